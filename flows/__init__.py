@@ -1,0 +1,1 @@
+"""When: the order of stages; no branch on a number, no logic."""

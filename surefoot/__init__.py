@@ -1,0 +1,1 @@
+"""Staged promotion and gated rollback of MLflow models."""

@@ -1,0 +1,1 @@
+"""How: one outside world a file; each maps foreign errors to core.errors."""

@@ -1,0 +1,1 @@
+"""The pure heart: values, events, decisions and statistics; no I/O, no clock, no randomness."""

@@ -1,0 +1,130 @@
+"""Every error Surefoot raises, arranged by what the caller should do.
+
+SurefootError
+├── Rejected                 nothing happened; do not retry; tell the person      exit 2
+│   ├── PolicyInvalid        the policy file breaks a rule (path, line, rule)
+│   ├── NotFound             the named model, version or alias does not exist
+│   └── TransitionIllegal    the rollout is not in a state that allows this
+├── Conflict                 somebody else acts; read again and stop              exit 3
+│   ├── RolloutInProgress    another rollout of this model is open
+│   ├── AliasDrift           the registry does not say what the journal says
+│   └── LeaseLost            a newer writer has taken over
+├── Unavailable              known not applied; retry with back-off               exit 4
+│   ├── RegistryUnavailable
+│   ├── GatewayUnavailable
+│   ├── EvidenceUnavailable
+│   └── JournalUnavailable
+├── OutcomeUnknown           may be applied; look again, never repeat blindly     exit 4
+├── Tampered                 stop, page                                           exit 5
+│   ├── ArtifactTampered
+│   └── JournalTampered
+└── InvariantBroken          our bug; stop, page                                  exit 70
+
+A gate that fails is a verdict, not an error.
+"""
+
+from typing import ClassVar
+
+
+class SurefootError(Exception):
+    """Base of every error that Surefoot raises."""
+
+    exit_code: ClassVar[int] = 70
+    retryable: ClassVar[bool] = False
+
+
+class Rejected(SurefootError):
+    """Nothing happened and repeating will not help: tell the person."""
+
+    exit_code = 2
+
+
+class PolicyInvalid(Rejected):
+    """A policy file breaks a rule.
+
+    Attributes:
+        path: The file.
+        line: One-based line of the offending key or value.
+        rule: What the rule demands.
+    """
+
+    def __init__(self, path: str, line: int, rule: str) -> None:
+        """Remember where and why, and render both as one line."""
+        super().__init__(f"{path}:{line}: {rule}")
+        self.path = path
+        self.line = line
+        self.rule = rule
+
+
+class NotFound(Rejected):
+    """The named model, version or alias does not exist."""
+
+
+class TransitionIllegal(Rejected):
+    """The rollout is not in a state that allows this request."""
+
+
+class Conflict(SurefootError):
+    """Somebody else acts on this model: read again and stop."""
+
+    exit_code = 3
+
+
+class RolloutInProgress(Conflict):
+    """Another rollout of this model is open."""
+
+
+class AliasDrift(Conflict):
+    """The registry or the live split does not say what the journal says."""
+
+
+class LeaseLost(Conflict):
+    """A newer writer has taken over this rollout."""
+
+
+class Unavailable(SurefootError):
+    """Known not applied: retry with back-off."""
+
+    exit_code = 4
+    retryable = True
+
+
+class RegistryUnavailable(Unavailable):
+    """MLflow does not answer."""
+
+
+class GatewayUnavailable(Unavailable):
+    """The gateway does not answer or does not acknowledge."""
+
+
+class EvidenceUnavailable(Unavailable):
+    """The prediction log, the labels or the scorer cannot be read."""
+
+
+class JournalUnavailable(Unavailable):
+    """The journal's database cannot be reached or written."""
+
+
+class OutcomeUnknown(SurefootError):
+    """The change may or may not be applied: look again, never repeat blindly."""
+
+    exit_code = 4
+    retryable = True
+
+
+class Tampered(SurefootError):
+    """Something that never changes has changed: stop and page."""
+
+    exit_code = 5
+
+
+class ArtifactTampered(Tampered):
+    """The bytes of a model are not the journalled bytes."""
+
+
+class JournalTampered(Tampered):
+    """An entry of the journal does not hash to what its successors say."""
+
+
+class InvariantBroken(SurefootError):
+    """A bug of ours: stop and page."""

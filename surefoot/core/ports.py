@@ -1,0 +1,88 @@
+"""What the use case asks of the outside world; one small Protocol a world."""
+
+from typing import Protocol
+
+from surefoot.core.chain import Entry
+from surefoot.core.evidence import Evidence, Question
+from surefoot.core.model import Split, Version
+
+
+class Journal(Protocol):
+    """The append-only record; an append with the expected sequence is a compare-and-swap."""
+
+    def read(self, model: str, after: int = 0) -> tuple[Entry, ...]:
+        """Entries of a model with a sequence above `after`, in order."""
+        ...
+
+    def append(self, model: str, expected: int, at: float, actor: str, kind: str, data: dict[str, object]) -> Entry:
+        """Append one entry as number `expected` + 1.
+
+        Raises:
+            Conflict: Somebody else has appended since `expected` was read.
+            JournalUnavailable: The database cannot be written; nothing was appended.
+        """
+        ...
+
+    def models(self) -> tuple[str, ...]:
+        """Every model that has entries, sorted."""
+        ...
+
+
+class Registry(Protocol):
+    """The MLflow Model Registry."""
+
+    def resolve(self, model: str, number: str) -> Version:
+        """Look a version up and digest its whole artifact.
+
+        Raises:
+            NotFound: No such model or version.
+            RegistryUnavailable: MLflow does not answer.
+        """
+        ...
+
+    def alias(self, model: str, alias: str) -> str | None:
+        """Version number that an alias points to, or None when it is not set."""
+        ...
+
+    def set_alias(self, model: str, alias: str, number: str | None) -> None:
+        """Point an alias to a version, or remove it; safe to repeat."""
+        ...
+
+
+class Traffic(Protocol):
+    """The engine that splits live requests."""
+
+    def live(self, model: str) -> Split | None:
+        """The split that is being served now, or None when the model is not served."""
+        ...
+
+    def shift(self, model: str, split: Split) -> None:
+        """Serve this split; return when it is acknowledged.
+
+        Raises:
+            LeaseLost: A split with a higher generation is being served.
+            GatewayUnavailable: The gateway does not answer; nothing changed.
+            OutcomeUnknown: It may have changed; look with `live`.
+            ArtifactTampered: A version's bytes are not those of its digest.
+        """
+        ...
+
+
+class Evidences(Protocol):
+    """Where measurements come from."""
+
+    def gather(self, question: Question) -> Evidence:
+        """Measure; what cannot be measured comes back as `Missing`, never as an exception."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that nothing else asks for it."""
+
+    def now(self) -> float:
+        """Time that policies count in [Unix seconds]; replayed traffic replays it too."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait in real time [seconds]."""
+        ...

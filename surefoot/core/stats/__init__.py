@@ -1,0 +1,1 @@
+"""Formulas of the judge, one function a published result."""

@@ -1,0 +1,1 @@
+"""The data plane: keeps serving when everything else is down."""

@@ -1,0 +1,1 @@
+"""Patience: thin task wrappers with timeouts, retries and artifacts; no logic."""
