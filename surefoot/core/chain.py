@@ -88,7 +88,7 @@ def check(entries: Iterable[Entry]) -> int:
         JournalTampered: Names the first entry that is missing, moved or altered.
     """
     previous, count = GENESIS, 0
-    for count, entry in enumerate(entries, start=1):  # noqa: B007 - the last count is the answer
+    for count, entry in enumerate(entries, start=1):
         if entry.seq != count:
             msg = f"journal of {entry.model}: entry {count} is missing (found {entry.seq})"
             raise JournalTampered(msg)
