@@ -83,6 +83,10 @@ class Clock(Protocol):
         """Time that policies count in [Unix seconds]; replayed traffic replays it too."""
         ...
 
+    def monotonic(self) -> float:
+        """A clock that never steps, for durations [seconds]."""
+        ...
+
     def sleep(self, seconds: float) -> None:
         """Wait in real time [seconds]."""
         ...

@@ -1,0 +1,247 @@
+"""What has happened, in the past tense; the journal holds nothing else."""
+
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from enum import Enum
+from functools import cache
+from typing import Union, cast, get_args, get_origin, get_type_hints
+
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.model import Outcome, Stage, Verdict, Version
+
+
+@dataclass(frozen=True, slots=True)
+class SetSplit:
+    """Effect: serve this split."""
+
+    champion: Version
+    candidate: Version | None
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetAlias:
+    """Effect: point an alias to a version, or remove it.
+
+    Attributes:
+        alias: "champion", "candidate" or "previous".
+        number: The version, or None to remove the alias.
+        expected: What the alias must say before the change; anything else is drift.
+    """
+
+    alias: str
+    number: str | None
+    expected: str | None
+
+
+Effect = SetSplit | SetAlias
+
+
+@dataclass(frozen=True, slots=True)
+class ChampionAdopted:
+    """The registry's champion was found and is served at 100 percent from now on."""
+
+    champion: Version
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutOpened:
+    """One attempt to promote one version under one policy began.
+
+    Attributes:
+        rollout: Id: a digest of model, version, artifact, policy, champion and attempt.
+        kind: "promotion" or "rollback".
+        candidate: The version on trial, or the target of a rollback.
+        champion: The version served when the rollout opened.
+        policy: The policy as resolved then; later edits change nothing.
+        policy_digest: SHA-256 of the policy.
+        suite_digest: SHA-256 of the expectation suite; empty for a rollback.
+        salt: Salt of the assignment.
+        attempt: One-based number of the attempt for the same version.
+        reason: Why it was asked for.
+    """
+
+    rollout: str
+    kind: str
+    candidate: Version
+    champion: Version
+    policy: Mapping[str, object]
+    policy_digest: str
+    suite_digest: str
+    salt: str
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageEntered:
+    """The rollout moved to a stage (and, while ramping, to a step)."""
+
+    rollout: str
+    stage: Stage
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateJudged:
+    """A gate answered at one look."""
+
+    rollout: str
+    stage: Stage
+    step: int
+    look: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class EffectIntended:
+    """A change of the outside world is about to be made."""
+
+    rollout: str
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class EffectDone:
+    """The change was made and read back.
+
+    Attributes:
+        rollout: Id of the rollout; empty outside one.
+        intent: Sequence of the intent.
+        reconciled: Whether it was found already applied (after a crash or a lost reply).
+        took_ms: From command to acknowledgement, on a monotonic clock [ms].
+    """
+
+    rollout: str
+    intent: int
+    reconciled: bool
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRefused:
+    """The change was not made, because the world had moved or its bytes were wrong."""
+
+    rollout: str
+    intent: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The rollout waits; guardrails stay armed, and it goes on when every gate passes."""
+
+    rollout: str
+    outcome: Outcome
+    gate: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndDecided:
+    """The rollout will end in a sink; traffic and aliases go back first."""
+
+    rollout: str
+    sink: Stage
+    gate: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutEnded:
+    """The rollout reached a sink."""
+
+    rollout: str
+    sink: Stage
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriftFound:
+    """The outside world does not say what the journal says: an incident, never silently repaired."""
+
+    rollout: str
+    what: str
+    expected: str
+    seen: str
+
+
+Event = (
+    ChampionAdopted
+    | RolloutOpened
+    | StageEntered
+    | GateJudged
+    | EffectIntended
+    | EffectDone
+    | EffectRefused
+    | Paused
+    | EndDecided
+    | RolloutEnded
+    | DriftFound
+)
+KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
+EFFECTS: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}
+
+
+def _plain(value: object) -> object:
+    """Dataclass fields as JSON values; an effect carries its own name."""
+    if is_dataclass(value) and not isinstance(value, type):
+        named = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {"effect": type(value).__name__, **named} if type(value).__name__ in EFFECTS else named
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def encode(event: Event) -> tuple[str, dict[str, object]]:
+    """Name and JSON fields of an event."""
+    return type(event).__name__, cast("dict[str, object]", _plain(event))
+
+
+def as_json(value: object) -> dict[str, object]:
+    """JSON fields of any value of the core, for projections and --json output."""
+    return cast("dict[str, object]", _plain(asdict(value)))  # type: ignore[call-overload]
+
+
+@cache
+def _hints(kind: type) -> dict[str, object]:
+    return get_type_hints(kind)
+
+
+def _build(hint: object, value: object) -> object:
+    """Rebuild a typed value from JSON."""
+    if hint is Effect or hint == Effect:
+        made = dict(cast("Mapping[str, object]", value))
+        return _build(EFFECTS[str(made.pop("effect"))], made)
+    if isinstance(hint, type) and is_dataclass(hint):
+        data = cast("Mapping[str, object]", value)
+        known = _hints(hint)
+        return hint(**{key: _build(known[key], item) for key, item in data.items() if key in known})
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(value)
+    origin = get_origin(hint)
+    if origin in {Union, types.UnionType}:
+        inner = [arm for arm in get_args(hint) if arm is not type(None)]
+        return None if value is None else _build(inner[0], value)
+    if origin is tuple:
+        return tuple(_build(get_args(hint)[0], item) for item in cast("list[object]", value))
+    if hint is float:
+        return float(cast("float", value))
+    return value
+
+
+def decode(kind: str, data: Mapping[str, object]) -> Event:
+    """Rebuild an event from its name and JSON fields; fields that a newer release added are left out.
+
+    Raises:
+        InvariantBroken: The event is not known to this release.
+    """
+    if kind not in KINDS:
+        raise InvariantBroken(f"the journal holds a {kind}, which this release of surefoot does not know")
+    return cast("Event", _build(KINDS[kind], data))

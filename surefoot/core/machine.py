@@ -1,0 +1,281 @@
+"""What to do next, as a pure function of the ledger, the policy and the time."""
+
+from dataclasses import dataclass
+
+from surefoot.core.events import (
+    Effect,
+    EndDecided,
+    Event,
+    Paused,
+    RolloutEnded,
+    SetAlias,
+    SetSplit,
+    StageEntered,
+)
+from surefoot.core.judge import Level, allowance
+from surefoot.core.model import Outcome, Role, Split, Stage, Verdict
+from surefoot.core.policy import DATA_GATE_NAME, Do, Gate, Metric, Policy
+from surefoot.core.state import Ledger, Rollout
+
+PRE_TRAFFIC_ALPHA = 0.05
+"""Chance that a good candidate is turned away before any traffic, over all gates of its shadow [probability]."""
+DATA_GATE = Gate(DATA_GATE_NAME, Metric.VALIDATION)
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Carry out an effect that was intended and not yet done."""
+
+    seq: int
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """Give up a change on the way forward: it would stand in the way of moving traffic back."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Intend an effect, then carry it out."""
+
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Ask these gates, one look.
+
+    Attributes:
+        kind: Kind of evidence: "data", "shadow" or "live".
+        gates: The gates that have not answered at this look.
+        look: One-based number of the look within the step.
+        since: Start of the evidence window [Unix seconds].
+        level: How sure each verdict must be.
+    """
+
+    kind: str
+    gates: tuple[Gate, ...]
+    look: int
+    since: float
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Append an event."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do before this time [Unix seconds]."""
+
+    until: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """No rollout is open."""
+
+
+Action = Settle | Abandon | Apply | Judge | Record | Wait | Idle
+
+
+def decide(ledger: Ledger, policy: Policy | None, now: float) -> Action:
+    """The next action; None as policy only for a rollback, which has none."""
+    rollout = ledger.rollout
+    if ledger.intent:
+        seq, effect = ledger.intent
+        if rollout and rollout.ending and effect not in _undo(ledger, rollout):
+            return Abandon(seq)
+        return Settle(seq, effect)
+    if rollout is None:
+        return Idle()
+    if rollout.opened.kind == "rollback":
+        return _finish(rollout, _restore(ledger, rollout), Stage.FAST_ROLLED_BACK, rollout.opened.reason)
+    if rollout.ending:
+        return _finish(rollout, _undo(ledger, rollout), rollout.ending.sink, rollout.ending.reason)
+    if rollout.drifted or _blocked(rollout):
+        return Record(EndDecided(ledger.open, Stage.ABORTED, "", "the world moved under the rollout: see its incident"))
+    return _forward(rollout, policy, now) if policy else Idle()
+
+
+def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
+    match rollout.stage:
+        case Stage.SUBMITTED:
+            return _enter(rollout, Stage.VALIDATING, 0, "data first")
+        case Stage.VALIDATING:
+            following = (Stage.SHADOWING, 0) if policy.shadow else (Stage.RAMPING, 0)
+            since = rollout.opened_at - policy.suite_window
+            return _judged(rollout, policy, _Look("data", (DATA_GATE,), (), 0.0, since, Level()), following, now)
+        case Stage.SHADOWING:
+            shadow = policy.shadow
+            names = shadow.gates if shadow else ()
+            level = Level(PRE_TRAFFIC_ALPHA / max(len(names), 1), min_requests=shadow.min_requests if shadow else 0)
+            since = rollout.opened_at - (shadow.window if shadow else 0.0)
+            gates = tuple(policy.gates[name] for name in names)
+            return _judged(rollout, policy, _Look("shadow", gates, (), 0.0, since, level), (Stage.RAMPING, 0), now)
+        case Stage.RAMPING:
+            return _ramp(rollout, policy, now)
+        case Stage.PROMOTING:
+            effects = _promotion(rollout)
+            return _next(rollout, effects) or _enter(rollout, Stage.BAKING, 0, "serving everything, still watched")
+        case Stage.BAKING:
+            bake = policy.bake
+            gates = tuple(policy.gates[name] for name in bake.gates)
+            look = _Look("live", gates, (), bake.hold, rollout.entered_at, Level(_alpha(policy)))
+            return _judged(rollout, policy, look, (Stage.PROMOTED, 0), now)
+        case _:
+            return Idle()
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a stage asks: gates that must pass, gates that are merely armed, for how long and how often."""
+
+    kind: str
+    gates: tuple[Gate, ...]
+    armed: tuple[Gate, ...]
+    hold: float
+    since: float
+    level: Level
+
+    @property
+    def every(self) -> float:
+        """Time between two looks [seconds]; a replay is repeated no more often than labels mature."""
+        return min(max(self.hold / 12.0, 5.0), 21600.0) if self.kind == "live" else 3600.0
+
+
+def _alpha(policy: Policy) -> float:
+    guardrails = [name for name in policy.live_gates() if policy.gates[name].role is Role.GUARDRAIL]
+    return policy.false_rollback_budget / max(len(guardrails), 1)
+
+
+def _ramp(rollout: Rollout, policy: Policy, now: float) -> Action:
+    step = policy.ramp[rollout.step]
+    wanted = SetSplit(rollout.opened.champion, rollout.opened.candidate, step.weight)
+    if wanted not in rollout.done:
+        return Apply(wanted)
+    earlier = {name for item in policy.ramp[: rollout.step + 1] for name in item.gates}
+    gates = tuple(policy.gates[name] for name in step.gates)
+    armed = tuple(gate for name, gate in policy.gates.items() if name in earlier and gate not in gates)
+    level = Level(_alpha(policy), allowance=allowance(step.weight), min_requests=step.min_requests)
+    last = rollout.step + 1 >= len(policy.ramp)
+    following = (Stage.PROMOTING, 0) if last else (Stage.RAMPING, rollout.step + 1)
+    look = _Look("live", gates, armed, step.hold, rollout.entered_at, level)
+    return _judged(rollout, policy, look, following, now)
+
+
+def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stage, int], now: float) -> Action:
+    """Look, react, wait, and go on when every gate passes and the hold is over."""
+    everything = (*look.gates, *look.armed)
+    asked = max(rollout.look, 1)
+    missing = tuple(gate for gate in everything if rollout.look == 0 or gate.name not in rollout.verdicts)
+    if missing:
+        return Judge(look.kind, missing, asked, look.since, look.level)
+    verdicts = [rollout.verdicts[gate.name] for gate in everything]
+    needed = [rollout.verdicts[gate.name] for gate in look.gates]
+    failed = next((v for v in verdicts if v.outcome is Outcome.FAIL and v.role is Role.GUARDRAIL), None)
+    over = rollout.entered_at + look.hold
+    if failed:
+        reaction = policy.on[Outcome.FAIL]
+        if reaction.then is Do.ROLLBACK and now >= rollout.entered_at + reaction.hold:
+            return _end(rollout, failed)
+        stuck: Verdict | None = failed
+    else:
+        if all(v.outcome is Outcome.PASS for v in needed) and now >= over:
+            return _advance(rollout, following)
+        stuck = next((v for v in needed if v.outcome is not Outcome.PASS), None)
+        late = [v for v in needed if v.outcome is not Outcome.PASS and now >= over + policy.on[v.outcome].hold]
+        expelled = next(
+            (v for v in late if v.role is Role.GUARDRAIL and policy.on[v.outcome].then is Do.ROLLBACK), None
+        )
+        if expelled:
+            return _end(rollout, expelled)
+        stuck = late[0] if late else None
+    if stuck and rollout.paused is None:
+        return Record(Paused(rollout.opened.rollout, stuck.outcome, stuck.gate, stuck.reason))
+    again = rollout.looked_at + look.every
+    if now >= again:
+        return Judge(look.kind, everything, asked + 1, look.since, look.level)
+    return Wait(again, f"{rollout.stage}: next look")
+
+
+def _advance(rollout: Rollout, following: tuple[Stage, int]) -> Action:
+    stage, step = following
+    if stage is Stage.PROMOTED:
+        return Record(RolloutEnded(rollout.opened.rollout, stage, "baked: every gate passed to the end"))
+    return _enter(rollout, stage, step, "every gate passed")
+
+
+def _enter(rollout: Rollout, stage: Stage, step: int, reason: str) -> Action:
+    return Record(StageEntered(rollout.opened.rollout, stage, step, reason))
+
+
+def _end(rollout: Rollout, verdict: Verdict) -> Action:
+    before = rollout.stage in {Stage.VALIDATING, Stage.SHADOWING}
+    sink = Stage.REJECTED if before else Stage.ROLLED_BACK
+    reason = f"{verdict.gate} is {verdict.outcome}: {verdict.reason}"
+    return Record(EndDecided(rollout.opened.rollout, sink, verdict.gate, reason))
+
+
+def _promotion(rollout: Rollout) -> tuple[Effect, ...]:
+    """`previous` first, then `champion` (the commit point), then all traffic, then the request is answered."""
+    old, new = rollout.opened.champion, rollout.opened.candidate
+    return (
+        SetAlias("previous", old.number, None),
+        SetAlias("champion", new.number, old.number),
+        SetSplit(new, None, 0.0),
+        SetAlias("candidate", None, new.number),
+    )
+
+
+def _older(ledger: Ledger, rollout: Rollout) -> str | None:
+    """The last proven-good version that is neither end of this rollout, for the alias `previous`."""
+    both = {rollout.opened.champion.digest, rollout.opened.candidate.digest}
+    known = [version for version in ledger.proven if version.digest not in both]
+    return known[-1].number if known else None
+
+
+def _undo(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
+    """Traffic back first; then the registry, unless somebody else has moved it."""
+    old, new = rollout.opened.champion, rollout.opened.candidate
+    effects: list[Effect] = []
+    back = SetSplit(old, None, 0.0)
+    routed = ledger.split.same_routing(Split(old, None, 0.0, ledger.split.salt)) if ledger.split else False
+    unsure = any(isinstance(effect, SetSplit) for effect in rollout.refused)
+    if back in rollout.done or unsure or not routed:
+        effects.append(back)
+    promoted = SetAlias("champion", new.number, old.number)
+    if not rollout.drifted and promoted in (*rollout.done, *rollout.refused):
+        effects += [SetAlias("champion", old.number, None), SetAlias("previous", _older(ledger, rollout), None)]
+    return tuple(effects)
+
+
+def _restore(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
+    """The effects of a rollback of a promoted version: traffic first, the registry after."""
+    target, current = rollout.opened.candidate, rollout.opened.champion
+    return (
+        SetSplit(target, None, 0.0),
+        SetAlias("champion", target.number, current.number),
+        SetAlias("previous", _older(ledger, rollout), None),
+    )
+
+
+def _next(rollout: Rollout, effects: tuple[Effect, ...]) -> Action | None:
+    todo = (effect for effect in effects if effect not in rollout.done and effect not in rollout.refused)
+    return next((Apply(effect) for effect in todo), None)
+
+
+def _finish(rollout: Rollout, effects: tuple[Effect, ...], sink: Stage, reason: str) -> Action:
+    return _next(rollout, effects) or Record(RolloutEnded(rollout.opened.rollout, sink, reason))
+
+
+def _blocked(rollout: Rollout) -> bool:
+    """Whether an effect that the rollout cannot do without was refused."""
+    return any(isinstance(effect, SetSplit) or effect.alias == "champion" for effect in rollout.refused)

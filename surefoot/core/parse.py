@@ -1,0 +1,178 @@
+"""From the mapping of a policy file to a Policy; every cross-field rule lives here."""
+
+import math
+
+from surefoot.core.fields import (
+    Path,
+    Section,
+    Violation,
+    bounded,
+    choice,
+    count,
+    describe,
+    duration,
+    margin,
+    name,
+    text,
+    texts,
+)
+from surefoot.core.model import Outcome, Role
+from surefoot.core.policy import LOSSES, Bake, Do, Gate, Metric, Policy, Reaction, Shadow, Step, Weight
+
+REACTIONS = {
+    Outcome.FAIL: Reaction(0.0, Do.ROLLBACK),
+    Outcome.INCONCLUSIVE: Reaction(7200.0, Do.PAUSE),
+    Outcome.NO_DATA: Reaction(7200.0, Do.ROLLBACK),
+    Outcome.STALE: Reaction(7200.0, Do.PAUSE),
+    Outcome.ERROR: Reaction(1800.0, Do.PAUSE),
+}
+
+
+def reaction(path: Path, value: object) -> Reaction:
+    """An action word, or {hold: duration, then: action}."""
+    words = tuple(Do)
+    if isinstance(value, str):
+        do = choice(Do, words)(path, value)
+        return Reaction(math.inf if do is Do.HOLD else 0.0, Do.PAUSE if do is Do.HOLD else do)
+    section = Section(value, path)
+    found = Reaction(section.get("hold", duration), section.get("then", choice(Do, ("rollback", "pause"))))
+    section.done()
+    return found
+
+
+def gate(path: Path, key: str, value: object) -> Gate:
+    """One gate, with the keys that its metric understands."""
+    section = Section(value, path)
+    metric = section.get("metric", choice(Metric, tuple(m for m in Metric if m is not Metric.VALIDATION)))
+    role = section.get("role", choice(Role, tuple(Role)), Role.GUARDRAIL)
+    if metric is Metric.INPUT_SHIFT:
+        against = section.get("against", choice(str, ("champion", "before")), "before")
+        made = Gate(key, metric, role, against=against, limit=section.get("max", bounded(0, 1)))
+    elif metric in LOSSES:
+        allowed, relative = section.get("margin", margin, (0.0, False))
+        labels = section.get("labels", lambda where, found: Section(found, where))
+        made = Gate(
+            key,
+            metric,
+            role,
+            margin=allowed,
+            relative=relative,
+            by=section.get("by", texts, ()),
+            min_per_slice=section.get("min_per_slice", count, 300),
+            maturity=labels.get("maturity", duration),
+            coverage=labels.get("coverage", bounded(0, 1), 0.0),
+            block=section.get("block", duration, 86400.0),
+        )
+        labels.done()
+    else:
+        allowed, relative = section.get("margin", margin)
+        if metric is Metric.LATENCY and not relative:
+            raise Violation((*path, "margin"), "a latency margin is a share of the champion's, such as 20%")
+        if allowed <= 0:
+            raise Violation((*path, "margin"), "must be above 0: no amount of traffic proves equality")
+        quantile = section.get("quantile", bounded(0.01, 0.999), 0.9) if metric is Metric.LATENCY else 0.9
+        made = Gate(key, metric, role, margin=allowed, relative=relative, quantile=quantile)
+    section.done()
+    return made
+
+
+def step(path: Path, value: object) -> Step:
+    """A shadow step or a weight step."""
+    section = Section(value, path)
+    if section.has("shadow"):
+        inner = section.get("shadow", lambda where, found: Section(found, where))
+        inner.get("source", choice(str, ("replay",)), "replay")
+        made: Step = Shadow(
+            inner.get("window", duration), inner.get("min_requests", count, 1), inner.get("gates", texts)
+        )
+    elif section.has("weight"):
+        share = section.get("weight", bounded(0.1, 99.0))
+        inner = section.get("hold", lambda where, found: Section(found, where))
+        made = Weight(share, inner.get("for", duration), inner.get("min_requests", count, 0), inner.get("gates", texts))
+    elif section.has("approve"):
+        raise Violation(path, "approve steps need signed approvals, which this version does not have yet")
+    else:
+        raise Violation(path, "a step is 'shadow: {...}' or 'weight: N' with 'hold: {...}'")
+    inner.done()
+    section.done()
+    return made
+
+
+def parse(value: object) -> Policy:
+    """Read a whole policy.
+
+    Args:
+        value: What the YAML file holds; JSON values only.
+
+    Raises:
+        Violation: Names the first key that breaks a rule.
+    """
+    top = Section(value)
+    model = top.get("model", name)
+    traffic = top.get("traffic", lambda where, found: Section(found, where))
+    traffic.get("engine", choice(str, ("gateway",)), "gateway")
+    data = top.get("data", lambda where, found: Section(found, where))
+    gates = top.get("gates", lambda where, found: Section(found, where))
+    made = {key: gate(("gates", key), name(("gates", key), key), item) for key, item in gates.value.items()}  # type: ignore[attr-defined]
+    steps = top.get("steps", lambda where, found: _steps(where, found, made))
+    baking = top.get("bake", lambda where, found: Section(found, where))
+    policy = Policy(
+        model=model,
+        owners=top.get("owners", texts, ()),
+        unit=top.get("unit", text, "") or None,
+        requests_per_minute=traffic.get("requests_per_minute", bounded(0.01, 1e9)),
+        on_new_candidate=top.get("on_new_candidate", choice(str, ("replace", "queue", "reject")), "replace"),
+        false_rollback_budget=top.get("false_rollback_budget", bounded(1e-6, 0.5), 0.01),
+        suite=data.get("suite", name),
+        suite_window=data.get("window", duration, 30 * 86400.0),
+        gates=made,
+        on=_reactions(top),
+        steps=steps,
+        bake=Bake(baking.get("for", duration), baking.get("gates", texts)),
+    )
+    for section in (traffic, data, baking, top):
+        section.done()
+    _known(("bake", "gates"), policy.bake.gates, made, live=True)
+    used = {key for item in steps for key in item.gates} | set(policy.bake.gates)
+    for key in made:
+        if key not in used:
+            raise Violation(("gates", key), f"gate '{key}' is never judged: name it in a step or in bake")
+    return policy
+
+
+def _reactions(top: Section) -> dict[Outcome, Reaction]:
+    if not top.has("on"):
+        return dict(REACTIONS)
+    section = top.get("on", lambda where, found: Section(found, where))
+    found = {outcome: section.get(outcome.value.lower(), reaction, default) for outcome, default in REACTIONS.items()}
+    section.done()
+    return found
+
+
+def _steps(path: Path, value: object, gates: dict[str, Gate]) -> tuple[Step, ...]:
+    if not isinstance(value, list) or not value:
+        raise Violation(path, f"expected a list of steps, found {describe(value)}")
+    steps = tuple(step((*path, index), item) for index, item in enumerate(value))
+    highest = 0.0
+    for index, item in enumerate(steps):
+        if isinstance(item, Shadow):
+            if index:
+                raise Violation((*path, index), "the shadow step comes first, once")
+        elif item.weight <= highest:
+            raise Violation((*path, index, "weight"), f"weights must grow; {item.weight:g} follows {highest:g}")
+        else:
+            highest = item.weight
+        _known((*path, index), item.gates, gates, live=isinstance(item, Weight))
+    if not highest:
+        raise Violation(path, "at least one weight step is needed between shadow and promotion")
+    return steps
+
+
+def _known(path: Path, names: tuple[str, ...], gates: dict[str, Gate], *, live: bool) -> None:
+    if not names:
+        raise Violation(path, "at least one gate is needed: a step without a gate proves nothing")
+    for key in names:
+        if key not in gates:
+            raise Violation(path, f"there is no gate '{key}'; gates: {', '.join(gates)}")
+        if not live and gates[key].metric == Metric.LATENCY:
+            raise Violation(path, f"gate '{key}' measures live latency, which a replay cannot show")

@@ -1,0 +1,179 @@
+"""What an owner promises about a model: gates, steps, actions; plain values without behaviour of their own."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from surefoot.core.model import Outcome, Role
+
+
+class Metric(StrEnum):
+    """What a gate can measure."""
+
+    ERROR_RATE = "error_rate"
+    LATENCY = "latency"
+    BRIER = "brier"
+    LOG_LOSS = "log_loss"
+    ABSOLUTE_ERROR = "absolute_error"
+    SQUARED_ERROR = "squared_error"
+    ZERO_ONE = "zero_one"
+    INPUT_SHIFT = "input_shift"
+    VALIDATION = "validation"
+
+
+LOSSES = frozenset({Metric.BRIER, Metric.LOG_LOSS, Metric.ABSOLUTE_ERROR, Metric.SQUARED_ERROR, Metric.ZERO_ONE})
+
+
+DATA_GATE_NAME = "data"
+"""Name of the implicit gate that every rollout starts with: its expectation suite."""
+
+
+class Do(StrEnum):
+    """What an outcome other than PASS leads to."""
+
+    ROLLBACK = "rollback"
+    PAUSE = "pause"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """The action that an outcome leads to, after a bounded wait.
+
+    Attributes:
+        hold: How long to keep measuring before `then` [seconds].
+        then: What happens when the wait is over.
+    """
+
+    hold: float
+    then: Do
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One rule that must pass.
+
+    Attributes:
+        name: Key in the policy file.
+        metric: What is measured.
+        role: Guardrail (rolls back) or signal (pauses).
+        margin: Largest degradation the owner accepts: a share for relative margins, otherwise in the metric's unit.
+        relative: Whether `margin` is a share of the champion's value.
+        quantile: Quantile of a latency gate [0 < quantile < 1].
+        by: Columns whose values are judged one by one, empty for all requests together.
+        min_per_slice: Fewest requests of a slice that is judged [count].
+        maturity: Age at which a label counts [seconds].
+        coverage: Least share of mature requests that must have a label [0 to 1].
+        block: Length of a block of requests that move together [seconds].
+        against: Reference of an input shift: "champion" or "before".
+        limit: Largest shift [0 to 1].
+    """
+
+    name: str
+    metric: Metric
+    role: Role = Role.GUARDRAIL
+    margin: float = 0.0
+    relative: bool = False
+    quantile: float = 0.9
+    by: tuple[str, ...] = ()
+    min_per_slice: int = 300
+    maturity: float = 0.0
+    coverage: float = 0.0
+    block: float = 86400.0
+    against: str = "before"
+    limit: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """Replay of logged requests through both versions; no traffic moves.
+
+    Attributes:
+        window: How far back the replay reaches [seconds].
+        min_requests: Fewest labelled requests [count].
+        gates: Names of the gates that must pass.
+    """
+
+    window: float
+    min_requests: int
+    gates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """One rung of the ramp.
+
+    Attributes:
+        weight: Share of units that the candidate answers [percent].
+        hold: Shortest time at this weight [seconds].
+        min_requests: Fewest requests that both arms together answer at this weight [count].
+        gates: Names of the gates that must pass.
+    """
+
+    weight: float
+    hold: float
+    min_requests: int
+    gates: tuple[str, ...]
+
+
+Step = Shadow | Weight
+
+
+@dataclass(frozen=True, slots=True)
+class Bake:
+    """Time at 100 percent during which the gates stay armed.
+
+    Attributes:
+        hold: How long [seconds].
+        gates: Names of the gates that roll back.
+    """
+
+    hold: float
+    gates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Everything an owner says about how a model is promoted and taken back.
+
+    Attributes:
+        model: Registered model.
+        owners: People or teams who answer for it.
+        unit: Request column that sticks to one arm, or None for per-request assignment.
+        requests_per_minute: Planned traffic, for `lint` and `plan` [count per minute].
+        on_new_candidate: "replace", "queue" or "reject" while a rollout is open.
+        false_rollback_budget: Chance that a good candidate is rolled back over the whole rollout [0 to 1].
+        suite: Name of the expectation suite of the requests.
+        suite_window: How far back the requests are validated [seconds].
+        gates: Every gate by name.
+        on: Reaction to each outcome other than PASS.
+        steps: Shadow first, then the weights, increasing.
+        bake: Time after promotion during which a rollback is automatic.
+    """
+
+    model: str
+    owners: tuple[str, ...]
+    unit: str | None
+    requests_per_minute: float
+    on_new_candidate: str
+    false_rollback_budget: float
+    suite: str
+    suite_window: float
+    gates: dict[str, Gate]
+    on: dict[Outcome, Reaction]
+    steps: tuple[Step, ...]
+    bake: Bake
+
+    @property
+    def shadow(self) -> Shadow | None:
+        """The shadow step, or None."""
+        return next((step for step in self.steps if isinstance(step, Shadow)), None)
+
+    @property
+    def ramp(self) -> tuple[Weight, ...]:
+        """The weights in order."""
+        return tuple(step for step in self.steps if isinstance(step, Weight))
+
+    def live_gates(self) -> tuple[str, ...]:
+        """Every gate that is judged on live traffic, in the order of the policy file."""
+        named = {name for step in self.ramp for name in step.gates} | set(self.bake.gates)
+        return tuple(name for name in self.gates if name in named)

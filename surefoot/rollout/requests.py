@@ -1,0 +1,185 @@
+"""What people and flows ask for: promote, abort, roll back; each becomes one event or a clear refusal."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from surefoot.core.chain import digest
+from surefoot.core.errors import Rejected, RolloutInProgress, TransitionIllegal
+from surefoot.core.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
+from surefoot.core.machine import Settle
+from surefoot.core.model import Stage, Version
+from surefoot.core.parse import parse
+from surefoot.core.policy import Policy
+from surefoot.core.state import Ledger, Rollout
+from surefoot.rollout.steps import carry_out, drive, intend
+from surefoot.rollout.world import Ports
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a promotion is asked to do.
+
+    Attributes:
+        policy: The policy as a mapping of JSON values; it is journalled whole.
+        suite_digest: SHA-256 of the expectation suite.
+        number: Version to promote.
+        reason: Why, for the record.
+        force: Try again a version that has already been turned away.
+    """
+
+    policy: Mapping[str, object]
+    suite_digest: str
+    number: str
+    reason: str
+    force: bool = False
+
+
+def adopt(ports: Ports, model: str) -> Ledger:
+    """Make sure that the model has a champion that the journal knows and the gateway serves.
+
+    Raises:
+        Rejected: The registry has no alias `champion` on this model.
+    """
+    ledger = ports.ledger(model)
+    if ledger.champion is None:
+        number = ports.registry.alias(model, "champion")
+        if number is None:
+            raise Rejected(f"{model} has no champion yet: set the alias 'champion' on the version that serves today")
+        ledger = ports.append(ledger, ChampionAdopted(ports.registry.resolve(model, number)))
+    if ledger.intent and not ledger.open:
+        ledger = carry_out(ports, ledger, Settle(*ledger.intent))
+    if ledger.split is None and not ledger.open and ledger.champion:
+        ledger = intend(ports, ledger, SetSplit(ledger.champion, None, 0.0))
+    return ledger
+
+
+def identity(request: Request, candidate: Version, champion: Version, attempt: int) -> str:
+    """Id of a rollout: the same facts join the same rollout."""
+    return digest(
+        {
+            "artifact": candidate.digest,
+            "attempt": attempt,
+            "champion": champion.digest,
+            "model": request.policy["model"],
+            "policy": digest(request.policy),
+            "suite": request.suite_digest,
+            "version": candidate.number,
+        }
+    )[7:19]
+
+
+def open_promotion(ports: Ports, request: Request) -> str:
+    """Open a rollout, or join the one that is open for the same facts.
+
+    Returns:
+        Id of the rollout.
+
+    Raises:
+        Rejected: Nothing to do, or not without `force`; the message says what to do instead.
+        RolloutInProgress: Another rollout is open and the policy does not replace it.
+    """
+    policy = parse(request.policy)
+    candidate = ports.registry.resolve(policy.model, request.number)
+    ledger = adopt(ports, policy.model)
+    current = ledger.rollout
+    if current and current.opened.candidate == candidate and current.opened.kind == "promotion":
+        return ledger.open
+    _refuse(ledger, request, candidate)
+    if current:
+        ledger = _make_room(ports, ledger, current, policy, candidate)
+    champion = ledger.champion
+    if champion is None:
+        raise Rejected(f"{policy.model} has no champion yet")
+    attempt = len(ledger.attempts(candidate)) + 1
+    rollout = identity(request, candidate, champion, attempt)
+    ports.append(
+        ledger,
+        RolloutOpened(
+            rollout=rollout,
+            kind="promotion",
+            candidate=candidate,
+            champion=champion,
+            policy=request.policy,
+            policy_digest=digest(request.policy),
+            suite_digest=request.suite_digest,
+            # The same salt for every attempt: a retry must not expose another set of users.
+            salt=digest({"model": policy.model, "salt": 1})[7:23],
+            attempt=attempt,
+            reason=request.reason,
+        ),
+    )
+    return rollout
+
+
+def _refuse(ledger: Ledger, request: Request, candidate: Version) -> None:
+    champion = ledger.champion
+    if champion and candidate.digest == champion.digest:
+        same = (
+            "is the champion"
+            if candidate.number == champion.number
+            else f"has the same bytes as champion {champion.number}"
+        )
+        raise Rejected(f"version {candidate.number} of {ledger.model} {same}: nothing to promote")
+    ended = [item for item in ledger.attempts(candidate) if item.stage.is_sink and item.stage is not Stage.SUPERSEDED]
+    if ended and not request.force:
+        raise Rejected(
+            f"version {candidate.number} of {ledger.model} was already tried and is {ended[-1].stage}"
+            f" ({ended[-1].reason}); --force tries it again"
+        )
+
+
+def _make_room(ports: Ports, ledger: Ledger, current: Rollout, policy: Policy, candidate: Version) -> Ledger:
+    busy = f"rollout {ledger.open} of version {current.opened.candidate.number} is {current.stage}"
+    if policy.on_new_candidate == "reject":
+        raise Rejected(f"{busy}, and the policy says on_new_candidate: reject")
+    if policy.on_new_candidate == "queue" or current.opened.kind == "rollback":
+        raise RolloutInProgress(f"{busy}; version {candidate.number} waits for its end")
+    if not current.ending:
+        reason = f"version {candidate.number} came"
+        ledger = ports.append(ledger, EndDecided(ledger.open, Stage.SUPERSEDED, "", reason))
+    return drive(ports, ledger.model, until=lambda seen: not seen.open)
+
+
+def end(ports: Ports, model: str, sink: Stage, reason: str) -> Ledger:
+    """Decide that the open rollout ends now; beats every other pending request.
+
+    Raises:
+        TransitionIllegal: No rollout is open.
+    """
+    ledger = ports.ledger(model)
+    rollout = ledger.rollout
+    if rollout is None:
+        raise TransitionIllegal(
+            f"no rollout of {model} is open: nothing to {'abort' if sink is Stage.ABORTED else 'end'}"
+        )
+    if rollout.ending or rollout.opened.kind == "rollback":
+        return ledger
+    return ports.append(ledger, EndDecided(ledger.open, sink, "", reason))
+
+
+def open_rollback(ports: Ports, model: str, reason: str, number: str | None = None) -> Ledger:
+    """Decide a rollback: of the open rollout, or of the promoted champion to the last proven-good version.
+
+    Needs the journal and nothing else.
+
+    Raises:
+        Rejected: There is no proven-good version to go back to, or the named one is not proven.
+    """
+    ledger = ports.ledger(model)
+    rollout = ledger.rollout
+    if rollout and number is None:
+        before = rollout.stage in {Stage.SUBMITTED, Stage.VALIDATING, Stage.SHADOWING}
+        return end(ports, model, Stage.ABORTED if before else Stage.ROLLED_BACK, reason)
+    if rollout:
+        raise TransitionIllegal(
+            f"rollout {ledger.open} of {model} is open: roll back without naming a version, or abort"
+        )
+    champion = ledger.champion
+    target = ledger.target() if number is None else next((v for v in ledger.proven if v.number == number), None)
+    if champion is None or target is None or target.digest == champion.digest:
+        proven = ", ".join(v.number for v in ledger.proven) or "none"
+        raise Rejected(f"{model} has no other proven-good version to go back to (proven-good: {proven})")
+    attempt = sum(item.opened.kind == "rollback" for item in ledger.rollouts.values()) + 1
+    facts = {"champion": champion.digest, "model": model, "rollback": attempt, "target": target.digest}
+    opened = RolloutOpened(digest(facts)[7:19], "rollback", target, champion, {}, "", "", "", attempt, reason)
+    return ports.append(ledger, opened)

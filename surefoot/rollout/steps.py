@@ -1,0 +1,180 @@
+"""One step at a time: intent, effect, done; a kill between any two calls is repaired by the next run."""
+
+from collections.abc import Callable
+
+from surefoot.core.errors import (
+    AliasDrift,
+    ArtifactTampered,
+    Conflict,
+    LeaseLost,
+    NotFound,
+    OutcomeUnknown,
+    Unavailable,
+)
+from surefoot.core.events import DriftFound, EffectDone, EffectIntended, EffectRefused, GateJudged, SetAlias, SetSplit
+from surefoot.core.evidence import Question
+from surefoot.core.judge import allowance, judge
+from surefoot.core.machine import Abandon, Action, Apply, Idle, Judge, Record, Settle, Wait, decide
+from surefoot.core.parse import parse
+from surefoot.core.policy import Policy
+from surefoot.core.state import Ledger, Rollout, fold, split_of
+from surefoot.rollout.world import Ports
+
+PATIENCE = 600.0
+"""How long `drive` keeps trying while the outside world does not answer [seconds]."""
+
+
+def advance(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
+    """Take one step; look at the world before changing it, and read it back after.
+
+    Raises:
+        Unavailable: The world does not answer; the journal says how far things came.
+        Conflict: Somebody else moves this rollout.
+    """
+    rollout = ledger.rollout
+    policy = parse(rollout.opened.policy) if rollout and rollout.opened.kind == "promotion" else None
+    action = decide(ledger, policy, ports.clock.now())
+    match action:
+        case Settle():
+            return action, carry_out(ports, ledger, action)
+        case Abandon():
+            return action, ports.append(ledger, EffectRefused(ledger.open, action.seq, "given up to go back"))
+        case Apply():
+            return action, intend(ports, ledger, action.effect)
+        case Record():
+            return action, ports.append(ledger, action.event)
+        case Judge() if rollout and policy:
+            return action, _ask(ports, ledger, rollout, policy, action)
+        case _:
+            return action, ledger
+
+
+def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: Judge) -> Ledger:
+    stretches = {1.0, *(allowance(step.weight) for step in policy.ramp)}
+    for gate in look.gates:
+        question = Question(
+            model=ledger.model,
+            gate=gate.name,
+            kind=look.kind,
+            rollout=ledger.open,
+            champion=rollout.opened.champion,
+            candidate=rollout.opened.candidate,
+            since=look.since,
+            until=ports.clock.now(),
+            opened=rollout.opened_at,
+            stretches=tuple(sorted(1.0 + stretch * gate.margin for stretch in stretches)),
+        )
+        verdict = judge(gate, ports.evidences.gather(question), look.level)
+        judged = GateJudged(ledger.open, rollout.stage, rollout.step, look.look, verdict)
+        ledger = ports.append(ledger, judged)
+    return ledger
+
+
+def intend(ports: Ports, ledger: Ledger, effect: SetSplit | SetAlias) -> Ledger:
+    """Journal the intent, then carry the effect out."""
+    started = ports.clock.monotonic()
+    ledger = ports.append(ledger, EffectIntended(ledger.open, effect))
+    return carry_out(ports, ledger, Settle(ledger.head, effect), started)
+
+
+def carry_out(ports: Ports, ledger: Ledger, settle: Settle, started: float | None = None) -> Ledger:
+    """Look, apply, read back, journal; an effect that is already there is only journalled."""
+    began = ports.clock.monotonic() if started is None else started
+    try:
+        if isinstance(settle.effect, SetSplit):
+            already = _shift(ports, ledger, settle.seq, settle.effect)
+        else:
+            already = _point(ports, ledger, settle.effect)
+    except (AliasDrift, LeaseLost, ArtifactTampered, NotFound) as error:
+        return _give_up(ports, ledger, settle, error)
+    took = (ports.clock.monotonic() - began) * 1000.0
+    return ports.append(ledger, EffectDone(ledger.open, settle.seq, already, round(took, 3)))
+
+
+def _give_up(ports: Ports, ledger: Ledger, settle: Settle, error: Exception) -> Ledger:
+    """The effect cannot be: going forward that ends the rollout, going back it must stay loud."""
+    rollout = ledger.rollout
+    back = rollout is None or rollout.ending is not None or rollout.opened.kind == "rollback"
+    if isinstance(settle.effect, SetSplit) and back:
+        raise error
+    drift = isinstance(error, AliasDrift) and isinstance(settle.effect, SetAlias)
+    if drift and isinstance(settle.effect, SetAlias) and settle.effect.alias == "champion":
+        expected = settle.effect.expected or ""
+        ledger = ports.append(ledger, DriftFound(ledger.open, "alias champion", expected, str(error)))
+    return ports.append(ledger, EffectRefused(ledger.open, settle.seq, str(error)))
+
+
+def _shift(ports: Ports, ledger: Ledger, seq: int, effect: SetSplit) -> bool:
+    """Move traffic; whether it had already moved."""
+    wanted = split_of(ledger, seq, effect)
+    live = ports.traffic.live(ledger.model)
+    if live == wanted:
+        return True
+    ports.traffic.shift(ledger.model, wanted)
+    live = ports.traffic.live(ledger.model)
+    if live != wanted:
+        raise LeaseLost(f"the gateway serves generation {live.generation if live else 0}, not {seq}")
+    return False
+
+
+def _point(ports: Ports, ledger: Ledger, effect: SetAlias) -> bool:
+    """Move an alias; whether it had already moved. A human's choice is never overwritten."""
+    live = ports.registry.alias(ledger.model, effect.alias)
+    if live == effect.number:
+        return True
+    if effect.expected is not None and live != effect.expected:
+        raise AliasDrift(f"{effect.alias} points to {live or 'nothing'}, not to {effect.expected}")
+    ports.registry.set_alias(ledger.model, effect.alias, effect.number)
+    return False
+
+
+def drive(
+    ports: Ports,
+    model: str,
+    *,
+    until: Callable[[Ledger], bool],
+    seen: Callable[[Ledger, Action], None] = lambda _ledger, _action: None,
+    patience: float = PATIENCE,
+    poll: float = 0.5,
+) -> Ledger:
+    """Advance until a condition holds or no rollout is open, waiting and retrying as needed.
+
+    Args:
+        ports: The outside world.
+        model: Registered model.
+        until: Stop when this holds of the ledger.
+        seen: Called after every step.
+        patience: How long to keep trying while the world does not answer [seconds].
+        poll: Longest sleep between two looks at the clock [seconds].
+
+    Raises:
+        Unavailable: The world did not answer for `patience`.
+        Conflict: Lost against another writer again and again.
+    """
+    ledger, trouble, lost = ports.ledger(model), None, 0
+    while not until(ledger):
+        try:
+            action, ledger = advance(ports, ledger)
+        except (Unavailable, OutcomeUnknown):
+            ledger = ports.ledger(model)
+            trouble = ports.clock.monotonic() if trouble is None else trouble
+            if ports.clock.monotonic() - trouble >= patience:
+                raise
+            ports.clock.sleep(min(poll * 4.0, 2.0))
+            continue
+        except LeaseLost:
+            raise
+        except Conflict:
+            # Somebody appended (an abort, another driver): read again; the journal decides who acts.
+            ledger, lost = ports.ledger(model), lost + 1
+            if lost > 50:  # noqa: PLR2004 - a bound, not a tuning
+                raise
+            continue
+        trouble, lost = None, 0
+        seen(ledger, action)
+        if isinstance(action, Idle):
+            break
+        if isinstance(action, Wait):
+            ports.clock.sleep(min(poll, max(action.until - ports.clock.now(), 0.01)))
+            ledger = fold(model, ports.journal.read(model, after=ledger.head), ledger)
+    return ledger

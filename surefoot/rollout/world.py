@@ -1,0 +1,33 @@
+"""The outside world as the use case sees it: ports, and who acts."""
+
+from dataclasses import dataclass
+
+from surefoot.core.events import Event, encode
+from surefoot.core.ports import Clock, Evidences, Journal, Registry, Traffic
+from surefoot.core.state import Ledger, fold
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The outside world, and who acts on it."""
+
+    journal: Journal
+    registry: Registry
+    traffic: Traffic
+    evidences: Evidences
+    clock: Clock
+    actor: str
+
+    def ledger(self, model: str) -> Ledger:
+        """Fold the model's journal."""
+        return fold(model, self.journal.read(model))
+
+    def append(self, ledger: Ledger, event: Event) -> Ledger:
+        """Append one event and fold it in.
+
+        Raises:
+            Conflict: Somebody else has appended since the ledger was read.
+        """
+        kind, data = encode(event)
+        entry = self.journal.append(ledger.model, ledger.head, self.clock.now(), self.actor, kind, data)
+        return fold(ledger.model, (entry,), ledger)

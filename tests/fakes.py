@@ -1,0 +1,204 @@
+"""Stand-ins for the outside world, for the core and the use case only; a fault can strike at every call."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from surefoot.core.chain import GENESIS, Entry, canonical, check, seal
+from surefoot.core.errors import Conflict, LeaseLost, NotFound, OutcomeUnknown, RegistryUnavailable
+from surefoot.core.evidence import Evidence, Missing, Question, SplitCounts, Stratum, Validation
+from surefoot.core.model import Outcome, Split, Version
+from surefoot.rollout import Ports, Request
+
+T = TypeVar("T")
+POLICY: dict[str, object] = {
+    "model": "m",
+    "owners": ["team"],
+    "unit": "user",
+    "traffic": {"engine": "gateway", "requests_per_minute": 600},
+    "data": {"suite": "m", "window": "7d"},
+    "gates": {"errors": {"metric": "error_rate", "margin": "1pp"}},
+    "steps": [
+        {"shadow": {"window": "7d", "gates": ["errors"]}},
+        {"weight": 5, "hold": {"for": "10m", "gates": ["errors"]}},
+        {"weight": 50, "hold": {"for": "10m", "gates": ["errors"]}},
+    ],
+    "bake": {"for": "1h", "gates": ["errors"]},
+}
+
+
+class Killed(BaseException):
+    """The process is gone: nothing may catch this."""
+
+
+@dataclass
+class Faults:
+    """Strikes at numbered port calls.
+
+    Attributes:
+        at: Call number -> "before" or "after" (kill), "refused" (known not applied), "unknown" (applied, reply lost).
+        calls: Calls so far.
+    """
+
+    at: dict[int, str] = field(default_factory=dict)
+    calls: int = 0
+
+    def call(self, apply: Callable[[], T]) -> T:
+        """Run one port call under the fault that is planned for it."""
+        self.calls += 1
+        fault = self.at.get(self.calls)
+        if fault == "before":
+            raise Killed
+        if fault == "refused":
+            raise RegistryUnavailable("planned")
+        answer = apply()
+        if fault == "after":
+            raise Killed
+        if fault == "unknown":
+            raise OutcomeUnknown("planned")
+        return answer
+
+
+class FakeClock:
+    """Time that passes only when somebody sleeps, a thousand times as fast as they sleep."""
+
+    def __init__(self) -> None:
+        self.time = 1_000_000.0
+        self.real = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.real
+
+    def sleep(self, seconds: float) -> None:
+        self.real += seconds
+        self.time += seconds * 1000.0
+
+
+class FakeJournal:
+    """A list of sealed entries."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.entries: list[Entry] = []
+        self.faults = faults
+
+    def read(self, model: str, after: int = 0) -> tuple[Entry, ...]:
+        return self.faults.call(lambda: tuple(e for e in self.entries if e.model == model and e.seq > after))
+
+    def append(
+        self, model: str, expected: int, at: float, actor: str, kind: str, data: dict[str, object]
+    ) -> Entry:
+        def apply() -> Entry:
+            head = self.entries[-1] if self.entries else None
+            if (head.seq if head else 0) != expected:
+                raise Conflict(f"expected {expected}")
+            canonical(data)
+            entry = seal(model, expected + 1, at, at, actor, kind, data, head.hash if head else GENESIS)
+            self.entries.append(entry)
+            return entry
+
+        return self.faults.call(apply)
+
+    def models(self) -> tuple[str, ...]:
+        return tuple(sorted({entry.model for entry in self.entries}))
+
+
+class FakeRegistry:
+    """Aliases in a dictionary, with a log of real changes."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.aliases: dict[str, str] = {"champion": "1", "candidate": "2"}
+        self.versions = {n: Version(n, f"sha256:{n * 64}") for n in ("1", "2", "3")}
+        self.faults = faults
+        self.changes: list[tuple[str, str | None]] = []
+
+    def resolve(self, model: str, number: str) -> Version:
+        if number not in self.versions:
+            raise NotFound(f"{model} has no version {number}")
+        return self.faults.call(lambda: self.versions[number])
+
+    def alias(self, model: str, alias: str) -> str | None:
+        return self.faults.call(lambda: self.aliases.get(alias))
+
+    def set_alias(self, model: str, alias: str, number: str | None) -> None:
+        def apply() -> None:
+            self.changes.append((alias, number))
+            if number is None:
+                self.aliases.pop(alias, None)
+            else:
+                self.aliases[alias] = number
+
+        self.faults.call(apply)
+
+
+class FakeTraffic:
+    """A gateway that refuses to go back in generations."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.split: Split | None = None
+        self.faults = faults
+        self.changes: list[Split] = []
+
+    def live(self, model: str) -> Split | None:
+        return self.faults.call(lambda: self.split)
+
+    def shift(self, model: str, split: Split) -> None:
+        def apply() -> None:
+            if self.split and self.split.generation > split.generation:
+                raise LeaseLost("older generation")
+            self.changes.append(split)
+            self.split = split
+
+        self.faults.call(apply)
+
+
+class FakeEvidences:
+    """Evidence by what the story wants: "good", "bad-data", "bad-shadow" or "bad-live"."""
+
+    def __init__(self, faults: Faults, story: str) -> None:
+        self.faults = faults
+        self.story = story
+
+    def gather(self, question: Question) -> Evidence:
+        return self.faults.call(lambda: self._evidence(question))
+
+    def _evidence(self, question: Question) -> Evidence:
+        if question.kind == "data":
+            if self.story == "bad-data":
+                return Missing(Outcome.ERROR, "the suite is empty")
+            return Validation("m", 100, 3, ())
+        bad = 4000 if self.story == f"bad-{question.kind}" else 0
+        share = 0.5
+        return SplitCounts((Stratum(share, bad, 10_000 - bad, 0, 10_000),), 0.0)
+
+
+@dataclass
+class World:
+    """The whole outside world, which outlives a killed process."""
+
+    story: str = "good"
+    faults: Faults = field(default_factory=Faults)
+    policy: dict[str, object] = field(default_factory=lambda: dict(POLICY))
+
+    def __post_init__(self) -> None:
+        self.journal = FakeJournal(self.faults)
+        self.registry = FakeRegistry(self.faults)
+        self.traffic = FakeTraffic(self.faults)
+        self.evidences = FakeEvidences(self.faults, self.story)
+        self.clock = FakeClock()
+
+    def ports(self, actor: str = "test") -> Ports:
+        return Ports(self.journal, self.registry, self.traffic, self.evidences, self.clock, actor)
+
+    def request(self, number: str = "2", *, force: bool = False) -> Request:
+        return Request(self.policy, "sha256:suite", number, "a test asks", force=force)
+
+    def picture(self) -> tuple[object, ...]:
+        """What people would see at the end, without the count of detours."""
+        check(self.journal.entries)
+        live = self.traffic.split
+        ends = [(e.data["sink"]) for e in self.journal.entries if e.kind == "RolloutEnded"]
+        split = (live.champion.number, live.candidate and live.candidate.number, live.weight) if live else None
+        return tuple(ends), dict(self.registry.aliases), split
