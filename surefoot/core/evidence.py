@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from surefoot.core.model import Outcome, Version
+from surefoot.core.policy import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,13 @@ class SplitCounts:
         strata: One per split that was in force.
         baseline: The champion's rate before the rollout [probability], or None when unknown.
         trial: What one trial is, for people: "request" or "unit".
+        recent: Requests of both arms since the step began [count].
     """
 
     strata: tuple[Stratum, ...]
     baseline: float | None = None
     trial: str = "request"
+    recent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class LatencyCounts:
             against the threshold itself; keyed by the stretch factor [>= 1].
         candidate_ms: The candidate's own quantile now [ms], or None.
         champion_ms: The champion's own quantile now [ms], or None.
+        recent: Requests of both arms since the step began [count].
     """
 
     threshold_ms: float
@@ -67,6 +71,7 @@ class LatencyCounts:
     stretched: dict[float, tuple[Stratum, ...]]
     candidate_ms: float | None = None
     champion_ms: float | None = None
+    recent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +195,9 @@ class Question:
 
     Attributes:
         model: Registered model.
-        gate: Name of the gate in the policy.
-        kind: "live" (what was served), "shadow" (replay) or "data" (validation).
+        gate: The gate that asks.
+        kind: "data" (validation), "shadow" (replay), "live" (both arms serve) or "bake" (the candidate serves all).
+        suite: SHA-256 of the expectation suite as it was when the rollout opened.
         rollout: Id of the rollout.
         champion: The version served today.
         candidate: The version on trial.
@@ -202,8 +208,9 @@ class Question:
     """
 
     model: str
-    gate: str
+    gate: Gate
     kind: str
+    suite: str
     rollout: str
     champion: Version
     candidate: Version

@@ -17,7 +17,7 @@ from surefoot.core.evidence import (
 )
 from surefoot.core.model import Figure, Outcome, Verdict
 from surefoot.core.policy import Gate
-from surefoot.core.stats.paired import LEAST_BLOCKS, Difference, difference
+from surefoot.core.stats.paired import LEAST_BLOCKS, Difference, difference, spend
 from surefoot.core.stats.split import HARM, NO_HARM, band, log_evidence, mantel_haenszel
 
 UNSCORED_LIMIT = 0.01
@@ -33,12 +33,16 @@ class Level:
         beta: Chance that a candidate beyond the margin passes this gate [probability].
         allowance: Multiple of the margin that this step must exclude; small steps prove less [>= 1].
         min_requests: Fewest requests before the gate can pass [count].
+        look: One-based number of the look; gates that are not valid at every look spend `alpha` over looks.
+        late: One-based number of the look since a pass would have counted; they spend `beta` over these.
     """
 
     alpha: float = 0.01
     beta: float = 0.05
     allowance: float = 1.0
     min_requests: int = 0
+    look: int = 1
+    late: int = 1
 
 
 def allowance(weight: float) -> float:
@@ -112,7 +116,7 @@ class _Arms:
     safe: float
     beyond: bool
     n: int
-    candidate: int
+    recent: int
 
 
 def _decide(gate: Gate, arms: _Arms, level: Level, sentences: tuple[str, str, str], **fields: object) -> Verdict:
@@ -120,8 +124,8 @@ def _decide(gate: Gate, arms: _Arms, level: Level, sentences: tuple[str, str, st
     failed, passed, undecided = sentences
     if arms.harm >= -math.log(level.alpha) and arms.beyond:
         return _say(gate, Outcome.FAIL, failed, n=arms.n, **fields)
-    if arms.n < level.min_requests:
-        reason = f"{arms.n:,} of the {level.min_requests:,} requests that this step demands so far"
+    if arms.recent < level.min_requests:
+        reason = f"{arms.recent:,} of the {level.min_requests:,} requests that this step demands so far"
         return _say(gate, Outcome.INCONCLUSIVE, reason, n=arms.n, **fields)
     if arms.safe >= -math.log(level.beta):
         return _say(gate, Outcome.PASS, passed, n=arms.n, **fields)
@@ -157,7 +161,7 @@ def _rate(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
     )
     return _decide(
         gate,
-        _Arms(harm, safe, rates[1] > limit, n, candidate),
+        _Arms(harm, safe, rates[1] > limit, n, found.recent),
         level,
         sentences,
         estimate=rates[1] - rates[0],
@@ -196,7 +200,7 @@ def _latency(gate: Gate, found: LatencyCounts, level: Level) -> Verdict:
     )
     return _decide(
         gate,
-        _Arms(harm, safe, found.candidate_ms > limit, n, candidate),
+        _Arms(harm, safe, found.candidate_ms > limit, n, found.recent),
         level,
         sentences,
         estimate=found.candidate_ms - beside,
@@ -236,10 +240,11 @@ def _paired(gate: Gate, found: PairedLosses, level: Level) -> Verdict:
             else (f"fewer than {LEAST_BLOCKS} blocks of labelled requests")
         )
         return _say(gate, Outcome.NO_DATA, reason, n=found.labelled)
-    alpha, rows = level.alpha / len(judged), []
+    alpha, beta = level.alpha * spend(level.look) / len(judged), level.beta * spend(level.late)
+    rows = []
     for name, diff in judged.items():
         margin = gate.margin * abs(diff.champion) if gate.relative else gate.margin
-        rows.append((name, diff, diff.mean - diff.radius(alpha), diff.mean + diff.radius(level.beta), margin))
+        rows.append((name, diff, diff.mean - diff.radius(alpha), diff.mean + diff.radius(beta), margin))
     failed = [row for row in rows if row[2] > 0.0 and row[1].mean > row[4]]
     undecided = [row for row in rows if row[3] > row[4]]
     worst = max(failed or undecided or rows, key=lambda row: (row[1].mean - row[4]) / max(row[1].error, 1e-12))
@@ -306,7 +311,9 @@ def _loss_row(name: str, diff: Difference, low: float, high: float, margin: floa
 def _shift(gate: Gate, found: InputShift, level: Level) -> Verdict:
     if not found.features:
         return _say(gate, Outcome.NO_DATA, "there is no feature to compare")
-    noise: Callable[[int], float] = lambda n: math.sqrt(math.log(2.0 * len(found.features) / level.alpha) / (2.0 * n))  # noqa: E731 - one line, used twice below
+    noise: Callable[[int], float] = lambda n: math.sqrt(
+        math.log(2.0 * len(found.features) / (level.alpha * spend(level.look))) / (2.0 * n)
+    )  # noqa: E731 - one line, used twice below
     rows = sorted(
         ((f, noise(f.reference) + noise(f.current)) for f in found.features if f.reference and f.current),
         key=lambda row: row[1] - row[0].distance,

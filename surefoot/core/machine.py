@@ -1,6 +1,6 @@
 """What to do next, as a pure function of the ledger, the policy and the time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from surefoot.core.events import (
     Effect,
@@ -49,7 +49,7 @@ class Judge:
     """Ask these gates, one look.
 
     Attributes:
-        kind: Kind of evidence: "data", "shadow" or "live".
+        kind: Kind of evidence: "data", "shadow", "live" or "bake".
         gates: The gates that have not answered at this look.
         look: One-based number of the look within the step.
         since: Start of the evidence window [Unix seconds].
@@ -128,7 +128,7 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
         case Stage.BAKING:
             bake = policy.bake
             gates = tuple(policy.gates[name] for name in bake.gates)
-            look = _Look("live", gates, (), bake.hold, rollout.entered_at, Level(_alpha(policy)))
+            look = _Look("bake", gates, (), bake.hold, rollout.entered_at, Level(_alpha(policy)))
             return _judged(rollout, policy, look, (Stage.PROMOTED, 0), now)
         case _:
             return Idle()
@@ -148,7 +148,7 @@ class _Look:
     @property
     def every(self) -> float:
         """Time between two looks [seconds]; a replay is repeated no more often than labels mature."""
-        return min(max(self.hold / 12.0, 5.0), 21600.0) if self.kind == "live" else 3600.0
+        return min(max(self.hold / 12.0, 5.0), 21600.0) if self.kind in {"live", "bake"} else 3600.0
 
 
 def _alpha(policy: Policy) -> float:
@@ -175,13 +175,14 @@ def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stag
     """Look, react, wait, and go on when every gate passes and the hold is over."""
     everything = (*look.gates, *look.armed)
     asked = max(rollout.look, 1)
+    over = rollout.entered_at + look.hold
+    level = replace(look.level, look=asked, late=1 + int(max(now - over, 0.0) // look.every))
     missing = tuple(gate for gate in everything if rollout.look == 0 or gate.name not in rollout.verdicts)
     if missing:
-        return Judge(look.kind, missing, asked, look.since, look.level)
+        return Judge(look.kind, missing, asked, look.since, level)
     verdicts = [rollout.verdicts[gate.name] for gate in everything]
     needed = [rollout.verdicts[gate.name] for gate in look.gates]
     failed = next((v for v in verdicts if v.outcome is Outcome.FAIL and v.role is Role.GUARDRAIL), None)
-    over = rollout.entered_at + look.hold
     if failed:
         reaction = policy.on[Outcome.FAIL]
         if reaction.then is Do.ROLLBACK and now >= rollout.entered_at + reaction.hold:
@@ -202,7 +203,7 @@ def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stag
         return Record(Paused(rollout.opened.rollout, stuck.outcome, stuck.gate, stuck.reason))
     again = rollout.looked_at + look.every
     if now >= again:
-        return Judge(look.kind, everything, asked + 1, look.since, look.level)
+        return Judge(look.kind, everything, asked + 1, look.since, replace(level, look=asked + 1))
     return Wait(again, f"{rollout.stage}: next look")
 
 

@@ -54,8 +54,9 @@ def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: J
     for gate in look.gates:
         question = Question(
             model=ledger.model,
-            gate=gate.name,
+            gate=gate,
             kind=look.kind,
+            suite=rollout.opened.suite_digest,
             rollout=ledger.open,
             champion=rollout.opened.champion,
             candidate=rollout.opened.candidate,

@@ -1,4 +1,4 @@
-"""Paired differences by block: outcomes that move together count once a block, at every look."""
+"""Paired differences by block: outcomes that move together count once a block."""
 
 import math
 from collections.abc import Sequence
@@ -11,9 +11,6 @@ from surefoot.core.evidence import Block
 
 LEAST_BLOCKS = 5
 """Fewer blocks say nothing about how much blocks differ [count]."""
-
-PLANNED_BLOCKS = 30
-"""Blocks at which the interval is tightest; fixed beforehand, so that it holds at every look [count]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +34,28 @@ class Difference:
     candidate: float
 
     def radius(self, alpha: float) -> float:
-        """One-sided half-width that holds at every look at once [unit of the loss].
+        """One-sided half-width of Student's interval over blocks [unit of the loss].
 
         Args:
-            alpha: Error over all looks [probability, 0 < alpha < 0.5].
+            alpha: Error at this look [probability, 0 < alpha < 0.5]; several looks share a level by `spend`.
 
         Raises:
             InvariantBroken: alpha is not a probability below one half.
-
-        Source: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2024), Annals of Statistics 52(6), asymptotic
-        confidence sequences, with the normal mixture tuned to PLANNED_BLOCKS; widened by the ratio of
-        Student's to the normal quantile, because blocks are few.
         """
         if not 0.0 < alpha < 0.5:  # noqa: PLR2004 - a level above one half is no level
             raise InvariantBroken("alpha must be between 0 and 0.5")
-        two_sided = -2.0 * math.log(2.0 * alpha)
-        spread = (two_sided + math.log(two_sided + 1.0)) * self.blocks / PLANNED_BLOCKS
-        normal = math.sqrt(2.0 * (1.0 + 1.0 / spread) * math.log(math.sqrt(spread + 1.0) / (2.0 * alpha)))
-        level = float(stats.norm.sf(normal))
-        return float(stats.t.isf(level, self.blocks - 1)) * self.error
+        return float(stats.t.isf(alpha, self.blocks - 1)) * self.error
+
+
+def spend(look: int) -> float:
+    """Share of a level that one look may use; the shares of all looks there will ever be add up to one.
+
+    Args:
+        look: One-based number of the look.
+
+    Law: sum over k >= 1 of 1 / (k (k + 1)) is 1.
+    """
+    return 1.0 / (look * (look + 1))
 
 
 def difference(blocks: Sequence[Block]) -> Difference | None:

@@ -1,0 +1,132 @@
+"""The prediction log and its labels, queried with DuckDB; the schema is docs/record-schema.md."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import orjson
+
+from surefoot.core.errors import EvidenceUnavailable
+
+RECORD = {
+    "request": "VARCHAR",
+    "row": "INTEGER",
+    "at": "DOUBLE",
+    "unit": "VARCHAR",
+    "arm": "VARCHAR",
+    "version": "VARCHAR",
+    "answered_by": "VARCHAR",
+    "weight": "DOUBLE",
+    "rollout": "VARCHAR",
+    "latency_ms": "DOUBLE",
+    "error": "VARCHAR",
+    "prediction": "VARCHAR",
+    "features": "VARCHAR",
+}
+LABEL = {"request": "VARCHAR", "row": "INTEGER", "label": "VARCHAR", "at": "DOUBLE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One logged request row.
+
+    Attributes:
+        key: (request id, row).
+        at: When it was received [Unix seconds].
+        answered_by: Version that answered the caller.
+        arm: Arm that it was assigned to.
+        prediction: The answer, JSON value.
+        features: The row of the request.
+        label: What came true, or None while unknown.
+    """
+
+    key: tuple[str, int]
+    at: float
+    answered_by: str
+    arm: str
+    prediction: object
+    features: dict[str, object]
+    label: object = None
+
+
+class PredictionLog:
+    """Read access to everything that a gateway has logged below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Remember where the segments are; nothing is opened before the first question."""
+        self._root = root
+
+    def rows(self, model: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """Run one query over `log` and `labels` of a model.
+
+        Args:
+            model: Registered model.
+            sql: A SELECT over the views log and labels; $1, $2, ... are the parameters.
+            parameters: Values of the parameters.
+
+        Raises:
+            EvidenceUnavailable: The log cannot be read.
+        """
+        folder = self._root / model
+        try:
+            with duckdb.connect() as db:
+                db.execute("SET threads = 1")
+                for view, pattern, columns in (
+                    ("log", "predictions-*.jsonl", RECORD),
+                    ("labels", "labels-*.jsonl", LABEL),
+                ):
+                    files = sorted(str(path) for path in folder.glob(pattern) if path.stat().st_size)
+                    db.execute(_view(view, files, columns))
+                return db.execute(sql, list(parameters)).fetchall()
+        except (duckdb.Error, OSError) as error:
+            raise EvidenceUnavailable(f"the prediction log of {model} cannot be read: {error}") from error
+
+    def requests(self, model: str, since: float, until: float, *, limit: int = 200_000) -> list[Served]:
+        """Requests of a window with the labels known at its end, oldest first.
+
+        A label that came twice counts as it came last; labels of unknown requests match nothing.
+        """
+        found = self.rows(
+            model,
+            """
+            WITH last AS (
+              SELECT request, row, arg_max(label, at) AS label FROM labels WHERE at <= $2 GROUP BY request, row
+            ), once AS (
+              SELECT * FROM log WHERE at > $1 AND at <= $2
+              QUALIFY row_number() OVER (PARTITION BY request, row ORDER BY at) = 1
+            )
+            SELECT o.request, o.row, o.at, o.answered_by, o.arm, o.prediction, o.features, l.label
+            FROM once o LEFT JOIN last l USING (request, row) ORDER BY o.at DESC LIMIT $3
+            """,
+            (since, until, limit),
+        )
+        made = []
+        for request, row, at, answered_by, arm, prediction, features, label in reversed(found):
+            made.append(
+                Served(
+                    (str(request), int(str(row))),
+                    float(str(at)),
+                    str(answered_by),
+                    str(arm),
+                    orjson.loads(str(prediction)) if prediction is not None else None,
+                    orjson.loads(str(features)),
+                    orjson.loads(str(label)) if label is not None else None,
+                )
+            )
+        return made
+
+
+def _view(name: str, files: list[str], columns: dict[str, str]) -> str:
+    """A view over JSON lines; a torn last line (a crash in mid-write) is left out, not an error."""
+    if not files:
+        empty = ", ".join(f"NULL::{kind} AS {column}" for column, kind in columns.items())
+        return f"CREATE VIEW {name} AS SELECT {empty} WHERE false"
+    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    # JSON values are kept as text: an answer or a feature may be a number, a list or a mapping.
+    typed = {
+        column: "JSON" if column in {"prediction", "features", "label"} else kind for column, kind in columns.items()
+    }
+    wanted = "{" + ", ".join(f"{column}: '{kind}'" for column, kind in typed.items()) + "}"
+    options = "format='newline_delimited', ignore_errors=true, maximum_object_size=16777216"
+    return f"CREATE VIEW {name} AS SELECT * FROM read_json([{listed}], {options}, columns={wanted})"  # noqa: S608 - files are ours

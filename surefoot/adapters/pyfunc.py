@@ -1,0 +1,113 @@
+"""A loaded model as the gateway and the evaluation see it: JSON rows in, JSON values out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.pyfunc import PyFuncModel
+
+_NUMBERS = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
+_PLAIN = frozenset({*_NUMBERS, "string", "boolean"})
+
+
+class Scorer:
+    """A loaded pyfunc that answers JSON rows with JSON values, whoever shares its batch.
+
+    Attributes:
+        columns: Names of the input columns, or None when the model names none.
+    """
+
+    def __init__(self, model: "PyFuncModel") -> None:
+        """Read the signature once."""
+        self._model = model
+        self._schema = schema = model.metadata.get_input_schema()  # type: ignore[no-untyped-call]
+        named = schema is not None and schema.has_input_names()
+        self.columns: tuple[str, ...] | None = tuple(schema.input_names()) if named else None
+        self._required = frozenset(schema.required_input_names()) if named else frozenset()
+        types = [str(getattr(kind, "name", "")) for kind in schema.input_types()] if named else []
+        self._plain = dict(zip(self.columns or (), types, strict=False))
+
+    def predict(self, rows: list[dict[str, object]]) -> list[object]:
+        """Answer every row.
+
+        Returns:
+            One JSON value a row: a number or text, a list (class probabilities), or an object (several outputs).
+
+        Raises:
+            ValueError: A row lacks a required column or does not fit its type, or the model gave NaN, an infinity,
+                something that is not JSON, or a wrong number of answers.
+        """
+        answers = _rows_of(self._model.predict(self._frame(rows)))
+        if len(answers) != len(rows):
+            raise ValueError(f"the model gave {len(answers)} answers for {len(rows)} rows")
+        return [_json(answer) for answer in answers]
+
+    def _frame(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
+        """Build one typed frame in which no value depends on the neighbours of its row."""
+        import pandas as pd  # noqa: PLC0415 - it comes with MLflow, as late
+
+        if self.columns is None:
+            frame = pd.DataFrame(rows)
+            return frame if self._schema is None else _cast(frame, self._schema)
+        for number, row in enumerate(rows):
+            if missing := self._required - row.keys():
+                raise ValueError(f"row {number} lacks the required inputs {sorted(missing)}")
+        cells = {name: [row.get(name) for row in rows] for name in self.columns}
+        if not set(self._plain.values()) <= _PLAIN:
+            return _cast(pd.DataFrame(cells), self._schema)
+        return pd.DataFrame({name: _column(name, self._plain[name], values) for name, values in cells.items()})
+
+
+def _column(name: str, kind: str, values: list[object]) -> object:
+    """Cast one column as `mlflow models serve` does, for all rows at once; an absent value is NaN."""
+    import numpy as np  # noqa: PLC0415 - it comes with pandas
+    import pandas as pd  # noqa: PLC0415 - as late as MLflow
+
+    if kind in _NUMBERS:
+        try:
+            return np.array(values, dtype=_NUMBERS[kind])
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"input {name!r} does not fit its type {kind}: {error}") from error
+    if kind == "boolean":
+        if not all(value is None or value in (True, False) for value in values):
+            raise ValueError(f"input {name!r} does not fit its type boolean")
+        return np.array(values, dtype=object if None in values else bool)
+    # Always pandas' text type: inferred, a column would be another type when its neighbours are all absent.
+    return pd.array([None if value is None or value != value else str(value) for value in values], dtype="str")  # noqa: PLR0124 - only NaN differs from itself
+
+
+def _cast(frame: "pd.DataFrame", schema: Any) -> "pd.DataFrame":
+    """Cast dates, bytes, arrays and tensors with MLflow's own function."""
+    from mlflow.utils import proto_json_utils  # noqa: PLC0415 - MLflow is late
+
+    return proto_json_utils.cast_df_types_according_to_schema(frame, schema)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _rows_of(answer: Any) -> Sequence[Any]:
+    """Split what a pyfunc returned into one value a row."""
+    if hasattr(answer, "to_dict") and hasattr(answer, "columns"):
+        return answer.to_dict(orient="records")  # type: ignore[no-any-return]
+    if hasattr(answer, "tolist"):  # arrays and series
+        answer = answer.tolist()
+    if not isinstance(answer, list | tuple):
+        raise ValueError(f"the model gave one {type(answer).__name__}, not one answer a row")  # noqa: TRY004 - documented
+    return answer
+
+
+def _json(value: Any) -> object:
+    """Give a plain JSON value for one of numpy's or pandas'."""
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        value = value.tolist()
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"the model gave {value} as an answer")
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    raise ValueError(f"the model gave a {type(value).__name__}, which is not a JSON value")

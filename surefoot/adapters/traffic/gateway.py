@@ -1,0 +1,154 @@
+"""Surefoot's own gateway as the engine that splits live traffic."""
+
+from urllib.parse import quote
+
+import httpx
+
+from surefoot.core.errors import (
+    ArtifactTampered,
+    GatewayUnavailable,
+    LeaseLost,
+    OutcomeUnknown,
+    Rejected,
+    SurefootError,
+)
+from surefoot.core.model import Split, Version
+
+_ASK = httpx.Timeout(5.0, connect=2.0)
+_SHIFT = httpx.Timeout(5.0, connect=2.0, read=60.0)  # the gateway may have to load a version before it can say yes
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+class GatewayTraffic:
+    """The `Traffic` port in front of one gateway.
+
+    Attributes:
+        base_url: Where the gateway listens.
+    """
+
+    def __init__(self, base_url: str, token: str) -> None:
+        """Remember where and the control token; nothing is contacted yet.
+
+        Proxies of the environment are not used: a rollback must not depend on one.
+        """
+        self.base_url = base_url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    def live(self, model: str) -> Split | None:
+        """The split that is being served now, or None when the model is not served.
+
+        Raises:
+            GatewayUnavailable: The gateway does not answer, or says something we cannot read.
+        """
+        reply = self._get(f"/models/{quote(model, safe='')}/route")
+        if reply.status_code in {httpx.codes.NOT_FOUND, httpx.codes.SERVICE_UNAVAILABLE}:
+            return None
+        told = self._json(reply)
+        if not told.get("serving"):
+            return None
+        try:
+            return _split(told)
+        except (KeyError, TypeError, ValueError) as error:
+            raise GatewayUnavailable(f"{self.base_url} tells no complete route: {error!r}") from error
+
+    def shift(self, model: str, split: Split) -> None:
+        """Serve this split; return when it is acknowledged: switched, and written to the gateway's disk.
+
+        Raises:
+            LeaseLost: A split with a higher generation is being served.
+            GatewayUnavailable: The gateway, or the registry it loads from, does not answer; nothing changed.
+            OutcomeUnknown: It may have changed; look with `live`.
+            ArtifactTampered: A version's bytes are not those of its digest.
+            Rejected: The gateway refuses the route, or a version cannot be loaded.
+        """
+        url = f"{self.base_url}/models/{quote(model, safe='')}/route"
+        try:
+            reply = httpx.put(url, json=_wire(split), headers=self._headers, timeout=_SHIFT, trust_env=False)
+        except _NEVER_SENT as error:
+            raise GatewayUnavailable(f"{self.base_url} does not answer: {error!r}") from error
+        except httpx.HTTPError as error:
+            raise OutcomeUnknown(f"{self.base_url} did not say whether it took the route: {error!r}") from error
+        if reply.status_code == httpx.codes.OK:
+            return
+        raise _refusal(reply)
+
+    def stats(self, model: str) -> dict[str, object]:
+        """Counts of one gateway since it started, by version.
+
+        Raises:
+            GatewayUnavailable: The gateway does not answer, or does not know the model.
+        """
+        return self._json(self._get(f"/models/{quote(model, safe='')}/stats"))
+
+    def healthy(self) -> bool:
+        """Whether the gateway answers and every routed model is loaded."""
+        try:
+            return self._get("/health").status_code == httpx.codes.OK
+        except GatewayUnavailable:
+            return False
+
+    def _get(self, path: str) -> httpx.Response:
+        try:
+            return httpx.get(self.base_url + path, headers=self._headers, timeout=_ASK, trust_env=False)
+        except httpx.HTTPError as error:
+            raise GatewayUnavailable(f"{self.base_url} does not answer: {error!r}") from error
+
+    def _json(self, reply: httpx.Response) -> dict[str, object]:
+        try:
+            told = reply.raise_for_status().json()
+        except (httpx.HTTPStatusError, ValueError) as error:
+            raise GatewayUnavailable(f"{self.base_url} answers {reply.status_code}: {reply.text[:200]}") from error
+        if not isinstance(told, dict):
+            raise GatewayUnavailable(f"{self.base_url} answers no JSON object: {reply.text[:200]}")
+        return told
+
+
+def _refusal(reply: httpx.Response) -> SurefootError:
+    """Our error for an answer that is no acknowledgement."""
+    try:
+        told = reply.json()
+    except ValueError:
+        told = {}
+    told = told if isinstance(told, dict) else {}
+    message = f"the gateway answers {reply.status_code}: {told.get('message', reply.text[:200])}"
+    status, kind = reply.status_code, told.get("error")
+    if status == httpx.codes.CONFLICT:
+        return LeaseLost(message)
+    if kind == "ArtifactTampered":
+        return ArtifactTampered(message)
+    if kind == "RegistryUnavailable":
+        return GatewayUnavailable(message)  # nothing changed, and later it may work
+    return Rejected(message) if httpx.codes.is_client_error(status) else OutcomeUnknown(message)
+
+
+def _wire(split: Split) -> dict[str, object]:
+    return {
+        "generation": split.generation,
+        "rollout": split.rollout,
+        "salt": split.salt,
+        "weight": split.weight,
+        "champion": _version_wire(split.champion),
+        "candidate": None if split.candidate is None else _version_wire(split.candidate),
+    }
+
+
+def _version_wire(version: Version) -> dict[str, str]:
+    return {"number": version.number, "digest": version.digest, "data_digest": version.data_digest}
+
+
+def _split(told: dict[str, object]) -> Split:
+    candidate = told["candidate"]
+    return Split(
+        champion=_version(told["champion"]),
+        candidate=None if candidate is None else _version(candidate),
+        weight=float(str(told["weight"])),
+        salt=str(told["salt"]),
+        rollout=str(told["rollout"]),
+        generation=int(str(told["generation"])),
+    )
+
+
+def _version(told: object) -> Version:
+    if not isinstance(told, dict):
+        raise TypeError(f"{told!r} is no version")
+    return Version(str(told["number"]), str(told["digest"]), str(told["data_digest"]))

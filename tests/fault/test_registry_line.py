@@ -1,0 +1,237 @@
+"""The registry adapter when MLflow, or the line to it, fails."""
+
+import http.server
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from surefoot.adapters.registry import MlflowRegistry
+from surefoot.core.errors import AliasDrift, OutcomeUnknown, RegistryUnavailable
+
+DEADLINE_S, BOUND_S = 3.0, 15.0
+
+
+class Line:
+    """An HTTP server that passes requests on to MLflow and spoils some of the writes.
+
+    Attributes:
+        url: Where it listens.
+        faults: What to do to the next writes, one each: "500-before", "500-after", "drop-before",
+            "drop-after", "hang-after", "lost-race".
+        writes: Writes seen [count].
+        meanwhile: Called when a write is spoiled, before it is answered.
+    """
+
+    def __init__(self, target: str, port: int = 0) -> None:
+        self.faults: list[str] = []
+        self.writes = 0
+        self.meanwhile: Callable[[], object] = lambda: None
+        line = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._serve(fault="")
+
+            def do_POST(self) -> None:
+                line.writes += 1
+                self._serve(fault=line.faults.pop(0) if line.faults else "")
+
+            def do_DELETE(self) -> None:
+                self.do_POST()
+
+            def log_message(self, *_: object) -> None:
+                """Keep the tests' output clean."""
+
+            def _serve(self, fault: str) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                status, answer = 500, b"spoiled"
+                if not fault.endswith("-before") and fault != "lost-race":
+                    status, answer = _ask(target + self.path, self.command, body)
+                if fault:
+                    line.meanwhile()
+                if fault == "hang-after":
+                    time.sleep(2)
+                if fault.startswith(("drop", "hang")):
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    return
+                if fault.startswith("500"):
+                    status, answer = 500, b'{"error_code": "INTERNAL_ERROR", "message": "spoiled"}'
+                if fault == "lost-race":
+                    said = "UNIQUE constraint failed: registered_model_aliases.name"
+                    status, answer = 400, f'{{"error_code": "BAD_REQUEST", "message": "{said}"}}'.encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _ask(url: str, method: str, body: bytes) -> tuple[int, bytes]:
+    request = urllib.request.Request(  # noqa: S310 - our own server
+        url, data=body or None, method=method, headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own server
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def _no_fetch(model: str, number: str) -> tuple[Path, str]:
+    raise AssertionError((model, number))
+
+
+@pytest.fixture
+def line(mlflow_server: str) -> Iterator[Line]:
+    """A line to a healthy MLflow."""
+    opened = Line(mlflow_server)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def model(mlflow_server: str) -> str:
+    """A model with two versions."""
+    from mlflow import MlflowClient  # noqa: PLC0415 - costs seconds
+
+    client = MlflowClient(tracking_uri=mlflow_server, registry_uri=mlflow_server)
+    name = f"m-{uuid4().hex}"
+    client.create_registered_model(name)
+    for _ in range(2):
+        run = client.create_run("0")
+        client.create_model_version(name, f"{run.info.artifact_uri}/model", run_id=run.info.run_id)
+    return name
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+
+
+@pytest.mark.parametrize(
+    ("fault", "writes"),
+    [
+        ("500-after", 1),
+        ("drop-after", 1),
+        ("hang-after", 1),
+        ("500-before", 2),
+        ("drop-before", 2),
+        ("lost-race", 2),
+    ],
+)
+def test_a_spoiled_write_is_looked_at_before_it_is_repeated(line: Line, model: str, fault: str, writes: int) -> None:
+    """A write whose answer was lost is found and not repeated; one that did not arrive is repeated; both succeed."""
+    registry = MlflowRegistry(line.url, _no_fetch)
+    line.faults = [fault]
+    registry.set_alias(model, "champion", "1")
+    assert registry.alias(model, "champion") == "1"
+    assert line.writes == writes
+    line.faults = [fault]
+    registry.set_alias(model, "champion", None)
+    assert registry.alias(model, "champion") is None
+    line.faults = [fault]
+    registry.tag(model, "2", "k", "v")
+
+
+def test_no_write_is_sent_when_it_is_so_already(line: Line, model: str) -> None:
+    """Setting what is set, and removing what is not, writes nothing."""
+    registry = MlflowRegistry(line.url, _no_fetch)
+    registry.set_alias(model, "champion", "1")
+    registry.tag(model, "1", "k", "v")
+    assert line.writes == 2
+    registry.set_alias(model, "champion", "1")
+    registry.set_alias(model, "previous", None)
+    registry.tag(model, "1", "k", "v")
+    assert line.writes == 2
+
+
+@pytest.mark.parametrize("fault", ["500-before", "drop-after", "lost-race"])
+def test_somebody_elses_value_is_kept(line: Line, model: str, mlflow_server: str, fault: str) -> None:
+    """When another client sets the alias while our write fails, its choice stays and we hear AliasDrift."""
+    other = MlflowRegistry(mlflow_server, _no_fetch)
+    line.meanwhile = lambda: other.set_alias(model, "champion", "2")
+    line.faults = [fault]
+    with pytest.raises(AliasDrift, match="wrote 1, was None, now says 2"):
+        MlflowRegistry(line.url, _no_fetch).set_alias(model, "champion", "1")
+    assert other.alias(model, "champion") == "2"
+
+
+def test_a_write_that_never_gets_through_is_of_unknown_outcome(line: Line, model: str) -> None:
+    """When every attempt of a write is lost until the deadline, its outcome is unknown: one may still land."""
+    line.faults = ["drop-before"] * 1000
+    began = time.monotonic()
+    with pytest.raises(OutcomeUnknown):
+        MlflowRegistry(line.url, _no_fetch, deadline_s=1.0).set_alias(model, "champion", "1")
+    assert time.monotonic() - began < BOUND_S
+
+
+def _calls(registry: MlflowRegistry) -> dict[str, Callable[[], object]]:
+    return {
+        "resolve": lambda: registry.resolve("m", "1"),
+        "alias": lambda: registry.alias("m", "champion"),
+        "aliases": lambda: registry.aliases("m"),
+        "set_alias": lambda: registry.set_alias("m", "champion", "1"),
+        "remove": lambda: registry.set_alias("m", "champion", None),
+        "tag": lambda: registry.tag("m", "1", "k", "v"),
+        "staged": lambda: registry.staged("m"),
+        "models": registry.models,
+    }
+
+
+def _assert_all_give_up(uri: str) -> None:
+    """Every call at once gives up in time; nothing can have been changed, since each looks first."""
+
+    def give_up(call: Callable[[], object]) -> float:
+        began = time.monotonic()
+        with pytest.raises(RegistryUnavailable):
+            call()
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(8) as pool:
+        assert max(pool.map(give_up, _calls(MlflowRegistry(uri, _no_fetch, DEADLINE_S)).values())) < BOUND_S
+
+
+def test_a_dead_registry_is_unavailable_within_the_deadline() -> None:
+    """When nobody listens, every call gives up after its deadline, and it is not healthy."""
+    _assert_all_give_up("http://127.0.0.1:9")
+    assert not MlflowRegistry("http://127.0.0.1:9", _no_fetch).healthy()
+    assert not MlflowRegistry("sqlite:///nowhere.db", _no_fetch).healthy()
+
+
+def test_a_silent_registry_is_unavailable_within_the_deadline() -> None:
+    """When a server accepts and never answers, every call gives up too, and it is not healthy."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        _assert_all_give_up(uri)
+        assert not MlflowRegistry(uri, _no_fetch).healthy()
+
+
+def test_a_read_is_repeated_until_the_registry_is_back(mlflow_server: str, model: str) -> None:
+    """A registry that comes back before the deadline is asked again, and the caller notices nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = int(holder.getsockname()[1])
+    opened: list[Line] = []
+    later = threading.Timer(0.5, lambda: opened.append(Line(mlflow_server, port)))
+    later.start()
+    assert MlflowRegistry(f"http://127.0.0.1:{port}", _no_fetch, deadline_s=30.0).aliases(model) == {}
+    later.join()
+    opened[0].close()

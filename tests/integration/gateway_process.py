@@ -1,0 +1,66 @@
+"""A gateway in a process of its own, for tests that kill it: ROOT MODELS PORT."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+from surefoot.adapters.artifacts import load, tree_digest
+from surefoot.core.errors import ArtifactTampered
+from surefoot.core.model import Version
+from surefoot.gateway.app import build_app
+from surefoot.gateway.server import serve
+from surefoot.gateway.settings import GatewaySettings, Predictor
+
+TOKEN = "test-token"  # noqa: S105 - of the gateways that tests start
+
+
+class HostClock:
+    """The host's time."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class Models:
+    """Loads version N of any model from the directory N, when its bytes are of the version's digest.
+
+    Attributes:
+        root: Where the directories are.
+        loads: Numbers that were asked for, in order.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Load from below root."""
+        self.root = root
+        self.loads: list[str] = []
+        self._held: dict[str, threading.Event] = {}
+
+    def __call__(self, model: str, version: Version) -> Predictor:
+        """Verify, then load."""
+        self.loads.append(version.number)
+        if version.number in self._held:
+            self._held.pop(version.number).wait(60)
+        path = self.root / version.number
+        if tree_digest(path) != version.digest:
+            raise ArtifactTampered(f"{model} version {version.number} is not of its digest")
+        return load(path)
+
+    def hold(self, number: str) -> threading.Event:
+        """Let the next load of a number wait until this event is set."""
+        return self._held.setdefault(number, threading.Event())
+
+    def version(self, number: str) -> Version:
+        """Version of that number with its true digest."""
+        return Version(number, tree_digest(self.root / number), f"sha256:data-{number}")
+
+
+if __name__ == "__main__":
+    root, models, port = sys.argv[1:]
+    settings = GatewaySettings(root=Path(root), token=TOKEN, units={"flights": "unit"})
+    serve(build_app(settings, HostClock(), Models(Path(models))), "127.0.0.1", int(port))

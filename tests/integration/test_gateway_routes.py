@@ -1,0 +1,219 @@
+"""Routes: acknowledged, fenced, persisted, and the adapter that sets them."""
+
+import asyncio
+import itertools
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from surefoot.adapters.traffic.gateway import GatewayTraffic
+from surefoot.core.errors import (
+    ArtifactTampered,
+    GatewayUnavailable,
+    LeaseLost,
+    OutcomeUnknown,
+    Rejected,
+)
+from surefoot.core.model import Split, Version
+from tests.conftest import free_port
+from tests.integration.gateway_harness import (
+    BETTER,
+    GOOD,
+    RAISING,
+    Gateway,
+    ask_all,
+    listening,
+    wait_for,
+)
+from tests.integration.gateway_process import TOKEN, Models
+
+
+def test_route_change_is_acknowledged_and_fenced(gateway: Gateway) -> None:
+    """A newer generation is taken, the same one again is fine, an older or a different one of the same is refused."""
+    first = gateway.shift(10, generation=5)
+    assert gateway.traffic.live("flights") == first
+    assert json.loads((gateway.root / "routes" / "flights.json").read_text())["weight"] == 10
+    gateway.traffic.shift("flights", first)
+    for stale in (replace(first, generation=4), replace(first, weight=20.0)):
+        with pytest.raises(LeaseLost):
+            gateway.traffic.shift("flights", stale)
+    second = gateway.shift(0, generation=6)
+    assert gateway.traffic.live("flights") == second
+    assert gateway.ask().headers["x-model-generation"] == "6"
+
+
+def test_rollback_loads_nothing(gateway: Gateway) -> None:
+    """Weight 0, and the versions that were left lately, are served again without a load."""
+    gateway.shift(50, generation=1)
+    gateway.shift(0, None, champion=BETTER, generation=2)
+    before = list(gateway.models.loads)
+    gateway.shift(0, generation=3)
+    gateway.shift(100, generation=4)
+    gateway.shift(0, RAISING, generation=5)  # at weight 0 a candidate answers nobody, so nobody waits for it
+    assert gateway.models.loads == before
+    assert gateway.ask().headers["x-model-version"] == GOOD
+
+
+def test_rollback_overtakes_a_load_and_fences_it(gateway: Gateway) -> None:
+    """A rollback is acknowledged while a route is still loading, and that route is refused when it has loaded."""
+    gateway.shift(0, None, generation=1)
+    go_on = gateway.models.hold(BETTER)
+    refused: list[LeaseLost] = []
+
+    def ramp() -> None:
+        try:
+            gateway.shift(50, generation=2)
+        except LeaseLost as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=ramp)
+    before = len(gateway.models.loads)
+    thread.start()
+    wait_for(lambda: len(gateway.models.loads) > before)
+    gateway.shift(0, generation=3)
+    go_on.set()
+    thread.join()
+    assert len(refused) == 1
+    live = gateway.traffic.live("flights")
+    assert live is not None
+    assert live.generation == 3
+
+
+def test_a_ramp_under_load_fails_nobody(gateway: Gateway) -> None:
+    """While the weight goes up and down under load, every caller is answered and nothing is recorded twice."""
+    gateway.shift(0, generation=1)
+    weights = itertools.cycle((10, 100, 0, 50, 0))
+    stop = threading.Event()
+
+    def ramp() -> None:
+        for generation in itertools.count(2):
+            gateway.shift(next(weights), generation=generation)
+            if stop.wait(0.02):
+                return
+
+    thread = threading.Thread(target=ramp)
+    thread.start()
+    answered = ask_all(gateway.url, [f"N{number}" for number in range(1000)])
+    stop.set()
+    thread.join()
+    records = gateway.records()
+    assert len(records) == len({record["request"] for record in records}) == 1000
+    assert sorted(answered) == sorted(str(record["answered_by"]) for record in records)
+    revoked = [record for record in records if record["version"] != record["answered_by"]]
+    assert all(record["arm"] == "candidate" and record["answered_by"] == GOOD for record in revoked)
+
+
+def test_load_failures_leave_the_old_route(routed: Gateway) -> None:
+    """Bytes of another digest are ArtifactTampered, a version that is not there is Rejected, and nothing changes."""
+    forged = Version(BETTER, "sha256:" + "0" * 64)
+    with pytest.raises(ArtifactTampered, match="not of its digest"):
+        routed.traffic.shift("flights", replace(routed.split(50, generation=2), candidate=forged))
+    absent = Version("99", "sha256:" + "0" * 64)
+    with pytest.raises(Rejected, match="not a directory"):
+        routed.traffic.shift("flights", replace(routed.split(50, generation=2), candidate=absent))
+    live = routed.traffic.live("flights")
+    assert live is not None
+    assert live.generation == 1
+    assert routed.ask().status_code == 200
+
+
+def test_routes_need_the_token(routed: Gateway) -> None:
+    """Without the control token a route cannot be set, and the salt is not told."""
+    stranger = GatewayTraffic(routed.url, "guess")
+    with pytest.raises(Rejected, match="401"):
+        stranger.shift("flights", routed.split(50, generation=2))
+    shown = httpx.get(routed.url + "/models/flights/route").json()
+    assert "salt" not in shown
+    assert shown["champion"]["number"] == GOOD
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"weight": 101}, "from 0 to 100"),
+        ({"weight": "9"}, "number of percent"),
+        ({"candidate": None}, "needs a candidate"),
+        ({"generation": 1.5}, "whole number"),
+        ({"champion": {"number": "1"}}, "champion is an object"),
+        ({"rollout": "a\r\nb"}, "rollout is a text"),
+        ({"extra": 1}, "extra"),
+    ],
+)
+def test_malformed_routes_are_refused(routed: Gateway, change: dict[str, object], says: str) -> None:
+    """A route that breaks a rule is 400 and says which."""
+    route = {**httpx.get(routed.url + "/models/flights/route").json(), "salt": "s", "weight": 5, "generation": 2}
+    del route["serving"]
+    route["candidate"] = route["champion"]
+    answer = httpx.put(
+        routed.url + "/models/flights/route", json={**route, **change}, headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    assert answer.status_code == 400
+    assert says in answer.json()["message"]
+
+
+def test_dead_and_silent_gateways(tmp_path: Path) -> None:
+    """Nobody listening is GatewayUnavailable, known not applied; a connection cut in mid-air is OutcomeUnknown."""
+    port = free_port()
+    version = Version(GOOD, "sha256:" + "0" * 64)
+    dead = GatewayTraffic(f"http://127.0.0.1:{port}", TOKEN)
+    for call in (lambda: dead.shift("m", Split(version)), lambda: dead.live("m"), lambda: dead.stats("m")):
+        with pytest.raises(GatewayUnavailable):
+            call()
+    assert not dead.healthy()
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    async def silent() -> None:
+        async with await asyncio.start_server(hang_up, "127.0.0.1", port):
+            with pytest.raises(OutcomeUnknown):
+                await asyncio.to_thread(dead.shift, "m", Split(version))
+
+    asyncio.run(silent())
+
+
+def test_restart_comes_back_with_the_same_split(tmp_path: Path, models: Models) -> None:
+    """A new gateway on the same state serves the same split at once, and refuses what is older."""
+    with listening(tmp_path, models) as gateway:
+        split = gateway.shift(30, generation=9)
+    with listening(tmp_path, models) as gateway:
+        wait_for(gateway.traffic.healthy)
+        assert gateway.traffic.live("flights") == split
+        with pytest.raises(LeaseLost):
+            gateway.shift(0, generation=8)
+
+
+def test_restart_without_the_candidate(tmp_path: Path, models: Models) -> None:
+    """A candidate that cannot be loaded any more gets nobody, and health says so; a champion keeps the model away."""
+    with listening(tmp_path, models) as gateway:
+        wanted = gateway.shift(100, generation=1)
+    file = tmp_path / "routes" / "flights.json"
+    whole = file.read_text()
+    file.write_text(whole.replace(models.version(BETTER).digest, "sha256:" + "0" * 64))
+    with listening(tmp_path, models) as gateway:
+        wait_for(gateway.traffic.healthy)
+        assert gateway.ask().headers["x-model-version"] == GOOD
+        assert httpx.get(gateway.url + "/health").json()["models"]["flights"]["candidate_missing"] is True
+        live = gateway.traffic.live("flights")
+        assert live is not None
+        assert live.weight == 0
+        assert not live.same_routing(wanted)
+        gateway.shift(0, generation=2)  # the rollback needs no candidate
+        assert httpx.get(gateway.url + "/health").json()["models"]["flights"]["candidate_missing"] is False
+    file.write_text(whole.replace(models.version(GOOD).digest, "sha256:" + "0" * 64))
+    with listening(tmp_path, models) as gateway:
+        wait_for(lambda: "not of its digest" in gateway.ask().text)
+        assert gateway.ask().status_code == 503
+        assert not gateway.traffic.healthy()
+        assert gateway.traffic.live("flights") is None
+        gateway.shift(100, generation=2)
+        assert gateway.ask().status_code == 200
+    file.write_text("{")
+    with listening(tmp_path, models) as gateway:
+        assert "route file cannot be used" in gateway.ask().text
+        assert not gateway.traffic.healthy()

@@ -1,0 +1,234 @@
+"""The registry adapter against a real MLflow server."""
+
+import hashlib
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from surefoot.adapters.registry import DATA_DIGEST_TAG, MlflowRegistry
+from surefoot.core.errors import (
+    AliasDrift,
+    ArtifactTampered,
+    NotFound,
+    RegistryUnavailable,
+    Rejected,
+    SurefootError,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def _fetch(uri: str) -> Callable[[str, str], tuple[Path, str]]:
+    """Download a version and hash its files, names included."""
+
+    def fetch(model: str, number: str) -> tuple[Path, str]:
+        import mlflow.artifacts  # noqa: PLC0415 - costs seconds
+
+        # MLflow resolves "models:/" against the global registry, whichever it is told; so not that.
+        source = mlflow.MlflowClient(uri, uri).get_model_version_download_uri(model, number)
+        root = Path(mlflow.artifacts.download_artifacts(source, dst_path=tempfile.mkdtemp(), tracking_uri=uri))
+        hasher = hashlib.sha256()
+        for path in sorted(one for one in root.rglob("*") if one.is_file()):
+            hasher.update(f"{path.relative_to(root)}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
+        return root, f"sha256:{hasher.hexdigest()}"
+
+    return fetch
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+
+@pytest.fixture
+def registry(mlflow_server: str) -> MlflowRegistry:
+    """The adapter, as the house wires it."""
+    return MlflowRegistry(mlflow_server, _fetch(mlflow_server))
+
+
+@pytest.fixture
+def client(mlflow_server: str) -> "MlflowClient":
+    """MLflow's own client: somebody else."""
+    from mlflow import MlflowClient  # noqa: PLC0415 - costs seconds
+
+    return MlflowClient(tracking_uri=mlflow_server, registry_uri=mlflow_server)
+
+
+def _register(client: "MlflowClient", count: int = 3, model: str = "") -> str:
+    """Register so many versions of a model; each has other bytes."""
+    model = model or f"m-{uuid4().hex}"
+    client.create_registered_model(model)
+    for number in range(1, count + 1):
+        run = client.create_run("0")
+        client.log_text(run.info.run_id, f"{model} {number}", "model/weights.txt")
+        client.create_model_version(model, f"{run.info.artifact_uri}/model", run_id=run.info.run_id)
+    return model
+
+
+def test_an_alias_is_set_moved_and_removed(registry: MlflowRegistry, client: "MlflowClient") -> None:
+    """An alias points where it was last set, is None when it is not set, and removing it twice is no error."""
+    model = _register(client)
+    assert registry.alias(model, "champion") is None
+    for number in ("1", "2", "2", None, None, "3"):
+        registry.set_alias(model, "champion", number)
+        assert registry.alias(model, "champion") == number
+    registry.set_alias(model, "previous", "2")
+    assert registry.aliases(model) == {"champion": "3", "previous": "2"}
+
+
+def test_what_does_not_exist_is_named(registry: MlflowRegistry, client: "MlflowClient") -> None:
+    """A missing version or model is NotFound and says which there are."""
+    model = _register(client, count=2)
+    with pytest.raises(NotFound, match=f"model {model} has no version 9; it has 1, 2$"):
+        registry.resolve(model, "9")
+    with pytest.raises(NotFound, match=f"model {model} has no version one; it has 1, 2$"):
+        registry.resolve(model, "one")
+    with pytest.raises(NotFound, match=rf"no registered model nobody; registered: .*{model}"):
+        registry.resolve("nobody", "1")
+    for call in (
+        lambda: registry.alias("nobody", "champion"),
+        lambda: registry.aliases("nobody"),
+        lambda: registry.set_alias("nobody", "champion", "1"),
+        lambda: registry.set_alias(model, "champion", "9"),
+        lambda: registry.tag(model, "9", "k", "v"),
+    ):
+        with pytest.raises(NotFound, match="not found"):
+            call()
+
+
+def test_what_mlflow_does_not_allow_is_rejected(registry: MlflowRegistry, client: "MlflowClient") -> None:
+    """A reserved or malformed alias is Rejected with MLflow's reason, and is never taken for an unset one."""
+    model = _register(client, count=1)
+    with pytest.raises(Rejected, match="reserved"):
+        registry.set_alias(model, "v1", "1")
+    with pytest.raises(Rejected, match="Invalid alias name"):
+        registry.alias(model, "a/b")
+    with pytest.raises(Rejected):
+        registry.tag(model, "1", "k" * 300, "v")
+
+
+def test_an_address_that_is_no_registry_is_rejected(mlflow_server: str) -> None:
+    """A wrong path on a living server is told at once and not retried."""
+    wrong = MlflowRegistry(f"{mlflow_server}/nope", _fetch(mlflow_server))
+    with pytest.raises(Rejected, match="404"):
+        wrong.models()
+    assert not wrong.healthy()
+
+
+def test_a_digest_is_that_of_the_bytes(registry: MlflowRegistry, client: "MlflowClient", mlflow_server: str) -> None:
+    """Two downloads digest alike, two versions do not, and bytes overwritten behind the registry's back show."""
+    model = _register(client, count=2)
+    again = MlflowRegistry(mlflow_server, _fetch(mlflow_server))
+    first, second = registry.resolve(model, "1"), registry.resolve(model, "2")
+    assert again.resolve(model, "1") == first
+    assert (first.number, second.number) == ("1", "2")
+    assert first.digest != second.digest
+    assert first.digest.startswith("sha256:")
+    assert first.data_digest == ""
+
+    path = str(client.get_model_version(model, "1").source).removeprefix("mlflow-artifacts:/")
+    overwrite = urllib.request.Request(  # noqa: S310 - our own server
+        f"{mlflow_server}/api/2.0/mlflow-artifacts/artifacts/{path}/weights.txt", data=b"other bytes", method="PUT"
+    )
+    with urllib.request.urlopen(overwrite, timeout=10) as answer:  # noqa: S310 - our own server
+        assert answer.status == 200
+    assert MlflowRegistry(mlflow_server, _fetch(mlflow_server)).resolve(model, "1").digest != first.digest
+    assert registry.resolve(model, "1") == first
+
+
+def test_a_recreated_model_is_digested_again(registry: MlflowRegistry, client: "MlflowClient") -> None:
+    """A model that was deleted and made anew starts at version 1 again; its digest is not the remembered one."""
+    model = _register(client, count=1)
+    before = registry.resolve(model, "1")
+    client.delete_registered_model(model)
+    client.create_registered_model(model)
+    run = client.create_run("0")
+    client.log_text(run.info.run_id, "another", "model/weights.txt")
+    client.create_model_version(model, f"{run.info.artifact_uri}/model", run_id=run.info.run_id)
+    assert registry.resolve(model, "1").digest != before.digest
+
+
+def test_a_broken_download_is_repeated(client: "MlflowClient", mlflow_server: str) -> None:
+    """A fetch that finds the registry unavailable once is tried again; a tampered artifact is not."""
+    model = _register(client, count=1)
+    failures: list[SurefootError] = [RegistryUnavailable("cut off"), ArtifactTampered("other bytes")]
+
+    def fetch(model: str, number: str) -> tuple[Path, str]:
+        if failures:
+            raise failures.pop(0)
+        return _fetch(mlflow_server)(model, number)
+
+    registry = MlflowRegistry(mlflow_server, fetch)
+    with pytest.raises(ArtifactTampered):
+        registry.resolve(model, "1")
+    assert registry.resolve(model, "1").number == "1"
+
+
+def test_a_tag_is_written_and_read_back(registry: MlflowRegistry, client: "MlflowClient") -> None:
+    """A tag of a version says what was written, also when it is written twice; the data digest is one of them."""
+    model = _register(client, count=1)
+    for value in ("sha256:aa", "sha256:bb", "sha256:bb"):
+        registry.tag(model, "1", DATA_DIGEST_TAG, value)
+        assert registry.resolve(model, "1").data_digest == value
+
+
+def test_staged_versions_are_newest_first(registry: MlflowRegistry, client: "MlflowClient") -> None:
+    """Versions in the stage Staging are listed by number, newest first; a quote in the name does no harm."""
+    model = _register(client, count=11, model=f"it's-{uuid4().hex}")
+    assert registry.staged(model) == ()
+    for number in ("2", "11", "9"):
+        with pytest.warns(FutureWarning, match="stages will be removed"):
+            client.transition_model_version_stage(model, number, "Staging")
+    with pytest.warns(FutureWarning, match="stages will be removed"):
+        client.transition_model_version_stage(model, "3", "Production")
+    assert registry.staged(model) == ("11", "9", "2")
+    assert registry.staged("nobody") == ()
+
+
+def test_models_are_listed_whole(registry: MlflowRegistry, client: "MlflowClient") -> None:
+    """Every registered model is listed, sorted, also beyond the first page of a hundred."""
+    made = [f"page-{uuid4().hex}" for _ in range(101)]
+    for name in made:
+        client.create_registered_model(name)
+    listed = registry.models()
+    assert set(made) <= set(listed)
+    assert list(listed) == sorted(listed)
+
+
+def test_a_living_server_is_healthy(registry: MlflowRegistry) -> None:
+    """A server that answers /health is healthy."""
+    assert registry.healthy()
+
+
+@pytest.mark.parametrize("wishes", [("1", "1"), ("1", "2")])
+def test_racing_to_set_an_alias_ends_with_one_value(
+    mlflow_server: str, client: "MlflowClient", wishes: tuple[str, str]
+) -> None:
+    """Two clients set an alias first: agreeing, both succeed; disagreeing, one stays and the loser hears of it."""
+    model = _register(client, count=2)
+    start = threading.Barrier(2)
+
+    def race(round_: int, wish: str) -> str:
+        mine = MlflowRegistry(mlflow_server, _fetch(mlflow_server))
+        start.wait()
+        try:
+            mine.set_alias(model, f"a{round_}", wish)
+        except AliasDrift:
+            return "drift"
+        return "set"
+
+    for round_ in range(8):
+        with ThreadPoolExecutor(2) as pool:
+            heard = list(pool.map(race, [round_, round_], wishes))
+        assert client.get_model_version_by_alias(model, f"a{round_}").version in wishes
+        assert "set" in heard
+        if wishes[0] == wishes[1]:
+            assert heard == ["set", "set"]
