@@ -1,7 +1,7 @@
 """Evidence and a gate in, a verdict out: the only place that compares a metric with a limit."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from surefoot.core.errors import InvariantBroken
@@ -311,9 +311,11 @@ def _loss_row(name: str, diff: Difference, low: float, high: float, margin: floa
 def _shift(gate: Gate, found: InputShift, level: Level) -> Verdict:
     if not found.features:
         return _say(gate, Outcome.NO_DATA, "there is no feature to compare")
-    noise: Callable[[int], float] = lambda n: math.sqrt(
-        math.log(2.0 * len(found.features) / (level.alpha * spend(level.look))) / (2.0 * n)
-    )  # noqa: E731 - one line, used twice below
+    level_each = 2.0 * len(found.features) / (level.alpha * spend(level.look))
+
+    def noise(n: int) -> float:
+        return math.sqrt(math.log(level_each) / (2.0 * n))
+
     rows = sorted(
         ((f, noise(f.reference) + noise(f.current)) for f in found.features if f.reference and f.current),
         key=lambda row: row[1] - row[0].distance,

@@ -82,7 +82,7 @@ def build(cache: Path) -> pd.DataFrame:
     frame[list(NUMBERS)] = frame[list(NUMBERS)].astype(float)
     frame[list(TEXT)] = frame[list(TEXT)].astype(str)
     kept = ["id", "at", UNIT, *FEATURES, "late", "label_at"]
-    made = frame.sort_values(["at", "id"], ignore_index=True)[kept]
+    made: pd.DataFrame = frame.sort_values(["at", "id"], ignore_index=True)[kept]
     cache.parent.mkdir(parents=True, exist_ok=True)
     made.to_parquet(cache)
     return made

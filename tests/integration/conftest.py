@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> "Models":
-    """Two good sklearn models and four bad pyfuncs."""
+    """Two good sklearn models and five bad pyfuncs."""
     # Imported here, because it imports MLflow, which tests of other things should not wait for.
     from tests.integration import gateway_harness  # noqa: PLC0415 - see above
 

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import sys
 import threading
 import time
 import warnings
@@ -29,7 +30,7 @@ with warnings.catch_warnings():
     import mlflow.sklearn
     from mlflow.models import infer_signature
 
-GOOD, BETTER, RAISING, SLEEPING, NAN, SHORT = "1", "2", "3", "4", "5", "6"
+GOOD, BETTER, RAISING, SLEEPING, NAN, SHORT, QUITTING = "1", "2", "3", "4", "5", "6", "7"
 FRAME = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0], "y": [3.0, 1.0, 0.5, 0.0]})
 ROW = {"unit": "N14228", "x": 1.0, "y": 2.0}
 PATIENCE = 0.25
@@ -52,6 +53,11 @@ def fails(frame: pd.DataFrame) -> object:
     raise RuntimeError("no such tree")
 
 
+def quits(frame: pd.DataFrame) -> object:
+    """Try to end the process."""
+    sys.exit(3)
+
+
 def sleeps(frame: pd.DataFrame) -> object:
     """Answer long after anybody's patience."""
     time.sleep(4 * PATIENCE)
@@ -59,7 +65,7 @@ def sleeps(frame: pd.DataFrame) -> object:
 
 
 def save_models(root: Path) -> Models:
-    """Save two good sklearn models and four bad pyfuncs below root."""
+    """Save two good sklearn models and five bad pyfuncs below root."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's advice to whoever saves a model
         for number, labels in ((GOOD, [0, 0, 1, 1]), (BETTER, [0, 1, 1, 1])):
@@ -73,6 +79,7 @@ def save_models(root: Path) -> Models:
             )
         save_pyfunc(root / RAISING, fails)
         save_pyfunc(root / SLEEPING, sleeps)
+        save_pyfunc(root / QUITTING, quits)
         save_pyfunc(root / NAN, lambda frame: frame["x"] * float("nan"))
         save_pyfunc(root / SHORT, lambda frame: frame["x"].iloc[1:])
     return Models(root)

@@ -8,6 +8,7 @@ import pytest
 
 from surefoot.core.model import Arm
 from surefoot.core.traffic import assign
+from surefoot.gateway.decode import rows_of
 from tests.integration.gateway_harness import (
     BETTER,
     GOOD,
@@ -44,6 +45,17 @@ def test_every_format_gives_the_same_predictions(routed: Gateway) -> None:
     predictions = answers[0].json()["predictions"]
     assert [len(row) for row in predictions] == [2, 2]
     assert all(answer.json() == {"predictions": predictions} for answer in answers)
+
+
+def test_csv_cells_keep_their_meaning() -> None:
+    """A CSV cell is a number only where writing the number gives the cell back; empty and NA cells are null."""
+    body = "\ufeffcode,amount,flag\n007,1.5,True\n12,1.50,no\n-3,,NA\n,1e5,inf\n".encode()
+    assert rows_of(body, "text/csv") == [
+        {"code": "007", "amount": 1.5, "flag": True},
+        {"code": 12, "amount": "1.50", "flag": "no"},
+        {"code": -3, "amount": None, "flag": None},
+        {"code": None, "amount": "1e5", "flag": "inf"},
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from tests.integration.gateway_harness import (
     GOOD,
     NAN,
     PATIENCE,
+    QUITTING,
     RAISING,
     ROW,
     SHORT,
@@ -33,6 +34,7 @@ from tests.integration.gateway_process import TOKEN, Models
     ("candidate", "error"),
     [
         (RAISING, "RuntimeError: no such tree"),
+        (QUITTING, "SystemExit: 3"),
         (SLEEPING, "Late: no answer within 250 ms"),
         (NAN, "ValueError: the model gave nan as an answer"),
         (SHORT, "ValueError: the model gave 0 answers for 1 rows"),

@@ -1,0 +1,238 @@
+"""The gateway: MLflow's scoring protocol in front of a split that can be taken back at any time."""
+
+import asyncio
+import hmac
+import importlib.metadata
+import logging
+import os
+import re
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import orjson
+
+from surefoot.core.errors import SurefootError
+from surefoot.core.model import Split
+from surefoot.core.ports import Clock
+from surefoot.gateway import arms, control, decode, route, wire
+from surefoot.gateway.job import Job, job_for
+from surefoot.gateway.record import PredictionLog, Segment, label_lines
+from surefoot.gateway.settings import GatewaySettings, Load
+from surefoot.gateway.wire import Refusal, Reply
+
+_log = logging.getLogger(__name__)
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_HEALTH = frozenset({"/ping", "/health"})
+_VERBS = {"invocations": ("POST",), "labels": ("POST",), "route": ("GET", "PUT"), "stats": ("GET",)}
+
+
+class Gateway:
+    """The ASGI application; one process, one event loop, one thread a loaded version."""
+
+    def __init__(self, settings: GatewaySettings, clock: Clock, load: Load) -> None:
+        """Know how to behave; models are loaded when the server starts."""
+        self._settings = settings
+        self._clock = clock
+        self._load = load
+        # One thread: two downloads at once would fight for the serving's processor time.
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._models: dict[str, control.Served] = {}
+        self._labels: dict[str, Segment] = {}
+        self._restoring: set[asyncio.Task[None]] = set()
+        self._broken: dict[str, str] = {}
+
+    async def __call__(self, scope: wire.Scope, receive: wire.Receive, send: wire.Send) -> None:
+        """Speak ASGI."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        try:
+            reply = await self._dispatch(scope, receive)
+        except Refusal as refusal:
+            reply = Reply.refusing(refusal)
+        except wire.CallerGone:
+            return
+        except SurefootError as error:  # the clock of a replay that has not begun
+            reply = Reply.refusing(Refusal(503, "TEMPORARILY_UNAVAILABLE", str(error), retry_after="1"))
+        await reply.send(send)
+
+    async def _live(self, receive: wire.Receive, send: wire.Send) -> None:
+        await receive()
+        for name, split in route.read(self._settings.root).items():
+            if isinstance(split, str):
+                self._broken[name] = split
+                _log.critical("%s: %s", name, split)
+                continue
+            task = asyncio.create_task(self._served(name).restore(split))
+            self._restoring.add(task)
+            task.add_done_callback(self._restoring.discard)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        for task in self._restoring:
+            task.cancel()
+        for served in self._models.values():
+            served.arms.close()
+        self._loader.shutdown(wait=False, cancel_futures=True)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _served(self, name: str) -> control.Served:
+        if name not in self._models:
+            log = PredictionLog(self._segment(name, "predictions"))
+            self._models[name] = control.Served(name, self._settings, self._load, self._loader, log)
+        return self._models[name]
+
+    def _segment(self, name: str, kind: str) -> Segment:
+        start = int(self._clock.now() * 1000)
+        return Segment(self._settings.root / "log" / name / f"{kind}-{os.getpid()}-{start}.jsonl")
+
+    async def _dispatch(self, scope: wire.Scope, receive: wire.Receive) -> Reply:
+        path, method = scope["path"], scope["method"]
+        if path == "/invocations":
+            _allow(method, ("POST",))
+            return await self._invoke(self._only(), scope, receive)
+        if path.startswith("/models/"):
+            name, _, verb = path.removeprefix("/models/").rpartition("/")
+            if route.is_model_name(name) and verb in _VERBS:
+                _allow(method, _VERBS[verb])
+                return await self._of_model(name, verb, scope, receive)
+        elif path in _HEALTH:
+            _allow(method, ("GET", "HEAD"))
+            return self._health()
+        elif path == "/version":
+            _allow(method, ("GET", "HEAD"))
+            return Reply(importlib.metadata.version("surefoot").encode(), kind=wire.TEXT)
+        raise Refusal(404, "ENDPOINT_NOT_FOUND", f"the gateway has no {path}")
+
+    async def _of_model(self, name: str, verb: str, scope: wire.Scope, receive: wire.Receive) -> Reply:
+        if verb == "route" and scope["method"] == "PUT":
+            return await self._set_route(name, scope, receive)
+        served = self._known(name)
+        if verb == "invocations":
+            return await self._invoke(served, scope, receive)
+        if verb == "labels":
+            return await self._take_labels(name, scope, receive)
+        if verb == "stats":
+            return Reply.json({"model": name, **served.arms.stats()})
+        if served.asked is None:
+            raise _no_route(name)
+        shown = route.encode(served.arms.split or served.asked)
+        if not self._authorised(scope):
+            del shown["salt"]  # whoever knows it can compute which units are with the candidate
+        return Reply.json({**shown, "serving": served.arms.split is not None})
+
+    def _known(self, name: str) -> control.Served:
+        """Give a model that is routed, or that may be."""
+        if name in self._broken:
+            raise Refusal(503, "TEMPORARILY_UNAVAILABLE", self._broken[name], retry_after="5")
+        served = self._models.get(name)
+        if served is not None and served.asked is not None:
+            return served
+        if name in self._settings.units:
+            raise _no_route(name)
+        raise Refusal(404, "RESOURCE_DOES_NOT_EXIST", f"the gateway does not serve a model {name}")
+
+    def _only(self) -> control.Served:
+        routed = [served for served in self._models.values() if served.asked is not None]
+        if len(routed) == 1:
+            return routed[0]
+        message = f"{len(routed)} models are routed; say which one: /models/<model>/invocations"
+        raise Refusal(404, "RESOURCE_DOES_NOT_EXIST", message)
+
+    async def _invoke(self, served: control.Served, scope: wire.Scope, receive: wire.Receive) -> Reply:
+        started, at = time.perf_counter(), self._clock.now()
+        body = await wire.read_body(scope, receive, self._settings.max_body_bytes)
+        request = wire.header(scope, b"x-request-id")
+        if not _REQUEST_ID.fullmatch(request):
+            request = uuid.uuid4().hex
+        headers = {"x-request-id": request}
+        try:
+            rows = decode.rows_of(body, wire.header(scope, b"content-type"))
+            job_of = partial(self._job, served.name, request, rows, at, started)
+            answer = await served.arms.answer(job_of)
+        except decode.UnsupportedType as error:
+            raise Refusal(415, "BAD_REQUEST", str(error), **headers) from None
+        except (decode.Malformed, arms.CallerError) as error:
+            raise Refusal(400, "BAD_REQUEST", str(error), **headers) from None
+        except (arms.NotServing, arms.Overloaded) as error:
+            message = f"{error}{': ' + served.error if served.error else ''}"
+            raise Refusal(503, "TEMPORARILY_UNAVAILABLE", message, retry_after="1", **headers) from None
+        headers |= {
+            "x-model-version": answer.answered_by,
+            "x-model-generation": str(answer.split.generation),
+            "x-model-rollout": answer.split.rollout,
+        }
+        return Reply(b'{"predictions":' + answer.predictions + b"}", headers=headers)
+
+    def _job(self, model: str, request: str, rows: list[decode.Row], at: float, started: float, split: Split) -> Job:
+        column = self._settings.units.get(model)
+        return job_for(split, model=model, request=request, rows=rows, column=column, at=at, started=started)
+
+    async def _take_labels(self, name: str, scope: wire.Scope, receive: wire.Receive) -> Reply:
+        body = await wire.read_body(scope, receive, self._settings.max_body_bytes)
+        try:
+            lines = label_lines(body, self._clock.now())
+        except ValueError as error:
+            raise Refusal(400, "BAD_REQUEST", str(error)) from None
+        if lines:
+            segment = self._labels.setdefault(name, self._segment(name, "labels"))
+            try:
+                await asyncio.to_thread(segment.append, b"".join(lines))
+            except OSError as error:
+                _log.critical("%s: labels cannot be written: %s", segment.path, error)
+                message = f"labels cannot be written ({error.strerror}); send them again"
+                raise Refusal(503, "TEMPORARILY_UNAVAILABLE", message, retry_after="5") from None
+        return Reply.json({"accepted": len(lines)}, 202)
+
+    def _authorised(self, scope: wire.Scope) -> bool:
+        given = wire.header(scope, b"authorization").encode("latin-1")
+        return hmac.compare_digest(given, b"Bearer " + self._settings.token.encode())
+
+    async def _set_route(self, name: str, scope: wire.Scope, receive: wire.Receive) -> Reply:
+        if not self._authorised(scope):
+            raise Refusal(401, "UNAUTHENTICATED", "a route is set with the control token", www_authenticate="Bearer")
+        body = await wire.read_body(scope, receive, self._settings.max_body_bytes)
+        try:
+            split = route.decode(orjson.loads(body))
+        except ValueError as error:  # orjson's error is one too
+            raise Refusal(400, "BAD_REQUEST", str(error)) from None
+        try:
+            await self._served(name).shift(split)
+        except control.StaleRoute as error:
+            return Reply.json({"error": "LeaseLost", "message": str(error)}, 409)
+        except control.LoadFailed as error:
+            return Reply.json({"error": error.kind, "message": str(error)}, 422)
+        except control.NotPersisted as error:
+            _log.critical("%s: %s", name, error)
+            return Reply.json({"error": "NotPersisted", "message": str(error)}, 507)
+        self._broken.pop(name, None)
+        return Reply.json({"generation": split.generation})
+
+    def _health(self) -> Reply:
+        models = {name: served.state() for name, served in self._models.items() if served.asked is not None}
+        models |= {name: {"loaded": False, "error": why} for name, why in self._broken.items()}
+        healthy = all(state["loaded"] for state in models.values())
+        return Reply.json({"status": "ok" if healthy else "degraded", "models": models}, 200 if healthy else 503)
+
+
+def _allow(method: str, allowed: tuple[str, ...]) -> None:
+    if method not in allowed:
+        raise Refusal(405, "BAD_REQUEST", f"use {' or '.join(allowed)}", allow=", ".join(allowed))
+
+
+def _no_route(name: str) -> Refusal:
+    return Refusal(503, "TEMPORARILY_UNAVAILABLE", f"no route has been set for {name}", retry_after="5")
+
+
+def build_app(settings: GatewaySettings, clock: Clock, load: Load) -> Gateway:
+    """Build the gateway.
+
+    Args:
+        settings: How it behaves.
+        clock: Where the times of the records come from.
+        load: Loads a version of a model; must refuse bytes that are not of its digest.
+    """
+    return Gateway(settings, clock, load)

@@ -1,0 +1,193 @@
+"""The loaded versions of one model: who is asked, and who answers when that one cannot."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from surefoot.core.model import Arm, Split, Version
+from surefoot.gateway.batch import Worker
+from surefoot.gateway.job import Answered, Attempt, Failed, Job, Outcome
+from surefoot.gateway.record import PredictionLog, lines_of
+from surefoot.gateway.settings import GatewaySettings, Predictor
+
+WARM = 4  # versions that stay loaded after they left the route, so that going back loads nothing
+
+
+class NotServing(Exception):
+    """The model has no loaded champion."""
+
+
+class Overloaded(Exception):
+    """More requests wait than may."""
+
+
+class CallerError(Exception):
+    """No version could answer this request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The route in force; replaced as a whole, by one assignment."""
+
+    split: Split
+    champion: Worker
+    candidate: Worker | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the caller gets: JSON list of predictions, who gave it, and the split at receipt."""
+
+    predictions: bytes
+    answered_by: str
+    split: Split
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one version went through since the gateway started."""
+
+    requests: int = 0
+    candidate_errors: int = 0
+    late: int = 0
+    caller_errors: int = 0
+
+
+class Arms:
+    """The data path of one model; all its methods belong to the event loop, except `routed`."""
+
+    def __init__(self, settings: GatewaySettings, log: PredictionLog) -> None:
+        """Begin with nothing loaded."""
+        self._settings = settings
+        self._log = log
+        self._live: Live | None = None
+        self._workers: dict[tuple[str, str], Worker] = {}  # least recently routed first
+        self._counts: defaultdict[str, Counts] = defaultdict(Counts)
+
+    @property
+    def split(self) -> Split | None:
+        """The split that is being served, or None."""
+        return None if self._live is None else self._live.split
+
+    def missing(self, split: Split) -> list[Version]:
+        """Versions that a split needs and that are not loaded, the champion first."""
+        return [version for version in needed(split) if key_of(version) not in self._workers]
+
+    def switch(self, split: Split, loaded: Mapping[tuple[str, str], Predictor]) -> None:
+        """Serve another split from this instant; without its candidate when that is neither loaded nor given."""
+        for version in needed(split):
+            key = key_of(version)
+            worker = self._workers.pop(key, None)
+            if worker is None and key in loaded:
+                worker = Worker(version, loaded[key], self._log, self.routed, self._settings.max_batch)
+            if worker is not None:
+                self._workers[key] = worker
+        effective = replace(split, weight=0.0) if self.missing(split) else split
+        candidate = self._workers[key_of(needed(effective)[-1])] if effective.weight else None
+        self._live = Live(effective, self._workers[key_of(split.champion)], candidate)
+        cold = [key for key, worker in self._workers.items() if not self.routed(worker.version)]
+        for key in cold[: max(0, len(cold) - WARM)]:
+            self._workers.pop(key).stop()
+
+    def routed(self, version: Version) -> bool:
+        """Whether a version is in force; called from the workers' threads, so it reads one attribute once."""
+        live = self._live
+        return live is not None and key_of(version) in map(key_of, needed(live.split))
+
+    async def answer(self, job_of: Callable[[Split], Job]) -> Answer:
+        """Answer one request by the arm that the split assigns, or else by the champion.
+
+        Args:
+            job_of: Makes the request's job for the split in force.
+
+        Raises:
+            NotServing: No champion is loaded.
+            Overloaded: More requests wait than may.
+            CallerError: No version could answer.
+        """
+        live = self._live
+        if live is None:
+            raise NotServing("no champion is loaded")
+        job = job_of(live.split)
+        counts = self._counts[job.version.number]
+        counts.requests += 1
+        if job.arm is Arm.CANDIDATE and live.candidate is not None:
+            outcome = await self._ask_candidate(live.candidate, job)
+            if isinstance(outcome, Answered):
+                return Answer(outcome.predictions, job.version.number, job.split)
+            if isinstance(outcome, Failed):
+                job.error = outcome.error
+                job.stop_watch()
+        answer = await self._ask_champion(job)
+        if job.error is not None:
+            counts.candidate_errors += 1
+        return answer
+
+    async def _ask_candidate(self, worker: Worker, job: Job) -> Outcome:
+        patience = self._settings.candidate_timeout_s
+        if worker.busy_for() > patience:  # it hangs: nobody else waits for it
+            self._counts[job.version.number].late += 1
+            return Failed(f"Late: still busy after {patience * 1000:.0f} ms with earlier requests")
+        if worker.queued >= self._settings.max_queue:
+            return Failed(f"Overloaded: {worker.queued} requests wait for this version")
+        attempt = worker.submit(job, last=False)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(max(0.0, patience - job.age()), self._give_up, attempt)
+        try:
+            return await attempt.settled
+        finally:
+            timer.cancel()
+
+    def _give_up(self, attempt: Attempt) -> None:
+        if attempt.claim() and not attempt.settled.done():
+            self._counts[attempt.job.version.number].late += 1
+            limit = self._settings.candidate_timeout_s * 1000
+            attempt.settled.set_result(Failed(f"Late: no answer within {limit:.0f} ms"))
+
+    async def _ask_champion(self, job: Job) -> Answer:
+        while (live := self._live) is not None:
+            worker = live.champion
+            if worker.queued >= self._settings.max_queue:
+                if job.error is not None:  # the candidate's failure is remembered even so
+                    self._log.write(lines_of(job, None, None))
+                raise Overloaded(f"{worker.queued} requests wait for version {worker.version.number}")
+            outcome = await worker.submit(job, last=True).settled
+            if isinstance(outcome, Answered):
+                return Answer(outcome.predictions, worker.version.number, job.split)
+            if isinstance(outcome, Failed):
+                self._counts[worker.version.number].caller_errors += 1
+                raise CallerError(outcome.error)
+        raise NotServing("no champion is loaded")
+
+    def stats(self) -> dict[str, object]:
+        """Counts since start, by version."""
+        queues = {worker.version.number: worker.queued for worker in self._workers.values()}
+        versions = {}
+        for number in sorted({*queues, *self._counts}):
+            counts = self._counts[number]
+            versions[number] = {
+                "requests": counts.requests,
+                "candidate_errors": counts.candidate_errors,
+                "late": counts.late,
+                "caller_errors": counts.caller_errors,
+                "queue": queues.get(number, 0),
+            }
+        return {"log_dropped": self._log.dropped, "versions": versions}
+
+    def close(self) -> None:
+        """Let every worker finish what it has, and stop."""
+        for worker in self._workers.values():
+            worker.stop()
+
+
+def key_of(version: Version) -> tuple[str, str]:
+    """What makes two versions the same one to a gateway: number and bytes."""
+    return version.number, version.digest
+
+
+def needed(split: Split) -> tuple[Version, ...]:
+    """Versions that answer somebody under a split; at weight 0 the candidate does not, so a rollback needs no load."""
+    if split.candidate is None or split.weight == 0:
+        return (split.champion,)
+    return split.champion, split.candidate

@@ -1,0 +1,125 @@
+"""The route file: who answers which share, as it crosses the wire and survives a restart."""
+
+import contextlib
+import math
+import os
+import re
+from pathlib import Path
+
+import orjson
+
+from surefoot.core.model import Split, Version
+
+_PRINTABLE = re.compile(r"[\x20-\x7e]{0,200}")  # what may stand in a response header
+_NUMBER = re.compile(r"[0-9A-Za-z._-]{1,64}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_MODEL = re.compile(r"[^./:\\\x00-\x1f\x7f][^/:\\\x00-\x1f\x7f]*")
+_LONGEST_NAME = 200  # bytes; a file name holds 255
+_KEYS = {"generation", "rollout", "salt", "weight", "champion", "candidate"}
+_VERSION_KEYS = {"number", "digest", "data_digest"}
+_HUNDRED = 100
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a registered model of this name can have a file and a directory of its own."""
+    return _MODEL.fullmatch(name) is not None and len(name.encode("utf-8", "replace")) <= _LONGEST_NAME
+
+
+def encode(split: Split) -> dict[str, object]:
+    """Give a split as the JSON object of the route file."""
+    return {
+        "generation": split.generation,
+        "rollout": split.rollout,
+        "salt": split.salt,
+        "weight": split.weight,
+        "champion": _version_json(split.champion),
+        "candidate": None if split.candidate is None else _version_json(split.candidate),
+    }
+
+
+def _version_json(version: Version) -> dict[str, object]:
+    return {"number": version.number, "digest": version.digest, "data_digest": version.data_digest}
+
+
+def decode(value: object) -> Split:
+    """Read a split, strictly.
+
+    Raises:
+        ValueError: Says in one sentence what is wrong.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("a route is a JSON object")  # noqa: TRY004 - one kind of error for one kind of mistake
+    if strange := value.keys() ^ _KEYS:
+        raise ValueError(f"a route has exactly the keys {sorted(_KEYS)}; look at {sorted(strange)}")
+    generation, weight = value["generation"], value["weight"]
+    if not isinstance(generation, int) or isinstance(generation, bool) or generation < 0:
+        raise ValueError("generation is a whole number, at least 0")
+    if not isinstance(weight, int | float) or isinstance(weight, bool) or not math.isfinite(weight):
+        raise ValueError("weight is a number of percent")
+    if not 0 <= weight <= _HUNDRED:
+        raise ValueError(f"weight is {weight}, not from 0 to 100 percent")
+    candidate = None if value["candidate"] is None else _version("candidate", value["candidate"])
+    if candidate is None and weight > 0:
+        raise ValueError("a weight above 0 needs a candidate")
+    return Split(
+        champion=_version("champion", value["champion"]),
+        candidate=candidate,
+        weight=float(weight),
+        salt=_text("salt", value["salt"], _PRINTABLE),
+        rollout=_text("rollout", value["rollout"], _PRINTABLE),
+        generation=generation,
+    )
+
+
+def _version(key: str, value: object) -> Version:
+    if not isinstance(value, dict) or value.keys() != _VERSION_KEYS:
+        raise ValueError(f"{key} is an object with exactly the keys {sorted(_VERSION_KEYS)}")
+    return Version(
+        number=_text(f"{key}.number", value["number"], _NUMBER),
+        digest=_text(f"{key}.digest", value["digest"], _DIGEST),
+        data_digest=_text(f"{key}.data_digest", value["data_digest"], _PRINTABLE),
+    )
+
+
+def _text(key: str, value: object, shape: re.Pattern[str]) -> str:
+    if not isinstance(value, str) or shape.fullmatch(value) is None:
+        raise ValueError(f"{key} is a text of the form {shape.pattern}")
+    return value
+
+
+def save(root: Path, model: str, split: Split) -> None:
+    """Write the route so that a crash leaves the old file or the new one, never half of one.
+
+    Raises:
+        OSError: The disk refuses; the old file stands.
+    """
+    folder = root / "routes"
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".{model}.{os.getpid()}.tmp"
+    with contextlib.ExitStack() as undo:
+        undo.callback(draft.unlink, missing_ok=True)
+        with draft.open("wb") as file:
+            file.write(orjson.dumps(encode(split), option=orjson.OPT_INDENT_2))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(folder / f"{model}.json")
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        undo.callback(os.close, directory)
+        os.fsync(directory)
+
+
+def read(root: Path) -> dict[str, Split | str]:
+    """Read every route file.
+
+    Returns:
+        By model, its split, or the sentence that says why its file cannot be used.
+    """
+    found: dict[str, Split | str] = {}
+    for file in sorted((root / "routes").glob("*.json")):
+        if not is_model_name(file.stem):
+            continue
+        try:
+            found[file.stem] = decode(orjson.loads(file.read_bytes()))
+        except (OSError, ValueError) as error:  # orjson's error is a ValueError
+            found[file.stem] = f"the route file cannot be used: {error}"
+    return found
