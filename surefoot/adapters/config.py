@@ -2,16 +2,21 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
 from surefoot.core.errors import NotFound, PolicyInvalid
-from surefoot.core.fields import Violation
+from surefoot.core.fields import LARGEST, Violation
+from surefoot.core.fields import Path as Place
 from surefoot.core.parse import parse
 from surefoot.core.policy import Policy
 
 MOST_BYTES = 1_000_000
+MOST_LEVELS = 20
+"""Deepest nesting [levels]: a policy needs six, and a parser that recurses must not be driven into the ground."""
+Lines = dict[Place, int]
 
 
 def read(path: Path) -> tuple[dict[str, object], Policy]:
@@ -27,64 +32,81 @@ def read(path: Path) -> tuple[dict[str, object], Policy]:
     if not path.is_file():
         known = ", ".join(sorted(item.stem for item in path.parent.glob("*.yaml"))) or "none"
         raise NotFound(f"there is no policy {path}; policies in {path.parent}: {known}")
-    lines: dict[tuple[str | int, ...], int] = {}
+    lines: Lines = {}
     value = _load(path, lines)
     try:
         policy = parse(value)
     except Violation as violation:
-        raise PolicyInvalid(str(path), _line(lines, violation.path), violation.rule) from violation
+        raise PolicyInvalid(str(path), _line(lines, violation.path), str(violation)) from violation
     if policy.model != path.stem:
         rule = f"model is '{policy.model}', but the file is named {path.name}: they must be the same"
         raise PolicyInvalid(str(path), lines.get(("model",), 1), rule)
     return value, policy
 
 
-def _load(path: Path, lines: dict[tuple[str | int, ...], int]) -> dict[str, object]:
+def _load(path: Path, lines: Lines) -> dict[str, object]:
     if path.stat().st_size > MOST_BYTES:
         raise PolicyInvalid(str(path), 1, f"larger than {MOST_BYTES:,} bytes")
+    raw = path.read_bytes()
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        text = raw.decode("utf-8")
+        for line, rule in _surprises(text):
+            raise PolicyInvalid(str(path), line, rule)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            raise PolicyInvalid(str(path), 1, "the file is empty")
+        value = _plain(node, (), lines)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise PolicyInvalid(str(path), line, f"not UTF-8 text: byte {raw[error.start]:#04x}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise PolicyInvalid(str(path), mark.line + 1 if mark else 1, f"not YAML: {error.problem}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PolicyInvalid(str(path), 1, f"not YAML: {error}") from error
-    if node is None:
-        raise PolicyInvalid(str(path), 1, "the file is empty")
-    value = _plain(path, node, (), lines, set())
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise PolicyInvalid(str(path), line, f"not YAML: {error.reason}") from error
+    except Violation as violation:
+        raise PolicyInvalid(str(path), _line(lines, violation.path), str(violation)) from violation
     if not isinstance(value, dict):
         raise PolicyInvalid(str(path), 1, "a policy is a mapping of keys to values")
     return value
 
 
-def _plain(
-    path: Path, node: yaml.Node, at: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], seen: set[int]
-) -> object:
+def _surprises(text: str) -> Iterator[tuple[int, str]]:
+    """Line and rule of what must be refused before the composer follows it: aliases and bottomless nesting."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            yield line, f"aliases (*{event.anchor}) are not allowed: write the value out"
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_LEVELS:
+            yield line, f"nested more than {MOST_LEVELS} levels deep"
+
+
+def _plain(node: yaml.Node, at: Place, lines: Lines) -> object:
     """JSON value of a YAML node; what YAML allows and people do not expect is refused."""
-    line = node.start_mark.line + 1
-    lines.setdefault(at, line)
-    if id(node) in seen:
-        raise PolicyInvalid(str(path), line, "aliases (*name) are not allowed: write the value out")
-    seen.add(id(node))
-    if isinstance(node, yaml.MappingNode):
-        made: dict[str, object] = {}
-        for key_node, value_node in node.value:
-            where = key_node.start_mark.line + 1
-            # YAML 1.1 reads a bare `on` as true; here every key is the text that was written.
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if not isinstance(key, str) or key == "<<":
-                raise PolicyInvalid(str(path), where, "keys are plain words")
-            if key in made:
-                raise PolicyInvalid(str(path), where, f"key '{key}' is written twice")
-            lines[*at, key] = where
-            made[key] = _plain(path, value_node, (*at, key), lines, seen)
-        return made
+    lines.setdefault(at, node.start_mark.line + 1)
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node, at)
+    if node.tag not in {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}:
+        raise Violation(at, f"tags ({node.tag.removeprefix('tag:yaml.org,2002:')}) are not allowed")
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(path, item, (*at, index), lines, seen) for index, item in enumerate(node.value)]
-    return _scalar(path, node, line)
+        return [_plain(item, (*at, index), lines) for index, item in enumerate(node.value)]
+    made: dict[str, object] = {}
+    for key_node, value_node in node.value:
+        # YAML 1.1 reads a bare `on` as true; here every key is the text that was written.
+        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
+        lines[*at, key] = key_node.start_mark.line + 1
+        if key in {"?", "<<"}:
+            raise Violation((*at, key), "keys are plain words")
+        if key in made:
+            raise Violation((*at, key), f"key {key!r} is written twice")
+        made[key] = _plain(value_node, (*at, key), lines)
+    return made
 
 
-def _scalar(path: Path, node: yaml.Node, line: int) -> object:
+def _scalar(node: yaml.ScalarNode, at: Place) -> object:
     kind, text = node.tag.removeprefix("tag:yaml.org,2002:"), str(node.value)
     if kind == "str":
         return text
@@ -92,20 +114,20 @@ def _scalar(path: Path, node: yaml.Node, line: int) -> object:
         return None
     if kind == "bool":
         if text.lower() not in {"true", "false"}:
-            raise PolicyInvalid(str(path), line, f"'{text}' means true or false in YAML: quote it or write true/false")
+            raise Violation(at, f"'{text}' means true or false in YAML: quote it or write true/false")
         return text.lower() == "true"
     if kind in {"int", "float"}:
         try:
             number = json.loads(text)
-        except json.JSONDecodeError:
+        except ValueError:  # not JSON, or with more digits than Python reads
             number = math.nan
-        if not isinstance(number, int | float) or not math.isfinite(number):
-            raise PolicyInvalid(str(path), line, f"{text} is not a number that can be compared")
+        if not isinstance(number, int | float) or not -LARGEST <= number <= LARGEST:
+            raise Violation(at, f"{text:.40} is not a number that can be compared")
         return number
-    raise PolicyInvalid(str(path), line, f"'{text}' is a YAML {kind}: quote it")
+    raise Violation(at, f"'{text}' is a YAML {kind}: quote it")
 
 
-def _line(lines: dict[tuple[str | int, ...], int], path: tuple[str | int, ...]) -> int:
+def _line(lines: Lines, path: Place) -> int:
     """Line of a path, or of the nearest place above it that is in the file."""
     while path not in lines and path:
         path = path[:-1]

@@ -57,7 +57,7 @@ class Measurements:
                 Outcome.ERROR, f"no request of {question.model} was logged in the window: nothing to validate"
             )
         frame = pd.DataFrame([row.features for row in rows])
-        return self._validate(question.suite, frame, f"{question.rollout}-{int(question.until)}")
+        return self._validate(question.suite, frame, question.rollout)
 
     def _shift(self, question: Question) -> Evidence:
         width = question.until - question.since

@@ -111,3 +111,9 @@ def _json(value: Any) -> object:
     if hasattr(value, "isoformat"):
         return value.isoformat()
     raise ValueError(f"the model gave a {type(value).__name__}, which is not a JSON value")
+
+
+def preload() -> None:
+    """Import everything that a model may need; a serving process does this before it takes its first request."""
+    import mlflow.pyfunc.scoring_server  # noqa: PLC0415 - only a process that serves pays for it
+    import sklearn.pipeline  # noqa: F401, PLC0415 - same

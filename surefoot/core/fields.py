@@ -9,6 +9,9 @@ from typing import TypeVar
 T = TypeVar("T")
 Path = tuple[str | int, ...]
 
+LARGEST = 2**53 - 1
+"""Largest number that a policy may hold: JSON and the journal carry no larger whole number."""
+
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
@@ -60,19 +63,27 @@ class Section:
         for key in self.value:  # type: ignore[attr-defined]
             if key not in self.read:
                 known = ", ".join(sorted(self.read))
-                raise Violation((*self.path, key), f"unknown key '{key}'; known here: {known}")
+                raise Violation((*self.path, key), f"unknown key {key!r}; known here: {known}")
 
 
 def describe(value: object) -> str:
     """Name a value's type the way a YAML author thinks of it."""
     names = {bool: "true/false", int: "a number", float: "a number", str: "text", list: "a list", type(None): "nothing"}
-    return f"{names.get(type(value), 'a mapping')} ({value!r})" if not isinstance(value, Mapping) else "a mapping"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    try:
+        shown = f"{value!r:.80}"
+    except (ValueError, RecursionError):  # Python does not print numbers of more than 4,300 digits
+        shown = "too large to show"
+    return f"{names.get(type(value), 'a mapping')} ({shown})"
 
 
 def text(path: Path, value: object) -> str:
     """A non-empty text."""
     if not isinstance(value, str) or not value:
         raise Violation(path, f"expected text, found {describe(value)}")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise Violation(path, f"{value!a} holds half a character, which cannot be written down")
     return value
 
 
@@ -96,8 +107,8 @@ def number(path: Path, value: object) -> float:
     """A finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Violation(path, f"expected a number, found {describe(value)}")
-    if not math.isfinite(value):
-        raise Violation(path, f"{value} is not a number that can be compared")
+    if not -LARGEST <= value <= LARGEST:  # false for NaN as well
+        raise Violation(path, f"{describe(value)} is not a number that can be compared")
     return float(value)
 
 
@@ -126,7 +137,7 @@ def duration(path: Path, value: object) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value) if isinstance(value, str) else None
     if not match:
         raise Violation(path, f"expected a duration such as 30s, 10m, 2h or 7d, found {describe(value)}")
-    return float(match[1]) * UNITS[match[2]]
+    return number(path, float(match[1])) * UNITS[match[2]]
 
 
 def margin(path: Path, value: object) -> tuple[float, bool]:
@@ -135,7 +146,7 @@ def margin(path: Path, value: object) -> tuple[float, bool]:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(pp|%)", value)
         if not match:
             raise Violation(path, f"expected a margin such as 0.5pp, 20% or 0.01, found {describe(value)}")
-        return float(match[1]) / 100.0, match[2] == "%"
+        return number(path, float(match[1])) / 100.0, match[2] == "%"
     return bounded(0.0, math.inf)(path, value), False
 
 

@@ -162,7 +162,8 @@ def _steps(path: Path, value: object, gates: dict[str, Gate]) -> tuple[Step, ...
             raise Violation((*path, index, "weight"), f"weights must grow; {item.weight:g} follows {highest:g}")
         else:
             highest = item.weight
-        _known((*path, index), item.gates, gates, live=isinstance(item, Weight))
+        inside = ("shadow",) if isinstance(item, Shadow) else ("hold",)
+        _known((*path, index, *inside, "gates"), item.gates, gates, live=isinstance(item, Weight))
     if not highest:
         raise Violation(path, "at least one weight step is needed between shadow and promotion")
     return steps

@@ -137,6 +137,7 @@ def drive(
     seen: Callable[[Ledger, Action], None] = lambda _ledger, _action: None,
     patience: float = PATIENCE,
     poll: float = 0.5,
+    wait: bool = True,
 ) -> Ledger:
     """Advance until a condition holds or no rollout is open, waiting and retrying as needed.
 
@@ -147,6 +148,7 @@ def drive(
         seen: Called after every step.
         patience: How long to keep trying while the world does not answer [seconds].
         poll: Longest sleep between two looks at the clock [seconds].
+        wait: Whether to sleep when nothing is due; otherwise that is the end.
 
     Raises:
         Unavailable: The world did not answer for `patience`.
@@ -173,7 +175,7 @@ def drive(
             continue
         trouble, lost = None, 0
         seen(ledger, action)
-        if isinstance(action, Idle):
+        if isinstance(action, Idle) or (isinstance(action, Wait) and not wait):
             break
         if isinstance(action, Wait):
             ports.clock.sleep(min(poll, max(action.until - ports.clock.now(), 0.01)))

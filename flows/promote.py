@@ -1,0 +1,35 @@
+"""Validate, shadow, ramp, promote; the bake that follows is watched by `watch`."""
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from tasks.canary import canary
+from tasks.promote import bake, closing, open_, promote_
+from tasks.shadow import shadow
+from tasks.validate import validate
+
+
+@flow(name="promote", flow_run_name="promote {model} {version}")
+def promote(model: str, version: str, reason: str = "asked for by hand", force: bool = False) -> State[str]:
+    """Promote one version of a model through every stage, or resume where an interrupted run stopped.
+
+    Args:
+        model: Registered model, for example flights-late. It needs a policy in configs/.
+        version: Version number in the MLflow registry, for example 2.
+        reason: Why, in a few words; it is kept in the record.
+        force: Try again a version that has already been turned away.
+    """
+    rollout, steps = open_(model, version, reason, force)
+    validate(model, rollout)
+    shadow(model, rollout)
+    for step in range(1, steps + 1):
+        canary(model, rollout, step)
+    promote_(model, rollout)
+    bake(model, rollout)
+    return closing(model, rollout)
+
+
+if __name__ == "__main__":
+    import sys
+
+    promote(sys.argv[1], sys.argv[2])

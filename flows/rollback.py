@@ -1,0 +1,19 @@
+"""Take a version back: traffic to the proven-good version first, the registry after."""
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from tasks.promote import closing
+from tasks.rollback import roll_back
+
+
+@flow(name="rollback", flow_run_name="roll back {model}")
+def rollback(model: str, reason: str, to: str | None = None) -> State[str]:
+    """Take back the version under rollout, or the promoted champion.
+
+    Args:
+        model: Registered model, for example flights-late.
+        reason: Why, in a few words; it is kept in the record.
+        to: Proven-good version to go back to; the last one when left empty.
+    """
+    return closing(model, roll_back(model, reason, to))

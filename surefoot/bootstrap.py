@@ -1,0 +1,213 @@
+"""The only place where ports get real adapters."""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from surefoot.adapters.artifacts import ArtifactCache, load
+from surefoot.adapters.clock import HostClock, open_clock
+from surefoot.adapters.config import read
+from surefoot.adapters.journal import SqlJournal
+from surefoot.adapters.measure import Measurements
+from surefoot.adapters.registry import MlflowRegistry
+from surefoot.adapters.traffic.gateway import GatewayTraffic
+from surefoot.core.errors import NotFound, PolicyInvalid, Rejected, SurefootError
+from surefoot.core.evidence import Missing, Validation
+from surefoot.core.model import Version
+from surefoot.core.policy import Policy
+from surefoot.gateway.app import Gateway, build_app
+from surefoot.gateway.settings import GatewaySettings
+from surefoot.rollout import Ports, Request, adopt
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where everything is; written by `surefoot up`, read by everything else.
+
+    Attributes:
+        home: Folder of all state.
+        project: Folder of configs/ and expectations/.
+        mlflow: Base URL of the MLflow server.
+        prefect: Base URL of the Prefect server, without /api.
+        gateway: Base URL of the gateway.
+        token: Secret of the gateway's control calls.
+        clock: "system" or "replay:<file>".
+        journal: SQLAlchemy URL of the journal.
+        tick: Time between two runs of the scheduled flows [seconds].
+        processes: What was started: name -> [pid, start time].
+    """
+
+    home: Path
+    project: Path
+    mlflow: str
+    prefect: str
+    gateway: str
+    token: str
+    clock: str = "system"
+    journal: str = ""
+    tick: int = 60
+    processes: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+
+    @property
+    def configs(self) -> Path:
+        """Folder of the policy files."""
+        return self.project / "configs"
+
+    @property
+    def journal_url(self) -> str:
+        """URL of the journal's database."""
+        return self.journal or f"sqlite:///{self.home / 'journal.db'}"
+
+    def save(self) -> None:
+        """Write the settings where `settings` finds them; readable by the owner only, for it holds a token."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        target, fresh = self.home / "stack.json", self.home / f".stack-{secrets.token_hex(4)}"
+        plain = {key: str(item) if isinstance(item, Path) else item for key, item in asdict(self).items()}
+        fresh.touch(mode=0o600)
+        fresh.write_text(json.dumps(plain, indent=2), encoding="utf-8")
+        fresh.replace(target)
+
+
+def home() -> Path:
+    """Folder of all state: SUREFOOT_HOME, or .surefoot here."""
+    return Path(os.environ.get("SUREFOOT_HOME", ".surefoot")).absolute()
+
+
+def settings(where: Path | None = None) -> Settings:
+    """Read what `surefoot up` wrote.
+
+    Raises:
+        Rejected: There is no running stack, or its file is broken.
+    """
+    file = (where or home()) / "stack.json"
+    try:
+        plain = json.loads(file.read_text(encoding="utf-8"))
+        plain["home"], plain["project"] = Path(plain["home"]), Path(plain["project"])
+        plain["processes"] = {name: (int(pid), float(born)) for name, (pid, born) in plain["processes"].items()}
+        return Settings(**plain)
+    except FileNotFoundError as error:
+        raise Rejected(f"no stack in {file.parent}: start one with 'surefoot up', or set SUREFOOT_HOME") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise Rejected(f"{file} is broken ({error}): 'surefoot up' writes it anew") from error
+
+
+def clock(config: Settings) -> HostClock:
+    """The clock that policies count in."""
+    return open_clock(config.clock)
+
+
+def journal(config: Settings) -> SqlJournal:
+    """The record of everything."""
+    return SqlJournal(config.journal_url, clock(config))
+
+
+def artifacts(config: Settings) -> ArtifactCache:
+    """The verified copies of model artifacts."""
+    return ArtifactCache(config.home / "artifacts", config.mlflow)
+
+
+def registry(config: Settings, deadline_s: float = 20.0) -> MlflowRegistry:
+    """The model registry."""
+    return MlflowRegistry(config.mlflow, artifacts(config).fetch, deadline_s)
+
+
+def traffic(config: Settings) -> GatewayTraffic:
+    """The engine that splits live requests."""
+    return GatewayTraffic(config.gateway, config.token)
+
+
+def ports(config: Settings, actor: str) -> Ports:
+    """Everything a rollout needs, for one actor."""
+    cache = artifacts(config)
+
+    def loaded(model: str, version: Version) -> object:
+        return load(cache.verified(version, model))
+
+    def validate(suite: str, frame: object, name: str) -> Validation | Missing:
+        from surefoot.adapters.checks import validate as check  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
+        from surefoot.pages.validation import render  # noqa: PLC0415 - same
+
+        return check(_kept(config, suite), frame, render, config.home / "reports" / f"{name}.html")  # type: ignore[arg-type]
+
+    evidences = Measurements(config.home / "gateway" / "log", loaded, validate)  # type: ignore[arg-type]
+    return Ports(journal(config), registry(config), traffic(config), evidences, clock(config), actor)
+
+
+def _kept(config: Settings, digest: str) -> Path:
+    """Where a suite is kept as it was when a rollout opened."""
+    return config.home / "suites" / f"{digest.removeprefix('sha256:')}.json"
+
+
+def gateway_app(config: Settings) -> Gateway:
+    """The data plane, with the verified loader that it may not reach by itself."""
+    cache = artifacts(config)
+    units = {model: policy.unit for model, policy in policies(config).items()}
+    knobs = GatewaySettings(config.home / "gateway", config.token, units=units)
+    return build_app(knobs, clock(config), lambda model, version: load(cache.verified(version, model)))
+
+
+def policies(config: Settings) -> dict[str, Policy]:
+    """Every policy in configs/ that can be read; broken ones are left to `lint`."""
+    found = {}
+    for path in sorted(config.configs.glob("*.yaml")):
+        try:
+            found[path.stem] = read(path)[1]
+        except PolicyInvalid:
+            continue
+    return found
+
+
+def request(config: Settings, model: str, number: str, reason: str, *, force: bool = False) -> Request:
+    """Resolve policy and suite once; later edits change nothing for this rollout.
+
+    Raises:
+        Rejected: Policy or suite are missing or wrong.
+    """
+    value, policy = read(config.configs / f"{model}.yaml")
+    suite = config.project / "expectations" / f"{policy.suite}.json"
+    if not suite.is_file():
+        raise NotFound(f"policy {model} names suite '{policy.suite}', but there is no {suite}")
+    body = suite.read_bytes()
+    digest = "sha256:" + hashlib.sha256(body).hexdigest()
+    kept = _kept(config, digest)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_bytes(body)
+    return Request(value, digest, number, reason, force)
+
+
+def project(config: Settings, model: str, flow_run: str = "") -> int:
+    """Show the journal of a model as MLflow runs; returns how many runs were written.
+
+    Raises:
+        Unavailable: MLflow does not answer; nothing but the view is behind.
+    """
+    from surefoot.adapters.projection import MlflowProjection  # noqa: PLC0415 - MLflow costs 2.6 CPU seconds
+    from surefoot.pages.plots import losses_png, verdicts_png  # noqa: PLC0415 - so does Matplotlib
+
+    entries = journal(config).read(model)
+    reports = {}
+    for entry in entries:
+        verdict = entry.data.get("verdict")
+        if entry.kind == "GateJudged" and isinstance(verdict, dict) and verdict["gate"] == "data":
+            page = config.home / "reports" / f"{entry.data['rollout']}.html"
+            if page.is_file():
+                reports[entry.seq] = page
+    view = MlflowProjection(config.mlflow, verdicts_png, losses_png)
+    return view.project(model, entries, flow_run, reports=reports)
+
+
+def adopt_all(config: Settings, actor: str) -> dict[str, str]:
+    """Serve the champion of every model that has a policy; says what happened, model by model."""
+    said = {}
+    world = ports(config, actor)
+    for model in policies(config):
+        try:
+            ledger = adopt(world, model)
+            said[model] = f"champion {ledger.champion.number}" if ledger.champion else "no champion"
+        except SurefootError as error:
+            said[model] = str(error)
+    return said

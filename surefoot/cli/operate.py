@@ -1,0 +1,80 @@
+"""abort, rollback: what an operator does at 3 a.m.; neither needs MLflow or Prefect to move traffic."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from surefoot import bootstrap
+from surefoot.cli import show
+from surefoot.cli.read import Json, Model
+from surefoot.cli.show import console
+from surefoot.core.chain import Entry
+from surefoot.core.errors import SurefootError, Unavailable
+from surefoot.core.events import EffectDone, EffectIntended, SetSplit, decode
+from surefoot.core.model import Stage
+from surefoot.rollout import Ports, drive, end, open_rollback
+
+Reason = Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")]
+PATIENCE = 30.0
+"""How long a command waits for the registry after traffic has moved [seconds]."""
+
+
+def abort(model: Model, reason: Reason = "operator's decision", json_: Json = False) -> None:
+    """Stop the open rollout: all traffic to the champion, now."""
+    ports = bootstrap.ports(bootstrap.settings(), show.actor())
+    head = len(ports.journal.read(model))
+    began = time.monotonic()
+    end(ports, model, Stage.ABORTED, reason)
+    _finish(ports, model, head, began, json_=json_)
+
+
+def rollback(
+    model: Model,
+    to: Annotated[str | None, typer.Option(help="Proven-good version; the last one without a name.")] = None,
+    reason: Reason = "operator's decision",
+    json_: Json = False,
+) -> None:
+    """Take the candidate or the promoted champion back: traffic first, the registry after."""
+    ports = bootstrap.ports(bootstrap.settings(), show.actor())
+    head = len(ports.journal.read(model))
+    began = time.monotonic()
+    open_rollback(ports, model, reason, to)
+    _finish(ports, model, head, began, json_=json_)
+
+
+def _finish(ports: Ports, model: str, head: int, began: float, *, json_: bool) -> None:
+    """Drive to the sink and say how long it took until traffic was back."""
+    problem: SurefootError | None = None
+    try:
+        drive(ports, model, until=lambda ledger: not ledger.open, patience=PATIENCE)
+    except Unavailable as error:
+        problem = error
+    entries = ports.journal.read(model, after=head)
+    restored = _restored(entries)
+    took = (time.monotonic() - began) * 1000.0
+    if json_:
+        show.emit({"entries": [show.plain_entry(e) for e in entries], "restore_ms": restored, "total_ms": took})
+    else:
+        show.history(entries, everything=False)
+        if restored is not None:
+            console.print(
+                f"traffic was back {restored:.0f} ms after the intent, everything {took:.0f} ms after the command"
+            )
+    if problem:
+        moved = "traffic has moved; " if restored is not None else ""
+        raise type(problem)(f"{moved}{problem}; 'reconcile' finishes it, or run the command again")
+
+
+def _restored(entries: tuple[Entry, ...]) -> float | None:
+    """Milliseconds from intent to acknowledgement of the last split in these entries."""
+    events = [(entry.seq, decode(entry.kind, entry.data)) for entry in entries]
+    splits = {seq for seq, e in events if isinstance(e, EffectIntended) and isinstance(e.effect, SetSplit)}
+    times = [e.took_ms for _, e in events if isinstance(e, EffectDone) and e.intent in splits]
+    return times[-1] if times else None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (abort, rollback):
+        app.command()(command)

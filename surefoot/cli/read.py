@@ -1,0 +1,127 @@
+"""lint, plan, status, history, verify: commands that change nothing."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from surefoot import bootstrap
+from surefoot.adapters.config import read
+from surefoot.cli import show, stack
+from surefoot.cli.show import console
+from surefoot.core.chain import check
+from surefoot.core.errors import NotFound, PolicyInvalid, Rejected, SurefootError
+from surefoot.core.state import fold
+
+Model = Annotated[str, typer.Argument(help="Registered model.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+
+
+def lint(
+    models: Annotated[list[str] | None, typer.Argument(help="Policies to check; all without a name.")] = None,
+    project: Annotated[Path, typer.Option(help="Folder with configs/ and expectations/.")] = Path(),
+) -> int:
+    """Check policy files and their suites without touching anything."""
+    configs = project / "configs"
+    names = models or sorted(path.stem for path in configs.glob("*.yaml"))
+    if not names:
+        raise NotFound(f"there is no policy in {configs}")
+    wrong = 0
+    for name in names:
+        try:
+            _, policy = read(configs / f"{name}.yaml")
+            suite = project / "expectations" / f"{policy.suite}.json"
+            console.print(f"[green]ok[/green] {name}: {len(policy.steps)} steps, {_suite(suite)} expectations")
+        except (PolicyInvalid, NotFound) as error:
+            wrong += 1
+            console.print(f"[red]{error}[/red]", markup=True)
+    return 2 if wrong else 0
+
+
+def _suite(path: Path) -> int:
+    """How many expectations a suite declares."""
+    if not path.is_file():
+        raise NotFound(f"there is no suite {path}")
+    try:
+        declared = json.loads(path.read_text(encoding="utf-8")).get("expectations", [])
+    except (ValueError, AttributeError) as error:
+        raise PolicyInvalid(str(path), getattr(error, "lineno", 1), f"not a suite: {error}") from error
+    if not declared:
+        raise PolicyInvalid(str(path), 1, "the suite is empty: it would pass whatever comes")
+    return len(declared)
+
+
+def plan(model: Model, version: Annotated[str, typer.Argument(help="Version to promote.")]) -> None:
+    """Say what a promotion would do, step by step, without doing any of it."""
+    config = bootstrap.settings()
+    _, policy = read(config.configs / f"{model}.yaml")
+    registry = bootstrap.registry(config, 5.0)
+    candidate = registry.resolve(model, version)
+    champion = registry.alias(model, "champion")
+    if champion is None:
+        raise Rejected(f"{model} has no champion yet: set the alias 'champion' on the version that serves today")
+    if champion == candidate.number:
+        raise Rejected(f"version {version} of {model} is the champion: nothing to promote")
+    show.plan(policy, candidate.number, champion)
+
+
+def status(
+    model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None,
+    json_: Json = False,
+) -> None:
+    """Say what is served, since when, why, and what is under way."""
+    config = bootstrap.settings()
+    journal = bootstrap.journal(config)
+    names = [model] if model else sorted({*journal.models(), *bootstrap.policies(config)})
+    known = set(names) if not model else {*journal.models(), *bootstrap.policies(config)}
+    if model and model not in known:
+        raise NotFound(f"nothing is known of {model}; known: {', '.join(sorted(known)) or 'none'}")
+    down = [name for name, alive in stack.running(config).items() if not alive]
+    found = []
+    for name in names:
+        trouble, live = [f"{part} is not running" for part in down], None
+        try:
+            live = bootstrap.traffic(config).live(name)
+        except SurefootError as error:
+            trouble.append(str(error))
+        ledger = fold(name, journal.read(name))
+        if live and ledger.split and not live.same_routing(ledger.split):
+            trouble.append("the gateway does not serve what the journal says")
+        if json_:
+            found.append(show.plain_status(ledger, live, None))
+        else:
+            show.status(ledger, live, trouble)
+    if json_:
+        show.emit({"models": found, "processes": stack.running(config)})
+
+
+def history(
+    model: Model,
+    json_: Json = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show intents too.")] = False,
+) -> None:
+    """Print the journal of a model: who did what, when, why, on which evidence."""
+    entries = bootstrap.journal(bootstrap.settings()).read(model)
+    if not entries:
+        raise NotFound(f"the journal holds nothing of {model}")
+    if json_:
+        show.emit([show.plain_entry(entry) for entry in entries])
+    else:
+        show.history(entries, everything=everything)
+
+
+def verify(model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None) -> None:
+    """Re-derive the hash chain of the journal and name the first entry that is wrong."""
+    journal = bootstrap.journal(bootstrap.settings())
+    for name in [model] if model else journal.models():
+        entries = journal.read(name)
+        count = check(entries)
+        head = f", head {entries[-1].hash[:16]}" if entries else ""
+        console.print(f"[green]ok[/green] {name}: {count} entries{head}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (lint, plan, status, history, verify):
+        app.command()(command)

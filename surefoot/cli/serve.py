@@ -1,0 +1,53 @@
+"""up, down, gateway: the processes."""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from surefoot import bootstrap
+from surefoot.adapters.pyfunc import preload
+from surefoot.cli import stack
+from surefoot.cli.show import console
+
+
+def up(
+    project: Annotated[Path, typer.Option(help="Folder with prefect.yaml, configs/ and expectations/.")] = Path(),
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow; 0 takes any free one.")] = 0,
+    prefect_port: Annotated[int, typer.Option(help="Port of Prefect; 0 takes any free one.")] = 0,
+    gateway_port: Annotated[int, typer.Option(help="Port of the gateway; 0 takes any free one.")] = 0,
+    clock: Annotated[str, typer.Option(help="'system', or 'replay:FILE' for replayed traffic.")] = "system",
+    tick: Annotated[int, typer.Option(help="Seconds between two runs of the scheduled flows.", min=5)] = 60,
+) -> None:
+    """Start MLflow, Prefect (server and worker) and the gateway, and wait until each answers."""
+    wishes = stack.Wishes(mlflow_port, prefect_port, gateway_port, clock, tick)
+    began = time.monotonic()
+    with console.status("starting MLflow, Prefect and the gateway"):
+        config = stack.up(bootstrap.home(), project.absolute(), wishes, console.print)
+    console.print(f"up in {time.monotonic() - began:.0f} s; state in {config.home}; 'surefoot down' stops it")
+
+
+def down() -> None:
+    """Stop exactly what `up` started; all state stays."""
+    stack.stop(bootstrap.settings(), console.print)
+
+
+def gateway() -> None:
+    """Serve models here, at the address that the stack was given; `up` starts this for you."""
+    from surefoot.gateway.server import serve  # noqa: PLC0415 - the other commands need no server
+
+    config = bootstrap.settings()
+    address = urlsplit(config.gateway)
+    # A model's library that is imported while requests are served breaks them: everything comes first.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    preload()
+    serve(bootstrap.gateway_app(config), address.hostname or "127.0.0.1", address.port or 80)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (up, down, gateway):
+        app.command()(command)

@@ -1,0 +1,157 @@
+"""What the commands print."""
+
+import datetime as dt
+import getpass
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from surefoot.core.chain import Entry
+from surefoot.core.events import EffectIntended, as_json, decode
+from surefoot.core.model import Split
+from surefoot.core.policy import Policy, Shadow
+from surefoot.core.state import Ledger
+from surefoot.core.tell import sentence
+
+console = Console(highlight=False, soft_wrap=True)
+COLOURS = {
+    "Promoted": "green",
+    "PASS": "green",
+    "FAIL": "red",
+    "Rejected": "red",
+    "RolledBack": "red",
+    "FastRolledBack": "red",
+    "Aborted": "red",
+    "INCONCLUSIVE": "yellow",
+    "NO_DATA": "yellow",
+    "ERROR": "magenta",
+    "STALE": "yellow",
+}
+
+
+def actor() -> str:
+    """Who types."""
+    return f"cli:{getpass.getuser()}"
+
+
+def clock_time(at: float) -> str:
+    """A time for people, UTC."""
+    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def coloured(text: str) -> str:
+    """Escape a sentence and colour the words of outcomes and sinks."""
+    words = escape(text).split(" ")
+    return " ".join(f"[{c}]{w}[/{c}]" if (c := COLOURS.get(w.rstrip(":,;"))) else w for w in words)
+
+
+def emit(value: object) -> None:
+    """Print JSON for a program."""
+    print(json.dumps(value, indent=2, sort_keys=True))  # noqa: T201 - standard output is the interface
+
+
+def line(entry: Entry) -> str:
+    """One journal entry as one line."""
+    return f"{clock_time(entry.at)}  {entry.seq:>4}  {coloured(sentence(decode(entry.kind, entry.data)))}"
+
+
+def history(entries: Sequence[Entry], *, everything: bool) -> None:
+    """Print a journal; intents only on request, since each is followed by what became of it."""
+    for entry in entries:
+        if everything or not isinstance(decode(entry.kind, entry.data), EffectIntended):
+            console.print(f"{line(entry)}  [dim]{escape(entry.actor)}[/dim]")
+
+
+def plain_entry(entry: Entry) -> dict[str, object]:
+    """A journal entry as JSON."""
+    return {
+        "actor": entry.actor,
+        "at": entry.at,
+        "data": entry.data,
+        "hash": entry.hash,
+        "kind": entry.kind,
+        "model": entry.model,
+        "seq": entry.seq,
+        "wall": entry.wall,
+    }
+
+
+def plain_status(ledger: Ledger, live: Split | None, aliases: dict[str, str] | None) -> dict[str, object]:
+    """The state of a model as JSON."""
+    rollout = ledger.rollout
+    return {
+        "aliases": aliases,
+        "champion": ledger.champion.number if ledger.champion else None,
+        "head": ledger.head,
+        "live": as_json(live) if live else None,
+        "model": ledger.model,
+        "proven_good": [version.number for version in ledger.proven],
+        "rollout": None
+        if rollout is None
+        else {
+            "candidate": rollout.opened.candidate.number,
+            "id": rollout.opened.rollout,
+            "paused": rollout.paused.reason if rollout.paused else None,
+            "reason": rollout.reason,
+            "since": rollout.entered_at,
+            "stage": rollout.stage.value,
+            "step": rollout.step,
+            "verdicts": {name: as_json(verdict) for name, verdict in rollout.verdicts.items()},
+        },
+    }
+
+
+def status(ledger: Ledger, live: Split | None, trouble: Sequence[str]) -> None:
+    """Print what is served, since when, why, and what is under way."""
+    champion = ledger.champion.number if ledger.champion else "none yet"
+    console.print(f"[bold]{ledger.model}[/bold]  champion {champion}")
+    if live and live.candidate and live.weight:
+        console.print(
+            f"  served: version {live.champion.number}, and version {live.candidate.number} to {live.weight:g} %"
+        )
+    elif live:
+        console.print(f"  served: version {live.champion.number} answers everything (generation {live.generation})")
+    rollout = ledger.rollout
+    if rollout is None:
+        last = next(reversed(tuple(ledger.rollouts.values())), None)
+        if last:
+            text = f"  last rollout: version {last.opened.candidate.number} ended as {last.stage}: {last.reason}"
+            console.print(coloured(text))
+    else:
+        where = f"{rollout.stage}{' (paused)' if rollout.paused else ''} since {clock_time(rollout.entered_at)}"
+        console.print(f"  rollout {ledger.open} of version {rollout.opened.candidate.number}: {where}")
+        table = Table("gate", "verdict", "n", "reason", box=None, padding=(0, 2))
+        for name, verdict in rollout.verdicts.items():
+            table.add_row(name, coloured(verdict.outcome.value), f"{verdict.n:,}", escape(verdict.reason))
+        console.print(table)
+    for item in trouble:
+        console.print(f"  [magenta]{escape(item)}[/magenta]")
+
+
+def plan(policy: Policy, number: str, champion: str) -> None:
+    """Print what a promotion would do, step by step."""
+    console.print(f"[bold]{policy.model}[/bold]: version {number} against champion {champion}")
+    console.print(
+        f"  1. validate the requests of the last {policy.suite_window / 86400:g} days with suite {policy.suite}"
+    )
+    index = 2
+    for step in policy.steps:
+        gates = ", ".join(step.gates)
+        if isinstance(step, Shadow):
+            console.print(f"  {index}. replay the requests of the last {step.window / 86400:g} days: {gates} must pass")
+        else:
+            minutes = step.hold / 60
+            most = f" and {step.min_requests:,} requests" if step.min_requests else ""
+            expected = policy.requests_per_minute * step.weight / 100.0 * minutes
+            console.print(
+                f"  {index}. {step.weight:g} % of the units for {minutes:g} min{most}: {gates} must pass"
+                f" (about {expected:,.0f} requests to the candidate)"
+            )
+        index += 1
+    console.print(f"  {index}. alias previous -> {champion}, alias champion -> {number}, all traffic to {number}")
+    console.print(
+        f"  {index + 1}. bake for {policy.bake.hold / 86400:g} days: {', '.join(policy.bake.gates)} roll back"
+    )

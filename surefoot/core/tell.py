@@ -1,0 +1,65 @@
+"""One plain sentence for every event."""
+
+from typing import assert_never
+
+from surefoot.core.events import (
+    ChampionAdopted,
+    DriftFound,
+    Effect,
+    EffectDone,
+    EffectIntended,
+    EffectRefused,
+    EndDecided,
+    Event,
+    GateJudged,
+    Paused,
+    RolloutEnded,
+    RolloutOpened,
+    SetSplit,
+    StageEntered,
+)
+from surefoot.core.model import Stage
+
+
+def effect(change: Effect) -> str:
+    """What a change of the outside world is."""
+    if isinstance(change, SetSplit):
+        if change.candidate is None or not change.weight:
+            return f"version {change.champion.number} answers everything"
+        return f"version {change.candidate.number} answers {change.weight:g} % of the units"
+    if change.number is None:
+        return f"alias {change.alias} is removed"
+    return f"alias {change.alias} points to version {change.number}"
+
+
+def sentence(event: Event) -> str:
+    """What happened, as one line for a person."""
+    match event:
+        case ChampionAdopted():
+            return f"found version {event.champion.number} as the champion"
+        case RolloutOpened():
+            verb = "promotion of" if event.kind == "promotion" else "rollback to"
+            against = f"opened against champion {event.champion.number}"
+            return f"{verb} version {event.candidate.number} {against}: {event.reason}"
+        case StageEntered():
+            step = f" step {event.step + 1}" if event.stage is Stage.RAMPING else ""
+            return f"entered {event.stage}{step}: {event.reason}"
+        case GateJudged():
+            return f"{event.verdict.gate} {event.verdict.outcome}: {event.verdict.reason}"
+        case EffectIntended():
+            return f"about to: {effect(event.effect)}"
+        case EffectDone():
+            found = ", found already done" if event.reconciled else ""
+            return f"done in {event.took_ms:.0f} ms{found}"
+        case EffectRefused():
+            return f"not done: {event.reason}"
+        case Paused():
+            return f"paused, {event.gate} is {event.outcome}: {event.reason}"
+        case EndDecided():
+            return f"will end as {event.sink}: {event.reason}"
+        case RolloutEnded():
+            return f"ended as {event.sink}: {event.reason}"
+        case DriftFound():
+            return f"drift, {event.what} should be {event.expected}: {event.seen}"
+        case _:
+            assert_never(event)

@@ -1,0 +1,172 @@
+"""What the story showed: one row a claim, and the rollouts with their evidence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from surefoot.adapters.predictions import PredictionLog
+from surefoot.core.chain import Entry
+from surefoot.core.events import (
+    EffectDone,
+    EffectIntended,
+    EndDecided,
+    GateJudged,
+    RolloutEnded,
+    SetSplit,
+    StageEntered,
+    as_json,
+    decode,
+)
+from surefoot.core.model import Verdict
+from surefoot.demo.models import MODEL
+from surefoot.demo.story import Scene, Story
+
+RESTORE = 1000.0
+"""A rollback takes less than this [ms]."""
+JUNE = 9000
+"""Requests that June alone holds [count]."""
+STAGES = ("Validating", "Shadowing", "Ramping", "Promoting", "Baking")
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One rollout as the journal tells it.
+
+    Attributes:
+        scene: The candidate.
+        stages: Stages in order, steps included.
+        verdicts: The last verdict of each gate in each stage.
+        sink: How it ended; empty while it has not.
+        reason: Why.
+        gate: The gate that ended it; empty for a promotion.
+        restore_ms: From intent to acknowledgement of the way back, or None.
+        detect: From the first candidate split to the decision: (seconds of the replay, real seconds), or None.
+        candidate_errors: Requests that the candidate failed [count].
+    """
+
+    scene: Scene
+    stages: tuple[str, ...]
+    verdicts: Mapping[str, Verdict]
+    sink: str
+    reason: str
+    gate: str
+    restore_ms: float | None
+    detect: tuple[float, float] | None
+    candidate_errors: int
+
+    def plain(self) -> dict[str, object]:
+        """JSON values."""
+        return {
+            "story": self.scene.story,
+            "title": self.scene.title,
+            "version": self.scene.number,
+            "rollout": self.scene.rollout,
+            "stages": list(self.stages),
+            "verdicts": {name: as_json(verdict) for name, verdict in self.verdicts.items()},
+            "sink": self.sink,
+            "reason": self.reason,
+            "gate": self.gate,
+            "restore_ms": self.restore_ms,
+            "detect_replayed_s": self.detect[0] if self.detect else None,
+            "detect_real_s": self.detect[1] if self.detect else None,
+            "candidate_errors": self.candidate_errors,
+        }
+
+
+def rollouts(story: Story, entries: Sequence[Entry], log: PredictionLog) -> list[Rollout]:
+    """Read every scene's rollout, and the operator's, from the journal."""
+    operator = [e for e in entries if e.kind == "RolloutOpened" and e.data["kind"] == "rollback"]
+    scenes = list(story.scenes)
+    scenes += [Scene("d", "the operator takes the promoted version back", "", str(e.data["rollout"])) for e in operator]
+    return sorted((_rollout(scene, entries, log) for scene in scenes), key=lambda item: item.scene.story)
+
+
+def _rollout(scene: Scene, entries: Sequence[Entry], log: PredictionLog) -> Rollout:
+    own = [(entry, decode(entry.kind, entry.data)) for entry in entries if entry.data.get("rollout") == scene.rollout]
+    stages: list[str] = []
+    verdicts: dict[str, Verdict] = {}
+    splits: dict[int, SetSplit] = {}
+    sink = reason = gate = ""
+    restore: float | None = None
+    first: Entry | None = None
+    detect: tuple[float, float] | None = None
+    for entry, event in own:
+        if isinstance(event, StageEntered):
+            stages.append(
+                f"{event.stage.value} {event.step + 1}" if event.stage.value == "Ramping" else event.stage.value
+            )
+        elif isinstance(event, GateJudged):
+            verdicts[f"{stages[-1]}/{event.verdict.gate}"] = event.verdict
+        elif isinstance(event, EffectIntended) and isinstance(event.effect, SetSplit):
+            splits[entry.seq] = event.effect
+        elif isinstance(event, EffectDone) and event.intent in splits:
+            if splits[event.intent].candidate:
+                first = first or entry
+            elif sink or scene.story == "d":
+                restore = event.took_ms
+        elif isinstance(event, EndDecided):
+            sink, reason, gate = event.sink.value, event.reason, event.gate
+            detect = (entry.at - first.at, entry.wall - first.wall) if first else None
+        elif isinstance(event, RolloutEnded):
+            sink, reason = event.sink.value, event.reason
+    errors = log.rows(
+        MODEL,
+        "SELECT count(*) FROM log WHERE rollout = $1 AND arm = 'candidate' AND error IS NOT NULL",
+        (scene.rollout,),
+    )
+    return Rollout(scene, tuple(stages), verdicts, sink, reason, gate, restore, detect, int(str(errors[0][0])))
+
+
+def rows(story: Story, found: Sequence[Rollout], extra: Mapping[str, object]) -> list[dict[str, object]]:
+    """One row a claim of the story."""
+    by = {item.scene.story: item for item in found}
+    a, b, c, d = (by.get(letter) for letter in "abcd")
+    seen = story.replay.seen
+    ladder = [stage for stage in STAGES if a and any(item.startswith(stage) for item in a.stages)]
+    average = b.verdicts.get("Shadowing/quality") if b else None
+    slice_ = b.verdicts.get("Shadowing/origins") if b else None
+
+    def row(name: str, value: object, unit: str, demand: str, ok: object) -> dict[str, object]:
+        return {"name": name, "value": value, "unit": unit, "demand": demand, "ok": bool(ok)}
+
+    mean = average.estimate if average else None
+    return [
+        row("a: the good retrain ends as", a and a.sink, "sink", "Promoted", a and a.sink == "Promoted"),
+        row("a: stages it went through", len(ladder), "stages", "5", len(ladder) == len(STAGES)),
+        row("b: the frozen feed ends as", b and b.sink, "sink", "Rejected", b and b.sink == "Rejected"),
+        row("b: its average loss changes by", mean, "Brier", "< 0", mean is not None and mean < 0),
+        row(
+            "b: the slice that stops it",
+            slice_ and slice_.culprit,
+            "slice",
+            "origin=LGA",
+            slice_ and slice_.culprit == "origin=LGA" and b and b.gate == "origins",
+        ),
+        row("c: the one without imputer ends as", c and c.sink, "sink", "RolledBack", c and c.sink == "RolledBack"),
+        row("c: it passed its shadow", bool(c and "Ramping 1" in c.stages), "", "true", c and "Ramping 1" in c.stages),
+        row("c: requests that it failed", c and c.candidate_errors, "requests", "> 0", c and c.candidate_errors > 0),
+        row(
+            "c: traffic was back after",
+            c and c.restore_ms,
+            "ms",
+            "< 1000",
+            c and c.restore_ms is not None and c.restore_ms < RESTORE,
+        ),
+        row(
+            "d: the operator's rollback ends as",
+            d and d.sink,
+            "sink",
+            "FastRolledBack",
+            d and d.sink == "FastRolledBack",
+        ),
+        row("d: exit code of his command", story.rollback_code, "", "0", story.rollback_code == 0),
+        row(
+            "d: traffic was back after",
+            d and d.restore_ms,
+            "ms",
+            "< 1000",
+            d and d.restore_ms is not None and d.restore_ms < RESTORE,
+        ),
+        row("requests of callers", seen.sent, "requests", ">= 9000", seen.sent >= JUNE),
+        row("requests that callers saw fail", seen.failed, "requests", "0", seen.failed == 0),
+        *(row(name, value, "", "true", value) for name, value in extra.items()),
+    ]

@@ -1,0 +1,148 @@
+"""The story: a champion serves, three candidates come, an operator has the last word."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from surefoot.core.chain import Entry
+from surefoot.core.errors import Unavailable
+from surefoot.core.state import Ledger
+from surefoot.demo.flights import FEATURES, epoch, filled
+from surefoot.demo.models import Recipe, point, register
+from surefoot.demo.traffic import Replay
+
+START, JULY = epoch("2013-06-01"), epoch("2013-07-01")
+FEED = epoch("2013-07-06")
+"""The upstream feature service stops filling gaps on this day: requests carry the gaps that the data really has."""
+EVERY = 3
+"""Every third flight is replayed; the whole year tells the same story three times as slowly."""
+SLOW = 12.0
+"""Requests a second while a scene is being set."""
+DEADLINE = 240.0
+"""Longest real time of one scene [seconds]."""
+
+
+class Theatre(Protocol):
+    """What the story needs of the running stack; the command line provides it."""
+
+    mlflow: str
+    gateway: str
+
+    def ledger(self) -> Ledger:
+        """The state of the model."""
+        ...
+
+    def entries(self, after: int) -> tuple[Entry, ...]:
+        """Journal entries above a sequence."""
+        ...
+
+    def adopt(self) -> None:
+        """Serve the champion that the registry names."""
+        ...
+
+    def rollback(self, reason: str) -> int:
+        """Run the operator's command; returns its exit code."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Tell the audience."""
+        ...
+
+    def show(self, entry: Entry) -> None:
+        """Show one journal entry."""
+        ...
+
+
+@dataclass
+class Scene:
+    """What became of one candidate.
+
+    Attributes:
+        story: Letter of the scene.
+        title: What the data scientist believed.
+        number: Version.
+        rollout: Id of its rollout; empty when none was opened.
+    """
+
+    story: str
+    title: str
+    number: str
+    rollout: str = ""
+
+
+@dataclass
+class Story:
+    """Plays every scene and remembers what it saw."""
+
+    theatre: Theatre
+    flights: pd.DataFrame
+    replay: Replay
+    scenes: list[Scene] = field(default_factory=list)
+    shown: int = 0
+    rollback_code: int = -1
+
+    def prepare(self, training: Sequence[tuple[Recipe, Pipeline, str]]) -> None:
+        """Register every version; the first is the champion."""
+        example = filled(self.flights.head(500))
+        for recipe, trained, digest in training:
+            number = register(self.theatre.mlflow, recipe, trained, digest, example[list(FEATURES)])
+            if recipe.story:
+                self.scenes.append(Scene(recipe.story, recipe.title, number))
+            else:
+                point(self.theatre.mlflow, "champion", number)
+            self.theatre.say(f"registered version {number}: {recipe.title}")
+
+    def play(self) -> None:
+        """All scenes, in order of time."""
+        self.theatre.adopt()
+        self.replay.start()
+        self.theatre.say("June: the champion answers, labels arrive when the planes have landed")
+        self.replay.run_to(JULY)
+        self.replay.wait(DEADLINE)
+        by_story = {scene.story: scene for scene in self.scenes}
+        self._scene(by_story["b"], lambda _ledger: False)
+        self._scene(by_story["c"], _ramping)
+        self.theatre.say("6 July: the feature service has stopped filling gaps; from here on requests carry them")
+        self._scene(by_story["a"], _ramping)
+        self.theatre.say("an operator does not like what he sees and takes the promoted version back")
+        self.rollback_code = self.theatre.rollback("alerts doubled at the gates")
+        self._show()
+        self.replay.run_to(self.replay.now + 86400.0)
+        self.replay.wait(DEADLINE)
+
+    def _scene(self, scene: Scene, hurry: Callable[[Ledger], bool]) -> None:
+        """Move the alias, then let time pass until the rollout has ended; traffic speeds up once `hurry` holds."""
+        self.theatre.say(
+            f"({scene.story}) the data scientist moves alias 'candidate' to version {scene.number}: {scene.title}"
+        )
+        point(self.theatre.mlflow, "candidate", scene.number)
+        deadline = time.monotonic() + DEADLINE
+        while time.monotonic() < deadline:
+            self._show()
+            ledger = self.theatre.ledger()
+            mine = next((r for r in ledger.rollouts.values() if r.opened.candidate.number == scene.number), None)
+            if mine:
+                scene.rollout = mine.opened.rollout
+                if mine.stage.is_sink:
+                    return
+            fast = mine is not None and hurry(ledger)
+            self.replay.run_to(self.replay.now + (12 * 3600.0 if fast else 600.0), 1e9 if fast else SLOW)
+            if self.replay.problem:
+                raise self.replay.problem
+            time.sleep(0.2)
+        raise Unavailable(f"scene ({scene.story}) did not end within {DEADLINE:.0f} s")
+
+    def _show(self) -> None:
+        for entry in self.theatre.entries(self.shown):
+            self.shown = entry.seq
+            self.theatre.show(entry)
+
+
+def _ramping(ledger: Ledger) -> bool:
+    """Whether live traffic is what the rollout waits for."""
+    rollout = ledger.rollout
+    return rollout is not None and rollout.stage.value in {"Ramping", "Promoting", "Baking"}

@@ -1,0 +1,29 @@
+"""Taking a version back: traffic first, the registry after."""
+
+from prefect import task
+
+from surefoot.core.model import Stage
+from surefoot.rollout import drive, end, open_rollback
+from tasks.transition import ports, record, retryable
+
+
+@task(name="roll back", retries=30, retry_delay_seconds=2, retry_condition_fn=retryable, timeout_seconds=1800)
+def roll_back(model: str, reason: str, to: str | None) -> str:
+    """Take back the open rollout, or the promoted champion; returns the id of what ended."""
+    world = ports()
+    before = world.ledger(model)
+    if before.rollout is None or not (before.rollout.ending or before.rollout.opened.kind == "rollback"):
+        before = open_rollback(world, model, reason, to)
+    drive(world, model, until=lambda ledger: not ledger.open)
+    record(model)
+    return before.open
+
+
+@task(name="abort", retries=30, retry_delay_seconds=2, retry_condition_fn=retryable, timeout_seconds=1800)
+def abort(model: str, reason: str) -> str:
+    """Stop the open rollout; returns its id."""
+    world = ports()
+    rollout = end(world, model, Stage.ABORTED, reason).open
+    drive(world, model, until=lambda ledger: not ledger.open)
+    record(model)
+    return rollout

@@ -1,0 +1,13 @@
+"""Replay: champion and candidate score the same logged requests."""
+
+from prefect import task
+
+from surefoot.core.model import Stage
+from tasks.transition import quiet_threads, retryable, through
+
+
+@task(name="shadow", retries=3, retry_delay_seconds=10, retry_condition_fn=retryable, timeout_seconds=6 * 3600)
+def shadow(model: str, rollout: str) -> str:
+    """Judge the paired evidence; returns the stage that the rollout stands in afterwards."""
+    quiet_threads()
+    return through(model, rollout, Stage.SHADOWING)

@@ -1,0 +1,12 @@
+"""Data first: the expectation suite judges the requests that the shadow will replay."""
+
+from prefect import task
+
+from surefoot.core.model import Stage
+from tasks.transition import retryable, through
+
+
+@task(name="validate", retries=3, retry_delay_seconds=10, retry_condition_fn=retryable, timeout_seconds=3600)
+def validate(model: str, rollout: str) -> str:
+    """Run the suite; returns the stage that the rollout stands in afterwards."""
+    return through(model, rollout, Stage.VALIDATING)

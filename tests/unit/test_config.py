@@ -1,0 +1,154 @@
+"""A policy file is refused with its path, the line and the key, or it means exactly what it says."""
+
+from pathlib import Path
+
+import pytest
+
+from surefoot.adapters.config import MOST_BYTES, read
+from surefoot.core.errors import NotFound, PolicyInvalid
+from surefoot.core.model import Outcome
+from surefoot.core.policy import Do, Reaction
+
+BAD = Path(__file__).parent.parent / "e2e" / "expected_failures"
+NUMBER = "is not a number that can be compared"
+REFUSED = {
+    "alias": (20, "aliases (*h)"),
+    "approve_step": (17, "steps.2: approve"),
+    "boolean": (3, "unit: expected text"),
+    "control_character": (3, "special characters"),
+    "duplicate_gate": (9, "key 'errors' is written twice"),
+    "duplicate_key": (19, "key 'unit' is written twice"),
+    "duplicate_key_in_a_hold": (16, "steps.1.hold.for: key 'for' is written twice"),
+    "duration_without_unit": (19, "bake.for: expected a duration"),
+    "empty": (1, "the file is empty"),
+    "endless_duration": (19, f"bake.for: a number (inf) {NUMBER}"),
+    "endless_margin": (8, f"gates.latency.margin: a number (inf) {NUMBER}"),
+    "endless_number": (16, NUMBER),
+    "file_name_differs": (1, "model is 'another', but the file is named file_name_differs.yaml"),
+    "fraction_of_a_request": (16, "steps.1.hold.min_requests: expected a whole number"),
+    "gate_never_judged": (9, "gate 'quality' is never judged"),
+    "gate_not_defined": (18, "steps.2.hold.gates: there is no gate 'error'; gates: errors, latency, quality"),
+    "gate_not_defined_in_bake": (19, "bake.gates: there is no gate 'drift'"),
+    "gate_with_a_strange_name": (9, "gates.q/lity: expected a name"),
+    "half_a_character": (2, "owners.0: '\\ud800' holds half a character"),
+    "hold_without_then": (12, "on.no_data: 'then' is missing"),
+    "huge_number": (16, f"min_requests: {10**39} {NUMBER}"),
+    "infinite": (9, f"gates.quality.margin: .inf {NUMBER}"),
+    "list_as_a_key": (4, "keys are plain words"),
+    "list_at_top": (1, "a policy is a mapping"),
+    "live_latency_in_a_replay": (14, "steps.0.shadow.gates: gate 'latency' measures live latency"),
+    "loss_without_labels": (9, "gates.quality: 'labels' is missing"),
+    "margin_in_milliseconds": (8, "gates.latency.margin: a latency margin is a share"),
+    "merge_key": (6, "data.<<: keys are plain words"),
+    "missing_model": (1, "'model' is missing"),
+    "more_than_json_can_count": (16, f"min_requests: 9007199254740993 {NUMBER}"),
+    "name_with_a_slash": (5, "data.suite: expected a name"),
+    "nan": (4, f"traffic.requests_per_minute: .nan {NUMBER}"),
+    "negative_margin": (9, "gates.quality.margin: must be between 0 and inf, found -0.1"),
+    "nested_too_deeply": (2, "levels deep"),
+    "no_as_a_boolean": (3, "unit: 'no' means true or false"),
+    "no_gates_in_a_step": (18, "steps.2.hold.gates: at least one gate is needed"),
+    "no_steps": (13, "steps: expected a list of steps"),
+    "no_weight_step": (13, "steps: at least one weight step is needed"),
+    "not_utf_8": (2, "not UTF-8 text: byte 0xe9"),
+    "nothing": (3, "unit: expected text, found nothing"),
+    "octal": (4, f"traffic.requests_per_minute: 0600 {NUMBER}"),
+    "overflowing": (4, f"traffic.requests_per_minute: 1.5e+400 {NUMBER}"),
+    "recursive_alias": (2, "aliases (*o)"),
+    "scalar_at_top": (1, "a policy is a mapping"),
+    "sexagesimal": (19, f"bake.for: 12:30:00 {NUMBER}"),
+    "shadow_after_a_weight": (18, "steps.2: the shadow step comes first"),
+    "tab": (18, "'\\t'"),
+    "tag": (2, "owners: tags (set) are not allowed"),
+    "tagged_scalar": (3, "unit: 'user' is a YAML !unit"),
+    "timestamp": (3, "unit: '2013-06-24' is a YAML timestamp: quote it"),
+    "two_documents": (19, "another document"),
+    "unclosed": (3, "expected ',' or ']'"),
+    "undefined_alias": (2, "aliases (*nobody)"),
+    "unknown_action": (11, "on.fail: expected one of rollback, pause, hold, found text ('shrug')"),
+    "unknown_key": (4, "unknown key 'owner'; known here: bake, data,"),
+    "unknown_key_in_a_gate": (7, "gates.errors.quantile: unknown key 'quantile'; known here: margin, metric, role"),
+    "unknown_key_in_a_step": (19, "steps.2.pause: unknown key 'pause'; known here: hold, weight"),
+    "unknown_key_in_labels": (9, "gates.quality.labels.covered: unknown key 'covered'"),
+    "unknown_key_in_on": (12, "on.nodata: unknown key 'nodata'; known here: error, fail,"),
+    "unknown_metric": (9, "gates.quality.metric: expected one of error_rate, latency, brier,"),
+    "unknown_nested_key": (5, "data.windows: unknown key 'windows'; known here: suite, window"),
+    "unknown_step": (17, "steps.2: a step is"),
+    "weight_not_growing": (17, "steps.2.weight: weights must grow; 5 follows 5"),
+    "weight_of_everything": (17, "steps.2.weight: must be between 0.1 and 99, found 100"),
+    "weight_without_hold": (17, "steps.2: 'hold' is missing"),
+    "wrong_type_list_for_mapping": (5, "data: expected a mapping, found a list"),
+    "wrong_type_mapping_for_list": (18, "steps.2.hold.gates: expected a list, found a mapping"),
+    "wrong_type_number_for_text": (3, "unit: expected text, found a number (7)"),
+    "wrong_type_scalar_for_steps": (13, "steps: expected a list of steps, found text ('canary')"),
+    "wrong_type_text_for_number": (4, "traffic.requests_per_minute: expected a number, found text ('600')"),
+    "zero_margin_on_error_rate": (7, "gates.errors.margin: must be above 0"),
+}
+GOOD = """\
+# Comments stay comments.
+model: good
+unit: tail_num
+traffic: {requests_per_minute: 600}
+data: {suite: flights}
+gates:
+  errors: {metric: error_rate, margin: 0.5pp}
+on: {fail: pause, no_data: {hold: 2h, then: rollback}, stale: hold}
+steps:
+  - weight: 0.5
+    hold: {for: 10m, min_requests: 2000, gates: errors}
+bake: {for: 14d, gates: [errors]}
+"""
+
+
+def test_every_bad_file_is_in_the_table() -> None:
+    """The table and the folder of bad policies name the same files."""
+    assert {path.stem for path in BAD.glob("*.yaml")} == set(REFUSED)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_policy_is_refused(name: str) -> None:
+    """A bad policy is refused with its path, the line of the mistake and words that name the key."""
+    line, words = REFUSED[name]
+    path = BAD / f"{name}.yaml"
+    with pytest.raises(PolicyInvalid) as caught:
+        read(path)
+    assert (caught.value.path, caught.value.line) == (str(path), line)
+    assert words in caught.value.rule
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert caught.value.exit_code == 2
+
+
+def test_good_policy_means_what_it_says(tmp_path: Path) -> None:
+    """A good file gives the mapping as written and the policy it means; a bare `on` is a key like any other."""
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    value, policy = read(path)
+    assert value["on"] == {"fail": "pause", "no_data": {"hold": "2h", "then": "rollback"}, "stale": "hold"}
+    assert policy.on[Outcome.FAIL] == Reaction(0.0, Do.PAUSE)
+    assert policy.on[Outcome.NO_DATA] == Reaction(7200.0, Do.ROLLBACK)
+    assert (policy.model, policy.unit, policy.ramp[0].weight) == ("good", "tail_num", 0.5)
+    assert (policy.gates["errors"].margin, policy.gates["errors"].relative) == (0.005, False)
+    assert (policy.bake.hold, policy.ramp[0].min_requests) == (14 * 86400.0, 2000)
+
+
+@pytest.mark.parametrize("word", ["on", "'on'", '"on"', "? on\n"])
+def test_every_way_to_write_the_key_on(tmp_path: Path, word: str) -> None:
+    """`on` is the same key however it is quoted."""
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD.replace("on: {fail", f"{word}: {{fail"))
+    assert read(path)[1].on[Outcome.FAIL].then is Do.PAUSE
+
+
+def test_missing_file_lists_its_neighbours(tmp_path: Path) -> None:
+    """A wrong model name is answered with those that exist."""
+    (tmp_path / "good.yaml").write_text(GOOD)
+    with pytest.raises(NotFound, match=r"policies in .*: good$"):
+        read(tmp_path / "god.yaml")
+
+
+def test_large_file_is_not_read(tmp_path: Path) -> None:
+    """A file that no person wrote is refused by its size."""
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD + "#" * MOST_BYTES)
+    with pytest.raises(PolicyInvalid, match="larger than"):
+        read(path)

@@ -1,0 +1,151 @@
+"""Whatever a policy file holds is either a policy that can be kept, or one violation with a place."""
+
+import copy
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surefoot.core.chain import digest
+from surefoot.core.fields import Violation
+from surefoot.core.model import Outcome, Role
+from surefoot.core.parse import REACTIONS, parse
+from surefoot.core.policy import Do, Metric, Policy, Reaction
+from tests.fakes import POLICY
+
+LOSS = {"metric": "brier", "margin": "5%", "by": ["origin", "carrier"], "labels": {"maturity": "12h"}, "block": "7d"}
+FULL = {
+    **POLICY,
+    "gates": {
+        "errors": {"metric": "error_rate", "margin": "1pp"},
+        "latency": {"metric": "latency", "quantile": 0.99, "margin": "20%"},
+        "slices": LOSS,
+        "inputs": {"metric": "input_shift", "role": "signal", "against": "champion", "max": 0.2},
+    },
+    "steps": [
+        {"shadow": {"window": "7d", "min_requests": 10, "gates": ["errors", "slices"]}},
+        {"weight": 5, "hold": {"for": "10m", "gates": ["errors", "latency", "inputs"]}},
+    ],
+}
+PLACES = [
+    (),
+    ("model",),
+    ("owners",),
+    ("unit",),
+    ("traffic",),
+    ("traffic", "requests_per_minute"),
+    ("data", "window"),
+    ("gates",),
+    ("gates", "errors"),
+    ("gates", "errors", "margin"),
+    ("gates", "latency", "quantile"),
+    ("gates", "slices", "by"),
+    ("gates", "slices", "labels"),
+    ("gates", "slices", "min_per_slice"),
+    ("gates", "inputs", "max"),
+    ("on",),
+    ("on", "fail"),
+    ("steps",),
+    ("steps", 0),
+    ("steps", 0, "shadow", "gates"),
+    ("steps", 1, "weight"),
+    ("steps", 1, "hold", "min_requests"),
+    ("bake", "for"),
+    ("false_rollback_budget",),
+]
+WORDS = ["model", "gates", "errors", "hold", "rollback", "5%", "1pp", "10m", "9" * 400 + "d", "data", "\ud800", "٣d"]
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from([10**400, 10**5000, -(2**53), 1e308, math.nan, -0.0])
+    | st.text(max_size=5)
+    | st.sampled_from(WORDS)
+)
+KEYS = st.text(max_size=3) | st.sampled_from([str(key) for place in PLACES for key in place])
+ANYTHING = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
+)
+
+
+def kept(value: object) -> Policy | None:
+    """The policy, which can then be journalled, or None after a violation."""
+    try:
+        policy = parse(value)
+    except Violation as violation:
+        str(violation).encode()
+        return None
+    digest(value)
+    return policy
+
+
+def put(place: tuple[str | int, ...], value: object) -> object:
+    """The full policy with one thing in it replaced."""
+    if not place:
+        return value
+    made = copy.deepcopy(FULL)
+    inner: object = made
+    for key in place[:-1]:
+        inner = inner.setdefault(key, {}) if isinstance(inner, dict) else inner[key]  # type: ignore[index]
+    inner[place[-1]] = value  # type: ignore[index]
+    return made
+
+
+def test_full_policy() -> None:
+    """Each key of a gate arrives in the field that the judge reads."""
+    policy = parse(FULL)
+    slices, inputs, latency = (policy.gates[name] for name in ("slices", "inputs", "latency"))
+    assert (slices.metric, slices.margin, slices.relative) == (Metric.BRIER, 0.05, True)
+    assert (slices.by, slices.maturity, slices.block) == (("origin", "carrier"), 43200.0, 7 * 86400.0)
+    assert (inputs.role, inputs.against, inputs.limit) == (Role.SIGNAL, "champion", 0.2)
+    assert (latency.quantile, latency.margin) == (0.99, 0.2)
+    assert policy.shadow is not None
+    assert policy.shadow.min_requests == 10
+    assert policy.live_gates() == ("errors", "latency", "inputs")
+    assert policy.on == REACTIONS
+
+
+@pytest.mark.parametrize("outcome", [item for item in Outcome if item is not Outcome.PASS])
+@pytest.mark.parametrize(
+    ("words", "reaction"),
+    [
+        ("rollback", Reaction(0.0, Do.ROLLBACK)),
+        ("pause", Reaction(0.0, Do.PAUSE)),
+        ("hold", Reaction(math.inf, Do.PAUSE)),
+        ({"hold": "30s", "then": "rollback"}, Reaction(30.0, Do.ROLLBACK)),
+    ],
+)
+def test_reactions(outcome: Outcome, words: object, reaction: Reaction) -> None:
+    """Each outcome other than PASS takes each action, and leaves the others at their defaults."""
+    policy = parse({**FULL, "on": {outcome.value.lower(): words}})
+    assert policy.on == {**REACTIONS, outcome: reaction}
+
+
+@given(ANYTHING)
+def test_anything_is_a_policy_or_a_violation(value: object) -> None:
+    """No mapping of JSON values raises anything but Violation."""
+    kept(value)
+
+
+@given(st.sampled_from(PLACES), ANYTHING)
+def test_anything_anywhere_in_a_policy(place: tuple[str | int, ...], value: object) -> None:
+    """A good policy with anything at all in one place is a policy with finite numbers, or a violation."""
+    policy = kept(put(place, value))
+    if policy:
+        numbers = [policy.requests_per_minute, policy.suite_window, policy.bake.hold, policy.false_rollback_budget]
+        numbers += [n for gate in policy.gates.values() for n in (gate.margin, gate.maturity, gate.block, gate.limit)]
+        numbers += [n for step in policy.ramp for n in (step.weight, step.hold, step.min_requests)]
+        assert all(math.isfinite(number) and number >= 0.0 for number in numbers)
+
+
+@given(st.sampled_from(PLACES[1:]), ANYTHING)
+def test_violation_names_its_place(place: tuple[str | int, ...], value: object) -> None:
+    """A violation stands at the place that was changed, above it, below it, or where it is referred to."""
+    try:
+        parse(put(place, value))
+    except Violation as violation:
+        related = violation.path[: len(place)] == place or place[: len(violation.path)] == violation.path
+        assert related or violation.path[0] in {"steps", "bake", "gates"}
+        assert violation.rule
