@@ -20,11 +20,11 @@ def promote(model: str, version: str, reason: str = "asked for by hand", force: 
         force: Try again a version that has already been turned away.
     """
     rollout, steps = open_(model, version, reason, force)
-    validate(model, rollout)
-    shadow(model, rollout)
+    rollout = validate(model, rollout)
+    rollout = shadow(model, rollout)
     for step in range(1, steps + 1):
-        canary(model, rollout, step)
-    promote_(model, rollout)
+        rollout = canary(model, rollout, step)
+    rollout = promote_(model, rollout)
     bake(model, rollout)
     return closing(model, rollout)
 

@@ -15,4 +15,5 @@ from tasks.transition import retryable, through
 )
 def canary(model: str, rollout: str, step: int) -> str:
     """Hold one weight until its gates pass or one of them fails; steps count from 1."""
-    return through(model, rollout, Stage.RAMPING, step - 1)
+    through(model, rollout, Stage.RAMPING, step - 1)
+    return rollout

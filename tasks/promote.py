@@ -10,7 +10,14 @@ from surefoot.rollout import open_promotion
 from tasks.transition import ports, record, retryable, through
 
 
-@task(name="open", retries=3, retry_delay_seconds=5, retry_condition_fn=retryable, timeout_seconds=600)
+@task(
+    name="open",
+    task_run_name="open",
+    retries=3,
+    retry_delay_seconds=5,
+    retry_condition_fn=retryable,
+    timeout_seconds=600,
+)
 def open_(model: str, version: str, reason: str, force: bool) -> tuple[str, int]:
     """Open the rollout, or join it; returns its id and how many rungs its ramp has."""
     world = ports()
@@ -21,13 +28,28 @@ def open_(model: str, version: str, reason: str, force: bool) -> tuple[str, int]
     return rollout, sum("weight" in step for step in steps) if isinstance(steps, list) else 0
 
 
-@task(name="promote", retries=5, retry_delay_seconds=10, retry_condition_fn=retryable, timeout_seconds=3600)
+@task(
+    name="promote",
+    task_run_name="promote",
+    retries=5,
+    retry_delay_seconds=10,
+    retry_condition_fn=retryable,
+    timeout_seconds=3600,
+)
 def promote_(model: str, rollout: str) -> str:
     """Move `previous`, then `champion`, then all traffic."""
-    return through(model, rollout, Stage.PROMOTING)
+    through(model, rollout, Stage.PROMOTING)
+    return rollout
 
 
-@task(name="bake", retries=3, retry_delay_seconds=10, retry_condition_fn=retryable, timeout_seconds=3600)
+@task(
+    name="bake",
+    task_run_name="bake {model}",
+    retries=3,
+    retry_delay_seconds=10,
+    retry_condition_fn=retryable,
+    timeout_seconds=3600,
+)
 def bake(model: str, rollout: str) -> str:
     """Take one look at a version that serves everything; the `watch` flow comes back for the next one."""
     return through(model, rollout, Stage.BAKING, wait=False)

@@ -14,7 +14,6 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import run_deployment
-from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.logging import get_run_logger
 from prefect.states import Crashed
 from prefect.types._datetime import now
@@ -75,11 +74,11 @@ def reap(silence: float = SILENCE) -> list[str]:
             beats = client._client.post(  # noqa: SLF001 - the sync client has no method for events
                 "/events/filter",
                 json={
-                    "filter": EventFilter(
-                        occurred=EventOccurredFilter(since=since),
-                        event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
-                        resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
-                    ).model_dump(mode="json"),
+                    "filter": {
+                        "occurred": {"since": since.isoformat()},
+                        "event": {"name": ["prefect.flow-run.heartbeat"]},
+                        "resource": {"id": [f"prefect.flow-run.{run.id}"]},
+                    },
                     "limit": 1,
                 },
             ).json()

@@ -6,8 +6,16 @@ from surefoot.core.model import Stage
 from tasks.transition import quiet_threads, retryable, through
 
 
-@task(name="shadow", retries=3, retry_delay_seconds=10, retry_condition_fn=retryable, timeout_seconds=6 * 3600)
+@task(
+    name="shadow",
+    task_run_name="shadow",
+    retries=3,
+    retry_delay_seconds=10,
+    retry_condition_fn=retryable,
+    timeout_seconds=6 * 3600,
+)
 def shadow(model: str, rollout: str) -> str:
-    """Judge the paired evidence; returns the stage that the rollout stands in afterwards."""
+    """Judge the paired evidence; returns the rollout."""
     quiet_threads()
-    return through(model, rollout, Stage.SHADOWING)
+    through(model, rollout, Stage.SHADOWING)
+    return rollout

@@ -6,7 +6,15 @@ from surefoot.core.model import Stage
 from tasks.transition import retryable, through
 
 
-@task(name="validate", retries=3, retry_delay_seconds=10, retry_condition_fn=retryable, timeout_seconds=3600)
+@task(
+    name="validate",
+    task_run_name="validate",
+    retries=3,
+    retry_delay_seconds=10,
+    retry_condition_fn=retryable,
+    timeout_seconds=3600,
+)
 def validate(model: str, rollout: str) -> str:
-    """Run the suite; returns the stage that the rollout stands in afterwards."""
-    return through(model, rollout, Stage.VALIDATING)
+    """Run the suite; returns the rollout, so that the next stage follows from this one."""
+    through(model, rollout, Stage.VALIDATING)
+    return rollout

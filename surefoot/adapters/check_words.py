@@ -40,7 +40,7 @@ _NOT_DEMANDS = frozenset({"column", "batch_id", "mostly", "row_condition", "cond
 
 def column(kwargs: Kwargs) -> str:
     """The column or columns that an expectation speaks of; empty for the whole table."""
-    return ", ".join(columns(kwargs))
+    return clean(", ".join(columns(kwargs)))
 
 
 def columns(kwargs: Kwargs) -> list[str]:
@@ -60,11 +60,15 @@ def demand(kwargs: Kwargs) -> str:
     mostly = kwargs.get("mostly")
     if isinstance(mostly, float | int) and mostly < 1:
         said.append(f"{_share(1.0 - mostly)} exceptions are accepted")
-    return "; ".join(said) or "holds"
+    return clean("; ".join(said)) or "no exceptions"
 
 
 def blame(kind: str, kwargs: Kwargs, result: Result) -> str:
     """Why an expectation does not hold, built from what was counted."""
+    return clean(_blame(kind, kwargs, result))
+
+
+def _blame(kind: str, kwargs: Kwargs, result: Result) -> str:
     if kind == "expect_column_to_exist":
         return f"the table has no column {kwargs.get('column')}"
     total, bad = result.get("element_count"), result.get("unexpected_count")
@@ -94,8 +98,13 @@ def plain(value: object) -> object:
         return float(value) if math.isfinite(value) else None if math.isnan(value) else str(float(value))
     if isinstance(value, dt.date):  # a pandas Timestamp is one as well
         return None if value != value else value.isoformat()  # noqa: PLR0124 - pandas' NaT is unlike itself
-    text = str(value).encode("utf-8", "replace").decode()
+    text = clean(str(value))
     return None if text in {"<NA>", "NaT"} else text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def clean(text: str) -> str:
+    """Text that UTF-8 can hold; data and suites may have lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _says(key: str, value: object) -> bool:

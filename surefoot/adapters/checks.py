@@ -51,7 +51,7 @@ def validate(
         name, declared = _read(suite_path)
         rows = _evaluate(name, declared, frame)
     except _CannotJudgeError as problem:
-        return Missing(Outcome.ERROR, str(problem))
+        return Missing(Outcome.ERROR, words.clean(str(problem)))
     report = Report(name, len(frame), checked_at, tuple(rows))
     broken = [(row, Expectation(row.kind, row.column, row.reason, row.samples)) for row in rows if not row.held]
     return Validation(
@@ -200,7 +200,9 @@ def _samples(kwargs: Mapping[str, Any], found: Mapping[str, Any], table: "pd.Dat
     at = list(found.get("partial_unexpected_index_list") or ())[:SAMPLES]
     named = [name for name in words.columns(kwargs) if name in table.columns]
     if at and named:
-        return tuple({"row": int(row), **{name: words.plain(table[name].iloc[row]) for name in named}} for row in at)
+        return tuple(
+            {"row": int(row), **{words.clean(name): words.plain(table[name].iloc[row]) for name in named}} for row in at
+        )
     label = words.column(kwargs) or "value"
     return tuple({label: words.plain(value)} for value in list(found.get("partial_unexpected_list") or ())[:SAMPLES])
 

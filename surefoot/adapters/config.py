@@ -61,7 +61,8 @@ def _load(path: Path, lines: Lines) -> dict[str, object]:
         raise PolicyInvalid(str(path), line, f"not UTF-8 text: byte {raw[error.start]:#04x}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise PolicyInvalid(str(path), mark.line + 1 if mark else 1, f"not YAML: {error.problem}") from error
+        line = mark.line + 1 if mark is not None else 1
+        raise PolicyInvalid(str(path), line, f"not YAML: {error.problem}") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise PolicyInvalid(str(path), line, f"not YAML: {error.reason}") from error

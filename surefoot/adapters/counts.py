@@ -12,7 +12,7 @@ _ARMS = """
   SELECT CASE WHEN weight > 0 THEN weight / 100 ELSE 1 END AS share,
          CASE WHEN weight > 0 THEN arm ELSE 'candidate' END AS side, *
   FROM log
-  WHERE rollout = $1 AND at <= $2 AND CASE WHEN $4 THEN weight = 0 AND version = $3 ELSE weight > 0 END
+  WHERE rollout = $1 AND "at" <= $2 AND CASE WHEN $4 THEN weight = 0 AND version = $3 ELSE weight > 0 END
 """
 
 
@@ -35,7 +35,7 @@ def error_counts(log: PredictionLog, question: Question) -> SplitCounts | Missin
     """
     alone = question.kind == "bake"
     scope = (question.rollout, question.until, question.candidate.number, alone)
-    trial = "CASE WHEN $4 OR unit IS NULL THEN request || '#' || row ELSE unit END"
+    trial = "CASE WHEN $4 OR unit IS NULL THEN request || '#' || \"row\" ELSE unit END"
     counted = log.rows(
         question.model,
         f"""
@@ -48,12 +48,12 @@ def error_counts(log: PredictionLog, question: Question) -> SplitCounts | Missin
     )
     recent, units = log.rows(
         question.model,
-        f"SELECT count(*) FILTER (at > $5), count(unit) FROM ({_ARMS})",  # noqa: S608 - the fragment is a constant
+        f'SELECT count(*) FILTER ("at" > $5), count(unit) FROM ({_ARMS})',  # noqa: S608 - the fragment is a constant
         (*scope, question.since),
     )[0]
     before = log.rows(
         question.model,
-        "SELECT count(*), count(error) FROM log WHERE version = $1 AND at <= $2 AND arm = 'champion'",
+        "SELECT count(*), count(error) FROM log WHERE version = $1 AND \"at\" <= $2 AND arm = 'champion'",
         (question.champion.number, question.opened),
     )[0]
     asked, failed = int(str(before[0])), int(str(before[1]))
@@ -70,7 +70,7 @@ def latency_counts(log: PredictionLog, question: Question) -> LatencyCounts | Mi
     count, threshold = log.rows(
         question.model,
         f"SELECT count(*), quantile_cont(latency_ms, {quantile:.6f}) FROM log"  # noqa: S608 - a number of ours
-        " WHERE version = $1 AND arm = 'champion' AND at <= $2 AND at > $3",
+        ' WHERE version = $1 AND arm = \'champion\' AND "at" <= $2 AND "at" > $3',
         (question.champion.number, question.opened, question.opened - 7 * 86400.0),
     )[0]
     if int(str(count)) < LEAST_HISTORY:
@@ -92,7 +92,7 @@ def latency_counts(log: PredictionLog, question: Question) -> LatencyCounts | Mi
         str(side): (float(str(value)), int(str(n)))
         for side, value, n in log.rows(
             question.model,
-            f"SELECT side, {own}, count(*) FILTER (at > $5) FROM ({_ARMS}) GROUP BY side",  # noqa: S608 - numbers of ours
+            f'SELECT side, {own}, count(*) FILTER ("at" > $5) FROM ({_ARMS}) GROUP BY side',  # noqa: S608 - numbers of ours
             (*scope, question.since),
         )
     }

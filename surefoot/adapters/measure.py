@@ -75,15 +75,20 @@ def _distances(reference: list[Served], current: list[Served]) -> tuple[FeatureS
         return ()
     old, new = (pd.DataFrame([row.features for row in rows]) for rows in (reference, current))
     made = []
-    for name in old.columns.intersection(new.columns):
+    for name in old.columns.union(new.columns, sort=False):
+        if name not in old.columns or name not in new.columns:
+            made.append(FeatureShift(str(name), 1.0, len(old), len(new)))  # a feature that came or went has moved
+            continue
         a, b = old[name].dropna(), new[name].dropna()
         numeric = pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b)
+        categories = 0
         if numeric and len(a) and len(b):
             grid = np.unique(np.concatenate([a.to_numpy(float), b.to_numpy(float)]))
             cdfs = [np.searchsorted(np.sort(x.to_numpy(float)), grid, side="right") / len(x) for x in (a, b)]
             distance = float(np.max(np.abs(cdfs[0] - cdfs[1])))
         else:
             shares = [x.astype(str).value_counts(normalize=True) for x in (old[name], new[name])]
-            distance = float(shares[0].sub(shares[1], fill_value=0.0).abs().sum() / 2.0)
-        made.append(FeatureShift(str(name), distance, len(old), len(new)))
+            apart = shares[0].sub(shares[1], fill_value=0.0).abs()
+            distance, categories = min(float(apart.sum() / 2.0), 1.0), len(apart)
+        made.append(FeatureShift(str(name), distance, len(old), len(new), categories))
     return tuple(made)

@@ -91,13 +91,14 @@ class PredictionLog:
             model,
             """
             WITH last AS (
-              SELECT request, row, arg_max(label, at) AS label FROM labels WHERE at <= $2 GROUP BY request, row
+              SELECT request, "row", arg_max(label, "at") AS label FROM labels WHERE "at" <= $2 GROUP BY ALL
             ), once AS (
-              SELECT * FROM log WHERE at > $1 AND at <= $2
-              QUALIFY row_number() OVER (PARTITION BY request, row ORDER BY at) = 1
+              SELECT * FROM log WHERE "at" > $1 AND "at" <= $2
+              QUALIFY row_number() OVER (PARTITION BY request, "row" ORDER BY "at") = 1
             )
-            SELECT o.request, o.row, o.at, o.answered_by, o.arm, o.prediction, o.features, l.label
-            FROM once o LEFT JOIN last l USING (request, row) ORDER BY o.at DESC LIMIT $3
+            SELECT o.request, o."row", o."at", o.answered_by, o.arm, o.prediction, o.features, l.label
+            FROM once o LEFT JOIN last l ON o.request = l.request AND o."row" = l."row"
+            ORDER BY o."at" DESC, o.request LIMIT $3
             """,
             (since, until, limit),
         )
@@ -120,13 +121,13 @@ class PredictionLog:
 def _view(name: str, files: list[str], columns: dict[str, str]) -> str:
     """A view over JSON lines; a torn last line (a crash in mid-write) is left out, not an error."""
     if not files:
-        empty = ", ".join(f"NULL::{kind} AS {column}" for column, kind in columns.items())
+        empty = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())
         return f"CREATE VIEW {name} AS SELECT {empty} WHERE false"
     listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
     # JSON values are kept as text: an answer or a feature may be a number, a list or a mapping.
     typed = {
         column: "JSON" if column in {"prediction", "features", "label"} else kind for column, kind in columns.items()
     }
-    wanted = "{" + ", ".join(f"{column}: '{kind}'" for column, kind in typed.items()) + "}"
+    wanted = "{" + ", ".join(f"'{column}': '{kind}'" for column, kind in typed.items()) + "}"
     options = "format='newline_delimited', ignore_errors=true, maximum_object_size=16777216"
     return f"CREATE VIEW {name} AS SELECT * FROM read_json([{listed}], {options}, columns={wanted})"  # noqa: S608 - files are ours

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -21,6 +21,9 @@ from surefoot.core.events import EffectDone, EffectIntended, GateJudged, decode
 from surefoot.core.model import Outcome
 from surefoot.core.state import Ledger, fold
 from surefoot.core.tell import sentence
+
+if TYPE_CHECKING:
+    from surefoot.demo.report import Rollout
 
 TICK = 10
 """Seconds between two looks at the registry: the demo's audience is waiting."""
@@ -75,7 +78,7 @@ class Stage:
             if key in self._told or waiting:
                 return
             self._told.add(key)
-        console.print(f"    {show.clock_time(entry.at)}  {show.coloured(sentence(event))}")
+        console.print(f"    {show.clock_time(entry.at)}  {show.coloured(' '.join(sentence(event).split()))}")
 
 
 def demo(
@@ -187,18 +190,28 @@ def _aliases(config: Settings, ledger: Ledger) -> bool:
     return ledger.champion is not None and aliases.get("champion") == ledger.champion.number
 
 
-def _timeline(found: object) -> None:
-    table = Table("", "version", "ended as", "why", "detected after", "traffic back", "failed", title="What happened")
-    for item in found:  # type: ignore[attr-defined]
-        detect = f"{item.detect[0] / 3600:.1f} h replayed, {item.detect[1]:.0f} s" if item.detect else ""
-        back = f"{item.restore_ms:.0f} ms" if item.restore_ms is not None else ""
-        failed = str(item.candidate_errors or "")
-        table.add_row(item.scene.story, item.scene.number, show.coloured(item.sink), item.reason, detect, back, failed)
-    console.print(table)
+def _timeline(found: "list[Rollout]") -> None:
+    """What became of each version, in a few lines each: tables break long reasons into pieces."""
+    console.print("\n[bold]What happened[/bold]")
+    for item in found:
+        version = f"version {item.scene.number}, " if item.scene.number else ""
+        console.print(f"  ({item.scene.story}) {version}{item.scene.title}: {show.coloured(item.sink)}")
+        console.print(f"      {show.coloured(' '.join(item.reason.split()))}")
+        if item.stages:
+            console.print(f"      [dim]{' > '.join(item.stages)}[/dim]")
+        times = []
+        if item.candidate_errors:
+            times.append(f"it failed {item.candidate_errors} requests, and the champion answered them")
+        if item.detect is not None:
+            times.append(f"detected {item.detect / 3600:.1f} h of the replay after the first failure")
+        if item.restore_ms is not None:
+            times.append(f"traffic was back in {item.restore_ms:.0f} ms")
+        if times:
+            console.print(f"      {'; '.join(times)}")
 
 
 def _claims(rows: list[dict[str, object]]) -> None:
-    table = Table("claim", "found", "demanded", "", title="What was claimed")
+    table = Table("claim", "found", "demanded", "", title="What was claimed", width=100)
     for row in rows:
         value = f"{row['value']:.4g}" if isinstance(row["value"], float) else str(row["value"])
         mark = "[green]ok[/green]" if row["ok"] else "[red]MISSED[/red]"

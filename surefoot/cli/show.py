@@ -55,7 +55,7 @@ def emit(value: object) -> None:
 
 def line(entry: Entry) -> str:
     """One journal entry as one line."""
-    return f"{clock_time(entry.at)}  {entry.seq:>4}  {coloured(sentence(decode(entry.kind, entry.data)))}"
+    return f"{clock_time(entry.at)}  {entry.seq:>4}  {coloured(' '.join(sentence(decode(entry.kind, entry.data)).split()))}"
 
 
 def history(entries: Sequence[Entry], *, everything: bool) -> None:

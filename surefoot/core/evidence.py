@@ -119,12 +119,14 @@ class FeatureShift:
         distance: Kolmogorov-Smirnov distance (numbers) or total variation (categories) [0 to 1].
         reference: Rows of the reference [count].
         current: Rows now [count].
+        categories: Different values that were seen when it is not a number, otherwise 0 [count].
     """
 
     name: str
     distance: float
     reference: int
     current: int
+    categories: int = 0
 
 
 @dataclass(frozen=True, slots=True)

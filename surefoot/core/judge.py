@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from surefoot.core.chain import canonical
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.evidence import (
     Evidence,
@@ -17,6 +18,7 @@ from surefoot.core.evidence import (
 )
 from surefoot.core.model import Figure, Outcome, Verdict
 from surefoot.core.policy import Gate
+from surefoot.core.soundness import flaw
 from surefoot.core.stats.paired import LEAST_BLOCKS, Difference, difference, spend
 from surefoot.core.stats.split import HARM, NO_HARM, band, log_evidence, mantel_haenszel
 
@@ -57,13 +59,15 @@ def judge(gate: Gate, evidence: Evidence, level: Level) -> Verdict:
     Law: a pure function; the same counters give the same verdict for ever. Evidence that is missing, empty or
     not finite never passes and never fails.
     """
+    if problem := flaw(evidence):
+        return _say(gate, Outcome.ERROR, f"the evidence cannot be judged: {problem}")
     try:
         verdict = _judge(gate, evidence, level)
-    except (ArithmeticError, ValueError, InvariantBroken) as error:
+    except (ArithmeticError, LookupError, ValueError, InvariantBroken) as error:
         return _say(gate, Outcome.ERROR, f"the evidence cannot be judged: {error}")
     numbers = (verdict.estimate, verdict.lower, verdict.upper, verdict.margin, *(f.value for f in verdict.figures))
     if any(value is not None and not math.isfinite(value) for value in numbers):
-        return _say(gate, Outcome.ERROR, "the evidence holds a value that is not a number", n=verdict.n)
+        return _say(gate, Outcome.ERROR, "the evidence leads to a value that is not a number")
     return verdict
 
 
@@ -87,6 +91,15 @@ def _say(gate: Gate, outcome: Outcome, reason: str, **fields: object) -> Verdict
     return Verdict(gate.name, gate.metric.value, outcome, gate.role, reason, **fields)  # type: ignore[arg-type]
 
 
+def _shown(sample: object) -> object:
+    """A sample as it can be journalled; the rows that fail are those that hold NaN and the like."""
+    try:
+        canonical(sample)
+    except InvariantBroken:
+        return ascii(sample)
+    return sample
+
+
 def _validation(gate: Gate, found: Validation) -> Verdict:
     figures = (
         Figure("expectations", found.evaluated),
@@ -94,7 +107,7 @@ def _validation(gate: Gate, found: Validation) -> Verdict:
         Figure("warnings", len(found.warnings)),
     )
     rows = tuple(
-        {"expectation": e.kind, "column": e.column, "reason": e.reason, "samples": list(e.samples)}
+        {"expectation": e.kind, "column": e.column, "reason": e.reason, "samples": [_shown(x) for x in e.samples]}
         for e in (*found.failed, *found.warnings)
     )
     if not found.evaluated or not found.rows:
@@ -143,6 +156,8 @@ def _rate(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
     if not candidate:
         return _say(gate, Outcome.NO_DATA, f"the candidate has answered no {found.trial} yet", n=n)
     alone = _alone(strata)
+    if alone and found.baseline is None:
+        return _say(gate, Outcome.NO_DATA, "the candidate serves alone and no rate of the champion is known", n=n)
     guess = found.baseline if found.baseline is not None else 0.001
     growth, points = (gate.margin, 0.0) if gate.relative else (0.0, gate.margin)
     rates = mantel_haenszel(strata) or (guess, sum(s.candidate_bad for s in strata) / candidate)
@@ -230,7 +245,8 @@ def _paired(gate: Gate, found: PairedLosses, level: Level) -> Verdict:
         reason = f"{found.labelled:,} of the {level.min_requests:,} labelled requests that this step demands"
         return _say(gate, Outcome.INCONCLUSIVE, reason, n=found.labelled)
     names = [name for name in found.slices if name] if gate.by else [""]
-    large = [name for name in names if sum(b.n for b in found.slices[name]) >= (gate.min_per_slice if gate.by else 1)]
+    least = gate.min_per_slice if gate.by else 1
+    large = [name for name in names if sum(block.n for block in found.slices.get(name, ())) >= least]
     measured = {name: difference(found.slices[name]) for name in large}
     judged = {name: diff for name, diff in measured.items() if diff is not None}
     if not judged:
@@ -313,11 +329,16 @@ def _shift(gate: Gate, found: InputShift, level: Level) -> Verdict:
         return _say(gate, Outcome.NO_DATA, "there is no feature to compare")
     level_each = 2.0 * len(found.features) / (level.alpha * spend(level.look))
 
-    def noise(n: int) -> float:
-        return math.sqrt(math.log(level_each) / (2.0 * n))
+    def noise(n: int, categories: int) -> float:
+        # Many categories differ between any two samples: the mean of their distance is at most sqrt(k / n) / 2.
+        return math.sqrt(math.log(level_each) / (2.0 * n)) + 0.5 * math.sqrt(categories / n)
 
     rows = sorted(
-        ((f, noise(f.reference) + noise(f.current)) for f in found.features if f.reference and f.current),
+        (
+            (f, noise(f.reference, f.categories) + noise(f.current, f.categories))
+            for f in found.features
+            if f.reference and f.current
+        ),
         key=lambda row: row[1] - row[0].distance,
     )
     if not rows:
@@ -325,12 +346,16 @@ def _shift(gate: Gate, found: InputShift, level: Level) -> Verdict:
     worst, radius = rows[0]
     low, high = worst.distance - radius, worst.distance + radius
     moved = [f.name for f, r in rows if f.distance - r > gate.limit]
-    outcome = Outcome.FAIL if moved else Outcome.INCONCLUSIVE if high > gate.limit else Outcome.PASS
+    unknown = [f.name for f in found.features if not (f.reference and f.current)]
+    unsure = unknown or any(f.distance + r > gate.limit for f, r in rows)
+    outcome = Outcome.FAIL if moved else Outcome.INCONCLUSIVE if unsure else Outcome.PASS
     reason = (
         f"{worst.name} has moved by {worst.distance:.3f} against {found.against} (at most {gate.limit:g} is accepted)"
     )
     if len(moved) > 1:
         reason += f"; so have {', '.join(moved[1:6])}"
+    if unknown:
+        reason += f"; there is nothing to compare {', '.join(unknown[:5])} with"
     return _say(
         gate,
         outcome,

@@ -19,6 +19,8 @@ from surefoot.core.state import Ledger, Rollout
 
 PRE_TRAFFIC_ALPHA = 0.05
 """Chance that a good candidate is turned away before any traffic, over all gates of its shadow [probability]."""
+OLD_LOOKS = 3.0
+"""A look that is this many intervals old is repeated before anything is decided on it."""
 DATA_GATE = Gate(DATA_GATE_NAME, Metric.VALIDATION)
 
 
@@ -180,6 +182,9 @@ def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stag
     missing = tuple(gate for gate in everything if rollout.look == 0 or gate.name not in rollout.verdicts)
     if missing:
         return Judge(look.kind, missing, asked, look.since, level)
+    if now - rollout.looked_at > OLD_LOOKS * look.every:
+        # Nobody looked for a while (a scheduler was down): what was true then decides nothing now.
+        return Judge(look.kind, everything, asked + 1, look.since, replace(level, look=asked + 1))
     verdicts = [rollout.verdicts[gate.name] for gate in everything]
     needed = [rollout.verdicts[gate.name] for gate in look.gates]
     failed = next((v for v in verdicts if v.outcome is Outcome.FAIL and v.role is Role.GUARDRAIL), None)

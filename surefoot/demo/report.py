@@ -39,7 +39,7 @@ class Rollout:
         reason: Why.
         gate: The gate that ended it; empty for a promotion.
         restore_ms: From intent to acknowledgement of the way back, or None.
-        detect: From the first candidate split to the decision: (seconds of the replay, real seconds), or None.
+        detect: From the first request that the candidate failed to the decision [seconds of the replay], or None.
         candidate_errors: Requests that the candidate failed [count].
     """
 
@@ -50,7 +50,7 @@ class Rollout:
     reason: str
     gate: str
     restore_ms: float | None
-    detect: tuple[float, float] | None
+    detect: float | None
     candidate_errors: int
 
     def plain(self) -> dict[str, object]:
@@ -66,8 +66,7 @@ class Rollout:
             "reason": self.reason,
             "gate": self.gate,
             "restore_ms": self.restore_ms,
-            "detect_replayed_s": self.detect[0] if self.detect else None,
-            "detect_real_s": self.detect[1] if self.detect else None,
+            "detect_s": self.detect,
             "candidate_errors": self.candidate_errors,
         }
 
@@ -87,8 +86,7 @@ def _rollout(scene: Scene, entries: Sequence[Entry], log: PredictionLog) -> Roll
     splits: dict[int, SetSplit] = {}
     sink = reason = gate = ""
     restore: float | None = None
-    first: Entry | None = None
-    detect: tuple[float, float] | None = None
+    decided: float | None = None
     for entry, event in own:
         if isinstance(event, StageEntered):
             stages.append(
@@ -99,21 +97,18 @@ def _rollout(scene: Scene, entries: Sequence[Entry], log: PredictionLog) -> Roll
         elif isinstance(event, EffectIntended) and isinstance(event.effect, SetSplit):
             splits[entry.seq] = event.effect
         elif isinstance(event, EffectDone) and event.intent in splits:
-            if splits[event.intent].candidate:
-                first = first or entry
-            elif sink or scene.story == "d":
+            if splits[event.intent].candidate is None and (sink or scene.story == "d"):
                 restore = event.took_ms
         elif isinstance(event, EndDecided):
             sink, reason, gate = event.sink.value, event.reason, event.gate
-            detect = (entry.at - first.at, entry.wall - first.wall) if first else None
+            decided = entry.at
         elif isinstance(event, RolloutEnded):
             sink, reason = event.sink.value, event.reason
-    errors = log.rows(
-        MODEL,
-        "SELECT count(*) FROM log WHERE rollout = $1 AND arm = 'candidate' AND error IS NOT NULL",
-        (scene.rollout,),
-    )
-    return Rollout(scene, tuple(stages), verdicts, sink, reason, gate, restore, detect, int(str(errors[0][0])))
+    failed = """SELECT count(*), min("at") FROM log WHERE rollout = $1 AND arm = 'candidate' AND error IS NOT NULL"""
+    count, first = log.rows(MODEL, failed, (scene.rollout,))[0]
+    detect = decided - float(str(first)) if decided is not None and first is not None else None
+    told = (scene, tuple(stages), verdicts, sink, reason, gate, restore, detect, int(str(count)))
+    return Rollout(*told)
 
 
 def rows(story: Story, found: Sequence[Rollout], extra: Mapping[str, object]) -> list[dict[str, object]]:

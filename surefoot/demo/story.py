@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from surefoot.core.chain import Entry
 from surefoot.core.errors import Unavailable
+from surefoot.core.model import Outcome
 from surefoot.core.state import Ledger
 from surefoot.demo.flights import FEATURES, epoch, filled
 from surefoot.demo.models import Recipe, point, register
@@ -20,8 +21,10 @@ FEED = epoch("2013-07-06")
 """The upstream feature service stops filling gaps on this day: requests carry the gaps that the data really has."""
 EVERY = 3
 """Every third flight is replayed; the whole year tells the same story three times as slowly."""
-SLOW = 12.0
+SLOW = 6.0
 """Requests a second while a scene is being set."""
+FAST = 250.0
+"""Requests a second while a rollout waits for live traffic: most of a day of the replay."""
 DEADLINE = 240.0
 """Longest real time of one scene [seconds]."""
 
@@ -129,8 +132,10 @@ class Story:
                 scene.rollout = mine.opened.rollout
                 if mine.stage.is_sink:
                     return
+                if mine.paused and mine.paused.outcome is Outcome.ERROR:
+                    raise Unavailable(f"scene ({scene.story}) stands still: {mine.reason}")
             fast = mine is not None and hurry(ledger)
-            self.replay.run_to(self.replay.now + (12 * 3600.0 if fast else 600.0), 1e9 if fast else SLOW)
+            self.replay.run_to(self.replay.now + (12 * 3600.0 if fast else 600.0), FAST if fast else SLOW)
             if self.replay.problem:
                 raise self.replay.problem
             time.sleep(0.2)

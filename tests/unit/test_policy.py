@@ -60,7 +60,7 @@ LEAVES = (
     | st.booleans()
     | st.integers()
     | st.floats()
-    | st.sampled_from([10**400, 10**5000, -(2**53), 1e308, math.nan, -0.0])
+    | st.sampled_from([10**400, -(2**53), 1e308, math.nan, -0.0])
     | st.text(max_size=5)
     | st.sampled_from(WORDS)
 )
@@ -149,3 +149,10 @@ def test_violation_names_its_place(place: tuple[str | int, ...], value: object) 
         related = violation.path[: len(place)] == place or place[: len(violation.path)] == violation.path
         assert related or violation.path[0] in {"steps", "bake", "gates"}
         assert violation.rule
+
+
+def test_number_that_cannot_be_printed() -> None:
+    """A number with more digits than Python prints is refused like any other."""
+    for place in PLACES:
+        with pytest.raises(Violation, match="too large to show"):
+            parse(put(place, [10**5000] if place == ("gates", "slices", "by") else 10**5000))

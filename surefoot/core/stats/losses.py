@@ -1,5 +1,6 @@
 """Losses of answers against labels, one value a request; what cannot be scored is an error, never a zero."""
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,13 +18,13 @@ def answer(prediction: object) -> float:
     """The number in one answer: itself, the last class probability of a list, or the only value of a mapping.
 
     Raises:
-        InvariantBroken: There is no single number in it.
+        InvariantBroken: There is no single finite number in it.
     """
     if isinstance(prediction, list) and prediction:
         return answer(prediction[-1])
     if isinstance(prediction, dict) and len(prediction) == 1:
         return answer(next(iter(prediction.values())))
-    if isinstance(prediction, bool | int | float):
+    if isinstance(prediction, bool | int | float) and abs(prediction) <= sys.float_info.max:
         return float(prediction)
     raise InvariantBroken(f"no number to score in the answer {prediction!r:.80}")
 
@@ -40,12 +41,17 @@ def losses(metric: Metric, answers: Sequence[object], labels: Sequence[object]) 
         Losses [unit of the metric], shape (n,).
 
     Raises:
-        InvariantBroken: An answer holds no number, or the metric is not a loss.
+        InvariantBroken: An answer or a label holds no number, a probability is none, or the metric is not a loss.
 
     Source: Brier (1950), Monthly Weather Review 78(1), for brier.
     """
     given = np.array([answer(item) for item in answers], dtype=np.float64)
     true = np.array([answer(item) for item in labels], dtype=np.float64)
+    if metric in {Metric.BRIER, Metric.LOG_LOSS}:
+        for name, values in (("answer", given), ("label", true)):
+            if ((values < 0.0) | (values > 1.0)).any():
+                odd = values[(values < 0.0) | (values > 1.0)][0]
+                raise InvariantBroken(f"{metric} needs probabilities and labels of 0 or 1; there is the {name} {odd:g}")
     match metric:
         case Metric.BRIER:
             return np.square(given - true)

@@ -51,20 +51,24 @@ def project(share: float, p1: float, p0: float, a: float, d: float) -> tuple[flo
 
     Returns:
         The minimiser of share * KL(p1 || q1) + (1 - share) * KL(p0 || q0) on q1 = a * q0 + d.
+
+    Law: where the line leaves the probabilities there may be no worse (or no better) alternative than the line
+    itself. Such an alternative is worth nothing: it is its own projection.
     """
-    if share >= 1.0:
-        return p0, _clip(a * p0 + d)
+    start = _clip(a * p0 + d)
+    low = max(FLOOR, (FLOOR - d) / a if a else FLOOR)
+    high = min(1.0 - FLOOR, (1.0 - FLOOR - d) / a if a else 1.0 - FLOOR)
+    if share >= 1.0 or p1 == start or low >= high:
+        return p0, start
     if a == 1.0 and d == 0.0:
         q = _clip(share * p1 + (1.0 - share) * p0)
         return q, q
-    low = max(FLOOR, (FLOOR - d) / a if a else FLOOR)
-    high = min(1.0 - FLOOR, (1.0 - FLOOR - d) / a if a else 1.0 - FLOOR)
 
     def slope(q0: float) -> float:
         q1 = _clip(a * q0 + d)
         return share * a * (q1 - p1) / (q1 * (1.0 - q1)) + (1.0 - share) * (q0 - p0) / (q0 * (1.0 - q0))
 
-    for _ in range(200):
+    for _ in range(80):
         middle = 0.5 * (low + high)
         if slope(middle) > 0.0:
             high = middle
@@ -123,9 +127,10 @@ def band(
         beta: Level of the upper end [probability].
 
     Returns:
-        (lower, upper) [share of the margin]; ends that the counts do not reach are -5 and 50.
+        (lower, upper) [share of the margin]; ends that the counts do not reach are -5 and 50. Counts that
+        contradict their own split exclude everything; their ends come in order all the same.
 
-    Law: log E is monotone in s, so bisection finds the crossing.
+    Law: for counts that fit their split whatever excludes one s excludes everything beyond it, so bisection works.
     """
 
     def crossing(grid: tuple[float, ...], level: float, *, rising: bool) -> float:
@@ -139,7 +144,8 @@ def band(
                 high = s
         return 0.5 * (low + high)
 
-    return crossing(HARM, alpha, rising=True), crossing(NO_HARM, beta, rising=False)
+    low, high = crossing(HARM, alpha, rising=True), crossing(NO_HARM, beta, rising=False)
+    return min(low, high), max(low, high)
 
 
 def mantel_haenszel(strata: Sequence[Stratum]) -> tuple[float, float] | None:

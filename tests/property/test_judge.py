@@ -1,0 +1,235 @@
+"""No number, however broken, makes the judge decide; and a good candidate is turned away as rarely as promised."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from surefoot.core.chain import canonical
+from surefoot.core.events import GateJudged, decode, encode
+from surefoot.core.evidence import (
+    Block,
+    Evidence,
+    FeatureShift,
+    InputShift,
+    LatencyCounts,
+    PairedLosses,
+    SplitCounts,
+    Stratum,
+    Validation,
+)
+from surefoot.core.judge import Level, allowance, judge
+from surefoot.core.model import Outcome, Stage
+from surefoot.core.policy import Gate, Metric
+
+ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
+LATENCY = Gate("latency", Metric.LATENCY, margin=0.2, relative=True)
+QUALITY = Gate("quality", Metric.BRIER, margin=0.01)
+SLICES = Gate("slices", Metric.BRIER, margin=0.01, by=("origin",), min_per_slice=10)
+SHIFT = Gate("inputs", Metric.INPUT_SHIFT, limit=0.2)
+DATA = Gate("data", Metric.VALIDATION)
+
+COUNTS = st.integers(0, 20_000)
+STRATUM = st.builds(Stratum, st.sampled_from([0.01, 0.05, 0.5, 1.0]), COUNTS, COUNTS, COUNTS, COUNTS)
+STRATA = st.lists(STRATUM, min_size=1, max_size=3).map(tuple)
+MS = st.floats(0.1, 1000.0)
+BLOCKS = st.lists(st.builds(Block, st.just("b"), st.integers(1, 500), MS, MS), min_size=5, max_size=8).map(tuple)
+JUDGED: list[tuple[Gate, st.SearchStrategy[Evidence]]] = [
+    (ERRORS, st.builds(SplitCounts, STRATA, st.floats(0.0, 1.0), st.just("unit"), COUNTS)),
+    (LATENCY, st.builds(LatencyCounts, MS, STRATA, st.fixed_dictionaries({1.2: STRATA}), MS, MS, COUNTS)),
+    (QUALITY, st.builds(PairedLosses, st.fixed_dictionaries({"": BLOCKS}), st.just(4000), COUNTS, COUNTS, MS)),
+    (SLICES, st.builds(PairedLosses, st.fixed_dictionaries({"o=A": BLOCKS, "o=B": BLOCKS}), st.just(4000), COUNTS)),
+    (
+        SHIFT,
+        st.lists(st.builds(FeatureShift, st.just("f"), st.floats(0, 1), COUNTS, COUNTS), min_size=1, max_size=3).map(
+            lambda features: InputShift("before", tuple(features))
+        ),
+    ),
+    (DATA, st.builds(Validation, st.just("m"), COUNTS, COUNTS, st.just(()))),
+]
+CASE = st.one_of(*(st.tuples(st.just(gate), evidence) for gate, evidence in JUDGED))
+
+
+def numbers(value: object) -> Iterator[Callable[[object], object]]:
+    """For every number inside a value, the function that puts another one in its place."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield lambda other: other
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            for put in numbers(getattr(value, field.name)):
+                yield lambda other, name=field.name, put=put: replace(value, **{name: put(other)})
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            for put in numbers(item):
+                yield lambda other, index=index, put=put: (*value[:index], put(other), *value[index + 1 :])
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            for put in numbers(item):
+                yield lambda other, key=key, put=put: {**value, key: put(other)}
+
+
+def judged(gate: Gate, evidence: Evidence, level: Level) -> Outcome:
+    """The outcome of a verdict that the journal can carry there and back."""
+    verdict = judge(gate, evidence, level)
+    event = GateJudged("r", Stage.RAMPING, 0, 1, verdict)
+    kind, data = encode(event)
+    canonical(data)
+    assert decode(kind, data) == event
+    assert verdict.reason
+    return verdict.outcome
+
+
+@settings(max_examples=300, deadline=None)
+@given(CASE, st.sampled_from([1.0, 2.0, 15.0]), st.data())
+def test_no_broken_number_decides(case: tuple[Gate, Evidence], wide: float, data: st.DataObject) -> None:
+    """NaN, an infinity, 1e308 or an endless count anywhere in the evidence is an ERROR, never PASS or FAIL."""
+    gate, evidence = case
+    put = data.draw(st.sampled_from(list(numbers(evidence))))
+    broken = data.draw(st.sampled_from([math.nan, math.inf, -math.inf, 1e308, -1e308, 10**400, 2**60, -1]))
+    if isinstance(evidence, LatencyCounts):
+        evidence = replace(evidence, stretched={1.0 + stretch * 0.2: evidence.same for stretch in (1.0, wide)})
+        put = data.draw(st.sampled_from(list(numbers(evidence))))
+    if not (broken == -1 and isinstance(evidence, PairedLosses | LatencyCounts)):  # a measurement may be negative
+        assert judged(gate, put(broken), Level(allowance=wide)) is Outcome.ERROR  # type: ignore[arg-type]
+
+
+@settings(max_examples=200, deadline=None)
+@given(CASE, st.data())
+def test_negative_zero_is_zero(case: tuple[Gate, Evidence], data: st.DataObject) -> None:
+    """-0.0 anywhere decides what 0 decides."""
+    gate, evidence = case
+    put = data.draw(st.sampled_from(list(numbers(evidence))))
+    negative, zero = (judged(gate, put(value), Level()) for value in (-0.0, 0))  # type: ignore[arg-type]
+    assert negative is zero
+
+
+@settings(max_examples=300, deadline=None)
+@given(CASE, st.floats(1e-4, 0.4), st.integers(1, 50))
+def test_every_evidence_has_a_verdict(case: tuple[Gate, Evidence], alpha: float, look: int) -> None:
+    """Whatever was counted, the judge answers with one of the six and one sentence; it never raises."""
+    gate, evidence = case
+    assert judged(gate, evidence, Level(alpha, look=look, late=look)) in set(Outcome)
+
+
+@given(st.tuples(COUNTS, COUNTS, COUNTS, COUNTS), st.sampled_from([0.05, 0.5]))
+def test_more_failures_never_help(cells: tuple[int, int, int, int], share: float) -> None:
+    """Turning one more of the candidate's answers into a failure never turns a FAIL into a PASS."""
+    bad, good, champion_bad, champion_good = cells
+    better, worse = (
+        judged(ERRORS, SplitCounts((Stratum(share, b, g, champion_bad, champion_good),), 0.02), Level())
+        for b, g in ((bad, good + 1), (bad + 1, good))
+    )
+    assert not (better is Outcome.FAIL and worse is Outcome.PASS)
+
+
+RAMP = ((5.0, 1500), (25.0, 1500), (50.0, 1500))
+
+
+def ramps(runs: int, rate: Callable[[float], float], effect: float, seed: int) -> float:
+    """Share of simulated ramps of 45 looks, under a baseline that moves, that any look rolls back."""
+    random = np.random.default_rng(seed)
+    failed = 0
+    for _ in range(runs):
+        done: list[Stratum] = []
+        for weight, requests in RAMP:
+            cells = np.zeros(4, dtype=int)
+            stop = False
+            for look in range(15):
+                q = rate((len(done) * 15 + look) / 45.0)
+                new = int(random.binomial(requests // 15, weight / 100.0))
+                old = requests // 15 - new
+                bad, champion_bad = int(random.binomial(new, q * effect)), int(random.binomial(old, q))
+                cells += np.array([bad, new - bad, champion_bad, old - champion_bad])
+                strata = (*done, Stratum(weight / 100.0, *(int(cell) for cell in cells)))
+                verdict = judge(ERRORS, SplitCounts(strata, 0.05), Level(allowance=allowance(weight)))
+                if stop := verdict.outcome is Outcome.FAIL:
+                    break
+            if stop:
+                failed += 1
+                break
+            done.append(strata[-1])
+    return failed / runs
+
+
+@pytest.mark.parametrize("rate", [lambda _: 0.05, lambda t: 0.02 + 0.08 * t, lambda t: 0.05 + 0.03 * math.sin(9 * t)])
+def test_good_candidate_is_rarely_rolled_back(rate: Callable[[float], float]) -> None:
+    """An equal candidate fails a whole ramp at most twice in a hundred times, however the baseline moves."""
+    assert ramps(100, rate, 1.0, 5) <= 0.02
+
+
+def test_bad_candidate_is_rolled_back() -> None:
+    """A candidate that fails three times as often does not reach the end of the ramp."""
+    assert ramps(30, lambda _: 0.05, 3.0, 6) >= 0.95
+
+
+def slow(random: np.random.Generator, effect: float, looks: int) -> Iterator[LatencyCounts]:
+    """Looks at growing latencies of two arms, both drawn from one heavy-tailed distribution."""
+    threshold = math.exp(1.2816 * 0.8)
+    arms: tuple[list[float], list[float]] = ([], [])
+    for _ in range(looks):
+        for arm, factor in zip(arms, (1.0, effect), strict=True):
+            arm.extend(factor * random.lognormal(0.0, 0.8, 50))
+
+        def strata(stretch: float) -> tuple[Stratum, ...]:
+            old = sum(x > threshold for x in arms[0])
+            new = sum(x > threshold * stretch for x in arms[1])
+            return (Stratum(0.5, new, len(arms[1]) - new, old, len(arms[0]) - old),)
+
+        ms = [float(np.quantile(arm, 0.9)) for arm in arms]
+        yield LatencyCounts(threshold, strata(1.0), {1.2: strata(1.2)}, ms[1], ms[0], 2 * len(arms[0]))
+
+
+def test_equal_latency_is_rarely_rolled_back() -> None:
+    """Two hundred pairs of equal arms, looked at twenty times: at most two percent fail on latency."""
+    random = np.random.default_rng(8)
+    runs = 200
+    failed = sum(
+        any(judge(LATENCY, e, Level()).outcome is Outcome.FAIL for e in slow(random, 1.0, 20)) for _ in range(runs)
+    )
+    assert failed / runs <= 0.02
+
+
+def test_doubled_latency_is_rolled_back() -> None:
+    """A candidate that takes twice as long fails."""
+    random = np.random.default_rng(9)
+    assert all(
+        any(judge(LATENCY, e, Level()).outcome is Outcome.FAIL for e in slow(random, 2.0, 20)) for _ in range(20)
+    )
+
+
+def test_equal_losses_are_rarely_rejected() -> None:
+    """Over ten looks at growing windows of days that move together, an equal candidate fails within the level."""
+    random = np.random.default_rng(10)
+    failed, runs = 0, 400
+    for _ in range(runs):
+        days = [Block("d", 100, 20.0, 20.0 + 100 * float(random.normal(0.0, 0.03))) for _ in range(30)]
+        looks = (PairedLosses({"": tuple(days[: 10 + 2 * k])}, 3000, 3000) for k in range(1, 11))
+        strict = replace(QUALITY, margin=0.0)
+        failed += any(
+            judge(strict, found, Level(0.05, look=k)).outcome is Outcome.FAIL for k, found in enumerate(looks, 1)
+        )
+    assert failed / runs <= 0.05
+
+
+def test_equal_inputs_are_rarely_called_moved() -> None:
+    """Twenty features from one distribution never fail a limit of zero more often than the level."""
+    random = np.random.default_rng(12)
+    strict = replace(SHIFT, limit=0.0)
+    failed, runs = 0, 200
+    for _ in range(runs):
+        made = []
+        for index in range(20):
+            a, b = random.integers(0, 200, (2, 500))
+            shares = [np.bincount(x, minlength=200) / 500 for x in (a, b)]
+            if index % 2:
+                distance = float(np.abs(np.cumsum(shares[0] - shares[1])).max())
+                made.append(FeatureShift("n", distance, 500, 500))
+            else:
+                distance = float(np.abs(shares[0] - shares[1]).sum() / 2.0)
+                made.append(FeatureShift("c", distance, 500, 500, 200))
+        failed += judge(strict, InputShift("before", tuple(made)), Level(0.05)).outcome is Outcome.FAIL
+    assert failed / runs <= 0.05

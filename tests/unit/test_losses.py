@@ -1,0 +1,94 @@
+"""Losses of answers against labels agree with their textbook formulas, and refuse what holds no number."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.policy import LOSSES, Metric
+from surefoot.core.stats.losses import answer, decisions, losses
+
+PAIRS = st.lists(st.tuples(st.floats(0.001, 0.999), st.integers(0, 1)), min_size=1, max_size=50)
+ORACLES = {
+    Metric.BRIER: metrics.mean_squared_error,
+    Metric.LOG_LOSS: lambda true, given: metrics.log_loss(true, given, labels=[0, 1]),
+    Metric.ABSOLUTE_ERROR: metrics.mean_absolute_error,
+    Metric.SQUARED_ERROR: metrics.mean_squared_error,
+    Metric.ZERO_ONE: lambda true, given: metrics.zero_one_loss(true, [int(p >= 0.5) for p in given]),
+}
+
+
+def test_every_loss_has_an_oracle() -> None:
+    """No loss goes unchecked."""
+    assert set(ORACLES) == LOSSES
+
+
+@pytest.mark.parametrize("metric", sorted(LOSSES))
+@given(pairs=PAIRS)
+def test_mean_loss_is_that_of_scikit_learn(metric: Metric, pairs: list[tuple[float, int]]) -> None:
+    """The mean of the losses is the number that scikit-learn gives."""
+    answers, labels = [p for p, _ in pairs], [y for _, y in pairs]
+    assert float(np.mean(losses(metric, answers, labels))) == pytest.approx(ORACLES[metric](labels, answers))
+
+
+@pytest.mark.parametrize("metric", sorted(LOSSES))
+@given(pairs=PAIRS)
+def test_losses_are_finite_and_never_negative(metric: Metric, pairs: list[tuple[float, int]]) -> None:
+    """Even answers that are sure and wrong have a finite loss."""
+    sure = [float(round(p)) for p, _ in pairs]
+    found = losses(metric, sure, [y for _, y in pairs])
+    assert np.isfinite(found).all()
+    assert (found >= 0.0).all()
+
+
+@pytest.mark.parametrize(
+    ("prediction", "number"),
+    [(0.25, 0.25), (3, 3.0), (True, 1.0), ([0.9, 0.1], 0.1), ([[0.4]], 0.4), ({"p": 0.7}, 0.7), ({"p": [0.2, 0.8]}, 0.8)],
+)
+def test_number_in_an_answer(prediction: object, number: float) -> None:
+    """A number, the last class probability of a list, or the only value of a mapping counts."""
+    assert answer(prediction) == number
+
+
+@pytest.mark.parametrize("prediction", ["0.5", None, [], {}, {"a": 1, "b": 2}, [None], [["x"]], 10**400], ids=lambda item: f"{item!r:.20}")
+def test_no_number_in_an_answer(prediction: object) -> None:
+    """What holds no single number that can be computed with is an error, never a zero."""
+    with pytest.raises(InvariantBroken):
+        answer(prediction)
+    with pytest.raises(InvariantBroken):
+        losses(Metric.BRIER, [0.5, prediction], [0, 1])
+    with pytest.raises(InvariantBroken):
+        losses(Metric.BRIER, [0.5, 0.5], [0, prediction])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("metric", sorted(LOSSES))
+def test_what_is_not_a_number_is_refused(metric: Metric, bad: float) -> None:
+    """NaN and infinities have no loss; a comparison would otherwise quietly call them wrong or right."""
+    with pytest.raises(InvariantBroken):
+        losses(metric, [bad], [1])
+    with pytest.raises(InvariantBroken):
+        losses(metric, [0.5], [bad])
+
+
+def test_metric_that_is_no_loss_is_refused() -> None:
+    """Latency has no loss of an answer."""
+    with pytest.raises(InvariantBroken, match="latency is not a loss"):
+        losses(Metric.LATENCY, [1.0], [1.0])
+
+
+def test_decisions() -> None:
+    """Probabilities are cut at one half; classes are themselves."""
+    assert decisions(np.array([0.0, 0.2, 0.5, 0.9, 1.0, 2.0, -1.0])).tolist() == [0.0, 0.0, 1.0, 1.0, 1.0, 2.0, -1.0]
+
+
+@pytest.mark.parametrize("metric", [Metric.BRIER, Metric.LOG_LOSS])
+@pytest.mark.parametrize(("given_answer", "label"), [(1.5, 1), (-0.1, 0), (0.5, 2), (0.5, -1)])
+def test_probabilities_are_probabilities(metric: Metric, given_answer: float, label: int) -> None:
+    """A score or a label outside 0 to 1 has no log loss: it could be negative, and a bad candidate would shine."""
+    with pytest.raises(InvariantBroken, match="needs probabilities"):
+        losses(metric, [0.5, given_answer], [0, label])
