@@ -55,7 +55,8 @@ def emit(value: object) -> None:
 
 def line(entry: Entry) -> str:
     """One journal entry as one line."""
-    return f"{clock_time(entry.at)}  {entry.seq:>4}  {coloured(' '.join(sentence(decode(entry.kind, entry.data)).split()))}"
+    said = " ".join(sentence(decode(entry.kind, entry.data)).split())
+    return f"{clock_time(entry.at)}  {entry.seq:>4}  {coloured(said)}"
 
 
 def history(entries: Sequence[Entry], *, everything: bool) -> None:

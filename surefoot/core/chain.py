@@ -48,7 +48,7 @@ def canonical(value: object) -> bytes:
     """
     try:
         return rfc8785.dumps(value)  # type: ignore[arg-type]
-    except (rfc8785.CanonicalizationError, TypeError, RecursionError) as error:
+    except (rfc8785.CanonicalizationError, TypeError, RecursionError, UnicodeError) as error:
         msg = f"not a JSON value that can be journalled: {error}"
         raise InvariantBroken(msg) from error
 

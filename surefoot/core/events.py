@@ -240,8 +240,11 @@ def decode(kind: str, data: Mapping[str, object]) -> Event:
     """Rebuild an event from its name and JSON fields; fields that a newer release added are left out.
 
     Raises:
-        InvariantBroken: The event is not known to this release.
+        InvariantBroken: The event, or something in it, is not known to this release.
     """
     if kind not in KINDS:
         raise InvariantBroken(f"the journal holds a {kind}, which this release of surefoot does not know")
-    return cast("Event", _build(KINDS[kind], data))
+    try:
+        return cast("Event", _build(KINDS[kind], data))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InvariantBroken(f"the journal holds a {kind} that this release of surefoot cannot read: {error}") from error

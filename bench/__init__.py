@@ -1,0 +1,1 @@
+"""Benchmarks: numbers that the documents quote come from here."""

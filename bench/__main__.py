@@ -1,0 +1,76 @@
+"""`python -m bench [--json FILE]`: what a journal entry, a verdict and a decision cost on this machine."""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from surefoot.adapters.clock import SystemClock
+from surefoot.adapters.journal import SqlJournal
+from surefoot.core.chain import check
+from surefoot.core.evidence import SplitCounts, Stratum
+from surefoot.core.judge import Level, judge
+from surefoot.core.policy import Gate, Metric
+from surefoot.core.traffic import bucket
+
+
+def median_ms(work: Callable[[], object], rounds: int) -> float:
+    """Median wall time of one call [ms]."""
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - began) * 1000.0)
+    return statistics.median(times)
+
+
+def rows() -> list[dict[str, object]]:
+    """Measure everything once; each row names what it demands."""
+    found: list[tuple[str, float, str, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        journal = SqlJournal(f"sqlite:///{Path(folder) / 'journal.db'}", SystemClock())
+        count = 500
+
+        head = 0
+
+        def append() -> None:
+            nonlocal head
+            head += len(journal.read("m", after=head))
+            journal.append("m", head, 0.0, "bench", "Paused", {"rollout": "r", "reason": "x" * 200})
+
+        found.append(("journal: durable append with its read, SQLite", median_ms(append, count), "ms", 25.0))
+        entries = journal.read("m")
+        found.append(("journal: re-derive an entry's hash", median_ms(lambda: check(entries), 5) / count, "ms", 1.0))
+        journal.close()
+    gate = Gate("errors", Metric.ERROR_RATE, margin=0.01)
+    strata = tuple(Stratum(share, 3, 997, 60, 19_940) for share in (0.05, 0.25, 0.5))
+    verdict = median_ms(lambda: judge(gate, SplitCounts(strata, 0.003), Level()), 20)
+    found.append(("judge: one error-rate verdict with its band", verdict, "ms", 100.0))
+    thousand = median_ms(lambda: [bucket("salt", f"unit-{n}") for n in range(1000)], 20)
+    found.append(("gateway: assign a unit to an arm", thousand, "us", 20.0))
+    return [
+        {"name": name, "value": round(value, 4), "unit": unit, "demand": f"<= {most:g}", "ok": value <= most}
+        for name, value, unit, most in found
+    ]
+
+
+def main() -> int:
+    """Print a table, write JSON on request; 1 when a row misses its demand."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+    measured = rows()
+    for row in measured:
+        mark = "ok" if row["ok"] else "MISSED"
+        print(f"{row['name']:<50} {row['value']:>10} {row['unit']:<3} {row['demand']:<8} {mark}")
+    if options.json:
+        options.json.write_text(json.dumps({"rows": measured}, indent=2), encoding="utf-8")
+    return 0 if all(row["ok"] for row in measured) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

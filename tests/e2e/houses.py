@@ -1,0 +1,133 @@
+"""The stories that several end-to-end tests look at: one long promotion, and small models to kill."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.scientist import CABINS
+from tests.e2e.worlds import DAY, HOUR, Callers, Home, World, wait_for, write
+
+MODEL = "house-prices"
+POLICY = """\
+model: MODEL
+owners: [estate-agents]
+unit: house
+traffic: { requests_per_minute: 0.11 }
+data: { suite: MODEL, window: 30d }
+gates:
+  errors: { metric: error_rate, margin: 5pp }
+  accuracy: { metric: absolute_error, margin: 0, labels: { maturity: 12h, coverage: 0.9 }, block: 1d }
+  regress: { metric: absolute_error, margin: 5, labels: { maturity: 12h }, block: 1d }
+on:
+  inconclusive: { hold: 20d, then: pause }
+  no_data: { hold: 60d, then: rollback }
+steps:
+  - shadow: { window: 30d, min_requests: 500, gates: [errors, accuracy] }
+  - weight: 25
+    hold: { for: 12h, min_requests: 60, gates: [errors] }
+  - weight: 50
+    hold: { for: 12h, min_requests: 60, gates: [errors] }
+bake: { for: 7d, gates: [errors, regress] }
+"""
+SUITE = """\
+{ "name": "MODEL", "expectations": [
+  { "type": "expect_table_row_count_to_be_between", "kwargs": { "min_value": 200 } },
+  { "type": "expect_column_values_to_be_between", "kwargs": { "column": "area", "min_value": 20, "max_value": 400 } },
+  { "type": "expect_column_values_to_be_in_set",
+    "kwargs": { "column": "district", "value_set": ["harbour", "hill", "mill", "station"] } },
+  { "type": "expect_column_values_to_not_be_null", "kwargs": { "column": "rooms" } }
+] }
+"""
+QUICK = """\
+model: MODEL
+traffic: { requests_per_minute: 0.11 }
+data: { suite: cabins, window: 30d }
+gates:
+  errors: { metric: error_rate, margin: 10pp }
+steps:
+  - shadow: { window: 30d, gates: [errors] }
+  - weight: 25
+    hold: { for: 6h, gates: [errors] }
+  - weight: 50
+    hold: { for: 6h, gates: [errors] }
+bake: { for: 7d, gates: [errors] }
+"""
+
+
+@dataclass
+class Promotion:
+    """What was seen of the promotion.
+
+    Attributes:
+        callers: Who asked for prices meanwhile.
+        at_start: Stage and aliases right before alias `candidate` was set.
+        run: The flow run that Prefect started, as its REST interface tells it.
+        head: Length of the journal when it said Promoted.
+    """
+
+    callers: Callers
+    at_start: tuple[str, dict[str, str]]
+    run: dict[str, Any]
+    head: int
+
+
+def promote(world: World) -> Promotion:
+    """Write a policy and a suite, serve for ten days, set alias `candidate`, and let time pass until Promoted."""
+    write(world.project, MODEL, POLICY, SUITE)
+    world.schedules(on=True)
+    wait_for(lambda: world.serves(MODEL), "the scheduled reconcile adopts the champion")
+    callers = world.callers(MODEL)
+    callers.live(10 * DAY)
+    at_start = world.stage(MODEL), world.aliases(MODEL)
+    world.point(MODEL, "candidate", "2")
+    deadline = time.monotonic() + 300.0
+    while (stage := world.stage(MODEL)) not in {"Promoted", "Rejected", "RolledBack", "Aborted"}:
+        assert time.monotonic() < deadline, f"{MODEL} still is {stage}"
+        fast = stage.startswith(("Ramping", "Baking"))
+        callers.live(3 * HOUR if fast else HOUR / 2)
+        time.sleep(0.1 if fast else 0.5)
+    ledger = world.ledger(MODEL)
+    world.schedules(on=False)
+    (run,) = world.flow_runs(model=MODEL)
+    wait_for(lambda: world.shown(MODEL) >= ledger.head, "the end of the rollout is shown as an MLflow run")
+    return Promotion(callers, at_start, run, ledger.head)
+
+
+@dataclass
+class Cabins:
+    """Small models in a home of their own, so that no scheduled flow takes part."""
+
+    world: World
+    home: Home
+
+    def callers(self, model: str) -> Callers:
+        """Callers of one of them."""
+        return self.world.callers(model)
+
+
+def cabins(world: World) -> Cabins:
+    """Serve version 1 of every small model to a few hundred callers each."""
+    folder = world.folder.parent / "cabins"
+    project = folder / "project"
+    for name in CABINS:
+        write(project, name, QUICK)
+    (project / "expectations" / "cabins.json").write_text(SUITE.replace("MODEL", "cabins"))
+    home = world.side(folder, project=str(project), journal=f"sqlite:///{folder}/journal.db")
+    said = home.python(
+        "import json; from surefoot import bootstrap; print(json.dumps(bootstrap.adopt_all(bootstrap.settings(), 'test')))"
+    )
+    assert said == dict.fromkeys(CABINS, "champion 1"), said
+    return Cabins(world, home)
+
+
+def warm(cabins: Cabins, model: str, days: float = 2.0) -> Callers:
+    """Callers with some requests behind them, for the shadow to replay."""
+    callers = cabins.callers(model)
+    callers.live(days * DAY)
+    return callers
+
+
+def logs(folder: Path) -> str:
+    """Everything that the stack's processes wrote, for messages."""
+    return "\n".join(f"{path.name}:\n{path.read_text()[-1500:]}" for path in sorted((folder / "logs").glob("*.log")))

@@ -1,0 +1,123 @@
+"""Every event survives the journal, and what this release cannot read is refused."""
+
+import json
+from collections.abc import Mapping
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from surefoot.adapters.journal import parse
+from surefoot.core.chain import canonical
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.events import KINDS, Effect, Event, SetAlias, SetSplit, as_json, decode, encode
+from surefoot.core.model import Figure, Outcome, Role, Verdict, Version
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+WHOLE = st.integers(0, 2**53 - 1)
+JSON = st.recursive(
+    st.none() | st.booleans() | TEXT | FLOATS | WHOLE,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+OBJECT = st.dictionaries(TEXT, JSON, max_size=3)
+VERSION = st.builds(Version, TEXT, TEXT, TEXT)
+FLOAT = st.none() | FLOATS
+VERDICT = st.builds(
+    Verdict,
+    TEXT,
+    TEXT,
+    st.sampled_from(Outcome),
+    st.sampled_from(Role),
+    TEXT,
+    WHOLE,
+    FLOAT,
+    FLOAT,
+    FLOAT,
+    FLOAT,
+    TEXT,
+    TEXT,
+    st.lists(st.builds(Figure, TEXT, FLOATS, TEXT), max_size=2).map(tuple),
+    st.lists(OBJECT, max_size=2).map(tuple),
+)
+SPLITS = st.builds(SetSplit, VERSION, st.none() | VERSION, FLOATS)
+ALIASES = st.builds(SetAlias, TEXT, st.none() | TEXT, st.none() | TEXT)
+BUILT: Mapping[type, st.SearchStrategy[object]] = {
+    Version: VERSION,
+    Verdict: VERDICT,
+    str: TEXT,
+    float: FLOATS,
+    int: WHOLE,
+    Mapping[str, object]: OBJECT,  # type: ignore[dict-item, type-abstract]
+    Effect: SPLITS | ALIASES,  # type: ignore[dict-item]
+}
+
+
+def events(kind: type) -> st.SearchStrategy[Event]:
+    """Any event of one kind, with every field drawn."""
+    hints = {name: hint for name, hint in kind.__annotations__.items() if name != "return"}
+    return st.builds(kind, **{name: BUILT.get(hint, st.from_type(hint)) for name, hint in hints.items()})
+
+
+@settings(deadline=None)
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@given(data=st.data())
+def test_event_survives_the_journal(kind: type, data: st.DataObject) -> None:
+    """Encoded, written as canonical JSON, read and decoded, an event is what it was."""
+    event = data.draw(events(kind))
+    name, written = encode(event)
+    assert name == kind.__name__
+    assert decode(name, parse(canonical(written).decode())) == event
+
+
+@given(SPLITS | ALIASES)
+def test_effects_are_told_apart(effect: Effect) -> None:
+    """The journal says of each effect what it is."""
+    _, data = encode(KINDS["EffectIntended"]("r", effect))
+    inner = data["effect"]
+    assert isinstance(inner, dict)
+    assert inner["effect"] == type(effect).__name__
+
+
+def test_all_kinds_are_known() -> None:
+    """The union of events and the table of names are one list."""
+    assert set(KINDS.values()) == set(get_args(Event))
+    assert len(KINDS) == 11
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("RolloutTeleported", {}),
+        ("object", {}),
+        ("", {}),
+        ("Paused", {"rollout": "r"}),
+        ("Paused", {"rollout": "r", "outcome": "MAYBE", "gate": "g", "reason": ""}),
+        ("StageEntered", {"rollout": "r", "stage": "Levitating", "step": 0, "reason": ""}),
+        ("EffectIntended", {"rollout": "r", "effect": {"effect": "SetFire"}}),
+        ("EffectIntended", {"rollout": "r", "effect": {"alias": "champion"}}),
+        ("EffectIntended", {"rollout": "r", "effect": None}),
+        ("EffectDone", {"rollout": "r", "intent": 1, "reconciled": False, "took_ms": "fast"}),
+        ("ChampionAdopted", {"champion": "1"}),
+        ("GateJudged", {"rollout": "r", "stage": "Ramping", "step": 0, "look": 1, "verdict": {"figures": 7}}),
+    ],
+)
+def test_what_this_release_cannot_read_is_refused(kind: str, data: dict[str, object]) -> None:
+    """An unknown event, stage, outcome or effect is an error of ours by name, never half an event."""
+    with pytest.raises(InvariantBroken, match="this release of surefoot"):
+        decode(kind, data)
+
+
+def test_fields_of_a_newer_release_are_left_out() -> None:
+    """What a later release added to an event, a version or a verdict does not stop this one."""
+    data = {"champion": {"number": "1", "digest": "d", "flavour": "sour"}, "colour": "blue"}
+    event = decode("ChampionAdopted", data)
+    assert event == KINDS["ChampionAdopted"](Version("1", "d"))
+
+
+@given(VERDICT)
+def test_verdict_as_json(verdict: Verdict) -> None:
+    """What --json prints is what the journal holds."""
+    assert json.loads(canonical(as_json(verdict)))["outcome"] == verdict.outcome.value
