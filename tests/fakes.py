@@ -171,7 +171,7 @@ class FakeEvidences:
             return Validation("m", 100, 3, ())
         bad = 4000 if self.story == f"bad-{question.kind}" else 0
         share = 0.5
-        return SplitCounts((Stratum(share, bad, 10_000 - bad, 0, 10_000),), 0.0)
+        return SplitCounts((Stratum(share, bad, 10_000 - bad, 0, 10_000),), 0.0, recent=20_000)
 
 
 @dataclass

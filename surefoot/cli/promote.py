@@ -1,10 +1,12 @@
 """promote: opens the rollout here, lets Prefect run it, and follows it on the screen."""
 
 import time
+import uuid
 from typing import Annotated
 
 import httpx
 import typer
+from rich.console import Console
 
 from surefoot import bootstrap
 from surefoot.bootstrap import Settings
@@ -14,6 +16,9 @@ from surefoot.cli.show import console
 from surefoot.core.model import Stage
 from surefoot.core.state import Ledger, fold
 from surefoot.rollout import Ports, drive, open_promotion
+
+PATIENCE = 30.0
+"""How long to ask a busy Prefect for a flow run [seconds]; after that the rollout runs here."""
 
 
 def promote(
@@ -51,17 +56,28 @@ def _over(ledger: Ledger) -> bool:
 
 def _flow_run(config: Settings, model: str, version: str) -> str | None:
     """Start the promote deployment; None when Prefect does not answer."""
-    try:
-        with httpx.Client(base_url=f"{config.prefect}/api", timeout=10.0, trust_env=False) as api:
-            found = api.get("/deployments/name/promote/promote")
-            if not found.is_success:
-                return None
-            body = {"parameters": {"model": model, "version": version}, "state": {"type": "SCHEDULED"}}
-            made = api.post(f"/deployments/{found.json()['id']}/create_flow_run", json=body)
-            return str(made.json()["id"]) if made.is_success else None
-    except httpx.HTTPError:
-        console.print("[yellow]Prefect does not answer: running here[/yellow]", style=None)
-        return None
+    # One key for all attempts: a request whose answer was lost must not start a second run.
+    body = {"parameters": {"model": model, "version": version}, "idempotency_key": uuid.uuid4().hex}
+    deadline = time.monotonic() + PATIENCE
+    why = "no answer"
+    while time.monotonic() < deadline:
+        try:
+            with httpx.Client(base_url=f"{config.prefect}/api", timeout=10.0, trust_env=False) as api:
+                found = api.get("/deployments/name/promote/promote").raise_for_status()
+                made = api.post(f"/deployments/{found.json()['id']}/create_flow_run", json=body).raise_for_status()
+                return str(made.json()["id"])
+        except httpx.HTTPStatusError as error:
+            why = f"{error.response.status_code} {error.response.text[:100]}"
+            if error.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break  # only this one says "busy, ask again"
+        except httpx.ConnectError as error:
+            why = str(error)
+            break
+        except httpx.HTTPError as error:
+            why = repr(error)
+        time.sleep(0.3)
+    Console(stderr=True).print(f"Prefect starts no flow run ({why}): running here", markup=False)
+    return None
 
 
 def _drive(ports: Ports, model: str, head: int, *, quiet: bool) -> Ledger:

@@ -226,23 +226,36 @@ def _remember(config: Settings, name: str, process: tuple[int, float]) -> Settin
 
 def _pool(config: Settings) -> None:
     """Wait until the worker has made its pool."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{config.prefect}/api/work_pools/{POOL}", timeout=5.0, trust_env=False).is_success:
-                return
-        time.sleep(0.3)
-    raise Unavailable(f"the Prefect worker made no pool: see {config.home}/logs/worker.log")
+    _ask(config, "GET", f"/work_pools/{POOL}", f"the Prefect worker made no pool: see {config.home}/logs/worker.log")
 
 
 def _pace(config: Settings) -> None:
     """Give the scheduled flows the tick that was asked for; prefect.yaml holds the usual one."""
-    with httpx.Client(base_url=f"{config.prefect}/api", timeout=10.0, trust_env=False) as api:
-        for name in ("watch", "reconcile"):
-            found = api.get(f"/deployments/name/{name}/{name}").raise_for_status().json()
-            for item in found["schedules"]:
-                path = f"/deployments/{found['id']}/schedules/{item['id']}"
-                api.patch(path, json={"schedule": {"interval": config.tick}}).raise_for_status()
+    for name in ("watch", "reconcile"):
+        trouble = f"Prefect does not take the tick of {name}: see {config.home}/logs/prefect.log"
+        found = _ask(config, "GET", f"/deployments/name/{name}/{name}", trouble).json()
+        for item in found["schedules"]:
+            path = f"/deployments/{found['id']}/schedules/{item['id']}"
+            _ask(config, "PATCH", path, trouble, {"schedule": {"interval": config.tick}})
+
+
+def _ask(config: Settings, method: str, path: str, trouble: str, body: object = None) -> httpx.Response:
+    """Ask Prefect until it agrees: right after its start it answers 503 whenever its database is busy.
+
+    Raises:
+        Unavailable: It did not within the patience; everything that is asked here is safe to repeat.
+    """
+    deadline, why = time.monotonic() + PATIENCE, ""
+    while time.monotonic() < deadline:
+        try:
+            answer = httpx.request(method, f"{config.prefect}/api{path}", json=body, timeout=10.0, trust_env=False)
+            if answer.is_success:
+                return answer
+            why = f"{answer.status_code} {answer.text[:100]}"
+        except httpx.HTTPError as error:
+            why = repr(error)
+        time.sleep(0.3)
+    raise Unavailable(f"{trouble} ({why})")
 
 
 def stop(config: Settings, say: Say = lambda _line: None) -> None:

@@ -259,7 +259,8 @@ def _undo(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
         effects.append(back)
     promoted = SetAlias("champion", new.number, old.number)
     if not rollout.drifted and promoted in (*rollout.done, *rollout.refused):
-        effects += [SetAlias("champion", old.number, None), SetAlias("previous", _older(ledger, rollout), None)]
+        # Only what this rollout has written is taken back: a version that a human chose since then stays.
+        effects += [SetAlias("champion", old.number, new.number), SetAlias("previous", _older(ledger, rollout), None)]
     return tuple(effects)
 
 

@@ -182,7 +182,10 @@ def _within(
             if event.sink is Stage.FAST_ROLLED_BACK:
                 # Whoever was taken back after its bake is no target any more.
                 proven = tuple(v for v in proven if v.digest != rollout.opened.champion.digest)
-            ledger = replace(ledger, open="")
+            # The traffic has ended there, even when the alias was somebody else's to move.
+            kept = event.sink in {Stage.PROMOTED, Stage.FAST_PROMOTED, Stage.FAST_ROLLED_BACK}
+            served = rollout.opened.candidate if kept else rollout.opened.champion
+            ledger = replace(ledger, open="", champion=served)
         case _:
             assert_never(event)
     return replace(ledger, proven=proven, rollouts={**ledger.rollouts, rollout.opened.rollout: changed})

@@ -83,12 +83,13 @@ def carry_out(ports: Ports, ledger: Ledger, settle: Settle, started: float | Non
     began = ports.clock.monotonic() if started is None else started
     try:
         if isinstance(settle.effect, SetSplit):
-            already = _shift(ports, ledger, settle.seq, settle.effect)
+            # An intent of this very moment cannot have been applied: look first only at what may be older.
+            already, done = _shift(ports, ledger, settle.seq, settle.effect, look=started is None)
         else:
-            already = _point(ports, ledger, settle.effect)
+            already, done = _point(ports, ledger, settle.effect), ports.clock.monotonic()
     except (AliasDrift, LeaseLost, ArtifactTampered, NotFound) as error:
         return _give_up(ports, ledger, settle, error)
-    took = (ports.clock.monotonic() - began) * 1000.0
+    took = (done - began) * 1000.0
     return ports.append(ledger, EffectDone(ledger.open, settle.seq, already, round(took, 3)))
 
 
@@ -105,17 +106,17 @@ def _give_up(ports: Ports, ledger: Ledger, settle: Settle, error: Exception) -> 
     return ports.append(ledger, EffectRefused(ledger.open, settle.seq, str(error)))
 
 
-def _shift(ports: Ports, ledger: Ledger, seq: int, effect: SetSplit) -> bool:
-    """Move traffic; whether it had already moved."""
+def _shift(ports: Ports, ledger: Ledger, seq: int, effect: SetSplit, *, look: bool) -> tuple[bool, float]:
+    """Move traffic and read it back; whether it had already moved, and when it was acknowledged."""
     wanted = split_of(ledger, seq, effect)
-    live = ports.traffic.live(ledger.model)
-    if live == wanted:
-        return True
+    if look and ports.traffic.live(ledger.model) == wanted:
+        return True, ports.clock.monotonic()
     ports.traffic.shift(ledger.model, wanted)
+    acknowledged = ports.clock.monotonic()
     live = ports.traffic.live(ledger.model)
     if live != wanted:
         raise LeaseLost(f"the gateway serves generation {live.generation if live else 0}, not {seq}")
-    return False
+    return False, acknowledged
 
 
 def _point(ports: Ports, ledger: Ledger, effect: SetAlias) -> bool:

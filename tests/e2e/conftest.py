@@ -10,8 +10,10 @@ from tests.e2e import houses, worlds
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worlds.World]:
     """MLflow, Prefect and the gateway, started by `surefoot up` and stopped by `surefoot down`."""
-    yield worlds.begin(tmp_path_factory.mktemp("stack"))
-    worlds.end()
+    try:
+        yield worlds.begin(tmp_path_factory.mktemp("stack"))
+    finally:
+        worlds.end()
 
 
 @pytest.fixture(scope="session")

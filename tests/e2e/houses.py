@@ -55,6 +55,13 @@ bake: { for: 7d, gates: [errors] }
 """
 
 
+ADOPT = """
+import json
+from surefoot import bootstrap
+print(json.dumps(bootstrap.adopt_all(bootstrap.settings(), "test")))
+"""
+
+
 @dataclass
 class Promotion:
     """What was seen of the promotion.
@@ -114,9 +121,7 @@ def cabins(world: World) -> Cabins:
         write(project, name, QUICK)
     (project / "expectations" / "cabins.json").write_text(SUITE.replace("MODEL", "cabins"))
     home = world.side(folder, project=str(project), journal=f"sqlite:///{folder}/journal.db")
-    said = home.python(
-        "import json; from surefoot import bootstrap; print(json.dumps(bootstrap.adopt_all(bootstrap.settings(), 'test')))"
-    )
+    said = home.python(ADOPT)
     assert said == dict.fromkeys(CABINS, "champion 1"), said
     return Cabins(world, home)
 

@@ -1,11 +1,11 @@
 """A whole stack in a temporary folder, the callers in front of it, and the ways to ask both."""
 
+import contextlib
 import http.client
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -126,7 +126,6 @@ class Callers:
     sent: int = 0
     _block: tuple[int, list[dict[str, Any]]] = (-1, [])
     _labels: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
-    _local: threading.local = field(default_factory=threading.local)
 
     @property
     def failed(self) -> int:
@@ -138,11 +137,14 @@ class Callers:
         now = self.clock.now()
         until = now + seconds
         due = [self._request(now + PACE * step) for step in range(1, int(seconds // PACE) + 1)]
-        with ThreadPoolExecutor(CALLERS) as pool:
+        lines = [http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60) for _ in due[:CALLERS]]
+        with ThreadPoolExecutor(CALLERS) as pool, contextlib.ExitStack() as open_lines:
+            for line in lines:
+                open_lines.callback(line.close)
             for first in range(0, len(due), CALLERS):
                 batch = due[first : first + CALLERS]
                 self.clock.set(batch[-1][0])
-                for unit, status, version in pool.map(self._ask, batch):
+                for unit, status, version in pool.map(self._ask, lines, batch):
                     self.seen[status, version] += 1
                     self.units.setdefault(unit, []).append(version)
         self.clock.set(until)
@@ -164,18 +166,14 @@ class Callers:
         body = {**{key: house[key] for key in FEATURES}, "house": f"house-{self.sent - self.sent % 4}"}
         return at, name, body
 
-    def _ask(self, request: tuple[float, str, dict[str, Any]]) -> tuple[str, int, str]:
+    def _ask(
+        self, line: http.client.HTTPConnection, request: tuple[float, str, dict[str, Any]]
+    ) -> tuple[str, int, str]:
         _, name, row = request
-        address = urlsplit(self.url)
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = http.client.HTTPConnection(
-                address.hostname or "", address.port, timeout=60
-            )
         body = json.dumps({"dataframe_records": [row]})
         headers = {"content-type": "application/json", "x-request-id": name}
-        connection.request("POST", f"/models/{self.model}/invocations", body, headers)
-        answer = connection.getresponse()
+        line.request("POST", f"/models/{self.model}/invocations", body, headers)
+        answer = line.getresponse()
         answer.read()
         return row["house"], answer.status, answer.headers.get("x-model-version", "")
 
@@ -216,7 +214,13 @@ class World(Home):
     def prefect(self, method: str, path: str, body: object = None) -> Any:
         """Ask Prefect's REST interface."""
         url = f"{self.settings.prefect}/api{path}"
-        answer = httpx.request(method, url, json=body, timeout=30.0, trust_env=False).raise_for_status()
+
+        def asked() -> httpx.Response | None:
+            answer = httpx.request(method, url, json=body, timeout=60.0, trust_env=False)
+            # With SQLite, 503 is its way to say that somebody else was writing: ask again.
+            return None if answer.status_code == http.client.SERVICE_UNAVAILABLE else answer
+
+        answer = wait_for(asked, f"an answer to {method} {path}").raise_for_status()
         return answer.json() if answer.content else None
 
     def deployment(self, name: str) -> str:
@@ -238,7 +242,9 @@ class World(Home):
         """Every MLflow run that shows the journal of a model: tags, params and info."""
         found = self.mlflow("GET", "experiments/search", max_results=100, filter=f"name = 'surefoot/{model}'")
         known = [item["experiment_id"] for item in found.get("experiments", [])]
-        runs = self.mlflow("POST", "runs/search", experiment_ids=known, max_results=1000).get("runs", []) if known else []
+        runs = (
+            self.mlflow("POST", "runs/search", experiment_ids=known, max_results=1000).get("runs", []) if known else []
+        )
         made = []
         for run in runs:
             data = {kind: {x["key"]: x["value"] for x in run["data"].get(kind, [])} for kind in ("tags", "params")}

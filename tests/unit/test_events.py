@@ -20,7 +20,7 @@ WHOLE = st.integers(0, 2**53 - 1)
 JSON = st.recursive(
     st.none() | st.booleans() | TEXT | FLOATS | WHOLE,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
-    max_leaves=5,
+    max_leaves=3,
 )
 OBJECT = st.dictionaries(TEXT, JSON, max_size=3)
 VERSION = st.builds(Version, TEXT, TEXT, TEXT)
@@ -61,7 +61,7 @@ def events(kind: type) -> st.SearchStrategy[Event]:
     return st.builds(kind, **{name: BUILT.get(hint, st.from_type(hint)) for name, hint in hints.items()})
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @given(data=st.data())
 def test_event_survives_the_journal(kind: type, data: st.DataObject) -> None:

@@ -135,7 +135,7 @@ def band(
 
     def crossing(grid: tuple[float, ...], level: float, *, rising: bool) -> float:
         low, high = -5.0, 50.0
-        for _ in range(40):
+        for _ in range(30):
             s = 0.5 * (low + high)
             rejected = log_evidence(strata, guess, max(1.0 + s * growth, 0.01), s * points, grid) >= -math.log(level)
             if rejected == rising:
