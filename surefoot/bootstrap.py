@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -145,9 +145,47 @@ def _kept(config: Settings, digest: str) -> Path:
 def gateway_app(config: Settings) -> Gateway:
     """The data plane, with the verified loader that it may not reach by itself."""
     cache = artifacts(config)
-    units = {model: policy.unit for model, policy in policies(config).items()}
-    knobs = GatewaySettings(config.home / "gateway", config.token, units=units)
+    knobs = GatewaySettings(config.home / "gateway", config.token, units=Units(config))
     return build_app(knobs, clock(config), lambda model, version: load(cache.verified(version, model)))
+
+
+class Units(Mapping[str, str | None]):
+    """The column that sticks to one arm, by model.
+
+    A policy that is written while the gateway serves counts from its first valid reading on, without a restart; from
+    then on it stays, for an edit must not send the units of an open rollout somewhere else.
+    """
+
+    def __init__(self, config: Settings) -> None:
+        """Read every policy that is there already."""
+        self._config = config
+        self._known = {model: policy.unit for model, policy in policies(config).items()}
+        self._refused: dict[str, int] = {}
+
+    def __getitem__(self, model: str) -> str | None:
+        """The column, or None when requests are assigned one by one; KeyError without a valid policy."""
+        if model not in self._known:
+            path = self._config.configs / f"{model}.yaml"
+            try:
+                written = path.stat().st_mtime_ns
+            except OSError:
+                raise KeyError(model) from None
+            if self._refused.get(model) == written:  # this is asked at every request: a broken file is read once
+                raise KeyError(model)
+            try:
+                self._known[model] = read(path)[1].unit
+            except (PolicyInvalid, NotFound):
+                self._refused[model] = written
+                raise KeyError(model) from None
+        return self._known[model]
+
+    def __iter__(self) -> Iterator[str]:
+        """Models that have been read."""
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self._known)
 
 
 def policies(config: Settings) -> dict[str, Policy]:

@@ -2,7 +2,6 @@
 
 import sys
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -12,7 +11,6 @@ from surefoot.core.errors import SurefootError
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Promotes MLflow model versions one provable step at a time, and takes them back the moment they slip.",
 )
@@ -20,18 +18,25 @@ for module in (serve, read, promote, operate, demo):
     module.register(app)
 
 
+# Typer carries its own copy of Click: its errors are found through the one name that is public.
+UsageTrouble: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
 def main() -> None:
     """Run a command; every error is one line that says what to do."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         code = app(standalone_mode=False)
     except SurefootError as error:
         errors.print(f"[red]surefoot:[/red] {escape(' '.join(str(error).split()))}")
         sys.exit(error.exit_code)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         errors.print("[red]surefoot:[/red] interrupted; the journal says how far things came")
         sys.exit(130)
-    except click.ClickException as error:
-        errors.print(f"[red]surefoot:[/red] {escape(error.format_message())}")
+    except UsageTrouble as error:
+        said = " ".join(getattr(error, "format_message", error.__str__)().split())
+        errors.print(f"[red]surefoot:[/red] {escape(said)} Try 'surefoot --help'.")
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

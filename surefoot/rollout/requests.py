@@ -120,6 +120,12 @@ def _refuse(ledger: Ledger, request: Request, candidate: Version) -> None:
             else f"has the same bytes as champion {champion.number}"
         )
         raise Rejected(f"version {candidate.number} of {ledger.model} {same}: nothing to promote")
+    current = ledger.rollout
+    if current and current.opened.kind == "promotion" and candidate.digest == current.opened.champion.digest:
+        raise Rejected(
+            f"version {candidate.number} of {ledger.model} is what the rollout of version"
+            f" {current.opened.candidate.number} goes back to: roll back instead"
+        )
     ended = [item for item in ledger.attempts(candidate) if item.stage.is_sink and item.stage is not Stage.SUPERSEDED]
     if ended and not request.force:
         raise Rejected(

@@ -2,11 +2,13 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.e2e.scientist import CABINS
-from tests.e2e.worlds import DAY, HOUR, Callers, Home, World, wait_for, write
+from tests.e2e.worlds import DAY, HOUR, PATIENCE, Callers, Home, World, wait_for, write
+
+if TYPE_CHECKING:
+    import subprocess
 
 MODEL = "house-prices"
 POLICY = """\
@@ -133,6 +135,25 @@ def warm(cabins: Cabins, model: str, days: float = 2.0) -> Callers:
     return callers
 
 
-def logs(folder: Path) -> str:
-    """Everything that the stack's processes wrote, for messages."""
-    return "\n".join(f"{path.name}:\n{path.read_text()[-1500:]}" for path in sorted((folder / "logs").glob("*.log")))
+def follow(process: "subprocess.Popen[str]", callers: Callers) -> int:
+    """Let time pass, three hours at a time, until a command has ended; its exit code."""
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None:
+        assert time.monotonic() < deadline, "the command does not end"
+        callers.live(3 * HOUR)
+        time.sleep(0.1)
+    said = process.communicate()
+    assert process.returncode in {0, 1}, said
+    return process.returncode
+
+
+def effects(home: Home, model: str) -> list[dict[str, Any]]:
+    """Every effect that the journal says was done, in order."""
+    entries = home.entries(model)
+    intended = {seq: data["effect"] for seq, kind, data in entries if kind == "EffectIntended"}
+    return [intended[data["intent"]] for _, kind, data in entries if kind == "EffectDone"]
+
+
+def stages(home: Home, model: str) -> list[tuple[str, int]]:
+    """Every stage and step that was entered, in order."""
+    return [(data["stage"], data["step"]) for _, kind, data in home.entries(model) if kind == "StageEntered"]

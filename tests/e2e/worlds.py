@@ -232,6 +232,18 @@ class World(Home):
         for name in ("reconcile", "watch"):
             self.prefect("PATCH", f"/deployments/{self.deployment(name)}", {"paused": not on})
 
+    def flow(self, name: str) -> dict[str, Any]:
+        """Run a deployed flow now, and give its run when it is over."""
+        body = {"idempotency_key": f"{name}-{time.monotonic_ns()}"}
+        made = self.prefect("POST", f"/deployments/{self.deployment(name)}/create_flow_run", body)
+
+        def over() -> dict[str, Any] | None:
+            run: dict[str, Any] = self.prefect("GET", f"/flow_runs/{made['id']}")
+            return run if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
+
+        run: dict[str, Any] = wait_for(over, f"the end of {name}", nap=0.5)
+        return run
+
     def flow_runs(self, **wanted: object) -> list[dict[str, Any]]:
         """Flow runs of the promote deployment whose parameters are these, oldest first."""
         query = {"deployments": {"id": {"any_": [self.deployment("promote")]}}, "sort": "START_TIME_ASC"}
@@ -254,6 +266,12 @@ class World(Home):
     def shown(self, model: str) -> int:
         """Sequence of the last transition that MLflow shows whole; its writer says so last."""
         return max((int(run["tags"].get("surefoot.head", 0)) for run in self.runs(model)), default=0)
+
+    def serving(self, model: str) -> tuple[str, str | None, float]:
+        """Champion, candidate and weight that the gateway says it serves."""
+        split = self.live(model)
+        candidate = split["candidate"]
+        return split["champion"]["number"], candidate and candidate["number"], split["weight"]
 
     def live(self, model: str) -> dict[str, Any]:
         """The split that the gateway says it serves."""

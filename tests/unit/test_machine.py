@@ -10,6 +10,7 @@ from surefoot.core.events import SetAlias, SetSplit, decode
 from surefoot.core.evidence import Evidence, FeatureShift, InputShift, Missing, Question, SplitCounts, Stratum, Validation
 from surefoot.core.machine import PRE_TRAFFIC_ALPHA, Idle, Judge, decide
 from surefoot.core.model import Outcome, Stage
+from surefoot.core.parse import parse
 from surefoot.core.state import Ledger, fold
 from surefoot.rollout import adopt, drive, end, open_promotion, open_rollback
 from tests.fakes import POLICY, Faults, Killed, World
@@ -399,3 +400,15 @@ def test_levels_share_the_budget() -> None:
 def test_nothing_to_do_without_a_rollout() -> None:
     """An empty ledger has no next action."""
     assert decide(Ledger("m"), None, 0.0) == Idle()
+
+
+def test_old_look_decides_nothing() -> None:
+    """After a night without a scheduler the gates are asked again before yesterday's answers count."""
+    seen = world()
+    ledger = started(seen, lambda ledger: bool(at(Stage.RAMPING, 0, 1)(ledger) and ledger.rollout and ledger.rollout.verdicts))
+    now = ledger.now + 86400.0
+    action = decide(ledger, parse(POLICY), now)
+    assert isinstance(action, Judge)
+    assert ledger.rollout is not None
+    assert action.look == ledger.rollout.look + 1
+    assert [gate.name for gate in action.gates] == ["errors"]

@@ -1,0 +1,139 @@
+"""A promotion that is killed anywhere ends where it would have ended, with every effect made once."""
+
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.e2e.houses import QUICK, SUITE, Cabins, effects, follow, stages, warm
+from tests.e2e.tollgate import tollgate
+from tests.e2e.worlds import HOUR, Home, World, wait_for, write
+
+
+@dataclass
+class Ending:
+    """Where a promotion of version 2 came to, and how."""
+
+    effects: list[dict[str, Any]]
+    stages: list[tuple[str, int]]
+    serving: tuple[str, str | None, float]
+    aliases: dict[str, str]
+
+
+def _ending(world: World, home: Home, model: str) -> Ending:
+    return Ending(effects(home, model), stages(home, model), world.serving(model), world.aliases(model))
+
+
+def _named(ending: Ending) -> list[str]:
+    return [f"{e.get('alias', 'split')} {e.get('number', e.get('weight'))}" for e in ending.effects]
+
+
+@pytest.fixture(scope="module")
+def whole(cabins: Cabins) -> Ending:
+    """The ending of a promotion that nobody kills."""
+    callers = warm(cabins, "cabins-whole")
+    assert follow(cabins.home.start("promote", "cabins-whole", "2", "--here"), callers) == 0
+    assert callers.failed == 0
+    return _ending(cabins.world, cabins.home, "cabins-whole")
+
+
+def test_an_undisturbed_promotion_bakes(whole: Ending) -> None:
+    """Version 2 serves everything, and every effect was made in the order of the design."""
+    assert whole.serving == ("2", None, 0.0)
+    assert whole.aliases == {"champion": "2", "previous": "1"}
+    wanted = ["split 0", "split 25", "split 50", "previous 1", "champion 2", "split 0", "candidate None"]
+    assert _named(whole) == wanted
+    entered = [("Validating", 0), ("Shadowing", 0), ("Ramping", 0), ("Ramping", 1), ("Promoting", 0), ("Baking", 0)]
+    assert whole.stages == entered
+
+
+@pytest.mark.parametrize(("model", "at"), [("cabins-shadow", "Shadowing"), ("cabins-ramp", "Ramping1")])
+def test_a_kill_at_a_stage_changes_nothing_of_the_end(cabins: Cabins, whole: Ending, model: str, at: str) -> None:
+    """After a SIGKILL while shadowing, or with a live weight, the same command ends as if nothing had happened."""
+    callers = warm(cabins, model)
+    process = cabins.home.start("promote", model, "2", "--here")
+    wait_for(lambda: cabins.home.stage(model) == at, f"{model} comes to {at}", nap=0.02)
+    if at == "Ramping1":
+        wait_for(lambda: cabins.world.serving(model) == ("1", "2", 25.0), "the weight is live")
+        callers.live(6 * HOUR)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert follow(cabins.home.start("promote", model, "2", "--here"), callers) == 0
+    assert _ending(cabins.world, cabins.home, model) == whole
+    assert callers.failed == 0, callers.seen
+
+
+@pytest.mark.parametrize(("model", "through"), [("cabins-before", False), ("cabins-after", True)])
+def test_a_kill_at_the_commit_point_is_repaired(cabins: Cabins, whole: Ending, model: str, through: bool) -> None:
+    """A SIGKILL between intent and effect of alias champion, or between effect and done, leaves no trace at the end."""
+    callers = warm(cabins, model)
+    with tollgate(cabins.world.settings.mlflow, through=through) as gate:
+        plain = cabins.home.settings
+        behind = cabins.world.side(
+            cabins.home.folder / model, project=str(plain.project), journal=plain.journal, mlflow=gate.url
+        )
+        process = behind.start("promote", model, "2", "--here")
+        while not gate.arrived.is_set():
+            assert process.poll() is None, process.communicate()
+            callers.live(3 * HOUR)
+            gate.arrived.wait(0.1)
+        process.kill()
+        process.communicate()
+    ledger = cabins.home.ledger(model)
+    assert ledger.intent is not None
+    assert getattr(ledger.intent[1], "alias", "") == "champion"
+    assert cabins.world.aliases(model)["champion"] == ("2" if through else "1")
+    assert follow(cabins.home.start("promote", model, "2", "--here"), callers) == 0
+    assert _ending(cabins.world, cabins.home, model) == whole
+    assert callers.failed == 0, callers.seen
+
+
+def _engine(run: str) -> psutil.Process:
+    """The process of a flow run."""
+
+    def found() -> psutil.Process | None:
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("PREFECT__FLOW_RUN_ID") == run and "prefect.engine" in process.cmdline():
+                    return process
+            except psutil.Error:
+                continue
+        return None
+
+    process: psutil.Process = wait_for(found, f"the process of flow run {run}")
+    return process
+
+
+def test_a_killed_flow_run_is_resumed_by_reconcile(stack: World, whole: Ending) -> None:
+    """When a flow run's process is killed in the ramp, `reconcile` starts another one, which ends like any."""
+    model = "flats"
+    write(stack.project, model, QUICK)
+    (stack.project / "expectations" / "cabins.json").write_text(SUITE.replace("MODEL", "cabins"))
+    assert stack.flow("reconcile")["state_type"] == "COMPLETED"
+    callers = stack.callers(model)
+    callers.live(48 * HOUR)
+    stack.point(model, "candidate", "2")
+    stack.flow("reconcile")
+    wait_for(lambda: stack.stage(model) == "Ramping1" and stack.serving(model)[2] == 25.0, "the ramp begins")
+    (run,) = stack.flow_runs(model=model)
+    _engine(run["id"]).kill()
+    callers.live(6 * HOUR)
+    wait_for(lambda: stack.flow_runs(model=model)[0]["state_type"] == "CRASHED", "the worker sees the kill", nap=0.5)
+    stack.flow("reconcile")
+
+    def baking() -> bool:
+        callers.live(3 * HOUR)
+        return stack.stage(model) == "Baking"
+
+    wait_for(baking, "the second run brings it to the bake")
+    runs = wait_for(
+        lambda: [r for r in stack.flow_runs(model=model) if r["state_type"] in {"CRASHED", "COMPLETED"}][1:],
+        "the second run completes",
+        nap=0.5,
+    )
+    assert [r["state_name"] for r in runs] == ["Baking"]
+    assert _ending(stack, stack, model) == whole
+    assert callers.failed == 0, callers.seen

@@ -1,0 +1,129 @@
+"""What an operator does at 3 a.m.: traffic goes back at once, whatever else is down."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import free_port
+from tests.e2e.houses import MODEL, Cabins, Promotion, warm
+from tests.e2e.worlds import HOUR, Callers, World, wait_for
+
+if TYPE_CHECKING:
+    import subprocess
+
+
+@contextmanager
+def asking(callers: Callers) -> Iterator[None]:
+    """Callers that do not stop while something happens."""
+    enough = threading.Event()
+
+    def ask() -> None:
+        while not enough.is_set():
+            callers.live(HOUR)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        thread.join()
+
+
+def _one_line(done: "subprocess.CompletedProcess[str]") -> str:
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("surefoot: "), line
+    assert len(line) <= 300, line
+    return line
+
+
+def test_abort_in_the_ramp_costs_no_caller_anything(cabins: Cabins) -> None:
+    """`abort` exits 0 with all traffic back at the champion; the promotion ends as Aborted, and nobody saw an error."""
+    model = "cabins-abort"
+    callers = warm(cabins, model)
+    promotion = cabins.home.start("promote", model, "2", "--here", "--json")
+    wait_for(lambda: cabins.world.serving(model) == ("1", "2", 25.0), "the weight is live")
+    with asking(callers):
+        done = cabins.home.run("abort", model, "--reason", "the agents complain", "--json")
+    said, _ = promotion.communicate(timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["restore_ms"] > 0
+    assert cabins.world.serving(model) == ("1", None, 0.0)
+    assert cabins.world.aliases(model) == {"champion": "1"}
+    assert (promotion.returncode, json.loads(said)["stage"]) == (1, "Aborted")
+    assert callers.failed == 0, callers.seen
+
+
+def test_nothing_open_is_nothing_to_abort(cabins: Cabins) -> None:
+    """`abort` without an open rollout is refused in one line, and journals nothing."""
+    head = len(cabins.home.entries("cabins-abort"))
+    done = cabins.home.run("abort", "cabins-abort")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no rollout of cabins-abort is open" in _one_line(done)
+    assert len(cabins.home.entries("cabins-abort")) == head
+
+
+@dataclass
+class TakenBack:
+    """What was seen of a rollback of a promoted version while MLflow was down, and of its end."""
+
+    first: "subprocess.CompletedProcess[str]"
+    serving: tuple[str, str | None, float]
+    aliases: dict[str, str]
+    failed: int
+    again: "subprocess.CompletedProcess[str]"
+
+
+@pytest.fixture(scope="module")
+def taken_back(stack: World, promotion: Promotion) -> TakenBack:
+    """Roll house-prices back with MLflow at a port where nobody listens, then once more with MLflow up."""
+    broken = stack.side(
+        stack.folder.parent / "no-mlflow",
+        mlflow=f"http://127.0.0.1:{free_port()}",
+        journal=stack.settings.journal_url,
+    )
+    with asking(promotion.callers):
+        first = broken.run("rollback", MODEL, "--reason", "complaints", "--json")
+    seen = stack.serving(MODEL), stack.aliases(MODEL)
+    promotion.callers.seen.clear()
+    promotion.callers.live(3 * HOUR)
+    assert {version for _, version in promotion.callers.seen} == {"1"}
+    return TakenBack(first, *seen, promotion.callers.failed, stack.run("rollback", MODEL, "--json"))
+
+
+def test_rollback_needs_no_mlflow(taken_back: TakenBack) -> None:
+    """With MLflow down `rollback` moves all traffic, says how fast, and exits 4 with one line about the rest."""
+    said: dict[str, Any] = json.loads(taken_back.first.stdout)
+    assert taken_back.first.returncode == 4
+    assert "traffic has moved" in _one_line(taken_back.first)
+    assert said["restore_ms"] > 0
+    assert [entry["kind"] for entry in said["entries"]][:3] == ["RolloutOpened", "EffectIntended", "EffectDone"]
+    assert taken_back.serving == ("1", None, 0.0)
+    assert taken_back.failed == 0
+
+
+def test_rollback_finishes_once_mlflow_answers(stack: World, taken_back: TakenBack) -> None:
+    """Until MLflow answers the aliases are as they were; the same command then finishes them and exits 0."""
+    assert taken_back.aliases == {"champion": "2", "previous": "1"}
+    assert (taken_back.again.returncode, taken_back.again.stderr) == (0, "")
+    assert stack.aliases(MODEL)["champion"] == "1"
+    assert "previous" not in stack.aliases(MODEL)
+    assert stack.stage(MODEL) == "FastRolledBack"
+    assert stack.serving(MODEL) == ("1", None, 0.0)
+
+
+def test_who_was_taken_back_is_not_promoted_again_by_itself(stack: World, taken_back: TakenBack) -> None:
+    """Alias `candidate` on a version that was turned away starts nothing; a person must say --force."""
+    stack.point(MODEL, "candidate", "2")
+    head = len(stack.entries(MODEL))
+    done = stack.run("promote", MODEL, "2", "--here")
+    assert done.returncode == 2
+    assert "--force" in _one_line(done)
+    assert stack.flow("reconcile")["state_type"] == "COMPLETED"
+    assert len(stack.flow_runs(model=MODEL)) == 1
+    assert len(stack.entries(MODEL)) == head

@@ -1,0 +1,301 @@
+"""What people ask for becomes one event or a refusal that says what to do."""
+
+import pytest
+
+from surefoot.core.errors import NotFound, Rejected, RolloutInProgress, TransitionIllegal
+from surefoot.core.fields import Violation
+from surefoot.core.model import Stage, Version
+from surefoot.core.state import Ledger, fold
+from surefoot.rollout import Request, adopt, drive, end, open_promotion, open_rollback
+from tests.fakes import POLICY, World
+
+
+def finish(world: World) -> Ledger:
+    """Drive the open rollout to its end."""
+    return drive(world.ports(), "m", until=lambda ledger: not ledger.open)
+
+
+def promote(world: World, number: str = "2", *, force: bool = False) -> Ledger:
+    """Ask for a version and drive it to its end."""
+    open_promotion(world.ports(), world.request(number, force=force))
+    return finish(world)
+
+
+def ledger(world: World) -> Ledger:
+    """What the journal says now."""
+    return fold("m", world.journal.entries)
+
+
+def kinds(world: World) -> list[str]:
+    """Names of all entries."""
+    return [entry.kind for entry in world.journal.entries]
+
+
+def test_adoption_serves_the_registrys_champion() -> None:
+    """The first request finds the champion, journals it, and has it served at 100 percent."""
+    world = World()
+    found = adopt(world.ports(), "m")
+    assert kinds(world) == ["ChampionAdopted", "EffectIntended", "EffectDone"]
+    assert world.traffic.split == found.split
+    assert found.split is not None
+    assert (found.split.champion.number, found.split.candidate) == ("1", None)
+    adopt(world.ports(), "m")
+    assert len(world.journal.entries) == 3
+
+
+def test_no_champion() -> None:
+    """Without an alias `champion` nothing is adopted, and the message says what to set."""
+    world = World()
+    del world.registry.aliases["champion"]
+    with pytest.raises(Rejected, match="m has no champion yet: set the alias 'champion'"):
+        open_promotion(world.ports(), world.request())
+    assert world.journal.entries == []
+
+
+def test_unknown_version() -> None:
+    """A version that the registry does not have is not found, and leaves no trace."""
+    world = World()
+    with pytest.raises(NotFound, match="no version 9"):
+        open_promotion(world.ports(), world.request("9"))
+    assert world.journal.entries == []
+
+
+def test_bad_policy() -> None:
+    """A policy that breaks a rule opens nothing."""
+    world = World(policy={**POLICY, "unit": 7})
+    with pytest.raises(Violation):
+        open_promotion(world.ports(), world.request())
+    assert world.journal.entries == []
+
+
+def test_candidate_is_the_champion() -> None:
+    """There is nothing to promote when the version already serves."""
+    world = World()
+    with pytest.raises(Rejected, match=r"version 1 of m is the champion: nothing to promote"):
+        open_promotion(world.ports(), world.request("1", force=True))
+    assert ledger(world).open == ""
+
+
+def test_candidate_has_the_champions_bytes() -> None:
+    """The same bytes under another number are no new model."""
+    world = World()
+    world.registry.versions["4"] = Version("4", world.registry.versions["1"].digest)
+    with pytest.raises(Rejected, match="version 4 of m has the same bytes as champion 1"):
+        open_promotion(world.ports(), world.request("4"))
+
+
+def test_same_facts_join_the_open_rollout() -> None:
+    """Asking twice for the same version is asking once."""
+    world = World()
+    first = open_promotion(world.ports(), world.request())
+    assert open_promotion(world.ports("somebody else"), world.request()) == first
+    assert kinds(world).count("RolloutOpened") == 1
+
+
+def test_opened_rollout_holds_the_plan() -> None:
+    """Policy, digests, both versions and the reason are fixed when it opens."""
+    world = World()
+    rollout = open_promotion(world.ports(), world.request())
+    opened = ledger(world).rollouts[rollout].opened
+    assert (opened.candidate, opened.champion) == (world.registry.versions["2"], world.registry.versions["1"])
+    assert opened.policy == POLICY
+    assert (opened.suite_digest, opened.attempt, opened.kind, opened.reason) == ("sha256:suite", 1, "promotion", "a test asks")
+
+
+@pytest.mark.parametrize("story", ["bad-shadow", "bad-live", "bad-bake"])
+def test_second_attempt_needs_force(story: str) -> None:
+    """A version that was turned away is not tried again by itself; the message says how it ended."""
+    world = World(story)
+    promote(world)
+    with pytest.raises(Rejected, match=r"is (Rejected|RolledBack) \(.*; --force tries it again"):
+        open_promotion(world.ports(), world.request())
+    world.evidences.story = "good"
+    salts = {rollout.opened.salt for rollout in ledger(world).rollouts.values()}
+    done = promote(world, force=True)
+    first, second = done.rollouts.values()
+    assert (first.opened.attempt, second.opened.attempt) == (1, 2)
+    assert {second.opened.salt} == salts, "a retry exposes the same users"
+    assert first.opened.rollout != second.opened.rollout
+    assert done.champion == world.registry.versions["2"]
+
+
+def test_same_bytes_under_another_number_count_as_tried() -> None:
+    """A new number does not launder a version that was turned away."""
+    world = World("bad-shadow")
+    promote(world)
+    world.registry.versions["4"] = Version("4", world.registry.versions["2"].digest)
+    with pytest.raises(Rejected, match="version 4 of m was already tried and is Rejected"):
+        open_promotion(world.ports(), world.request("4"))
+
+
+def test_new_candidate_replaces() -> None:
+    """By default the newcomer ends the open rollout, which goes back in order, and starts its own."""
+    world = World()
+    open_promotion(world.ports(), world.request("2"))
+    drive(world.ports(), "m", until=lambda seen: bool(seen.rollout and seen.rollout.done))
+    second = open_promotion(world.ports(), world.request("3"))
+    now = ledger(world)
+    assert now.open == second
+    assert [rollout.stage for rollout in now.rollouts.values()] == [Stage.SUPERSEDED, Stage.SUBMITTED]
+    assert world.traffic.split is not None
+    assert world.traffic.split.candidate is None
+    assert finish(world).champion == world.registry.versions["3"]
+
+
+def test_superseded_version_may_come_back() -> None:
+    """Having been replaced is no verdict: the version is tried again without force."""
+    world = World()
+    open_promotion(world.ports(), world.request("2"))
+    promote(world, "3")
+    assert promote(world, "2").champion == world.registry.versions["2"]
+
+
+def test_new_candidate_replaces_a_baking_one() -> None:
+    """A version that bakes is taken back before the next one starts against the old champion."""
+    world = World()
+    open_promotion(world.ports(), world.request("2"))
+    drive(world.ports(), "m", until=lambda seen: bool(seen.rollout and seen.rollout.stage is Stage.BAKING))
+    rollout = open_promotion(world.ports(), world.request("3"))
+    assert ledger(world).rollouts[rollout].opened.champion == world.registry.versions["1"]
+    assert world.registry.aliases["champion"] == "1"
+
+
+def test_old_champion_is_no_candidate_against_itself() -> None:
+    """Asking for the old champion while its successor bakes changes nothing: going back is a rollback."""
+    world = World()
+    open_promotion(world.ports(), world.request("2"))
+    drive(world.ports(), "m", until=lambda seen: bool(seen.rollout and seen.rollout.stage is Stage.BAKING))
+    before = len(world.journal.entries)
+    with pytest.raises(Rejected, match="version 1 of m is what the rollout of version 2 goes back to: roll back instead"):
+        open_promotion(world.ports(), world.request("1"))
+    assert len(world.journal.entries) == before
+
+
+@pytest.mark.parametrize(("policy", "error"), [("queue", RolloutInProgress), ("reject", Rejected)])
+def test_new_candidate_waits_or_is_turned_away(policy: str, error: type[Exception]) -> None:
+    """Under queue and reject the open rollout goes on as if nobody had asked."""
+    world = World(policy={**POLICY, "on_new_candidate": policy})
+    first = open_promotion(world.ports(), world.request("2"))
+    before = len(world.journal.entries)
+    with pytest.raises(error, match=f"rollout {first} of version 2 is Submitted"):
+        open_promotion(world.ports(), world.request("3"))
+    assert len(world.journal.entries) == before
+    assert finish(world).champion == world.registry.versions["2"]
+
+
+def test_open_rollback_is_not_replaced() -> None:
+    """Nothing pushes a rollback aside."""
+    world = World()
+    promote(world)
+    open_rollback(world.ports(), "m", "operator")
+    with pytest.raises(RolloutInProgress, match="version 3 waits"):
+        open_promotion(world.ports(), world.request("3"))
+    assert finish(world).champion == world.registry.versions["1"]
+
+
+def test_abort_needs_a_rollout() -> None:
+    """There is nothing to abort when nothing is open."""
+    world = World()
+    with pytest.raises(TransitionIllegal, match="nothing to abort"):
+        end(world.ports(), "m", Stage.ABORTED, "operator")
+    promote(world)
+    with pytest.raises(TransitionIllegal):
+        end(world.ports(), "m", Stage.ABORTED, "operator")
+
+
+def test_abort_twice_is_abort_once() -> None:
+    """The first decision stands."""
+    world = World()
+    open_promotion(world.ports(), world.request())
+    end(world.ports(), "m", Stage.ABORTED, "first")
+    end(world.ports(), "m", Stage.ROLLED_BACK, "second")
+    open_rollback(world.ports(), "m", "third")
+    assert kinds(world).count("EndDecided") == 1
+    assert finish(world).rollouts.popitem()[1].reason == "first"  # type: ignore[attr-defined]
+
+
+def test_abort_does_not_stop_a_rollback() -> None:
+    """A rollback runs to its end."""
+    world = World()
+    promote(world)
+    open_rollback(world.ports(), "m", "operator")
+    end(world.ports(), "m", Stage.ABORTED, "changed my mind")
+    assert finish(world).champion == world.registry.versions["1"]
+
+
+def test_rollback_without_a_proven_version() -> None:
+    """Without an earlier champion there is nothing to go back to, and the message says who is proven."""
+    world = World()
+    with pytest.raises(Rejected, match=r"proven-good: none"):
+        open_rollback(world.ports(), "m", "operator")
+    adopt(world.ports(), "m")
+    with pytest.raises(Rejected, match=r"no other proven-good version to go back to \(proven-good: 1\)"):
+        open_rollback(world.ports(), "m", "operator")
+
+
+def test_rollback_when_idle_after_a_promotion() -> None:
+    """The last proven-good version is served and registered again, and who was taken back is no target."""
+    world = World()
+    promote(world)
+    opened = open_rollback(world.ports(), "m", "operator").rollout
+    assert opened is not None
+    assert (opened.opened.kind, opened.opened.candidate.number, opened.opened.champion.number) == ("rollback", "1", "2")
+    done = finish(world)
+    assert world.picture() == (("Promoted", "FastRolledBack"), {"champion": "1"}, ("1", None, 0.0))
+    assert [version.number for version in done.proven] == ["1"]
+    with pytest.raises(Rejected):
+        open_rollback(world.ports(), "m", "again")
+
+
+def test_rollback_to_a_named_version() -> None:
+    """Any proven-good version can be named; one that never baked cannot."""
+    world = World()
+    promote(world, "2")
+    promote(world, "3")
+    for number in ("3", "9"):
+        with pytest.raises(Rejected, match=r"proven-good: 1, 2, 3"):
+            open_rollback(world.ports(), "m", "operator", number)
+    open_rollback(world.ports(), "m", "operator", "1")
+    assert finish(world).champion == world.registry.versions["1"]
+    assert world.registry.aliases == {"champion": "1", "previous": "2"}
+
+
+def test_failed_candidate_is_no_target() -> None:
+    """A version that was rolled back in its canary is never named as a target."""
+    world = World("bad-live")
+    promote(world)
+    with pytest.raises(Rejected, match=r"proven-good: 1\)"):
+        open_rollback(world.ports(), "m", "operator", "2")
+
+
+def test_rollback_of_an_open_rollout() -> None:
+    """While a rollout is open a rollback ends it; naming a version then is refused."""
+    world = World()
+    open_promotion(world.ports(), world.request())
+    drive(world.ports(), "m", until=lambda seen: bool(seen.rollout and seen.rollout.stage is Stage.RAMPING))
+    with pytest.raises(TransitionIllegal, match="roll back without naming a version, or abort"):
+        open_rollback(world.ports(), "m", "operator", "1")
+    open_rollback(world.ports(), "m", "operator")
+    finish(world)
+    assert world.picture()[0] == ("RolledBack",)
+
+
+def test_rollback_needs_the_journal_and_nothing_else() -> None:
+    """Deciding a rollback asks neither registry nor gateway nor evidence."""
+    world = World()
+    promote(world)
+    ports = world.ports()
+    for name in ("registry", "traffic", "evidences"):
+        object.__setattr__(ports, name, None)
+    assert open_rollback(ports, "m", "operator").open
+
+
+def test_identity_follows_the_facts() -> None:
+    """Another policy, suite or attempt is another rollout."""
+    ids = set()
+    for policy, suite in ((POLICY, "a"), (POLICY, "b"), ({**POLICY, "owners": ["others"]}, "a")):
+        world = World()
+        ids.add(open_promotion(world.ports(), Request(policy, suite, "2", "")))
+    again = World()
+    assert open_promotion(again.ports(), Request(POLICY, "a", "2", "another reason")) in ids
+    assert len(ids) == 3
