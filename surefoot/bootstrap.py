@@ -17,7 +17,7 @@ from surefoot.adapters.registry import MlflowRegistry
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.errors import NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.evidence import Missing, Validation
-from surefoot.core.model import Version
+from surefoot.core.model import Outcome, Version
 from surefoot.core.policy import Policy
 from surefoot.gateway.app import Gateway, build_app
 from surefoot.gateway.settings import GatewaySettings
@@ -131,7 +131,12 @@ def ports(config: Settings, actor: str) -> Ports:
         from surefoot.adapters.checks import validate as check  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
         from surefoot.pages.validation import render  # noqa: PLC0415 - same
 
-        return check(_kept(config, suite), frame, render, config.home / "reports" / f"{name}.html")  # type: ignore[arg-type]
+        kept = _kept(config, suite)
+        if not kept.is_file() or "sha256:" + hashlib.sha256(kept.read_bytes()).hexdigest() != suite:
+            return Missing(
+                Outcome.ERROR, f"the suite {suite[:19]} that this rollout was opened with is gone or changed"
+            )
+        return check(kept, frame, render, config.home / "reports" / f"{name}.html")  # type: ignore[arg-type]
 
     evidences = Measurements(config.home / "gateway" / "log", loaded, validate)  # type: ignore[arg-type]
     return Ports(journal(config), registry(config), traffic(config), evidences, clock(config), actor)
@@ -214,7 +219,8 @@ def request(config: Settings, model: str, number: str, reason: str, *, force: bo
     kept = _kept(config, digest)
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_bytes(body)
-    return Request(value, digest, number, reason, force)
+    secret = hashlib.sha256(f"assignment {config.token}".encode()).hexdigest()
+    return Request(value, digest, number, reason, force, secret)
 
 
 def project(config: Settings, model: str, flow_run: str = "") -> int:

@@ -70,5 +70,5 @@ def closing(model: str, rollout: str) -> State[str]:
 
 
 def models() -> tuple[str, ...]:
-    """Every model with a policy."""
-    return tuple(bootstrap.policies(bootstrap.settings()))
+    """Every model with a record; a policy file that was broken since does not end a watch."""
+    return ports().journal.models()

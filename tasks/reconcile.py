@@ -1,7 +1,6 @@
 """Finds what nobody told us: registry changes, interrupted rollouts, dead flow runs, drift."""
 
 import datetime as dt
-from uuid import UUID
 
 from prefect import task
 from prefect.client.orchestration import get_client
@@ -19,7 +18,7 @@ from prefect.states import Crashed
 from prefect.types._datetime import now
 
 from surefoot import bootstrap
-from surefoot.core.errors import SurefootError
+from surefoot.core.errors import Rejected, SurefootError
 from surefoot.core.machine import Idle
 from surefoot.core.model import Stage
 from surefoot.rollout import advance
@@ -27,6 +26,8 @@ from tasks.transition import ports, record, retryable
 
 SILENCE = 100.0
 """A run that beats every 30 seconds and has been silent this long is dead [seconds]."""
+TRIES = 3
+"""Runs that may come to nothing before a person has to look [count]."""
 LIVE = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
 
 
@@ -40,8 +41,12 @@ def wanted() -> list[tuple[str, str, str]]:
     config = bootstrap.settings()
     registry, world, found = bootstrap.registry(config), ports(), []
     for model in bootstrap.policies(config):
-        asked = [(registry.aliases(model).get("candidate"), "alias candidate was set on it")]
-        asked += [(number, "it was moved to stage Staging") for number in registry.staged(model)[:1]]
+        try:
+            asked = [(registry.aliases(model).get("candidate"), "alias candidate was set on it")]
+            asked += [(number, "it was moved to stage Staging") for number in registry.staged(model)[:1]]
+        except Rejected as error:  # a policy may come before its model
+            get_run_logger().info("%s", error)
+            continue
         ledger = world.ledger(model)
         tried = {item.opened.candidate.number for item in ledger.rollouts.values() if item.opened.kind == "promotion"}
         champion = ledger.champion.number if ledger.champion else ""
@@ -95,7 +100,7 @@ def reap(silence: float = SILENCE) -> list[str]:
 
 
 def _runs(states: tuple[StateType, ...]) -> list[FlowRun]:
-    """Runs of the promote deployment in some states."""
+    """The latest runs of the promote deployment in some states."""
     with get_client(sync_client=True) as client:
         return client.read_flow_runs(
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))),
@@ -103,10 +108,19 @@ def _runs(states: tuple[StateType, ...]) -> list[FlowRun]:
         )
 
 
-def _start(model: str, version: str, reason: str, key: str) -> UUID:
+def _start(model: str, version: str, reason: str, head: int) -> bool:
+    """Start a run unless as many as make sense have already come to nothing at this head of the journal."""
+    ended = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
+    key = f"{model}-{version}-{head}-"
+    vain = sum((run.idempotency_key or "").startswith(key) for run in _runs(ended))
+    if vain >= TRIES:
+        get_run_logger().error("%s %s: %d runs have ended without an entry in the journal", model, version, vain)
+        return False
     parameters = {"model": model, "version": version, "reason": reason}
-    run = run_deployment("promote/promote", parameters=parameters, timeout=0, idempotency_key=key, as_subflow=False)
-    return run.id  # type: ignore[union-attr]  # called from a synchronous task
+    run_deployment(
+        "promote/promote", parameters=parameters, timeout=0, idempotency_key=f"{key}{vain}", as_subflow=False
+    )
+    return True
 
 
 @task(name="start rollouts")
@@ -116,8 +130,8 @@ def start(found: list[tuple[str, str, str]]) -> list[str]:
     started = []
     for model, version, reason in found:
         if (model, version) not in busy:
-            head = ports().ledger(model).head
-            _start(model, version, reason, f"{model}-{version}-{head}")
+            if not _start(model, version, reason, ports().ledger(model).head):
+                continue
             started.append(f"{model} {version}")
             get_run_logger().info("promote %s %s: %s", model, version, reason)
     return started
@@ -139,7 +153,8 @@ def resume() -> list[str]:
             resumed.append(f"{model}: ending")
         elif rollout.stage is not Stage.BAKING:
             number = rollout.opened.candidate.number
-            _start(model, number, "resumed after an interruption", f"{model}-{number}-{ledger.head}-again")
+            if not _start(model, number, "resumed after an interruption", ledger.head):
+                continue
             resumed.append(f"{model} {number}")
             get_run_logger().warning("rollout of %s %s had no run: started one", model, number)
     return resumed

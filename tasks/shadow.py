@@ -12,7 +12,6 @@ from tasks.transition import quiet_threads, retryable, through
     retries=3,
     retry_delay_seconds=10,
     retry_condition_fn=retryable,
-    timeout_seconds=6 * 3600,
 )
 def shadow(model: str, rollout: str) -> str:
     """Judge the paired evidence; returns the rollout."""

@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
 from surefoot import bootstrap
-from surefoot.core.errors import SurefootError, Unavailable
+from surefoot.core.errors import SurefootError
 from surefoot.core.events import GateJudged, decode
 from surefoot.core.model import Stage
 from surefoot.core.tell import sentence
@@ -68,7 +68,7 @@ def record(model: str) -> None:
     """Show the journal as MLflow runs; a view that is late is no reason to stop."""
     try:
         bootstrap.project(bootstrap.settings(), model, str(runtime.flow_run.id or ""))
-    except Unavailable as error:
+    except SurefootError as error:
         get_run_logger().warning("the MLflow view is behind: %s", error)
 
 

@@ -12,7 +12,6 @@ from tasks.transition import retryable, through
     retries=3,
     retry_delay_seconds=10,
     retry_condition_fn=retryable,
-    timeout_seconds=3600,
 )
 def validate(model: str, rollout: str) -> str:
     """Run the suite; returns the rollout, so that the next stage follows from this one."""

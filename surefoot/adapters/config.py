@@ -77,7 +77,8 @@ def _surprises(text: str) -> Iterator[tuple[int, str]]:
     """Line and rule of what must be refused before the composer follows it: aliases and bottomless nesting."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        mark = event.start_mark
+        line = mark.line + 1 if mark is not None else 1
         if isinstance(event, yaml.AliasEvent):
             yield line, f"aliases (*{event.anchor}) are not allowed: write the value out"
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

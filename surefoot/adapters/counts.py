@@ -7,13 +7,17 @@ from surefoot.core.model import Outcome
 LEAST_HISTORY = 100
 """Requests that the champion must have answered before its quantile can be frozen [count]."""
 
+# The rows of one request stand or fall together, and a caller may repeat its request: the first row tells it all.
+_ONCE = 'QUALIFY row_number() OVER (PARTITION BY request ORDER BY "at", "row") = 1'
+
 # Both arms under every weight of this rollout; after promotion the candidate alone, as one stratum of share 1.
-_ARMS = """
+_ARMS = f"""
   SELECT CASE WHEN weight > 0 THEN weight / 100 ELSE 1 END AS share,
          CASE WHEN weight > 0 THEN arm ELSE 'candidate' END AS side, *
   FROM log
   WHERE rollout = $1 AND "at" <= $2 AND CASE WHEN $4 THEN weight = 0 AND version = $3 ELSE weight > 0 END
-"""
+  {_ONCE}
+"""  # noqa: S608 - the fragment is a constant
 
 
 def _strata(found: list[tuple[object, ...]]) -> tuple[Stratum, ...]:
@@ -35,7 +39,7 @@ def error_counts(log: PredictionLog, question: Question) -> SplitCounts | Missin
     """
     alone = question.kind == "bake"
     scope = (question.rollout, question.until, question.candidate.number, alone)
-    trial = "CASE WHEN $4 OR unit IS NULL THEN request || '#' || \"row\" ELSE unit END"
+    trial = "CASE WHEN $4 OR unit IS NULL THEN request ELSE unit END"
     counted = log.rows(
         question.model,
         f"""
@@ -51,10 +55,12 @@ def error_counts(log: PredictionLog, question: Question) -> SplitCounts | Missin
         f'SELECT count(*) FILTER ("at" > $5), count(unit) FROM ({_ARMS})',  # noqa: S608 - the fragment is a constant
         (*scope, question.since),
     )[0]
+    # While both serve the guess is frozen at the start; once the champion serves no more, all that it did counts.
     before = log.rows(
         question.model,
-        "SELECT count(*), count(error) FROM log WHERE version = $1 AND \"at\" <= $2 AND arm = 'champion'",
-        (question.champion.number, question.opened),
+        "SELECT count(*), count(error) FROM"  # noqa: S608 - the fragment is a constant
+        f" (SELECT error FROM log WHERE version = $1 AND \"at\" <= $2 AND arm = 'champion' {_ONCE})",
+        (question.champion.number, question.until if alone else question.opened),
     )[0]
     asked, failed = int(str(before[0])), int(str(before[1]))
     strata = _strata(counted)
@@ -69,8 +75,8 @@ def latency_counts(log: PredictionLog, question: Question) -> LatencyCounts | Mi
     quantile = question.gate.quantile
     count, threshold = log.rows(
         question.model,
-        f"SELECT count(*), quantile_cont(latency_ms, {quantile:.6f}) FROM log"  # noqa: S608 - a number of ours
-        ' WHERE version = $1 AND arm = \'champion\' AND "at" <= $2 AND "at" > $3',
+        f"SELECT count(*), quantile_cont(latency_ms, {quantile:.6f}) FROM (SELECT latency_ms"  # noqa: S608 - a number
+        f' FROM log WHERE version = $1 AND arm = \'champion\' AND "at" <= $2 AND "at" > $3 {_ONCE})',
         (question.champion.number, question.opened, question.opened - 7 * 86400.0),
     )[0]
     if int(str(count)) < LEAST_HISTORY:

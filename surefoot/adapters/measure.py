@@ -87,7 +87,7 @@ def _distances(reference: list[Served], current: list[Served]) -> tuple[FeatureS
             cdfs = [np.searchsorted(np.sort(x.to_numpy(float)), grid, side="right") / len(x) for x in (a, b)]
             distance = float(np.max(np.abs(cdfs[0] - cdfs[1])))
         else:
-            shares = [x.astype(str).value_counts(normalize=True) for x in (old[name], new[name])]
+            shares = [x.astype(str).value_counts(normalize=True, dropna=False) for x in (old[name], new[name])]
             apart = shares[0].sub(shares[1], fill_value=0.0).abs()
             distance, categories = min(float(apart.sum() / 2.0), 1.0), len(apart)
         made.append(FeatureShift(str(name), distance, len(old), len(new), categories))

@@ -85,7 +85,8 @@ class PredictionLog:
     def requests(self, model: str, since: float, until: float, *, limit: int = 200_000) -> list[Served]:
         """Requests of a window with the labels known at its end, oldest first.
 
-        A label that came twice counts as it came last; labels of unknown requests match nothing.
+        A label that came twice counts as it came last; labels of unknown requests match nothing. A window that holds
+        more than `limit` rows is sampled by request id, evenly over its time. Rows that are no mapping are left out.
         """
         found = self.rows(
             model,
@@ -98,24 +99,26 @@ class PredictionLog:
             )
             SELECT o.request, o."row", o."at", o.answered_by, o.arm, o.prediction, o.features, l.label
             FROM once o LEFT JOIN last l ON o.request = l.request AND o."row" = l."row"
-            ORDER BY o."at" DESC, o.request LIMIT $3
+            ORDER BY hash(o.request), o."row" LIMIT $3
             """,
             (since, until, limit),
         )
         made = []
-        for request, row, at, answered_by, arm, prediction, features, label in reversed(found):
-            made.append(
-                Served(
-                    (str(request), int(str(row))),
-                    float(str(at)),
-                    str(answered_by),
-                    str(arm),
-                    orjson.loads(str(prediction)) if prediction is not None else None,
-                    orjson.loads(str(features)),
-                    orjson.loads(str(label)) if label is not None else None,
-                )
-            )
-        return made
+        for request, row, at, answered_by, arm, prediction, features, label in found:
+            asked = _json(features)
+            if isinstance(asked, dict):
+                key = (str(request), int(str(row)))
+                answer = (str(answered_by), str(arm), _json(prediction))
+                made.append(Served(key, float(str(at)), *answer, asked, _json(label)))
+        return sorted(made, key=lambda served: (served.at, served.key))
+
+
+def _json(text: object) -> object:
+    """A JSON value of the log; what a caller nested beyond reading is nothing."""
+    try:
+        return orjson.loads(str(text)) if text is not None else None
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _view(name: str, files: list[str], columns: dict[str, str]) -> str:

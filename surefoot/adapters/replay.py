@@ -88,8 +88,9 @@ class Replay:
         champion, candidate = (self.score(question, v) for v in (question.champion, question.candidate))
         mature = [r for r in served if r.at + gate.maturity <= question.until and r.key in champion.answers]
         labelled = [r for r in mature if r.label is not None]
-        tried = max(candidate.tried, 1)
-        unscored = round(len(mature) * (1.0 - len(candidate.answers) / tried))
+        unscored = sum(r.key not in candidate.answers for r in mature)
+        if candidate.tried < len(served):  # given up early: what was not tried counts at the rate of what was
+            unscored = round(len(mature) * (1.0 - len(candidate.answers) / max(candidate.tried, 1)))
         both = [r for r in labelled if r.key in candidate.answers]
         truth = [r.label for r in both]
         pairs = [losses(gate.metric, [found.answers[r.key] for r in both], truth) for found in (champion, candidate)]
@@ -146,7 +147,7 @@ def _score(model: Scores, served: Sequence[Served]) -> Replayed:
             found = model.predict([r.features for r in chunk])
         except SurefootError:
             raise
-        except Exception as error:  # noqa: BLE001 - the candidate's code may raise anything; that is what is measured
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the candidate's code may raise anything; that is what is measured
             problem = problem or f"{type(error).__name__}: {error}"[:200]
             if len(chunk) == 1:
                 failed += 1

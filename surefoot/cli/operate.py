@@ -10,7 +10,7 @@ from surefoot.cli import show
 from surefoot.cli.read import Json, Model
 from surefoot.cli.show import console
 from surefoot.core.chain import Entry
-from surefoot.core.errors import SurefootError, Unavailable
+from surefoot.core.errors import OutcomeUnknown, SurefootError, Unavailable
 from surefoot.core.events import EffectDone, EffectIntended, SetSplit, decode
 from surefoot.core.model import Stage
 from surefoot.rollout import Ports, drive, end, open_rollback
@@ -48,7 +48,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, *, json_: bool) -
     problem: SurefootError | None = None
     try:
         drive(ports, model, until=lambda ledger: not ledger.open, patience=PATIENCE)
-    except Unavailable as error:
+    except (Unavailable, OutcomeUnknown) as error:
         problem = error
     entries = ports.journal.read(model, after=head)
     restored = _restored(entries)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from surefoot import bootstrap
 from surefoot.adapters.config import read
@@ -35,7 +36,7 @@ def lint(
             console.print(f"[green]ok[/green] {name}: {len(policy.steps)} steps, {_suite(suite)} expectations")
         except (PolicyInvalid, NotFound) as error:
             wrong += 1
-            console.print(f"[red]{error}[/red]", markup=True)
+            console.print(f"[red]{escape(str(error))}[/red]")
     return 2 if wrong else 0
 
 
@@ -83,6 +84,10 @@ def status(
         trouble, live = [f"{part} is not running" for part in down], None
         try:
             live = bootstrap.traffic(config).live(name)
+            if live is None:
+                trouble.append(
+                    "the gateway does not serve this model yet: 'reconcile' sees to it once it has a champion"
+                )
         except SurefootError as error:
             trouble.append(str(error))
         ledger = fold(name, journal.read(name))
@@ -116,6 +121,8 @@ def verify(model: Annotated[str | None, typer.Argument(help="Registered model; a
     journal = bootstrap.journal(bootstrap.settings())
     for name in [model] if model else journal.models():
         entries = journal.read(name)
+        if not entries:
+            raise NotFound(f"the journal holds nothing of {name}")
         count = check(entries)
         head = f", head {entries[-1].hash[:16]}" if entries else ""
         console.print(f"[green]ok[/green] {name}: {count} entries{head}")

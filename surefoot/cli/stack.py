@@ -162,6 +162,7 @@ def up(home: Path, project: Path, wishes: Wishes, say: Say = lambda _line: None)
         gateway=f"http://127.0.0.1:{ports['gateway']}",
         token=before.token if before else secrets.token_urlsafe(24),
         clock=wishes.clock,
+        journal=before.journal if before else "",
         tick=wishes.tick,
     )
     config.save()
@@ -201,7 +202,7 @@ def _bring_up(config: Settings, ports: Mapping[str, int], say: Say) -> Settings:
     say(f"MLflow   {config.mlflow}")
     serve = [*python, "surefoot", "gateway"]
     config = _remember(config, "gateway", _start(config, "gateway", serve, env))
-    _wait(config, "gateway", f"{config.gateway}/ping")
+    _wait(config, "gateway", f"{config.gateway}/version")
     say(f"gateway  {config.gateway}")
     _wait(config, "prefect", f"{config.prefect}/api/health")
     worker = [*python, "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", "surefoot"]

@@ -247,4 +247,6 @@ def decode(kind: str, data: Mapping[str, object]) -> Event:
     try:
         return cast("Event", _build(KINDS[kind], data))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InvariantBroken(f"the journal holds a {kind} that this release of surefoot cannot read: {error}") from error
+        raise InvariantBroken(
+            f"the journal holds a {kind} that this release of surefoot cannot read: {error}"
+        ) from error

@@ -98,6 +98,9 @@ def decide(ledger: Ledger, policy: Policy | None, now: float) -> Action:
         return Settle(seq, effect)
     if rollout is None:
         return Idle()
+    if rollout.opened.kind == "rollback" and any(isinstance(effect, SetSplit) for effect in rollout.refused):
+        reason = f"version {rollout.opened.candidate.number} cannot be served: name another one with --to"
+        return Record(RolloutEnded(ledger.open, Stage.ABORTED, reason))
     if rollout.opened.kind == "rollback":
         return _finish(rollout, _restore(ledger, rollout), Stage.FAST_ROLLED_BACK, rollout.opened.reason)
     if rollout.ending:
@@ -154,8 +157,10 @@ class _Look:
 
 
 def _alpha(policy: Policy) -> float:
-    guardrails = [name for name in policy.live_gates() if policy.gates[name].role is Role.GUARDRAIL]
-    return policy.false_rollback_budget / max(len(guardrails), 1)
+    """Each guardrail of each step, and of the bake, gets the same share of the budget: the sum is what was promised."""
+    uses = [name for step in policy.ramp for name in step.gates] + list(policy.bake.gates)
+    guardrails = sum(policy.gates[name].role is Role.GUARDRAIL for name in uses)
+    return policy.false_rollback_budget / max(guardrails, 1)
 
 
 def _ramp(rollout: Rollout, policy: Policy, now: float) -> Action:
@@ -178,7 +183,9 @@ def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stag
     everything = (*look.gates, *look.armed)
     asked = max(rollout.look, 1)
     over = rollout.entered_at + look.hold
-    level = replace(look.level, look=asked, late=1 + int(max(now - over, 0.0) // look.every))
+    level = replace(
+        look.level, look=asked, late=1 + (look.hold > 0.0 and now >= over) + int(max(now - over, 0.0) // look.every)
+    )
     missing = tuple(gate for gate in everything if rollout.look == 0 or gate.name not in rollout.verdicts)
     if missing:
         return Judge(look.kind, missing, asked, look.since, level)

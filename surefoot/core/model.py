@@ -91,7 +91,7 @@ class Split:
         champion: The version that answers everything else and whatever the candidate cannot.
         candidate: The version under rollout, or None.
         weight: Share of units assigned to the candidate [percent, 0 to 100].
-        salt: Secret of the assignment; the same for every step of a rollout.
+        salt: Salt of the assignment, derived from the installation's secret; the same for every step of a rollout.
         rollout: Id of the rollout that asked for this split; empty outside one.
         generation: Journal sequence of the intent; a gateway never goes back to a lower one.
     """

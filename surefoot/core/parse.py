@@ -17,7 +17,7 @@ from surefoot.core.fields import (
     texts,
 )
 from surefoot.core.model import Outcome, Role
-from surefoot.core.policy import LOSSES, Bake, Do, Gate, Metric, Policy, Reaction, Shadow, Step, Weight
+from surefoot.core.policy import DATA_GATE_NAME, LOSSES, Bake, Do, Gate, Metric, Policy, Reaction, Shadow, Step, Weight
 
 REACTIONS = {
     Outcome.FAIL: Reaction(0.0, Do.ROLLBACK),
@@ -114,6 +114,10 @@ def parse(value: object) -> Policy:
     data = top.get("data", lambda where, found: Section(found, where))
     gates = top.get("gates", lambda where, found: Section(found, where))
     made = {key: gate(("gates", key), name(("gates", key), key), item) for key, item in gates.value.items()}  # type: ignore[attr-defined]
+    if DATA_GATE_NAME in made:
+        raise Violation(
+            ("gates", DATA_GATE_NAME), f"'{DATA_GATE_NAME}' is the name of the suite's own gate: choose another"
+        )
     steps = top.get("steps", lambda where, found: _steps(where, found, made))
     baking = top.get("bake", lambda where, found: Section(found, where))
     policy = Policy(

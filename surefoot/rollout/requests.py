@@ -25,6 +25,7 @@ class Request:
         number: Version to promote.
         reason: Why, for the record.
         force: Try again a version that has already been turned away.
+        secret: Secret of the installation; the salt is derived from it, so that nobody outside can guess an arm.
     """
 
     policy: Mapping[str, object]
@@ -32,6 +33,7 @@ class Request:
     number: str
     reason: str
     force: bool = False
+    secret: str = ""
 
 
 def adopt(ports: Ports, model: str) -> Ledger:
@@ -48,7 +50,7 @@ def adopt(ports: Ports, model: str) -> Ledger:
         ledger = ports.append(ledger, ChampionAdopted(ports.registry.resolve(model, number)))
     if ledger.intent and not ledger.open:
         ledger = carry_out(ports, ledger, Settle(*ledger.intent))
-    if ledger.split is None and not ledger.open and ledger.champion:
+    if not ledger.open and ledger.champion and (ledger.split is None or ports.traffic.live(model) is None):
         ledger = intend(ports, ledger, SetSplit(ledger.champion, None, 0.0))
     return ledger
 
@@ -103,7 +105,7 @@ def open_promotion(ports: Ports, request: Request) -> str:
             policy_digest=digest(request.policy),
             suite_digest=request.suite_digest,
             # The same salt for every attempt: a retry must not expose another set of users.
-            salt=digest({"model": policy.model, "salt": 1})[7:23],
+            salt=digest({"model": policy.model, "secret": request.secret})[7:23],
             attempt=attempt,
             reason=request.reason,
         ),
@@ -138,7 +140,8 @@ def _make_room(ports: Ports, ledger: Ledger, current: Rollout, policy: Policy, c
     busy = f"rollout {ledger.open} of version {current.opened.candidate.number} is {current.stage}"
     if policy.on_new_candidate == "reject":
         raise Rejected(f"{busy}, and the policy says on_new_candidate: reject")
-    if policy.on_new_candidate == "queue" or current.opened.kind == "rollback":
+    settled = current.stage in {Stage.PROMOTING, Stage.BAKING}  # a champion that bakes is not taken back for a newcomer
+    if policy.on_new_candidate == "queue" or current.opened.kind == "rollback" or settled:
         raise RolloutInProgress(f"{busy}; version {candidate.number} waits for its end")
     if not current.ending:
         reason = f"version {candidate.number} came"
@@ -179,6 +182,13 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
     if rollout:
         raise TransitionIllegal(
             f"rollout {ledger.open} of {model} is open: roll back without naming a version, or abort"
+        )
+    last = next(reversed(tuple(ledger.rollouts.values())), None)
+    if number is None and (last is None or last.stage not in {Stage.PROMOTED, Stage.FAST_PROMOTED}):
+        # Asked twice, or just after a gate was faster: taking the good champion back would be the accident.
+        raise Rejected(
+            f"nothing of {model} was promoted since version {ledger.champion.number if ledger.champion else '?'}"
+            " took over: name a proven-good version with --to to go further back"
         )
     champion = ledger.champion
     target = ledger.target() if number is None else next((v for v in ledger.proven if v.number == number), None)

@@ -7,8 +7,8 @@ from surefoot.core.errors import (
     ArtifactTampered,
     Conflict,
     LeaseLost,
-    NotFound,
     OutcomeUnknown,
+    Rejected,
     Unavailable,
 )
 from surefoot.core.events import DriftFound, EffectDone, EffectIntended, EffectRefused, GateJudged, SetAlias, SetSplit
@@ -32,7 +32,9 @@ def advance(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
         Conflict: Somebody else moves this rollout.
     """
     rollout = ledger.rollout
-    policy = parse(rollout.opened.policy) if rollout and rollout.opened.kind == "promotion" else None
+    # The way back needs no policy: one that a newer release cannot read must not stand in its way.
+    forward = rollout is not None and rollout.opened.kind == "promotion" and not rollout.ending
+    policy = parse(rollout.opened.policy) if rollout and forward else None
     action = decide(ledger, policy, ports.clock.now())
     match action:
         case Settle():
@@ -50,6 +52,7 @@ def advance(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
 
 
 def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: Judge) -> Ledger:
+    asked_at = ports.clock.now()  # one moment for all gates: they are asked about the same requests
     stretches = {1.0, *(allowance(step.weight) for step in policy.ramp)}
     for gate in look.gates:
         question = Question(
@@ -61,7 +64,7 @@ def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: J
             champion=rollout.opened.champion,
             candidate=rollout.opened.candidate,
             since=look.since,
-            until=ports.clock.now(),
+            until=asked_at,
             opened=rollout.opened_at,
             stretches=tuple(sorted(1.0 + stretch * gate.margin for stretch in stretches)),
         )
@@ -87,7 +90,7 @@ def carry_out(ports: Ports, ledger: Ledger, settle: Settle, started: float | Non
             already, done = _shift(ports, ledger, settle.seq, settle.effect, look=started is None)
         else:
             already, done = _point(ports, ledger, settle.effect), ports.clock.monotonic()
-    except (AliasDrift, LeaseLost, ArtifactTampered, NotFound) as error:
+    except (AliasDrift, LeaseLost, ArtifactTampered, Rejected) as error:
         return _give_up(ports, ledger, settle, error)
     took = (done - began) * 1000.0
     return ports.append(ledger, EffectDone(ledger.open, settle.seq, already, round(took, 3)))
@@ -96,7 +99,7 @@ def carry_out(ports: Ports, ledger: Ledger, settle: Settle, started: float | Non
 def _give_up(ports: Ports, ledger: Ledger, settle: Settle, error: Exception) -> Ledger:
     """The effect cannot be: going forward that ends the rollout, going back it must stay loud."""
     rollout = ledger.rollout
-    back = rollout is None or rollout.ending is not None or rollout.opened.kind == "rollback"
+    back = rollout is None or rollout.ending is not None
     if isinstance(settle.effect, SetSplit) and back:
         raise error
     drift = isinstance(error, AliasDrift) and isinstance(settle.effect, SetAlias)

@@ -1,0 +1,48 @@
+"""What people see: the promotion in the pages of Prefect and of MLflow, in a real browser."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.e2e.houses import MODEL, Promotion
+from tests.e2e.worlds import World
+
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+PATIENCE_MS = 60_000
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """A page of the machine's own Chromium."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.fail("there is no chromium on PATH: install the package 'chromium'")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(PATIENCE_MS)
+        yield page
+        browser.close()
+
+
+def test_prefect_shows_the_stages_of_a_promotion(
+    stack: World, promotion: Promotion, page: Page, tmp_path: Path
+) -> None:
+    """The page of the flow run names the run and the task of every stage."""
+    page.goto(f"{stack.settings.prefect}/runs/flow-run/{promotion.run['id']}")
+    for name in ("open", "validate", "shadow", "canary step 1", "canary step 2", "promote", "bake"):
+        expect(page.get_by_text(name).first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text(f"promote {MODEL} 2").first).to_be_visible()
+    page.screenshot(path=tmp_path / "prefect.png")
+
+
+def test_mlflow_shows_the_run_of_a_rollout(stack: World, promotion: Promotion, page: Page, tmp_path: Path) -> None:
+    """The page of the rollout's MLflow run shows the run's name."""
+    rollout = next(run for run in stack.runs(MODEL) if run["run_name"].startswith("promotion of version 2"))
+    page.goto(f"{stack.settings.mlflow}/#/experiments/{rollout['experiment_id']}/runs/{rollout['run_id']}")
+    expect(page.get_by_text(rollout["run_name"]).first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("surefoot.candidate_digest").first).to_be_visible()
+    page.screenshot(path=tmp_path / "mlflow.png")

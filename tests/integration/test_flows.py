@@ -1,0 +1,151 @@
+"""What the flows rely on in Prefect and MLflow, on the stack that `surefoot up` starts."""
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from surefoot.cli.stack import QUIET
+from tests.e2e.houses import QUICK, SUITE
+from tests.e2e.worlds import World, begin, end, wait_for, write
+
+SILENCE = 20.0
+"""A heartbeat is written to the database up to five seconds after it was sent [seconds]."""
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The same stack that the end-to-end tests use; whoever comes first starts it."""
+    try:
+        yield begin(tmp_path_factory.mktemp("stack"))
+    finally:
+        end()
+
+
+@pytest.fixture(scope="module")
+def asked(stack: World) -> str:
+    """A model with a policy and a champion, of which version 2 was moved to the old stage Staging."""
+    model = "staged"
+    write(stack.project, model, QUICK)
+    (stack.project / "expectations" / "cabins.json").write_text(SUITE.replace("MODEL", "cabins"))
+    stack.mlflow("POST", "model-versions/transition-stage", name=model, version="2", stage="Staging")
+    return model
+
+
+def _in(state: str, name: str = "") -> dict[str, object]:
+    return {"type": state, "name": name or state.capitalize()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runs(stack: World) -> Iterator[dict[str, str]]:
+    """Runs of the promote deployment in several states; only `beating` sends heartbeats."""
+    deployment = stack.prefect("GET", f"/deployments/{stack.deployment('promote')}")
+    made = {}
+    for name, state in (
+        ("dead", _in("RUNNING")),
+        ("beating", _in("RUNNING")),
+        ("paused", _in("PAUSED")),
+        ("suspended", _in("PAUSED", "Suspended")),
+    ):
+        body = {"flow_id": deployment["flow_id"], "deployment_id": deployment["id"], "name": name}
+        parameters = {"model": f"nobody-{name}", "version": "1"}
+        run = stack.prefect("POST", "/flow_runs/", {**body, "parameters": parameters, "state": _in("PENDING")})
+        made[name] = run["id"]
+        for step in (_in("RUNNING"), state):
+            stack.prefect("POST", f"/flow_runs/{run['id']}/set_state", {"state": step, "force": True})
+    enough = threading.Event()
+
+    def beat() -> None:
+        while not enough.is_set():
+            event = {
+                "occurred": dt.datetime.now(dt.UTC).isoformat(),  # noqa: TID251 - the server compares with the host's clock
+                "event": "prefect.flow-run.heartbeat",
+                "resource": {"prefect.resource.id": f"prefect.flow-run.{made['beating']}"},
+                "id": f"{int(time.time() * 1000):032x}",
+            }
+            stack.prefect("POST", "/events", [event])
+            enough.wait(2.0)
+
+    began = time.monotonic()
+    thread = threading.Thread(target=beat)
+    thread.start()
+    yield {**made, "began": str(began)}
+    enough.set()
+    thread.join()
+    for run in made.values():
+        stack.prefect("DELETE", f"/flow_runs/{run}")
+
+
+def test_a_cron_schedule_yields_a_scheduled_run(stack: World) -> None:
+    """Prefect's scheduler, with the pins of this project, makes a SCHEDULED run of a deployment with a cron."""
+    flow = stack.prefect("GET", f"/deployments/{stack.deployment('watch')}")["flow_id"]
+    schedule = {"schedule": {"cron": "0 3 1 1 *", "timezone": "UTC"}, "active": True}
+    made = stack.prefect("POST", "/deployments/", {"name": "yearly", "flow_id": flow, "schedules": [schedule]})
+    query = {"deployments": {"id": {"any_": [made["id"]]}}}
+    found = wait_for(lambda: stack.prefect("POST", "/flow_runs/filter", query), "a run of the schedule", nap=0.5)
+    assert {(run["state_type"], run["auto_scheduled"]) for run in found} == {("SCHEDULED", True)}
+    stack.prefect("DELETE", f"/deployments/{made['id']}")
+
+
+def test_every_process_is_told_to_keep_quiet(stack: World) -> None:
+    """The switches that stop telemetry are in the environment of every process that `up` started."""
+    processes = [psutil.Process(pid) for pid, _ in stack.settings.processes.values()]
+    processes += [child for process in processes for child in process.children(recursive=True)]
+    assert len(processes) >= len(stack.settings.processes)
+    told = {process.pid: process.environ() for process in processes}
+    assert [pid for pid, environment in told.items() if not QUIET.items() <= environment.items()] == []
+
+
+def test_the_stage_staging_asks_for_a_promotion(stack: World, asked: str) -> None:
+    """`wanted` finds a version that somebody moved to MLflow's stage Staging, and says why."""
+    found = stack.python("import json; from tasks.reconcile import wanted; print(json.dumps(wanted.fn()))")
+    assert [asked, "2", "it was moved to stage Staging"] in found
+
+
+START = """
+import json
+from prefect import flow
+from tasks.reconcile import start
+
+@flow
+def twice() -> None:
+    request = [("staged", "2", "it was moved to stage Staging")]
+    print(json.dumps([start(request), start(request)]))
+
+twice()
+"""
+
+
+def test_the_same_request_starts_one_run(stack: World, asked: str) -> None:
+    """`start` starts a flow run for a request, and none when it is asked again."""
+    assert stack.python(START) == [["staged 2"], []]
+    runs: list[dict[str, Any]] = stack.flow_runs(model=asked)
+    assert [run["parameters"]["version"] for run in runs] == ["2"]
+    assert runs[0]["idempotency_key"].startswith("staged-2-")
+    stack.prefect("DELETE", f"/flow_runs/{runs[0]['id']}")
+
+
+REAP = f"""
+import json
+from prefect import flow
+from tasks.reconcile import reap
+
+@flow
+def only() -> None:
+    print(json.dumps(reap({SILENCE})))
+
+only()
+"""
+
+
+def test_the_reaper_marks_only_what_is_dead(stack: World, runs: dict[str, str]) -> None:
+    """A silent RUNNING run becomes CRASHED; one that beats, a Paused and a Suspended one stay as they are."""
+    time.sleep(max(0.0, float(runs["began"]) + SILENCE + 1.0 - time.monotonic()))
+    assert stack.python(REAP) == ["dead"]
+    names = ("dead", "beating", "paused", "suspended")
+    states = {name: stack.prefect("GET", f"/flow_runs/{runs[name]}")["state_name"] for name in names}
+    assert states == {"dead": "Crashed", "beating": "Running", "paused": "Paused", "suspended": "Suspended"}

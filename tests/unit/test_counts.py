@@ -1,0 +1,266 @@
+"""Counts of what was served, from real prediction logs: what is one trial, and whose it is."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from surefoot.adapters.counts import LEAST_HISTORY, error_counts, latency_counts
+from surefoot.adapters.predictions import PredictionLog
+from surefoot.core.errors import EvidenceUnavailable
+from surefoot.core.evidence import LatencyCounts, Missing, Question, SplitCounts, Stratum
+from surefoot.core.model import Outcome, Version
+from surefoot.core.policy import Gate, Metric
+
+ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
+LATENCY = Gate("latency", Metric.LATENCY, margin=0.2, relative=True, quantile=0.9)
+V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
+LIVE = Question("m", ERRORS, "live", "", "r", V1, V2, since=1000.0, until=2000.0, opened=1000.0, stretches=(1.2,))
+BAKE = replace(LIVE, kind="bake", since=1500.0)
+
+
+def record(request: str, at: float = 1100.0, **fields: object) -> dict[str, object]:
+    """One line of the prediction log: the champion answered under a weight of five percent."""
+    arm = fields.get("arm", "champion")
+    version = fields.get("version", "2" if arm == "candidate" else "1")
+    made: dict[str, object] = {
+        "v": 1,
+        "request": request,
+        "row": 0,
+        "model": "m",
+        "at": at,
+        "unit": None,
+        "arm": arm,
+        "version": version,
+        "answered_by": version,
+        "weight": 5.0,
+        "generation": 7,
+        "rollout": "r",
+        "latency_ms": 10.0,
+        "error": None,
+        "prediction": 0.5,
+        "features": {"x": 1.0},
+    }
+    return {**made, **fields}
+
+
+def before(request: str, **fields: object) -> dict[str, object]:
+    """A request that the champion answered before the rollout."""
+    return record(request, at=900.0, weight=0.0, rollout="", **fields)
+
+
+def write(root: Path, *records: Mapping[str, object], name: str = "predictions-1-1.jsonl", tail: bytes = b"") -> PredictionLog:
+    """A prediction log as a gateway leaves it."""
+    folder = root / "m"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"".join(json.dumps(item).encode() + b"\n" for item in records) + tail)
+    return PredictionLog(root)
+
+
+def errors(log: PredictionLog, question: Question = LIVE) -> SplitCounts:
+    """Counts that must be there."""
+    found = error_counts(log, question)
+    assert isinstance(found, SplitCounts)
+    return found
+
+
+def test_requests_by_weight_and_arm(tmp_path: Path) -> None:
+    """Each weight is a stratum of its own, in order; failures of the candidate count though the champion answered."""
+    late = {"error": "Late: 1000 ms", "answered_by": "1"}
+    log = write(
+        tmp_path,
+        *(record(f"a{i}", arm="candidate", weight=50.0) for i in range(3)),
+        *(record(f"b{i}", arm="candidate", weight=50.0, **late) for i in range(2)),
+        *(record(f"c{i}", weight=50.0) for i in range(4)),
+        *(record(f"d{i}", arm="candidate", **late) for i in range(1)),
+        *(record(f"e{i}") for i in range(7)),
+        record("f", error="ValueError: no", answered_by=None, prediction=None),
+    )
+    found = errors(log)
+    assert found.strata == (Stratum(0.05, 1, 0, 1, 7), Stratum(0.5, 2, 3, 0, 4))
+    assert (found.trial, found.recent, found.baseline) == ("request", 18, None)
+
+
+def test_unit_counts_once_per_stratum(tmp_path: Path) -> None:
+    """However often a unit comes under one weight, it is one trial, and bad when any of its requests was."""
+    log = write(
+        tmp_path,
+        *(record(f"a{i}", unit="ann", arm="candidate", error="E: x" if i == 3 else None) for i in range(9)),
+        *(record(f"b{i}", unit="bob", arm="candidate") for i in range(9)),
+        *(record(f"c{i}", unit="cid") for i in range(9)),
+        *(record(f"d{i}", unit="ann", arm="candidate", weight=50.0) for i in range(9)),
+    )
+    found = errors(log)
+    assert found.strata == (Stratum(0.05, 1, 1, 0, 1), Stratum(0.5, 0, 1, 0, 0))
+    assert (found.trial, found.recent) == ("unit", 36)
+
+
+def test_rows_of_one_request_are_one_trial(tmp_path: Path) -> None:
+    """A request of a hundred rows fails or succeeds, and is slow or fast, once."""
+    bulk = [record("bulk", row=row, arm="candidate", error="E: x", latency_ms=500.0) for row in range(100)]
+    history = [before(f"h{i}", latency_ms=float(i)) for i in range(LEAST_HISTORY)]
+    log = write(tmp_path, *bulk, *(record(f"c{i}") for i in range(3)), *history)
+    found = errors(log)
+    assert (found.strata, found.recent) == ((Stratum(0.05, 1, 0, 0, 3),), 4)
+    slow = latency_counts(log, replace(LIVE, gate=LATENCY))
+    assert isinstance(slow, LatencyCounts)
+    assert (slow.same, slow.recent) == ((Stratum(0.05, 1, 0, 0, 3),), 4)
+
+
+def test_bulk_request_is_no_history(tmp_path: Path) -> None:
+    """A hundred rows of one request are one latency, from which no quantile is frozen."""
+    log = write(tmp_path, *(before("bulk", row=row) for row in range(LEAST_HISTORY)))
+    found = latency_counts(log, replace(LIVE, gate=LATENCY))
+    assert isinstance(found, Missing)
+    assert "has answered 1 requests" in found.reason
+
+
+def test_repeated_request_id_counts_the_first(tmp_path: Path) -> None:
+    """A caller that repeats its request id is counted by what happened the first time."""
+    log = write(
+        tmp_path,
+        record("a", at=1200.0, arm="candidate", error="E: x"),
+        record("a", at=1100.0, arm="candidate"),
+        record("b", arm="candidate"),
+    )
+    assert errors(log).strata == (Stratum(0.05, 0, 2, 0, 0),)
+
+
+def test_bake_counts_requests_of_the_candidate_alone(tmp_path: Path) -> None:
+    """After promotion each request is a trial, sticky unit or not; what came before is left out."""
+    log = write(
+        tmp_path,
+        *(record(f"a{i}", at=1600.0, unit="ann", version="2", weight=0.0, error="E: x" if i < 2 else None) for i in range(5)),
+        *(record(f"b{i}", at=1200.0, unit="bob", arm="candidate") for i in range(9)),
+        *(record(f"c{i}", at=1600.0, version="1", weight=0.0) for i in range(9)),
+    )
+    found = errors(log, BAKE)
+    assert found.strata == (Stratum(1.0, 2, 3, 0, 0),)
+    assert (found.trial, found.recent) == ("request", 5)
+
+
+def test_baseline_is_the_champions_history(tmp_path: Path) -> None:
+    """The champion's rate before the rollout, whatever happened since; other versions' history is not its own."""
+    log = write(
+        tmp_path,
+        *(before(f"h{i}", error="E: x" if i < 3 else None) for i in range(60)),
+        *(before(f"o{i}", version="0", error="E: x") for i in range(60)),
+        *(record(f"c{i}", error="E: x") for i in range(60)),
+    )
+    assert errors(log).baseline == pytest.approx(3 / 60)
+
+
+def test_baseline_of_a_bake_includes_the_ramp(tmp_path: Path) -> None:
+    """A champion that was never logged before the rollout has shown its rate while both served."""
+    log = write(
+        tmp_path,
+        *(record(f"c{i}", error="E: x" if i < 2 else None) for i in range(40)),
+        *(record(f"d{i}", arm="candidate", error="E: x") for i in range(40)),
+        record("a", at=1600.0, version="2", weight=0.0),
+    )
+    assert errors(log).baseline is None
+    assert errors(log, BAKE).baseline == pytest.approx(2 / 40)
+
+
+def test_nothing_served_is_no_data(tmp_path: Path) -> None:
+    """A log without this rollout, and no log at all, is NO_DATA."""
+    for log in (PredictionLog(tmp_path / "nowhere"), write(tmp_path, before("h"), record("x", rollout="other"))):
+        found = error_counts(log, LIVE)
+        assert isinstance(found, Missing)
+        assert found.outcome is Outcome.NO_DATA
+
+
+def test_future_and_other_rollouts_are_left_out(tmp_path: Path) -> None:
+    """Counts end at the question's time and at the rollout's door."""
+    log = write(tmp_path, record("a"), record("b", at=2000.1), record("c", rollout="other"), record("d", at=2000.0))
+    assert errors(log).strata == (Stratum(0.05, 0, 0, 0, 2),)
+
+
+def test_recent_counts_since_the_step_began(tmp_path: Path) -> None:
+    """Requests before the step are evidence, but do not count towards its minimum."""
+    log = write(tmp_path, *(record(f"a{i}", at=1000.0 + 100 * i) for i in range(10)))
+    found = errors(log, replace(LIVE, since=1500.0))
+    assert found.strata[0].champion == 10
+    assert found.recent == 4
+
+
+@pytest.mark.parametrize("tail", [b'{"v":1,"request":"torn","row":0,"at":11', b"\n", b"\x00\x00\n", b"not json\n", b"[1, 2]\n"])
+def test_torn_lines_are_left_out(tmp_path: Path, tail: bytes) -> None:
+    """What a crash or a full disk leaves behind is skipped, and everything else is counted."""
+    log = write(tmp_path, record("a"), record("b", arm="candidate"), tail=tail)
+    write(tmp_path, record("c"), name="predictions-2-2.jsonl")
+    assert errors(log).strata == (Stratum(0.05, 0, 1, 0, 2),)
+
+
+def test_empty_and_foreign_files_are_left_out(tmp_path: Path) -> None:
+    """Only segments of predictions are read, and an empty one is no error."""
+    log = write(tmp_path, record("a"))
+    write(tmp_path, name="predictions-3-3.jsonl")
+    write(tmp_path, record("x"), name="notes.jsonl")
+    assert errors(log).strata[0].champion == 1
+
+
+def test_quote_in_a_path(tmp_path: Path) -> None:
+    """A folder with a quote in its name is read like any other."""
+    odd = tmp_path / "o'brien"
+    odd.mkdir()
+    assert errors(write(odd, record("a"))).strata[0].champion == 1
+
+
+def test_log_that_cannot_be_read_is_unavailable(tmp_path: Path) -> None:
+    """A question that the database refuses is our error, by name."""
+    log = write(tmp_path, record("a"))
+    with pytest.raises(EvidenceUnavailable, match="prediction log of m"):
+        log.rows("m", "SELECT no_such_column FROM log")
+
+
+def history(n: int = 200) -> list[dict[str, object]]:
+    """Latencies 1 to n of the champion before the rollout."""
+    return [before(f"h{i}", latency_ms=float(i + 1)) for i in range(n)]
+
+
+def test_latency_strata(tmp_path: Path) -> None:
+    """Both arms are counted against the champion's frozen quantile; stretched, only the candidate's bound moves."""
+    log = write(
+        tmp_path,
+        *history(),
+        *(record(f"a{i}", arm="candidate", latency_ms=ms) for i, ms in enumerate([100.0, 190.0, 230.0])),
+        *(record(f"b{i}", latency_ms=ms) for i, ms in enumerate([100.0, 170.0, 190.0, 230.0])),
+        record("c", arm="candidate", weight=50.0, latency_ms=999.0),
+    )
+    found = latency_counts(log, replace(LIVE, gate=LATENCY))
+    assert isinstance(found, LatencyCounts)
+    assert found.threshold_ms == pytest.approx(180.1)
+    assert found.same == (Stratum(0.05, 2, 1, 2, 2), Stratum(0.5, 1, 0, 0, 0))
+    assert found.stretched == {1.2: (Stratum(0.05, 1, 2, 2, 2), Stratum(0.5, 1, 0, 0, 0))}
+    assert found.recent == 8
+    assert found.champion_ms == pytest.approx(190.0 + 0.7 * 40.0)
+    assert found.candidate_ms is not None
+
+
+def test_frozen_quantile_does_not_follow_the_rollout(tmp_path: Path) -> None:
+    """A champion that slows down during the rollout moves its own quantile, not the threshold."""
+    log = write(tmp_path, *history(), *(record(f"b{i}", latency_ms=5000.0) for i in range(300)))
+    found = latency_counts(log, replace(LIVE, gate=LATENCY))
+    assert isinstance(found, LatencyCounts)
+    assert found.threshold_ms == pytest.approx(180.1)
+    assert (found.champion_ms, found.candidate_ms) == (5000.0, None)
+
+
+def test_latency_of_a_bake(tmp_path: Path) -> None:
+    """After promotion the candidate alone is held against the frozen quantile."""
+    log = write(tmp_path, *history(), *(record(f"a{i}", at=1600.0, version="2", weight=0.0, latency_ms=500.0) for i in range(4)))
+    found = latency_counts(log, replace(BAKE, gate=LATENCY))
+    assert isinstance(found, LatencyCounts)
+    assert found.same == (Stratum(1.0, 4, 0, 0, 0),)
+    assert (found.champion_ms, found.candidate_ms) == (None, 500.0)
+
+
+def test_too_little_history_is_no_data(tmp_path: Path) -> None:
+    """Fewer than a hundred requests freeze no quantile, and the reason counts them."""
+    found = latency_counts(write(tmp_path, *history(99), record("a")), replace(LIVE, gate=LATENCY))
+    assert isinstance(found, Missing)
+    assert found.outcome is Outcome.NO_DATA
+    assert "has answered 99 requests in 7 days" in found.reason
