@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,13 +15,17 @@ from surefoot.adapters.journal import SqlJournal
 from surefoot.adapters.measure import Measurements
 from surefoot.adapters.registry import MlflowRegistry
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.core.errors import NotFound, PolicyInvalid, Rejected, SurefootError
+from surefoot.core.errors import Conflict, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.evidence import Missing, Validation
 from surefoot.core.model import Outcome, Version
 from surefoot.core.policy import Policy
+from surefoot.core.state import Ledger
 from surefoot.gateway.app import Gateway, build_app
 from surefoot.gateway.settings import GatewaySettings
 from surefoot.rollout import Ports, Request, adopt
+
+INSISTENCE = 100
+"""How often an operator's request is made again when somebody else was faster [count]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +246,23 @@ def project(config: Settings, model: str, flow_run: str = "") -> int:
                 reports[entry.seq] = page
     view = MlflowProjection(config.mlflow, verdicts_png, losses_png)
     return view.project(model, entries, flow_run, reports=reports)
+
+
+def insist(request: Callable[[], Ledger]) -> Ledger:
+    """Repeat an operator's request until nobody else has appended while it was made.
+
+    Whoever drives the rollout appends several times a second; an abort must not lose against that.
+
+    Raises:
+        Conflict: It lost again and again.
+    """
+    for _ in range(INSISTENCE):
+        try:
+            return request()
+        except Conflict as error:
+            if type(error) is not Conflict:  # its subclasses say that something else is wrong
+                raise
+    return request()
 
 
 def adopt_all(config: Settings, actor: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from prefect import task
 
+from surefoot import bootstrap
 from surefoot.core.model import Stage
 from surefoot.rollout import drive, end, open_rollback
 from tasks.transition import ports, record, retryable
@@ -13,7 +14,7 @@ def roll_back(model: str, reason: str, to: str | None) -> str:
     world = ports()
     before = world.ledger(model)
     if before.rollout is None or not (before.rollout.ending or before.rollout.opened.kind == "rollback"):
-        before = open_rollback(world, model, reason, to)
+        before = bootstrap.insist(lambda: open_rollback(world, model, reason, to))
     drive(world, model, until=lambda ledger: not ledger.open)
     record(model)
     return before.open
@@ -23,7 +24,7 @@ def roll_back(model: str, reason: str, to: str | None) -> str:
 def abort(model: str, reason: str) -> str:
     """Stop the open rollout; returns its id."""
     world = ports()
-    rollout = end(world, model, Stage.ABORTED, reason).open
+    rollout = bootstrap.insist(lambda: end(world, model, Stage.ABORTED, reason)).open
     drive(world, model, until=lambda ledger: not ledger.open)
     record(model)
     return rollout

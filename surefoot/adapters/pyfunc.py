@@ -115,4 +115,5 @@ def _json(value: Any) -> object:
 
 def preload() -> None:
     """Import everything that a model may need; a serving process does this before it takes its first request."""
+    import mlflow.pyfunc.scoring_server  # noqa: F401, PLC0415 - only a process that serves pays for it
     import sklearn.pipeline  # noqa: F401, PLC0415 - same

@@ -18,8 +18,16 @@ for module in (serve, read, promote, operate, demo):
     module.register(app)
 
 
+LONGEST = 280
+"""Most of an error that is shown [characters]."""
 # Typer carries its own copy of Click: its errors are found through the one name that is public.
 UsageTrouble: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+def brief(message: str) -> str:
+    """One line that a person reads; libraries put whole stories into their errors."""
+    line = " ".join(message.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def main() -> None:
@@ -30,7 +38,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except SurefootError as error:
-        errors.print(f"[red]surefoot:[/red] {escape(' '.join(str(error).split()))}")
+        errors.print(f"[red]surefoot:[/red] {escape(brief(str(error)))}")
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         errors.print("[red]surefoot:[/red] interrupted; the journal says how far things came")

@@ -25,7 +25,7 @@ def abort(model: Model, reason: Reason = "operator's decision", json_: Json = Fa
     ports = bootstrap.ports(bootstrap.settings(), show.actor())
     head = len(ports.journal.read(model))
     began = time.monotonic()
-    end(ports, model, Stage.ABORTED, reason)
+    bootstrap.insist(lambda: end(ports, model, Stage.ABORTED, reason))
     _finish(ports, model, head, began, json_=json_)
 
 
@@ -39,7 +39,7 @@ def rollback(
     ports = bootstrap.ports(bootstrap.settings(), show.actor())
     head = len(ports.journal.read(model))
     began = time.monotonic()
-    open_rollback(ports, model, reason, to)
+    bootstrap.insist(lambda: open_rollback(ports, model, reason, to))
     _finish(ports, model, head, began, json_=json_)
 
 

@@ -183,18 +183,18 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
         raise TransitionIllegal(
             f"rollout {ledger.open} of {model} is open: roll back without naming a version, or abort"
         )
-    last = next(reversed(tuple(ledger.rollouts.values())), None)
-    if number is None and (last is None or last.stage not in {Stage.PROMOTED, Stage.FAST_PROMOTED}):
-        # Asked twice, or just after a gate was faster: taking the good champion back would be the accident.
-        raise Rejected(
-            f"nothing of {model} was promoted since version {ledger.champion.number if ledger.champion else '?'}"
-            " took over: name a proven-good version with --to to go further back"
-        )
     champion = ledger.champion
     target = ledger.target() if number is None else next((v for v in ledger.proven if v.number == number), None)
     if champion is None or target is None or target.digest == champion.digest:
         proven = ", ".join(v.number for v in ledger.proven) or "none"
         raise Rejected(f"{model} has no other proven-good version to go back to (proven-good: {proven})")
+    last = next(reversed(tuple(ledger.rollouts.values())), None)
+    if number is None and last and last.stage in {Stage.ROLLED_BACK, Stage.FAST_ROLLED_BACK, Stage.ABORTED}:
+        # Asked twice, or a gate was faster: taking the good champion back as well would be the accident.
+        raise Rejected(
+            f"traffic is back at version {champion.number} already ({last.stage}: {last.reason});"
+            " name a proven-good version with --to to go further back"
+        )
     attempt = sum(item.opened.kind == "rollback" for item in ledger.rollouts.values()) + 1
     facts = {"champion": champion.digest, "model": model, "rollback": attempt, "target": target.digest}
     opened = RolloutOpened(digest(facts)[7:19], "rollback", target, champion, {}, "", "", "", attempt, reason)

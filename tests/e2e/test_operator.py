@@ -24,7 +24,8 @@ def asking(callers: Callers) -> Iterator[None]:
 
     def ask() -> None:
         while not enough.is_set():
-            callers.live(HOUR)
+            callers.live(HOUR / 2)
+            enough.wait(0.1)
 
     thread = threading.Thread(target=ask)
     thread.start()

@@ -231,6 +231,14 @@ class World(Home):
         """Let the scheduled flows run, or not; each costs seconds of processor time that other tests need."""
         for name in ("reconcile", "watch"):
             self.prefect("PATCH", f"/deployments/{self.deployment(name)}", {"paused": not on})
+        if not on:  # what has begun must not act in the tests that follow
+            wait_for(lambda: not self.busy("reconcile", "watch"), "the end of the scheduled runs", nap=0.5)
+
+    def busy(self, *names: str) -> list[dict[str, Any]]:
+        """Flow runs of some deployments that are under way or about to be."""
+        waiting = {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}
+        query = {"deployments": {"name": {"any_": list(names)}}, "flow_runs": {"state": waiting}}
+        return list(self.prefect("POST", "/flow_runs/filter", query))
 
     def flow(self, name: str) -> dict[str, Any]:
         """Run a deployed flow now, and give its run when it is over."""

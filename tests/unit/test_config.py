@@ -30,6 +30,7 @@ REFUSED = {
     "gate_not_defined": (18, "steps.2.hold.gates: there is no gate 'error'; gates: errors, latency, quality"),
     "gate_not_defined_in_bake": (19, "bake.gates: there is no gate 'drift'"),
     "gate_with_a_strange_name": (9, "gates.q/lity: expected a name"),
+    "gate_with_the_name_of_the_suite": (9, "gates.data: 'data' is the name of the suite's own gate"),
     "half_a_character": (2, "owners.0: '\\ud800' holds half a character"),
     "hold_without_then": (12, "on.no_data: 'then' is missing"),
     "huge_number": (16, f"min_requests: {10**39} {NUMBER}"),

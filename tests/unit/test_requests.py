@@ -150,14 +150,14 @@ def test_superseded_version_may_come_back() -> None:
     assert promote(world, "2").champion == world.registry.versions["2"]
 
 
-def test_new_candidate_replaces_a_baking_one() -> None:
-    """A version that bakes is taken back before the next one starts against the old champion."""
+def test_baking_champion_is_not_taken_back_for_a_newcomer() -> None:
+    """A version that serves everything and bakes is left to its bake; the next one waits."""
     world = World()
     open_promotion(world.ports(), world.request("2"))
     drive(world.ports(), "m", until=lambda seen: bool(seen.rollout and seen.rollout.stage is Stage.BAKING))
-    rollout = open_promotion(world.ports(), world.request("3"))
-    assert ledger(world).rollouts[rollout].opened.champion == world.registry.versions["1"]
-    assert world.registry.aliases["champion"] == "1"
+    with pytest.raises(RolloutInProgress, match="of version 2 is Baking; version 3 waits for its end"):
+        open_promotion(world.ports(), world.request("3"))
+    assert finish(world).champion == world.registry.versions["2"]
 
 
 def test_old_champion_is_no_candidate_against_itself() -> None:
@@ -226,11 +226,28 @@ def test_abort_does_not_stop_a_rollback() -> None:
 def test_rollback_without_a_proven_version() -> None:
     """Without an earlier champion there is nothing to go back to, and the message says who is proven."""
     world = World()
+    with pytest.raises(Rejected, match="nothing of m was promoted"):
+        open_rollback(world.ports(), "m", "operator")
     with pytest.raises(Rejected, match=r"proven-good: none"):
-        open_rollback(world.ports(), "m", "operator")
+        open_rollback(world.ports(), "m", "operator", "1")
     adopt(world.ports(), "m")
-    with pytest.raises(Rejected, match=r"no other proven-good version to go back to \(proven-good: 1\)"):
+    with pytest.raises(Rejected, match="nothing of m was promoted since version 1 took over"):
         open_rollback(world.ports(), "m", "operator")
+    with pytest.raises(Rejected, match=r"no other proven-good version to go back to \(proven-good: 1\)"):
+        open_rollback(world.ports(), "m", "operator", "1")
+
+
+def test_rollback_asked_twice_goes_back_once() -> None:
+    """The second request does not take the good version back as well; going further needs a name."""
+    world = World()
+    promote(world, "2")
+    promote(world, "3")
+    open_rollback(world.ports(), "m", "operator")
+    assert finish(world).champion == world.registry.versions["2"]
+    with pytest.raises(Rejected, match="since version 2 took over: name a proven-good version with --to"):
+        open_rollback(world.ports(), "m", "the other operator")
+    open_rollback(world.ports(), "m", "operator", "1")
+    assert finish(world).champion == world.registry.versions["1"]
 
 
 def test_rollback_when_idle_after_a_promotion() -> None:

