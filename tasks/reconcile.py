@@ -149,7 +149,11 @@ def resume() -> list[str]:
         if rollout is None or model in busy:
             continue
         if rollout.ending or rollout.opened.kind == "rollback":
-            _finish(model)
+            try:
+                _finish(model)
+            except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
+                get_run_logger().error("%s cannot be brought to its end: %s", model, error)
+                continue
             resumed.append(f"{model}: ending")
         elif rollout.stage is not Stage.BAKING:
             number = rollout.opened.candidate.number

@@ -87,9 +87,7 @@ class FakeJournal:
     def read(self, model: str, after: int = 0) -> tuple[Entry, ...]:
         return self.faults.call(lambda: tuple(e for e in self.entries if e.model == model and e.seq > after))
 
-    def append(
-        self, model: str, expected: int, at: float, actor: str, kind: str, data: dict[str, object]
-    ) -> Entry:
+    def append(self, model: str, expected: int, at: float, actor: str, kind: str, data: dict[str, object]) -> Entry:
         def apply() -> Entry:
             head = self.entries[-1] if self.entries else None
             if (head.seq if head else 0) != expected:

@@ -13,6 +13,7 @@ from surefoot.core.chain import Entry
 from surefoot.core.errors import OutcomeUnknown, SurefootError, Unavailable
 from surefoot.core.events import EffectDone, EffectIntended, SetSplit, decode
 from surefoot.core.model import Stage
+from surefoot.core.state import Ledger
 from surefoot.rollout import Ports, drive, end, open_rollback
 
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")]
@@ -44,10 +45,20 @@ def rollback(
 
 
 def _finish(ports: Ports, model: str, head: int, began: float, *, json_: bool) -> None:
-    """Drive to the sink and say how long it took until traffic was back."""
+    """Drive to the sink, tell each step when it is done, and say how long it took until traffic was back."""
     problem: SurefootError | None = None
+    shown = head
+
+    def tell(ledger: Ledger, _action: object = None) -> None:
+        nonlocal shown
+        # Step by step: whoever waits for traffic must not have to wait for a registry that is down as well.
+        if not json_ and ledger.head > shown:
+            show.history(ports.journal.read(model, after=shown), everything=False)
+            shown = ledger.head
+
     try:
-        drive(ports, model, until=lambda ledger: not ledger.open, patience=PATIENCE)
+        tell(ports.ledger(model))
+        drive(ports, model, until=lambda ledger: not ledger.open, seen=tell, patience=PATIENCE)
     except (Unavailable, OutcomeUnknown) as error:
         problem = error
     entries = ports.journal.read(model, after=head)
@@ -55,12 +66,10 @@ def _finish(ports: Ports, model: str, head: int, began: float, *, json_: bool) -
     took = (time.monotonic() - began) * 1000.0
     if json_:
         show.emit({"entries": [show.plain_entry(e) for e in entries], "restore_ms": restored, "total_ms": took})
-    else:
-        show.history(entries, everything=False)
-        if restored is not None:
-            console.print(
-                f"traffic was back {restored:.0f} ms after the intent, everything {took:.0f} ms after the command"
-            )
+    elif restored is not None:
+        console.print(
+            f"traffic was back {restored:.0f} ms after the intent, everything {took:.0f} ms after the command"
+        )
     if problem:
         moved = "traffic has moved; " if restored is not None else ""
         raise type(problem)(f"{moved}{problem}; 'reconcile' finishes it, or run the command again")

@@ -33,12 +33,11 @@ def test_prefect_shows_the_stages_of_a_promotion(
 ) -> None:
     """The page of the flow run names the run and the task of every stage."""
     page.goto(f"{stack.settings.prefect}/runs/flow-run/{promotion.run['id']}")
-    page.screenshot(path=tmp_path / "prefect.png")
     page.get_by_text("Task Runs", exact=True).first.click()
     for name in ("open", "validate", "shadow", "canary step 1", "canary step 2", "promote", "bake"):
         expect(page.get_by_text(name).first).to_be_visible(timeout=PATIENCE_MS)
     expect(page.get_by_text(f"promote {MODEL} 2").first).to_be_visible()
-    page.screenshot(path=tmp_path / "tasks.png")
+    page.screenshot(path=tmp_path / "prefect.png")
 
 
 def test_mlflow_shows_the_run_of_a_rollout(stack: World, promotion: Promotion, page: Page, tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import psutil
 import pytest
 
+from surefoot.adapters.journal import SqlJournal
 from surefoot.cli.stack import QUIET
+from surefoot.core.events import ChampionAdopted, RolloutOpened, encode
+from surefoot.core.model import Version
 from tests.e2e.houses import QUICK, SUITE
 from tests.e2e.worlds import World, begin, end, wait_for, write
 
@@ -100,52 +103,57 @@ def test_every_process_is_told_to_keep_quiet(stack: World) -> None:
     assert [pid for pid, environment in told.items() if not QUIET.items() <= environment.items()] == []
 
 
-def test_the_stage_staging_asks_for_a_promotion(stack: World, asked: str) -> None:
-    """`wanted` finds a version that somebody moved to MLflow's stage Staging, and says why."""
-    found = stack.python("import json; from tasks.reconcile import wanted; print(json.dumps(wanted.fn()))")
-    assert [asked, "2", "it was moved to stage Staging"] in found
-
-
-START = """
+def _flow(*calls: str) -> str:
+    """A program that makes these calls of tasks.reconcile inside one flow run and prints their answers."""
+    return f"""
 import json
 from prefect import flow
-from tasks.reconcile import start
+from tasks import reconcile as r
 
 @flow
-def twice() -> None:
-    request = [("staged", "2", "it was moved to stage Staging")]
-    print(json.dumps([start(request), start(request)]))
+def asked() -> None:
+    print(json.dumps([{", ".join(f"r.{call}" for call in calls)}]))
 
-twice()
+asked()
 """
+
+
+def test_the_stage_staging_asks_for_a_promotion(stack: World, asked: str) -> None:
+    """`wanted` finds a version in MLflow's stage Staging and says why; a policy without a model is no obstacle."""
+    write(stack.project, "absent", QUICK)
+    (found,) = stack.python(_flow("wanted()"))
+    (stack.project / "configs" / "absent.yaml").unlink()
+    assert [asked, "2", "it was moved to stage Staging"] in found
 
 
 def test_the_same_request_starts_one_run(stack: World, asked: str) -> None:
     """`start` starts a flow run for a request, and none when it is asked again."""
-    assert stack.python(START) == [["staged 2"], []]
+    request = [(asked, "2", "it was moved to stage Staging")]
+    assert stack.python(_flow(f"start({request})", f"start({request})")) == [["staged 2"], []]
     runs: list[dict[str, Any]] = stack.flow_runs(model=asked)
     assert [run["parameters"]["version"] for run in runs] == ["2"]
     assert runs[0]["idempotency_key"].startswith("staged-2-")
     stack.prefect("DELETE", f"/flow_runs/{runs[0]['id']}")
 
 
-REAP = f"""
-import json
-from prefect import flow
-from tasks.reconcile import reap
-
-@flow
-def only() -> None:
-    print(json.dumps(reap({SILENCE})))
-
-only()
-"""
-
-
 def test_the_reaper_marks_only_what_is_dead(stack: World, runs: dict[str, str]) -> None:
     """A silent RUNNING run becomes CRASHED; one that beats, a Paused and a Suspended one stay as they are."""
     time.sleep(max(0.0, float(runs["began"]) + SILENCE + 1.0 - time.monotonic()))
-    assert stack.python(REAP) == ["dead"]
+    assert stack.python(_flow(f"reap({SILENCE})")) == [["dead"]]
     names = ("dead", "beating", "paused", "suspended")
     states = {name: stack.prefect("GET", f"/flow_runs/{runs[name]}")["state_name"] for name in names}
     assert states == {"dead": "Crashed", "beating": "Running", "paused": "Paused", "suspended": "Suspended"}
+
+
+def test_one_models_trouble_stops_no_other(stack: World) -> None:
+    """`resume` leaves a rollback that cannot be finished for later, and goes on with the next model."""
+    journal = SqlJournal(stack.settings.journal_url, stack.clock)
+    gone = Version("7", "sha256:" + "0" * 64)
+    rollback = RolloutOpened("r1", "rollback", gone, Version("8", "sha256:" + "1" * 64), {}, "", "", "", 1, "a test")
+    for model, event in (("ghost", ChampionAdopted(gone)), ("ghost", rollback)):
+        kind, data = encode(event)
+        journal.append(model, len(journal.read(model)), stack.clock.now(), "test", kind, data)
+    journal.close()
+    (resumed,) = stack.python(_flow("resume()"))
+    assert [line for line in resumed if line.startswith("ghost")] == []
+    assert stack.stage("ghost") == "Submitted"

@@ -117,9 +117,7 @@ def test_single_fault_at_every_call(story: str, fault: str) -> None:
 def test_several_faults(data: st.DataObject, story: str) -> None:
     """Up to four faults of any kind at any calls change nothing about the end."""
     numbers = st.integers(1, 80)
-    faults = data.draw(
-        st.dictionaries(numbers, st.sampled_from(["before", "after", "refused", "unknown"]), max_size=4)
-    )
+    faults = data.draw(st.dictionaries(numbers, st.sampled_from(["before", "after", "refused", "unknown"]), max_size=4))
     world = run(story, faults)
     assert world.picture() == ENDS[story]
     laws(world)

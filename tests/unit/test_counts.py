@@ -51,7 +51,9 @@ def before(request: str, **fields: object) -> dict[str, object]:
     return record(request, at=900.0, weight=0.0, rollout="", **fields)
 
 
-def write(root: Path, *records: Mapping[str, object], name: str = "predictions-1-1.jsonl", tail: bytes = b"") -> PredictionLog:
+def write(
+    root: Path, *records: Mapping[str, object], name: str = "predictions-1-1.jsonl", tail: bytes = b""
+) -> PredictionLog:
     """A prediction log as a gateway leaves it."""
     folder = root / "m"
     folder.mkdir(exist_ok=True)
@@ -132,7 +134,10 @@ def test_bake_counts_requests_of_the_candidate_alone(tmp_path: Path) -> None:
     """After promotion each request is a trial, sticky unit or not; what came before is left out."""
     log = write(
         tmp_path,
-        *(record(f"a{i}", at=1600.0, unit="ann", version="2", weight=0.0, error="E: x" if i < 2 else None) for i in range(5)),
+        *(
+            record(f"a{i}", at=1600.0, unit="ann", version="2", weight=0.0, error="E: x" if i < 2 else None)
+            for i in range(5)
+        ),
         *(record(f"b{i}", at=1200.0, unit="bob", arm="candidate") for i in range(9)),
         *(record(f"c{i}", at=1600.0, version="1", weight=0.0) for i in range(9)),
     )
@@ -186,7 +191,9 @@ def test_recent_counts_since_the_step_began(tmp_path: Path) -> None:
     assert found.recent == 4
 
 
-@pytest.mark.parametrize("tail", [b'{"v":1,"request":"torn","row":0,"at":11', b"\n", b"\x00\x00\n", b"not json\n", b"[1, 2]\n"])
+@pytest.mark.parametrize(
+    "tail", [b'{"v":1,"request":"torn","row":0,"at":11', b"\n", b"\x00\x00\n", b"not json\n", b"[1, 2]\n"]
+)
 def test_torn_lines_are_left_out(tmp_path: Path, tail: bytes) -> None:
     """What a crash or a full disk leaves behind is skipped, and everything else is counted."""
     log = write(tmp_path, record("a"), record("b", arm="candidate"), tail=tail)
@@ -251,7 +258,9 @@ def test_frozen_quantile_does_not_follow_the_rollout(tmp_path: Path) -> None:
 
 def test_latency_of_a_bake(tmp_path: Path) -> None:
     """After promotion the candidate alone is held against the frozen quantile."""
-    log = write(tmp_path, *history(), *(record(f"a{i}", at=1600.0, version="2", weight=0.0, latency_ms=500.0) for i in range(4)))
+    log = write(
+        tmp_path, *history(), *(record(f"a{i}", at=1600.0, version="2", weight=0.0, latency_ms=500.0) for i in range(4))
+    )
     found = latency_counts(log, replace(BAKE, gate=LATENCY))
     assert isinstance(found, LatencyCounts)
     assert found.same == (Stratum(1.0, 4, 0, 0, 0),)

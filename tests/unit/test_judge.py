@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from surefoot.core.chain import canonical
+from surefoot.core.events import GateJudged, encode
 from surefoot.core.evidence import (
     Block,
     Evidence,
@@ -20,7 +21,6 @@ from surefoot.core.evidence import (
     Stratum,
     Validation,
 )
-from surefoot.core.events import GateJudged, encode
 from surefoot.core.judge import Level, allowance, judge
 from surefoot.core.model import Outcome, Role, Stage, Verdict
 from surefoot.core.policy import Gate, Metric
@@ -41,7 +41,9 @@ def counts(share: float, n: int, bad: float, champion_bad: float, **fields: obje
     return SplitCounts((Stratum(share, mine, new - mine, theirs, old - theirs),), champion_bad, **fields)  # type: ignore[arg-type]
 
 
-def slow(share: float, n: int, candidate: tuple[float, float], champion: float, ms: tuple[float, float]) -> LatencyCounts:
+def slow(
+    share: float, n: int, candidate: tuple[float, float], champion: float, ms: tuple[float, float]
+) -> LatencyCounts:
     """Arms of n requests: how many of the candidate's exceed the threshold, and the stretched one."""
     same = counts(share, n, candidate[0], champion).strata
     wide = counts(share, n, candidate[1], champion).strata
@@ -59,7 +61,9 @@ def paired(gap: float, *, days: int = 20, each: int = 500, noise: float = 0.002,
 
 def shift(*distances: float, n: int = 20_000, **fields: int) -> InputShift:
     """Features that moved by so much."""
-    return InputShift("the window before", tuple(FeatureShift(f"f{i}", d, n, n, **fields) for i, d in enumerate(distances)))
+    return InputShift(
+        "the window before", tuple(FeatureShift(f"f{i}", d, n, n, **fields) for i, d in enumerate(distances))
+    )
 
 
 BROKEN = Expectation("expect_column_values_to_not_be_null", "origin", "3 of 100 values are null", ({"row": 1},))

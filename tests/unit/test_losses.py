@@ -47,14 +47,24 @@ def test_losses_are_finite_and_never_negative(metric: Metric, pairs: list[tuple[
 
 @pytest.mark.parametrize(
     ("prediction", "number"),
-    [(0.25, 0.25), (3, 3.0), (True, 1.0), ([0.9, 0.1], 0.1), ([[0.4]], 0.4), ({"p": 0.7}, 0.7), ({"p": [0.2, 0.8]}, 0.8)],
+    [
+        (0.25, 0.25),
+        (3, 3.0),
+        (True, 1.0),
+        ([0.9, 0.1], 0.1),
+        ([[0.4]], 0.4),
+        ({"p": 0.7}, 0.7),
+        ({"p": [0.2, 0.8]}, 0.8),
+    ],
 )
 def test_number_in_an_answer(prediction: object, number: float) -> None:
     """A number, the last class probability of a list, or the only value of a mapping counts."""
     assert answer(prediction) == number
 
 
-@pytest.mark.parametrize("prediction", ["0.5", None, [], {}, {"a": 1, "b": 2}, [None], [["x"]], 10**400], ids=lambda item: f"{item!r:.20}")
+@pytest.mark.parametrize(
+    "prediction", ["0.5", None, [], {}, {"a": 1, "b": 2}, [None], [["x"]], 10**400], ids=lambda item: f"{item!r:.20}"
+)
 def test_no_number_in_an_answer(prediction: object) -> None:
     """What holds no single number that can be computed with is an error, never a zero."""
     with pytest.raises(InvariantBroken):

@@ -11,7 +11,17 @@ from surefoot.adapters.measure import Measurements
 from surefoot.adapters.predictions import PredictionLog
 from surefoot.adapters.replay import CHUNK, Replay
 from surefoot.core.errors import ArtifactTampered
-from surefoot.core.evidence import Block, FeatureShift, InputShift, Missing, PairedLosses, Question, SplitCounts, Stratum, Validation
+from surefoot.core.evidence import (
+    Block,
+    FeatureShift,
+    InputShift,
+    Missing,
+    PairedLosses,
+    Question,
+    SplitCounts,
+    Stratum,
+    Validation,
+)
 from surefoot.core.model import Outcome, Version
 from surefoot.core.policy import Gate, Metric
 
@@ -29,6 +39,7 @@ class Model:
         self.sizes: list[int] = []
 
     def predict(self, rows: list[dict[str, object]]) -> list[object]:
+        """Answer every row, or raise."""
         self.sizes.append(len(rows))
         return [self.function(row) for row in rows]
 
@@ -92,7 +103,11 @@ def test_losses_by_block(tmp_path: Path) -> None:
     days(tmp_path, 50)
     found = paired(house(tmp_path, Model(lambda _row: 0.5), Model(lambda _row: [0.8, 0.2])))
     blocks = found.slices[""]
-    assert [(b.key, b.n) for b in blocks] == [("1970-01-01T00:00Z", 23), ("1970-01-02T00:00Z", 24), ("1970-01-03T00:00Z", 3)]
+    assert [(b.key, b.n) for b in blocks] == [
+        ("1970-01-01T00:00Z", 23),
+        ("1970-01-02T00:00Z", 24),
+        ("1970-01-03T00:00Z", 3),
+    ]
     assert [b.champion for b in blocks] == pytest.approx([0.25 * b.n for b in blocks])
     assert [b.candidate for b in blocks] == pytest.approx([0.64 * b.n for b in blocks])
     assert (found.requests, found.labelled, found.unscored, found.agreement) == (50, 50, 0, 0.0)
@@ -109,7 +124,7 @@ def test_last_label_wins(tmp_path: Path) -> None:
 
 
 def test_late_and_unknown_labels(tmp_path: Path) -> None:
-    """Labels after the window are not seen, those of unknown requests or rows match nothing, missing ones lower coverage."""
+    """Labels after the window are not seen, those of unknown requests match nothing, missing ones lower coverage."""
     write(tmp_path, "predictions", [record(i, 1000.0) for i in range(10)])
     write(
         tmp_path,
@@ -156,7 +171,9 @@ def test_every_kind_of_json_survives_the_log(tmp_path: Path) -> None:
     rows = PredictionLog(tmp_path).requests("m", 0.0, 5000.0)
     assert [row.prediction for row in rows] == answers
     assert [row.label for row in rows] == answers
-    write(tmp_path, "predictions", [record(0, 1000.0, features=None), record(1, 1001.0, features={"a": {"b": [1, None]}})])
+    write(
+        tmp_path, "predictions", [record(0, 1000.0, features=None), record(1, 1001.0, features={"a": {"b": [1, None]}})]
+    )
     assert [row.features for row in PredictionLog(tmp_path).requests("m", 0.0, 5000.0)] == [{"a": {"b": [1, None]}}]
 
 
@@ -219,7 +236,9 @@ def test_large_windows_are_scored_in_chunks(tmp_path: Path) -> None:
 
 def test_live_answers_are_not_asked_again(tmp_path: Path) -> None:
     """What a version answered live is its answer; only the rest is replayed."""
-    write(tmp_path, "predictions", [record(i, 1000.0, answered_by="1" if i < 4 else "0", version="1") for i in range(6)])
+    write(
+        tmp_path, "predictions", [record(i, 1000.0, answered_by="1" if i < 4 else "0", version="1") for i in range(6)]
+    )
     write(tmp_path, "labels", [label(i, 0, 1200.0) for i in range(6)])
     champion = Model(half)
     found = paired(house(tmp_path, champion))
@@ -324,7 +343,7 @@ def shifted(root: Path, old: list[Mapping[str, object]], new: list[Mapping[str, 
 
 
 def test_distances_of_features(tmp_path: Path) -> None:
-    """Numbers are compared by their distribution, categories by their shares; what came or went has moved altogether."""
+    """Numbers are compared by distribution, categories by shares; what came or went has moved altogether."""
     old: list[Mapping[str, object]] = [{"x": i, "c": "ab"[i % 2], "gone": 1} for i in range(10)]
     new: list[Mapping[str, object]] = [{"x": i + 5, "c": "abc"[i % 3], "came": 1} for i in range(9)]
     found = shifted(tmp_path, old, new)

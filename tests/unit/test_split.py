@@ -55,9 +55,7 @@ def test_null_expectation_is_one_on_the_diagonal(share: float, q: float, guess: 
 
 
 @given(SHARES.filter(lambda share: share < 1.0), NULLS, RATES, RATES, st.floats(-5.0, 50.0), st.booleans())
-def test_null_expectation_of_harm(
-    share: float, q0: float, part: float, guess: float, s: float, relative: bool
-) -> None:
+def test_null_expectation_of_harm(share: float, q0: float, part: float, guess: float, s: float, relative: bool) -> None:
     """No candidate on the good side of any line makes one request worth more than one as evidence of harm."""
     slope, offset = (max(1.0 + s * 0.2, 0.01), 0.0) if relative else (1.0, s * 0.05)
     edge = min(slope * q0 + offset, 1.0)
@@ -290,7 +288,9 @@ def test_candidate_alone_keeps_its_level(p: float, n: int) -> None:
     assert mean == pytest.approx(1.0, rel=1e-6)
 
 
-@pytest.mark.parametrize("line", [(1.0, 0.5), (1.0, 1.0), (1.0, 2.5), (1.0, -0.3), (1.0, -2.0), (151.0, 0.0), (0.01, 0.0)])
+@pytest.mark.parametrize(
+    "line", [(1.0, 0.5), (1.0, 1.0), (1.0, 2.5), (1.0, -0.3), (1.0, -2.0), (151.0, 0.0), (0.01, 0.0)]
+)
 @pytest.mark.parametrize("grid", [HARM, NO_HARM])
 def test_line_outside_the_square_is_finite(line: tuple[float, float], grid: tuple[float, ...]) -> None:
     """A margin so wide that the line leaves the probabilities still gives a finite answer."""

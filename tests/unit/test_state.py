@@ -1,5 +1,6 @@
 """What the journal says of a model, entry by entry."""
 
+import itertools
 from collections.abc import Iterable
 
 import pytest
@@ -31,7 +32,9 @@ VERDICT = Verdict("errors", "error_rate", Outcome.PASS, Role.GUARDRAIL, "fine")
 MOVE, NAME = SetSplit(V1, V2, 5.0), SetAlias("champion", "2", "1")
 
 
-def opened(rollout: str = "r", candidate: Version = V2, champion: Version = V1, kind: str = "promotion") -> RolloutOpened:
+def opened(
+    rollout: str = "r", candidate: Version = V2, champion: Version = V1, kind: str = "promotion"
+) -> RolloutOpened:
     """A rollout of one version over another."""
     return RolloutOpened(rollout, kind, candidate, champion, {}, "", "", "salt", 1, "why")
 
@@ -53,7 +56,7 @@ def after(*events: Event) -> Ledger:
 def promoted(*versions: Version) -> list[Event]:
     """Version after version, each promoted over the one before."""
     events: list[Event] = [ChampionAdopted(versions[0])]
-    for index, (old, new) in enumerate(zip(versions, versions[1:], strict=False)):
+    for index, (old, new) in enumerate(itertools.pairwise(versions)):
         intent = len(events) + 2
         effect = SetAlias("champion", new.number, old.number)
         events += [opened(f"r{index}", new, old), EffectIntended(f"r{index}", effect)]
@@ -80,8 +83,15 @@ def test_stage_starts_its_looks_afresh() -> None:
     paused = Paused("r", Outcome.NO_DATA, "errors", "nobody came")
     before = after(opened(), StageEntered("r", Stage.RAMPING, 0, ""), judged, paused).rollout
     assert before is not None
-    assert (before.look, before.looked_at, before.paused, dict(before.verdicts)) == (3, 3.0, paused, {"errors": VERDICT})
-    now = after(opened(), StageEntered("r", Stage.RAMPING, 0, ""), judged, paused, StageEntered("r", Stage.RAMPING, 1, "")).rollout
+    assert (before.look, before.looked_at, before.paused, dict(before.verdicts)) == (
+        3,
+        3.0,
+        paused,
+        {"errors": VERDICT},
+    )
+    now = after(
+        opened(), StageEntered("r", Stage.RAMPING, 0, ""), judged, paused, StageEntered("r", Stage.RAMPING, 1, "")
+    ).rollout
     assert now is not None
     assert (now.step, now.entered_at, now.look, now.paused, dict(now.verdicts)) == (1, 5.0, 0, None, {})
 
@@ -89,7 +99,10 @@ def test_stage_starts_its_looks_afresh() -> None:
 def test_a_look_collects_its_gates_and_the_next_forgets_them() -> None:
     """Verdicts of one look stand together; the first verdict of the next look stands alone."""
     other = Verdict("latency", "latency", Outcome.FAIL, Role.GUARDRAIL, "slow")
-    events = [opened(), *(GateJudged("r", Stage.RAMPING, 0, look, v) for look, v in ((1, VERDICT), (1, other), (2, VERDICT)))]
+    events = [
+        opened(),
+        *(GateJudged("r", Stage.RAMPING, 0, look, v) for look, v in ((1, VERDICT), (1, other), (2, VERDICT))),
+    ]
     both, one = after(*events[:3]).rollout, after(*events).rollout
     assert both is not None
     assert one is not None

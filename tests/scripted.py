@@ -1,0 +1,99 @@
+"""Worlds whose evidence follows a script, and the points at which a rollout can be stopped."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from surefoot.core.evidence import (
+    Evidence,
+    FeatureShift,
+    InputShift,
+    Question,
+    SplitCounts,
+    Stratum,
+    Validation,
+)
+from surefoot.core.model import Stage
+from surefoot.core.state import Ledger
+from surefoot.rollout import drive, open_promotion
+from tests.fakes import POLICY, World
+
+PASS = SplitCounts((Stratum(0.5, 0, 20_000, 0, 20_000),), 0.0, recent=40_000)
+FAIL = SplitCounts((Stratum(0.5, 8_000, 12_000, 0, 20_000),), 0.0, recent=40_000)
+ALONE = {
+    True: SplitCounts((Stratum(1.0, 8_000, 12_000, 0, 0),), 0.0),
+    False: SplitCounts((Stratum(1.0, 0, 20_000, 0, 0),), 0.0),
+}
+STILL, MOVED = (InputShift("before", (FeatureShift("f", d, 10**6, 10**6),)) for d in (0.0, 0.5))
+TWO = {
+    **POLICY,
+    "gates": {
+        "errors": {"metric": "error_rate", "margin": "1pp"},
+        "drift": {"metric": "input_shift", "role": "signal", "max": 0.1},
+    },
+    "steps": [
+        {"weight": 5, "hold": {"for": "10m", "gates": ["errors"]}},
+        {"weight": 50, "hold": {"for": "10m", "gates": ["drift"]}},
+    ],
+}
+
+
+@dataclass
+class Script:
+    """Evidence as a function of the question; everything else is good."""
+
+    play: Callable[[Question], Evidence | None] = lambda _question: None
+    asked: list[Question] = field(default_factory=list)
+
+    def gather(self, question: Question) -> Evidence:
+        """What the script says, otherwise what lets a rollout go on."""
+        self.asked.append(question)
+        if found := self.play(question):
+            return found
+        if question.kind == "data":
+            return Validation("m", 100, 3, ())
+        return STILL if question.gate.name == "drift" else ALONE[False] if question.kind == "bake" else PASS
+
+
+def world(policy: Mapping[str, object] = POLICY, play: Callable[[Question], Evidence | None] = lambda _: None) -> World:
+    """A world whose evidence follows a script."""
+    made = World(policy=dict(policy))
+    made.evidences = Script(play)  # type: ignore[assignment]
+    return made
+
+
+def events(seen: World, kind: str) -> list[Mapping[str, object]]:
+    """Data of every entry of one kind."""
+    return [entry.data for entry in seen.journal.entries if entry.kind == kind]
+
+
+def started(seen: World, until: Callable[[Ledger], bool] = lambda ledger: not ledger.open) -> Ledger:
+    """Open the promotion of version 2 and drive it."""
+    open_promotion(seen.ports(), seen.request())
+    return drive(seen.ports(), "m", until=until)
+
+
+def at(stage: Stage, step: int = 0, done: int = 0) -> Callable[[Ledger], bool]:
+    """Whether the open rollout is there, with so many effects done."""
+
+    def there(ledger: Ledger) -> bool:
+        here = ledger.rollout
+        return here is not None and (here.stage, here.step) == (stage, step) and len(here.done) >= done
+
+    return there
+
+
+POINTS = {
+    "submitted": at(Stage.SUBMITTED),
+    "validating": at(Stage.VALIDATING),
+    "shadowing": at(Stage.SHADOWING),
+    "entered the ramp": at(Stage.RAMPING),
+    "ramping": at(Stage.RAMPING, 0, 1),
+    "entered the second step": at(Stage.RAMPING, 1, 1),
+    "ramping on": at(Stage.RAMPING, 1, 2),
+    "promoting": at(Stage.PROMOTING),
+    "previous is set": at(Stage.PROMOTING, 0, 3),
+    "champion is set": at(Stage.PROMOTING, 0, 4),
+    "traffic is moved": at(Stage.PROMOTING, 0, 5),
+    "candidate is gone": at(Stage.PROMOTING, 0, 6),
+    "baking": at(Stage.BAKING),
+}

@@ -1,0 +1,211 @@
+"""Every way back moves traffic first, needs nothing that may be broken, and overwrites nobody's choice."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from surefoot.core.errors import RegistryUnavailable
+from surefoot.core.events import SetAlias, SetSplit, decode
+from surefoot.core.evidence import Evidence, Question
+from surefoot.core.model import Stage
+from surefoot.core.state import Ledger, fold
+from surefoot.rollout import adopt, drive, end, open_promotion, open_rollback
+from tests.fakes import POLICY, Faults, Killed, World
+from tests.scripted import ALONE, FAIL, POINTS, events, started, world
+
+
+def back_in_order(seen: World) -> None:
+    """On the way back no alias is touched before the traffic is back where it was."""
+    decided = next(e.seq for e in seen.journal.entries if e.kind == "EndDecided")
+    effects = [
+        decode(e.kind, e.data).effect for e in seen.journal.entries if e.kind == "EffectIntended" and e.seq > decided
+    ]  # type: ignore[union-attr]
+    kinds = [type(effect) for effect in effects]
+    assert kinds == sorted(kinds, key=lambda kind: kind is SetAlias)
+    assert not effects or isinstance(effects[0], SetSplit)
+
+
+@pytest.mark.parametrize("how", ["abort", "roll back", "supersede"])
+@pytest.mark.parametrize("point", POINTS)
+def test_way_back_from_every_stage(point: str, how: str) -> None:
+    """From every stage an abort or a rollback ends in its sink, with the old champion served and registered."""
+    seen = world()
+    ledger = started(seen, POINTS[point])
+    before = ledger.rollout.stage in {Stage.SUBMITTED, Stage.VALIDATING, Stage.SHADOWING} if ledger.rollout else False
+    if how == "roll back":
+        open_rollback(seen.ports(), "m", "operator")
+    else:
+        end(seen.ports(), "m", Stage.ABORTED if how == "abort" else Stage.SUPERSEDED, "operator")
+    ledger = drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
+    sink = {"abort": Stage.ABORTED, "supersede": Stage.SUPERSEDED}.get(
+        how, Stage.ABORTED if before else Stage.ROLLED_BACK
+    )
+    (ended,) = events(seen, "RolloutEnded")
+    assert ended["sink"] == sink
+    back_in_order(seen)
+    live = seen.traffic.split
+    assert live is not None
+    assert (live.champion.number, live.candidate) == ("1", None)
+    assert seen.registry.aliases["champion"] == "1"
+    assert "previous" not in seen.registry.aliases or point == "previous is set"
+    assert ledger.champion is not None
+    assert ledger.champion.number == "1"
+    assert [version.number for version in ledger.proven] == ["1"]
+
+
+@pytest.mark.parametrize("how", ["abort", "roll back"])
+def test_way_back_after_a_kill_at_every_call(how: str) -> None:
+    """Killed at any call of a promotion and then taken back, the rollout ends with the old champion everywhere."""
+    calls = 0
+    while True:
+        calls += 1
+        seen = world()
+        seen.faults.at = {calls: "after"}
+        try:
+            started(seen)
+        except Killed:
+            pass
+        else:
+            break
+        ledger = fold("m", seen.journal.entries)
+        if not ledger.open:
+            continue
+        if how == "abort":
+            end(seen.ports(), "m", Stage.ABORTED, "operator")
+        else:
+            open_rollback(seen.ports(), "m", "operator")
+        drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
+        ends = events(seen, "RolloutEnded")
+        if ends[0]["sink"] != "Promoted":
+            back_in_order(seen)
+            assert seen.registry.aliases["champion"] == "1", calls
+            live = seen.traffic.split
+            assert live is None or (live.champion.number, live.candidate) == ("1", None), calls
+    assert calls > 40
+
+
+@dataclass
+class Human(Faults):
+    """Somebody points `champion` to version 3 right before a numbered call."""
+
+    strikes: int = 0
+    aliases: dict[str, str] = field(default_factory=dict)
+    struck: bool = False
+
+    def call(self, apply: Callable[[], object]) -> object:  # type: ignore[override]
+        """Strike, then run the call."""
+        if self.calls + 1 == self.strikes:
+            self.aliases["champion"] = "3"
+            self.struck = True
+        return super().call(apply)
+
+
+STORIES: dict[str, tuple[Callable[[Question], Evidence | None], Callable[[Ledger], bool] | None]] = {
+    "promoted": (lambda _: None, None),
+    "canary fails": (lambda q: FAIL if q.kind == "live" else None, None),
+    "bake fails": (lambda q: ALONE[True] if q.kind == "bake" else None, None),
+    "aborted while promoting": (lambda _: None, POINTS["champion is set"]),
+    "aborted while baking": (lambda _: None, POINTS["baking"]),
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_human_moves_the_champion_at_every_call(story: str) -> None:
+    """Whenever a human moves `champion`, the move stands or drift is found; only in the last instant it may be lost."""
+    play, abort = STORIES[story]
+    strikes = 0
+    while True:
+        strikes += 1
+        seen = world(POLICY, play)
+        adopt(seen.ports(), "m")
+        human = Human(strikes=strikes, aliases=seen.registry.aliases)
+        for port in (seen.journal, seen.registry, seen.traffic):
+            port.faults = human
+        writes = []
+        original = seen.registry.set_alias
+
+        def set_alias(
+            model: str, alias: str, number: str | None, human: Human = human, original: object = original
+        ) -> None:
+            if alias == "champion":
+                writes.append(human.calls + 1)  # noqa: B023 - used within this turn of the loop
+            original(model, alias, number)  # type: ignore[operator]
+
+        seen.registry.set_alias = set_alias  # type: ignore[method-assign]
+        if abort:
+            if started(seen, lambda ledger: not ledger.open or abort(ledger)).open:
+                end(seen.ports(), "m", Stage.ABORTED, "operator")
+        else:
+            open_promotion(seen.ports(), seen.request())
+        ledger = drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
+        if not human.struck:
+            break
+        kept = seen.registry.aliases["champion"] == "3"
+        assert kept or strikes in writes, (story, strikes)
+        drifted = bool(events(seen, "DriftFound"))
+        assert not (drifted and not kept)
+        live = seen.traffic.split
+        assert live is not None
+        assert live.candidate is None
+        assert ledger.champion == live.champion, (story, strikes)
+        ended = events(seen, "RolloutEnded")[-1]["sink"]
+        assert live.champion.number == ("2" if ended == "Promoted" else "1")
+        assert story == "promoted" or ended != "Promoted"
+    assert strikes > 20
+
+
+@pytest.mark.parametrize("point", ["ramping", "ramping on", "previous is set", "champion is set", "baking"])
+def test_registry_is_down_during_a_rollback(point: str) -> None:
+    """With the registry down the traffic goes back all the same, and the rollout ends once the registry answers."""
+    seen = world()
+    started(seen, POINTS[point])
+    calm = seen.registry.faults
+    down = Faults(dict.fromkeys(range(1, 10_000), "refused"))
+    seen.registry.faults = down
+    open_rollback(seen.ports(), "m", "operator")
+    needs_registry = point in {"champion is set", "baking"}
+    if needs_registry:
+        with pytest.raises(RegistryUnavailable):
+            drive(seen.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
+    else:
+        drive(seen.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
+    live = seen.traffic.split
+    assert live is not None
+    assert (live.champion.number, live.candidate) == ("1", None)
+    seen.registry.faults = calm
+    drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
+    assert events(seen, "RolloutEnded")[-1]["sink"] == "RolledBack"
+    assert seen.registry.aliases["champion"] == "1"
+
+
+def test_registry_is_down_while_a_promoted_version_is_taken_back() -> None:
+    """After promotion too, the traffic goes back first and the registry follows when it answers."""
+    seen = world()
+    started(seen)
+    calm, seen.registry.faults = seen.registry.faults, Faults(dict.fromkeys(range(1, 10_000), "refused"))
+    open_rollback(seen.ports(), "m", "operator")
+    with pytest.raises(RegistryUnavailable):
+        drive(seen.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
+    assert seen.traffic.split is not None
+    assert seen.traffic.split.champion.number == "1"
+    assert seen.registry.aliases["champion"] == "2"
+    seen.registry.faults = calm
+    ledger = drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
+    assert events(seen, "RolloutEnded")[-1]["sink"] == "FastRolledBack"
+    assert seen.registry.aliases == {"champion": "1"}
+    assert ledger.champion is not None
+    assert ledger.champion.number == "1"
+
+
+def test_human_moved_the_champion_before_a_rollback_of_a_promoted_version() -> None:
+    """The traffic goes back, the human's alias stays, drift is found, and the journal serves what is served."""
+    seen = world()
+    started(seen)
+    seen.registry.aliases["champion"] = "3"
+    open_rollback(seen.ports(), "m", "operator")
+    ledger = drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
+    assert seen.registry.aliases["champion"] == "3"
+    assert len(events(seen, "DriftFound")) == 1
+    assert ledger.champion is not None
+    assert ledger.champion.number == "1"
