@@ -72,7 +72,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, *, json_: bool) -
         )
     if problem:
         moved = "traffic has moved; " if restored is not None else ""
-        raise type(problem)(f"{moved}{problem}; 'reconcile' finishes it, or run the command again")
+        raise type(problem)(f"{moved}'reconcile' finishes the rest, or run the command again: {problem}")
 
 
 def _restored(entries: tuple[Entry, ...]) -> float | None:

@@ -102,7 +102,7 @@ def test_rollback_needs_no_mlflow(taken_back: TakenBack) -> None:
     """With MLflow down `rollback` moves all traffic, says how fast, and exits 4 with one line about the rest."""
     said: dict[str, Any] = json.loads(taken_back.first.stdout)
     assert taken_back.first.returncode == 4
-    assert "traffic has moved" in _one_line(taken_back.first)
+    assert "traffic has moved; 'reconcile' finishes the rest" in _one_line(taken_back.first)
     assert said["restore_ms"] > 0
     assert [entry["kind"] for entry in said["entries"]][:3] == ["RolloutOpened", "EffectIntended", "EffectDone"]
     assert taken_back.serving == ("1", None, 0.0)
