@@ -23,7 +23,7 @@ def test_second_rollback_needs_a_name() -> None:
     drive(world.ports(), "m", until=lambda ledger: not ledger.open)
     open_rollback(world.ports(), "m", "first")
     drive(world.ports(), "m", until=lambda ledger: not ledger.open)
-    with pytest.raises(Rejected, match="traffic is back at version 2 already .* name a proven-good version with --to"):
+    with pytest.raises(Rejected, match=r"traffic is back at version 2 already .* name a proven-good version with --to"):
         open_rollback(world.ports(), "m", "second")
     open_rollback(world.ports(), "m", "on purpose", "1")
     drive(world.ports(), "m", until=lambda ledger: not ledger.open)
