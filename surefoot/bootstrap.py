@@ -124,8 +124,8 @@ def traffic(config: Settings) -> GatewayTraffic:
     return GatewayTraffic(config.gateway, config.token)
 
 
-def ports(config: Settings, actor: str) -> Ports:
-    """Everything a rollout needs, for one actor."""
+def ports(config: Settings, actor: str, registry_deadline_s: float = 20.0) -> Ports:
+    """Everything a rollout needs, for one actor; people at a terminal wait less long for a registry that is down."""
     cache = artifacts(config)
 
     def loaded(model: str, version: Version) -> object:
@@ -143,7 +143,8 @@ def ports(config: Settings, actor: str) -> Ports:
         return check(kept, frame, render, config.home / "reports" / f"{name}.html")  # type: ignore[arg-type]
 
     evidences = Measurements(config.home / "gateway" / "log", loaded, validate)  # type: ignore[arg-type]
-    return Ports(journal(config), registry(config), traffic(config), evidences, clock(config), actor)
+    found = registry(config, registry_deadline_s)
+    return Ports(journal(config), found, traffic(config), evidences, clock(config), actor)
 
 
 def _kept(config: Settings, digest: str) -> Path:

@@ -17,13 +17,13 @@ from surefoot.core.state import Ledger
 from surefoot.rollout import Ports, drive, end, open_rollback
 
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")]
-PATIENCE = 30.0
+PATIENCE = 10.0
 """How long a command waits for the registry after traffic has moved [seconds]."""
 
 
 def abort(model: Model, reason: Reason = "operator's decision", json_: Json = False) -> None:
     """Stop the open rollout: all traffic to the champion, now."""
-    ports = bootstrap.ports(bootstrap.settings(), show.actor())
+    ports = bootstrap.ports(bootstrap.settings(), show.actor(), show.REGISTRY_DEADLINE_S)
     head = len(ports.journal.read(model))
     began = time.monotonic()
     bootstrap.insist(lambda: end(ports, model, Stage.ABORTED, reason))
@@ -37,7 +37,7 @@ def rollback(
     json_: Json = False,
 ) -> None:
     """Take the candidate or the promoted champion back: traffic first, the registry after."""
-    ports = bootstrap.ports(bootstrap.settings(), show.actor())
+    ports = bootstrap.ports(bootstrap.settings(), show.actor(), show.REGISTRY_DEADLINE_S)
     head = len(ports.journal.read(model))
     began = time.monotonic()
     bootstrap.insist(lambda: open_rollback(ports, model, reason, to))

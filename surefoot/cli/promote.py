@@ -34,7 +34,7 @@ def promote(
     Returns when the version bakes (exit 0) or the rollout has ended otherwise (exit 1).
     """
     config = bootstrap.settings()
-    ports = bootstrap.ports(config, show.actor())
+    ports = bootstrap.ports(config, show.actor(), show.REGISTRY_DEADLINE_S)
     head = len(ports.journal.read(model))
     rollout = open_promotion(ports, bootstrap.request(config, model, version, reason, force=force))
     run = None if here else _flow_run(config, model, version)

@@ -17,6 +17,8 @@ from surefoot.core.state import Ledger
 from surefoot.core.tell import sentence
 
 console = Console(highlight=False, soft_wrap=True)
+REGISTRY_DEADLINE_S = 5.0
+"""How long a person waits for one answer of a registry that is down [seconds]."""
 COLOURS = {
     "Promoted": "green",
     "PASS": "green",

@@ -9,11 +9,12 @@ from typing import Any
 import psutil
 import pytest
 
+from surefoot.adapters.config import read
 from surefoot.adapters.journal import SqlJournal
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.cli.stack import QUIET
-from surefoot.core.events import ChampionAdopted, RolloutOpened, encode
-from surefoot.core.model import Split, Version
+from surefoot.core.events import ChampionAdopted, EndDecided, RolloutOpened, encode
+from surefoot.core.model import Split, Stage, Version
 from tests.e2e.houses import QUICK, SUITE
 from tests.e2e.worlds import World, begin, end, wait_for, write
 
@@ -153,15 +154,17 @@ print(json.dumps(bootstrap.registry(bootstrap.settings()).resolve("staged", "1")
 """
 
 
-def test_one_models_trouble_stops_no_other(stack: World) -> None:
-    """`resume` leaves a rollback that cannot be finished for later, and goes on with the next model."""
-    target = Version("1", stack.python(RESOLVE))
+def test_one_models_trouble_stops_no_other(stack: World, asked: str) -> None:
+    """`resume` leaves an abort that cannot be finished for later, and does not fail for the models behind it."""
+    champion = Version("1", stack.python(RESOLVE))
     config = stack.settings
     # Somebody else's gateway route, newer than all that this journal will ever ask for.
-    GatewayTraffic(config.gateway, config.token).shift("ghost", Split(target, generation=1000))
-    opened = RolloutOpened("r1", "rollback", target, Version("2", "sha256:" + "1" * 64), {}, "", "", "", 1, "a test")
+    GatewayTraffic(config.gateway, config.token).shift("ghost", Split(champion, generation=1000))
+    candidate = Version("2", "sha256:" + "1" * 64)
+    policy, _ = read(stack.project / "configs" / f"{asked}.yaml")
+    opened = RolloutOpened("r1", "promotion", candidate, champion, policy, "", "", "salt", 1, "a test")
     journal = SqlJournal(config.journal_url, stack.clock)
-    for event in (ChampionAdopted(target), opened):
+    for event in (ChampionAdopted(champion), opened, EndDecided("r1", Stage.ABORTED, "", "a test")):
         kind, data = encode(event)
         journal.append("ghost", len(journal.read("ghost")), stack.clock.now(), "test", kind, data)
     journal.close()
