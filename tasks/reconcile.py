@@ -181,7 +181,9 @@ def compare() -> list[str]:
     registry = bootstrap.registry(config, 5.0)
     for model in world.journal.models():
         ledger = world.ledger(model)
-        record(model)
+        if not ledger.open:
+            # An open rollout is shown by the run that drives it: shown from here it would carry this run's id.
+            record(model)
         if ledger.intent or ledger.champion is None:
             continue
         try:
