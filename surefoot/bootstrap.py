@@ -228,8 +228,8 @@ def request(config: Settings, model: str, number: str, reason: str, *, force: bo
     return Request(value, digest, number, reason, force, secret)
 
 
-def project(config: Settings, model: str, flow_run: str = "") -> int:
-    """Show the journal of a model as MLflow runs; returns how many runs were written.
+def project(config: Settings, model: str, flow_run: str = "", upto: int | None = None) -> int:
+    """Show the journal of a model, up to an entry, as MLflow runs; returns how many runs were written.
 
     Raises:
         Unavailable: MLflow does not answer; nothing but the view is behind.
@@ -237,7 +237,7 @@ def project(config: Settings, model: str, flow_run: str = "") -> int:
     from surefoot.adapters.projection import MlflowProjection  # noqa: PLC0415 - MLflow costs 2.6 CPU seconds
     from surefoot.pages.plots import losses_png, verdicts_png  # noqa: PLC0415 - so does Matplotlib
 
-    entries = journal(config).read(model)
+    entries = tuple(entry for entry in journal(config).read(model) if upto is None or entry.seq <= upto)
     reports = {}
     for entry in entries:
         verdict = entry.data.get("verdict")

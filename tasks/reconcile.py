@@ -183,7 +183,7 @@ def compare() -> list[str]:
         ledger = world.ledger(model)
         if not ledger.open:
             # An open rollout is shown by the run that drives it: shown from here it would carry this run's id.
-            record(model)
+            record(model, ledger.head)
         if ledger.intent or ledger.champion is None:
             continue
         try:

@@ -64,10 +64,10 @@ def _order(stage: Stage, step: int) -> tuple[int, int]:
     return list(Stage).index(stage), step
 
 
-def record(model: str) -> None:
-    """Show the journal as MLflow runs; a view that is late is no reason to stop."""
+def record(model: str, upto: int | None = None) -> None:
+    """Show the journal, up to an entry, as MLflow runs; a view that is late is no reason to stop."""
     try:
-        bootstrap.project(bootstrap.settings(), model, str(runtime.flow_run.id or ""))
+        bootstrap.project(bootstrap.settings(), model, str(runtime.flow_run.id or ""), upto)
     except SurefootError as error:
         get_run_logger().warning("the MLflow view is behind: %s", error)
 
