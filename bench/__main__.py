@@ -13,7 +13,8 @@ from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal import SqlJournal
 from surefoot.core.chain import check
 from surefoot.core.evidence import SplitCounts, Stratum
-from surefoot.core.judge import Level, judge
+from surefoot.core.judge import judge
+from surefoot.core.level import Level
 from surefoot.core.policy import Gate, Metric
 from surefoot.core.traffic import bucket
 

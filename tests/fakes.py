@@ -6,8 +6,9 @@ from typing import TypeVar
 
 from surefoot.core.chain import GENESIS, Entry, canonical, check, seal
 from surefoot.core.errors import Conflict, LeaseLost, NotFound, OutcomeUnknown, RegistryUnavailable
-from surefoot.core.evidence import Evidence, Missing, Question, SplitCounts, Stratum, Validation
+from surefoot.core.evidence import Evidence, Missing, SplitCounts, Stratum, Validation
 from surefoot.core.model import Outcome, Split, Version
+from surefoot.core.question import Question
 from surefoot.rollout import Ports, Request
 
 T = TypeVar("T")

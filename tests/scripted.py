@@ -7,12 +7,12 @@ from surefoot.core.evidence import (
     Evidence,
     FeatureShift,
     InputShift,
-    Question,
     SplitCounts,
     Stratum,
     Validation,
 )
 from surefoot.core.model import Stage
+from surefoot.core.question import Question
 from surefoot.core.state import Ledger
 from surefoot.rollout import drive, open_promotion
 from tests.fakes import POLICY, World

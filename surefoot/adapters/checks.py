@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from surefoot.adapters import check_words as words
-from surefoot.core.evidence import Expectation, Missing, Report, ReportRow, Validation
+from surefoot.core.evidence import Expectation, Missing, Validation
 from surefoot.core.model import Outcome
+from surefoot.core.report import Report, ReportRow
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from surefoot.adapters.counts import error_counts, latency_counts
+from surefoot.adapters.counts import event_counts, speed_counts, value_counts
 from surefoot.adapters.predictions import PredictionLog, Served
 from surefoot.adapters.replay import Replay, Scores
+from surefoot.adapters.shifts import distances
 from surefoot.core.errors import SurefootError
-from surefoot.core.evidence import Evidence, FeatureShift, InputShift, Missing, Question, Validation
-from surefoot.core.model import Arm, Outcome, Version
-from surefoot.core.policy import LOSSES, Metric
+from surefoot.core.evidence import Evidence, InputShift, Missing, Validation
+from surefoot.core.model import Outcome, Version
+from surefoot.core.policy import EVENTS, PAIRED, SPEEDS, Metric
+from surefoot.core.question import Question
+from surefoot.core.stats.losses import numbers
 
 Validate = Callable[[str, pd.DataFrame, str], Validation | Missing]
 """(suite digest, requests, name of the report) -> what the suite says."""
@@ -38,17 +40,37 @@ class Measurements:
 
     def _gather(self, question: Question) -> Evidence:
         metric = question.gate.metric
-        replayed = question.kind == "shadow"
         if metric is Metric.VALIDATION:
             return self._data(question)
-        if metric is Metric.ERROR_RATE:
-            return self._replay.failures(question) if replayed else error_counts(self._log, question)
-        if metric is Metric.LATENCY:
-            return latency_counts(self._log, question)
-        if metric in LOSSES:
+        if question.kind in {"live", "bake"} and (stale := self._stale(question)):
+            return stale
+        if metric is Metric.ERROR_RATE and question.kind == "shadow":
+            return self._replay.failures(question)
+        if metric in EVENTS:
+            return event_counts(self._log, question)
+        if metric in SPEEDS:
+            return speed_counts(self._log, question)
+        if metric is Metric.VALUE:
+            return value_counts(self._log, question)
+        if metric in PAIRED:
             # On live traffic too, both versions are asked about the same requests: pairs see what arms cannot.
             return self._replay.paired(question)
+        if metric is Metric.GOLDEN:
+            return self._replay.golden(question)
+        if metric is Metric.EXPECTED_LOSS:
+            return self._replay.foreseen(question)
         return self._shift(question)
+
+    def _stale(self, question: Question) -> Missing | None:
+        """Why the log cannot speak of now; None when it can."""
+        if not question.stale_after:
+            return None
+        newest = self._log.newest(question.model, question.until)
+        if newest is None or question.until - newest <= question.stale_after:
+            return None
+        age, allowed = ((seconds / 3600.0) for seconds in (question.until - newest, question.stale_after))
+        reason = f"the newest request was logged {age:.1f} h ago; more than {allowed:.1f} h of silence says nothing"
+        return Missing(Outcome.STALE, reason)
 
     def _data(self, question: Question) -> Evidence:
         rows = self._log.requests(question.model, question.since, question.until)
@@ -60,35 +82,19 @@ class Measurements:
         return self._validate(question.suite, frame, question.rollout)
 
     def _shift(self, question: Question) -> Evidence:
+        answers = question.gate.metric is Metric.PREDICTION_SHIFT
+        if question.gate.against == "champion":
+            return self._replay.answered(question) if answers else self._replay.seen(question)
         width = question.until - question.since
         now = self._log.requests(question.model, question.since, question.until)
-        if question.gate.against == "champion":
-            sides = ([r for r in now if r.arm == Arm.CHAMPION], [r for r in now if r.arm == Arm.CANDIDATE])
-            return InputShift("the champion's requests", _distances(*sides))
         before = self._log.requests(question.model, question.since - width, question.since)
-        return InputShift("the window before", _distances(before, now))
+        frame = _answers if answers else _inputs
+        return InputShift("the window before", distances(frame(before), frame(now)))
 
 
-def _distances(reference: list[Served], current: list[Served]) -> tuple[FeatureShift, ...]:
-    """Distance of every feature between two sets of requests."""
-    if not reference or not current:
-        return ()
-    old, new = (pd.DataFrame([row.features for row in rows]) for rows in (reference, current))
-    made = []
-    for name in old.columns.union(new.columns, sort=False):
-        if name not in old.columns or name not in new.columns:
-            made.append(FeatureShift(str(name), 1.0, len(old), len(new)))  # a feature that came or went has moved
-            continue
-        a, b = old[name].dropna(), new[name].dropna()
-        numeric = pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b)
-        categories = 0
-        if numeric and len(a) and len(b):
-            grid = np.unique(np.concatenate([a.to_numpy(float), b.to_numpy(float)]))
-            cdfs = [np.searchsorted(np.sort(x.to_numpy(float)), grid, side="right") / len(x) for x in (a, b)]
-            distance = float(np.max(np.abs(cdfs[0] - cdfs[1])))
-        else:
-            shares = [x.astype(str).value_counts(normalize=True, dropna=False) for x in (old[name], new[name])]
-            apart = shares[0].sub(shares[1], fill_value=0.0).abs()
-            distance, categories = min(float(apart.sum() / 2.0), 1.0), len(apart)
-        made.append(FeatureShift(str(name), distance, len(old), len(new), categories))
-    return tuple(made)
+def _inputs(rows: list[Served]) -> pd.DataFrame:
+    return pd.DataFrame([row.features for row in rows])
+
+
+def _answers(rows: list[Served]) -> pd.DataFrame:
+    return pd.DataFrame({"prediction": numbers([row.prediction for row in rows if row.prediction is not None])})

@@ -20,6 +20,8 @@ RECORD = {
     "weight": "DOUBLE",
     "rollout": "VARCHAR",
     "latency_ms": "DOUBLE",
+    "cpu_ms": "DOUBLE",
+    "rss_mb": "DOUBLE",
     "error": "VARCHAR",
     "prediction": "VARCHAR",
     "features": "VARCHAR",
@@ -38,7 +40,7 @@ class Served:
         arm: Arm that it was assigned to.
         prediction: The answer, JSON value.
         features: The row of the request.
-        label: What came true, or None while unknown.
+        labels: What was reported to have come true, and when [Unix seconds], oldest first.
     """
 
     key: tuple[str, int]
@@ -47,7 +49,16 @@ class Served:
     arm: str
     prediction: object
     features: dict[str, object]
-    label: object = None
+    labels: tuple[tuple[float, object], ...] = ()
+
+    def label(self, maturity: float) -> object:
+        """What came true as far as it counts: the last report before maturity; None without one.
+
+        Args:
+            maturity: Age at which a label counts [seconds]; 0 takes whatever is known.
+        """
+        counted = [value for at, value in self.labels if not maturity or at <= self.at + maturity]
+        return counted[-1] if counted else None
 
 
 class PredictionLog:
@@ -85,32 +96,51 @@ class PredictionLog:
     def requests(self, model: str, since: float, until: float, *, limit: int = 200_000) -> list[Served]:
         """Requests of a window with the labels known at its end, oldest first.
 
-        A label that came twice counts as it came last; labels of unknown requests match nothing. A window that holds
-        more than `limit` rows is sampled by request id, evenly over its time. Rows that are no mapping are left out.
+        Labels of unknown requests match nothing. A window that holds more than `limit` rows is sampled by request id,
+        evenly over its time. Rows that are no mapping are left out.
         """
         found = self.rows(
             model,
             """
-            WITH last AS (
-              SELECT request, "row", arg_max(label, "at") AS label FROM labels WHERE "at" <= $2 GROUP BY ALL
+            WITH reported AS (
+              SELECT request, "row", list({'at': "at", 'label': label} ORDER BY "at", label::VARCHAR) AS labels
+              FROM labels WHERE "at" <= $2 GROUP BY ALL
             ), once AS (
               SELECT * FROM log WHERE "at" > $1 AND "at" <= $2
               QUALIFY row_number() OVER (PARTITION BY request, "row" ORDER BY "at") = 1
             )
-            SELECT o.request, o."row", o."at", o.answered_by, o.arm, o.prediction, o.features, l.label
-            FROM once o LEFT JOIN last l ON o.request = l.request AND o."row" = l."row"
+            SELECT o.request, o."row", o."at", o.answered_by, o.arm, o.prediction, o.features, r.labels
+            FROM once o LEFT JOIN reported r ON o.request = r.request AND o."row" = r."row"
             ORDER BY hash(o.request), o."row" LIMIT $3
             """,
             (since, until, limit),
         )
         made = []
-        for request, row, at, answered_by, arm, prediction, features, label in found:
+        for request, row, at, answered_by, arm, prediction, features, labels in found:
             asked = _json(features)
             if isinstance(asked, dict):
                 key = (str(request), int(str(row)))
                 answer = (str(answered_by), str(arm), _json(prediction))
-                made.append(Served(key, float(str(at)), *answer, asked, _json(label)))
+                reported = tuple((float(item["at"]), _json(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
+                made.append(Served(key, float(str(at)), *answer, asked, reported))
         return sorted(made, key=lambda served: (served.at, served.key))
+
+    def newest(self, model: str, until: float) -> float | None:
+        """When the last request until then was received [Unix seconds]; None without any."""
+        found = self.rows(model, 'SELECT max("at") FROM log WHERE "at" <= $1', (until,))[0][0]
+        return None if found is None else float(str(found))
+
+    def unknown_labels(self, model: str, since: float, until: float) -> int:
+        """Labels reported in a window for requests that nobody has seen [count]."""
+        found = self.rows(
+            model,
+            """
+            SELECT count(*) FROM labels l WHERE "at" > $1 AND "at" <= $2
+            AND NOT EXISTS (SELECT 1 FROM log o WHERE o.request = l.request AND o."row" = l."row")
+            """,
+            (since, until),
+        )
+        return int(str(found[0][0]))
 
 
 def _json(text: object) -> object:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
 
 _NUMBERS = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
+GOLDEN = "surefoot_golden"
+"""Key of a model's metadata under which its author keeps rows and their answers."""
 _PLAIN = frozenset({*_NUMBERS, "string", "boolean"})
 
 
@@ -43,6 +45,31 @@ class Scorer:
         if len(answers) != len(rows):
             raise ValueError(f"the model gave {len(answers)} answers for {len(rows)} rows")
         return [_json(answer) for answer in answers]
+
+    def golden(self) -> tuple[list[dict[str, object]], list[object]]:
+        """Rows that the model carries in its metadata, and the answers that its author saw.
+
+        Raises:
+            ValueError: They are not two lists of the same length.
+        """
+        carried = (self._model.metadata.metadata or {}).get(GOLDEN)
+        if carried is None:
+            return [], []
+        rows, answers = (carried.get(key) for key in ("rows", "answers")) if isinstance(carried, Mapping) else (0, 0)
+        if not isinstance(rows, list) or not isinstance(answers, list) or len(rows) != len(answers):
+            raise ValueError(f"{GOLDEN} in the model's metadata needs 'rows' and as many 'answers'")
+        return rows, answers
+
+    def seen(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
+        """What the model is fed: the rows after every first step of a pipeline that keeps their columns."""
+        frame = self._frame(rows)
+        inner = getattr(self._model, "get_raw_model", lambda: None)()
+        for _, step in getattr(inner, "steps", [])[:-1]:
+            fed = step.transform(frame)
+            if list(getattr(fed, "columns", [])) != list(frame.columns):
+                break
+            frame = fed
+        return frame
 
     def _frame(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
         """Build one typed frame in which no value depends on the neighbours of its row."""

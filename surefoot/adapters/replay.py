@@ -1,23 +1,30 @@
 """Champion and candidate score the same logged requests: the paired evidence of the shadow stage."""
 
-import datetime as dt
-from collections import defaultdict
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 
 from surefoot.adapters.predictions import PredictionLog, Served
+from surefoot.adapters.shifts import distances, unequal
+from surefoot.adapters.tally import Batch, score_bins, tally
 from surefoot.core.errors import SurefootError
-from surefoot.core.evidence import Block, Missing, PairedLosses, Question, SplitCounts, Stratum
+from surefoot.core.evidence import GoldenRows, InputShift, Missing, PairedSums, ScoreBins, SplitCounts, Stratum
 from surefoot.core.model import Outcome, Version
-from surefoot.core.stats.losses import answer, decisions, losses
+from surefoot.core.policy import Gate
+from surefoot.core.question import Question
+from surefoot.core.stats.losses import numbers
 
 CHUNK = 2000
 """Rows scored in one call [count]: large enough for the model, small enough for progress and memory."""
 GIVE_UP = 0.05
 """Share of unanswered requests above which the rest is not tried one by one any more."""
+
+SEEN = 5_000
+"""Latest requests of a window whose inputs are compared one by one [count]."""
 
 Key = tuple[str, int]
 
@@ -27,6 +34,14 @@ class Scores(Protocol):
 
     def predict(self, rows: list[dict[str, object]]) -> list[object]:
         """Answer every row, or raise."""
+        ...
+
+    def golden(self) -> tuple[list[dict[str, object]], list[object]]:
+        """Rows that the model carries, and the answers that its author saw."""
+        ...
+
+    def seen(self, rows: list[dict[str, object]]) -> pd.DataFrame:
+        """What the model is fed after everything that goes before it but keeps the columns."""
         ...
 
 
@@ -63,6 +78,11 @@ class Replay:
             self._windows = {key: self._log.requests(*key)}
         return self._windows[key]
 
+    def _model(self, question: Question, version: Version) -> Scores:
+        if version.digest not in self._models:
+            self._models[version.digest] = self._load(question.model, version)
+        return self._models[version.digest]
+
     def score(self, question: Question, version: Version) -> Replayed:
         """One version's answers; what it has already answered live is not asked again."""
         key = (version.digest, question.model, question.since, question.until)
@@ -71,36 +91,71 @@ class Replay:
             known = {
                 r.key: r.prediction for r in served if r.answered_by == version.number and r.prediction is not None
             }
-            if version.digest not in self._models:
-                self._models[version.digest] = self._load(question.model, version)
-            fresh = _score(self._models[version.digest], [r for r in served if r.key not in known])
+            fresh = _score(self._model(question, version), [r for r in served if r.key not in known])
             answers = {**known, **fresh.answers}
             self._scored = {k: v for k, v in self._scored.items() if k[1:] == key[1:]}
             self._scored[key] = Replayed(answers, fresh.tried + len(known), fresh.problem)
         return self._scored[key]
 
-    def paired(self, question: Question) -> PairedLosses | Missing:
-        """Losses of both versions on every request whose label has matured, by block and slice."""
+    def paired(self, question: Question) -> PairedSums | Missing:
+        """What both versions make of every request whose label has matured, by block and slice."""
         gate = question.gate
         served = self.window(question)
         if not served:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         champion, candidate = (self.score(question, v) for v in (question.champion, question.candidate))
-        mature = [r for r in served if r.at + gate.maturity <= question.until and r.key in champion.answers]
-        labelled = [r for r in mature if r.label is not None]
-        unscored = sum(r.key not in candidate.answers for r in mature)
+        made = tally(gate, question.since, question.until, [_batch(served, gate, champion, candidate)])
         if candidate.tried < len(served):  # given up early: what was not tried counts at the rate of what was
-            unscored = round(len(mature) * (1.0 - len(candidate.answers) / max(candidate.tried, 1)))
-        both = [r for r in labelled if r.key in candidate.answers]
-        truth = [r.label for r in both]
-        pairs = [losses(gate.metric, [found.answers[r.key] for r in both], truth) for found in (champion, candidate)]
-        same = [
-            decisions(np.array([answer(found.answers[r.key]) for r in both], dtype=np.float64))
-            for found in (champion, candidate)
-        ]
-        agreement = float(np.mean(np.isclose(same[0], same[1], rtol=1e-3))) if both else None
-        slices = _slices(both, pairs, gate.by, gate.block)
-        return PairedLosses(slices, len(mature), len(labelled), unscored, agreement)
+            made.unscored = round(made.requests * (1.0 - len(candidate.answers) / max(candidate.tried, 1)))
+        return made.evidence(self._log.unknown_labels(question.model, question.since, question.until))
+
+    def golden(self, question: Question) -> GoldenRows | Missing:
+        """What the candidate answers to the rows that it carries."""
+        model = self._model(question, question.candidate)
+        rows, written = model.golden()
+        if not rows:
+            return GoldenRows(0, 0)
+        found = _score(model, [Served((str(i), 0), 0.0, "", "", None, row) for i, row in enumerate(rows)]).answers
+        wrong, worst = [], 0.0
+        for index, expected in enumerate(written):
+            given = found.get((str(index), 0))
+            apart = _apart(given, expected)
+            worst = max(worst, min(apart, 1e9))
+            if not apart <= question.gate.tolerance:
+                wrong.append({"row": rows[index], "expected": expected, "answered": given})
+        return GoldenRows(len(rows), len(wrong), worst, tuple(wrong[:5]))
+
+    def seen(self, question: Question) -> InputShift | Missing:
+        """Share of the same requests on which the candidate's model is fed other values than the champion's."""
+        served = self.window(question)[-SEEN:]
+        if not served:
+            return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
+        rows = [r.features for r in served]
+        frames = [self._model(question, v).seen(rows) for v in (question.champion, question.candidate)]
+        return InputShift("the champion", unequal(*frames), same=True)
+
+    def answered(self, question: Question) -> InputShift | Missing:
+        """How far the candidate's answers lie from the champion's as a distribution."""
+        if not self.window(question):
+            return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
+        sides = [self.score(question, v).answers.values() for v in (question.champion, question.candidate)]
+        columns = [pd.DataFrame({"prediction": numbers(list(side))}) for side in sides]
+        return InputShift("the champion's answers", distances(*columns))
+
+    def foreseen(self, question: Question) -> ScoreBins | Missing:
+        """Scores with labels of the past, split in two by time, and scores that wait for theirs."""
+        served = self.window(question)
+        answers = self.score(question, question.candidate).answers if served else {}
+        maturity, until = question.gate.maturity, question.until
+        old = [r for r in served if r.key in answers and r.at + maturity <= until and r.label(maturity) is not None]
+        now = [r for r in served if r.key in answers and r.at + maturity > until]
+        half = len(old) // 2
+
+        def bins(rows: Sequence[Served]) -> tuple[tuple[int, int, int], ...]:
+            truth = [label if (label := r.label(maturity)) is not None else 0 for r in rows]
+            return score_bins(numbers([answers[r.key] for r in rows]), numbers(truth))
+
+        return ScoreBins(bins(old[:half]), bins(old[half:]), bins(now))
 
     def failures(self, question: Question) -> SplitCounts | Missing:
         """Requests that each version cannot answer, as if both had been given half of them."""
@@ -115,25 +170,30 @@ class Replay:
         )
 
 
-def _slices(
-    both: Sequence[Served], pairs: Sequence[np.ndarray], by: Sequence[str], block: float
-) -> dict[str, tuple[Block, ...]]:
-    cells: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0, 0.0, 0.0]))
-    for index, request in enumerate(both):
-        names = ("", *(f"{column}={request.features.get(column)}" for column in by))
-        for name in names:
-            cell = cells[name][request.at // block]
-            cell[0] += 1
-            cell[1] += float(pairs[0][index])
-            cell[2] += float(pairs[1][index])
-    return {
-        name: tuple(Block(_date(key * block), int(c[0]), c[1], c[2]) for key, c in sorted(blocks.items()))
-        for name, blocks in cells.items()
-    }
+def _batch(served: Sequence[Served], gate: Gate, champion: Replayed, candidate: Replayed) -> Batch:
+    """A window as the tally wants it."""
+    labels = [r.label(gate.maturity) for r in served]
+    in_time = [[value for at, value in r.labels if not gate.maturity or at <= r.at + gate.maturity] for r in served]
+    return Batch(
+        at=np.array([r.at for r in served], dtype=np.float64),
+        champion=[champion.answers.get(r.key) for r in served],
+        candidate=[candidate.answers.get(r.key) for r in served],
+        labels=labels,
+        late=np.array([label is None and bool(r.labels) for label, r in zip(labels, served, strict=True)], dtype=bool),
+        corrected=sum(max(len(found) - 1, 0) for found in in_time),
+        columns={column: [r.features.get(column) for r in served] for column in gate.by},
+    )
 
 
-def _date(at: float) -> str:
-    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%dT%H:%MZ")
+def _apart(given: object, expected: object) -> float:
+    """How far two answers are from each other; infinite when they are not even alike."""
+    if isinstance(given, Mapping) and isinstance(expected, Mapping) and given.keys() == expected.keys():
+        return max((_apart(given[key], expected[key]) for key in expected), default=0.0)
+    if isinstance(given, list) and isinstance(expected, list) and len(given) == len(expected):
+        return max((_apart(a, b) for a, b in zip(given, expected, strict=True)), default=0.0)
+    if isinstance(given, int | float) and isinstance(expected, int | float):
+        return abs(float(given) - float(expected))
+    return 0.0 if given == expected else math.inf
 
 
 def _score(model: Scores, served: Sequence[Served]) -> Replayed:

@@ -1,13 +1,12 @@
 """What has happened, in the past tense; the journal holds nothing else."""
 
-import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from enum import Enum
-from functools import cache
-from typing import Union, cast, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import cast, get_args
 
+from surefoot.core.codec import build, plain
 from surefoot.core.errors import InvariantBroken
+from surefoot.core.level import Level
 from surefoot.core.model import Outcome, Stage, Verdict, Version
 
 
@@ -86,13 +85,25 @@ class StageEntered:
 
 @dataclass(frozen=True, slots=True)
 class GateJudged:
-    """A gate answered at one look."""
+    """A gate answered at one look.
+
+    Attributes:
+        rollout: Id of the rollout.
+        stage: Stage in which it was asked.
+        step: Step of the ramp.
+        look: One-based number of the look within the step.
+        verdict: What it answered.
+        level: How sure the verdict had to be; None in journals of the first release.
+        evidence: The counters that it was judged on, packed; empty when they are no numbers.
+    """
 
     rollout: str
     stage: Stage
     step: int
     look: int
     verdict: Verdict
+    level: Level | None = None
+    evidence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,55 +196,14 @@ KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
 EFFECTS: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}
 
 
-def _plain(value: object) -> object:
-    """Dataclass fields as JSON values; an effect carries its own name."""
-    if is_dataclass(value) and not isinstance(value, type):
-        named = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-        return {"effect": type(value).__name__, **named} if type(value).__name__ in EFFECTS else named
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return value
-
-
 def encode(event: Event) -> tuple[str, dict[str, object]]:
     """Name and JSON fields of an event."""
-    return type(event).__name__, cast("dict[str, object]", _plain(event))
+    return type(event).__name__, cast("dict[str, object]", plain(event, frozenset(EFFECTS), "effect"))
 
 
 def as_json(value: object) -> dict[str, object]:
     """JSON fields of any value of the core, for projections and --json output."""
-    return cast("dict[str, object]", _plain(asdict(value)))  # type: ignore[call-overload]
-
-
-@cache
-def _hints(kind: type) -> dict[str, object]:
-    return get_type_hints(kind)
-
-
-def _build(hint: object, value: object) -> object:
-    """Rebuild a typed value from JSON."""
-    if hint is Effect or hint == Effect:
-        made = dict(cast("Mapping[str, object]", value))
-        return _build(EFFECTS[str(made.pop("effect"))], made)
-    if isinstance(hint, type) and is_dataclass(hint):
-        data = cast("Mapping[str, object]", value)
-        known = _hints(hint)
-        return hint(**{key: _build(known[key], item) for key, item in data.items() if key in known})
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return hint(value)
-    origin = get_origin(hint)
-    if origin in {Union, types.UnionType}:
-        inner = [arm for arm in get_args(hint) if arm is not type(None)]
-        return None if value is None else _build(inner[0], value)
-    if origin is tuple:
-        return tuple(_build(get_args(hint)[0], item) for item in cast("list[object]", value))
-    if hint is float:
-        return float(cast("float", value))
-    return value
+    return cast("dict[str, object]", plain(asdict(value)))  # type: ignore[call-overload]
 
 
 def decode(kind: str, data: Mapping[str, object]) -> Event:
@@ -245,7 +215,7 @@ def decode(kind: str, data: Mapping[str, object]) -> Event:
     if kind not in KINDS:
         raise InvariantBroken(f"the journal holds a {kind}, which this release of surefoot does not know")
     try:
-        return cast("Event", _build(KINDS[kind], data))
+        return cast("Event", build(KINDS[kind], data, {Effect: ("effect", EFFECTS)}))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise InvariantBroken(
             f"the journal holds a {kind} that this release of surefoot cannot read: {error}"

@@ -1,9 +1,8 @@
 """What was measured, as plain values: the only thing a gate is judged on."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from surefoot.core.model import Outcome, Version
-from surefoot.core.policy import Gate
+from surefoot.core.model import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +15,7 @@ class Stratum:
         candidate_good: Candidate trials without it [count].
         champion_bad: Champion trials with the bad event [count].
         champion_good: Champion trials without it [count].
+        epoch: Stretch of time that the trials fell into, from 0; a candidate may break late.
     """
 
     share: float
@@ -23,6 +23,7 @@ class Stratum:
     candidate_good: int
     champion_bad: int
     champion_good: int
+    epoch: int = 0
 
     @property
     def candidate(self) -> int:
@@ -40,74 +41,175 @@ class SplitCounts:
     """Bad events of both arms over every stratum of a rollout.
 
     Attributes:
-        strata: One per split that was in force.
+        strata: One per split that was in force, and stretch of time.
         baseline: The champion's rate before the rollout [probability], or None when unknown.
         trial: What one trial is, for people: "request" or "unit".
         recent: Requests of both arms since the step began [count].
+        history: Trials behind `baseline` [count].
     """
 
     strata: tuple[Stratum, ...]
     baseline: float | None = None
     trial: str = "request"
     recent: int = 0
+    history: int = 0
+
+
+Counts = tuple[tuple[int, int], ...]
+"""A log-bucket histogram: (bucket, values in it), in order of the buckets."""
 
 
 @dataclass(frozen=True, slots=True)
-class LatencyCounts:
-    """Requests slower than the champion's own frozen quantile.
+class SpeedStratum:
+    """A positive measurement of both arms under one split.
 
     Attributes:
-        threshold_ms: The champion's quantile, frozen when the rollout opened [ms].
-        same: Both arms counted against the threshold.
-        stretched: Candidate counted against the threshold stretched by the margin, champion
-            against the threshold itself; keyed by the stretch factor [>= 1].
-        candidate_ms: The candidate's own quantile now [ms], or None.
-        champion_ms: The champion's own quantile now [ms], or None.
+        share: Share of units routed to the candidate [0 < share <= 1].
+        candidate: Histogram of the candidate.
+        champion: Histogram of the champion.
+        epoch: Stretch of time, from 0.
+    """
+
+    share: float
+    candidate: Counts
+    champion: Counts
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedCounts:
+    """A positive measurement of every request, such as its latency, as log-bucket histograms.
+
+    Attributes:
+        strata: One per split that was in force, and stretch of time.
+        baseline: Histogram of the champion before the rollout.
+        unit: Unit of the measurement, for people.
         recent: Requests of both arms since the step began [count].
     """
 
-    threshold_ms: float
-    same: tuple[Stratum, ...]
-    stretched: dict[float, tuple[Stratum, ...]]
-    candidate_ms: float | None = None
-    champion_ms: float | None = None
+    strata: tuple[SpeedStratum, ...]
+    baseline: Counts
+    unit: str = "ms"
     recent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
+class ValueStratum:
+    """A bounded value of both arms under one split, as counts of its 65 levels.
+
+    Attributes:
+        share: Share of units routed to the candidate [0 < share < 1].
+        candidate: Trials of the candidate at each level [count].
+        champion: Trials of the champion at each level [count].
+        epoch: Stretch of time, from 0.
+    """
+
+    share: float
+    candidate: tuple[int, ...]
+    champion: tuple[int, ...]
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ValueCounts:
+    """A bounded value of every trial, such as its revenue up to a cap.
+
+    Attributes:
+        strata: One per split that was in force, and stretch of time.
+        center: The champion's mean before the rollout, as a share of the cap [0 to 1], or None when unknown.
+        trial: What one trial is, for people: "request" or "unit".
+        recent: Requests of both arms since the step began [count].
+    """
+
+    strata: tuple[ValueStratum, ...]
+    center: float | None = None
+    trial: str = "request"
+    recent: int = 0
+
+
+MICRO = 1_000_000
+"""Sums of losses and scores are kept in millionths: integers add up to the same in any order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
-    """Losses of both versions on the same requests of one block of time.
+    """What both versions made of the same requests of one block of time.
 
     Attributes:
         key: The block, for example "2013-06-24".
         n: Requests that both answered and whose label has matured [count].
-        champion: Sum of the champion's losses.
-        candidate: Sum of the candidate's losses.
+        champion: Sums over the champion's answers; what they count depends on the metric.
+        candidate: The same over the candidate's.
     """
 
     key: str
     n: int
-    champion: float
-    candidate: float
+    champion: tuple[int, ...]
+    candidate: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class PairedLosses:
-    """Losses by block, for all requests and for each slice.
+class PairedSums:
+    """Sums by block over the same requests, for all of them and for each slice.
+
+    A loss is one sum in millionths; a confusion four counts (hits, false alarms, misses, correct rejections); a
+    distribution of scores BINS counts, BINS positives and BINS sums of scores in millionths.
 
     Attributes:
         slices: Blocks by slice, for example "origin=LGA"; all requests together under "".
-        requests: Requests whose label should have matured [count].
+        requests: Requests of complete blocks whose label should have matured [count].
         labelled: Those among them that have a label [count].
         unscored: Requests that the candidate could not answer [count].
-        agreement: Share of requests on which both gave the same answer, or None.
+        compared: Requests whose two answers were compared [count].
+        same: Those among them on which both gave the same answer [count].
+        late: Labels that came after their request's maturity, and did not count [count].
+        corrected: Labels that a later one replaced within maturity [count].
+        unknown: Labels of requests that nobody has seen [count].
+        coarse: How many millionths one unit of the sums is, where millionths would not fit the journal [>= 1].
     """
 
     slices: dict[str, tuple[Block, ...]]
     requests: int
     labelled: int
     unscored: int = 0
-    agreement: float | None = None
+    compared: int = 0
+    same: int = 0
+    late: int = 0
+    corrected: int = 0
+    unknown: int = 0
+    coarse: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreBins:
+    """Scores of the past with their labels, and of now without: what the past says about now.
+
+    Attributes:
+        past: Labelled requests by score bin: (requests, positives, sum of scores in millionths).
+        checked: A later stretch whose labels are known by now, in the same form.
+        now: Requests whose labels are not in yet: (requests, 0, sum of scores in millionths).
+    """
+
+    past: tuple[tuple[int, int, int], ...]
+    checked: tuple[tuple[int, int, int], ...]
+    now: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenRows:
+    """Answers to the rows that a version carries with it, against the answers that its author saw.
+
+    Attributes:
+        rows: Rows that it carries [count].
+        wrong: Rows that it answers otherwise, or not at all [count].
+        worst: Largest difference between two numbers.
+        samples: Up to five rows that are wrong; JSON values only.
+    """
+
+    rows: int
+    wrong: int
+    worst: float = 0.0
+    samples: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +218,8 @@ class FeatureShift:
 
     Attributes:
         name: The feature.
-        distance: Kolmogorov-Smirnov distance (numbers) or total variation (categories) [0 to 1].
+        distance: Kolmogorov-Smirnov distance (numbers), total variation (categories), or the share of requests on
+            which two versions see different values [0 to 1].
         reference: Rows of the reference [count].
         current: Rows now [count].
         categories: Different values that were seen when it is not a number, otherwise 0 [count].
@@ -131,10 +234,17 @@ class FeatureShift:
 
 @dataclass(frozen=True, slots=True)
 class InputShift:
-    """Shift of every feature against a reference."""
+    """Shift of every feature against a reference.
+
+    Attributes:
+        against: What is compared with, for people.
+        features: One each.
+        same: Whether both sides are the same requests, row by row.
+    """
 
     against: str
     features: tuple[FeatureShift, ...]
+    same: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,73 +298,6 @@ class Missing:
     reason: str
 
 
-Evidence = SplitCounts | LatencyCounts | PairedLosses | InputShift | Validation | Missing
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What evidence is asked for.
-
-    Attributes:
-        model: Registered model.
-        gate: The gate that asks.
-        kind: "data" (validation), "shadow" (replay), "live" (both arms serve) or "bake" (the candidate serves all).
-        suite: SHA-256 of the expectation suite as it was when the rollout opened.
-        rollout: Id of the rollout.
-        champion: The version served today.
-        candidate: The version on trial.
-        since: Start of the window [Unix seconds].
-        until: End of the window, which is now [Unix seconds].
-        opened: When the rollout opened; live evidence reaches back to it [Unix seconds].
-        stretches: Stretch factors that a latency gate wants counted [>= 1].
-    """
-
-    model: str
-    gate: Gate
-    kind: str
-    suite: str
-    rollout: str
-    champion: Version
-    candidate: Version
-    since: float
-    until: float
-    opened: float
-    stretches: tuple[float, ...] = field(default=())
-
-
-@dataclass(frozen=True, slots=True)
-class ReportRow:
-    """One expectation as a person reads it, whether it held or not.
-
-    Attributes:
-        kind: The expectation's type.
-        column: The column it speaks of; empty for the whole table.
-        severity: "critical" blocks a promotion, "warning" and "info" do not.
-        held: Whether it held.
-        reason: What was demanded when it held, what was found instead when it did not.
-        samples: Up to five offending rows: the row's number and the values at fault; JSON values only.
-    """
-
-    kind: str
-    column: str
-    severity: str
-    held: bool
-    reason: str
-    samples: tuple[dict[str, object], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Everything that a page about one data validation shows.
-
-    Attributes:
-        suite: Name of the suite.
-        rows: Rows that were validated [count].
-        checked_at: When, as text for people; empty when unknown.
-        expectations: One row an expectation, in the order of the suite.
-    """
-
-    suite: str
-    rows: int
-    checked_at: str
-    expectations: tuple[ReportRow, ...]
+Evidence = (
+    SplitCounts | SpeedCounts | ValueCounts | PairedSums | ScoreBins | InputShift | GoldenRows | Validation | Missing
+)

@@ -1,5 +1,6 @@
 """What to do next, as a pure function of the ledger, the policy and the time."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from surefoot.core.events import (
@@ -12,7 +13,7 @@ from surefoot.core.events import (
     SetSplit,
     StageEntered,
 )
-from surefoot.core.judge import Level, allowance
+from surefoot.core.level import Level, allowance
 from surefoot.core.model import Outcome, Role, Split, Stage, Verdict
 from surefoot.core.policy import DATA_GATE_NAME, Do, Gate, Metric, Policy
 from surefoot.core.state import Ledger, Rollout
@@ -133,7 +134,8 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
         case Stage.BAKING:
             bake = policy.bake
             gates = tuple(policy.gates[name] for name in bake.gates)
-            look = _Look("bake", gates, (), bake.hold, rollout.entered_at, Level(_alpha(policy)))
+            level = Level(_alpha(policy, bake.gates), forever=True)
+            look = _Look("bake", gates, (), bake.hold, rollout.entered_at, level)
             return _judged(rollout, policy, look, (Stage.PROMOTED, 0), now)
         case _:
             return Idle()
@@ -156,11 +158,13 @@ class _Look:
         return min(max(self.hold / 12.0, 5.0), 21600.0) if self.kind in {"live", "bake"} else 3600.0
 
 
-def _alpha(policy: Policy) -> float:
-    """Each guardrail of each step, and of the bake, gets the same share of the budget: the sum is what was promised."""
-    uses = [name for step in policy.ramp for name in step.gates] + list(policy.bake.gates)
-    guardrails = sum(policy.gates[name].role is Role.GUARDRAIL for name in uses)
-    return policy.false_rollback_budget / max(guardrails, 1)
+def _alpha(policy: Policy, names: Iterable[str]) -> float:
+    """Half of the budget, shared by the guardrails among these gates; signals take nobody's budget.
+
+    One e-process a gate runs over the whole ramp, so its steps share nothing; the bake has the other half.
+    """
+    guardrails = sum(policy.gates[name].role is Role.GUARDRAIL for name in set(names))
+    return policy.false_rollback_budget / 2.0 / max(guardrails, 1)
 
 
 def _ramp(rollout: Rollout, policy: Policy, now: float) -> Action:
@@ -171,7 +175,13 @@ def _ramp(rollout: Rollout, policy: Policy, now: float) -> Action:
     earlier = {name for item in policy.ramp[: rollout.step + 1] for name in item.gates}
     gates = tuple(policy.gates[name] for name in step.gates)
     armed = tuple(gate for name, gate in policy.gates.items() if name in earlier and gate not in gates)
-    level = Level(_alpha(policy), allowance=allowance(step.weight), min_requests=step.min_requests)
+    ramped = [name for item in policy.ramp for name in item.gates]
+    level = Level(
+        _alpha(policy, ramped),
+        allowance=allowance(step.weight),
+        min_requests=step.min_requests,
+        stages=len(policy.ramp),
+    )
     last = rollout.step + 1 >= len(policy.ramp)
     following = (Stage.PROMOTING, 0) if last else (Stage.RAMPING, rollout.step + 1)
     look = _Look("live", gates, armed, step.hold, rollout.entered_at, level)
@@ -184,7 +194,12 @@ def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stag
     asked = max(rollout.look, 1)
     over = rollout.entered_at + look.hold
     level = replace(
-        look.level, look=asked, late=1 + (look.hold > 0.0 and now >= over) + int(max(now - over, 0.0) // look.every)
+        look.level,
+        look=asked,
+        late=1 + (look.hold > 0.0 and now >= over) + int(max(now - over, 0.0) // look.every),
+        elapsed=max(now - rollout.entered_at, 0.0),
+        overdue=max(now - over, 0.0),
+        per_minute=policy.requests_per_minute,
     )
     missing = tuple(gate for gate in everything if rollout.look == 0 or gate.name not in rollout.verdicts)
     if missing:

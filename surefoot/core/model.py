@@ -13,6 +13,7 @@ class Outcome(StrEnum):
     NO_DATA = "NO_DATA"
     STALE = "STALE"
     ERROR = "ERROR"
+    BOTH_SICK = "BOTH_SICK"
 
 
 class Role(StrEnum):
@@ -136,7 +137,7 @@ class Verdict:
     Attributes:
         gate: Name of the gate in the policy.
         metric: What it measured.
-        outcome: One of the six.
+        outcome: What it answered.
         role: Guardrail or signal.
         reason: One sentence that a person understands.
         n: Observations the verdict rests on [count].

@@ -11,13 +11,25 @@ from surefoot.core.fields import (
     count,
     describe,
     duration,
-    margin,
     name,
     text,
     texts,
 )
-from surefoot.core.model import Outcome, Role
-from surefoot.core.policy import DATA_GATE_NAME, LOSSES, Bake, Do, Gate, Metric, Policy, Reaction, Shadow, Step, Weight
+from surefoot.core.model import Outcome
+from surefoot.core.parse_gate import gate
+from surefoot.core.policy import (
+    DATA_GATE_NAME,
+    LIVE_ONLY,
+    Bake,
+    Do,
+    Gate,
+    Metric,
+    Policy,
+    Reaction,
+    Shadow,
+    Step,
+    Weight,
+)
 
 REACTIONS = {
     Outcome.FAIL: Reaction(0.0, Do.ROLLBACK),
@@ -25,7 +37,15 @@ REACTIONS = {
     Outcome.NO_DATA: Reaction(7200.0, Do.ROLLBACK),
     Outcome.STALE: Reaction(7200.0, Do.PAUSE),
     Outcome.ERROR: Reaction(1800.0, Do.PAUSE),
+    Outcome.BOTH_SICK: Reaction(0.0, Do.PAUSE),
 }
+
+
+NAMED = {Metric.LATENCY: "live latency"}
+QUIET_GAPS = 100
+"""Expected gaps between two requests after which silence is no accident any more [count]."""
+LEAST_QUIET = 900.0
+"""Shortest silence that makes evidence stale by default [seconds]."""
 
 
 def reaction(path: Path, value: object) -> Reaction:
@@ -38,42 +58,6 @@ def reaction(path: Path, value: object) -> Reaction:
     found = Reaction(section.get("hold", duration), section.get("then", choice(Do, ("rollback", "pause"))))
     section.done()
     return found
-
-
-def gate(path: Path, key: str, value: object) -> Gate:
-    """One gate, with the keys that its metric understands."""
-    section = Section(value, path)
-    metric = section.get("metric", choice(Metric, tuple(m for m in Metric if m is not Metric.VALIDATION)))
-    role = section.get("role", choice(Role, tuple(Role)), Role.GUARDRAIL)
-    if metric is Metric.INPUT_SHIFT:
-        against = section.get("against", choice(str, ("champion", "before")), "before")
-        made = Gate(key, metric, role, against=against, limit=section.get("max", bounded(0, 1)))
-    elif metric in LOSSES:
-        allowed, relative = section.get("margin", margin, (0.0, False))
-        labels = section.get("labels", lambda where, found: Section(found, where))
-        made = Gate(
-            key,
-            metric,
-            role,
-            margin=allowed,
-            relative=relative,
-            by=section.get("by", texts, ()),
-            min_per_slice=section.get("min_per_slice", count, 300),
-            maturity=labels.get("maturity", duration),
-            coverage=labels.get("coverage", bounded(0, 1), 0.0),
-            block=section.get("block", duration, 86400.0),
-        )
-        labels.done()
-    else:
-        allowed, relative = section.get("margin", margin)
-        if metric is Metric.LATENCY and not relative:
-            raise Violation((*path, "margin"), "a latency margin is a share of the champion's, such as 20%")
-        if allowed <= 0:
-            raise Violation((*path, "margin"), "must be above 0: no amount of traffic proves equality")
-        quantile = section.get("quantile", bounded(0.01, 0.999), 0.9) if metric is Metric.LATENCY else 0.9
-        made = Gate(key, metric, role, margin=allowed, relative=relative, quantile=quantile)
-    section.done()
-    return made
 
 
 def step(path: Path, value: object) -> Step:
@@ -111,6 +95,7 @@ def parse(value: object) -> Policy:
     model = top.get("model", name)
     traffic = top.get("traffic", lambda where, found: Section(found, where))
     traffic.get("engine", choice(str, ("gateway",)), "gateway")
+    planned = traffic.get("requests_per_minute", bounded(0.01, 1e9))
     data = top.get("data", lambda where, found: Section(found, where))
     gates = top.get("gates", lambda where, found: Section(found, where))
     made = {key: gate(("gates", key), name(("gates", key), key), item) for key, item in gates.value.items()}  # type: ignore[attr-defined]
@@ -124,7 +109,8 @@ def parse(value: object) -> Policy:
         model=model,
         owners=top.get("owners", texts, ()),
         unit=top.get("unit", text, "") or None,
-        requests_per_minute=traffic.get("requests_per_minute", bounded(0.01, 1e9)),
+        requests_per_minute=planned,
+        stale_after=traffic.get("stale_after", duration, max(QUIET_GAPS * 60.0 / planned, LEAST_QUIET)),
         on_new_candidate=top.get("on_new_candidate", choice(str, ("replace", "queue", "reject")), "replace"),
         false_rollback_budget=top.get("false_rollback_budget", bounded(1e-6, 0.5), 0.01),
         suite=data.get("suite", name),
@@ -179,5 +165,8 @@ def _known(path: Path, names: tuple[str, ...], gates: dict[str, Gate], *, live: 
     for key in names:
         if key not in gates:
             raise Violation(path, f"there is no gate '{key}'; gates: {', '.join(gates)}")
-        if not live and gates[key].metric == Metric.LATENCY:
-            raise Violation(path, f"gate '{key}' measures live latency, which a replay cannot show")
+        metric = gates[key].metric
+        if not live and metric in LIVE_ONLY:
+            raise Violation(path, f"gate '{key}' measures {NAMED.get(metric, metric)}, which a replay cannot show")
+        if live and metric is Metric.GOLDEN:
+            raise Violation(path, f"gate '{key}' asks golden rows: their answers do not change, name it in the shadow")

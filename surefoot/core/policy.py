@@ -10,17 +10,59 @@ class Metric(StrEnum):
     """What a gate can measure."""
 
     ERROR_RATE = "error_rate"
+    MISSING_LABEL = "missing_label"
     LATENCY = "latency"
+    RESOURCE = "resource"
+    VALUE = "value"
     BRIER = "brier"
     LOG_LOSS = "log_loss"
     ABSOLUTE_ERROR = "absolute_error"
     SQUARED_ERROR = "squared_error"
+    RMSE = "rmse"
+    PINBALL = "pinball"
     ZERO_ONE = "zero_one"
+    COST = "cost_per_request"
+    DISAGREEMENT = "disagreement"
+    ECE = "ece"
+    AUC = "auc"
+    TPR_GAP = "tpr_gap"
+    FPR_GAP = "fpr_gap"
+    SELECTION_GAP = "selection_gap"
+    LOSS_GAP = "loss_gap"
     INPUT_SHIFT = "input_shift"
+    PREDICTION_SHIFT = "prediction_shift"
+    EXPECTED_LOSS = "expected_loss"
+    GOLDEN = "golden"
     VALIDATION = "validation"
 
 
-LOSSES = frozenset({Metric.BRIER, Metric.LOG_LOSS, Metric.ABSOLUTE_ERROR, Metric.SQUARED_ERROR, Metric.ZERO_ONE})
+LOSSES = frozenset(
+    {
+        Metric.BRIER,
+        Metric.LOG_LOSS,
+        Metric.ABSOLUTE_ERROR,
+        Metric.SQUARED_ERROR,
+        Metric.RMSE,
+        Metric.PINBALL,
+        Metric.ZERO_ONE,
+        Metric.COST,
+    }
+)
+"""Losses of an answer against its label; both versions are asked about the same requests."""
+CONFUSIONS = frozenset({Metric.TPR_GAP, Metric.FPR_GAP, Metric.SELECTION_GAP})
+"""Differences between groups in a rate of the decisions."""
+GAPS = CONFUSIONS | {Metric.LOSS_GAP}
+BINNED = frozenset({Metric.ECE, Metric.AUC})
+"""Metrics of a whole distribution of scores, kept as counts by bin."""
+PAIRED = LOSSES | GAPS | BINNED | {Metric.DISAGREEMENT}
+"""Judged on the same requests, by block."""
+SPEEDS = frozenset({Metric.LATENCY, Metric.RESOURCE})
+"""Judged on quantiles of a positive measurement of each request."""
+EVENTS = frozenset({Metric.ERROR_RATE, Metric.MISSING_LABEL})
+"""Judged on a bad event that each trial has or has not."""
+LIVE_ONLY = SPEEDS | {Metric.MISSING_LABEL, Metric.VALUE}
+"""What a replay cannot show: only who really served a request has it."""
+SHIFTS = frozenset({Metric.INPUT_SHIFT, Metric.PREDICTION_SHIFT})
 
 
 DATA_GATE_NAME = "data"
@@ -49,6 +91,23 @@ class Reaction:
 
 
 @dataclass(frozen=True, slots=True)
+class Costs:
+    """What each kind of decision costs, in the owner's money.
+
+    Attributes:
+        tp: Alerted and it came true.
+        fp: Alerted for nothing.
+        fn: Not alerted, and it came true.
+        tn: Not alerted, and nothing happened.
+    """
+
+    tp: float
+    fp: float
+    fn: float
+    tn: float
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """One rule that must pass.
 
@@ -56,31 +115,50 @@ class Gate:
         name: Key in the policy file.
         metric: What is measured.
         role: Guardrail (rolls back) or signal (pauses).
-        margin: Largest degradation the owner accepts: a share for relative margins, otherwise in the metric's unit.
+        margin: Largest degradation the owner accepts: a share for relative margins, otherwise in the metric's unit;
+            None when only `limit` counts.
         relative: Whether `margin` is a share of the champion's value.
-        quantile: Quantile of a latency gate [0 < quantile < 1].
+        limit: Largest value of the candidate itself, whatever the champion does; None without one.
+        quantiles: Quantiles of a latency or resource gate [0 < quantile < 1]; the one of a pinball loss.
         by: Columns whose values are judged one by one, empty for all requests together.
         min_per_slice: Fewest requests of a slice that is judged [count].
+        protected: Slices that must have enough data, such as "origin=LGA"; without it the gate cannot pass.
         maturity: Age at which a label counts [seconds].
         coverage: Least share of mature requests that must have a label [0 to 1].
         block: Length of a block of requests that move together [seconds].
-        against: Reference of an input shift: "champion" or "before".
-        limit: Largest shift [0 to 1].
+        against: What a shift compares with: "champion" or "before".
+        threshold: Score from which the answer is "yes" [0 to 1].
+        costs: Prices of the four kinds of decisions, for a cost.
+        of: Loss that a loss gap or an expected loss looks at.
+        classes: Names of the classes in the order of the model's probabilities; empty for two classes.
+        column: Measured column of a resource or value gate.
+        cap: Value above which more does not count, for a value [unit of the value].
+        higher: Whether more is better, for a value.
+        tolerance: Largest difference between two answers that are the same.
     """
 
     name: str
     metric: Metric
     role: Role = Role.GUARDRAIL
-    margin: float = 0.0
+    margin: float | None = 0.0
     relative: bool = False
-    quantile: float = 0.9
+    limit: float | None = None
+    quantiles: tuple[float, ...] = (0.9,)
     by: tuple[str, ...] = ()
     min_per_slice: int = 300
+    protected: tuple[str, ...] = ()
     maturity: float = 0.0
     coverage: float = 0.0
     block: float = 86400.0
     against: str = "before"
-    limit: float = 0.0
+    threshold: float = 0.5
+    costs: Costs | None = None
+    of: Metric | None = None
+    classes: tuple[str, ...] = ()
+    column: str = ""
+    cap: float = 1.0
+    higher: bool = True
+    tolerance: float = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +218,7 @@ class Policy:
         owners: People or teams who answer for it.
         unit: Request column that sticks to one arm, or None for per-request assignment.
         requests_per_minute: Planned traffic, for `lint` and `plan` [count per minute].
+        stale_after: Age of the newest logged request above which evidence is stale [seconds].
         on_new_candidate: "replace", "queue" or "reject" while a rollout is open.
         false_rollback_budget: Chance that a good candidate is rolled back over the whole rollout [0 to 1].
         suite: Name of the expectation suite of the requests.
@@ -154,6 +233,7 @@ class Policy:
     owners: tuple[str, ...]
     unit: str | None
     requests_per_minute: float
+    stale_after: float
     on_new_candidate: str
     false_rollback_budget: float
     suite: str

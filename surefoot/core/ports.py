@@ -3,8 +3,9 @@
 from typing import Protocol
 
 from surefoot.core.chain import Entry
-from surefoot.core.evidence import Evidence, Question
+from surefoot.core.evidence import Evidence
 from surefoot.core.model import Split, Version
+from surefoot.core.question import Question
 
 
 class Journal(Protocol):

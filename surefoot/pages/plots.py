@@ -20,6 +20,7 @@ COLOURS = {
     Outcome.NO_DATA: "#6B6B6B",
     Outcome.STALE: "#A34D7F",
     Outcome.ERROR: "#111111",
+    Outcome.BOTH_SICK: "#7A4B00",
 }
 """After the palette of Okabe and Ito, darkened where it carries text; the marker's shape says the same again."""
 MOST_SLICES = 40

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from surefoot.core.evidence import Report, ReportRow
+from surefoot.core.report import Report, ReportRow
 
 
 def render(report: Report) -> str:

@@ -12,11 +12,13 @@ from surefoot.core.errors import (
     Unavailable,
 )
 from surefoot.core.events import DriftFound, EffectDone, EffectIntended, EffectRefused, GateJudged, SetAlias, SetSplit
-from surefoot.core.evidence import Question
-from surefoot.core.judge import allowance, judge
+from surefoot.core.gates.rate import EPOCHS
+from surefoot.core.judge import judge
 from surefoot.core.machine import Abandon, Action, Apply, Idle, Judge, Record, Settle, Wait, decide
 from surefoot.core.parse import parse
 from surefoot.core.policy import Policy
+from surefoot.core.question import Question
+from surefoot.core.recheck import pack
 from surefoot.core.state import Ledger, Rollout, fold, split_of
 from surefoot.rollout.world import Ports
 
@@ -53,7 +55,7 @@ def advance(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
 
 def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: Judge) -> Ledger:
     asked_at = ports.clock.now()  # one moment for all gates: they are asked about the same requests
-    stretches = {1.0, *(allowance(step.weight) for step in policy.ramp)}
+    live = sum(step.hold for step in policy.ramp) if look.kind == "live" else policy.bake.hold
     for gate in look.gates:
         question = Question(
             model=ledger.model,
@@ -66,10 +68,12 @@ def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: J
             since=look.since,
             until=asked_at,
             opened=rollout.opened_at,
-            stretches=tuple(sorted(1.0 + stretch * gate.margin for stretch in stretches)),
+            epoch=max(live / EPOCHS, 1.0),
+            stale_after=policy.stale_after,
         )
-        verdict = judge(gate, ports.evidences.gather(question), look.level)
-        judged = GateJudged(ledger.open, rollout.stage, rollout.step, look.look, verdict)
+        evidence = ports.evidences.gather(question)
+        verdict = judge(gate, evidence, look.level)
+        judged = GateJudged(ledger.open, rollout.stage, rollout.step, look.look, verdict, look.level, pack(evidence))
         ledger = ports.append(ledger, judged)
     return ledger
 

@@ -90,7 +90,7 @@ def promote(world: World) -> Promotion:
     callers.live(10 * DAY)
     at_start = world.stage(MODEL), world.aliases(MODEL)
     world.point(MODEL, "candidate", "2")
-    deadline = time.monotonic() + 300.0
+    deadline = time.monotonic() + 900.0
     while (stage := world.stage(MODEL)) not in {"Promoted", "Rejected", "RolledBack", "Aborted"}:
         assert time.monotonic() < deadline, f"{MODEL} still is {stage}"
         fast = stage.startswith(("Ramping", "Baking"))

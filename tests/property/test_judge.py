@@ -12,19 +12,23 @@ from hypothesis import strategies as st
 from surefoot.core.chain import canonical
 from surefoot.core.events import GateJudged, decode, encode
 from surefoot.core.evidence import (
+    MICRO,
     Block,
     Evidence,
     FeatureShift,
     InputShift,
-    LatencyCounts,
-    PairedLosses,
+    PairedSums,
+    SpeedCounts,
+    SpeedStratum,
     SplitCounts,
     Stratum,
     Validation,
 )
-from surefoot.core.judge import Level, allowance, judge
+from surefoot.core.judge import judge
+from surefoot.core.level import Level, allowance
 from surefoot.core.model import Outcome, Stage
 from surefoot.core.policy import Gate, Metric
+from surefoot.core.stats.histogram import bucket
 from surefoot.core.stats.split import HARM, log_evidence
 
 ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
@@ -38,12 +42,19 @@ COUNTS = st.integers(0, 20_000)
 STRATUM = st.builds(Stratum, st.sampled_from([0.01, 0.05, 0.5, 1.0]), COUNTS, COUNTS, COUNTS, COUNTS)
 STRATA = st.lists(STRATUM, min_size=1, max_size=3).map(tuple)
 MS = st.floats(0.1, 1000.0)
-BLOCKS = st.lists(st.builds(Block, st.just("b"), st.integers(1, 500), MS, MS), min_size=5, max_size=8).map(tuple)
+SUMS = st.integers(0, 10**9).map(lambda value: (value,))
+BLOCKS = st.lists(st.builds(Block, st.just("b"), st.integers(1, 500), SUMS, SUMS), min_size=5, max_size=8).map(tuple)
+BUCKETS = st.dictionaries(st.integers(-50, 400), st.integers(1, 5_000), min_size=1, max_size=5).map(
+    lambda cells: tuple(sorted(cells.items()))
+)
+SPEEDS = st.lists(
+    st.builds(SpeedStratum, st.sampled_from([0.01, 0.5, 1.0]), BUCKETS, BUCKETS), min_size=1, max_size=3
+).map(tuple)
 JUDGED: list[tuple[Gate, st.SearchStrategy[Evidence]]] = [
     (ERRORS, st.builds(SplitCounts, STRATA, st.floats(0.0, 1.0), st.just("unit"), COUNTS)),
-    (LATENCY, st.builds(LatencyCounts, MS, STRATA, st.fixed_dictionaries({1.2: STRATA}), MS, MS, COUNTS)),
-    (QUALITY, st.builds(PairedLosses, st.fixed_dictionaries({"": BLOCKS}), st.just(4000), COUNTS, COUNTS, MS)),
-    (SLICES, st.builds(PairedLosses, st.fixed_dictionaries({"o=A": BLOCKS, "o=B": BLOCKS}), st.just(4000), COUNTS)),
+    (LATENCY, st.builds(SpeedCounts, SPEEDS, BUCKETS, st.just("ms"), COUNTS)),
+    (QUALITY, st.builds(PairedSums, st.fixed_dictionaries({"": BLOCKS}), st.just(4000), COUNTS, COUNTS, COUNTS)),
+    (SLICES, st.builds(PairedSums, st.fixed_dictionaries({"o=A": BLOCKS, "o=B": BLOCKS}), st.just(4000), COUNTS)),
     (
         SHIFT,
         st.lists(st.builds(FeatureShift, st.just("f"), st.floats(0, 1), COUNTS, COUNTS), min_size=1, max_size=3).map(
@@ -91,10 +102,7 @@ def test_no_broken_number_decides(case: tuple[Gate, Evidence], wide: float, data
     gate, evidence = case
     put = data.draw(st.sampled_from(list(numbers(evidence))))
     broken = data.draw(st.sampled_from([math.nan, math.inf, -math.inf, 1e308, -1e308, 10**400, 2**60, -1]))
-    if isinstance(evidence, LatencyCounts):
-        evidence = replace(evidence, stretched={1.0 + stretch * 0.2: evidence.same for stretch in (1.0, wide)})
-        put = data.draw(st.sampled_from(list(numbers(evidence))))
-    if not (broken == -1 and isinstance(evidence, PairedLosses | LatencyCounts)):  # a measurement may be negative
+    if not (broken == -1 and isinstance(evidence, PairedSums | SpeedCounts)):  # a sum or a bucket may be negative
         assert judged(gate, put(broken), Level(allowance=wide)) is Outcome.ERROR  # type: ignore[arg-type]
 
 
@@ -111,7 +119,7 @@ def test_negative_zero_is_zero(case: tuple[Gate, Evidence], data: st.DataObject)
 @settings(max_examples=150, deadline=None)
 @given(CASE, st.floats(1e-4, 0.4), st.integers(1, 50))
 def test_every_evidence_has_a_verdict(case: tuple[Gate, Evidence], alpha: float, look: int) -> None:
-    """Whatever was counted, the judge answers with one of the six and one sentence; it never raises."""
+    """Whatever was counted, the judge answers with one outcome and one sentence; it never raises."""
     gate, evidence = case
     assert judged(gate, evidence, Level(alpha, look=look, late=look)) in set(Outcome)
 
@@ -178,19 +186,19 @@ def test_bad_candidate_is_rolled_back() -> None:
     assert ramps(30, lambda _: 0.05, 3.0, 6) >= 0.95
 
 
-def slow(random: np.random.Generator, effect: float, looks: int) -> Iterator[LatencyCounts]:
+def histogram(values: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Values as the counters keep them."""
+    cells = np.unique([bucket(float(value)) for value in values], return_counts=True)
+    return tuple((int(key), int(n)) for key, n in zip(*cells, strict=True))
+
+
+def slow(random: np.random.Generator, effect: float, looks: int) -> Iterator[SpeedCounts]:
     """Looks at growing latencies of two arms, both drawn from one heavy-tailed distribution."""
-    threshold = math.exp(1.2816 * 0.8)
+    before = histogram(random.lognormal(0.0, 0.8, 2_000))
     everything = random.lognormal(0.0, 0.8, (2, looks * 50)) * np.array([[1.0], [effect]])
     for n in range(50, looks * 50 + 1, 50):
-        arms = everything[:, :n]
-
-        def strata(stretch: float, arms: np.ndarray = arms, n: int = n) -> tuple[Stratum, ...]:
-            old, new = int((arms[0] > threshold).sum()), int((arms[1] > threshold * stretch).sum())
-            return (Stratum(0.5, new, n - new, old, n - old),)
-
-        ms = np.quantile(arms, 0.9, axis=1)
-        yield LatencyCounts(threshold, strata(1.0), {1.2: strata(1.2)}, float(ms[1]), float(ms[0]), 2 * n)
+        old, new = (histogram(arm[:n]) for arm in everything)
+        yield SpeedCounts((SpeedStratum(0.5, new, old),), before, "ms", 2 * n)
 
 
 def test_equal_latency_is_rarely_rolled_back() -> None:
@@ -216,8 +224,11 @@ def test_equal_losses_are_rarely_rejected() -> None:
     random = np.random.default_rng(10)
     failed, runs = 0, 400
     for _ in range(runs):
-        days = [Block("d", 100, 20.0, 20.0 + 100 * float(random.normal(0.0, 0.03))) for _ in range(30)]
-        looks = (PairedLosses({"": tuple(days[: 10 + 2 * k])}, 3000, 3000) for k in range(1, 11))
+        days = [
+            Block("d", 100, (20 * MICRO,), (round((20.0 + 100 * float(random.normal(0.0, 0.03))) * MICRO),))
+            for _ in range(30)
+        ]
+        looks = (PairedSums({"": tuple(days[: 10 + 2 * k])}, 3000, 3000) for k in range(1, 11))
         strict = replace(QUALITY, margin=0.0)
         failed += any(
             judge(strict, found, Level(0.05, look=k)).outcome is Outcome.FAIL for k, found in enumerate(looks, 1)

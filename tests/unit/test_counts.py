@@ -7,17 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.counts import LEAST_HISTORY, error_counts, latency_counts
+from surefoot.adapters.counts import event_counts, speed_counts, value_counts
 from surefoot.adapters.predictions import PredictionLog
 from surefoot.core.errors import EvidenceUnavailable
-from surefoot.core.evidence import LatencyCounts, Missing, Question, SplitCounts, Stratum
+from surefoot.core.evidence import Missing, SpeedCounts, SpeedStratum, SplitCounts, Stratum, ValueCounts
+from surefoot.core.gates.speed import LEAST_HISTORY
+from surefoot.core.judge import judge
+from surefoot.core.level import Level
 from surefoot.core.model import Outcome, Version
 from surefoot.core.policy import Gate, Metric
+from surefoot.core.question import Question
+from surefoot.core.stats.histogram import bucket
 
 ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
-LATENCY = Gate("latency", Metric.LATENCY, margin=0.2, relative=True, quantile=0.9)
+LATENCY = Gate("latency", Metric.LATENCY, margin=0.2, relative=True, quantiles=(0.9,), column="latency_ms")
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
-LIVE = Question("m", ERRORS, "live", "", "r", V1, V2, since=1000.0, until=2000.0, opened=1000.0, stretches=(1.2,))
+LIVE = Question("m", ERRORS, "live", "", "r", V1, V2, since=1000.0, until=2000.0, opened=1000.0, epoch=1e9)
 BAKE = replace(LIVE, kind="bake", since=1500.0)
 
 
@@ -63,7 +68,7 @@ def write(
 
 def errors(log: PredictionLog, question: Question = LIVE) -> SplitCounts:
     """Counts that must be there."""
-    found = error_counts(log, question)
+    found = event_counts(log, question)
     assert isinstance(found, SplitCounts)
     return found
 
@@ -85,18 +90,19 @@ def test_requests_by_weight_and_arm(tmp_path: Path) -> None:
     assert (found.trial, found.recent, found.baseline) == ("request", 18, None)
 
 
-def test_unit_counts_once_per_stratum(tmp_path: Path) -> None:
-    """However often a unit comes under one weight, it is one trial, and bad when any of its requests was."""
+def test_unit_counts_once_per_rollout(tmp_path: Path) -> None:
+    """However often a unit comes, it is one trial: where it first went wrong, or else where it was seen last."""
     log = write(
         tmp_path,
         *(record(f"a{i}", unit="ann", arm="candidate", error="E: x" if i == 3 else None) for i in range(9)),
         *(record(f"b{i}", unit="bob", arm="candidate") for i in range(9)),
         *(record(f"c{i}", unit="cid") for i in range(9)),
-        *(record(f"d{i}", unit="ann", arm="candidate", weight=50.0) for i in range(9)),
+        *(record(f"d{i}", at=1200.0, unit="ann", arm="candidate", weight=50.0) for i in range(9)),
+        *(record(f"e{i}", at=1200.0, unit="bob", arm="candidate", weight=50.0) for i in range(9)),
     )
     found = errors(log)
-    assert found.strata == (Stratum(0.05, 1, 1, 0, 1), Stratum(0.5, 0, 1, 0, 0))
-    assert (found.trial, found.recent) == ("unit", 36)
+    assert found.strata == (Stratum(0.05, 1, 0, 0, 1), Stratum(0.5, 0, 1, 0, 0))
+    assert (found.trial, found.recent) == ("unit", 45)
 
 
 def test_rows_of_one_request_are_one_trial(tmp_path: Path) -> None:
@@ -106,17 +112,19 @@ def test_rows_of_one_request_are_one_trial(tmp_path: Path) -> None:
     log = write(tmp_path, *bulk, *(record(f"c{i}") for i in range(3)), *history)
     found = errors(log)
     assert (found.strata, found.recent) == ((Stratum(0.05, 1, 0, 0, 3),), 4)
-    slow = latency_counts(log, replace(LIVE, gate=LATENCY))
-    assert isinstance(slow, LatencyCounts)
-    assert (slow.same, slow.recent) == ((Stratum(0.05, 1, 0, 0, 3),), 4)
+    slow = speed_counts(log, replace(LIVE, gate=LATENCY))
+    assert isinstance(slow, SpeedCounts)
+    assert [sum(n for _, n in side) for side in (slow.strata[0].candidate, slow.strata[0].champion)] == [1, 3]
+    assert slow.recent == 4
 
 
 def test_bulk_request_is_no_history(tmp_path: Path) -> None:
     """A hundred rows of one request are one latency, from which no quantile is frozen."""
     log = write(tmp_path, *(before("bulk", row=row) for row in range(LEAST_HISTORY)))
-    found = latency_counts(log, replace(LIVE, gate=LATENCY))
-    assert isinstance(found, Missing)
-    assert "has answered 1 requests" in found.reason
+    found = speed_counts(log, replace(LIVE, gate=LATENCY))
+    assert isinstance(found, SpeedCounts)
+    assert sum(n for _, n in found.baseline) == 1
+    assert judge(LATENCY, found, Level()).outcome is Outcome.NO_DATA
 
 
 def test_repeated_request_id_counts_the_first(tmp_path: Path) -> None:
@@ -172,7 +180,7 @@ def test_baseline_of_a_bake_includes_the_ramp(tmp_path: Path) -> None:
 def test_nothing_served_is_no_data(tmp_path: Path) -> None:
     """A log without this rollout, and no log at all, is NO_DATA."""
     for log in (PredictionLog(tmp_path / "nowhere"), write(tmp_path, before("h"), record("x", rollout="other"))):
-        found = error_counts(log, LIVE)
+        found = event_counts(log, LIVE)
         assert isinstance(found, Missing)
         assert found.outcome is Outcome.NO_DATA
 
@@ -228,8 +236,14 @@ def history(n: int = 200) -> list[dict[str, object]]:
     return [before(f"h{i}", latency_ms=float(i + 1)) for i in range(n)]
 
 
-def test_latency_strata(tmp_path: Path) -> None:
-    """Both arms are counted against the champion's frozen quantile; stretched, only the candidate's bound moves."""
+def cells(*values: float) -> tuple[tuple[int, int], ...]:
+    """A histogram of some values."""
+    numbers = [bucket(value) for value in values]
+    return tuple((number, numbers.count(number)) for number in sorted(set(numbers)))
+
+
+def test_latency_histograms(tmp_path: Path) -> None:
+    """Both arms, and the champion's own past, are counted in log buckets under each weight."""
     log = write(
         tmp_path,
         *history(),
@@ -237,39 +251,101 @@ def test_latency_strata(tmp_path: Path) -> None:
         *(record(f"b{i}", latency_ms=ms) for i, ms in enumerate([100.0, 170.0, 190.0, 230.0])),
         record("c", arm="candidate", weight=50.0, latency_ms=999.0),
     )
-    found = latency_counts(log, replace(LIVE, gate=LATENCY))
-    assert isinstance(found, LatencyCounts)
-    assert found.threshold_ms == pytest.approx(180.1)
-    assert found.same == (Stratum(0.05, 2, 1, 2, 2), Stratum(0.5, 1, 0, 0, 0))
-    assert found.stretched == {1.2: (Stratum(0.05, 1, 2, 2, 2), Stratum(0.5, 1, 0, 0, 0))}
-    assert found.recent == 8
-    assert found.champion_ms == pytest.approx(190.0 + 0.7 * 40.0)
-    assert found.candidate_ms is not None
-
-
-def test_frozen_quantile_does_not_follow_the_rollout(tmp_path: Path) -> None:
-    """A champion that slows down during the rollout moves its own quantile, not the threshold."""
-    log = write(tmp_path, *history(), *(record(f"b{i}", latency_ms=5000.0) for i in range(300)))
-    found = latency_counts(log, replace(LIVE, gate=LATENCY))
-    assert isinstance(found, LatencyCounts)
-    assert found.threshold_ms == pytest.approx(180.1)
-    assert (found.champion_ms, found.candidate_ms) == (5000.0, None)
+    assert speed_counts(log, replace(LIVE, gate=LATENCY)) == SpeedCounts(
+        (
+            SpeedStratum(0.05, cells(100.0, 190.0, 230.0), cells(100.0, 170.0, 190.0, 230.0)),
+            SpeedStratum(0.5, cells(999.0), ()),
+        ),
+        cells(*range(1, 201)),
+        "ms",
+        8,
+    )
 
 
 def test_latency_of_a_bake(tmp_path: Path) -> None:
-    """After promotion the candidate alone is held against the frozen quantile."""
+    """After promotion the candidate alone is held against the frozen past of the champion."""
     log = write(
         tmp_path, *history(), *(record(f"a{i}", at=1600.0, version="2", weight=0.0, latency_ms=500.0) for i in range(4))
     )
-    found = latency_counts(log, replace(BAKE, gate=LATENCY))
-    assert isinstance(found, LatencyCounts)
-    assert found.same == (Stratum(1.0, 4, 0, 0, 0),)
-    assert (found.champion_ms, found.candidate_ms) == (None, 500.0)
+    found = speed_counts(log, replace(BAKE, gate=LATENCY))
+    assert isinstance(found, SpeedCounts)
+    assert found.strata == (SpeedStratum(1.0, cells(500.0, 500.0, 500.0, 500.0), ()),)
 
 
-def test_too_little_history_is_no_data(tmp_path: Path) -> None:
-    """Fewer than a hundred requests freeze no quantile, and the reason counts them."""
-    found = latency_counts(write(tmp_path, *history(99), record("a")), replace(LIVE, gate=LATENCY))
-    assert isinstance(found, Missing)
-    assert found.outcome is Outcome.NO_DATA
-    assert "has answered 99 requests in 7 days" in found.reason
+def test_any_measured_column_is_counted(tmp_path: Path) -> None:
+    """A resource is counted like a latency, over the requests that have it."""
+    log = write(tmp_path, record("a", arm="candidate", cpu_ms=3.0), record("b", cpu_ms=2.0), record("c"))
+    found = speed_counts(log, replace(LIVE, gate=Gate("cpu", Metric.RESOURCE, margin=0.2, column="cpu_ms")))
+    assert isinstance(found, SpeedCounts)
+    assert found.strata == (SpeedStratum(0.05, cells(3.0), cells(2.0)),)
+
+
+def test_two_versions_in_one_arm_are_an_error(tmp_path: Path) -> None:
+    """Two series under one name are no evidence about either."""
+    log = write(tmp_path, record("a", arm="candidate", version="2"), record("b", arm="candidate", version="3"))
+    for found in (event_counts(log, LIVE), speed_counts(log, replace(LIVE, gate=LATENCY))):
+        assert isinstance(found, Missing)
+        assert found.outcome is Outcome.ERROR
+        assert "(2, 3)" in found.reason
+
+
+def test_epochs_count_from_the_first_request(tmp_path: Path) -> None:
+    """Each stretch of time is a stratum of its own; what comes after the planned end is in the last one."""
+    log = write(tmp_path, *(record(f"a{i}", at=1010.0 + 10 * i) for i in range(6)), record("z", at=1990.0))
+    found = errors(log, replace(LIVE, epoch=20.0))
+    assert [(s.epoch, s.champion) for s in found.strata] == [(0, 2), (1, 2), (2, 2), (23, 1)]
+
+
+def test_missing_labels_are_counted_at_maturity(tmp_path: Path) -> None:
+    """A label that comes after its maturity is missing, whenever it comes; young requests are not counted yet."""
+    log = write(tmp_path, *(record(f"a{i}", at=1100.0 + i) for i in range(3)), record("young", at=1950.0))
+    folder = tmp_path / "m"
+    labels = [{"v": 1, "request": r, "row": 0, "label": 1, "at": at} for r, at in (("a0", 1150.0), ("a1", 1800.0))]
+    (folder / "labels-1-1.jsonl").write_bytes(b"".join(json.dumps(item).encode() + b"\n" for item in labels))
+    found = event_counts(log, replace(LIVE, gate=Gate("labels", Metric.MISSING_LABEL, margin=0.01, maturity=100.0)))
+    assert isinstance(found, SplitCounts)
+    assert found.strata == (Stratum(0.05, 0, 0, 2, 1),)
+
+
+def test_values_are_levels_of_their_cap(tmp_path: Path) -> None:
+    """A value counts up to its cap, a request without one has brought nothing, and history gives the centre."""
+    log = write(
+        tmp_path,
+        *(record(f"a{i}", arm="candidate") for i in range(3)),
+        record("b"),
+        *(before(f"h{i}") for i in range(4)),
+    )
+    folder = tmp_path / "m"
+    known = {"a0": 500.0, "a1": 50.0, "b": 25.0, "h0": 100.0, "h1": 100.0}
+    labels = [{"v": 1, "request": r, "row": 0, "label": {"paid": paid}, "at": 910.0} for r, paid in known.items()]
+    (folder / "labels-1-1.jsonl").write_bytes(b"".join(json.dumps(item).encode() + b"\n" for item in labels))
+    gate = Gate("value", Metric.VALUE, margin=1.0, column="paid", cap=100.0, maturity=50.0)
+    found = value_counts(log, replace(LIVE, gate=gate))
+    assert isinstance(found, ValueCounts)
+    (stratum,) = found.strata
+    assert {level: n for level, n in enumerate(stratum.candidate) if n} == {0: 1, 32: 1, 64: 1}
+    assert {level: n for level, n in enumerate(stratum.champion) if n} == {16: 1}
+    assert found.center == 0.5
+
+
+def test_segments_may_be_cut_anyhow(tmp_path: Path) -> None:
+    """The same records in one segment or in many, in any order, give the same evidence to the bit."""
+    rows = [
+        record(
+            f"q{i}",
+            at=1000.0 + i,
+            unit=f"u{i % 37}",
+            arm=("candidate", "champion")[i % 37 % 2],
+            error="E: x" if i % 11 == 0 else None,
+        )
+        for i in range(400)
+    ] + history()
+    one, many = tmp_path / "one", tmp_path / "many"
+    one.mkdir()
+    many.mkdir()
+    first = write(one, *rows)
+    for part in range(7):
+        second = write(many, *rows[::-1][part::7], name=f"predictions-{9 - part}-1.jsonl")
+    for ask in (LIVE, replace(LIVE, gate=LATENCY)):
+        count = event_counts if ask.gate is ERRORS else speed_counts
+        assert count(first, ask) == count(second, ask)

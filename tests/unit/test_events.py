@@ -12,6 +12,7 @@ from surefoot.adapters.journal import parse
 from surefoot.core.chain import canonical
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.events import KINDS, Effect, Event, SetAlias, SetSplit, as_json, decode, encode
+from surefoot.core.level import Level
 from surefoot.core.model import Figure, Outcome, Role, Verdict, Version
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
@@ -44,9 +45,11 @@ VERDICT = st.builds(
 )
 SPLITS = st.builds(SetSplit, VERSION, st.none() | VERSION, FLOATS)
 ALIASES = st.builds(SetAlias, TEXT, st.none() | TEXT, st.none() | TEXT)
+LEVEL = st.builds(Level, FLOATS, FLOATS, FLOATS, WHOLE, WHOLE, WHOLE, FLOAT, FLOATS, FLOATS, WHOLE, st.booleans())
 BUILT: Mapping[type, st.SearchStrategy[object]] = {
     Version: VERSION,
     Verdict: VERDICT,
+    Level | None: st.none() | LEVEL,  # type: ignore[dict-item]
     str: TEXT,
     float: FLOATS,
     int: WHOLE,

@@ -9,17 +9,30 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.policy import LOSSES, Metric
+from surefoot.core.policy import LOSSES, Costs, Gate, Metric
 from surefoot.core.stats.losses import answer, decisions, losses
 
 PAIRS = st.lists(st.tuples(st.floats(0.001, 0.999), st.integers(0, 1)), min_size=1, max_size=50)
+COSTS = Costs(60.0, 20.0, 100.0, 0.0)
+PRICES = np.array([[0.0, 20.0], [100.0, 60.0]])
+"""Price by what came true and what was said."""
 ORACLES = {
     Metric.BRIER: metrics.mean_squared_error,
     Metric.LOG_LOSS: lambda true, given: metrics.log_loss(true, given, labels=[0, 1]),
     Metric.ABSOLUTE_ERROR: metrics.mean_absolute_error,
     Metric.SQUARED_ERROR: metrics.mean_squared_error,
+    Metric.RMSE: metrics.mean_squared_error,
+    Metric.PINBALL: lambda true, given: metrics.mean_pinball_loss(true, given, alpha=0.8),
+    Metric.COST: lambda true, given: float(
+        (metrics.confusion_matrix(true, [int(p >= 0.5) for p in given], labels=[0, 1]) * PRICES).sum() / len(true)
+    ),
     Metric.ZERO_ONE: lambda true, given: metrics.zero_one_loss(true, [int(p >= 0.5) for p in given]),
 }
+
+
+def asked(metric: Metric) -> Gate:
+    """A gate on this loss."""
+    return Gate("g", metric, quantiles=(0.8,), costs=COSTS)
 
 
 def test_every_loss_has_an_oracle() -> None:
@@ -32,7 +45,7 @@ def test_every_loss_has_an_oracle() -> None:
 def test_mean_loss_is_that_of_scikit_learn(metric: Metric, pairs: list[tuple[float, int]]) -> None:
     """The mean of the losses is the number that scikit-learn gives."""
     answers, labels = [p for p, _ in pairs], [y for _, y in pairs]
-    assert float(np.mean(losses(metric, answers, labels))) == pytest.approx(ORACLES[metric](labels, answers))
+    assert float(np.mean(losses(asked(metric), answers, labels))) == pytest.approx(ORACLES[metric](labels, answers))
 
 
 @pytest.mark.parametrize("metric", sorted(LOSSES))
@@ -40,7 +53,7 @@ def test_mean_loss_is_that_of_scikit_learn(metric: Metric, pairs: list[tuple[flo
 def test_losses_are_finite_and_never_negative(metric: Metric, pairs: list[tuple[float, int]]) -> None:
     """Even answers that are sure and wrong have a finite loss."""
     sure = [float(round(p)) for p, _ in pairs]
-    found = losses(metric, sure, [y for _, y in pairs])
+    found = losses(asked(metric), sure, [y for _, y in pairs])
     assert np.isfinite(found).all()
     assert (found >= 0.0).all()
 
@@ -70,9 +83,9 @@ def test_no_number_in_an_answer(prediction: object) -> None:
     with pytest.raises(InvariantBroken):
         answer(prediction)
     with pytest.raises(InvariantBroken):
-        losses(Metric.BRIER, [0.5, prediction], [0, 1])
+        losses(Gate("g", Metric.BRIER), [0.5, prediction], [0, 1])
     with pytest.raises(InvariantBroken):
-        losses(Metric.BRIER, [0.5, 0.5], [0, prediction])
+        losses(Gate("g", Metric.BRIER), [0.5, 0.5], [0, prediction])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -80,15 +93,15 @@ def test_no_number_in_an_answer(prediction: object) -> None:
 def test_what_is_not_a_number_is_refused(metric: Metric, bad: float) -> None:
     """NaN and infinities have no loss; a comparison would otherwise quietly call them wrong or right."""
     with pytest.raises(InvariantBroken):
-        losses(metric, [bad], [1])
+        losses(asked(metric), [bad], [1])
     with pytest.raises(InvariantBroken):
-        losses(metric, [0.5], [bad])
+        losses(asked(metric), [0.5], [bad])
 
 
 def test_metric_that_is_no_loss_is_refused() -> None:
     """Latency has no loss of an answer."""
     with pytest.raises(InvariantBroken, match="latency is not a loss"):
-        losses(Metric.LATENCY, [1.0], [1.0])
+        losses(Gate("g", Metric.LATENCY), [1.0], [1.0])
 
 
 def test_decisions() -> None:
@@ -101,4 +114,41 @@ def test_decisions() -> None:
 def test_probabilities_are_probabilities(metric: Metric, given_answer: float, label: int) -> None:
     """A score or a label outside 0 to 1 has no log loss: it could be negative, and a bad candidate would shine."""
     with pytest.raises(InvariantBroken, match="needs probabilities"):
-        losses(metric, [0.5, given_answer], [0, label])
+        losses(asked(metric), [0.5, given_answer], [0, label])
+
+
+CLASSES = ("low", "mid", "high")
+THREE = st.lists(
+    st.tuples(st.lists(st.floats(0.01, 1.0), min_size=3, max_size=3), st.sampled_from(CLASSES)), min_size=1, max_size=40
+)
+
+
+@given(pairs=THREE)
+def test_losses_of_many_classes_are_those_of_scikit_learn(pairs: list[tuple[list[float], str]]) -> None:
+    """With three classes log loss and zero-one loss agree with scikit-learn, whether a label is a name or a number."""
+    given_ = [[p / sum(row) for p in row] for row, _ in pairs]
+    named = [label for _, label in pairs]
+    numbered = [CLASSES.index(label) for label in named]
+    for metric, oracle in (
+        (Metric.LOG_LOSS, metrics.log_loss(numbered, given_, labels=[0, 1, 2])),
+        (Metric.ZERO_ONE, metrics.zero_one_loss(numbered, np.argmax(given_, axis=1))),
+    ):
+        gate = Gate("g", metric, classes=CLASSES)
+        for labels in (named, numbered):
+            assert float(np.mean(losses(gate, given_, labels))) == pytest.approx(oracle)
+        mapped = [dict(zip(CLASSES, row, strict=True)) for row in given_]
+        assert losses(gate, mapped, named) == pytest.approx(losses(gate, given_, named))
+
+
+@pytest.mark.parametrize("row", [[0.5, 0.5], [0.5, 0.5, 0.5], [1.5, -0.5, 0.0], 0.5, {"low": 1.0}])
+def test_what_is_no_distribution_is_refused(row: object) -> None:
+    """Class probabilities that are too few, negative, or do not add up to one have no loss."""
+    with pytest.raises(InvariantBroken):
+        losses(Gate("g", Metric.LOG_LOSS, classes=CLASSES), [row], ["low"])
+
+
+@pytest.mark.parametrize("label", ["lowest", 3, -1, 0.5, True, None])
+def test_label_that_is_no_class_is_refused(label: object) -> None:
+    """A label outside the classes is an error, never the nearest class."""
+    with pytest.raises(InvariantBroken):
+        losses(Gate("g", Metric.ZERO_ONE, classes=CLASSES), [[0.2, 0.3, 0.5]], [label])

@@ -1,8 +1,10 @@
 """What a rollout does next: every wait ends as the policy says, and only PASS advances."""
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from surefoot.core.evidence import Missing, Question
+from surefoot.core.evidence import Missing
 from surefoot.core.machine import PRE_TRAFFIC_ALPHA, Idle, Judge, decide
 from surefoot.core.model import Outcome, Stage
 from surefoot.core.parse import parse
@@ -10,6 +12,9 @@ from surefoot.core.state import Ledger, fold
 from surefoot.rollout import drive, open_promotion
 from tests.fakes import POLICY
 from tests.scripted import ALONE, FAIL, MOVED, TWO, at, events, started, world
+
+if TYPE_CHECKING:
+    from surefoot.core.question import Question
 
 
 def test_failing_signal_pauses_until_it_passes() -> None:

@@ -10,11 +10,16 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.evidence import Block
+from surefoot.core.evidence import MICRO, Block
 from surefoot.core.stats.paired import LEAST_BLOCKS, Difference, difference, spend
 
-LOSS = st.floats(0.0, 100.0)
+LOSS = st.integers(0, 100 * MICRO).map(lambda value: (value,))
 BLOCKS = st.lists(st.builds(Block, st.just("b"), st.integers(1, 500), LOSS, LOSS), min_size=5, max_size=20)
+
+
+def block(key: str, n: int, champion: float, candidate: float) -> Block:
+    """A block of these sums of losses."""
+    return Block(key, n, (round(champion * MICRO),), (round(candidate * MICRO),))
 
 
 def made(blocks: int, seed: int = 7) -> list[Block]:
@@ -26,7 +31,7 @@ def made(blocks: int, seed: int = 7) -> list[Block]:
         mood = random.normal(0.0, 0.05)
         old = random.normal(0.2, 0.1, n).clip(0.0, 1.0)
         new = (old + 0.01 + mood + random.normal(0.0, 0.05, n)).clip(0.0, 1.0)
-        found.append(Block(f"2013-06-{day + 1:02d}", n, float(old.sum()), float(new.sum())))
+        found.append(block(f"2013-06-{day + 1:02d}", n, float(old.sum()), float(new.sum())))
     return found
 
 
@@ -36,7 +41,7 @@ def test_difference_is_a_cluster_robust_ratio(blocks: list[Block]) -> None:
     found = difference(blocks)
     assert found is not None
     sizes = np.array([b.n for b in blocks], dtype=float)
-    sums = np.array([b.candidate - b.champion for b in blocks])
+    sums = np.array([b.candidate[0] - b.champion[0] for b in blocks]) / MICRO
     # Sandwich of a regression on a constant: bread 1/n, meat the squared block sums of the residuals.
     mean = sums.sum() / sizes.sum()
     meat = np.square(sums - mean * sizes).sum() * len(blocks) / (len(blocks) - 1)
@@ -52,7 +57,7 @@ def test_error_is_what_resampling_blocks_shows() -> None:
     found = difference(blocks)
     assert found is not None
     random = np.random.default_rng(1)
-    sizes, sums = np.array([b.n for b in blocks]), np.array([b.candidate - b.champion for b in blocks])
+    sizes, sums = np.array([b.n for b in blocks]), np.array([b.candidate[0] - b.champion[0] for b in blocks]) / MICRO
     drawn = random.integers(0, 40, (4000, 40))
     spread = float(np.std(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)))
     assert found.error == pytest.approx(spread, rel=0.06)
@@ -70,12 +75,12 @@ def test_requests_of_one_day_are_not_independent() -> None:
 def test_few_blocks_say_nothing(blocks: list[Block]) -> None:
     """Fewer than five blocks give no difference, however many empty ones are added."""
     assert difference(blocks) is None
-    assert difference([*blocks, *[Block("empty", 0, 0.0, 0.0)] * 9]) is None
+    assert difference([*blocks, *[block("empty", 0, 0.0, 0.0)] * 9]) is None
 
 
 def test_empty_blocks_change_nothing() -> None:
     """A day without requests is no evidence of steadiness."""
-    assert difference([*made(6), Block("2013-07-01", 0, 0.0, 0.0)]) == difference(made(6))
+    assert difference([*made(6), block("2013-07-01", 0, 0.0, 0.0)]) == difference(made(6))
 
 
 @given(BLOCKS, st.randoms())
@@ -92,7 +97,7 @@ def test_order_of_blocks_does_not_matter(blocks: list[Block], random: object) ->
 
 def test_equal_answers_leave_no_doubt() -> None:
     """Versions that lose exactly the same differ by exactly nothing."""
-    found = difference([Block(str(day), 100, 0.1 * day, 0.1 * day) for day in range(5)])
+    found = difference([block(str(day), 100, 0.1 * day, 0.1 * day) for day in range(5)])
     assert found is not None
     assert (found.mean, found.error, found.radius(1e-6)) == (0.0, 0.0, 0.0)
 
@@ -134,7 +139,7 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
     for _ in range(2000):
         sizes = random.integers(20, 200, 12)
         sums = sizes * (0.01 + random.normal(0.0, 0.05, 12))
-        found = difference([Block("d", int(n), 0.0, float(x)) for n, x in zip(sizes, sums, strict=True)])
+        found = difference([block("d", int(n), 0.0, float(x)) for n, x in zip(sizes, sums, strict=True)])
         assert found is not None
         missed += found.mean - found.radius(0.05) > 0.01
     assert 0.03 <= missed / 2000 <= 0.08

@@ -100,7 +100,7 @@ def test_full_policy() -> None:
     assert (slices.metric, slices.margin, slices.relative) == (Metric.BRIER, 0.05, True)
     assert (slices.by, slices.maturity, slices.block) == (("origin", "carrier"), 43200.0, 7 * 86400.0)
     assert (inputs.role, inputs.against, inputs.limit) == (Role.SIGNAL, "champion", 0.2)
-    assert (latency.quantile, latency.margin) == (0.99, 0.2)
+    assert (latency.quantiles, latency.margin) == ((0.99,), 0.2)
     assert policy.shadow is not None
     assert policy.shadow.min_requests == 10
     assert policy.live_gates() == ("errors", "latency", "inputs")
@@ -135,7 +135,8 @@ def test_anything_anywhere_in_a_policy(place: tuple[str | int, ...], value: obje
     policy = kept(put(place, value))
     if policy:
         numbers = [policy.requests_per_minute, policy.suite_window, policy.bake.hold, policy.false_rollback_budget]
-        numbers += [n for gate in policy.gates.values() for n in (gate.margin, gate.maturity, gate.block, gate.limit)]
+        numbers += [n for gate in policy.gates.values() for n in (gate.margin or 0.0, gate.maturity, gate.block)]
+        numbers += [abs(gate.limit) for gate in policy.gates.values() if gate.limit is not None]
         numbers += [n for step in policy.ramp for n in (step.weight, step.hold, step.min_requests)]
         assert all(math.isfinite(number) and number >= 0.0 for number in numbers)
 

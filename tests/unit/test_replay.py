@@ -16,14 +16,14 @@ from surefoot.core.evidence import (
     FeatureShift,
     InputShift,
     Missing,
-    PairedLosses,
-    Question,
+    PairedSums,
     SplitCounts,
     Stratum,
     Validation,
 )
 from surefoot.core.model import Outcome, Version
 from surefoot.core.policy import Gate, Metric
+from surefoot.core.question import Question
 
 DAY = 86400.0
 QUALITY = Gate("quality", Metric.BRIER, maturity=100.0, coverage=0.9, block=DAY)
@@ -91,10 +91,10 @@ def days(root: Path, n: int, **fields: object) -> None:
     write(root, "labels", [label(i, 1, 3600.0 * (i + 1) + 50.0) for i in range(n)])
 
 
-def paired(replay: Replay, question: Question = ASKED) -> PairedLosses:
+def paired(replay: Replay, question: Question = ASKED) -> PairedSums:
     """Losses that must be there."""
     found = replay.paired(question)
-    assert isinstance(found, PairedLosses)
+    assert isinstance(found, PairedSums)
     return found
 
 
@@ -108,9 +108,9 @@ def test_losses_by_block(tmp_path: Path) -> None:
         ("1970-01-02T00:00Z", 24),
         ("1970-01-03T00:00Z", 3),
     ]
-    assert [b.champion for b in blocks] == pytest.approx([0.25 * b.n for b in blocks])
-    assert [b.candidate for b in blocks] == pytest.approx([0.64 * b.n for b in blocks])
-    assert (found.requests, found.labelled, found.unscored, found.agreement) == (50, 50, 0, 0.0)
+    assert [b.champion for b in blocks] == [(250_000 * b.n,) for b in blocks]
+    assert [b.candidate for b in blocks] == [(640_000 * b.n,) for b in blocks]
+    assert (found.requests, found.labelled, found.unscored, found.compared, found.same) == (50, 50, 0, 50, 0)
 
 
 def test_last_label_wins(tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ def test_last_label_wins(tmp_path: Path) -> None:
     write(tmp_path, "predictions", [record(0, 1000.0)])
     write(tmp_path, "labels", [label(0, 0, 1300.0), label(0, 1, 1400.0), label(0, 0, 1200.0)])
     (row,) = PredictionLog(tmp_path).requests("m", 0.0, 5000.0)
-    assert row.label == 1
+    assert row.label(0.0) == 1
     (row,) = PredictionLog(tmp_path).requests("m", 0.0, 1350.0)
-    assert row.label == 0
+    assert row.label(0.0) == 0
 
 
 def test_late_and_unknown_labels(tmp_path: Path) -> None:
@@ -143,11 +143,21 @@ def test_late_and_unknown_labels(tmp_path: Path) -> None:
 
 
 def test_young_requests_wait_for_their_labels(tmp_path: Path) -> None:
-    """A request counts when its label should have come, whether it has come or not."""
-    write(tmp_path, "predictions", [record(0, ASKED.until - 99.0), record(1, ASKED.until - 100.0)])
-    write(tmp_path, "labels", [label(i, 1, ASKED.until - 50.0) for i in range(2)])
+    """A block counts when the labels of all its requests have had their time, whether they came or not."""
+    write(tmp_path, "predictions", [record(0, 9 * DAY), record(1, 9 * DAY - 1.0)])
+    write(tmp_path, "labels", [label(i, 1, 9 * DAY + 50.0) for i in range(2)])
     found = paired(house(tmp_path))
     assert (found.requests, found.labelled) == (1, 1)
+
+
+def test_label_after_its_maturity_does_not_count(tmp_path: Path) -> None:
+    """A label counts when it came in time, however long the wait; one that came late is counted as such."""
+    write(tmp_path, "predictions", [record(i, 1000.0) for i in range(4)])
+    times = [1100.0, 1100.5, 1050.0, 1090.0]
+    write(tmp_path, "labels", [*(label(i, 1, at) for i, at in enumerate(times)), label(3, 0, 1099.0)])
+    found = paired(house(tmp_path, candidate=Model(lambda _row: 1.0)))
+    assert (found.labelled, found.late, found.corrected, found.unknown) == (3, 1, 1, 0)
+    assert found.slices[""][0].candidate == (1_000_000,)
 
 
 def test_torn_last_line_is_left_out(tmp_path: Path) -> None:
@@ -170,7 +180,7 @@ def test_every_kind_of_json_survives_the_log(tmp_path: Path) -> None:
     write(tmp_path, "labels", [label(i, value, 1100.0) for i, value in enumerate(answers) if value is not None])
     rows = PredictionLog(tmp_path).requests("m", 0.0, 5000.0)
     assert [row.prediction for row in rows] == answers
-    assert [row.label for row in rows] == answers
+    assert [row.label(0.0) for row in rows] == answers
     write(
         tmp_path, "predictions", [record(0, 1000.0, features=None), record(1, 1001.0, features={"a": {"b": [1, None]}})]
     )
@@ -222,7 +232,7 @@ def test_candidate_that_answers_nothing(tmp_path: Path) -> None:
     candidate = raising(lambda _row: True)
     found = paired(house(tmp_path, candidate=candidate))
     assert (found.requests, found.unscored, found.labelled) == (200, 200, 200)
-    assert found.agreement is None
+    assert found.compared == 0
     assert len(candidate.sizes) < 200
 
 
@@ -239,11 +249,11 @@ def test_live_answers_are_not_asked_again(tmp_path: Path) -> None:
     write(
         tmp_path, "predictions", [record(i, 1000.0, answered_by="1" if i < 4 else "0", version="1") for i in range(6)]
     )
-    write(tmp_path, "labels", [label(i, 0, 1200.0) for i in range(6)])
+    write(tmp_path, "labels", [label(i, 0, 1050.0) for i in range(6)])
     champion = Model(half)
     found = paired(house(tmp_path, champion))
     assert champion.sizes == [2]
-    assert found.slices[""][0].champion == pytest.approx(4 * 0.01 + 2 * 0.25)
+    assert found.slices[""][0].champion == (4 * 10_000 + 2 * 250_000,)
 
 
 def test_one_window_is_scored_once(tmp_path: Path) -> None:
@@ -261,7 +271,7 @@ def test_slices(tmp_path: Path) -> None:
     """Each value of a column is a slice with its own blocks, beside the whole."""
     origins = ["JFK", "LGA", "EWR"]
     write(tmp_path, "predictions", [record(i, 1000.0, features={"i": i, "origin": origins[i % 3]}) for i in range(9)])
-    write(tmp_path, "labels", [label(i, 1, 1200.0) for i in range(9)])
+    write(tmp_path, "labels", [label(i, 1, 1050.0) for i in range(9)])
     found = paired(house(tmp_path), replace(ASKED, gate=replace(QUALITY, by=("origin", "carrier"))))
     assert {name: sum(b.n for b in blocks) for name, blocks in found.slices.items()} == {
         "": 9,
@@ -294,7 +304,7 @@ def measured(root: Path, load: Callable[[str, Version], Model]) -> Measurements:
 def test_label_that_is_no_number_is_an_error(tmp_path: Path) -> None:
     """A label that cannot be scored makes the gate an ERROR, not a zero."""
     write(tmp_path, "predictions", [record(0, 1000.0)])
-    write(tmp_path, "labels", [label(0, "late", 1200.0)])
+    write(tmp_path, "labels", [label(0, "late", 1050.0)])
     found = measured(tmp_path, lambda _model, _version: Model(half)).gather(ASKED)
     assert isinstance(found, Missing)
     assert found.outcome is Outcome.ERROR
@@ -317,7 +327,7 @@ def test_one_row_without_features_does_not_spoil_the_window(tmp_path: Path) -> N
     write(tmp_path, "predictions", [record(i, 1000.0, features=None if i == 0 else {"i": i}) for i in range(5)])
     write(tmp_path, "labels", [label(i, 1, 1200.0) for i in range(5)])
     found = measured(tmp_path, lambda _model, _version: Model(lambda row: 0.1 * int(str(row["i"])))).gather(ASKED)
-    assert isinstance(found, PairedLosses)
+    assert isinstance(found, PairedSums)
     assert (found.requests, found.unscored) == (4, 0)
 
 
@@ -366,6 +376,6 @@ def test_feature_that_became_text_has_moved(tmp_path: Path) -> None:
 def test_blocks_are_aligned_to_their_length(tmp_path: Path) -> None:
     """Blocks of an hour begin on the hour."""
     write(tmp_path, "predictions", [record(i, 3600.0 + 1800.0 * i) for i in range(4)])
-    write(tmp_path, "labels", [label(i, 1, 9e4) for i in range(4)])
+    write(tmp_path, "labels", [label(i, 1, 3700.0 + 1800.0 * i) for i in range(4)])
     found = paired(house(tmp_path), replace(ASKED, gate=replace(QUALITY, block=3600.0)))
-    assert found.slices[""] == (Block("1970-01-01T01:00Z", 2, 0.5, 0.5), Block("1970-01-01T02:00Z", 2, 0.5, 0.5))
+    assert found.slices[""] == tuple(Block(f"1970-01-01T0{hour}:00Z", 2, (500_000,), (500_000,)) for hour in (1, 2))

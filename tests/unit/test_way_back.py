@@ -7,8 +7,9 @@ import pytest
 
 from surefoot.core.errors import RegistryUnavailable
 from surefoot.core.events import SetAlias, SetSplit, decode
-from surefoot.core.evidence import Evidence, Question
+from surefoot.core.evidence import Evidence
 from surefoot.core.model import Stage
+from surefoot.core.question import Question
 from surefoot.core.state import Ledger, fold
 from surefoot.rollout import adopt, drive, end, open_promotion, open_rollback
 from tests.fakes import POLICY, Faults, Killed, World

@@ -21,15 +21,22 @@ NO_HARM = (0.93, 0.85, 0.75, 0.60, 0.40, 0.15)
 """Odds multipliers of the alternatives "the candidate is better than the line"."""
 FLOOR = 1e-6
 """Lowest probability that a guess may have: keeps every logarithm finite."""
+CLOSE = 1e-15
+"""Relative step at which a projection is as close as floating point gets."""
 
 
 def _clip(p: float) -> float:
     return min(max(p, FLOOR), 1.0 - FLOOR)
 
 
-def _divergence(p: float, q: float) -> float:
+def divergence(p: float, q: float) -> float:
     """KL(Bernoulli(p) || Bernoulli(q)) [nats]."""
     return p * math.log(p / q) + (1.0 - p) * math.log((1.0 - p) / (1.0 - q))
+
+
+def _bend(p: float, q: float) -> float:
+    """Second derivative of KL(Bernoulli(p) || Bernoulli(q)) by q [nats]."""
+    return p / (q * q) + (1.0 - p) / ((1.0 - q) * (1.0 - q))
 
 
 def odds(p: float, factor: float) -> float:
@@ -64,18 +71,87 @@ def project(share: float, p1: float, p0: float, a: float, d: float) -> tuple[flo
         q = _clip(share * p1 + (1.0 - share) * p0)
         return q, q
 
-    def slope(q0: float) -> float:
+    # The divergence is convex along the line: Newton's steps, and a bisection wherever one leaves the bracket.
+    q0 = min(max(p0, low), high)
+    for _ in range(100):
         q1 = _clip(a * q0 + d)
-        return share * a * (q1 - p1) / (q1 * (1.0 - q1)) + (1.0 - share) * (q0 - p0) / (q0 * (1.0 - q0))
-
-    for _ in range(80):
-        middle = 0.5 * (low + high)
-        if slope(middle) > 0.0:
-            high = middle
+        slope = share * a * (q1 - p1) / (q1 * (1.0 - q1)) + (1.0 - share) * (q0 - p0) / (q0 * (1.0 - q0))
+        if slope > 0.0:
+            high = q0
         else:
-            low = middle
-    q0 = 0.5 * (low + high)
+            low = q0
+        bend = share * a * a * _bend(p1, q1) + (1.0 - share) * _bend(p0, q0)
+        after = q0 - slope / bend
+        if not low <= after <= high:
+            after = 0.5 * (low + high)
+        if abs(after - q0) <= CLOSE * q0:
+            break
+        q0 = after
     return q0, _clip(a * q0 + d)
+
+
+@lru_cache(maxsize=16384)
+def coefficients(
+    share: float, guess: float, slope: float, offset: float, grid: tuple[float, ...]
+) -> tuple[tuple[float, float, float, float], ...]:
+    """Log-increments of one trial, for each alternative.
+
+    Args:
+        share: Share of requests that the candidate answers [0 < share <= 1].
+        guess: Champion's rate [probability].
+        slope: Slope of the null line [>= 0].
+        offset: Offset of the null line [probability].
+        grid: Odds multipliers of the alternatives, HARM or NO_HARM.
+
+    Returns:
+        For each alternative the increments of (candidate bad, candidate good, champion bad, champion good) [nats].
+
+    Raises:
+        InvariantBroken: The share or the guess is not a probability.
+
+    Law: every row is an e-value of one trial: its mean over the four outcomes is at most one under the null.
+    """
+    if not 0.0 <= guess <= 1.0 or not 0.0 < share <= 1.0:
+        raise InvariantBroken("guess and shares must be probabilities")
+    p0 = _clip(guess)
+    start = _clip(slope * p0 + offset)
+    made = []
+    for factor in grid:
+        p1 = odds(start, factor)
+        q0, q1 = project(share, p1, p0, slope, offset)
+        made.append(
+            (math.log(p1 / q1), math.log((1.0 - p1) / (1.0 - q1)), math.log(p0 / q0), math.log((1.0 - p0) / (1.0 - q0)))
+        )
+    return tuple(made)
+
+
+def increments(
+    strata: Sequence[Stratum], guess: float, slope: float, offset: float, grid: tuple[float, ...]
+) -> dict[int, tuple[float, ...]]:
+    """Log-increments of every epoch, one an alternative; arguments as in `log_evidence`.
+
+    Returns:
+        By epoch, the increments of all its strata together [nats], one an alternative; empty without strata.
+
+    Raises:
+        InvariantBroken: A share or the guess is not a probability.
+
+    Law: `log_mean` of the sums over epochs is `log_evidence` of all strata.
+    """
+    made: dict[int, list[float]] = {}
+    for s in strata:
+        total = made.setdefault(s.epoch, [0.0] * len(grid))
+        for k, (a, b, c, d) in enumerate(coefficients(s.share, guess, slope, offset, grid)):
+            total[k] += s.candidate_bad * a + s.candidate_good * b + s.champion_bad * c + s.champion_good * d
+    return {epoch: tuple(total) for epoch, total in made.items()}
+
+
+def log_mean(logs: Sequence[float]) -> float:
+    """Logarithm of the mean of numbers given by their logarithms; no number is too large or too small for it."""
+    top = max(logs)
+    if math.isinf(top):
+        return top
+    return top + math.log(sum(math.exp(value - top) for value in logs) / len(logs))
 
 
 def log_evidence(
@@ -96,21 +172,12 @@ def log_evidence(
     Raises:
         InvariantBroken: A share or the guess is not a probability.
     """
-    if not 0.0 <= guess <= 1.0 or any(not 0.0 < s.share <= 1.0 for s in strata):
-        raise InvariantBroken("guess and shares must be probabilities")
-    p0 = _clip(guess)
-    start = _clip(slope * p0 + offset)
-    logs = []
-    for factor in grid:
-        p1 = odds(start, factor)
-        total = 0.0
-        for s in strata:
-            q0, q1 = project(s.share, p1, p0, slope, offset)
-            total += s.candidate_bad * math.log(p1 / q1) + s.candidate_good * math.log((1.0 - p1) / (1.0 - q1))
-            total += s.champion_bad * math.log(p0 / q0) + s.champion_good * math.log((1.0 - p0) / (1.0 - q0))
-        logs.append(total)
-    top = max(logs)
-    return top + math.log(sum(math.exp(value - top) for value in logs) / len(logs))
+    totals = [0.0] * len(grid)
+    for s in strata:
+        n11, n10, n01, n00 = s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good
+        for k, (a, b, c, d) in enumerate(coefficients(s.share, guess, slope, offset, grid)):
+            totals[k] += n11 * a + n10 * b + n01 * c + n00 * d
+    return log_mean(totals)
 
 
 def band(

@@ -1,0 +1,50 @@
+"""How far columns of two tables lie from each other."""
+
+import numpy as np
+import pandas as pd
+
+from surefoot.core.evidence import FeatureShift
+
+SAME = 1e-9
+"""Relative difference between two numbers that are the same."""
+
+
+def distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
+    """Distance of every column between two samples: Kolmogorov-Smirnov for numbers, total variation for the rest."""
+    if not len(old) or not len(new):
+        return ()
+    made = []
+    for name in old.columns.union(new.columns, sort=False):
+        if name not in old.columns or name not in new.columns:
+            made.append(FeatureShift(str(name), 1.0, len(old), len(new)))  # a feature that came or went has moved
+            continue
+        a, b = old[name].dropna(), new[name].dropna()
+        numeric = pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b)
+        categories = 0
+        if numeric and len(a) and len(b):
+            grid = np.unique(np.concatenate([a.to_numpy(float), b.to_numpy(float)]))
+            cdfs = [np.searchsorted(np.sort(x.to_numpy(float)), grid, side="right") / len(x) for x in (a, b)]
+            distance = float(np.max(np.abs(cdfs[0] - cdfs[1])))
+        else:
+            shares = [x.astype(str).value_counts(normalize=True, dropna=False) for x in (old[name], new[name])]
+            apart = shares[0].sub(shares[1], fill_value=0.0).abs()
+            distance, categories = min(float(apart.sum() / 2.0), 1.0), len(apart)
+        made.append(FeatureShift(str(name), distance, len(old), len(new), categories))
+    return tuple(made)
+
+
+def unequal(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
+    """Share of the rows in which a column that both tables have holds different values; row i is row i.
+
+    A column that only one of two models looks at is no difference between what they see.
+    """
+    made = []
+    for name in (name for name in old.columns if name in new.columns):
+        a, b = old[name], new[name]
+        if pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b):
+            same = np.isclose(a.to_numpy(float), b.to_numpy(float), rtol=SAME, atol=0.0, equal_nan=True)
+        else:
+            gone = a.isna().to_numpy() & b.isna().to_numpy()
+            same = gone | (a.astype(str).to_numpy() == b.astype(str).to_numpy())
+        made.append(FeatureShift(str(name), float(np.mean(~same)), len(a), len(b)))
+    return tuple(made)

@@ -1,0 +1,190 @@
+"""Two versions' answers to the same requests become integer sums by block and slice, in any order."""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.core.evidence import MICRO, Block, PairedSums
+from surefoot.core.policy import BINNED, CONFUSIONS, Gate, Metric
+from surefoot.core.soundness import LARGEST_COUNT
+from surefoot.core.stats.losses import Floats, decisions, losses, numbers
+from surefoot.core.stats.statistic import BINS
+
+Sums = NDArray[Any]
+"""Whole numbers: 64 bits where they surely fit, otherwise Python's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some requests of a window, with everything that is known of them at its end.
+
+    Attributes:
+        at: When each was received [Unix seconds], shape (n,).
+        champion: The champion's answers; None where it could not answer.
+        candidate: The candidate's answers; None where it could not answer.
+        labels: What came true as far as it is known and counts; None where it is not.
+        late: Which of the requests have a label that came after maturity, shape (n,).
+        corrected: How many labels were replaced within maturity [count].
+        columns: Values of the features that slices are made of.
+    """
+
+    at: Floats
+    champion: Sequence[object]
+    candidate: Sequence[object]
+    labels: Sequence[object]
+    late: NDArray[np.bool_]
+    corrected: int = 0
+    columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
+
+
+@dataclass
+class Tally:
+    """Sums of a window so far.
+
+    Law: batches may come in any order and any cut; the sums are the same.
+    """
+
+    gate: Gate
+    since: float
+    until: float
+    cells: dict[tuple[str, int], tuple[list[int], Sums, Sums]] = field(default_factory=dict)
+    requests: int = 0
+    labelled: int = 0
+    unscored: int = 0
+    compared: int = 0
+    same: int = 0
+    late: int = 0
+    corrected: int = 0
+
+    def complete(self, at: Floats) -> NDArray[np.bool_]:
+        """Requests of blocks that are over, every label of which has had its time."""
+        block = self.gate.block
+        return (np.floor(at / block) + 1.0) * block + self.gate.maturity <= self.until
+
+    def add(self, batch: Batch) -> None:
+        """Count one more batch."""
+        whole = self.complete(batch.at)
+        answered = np.array([item is not None for item in batch.champion], dtype=bool)
+        scored = np.array([item is not None for item in batch.candidate], dtype=bool)
+        known = np.array([item is not None for item in batch.labels], dtype=bool)
+        labelled = self.gate.metric is not Metric.DISAGREEMENT
+        mature = whole & answered
+        self.requests += int(mature.sum())
+        self.labelled += int((mature & known).sum()) if labelled else int(mature.sum())
+        self.unscored += int((mature & ~scored).sum())
+        self.late += int((mature & batch.late).sum())
+        self.corrected += batch.corrected
+        chosen = np.flatnonzero(mature & scored & (known | (not labelled)))
+        if not len(chosen):
+            return
+        pair = [_taken(side, chosen) for side in (batch.champion, batch.candidate)]
+        truth = _taken(batch.labels, chosen)
+        self._compare(pair)
+        sums = [self._sums(answers, pair[0], truth) for answers in pair]
+        blocks = np.floor(batch.at[chosen] / self.gate.block).astype(np.int64)
+        self._into("", blocks, sums)
+        for column in self.gate.by:
+            values = np.array([str(item) for item in _taken(batch.columns[column], chosen)], dtype=object)
+            for value in np.unique(values):
+                here = values == value
+                self._into(f"{column}={value}", blocks[here], [side[here] for side in sums])
+
+    def _compare(self, pair: list[list[object]]) -> None:
+        """Count on how many requests both give the same answer, as far as answers are numbers."""
+        if self.gate.classes:
+            return
+        first, second = (decisions(numbers(side), self.gate.threshold) for side in pair)
+        self.compared += len(first)
+        self.same += int(np.isclose(first, second, rtol=1e-3).sum())
+
+    def _sums(self, answers: list[object], champion: list[object], truth: list[object]) -> Sums:
+        """What one version's answers add up to, a row each."""
+        gate = self.gate
+        if gate.metric in BINNED:
+            return _bins(numbers(answers), numbers(truth))
+        if gate.metric in CONFUSIONS:
+            alert, true = numbers(answers) >= gate.threshold, numbers(truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1
+            return np.stack([alert & true, alert & ~true, ~alert & true, ~alert & ~true], axis=1).astype(np.int64)
+        if gate.metric is Metric.DISAGREEMENT:
+            yes, like = (decisions(numbers(side), gate.threshold) for side in (answers, champion))
+            apart = ~np.isclose(yes, like, rtol=1e-3)
+            return (apart.astype(np.int64) * MICRO)[:, None]
+        found = losses(gate, answers, truth)
+        if float(np.abs(found).max()) * MICRO * len(found) < float(LARGEST_COUNT):
+            return np.rint(found * MICRO).astype(np.int64)[:, None]
+        return np.array([round(float(value) * MICRO) for value in found], dtype=object)[:, None]
+
+    def _into(self, name: str, blocks: NDArray[np.int64], sums: list[Sums]) -> None:
+        for block in np.unique(blocks):
+            here = blocks == block
+            key = (name, int(block))
+            if key not in self.cells:
+                width = sums[0].shape[1]
+                self.cells[key] = ([0], np.zeros(width, dtype=object), np.zeros(width, dtype=object))
+            count, old, new = self.cells[key]
+            count[0] += int(here.sum())
+            old += sums[0][here].sum(axis=0)
+            new += sums[1][here].sum(axis=0)
+
+    def evidence(self, unknown: int = 0) -> PairedSums:
+        """The sums of everything that was added."""
+        slices: dict[str, list[Block]] = defaultdict(list)
+        largest = max((abs(int(v)) for _, *both in self.cells.values() for side in both for v in side), default=0)
+        coarse = 1
+        while largest // coarse > LARGEST_COUNT // 16:
+            coarse *= 10
+        for (name, block), (count, old, new) in sorted(self.cells.items()):
+            sides = (tuple(int(v) // coarse for v in side) for side in (old, new))
+            slices[name].append(Block(_date(block * self.gate.block), count[0], *sides))
+        return PairedSums(
+            {name: tuple(blocks) for name, blocks in slices.items()},
+            self.requests,
+            self.labelled,
+            self.unscored,
+            self.compared,
+            self.same,
+            self.late,
+            self.corrected,
+            unknown,
+            coarse,
+        )
+
+
+def _taken(items: Sequence[object], chosen: NDArray[np.intp]) -> list[object]:
+    return [items[index] for index in chosen]
+
+
+def _bins(scores: Floats, truth: Floats) -> Sums:
+    """Requests, positives and scores by bin of the score; an answer outside 0 to 1 is no probability."""
+    if ((scores < 0.0) | (scores > 1.0)).any():
+        raise ValueError("a distribution of scores needs probabilities between 0 and 1")
+    where = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+    rows = np.arange(len(scores))
+    made = np.zeros((len(scores), 3 * BINS), dtype=np.int64)
+    made[rows, where] = 1
+    made[rows, BINS + where] = (truth > 0.5).astype(np.int64)  # noqa: PLR2004 - a label is 0 or 1
+    made[rows, 2 * BINS + where] = np.rint(scores * MICRO).astype(np.int64)
+    return made
+
+
+def score_bins(scores: Floats, truth: Floats) -> tuple[tuple[int, int, int], ...]:
+    """Requests, positives and sum of scores in millionths of every bin."""
+    made = _bins(scores, truth).sum(axis=0)
+    return tuple((int(made[index]), int(made[BINS + index]), int(made[2 * BINS + index])) for index in range(BINS))
+
+
+def tally(gate: Gate, since: float, until: float, batches: Iterable[Batch]) -> Tally:
+    """Count every batch of a window."""
+    made = Tally(gate, since, until)
+    for batch in batches:
+        made.add(batch)
+    return made
+
+
+def _date(at: float) -> str:
+    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%dT%H:%MZ")

@@ -1,0 +1,50 @@
+"""What must hold exactly: the expectations of a suite, and the answers that a version carries with it."""
+
+from surefoot.core.evidence import GoldenRows, Validation
+from surefoot.core.gates.say import say, shown
+from surefoot.core.level import Level
+from surefoot.core.model import Figure, Outcome, Verdict
+from surefoot.core.policy import Gate
+
+
+def suite(gate: Gate, found: Validation, _level: Level) -> Verdict:
+    """PASS when every expectation that blocks holds; an empty suite or table is an ERROR."""
+    figures = (
+        Figure("expectations", found.evaluated),
+        Figure("failed", len(found.failed)),
+        Figure("warnings", len(found.warnings)),
+    )
+    rows = tuple(
+        {"expectation": e.kind, "column": e.column, "reason": e.reason, "samples": [shown(x) for x in e.samples]}
+        for e in (*found.failed, *found.warnings)
+    )
+    if not found.evaluated or not found.rows:
+        return say(gate, Outcome.ERROR, f"suite {found.suite} judged nothing", figures=figures)
+    if found.failed:
+        names = ", ".join(f"{e.kind}({e.column})" if e.column else e.kind for e in found.failed)
+        reason = f"{len(found.failed)} of {found.evaluated} expectations do not hold: {names}"
+        culprit = found.failed[0].column or found.failed[0].kind
+        return say(gate, Outcome.FAIL, reason, n=found.rows, culprit=culprit, figures=figures, details=rows)
+    reason = f"all {found.evaluated} expectations of {found.suite} hold on {found.rows:,} requests"
+    return say(gate, Outcome.PASS, reason, n=found.rows, figures=figures, details=rows)
+
+
+def golden(gate: Gate, found: GoldenRows, _level: Level) -> Verdict:
+    """PASS when the served version answers its own examples as its author saw them answered."""
+    if not found.rows:
+        return say(gate, Outcome.NO_DATA, "the candidate carries no golden rows: log them with its model")
+    figures = (
+        Figure("golden rows", found.rows, "count"),
+        Figure("answered otherwise", found.wrong, "count"),
+        Figure("largest difference", found.worst),
+    )
+    if found.wrong:
+        reason = (
+            f"{found.wrong} of its {found.rows} golden rows are answered otherwise than their author saw (by up to"
+            f" {found.worst:.3g}): what feeds the model is not what it was trained on"
+        )
+        rows = tuple({"row": shown(sample)} for sample in found.samples)
+        return say(gate, Outcome.FAIL, reason, n=found.rows, figures=figures, details=rows)
+    return say(
+        gate, Outcome.PASS, f"all {found.rows} golden rows are answered as written", n=found.rows, figures=figures
+    )

@@ -1,0 +1,208 @@
+"""Bad events of both arms against each other, and against an absolute limit."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from surefoot.core.evidence import SplitCounts, Stratum
+from surefoot.core.gates.say import Live, decide, more, say
+from surefoot.core.level import Level
+from surefoot.core.model import Figure, Outcome, Verdict
+from surefoot.core.policy import Gate, Metric
+from surefoot.core.stats import power
+from surefoot.core.stats.absolute import increments_limit
+from surefoot.core.stats.health import log_health
+from surefoot.core.stats.split import HARM, NO_HARM, band, increments, log_evidence, mantel_haenszel
+from surefoot.core.stats.starts import log_detector, log_mixture
+
+EPOCHS = 24
+"""Stretches of time in which a candidate may begin to break, over a ramp or a bake [count]."""
+UNKNOWN_RATE = 0.001
+"""Guess of a champion's rate of which nothing is known [probability]; a wrong guess costs power, never validity."""
+SICK = 2.0
+"""A champion that fails this many times as often as before the rollout is sick itself [ratio]."""
+SURE = 0.8
+"""How sure a plan is to see what it looks for [probability]."""
+
+
+def alone(strata: Sequence[Stratum]) -> bool:
+    """Whether the candidate answers everything, so that only a frozen baseline is left to compare with."""
+    return all(s.share >= 1.0 for s in strata)
+
+
+def together(strata: Sequence[Stratum]) -> list[Stratum]:
+    """Strata of the same split in one, whenever they were."""
+    sums: dict[float, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for s in strata:
+        for index, n in enumerate((s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good)):
+            sums[s.share][index] += n
+    return [Stratum(share, *cells) for share, cells in sorted(sums.items())]
+
+
+def harm_of(found: dict[int, tuple[float, ...]], level: Level) -> tuple[float, float]:
+    """Log evidence of harm at any moment until now, and what it must reach.
+
+    While the end is in sight a false alarm is limited in all; a bake may go on for ever, so there the time between
+    two false alarms is: EPOCHS / alpha epochs, which is at most alpha in the EPOCHS epochs of the bake.
+    """
+    if level.forever:
+        return log_detector(found), math.log(EPOCHS / level.alpha)
+    return log_mixture(found, starts=EPOCHS), -math.log(level.alpha)
+
+
+def judge(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
+    """Judge growth against the champion, the absolute limit, or both with half of the level each."""
+    n = sum(s.candidate + s.champion for s in found.strata)
+    candidate = sum(s.candidate for s in found.strata)
+    if not candidate:
+        return say(gate, Outcome.NO_DATA, f"the candidate has answered no {found.trial} yet", n=n)
+    if gate.limit is None:
+        return _growth(gate, found, level)
+    if gate.margin is None:
+        return _absolute(gate, found, level)
+    half = replace(level, alpha=level.alpha / 2.0)
+    both = [_growth(gate, found, half), _absolute(gate, found, half)]
+    return next((v for v in both if v.outcome is Outcome.FAIL), None) or next(
+        (v for v in both if v.outcome is not Outcome.PASS), both[0]
+    )
+
+
+def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
+    strata = [s for s in found.strata if s.candidate + s.champion]
+    merged = together(strata)
+    candidate = sum(s.candidate for s in strata)
+    single = alone(strata)
+    if single and found.baseline is None:
+        return say(
+            gate, Outcome.NO_DATA, "the candidate serves alone and no rate of the champion is known", n=candidate
+        )
+    guess = found.baseline if found.baseline is not None else UNKNOWN_RATE
+    margin = gate.margin or 0.0
+    growth, points = (margin, 0.0) if gate.relative else (0.0, margin)
+    rates = mantel_haenszel(merged) or (guess, sum(s.candidate_bad for s in strata) / candidate)
+    limit = rates[0] * (1.0 + growth) + points
+    s = 1.0 if single else 0.0
+    harm, threshold = harm_of(increments(strata, guess, 1.0 + s * growth, s * points, HARM), level)
+    wide = level.allowance
+    safe = log_evidence(merged, guess, 1.0 + wide * growth, wide * points, NO_HARM)
+    low, high = band(merged, guess, growth, points, level.alpha, level.beta)
+    unit = points or growth * max(guess, 1e-6)
+    what = "have no label in time" if gate.metric is Metric.MISSING_LABEL else "fail"
+    shown = f"{rates[1]:.2%} of the candidate's {candidate:,} {found.trial}s {what}, against {rates[0]:.2%}"
+    n = sum(s.candidate + s.champion for s in strata)
+    seen = Live(
+        harm,
+        safe,
+        log_health(merged),
+        rates[1] > limit,
+        n,
+        found.recent,
+        threshold,
+        f"{shown} of the champion's; at most {limit:.2%} is accepted",
+        f"{shown} of the champion's: at most {max(high, 0.0):.0%} of the accepted degradation is used",
+        f"{shown} of the champion's: between {low:.0%} and {high:.0%} of the accepted degradation"
+        + _needed(rates, 1.0 + wide * growth, wide * points, merged, n, found.trial, level),
+        {
+            "estimate": rates[1] - rates[0],
+            "lower": low * unit,
+            "upper": high * unit,
+            "margin": limit - rates[0],
+            "unit": "share",
+            "trials": _shares(merged, found.trial),
+            "figures": (
+                Figure("candidate rate", rates[1], "share"),
+                Figure("champion rate", rates[0], "share"),
+                Figure("candidate trials", candidate, found.trial),
+            ),
+        },
+    )
+    verdict = decide(gate, seen, level)
+    if verdict.outcome is not Outcome.FAIL and (reason := _sick(found, strata, growth, points, level)):
+        return replace(verdict, outcome=Outcome.BOTH_SICK, reason=reason)
+    return verdict
+
+
+def _needed(
+    rates: tuple[float, float],
+    slope: float,
+    offset: float,
+    strata: Sequence[Stratum],
+    n: int,
+    trial: str,
+    level: Level,
+) -> str:
+    """How many trials a pass will take if things stay as they look."""
+    share = strata[-1].share
+    nats = power.growth(share, rates[1], rates[0], slope, offset, harm=False)
+    return more(power.requests(level.beta, nats, SURE), n, trial, level) if nats > 0.0 else ""
+
+
+def _shares(strata: Sequence[Stratum], trial: str) -> str:
+    """What each split was, and what became of it."""
+    return ", ".join(
+        f"{s.candidate / (s.candidate + s.champion):.1%} of {s.candidate + s.champion:,} {trial}s instead of"
+        f" {s.share:.1%}"
+        for s in strata
+    )
+
+
+def _by_epoch(cells: Sequence[tuple[int, int, int]]) -> dict[int, tuple[int, int]]:
+    sums: dict[int, tuple[int, int]] = {}
+    for epoch, bad, good in cells:
+        old = sums.get(epoch, (0, 0))
+        sums[epoch] = (old[0] + bad, old[1] + good)
+    return sums
+
+
+def _sick(found: SplitCounts, strata: Sequence[Stratum], growth: float, points: float, level: Level) -> str:
+    """Why neither arm can be judged: the champion itself has left its own past far behind; empty when it has not."""
+    if found.baseline is None or alone(strata):
+        return ""
+    limit = min(SICK * found.baseline * (1.0 + growth) + points, 1.0 - 1e-6)
+    old = _by_epoch([(s.epoch, s.champion_bad, s.champion_good) for s in strata])
+    bad, good = (sum(cell[index] for cell in old.values()) for index in range(2))
+    if not bad + good or bad / (bad + good) <= limit:
+        return ""
+    if log_mixture(increments_limit(old, max(limit, 1e-6)), starts=EPOCHS) < -math.log(level.alpha):
+        return ""
+    return (
+        f"the champion itself fails on {bad / (bad + good):.2%} of its {bad + good:,} {found.trial}s, after"
+        f" {found.baseline:.2%} before the rollout: the cause is not the candidate, and nothing is promoted meanwhile"
+    )
+
+
+def _absolute(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
+    """The candidate alone against an absolute limit, such as a service level objective."""
+    strata = [s for s in found.strata if s.candidate + s.champion]
+    limit = min(max(gate.limit or 0.0, 1e-6), 1.0 - 1e-6)
+    mine = _by_epoch([(s.epoch, s.candidate_bad, s.candidate_good) for s in strata])
+    bad, good = (sum(cell[index] for cell in mine.values()) for index in range(2))
+    harm, threshold = harm_of(increments_limit(mine, limit), level)
+    safe = max(log_mixture(increments_limit({0: (bad, good)}, limit, NO_HARM), starts=EPOCHS), 0.0)
+    rate = bad / (bad + good)
+    shown = f"{rate:.2%} of the candidate's {bad + good:,} {found.trial}s are bad, {rate / limit:.0%} of the budget"
+    seen = Live(
+        harm,
+        safe,
+        log_health(together(strata)),
+        rate > limit,
+        bad + good,
+        found.recent,
+        threshold,
+        f"{shown} of {limit:.2%}: it burns {rate / limit:.1f} times as fast as it may",
+        f"{shown} of {limit:.2%}",
+        f"{shown} of {limit:.2%}, not yet proved to stay below it",
+        {
+            "estimate": rate,
+            "margin": limit,
+            "unit": "share",
+            "trials": _shares(together(strata), found.trial),
+            "figures": (
+                Figure("candidate rate", rate, "share"),
+                Figure("burn rate", rate / limit, "times the budget"),
+                Figure("candidate trials", bad + good, found.trial),
+            ),
+        },
+    )
+    return decide(gate, seen, level)

@@ -1,0 +1,113 @@
+"""How a verdict is put together, whatever the metric."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from surefoot.core.chain import canonical
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.evidence import Missing
+from surefoot.core.level import Level
+from surefoot.core.model import Figure, Outcome, Verdict
+from surefoot.core.policy import Gate
+
+
+def say(gate: Gate, outcome: Outcome, reason: str, **fields: Any) -> Verdict:
+    """A verdict of this gate."""
+    return Verdict(gate.name, gate.metric.value, outcome, gate.role, reason, **fields)
+
+
+def missing(gate: Gate, found: Missing, _level: Level) -> Verdict:
+    """What could not be had, as it was said."""
+    return say(gate, found.outcome, found.reason)
+
+
+def shown(sample: object) -> object:
+    """A sample as it can be journalled; the rows that fail are those that hold NaN and the like."""
+    try:
+        canonical(sample)
+    except InvariantBroken:
+        return ascii(sample)
+    return sample
+
+
+def duration(minutes: float) -> str:
+    """A length of time as people say it."""
+    for size, name in ((1440.0, "days"), (60.0, "hours")):
+        if minutes >= 2.0 * size:
+            return f"{minutes / size:,.0f} {name}"
+    return f"{max(minutes, 1.0):,.0f} minutes"
+
+
+def more(needed: float, seen: int, trial: str, level: Level) -> str:
+    """How much evidence is still wanted, and how long that takes; empty when nobody can tell."""
+    if not math.isfinite(needed) or needed > 1e12:  # noqa: PLR2004 - longer than any rollout
+        return ""
+    left = max(needed - seen, 1.0)
+    about = f"; about {left:,.0f} more {trial}s are needed"
+    return f"{about}, {duration(left / level.per_minute)} of the planned traffic" if level.per_minute else about
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What the live metrics have in common once their numbers are on the table.
+
+    Attributes:
+        harm: Log evidence that the candidate is worse than what is accepted as equal [nats].
+        safe: Log evidence that the candidate is within the margin [nats].
+        split: Log evidence that the split is not the one that was asked for [nats].
+        beyond: Whether the estimate itself lies beyond the margin.
+        n: Trials of both arms [count].
+        recent: Requests of both arms since the step began [count].
+        threshold: Log evidence of harm that fails [nats].
+        failed: Sentence of a FAIL.
+        passed: Sentence of a PASS.
+        undecided: Sentence of an INCONCLUSIVE.
+        fields: Numbers of the verdict.
+    """
+
+    harm: float
+    safe: float
+    split: float
+    beyond: bool
+    n: int
+    recent: int
+    threshold: float
+    failed: str
+    passed: str
+    undecided: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+SPLIT_ALPHA = 0.001
+"""Chance that a sound split is taken for a broken one over a whole rollout [probability]."""
+
+
+def decide(gate: Gate, seen: Live, level: Level) -> Verdict:
+    """FAIL on proof of harm beyond the margin, PASS on proof of none, otherwise wait.
+
+    Law: a split that is not what was asked for proves nothing, neither harm nor safety.
+    """
+    figures = (
+        *seen.fields.get("figures", ()),
+        Figure("log evidence of harm", seen.harm, "nats"),
+        Figure("log evidence of safety", seen.safe, "nats"),
+        Figure("log evidence of a wrong split", seen.split, "nats"),
+    )
+    fields = {**seen.fields, "figures": figures, "n": seen.n}
+    if seen.split >= -math.log(SPLIT_ALPHA):
+        reason = (
+            f"the candidate does not get the share that it was given ({seen.fields['trials']}): the split is broken,"
+            " and nothing can be concluded from it"
+        )
+        return say(gate, Outcome.INCONCLUSIVE, reason, **{k: v for k, v in fields.items() if k != "trials"})
+    fields.pop("trials", None)
+    if seen.harm >= seen.threshold and seen.beyond:
+        return say(gate, Outcome.FAIL, seen.failed, **fields)
+    if seen.recent < level.min_requests:
+        reason = f"{seen.recent:,} of the {level.min_requests:,} requests that this step demands so far"
+        return say(gate, Outcome.INCONCLUSIVE, reason, **fields)
+    if seen.safe >= -math.log(level.beta):
+        return say(gate, Outcome.PASS, seen.passed, **fields)
+    return say(gate, Outcome.INCONCLUSIVE, seen.undecided, **fields)

@@ -1,0 +1,101 @@
+"""Quantiles of a positive measurement, judged as the chance to exceed the champion's own frozen quantiles."""
+
+import math
+
+from surefoot.core.evidence import SpeedCounts, SpeedStratum, Stratum
+from surefoot.core.gates.rate import alone, harm_of, together
+from surefoot.core.gates.say import Live, decide, say
+from surefoot.core.level import Level
+from surefoot.core.model import Figure, Outcome, Verdict
+from surefoot.core.policy import Gate
+from surefoot.core.stats.health import log_health
+from surefoot.core.stats.histogram import Histogram, bucket, edge, exceed
+from surefoot.core.stats.merge import merged
+from surefoot.core.stats.split import HARM, NO_HARM, increments, log_evidence
+
+LEAST_HISTORY = 100
+"""Measurements that the champion must have before its quantile can be frozen [count]."""
+
+
+def _summed(strata: list[SpeedStratum], side: str) -> Histogram:
+    total = Histogram({})
+    for stratum in strata:
+        total = total + Histogram(dict(getattr(stratum, side)))
+    return total
+
+
+def _strata(strata: list[SpeedStratum], mine: int, theirs: int) -> list[Stratum]:
+    """Exceedances of each arm's own edge."""
+    return [
+        exceed(Histogram(dict(s.candidate)), Histogram(dict(s.champion)), s.share, s.epoch, mine, theirs)
+        for s in strata
+    ]
+
+
+def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
+    """FAIL when some quantile is beyond its margin and the arms are proved to differ; PASS when every one is within.
+
+    Law: counts at bucket edges are exact, so the verdict does not depend on who added what first.
+    """
+    strata = [s for s in found.strata if s.candidate or s.champion]
+    before, candidate, champion = (
+        Histogram(dict(found.baseline)),
+        _summed(strata, "candidate"),
+        _summed(strata, "champion"),
+    )
+    n = candidate.total + champion.total
+    if not candidate.total:
+        return say(gate, Outcome.NO_DATA, "the candidate has answered no request yet", n=n)
+    if before.total < LEAST_HISTORY:
+        reason = f"the champion has {before.total} measurements before the rollout: no quantile to compare with"
+        return say(gate, Outcome.NO_DATA, reason, n=n)
+    margin = gate.margin or 0.0
+    rows = []
+    for quantile in gate.quantiles:
+        line = bucket(before.quantile(quantile)) + 1
+        guess = before.above(line) / before.total
+        tight = _strata(strata, line + _steps(1.0 + margin), line)
+        # Alone, there is no champion to share the machine's bad minutes with: only beyond the margin is harm.
+        single = alone(tight)
+        harmed = tight if single else _strata(strata, line, line)
+        harm, threshold = harm_of(increments(harmed, guess, 1.0, 0.0, HARM), level)
+        wide = together(_strata(strata, line + _steps(1.0 + level.allowance * margin), line))
+        safe = log_evidence(wide, guess, 1.0, 0.0, NO_HARM)
+        beside = champion.quantile(quantile) if champion.total else edge(line)
+        rows.append((quantile, harm, threshold, safe, candidate.quantile(quantile), beside))
+    harm = merged([row[1] for row in rows], [1.0 / len(rows)] * len(rows))
+    worst = max(rows, key=lambda row: row[4] / row[5] if row[5] > 0.0 else math.inf)
+    quantile, _, threshold, _, mine, beside = worst
+    name, limit = f"p{quantile * 100:g}", beside * (1.0 + margin)
+    unit = found.unit
+    shown = f"{name} is {mine:.1f} {unit} on the candidate, {beside:.1f} {unit} on the champion"
+    counted = together(_strata(strata, 10**6, 10**6))
+    seen = Live(
+        harm,
+        min(row[3] for row in rows),
+        log_health(counted),
+        mine > limit,
+        n,
+        found.recent,
+        threshold,
+        f"{shown}; at most {limit:.1f} {unit} is accepted",
+        f"{shown}; {limit:.1f} {unit} is accepted",
+        f"{shown}; not yet told apart from {limit:.1f} {unit}",
+        {
+            "estimate": mine - beside,
+            "margin": limit - beside,
+            "unit": unit,
+            "trials": ", ".join(f"{s.candidate:,} of {s.candidate + s.champion:,}" for s in counted),
+            "figures": (
+                *(Figure(f"candidate p{row[0] * 100:g}", row[4], unit) for row in rows),
+                *(Figure(f"champion p{row[0] * 100:g}", row[5], unit) for row in rows),
+                Figure("candidate trials", candidate.total, "request"),
+            ),
+        },
+    )
+    return decide(gate, seen, level)
+
+
+def _steps(factor: float) -> int:
+    """Buckets that a factor is wide; rounded up, so that a margin is never judged as less than it is."""
+    return math.ceil(math.log(factor) / math.log(1.02) - 1e-9)

@@ -1,0 +1,241 @@
+"""Two versions on the same requests: any statistic of sums by block, its growth and its own value."""
+
+import numpy as np
+
+from surefoot.core.evidence import PairedSums
+from surefoot.core.gates.say import duration, say
+from surefoot.core.level import Level
+from surefoot.core.model import Figure, Outcome, Verdict
+from surefoot.core.policy import GAPS, Gate, Metric
+from surefoot.core.stats.paired import LEAST_BLOCKS, Difference, compare, difference
+from surefoot.core.stats.statistic import of, rates
+
+UNSCORED_LIMIT = 0.01
+"""Share of replayed requests that a candidate may leave unanswered before its shadow fails."""
+NAMES = {
+    Metric.AUC: "1 - auc",
+    Metric.COST: "cost per request",
+    Metric.LOSS_GAP: "gap of the loss",
+    Metric.TPR_GAP: "gap of true positive rates",
+    Metric.FPR_GAP: "gap of false positive rates",
+    Metric.SELECTION_GAP: "gap of selection rates",
+}
+"""How a person reads a statistic of which lower is better, where the metric's own word would not say it."""
+
+
+class _Row:
+    """One slice: its difference, and what its intervals say."""
+
+    def __init__(self, gate: Gate, name: str, found: Difference, alpha: float, beta: float) -> None:
+        """Compute both intervals at the levels of this look.
+
+        With a margin and a limit each of the two gets half of the level to fail; to pass both must hold, which
+        costs nothing.
+        """
+        both = gate.margin is not None and gate.limit is not None
+        self.name, self.found = name, found
+        share = alpha / (2.0 if both else 1.0)
+        self.own = gate.margin is None
+        low, high = found.radius(share), found.radius(beta)
+        own_low, own_high = found.radius(share, own=True), found.radius(beta, own=True)
+        self.lower, self.upper = found.mean - low, found.mean + high
+        self.bottom, self.top = found.candidate - own_low, found.candidate + own_high
+        self.margin = None
+        if gate.margin is not None:
+            self.margin = gate.margin * abs(found.champion) if gate.relative else gate.margin
+        self.grown = self.margin is not None and self.lower > 0.0 and found.mean > self.margin
+        self.above = gate.limit is not None and self.bottom > gate.limit
+        self.failed = self.grown or self.above
+        kept = self.margin is None or self.upper <= self.margin
+        self.passed = kept and (gate.limit is None or self.top <= gate.limit)
+        # What the sentence speaks of: the limit when that is what decides, else the growth.
+        self.own = self.own or (self.above and not self.grown)
+        if gate.limit is not None and not self.failed and not self.passed and kept:
+            self.own = True
+
+    def shown(self, gate: Gate) -> dict[str, object]:
+        """The slice as a row of a table."""
+        return {
+            "slice": self.name or "all",
+            "outcome": (Outcome.FAIL if self.failed else Outcome.PASS if self.passed else Outcome.INCONCLUSIVE).value,
+            "n": self.found.n,
+            "blocks": self.found.blocks,
+            "champion": self.found.champion,
+            "candidate": self.found.candidate,
+            "difference": self.found.mean,
+            "lower": self.lower,
+            "upper": self.upper,
+            "margin": self.margin,
+            "limit": gate.limit,
+        }
+
+    def badness(self, gate: Gate) -> float:
+        """How many standard errors this slice lies beyond what is accepted."""
+        grown = (self.found.mean - (self.margin or 0.0)) / max(self.found.error, 1e-12)
+        if gate.limit is None:
+            return grown
+        above = (self.found.candidate - gate.limit) / max(self.found.own, 1e-12)
+        return above if self.margin is None else max(grown, above)
+
+
+def judge(gate: Gate, found: PairedSums, level: Level) -> Verdict:
+    """Judge every slice that is large enough; none that is not counts as passed."""
+    if not found.requests:
+        return say(gate, Outcome.NO_DATA, "no complete block of requests is old enough to have its labels")
+    if found.unscored / found.requests > UNSCORED_LIMIT:
+        reason = f"the candidate cannot answer {found.unscored:,} of {found.requests:,} replayed requests"
+        return say(gate, Outcome.FAIL, reason, n=found.requests)
+    coverage = found.labelled / found.requests
+    if coverage < gate.coverage:
+        reason = f"{coverage:.1%} of {found.requests:,} mature requests have a label; {gate.coverage:.1%} is demanded"
+        return say(gate, Outcome.INCONCLUSIVE, reason, n=found.labelled)
+    if found.labelled < level.min_requests:
+        reason = f"{found.labelled:,} of the {level.min_requests:,} labelled requests that this step demands"
+        return say(gate, Outcome.INCONCLUSIVE, reason, n=found.labelled)
+    measured, small = _gap(gate, found) if gate.metric in GAPS else _slices(gate, found)
+    if not measured:
+        return say(gate, Outcome.NO_DATA, _too_little(gate), n=found.labelled)
+    alpha, beta = level.spent(gate.block)
+    rows = [_Row(gate, name, diff, alpha / len(measured), beta) for name, diff in measured.items()]
+    failed = [row for row in rows if row.failed]
+    undecided = [row for row in rows if not row.passed]
+    worst = max(failed or undecided or rows, key=lambda row: row.badness(gate))
+    outcome = Outcome.FAIL if failed else Outcome.INCONCLUSIVE if undecided else Outcome.PASS
+    reason = _sentence(gate, outcome, worst, len(measured), small)
+    absent = [name for name in gate.protected if name not in measured] if gate.metric not in GAPS else []
+    if absent and outcome is not Outcome.FAIL:
+        outcome = Outcome.NO_DATA
+        reason = f"{', '.join(absent)} is protected and has too little data to be judged; {reason}"
+    own = worst.own
+    return say(
+        gate,
+        outcome,
+        reason,
+        n=worst.found.n,
+        estimate=worst.found.candidate if own else worst.found.mean,
+        lower=worst.bottom if own else worst.lower,
+        upper=worst.top if own else worst.upper,
+        margin=gate.limit if own else worst.margin,
+        unit=gate.metric.value,
+        culprit=_culprit(gate, found, worst) if failed else "",
+        figures=_figures(worst.found, coverage, found),
+        details=(
+            *(row.shown(gate) for row in sorted(rows, key=lambda row: -row.badness(gate))),
+            *({"slice": name, "outcome": Outcome.NO_DATA.value, "n": n} for name, n in small),
+        ),
+    )
+
+
+def _too_little(gate: Gate) -> str:
+    if gate.metric in GAPS:
+        return f"no two groups of {', '.join(gate.by)} have {gate.min_per_slice} requests on {LEAST_BLOCKS} blocks"
+    if gate.by:
+        return f"no slice has {gate.min_per_slice} labelled requests on {LEAST_BLOCKS} days"
+    return f"fewer than {LEAST_BLOCKS} blocks of labelled requests"
+
+
+Small = list[tuple[str, int]]
+
+
+def _sizes(gate: Gate, found: PairedSums) -> dict[str, int]:
+    names = [name for name in found.slices if name] if gate.by else [""]
+    return {name: sum(block.n for block in found.slices.get(name, ())) for name in names}
+
+
+def _slices(gate: Gate, found: PairedSums) -> tuple[dict[str, Difference], Small]:
+    """Difference of every slice that is large enough, and the names of those that are not."""
+    least = gate.min_per_slice if gate.by else 1
+    measured: dict[str, Difference] = {}
+    small: Small = []
+    for name, size in _sizes(gate, found).items():
+        made = difference(found.slices.get(name, ()), of(gate.metric), found.coarse) if size >= least else None
+        if made is None:
+            small.append((name, size))
+        else:
+            measured[name] = made
+    return measured, small
+
+
+def _table(found: PairedSums, groups: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Requests (blocks, groups) and both versions' sums (blocks, groups, k) of several groups, block by block."""
+    keys = sorted({block.key for name in groups for block in found.slices[name]})
+    width = max(len(block.champion) for name in groups for block in found.slices[name])
+    n = np.zeros((len(keys), len(groups)))
+    sums = np.zeros((2, len(keys), len(groups), width))
+    where = {key: index for index, key in enumerate(keys)}
+    for column, name in enumerate(groups):
+        for block in found.slices[name]:
+            row = where[block.key]
+            n[row, column] = block.n
+            sums[0, row, column], sums[1, row, column] = block.champion, block.candidate
+    return n, sums[0] * found.coarse, sums[1] * found.coarse
+
+
+def _groups(gate: Gate, found: PairedSums) -> tuple[list[str], Small]:
+    sizes = _sizes(gate, found)
+    large = sorted(name for name, size in sizes.items() if size >= gate.min_per_slice)
+    return large, [(name, size) for name, size in sizes.items() if name not in large]
+
+
+def _gap(gate: Gate, found: PairedSums) -> tuple[dict[str, Difference], Small]:
+    """The difference between groups is one number over all that are large enough."""
+    groups, small = _groups(gate, found)
+    if len(groups) < 2 or set(gate.protected) - set(groups):  # noqa: PLR2004 - a gap needs two sides
+        return {}, small
+    n, champion, candidate = _table(found, groups)
+    made = compare(n, champion, candidate, of(gate.metric)) if len(n) >= LEAST_BLOCKS else None
+    return ({} if made is None else {"": made}), small
+
+
+def _culprit(gate: Gate, found: PairedSums, worst: _Row) -> str:
+    if gate.metric not in GAPS:
+        return worst.name
+    groups, _ = _groups(gate, found)
+    n, champion, candidate = _table(found, groups)
+    before, after = (rates(gate.metric, n.sum(axis=0), sums.sum(axis=0)) for sums in (champion, candidate))
+    return groups[int(np.argmax(np.abs(after - before)))]
+
+
+def _sentence(gate: Gate, outcome: Outcome, row: _Row, judged: int, small: Small) -> str:
+    diff, where = row.found, f"on {row.name} " if row.name else ""
+    name = NAMES.get(gate.metric, gate.metric.value)
+    what = f"{name} {where}goes from {diff.champion:.4f} to {diff.candidate:.4f}"
+    if row.own:
+        what += f", between {row.bottom:.4f} and {row.top:.4f}; at most {gate.limit:.4f} is accepted"
+    else:
+        what += f" ({diff.mean:+.4f}, between {row.lower:+.4f} and {row.upper:+.4f}; {row.margin:+.4f} is accepted)"
+    rest = f"; {len(small)} slices have too little data to be judged" if small else ""
+    if outcome is Outcome.FAIL:
+        return f"{what} over {diff.n:,} requests on {diff.blocks} days{rest}"
+    if outcome is Outcome.INCONCLUSIVE:
+        return f"not decided: {what}{_wanted(gate, row)}{rest}"
+    return f"{what}{f', the worst of {judged} slices' if row.name else ''}{rest}"
+
+
+def _wanted(gate: Gate, row: _Row) -> str:
+    """How many more blocks would decide if things stay as they look; nothing when more would not help."""
+    if row.own:
+        room, radius = abs((gate.limit or 0.0) - row.found.candidate), row.top - row.found.candidate
+    else:
+        room, radius = abs((row.margin or 0.0) - row.found.mean), row.upper - row.found.mean
+    if room <= 0.0 or (wanted := row.found.blocks * (radius / room) ** 2) > 1000.0:  # noqa: PLR2004 - nobody waits for that
+        return ""
+    blocks = max(round(wanted) - row.found.blocks, 1)
+    return f"; about {blocks} more blocks would tell, {duration(blocks * gate.block / 60.0)}"
+
+
+def _figures(diff: Difference, coverage: float, found: PairedSums) -> tuple[Figure, ...]:
+    counts = (
+        ("unanswered by the candidate", found.unscored),
+        ("labels after maturity", found.late),
+        ("labels corrected", found.corrected),
+        ("labels of unknown requests", found.unknown),
+    )
+    return (
+        Figure("champion loss", diff.champion),
+        Figure("candidate loss", diff.candidate),
+        Figure("blocks", diff.blocks, "count"),
+        Figure("label coverage", coverage, "share"),
+        *(Figure(name, value, "count") for name, value in counts),
+        *((Figure("agreement", found.same / found.compared, "share"),) if found.compared else ()),
+    )

@@ -1,0 +1,69 @@
+"""A bounded value of each trial, such as the revenue of a request up to a cap."""
+
+from surefoot.core.evidence import Stratum, ValueCounts, ValueStratum
+from surefoot.core.gates.rate import EPOCHS, harm_of
+from surefoot.core.gates.say import Live, decide, say
+from surefoot.core.level import Level
+from surefoot.core.model import Figure, Outcome, Verdict
+from surefoot.core.policy import Gate
+from surefoot.core.stats.bounded import increments_mean, means
+from surefoot.core.stats.health import log_health
+from surefoot.core.stats.starts import log_mixture
+
+
+def _counted(strata: list[ValueStratum]) -> list[Stratum]:
+    """How many trials each arm has, as events of which none is bad."""
+    return [Stratum(s.share, 0, sum(s.candidate), 0, sum(s.champion), s.epoch) for s in strata]
+
+
+def judge(gate: Gate, found: ValueCounts, level: Level) -> Verdict:
+    """Judge a mean; values beyond the cap count as the cap, so that one lucky trial does not decide."""
+    strata = [s for s in found.strata if sum(s.candidate) + sum(s.champion)]
+    candidate, champion = sum(sum(s.candidate) for s in strata), sum(sum(s.champion) for s in strata)
+    n = candidate + champion
+    if not candidate or not champion:
+        arm = "champion" if candidate else "candidate"
+        return say(gate, Outcome.NO_DATA, f"no {found.trial} of the {arm} has a value yet", n=n)
+    if found.center is None:
+        return say(gate, Outcome.NO_DATA, "no value of the champion is known from before the rollout", n=n)
+    both = means(strata)
+    if both is None:
+        return say(gate, Outcome.NO_DATA, "no stretch of time has values of both arms", n=n)
+    old, new = (value * gate.cap for value in both)
+    margin = gate.margin or 0.0
+    room = margin * abs(old) if gate.relative else margin
+    share = room / gate.cap
+    harmed = increments_mean(strata, found.center, 0.0, harm=True, higher_is_better=gate.higher)
+    harm, threshold = harm_of(harmed, level)
+    wide = min(level.allowance * share, 1.0)
+    kept = increments_mean(strata, found.center, wide, harm=False, higher_is_better=gate.higher)
+    safe = log_mixture({0: tuple(map(sum, zip(*kept.values(), strict=True)))} if kept else {}, starts=EPOCHS)
+    lost = old - new if gate.higher else new - old
+    name = gate.column or "value"
+    shown = f"{name} per {found.trial} is {new:.4g} on the candidate, {old:.4g} on the champion ({new - old:+.3g})"
+    limit = old - room if gate.higher else old + room
+    counted = _counted(strata)
+    seen = Live(
+        harm,
+        safe,
+        log_health(counted),
+        lost > room,
+        n,
+        found.recent,
+        threshold,
+        f"{shown}; {limit:.4g} is accepted",
+        f"{shown}; {limit:.4g} is accepted",
+        f"{shown}; not yet told apart from {limit:.4g}",
+        {
+            "estimate": lost,
+            "margin": room,
+            "unit": name,
+            "trials": f"{candidate:,} of {n:,} {found.trial}s",
+            "figures": (
+                Figure("candidate mean", new, name),
+                Figure("champion mean", old, name),
+                Figure("candidate trials", candidate, found.trial),
+            ),
+        },
+    )
+    return decide(gate, seen, level)

@@ -1,0 +1,181 @@
+"""One gate of a policy file, with the keys that its metric understands."""
+
+from collections.abc import Callable
+from typing import Any
+
+from surefoot.core.fields import Path, Section, Violation, bounded, choice, count, duration, margin, name, number, texts
+from surefoot.core.model import Role
+from surefoot.core.policy import (
+    CONFUSIONS,
+    EVENTS,
+    GAPS,
+    LOSSES,
+    PAIRED,
+    SHIFTS,
+    SPEEDS,
+    Costs,
+    Gate,
+    Metric,
+)
+
+PROBABILITY = bounded(1e-6, 1.0 - 1e-6)
+QUANTILE = bounded(0.01, 0.999)
+NAMED = tuple(metric for metric in Metric if metric is not Metric.VALIDATION)
+BY_CLASS = frozenset({Metric.BRIER, Metric.LOG_LOSS, Metric.ZERO_ONE})
+"""Losses that are defined for more than two classes."""
+SAME_INPUTS = 0.01
+"""Share of the requests on which two versions may see different values unless the policy says otherwise."""
+
+
+def gate(path: Path, key: str, value: object) -> Gate:
+    """Read one gate.
+
+    Raises:
+        Violation: Names the first key that breaks a rule.
+    """
+    section = Section(value, path)
+    metric = section.get("metric", choice(Metric, NAMED))
+    role = section.get("role", choice(Role, tuple(Role)), Role.GUARDRAIL)
+    found = _reader(metric)(section, metric)
+    section.done()
+    return Gate(key, metric, role, **found)
+
+
+def _reader(metric: Metric) -> Callable[[Section, Metric], dict[str, Any]]:
+    if metric in PAIRED:
+        return _paired
+    if metric in SHIFTS:
+        return _shift
+    if metric in SPEEDS:
+        return _speed
+    if metric in EVENTS:
+        return _events
+    return {Metric.VALUE: _value, Metric.GOLDEN: _golden, Metric.EXPECTED_LOSS: _expected}[metric]
+
+
+def _quantiles(path: Path, value: object) -> tuple[float, ...]:
+    """One quantile or a list of them."""
+    if isinstance(value, list) and value:
+        return tuple(QUANTILE((*path, index), item) for index, item in enumerate(value))
+    return (QUANTILE(path, value),)
+
+
+def _allowed(section: Section, *, needed: bool = False) -> dict[str, Any]:
+    """Growth (`margin`) and absolute limit (`max`); with only a limit the champion does not matter."""
+    limit = section.get("max", number) if section.has("max") else None
+    if section.has("margin") or limit is None:
+        grown, relative = section.get("margin", margin) if needed else section.get("margin", margin, (0.0, False))
+        if needed and grown <= 0:
+            raise Violation((*section.path, "margin"), "must be above 0: no amount of traffic proves equality")
+        return {"margin": grown, "relative": relative, "limit": limit}
+    return {"margin": None, "limit": limit}
+
+
+def _labels(section: Section) -> dict[str, Any]:
+    labels = section.get("labels", lambda where, found: Section(found, where))
+    made = {
+        "maturity": labels.get("maturity", duration),
+        "coverage": labels.get("coverage", bounded(0, 1), 0.0),
+        "block": section.get("block", duration, 86400.0),
+    }
+    labels.done()
+    return made
+
+
+def _events(section: Section, metric: Metric) -> dict[str, Any]:
+    made = _allowed(section, needed=True)
+    if made["limit"] is not None and not 0.0 < made["limit"] < 1.0:
+        raise Violation((*section.path, "max"), "must be a rate above 0 and below 1")
+    if metric is Metric.MISSING_LABEL:
+        labels = section.get("labels", lambda where, found: Section(found, where))
+        made["maturity"] = labels.get("maturity", duration)
+        labels.done()
+    return made
+
+
+def _speed(section: Section, metric: Metric) -> dict[str, Any]:
+    allowed, relative = section.get("margin", margin)
+    if not relative:
+        what = "latency" if metric is Metric.LATENCY else "resource"
+        raise Violation((*section.path, "margin"), f"a {what} margin is a share of the champion's, such as 20%")
+    if allowed <= 0:
+        raise Violation((*section.path, "margin"), "must be above 0: no amount of traffic proves equality")
+    column = "latency_ms" if metric is Metric.LATENCY else section.get("column", name)
+    default: tuple[float, ...] = (0.9,)
+    quantiles = section.get("quantile", _quantiles, default)
+    return {"margin": allowed, "relative": True, "quantiles": quantiles, "column": column}
+
+
+def _value(section: Section, _metric: Metric) -> dict[str, Any]:
+    made = _allowed(section, needed=True)
+    labels = section.get("labels", lambda where, found: Section(found, where))
+    made |= {
+        "column": section.get("column", name, "label"),
+        "cap": section.get("cap", bounded(1e-9, 1e12)),
+        "higher": section.get("direction", choice(str, ("decrease", "increase")), "decrease") == "decrease",
+        "maturity": labels.get("maturity", duration),
+    }
+    labels.done()
+    if made["limit"] is not None:
+        raise Violation((*section.path, "max"), "a value is compared with the champion's: give a margin")
+    return made
+
+
+def _golden(section: Section, _metric: Metric) -> dict[str, Any]:
+    return {"tolerance": section.get("tolerance", bounded(0.0, 1e6), 1e-6)}
+
+
+def _expected(section: Section, _metric: Metric) -> dict[str, Any]:
+    if section.get("role", choice(Role, tuple(Role)), Role.GUARDRAIL) is not Role.SIGNAL:
+        raise Violation((*section.path, "role"), "an expectation is no proof: it can only be a signal")
+    return {**_allowed(section), **_labels(section)}
+
+
+def _shift(section: Section, metric: Metric) -> dict[str, Any]:
+    against = section.get("against", choice(str, ("champion", "before")), "before")
+    exact = against == "champion" and metric is Metric.INPUT_SHIFT
+    limit = section.get("max", bounded(0, 1), SAME_INPUTS) if exact else section.get("max", bounded(0, 1))
+    return {"against": against, "limit": limit, "block": section.get("block", duration, 86400.0)}
+
+
+def _paired(section: Section, metric: Metric) -> dict[str, Any]:
+    made = _allowed(section)
+    if metric is Metric.DISAGREEMENT:
+        if made["limit"] is None:
+            raise Violation((*section.path, "max"), "say how much the two may disagree, such as 0.1")
+        made |= {"margin": None, "block": section.get("block", duration, 86400.0)}
+    else:
+        made |= _labels(section)
+    none: tuple[str, ...] = ()
+    made["by"] = section.get("by", texts, none)
+    made["min_per_slice"] = section.get("min_per_slice", count, 300)
+    made["protected"] = section.get("protected", texts, none)
+    if metric in GAPS:
+        if len(made["by"]) != 1:
+            raise Violation((*section.path, "by"), "a gap is between the groups of one column")
+    elif made["protected"] and not made["by"]:
+        raise Violation((*section.path, "protected"), "names slices, so 'by' must say of which columns")
+    for index, item in enumerate(made["protected"]):
+        if item.partition("=")[0] not in made["by"]:
+            where = (*section.path, "protected", index)
+            raise Violation(where, f"expected a slice such as {(made['by'] or ('origin',))[0]}=LGA")
+    return made | _details(section, metric)
+
+
+def _details(section: Section, metric: Metric) -> dict[str, Any]:
+    """Keys that a single family of losses understands."""
+    made: dict[str, Any] = {}
+    if metric is Metric.COST or metric in CONFUSIONS or metric in {Metric.ZERO_ONE, Metric.DISAGREEMENT}:
+        made["threshold"] = section.get("threshold", PROBABILITY, 0.5)
+    if metric is Metric.COST:
+        costs = section.get("costs", lambda where, found: Section(found, where))
+        made["costs"] = Costs(*(costs.get(word, number) for word in ("tp", "fp", "fn", "tn")))
+        costs.done()
+    if metric is Metric.PINBALL:
+        made["quantiles"] = (section.get("quantile", QUANTILE),)
+    if metric is Metric.LOSS_GAP:
+        made["of"] = section.get("of", choice(Metric, tuple(LOSSES - {Metric.RMSE, Metric.PINBALL, Metric.COST})))
+    if metric in BY_CLASS:
+        none: tuple[str, ...] = ()
+        made["classes"] = section.get("classes", texts, none)
+    return made

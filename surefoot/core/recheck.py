@@ -1,0 +1,96 @@
+"""Judge again what was judged: every verdict follows from the counters that stand beside it in the journal."""
+
+import base64
+import binascii
+import math
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import cast, get_args
+
+import rfc8785
+
+from surefoot.core.chain import Entry, canonical
+from surefoot.core.codec import build, plain
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.events import GateJudged, RolloutOpened, decode
+from surefoot.core.evidence import Evidence
+from surefoot.core.judge import judge
+from surefoot.core.machine import DATA_GATE
+from surefoot.core.model import Verdict
+from surefoot.core.parse import parse
+from surefoot.core.policy import DATA_GATE_NAME, Gate
+
+KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Evidence)}
+NEAR = 1e-9
+"""Relative difference that two machines' logarithms may make."""
+
+
+def pack(evidence: Evidence) -> str:
+    """Counters as one text for the journal; empty when they hold what is no number, and was judged an ERROR."""
+    try:
+        body = canonical(plain(evidence, frozenset(KINDS)))
+    except (InvariantBroken, rfc8785.CanonicalizationError):
+        return ""
+    return base64.b85encode(zlib.compress(body, 9)).decode()
+
+
+def unpack(text: str) -> Evidence:
+    """Counters from the journal.
+
+    Raises:
+        InvariantBroken: The text is not what `pack` makes.
+    """
+    import json  # noqa: PLC0415 - only who verifies reads it back
+
+    try:
+        body = json.loads(zlib.decompress(base64.b85decode(text)))
+        return cast("Evidence", build(Evidence, body, {Evidence: ("kind", KINDS)}))
+    except (ValueError, LookupError, TypeError, zlib.error, binascii.Error) as error:
+        raise InvariantBroken(f"evidence in the journal cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Rechecked:
+    """What became of judging one entry again.
+
+    Attributes:
+        seq: The entry.
+        gate: The gate that it speaks of.
+        problem: How the verdict differs from what its counters say; empty when it does not.
+    """
+
+    seq: int
+    gate: str
+    problem: str = ""
+
+
+def recheck(entries: Iterable[Entry]) -> Iterator[Rechecked]:
+    """Judge every verdict again whose counters were kept."""
+    gates: dict[str, Gate] = {}
+    for entry in entries:
+        event = decode(entry.kind, entry.data)
+        if isinstance(event, RolloutOpened) and event.kind == "promotion":
+            gates = dict(parse(event.policy).gates)
+        elif isinstance(event, GateJudged) and event.level and event.evidence:
+            gate = DATA_GATE if event.verdict.gate == DATA_GATE_NAME else gates.get(event.verdict.gate)
+            if gate is None:
+                yield Rechecked(entry.seq, event.verdict.gate, "its policy has no such gate")
+                continue
+            again = judge(gate, unpack(event.evidence), event.level)
+            yield Rechecked(entry.seq, event.verdict.gate, _apart(event.verdict, again))
+
+
+def _apart(stored: Verdict, again: Verdict) -> str:
+    """How two verdicts differ; numbers may differ by what two machines' logarithms do."""
+    if stored.outcome is not again.outcome:
+        return f"the journal says {stored.outcome}, its counters say {again.outcome}"
+    for name in ("n", "estimate", "lower", "upper", "margin"):
+        old, new = getattr(stored, name), getattr(again, name)
+        if (old is None) != (new is None) or (
+            old is not None and not math.isclose(old, new, rel_tol=NEAR, abs_tol=NEAR)
+        ):
+            return f"the journal says {name} {old}, its counters say {new}"
+    if replace(stored, figures=(), details=()).culprit != again.culprit:
+        return f"the journal blames {stored.culprit or 'nobody'}, its counters {again.culprit or 'nobody'}"
+    return ""

@@ -1,0 +1,169 @@
+"""How much traffic a verdict takes, and what a step can see at all."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.stats.split import FLOOR, HARM, divergence, project
+
+MULTIPLES = ((0.1, 0.45), (0.5, 1.1), (0.8, 2.0), (0.9, 2.5), (0.99, 4.2))
+"""(chance to be done by then, requests over ln(1/level)/growth): measured at .5, .8 and .9; straight lines in between.
+Beyond them the careful side of the exact chances that `chance_by_events` gives."""
+STEPS = 60
+"""Halvings of an interval until a ratio is known as well as floating point knows it [count]."""
+
+
+def growth(share: float, p1: float, p0: float, slope: float, offset: float, *, harm: bool = True) -> float:
+    """Mean growth of the evidence with each request of both arms [nats per request].
+
+    Args:
+        share: Share of requests that the candidate answers [0 < share <= 1].
+        p1: The candidate's rate [probability].
+        p0: The champion's rate [probability].
+        slope: Slope of the null line [>= 0].
+        offset: Offset of the null line [probability].
+        harm: Whether the evidence is of harm (candidate above the line) or of none (below it).
+
+    Returns:
+        0.0 when the candidate lies on the line or on its other side.
+
+    Source: Kelly (1956), Bell System Technical Journal 35(4): growth is the divergence from the null.
+    """
+    p1, p0 = (min(max(p, FLOOR), 1.0 - FLOOR) for p in (p1, p0))
+    line = slope * p0 + offset
+    if (p1 <= line) if harm else (p1 >= line):
+        return 0.0
+    q0, q1 = project(share, p1, p0, slope, offset)
+    return share * divergence(p1, q1) + (1.0 - share) * divergence(p0, q0)
+
+
+def _between(x: float, known: Sequence[float], values: Sequence[float]) -> float:
+    """Value at x on straight lines between known points; the nearest value outside of them."""
+    return float(np.interp(x, np.array(known), np.array(values)))
+
+
+def requests(level: float, nats: float, chance: float = 0.8) -> float:
+    """Requests until the evidence reaches 1/level, with a chance [requests]; infinite without growth.
+
+    Args:
+        level: Error that is allowed [0 < probability < 1]; for M gates and a mixture of starts alpha / M / 2.
+        nats: Growth [nats per request].
+        chance: Chance to be done by then [0.1 to 0.99].
+
+    Raises:
+        InvariantBroken: level or chance are out of their range.
+
+    Law: grows with the chance, and falls with the growth.
+    """
+    if not 0.0 < level < 1.0 or not MULTIPLES[0][0] <= chance <= MULTIPLES[-1][0]:
+        raise InvariantBroken("level must be a probability and chance between 0.1 and 0.99")
+    if nats <= 0.0:
+        return math.inf
+    return -math.log(level) / nats * _between(chance, [row[0] for row in MULTIPLES], [row[1] for row in MULTIPLES])
+
+
+def chance(n: float, level: float, nats: float) -> float:
+    """Chance that so many requests are enough [0 to 0.99]; the inverse of `requests`.
+
+    Args:
+        n: Requests of both arms [requests].
+        level: Error that is allowed [0 < probability < 1].
+        nats: Growth [nats per request].
+
+    Raises:
+        InvariantBroken: level is out of its range.
+    """
+    if not 0.0 < level < 1.0:
+        raise InvariantBroken("level must be a probability")
+    if nats <= 0.0 or n <= 0.0:
+        return 0.0
+    table = ((0.0, 0.0), *MULTIPLES)
+    return _between(n * nats / -math.log(level), [row[1] for row in table], [row[0] for row in table])
+
+
+def smallest_effect(n: float, level: float, share: float, p0: float, likely: float = 0.8) -> float:
+    """Smallest ratio of the candidate's rate to the champion's that is found in n requests with a chance.
+
+    Args:
+        n: Requests of both arms [requests].
+        level: Error that is allowed [0 < probability < 1].
+        share: Share of requests that the candidate answers [0 < share <= 1].
+        p0: The champion's rate [probability].
+        likely: Chance to find it [0.1 to 0.99].
+
+    Returns:
+        The ratio [> 1]; infinite when even a candidate that always fails would not be found.
+
+    Raises:
+        InvariantBroken: level or likely are out of their range.
+    """
+    p0 = min(max(p0, FLOOR), 1.0 - FLOOR)
+
+    def found(ratio: float) -> bool:
+        return requests(level, growth(share, ratio * p0, p0, 1.0, 0.0), likely) <= n
+
+    low, high = 1.0, 1.0 / p0
+    if not found(high):
+        return math.inf
+    for _ in range(STEPS):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if found(middle) else (middle, high)
+    return high
+
+
+def chance_by_events(
+    share: float, ratio: float, events: int, level: float, grid: tuple[float, ...] = HARM, *, margin: float = 1.0
+) -> float:
+    """Exact chance that the evidence on rare events reaches 1/level at some moment within so many events.
+
+    Args:
+        share: Share of the requests that the candidate answers [0 < share < 1].
+        ratio: True ratio of the candidate's rate to the champion's [>= 0].
+        events: Bad events of both arms until the end [count].
+        level: Error that is allowed [0 < probability < 1].
+        grid: Multipliers of the alternatives, as rates are small those of rates; HARM or NO_HARM, so all on one side
+            of 1.
+        margin: Ratio on the null line [> 0].
+
+    Raises:
+        InvariantBroken: A number is out of its range, or the alternatives lie on both sides of the line.
+
+    Law: no simulation but all paths of (candidate's events, all events), in events squared additions.
+
+    Source: Lindon and Malek (2022), NeurIPS, for conditioning on events; Armitage, McPherson and Rowe (1969), Journal
+        of the Royal Statistical Society A 132(2), for the recursion over looks.
+    """
+    if not (0.0 < share < 1.0 and ratio >= 0.0 and events >= 0 and 0.0 < level < 1.0 and margin > 0.0):
+        raise InvariantBroken("a chance by events needs a share and a level between 0 and 1 and ratios above 0")
+    harm = min(grid) > 1.0
+    if not harm and max(grid) >= 1.0:
+        raise InvariantBroken("alternatives must lie on one side of the line")
+    null = share * margin / (share * margin + 1.0 - share)
+    true = share * ratio / (share * ratio + 1.0 - share)
+    scales = [math.log1p(null * (factor - 1.0)) for factor in grid]
+    if harm:
+        # Count what speaks for the alternatives: the candidate's events for harm, the champion's for none.
+        steps = [(math.log(factor) - scale, -scale) for factor, scale in zip(grid, scales, strict=True)]
+    else:
+        true = 1.0 - true
+        steps = [(-scale, math.log(factor) - scale) for factor, scale in zip(grid, scales, strict=True)]
+    bar = math.log(len(grid) / level)
+
+    def reached(k: int, n: int) -> bool:
+        logs = [k * gain + (n - k) * loss for gain, loss in steps]
+        top = max(logs)
+        return top + math.log(sum(math.exp(log - top) for log in logs)) >= bar
+
+    # One event against moves the boundary up by at most one, so a single question an event follows it.
+    alive = np.zeros(events + 2)
+    alive[0], boundary, done = 1.0, 0, 0.0
+    for n in range(1, events + 1):
+        alive[1 : n + 1] = alive[1 : n + 1] * (1.0 - true) + alive[:n] * true
+        alive[0] *= 1.0 - true
+        while boundary <= n and not reached(boundary, n):
+            boundary += 1
+        done += float(alive[boundary : n + 1].sum())
+        alive[boundary : n + 1] = 0.0
+    return done
