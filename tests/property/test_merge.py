@@ -19,12 +19,10 @@ def parts(gates: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
     return [log for log, _ in gates], [weight / total for _, weight in gates]
 
 
-@given(GATES, st.randoms(use_true_random=False))
-def test_order_does_not_matter(gates: list[tuple[float, float]], random: object) -> None:
+@given(GATES.flatmap(lambda gates: st.tuples(st.just(gates), st.permutations(gates))))
+def test_order_does_not_matter(orders: tuple[list[tuple[float, float]], list[tuple[float, float]]]) -> None:
     """Gates may be merged in any order."""
-    shuffled = list(gates)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert merged(*parts(shuffled)) == pytest.approx(merged(*parts(gates)), abs=1e-9)
+    assert merged(*parts(orders[0])) == pytest.approx(merged(*parts(orders[1])), abs=1e-9)
 
 
 @given(GATES)
@@ -47,13 +45,11 @@ def test_evidence_scales(gates: list[tuple[float, float]], shift: float) -> None
 def test_mean_is_one_under_any_dependence(share: float, rate: float, together: float) -> None:
     """Two gates on the same request, whose failures come together as often as you like, are worth one on average."""
     both = together * rate
-    events = {(1, 1): both, (1, 0): rate - both, (0, 1): rate - both}
-    events[0, 0] = max(1.0 - 2.0 * rate + both, 0.0)
-    rate_one = events[1, 1] + events[1, 0]
+    events = {(1, 1): both, (1, 0): rate - both, (0, 1): rate - both, (0, 0): 1.0 - 2.0 * rate + both}
     mean = 0.0
     for arm, chance in ((1, share), (0, 1.0 - share)):
         for (a, b), likely in events.items():
             rows = [(bad * arm, (1 - bad) * arm, bad * (1 - arm), (1 - bad) * (1 - arm)) for bad in (a, b)]
-            logs = [log_evidence([Stratum(share, *row)], rate_one, 1.0, 0.0, HARM) for row in rows]
+            logs = [log_evidence([Stratum(share, *row)], rate, 1.0, 0.0, HARM) for row in rows]
             mean += chance * likely * math.exp(merged(logs, [0.3, 0.7]))
     assert mean == pytest.approx(1.0, abs=1e-9)

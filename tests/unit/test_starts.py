@@ -42,7 +42,7 @@ def served(epoch: int, ratio: float) -> Stratum:
 
 def test_a_late_break_is_found_where_the_whole_past_hides_it() -> None:
     """Twenty good epochs weigh against a candidate that breaks afterwards, but not in the mixture."""
-    strata = [served(epoch, 0.9 if epoch < 20 else 1.5) for epoch in range(23)]
+    strata = [served(epoch, 0.9 if epoch < 20 else 2.0) for epoch in range(23)]
     found = log_mixture(increments(strata, 0.02, 1.0, 0.0, HARM))
     assert log_evidence(strata, 0.02, 1.0, 0.0, HARM) < math.log(100.0) < found
 
@@ -57,7 +57,7 @@ def test_a_break_at_the_start_costs_little_more() -> None:
 @pytest.mark.parametrize("huge", [1e4, -1e4, 1e15])
 def test_huge_evidence_stays_a_number(huge: float) -> None:
     """Increments that no exponential can hold give finite answers."""
-    found = {epoch: (huge, -huge, 0.0) for epoch in range(30)}
+    found = dict.fromkeys(range(30), (huge, -huge, 0.0))
     assert math.isfinite(log_mixture(found))
     assert math.isfinite(log_detector(found))
     assert math.isfinite(log_detector({0: (-1e4,)}))
@@ -66,7 +66,7 @@ def test_huge_evidence_stays_a_number(huge: float) -> None:
 
 def test_detector_of_silence_counts_epochs() -> None:
     """Epochs that say nothing add one each."""
-    assert log_detector({epoch: (0.0, 0.0, 0.0) for epoch in range(12)}) == pytest.approx(math.log(12.0))
+    assert log_detector(dict.fromkeys(range(12), (0.0, 0.0, 0.0))) == pytest.approx(math.log(12.0))
 
 
 def test_detector_of_nothing_never_alarms() -> None:

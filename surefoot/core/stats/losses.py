@@ -120,10 +120,10 @@ def _classes(metric: Metric, given: Floats, true: NDArray[np.int64]) -> Floats:
     rows = np.arange(len(true))
     match metric:
         case Metric.ZERO_ONE:
+            return np.not_equal(given.argmax(axis=1), true).astype(np.float64)
+        case Metric.LOG_LOSS:
             found: Floats = -np.log(np.clip(given[rows, true], EPSILON, 1.0))
             return found
-        case Metric.LOG_LOSS:
-            return np.asarray(-np.log(np.clip(given[rows, true], EPSILON, 1.0)), dtype=np.float64)
         case Metric.BRIER:
             hot = np.zeros_like(given)
             hot[rows, true] = 1.0
