@@ -13,7 +13,9 @@ from surefoot.adapters.clock import HostClock, open_clock
 from surefoot.adapters.config import read
 from surefoot.adapters.journal import SqlJournal
 from surefoot.adapters.measure import Measurements
+from surefoot.adapters.predictions import PredictionLog
 from surefoot.adapters.registry import MlflowRegistry
+from surefoot.adapters.replay import Replay
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.errors import Conflict, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.evidence import Missing, Validation
@@ -142,7 +144,8 @@ def ports(config: Settings, actor: str, registry_deadline_s: float = 20.0) -> Po
             )
         return check(kept, frame, render, config.home / "reports" / f"{name}.html")  # type: ignore[arg-type]
 
-    evidences = Measurements(config.home / "gateway" / "log", loaded, validate)  # type: ignore[arg-type]
+    log = PredictionLog(config.home / "gateway" / "log")
+    evidences = Measurements(log, Replay(log, loaded), validate)  # type: ignore[arg-type]
     found = registry(config, registry_deadline_s)
     return Ports(journal(config), found, traffic(config), evidences, clock(config), actor)
 

@@ -1,32 +1,73 @@
 """Answers the questions of the judge from the prediction log, the labels and the models themselves."""
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
 
-from surefoot.adapters.counts import event_counts, speed_counts, value_counts
-from surefoot.adapters.predictions import PredictionLog, Served
-from surefoot.adapters.replay import Replay, Scores
+from surefoot.adapters.counts import Log, event_counts, speed_counts, value_counts
 from surefoot.adapters.shifts import distances
 from surefoot.core.errors import SurefootError
 from surefoot.core.evidence import Evidence, InputShift, Missing, Validation
-from surefoot.core.model import Outcome, Version
+from surefoot.core.model import Outcome
 from surefoot.core.policy import EVENTS, PAIRED, SPEEDS, Metric
 from surefoot.core.question import Question
-from surefoot.core.stats.losses import numbers
 
 Validate = Callable[[str, pd.DataFrame, str], Validation | Missing]
 """(suite digest, requests, name of the report) -> what the suite says."""
 
 
+class Requests(Log, Protocol):
+    """What was served and reported."""
+
+    def newest(self, model: str, until: float) -> float | None:
+        """When the last request until then was received [Unix seconds]; None without any."""
+        ...
+
+    def frame(self, model: str, since: float, until: float) -> pd.DataFrame:
+        """Features of the requests of a window."""
+        ...
+
+    def given(self, model: str, since: float, until: float) -> pd.DataFrame:
+        """Answers that callers got in a window, as the column "prediction"."""
+        ...
+
+
+class Answers(Protocol):
+    """What each of the two versions answers to the same requests."""
+
+    def paired(self, question: Question) -> Evidence:
+        """Sums of both by block and slice."""
+        ...
+
+    def failures(self, question: Question) -> Evidence:
+        """Requests that each cannot answer."""
+        ...
+
+    def golden(self, question: Question) -> Evidence:
+        """The candidate's answers to the rows that it carries."""
+        ...
+
+    def seen(self, question: Question) -> Evidence:
+        """Share of requests on which each is fed other values."""
+        ...
+
+    def answered(self, question: Question) -> Evidence:
+        """How far the distributions of their answers are apart."""
+        ...
+
+    def foreseen(self, question: Question) -> Evidence:
+        """Scores of the past with labels, and of now without."""
+        ...
+
+
 class Measurements:
     """Implements the Evidences port; whatever goes wrong while measuring is an ERROR, with its reason."""
 
-    def __init__(self, logs: Path, load: Callable[[str, Version], Scores], validate: Validate) -> None:
-        """Wire the log, the verified loader and the validator; nothing is read yet."""
-        self._log = PredictionLog(logs)
-        self._replay = Replay(self._log, load)
+    def __init__(self, log: Requests, answers: Answers, validate: Validate) -> None:
+        """Wire what was served, what each version answers, and the validator; nothing is read yet."""
+        self._log = log
+        self._answers = answers
         self._validate = validate
 
     def gather(self, question: Question) -> Evidence:
@@ -45,7 +86,7 @@ class Measurements:
         if question.kind in {"live", "bake"} and (stale := self._stale(question)):
             return stale
         if metric is Metric.ERROR_RATE and question.kind == "shadow":
-            return self._replay.failures(question)
+            return self._answers.failures(question)
         if metric in EVENTS:
             return event_counts(self._log, question)
         if metric in SPEEDS:
@@ -54,11 +95,11 @@ class Measurements:
             return value_counts(self._log, question)
         if metric in PAIRED:
             # On live traffic too, both versions are asked about the same requests: pairs see what arms cannot.
-            return self._replay.paired(question)
+            return self._answers.paired(question)
         if metric is Metric.GOLDEN:
-            return self._replay.golden(question)
+            return self._answers.golden(question)
         if metric is Metric.EXPECTED_LOSS:
-            return self._replay.foreseen(question)
+            return self._answers.foreseen(question)
         return self._shift(question)
 
     def _stale(self, question: Question) -> Missing | None:
@@ -73,28 +114,20 @@ class Measurements:
         return Missing(Outcome.STALE, reason)
 
     def _data(self, question: Question) -> Evidence:
-        rows = self._log.requests(question.model, question.since, question.until)
-        if not rows:
+        frame = self._log.frame(question.model, question.since, question.until)
+        if not len(frame):
             return Missing(
                 Outcome.ERROR, f"no request of {question.model} was logged in the window: nothing to validate"
             )
-        frame = pd.DataFrame([row.features for row in rows])
         return self._validate(question.suite, frame, question.rollout)
 
     def _shift(self, question: Question) -> Evidence:
         answers = question.gate.metric is Metric.PREDICTION_SHIFT
         if question.gate.against == "champion":
-            return self._replay.answered(question) if answers else self._replay.seen(question)
+            return self._answers.answered(question) if answers else self._answers.seen(question)
         width = question.until - question.since
-        now = self._log.requests(question.model, question.since, question.until)
-        before = self._log.requests(question.model, question.since - width, question.since)
-        frame = _answers if answers else _inputs
-        return InputShift("the window before", distances(frame(before), frame(now)))
-
-
-def _inputs(rows: list[Served]) -> pd.DataFrame:
-    return pd.DataFrame([row.features for row in rows])
-
-
-def _answers(rows: list[Served]) -> pd.DataFrame:
-    return pd.DataFrame({"prediction": numbers([row.prediction for row in rows if row.prediction is not None])})
+        frame = self._log.given if answers else self._log.frame
+        before, now = (
+            frame(question.model, since, since + width) for since in (question.since - width, question.since)
+        )
+        return InputShift("the window before", distances(before, now))

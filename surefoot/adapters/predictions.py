@@ -6,8 +6,10 @@ from pathlib import Path
 
 import duckdb
 import orjson
+import pandas as pd
 
 from surefoot.core.errors import EvidenceUnavailable
+from surefoot.core.stats.losses import numbers
 
 RECORD = {
     "request": "VARCHAR",
@@ -124,6 +126,15 @@ class PredictionLog:
                 reported = tuple((float(item["at"]), _json(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
                 made.append(Served(key, float(str(at)), *answer, asked, reported))
         return sorted(made, key=lambda served: (served.at, served.key))
+
+    def frame(self, model: str, since: float, until: float) -> pd.DataFrame:
+        """Features of the requests of a window."""
+        return pd.DataFrame([row.features for row in self.requests(model, since, until)])
+
+    def given(self, model: str, since: float, until: float) -> pd.DataFrame:
+        """Answers that callers got in a window, as the column "prediction"."""
+        found = [row.prediction for row in self.requests(model, since, until) if row.prediction is not None]
+        return pd.DataFrame({"prediction": numbers(found)})
 
     def newest(self, model: str, until: float) -> float | None:
         """When the last request until then was received [Unix seconds]; None without any."""

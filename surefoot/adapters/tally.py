@@ -15,6 +15,7 @@ from surefoot.core.soundness import LARGEST_COUNT
 from surefoot.core.stats.losses import Floats, decisions, losses, numbers
 from surefoot.core.stats.statistic import BINS
 
+Answers = Sequence[object] | Floats
 Sums = NDArray[Any]
 """Whole numbers: 64 bits where they surely fit, otherwise Python's own."""
 
@@ -25,21 +26,21 @@ class Batch:
 
     Attributes:
         at: When each was received [Unix seconds], shape (n,).
-        champion: The champion's answers; None where it could not answer.
-        candidate: The candidate's answers; None where it could not answer.
-        labels: What came true as far as it is known and counts; None where it is not.
+        champion: The champion's answers; None, or NaN in an array, where it could not answer.
+        candidate: The candidate's answers, likewise.
+        labels: What came true as far as it is known and counts, likewise.
         late: Which of the requests have a label that came after maturity, shape (n,).
         corrected: How many labels were replaced within maturity [count].
         columns: Values of the features that slices are made of.
     """
 
     at: Floats
-    champion: Sequence[object]
-    candidate: Sequence[object]
-    labels: Sequence[object]
+    champion: Answers
+    candidate: Answers
+    labels: Answers
     late: NDArray[np.bool_]
     corrected: int = 0
-    columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    columns: Mapping[str, Answers] = field(default_factory=dict)
 
 
 @dataclass
@@ -69,9 +70,7 @@ class Tally:
     def add(self, batch: Batch) -> None:
         """Count one more batch."""
         whole = self.complete(batch.at)
-        answered = np.array([item is not None for item in batch.champion], dtype=bool)
-        scored = np.array([item is not None for item in batch.candidate], dtype=bool)
-        known = np.array([item is not None for item in batch.labels], dtype=bool)
+        answered, scored, known = (there(side) for side in (batch.champion, batch.candidate, batch.labels))
         labelled = self.gate.metric is not Metric.DISAGREEMENT
         mature = whole & answered
         self.requests += int(mature.sum())
@@ -94,7 +93,7 @@ class Tally:
                 here = values == value
                 self._into(f"{column}={value}", blocks[here], [side[here] for side in sums])
 
-    def _compare(self, pair: list[list[object]]) -> None:
+    def _compare(self, pair: list[Answers]) -> None:
         """Count on how many requests both give the same answer, as far as answers are numbers."""
         if self.gate.classes:
             return
@@ -102,7 +101,7 @@ class Tally:
         self.compared += len(first)
         self.same += int(np.isclose(first, second, rtol=1e-3).sum())
 
-    def _sums(self, answers: list[object], champion: list[object], truth: list[object]) -> Sums:
+    def _sums(self, answers: Answers, champion: Answers, truth: Answers) -> Sums:
         """What one version's answers add up to, a row each."""
         gate = self.gate
         if gate.metric in BINNED:
@@ -155,8 +154,15 @@ class Tally:
         )
 
 
-def _taken(items: Sequence[object], chosen: NDArray[np.intp]) -> list[object]:
-    return [items[index] for index in chosen]
+def there(items: Answers) -> NDArray[np.bool_]:
+    """Which of the answers or labels exist, shape (n,)."""
+    if isinstance(items, np.ndarray):
+        return np.asarray(~np.isnan(items))
+    return np.array([item is not None for item in items], dtype=bool)
+
+
+def _taken(items: Answers, chosen: NDArray[np.intp]) -> Answers:
+    return items[chosen] if isinstance(items, np.ndarray) else [items[index] for index in chosen]
 
 
 def _bins(scores: Floats, truth: Floats) -> Sums:

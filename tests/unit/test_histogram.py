@@ -80,6 +80,13 @@ def test_quantile_of_zeros_is_zero() -> None:
     assert Histogram({LOWEST: 3, 100: 1}).quantile(0.99) == pytest.approx(RATIO**100.5)
 
 
+def test_quantile_is_the_lowest_value_that_reaches_it() -> None:
+    """The median of two values is the lower one, and anything above it the other."""
+    pair = Histogram({0: 1, 10: 1})
+    assert pair.quantile(0.5) == pytest.approx(RATIO**0.5)
+    assert pair.quantile(0.51) == pytest.approx(RATIO**10.5)
+
+
 @pytest.mark.parametrize(("counts", "q"), [({}, 0.5), ({3: 0}, 0.5), ({3: 1}, 0.0), ({3: 1}, 1.0), ({3: 1}, math.nan)])
 def test_quantiles_that_are_none_are_refused(counts: dict[int, int], q: float) -> None:
     """There is no quantile of nothing, and none outside 0 and 1."""

@@ -298,7 +298,8 @@ def test_failures_of_a_replay(tmp_path: Path) -> None:
 
 def measured(root: Path, load: Callable[[str, Version], Model]) -> Measurements:
     """The evidence port over a log."""
-    return Measurements(root, load, lambda suite, frame, _name: Validation(suite, len(frame), 1, ()))
+    log = PredictionLog(root)
+    return Measurements(log, Replay(log, load), lambda suite, frame, _name: Validation(suite, len(frame), 1, ()))
 
 
 def test_label_that_is_no_number_is_an_error(tmp_path: Path) -> None:

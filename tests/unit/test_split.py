@@ -9,7 +9,19 @@ from scipy import stats
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.evidence import Stratum
-from surefoot.core.stats.split import FLOOR, HARM, NO_HARM, band, log_evidence, mantel_haenszel, odds, project
+from surefoot.core.stats.split import (
+    FLOOR,
+    HARM,
+    NO_HARM,
+    band,
+    coefficients,
+    increments,
+    log_evidence,
+    log_mean,
+    mantel_haenszel,
+    odds,
+    project,
+)
 
 TM, DM = 1.1, 0.002
 GRIDS = st.sampled_from([HARM, NO_HARM])
@@ -333,3 +345,36 @@ def test_rates_do_not_mix_splits() -> None:
 def test_rates_need_both_arms() -> None:
     """Without a stratum in which both arms served there are no rates to compare."""
     assert mantel_haenszel([Stratum(1.0, 1, 9, 0, 0), Stratum(0.5, 0, 0, 1, 9)]) is None
+
+
+@given(st.sampled_from([0.001, 0.05, 0.5, 0.99]), NULLS, LINES, GRIDS)
+def test_each_alternative_is_an_e_value_by_itself(
+    share: float, guess: float, line: tuple[float, float], grid: tuple[float, ...]
+) -> None:
+    """On the line, at the guess, every row of coefficients is worth at most one, not just their mean."""
+    q1 = min(line[0] * guess + line[1], 1.0 - FLOOR)
+    chances = (share * q1, share * (1.0 - q1), (1.0 - share) * guess, (1.0 - share) * (1.0 - guess))
+    rows = coefficients(share, guess, *line, grid)
+    assert len(rows) == len(grid)
+    if FLOOR <= q1 == line[0] * guess + line[1]:
+        assert all(sum(c * math.exp(x) for c, x in zip(chances, row, strict=True)) <= 1.0 + 1e-9 for row in rows)
+
+
+@given(st.lists(st.builds(Stratum, SHARES, *[st.integers(0, 5000)] * 4, st.integers(0, 5)), max_size=8), LINES, GRIDS)
+def test_increments_add_up_to_the_evidence(
+    strata: list[Stratum], line: tuple[float, float], grid: tuple[float, ...]
+) -> None:
+    """Evidence by epoch, added up, is the evidence as if time did not matter."""
+    found = increments(strata, 0.02, *line, grid)
+    assert set(found) == {s.epoch for s in strata}
+    totals = [sum(row[k] for row in found.values()) for k in range(len(grid))]
+    whole = log_evidence(strata, 0.02, *line, grid)
+    assert log_mean(totals) == pytest.approx(whole, rel=1e-9, abs=1e-6)
+
+
+def test_mean_of_logs_holds_any_number() -> None:
+    """Numbers that no exponential can hold have a mean all the same, and so have nothing and everything."""
+    assert log_mean([1e4, 1e4]) == 1e4
+    assert log_mean([-1e4, -2e4]) == pytest.approx(-1e4 - math.log(2.0))
+    assert log_mean([-math.inf, -math.inf]) == -math.inf
+    assert log_mean([math.inf, 0.0]) == math.inf

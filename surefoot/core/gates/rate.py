@@ -13,7 +13,7 @@ from surefoot.core.policy import Gate, Metric
 from surefoot.core.stats import power
 from surefoot.core.stats.absolute import increments_limit
 from surefoot.core.stats.health import log_health
-from surefoot.core.stats.split import HARM, NO_HARM, band, increments, log_evidence, mantel_haenszel
+from surefoot.core.stats.split import HARM, NO_HARM, band, increments, log_evidence, log_mean, mantel_haenszel
 from surefoot.core.stats.starts import log_detector, log_mixture
 
 EPOCHS = 24
@@ -179,7 +179,7 @@ def _absolute(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
     mine = _by_epoch([(s.epoch, s.candidate_bad, s.candidate_good) for s in strata])
     bad, good = (sum(cell[index] for cell in mine.values()) for index in range(2))
     harm, threshold = harm_of(increments_limit(mine, limit), level)
-    safe = max(log_mixture(increments_limit({0: (bad, good)}, limit, NO_HARM), starts=EPOCHS), 0.0)
+    safe = log_mean(increments_limit({0: (bad, good)}, limit, NO_HARM)[0])
     rate = bad / (bad + good)
     shown = f"{rate:.2%} of the candidate's {bad + good:,} {found.trial}s are bad, {rate / limit:.0%} of the budget"
     seen = Live(

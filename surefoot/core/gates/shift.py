@@ -2,6 +2,8 @@
 
 import math
 
+from scipy import stats
+
 from surefoot.core.evidence import FeatureShift, InputShift
 from surefoot.core.gates.say import say
 from surefoot.core.level import Level
@@ -17,25 +19,17 @@ def judge(gate: Gate, found: InputShift, level: Level) -> Verdict:
     each = 2.0 * len(found.features) / alpha
     limit = gate.limit or 0.0
 
-    def noise(n: int, categories: int) -> float:
-        # Many categories differ between any two samples: the mean of their distance is at most sqrt(k / n) / 2.
-        return math.sqrt(math.log(each) / (2.0 * n)) + 0.5 * math.sqrt(categories / n)
-
-    def radius(feature: FeatureShift) -> float:
-        # On the same requests the distance is a plain share of them: one sample, no categories to spread it over.
-        if found.same:
-            return noise(feature.current, 0)
-        return noise(feature.reference, feature.categories) + noise(feature.current, feature.categories)
-
+    between = _share if found.same else _around
     rows = sorted(
-        ((f, radius(f)) for f in found.features if f.reference and f.current), key=lambda row: row[1] - row[0].distance
+        ((f, *between(f, 1.0 / each)) for f in found.features if f.reference and f.current),
+        key=lambda row: (-row[1], -row[0].distance),
     )
     if not rows:
         return say(gate, Outcome.NO_DATA, f"there are no requests to compare with ({found.against})")
-    worst, around = rows[0]
-    moved = [f.name for f, r in rows if f.distance - r > limit]
+    worst, low, high = rows[0]
+    moved = [f.name for f, bottom, _ in rows if bottom > limit]
     unknown = [f.name for f in found.features if not (f.reference and f.current)]
-    unsure = unknown or any(f.distance + r > limit for f, r in rows)
+    unsure = unknown or any(top > limit for _, _, top in rows)
     outcome = Outcome.FAIL if moved else Outcome.INCONCLUSIVE if unsure else Outcome.PASS
     return say(
         gate,
@@ -43,13 +37,40 @@ def judge(gate: Gate, found: InputShift, level: Level) -> Verdict:
         _sentence(found, worst, limit, moved, unknown),
         n=worst.current,
         estimate=worst.distance,
-        lower=max(worst.distance - around, 0.0),
-        upper=min(worst.distance + around, 1.0),
+        lower=max(low, 0.0),
+        upper=min(high, 1.0),
         margin=limit,
         unit="distance",
         culprit=moved[0] if moved else "",
-        details=tuple({"feature": f.name, "distance": f.distance, "noise": r} for f, r in rows),
+        details=tuple(
+            {"feature": f.name, "distance": f.distance, "lower": bottom, "upper": top} for f, bottom, top in rows
+        ),
     )
+
+
+def _around(feature: FeatureShift, alpha: float) -> tuple[float, float]:
+    """Interval of a distance between two samples.
+
+    Source: Dvoretzky, Kiefer and Wolfowitz (1956), Annals of Mathematical Statistics 27(3), with Massart's constant.
+    """
+
+    def noise(n: int) -> float:
+        # Many categories differ between any two samples: the mean of their distance is at most sqrt(k / n) / 2.
+        return math.sqrt(-math.log(alpha) / (2.0 * n)) + 0.5 * math.sqrt(feature.categories / n)
+
+    radius = noise(feature.reference) + noise(feature.current)
+    return feature.distance - radius, feature.distance + radius
+
+
+def _share(feature: FeatureShift, alpha: float) -> tuple[float, float]:
+    """Exact interval of a share of the same requests.
+
+    Source: Clopper and Pearson (1934), Biometrika 26(4).
+    """
+    n = feature.current
+    k = round(feature.distance * n)
+    low = float(stats.beta.ppf(alpha, k, n - k + 1)) if k else 0.0
+    return low, float(stats.beta.ppf(1.0 - alpha, k + 1, n - k)) if k < n else 1.0
 
 
 def _sentence(found: InputShift, worst: FeatureShift, limit: float, moved: list[str], unknown: list[str]) -> str:

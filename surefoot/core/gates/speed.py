@@ -9,7 +9,7 @@ from surefoot.core.level import Level
 from surefoot.core.model import Figure, Outcome, Verdict
 from surefoot.core.policy import Gate
 from surefoot.core.stats.health import log_health
-from surefoot.core.stats.histogram import Histogram, bucket, edge, exceed
+from surefoot.core.stats.histogram import RATIO, Histogram, bucket, edge, exceed
 from surefoot.core.stats.merge import merged
 from surefoot.core.stats.split import HARM, NO_HARM, increments, log_evidence
 
@@ -98,4 +98,4 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
 
 def _steps(factor: float) -> int:
     """Buckets that a factor is wide; rounded up, so that a margin is never judged as less than it is."""
-    return math.ceil(math.log(factor) / math.log(1.02) - 1e-9)
+    return math.ceil(math.log(factor) / math.log(RATIO) - 1e-9)

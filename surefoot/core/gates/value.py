@@ -1,14 +1,14 @@
 """A bounded value of each trial, such as the revenue of a request up to a cap."""
 
 from surefoot.core.evidence import Stratum, ValueCounts, ValueStratum
-from surefoot.core.gates.rate import EPOCHS, harm_of
+from surefoot.core.gates.rate import harm_of
 from surefoot.core.gates.say import Live, decide, say
 from surefoot.core.level import Level
 from surefoot.core.model import Figure, Outcome, Verdict
 from surefoot.core.policy import Gate
 from surefoot.core.stats.bounded import increments_mean, means
 from surefoot.core.stats.health import log_health
-from surefoot.core.stats.starts import log_mixture
+from surefoot.core.stats.split import log_mean
 
 
 def _counted(strata: list[ValueStratum]) -> list[Stratum]:
@@ -32,12 +32,14 @@ def judge(gate: Gate, found: ValueCounts, level: Level) -> Verdict:
     old, new = (value * gate.cap for value in both)
     margin = gate.margin or 0.0
     room = margin * abs(old) if gate.relative else margin
-    share = room / gate.cap
+    # A relative margin is a slope of the null line, an absolute one its offset: neither looks at what came out.
+    wide = level.allowance * margin
+    lean = -1.0 if gate.higher else 1.0
+    slope, offset = (max(1.0 + lean * wide, 0.0), 0.0) if gate.relative else (1.0, min(wide / gate.cap, 1.0))
     harmed = increments_mean(strata, found.center, 0.0, harm=True, higher_is_better=gate.higher)
     harm, threshold = harm_of(harmed, level)
-    wide = min(level.allowance * share, 1.0)
-    kept = increments_mean(strata, found.center, wide, harm=False, higher_is_better=gate.higher)
-    safe = log_mixture({0: tuple(map(sum, zip(*kept.values(), strict=True)))} if kept else {}, starts=EPOCHS)
+    kept = increments_mean(strata, found.center, offset, harm=False, higher_is_better=gate.higher, slope=slope)
+    safe = log_mean([sum(column) for column in zip(*kept.values(), strict=True)]) if kept else 0.0
     lost = old - new if gate.higher else new - old
     name = gate.column or "value"
     shown = f"{name} per {found.trial} is {new:.4g} on the candidate, {old:.4g} on the champion ({new - old:+.3g})"

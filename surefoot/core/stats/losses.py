@@ -31,16 +31,20 @@ def answer(prediction: object) -> float:
     raise InvariantBroken(f"no number to score in the answer {prediction!r:.80}")
 
 
-def numbers(items: Sequence[object]) -> Floats:
-    """The number in every answer, shape (n,).
+def numbers(items: Sequence[object] | Floats) -> Floats:
+    """The number in every answer, shape (n,); an array of numbers is taken as it is.
 
     Raises:
         InvariantBroken: One of them holds no single finite number.
     """
+    if isinstance(items, np.ndarray):
+        if not np.isfinite(items).all():
+            raise InvariantBroken("no number to score in an answer that is not finite")
+        return items
     return np.array([answer(item) for item in items], dtype=np.float64)
 
 
-def losses(gate: Gate, answers: Sequence[object], labels: Sequence[object]) -> Floats:
+def losses(gate: Gate, answers: Sequence[object] | Floats, labels: Sequence[object] | Floats) -> Floats:
     """Loss of each answer.
 
     Args:
@@ -91,7 +95,7 @@ def decisions(given: Floats, threshold: float = HALF) -> Floats:
     return np.where((given > 0.0) & (given < 1.0), (given >= threshold).astype(np.float64), given)
 
 
-def _distributions(answers: Sequence[object], classes: Sequence[str]) -> Floats:
+def _distributions(answers: Sequence[object] | Floats, classes: Sequence[str]) -> Floats:
     """Probabilities of every class, shape (n, classes)."""
     rows = [[item.get(name) for name in classes] if isinstance(item, dict) else item for item in answers]
     for row in rows:
@@ -103,7 +107,7 @@ def _distributions(answers: Sequence[object], classes: Sequence[str]) -> Floats:
     return made
 
 
-def _indices(labels: Sequence[object], classes: Sequence[str]) -> NDArray[np.int64]:
+def _indices(labels: Sequence[object] | Floats, classes: Sequence[str]) -> NDArray[np.int64]:
     """Position of every label among the classes; a label may be the name of a class or its number."""
     known = {name: index for index, name in enumerate(classes)}
     made = []
@@ -120,10 +124,12 @@ def _classes(metric: Metric, given: Floats, true: NDArray[np.int64]) -> Floats:
     rows = np.arange(len(true))
     match metric:
         case Metric.ZERO_ONE:
-            return np.not_equal(given.argmax(axis=1), true).astype(np.float64)
+            missed: Floats = np.not_equal(given.argmax(axis=1), true).astype(np.float64)
+            return missed
         case Metric.LOG_LOSS:
-            found: Floats = -np.log(np.clip(given[rows, true], EPSILON, 1.0))
-            return found
+            clipped = np.clip(given, EPSILON, 1.0)
+            logs: Floats = np.negative(np.log(clipped))
+            return np.asarray(logs[rows, true], dtype=np.float64)
         case Metric.BRIER:
             hot = np.zeros_like(given)
             hot[rows, true] = 1.0

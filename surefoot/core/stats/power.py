@@ -36,7 +36,7 @@ def growth(share: float, p1: float, p0: float, slope: float, offset: float, *, h
     if (p1 <= line) if harm else (p1 >= line):
         return 0.0
     q0, q1 = project(share, p1, p0, slope, offset)
-    return share * divergence(p1, q1) + (1.0 - share) * divergence(p0, q0)
+    return max(share * divergence(p1, q1) + (1.0 - share) * divergence(p0, q0), 0.0)
 
 
 def _between(x: float, known: Sequence[float], values: Sequence[float]) -> float:

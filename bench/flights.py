@@ -1,0 +1,179 @@
+"""`python -m bench.flights [--json FILE]`: what the whole policy makes of real candidates on real flights."""
+
+import argparse
+import copy
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.flights_models import CANDIDATES, DAY, GOOD, Candidate, Shop
+from surefoot.adapters.config import read
+from surefoot.adapters.records import RecordFile
+from surefoot.backtest import Replayed, backtest
+from surefoot.cli.backtest import validator
+from surefoot.core.model import Outcome, Verdict
+
+HERE = Path(__file__).parent
+POLICY = HERE / "flights-late.yaml"
+SUITE = HERE.parent / "expectations" / "flights-late.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One demand on one rollout.
+
+    Attributes:
+        name: What is demanded of whom.
+        value: What happened.
+        demand: What should.
+        ok: Whether it did.
+        detail: The verdicts that decided.
+    """
+
+    name: str
+    value: str
+    demand: str
+    ok: bool
+    detail: str
+
+
+def replay(path: Path, policy: Mapping[str, object]) -> Replayed:
+    """One back-test."""
+    records = RecordFile(path)
+    try:
+        return backtest(records, policy, validator(SUITE))
+    finally:
+        records.close()
+
+
+def _first(found: Replayed, stage: str) -> dict[str, Verdict]:
+    """What each gate of a stage said at its first look."""
+    made: dict[str, Verdict] = {}
+    for look in found.looks:
+        if look.stage.value == stage:
+            made.setdefault(look.verdict.gate, look.verdict)
+    return made
+
+
+def _failed(found: Replayed) -> list[Verdict]:
+    return [look.verdict for look in found.looks if look.verdict.outcome is Outcome.FAIL]
+
+
+def _ended(found: Replayed) -> str:
+    return "promoted" if found.promoted else f"{found.stage.value}{f' by {found.gate}' if found.gate else ''}"
+
+
+def judged(candidate: Candidate, found: Replayed) -> Row:
+    """Hold a back-test against what a good judge says."""
+    failed = _failed(found)
+    detail = "; ".join(f"{v.gate} FAIL: {v.reason}" for v in failed) or found.reason
+    if candidate.expected == "promoted":
+        return Row(candidate.name, _ended(found), "promoted", found.promoted, detail)
+    if candidate.expected == "not rejected":
+        good = not failed and not (found.stage.is_sink and not found.promoted)
+        return Row(candidate.name, _ended(found), "no gate fails", good, detail)
+    undecided = [
+        look.verdict
+        for look in found.looks
+        if look.verdict.outcome is not Outcome.PASS and look.verdict.gate in candidate.gates
+    ]
+    named = [v for v in undecided if not candidate.culprit or _blames(v, candidate.culprit)]
+    demand = f"stopped by {' or '.join(candidate.gates)}" + (
+        f" naming {candidate.culprit}" if candidate.culprit else ""
+    )
+    detail = "; ".join(
+        f"{v.gate} {v.outcome}: {v.reason}" for v in [*named[:1], *(v for v in failed if v not in named)]
+    )
+    return Row(candidate.name, _ended(found), demand, bool(named) and not found.promoted, detail)
+
+
+def _blames(verdict: Verdict, culprit: str) -> bool:
+    """Whether a verdict fails for this reason, whatever else it names."""
+    rows = [row for row in verdict.details if culprit in {row.get("slice"), row.get("feature")}]
+    return verdict.outcome is Outcome.FAIL and any(
+        row.get("outcome") == Outcome.FAIL.value or float(str(row.get("lower", 0.0))) > (verdict.margin or 0.0)
+        for row in rows
+    )
+
+
+def two_weeks(policy: Mapping[str, object]) -> dict[str, Any]:
+    """The same policy with a shadow of fourteen days."""
+    made = copy.deepcopy(dict(policy))
+    made["steps"][0]["shadow"]["window"] = "14d"  # type: ignore[index]
+    made["data"]["window"] = "14d"  # type: ignore[index]
+    return made
+
+
+def november(policy: Mapping[str, object]) -> dict[str, Any]:
+    """The same policy with a bake that lasts until the end of November."""
+    made = copy.deepcopy(dict(policy))
+    made["bake"]["for"] = "150d"  # type: ignore[index]
+    return made
+
+
+def rows(console: Console) -> list[Row]:
+    """Every demand, one back-test each."""
+    policy, _ = read(POLICY)
+    made: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        shop = Shop(HERE.parent / ".bench" / "flights.parquet")
+        for candidate, path in shop.files(Path(folder), "2013-06-01", "2013-08-01"):
+            console.print(f"back-test: {candidate.name}")
+            found = replay(path, policy)
+            made.append(judged(candidate, found))
+            if candidate.name == GOOD:
+                made.append(_short(replay(path, two_weeks(policy))))
+        console.print("back-test: the whole autumn, with a bake of 150 days")
+        good = next(c for c in CANDIDATES if c.name == GOOD)
+        autumn = shop.write(good, "2013-06-01", "2013-12-01", Path(folder) / "autumn.parquet")
+        made.append(_autumn(replay(autumn, november(policy))))
+    return made
+
+
+def _short(found: Replayed) -> Row:
+    quality = _first(found, "Shadowing")["quality"]
+    ok = quality.outcome is Outcome.INCONCLUSIVE and not _failed(found)
+    return Row("GOOD on its first 14 days", f"quality {quality.outcome}", "quality INCONCLUSIVE", ok, quality.reason)
+
+
+def _autumn(found: Replayed) -> Row:
+    """Either the bake takes it back on cost, or the row says why it does not."""
+    costs = [look for look in found.looks if look.verdict.gate == "cost" and look.stage.value == "Baking"]
+    last = costs[-1]
+    back = found.gate == "cost" and found.stage.value == "RolledBack"
+    days = (last.at - costs[0].at) / DAY
+    ok = back or last.verdict.estimate is not None
+    said = "rolled back on cost" if back else f"not rolled back after {days:.0f} days"
+    return Row(
+        "GOOD baking until the end of November", said, "rolled back on cost, or why not", ok, last.verdict.reason
+    )
+
+
+def main() -> int:
+    """Print the table; 1 when a demand is missed."""
+    parser = argparse.ArgumentParser(prog="python -m bench.flights", description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+    made = rows(Console(stderr=True))
+    table = Table("candidate", "what happened", "demand", "", "verdict", show_lines=True)
+    for row in made:
+        table.add_row(row.name, row.value, row.demand, "ok" if row.ok else "MISSED", row.detail)
+    Console(width=200).print(table)
+    if options.json:
+        plain = [
+            {"name": r.name, "value": r.value, "unit": "", "demand": r.demand, "ok": r.ok, "detail": r.detail}
+            for r in made
+        ]
+        options.json.write_text(json.dumps({"rows": plain}, indent=2), encoding="utf-8")
+    return 0 if all(row.ok for row in made) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

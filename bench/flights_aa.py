@@ -1,0 +1,184 @@
+"""`python -m bench.flights_aa [--replays N] [--json FILE]`: canaries of real flights whose arms are the same."""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.progress import track
+
+from surefoot.core.evidence import SplitCounts, Stratum
+from surefoot.core.gates.rate import EPOCHS
+from surefoot.core.judge import judge
+from surefoot.core.level import Level, allowance
+from surefoot.core.model import Outcome
+from surefoot.core.policy import Gate, Metric
+from surefoot.core.stats.split import HARM, increments, log_evidence
+from surefoot.core.stats.starts import log_mixture
+from surefoot.core.traffic import bucket
+from surefoot.demo.flights import GAPS, build, epoch
+
+DAY = 86400.0
+RAMP = ((5.0, 3.0), (25.0, 5.0), (50.0, 7.0))
+"""Weight [percent] and length [days] of each step; from 16 June."""
+LOOKS = 12
+"""Looks in each step [count]."""
+BUDGET = 0.01
+MOST = 0.01
+"""Largest share of replays that may end in a rollback, over all gates and looks."""
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """One look at one kind of event, before anybody was assigned to an arm.
+
+    Attributes:
+        weight: Weight in force where each unit is counted [percent], shape (units,).
+        epoch: Stretch of time of that moment, shape (units,).
+        bad: Whether its event is bad, shape (units,).
+        place: Position of the unit among all units, shape (units,).
+        step: Step of the ramp in which the look falls.
+    """
+
+    weight: Floats
+    epoch: NDArray[np.int64]
+    bad: NDArray[np.bool_]
+    place: NDArray[np.int64]
+    step: int
+
+
+def events(requests: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    """Bad events of real flights: a request with a gap in it, and a flight that never arrived or is late."""
+    return {
+        "a request with a gap breaks the model": requests[list(GAPS)].isna().any(axis=1).to_numpy(),
+        "the flight never arrives": requests["late"].isna().to_numpy(),
+    }
+
+
+def looks(requests: pd.DataFrame, bad: NDArray[np.bool_], keys: NDArray[np.int64]) -> list[Trials]:
+    """Where each key is counted at each look: at its first bad event, or else where it was seen last."""
+    at = requests["at"].to_numpy(float)
+    start = float(at[0])
+    whole = sum(days for _, days in RAMP) * DAY
+    epochs = np.minimum(((at - start) / (whole / EPOCHS)).astype(np.int64), EPOCHS - 1)
+    edges = np.cumsum([0.0, *(days * DAY for _, days in RAMP)])
+    steps = np.clip(np.searchsorted(edges, at - start, side="right") - 1, 0, len(RAMP) - 1)
+    weights = np.array([weight for weight, _ in RAMP])[steps]
+    made = []
+    for step, (_, days) in enumerate(RAMP):
+        for look in range(1, LOOKS + 1):
+            end = int(np.searchsorted(at - start, edges[step] + days * DAY * look / LOOKS, side="right"))
+            order = np.arange(end)
+            last = np.full(keys.max() + 1, -1)
+            last[keys[:end]] = order  # the latest assignment wins
+            first = np.full(keys.max() + 1, end)
+            np.minimum.at(first, keys[:end][bad[:end]], order[bad[:end]])
+            seen = np.flatnonzero(last >= 0)
+            where = np.where(first[seen] < end, first[seen], last[seen])
+            made.append(Trials(weights[where], epochs[where], bad[where], seen, step))
+    return made
+
+
+def strata(trials: Trials, ruler: Floats) -> tuple[Stratum, ...]:
+    """Counts of one look under one assignment."""
+    mine = ruler[trials.place] < trials.weight
+    code = (trials.weight.astype(np.int64) * EPOCHS + trials.epoch) * 4 + mine * 2 + trials.bad
+    cells = np.bincount(code, minlength=101 * EPOCHS * 4).reshape(-1, 4)
+    made = []
+    for key in np.flatnonzero(cells.sum(axis=1)):
+        old_good, old_bad, new_good, new_bad = (int(n) for n in cells[key])
+        made.append(Stratum(key // EPOCHS / 100.0, new_bad, new_good, old_bad, old_good, int(key % EPOCHS)))
+    return tuple(made)
+
+
+def rolled_back(sequence: list[Trials], ruler: Floats, rate: float, alpha: float) -> bool:
+    """Whether any look of one replay fails the gate."""
+    gate = Gate("errors", Metric.ERROR_RATE, margin=0.01)
+    for trials in sequence:
+        counts = strata(trials, ruler)
+        if log_mixture(increments(counts, rate, 1.0, 0.0, HARM), starts=EPOCHS) < -np.log(alpha) - 1e-9:
+            continue  # no FAIL without this evidence; the whole judge is slower
+        level = Level(alpha, allowance=allowance(RAMP[trials.step][0]))
+        if judge(gate, SplitCounts(counts, rate, "unit", 10**6), level).outcome is Outcome.FAIL:
+            return True
+    return False
+
+
+def naive(sequence: list[Trials], ruler: Floats, rate: float, alpha: float) -> bool:
+    """The same evidence on requests instead of units, with no mixture and no guard: what sticky routing breaks."""
+    return any(log_evidence(strata(trials, ruler), rate, 1.0, 0.0, HARM) >= -np.log(alpha) for trials in sequence)
+
+
+def rows(replays: int) -> list[dict[str, object]]:
+    """Replay, and hold the share of rollbacks against the budget."""
+    requests = build(Path(__file__).parent / ".bench" / "flights.parquet")
+    since = epoch("2013-06-16")
+    window = requests[(requests["at"] >= since) & (requests["at"] < since + 15 * DAY)].reset_index(drop=True)
+    before = requests[(requests["at"] >= since - 30 * DAY) & (requests["at"] < since)]
+    units, keys = np.unique(window["tailnum"].to_numpy(str), return_inverse=True)
+    alone = np.arange(len(window))
+    alpha = BUDGET / 2.0 / len(events(window))  # half of a rollout's budget is for its ramp
+    sides = {}
+    for name, bad in events(window).items():
+        rate = float(events(before)[name].mean())
+        sides[name] = (looks(window, bad, keys), looks(window, bad, alone), rate)
+    stopped = dict.fromkeys([*sides, "any"], 0)
+    by_request = 0
+    for replay in track(range(replays), "canaries", transient=True, disable=not sys.stderr.isatty()):
+        ruler = np.array([bucket(f"replay {replay}", unit) for unit in units])
+        hit = {name: rolled_back(sequence, ruler, rate, alpha) for name, (sequence, _, rate) in sides.items()}
+        for name, yes in hit.items():
+            stopped[name] += yes
+        stopped["any"] += any(hit.values())
+        if replay < replays // 10:
+            spread = ruler[keys]
+            by_request += any(naive(sequence, spread, rate, alpha) for _, sequence, rate in sides.values())
+    made: list[dict[str, object]] = [
+        {"name": f"false rollbacks: {name}", "value": n / replays, "unit": "share", "demand": "", "ok": True}
+        for name, n in stopped.items()
+        if name != "any"
+    ]
+    share = stopped["any"] / replays
+    made.append(
+        {
+            "name": f"false rollbacks of {replays:,} canaries that are the same, split by plane",
+            "value": share,
+            "unit": "share",
+            "demand": f"<= {MOST:g}",
+            "ok": share <= MOST,
+        }
+    )
+    made.append(
+        {
+            "name": "for comparison: requests of a plane counted as if they were independent",
+            "value": by_request / max(replays // 10, 1),
+            "unit": "share",
+            "demand": "",
+            "ok": True,
+        }
+    )
+    return made
+
+
+def main() -> int:
+    """Print the rows; 1 when the demand is missed."""
+    parser = argparse.ArgumentParser(prog="python -m bench.flights_aa", description=__doc__)
+    parser.add_argument("--replays", type=int, default=1000, help="random splits of the same flights")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+    made = rows(options.replays)
+    for row in made:
+        mark = "" if not row["demand"] else "ok" if row["ok"] else "MISSED"
+        print(f"{row['name']:<85} {row['value']:>8.4f} {row['demand']:<8} {mark}")
+    if options.json:
+        options.json.write_text(json.dumps({"rows": made}, indent=2), encoding="utf-8")
+    return 0 if all(row["ok"] for row in made) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

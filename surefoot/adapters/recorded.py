@@ -1,0 +1,134 @@
+"""What both versions answered according to a record file: the paired evidence of a back-test."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from surefoot.adapters.records import RecordFile
+from surefoot.adapters.shifts import distances
+from surefoot.adapters.tally import Batch, score_bins, tally, there
+from surefoot.core.evidence import (
+    FeatureShift,
+    GoldenRows,
+    InputShift,
+    Missing,
+    PairedSums,
+    ScoreBins,
+    SplitCounts,
+    Stratum,
+)
+from surefoot.core.model import Outcome
+from surefoot.core.question import Question
+from surefoot.core.stats.losses import numbers
+
+
+class Recorded:
+    """Answers the paired questions from a file, chunk by chunk."""
+
+    def __init__(self, records: RecordFile) -> None:
+        """Remember the file."""
+        self._records = records
+        self._known: dict[tuple[object, ...], PairedSums] = {}
+
+    def _batches(self, question: Question, maturity: float, columns: tuple[str, ...] = ()) -> Iterator[Batch]:
+        for found in self._records.answers(question.since, question.until, maturity, columns):
+            known = there(found["label"])
+            yield Batch(
+                at=found["at"],
+                champion=found["champion"],
+                candidate=found["candidate"],
+                labels=found["label"],
+                late=~known & (np.nan_to_num(found["known"]) > 0),
+                corrected=int(np.maximum(np.nan_to_num(found["in_time"]) - 1, 0).sum()),
+                columns={name: found[name] for name in columns},
+            )
+
+    def paired(self, question: Question) -> PairedSums | Missing:
+        """Sums by block and slice over every request that both versions were asked."""
+        gate = question.gate
+        # Nothing counts before its block is complete, so between two blocks the evidence is the same.
+        whole = math.floor((question.until - gate.maturity) / gate.block) * gate.block + gate.maturity
+        question = replace(question, until=whole)
+        key = (gate.name, question.since, whole)
+        if key not in self._known:
+            self._known[key] = self._sums(question)
+        return self._known[key]
+
+    def _sums(self, question: Question) -> PairedSums:
+        gate = question.gate
+        made = tally(gate, question.since, question.until, self._batches(question, gate.maturity, gate.by))
+        unknown = self._records.rows(
+            "",
+            """SELECT count(*) FROM labels l WHERE "at" > $1 AND "at" <= $2
+               AND NOT EXISTS (SELECT 1 FROM pairs p WHERE p.request = l.request AND p."row" = l."row")""",
+            (question.since, question.until),
+        )[0][0]
+        return made.evidence(int(str(unknown)))
+
+    def failures(self, question: Question) -> SplitCounts | Missing:
+        """Requests that each version could not answer, as if both had been given half of them."""
+        found = self._records.rows(
+            "",
+            """SELECT count(*), count(champion_error), count(candidate_error) FROM pairs
+               WHERE paired AND "at" > $1 AND "at" <= $2""",
+            (question.since, question.until),
+        )[0]
+        n, old, new = (int(str(value)) for value in found)
+        if not n:
+            return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
+        return SplitCounts((Stratum(0.5, new, n - new, old, n - old),), old / n, "request", n, n)
+
+    def golden(self, _question: Question) -> GoldenRows | Missing:
+        """A file of records holds no model to ask."""
+        return Missing(Outcome.NO_DATA, "records hold no model that golden rows could be asked of")
+
+    def seen(self, question: Question) -> InputShift | Missing:
+        """Share of the requests on which the candidate's features differ from the champion's."""
+        found = self._records.unequal(question.since, question.until)
+        features = tuple(FeatureShift(name, apart, n, n) for name, apart, n in found)
+        return InputShift("the champion", features, same=True)
+
+    def _joined(self, question: Question, maturity: float) -> dict[str, Any]:
+        chunks = list(self._batches(question, maturity))
+        if not chunks:
+            return {}
+        names = ("at", "champion", "candidate", "labels")
+        return {name: np.concatenate([numbers_or_nan(getattr(chunk, name)) for chunk in chunks]) for name in names}
+
+    def answered(self, question: Question) -> InputShift | Missing:
+        """How far the candidate's answers lie from the champion's as a distribution."""
+        found = self._joined(question, 0.0)
+        if not found:
+            return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
+        sides = [pd.DataFrame({"prediction": found[side][there(found[side])]}) for side in ("champion", "candidate")]
+        return InputShift("the champion's answers", distances(*sides))
+
+    def foreseen(self, question: Question) -> ScoreBins | Missing:
+        """Scores with labels of the past, split in two by time, and scores that wait for theirs."""
+        maturity = question.gate.maturity
+        found = self._joined(question, maturity)
+        if not found:
+            return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
+        order = np.argsort(found["at"], kind="stable")
+        at, scores, truth = (found[name][order] for name in ("at", "candidate", "labels"))
+        ripe = at + maturity <= question.until
+        old = np.flatnonzero(ripe & there(scores) & there(truth))
+        now = np.flatnonzero(~ripe & there(scores))
+        half = len(old) // 2
+        nothing = np.zeros(len(now))
+        return ScoreBins(
+            score_bins(scores[old[:half]], truth[old[:half]]),
+            score_bins(scores[old[half:]], truth[old[half:]]),
+            score_bins(scores[now], nothing),
+        )
+
+
+def numbers_or_nan(items: Any) -> Any:
+    """Numbers of answers, NaN where there is none."""
+    if isinstance(items, np.ndarray):
+        return items
+    return np.array([np.nan if item is None else float(numbers([item])[0]) for item in items], dtype=np.float64)

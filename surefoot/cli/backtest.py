@@ -1,0 +1,191 @@
+"""backtest: a policy over recorded traffic, before it meets any."""
+
+import hashlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from surefoot.adapters.config import read
+from surefoot.adapters.measure import Validate
+from surefoot.adapters.records import RecordFile
+from surefoot.backtest import Replayed, backtest
+from surefoot.backtest.run import story
+from surefoot.cli.show import clock_time, coloured, console, emit
+from surefoot.core.errors import NotFound, Rejected
+from surefoot.core.events import as_json
+from surefoot.core.evidence import Missing, Validation
+
+if TYPE_CHECKING:
+    from surefoot.core.model import Outcome
+
+DAY = 86400.0
+WIDTH = 160
+"""Narrowest a table of reasons is printed [characters]."""
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="Registered model.")],
+    log: Annotated[Path | None, typer.Option(help="Parquet file of records (docs/record-schema.md).")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Parquet file of labels that came separately.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="Policy file; configs/MODEL.yaml without it.")] = None,
+    rollouts: Annotated[Path | None, typer.Option(help="Folder of many record files and a truth.json.")] = None,
+    project: Annotated[Path, typer.Option(help="Folder with configs/ and expectations/.")] = Path(),
+    seed: Annotated[str, typer.Option(help="Decides who is in which arm.")] = "",
+    every: Annotated[bool, typer.Option("--every-look", help="Print every look, not only what changed.")] = False,
+    as_json_: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+) -> int:
+    """Replay recorded requests of both versions through the whole policy, exactly as live."""
+    if (log is None) == (rollouts is None):
+        raise Rejected("say what to replay: --log FILE for one rollout, or --rollouts DIR for many")
+    file = policy or project / "configs" / f"{model}.yaml"
+    value, read_ = read(file)
+    if read_.model != model:
+        raise Rejected(f"{file} is the policy of {read_.model}, not of {model}")
+    suite = project / "expectations" / f"{read_.suite}.json"
+    if not suite.is_file():
+        raise NotFound(f"policy {model} names suite '{read_.suite}', but there is no {suite}")
+
+    def one(path: Path) -> Replayed:
+        records = RecordFile(path, labels)
+        try:
+            with Progress(
+                TextColumn(path.name),
+                BarColumn(),
+                TextColumn("{task.fields[day]}"),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+                disable=not sys.stderr.isatty(),
+            ) as bar:
+                task = bar.add_task("", day="")
+
+                def seen(done: float, whole: float) -> None:
+                    bar.update(task, completed=done, total=whole, day=f"day {done / DAY:.0f} of {whole / DAY:.0f}")
+
+                return backtest(records, value, validator(suite), suite=_digest(suite), secret=seed, seen=seen)
+        finally:
+            records.close()
+
+    if rollouts is not None:
+        return _many(rollouts, one, as_json=as_json_)
+    assert log is not None  # noqa: S101 - one of the two was asked for above
+    found = one(log)
+    if as_json_:
+        emit(summary(found))
+    else:
+        show(found, every=every)
+    return 0
+
+
+def _digest(suite: Path) -> str:
+    return "sha256:" + hashlib.sha256(suite.read_bytes()).hexdigest()
+
+
+def validator(suite: Path) -> Validate:
+    """Holds a window's requests against a suite file."""
+
+    def validate(_digest: str, frame: pd.DataFrame, name: str) -> Validation | Missing:
+        from surefoot.adapters.checks import validate as check  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
+        from surefoot.pages.validation import render  # noqa: PLC0415 - same
+
+        with tempfile.TemporaryDirectory() as folder:
+            return check(suite, frame, render, Path(folder) / f"{name}.html")
+
+    return validate
+
+
+def summary(found: Replayed) -> dict[str, object]:
+    """Everything that a back-test showed, as JSON values."""
+    return {
+        "model": found.model,
+        "champion": found.champion,
+        "candidate": found.candidate,
+        "opened": found.opened,
+        "ended": found.ended,
+        "stage": found.stage.value,
+        "promoted": found.promoted,
+        "gate": found.gate,
+        "reason": found.reason,
+        "requests": found.requests,
+        "looks": [
+            {"at": look.at, "stage": look.stage.value, "weight": look.weight, **as_json(look.verdict)}
+            for look in found.looks
+        ],
+    }
+
+
+def show(found: Replayed, *, every: bool) -> None:
+    """The looks as a table, the turns as lines, and how it ended."""
+    table = Table("time (UTC)", "stage", "gate", "verdict", "n", "reason", box=None, padding=(0, 1))
+    before: dict[tuple[object, ...], Outcome] = {}
+    hidden = 0
+    for look in found.looks:
+        key = (look.stage, look.weight, look.verdict.gate)
+        if not every and before.get(key) is look.verdict.outcome:
+            hidden += 1
+            continue
+        before[key] = look.verdict.outcome
+        stage = f"{look.stage} {look.weight:g} %" if 0.0 < look.weight < 100.0 else str(look.stage)  # noqa: PLR2004 - percent
+        verdict = look.verdict
+        table.add_row(
+            clock_time(look.at), stage, verdict.gate, coloured(verdict.outcome.value), f"{verdict.n:,}", verdict.reason
+        )
+    console.print(table, width=max(console.width, WIDTH))
+    if hidden:
+        console.print(f"{hidden:,} looks said the same as the one before; --every-look prints them")
+    for at, what in story(found.journal):
+        console.print(f"{clock_time(at)}  {coloured(what)}")
+    days = (found.ended - found.opened) / DAY
+    console.print(
+        f"version {found.candidate} against {found.champion}: {coloured(found.stage.value)} after {days:.1f} days and"
+        f" {len(found.looks):,} verdicts{f', stopped by {found.gate}' if found.gate else ''}: {coloured(found.reason)}"
+    )
+
+
+def _many(folder: Path, one: object, *, as_json: bool) -> int:
+    """How often a policy was wrong over many past rollouts whose truth is known."""
+    files = sorted(folder.glob("*.parquet"))
+    truth_file = folder / "truth.json"
+    if not files or not truth_file.is_file():
+        raise NotFound(f'{folder} needs record files (*.parquet) and a truth.json such as {{"NAME": "good"}}')
+    truth = json.loads(truth_file.read_text(encoding="utf-8"))
+    if strange := [file.stem for file in files if truth.get(file.stem) not in {"good", "bad"}]:
+        raise Rejected(f"{truth_file} does not say whether {strange[0]} was good or bad")
+    rows, wrong = [], {"false rollback": 0, "miss": 0}
+    for file in files:
+        found: Replayed = one(file)  # type: ignore[operator]
+        stopped = found.gate != "" and not found.promoted
+        verdict = "as it should"
+        if truth[file.stem] == "good" and stopped and found.stage.is_sink:
+            verdict = "false rollback"
+        elif truth[file.stem] == "bad" and found.promoted:
+            verdict = "miss"
+        if verdict in wrong:
+            wrong[verdict] += 1
+        rows.append({"name": file.stem, "truth": truth[file.stem], "said": verdict, **summary(found)})
+    if as_json:
+        emit({"rollouts": [{k: v for k, v in row.items() if k != "looks"} for row in rows], **wrong})
+        return 0
+    table = Table("rollout", "truth", "ended", "gate", "said", "reason", box=None, padding=(0, 1))
+    for row in rows:
+        table.add_row(*(coloured(str(row[key])) for key in ("name", "truth", "stage", "gate", "said", "reason")))
+    console.print(table, width=max(console.width, WIDTH))
+    good = sum(row["truth"] == "good" for row in rows)
+    console.print(
+        f"false rollbacks: {wrong['false rollback']} of {good} good rollouts; misses: {wrong['miss']} of"
+        f" {len(rows) - good} bad ones"
+    )
+    return 0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="backtest")(run)

@@ -1,0 +1,170 @@
+"""Planning: growth, requests, chances and effects, against the published examples and exact chances."""
+
+import math
+
+import pytest
+
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.stats.power import MULTIPLES, chance, chance_by_events, growth, requests, smallest_effect
+from surefoot.core.stats.split import HARM, NO_HARM, coefficients, odds
+
+ALPHA, BETA = 0.01, 0.05
+
+
+@pytest.mark.parametrize(
+    ("nats", "level", "published"),
+    [
+        (growth(0.5, 0.02, 0.02, 1.1, 0.002, harm=False), BETA, 32_300),
+        (growth(0.5, 0.04, 0.02, 1.0, 0.0), ALPHA, 2630),
+        (growth(0.05, 0.04, 0.02, 1.0, 0.0), ALPHA, 12_400),
+    ],
+)
+def test_published_examples(nats: float, level: float, published: float) -> None:
+    """Passing at half each, and finding twice the errors at half and at 5 %, take the growth that was published."""
+    assert -math.log(level) / nats == pytest.approx(published, rel=0.005)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.25, 0.5])
+@pytest.mark.parametrize(("grid", "line"), [(HARM, (1.0, 0.0)), (HARM, (1.1, 0.002)), (NO_HARM, (1.1, 0.002))])
+def test_growth_is_the_mean_of_the_evidence(share: float, grid: tuple[float, ...], line: tuple[float, float]) -> None:
+    """When an alternative is true, its log-increments have the growth as their mean."""
+    p0 = 0.05
+    for factor, row in zip(grid, coefficients(share, p0, *line, grid), strict=True):
+        p1 = odds(line[0] * p0 + line[1], factor)
+        cells = (share * p1, share * (1.0 - p1), (1.0 - share) * p0, (1.0 - share) * (1.0 - p0))
+        mean = sum(likely * gain for likely, gain in zip(cells, row, strict=True))
+        assert growth(share, p1, p0, *line, harm=grid is HARM) == pytest.approx(mean, rel=1e-9)
+
+
+def test_no_growth_on_the_wrong_side() -> None:
+    """A better candidate gives no evidence of harm, nor a worse one of safety, nor does either on the line."""
+    assert growth(0.5, 0.01, 0.02, 1.0, 0.0) == 0.0
+    assert growth(0.5, 0.03, 0.02, 1.0, 0.0, harm=False) == 0.0
+    assert growth(0.5, 0.02, 0.02, 1.0, 0.0) == growth(0.5, 0.02, 0.02, 1.0, 0.0, harm=False) == 0.0
+    assert requests(ALPHA, 0.0) == math.inf
+
+
+def test_rates_of_nothing_and_everything_are_planned_with() -> None:
+    """Champions that never or always fail still give finite plans."""
+    assert 0.0 < growth(0.5, 0.01, 0.0, 1.0, 0.0) < math.inf
+    assert 0.0 < growth(0.5, 0.0, 0.0, 1.0, 0.002, harm=False) < math.inf
+    assert growth(0.5, 1.0, 1.0, 1.0, 0.0) == 0.0
+
+
+def test_alone_growth_is_the_divergence_from_the_line() -> None:
+    """A candidate that serves alone is held against the frozen line."""
+    exact = 0.04 * math.log(2.0) + 0.96 * math.log(0.96 / 0.98)
+    assert growth(1.0, 0.04, 0.02, 1.0, 0.0) == pytest.approx(exact)
+
+
+@pytest.mark.parametrize(("likely", "multiple"), [(0.5, 1.1), (0.8, 2.0), (0.9, 2.5)])
+def test_measured_multiples(likely: float, multiple: float) -> None:
+    """At the measured chances requests are the measured multiples of ln(1/level) over the growth."""
+    assert requests(ALPHA, 0.001, likely) == pytest.approx(multiple * math.log(100.0) / 0.001)
+
+
+@pytest.mark.parametrize(("share", "ratio"), [(0.5, 1.5), (0.5, 2.0), (0.05, 2.0), (0.01, 2.0)])
+def test_planned_chances_are_near_the_exact_ones(share: float, ratio: float) -> None:
+    """The table of multiples is within 7 points of the exact chance, and careful beyond what was measured."""
+    true = share * ratio / (share * ratio + 1.0 - share)
+    nats = true * math.log(true / share) + (1.0 - true) * math.log((1.0 - true) / (1.0 - share))
+    for likely, multiple in MULTIPLES:
+        exact = chance_by_events(share, ratio, round(multiple * -math.log(ALPHA) / nats), ALPHA)
+        assert exact == pytest.approx(likely, abs=0.07)
+        if likely in {0.1, 0.99}:
+            assert exact >= likely
+
+
+def test_chance_has_ends() -> None:
+    """No traffic or no growth has no chance, and endless traffic is never called certain."""
+    assert chance(0.0, ALPHA, 0.1) == chance(1000.0, ALPHA, 0.0) == 0.0
+    assert chance(1e12, ALPHA, 0.1) == 0.99
+    assert 0.0 < chance(10.0, ALPHA, 0.01) < 0.1
+
+
+@pytest.mark.parametrize(("level", "likely"), [(0.0, 0.8), (1.0, 0.8), (math.nan, 0.8), (0.01, 0.05), (0.01, 0.995)])
+def test_levels_and_chances_out_of_range_are_refused(level: float, likely: float) -> None:
+    """What the table does not reach is a bug, not an extrapolation."""
+    with pytest.raises(InvariantBroken):
+        requests(level, 0.01, likely)
+
+
+def test_chance_at_a_level_that_is_none_is_refused() -> None:
+    """A level is a probability."""
+    with pytest.raises(InvariantBroken):
+        chance(100.0, 1.0, 0.01)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
+def test_smallest_effect_takes_all_requests(share: float) -> None:
+    """The smallest effect that n requests find is one that needs just n."""
+    ratio = smallest_effect(50_000, ALPHA, share, 0.02)
+    assert ratio > 1.0
+    assert requests(ALPHA, growth(share, ratio * 0.02, 0.02, 1.0, 0.0)) == pytest.approx(50_000, rel=1e-6)
+
+
+def test_more_traffic_shows_smaller_effects() -> None:
+    """Ten times the traffic shows less; a handful of requests shows nothing at all."""
+    few, many = (smallest_effect(n, ALPHA, 0.5, 0.02) for n in (10_000, 100_000))
+    assert 1.0 < many < few < math.inf
+    assert smallest_effect(few, ALPHA, 0.5, 0.02) == math.inf
+    assert smallest_effect(10_000, ALPHA, 0.5, 0.02, 0.5) < few
+
+
+def naive(share: float, ratio: float, events: int, level: float, grid: tuple[float, ...], margin: float) -> float:
+    """The chance by a walk over a dictionary, each point asked for its evidence."""
+    true = share * ratio / (share * ratio + 1.0 - share)
+    null = share * margin / (share * margin + 1.0 - share)
+    alive, done = {0: 1.0}, 0.0
+    for n in range(1, events + 1):
+        following: dict[int, float] = {}
+        for k, here in alive.items():
+            following[k + 1] = following.get(k + 1, 0.0) + here * true
+            following[k] = following.get(k, 0.0) + here * (1.0 - true)
+        alive = {}
+        for k, here in following.items():
+            rows = [f**k / (null * f + 1.0 - null) ** n for f in grid]
+            if sum(rows) / len(rows) >= 1.0 / level:
+                done += here
+            else:
+                alive[k] = here
+    return done
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+@pytest.mark.parametrize(
+    ("grid", "ratio", "margin"), [(HARM, 1.0, 1.0), (HARM, 3.0, 1.0), (HARM, 3.0, 1.2), (NO_HARM, 0.4, 1.2)]
+)
+def test_exact_chance_is_that_of_a_plain_walk(
+    share: float, grid: tuple[float, ...], ratio: float, margin: float
+) -> None:
+    """Following the boundary gives the same chance as asking every point."""
+    found = chance_by_events(share, ratio, 120, BETA, grid, margin=margin)
+    assert found == pytest.approx(naive(share, ratio, 120, BETA, grid, margin), abs=1e-12)
+
+
+def test_no_events_no_chance() -> None:
+    """Without an event nothing is found, and a candidate that never fails never fails."""
+    assert chance_by_events(0.5, 2.0, 0, ALPHA) == 0.0
+    assert chance_by_events(0.5, 0.0, 500, ALPHA) == 0.0
+    assert chance_by_events(0.5, 0.0, 500, ALPHA, NO_HARM) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("share", "ratio", "events", "level", "grid", "margin"),
+    [
+        (0.0, 1.0, 10, 0.01, HARM, 1.0),
+        (1.0, 1.0, 10, 0.01, HARM, 1.0),
+        (0.5, -1.0, 10, 0.01, HARM, 1.0),
+        (0.5, 1.0, -1, 0.01, HARM, 1.0),
+        (0.5, 1.0, 10, 0.0, HARM, 1.0),
+        (0.5, 1.0, 10, 0.01, HARM, 0.0),
+        (0.5, 1.0, 10, 0.01, (0.5, 2.0), 1.0),
+    ],
+)
+def test_events_out_of_range_are_refused(
+    share: float, ratio: float, events: int, level: float, grid: tuple[float, ...], margin: float
+) -> None:
+    """Shares, ratios, counts, levels and alternatives that cannot be are bugs."""
+    with pytest.raises(InvariantBroken):
+        chance_by_events(share, ratio, events, level, grid, margin=margin)
