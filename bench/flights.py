@@ -79,25 +79,20 @@ def judged(candidate: Candidate, found: Replayed) -> Row:
     if candidate.expected == "not rejected":
         good = not failed and not (found.stage.is_sink and not found.promoted)
         return Row(candidate.name, _ended(found), "no gate fails", good, detail)
-    undecided = [
-        look.verdict
-        for look in found.looks
-        if look.verdict.outcome is not Outcome.PASS and look.verdict.gate in candidate.gates
+    named = [
+        v for v in failed if v.gate in candidate.gates and (not candidate.culprit or _blames(v, candidate.culprit))
     ]
-    named = [v for v in undecided if not candidate.culprit or _blames(v, candidate.culprit)]
     demand = f"stopped by {' or '.join(candidate.gates)}" + (
         f" naming {candidate.culprit}" if candidate.culprit else ""
     )
-    detail = "; ".join(
-        f"{v.gate} {v.outcome}: {v.reason}" for v in [*named[:1], *(v for v in failed if v not in named)]
-    )
+    detail = "; ".join(f"{v.gate} FAIL: {v.reason}" for v in [*named, *(v for v in failed if v not in named)])
     return Row(candidate.name, _ended(found), demand, bool(named) and not found.promoted, detail)
 
 
 def _blames(verdict: Verdict, culprit: str) -> bool:
-    """Whether a verdict fails for this reason, whatever else it names."""
+    """Whether a failed verdict fails for this reason, whatever else it names."""
     rows = [row for row in verdict.details if culprit in {row.get("slice"), row.get("feature")}]
-    return verdict.outcome is Outcome.FAIL and any(
+    return any(
         row.get("outcome") == Outcome.FAIL.value or float(str(row.get("lower", 0.0))) > (verdict.margin or 0.0)
         for row in rows
     )

@@ -14,7 +14,7 @@ from surefoot.core.stats import power
 from surefoot.core.stats.absolute import increments_limit
 from surefoot.core.stats.health import log_health
 from surefoot.core.stats.split import HARM, NO_HARM, band, increments, log_evidence, log_mean, mantel_haenszel
-from surefoot.core.stats.starts import log_detector, log_mixture
+from surefoot.core.stats.starts import began, log_detector, log_mixture
 
 EPOCHS = 24
 """Stretches of time in which a candidate may begin to break, over a ramp or a bake [count]."""
@@ -80,26 +80,31 @@ def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
     guess = found.baseline if found.baseline is not None else UNKNOWN_RATE
     margin = gate.margin or 0.0
     growth, points = (margin, 0.0) if gate.relative else (0.0, margin)
-    rates = mantel_haenszel(merged) or (guess, sum(s.candidate_bad for s in strata) / candidate)
+    rates = _rates(merged, guess)
     limit = rates[0] * (1.0 + growth) + points
     s = 1.0 if single else 0.0
-    harm, threshold = harm_of(increments(strata, guess, 1.0 + s * growth, s * points, HARM), level)
+    found_by_epoch = increments(strata, guess, 1.0 + s * growth, s * points, HARM)
+    harm, threshold = harm_of(found_by_epoch, level)
+    late, since = _late(strata, found_by_epoch)
+    now = _rates(together(late), guess)
     wide = level.allowance
     safe = log_evidence(merged, guess, 1.0 + wide * growth, wide * points, NO_HARM)
     low, high = band(merged, guess, growth, points, level.alpha, level.beta)
     unit = points or growth * max(guess, 1e-6)
     what = "have no label in time" if gate.metric is Metric.MISSING_LABEL else "fail"
     shown = f"{rates[1]:.2%} of the candidate's {candidate:,} {found.trial}s {what}, against {rates[0]:.2%}"
+    broken = f"{now[1]:.2%} of the candidate's {sum(x.candidate for x in late):,} {found.trial}s {what}, against"
+    accepted = now[0] * (1.0 + growth) + points
     n = sum(s.candidate + s.champion for s in strata)
     seen = Live(
         harm,
         safe,
         log_health(merged),
-        rates[1] > limit,
+        now[1] > accepted,
         n,
         found.recent,
         threshold,
-        f"{shown} of the champion's; at most {limit:.2%} is accepted",
+        f"{broken} {now[0]:.2%} of the champion's{since}; at most {accepted:.2%} is accepted",
         f"{shown} of the champion's: at most {max(high, 0.0):.0%} of the accepted degradation is used",
         f"{shown} of the champion's: between {low:.0%} and {high:.0%} of the accepted degradation"
         + _needed(rates, 1.0 + wide * growth, wide * points, merged, n, found.trial, level),
@@ -121,6 +126,22 @@ def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
     if verdict.outcome is not Outcome.FAIL and (reason := _sick(found, strata, growth, points, level)):
         return replace(verdict, outcome=Outcome.BOTH_SICK, reason=reason)
     return verdict
+
+
+def _rates(strata: Sequence[Stratum], guess: float) -> tuple[float, float]:
+    """Rates of (champion, candidate) [probability]; the champion's is a guess where the candidate serves alone."""
+    candidate = sum(s.candidate for s in strata)
+    return mantel_haenszel(strata) or (guess, sum(s.candidate_bad for s in strata) / max(candidate, 1))
+
+
+def _late(strata: Sequence[Stratum], found: dict[int, tuple[float, ...]]) -> tuple[list[Stratum], str]:
+    """What happened since the candidate seems to have broken, and words for when that was.
+
+    Only this is held against the limit: a good past must not hide a bad present.
+    """
+    start = began(found, starts=EPOCHS)
+    late = [s for s in strata if s.epoch >= start]
+    return late, f" since stretch {start + 1} of {EPOCHS}" if len(late) < len(strata) else ""
 
 
 def _needed(
@@ -178,19 +199,22 @@ def _absolute(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
     limit = min(max(gate.limit or 0.0, 1e-6), 1.0 - 1e-6)
     mine = _by_epoch([(s.epoch, s.candidate_bad, s.candidate_good) for s in strata])
     bad, good = (sum(cell[index] for cell in mine.values()) for index in range(2))
-    harm, threshold = harm_of(increments_limit(mine, limit), level)
+    found_by_epoch = increments_limit(mine, limit)
+    harm, threshold = harm_of(found_by_epoch, level)
     safe = log_mean(increments_limit({0: (bad, good)}, limit, NO_HARM)[0])
     rate = bad / (bad + good)
+    late, since = _late(strata, found_by_epoch)
+    now = sum(s.candidate_bad for s in late) / max(sum(s.candidate for s in late), 1)
     shown = f"{rate:.2%} of the candidate's {bad + good:,} {found.trial}s are bad, {rate / limit:.0%} of the budget"
     seen = Live(
         harm,
         safe,
         log_health(together(strata)),
-        rate > limit,
+        now > limit,
         bad + good,
         found.recent,
         threshold,
-        f"{shown} of {limit:.2%}: it burns {rate / limit:.1f} times as fast as it may",
+        f"{shown} of {limit:.2%}: it burns {now / limit:.1f} times as fast as it may{since}",
         f"{shown} of {limit:.2%}",
         f"{shown} of {limit:.2%}, not yet proved to stay below it",
         {

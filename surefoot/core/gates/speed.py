@@ -1,9 +1,10 @@
 """Quantiles of a positive measurement, judged as the chance to exceed the champion's own frozen quantiles."""
 
 import math
+from collections.abc import Sequence
 
 from surefoot.core.evidence import SpeedCounts, SpeedStratum, Stratum
-from surefoot.core.gates.rate import alone, harm_of, together
+from surefoot.core.gates.rate import EPOCHS, alone, harm_of, together
 from surefoot.core.gates.say import Live, decide, say
 from surefoot.core.level import Level
 from surefoot.core.model import Figure, Outcome, Verdict
@@ -12,6 +13,7 @@ from surefoot.core.stats.health import log_health
 from surefoot.core.stats.histogram import RATIO, Histogram, bucket, edge, exceed
 from surefoot.core.stats.merge import merged
 from surefoot.core.stats.split import HARM, NO_HARM, increments, log_evidence
+from surefoot.core.stats.starts import began
 
 LEAST_HISTORY = 100
 """Measurements that the champion must have before its quantile can be frozen [count]."""
@@ -50,7 +52,7 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
         reason = f"the champion has {before.total} measurements before the rollout: no quantile to compare with"
         return say(gate, Outcome.NO_DATA, reason, n=n)
     margin = gate.margin or 0.0
-    rows = []
+    rows, starts = [], []
     for quantile in gate.quantiles:
         line = bucket(before.quantile(quantile)) + 1
         guess = before.above(line) / before.total
@@ -58,27 +60,31 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
         # Alone, there is no champion to share the machine's bad minutes with: only beyond the margin is harm.
         single = alone(tight)
         harmed = tight if single else _strata(strata, line, line)
-        harm, threshold = harm_of(increments(harmed, guess, 1.0, 0.0, HARM), level)
+        by_epoch = increments(harmed, guess, 1.0, 0.0, HARM)
+        harm, threshold = harm_of(by_epoch, level)
         wide = together(_strata(strata, line + _steps(1.0 + level.allowance * margin), line))
         safe = log_evidence(wide, guess, 1.0, 0.0, NO_HARM)
         beside = champion.quantile(quantile) if champion.total else edge(line)
         rows.append((quantile, harm, threshold, safe, candidate.quantile(quantile), beside))
+        starts.append((harm, began(by_epoch, starts=EPOCHS)))
     harm = merged([row[1] for row in rows], [1.0 / len(rows)] * len(rows))
     worst = max(rows, key=lambda row: row[4] / row[5] if row[5] > 0.0 else math.inf)
     quantile, _, threshold, _, mine, beside = worst
     name, limit = f"p{quantile * 100:g}", beside * (1.0 + margin)
     unit = found.unit
     shown = f"{name} is {mine:.1f} {unit} on the candidate, {beside:.1f} {unit} on the champion"
+    now = _now(strata, max(starts)[1], rows)
+    broken = f"p{now[0] * 100:g} is {now[1]:.1f} {unit} on the candidate, {now[2]:.1f} {unit} on the champion{now[3]}"
     counted = together(_strata(strata, 10**6, 10**6))
     seen = Live(
         harm,
         min(row[3] for row in rows),
         log_health(counted),
-        mine > limit,
+        now[1] > now[2] * (1.0 + margin),
         n,
         found.recent,
         threshold,
-        f"{shown}; at most {limit:.1f} {unit} is accepted",
+        f"{broken}; at most {now[2] * (1.0 + margin):.1f} {unit} is accepted",
         f"{shown}; {limit:.1f} {unit} is accepted",
         f"{shown}; not yet told apart from {limit:.1f} {unit}",
         {
@@ -94,6 +100,24 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
         },
     )
     return decide(gate, seen, level)
+
+
+def _now(
+    strata: list[SpeedStratum], start: int, rows: Sequence[tuple[float, float, float, float, float, float]]
+) -> tuple[float, float, float, str]:
+    """Worst quantile since the candidate seems to have broken: (which, candidate, champion, words for when)."""
+    late = [s for s in strata if s.epoch >= start]
+    candidate, champion = _summed(late, "candidate"), _summed(late, "champion")
+    found = [
+        (
+            quantile,
+            candidate.quantile(quantile) if candidate.total else 0.0,
+            beside if not champion.total else champion.quantile(quantile),
+        )
+        for quantile, _, _, _, _, beside in rows
+    ]
+    which, mine, beside = max(found, key=lambda row: row[1] / row[2] if row[2] > 0.0 else math.inf)
+    return which, mine, beside, f" since stretch {start + 1} of {EPOCHS}" if len(late) < len(strata) else ""
 
 
 def _steps(factor: float) -> int:

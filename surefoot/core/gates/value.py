@@ -1,7 +1,7 @@
 """A bounded value of each trial, such as the revenue of a request up to a cap."""
 
 from surefoot.core.evidence import Stratum, ValueCounts, ValueStratum
-from surefoot.core.gates.rate import harm_of
+from surefoot.core.gates.rate import EPOCHS, harm_of
 from surefoot.core.gates.say import Live, decide, say
 from surefoot.core.level import Level
 from surefoot.core.model import Figure, Outcome, Verdict
@@ -9,6 +9,7 @@ from surefoot.core.policy import Gate
 from surefoot.core.stats.bounded import increments_mean, means
 from surefoot.core.stats.health import log_health
 from surefoot.core.stats.split import log_mean
+from surefoot.core.stats.starts import began
 
 
 def _counted(strata: list[ValueStratum]) -> list[Stratum]:
@@ -38,22 +39,29 @@ def judge(gate: Gate, found: ValueCounts, level: Level) -> Verdict:
     slope, offset = (max(1.0 + lean * wide, 0.0), 0.0) if gate.relative else (1.0, min(wide / gate.cap, 1.0))
     harmed = increments_mean(strata, found.center, 0.0, harm=True, higher_is_better=gate.higher)
     harm, threshold = harm_of(harmed, level)
+    # Only what happened since it seems to have broken is held against the limit: a good past must not hide it.
+    start = began(harmed, starts=EPOCHS)
+    since = means([s for s in strata if s.epoch >= start]) or both
+    before, now = (value * gate.cap for value in since)
     kept = increments_mean(strata, found.center, offset, harm=False, higher_is_better=gate.higher, slope=slope)
     safe = log_mean([sum(column) for column in zip(*kept.values(), strict=True)]) if kept else 0.0
     lost = old - new if gate.higher else new - old
     name = gate.column or "value"
     shown = f"{name} per {found.trial} is {new:.4g} on the candidate, {old:.4g} on the champion ({new - old:+.3g})"
     limit = old - room if gate.higher else old + room
+    late = (
+        f" ({now - before:+.3g} since stretch {start + 1} of {EPOCHS})" if start > min(s.epoch for s in strata) else ""
+    )
     counted = _counted(strata)
     seen = Live(
         harm,
         safe,
         log_health(counted),
-        lost > room,
+        (before - now if gate.higher else now - before) > (margin * abs(before) if gate.relative else margin),
         n,
         found.recent,
         threshold,
-        f"{shown}; {limit:.4g} is accepted",
+        f"{shown}{late}; {limit:.4g} is accepted",
         f"{shown}; {limit:.4g} is accepted",
         f"{shown}; not yet told apart from {limit:.4g}",
         {

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.stats.split import log_mean
 
+FIRST = 0.8
+"""Weight of "from the very beginning": most candidates that break are broken when they arrive."""
 NOTHING = math.log(sys.float_info.min)
 """Log of the detector before its first epoch [nats]; it stands for a sum of nothing and stays a finite number."""
 
@@ -28,7 +30,7 @@ def _log_sum(logs: Sequence[float]) -> float:
     return log_mean(logs) + math.log(len(logs))
 
 
-def log_mixture(increments: Mapping[int, Sequence[float]], *, starts: int = 24, first: float = 0.5) -> float:
+def log_mixture(increments: Mapping[int, Sequence[float]], *, starts: int = 24, first: float = FIRST) -> float:
     """Logarithm of an e-value against "never worse", with the start of the trouble unknown.
 
     Args:
@@ -83,3 +85,22 @@ def log_detector(increments: Mapping[int, Sequence[float]]) -> float:
         return NOTHING
     _, suffixes = _suffixes(increments)
     return log_mean([_log_sum([suffix[k] for suffix in suffixes]) for k in range(len(suffixes[0]))])
+
+
+def began(increments: Mapping[int, Sequence[float]], *, starts: int = 24, first: float = FIRST) -> int:
+    """Epoch in which the trouble most likely began, if there is any; 0 without data.
+
+    Args:
+        increments: Log-increments by epoch, one an alternative [nats].
+        starts: As in `log_mixture`.
+        first: As in `log_mixture`.
+
+    Law: the start whose weight times evidence is the largest part of the mixture. The weights speak for the very
+        beginning: a later start must explain the counts better by first / (1 - first) * starts.
+    """
+    if not increments:
+        return 0
+    epochs, suffixes = _suffixes(increments)
+    weights = [first, *([(1.0 - first) / starts] * (len(epochs) - 1))]
+    logs = [math.log(weight) + log_mean(suffix) for weight, suffix in zip(weights, suffixes, strict=True)]
+    return epochs[logs.index(max(logs))]

@@ -1,0 +1,1 @@
+"""The judge and its rivals on the same simulated traffic."""

@@ -1,0 +1,157 @@
+"""Rows 19 and 20: what counting and judging cost, and that merging changes nothing."""
+
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.judging.table import Plan, Row
+from surefoot.adapters.counts import event_counts, speed_counts
+from surefoot.adapters.records import RecordFile
+from surefoot.core.evidence import MICRO, Block, PairedSums, SplitCounts, Stratum
+from surefoot.core.judge import judge
+from surefoot.core.level import Level
+from surefoot.core.model import Split, Version
+from surefoot.core.policy import Gate, Metric
+from surefoot.core.question import Question
+from surefoot.core.stats.split import HARM, band, log_evidence
+
+REQUESTS = 200_000
+"""Recorded requests that are counted."""
+GATES, SLICES, BLOCKS = 20, 30, 30
+"""Gates of one look, slices of each, and blocks (days) of each slice."""
+ROUNDS = 15
+STRATA = [
+    Stratum(0.01, 12, 588, 1_190, 58_210),
+    Stratum(0.05, 60, 2_940, 1_140, 55_860),
+    Stratum(0.25, 300, 14_700, 900, 44_100),
+    Stratum(0.5, 600, 29_400, 600, 29_400),
+]
+
+
+def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """Median processor time of one call [s]; the first call, which fills caches, is not counted."""
+    work()
+    times = []
+    for _ in range(rounds):
+        began = time.process_time()
+        work()
+        times.append(time.process_time() - began)
+    return statistics.median(times)
+
+
+def recorded(folder: Path) -> RecordFile:
+    """A day of requests of two versions, 5 % of them the candidate's."""
+    rng = np.random.default_rng(7)
+    mine = rng.random(REQUESTS) < 0.05
+    path = folder / "records.parquet"
+    pd.DataFrame(
+        {
+            "request": [f"r{number}" for number in range(REQUESTS)],
+            "at": np.sort(rng.random(REQUESTS)) * 86_400.0,
+            "arm": np.where(mine, "candidate", "champion"),
+            "version": np.where(mine, "2", "1"),
+            "prediction": rng.random(REQUESTS),
+            "weight": 5.0,
+            "error": pd.Series(np.where(rng.random(REQUESTS) < 0.02, "it raised", None), dtype="object"),
+            "latency_ms": np.exp(rng.normal(3.0, 0.6, REQUESTS)),
+        }
+    ).to_parquet(path)
+    records = RecordFile(path)
+    records.shift(0.0, Split(Version("1", "one"), Version("2", "two"), 5.0, "salt", "rollout"))
+    return records
+
+
+def _counting() -> list[Row]:
+    gate = Gate("errors", Metric.ERROR_RATE, margin=0.01)
+    slow = replace(gate, name="latency", metric=Metric.LATENCY, relative=True, margin=0.15, column="latency_ms")
+    with tempfile.TemporaryDirectory() as folder:
+        records = recorded(Path(folder))
+        question = Question(
+            "m", gate, "live", "", "rollout", Version("1", "one"), Version("2", "two"), 0.0, 86_400.0, 0.0, 3_600.0
+        )
+        try:
+            events = seconds(lambda: event_counts(records, question), 5) / REQUESTS * 1e6
+            speeds = seconds(lambda: speed_counts(records, replace(question, gate=slow)), 5) / REQUESTS * 1e6
+        finally:
+            records.close()
+    return [
+        _most("counters of one gate", "us a request", events, 0.5),
+        _most("latency histograms of one gate", "us a request", speeds, 1.0),
+    ]
+
+
+def _most(name: str, unit: str, value: float, most: float) -> Row:
+    return Row(19, name, unit, value, f"<= {most:g}", value <= most)
+
+
+def sums() -> PairedSums:
+    """What both versions made of 30 slices on 30 days."""
+    rng = np.random.default_rng(11)
+    slices = {}
+    for number in range(SLICES):
+        blocks = []
+        for day in range(BLOCKS):
+            old, new = (int(value * MICRO) for value in rng.normal(18.0, 1.0, 2))
+            blocks.append(Block(f"2013-06-{day + 1:02}", 100, (old,), (new,)))
+        slices[f"carrier={number}" if number else ""] = tuple(blocks)
+    return PairedSums(slices, SLICES * BLOCKS * 100, SLICES * BLOCKS * 100)
+
+
+def _judging() -> list[Row]:
+    gates = [
+        Gate(f"slices {number}", Metric.BRIER, margin=0.01, by=("carrier",), min_per_slice=100)
+        for number in range(GATES)
+    ]
+    found, level = sums(), Level()
+    look = seconds(lambda: [judge(gate, found, level) for gate in gates], 5) * 1e3
+    evidence = seconds(lambda: [log_evidence(STRATA, 0.02, 1.0, 0.0, HARM) for _ in range(1_000)]) * 1e3
+    return [
+        _most("full e-value, 4 strata, 6 alternatives", "us", evidence, 30.0),
+        _most(
+            "band of one gate, 4 strata", "ms", seconds(lambda: band(STRATA, 0.02, 0.1, 0.002, 0.01, 0.05)) * 1e3, 50.0
+        ),
+        _most(f"a look: {GATES} gates of {SLICES} slices over {BLOCKS} days", "ms", look, 1_000.0),
+    ]
+
+
+def merged(plan: Plan) -> Row:
+    """Cut the requests of one rollout over workers in many ways, add up in any order, and compare every verdict."""
+    rng = random.Random(plan.seed)  # noqa: S311 - a simulation
+    gate, level = Gate("errors", Metric.ERROR_RATE, margin=0.01), Level()
+    whole = judge(gate, SplitCounts(tuple(STRATA), 0.02), level)
+    rounds = 50 if plan.quick else 500
+    different = 0
+    for _ in range(rounds):
+        parts: list[Stratum] = []
+        for s in STRATA:
+            cells = (s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good)
+            cuts = [sorted(rng.randint(0, n) for _ in range(3)) for n in cells]
+            for worker in range(4):
+                ends = [([0, *cut, n][worker], [0, *cut, n][worker + 1]) for cut, n in zip(cuts, cells, strict=True)]
+                parts.append(Stratum(s.share, *(high - low for low, high in ends)))
+        rng.shuffle(parts)
+        different += judge(gate, SplitCounts(_added(parts), 0.02), level) != whole
+    name = "verdicts that differ when four workers count, in any order"
+    return Row(20, name, "verdicts", different, "= 0", not different, runs=rounds)
+
+
+def _added(parts: list[Stratum]) -> tuple[Stratum, ...]:
+    totals: dict[float, list[int]] = {}
+    for s in parts:
+        total = totals.setdefault(s.share, [0, 0, 0, 0])
+        for index, n in enumerate((s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good)):
+            total[index] += n
+    return tuple(Stratum(share, *total) for share, total in sorted(totals.items()))
+
+
+def rows(plan: Plan) -> list[Row]:
+    """Every row of this kind."""
+    plan.seen("what counting and judging cost")
+    return [*_counting(), *_judging(), merged(plan)]

@@ -1,0 +1,104 @@
+"""Rows 6 to 12 and 18: how soon a bad candidate is rolled back and a good one promoted."""
+
+import math
+
+import numpy as np
+
+from bench.judging import advance, rivals
+from bench.judging.false_alarms import bad
+from bench.judging.table import RIVALS, Plan, Row, quantile
+from bench.judging.traffic import EVEN, RAMP, Scene, requests
+from surefoot.core.stats.power import chance_by_events
+
+SHORT = ((0.5, 60_000),)
+"""An even split, long enough for what is looked for."""
+NEEDED_EVENTS = 6_000
+"""Bad events within which every ratio of row 10 is found half of the time."""
+
+
+def promoted(scene: Scene, rng: np.random.Generator) -> dict[str, float]:
+    """Request of the promotion; a rival promotes at the end of the ramp what it raised no alarm for."""
+    quiet = {
+        name: float(scene.length) if math.isinf(at) else math.inf
+        for name, at in rivals.alarms(scene, requests(scene, rng)).items()
+        if name != "SPRT"
+    }
+    done, back = advance.rollout(scene, rng)
+    return {"ours": done, "back": back, **quiet}
+
+
+def wald(ratio: float, share: float, level: float = 0.01) -> float:
+    """Events until a test that knows the ratio is done, on average [count].
+
+    Source: Wald (1945), Annals of Mathematical Statistics 16(2): ln(1/level) over the divergence of an event.
+    """
+    null, true = share, share * ratio / (share * ratio + 1.0 - share)
+    nats = true * math.log(true / null) + (1.0 - true) * math.log((1.0 - true) / (1.0 - null))
+    return math.log(1.0 / level) / nats
+
+
+def median_events(ratio: float, share: float, level: float = 0.01) -> int:
+    """Events by which half of the rollouts are rolled back, exactly."""
+    low, high = 1, NEEDED_EVENTS
+    while low < high:
+        middle = (low + high) // 2
+        if chance_by_events(share, ratio, middle, level) >= 0.5:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _times(plan: Plan) -> tuple[list[Row], dict[str, dict[str, float]]]:
+    """Rows 6 to 9, and the medians of every method by scene."""
+    made = []
+    medians: dict[str, dict[str, float]] = {}
+    scenes = (
+        (6, "twice the errors, 50/50, 2 %", Scene(EVEN, 0.02, 2.0), 3_200),
+        (7, "twice the errors, ramp, 2 %", Scene(RAMP, 0.02, 2.0), 65_000),
+        (8, "five times the errors, 50/50, 2 %", Scene(EVEN, 0.02, 5.0), 400),
+        (8, "five times the errors, ramp, 2 %", Scene(RAMP, 0.02, 5.0), 8_000),
+        (9, "1.5 times the errors, 50/50, 2 %", Scene(EVEN, 0.02, 1.5), 11_500),
+        (9, "twice the errors, 50/50, 0.5 %", Scene(EVEN, 0.005, 2.0), 13_000),
+        (9, "twice the errors, 50/50, 10 %", Scene(SHORT, 0.1, 2.0), 650),
+    )
+    for number, name, scene, most in scenes:
+        found = plan.each(name, bad, scene, 1000, 80)
+        made.append(plan.quantile(number, f"{name}: until the verdict, median", found, most))
+        if number == 6:
+            made.append(plan.quantile(6, f"{name}: until the verdict, nine of ten", found, 6_500, q=0.9))
+        if number == 7:
+            alone = [{"exposed": one["exposed"]} for one in found]
+            made.append(plan.quantile(7, f"{name}: requests of the candidate until then", alone, 750, key="exposed"))
+        medians[name] = {key: quantile([one[key] for one in found]) for key in ("ours", *RIVALS)}
+    return made, medians
+
+
+def _ratios(plan: Plan, medians: dict[str, dict[str, float]]) -> list[Row]:
+    """Rows 10 and 11."""
+    made = []
+    for ratio in (1.2, 1.5, 2.0, 5.0):
+        plan.seen(f"exact chances at {ratio} times the rate")
+        value = median_events(ratio, 0.5) / wald(ratio, 0.5)
+        made.append(
+            Row(10, f"events, median over Wald's mean bound, {ratio:g} times", "ratio", value, "<= 1.25", value <= 1.25)
+        )
+    for name, least in (("twice the errors, ramp, 2 %", 1.5), ("twice the errors, 50/50, 2 %", 3.0)):
+        ratio = medians[name]["Kayenta"] / medians[name]["ours"]
+        made.append(Row(11, f"Kayenta's median over ours, {name}", "ratio", ratio, f">= {least}", ratio >= least))
+    return made
+
+
+def rows(plan: Plan) -> list[Row]:
+    """Every row of this kind."""
+    made, medians = _times(plan)
+    made += _ratios(plan, medians)
+    for number, what, scene, most in (
+        (12, "an equal candidate, 2 % errors by day and night", Scene(RAMP, 0.02, shape="day"), 75_000),
+        (18, "an equal candidate, one error in 100,000", Scene(RAMP, 1e-5), 55_000),
+    ):
+        found = plan.each(what, promoted, scene, 1000 if number == 12 else 300, 100)
+        if number == 12:
+            made.append(plan.rate(number, f"{what}: promoted within 240,000 requests", found, least=0.98))
+        made.append(plan.quantile(number, f"{what}: until promoted, median", found, most))
+    return made

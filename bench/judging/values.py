@@ -1,0 +1,296 @@
+"""Measurements instead of events: latencies, right and wrong answers of both versions, and revenue."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from bench.judging import rivals
+from bench.judging.ours import ALPHA, BETA, HARM, _same, mixed, plain
+from bench.judging.traffic import Floats, Ints, Scene
+from surefoot.core.evidence import ValueStratum
+from surefoot.core.gates.rate import EPOCHS
+from surefoot.core.stats import bounded, discordant
+from surefoot.core.stats.histogram import bucket, edge
+from surefoot.core.stats.split import coefficients
+from surefoot.core.stats.starts import log_mixture
+
+Bools = NDArray[np.bool_]
+QUANTILES = (0.5, 0.9, 0.99, 0.999)
+"""Quantiles of a latency that are judged together."""
+SLOWER = 1.05
+"""Ratio of a quantile that is accepted, for the estimate that a FAIL needs as well."""
+MEDIAN_MS, SIGMA = 50.0, 0.6
+STALL = (0.02, 500.0)
+"""Share of the candidate's requests that stall, and how long that takes [ms]."""
+HISTORY = 20_000
+"""Requests of the champion from before the rollout."""
+FREQUENT = 10
+"""Requests between two looks of the rivals where an alarm may come within 200."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How much slower a candidate is.
+
+    Attributes:
+        factor: Of every request.
+        stalls: Whether some stall besides.
+        length: Requests of both arms, half of them each.
+    """
+
+    factor: float = 1.0
+    stalls: bool = False
+    length: int = 120_000
+
+
+def latencies(speed: Speed, rng: np.random.Generator) -> tuple[Bools, Floats]:
+    """One rollout: whether each request is the candidate's, and how long it takes [ms]."""
+    mine = rng.random(speed.length) < 0.5
+    took = MEDIAN_MS * np.exp(SIGMA * rng.standard_normal(speed.length))
+    slow = took * speed.factor
+    if speed.stalls:
+        slow = slow + STALL[1] * (rng.random(speed.length) < STALL[0])
+    return mine, np.where(mine, slow, took)
+
+
+def slower(speed: Speed, rng: np.random.Generator) -> dict[str, float]:
+    """Request of each method's alarm on the latency of one rollout."""
+    past = MEDIAN_MS * np.exp(SIGMA * rng.standard_normal(HISTORY))
+    mine, took = latencies(speed, rng)
+    each = []
+    for quantile in QUANTILES:
+        line = edge(bucket(float(np.quantile(past, quantile))) + 1)
+        guess = float((past >= line).mean())
+        table = np.array(coefficients(0.5, guess, 1.0, 0.0, HARM))
+        each.append(mixed(np.cumsum(table[:, 2 * ~mine + (took < line)], axis=1), speed.length // EPOCHS))
+    logs = plain(np.array(each))
+    ours = math.inf
+    for at in np.flatnonzero(logs >= -math.log(ALPHA))[::5]:
+        ratio = np.quantile(took[: at + 1][mine[: at + 1]], QUANTILES) / np.quantile(
+            took[: at + 1][~mine[: at + 1]], QUANTILES
+        )
+        if ratio.max() > SLOWER:
+            ours = float(at + 1)
+            break
+    return {"ours": ours, **_slow_rivals(speed, mine, took)}
+
+
+def _slow_rivals(speed: Speed, mine: Bools, took: Floats) -> dict[str, float]:
+    windows = speed.length // rivals.WINDOW
+    p99 = [_by_window(mine, took, side, lambda x: float(np.quantile(x, 0.99))) for side in (True, False)]
+    candidate, champion = p99
+    z, variance = welch(mine, took, FREQUENT)
+    mean = float(took[~mine].mean())
+    return {
+        "Kayenta": rivals.kayenta(candidate, champion, [0] * windows),
+        "Argo": rivals.argo(candidate, champion, 1.2, 3),
+        "Flagger": rivals.flagger(candidate, champion, 1.2),
+        "repeated z": rivals.repeated_z(z, FREQUENT),
+        "OBF": rivals.obrien_fleming(z, FREQUENT, np.full(speed.length, 0.5)),
+        "mSPRT": rivals.msprt(z, variance, 0.1 * mean, FREQUENT),
+        "SPRT": _knows(speed, mine, took),
+    }
+
+
+def _knows(speed: Speed, mine: Bools, took: Floats) -> float:
+    """Wald's test of the candidate alone, told both laws."""
+
+    def density(x: Floats) -> Floats:
+        return np.asarray(stats.lognorm.pdf(x, SIGMA, scale=MEDIAN_MS * speed.factor))
+
+    if speed.factor == 1.0 and not speed.stalls:
+        return math.nan
+    law = density(took)
+    if speed.stalls:
+        law = (1.0 - STALL[0]) * law + STALL[0] * density(took - STALL[1])
+    null = stats.lognorm.pdf(took, SIGMA, scale=MEDIAN_MS)
+    logs = np.where(mine, np.log(np.maximum(law, 1e-300) / np.maximum(null, 1e-300)), 0.0)
+    return rivals.first(np.cumsum(logs) >= -math.log(ALPHA), 1)
+
+
+def _by_window(mine: Bools, values: Floats, side: bool, law: Callable[[Floats], float]) -> Floats:
+    """A statistic of one arm in each window; NaN without requests."""
+    size = rivals.WINDOW
+    made = []
+    for start in range(0, len(values) - size + 1, size):
+        part = values[start : start + size][mine[start : start + size] == side]
+        made.append(law(part) if len(part) else math.nan)
+    return np.array(made)
+
+
+def welch(mine: Bools, values: Floats, every: int) -> tuple[Floats, Floats]:
+    """Welch's z of candidate against champion at every look, and the variance of the difference; NaN at first."""
+    made = []
+    for side in (mine, ~mine):
+        n = np.cumsum(side)[every - 1 :: every].astype(np.float64)
+        kept = np.where(side, values, 0.0)
+        total = np.cumsum(kept)[every - 1 :: every]
+        square = np.cumsum(kept * kept)[every - 1 :: every]
+        with np.errstate(all="ignore"):
+            mean = total / n
+            made.append((n, mean, np.maximum(square / n - mean * mean, 0.0) / n))
+    (n1, m1, v1), (n0, m0, v0) = made
+    ready = (np.minimum(n1, n0) >= 3 * every) & (v1 + v0 > 0.0)
+    with np.errstate(all="ignore"):
+        z = (m1 - m0) / np.sqrt(v1 + v0)
+    return np.where(ready, z, np.nan), np.where(ready, v1 + v0, np.nan)
+
+
+# ---- right and wrong answers of both versions on the same requests ---------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How often only one version is right.
+
+    Attributes:
+        lost: Accuracy that the candidate loses [probability].
+        beaten: Labels on which only the candidate is right [probability].
+        right: Labels on which the champion is right [probability].
+        length: Labels.
+    """
+
+    lost: float = 0.0
+    beaten: float = 0.03
+    right: float = 0.8
+    length: int = 20_000
+
+
+WINDOW = 500
+"""Labels in a window of a monitoring system."""
+DELTA = 0.01
+"""Loss of accuracy that is accepted for a pass [probability]."""
+
+
+def wrong(answers: Answers, rng: np.random.Generator) -> dict[str, float]:
+    """Label at which each method's alarm comes, and at which ours passes."""
+    draw = rng.random(answers.length)
+    only_candidate_wrong = draw < answers.beaten + answers.lost
+    only_champion_wrong = (draw >= 0.5) & (draw < 0.5 + answers.beaten)
+    worse, better = np.cumsum(only_candidate_wrong), np.cumsum(only_champion_wrong)
+    n = np.arange(1, answers.length + 1)
+    harm = plain(np.array([worse * math.log(f) - (worse + better) * math.log((1.0 + f) / 2.0) for f in HARM]))
+    _same(discordant.log_harm(int(worse[-1]), int(better[-1])), float(harm[-1]))
+    bets = [bet / (1.0 - DELTA) for bet in discordant.BETS]
+    safe = plain(
+        np.array(
+            [
+                worse * math.log1p(-lam * (1.0 - DELTA))
+                + better * math.log1p(lam * (1.0 + DELTA))
+                + (n - worse - better) * math.log1p(lam * DELTA)
+                for lam in bets
+            ]
+        )
+    )
+    same = answers.length - int(worse[-1]) - int(better[-1])
+    _same(discordant.log_safe(int(worse[-1]), int(better[-1]), same, DELTA), float(safe[-1]))
+    return {
+        "ours": rivals.first(harm >= -math.log(ALPHA), 1),
+        "pass": rivals.first(safe >= -math.log(BETA), 1),
+        **_wrong_rivals(answers, only_candidate_wrong, only_champion_wrong, rng),
+    }
+
+
+def _wrong_rivals(answers: Answers, worse: Bools, better: Bools, rng: np.random.Generator) -> dict[str, float]:
+    gap = worse.astype(np.float64) - better
+    total = np.cumsum(gap)
+    apart = np.cumsum(worse | better)
+    n = np.arange(1, answers.length + 1)
+    with np.errstate(all="ignore"):
+        z = np.where(apart >= 10, total / np.sqrt(apart), np.nan)[FREQUENT - 1 :: FREQUENT]
+        variance = np.where(apart >= 10, apart / n / n, np.nan)[FREQUENT - 1 :: FREQUENT]
+    both = (rng.random(answers.length) < (1.0 - answers.right)) & ~worse & ~better
+    candidate = (both | worse).reshape(-1, WINDOW).mean(axis=1)
+    champion = (both | better).reshape(-1, WINDOW).mean(axis=1)
+    return {
+        "Kayenta": rivals.kayenta(candidate, champion, [0] * len(candidate), window=WINDOW),
+        "Argo": rivals.first(rivals.streak(candidate > champion + 0.02, 3), WINDOW),
+        "Flagger": rivals.first(np.cumsum(candidate > champion + 0.02) >= 5, WINDOW),
+        "repeated z": rivals.repeated_z(z, FREQUENT),
+        "OBF": rivals.obrien_fleming(z, FREQUENT, np.full(answers.length, 0.5)),
+        "mSPRT": rivals.msprt(z, variance, 0.01, FREQUENT),
+        "SPRT": _sprt(answers, np.cumsum(worse), np.cumsum(better)),
+    }
+
+
+def _sprt(answers: Answers, worse: Ints, better: Ints) -> float:
+    if not answers.lost:
+        return math.nan
+    p = (answers.beaten + answers.lost) / (2.0 * answers.beaten + answers.lost)
+    logs = worse * math.log(2.0 * p) + better * math.log(2.0 * (1.0 - p))
+    return rivals.first(logs >= -math.log(ALPHA), 1)
+
+
+# ---- revenue ---------------------------------------------------------------------------------------------------
+
+BUYS, BASKET = 0.05, (3.0, 1.2)
+"""Share of requests that buy, and the lognormal law of what they spend."""
+
+
+def revenue(scene: Scene, rng: np.random.Generator) -> dict[str, float]:
+    """Request of each method's alarm on the revenue of one rollout whose arms are the same."""
+    n = scene.length
+    past = _spent(HISTORY, rng)
+    mine, spent = rng.random(n) < scene.shares, _spent(n, rng)
+    cap = float(np.quantile(past, 0.999))
+    center = float(np.minimum(past, cap).mean() / cap)
+    top = bounded.LEVELS - 1
+    levels = np.minimum(np.floor(np.minimum(spent / cap, 1.0) * top + rng.random(n)), top).astype(np.intp)
+    totals = np.cumsum(_bets(scene, mine, levels, center), axis=1)
+    size = n // EPOCHS
+    logs = mixed(totals, size)
+    epochs = np.minimum(np.arange(n) // size, EPOCHS - 1)
+    cells = ((epochs * len(scene.stages) + scene.stage) * 2 + ~mine) * bounded.LEVELS + levels
+    counts = np.bincount(cells, minlength=EPOCHS * len(scene.stages) * 2 * bounded.LEVELS)
+    counted = [
+        ValueStratum(scene.stages[at % len(scene.stages)][0], tuple(new), tuple(old), at // len(scene.stages))
+        for at, (new, old) in enumerate(counts.reshape(-1, 2, bounded.LEVELS).tolist())
+        if any(new) or any(old)
+    ]
+    found = bounded.increments_mean(counted, center, 0.0, harm=True, higher_is_better=True)
+    _same(log_mixture(found, starts=EPOCHS), float(logs[-1]))
+    candidate, champion = (_by_window(mine, spent, side, lambda x: float(x.mean())) for side in (True, False))
+    z, variance = welch(mine, -spent, rivals.EVERY)
+    mean = math.exp(BASKET[0] + BASKET[1] ** 2 / 2.0) * BUYS
+    return {
+        "ours": rivals.first(logs >= -math.log(ALPHA), 1),
+        "Kayenta": rivals.kayenta(
+            candidate, champion, scene.stage[rivals.WINDOW - 1 :: rivals.WINDOW].tolist(), higher_is_worse=False
+        ),
+        "Argo": rivals.argo(champion, candidate),
+        "Flagger": rivals.flagger(champion, candidate),
+        "repeated z": rivals.repeated_z(z, rivals.EVERY),
+        "OBF": rivals.obrien_fleming(z, rivals.EVERY, scene.shares),
+        "mSPRT": rivals.msprt(z, variance, 0.2 * mean, rivals.EVERY),
+    }
+
+
+def _spent(n: int, rng: np.random.Generator) -> Floats:
+    return np.where(rng.random(n) < BUYS, np.exp(BASKET[0] + BASKET[1] * rng.standard_normal(n)), 0.0)
+
+
+@lru_cache(maxsize=16)
+def _one(share: float, center: float) -> Floats:
+    """What the judge adds for one trial, shape (arms, LEVELS, bets)."""
+    zero = (0,) * bounded.LEVELS
+
+    def increment(arms: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[float, ...]:
+        stratum = ValueStratum(share, *arms, 0)
+        return bounded.increments_mean([stratum], center, 0.0, harm=True, higher_is_better=True)[0]
+
+    units = [tuple(row) for row in np.eye(bounded.LEVELS, dtype=int).tolist()]
+    return np.array([[increment((unit, zero)) for unit in units], [increment((zero, unit)) for unit in units]])
+
+
+def _bets(scene: Scene, mine: Bools, levels: NDArray[np.intp], center: float) -> Floats:
+    """The increment of each trial, for each bet, as the judge counts it; shape (bets, length)."""
+    made = np.empty((len(bounded.BETS), scene.length))
+    for stage, (share, _) in enumerate(scene.stages):
+        here = scene.stage == stage
+        made[:, here] = _one(share, center)[(~mine[here]).astype(int), levels[here]].T
+    return made
