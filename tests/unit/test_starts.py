@@ -7,7 +7,7 @@ import pytest
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.evidence import Stratum
 from surefoot.core.stats.split import HARM, increments, log_evidence
-from surefoot.core.stats.starts import NOTHING, log_detector, log_mixture
+from surefoot.core.stats.starts import FIRST, NOTHING, log_detector, log_mixture
 
 
 def test_nothing_is_worth_one() -> None:
@@ -17,8 +17,9 @@ def test_nothing_is_worth_one() -> None:
 
 
 def test_first_epoch_counts_in_the_first_start_only() -> None:
-    """In epoch 0 half of the weight bets on its evidence, and the other half waits."""
-    assert log_mixture({0: (math.log(99.0),)}) == pytest.approx(math.log(0.5 * 99.0 + 0.5))
+    """In epoch 0 the weight of the first start bets on its evidence, and the rest waits."""
+    assert log_mixture({0: (math.log(99.0),)}, first=0.5) == pytest.approx(math.log(0.5 * 99.0 + 0.5))
+    assert log_mixture({0: (math.log(99.0),)}) == pytest.approx(math.log(FIRST * 99.0 + 1.0 - FIRST))
 
 
 def test_epochs_beyond_the_last_start_count_in_every_one() -> None:
@@ -48,10 +49,10 @@ def test_a_late_break_is_found_where_the_whole_past_hides_it() -> None:
 
 
 def test_a_break_at_the_start_costs_little_more() -> None:
-    """The mixture gives away at most a factor of two against knowing that the trouble began at once."""
+    """The mixture gives away at most the weight of the first start against knowing that the trouble began at once."""
     strata = [served(epoch, 1.5) for epoch in range(4)]
     whole = log_evidence(strata, 0.02, 1.0, 0.0, HARM)
-    assert log_mixture(increments(strata, 0.02, 1.0, 0.0, HARM)) >= whole - math.log(2.0)
+    assert log_mixture(increments(strata, 0.02, 1.0, 0.0, HARM)) >= whole + math.log(FIRST)
 
 
 @pytest.mark.parametrize("huge", [1e4, -1e4, 1e15])
@@ -61,7 +62,7 @@ def test_huge_evidence_stays_a_number(huge: float) -> None:
     assert math.isfinite(log_mixture(found))
     assert math.isfinite(log_detector(found))
     assert math.isfinite(log_detector({0: (-1e4,)}))
-    assert log_mixture({0: (-1e4,)}) == pytest.approx(math.log(0.5))
+    assert log_mixture({0: (-1e4,)}) == pytest.approx(math.log(1.0 - FIRST))
 
 
 def test_detector_of_silence_counts_epochs() -> None:
