@@ -18,7 +18,7 @@ from surefoot.adapters.measure import Validate
 from surefoot.adapters.records import RecordFile
 from surefoot.backtest import Replayed, backtest
 from surefoot.backtest.run import story
-from surefoot.cli.show import clock_time, coloured, console, emit
+from surefoot.cli.show import clock_time, coloured, console, emit, tabulate
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.events import as_json
 from surefoot.core.evidence import Missing, Validation
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from surefoot.core.model import Outcome
 
 DAY = 86400.0
-WIDTH = 160
-"""Narrowest a table of reasons is printed [characters]."""
 
 
 def run(
@@ -138,7 +136,7 @@ def show(found: Replayed, *, every: bool) -> None:
         table.add_row(
             clock_time(look.at), stage, verdict.gate, coloured(verdict.outcome.value), f"{verdict.n:,}", verdict.reason
         )
-    console.print(table, width=max(console.width, WIDTH))
+    tabulate(table)
     if hidden:
         console.print(f"{hidden:,} looks said the same as the one before; --every-look prints them")
     for at, what in story(found.journal):
@@ -177,7 +175,7 @@ def _many(folder: Path, one: object, *, as_json: bool) -> int:
     table = Table("rollout", "truth", "ended", "gate", "said", "reason", box=None, padding=(0, 1))
     for row in rows:
         table.add_row(*(coloured(str(row[key])) for key in ("name", "truth", "stage", "gate", "said", "reason")))
-    console.print(table, width=max(console.width, WIDTH))
+    tabulate(table)
     good = sum(row["truth"] == "good" for row in rows)
     console.print(
         f"false rollbacks: {wrong['false rollback']} of {good} good rollouts; misses: {wrong['miss']} of"

@@ -9,10 +9,12 @@ from rich.markup import escape
 
 from surefoot import bootstrap
 from surefoot.adapters.config import read
-from surefoot.cli import show, stack
+from surefoot.cli import show, show_plan, stack
 from surefoot.cli.show import console
+from surefoot.core import planning
 from surefoot.core.chain import check
 from surefoot.core.errors import NotFound, PolicyInvalid, Rejected, SurefootError
+from surefoot.core.events import as_json
 from surefoot.core.state import fold
 
 Model = Annotated[str, typer.Argument(help="Registered model.")]
@@ -22,22 +24,39 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 def lint(
     models: Annotated[list[str] | None, typer.Argument(help="Policies to check; all without a name.")] = None,
     project: Annotated[Path, typer.Option(help="Folder with configs/ and expectations/.")] = Path(),
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A step that cannot see what it should is an error.")
+    ] = False,
+    json_: Json = False,
 ) -> int:
-    """Check policy files and their suites without touching anything."""
+    """Check policy files and their suites, and say what each step can see at the planned traffic."""
     configs = project / "configs"
     names = models or sorted(path.stem for path in configs.glob("*.yaml"))
     if not names:
         raise NotFound(f"there is no policy in {configs}")
-    wrong = 0
+    wrong, blind = 0, 0
+    found: list[dict[str, object]] = []
     for name in names:
         try:
             _, policy = read(configs / f"{name}.yaml")
-            suite = project / "expectations" / f"{policy.suite}.json"
-            console.print(f"[green]ok[/green] {name}: {len(policy.steps)} steps, {_suite(suite)} expectations")
+            expectations = _suite(project / "expectations" / f"{policy.suite}.json")
         except (PolicyInvalid, NotFound) as error:
             wrong += 1
-            console.print(f"[red]{escape(str(error))}[/red]")
-    return 2 if wrong else 0
+            found.append({"model": name, "error": str(error)})
+            if not json_:
+                console.print(f"[red]{escape(str(error))}[/red]")
+            continue
+        sights = planning.plan(policy)
+        blind += sum(bool(sight.warning) for sight in sights)
+        a_year = planning.false_alarms_a_year(policy)
+        if json_:
+            found.append({"model": name, "false_rollbacks_a_year": a_year, "steps": [as_json(s) for s in sights]})
+            continue
+        console.print(f"[green]ok[/green] {name}: {len(policy.steps)} steps, {expectations} expectations")
+        show_plan.sights(policy, sights, a_year)
+    if json_:
+        show.emit({"policies": found})
+    return 2 if wrong or (strict and blind) else 0
 
 
 def _suite(path: Path) -> int:
@@ -65,6 +84,7 @@ def plan(model: Model, version: Annotated[str, typer.Argument(help="Version to p
     if champion == candidate.number:
         raise Rejected(f"version {version} of {model} is the champion: nothing to promote")
     show.plan(policy, candidate.number, champion)
+    show_plan.sights(policy, planning.plan(policy), planning.false_alarms_a_year(policy))
 
 
 def status(

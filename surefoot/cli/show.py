@@ -50,6 +50,14 @@ def coloured(text: str) -> str:
     return " ".join(f"[{c}]{w}[/{c}]" if (c := COLOURS.get(w.rstrip(":,;"))) else w for w in words)
 
 
+def tabulate(table: Table, narrowest: int = 160) -> None:
+    """Print a table; where no person's window limits it, wide enough for whole sentences [characters]."""
+    if console.is_terminal:
+        console.print(table)
+    else:
+        Console(highlight=False, width=max(console.width, narrowest)).print(table)
+
+
 def emit(value: object) -> None:
     """Print JSON for a program."""
     print(json.dumps(value, indent=2, sort_keys=True))  # noqa: T201 - standard output is the interface

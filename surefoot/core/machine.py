@@ -134,7 +134,7 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
         case Stage.BAKING:
             bake = policy.bake
             gates = tuple(policy.gates[name] for name in bake.gates)
-            level = Level(_alpha(policy, bake.gates), forever=True)
+            level = Level(share_of_budget(policy, bake.gates), forever=True)
             look = _Look("bake", gates, (), bake.hold, rollout.entered_at, level)
             return _judged(rollout, policy, look, (Stage.PROMOTED, 0), now)
         case _:
@@ -158,7 +158,7 @@ class _Look:
         return min(max(self.hold / 12.0, 5.0), 21600.0) if self.kind in {"live", "bake"} else 3600.0
 
 
-def _alpha(policy: Policy, names: Iterable[str]) -> float:
+def share_of_budget(policy: Policy, names: Iterable[str]) -> float:
     """Half of the budget, shared by the guardrails among these gates; signals take nobody's budget.
 
     One e-process a gate runs over the whole ramp, so its steps share nothing; the bake has the other half.
@@ -177,7 +177,7 @@ def _ramp(rollout: Rollout, policy: Policy, now: float) -> Action:
     armed = tuple(gate for name, gate in policy.gates.items() if name in earlier and gate not in gates)
     ramped = [name for item in policy.ramp for name in item.gates]
     level = Level(
-        _alpha(policy, ramped),
+        share_of_budget(policy, ramped),
         allowance=allowance(step.weight),
         min_requests=step.min_requests,
         stages=len(policy.ramp),

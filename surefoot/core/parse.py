@@ -110,6 +110,7 @@ def parse(value: object) -> Policy:
         owners=top.get("owners", texts, ()),
         unit=top.get("unit", text, "") or None,
         requests_per_minute=planned,
+        units=traffic.get("units", bounded(1, 1e12), 0.0),
         stale_after=traffic.get("stale_after", duration, max(QUIET_GAPS * 60.0 / planned, LEAST_QUIET)),
         on_new_candidate=top.get("on_new_candidate", choice(str, ("replace", "queue", "reject")), "replace"),
         false_rollback_budget=top.get("false_rollback_budget", bounded(1e-6, 0.5), 0.01),
@@ -122,7 +123,7 @@ def parse(value: object) -> Policy:
     )
     for section in (traffic, data, baking, top):
         section.done()
-    _known(("bake", "gates"), policy.bake.gates, made, live=True)
+    _known(("bake", "gates"), policy.bake.gates, made, live=True, baking=True)
     used = {key for item in steps for key in item.gates} | set(policy.bake.gates)
     for key in made:
         if key not in used:
@@ -159,7 +160,7 @@ def _steps(path: Path, value: object, gates: dict[str, Gate]) -> tuple[Step, ...
     return steps
 
 
-def _known(path: Path, names: tuple[str, ...], gates: dict[str, Gate], *, live: bool) -> None:
+def _known(path: Path, names: tuple[str, ...], gates: dict[str, Gate], *, live: bool, baking: bool = False) -> None:
     if not names:
         raise Violation(path, "at least one gate is needed: a step without a gate proves nothing")
     for key in names:
@@ -168,5 +169,7 @@ def _known(path: Path, names: tuple[str, ...], gates: dict[str, Gate], *, live: 
         metric = gates[key].metric
         if not live and metric in LIVE_ONLY:
             raise Violation(path, f"gate '{key}' measures {NAMED.get(metric, metric)}, which a replay cannot show")
+        if baking and metric is Metric.VALUE:
+            raise Violation(path, f"gate '{key}' compares what both arms bring in; in a bake only one serves")
         if live and metric is Metric.GOLDEN:
             raise Violation(path, f"gate '{key}' asks golden rows: their answers do not change, name it in the shadow")

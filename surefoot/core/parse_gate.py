@@ -36,7 +36,7 @@ def gate(path: Path, key: str, value: object) -> Gate:
     section = Section(value, path)
     metric = section.get("metric", choice(Metric, NAMED))
     role = section.get("role", choice(Role, tuple(Role)), Role.GUARDRAIL)
-    found = _reader(metric)(section, metric)
+    found = {**_reader(metric)(section, metric), **_expected_of(section, metric)}
     section.done()
     return Gate(key, metric, role, **found)
 
@@ -51,6 +51,22 @@ def _reader(metric: Metric) -> Callable[[Section, Metric], dict[str, Any]]:
     if metric in EVENTS:
         return _events
     return {Metric.VALUE: _value, Metric.GOLDEN: _golden, Metric.EXPECTED_LOSS: _expected}[metric]
+
+
+def _expected_of(section: Section, metric: Metric) -> dict[str, Any]:
+    """What plans count on; no verdict looks at it."""
+    if not section.has("expect"):
+        return {}
+    expect = section.get("expect", lambda where, found: Section(found, where))
+    made: dict[str, Any] = {}
+    if metric in EVENTS:
+        made["expected"] = expect.get("rate", PROBABILITY)
+    elif metric is Metric.VALUE:
+        made["expected"] = expect.get("mean", bounded(1e-9, section.get("cap", number) * (1.0 - 1e-9)))
+    else:
+        made["spread"] = expect.get("spread", bounded(1e-9, 1e12))
+    expect.done()
+    return made
 
 
 def _quantiles(path: Path, value: object) -> tuple[float, ...]:

@@ -135,6 +135,8 @@ class Gate:
         cap: Value above which more does not count, for a value [unit of the value].
         higher: Whether more is better, for a value.
         tolerance: Largest difference between two answers that are the same.
+        expected: Champion's rate or mean that plans count on [probability, or unit of the value]; None when unknown.
+        spread: Standard deviation that plans count on, of a block's difference, or of the logarithm of a latency.
     """
 
     name: str
@@ -159,6 +161,8 @@ class Gate:
     cap: float = 1.0
     higher: bool = True
     tolerance: float = 1e-6
+    expected: float | None = None
+    spread: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +222,7 @@ class Policy:
         owners: People or teams who answer for it.
         unit: Request column that sticks to one arm, or None for per-request assignment.
         requests_per_minute: Planned traffic, for `lint` and `plan` [count per minute].
+        units: Different units that come back, for plans [count]; 0 when unknown.
         stale_after: Age of the newest logged request above which evidence is stale [seconds].
         on_new_candidate: "replace", "queue" or "reject" while a rollout is open.
         false_rollback_budget: Chance that a good candidate is rolled back over the whole rollout [0 to 1].
@@ -233,6 +238,7 @@ class Policy:
     owners: tuple[str, ...]
     unit: str | None
     requests_per_minute: float
+    units: float
     stale_after: float
     on_new_candidate: str
     false_rollback_budget: float

@@ -5,7 +5,16 @@ import math
 import pytest
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.stats.power import MULTIPLES, chance, chance_by_events, growth, requests, smallest_effect
+from surefoot.core.stats.power import (
+    MULTIPLES,
+    chance,
+    chance_by_events,
+    growth,
+    nats_to_stand,
+    requests,
+    smallest_effect,
+    standing,
+)
 from surefoot.core.stats.split import HARM, NO_HARM, coefficients, odds
 
 ALPHA, BETA = 0.01, 0.05
@@ -73,6 +82,18 @@ def test_planned_chances_are_near_the_exact_ones(share: float, ratio: float) -> 
         assert exact == pytest.approx(likely, abs=0.07)
         if likely in {0.1, 0.99}:
             assert exact >= likely
+
+
+@pytest.mark.parametrize("likely", [0.5, 0.8, 0.95])
+def test_standing_is_reached_where_it_says(likely: float) -> None:
+    """The evidence that stands with a chance is the inverse of that chance; none never stands."""
+    assert standing(nats_to_stand(BETA, likely), BETA) == pytest.approx(likely)
+    assert standing(0.0, BETA) == 0.0
+
+
+def test_having_stood_is_likelier_than_standing() -> None:
+    """To be above the bar at the end is less likely than to have been above it at some moment."""
+    assert all(standing(nats, BETA) < chance(1.0, BETA, nats) for nats in (2.0, 3.5, 6.0, 9.0))
 
 
 def test_chance_has_ends() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from surefoot.core.stats.split import FLOOR, HARM, divergence, project
 MULTIPLES = ((0.1, 0.45), (0.5, 1.1), (0.8, 2.0), (0.9, 2.5), (0.99, 4.2))
 """(chance to be done by then, requests over ln(1/level)/growth): measured at .5, .8 and .9; straight lines in between.
 Beyond them the careful side of the exact chances that `chance_by_events` gives."""
+NORMAL = NormalDist()
 STEPS = 60
 """Halvings of an interval until a ratio is known as well as floating point knows it [count]."""
 
@@ -81,6 +83,35 @@ def chance(n: float, level: float, nats: float) -> float:
         return 0.0
     table = ((0.0, 0.0), *MULTIPLES)
     return _between(n * nats / -math.log(level), [row[1] for row in table], [row[0] for row in table])
+
+
+def standing(nats: float, level: float) -> float:
+    """Chance that the evidence stands at 1/level or above at one moment, not merely that it once did [probability].
+
+    Args:
+        nats: Mean of the evidence at that moment [nats].
+        level: Error that is allowed [0 < probability < 1].
+
+    Law: careful, as if a single alternative of the grid were to speak for all of them. The logarithm of its ratio is
+        about normal, and its variance twice its mean.
+
+    Source: Cox and Hinkley (1974), Theoretical Statistics, section 9.3: log-likelihood ratios of close hypotheses.
+    """
+    if nats <= 0.0:
+        return 0.0
+    return NORMAL.cdf((nats + math.log(level) - math.log(len(HARM))) / math.sqrt(2.0 * nats))
+
+
+def nats_to_stand(level: float, likely: float = 0.8) -> float:
+    """Mean of the evidence at which `standing` is a chance [nats].
+
+    Args:
+        level: Error that is allowed [0 < probability < 1].
+        likely: The chance [0.5 to 1].
+    """
+    # nats - bar = z * sqrt(2 nats), a quadratic in the root of nats.
+    bar, z = math.log(len(HARM)) - math.log(level), NORMAL.inv_cdf(likely) * math.sqrt(2.0)
+    return ((z + math.sqrt(z * z + 4.0 * bar)) / 2.0) ** 2
 
 
 def smallest_effect(n: float, level: float, share: float, p0: float, likely: float = 0.8) -> float:

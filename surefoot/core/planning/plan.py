@@ -1,0 +1,112 @@
+"""Every gate of every step of a policy, as it will see at the planned traffic."""
+
+from surefoot.core.level import allowance
+from surefoot.core.machine import PRE_TRAFFIC_ALPHA, share_of_budget
+from surefoot.core.model import Outcome
+from surefoot.core.planning.blocks import paired, shifted
+from surefoot.core.planning.sight import Sight, distinct
+from surefoot.core.planning.traffic import Asked, Stretch, served
+from surefoot.core.policy import EVENTS, PAIRED, SHIFTS, SPEEDS, Gate, Metric, Policy
+
+BETA = 0.05
+"""Level to pass [probability]."""
+
+
+def plan(policy: Policy) -> tuple[Sight, ...]:
+    """What each step can and cannot see, in the order of the steps.
+
+    Law: a pure function of the policy. Events and values of a unit that comes back count once, where the policy says
+        how many units there are; steps add up, for one e-process runs over the whole ramp.
+    """
+    return (*_shadow(policy), *_ramp(policy), *_bake(policy))
+
+
+def _replayed(
+    policy: Policy, gate: Gate, step: str, window: float, alpha: float, wanted: int, patience: float = 0.0
+) -> Sight | None:
+    """A gate on recorded requests; None for what is exact, such as golden rows."""
+    a_second = policy.requests_per_minute / 60.0
+    if gate.metric in PAIRED:
+        return paired(gate, step, window, patience, alpha, BETA, wanted, a_second)
+    if gate.metric in SHIFTS:
+        return shifted(gate, step, window, alpha, a_second * window)
+    if gate.metric is Metric.ERROR_RATE:
+        both = (Stretch(0.5, 2.0 * a_second * window),)
+        return served(gate, Asked(step, both, 2.0 * a_second, window, "answers", alpha))
+    return None
+
+
+def _shadow(policy: Policy) -> list[Sight]:
+    shadow = policy.shadow
+    if shadow is None:
+        return []
+    alpha = PRE_TRAFFIC_ALPHA / max(len(shadow.gates), 1)
+    gates = [policy.gates[name] for name in shadow.gates]
+    found = [
+        _replayed(policy, gate, "shadow", shadow.window, alpha, shadow.min_requests, _patience(policy))
+        for gate in gates
+    ]
+    return [sight for sight in found if sight is not None]
+
+
+def _patience(policy: Policy) -> float:
+    """How long a step is prolonged while nothing is decided [seconds]."""
+    return policy.on[Outcome.INCONCLUSIVE].hold
+
+
+def _counted(policy: Policy, gate: Gate) -> bool:
+    """Whether a unit that comes back counts once."""
+    return policy.unit is not None and gate.metric not in SPEEDS
+
+
+def _ramp(policy: Policy) -> list[Sight]:
+    alpha = share_of_budget(policy, [name for step in policy.ramp for name in step.gates])
+    a_second = policy.requests_per_minute / 60.0
+    patience = _patience(policy)
+    made, passed = [], 0.0
+    before: list[tuple[float, float]] = []  # (share, seconds) of the steps until now
+    for step in policy.ramp:
+        before.append((step.weight / 100.0, step.hold))
+        passed += step.hold
+        name = f"weight {step.weight:g} %"
+        for gate in (policy.gates[name_] for name_ in step.gates):
+            if gate.metric in PAIRED or gate.metric in SHIFTS:
+                window = step.hold if gate.metric in SHIFTS else passed
+                share = alpha / len(policy.ramp)
+                sight = _replayed(policy, gate, name, window, share, step.min_requests, patience)
+                made += [] if sight is None else [sight]
+            elif gate.metric in EVENTS | SPEEDS or gate.metric is Metric.VALUE:
+                sticks = _counted(policy, gate)
+                # A unit that comes back moves to the split of the moment: what the later steps see it has first.
+                whole = distinct(a_second * passed, policy.units if sticks else 0.0)
+                scale = whole / (a_second * passed) if passed else 1.0
+                stretches = tuple(Stretch(share, a_second * seconds * scale) for share, seconds in before)
+                trial = "units" if sticks else "requests"
+                asked = Asked(
+                    name,
+                    stretches,
+                    a_second * scale,
+                    step.hold,
+                    trial,
+                    alpha,
+                    BETA,
+                    allowance(step.weight),
+                    wanted=step.min_requests,
+                    patience=patience,
+                )
+                made.append(served(gate, asked))
+    return made
+
+
+def _bake(policy: Policy) -> list[Sight]:
+    alpha = share_of_budget(policy, policy.bake.gates)
+    a_second = policy.requests_per_minute / 60.0
+    hold = policy.bake.hold
+    made = []
+    for gate in (policy.gates[name] for name in policy.bake.gates):
+        if gate.metric in EVENTS | SPEEDS:
+            stretches = (Stretch(1.0, a_second * hold),)
+            made.append(served(gate, Asked("bake", stretches, a_second, hold, "requests", alpha, forever=True)))
+        elif sight := _replayed(policy, gate, "bake", hold, alpha, 0):
+            made.append(sight)
+    return made

@@ -1,0 +1,110 @@
+"""Gates on what both arms serve: what they find and prove, step by step."""
+
+import math
+from dataclasses import dataclass
+
+from surefoot.core.gates.rate import EPOCHS
+from surefoot.core.planning.laws import law_of
+from surefoot.core.planning.sight import SURE, Sight, smallest
+from surefoot.core.policy import SPEEDS, Gate
+from surefoot.core.stats import power
+from surefoot.core.stats.starts import FIRST
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Traffic under one split.
+
+    Attributes:
+        share: Share of the candidate [0 < share <= 1].
+        n: Trials of both arms [count].
+    """
+
+    share: float
+    n: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a step asks of a gate.
+
+    Attributes:
+        step: The step as people name it.
+        stretches: Traffic until the end of the step, this step's last.
+        a_second: Trials of this step [count per second].
+        lasts: Length of this step [seconds].
+        trial: What is counted.
+        alpha: Level to fail [probability].
+        beta: Level to pass [probability].
+        allowance: Multiple of the margin that a pass must exclude.
+        forever: Whether the end is open, as in a bake.
+        wanted: Fewest requests that the step demands [count].
+        patience: How long the step is prolonged when nothing is decided [seconds].
+    """
+
+    step: str
+    stretches: tuple[Stretch, ...]
+    a_second: float
+    lasts: float
+    trial: str
+    alpha: float
+    beta: float = 0.05
+    allowance: float = 1.0
+    forever: bool = False
+    wanted: int = 0
+    patience: float = 0.0
+
+    @property
+    def n(self) -> float:
+        """Trials of both arms by the end of the step [count]."""
+        return sum(stretch.n for stretch in self.stretches)
+
+    @property
+    def level(self) -> float:
+        """Level of the evidence on its most likely way: against a break at the beginning, or at any time."""
+        return self.alpha / EPOCHS if self.forever else self.alpha * FIRST
+
+
+def served(gate: Gate, asked: Asked) -> Sight:
+    """What a gate on served traffic sees by the end of a step."""
+    law = law_of(gate)
+    alpha = asked.level / (len(gate.quantiles) if gate.metric in SPEEDS else 1)
+
+    def found(times: float) -> float:
+        nats = sum(s.n * law.harm(s.share, times) for s in asked.stretches)
+        return power.chance(1.0, alpha, nats)
+
+    effect = max(smallest(found, 1.0, law.largest), law.accepted)
+    nats = [s.n * law.safe(s.share, asked.allowance) for s in asked.stretches]
+    passes = power.standing(sum(nats), asked.beta)
+    grows = law.safe(asked.stretches[-1].share, asked.allowance) * asked.a_second
+    left = power.nats_to_stand(asked.beta, SURE) - sum(nats[:-1])
+    needs = max(left, 0.0) / grows if grows > 0.0 else math.inf
+    seen = math.isfinite(effect) and effect < law.largest
+    return Sight(
+        asked.step,
+        gate.name,
+        gate.metric.value,
+        asked.n,
+        asked.trial,
+        effect if seen else None,
+        law.words(effect) if seen else "",
+        passes,
+        needs if math.isfinite(needs) else None,
+        asked.lasts,
+        law.assumes,
+        _warning(asked, passes, needs, seen=seen),
+    )
+
+
+def _warning(asked: Asked, passes: float, needs: float, *, seen: bool) -> str:
+    planned = asked.a_second * asked.lasts
+    if asked.wanted > planned + asked.a_second * asked.patience:
+        return f"demands {asked.wanted:,} requests, but only about {planned:,.0f} {asked.trial} come in time"
+    if not seen:
+        return "cannot fail: not even a candidate that always fails would be found by the end of the step"
+    if passes < SURE and not asked.forever and not math.isfinite(needs):
+        return "cannot pass: the margin leaves nothing to prove"
+    if needs > asked.lasts + asked.patience and not asked.forever:
+        return f"an equal candidate passes in time with a chance of {passes:.0%} only"
+    return ""
