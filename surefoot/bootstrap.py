@@ -238,7 +238,9 @@ def project(config: Settings, model: str, flow_run: str = "", upto: int | None =
         Unavailable: MLflow does not answer; nothing but the view is behind.
     """
     from surefoot.adapters.projection import MlflowProjection  # noqa: PLC0415 - MLflow costs 2.6 CPU seconds
-    from surefoot.pages.plots import losses_png, verdicts_png  # noqa: PLC0415 - so does Matplotlib
+    from surefoot.adapters.run_writer import Pictures  # noqa: PLC0415 - same
+    from surefoot.pages.course import course_png  # noqa: PLC0415 - so does Matplotlib
+    from surefoot.pages.plots import losses_png, verdicts_png  # noqa: PLC0415 - same
 
     entries = tuple(entry for entry in journal(config).read(model) if upto is None or entry.seq <= upto)
     reports = {}
@@ -248,7 +250,7 @@ def project(config: Settings, model: str, flow_run: str = "", upto: int | None =
             page = config.home / "reports" / f"{entry.data['rollout']}.html"
             if page.is_file():
                 reports[entry.seq] = page
-    view = MlflowProjection(config.mlflow, verdicts_png, losses_png)
+    view = MlflowProjection(config.mlflow, Pictures(verdicts_png, losses_png, course_png))
     return view.project(model, entries, flow_run, reports=reports)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -36,8 +36,7 @@ class MlflowProjection:
     def __init__(
         self,
         uri: str,
-        plots: Pictures,
-        slices: Callable[..., bytes],
+        pictures: Pictures,
         experiment_prefix: str = "surefoot/",
         deadline_s: float = 10.0,
     ) -> None:
@@ -45,15 +44,14 @@ class MlflowProjection:
 
         Args:
             uri: MLflow's tracking URI.
-            plots: Draws verdicts under a title, as PNG.
-            slices: Draws rows of slices under a title, as PNG.
+            pictures: Draws what the runs show.
             experiment_prefix: What the name of an experiment has before the model's.
             deadline_s: How long one request may be tried again [s].
         """
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self._mlflow = PatientClient(uri, deadline_s)
-        self._writer = RunWriter(self._mlflow, plots, slices)
+        self._writer = RunWriter(self._mlflow, pictures)
         self._prefix = experiment_prefix
         self._experiments: dict[str, str] = {}
 

@@ -3,18 +3,34 @@
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surefoot.adapters.registry_client import PatientClient
 from surefoot.adapters.transitions import RUNNING, Judged, Shown
+from surefoot.core.events import GateJudged
 from surefoot.core.model import Verdict
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-Pictures = Callable[[Sequence[Verdict], str], bytes]
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Draws what a run shows, each as PNG.
+
+    Attributes:
+        verdicts: Verdicts under a title.
+        slices: Rows of slices under a title.
+        course: Looks with their times under a title.
+    """
+
+    verdicts: Callable[[Sequence[Verdict], str], bytes]
+    slices: Callable[[Sequence[Mapping[str, object]], str], bytes]
+    course: Callable[[Sequence[tuple[float, GateJudged]], str], bytes]
+
 
 PARENT, HEAD, FLOW, WARNING = "mlflow.parentRunId", "surefoot.head", "prefect.flow_run", "surefoot.warning"
 SEQ, HASH = "surefoot.seq", "surefoot.hash"
@@ -27,9 +43,9 @@ class RunWriter:
     `surefoot.head` is written last: a run that has it is whole.
     """
 
-    def __init__(self, mlflow: PatientClient, plots: Pictures, slices: Callable[..., bytes]) -> None:
+    def __init__(self, mlflow: PatientClient, pictures: Pictures) -> None:
         """Nothing is asked yet."""
-        self._mlflow, self._plots, self._slices = mlflow, plots, slices
+        self._mlflow, self._pictures = mlflow, pictures
 
     def create(self, experiment: str, wanted: Shown, parent: "Run | None", flow_run: str) -> "Run":
         """Make an empty run that already says which entry it is for; a repetition is found and removed later."""
@@ -76,12 +92,14 @@ class RunWriter:
         for name, table in wanted.tables.items():
             (folder / name).write_text(json.dumps(table, indent=1, sort_keys=True, ensure_ascii=False), "utf-8")
         if wanted.judged:
-            drawn = self._plots([judged.verdict for judged in wanted.judged], wanted.name)
+            drawn = self._pictures.verdicts([judged.verdict for judged in wanted.judged], wanted.name)
             (folder / "verdicts.png").write_bytes(drawn)
+        if len(wanted.course) > len(wanted.judged):  # a single look has no course
+            (folder / "course.png").write_bytes(self._pictures.course(wanted.course, wanted.name))
         sliced = [judged.verdict for judged in wanted.judged if _slices(judged)]
         for verdict in sliced:
             name = "slices.png" if len(sliced) == 1 else f"slices-{verdict.gate}.png"
-            (folder / name).write_bytes(self._slices(verdict.details, f"{wanted.name}: {verdict.gate}"))
+            (folder / name).write_bytes(self._pictures.slices(verdict.details, f"{wanted.name}: {verdict.gate}"))
         page = next((reports[judged.seq] for judged in wanted.judged if judged.seq in reports), None)
         if page is not None and page.is_file():
             (folder / "validation").mkdir()

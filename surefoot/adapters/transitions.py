@@ -64,6 +64,7 @@ class Shown:
         tags: What the latest projection says.
         metrics: Finite numbers only.
         judged: Answers that led to the transition.
+        course: Every look of the rollout at these gates until the transition, with its time [Unix seconds].
         tables: JSON artifacts by file name.
     """
 
@@ -78,6 +79,7 @@ class Shown:
     tags: Mapping[str, str]
     metrics: Mapping[str, float] = field(default_factory=dict)
     judged: tuple[Judged, ...] = ()
+    course: tuple[tuple[float, GateJudged], ...] = ()
     tables: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -95,6 +97,7 @@ class _Open:
     reason: str = ""
     intents: dict[int, EffectIntended] = field(default_factory=dict)
     judged: dict[str, Judged] = field(default_factory=dict)
+    looks: list[tuple[float, GateJudged]] = field(default_factory=list)
     effects: list[dict[str, object]] = field(default_factory=list)
 
     @property
@@ -120,6 +123,7 @@ def shown(entries: Iterable[Entry]) -> list[Shown]:
         match event:
             case GateJudged():
                 rollout.judged[event.verdict.gate] = Judged(entry.seq, event)
+                rollout.looks.append((entry.at, event))
             case EffectIntended():
                 rollout.intents[entry.seq] = event
             case EffectDone() | EffectRefused():
@@ -141,6 +145,8 @@ def _transition(entry: Entry, event: StageEntered | RolloutEnded, rollout: _Open
     rollout.ordinal, rollout.last, rollout.reason = rollout.ordinal + 1, entry, event.reason
     judged, effects = tuple(rollout.judged.values()), rollout.effects
     rollout.judged, rollout.effects = {}, []
+    asked = {j.verdict.gate for j in judged}
+    course = tuple((at, look) for at, look in rollout.looks if look.verdict.gate in asked)
     tables: dict[str, object] = {}
     if judged:
         tables["verdicts.json"] = [
@@ -165,6 +171,7 @@ def _transition(entry: Entry, event: StageEntered | RolloutEnded, rollout: _Open
         tags={**_note(event.reason, entry), **{j.verdict.gate: str(j.verdict.outcome) for j in judged}},
         metrics={**_metrics([j.verdict for j in judged]), **_took(effects)},
         judged=judged,
+        course=course,
         tables=tables,
     )
 

@@ -20,7 +20,7 @@ from surefoot.backtest import Replayed, backtest
 from surefoot.backtest.run import story
 from surefoot.cli.show import clock_time, coloured, console, emit, tabulate
 from surefoot.core.errors import NotFound, Rejected
-from surefoot.core.events import as_json
+from surefoot.core.events import GateJudged, as_json, decode
 from surefoot.core.evidence import Missing, Validation
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run(
     project: Annotated[Path, typer.Option(help="Folder with configs/ and expectations/.")] = Path(),
     seed: Annotated[str, typer.Option(help="Decides who is in which arm.")] = "",
     every: Annotated[bool, typer.Option("--every-look", help="Print every look, not only what changed.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture of how the evidence went, as PNG.")] = None,
     as_json_: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> int:
     """Replay recorded requests of both versions through the whole policy, exactly as live."""
@@ -76,11 +77,22 @@ def run(
         return _many(rollouts, one, as_json=as_json_)
     assert log is not None  # noqa: S101 - one of the two was asked for above
     found = one(log)
+    if plot is not None:
+        plot.write_bytes(picture(found))
     if as_json_:
         emit(summary(found))
     else:
         show(found, every=every)
     return 0
+
+
+def picture(found: Replayed) -> bytes:
+    """The course of a back-test, as PNG."""
+    from surefoot.pages.course import course_png  # noqa: PLC0415 - Matplotlib costs half a second
+
+    judged = [(entry.at, decode(entry.kind, entry.data)) for entry in found.journal]
+    looks = [(at, event) for at, event in judged if isinstance(event, GateJudged)]
+    return course_png(looks, f"{found.model}: version {found.candidate} against {found.champion}, {found.stage}")
 
 
 def _digest(suite: Path) -> str:

@@ -1,6 +1,5 @@
 """Pictures of verdicts and of slices, for a glance; legible to one who cannot tell red from green."""
 
-import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -8,29 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from surefoot.core.model import Outcome, Verdict
+from surefoot.pages.canvas import ACCEPTED, COLOURS, INK, LEFT, MARKERS, SOFT, cut, finite, page, png, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {
-    Outcome.PASS: "#0072B2",
-    Outcome.FAIL: "#D55E00",
-    Outcome.INCONCLUSIVE: "#8A6A00",
-    Outcome.NO_DATA: "#6B6B6B",
-    Outcome.STALE: "#A34D7F",
-    Outcome.ERROR: "#111111",
-    Outcome.BOTH_SICK: "#7A4B00",
-}
-"""After the palette of Okabe and Ito, darkened where it carries text; the marker's shape says the same again."""
 MOST_SLICES = 40
 """Slices that one picture shows, the worst first [count]."""
 
-_MARKERS = {Outcome.PASS: "o", Outcome.FAIL: "X", Outcome.INCONCLUSIVE: "D"}
-_ACCEPTED, _INK, _SOFT = "#DCEBF5", "#1C1D20", "#5D6068"
-_WIDTH, _DPI = 9.0, 200  # [inch], [dots per inch]: crisp when it is shown 900 pixels wide
 _HEAD, _FOOT, _PANEL, _LINE = 0.85, 0.2, 1.0, 0.2  # heights [inch]
-_LEFT, _PLOT, _RIGHT = 0.025, 0.21, 0.79  # where names, pictures and outcomes begin [share of the width]
+_PLOT, _RIGHT = 0.21, 0.79  # where names, pictures and outcomes begin [share of the width]
 
 
 def verdicts_png(verdicts: Sequence[Verdict], title: str) -> bytes:
@@ -43,10 +30,10 @@ def verdicts_png(verdicts: Sequence[Verdict], title: str) -> bytes:
     Returns:
         A PNG image.
     """
-    drawn = [verdict for verdict in verdicts if _number(verdict.estimate) is not None]
-    told = [(v, textwrap.wrap(v.reason, 100)[:4]) for v in verdicts if _number(v.estimate) is None]
+    drawn = [verdict for verdict in verdicts if finite(verdict.estimate) is not None]
+    told = [(v, textwrap.wrap(v.reason, 100)[:4]) for v in verdicts if finite(v.estimate) is None]
     height = _HEAD + _PANEL * len(drawn) + sum(_LINE * (len(lines) + 1.5) for _, lines in told) + _FOOT
-    figure = _figure(
+    figure = page(
         height + (0.0 if verdicts else _LINE),
         title,
         "shaded: what the owner accepts; 0: no difference from the champion",
@@ -57,14 +44,14 @@ def verdicts_png(verdicts: Sequence[Verdict], title: str) -> bytes:
         _panel(figure, verdict, top / height, _PANEL / height)
     for verdict, lines in told:
         top -= _LINE
-        _write(figure, _LEFT, top / height, verdict.gate, weight="bold")
-        _write(figure, _PLOT, top / height, verdict.outcome, weight="bold", color=COLOURS[verdict.outcome])
+        write(figure, LEFT, top / height, verdict.gate, weight="bold")
+        write(figure, _PLOT, top / height, verdict.outcome, weight="bold", color=COLOURS[verdict.outcome])
         for number, line in enumerate(lines, start=1):
-            _write(figure, _PLOT, (top - _LINE * number) / height, line, size=9)
+            write(figure, _PLOT, (top - _LINE * number) / height, line, size=9)
         top -= _LINE * (len(lines) + 0.5)
     if not verdicts:
-        _write(figure, _LEFT, 0.2, "no gate was judged", color=_SOFT)
-    return _png(figure)
+        write(figure, LEFT, 0.2, "no gate was judged", color=SOFT)
+    return png(figure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +87,10 @@ def losses_png(details: Sequence[Mapping[str, object]], title: str) -> bytes:
     shown, hidden = found[:MOST_SLICES], max(len(found) - MOST_SLICES, 0)
     height = _HEAD + 0.7 + 0.28 * max(len(shown), 1) + _FOOT
     note = f"the worst {MOST_SLICES} slices; {hidden} more are not shown" if hidden else f"{len(found)} slices"
-    figure = _figure(height, title, f"{note}; worst first; shaded: what the owner accepts")
+    figure = page(height, title, f"{note}; worst first; shaded: what the owner accepts")
     if not shown:
-        _write(figure, _LEFT, 0.35, "no slice could be judged", color=_SOFT)
-        return _png(figure)
+        write(figure, LEFT, 0.35, "no slice could be judged", color=SOFT)
+        return png(figure)
     axes = figure.add_axes((0.24, 0.7 / height, 0.5, 1.0 - (_HEAD + 0.7 + _FOOT / 2) / height))
     _scale(axes, [value for row in shown for value in (row.lower, row.upper, row.margin, row.difference)])
     low, high = axes.get_xlim()
@@ -111,52 +98,52 @@ def losses_png(details: Sequence[Mapping[str, object]], title: str) -> bytes:
     margins = {row.margin for row in shown}
     for at, row in enumerate(shown):
         colour = COLOURS[row.outcome]
-        axes.barh(at, row.margin - low, left=low, height=1.0, color=_ACCEPTED, zorder=0)
+        axes.barh(at, row.margin - low, left=low, height=1.0, color=ACCEPTED, zorder=0)
         if len(margins) > 1:
-            axes.plot([row.margin] * 2, [at - 0.5, at + 0.5], color=_INK, lw=1.0, ls=(0, (3, 2)), zorder=1)
+            axes.plot([row.margin] * 2, [at - 0.5, at + 0.5], color=INK, lw=1.0, ls=(0, (3, 2)), zorder=1)
         _whiskers(axes, at, (row.lower, row.difference, row.upper), row.outcome)
         _outside(axes, high, at, f"{row.difference:+.{digits}f}".replace("-", "\N{MINUS SIGN}"), colour, weight="bold")
-        _outside(axes, high, at, f"n = {row.n:,}", _SOFT, shift=66)
+        _outside(axes, high, at, f"n = {row.n:,}", SOFT, shift=66)
     if len(margins) == 1:
-        axes.axvline(shown[0].margin, color=_INK, lw=1.0, ls=(0, (3, 2)), zorder=1)
+        axes.axvline(shown[0].margin, color=INK, lw=1.0, ls=(0, (3, 2)), zorder=1)
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_yticks(range(len(shown)), [_cut(row.name, 28) for row in shown], size=9.5, parse_math=False)
-    axes.set_xlabel("candidate minus champion: right is worse", color=_SOFT, size=9.5)
-    return _png(figure)
+    axes.set_yticks(range(len(shown)), [cut(row.name, 28) for row in shown], size=9.5, parse_math=False)
+    axes.set_xlabel("candidate minus champion: right is worse", color=SOFT, size=9.5)
+    return png(figure)
 
 
 def _slice(row: Mapping[str, object]) -> _Slice | None:
     """A row of details, or nothing when it is no slice or lacks a number."""
-    difference, lower = _number(row.get("difference")), _number(row.get("lower"))
-    upper, margin = _number(row.get("upper")), _number(row.get("margin"))
+    difference, lower = finite(row.get("difference")), finite(row.get("lower"))
+    upper, margin = finite(row.get("upper")), finite(row.get("margin"))
     if "slice" not in row or difference is None or lower is None or upper is None or margin is None:
         return None
-    return _Slice(str(row["slice"]), int(_number(row.get("n")) or 0), difference, lower, upper, margin)
+    return _Slice(str(row["slice"]), int(finite(row.get("n")) or 0), difference, lower, upper, margin)
 
 
 def _panel(figure: "Figure", verdict: Verdict, bottom: float, height: float) -> None:
     """One gate: name on the left, picture in the middle, outcome on the right."""
     colour, middle = COLOURS[verdict.outcome], bottom + 0.62 * height
-    _write(figure, _LEFT, middle, verdict.gate, weight="bold", va="bottom")
-    _write(figure, _LEFT, middle, f"{verdict.metric} ({verdict.role})", size=8.5, color=_SOFT, va="top")
-    _write(figure, _RIGHT, middle, verdict.outcome, weight="bold", color=colour, va="bottom")
-    estimate, margin = _number(verdict.estimate) or 0.0, _number(verdict.margin)
-    lower, upper = _number(verdict.lower), _number(verdict.upper)
+    write(figure, LEFT, middle, verdict.gate, weight="bold", va="bottom")
+    write(figure, LEFT, middle, f"{verdict.metric} ({verdict.role})", size=8.5, color=SOFT, va="top")
+    write(figure, _RIGHT, middle, verdict.outcome, weight="bold", color=colour, va="bottom")
+    estimate, margin = finite(verdict.estimate) or 0.0, finite(verdict.margin)
+    lower, upper = finite(verdict.lower), finite(verdict.upper)
     low, high = estimate if lower is None else lower, estimate if upper is None else upper
     said = f"n = {verdict.n:,}"
     if lower is None or upper is None:
         said += ", no interval"
-    _write(figure, _RIGHT, middle, said, size=9, color=_SOFT, va="top")
+    write(figure, _RIGHT, middle, said, size=9, color=SOFT, va="top")
     axes = figure.add_axes((_PLOT, bottom + 0.42 * height, _RIGHT - _PLOT - 0.025, 0.4 * height))
     _scale(axes, [estimate, low, high, *([] if margin is None else [margin])])
     if margin is not None:
-        axes.axvspan(axes.get_xlim()[0], margin, color=_ACCEPTED, lw=0.0, zorder=0)
-        axes.axvline(margin, color=_INK, lw=1.0, ls=(0, (3, 2)), zorder=1)
+        axes.axvspan(axes.get_xlim()[0], margin, color=ACCEPTED, lw=0.0, zorder=0)
+        axes.axvline(margin, color=INK, lw=1.0, ls=(0, (3, 2)), zorder=1)
     _whiskers(axes, 0.0, (low, estimate, high), verdict.outcome)
     axes.set_ylim(-1.0, 1.0)
     axes.set_yticks([])
     if verdict.unit:
-        axes.set_xlabel(verdict.unit, color=_SOFT, size=8.5, labelpad=1, parse_math=False)
+        axes.set_xlabel(verdict.unit, color=SOFT, size=8.5, labelpad=1, parse_math=False)
 
 
 def _scale(axes: "Axes", values: Sequence[float]) -> None:
@@ -167,11 +154,11 @@ def _scale(axes: "Axes", values: Sequence[float]) -> None:
     room = 0.08 * (high - low) or 1.0
     axes.set_xlim(low - room, high + room)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.tick_params(axis="both", length=2.5, labelsize=8.5, colors=_SOFT, labelcolor=_INK)
+    axes.tick_params(axis="both", length=2.5, labelsize=8.5, colors=SOFT, labelcolor=INK)
     for side in ("top", "left", "right"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_SOFT)
-    axes.axvline(0.0, color=_SOFT, lw=0.8, zorder=1)
+    axes.spines["bottom"].set_color(SOFT)
+    axes.axvline(0.0, color=SOFT, lw=0.8, zorder=1)
 
 
 def _whiskers(axes: "Axes", at: float, values: tuple[float, float, float], outcome: Outcome) -> None:
@@ -183,7 +170,7 @@ def _whiskers(axes: "Axes", at: float, values: tuple[float, float, float], outco
         middle,
         at,
         color=colour,
-        marker=_MARKERS.get(outcome, "s"),
+        marker=MARKERS.get(outcome, "s"),
         ms=11 if outcome is Outcome.FAIL else 8.5,
         mec="white",
         mew=0.9,
@@ -207,39 +194,3 @@ def _outside(
         weight=weight,
         parse_math=False,
     )
-
-
-def _number(value: object) -> float | None:
-    """A finite number, or nothing."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _figure(height: float, title: str, legend: str) -> "Figure":
-    """A page with a heading; of no global state, so that threads can draw side by side."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - costs half a second, and most runs draw nothing
-
-    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
-    _write(figure, _LEFT, 1.0 - 0.3 / height, _cut(title, 80), size=13, weight="bold")
-    _write(figure, _LEFT, 1.0 - 0.56 / height, legend, size=9, color=_SOFT)
-    return figure
-
-
-def _write(figure: "Figure", x: float, y: float, text: str, **style: object) -> None:
-    """Text as it is written: a dollar sign of a slice's name is no formula."""
-    figure.text(x, y, text, **{"size": 10.5, "color": _INK, "va": "center", **style}, parse_math=False)  # type: ignore[arg-type]
-
-
-def _png(figure: "Figure") -> bytes:
-    """The image; equal input gives equal bytes, so that projecting twice changes nothing."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - same half second
-
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", metadata={"Software": "surefoot"})
-    return buffer.getvalue()

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from surefoot.adapters.projection import MlflowProjection
+from surefoot.adapters.run_writer import Pictures
 from surefoot.core.chain import GENESIS, Entry, seal
 from surefoot.core.errors import RegistryUnavailable
 from surefoot.core.events import (
@@ -29,12 +30,14 @@ from surefoot.core.events import (
     encode,
 )
 from surefoot.core.model import Figure, Outcome, Role, Stage, Verdict, Version
+from surefoot.pages.course import course_png
 from surefoot.pages.plots import losses_png, verdicts_png
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+PICTURES = Pictures(verdicts_png, losses_png, course_png)
 OLD, NEW = Version("1", "sha256:" + "1" * 64), Version("2", "sha256:" + "2" * 64)
 ID = "ab12cd34" + "0" * 24
 POLICY = {"model": "m", "steps": [{"shadow": {"window": "7d"}}, {"weight": 5}, {"weight": 50}]}
@@ -95,7 +98,7 @@ def sealed(model: str, events: Sequence[Event]) -> list[Entry]:
 @pytest.fixture
 def view(mlflow_server: str) -> MlflowProjection:
     """A projection onto the real server."""
-    return MlflowProjection(mlflow_server, verdicts_png, losses_png)
+    return MlflowProjection(mlflow_server, PICTURES)
 
 
 @pytest.fixture
@@ -203,10 +206,11 @@ def test_a_transition_shows_what_it_rests_on(
     assert ramping.data.metrics["quality.candidate_rate"] == 0.01
     assert ramping.data.metrics["quality.log_evidence_of_harm_nats"] == 1e300
     assert ramping.data.metrics["effect.1.took_ms"] == 12.5
-    assert names(client, ramping) == {"verdicts.json", "verdicts.png", "slices.png", "effects.json"}
+    assert names(client, ramping) == {"verdicts.json", "verdicts.png", "course.png", "slices.png", "effects.json"}
     (told,) = json.loads(artifact(client, ramping, "verdicts.json", tmp_path))
     assert (told["seq"], told["look"], told["outcome"], told["details"]) == (7, 2, "PASS", list(SLICES))
     assert artifact(client, ramping, "slices.png", tmp_path).startswith(b"\x89PNG")
+    assert artifact(client, ramping, "course.png", tmp_path).startswith(b"\x89PNG")
     assert ended.data.tags["errors"] == "FAIL"
     effects = json.loads(artifact(client, ended, "effects.json", tmp_path))
     row = dict(zip(effects["columns"], effects["data"][0], strict=True))
@@ -322,7 +326,7 @@ def test_two_writers_at_once_leave_one_run_an_entry(mlflow_server: str, client: 
     start, failures = threading.Barrier(2), list[Exception]()
 
     def race(flow_run: str) -> None:
-        writer = MlflowProjection(mlflow_server, verdicts_png, losses_png)
+        writer = MlflowProjection(mlflow_server, PICTURES)
         start.wait()
         try:
             writer.project(model, entries, flow_run)
@@ -338,18 +342,18 @@ def test_two_writers_at_once_leave_one_run_an_entry(mlflow_server: str, client: 
     assert [run.data.params["surefoot.seq"] for run in runs(client, model)] == ["2", "3", "5", "10", "15"]
     assert len({run.data.tags.get("mlflow.parentRunId") for run in runs(client, model)}) == 2
     assert "RUNNING" not in {run.info.status for run in runs(client, model)}
-    assert MlflowProjection(mlflow_server, verdicts_png, losses_png).project(model, entries) == 0
+    assert MlflowProjection(mlflow_server, PICTURES).project(model, entries) == 0
 
 
 def test_a_server_that_is_gone_is_unavailable(model: str) -> None:
     """Without MLflow the projection says that the registry does not answer, which may be tried again."""
-    view = MlflowProjection("http://127.0.0.1:9", verdicts_png, losses_png, deadline_s=0.0)
+    view = MlflowProjection("http://127.0.0.1:9", PICTURES, deadline_s=0.0)
     with pytest.raises(RegistryUnavailable):
         view.project(model, sealed(model, STORY))
 
 
 def test_a_journal_without_rollouts_asks_nothing(model: str) -> None:
     """An empty journal, and one that has only adopted a champion, need no MLflow at all."""
-    view = MlflowProjection("http://127.0.0.1:9", verdicts_png, losses_png)
+    view = MlflowProjection("http://127.0.0.1:9", PICTURES)
     assert view.project(model, []) == 0
     assert view.project(model, sealed(model, STORY[:1])) == 0

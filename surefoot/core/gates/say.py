@@ -80,6 +80,9 @@ class Live:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
+HARM, HARM_NEEDED = "log evidence of harm", "log evidence of harm that fails"
+SAFETY, SAFETY_NEEDED = "log evidence of safety", "log evidence of safety that passes"
+"""Names of the figures that say how far a live gate is from a verdict."""
 SPLIT_ALPHA = 0.001
 """Chance that a sound split is taken for a broken one over a whole rollout [probability]."""
 
@@ -91,8 +94,10 @@ def decide(gate: Gate, seen: Live, level: Level) -> Verdict:
     """
     figures = (
         *seen.fields.get("figures", ()),
-        Figure("log evidence of harm", seen.harm, "nats"),
-        Figure("log evidence of safety", seen.safe, "nats"),
+        Figure(HARM, seen.harm, "nats"),
+        Figure(HARM_NEEDED, seen.threshold, "nats"),
+        Figure(SAFETY, seen.safe, "nats"),
+        Figure(SAFETY_NEEDED, -math.log(level.beta), "nats"),
         Figure("log evidence of a wrong split", seen.split, "nats"),
     )
     fields = {**seen.fields, "figures": figures, "n": seen.n}
