@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from bench.judging.table import Plan, Row
-from surefoot.adapters.counts import event_counts, speed_counts
+from surefoot.adapters.counts import event_counts
+from surefoot.adapters.levels import speed_counts
 from surefoot.adapters.records import RecordFile
 from surefoot.core.evidence import MICRO, Block, PairedSums, SplitCounts, Stratum
 from surefoot.core.judge import judge

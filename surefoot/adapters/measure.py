@@ -5,7 +5,9 @@ from typing import Protocol
 
 import pandas as pd
 
-from surefoot.adapters.counts import Log, event_counts, speed_counts, value_counts
+from surefoot.adapters.arms import Log
+from surefoot.adapters.counts import event_counts
+from surefoot.adapters.levels import speed_counts, value_counts
 from surefoot.adapters.shifts import distances
 from surefoot.core.errors import SurefootError
 from surefoot.core.evidence import Evidence, InputShift, Missing, Validation

@@ -95,6 +95,11 @@ class PredictionLog:
         except (duckdb.Error, OSError) as error:
             raise EvidenceUnavailable(f"the prediction log of {model} cannot be read: {error}") from error
 
+    def slice_of(self, column: str) -> str:
+        """SQL that reads one feature of a row of `log` as text; NULL where it is missing."""
+        key = column.replace("\\", "\\\\").replace('"', '\\"').replace("'", "''")
+        return f"json_extract_string(features, '$.\"{key}\"')"
+
     def requests(self, model: str, since: float, until: float, *, limit: int = 200_000) -> list[Served]:
         """Requests of a window with the labels known at its end, oldest first.
 

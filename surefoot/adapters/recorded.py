@@ -51,7 +51,9 @@ class Recorded:
         """Sums by block and slice over every request that both versions were asked."""
         gate = question.gate
         # Nothing counts before its block is complete, so between two blocks the evidence is the same.
-        whole = math.floor((question.until - gate.maturity) / gate.block) * gate.block + gate.maturity
+        whole = question.until
+        if gate.block:
+            whole = math.floor((question.until - gate.maturity) / gate.block) * gate.block + gate.maturity
         question = replace(question, until=whole)
         key = (gate.name, question.since, whole)
         if key not in self._known:

@@ -207,12 +207,13 @@ class RecordFile:
             for name in SIDES
             if name != "version"
         )
+        sliced = "".join(f", {quoted(name)} AS {quoted('feature ' + name)}" for name in self.features)
         self._db.execute(
             f"""
             CREATE VIEW log AS
             SELECT request, "row", "at", unit, CASE WHEN weighed > 0 THEN assigned ELSE 'champion' END AS arm,
                    CASE WHEN weighed > 0 AND assigned = 'candidate' THEN trial ELSE serving END AS version,
-                   CASE WHEN weighed > 0 AND NOT paired THEN recorded ELSE weighed END AS weight, rollout, {own}
+                   CASE WHEN weighed > 0 AND NOT paired THEN recorded ELSE weighed END AS weight, rollout, {own}{sliced}
             FROM (
               SELECT *, CASE WHEN weighed > 0 THEN assigned WHEN serving = {_text(self.candidate)} THEN 'candidate'
                         ELSE 'champion' END AS who
@@ -258,6 +259,16 @@ class RecordFile:
             return self._db.execute(sql, list(parameters)).fetchall()
         except duckdb.Error as error:
             raise EvidenceUnavailable(f"the records cannot answer: {str(error).splitlines()[0]}") from error
+
+    def slice_of(self, column: str) -> str:
+        """SQL that reads one feature of a row of `log` as text; NULL where it is missing.
+
+        Raises:
+            Rejected: The file has no such column.
+        """
+        if column not in self.features:
+            raise Rejected(f"the records have no column {column!r} to make slices of")
+        return f"CAST({quoted('feature ' + column)} AS VARCHAR)"
 
     def newest(self, _model: str, until: float) -> float | None:
         """When the last request until then was received [Unix seconds]; None without any."""

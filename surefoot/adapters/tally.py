@@ -45,7 +45,7 @@ class Batch:
 
 @dataclass
 class Tally:
-    """Sums of a window so far.
+    """Sums of a window so far; a block of no length is one for all.
 
     Law: batches may come in any order and any cut; the sums are the same.
     """
@@ -65,6 +65,8 @@ class Tally:
     def complete(self, at: Floats) -> NDArray[np.bool_]:
         """Requests of blocks that are over, every label of which has had its time."""
         block = self.gate.block
+        if not block:
+            return np.asarray(at + self.gate.maturity <= self.until)
         return (np.floor(at / block) + 1.0) * block + self.gate.maturity <= self.until
 
     def add(self, batch: Batch) -> None:
@@ -85,7 +87,12 @@ class Tally:
         truth = _taken(batch.labels, chosen)
         self._compare(pair)
         sums = [self._sums(answers, pair[0], truth) for answers in pair]
-        blocks = np.floor(batch.at[chosen] / self.gate.block).astype(np.int64)
+        blocks = np.zeros(len(chosen), dtype=np.int64)
+        if self.gate.block:
+            blocks = np.floor(batch.at[chosen] / self.gate.block).astype(np.int64)
+        else:  # right or wrong, one by one: each version's mistakes, and those that both make
+            wrong = [side[:, 0] > 0 for side in sums]
+            sums = [np.stack([side, wrong[0] & wrong[1]], axis=1).astype(np.int64) for side in wrong]
         self._into("", blocks, sums)
         for column in self.gate.by:
             values = np.array([str(item) for item in _taken(batch.columns[column], chosen)], dtype=object)

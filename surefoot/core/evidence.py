@@ -127,6 +127,23 @@ class ValueCounts:
     recent: int = 0
 
 
+Served = SplitCounts | SpeedCounts | ValueCounts
+"""What is counted on served traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sliced:
+    """Counts of served traffic by slice.
+
+    Attributes:
+        slices: One for each slice that was seen in the rollout or before it, for example "origin=LGA".
+        recent: Requests of both arms since the step began [count].
+    """
+
+    slices: dict[str, Served]
+    recent: int = 0
+
+
 MICRO = 1_000_000
 """Sums of losses and scores are kept in millionths: integers add up to the same in any order."""
 
@@ -299,5 +316,14 @@ class Missing:
 
 
 Evidence = (
-    SplitCounts | SpeedCounts | ValueCounts | PairedSums | ScoreBins | InputShift | GoldenRows | Validation | Missing
+    SplitCounts
+    | SpeedCounts
+    | ValueCounts
+    | Sliced
+    | PairedSums
+    | ScoreBins
+    | InputShift
+    | GoldenRows
+    | Validation
+    | Missing
 )

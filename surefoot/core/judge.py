@@ -10,12 +10,14 @@ from surefoot.core.evidence import (
     Missing,
     PairedSums,
     ScoreBins,
+    Served,
+    Sliced,
     SpeedCounts,
     SplitCounts,
     Validation,
     ValueCounts,
 )
-from surefoot.core.gates import contract, foresee, rate, say, shift, speed, sums, value
+from surefoot.core.gates import answers, contract, foresee, rate, say, shift, slices, speed, sums, value
 from surefoot.core.level import Level
 from surefoot.core.model import Outcome, Verdict
 from surefoot.core.policy import Gate
@@ -48,15 +50,24 @@ def _judge(gate: Gate, evidence: Evidence, level: Level) -> Verdict:
             return contract.suite(gate, evidence, level)
         case GoldenRows():
             return contract.golden(gate, evidence, level)
-        case SplitCounts():
-            return rate.judge(gate, evidence, level)
-        case SpeedCounts():
-            return speed.judge(gate, evidence, level)
-        case ValueCounts():
-            return value.judge(gate, evidence, level)
+        case SplitCounts() | SpeedCounts() | ValueCounts():
+            return _served(gate, evidence, level)
+        case Sliced():
+            return slices.judge(gate, evidence, level, _served)
         case PairedSums():
-            return sums.judge(gate, evidence, level)
+            return sums.judge(gate, evidence, level) if gate.block else answers.judge(gate, evidence, level)
         case ScoreBins():
             return foresee.judge(gate, evidence, level)
         case InputShift():
             return shift.judge(gate, evidence, level)
+
+
+def _served(gate: Gate, counts: Served, level: Level) -> Verdict:
+    """Counts of served traffic, all together or of one slice."""
+    match counts:
+        case SplitCounts():
+            return rate.judge(gate, counts, level)
+        case SpeedCounts():
+            return speed.judge(gate, counts, level)
+        case ValueCounts():
+            return value.judge(gate, counts, level)

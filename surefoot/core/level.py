@@ -21,6 +21,7 @@ class Level:
         per_minute: Planned traffic, to say how long more evidence takes [requests per minute]; 0 when unknown.
         stages: Stages that share `alpha` in gates that begin anew in each of them [count].
         forever: Whether nobody knows when the watching ends: alarms are then limited in number a time, not in all.
+        lasts: Planned length of the stage [seconds]; alarms are limited to `alpha` in each such time when `forever`.
     """
 
     alpha: float = 0.01
@@ -34,6 +35,7 @@ class Level:
     per_minute: float = 0.0
     stages: int = 1
     forever: bool = False
+    lasts: float = 0.0
 
     def spent(self, block: float) -> tuple[float, float]:
         """Levels of one look at evidence that grows by blocks: (alpha, beta) [probability].
@@ -42,10 +44,13 @@ class Level:
             block: Length of a block [seconds].
 
         Law: looks between two blocks see the same evidence and cost nothing; over all blocks there will ever be the
-            levels add up to `alpha` and to `beta`.
+            levels add up to `alpha` and to `beta`. A watch without an end spends the same on every block, so that the
+            time between two false alarms is at least `lasts` / `alpha` on average, however long it goes on.
         """
         look = self.look if self.elapsed is None else 1 + int(self.elapsed // block)
         late = self.late if self.elapsed is None else 1 + int(self.overdue // block)
+        if self.forever and self.lasts > 0.0:
+            return self.alpha * min(block / self.lasts, 1.0), self.beta * spend(late)
         return self.alpha / self.stages * spend(look), self.beta * spend(late)
 
 

@@ -134,7 +134,7 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
         case Stage.BAKING:
             bake = policy.bake
             gates = tuple(policy.gates[name] for name in bake.gates)
-            level = Level(share_of_budget(policy, bake.gates), forever=True)
+            level = Level(share_of_budget(policy, bake.gates), forever=True, lasts=bake.hold)
             look = _Look("bake", gates, (), bake.hold, rollout.entered_at, level)
             return _judged(rollout, policy, look, (Stage.PROMOTED, 0), now)
         case _:

@@ -36,7 +36,8 @@ def gate(path: Path, key: str, value: object) -> Gate:
     section = Section(value, path)
     metric = section.get("metric", choice(Metric, NAMED))
     role = section.get("role", choice(Role, tuple(Role)), Role.GUARDRAIL)
-    found = {**_reader(metric)(section, metric), **_expected_of(section, metric)}
+    found = _reader(metric)(section, metric)
+    found |= _expected_of(section, metric, rate=metric in EVENTS or found.get("block") == 0.0)
     section.done()
     return Gate(key, metric, role, **found)
 
@@ -53,13 +54,14 @@ def _reader(metric: Metric) -> Callable[[Section, Metric], dict[str, Any]]:
     return {Metric.VALUE: _value, Metric.GOLDEN: _golden, Metric.EXPECTED_LOSS: _expected}[metric]
 
 
-def _expected_of(section: Section, metric: Metric) -> dict[str, Any]:
+def _expected_of(section: Section, metric: Metric, *, rate: bool) -> dict[str, Any]:
     """What plans count on; no verdict looks at it."""
+    section.read.add("expect")
     if not section.has("expect"):
         return {}
     expect = section.get("expect", lambda where, found: Section(found, where))
     made: dict[str, Any] = {}
-    if metric in EVENTS:
+    if rate:
         made["expected"] = expect.get("rate", PROBABILITY)
     elif metric is Metric.VALUE:
         made["expected"] = expect.get("mean", bounded(1e-9, section.get("cap", number) * (1.0 - 1e-9)))
@@ -92,10 +94,15 @@ def _labels(section: Section) -> dict[str, Any]:
     made = {
         "maturity": labels.get("maturity", duration),
         "coverage": labels.get("coverage", bounded(0, 1), 0.0),
-        "block": section.get("block", duration, 86400.0),
+        "block": section.get("block", _block, 86400.0),
     }
     labels.done()
     return made
+
+
+def _block(path: Path, value: object) -> float:
+    """A length, or "none" where each request is for itself."""
+    return 0.0 if value == "none" else duration(path, value)
 
 
 def _events(section: Section, metric: Metric) -> dict[str, Any]:
@@ -106,7 +113,7 @@ def _events(section: Section, metric: Metric) -> dict[str, Any]:
         labels = section.get("labels", lambda where, found: Section(found, where))
         made["maturity"] = labels.get("maturity", duration)
         labels.done()
-    return made
+    return made | _slices(section)
 
 
 def _speed(section: Section, metric: Metric) -> dict[str, Any]:
@@ -119,7 +126,7 @@ def _speed(section: Section, metric: Metric) -> dict[str, Any]:
     column = "latency_ms" if metric is Metric.LATENCY else section.get("column", name)
     default: tuple[float, ...] = (0.9,)
     quantiles = section.get("quantile", _quantiles, default)
-    return {"margin": allowed, "relative": True, "quantiles": quantiles, "column": column}
+    return {"margin": allowed, "relative": True, "quantiles": quantiles, "column": column, **_slices(section)}
 
 
 def _value(section: Section, _metric: Metric) -> dict[str, Any]:
@@ -134,7 +141,7 @@ def _value(section: Section, _metric: Metric) -> dict[str, Any]:
     labels.done()
     if made["limit"] is not None:
         raise Violation((*section.path, "max"), "a value is compared with the champion's: give a margin")
-    return made
+    return made | _slices(section)
 
 
 def _golden(section: Section, _metric: Metric) -> dict[str, Any]:
@@ -162,20 +169,26 @@ def _paired(section: Section, metric: Metric) -> dict[str, Any]:
         made |= {"margin": None, "block": section.get("block", duration, 86400.0)}
     else:
         made |= _labels(section)
-    none: tuple[str, ...] = ()
-    made["by"] = section.get("by", texts, none)
-    made["min_per_slice"] = section.get("min_per_slice", count, 300)
-    made["protected"] = section.get("protected", texts, none)
-    if metric in GAPS:
-        if len(made["by"]) != 1:
-            raise Violation((*section.path, "by"), "a gap is between the groups of one column")
-    elif made["protected"] and not made["by"]:
-        raise Violation((*section.path, "protected"), "names slices, so 'by' must say of which columns")
-    for index, item in enumerate(made["protected"]):
-        if item.partition("=")[0] not in made["by"]:
-            where = (*section.path, "protected", index)
-            raise Violation(where, f"expected a slice such as {(made['by'] or ('origin',))[0]}=LGA")
+    made |= _slices(section)
+    if not made["block"] and (metric is not Metric.ZERO_ONE or made["limit"] is not None or made["relative"]):
+        rule = "requests can be each for itself only with metric zero_one and a margin in points"
+        raise Violation((*section.path, "block"), rule)
+    if metric in GAPS and len(made["by"]) != 1:
+        raise Violation((*section.path, "by"), "a gap is between the groups of one column")
     return made | _details(section, metric)
+
+
+def _slices(section: Section) -> dict[str, Any]:
+    """What is judged one by one, and which of it must be there."""
+    none: tuple[str, ...] = ()
+    by, protected = section.get("by", texts, none), section.get("protected", texts, none)
+    if protected and not by:
+        raise Violation((*section.path, "protected"), "names slices, so 'by' must say of which columns")
+    for index, item in enumerate(protected):
+        if item.partition("=")[0] not in by:
+            where = (*section.path, "protected", index)
+            raise Violation(where, f"expected a slice such as {(by or ('origin',))[0]}=LGA")
+    return {"by": by, "min_per_slice": section.get("min_per_slice", count, 300), "protected": protected}
 
 
 def _details(section: Section, metric: Metric) -> dict[str, Any]:

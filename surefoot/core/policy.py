@@ -125,7 +125,7 @@ class Gate:
         protected: Slices that must have enough data, such as "origin=LGA"; without it the gate cannot pass.
         maturity: Age at which a label counts [seconds].
         coverage: Least share of mature requests that must have a label [0 to 1].
-        block: Length of a block of requests that move together [seconds].
+        block: Length of a block of requests that move together [seconds]; 0 when each request is for itself.
         against: What a shift compares with: "champion" or "before".
         threshold: Score from which the answer is "yes" [0 to 1].
         costs: Prices of the four kinds of decisions, for a cost.
@@ -135,7 +135,8 @@ class Gate:
         cap: Value above which more does not count, for a value [unit of the value].
         higher: Whether more is better, for a value.
         tolerance: Largest difference between two answers that are the same.
-        expected: Champion's rate or mean that plans count on [probability, or unit of the value]; None when unknown.
+        expected: Champion's rate or mean that plans count on, or how often the two versions disagree where each request
+            is for itself [probability, or unit of the value]; None when unknown.
         spread: Standard deviation that plans count on, of a block's difference, or of the logarithm of a latency.
     """
 

@@ -14,7 +14,7 @@ from surefoot.core.chain import Entry, canonical
 from surefoot.core.codec import build, plain
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.events import GateJudged, RolloutOpened, decode
-from surefoot.core.evidence import Evidence
+from surefoot.core.evidence import Evidence, Served
 from surefoot.core.judge import judge
 from surefoot.core.machine import DATA_GATE
 from surefoot.core.model import Verdict
@@ -45,7 +45,7 @@ def unpack(text: str) -> Evidence:
 
     try:
         body = json.loads(zlib.decompress(base64.b85decode(text)))
-        return cast("Evidence", build(Evidence, body, {Evidence: ("kind", KINDS)}))
+        return cast("Evidence", build(Evidence, body, {Evidence: ("kind", KINDS), Served: ("kind", KINDS)}))
     except (ValueError, LookupError, TypeError, zlib.error, binascii.Error) as error:
         raise InvariantBroken(f"evidence in the journal cannot be read: {error}") from error
 

@@ -60,7 +60,7 @@ def build(cache: Path) -> pd.DataFrame:
     frame["late"] = np.where(frame["arr_delay"].isna(), np.nan, (frame["arr_delay"] >= LATE).astype(float))
     frame["label_at"] = frame["left"] + frame["air_time"] * 60 + 1200
     local = pd.to_datetime(frame[["year", "month", "day"]])
-    frame["weekday"] = local.dt.weekday.astype(float)
+    frame["weekday"] = local.dt.day_of_week.astype(float)
     frame["traffic"] = frame.groupby(["origin", "time_hour"])["id"].transform("count").astype(float)
     known = planes.rename(columns={"year": "built"})[["tailnum", "built", "seats"]]
     frame = frame.merge(known, on="tailnum", how="left")

@@ -68,7 +68,10 @@ REFUSED = {
     "undefined_alias": (2, "aliases (*nobody)"),
     "unknown_action": (11, "on.fail: expected one of rollback, pause, hold, found text ('shrug')"),
     "unknown_key": (4, "unknown key 'owner'; known here: bake, data,"),
-    "unknown_key_in_a_gate": (7, "gates.errors.quantile: unknown key 'quantile'; known here: margin, metric, role"),
+    "unknown_key_in_a_gate": (
+        7,
+        "gates.errors.quantile: unknown key 'quantile'; known here: by, expect, margin, metric, min_per_slice,",
+    ),
     "unknown_key_in_a_step": (19, "steps.2.pause: unknown key 'pause'; known here: hold, weight"),
     "unknown_key_in_labels": (9, "gates.quality.labels.covered: unknown key 'covered'"),
     "unknown_key_in_on": (12, "on.nodata: unknown key 'nodata'; known here: both_sick, error, fail,"),

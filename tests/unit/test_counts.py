@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.counts import event_counts, speed_counts, value_counts
+from surefoot.adapters.counts import event_counts
+from surefoot.adapters.levels import speed_counts, value_counts
 from surefoot.adapters.predictions import PredictionLog
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.evidence import Missing, SpeedCounts, SpeedStratum, SplitCounts, Stratum, ValueCounts
-from surefoot.core.gates.speed import LEAST_HISTORY
+from surefoot.core.gates.speed import LEAST_BEYOND
 from surefoot.core.judge import judge
 from surefoot.core.level import Level
 from surefoot.core.model import Outcome, Version
@@ -21,6 +22,8 @@ from surefoot.core.stats.histogram import bucket
 
 ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
 LATENCY = Gate("latency", Metric.LATENCY, margin=0.2, relative=True, quantiles=(0.9,), column="latency_ms")
+LEAST_HISTORY = 10 * LEAST_BEYOND
+"""Measurements without which no p90 is frozen [count]."""
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 LIVE = Question("m", ERRORS, "live", "", "r", V1, V2, since=1000.0, until=2000.0, opened=1000.0, epoch=1e9)
 BAKE = replace(LIVE, kind="bake", since=1500.0)
@@ -119,12 +122,25 @@ def test_rows_of_one_request_are_one_trial(tmp_path: Path) -> None:
 
 
 def test_bulk_request_is_no_history(tmp_path: Path) -> None:
-    """A hundred rows of one request are one latency, from which no quantile is frozen."""
+    """Fifty rows of one request are one latency, from which no quantile is frozen."""
     log = write(tmp_path, *(before("bulk", row=row) for row in range(LEAST_HISTORY)))
     found = speed_counts(log, replace(LIVE, gate=LATENCY))
     assert isinstance(found, SpeedCounts)
     assert sum(n for _, n in found.baseline) == 1
     assert judge(LATENCY, found, Level()).outcome is Outcome.NO_DATA
+
+
+@pytest.mark.parametrize(("quantile", "least"), [(0.5, 10), (0.9, 50), (0.99, 500)])
+def test_quantile_is_frozen_from_enough_beyond_it(quantile: float, least: int) -> None:
+    """A quantile takes five measurements beyond it: ten for a median, fifty for p90, five hundred for p99."""
+    gate = replace(LATENCY, quantiles=(0.5, quantile))
+    for total, outcome in ((least - 1, Outcome.NO_DATA), (least, Outcome.INCONCLUSIVE)):
+        found = SpeedCounts((SpeedStratum(0.5, cells(1.0), cells(1.0)),), ((bucket(1.0), total),))
+        verdict = judge(gate, found, Level())
+        assert verdict.outcome is outcome, verdict.reason
+        assert (f"{total} measurements before the rollout: p{quantile * 100:g} takes" in verdict.reason) == (
+            total < least
+        )
 
 
 def test_repeated_request_id_counts_the_first(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from surefoot.core.stats.merge import merged
 from surefoot.core.stats.split import HARM, NO_HARM, increments, log_evidence
 from surefoot.core.stats.starts import began
 
-LEAST_HISTORY = 100
-"""Measurements that the champion must have before its quantile can be frozen [count]."""
+LEAST_BEYOND = 5
+"""Measurements that the champion must have beyond a quantile before it is frozen [count]: 10 in all for the median,
+50 for p90, 500 for p99; below that its place is a matter of luck."""
 
 
 def _summed(strata: list[SpeedStratum], side: str) -> Histogram:
@@ -48,8 +49,10 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
     n = candidate.total + champion.total
     if not candidate.total:
         return say(gate, Outcome.NO_DATA, "the candidate has answered no request yet", n=n)
-    if before.total < LEAST_HISTORY:
-        reason = f"the champion has {before.total} measurements before the rollout: no quantile to compare with"
+    highest = max(gate.quantiles)
+    needed = math.ceil(LEAST_BEYOND / (1.0 - highest) - 1e-9)  # 1 - 0.9 is a little below 0.1
+    if before.total < needed:
+        reason = f"the champion has {before.total} measurements before the rollout: p{highest * 100:g} takes {needed:,}"
         return say(gate, Outcome.NO_DATA, reason, n=n)
     margin = gate.margin or 0.0
     rows, starts = [], []

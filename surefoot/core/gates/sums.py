@@ -26,14 +26,14 @@ NAMES = {
 class _Row:
     """One slice: its difference, and what its intervals say."""
 
-    def __init__(self, gate: Gate, name: str, found: Difference, alpha: float, beta: float) -> None:
+    def __init__(self, gate: Gate, name: str, found: Difference, alpha: float, beta: float, last: int = 0) -> None:
         """Compute both intervals at the levels of this look.
 
         With a margin and a limit each of the two gets half of the level to fail; to pass both must hold, which
         costs nothing.
         """
         both = gate.margin is not None and gate.limit is not None
-        self.name, self.found = name, found
+        self.name, self.found, self.last = name, found, last
         share = alpha / (2.0 if both else 1.0)
         self.own = gate.margin is None
         low, high = found.radius(share), found.radius(beta)
@@ -56,7 +56,7 @@ class _Row:
     def shown(self, gate: Gate) -> dict[str, object]:
         """The slice as a row of a table."""
         return {
-            "slice": self.name or "all",
+            "slice": (self.name or "all") + (f", last {self.last} blocks" if self.last else ""),
             "outcome": (Outcome.FAIL if self.failed else Outcome.PASS if self.passed else Outcome.INCONCLUSIVE).value,
             "n": self.found.n,
             "blocks": self.found.blocks,
@@ -78,8 +78,8 @@ class _Row:
         return above if self.margin is None else max(grown, above)
 
 
-def judge(gate: Gate, found: PairedSums, level: Level) -> Verdict:
-    """Judge every slice that is large enough; none that is not counts as passed."""
+def unusable(gate: Gate, found: PairedSums, level: Level) -> Verdict | None:
+    """What can be said before any value is compared; None when there is something to compare."""
     if not found.requests:
         return say(gate, Outcome.NO_DATA, "no complete block of requests is old enough to have its labels")
     if found.unscored / found.requests > UNSCORED_LIMIT:
@@ -92,12 +92,24 @@ def judge(gate: Gate, found: PairedSums, level: Level) -> Verdict:
     if found.labelled < level.min_requests:
         reason = f"{found.labelled:,} of the {level.min_requests:,} labelled requests that this step demands"
         return say(gate, Outcome.INCONCLUSIVE, reason, n=found.labelled)
+    return None
+
+
+def judge(gate: Gate, found: PairedSums, level: Level) -> Verdict:
+    """Judge every slice that is large enough; none that is not counts as passed."""
+    if refused := unusable(gate, found, level):
+        return refused
+    coverage = found.labelled / found.requests
     measured, small = _gap(gate, found) if gate.metric in GAPS else _slices(gate, found)
     if not measured:
         return say(gate, Outcome.NO_DATA, _too_little(gate), n=found.labelled)
     alpha, beta = level.spent(gate.block)
-    rows = [_Row(gate, name, diff, alpha / len(measured), beta) for name, diff in measured.items()]
-    failed = [row for row in rows if row.failed]
+    # While a watch has no end, a good past would hide a bad present: half of the level is for the latest blocks alone.
+    late = _late(gate, found, measured) if level.forever else []
+    share = alpha / len(measured) / (2.0 if late else 1.0)
+    rows = [_Row(gate, name, diff, share, beta) for name, diff in measured.items()]
+    recent = [_Row(gate, name, diff, alpha / 2.0 / len(late), beta, last) for name, diff, last in late]
+    failed = [row for row in (*rows, *recent) if row.failed]
     undecided = [row for row in rows if not row.passed]
     worst = max(failed or undecided or rows, key=lambda row: row.badness(gate))
     outcome = Outcome.FAIL if failed else Outcome.INCONCLUSIVE if undecided else Outcome.PASS
@@ -120,10 +132,27 @@ def judge(gate: Gate, found: PairedSums, level: Level) -> Verdict:
         culprit=_culprit(gate, found, worst) if failed else "",
         figures=_figures(worst.found, coverage, found),
         details=(
-            *(row.shown(gate) for row in sorted(rows, key=lambda row: -row.badness(gate))),
+            *(row.shown(gate) for row in sorted((*rows, *recent), key=lambda row: -row.badness(gate))),
             *({"slice": name, "outcome": Outcome.NO_DATA.value, "n": n} for name, n in small),
         ),
     )
+
+
+LATEST = (7, 14, 28)
+"""Numbers of the latest blocks that are looked at by themselves while a watch has no end [count]."""
+
+
+def _late(gate: Gate, found: PairedSums, measured: dict[str, Difference]) -> list[tuple[str, Difference, int]]:
+    """The latest blocks of every slice: (slice, difference, blocks)."""
+    if gate.metric in GAPS:
+        return []
+    made = []
+    for name, whole in measured.items():
+        for last in (n for n in LATEST if n < whole.blocks):
+            blocks = sorted(found.slices[name], key=lambda block: block.key)[-last:]
+            if diff := difference(blocks, of(gate.metric), found.coarse):
+                made.append((name, diff, last))
+    return made
 
 
 def _too_little(gate: Gate) -> str:
@@ -198,6 +227,7 @@ def _culprit(gate: Gate, found: PairedSums, worst: _Row) -> str:
 
 def _sentence(gate: Gate, outcome: Outcome, row: _Row, judged: int, small: Small) -> str:
     diff, where = row.found, f"on {row.name} " if row.name else ""
+    where += f"in the last {row.last} blocks " if row.last else ""
     name = NAMES.get(gate.metric, gate.metric.value)
     what = f"{name} {where}goes from {diff.champion:.4f} to {diff.candidate:.4f}"
     if row.own:

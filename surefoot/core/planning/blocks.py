@@ -5,10 +5,15 @@ from dataclasses import replace
 
 from scipy import stats
 
+from surefoot.core.level import Level
 from surefoot.core.planning.sight import SURE, Sight, smallest
 from surefoot.core.policy import GAPS, Gate, Metric
-from surefoot.core.stats.paired import LEAST_BLOCKS, spend
+from surefoot.core.stats import power
+from surefoot.core.stats.paired import LEAST_BLOCKS
+from surefoot.core.stats.split import FLOOR, divergence
 
+DISAGREE = 0.05
+"""Share of the requests on which two versions disagree, unless the policy expects another one."""
 MOST_BLOCKS = 100_000
 """More blocks than anybody waits for [count]."""
 
@@ -28,9 +33,7 @@ def _passes(room: float, k: int, level: float) -> float:
     return float(stats.norm.cdf(room - float(stats.t.isf(level, k - 1))))
 
 
-def paired(
-    gate: Gate, step: str, window: float, patience: float, alpha: float, beta: float, wanted: int, a_second: float
-) -> Sight:
+def paired(gate: Gate, step: str, window: float, patience: float, level: Level, wanted: int, a_second: float) -> Sight:
     """What a gate on the same requests sees in a window.
 
     Args:
@@ -38,15 +41,14 @@ def paired(
         step: The step as people name it.
         window: Length of the evidence [seconds].
         patience: How long the step is prolonged when nothing is decided [seconds].
-        alpha: Level to fail at the first look [probability].
-        beta: Level to pass [probability].
+        level: Level of the gate in this step, at its first look.
         wanted: Fewest labelled requests that the step demands [count].
         a_second: Requests planned [count per second].
 
     Law: needs the spread between blocks, which only the past knows; without it no effect is named.
     """
     k, longest = blocks(gate, window), window + patience
-    alpha, beta = alpha * spend(1), beta * spend(1)
+    alpha, beta = level.spent(gate.block)
     warning = ""
     if blocks(gate, longest) < LEAST_BLOCKS:
         warning = f"{blocks(gate, longest)} complete blocks can never decide: {LEAST_BLOCKS} are needed"
@@ -91,6 +93,52 @@ def _measured(gate: Gate, made: Sight, longest: float, alpha: float, beta: float
     )
 
 
+def one_by_one(gate: Gate, step: str, window: float, patience: float, level: Level, a_second: float) -> Sight:
+    """What a gate on right and wrong answers sees where each request is for itself.
+
+    Args:
+        gate: The gate.
+        step: The step as people name it.
+        window: Length of the evidence [seconds].
+        patience: How long the step is prolonged when nothing is decided [seconds].
+        level: Level of the gate in this step.
+        a_second: Requests planned [count per second].
+    """
+    apart, margin = gate.expected if gate.expected is not None else DISAGREE, gate.margin or 0.0
+    n = a_second * max(window - gate.maturity, 0.0)
+
+    def found(worse: float) -> float:
+        p = 0.5 + 0.5 * min(worse / apart, 1.0 - FLOOR)
+        return power.chance(n, level.alpha, apart * divergence(p, 0.5))
+
+    effect = max(smallest(found, 1e-9, apart), margin)
+    nats = margin * margin / (2.0 * apart)
+    passes = power.standing(n * nats, level.beta)
+    needs = power.nats_to_stand(level.beta, SURE) / nats / a_second + gate.maturity if nats else math.inf
+    warning = ""
+    if not math.isfinite(effect):
+        warning = "cannot fail: not even a candidate that is wrong whenever the two disagree would be found"
+    elif not margin:
+        warning = "cannot pass: the margin leaves nothing to prove"
+    elif needs > window + patience:
+        warning = f"an equal candidate passes in time with a chance of {passes:.0%} only"
+    seen = math.isfinite(effect)
+    return Sight(
+        step,
+        gate.name,
+        gate.metric.value,
+        n,
+        "answers",
+        effect if seen else None,
+        f"wrong on {effect:.2%} more" if seen else "",
+        passes,
+        needs if math.isfinite(needs) else None,
+        window,
+        "" if gate.expected is not None else f"assuming that the two disagree on {apart:.0%} (expect: {{rate: ...}})",
+        warning,
+    )
+
+
 def _sizes() -> list[int]:
     """Numbers of blocks to try, 5 % apart."""
     made: list[int] = []
@@ -102,9 +150,9 @@ def _sizes() -> list[int]:
     return made
 
 
-def shifted(gate: Gate, step: str, window: float, alpha: float, n: float) -> Sight:
+def shifted(gate: Gate, step: str, window: float, level: Level, n: float) -> Sight:
     """What a gate on shifts sees in so many requests: an exact interval of a share, or the band of two samples."""
-    limit, alpha = gate.limit or 0.0, alpha * spend(1) / 2.0
+    limit, alpha = gate.limit or 0.0, level.spent(gate.block)[0] / 2.0
     made = Sight(step, gate.name, gate.metric.value, n, "requests", lasts=window)
     if n < 1.0:
         return replace(made, warning="no request comes in its window")

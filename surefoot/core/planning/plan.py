@@ -1,9 +1,9 @@
 """Every gate of every step of a policy, as it will see at the planned traffic."""
 
-from surefoot.core.level import allowance
+from surefoot.core.level import Level, allowance
 from surefoot.core.machine import PRE_TRAFFIC_ALPHA, share_of_budget
 from surefoot.core.model import Outcome
-from surefoot.core.planning.blocks import paired, shifted
+from surefoot.core.planning.blocks import one_by_one, paired, shifted
 from surefoot.core.planning.sight import Sight, distinct
 from surefoot.core.planning.traffic import Asked, Stretch, served
 from surefoot.core.policy import EVENTS, PAIRED, SHIFTS, SPEEDS, Gate, Metric, Policy
@@ -22,17 +22,19 @@ def plan(policy: Policy) -> tuple[Sight, ...]:
 
 
 def _replayed(
-    policy: Policy, gate: Gate, step: str, window: float, alpha: float, wanted: int, patience: float = 0.0
+    policy: Policy, gate: Gate, step: str, window: float, level: Level, wanted: int, patience: float = 0.0
 ) -> Sight | None:
     """A gate on recorded requests; None for what is exact, such as golden rows."""
     a_second = policy.requests_per_minute / 60.0
+    if gate.metric in PAIRED and not gate.block:
+        return one_by_one(gate, step, window, patience, level, a_second)
     if gate.metric in PAIRED:
-        return paired(gate, step, window, patience, alpha, BETA, wanted, a_second)
+        return paired(gate, step, window, patience, level, wanted, a_second)
     if gate.metric in SHIFTS:
-        return shifted(gate, step, window, alpha, a_second * window)
+        return shifted(gate, step, window, level, a_second * window)
     if gate.metric is Metric.ERROR_RATE:
         both = (Stretch(0.5, 2.0 * a_second * window),)
-        return served(gate, Asked(step, both, 2.0 * a_second, window, "answers", alpha))
+        return served(gate, Asked(step, both, 2.0 * a_second, window, "answers", level.alpha))
     return None
 
 
@@ -40,10 +42,10 @@ def _shadow(policy: Policy) -> list[Sight]:
     shadow = policy.shadow
     if shadow is None:
         return []
-    alpha = PRE_TRAFFIC_ALPHA / max(len(shadow.gates), 1)
+    level = Level(PRE_TRAFFIC_ALPHA / max(len(shadow.gates), 1))
     gates = [policy.gates[name] for name in shadow.gates]
     found = [
-        _replayed(policy, gate, "shadow", shadow.window, alpha, shadow.min_requests, _patience(policy))
+        _replayed(policy, gate, "shadow", shadow.window, level, shadow.min_requests, _patience(policy))
         for gate in gates
     ]
     return [sight for sight in found if sight is not None]
@@ -72,8 +74,8 @@ def _ramp(policy: Policy) -> list[Sight]:
         for gate in (policy.gates[name_] for name_ in step.gates):
             if gate.metric in PAIRED or gate.metric in SHIFTS:
                 window = step.hold if gate.metric in SHIFTS else passed
-                share = alpha / len(policy.ramp)
-                sight = _replayed(policy, gate, name, window, share, step.min_requests, patience)
+                level = Level(alpha, stages=len(policy.ramp))
+                sight = _replayed(policy, gate, name, window, level, step.min_requests, patience)
                 made += [] if sight is None else [sight]
             elif gate.metric in EVENTS | SPEEDS or gate.metric is Metric.VALUE:
                 sticks = _counted(policy, gate)
@@ -102,11 +104,13 @@ def _bake(policy: Policy) -> list[Sight]:
     alpha = share_of_budget(policy, policy.bake.gates)
     a_second = policy.requests_per_minute / 60.0
     hold = policy.bake.hold
+    # Half of the level is for the latest blocks alone.
+    level = Level(alpha / 2.0, elapsed=0.0, forever=True, lasts=hold)
     made = []
     for gate in (policy.gates[name] for name in policy.bake.gates):
         if gate.metric in EVENTS | SPEEDS:
             stretches = (Stretch(1.0, a_second * hold),)
             made.append(served(gate, Asked("bake", stretches, a_second, hold, "requests", alpha, forever=True)))
-        elif sight := _replayed(policy, gate, "bake", hold, alpha, 0):
+        elif sight := _replayed(policy, gate, "bake", hold, level, 0):
             made.append(sight)
     return made

@@ -9,8 +9,8 @@ from surefoot.core.evidence import ValueStratum
 
 LEVELS = 65
 """Levels that a value between 0 and 1 is rounded to, both ends among them [count]."""
-BETS = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03)
-"""Bets, as fractions of the largest one."""
+BETS = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03, 0.012, 0.004)
+"""Bets, as fractions of the largest one; where there is the traffic the smallest see a few parts in a thousand."""
 SAFE = 0.95
 """Share of what there is that the largest bet may lose on one trial."""
 

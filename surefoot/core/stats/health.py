@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from surefoot.core.evidence import Stratum
 from surefoot.core.stats.split import log_mean
 
-FACTORS = (0.8, 0.9, 0.95, 1.05, 1.1, 1.25)
+FACTORS = (0.8, 0.9, 0.95, 0.98, 1.02, 1.05, 1.1, 1.25)
 """Odds multipliers of the alternatives: the candidate gets less, or more, than it should."""
 
 

@@ -1,0 +1,292 @@
+"""`python -m bench.known_answers [--json FILE]`: real comparisons whose answer was published, asked of the judge.
+
+Each is brought into the form of evidence that fits it and judged as a rollout would be, with the arm that was tried
+as the candidate. A baseline should come from before the rollout. No such number was published here, so the control's
+own rate stands in for it: a guess that has seen the counts, which moves the power and not the direction.
+"""
+
+import argparse
+import json
+import math
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from bench.judging.rivals import hodges_lehmann
+from surefoot.core.evidence import Counts, SpeedCounts, SpeedStratum, SplitCounts, Stratum, ValueCounts, ValueStratum
+from surefoot.core.judge import judge
+from surefoot.core.level import Level
+from surefoot.core.model import Outcome, Verdict
+from surefoot.core.policy import Gate, Metric
+from surefoot.core.stats.bounded import LEVELS
+from surefoot.core.stats.discordant import log_harm
+from surefoot.core.stats.histogram import bucket
+
+DATA = Path(__file__).with_suffix(".json")
+LEVEL = Level(alpha=0.1, beta=0.05)
+"""The judge may be looked at any time, and pays for that about a factor of ten against a single planned look. So what
+was published at 5 % or less, two-sided, is asked here at one in ten; each row shows how far its e-value really goes.
+"""
+EVENTS = Gate("events", Metric.ERROR_RATE, margin=0.1, relative=True)
+POINT = Gate("events", Metric.ERROR_RATE, margin=0.01)
+RETURNS = Gate("returns", Metric.VALUE, margin=0.001, column="share that returns")
+"""Nobody gives up players for nothing, but a policy takes no margin of zero: a tenth of a point."""
+FOUR_FIFTHS = Gate("callbacks", Metric.VALUE, margin=0.2, relative=True, column="share called back")
+"""The four-fifths rule is a relative margin of a fifth."""
+MEDIAN = Gate("latency", Metric.LATENCY, margin=0.15, relative=True, quantiles=(0.5,))
+REACH = (-5.0, 50.0)
+"""Ends of a verdict's interval beyond which it does not look [margins]."""
+UNHARMED = frozenset({Outcome.PASS, Outcome.INCONCLUSIVE})
+"""Judged, and no harm found; evidence that could not be judged agrees with nothing."""
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the judge says of one comparison.
+
+    Attributes:
+        outcome: Its verdict, or what stands for one where no gate fits.
+        value: The number that the demand is about.
+        unit: Unit of `value`.
+        reason: Estimate, interval and e-values, and what a reader must know beside them.
+        demand: What agrees with the published conclusion.
+        ok: Whether the judge does.
+    """
+
+    outcome: str
+    value: float
+    unit: str
+    reason: str
+    demand: str
+    ok: bool
+
+
+def events(gate: Gate, *strata: Stratum) -> Verdict:
+    """Bad events of two arms."""
+    bad, n = sum(s.champion_bad for s in strata), sum(s.champion for s in strata)
+    return judge(gate, SplitCounts(strata, bad / n, "unit"), LEVEL)
+
+
+def values(gate: Gate, candidate: tuple[int, int], champion: tuple[int, int]) -> Verdict:
+    """Good events (count, of how many) of two arms as a value of 0 or 1, which is the lowest or the highest level."""
+    new, old = ((n - good, *[0] * (LEVELS - 2), good) for good, n in (candidate, champion))
+    return judge(gate, ValueCounts((ValueStratum(0.5, new, old),), champion[0] / champion[1], "unit"), LEVEL)
+
+
+def speeds(candidate: Sequence[float], champion: Sequence[float], unit: str) -> Verdict:
+    """Measurements of two arms; the champion's past is the control itself."""
+    new, old = (histogram(arm) for arm in (candidate, champion))
+    return judge(MEDIAN, SpeedCounts((SpeedStratum(0.5, new, old),), old, unit), LEVEL)
+
+
+def histogram(measured: Sequence[float]) -> Counts:
+    """Values by log bucket."""
+    return tuple(sorted(Counter(bucket(value) for value in measured).items()))
+
+
+def figure(verdict: Verdict, name: str) -> float:
+    """One of the further numbers of a verdict; NaN when it has none of this name."""
+    return next((f.value for f in verdict.figures if f.name == name), math.nan)
+
+
+def nats(verdict: Verdict, of: str) -> float:
+    """Log evidence of harm, of safety or of a wrong split [nats]."""
+    return figure(verdict, f"log evidence of {of}")
+
+
+def sure(log_e: float) -> str:
+    """An e-value, and the level that it reaches; its logarithm where it is beyond all numbers."""
+    if log_e > 200.0:
+        return f"log e = {log_e:.0f}"
+    e = math.exp(log_e)
+    return f"e = {e:.3g} (level {1.0 / e:.2g})" if e > 1.0 else f"e = {e:.2g}"
+
+
+def numbers(verdict: Verdict) -> str:
+    """Estimate and interval, where more is worse, and both e-values; an end beyond its reach is left open."""
+    grown, text = verdict.estimate or 0.0, ""
+    if verdict.lower is not None and verdict.upper is not None and verdict.margin:
+        pairs = zip((verdict.lower, verdict.upper), REACH, strict=True)
+        opens = [(end, math.isclose(end, reach * verdict.margin, rel_tol=1e-6)) for end, reach in pairs]
+        text = " [" + ", ".join("open" if far else f"{end * 100.0:+.3g}" for end, far in opens) + "]"
+    shown = f"{grown:+.3g} {verdict.unit}" if verdict.metric == Metric.LATENCY else f"{grown * 100.0:+.3g} points"
+    return f"{shown}{text}; harm {sure(nats(verdict, 'harm'))}, safety {sure(nats(verdict, 'safety'))}"
+
+
+def said(verdict: Verdict, wanted: Outcome, note: str = "", *, also: bool = True, demand: str = "") -> Said:
+    """A verdict held against the one that agrees with what was published."""
+    value = nats(verdict, "safety" if wanted is Outcome.PASS else "harm")
+    ok = verdict.outcome is wanted and also
+    return Said(verdict.outcome.value, value, "nats", numbers(verdict) + note, demand or wanted.value, ok)
+
+
+def trial(record: Record, wanted: Outcome) -> Said:
+    """Bad events of a trial whose control comes first."""
+    (old, new), (beside, mine) = record["data"]["n"], record["data"]["event"]
+    return said(events(EVENTS, Stratum(0.5, mine, new - mine, beside, old - beside)), wanted)
+
+
+def propranolol(record: Record) -> Said:
+    """Fewer deaths; the counts are the final ones, those of the sixth look were not published."""
+    mine, new, beside, old = record["data"]["events"]
+    stratum = Stratum(0.5, mine, new - mine, beside, old - beside)
+    verdict, equal = events(EVENTS, stratum), events(replace(EVENTS, margin=0.0), stratum)
+    note = f", within 10 %. That it is no worse at all: {equal.outcome}, {sure(nats(equal, 'safety'))}"
+    return said(verdict, Outcome.PASS, note, also=(verdict.estimate or 0.0) < 0.0)
+
+
+def retention(record: Record, wanted: Outcome) -> Said:
+    """Players who return with the gate moved to level 40, against level 30; what else the judge says is shown too."""
+    (old, new), (beside, mine) = record["data"]["n"], record["data"]["success"]
+    verdict, many = (values(RETURNS, (mine * k, new * k), (beside * k, old * k)) for k in (1, 100))
+    away = events(replace(POINT, margin=RETURNS.margin), Stratum(0.5, new - mine, mine, old - beside, beside))
+    note = (
+        f". As the error rate of staying away: {away.outcome}, harm {sure(nats(away, 'harm'))}. With a hundred times"
+        f" the players: {many.outcome}, harm {sure(nats(many, 'harm'))}"
+    )
+    return said(verdict, wanted, note)
+
+
+def split(record: Record) -> Said:
+    """A split that a check at 1 % doubts is not called broken at 0.1 %; ten times of it is."""
+    share, (old, new) = record["data"]["expected_share"], record["data"]["n"]
+    both = [events(POINT, Stratum(share, 0, new * times, 0, old * times)) for times in (1, 10)]
+    broken = ["the split is broken" in verdict.reason for verdict in both]
+    doubts = [nats(verdict, "a wrong split") for verdict in both]
+    words = ["broken" if yes else "sound" for yes in broken]
+    reason = f"a wrong split: {sure(doubts[0])}; with ten times the players: {sure(doubts[1])}"
+    outcome = f"{both[0].outcome}: split {words[0]}; tenfold {words[1]}"
+    return Said(outcome, doubts[0], "nats", reason, "split sound; tenfold broken", broken == [False, True])
+
+
+def mammograms(record: Record) -> Said:
+    """No difference: safe to a point, and no more than undecided where the limit is narrow."""
+    yes, no = (record["data"]["table"][word] for word in ("yes", "no"))
+    stratum = Stratum(0.5, yes["mammogram"], no["mammogram"], yes["control"], no["control"])
+    verdict, grown, narrow = (events(gate, stratum) for gate in (POINT, EVENTS, replace(POINT, margin=0.0015)))
+    note = (
+        f", within 1 point. Within 10 % of the control's rate: {grown.outcome}, {sure(nats(grown, 'safety'))}. Within"
+        f" 0.15 points, which a single planned look would show: {narrow.outcome}, {sure(nats(narrow, 'safety'))}"
+    )
+    also = {grown.outcome, narrow.outcome} <= UNHARMED
+    return said(verdict, Outcome.PASS, note, also=also, demand="PASS within 1 point, nowhere FAIL")
+
+
+def admissions(record: Record) -> Said:
+    """Women as the candidate, rejections as bad: bias in the pooled counts, and none against them by department."""
+    cells = {(row["Dept"], row["Gender"], row["Admit"]): row["Freq"] for row in record["data"]["table"]}
+    order = [(who, what) for who in ("Female", "Male") for what in ("Rejected", "Admitted")]
+    counts = [[cells[name, *key] for key in order] for name in sorted({dept for dept, _, _ in cells})]
+    sums = [sum(column) for column in zip(*counts, strict=True)]
+    apart, pooled = (events(EVENTS, *(Stratum(sum(n[:2]) / sum(n), *n) for n in part)) for part in (counts, [sums]))
+    adjusted = apart.estimate if apart.estimate is not None else math.nan
+    return Said(
+        f"{pooled.outcome} pooled, {apart.outcome} by department",
+        adjusted,
+        "share",
+        f"by department {numbers(apart)}. Pooled {numbers(pooled)}",
+        "FAIL pooled; by department not, and fewer women rejected",
+        pooled.outcome is Outcome.FAIL and apart.outcome in UNHARMED and adjusted < 0.0,
+    )
+
+
+def callbacks(record: Record) -> Said:
+    """Fewer callbacks, and fewer than four fifths."""
+    (beside, old), (mine, new) = record["data"]["white"], record["data"]["black"]
+    verdict = values(FOUR_FIFTHS, (mine, new), (beside, old))
+    ratio = figure(verdict, "candidate mean") / figure(verdict, "champion mean")
+    none = events(POINT, Stratum(0.5, new - mine, mine, old - beside, beside))
+    note = f"; ratio {ratio:.3f}. As no callback, within 1 point: {none.outcome}, {sure(nats(none, 'harm'))}"
+    also = none.outcome is Outcome.FAIL and ratio < 1.0 - (FOUR_FIFTHS.margin or 0.0)
+    return said(verdict, Outcome.FAIL, note, also=also, demand="FAIL both ways, ratio below 0.8")
+
+
+def surveys(record: Record) -> Said:
+    """The second survey against the first, by those who were asked twice; no gate takes counts of pairs."""
+    (_, lost), (won, _) = record["data"]["table"]
+    log_e = log_harm(lost, won)
+    word = "harm proved" if log_e >= -math.log(LEVEL.alpha) else "not proved"
+    reason = f"{lost} against {won} who changed their minds; harm {sure(log_e)}"
+    return Said(word, log_e, "nats", reason, "e >= 100", log_e >= math.log(100.0))
+
+
+def benchmark(record: Record, *, slower: bool) -> Said:
+    """Runs of two builds in microseconds; without a significant difference no harm is found."""
+    new, old = ([seconds * 1e6 for seconds in record["data"][arm]] for arm in ("new", "base"))
+    verdict = speeds(new, old, "us")
+    ratio = figure(verdict, "candidate p50") / figure(verdict, "champion p50")
+    made = said(verdict, Outcome.FAIL, f"; medians {ratio:.2f}x")
+    return made if slower else replace(made, demand="not FAIL", ok=verdict.outcome in UNHARMED)
+
+
+def windows(record: Record) -> Said:
+    """The rank interval of four against four, which is too little for the judge."""
+    new, old = (np.array(record["data"][arm], dtype=float) for arm in ("experiment", "control"))
+    estimate, low, high = hodges_lehmann(new, old, record["data"]["conf"])
+    published = [float(word) for word in re.findall(r"\d+(?:\.\d+)?", record["published"])]
+    verdict = speeds(new.tolist(), old.tolist(), "units")
+    ok = bool(np.allclose([low, high, estimate], published)) and verdict.outcome is Outcome.NO_DATA
+    reason = f"Hodges-Lehmann {estimate:g} [{low:g}, {high:g}]; the judge: {verdict.reason}"
+    return Said(verdict.outcome.value, estimate, "units", reason, "same interval; judge NO_DATA", ok)
+
+
+CHECKS: dict[str, Callable[[Record], Said]] = {
+    "cookie_cats_ret7": partial(retention, wanted=Outcome.FAIL),
+    "cookie_cats_ret1": partial(retention, wanted=Outcome.INCONCLUSIVE),
+    "cookie_cats_srm": split,
+    "salk_polio_1954": partial(trial, wanted=Outcome.PASS),
+    "sammpris_2011": partial(trial, wanted=Outcome.FAIL),
+    "mammogram_canada": mammograms,
+    "ucb_admissions_1973": admissions,
+    "resume_callback_2004": callbacks,
+    "agresti_mcnemar": surveys,
+    "pyperf_[1,2]*1000_py37": partial(benchmark, slower=True),
+    "pyperf_[1]*1000_py38": partial(benchmark, slower=False),
+    "kayenta_mwu_small": windows,
+    "bhat_1981": propranolol,
+}
+
+
+def records() -> dict[str, Record]:
+    """The published comparisons by their name."""
+    return {record["id"]: record for record in json.loads(DATA.read_text(encoding="utf-8"))}
+
+
+def main() -> int:
+    """Print the table; 1 when the judge disagrees with one published conclusion."""
+    parser = argparse.ArgumentParser(prog="python -m bench.known_answers", description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+    known = records()
+    made = {name: CHECKS[name](record) for name, record in known.items()}
+    wide = (Column("published", max_width=44), Column("the judge says", max_width=22))
+    table = Table("comparison", *wide, "on this evidence", Column("demand", max_width=26), "", show_lines=True)
+    for name, row in made.items():
+        cells = (name, known[name]["published"], row.outcome, row.reason, row.demand, "ok" if row.ok else "MISSED")
+        table.add_row(*(escape(cell) for cell in cells))
+    console = Console(width=200)
+    console.print(table)
+    late = [name for name, row in made.items() if row.outcome == Outcome.FAIL and row.value < -math.log(Level().alpha)]
+    console.print(
+        f"At the default of {Level().alpha:g} these harms would not be proved yet: {', '.join(late) or 'none'}."
+    )
+    if options.json:
+        about = {name: {word: known[name][word] for word in ("published", "source")} for name in made}
+        rows = [{"name": name, **asdict(row), **about[name]} for name, row in made.items()]
+        options.json.write_text(json.dumps({"rows": rows}, indent=2), encoding="utf-8")
+    return 0 if all(row.ok for row in made.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

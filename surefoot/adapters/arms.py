@@ -1,0 +1,99 @@
+"""Who answered what in a rollout: the part that every count of served traffic begins with."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from surefoot.core.evidence import Missing
+from surefoot.core.gates.rate import EPOCHS
+from surefoot.core.model import Outcome
+from surefoot.core.question import Question
+
+
+class Log(Protocol):
+    """Something that answers SQL over the views `log` and `labels`."""
+
+    def rows(self, model: str, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+        """Run one query."""
+        ...
+
+    def slice_of(self, column: str) -> str:
+        """SQL that reads one feature of a row of `log` as text; NULL where it is missing."""
+        ...
+
+
+# The rows of one request stand or fall together, and a caller may repeat its request: the first row tells it all.
+ONCE = 'QUALIFY row_number() OVER (PARTITION BY request ORDER BY "at", "row") = 1'
+
+# Both arms under every weight of this rollout; after promotion the candidate alone, as one stratum of share 1.
+# An epoch counts from the first request of the rollout; whatever comes after the planned end is in the last one.
+ARMS = f"""
+  arms AS (
+    SELECT CASE WHEN weight > 0 THEN weight / 100 ELSE 1 END AS share,
+           CASE WHEN weight > 0 THEN arm ELSE 'candidate' END AS side, *
+    FROM log
+    WHERE rollout = $1 AND "at" <= $2 AND CASE WHEN $4 THEN weight = 0 AND version = $3 ELSE weight > 0 END
+    {ONCE}
+  ), timed AS (
+    SELECT *, CAST(least({EPOCHS - 1}, floor(("at" - min("at") OVER ()) / $5)) AS INTEGER) AS epoch,
+           CASE WHEN $4 OR unit IS NULL THEN request ELSE unit END AS trial
+    FROM arms
+  )
+"""  # noqa: S608 - the fragments are constants
+
+LABELLED = 'EXISTS (SELECT 1 FROM labels l WHERE l.request = {of}.request AND l."at" <= {of}."at" + {maturity!r})'
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What there is to count.
+
+    Attributes:
+        recent: Requests of both arms since the step began [count].
+        trial: What one trial is, for people.
+    """
+
+    recent: int
+    trial: str
+
+
+def scope(question: Question) -> tuple[object, ...]:
+    """Parameters $1 to $5 of ARMS."""
+    alone = question.kind == "bake"
+    return (question.rollout, question.until, question.candidate.number, alone, max(question.epoch, 1.0))
+
+
+def whole(value: object) -> int:
+    """A count that a query gave."""
+    return int(str(value))
+
+
+def served(log: Log, question: Question) -> Served | Missing:
+    """What this rollout has served so far.
+
+    Two versions in one arm of one rollout are two series, and no verdict is about both: then it is an ERROR.
+    """
+    found = log.rows(
+        question.model,
+        f"""
+        WITH {ARMS}
+        SELECT side, count(*) FILTER ("at" > $6), count(unit), min(version), max(version) FROM timed GROUP BY side
+        """,  # noqa: S608 - constant
+        (*scope(question), question.since),
+    )
+    for side, _, _, first, last in found:
+        if first != last:
+            reason = f"several versions served as the {side} of one rollout ({first}, {last}): no one series"
+            return Missing(Outcome.ERROR, reason)
+    units = sum(whole(row[2]) for row in found)
+    trial = "unit" if units and question.kind != "bake" else "request"
+    return Served(sum(whole(row[1]) for row in found), trial)
+
+
+def slices(log: Log, question: Question) -> list[tuple[str, str]]:
+    """What to tell apart: (column, SQL of its value); one pair of nothing where all requests count together."""
+    return [(column, log.slice_of(column)) for column in question.gate.by] or [("", "''")]
+
+
+def named(column: str, value: object) -> str:
+    """A slice as people and policies name it; empty for all requests together."""
+    return f"{column}={'(missing)' if value is None else value}" if column else ""

@@ -1,0 +1,156 @@
+"""Counts of measurements by level, by slice, split, arm and stretch of time: the evidence of speeds and of values."""
+
+from collections import defaultdict
+
+from surefoot.adapters.arms import ARMS, ONCE, Log, Served, named, scope, served, slices, whole
+from surefoot.core.evidence import Counts, Missing, Sliced, SpeedCounts, SpeedStratum, ValueCounts, ValueStratum
+from surefoot.core.model import Outcome
+from surefoot.core.question import Question
+from surefoot.core.stats.bounded import LEVELS
+from surefoot.core.stats.histogram import LOWEST
+
+HISTORY = 7 * 86400.0
+"""How far back the champion's own measurements count when its quantiles are frozen [seconds]."""
+Cells = dict[tuple[float, int], dict[str, dict[int, int]]]
+"""(share, epoch) -> side -> level -> trials."""
+
+
+def _cells(found: list[tuple[object, ...]]) -> dict[object, Cells]:
+    """Fold (slice, share, epoch, side, level, trials) rows."""
+    made: dict[object, Cells] = defaultdict(lambda: defaultdict(lambda: {"candidate": {}, "champion": {}}))
+    for slice_, share, epoch, side, level, n in found:
+        made[slice_][float(str(share)), whole(epoch)][str(side)][whole(level)] = whole(n)
+    return made
+
+
+def _histogram(found: dict[int, int]) -> Counts:
+    return tuple(sorted(found.items()))
+
+
+def speed_counts(log: Log, question: Question) -> SpeedCounts | Sliced | Missing:
+    """Log-bucket histograms of a measurement, and the champion's own as it was when the rollout opened."""
+    facts = served(log, question)
+    if isinstance(facts, Missing):
+        return facts
+    made: dict[str, SpeedCounts] = {}
+    for column, value in slices(log, question):
+        made |= _speeds(log, question, facts, column, value)
+    if question.gate.by:
+        return Sliced(dict(sorted(made.items())), facts.recent)
+    return made.get("", SpeedCounts((), (), _unit(question), facts.recent))
+
+
+def _unit(question: Question) -> str:
+    return "ms" if question.gate.column.endswith("_ms") else question.gate.column
+
+
+def _speeds(log: Log, question: Question, facts: Served, column: str, value: str) -> dict[str, SpeedCounts]:
+    measured = f'"{question.gate.column}"'
+    bucket = f"CASE WHEN {measured} > 0 THEN CAST(floor(ln({measured}) / ln(1.02)) AS INTEGER) ELSE {LOWEST} END"
+    found = log.rows(
+        question.model,
+        f"""
+        WITH {ARMS}
+        SELECT {value} AS slice, share, epoch, side, {bucket} AS bucket, count(*)
+        FROM timed WHERE {measured} IS NOT NULL GROUP BY ALL
+        """,  # noqa: S608 - constants and names that the policy parser or the log has checked
+        scope(question),
+    )
+    baseline = log.rows(
+        question.model,
+        f"""
+        SELECT {value} AS slice, {bucket} AS bucket, count(*) FROM (
+          SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 AND "at" > $3 {ONCE}
+        ) AS log WHERE {measured} IS NOT NULL GROUP BY ALL
+        """,  # noqa: S608 - same
+        (question.champion.number, question.opened, question.opened - HISTORY),
+    )
+    cells = _cells(found)
+    past: dict[object, dict[int, int]] = defaultdict(dict)
+    for slice_, number, n in baseline:
+        past[slice_][whole(number)] = whole(n)
+    return {
+        named(column, slice_): SpeedCounts(
+            tuple(
+                SpeedStratum(share, _histogram(arms["candidate"]), _histogram(arms["champion"]), epoch)
+                for (share, epoch), arms in sorted(cells.get(slice_, {}).items())
+            ),
+            _histogram(past.get(slice_, {})),
+            _unit(question),
+            facts.recent,
+        )
+        for slice_ in cells.keys() | past.keys()
+    }
+
+
+def value_counts(log: Log, question: Question) -> ValueCounts | Sliced | Missing:
+    """Levels of a bounded value that comes with the label; a unit's value is the mean over its requests.
+
+    Values between two levels go up or down by a draw that the trial's name decides, so that the mean stays right and
+    the same trial falls the same way wherever it is counted.
+    """
+    facts = served(log, question)
+    if isinstance(facts, Missing):
+        return facts
+    made: dict[str, ValueCounts] = {}
+    for column, value in slices(log, question):
+        made |= _values(log, question, facts, column, value)
+    if question.gate.by and made:
+        return Sliced(dict(sorted(made.items())), facts.recent)
+    return made.get("", Missing(Outcome.NO_DATA, "no request of this rollout is old enough to have its value"))
+
+
+def _values(log: Log, question: Question, facts: Served, column: str, sliced: str) -> dict[str, ValueCounts]:
+    gate = question.gate
+    path = f"json_extract(label, '$.\"{gate.column}\"')" if gate.column != "label" else "label"
+    # A request's value is known when its label has matured; one without a label by then has brought nothing.
+    value = f"""
+      coalesce((SELECT arg_max(TRY_CAST({path} AS DOUBLE), l."at") FROM labels l
+                WHERE l.request = {{of}}.request AND l."at" <= {{of}}."at" + {gate.maturity!r}), 0)
+    """  # noqa: S608 - numbers of ours and a name that the policy parser has checked
+    shared = f"least(greatest({{}} / {gate.cap!r}, 0), 1)"
+    draw = "md5_number_lower(trial) / 18446744073709551616.0"
+    found = log.rows(
+        question.model,
+        f"""
+        WITH {ARMS}, valued AS (
+          SELECT *, {shared.format(value.format(of="timed"))} AS value, {sliced} AS slice
+          FROM timed WHERE "at" + {gate.maturity!r} <= $2
+        ), trials AS (
+          SELECT slice, trial, arg_max(share, "at") AS share, arg_max(side, "at") AS side,
+                 arg_max(epoch, "at") AS epoch, round(avg(value), 9) AS value
+          FROM valued GROUP BY slice, trial
+        )
+        SELECT slice, share, epoch, side,
+               CAST(least({LEVELS - 1}, floor(value * {LEVELS - 1} + {draw})) AS INTEGER), count(*)
+        FROM trials GROUP BY ALL
+        """,  # noqa: S608 - constants, numbers of ours and names that the policy parser or the log has checked
+        scope(question),
+    )
+    centers = log.rows(
+        question.model,
+        f"""
+        SELECT {sliced} AS slice, avg({shared.format(value.format(of="log"))}) FROM (
+          SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 {ONCE}
+        ) AS log GROUP BY slice
+        """,  # noqa: S608 - same
+        (question.champion.number, question.opened - gate.maturity),
+    )
+    cells = _cells(found)
+    past = {slice_: round(float(str(mean)), 6) for slice_, mean in centers if mean is not None}
+    return {
+        named(column, slice_): ValueCounts(
+            tuple(
+                ValueStratum(share, _levels(arms["candidate"]), _levels(arms["champion"]), epoch)
+                for (share, epoch), arms in sorted(cells.get(slice_, {}).items())
+            ),
+            past.get(slice_),
+            facts.trial,
+            facts.recent,
+        )
+        for slice_ in (cells.keys() | past.keys() if column else cells.keys())
+    }
+
+
+def _levels(found: dict[int, int]) -> tuple[int, ...]:
+    return tuple(found.get(level, 0) for level in range(LEVELS))

@@ -1,0 +1,124 @@
+"""The columns of a record file: their names, how they are read, and what is refused in which words."""
+
+from collections.abc import Iterator, Mapping
+
+NEEDED = {"request": "VARCHAR", "at": "DOUBLE", "arm": "VARCHAR", "version": "VARCHAR", "prediction": ""}
+"""Columns that every record must have, and their types; a prediction may be a number, a list or a structure."""
+OPTIONAL = {
+    "row": "INTEGER",
+    "unit": "VARCHAR",
+    "weight": "DOUBLE",
+    "error": "VARCHAR",
+    "latency_ms": "DOUBLE",
+    "cpu_ms": "DOUBLE",
+    "rss_mb": "DOUBLE",
+    "label": "",
+    "label_at": "DOUBLE",
+}
+LABELS = {"request": "VARCHAR", "row": "INTEGER", "label": "", "at": "DOUBLE"}
+"""Columns of a file of labels; only `row` may be absent."""
+SIDES = ("version", "prediction", "error", "latency_ms", "cpu_ms", "rss_mb")
+"""Columns that each of the two versions has of its own."""
+TIMES = frozenset({"at", "label_at"})
+FLOATS = frozenset({"FLOAT", "DOUBLE"})
+LATEST = 253_402_300_799.0
+"""The end of the year 9999: nothing recorded is later, but milliseconds since 1970 are [Unix seconds]."""
+
+
+def quoted(name: str) -> str:
+    """A column's name as SQL wants it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """A text as SQL wants it."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def double(value: float) -> str:
+    """A number as SQL wants it; a bare one would be a decimal and lose its last bits."""
+    return f"'{value!r}'::DOUBLE"
+
+
+def read_as(name: str, kind: str, found: str) -> str:
+    """A column in the type that it must have, as an expression; NULL where a value does not fit.
+
+    Args:
+        name: The column.
+        kind: The type that it must have; empty for any.
+        found: The type that it has in the file.
+    """
+    column = quoted(name)
+    if not kind:  # what is not finite is no answer and no label, as for the gateway
+        return f"CASE WHEN isfinite({column}) THEN {column} END" if found in FLOATS else column
+    if name in TIMES and (found == "DATE" or found.startswith("TIMESTAMP")):
+        return f"epoch({column})"
+    if name in TIMES and found == "VARCHAR":
+        return f"coalesce(TRY_CAST({column} AS DOUBLE), epoch(TRY_CAST({column} AS TIMESTAMPTZ)))"
+    if kind == "DOUBLE":
+        return f"nullif(TRY_CAST({column} AS DOUBLE), 'NaN'::DOUBLE)"
+    if name == "row":
+        return f"coalesce(TRY_CAST({column} AS INTEGER), 0)"
+    # Tables hold an empty text where there is nothing.
+    return f"nullif(TRY_CAST({column} AS VARCHAR), '')"
+
+
+def selected(wanted: Mapping[str, str], types: Mapping[str, str]) -> str:
+    """Every wanted column in its type, NULL where the file has none; rows count from 0."""
+    absent = {"row": "0"}
+    made = (
+        read_as(name, kind, types[name]) if name in types else absent.get(name, f"NULL::{kind or 'VARCHAR'}")
+        for name, kind in wanted.items()
+    )
+    return ", ".join(f"{made_} AS {quoted(name)}" for name, made_ in zip(wanted, made, strict=True))
+
+
+def unreadable(wanted: Mapping[str, str], types: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Conditions on a file's own columns that no value may meet, and what they mean: it would be lost in reading."""
+    for name, kind in wanted.items():
+        if name not in types or kind not in {"DOUBLE", "INTEGER"} or types[name] in FLOATS and kind == "DOUBLE":
+            continue
+        column = quoted(name)
+        lost = f"TRY_CAST({column} AS INTEGER) IS DISTINCT FROM TRY_CAST({column} AS DOUBLE)"
+        if kind == "DOUBLE":
+            lost = f"{read_as(name, kind, types[name])} IS NULL"
+        what = "a time" if name in TIMES else "a whole number" if name == "row" else "a number"
+        yield f"{column} IS NOT NULL AND {lost}", f"has a '{name}' that is not {what}"
+
+
+def _time(name: str) -> tuple[str, str]:
+    rule = f"{quoted(name)} NOT BETWEEN -{LATEST:.0f} AND {LATEST:.0f}"
+    return rule, f"has a time '{name}' beyond the year 9999: give Unix seconds, not milliseconds"
+
+
+def _measured(name: str, unit: str) -> tuple[str, str]:
+    rule = f"{name} < 0 OR isinf({name})"
+    return rule, f"has a negative or infinite '{name}': give {unit}, or null where nothing was measured"
+
+
+RECORD_RULES = dict(
+    [
+        ("request IS NULL", "has no request id: both versions' records of one request need the same id"),
+        ('"at" IS NULL', "has no time 'at': give Unix seconds or a timestamp"),
+        _time("at"),
+        _time("label_at"),
+        (
+            "arm IS NULL OR arm NOT IN ('champion', 'candidate')",
+            "has an 'arm' that is neither champion nor candidate: say which of the two answered",
+        ),
+        ("version IS NULL", "has no version: give its number"),
+        ("weight NOT BETWEEN 0 AND 100", "has a 'weight' outside 0 to 100: give the candidate's share in percent"),
+        _measured("latency_ms", "milliseconds"),
+        _measured("cpu_ms", "milliseconds"),
+        _measured("rss_mb", "megabytes"),
+    ]
+)
+"""What no record may be, and how the one that is is refused."""
+LABEL_RULES = dict(
+    [
+        ("request IS NULL", "has no request id: give that of the request whose label it is"),
+        ('"at" IS NULL', "has no time 'at': give when the label became known, or nobody can tell whether it was late"),
+        _time("at"),
+    ]
+)
+"""The same for labels."""

@@ -1,0 +1,102 @@
+"""Served traffic slice by slice: each is judged with its part of the level, and none that is small is passed for it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from surefoot.core.evidence import Served, Sliced, SpeedCounts, SplitCounts
+from surefoot.core.gates.say import say
+from surefoot.core.level import Level
+from surefoot.core.model import Outcome, Verdict
+from surefoot.core.policy import Gate
+
+URGENT = (
+    Outcome.FAIL,
+    Outcome.ERROR,
+    Outcome.BOTH_SICK,
+    Outcome.NO_DATA,
+    Outcome.STALE,
+    Outcome.INCONCLUSIVE,
+    Outcome.PASS,
+)
+"""Which answer of several slices stands for all of them: the first that any slice gives."""
+
+
+def trials(counts: Served) -> int:
+    """Trials of both arms in a slice [count]."""
+    if isinstance(counts, SplitCounts):
+        return sum(s.candidate + s.champion for s in counts.strata)
+    if isinstance(counts, SpeedCounts):
+        return sum(n for s in counts.strata for side in (s.candidate, s.champion) for _, n in side)
+    return sum(sum(s.candidate) + sum(s.champion) for s in counts.strata)
+
+
+def judge(gate: Gate, found: Sliced, level: Level, one: Callable[[Gate, Served, Level], Verdict]) -> Verdict:
+    """Judge every slice that is large enough, and name the one that decides.
+
+    Args:
+        gate: The gate, with its columns.
+        found: Counts by slice.
+        level: Level of the whole gate.
+        one: Judges a single slice.
+
+    Law: every slice that was ever seen takes an equal part of the level to fail, large or not, so that the whole gate
+        keeps it; to pass each must pass by itself.
+    """
+    sizes = {name: trials(counts) for name, counts in found.slices.items()}
+    large = [name for name, n in sizes.items() if n >= max(gate.min_per_slice, 1)]
+    if not large:
+        reason = f"no slice of {', '.join(gate.by)} has {gate.min_per_slice} trials yet"
+        return say(gate, Outcome.NO_DATA, reason, n=sum(sizes.values()))
+    if found.recent < level.min_requests:
+        reason = f"{found.recent:,} of the {level.min_requests:,} requests that this step demands so far"
+        return say(gate, Outcome.INCONCLUSIVE, reason, n=sum(sizes.values()))
+    part = replace(level, alpha=level.alpha / len(sizes), min_requests=0)
+    whole = replace(gate, by=(), protected=())
+    said = {name: one(whole, found.slices[name], part) for name in large}
+    worst = min(said, key=lambda name: (URGENT.index(said[name].outcome), -_badness(said[name])))
+    verdict = said[worst]
+    small = [name for name in sizes if name not in large]
+    absent = [name for name in gate.protected if name not in said]
+    outcome, reason = verdict.outcome, f"on {worst} {verdict.reason}"
+    if outcome is Outcome.PASS:
+        reason += f", the worst of {len(said)} slices"
+    if absent and outcome is not Outcome.FAIL:
+        outcome = Outcome.NO_DATA
+        reason = f"{', '.join(absent)} is protected and has too little data to be judged; {reason}"
+    elif small:
+        reason += f"; {len(small)} slices have too little data to be judged"
+    return replace(
+        verdict,
+        outcome=outcome,
+        reason=reason,
+        culprit=worst if outcome is Outcome.FAIL else "",
+        details=(
+            *(_row(name, said[name]) for name in sorted(said, key=lambda name: -_badness(said[name]))),
+            *({"slice": name, "outcome": Outcome.NO_DATA.value, "n": sizes[name]} for name in small),
+        ),
+    )
+
+
+def _badness(verdict: Verdict) -> float:
+    """How far an estimate lies beyond what is accepted, in margins."""
+    if verdict.estimate is None or verdict.margin is None:
+        return 0.0
+    return (verdict.estimate - verdict.margin) / max(abs(verdict.margin), 1e-12)
+
+
+def _row(name: str, verdict: Verdict) -> dict[str, object]:
+    figures = {figure.name: figure.value for figure in verdict.figures}
+    sides = {
+        arm: next((value for figure, value in figures.items() if figure.startswith(f"{arm} ")), None)
+        for arm in ("champion", "candidate")
+    }
+    return {
+        "slice": name,
+        "outcome": verdict.outcome.value,
+        "n": verdict.n,
+        **{arm: value for arm, value in sides.items() if value is not None},
+        "difference": verdict.estimate,
+        "lower": verdict.lower,
+        "upper": verdict.upper,
+        "margin": verdict.margin,
+    }
