@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import datetime as dt
 import json
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.flights_models import CANDIDATES, DAY, GOOD, Candidate, Shop
+from bench.flights_models import CANDIDATES, GOOD, Candidate, Shop
 from surefoot.adapters.config import read
 from surefoot.adapters.records import RecordFile
 from surefoot.backtest import Replayed, backtest
@@ -139,16 +140,25 @@ def _short(found: Replayed) -> Row:
 
 
 def _autumn(found: Replayed) -> Row:
-    """Either the bake takes it back on cost, or the row says why it does not."""
+    """Either the bake takes it back on cost, or the row says why not: what November alone can prove."""
     costs = [look for look in found.looks if look.verdict.gate == "cost" and look.stage.value == "Baking"]
-    last = costs[-1]
     back = found.gate == "cost" and found.stage.value == "RolledBack"
-    days = (last.at - costs[0].at) / DAY
-    ok = back or last.verdict.estimate is not None
-    said = "rolled back on cost" if back else f"not rolled back after {days:.0f} days"
-    return Row(
-        "GOOD baking until the end of November", said, "rolled back on cost, or why not", ok, last.verdict.reason
+    name = "GOOD baking until the end of November"
+    demand = "rolled back on cost, or November is dearer and proves nothing"
+    if back:
+        return Row(name, f"rolled back on {_day(found.ended)}", demand, True, found.reason)
+    november = next(row for row in costs[-1].verdict.details if row["slice"] == "all, last 28 blocks")
+    apart, low, high = (float(str(november[key])) for key in ("difference", "lower", "upper"))
+    margin = costs[-1].verdict.margin or 0.0
+    detail = (
+        f"in the last 28 days a request costs {apart:+.2f}, between {low:+.2f} and {high:+.2f}; {margin:+.2f} is"
+        f" accepted; over the whole bake {costs[-1].verdict.reason}"
     )
+    return Row(name, f"not rolled back by {_day(found.ended)}", demand, apart > 0.0 and low <= 0.0, detail)
+
+
+def _day(at: float) -> str:
+    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%d %B")
 
 
 def main() -> int:

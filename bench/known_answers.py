@@ -23,13 +23,22 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from bench.judging.rivals import hodges_lehmann
-from surefoot.core.evidence import Counts, SpeedCounts, SpeedStratum, SplitCounts, Stratum, ValueCounts, ValueStratum
+from surefoot.core.evidence import (
+    Block,
+    Counts,
+    PairedSums,
+    SpeedCounts,
+    SpeedStratum,
+    SplitCounts,
+    Stratum,
+    ValueCounts,
+    ValueStratum,
+)
 from surefoot.core.judge import judge
 from surefoot.core.level import Level
 from surefoot.core.model import Outcome, Verdict
 from surefoot.core.policy import Gate, Metric
 from surefoot.core.stats.bounded import LEVELS
-from surefoot.core.stats.discordant import log_harm
 from surefoot.core.stats.histogram import bucket
 
 DATA = Path(__file__).with_suffix(".json")
@@ -213,12 +222,13 @@ def callbacks(record: Record) -> Said:
 
 
 def surveys(record: Record) -> Said:
-    """The second survey against the first, by those who were asked twice; no gate takes counts of pairs."""
-    (_, lost), (won, _) = record["data"]["table"]
-    log_e = log_harm(lost, won)
-    word = "harm proved" if log_e >= -math.log(LEVEL.alpha) else "not proved"
-    reason = f"{lost} against {won} who changed their minds; harm {sure(log_e)}"
-    return Said(word, log_e, "nats", reason, "e >= 100", log_e >= math.log(100.0))
+    """The second survey against the first, by those who were asked twice: a pair of answers each."""
+    (_, lost), (won, neither) = record["data"]["table"]
+    n = sum(sum(row) for row in record["data"]["table"])
+    block = Block("all", n, (won + neither, neither), (lost + neither, neither))
+    verdict = judge(Gate("approval", Metric.ZERO_ONE, margin=0.01, block=0.0), PairedSums({"": (block,)}, n, n), LEVEL)
+    also = nats(verdict, "harm") >= math.log(100.0)
+    return said(verdict, Outcome.FAIL, f"; {lost} against {won} who changed", also=also, demand="FAIL, e >= 100")
 
 
 def benchmark(record: Record, *, slower: bool) -> Said:

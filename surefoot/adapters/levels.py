@@ -3,7 +3,16 @@
 from collections import defaultdict
 
 from surefoot.adapters.arms import ARMS, ONCE, Log, Served, named, scope, served, slices, whole
-from surefoot.core.evidence import Counts, Missing, Sliced, SpeedCounts, SpeedStratum, ValueCounts, ValueStratum
+from surefoot.core.evidence import (
+    Counts,
+    GaugeCounts,
+    Missing,
+    Sliced,
+    SpeedCounts,
+    SpeedStratum,
+    ValueCounts,
+    ValueStratum,
+)
 from surefoot.core.model import Outcome
 from surefoot.core.question import Question
 from surefoot.core.stats.bounded import LEVELS
@@ -81,6 +90,30 @@ def _speeds(log: Log, question: Question, facts: Served, column: str, value: str
         )
         for slice_ in cells.keys() | past.keys()
     }
+
+
+def gauge_counts(log: Log, question: Question) -> GaugeCounts | Missing:
+    """Stretches in which both versions showed a gauge, by which was higher; the one under way is left out."""
+    facts = served(log, question)
+    if isinstance(facts, Missing):
+        return facts
+    gate = question.gate
+    column, block, limit = f'"{gate.column}"', gate.block, 1.0 + (gate.margin or 0.0)
+    above, below, highest, beside = log.rows(
+        question.model,
+        f"""
+        WITH {ARMS}, stretches AS (
+          SELECT max({column}) FILTER (side = 'candidate') AS mine, max({column}) FILTER (side = 'champion') AS theirs
+          FROM timed WHERE (floor("at" / {block!r}) + 1) * {block!r} <= $2 GROUP BY floor("at" / {block!r})
+        )
+        SELECT count(*) FILTER (mine > theirs * {limit!r}), count(*) FILTER (mine <= theirs * {limit!r}),
+               max(mine) FILTER (theirs IS NOT NULL), max(theirs) FILTER (mine IS NOT NULL)
+        FROM stretches
+        """,  # noqa: S608 - constants, numbers of ours and a name that the policy parser has checked
+        scope(question),
+    )[0]
+    peaks = [0.0 if value is None else float(str(value)) for value in (highest, beside)]
+    return GaugeCounts(whole(above), whole(below), peaks[0], peaks[1], facts.recent)
 
 
 def value_counts(log: Log, question: Question) -> ValueCounts | Sliced | Missing:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from surefoot.adapters.arms import Log
 from surefoot.adapters.counts import event_counts
-from surefoot.adapters.levels import speed_counts, value_counts
+from surefoot.adapters.levels import gauge_counts, speed_counts, value_counts
 from surefoot.adapters.shifts import distances
 from surefoot.core.errors import SurefootError
 from surefoot.core.evidence import Evidence, InputShift, Missing, Validation
@@ -93,6 +93,8 @@ class Measurements:
             return event_counts(self._log, question)
         if metric in SPEEDS:
             return speed_counts(self._log, question)
+        if metric is Metric.GAUGE:
+            return gauge_counts(self._log, question)
         if metric is Metric.VALUE:
             return value_counts(self._log, question)
         if metric in PAIRED:

@@ -127,6 +127,25 @@ class ValueCounts:
     recent: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class GaugeCounts:
+    """Stretches of time in which both versions showed a gauge, such as the memory of their processes.
+
+    Attributes:
+        above: Stretches in which the candidate's highest value is above the champion's and its margin [count].
+        below: Stretches in which it is not [count].
+        highest: Highest value of the candidate [unit of the gauge].
+        beside: Highest value of the champion [unit of the gauge].
+        recent: Requests of both arms since the step began [count].
+    """
+
+    above: int
+    below: int
+    highest: float = 0.0
+    beside: float = 0.0
+    recent: int = 0
+
+
 Served = SplitCounts | SpeedCounts | ValueCounts
 """What is counted on served traffic."""
 
@@ -320,6 +339,7 @@ Evidence = (
     | SpeedCounts
     | ValueCounts
     | Sliced
+    | GaugeCounts
     | PairedSums
     | ScoreBins
     | InputShift

@@ -5,6 +5,7 @@ import math
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.evidence import (
     Evidence,
+    GaugeCounts,
     GoldenRows,
     InputShift,
     Missing,
@@ -17,7 +18,7 @@ from surefoot.core.evidence import (
     Validation,
     ValueCounts,
 )
-from surefoot.core.gates import answers, contract, foresee, rate, say, shift, slices, speed, sums, value
+from surefoot.core.gates import answers, contract, foresee, gauge, rate, say, shift, slices, speed, sums, value
 from surefoot.core.level import Level
 from surefoot.core.model import Outcome, Verdict
 from surefoot.core.policy import Gate
@@ -54,6 +55,8 @@ def _judge(gate: Gate, evidence: Evidence, level: Level) -> Verdict:
             return _served(gate, evidence, level)
         case Sliced():
             return slices.judge(gate, evidence, level, _served)
+        case GaugeCounts():
+            return gauge.judge(gate, evidence, level)
         case PairedSums():
             return sums.judge(gate, evidence, level) if gate.block else answers.judge(gate, evidence, level)
         case ScoreBins():

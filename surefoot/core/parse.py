@@ -169,7 +169,7 @@ def _known(path: Path, names: tuple[str, ...], gates: dict[str, Gate], *, live: 
         metric = gates[key].metric
         if not live and metric in LIVE_ONLY:
             raise Violation(path, f"gate '{key}' measures {NAMED.get(metric, metric)}, which a replay cannot show")
-        if baking and metric is Metric.VALUE:
-            raise Violation(path, f"gate '{key}' compares what both arms bring in; in a bake only one serves")
+        if baking and metric in {Metric.VALUE, Metric.GAUGE}:
+            raise Violation(path, f"gate '{key}' compares both arms of live traffic; in a bake only one serves")
         if live and metric is Metric.GOLDEN:
             raise Violation(path, f"gate '{key}' asks golden rows: their answers do not change, name it in the shadow")

@@ -51,7 +51,7 @@ def _reader(metric: Metric) -> Callable[[Section, Metric], dict[str, Any]]:
         return _speed
     if metric in EVENTS:
         return _events
-    return {Metric.VALUE: _value, Metric.GOLDEN: _golden, Metric.EXPECTED_LOSS: _expected}[metric]
+    return {Metric.VALUE: _value, Metric.GAUGE: _gauge, Metric.GOLDEN: _golden, Metric.EXPECTED_LOSS: _expected}[metric]
 
 
 def _expected_of(section: Section, metric: Metric, *, rate: bool) -> dict[str, Any]:
@@ -142,6 +142,18 @@ def _value(section: Section, _metric: Metric) -> dict[str, Any]:
     if made["limit"] is not None:
         raise Violation((*section.path, "max"), "a value is compared with the champion's: give a margin")
     return made | _slices(section)
+
+
+def _gauge(section: Section, _metric: Metric) -> dict[str, Any]:
+    grown, relative = section.get("margin", margin)
+    if not relative:
+        raise Violation((*section.path, "margin"), "a gauge margin is a share of the champion's, such as 20%")
+    return {
+        "margin": grown,
+        "relative": True,
+        "column": section.get("column", name),
+        "block": section.get("block", duration, 600.0),
+    }
 
 
 def _golden(section: Section, _metric: Metric) -> dict[str, Any]:

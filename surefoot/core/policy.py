@@ -13,6 +13,7 @@ class Metric(StrEnum):
     MISSING_LABEL = "missing_label"
     LATENCY = "latency"
     RESOURCE = "resource"
+    GAUGE = "gauge"
     VALUE = "value"
     BRIER = "brier"
     LOG_LOSS = "log_loss"
@@ -60,7 +61,7 @@ SPEEDS = frozenset({Metric.LATENCY, Metric.RESOURCE})
 """Judged on quantiles of a positive measurement of each request."""
 EVENTS = frozenset({Metric.ERROR_RATE, Metric.MISSING_LABEL})
 """Judged on a bad event that each trial has or has not."""
-LIVE_ONLY = SPEEDS | {Metric.MISSING_LABEL, Metric.VALUE}
+LIVE_ONLY = SPEEDS | {Metric.MISSING_LABEL, Metric.VALUE, Metric.GAUGE}
 """What a replay cannot show: only who really served a request has it."""
 SHIFTS = frozenset({Metric.INPUT_SHIFT, Metric.PREDICTION_SHIFT})
 
@@ -131,7 +132,7 @@ class Gate:
         costs: Prices of the four kinds of decisions, for a cost.
         of: Loss that a loss gap or an expected loss looks at.
         classes: Names of the classes in the order of the model's probabilities; empty for two classes.
-        column: Measured column of a resource or value gate.
+        column: Measured column of a resource, gauge or value gate.
         cap: Value above which more does not count, for a value [unit of the value].
         higher: Whether more is better, for a value.
         tolerance: Largest difference between two answers that are the same.

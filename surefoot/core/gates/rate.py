@@ -80,13 +80,13 @@ def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
     guess = found.baseline if found.baseline is not None else UNKNOWN_RATE
     margin = gate.margin or 0.0
     growth, points = (margin, 0.0) if gate.relative else (0.0, margin)
-    rates = _rates(merged, guess)
+    rates = rates_of(merged, guess)
     limit = rates[0] * (1.0 + growth) + points
     s = 1.0 if single else 0.0
     found_by_epoch = increments(strata, guess, 1.0 + s * growth, s * points, HARM)
     harm, threshold = harm_of(found_by_epoch, level)
     late, since = _late(strata, found_by_epoch)
-    now = _rates(together(late), guess)
+    now = rates_of(together(late), guess)
     wide = level.allowance
     safe = log_evidence(merged, guess, 1.0 + wide * growth, wide * points, NO_HARM)
     low, high = band(merged, guess, growth, points, level.alpha, level.beta)
@@ -107,7 +107,7 @@ def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
         f"{broken} {now[0]:.2%} of the champion's{since}; at most {accepted:.2%} is accepted",
         f"{shown} of the champion's: at most {max(high, 0.0):.0%} of the accepted degradation is used",
         f"{shown} of the champion's: between {low:.0%} and {high:.0%} of the accepted degradation"
-        + _needed(rates, 1.0 + wide * growth, wide * points, merged, n, found.trial, level),
+        + needed(rates, 1.0 + wide * growth, wide * points, merged, n, found.trial, level),
         {
             "estimate": rates[1] - rates[0],
             "lower": low * unit,
@@ -128,7 +128,7 @@ def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
     return verdict
 
 
-def _rates(strata: Sequence[Stratum], guess: float) -> tuple[float, float]:
+def rates_of(strata: Sequence[Stratum], guess: float) -> tuple[float, float]:
     """Rates of (champion, candidate) [probability]; the champion's is a guess where the candidate serves alone."""
     candidate = sum(s.candidate for s in strata)
     return mantel_haenszel(strata) or (guess, sum(s.candidate_bad for s in strata) / max(candidate, 1))
@@ -144,7 +144,7 @@ def _late(strata: Sequence[Stratum], found: dict[int, tuple[float, ...]]) -> tup
     return late, f" since stretch {start + 1} of {EPOCHS}" if len(late) < len(strata) else ""
 
 
-def _needed(
+def needed(
     rates: tuple[float, float],
     slope: float,
     offset: float,

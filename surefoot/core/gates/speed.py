@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from surefoot.core.evidence import SpeedCounts, SpeedStratum, Stratum
-from surefoot.core.gates.rate import EPOCHS, alone, harm_of, together
+from surefoot.core.gates.rate import EPOCHS, alone, harm_of, needed, rates_of, together
 from surefoot.core.gates.say import Live, decide, say
 from surefoot.core.level import Level
 from surefoot.core.model import Figure, Outcome, Verdict
@@ -50,12 +50,14 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
     if not candidate.total:
         return say(gate, Outcome.NO_DATA, "the candidate has answered no request yet", n=n)
     highest = max(gate.quantiles)
-    needed = math.ceil(LEAST_BEYOND / (1.0 - highest) - 1e-9)  # 1 - 0.9 is a little below 0.1
-    if before.total < needed:
-        reason = f"the champion has {before.total} measurements before the rollout: p{highest * 100:g} takes {needed:,}"
+    history = math.ceil(LEAST_BEYOND / (1.0 - highest) - 1e-9)  # 1 - 0.9 is a little below 0.1
+    if before.total < history:
+        reason = (
+            f"the champion has {before.total} measurements before the rollout: p{highest * 100:g} takes {history:,}"
+        )
         return say(gate, Outcome.NO_DATA, reason, n=n)
     margin = gate.margin or 0.0
-    rows, starts = [], []
+    rows, starts, waits = [], [], []
     for quantile in gate.quantiles:
         line = bucket(before.quantile(quantile)) + 1
         guess = before.above(line) / before.total
@@ -70,6 +72,7 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
         beside = champion.quantile(quantile) if champion.total else edge(line)
         rows.append((quantile, harm, threshold, safe, candidate.quantile(quantile), beside))
         starts.append((harm, began(by_epoch, starts=EPOCHS)))
+        waits.append((safe, needed(rates_of(wide, guess), 1.0, 0.0, wide, n, "request", level)))
     harm = merged([row[1] for row in rows], [1.0 / len(rows)] * len(rows))
     worst = max(rows, key=lambda row: row[4] / row[5] if row[5] > 0.0 else math.inf)
     quantile, _, threshold, _, mine, beside = worst
@@ -89,7 +92,7 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
         threshold,
         f"{broken}; at most {now[2] * (1.0 + margin):.1f} {unit} is accepted",
         f"{shown}; {limit:.1f} {unit} is accepted",
-        f"{shown}; not yet told apart from {limit:.1f} {unit}",
+        f"{shown}; not yet told apart from {limit:.1f} {unit}{min(waits)[1]}",
         {
             "estimate": mine - beside,
             "margin": limit - beside,

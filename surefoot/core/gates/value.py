@@ -1,12 +1,13 @@
 """A bounded value of each trial, such as the revenue of a request up to a cap."""
 
 from surefoot.core.evidence import Stratum, ValueCounts, ValueStratum
-from surefoot.core.gates.rate import EPOCHS, harm_of
-from surefoot.core.gates.say import Live, decide, say
+from surefoot.core.gates.rate import EPOCHS, SURE, harm_of
+from surefoot.core.gates.say import Live, decide, more, say
 from surefoot.core.level import Level
 from surefoot.core.model import Figure, Outcome, Verdict
 from surefoot.core.policy import Gate
-from surefoot.core.stats.bounded import increments_mean, means
+from surefoot.core.stats import power
+from surefoot.core.stats.bounded import LEVELS, increments_mean, means
 from surefoot.core.stats.health import log_health
 from surefoot.core.stats.split import log_mean
 from surefoot.core.stats.starts import began
@@ -15,6 +16,24 @@ from surefoot.core.stats.starts import began
 def _counted(strata: list[ValueStratum]) -> list[Stratum]:
     """How many trials each arm has, as events of which none is bad."""
     return [Stratum(s.share, 0, sum(s.candidate), 0, sum(s.champion), s.epoch) for s in strata]
+
+
+def _needed(strata: list[ValueStratum], room: float, level: Level, trial: str) -> str:
+    """How many trials a pass will take if things stay as they look; bets grow by the room squared over the noise."""
+    cells = [
+        (number / (LEVELS - 1), n)
+        for s in strata
+        for side in (s.candidate, s.champion)
+        for number, n in enumerate(side)
+    ]
+    total = sum(n for _, n in cells)
+    mean = sum(value * n for value, n in cells) / total
+    share = strata[-1].share
+    noise = sum((value - mean) ** 2 * n for value, n in cells) / total
+    if room <= 0.0 or noise <= 0.0 or share >= 1.0:
+        return ""
+    nats = room * room / (2.0 * noise * (1.0 / share + 1.0 / (1.0 - share)))
+    return more(power.requests(level.beta, nats, SURE), total, trial, level)
 
 
 def judge(gate: Gate, found: ValueCounts, level: Level) -> Verdict:
@@ -52,6 +71,8 @@ def judge(gate: Gate, found: ValueCounts, level: Level) -> Verdict:
     late = (
         f" ({now - before:+.3g} since stretch {start + 1} of {EPOCHS})" if start > min(s.epoch for s in strata) else ""
     )
+    wide_room = wide * abs(old) if gate.relative else wide
+    wanted = _needed(strata, (wide_room - lost) / gate.cap, level, found.trial)
     counted = _counted(strata)
     seen = Live(
         harm,
@@ -63,7 +84,7 @@ def judge(gate: Gate, found: ValueCounts, level: Level) -> Verdict:
         threshold,
         f"{shown}{late}; {limit:.4g} is accepted",
         f"{shown}; {limit:.4g} is accepted",
-        f"{shown}; not yet told apart from {limit:.4g}",
+        f"{shown}; not yet told apart from {limit:.4g}{wanted}",
         {
             "estimate": lost,
             "margin": room,

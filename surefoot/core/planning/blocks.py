@@ -10,7 +10,7 @@ from surefoot.core.planning.sight import SURE, Sight, smallest
 from surefoot.core.policy import GAPS, Gate, Metric
 from surefoot.core.stats import power
 from surefoot.core.stats.paired import LEAST_BLOCKS
-from surefoot.core.stats.split import FLOOR, divergence
+from surefoot.core.stats.split import FLOOR, HARM, divergence
 
 DISAGREE = 0.05
 """Share of the requests on which two versions disagree, unless the policy expects another one."""
@@ -136,6 +136,31 @@ def one_by_one(gate: Gate, step: str, window: float, patience: float, level: Lev
         window,
         "" if gate.expected is not None else f"assuming that the two disagree on {apart:.0%} (expect: {{rate: ...}})",
         warning,
+    )
+
+
+def stretches(gate: Gate, step: str, lasts: float, patience: float, level: Level) -> Sight:
+    """What a gauge shows in a step: how many stretches there are, and how many it takes when all of them agree."""
+    n = math.floor(lasts / gate.block)
+    each = math.log(2.0 * max(HARM) / (1.0 + max(HARM)))
+    fails, passing = ((math.log(len(HARM)) - math.log(x)) / each for x in (level.alpha, level.beta))
+    needs = math.ceil(passing) * gate.block
+    warning = ""
+    if n < fails:
+        warning = f"cannot fail: {n} stretches come, and {math.ceil(fails)} are needed even if all of them are bad"
+    elif needs > lasts + patience:
+        warning = f"cannot pass: {n} stretches come, and {math.ceil(passing)} are needed"
+    return Sight(
+        step,
+        gate.name,
+        gate.metric.value,
+        n,
+        "stretches",
+        finds="" if n < fails else f"above its margin in {math.ceil(fails)} stretches of {n}",
+        passes=float(n >= passing),
+        needs=needs,
+        lasts=lasts,
+        warning=warning,
     )
 
 

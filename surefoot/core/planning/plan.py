@@ -3,7 +3,7 @@
 from surefoot.core.level import Level, allowance
 from surefoot.core.machine import PRE_TRAFFIC_ALPHA, share_of_budget
 from surefoot.core.model import Outcome
-from surefoot.core.planning.blocks import one_by_one, paired, shifted
+from surefoot.core.planning.blocks import one_by_one, paired, shifted, stretches
 from surefoot.core.planning.sight import Sight, distinct
 from surefoot.core.planning.traffic import Asked, Stretch, served
 from surefoot.core.policy import EVENTS, PAIRED, SHIFTS, SPEEDS, Gate, Metric, Policy
@@ -72,7 +72,9 @@ def _ramp(policy: Policy) -> list[Sight]:
         passed += step.hold
         name = f"weight {step.weight:g} %"
         for gate in (policy.gates[name_] for name_ in step.gates):
-            if gate.metric in PAIRED or gate.metric in SHIFTS:
+            if gate.metric is Metric.GAUGE:
+                made.append(stretches(gate, name, passed, patience, Level(alpha)))
+            elif gate.metric in PAIRED or gate.metric in SHIFTS:
                 window = step.hold if gate.metric in SHIFTS else passed
                 level = Level(alpha, stages=len(policy.ramp))
                 sight = _replayed(policy, gate, name, window, level, step.min_requests, patience)
@@ -82,11 +84,11 @@ def _ramp(policy: Policy) -> list[Sight]:
                 # A unit that comes back moves to the split of the moment: what the later steps see it has first.
                 whole = distinct(a_second * passed, policy.units if sticks else 0.0)
                 scale = whole / (a_second * passed) if passed else 1.0
-                stretches = tuple(Stretch(share, a_second * seconds * scale) for share, seconds in before)
+                served_so_far = tuple(Stretch(share, a_second * seconds * scale) for share, seconds in before)
                 trial = "units" if sticks else "requests"
                 asked = Asked(
                     name,
-                    stretches,
+                    served_so_far,
                     a_second * scale,
                     step.hold,
                     trial,

@@ -1,0 +1,60 @@
+"""A gauge of each version's process, such as its memory: stretch by stretch, whichever is higher."""
+
+import math
+
+from surefoot.core.evidence import GaugeCounts
+from surefoot.core.gates.say import HARM, HARM_NEEDED, SAFETY, SAFETY_NEEDED, duration, say
+from surefoot.core.level import Level
+from surefoot.core.model import Figure, Outcome, Verdict
+from surefoot.core.policy import Gate
+from surefoot.core.stats.discordant import log_harm
+
+
+def judge(gate: Gate, found: GaugeCounts, level: Level) -> Verdict:
+    """FAIL when the candidate is above its margin in surely more than half of the stretches, PASS when in surely less.
+
+    A process has one memory, whoever asks it: requests are no trials of it, stretches are. They must be long enough
+    to be news to each other.
+
+    Law: valid at every look, for each stretch is one toss of a coin that a sound candidate loses at most half the time.
+    """
+    n = found.above + found.below
+    if not n:
+        return say(gate, Outcome.NO_DATA, f"no complete stretch in which both versions show their {gate.column}")
+    if found.recent < level.min_requests:
+        reason = f"{found.recent:,} of the {level.min_requests:,} requests that this step demands so far"
+        return say(gate, Outcome.INCONCLUSIVE, reason, n=n)
+    harm, safe = log_harm(found.above, found.below), log_harm(found.below, found.above)
+    failing, passing = -math.log(level.alpha), -math.log(level.beta)
+    limit = 1.0 + (gate.margin or 0.0)
+    each = duration(gate.block / 60.0)
+    shown = (
+        f"{gate.column} of the candidate is above {limit:.2f} times the champion's in {found.above} of {n} stretches of"
+        f" {each} (at most {found.highest:.4g} beside {found.beside:.4g})"
+    )
+    outcome = Outcome.INCONCLUSIVE
+    if harm >= failing:
+        outcome = Outcome.FAIL
+    elif safe >= passing:
+        outcome = Outcome.PASS
+    else:
+        shown = f"not decided: {shown}"
+    return say(
+        gate,
+        outcome,
+        shown,
+        n=n,
+        estimate=found.above / n,
+        margin=0.5,
+        unit="share",
+        figures=(
+            Figure("stretches above", found.above, "count"),
+            Figure("stretches", n, "count"),
+            Figure("candidate highest", found.highest, gate.column),
+            Figure("champion highest", found.beside, gate.column),
+            Figure(HARM, harm, "nats"),
+            Figure(HARM_NEEDED, failing, "nats"),
+            Figure(SAFETY, safe, "nats"),
+            Figure(SAFETY_NEEDED, passing, "nats"),
+        ),
+    )
