@@ -13,8 +13,9 @@ from surefoot.cli import show, show_plan, stack
 from surefoot.cli.show import console
 from surefoot.core import planning
 from surefoot.core.chain import check
-from surefoot.core.errors import NotFound, PolicyInvalid, Rejected, SurefootError
+from surefoot.core.errors import JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.events import as_json
+from surefoot.core.recheck import recheck
 from surefoot.core.state import fold
 
 Model = Annotated[str, typer.Argument(help="Registered model.")]
@@ -137,15 +138,21 @@ def history(
 
 
 def verify(model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None) -> None:
-    """Re-derive the hash chain of the journal and name the first entry that is wrong."""
+    """Re-derive the hash chain of the journal, judge every verdict again, and name the first entry that is wrong."""
     journal = bootstrap.journal(bootstrap.settings())
     for name in [model] if model else journal.models():
         entries = journal.read(name)
         if not entries:
             raise NotFound(f"the journal holds nothing of {name}")
-        count = check(entries)
-        head = f", head {entries[-1].hash[:16]}" if entries else ""
-        console.print(f"[green]ok[/green] {name}: {count} entries{head}")
+        count, judged = check(entries), 0
+        for found in recheck(entries):
+            if found.problem:
+                raise JournalTampered(f"entry {found.seq} of {name}, gate {found.gate}: {found.problem}")
+            judged += 1
+        console.print(
+            f"[green]ok[/green] {name}: {count} entries, head {entries[-1].hash[:16]}; {judged} verdicts follow from"
+            " their counters"
+        )
 
 
 def register(app: typer.Typer) -> None:

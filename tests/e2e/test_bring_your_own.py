@@ -56,8 +56,9 @@ def test_mlflow_has_one_run_for_each_transition(stack: World, promotion: Promoti
 
 
 def test_the_chain_verifies(stack: World, promotion: Promotion) -> None:
-    """`surefoot verify` re-derives the chain and says ok."""
+    """`surefoot verify` re-derives the chain, judges every verdict again, and says ok."""
     done = stack.run("verify", MODEL)
+    assert "verdicts follow from their counters" in done.stdout
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"ok {MODEL}: {len(stack.entries(MODEL))} entries")
 
