@@ -1,0 +1,53 @@
+"""The benchmarks of the judge keep their promises on few rollouts; those that measure time stay on request."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TIMED = 19
+"""The demand that measures processor time."""
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
+    """What the quick form says, once."""
+    file = tmp_path_factory.mktemp("bench") / "judge.json"
+    wanted = [str(number) for number in range(1, 21) if number != TIMED]
+    command = [sys.executable, "bench/judge.py", "--quick", "--json", str(file), "--rows", *wanted]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    return list(json.loads(file.read_text())["rows"])
+
+
+def test_every_demand_is_met(rows: list[dict[str, object]]) -> None:
+    """Nineteen demands have rows of their own, and every row is within its demand or beyond it by bad luck only."""
+    assert {str(row["name"]).split(".")[0] for row in rows} == {str(n) for n in range(1, 21) if n != TIMED}
+    assert all(row["ok"] for row in rows)
+
+
+def test_rivals_saw_the_same_traffic(rows: list[dict[str, object]]) -> None:
+    """Each false-alarm row has the numbers of all seven rivals, and naive repetition is far above its level."""
+    first = next(row for row in rows if str(row["name"]).startswith("1. A/A, ramp"))
+    rivals = first["rivals"]
+    assert isinstance(rivals, dict)
+    assert set(rivals) == {"Kayenta", "Argo", "Flagger", "repeated z", "OBF", "mSPRT", "SPRT"}
+    assert rivals["repeated z"] > 0.05
+
+
+def test_a_judge_that_sees_nothing_misses(tmp_path: Path) -> None:
+    """The bench can fail: with a level of one in 10^12 the demands on detection are missed, and it exits with 1."""
+    broken = (
+        "import bench.judging.ours as ours, runpy, sys; ours.ALPHA = 1e-12; ours.fails.__kwdefaults__['alpha'] = 1e-12;"
+        " sys.argv = ['bench/judge.py', '--quick', '--rows', '8', '--json', sys.argv[1]];"
+        " runpy.run_path('bench/judge.py', run_name='__main__')"
+    )
+    file = tmp_path / "judge.json"
+    done = subprocess.run(
+        [sys.executable, "-c", broken, str(file)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-2000:]
+    assert not all(row["ok"] for row in json.loads(file.read_text())["rows"])
