@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,15 +18,18 @@ from surefoot.adapters.predictions import PredictionLog
 from surefoot.adapters.registry import MlflowRegistry
 from surefoot.adapters.replay import Replay
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.core.errors import Conflict, NotFound, PolicyInvalid, Rejected, SurefootError
+from surefoot.core.errors import ArtifactTampered, Conflict, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.evidence import Missing, Validation
 from surefoot.core.model import Outcome, Version
 from surefoot.core.policy import Policy
 from surefoot.core.state import Ledger
 from surefoot.gateway.app import Gateway, build_app
+from surefoot.gateway.process import ModelProcess
 from surefoot.gateway.settings import GatewaySettings
 from surefoot.rollout import Ports, Request, adopt
 
+MEMORY_MB = 16_384
+"""Address space of a model's process [MB]: libraries reserve much more of it than they use."""
 INSISTENCE = 100
 """How often an operator's request is made again when somebody else was faster [count]."""
 
@@ -159,7 +163,18 @@ def gateway_app(config: Settings) -> Gateway:
     """The data plane, with the verified loader that it may not reach by itself."""
     cache = artifacts(config)
     knobs = GatewaySettings(config.home / "gateway", config.token, units=Units(config))
-    return build_app(knobs, clock(config), lambda model, version: load(cache.verified(version, model)))
+
+    def hosted(model: str, version: Version) -> ModelProcess:
+        path = cache.verified(version, model)
+        command = [sys.executable, "-m", "surefoot.hosting", str(path), version.digest, str(MEMORY_MB), "0"]
+        return ModelProcess(command, load_failure)
+
+    return build_app(knobs, clock(config), hosted)
+
+
+def load_failure(kind: str, message: str) -> Exception:
+    """The error of ours that a model's process has named; a load can fail in no other way than these."""
+    return {"ArtifactTampered": ArtifactTampered, "NotFound": NotFound}.get(kind, Rejected)(message)
 
 
 class Units(Mapping[str, str | None]):

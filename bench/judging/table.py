@@ -15,8 +15,8 @@ from rich.table import Table
 from scipy import stats
 
 RIVALS = ("Kayenta", "Argo", "Flagger", "repeated z", "OBF", "mSPRT", "SPRT")
-SURE = 0.001
-"""Chance below which a short run calls its own number a miss and not bad luck [probability]."""
+SURE = {True: 0.001, False: 0.025}
+"""Chance below which a quick, or a full, run calls a share beyond its demand a miss and not bad luck [probability]."""
 Found = Sequence[dict[str, float]]
 
 
@@ -100,7 +100,7 @@ class Plan:
         value = hits / n
         over = float(stats.binom.sf(hits - 1, n, most)) if value > most else 1.0
         under = float(stats.binom.cdf(hits, n, least)) if value < least else 1.0
-        ok = min(over, under) >= (SURE if self.quick else 1.0)
+        ok = min(over, under) >= SURE[self.quick]
         demand = f"<= {most:.1%}" if most < 1.0 else f">= {least:.0%}" if least else ""
         shares = {name: sum(math.isfinite(one[name]) for one in found) / n for name in RIVALS if _has(found, name)}
         return Row(number, name, "share", value, demand, ok, shares, n)
@@ -120,7 +120,7 @@ class Plan:
         times = [one[key] for one in found]
         value = quantile(times, q)
         late = sum(time > most for time in times)
-        ok = value <= most or (self.quick and float(stats.binom.sf(late - 1, len(times), 1.0 - q)) >= SURE)
+        ok = value <= most or (self.quick and float(stats.binom.sf(late - 1, len(times), 1.0 - q)) >= SURE[True])
         others = {name: quantile([one[name] for one in found], q) for name in RIVALS if _has(found, name)}
         return Row(number, name, unit, value, f"<= {most:,.0f}", ok, others, len(times))
 

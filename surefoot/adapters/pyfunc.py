@@ -1,5 +1,6 @@
 """A loaded model as the gateway and the evaluation see it: JSON rows in, JSON values out."""
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 _NUMBERS = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
 GOLDEN = "surefoot_golden"
 """Key of a model's metadata under which its author keeps rows and their answers."""
+_BLANK: dict[str, object] = {**dict.fromkeys(_NUMBERS, 0), "string": "", "boolean": False}
 _PLAIN = frozenset({*_NUMBERS, "string", "boolean"})
 
 
@@ -59,6 +61,13 @@ class Scorer:
         if not isinstance(rows, list) or not isinstance(answers, list) or len(rows) != len(answers):
             raise ValueError(f"{GOLDEN} in the model's metadata needs 'rows' and as many 'answers'")
         return rows, answers
+
+    def warm(self) -> None:
+        """Ask once, so that nothing is loaded late: its golden rows, or else a row of nothing; failing is fine."""
+        with contextlib.suppress(Exception):
+            rows, _ = self.golden()
+            blank: dict[str, object] = {name: _BLANK.get(self._plain.get(name, "")) for name in self.columns or ()}
+            self.predict(rows or [blank])
 
     def seen(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
         """What the model is fed: the rows after every first step of a pipeline that keeps their columns."""

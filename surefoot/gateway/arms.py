@@ -4,14 +4,17 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 from surefoot.core.model import Arm, Split, Version
 from surefoot.gateway.batch import Worker
 from surefoot.gateway.job import Answered, Attempt, Failed, Job, Outcome
 from surefoot.gateway.record import PredictionLog, lines_of
-from surefoot.gateway.settings import GatewaySettings, Predictor
+from surefoot.gateway.settings import GatewaySettings, Inside, Model, Predictor
 
-WARM = 4  # versions that stay loaded after they left the route, so that going back loads nothing
+WARM = 2  # versions that stay loaded after they left the route, so that going back loads nothing
+HANGS = 10.0  # a candidate that is at one batch for so many times its patience is ended
+LEAST_HANG_S = 5.0  # however short the patience
 
 
 class NotServing(Exception):
@@ -74,18 +77,20 @@ class Arms:
         """Versions that a split needs and that are not loaded, the champion first."""
         return [version for version in needed(split) if key_of(version) not in self._workers]
 
-    def switch(self, split: Split, loaded: Mapping[tuple[str, str], Predictor]) -> None:
+    def switch(self, split: Split, loaded: Mapping[tuple[str, str], Model | Predictor]) -> None:
         """Serve another split from this instant; without its candidate when that is neither loaded nor given."""
         for version in needed(split):
             key = key_of(version)
             worker = self._workers.pop(key, None)
             if worker is None and key in loaded:
-                worker = Worker(version, loaded[key], self._log, self.routed, self._settings.max_batch)
+                worker = Worker(version, predictor_of(loaded[key]), self._log, self.routed, self._settings.max_batch)
             if worker is not None:
                 self._workers[key] = worker
         effective = replace(split, weight=0.0) if self.missing(split) else split
         candidate = self._workers[key_of(needed(effective)[-1])] if effective.weight else None
-        self._live = Live(effective, self._workers[key_of(split.champion)], candidate)
+        champion = self._workers[key_of(split.champion)]
+        champion.grow(self._settings.processes)
+        self._live = Live(effective, champion, candidate)
         cold = [key for key, worker in self._workers.items() if not self.routed(worker.version)]
         for key in cold[: max(0, len(cold) - WARM)]:
             self._workers.pop(key).stop()
@@ -126,6 +131,9 @@ class Arms:
 
     async def _ask_candidate(self, worker: Worker, job: Job) -> Outcome:
         patience = self._settings.candidate_timeout_s
+        if worker.down:
+            return Failed("Down: its process has ended and is being started again")
+        worker.unhang(max(patience * HANGS, LEAST_HANG_S))
         if worker.busy_for() > patience:  # it hangs: nobody else waits for it
             self._counts[job.version.number].late += 1
             return Failed(f"Late: still busy after {patience * 1000:.0f} ms with earlier requests")
@@ -148,6 +156,7 @@ class Arms:
     async def _ask_champion(self, job: Job) -> Answer:
         while (live := self._live) is not None:
             worker = live.champion
+            worker.unhang(self._settings.champion_timeout_s)
             if worker.queued >= self._settings.max_queue:
                 if job.error is not None:  # the candidate's failure is remembered even so
                     self._log.write(lines_of(job, None, None))
@@ -163,6 +172,7 @@ class Arms:
     def stats(self) -> dict[str, object]:
         """Counts since start, by version."""
         queues = {worker.version.number: worker.queued for worker in self._workers.values()}
+        deaths = {worker.version.number: worker.deaths for worker in self._workers.values()}
         versions = {}
         for number in sorted({*queues, *self._counts}):
             counts = self._counts[number]
@@ -172,6 +182,7 @@ class Arms:
                 "late": counts.late,
                 "caller_errors": counts.caller_errors,
                 "queue": queues.get(number, 0),
+                "deaths": deaths.get(number, 0),
             }
         return {"log_dropped": self._log.dropped, "versions": versions}
 
@@ -179,6 +190,11 @@ class Arms:
         """Let every worker finish what it has, and stop."""
         for worker in self._workers.values():
             worker.stop()
+
+
+def predictor_of(loaded: Model | Predictor) -> Predictor:
+    """What was loaded, as something that lanes can ask."""
+    return cast("Predictor", loaded) if hasattr(loaded, "again") else Inside(loaded)
 
 
 def key_of(version: Version) -> tuple[str, str]:

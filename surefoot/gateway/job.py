@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from surefoot.core.model import Arm, Split, Version
 from surefoot.core.traffic import assign
+from surefoot.gateway.settings import Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Job:
         version: That arm's version.
         latency_ms: Receipt to the assigned arm's answer or failure [ms]; None until then.
         error: How the assigned arm failed, or None.
+        cost: What the assigned arm's answer took; None when it gave none.
     """
 
     model: str
@@ -59,6 +61,7 @@ class Job:
     version: Version
     latency_ms: float | None = None
     error: str | None = None
+    cost: Cost | None = None
 
     def age(self) -> float:
         """Time since receipt [s]."""
@@ -78,11 +81,13 @@ class Attempt:
         job: The request.
         last: Whether nobody is left to ask after this version.
         settled: Where the outcome arrives.
+        retries: How often the process that had it is gone [count].
     """
 
     job: Job
     last: bool
     settled: asyncio.Future[Outcome]
+    retries: int = 0
     _claim: list[None] = field(default_factory=lambda: [None])
 
     def claim(self) -> bool:

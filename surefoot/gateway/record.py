@@ -100,6 +100,8 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
         "generation": split.generation,
         "rollout": split.rollout,
         "latency_ms": job.latency_ms,
+        "cpu_ms": None if job.cost is None else round(job.cost.cpu_ms, 4),
+        "rss_mb": None if job.cost is None or job.cost.rss_mb is None else round(job.cost.rss_mb, 2),
         "error": job.error,
     }
     lines = []

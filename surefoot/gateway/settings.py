@@ -1,5 +1,6 @@
 """What the gateway is told when it is built."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,15 +9,78 @@ from typing import Protocol
 from surefoot.core.model import Version
 
 
-class Predictor(Protocol):
-    """A loaded version."""
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What answering took.
+
+    Attributes:
+        cpu_ms: Processor time [ms].
+        rss_mb: Memory that the process has in use [MB]; None where it shares its process with others.
+    """
+
+    cpu_ms: float
+    rss_mb: float | None = None
+
+
+class Lost(Exception):
+    """A predictor is gone; what it was asked has no answer, and it answers nothing more."""
+
+
+class Model(Protocol):
+    """A loaded model, wherever it is."""
 
     def predict(self, rows: list[dict[str, object]]) -> list[object]:
         """Answer every row with one JSON value; raise what it likes when it cannot."""
         ...
 
 
-Load = Callable[[str, Version], Predictor]  # of a registered model; verifies the digest before it loads
+class Predictor(Model, Protocol):
+    """A loaded model that can be ended, and had more than once."""
+
+    @property
+    def cost(self) -> Cost | None:
+        """What the last batch took; None before the first."""
+        ...
+
+    @property
+    def again(self) -> "Callable[[], Predictor] | None":
+        """Makes another one of the same model; None where there can be only this one."""
+        ...
+
+    def kill(self) -> None:
+        """End it at once; who waits for an answer hears `Lost`. Where that is not possible nothing happens."""
+        ...
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
+
+
+class Inside:
+    """A model in the gateway's own process: quick to have, and able to take the gateway with it."""
+
+    again = None
+
+    def __init__(self, model: Model) -> None:
+        """Ask this model."""
+        self._model = model
+        self.cost: Cost | None = None
+
+    def predict(self, rows: list[dict[str, object]]) -> list[object]:
+        """Answer every row."""
+        began = time.thread_time()
+        answers = self._model.predict(rows)
+        self.cost = Cost((time.thread_time() - began) * 1000.0)
+        return answers
+
+    def kill(self) -> None:
+        """A thread cannot be ended."""
+
+    def close(self) -> None:
+        """There is nothing to let go but a reference."""
+
+
+Load = Callable[[str, Version], Model | Predictor]  # of a registered model; verifies the digest before it loads
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +91,8 @@ class GatewaySettings:
         root: State directory: `routes/` and `log/` live in it.
         token: What a caller must present to change a route; never empty.
         candidate_timeout_s: A candidate that has not answered by then is late, counted from receipt [s].
+        champion_timeout_s: A champion whose process has been at one batch for so long is ended, and asked anew [s].
+        processes: Processes of the champion, where models have processes of their own [count]; a candidate has one.
         max_batch: Rows that are predicted together [count].
         max_queue: Requests that may wait for one version; more are refused [count].
         max_body_bytes: Largest request body [bytes].
@@ -36,6 +102,8 @@ class GatewaySettings:
     root: Path
     token: str
     candidate_timeout_s: float = 1.0
+    champion_timeout_s: float = 30.0
+    processes: int = 2
     max_batch: int = 256
     max_queue: int = 2000
     max_body_bytes: int = 8 << 20

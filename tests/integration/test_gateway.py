@@ -166,6 +166,7 @@ def test_record_is_what_the_schema_says(gateway: Gateway) -> None:
     one, two = gateway.records()
     assert before <= float(str(one.pop("at"))) <= time.time()
     assert float(str(one.pop("latency_ms"))) > 0
+    assert float(str(one.pop("cpu_ms"))) > 0
     assert one == {
         "v": 1,
         "request": "two",
@@ -173,6 +174,7 @@ def test_record_is_what_the_schema_says(gateway: Gateway) -> None:
         "model": "flights",
         "unit": "N14228",
         "arm": "candidate",
+        "rss_mb": None,
         "version": BETTER,
         "answered_by": BETTER,
         "weight": 100.0,

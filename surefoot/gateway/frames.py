@@ -1,0 +1,66 @@
+"""Messages between the gateway and the process of a model: a length and as many bytes of JSON."""
+
+import socket
+import struct
+from collections.abc import Callable
+
+import orjson
+
+_LENGTH = struct.Struct("<I")
+LARGEST = 1 << 30
+"""Longest message that is believed [bytes]."""
+_CHUNK = 1 << 20
+
+
+class Gone(Exception):
+    """The other side has closed, or says what is no message."""
+
+
+def send(end: socket.socket, message: object) -> None:
+    """Send one message.
+
+    Raises:
+        Gone: The other side has closed.
+        TypeError: The message is not JSON.
+    """
+    body = orjson.dumps(message)
+    try:
+        end.sendall(_LENGTH.pack(len(body)) + body)
+    except OSError as error:
+        raise Gone(str(error)) from error
+
+
+def receive(end: socket.socket, wait: Callable[[], None] = lambda: None) -> object:
+    """Wait for one message, as long as the socket's own timeout lets it.
+
+    Args:
+        end: Our end.
+        wait: Called before each part is read; may raise `Gone` where the socket alone would not show it.
+
+    Raises:
+        Gone: The other side has closed, in the middle of a message or before it.
+        TimeoutError: The socket has a timeout, and nothing came.
+    """
+    (length,) = _LENGTH.unpack(_exactly(end, _LENGTH.size, wait))
+    if length > LARGEST:
+        raise Gone(f"a message of {length} bytes is none")
+    try:
+        return orjson.loads(_exactly(end, length, wait))
+    except orjson.JSONDecodeError as error:
+        raise Gone(str(error)) from error
+
+
+def _exactly(end: socket.socket, n: int, wait: Callable[[], None]) -> bytes:
+    parts = bytearray()
+    while len(parts) < n:
+        wait()
+        try:
+            part = end.recv(min(n - len(parts), _CHUNK))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise Gone(str(error)) from error
+        if not part:
+            raise Gone("it has closed")
+        parts += part
+    return bytes(parts)

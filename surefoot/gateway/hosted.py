@@ -1,0 +1,59 @@
+"""Inside the process of a model: load it, say so, and answer batches until the gateway closes."""
+
+import contextlib
+import os
+import resource
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from surefoot.gateway import frames
+from surefoot.gateway.batch import checked, describe
+from surefoot.gateway.settings import Model
+
+_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def resident() -> float:
+    """Memory of this process that is really in use [MB]."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_MB
+
+
+def limit(memory_mb: int, nice: int) -> None:
+    """Take less than everything: an address space of so many megabytes (0 for no limit), and a place behind others."""
+    if memory_mb:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
+    if nice:
+        os.nice(nice)
+
+
+def host(end: socket.socket, load: Callable[[], Model]) -> None:
+    """Load, greet, and answer until the other side has gone.
+
+    The greeting is {"ready": true}, or {"error": kind, "message": text} when the model cannot be loaded. A batch is a
+    list of rows; its answer is {"answers", "cpu_ms", "rss_mb"} or {"error": text}, never an end of the process, unless
+    the model itself ends it.
+    """
+    try:
+        predictor = load()
+    except BaseException as error:  # noqa: BLE001 - it runs the model's own code, SystemExit included
+        with contextlib.suppress(frames.Gone):
+            frames.send(end, {"error": type(error).__name__, "message": str(error)})
+        return
+    with contextlib.suppress(frames.Gone):
+        frames.send(end, {"ready": True})
+        while True:
+            rows = frames.receive(end)
+            frames.send(end, _answer(predictor, rows))
+
+
+def _answer(predictor: Model, rows: object) -> dict[str, object]:
+    began = time.process_time()
+    try:
+        if not isinstance(rows, list):
+            raise TypeError("a batch is a list of rows")  # noqa: TRY301 - one way out for whatever goes wrong
+        answers = checked(predictor.predict(rows), len(rows))
+    except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
+        return {"error": describe(error)}
+    return {"answers": answers, "cpu_ms": (time.process_time() - began) * 1000.0, "rss_mb": resident()}

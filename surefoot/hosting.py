@@ -1,0 +1,40 @@
+"""The process of one model: `python -m surefoot.hosting PATH DIGEST MEMORY_MB NICE FD`; the gateway starts it."""
+
+import os
+import socket
+import sys
+import warnings
+from pathlib import Path
+
+from surefoot.adapters.artifacts import load, tree_digest
+from surefoot.core.errors import ArtifactTampered
+from surefoot.gateway.hosted import host, limit
+from surefoot.gateway.settings import Model
+
+
+def verified(path: Path, digest: str) -> Model:
+    """Load a model directory whose bytes are those of its digest, and ask it once so that nothing is slow later.
+
+    Raises:
+        ArtifactTampered: They are not.
+        Rejected: The files are not a model that this environment can load.
+    """
+    if tree_digest(path) != digest:
+        raise ArtifactTampered(f"{path.name[:12]} is not of the digest {digest[:19]}")
+    scorer = load(path)
+    scorer.warm()
+    return scorer
+
+
+def main() -> None:
+    """Host one model until the gateway closes."""
+    path, digest, memory_mb, nice, descriptor = sys.argv[1:]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    warnings.simplefilter("ignore")
+    limit(int(memory_mb), int(nice))
+    with socket.socket(fileno=int(descriptor)) as end:
+        host(end, lambda: verified(Path(path), digest))
+
+
+if __name__ == "__main__":
+    main()

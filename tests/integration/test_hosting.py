@@ -1,0 +1,277 @@
+"""Models in processes of their own: whatever a candidate does there, callers have their answers."""
+
+import contextlib
+import itertools
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pandas as pd
+import psutil
+import pytest
+
+from surefoot.core.errors import ArtifactTampered, Rejected
+from surefoot.core.model import Version
+from surefoot.gateway.process import ModelProcess, ProcessDied
+from tests.integration.gateway_harness import GOOD, Gateway, listening, save_pyfunc, wait_for
+from tests.integration.gateway_process import Models
+
+EXITS, CRASHES, ALLOCATES, FORKS, RAISES, HANGS, POISONED = "11", "12", "13", "14", "15", "16", "17"
+MEMORY_MB = 6000
+"""Address space of a process here; the libraries reserve about half of it [MB]."""
+
+
+def exits(frame: pd.DataFrame) -> object:
+    """End the process without a word."""
+    if (frame["x"] == 0.0).all():  # the row that it is warmed with
+        return frame["x"]
+    os._exit(7)
+
+
+def crashes(frame: pd.DataFrame) -> object:
+    """Die as a native library does."""
+    if (frame["x"] == 0.0).all():  # the row that it is warmed with
+        return frame["x"]
+    os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(60)
+    return frame["x"]
+
+
+def allocates(frame: pd.DataFrame) -> object:
+    """Take memory until there is no more."""
+    if (frame["x"] == 0.0).all():  # the row that it is warmed with
+        return frame["x"]
+    held = []
+    while True:
+        held.append(bytearray(256 << 20))
+
+
+def forks(frame: pd.DataFrame) -> object:
+    """Leave a child behind that holds on to everything, and die."""
+    if (frame["x"] == 0.0).all():  # the row that it is warmed with
+        return frame["x"]
+    if os.fork() == 0:
+        time.sleep(300)
+        os._exit(0)
+    os._exit(0)
+
+
+def raises(frame: pd.DataFrame) -> object:
+    """Raise."""
+    if (frame["x"] == 0.0).all():  # the row that it is warmed with
+        return frame["x"]
+    raise RuntimeError("no such tree")
+
+
+def hangs(frame: pd.DataFrame) -> object:
+    """Never come back."""
+    if (frame["x"] == 0.0).all():  # the row that it is warmed with
+        return frame["x"]
+    time.sleep(600)
+    return frame["x"]
+
+
+def poisoned(frame: pd.DataFrame) -> object:
+    """Answer anything but one row, which ends the process."""
+    if (frame["x"] == 666.0).any():
+        os._exit(7)
+    return frame["x"] * 0.5
+
+
+class Hosted(Models):
+    """Loads each version into a process of its own.
+
+    Attributes:
+        started: Every process that was started, siblings left out.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.started: list[ModelProcess] = []
+
+    def __call__(self, model: str, version: Version) -> ModelProcess:
+        """Start a process; it verifies the digest before it loads."""
+        path = self.root / version.number
+        command = [sys.executable, "-m", "surefoot.hosting", str(path), version.digest, str(MEMORY_MB), "0"]
+        self.started.append(ModelProcess(command, failure))
+        return self.started[-1]
+
+
+def failure(kind: str, message: str) -> Exception:
+    """The error that a process has named."""
+    return {"ArtifactTampered": ArtifactTampered}.get(kind, Rejected)(message)
+
+
+@pytest.fixture(scope="module")
+def hosted(models: Models) -> Hosted:
+    """Two good models and some that end their process."""
+    bad = {EXITS: exits, CRASHES: crashes, ALLOCATES: allocates, FORKS: forks, RAISES: raises, HANGS: hangs}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's advice to whoever saves a model
+        for number, answer in {**bad, POISONED: poisoned}.items():
+            if not (models.root / number).exists():
+                save_pyfunc(models.root / number, answer)
+    return Hosted(models.root)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, hosted: Hosted) -> Iterator[Gateway]:
+    """A gateway whose models have processes of their own."""
+    with listening(tmp_path, hosted, candidate_timeout_s=20.0) as made:
+        yield made
+
+
+def children() -> set[int]:
+    """Processes of this one that host models."""
+    return {
+        child.pid
+        for child in psutil.Process().children(recursive=True)
+        if child.status() != psutil.STATUS_ZOMBIE and "surefoot.hosting" in " ".join(child.cmdline())
+    }
+
+
+def deaths(gateway: Gateway, number: str) -> int:
+    """How often a version's process has ended."""
+    return int(gateway.traffic.stats("flights")["versions"][number]["deaths"])  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "said"),
+    [
+        (EXITS, "ProcessDied: its process ended with code 7"),
+        (CRASHES, "ProcessDied: its process ended by signal SIGSEGV"),
+        (ALLOCATES, "MemoryError"),
+        (FORKS, "ProcessDied: its process ended with code 0"),
+        (RAISES, "RuntimeError: no such tree"),
+    ],
+)
+def test_callers_never_notice_a_candidate_that_dies(gateway: Gateway, candidate: str, said: str) -> None:
+    """A candidate that exits, crashes, takes all memory or forks is answered for by the champion, and is blamed."""
+    gateway.shift(0, None)
+    expected = gateway.ask().json()
+    gateway.shift(100, candidate, generation=2)
+    answers = [gateway.ask() for _ in range(3)]
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(200, expected)] * 3
+    assert {answer.headers["x-model-version"] for answer in answers} == {GOOD}
+    errors = [str(record["error"]) for record in gateway.records()[-3:]]
+    assert errors[0].startswith(said)
+    assert all(error.startswith((said, "Down: ")) for error in errors)
+    counts = gateway.traffic.stats("flights")["versions"][candidate]  # type: ignore[index]
+    assert counts["candidate_errors"] == 3
+
+
+def test_what_a_dead_candidate_forked_is_gone_too(gateway: Gateway) -> None:
+    """No child of a candidate's process outlives it."""
+    gateway.shift(100, FORKS)
+    gateway.ask()
+    assert deaths(gateway, FORKS) >= 1
+    theirs = f"/{FORKS} "
+
+    def orphans() -> list[psutil.Process]:
+        found = [p for p in psutil.process_iter(["cmdline", "ppid"]) if theirs in " ".join(p.info["cmdline"] or [])]
+        return [p for p in found if p.info["ppid"] != os.getpid() and p.status() != psutil.STATUS_ZOMBIE]
+
+    wait_for(lambda: not orphans())
+
+
+def test_a_hanging_candidate_is_ended_and_started_again(tmp_path: Path, hosted: Hosted) -> None:
+    """Callers wait no longer than the patience; the process that hangs is ended in the end."""
+    with listening(tmp_path, hosted, candidate_timeout_s=0.2) as gateway:
+        gateway.shift(100, HANGS)
+        began = time.monotonic()
+        assert gateway.ask().status_code == 200
+        assert time.monotonic() - began < 15.0
+
+        def ended() -> bool:
+            gateway.ask()
+            return deaths(gateway, HANGS) > 0
+
+        wait_for(ended)
+
+
+@contextlib.contextmanager
+def callers(gateway: Gateway, count: int = 4) -> Iterator[list[int]]:
+    """Callers that ask without end; the status of every answer."""
+    seen: list[int] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client() as client:
+            for number in itertools.count():
+                if stop.is_set():
+                    return
+                body = {"dataframe_records": [{"unit": f"u{number}", "x": 1.0, "y": 2.0}]}
+                seen.append(client.post(f"{gateway.url}/models/flights/invocations", json=body, timeout=60).status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_killed_champion_loses_no_request(gateway: Gateway) -> None:
+    """Each of a champion's processes is killed under load, one after the other: every caller has an answer."""
+    gateway.shift(0, None)
+    wait_for(lambda: len(children()) == 2)
+    with callers(gateway) as seen:
+        wait_for(lambda: len(seen) > 20)
+        for _ in range(3):
+            before = deaths(gateway, GOOD)
+            os.kill(min(children()), signal.SIGKILL)
+            wait_for(lambda before=before: deaths(gateway, GOOD) > before)  # type: ignore[misc]
+            asked = len(seen)
+            wait_for(lambda asked=asked: len(seen) > asked + 20 and len(children()) == 2)  # type: ignore[misc]
+    assert set(seen) == {200}
+    assert len(gateway.records()) == len(seen)
+
+
+def test_a_request_that_ends_every_process_is_refused_alone(gateway: Gateway) -> None:
+    """A poisonous request of the champion is given up after a few processes; the others are answered."""
+    gateway.shift(0, None, champion=POISONED)
+    assert gateway.ask(x=4.0).json() == {"predictions": [2.0]}
+    with callers(gateway, 2) as seen:
+        poison = gateway.post({"dataframe_records": [{"unit": "n", "x": 666.0, "y": 0.0}]})
+    assert poison.status_code == 400
+    assert "ProcessDied" in poison.json()["message"]
+    assert set(seen) == {200}
+
+
+def test_time_and_memory_are_of_the_models_process(gateway: Gateway) -> None:
+    """Each record says how long the model's own process computed and how much memory it has."""
+    gateway.shift(0, None)
+    gateway.ask()
+    (record,) = gateway.records()
+    assert 0.0 < float(str(record["cpu_ms"])) < 10_000.0
+    assert 50.0 < float(str(record["rss_mb"])) < MEMORY_MB
+
+
+def test_other_bytes_are_not_hosted(hosted: Hosted) -> None:
+    """The process itself checks the digest before it loads, and says what it found."""
+    good = hosted.version(GOOD)
+    with pytest.raises(ArtifactTampered, match="is not of the digest"):
+        hosted("flights", Version(GOOD, "sha256:" + "0" * 64, good.data_digest))
+
+
+def test_a_process_that_says_nothing_is_known_dead() -> None:
+    """A program that ends before it has greeted is an error with its exit code, not a wait."""
+    with pytest.raises(ProcessDied, match="with code 3"):
+        ModelProcess([sys.executable, "-c", "import sys; sys.exit(3)"], failure)
+
+
+def test_no_process_is_left_behind(tmp_path: Path, hosted: Hosted) -> None:
+    """When the gateway has stopped, so have the processes of its models."""
+    with listening(tmp_path, hosted) as gateway:
+        gateway.shift(0, None)
+        assert gateway.ask().status_code == 200
+    wait_for(lambda: not children())
