@@ -16,7 +16,8 @@ import orjson
 from surefoot.core.errors import SurefootError
 from surefoot.core.model import Split
 from surefoot.core.ports import Clock
-from surefoot.gateway import arms, control, decode, route, wire
+from surefoot.gateway import arms, control, decode, metrics, route, wire
+from surefoot.gateway import v2 as tensors
 from surefoot.gateway.job import Job, job_for
 from surefoot.gateway.record import PredictionLog, Segment, label_lines
 from surefoot.gateway.settings import GatewaySettings, Load
@@ -25,6 +26,9 @@ from surefoot.gateway.wire import Refusal, Reply
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _HEALTH = frozenset({"/ping", "/health"})
+_V2 = re.compile(
+    r"/v2(/health/(live|ready))?|/v2/models/(?P<model>[^/]+)(/versions/(?P<version>[^/]+))?(/(?P<verb>infer|ready))?"
+)
 _VERBS = {"invocations": ("POST",), "labels": ("POST",), "route": ("GET", "PUT"), "stats": ("GET",)}
 
 
@@ -105,6 +109,12 @@ class Gateway:
         elif path == "/version":
             _allow(method, ("GET", "HEAD"))
             return Reply(importlib.metadata.version("surefoot").encode(), kind=wire.TEXT)
+        elif path == "/metrics":
+            _allow(method, ("GET", "HEAD"))
+            stats = {name: served.arms.stats() for name, served in self._models.items() if served.asked is not None}
+            return Reply(metrics.text(stats), kind=metrics.KIND)
+        elif path == "/v2" or path.startswith("/v2/"):
+            return await self._v2(path, scope, receive)
         raise Refusal(404, "ENDPOINT_NOT_FOUND", f"the gateway has no {path}")
 
     async def _of_model(self, name: str, verb: str, scope: wire.Scope, receive: wire.Receive) -> Reply:
@@ -124,6 +134,39 @@ class Gateway:
             del shown["salt"]  # whoever knows it can compute which units are with the candidate
         return Reply.json({**shown, "serving": served.arms.split is not None})
 
+    async def _v2(self, path: str, scope: wire.Scope, receive: wire.Receive) -> Reply:
+        """Speak the Open Inference Protocol; refusals are worded as it words them."""
+        matched = _V2.fullmatch(path)
+        try:
+            if matched is None:
+                raise Refusal(404, "ENDPOINT_NOT_FOUND", f"the gateway has no {path}")  # noqa: TRY301 - worded below
+            name, number, verb = matched["model"], matched["version"], matched["verb"]
+            _allow(scope["method"], ("POST",) if verb == "infer" else ("GET", "HEAD"))
+            if name is None:
+                return self._v2_server(path)
+            served = self._known(name)
+            split = served.arms.split
+            if split is not None and number not in (None, split.champion.number):
+                message = f"callers do not choose: version {number} of {name} answers when the split says so"
+                raise Refusal(404, "RESOURCE_DOES_NOT_EXIST", message)  # noqa: TRY301 - worded below
+            if verb == "infer":
+                return await self._invoke(served, scope, receive, v2=True)
+            if verb == "ready":
+                return Reply.json({"name": name, "ready": split is not None}, 200 if split is not None else 503)
+            versions = [split.champion.number] if split is not None else []
+            return Reply.json({"name": name, "versions": versions, "platform": "mlflow-pyfunc", **tensors.UNKNOWN})
+        except Refusal as refusal:
+            return Reply(orjson.dumps({"error": str(refusal)}), refusal.status, wire.JSON, dict(refusal.headers))
+
+    def _v2_server(self, path: str) -> Reply:
+        if path == "/v2/health/live":
+            return Reply.json({"live": True})
+        if path == "/v2/health/ready":
+            ready = self._health().status == 200  # noqa: PLR2004 - HTTP's OK
+            return Reply.json({"ready": ready}, 200 if ready else 503)
+        version = importlib.metadata.version("surefoot")
+        return Reply.json({"name": "surefoot", "version": version, "extensions": []})
+
     def _known(self, name: str) -> control.Served:
         """Give a model that is routed, or that may be."""
         if name in self._broken:
@@ -142,7 +185,9 @@ class Gateway:
         message = f"{len(routed)} models are routed; say which one: /models/<model>/invocations"
         raise Refusal(404, "RESOURCE_DOES_NOT_EXIST", message)
 
-    async def _invoke(self, served: control.Served, scope: wire.Scope, receive: wire.Receive) -> Reply:
+    async def _invoke(
+        self, served: control.Served, scope: wire.Scope, receive: wire.Receive, *, v2: bool = False
+    ) -> Reply:
         started, at = time.perf_counter(), self._clock.now()
         body = await wire.read_body(scope, receive, self._settings.max_body_bytes)
         request = wire.header(scope, b"x-request-id")
@@ -150,7 +195,7 @@ class Gateway:
             request = uuid.uuid4().hex
         headers = {"x-request-id": request}
         try:
-            rows = decode.rows_of(body, wire.header(scope, b"content-type"))
+            rows, own = tensors.rows_of(body) if v2 else (decode.rows_of(body, wire.header(scope, b"content-type")), "")
             job_of = partial(self._job, served.name, request, rows, at, started)
             answer = await served.arms.answer(job_of)
         except decode.UnsupportedType as error:
@@ -165,7 +210,13 @@ class Gateway:
             "x-model-generation": str(answer.split.generation),
             "x-model-rollout": answer.split.rollout,
         }
-        return Reply(b'{"predictions":' + answer.predictions + b"}", headers=headers)
+        if not v2:
+            return Reply(b'{"predictions":' + answer.predictions + b"}", headers=headers)
+        try:
+            made = tensors.answer(answer.predictions, served.name, answer.answered_by, own)
+        except decode.Malformed as error:
+            raise Refusal(400, "BAD_REQUEST", str(error), **headers) from None
+        return Reply(made, headers=headers)
 
     def _job(self, model: str, request: str, rows: list[decode.Row], at: float, started: float, split: Split) -> Job:
         column = self._settings.units.get(model)

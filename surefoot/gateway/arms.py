@@ -173,6 +173,7 @@ class Arms:
         """Counts since start, by version."""
         queues = {worker.version.number: worker.queued for worker in self._workers.values()}
         deaths = {worker.version.number: worker.deaths for worker in self._workers.values()}
+        spent = {worker.version.number: worker.spent() for worker in self._workers.values()}
         versions = {}
         for number in sorted({*queues, *self._counts}):
             counts = self._counts[number]
@@ -183,8 +184,15 @@ class Arms:
                 "caller_errors": counts.caller_errors,
                 "queue": queues.get(number, 0),
                 "deaths": deaths.get(number, 0),
+                **spent.get(number, {}),
             }
-        return {"log_dropped": self._log.dropped, "versions": versions}
+        split = self.split
+        return {
+            "log_dropped": self._log.dropped,
+            "weight": 0.0 if split is None else split.weight,
+            "generation": 0 if split is None else split.generation,
+            "versions": versions,
+        }
 
     def close(self) -> None:
         """Let every worker finish what it has, and stop."""

@@ -92,6 +92,7 @@ class Lane:
             return
         spent = predictor.cost
         if spent is not None:
+            worker.note(spent)
             share = Cost(spent.cpu_ms / len(rows), spent.rss_mb)
             for attempt in batch:
                 if attempt.job.version == worker.version:  # a candidate's failure costs what the candidate took
@@ -131,6 +132,8 @@ class Worker:
         self.version = version
         self.stopping = False
         self.deaths = 0
+        self._cpu_s = 0.0
+        self._rss_mb: float | None = None
         self._again = predictor.again
         self._log = log
         self._routed = routed
@@ -167,6 +170,15 @@ class Worker:
             if predictor is not None and time.perf_counter() - lane.busy_since > patience:
                 _log.error("version %s: hangs, and is ended", self.version.number)
                 predictor.kill()
+
+    def note(self, cost: Cost) -> None:
+        """Add what a batch took; lanes may do so at once, and a lost addition is no harm."""
+        self._cpu_s += cost.cpu_ms / 1000.0
+        self._rss_mb = cost.rss_mb
+
+    def spent(self) -> dict[str, object]:
+        """Processor time of all answers [s], and memory of the process that answered last [MB]."""
+        return {"cpu_seconds": round(self._cpu_s, 6), "rss_mb": self._rss_mb}
 
     def submit(self, job: Job, *, last: bool) -> Attempt:
         """Queue a request; call from the event loop."""

@@ -1,0 +1,161 @@
+"""Other clients: the Open Inference Protocol, MLflow's own deployment client, and Prometheus."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from surefoot.gateway import v2
+from surefoot.gateway.decode import Malformed
+from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening
+from tests.integration.gateway_process import Models
+
+INFER = "/v2/models/flights/infer"
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, models: Models) -> Iterator[Gateway]:
+    """A gateway with a champion."""
+    with listening(tmp_path, models) as made:
+        made.shift(0, None)
+        yield made
+
+
+def column(name: str, *values: object, kind: str = "FP64") -> dict[str, object]:
+    """A tensor of one column."""
+    return {"name": name, "shape": [len(values)], "datatype": kind, "data": list(values)}
+
+
+def test_columns_give_the_answers_of_invocations(gateway: Gateway) -> None:
+    """Two tensors of two values are two rows, and are answered as MLflow's format is."""
+    rows = [{"x": 1.0, "y": 2.0}, {"x": 3.0, "y": 0.0}]
+    expected = gateway.post({"dataframe_records": rows}).json()["predictions"]
+    said = gateway.post({"id": "mine", "inputs": [column("x", 1.0, 3.0), column("y", 2.0, 0.0)]}, INFER)
+    assert said.status_code == 200
+    told = said.json()
+    assert (told["model_name"], told["model_version"], told["id"]) == ("flights", GOOD, "mine")
+    (output,) = told["outputs"]
+    assert (output["shape"], output["datatype"]) == ([2, 2], "FP64")
+    assert output["data"] == [value for row in expected for value in row]
+    assert said.headers["x-model-version"] == GOOD
+
+
+def test_a_candidate_that_raises_is_answered_for_here_too(gateway: Gateway) -> None:
+    """The protocol changes nothing about who answers."""
+    gateway.shift(100, RAISING, generation=2)
+    said = gateway.post({"inputs": [column("x", 1.0), column("y", 2.0)]}, INFER)
+    assert (said.status_code, said.json()["model_version"]) == (200, GOOD)
+
+
+def test_health_and_metadata(gateway: Gateway) -> None:
+    """Liveness, readiness and the version that answers are told; a caller cannot choose another one."""
+    with httpx.Client(base_url=gateway.url) as client:
+        assert client.get("/v2").json()["name"] == "surefoot"
+        assert client.get("/v2/health/live").json() == {"live": True}
+        assert client.get("/v2/health/ready").json() == {"ready": True}
+        assert client.get("/v2/models/flights").json()["versions"] == [GOOD]
+        assert client.get("/v2/models/flights/ready").json()["ready"] is True
+        assert client.get(f"/v2/models/flights/versions/{GOOD}/ready").status_code == 200
+        refused = client.post(f"/v2/models/flights/versions/{BETTER}/infer", json={"inputs": [column("x", 1.0)]})
+        assert refused.status_code == 404
+        assert "callers do not choose" in refused.json()["error"]
+        assert client.get("/v2/models/ghost").status_code == 404
+        assert client.get("/v2/what").status_code == 404
+        assert client.get(INFER).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{", "not JSON"),
+        (b"[]", "list of inputs"),
+        (b'{"inputs": []}', "list of inputs"),
+        ({"inputs": [column("x", 1.0)], "what": 1}, "has no ['what']"),
+        ({"inputs": [{"name": "x"}]}, "needs name, shape, datatype and data"),
+        ({"inputs": [column("x", 1.0), column("x", 2.0)]}, "given twice"),
+        ({"inputs": [column("x", 1.0), column("y", 1.0, 2.0)]}, "same first dimension"),
+        ({"inputs": [column("x", 1.0, kind="FP65")]}, "datatype 'FP65'"),
+        ({"inputs": [{**column("x", 1.0), "shape": [2]}]}, "1 values for the shape [2]"),
+        ({"inputs": [{**column("x", 1.0), "shape": [0]}]}, "not [n] or [n, k]"),
+        ({"inputs": [{**column("x", 1.0), "shape": [1, 1, 1]}]}, "not [n] or [n, k]"),
+        ({"inputs": [column("x", "one")]}, "no FP64"),
+        ({"inputs": [column("x", 1.0, kind="BYTES")]}, "no BYTES"),
+        ({"inputs": [column("x", True)]}, "no FP64"),
+        ({"inputs": [{**column("x", 1.0), "data": 1.0}]}, "is a list"),
+        ({"id": 7, "inputs": [column("x", 1.0)]}, "id of a request is a text"),
+    ],
+)
+def test_what_is_no_request_is_refused_in_a_sentence(body: object, words: str) -> None:
+    """Each mistake is named; nothing is guessed."""
+    with pytest.raises(Malformed, match=r".") as caught:
+        v2.rows_of(body if isinstance(body, bytes) else json.dumps(body).encode())
+    assert words in str(caught.value)
+
+
+def test_a_matrix_is_columns_by_number_and_nesting_does_not_matter() -> None:
+    """A tensor [2, 3] is two rows of three unnamed columns, flat or nested, and texts are texts."""
+    flat = {"name": "t", "shape": [2, 3], "datatype": "INT64", "data": [1, 2, 3, 4, 5, 6]}
+    nested = {**flat, "data": [[1, 2, 3], [4, 5, 6]]}
+    expected = [{"0": 1, "1": 2, "2": 3}, {"0": 4, "1": 5, "2": 6}]
+    assert [v2.rows_of(json.dumps({"inputs": [each]}).encode())[0] for each in (flat, nested)] == [expected] * 2
+    assert v2.rows_of(json.dumps({"inputs": [column("c", "a", kind="BYTES")]}).encode())[0] == [{"c": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind", "shape", "data"),
+    [
+        ([1, 2], "INT64", [2], [1, 2]),
+        ([1, 2.5], "FP64", [2], [1, 2.5]),
+        ([True, False], "BOOL", [2], [True, False]),
+        (["a", "b"], "BYTES", [2], ["a", "b"]),
+        ([[0.25, 0.75], [1, 0]], "FP64", [2, 2], [0.25, 0.75, 1, 0]),
+    ],
+)
+def test_answers_become_a_tensor(answers: list[object], kind: str, shape: list[int], data: list[object]) -> None:
+    """Numbers, truth values, texts and class probabilities have their datatype and shape."""
+    (output,) = json.loads(v2.answer(json.dumps(answers).encode(), "m", "3", ""))["outputs"]
+    assert (output["datatype"], output["shape"], output["data"]) == (kind, shape, data)
+
+
+@pytest.mark.parametrize("answers", [[{"a": 1}], [[1], [1, 2]], [None]])
+def test_answers_that_are_no_tensor_are_said_so(answers: list[object]) -> None:
+    """Objects and ragged rows are not forced into a tensor."""
+    with pytest.raises(Malformed, match="no tensor"):
+        v2.answer(json.dumps(answers).encode(), "m", "3", "")
+
+
+def test_prometheus_reads_the_counts(gateway: Gateway) -> None:
+    """Requests, errors, processor time, weight and generation are series by model and version."""
+    gateway.shift(100, RAISING, generation=2)
+    for _ in range(3):
+        gateway.ask()
+    said = httpx.get(f"{gateway.url}/metrics")
+    assert said.headers["content-type"].startswith("text/plain")
+    series = {
+        (sample.name, sample.labels.get("version")): sample.value
+        for family in text_string_to_metric_families(said.text)
+        for sample in family.samples
+    }
+    assert series["surefoot_requests_total", RAISING] == 3
+    assert series["surefoot_candidate_errors_total", RAISING] == 3
+    assert series["surefoot_cpu_seconds_total", GOOD] > 0.0
+    assert series["surefoot_weight", None] == 100.0
+    assert series["surefoot_generation", None] == 2.0
+
+
+def test_mlflows_own_client_is_understood(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's scoring client waits for the server and gets its predictions as from `mlflow models serve`."""
+    monkeypatch.setitem(os.environ, "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "60")
+    import pandas as pd  # noqa: PLC0415 - MLflow is late
+    from mlflow.pyfunc.scoring_server.client import ScoringServerClient  # noqa: PLC0415 - same
+
+    host, port = gateway.url.removeprefix("http://").split(":")
+    client = ScoringServerClient(host, int(port))
+    client.wait_server_ready(timeout=10)
+    frame = pd.DataFrame({"x": [1.0, 3.0], "y": [2.0, 0.0]})
+    expected = gateway.post({"dataframe_records": frame.to_dict("records")}).json()["predictions"]
+    assert client.invoke(frame).get_predictions().to_numpy().tolist() == expected
