@@ -1,6 +1,13 @@
 """The columns of a record file: their names, how they are read, and what is refused in which words."""
 
+import json
+import math
+import re
 from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 NEEDED = {"request": "VARCHAR", "at": "DOUBLE", "arm": "VARCHAR", "version": "VARCHAR", "prediction": ""}
 """Columns that every record must have, and their types; a prediction may be a number, a list or a structure."""
@@ -23,6 +30,10 @@ TIMES = frozenset({"at", "label_at"})
 FLOATS = frozenset({"FLOAT", "DOUBLE"})
 LATEST = 253_402_300_799.0
 """The end of the year 9999: nothing recorded is later, but milliseconds since 1970 are [Unix seconds]."""
+
+
+INDEX = re.compile(r"__index_level_\d+__")
+"""How pandas names the index of a table that nobody gave a name: it is no feature."""
 
 
 def quoted(name: str) -> str:
@@ -55,8 +66,9 @@ def read_as(name: str, kind: str, found: str) -> str:
         return f"epoch({column})"
     if name in TIMES and found == "VARCHAR":
         return f"coalesce(TRY_CAST({column} AS DOUBLE), epoch(TRY_CAST({column} AS TIMESTAMPTZ)))"
-    if kind == "DOUBLE":
-        return f"nullif(TRY_CAST({column} AS DOUBLE), 'NaN'::DOUBLE)"
+    if kind == "DOUBLE":  # not nullif: statistics of a Parquet file know no NaN, and a comparison with it is left out
+        number = f"TRY_CAST({column} AS DOUBLE)"
+        return f"CASE WHEN NOT isnan({number}) THEN {number} END"
     if name == "row":
         return f"coalesce(TRY_CAST({column} AS INTEGER), 0)"
     # Tables hold an empty text where there is nothing.
@@ -76,14 +88,15 @@ def selected(wanted: Mapping[str, str], types: Mapping[str, str]) -> str:
 def unreadable(wanted: Mapping[str, str], types: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Conditions on a file's own columns that no value may meet, and what they mean: it would be lost in reading."""
     for name, kind in wanted.items():
-        if name not in types or kind not in {"DOUBLE", "INTEGER"} or types[name] in FLOATS and kind == "DOUBLE":
+        if name not in types or kind not in {"DOUBLE", "INTEGER"} or (types[name] in FLOATS and kind == "DOUBLE"):
             continue
         column = quoted(name)
-        lost = f"TRY_CAST({column} AS INTEGER) IS DISTINCT FROM TRY_CAST({column} AS DOUBLE)"
+        lost = f"coalesce(TRY_CAST({column} AS INTEGER) <> TRY_CAST({column} AS DOUBLE), true)"
         if kind == "DOUBLE":
             lost = f"{read_as(name, kind, types[name])} IS NULL"
         what = "a time" if name in TIMES else "a whole number" if name == "row" else "a number"
-        yield f"{column} IS NOT NULL AND {lost}", f"has a '{name}' that is not {what}"
+        more = ": give Unix seconds or a timestamp" if name in TIMES else ", nor null"
+        yield f"{column} IS NOT NULL AND {lost}", f"has something in '{name}' that is not {what}{more}"
 
 
 def _time(name: str) -> tuple[str, str]:
@@ -122,3 +135,27 @@ LABEL_RULES = dict(
     ]
 )
 """The same for labels."""
+
+
+def feature(name: str) -> str:
+    """A feature's column among the pairs, where no column of ours has its name."""
+    return quoted(f"feature {name}")
+
+
+def chosen(texts: Any, which: NDArray[np.int64]) -> Any:
+    """Some of a column of JSON texts, of -1 none: numbers as an array with NaN, everything else as a list."""
+    encoded = texts.dictionary_encode()
+    values = [json.loads(item) for item in encoded.dictionary.to_pylist()]
+    where = np.append(encoded.indices.to_numpy(), len(values))[which]
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return np.array([*values, math.nan], dtype=float)[where]
+    return [[*values, None][index] for index in where]
+
+
+def plain(column: Any) -> Any:
+    """An Arrow column as the tally wants it."""
+    import pyarrow as pa  # noqa: PLC0415 - only who backtests needs it
+
+    if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+        return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+    return column.to_pylist()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from surefoot.adapters.records import RecordFile
 from surefoot.adapters.shifts import distances
@@ -24,6 +25,7 @@ from surefoot.core.evidence import (
 from surefoot.core.model import Outcome
 from surefoot.core.question import Question
 from surefoot.core.stats.losses import numbers
+from surefoot.core.stats.statistic import BINS
 
 
 class Recorded:
@@ -42,8 +44,8 @@ class Recorded:
                 champion=found["champion"],
                 candidate=found["candidate"],
                 labels=found["label"],
-                late=~known & (np.nan_to_num(found["known"]) > 0),
-                corrected=int(np.maximum(np.nan_to_num(found["in_time"]) - 1, 0).sum()),
+                late=~known & (found["known"] > 0),
+                corrected=int(np.maximum(found["in_time"] - 1, 0).sum()),
                 columns={name: found[name] for name in columns},
             )
 
@@ -65,8 +67,7 @@ class Recorded:
         made = tally(gate, question.since, question.until, self._batches(question, gate.maturity, gate.by))
         unknown = self._records.rows(
             "",
-            """SELECT count(*) FROM labels l WHERE "at" > $1 AND "at" <= $2
-               AND NOT EXISTS (SELECT 1 FROM pairs p WHERE p.request = l.request AND p."row" = l."row")""",
+            'SELECT count(*) FROM labels WHERE n IS NULL AND "at" > $1 AND "at" <= $2',
             (question.since, question.until),
         )[0][0]
         return made.evidence(int(str(unknown)))
@@ -94,39 +95,40 @@ class Recorded:
         features = tuple(FeatureShift(name, apart, n, n) for name, apart, n in found)
         return InputShift("the champion", features, same=True)
 
-    def _joined(self, question: Question, maturity: float) -> dict[str, Any]:
-        chunks = list(self._batches(question, maturity))
-        if not chunks:
-            return {}
-        names = ("at", "champion", "candidate", "labels")
-        return {name: np.concatenate([numbers_or_nan(getattr(chunk, name)) for chunk in chunks]) for name in names}
-
     def answered(self, question: Question) -> InputShift | Missing:
         """How far the candidate's answers lie from the champion's as a distribution."""
-        found = self._joined(question, 0.0)
-        if not found:
+        sides = [numbers_or_nan(side) for side in self._records.sample(question.since, question.until)]
+        if not len(sides[0]):
             return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
-        sides = [pd.DataFrame({"prediction": found[side][there(found[side])]}) for side in ("champion", "candidate")]
-        return InputShift("the champion's answers", distances(*sides))
+        frames = [pd.DataFrame({"prediction": side[there(side)]}) for side in sides]
+        return InputShift("the champion's answers", distances(*frames))
 
     def foreseen(self, question: Question) -> ScoreBins | Missing:
         """Scores with labels of the past, split in two by time, and scores that wait for theirs."""
-        maturity = question.gate.maturity
-        found = self._joined(question, maturity)
-        if not found:
+        asked = labelled = 0
+        for _, old in self._scored(question):
+            asked += len(old)
+            labelled += int(old.sum())
+        if not asked:
             return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
-        order = np.argsort(found["at"], kind="stable")
-        at, scores, truth = (found[name][order] for name in ("at", "candidate", "labels"))
-        ripe = at + maturity <= question.until
-        old = np.flatnonzero(ripe & there(scores) & there(truth))
-        now = np.flatnonzero(~ripe & there(scores))
-        half = len(old) // 2
-        nothing = np.zeros(len(now))
-        return ScoreBins(
-            score_bins(scores[old[:half]], truth[old[:half]]),
-            score_bins(scores[old[half:]], truth[old[half:]]),
-            score_bins(scores[now], nothing),
-        )
+        made = np.zeros((3, BINS, 3), dtype=np.int64)
+        left = labelled // 2  # of the first half
+        for batch, old in self._scored(question):
+            scores, truth = numbers_or_nan(batch.candidate), numbers_or_nan(batch.labels)
+            ripe = np.flatnonzero(old)
+            young = np.flatnonzero(there(scores) & (batch.at + question.gate.maturity > question.until))
+            for index, chosen in enumerate((ripe[:left], ripe[left:], young)):
+                made[index] += score_bins(scores[chosen], np.where(old, truth, 0.0)[chosen])
+            left = max(left - len(ripe), 0)
+        past, later, now = (tuple((int(n), int(true), int(total)) for n, true, total in part) for part in made)
+        return ScoreBins(past, later, now)
+
+    def _scored(self, question: Question) -> Iterator[tuple[Batch, NDArray[np.bool_]]]:
+        """Every batch of a window in the order of time, and which of its scores have had their label in time."""
+        maturity = question.gate.maturity
+        for batch in self._batches(question, maturity):
+            scored, known = there(batch.candidate), there(batch.labels)
+            yield batch, scored & known & (batch.at + maturity <= question.until)
 
 
 def numbers_or_nan(items: Any) -> Any:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -160,18 +161,18 @@ def show(found: Replayed, *, every: bool) -> None:
     )
 
 
-def _many(folder: Path, one: object, *, as_json: bool) -> int:
+def _many(folder: Path, one: Callable[[Path], Replayed], *, as_json: bool) -> int:
     """How often a policy was wrong over many past rollouts whose truth is known."""
     files = sorted(folder.glob("*.parquet"))
     truth_file = folder / "truth.json"
     if not files or not truth_file.is_file():
         raise NotFound(f'{folder} needs record files (*.parquet) and a truth.json such as {{"NAME": "good"}}')
-    truth = json.loads(truth_file.read_text(encoding="utf-8"))
-    if strange := [file.stem for file in files if truth.get(file.stem) not in {"good", "bad"}]:
+    truth = _truth(truth_file)
+    if strange := [file.stem for file in files if truth.get(file.stem) not in ("good", "bad")]:
         raise Rejected(f"{truth_file} does not say whether {strange[0]} was good or bad")
     rows, wrong = [], {"false rollback": 0, "miss": 0}
     for file in files:
-        found: Replayed = one(file)  # type: ignore[operator]
+        found = one(file)
         stopped = found.gate != "" and not found.promoted
         verdict = "as it should"
         if truth[file.stem] == "good" and stopped and found.stage.is_sink:
@@ -194,6 +195,17 @@ def _many(folder: Path, one: object, *, as_json: bool) -> int:
         f" {len(rows) - good} bad ones"
     )
     return 0
+
+
+def _truth(file: Path) -> dict[str, object]:
+    """What is known of every rollout, by the name of its file."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Rejected(f"{file} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise Rejected(f'{file} must be an object such as {{"NAME": "good", "OTHER": "bad"}}')
+    return found
 
 
 def register(app: typer.Typer) -> None:
