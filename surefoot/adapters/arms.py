@@ -26,14 +26,14 @@ ONCE = 'QUALIFY row_number() OVER (PARTITION BY request ORDER BY "at", "row") = 
 
 # Both arms under every weight of this rollout; after promotion the candidate alone, as one stratum of share 1.
 # An epoch counts from the first request of the rollout; whatever comes after the planned end is in the last one.
-ARMS = f"""
-  arms AS (
+_SERVED = """
     SELECT CASE WHEN weight > 0 THEN weight / 100 ELSE 1 END AS share,
            CASE WHEN weight > 0 THEN arm ELSE 'candidate' END AS side, *
     FROM log
     WHERE rollout = $1 AND "at" <= $2 AND CASE WHEN $4 THEN weight = 0 AND version = $3 ELSE weight > 0 END
-    {ONCE}
-  ), timed AS (
+"""
+ARMS = f"""
+  arms AS ({_SERVED} {ONCE}), timed AS (
     SELECT *, CAST(least({EPOCHS - 1}, floor(("at" - min("at") OVER ()) / $5)) AS INTEGER) AS epoch,
            CASE WHEN $4 OR unit IS NULL THEN request ELSE unit END AS trial
     FROM arms
@@ -75,10 +75,10 @@ def served(log: Log, question: Question) -> Served | Missing:
     found = log.rows(
         question.model,
         f"""
-        WITH {ARMS}
-        SELECT side, count(*) FILTER ("at" > $6), count(unit), min(version), max(version) FROM timed GROUP BY side
+        SELECT side, count(DISTINCT request) FILTER ("at" > $5), count(unit), min(version), max(version)
+        FROM ({_SERVED}) GROUP BY side
         """,  # noqa: S608 - constant
-        (*scope(question), question.since),
+        (*scope(question)[:4], question.since),
     )
     for side, _, _, first, last in found:
         if first != last:
