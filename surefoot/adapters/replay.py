@@ -151,11 +151,11 @@ class Replay:
         now = [r for r in served if r.key in answers and r.at + maturity > until]
         half = len(old) // 2
 
-        def bins(rows: Sequence[Served]) -> tuple[tuple[int, int, int], ...]:
-            truth = [label if (label := r.label(maturity)) is not None else 0 for r in rows]
+        def bins(rows: Sequence[Served], truth: Sequence[object]) -> tuple[tuple[int, int, int], ...]:
             return score_bins(numbers([answers[r.key] for r in rows]), numbers(truth))
 
-        return ScoreBins(bins(old[:half]), bins(old[half:]), bins(now))
+        past, checked = (bins(rows, [r.label(maturity) for r in rows]) for rows in (old[:half], old[half:]))
+        return ScoreBins(past, checked, bins(now, [0] * len(now)))  # a label before its time counts for nothing
 
     def failures(self, question: Question) -> SplitCounts | Missing:
         """Requests that each version cannot answer, as if both had been given half of them."""

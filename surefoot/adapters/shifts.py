@@ -10,7 +10,10 @@ SAME = 1e-9
 
 
 def distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
-    """Distance of every column between two samples: Kolmogorov-Smirnov for numbers, total variation for the rest."""
+    """Distance of every column between two samples: Kolmogorov-Smirnov for numbers, total variation for the rest.
+
+    A missing number counts as one beyond all others, so that numbers that go missing have moved.
+    """
     if not len(old) or not len(new):
         return ()
     made = []
@@ -23,7 +26,8 @@ def distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
         categories = 0
         if numeric and len(a) and len(b):
             grid = np.unique(np.concatenate([a.to_numpy(float), b.to_numpy(float)]))
-            cdfs = [np.searchsorted(np.sort(x.to_numpy(float)), grid, side="right") / len(x) for x in (a, b)]
+            sides = ((a, len(old)), (b, len(new)))
+            cdfs = [np.searchsorted(np.sort(x.to_numpy(float)), grid, side="right") / n for x, n in sides]
             distance = float(np.max(np.abs(cdfs[0] - cdfs[1])))
         else:
             shares = [x.astype(str).value_counts(normalize=True, dropna=False) for x in (old[name], new[name])]

@@ -47,6 +47,10 @@ def _counted(value: Block | SpeedStratum | SpeedCounts) -> Iterator[str]:
 def _flaws(name: str, value: object) -> Iterator[str]:
     if isinstance(value, Block | SpeedStratum | SpeedCounts):
         yield from _counted(value)
+    elif isinstance(value, GoldenRows):  # but for its samples: rows as they came, with NaN and all
+        yield from _flaws("a count of golden rows", (value.rows, value.wrong))
+        yield from _flaws("the largest difference", value.worst)
+        yield from _rules(value)
     elif isinstance(value, int) and not 0 <= value <= LARGEST_COUNT:
         yield f"{name} is not a count"
     elif isinstance(value, float) and not (math.isfinite(value) and abs(value) <= LARGEST):
@@ -58,7 +62,7 @@ def _flaws(name: str, value: object) -> Iterator[str]:
     elif isinstance(value, tuple):
         for item in value:
             yield from _flaws(name, item)
-    elif is_dataclass(value) and not isinstance(value, Expectation | GoldenRows):
+    elif is_dataclass(value) and not isinstance(value, Expectation):
         for field in fields(value):
             yield from _flaws(field.name.replace("_", " "), getattr(value, field.name))
         yield from _rules(value)
@@ -70,6 +74,8 @@ def _rules(value: object) -> Iterator[str]:
         yield f"the distance of {value.name} is {value.distance}, not between 0 and 1"
     if isinstance(value, PairedSums) and max(value.labelled, value.unscored) > value.requests:
         yield "more requests are labelled or unscored than there are"
+    if isinstance(value, GoldenRows) and value.wrong > value.rows:
+        yield "more golden rows are wrong than there are"
 
 
 def flaw(evidence: Evidence) -> str:

@@ -24,7 +24,8 @@ class _Slice:
         self.margin = gate.margin or 0.0
         self.harm = log_harm(self.worse, self.better)
         self.safe = log_safe(self.worse, self.better, block.n - self.worse - self.better, self.margin)
-        self.failing = math.log(parts / level.alpha)
+        # The requests of each stage are counted anew, so the stages share the level as the slices do.
+        self.failing = math.log(parts * level.stages / level.alpha)
         self.failed = self.harm >= self.failing and self.apart > self.margin
         self.passed = self.safe >= -math.log(level.beta)
 

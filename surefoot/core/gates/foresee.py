@@ -49,6 +49,14 @@ def seen(bins: Bins) -> float:
     return total / n
 
 
+def _accepted(gate: Gate, before: float) -> float:
+    """Largest loss that is accepted, by the growth since before, the fixed limit, or whichever is lower [Brier]."""
+    made = [] if gate.limit is None else [gate.limit]
+    if gate.margin is not None:
+        made.append(before * (1.0 + gate.margin) if gate.relative else before + gate.margin)
+    return min(made, default=before)
+
+
 def judge(gate: Gate, found: ScoreBins, _level: Level) -> Verdict:
     """Say what loss is to be expected, beside how wrong the same estimate was when it could be checked.
 
@@ -62,7 +70,7 @@ def judge(gate: Gate, found: ScoreBins, _level: Level) -> Verdict:
         return say(gate, Outcome.NO_DATA, reason, n=now)
     guess, before = expected(found.past, found.now), seen(found.past)
     wrong = expected(found.past, found.checked) - seen(found.checked)
-    error, limit = abs(wrong), gate.limit if gate.limit is not None else before + (gate.margin or 0.0)
+    error, limit = abs(wrong), _accepted(gate, before)
     outcome = Outcome.INCONCLUSIVE
     if guess - error > limit:
         outcome = Outcome.FAIL

@@ -21,9 +21,6 @@ def judge(gate: Gate, found: GaugeCounts, level: Level) -> Verdict:
     n = found.above + found.below
     if not n:
         return say(gate, Outcome.NO_DATA, f"no complete stretch in which both versions show their {gate.column}")
-    if found.recent < level.min_requests:
-        reason = f"{found.recent:,} of the {level.min_requests:,} requests that this step demands so far"
-        return say(gate, Outcome.INCONCLUSIVE, reason, n=n)
     harm, safe = log_harm(found.above, found.below), log_harm(found.below, found.above)
     failing, passing = -math.log(level.alpha), -math.log(level.beta)
     limit = 1.0 + (gate.margin or 0.0)
@@ -35,6 +32,8 @@ def judge(gate: Gate, found: GaugeCounts, level: Level) -> Verdict:
     outcome = Outcome.INCONCLUSIVE
     if harm >= failing:
         outcome = Outcome.FAIL
+    elif found.recent < level.min_requests:
+        shown = f"{found.recent:,} of the {level.min_requests:,} requests that this step demands so far"
     elif safe >= passing:
         outcome = Outcome.PASS
     else:

@@ -123,9 +123,10 @@ def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
         },
     )
     verdict = decide(gate, seen, level)
-    if verdict.outcome is not Outcome.FAIL and (reason := _sick(found, strata, growth, points, level)):
-        return replace(verdict, outcome=Outcome.BOTH_SICK, reason=reason)
-    return verdict
+    if verdict.outcome is Outcome.FAIL or seen.broken:
+        return verdict
+    reason = _sick(gate, found, strata, level)
+    return replace(verdict, outcome=Outcome.BOTH_SICK, reason=reason) if reason else verdict
 
 
 def rates_of(strata: Sequence[Stratum], guess: float) -> tuple[float, float]:
@@ -176,19 +177,24 @@ def _by_epoch(cells: Sequence[tuple[int, int, int]]) -> dict[int, tuple[int, int
     return sums
 
 
-def _sick(found: SplitCounts, strata: Sequence[Stratum], growth: float, points: float, level: Level) -> str:
+def _sick(gate: Gate, found: SplitCounts, strata: Sequence[Stratum], level: Level) -> str:
     """Why neither arm can be judged: the champion itself has left its own past far behind; empty when it has not."""
     if found.baseline is None or alone(strata):
         return ""
-    limit = min(SICK * found.baseline * (1.0 + growth) + points, 1.0 - 1e-6)
+    margin = gate.margin or 0.0
+    growth, points = (margin, 0.0) if gate.relative else (0.0, margin)
+    # A short past is not taken at its word: three more failures than it saw would have surprised nobody.
+    before = found.baseline + 3.0 / found.history if found.history else found.baseline
+    limit = min(SICK * before * (1.0 + growth) + points, 1.0 - 1e-6)
     old = _by_epoch([(s.epoch, s.champion_bad, s.champion_good) for s in strata])
     bad, good = (sum(cell[index] for cell in old.values()) for index in range(2))
     if not bad + good or bad / (bad + good) <= limit:
         return ""
     if log_mixture(increments_limit(old, max(limit, 1e-6)), starts=EPOCHS) < -math.log(level.alpha):
         return ""
+    what = "has no label in time for" if gate.metric is Metric.MISSING_LABEL else "fails on"
     return (
-        f"the champion itself fails on {bad / (bad + good):.2%} of its {bad + good:,} {found.trial}s, after"
+        f"the champion itself {what} {bad / (bad + good):.2%} of its {bad + good:,} {found.trial}s, after"
         f" {found.baseline:.2%} before the rollout: the cause is not the candidate, and nothing is promoted meanwhile"
     )
 

@@ -34,10 +34,10 @@ def shown(sample: object) -> object:
 
 def duration(minutes: float) -> str:
     """A length of time as people say it."""
-    for size, name in ((1440.0, "days"), (60.0, "hours")):
+    for size, name in ((1440.0, "day"), (60.0, "hour"), (1.0, "minute")):
         if minutes >= 2.0 * size:
-            return f"{minutes / size:,.0f} {name}"
-    return f"{max(minutes, 1.0):,.0f} minutes"
+            return f"{minutes / size:,.0f} {name}s"
+    return "1 minute"
 
 
 def more(needed: float, seen: int, trial: str, level: Level) -> str:
@@ -79,6 +79,11 @@ class Live:
     undecided: str
     fields: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def broken(self) -> bool:
+        """Whether the split is surely not the one that was asked for."""
+        return self.split >= -math.log(SPLIT_ALPHA)
+
 
 HARM, HARM_NEEDED = "log evidence of harm", "log evidence of harm that fails"
 SAFETY, SAFETY_NEEDED = "log evidence of safety", "log evidence of safety that passes"
@@ -101,7 +106,7 @@ def decide(gate: Gate, seen: Live, level: Level) -> Verdict:
         Figure("log evidence of a wrong split", seen.split, "nats"),
     )
     fields = {**seen.fields, "figures": figures, "n": seen.n}
-    if seen.split >= -math.log(SPLIT_ALPHA):
+    if seen.broken:
         reason = (
             f"the candidate does not get the share that it was given ({seen.fields['trials']}): the split is broken,"
             " and nothing can be concluded from it"

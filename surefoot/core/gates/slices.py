@@ -47,14 +47,14 @@ def judge(gate: Gate, found: Sliced, level: Level, one: Callable[[Gate, Served, 
     if not large:
         reason = f"no slice of {', '.join(gate.by)} has {gate.min_per_slice} trials yet"
         return say(gate, Outcome.NO_DATA, reason, n=sum(sizes.values()))
-    if found.recent < level.min_requests:
-        reason = f"{found.recent:,} of the {level.min_requests:,} requests that this step demands so far"
-        return say(gate, Outcome.INCONCLUSIVE, reason, n=sum(sizes.values()))
     part = replace(level, alpha=level.alpha / len(sizes), min_requests=0)
     whole = replace(gate, by=(), protected=())
     said = {name: one(whole, found.slices[name], part) for name in large}
     worst = min(said, key=lambda name: (URGENT.index(said[name].outcome), -_badness(said[name])))
     verdict = said[worst]
+    if verdict.outcome is not Outcome.FAIL and found.recent < level.min_requests:
+        reason = f"{found.recent:,} of the {level.min_requests:,} requests that this step demands so far"
+        return say(gate, Outcome.INCONCLUSIVE, reason, n=sum(sizes.values()))
     small = [name for name in sizes if name not in large]
     absent = [name for name in gate.protected if name not in said]
     outcome, reason = verdict.outcome, f"on {worst} {verdict.reason}"

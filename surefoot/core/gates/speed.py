@@ -76,23 +76,24 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
     harm = merged([row[1] for row in rows], [1.0 / len(rows)] * len(rows))
     worst = max(rows, key=lambda row: row[4] / row[5] if row[5] > 0.0 else math.inf)
     quantile, _, threshold, _, mine, beside = worst
-    name, limit = f"p{quantile * 100:g}", beside * (1.0 + margin)
-    unit = found.unit
-    shown = f"{name} is {mine:.1f} {unit} on the candidate, {beside:.1f} {unit} on the champion"
+    limit, unit = beside * (1.0 + margin), found.unit
     now = _now(strata, max(starts)[1], rows)
-    broken = f"p{now[0] * 100:g} is {now[1]:.1f} {unit} on the candidate, {now[2]:.1f} {unit} on the champion{now[3]}"
+    broken = f"{_told(*now[:3], unit)}{now[3]}; at most {now[2] * (1.0 + margin):.1f} {unit} is accepted"
+    # What a pass waits for is the quantile of which least is proved, not the one that looks worst.
+    (safe, wanted), least = min(zip(waits, rows, strict=True))
+    waiting = _told(least[0], least[4], least[5], unit)
     counted = together(_strata(strata, 10**6, 10**6))
     seen = Live(
         harm,
-        min(row[3] for row in rows),
+        safe,
         log_health(counted),
         now[1] > now[2] * (1.0 + margin),
         n,
         found.recent,
         threshold,
-        f"{broken}; at most {now[2] * (1.0 + margin):.1f} {unit} is accepted",
-        f"{shown}; {limit:.1f} {unit} is accepted",
-        f"{shown}; not yet told apart from {limit:.1f} {unit}{min(waits)[1]}",
+        broken,
+        f"{_told(quantile, mine, beside, unit)}; {limit:.1f} {unit} is accepted",
+        f"{waiting}; not yet told apart from {least[5] * (1.0 + margin):.1f} {unit}{wanted}",
         {
             "estimate": mine - beside,
             "margin": limit - beside,
@@ -106,6 +107,11 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
         },
     )
     return decide(gate, seen, level)
+
+
+def _told(quantile: float, mine: float, beside: float, unit: str) -> str:
+    """A quantile of both arms in words."""
+    return f"p{quantile * 100:g} is {mine:.1f} {unit} on the candidate, {beside:.1f} {unit} on the champion"
 
 
 def _now(

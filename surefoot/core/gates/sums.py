@@ -102,7 +102,7 @@ def judge(gate: Gate, found: PairedSums, level: Level) -> Verdict:
     coverage = found.labelled / found.requests
     measured, small = _gap(gate, found) if gate.metric in GAPS else _slices(gate, found)
     if not measured:
-        return say(gate, Outcome.NO_DATA, _too_little(gate), n=found.labelled)
+        return say(gate, Outcome.NO_DATA, _too_little(gate, found), n=found.labelled)
     alpha, beta = level.spent(gate.block)
     # While a watch has no end, a good past would hide a bad present: half of the level is for the latest blocks alone.
     late = _late(gate, found, measured) if level.forever else []
@@ -155,11 +155,24 @@ def _late(gate: Gate, found: PairedSums, measured: dict[str, Difference]) -> lis
     return made
 
 
-def _too_little(gate: Gate) -> str:
+def _blocks(gate: Gate) -> str:
+    return "days" if gate.block == 86400.0 else "blocks"  # noqa: PLR2004 - the seconds of a day
+
+
+def _too_little(gate: Gate, found: PairedSums) -> str:
+    """Why nothing was measured."""
+    least = gate.min_per_slice if gate.by else 1
+    large = [name for name, size in _sizes(gate, found).items() if size >= least]
+    days = max((sum(block.n > 0 for block in found.slices.get(name, ())) for name in large), default=0)
+    if gate.metric in GAPS and (absent := [name for name in gate.protected if name not in large]):
+        return f"{', '.join(absent)} is protected and has too little data to be judged"
+    if days >= LEAST_BLOCKS and (gate.metric not in GAPS or len(large) > 1):
+        what = NAMES.get(gate.metric, gate.metric.value)
+        return f"no {what} can be told: too few requests of one kind, such as those that came true"
     if gate.metric in GAPS:
         return f"no two groups of {', '.join(gate.by)} have {gate.min_per_slice} requests on {LEAST_BLOCKS} blocks"
     if gate.by:
-        return f"no slice has {gate.min_per_slice} labelled requests on {LEAST_BLOCKS} days"
+        return f"no slice has {gate.min_per_slice} labelled requests on {LEAST_BLOCKS} {_blocks(gate)}"
     return f"fewer than {LEAST_BLOCKS} blocks of labelled requests"
 
 
@@ -236,7 +249,7 @@ def _sentence(gate: Gate, outcome: Outcome, row: _Row, judged: int, small: Small
         what += f" ({diff.mean:+.4f}, between {row.lower:+.4f} and {row.upper:+.4f}; {row.margin:+.4f} is accepted)"
     rest = f"; {len(small)} slices have too little data to be judged" if small else ""
     if outcome is Outcome.FAIL:
-        return f"{what} over {diff.n:,} requests on {diff.blocks} days{rest}"
+        return f"{what} over {diff.n:,} requests on {diff.blocks} {_blocks(gate)}{rest}"
     if outcome is Outcome.INCONCLUSIVE:
         return f"not decided: {what}{_wanted(gate, row)}{rest}"
     return f"{what}{f', the worst of {judged} slices' if row.name else ''}{rest}"

@@ -109,7 +109,7 @@ def one_by_one(gate: Gate, step: str, window: float, patience: float, level: Lev
 
     def found(worse: float) -> float:
         p = 0.5 + 0.5 * min(worse / apart, 1.0 - FLOOR)
-        return power.chance(n, level.alpha, apart * divergence(p, 0.5))
+        return power.chance(n, level.alpha / level.stages, apart * divergence(p, 0.5))
 
     effect = max(smallest(found, 1e-9, apart), margin)
     nats = margin * margin / (2.0 * apart)

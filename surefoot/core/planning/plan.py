@@ -16,7 +16,7 @@ def plan(policy: Policy) -> tuple[Sight, ...]:
     """What each step can and cannot see, in the order of the steps.
 
     Law: a pure function of the policy. Events and values of a unit that comes back count once, where the policy says
-        how many units there are; steps add up, for one e-process runs over the whole ramp.
+        how many units there are; what is served adds up over the steps, for one e-process runs over the whole ramp.
     """
     return (*_shadow(policy), *_ramp(policy), *_bake(policy))
 
@@ -75,9 +75,9 @@ def _ramp(policy: Policy) -> list[Sight]:
             if gate.metric is Metric.GAUGE:
                 made.append(stretches(gate, name, passed, patience, Level(alpha)))
             elif gate.metric in PAIRED or gate.metric in SHIFTS:
-                window = step.hold if gate.metric in SHIFTS else passed
+                # What both are asked about begins anew with each step, so its length is all there is to see.
                 level = Level(alpha, stages=len(policy.ramp))
-                sight = _replayed(policy, gate, name, window, level, step.min_requests, patience)
+                sight = _replayed(policy, gate, name, step.hold, level, step.min_requests, patience)
                 made += [] if sight is None else [sight]
             elif gate.metric in EVENTS | SPEEDS or gate.metric is Metric.VALUE:
                 sticks = _counted(policy, gate)
