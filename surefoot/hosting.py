@@ -1,6 +1,8 @@
 """The process of one model: `python -m surefoot.hosting PATH DIGEST MEMORY_MB NICE FD`; the gateway starts it."""
 
+import ctypes
 import os
+import signal
 import socket
 import sys
 import warnings
@@ -10,6 +12,8 @@ from surefoot.adapters.artifacts import load, tree_digest
 from surefoot.core.errors import ArtifactTampered
 from surefoot.gateway.hosted import host, limit
 from surefoot.gateway.settings import Model
+
+_PR_SET_PDEATHSIG = 1
 
 
 def verified(path: Path, digest: str) -> Model:
@@ -29,6 +33,7 @@ def verified(path: Path, digest: str) -> Model:
 def main() -> None:
     """Host one model until the gateway closes."""
     path, digest, memory_mb, nice, descriptor = sys.argv[1:]
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # however the gateway ends, this process ends too
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     warnings.simplefilter("ignore")
     limit(int(memory_mb), int(nice))

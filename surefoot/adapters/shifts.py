@@ -22,9 +22,10 @@ def distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
             made.append(FeatureShift(str(name), 1.0, len(old), len(new)))  # a feature that came or went has moved
             continue
         a, b = old[name].dropna(), new[name].dropna()
-        numeric = pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b)
+        # A side without any value has no type of its own: it is what the other one is.
+        numeric = all(pd.api.types.is_numeric_dtype(x) for x in (a, b) if len(x))
         categories = 0
-        if numeric and len(a) and len(b):
+        if numeric and (len(a) or len(b)):
             grid = np.unique(np.concatenate([a.to_numpy(float), b.to_numpy(float)]))
             sides = ((a, len(old)), (b, len(new)))
             cdfs = [np.searchsorted(np.sort(x.to_numpy(float)), grid, side="right") / n for x, n in sides]

@@ -144,14 +144,17 @@ def verify(model: Annotated[str | None, typer.Argument(help="Registered model; a
         entries = journal.read(name)
         if not entries:
             raise NotFound(f"the journal holds nothing of {name}")
-        count, judged = check(entries), 0
+        count, judged, skipped = check(entries), 0, 0
         for found in recheck(entries):
+            if found.skipped:
+                skipped += 1
+                continue
             if found.problem:
                 raise JournalTampered(f"entry {found.seq} of {name}, gate {found.gate}: {found.problem}")
             judged += 1
         console.print(
             f"[green]ok[/green] {name}: {count} entries, head {entries[-1].hash[:16]}; {judged} verdicts follow from"
-            " their counters"
+            f" their counters{f', {skipped} cannot be judged again' if skipped else ''}"
         )
 
 

@@ -95,6 +95,7 @@ class GateJudged:
         verdict: What it answered.
         level: How sure the verdict had to be; None in journals of the first release.
         evidence: The counters that it was judged on, packed; empty when they are no numbers.
+        judge: Edition of the judge; another one may come to another verdict on the same counters.
     """
 
     rollout: str
@@ -104,6 +105,7 @@ class GateJudged:
     verdict: Verdict
     level: Level | None = None
     evidence: str = ""
+    judge: int = 0
 
 
 @dataclass(frozen=True, slots=True)

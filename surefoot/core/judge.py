@@ -24,6 +24,9 @@ from surefoot.core.model import Outcome, Verdict
 from surefoot.core.policy import Gate
 from surefoot.core.soundness import flaw
 
+EDITION = 1
+"""Raised whenever a change could lead to another verdict on the same counters; each is judged again by its own."""
+
 
 def judge(gate: Gate, evidence: Evidence, level: Level) -> Verdict:
     """Judge one gate.

@@ -219,7 +219,9 @@ def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stag
         if all(v.outcome is Outcome.PASS for v in needed) and now >= over:
             return _advance(rollout, following)
         stuck = next((v for v in needed if v.outcome is not Outcome.PASS), None)
-        late = [v for v in needed if v.outcome is not Outcome.PASS and now >= over + policy.on[v.outcome].hold]
+        # Measuring takes time of its own: only what was asked after the wait was over says that it was in vain.
+        waited = [v for v in needed if v.outcome is not Outcome.PASS]
+        late = [v for v in waited if rollout.asked_at >= over + policy.on[v.outcome].hold]
         expelled = next(
             (v for v in late if v.role is Role.GUARDRAIL and policy.on[v.outcome].then is Do.ROLLBACK), None
         )

@@ -15,7 +15,7 @@ from surefoot.core.codec import build, plain
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.events import GateJudged, RolloutOpened, decode
 from surefoot.core.evidence import Evidence, Served
-from surefoot.core.judge import judge
+from surefoot.core.judge import EDITION, judge
 from surefoot.core.machine import DATA_GATE
 from surefoot.core.model import Verdict
 from surefoot.core.parse import parse
@@ -58,27 +58,38 @@ class Rechecked:
         seq: The entry.
         gate: The gate that it speaks of.
         problem: How the verdict differs from what its counters say; empty when it does not.
+        skipped: Why it was not judged again; empty when it was.
     """
 
     seq: int
     gate: str
     problem: str = ""
+    skipped: str = ""
 
 
 def recheck(entries: Iterable[Entry]) -> Iterator[Rechecked]:
-    """Judge every verdict again whose counters were kept."""
+    """Judge every verdict again whose counters were kept, and whose judge this is."""
     gates: dict[str, Gate] = {}
     for entry in entries:
         event = decode(entry.kind, entry.data)
         if isinstance(event, RolloutOpened) and event.kind == "promotion":
             gates = dict(parse(event.policy).gates)
-        elif isinstance(event, GateJudged) and event.level and event.evidence:
+        elif isinstance(event, GateJudged) and (why := _not_again(event)):
+            yield Rechecked(entry.seq, event.verdict.gate, skipped=why)
+        elif isinstance(event, GateJudged) and event.level:
             gate = DATA_GATE if event.verdict.gate == DATA_GATE_NAME else gates.get(event.verdict.gate)
             if gate is None:
                 yield Rechecked(entry.seq, event.verdict.gate, "its policy has no such gate")
                 continue
             again = judge(gate, unpack(event.evidence), event.level)
             yield Rechecked(entry.seq, event.verdict.gate, _apart(event.verdict, again))
+
+
+def _not_again(event: GateJudged) -> str:
+    """Why a verdict cannot be judged again; empty when it can."""
+    if not event.evidence or event.level is None:
+        return "its counters were not kept"
+    return "" if event.judge == EDITION else "another edition of the judge gave it"
 
 
 def _apart(stored: Verdict, again: Verdict) -> str:

@@ -34,9 +34,10 @@ class Rollout:
         opened_at: When [Unix seconds].
         stage: Where it stands.
         step: Index into the policy's weights while ramping, otherwise 0.
-        entered_at: When the stage or step was entered [Unix seconds].
+        entered_at: When the stage was entered, or the step's weight was live [Unix seconds].
         look: Number of the look that `verdicts` belong to, counted within the step.
         looked_at: When that look's last verdict came [Unix seconds].
+        asked_at: When that look was asked for [Unix seconds].
         verdicts: Answers of that look by gate.
         paused: Why it waits, or None.
         ending: The sink that has been decided, or None.
@@ -53,6 +54,7 @@ class Rollout:
     entered_at: float = 0.0
     look: int = 0
     looked_at: float = 0.0
+    asked_at: float = 0.0
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     paused: Paused | None = None
     ending: EndDecided | None = None
@@ -137,7 +139,7 @@ def apply(ledger: Ledger, entry: Entry) -> Ledger:
         case EffectIntended():
             return replace(ledger, intent=(entry.seq, event.effect))
         case EffectDone() | EffectRefused():
-            return _settled(ledger, event)
+            return _settled(ledger, event, entry.at)
         case StageEntered() | GateJudged() | Paused() | EndDecided() | RolloutEnded() | DriftFound() if ledger.rollout:
             return _within(ledger, ledger.rollout, event, entry.at)
         case _:
@@ -168,7 +170,9 @@ def _within(
         case GateJudged():
             verdicts = dict(rollout.verdicts) if event.look == rollout.look else {}
             verdicts[event.verdict.gate] = event.verdict
-            changed = replace(rollout, look=event.look, looked_at=at, verdicts=verdicts)
+            elapsed = event.level.elapsed if event.level else None
+            asked = at if elapsed is None else rollout.entered_at + elapsed
+            changed = replace(rollout, look=event.look, looked_at=at, asked_at=asked, verdicts=verdicts)
         case Paused():
             changed = replace(rollout, paused=event, reason=event.reason)
         case EndDecided():
@@ -191,7 +195,7 @@ def _within(
     return replace(ledger, proven=proven, rollouts={**ledger.rollouts, rollout.opened.rollout: changed})
 
 
-def _settled(ledger: Ledger, event: EffectDone | EffectRefused) -> Ledger:
+def _settled(ledger: Ledger, event: EffectDone | EffectRefused, at: float) -> Ledger:
     """The ledger after an intent was carried out or given up."""
     if ledger.intent is None or ledger.intent[0] != event.intent:
         return ledger
@@ -210,6 +214,9 @@ def _settled(ledger: Ledger, event: EffectDone | EffectRefused) -> Ledger:
         both = (rollout.opened.champion, rollout.opened.candidate)
         ledger = replace(ledger, champion=next((v for v in both if v.number == effect.number), ledger.champion))
     changed = replace(rollout, done=(*rollout.done, effect))
+    if isinstance(effect, SetSplit) and rollout.stage is Stage.RAMPING and rollout.ending is None:
+        # A step lasts from when its weight is live: what loading a version took is no time in which it was seen.
+        changed = replace(changed, entered_at=at)
     return replace(ledger, rollouts={**ledger.rollouts, ledger.open: changed})
 
 

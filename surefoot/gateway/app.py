@@ -8,6 +8,7 @@ import os
 import re
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -25,6 +26,8 @@ from surefoot.gateway.wire import Refusal, Reply
 
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+GRACE_S = 5.0
+"""How long models may finish what they have when the gateway stops [s]."""
 _HEALTH = frozenset({"/ping", "/health"})
 _V2 = re.compile(
     r"/v2(/health/(live|ready))?|/v2/models/(?P<model>[^/]+)(/versions/(?P<version>[^/]+))?(/(?P<verb>infer|ready))?"
@@ -74,14 +77,29 @@ class Gateway:
             task = asyncio.create_task(self._served(name).restore(split))
             self._restoring.add(task)
             task.add_done_callback(self._restoring.discard)
+        watching = asyncio.create_task(self._watch())
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        watching.cancel()
         for task in self._restoring:
             task.cancel()
         for served in self._models.values():
             served.arms.close()
+        deadline = time.monotonic() + GRACE_S
+        # Threads end this wait, not the loop: there is no event to wait for.
+        while any(served.arms.busy for served in self._models.values()) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        for served in self._models.values():
+            served.arms.kill()
         self._loader.shutdown(wait=False, cancel_futures=True)
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _watch(self) -> None:
+        """Look after processes that hang, whether or not anybody asks."""
+        while True:
+            await asyncio.sleep(1.0)
+            for served in self._models.values():
+                served.arms.watch()
 
     def _served(self, name: str) -> control.Served:
         if name not in self._models:
@@ -196,7 +214,8 @@ class Gateway:
         headers = {"x-request-id": request}
         try:
             rows, own = tensors.rows_of(body) if v2 else (decode.rows_of(body, wire.header(scope, b"content-type")), "")
-            job_of = partial(self._job, served.name, request, rows, at, started)
+            fits = tensors.check if v2 else _anything
+            job_of = partial(self._job, served.name, request, rows, at, started, fits)
             answer = await served.arms.answer(job_of)
         except decode.UnsupportedType as error:
             raise Refusal(415, "BAD_REQUEST", str(error), **headers) from None
@@ -212,15 +231,20 @@ class Gateway:
         }
         if not v2:
             return Reply(b'{"predictions":' + answer.predictions + b"}", headers=headers)
-        try:
-            made = tensors.answer(answer.predictions, served.name, answer.answered_by, own)
-        except decode.Malformed as error:
-            raise Refusal(400, "BAD_REQUEST", str(error), **headers) from None
-        return Reply(made, headers=headers)
+        return Reply(tensors.answer(answer.predictions, served.name, answer.answered_by, own), headers=headers)
 
-    def _job(self, model: str, request: str, rows: list[decode.Row], at: float, started: float, split: Split) -> Job:
+    def _job(
+        self,
+        model: str,
+        request: str,
+        rows: list[decode.Row],
+        at: float,
+        started: float,
+        fits: Callable[[list[object]], None],
+        split: Split,
+    ) -> Job:
         column = self._settings.units.get(model)
-        return job_for(split, model=model, request=request, rows=rows, column=column, at=at, started=started)
+        return job_for(split, model=model, request=request, rows=rows, column=column, at=at, started=started, fits=fits)
 
     async def _take_labels(self, name: str, scope: wire.Scope, receive: wire.Receive) -> Reply:
         body = await wire.read_body(scope, receive, self._settings.max_body_bytes)
@@ -267,6 +291,10 @@ class Gateway:
         models |= {name: {"loaded": False, "error": why} for name, why in self._broken.items()}
         healthy = all(state["loaded"] for state in models.values())
         return Reply.json({"status": "ok" if healthy else "degraded", "models": models}, 200 if healthy else 503)
+
+
+def _anything(_answers: list[object]) -> None:
+    """MLflow's protocol carries every answer that is JSON."""
 
 
 def _allow(method: str, allowed: tuple[str, ...]) -> None:

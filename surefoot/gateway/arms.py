@@ -8,7 +8,7 @@ from typing import cast
 
 from surefoot.core.model import Arm, Split, Version
 from surefoot.gateway.batch import Worker
-from surefoot.gateway.job import Answered, Attempt, Failed, Job, Outcome
+from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome
 from surefoot.gateway.record import PredictionLog, lines_of
 from surefoot.gateway.settings import GatewaySettings, Inside, Model, Predictor
 
@@ -89,11 +89,13 @@ class Arms:
         effective = replace(split, weight=0.0) if self.missing(split) else split
         candidate = self._workers[key_of(needed(effective)[-1])] if effective.weight else None
         champion = self._workers[key_of(split.champion)]
-        champion.grow(self._settings.processes)
+        for worker in (champion, candidate):
+            if worker is not None:
+                worker.grow(self._settings.processes)
         self._live = Live(effective, champion, candidate)
         cold = [key for key, worker in self._workers.items() if not self.routed(worker.version)]
         for key in cold[: max(0, len(cold) - WARM)]:
-            self._workers.pop(key).stop()
+            self._retire(self._workers.pop(key))
 
     def routed(self, version: Version) -> bool:
         """Whether a version is in force; called from the workers' threads, so it reads one attribute once."""
@@ -121,7 +123,7 @@ class Arms:
             outcome = await self._ask_candidate(live.candidate, job)
             if isinstance(outcome, Answered):
                 return Answer(outcome.predictions, job.version.number, job.split)
-            if isinstance(outcome, Failed):
+            if isinstance(outcome, Failed | Down):
                 job.error = outcome.error
                 job.stop_watch()
         answer = await self._ask_champion(job)
@@ -164,6 +166,8 @@ class Arms:
             outcome = await worker.submit(job, last=True).settled
             if isinstance(outcome, Answered):
                 return Answer(outcome.predictions, worker.version.number, job.split)
+            if isinstance(outcome, Down):
+                raise NotServing(outcome.error)
             if isinstance(outcome, Failed):
                 self._counts[worker.version.number].caller_errors += 1
                 raise CallerError(outcome.error)
@@ -194,10 +198,33 @@ class Arms:
             "versions": versions,
         }
 
+    def _retire(self, worker: Worker) -> None:
+        """Let a worker finish what it has; one that hangs does not outlive it by long."""
+        worker.stop()
+        asyncio.get_running_loop().call_later(LEAST_HANG_S, worker.kill)
+
+    def watch(self) -> None:
+        """End processes that hang, though nobody else asks them."""
+        live = self._live
+        for worker in self._workers.values():
+            champion = live is not None and worker is live.champion
+            patience = max(self._settings.candidate_timeout_s * HANGS, LEAST_HANG_S)
+            worker.unhang(self._settings.champion_timeout_s if champion else patience)
+
     def close(self) -> None:
         """Let every worker finish what it has, and stop."""
         for worker in self._workers.values():
             worker.stop()
+
+    def kill(self) -> None:
+        """End whatever has not finished."""
+        for worker in self._workers.values():
+            worker.kill()
+
+    @property
+    def busy(self) -> bool:
+        """Whether some worker still has a predictor."""
+        return any(not worker.down for worker in self._workers.values())
 
 
 def predictor_of(loaded: Model | Predictor) -> Predictor:

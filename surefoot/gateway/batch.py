@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import orjson
 
 from surefoot.core.model import Version
-from surefoot.gateway.job import Answered, Attempt, Failed, Job, Outcome, Revoked
+from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome, Revoked
 from surefoot.gateway.record import PredictionLog, lines_of
 from surefoot.gateway.settings import Cost, Lost, Predictor
 
@@ -55,8 +55,9 @@ class Lane:
                 return
             try:
                 self.predictor = self._worker.spare()
-            except Exception:  # noqa: BLE001 - last resort: the model's own code decides whether it starts
+            except Exception as error:  # noqa: BLE001 - last resort: the model's own code decides whether it starts
                 _log.exception("version %s: its process cannot be started", self._worker.version.number)
+                self._worker.give_up(error)
                 self._worker.nap(_BACK_OFF[min(attempt, len(_BACK_OFF) - 1)])
             else:
                 return
@@ -79,7 +80,7 @@ class Lane:
             rows = [row for attempt in batch for row in attempt.job.rows]
             answers = iter(checked(predictor.predict(rows), len(rows)))
             own = [[next(answers) for _ in attempt.job.rows] for attempt in batch]
-            settled = [(attempt, Answered(orjson.dumps(a)), a) for attempt, a in zip(batch, own, strict=True)]
+            settled = [_fitting(attempt, a) for attempt, a in zip(batch, own, strict=True)]
         except Lost:
             raise
         except BaseException as error:  # noqa: BLE001 - last resort: a model may raise anything, SystemExit included
@@ -101,6 +102,15 @@ class Lane:
             worker.release(settled)
         else:
             worker.release([(attempt, Revoked(), []) for attempt in batch])
+
+
+def _fitting(attempt: Attempt, answers: list[object]) -> "tuple[Attempt, Outcome, list[object]]":
+    """The answers of one request, unless its caller's protocol cannot carry them."""
+    try:
+        attempt.job.fits(answers)
+    except ValueError as error:
+        return attempt, Failed(describe(error)), []
+    return attempt, Answered(orjson.dumps(answers)), answers
 
 
 class Worker:
@@ -141,6 +151,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Attempt] = deque()
         self._ready = threading.Condition()
+        self._ending = threading.Event()
         self._lanes = [Lane(self, predictor)]
 
     def grow(self, lanes: int) -> None:
@@ -190,9 +201,17 @@ class Worker:
 
     def stop(self) -> None:
         """End every lane once the queue is empty."""
+        self._ending.set()
         with self._ready:
             self.stopping = True
             self._ready.notify_all()
+
+    def kill(self) -> None:
+        """End every process at once."""
+        for lane in self._lanes:
+            predictor = lane.predictor
+            if predictor is not None:
+                predictor.kill()
 
     def routed(self) -> bool:
         """Whether this version is in the route right now."""
@@ -206,8 +225,19 @@ class Worker:
 
     def nap(self, seconds: float) -> None:
         """Wait, unless the worker stops meanwhile."""
+        self._ending.wait(seconds)
+
+    def give_up(self, error: Exception) -> None:
+        """Let go who waits here, when no lane has a predictor and none can be had just now."""
+        if self.down:
+            self._drain(Down(f"version {self.version.number} cannot be started: {describe(error)}"))
+
+    def _drain(self, outcome: Outcome) -> None:
         with self._ready:
-            self._ready.wait_for(lambda: self.stopping, seconds)
+            waiting = list(self._queue)
+            self._queue.clear()
+        known = outcome if self.routed() else Revoked()
+        self.release([(attempt, known, []) for attempt in waiting if not attempt.claimed])
 
     def take(self) -> list[Attempt]:
         """Wait for requests and take as many as may go together; none when it is time to stop."""
@@ -235,10 +265,10 @@ class Worker:
             if attempt.claimed:
                 continue
             attempt.retries += 1
-            if attempt.last and attempt.retries <= RETRIES and not self.stopping:
+            if attempt.last and attempt.retries <= RETRIES and not self.stopping and self.routed():
                 back.append(attempt)
             else:
-                self.release([(attempt, Failed(describe(death)), [])])
+                self.release([(attempt, Failed(describe(death)) if self.routed() else Revoked(), [])])
         with self._ready:
             self._queue.extendleft(reversed(back))
             self._ready.notify_all()
@@ -247,6 +277,9 @@ class Worker:
         """A lane has ended; close what it had."""
         if lane.predictor is not None:
             lane.predictor.close()
+            lane.predictor = None
+        if self.down:
+            self._drain(Revoked())
 
     def release(self, settled: Sequence[tuple[Attempt, Outcome, list[object]]]) -> None:
         """Write the records of those outcomes that are final, then let the callers go."""

@@ -16,6 +16,10 @@ _RETRY_S = 5.0
 Loaded = dict[tuple[str, str], Model]
 
 
+def _nothing() -> None:
+    """What is let go of a model in this process."""
+
+
 class StaleRoute(Exception):
     """A newer route, or another one of the same generation, is in force."""
 
@@ -72,17 +76,22 @@ class Served:
             NotPersisted: The route is in force, but the disk refused its file.
         """
         loaded: Loaded = {}
-        while not self._in_force(split):
-            for version in self.arms.missing(split):
-                if key_of(version) not in loaded:
-                    loaded[key_of(version)] = await self._fetch(version)
-            async with self._lock:
-                if self._in_force(split):
-                    return
-                if any(key_of(version) not in loaded for version in self.arms.missing(split)):
-                    continue  # another route has meanwhile dropped a version that was loaded when we looked
-                self._switch(split, loaded)
-                await self._persist(split)
+        try:
+            while not self._in_force(split):
+                for version in self.arms.missing(split):
+                    if key_of(version) not in loaded:
+                        loaded[key_of(version)] = await self._fetch(version)
+                async with self._lock:
+                    if self._in_force(split):
+                        return
+                    if any(key_of(version) not in loaded for version in self.arms.missing(split)):
+                        continue  # another route has meanwhile dropped a version that was loaded when we looked
+                    self._switch(split, loaded)
+                    loaded = {}
+                    await self._persist(split)
+        finally:
+            for predictor in loaded.values():  # loaded for a route that lost, or beside one that cannot be loaded
+                await asyncio.to_thread(getattr(predictor, "close", _nothing))
 
     async def restore(self, split: Split) -> None:
         """Serve the route that was in force before a restart; keep trying while its champion cannot be loaded."""

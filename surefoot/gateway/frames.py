@@ -23,7 +23,15 @@ def send(end: socket.socket, message: object) -> None:
         Gone: The other side has closed.
         TypeError: The message is not JSON.
     """
-    body = orjson.dumps(message)
+    send_bytes(end, orjson.dumps(message))
+
+
+def send_bytes(end: socket.socket, body: bytes) -> None:
+    """Send one message that is JSON already.
+
+    Raises:
+        Gone: The other side has closed.
+    """
     try:
         end.sendall(_LENGTH.pack(len(body)) + body)
     except OSError as error:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
+
 from surefoot.gateway import frames
 from surefoot.gateway.batch import checked, describe
 from surefoot.gateway.settings import Model
@@ -45,15 +47,17 @@ def host(end: socket.socket, load: Callable[[], Model]) -> None:
         frames.send(end, {"ready": True})
         while True:
             rows = frames.receive(end)
-            frames.send(end, _answer(predictor, rows))
+            frames.send_bytes(end, _answer(predictor, rows))
 
 
-def _answer(predictor: Model, rows: object) -> dict[str, object]:
+def _answer(predictor: Model, rows: object) -> bytes:
+    """One message; what JSON cannot carry is the model's failure too."""
     began = time.process_time()
     try:
         if not isinstance(rows, list):
             raise TypeError("a batch is a list of rows")  # noqa: TRY301 - one way out for whatever goes wrong
         answers = checked(predictor.predict(rows), len(rows))
+        cpu_ms = (time.process_time() - began) * 1000.0
+        return orjson.dumps({"answers": answers, "cpu_ms": cpu_ms, "rss_mb": resident()})
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
-        return {"error": describe(error)}
-    return {"answers": answers, "cpu_ms": (time.process_time() - began) * 1000.0, "rss_mb": resident()}
+        return orjson.dumps({"error": describe(error)})

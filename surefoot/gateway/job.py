@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from surefoot.core.model import Arm, Split, Version
@@ -24,11 +25,18 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Down:
+    """The version's process is gone and cannot be started again just now."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Revoked:
     """The version was taken out of the route before its answer was released."""
 
 
-Outcome = Answered | Failed | Revoked
+Outcome = Answered | Failed | Down | Revoked
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +56,7 @@ class Job:
         latency_ms: Receipt to the assigned arm's answer or failure [ms]; None until then.
         error: How the assigned arm failed, or None.
         cost: What the assigned arm's answer took; None when it gave none.
+        fits: Raises when the answers cannot be told in the caller's protocol.
     """
 
     model: str
@@ -62,6 +71,7 @@ class Job:
     latency_ms: float | None = None
     error: str | None = None
     cost: Cost | None = None
+    fits: Callable[[list[object]], None] = lambda _answers: None
 
     def age(self) -> float:
         """Time since receipt [s]."""
@@ -113,10 +123,11 @@ def job_for(
     column: str | None,
     at: float,
     started: float,
+    fits: Callable[[list[object]], None] = lambda _answers: None,
 ) -> Job:
     """Assign a request to an arm, by the first row's unit or else by the request itself."""
     value = rows[0].get(column) if column is not None else None
     unit = None if value is None else str(value)
     arm = assign(split, request if unit is None else unit)
     version = split.candidate if arm is Arm.CANDIDATE and split.candidate is not None else split.champion
-    return Job(model, request, rows, unit, at, started, split, arm, version)
+    return Job(model, request, rows, unit, at, started, split, arm, version, fits=fits)

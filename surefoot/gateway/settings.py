@@ -92,7 +92,8 @@ class GatewaySettings:
         token: What a caller must present to change a route; never empty.
         candidate_timeout_s: A candidate that has not answered by then is late, counted from receipt [s].
         champion_timeout_s: A champion whose process has been at one batch for so long is ended, and asked anew [s].
-        processes: Processes of the champion, where models have processes of their own [count]; a candidate has one.
+        processes: Processes of each routed version, where models have processes of their own [count]; as many for both
+            arms, so that their latencies can be compared.
         max_batch: Rows that are predicted together [count].
         max_queue: Requests that may wait for one version; more are refused [count].
         max_body_bytes: Largest request body [bytes].
@@ -103,7 +104,7 @@ class GatewaySettings:
     token: str
     candidate_timeout_s: float = 1.0
     champion_timeout_s: float = 30.0
-    processes: int = 2
+    processes: int = 1
     max_batch: int = 256
     max_queue: int = 2000
     max_body_bytes: int = 8 << 20

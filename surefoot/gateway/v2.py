@@ -13,6 +13,7 @@ NUMBERS = frozenset({"FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", 
 DATATYPES = NUMBERS | {"BOOL", "BYTES"}
 UNKNOWN: dict[str, object] = {"inputs": [], "outputs": []}
 """Metadata of tensors: a version's signature is in the registry, and two versions may differ."""
+_PLAIN = {int, float, str, bool}
 _TENSOR_KEYS = {"name", "shape", "datatype", "data", "parameters"}
 _REQUEST_KEYS = {"id", "parameters", "inputs", "outputs"}
 
@@ -61,7 +62,7 @@ def _columns(number: int, tensor: object) -> dict[str, Sequence[object]]:
     name, shape, kind = tensor["name"], tensor["shape"], tensor["datatype"]
     if not isinstance(name, str) or not name:
         raise Malformed(f"input {number} has no name")
-    if kind not in DATATYPES:
+    if not isinstance(kind, str) or kind not in DATATYPES:
         raise Malformed(f"input {name!r} has the datatype {kind!r}; there are {', '.join(sorted(DATATYPES))}")
     if (
         not isinstance(shape, list)
@@ -101,25 +102,32 @@ def _fits(value: object, kind: str) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def check(values: list[object]) -> None:
+    """See that answers can be one tensor.
+
+    Raises:
+        Malformed: They are objects, or rows of different lengths.
+    """
+    nested = [value for value in values if isinstance(value, list)]
+    flat = [item for value in nested for item in value] if nested else values
+    widths = {len(value) for value in nested}
+    if (nested and (len(nested) != len(values) or len(widths) != 1)) or {type(item) for item in flat} - _PLAIN:
+        raise Malformed("the answers are no tensor; ask this model at /invocations")
+
+
 def answer(predictions: bytes, model: str, version: str, own: str) -> bytes:
-    """Answers as one tensor of shape [n] or [n, k].
+    """Answers that `check` has let pass, as one tensor of shape [n] or [n, k].
 
     Args:
         predictions: JSON list of one answer a row.
         model: Registered model.
         version: Number of the version that answered.
         own: The caller's id.
-
-    Raises:
-        Malformed: The answers are no tensor: objects, or rows of different lengths.
     """
     values = orjson.loads(predictions)
-    nested = bool(values) and all(isinstance(value, list) for value in values)
-    widths = {len(value) for value in values} if nested else {1}
+    nested = bool(values) and isinstance(values[0], list)
     flat = [item for value in values for item in value] if nested else values
     kinds = {type(item) for item in flat}
-    if len(widths) != 1 or kinds - {int, float, str, bool}:
-        raise Malformed("the answers of this model are no tensor; ask it at /invocations")
     kind = "FP64"
     if kinds == {int}:
         kind = "INT64"
@@ -127,7 +135,7 @@ def answer(predictions: bytes, model: str, version: str, own: str) -> bytes:
         kind = "BOOL"
     elif str in kinds:
         kind, flat = "BYTES", [str(item) for item in flat]
-    shape = [len(values), *widths] if nested else [len(values)]
+    shape = [len(values), len(values[0])] if nested else [len(values)]
     made: dict[str, object] = {
         "model_name": model,
         "model_version": version,

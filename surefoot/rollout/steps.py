@@ -13,7 +13,7 @@ from surefoot.core.errors import (
 )
 from surefoot.core.events import DriftFound, EffectDone, EffectIntended, EffectRefused, GateJudged, SetAlias, SetSplit
 from surefoot.core.gates.rate import EPOCHS
-from surefoot.core.judge import judge
+from surefoot.core.judge import EDITION, judge
 from surefoot.core.machine import Abandon, Action, Apply, Idle, Judge, Record, Settle, Wait, decide
 from surefoot.core.parse import parse
 from surefoot.core.policy import Policy
@@ -73,7 +73,9 @@ def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: J
         )
         evidence = ports.evidences.gather(question)
         verdict = judge(gate, evidence, look.level)
-        judged = GateJudged(ledger.open, rollout.stage, rollout.step, look.look, verdict, look.level, pack(evidence))
+        judged = GateJudged(
+            ledger.open, rollout.stage, rollout.step, look.look, verdict, look.level, pack(evidence), EDITION
+        )
         ledger = ports.append(ledger, judged)
     return ledger
 

@@ -144,6 +144,7 @@ def follow(process: "subprocess.Popen[str]", callers: Callers) -> int:
         time.sleep(0.1)
     said = process.communicate()
     assert process.returncode in {0, 1}, said
+    print(said)  # noqa: T201 - shown with a failure
     return process.returncode
 
 

@@ -115,7 +115,7 @@ class Gateway:
         """Post JSON, or bytes as they are."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         kind = {"content-type": "application/json", **{key.replace("_", "-"): value for key, value in headers.items()}}
-        return httpx.post(self.url + path, content=content, headers=kind)
+        return httpx.post(self.url + path, content=content, headers=kind, timeout=60.0)
 
     def records(self, kind: str = "predictions") -> list[dict[str, object]]:
         """Every record of the log."""

@@ -185,7 +185,7 @@ def test_record_is_what_the_schema_says(gateway: Gateway) -> None:
         "features": ROW,
     }
     assert (two["row"], two["unit"], two["prediction"]) == (1, "N14228", answer.json()["predictions"][1])
-    assert set(two) == {*one, "at", "latency_ms"}
+    assert set(two) == {*one, "at", "latency_ms", "cpu_ms"}
 
 
 def test_labels(routed: Gateway) -> None:

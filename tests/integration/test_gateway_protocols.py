@@ -3,12 +3,14 @@
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from surefoot.core.model import Version
 from surefoot.gateway import v2
 from surefoot.gateway.decode import Malformed
 from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening
@@ -79,6 +81,7 @@ def test_health_and_metadata(gateway: Gateway) -> None:
         ({"inputs": [column("x", 1.0), column("x", 2.0)]}, "given twice"),
         ({"inputs": [column("x", 1.0), column("y", 1.0, 2.0)]}, "same first dimension"),
         ({"inputs": [column("x", 1.0, kind="FP65")]}, "datatype 'FP65'"),
+        ({"inputs": [{**column("x", 1.0), "datatype": []}]}, "datatype []"),
         ({"inputs": [{**column("x", 1.0), "shape": [2]}]}, "1 values for the shape [2]"),
         ({"inputs": [{**column("x", 1.0), "shape": [0]}]}, "not [n] or [n, k]"),
         ({"inputs": [{**column("x", 1.0), "shape": [1, 1, 1]}]}, "not [n] or [n, k]"),
@@ -121,11 +124,40 @@ def test_answers_become_a_tensor(answers: list[object], kind: str, shape: list[i
     assert (output["datatype"], output["shape"], output["data"]) == (kind, shape, data)
 
 
-@pytest.mark.parametrize("answers", [[{"a": 1}], [[1], [1, 2]], [None]])
+@pytest.mark.parametrize("answers", [[{"a": 1}], [[1], [1, 2]], [[1], 2], [None]])
 def test_answers_that_are_no_tensor_are_said_so(answers: list[object]) -> None:
     """Objects and ragged rows are not forced into a tensor."""
     with pytest.raises(Malformed, match="no tensor"):
-        v2.answer(json.dumps(answers).encode(), "m", "3", "")
+        v2.check(answers)
+
+
+class Objects:
+    """Answers objects, which are no tensor."""
+
+    def predict(self, rows: list[dict[str, object]]) -> list[object]:
+        """An object a row."""
+        return [{"score": 0.5} for _ in rows]
+
+
+def test_a_candidate_whose_answers_are_no_tensor_is_answered_for(tmp_path: Path, models: Models) -> None:
+    """What this protocol cannot carry is the candidate's failure: the champion answers, and the record says why."""
+
+    def load(model: str, version: Version) -> object:
+        return Objects() if version.number == BETTER else models(model, version)
+
+    with listening(tmp_path, load) as gateway:  # type: ignore[arg-type]
+        gateway.traffic.shift("flights", replace(Gateway.split(gateway_of(gateway, models), 100.0), generation=3))
+        said = gateway.post({"inputs": [column("x", 1.0), column("y", 2.0)]}, INFER)
+        assert (said.status_code, said.json()["model_version"]) == (200, GOOD)
+        record = gateway.records()[-1]
+        assert (record["arm"], record["answered_by"]) == ("candidate", GOOD)
+        assert "no tensor" in str(record["error"])
+        assert gateway.ask().json() == {"predictions": [{"score": 0.5}]}
+
+
+def gateway_of(gateway: Gateway, models: Models) -> Gateway:
+    """The same gateway, which knows the versions' digests."""
+    return replace(gateway, models=models)
 
 
 def test_prometheus_reads_the_counts(gateway: Gateway) -> None:

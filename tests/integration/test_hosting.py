@@ -123,7 +123,7 @@ def hosted(models: Models) -> Hosted:
 @pytest.fixture
 def gateway(tmp_path: Path, hosted: Hosted) -> Iterator[Gateway]:
     """A gateway whose models have processes of their own."""
-    with listening(tmp_path, hosted, candidate_timeout_s=20.0) as made:
+    with listening(tmp_path, hosted, candidate_timeout_s=20.0, processes=2) as made:
         yield made
 
 

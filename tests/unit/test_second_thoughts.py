@@ -3,9 +3,12 @@
 import pytest
 
 from surefoot.core.errors import Rejected, RolloutInProgress
-from surefoot.core.model import Split, Stage
+from surefoot.core.evidence import Missing
+from surefoot.core.model import Outcome, Split, Stage
 from surefoot.rollout import adopt, drive, open_promotion, open_rollback
 from tests.fakes import World
+from tests.scripted import events, started
+from tests.scripted import world as scripted
 
 
 def promoted() -> World:
@@ -80,3 +83,30 @@ def test_broken_policy_does_not_stop_the_way_back() -> None:
     opened = next(entry for entry in world.journal.entries if entry.kind == "RolloutOpened")
     dict(opened.data)["policy"]["gates"] = {}
     assert not drive(world.ports(), "m", until=lambda ledger: not ledger.open).open
+
+
+def test_a_step_begins_when_its_weight_is_live() -> None:
+    """A version that takes days to load has its whole hold afterwards, and is not expelled for having no data yet."""
+    empty = Missing(Outcome.NO_DATA, "no request has been served under this rollout yet")
+    seen = scripted(play=lambda question: empty if question.kind == "live" else None)
+    shift, clock = seen.traffic.shift, seen.clock
+
+    def slow(model: str, split: Split) -> None:
+        clock.time += 5 * 86400.0
+        shift(model, split)
+
+    seen.traffic.shift = slow  # type: ignore[method-assign]
+    ledger = started(
+        seen,
+        until=lambda ledger: bool(
+            ledger.rollout and ledger.rollout.verdicts.get("errors") and ledger.rollout.stage is Stage.RAMPING
+        ),
+    )
+    rollout = ledger.rollout
+    assert rollout is not None
+    assert rollout.ending is None
+    assert clock.time - rollout.entered_at < 600.0
+    assert drive(seen.ports(), "m", until=lambda ledger: not ledger.open).rollout is None
+    (ended,) = events(seen, "EndDecided")
+    assert "NO_DATA" in str(ended["reason"])
+    assert clock.time - rollout.entered_at >= 600.0 + 7200.0

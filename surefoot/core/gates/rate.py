@@ -78,6 +78,9 @@ def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
             gate, Outcome.NO_DATA, "the candidate serves alone and no rate of the champion is known", n=candidate
         )
     guess = found.baseline if found.baseline is not None else UNKNOWN_RATE
+    if single and found.history:
+        # Alone the past is all there is to compare with, and a short one is not taken at its word.
+        guess = min(guess + 2.0 * math.sqrt(guess * (1.0 - guess) / found.history) + 3.0 / found.history, 1.0)
     margin = gate.margin or 0.0
     growth, points = (margin, 0.0) if gate.relative else (0.0, margin)
     rates = rates_of(merged, guess)
@@ -179,7 +182,8 @@ def _by_epoch(cells: Sequence[tuple[int, int, int]]) -> dict[int, tuple[int, int
 
 def _sick(gate: Gate, found: SplitCounts, strata: Sequence[Stratum], level: Level) -> str:
     """Why neither arm can be judged: the champion itself has left its own past far behind; empty when it has not."""
-    if found.baseline is None or alone(strata):
+    # Units are bad once any request of theirs is, and the past is counted in requests: the two are no comparison.
+    if found.baseline is None or found.trial == "unit" or alone(strata):
         return ""
     margin = gate.margin or 0.0
     growth, points = (margin, 0.0) if gate.relative else (0.0, margin)

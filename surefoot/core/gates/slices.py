@@ -50,12 +50,18 @@ def judge(gate: Gate, found: Sliced, level: Level, one: Callable[[Gate, Served, 
     part = replace(level, alpha=level.alpha / len(sizes), min_requests=0)
     whole = replace(gate, by=(), protected=())
     said = {name: one(whole, found.slices[name], part) for name in large}
+    # A slice that has no past of its own, or nobody beside it, has too little data, however many its requests are.
+    bare = [name for name in large if said[name].outcome is Outcome.NO_DATA]
+    said = {name: verdict for name, verdict in said.items() if name not in bare}
+    if not said:
+        reason = f"no slice of {', '.join(gate.by)} has data to compare"
+        return say(gate, Outcome.NO_DATA, reason, n=sum(sizes.values()))
     worst = min(said, key=lambda name: (URGENT.index(said[name].outcome), -_badness(said[name])))
     verdict = said[worst]
     if verdict.outcome is not Outcome.FAIL and found.recent < level.min_requests:
         reason = f"{found.recent:,} of the {level.min_requests:,} requests that this step demands so far"
         return say(gate, Outcome.INCONCLUSIVE, reason, n=sum(sizes.values()))
-    small = [name for name in sizes if name not in large]
+    small = [name for name in sizes if name not in said]
     absent = [name for name in gate.protected if name not in said]
     outcome, reason = verdict.outcome, f"on {worst} {verdict.reason}"
     if outcome is Outcome.PASS:

@@ -12,6 +12,9 @@ from surefoot.core.stats.health import log_health
 from surefoot.core.stats.split import log_mean
 from surefoot.core.stats.starts import began
 
+LEAST_SLOPE = 0.01
+"""Least share of the champion's mean that a pass can be held against, however wide the margin of a small step is."""
+
 
 def _counted(strata: list[ValueStratum]) -> list[Stratum]:
     """How many trials each arm has, as events of which none is bad."""
@@ -55,7 +58,7 @@ def judge(gate: Gate, found: ValueCounts, level: Level) -> Verdict:
     # A relative margin is a slope of the null line, an absolute one its offset: neither looks at what came out.
     wide = level.allowance * margin
     lean = -1.0 if gate.higher else 1.0
-    slope, offset = (max(1.0 + lean * wide, 0.0), 0.0) if gate.relative else (1.0, min(wide / gate.cap, 1.0))
+    slope, offset = (max(1.0 + lean * wide, LEAST_SLOPE), 0.0) if gate.relative else (1.0, min(wide / gate.cap, 1.0))
     harmed = increments_mean(strata, found.center, 0.0, harm=True, higher_is_better=gate.higher)
     harm, threshold = harm_of(harmed, level)
     # Only what happened since it seems to have broken is held against the limit: a good past must not hide it.

@@ -1,0 +1,152 @@
+"""Lanes of one version: no request is forgotten, whatever becomes of the processes that answer."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from surefoot.core.model import Split, Version
+from surefoot.gateway.arms import Arms, NotServing
+from surefoot.gateway.job import Job, job_for
+from surefoot.gateway.record import PredictionLog, Segment
+from surefoot.gateway.settings import Cost, GatewaySettings, Lost
+
+V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
+
+
+class Process:
+    """A process that answers until it is told to die, and can be started again as often as it is allowed to."""
+
+    cost: Cost | None = None
+
+    def __init__(self, allowed: int = 0) -> None:
+        self.allowed, self.dead = allowed, False
+
+    def predict(self, rows: list[dict[str, object]]) -> list[object]:
+        """Answer, or be gone."""
+        if self.dead:
+            raise Lost("its process ended")
+        return [1.0 for _ in rows]
+
+    def again(self) -> "Process":
+        """Another one, if that is allowed."""
+        if self.allowed <= 0:
+            raise Lost("it cannot be started")
+        self.allowed -= 1
+        return Process(self.allowed)
+
+    def kill(self) -> None:
+        """Be gone."""
+        self.dead = True
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+
+class Stuck(Process):
+    """A process that hangs until it is ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ended = threading.Event()
+
+    def predict(self, rows: list[dict[str, object]]) -> list[object]:
+        """Wait for the end."""
+        self._ended.wait(30.0)
+        raise Lost("its process ended by signal SIGKILL")
+
+    def kill(self) -> None:
+        """End it."""
+        self._ended.set()
+
+
+def job_of(number: int) -> Callable[[Split], Job]:
+    """A request's job."""
+    return lambda split: job_for(
+        split, model="m", request=f"r{number}", rows=[{"x": 1}], column=None, at=0.0, started=0.0
+    )
+
+
+def arms(root: Path, **settings: object) -> Arms:
+    """The data path of one model."""
+    return Arms(GatewaySettings(root, "token", **settings), PredictionLog(Segment(root / "log.jsonl")))  # type: ignore[arg-type]
+
+
+def test_a_lane_that_cannot_start_takes_nobodys_call(tmp_path: Path) -> None:
+    """While a second process fails to start again and again, every request is answered by the first."""
+
+    async def ask() -> None:
+        made = arms(tmp_path, processes=2)
+        made.switch(Split(V1, generation=1), {("1", "sha256:1"): Process()})
+        for number in range(40):
+            answer = await asyncio.wait_for(made.answer(job_of(number)), 5.0)
+            assert answer.answered_by == "1"
+            await asyncio.sleep(0.02)
+        made.close()
+
+    asyncio.run(ask())
+
+
+def test_a_champion_that_cannot_be_started_says_so(tmp_path: Path) -> None:
+    """Callers of a dead champion are told to come back, not left waiting; after a rollback they are answered."""
+
+    async def ask() -> None:
+        made, dead = arms(tmp_path), Process()
+        made.switch(Split(V1, generation=1), {("1", "sha256:1"): dead})
+        await made.answer(job_of(0))
+        dead.kill()
+        with pytest.raises(NotServing, match="cannot be started"):
+            await asyncio.wait_for(made.answer(job_of(1)), 5.0)
+        made.switch(Split(V2, generation=2), {("2", "sha256:2"): Process()})
+        assert (await asyncio.wait_for(made.answer(job_of(2)), 5.0)).answered_by == "2"
+        made.close()
+
+    asyncio.run(ask())
+
+
+def test_who_waited_for_a_version_that_left_is_answered_by_the_next(tmp_path: Path) -> None:
+    """Requests that a dying champion had are answered by the one that a rollback puts in its place."""
+
+    async def ask() -> None:
+        made, stuck = arms(tmp_path), Stuck()
+        made.switch(Split(V1, generation=1), {("1", "sha256:1"): stuck})
+        waiting = [asyncio.create_task(made.answer(job_of(number))) for number in range(1, 5)]
+        await asyncio.sleep(0.1)
+        made.switch(Split(V2, generation=2), {("2", "sha256:2"): Process()})
+        stuck.kill()
+        found = await asyncio.wait_for(asyncio.gather(*waiting), 10.0)
+        assert {answer.answered_by for answer in found} == {"2"}
+        made.close()
+
+    asyncio.run(ask())
+
+
+def test_a_process_that_hangs_is_ended_though_nobody_asks_again(tmp_path: Path) -> None:
+    """A lone caller of a hanging champion is not forgotten: somebody looks after its process."""
+
+    async def ask() -> None:
+        made = arms(tmp_path, champion_timeout_s=0.1)
+        made.switch(Split(V1, generation=1), {("1", "sha256:1"): Stuck()})
+        alone = asyncio.create_task(made.answer(job_of(1)))
+        await asyncio.sleep(0.3)
+        made.watch()
+        with pytest.raises(NotServing):
+            await asyncio.wait_for(alone, 5.0)
+        made.close()
+
+    asyncio.run(ask())
+
+
+def test_a_process_that_ends_is_replaced_before_anybody_hears_of_it(tmp_path: Path) -> None:
+    """A champion whose process can be started again loses no request."""
+
+    async def ask() -> None:
+        made, first = arms(tmp_path), Process(allowed=3)
+        made.switch(Split(V1, generation=1), {("1", "sha256:1"): first})
+        first.kill()
+        assert (await asyncio.wait_for(made.answer(job_of(1)), 5.0)).answered_by == "1"
+        made.close()
+
+    asyncio.run(ask())
