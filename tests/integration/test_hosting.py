@@ -147,7 +147,7 @@ def deaths(gateway: Gateway, number: str) -> int:
     [
         (EXITS, "ProcessDied: its process ended with code 7"),
         (CRASHES, "ProcessDied: its process ended by signal SIGSEGV"),
-        (ALLOCATES, "_ArrayMemoryError"),
+        (ALLOCATES, "MemoryError"),
         (FORKS, "ProcessDied: its process ended with code 0"),
         (RAISES, "RuntimeError: no such tree"),
     ],
