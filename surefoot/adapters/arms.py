@@ -96,4 +96,5 @@ def slices(log: Log, question: Question) -> list[tuple[str, str]]:
 
 def named(column: str, value: object) -> str:
     """A slice as people and policies name it; empty for all requests together."""
-    return f"{column}={'(missing)' if value is None else value}" if column else ""
+    absent = value is None or value != value  # noqa: PLR0124 - only NaN differs from itself
+    return f"{column}={'(missing)' if absent else value}" if column else ""

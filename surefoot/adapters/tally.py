@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.adapters.arms import named
 from surefoot.core.evidence import MICRO, Block, PairedSums
 from surefoot.core.policy import BINNED, CONFUSIONS, Gate, Metric
 from surefoot.core.soundness import LARGEST_COUNT
@@ -95,10 +96,10 @@ class Tally:
             sums = [np.stack([side, wrong[0] & wrong[1]], axis=1).astype(np.int64) for side in wrong]
         self._into("", blocks, sums)
         for column in self.gate.by:
-            values = np.array([str(item) for item in _taken(batch.columns[column], chosen)], dtype=object)
+            values = np.array([named(column, item) for item in _taken(batch.columns[column], chosen)], dtype=object)
             for value in np.unique(values):
                 here = values == value
-                self._into(f"{column}={value}", blocks[here], [side[here] for side in sums])
+                self._into(value, blocks[here], [side[here] for side in sums])
 
     def _compare(self, pair: list[Answers]) -> None:
         """Count on how many requests both give the same answer, as far as answers are numbers."""

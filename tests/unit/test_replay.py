@@ -278,7 +278,7 @@ def test_slices(tmp_path: Path) -> None:
         "origin=JFK": 3,
         "origin=LGA": 3,
         "origin=EWR": 3,
-        "carrier=None": 9,
+        "carrier=(missing)": 9,
     }
 
 

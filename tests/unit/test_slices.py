@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from surefoot.adapters.arms import named
 from surefoot.adapters.counts import event_counts
 from surefoot.adapters.levels import speed_counts, value_counts
 from surefoot.core.errors import Rejected
@@ -177,3 +178,10 @@ def test_a_record_file_without_the_column_says_so(tmp_path: Path) -> None:
             records.slice_of("carrier")
     finally:
         records.close()
+
+
+def test_a_missing_value_has_one_name_everywhere() -> None:
+    """Nothing and NaN are the same slice, whoever counts."""
+    assert {named("origin", value) for value in (None, float("nan"))} == {"origin=(missing)"}
+    assert named("origin", "LGA") == "origin=LGA"
+    assert named("", None) == ""

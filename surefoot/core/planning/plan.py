@@ -1,5 +1,7 @@
 """Every gate of every step of a policy, as it will see at the planned traffic."""
 
+from dataclasses import replace
+
 from surefoot.core.level import Level, allowance
 from surefoot.core.machine import PRE_TRAFFIC_ALPHA, share_of_budget
 from surefoot.core.model import Outcome
@@ -98,7 +100,11 @@ def _ramp(policy: Policy) -> list[Sight]:
                     wanted=step.min_requests,
                     patience=patience,
                 )
-                made.append(served(gate, asked))
+                seen = served(gate, asked)
+                if sticks and not policy.units:
+                    counted = "counting each request as another unit (traffic: {units: ...})"
+                    seen = replace(seen, assumes="; ".join(filter(None, (seen.assumes, counted))))
+                made.append(seen)
     return made
 
 
