@@ -1,4 +1,4 @@
-"""A champion and eleven candidates on real flights, most of them broken the way models really break."""
+"""A champion and ten candidates on real flights, most of them broken the way models really break."""
 
 import os
 from collections.abc import Callable, Iterator
