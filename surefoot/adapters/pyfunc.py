@@ -47,12 +47,26 @@ class Scorer:
             ValueError: A row lacks a required column or does not fit its type, or the model gave NaN, an infinity,
                 something that is not JSON, or a wrong number of answers.
         """
-        if self._direct is not None:
-            answers = _rows_of(self._direct(self._array(rows)))
+        names: dict[str, None] = {}
+        for number, row in enumerate(rows):
+            if missing := self._required - row.keys():
+                raise ValueError(f"row {number} lacks the required inputs {sorted(missing)}")
+            names.update(dict.fromkeys(row))
+        return self.answer(tuple(names), [[row.get(name) for name in names] for row in rows])
+
+    def answer(self, names: tuple[str, ...] | None, values: list[Any]) -> list[object]:
+        """Answer every row of a table, as `predict` does.
+
+        Args:
+            names: Columns; None for rows that are bare arrays.
+            values: One list of values a row.
+        """
+        if self._direct is not None and names is not None:
+            answers = _rows_of(self._direct(self._array(names, values)))
         else:
-            answers = _rows_of(self._model.predict(self._frame(rows)))
-        if len(answers) != len(rows):
-            raise ValueError(f"the model gave {len(answers)} answers for {len(rows)} rows")
+            answers = _rows_of(self._model.predict(self._fed(names, values)))
+        if len(answers) != len(values):
+            raise ValueError(f"the model gave {len(answers)} answers for {len(values)} rows")
         return [_json(answer) for answer in answers]
 
     def golden(self) -> tuple[list[dict[str, object]], list[object]]:
@@ -77,18 +91,22 @@ class Scorer:
             self.predict(rows or [blank])
             self._direct = self._shortcut(rows)
 
-    def _array(self, rows: list[dict[str, object]]) -> Any:
+    def _array(self, names: tuple[str, ...], values: list[Any]) -> Any:
         """Build the numbers of all rows at once; the same rows are refused as by `_frame`."""
         import numpy as np  # noqa: PLC0415 - it comes with MLflow, as late
 
-        names = self.columns or ()
+        rows = values
+        if names != self.columns:
+            try:
+                places = [names.index(name) for name in self.columns or ()]
+            except ValueError:
+                self._frame(names, values)  # says which column is missing
+                raise
+            rows = [[row[place] for place in places] for row in values]
         try:
-            return np.array([[row[name] for name in names] for row in rows], dtype=np.float64)
-        except KeyError:
-            self._frame(rows)  # says which row lacks what
-            raise
+            return np.array(rows, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
-            self._frame(rows)  # says which column does not fit
+            self._frame(names, values)  # says which column does not fit
             raise
 
     def _shortcut(self, rows: list[dict[str, object]]) -> Callable[[Any], Any] | None:
@@ -109,10 +127,7 @@ class Scorer:
         if function is None:
             return None
         drawn = np.random.default_rng(0).normal(0.0, 3.0, (PROBES, len(self.columns)))
-        probes: list[dict[str, object]] = [
-            *rows,
-            *(dict(zip(self.columns, row, strict=True)) for row in drawn.tolist()),
-        ]
+        probes = [*([row[name] for name in self.columns] for row in rows), *drawn.tolist()]
 
         def direct(numbers: Any) -> Any:
             with warnings.catch_warnings():
@@ -122,7 +137,11 @@ class Scorer:
         try:
             for some in (probes, probes[:1]):
                 slow, fast = (
-                    _rows_of(made) for made in (self._model.predict(self._frame(some)), direct(self._array(some)))
+                    _rows_of(made)
+                    for made in (
+                        self._model.predict(self._frame(self.columns, some)),
+                        direct(self._array(self.columns, some)),
+                    )
                 )
                 if [_json(answer) for answer in slow] != [_json(answer) for answer in fast]:
                     return None
@@ -132,7 +151,8 @@ class Scorer:
 
     def seen(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
         """What the model is fed: the rows after every first step of a pipeline that keeps their columns."""
-        frame = self._frame(rows)
+        names = tuple(dict.fromkeys(name for row in rows for name in row))
+        frame = self._frame(names, [[row.get(name) for name in names] for row in rows])
         inner = getattr(self._model, "get_raw_model", lambda: None)()
         for _, step in getattr(inner, "steps", [])[:-1]:
             fed = step.transform(frame)
@@ -141,20 +161,39 @@ class Scorer:
             frame = fed
         return frame
 
-    def _frame(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
+    def _fed(self, names: tuple[str, ...] | None, values: list[Any]) -> Any:
+        """What the pyfunc is fed: a typed frame, or arrays where the signature has tensors."""
+        import numpy as np  # noqa: PLC0415 - it comes with MLflow, as late
+
+        schema = self._schema
+        if schema is None or not schema.is_tensor_spec():
+            return np.array(values) if names is None else self._frame(names, values)
+        kinds = schema.input_types()
+        if names is None:
+            return np.array(values, dtype=kinds[0])
+        if self.columns is None:
+            raise ValueError("the model takes arrays without names")
+        if missing := [name for name in self.columns if name not in names]:
+            raise ValueError(f"the required inputs {missing} are missing")
+        known = dict(zip(self.columns, kinds, strict=True))
+        columns = dict(zip(names, zip(*values, strict=True), strict=True))
+        return {name: np.array(columns[name], dtype=kind) for name, kind in known.items()}
+
+    def _frame(self, names: tuple[str, ...], values: list[Any]) -> "pd.DataFrame":
         """Build one typed frame in which no value depends on the neighbours of its row."""
         import pandas as pd  # noqa: PLC0415 - it comes with MLflow, as late
 
+        columns = dict(zip(names, (list(column) for column in zip(*values, strict=True)), strict=True))
         if self.columns is None:
-            frame = pd.DataFrame(rows)
+            frame = pd.DataFrame(columns)
             return frame if self._schema is None else _cast(frame, self._schema)
-        for number, row in enumerate(rows):
-            if missing := self._required - row.keys():
-                raise ValueError(f"row {number} lacks the required inputs {sorted(missing)}")
-        cells = {name: [row.get(name) for row in rows] for name in self.columns}
+        if missing := self._required - columns.keys():
+            raise ValueError(f"the required inputs {sorted(missing)} are missing")
+        absent: list[object] = [None] * len(values)
+        cells = {name: columns.get(name, absent) for name in self.columns}
         if not set(self._plain.values()) <= _PLAIN:
             return _cast(pd.DataFrame(cells), self._schema)
-        return pd.DataFrame({name: _column(name, self._plain[name], values) for name, values in cells.items()})
+        return pd.DataFrame({name: _column(name, self._plain[name], column) for name, column in cells.items()})
 
 
 def _column(name: str, kind: str, values: list[object]) -> object:

@@ -7,10 +7,9 @@ import logging
 import os
 import re
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 
 import orjson
 
@@ -85,14 +84,19 @@ class Gateway:
             task.cancel()
         for served in self._models.values():
             served.arms.close()
-        deadline = time.monotonic() + GRACE_S
-        # Threads end this wait, not the loop: there is no event to wait for.
-        while any(served.arms.busy for served in self._models.values()) and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+        await self._until_idle(GRACE_S)
         for served in self._models.values():
             served.arms.kill()
+        await self._until_idle(GRACE_S)
         self._loader.shutdown(wait=False, cancel_futures=True)
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _until_idle(self, seconds: float) -> None:
+        """Wait for the models' processes to end, up to a limit."""
+        deadline = time.monotonic() + seconds
+        # Processes end this wait, and there are many of them: there is no one event to wait for.
+        while any(served.arms.busy for served in self._models.values()) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
     async def _watch(self) -> None:
         """Look after processes that hang, whether or not anybody asks."""
@@ -117,8 +121,8 @@ class Gateway:
             _allow(method, ("POST",))
             return await self._invoke(self._only(), scope, receive)
         if path.startswith("/models/"):
-            name, _, verb = path.removeprefix("/models/").rpartition("/")
-            if route.is_model_name(name) and verb in _VERBS:
+            name, verb = _parts(path)
+            if name:
                 _allow(method, _VERBS[verb])
                 return await self._of_model(name, verb, scope, receive)
         elif path in _HEALTH:
@@ -210,12 +214,15 @@ class Gateway:
         body = await wire.read_body(scope, receive, self._settings.max_body_bytes)
         request = wire.header(scope, b"x-request-id")
         if not _REQUEST_ID.fullmatch(request):
-            request = uuid.uuid4().hex
+            request = os.urandom(16).hex()
         headers = {"x-request-id": request}
         try:
-            rows, own = tensors.rows_of(body) if v2 else (decode.rows_of(body, wire.header(scope, b"content-type")), "")
-            fits = tensors.check if v2 else _anything
-            job_of = partial(self._job, served.name, request, rows, at, started, fits)
+            if v2:
+                table, own = tensors.table_of(body)
+            else:
+                table, own = decode.table_of(body, wire.header(scope, b"content-type")), ""
+            fits = tensors.check if v2 else None
+            job_of = partial(self._job, served.name, request, table, at, started, fits)
             answer = await served.arms.answer(job_of)
         except decode.UnsupportedType as error:
             raise Refusal(415, "BAD_REQUEST", str(error), **headers) from None
@@ -224,27 +231,35 @@ class Gateway:
         except (arms.NotServing, arms.Overloaded) as error:
             message = f"{error}{': ' + served.error if served.error else ''}"
             raise Refusal(503, "TEMPORARILY_UNAVAILABLE", message, retry_after="1", **headers) from None
-        headers |= {
-            "x-model-version": answer.answered_by,
-            "x-model-generation": str(answer.split.generation),
-            "x-model-rollout": answer.split.rollout,
-        }
+        split = answer.split
+        told = [(b"x-request-id", request.encode()), *_told(answer.answered_by, split.generation, split.rollout)]
         if not v2:
-            return Reply(b'{"predictions":' + answer.predictions + b"}", headers=headers)
-        return Reply(tensors.answer(answer.predictions, served.name, answer.answered_by, own), headers=headers)
+            return Reply(b'{"predictions":' + answer.predictions + b"}", encoded=told)
+        return Reply(tensors.answer(answer.predictions, served.name, answer.answered_by, own), encoded=told)
 
     def _job(
         self,
         model: str,
         request: str,
-        rows: list[decode.Row],
+        table: decode.Table,
         at: float,
         started: float,
-        fits: Callable[[list[object]], None],
+        fits: Callable[[list[object]], None] | None,
         split: Split,
     ) -> Job:
         column = self._settings.units.get(model)
-        return job_for(split, model=model, request=request, rows=rows, column=column, at=at, started=started, fits=fits)
+        names, values = table
+        return job_for(
+            split,
+            model=model,
+            request=request,
+            names=names,
+            values=values,
+            column=column,
+            at=at,
+            started=started,
+            fits=fits,
+        )
 
     async def _take_labels(self, name: str, scope: wire.Scope, receive: wire.Receive) -> Reply:
         body = await wire.read_body(scope, receive, self._settings.max_body_bytes)
@@ -293,8 +308,21 @@ class Gateway:
         return Reply.json({"status": "ok" if healthy else "degraded", "models": models}, 200 if healthy else 503)
 
 
-def _anything(_answers: list[object]) -> None:
-    """MLflow's protocol carries every answer that is JSON."""
+@lru_cache(256)
+def _told(answered_by: str, generation: int, rollout: str) -> list[tuple[bytes, bytes]]:
+    """Headers that say who answered; the same for many answers."""
+    return [
+        (b"x-model-version", answered_by.encode("latin-1")),
+        (b"x-model-generation", b"%d" % generation),
+        (b"x-model-rollout", rollout.encode("latin-1")),
+    ]
+
+
+@lru_cache(256)
+def _parts(path: str) -> tuple[str, str]:
+    """Model and verb of a path /models/<model>/<verb>; empty when it is none."""
+    name, _, verb = path.removeprefix("/models/").rpartition("/")
+    return (name, verb) if route.is_model_name(name) and verb in _VERBS else ("", "")
 
 
 def _allow(method: str, allowed: tuple[str, ...]) -> None:

@@ -66,6 +66,7 @@ class Arms:
         self._log = log
         self._live: Live | None = None
         self._workers: dict[tuple[str, str], Worker] = {}  # least recently routed first
+        self._retired: list[Worker] = []
         self._counts: defaultdict[str, Counts] = defaultdict(Counts)
 
     @property
@@ -201,6 +202,7 @@ class Arms:
     def _retire(self, worker: Worker) -> None:
         """Let a worker finish what it has; one that hangs does not outlive it by long."""
         worker.stop()
+        self._retired = [one for one in self._retired if not one.ended] + [worker]
         asyncio.get_running_loop().call_later(LEAST_HANG_S, worker.kill)
 
     def watch(self) -> None:
@@ -218,18 +220,18 @@ class Arms:
 
     def kill(self) -> None:
         """End whatever has not finished."""
-        for worker in self._workers.values():
+        for worker in (*self._workers.values(), *self._retired):
             worker.kill()
 
     @property
     def busy(self) -> bool:
-        """Whether some worker still has a predictor."""
-        return any(not worker.down for worker in self._workers.values())
+        """Whether some worker has not ended."""
+        return not all(worker.ended for worker in (*self._workers.values(), *self._retired))
 
 
 def predictor_of(loaded: Model | Predictor) -> Predictor:
     """What was loaded, as something that lanes can ask."""
-    return cast("Predictor", loaded) if hasattr(loaded, "again") else Inside(loaded)
+    return cast("Predictor", loaded) if hasattr(loaded, "ask") else Inside(loaded)
 
 
 def key_of(version: Version) -> tuple[str, str]:

@@ -7,62 +7,67 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import orjson
 
 from surefoot.core.model import Version
+from surefoot.gateway.answers import describe
 from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome, Revoked
 from surefoot.gateway.record import PredictionLog, lines_of
-from surefoot.gateway.settings import Cost, Lost, Predictor
+from surefoot.gateway.settings import Cost, Lost, Names, Predictor
 
 _log = logging.getLogger(__name__)
-_ERROR_LENGTH = 200
 _BACK_OFF = (0.1, 0.5, 2.0, 10.0)
 """Waits before a process that died is started again [s]; the last one repeats."""
 RETRIES = 2
 """How often a request is asked again because the process that had it is gone [count]."""
+T = TypeVar("T")
+Settled = tuple[Attempt, Outcome, list[object]]
 
 
 class Lane:
-    """One thread with one predictor; several lanes of a version share its queue."""
+    """One predictor with the task that asks it; several lanes of a version share its queue."""
 
     def __init__(self, worker: "Worker", predictor: Predictor | None) -> None:
-        """Start the thread; without a predictor it makes its own first."""
+        """Start the task; without a predictor it makes its own first."""
         self._worker = worker
         self.predictor = predictor
         self.busy_since = math.inf
-        threading.Thread(target=self._run, name=f"version-{worker.version.number}", daemon=True).start()
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(_mourn)
 
-    def _run(self) -> None:
+    async def _run(self) -> None:
         worker = self._worker
         if self.predictor is None:
-            self._restart()
-        while self.predictor is not None and (batch := worker.take()):
+            await self._restart()
+        while self.predictor is not None and (batch := await worker.take()):
             try:
-                self._settle(batch, self.predictor)
+                await self._settle(batch, self.predictor)
             except Lost as death:
                 worker.bury(batch, death)
                 self.busy_since = math.inf
-                self._restart()
+                await self._restart()
             self.busy_since = math.inf
-        worker.leave(self)
+        await worker.leave(self)
 
-    def _restart(self) -> None:
+    async def _restart(self) -> None:
         """Make a new predictor, however often it takes, until the worker stops."""
         self.predictor = None
         for attempt in range(1_000_000):
             if self._worker.stopping:
                 return
             try:
-                self.predictor = self._worker.spare()
+                self.predictor = await self._worker.spare()
             except Exception as error:  # noqa: BLE001 - last resort: the model's own code decides whether it starts
                 _log.exception("version %s: its process cannot be started", self._worker.version.number)
                 self._worker.give_up(error)
-                self._worker.nap(_BACK_OFF[min(attempt, len(_BACK_OFF) - 1)])
+                await self._worker.nap(_BACK_OFF[min(attempt, len(_BACK_OFF) - 1)])
             else:
                 return
 
-    def _settle(self, batch: list[Attempt], predictor: Predictor) -> None:
+    async def _settle(self, batch: list[Attempt], predictor: Predictor) -> None:
         """Predict, record and release one batch.
 
         Raises:
@@ -76,45 +81,62 @@ class Lane:
             worker.release([(attempt, Revoked(), []) for attempt in batch])
             return
         self.busy_since = time.perf_counter()
+        values = [row for attempt in batch for row in attempt.job.values] if len(batch) > 1 else batch[0].job.values
         try:
-            rows = [row for attempt in batch for row in attempt.job.rows]
-            answers = iter(checked(predictor.predict(rows), len(rows)))
-            own = [[next(answers) for _ in attempt.job.rows] for attempt in batch]
-            settled = [_fitting(attempt, a) for attempt, a in zip(batch, own, strict=True)]
+            answers = await predictor.ask(batch[0].job.names, values)
+            settled = _dealt(batch, answers)
         except Lost:
             raise
-        except BaseException as error:  # noqa: BLE001 - last resort: a model may raise anything, SystemExit included
+        except Exception as error:  # noqa: BLE001 - last resort: a model may raise anything
             if len(batch) > 1:  # one bad request must not fail its neighbours: halve until it stands alone
                 half = len(batch) // 2
-                self._settle(batch[:half], predictor)
-                self._settle(batch[half:], predictor)
+                await self._settle(batch[:half], predictor)
+                await self._settle(batch[half:], predictor)
                 return
             worker.release([(batch[0], Failed(describe(error)), [])])
             return
         spent = predictor.cost
         if spent is not None:
             worker.note(spent)
-            share = Cost(spent.cpu_ms / len(rows), spent.rss_mb)
+            share = Cost(spent.cpu_ms / len(values), spent.rss_mb)
             for attempt in batch:
                 if attempt.job.version == worker.version:  # a candidate's failure costs what the candidate took
                     attempt.job.cost = share
-        if worker.routed():
+        if worker.routed():  # the fence: an answer that was revoked meanwhile does not leave
             worker.release(settled)
         else:
             worker.release([(attempt, Revoked(), []) for attempt in batch])
 
 
-def _fitting(attempt: Attempt, answers: list[object]) -> "tuple[Attempt, Outcome, list[object]]":
-    """The answers of one request, unless its caller's protocol cannot carry them."""
-    try:
-        attempt.job.fits(answers)
-    except ValueError as error:
-        return attempt, Failed(describe(error)), []
-    return attempt, Answered(orjson.dumps(answers)), answers
+def _mourn(task: "asyncio.Task[None]") -> None:
+    """A lane that ends by an error of ours must not do so silently."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.critical("a lane has ended by %s", describe(error), exc_info=error)
+
+
+def _dealt(batch: Sequence[Attempt], answers: list[object]) -> list[Settled]:
+    """Give every request its own answers, in order."""
+    made: list[Settled] = []
+    start = 0
+    for attempt in batch:
+        job = attempt.job
+        end = start + len(job.values)
+        own = answers[start:end]
+        start = end
+        if job.fits is not None:
+            try:
+                job.fits(own)
+            except ValueError as error:
+                made.append((attempt, Failed(describe(error)), []))
+                continue
+        made.append((attempt, Answered(orjson.dumps(own)), own))
+    return made
 
 
 class Worker:
     """One loaded version with a queue and one or more lanes, so that a slow version delays nobody else's queue.
+
+    All its methods belong to the event loop.
 
     Attributes:
         version: What it serves.
@@ -150,8 +172,8 @@ class Worker:
         self._max_batch = max_batch
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Attempt] = deque()
-        self._ready = threading.Condition()
-        self._ending = threading.Event()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._ending = asyncio.Event()
         self._lanes = [Lane(self, predictor)]
 
     def grow(self, lanes: int) -> None:
@@ -169,6 +191,11 @@ class Worker:
         """Whether no lane has a predictor right now."""
         return all(lane.predictor is None for lane in self._lanes)
 
+    @property
+    def ended(self) -> bool:
+        """Whether every lane has let go of what it had."""
+        return not self._lanes
+
     def busy_for(self) -> float:
         """How long every lane has been at its current batch [s]; negative infinity when one is idle."""
         busy = [lane.busy_since for lane in self._lanes if lane.predictor is not None]
@@ -176,14 +203,15 @@ class Worker:
 
     def unhang(self, patience: float) -> None:
         """End the processes that have been at one batch for longer than anybody waits [s]."""
+        now = time.perf_counter()
         for lane in self._lanes:
             predictor = lane.predictor
-            if predictor is not None and time.perf_counter() - lane.busy_since > patience:
+            if predictor is not None and now - lane.busy_since > patience:
                 _log.error("version %s: hangs, and is ended", self.version.number)
                 predictor.kill()
 
     def note(self, cost: Cost) -> None:
-        """Add what a batch took; lanes may do so at once, and a lost addition is no harm."""
+        """Add what a batch took."""
         self._cpu_s += cost.cpu_ms / 1000.0
         self._rss_mb = cost.rss_mb
 
@@ -192,19 +220,27 @@ class Worker:
         return {"cpu_seconds": round(self._cpu_s, 6), "rss_mb": self._rss_mb}
 
     def submit(self, job: Job, *, last: bool) -> Attempt:
-        """Queue a request; call from the event loop."""
+        """Queue a request."""
         attempt = Attempt(job, last, self._loop.create_future())
-        with self._ready:
-            self._queue.append(attempt)
-            self._ready.notify()
+        self._queue.append(attempt)
+        self._wake()
         return attempt
+
+    def _wake(self) -> None:
+        """Tell one idle lane that there is work."""
+        while self._idle:
+            waiting = self._idle.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
 
     def stop(self) -> None:
         """End every lane once the queue is empty."""
         self._ending.set()
-        with self._ready:
-            self.stopping = True
-            self._ready.notify_all()
+        self.stopping = True
+        for waiting in self._idle:
+            if not waiting.done():
+                waiting.set_result(None)
 
     def kill(self) -> None:
         """End every process at once."""
@@ -217,15 +253,15 @@ class Worker:
         """Whether this version is in the route right now."""
         return self._routed(self.version)
 
-    def spare(self) -> Predictor:
+    async def spare(self) -> Predictor:
         """Another predictor of this version."""
         if self._again is None:
             raise RuntimeError("this model cannot be loaded a second time")
-        return self._again()
+        return await in_thread(partial(self._again, lambda: self.stopping))
 
-    def nap(self, seconds: float) -> None:
+    async def nap(self, seconds: float) -> None:
         """Wait, unless the worker stops meanwhile."""
-        self._ending.wait(seconds)
+        await asyncio.wait([asyncio.ensure_future(self._ending.wait())], timeout=seconds)
 
     def give_up(self, error: Exception) -> None:
         """Let go who waits here, when no lane has a predictor and none can be had just now."""
@@ -233,28 +269,36 @@ class Worker:
             self._drain(Down(f"version {self.version.number} cannot be started: {describe(error)}"))
 
     def _drain(self, outcome: Outcome) -> None:
-        with self._ready:
-            waiting = list(self._queue)
-            self._queue.clear()
+        waiting = list(self._queue)
+        self._queue.clear()
         known = outcome if self.routed() else Revoked()
         self.release([(attempt, known, []) for attempt in waiting if not attempt.claimed])
 
-    def take(self) -> list[Attempt]:
+    async def take(self) -> list[Attempt]:
         """Wait for requests and take as many as may go together; none when it is time to stop."""
-        with self._ready:
-            while not self._queue and not self.stopping:
-                self._ready.wait()
-            batch: list[Attempt] = []
-            rows = 0
-            while self._queue and (not batch or rows + len(self._queue[0].job.rows) <= self._max_batch):
-                if self._queue[0].retries and batch:
-                    break
-                attempt = self._queue.popleft()
-                rows += len(attempt.job.rows)
-                batch.append(attempt)
-                if attempt.retries:  # it may be what ended the process: nobody shares its next one
-                    break
-            return batch
+        while not self._queue and not self.stopping:
+            waiting = self._loop.create_future()
+            self._idle.append(waiting)
+            await waiting
+        batch: list[Attempt] = []
+        names: Names = None
+        rows = 0
+        while self._queue:
+            first = self._queue[0]
+            if batch and (first.retries or first.job.names != names or rows + len(first.job.values) > self._max_batch):
+                self._wake()
+                break
+            attempt = self._queue.popleft()
+            if attempt.claimed:
+                continue
+            names = attempt.job.names
+            rows += len(attempt.job.values)
+            batch.append(attempt)
+            if attempt.retries:  # it may be what ended the process: nobody shares its next one
+                break
+        if not batch and not self.stopping:
+            return await self.take()
+        return batch
 
     def bury(self, batch: Sequence[Attempt], death: Exception) -> None:
         """See to the requests of a process that is gone: a candidate has the champion, the rest is asked again."""
@@ -269,19 +313,19 @@ class Worker:
                 back.append(attempt)
             else:
                 self.release([(attempt, Failed(describe(death)) if self.routed() else Revoked(), [])])
-        with self._ready:
-            self._queue.extendleft(reversed(back))
-            self._ready.notify_all()
+        self._queue.extendleft(reversed(back))
+        self._wake()
 
-    def leave(self, lane: Lane) -> None:
+    async def leave(self, lane: Lane) -> None:
         """A lane has ended; close what it had."""
-        if lane.predictor is not None:
-            lane.predictor.close()
-            lane.predictor = None
+        predictor, lane.predictor = lane.predictor, None
         if self.down:
             self._drain(Revoked())
+        if predictor is not None:
+            await in_thread(predictor.close)
+        self._lanes.remove(lane)
 
-    def release(self, settled: Sequence[tuple[Attempt, Outcome, list[object]]]) -> None:
+    def release(self, settled: Sequence[Settled]) -> None:
         """Write the records of those outcomes that are final, then let the callers go."""
         won: list[tuple[Attempt, Outcome]] = []
         lines: list[bytes] = []
@@ -299,50 +343,30 @@ class Worker:
                 lines += lines_of(job, None, None)
         if lines:
             self._log.write(lines)
-        if won:
-            try:
-                self._loop.call_soon_threadsafe(_deliver, won)
-            except RuntimeError:  # the loop is closed: the process is going, and nobody listens
-                _log.info("%d answers came after the gateway had stopped", len(won))
+        for attempt, outcome in won:
+            if not attempt.settled.done():  # else its caller has gone
+                attempt.settled.set_result(outcome)
 
 
-def _deliver(won: list[tuple[Attempt, Outcome]]) -> None:
-    for attempt, outcome in won:
-        if not attempt.settled.done():  # else its caller has gone
-            attempt.settled.set_result(outcome)
+async def in_thread(work: Callable[[], T]) -> T:
+    """Run what blocks beside the event loop; the end of the program does not wait for it."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
 
+    def tell(settle: Callable[[], None]) -> None:
+        if not done.done():
+            settle()
 
-def describe(error: BaseException) -> str:
-    """Give an error as one short line: its type and the beginning of what it says."""
-    if getattr(error, "told", False):
-        return str(error)  # it was described where it was raised
-    try:
-        said = " ".join(str(error).split())[:_ERROR_LENGTH]
-    except Exception:  # noqa: BLE001 - last resort: a model's own error may fail even at saying what it is
-        said = "(it cannot be shown)"
-    return f"{type(error).__name__}: {said}".encode("utf-8", "replace").decode()
+    def run() -> None:
+        settle: Callable[[], None]
+        try:
+            settle = partial(done.set_result, work())
+        except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
+            settle = partial(done.set_exception, error)
+        try:
+            loop.call_soon_threadsafe(tell, settle)
+        except RuntimeError:  # the loop is closed: the process is going, and nobody listens
+            _log.info("what was done in a thread came after the end")
 
-
-def checked(answers: object, rows: int) -> list[object]:
-    """Refuse a wrong number of answers and what is no answer at all.
-
-    Raises:
-        ValueError: Names it.
-    """
-    if not isinstance(answers, list) or len(answers) != rows:
-        given = len(answers) if isinstance(answers, list) else "no list of"
-        raise ValueError(f"the model gave {given} answers for {rows} rows")
-    for answer in answers:
-        _check(answer)
-    return answers
-
-
-def _check(answer: object) -> None:
-    if answer is None or (isinstance(answer, float) and not math.isfinite(answer)):
-        raise ValueError(f"the model gave {answer} as an answer")
-    if isinstance(answer, list):
-        for item in answer:
-            _check(item)
-    elif isinstance(answer, dict):
-        for item in answer.values():
-            _check(item)
+    threading.Thread(target=run, name="beside", daemon=True).start()
+    return await done

@@ -8,12 +8,12 @@ from surefoot.core.model import Split, Version
 from surefoot.gateway import route
 from surefoot.gateway.arms import Arms, key_of, needed
 from surefoot.gateway.record import PredictionLog
-from surefoot.gateway.settings import GatewaySettings, Load, Model
+from surefoot.gateway.settings import GatewaySettings, Load, Model, Predictor
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 5.0
 
-Loaded = dict[tuple[str, str], Model]
+Loaded = dict[tuple[str, str], Model | Predictor]
 
 
 def _nothing() -> None:
@@ -146,10 +146,10 @@ class Served:
             raise NotPersisted(f"the route file cannot be written: {error}") from error
         self._persisted = True
 
-    async def _fetch(self, version: Version) -> Model:
+    async def _fetch(self, version: Version) -> Model | Predictor:
         return await asyncio.get_running_loop().run_in_executor(self._loader, self._load_in_thread, version)
 
-    def _load_in_thread(self, version: Version) -> Model:
+    def _load_in_thread(self, version: Version) -> Model | Predictor:
         try:
             return self._load(self.name, version)
         except BaseException as error:  # last resort: it runs the model's own code, SystemExit included

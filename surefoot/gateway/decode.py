@@ -1,12 +1,24 @@
-"""The body of a scoring request: MLflow's formats become rows."""
+"""The body of a scoring request: MLflow's formats become a table."""
 
 import csv
 import io
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import orjson
 
-Row = dict[str, object]
+
+class Table(NamedTuple):
+    """The rows of a request.
+
+    Attributes:
+        names: Columns; None when the rows are bare arrays or numbers.
+        values: One list of values a row, or the bare row.
+    """
+
+    names: tuple[str, ...] | None
+    values: list[Any]
+
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _ABSENT = frozenset({"", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "<NA>"})
@@ -22,7 +34,7 @@ class UnsupportedType(Malformed):
     """The body is of a content type that the gateway does not read."""
 
 
-def rows_of(body: bytes, content_type: str) -> list[Row]:
+def table_of(body: bytes, content_type: str) -> Table:
     """Read the rows of a request.
 
     Args:
@@ -32,23 +44,28 @@ def rows_of(body: bytes, content_type: str) -> list[Row]:
     Raises:
         Malformed: Says what is wrong.
     """
+    if content_type == "application/json":  # nearly always
+        table = _from_json(body)
+        if not table.values:
+            raise Malformed("the body holds no row")
+        return table
     kind, _, parameters = content_type.partition(";")
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
     if charset not in {"", "utf-8", "utf8"}:
         raise UnsupportedType(f"bodies are UTF-8; {parameters.strip()} is not read")
     kind = kind.strip().lower()
     if kind in {"", "application/json"}:
-        rows = _from_json(body)
+        table = _from_json(body)
     elif kind == "text/csv":
-        rows = _from_csv(body)
+        table = _from_csv(body)
     else:
         raise UnsupportedType(f"send application/json or text/csv, not {kind}")
-    if not rows:
+    if not table.values:
         raise Malformed("the body holds no row")
-    return rows
+    return table
 
 
-def _from_json(body: bytes) -> list[Row]:
+def _from_json(body: bytes) -> Table:
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -68,13 +85,23 @@ def _from_json(body: bytes) -> list[Row]:
         return _from_columns(value)
     if not isinstance(value, list):
         raise Malformed(f"{name} is a JSON {_kind(value)}, not a list of objects")
-    for number, row in enumerate(value):
+    return _from_rows(name, value)
+
+
+def _from_rows(name: str, rows: list[Any]) -> Table:
+    """Objects become a table of every key that some row has; anything else stays a bare row."""
+    if name != "dataframe_records" and not any(isinstance(row, dict) for row in rows):
+        return Table(None, rows)
+    names: dict[str, None] = {}
+    for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise Malformed(f"row {number} of {name} is a JSON {_kind(row)}, not an object of column to value")
-    return value
+        names.update(dict.fromkeys(row))
+    columns = tuple(names)
+    return Table(columns, [[row.get(column) for column in columns] for row in rows])
 
 
-def _from_split(value: object) -> list[Row]:
+def _from_split(value: object) -> Table:
     if not isinstance(value, dict) or "data" not in value or value.keys() - _SPLIT_KEYS:
         raise Malformed("dataframe_split is an object with the keys data, columns and at most index")
     data = value["data"]
@@ -85,23 +112,23 @@ def _from_split(value: object) -> list[Row]:
         columns = list(range(len(data[0]) if data else 0))
     if not isinstance(columns, list):
         raise Malformed("dataframe_split.columns is a list of names")
-    names = [str(name) for name in columns]
+    names = tuple(map(str, columns))
     if len(set(names)) != len(names):
         raise Malformed("dataframe_split.columns names a column twice")
     for number, row in enumerate(data):
         if len(row) != len(names):
             raise Malformed(f"row {number} has {len(row)} values for {len(names)} columns")
-    return [dict(zip(names, row, strict=True)) for row in data]
+    return Table(names, data)
 
 
-def _from_columns(value: Mapping[str, object]) -> list[Row]:
+def _from_columns(value: Mapping[str, object]) -> Table:
     columns = {name: values if isinstance(values, list) else [values] for name, values in value.items()}
     if len({len(values) for values in columns.values()}) > 1:
         raise Malformed("the columns of inputs differ in length")
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return Table(tuple(columns), [list(row) for row in zip(*columns.values(), strict=True)])
 
 
-def _from_csv(body: bytes) -> list[Row]:
+def _from_csv(body: bytes) -> Table:
     try:
         reader = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
         names = next(reader, [])
@@ -113,7 +140,7 @@ def _from_csv(body: bytes) -> list[Row]:
     for number, line in enumerate(lines):
         if len(line) != len(names):
             raise Malformed(f"row {number} has {len(line)} values for {len(names)} columns")
-    return [dict(zip(names, map(_cell, line), strict=True)) for line in lines]
+    return Table(tuple(names), [[_cell(text) for text in line] for line in lines])
 
 
 def _cell(text: str) -> object:

@@ -16,6 +16,27 @@ class Gone(Exception):
     """The other side has closed, or says what is no message."""
 
 
+def header(length: int) -> bytes:
+    """What comes before a message of so many bytes."""
+    return _LENGTH.pack(length)
+
+
+def whole(heard: bytearray) -> bytes | None:
+    """The message that has been heard, or None while part of it is missing.
+
+    Raises:
+        Gone: What was heard is no message.
+    """
+    if len(heard) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack_from(heard)
+    if length > LARGEST:
+        raise Gone(f"a message of {length} bytes is none")
+    if len(heard) < _LENGTH.size + length:
+        return None
+    return bytes(memoryview(heard)[_LENGTH.size : _LENGTH.size + length])
+
+
 def send(end: socket.socket, message: object) -> None:
     """Send one message.
 
@@ -39,7 +60,7 @@ def send_bytes(end: socket.socket, body: bytes) -> None:
 
 
 def receive(end: socket.socket, wait: Callable[[], None] = lambda: None) -> object:
-    """Wait for one message, as long as the socket's own timeout lets it.
+    """Wait for one message, however long it takes.
 
     Args:
         end: Our end.
@@ -47,7 +68,6 @@ def receive(end: socket.socket, wait: Callable[[], None] = lambda: None) -> obje
 
     Raises:
         Gone: The other side has closed, in the middle of a message or before it.
-        TimeoutError: The socket has a timeout, and nothing came.
     """
     (length,) = _LENGTH.unpack(_exactly(end, _LENGTH.size, wait))
     if length > LARGEST:
@@ -64,8 +84,6 @@ def _exactly(end: socket.socket, n: int, wait: Callable[[], None]) -> bytes:
         wait()
         try:
             part = end.recv(min(n - len(parts), _CHUNK))
-        except TimeoutError:
-            raise
         except OSError as error:
             raise Gone(str(error)) from error
         if not part:

@@ -6,20 +6,20 @@ import resource
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import orjson
 
 from surefoot.gateway import frames
-from surefoot.gateway.batch import checked, describe
+from surefoot.gateway.answers import checked, describe
 from surefoot.gateway.settings import Model
 
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def resident() -> float:
-    """Memory of this process that is really in use [MB]."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_MB
+def resident(statm: int) -> float:
+    """Memory that is really in use [MB], from a process's open statm file."""
+    return int(os.pread(statm, 256, 0).split()[1]) * _PAGE_MB
 
 
 def limit(memory_mb: int, nice: int) -> None:
@@ -34,7 +34,7 @@ def host(end: socket.socket, load: Callable[[], Model]) -> None:
     """Load, greet, and answer until the other side has gone.
 
     The greeting is {"ready": true}, or {"error": kind, "message": text} when the model cannot be loaded. A batch is a
-    list of rows; its answer is {"answers", "cpu_ms", "rss_mb"} or {"error": text}, never an end of the process, unless
+    [names, rows]; its answer is {"answers", "cpu_ms", "rss_mb"} or {"error": text}, never an end of the process, unless
     the model itself ends it.
     """
     try:
@@ -45,19 +45,18 @@ def host(end: socket.socket, load: Callable[[], Model]) -> None:
         return
     with contextlib.suppress(frames.Gone):
         frames.send(end, {"ready": True})
+        statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # it is read at every batch
         while True:
-            rows = frames.receive(end)
-            frames.send_bytes(end, _answer(predictor, rows))
+            frames.send_bytes(end, _answer(predictor, frames.receive(end), statm))
 
 
-def _answer(predictor: Model, rows: object) -> bytes:
+def _answer(predictor: Model, batch: Any, statm: int) -> bytes:
     """One message; what JSON cannot carry is the model's failure too."""
     began = time.process_time()
     try:
-        if not isinstance(rows, list):
-            raise TypeError("a batch is a list of rows")  # noqa: TRY301 - one way out for whatever goes wrong
-        answers = checked(predictor.predict(rows), len(rows))
+        names, values = batch
+        answers = checked(predictor.answer(None if names is None else tuple(names), values), len(values))
         cpu_ms = (time.process_time() - began) * 1000.0
-        return orjson.dumps({"answers": answers, "cpu_ms": cpu_ms, "rss_mb": resident()})
+        return orjson.dumps({"answers": answers, "cpu_ms": cpu_ms, "rss_mb": resident(statm)})
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
         return orjson.dumps({"error": describe(error)})

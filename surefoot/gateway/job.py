@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from surefoot.core.model import Arm, Split, Version
 from surefoot.core.traffic import assign
-from surefoot.gateway.settings import Cost
+from surefoot.gateway.settings import Cost, Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class Job:
     Attributes:
         model: Registered model.
         request: Id of the request.
-        rows: What is to be predicted.
+        names: Columns of the rows; None for bare arrays.
+        values: What is to be predicted, a list of values a row.
         unit: Value of the unit column, or None.
         at: Receipt [Unix seconds].
         started: Receipt on the host's monotonic clock [s].
@@ -56,12 +57,13 @@ class Job:
         latency_ms: Receipt to the assigned arm's answer or failure [ms]; None until then.
         error: How the assigned arm failed, or None.
         cost: What the assigned arm's answer took; None when it gave none.
-        fits: Raises when the answers cannot be told in the caller's protocol.
+        fits: Raises when the answers cannot be told in the caller's protocol; None where every answer can.
     """
 
     model: str
     request: str
-    rows: list[dict[str, object]]
+    names: Names
+    values: list[list[object]]
     unit: str | None
     at: float
     started: float
@@ -71,7 +73,7 @@ class Job:
     latency_ms: float | None = None
     error: str | None = None
     cost: Cost | None = None
-    fits: Callable[[list[object]], None] = lambda _answers: None
+    fits: Callable[[list[object]], None] | None = None
 
     def age(self) -> float:
         """Time since receipt [s]."""
@@ -85,33 +87,26 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One request in the hands of one version.
+    """One request in the hands of one version; it belongs to the event loop.
 
     Attributes:
         job: The request.
         last: Whether nobody is left to ask after this version.
         settled: Where the outcome arrives.
         retries: How often the process that had it is gone [count].
+        claimed: Whether somebody has settled this attempt.
     """
 
     job: Job
     last: bool
     settled: asyncio.Future[Outcome]
     retries: int = 0
-    _claim: list[None] = field(default_factory=lambda: [None])
+    claimed: bool = False
 
     def claim(self) -> bool:
-        """Win the right to settle this attempt; exactly one of worker and timer gets it."""
-        try:
-            self._claim.pop()  # atomic: a list has one last element
-        except IndexError:
-            return False
-        return True
-
-    @property
-    def claimed(self) -> bool:
-        """Whether somebody has settled this attempt."""
-        return not self._claim
+        """Win the right to settle this attempt; exactly one of lane and timer gets it."""
+        won, self.claimed = not self.claimed, True
+        return won
 
 
 def job_for(
@@ -119,15 +114,18 @@ def job_for(
     *,
     model: str,
     request: str,
-    rows: list[dict[str, object]],
+    names: Names,
+    values: list[list[object]],
     column: str | None,
     at: float,
     started: float,
-    fits: Callable[[list[object]], None] = lambda _answers: None,
+    fits: Callable[[list[object]], None] | None = None,
 ) -> Job:
     """Assign a request to an arm, by the first row's unit or else by the request itself."""
-    value = rows[0].get(column) if column is not None else None
-    unit = None if value is None else str(value)
+    unit = None
+    if column is not None and names is not None and column in names:
+        value = values[0][names.index(column)]
+        unit = None if value is None else str(value)
     arm = assign(split, request if unit is None else unit)
     version = split.candidate if arm is Arm.CANDIDATE and split.candidate is not None else split.champion
-    return Job(model, request, rows, unit, at, started, split, arm, version, fits=fits)
+    return Job(model, request, names, values, unit, at, started, split, arm, version, fits=fits)

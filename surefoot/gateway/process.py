@@ -1,19 +1,29 @@
 """A model in a process of its own: what crashes, leaks or ends there does not touch the gateway."""
 
+import asyncio
 import contextlib
 import os
 import select
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+import orjson
 
 from surefoot.gateway import frames
-from surefoot.gateway.settings import Cost, Lost
+from surefoot.gateway.answers import counted
+from surefoot.gateway.settings import Cost, Lost, Names
 
 START_S = 120.0
 """Longest that a model may take to load [s]."""
 _ENDING_S = 2.0
+_TICK_S = 0.1
+# A process ends with the thread that started it (PR_SET_PDEATHSIG), so all are started by one that stays.
+_STARTER = ThreadPoolExecutor(1, thread_name_prefix="starter")
 
 
 class ProcessDied(Lost):
@@ -29,78 +39,87 @@ class Remote(Exception):
 class ModelProcess:
     """Starts the process, waits until its model is loaded, and asks it.
 
-    One thread at a time may ask; any thread may kill.
-
     Attributes:
         pid: Process id.
         cost: What the last batch took in the process, or None before the first.
     """
 
-    def __init__(self, command: Sequence[str], failed: Callable[[str, str], Exception]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        failed: Callable[[str, str], Exception],
+        unwanted: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Start it; return when its model is loaded.
 
         Args:
             command: Program and arguments; the number of an open socket is appended.
             failed: Makes an error of (kind, message) when the model cannot be loaded.
+            unwanted: Asked now and then; once it is true the process is ended.
 
         Raises:
-            ProcessDied: It ended before it had said anything, or was silent for START_S.
+            ProcessDied: It ended before it had said anything, or was silent for START_S, or became unwanted.
         """
         self._command, self._failed = tuple(command), failed
         self.cost: Cost | None = None
+        self._line: _Line | None = None
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - the command is ours
-                [*self._command, str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a Ctrl-C at the terminal is the gateway's to handle
-            )
+            self._process = _STARTER.submit(_start, [*self._command, str(theirs.fileno())], theirs.fileno()).result()
         self.pid = self._process.pid
         self._end = ours
         # What the model forks holds the other end open, so the end of the process itself is watched as well.
         self._watched = os.pidfd_open(self.pid)
-        self._poll = select.poll()
-        self._poll.register(ours, select.POLLIN)
-        self._poll.register(self._watched, select.POLLIN)
-        ours.settimeout(START_S)
+        poll = select.poll()
+        poll.register(ours, select.POLLIN)
+        poll.register(self._watched, select.POLLIN)
+
+        deadline = time.monotonic() + START_S
+
+        def until_heard() -> None:
+            while not (ready := dict(poll.poll(_TICK_S * 1000.0))):
+                if time.monotonic() > deadline or unwanted():
+                    raise frames.Gone("nobody waits for it any longer")
+            if ours.fileno() not in ready:
+                raise frames.Gone("the process has ended")
+
         try:
-            greeting = frames.receive(ours, self._until_heard)
-        except (frames.Gone, TimeoutError) as error:
+            greeting = frames.receive(ours, until_heard)
+        except frames.Gone as error:
             raise self._death() from error
-        ours.settimeout(None)
         if not isinstance(greeting, dict) or "error" in greeting:
             said = greeting if isinstance(greeting, dict) else {}
             self.close()
             raise failed(str(said.get("error", "")), str(said.get("message", greeting)))
 
-    def predict(self, rows: list[dict[str, object]]) -> list[object]:
-        """Ask for one answer a row; the process has checked that there are as many, and that each is one.
+    async def ask(self, names: Names, values: list[list[object]]) -> list[object]:
+        """Ask for one answer a row; the process has checked that each is one.
 
         Raises:
             Remote: The model raised.
             ProcessDied: The process is gone.
         """
         try:
-            frames.send(self._end, rows)
-            said = frames.receive(self._end, self._until_heard)
-        except frames.Gone as error:
+            if self._line is None:
+                self._line = await _Line.on(self._end, self._watched)
+            body = await self._line.ask(orjson.dumps((names, values)))
+            said = orjson.loads(body)
+        except (frames.Gone, orjson.JSONDecodeError, OSError) as error:
             raise self._death() from error
         if not isinstance(said, dict):
             raise self._death()
         if "error" in said:
             raise Remote(str(said["error"]))
         self.cost = Cost(float(said["cpu_ms"]), float(said["rss_mb"]))
-        answers: list[object] = said["answers"]
-        return answers
+        return counted(said["answers"], len(values))
 
-    def again(self) -> "ModelProcess":
+    def again(self, unwanted: Callable[[], bool]) -> "ModelProcess":
         """Another process of the same model.
 
         Raises:
-            ProcessDied: It ended before it had said anything.
+            ProcessDied: It ended before it had said anything, or became unwanted.
         """
-        return ModelProcess(self._command, self._failed)
+        return ModelProcess(self._command, self._failed, unwanted)
 
     def kill(self) -> None:
         """End it at once; whoever waits for an answer hears of it."""
@@ -111,28 +130,22 @@ class ModelProcess:
         """Let it end by itself, or else end it."""
         with contextlib.suppress(OSError):
             self._end.shutdown(socket.SHUT_RDWR)
-        self._release()
         try:
             self._process.wait(_ENDING_S)
         except subprocess.TimeoutExpired:
             self.kill()
             self._process.wait()
         self.kill()
+        self._release()
 
     def _release(self) -> None:
+        if self._line is not None:
+            self._line.hang_up()
+            self._line = None
         self._end.close()
         if self._watched >= 0:
             os.close(self._watched)
             self._watched = -1
-
-    def _until_heard(self) -> None:
-        """Wait until there is something to read, or the process has ended."""
-        timeout = self._end.gettimeout()
-        ready = dict(self._poll.poll(None if timeout is None else timeout * 1000.0))
-        if not ready:
-            raise TimeoutError
-        if self._end.fileno() not in ready:
-            raise frames.Gone("the process has ended")
 
     def _death(self) -> ProcessDied:
         """What became of it, with everything that is left of it cleared away."""
@@ -141,3 +154,79 @@ class ModelProcess:
         self._release()
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
         return ProcessDied(f"its process ended {how}")
+
+
+def _start(command: Sequence[str], descriptor: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603 - the command is ours
+        command,
+        pass_fds=(descriptor,),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C at the terminal is the gateway's to handle
+    )
+
+
+class _Line(asyncio.Protocol):
+    """The event loop's side of the socket: one question, one answer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, watched: int) -> None:
+        self._loop, self._watched = loop, watched
+        self._heard = bytearray()
+        self._answer: asyncio.Future[bytes] | None = None
+        self._gone = False
+        self._transport: asyncio.Transport | None = None
+
+    @classmethod
+    async def on(cls, end: socket.socket, watched: int) -> "_Line":
+        """Take over a connected socket; `watched` is readable when the other process has ended."""
+        loop = asyncio.get_running_loop()
+        end.setblocking(False)
+        line = cls(loop, watched)
+        await loop.create_connection(lambda: line, sock=end.dup())
+        # One round of the loop later: an answer that was given just before the end is read first.
+        loop.add_reader(watched, lambda: loop.call_soon(line.hang_up))
+        return line
+
+    async def ask(self, body: bytes) -> bytes:
+        """Send a message and wait for the one that comes back.
+
+        Raises:
+            Gone: The other side has closed, or its process has ended.
+        """
+        if self._gone or self._transport is None:
+            raise frames.Gone("it has closed")
+        self._answer = self._loop.create_future()
+        self._transport.writelines((frames.header(len(body)), body))
+        try:
+            return await self._answer
+        finally:
+            self._answer = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep what is written to."""
+        self._transport = cast("asyncio.Transport", transport)  # a socket's transport can write
+
+    def data_received(self, data: bytes) -> None:
+        """Collect a message; hand it over when it is whole."""
+        self._heard += data
+        if (whole := frames.whole(self._heard)) is None:
+            return
+        self._heard.clear()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(whole)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """The other side has closed."""
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Nothing more will be heard; whoever waits is told."""
+        if self._gone:
+            return
+        self._gone = True
+        with contextlib.suppress(RuntimeError, ValueError, OSError):  # the loop or the descriptor may be closed
+            self._loop.remove_reader(self._watched)
+        if self._transport is not None:
+            with contextlib.suppress(RuntimeError):
+                self._transport.close()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(frames.Gone("the process has ended"))

@@ -14,6 +14,8 @@ def serve(app: Gateway, host: str, port: int) -> None:
         loop="uvloop",
         http="httptools",
         lifespan="on",
+        proxy_headers=False,
+        server_header=False,
         access_log=False,
         log_level="warning",
         timeout_keep_alive=75,  # longer than proxies keep theirs, so that no request meets a closing connection

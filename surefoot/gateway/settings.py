@@ -1,12 +1,18 @@
 """What the gateway is told when it is built."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from surefoot.core.model import Version
+from surefoot.gateway.answers import checked, describe
+
+Names = tuple[str, ...] | None
+"""Columns of a request; None for rows that are bare arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +35,21 @@ class Lost(Exception):
 class Model(Protocol):
     """A loaded model, wherever it is."""
 
-    def predict(self, rows: list[dict[str, object]]) -> list[object]:
-        """Answer every row with one JSON value; raise what it likes when it cannot."""
+    def answer(self, names: Names, values: list[list[object]]) -> list[object]:
+        """Answer every row with one JSON value; raise what it likes when it cannot.
+
+        Args:
+            names: Columns; None for rows that are bare arrays.
+            values: One list of values a row.
+        """
         ...
 
 
-class Predictor(Model, Protocol):
-    """A loaded model that can be ended, and had more than once."""
+Again = Callable[[Callable[[], bool]], "Predictor"]
+
+
+class Predictor(Protocol):
+    """A loaded model that is asked from the event loop, can be ended, and had more than once."""
 
     @property
     def cost(self) -> Cost | None:
@@ -43,8 +57,20 @@ class Predictor(Model, Protocol):
         ...
 
     @property
-    def again(self) -> "Callable[[], Predictor] | None":
-        """Makes another one of the same model; None where there can be only this one."""
+    def again(self) -> "Again | None":
+        """Makes another one of the same model; None where there can be only this one.
+
+        It blocks until the other one is ready, and is told how to learn that nobody wants it any more.
+        """
+        ...
+
+    async def ask(self, names: Names, values: list[list[object]]) -> list[object]:
+        """Answer every row with one JSON value; one batch at a time.
+
+        Raises:
+            Lost: It is gone, and what it was asked has no answer.
+            Exception: The model raised.
+        """
         ...
 
     def kill(self) -> None:
@@ -52,7 +78,7 @@ class Predictor(Model, Protocol):
         ...
 
     def close(self) -> None:
-        """Let it go."""
+        """Let it go; may block for some seconds."""
         ...
 
 
@@ -62,14 +88,23 @@ class Inside:
     again = None
 
     def __init__(self, model: Model) -> None:
-        """Ask this model."""
+        """Ask this model, in a thread of its own."""
         self._model = model
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self.cost: Cost | None = None
 
-    def predict(self, rows: list[dict[str, object]]) -> list[object]:
+    async def ask(self, names: Names, values: list[list[object]]) -> list[object]:
         """Answer every row."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, names, values)
+
+    def _answer(self, names: Names, values: list[list[object]]) -> list[object]:
         began = time.thread_time()
-        answers = self._model.predict(rows)
+        try:
+            answers = checked(self._model.answer(names, values), len(values))
+        except Exception:
+            raise
+        except BaseException as error:  # last resort: a model that wants to end the process only ends its answer
+            raise Quit(describe(error)) from error
         self.cost = Cost((time.thread_time() - began) * 1000.0)
         return answers
 
@@ -77,7 +112,14 @@ class Inside:
         """A thread cannot be ended."""
 
     def close(self) -> None:
-        """There is nothing to let go but a reference."""
+        """Nothing more will be asked."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+class Quit(Exception):
+    """The model tried to end the process; the text is what it raised."""
+
+    told = True
 
 
 Load = Callable[[str, Version], Model | Predictor]  # of a registered model; verifies the digest before it loads

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from surefoot.gateway.decode import Malformed, Row
+from surefoot.gateway.decode import Malformed, Table
 
 NUMBERS = frozenset({"FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
 DATATYPES = NUMBERS | {"BOOL", "BYTES"}
@@ -18,7 +18,7 @@ _TENSOR_KEYS = {"name", "shape", "datatype", "data", "parameters"}
 _REQUEST_KEYS = {"id", "parameters", "inputs", "outputs"}
 
 
-def rows_of(body: bytes) -> tuple[list[Row], str]:
+def table_of(body: bytes) -> tuple[Table, str]:
     """Read an inference request.
 
     A tensor of shape [n] or [n, 1] is a column; one of shape [n, k] is k columns named by their number, as a table
@@ -53,7 +53,7 @@ def rows_of(body: bytes) -> tuple[list[Row], str]:
     own = asked.get("id", "")
     if not isinstance(own, str):
         raise Malformed("the id of a request is a text")
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], own
+    return Table(tuple(columns), [list(row) for row in zip(*columns.values(), strict=True)]), own
 
 
 def _columns(number: int, tensor: object) -> dict[str, Sequence[object]]:

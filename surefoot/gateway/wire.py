@@ -43,6 +43,7 @@ class Reply:
     status: int = 200
     kind: bytes = JSON
     headers: dict[str, str] = field(default_factory=dict)
+    encoded: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     @classmethod
     def json(cls, value: object, status: int = 200) -> "Reply":
@@ -58,6 +59,7 @@ class Reply:
     async def send(self, send: Send) -> None:
         """Write it to the connection."""
         headers = [(b"content-type", self.kind), (b"content-length", b"%d" % len(self.body))]
+        headers += self.encoded
         headers += [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in self.headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})

@@ -8,7 +8,7 @@ import pytest
 
 from surefoot.core.model import Arm
 from surefoot.core.traffic import assign
-from surefoot.gateway.decode import rows_of
+from surefoot.gateway.decode import table_of
 from tests.integration.gateway_harness import (
     BETTER,
     GOOD,
@@ -50,12 +50,10 @@ def test_every_format_gives_the_same_predictions(routed: Gateway) -> None:
 def test_csv_cells_keep_their_meaning() -> None:
     """A CSV cell is a number only where writing the number gives the cell back; empty and NA cells are null."""
     body = "\ufeffcode,amount,flag\n007,1.5,True\n12,1.50,no\n-3,,NA\n,1e5,inf\n".encode()
-    assert rows_of(body, "text/csv") == [
-        {"code": "007", "amount": 1.5, "flag": True},
-        {"code": 12, "amount": "1.50", "flag": "no"},
-        {"code": -3, "amount": None, "flag": None},
-        {"code": None, "amount": "1e5", "flag": "inf"},
-    ]
+    assert table_of(body, "text/csv") == (
+        ("code", "amount", "flag"),
+        [["007", 1.5, True], [12, "1.50", "no"], [-3, None, None], [None, "1e5", "inf"]],
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,7 +72,7 @@ def test_csv_cells_keep_their_meaning() -> None:
         ({"dataframe_split": {"columns": ["x", "x"], "data": [[1, 2]]}}, "twice"),
         ({"dataframe_split": [1]}, "keys data, columns"),
         ({"inputs": {"x": [1], "y": [1, 2]}}, "differ in length"),
-        ({"dataframe_records": [{"x": 1}]}, "lacks the required inputs ['y']"),
+        ({"dataframe_records": [{"x": 1}]}, "the required inputs ['y'] are missing"),
         ({"dataframe_records": [{"x": "far", "y": 1}]}, "'x' does not fit its type double"),
     ],
 )

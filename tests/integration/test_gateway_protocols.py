@@ -95,7 +95,7 @@ def test_health_and_metadata(gateway: Gateway) -> None:
 def test_what_is_no_request_is_refused_in_a_sentence(body: object, words: str) -> None:
     """Each mistake is named; nothing is guessed."""
     with pytest.raises(Malformed, match=r".") as caught:
-        v2.rows_of(body if isinstance(body, bytes) else json.dumps(body).encode())
+        v2.table_of(body if isinstance(body, bytes) else json.dumps(body).encode())
     assert words in str(caught.value)
 
 
@@ -103,9 +103,9 @@ def test_a_matrix_is_columns_by_number_and_nesting_does_not_matter() -> None:
     """A tensor [2, 3] is two rows of three unnamed columns, flat or nested, and texts are texts."""
     flat = {"name": "t", "shape": [2, 3], "datatype": "INT64", "data": [1, 2, 3, 4, 5, 6]}
     nested = {**flat, "data": [[1, 2, 3], [4, 5, 6]]}
-    expected = [{"0": 1, "1": 2, "2": 3}, {"0": 4, "1": 5, "2": 6}]
-    assert [v2.rows_of(json.dumps({"inputs": [each]}).encode())[0] for each in (flat, nested)] == [expected] * 2
-    assert v2.rows_of(json.dumps({"inputs": [column("c", "a", kind="BYTES")]}).encode())[0] == [{"c": "a"}]
+    expected = (("0", "1", "2"), [[1, 2, 3], [4, 5, 6]])
+    assert [v2.table_of(json.dumps({"inputs": [each]}).encode())[0] for each in (flat, nested)] == [expected] * 2
+    assert v2.table_of(json.dumps({"inputs": [column("c", "a", kind="BYTES")]}).encode())[0] == (("c",), [["a"]])
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_answers_that_are_no_tensor_are_said_so(answers: list[object]) -> None:
 class Objects:
     """Answers objects, which are no tensor."""
 
-    def predict(self, rows: list[dict[str, object]]) -> list[object]:
+    def answer(self, _names: tuple[str, ...] | None, values: list[list[object]]) -> list[object]:
         """An object a row."""
-        return [{"score": 0.5} for _ in rows]
+        return [{"score": 0.5} for _ in values]
 
 
 def test_a_candidate_whose_answers_are_no_tensor_is_answered_for(tmp_path: Path, models: Models) -> None:

@@ -1,7 +1,6 @@
 """Lanes of one version: no request is forgotten, whatever becomes of the processes that answer."""
 
 import asyncio
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from surefoot.core.model import Split, Version
 from surefoot.gateway.arms import Arms, NotServing
 from surefoot.gateway.job import Job, job_for
 from surefoot.gateway.record import PredictionLog, Segment
-from surefoot.gateway.settings import Cost, GatewaySettings, Lost
+from surefoot.gateway.settings import Cost, GatewaySettings, Lost, Names
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 
@@ -24,13 +23,13 @@ class Process:
     def __init__(self, allowed: int = 0) -> None:
         self.allowed, self.dead = allowed, False
 
-    def predict(self, rows: list[dict[str, object]]) -> list[object]:
+    async def ask(self, _names: Names, values: list[list[object]]) -> list[object]:
         """Answer, or be gone."""
         if self.dead:
             raise Lost("its process ended")
-        return [1.0 for _ in rows]
+        return [1.0 for _ in values]
 
-    def again(self) -> "Process":
+    def again(self, _unwanted: Callable[[], bool]) -> "Process":
         """Another one, if that is allowed."""
         if self.allowed <= 0:
             raise Lost("it cannot be started")
@@ -50,11 +49,11 @@ class Stuck(Process):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ended = threading.Event()
+        self._ended = asyncio.Event()
 
-    def predict(self, rows: list[dict[str, object]]) -> list[object]:
+    async def ask(self, _names: Names, _values: list[list[object]]) -> list[object]:
         """Wait for the end."""
-        self._ended.wait(30.0)
+        await self._ended.wait()
         raise Lost("its process ended by signal SIGKILL")
 
     def kill(self) -> None:
@@ -65,7 +64,7 @@ class Stuck(Process):
 def job_of(number: int) -> Callable[[Split], Job]:
     """A request's job."""
     return lambda split: job_for(
-        split, model="m", request=f"r{number}", rows=[{"x": 1}], column=None, at=0.0, started=0.0
+        split, model="m", request=f"r{number}", names=("x",), values=[[1]], column=None, at=0.0, started=0.0
     )
 
 

@@ -1,0 +1,51 @@
+"""What counts as an answer, and how an error is told."""
+
+import math
+
+_ERROR_LENGTH = 200
+
+
+def describe(error: BaseException) -> str:
+    """Give an error as one short line: its type and the beginning of what it says."""
+    if getattr(error, "told", False):
+        return str(error)  # it was described where it was raised
+    try:
+        said = " ".join(str(error).split())[:_ERROR_LENGTH]
+    except Exception:  # noqa: BLE001 - last resort: a model's own error may fail even at saying what it is
+        said = "(it cannot be shown)"
+    return f"{type(error).__name__}: {said}".encode("utf-8", "replace").decode()
+
+
+def checked(answers: object, rows: int) -> list[object]:
+    """Refuse a wrong number of answers and what is no answer at all.
+
+    Raises:
+        ValueError: Names it.
+    """
+    made = counted(answers, rows)
+    for answer in made:
+        _check(answer)
+    return made
+
+
+def counted(answers: object, rows: int) -> list[object]:
+    """Refuse a wrong number of answers.
+
+    Raises:
+        ValueError: Names it.
+    """
+    if not isinstance(answers, list) or len(answers) != rows:
+        given = len(answers) if isinstance(answers, list) else "no list of"
+        raise ValueError(f"the model gave {given} answers for {rows} rows")
+    return answers
+
+
+def _check(answer: object) -> None:
+    if answer is None or (isinstance(answer, float) and not math.isfinite(answer)):
+        raise ValueError(f"the model gave {answer} as an answer")
+    if isinstance(answer, list):
+        for item in answer:
+            _check(item)
+    elif isinstance(answer, dict):
+        for item in answer.values():
+            _check(item)
