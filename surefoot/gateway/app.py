@@ -8,7 +8,6 @@ import os
 import re
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 
 import orjson
@@ -18,15 +17,14 @@ from surefoot.core.model import Split
 from surefoot.core.ports import Clock
 from surefoot.gateway import arms, control, decode, metrics, route, wire
 from surefoot.gateway import v2 as tensors
+from surefoot.gateway.following import Following
 from surefoot.gateway.job import Job, job_for
-from surefoot.gateway.record import PredictionLog, Segment, label_lines
+from surefoot.gateway.record import Segment, label_lines
 from surefoot.gateway.settings import GatewaySettings, Load
 from surefoot.gateway.wire import Refusal, Reply
 
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-GRACE_S = 5.0
-"""How long models may finish what they have when the gateway stops [s]."""
 _HEALTH = frozenset({"/ping", "/health"})
 _V2 = re.compile(
     r"/v2(/health/(live|ready))?|/v2/models/(?P<model>[^/]+)(/versions/(?P<version>[^/]+))?(/(?P<verb>infer|ready))?"
@@ -35,19 +33,15 @@ _VERBS = {"invocations": ("POST",), "labels": ("POST",), "route": ("GET", "PUT")
 
 
 class Gateway:
-    """The ASGI application; one process, one event loop, one thread a loaded version."""
+    """The ASGI application of one worker: one process, one event loop."""
 
     def __init__(self, settings: GatewaySettings, clock: Clock, load: Load) -> None:
         """Know how to behave; models are loaded when the server starts."""
         self._settings = settings
         self._clock = clock
-        self._load = load
-        # One thread: two downloads at once would fight for the serving's processor time.
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self._models: dict[str, control.Served] = {}
+        self._following = Following(settings, clock, load)
+        self._models = self._following.models
         self._labels: dict[str, Segment] = {}
-        self._restoring: set[asyncio.Task[None]] = set()
-        self._broken: dict[str, str] = {}
 
     async def __call__(self, scope: wire.Scope, receive: wire.Receive, send: wire.Send) -> None:
         """Speak ASGI."""
@@ -68,54 +62,14 @@ class Gateway:
 
     async def _live(self, receive: wire.Receive, send: wire.Send) -> None:
         await receive()
-        for name, split in route.read(self._settings.root).items():
-            if isinstance(split, str):
-                self._broken[name] = split
-                _log.critical("%s: %s", name, split)
-                continue
-            task = asyncio.create_task(self._served(name).restore(split))
-            self._restoring.add(task)
-            task.add_done_callback(self._restoring.discard)
-        watching = asyncio.create_task(self._watch())
+        await self._following.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        watching.cancel()
-        for task in self._restoring:
-            task.cancel()
-        for served in self._models.values():
-            served.arms.close()
-        await self._until_idle(GRACE_S)
-        for served in self._models.values():
-            served.arms.kill()
-        await self._until_idle(GRACE_S)
-        self._loader.shutdown(wait=False, cancel_futures=True)
+        await self._following.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _until_idle(self, seconds: float) -> None:
-        """Wait for the models' processes to end, up to a limit."""
-        deadline = time.monotonic() + seconds
-        # Processes end this wait, and there are many of them: there is no one event to wait for.
-        while any(served.arms.busy for served in self._models.values()) and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-
-    async def _watch(self) -> None:
-        """Look after processes that hang, whether or not anybody asks."""
-        while True:
-            await asyncio.sleep(1.0)
-            for served in self._models.values():
-                served.arms.watch()
-
-    def _served(self, name: str) -> control.Served:
-        if name not in self._models:
-            log = PredictionLog(self._segment(name, "predictions"))
-            self._models[name] = control.Served(name, self._settings, self._load, self._loader, log)
-        return self._models[name]
-
-    def _segment(self, name: str, kind: str) -> Segment:
-        start = int(self._clock.now() * 1000)
-        return Segment(self._settings.root / "log" / name / f"{kind}-{os.getpid()}-{start}.jsonl")
-
     async def _dispatch(self, scope: wire.Scope, receive: wire.Receive) -> Reply:
+        self._following.look()
         path, method = scope["path"], scope["method"]
         if path == "/invocations":
             _allow(method, ("POST",))
@@ -191,8 +145,8 @@ class Gateway:
 
     def _known(self, name: str) -> control.Served:
         """Give a model that is routed, or that may be."""
-        if name in self._broken:
-            raise Refusal(503, "TEMPORARILY_UNAVAILABLE", self._broken[name], retry_after="5")
+        if name in self._following.broken:
+            raise Refusal(503, "TEMPORARILY_UNAVAILABLE", self._following.broken[name], retry_after="5")
         served = self._models.get(name)
         if served is not None and served.asked is not None:
             return served
@@ -268,7 +222,7 @@ class Gateway:
         except ValueError as error:
             raise Refusal(400, "BAD_REQUEST", str(error)) from None
         if lines:
-            segment = self._labels.setdefault(name, self._segment(name, "labels"))
+            segment = self._labels.setdefault(name, self._following.segment(name, "labels"))
             try:
                 await asyncio.to_thread(segment.append, b"".join(lines))
             except OSError as error:
@@ -290,7 +244,7 @@ class Gateway:
         except ValueError as error:  # orjson's error is one too
             raise Refusal(400, "BAD_REQUEST", str(error)) from None
         try:
-            await self._served(name).shift(split)
+            await self._following.served(name).shift(split)
         except control.StaleRoute as error:
             return Reply.json({"error": "LeaseLost", "message": str(error)}, 409)
         except control.LoadFailed as error:
@@ -298,12 +252,14 @@ class Gateway:
         except control.NotPersisted as error:
             _log.critical("%s: %s", name, error)
             return Reply.json({"error": "NotPersisted", "message": str(error)}, 507)
-        self._broken.pop(name, None)
+        except control.NotSeen as error:
+            _log.critical("%s: %s", name, error)
+            return Reply.json({"error": "NotSeen", "message": str(error)}, 504)
         return Reply.json({"generation": split.generation})
 
     def _health(self) -> Reply:
         models = {name: served.state() for name, served in self._models.items() if served.asked is not None}
-        models |= {name: {"loaded": False, "error": why} for name, why in self._broken.items()}
+        models |= {name: {"loaded": False, "error": why} for name, why in self._following.broken.items()}
         healthy = all(state["loaded"] for state in models.values())
         return Reply.json({"status": "ok" if healthy else "degraded", "models": models}, 200 if healthy else 503)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -12,7 +12,6 @@ from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome
 from surefoot.gateway.record import PredictionLog, lines_of
 from surefoot.gateway.settings import GatewaySettings, Inside, Model, Predictor
 
-WARM = 2  # versions that stay loaded after they left the route, so that going back loads nothing
 HANGS = 10.0  # a candidate that is at one batch for so many times its patience is ended
 LEAST_HANG_S = 5.0  # however short the patience
 
@@ -60,12 +59,19 @@ class Counts:
 class Arms:
     """The data path of one model; all its methods belong to the event loop, except `routed`."""
 
-    def __init__(self, settings: GatewaySettings, log: PredictionLog) -> None:
-        """Begin with nothing loaded."""
+    def __init__(self, settings: GatewaySettings, log: PredictionLog, look: Callable[[], None] = lambda: None) -> None:
+        """Begin with nothing loaded.
+
+        Args:
+            settings: How the gateway behaves.
+            log: Where answers are recorded.
+            look: Takes over a route that has changed for all workers; called before anything that depends on it.
+        """
+        self.log = log
         self._settings = settings
-        self._log = log
+        self._look = look
         self._live: Live | None = None
-        self._workers: dict[tuple[str, str], Worker] = {}  # least recently routed first
+        self._workers: dict[tuple[str, str], Worker] = {}
         self._retired: list[Worker] = []
         self._counts: defaultdict[str, Counts] = defaultdict(Counts)
 
@@ -74,19 +80,26 @@ class Arms:
         """The split that is being served, or None."""
         return None if self._live is None else self._live.split
 
+    def has(self, version: Version) -> bool:
+        """Whether a version is loaded."""
+        return key_of(version) in self._workers
+
     def missing(self, split: Split) -> list[Version]:
         """Versions that a split needs and that are not loaded, the champion first."""
-        return [version for version in needed(split) if key_of(version) not in self._workers]
+        return [version for version in needed(split) if not self.has(version)]
 
-    def switch(self, split: Split, loaded: Mapping[tuple[str, str], Model | Predictor]) -> None:
-        """Serve another split from this instant; without its candidate when that is neither loaded nor given."""
-        for version in needed(split):
-            key = key_of(version)
-            worker = self._workers.pop(key, None)
-            if worker is None and key in loaded:
-                worker = Worker(version, predictor_of(loaded[key]), self._log, self.routed, self._settings.max_batch)
-            if worker is not None:
-                self._workers[key] = worker
+    def hold(self, version: Version, loaded: Model | Predictor) -> None:
+        """Keep a loaded version ready; nobody is asked who is not in the split."""
+        worker = Worker(version, predictor_of(loaded), self.log, self.routed, self._settings.max_batch)
+        self._workers[key_of(version)] = worker
+
+    def switch(self, split: Split, loaded: Mapping[Version, Model | Predictor] | None = None) -> None:
+        """Serve another split from this instant: without its candidate when that is not loaded, else not at all."""
+        for version, predictor in (loaded or {}).items():
+            self.hold(version, predictor)
+        if not self.has(split.champion):
+            self._live = None
+            return
         effective = replace(split, weight=0.0) if self.missing(split) else split
         candidate = self._workers[key_of(needed(effective)[-1])] if effective.weight else None
         champion = self._workers[key_of(split.champion)]
@@ -94,14 +107,21 @@ class Arms:
             if worker is not None:
                 worker.grow(self._settings.processes)
         self._live = Live(effective, champion, candidate)
-        cold = [key for key, worker in self._workers.items() if not self.routed(worker.version)]
-        for key in cold[: max(0, len(cold) - WARM)]:
+
+    def keep(self, versions: Iterable[Version]) -> None:
+        """Let go of every version that is not among these."""
+        kept = set(map(key_of, versions))
+        for key in [key for key in self._workers if key not in kept]:
             self._retire(self._workers.pop(key))
 
     def routed(self, version: Version) -> bool:
-        """Whether a version is in force; called from the workers' threads, so it reads one attribute once."""
+        """Whether a version is in force right now."""
+        self._look()
         live = self._live
-        return live is not None and key_of(version) in map(key_of, needed(live.split))
+        return live is not None and (
+            key_of(version) == key_of(live.split.champion)
+            or (live.candidate is not None and key_of(version) == key_of(live.candidate.version))
+        )
 
     async def answer(self, job_of: Callable[[Split], Job]) -> Answer:
         """Answer one request by the arm that the split assigns, or else by the champion.
@@ -114,6 +134,7 @@ class Arms:
             Overloaded: More requests wait than may.
             CallerError: No version could answer.
         """
+        self._look()
         live = self._live
         if live is None:
             raise NotServing("no champion is loaded")
@@ -162,7 +183,7 @@ class Arms:
             worker.unhang(self._settings.champion_timeout_s)
             if worker.queued >= self._settings.max_queue:
                 if job.error is not None:  # the candidate's failure is remembered even so
-                    self._log.write(lines_of(job, None, None))
+                    self.log.write(lines_of(job, None, None))
                 raise Overloaded(f"{worker.queued} requests wait for version {worker.version.number}")
             outcome = await worker.submit(job, last=True).settled
             if isinstance(outcome, Answered):
@@ -193,7 +214,7 @@ class Arms:
             }
         split = self.split
         return {
-            "log_dropped": self._log.dropped,
+            "log_dropped": self.log.dropped,
             "weight": 0.0 if split is None else split.weight,
             "generation": 0 if split is None else split.generation,
             "versions": versions,

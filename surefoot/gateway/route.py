@@ -32,12 +32,13 @@ def encode(split: Split) -> dict[str, object]:
         "rollout": split.rollout,
         "salt": split.salt,
         "weight": split.weight,
-        "champion": _version_json(split.champion),
-        "candidate": None if split.candidate is None else _version_json(split.candidate),
+        "champion": version_json(split.champion),
+        "candidate": None if split.candidate is None else version_json(split.candidate),
     }
 
 
-def _version_json(version: Version) -> dict[str, object]:
+def version_json(version: Version) -> dict[str, object]:
+    """Give a version as the JSON object of the route file."""
     return {"number": version.number, "digest": version.digest, "data_digest": version.data_digest}
 
 
@@ -58,11 +59,11 @@ def decode(value: object) -> Split:
         raise ValueError("weight is a number of percent")
     if not 0 <= weight <= _HUNDRED:
         raise ValueError(f"weight is {weight}, not from 0 to 100 percent")
-    candidate = None if value["candidate"] is None else _version("candidate", value["candidate"])
+    candidate = None if value["candidate"] is None else version_of("candidate", value["candidate"])
     if candidate is None and weight > 0:
         raise ValueError("a weight above 0 needs a candidate")
     return Split(
-        champion=_version("champion", value["champion"]),
+        champion=version_of("champion", value["champion"]),
         candidate=candidate,
         weight=float(weight),
         salt=_text("salt", value["salt"], _PRINTABLE),
@@ -71,7 +72,12 @@ def decode(value: object) -> Split:
     )
 
 
-def _version(key: str, value: object) -> Version:
+def version_of(key: str, value: object) -> Version:
+    """Read a version, strictly.
+
+    Raises:
+        ValueError: Says in one sentence what is wrong.
+    """
     if not isinstance(value, dict) or value.keys() != _VERSION_KEYS:
         raise ValueError(f"{key} is an object with exactly the keys {sorted(_VERSION_KEYS)}")
     return Version(

@@ -78,7 +78,7 @@ def test_a_lane_that_cannot_start_takes_nobodys_call(tmp_path: Path) -> None:
 
     async def ask() -> None:
         made = arms(tmp_path, processes=2)
-        made.switch(Split(V1, generation=1), {("1", "sha256:1"): Process()})
+        made.switch(Split(V1, generation=1), {V1: Process()})
         for number in range(40):
             answer = await asyncio.wait_for(made.answer(job_of(number)), 5.0)
             assert answer.answered_by == "1"
@@ -93,12 +93,12 @@ def test_a_champion_that_cannot_be_started_says_so(tmp_path: Path) -> None:
 
     async def ask() -> None:
         made, dead = arms(tmp_path), Process()
-        made.switch(Split(V1, generation=1), {("1", "sha256:1"): dead})
+        made.switch(Split(V1, generation=1), {V1: dead})
         await made.answer(job_of(0))
         dead.kill()
         with pytest.raises(NotServing, match="cannot be started"):
             await asyncio.wait_for(made.answer(job_of(1)), 5.0)
-        made.switch(Split(V2, generation=2), {("2", "sha256:2"): Process()})
+        made.switch(Split(V2, generation=2), {V2: Process()})
         assert (await asyncio.wait_for(made.answer(job_of(2)), 5.0)).answered_by == "2"
         made.close()
 
@@ -110,10 +110,10 @@ def test_who_waited_for_a_version_that_left_is_answered_by_the_next(tmp_path: Pa
 
     async def ask() -> None:
         made, stuck = arms(tmp_path), Stuck()
-        made.switch(Split(V1, generation=1), {("1", "sha256:1"): stuck})
+        made.switch(Split(V1, generation=1), {V1: stuck})
         waiting = [asyncio.create_task(made.answer(job_of(number))) for number in range(1, 5)]
         await asyncio.sleep(0.1)
-        made.switch(Split(V2, generation=2), {("2", "sha256:2"): Process()})
+        made.switch(Split(V2, generation=2), {V2: Process()})
         stuck.kill()
         found = await asyncio.wait_for(asyncio.gather(*waiting), 10.0)
         assert {answer.answered_by for answer in found} == {"2"}
@@ -127,7 +127,7 @@ def test_a_process_that_hangs_is_ended_though_nobody_asks_again(tmp_path: Path) 
 
     async def ask() -> None:
         made = arms(tmp_path, champion_timeout_s=0.1)
-        made.switch(Split(V1, generation=1), {("1", "sha256:1"): Stuck()})
+        made.switch(Split(V1, generation=1), {V1: Stuck()})
         alone = asyncio.create_task(made.answer(job_of(1)))
         await asyncio.sleep(0.3)
         made.watch()
@@ -143,7 +143,7 @@ def test_a_process_that_ends_is_replaced_before_anybody_hears_of_it(tmp_path: Pa
 
     async def ask() -> None:
         made, first = arms(tmp_path), Process(allowed=3)
-        made.switch(Split(V1, generation=1), {("1", "sha256:1"): first})
+        made.switch(Split(V1, generation=1), {V1: first})
         first.kill()
         assert (await asyncio.wait_for(made.answer(job_of(1)), 5.0)).answered_by == "1"
         made.close()
