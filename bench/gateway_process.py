@@ -1,15 +1,21 @@
-"""A gateway for the benches: STATE MODELS PORT; version N is the directory N, in processes of its own."""
+"""A gateway for the benches: STATE MODELS PORT WORKERS; version N is the directory N, in processes of its own."""
 
 import sys
 import time
+import warnings
+from functools import partial
 from pathlib import Path
 
+from surefoot import hosting
+from surefoot.adapters.pyfunc import preload
 from surefoot.core.errors import Rejected
 from surefoot.core.model import Version
-from surefoot.gateway.app import build_app
-from surefoot.gateway.process import ModelProcess
-from surefoot.gateway.server import serve
-from surefoot.gateway.settings import GatewaySettings
+from surefoot.gateway.app import Gateway, build_app
+from surefoot.gateway.keeper import Keeper
+from surefoot.gateway.nursery import Nursery
+from surefoot.gateway.process import ModelProcess, forked, spawned
+from surefoot.gateway.settings import NICE, GatewaySettings
+from surefoot.gateway.tripwire import Limits
 
 
 class HostClock:
@@ -30,15 +36,22 @@ class HostClock:
 
 def main() -> None:
     """Serve until a signal."""
-    state, models, port = sys.argv[1:]
+    state, models, port, workers = sys.argv[1:]
+    warnings.simplefilter("ignore")
+    preload()
 
-    def hosted(_model: str, version: Version) -> ModelProcess:
-        path = Path(models) / version.number
-        command = [sys.executable, "-m", "surefoot.hosting", str(path), version.digest, "0", "0"]
-        return ModelProcess(command, lambda kind, message: Rejected(f"{kind}: {message}"))
+    def make(nursery: Nursery) -> Gateway:
+        def hosted(nice: int, _model: str, version: Version) -> ModelProcess:
+            arguments = [str(Path(models) / version.number), version.digest, "4000", str(nice)]
+            slowly = spawned([sys.executable, "-m", "surefoot.hosting", *arguments])
+            failed = lambda kind, message: Rejected(f"{kind}: {message}")  # noqa: E731 - two words
+            return ModelProcess(forked(nursery, arguments, slowly), failed)
 
-    settings = GatewaySettings(Path(state), "bench", units={"m": None})
-    serve(build_app(settings, HostClock(), hosted), "127.0.0.1", int(port))
+        # Whoever kills processes here means no harm to the candidate: it is not cut for it.
+        settings = GatewaySettings(Path(state), "bench", units={"m": None}, trip=Limits(deaths=1000))
+        return build_app(settings, HostClock(), partial(hosted, 0), partial(hosted, NICE))
+
+    Keeper(Path(state), ("127.0.0.1", int(port)), int(workers), make, hosting.run).keep()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Make the world and the journal meet: registry changes, interrupted rollouts, dead runs, drift."""
+"""Make the world and the journal meet: registry changes, interrupted rollouts, dead runs, drift; then tidy the log."""
 
 from prefect import flow
 
-from tasks.reconcile import adopt, compare, reap, resume, start, wanted
+from tasks.reconcile import adopt, compact, compare, reap, resume, start, wanted
 
 
 @flow(name="reconcile")
@@ -12,4 +12,4 @@ def reconcile() -> dict[str, list[str]]:
     adopt()
     resumed = resume()
     started = start(wanted())
-    return {"reaped": reaped, "resumed": resumed, "started": started, "drift": compare()}
+    return {"reaped": reaped, "resumed": resumed, "started": started, "drift": compare(), "compacted": compact()}

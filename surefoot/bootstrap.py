@@ -7,10 +7,13 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from surefoot.adapters.artifacts import ArtifactCache, load
 from surefoot.adapters.clock import HostClock, open_clock
+from surefoot.adapters.compaction import Compacted
+from surefoot.adapters.compaction import compact as compact_log
 from surefoot.adapters.config import read
 from surefoot.adapters.journal import SqlJournal
 from surefoot.adapters.measure import Measurements
@@ -20,16 +23,19 @@ from surefoot.adapters.replay import Replay
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.errors import ArtifactTampered, Conflict, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.evidence import Missing, Validation
-from surefoot.core.model import Outcome, Version
+from surefoot.core.model import Outcome, Stage, Version
 from surefoot.core.policy import Policy
-from surefoot.core.state import Ledger
+from surefoot.core.state import Ledger, fold
 from surefoot.gateway.app import Gateway, build_app
-from surefoot.gateway.process import ModelProcess
-from surefoot.gateway.settings import GatewaySettings
-from surefoot.rollout import Ports, Request, adopt
+from surefoot.gateway.nursery import Nursery
+from surefoot.gateway.process import ModelProcess, forked, spawned
+from surefoot.gateway.settings import NICE, GatewaySettings
+from surefoot.rollout import Ports, Request, adopt, end
 
 MEMORY_MB = 16_384
 """Address space of a model's process [MB]: libraries reserve much more of it than they use."""
+KEEP = 90
+"""How long the prediction log reaches back unless told otherwise [days]."""
 INSISTENCE = 100
 """How often an operator's request is made again when somebody else was faster [count]."""
 
@@ -66,6 +72,11 @@ class Settings:
     def configs(self) -> Path:
         """Folder of the policy files."""
         return self.project / "configs"
+
+    @property
+    def log(self) -> Path:
+        """Folder of the prediction logs, one folder a model."""
+        return self.home / "gateway" / "log"
 
     @property
     def journal_url(self) -> str:
@@ -148,7 +159,7 @@ def ports(config: Settings, actor: str, registry_deadline_s: float = 20.0) -> Po
             )
         return check(kept, frame, render, config.home / "reports" / f"{name}.html")  # type: ignore[arg-type]
 
-    log = PredictionLog(config.home / "gateway" / "log")
+    log = PredictionLog(config.log)
     evidences = Measurements(log, Replay(log, loaded), validate)  # type: ignore[arg-type]
     found = registry(config, registry_deadline_s)
     return Ports(journal(config), found, traffic(config), evidences, clock(config), actor)
@@ -159,17 +170,30 @@ def _kept(config: Settings, digest: str) -> Path:
     return config.home / "suites" / f"{digest.removeprefix('sha256:')}.json"
 
 
-def gateway_app(config: Settings) -> Gateway:
-    """The data plane, with the verified loader that it may not reach by itself."""
+def gateway_app(config: Settings, nursery: Nursery) -> Gateway:
+    """The data plane of one worker, with the verified loader that it may not reach by itself."""
     cache = artifacts(config)
-    knobs = GatewaySettings(config.home / "gateway", config.token, units=Units(config))
+    alarm = partial(tripped, config)
+    knobs = GatewaySettings(config.home / "gateway", config.token, alarm=alarm, units=Units(config))
 
-    def hosted(model: str, version: Version) -> ModelProcess:
+    def hosted(nice: int, model: str, version: Version) -> ModelProcess:
         path = cache.verified(version, model)
-        command = [sys.executable, "-m", "surefoot.hosting", str(path), version.digest, str(MEMORY_MB), "0"]
-        return ModelProcess(command, load_failure)
+        arguments = [str(path), version.digest, str(MEMORY_MB), str(nice)]
+        slowly = spawned([sys.executable, "-m", "surefoot.hosting", *arguments])
+        return ModelProcess(forked(nursery, arguments, slowly), load_failure)
 
-    return build_app(knobs, clock(config), hosted)
+    return build_app(knobs, clock(config), partial(hosted, 0), partial(hosted, NICE))
+
+
+def tripped(config: Settings, model: str, rollout: str, reason: str) -> None:
+    """Journal that the gateway has cut a candidate; whoever drives the rollout brings it to its end.
+
+    Raises:
+        SurefootError: The journal cannot be written just now.
+    """
+    world = ports(config, "gateway")
+    if world.ledger(model).open == rollout and rollout:
+        insist(lambda: end(world, model, Stage.ROLLED_BACK, reason, "tripwire"))
 
 
 def load_failure(kind: str, message: str) -> Exception:
@@ -297,3 +321,27 @@ def adopt_all(config: Settings, actor: str) -> dict[str, str]:
         except SurefootError as error:
             said[model] = str(error)
     return said
+
+
+def logged(config: Settings) -> tuple[str, ...]:
+    """Models of which something was logged."""
+    return tuple(sorted(path.name for path in config.log.glob("*/")))
+
+
+def compact(config: Settings, model: str, keep: float = KEEP, batches: int | None = None) -> Compacted:
+    """Turn what is closed of a model's log into Parquet, and remove what is older than is kept.
+
+    While a rollout is open nothing is removed: its gates compare with a past that must stay as it was.
+
+    Args:
+        config: Where everything is.
+        model: Registered model.
+        keep: How long a record is kept at least [days].
+        batches: Most parts to make of each kind of records [count]; all without it.
+
+    Raises:
+        SurefootError: As `surefoot.adapters.compaction.compact` does; or the journal cannot be read.
+    """
+    ledger = fold(model, journal(config).read(model))
+    before = None if ledger.open else clock(config).now() - keep * 86400.0
+    return compact_log(config.log, model, before=before, batches=batches)

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from surefoot.adapters.artifacts import load, tree_digest
@@ -30,9 +31,13 @@ def verified(path: Path, digest: str) -> Model:
     return scorer
 
 
-def main() -> None:
-    """Host one model until the gateway closes."""
-    path, digest, memory_mb, nice, descriptor = sys.argv[1:]
+def run(arguments: Sequence[str]) -> None:
+    """Host one model until the gateway closes.
+
+    Args:
+        arguments: PATH, DIGEST, MEMORY_MB, NICE and FD.
+    """
+    path, digest, memory_mb, nice, descriptor = arguments
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # however the gateway ends, this process ends too
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     warnings.simplefilter("ignore")
@@ -42,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(sys.argv[1:])

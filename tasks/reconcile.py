@@ -198,3 +198,23 @@ def compare() -> list[str]:
     for line in found:
         get_run_logger().error("drift: %s", line)
     return found
+
+
+@task(name="compact the log")
+def compact() -> list[str]:
+    """Turn what is closed of every model's log into Parquet and remove what is too old; a bounded amount a run.
+
+    Returns:
+        What was done, one line a model.
+    """
+    config, done = bootstrap.settings(), []
+    for model in bootstrap.logged(config):
+        try:
+            said = bootstrap.compact(config, model, batches=1).tell()
+        except SurefootError as error:  # nothing is lost, and one model's trouble must not keep the others waiting
+            get_run_logger().error("%s", error)
+            continue
+        if said:
+            done.append(f"{model}: {said}")
+            get_run_logger().info("%s: %s", model, said)
+    return done

@@ -8,27 +8,12 @@ import duckdb
 import orjson
 import pandas as pd
 
+from surefoot.adapters.log_files import KINDS, counted, view
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.stats.losses import numbers
 
-RECORD = {
-    "request": "VARCHAR",
-    "row": "INTEGER",
-    "at": "DOUBLE",
-    "unit": "VARCHAR",
-    "arm": "VARCHAR",
-    "version": "VARCHAR",
-    "answered_by": "VARCHAR",
-    "weight": "DOUBLE",
-    "rollout": "VARCHAR",
-    "latency_ms": "DOUBLE",
-    "cpu_ms": "DOUBLE",
-    "rss_mb": "DOUBLE",
-    "error": "VARCHAR",
-    "prediction": "VARCHAR",
-    "features": "VARCHAR",
-}
-LABEL = {"request": "VARCHAR", "row": "INTEGER", "label": "VARCHAR", "at": "DOUBLE"}
+TRIES = 10
+"""How often a question is asked when files go away under it; a compaction removes files once a run [count]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +66,22 @@ class PredictionLog:
         Raises:
             EvidenceUnavailable: The log cannot be read.
         """
-        folder = self._root / model
-        try:
-            with duckdb.connect() as db:
-                db.execute("SET threads = 1")
-                for view, pattern, columns in (
-                    ("log", "predictions-*.jsonl", RECORD),
-                    ("labels", "labels-*.jsonl", LABEL),
-                ):
-                    files = sorted(str(path) for path in folder.glob(pattern) if path.stat().st_size)
-                    db.execute(_view(view, files, columns))
-                return db.execute(sql, list(parameters)).fetchall()
-        except (duckdb.Error, OSError) as error:
-            raise EvidenceUnavailable(f"the prediction log of {model} cannot be read: {error}") from error
+        left = TRIES
+        while True:
+            left -= 1
+            files: list[Path] = []
+            try:
+                with duckdb.connect() as db:
+                    db.execute("SET threads = 1")
+                    for kind in KINDS:
+                        segments, tables = counted(self._root / model, kind)
+                        files += [*segments, *tables]
+                        db.execute(view(segments, tables, kind))
+                    return db.execute(sql, list(parameters)).fetchall()
+            except (duckdb.Error, OSError) as error:
+                # A compaction removes what it has replaced, which may have been listed and not been opened yet.
+                if not left or all(file.exists() for file in files):
+                    raise EvidenceUnavailable(f"the prediction log of {model} cannot be read: {error}") from error
 
     def slice_of(self, column: str) -> str:
         """SQL that reads one feature of a row of `log` as text; NULL where it is missing."""
@@ -165,18 +153,3 @@ def _json(text: object) -> object:
         return orjson.loads(str(text)) if text is not None else None
     except orjson.JSONDecodeError:
         return None
-
-
-def _view(name: str, files: list[str], columns: dict[str, str]) -> str:
-    """A view over JSON lines; a torn last line (a crash in mid-write) is left out, not an error."""
-    if not files:
-        empty = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())
-        return f"CREATE VIEW {name} AS SELECT {empty} WHERE false"
-    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-    # JSON values are kept as text: an answer or a feature may be a number, a list or a mapping.
-    typed = {
-        column: "JSON" if column in {"prediction", "features", "label"} else kind for column, kind in columns.items()
-    }
-    wanted = "{" + ", ".join(f"'{column}': '{kind}'" for column, kind in typed.items()) + "}"
-    options = "format='newline_delimited', ignore_errors=true, maximum_object_size=16777216"
-    return f"CREATE VIEW {name} AS SELECT * FROM read_json([{listed}], {options}, columns={wanted})"  # noqa: S608 - files are ours

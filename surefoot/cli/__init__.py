@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from surefoot.cli import backtest, demo, operate, promote, read, serve
+from surefoot.cli import backtest, compact, demo, operate, promote, read, serve
 from surefoot.core.errors import SurefootError
 
 app = typer.Typer(
@@ -14,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Promotes MLflow model versions one provable step at a time, and takes them back the moment they slip.",
 )
-for module in (serve, read, promote, operate, backtest, demo):
+for module in (serve, read, promote, operate, backtest, compact, demo):
     module.register(app)
 
 

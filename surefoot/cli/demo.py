@@ -154,7 +154,7 @@ def _play(config: Settings, trained: dict[str, object], began: float, json_: Pat
     finally:
         replay.close()
     entries = theatre.entries(0)
-    found = report.rollouts(play, entries, PredictionLog(config.home / "gateway" / "log"))
+    found = report.rollouts(play, entries, PredictionLog(config.log))
     bootstrap.project(config, "flights-late")
     seconds = time.monotonic() - began
     extra: dict[str, object] = {

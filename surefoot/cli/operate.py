@@ -1,6 +1,7 @@
 """abort, rollback: what an operator does at 3 a.m.; neither needs MLflow or Prefect to move traffic."""
 
 import time
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -44,6 +45,29 @@ def rollback(
     _finish(ports, model, head, began, json_=json_)
 
 
+def kill(
+    reason: Reason = "operator's decision",
+    lift: Annotated[bool, typer.Option("--lift", help="Let candidates have traffic again.")] = False,
+) -> None:
+    """Set every candidate of every model to 0 percent, now and until --lift: one call to the gateway comes first."""
+    config = bootstrap.settings()
+    engine = bootstrap.traffic(config)
+    if lift:
+        engine.lift()
+        console.print("the kill switch is lifted: the next route of a rollout counts again")
+        return
+    began = time.monotonic()
+    engine.kill(reason)
+    took = (time.monotonic() - began) * 1000.0
+    console.print(f"every candidate is cut, {took:.0f} ms; champions answer everything until 'surefoot kill --lift'")
+    ports = bootstrap.ports(config, show.actor(), show.REGISTRY_DEADLINE_S)
+    for model in ports.journal.models():
+        rollout = ports.ledger(model).rollout
+        if rollout is not None and rollout.stage is Stage.RAMPING:
+            bootstrap.insist(partial(end, ports, model, Stage.ROLLED_BACK, reason, "kill switch"))
+            console.print(f"{model}: rollout {rollout.opened.rollout} is being rolled back")
+
+
 def _finish(ports: Ports, model: str, head: int, began: float, *, json_: bool) -> None:
     """Drive to the sink, tell each step when it is done, and say how long it took until traffic was back."""
     problem: SurefootError | None = None
@@ -85,5 +109,5 @@ def _restored(entries: tuple[Entry, ...]) -> float | None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (abort, rollback):
+    for command in (abort, rollback, kill):
         app.command()(command)

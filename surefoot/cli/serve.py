@@ -2,6 +2,7 @@
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -35,16 +36,22 @@ def down() -> None:
     stack.stop(bootstrap.settings(), console.print)
 
 
-def gateway() -> None:
+def gateway(
+    workers: Annotated[int, typer.Option(help="Front workers; 0 takes one a processor, at most four.", min=0)] = 0,
+) -> None:
     """Serve models here, at the address that the stack was given; `up` starts this for you."""
-    from surefoot.gateway.server import serve  # noqa: PLC0415 - the other commands need no server
+    from surefoot import hosting  # noqa: PLC0415 - the other commands need no server
+    from surefoot.gateway.keeper import Keeper  # noqa: PLC0415 - same
 
     config = bootstrap.settings()
     address = urlsplit(config.gateway)
-    # A model's library that is imported while requests are served breaks them: everything comes first.
+    # A model's library that is imported while requests are served breaks them: everything comes first, and every
+    # worker and every model's process is forked from here.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     preload()
-    serve(bootstrap.gateway_app(config), address.hostname or "127.0.0.1", address.port or 80)
+    count = workers or min(4, len(os.sched_getaffinity(0)))
+    listen = (address.hostname or "127.0.0.1", address.port or 80)
+    Keeper(config.home / "gateway", listen, count, partial(bootstrap.gateway_app, config), hosting.run).keep()
 
 
 def register(app: typer.Typer) -> None:

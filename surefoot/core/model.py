@@ -95,6 +95,7 @@ class Split:
         salt: Salt of the assignment, derived from the installation's secret; the same for every step of a rollout.
         rollout: Id of the rollout that asked for this split; empty outside one.
         generation: Journal sequence of the intent; a gateway never goes back to a lower one.
+        mirror: Share of requests that the candidate is asked as well, unseen by callers [percent, 0 to 100].
     """
 
     champion: Version
@@ -103,6 +104,7 @@ class Split:
     salt: str = ""
     rollout: str = ""
     generation: int = 0
+    mirror: float = 0.0
 
     def same_routing(self, other: "Split | None") -> bool:
         """Whether both send every unit to the same version, whatever their generation."""
@@ -112,7 +114,15 @@ class Split:
             self.candidate,
             self.weight,
             self.salt,
-        ) == (other.champion.digest, other.champion.number, other.candidate, other.weight, other.salt)
+            self.mirror,
+        ) == (
+            other.champion.digest,
+            other.champion.number,
+            other.candidate,
+            other.weight,
+            other.salt,
+            other.mirror,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import importlib.metadata
 import logging
 import os
 import re
+import socket
 import time
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -25,6 +26,8 @@ from surefoot.gateway.wire import Refusal, Reply
 
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+LONGEST_REASON = 2000
+"""Longest reason of a kill [bytes]."""
 _HEALTH = frozenset({"/ping", "/health"})
 _V2 = re.compile(
     r"/v2(/health/(live|ready))?|/v2/models/(?P<model>[^/]+)(/versions/(?P<version>[^/]+))?(/(?P<verb>infer|ready))?"
@@ -33,15 +36,20 @@ _VERBS = {"invocations": ("POST",), "labels": ("POST",), "route": ("GET", "PUT")
 
 
 class Gateway:
-    """The ASGI application of one worker: one process, one event loop."""
+    """The ASGI application of one worker: one process, one event loop.
 
-    def __init__(self, settings: GatewaySettings, clock: Clock, load: Load) -> None:
+    Attributes:
+        leaving: Whether callers are asked to close their connections, because this worker is to end.
+    """
+
+    def __init__(self, settings: GatewaySettings, clock: Clock, load: control.Loads) -> None:
         """Know how to behave; models are loaded when the server starts."""
         self._settings = settings
         self._clock = clock
         self._following = Following(settings, clock, load)
         self._models = self._following.models
         self._labels: dict[str, Segment] = {}
+        self.leaving = False
 
     async def __call__(self, scope: wire.Scope, receive: wire.Receive, send: wire.Send) -> None:
         """Speak ASGI."""
@@ -58,7 +66,15 @@ class Gateway:
             return
         except SurefootError as error:  # the clock of a replay that has not begun
             reply = Reply.refusing(Refusal(503, "TEMPORARILY_UNAVAILABLE", str(error), retry_after="1"))
+        if self.leaving:
+            reply.headers["connection"] = "close"
         await reply.send(send)
+        if reply.after is not None:
+            reply.after()
+
+    def share(self, listening: socket.socket, keeper: int) -> None:
+        """Know the socket that other workers serve as well, and who keeps this one."""
+        self._following.share(listening, keeper)
 
     async def _live(self, receive: wire.Receive, send: wire.Send) -> None:
         await receive()
@@ -87,8 +103,10 @@ class Gateway:
             return Reply(importlib.metadata.version("surefoot").encode(), kind=wire.TEXT)
         elif path == "/metrics":
             _allow(method, ("GET", "HEAD"))
-            stats = {name: served.arms.stats() for name, served in self._models.items() if served.asked is not None}
-            return Reply(metrics.text(stats), kind=metrics.KIND)
+            return Reply(metrics.text(await self._following.stats()), kind=metrics.KIND)
+        elif path == "/kill":
+            _allow(method, ("PUT", "DELETE"))
+            return await self._kill(scope, receive)
         elif path == "/v2" or path.startswith("/v2/"):
             return await self._v2(path, scope, receive)
         raise Refusal(404, "ENDPOINT_NOT_FOUND", f"the gateway has no {path}")
@@ -102,11 +120,12 @@ class Gateway:
         if verb == "labels":
             return await self._take_labels(name, scope, receive)
         if verb == "stats":
-            return Reply.json({"model": name, **served.arms.stats()})
+            return Reply.json({"model": name, **(await self._following.stats()).get(name, served.arms.stats())})
         if served.asked is None:
             raise _no_route(name)
+        known = self._authorised(scope)  # first: it may end a silence
         shown = route.encode(served.arms.split or served.asked)
-        if not self._authorised(scope):
+        if not known:
             del shown["salt"]  # whoever knows it can compute which units are with the candidate
         return Reply.json({**shown, "serving": served.arms.split is not None})
 
@@ -185,11 +204,13 @@ class Gateway:
         except (arms.NotServing, arms.Overloaded) as error:
             message = f"{error}{': ' + served.error if served.error else ''}"
             raise Refusal(503, "TEMPORARILY_UNAVAILABLE", message, retry_after="1", **headers) from None
-        split = answer.split
+        split = answer.job.split
+        after = partial(served.arms.mirror, answer.job) if split.mirror else None
         told = [(b"x-request-id", request.encode()), *_told(answer.answered_by, split.generation, split.rollout)]
         if not v2:
-            return Reply(b'{"predictions":' + answer.predictions + b"}", encoded=told)
-        return Reply(tensors.answer(answer.predictions, served.name, answer.answered_by, own), encoded=told)
+            return Reply(b'{"predictions":' + answer.predictions + b"}", encoded=told, after=after)
+        body = tensors.answer(answer.predictions, served.name, answer.answered_by, own)
+        return Reply(body, encoded=told, after=after)
 
     def _job(
         self,
@@ -233,11 +254,35 @@ class Gateway:
 
     def _authorised(self, scope: wire.Scope) -> bool:
         given = wire.header(scope, b"authorization").encode("latin-1")
-        return hmac.compare_digest(given, b"Bearer " + self._settings.token.encode())
+        known = hmac.compare_digest(given, b"Bearer " + self._settings.token.encode())
+        if known:  # only the control plane has the token: this is its sign of life
+            self._following.heard()
+        return known
+
+    def _steered(self, scope: wire.Scope) -> None:
+        if not self._authorised(scope):
+            raise Refusal(
+                401, "UNAUTHENTICATED", "the gateway is steered with the control token", www_authenticate="Bearer"
+            )
+
+    async def _kill(self, scope: wire.Scope, receive: wire.Receive) -> Reply:
+        """Set or lift the kill switch."""
+        self._steered(scope)
+        if scope["method"] == "DELETE":
+            await self._following.lift()
+            return Reply.json({"killed": ""})
+        reason = (await wire.read_body(scope, receive, LONGEST_REASON)).decode("utf-8", "replace").strip()
+        if not reason:
+            raise Refusal(400, "BAD_REQUEST", "say why, as the text of the body")
+        try:
+            await self._following.kill(reason)
+        except (control.NotPersisted, control.NotSeen) as error:
+            _log.critical("%s", error)
+            return Reply.json({"error": type(error).__name__, "message": str(error)}, 507)
+        return Reply.json({"killed": reason})
 
     async def _set_route(self, name: str, scope: wire.Scope, receive: wire.Receive) -> Reply:
-        if not self._authorised(scope):
-            raise Refusal(401, "UNAUTHENTICATED", "a route is set with the control token", www_authenticate="Bearer")
+        self._steered(scope)
         body = await wire.read_body(scope, receive, self._settings.max_body_bytes)
         try:
             split = route.decode(orjson.loads(body))
@@ -247,6 +292,8 @@ class Gateway:
             await self._following.served(name).shift(split)
         except control.StaleRoute as error:
             return Reply.json({"error": "LeaseLost", "message": str(error)}, 409)
+        except control.Killed as error:
+            return Reply.json({"error": "Killed", "message": str(error)}, 423)
         except control.LoadFailed as error:
             return Reply.json({"error": error.kind, "message": str(error)}, 422)
         except control.NotPersisted as error:
@@ -261,7 +308,9 @@ class Gateway:
         models = {name: served.state() for name, served in self._models.items() if served.asked is not None}
         models |= {name: {"loaded": False, "error": why} for name, why in self._following.broken.items()}
         healthy = all(state["loaded"] for state in models.values())
-        return Reply.json({"status": "ok" if healthy else "degraded", "models": models}, 200 if healthy else 503)
+        status = "ok" if healthy else "degraded"
+        said = {"status": status, "killed": self._following.killed, "models": models}
+        return Reply.json(said, 200 if healthy else 503)
 
 
 @lru_cache(256)
@@ -290,12 +339,13 @@ def _no_route(name: str) -> Refusal:
     return Refusal(503, "TEMPORARILY_UNAVAILABLE", f"no route has been set for {name}", retry_after="5")
 
 
-def build_app(settings: GatewaySettings, clock: Clock, load: Load) -> Gateway:
+def build_app(settings: GatewaySettings, clock: Clock, load: Load, shadow: Load | None = None) -> Gateway:
     """Build the gateway.
 
     Args:
         settings: How it behaves.
         clock: Where the times of the records come from.
         load: Loads a version of a model; must refuse bytes that are not of its digest.
+        shadow: Loads one that is only mirrored to, which should stand behind all others; as the others without it.
     """
-    return Gateway(settings, clock, load)
+    return Gateway(settings, clock, control.Loads(load, shadow or load))

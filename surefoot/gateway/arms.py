@@ -11,6 +11,8 @@ from surefoot.gateway.batch import Worker
 from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome
 from surefoot.gateway.record import PredictionLog, lines_of
 from surefoot.gateway.settings import GatewaySettings, Inside, Model, Predictor
+from surefoot.gateway.shadow import Shadow, mirrored
+from surefoot.gateway.tripwire import Tripwire
 
 HANGS = 10.0  # a candidate that is at one batch for so many times its patience is ended
 LEAST_HANG_S = 5.0  # however short the patience
@@ -39,11 +41,11 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the caller gets: JSON list of predictions, who gave it, and the split at receipt."""
+    """What the caller gets: JSON list of predictions, who gave it, and the request."""
 
     predictions: bytes
     answered_by: str
-    split: Split
+    job: Job
 
 
 @dataclass(slots=True)
@@ -57,7 +59,12 @@ class Counts:
 
 
 class Arms:
-    """The data path of one model; all its methods belong to the event loop, except `routed`."""
+    """The data path of one model; all its methods belong to the event loop.
+
+    Attributes:
+        log: Where answers are recorded.
+        trip: Told, once a route, why the candidate is to be cut.
+    """
 
     def __init__(self, settings: GatewaySettings, log: PredictionLog, look: Callable[[], None] = lambda: None) -> None:
         """Begin with nothing loaded.
@@ -70,9 +77,12 @@ class Arms:
         self.log = log
         self._settings = settings
         self._look = look
+        self._wire = Tripwire(settings.trip)
+        self.trip: Callable[[str], None] = lambda _reason: None
         self._live: Live | None = None
         self._workers: dict[tuple[str, str], Worker] = {}
         self._retired: list[Worker] = []
+        self._shadow: Shadow | None = None
         self._counts: defaultdict[str, Counts] = defaultdict(Counts)
 
     @property
@@ -102,11 +112,31 @@ class Arms:
             return
         effective = replace(split, weight=0.0) if self.missing(split) else split
         candidate = self._workers[key_of(needed(effective)[-1])] if effective.weight else None
+        if candidate is not None and (self._live is None or self._live.candidate is not candidate):
+            self._wire = Tripwire(self._settings.trip)
+            self._wire.ended(candidate.deaths)
         champion = self._workers[key_of(split.champion)]
         for worker in (champion, candidate):
             if worker is not None:
                 worker.grow(self._settings.processes)
         self._live = Live(effective, champion, candidate)
+
+    @property
+    def shadow(self) -> Shadow | None:
+        """The version that is mirrored to, if it is loaded."""
+        return self._shadow
+
+    def haunt(self, shadow: Shadow | None) -> None:
+        """Mirror to another version from now on, or to none."""
+        old, self._shadow = self._shadow, shadow
+        if old is not None:
+            self._retire(old.worker)
+
+    def mirror(self, job: Job) -> None:
+        """Ask the shadow what a caller has been answered, if the split says so."""
+        shadow = self._shadow
+        if shadow is not None and mirrored(job.split, job.request) and job.split.candidate == shadow.version:
+            shadow.offer(job)
 
     def keep(self, versions: Iterable[Version]) -> None:
         """Let go of every version that is not among these."""
@@ -138,31 +168,38 @@ class Arms:
         live = self._live
         if live is None:
             raise NotServing("no champion is loaded")
-        job = job_of(live.split)
+        job, blamed = job_of(live.split), False
         counts = self._counts[job.version.number]
         counts.requests += 1
         if job.arm is Arm.CANDIDATE and live.candidate is not None:
             outcome = await self._ask_candidate(live.candidate, job)
             if isinstance(outcome, Answered):
-                return Answer(outcome.predictions, job.version.number, job.split)
+                self._wire.answered()
+                return Answer(outcome.predictions, job.version.number, job)
+            blamed = isinstance(outcome, Failed) and outcome.asked
             if isinstance(outcome, Failed | Down):
                 job.error = outcome.error
                 job.stop_watch()
         answer = await self._ask_champion(job)
         if job.error is not None:
             counts.candidate_errors += 1
+            reason = self._wire.failed(job.error) if blamed else ""
+            if live.candidate is not None:
+                reason = reason or self._wire.ended(live.candidate.deaths)
+            if reason and self._live is live:
+                self.trip(f"version {job.version.number} {reason}")
         return answer
 
     async def _ask_candidate(self, worker: Worker, job: Job) -> Outcome:
         patience = self._settings.candidate_timeout_s
         if worker.down:
-            return Failed("Down: its process has ended and is being started again")
+            return Failed("Down: its process has ended and is being started again", asked=False)
         worker.unhang(max(patience * HANGS, LEAST_HANG_S))
         if worker.busy_for() > patience:  # it hangs: nobody else waits for it
             self._counts[job.version.number].late += 1
             return Failed(f"Late: still busy after {patience * 1000:.0f} ms with earlier requests")
         if worker.queued >= self._settings.max_queue:
-            return Failed(f"Overloaded: {worker.queued} requests wait for this version")
+            return Failed(f"Overloaded: {worker.queued} requests wait for this version", asked=False)
         attempt = worker.submit(job, last=False)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(max(0.0, patience - job.age()), self._give_up, attempt)
@@ -187,7 +224,7 @@ class Arms:
                 raise Overloaded(f"{worker.queued} requests wait for version {worker.version.number}")
             outcome = await worker.submit(job, last=True).settled
             if isinstance(outcome, Answered):
-                return Answer(outcome.predictions, worker.version.number, job.split)
+                return Answer(outcome.predictions, worker.version.number, job)
             if isinstance(outcome, Down):
                 raise NotServing(outcome.error)
             if isinstance(outcome, Failed):
@@ -218,6 +255,7 @@ class Arms:
             "weight": 0.0 if split is None else split.weight,
             "generation": 0 if split is None else split.generation,
             "versions": versions,
+            "shadow": None if self._shadow is None else self._shadow.told(),
         }
 
     def _retire(self, worker: Worker) -> None:
@@ -233,9 +271,12 @@ class Arms:
             champion = live is not None and worker is live.champion
             patience = max(self._settings.candidate_timeout_s * HANGS, LEAST_HANG_S)
             worker.unhang(self._settings.champion_timeout_s if champion else patience)
+        if self._shadow is not None:
+            self._shadow.watch(self._settings.shadow_timeout_s)
 
     def close(self) -> None:
         """Let every worker finish what it has, and stop."""
+        self.haunt(None)
         for worker in self._workers.values():
             worker.stop()
 

@@ -25,6 +25,7 @@ RETRIES = 2
 """How often a request is asked again because the process that had it is gone [count]."""
 T = TypeVar("T")
 Settled = tuple[Attempt, Outcome, list[object]]
+Lines = Callable[[Attempt, Outcome, list[object]], list[bytes]]
 
 
 class Lane:
@@ -55,6 +56,8 @@ class Lane:
     async def _restart(self) -> None:
         """Make a new predictor, however often it takes, until the worker stops."""
         self.predictor = None
+        if self._worker.calm:
+            await self._worker.nap(min(_BACK_OFF[0] * 2.0 ** min(self._worker.deaths, 10), _BACK_OFF[-1]))
         for attempt in range(1_000_000):
             if self._worker.stopping:
                 return
@@ -84,7 +87,7 @@ class Lane:
         values = [row for attempt in batch for row in attempt.job.values] if len(batch) > 1 else batch[0].job.values
         try:
             answers = await predictor.ask(batch[0].job.names, values)
-            settled = _dealt(batch, answers)
+            settled = _dealt(batch, answers, worker.version.number)
         except Lost:
             raise
         except Exception as error:  # noqa: BLE001 - last resort: a model may raise anything
@@ -114,7 +117,7 @@ def _mourn(task: "asyncio.Task[None]") -> None:
         _log.critical("a lane has ended by %s", describe(error), exc_info=error)
 
 
-def _dealt(batch: Sequence[Attempt], answers: list[object]) -> list[Settled]:
+def _dealt(batch: Sequence[Attempt], answers: list[object], by: str) -> list[Settled]:
     """Give every request its own answers, in order."""
     made: list[Settled] = []
     start = 0
@@ -129,7 +132,7 @@ def _dealt(batch: Sequence[Attempt], answers: list[object]) -> list[Settled]:
             except ValueError as error:
                 made.append((attempt, Failed(describe(error)), []))
                 continue
-        made.append((attempt, Answered(orjson.dumps(own)), own))
+        made.append((attempt, Answered(orjson.dumps(own), by), own))
     return made
 
 
@@ -142,6 +145,7 @@ class Worker:
         version: What it serves.
         stopping: Whether it ends once its queue is empty.
         deaths: Processes of this version that ended unasked [count].
+        calm: Whether a new process may wait, longer after every death, because nobody waits for its answers.
     """
 
     def __init__(
@@ -151,6 +155,7 @@ class Worker:
         log: PredictionLog,
         routed: Callable[[Version], bool],
         max_batch: int,
+        lines: Lines | None = None,
     ) -> None:
         """Start with one lane.
 
@@ -160,10 +165,13 @@ class Worker:
             log: Where records go before answers are released.
             routed: Whether a version is in the route right now; asked before and after each batch.
             max_batch: Rows that are predicted together [count].
+            lines: Gives the records of a final outcome; those of a caller's answer without it.
         """
+        self._lines = lines or callers_lines
         self.version = version
         self.stopping = False
         self.deaths = 0
+        self.calm = False
         self._cpu_s = 0.0
         self._rss_mb: float | None = None
         self._again = predictor.again
@@ -333,19 +341,25 @@ class Worker:
             if not attempt.claim():
                 continue
             won.append((attempt, outcome))
-            job = attempt.job
             if not isinstance(outcome, Revoked):
-                job.stop_watch()
-            if isinstance(outcome, Answered):
-                lines += lines_of(job, answers, self.version.number)
-            elif isinstance(outcome, Failed) and attempt.last:
-                job.error = job.error or outcome.error
-                lines += lines_of(job, None, None)
+                attempt.job.stop_watch()
+            lines += self._lines(attempt, outcome, answers)
         if lines:
             self._log.write(lines)
         for attempt, outcome in won:
             if not attempt.settled.done():  # else its caller has gone
                 attempt.settled.set_result(outcome)
+
+
+def callers_lines(attempt: Attempt, outcome: Outcome, answers: list[object]) -> list[bytes]:
+    """Records of what a caller got; none while somebody else is still to be asked."""
+    job = attempt.job
+    if isinstance(outcome, Answered):
+        return lines_of(job, answers, outcome.by)
+    if isinstance(outcome, Failed) and attempt.last:
+        job.error = job.error or outcome.error
+        return lines_of(job, None, None)
+    return []
 
 
 async def in_thread(work: Callable[[], T]) -> T:

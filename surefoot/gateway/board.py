@@ -11,6 +11,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -20,10 +21,10 @@ _ROOM = 1 << 20
 """Longest document [bytes]."""
 _DOCUMENTS = 3  # two of routes, one of what is wanted
 _HEAD = 4096
-_GENERATION, _WANTED, _KEEPER = range(3)
+_GENERATION, _WANTED, _KEEPER, _HEARD, _ASKED = range(5)
 _FIRST_SLOT = 8
-_WORDS = 4  # pid, seen, ready, failed
-_PID, _SEEN, _READY, _FAILED = range(_WORDS)
+_WORDS = 5
+_PID, _SEEN, _READY, _FAILED, _TOLD = range(_WORDS)
 
 Document = Mapping[str, Mapping[str, object]]
 
@@ -76,6 +77,15 @@ class Board:
     def keeper(self, pid: int) -> None:
         self._words[_KEEPER] = pid
 
+    @property
+    def heard(self) -> float:
+        """When the control plane last said anything, on the machine's monotonic clock [s]."""
+        return self._words[_HEARD] / 1000.0
+
+    @heard.setter
+    def heard(self, at: float) -> None:
+        self._words[_HEARD] = int(at * 1000.0)
+
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
         """Be the only one that changes documents; blocks for as long as another one does (microseconds)."""
@@ -104,7 +114,8 @@ class Board:
                 if held >= 0:
                     self._held, self.slot = held, slot
                     at = self._at(slot)
-                    self._words[at + _SEEN] = self._words[at + _READY] = self._words[at + _FAILED] = 0
+                    for word in (_SEEN, _READY, _FAILED, _TOLD):
+                        self._words[at + word] = 0
                     self._words[at + _PID] = os.getpid()
                     return
         raise BoardFull(f"there are {WORKERS} workers already")
@@ -162,6 +173,35 @@ class Board:
             (self._places / f"{self.slot}.json").write_bytes(orjson.dumps(reasons))
         self._words[self._at(self.slot) + _FAILED] = wanted
 
+    @property
+    def asked(self) -> int:
+        """Grows whenever a worker asks the others for their counts."""
+        return self._words[_ASKED]
+
+    def ask(self) -> int:
+        """Ask every worker for its counts. Returns the number of the question."""
+        with self.changing():
+            self._words[_ASKED] += 1
+            return self._words[_ASKED]
+
+    def tell(self, asked: int, counts: Mapping[str, object]) -> None:
+        """Answer a question with the counts of this worker."""
+        path = self._places / f"{self.slot}.counts.json"
+        with contextlib.suppress(OSError):  # a full disk must not stop a worker; it is left out
+            path.with_suffix(".tmp").write_bytes(orjson.dumps(counts))
+            path.with_suffix(".tmp").replace(path)
+            self._words[self._at(self.slot) + _TOLD] = asked
+
+    def silent(self, asked: int) -> list[int]:
+        """Living workers that have not answered a question."""
+        return [slot for slot in self.living() if self._words[self._at(slot) + _TOLD] < asked]
+
+    def told(self, asked: int) -> Iterator[dict[str, dict[str, Any]]]:
+        """Counts of every living worker that has answered a question."""
+        for slot in self.living():
+            if self._words[self._at(slot) + _TOLD] >= asked:
+                yield orjson.loads((self._places / f"{slot}.counts.json").read_bytes())
+
     def behind(self, generation: int) -> list[int]:
         """Living workers that have not seen a generation yet."""
         return [slot for slot in self.living() if self._words[self._at(slot) + _SEEN] < generation]
@@ -169,6 +209,12 @@ class Board:
     def unready(self, wanted: int) -> list[int]:
         """Living workers that have not loaded what is wanted yet."""
         return [slot for slot in self.living() if self._words[self._at(slot) + _READY] < wanted]
+
+    def abreast(self) -> list[int]:
+        """Living workers that have seen and loaded everything."""
+        generation, wanted = self.generation, self.wanted
+        behind = {*self.behind(generation), *self.unready(wanted)}
+        return [slot for slot in self.living() if slot not in behind]
 
     def failure(self, wanted: int, model: str) -> dict[str, str] | None:
         """Why some worker cannot load what is wanted of a model; None when none has said so."""

@@ -4,16 +4,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 
 from surefoot.core.model import Split, Version
 from surefoot.gateway import route
-from surefoot.gateway.arms import Arms, key_of, needed
+from surefoot.gateway.alarms import Alarms
+from surefoot.gateway.arms import Arms, key_of, needed, predictor_of
 from surefoot.gateway.batch import in_thread
 from surefoot.gateway.board import Board
 from surefoot.gateway.record import PredictionLog
 from surefoot.gateway.settings import GatewaySettings, Load, Model, Predictor
+from surefoot.gateway.shadow import Shadow, chosen
 
 _log = logging.getLogger(__name__)
 WARM = 2
@@ -22,7 +25,21 @@ ACK_S = 5.0
 """Longest that a worker may take to see a new generation [s]; a worker that answers anybody sees it."""
 _LOOK_S = 0.002
 
-Loaded = dict[tuple[str, str], Model | Predictor]
+KILLED = ""
+"""Key of the kill switch in the document of routes; no model has this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """How versions are loaded.
+
+    Attributes:
+        arm: One that answers callers.
+        shadow: One that stands behind all others.
+    """
+
+    arm: Load
+    shadow: Load
 
 
 class StaleRoute(Exception):
@@ -42,6 +59,10 @@ class LoadFailed(Exception):
         self.kind = kind
 
 
+class Killed(Exception):
+    """The kill switch is set."""
+
+
 class NotPersisted(Exception):
     """The route is in force but not on disk; a restart would forget it."""
 
@@ -59,17 +80,31 @@ class Served:
         log: Its prediction log.
         asked: The route that is in force for all workers; None before the first.
         error: Why the champion cannot be loaded; empty when it is.
+        alarms: Tells the journal when a candidate was cut.
+        silent: Whether the control plane has not been heard for so long that the champion answers everything.
     """
 
     def __init__(
-        self, name: str, settings: GatewaySettings, load: Load, loader: Executor, arms: Arms, board: Board
+        self,
+        name: str,
+        settings: GatewaySettings,
+        load: Loads,
+        loader: Executor,
+        arms: Arms,
+        board: Board,
+        haunt: Callable[[Version, Predictor], Shadow],
     ) -> None:
         """Know the model; nothing is loaded yet."""
+        self._haunt = haunt
         self.name = name
         self.arms = arms
         self.asked: Split | None = None
         self.error = ""
+        self.silent = False
+        self.arms.trip = self.trip
+        self.alarms = Alarms(name, settings)
         self._warm: tuple[Version, ...] = ()
+        self._cut = ""
         self._root = settings.root
         self._load = load
         self._loader = loader
@@ -85,9 +120,48 @@ class Served:
     def apply(self, entry: Mapping[str, object]) -> None:
         """Do what the board says, with what is loaded."""
         self.asked = route.decode(entry["route"])
+        self._cut = str(entry.get("cut", ""))
         self._warm = tuple(route.version_of("warm", version) for version in _listed(entry["warm"]))
         self.error = ""
-        self.arms.switch(self.asked)
+        self._serve()
+
+    def be(self, *, silent: bool) -> None:
+        """Have the champion answer everything while the control plane is silent, and no longer."""
+        if silent != self.silent:
+            self.silent = silent
+            if silent and self.asked is not None and self.asked.weight:
+                _log.critical("%s: the control plane is silent: the champion answers everything", self.name)
+            self._serve()
+
+    def _serve(self) -> None:
+        if self.asked is not None:
+            self.arms.switch(replace(self.asked, weight=0.0, mirror=0.0) if self.silent else self.asked)
+
+    def trip(self, reason: str) -> None:
+        """Cut the candidate for all workers at once, and have it journalled however long that takes."""
+        asked = self.asked
+        if asked is None or not self.cut(asked, reason):
+            return
+        self.alarms.raised(asked.rollout, reason)
+        self.alarms.keep(self._save(replace(asked, weight=0.0, mirror=0.0)))
+
+    def cut(self, split: Split, reason: str) -> bool:
+        """Put the route in force with a weight of 0; whether this route was in force, with another weight."""
+        with self._board.changing():
+            _, document = self._board.routes()
+            entry = document.get(self.name)
+            if entry is None or "route" not in entry or not split.weight or route.decode(entry["route"]) != split:
+                return False
+            document[self.name] = cut_off(entry, reason)
+            self._board.publish(document)
+        _log.critical("%s: the candidate is CUT: %s", self.name, reason)
+        return True
+
+    async def _save(self, split: Split) -> None:
+        try:
+            await in_thread(lambda: route.save(self._root, self.name, split))
+        except OSError as error:
+            _log.critical("%s: the route file cannot be written: %s", self.name, error)
 
     async def ensure(self, wish: Mapping[str, object] | None) -> dict[str, str] | None:
         """Load whatever the route, and what is wanted ahead, need; why that failed, or None.
@@ -100,7 +174,9 @@ class Served:
             if self.arms.has(version):
                 continue
             try:
-                loaded = await asyncio.get_running_loop().run_in_executor(self._loader, self._fetch, version)
+                loaded = await asyncio.get_running_loop().run_in_executor(
+                    self._loader, self._fetch, self._load.arm, version
+                )
             except LoadFailed as error:
                 _log.critical("%s: %s", self.name, error)
                 if version in wanted:
@@ -109,16 +185,32 @@ class Served:
                     self.error = str(error)
                 continue
             self.arms.hold(version, loaded)
-            if self.asked is not None and version in self._routed:
-                self.arms.switch(self.asked)
+            if version in self._routed:
+                self._serve()
                 self.error = self.error if self.arms.split is None else ""
         self.arms.keep((*self._routed, *wanted, *self._warm))
-        return failure
+        return failure or await self._ensure_shadow(None if wish is None else route.decode(wish))
 
-    def _fetch(self, version: Version) -> Model | Predictor:
+    async def _ensure_shadow(self, wish: Split | None) -> dict[str, str] | None:
+        """Load the version that is mirrored to, or let the last one go; why that failed, or None."""
+        version = next((chosen(one) for one in (wish, self.asked) if one is not None and chosen(one) is not None), None)
+        if version is None or (self.arms.shadow is not None and self.arms.shadow.version != version):
+            self.arms.haunt(None)
+        if version is None or self.arms.shadow is not None:
+            return None
+        run = asyncio.get_running_loop().run_in_executor
+        try:
+            loaded = await run(self._loader, self._fetch, self._load.shadow, version)
+        except LoadFailed as error:
+            _log.critical("%s: shadow: %s", self.name, error)
+            return {"kind": error.kind, "message": str(error)}
+        self.arms.haunt(self._haunt(version, predictor_of(loaded)))
+        return None
+
+    def _fetch(self, load: Load, version: Version) -> Model | Predictor:
         """Load in a thread, where an error of any kind has one name."""
         try:
-            return self._load(self.name, version)
+            return load(self.name, version)
         except BaseException as error:  # last resort: it runs the model's own code, SystemExit included
             raise LoadFailed(f"version {version.number} cannot be loaded: {error}", type(error).__name__) from error
 
@@ -150,7 +242,7 @@ class Served:
             self._persisted = False
             writing = asyncio.ensure_future(in_thread(lambda: route.save(self._root, self.name, split)))
             try:
-                await self._until_seen(generation)
+                await until_seen(self._board, generation)
             finally:
                 with contextlib.suppress(OSError):
                     await writing
@@ -163,6 +255,8 @@ class Served:
     def _at_hand(self, split: Split) -> bool:
         """Whether every worker has what a route needs, because all of it is in force or kept warm already."""
         if self.asked is None or self._candidate_missing or self.arms.split is None:
+            return False
+        if chosen(split) is not None and chosen(split) != chosen(self.asked):
             return False
         held = {key_of(version) for version in (*needed(self.asked), *self._warm)}
         return all(key_of(version) in held and self.arms.has(version) for version in needed(split))
@@ -188,18 +282,11 @@ class Served:
             entry = document.get(self.name)
             if entry is not None and "route" in entry:
                 self._refuse_stale(split, route.decode(entry["route"]))
+            if (split.weight or split.mirror) and KILLED in document:
+                raise Killed(f"the kill switch is set ({document[KILLED]['reason']}): no candidate gets traffic")
             kept = warm_after(entry, split)
             document[self.name] = {"route": route.encode(split), "warm": [route.version_json(one) for one in kept]}
             return self._board.publish(document)
-
-    async def _until_seen(self, generation: int) -> None:
-        """Return when no worker asks anybody any more whom the new route does not name."""
-        deadline = time.monotonic() + ACK_S
-        while behind := self._board.behind(generation):
-            if time.monotonic() > deadline:
-                workers = ", ".join(str(self._board.process(slot)) for slot in behind)
-                raise NotSeen(f"the route is in force, but worker {workers} has not said that it sees it")
-            await asyncio.sleep(_LOOK_S)
 
     def state(self) -> dict[str, object]:
         """What `/health` says of the model."""
@@ -209,16 +296,20 @@ class Served:
             "candidate_missing": self._candidate_missing,
             "persisted": self._persisted,
             "error": self.error,
+            "silent": self.silent,
+            "cut": self._cut,
         }
 
     @property
     def lacking(self) -> bool:
         """Whether the route needs a version that is not loaded here."""
-        return self.asked is not None and bool(self.arms.missing(self.asked))
+        if self.asked is None:
+            return False
+        return bool(self.arms.missing(self.asked)) or (chosen(self.asked) is not None and self.arms.shadow is None)
 
     @property
     def _candidate_missing(self) -> bool:
-        return self.arms.split is not None and self.lacking
+        return self.arms.split is not None and self.asked is not None and bool(self.arms.missing(self.asked))
 
     def _refuse_stale(self, split: Split, newest: Split | None = None) -> None:
         newest = newest or self.asked
@@ -232,7 +323,33 @@ class Served:
     def _in_force(self, split: Split) -> bool:
         """Whether this very route is fully in force already; refuses one that comes too late."""
         self._refuse_stale(split)
-        return split == self.asked and self.arms.split == split and not self._candidate_missing and self._persisted
+        return (
+            split == self.asked
+            and (self.silent or self.arms.split == split)
+            and not self._candidate_missing
+            and self._persisted
+        )
+
+
+async def until_seen(board: Board, generation: int) -> None:
+    """Return when no worker asks anybody any more whom the new routes do not name.
+
+    Raises:
+        NotSeen: A worker does not say so.
+    """
+    deadline = time.monotonic() + ACK_S
+    while behind := board.behind(generation):
+        if time.monotonic() > deadline:
+            workers = ", ".join(str(board.process(slot)) for slot in behind)
+            raise NotSeen(f"the route is in force, but worker {workers} has not said that it sees it")
+        await asyncio.sleep(_LOOK_S)
+
+
+def cut_off(entry: Mapping[str, object], reason: str) -> dict[str, object]:
+    """The entry of a model whose candidate gets nothing more under this route, and stays warm."""
+    without = replace(route.decode(entry["route"]), weight=0.0, mirror=0.0)
+    kept = [route.version_json(one) for one in warm_after(entry, without)]
+    return {"route": route.encode(without), "warm": kept, "cut": reason}
 
 
 def warm_after(entry: Mapping[str, object] | None, split: Split) -> list[Version]:

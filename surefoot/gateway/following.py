@@ -1,23 +1,35 @@
 """One worker among others: it follows the board, loads what is wanted, and looks after its models."""
 
 import asyncio
+import contextlib
 import logging
 import os
+import signal
+import socket
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from surefoot.core.model import Version
 from surefoot.core.ports import Clock
 from surefoot.gateway import route
 from surefoot.gateway.arms import Arms
-from surefoot.gateway.board import Board
-from surefoot.gateway.control import Served
+from surefoot.gateway.batch import in_thread
+from surefoot.gateway.board import Board, Document
+from surefoot.gateway.control import KILLED, Loads, NotPersisted, Served, cut_off, until_seen
+from surefoot.gateway.metrics import together
 from surefoot.gateway.record import PredictionLog, Segment
-from surefoot.gateway.settings import GatewaySettings, Load
+from surefoot.gateway.settings import GatewaySettings, Predictor
+from surefoot.gateway.shadow import Shadow
 
 _log = logging.getLogger(__name__)
 GRACE_S = 5.0
 """How long models may finish what they have when the gateway stops [s]."""
+HASTE_S = 0.5
+"""How long counts of other workers are waited for [s]."""
 TICK_S = 0.02
 """How often a worker that nobody asks looks for changes [s]."""
 RETRY_S = 5.0
@@ -30,12 +42,15 @@ class Following:
     Attributes:
         models: What is served here, by name.
         broken: Why the route file of a model cannot be used, by name.
+        killed: Why the kill switch is set; empty when it is not.
     """
 
-    def __init__(self, settings: GatewaySettings, clock: Clock, load: Load) -> None:
+    def __init__(self, settings: GatewaySettings, clock: Clock, load: Loads) -> None:
         """Know the board; no place is taken yet."""
         self.models: dict[str, Served] = {}
         self.broken: dict[str, str] = {}
+        self.killed = ""
+        self._killed = settings.root / "killed"
         self._settings = settings
         self._clock = clock
         self._load = load
@@ -44,15 +59,31 @@ class Following:
         self._board = Board(settings.root)
         self._generation = 0
         self._wanted = -1
+        self._told = 0
+        self._listening: socket.socket | None = None
+        self._keeper = self._greeted = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading: asyncio.Task[None] | None = None
 
+    def share(self, listening: socket.socket, keeper: int) -> None:
+        """Know the socket that other workers serve as well, and who keeps this one."""
+        self._listening, self._keeper = listening, keeper
+
     async def start(self) -> None:
         """Take a place, and be as far as the others before anybody is answered."""
-        self._board.join(lambda: restored(self._settings.root))
+        self._board.join(self._first)
         self.look()
         await self._ensure()
+        for served in self.models.values():
+            served.alarms.remember()
         self._tasks.add(asyncio.create_task(self._watch()))
+
+    def _first(self) -> Document:
+        self._board.heard = time.monotonic()
+        found = restored(self._settings.root)
+        with contextlib.suppress(FileNotFoundError):
+            found[KILLED] = {"reason": self._killed.read_text(encoding="utf-8")}
+        return found
 
     async def stop(self) -> None:
         """Let the models finish what they have, and give the place back."""
@@ -80,6 +111,7 @@ class Following:
             return
         self._generation, document = self._board.routes()  # before the models are changed, for they look too
         self.broken = {name: str(entry["broken"]) for name, entry in document.items() if "broken" in entry}
+        self.killed = str(document.get(KILLED, {}).get("reason", ""))
         for name, entry in document.items():
             if "route" in entry:
                 self.served(name).apply(entry)
@@ -105,9 +137,14 @@ class Following:
         while True:
             await asyncio.sleep(TICK_S)
             self.look()
+            if self._board.asked != self._told:
+                self._tell()
             now = time.monotonic()
+            if self._board.keeper != self._keeper and self._listening is not None:
+                await self._change_keeper(self._listening)
             if now - tended > 1.0:
                 tended = now
+                self._listen(now)
                 for served in self.models.values():
                     served.arms.watch()
             if self._loading is not None and not self._loading.done():
@@ -118,17 +155,120 @@ class Following:
                 tried = now
                 self._loading = asyncio.create_task(self._ensure())
 
+    async def kill(self, reason: str) -> None:
+        """Set every candidate of every model to 0, for all workers, until `lift`.
+
+        Raises:
+            NotPersisted: It is done, but a restart would forget it.
+        """
+        with self._board.changing():
+            _, document = self._board.routes()
+            changed = {name: cut_off(entry, reason) for name, entry in document.items() if _weighty(entry)}
+            generation = self._board.publish({**document, **changed, KILLED: {"reason": reason}})
+        self.look()
+        _log.critical("KILL SWITCH: every candidate is cut: %s", reason)
+        try:
+            await in_thread(partial(self._killed.write_text, reason, encoding="utf-8"))
+            for name, entry in changed.items():
+                await in_thread(partial(route.save, self._settings.root, name, route.decode(entry["route"])))
+        except OSError as error:
+            raise NotPersisted(f"the kill switch cannot be written: {error}") from error
+        await until_seen(self._board, generation)
+
+    async def lift(self) -> None:
+        """Let candidates have traffic again, with their next route."""
+        with self._board.changing():
+            _, document = self._board.routes()
+            document.pop(KILLED, None)
+            self._board.publish(document)
+        await in_thread(partial(self._killed.unlink, missing_ok=True))
+
+    def _tell(self) -> None:
+        """Let the others know the counts of this worker."""
+        self._told = self._board.asked
+        self._board.tell(self._told, {name: served.arms.stats() for name, served in self.models.items()})
+
+    async def stats(self) -> dict[str, dict[str, Any]]:
+        """Counts of all workers together, by model; a worker that does not tell its own within HASTE_S is left out."""
+        asked = self._board.ask()
+        self._tell()
+        deadline = time.monotonic() + HASTE_S
+        # Other processes end this wait: there is no event to wait for.
+        while self._board.silent(asked) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(TICK_S / 4.0)
+        found: dict[str, dict[str, Any]] = {}
+        for told in self._board.told(asked):
+            for name, counts in told.items():
+                if name in self.models and self.models[name].asked is not None:
+                    found[name] = together(found[name], counts) if name in found else counts
+        return found
+
+    def heard(self) -> None:
+        """The control plane has said something."""
+        self._board.heard = time.monotonic()
+        self._listen(time.monotonic())
+
+    def _listen(self, now: float) -> None:
+        silent = now - self._board.heard > self._settings.control_ttl_s
+        for served in self.models.values():
+            served.be(silent=silent)
+
+    async def _change_keeper(self, listening: socket.socket) -> None:
+        """Another keeper has come: give it the listening socket, and leave when its workers answer."""
+        keeper = self._board.keeper
+        if keeper != self._greeted:
+            self._greeted = keeper
+            await in_thread(partial(hand_over, keeper, listening))
+        if any(_parent(self._board.process(slot)) == keeper for slot in self._board.abreast()):
+            os.kill(os.getpid(), signal.SIGTERM)
+            self._listening = None
+
     def served(self, name: str) -> Served:
         """A model, known from now on."""
         if name not in self.models:
             arms = Arms(self._settings, PredictionLog(self.segment(name, "predictions")), self.look)
-            self.models[name] = Served(name, self._settings, self._load, self._loader, arms, self._board)
+            haunt = partial(self._haunt, PredictionLog(self.segment(name, "shadows")))
+            self.models[name] = Served(name, self._settings, self._load, self._loader, arms, self._board, haunt)
         return self.models[name]
+
+    def _haunt(self, log: PredictionLog, version: Version, predictor: Predictor) -> Shadow:
+        return Shadow(version, predictor, log, self._settings, self._clock.now)
 
     def segment(self, name: str, kind: str) -> Segment:
         """Where this worker writes records of a kind."""
         start = int(self._clock.now() * 1000)
         return Segment(self._settings.root / "log" / name / f"{kind}-{os.getpid()}-{start}.jsonl")
+
+
+def _weighty(entry: Mapping[str, object]) -> bool:
+    """Whether a candidate gets requests, seen or unseen."""
+    if "route" not in entry:
+        return False
+    split = route.decode(entry["route"])
+    return split.weight > 0.0 or split.mirror > 0.0
+
+
+def door_of(keeper: int) -> str:
+    """Where a keeper waits for a listening socket; a name in the kernel, not a file."""
+    return f"\0surefoot-keeper-{keeper}"
+
+
+def hand_over(keeper: int, listening: socket.socket) -> None:
+    """Give the listening socket to the next keeper; it does not matter when another worker has."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as call:
+        call.settimeout(1.0)
+        call.connect(door_of(keeper))
+        socket.send_fds(call, [b"listening"], [listening.fileno()])
+
+
+def _parent(pid: int) -> int:
+    """Parent of a process; 0 when it is gone."""
+    try:
+        return int(
+            Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[1]
+        )
+    except OSError:
+        return 0
 
 
 def restored(root: Path) -> dict[str, dict[str, object]]:

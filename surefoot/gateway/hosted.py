@@ -1,11 +1,13 @@
 """Inside the process of a model: load it, say so, and answer batches until the gateway closes."""
 
 import contextlib
+import gc
 import os
 import resource
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -28,6 +30,9 @@ def limit(memory_mb: int, nice: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
     if nice:
         os.nice(nice)
+        # A process of its own session is weighed by its session, where the kernel groups by session.
+        with contextlib.suppress(OSError), Path("/proc/self/autogroup").open("w", encoding="ascii") as group:
+            group.write(str(nice))
 
 
 def host(end: socket.socket, load: Callable[[], Model]) -> None:
@@ -43,6 +48,8 @@ def host(end: socket.socket, load: Callable[[], Model]) -> None:
         with contextlib.suppress(frames.Gone):
             frames.send(end, {"error": type(error).__name__, "message": str(error)})
         return
+    gc.collect()
+    gc.freeze()  # what is loaded now stays: no collection in between answers walks over it
     with contextlib.suppress(frames.Gone):
         frames.send(end, {"ready": True})
         statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # it is read at every batch

@@ -12,16 +12,28 @@ from surefoot.gateway.settings import Cost, Names
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A version answered; the record is written."""
+    """A version answered; the record is written.
+
+    Attributes:
+        predictions: JSON list of one answer a row.
+        by: Number of the version.
+    """
 
     predictions: bytes
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A version could not answer."""
+    """A version could not answer.
+
+    Attributes:
+        error: Why.
+        asked: Whether the version was really asked; false where it is being started again, or has too much to do.
+    """
 
     error: str
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +90,10 @@ class Job:
     def age(self) -> float:
         """Time since receipt [s]."""
         return time.perf_counter() - self.started
+
+    def restart(self) -> None:
+        """Count the age from now on."""
+        self.started = time.perf_counter()
 
     def stop_watch(self) -> None:
         """Note the latency of the assigned arm, the first time only."""

@@ -1,6 +1,7 @@
 """What the gateway counts, as Prometheus reads it."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -22,6 +23,31 @@ _GAUGES = {
     "rss_mb": "Memory of the process that a version answered from last.",
 }
 _OF_MODEL = {"weight": "Share of the candidate in percent.", "generation": "Generation of the split in force."}
+
+
+_SHADOW = {
+    "mirrored": "Requests that a shadow was to be asked as well.",
+    "answered": "Mirrored requests that the shadow has answered.",
+    "failed": "Mirrored requests that the shadow has failed.",
+    "dropped": "Mirrored requests that there was no room for.",
+}
+_SAME = frozenset({"version", "weight", "generation"})
+
+
+def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts of two workers as one: numbers add up, but what is the same for all workers is the newest."""
+    made: dict[str, Any] = {}
+    for key in {**one, **other}:
+        mine, theirs = one.get(key), other.get(key)
+        if mine is None or theirs is None:
+            made[key] = theirs if mine is None else mine
+        elif isinstance(mine, Mapping):
+            made[key] = together(mine, theirs)
+        elif key in _SAME:
+            made[key] = max(mine, theirs)
+        else:
+            made[key] = round(mine + theirs, 6)
+    return made
 
 
 class _Counted(Collector):
@@ -47,6 +73,13 @@ class _Counted(Collector):
             for model, counts in self._stats.items():
                 gauge.add_metric((model,), float(str(counts[key])))
             yield gauge
+        for key, said in _SHADOW.items():
+            family = CounterMetricFamily(f"surefoot_shadow_{key}", said, labels=("model", "version"))
+            for model, counts in self._stats.items():
+                shadow = counts.get("shadow")
+                if isinstance(shadow, Mapping):
+                    family.add_metric((model, str(shadow["version"])), float(shadow[key]))
+            yield family
         dropped = CounterMetricFamily("surefoot_log_dropped", "Records that the disk refused.", labels=("model",))
         for model, counts in self._stats.items():
             dropped.add_metric((model,), float(str(counts["log_dropped"])))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -10,14 +11,16 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from typing import Protocol, cast
 
 import orjson
 
 from surefoot.gateway import frames
 from surefoot.gateway.answers import counted
+from surefoot.gateway.nursery import Nursery, NurseryGone
 from surefoot.gateway.settings import Cost, Lost, Names
 
+_log = logging.getLogger(__name__)
 START_S = 120.0
 """Longest that a model may take to load [s]."""
 _ENDING_S = 2.0
@@ -36,6 +39,50 @@ class Remote(Exception):
     told = True
 
 
+class Started(Protocol):
+    """A process of ours that has been started, as the leader of its own session."""
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; its code, negative for a signal. Raises subprocess.TimeoutExpired."""
+        ...
+
+
+Start = Callable[[int], Started]
+"""Starts the process of a model, given the number of a socket that is to be open in it."""
+
+
+def spawned(command: Sequence[str]) -> Start:
+    """Starts a program; the number of the socket is its last argument."""
+
+    def start(descriptor: int) -> Started:
+        return subprocess.Popen(  # noqa: S603 - the command is ours
+            [*command, str(descriptor)],
+            pass_fds=(descriptor,),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # a Ctrl-C at the terminal is the gateway's to handle
+        )
+
+    return start
+
+
+def forked(nursery: Nursery, arguments: Sequence[str], otherwise: Start) -> Start:
+    """Forks from a nursery, which takes a tenth of the time; starts the program when there is no nursery any more."""
+
+    def start(descriptor: int) -> Started:
+        try:
+            return nursery.fork(arguments, descriptor)
+        except NurseryGone as error:
+            _log.error("the nursery is gone (%s): processes start slowly", error)
+            return otherwise(descriptor)
+
+    return start
+
+
 class ModelProcess:
     """Starts the process, waits until its model is loaded, and asks it.
 
@@ -46,26 +93,26 @@ class ModelProcess:
 
     def __init__(
         self,
-        command: Sequence[str],
+        start: "Start",
         failed: Callable[[str, str], Exception],
         unwanted: Callable[[], bool] = lambda: False,
     ) -> None:
         """Start it; return when its model is loaded.
 
         Args:
-            command: Program and arguments; the number of an open socket is appended.
+            start: Starts it, given the number of its socket.
             failed: Makes an error of (kind, message) when the model cannot be loaded.
             unwanted: Asked now and then; once it is true the process is ended.
 
         Raises:
             ProcessDied: It ended before it had said anything, or was silent for START_S, or became unwanted.
         """
-        self._command, self._failed = tuple(command), failed
+        self._start, self._failed = start, failed
         self.cost: Cost | None = None
         self._line: _Line | None = None
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = _STARTER.submit(_start, [*self._command, str(theirs.fileno())], theirs.fileno()).result()
+            self._process = _STARTER.submit(start, theirs.fileno()).result()
         self.pid = self._process.pid
         self._end = ours
         # What the model forks holds the other end open, so the end of the process itself is watched as well.
@@ -119,7 +166,7 @@ class ModelProcess:
         Raises:
             ProcessDied: It ended before it had said anything, or became unwanted.
         """
-        return ModelProcess(self._command, self._failed, unwanted)
+        return ModelProcess(self._start, self._failed, unwanted)
 
     def kill(self) -> None:
         """End it at once; whoever waits for an answer hears of it."""
@@ -154,15 +201,6 @@ class ModelProcess:
         self._release()
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
         return ProcessDied(f"its process ended {how}")
-
-
-def _start(command: Sequence[str], descriptor: int) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(  # noqa: S603 - the command is ours
-        command,
-        pass_fds=(descriptor,),
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,  # a Ctrl-C at the terminal is the gateway's to handle
-    )
 
 
 class _Line(asyncio.Protocol):

@@ -27,7 +27,7 @@ def is_model_name(name: str) -> bool:
 
 def encode(split: Split) -> dict[str, object]:
     """Give a split as the JSON object of the route file."""
-    return {
+    made: dict[str, object] = {
         "generation": split.generation,
         "rollout": split.rollout,
         "salt": split.salt,
@@ -35,6 +35,7 @@ def encode(split: Split) -> dict[str, object]:
         "champion": version_json(split.champion),
         "candidate": None if split.candidate is None else version_json(split.candidate),
     }
+    return {**made, "mirror": split.mirror} if split.mirror else made
 
 
 def version_json(version: Version) -> dict[str, object]:
@@ -50,26 +51,35 @@ def decode(value: object) -> Split:
     """
     if not isinstance(value, dict):
         raise ValueError("a route is a JSON object")  # noqa: TRY004 - one kind of error for one kind of mistake
-    if strange := value.keys() ^ _KEYS:
+    value = {"mirror": 0.0, **value}
+    if strange := value.keys() ^ {*_KEYS, "mirror"}:
         raise ValueError(f"a route has exactly the keys {sorted(_KEYS)}; look at {sorted(strange)}")
-    generation, weight = value["generation"], value["weight"]
+    generation = value["generation"]
     if not isinstance(generation, int) or isinstance(generation, bool) or generation < 0:
         raise ValueError("generation is a whole number, at least 0")
-    if not isinstance(weight, int | float) or isinstance(weight, bool) or not math.isfinite(weight):
-        raise ValueError("weight is a number of percent")
-    if not 0 <= weight <= _HUNDRED:
-        raise ValueError(f"weight is {weight}, not from 0 to 100 percent")
+    weight, mirror = (_percent(key, value[key]) for key in ("weight", "mirror"))
     candidate = None if value["candidate"] is None else version_of("candidate", value["candidate"])
     if candidate is None and weight > 0:
         raise ValueError("a weight above 0 needs a candidate")
+    if mirror > 0 and (candidate is None or weight > 0):
+        raise ValueError("a mirror above 0 needs a candidate that answers nobody")
     return Split(
         champion=version_of("champion", value["champion"]),
         candidate=candidate,
-        weight=float(weight),
+        weight=weight,
         salt=_text("salt", value["salt"], _PRINTABLE),
         rollout=_text("rollout", value["rollout"], _PRINTABLE),
         generation=generation,
+        mirror=mirror,
     )
+
+
+def _percent(key: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{key} is a number of percent")
+    if not 0 <= value <= _HUNDRED:
+        raise ValueError(f"{key} is {value}, not from 0 to 100 percent")
+    return float(value)
 
 
 def version_of(key: str, value: object) -> Version:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from surefoot.core.model import Version
 from surefoot.gateway.answers import checked, describe
+from surefoot.gateway.tripwire import Limits
 
 Names = tuple[str, ...] | None
 """Columns of a request; None for rows that are bare arrays."""
@@ -122,7 +123,10 @@ class Quit(Exception):
     told = True
 
 
-Load = Callable[[str, Version], Model | Predictor]  # of a registered model; verifies the digest before it loads
+Load = Callable[[str, Version], Model | Predictor]
+"""Loads a version of a registered model; verifies the digest before it loads."""
+NICE = 19
+"""How far behind all others a shadow stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,11 @@ class GatewaySettings:
         max_batch: Rows that are predicted together [count].
         max_queue: Requests that may wait for one version; more are refused [count].
         max_body_bytes: Largest request body [bytes].
+        trip: When a candidate is cut without waiting for a gate.
+        control_ttl_s: After so long without a word of the control plane the champion answers everything [s].
+        alarm: Told of a cut (model, rollout, reason) until it does not raise; it puts the cut into the journal.
+        shadow_queue: Requests that may wait for a shadow; more are dropped and counted [count].
+        shadow_timeout_s: A shadow whose process has been at one batch for so long is ended [s].
         units: The column that sticks to one arm, by model; None splits by request.
     """
 
@@ -150,6 +159,11 @@ class GatewaySettings:
     max_batch: int = 256
     max_queue: int = 2000
     max_body_bytes: int = 8 << 20
+    trip: Limits = field(default_factory=Limits)
+    control_ttl_s: float = 600.0
+    alarm: Callable[[str, str, str], None] = lambda _model, _rollout, _reason: None
+    shadow_queue: int = 64
+    shadow_timeout_s: float = 10.0
     units: Mapping[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

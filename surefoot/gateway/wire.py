@@ -44,6 +44,7 @@ class Reply:
     kind: bytes = JSON
     headers: dict[str, str] = field(default_factory=dict)
     encoded: list[tuple[bytes, bytes]] = field(default_factory=list)
+    after: Callable[[], None] | None = None
 
     @classmethod
     def json(cls, value: object, status: int = 200) -> "Reply":

@@ -149,8 +149,15 @@ def _make_room(ports: Ports, ledger: Ledger, current: Rollout, policy: Policy, c
     return drive(ports, ledger.model, until=lambda seen: not seen.open)
 
 
-def end(ports: Ports, model: str, sink: Stage, reason: str) -> Ledger:
+def end(ports: Ports, model: str, sink: Stage, reason: str, gate: str = "") -> Ledger:
     """Decide that the open rollout ends now; beats every other pending request.
+
+    Args:
+        ports: The outside world.
+        model: Registered model.
+        sink: Where it ends.
+        reason: Why.
+        gate: What decided, when it was no person.
 
     Raises:
         TransitionIllegal: No rollout is open.
@@ -163,7 +170,7 @@ def end(ports: Ports, model: str, sink: Stage, reason: str) -> Ledger:
         )
     if rollout.ending or rollout.opened.kind == "rollback":
         return ledger
-    return ports.append(ledger, EndDecided(ledger.open, sink, "", reason))
+    return ports.append(ledger, EndDecided(ledger.open, sink, gate, reason))
 
 
 def open_rollback(ports: Ports, model: str, reason: str, number: str | None = None) -> Ledger:

@@ -161,7 +161,16 @@ def test_up_refuses_a_folder_without_flows(terminal: Terminal, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "words",
-    [("status",), ("rollback", "m"), ("abort", "m"), ("promote", "m", "2"), ("history", "m"), ("verify",), ("down",)],
+    [
+        ("status",),
+        ("rollback", "m"),
+        ("abort", "m"),
+        ("promote", "m", "2"),
+        ("history", "m"),
+        ("verify",),
+        ("compact",),
+        ("down",),
+    ],
 )
 def test_without_a_stack_every_command_says_how_to_start_one(
     terminal: Terminal, tmp_path: Path, words: tuple[str, ...]

@@ -1,6 +1,7 @@
 """What the flows rely on in Prefect and MLflow, on the stack that `surefoot up` starts."""
 
 import datetime as dt
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from surefoot.core.events import ChampionAdopted, EndDecided, RolloutOpened, enc
 from surefoot.core.model import Split, Stage, Version
 from tests.e2e.houses import QUICK, SUITE
 from tests.e2e.worlds import World, begin, end, wait_for, write
+from tests.integration.log_writing import record
+from tests.integration.log_writing import write as write_lines
 
 SILENCE = 20.0
 """A heartbeat is written to the database up to five seconds after it was sent [seconds]."""
@@ -171,3 +174,16 @@ def test_one_models_trouble_stops_no_other(stack: World, asked: str) -> None:
     (resumed,) = stack.python(_flow("resume()"))
     assert [line for line in resumed if line.startswith("ghost")] == []
     assert stack.ledger("ghost").open == "r1"
+
+
+def test_the_log_is_compacted(stack: World) -> None:
+    """`compact` makes tables of closed segments, and a log that it may not touch stops no other."""
+    log, now = stack.settings.log, stack.clock.now()
+    write_lines(log, [record(0, now, v=2)], model="a-later-release")
+    write_lines(log, [record(1, now), record(2, now)], model="closed")
+    # The scheduled flow may have been faster: what counts is what is there afterwards.
+    (done,) = stack.python(_flow("compact()"))
+    assert [line for line in done if line.startswith("a-later-release")] == []
+    assert [path.suffix for path in (log / "closed").iterdir() if path.is_file()] == [".parquet"]
+    assert [path.suffix for path in (log / "a-later-release").iterdir() if path.is_file()] == [".jsonl"]
+    shutil.rmtree(log / "a-later-release")

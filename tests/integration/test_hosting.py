@@ -19,7 +19,7 @@ import pytest
 
 from surefoot.core.errors import ArtifactTampered, Rejected
 from surefoot.core.model import Version
-from surefoot.gateway.process import ModelProcess, ProcessDied
+from surefoot.gateway.process import ModelProcess, ProcessDied, spawned
 from tests.integration.gateway_harness import GOOD, Gateway, listening, save_pyfunc, wait_for
 from tests.integration.gateway_process import Models
 
@@ -100,7 +100,7 @@ class Hosted(Models):
         """Start a process; it verifies the digest before it loads."""
         path = self.root / version.number
         command = [sys.executable, "-m", "surefoot.hosting", str(path), version.digest, str(MEMORY_MB), "0"]
-        self.started.append(ModelProcess(command, failure))
+        self.started.append(ModelProcess(spawned(command), failure))
         return self.started[-1]
 
 
@@ -267,7 +267,7 @@ def test_other_bytes_are_not_hosted(hosted: Hosted) -> None:
 def test_a_process_that_says_nothing_is_known_dead() -> None:
     """A program that ends before it has greeted is an error with its exit code, not a wait."""
     with pytest.raises(ProcessDied, match="with code 3"):
-        ModelProcess([sys.executable, "-c", "import sys; sys.exit(3)"], failure)
+        ModelProcess(spawned([sys.executable, "-c", "import sys; sys.exit(3)"]), failure)
 
 
 def test_no_process_is_left_behind(tmp_path: Path, hosted: Hosted) -> None:

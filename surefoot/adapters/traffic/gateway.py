@@ -32,7 +32,13 @@ class GatewayTraffic:
         Proxies of the environment are not used: a rollback must not depend on one.
         """
         self.base_url = base_url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"}
+        # One client, because making one costs more than a rollback may; no connection is kept that could be stale.
+        self._client = httpx.Client(
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=_ASK,
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
 
     def live(self, model: str) -> Split | None:
         """The split that is being served now, or None when the model is not served.
@@ -63,7 +69,7 @@ class GatewayTraffic:
         """
         url = f"{self.base_url}/models/{quote(model, safe='')}/route"
         try:
-            reply = httpx.put(url, json=_wire(split), headers=self._headers, timeout=_SHIFT, trust_env=False)
+            reply = self._client.put(url, json=_wire(split), timeout=_SHIFT)
         except _NEVER_SENT as error:
             raise GatewayUnavailable(f"{self.base_url} does not answer: {error!r}") from error
         except httpx.HTTPError as error:
@@ -71,6 +77,30 @@ class GatewayTraffic:
         if reply.status_code == httpx.codes.OK:
             return
         raise _refusal(reply)
+
+    def kill(self, reason: str) -> None:
+        """Set every candidate of every model to 0; no route gives one traffic until `lift`.
+
+        Raises:
+            GatewayUnavailable: The gateway does not answer; nothing changed.
+            OutcomeUnknown: It may have changed, or a restart would forget it; do it again.
+            Rejected: The gateway refuses.
+        """
+        self._switch("PUT", reason.encode())
+
+    def lift(self) -> None:
+        """Let candidates have traffic again, with their next route; raises what `kill` raises."""
+        self._switch("DELETE", b"")
+
+    def _switch(self, method: str, body: bytes) -> None:
+        try:
+            reply = self._client.request(method, f"{self.base_url}/kill", content=body, timeout=_SHIFT)
+        except _NEVER_SENT as error:
+            raise GatewayUnavailable(f"{self.base_url} does not answer: {error!r}") from error
+        except httpx.HTTPError as error:
+            raise OutcomeUnknown(f"{self.base_url} did not say whether it took the switch: {error!r}") from error
+        if reply.status_code != httpx.codes.OK:
+            raise _refusal(reply)
 
     def stats(self, model: str) -> dict[str, object]:
         """Counts of one gateway since it started, by version.
@@ -89,7 +119,7 @@ class GatewayTraffic:
 
     def _get(self, path: str) -> httpx.Response:
         try:
-            return httpx.get(self.base_url + path, headers=self._headers, timeout=_ASK, trust_env=False)
+            return self._client.get(self.base_url + path)
         except httpx.HTTPError as error:
             raise GatewayUnavailable(f"{self.base_url} does not answer: {error!r}") from error
 
@@ -129,6 +159,7 @@ def _wire(split: Split) -> dict[str, object]:
         "weight": split.weight,
         "champion": _version_wire(split.champion),
         "candidate": None if split.candidate is None else _version_wire(split.candidate),
+        "mirror": split.mirror,
     }
 
 
@@ -145,6 +176,7 @@ def _split(told: dict[str, object]) -> Split:
         salt=str(told["salt"]),
         rollout=str(told["rollout"]),
         generation=int(str(told["generation"])),
+        mirror=float(str(told.get("mirror", 0.0))),
     )
 
 

@@ -1,0 +1,194 @@
+"""`python -m bench.log [--rows N ...] [--json FILE]`: what a logged row costs, and how fast a compacted log answers."""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+
+from surefoot.adapters.compaction import GROUP, GROUP_BYTES, compact
+from surefoot.adapters.counts import event_counts
+from surefoot.adapters.levels import speed_counts
+from surefoot.adapters.log_files import WHOLE, quoted
+from surefoot.adapters.predictions import PredictionLog as Log
+from surefoot.core.model import Split, Version
+from surefoot.core.policy import Gate, Metric
+from surefoot.core.question import Question
+from surefoot.gateway.job import job_for
+from surefoot.gateway.record import PredictionLog, lines_of
+from surefoot.gateway.segment import Segment
+from surefoot.gateway.settings import Cost
+
+MODEL = "bench"
+FEATURES = 20
+DAYS = 90
+BEGIN = 1_700_006_400.0
+"""Time of the first record: a midnight [Unix seconds]."""
+END = BEGIN + DAYS * 86_400.0
+OPENED = END - 9.0 * 86_400.0
+"""A rollout is open for the last tenth of the log, at a weight of 10 % [Unix seconds]."""
+V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
+LOGGED_US = 6.0
+"""Most that a logged row may cost the gateway [us]."""
+QUERY_MS = {1_000_000: 200.0, 10_000_000: 2500.0}
+"""Longest that the aggregate over so many rows may take [ms]."""
+RAW = 1_000_000
+"""Most rows of which the raw lines are asked too, for comparison [count]."""
+AGGREGATE = """
+  SELECT version, count(*), avg(CAST(error IS NOT NULL AS INTEGER)), quantile_cont(latency_ms, [0.5, 0.99])
+  FROM log WHERE "at" > $1 AND "at" <= $2 GROUP BY version
+"""
+ROUNDS = 5
+
+Row = dict[str, object]
+
+
+def row(name: str, value: float, unit: str, most: float | None = None) -> Row:
+    """One measured number, and what it may be at most."""
+    demand = "" if most is None else f"<= {most:g}"
+    return {"name": name, "value": round(value, 2), "unit": unit, "demand": demand, "ok": most is None or value <= most}
+
+
+def median_ms(work: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """Median wall time of one call [ms]."""
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - began) * 1000.0)
+    return statistics.median(times)
+
+
+def written(folder: Path, count: int = 20_000) -> Row:
+    """Cost of the lines of a request of one row, and of writing them: what a caller waits for."""
+    names = tuple(f"x{number}" for number in range(FEATURES))
+    split = Split(V1, V2, 10.0, "salt", "r1", 3)
+    values: list[list[object]] = [[(number * 37 % 101) / 7.0 for number in range(FEATURES)]]
+    job = job_for(split, model=MODEL, request="0" * 32, names=names, values=values, column="x3", at=BEGIN, started=0.0)
+    job.latency_ms, job.cost = 3.217, Cost(1.25, 120.5)
+    log = PredictionLog(Segment(folder / MODEL / "predictions-1-1.jsonl"))
+
+    def many() -> None:
+        for _ in range(count):
+            log.write(lines_of(job, [0.123456789], "1"))
+
+    many()
+    return row(
+        f"write: a row of {FEATURES} numbers, its line and its system call",
+        median_ms(many) / count * 1e3,
+        "us",
+        LOGGED_US,
+    )
+
+
+def select(rows: int, first: int, last: int) -> str:
+    """SQL of some of the records, `first` to `last`, of a log of so many rows."""
+    features = ", ".join(f"'x{number}', round(random() * 100, 3)" for number in range(FEATURES))
+    return f"""
+      SELECT 1 AS v, md5(CAST(i AS VARCHAR)) AS request, CAST(0 AS INTEGER) AS "row", '{MODEL}' AS model, "at",
+             NULL::VARCHAR AS unit, CASE WHEN mine THEN 'candidate' ELSE 'champion' END AS arm,
+             CASE WHEN mine THEN '2' ELSE '1' END AS version, CASE WHEN mine THEN '2' ELSE '1' END AS answered_by,
+             CASE WHEN live THEN 10.0 ELSE 0.0 END::DOUBLE AS weight, CAST(3 AS BIGINT) AS generation,
+             CASE WHEN live THEN 'r1' ELSE '' END AS rollout, round(exp(1 + random()), 3)::DOUBLE AS latency_ms,
+             round(random(), 4)::DOUBLE AS cpu_ms, 120.5::DOUBLE AS rss_mb,
+             CASE WHEN random() < 0.002 THEN 'ValueError: no answer' END AS error,
+             CAST(round(random(), 6) AS JSON) AS prediction, json_object({features}) AS features
+      FROM (SELECT i, "at", "at" > {OPENED} AS live, "at" > {OPENED} AND hash(i) % 10 = 0 AS mine
+            FROM (SELECT i, {BEGIN} + (i + 0.5) / {rows} * {END - BEGIN} AS "at"
+                  FROM generate_series({first}, {last - 1}) AS made(i)))
+    """  # noqa: S608 - numbers of ours
+
+
+def write_tables(folder: Path, rows: int) -> None:
+    """A compacted log: one whole table a day, as compaction writes them."""
+    folder.mkdir(parents=True)
+    options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP}, ROW_GROUP_SIZE_BYTES '{GROUP_BYTES}'"
+    with duckdb.connect() as db:
+        db.execute("SET memory_limit = '1GB'; SET threads = 1; SET preserve_insertion_order = false")
+        for day in range(DAYS):
+            target = quoted(str(folder / f"predictions-{day:08x}{WHOLE}"))
+            db.execute(f"COPY ({select(rows, rows * day // DAYS, rows * (day + 1) // DAYS)}) TO {target} ({options})")
+
+
+def write_lines(folder: Path, rows: int) -> None:
+    """The same as raw lines, in ten closed segments."""
+    folder.mkdir(parents=True)
+    with duckdb.connect() as db:
+        db.execute("SET memory_limit = '1GB'; SET threads = 1")
+        for part in range(10):
+            target = quoted(str(folder / f"predictions-1-1-{part:08x}.jsonl"))
+            db.execute(f"COPY ({select(rows, rows * part // 10, rows * (part + 1) // 10)}) TO {target} (FORMAT json)")
+
+
+def size_mb(folder: Path) -> float:
+    """Size of a model's log [MB]."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) / 2**20
+
+
+def asked(root: Path, name: str, most: float | None = None) -> list[Row]:
+    """The gates' questions to one log."""
+    log, last = Log(root), END - (END - BEGIN) / 100.0
+    live = Question(MODEL, Gate("e", Metric.ERROR_RATE), "live", "", "r1", V1, V2, OPENED, END, OPENED, 86_400.0)
+    speed = Question(
+        MODEL, Gate("l", Metric.LATENCY, column="latency_ms"), "live", "", "r1", V1, V2, OPENED, END, OPENED, 86_400.0
+    )
+    return [
+        row(f"{name}: size", size_mb(root / MODEL), "MB"),
+        row(
+            f"{name}: n, errors, p50, p99 by version",
+            median_ms(lambda: log.rows(MODEL, AGGREGATE, (0.0, END))),
+            "ms",
+            most,
+        ),
+        row(f"{name}: the same of the last 1 %", median_ms(lambda: log.rows(MODEL, AGGREGATE, (last, END))), "ms"),
+        row(f"{name}: evidence of an error-rate gate", median_ms(lambda: event_counts(log, live), 1), "ms"),
+        row(f"{name}: evidence of a latency gate", median_ms(lambda: speed_counts(log, speed), 1), "ms"),
+    ]
+
+
+def read(home: Path, rows: int) -> list[Row]:
+    """What a log of so many rows answers, compacted and (where it is not too large) raw."""
+    made = []
+    if rows <= RAW:
+        write_lines(home / "raw" / MODEL, rows)
+        made += asked(home / "raw", f"{rows:,} rows, raw lines")
+        took = median_ms(lambda: compact(home / "raw", MODEL), 1)
+        made.append(row(f"{rows:,} rows, compaction", rows / took, "rows/ms"))
+    write_tables(home / "tables" / MODEL, rows)
+    return made + asked(home / "tables", f"{rows:,} rows, compacted", QUERY_MS.get(rows))
+
+
+def measured(sizes: list[int], place: Path | None) -> list[Row]:
+    """Every row; what one size wrote is gone before the next one is written."""
+    with tempfile.TemporaryDirectory(prefix="surefoot-log-", dir=place) as home:
+        made = [written(Path(home))]
+    for rows in sorted(sizes):
+        with tempfile.TemporaryDirectory(prefix="surefoot-log-", dir=place) as home:
+            print(f"a log of {rows:,} rows", file=sys.stderr)
+            made += read(Path(home), rows)
+    return made
+
+
+def main() -> int:
+    """Print the rows; 1 when a demand is missed."""
+    parser = argparse.ArgumentParser(prog="python -m bench.log", description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000], help="sizes of the logs")
+    parser.add_argument("--place", type=Path, help="folder on the disk to measure; the temporary one without it")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+    made = measured(options.rows, options.place)
+    for item in made:
+        mark = "" if not item["demand"] else "ok" if item["ok"] else "MISSED"
+        print(f"{item['name']:<62} {item['value']:>10} {item['unit']:<7} {item['demand']:<8} {mark}")
+    if options.json:
+        options.json.write_text(json.dumps({"rows": made}, indent=2), encoding="utf-8")
+    return 0 if all(item["ok"] for item in made) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

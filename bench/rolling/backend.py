@@ -1,0 +1,38 @@
+"""`python -m bench.rolling.backend MODEL VERSION PORT`: a bare server of one version, for proxies to choose from."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import orjson
+import uvicorn
+
+from surefoot.adapters.artifacts import load
+from surefoot.gateway import wire
+
+
+def main() -> None:
+    """Serve until a signal."""
+    path, version, port = sys.argv[1:]
+    warnings.simplefilter("ignore")
+    model = load(Path(path))
+    model.warm()
+
+    async def app(scope: wire.Scope, receive: wire.Receive, send: wire.Send) -> None:
+        if scope["type"] != "http":
+            return
+        body = await wire.read_body(scope, receive, 1 << 20)
+        rows = orjson.loads(body)["instances"] if body else []
+        answers = model.predict(rows) if rows else []
+        reply = wire.Reply.json({"predictions": answers})
+        reply.headers["x-model-version"] = version
+        await reply.send(send)
+
+    uvicorn.run(
+        app, port=int(port), loop="uvloop", http="httptools", access_log=False, log_level="warning", lifespan="off",
+        timeout_keep_alive=75,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The files of a log: which of them count at this moment, and the SQL that reads them (docs/record-schema.md)."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+WORK = ".compaction"
+"""Folder of whoever compacts, in the model's own."""
+PART, WHOLE = ".part.parquet", ".whole.parquet"
+"""How tables end: made of closed segments, and made of parts."""
+NOTE = ".replaces"
+"""Ends the name of the note that says what a table has replaced, while some of that may still be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One of the two kinds of records.
+
+    Attributes:
+        name: What the names of its files begin with.
+        view: What queries call it.
+        columns: Column -> type, in the order of the tables. JSON may be a number, a text, a list or a mapping.
+    """
+
+    name: str
+    view: str
+    columns: dict[str, str]
+
+
+PREDICTIONS = Kind(
+    "predictions",
+    "log",
+    {
+        "v": "INTEGER",
+        "request": "VARCHAR",
+        "row": "INTEGER",
+        "model": "VARCHAR",
+        "at": "DOUBLE",
+        "unit": "VARCHAR",
+        "arm": "VARCHAR",
+        "version": "VARCHAR",
+        "answered_by": "VARCHAR",
+        "weight": "DOUBLE",
+        "generation": "BIGINT",
+        "rollout": "VARCHAR",
+        "latency_ms": "DOUBLE",
+        "cpu_ms": "DOUBLE",
+        "rss_mb": "DOUBLE",
+        "error": "VARCHAR",
+        "prediction": "JSON",
+        "features": "JSON",
+    },
+)
+LABELS = Kind(
+    "labels",
+    "labels",
+    {"v": "INTEGER", "request": "VARCHAR", "row": "INTEGER", "label": "JSON", "at": "DOUBLE"},
+)
+KINDS = (PREDICTIONS, LABELS)
+
+
+def names(folder: Path, kind: Kind, ending: str) -> list[str]:
+    """Files of one kind, in order; none where there is no folder.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    try:
+        found = os.listdir(folder)  # noqa: PTH208 - Path.glob would pass over a folder that may not be read
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in found if name.startswith(f"{kind.name}-") and name.endswith(ending))
+
+
+def counted(folder: Path, kind: Kind) -> tuple[list[Path], list[Path]]:
+    """Segments and tables that hold every record once, whatever a compaction is doing or wherever one was killed.
+
+    A table stands before what it replaces goes. So whoever looks for segments, then for parts, then for whole tables
+    misses nothing, and whoever reads the notes last counts nothing twice: a note that is gone by then speaks of files
+    that are gone too, and what is listed but gone cannot be opened, which is a reason to look again.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    segments = names(folder, kind, ".jsonl")
+    tables = names(folder, kind, PART)
+    tables += names(folder, kind, WHOLE)
+    replaced: set[str] = set()
+    for name in names(folder / WORK, kind, NOTE):
+        if name.removesuffix(NOTE) in tables:
+            replaced |= set(read_note(folder / WORK / name))
+    listed = (segments, tables)
+    return tuple([folder / name for name in some if name not in replaced] for some in listed)  # type: ignore[return-value]
+
+
+def read_note(note: Path) -> list[str]:
+    """Names of the files that a table has replaced; none when they are gone, and the note with them."""
+    try:
+        return list(orjson.loads(note.read_bytes()))
+    except FileNotFoundError:
+        return []
+
+
+def quoted(text: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def listed(files: Sequence[Path]) -> str:
+    """Files as an SQL list."""
+    return "[" + ", ".join(quoted(str(file)) for file in files) + "]"
+
+
+def lines(segments: Sequence[Path], kind: Kind) -> str:
+    """SQL that reads every line of some segments; what is no record has no request or no time."""
+    wanted = "{" + ", ".join(f"'{column}': '{type_}'" for column, type_ in kind.columns.items()) + "}"
+    options = "format = 'newline_delimited', ignore_errors = true, maximum_object_size = 16777216"
+    return f"read_json({listed(segments)}, {options}, columns = {wanted})"
+
+
+RECORD = 'request IS NOT NULL AND "at" IS NOT NULL'
+"""Tells a record from what is left of one (a crash in mid-write, a disk that was full)."""
+
+
+def view(segments: Sequence[Path], tables: Sequence[Path], kind: Kind) -> str:
+    """SQL that makes the view over segments and tables, with the same columns whatever there is."""
+    empty = ", ".join(f'NULL::{type_} AS "{column}"' for column, type_ in kind.columns.items())
+    parts = [f"SELECT {empty} WHERE false"]
+    if segments:
+        parts.append(f"SELECT * FROM {lines(segments, kind)} WHERE {RECORD}")  # noqa: S608 - files are ours
+    if tables:
+        parts.append(f"SELECT * FROM read_parquet({listed(tables)}, union_by_name = true)")  # noqa: S608 - same
+    return f"CREATE VIEW {kind.view} AS " + " UNION ALL BY NAME ".join(parts)

@@ -1,0 +1,36 @@
+"""compact: the prediction log as Parquet, and no longer than it is kept."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from surefoot import bootstrap
+from surefoot.cli.read import Json
+from surefoot.cli.show import console, emit
+from surefoot.core.errors import NotFound
+
+
+def compact(
+    model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None,
+    keep: Annotated[int, typer.Option(help="Days that a record is kept at least.", min=1)] = bootstrap.KEEP,
+    json_: Json = False,
+) -> None:
+    """Turn closed segments of the prediction log into Parquet, and remove what is too old; `reconcile` does so too."""
+    config = bootstrap.settings()
+    known = bootstrap.logged(config)
+    if model and model not in known:
+        raise NotFound(f"nothing of {model} has been logged; logged: {', '.join(known) or 'none'}")
+    found = []
+    for name in [model] if model else known:
+        done = bootstrap.compact(config, name, keep)
+        found.append(asdict(done))
+        if not json_:
+            console.print(f"[bold]{name}[/bold]  {done.tell() or 'nothing to do'}")
+    if json_:
+        emit({"models": found})
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(compact)

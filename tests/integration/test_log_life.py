@@ -1,0 +1,377 @@
+"""The prediction log after the write: it becomes Parquet, and whoever reads meanwhile sees every record once."""
+
+import itertools
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import duckdb
+import orjson
+import pytest
+
+from surefoot.adapters import compaction, log_files, predictions
+from surefoot.adapters.compaction import compact
+from surefoot.adapters.counts import event_counts
+from surefoot.adapters.levels import speed_counts
+from surefoot.adapters.predictions import PredictionLog
+from surefoot.core.errors import Conflict, EvidenceUnavailable, NotFound, Rejected
+from surefoot.core.model import Split, Version
+from surefoot.core.policy import Gate, Metric
+from surefoot.core.question import Question
+from surefoot.gateway.job import job_for
+from surefoot.gateway.record import label_lines, lines_of
+from surefoot.gateway.segment import Segment
+from tests.integration.log_writing import (
+    DAY,
+    ROOT,
+    acknowledged,
+    files,
+    label,
+    named,
+    record,
+    requests,
+    start_writer,
+    write,
+)
+
+V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
+
+
+def whole(root: Path) -> list[str]:
+    """How the names of all files end."""
+    return sorted(re.sub(r"-[0-9a-f-]+\.", "-*.", name) for name in files(root))
+
+
+def test_no_answer_changes(tmp_path: Path) -> None:
+    """Every question about every window is answered from Parquet as it was from the lines."""
+    for first in range(3):
+        write(tmp_path, [record(number) for number in range(first, 600, 3)])
+    write(tmp_path, [record(5, 700.0), record(6, 701.0, features=None), record(7, 702.0, prediction=[0.25, 1e22])])
+    write(tmp_path, [label(number, number + 50.0, number % 2) for number in range(0, 700, 2)], "labels")
+    write(tmp_path, [label(4, 90.0, {"is": ["late", None]})], "labels")
+    log = PredictionLog(tmp_path)
+
+    def answers() -> list[object]:
+        asked: list[object] = []
+        for since, until in ((-1.0, 1000.0), (100.0, 200.0), (199.0, 201.0), (650.0, 800.0), (900.0, 901.0)):
+            asked += [log.requests("m", since, until), log.requests("m", since, until, limit=20)]
+            asked += [log.newest("m", until), log.unknown_labels("m", since, until)]
+            asked += [log.frame("m", since, until).to_dict(), log.given("m", since, until).to_dict()]
+            for by in ((), ("place",)):
+                gates = Gate("e", Metric.ERROR_RATE, by=by), Gate("l", Metric.LATENCY, column="latency_ms", by=by)
+                errors, speeds = (Question("m", gate, "live", "", "r1", V1, V2, since, until, since) for gate in gates)
+                asked += [event_counts(log, errors), speed_counts(log, speeds)]
+        columns = ", ".join(f'"{name}", typeof("{name}")' for name in log_files.PREDICTIONS.columns)
+        return [
+            *asked,
+            log.rows("m", f"SELECT {columns} FROM log ORDER BY ALL"),  # noqa: S608 - a test's own
+            log.rows("m", "SELECT * FROM labels ORDER BY ALL"),
+        ]
+
+    before = answers()
+    done = compact(tmp_path, "m")
+    assert (done.segments, done.rows, done.torn) == (6, 954, 0)
+    assert whole(tmp_path) == ["labels-*.part.parquet", "predictions-*.part.parquet"]
+    assert answers() == before
+    write(tmp_path, [record(601)])
+    mixed = answers()
+    compact(tmp_path, "m")
+    assert answers() == mixed != before
+
+
+def test_every_field_that_the_gateway_writes_is_kept(tmp_path: Path) -> None:
+    """What the gateway writes of a request and of a label stands in Parquet field by field."""
+    job = job_for(
+        Split(V1, V2, 25.0, "salt", "r1", 3),
+        model="m",
+        request="q",
+        names=("x", "who"),
+        values=[[0.1, "é\"'"], [2, None]],
+        column="who",
+        at=12.25,
+        started=0.0,
+    )
+    job.latency_ms = 3.5
+    lines = lines_of(job, [0.1, {"p": [1, None]}], "1")
+    labels = label_lines(b'[{"request": "q", "label": {"cost": 1.5}, "at": 3}]', 0.0)
+    write(tmp_path, lines)
+    write(tmp_path, labels, "labels")
+    compact(tmp_path, "m")
+    for view, written in (("log", lines), ("labels", labels)):
+        sql = f"SELECT to_json(w) FROM {view} w ORDER BY w.row"  # noqa: S608 - a test's own
+        for row, line in zip(PredictionLog(tmp_path).rows("m", sql), written, strict=True):
+            assert orjson.loads(str(row[0])) == orjson.loads(line)
+
+
+def test_the_documented_columns_are_those_of_the_tables() -> None:
+    """docs/record-schema.md lists exactly the columns of the tables, in their order."""
+    text = (ROOT / "docs" / "record-schema.md").read_text(encoding="utf-8")
+    for kind, heading in (
+        (log_files.PREDICTIONS, "## Predictions, version 1"),
+        (log_files.LABELS, "## Labels, version 1"),
+    ):
+        table = text.split(heading)[1].split("\n\n|")[1].split("\n\n")[0]
+        assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(kind.columns)
+
+
+def test_torn_lines_are_counted_and_left_out(tmp_path: Path) -> None:
+    """What is no record is skipped by readers, and counted by the compaction that drops it; empty lines are nothing."""
+    write(
+        tmp_path,
+        [record(0), b'{"v":1,"request":"q0000', b"\n\n\n", b"[1]\n", b"\x00\x00\n", record(1), b'{"v":1,"requ'],
+    )
+    write(tmp_path, [b'{"v":1'])
+    write(tmp_path, [b'{"v":1'], "labels")
+    assert requests(tmp_path) == named(range(2))
+    done = compact(tmp_path, "m")
+    assert (done.segments, done.rows, done.torn) == (3, 2, 6)
+    assert requests(tmp_path) == named(range(2))
+    assert whole(tmp_path) == ["predictions-*.part.parquet"]
+
+
+def test_only_closed_segments_are_taken(tmp_path: Path) -> None:
+    """A segment that is written is left alone, locked or (by a gateway of 0.1.0) not; an empty closed one goes."""
+    write(tmp_path, [record(0)])
+    locked = Segment(tmp_path / "m" / "predictions-2-2.jsonl")
+    locked.append(record(1))
+    (tmp_path / "m" / "predictions-4-4.jsonl").touch()
+    with (tmp_path / "m" / "predictions-3-3.jsonl").open("ab", buffering=0) as older:
+        older.write(record(2))
+        assert compact(tmp_path, "m").segments == 1
+        assert whole(tmp_path) == ["predictions-*.jsonl", "predictions-*.jsonl", "predictions-*.part.parquet"]
+        older.write(record(3))
+        locked.append(record(4))
+    locked.close()
+    assert compact(tmp_path, "m").segments == 2
+    assert requests(tmp_path) == named(range(5))
+
+
+def test_rows_of_a_table_are_in_the_order_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row groups of a part and of a whole table do not overlap in time, so that a window reads few of them."""
+    monkeypatch.setattr(compaction, "GROUP", 2048)
+    monkeypatch.setattr(compaction, "FEW", 2)
+    for first in range(2):
+        for second in range(2):
+            write(tmp_path, [record(number) for number in range(20_000) if number % 4 == first * 2 + second])
+        compact(tmp_path, "m")
+        (table,) = (tmp_path / "m").glob("*.parquet")
+        spans = duckdb.sql(
+            f"SELECT stats_min_value::DOUBLE, stats_max_value::DOUBLE FROM parquet_metadata('{table}')"  # noqa: S608 - a test's own
+            " WHERE path_in_schema = 'at' ORDER BY row_group_id"
+        ).fetchall()
+        assert len(spans) >= 5
+        assert all(before[1] < after[0] for before, after in itertools.pairwise(spans))
+    assert table.name.endswith(".whole.parquet")
+
+
+def test_rows_too_large_to_sort_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that do not fit in the memory allowed for sorting are written as they came, every one."""
+    monkeypatch.setattr(compaction, "MEMORY", "310MB")
+    monkeypatch.setattr(compaction, "GROUP_BYTES", "1MB")
+    write(tmp_path, [record(number, features={"x": f"{number}" * 40_000}) for number in reversed(range(1000))])
+    assert compact(tmp_path, "m").rows == 1000
+    assert requests(tmp_path) == named(range(1000))
+    assert PredictionLog(tmp_path).rows("m", "SELECT request FROM log LIMIT 1") == [("q000999",)]
+
+
+CRASH = """
+import os, shutil, signal, sys
+from pathlib import Path
+from surefoot.adapters import compaction
+
+def deadly(real):
+    def call(*arguments, **keywords):
+        global left
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **keywords)
+    return call
+
+home, before = Path(sys.argv[1]), float(sys.argv[2])
+compaction.FEW, compaction.BATCH = 2, 1
+for name in ("rename", "unlink", "fsync", "mkdir", "rmdir"):
+    setattr(os, name, deadly(getattr(os, name)))
+for strike in range(1, 1000):
+    left = 0
+    shutil.copytree(home / "start", home / str(strike))
+    child = os.fork()  # a child a strike: to import all this again would take most of the time
+    if not child:
+        left = strike
+        compaction.compact(home / str(strike), "m", before=before)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] == 0:
+        break
+"""
+
+
+def test_a_kill_anywhere_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """Killed before any call that changes the disk, a compaction leaves every record once; the next run ends it."""
+    start = tmp_path / "start"
+    for first in (0, 10, 20):
+        write(start, [record(number) for number in range(first, first + 10)])
+    compact(start, "m")
+    for first in (30, 40):
+        write(start, [record(number) for number in range(first, first + 10)])
+    write(start, [record(number, 9 * DAY + number) for number in range(50, 60)])
+    write(start, [label(number, 5.0) for number in range(10)], "labels")
+    done = subprocess.run([sys.executable, "-c", CRASH, str(tmp_path), "0"], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    struck = sorted(path for path in tmp_path.iterdir() if path.name.isdigit())
+    assert len(struck) > 40
+    for case in struck:
+        assert (requests(case), requests(case, "labels")) == (named(range(60)), named(range(10))), case.name
+        compact(case, "m")
+        assert (requests(case), requests(case, "labels")) == (named(range(60)), named(range(10))), case.name
+        assert not [name for name in files(case) if name.endswith(".jsonl")]
+        assert sorted(path.name for path in (case / "m" / log_files.WORK).iterdir()) == ["lock"]
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from surefoot.adapters.compaction import compact
+from surefoot.core.errors import SurefootError
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    compact(Path(sys.argv[1]), "m")
+except SurefootError as error:
+    print(type(error).__name__, error.exit_code, error)
+"""
+
+
+def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path) -> None:
+    """A disk that takes no more is one sentence, and segments and tables stay as they were to the byte."""
+    write(tmp_path, [record(number) for number in range(10)])
+    compact(tmp_path, "m")
+    write(tmp_path, [record(number, features={"x": str(hash(number) * 7919)}) for number in range(10, 2000)])
+    before = files(tmp_path)
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], cwd=ROOT, capture_output=True, check=False)
+    (said,) = done.stdout.decode().splitlines()
+    assert said.startswith("EvidenceUnavailable 4 the log of m was not compacted, and nothing of it is lost: ")
+    assert files(tmp_path) == before
+    assert sorted(path.name for path in (tmp_path / "m" / log_files.WORK).iterdir()) == ["lock"]
+    assert requests(tmp_path) == named(range(2000))
+    assert compact(tmp_path, "m").rows == 1990
+
+
+def test_one_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes while somebody compacts is told so, and changes nothing."""
+    write(tmp_path, [record(0)])
+    real, refused = compaction.lines, []
+
+    def meanwhile(segments: list[Path], kind: log_files.Kind) -> str:
+        with pytest.raises(Conflict, match="somebody else compacts the log of m"):
+            compact(tmp_path, "m")
+        refused.append(True)
+        return real(segments, kind)
+
+    monkeypatch.setattr(compaction, "lines", meanwhile)
+    assert compact(tmp_path, "m").rows == 1
+    assert refused
+    with pytest.raises(NotFound, match="nothing of n has been logged"):
+        compact(tmp_path, "n")
+
+
+def test_files_that_go_while_they_are_read_are_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question whose files are replaced after they were listed is answered from what replaced them."""
+    write(tmp_path, [record(number) for number in range(9)])
+    write(tmp_path, [label(0, 1.0)], "labels")
+    real, runs = predictions.view, []
+
+    def late(segments: list[Path], tables: list[Path], kind: log_files.Kind) -> str:
+        if not runs:
+            runs.append(compact(tmp_path, "m"))
+        return real(segments, tables, kind)
+
+    monkeypatch.setattr(predictions, "view", late)
+    assert requests(tmp_path) == named(range(9))
+    assert runs[0].segments == 2
+
+
+def test_files_that_are_always_gone_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader gives up with a reason when its files vanish again and again."""
+    write(tmp_path, [record(0)])
+    monkeypatch.setattr(predictions, "counted", lambda folder, _kind: ([folder / "predictions-gone.jsonl"], []))
+    with pytest.raises(EvidenceUnavailable, match="cannot be read"):
+        requests(tmp_path)
+
+
+def test_readers_see_every_record_once_while_it_is_written_and_compacted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a writer that rotates and a compaction that merges, a reader counts all that was acknowledged, once."""
+    monkeypatch.setattr(compaction, "FEW", 3)
+    monkeypatch.setattr(compaction, "BATCH", 30_000)
+    most, merged, troubles = 20_000, [0], []
+    log, looking = PredictionLog(tmp_path), threading.Event()
+
+    def compacts() -> None:
+        try:
+            while writer.poll() is None:
+                looking.wait()  # one run beside each look: files go while they are listed, opened or read
+                looking.clear()
+                if (tmp_path / "m").is_dir():
+                    merged[0] += compact(tmp_path, "m", batches=2).merged
+        except Exception as error:  # noqa: BLE001 - the test says what it was
+            troubles.append(error)
+
+    with start_writer(tmp_path, size=10_000, most=most) as writer:
+        thread = threading.Thread(target=compacts)
+        thread.start()
+        looks = 0
+        try:
+            while writer.poll() is None:
+                looking.set()
+                known = acknowledged(tmp_path)
+                ((n, distinct, last),) = log.rows("m", 'SELECT count(*), count(DISTINCT request), max("at") FROM log')
+                assert n == distinct
+                assert known <= int(str(n))
+                assert last is None or float(str(last)) == int(str(n)) - 1
+                looks += 1
+        finally:
+            writer.kill()
+            looking.set()
+            thread.join()
+    assert troubles == []
+    assert looks > 3
+    compact(tmp_path, "m")
+    assert requests(tmp_path) == named(range(most))
+    assert merged[0] > 0
+
+
+def test_files_stay_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment an hour leaves one whole table a day and less than a day's parts, with every record once."""
+    for hour in range(60):
+        write(tmp_path, [record(hour, hour * 3600.0)])
+        done = compact(tmp_path, "m", batches=1)
+        assert done.merged == (24 if hour % 24 == 23 else 0)
+    assert whole(tmp_path) == ["predictions-*.part.parquet"] * 12 + ["predictions-*.whole.parquet"] * 2
+    assert requests(tmp_path) == named(range(60))
+
+
+def test_tables_expire_as_a_whole(tmp_path: Path) -> None:
+    """A table goes when its newest record is older than is kept, whichever kind it is, and nothing else does."""
+    for day in range(4):
+        write(tmp_path, [record(day * 10 + part, day * DAY + part) for part in range(2)])
+        write(tmp_path, [label(day * 10, day * DAY + 5.0)], "labels")
+        compact(tmp_path, "m")
+    assert compact(tmp_path, "m", before=0.0).removed == 0
+    done = compact(tmp_path, "m", before=2 * DAY + 1.0)
+    assert (done.removed, done.removed_rows) == (4, 6)
+    assert requests(tmp_path) == named([20, 21, 30, 31])
+    assert requests(tmp_path, "labels") == named([20, 30])
+
+
+def test_records_of_a_later_release_are_left_alone(tmp_path: Path) -> None:
+    """Records of a version that this release does not know are never rewritten by half."""
+    write(tmp_path, [record(0), record(1, v=2, more="fields")])
+    before = files(tmp_path)
+    with pytest.raises(Rejected, match="records of version 2"):
+        compact(tmp_path, "m")
+    assert files(tmp_path) == before
