@@ -52,6 +52,7 @@ PREDICTIONS = Kind(
         "error": "VARCHAR",
         "prediction": "JSON",
         "features": "JSON",
+        "params": "JSON",
     },
 )
 LABELS = Kind(

@@ -28,6 +28,7 @@ class Served:
         prediction: The answer, JSON value.
         features: The row of the request.
         labels: What was reported to have come true, and when [Unix seconds], oldest first.
+        params: What the caller gave as params of the request; None without any.
     """
 
     key: tuple[str, int]
@@ -37,6 +38,7 @@ class Served:
     prediction: object
     features: dict[str, object]
     labels: tuple[tuple[float, object], ...] = ()
+    params: object = None
 
     def label(self, maturity: float) -> object:
         """What came true as far as it counts: the last report before maturity; None without one.
@@ -104,20 +106,21 @@ class PredictionLog:
               SELECT * FROM log WHERE "at" > $1 AND "at" <= $2
               QUALIFY row_number() OVER (PARTITION BY request, "row" ORDER BY "at") = 1
             )
-            SELECT o.request, o."row", o."at", o.answered_by, o.arm, o.prediction, o.features, r.labels
+            SELECT o.request, o."row", o."at", o.answered_by, o.arm, o.prediction, o.features, r.labels,
+                   o.params
             FROM once o LEFT JOIN reported r ON o.request = r.request AND o."row" = r."row"
             ORDER BY hash(o.request), o."row" LIMIT $3
             """,
             (since, until, limit),
         )
         made = []
-        for request, row, at, answered_by, arm, prediction, features, labels in found:
+        for request, row, at, answered_by, arm, prediction, features, labels, params in found:
             asked = _json(features)
             if isinstance(asked, dict):
                 key = (str(request), int(str(row)))
                 answer = (str(answered_by), str(arm), _json(prediction))
                 reported = tuple((float(item["at"]), _json(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
-                made.append(Served(key, float(str(at)), *answer, asked, reported))
+                made.append(Served(key, float(str(at)), *answer, asked, reported, _json(params)))
         return sorted(made, key=lambda served: (served.at, served.key))
 
     def frame(self, model: str, since: float, until: float) -> pd.DataFrame:

@@ -1,22 +1,22 @@
 """A loaded model as the gateway and the evaluation see it: JSON rows in, JSON values out."""
 
+import base64
 import contextlib
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from surefoot.adapters.inputs import Inputs, Names
+
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.pyfunc import PyFuncModel
 
-_NUMBERS = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
 PROBES = 64
 """Rows that are drawn to compare a shortcut with MLflow's own way [count]."""
 GOLDEN = "surefoot_golden"
 """Key of a model's metadata under which its author keeps rows and their answers."""
-_BLANK: dict[str, object] = {**dict.fromkeys(_NUMBERS, 0), "string": "", "boolean": False}
-_PLAIN = frozenset({*_NUMBERS, "string", "boolean"})
 
 
 class Scorer:
@@ -24,21 +24,24 @@ class Scorer:
 
     Attributes:
         columns: Names of the input columns, or None when the model names none.
+        joins: Whether that is so, and rows of different requests can be answered together.
     """
 
     def __init__(self, model: "PyFuncModel") -> None:
         """Read the signature once."""
         self._model = model
-        self._schema = schema = model.metadata.get_input_schema()  # type: ignore[no-untyped-call]
-        named = schema is not None and schema.has_input_names()
-        self.columns: tuple[str, ...] | None = tuple(schema.input_names()) if named else None
-        self._required = frozenset(schema.required_input_names()) if named else frozenset()
-        types = [str(getattr(kind, "name", "")) for kind in schema.input_types()] if named else []
-        self._plain = dict(zip(self.columns or (), types, strict=False))
+        self._inputs = Inputs(model.metadata)
+        self.columns = self._inputs.columns
+        self.joins = self._inputs.joins
+        self._tuned = model.metadata.get_params_schema() is not None  # type: ignore[no-untyped-call]
         self._direct: Callable[[Any], Any] | None = None
 
-    def predict(self, rows: list[dict[str, object]]) -> list[object]:
+    def predict(self, rows: list[dict[str, object]], params: object = None) -> list[object]:
         """Answer every row.
+
+        Args:
+            rows: As the log has them, which does not say whether they were JSON or CSV.
+            params: As for `answer`.
 
         Returns:
             One JSON value a row: a number or text, a list (class probabilities), or an object (several outputs).
@@ -49,22 +52,27 @@ class Scorer:
         """
         names: dict[str, None] = {}
         for number, row in enumerate(rows):
-            if missing := self._required - row.keys():
+            if missing := self._inputs.required - row.keys():
                 raise ValueError(f"row {number} lacks the required inputs {sorted(missing)}")
             names.update(dict.fromkeys(row))
-        return self.answer(tuple(names), [[row.get(name) for name in names] for row in rows])
+        table = [[row.get(name) for name in names] for row in rows]
+        return self.answer(tuple(names), table, params, csv=self._inputs.signed)
 
-    def answer(self, names: tuple[str, ...] | None, values: list[Any]) -> list[object]:
+    def answer(self, names: Names | None, values: list[Any], params: object = None, csv: bool = False) -> list[object]:
         """Answer every row of a table, as `predict` does.
 
         Args:
             names: Columns; None for rows that are bare arrays.
             values: One list of values a row.
+            params: What the caller wants besides; nothing, for a model that declares none. MLflow checks it.
+            csv: Whether the rows were CSV.
         """
         if self._direct is not None and names is not None:
-            answers = _rows_of(self._direct(self._array(names, values)))
+            answers = _rows_of(self._direct(self._array(names, values, csv=csv)))
         else:
-            answers = _rows_of(self._model.predict(self._fed(names, values)))
+            fed = self._inputs.fed(names, values, csv=csv)
+            told: Any = params if self._tuned else None  # MLflow warns of those that nobody has asked for
+            answers = _rows_of(self._model.predict(fed, told))
         if len(answers) != len(values):
             raise ValueError(f"the model gave {len(answers)} answers for {len(values)} rows")
         return [_json(answer) for answer in answers]
@@ -87,12 +95,11 @@ class Scorer:
         """Ask once, so that nothing is loaded late: its golden rows, or else a row of nothing; failing is fine."""
         with contextlib.suppress(Exception):
             rows, _ = self.golden()
-            blank: dict[str, object] = {name: _BLANK.get(self._plain.get(name, "")) for name in self.columns or ()}
-            self.predict(rows or [blank])
+            self.predict(rows or [self._inputs.blank()])
             self._direct = self._shortcut(rows)
 
-    def _array(self, names: tuple[str, ...], values: list[Any]) -> Any:
-        """Build the numbers of all rows at once; the same rows are refused as by `_frame`."""
+    def _array(self, names: Names, values: list[Any], *, csv: bool = False) -> Any:
+        """Build the numbers of all rows at once; the same rows are refused as by `Inputs.frame`."""
         import numpy as np  # noqa: PLC0415 - it comes with MLflow, as late
 
         rows = values
@@ -100,14 +107,17 @@ class Scorer:
             try:
                 places = [names.index(name) for name in self.columns or ()]
             except ValueError:
-                self._frame(names, values)  # says which column is missing
+                self._inputs.frame(names, values)  # says which column is missing
                 raise
             rows = [[row[place] for place in places] for row in values]
         try:
-            return np.array(rows, dtype=np.float64)
+            made = np.array(rows, dtype=np.float64, order="F")  # as frames have them: sums keep their order
         except (TypeError, ValueError, OverflowError):
-            self._frame(names, values)  # says which column does not fit
-            raise
+            made = None
+        if made is None or made.ndim != 2:  # noqa: PLR2004 - rows and columns
+            # It says which column does not fit, or knows better.
+            made = self._inputs.frame(names, values, csv=csv).to_numpy(dtype=np.float64)
+        return made
 
     def _shortcut(self, rows: list[dict[str, object]]) -> Callable[[Any], Any] | None:
         """The model's own function, where it may be asked with bare numbers; None where that is not proved.
@@ -118,9 +128,7 @@ class Scorer:
         import numpy as np  # noqa: PLC0415 - it comes with MLflow, as late
 
         flavor = self._model.metadata.flavors
-        if "sklearn" not in flavor or not self.columns or set(self._plain.values()) != {"double"}:
-            return None
-        if self._required != set(self.columns):
+        if "sklearn" not in flavor or self._tuned or self.columns is None or not self._inputs.doubles():
             return None
         raw = self._model.get_raw_model()  # type: ignore[no-untyped-call]
         function = getattr(raw, flavor["python_function"].get("predict_fn", "predict"), None)
@@ -139,7 +147,7 @@ class Scorer:
                 slow, fast = (
                     _rows_of(made)
                     for made in (
-                        self._model.predict(self._frame(self.columns, some)),
+                        self._model.predict(self._inputs.frame(self.columns, some)),
                         direct(self._array(self.columns, some)),
                     )
                 )
@@ -152,7 +160,7 @@ class Scorer:
     def seen(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
         """What the model is fed: the rows after every first step of a pipeline that keeps their columns."""
         names = tuple(dict.fromkeys(name for row in rows for name in row))
-        frame = self._frame(names, [[row.get(name) for name in names] for row in rows])
+        frame = self._inputs.frame(names, [[row.get(name) for name in names] for row in rows], csv=self._inputs.signed)
         inner = getattr(self._model, "get_raw_model", lambda: None)()
         for _, step in getattr(inner, "steps", [])[:-1]:
             fed = step.transform(frame)
@@ -160,65 +168,6 @@ class Scorer:
                 break
             frame = fed
         return frame
-
-    def _fed(self, names: tuple[str, ...] | None, values: list[Any]) -> Any:
-        """What the pyfunc is fed: a typed frame, or arrays where the signature has tensors."""
-        import numpy as np  # noqa: PLC0415 - it comes with MLflow, as late
-
-        schema = self._schema
-        if schema is None or not schema.is_tensor_spec():
-            return np.array(values) if names is None else self._frame(names, values)
-        kinds = schema.input_types()
-        if names is None:
-            return np.array(values, dtype=kinds[0])
-        if self.columns is None:
-            raise ValueError("the model takes arrays without names")
-        if missing := [name for name in self.columns if name not in names]:
-            raise ValueError(f"the required inputs {missing} are missing")
-        known = dict(zip(self.columns, kinds, strict=True))
-        columns = dict(zip(names, zip(*values, strict=True), strict=True))
-        return {name: np.array(columns[name], dtype=kind) for name, kind in known.items()}
-
-    def _frame(self, names: tuple[str, ...], values: list[Any]) -> "pd.DataFrame":
-        """Build one typed frame in which no value depends on the neighbours of its row."""
-        import pandas as pd  # noqa: PLC0415 - it comes with MLflow, as late
-
-        columns = dict(zip(names, (list(column) for column in zip(*values, strict=True)), strict=True))
-        if self.columns is None:
-            frame = pd.DataFrame(columns)
-            return frame if self._schema is None else _cast(frame, self._schema)
-        if missing := self._required - columns.keys():
-            raise ValueError(f"the required inputs {sorted(missing)} are missing")
-        absent: list[object] = [None] * len(values)
-        cells = {name: columns.get(name, absent) for name in self.columns}
-        if not set(self._plain.values()) <= _PLAIN:
-            return _cast(pd.DataFrame(cells), self._schema)
-        return pd.DataFrame({name: _column(name, self._plain[name], column) for name, column in cells.items()})
-
-
-def _column(name: str, kind: str, values: list[object]) -> object:
-    """Cast one column as `mlflow models serve` does, for all rows at once; an absent value is NaN."""
-    import numpy as np  # noqa: PLC0415 - it comes with pandas
-    import pandas as pd  # noqa: PLC0415 - as late as MLflow
-
-    if kind in _NUMBERS:
-        try:
-            return np.array(values, dtype=_NUMBERS[kind])
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"input {name!r} does not fit its type {kind}: {error}") from error
-    if kind == "boolean":
-        if not all(value is None or value in (True, False) for value in values):
-            raise ValueError(f"input {name!r} does not fit its type boolean")
-        return np.array(values, dtype=object if None in values else bool)
-    # Always pandas' text type: inferred, a column would be another type when its neighbours are all absent.
-    return pd.array([None if value is None or value != value else str(value) for value in values], dtype="str")  # noqa: PLR0124 - only NaN differs from itself
-
-
-def _cast(frame: "pd.DataFrame", schema: Any) -> "pd.DataFrame":
-    """Cast dates, bytes, arrays and tensors with MLflow's own function."""
-    from mlflow.utils import proto_json_utils  # noqa: PLC0415 - MLflow is late
-
-    return proto_json_utils.cast_df_types_according_to_schema(frame, schema)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def _rows_of(answer: Any) -> Sequence[Any]:
@@ -246,6 +195,8 @@ def _json(value: Any) -> object:
         return [_json(item) for item in value]
     if hasattr(value, "isoformat"):
         return value.isoformat()
+    if isinstance(value, bytes | bytearray):
+        return base64.encodebytes(value).decode()  # as MLflow, line ends included
     raise ValueError(f"the model gave a {type(value).__name__}, which is not a JSON value")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import orjson
 import pandas as pd
 
 from surefoot.adapters.predictions import PredictionLog, Served
@@ -32,8 +33,8 @@ Key = tuple[str, int]
 class Scores(Protocol):
     """A loaded model."""
 
-    def predict(self, rows: list[dict[str, object]]) -> list[object]:
-        """Answer every row, or raise."""
+    def predict(self, rows: list[dict[str, object]], params: object = None) -> list[object]:
+        """Answer every row under the params of its caller, or raise."""
         ...
 
     def golden(self) -> tuple[list[dict[str, object]], list[object]]:
@@ -200,11 +201,15 @@ def _score(model: Scores, served: Sequence[Served]) -> Replayed:
     """Score in chunks; a chunk that fails is halved until the requests that break it stand alone."""
     answers: dict[Key, object] = {}
     failed, problem = 0, ""
-    waiting = [list(served[i : i + CHUNK]) for i in range(0, len(served), CHUNK)][::-1]
+    alike: dict[bytes, list[Served]] = {}
+    for r in served:
+        alike.setdefault(b"" if r.params is None else orjson.dumps(r.params), []).append(r)
+    waiting = [some[i : i + CHUNK] for some in alike.values() for i in range(0, len(some), CHUNK)][::-1]
     while waiting:
         chunk = waiting.pop()
         try:
-            found = model.predict([r.features for r in chunk])
+            rows, params = [r.features for r in chunk], chunk[0].params
+            found = model.predict(rows) if params is None else model.predict(rows, params)
         except SurefootError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the candidate's code may raise anything; that is what is measured

@@ -223,17 +223,17 @@ class Gateway:
         split: Split,
     ) -> Job:
         column = self._settings.units.get(model)
-        names, values = table
         return job_for(
             split,
             model=model,
             request=request,
-            names=names,
-            values=values,
+            names=table.names,
+            values=table.values,
             column=column,
             at=at,
             started=started,
             fits=fits,
+            manner=table.manner,
         )
 
     async def _take_labels(self, name: str, scope: wire.Scope, receive: wire.Receive) -> Reply:

@@ -16,7 +16,7 @@ from surefoot.core.model import Version
 from surefoot.gateway.answers import describe
 from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome, Revoked
 from surefoot.gateway.record import PredictionLog, lines_of
-from surefoot.gateway.settings import Cost, Lost, Names, Predictor
+from surefoot.gateway.settings import PLAIN, Cost, Lost, Manner, Names, Predictor
 
 _log = logging.getLogger(__name__)
 _BACK_OFF = (0.1, 0.5, 2.0, 10.0)
@@ -86,7 +86,7 @@ class Lane:
         self.busy_since = time.perf_counter()
         values = [row for attempt in batch for row in attempt.job.values] if len(batch) > 1 else batch[0].job.values
         try:
-            answers = await predictor.ask(batch[0].job.names, values)
+            answers = await predictor.ask(batch[0].job.names, values, batch[0].job.manner)
             settled = _dealt(batch, answers, worker.version.number)
         except Lost:
             raise
@@ -174,7 +174,7 @@ class Worker:
         self.calm = False
         self._cpu_s = 0.0
         self._rss_mb: float | None = None
-        self._again = predictor.again
+        self._again, self._joins = predictor.again, predictor.joins
         self._log = log
         self._routed = routed
         self._max_batch = max_batch
@@ -290,16 +290,19 @@ class Worker:
             await waiting
         batch: list[Attempt] = []
         names: Names = None
+        manner: Manner = PLAIN
         rows = 0
         while self._queue:
             first = self._queue[0]
-            if batch and (first.retries or first.job.names != names or rows + len(first.job.values) > self._max_batch):
+            job = first.job
+            alike = self._joins and job.names == names and job.manner == manner and not first.retries
+            if batch and not (alike and rows + len(job.values) <= self._max_batch):
                 self._wake()
                 break
             attempt = self._queue.popleft()
             if attempt.claimed:
                 continue
-            names = attempt.job.names
+            names, manner = attempt.job.names, attempt.job.manner
             rows += len(attempt.job.values)
             batch.append(attempt)
             if attempt.retries:  # it may be what ended the process: nobody shares its next one

@@ -252,11 +252,13 @@ class Board:
             return self._wish({**self._wishes(), model: dict(route)})
 
     def unwish(self, model: str, number: int = 0) -> None:
-        """Say that nothing is to be loaded ahead for a model; with a number only while nothing newer is wished."""
+        """Say that nothing is to be loaded ahead for a model, so that every worker lets go of what it needs no more.
+
+        With a number, only while nothing newer is wished.
+        """
         with self.changing():
-            wishes = self._wishes()
-            if wishes.pop(model, None) is not None and number in (0, self.wanted):
-                self._wish(wishes)
+            if number in (0, self.wanted):
+                self._wish({name: wish for name, wish in self._wishes().items() if name != model})
 
     def _publish(self, document: Document) -> int:
         following = self.generation + 1

@@ -1,29 +1,43 @@
 """The body of a scoring request: MLflow's formats become a table."""
 
+import codecs
 import csv
 import io
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
+
+from surefoot.gateway.settings import PLAIN, Manner, Names
 
 
 class Table(NamedTuple):
     """The rows of a request.
 
     Attributes:
-        names: Columns; None when the rows are bare arrays or numbers.
+        names: Columns, numbers where the caller gave numbers or none; None when the rows are bare arrays or numbers.
         values: One list of values a row, or the bare row.
+        manner: What the model is told besides.
     """
 
-    names: tuple[str, ...] | None
+    names: Names
     values: list[Any]
+    manner: Manner = PLAIN
 
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-_ABSENT = frozenset({"", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "<NA>"})
+_BESIDE = frozenset({"params", "client_request_id", "signature_name"})
+"""What may stand beside the rows; MLflow reads the first and ignores the others."""
+_ABSENT = frozenset(
+    {"", "None", "NULL", "null", "NA", "#NA", "<NA>", "N/A", "n/a", "#N/A", "#N/A N/A", "NaN", "-NaN", "nan", "-nan"}
+    | {"1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
+)
+"""Cells that are missing values: what pandas takes for one in CSV."""
 _LARGEST = 2**63  # beyond it the log could not hold a whole number; infinity and NaN are beyond it too
 _SPLIT_KEYS = {"columns", "data", "index"}
+_LABELS = {str, int, float}
+_TEXT_OR_NAN = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|NaN', re.DOTALL)
 
 
 class Malformed(ValueError):
@@ -66,23 +80,50 @@ def table_of(body: bytes, content_type: str) -> Table:
 
 
 def _from_json(body: bytes) -> Table:
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Malformed(f"the body is not JSON: {error}") from None
+    content = _loads(body)
     if not isinstance(content, dict):
         raise Malformed(f"the body is a JSON {_kind(content)}, not an object with one of {', '.join(FORMATS)}")
     given = [name for name in FORMATS if name in content]
     if len(given) != 1:
         raise Malformed(f"the body needs exactly one of {', '.join(FORMATS)}; it has {given or sorted(content)}")
     name = given[0]
-    if strange := content.keys() - {name}:
+    value = content.pop(name)
+    table = _from_split(value) if name == "dataframe_split" else _from_list(name, value)
+    return table._replace(manner=_manner(name, content)) if content else table
+
+
+def _manner(name: str, beside: dict[str, object]) -> Manner:
+    if strange := beside.keys() - _BESIDE:
         raise Malformed(f"the gateway does not read {sorted(strange)} beside {name}")
-    value = content[name]
-    if name == "dataframe_split":
-        return _from_split(value)
-    if name == "inputs" and isinstance(value, dict):
-        return _from_columns(value)
+    params = beside.get("params")
+    if params is None or params == {}:
+        return PLAIN
+    try:
+        return Manner(orjson.dumps(params))
+    except orjson.JSONEncodeError as error:  # what can be read may be nested too deeply to be handed on
+        raise Malformed(f"the params cannot be handed on: {error}") from None
+
+
+def _loads(body: bytes) -> object:
+    """Read JSON; NaN, as Python writes a missing number, is null, and a byte order mark is nothing."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        plain = body.removeprefix(codecs.BOM_UTF8)
+        if b"NaN" in plain:
+            plain = _TEXT_OR_NAN.sub(lambda found: b"null" if found[0] == b"NaN" else found[0], plain)
+        if plain == body:
+            raise Malformed(f"the body is not JSON: {error}") from None
+    try:
+        return orjson.loads(plain)
+    except orjson.JSONDecodeError as error:
+        raise Malformed(f"the body is not JSON: {error}") from None
+
+
+def _from_list(name: str, value: object) -> Table:
+    """Read rows, or columns where the format may be either."""
+    if isinstance(value, dict) and name != "dataframe_records":
+        return _from_columns(name, value)
     if not isinstance(value, list):
         raise Malformed(f"{name} is a JSON {_kind(value)}, not a list of objects")
     return _from_rows(name, value)
@@ -110,22 +151,30 @@ def _from_split(value: object) -> Table:
     columns = value.get("columns")
     if columns is None:
         columns = list(range(len(data[0]) if data else 0))
-    if not isinstance(columns, list):
+    if not isinstance(columns, list) or (kinds := set(map(type, columns))) - _LABELS:
         raise Malformed("dataframe_split.columns is a list of names")
-    names = tuple(map(str, columns))
-    if len(set(names)) != len(names):
+    names = tuple(columns)
+    if len(set(names)) != len(names) or (kinds != {str} and len(set(map(str, names))) != len(names)):  # as in the log
         raise Malformed("dataframe_split.columns names a column twice")
     for number, row in enumerate(data):
         if len(row) != len(names):
             raise Malformed(f"row {number} has {len(row)} values for {len(names)} columns")
+    index = value.get("index")
+    if index is not None and (not isinstance(index, list) or len(index) != len(data)):
+        raise Malformed("dataframe_split.index is a list with a label for each row")
     return Table(names, data)
 
 
-def _from_columns(value: Mapping[str, object]) -> Table:
-    columns = {name: values if isinstance(values, list) else [values] for name, values in value.items()}
-    if len({len(values) for values in columns.values()}) > 1:
-        raise Malformed("the columns of inputs differ in length")
-    return Table(tuple(columns), [list(row) for row in zip(*columns.values(), strict=True)])
+def _from_columns(name: str, value: Mapping[str, object]) -> Table:
+    """Columns become rows: what is no list is in every row; an object is no column, so one among them makes one row."""
+    lengths = {len(values) for values in value.values() if isinstance(values, list)}
+    if not lengths or any(isinstance(values, dict) for values in value.values()):
+        return Table(tuple(value), [list(value.values())] if value else [])
+    if len(lengths) > 1:
+        raise Malformed(f"the columns of {name} differ in length")
+    (n,) = lengths
+    columns = [values if isinstance(values, list) else [values] * n for values in value.values()]
+    return Table(tuple(value), [list(row) for row in zip(*columns, strict=True)])
 
 
 def _from_csv(body: bytes) -> Table:
@@ -140,7 +189,7 @@ def _from_csv(body: bytes) -> Table:
     for number, line in enumerate(lines):
         if len(line) != len(names):
             raise Malformed(f"row {number} has {len(line)} values for {len(names)} columns")
-    return Table(tuple(names), [[_cell(text) for text in line] for line in lines])
+    return Table(tuple(names), [[_cell(text) for text in line] for line in lines], Manner(csv=True))
 
 
 def _cell(text: str) -> object:

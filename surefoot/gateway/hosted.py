@@ -38,9 +38,10 @@ def limit(memory_mb: int, nice: int) -> None:
 def host(end: socket.socket, load: Callable[[], Model]) -> None:
     """Load, greet, and answer until the other side has gone.
 
-    The greeting is {"ready": true}, or {"error": kind, "message": text} when the model cannot be loaded. A batch is a
-    [names, rows]; its answer is {"answers", "cpu_ms", "rss_mb"} or {"error": text}, never an end of the process, unless
-    the model itself ends it.
+    The greeting is {"ready": true, "joins": whether requests may share a batch}, or {"error": kind, "message": text}
+    when the model cannot be loaded. A batch is [names, rows], or [names, rows, params, csv] where that says more; its
+    answer is {"answers", "cpu_ms", "rss_mb"} or {"error": text}, never an end of the process, unless the model itself
+    ends it.
     """
     try:
         predictor = load()
@@ -51,7 +52,7 @@ def host(end: socket.socket, load: Callable[[], Model]) -> None:
     gc.collect()
     gc.freeze()  # what is loaded now stays: no collection in between answers walks over it
     with contextlib.suppress(frames.Gone):
-        frames.send(end, {"ready": True})
+        frames.send(end, {"ready": True, "joins": predictor.joins})
         statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # it is read at every batch
         while True:
             frames.send_bytes(end, _answer(predictor, frames.receive(end), statm))
@@ -61,8 +62,8 @@ def _answer(predictor: Model, batch: Any, statm: int) -> bytes:
     """One message; what JSON cannot carry is the model's failure too."""
     began = time.process_time()
     try:
-        names, values = batch
-        answers = checked(predictor.answer(None if names is None else tuple(names), values), len(values))
+        names, values, *manner = batch
+        answers = checked(predictor.answer(None if names is None else tuple(names), values, *manner), len(values))
         cpu_ms = (time.process_time() - began) * 1000.0
         return orjson.dumps({"answers": answers, "cpu_ms": cpu_ms, "rss_mb": resident(statm)})
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from surefoot.core.model import Arm, Split, Version
 from surefoot.core.traffic import assign
-from surefoot.gateway.settings import Cost, Names
+from surefoot.gateway.settings import PLAIN, Cost, Manner, Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Job:
         error: How the assigned arm failed, or None.
         cost: What the assigned arm's answer took; None when it gave none.
         fits: Raises when the answers cannot be told in the caller's protocol; None where every answer can.
+        manner: What the model is told beside the rows.
     """
 
     model: str
@@ -86,6 +87,7 @@ class Job:
     error: str | None = None
     cost: Cost | None = None
     fits: Callable[[list[object]], None] | None = None
+    manner: Manner = PLAIN
 
     def age(self) -> float:
         """Time since receipt [s]."""
@@ -136,12 +138,18 @@ def job_for(
     at: float,
     started: float,
     fits: Callable[[list[object]], None] | None = None,
+    manner: Manner = PLAIN,
 ) -> Job:
     """Assign a request to an arm, by the first row's unit or else by the request itself."""
     unit = None
-    if column is not None and names is not None and column in names:
-        value = values[0][names.index(column)]
+    if column is not None and names is not None and column in (texts := _texts(names, column)):
+        value = values[0][texts.index(column)]
         unit = None if value is None else str(value)
     arm = assign(split, request if unit is None else unit)
     version = split.candidate if arm is Arm.CANDIDATE and split.candidate is not None else split.champion
-    return Job(model, request, names, values, unit, at, started, split, arm, version, fits=fits)
+    return Job(model, request, names, values, unit, at, started, split, arm, version, fits=fits, manner=manner)
+
+
+def _texts(names: tuple[str | int | float, ...], column: str) -> tuple[object, ...]:
+    """Columns as the log names them, where that makes a difference for this one."""
+    return names if column in names else tuple(map(str, names))

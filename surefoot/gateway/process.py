@@ -18,7 +18,7 @@ import orjson
 from surefoot.gateway import frames
 from surefoot.gateway.answers import counted
 from surefoot.gateway.nursery import Nursery, NurseryGone
-from surefoot.gateway.settings import Cost, Lost, Names
+from surefoot.gateway.settings import PLAIN, Cost, Lost, Manner, Names
 
 _log = logging.getLogger(__name__)
 START_S = 120.0
@@ -88,6 +88,7 @@ class ModelProcess:
 
     Attributes:
         pid: Process id.
+        joins: Whether rows of different requests may be predicted together.
         cost: What the last batch took in the process, or None before the first.
     """
 
@@ -138,8 +139,9 @@ class ModelProcess:
             said = greeting if isinstance(greeting, dict) else {}
             self.close()
             raise failed(str(said.get("error", "")), str(said.get("message", greeting)))
+        self.joins = bool(greeting.get("joins"))
 
-    async def ask(self, names: Names, values: list[list[object]]) -> list[object]:
+    async def ask(self, names: Names, values: list[list[object]], manner: Manner = PLAIN) -> list[object]:
         """Ask for one answer a row; the process has checked that each is one.
 
         Raises:
@@ -149,7 +151,8 @@ class ModelProcess:
         try:
             if self._line is None:
                 self._line = await _Line.on(self._end, self._watched)
-            body = await self._line.ask(orjson.dumps((names, values)))
+            told = () if manner == PLAIN else manner.told()
+            body = await self._line.ask(orjson.dumps((names, values, *told)))
             said = orjson.loads(body)
         except (frames.Gone, orjson.JSONDecodeError, OSError) as error:
             raise self._death() from error

@@ -70,6 +70,7 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
         "cpu_ms": None if job.cost is None else round(job.cost.cpu_ms, 4),
         "rss_mb": None if job.cost is None or job.cost.rss_mb is None else round(job.cost.rss_mb, 2),
         "error": job.error,
+        "params": orjson.Fragment(job.manner.params) if job.manner.params else None,
     }
     lines = []
     for number, values in enumerate(job.values):
@@ -78,10 +79,18 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
         record["features"] = values if job.names is None else dict(zip(job.names, values))  # noqa: B905 - decode has counted, and strict costs a third of the line
         try:
             line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-        except orjson.JSONEncodeError:  # a row may be nested deeper than JSON can be written, and still be answered
-            line = orjson.dumps({**record, "features": None}, option=orjson.OPT_APPEND_NEWLINE)
+        except orjson.JSONEncodeError:
+            line = _odd(record)
         lines.append(line)
     return lines
+
+
+def _odd(record: dict[str, object]) -> bytes:
+    """The line of a row whose columns have numbers for names, which become texts, or that is nested too deeply."""
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:  # deeper than JSON can be written, and still it may have been answered
+        return orjson.dumps({**record, "features": None}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def label_lines(body: bytes, now: float) -> list[bytes]:

@@ -86,10 +86,9 @@ class Segment:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(descriptor).st_nlink:
                     return path, descriptor
-                os.close(descriptor)
+                os.close(descriptor)  # a compaction saw it empty, before it was locked, and has taken it away
             except OSError as error:
                 os.close(descriptor)
                 path.unlink(missing_ok=True)
-                if not isinstance(error, BlockingIOError):
+                if not isinstance(error, BlockingIOError):  # that is a compaction which looks at it: begin another
                     raise
-            # A compaction saw it empty, before it was locked, and takes it away: the next name is seen by nobody yet.

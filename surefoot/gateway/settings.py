@@ -6,14 +6,36 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+import orjson
 
 from surefoot.core.model import Version
 from surefoot.gateway.answers import checked, describe
 from surefoot.gateway.tripwire import Limits
 
-Names = tuple[str, ...] | None
+Names = tuple[str | int | float, ...] | None
 """Columns of a request; None for rows that are bare arrays."""
+
+
+class Manner(NamedTuple):
+    """What a model is told beside the rows; only requests of which it is the same can be predicted together.
+
+    Attributes:
+        params: JSON of what the caller gave as params, since 1, 1.0 and true are three things there; empty for nothing.
+        csv: Whether the rows were CSV, so that a text may have been meant as a number or as a truth value.
+    """
+
+    params: bytes = b""
+    csv: bool = False
+
+    def told(self) -> tuple[object, bool]:
+        """What `Model.answer` is given."""
+        return orjson.loads(self.params) if self.params else None, self.csv
+
+
+PLAIN = Manner()
+"""Nothing beside the rows, which were JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +58,21 @@ class Lost(Exception):
 class Model(Protocol):
     """A loaded model, wherever it is."""
 
-    def answer(self, names: Names, values: list[list[object]]) -> list[object]:
+    @property
+    def joins(self) -> bool:
+        """Whether a row's answer is the same whoever shares its batch; false has every request asked alone."""
+        ...
+
+    def answer(
+        self, names: Names, values: list[list[object]], params: object = None, csv: bool = False
+    ) -> list[object]:
         """Answer every row with one JSON value; raise what it likes when it cannot.
 
         Args:
             names: Columns; None for rows that are bare arrays.
             values: One list of values a row.
+            params: What the caller gave as params, unchecked; None without any.
+            csv: Whether the rows were CSV.
         """
         ...
 
@@ -58,6 +89,11 @@ class Predictor(Protocol):
         ...
 
     @property
+    def joins(self) -> bool:
+        """Whether rows of different requests may be predicted together."""
+        ...
+
+    @property
     def again(self) -> "Again | None":
         """Makes another one of the same model; None where there can be only this one.
 
@@ -65,7 +101,7 @@ class Predictor(Protocol):
         """
         ...
 
-    async def ask(self, names: Names, values: list[list[object]]) -> list[object]:
+    async def ask(self, names: Names, values: list[list[object]], manner: Manner) -> list[object]:
         """Answer every row with one JSON value; one batch at a time.
 
         Raises:
@@ -91,17 +127,18 @@ class Inside:
     def __init__(self, model: Model) -> None:
         """Ask this model, in a thread of its own."""
         self._model = model
+        self.joins = model.joins
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self.cost: Cost | None = None
 
-    async def ask(self, names: Names, values: list[list[object]]) -> list[object]:
+    async def ask(self, names: Names, values: list[list[object]], manner: Manner) -> list[object]:
         """Answer every row."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, names, values)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, names, values, manner)
 
-    def _answer(self, names: Names, values: list[list[object]]) -> list[object]:
+    def _answer(self, names: Names, values: list[list[object]], manner: Manner) -> list[object]:
         began = time.thread_time()
         try:
-            answers = checked(self._model.answer(names, values), len(values))
+            answers = checked(self._model.answer(names, values, *manner.told()), len(values))
         except Exception:
             raise
         except BaseException as error:  # last resort: a model that wants to end the process only ends its answer

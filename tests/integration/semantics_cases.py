@@ -48,7 +48,7 @@ class Case:
     differs: Differs | None = None
 
     def __str__(self) -> str:
-        """Its name in reports and in TO_MEND."""
+        """Its name in reports."""
         return f"{self.model}: {self.name}"
 
 

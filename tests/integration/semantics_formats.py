@@ -310,7 +310,7 @@ HINTED: dict[str, Expected] = {
     "inputs empty": (inputs([]), Differs(400, 200, _NONE)),
     "inputs of columns": (inputs({"x": ["a"]}), only(400, inputs(["a"]))),
     "inputs of objects": (inputs([{"x": "a"}]), only(400, inputs(["a"]))),
-    "instances": instances("a"),
+    "instances": (instances("a"), only(400, inputs(["a"]))),
     "split": (split(["x"], ["a"]), only(400, inputs(["a"]))),
     "records": (records({"x": "a"}), only(400, inputs(["a"]))),
     "csv": csv("x\na\n"),

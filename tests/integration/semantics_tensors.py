@@ -96,7 +96,8 @@ NAMED: dict[str, Expected] = {
     "inputs missing": inputs({"image": [IMAGE]}),
     "inputs extra": inputs({"image": [IMAGE], "weight": [1.0], "more": [1.0]}),
     "inputs ragged": inputs({"image": [[[1.0, 2.0], [3.0]]], "weight": [1.0]}),
-    "inputs of another shape": inputs({"image": [FLAT], "weight": [1.0]}),
+    "inputs, flat": (inputs({"image": [FLAT], "weight": [1.0]}), lenient(records({"image": FLAT, "weight": 1.0}))),
+    "inputs of another shape": inputs({"image": [FLAT[:3]], "weight": [1.0]}),
     "inputs unequal": inputs({"image": [IMAGE, OTHER], "weight": [1.0, 2.0, 3.0]}),
     "inputs repeated": (inputs({"image": [IMAGE, OTHER], "weight": [1.0]}), Differs(400, 200, _EQUAL)),
     "inputs with a scalar": (

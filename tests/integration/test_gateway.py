@@ -8,7 +8,8 @@ import pytest
 
 from surefoot.core.model import Arm
 from surefoot.core.traffic import assign
-from surefoot.gateway.decode import table_of
+from surefoot.gateway.decode import Table, table_of
+from surefoot.gateway.settings import Manner
 from tests.integration.gateway_harness import (
     BETTER,
     GOOD,
@@ -50,9 +51,10 @@ def test_every_format_gives_the_same_predictions(routed: Gateway) -> None:
 def test_csv_cells_keep_their_meaning() -> None:
     """A CSV cell is a number only where writing the number gives the cell back; empty and NA cells are null."""
     body = "\ufeffcode,amount,flag\n007,1.5,True\n12,1.50,no\n-3,,NA\n,1e5,inf\n".encode()
-    assert table_of(body, "text/csv") == (
+    assert table_of(body, "text/csv") == Table(
         ("code", "amount", "flag"),
         [["007", 1.5, True], [12, "1.50", "no"], [-3, None, None], [None, "1e5", "inf"]],
+        Manner(csv=True),
     )
 
 
@@ -60,11 +62,12 @@ def test_csv_cells_keep_their_meaning() -> None:
     ("body", "says"),
     [
         (b"{", "not JSON"),
-        (b'{"instances": [{"x": NaN}]}', "not JSON"),
+        (b'{"instances": [{"x": Infinity}]}', "not JSON"),
+        (b'{"instances": [{"x": NaN, "y": Infinity}]}', "not JSON"),
         ([1], "a JSON list, not an object"),
         ({"rows": []}, "exactly one of"),
         ({"instances": [ROW], "inputs": [ROW]}, "exactly one of"),
-        ({"instances": [ROW], "params": {}}, "does not read"),
+        ({"instances": [ROW], "messages": []}, "does not read"),
         ({"dataframe_records": {"x": 1}}, "not a list of objects"),
         ({"dataframe_records": [ROW, 3]}, "row 1 of dataframe_records is a JSON number"),
         ({"dataframe_records": []}, "no row"),
@@ -181,6 +184,7 @@ def test_record_is_what_the_schema_says(gateway: Gateway) -> None:
         "error": None,
         "prediction": answer.json()["predictions"][0],
         "features": ROW,
+        "params": None,
     }
     assert (two["row"], two["unit"], two["prediction"]) == (1, "N14228", answer.json()["predictions"][1])
     assert set(two) == {*one, "at", "latency_ms", "cpu_ms"}

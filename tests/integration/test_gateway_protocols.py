@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from surefoot.core.model import Version
 from surefoot.gateway import v2
-from surefoot.gateway.decode import Malformed
+from surefoot.gateway.decode import Malformed, Table
+from surefoot.gateway.settings import Names
 from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening
 from tests.integration.gateway_process import Models
 
@@ -103,9 +104,9 @@ def test_a_matrix_is_columns_by_number_and_nesting_does_not_matter() -> None:
     """A tensor [2, 3] is two rows of three unnamed columns, flat or nested, and texts are texts."""
     flat = {"name": "t", "shape": [2, 3], "datatype": "INT64", "data": [1, 2, 3, 4, 5, 6]}
     nested = {**flat, "data": [[1, 2, 3], [4, 5, 6]]}
-    expected = (("0", "1", "2"), [[1, 2, 3], [4, 5, 6]])
+    expected = Table(("0", "1", "2"), [[1, 2, 3], [4, 5, 6]])
     assert [v2.table_of(json.dumps({"inputs": [each]}).encode())[0] for each in (flat, nested)] == [expected] * 2
-    assert v2.table_of(json.dumps({"inputs": [column("c", "a", kind="BYTES")]}).encode())[0] == (("c",), [["a"]])
+    assert v2.table_of(json.dumps({"inputs": [column("c", "a", kind="BYTES")]}).encode())[0] == Table(("c",), [["a"]])
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,11 @@ def test_answers_that_are_no_tensor_are_said_so(answers: list[object]) -> None:
 class Objects:
     """Answers objects, which are no tensor."""
 
-    def answer(self, _names: tuple[str, ...] | None, values: list[list[object]]) -> list[object]:
+    joins = True
+
+    def answer(
+        self, _names: Names, values: list[list[object]], params: object = None, csv: bool = False
+    ) -> list[object]:
         """An object a row."""
         return [{"score": 0.5} for _ in values]
 

@@ -10,7 +10,7 @@ from surefoot.core.model import Split, Version
 from surefoot.gateway.arms import Arms, NotServing
 from surefoot.gateway.job import Job, job_for
 from surefoot.gateway.record import PredictionLog, Segment
-from surefoot.gateway.settings import Cost, GatewaySettings, Lost, Names
+from surefoot.gateway.settings import Cost, GatewaySettings, Lost, Manner, Names
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 
@@ -19,11 +19,12 @@ class Process:
     """A process that answers until it is told to die, and can be started again as often as it is allowed to."""
 
     cost: Cost | None = None
+    joins = True
 
     def __init__(self, allowed: int = 0) -> None:
         self.allowed, self.dead = allowed, False
 
-    async def ask(self, _names: Names, values: list[list[object]]) -> list[object]:
+    async def ask(self, _names: Names, values: list[list[object]], _manner: Manner) -> list[object]:
         """Answer, or be gone."""
         if self.dead:
             raise Lost("its process ended")
@@ -51,7 +52,7 @@ class Stuck(Process):
         super().__init__()
         self._ended = asyncio.Event()
 
-    async def ask(self, _names: Names, _values: list[list[object]]) -> list[object]:
+    async def ask(self, _names: Names, _values: list[list[object]], _manner: Manner) -> list[object]:
         """Wait for the end."""
         await self._ended.wait()
         raise Lost("its process ended by signal SIGKILL")

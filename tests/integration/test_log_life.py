@@ -1,22 +1,21 @@
-"""The prediction log after the write: it becomes Parquet, and whoever reads meanwhile sees every record once."""
+"""The prediction log after the write: it becomes Parquet, whatever comes in between, and goes when it is old."""
 
 import itertools
 import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import duckdb
 import orjson
 import pytest
 
-from surefoot.adapters import compaction, log_files, predictions
+from surefoot.adapters import compaction, log_files
 from surefoot.adapters.compaction import compact
 from surefoot.adapters.counts import event_counts
 from surefoot.adapters.levels import speed_counts
 from surefoot.adapters.predictions import PredictionLog
-from surefoot.core.errors import Conflict, EvidenceUnavailable, NotFound, Rejected
+from surefoot.core.errors import Conflict, InvariantBroken, NotFound, Rejected
 from surefoot.core.model import Split, Version
 from surefoot.core.policy import Gate, Metric
 from surefoot.core.question import Question
@@ -26,13 +25,11 @@ from surefoot.gateway.segment import Segment
 from tests.integration.log_writing import (
     DAY,
     ROOT,
-    acknowledged,
     files,
     label,
     named,
     record,
     requests,
-    start_writer,
     write,
 )
 
@@ -146,6 +143,23 @@ def test_only_closed_segments_are_taken(tmp_path: Path) -> None:
     locked.close()
     assert compact(tmp_path, "m").segments == 2
     assert requests(tmp_path) == named(range(5))
+
+
+def test_where_files_cannot_be_leased_the_lock_alone_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system without leases a segment that is written is left alone for its lock."""
+
+    def refuses(_descriptor: int, _command: int, _argument: int) -> None:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(compaction.fcntl, "fcntl", refuses)
+    write(tmp_path, [record(0)])
+    segment = Segment(tmp_path / "m" / "predictions-2-2.jsonl")
+    segment.append(record(1))
+    assert compact(tmp_path, "m").segments == 1
+    segment.append(record(2))
+    segment.close()
+    assert compact(tmp_path, "m").segments == 1
+    assert requests(tmp_path) == named(range(3))
 
 
 def test_rows_of_a_table_are_in_the_order_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,75 +290,6 @@ def test_one_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         compact(tmp_path, "n")
 
 
-def test_files_that_go_while_they_are_read_are_looked_for_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A question whose files are replaced after they were listed is answered from what replaced them."""
-    write(tmp_path, [record(number) for number in range(9)])
-    write(tmp_path, [label(0, 1.0)], "labels")
-    real, runs = predictions.view, []
-
-    def late(segments: list[Path], tables: list[Path], kind: log_files.Kind) -> str:
-        if not runs:
-            runs.append(compact(tmp_path, "m"))
-        return real(segments, tables, kind)
-
-    monkeypatch.setattr(predictions, "view", late)
-    assert requests(tmp_path) == named(range(9))
-    assert runs[0].segments == 2
-
-
-def test_files_that_are_always_gone_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader gives up with a reason when its files vanish again and again."""
-    write(tmp_path, [record(0)])
-    monkeypatch.setattr(predictions, "counted", lambda folder, _kind: ([folder / "predictions-gone.jsonl"], []))
-    with pytest.raises(EvidenceUnavailable, match="cannot be read"):
-        requests(tmp_path)
-
-
-def test_readers_see_every_record_once_while_it_is_written_and_compacted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Beside a writer that rotates and a compaction that merges, a reader counts all that was acknowledged, once."""
-    monkeypatch.setattr(compaction, "FEW", 3)
-    monkeypatch.setattr(compaction, "BATCH", 30_000)
-    most, merged, troubles = 20_000, [0], []
-    log, looking = PredictionLog(tmp_path), threading.Event()
-
-    def compacts() -> None:
-        try:
-            while writer.poll() is None:
-                looking.wait()  # one run beside each look: files go while they are listed, opened or read
-                looking.clear()
-                if (tmp_path / "m").is_dir():
-                    merged[0] += compact(tmp_path, "m", batches=2).merged
-        except Exception as error:  # noqa: BLE001 - the test says what it was
-            troubles.append(error)
-
-    with start_writer(tmp_path, size=10_000, most=most) as writer:
-        thread = threading.Thread(target=compacts)
-        thread.start()
-        looks = 0
-        try:
-            while writer.poll() is None:
-                looking.set()
-                known = acknowledged(tmp_path)
-                ((n, distinct, last),) = log.rows("m", 'SELECT count(*), count(DISTINCT request), max("at") FROM log')
-                assert n == distinct
-                assert known <= int(str(n))
-                assert last is None or float(str(last)) == int(str(n)) - 1
-                looks += 1
-        finally:
-            writer.kill()
-            looking.set()
-            thread.join()
-    assert troubles == []
-    assert looks > 3
-    compact(tmp_path, "m")
-    assert requests(tmp_path) == named(range(most))
-    assert merged[0] > 0
-
-
 def test_files_stay_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment an hour leaves one whole table a day and less than a day's parts, with every record once."""
     for hour in range(60):
@@ -366,6 +311,24 @@ def test_tables_expire_as_a_whole(tmp_path: Path) -> None:
     assert (done.removed, done.removed_rows) == (4, 6)
     assert requests(tmp_path) == named([20, 21, 30, 31])
     assert requests(tmp_path, "labels") == named([20, 30])
+
+
+def test_a_segment_that_grows_though_it_is_closed_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When more is written than was counted somebody writes what is closed, and nothing is removed."""
+    path = write(tmp_path, [record(0)])
+    real = compaction.secrets.token_hex
+
+    def meanwhile(count: int) -> str:
+        path.write_bytes(record(0) + record(1))
+        return real(count)
+
+    monkeypatch.setattr(compaction.secrets, "token_hex", meanwhile)
+    with pytest.raises(InvariantBroken, match="2 of 1 rows"):
+        compact(tmp_path, "m")
+    assert list(files(tmp_path)) == [path.name]
+    assert requests(tmp_path) == named(range(2))
 
 
 def test_records_of_a_later_release_are_left_alone(tmp_path: Path) -> None:

@@ -19,144 +19,6 @@ CASES: list[Case] = [
     *semantics_tensors.CASES,
 ]
 MODELS = tuple(dict.fromkeys(case.model for case in CASES))
-TO_MEND: list[str] = [
-    # Keys beside the format: MLflow hands on the params that a model declares, and ignores all else.
-    "numbers: params",
-    "numbers: params empty",
-    "numbers: params null",
-    "numbers: params list",
-    "numbers: params with records",
-    "numbers: params with inputs",
-    "numbers: unknown key",
-    "numbers: signature name",
-    "shown: params",
-    "hinted: params",
-    "echo: params",
-    "echo: params with inputs",
-    "echo: params of int",
-    "echo: params of null",
-    "echo: params unknown",
-    "echo: params is null",
-    "matrix: inputs with params",
-    # What Python writes for a missing number, which MLflow's own client sends; and a byte order mark.
-    "numbers: number NaN in a column that is not asked for",
-    "mixed: optional NaN",
-    "mixed: optional text NaN",
-    "mixed: required NaN",
-    "typed: optional NaN",
-    "typed: optional text NaN",
-    "typed: required NaN",
-    "numbers: byte order mark",
-    # dataframe_split: an index that does not fit, and columns that have no names.
-    "numbers: split with short index",
-    "numbers: split with index that is none",
-    "bare: split with short index",
-    "bare: split with index that is none",
-    "shown: split with short index",
-    "shown: split with index that is none",
-    "bare: split without columns",
-    "bare: split with columns null",
-    "bare: split with numbers for names",
-    # An object under instances, and a scalar beside columns under inputs.
-    "numbers: instances is columns",
-    "numbers: instances is an object",
-    "bare: instances is columns",
-    "shown: instances is columns",
-    "numbers: inputs of columns and a scalar",
-    # CSV: what pandas takes for missing, for truth values, and (without a signature) for numbers.
-    "numbers: csv with truth value in small letters",
-    "bare: csv with truth value in small letters",
-    "shown: csv with truth value in small letters",
-    "shown: csv with blanks in the header",
-    "shown: csv with blanks in cells",
-    "shown: csv with plus",
-    "shown: csv with many digits",
-    "shown: csv with zeros before",
-    "shown: csv with exponent",
-    "shown: csv with a digit that says nothing",
-    "shown: csv with a bare point",
-    "typed: csv text #N/A",
-    "typed: csv text n/a",
-    "typed: csv text -nan",
-    "typed: csv text 1.#IND",
-    "typed: csv integer is a float",
-    "typed: csv boolean in small letters",
-    "typed: csv boolean in capitals",
-    # Bare rows for a model with one named column, with unnamed columns, or with a type hint.
-    "text: inputs",
-    "text: inputs of one",
-    "text: inputs of unicode",
-    "text: inputs of empty text",
-    "text: inputs of numbers",
-    "text: instances",
-    "unnamed: inputs of ints",
-    "unnamed: inputs of texts",
-    "hinted: inputs",
-    "hinted: inputs of one",
-    # A list that is taken for a text.
-    "mixed: text is a list",
-    "typed: text is a list",
-    "typed: text is an object",
-    # Models with a date, which go another way than those without: numbers wrap round, dates depend on their neighbours.
-    "echo: date: Z",
-    "echo: date: offset",
-    "echo: date: instances with Z",
-    "echo: date: instances with offset",
-    "echo: date: instances of two formats",
-    "echo: date: two formats",
-    "echo: date: month first after day first",
-    "echo: date: integer too large",
-    "echo: date: integer too large, instances",
-    "echo: date: long huge",
-    "echo: date: boolean null",
-    # Answers that MLflow gives in another shape, or at all.
-    "echo: answer: series for 1",
-    "echo: answer: series for 2",
-    "echo: answer: nameless series for 1",
-    "echo: answer: nameless series for 2",
-    "echo: answer: bytes for 1",
-    "echo: answer: bytes for 2",
-    # Tables for a model that takes one array, and flat lists for one that takes shaped ones.
-    "matrix: inputs of columns",
-    "matrix: inputs of objects",
-    "matrix: instances of objects",
-    "matrix: split",
-    "matrix: split reordered",
-    "matrix: split without columns",
-    "matrix: split of ints",
-    "matrix: split of ints and floats",
-    "matrix: split of texts",
-    "matrix: split of lists",
-    "matrix: records",
-    "matrix: records of two",
-    "matrix: records of lists in a column",
-    "matrix: csv",
-    "named: records, flat",
-    "named: records of two, flat",
-    "named: records of ints, flat",
-    "named: split, flat",
-    # An optional column of bytes that is absent or null fails every request; and inputs of one row with a list.
-    "nested: records",
-    "nested: records of two",
-    "nested: split",
-    "nested: inputs",
-    "nested: inputs of one row",
-    "nested: inputs of objects",
-    "nested: inputs of two objects",
-    "nested: instances",
-    "nested: list empty",
-    "nested: list with null",
-    "nested: object without an optional key",
-    "nested: bytes in one",
-    "nested: bytes null",
-    # Whoever is in the same batch decides what bare rows, dates and ones for truth values become.
-    "typed: boolean is one beside null",
-    "typed: in company",
-    "shown: in company",
-    "unnamed: in company",
-    "echo: in company",
-]
-"""Cases of which the gateway does not do yet what they say; nothing is asserted of these. To be empty in the end."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +68,6 @@ def nearly(answer: httpx.Response, rows: int | None = None) -> object:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_answer_is_mlflows_or_differs_as_the_case_says(case: Case, sides: Sides) -> None:
     """Status and predictions are MLflow's; where the case says that they differ, both sides do what it says."""
-    if str(case) in TO_MEND:
-        return
     ours, theirs = sides.ask(case.model, case.request)
     said = f"ours: {ours.text[:300]}\ntheirs: {theirs.text[:300]}"
     if case.differs is None:
@@ -228,8 +88,6 @@ def test_the_answer_is_mlflows_or_differs_as_the_case_says(case: Case, sides: Si
 @pytest.mark.parametrize("model", MODELS)
 def test_company_changes_no_answer(model: str, sides: Sides) -> None:
     """Requests that come all at once, and so are predicted together, are answered as each is alone."""
-    if f"{model}: in company" in TO_MEND:
-        return
     ours, _ = sides.urls[model]
     # Left out is what makes the model answer all rows as the first one asks for, which is company of another kind.
     posts = [case.request for case in CASES if case.model == model and case.request.method == "POST"]
@@ -243,11 +101,10 @@ def test_company_changes_no_answer(model: str, sides: Sides) -> None:
         assert (answer.status_code, nearly(answer)) == (alone[request].status_code, nearly(alone[request])), said
 
 
-def test_cases_are_told_apart_and_what_is_to_mend_is_one_of_them() -> None:
-    """Every name is that of one case, so that a list of names is a list of cases."""
+def test_cases_are_told_apart() -> None:
+    """Every name is that of one case."""
     names = [str(case) for case in CASES]
     assert len(set(names)) == len(names)
-    assert set(TO_MEND) <= {*names, *(f"{model}: in company" for model in MODELS)}
 
 
 def test_every_difference_that_is_meant_says_why() -> None:

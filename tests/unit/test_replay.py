@@ -98,6 +98,23 @@ def paired(replay: Replay, question: Question = ASKED) -> PairedSums:
     return found
 
 
+def test_each_request_is_asked_with_its_own_params(tmp_path: Path) -> None:
+    """Rows are scored together only where their callers gave the same params, and by those."""
+    asked: list[tuple[list[object], object]] = []
+
+    class Tuned(Model):
+        def predict(self, rows: list[dict[str, object]], params: object = None) -> list[object]:
+            """Remember."""
+            asked.append(([row["i"] for row in rows], params))
+            return [0.5 for _ in rows]
+
+    given = [None, {"a": 1}, None, {"a": 1.0}, {"a": 1}]
+    write(tmp_path, "predictions", [record(i, 60.0 * (i + 1), params=params) for i, params in enumerate(given)])
+    house(tmp_path, candidate=Tuned(half)).score(ASKED, V2)
+    assert asked == [([0, 2], None), ([1, 4], {"a": 1}), ([3], {"a": 1.0})]
+    assert [type(params["a"]) for _, params in asked[1:] if isinstance(params, dict)] == [int, float]
+
+
 def test_losses_by_block(tmp_path: Path) -> None:
     """Each day is a block with the sums of both versions' losses on its requests."""
     days(tmp_path, 50)
