@@ -113,8 +113,7 @@ class Arms:
         effective = replace(split, weight=0.0) if self.missing(split) else split
         candidate = self._workers[key_of(needed(effective)[-1])] if effective.weight else None
         if candidate is not None and (self._live is None or self._live.candidate is not candidate):
-            self._wire = Tripwire(self._settings.trip)
-            self._wire.ended(candidate.deaths)
+            self._wire = Tripwire(self._settings.trip, candidate.deaths)
         champion = self._workers[key_of(split.champion)]
         for worker in (champion, candidate):
             if worker is not None:

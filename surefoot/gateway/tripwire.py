@@ -30,13 +30,19 @@ class Limits:
 class Tripwire:
     """Counts for one candidate under one route; it blows once."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with nothing counted."""
+    def __init__(self, limits: Limits, deaths: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with nothing counted.
+
+        Args:
+            limits: When it blows.
+            deaths: Ends of the candidate's process before this route [count].
+            clock: Seconds that never step.
+        """
         self._limits = limits
         self._clock = clock
         self._streak = 0
         self._ends: deque[float] = deque(maxlen=limits.deaths)
-        self._seen = 0
+        self._seen = deaths
         self._blown = False
 
     def answered(self) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 FEATURES = ("area", "rooms", "age", "distance", "district")
 DISTRICTS = {"harbour": 40.0, "hill": 90.0, "mill": 0.0, "station": -30.0}
-CABINS = tuple(f"cabins-{name}" for name in ("whole", "shadow", "ramp", "before", "after", "abort"))
+CABINS = tuple(f"cabins-{name}" for name in ("whole", "shadow", "ramp", "before", "after", "abort", "cut", "trip"))
 """Small models, one a way of being interrupted: nothing of one test is in another one's journal."""
 NAMES = ("house-prices", "flats", "staged", "lost", *CABINS)
 """Every registered model; `lost` gets no champion."""

@@ -1,0 +1,48 @@
+"""A candidate that is cut at the gateway, by the fuse or by a person, ends its rollout in the journal."""
+
+from tests.e2e.houses import Cabins, follow, warm
+from tests.e2e.worlds import wait_for
+
+
+def _ends(cabins: Cabins, model: str) -> tuple[str, str, str]:
+    """Sink, gate and reason of the newest decision to end."""
+    *_, data = [data for _, kind, data in cabins.home.entries(model) if kind == "EndDecided"]
+    return data["sink"], data["gate"], data["reason"]
+
+
+def test_the_kill_switch_cuts_every_candidate_and_ends_its_rollout(cabins: Cabins) -> None:
+    """One command sets a ramping candidate to 0 and rolls it back; nothing goes up again before it is lifted."""
+    model = "cabins-cut"
+    callers = warm(cabins, model)
+    process = cabins.home.start("promote", model, "2", "--here")
+    wait_for(lambda: cabins.world.serving(model) == ("1", "2", 25.0), "the weight is live", nap=0.02)
+    said = cabins.home.run("kill", "--reason", "it smells")
+    try:
+        assert said.returncode == 0, said
+        assert cabins.world.serving(model)[2] == 0.0
+        follow(process, callers)
+        assert cabins.home.stage(model) == "RolledBack"
+        assert _ends(cabins, model) == ("RolledBack", "kill switch", "it smells")
+        assert callers.failed == 0
+    finally:
+        lifted = cabins.home.run("kill", "--lift")
+    assert "lifted" in lifted.stdout
+
+
+def test_a_blown_fuse_is_in_the_journal_and_ends_the_rollout(cabins: Cabins) -> None:
+    """What the gateway tells of a cut is an entry of the rollout, and whoever drives it rolls it back."""
+    model = "cabins-trip"
+    callers = warm(cabins, model)
+    process = cabins.home.start("promote", model, "2", "--here")
+    wait_for(lambda: cabins.world.serving(model) == ("1", "2", 25.0), "the weight is live", nap=0.02)
+    rollout = cabins.home.ledger(model).open
+    cabins.home.python(
+        "import json\nfrom surefoot import bootstrap\n"
+        f"bootstrap.tripped(bootstrap.settings(), {model!r}, 'another', 'of an older rollout')\n"
+        f"bootstrap.tripped(bootstrap.settings(), {model!r}, {rollout!r}, 'failed 20 requests in a row')\n"
+        "print(json.dumps(None))"
+    )
+    follow(process, callers)
+    assert cabins.home.stage(model) == "RolledBack"
+    assert _ends(cabins, model) == ("RolledBack", "tripwire", "failed 20 requests in a row")
+    assert cabins.world.serving(model) == ("1", None, 0.0) or cabins.world.serving(model)[2] == 0.0

@@ -1,0 +1,152 @@
+"""A candidate is cut for all at once: by the fuse, by a person, or because the control plane is silent."""
+
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from surefoot.core.errors import LeaseLost, Rejected
+from surefoot.gateway.tripwire import Limits
+from tests.integration.gateway_harness import BETTER, GOOD, NAN, RAISING, Gateway, listening, wait_for
+from tests.integration.gateway_process import Models
+
+
+def health(gateway: Gateway) -> dict[str, object]:
+    """What the gateway says of itself."""
+    told: dict[str, object] = httpx.get(gateway.url + "/health").json()
+    return told
+
+
+def weight(gateway: Gateway) -> float:
+    """The share that a candidate really gets, as anybody may ask for it."""
+    return float(httpx.get(gateway.url + "/models/flights/route").json()["weight"])
+
+
+@pytest.mark.parametrize("candidate", [RAISING, NAN])
+def test_a_candidate_that_fails_outright_is_cut_and_reported(tmp_path: Path, models: Models, candidate: str) -> None:
+    """After so many failures in a row it gets nothing more, no caller has noticed, and the journal hears of it."""
+    told: list[tuple[str, str, str]] = []
+
+    def alarm(model: str, rollout: str, reason: str) -> None:
+        told.append((model, rollout, reason))
+        if len(told) < 3:
+            raise OSError("the journal is down")
+
+    with listening(tmp_path, models, alarm=alarm, trip=Limits(failures=5)) as gateway:
+        gateway.shift(100, candidate)
+        answers = [gateway.ask(unit=f"u{number}") for number in range(12)]
+        assert {answer.status_code for answer in answers} == {200}
+        assert [record["arm"] for record in gateway.records()] == ["candidate"] * 5 + ["champion"] * 7
+        assert weight(gateway) == 0.0
+        wait_for(lambda: len(told) >= 3)
+        assert len(set(told)) == 1
+        model, rollout, reason = told[0]
+        assert (model, rollout) == ("flights", "rollout-7")
+        assert reason.startswith(f"version {candidate} failed 5 requests in a row")
+        assert health(gateway)["models"]["flights"]["cut"] == reason  # type: ignore[index]
+
+
+def test_a_candidate_that_answers_now_and_then_is_left_to_the_gates(tmp_path: Path, models: Models) -> None:
+    """Failures with an answer in between do not blow the fuse: half a failure is for a judge."""
+    with listening(tmp_path, models, trip=Limits(failures=3)) as gateway:
+        gateway.shift(100, BETTER)
+        for _ in range(4):
+            for x in ("far", "far", 1.0):  # what the champion refuses as well is not the candidate's failure
+                gateway.ask(x=x)
+        assert weight(gateway) == 100.0
+
+
+def test_a_cut_route_stays_cut(tmp_path: Path, models: Models) -> None:
+    """The same route is refused from then on, also after a restart; the next one counts again."""
+    with listening(tmp_path, models, trip=Limits(failures=2)) as gateway:
+        split = gateway.shift(100, RAISING)
+        for number in range(3):
+            gateway.ask(unit=f"u{number}")
+        with pytest.raises(LeaseLost, match="another route of generation 1"):
+            gateway.traffic.shift("flights", split)
+        wait_for(lambda: b'"weight": 0.0' in (tmp_path / "routes" / "flights.json").read_bytes())
+    with listening(tmp_path, models, trip=Limits(failures=2)) as gateway:
+        assert weight(gateway) == 0.0
+        gateway.shift(100, BETTER, generation=2)
+        assert gateway.ask().headers["x-model-version"] == BETTER
+
+
+def test_an_alarm_survives_the_worker_that_raised_it(tmp_path: Path, models: Models) -> None:
+    """A gateway that stops before the journal has heard leaves the alarm to the next one."""
+    heard = threading.Event()
+
+    def deaf(_model: str, _rollout: str, _reason: str) -> None:
+        heard.set()
+        raise OSError("the journal is down")
+
+    with listening(tmp_path, models, alarm=deaf, trip=Limits(failures=1)) as gateway:
+        gateway.shift(100, RAISING)
+        gateway.ask()
+        assert heard.wait(30)
+    told: list[str] = []
+    with listening(tmp_path, models, alarm=lambda _m, _r, reason: told.append(reason)):
+        wait_for(lambda: bool(told))
+        wait_for(lambda: not (tmp_path / "alarms" / "flights.json").exists())
+    with listening(tmp_path, models, alarm=lambda _m, _r, reason: told.append(reason)) as gateway:
+        gateway.ask()
+    assert len(told) == 1
+
+
+def test_a_silent_control_plane_leaves_everything_to_the_champion(tmp_path: Path, models: Models) -> None:
+    """Beyond the time to live the champion answers everything; a word with the token brings the route back."""
+    with listening(tmp_path, models, control_ttl_s=1.5) as gateway:
+        gateway.shift(100, BETTER)
+        assert gateway.ask().headers["x-model-version"] == BETTER
+        wait_for(lambda: gateway.ask().headers["x-model-version"] == GOOD)
+        assert weight(gateway) == 0.0  # without the token: nobody in control has spoken
+        assert health(gateway)["models"]["flights"]["silent"] is True  # type: ignore[index]
+        live = gateway.traffic.live("flights")
+        assert live is not None
+        assert live.weight == 100.0
+        assert gateway.ask().headers["x-model-version"] == BETTER
+
+
+def test_a_control_plane_that_speaks_keeps_its_route(tmp_path: Path, models: Models) -> None:
+    """As long as somebody with the token asks now and then, nothing changes."""
+    with listening(tmp_path, models, control_ttl_s=2.0) as gateway:
+        gateway.shift(100, BETTER)
+        until = time.monotonic() + 4.0
+        while time.monotonic() < until:
+            gateway.traffic.live("flights")
+            assert gateway.ask().headers["x-model-version"] == BETTER
+            time.sleep(0.2)
+
+
+def test_one_call_cuts_every_candidate_until_it_is_lifted(tmp_path: Path, models: Models) -> None:
+    """The kill switch sets every model to its champion, outlives a restart, and refuses candidates meanwhile."""
+    with listening(tmp_path, models, units={"flights": "unit", "later": None}) as gateway:
+        for model in ("flights", "later"):
+            gateway.traffic.shift(model, gateway.split(100))
+        gateway.traffic.kill("it smells")
+        for model in ("flights", "later"):
+            assert httpx.get(f"{gateway.url}/models/{model}/route").json()["weight"] == 0.0
+        assert gateway.ask().headers["x-model-version"] == GOOD
+        assert health(gateway)["killed"] == "it smells"
+        with pytest.raises(Rejected, match="the kill switch is set \\(it smells\\)"):
+            gateway.shift(10, generation=2)
+        gateway.shift(0, generation=2)  # going back is always possible
+    with listening(tmp_path, models) as gateway:
+        assert health(gateway)["killed"] == "it smells"
+        with pytest.raises(Rejected, match="the kill switch is set"):
+            gateway.shift(10, generation=3)
+        gateway.traffic.lift()
+        assert weight(gateway) == 0.0
+        gateway.shift(100, generation=3)
+        assert gateway.ask().headers["x-model-version"] == BETTER
+
+
+def test_strangers_cannot_kill(tmp_path: Path, models: Models) -> None:
+    """Without the token, or without a reason, the switch stays as it is."""
+    with listening(tmp_path, models) as gateway:
+        gateway.shift(100)
+        assert httpx.put(gateway.url + "/kill", content=b"why not").status_code == 401
+        with pytest.raises(Rejected, match="say why"):
+            gateway.traffic.kill("  ")
+        assert weight(gateway) == 100.0
