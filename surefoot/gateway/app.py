@@ -16,7 +16,7 @@ import orjson
 from surefoot.core.errors import SurefootError
 from surefoot.core.model import Split
 from surefoot.core.ports import Clock
-from surefoot.gateway import arms, control, decode, metrics, route, wire
+from surefoot.gateway import arms, control, decode, metrics, openapi, route, wire
 from surefoot.gateway import v2 as tensors
 from surefoot.gateway.following import Following
 from surefoot.gateway.job import Job, job_for
@@ -104,6 +104,12 @@ class Gateway:
         elif path == "/metrics":
             _allow(method, ("GET", "HEAD"))
             return Reply(metrics.text(await self._following.stats()), kind=metrics.KIND)
+        elif path == "/openapi.json":
+            _allow(method, ("GET", "HEAD"))
+            return Reply.json(openapi.document())
+        elif path == "/docs":
+            _allow(method, ("GET", "HEAD"))
+            return Reply(openapi.page(), kind=b"text/html; charset=utf-8")
         elif path == "/kill":
             _allow(method, ("PUT", "DELETE"))
             return await self._kill(scope, receive)
