@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.rolling.callers import FAILED, OLD
-from bench.rolling.engines import CANDIDATE, CHAMPION, ENGINES, Engine
+from bench.rolling.engines import CANDIDATE, CHAMPION, ENGINES, PROGRAMS, Engine, program
 
 CALLERS = 16
 SETTLE_S = 0.25
@@ -134,6 +134,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=list(ENGINES), default=list(ENGINES), help="engines to look at")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
+    for name in options.only:
+        if name in PROGRAMS:
+            program(PROGRAMS[name])  # what is missing is known before the first engine runs
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as place:
         models = Path(place) / "models"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from surefoot.adapters.artifacts import ArtifactCache, load
 from surefoot.adapters.clock import HostClock, open_clock
@@ -32,6 +33,7 @@ from surefoot.gateway.process import ModelProcess, forked, spawned
 from surefoot.gateway.settings import NICE, GatewaySettings
 from surefoot.rollout import Ports, Request, adopt, end
 
+T = TypeVar("T")
 MEMORY_MB = 16_384
 """Address space of a model's process [MB]: libraries reserve much more of it than they use."""
 KEEP = 90
@@ -173,8 +175,13 @@ def _kept(config: Settings, digest: str) -> Path:
 def gateway_app(config: Settings, nursery: Nursery) -> Gateway:
     """The data plane of one worker, with the verified loader that it may not reach by itself."""
     cache = artifacts(config)
-    alarm = partial(tripped, config)
-    knobs = GatewaySettings(config.home / "gateway", config.token, alarm=alarm, units=Units(config))
+    knobs = GatewaySettings(
+        config.home / "gateway",
+        config.token,
+        alarm=partial(tripped, config),
+        kept=Chosen(config, lambda policy: policy.kept),
+        units=Chosen(config, lambda policy: policy.unit),
+    )
 
     def hosted(nice: int, model: str, version: Version) -> ModelProcess:
         path = cache.verified(version, model)
@@ -201,21 +208,27 @@ def load_failure(kind: str, message: str) -> Exception:
     return {"ArtifactTampered": ArtifactTampered, "NotFound": NotFound}.get(kind, Rejected)(message)
 
 
-class Units(Mapping[str, str | None]):
-    """The column that sticks to one arm, by model.
+class Chosen(Mapping[str, T]):
+    """What the gateway needs of each model's policy.
 
     A policy that is written while the gateway serves counts from its first valid reading on, without a restart; from
     then on it stays, for an edit must not send the units of an open rollout somewhere else.
     """
 
-    def __init__(self, config: Settings) -> None:
-        """Read every policy that is there already."""
+    def __init__(self, config: Settings, choose: Callable[[Policy], T]) -> None:
+        """Read every policy that is there already.
+
+        Args:
+            config: Where policies are.
+            choose: Takes what is needed from one.
+        """
         self._config = config
-        self._known = {model: policy.unit for model, policy in policies(config).items()}
+        self._choose = choose
+        self._known = {model: choose(policy) for model, policy in policies(config).items()}
         self._refused: dict[str, int] = {}
 
-    def __getitem__(self, model: str) -> str | None:
-        """The column, or None when requests are assigned one by one; KeyError without a valid policy."""
+    def __getitem__(self, model: str) -> T:
+        """What was chosen; KeyError without a valid policy."""
         if model not in self._known:
             path = self._config.configs / f"{model}.yaml"
             try:
@@ -225,7 +238,7 @@ class Units(Mapping[str, str | None]):
             if self._refused.get(model) == written:  # this is asked at every request: a broken file is read once
                 raise KeyError(model)
             try:
-                self._known[model] = read(path)[1].unit
+                self._known[model] = self._choose(read(path)[1])
             except (PolicyInvalid, NotFound):
                 self._refused[model] = written
                 raise KeyError(model) from None

@@ -280,3 +280,5 @@ ENGINES = {
     "envoy": envoy,
     "mlflow restart": restart,
 }
+PROGRAMS = {"haproxy": "haproxy", "nginx": "nginx", "envoy": "envoy"}
+"""What an engine needs to have installed."""

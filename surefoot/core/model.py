@@ -126,6 +126,21 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What of the requests' features stays in the prediction log.
+
+    Attributes:
+        hashed: Columns of which a keyed digest is kept instead of the value.
+        dropped: Columns of which nothing is kept.
+        share: Share of the requests whose features are kept at all [percent].
+    """
+
+    hashed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    share: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """One number of a verdict with a name that a person reads.
 

@@ -15,7 +15,7 @@ from surefoot.core.fields import (
     text,
     texts,
 )
-from surefoot.core.model import Outcome
+from surefoot.core.model import Kept, Outcome
 from surefoot.core.parse_gate import gate
 from surefoot.core.policy import (
     DATA_GATE_NAME,
@@ -120,7 +120,9 @@ def parse(value: object) -> Policy:
         on=_reactions(top),
         steps=steps,
         bake=Bake(baking.get("for", duration), baking.get("gates", texts)),
+        kept=top.get("log", _kept, Kept()),
     )
+    _slices_are_kept(policy)
     for section in (traffic, data, baking, top):
         section.done()
     _known(("bake", "gates"), policy.bake.gates, made, live=True, baking=True)
@@ -129,6 +131,26 @@ def parse(value: object) -> Policy:
         if key not in used:
             raise Violation(("gates", key), f"gate '{key}' is never judged: name it in a step or in bake")
     return policy
+
+
+def _kept(path: Path, value: object) -> Kept:
+    """What of the requests' features stays in the log."""
+    section = Section(value, path)
+    kept = Kept(
+        section.get("hash", texts, ()), section.get("drop", texts, ()), section.get("share", bounded(0.1, 100.0), 100.0)
+    )
+    section.done()
+    for column in kept.hashed:
+        if column in kept.dropped:
+            raise Violation((*path, "hash"), f"column '{column}' is dropped as well: one of the two")
+    return kept
+
+
+def _slices_are_kept(policy: Policy) -> None:
+    for key, item in policy.gates.items():
+        for column in item.by:
+            if column in policy.kept.dropped:
+                raise Violation(("log", "drop"), f"gate '{key}' makes slices of '{column}': hash it, or keep it")
 
 
 def _reactions(top: Section) -> dict[Outcome, Reaction]:

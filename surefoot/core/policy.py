@@ -1,9 +1,9 @@
 """What an owner promises about a model: gates, steps, actions; plain values without behaviour of their own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from surefoot.core.model import Outcome, Role
+from surefoot.core.model import Kept, Outcome, Role
 
 
 class Metric(StrEnum):
@@ -234,6 +234,7 @@ class Policy:
         on: Reaction to each outcome other than PASS.
         steps: Shadow first, then the weights, increasing.
         bake: Time after promotion during which a rollback is automatic.
+        kept: What of the requests' features stays in the prediction log.
     """
 
     model: str
@@ -250,6 +251,7 @@ class Policy:
     on: dict[Outcome, Reaction]
     steps: tuple[Step, ...]
     bake: Bake
+    kept: Kept = field(default_factory=Kept)
 
     @property
     def shadow(self) -> Shadow | None:

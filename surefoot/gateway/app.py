@@ -14,16 +14,18 @@ from functools import lru_cache, partial
 import orjson
 
 from surefoot.core.errors import SurefootError
-from surefoot.core.model import Split
+from surefoot.core.model import Kept, Split
 from surefoot.core.ports import Clock
 from surefoot.gateway import arms, control, decode, metrics, openapi, route, wire
 from surefoot.gateway import v2 as tensors
 from surefoot.gateway.following import Following
 from surefoot.gateway.job import Job, job_for
+from surefoot.gateway.keeping import keeping
 from surefoot.gateway.record import Segment, label_lines
 from surefoot.gateway.settings import GatewaySettings, Load
 from surefoot.gateway.wire import Refusal, Reply
 
+_ALL = Kept()
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 LONGEST_REASON = 2000
@@ -229,7 +231,7 @@ class Gateway:
         split: Split,
     ) -> Job:
         column = self._settings.units.get(model)
-        return job_for(
+        job = job_for(
             split,
             model=model,
             request=request,
@@ -241,6 +243,10 @@ class Gateway:
             fits=fits,
             manner=table.manner,
         )
+        kept = self._settings.kept.get(model)
+        if kept is not None and kept != _ALL:
+            job.keeping = keeping(kept, self._settings.token, column)
+        return job
 
     async def _take_labels(self, name: str, scope: wire.Scope, receive: wire.Receive) -> Reply:
         body = await wire.read_body(scope, receive, self._settings.max_body_bytes)

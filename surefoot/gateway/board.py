@@ -19,7 +19,7 @@ WORKERS = 64
 """Most front workers [count]."""
 _ROOM = 1 << 20
 """Longest document [bytes]."""
-_DOCUMENTS = 3  # two of routes, one of what is wanted
+_DOCUMENTS = 4  # two of routes, two of what is wanted: who is killed while it writes spoils the one not in use
 _HEAD = 4096
 _GENERATION, _WANTED, _KEEPER, _HEARD, _ASKED = range(5)
 _FIRST_SLOT = 8
@@ -135,7 +135,7 @@ class Board:
             if slot == self.slot and self._held >= 0:
                 yield slot
                 continue
-            held = self._hold(slot)
+            held = self._hold(slot, fcntl.LOCK_SH)  # shared: who else asks at the same time is not taken for its worker
             if held < 0:
                 yield slot
             else:
@@ -145,11 +145,11 @@ class Board:
         """Process id of a worker."""
         return self._words[self._at(slot) + _PID]
 
-    def _hold(self, slot: int) -> int:
+    def _hold(self, slot: int, manner: int = fcntl.LOCK_EX) -> int:
         """Descriptor of the lock of a place, or -1 when a living worker holds it."""
         descriptor = os.open(self._places / f"{slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, manner | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return -1
@@ -170,7 +170,7 @@ class Board:
     def failed(self, wanted: int, reasons: Mapping[str, Mapping[str, str]]) -> None:
         """Say, by model, why something that was wanted cannot be loaded here; call it before `ready`."""
         with contextlib.suppress(OSError):  # a full disk: then nobody says why, but the version is missing all the same
-            (self._places / f"{self.slot}.json").write_bytes(orjson.dumps(reasons))
+            self._put(f"{self.slot}.json", reasons)
         self._words[self._at(self.slot) + _FAILED] = wanted
 
     @property
@@ -186,11 +186,14 @@ class Board:
 
     def tell(self, asked: int, counts: Mapping[str, object]) -> None:
         """Answer a question with the counts of this worker."""
-        path = self._places / f"{self.slot}.counts.json"
         with contextlib.suppress(OSError):  # a full disk must not stop a worker; it is left out
-            path.with_suffix(".tmp").write_bytes(orjson.dumps(counts))
-            path.with_suffix(".tmp").replace(path)
+            self._put(f"{self.slot}.counts.json", counts)
             self._words[self._at(self.slot) + _TOLD] = asked
+
+    def _put(self, name: str, said: Mapping[str, object]) -> None:
+        path = self._places / name
+        path.with_suffix(".tmp").write_bytes(orjson.dumps(said))
+        path.with_suffix(".tmp").replace(path)  # another worker may be reading the last one
 
     def silent(self, asked: int) -> list[int]:
         """Living workers that have not answered a question."""
@@ -239,7 +242,7 @@ class Board:
             return self._wishes()
 
     def _wishes(self) -> dict[str, dict[str, object]]:
-        body = self._document(2)
+        body = self._document(2 + self.wanted % 2)
         return orjson.loads(body) if body else {}
 
     def publish(self, document: Document) -> int:
@@ -267,9 +270,10 @@ class Board:
         return following
 
     def _wish(self, document: Document) -> int:
-        self._write(2, document)
-        self._words[_WANTED] += 1
-        return self._words[_WANTED]
+        following = self.wanted + 1
+        self._write(2 + following % 2, document)
+        self._words[_WANTED] = following
+        return following
 
     def _write(self, place: int, document: Document) -> None:
         body = orjson.dumps(document)

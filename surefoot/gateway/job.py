@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from surefoot.core.model import Arm, Split, Version
 from surefoot.core.traffic import assign
+from surefoot.gateway.keeping import Keeping
 from surefoot.gateway.settings import PLAIN, Cost, Manner, Names
 
 
@@ -70,6 +71,7 @@ class Job:
         error: How the assigned arm failed, or None.
         cost: What the assigned arm's answer took; None when it gave none.
         fits: Raises when the answers cannot be told in the caller's protocol; None where every answer can.
+        keeping: Prepares the rows for the log; None where all of it is kept.
         manner: What the model is told beside the rows.
     """
 
@@ -87,6 +89,7 @@ class Job:
     error: str | None = None
     cost: Cost | None = None
     fits: Callable[[list[object]], None] | None = None
+    keeping: Keeping | None = None
     manner: Manner = PLAIN
 
     def age(self) -> float:

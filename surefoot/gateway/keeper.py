@@ -54,6 +54,7 @@ class Keeper:
         self._make, self._run = make, run
         self._workers: dict[int, float] = {}  # process id -> when it was started
         self._leaving: set[int] = set()
+        self._recent: list[float] = []  # when workers were started lately, whatever has become of them
 
     def keep(self) -> None:
         """Keep the workers until SIGTERM; SIGHUP reloads them one by one, SIGTTIN and SIGTTOU add and remove one."""
@@ -75,7 +76,7 @@ class Keeper:
                     self._wanted += 1
                 elif number == signal.SIGTTOU and self._wanted > 1:
                     self._wanted -= 1
-                    self._let_go(min(self._workers.keys() - self._leaving, key=lambda pid: self._workers[pid]))
+                    self._shrink()
         finally:
             self._stop()
 
@@ -108,10 +109,15 @@ class Keeper:
 
     def _fill(self, mask: Mask) -> None:
         """Have as many workers as are wanted."""
-        recent = [start for start in self._workers.values() if time.monotonic() - start < _BACK_OFF_S]
-        while len(self._workers.keys() - self._leaving) < self._wanted and len(recent) < 2 * self._wanted:
+        self._recent = [start for start in self._recent if time.monotonic() - start < _BACK_OFF_S]
+        while len(self._workers.keys() - self._leaving) < self._wanted and len(self._recent) < 2 * self._wanted:
             self._start(mask)
-            recent.append(time.monotonic())
+
+    def _shrink(self) -> None:
+        """Let go of the oldest worker, if there is one too many: one may just have ended by itself."""
+        staying = sorted(self._workers.keys() - self._leaving, key=lambda pid: self._workers[pid])
+        if len(staying) > self._wanted:
+            self._let_go(staying[0])
 
     def _start(self, mask: Mask) -> int:
         keeper = os.getpid()
@@ -129,6 +135,7 @@ class Keeper:
             finally:
                 os._exit(code)
         self._workers[pid] = time.monotonic()
+        self._recent.append(self._workers[pid])
         return pid
 
     def _reap(self) -> None:
@@ -149,12 +156,18 @@ class Keeper:
             os.kill(pid, signal.SIGTERM)
 
     def _reload(self, mask: Mask) -> None:
-        """Replace the workers one by one: a new one answers before an old one leaves."""
+        """Replace the workers one by one: a new one answers before an old one leaves, and without one none does."""
         for old in sorted(self._workers.keys() - self._leaving):
             fresh = self._start(mask)
             deadline = time.monotonic() + STOP_S
-            while not self.answers(fresh) and time.monotonic() < deadline:
+            while fresh in self._workers and not self.answers(fresh) and time.monotonic() < deadline:
                 time.sleep(0.02)
+                self._reap()
+            if not self.answers(fresh):
+                _log.critical("not reloaded: the new worker %d does not answer", fresh)
+                if fresh in self._workers:
+                    self._let_go(fresh)
+                return
             self._let_go(old)
             while old in self._workers and time.monotonic() < deadline:
                 time.sleep(0.02)

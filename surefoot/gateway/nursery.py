@@ -76,6 +76,7 @@ class Nursery:
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what the nursery forks becomes our child when its parent ends
         self._end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
+        self._gone = ""
         worker = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
@@ -96,17 +97,27 @@ class Nursery:
         """Start a process that runs with these arguments and this socket.
 
         Raises:
-            NurseryGone: The nursery does not answer.
+            NurseryGone: The nursery does not answer; it is ended, so that no late answer is taken for the next one.
         """
         with self._lock:
+            if self._gone:
+                raise NurseryGone(self._gone)
             try:
                 socket.send_fds(self._end, [orjson.dumps(list(arguments))], [descriptor])
                 said = self._end.recv(_LONGEST)
             except OSError as error:
-                raise NurseryGone(str(error)) from error
-        if not said:
-            raise NurseryGone("it has ended")
+                self._end_it(str(error))
+                raise NurseryGone(self._gone) from error
+            if not said:
+                self._end_it("it has ended")
+                raise NurseryGone(self._gone)
         return Foundling(int(said))
+
+    def _end_it(self, why: str) -> None:
+        self._gone = why
+        self._end.close()
+        os.kill(self.pid, signal.SIGKILL)  # nobody else waits for it, so this is still its process id
+        os.waitpid(self.pid, 0)
 
 
 def _serve(end: socket.socket, run: Run, worker: int) -> None:

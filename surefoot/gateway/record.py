@@ -52,14 +52,15 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
         predictions: What the caller gets, or None when nobody could answer.
         answered_by: Number of the version that gave it, or None.
     """
-    split = job.split
+    split, keeping = job.split, job.keeping
+    written = keeping is None or keeping.sampled(job.request)
     record: dict[str, object] = {
         "v": 1,
         "request": job.request,
         "row": 0,
         "model": job.model,
         "at": job.at,
-        "unit": job.unit,
+        "unit": job.unit if keeping is None else keeping.unit(job.unit),
         "arm": job.arm.value,
         "version": job.version.number,
         "answered_by": answered_by,
@@ -76,7 +77,13 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
     for number, values in enumerate(job.values):
         record["row"] = number
         record["prediction"] = None if predictions is None else predictions[number]
-        record["features"] = values if job.names is None else dict(zip(job.names, values))  # noqa: B905 - decode has counted, and strict costs a third of the line
+        if not written:
+            record["features"] = None
+        elif job.names is None:
+            record["features"] = values
+        else:
+            features = dict(zip(job.names, values))  # noqa: B905 - decode has counted, and strict costs a third of the line
+            record["features"] = features if keeping is None else keeping.row(features)
         try:
             line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
         except orjson.JSONEncodeError:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import orjson
 
-from surefoot.core.model import Version
+from surefoot.core.model import Kept, Version
 from surefoot.gateway.answers import checked, describe
 from surefoot.gateway.tripwire import Limits
 
@@ -185,6 +185,7 @@ class GatewaySettings:
         alarm: Told of a cut (model, rollout, reason) until it does not raise; it puts the cut into the journal.
         shadow_queue: Requests that may wait for a shadow; more are dropped and counted [count].
         shadow_timeout_s: A shadow whose process has been at one batch for so long is ended [s].
+        kept: What of the requests' features stays in the log, by model; all of them where nothing is said.
         units: The column that sticks to one arm, by model; None splits by request.
     """
 
@@ -201,6 +202,7 @@ class GatewaySettings:
     alarm: Callable[[str, str, str], None] = lambda _model, _rollout, _reason: None
     shadow_queue: int = 64
     shadow_timeout_s: float = 10.0
+    kept: Mapping[str, Kept] = field(default_factory=dict)
     units: Mapping[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

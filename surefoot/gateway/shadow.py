@@ -112,7 +112,7 @@ class Shadow:
             "row": 0,
             "model": job.model,
             "at": job.at,
-            "unit": job.unit,
+            "unit": job.unit if job.keeping is None else job.keeping.unit(job.unit),
             "version": job.version.number,
             "rollout": job.split.rollout,
             "latency_ms": job.latency_ms,
