@@ -160,10 +160,10 @@ class Keeper:
         for old in sorted(self._workers.keys() - self._leaving):
             fresh = self._start(mask)
             deadline = time.monotonic() + STOP_S
-            while fresh in self._workers and not self.answers(fresh) and time.monotonic() < deadline:
+            while not (ready := self.answers(fresh)) and fresh in self._workers and time.monotonic() < deadline:
                 time.sleep(0.02)
                 self._reap()
-            if not self.answers(fresh):
+            if not ready:
                 _log.critical("not reloaded: the new worker %d does not answer", fresh)
                 if fresh in self._workers:
                     self._let_go(fresh)

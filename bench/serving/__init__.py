@@ -1,0 +1,1 @@
+"""The servers that `bench.gateway` compares: each as a context manager that yields a running one."""

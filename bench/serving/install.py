@@ -1,0 +1,64 @@
+"""`python -m bench.serving.install [NAME ...]`: virtual environments of the other servers, in .bench/ of this folder."""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+HOME = Path(".bench")
+SHARED = ("scikit-learn==1.9.1", "pandas==3.1.1", "numpy==2.4.6", "scipy==1.17.1", "cloudpickle==3.1.2")
+"""What the pickles need; the same versions that the models are saved with."""
+PINS = {
+    "mlserver": ("mlserver==1.7.1", "mlserver-sklearn==1.7.1"),
+    "bentoml": ("bentoml==1.4.40",),
+    "litserve": ("litserve==0.2.19",),
+    "ray": ("ray[serve]==2.60.0",),
+}
+
+
+class NotInstalled(Exception):
+    """The server has no virtual environment; the text says how it gets one."""
+
+
+def programs(name: str) -> Path:
+    """The folder of the programs of a server's virtual environment.
+
+    Raises:
+        NotInstalled: There is none.
+    """
+    found = (HOME / name / "bin").absolute()
+    if not (found / ".ready").exists():
+        how = f"python -m bench.serving.install {name}"
+        raise NotInstalled(f"{name} is not installed: {how}, or leave it out with --only")
+    return found
+
+
+def install(name: str) -> bool:
+    """Make a server's virtual environment anew; whether that worked."""
+    place = HOME / name
+    shutil.rmtree(place, ignore_errors=True)
+    venv.create(place, with_pip=True)
+    command = [str(place / "bin" / "python"), "-m", "pip", "install", "-qq", *PINS[name], *SHARED]
+    done = subprocess.run(command, check=False).returncode == 0
+    if done:
+        (place / "bin" / ".ready").touch()
+    return done
+
+
+def main() -> int:
+    """Install those that are named, or all; 1 when one could not be."""
+    parser = argparse.ArgumentParser(prog="python -m bench.serving.install", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PINS)}; all without any")
+    names = parser.parse_args().names or list(PINS)
+    if strange := set(names) - set(PINS):
+        parser.error(f"there is no {', '.join(sorted(strange))}")
+    failed = [name for name in names if not install(name)]
+    for name in names:
+        print(f"{name}: {'could not be installed' if name in failed else 'installed'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

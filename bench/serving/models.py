@@ -1,0 +1,100 @@
+"""The models that every server serves, and the requests that it is asked."""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from surefoot.demo.flights import NUMBERS, TEXT
+
+COLUMNS = tuple(f"x{number}" for number in range(20))
+FLIGHTS = "flights"
+_PLACES = ("ATL", "BOS", "CLT", "DEN", "EWR", "FLL", "JFK", "LAX", "LGA", "MCO", "ORD", "SFO")
+
+Body = Callable[[str, int], str]
+"""Makes a request for a model with so many rows."""
+
+
+def save_models(root: Path) -> None:
+    """The pipelines: numbers, the same with one optional column (which keeps MLflow's checks), a forest, and texts."""
+    import mlflow.sklearn  # noqa: PLC0415 - the parent of the servers needs it once
+    from mlflow.models import infer_signature  # noqa: PLC0415 - same
+    from mlflow.types import ColSpec, Schema  # noqa: PLC0415 - same
+    from sklearn.compose import ColumnTransformer  # noqa: PLC0415 - same
+    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415 - same
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - same
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415 - same
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: PLC0415 - same
+
+    frame = rows_of("numeric", 2000, seed=0)
+    late = (frame.sum(axis=1) > 0.0).astype(int)
+    flights = rows_of(FLIGHTS, 2000, seed=0)
+    delayed = (flights[list(NUMBERS)].sum(axis=1) + (flights["origin"] == "EWR") > 0.0).astype(int)
+    encoded = ColumnTransformer(
+        [("text", OneHotEncoder(handle_unknown="ignore"), list(TEXT)), ("numbers", StandardScaler(), list(NUMBERS))]
+    )
+    signature = infer_signature(frame)
+    loose = infer_signature(frame)
+    loose.inputs = Schema([ColSpec("double", name, required=name != COLUMNS[-1]) for name in COLUMNS])
+    made = {
+        "numeric": (make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, late), signature),
+        "checked": (make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, late), loose),
+        "forest": (RandomForestClassifier(100, random_state=0, n_jobs=1).fit(frame, late), signature),
+        FLIGHTS: (make_pipeline(encoded, LogisticRegression()).fit(flights, delayed), infer_signature(flights)),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, (model, known) in made.items():
+            mlflow.sklearn.save_model(
+                model, str(root / name), signature=known, serialization_format="cloudpickle",
+                pip_requirements=["scikit-learn"],
+            )  # fmt: skip
+
+
+def rows_of(model: str, rows: int, seed: int = 1) -> pd.DataFrame:
+    """Inputs of a model."""
+    rng = np.random.default_rng(seed)
+    columns = NUMBERS if model == FLIGHTS else COLUMNS
+    frame = pd.DataFrame(rng.normal(size=(rows, len(columns))).round(4), columns=list(columns))
+    if model == FLIGHTS:
+        for place, name in enumerate(TEXT):
+            frame.insert(place, name, rng.choice(_PLACES, rows))
+    return frame
+
+
+def expected(root: Path, model: str, rows: int) -> list[float]:
+    """What every server has to answer."""
+    import mlflow.sklearn  # noqa: PLC0415 - as above
+
+    return [float(one) for one in mlflow.sklearn.load_model(str(root / model)).predict(rows_of(model, rows))]
+
+
+def split_body(model: str, rows: int) -> str:
+    """MLflow's protocol."""
+    frame = rows_of(model, rows)
+    return json.dumps({"dataframe_split": {"columns": list(frame.columns), "data": frame.to_numpy().tolist()}})
+
+
+def tensor_body(model: str, rows: int) -> str:
+    """The Open Inference Protocol: one tensor."""
+    frame = rows_of(model, rows)
+    data = frame.to_numpy().ravel().tolist()
+    return json.dumps({"inputs": [{"name": "x", "shape": list(frame.shape), "datatype": "FP64", "data": data}]})
+
+
+def rows_body(model: str, rows: int) -> str:
+    """A bare list of rows."""
+    return json.dumps({"rows": rows_of(model, rows).to_numpy().tolist()})
+
+
+def script(folder: Path, rows: int, model: str = "numeric", body: Body = split_body) -> Path:
+    """What wrk sends."""
+    path = folder / f"{model}-{rows}-{body.__name__}.lua"
+    text = body(model, rows)
+    path.write_text(
+        f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [=[{text}]=]\n"
+    )
+    return path

@@ -1,0 +1,29 @@
+"""BentoML with its adaptive batches."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.serving.install import programs
+from bench.serving.models import rows_body
+from bench.serving.running import Server, free_port, process
+
+
+@contextlib.contextmanager
+def bentoml(root: Path, name: str, folder: Path) -> Iterator[Server]:
+    """One that is up."""
+    program = programs("bentoml") / "bentoml"
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    place = Path(__file__).with_name("programs")
+    command = [
+        str(program), "serve", "bentoml_app:Served", "--working-dir", str(place), "--host", "127.0.0.1", "-p", str(port),
+    ]  # fmt: skip
+    environment = {
+        "OMP_NUM_THREADS": "1",
+        "BENTOML_HOME": str(folder / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENCH_MODEL": str((root / name / "model.pkl").absolute()),
+    }
+    with process(command, environment, f"{url}/livez", folder / f"bentoml-{name}.log") as found:
+        yield Server(f"{url}/predict", found, rows_body)

@@ -1,0 +1,27 @@
+"""`mlflow models serve`, as MLflow's pages have it."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.serving.running import Server, Start, free_port, process
+
+
+def mlflow(workers: int) -> Start:
+    """With so many workers."""
+
+    @contextlib.contextmanager
+    def start(root: Path, name: str, folder: Path) -> Iterator[Server]:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        command = [
+            str(Path(sys.executable).with_name("mlflow")), "models", "serve", "-m", str(root / name), "-p", str(port),
+            "--env-manager", "local", "-w", str(workers),
+        ]  # fmt: skip
+        environment = {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        with process(command, environment, f"{url}/ping", folder / f"mlflow-{name}-{workers}.log") as found:
+            yield Server(f"{url}/invocations", found)
+
+    return start
