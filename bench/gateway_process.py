@@ -48,7 +48,7 @@ def main() -> None:
             return ModelProcess(forked(nursery, arguments, slowly), failed)
 
         # Whoever kills processes here means no harm to the candidate: it is not cut for it.
-        settings = GatewaySettings(Path(state), "bench", units={"m": None}, trip=Limits(deaths=1000))
+        settings = GatewaySettings(Path(state), "bench", units={"m": None, "u": "unit"}, trip=Limits(deaths=1000))
         return build_app(settings, HostClock(), partial(hosted, 0), partial(hosted, NICE))
 
     Keeper(Path(state), ("127.0.0.1", int(port)), int(workers), make, hosting.run).keep()

@@ -1,8 +1,9 @@
-"""`python -m bench.rolling.callers HOST PORT PATH CONNECTIONS FILE`: asks without a pause until SIGTERM.
+"""`python -m bench.rolling.callers HOST PORT PATH CONNECTIONS FILE [UNITS]`: asks without a pause until SIGTERM.
 
 Every answer is kept with the moment of its arrival, the version that gave it and the moment when its prediction began
 (the models of the bench answer with their own monotonic clock, which all processes of a machine share), and so is the
-beginning of every acknowledged request's id.
+beginning of every acknowledged request's id. With a number of units each request names the next one of them, and unit,
+version and generation of every answer are kept as well.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import numpy as np
 import uvloop
 
 BODY = b'{"instances": [{"x": 1.0}]}'
+UNIT = '{"instances": [{"x": 1.0, "unit": "%07d"}]}'
 _ANSWER = re.compile(rb"([\d.eE+-]+)\s*\]")
 _RETRY_S = 0.005
 FAILED, OLD, NEW = 0, 1, 2
@@ -38,7 +40,8 @@ class Caller(asyncio.Protocol):
     def _ask(self) -> None:
         self._heard.clear()
         self._waiting = True
-        self._transport.write(self._crowd.request)  # type: ignore[attr-defined]
+        self._unit, request = self._crowd.following()
+        self._transport.write(request)  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         """Collect an answer."""
@@ -51,7 +54,7 @@ class Caller(asyncio.Protocol):
         if length is None or len(self._heard) < end + 4 + int(length[1]):
             return
         self._waiting = False
-        self._crowd.note(head, bytes(self._heard[end + 4 :]))
+        self._crowd.note(head, bytes(self._heard[end + 4 :]), self._unit)
         if self._crowd.stopping:
             self._transport.close()
         elif b"connection: close" in head:
@@ -70,17 +73,29 @@ class Caller(asyncio.Protocol):
 class Crowd:
     """All connections together."""
 
-    def __init__(self, host: str, port: int, path: str) -> None:
-        """Know where to ask."""
+    def __init__(self, host: str, port: int, path: str, units: int) -> None:
+        """Know where to ask, and for how many units (0 for none)."""
         self._address = host, port
-        kind = f"Content-Type: application/json\r\nContent-Length: {len(BODY)}"
-        self.request = f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{kind}\r\n\r\n".encode() + BODY
+        kind = "Content-Type: application/json\r\nContent-Length: %d"
+        self._head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{kind}\r\n\r\n"
+        self._plain = (self._head % len(BODY)).encode() + BODY
+        self._units, self._turn = units, 0
+        self.routed: list[tuple[int, int, int]] = []
         self.stopping = False
         self.seen: list[tuple[float, int, float]] = []
         self.requests: list[int] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def note(self, head: bytes, body: bytes) -> None:
+    def following(self) -> tuple[int, bytes]:
+        """The next unit and its request."""
+        if not self._units:
+            return -1, self._plain
+        self._turn += 1
+        unit = self._turn % self._units
+        body = UNIT % unit
+        return unit, (self._head % len(body) + body).encode()
+
+    def note(self, head: bytes, body: bytes, unit: int) -> None:
         """Keep an answer."""
         now = time.monotonic()
         began = _ANSWER.search(body)
@@ -90,6 +105,8 @@ class Crowd:
         else:
             if (request := re.search(rb"x-request-id: ([0-9a-f]{16})", head)) is not None:
                 self.requests.append(int(request[1], 16))
+            if unit >= 0 and (generation := re.search(rb"x-model-generation: (\d+)", head)) is not None:
+                self.routed.append((unit, int(version[1]), int(generation[1])))
             self.seen.append((now, OLD if version[1] == b"2" else NEW, float(began[1])))
 
     def fail(self) -> None:
@@ -117,19 +134,24 @@ class Crowd:
                 return
 
 
-async def ask(host: str, port: int, path: str, connections: int, file: Path) -> None:
+async def ask(host: str, port: int, path: str, connections: int, file: Path, units: int) -> None:
     """Ask until SIGTERM, then write what was seen."""
-    crowd = Crowd(host, port, path)
+    crowd = Crowd(host, port, path, units)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await asyncio.gather(*(crowd.open() for _ in range(connections)))
     await stop.wait()
     crowd.stopping = True
     await asyncio.sleep(0.5)
-    np.savez(file, seen=np.array(crowd.seen), requests=np.array(crowd.requests, dtype=np.uint64))
+    np.savez(
+        file,
+        seen=np.array(crowd.seen),
+        requests=np.array(crowd.requests, dtype=np.uint64),
+        routed=np.array(crowd.routed),
+    )
 
 
 if __name__ == "__main__":
-    host, port, path, connections, file = sys.argv[1:]
+    host, port, path, connections, file, *units = sys.argv[1:]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(ask(host, int(port), path, int(connections), Path(file)))
+        runner.run(ask(host, int(port), path, int(connections), Path(file), int(units[0]) if units else 0))
