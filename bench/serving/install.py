@@ -1,4 +1,4 @@
-"""`python -m bench.serving.install [NAME ...]`: virtual environments of the other servers, in .bench/ of this folder."""
+"""`python -m bench.serving.install [NAME ...]`: environments of the other servers, in .bench/ of this folder."""
 
 import argparse
 import shutil

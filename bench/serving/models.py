@@ -94,7 +94,5 @@ def script(folder: Path, rows: int, model: str = "numeric", body: Body = split_b
     """What wrk sends."""
     path = folder / f"{model}-{rows}-{body.__name__}.lua"
     text = body(model, rows)
-    path.write_text(
-        f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [=[{text}]=]\n"
-    )
+    path.write_text(f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [=[{text}]=]\n")
     return path

@@ -17,7 +17,8 @@ def bentoml(root: Path, name: str, folder: Path) -> Iterator[Server]:
     url = f"http://127.0.0.1:{port}"
     place = Path(__file__).with_name("programs")
     command = [
-        str(program), "serve", "bentoml_app:Served", "--working-dir", str(place), "--host", "127.0.0.1", "-p", str(port),
+        str(program), "serve", "bentoml_app:Served", "--working-dir", str(place),
+        "--host", "127.0.0.1", "-p", str(port),
     ]  # fmt: skip
     environment = {
         "OMP_NUM_THREADS": "1",

@@ -36,6 +36,9 @@ def mlserver(root: Path, name: str, folder: Path) -> Iterator[Server]:
     (place / "model-settings.json").write_text(json.dumps(model))
     url = f"http://127.0.0.1:{port}/v2"
     with process(
-        [str(program), "start", str(place)], {"OMP_NUM_THREADS": "1"}, f"{url}/health/live", folder / f"{place.name}.log"
+        [str(program), "start", str(place)],
+        {"OMP_NUM_THREADS": "1"},
+        f"{url}/health/live",
+        folder / f"{place.name}.log",
     ) as found:
         yield Server(f"{url}/models/m/infer", found, tensor_body)

@@ -1,6 +1,11 @@
-"""A gateway with several front workers, for tests that kill its processes: ROOT MODELS PORT WORKERS."""
+"""A gateway of several front workers, for tests that end its processes: ROOT MODELS PORT WORKERS.
+
+Version N is the directory N. With a file `hosted` in ROOT models have processes of their own. With a file `broken` no
+worker can be built; every attempt to build one leaves a line in `attempts`.
+"""
 
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -12,28 +17,43 @@ from surefoot.gateway.app import Gateway, build_app
 from surefoot.gateway.keeper import Keeper
 from surefoot.gateway.nursery import Nursery
 from surefoot.gateway.process import ModelProcess, forked, spawned
-from surefoot.gateway.settings import GatewaySettings
-from tests.integration.gateway_process import TOKEN, HostClock
+from surefoot.gateway.settings import GatewaySettings, Load
+from tests.integration.gateway_process import TOKEN, HostClock, Models
 
 
 def main() -> None:
-    """Keep the workers until a signal."""
-    root, models, port, workers = sys.argv[1:]
+    """Keep workers until a signal."""
+    root, models, port, workers = (
+        kind(value) for kind, value in zip((Path, Path, int, int), sys.argv[1:], strict=True)
+    )
     warnings.simplefilter("ignore")
     preload()
 
-    def failed(kind: str, message: str) -> Exception:
-        return Rejected(f"{kind}: {message}")
+    def hosted(nursery: Nursery) -> Load:
+        def load(_model: str, version: Version) -> ModelProcess:
+            arguments = [str(models / version.number), version.digest, "0", "0"]
+            slowly = spawned([sys.executable, "-m", "surefoot.hosting", *arguments])
+            return ModelProcess(forked(nursery, arguments, slowly), refused)
+
+        return load
 
     def make(nursery: Nursery) -> Gateway:
-        def hosted(_model: str, version: Version) -> ModelProcess:
-            arguments = [str(Path(models) / version.number), version.digest, "0", "0"]
-            slowly = spawned([sys.executable, "-m", "surefoot.hosting", *arguments])
-            return ModelProcess(forked(nursery, arguments, slowly), failed)
+        with (root / "attempts").open("a") as attempts:
+            attempts.write(f"{time.monotonic()}\n")
+        if (root / "broken").exists():
+            raise RuntimeError("it was to be broken")
+        load = hosted(nursery) if (root / "hosted").exists() else Models(models)
+        # Nobody is to be late, however busy the host.
+        return build_app(
+            GatewaySettings(root, TOKEN, candidate_timeout_s=60.0, units={"flights": "unit"}), HostClock(), load
+        )
 
-        return build_app(GatewaySettings(Path(root), TOKEN, units={"flights": "unit"}), HostClock(), hosted)
+    Keeper(root, ("127.0.0.1", port), workers, make, hosting.run).keep()
 
-    Keeper(Path(root), ("127.0.0.1", int(port)), int(workers), make, hosting.run).keep()
+
+def refused(kind: str, message: str) -> Exception:
+    """The error that a process has named."""
+    return Rejected(f"{kind}: {message}")
 
 
 if __name__ == "__main__":

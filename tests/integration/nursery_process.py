@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from surefoot.gateway import frames
 from surefoot.gateway.nursery import Foundling, Nursery, NurseryGone
@@ -39,7 +40,7 @@ def shut() -> bool:
     """Whether the socket that the nursery was not to keep is closed here."""
     number = int(os.environ["NOT_KEPT"])
     try:
-        return os.readlink(f"/proc/self/fd/{number}") != os.environ["NOT_KEPT_IS"]
+        return str(Path(f"/proc/self/fd/{number}").readlink()) != os.environ["NOT_KEPT_IS"]
     except OSError:
         return True
 
@@ -48,7 +49,7 @@ def main() -> None:
     """Be the worker."""
     with socket.socket() as kept:
         os.environ["NOT_KEPT"] = str(kept.fileno())
-        os.environ["NOT_KEPT_IS"] = os.readlink(f"/proc/self/fd/{kept.fileno()}")
+        os.environ["NOT_KEPT_IS"] = str(Path(f"/proc/self/fd/{kept.fileno()}").readlink())
         nursery = Nursery(be, kept)
         say({"worker": os.getpid(), "nursery": nursery.pid})
         obey(nursery)

@@ -7,7 +7,7 @@ import joblib  # type: ignore[import-untyped]
 import numpy as np
 
 
-@bentoml.service(workers=1, traffic={"timeout": 60}, logging={"access": {"enabled": False}})  # type: ignore[untyped-decorator]
+@bentoml.service(workers=1, traffic={"timeout": 60}, logging={"access": {"enabled": False}})
 class Served:
     """Answers lists of rows."""
 

@@ -7,10 +7,10 @@ from typing import Any
 import joblib  # type: ignore[import-untyped]
 import numpy as np
 import ray  # type: ignore[import-not-found]
-from ray import serve  # type: ignore[import-not-found]
+from ray import serve
 
 
-@serve.deployment(max_ongoing_requests=256, ray_actor_options={"num_cpus": 1}, logging_config={"enable_access_log": False})  # type: ignore[untyped-decorator]  # fmt: skip
+@serve.deployment(max_ongoing_requests=256, ray_actor_options={"num_cpus": 1})
 class Served:
     """Answers MLflow's bodies."""
 
@@ -38,7 +38,7 @@ def main() -> None:
     path, port, folder = sys.argv[1:]
     ray.init(address="local", num_cpus=2, include_dashboard=False, _temp_dir=folder, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": int(port)}, logging_config={"enable_access_log": False})
-    serve.run(Served.bind(path), route_prefix="/")
+    serve.run(Served.bind(path), route_prefix="/")  # type: ignore[attr-defined]
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
 
 
