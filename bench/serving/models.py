@@ -65,6 +65,11 @@ def rows_of(model: str, rows: int, seed: int = 1) -> pd.DataFrame:
     return frame
 
 
+def kind_of(model: str) -> str:
+    """What a pipeline takes when nothing stands before it."""
+    return "frame" if model == FLIGHTS else "array"
+
+
 def expected(root: Path, model: str, rows: int) -> list[float]:
     """What every server has to answer."""
     import mlflow.sklearn  # noqa: PLC0415 - as above
@@ -79,15 +84,23 @@ def split_body(model: str, rows: int) -> str:
 
 
 def tensor_body(model: str, rows: int) -> str:
-    """The Open Inference Protocol: one tensor."""
+    """The Open Inference Protocol: one tensor, or one a column where there are texts."""
     frame = rows_of(model, rows)
-    data = frame.to_numpy().ravel().tolist()
-    return json.dumps({"inputs": [{"name": "x", "shape": list(frame.shape), "datatype": "FP64", "data": data}]})
+    if model != FLIGHTS:
+        data = frame.to_numpy().ravel().tolist()
+        return json.dumps({"inputs": [{"name": "x", "shape": list(frame.shape), "datatype": "FP64", "data": data}]})
+    columns = [
+        {"name": name, "shape": [rows, 1], "datatype": kind, "data": frame[name].tolist(), "parameters": parameters}
+        for names, kind, parameters in ((TEXT, "BYTES", {"content_type": "str"}), (NUMBERS, "FP64", {}))
+        for name in names
+    ]
+    return json.dumps({"parameters": {"content_type": "pd"}, "inputs": columns})
 
 
 def rows_body(model: str, rows: int) -> str:
-    """A bare list of rows."""
-    return json.dumps({"rows": rows_of(model, rows).to_numpy().tolist()})
+    """A bare list of rows; with names where there are texts."""
+    frame = rows_of(model, rows)
+    return json.dumps({"rows": frame.to_dict("records") if model == FLIGHTS else frame.to_numpy().tolist()})
 
 
 def script(folder: Path, rows: int, model: str = "numeric", body: Body = split_body) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.serving.install import programs
-from bench.serving.models import rows_body
+from bench.serving.models import kind_of, rows_body
 from bench.serving.running import Server, free_port, process
 
 
@@ -16,9 +16,9 @@ def bentoml(root: Path, name: str, folder: Path) -> Iterator[Server]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     place = Path(__file__).with_name("programs")
+    service = "bentoml_app:Framed" if kind_of(name) == "frame" else "bentoml_app:Served"
     command = [
-        str(program), "serve", "bentoml_app:Served", "--working-dir", str(place),
-        "--host", "127.0.0.1", "-p", str(port),
+        str(program), "serve", service, "--working-dir", str(place), "--host", "127.0.0.1", "-p", str(port),
     ]  # fmt: skip
     environment = {
         "OMP_NUM_THREADS": "1",

@@ -1,7 +1,6 @@
-"""Other clients: the Open Inference Protocol, MLflow's own deployment client, and Prometheus."""
+"""The Open Inference Protocol, and what Prometheus reads."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -182,17 +181,3 @@ def test_prometheus_reads_the_counts(gateway: Gateway) -> None:
     assert series["surefoot_cpu_seconds_total", GOOD] > 0.0
     assert series["surefoot_weight", None] == 100.0
     assert series["surefoot_generation", None] == 2.0
-
-
-def test_mlflows_own_client_is_understood(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow's scoring client waits for the server and gets its predictions as from `mlflow models serve`."""
-    monkeypatch.setitem(os.environ, "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "60")
-    import pandas as pd  # noqa: PLC0415 - MLflow is late
-    from mlflow.pyfunc.scoring_server.client import ScoringServerClient  # noqa: PLC0415 - same
-
-    host, port = gateway.url.removeprefix("http://").split(":")
-    client = ScoringServerClient(host, int(port))
-    client.wait_server_ready(timeout=10)
-    frame = pd.DataFrame({"x": [1.0, 3.0], "y": [2.0, 0.0]})
-    expected = gateway.post({"dataframe_records": frame.to_dict("records")}).json()["predictions"]
-    assert client.invoke(frame).get_predictions().to_numpy().tolist() == expected

@@ -1,10 +1,11 @@
-"""The service of BentoML; the file of the model is in BENCH_MODEL."""
+"""The services of BentoML, for arrays and for frames; the file of the model is in BENCH_MODEL."""
 
 import os
 
 import bentoml  # type: ignore[import-not-found]
 import joblib  # type: ignore[import-untyped]
 import numpy as np
+import pandas as pd
 
 
 @bentoml.service(workers=1, traffic={"timeout": 60}, logging={"access": {"enabled": False}})
@@ -17,5 +18,19 @@ class Served:
 
     @bentoml.api(batchable=True, batch_dim=0, max_batch_size=256, max_latency_ms=1000)  # type: ignore[untyped-decorator]
     def predict(self, rows: np.ndarray) -> np.ndarray:
+        """Answer the rows of several requests."""
+        return self.model.predict(rows)  # type: ignore[no-any-return]
+
+
+@bentoml.service(workers=1, traffic={"timeout": 60}, logging={"access": {"enabled": False}})
+class Framed:
+    """Answers lists of records."""
+
+    def __init__(self) -> None:
+        """Load the model."""
+        self.model = joblib.load(os.environ["BENCH_MODEL"])
+
+    @bentoml.api(batchable=True, batch_dim=0, max_batch_size=256, max_latency_ms=1000)  # type: ignore[untyped-decorator]
+    def predict(self, rows: pd.DataFrame) -> np.ndarray:
         """Answer the rows of several requests."""
         return self.model.predict(rows)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""MODEL PORT: the service of LitServe."""
+"""MODEL PORT KIND: the service of LitServe; KIND is what the model takes, an array or a frame."""
 
 import sys
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import joblib  # type: ignore[import-untyped]
 import litserve  # type: ignore[import-not-found]
 import numpy as np
+import pandas as pd
 
 
 class Served(litserve.LitAPI):  # type: ignore[misc]
@@ -16,19 +17,20 @@ class Served(litserve.LitAPI):  # type: ignore[misc]
         del device
         self.model = joblib.load(sys.argv[1])
 
-    def decode_request(self, request: dict[str, Any]) -> list[list[float]]:
-        """Take the rows."""
-        return request["dataframe_split"]["data"]  # type: ignore[no-any-return]
+    def decode_request(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Take the table."""
+        return request["dataframe_split"]  # type: ignore[no-any-return]
 
-    def batch(self, inputs: list[list[list[float]]]) -> list[list[list[float]]]:
+    def batch(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Leave requests as they are: they may have many rows."""
         return inputs
 
-    def predict(self, inputs: list[list[list[float]]]) -> list[list[float]]:
+    def predict(self, inputs: list[dict[str, Any]]) -> list[list[float]]:
         """Answer the rows of all requests."""
-        answers = self.model.predict(np.array([row for rows in inputs for row in rows])).tolist()
-        taken = iter(answers)
-        return [[next(taken) for _ in rows] for rows in inputs]
+        rows = [row for one in inputs for row in one["data"]]
+        asked = pd.DataFrame(rows, columns=inputs[0]["columns"]) if sys.argv[3] == "frame" else np.array(rows)
+        taken = iter(self.model.predict(asked).tolist())
+        return [[next(taken) for _ in one["data"]] for one in inputs]
 
     def unbatch(self, output: list[list[float]]) -> list[list[float]]:
         """Give each request its own."""

@@ -1,4 +1,4 @@
-"""MODEL PORT FOLDER: the service of Ray Serve."""
+"""MODEL PORT KIND FOLDER: the service of Ray Serve; KIND is what the model takes, an array or a frame."""
 
 import signal
 import sys
@@ -6,6 +6,7 @@ from typing import Any
 
 import joblib  # type: ignore[import-untyped]
 import numpy as np
+import pandas as pd
 import ray  # type: ignore[import-not-found]
 from ray import serve
 
@@ -14,31 +15,32 @@ from ray import serve
 class Served:
     """Answers MLflow's bodies."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, kind: str) -> None:
         """Load the model."""
-        self.model = joblib.load(path)
+        self.model, self.kind = joblib.load(path), kind
 
     @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.002)  # type: ignore[untyped-decorator]
-    async def predict(self, inputs: list[list[list[float]]]) -> list[list[float]]:
+    async def predict(self, inputs: list[dict[str, Any]]) -> list[list[float]]:
         """Answer the rows of all requests."""
-        answers = self.model.predict(np.array([row for rows in inputs for row in rows])).tolist()
-        taken = iter(answers)
-        return [[next(taken) for _ in rows] for rows in inputs]
+        rows = [row for one in inputs for row in one["data"]]
+        asked = pd.DataFrame(rows, columns=inputs[0]["columns"]) if self.kind == "frame" else np.array(rows)
+        taken = iter(self.model.predict(asked).tolist())
+        return [[next(taken) for _ in one["data"]] for one in inputs]
 
     async def __call__(self, request: Any) -> dict[str, list[float]]:
         """Answer one request."""
         if request.method != "POST":
             return {"predictions": []}
         body = await request.json()
-        return {"predictions": await self.predict(body["dataframe_split"]["data"])}
+        return {"predictions": await self.predict(body["dataframe_split"])}
 
 
 def main() -> None:
     """Serve until a signal."""
-    path, port, folder = sys.argv[1:]
+    path, port, kind, folder = sys.argv[1:]
     ray.init(address="local", num_cpus=2, include_dashboard=False, _temp_dir=folder, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": int(port)}, logging_config={"enable_access_log": False})
-    serve.run(Served.bind(path), route_prefix="/")  # type: ignore[attr-defined]
+    serve.run(Served.bind(path, kind), route_prefix="/")  # type: ignore[attr-defined]
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
 
 
