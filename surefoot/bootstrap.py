@@ -34,8 +34,8 @@ from surefoot.gateway.settings import NICE, GatewaySettings
 from surefoot.rollout import Ports, Request, adopt, end
 
 T = TypeVar("T")
-MEMORY_MB = 16_384
-"""Address space of a model's process [MB]: libraries reserve much more of it than they use."""
+LEAST_MEMORY_MB = 4096
+"""Least address space of a model's process [MB]: libraries reserve much more of it than they use."""
 KEEP = 90
 """How long the prediction log reaches back unless told otherwise [days]."""
 INSISTENCE = 100
@@ -172,7 +172,13 @@ def _kept(config: Settings, digest: str) -> Path:
     return config.home / "suites" / f"{digest.removeprefix('sha256:')}.json"
 
 
-def gateway_app(config: Settings, nursery: Nursery) -> Gateway:
+def model_memory(workers: int) -> int:
+    """Address space of a model's process [MB]; what leaks in every worker leaves half of the host to others."""
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    return max(LEAST_MEMORY_MB, host // 2 // workers)
+
+
+def gateway_app(config: Settings, memory_mb: int, nursery: Nursery) -> Gateway:
     """The data plane of one worker, with the verified loader that it may not reach by itself."""
     cache = artifacts(config)
     knobs = GatewaySettings(
@@ -185,7 +191,7 @@ def gateway_app(config: Settings, nursery: Nursery) -> Gateway:
 
     def hosted(nice: int, model: str, version: Version) -> ModelProcess:
         path = cache.verified(version, model)
-        arguments = [str(path), version.digest, str(MEMORY_MB), str(nice)]
+        arguments = [str(path), version.digest, str(memory_mb), str(nice)]
         slowly = spawned([sys.executable, "-m", "surefoot.hosting", *arguments])
         return ModelProcess(forked(nursery, arguments, slowly), load_failure)
 
@@ -209,14 +215,14 @@ def load_failure(kind: str, message: str) -> Exception:
 
 
 class Chosen(Mapping[str, T]):
-    """What the gateway needs of each model's policy.
+    """What the gateway needs of each model's policy, as it is written now; a broken policy says nothing.
 
-    A policy that is written while the gateway serves counts from its first valid reading on, without a restart; from
-    then on it stays, for an edit must not send the units of an open rollout somewhere else.
+    The gateway asks when a rollout begins and keeps to that, for an edit must not send the units of an open rollout
+    somewhere else.
     """
 
     def __init__(self, config: Settings, choose: Callable[[Policy], T]) -> None:
-        """Read every policy that is there already.
+        """Read nothing yet.
 
         Args:
             config: Where policies are.
@@ -224,33 +230,32 @@ class Chosen(Mapping[str, T]):
         """
         self._config = config
         self._choose = choose
-        self._known = {model: choose(policy) for model, policy in policies(config).items()}
-        self._refused: dict[str, int] = {}
+        self._known: dict[str, tuple[int, tuple[T, ...]]] = {}
 
     def __getitem__(self, model: str) -> T:
         """What was chosen; KeyError without a valid policy."""
-        if model not in self._known:
-            path = self._config.configs / f"{model}.yaml"
+        path = self._config.configs / f"{model}.yaml"
+        try:
+            written = path.stat().st_mtime_ns
+        except OSError:
+            raise KeyError(model) from None
+        if model not in self._known or self._known[model][0] != written:  # callers of unknown models make us ask too
             try:
-                written = path.stat().st_mtime_ns
-            except OSError:
-                raise KeyError(model) from None
-            if self._refused.get(model) == written:  # this is asked at every request: a broken file is read once
-                raise KeyError(model)
-            try:
-                self._known[model] = self._choose(read(path)[1])
+                found: tuple[T, ...] = (self._choose(read(path)[1]),)
             except (PolicyInvalid, NotFound):
-                self._refused[model] = written
-                raise KeyError(model) from None
-        return self._known[model]
+                found = ()
+            self._known[model] = written, found
+        for value in self._known[model][1]:
+            return value
+        raise KeyError(model)
 
     def __iter__(self) -> Iterator[str]:
-        """Models that have been read."""
-        return iter(self._known)
+        """Models that have a policy."""
+        return iter(policies(self._config))
 
     def __len__(self) -> int:
         """How many."""
-        return len(self._known)
+        return len(policies(self._config))
 
 
 def policies(config: Settings) -> dict[str, Policy]:

@@ -13,11 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 
 # Set before anything imports MLflow: its telemetry thread would otherwise outlive the tests.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+# A busy host is slow, and that is no failure.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def free_port() -> int:

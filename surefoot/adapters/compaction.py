@@ -15,8 +15,10 @@ import orjson
 
 from surefoot.adapters.log_files import (
     KINDS,
+    LONGEST,
     NOTE,
     PART,
+    PREDICTIONS,
     RECORD,
     WHOLE,
     WORK,
@@ -25,6 +27,7 @@ from surefoot.adapters.log_files import (
     lines,
     listed,
     names,
+    overlong,
     quoted,
     read_note,
 )
@@ -38,6 +41,8 @@ FEW = 24
 """So many parts become one whole table; where segments are an hour long that is one table a day [count]."""
 GROUP, GROUP_BYTES = 65_536, "64MB"
 """Rows of a row group [count], or their size where that is less: what a question about a short time reads at least."""
+PIECE = 1 << 20
+"""So much of a segment is copied at once [bytes]."""
 MEMORY = "512MB"
 """What sorting may keep in memory; the rest goes through temporary files beside the log."""
 
@@ -151,7 +156,8 @@ class _Run:
         """Make parts of closed segments."""
         closed = [path for path in counted(self._folder, kind)[0] if _closed(path)]
         for batch in itertools.islice(_batches(closed), batches):
-            source = lines(batch, kind)
+            readable = [self._readable(path, kind) for path in batch]
+            source = lines(readable, kind)
             read, rows, version = self._row(
                 f"SELECT count(*), count(*) FILTER ({RECORD}), max(v) FROM {source}"  # noqa: S608 - files are ours
             )
@@ -167,9 +173,23 @@ class _Run:
             self.done.rows += rows
             self.done.torn += read - rows
             self.done.bytes_before += sum(path.stat().st_size for path in batch)
-            if not rows:
-                for path in batch:
-                    path.unlink()
+            copies = [path for path in readable if path.parent == self._scratch]
+            for path in copies if rows else copies + batch:
+                path.unlink()
+
+    def _readable(self, segment: Path, kind: Kind) -> Path:
+        """A segment without a line that is too long to be read: itself, or a copy with a shorter one in its place."""
+        spans = overlong(segment)
+        if not spans:
+            return segment
+        made = self._scratch / segment.name
+        with segment.open("rb") as source, made.open("wb") as target:
+            for start, end in spans:
+                for at in range(source.tell(), start, PIECE):
+                    target.write(source.read(min(PIECE, start - at)))
+                target.write(_short(source.read(end - start), kind))
+            shutil.copyfileobj(source, target, PIECE)
+        return made
 
     def merge(self, kind: Kind) -> None:
         """Make whole tables of parts, as soon as there are enough."""
@@ -236,6 +256,19 @@ class _Run:
             path.rename(place / path.name)
             _sync(place)
         return self._folder / fresh.name
+
+
+def _short(line: bytes, kind: Kind) -> bytes:
+    """A line without what made it too long, as gateways of today would have written it; else one that is no record."""
+    with contextlib.suppress(orjson.JSONDecodeError, orjson.JSONEncodeError):
+        record = orjson.loads(line)
+        for field in ("features", "params", "prediction"):
+            if isinstance(record, dict) and record.get(field) is not None and kind is PREDICTIONS:
+                record |= {field: None, "left_out": {**(record.get("left_out") or {}), field: "too long"}}
+                line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+                if len(line) <= LONGEST:
+                    return line
+    return b"{}\n"
 
 
 def _batches(segments: Sequence[Path]) -> Iterator[list[Path]]:

@@ -1,5 +1,6 @@
 """The files of a log: which of them count at this moment, and the SQL that reads them (docs/record-schema.md)."""
 
+import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ WORK = ".compaction"
 """Folder of whoever compacts, in the model's own."""
 PART, WHOLE = ".part.parquet", ".whole.parquet"
 """How tables end: made of closed segments, and made of parts."""
+LONGEST = 16 << 20
+"""What readers of JSON lines make room for at least [bytes]; gateways write lines of 1 MiB at most."""
 NOTE = ".replaces"
 """Ends the name of the note that says what a table has replaced, while some of that may still be there."""
 
@@ -53,6 +56,7 @@ PREDICTIONS = Kind(
         "prediction": "JSON",
         "features": "JSON",
         "params": "JSON",
+        "left_out": "JSON",
     },
 )
 LABELS = Kind(
@@ -115,10 +119,39 @@ def listed(files: Sequence[Path]) -> str:
     return "[" + ", ".join(quoted(str(file)) for file in files) + "]"
 
 
+def overlong(segment: Path) -> list[tuple[int, int]]:
+    """Where the lines are that readers of JSON are not sure to take, each with its end; older gateways wrote such.
+
+    Raises:
+        OSError: The segment cannot be read.
+    """
+    found: list[tuple[int, int]] = []
+    with segment.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= LONGEST:  # an empty file cannot be mapped either
+            return found
+        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as held:
+            start = 0
+            while size - start > LONGEST:  # from one stride to the last end of a line in it: hardly a page is looked at
+                end = held.rfind(b"\n", start, start + LONGEST) + 1
+                if not end:
+                    end = held.find(b"\n", start + LONGEST) + 1 or size
+                    found.append((start, end))
+                start = end
+    return found
+
+
 def lines(segments: Sequence[Path], kind: Kind) -> str:
-    """SQL that reads every line of some segments; what is no record has no request or no time."""
+    """SQL that reads every line of some segments; what is no record has no request or no time.
+
+    One line that is longer than DuckDB has been told would end the whole question, whatever else it is told to ignore.
+
+    Raises:
+        OSError: A segment cannot be read.
+    """
     wanted = "{" + ", ".join(f"'{column}': '{type_}'" for column, type_ in kind.columns.items()) + "}"
-    options = "format = 'newline_delimited', ignore_errors = true, maximum_object_size = 16777216"
+    longest = max((end - start for segment in segments for start, end in overlong(segment)), default=LONGEST)
+    options = f"format = 'newline_delimited', ignore_errors = true, maximum_object_size = {longest}"
     return f"read_json({listed(segments)}, {options}, columns = {wanted})"
 
 

@@ -38,6 +38,9 @@ def down() -> None:
 
 def gateway(
     workers: Annotated[int, typer.Option(help="Front workers; 0 takes one a processor, at most four.", min=0)] = 0,
+    model_memory: Annotated[
+        int, typer.Option(help="Address space of a model's process in MB; 0 shares half of the host's.", min=0)
+    ] = 0,
 ) -> None:
     """Serve models here, at the address that the stack was given; `up` starts this for you."""
     from surefoot import hosting  # noqa: PLC0415 - the other commands need no server
@@ -50,8 +53,10 @@ def gateway(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     preload()
     count = workers or min(4, len(os.sched_getaffinity(0)))
+    memory = model_memory or bootstrap.model_memory(count)
     listen = (address.hostname or "127.0.0.1", address.port or 80)
-    Keeper(config.home / "gateway", listen, count, partial(bootstrap.gateway_app, config), hosting.run).keep()
+    make = partial(bootstrap.gateway_app, config, memory)
+    Keeper(config.home / "gateway", listen, count, make, hosting.run).keep()
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 
 import orjson
 
-from surefoot.gateway.batch import in_thread
+from surefoot.gateway.beside import in_thread
 from surefoot.gateway.settings import GatewaySettings
 
 _log = logging.getLogger(__name__)

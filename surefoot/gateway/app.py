@@ -105,7 +105,7 @@ class Gateway:
             return Reply(importlib.metadata.version("surefoot").encode(), kind=wire.TEXT)
         elif path == "/metrics":
             _allow(method, ("GET", "HEAD"))
-            return Reply(metrics.text(await self._following.stats()), kind=metrics.KIND)
+            return Reply(metrics.text(await self._following.each()), kind=metrics.KIND)
         elif path == "/openapi.json":
             _allow(method, ("GET", "HEAD"))
             return Reply.json(openapi.document())
@@ -191,8 +191,8 @@ class Gateway:
     async def _invoke(
         self, served: control.Served, scope: wire.Scope, receive: wire.Receive, *, v2: bool = False
     ) -> Reply:
-        started, at = time.perf_counter(), self._clock.now()
         body = await wire.read_body(scope, receive, self._settings.max_body_bytes)
+        started, at = time.perf_counter(), self._clock.now()  # how long a caller takes to ask is nobody's latency
         request = wire.header(scope, b"x-request-id")
         if not _REQUEST_ID.fullmatch(request):
             request = os.urandom(16).hex()
@@ -203,7 +203,7 @@ class Gateway:
             else:
                 table, own = decode.table_of(body, wire.header(scope, b"content-type")), ""
             fits = tensors.check if v2 else None
-            job_of = partial(self._job, served.name, request, table, at, started, fits)
+            job_of = partial(self._job, served, request, table, at, started, fits)
             answer = await served.arms.answer(job_of)
         except decode.UnsupportedType as error:
             raise Refusal(415, "BAD_REQUEST", str(error), **headers) from None
@@ -222,7 +222,7 @@ class Gateway:
 
     def _job(
         self,
-        model: str,
+        served: control.Served,
         request: str,
         table: decode.Table,
         at: float,
@@ -230,22 +230,21 @@ class Gateway:
         fits: Callable[[list[object]], None] | None,
         split: Split,
     ) -> Job:
-        column = self._settings.units.get(model)
+        rules = served.rules
         job = job_for(
             split,
-            model=model,
+            model=served.name,
             request=request,
             names=table.names,
             values=table.values,
-            column=column,
+            column=rules.unit,
             at=at,
             started=started,
             fits=fits,
             manner=table.manner,
         )
-        kept = self._settings.kept.get(model)
-        if kept is not None and kept != _ALL:
-            job.keeping = keeping(kept, self._settings.token, column)
+        if rules.kept != _ALL:
+            job.keeping = keeping(rules.kept, self._settings.token, rules.unit)
         return job
 
     async def _take_labels(self, name: str, scope: wire.Scope, receive: wire.Receive) -> Reply:

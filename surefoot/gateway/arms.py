@@ -1,6 +1,7 @@
 """The loaded versions of one model: who is asked, and who answers when that one cannot."""
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from surefoot.gateway.settings import GatewaySettings, Inside, Model, Predictor
 from surefoot.gateway.shadow import Shadow, mirrored
 from surefoot.gateway.tripwire import Tripwire
 
+_log = logging.getLogger(__name__)
 HANGS = 10.0  # a candidate that is at one batch for so many times its patience is ended
 LEAST_HANG_S = 5.0  # however short the patience
 
@@ -94,14 +96,22 @@ class Arms:
         """Whether a version is loaded."""
         return key_of(version) in self._workers
 
+    def hopeless(self, version: Version) -> bool:
+        """Whether a version's process cannot be started again: what it was loaded from may be gone or spoiled."""
+        worker = self._workers.get(key_of(version))
+        return worker is not None and worker.hopeless
+
     def missing(self, split: Split) -> list[Version]:
         """Versions that a split needs and that are not loaded, the champion first."""
         return [version for version in needed(split) if not self.has(version)]
 
     def hold(self, version: Version, loaded: Model | Predictor) -> None:
         """Keep a loaded version ready; nobody is asked who is not in the split."""
+        before = self._workers.get(key_of(version))
         worker = Worker(version, predictor_of(loaded), self.log, self.routed, self._settings.max_batch)
         self._workers[key_of(version)] = worker
+        if before is not None:
+            self._retire(before)
 
     def switch(self, split: Split, loaded: Mapping[Version, Model | Predictor] | None = None) -> None:
         """Serve another split from this instant: without its candidate when that is not loaded, else not at all."""
@@ -129,6 +139,7 @@ class Arms:
         """Mirror to another version from now on, or to none."""
         old, self._shadow = self._shadow, shadow
         if old is not None:
+            old.note_now()  # nobody looks after it any more
             self._retire(old.worker)
 
     def mirror(self, job: Job) -> None:
@@ -186,8 +197,16 @@ class Arms:
             if live.candidate is not None:
                 reason = reason or self._wire.ended(live.candidate.deaths)
             if reason and self._live is live:
-                self.trip(f"version {job.version.number} {reason}")
+                self._cut(f"version {job.version.number} {reason}")
         return answer
+
+    def _cut(self, reason: str) -> None:
+        """Have the candidate cut; the caller has an answer whether that works or not."""
+        try:
+            self.trip(reason)
+        except OSError:  # no free descriptor for the lock: the fuse is as good as new, and will blow again
+            _log.exception("the candidate could not be cut: %s", reason)
+            self._wire = Tripwire(self._settings.trip)
 
     async def _ask_candidate(self, worker: Worker, job: Job) -> Outcome:
         patience = self._settings.candidate_timeout_s
@@ -201,7 +220,7 @@ class Arms:
             return Failed(f"Overloaded: {worker.queued} requests wait for this version", asked=False)
         attempt = worker.submit(job, last=False)
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(max(0.0, patience - job.age()), self._give_up, attempt)
+        timer = loop.call_later(patience, self._give_up, attempt)
         try:
             return await attempt.settled
         finally:

@@ -1,19 +1,19 @@
 """Greedy batches: whatever queued up while a version was busy is predicted together, with no timer."""
 
 import asyncio
+import contextlib
 import logging
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
 
 import orjson
 
 from surefoot.core.model import Version
 from surefoot.gateway.answers import describe
+from surefoot.gateway.beside import in_thread
 from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome, Revoked
 from surefoot.gateway.record import PredictionLog, lines_of
 from surefoot.gateway.settings import PLAIN, Cost, Lost, Manner, Names, Predictor
@@ -23,7 +23,8 @@ _BACK_OFF = (0.1, 0.5, 2.0, 10.0)
 """Waits before a process that died is started again [s]; the last one repeats."""
 RETRIES = 2
 """How often a request is asked again because the process that had it is gone [count]."""
-T = TypeVar("T")
+HOPELESS = 3
+"""Attempts after which a version is loaded anew, from the registry if need be [count]."""
 Settled = tuple[Attempt, Outcome, list[object]]
 Lines = Callable[[Attempt, Outcome, list[object]], list[bytes]]
 
@@ -50,6 +51,9 @@ class Lane:
                 worker.bury(batch, death)
                 self.busy_since = math.inf
                 await self._restart()
+            except Exception as error:  # noqa: BLE001 - last resort: a mistake of ours must not leave callers waiting for ever
+                _log.exception("version %s: a batch could not be dealt with", worker.version.number)
+                abandon(batch, error)
             self.busy_since = math.inf
         await worker.leave(self)
 
@@ -63,6 +67,7 @@ class Lane:
                 return
             try:
                 self.predictor = await self._worker.spare()
+                self._worker.refused = 0
             except Exception as error:  # noqa: BLE001 - last resort: the model's own code decides whether it starts
                 _log.exception("version %s: its process cannot be started", self._worker.version.number)
                 self._worker.give_up(error)
@@ -117,6 +122,14 @@ def _mourn(task: "asyncio.Task[None]") -> None:
         _log.critical("a lane has ended by %s", describe(error), exc_info=error)
 
 
+def abandon(batch: Sequence[Attempt], error: Exception) -> None:
+    """Tell everybody who still waits for one of these that it has failed; nothing of it is recorded."""
+    for attempt in batch:
+        attempt.claim()
+        if not attempt.settled.done():
+            attempt.settled.set_result(Failed(describe(error), asked=False))
+
+
 def _dealt(batch: Sequence[Attempt], answers: list[object], by: str) -> list[Settled]:
     """Give every request its own answers, in order."""
     made: list[Settled] = []
@@ -145,6 +158,7 @@ class Worker:
         version: What it serves.
         stopping: Whether it ends once its queue is empty.
         deaths: Processes of this version that ended unasked [count].
+        refused: How often in a row no new process could be had [count].
         calm: Whether a new process may wait, longer after every death, because nobody waits for its answers.
     """
 
@@ -172,6 +186,7 @@ class Worker:
         self.stopping = False
         self.deaths = 0
         self.calm = False
+        self.refused = 0
         self._cpu_s = 0.0
         self._rss_mb: float | None = None
         self._again, self._joins = predictor.again, predictor.joins
@@ -198,6 +213,11 @@ class Worker:
     def down(self) -> bool:
         """Whether no lane has a predictor right now."""
         return all(lane.predictor is None for lane in self._lanes)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it is down and does not come back by itself."""
+        return self.down and self.refused >= HOPELESS
 
     @property
     def ended(self) -> bool:
@@ -269,10 +289,12 @@ class Worker:
 
     async def nap(self, seconds: float) -> None:
         """Wait, unless the worker stops meanwhile."""
-        await asyncio.wait([asyncio.ensure_future(self._ending.wait())], timeout=seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), seconds)
 
     def give_up(self, error: Exception) -> None:
         """Let go who waits here, when no lane has a predictor and none can be had just now."""
+        self.refused += 1
         if self.down:
             self._drain(Down(f"version {self.version.number} cannot be started: {describe(error)}"))
 
@@ -363,27 +385,3 @@ def callers_lines(attempt: Attempt, outcome: Outcome, answers: list[object]) -> 
         job.error = job.error or outcome.error
         return lines_of(job, None, None)
     return []
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Run what blocks beside the event loop; the end of the program does not wait for it."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def tell(settle: Callable[[], None]) -> None:
-        if not done.done():
-            settle()
-
-    def run() -> None:
-        settle: Callable[[], None]
-        try:
-            settle = partial(done.set_result, work())
-        except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
-            settle = partial(done.set_exception, error)
-        try:
-            loop.call_soon_threadsafe(tell, settle)
-        except RuntimeError:  # the loop is closed: the process is going, and nobody listens
-            _log.info("what was done in a thread came after the end")
-
-    threading.Thread(target=run, name="beside", daemon=True).start()
-    return await done

@@ -21,10 +21,10 @@ _ROOM = 1 << 20
 """Longest document [bytes]."""
 _DOCUMENTS = 4  # two of routes, two of what is wanted: who is killed while it writes spoils the one not in use
 _HEAD = 4096
-_GENERATION, _WANTED, _KEEPER, _HEARD, _ASKED = range(5)
+_GENERATION, _WANTED, _KEEPER, _HEARD, _ASKED, _EXPECTED = range(6)
 _FIRST_SLOT = 8
-_WORDS = 5
-_PID, _SEEN, _READY, _FAILED, _TOLD = range(_WORDS)
+_WORDS = 6
+_PID, _SEEN, _READY, _FAILED, _TOLD, _SERVES = range(_WORDS)
 
 Document = Mapping[str, Mapping[str, object]]
 
@@ -78,6 +78,15 @@ class Board:
         self._words[_KEEPER] = pid
 
     @property
+    def expected(self) -> int:
+        """Workers that the keeper keeps [count]; those of an earlier keeper leave when so many of its own serve."""
+        return self._words[_EXPECTED]
+
+    @expected.setter
+    def expected(self, workers: int) -> None:
+        self._words[_EXPECTED] = workers
+
+    @property
     def heard(self) -> float:
         """When the control plane last said anything, on the machine's monotonic clock [s]."""
         return self._words[_HEARD] / 1000.0
@@ -114,7 +123,7 @@ class Board:
                 if held >= 0:
                     self._held, self.slot = held, slot
                     at = self._at(slot)
-                    for word in (_SEEN, _READY, _FAILED, _TOLD):
+                    for word in (_SEEN, _READY, _FAILED, _TOLD, _SERVES):
                         self._words[at + word] = 0
                     self._words[at + _PID] = os.getpid()
                     return
@@ -161,7 +170,14 @@ class Board:
 
     def seen(self, generation: int) -> None:
         """Acknowledge: from now on this worker asks nobody that this generation does not route."""
+        if self._held < 0:  # the place may be another one's by now
+            return
         self._words[self._at(self.slot) + _SEEN] = generation
+
+    def serves(self, *, yes: bool) -> None:
+        """Say whether this worker has every champion that is routed."""
+        if self._held >= 0:
+            self._words[self._at(self.slot) + _SERVES] = int(yes)
 
     def ready(self, wanted: int) -> None:
         """Acknowledge: everything that was wanted is loaded here."""
@@ -199,11 +215,11 @@ class Board:
         """Living workers that have not answered a question."""
         return [slot for slot in self.living() if self._words[self._at(slot) + _TOLD] < asked]
 
-    def told(self, asked: int) -> Iterator[dict[str, dict[str, Any]]]:
-        """Counts of every living worker that has answered a question."""
+    def told(self, asked: int) -> Iterator[tuple[int, dict[str, dict[str, Any]]]]:
+        """Place and counts of every living worker that has answered a question."""
         for slot in self.living():
             if self._words[self._at(slot) + _TOLD] >= asked:
-                yield orjson.loads((self._places / f"{slot}.counts.json").read_bytes())
+                yield slot, orjson.loads((self._places / f"{slot}.counts.json").read_bytes())
 
     def behind(self, generation: int) -> list[int]:
         """Living workers that have not seen a generation yet."""
@@ -214,10 +230,10 @@ class Board:
         return [slot for slot in self.living() if self._words[self._at(slot) + _READY] < wanted]
 
     def abreast(self) -> list[int]:
-        """Living workers that have seen and loaded everything."""
+        """Living workers that have seen everything, have loaded what they could, and have every champion."""
         generation, wanted = self.generation, self.wanted
         behind = {*self.behind(generation), *self.unready(wanted)}
-        return [slot for slot in self.living() if slot not in behind]
+        return [slot for slot in self.living() if slot not in behind and self._words[self._at(slot) + _SERVES]]
 
     def failure(self, wanted: int, model: str) -> dict[str, str] | None:
         """Why some worker cannot load what is wanted of a model; None when none has said so."""

@@ -4,29 +4,26 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 
-from surefoot.core.model import Split, Version
+from surefoot.core.model import Kept, Split, Version
 from surefoot.gateway import route
 from surefoot.gateway.alarms import Alarms
 from surefoot.gateway.arms import Arms, key_of, needed, predictor_of
-from surefoot.gateway.batch import in_thread
+from surefoot.gateway.beside import in_thread
 from surefoot.gateway.board import Board
+from surefoot.gateway.entry import KILLED, cut_off, persist, warm_after
 from surefoot.gateway.record import PredictionLog
 from surefoot.gateway.settings import GatewaySettings, Load, Model, Predictor
 from surefoot.gateway.shadow import Shadow, chosen
 
 _log = logging.getLogger(__name__)
-WARM = 2
-"""Versions that stay loaded after they left the route, so that going back loads nothing [count]."""
 ACK_S = 5.0
 """Longest that a worker may take to see a new generation [s]; a worker that answers anybody sees it."""
 _LOOK_S = 0.002
-
-KILLED = ""
-"""Key of the kill switch in the document of routes; no model has this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +79,7 @@ class Served:
         error: Why the champion cannot be loaded; empty when it is.
         alarms: Tells the journal when a candidate was cut.
         silent: Whether the control plane has not been heard for so long that the champion answers everything.
+        rules: What the policy said of requests when the rollout began.
     """
 
     def __init__(
@@ -103,13 +101,15 @@ class Served:
         self.silent = False
         self.arms.trip = self.trip
         self.alarms = Alarms(name, settings)
+        self.rules = route.Rules()
         self._warm: tuple[Version, ...] = ()
+        self._entry: Mapping[str, object] = {}
         self._cut = ""
+        self._settings = settings
         self._root = settings.root
         self._load = load
         self._loader = loader
         self._board = board
-        self._persisted = True
         self._lock = asyncio.Lock()
 
     @property
@@ -120,8 +120,10 @@ class Served:
     def apply(self, entry: Mapping[str, object]) -> None:
         """Do what the board says, with what is loaded."""
         self.asked = route.decode(entry["route"])
+        self.rules = route.Rules.of(entry) if "unit" in entry else self._policy()
+        self._entry = entry
         self._cut = str(entry.get("cut", ""))
-        self._warm = tuple(route.version_of("warm", version) for version in _listed(entry["warm"]))
+        self._warm = tuple(route.version_of("warm", version) for version in route.listed(entry["warm"]))
         self.error = ""
         self._serve()
 
@@ -143,7 +145,7 @@ class Served:
         if asked is None or not self.cut(asked, reason):
             return
         self.alarms.raised(asked.rollout, reason)
-        self.alarms.keep(self._save(replace(asked, weight=0.0, mirror=0.0)))
+        self.alarms.keep(self._save())
 
     def cut(self, split: Split, reason: str) -> bool:
         """Put the route in force with a weight of 0; whether this route was in force, with another weight."""
@@ -157,9 +159,9 @@ class Served:
         _log.critical("%s: the candidate is CUT: %s", self.name, reason)
         return True
 
-    async def _save(self, split: Split) -> None:
+    async def _save(self) -> None:
         try:
-            await in_thread(lambda: route.save(self._root, self.name, split))
+            await in_thread(partial(persist, self._board, self._root, self.name))
         except OSError as error:
             _log.critical("%s: the route file cannot be written: %s", self.name, error)
 
@@ -170,8 +172,8 @@ class Served:
         """
         wanted = () if wish is None else needed(route.decode(wish))
         failure = None
-        for version in (*self._routed, *wanted, *self._warm):
-            if self.arms.has(version):
+        for version in (*self._routed, *wanted):
+            if self.arms.has(version) and not self.arms.hopeless(version):
                 continue
             try:
                 loaded = await asyncio.get_running_loop().run_in_executor(
@@ -190,6 +192,20 @@ class Served:
                 self.error = self.error if self.arms.split is None else ""
         self.arms.keep((*self._routed, *wanted, *self._warm))
         return failure or await self._ensure_shadow(None if wish is None else route.decode(wish))
+
+    async def warm_up(self) -> None:
+        """Load what may be gone back to; nobody waits for it, and what cannot be loaded is loaded when it is wanted."""
+        for version in self._warm:
+            if not self.arms.has(version):
+                try:
+                    loaded = await asyncio.get_running_loop().run_in_executor(
+                        self._loader, self._fetch, self._load.arm, version
+                    )
+                except LoadFailed as error:
+                    _log.error("%s: not kept warm: %s", self.name, error)
+                    continue
+                self.arms.hold(version, loaded)
+        # The route may have changed meanwhile: the next look at the board loads and lets go.
 
     async def _ensure_shadow(self, wish: Split | None) -> dict[str, str] | None:
         """Load the version that is mirrored to, or let the last one go; why that failed, or None."""
@@ -230,17 +246,15 @@ class Served:
             NotPersisted: The route is in force, but the disk refused its file.
             NotSeen: The route is in force, but a worker does not say that it sees it.
         """
-        if self._in_force(split):
-            return
-        if not self._at_hand(split):
+        if not self._in_force(split) and not self._at_hand(split):
             await self._prepare(split)
         async with self._lock:
-            if self._in_force(split):
-                return
-            generation = self._publish(split)
-            self._board.unwish(self.name)
-            self._persisted = False
-            writing = asyncio.ensure_future(in_thread(lambda: route.save(self._root, self.name, split)))
+            if self._in_force(split):  # another worker may have put it in force, and not have lived to see it through
+                generation = self._board.generation
+            else:
+                generation = self._publish(split)
+                self._board.unwish(self.name)
+            writing = asyncio.ensure_future(in_thread(partial(persist, self._board, self._root, self.name)))
             try:
                 await until_seen(self._board, generation)
             finally:
@@ -250,7 +264,6 @@ class Served:
                 writing.result()
             except OSError as error:
                 raise NotPersisted(f"the route file cannot be written: {error}") from error
-            self._persisted = True
 
     def _at_hand(self, split: Split) -> bool:
         """Whether every worker has what a route needs, because all of it is in force or kept warm already."""
@@ -284,9 +297,22 @@ class Served:
                 self._refuse_stale(split, route.decode(entry["route"]))
             if (split.weight or split.mirror) and KILLED in document:
                 raise Killed(f"the kill switch is set ({document[KILLED]['reason']}): no candidate gets traffic")
-            kept = warm_after(entry, split)
-            document[self.name] = {"route": route.encode(split), "warm": [route.version_json(one) for one in kept]}
+            document[self.name] = {
+                "route": route.encode(split), "warm": warm_after(entry, split), **self._rules_for(entry, split)
+            }  # fmt: skip
             return self._board.publish(document)
+
+    def _rules_for(self, entry: Mapping[str, object] | None, split: Split) -> dict[str, object]:
+        """The policy's of now when a rollout begins, else those that the rollout has begun with."""
+        if split.rollout and entry is not None and "route" in entry:
+            before = route.decode(entry["route"])
+            if before.rollout == split.rollout:
+                return {key: entry[key] for key in ("unit", "kept") if key in entry}
+        return self._policy().told()
+
+    def _policy(self) -> route.Rules:
+        kept = self._settings.kept.get(self.name)
+        return route.Rules(self._settings.units.get(self.name), Kept() if kept is None else kept)
 
     def state(self) -> dict[str, object]:
         """What `/health` says of the model."""
@@ -294,7 +320,7 @@ class Served:
             "generation": None if self.asked is None else self.asked.generation,
             "loaded": self.arms.split is not None,
             "candidate_missing": self._candidate_missing,
-            "persisted": self._persisted,
+            "persisted": route.saved(self._root, self.name, self._entry),
             "error": self.error,
             "silent": self.silent,
             "cut": self._cut,
@@ -305,6 +331,8 @@ class Served:
         """Whether the route needs a version that is not loaded here."""
         if self.asked is None:
             return False
+        if any(map(self.arms.hopeless, self._routed)):
+            return True
         return bool(self.arms.missing(self.asked)) or (chosen(self.asked) is not None and self.arms.shadow is None)
 
     @property
@@ -323,12 +351,7 @@ class Served:
     def _in_force(self, split: Split) -> bool:
         """Whether this very route is fully in force already; refuses one that comes too late."""
         self._refuse_stale(split)
-        return (
-            split == self.asked
-            and (self.silent or self.arms.split == split)
-            and not self._candidate_missing
-            and self._persisted
-        )
+        return split == self.asked and (self.silent or self.arms.split == split) and not self._candidate_missing
 
 
 async def until_seen(board: Board, generation: int) -> None:
@@ -343,23 +366,3 @@ async def until_seen(board: Board, generation: int) -> None:
             workers = ", ".join(str(board.process(slot)) for slot in behind)
             raise NotSeen(f"the route is in force, but worker {workers} has not said that it sees it")
         await asyncio.sleep(_LOOK_S)
-
-
-def cut_off(entry: Mapping[str, object], reason: str) -> dict[str, object]:
-    """The entry of a model whose candidate gets nothing more under this route, and stays warm."""
-    without = replace(route.decode(entry["route"]), weight=0.0, mirror=0.0)
-    kept = [route.version_json(one) for one in warm_after(entry, without)]
-    return {"route": route.encode(without), "warm": kept, "cut": reason}
-
-
-def warm_after(entry: Mapping[str, object] | None, split: Split) -> list[Version]:
-    """Versions that stay loaded beside a new route: the last ones that were routed, the newest first."""
-    if entry is None or "route" not in entry:
-        return []
-    before = [*needed(route.decode(entry["route"])), *(route.version_of("warm", one) for one in _listed(entry["warm"]))]
-    now = {key_of(version) for version in needed(split)}
-    return [version for version in before if key_of(version) not in now][:WARM]
-
-
-def _listed(value: object) -> Iterable[object]:
-    return value if isinstance(value, list) else ()

@@ -35,6 +35,10 @@ _ABSENT = frozenset(
 )
 """Cells that are missing values: what pandas takes for one in CSV."""
 _LARGEST = 2**63  # beyond it the log could not hold a whole number; infinity and NaN are beyond it too
+_EMPTY = len("null,")
+GROWTH, FREE = 4, 1 << 20
+"""What the rows have beyond the body, empty cells and values that stand in every row, may be so many times as large as
+the body, or so large [bytes]: it goes to the model and into the log, and a small body must not become a large table."""
 _SPLIT_KEYS = {"columns", "data", "index"}
 _LABELS = {str, int, float}
 _TEXT_OR_NAN = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|NaN', re.DOTALL)
@@ -88,7 +92,7 @@ def _from_json(body: bytes) -> Table:
         raise Malformed(f"the body needs exactly one of {', '.join(FORMATS)}; it has {given or sorted(content)}")
     name = given[0]
     value = content.pop(name)
-    table = _from_split(value) if name == "dataframe_split" else _from_list(name, value)
+    table = _from_split(value) if name == "dataframe_split" else _from_list(name, value, len(body))
     return table._replace(manner=_manner(name, content)) if content else table
 
 
@@ -120,25 +124,33 @@ def _loads(body: bytes) -> object:
         raise Malformed(f"the body is not JSON: {error}") from None
 
 
-def _from_list(name: str, value: object) -> Table:
-    """Read rows, or columns where the format may be either."""
+def _from_list(name: str, value: object, size: int) -> Table:
+    """Read rows, or columns where the format may be either, of a body of so many bytes."""
     if isinstance(value, dict) and name != "dataframe_records":
-        return _from_columns(name, value)
+        return _from_columns(name, value, size)
     if not isinstance(value, list):
         raise Malformed(f"{name} is a JSON {_kind(value)}, not a list of objects")
-    return _from_rows(name, value)
+    return _from_rows(name, value, size)
 
 
-def _from_rows(name: str, rows: list[Any]) -> Table:
+def _from_rows(name: str, rows: list[Any], size: int) -> Table:
     """Objects become a table of every key that some row has; anything else stays a bare row."""
     if name != "dataframe_records" and not any(isinstance(row, dict) for row in rows):
         return Table(None, rows)
     names: dict[str, None] = {}
+    given = 0
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise Malformed(f"row {number} of {name} is a JSON {_kind(row)}, not an object of column to value")
         names.update(dict.fromkeys(row))
+        given += len(row)
     columns = tuple(names)
+    empty = len(columns) * len(rows) - given
+    if empty * _EMPTY > (most := _most(size)):
+        raise Malformed(
+            f"the {len(rows)} rows of {name} have {len(columns)} columns in all and leave {empty} cells empty, of at"
+            f" most {most // _EMPTY} for a body of {size} bytes; send rows of different columns in different requests"
+        )
     return Table(columns, [[row.get(column) for column in columns] for row in rows])
 
 
@@ -165,7 +177,12 @@ def _from_split(value: object) -> Table:
     return Table(names, data)
 
 
-def _from_columns(name: str, value: Mapping[str, object]) -> Table:
+def _most(size: int) -> int:
+    """How much the rows of a body may have beyond it [bytes]."""
+    return max(FREE, GROWTH * size)
+
+
+def _from_columns(name: str, value: Mapping[str, object], size: int) -> Table:
     """Columns become rows: what is no list is in every row; an object is no column, so one among them makes one row."""
     lengths = {len(values) for values in value.values() if isinstance(values, list)}
     if not lengths or any(isinstance(values, dict) for values in value.values()):
@@ -173,6 +190,13 @@ def _from_columns(name: str, value: Mapping[str, object]) -> Table:
     if len(lengths) > 1:
         raise Malformed(f"the columns of {name} differ in length")
     (n,) = lengths
+    shared = [cell for cell in value.values() if not isinstance(cell, list)]
+    repeated = n * sum(len(orjson.dumps(cell)) + 1 for cell in shared)
+    if repeated > (most := _most(size)):
+        raise Malformed(
+            f"{name} has {len(shared)} values that stand in each of its {n} rows, {repeated} bytes in all, of at most"
+            f" {most} for a body of {size} bytes; send fewer rows at once"
+        )
     columns = [values if isinstance(values, list) else [values] * n for values in value.values()]
     return Table(tuple(value), [list(row) for row in zip(*columns, strict=True)])
 

@@ -17,9 +17,10 @@ from surefoot.core.model import Version
 from surefoot.core.ports import Clock
 from surefoot.gateway import route
 from surefoot.gateway.arms import Arms
-from surefoot.gateway.batch import in_thread
+from surefoot.gateway.beside import in_thread
 from surefoot.gateway.board import Board, Document
-from surefoot.gateway.control import KILLED, Loads, NotPersisted, Served, cut_off, until_seen
+from surefoot.gateway.control import Loads, NotPersisted, Served, until_seen
+from surefoot.gateway.entry import KILLED, cut_off, persist
 from surefoot.gateway.metrics import together
 from surefoot.gateway.record import PredictionLog, Segment
 from surefoot.gateway.settings import GatewaySettings, Predictor
@@ -62,6 +63,8 @@ class Following:
         self._told = 0
         self._listening: socket.socket | None = None
         self._keeper = self._greeted = 0
+        self._lost = False
+        self._tended = self._tried = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading: asyncio.Task[None] | None = None
 
@@ -73,10 +76,21 @@ class Following:
         """Take a place, and be as far as the others before anybody is answered."""
         self._board.join(self._first)
         self.look()
-        await self._ensure()
+        self._tasks.add(asyncio.create_task(self._watch()))  # routes change meanwhile, and are waited for
+        # Loading ends this wait, and so may the end of the other workers: there is no one event to wait for.
+        while not self._fit():  # noqa: ASYNC110
+            await asyncio.sleep(TICK_S)
         for served in self.models.values():
             served.alarms.remember()
-        self._tasks.add(asyncio.create_task(self._watch()))
+
+    def _fit(self) -> bool:
+        """Whether callers are better off with this worker than without it."""
+        if self._wanted < 0:
+            return False
+        return self._serves() or not any(slot != self._board.slot for slot in self._board.abreast())
+
+    def _serves(self) -> bool:
+        return all(served.asked is None or served.arms.split is not None for served in self.models.values())
 
     def _first(self) -> Document:
         self._board.heard = time.monotonic()
@@ -89,13 +103,13 @@ class Following:
         """Let the models finish what they have, and give the place back."""
         for task in (*self._tasks, *(() if self._loading is None else (self._loading,))):
             task.cancel()
+        self._board.leave()  # nobody is answered any more: no change has to wait for this worker
         for served in self.models.values():
             served.arms.close()
         await self._until_idle(GRACE_S)
         for served in self.models.values():
             served.arms.kill()
         await self._until_idle(GRACE_S)
-        self._board.leave()
         self._loader.shutdown(wait=False, cancel_futures=True)
 
     async def _until_idle(self, seconds: float) -> None:
@@ -112,14 +126,22 @@ class Following:
         self._generation, document = self._board.routes()  # before the models are changed, for they look too
         self.broken = {name: str(entry["broken"]) for name, entry in document.items() if "broken" in entry}
         self.killed = str(document.get(KILLED, {}).get("reason", ""))
-        for name, entry in document.items():
-            if "route" in entry:
-                self.served(name).apply(entry)
+        try:
+            for name, entry in document.items():
+                if "route" in entry:
+                    self.served(name).apply(entry)
+        except BaseException:
+            self._generation = (
+                -1
+            )  # half of a change is none: whoever looks next begins anew, and it is not acknowledged
+            raise
         self._board.seen(self._generation)
 
     async def _ensure(self) -> None:
         """Load what the board names, and say so."""
-        while self._wanted != self._board.wanted:
+        again = True  # though nothing else is wanted, something may be lacking
+        while again or self._wanted != self._board.wanted:
+            again = False
             wanted, wishes = self._board.wanted, self._board.wishes()
             failures = {}
             for name in {*self.models, *wishes}:
@@ -129,31 +151,41 @@ class Following:
             self._wanted = wanted
             if failures:
                 self._board.failed(wanted, failures)
+            self._board.serves(yes=self._serves())
             self._board.ready(wanted)
+        for served in list(self.models.values()):
+            await served.warm_up()
 
     async def _watch(self) -> None:
         """See changes though nobody asks, load what is wanted, and look after processes that hang."""
-        tended = tried = time.monotonic()
         while True:
             await asyncio.sleep(TICK_S)
-            self.look()
-            if self._board.asked != self._told:
-                self._tell()
-            now = time.monotonic()
-            if self._board.keeper != self._keeper and self._listening is not None:
-                await self._change_keeper(self._listening)
-            if now - tended > 1.0:
-                tended = now
-                self._listen(now)
-                for served in self.models.values():
-                    served.arms.watch()
-            if self._loading is not None and not self._loading.done():
-                continue
-            if now - tried > RETRY_S and any(served.lacking for served in self.models.values()):
-                self._wanted = -1
-            if self._wanted != self._board.wanted:
-                tried = now
-                self._loading = asyncio.create_task(self._ensure())
+            try:
+                await self._tend()
+            except Exception:  # noqa: BLE001 - last resort: a worker that sees nothing any more would serve on for ever
+                _log.exception("this worker could not look around; it tries again")
+                await asyncio.sleep(1.0)
+
+    async def _tend(self) -> None:
+        self.look()
+        self._board.serves(yes=self._serves())
+        if self._board.asked != self._told:
+            self._tell()
+        now = time.monotonic()
+        if self._board.keeper != self._keeper and self._listening is not None:
+            await self._change_keeper(self._listening)
+        if now - self._tended > 1.0:
+            self._tended = now
+            self._listen(now)
+            for served in self.models.values():
+                served.arms.watch()
+        if self._loading is not None and not self._loading.done():
+            return
+        if now - self._tried > RETRY_S and any(served.lacking for served in self.models.values()):
+            self._lost = True
+        if self._lost or self._wanted != self._board.wanted:
+            self._lost, self._tried = False, now
+            self._loading = asyncio.create_task(self._ensure())
 
     async def kill(self, reason: str) -> None:
         """Set every candidate of every model to 0, for all workers, until `lift`.
@@ -169,8 +201,8 @@ class Following:
         _log.critical("KILL SWITCH: every candidate is cut: %s", reason)
         try:
             await in_thread(partial(self._killed.write_text, reason, encoding="utf-8"))
-            for name, entry in changed.items():
-                await in_thread(partial(route.save, self._settings.root, name, route.decode(entry["route"])))
+            for name in changed:
+                await in_thread(partial(persist, self._board, self._settings.root, name))
         except OSError as error:
             raise NotPersisted(f"the kill switch cannot be written: {error}") from error
         await until_seen(self._board, generation)
@@ -190,18 +222,25 @@ class Following:
 
     async def stats(self) -> dict[str, dict[str, Any]]:
         """Counts of all workers together, by model; a worker that does not tell its own within HASTE_S is left out."""
+        found: dict[str, dict[str, Any]] = {}
+        for told in (await self.each()).values():
+            for name, counts in told.items():
+                found[name] = together(found[name], counts) if name in found else counts
+        return found
+
+    async def each(self) -> dict[int, dict[str, dict[str, Any]]]:
+        """Counts of every worker, by its place and by model."""
         asked = self._board.ask()
         self._tell()
         deadline = time.monotonic() + HASTE_S
         # Other processes end this wait: there is no event to wait for.
         while self._board.silent(asked) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(TICK_S / 4.0)
-        found: dict[str, dict[str, Any]] = {}
-        for told in self._board.told(asked):
-            for name, counts in told.items():
-                if name in self.models and self.models[name].asked is not None:
-                    found[name] = together(found[name], counts) if name in found else counts
-        return found
+        routed = {name for name, served in self.models.items() if served.asked is not None}
+        return {
+            slot: {name: counts for name, counts in told.items() if name in routed}
+            for slot, told in self._board.told(asked)
+        }
 
     def heard(self) -> None:
         """The control plane has said something."""
@@ -219,7 +258,8 @@ class Following:
         if keeper != self._greeted:
             self._greeted = keeper
             await in_thread(partial(hand_over, keeper, listening))
-        if any(_parent(self._board.process(slot)) == keeper for slot in self._board.abreast()):
+        theirs = [slot for slot in self._board.abreast() if _parent(self._board.process(slot)) == keeper]
+        if len(theirs) >= max(1, self._board.expected):
             os.kill(os.getpid(), signal.SIGTERM)
             self._listening = None
 
@@ -273,11 +313,8 @@ def _parent(pid: int) -> int:
 
 def restored(root: Path) -> dict[str, dict[str, object]]:
     """The routes that were in force before a restart, as the board has them."""
-    found: dict[str, dict[str, object]] = {}
-    for name, split in route.read(root).items():
-        if isinstance(split, str):
-            _log.critical("%s: %s", name, split)
-            found[name] = {"broken": split}
-        else:
-            found[name] = {"route": route.encode(split), "warm": []}
+    found = route.read(root)
+    for name, entry in found.items():
+        if "broken" in entry:
+            _log.critical("%s: %s", name, entry["broken"])
     return found

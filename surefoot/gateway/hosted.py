@@ -16,6 +16,7 @@ from surefoot.gateway import frames
 from surefoot.gateway.answers import checked, describe
 from surefoot.gateway.settings import Model
 
+_FIRST_TO_GO = 500
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
@@ -25,7 +26,12 @@ def resident(statm: int) -> float:
 
 
 def limit(memory_mb: int, nice: int) -> None:
-    """Take less than everything: an address space of so many megabytes (0 for no limit), and a place behind others."""
+    """Take less than everything: an address space of so many megabytes (0 for no limit), and a place behind others.
+
+    When the host has no memory left, models go before the workers that could still answer without them.
+    """
+    with contextlib.suppress(OSError), Path("/proc/self/oom_score_adj").open("w", encoding="ascii") as score:
+        score.write(str(_FIRST_TO_GO))
     if memory_mb:
         resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
     if nice:

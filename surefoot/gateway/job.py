@@ -147,7 +147,8 @@ def job_for(
     unit = None
     if column is not None and names is not None and column in (texts := _texts(names, column)):
         value = values[0][texts.index(column)]
-        unit = None if value is None else str(value)
+        # A list or an object names nobody, and may be nested deeper than it can be made a text of.
+        unit = None if value is None or isinstance(value, list | dict) else str(value)
     arm = assign(split, request if unit is None else unit)
     version = split.candidate if arm is Arm.CANDIDATE and split.candidate is not None else split.champion
     return Job(model, request, names, values, unit, at, started, split, arm, version, fits=fits, manner=manner)

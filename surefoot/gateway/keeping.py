@@ -1,7 +1,7 @@
 """What of a request's features is written into the log, as the owner's policy says."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -9,6 +9,7 @@ import orjson
 
 from surefoot.core.model import Kept
 from surefoot.core.traffic import bucket
+from surefoot.gateway.settings import Names
 
 _DIGEST_BYTES = 12
 
@@ -30,12 +31,33 @@ class Keeping:
         """
         self._kept = kept
         self._key = hashlib.sha256(f"log {secret}".encode()).digest()
-        self._hashed, self._dropped = frozenset(kept.hashed), frozenset(kept.dropped)
-        self._hides_unit = unit in self._hashed | self._dropped
+        self._hashed, self._dropped = _spelled(kept.hashed), _spelled(kept.dropped)
+        self._hidden = frozenset(kept.hashed + kept.dropped)
+        self._hides_unit = unit in self._hidden
 
     def sampled(self, request: str) -> bool:
         """Whether the features of a request are kept: a hash of its id, the same for all its rows and both arms."""
         return self._kept.share >= 100.0 or bucket("features", request) < self._kept.share  # noqa: PLR2004 - percent
+
+    def withheld(self, request: str, names: Names) -> str:
+        """Why nothing of a request's features is written; empty when they are."""
+        if not self.sampled(request):
+            return "not kept"
+        return "" if self._tells(names) else "no names"
+
+    def _tells(self, names: Names) -> bool:
+        """Whether names say which columns are to be hidden.
+
+        Rows without names say nothing. Where a column has a number for its name, as in a table without a header and in
+        a tensor of many columns, it may be any column, unless all that are to be hidden are named.
+        """
+        if not self._hidden:
+            return True
+        if names is None:
+            return False
+        if all(column in names for column in self._hidden) or self._hidden.issubset(map(str, names)):
+            return True
+        return all(isinstance(name, str) and not name.isdecimal() for name in names)
 
     def row(self, features: Mapping[Any, object]) -> dict[Any, object]:
         """One row without what is dropped, and with digests for what is hashed."""
@@ -50,9 +72,35 @@ class Keeping:
         return self.digest(value) if self._hides_unit and value is not None else value
 
     def digest(self, value: object) -> str:
-        """Keyed digest of a JSON value, 24 hex digits."""
-        said = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        """Keyed digest of a JSON value, 24 hex digits, however deeply it is nested."""
+        try:
+            said = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError:  # what can be read may be nested too deeply to be written
+            said = _said(value)
         return hashlib.blake2b(said, digest_size=_DIGEST_BYTES, key=self._key).hexdigest()
+
+
+def _spelled(columns: Iterable[str]) -> frozenset[object]:
+    """Columns by their names, and by the numbers that the log writes as these names."""
+    return frozenset(columns) | {int(column) for column in columns if column.isdecimal()}
+
+
+def _said(value: object) -> bytes:
+    """What a JSON value is, as bytes that are the same for equal values only; it needs no more stack for a deep one."""
+    parts: list[bytes] = []
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            parts.append(b"{%d" % len(item))
+            for key in sorted(item):
+                left += (item[key], key)
+        elif isinstance(item, list):
+            parts.append(b"[%d" % len(item))
+            left += item
+        else:
+            parts.append(orjson.dumps(item))
+    return b",".join(parts)
 
 
 @lru_cache(64)

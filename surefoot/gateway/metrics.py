@@ -1,7 +1,7 @@
 """What the gateway counts, as Prometheus reads it."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -30,7 +30,15 @@ _SHADOW = {
     "answered": "Mirrored requests that the shadow has answered.",
     "failed": "Mirrored requests that the shadow has failed.",
     "dropped": "Mirrored requests that there was no room for.",
+    "cpu_seconds": "Processor time of the shadow's answers.",
+    "log_dropped": "Records of the shadow that the disk refused.",
 }
+_OF_SHADOW = {
+    "waiting": "Requests that wait for the shadow, or are with it.",
+    "rss_mb": "Memory of the process that the shadow answered from last.",
+}
+_LOST = {"log_dropped": "Records that the disk refused."}
+_LABELS = ("worker", "model", "version")
 _SAME = frozenset({"version", "weight", "generation"})
 
 
@@ -51,43 +59,55 @@ def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]
 
 
 class _Counted(Collector):
-    """Turns counts into series when somebody asks."""
+    """Turns counts into series when somebody asks.
 
-    def __init__(self, stats: Stats) -> None:
-        """Remember the counts."""
-        self._stats = stats
+    Each worker has series of its own: a sum over workers would fall when one of them ends, which reads like a reset.
+    """
+
+    def __init__(self, workers: Mapping[int, Stats]) -> None:
+        """Remember the counts, by worker."""
+        self._rows = [
+            (str(slot), model, counts) for slot, stats in sorted(workers.items()) for model, counts in stats.items()
+        ]
 
     def collect(self) -> Iterator[Metric]:
         """Every series."""
-        for kind, series in ((CounterMetricFamily, _COUNTERS), (GaugeMetricFamily, _GAUGES)):
-            for key, said in series.items():
-                family = kind(f"surefoot_{key}", said, labels=("model", "version"))
-                for model, counts in self._stats.items():
-                    versions = counts["versions"]
-                    for number, row in versions.items() if isinstance(versions, Mapping) else ():
-                        if row.get(key) is not None:
-                            family.add_metric((model, number), float(row[key]))
-                yield family
-        for key, said in _OF_MODEL.items():
-            gauge = GaugeMetricFamily(f"surefoot_{key}", said, labels=("model",))
-            for model, counts in self._stats.items():
-                gauge.add_metric((model,), float(str(counts[key])))
-            yield gauge
-        for key, said in _SHADOW.items():
-            family = CounterMetricFamily(f"surefoot_shadow_{key}", said, labels=("model", "version"))
-            for model, counts in self._stats.items():
-                shadow = counts.get("shadow")
-                if isinstance(shadow, Mapping):
-                    family.add_metric((model, str(shadow["version"])), float(shadow[key]))
-            yield family
-        dropped = CounterMetricFamily("surefoot_log_dropped", "Records that the disk refused.", labels=("model",))
-        for model, counts in self._stats.items():
-            dropped.add_metric((model,), float(str(counts["log_dropped"])))
-        yield dropped
+        versions = [
+            ((worker, model, number), row)
+            for worker, model, counts in self._rows
+            for number, row in cast("Stats", counts["versions"]).items()
+        ]
+        shadows = [
+            ((worker, model, str(shadow["version"])), shadow)
+            for worker, model, counts in self._rows
+            if isinstance(shadow := counts.get("shadow"), Mapping)
+        ]
+        models = [((worker, model), counts) for worker, model, counts in self._rows]
+        yield from _families(CounterMetricFamily, "", _COUNTERS, versions)
+        yield from _families(GaugeMetricFamily, "", _GAUGES, versions)
+        yield from _families(CounterMetricFamily, "shadow_", _SHADOW, shadows)
+        yield from _families(GaugeMetricFamily, "shadow_", _OF_SHADOW, shadows)
+        yield from _families(GaugeMetricFamily, "", _OF_MODEL, models)
+        yield from _families(CounterMetricFamily, "", _LOST, models)
 
 
-def text(stats: Stats) -> bytes:
-    """Every series in Prometheus' text format."""
+def _families(
+    kind: type[CounterMetricFamily | GaugeMetricFamily],
+    prefix: str,
+    series: Mapping[str, str],
+    rows: Sequence[tuple[tuple[str, ...], Mapping[str, object]]],
+) -> Iterator[Metric]:
+    """One family a key; what was not measured has no sample."""
+    for key, said in series.items():
+        family = kind(f"surefoot_{prefix}{key}", said, labels=_LABELS[: len(rows[0][0])] if rows else _LABELS)
+        for labels, row in rows:
+            if row.get(key) is not None:
+                family.add_metric(labels, float(str(row[key])))
+        yield family
+
+
+def text(workers: Mapping[int, Stats]) -> bytes:
+    """Every series of every worker in Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(_Counted(stats))
+    registry.register(_Counted(workers))
     return generate_latest(registry)

@@ -52,14 +52,21 @@ class Foundling:
             TimeoutExpired: It has not ended [s].
         """
         if self._code is None:
-            watched = os.pidfd_open(self.pid)
-            try:
-                if not select.select([watched], [], [], timeout)[0]:
-                    raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
-            finally:
-                os.close(watched)
+            if timeout is not None:
+                self._look(timeout)
             self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return self._code
+
+    def _look(self, timeout: float) -> None:
+        """Return when it has ended, and not before; this needs a descriptor, which there may be none of."""
+        watched = os.pidfd_open(self.pid)
+        try:
+            poll = select.poll()  # select knows no descriptor above 1023, and each caller has one
+            poll.register(watched, select.POLLIN)
+            if not poll.poll(timeout * 1000.0):
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+        finally:
+            os.close(watched)
 
 
 class Nursery:

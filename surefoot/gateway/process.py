@@ -182,7 +182,7 @@ class ModelProcess:
             self._end.shutdown(socket.SHUT_RDWR)
         try:
             self._process.wait(_ENDING_S)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, OSError):  # without a free descriptor nobody can wait for so long
             self.kill()
             self._process.wait()
         self.kill()

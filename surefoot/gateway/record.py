@@ -1,8 +1,9 @@
 """What is remembered of every answer: append-only JSON lines (docs/record-schema.md)."""
 
+import hashlib
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import orjson
 
@@ -11,9 +12,22 @@ from surefoot.gateway.segment import Segment
 if TYPE_CHECKING:
     from surefoot.gateway.job import Job
 
-__all__ = ["PredictionLog", "Segment", "label_lines", "lines_of"]
+__all__ = ["PredictionLog", "Segment", "label_lines", "line_of", "lines_of", "unit_of"]
 _log = logging.getLogger(__name__)
 _LABEL_KEYS = {"request", "row", "label", "at"}
+LONGEST = 1 << 20
+"""Longest line [bytes], far below what readers can take; what makes one longer is left out."""
+REPEATED = 1 << 20
+"""Names of columns and params, which stand in every row of a request, may take so much in all its lines [bytes]."""
+A_ROW, A_COLUMN = 512, 64
+"""They may take more while they take no more than so much in a row, and for each of its columns [bytes]: so the lines
+of a request grow as its body does."""
+LONGEST_TEXT = 1000
+"""Longest unit and longest error [characters]."""
+TOO_LONG, TOO_DEEP = "too long", "too deep"
+_GOING = ("features", "params", "prediction")
+"""What is left out of a line, in this order, until it can be written: a row without params must not be asked again, and
+one without features never is."""
 
 
 class PredictionLog:
@@ -52,15 +66,16 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
         predictions: What the caller gets, or None when nobody could answer.
         answered_by: Number of the version that gave it, or None.
     """
-    split, keeping = job.split, job.keeping
-    written = keeping is None or keeping.sampled(job.request)
+    split, keeping, params = job.split, job.keeping, job.manner.params
+    missing = _missing(job) if keeping is not None or len(job.values) > 1 else {}
+    written = "features" not in missing
     record: dict[str, object] = {
         "v": 1,
         "request": job.request,
         "row": 0,
         "model": job.model,
         "at": job.at,
-        "unit": job.unit if keeping is None else keeping.unit(job.unit),
+        "unit": job.unit if job.unit is None or (keeping is None and len(job.unit) <= LONGEST_TEXT) else unit_of(job),
         "arm": job.arm.value,
         "version": job.version.number,
         "answered_by": answered_by,
@@ -70,9 +85,11 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
         "latency_ms": job.latency_ms,
         "cpu_ms": None if job.cost is None else round(job.cost.cpu_ms, 4),
         "rss_mb": None if job.cost is None or job.cost.rss_mb is None else round(job.cost.rss_mb, 2),
-        "error": job.error,
-        "params": orjson.Fragment(job.manner.params) if job.manner.params else None,
+        "error": None if job.error is None else job.error[:LONGEST_TEXT],
+        "params": orjson.Fragment(params) if params and "params" not in missing else None,
     }
+    if missing:
+        record["left_out"] = missing
     lines = []
     for number, values in enumerate(job.values):
         record["row"] = number
@@ -87,17 +104,58 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
         try:
             line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
         except orjson.JSONEncodeError:
-            line = _odd(record)
-        lines.append(line)
+            line = line_of(record)
+        lines.append(line if len(line) <= LONGEST else line_of(record))
     return lines
 
 
-def _odd(record: dict[str, object]) -> bytes:
-    """The line of a row whose columns have numbers for names, which become texts, or that is nested too deeply."""
+def unit_of(job: "Job") -> str | None:
+    """The unit as it is written, which stands in every row: a digest of one that is long, or that nobody is to read."""
+    unit = job.unit if job.keeping is None else job.keeping.unit(job.unit)
+    if unit is None or len(unit) <= LONGEST_TEXT:
+        return unit
+    return hashlib.blake2b(unit.encode(), digest_size=12).hexdigest()
+
+
+def _missing(job: "Job") -> dict[str, str]:
+    """What is left out of all rows of a request, and why: by the policy, or because each would repeat too much."""
+    why = "" if job.keeping is None else job.keeping.withheld(job.request, job.names)
+    made = {"features": why} if why else {}
+    rows = len(job.values)
+    if rows > 1:
+        enough = max(REPEATED // rows, A_ROW + A_COLUMN * len(job.names or ()))
+        params = len(job.manner.params)
+        if params > enough:
+            return {"features": TOO_LONG, "params": TOO_LONG} | made
+        if not why and len(orjson.dumps(job.names)) + params > enough:
+            return {"features": TOO_LONG}
+    return made
+
+
+def line_of(record: dict[str, object]) -> bytes:
+    """The line of any record: numbers as names become texts, and what is too deep or too long to be read is left out.
+
+    It may have been answered even so.
+    """
+    line, why = _tried(record)
+    missing = dict(cast("dict[str, str]", record.get("left_out", {})))
+    for field in _GOING:
+        if not why:
+            break
+        if record.get(field) is not None:
+            missing[field] = why
+            record = {**record, field: None, "left_out": missing}
+            line, why = _tried(record)
+    return line
+
+
+def _tried(record: dict[str, object]) -> tuple[bytes, str]:
+    """The line of a record, and why it cannot be kept; no text when it can."""
     try:
-        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
-    except orjson.JSONEncodeError:  # deeper than JSON can be written, and still it may have been answered
-        return orjson.dumps({**record, "features": None}, option=orjson.OPT_APPEND_NEWLINE)
+        line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        return b"", TOO_DEEP
+    return line, TOO_LONG if len(line) > LONGEST else ""
 
 
 def label_lines(body: bytes, now: float) -> list[bytes]:
@@ -132,5 +190,8 @@ def label_lines(body: bytes, now: float) -> list[bytes]:
         if not isinstance(at, int | float) or isinstance(at, bool) or not math.isfinite(at):
             raise ValueError(f"label {index} has an `at` that is not a time in Unix seconds")
         record = {"v": 1, "request": request, "row": row, "label": item["label"], "at": at}
-        lines.append(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+        line, why = _tried(record)
+        if why:
+            raise ValueError(f"label {index} is {why}: at most 250 levels and {LONGEST} bytes can be kept")
+        lines.append(line)
     return lines

@@ -1,14 +1,17 @@
-"""The route file: who answers which share, as it crosses the wire and survives a restart."""
+"""Routes as they cross the wire, and the route file, which survives a restart: who answers which share."""
 
 import contextlib
+import fcntl
 import math
 import os
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
-from surefoot.core.model import Split, Version
+from surefoot.core.model import Kept, Split, Version
 
 _PRINTABLE = re.compile(r"[\x20-\x7e]{0,200}")  # what may stand in a response header
 _NUMBER = re.compile(r"[0-9A-Za-z._-]{1,64}")
@@ -16,8 +19,10 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MODEL = re.compile(r"[^./:\\\x00-\x1f\x7f][^/:\\\x00-\x1f\x7f]*")
 _LONGEST_NAME = 200  # bytes; a file name holds 255
 _KEYS = {"generation", "rollout", "salt", "weight", "champion", "candidate"}
+_BESIDE = {"warm", "cut", "unit", "kept"}
 _VERSION_KEYS = {"number", "digest", "data_digest"}
 _HUNDRED = 100
+_ALL = Kept()
 
 
 def is_model_name(name: str) -> bool:
@@ -103,19 +108,44 @@ def _text(key: str, value: object, shape: re.Pattern[str]) -> str:
     return value
 
 
-def save(root: Path, model: str, split: Split) -> None:
-    """Write the route so that a crash leaves the old file or the new one, never half of one.
+@contextlib.contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Be the only one of all workers that writes route files."""
+    descriptor = os.open(root / "routes.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def written(entry: Mapping[str, object]) -> bytes:
+    """The route file of an entry of the board."""
+    split = entry["route"]
+    beside = {key: value for key, value in entry.items() if key != "route"}
+    return orjson.dumps({**(split if isinstance(split, Mapping) else {}), **beside}, option=orjson.OPT_INDENT_2)
+
+
+def saved(root: Path, model: str, entry: Mapping[str, object]) -> bool:
+    """Whether the route file is that of an entry."""
+    with contextlib.suppress(OSError):
+        return (root / "routes" / f"{model}.json").read_bytes() == written(entry)
+    return False
+
+
+def save(root: Path, model: str, entry: Mapping[str, object]) -> None:
+    """Write the route so that a crash leaves the old file or the new one, never half of one; call it in `writing`.
 
     Raises:
         OSError: The disk refuses; the old file stands.
     """
     folder = root / "routes"
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{model}.{os.getpid()}.tmp"
+    draft = folder / f".{model}.tmp"
     with contextlib.ExitStack() as undo:
         undo.callback(draft.unlink, missing_ok=True)
         with draft.open("wb") as file:
-            file.write(orjson.dumps(encode(split), option=orjson.OPT_INDENT_2))
+            file.write(written(entry))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(folder / f"{model}.json")
@@ -124,18 +154,70 @@ def save(root: Path, model: str, split: Split) -> None:
         os.fsync(directory)
 
 
-def read(root: Path) -> dict[str, Split | str]:
+def read(root: Path) -> dict[str, dict[str, object]]:
     """Read every route file.
 
     Returns:
-        By model, its split, or the sentence that says why its file cannot be used.
+        By model, its entry as the board has it; {"broken": sentence} where the file cannot be used.
     """
-    found: dict[str, Split | str] = {}
+    found: dict[str, dict[str, object]] = {}
     for file in sorted((root / "routes").glob("*.json")):
         if not is_model_name(file.stem):
             continue
         try:
-            found[file.stem] = decode(orjson.loads(file.read_bytes()))
+            found[file.stem] = _entry(orjson.loads(file.read_bytes()))
         except (OSError, ValueError) as error:  # orjson's error is a ValueError
-            found[file.stem] = f"the route file cannot be used: {error}"
+            found[file.stem] = {"broken": f"the route file cannot be used: {error}"}
     return found
+
+
+def _entry(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError("a route is a JSON object")  # noqa: TRY004 - one kind of error for one kind of mistake
+    beside = {key: value[key] for key in _BESIDE & value.keys()}
+    warm = [version_json(version_of("warm", one)) for one in listed(beside.get("warm"))]
+    Rules.of(beside)
+    return {"route": encode(decode({key: value[key] for key in value.keys() - _BESIDE})), **beside, "warm": warm}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a policy says of requests. It stays as it was when a rollout began, for all workers and over restarts.
+
+    Attributes:
+        unit: Column that sticks to one arm; None splits by request.
+        kept: What of the features stays in the log.
+    """
+
+    unit: str | None = None
+    kept: Kept = _ALL
+
+    @classmethod
+    def of(cls, entry: Mapping[str, object]) -> "Rules":
+        """Read those of an entry.
+
+        Raises:
+            ValueError: They are not of the form that `told` gives.
+        """
+        unit, kept = entry.get("unit"), entry.get("kept")
+        if unit is not None and not isinstance(unit, str):
+            raise ValueError("unit is the name of a column, or null")
+        if kept is None:
+            return cls(unit)
+        if not isinstance(kept, dict) or kept.keys() != {"hash", "drop", "share"}:
+            raise ValueError("kept is an object with exactly the keys ['drop', 'hash', 'share']")
+        columns = [tuple(map(str, listed(kept[key]))) for key in ("hash", "drop")]
+        return cls(unit, Kept(columns[0], columns[1], _percent("kept.share", kept["share"])))
+
+    def told(self) -> dict[str, object]:
+        """They as a part of an entry."""
+        made: dict[str, object] = {"unit": self.unit}
+        if self.kept != _ALL:
+            kept = self.kept
+            made["kept"] = {"hash": list(kept.hashed), "drop": list(kept.dropped), "share": kept.share}
+        return made
+
+
+def listed(value: object) -> list[object]:
+    """A list, or none for anything else."""
+    return value if isinstance(value, list) else []

@@ -173,7 +173,7 @@ class GatewaySettings:
     Attributes:
         root: State directory: `routes/` and `log/` live in it.
         token: What a caller must present to change a route; never empty.
-        candidate_timeout_s: A candidate that has not answered by then is late, counted from receipt [s].
+        candidate_timeout_s: A candidate that has not answered by then is late, counted from when it is asked [s].
         champion_timeout_s: A champion whose process has been at one batch for so long is ended, and asked anew [s].
         processes: Processes of each routed version, where models have processes of their own [count]; as many for both
             arms, so that their latencies can be compared.
@@ -185,7 +185,8 @@ class GatewaySettings:
         alarm: Told of a cut (model, rollout, reason) until it does not raise; it puts the cut into the journal.
         shadow_queue: Requests that may wait for a shadow; more are dropped and counted [count].
         shadow_timeout_s: A shadow whose process has been at one batch for so long is ended [s].
-        kept: What of the requests' features stays in the log, by model; all of them where nothing is said.
+        kept: What of the requests' features stays in the log, by model; all of them where nothing is said. Like units
+            it is asked for when a rollout begins, and stays for as long as that lasts.
         units: The column that sticks to one arm, by model; None splits by request.
     """
 

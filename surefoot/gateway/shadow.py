@@ -13,8 +13,8 @@ import orjson
 from surefoot.core.model import Split, Version
 from surefoot.core.traffic import bucket
 from surefoot.gateway.batch import Worker
-from surefoot.gateway.job import Answered, Attempt, Failed, Job, Outcome
-from surefoot.gateway.record import PredictionLog
+from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome, Revoked
+from surefoot.gateway.record import LONGEST_TEXT, PredictionLog, line_of, unit_of
 from surefoot.gateway.settings import GatewaySettings, Predictor
 
 if TYPE_CHECKING:
@@ -92,6 +92,10 @@ class Shadow:
     def watch(self, patience: float) -> None:
         """End its process when it has been at one batch for so long [s], and note what was dropped."""
         self.worker.unhang(patience)
+        self.note_now()
+
+    def note_now(self) -> None:
+        """Write what has been dropped since the last note, if there is anything."""
         self.note(self._clock())
 
     def note(self, at: float) -> None:
@@ -112,18 +116,31 @@ class Shadow:
             "row": 0,
             "model": job.model,
             "at": job.at,
-            "unit": job.unit if job.keeping is None else job.keeping.unit(job.unit),
+            "unit": unit_of(job),
             "version": job.version.number,
             "rollout": job.split.rollout,
             "latency_ms": job.latency_ms,
             "cpu_ms": None if job.cost is None else round(job.cost.cpu_ms, 4),
             "rss_mb": None if job.cost is None or job.cost.rss_mb is None else round(job.cost.rss_mb, 2),
-            "error": outcome.error if isinstance(outcome, Failed) else None,
+            "error": _trouble(outcome),
         }
         return [
-            orjson.dumps({**record, "row": row, "prediction": answer}, option=orjson.OPT_APPEND_NEWLINE)
+            line_of({**record, "row": row, "prediction": answer})
             for row, answer in enumerate(answers or [None] * len(job.values))
         ]
+
+
+def _trouble(outcome: Outcome) -> str | None:
+    """How a shadow failed; None when it answered."""
+    match outcome:
+        case Answered():
+            return None
+        case Failed(error=error):
+            return error[:LONGEST_TEXT]
+        case Down(error=error):
+            return f"Down: {error}"[:LONGEST_TEXT]
+        case Revoked():
+            return "Revoked: it was let go before it had answered"
 
 
 def mirrored(split: Split, request: str) -> bool:

@@ -71,6 +71,9 @@ def work(board: Board, first: str) -> None:
         elif verb == "ready":
             board.ready(board.wanted)
             say(board.wishes())
+        elif verb == "serves":
+            board.serves(yes=rest[0])
+            say("ok")
         elif verb == "failed":
             board.failed(board.wanted, rest[0])
             board.ready(board.wanted)

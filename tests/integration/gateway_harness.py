@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.model import Split
 from surefoot.gateway.app import build_app
-from surefoot.gateway.settings import GatewaySettings
+from surefoot.gateway.settings import GatewaySettings, Load
 from tests.conftest import free_port
 from tests.integration.gateway_process import TOKEN, HostClock, Models
 
@@ -124,10 +124,13 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def listening(root: Path, models: Models, **settings: object) -> Iterator[Gateway]:
-    """Serve in a thread; by default with a patience that only a hanging candidate exceeds, however busy the host."""
+def listening(root: Path, models: Models, load: Load | None = None, **settings: object) -> Iterator[Gateway]:
+    """Serve in a thread; by default with a patience that only a hanging candidate exceeds, however busy the host.
+
+    Versions are loaded by `load`, if that is given.
+    """
     known = GatewaySettings(root=root, token=TOKEN, candidate_timeout_s=60.0, units={"flights": "unit", "later": None})
-    app = build_app(replace(known, **settings), HostClock(), models)  # type: ignore[arg-type]
+    app = build_app(replace(known, **settings), HostClock(), load or models)  # type: ignore[arg-type]
     port = free_port()
     config = uvicorn.Config(
         app, port=port, loop="uvloop", http="httptools", lifespan="on", log_level="warning", log_config=None

@@ -99,12 +99,17 @@ def test_a_killed_worker_holds_nobody_up(tmp_path: Path, processes: Any) -> None
     one.ask("look")
     one.ask("ready")
     assert board.behind(generation) == board.unready(wish) == [places[two]]
+    assert board.abreast() == []  # it has no champion yet
+    one.ask("serves", True)
     assert board.abreast() == [places[one]]
     two.kill()
     assert board.behind(generation) == board.unready(wish) == []
     assert list(board.living()) == [places[one]]
     one.ask("leave")
-    assert list(board.living()) == []
+    following = sorted(processes("work", "c").hear()["slot"] for _ in range(2))
+    assert following == [0, 1]
+    one.ask("look")  # who has left acknowledges nothing in the name of the next one there
+    assert board.behind(generation) == following
 
 
 def test_who_asks_is_not_taken_for_a_worker(tmp_path: Path, processes: Any) -> None:
@@ -163,11 +168,11 @@ def test_counts_are_of_living_workers(tmp_path: Path, processes: Any) -> None:
     for number, worker in enumerate(workers[:2]):
         worker.ask("tell", {"m": {"requests": number}})
     assert board.silent(asked) == [places[2]]
-    assert sorted(told["m"]["requests"] for told in board.told(asked)) == [0, 1]
+    assert sorted(told["m"]["requests"] for _, told in board.told(asked)) == [0, 1]
     workers[0].kill()
     workers[2].kill()
     assert board.silent(asked) == []
-    assert [told["m"]["requests"] for told in board.told(asked)] == [1]
+    assert [told["m"]["requests"] for _, told in board.told(asked)] == [1]
     again = board.ask()
     assert list(board.told(again)) == []
     assert board.silent(again) == [places[1]]

@@ -165,7 +165,7 @@ def gateway_of(gateway: Gateway, models: Models) -> Gateway:
 
 
 def test_prometheus_reads_the_counts(gateway: Gateway) -> None:
-    """Requests, errors, processor time, weight and generation are series by model and version."""
+    """Requests, errors, processor time, weight and generation are series by worker, model and version."""
     gateway.shift(100, RAISING, generation=2)
     for _ in range(3):
         gateway.ask()
@@ -175,6 +175,7 @@ def test_prometheus_reads_the_counts(gateway: Gateway) -> None:
         (sample.name, sample.labels.get("version")): sample.value
         for family in text_string_to_metric_families(said.text)
         for sample in family.samples
+        if sample.labels["worker"] == "0"
     }
     assert series["surefoot_requests_total", RAISING] == 3
     assert series["surefoot_candidate_errors_total", RAISING] == 3

@@ -1,9 +1,12 @@
 """Routes: acknowledged, fenced, persisted, and the adapter that sets them."""
 
 import asyncio
+import contextlib
+import http.client
 import itertools
 import json
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +21,16 @@ from surefoot.core.errors import (
     OutcomeUnknown,
     Rejected,
 )
-from surefoot.core.model import Split, Version
+from surefoot.core.model import Kept, Split, Version
 from tests.conftest import free_port
 from tests.integration.gateway_harness import (
     BETTER,
     GOOD,
+    NAN,
+    QUITTING,
     RAISING,
+    ROW,
+    SHORT,
     Gateway,
     ask_all,
     listening,
@@ -217,3 +224,69 @@ def test_restart_without_the_candidate(tmp_path: Path, models: Models) -> None:
     with listening(tmp_path, models) as gateway:
         assert "route file cannot be used" in gateway.ask().text
         assert not gateway.traffic.healthy()
+
+
+def test_the_last_champion_stays_warm(tmp_path: Path, models: Models) -> None:
+    """However many candidates fail after a promotion, also over a restart, going back loads nothing."""
+    with listening(tmp_path, models) as gateway:
+        gateway.shift(0, None)
+        gateway.shift(0, None, champion=BETTER, generation=2)
+        for generation, candidate in enumerate((RAISING, NAN, SHORT, QUITTING), 3):
+            gateway.shift(50, candidate, champion=BETTER, generation=2 * generation)
+            gateway.shift(0, candidate, champion=BETTER, generation=2 * generation + 1)
+    before = models.loads.count(GOOD)
+    with listening(tmp_path, models) as gateway:
+        wait_for(lambda: models.loads.count(GOOD) > before)
+        gateway.shift(0, None, generation=20)
+        assert gateway.ask().headers["x-model-version"] == GOOD
+        assert models.loads.count(GOOD) == before + 1
+
+
+def test_a_route_that_was_not_written_is_written_when_it_is_sent_again(gateway: Gateway) -> None:
+    """Whoever repeats a call whose end was not seen has the file too; health tells of its absence."""
+    split = gateway.shift(10, generation=5)
+    file = gateway.root / "routes" / "flights.json"
+    whole = file.read_bytes()
+    file.unlink()
+    assert httpx.get(gateway.url + "/health").json()["models"]["flights"]["persisted"] is False
+    gateway.traffic.shift("flights", split)
+    assert file.read_bytes() == whole
+    assert httpx.get(gateway.url + "/health").json()["models"]["flights"]["persisted"] is True
+
+
+def test_a_policys_words_stay_for_a_rollout(tmp_path: Path, models: Models) -> None:
+    """An edit of the unit, or of what is kept, counts from the next rollout on, for all workers and over restarts."""
+    units: dict[str, str | None] = {"flights": "unit"}
+    kept = {"flights": Kept(dropped=("x",))}
+    with listening(tmp_path, models, units=units, kept=kept) as gateway:
+        gateway.shift(50)
+        units["flights"], kept["flights"] = None, Kept()
+        gateway.shift(60, generation=2)
+        gateway.ask()
+    with listening(tmp_path, models, units=units, kept=kept) as gateway:
+        gateway.ask()
+        records = gateway.records()
+        assert [record["unit"] for record in records] == ["N14228"] * 2
+        assert all("x" not in record["features"] for record in records)  # type: ignore[operator]
+        gateway.traffic.shift("flights", replace(gateway.split(0, None, generation=3), rollout="rollout-8"))
+        gateway.ask()
+        assert gateway.records()[-1]["unit"] is None
+        assert "x" in gateway.records()[-1]["features"]  # type: ignore[operator]
+
+
+def test_a_slow_caller_is_not_the_candidates_fault(tmp_path: Path, models: Models) -> None:
+    """However long a caller takes to send its request, the candidate has its whole patience from then on."""
+    with listening(tmp_path, models, candidate_timeout_s=1.0) as gateway:
+        gateway.shift(100)
+        gateway.ask()
+        body = json.dumps({"dataframe_records": [ROW]}).encode()
+        with contextlib.closing(http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=60)) as caller:
+            caller.putrequest("POST", "/models/flights/invocations")
+            caller.putheader("content-type", "application/json")
+            caller.putheader("content-length", str(len(body)))
+            caller.endheaders()
+            time.sleep(1.5)
+            caller.send(body)
+            answer = caller.getresponse()
+            assert (answer.status, answer.headers["x-model-version"]) == (200, BETTER)
+        assert gateway.records()[-1]["error"] is None

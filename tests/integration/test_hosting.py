@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -255,6 +256,28 @@ def test_time_and_memory_are_of_the_models_process(gateway: Gateway) -> None:
     (record,) = gateway.records()
     assert 0.0 < float(str(record["cpu_ms"])) < 10_000.0
     assert 50.0 < float(str(record["rss_mb"])) < MEMORY_MB
+
+
+def test_a_champion_whose_files_were_spoiled_is_fetched_again(tmp_path: Path, hosted: Hosted) -> None:
+    """When its process ends and cannot be started from what is on the disk, it is loaded as if for the first time."""
+    copied, fetched = Hosted(tmp_path / "copies"), list[str]()
+    kept = copied.root / GOOD
+
+    def fetch(model: str, version: Version) -> ModelProcess:
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(hosted.root / version.number, kept)
+        fetched.append(version.number)
+        return copied(model, version)
+
+    with listening(tmp_path, hosted, load=fetch) as gateway:
+        gateway.shift(0, None)
+        expected = gateway.ask().json()
+        (kept / "MLmodel").write_text("spoiled")
+        os.kill(copied.started[-1].pid, signal.SIGKILL)
+        wait_for(lambda: gateway.ask().status_code == 503)
+        wait_for(lambda: gateway.ask().status_code == 200)
+        assert gateway.ask().json() == expected
+        assert fetched == [GOOD, GOOD]
 
 
 def test_other_bytes_are_not_hosted(hosted: Hosted) -> None:

@@ -8,9 +8,11 @@ import pytest
 
 from surefoot.core.model import Split, Version
 from surefoot.gateway.arms import Arms, NotServing
-from surefoot.gateway.job import Job, job_for
+from surefoot.gateway.batch import Worker
+from surefoot.gateway.job import Answered, Attempt, Failed, Job, Outcome, job_for
 from surefoot.gateway.record import PredictionLog, Segment
 from surefoot.gateway.settings import Cost, GatewaySettings, Lost, Manner, Names
+from surefoot.gateway.tripwire import Limits
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 
@@ -147,6 +149,73 @@ def test_a_process_that_ends_is_replaced_before_anybody_hears_of_it(tmp_path: Pa
         made.switch(Split(V1, generation=1), {V1: first})
         first.kill()
         assert (await asyncio.wait_for(made.answer(job_of(1)), 5.0)).answered_by == "1"
+        made.close()
+
+    asyncio.run(ask())
+
+
+def test_a_mistake_of_ours_leaves_nobody_waiting(tmp_path: Path) -> None:
+    """When a batch cannot be recorded its callers are told, and the lane answers the next one."""
+    broken = [True]
+
+    def lines(_attempt: Attempt, _outcome: Outcome, _answers: list[object]) -> list[bytes]:
+        if broken.pop():
+            raise RuntimeError("a mistake of ours")
+        return []
+
+    async def ask() -> None:
+        log = PredictionLog(Segment(tmp_path / "log.jsonl"))
+        worker = Worker(V1, Process(), log, lambda _version: True, 256, lines)
+        job = job_of(0)(Split(V1, generation=1))
+        told = await asyncio.wait_for(worker.submit(job, last=True).settled, 5.0)
+        assert isinstance(told, Failed)
+        assert "a mistake of ours" in told.error
+        broken.append(False)
+        assert isinstance(await asyncio.wait_for(worker.submit(job, last=True).settled, 5.0), Answered)
+        worker.stop()
+
+    asyncio.run(ask())
+
+
+def test_a_version_that_does_not_come_back_is_known(tmp_path: Path) -> None:
+    """After a few attempts to start it again a version is hopeless, until it is loaded anew; then it answers."""
+
+    async def ask() -> None:
+        made, dead = arms(tmp_path), Process()
+        made.switch(Split(V1, generation=1), {V1: dead})
+        dead.kill()
+        with pytest.raises(NotServing):
+            await asyncio.wait_for(made.answer(job_of(0)), 5.0)
+        while not made.hopeless(V1):  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.05)
+        made.hold(V1, Process())
+        assert not made.hopeless(V1)
+        made.switch(Split(V1, generation=1))
+        assert (await asyncio.wait_for(made.answer(job_of(1)), 5.0)).answered_by == "1"
+        made.close()
+
+    asyncio.run(ask())
+
+
+def test_a_cut_that_fails_costs_no_answer(tmp_path: Path) -> None:
+    """When the cut cannot be made the caller is answered all the same, and the fuse blows again later."""
+    told: list[str] = []
+
+    def trip(reason: str) -> None:
+        told.append(reason)
+        raise OSError("too many open files")
+
+    class Raising(Process):
+        async def ask(self, _names: Names, _values: list[list[object]], _manner: Manner) -> list[object]:
+            raise ValueError("no such tree")
+
+    async def ask() -> None:
+        made = arms(tmp_path, trip=Limits(failures=3))
+        made.trip = trip
+        made.switch(Split(V1, V2, 100.0, "salt", "r", 1), {V1: Process(), V2: Raising()})
+        for number in range(6):
+            assert (await asyncio.wait_for(made.answer(job_of(number)), 5.0)).answered_by == "1"
+        assert len(told) == 2
         made.close()
 
     asyncio.run(ask())

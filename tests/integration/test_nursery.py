@@ -1,7 +1,9 @@
 """Processes that a nursery forks: they belong to the worker, whatever becomes of the nursery."""
 
+import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from surefoot.gateway.nursery import Foundling
 from tests.integration.waiting import ended, wait_for
 
 
@@ -142,3 +145,23 @@ def test_many_are_forked_one_after_the_other(worker: Worker) -> None:
         assert worker.ask("wait", told["pid"], 60.0) == number
     assert nursery.num_fds() == before
     assert nursery.children() == []
+
+
+def test_the_end_is_seen_however_many_connections_there_are() -> None:
+    """With more than a thousand open descriptors the end of a process is still told."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    with contextlib.ExitStack() as opened:
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1100):
+            opened.enter_context(Path(os.devnull).open())
+        child = subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(7)"], stdin=subprocess.PIPE
+        )
+        found = Foundling(child.pid)
+        with pytest.raises(subprocess.TimeoutExpired):
+            found.wait(0.01)
+        assert child.stdin is not None
+        child.stdin.close()
+        assert found.wait(60.0) == 7
+        child.returncode = 7  # it has been waited for

@@ -117,6 +117,34 @@ def test_a_scalar_beside_columns_is_in_every_row() -> None:
         assert read({name: {"x": [1, 2], "y": {"a": 1}}}) == Table(("x", "y"), [[[1, 2], {"a": 1}]])
 
 
+@pytest.mark.parametrize("name", ["dataframe_records", "instances", "inputs"])
+def test_a_small_body_does_not_become_a_large_table(name: str) -> None:
+    """Rows of ever different columns are refused before there is a cell for each, with the limit and the way out."""
+    rows = [{f"k{number}": 1} for number in range(1500)]
+    with pytest.raises(
+        Malformed, match=r"1500 columns in all and leave 2248500 cells empty, of at most 209715 .*; send"
+    ):
+        read({name: rows})
+
+
+@pytest.mark.parametrize("cell", ["x" * 10_000, 1, None])
+def test_a_scalar_is_not_copied_without_end(cell: object) -> None:
+    """What stands in every row is counted in every row, before it is put there."""
+    body = {"x": [1] * 3000, **{f"c{number}": cell for number in range(1 if isinstance(cell, str) else 1000)}}
+    with pytest.raises(Malformed, match=r"in each of its 3000 rows, .* of at most 1048576 for a body of .*; send"):
+        read({"inputs": body})
+
+
+def test_large_tables_that_hold_what_they_say_are_read() -> None:
+    """Bodies near the limit pass: a dense table, rows that leave most columns empty, columns beside some scalars."""
+    dense = {"columns": [f"c{number}" for number in range(20)], "data": [[1.5] * 20] * 100_000}
+    assert len(read(orjson.dumps({"dataframe_split": dense})).values) == 100_000
+    sparse = [{f"c{(first + number) % 40}": 1 for number in range(8)} for first in range(40_000)]
+    assert len(read(orjson.dumps({"dataframe_records": sparse})).values[0]) == 40
+    columns = {"x": [1.25] * 300_000, "country": "DE", "currency": "EUR", "channel": None}
+    assert read(orjson.dumps({"inputs": columns})).values[-1] == [1.25, "DE", "EUR", None]
+
+
 def test_columns_without_names_are_texts_in_the_log() -> None:
     """Columns by number reach the model as numbers, and the log and the unit's column as texts."""
     names, values, _ = read({"dataframe_split": {"data": [[1.5, "N1"], [2.5, "N2"]]}})

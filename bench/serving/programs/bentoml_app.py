@@ -1,6 +1,7 @@
 """The services of BentoML, for arrays and for frames; the file of the model is in BENCH_MODEL."""
 
 import os
+from typing import Any
 
 import bentoml  # type: ignore[import-not-found]
 import joblib  # type: ignore[import-untyped]
@@ -31,6 +32,6 @@ class Framed:
         self.model = joblib.load(os.environ["BENCH_MODEL"])
 
     @bentoml.api(batchable=True, batch_dim=0, max_batch_size=256, max_latency_ms=1000)  # type: ignore[untyped-decorator]
-    def predict(self, rows: pd.DataFrame) -> np.ndarray:
+    def predict(self, rows: list[dict[str, Any]]) -> list[float]:
         """Answer the rows of several requests."""
-        return self.model.predict(rows)  # type: ignore[no-any-return]
+        return self.model.predict(pd.DataFrame(rows)).tolist()  # type: ignore[no-any-return]
