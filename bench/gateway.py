@@ -36,14 +36,15 @@ from surefoot.core.errors import Rejected
 
 __all__ = ["COLUMNS", "TOKEN", "Measured", "burst", "free_port", "process", "save_models", "script"]
 NOTES = Console(stderr=True)
-JUDGED, BASE, ALONE, SILENT = "ours, 2 workers", "mlflow, 1 worker", "ours, 1 worker", "bare, batching"
+JUDGED, BASE, ALONE = "ours, 2 workers", "mlflow, 1 worker", "ours, 1 worker"
+BARE, SILENT = "bare", "bare, batching"
 PEERS: dict[str, Start] = {"mlserver": mlserver, "bentoml": bentoml, "litserve": litserve, "ray": ray}
 SERVERS: dict[str, Start] = {
     JUDGED: ours(2),
     ALONE: ours(1),
     BASE: mlflow(1),
     "mlflow, 2 workers": mlflow(2),
-    "bare": bare,
+    BARE: bare,
     SILENT: batching,
     **PEERS,
 }
@@ -60,8 +61,9 @@ class Load:
         rows: Rows of each request [count].
         demand: Least ratio of medians to `mlflow models serve`; 0 for a line that is there to look at.
         peers: Least ratio to the best of the other servers; 0 for a line that is there to look at.
-        overhead: Most that routing and logging may take of what a bare app that batches the same way takes [%];
-            infinite for a line that is there to look at, None where it is not measured.
+        overhead: Most processor time that routing and logging may take, of what the bare app takes for an answer [%];
+            infinite for a line that is there to look at, None where it is not measured. What they take is the
+            difference to an app that batches the same way and does neither.
     """
 
     name: str
@@ -204,12 +206,13 @@ def judged(what: str, load: Load, found: Mapping[str, Sequence[Measured]]) -> li
         demand(BASE, load.demand)
     if JUDGED in found and (peers := [name for name in found if name in PEERS]):
         demand(max(peers, key=lambda name: middle(name, "rps")), load.peers)
-    if load.overhead is not None and ALONE in found and SILENT in found:
-        pairs = zip(found[ALONE], found[SILENT], strict=True)
-        more = (statistics.median(one.cpu / other.cpu for one, other in pairs) - 1.0) * 100.0
-        wanted, ok = f"<= {load.overhead:g}" if load.overhead < math.inf else "", more <= load.overhead
-        name = f"{what}: routing and logging, CPU beside {SILENT}"
-        rows.append({"name": name, "value": round(more, 1), "unit": "% more", "demand": wanted, "ok": ok})
+    if load.overhead is not None and {ALONE, SILENT, BARE} <= found.keys():
+        more = statistics.median(one.cpu - other.cpu for one, other in zip(found[ALONE], found[SILENT], strict=True))
+        for beside, most in ((BARE, load.overhead), (SILENT, math.inf)):
+            share = more / middle(beside, "cpu") * 100.0
+            wanted = f"<= {most:g}" if most < math.inf else ""
+            name = f"{what}: CPU of routing and logging ({more:.0f} us), of {beside}"
+            rows.append({"name": name, "value": round(share, 1), "unit": "%", "demand": wanted, "ok": share <= most})
     return rows
 
 

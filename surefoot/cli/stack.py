@@ -8,20 +8,27 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
 
 from surefoot import bootstrap
 from surefoot.bootstrap import Settings
+from surefoot.cli import processes
 from surefoot.core.errors import Rejected, Unavailable
 
+PARTS = ("mlflow", "gateway", "prefect", "worker")
 POOL = "surefoot"
 PATIENCE = 240.0
 """How long a server may take to answer for the first time [seconds]."""
+GRACE_S = 15.0
+"""How long MLflow, Prefect and its worker may take to leave [seconds]."""
+_BEGINS = "--- 'surefoot up' starts this\n"
+"""Stands in the log before the output of each process."""
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -48,7 +55,7 @@ class Wishes:
     tick: int = 60
 
 
-def free_port(wanted: int, what: str) -> int:
+def free_port(wanted: int, what: str, otherwise: str = "name another, or none for any") -> int:
     """A port that nothing listens on.
 
     Raises:
@@ -59,9 +66,7 @@ def free_port(wanted: int, what: str) -> int:
         try:
             probe.bind(("127.0.0.1", wanted))
         except OSError as error:
-            raise Rejected(
-                f"port {wanted} for {what} is taken ({error.strerror}): name another, or none for any"
-            ) from error
+            raise Rejected(f"port {wanted} for {what} is taken ({error.strerror}): {otherwise}") from error
         return int(probe.getsockname()[1])
 
 
@@ -89,7 +94,8 @@ def _start(config: Settings, name: str, command: list[str], env: Mapping[str, st
     """Start one process in a group of its own, its output in a file."""
     logs = config.home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    with (logs / f"{name}.log").open("ab") as log:
+    with (logs / f"{name}.log").open("ab", buffering=0) as log:
+        log.write(_BEGINS.encode())
         child = subprocess.Popen(  # noqa: S603 - our own programs
             command,
             stdout=log,
@@ -104,48 +110,44 @@ def _start(config: Settings, name: str, command: list[str], env: Mapping[str, st
     return child.pid, psutil.Process(child.pid).create_time()
 
 
-def _wait(config: Settings, name: str, url: str) -> None:
-    """Wait until a server answers; its process dying ends the wait."""
+def _wait(config: Settings, name: str, url: str, ready: Callable[[], bool] = lambda: True) -> None:
+    """Wait until a server answers and is ready; its process dying ends the wait."""
     deadline = time.monotonic() + PATIENCE
     pid = config.processes[name][0]
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(url, timeout=2.0, trust_env=False).status_code < 400:  # noqa: PLR2004 - HTTP
+            if httpx.get(url, timeout=2.0, trust_env=False).status_code < 400 and ready():  # noqa: PLR2004 - HTTP
                 return
-        if not alive(config.processes[name]):
-            tail = (config.home / "logs" / f"{name}.log").read_text(errors="replace").strip().splitlines()[-1:]
-            raise Unavailable(f"{name} (process {pid}) ended while starting: {' '.join(tail)[:300]}")
+        if not processes.alive(config.processes[name]):
+            raise Unavailable(f"{name} (process {pid}) ended while starting: {_last_word(config, name)[:300]}")
         time.sleep(0.2)
     raise Unavailable(f"{name} did not answer at {url} within {PATIENCE:.0f} s: see {config.home}/logs/{name}.log")
 
 
-def alive(process: tuple[int, float]) -> bool:
-    """Whether exactly this process is still running."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        found = psutil.Process(process[0])
-        return abs(found.create_time() - process[1]) < 1.0 and found.status() != psutil.STATUS_ZOMBIE
-    return False
+def _last_word(config: Settings, name: str) -> str:
+    """Why a process has ended: its error, if it is one of our commands, or else the last line of its log."""
+    log = (config.home / "logs" / f"{name}.log").read_text(errors="replace").rpartition(_BEGINS)[2]
+    lines = log.strip().splitlines() or [""]
+    errors = [line for line in lines if line.startswith("surefoot: ")]  # libraries may say something after it
+    return (errors or lines)[-1].removeprefix("surefoot: ")
 
 
 def running(config: Settings) -> dict[str, bool]:
     """Which of the processes are running."""
-    return {name: alive(process) for name, process in config.processes.items()}
+    return {name: processes.alive(process) for name, process in config.processes.items()}
 
 
 def up(home: Path, project: Path, wishes: Wishes, say: Say = lambda _line: None) -> Settings:
-    """Start everything and wait until each part answers.
+    """Start everything and wait until each part answers; of a stack that runs in part, only what is missing.
 
     Raises:
-        Rejected: It is running already, a port is taken, or the project folder holds no flows.
+        Rejected: All of it is running already, a port is taken, or the project folder holds no flows.
         Unavailable: A part did not come up; what was started has been stopped again.
     """
-    if not (project / "prefect.yaml").is_file():
-        raise Rejected(
-            f"{project} has no prefect.yaml: run 'surefoot up' in the project folder, or name it with --project"
-        )
     before = _before(home)
-    if before and any(running(before).values()):
-        raise Rejected(f"a stack is running in {home} (MLflow {before.mlflow}): 'surefoot down' stops it")
+    if before and (any(running(before).values()) or processes.orphans(home)):
+        return _again(before, project, wishes, say)
+    _holds_flows(project)
     ports = {
         name: free_port(wanted, name)
         for name, wanted in (
@@ -167,10 +169,67 @@ def up(home: Path, project: Path, wishes: Wishes, say: Say = lambda _line: None)
     )
     config.save()
     try:
-        return _bring_up(config, ports, say)
+        return _bring_up(config, PARTS, set(), say)
     except BaseException:
-        stop(bootstrap.settings(home))
+        _halt(bootstrap.settings(home), PARTS)
         raise
+
+
+def _holds_flows(project: Path) -> None:
+    if not (project / "prefect.yaml").is_file():
+        raise Rejected(
+            f"{project} has no prefect.yaml: run 'surefoot up' in the project folder, or name it with --project"
+        )
+
+
+def _again(config: Settings, project: Path, wishes: Wishes, say: Say) -> Settings:
+    """Start what is missing, at the addresses that it had: callers and every other part know no other ones."""
+    runs = [name for name, lives in running(config).items() if lives]
+    missing = [name for name in PARTS if name not in runs]
+    if not missing:
+        raise Rejected(f"a stack is running in {config.home} (MLflow {config.mlflow}): 'surefoot down' stops it")
+    _agree(config, project, wishes)
+    _holds_flows(config.project)
+    ports = _ports(config)
+    orphans = processes.orphans(config.home) if "gateway" in missing else []
+    for name in missing:
+        if name in ("mlflow", "prefect") and name in config.processes:  # the port is held by what it has left behind
+            processes.end([], processes.left_behind(config.home, config.processes[name]), 0.0)
+        if name in ports and not (name == "gateway" and orphans):  # these hand their socket over
+            free_port(ports[name], name, "the stack had it: end who has taken it, or let 'surefoot down' end the rest")
+    serving = [f"{len(orphans)} gateway workers without a keeper"] if orphans else []
+    say(f"already running: {', '.join(runs + serving)}; starting again: {', '.join(missing)}")
+    pending: set[str] = set()
+    try:
+        return _bring_up(config, missing, pending, say)
+    except BaseException:
+        _halt(bootstrap.settings(config.home), pending)  # and nothing else: the rest was of use before
+        raise
+
+
+def _ports(config: Settings) -> dict[str, int]:
+    """Ports of the servers, by name."""
+    urls = {"mlflow": config.mlflow, "gateway": config.gateway, "prefect": config.prefect}
+    return {name: urlsplit(url).port or 80 for name, url in urls.items()}
+
+
+def _agree(config: Settings, project: Path, wishes: Wishes) -> None:
+    """Refuse wishes that a stack which runs in part cannot follow."""
+    wanted = {"mlflow": wishes.mlflow_port, "gateway": wishes.gateway_port, "prefect": wishes.prefect_port}
+    pairs = [(f"--{name}-port", wanted[name], port, 0) for name, port in _ports(config).items()]
+    known: list[tuple[str, object, object, object]] = [
+        *pairs,
+        ("--clock", wishes.clock, config.clock, Wishes().clock),
+        ("--tick", wishes.tick, config.tick, Wishes().tick),
+    ]
+    if (project / "prefect.yaml").is_file():  # else it is the folder in which somebody happens to be
+        known.append(("--project", project.resolve(), config.project.resolve(), None))
+    for option, wish, has, default in known:
+        if wish not in (default, has):
+            raise Rejected(
+                f"a part of the stack in {config.home} is running with {option} {has}, not {wish}: leave it out to "
+                "start what is missing, or 'surefoot down' first"
+            )
 
 
 def _before(home: Path) -> Settings | None:
@@ -180,41 +239,50 @@ def _before(home: Path) -> Settings | None:
         return None
 
 
-def _bring_up(config: Settings, ports: Mapping[str, int], say: Say) -> Settings:
+def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], say: Say) -> Settings:
+    """Start what is wanted; `pending` names at any time what has been started and does not answer yet."""
     env = environment(config)
-    store = config.home / "mlflow"
-    store.mkdir(parents=True, exist_ok=True)
     python = [sys.executable, "-m"]
-    local = ["--host", "127.0.0.1", "--port"]
-    backend = [
-        "--backend-store-uri",
-        f"sqlite:///{store / 'mlflow.db'}",
-        "--artifacts-destination",
-        str(store / "artifacts"),
-    ]
-    commands = {
-        "prefect": [*python, "prefect", "server", "start", *local, str(ports["prefect"])],
-        "mlflow": [*python, "mlflow", "server", *local, str(ports["mlflow"]), "--workers", "1", *backend],
-    }
-    for name, command in commands.items():
-        config = _remember(config, name, _start(config, name, command, env))
-    _wait(config, "mlflow", f"{config.mlflow}/health")
-    say(f"MLflow   {config.mlflow}")
-    serve = [*python, "surefoot", "gateway"]
-    config = _remember(config, "gateway", _start(config, "gateway", serve, env))
-    _wait(config, "gateway", f"{config.gateway}/version")
-    say(f"gateway  {config.gateway}")
-    _wait(config, "prefect", f"{config.prefect}/api/health")
-    worker = [*python, "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", "surefoot"]
-    config = _remember(config, "worker", _start(config, "worker", worker, env))
-    _pool(config)
-    deploy = [*python, "prefect", "--no-prompt", "deploy", "--all"]
-    done = subprocess.run(deploy, cwd=config.project, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - ours
-    (config.home / "logs" / "deploy.log").write_text(done.stdout + done.stderr, encoding="utf-8")
-    if done.returncode:
-        raise Unavailable(f"the flows could not be deployed: see {config.home}/logs/deploy.log")
-    _pace(config)
-    say(f"Prefect  {config.prefect}")
+
+    def begin(name: str, *command: str) -> None:
+        nonlocal config
+        pending.add(name)
+        config = _remember(config, name, _start(config, name, [*python, *command], env))
+
+    def came(name: str, title: str, url: str) -> None:
+        pending.remove(name)
+        say(f"{title:8} {url}")
+
+    ports = {name: ("--host", "127.0.0.1", "--port", str(port)) for name, port in _ports(config).items()}
+    if "prefect" in wanted:
+        begin("prefect", "prefect", "server", "start", *ports["prefect"])
+    if "mlflow" in wanted:
+        store = config.home / "mlflow"
+        store.mkdir(parents=True, exist_ok=True)
+        places = ("--backend-store-uri", f"sqlite:///{store / 'mlflow.db'}", "--artifacts-destination")
+        begin("mlflow", "mlflow", "server", *ports["mlflow"], "--workers", "1", *places, str(store / "artifacts"))
+        _wait(config, "mlflow", f"{config.mlflow}/health")
+        came("mlflow", "MLflow", config.mlflow)
+    if "gateway" in wanted:
+        begin("gateway", "surefoot", "gateway")
+        keeper = config.processes["gateway"][0]
+        # Workers of an earlier keeper answer all the time.
+        _wait(config, "gateway", f"{config.gateway}/version", lambda: processes.keeps(config.home, keeper))
+        came("gateway", "gateway", config.gateway)
+    if "prefect" in wanted:
+        _wait(config, "prefect", f"{config.prefect}/api/health")
+    if "worker" in wanted:
+        begin("worker", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", "surefoot")
+        _pool(config)
+        deploy = [*python, "prefect", "--no-prompt", "deploy", "--all"]
+        done = subprocess.run(deploy, cwd=config.project, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+        (config.home / "logs" / "deploy.log").write_text(done.stdout + done.stderr, encoding="utf-8")
+        if done.returncode:
+            raise Unavailable(f"the flows could not be deployed: see {config.home}/logs/deploy.log")
+        _pace(config)
+        pending.remove("worker")
+    if "prefect" in wanted:
+        came("prefect", "Prefect", config.prefect)
     return config
 
 
@@ -260,26 +328,27 @@ def _ask(config: Settings, method: str, path: str, trouble: str, body: object = 
 
 
 def stop(config: Settings, say: Say = lambda _line: None) -> None:
-    """Stop exactly what was started: those processes and their children, worker first."""
+    """Stop exactly what was started, worker first, and front workers of the gateway whose keeper is gone."""
+    _halt(config, PARTS, processes.orphans(config.home), say)
+
+
+def _halt(
+    config: Settings,
+    names: Collection[str],
+    orphans: Collection[psutil.Process] = (),
+    say: Say = lambda _line: None,
+) -> None:
+    """Stop these parts, and forget them."""
+    from surefoot.gateway.keeper import STOP_S  # noqa: PLC0415 - the other commands need no server
+
     for name in ("worker", "gateway", "mlflow", "prefect"):
-        process = config.processes.get(name)
-        if process and alive(process):
-            gone = list(_family(process[0]))
-            for each in gone:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    each.terminate()
-            _, left = psutil.wait_procs(gone, timeout=15.0)
-            for each in left:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    each.kill()
-            psutil.wait_procs(left, timeout=5.0)
-            say(f"stopped {name}")
-    replace(config, processes={}).save()
-
-
-def _family(pid: int) -> Iterator[psutil.Process]:
-    """A process and all that it started, itself first."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        parent = psutil.Process(pid)
-        yield parent
-        yield from parent.children(recursive=True)
+        recorded = config.processes.get(name) if name in names else None
+        leaders = processes.leader(recorded) if recorded else []
+        others = processes.left_behind(config.home, recorded) if recorded else []
+        stray = orphans if name == "gateway" else ()
+        if leaders or others or stray:
+            # The keeper ends its workers by force after its own patience; before that they answer what is under way.
+            patience = STOP_S + GRACE_S if name == "gateway" else GRACE_S
+            processes.end([*leaders, *stray], others, patience)
+            say(f"stopped {name}" + (f", {len(stray)} workers without a keeper among it" if stray else ""))
+    replace(config, processes={name: pid for name, pid in config.processes.items() if name not in names}).save()

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -298,7 +299,14 @@ def hand_over(keeper: int, listening: socket.socket) -> None:
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as call:
         call.settimeout(1.0)
         call.connect(door_of(keeper))
+        if user_of(call) != os.getuid():  # the name is free for anybody once a keeper is gone
+            return
         socket.send_fds(call, [b"listening"], [listening.fileno()])
+
+
+def user_of(call: socket.socket) -> int:
+    """User who has the other end of a local connection."""
+    return int(struct.unpack("3i", call.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
 
 
 def _parent(pid: int) -> int:

@@ -29,7 +29,9 @@ PATH = "/models/flights/invocations"
 class Kept:
     """A gateway whose front workers are kept; it remembers every process that it has seen."""
 
-    def __init__(self, root: Path, models: Models, workers: int = 2, *, hosted: bool = False) -> None:
+    def __init__(
+        self, root: Path, models: Models, workers: int = 2, *, hosted: bool = False, hasty: bool = False
+    ) -> None:
         self.root, self.models, self.count = root, models, workers
         self.port = free_port()
         self.traffic = GatewayTraffic(f"http://127.0.0.1:{self.port}", TOKEN)
@@ -39,6 +41,8 @@ class Kept:
         self.generation = 0
         if hosted:
             (root / "hosted").touch()
+        if hasty:
+            (root / "hasty").touch()
 
     @property
     def keeper(self) -> int:
@@ -47,12 +51,31 @@ class Kept:
 
     def launch(self) -> None:
         """Start a keeper."""
-        command = [sys.executable, "-m", "tests.integration.keeper_process", str(self.root), str(self.models.root)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with (self.root / "keeper.log").open("ab") as log:
-            self.keepers.append(
-                subprocess.Popen([*command, str(self.port), str(self.count)], env=environment, stdout=log, stderr=log)
-            )
+            self.keepers.append(subprocess.Popen(self._command(self.port), env=environment, stdout=log, stderr=log))
+
+    def _command(self, port: int) -> list[str]:
+        module = [sys.executable, "-m", "tests.integration.keeper_process"]
+        return [*module, str(self.root), str(self.models.root), str(port), str(self.count)]
+
+    def refused(self, port: int) -> str:
+        """Start a keeper at a port that is to end by itself; the one line that it says."""
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(self._command(port), env=environment, capture_output=True, timeout=60, check=False)
+        assert done.returncode not in (0, None)
+        (line,) = done.stderr.decode().strip().splitlines()
+        return line
+
+    def die(self) -> None:
+        """Kill the keeper, which its workers outlive."""
+        self.workers()  # remembers them
+        self.keepers[-1].kill()
+        self.keepers[-1].wait()
+
+    def living(self) -> set[int]:
+        """Workers of any keeper that have a place."""
+        return {self.board.process(slot) for slot in self.board.living()}
 
     def begin(self, workers: int = 0) -> set[int]:
         """Start a keeper, and wait until it has its own workers; these."""
@@ -65,8 +88,7 @@ class Kept:
         def so() -> bool:
             mine = self.workers()
             abreast = {self.board.process(slot) for slot in self.board.abreast()}
-            living = {self.board.process(slot) for slot in self.board.living()}
-            return len(mine) == workers and mine == abreast == living and not mine & without
+            return len(mine) == workers and mine == abreast == self.living() and not mine & without
 
         wait_for(so)
         return self.workers()
@@ -122,9 +144,11 @@ class Kept:
 
 
 @contextlib.contextmanager
-def kept(root: Path, models: Models, workers: int = 2, *, hosted: bool = False, weight: float = 50.0) -> Iterator[Kept]:
+def kept(
+    root: Path, models: Models, workers: int = 2, *, hosted: bool = False, hasty: bool = False, weight: float = 50.0
+) -> Iterator[Kept]:
     """A gateway that is kept and routed; nothing of it is left afterwards."""
-    made = Kept(root, models, workers, hosted=hosted)
+    made = Kept(root, models, workers, hosted=hosted, hasty=hasty)
     try:
         made.begin()
         made.split(weight)

@@ -1,0 +1,278 @@
+"""`up` and `down` around a gateway whose keeper, or whose neighbours, have died; MLflow and Prefect are stand-ins."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import psutil
+import pytest
+
+from surefoot.bootstrap import Settings
+from surefoot.cli import processes, stack
+from surefoot.core.errors import Rejected
+from surefoot.gateway.board import Board
+from tests.conftest import free_port
+from tests.e2e.worlds import Home, leftovers
+from tests.integration.gateway_harness import BETTER, GOOD, save_pyfunc
+from tests.integration.gateway_process import Models
+from tests.integration.keeper_harness import PATH, kept
+from tests.integration.waiting import ended, wait_for
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+
+def _process(pid: int) -> tuple[int, float]:
+    return pid, psutil.Process(pid).create_time()
+
+
+class Partial(Home):
+    """A home with a real gateway; the other parts only sleep."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "home")
+        self.project = folder / "project"
+        (self.project / "configs").mkdir(parents=True)
+        (self.project / "prefect.yaml").touch()
+        self.others = {name: self._sleeper() for name in ("mlflow", "prefect", "worker")}
+        urls = [f"http://127.0.0.1:{free_port()}" for _ in range(3)]
+        known = {name: _process(one.pid) for name, one in self.others.items()}
+        Settings(self.folder, self.project, *urls, "secret", processes=known).save()
+
+    def _sleeper(self) -> "subprocess.Popen[bytes]":
+        environment = {**os.environ, "SUREFOOT_HOME": str(self.folder)}
+        return subprocess.Popen(SLEEPER, start_new_session=True, env=environment)
+
+    @property
+    def keeper(self) -> int:
+        """Process id of the gateway's keeper."""
+        return self.settings.processes["gateway"][0]
+
+    def workers(self) -> set[int]:
+        """Front workers of the gateway."""
+        board = Board(self.folder / "gateway")
+        return {board.process(slot) for slot in board.living()}
+
+    def up(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run `surefoot up`, from a folder that is no project."""
+        return self.run("up", *words)
+
+    def lose_keeper(self) -> set[int]:
+        """Kill the keeper; the workers that it leaves behind."""
+        count = min(4, len(os.sched_getaffinity(0)))
+        wait_for(lambda: len(self.workers()) == count)
+        os.kill(self.keeper, signal.SIGKILL)
+        wait_for(lambda: ended(self.keeper))
+        return self.workers()
+
+    def clear(self) -> None:
+        """Leave no process, whatever has happened."""
+        for line in list(leftovers(self.folder)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(line.split()[0]), signal.SIGKILL)
+        for one in self.others.values():
+            one.wait()
+
+
+@pytest.fixture
+def partial(tmp_path: Path) -> Iterator[Partial]:
+    """A stack that runs, but for its gateway."""
+    made = Partial(tmp_path)
+    try:
+        yield made
+    finally:
+        made.clear()
+
+
+@contextlib.contextmanager
+def asking(url: str) -> Iterator[list[str]]:
+    """A caller that does not stop, on a new connection each time; what went wrong."""
+    troubles: list[str] = []
+    enough, asked = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        while not enough.is_set():
+            try:
+                httpx.get(f"{url}/version", timeout=30.0, trust_env=False).raise_for_status()
+            except httpx.HTTPError as error:
+                troubles.append(repr(error))
+            asked.set()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        assert asked.wait(60)
+        yield troubles
+    finally:
+        enough.set()
+        thread.join()
+
+
+def test_up_starts_what_is_missing(partial: Partial) -> None:
+    """`up` on a stack without its gateway, then without its keeper, starts that alone, where it was; nobody is refused.
+
+    Wishes that the running parts cannot follow are refused, and so is an `up` for which there is nothing to do.
+    """
+    before = partial.settings
+    first = partial.up()
+    assert (first.returncode, first.stderr) == (0, "")
+    assert "already running: mlflow, prefect, worker; starting again: gateway" in first.stdout
+    old = partial.lose_keeper()
+    with asking(before.gateway) as troubles:
+        refused = partial.up("--gateway-port", str(free_port()))
+        assert refused.returncode == 2
+        assert f"--gateway-port {before.gateway.rpartition(':')[2]}, not" in refused.stderr
+        assert partial.workers() == old
+        again = partial.up("--gateway-port", before.gateway.rpartition(":")[2])
+        wait_for(lambda: all(map(ended, old)))
+    assert (again.returncode, again.stderr) == (0, "")
+    assert f"{len(old)} gateway workers without a keeper; starting again: gateway" in again.stdout
+    assert troubles == []
+    after = partial.settings
+    assert (after.mlflow, after.prefect, after.gateway) == (before.mlflow, before.prefect, before.gateway)
+    assert before.processes.items() <= after.processes.items()
+    assert partial.workers()
+    nothing = partial.up()
+    assert nothing.returncode == 2
+    assert "a stack is running" in nothing.stderr
+    assert partial.run("down").returncode == 0
+    assert list(leftovers(partial.folder)) == []
+
+
+def test_an_up_that_fails_leaves_the_rest_alone(partial: Partial) -> None:
+    """When what is missing cannot be started, `up` says why, and what was running runs on, with or without a keeper."""
+    assert partial.up().returncode == 0
+    old = partial.lose_keeper()
+    for pid in old:  # who hangs hands no socket over
+        os.kill(pid, signal.SIGSTOP)
+    failed = partial.up()
+    for pid in old:
+        os.kill(pid, signal.SIGCONT)
+    assert failed.returncode == 4
+    assert "cannot listen" in failed.stderr
+    assert partial.workers() == old
+    assert all(one.poll() is None for one in partial.others.values())
+    assert partial.up().returncode == 0
+
+
+def test_down_ends_workers_without_a_keeper(partial: Partial) -> None:
+    """`down` after the keeper has died ends the workers that it left behind, and all that they have started."""
+    assert partial.up().returncode == 0
+    old = partial.lose_keeper()
+    done = partial.run("down")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"stopped gateway, {len(old)} workers without a keeper among it" in done.stdout
+    assert list(leftovers(partial.folder)) == []
+    assert partial.settings.processes == {}
+
+
+def test_down_ends_what_a_dead_server_left_behind(tmp_path: Path) -> None:
+    """When the leader of a part has died, `down` ends what it had started, and nothing of another home."""
+    program = f"import subprocess, sys, time; print(subprocess.Popen({SLEEPER!r}).pid, flush=True); time.sleep(600)"
+    with contextlib.ExitStack() as open_:
+        left, known = [], {}
+        for home in ("mine", "other"):
+            environment = {**os.environ, "SUREFOOT_HOME": str(tmp_path / home)}
+            command = [sys.executable, "-c", program]
+            leader = subprocess.Popen(command, start_new_session=True, env=environment, stdout=subprocess.PIPE)
+            open_.callback(leader.wait)
+            open_.callback(leader.kill)
+            assert leader.stdout is not None
+            open_.enter_context(leader.stdout)
+            left.append(int(leader.stdout.readline()))
+            known[home] = _process(leader.pid)
+            open_.callback(_kill, left[-1])
+            leader.kill()
+            leader.wait()
+        url = "http://127.0.0.1:1"
+        both = {"mlflow": known["mine"], "prefect": known["other"]}
+        stack.stop(Settings(tmp_path / "mine", tmp_path, url, url, url, "secret", processes=both))
+        assert ended(left[0])
+        assert not ended(left[1])
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_request_that_is_under_way_is_answered_before_down_ends_its_model(tmp_path: Path) -> None:
+    """`down` tells only the keeper: a champion that predicts meanwhile is asked once, and its caller is answered."""
+    home, models = tmp_path / "home", tmp_path / "models"
+    armed, begun, go = (tmp_path / name for name in ("armed", "begun", "go"))
+
+    def slow(frame: "pd.DataFrame") -> object:
+        import time  # noqa: PLC0415 - this function is saved and runs elsewhere
+
+        if armed.exists():
+            with begun.open("a") as asked:
+                asked.write("asked\n")
+            while not go.exists():
+                time.sleep(0.01)
+        return frame["x"]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's advice to whoever saves a model
+        for number in (GOOD, BETTER):
+            save_pyfunc(models / number, slow)
+    (home / "gateway").mkdir(parents=True)
+    with kept(home / "gateway", Models(models), hosted=True, weight=0.0) as gateway:
+        url = f"http://127.0.0.1:{gateway.port}"
+        known = {"gateway": _process(gateway.keeper)}
+        armed.touch()
+        answers: list[httpx.Response] = []
+
+        def ask() -> None:
+            body = {"dataframe_records": [{"unit": "N14228", "x": 1.0, "y": 2.0}]}
+            answers.append(httpx.post(url + PATH, json=body, timeout=60.0, trust_env=False))
+
+        asking, ending = (
+            threading.Thread(target=ask),
+            threading.Thread(target=stack.stop, args=(Settings(home, tmp_path, url, url, url, "t", processes=known),)),
+        )
+        asking.start()
+        wait_for(begun.exists)
+        ending.start()
+        wait_for(lambda: _refuses(url))
+        go.touch()
+        asking.join()
+        ending.join()
+        assert [answer.status_code for answer in answers] == [200]
+        assert begun.read_text() == "asked\n"  # by one process: nobody had to ask another one
+        assert not processes.alive(known["gateway"])
+
+
+def _refuses(url: str) -> bool:
+    try:
+        httpx.get(f"{url}/version", timeout=1.0, trust_env=False)
+    except httpx.HTTPError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("wishes", "says"),
+    [
+        (stack.Wishes(mlflow_port=9), "--mlflow-port 1, not 9"),
+        (stack.Wishes(clock="replay:x"), "--clock system, not replay:x"),
+        (stack.Wishes(tick=7), "--tick 60, not 7"),
+    ],
+)
+def test_wishes_that_what_runs_cannot_follow_are_refused(tmp_path: Path, wishes: stack.Wishes, says: str) -> None:
+    """`up` where a part runs is refused, and starts nothing, when it asks for what this part does not have."""
+    (tmp_path / "prefect.yaml").touch()
+    url = "http://127.0.0.1:1"
+    Settings(tmp_path, tmp_path, url, url, url, "t", processes={"mlflow": _process(os.getpid())}).save()
+    with pytest.raises(Rejected, match=says):
+        stack.up(tmp_path, tmp_path, wishes)
+    assert not (tmp_path / "logs").exists()

@@ -1,0 +1,134 @@
+"""One keeper after another on one state directory: who takes over, from whom, and when the old workers leave."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import free_port
+from tests.integration.gateway_process import Models
+from tests.integration.keeper_harness import Callers, Kept, kept
+from tests.integration.waiting import ended, wait_for
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, models: Models) -> Iterator[Kept]:
+    """One gateway for many tests, which waits only seconds for what keepers wait long for elsewhere."""
+    with kept(tmp_path_factory.mktemp("taken"), models, hasty=True) as made:
+        yield made
+
+
+@pytest.fixture
+def gateway(shared: Kept) -> Kept:
+    """Two workers that answer."""
+    shared.settled(2)
+    return shared
+
+
+def test_old_workers_stay_until_enough_new_ones_serve(gateway: Kept) -> None:
+    """While one of two new workers serves both old ones serve on; they leave when the second does, and nobody fails."""
+    before = gateway.workers()
+    (gateway.root / "narrow").touch()
+    with Callers(gateway.port, fresh=5) as callers:
+        callers.go_on()
+        gateway.die()
+        gateway.launch()
+        wait_for(lambda: len(_abreast(gateway)) == 3)
+        first = _abreast(gateway) - before
+        callers.go_on(2000)  # time enough to leave: what goes asks its callers to close, and these come back elsewhere
+        assert _abreast(gateway) == before | first
+        (gateway.root / "narrow").unlink()
+        assert first < gateway.settled(2, frozenset(before))
+        callers.go_on()
+    wait_for(lambda: all(map(ended, before)))
+    assert callers.lost == []
+    assert {one.status for one in callers.seen} == {200}
+
+
+def _abreast(gateway: Kept) -> set[int]:
+    return {gateway.board.process(slot) for slot in gateway.board.abreast()}
+
+
+def test_fewer_workers_take_over_from_more(gateway: Kept) -> None:
+    """A keeper that is asked for one worker takes over from two: the one is enough for both to leave."""
+    before = gateway.workers()
+    gateway.die()
+    gateway.count = 1
+    (after,) = gateway.begin()
+    assert after not in before
+    gateway.signal(signal.SIGTTIN)
+    gateway.count = 2
+    gateway.settled(2)
+
+
+def test_a_keeper_of_another_address_is_refused(gateway: Kept) -> None:
+    """A keeper that is handed a socket of another address says both in a line and ends; the workers serve on."""
+    before, other = gateway.workers(), free_port()
+    with Callers(gateway.port, fresh=5) as callers:
+        gateway.die()
+        said = gateway.refused(other)
+        assert f"listen at 127.0.0.1:{gateway.port}, not at 127.0.0.1:{other}" in said
+        assert all(str(pid) in said for pid in before)
+        callers.go_on()
+        assert gateway.living() == before
+        gateway.begin()
+        callers.go_on()
+    assert callers.lost == []
+    assert {one.status for one in callers.seen} == {200}
+
+
+def test_a_second_keeper_is_refused(gateway: Kept) -> None:
+    """While a keeper lives another one says so in a line and ends, and nothing changes for the first."""
+    before = gateway.workers()
+    with Callers(gateway.port, fresh=5) as callers:
+        assert f"another keeper is at work in {gateway.root}" in gateway.refused(gateway.port)
+        callers.go_on()
+    assert gateway.settled(2) == before
+    assert callers.lost == []
+
+
+def test_workers_that_hand_nothing_over_are_named(gateway: Kept) -> None:
+    """When every old worker hangs, the next keeper names them in a line and ends; once they move it takes over."""
+    before = gateway.workers()
+    gateway.die()
+    for pid in before:
+        os.kill(pid, signal.SIGSTOP)
+    said = gateway.refused(gateway.port)
+    assert f"cannot listen at 127.0.0.1:{gateway.port} (Address already in use)" in said
+    assert all(str(pid) in said for pid in before)
+    for pid in before:
+        os.kill(pid, signal.SIGCONT)
+    assert not before & gateway.begin()
+
+
+def test_an_old_worker_that_does_not_leave_is_killed(gateway: Kept) -> None:
+    """When one of two old workers hangs, the next keeper takes over from the other, and kills it after its time."""
+    stuck, other = sorted(gateway.workers())
+    gateway.die()
+    os.kill(stuck, signal.SIGSTOP)
+    gateway.begin()
+    wait_for(lambda: ended(stuck) and ended(other))
+    assert f"worker {stuck} has not left".encode() in (gateway.root / "keeper.log").read_bytes()
+
+
+def test_a_worker_that_does_not_leave_is_killed(gateway: Kept) -> None:
+    """A worker that hangs when it is let go is killed after its time, which the log says, and routes change again."""
+    gateway.signal(signal.SIGTTIN)
+    before = gateway.settled(3)
+    for pid in before:
+        os.kill(pid, signal.SIGSTOP)
+    gateway.signal(signal.SIGTTOU)
+    wait_for(lambda: any(map(ended, before)))
+    for pid in before:
+        if not ended(pid):
+            os.kill(pid, signal.SIGCONT)
+    (stuck,) = before - gateway.settled(2)
+    assert f"worker {stuck} has not left".encode() in (gateway.root / "keeper.log").read_bytes()
+    gateway.split(25.0)
+
+
+def test_somebody_else_at_the_address_is_said(tmp_path: Path, models: Models, gateway: Kept) -> None:
+    """A keeper at a port that another program holds says so in a line and ends."""
+    assert "held by somebody else" in Kept(tmp_path, models).refused(gateway.port)
