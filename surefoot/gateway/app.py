@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 
 import orjson
@@ -51,6 +51,7 @@ class Gateway:
         self._following = Following(settings, clock, load)
         self._models = self._following.models
         self._labels: dict[str, Segment] = {}
+        self._ids = _random_ids()
         self.leaving = False
 
     async def __call__(self, scope: wire.Scope, receive: wire.Receive, send: wire.Send) -> None:
@@ -94,6 +95,8 @@ class Gateway:
             return await self._invoke(self._only(), scope, receive)
         if path.startswith("/models/"):
             name, verb = _parts(path)
+            if verb == "invocations" and method == "POST":  # what callers mostly want
+                return await self._invoke(self._known(name), scope, receive)
             if name:
                 _allow(method, _VERBS[verb])
                 return await self._of_model(name, verb, scope, receive)
@@ -194,8 +197,8 @@ class Gateway:
         body = await wire.read_body(scope, receive, self._settings.max_body_bytes)
         started, at = time.perf_counter(), self._clock.now()  # how long a caller takes to ask is nobody's latency
         request = wire.header(scope, b"x-request-id")
-        if not _REQUEST_ID.fullmatch(request):
-            request = os.urandom(16).hex()
+        if not request or not _REQUEST_ID.fullmatch(request):
+            request = next(self._ids)
         headers = {"x-request-id": request}
         try:
             if v2:
@@ -322,6 +325,14 @@ class Gateway:
         status = "ok" if healthy else "degraded"
         said = {"status": status, "killed": self._following.killed, "models": models}
         return Reply.json(said, 200 if healthy else 503)
+
+
+def _random_ids() -> Iterator[str]:
+    """Ids of 128 random bits, many from one call of the system."""
+    while True:
+        bits = os.urandom(4096)
+        for start in range(0, len(bits), 16):
+            yield bits[start : start + 16].hex()
 
 
 @lru_cache(256)

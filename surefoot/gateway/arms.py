@@ -41,7 +41,7 @@ class Live:
     candidate: Worker | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What the caller gets: JSON list of predictions, who gave it, and the request."""
 
@@ -158,9 +158,12 @@ class Arms:
         """Whether a version is in force right now."""
         self._look()
         live = self._live
-        return live is not None and (
-            key_of(version) == key_of(live.split.champion)
-            or (live.candidate is not None and key_of(version) == key_of(live.candidate.version))
+        if live is None:
+            return False
+        if version is live.champion.version:  # asked twice a batch, mostly of this one
+            return True
+        return key_of(version) == key_of(live.split.champion) or (
+            live.candidate is not None and key_of(version) == key_of(live.candidate.version)
         )
 
     async def answer(self, job_of: Callable[[Split], Job]) -> Answer:
@@ -235,7 +238,6 @@ class Arms:
     async def _ask_champion(self, job: Job) -> Answer:
         while (live := self._live) is not None:
             worker = live.champion
-            worker.unhang(self._settings.champion_timeout_s)
             if worker.queued >= self._settings.max_queue:
                 if job.error is not None:  # the candidate's failure is remembered even so
                     self.log.write(lines_of(job, None, None))

@@ -38,6 +38,7 @@ class Board:
 
     Attributes:
         slot: This worker's place, or -1 for one that only looks.
+        generations: The generation as a view of one word, which is the quickest to read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -55,6 +56,7 @@ class Board:
         finally:
             os.close(descriptor)
         self._words = memoryview(self._memory)[:_HEAD].cast("Q")
+        self.generations = self._words[_GENERATION : _GENERATION + 1]
         self.slot = -1
         self._held = -1
 

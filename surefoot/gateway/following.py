@@ -59,6 +59,7 @@ class Following:
         # One thread: two downloads at once would fight for the serving's processor time.
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._board = Board(settings.root)
+        self._generations = self._board.generations
         self._generation = 0
         self._wanted = -1
         self._told = 0
@@ -122,7 +123,7 @@ class Following:
 
     def look(self) -> None:
         """Take over what has changed for all workers: this is asked at every request, and costs a load from memory."""
-        if self._board.generation == self._generation:
+        if self._generations[0] == self._generation:
             return
         self._generation, document = self._board.routes()  # before the models are changed, for they look too
         self.broken = {name: str(entry["broken"]) for name, entry in document.items() if "broken" in entry}

@@ -103,7 +103,7 @@ class Job:
     def stop_watch(self) -> None:
         """Note the latency of the assigned arm, the first time only."""
         if self.latency_ms is None:
-            self.latency_ms = round(self.age() * 1000.0, 3)
+            self.latency_ms = int(self.age() * 1e6) / 1e3
 
 
 @dataclass(slots=True, eq=False)

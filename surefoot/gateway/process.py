@@ -209,8 +209,8 @@ class ModelProcess:
 class _Line(asyncio.Protocol):
     """The event loop's side of the socket: one question, one answer."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, watched: int) -> None:
-        self._loop, self._watched = loop, watched
+    def __init__(self, loop: asyncio.AbstractEventLoop, end: socket.socket, watched: int) -> None:
+        self._loop, self._end, self._watched = loop, end, watched
         self._heard = bytearray()
         self._answer: asyncio.Future[bytes] | None = None
         self._gone = False
@@ -221,7 +221,7 @@ class _Line(asyncio.Protocol):
         """Take over a connected socket; `watched` is readable when the other process has ended."""
         loop = asyncio.get_running_loop()
         end.setblocking(False)
-        line = cls(loop, watched)
+        line = cls(loop, end, watched)
         await loop.create_connection(lambda: line, sock=end.dup())
         # One round of the loop later: an answer that was given just before the end is read first.
         loop.add_reader(watched, lambda: loop.call_soon(line.hang_up))
@@ -236,7 +236,12 @@ class _Line(asyncio.Protocol):
         if self._gone or self._transport is None:
             raise frames.Gone("it has closed")
         self._answer = self._loop.create_future()
-        self._transport.writelines((frames.header(len(body)), body))
+        message = frames.header(len(body)) + body
+        # At once, not when the loop comes round to it: nothing is being written, for there is one question at a time.
+        with contextlib.suppress(BlockingIOError):
+            message = message[self._end.send(message) :]
+        if message:
+            self._transport.write(message)
         try:
             return await self._answer
         finally:
