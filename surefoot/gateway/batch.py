@@ -21,6 +21,7 @@ from surefoot.gateway.settings import PLAIN, Cost, Lost, Manner, Names, Predicto
 _log = logging.getLogger(__name__)
 _BACK_OFF = (0.1, 0.5, 2.0, 10.0)
 """Waits before a process that died is started again [s]; the last one repeats."""
+_CALM_S = 0.5  # doubled with every death
 RETRIES = 2
 """How often a request is asked again because the process that had it is gone [count]."""
 HOPELESS = 3
@@ -45,6 +46,8 @@ class Lane:
         if self.predictor is None:
             await self._restart()
         while self.predictor is not None and (batch := await worker.take()):
+            if worker.pause_s:
+                await worker.nap(worker.pause_s)
             try:
                 await self._settle(batch, self.predictor)
             except Lost as death:
@@ -61,7 +64,7 @@ class Lane:
         """Make a new predictor, however often it takes, until the worker stops."""
         self.predictor = None
         if self._worker.calm:
-            await self._worker.nap(min(_BACK_OFF[0] * 2.0 ** min(self._worker.deaths, 10), _BACK_OFF[-1]))
+            await self._worker.nap(min(_CALM_S * 2.0 ** min(self._worker.deaths, 10), _BACK_OFF[-1]))
         for attempt in range(1_000_000):
             if self._worker.stopping:
                 return
@@ -161,6 +164,7 @@ class Worker:
         version: What it serves.
         stopping: Whether it ends once its queue is empty.
         deaths: Processes of this version that ended unasked [count].
+        pause_s: Wait before each batch [s].
         refused: How often in a row no new process could be had [count].
         calm: Whether a new process may wait, longer after every death, because nobody waits for its answers.
     """
@@ -189,6 +193,7 @@ class Worker:
         self.stopping = False
         self.deaths = 0
         self.calm = False
+        self.pause_s = 0.0
         self.refused = 0
         self._cpu_s = 0.0
         self._rss_mb: float | None = None

@@ -17,6 +17,7 @@ import orjson
 
 from surefoot.gateway import frames
 from surefoot.gateway.answers import counted
+from surefoot.gateway.beside import in_thread
 from surefoot.gateway.nursery import Nursery, NurseryGone
 from surefoot.gateway.settings import PLAIN, Cost, Lost, Manner, Names
 
@@ -155,9 +156,9 @@ class ModelProcess:
             body = await self._line.ask(orjson.dumps((names, values, *told)))
             said = orjson.loads(body)
         except (frames.Gone, orjson.JSONDecodeError, OSError) as error:
-            raise self._death() from error
+            raise await self._dies() from error
         if not isinstance(said, dict):
-            raise self._death()
+            raise await self._dies()
         if "error" in said:
             raise Remote(str(said["error"]))
         self.cost = Cost(float(said["cpu_ms"]), float(said["rss_mb"]))
@@ -196,6 +197,12 @@ class ModelProcess:
         if self._watched >= 0:
             os.close(self._watched)
             self._watched = -1
+
+    async def _dies(self) -> ProcessDied:
+        """The same for the event loop, which cannot wait: who stands behind all others ends behind them too."""
+        self.kill()
+        await in_thread(self._process.wait)
+        return self._death()
 
     def _death(self) -> ProcessDied:
         """What became of it, with everything that is left of it cleared away."""

@@ -20,6 +20,8 @@ from surefoot.gateway.settings import GatewaySettings, Predictor
 if TYPE_CHECKING:
     import asyncio
 
+LEAST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 1.0
+"""Waits between batches of a shadow that fails: the first, doubled with every failure in a row, and the last [s]."""
 MANY = 1024
 """Dropped requests that are noted together, at the latest [count]."""
 
@@ -82,8 +84,11 @@ class Shadow:
         self._waiting -= 1
         if isinstance(outcome.result(), Answered):
             self.tally.answered += 1
+            self.worker.pause_s = 0.0
         else:
             self.tally.failed += 1
+            # A batch that fails is asked again in halves: one that always fails would cost more than one that answers.
+            self.worker.pause_s = min(self.worker.pause_s * 2.0 or LEAST_PAUSE_S, LONGEST_PAUSE_S)
 
     def told(self) -> dict[str, object]:
         """What `/stats` says of it."""
