@@ -1,9 +1,9 @@
 """`python -m bench.rolling.callers HOST PORT PATH CONNECTIONS FILE [UNITS]`: asks without a pause until SIGTERM.
 
 Every answer is kept with the moment of its arrival, the version that gave it and the moment when its prediction began
-(the models of the bench answer with their own monotonic clock, which all processes of a machine share), and so is the
-beginning of every acknowledged request's id. With a number of units each request names the next one of them, and unit,
-version and generation of every answer are kept as well.
+(the models of the bench answer with the monotonic clock, which all processes of a machine share; the candidate's is
+negative), and so is the beginning of every acknowledged request's id. With a number of units each request names the
+next one of them, and unit, version and generation of every answer are kept as well.
 """
 
 import asyncio
@@ -99,15 +99,15 @@ class Crowd:
         """Keep an answer."""
         now = time.monotonic()
         began = _ANSWER.search(body)
-        version = re.search(rb"x-model-version: (\w+)", head)
-        if not head.startswith(b"http/1.1 200") or began is None or version is None:
+        if not head.startswith(b"http/1.1 200") or began is None:
             self.seen.append((now, FAILED, 0.0))
         else:
             if (request := re.search(rb"x-request-id: ([0-9a-f]{16})", head)) is not None:
                 self.requests.append(int(request[1], 16))
+            old = float(began[1]) < 0.0  # the models say who they are, for not every server does
             if unit >= 0 and (generation := re.search(rb"x-model-generation: (\d+)", head)) is not None:
-                self.routed.append((unit, int(version[1]), int(generation[1])))
-            self.seen.append((now, OLD if version[1] == b"2" else NEW, float(began[1])))
+                self.routed.append((unit, 2 if old else 1, int(generation[1])))
+            self.seen.append((now, OLD if old else NEW, abs(float(began[1]))))
 
     def fail(self) -> None:
         """Keep a failure."""

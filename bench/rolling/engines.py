@@ -189,6 +189,7 @@ resources:
         config = folder / "envoy.yaml"
         config.write_text(
             f"""
+node: {{id: bench, cluster: bench}}
 static_resources:
   listeners:
   - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
@@ -233,6 +234,8 @@ def restart(models: Path, folder: Path) -> Iterator[Engine]:
             os.killpg(one.pid, signal.SIGTERM)
             one.wait()
         running.clear()
+        while _listens(port):  # its workers end a little later, and answer until then
+            time.sleep(0.005)
         command = [
             str(Path(sys.executable).with_name("mlflow")), "models", "serve", "-m", str(models / number),
             "-p", str(port), "--env-manager", "local", "-w", "1",
@@ -258,6 +261,11 @@ def restart(models: Path, folder: Path) -> Iterator[Engine]:
             os.killpg(one.pid, signal.SIGTERM)
             one.wait()
         log.close()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
 
 
 def program(name: str) -> str:
