@@ -47,7 +47,7 @@ class PredictionLog:
     def write(self, lines: list[bytes]) -> None:
         """Append records; when that fails say so once, count them, and let the callers have their answers."""
         try:
-            self._segment.append(b"".join(lines))
+            self._segment.append(lines[0] if len(lines) == 1 else b"".join(lines))
         except OSError as error:
             self.dropped += len(lines)
             if not self._failing:
@@ -70,13 +70,14 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
     split, keeping, params, cost = job.split, job.keeping, job.manner.params, job.cost
     missing = _missing(job) if keeping is not None or len(job.values) > 1 else {}
     written = "features" not in missing
+    unit, error = job.unit, job.error
     record: dict[str, object] = {
         "v": 1,
         "request": job.request,
         "row": 0,
         "model": job.model,
         "at": job.at,
-        "unit": job.unit if job.unit is None or (keeping is None and len(job.unit) <= LONGEST_TEXT) else unit_of(job),
+        "unit": unit if unit is None or (keeping is None and len(unit) <= LONGEST_TEXT) else unit_of(job),
         "arm": "candidate" if job.arm is Arm.CANDIDATE else "champion",
         "version": job.version.number,
         "answered_by": answered_by,
@@ -87,7 +88,7 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
         # Cut, not rounded: that is a good part of the line's time.
         "cpu_ms": None if cost is None else int(cost.cpu_ms * 1e4) / 1e4,
         "rss_mb": None if cost is None or cost.rss_mb is None else int(cost.rss_mb * 1e2) / 1e2,
-        "error": None if job.error is None else job.error[:LONGEST_TEXT],
+        "error": None if error is None else error[:LONGEST_TEXT],
         "params": orjson.Fragment(params) if params and "params" not in missing else None,
     }
     if missing:

@@ -48,7 +48,12 @@ class Segment:
         with self._lock:
             if self._descriptor < 0 or self._size >= self._most or time.monotonic() - self._began >= self._age:
                 self._rotate()
-            data = memoryview(b"\n" + lines if self._torn else lines)
+            written = 0 if self._torn else os.write(self._descriptor, lines)
+            self._size += written
+            if written == len(lines):  # as good as always
+                return
+            data = memoryview(b"\n" + lines if self._torn else lines)[written:]
+            self._torn = self._torn or written > 0
             while data:
                 written = os.write(self._descriptor, data)
                 self._size += written
