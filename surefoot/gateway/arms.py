@@ -148,6 +148,11 @@ class Arms:
         if shadow is not None and mirrored(job.split, job.request) and job.split.candidate == shadow.version:
             shadow.offer(job)
 
+    def make_room(self, *, leisure: bool) -> None:
+        """Let the shadow be asked only while there is time for that."""
+        if self._shadow is not None:
+            self._shadow.be(held=not leisure)
+
     def keep(self, versions: Iterable[Version]) -> None:
         """Let go of every version that is not among these."""
         kept = set(map(key_of, versions))

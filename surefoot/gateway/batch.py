@@ -9,12 +9,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import orjson
-
 from surefoot.core.model import Version
 from surefoot.gateway.answers import describe
 from surefoot.gateway.beside import in_thread
-from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome, Revoked
+from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome, Revoked, Settled, abandon, dealt
 from surefoot.gateway.record import PredictionLog, lines_of
 from surefoot.gateway.settings import PLAIN, Cost, Lost, Manner, Names, Predictor
 
@@ -22,11 +20,11 @@ _log = logging.getLogger(__name__)
 _BACK_OFF = (0.1, 0.5, 2.0, 10.0)
 """Waits before a process that died is started again [s]; the last one repeats."""
 _CALM_S = 0.5  # doubled with every death
+_LOOK_S = 0.05
 RETRIES = 2
 """How often a request is asked again because the process that had it is gone [count]."""
 HOPELESS = 3
 """Attempts after which a version is loaded anew, from the registry if need be [count]."""
-Settled = tuple[Attempt, Outcome, list[object]]
 Lines = Callable[[Attempt, Outcome, list[object]], list[bytes]]
 
 
@@ -46,8 +44,6 @@ class Lane:
         if self.predictor is None:
             await self._restart()
         while self.predictor is not None and (batch := await worker.take()):
-            if worker.pause_s:
-                await worker.nap(worker.pause_s)
             try:
                 await self._settle(batch, self.predictor)
             except Lost as death:
@@ -65,6 +61,7 @@ class Lane:
         self.predictor = None
         if self._worker.calm:
             await self._worker.nap(min(_CALM_S * 2.0 ** min(self._worker.deaths, 10), _BACK_OFF[-1]))
+            await self._worker.lull()
         for attempt in range(1_000_000):
             if self._worker.stopping:
                 return
@@ -95,7 +92,7 @@ class Lane:
         values = [row for attempt in batch for row in attempt.job.values] if len(batch) > 1 else batch[0].job.values
         try:
             answers = await predictor.ask(batch[0].job.names, values, batch[0].job.manner)
-            settled = _dealt(batch, answers, worker.version.number)
+            settled = dealt(batch, answers, worker.version.number)
         except Lost:
             raise
         except Exception as error:  # noqa: BLE001 - last resort: a model may raise anything
@@ -128,33 +125,6 @@ def _mourn(task: "asyncio.Task[None]") -> None:
         _log.critical("a lane has ended by %s", describe(error), exc_info=error)
 
 
-def abandon(batch: Sequence[Attempt], error: Exception) -> None:
-    """Tell everybody who still waits for one of these that it has failed; nothing of it is recorded."""
-    for attempt in batch:
-        attempt.claim()
-        if not attempt.settled.done():
-            attempt.settled.set_result(Failed(describe(error), asked=False))
-
-
-def _dealt(batch: Sequence[Attempt], answers: list[object], by: str) -> list[Settled]:
-    """Give every request its own answers, in order."""
-    made: list[Settled] = []
-    start = 0
-    for attempt in batch:
-        job = attempt.job
-        end = start + len(job.values)
-        own = answers[start:end]
-        start = end
-        if job.fits is not None:
-            try:
-                job.fits(own)
-            except ValueError as error:
-                made.append((attempt, Failed(describe(error)), []))
-                continue
-        made.append((attempt, Answered(orjson.dumps(own), by), own))
-    return made
-
-
 class Worker:
     """One loaded version with a queue and one or more lanes, so that a slow version delays nobody else's queue.
 
@@ -165,6 +135,7 @@ class Worker:
         stopping: Whether it ends once its queue is empty.
         deaths: Processes of this version that ended unasked [count].
         pause_s: Wait before each batch [s].
+        held: Whether nothing is asked just now.
         refused: How often in a row no new process could be had [count].
         calm: Whether a new process may wait, longer after every death, because nobody waits for its answers.
     """
@@ -194,6 +165,7 @@ class Worker:
         self.deaths = 0
         self.calm = False
         self.pause_s = 0.0
+        self.held = False
         self.refused = 0
         self._cpu_s = 0.0
         self._rss_mb: float | None = None
@@ -312,12 +284,21 @@ class Worker:
         known = outcome if self.routed() else Revoked()
         self.release([(attempt, known, []) for attempt in waiting if not attempt.claimed])
 
+    async def lull(self) -> None:
+        """Wait while nothing is to be asked."""
+        if self.pause_s:
+            await self.nap(self.pause_s)
+        while self.held and not self.stopping:
+            await self.nap(_LOOK_S)
+
     async def take(self) -> list[Attempt]:
         """Wait for requests and take as many as may go together; none when it is time to stop."""
         while not self._queue and not self.stopping:
             waiting = self._loop.create_future()
             self._idle.append(waiting)
             await waiting
+        if self.calm:
+            await self.lull()
         batch: list[Attempt] = []
         names: Names = None
         manner: Manner = PLAIN

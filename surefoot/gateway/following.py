@@ -22,6 +22,7 @@ from surefoot.gateway.beside import in_thread
 from surefoot.gateway.board import Board, Document
 from surefoot.gateway.control import Loads, NotPersisted, Served, until_seen
 from surefoot.gateway.entry import KILLED, cut_off, persist
+from surefoot.gateway.leisure import Leisure
 from surefoot.gateway.metrics import together
 from surefoot.gateway.record import PredictionLog, Segment
 from surefoot.gateway.settings import GatewaySettings, Predictor
@@ -34,6 +35,8 @@ HASTE_S = 0.5
 """How long counts of other workers are waited for [s]."""
 TICK_S = 0.02
 """How often a worker that nobody asks looks for changes [s]."""
+LEISURE_S = 0.1
+"""How often it is looked whether shadows have time [s]."""
 RETRY_S = 5.0
 """How often a champion that cannot be loaded is tried again [s]."""
 
@@ -66,7 +69,8 @@ class Following:
         self._listening: socket.socket | None = None
         self._keeper = self._greeted = 0
         self._lost = False
-        self._tended = self._tried = time.monotonic()
+        self._tended = self._tried = self._idled = time.monotonic()
+        self._leisure = Leisure(settings.shadow_leisure)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading: asyncio.Task[None] | None = None
 
@@ -174,6 +178,10 @@ class Following:
         if self._board.asked != self._told:
             self._tell()
         now = time.monotonic()
+        if now - self._idled > LEISURE_S:
+            self._idled, leisure = now, self._leisure.look()
+            for served in self.models.values():
+                served.arms.make_room(leisure=leisure)
         if self._board.keeper != self._keeper and self._listening is not None:
             await self._change_keeper(self._listening)
         if now - self._tended > 1.0:

@@ -2,11 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import orjson
 
 from surefoot.core.model import Arm, Split, Version
 from surefoot.core.traffic import assign
+from surefoot.gateway.answers import describe
 from surefoot.gateway.keeping import Keeping
 from surefoot.gateway.settings import PLAIN, Cost, Manner, Names
 
@@ -128,6 +131,36 @@ class Attempt:
         """Win the right to settle this attempt; exactly one of lane and timer gets it."""
         won, self.claimed = not self.claimed, True
         return won
+
+
+Settled = tuple[Attempt, Outcome, list[object]]
+
+
+def abandon(batch: Sequence[Attempt], error: Exception) -> None:
+    """Tell everybody who still waits for one of these that it has failed; nothing of it is recorded."""
+    for attempt in batch:
+        attempt.claim()
+        if not attempt.settled.done():
+            attempt.settled.set_result(Failed(describe(error), asked=False))
+
+
+def dealt(batch: Sequence[Attempt], answers: list[object], by: str) -> list[Settled]:
+    """Give every request its own answers, in order."""
+    made: list[Settled] = []
+    start = 0
+    for attempt in batch:
+        job = attempt.job
+        end = start + len(job.values)
+        own = answers[start:end]
+        start = end
+        if job.fits is not None:
+            try:
+                job.fits(own)
+            except ValueError as error:
+                made.append((attempt, Failed(describe(error)), []))
+                continue
+        made.append((attempt, Answered(orjson.dumps(own), by), own))
+    return made
 
 
 def job_for(

@@ -184,6 +184,8 @@ class GatewaySettings:
         control_ttl_s: After so long without a word of the control plane the champion answers everything [s].
         alarm: Told of a cut (model, rollout, reason) until it does not raise; it puts the cut into the journal.
         shadow_queue: Requests that may wait for a shadow; more are dropped and counted [count].
+        shadow_leisure: A shadow is asked while at least so much of the host's processors is free, or taken by what
+            stands behind all others [0 to 1].
         shadow_timeout_s: A shadow whose process has been at one batch for so long is ended [s].
         kept: What of the requests' features stays in the log, by model; all of them where nothing is said. Like units
             it is asked for when a rollout begins, and stays for as long as that lasts.
@@ -202,6 +204,7 @@ class GatewaySettings:
     control_ttl_s: float = 600.0
     alarm: Callable[[str, str, str], None] = lambda _model, _rollout, _reason: None
     shadow_queue: int = 64
+    shadow_leisure: float = 0.3
     shadow_timeout_s: float = 10.0
     kept: Mapping[str, Kept] = field(default_factory=dict)
     units: Mapping[str, str | None] = field(default_factory=dict)

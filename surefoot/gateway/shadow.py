@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LEAST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 1.0
 """Waits between batches of a shadow that fails: the first, doubled with every failure in a row, and the last [s]."""
+MOST_TOGETHER = 8
+"""Rows that are asked together [count]: what has been asked cannot be taken back when callers become many."""
 MANY = 1024
 """Dropped requests that are noted together, at the latest [count]."""
 
@@ -63,8 +65,12 @@ class Shadow:
         self._room = settings.shadow_queue
         self._noted = 0
         self._waiting = 0
-        self.worker = Worker(version, predictor, log, lambda _version: True, settings.max_batch, self._lines)
+        self.worker = Worker(version, predictor, log, lambda _version: True, MOST_TOGETHER, self._lines)
         self.worker.calm = True
+
+    def be(self, *, held: bool) -> None:
+        """Ask nothing for a while, because callers need the processors; or ask again."""
+        self.worker.held = held
 
     def offer(self, job: Job) -> None:
         """Ask what a caller has asked, if there is room for it."""

@@ -129,7 +129,13 @@ def listening(root: Path, models: Models, load: Load | None = None, **settings: 
 
     Versions are loaded by `load`, if that is given.
     """
-    known = GatewaySettings(root=root, token=TOKEN, candidate_timeout_s=60.0, units={"flights": "unit", "later": None})
+    known = GatewaySettings(
+        root=root,
+        token=TOKEN,
+        candidate_timeout_s=60.0,
+        units={"flights": "unit", "later": None},
+        shadow_leisure=0.0,  # however busy the host
+    )
     app = build_app(replace(known, **settings), HostClock(), load or models)  # type: ignore[arg-type]
     port = free_port()
     config = uvicorn.Config(

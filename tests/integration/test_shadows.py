@@ -126,6 +126,18 @@ def test_a_shadow_that_hangs_or_dies_costs_no_answer_and_every_drop_is_counted(
         wait_for(lambda: sum(int(str(record.get("dropped", 0))) for record in shadows(gateway)) == dropped)
 
 
+def test_a_shadow_is_not_asked_while_callers_need_the_processors(tmp_path: Path, models: Models) -> None:
+    """On a host without time to spare what is mirrored waits, or is dropped and counted, and nothing is answered."""
+    with listening(tmp_path, models, shadow_queue=4, shadow_leisure=1.1) as gateway:
+        mirror(gateway, BETTER)
+        wait_for(lambda: gateway.ask().status_code == 200 and tally(gateway)["dropped"] >= 10)
+        before = tally(gateway)["answered"]  # the first may come before anybody has looked
+        assert {gateway.ask().status_code for _ in range(20)} == {200}
+        told = tally(gateway)
+        assert (told["answered"], told["waiting"]) == (before, 4)
+        assert told["mirrored"] == told["answered"] + told["waiting"] + told["dropped"]
+
+
 def test_a_shadow_that_is_wanted_no_more_is_let_go(tmp_path: Path, hosted: Hosted) -> None:
     """The route without a mirror ends the shadow's process, and a killed one is started again until then."""
     with listening(tmp_path, hosted) as gateway:
