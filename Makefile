@@ -13,7 +13,7 @@ setup: .venv/.ready
 demo: setup
 	$(BIN)/surefoot demo $(ARGS)
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 check: setup
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	$(BIN)/mypy

@@ -25,14 +25,6 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests are shared out, those of one stack, or of one file, stay together."""
-    for item in items:
-        whole = item.path.parent.name == "e2e"
-        item.add_marker(pytest.mark.xdist_group("e2e" if whole else item.nodeid.partition("::")[0]))
-
-
 def free_port() -> int:
     """A TCP port on the loopback interface that nobody listens on."""
     with socket.socket() as probe:
