@@ -13,7 +13,14 @@ setup: .venv/.ready
 demo: setup
 	$(BIN)/surefoot demo $(ARGS)
 test: check
+ifeq ($(ARGS),)
+	@# Those of the whole stack beside all others: each half waits a lot, and a run has two processors.
+	@$(BIN)/python -m pytest tests/e2e >.e2e.log 2>&1 & stack=$$!; \
+	$(BIN)/python -m pytest --ignore=tests/e2e; code=$$?; \
+	wait $$stack || code=$$?; cat .e2e.log; exit $$code
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 check: setup
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	$(BIN)/mypy
