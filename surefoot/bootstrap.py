@@ -1,6 +1,5 @@
 """The only place where ports get real adapters."""
 
-import gc
 import hashlib
 import json
 import os
@@ -162,8 +161,6 @@ def ports(config: Settings, actor: str, registry_deadline_s: float = 20.0) -> Po
             )
         return check(kept, frame, render, config.home / "reports" / f"{name}.html")  # type: ignore[arg-type]
 
-    # A collection that walks over every library takes tenths of a second, which a rollback would have to wait for.
-    gc.freeze()
     log = PredictionLog(config.log)
     evidences = Measurements(log, Replay(log, loaded), validate)  # type: ignore[arg-type]
     found = registry(config, registry_deadline_s)
