@@ -23,7 +23,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 
 def lint(
-    models: Annotated[list[str] | None, typer.Argument(help="Policies to check; all without a name.")] = None,
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Policies to check, by model or file; all without.")
+    ] = None,
     project: Annotated[Path, typer.Option(help="Folder with configs/ and expectations/.")] = Path(),
     strict: Annotated[
         bool, typer.Option("--strict", help="A step that cannot see what it should is an error.")
@@ -32,14 +34,16 @@ def lint(
 ) -> int:
     """Check policy files and their suites, and say what each step can see at the planned traffic."""
     configs = project / "configs"
-    names = models or sorted(path.stem for path in configs.glob("*.yaml"))
-    if not names:
+    files = [Path(one) if one.endswith(".yaml") else configs / f"{one}.yaml" for one in models or []]
+    files = files or sorted(configs.glob("*.yaml"))
+    if not files:
         raise NotFound(f"there is no policy in {configs}")
     wrong, blind = 0, 0
     found: list[dict[str, object]] = []
-    for name in names:
+    for file in files:
+        name = file.stem
         try:
-            _, policy = read(configs / f"{name}.yaml")
+            _, policy = read(file)
             expectations = _suite(project / "expectations" / f"{policy.suite}.json")
         except (PolicyInvalid, NotFound) as error:
             wrong += 1

@@ -151,7 +151,7 @@ class Arms:
     def make_room(self, *, leisure: bool) -> None:
         """Let the shadow be asked only while there is time for that."""
         if self._shadow is not None:
-            self._shadow.be(held=not leisure)
+            self._shadow.worker.held = not leisure
 
     def keep(self, versions: Iterable[Version]) -> None:
         """Let go of every version that is not among these."""

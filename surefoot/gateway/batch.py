@@ -108,10 +108,7 @@ class Lane:
             worker.note(spent)
             share = Cost(spent.cpu_ms / len(values), spent.rss_mb)
             for attempt in batch:
-                version = attempt.job.version
-                if (
-                    version is worker.version or version == worker.version
-                ):  # a candidate's failure costs what the candidate took
+                if attempt.job.version == worker.version:  # a candidate's failure costs what the candidate took
                     attempt.job.cost = share
         if worker.routed():  # the fence: an answer that was revoked meanwhile does not leave
             worker.release(settled)

@@ -21,7 +21,7 @@ _ROOM = 1 << 20
 """Longest document [bytes]."""
 _DOCUMENTS = 4  # two of routes, two of what is wanted: who is killed while it writes spoils the one not in use
 _HEAD = 4096
-_GENERATION, _WANTED, _KEEPER, _HEARD, _ASKED, _EXPECTED = range(6)
+_GENERATION, _WANTED, _KEEPER, _HEARD, _ASKED = range(5)
 _FIRST_SLOT = 8
 _WORDS = 6
 _PID, _SEEN, _READY, _FAILED, _TOLD, _SERVES = range(_WORDS)
@@ -78,15 +78,6 @@ class Board:
     @keeper.setter
     def keeper(self, pid: int) -> None:
         self._words[_KEEPER] = pid
-
-    @property
-    def expected(self) -> int:
-        """Workers that the keeper keeps [count]; those of an earlier keeper leave when so many of its own serve."""
-        return self._words[_EXPECTED]
-
-    @expected.setter
-    def expected(self, workers: int) -> None:
-        self._words[_EXPECTED] = workers
 
     @property
     def heard(self) -> float:

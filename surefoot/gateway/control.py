@@ -15,7 +15,7 @@ from surefoot.gateway.alarms import Alarms
 from surefoot.gateway.arms import Arms, key_of, needed, predictor_of
 from surefoot.gateway.beside import in_thread
 from surefoot.gateway.board import Board
-from surefoot.gateway.entry import KILLED, cut_off, persist, warm_after
+from surefoot.gateway.entry import KILLED, cut_off, persist, rules_in, warm_after
 from surefoot.gateway.record import PredictionLog
 from surefoot.gateway.settings import GatewaySettings, Load, Model, Predictor
 from surefoot.gateway.shadow import Shadow, chosen
@@ -176,9 +176,7 @@ class Served:
             if self.arms.has(version) and not self.arms.hopeless(version):
                 continue
             try:
-                loaded = await asyncio.get_running_loop().run_in_executor(
-                    self._loader, self._fetch, self._load.arm, version
-                )
+                loaded = await self._loaded(self._load.arm, version)
             except LoadFailed as error:
                 _log.critical("%s: %s", self.name, error)
                 if version in wanted:
@@ -198,9 +196,7 @@ class Served:
         for version in self._warm:
             if not self.arms.has(version):
                 try:
-                    loaded = await asyncio.get_running_loop().run_in_executor(
-                        self._loader, self._fetch, self._load.arm, version
-                    )
+                    loaded = await self._loaded(self._load.arm, version)
                 except LoadFailed as error:
                     _log.error("%s: not kept warm: %s", self.name, error)
                     continue
@@ -214,14 +210,17 @@ class Served:
             self.arms.haunt(None)
         if version is None or self.arms.shadow is not None:
             return None
-        run = asyncio.get_running_loop().run_in_executor
         try:
-            loaded = await run(self._loader, self._fetch, self._load.shadow, version)
+            loaded = await self._loaded(self._load.shadow, version)
         except LoadFailed as error:
             _log.critical("%s: shadow: %s", self.name, error)
             return {"kind": error.kind, "message": str(error)}
         self.arms.haunt(self._haunt(version, predictor_of(loaded)))
         return None
+
+    async def _loaded(self, load: Load, version: Version) -> Model | Predictor:
+        """A version, loaded beside the event loop; raises LoadFailed."""
+        return await asyncio.get_running_loop().run_in_executor(self._loader, self._fetch, load, version)
 
     def _fetch(self, load: Load, version: Version) -> Model | Predictor:
         """Load in a thread, where an error of any kind has one name."""
@@ -307,7 +306,7 @@ class Served:
         if split.rollout and entry is not None and "route" in entry:
             before = route.decode(entry["route"])
             if before.rollout == split.rollout:
-                return {key: entry[key] for key in ("unit", "kept") if key in entry}
+                return rules_in(entry)
         return self._policy().told()
 
     def _policy(self) -> route.Rules:

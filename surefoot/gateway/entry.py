@@ -20,8 +20,13 @@ KILLED = ""
 def cut_off(entry: Mapping[str, object], reason: str) -> dict[str, object]:
     """The entry of a model whose candidate gets nothing more under this route, and stays warm."""
     without = replace(route.decode(entry["route"]), weight=0.0, mirror=0.0)
-    rules = {key: entry[key] for key in ("unit", "kept") if key in entry}
-    return {"route": route.encode(without), "warm": warm_after(entry, without), "cut": reason, **rules}
+    kept = warm_after(entry, without)
+    return {"route": route.encode(without), "warm": kept, "cut": reason, **rules_in(entry)}
+
+
+def rules_in(entry: Mapping[str, object]) -> dict[str, object]:
+    """What of an entry stays for as long as its rollout."""
+    return {key: entry[key] for key in ("unit", "kept") if key in entry}
 
 
 def warm_after(entry: Mapping[str, object] | None, split: Split) -> list[dict[str, object]]:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 import struct
 import time
@@ -137,9 +136,8 @@ class Following:
                 if "route" in entry:
                     self.served(name).apply(entry)
         except BaseException:
-            self._generation = (
-                -1
-            )  # half of a change is none: whoever looks next begins anew, and it is not acknowledged
+            # Half of a change is none: whoever looks next begins anew, and it is not acknowledged.
+            self._generation = -1
             raise
         self._board.seen(self._generation)
 
@@ -263,15 +261,11 @@ class Following:
             served.be(silent=silent)
 
     async def _change_keeper(self, listening: socket.socket) -> None:
-        """Another keeper has come: give it the listening socket, and leave when its workers answer."""
+        """Another keeper has come: give it the listening socket; it says when this worker is to leave."""
         keeper = self._board.keeper
         if keeper != self._greeted:
             self._greeted = keeper
             await in_thread(partial(hand_over, keeper, listening))
-        theirs = [slot for slot in self._board.abreast() if _parent(self._board.process(slot)) == keeper]
-        if len(theirs) >= max(1, self._board.expected):
-            os.kill(os.getpid(), signal.SIGTERM)
-            self._listening = None
 
     def served(self, name: str) -> Served:
         """A model, known from now on."""
@@ -316,16 +310,6 @@ def hand_over(keeper: int, listening: socket.socket) -> None:
 def user_of(call: socket.socket) -> int:
     """User who has the other end of a local connection."""
     return int(struct.unpack("3i", call.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
-
-
-def _parent(pid: int) -> int:
-    """Parent of a process; 0 when it is gone."""
-    try:
-        return int(
-            Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[1]
-        )
-    except OSError:
-        return 0
 
 
 def restored(root: Path) -> dict[str, dict[str, object]]:

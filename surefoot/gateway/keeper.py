@@ -108,7 +108,6 @@ class Keeper:
         """The socket that workers of an earlier keeper still serve, or else a new one."""
         others = self._others()
         self._relieving = len(others)
-        self._expect()
         if others:
             last = self._board.keeper
             try:
@@ -175,17 +174,13 @@ class Keeper:
         with self._board.changing():  # nobody takes a place meanwhile, so each place says truly whose it is
             return {self._board.process(slot) for slot in self._board.living()} - self._workers.keys()
 
-    def _expect(self) -> None:
-        """Say how many of ours must serve before those of an earlier keeper leave."""
-        self._board.expected = min(self._wanted, self._relieving)
-
     def _relieve(self) -> None:
         """See that the workers of an earlier keeper leave when enough of ours serve, and not before."""
         if not self._relieving:
             return
-        self._expect()
         ours = self._workers.keys() - self._leaving
-        if len(ours & {self._board.process(slot) for slot in self._board.abreast()}) >= self._board.expected:
+        serving = ours & {self._board.process(slot) for slot in self._board.abreast()}
+        if len(serving) >= min(self._wanted, self._relieving):
             self._relieving = 0
             for pid in self._others():
                 self._let_go(pid)

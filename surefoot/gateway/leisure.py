@@ -3,7 +3,7 @@
 import contextlib
 from pathlib import Path
 
-_AVAILABLE = (1, 3, 4)  # nice, idle, iowait: who stands behind all others gives way
+_IDLE = (3, 4)  # idle, iowait; not nice: a shadow that burns would make its own leisure
 
 
 class Leisure:
@@ -26,5 +26,5 @@ class Leisure:
             last, self._last = self._last or now, now
             spent = [new - old for new, old in zip(now, last, strict=True)]
             if (whole := sum(spent)) > 0:
-                return sum(spent[place] for place in _AVAILABLE) / whole >= self._least
+                return sum(spent[place] for place in _IDLE) / whole >= self._least
         return True

@@ -184,8 +184,7 @@ class GatewaySettings:
         control_ttl_s: After so long without a word of the control plane the champion answers everything [s].
         alarm: Told of a cut (model, rollout, reason) until it does not raise; it puts the cut into the journal.
         shadow_queue: Requests that may wait for a shadow; more are dropped and counted [count].
-        shadow_leisure: A shadow is asked while at least so much of the host's processors is free, or taken by what
-            stands behind all others [0 to 1].
+        shadow_leisure: A shadow is asked while at least so much of the host's processors is idle [0 to 1].
         shadow_timeout_s: A shadow whose process has been at one batch for so long is ended [s].
         kept: What of the requests' features stays in the log, by model; all of them where nothing is said. Like units
             it is asked for when a rollout begins, and stays for as long as that lasts.

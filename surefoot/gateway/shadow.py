@@ -68,10 +68,6 @@ class Shadow:
         self.worker = Worker(version, predictor, log, lambda _version: True, MOST_TOGETHER, self._lines)
         self.worker.calm = True
 
-    def be(self, *, held: bool) -> None:
-        """Ask nothing for a while, because callers need the processors; or ask again."""
-        self.worker.held = held
-
     def offer(self, job: Job) -> None:
         """Ask what a caller has asked, if there is room for it."""
         tally = self.tally

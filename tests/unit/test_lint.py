@@ -77,3 +77,11 @@ def test_a_program_reads_the_same_numbers(project: Path) -> None:
     assert step["effect"] > 1.0
     assert step["warning"] == ""
     assert good["false_rollbacks_a_year"] > 0.0
+
+
+def test_a_policy_may_be_named_by_its_file(project: Path) -> None:
+    """The path that a shell completes is as good as the name of the model; one that is not there is named as given."""
+    assert lint(project, str(project / "configs" / "m.yaml")).output == lint(project, "m").output
+    missing = lint(project, "elsewhere/m.yaml")
+    assert missing.return_value == 2
+    assert "there is no policy elsewhere/m.yaml" in missing.output
