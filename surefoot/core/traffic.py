@@ -33,6 +33,6 @@ def assign(split: Split, key: str) -> Arm:
 
     Law: whoever is with the candidate at one weight stays there at every higher weight of the same salt.
     """
-    if split.candidate is not None and bucket(split.salt, key) < split.weight:
+    if split.candidate is not None and split.weight and bucket(split.salt, key) < split.weight:
         return Arm.CANDIDATE
     return Arm.CHAMPION

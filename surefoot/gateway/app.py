@@ -8,24 +8,21 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from collections.abc import Iterator
+from functools import lru_cache
 
 import orjson
 
 from surefoot.core.errors import SurefootError
-from surefoot.core.model import Kept, Split
 from surefoot.core.ports import Clock
 from surefoot.gateway import arms, control, decode, metrics, openapi, route, wire
 from surefoot.gateway import v2 as tensors
 from surefoot.gateway.following import Following
-from surefoot.gateway.job import Job, job_for
-from surefoot.gateway.keeping import keeping
+from surefoot.gateway.job import job_for
 from surefoot.gateway.record import Segment, label_lines
 from surefoot.gateway.settings import GatewaySettings, Load
 from surefoot.gateway.wire import Refusal, Reply
 
-_ALL = Kept()
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 LONGEST_REASON = 2000
@@ -62,7 +59,9 @@ class Gateway:
         if scope["type"] != "http":
             return
         try:
-            reply = await self._dispatch(scope, receive)
+            self._following.look()
+            served = self._wanted(scope)
+            reply = await (self._dispatch(scope, receive) if served is None else self._invoke(served, scope, receive))
         except Refusal as refusal:
             reply = Reply.refusing(refusal)
         except wire.CallerGone:
@@ -87,16 +86,21 @@ class Gateway:
         await self._following.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _dispatch(self, scope: wire.Scope, receive: wire.Receive) -> Reply:
-        self._following.look()
+    def _wanted(self, scope: wire.Scope) -> control.Served | None:
+        """The model that is to predict, which is what callers mostly want; None when they want anything else."""
         path, method = scope["path"], scope["method"]
         if path == "/invocations":
             _allow(method, ("POST",))
-            return await self._invoke(self._only(), scope, receive)
+            return self._only()
+        if method != "POST":
+            return None
+        name, verb = _parts(path)
+        return self._known(name) if verb == "invocations" else None
+
+    async def _dispatch(self, scope: wire.Scope, receive: wire.Receive) -> Reply:
+        path, method = scope["path"], scope["method"]
         if path.startswith("/models/"):
             name, verb = _parts(path)
-            if verb == "invocations" and method == "POST":  # what callers mostly want
-                return await self._invoke(self._known(name), scope, receive)
             if name:
                 _allow(method, _VERBS[verb])
                 return await self._of_model(name, verb, scope, receive)
@@ -126,8 +130,6 @@ class Gateway:
         if verb == "route" and scope["method"] == "PUT":
             return await self._set_route(name, scope, receive)
         served = self._known(name)
-        if verb == "invocations":
-            return await self._invoke(served, scope, receive)
         if verb == "labels":
             return await self._take_labels(name, scope, receive)
         if verb == "stats":
@@ -199,56 +201,40 @@ class Gateway:
         request = wire.header(scope, b"x-request-id")
         if not request or not _REQUEST_ID.fullmatch(request):
             request = next(self._ids)
-        headers = {"x-request-id": request}
         try:
             if v2:
                 table, own = tensors.table_of(body)
             else:
                 table, own = decode.table_of(body, wire.header(scope, b"content-type")), ""
-            fits = tensors.check if v2 else None
-            job_of = partial(self._job, served, request, table, at, started, fits)
-            answer = await served.arms.answer(job_of)
+            answer = await served.arms.answer(
+                lambda split: job_for(
+                    split,
+                    model=served.name,
+                    request=request,
+                    names=table.names,
+                    values=table.values,
+                    column=served.rules.unit,
+                    at=at,
+                    started=started,
+                    fits=tensors.check if v2 else None,
+                    keeping=served.keeping,
+                    manner=table.manner,
+                )
+            )
         except decode.UnsupportedType as error:
-            raise Refusal(415, "BAD_REQUEST", str(error), **headers) from None
+            raise Refusal(415, "BAD_REQUEST", str(error), x_request_id=request) from None
         except (decode.Malformed, arms.CallerError) as error:
-            raise Refusal(400, "BAD_REQUEST", str(error), **headers) from None
+            raise Refusal(400, "BAD_REQUEST", str(error), x_request_id=request) from None
         except (arms.NotServing, arms.Overloaded) as error:
             message = f"{error}{': ' + served.error if served.error else ''}"
-            raise Refusal(503, "TEMPORARILY_UNAVAILABLE", message, retry_after="1", **headers) from None
+            raise Refusal(503, "TEMPORARILY_UNAVAILABLE", message, retry_after="1", x_request_id=request) from None
         split = answer.job.split
-        after = partial(served.arms.mirror, answer.job) if split.mirror else None
+        after = served.arms.mirror(answer.job) if split.mirror else None
         told = [(b"x-request-id", request.encode()), *_told(answer.answered_by, split.generation, split.rollout)]
         if not v2:
-            return Reply(b'{"predictions":' + answer.predictions + b"}", encoded=told, after=after)
+            return Reply(b'{"predictions":' + answer.predictions + b"}", 200, wire.JSON, {}, told, after)
         body = tensors.answer(answer.predictions, served.name, answer.answered_by, own)
         return Reply(body, encoded=told, after=after)
-
-    def _job(
-        self,
-        served: control.Served,
-        request: str,
-        table: decode.Table,
-        at: float,
-        started: float,
-        fits: Callable[[list[object]], None] | None,
-        split: Split,
-    ) -> Job:
-        rules = served.rules
-        job = job_for(
-            split,
-            model=served.name,
-            request=request,
-            names=table.names,
-            values=table.values,
-            column=rules.unit,
-            at=at,
-            started=started,
-            fits=fits,
-            manner=table.manner,
-        )
-        if rules.kept != _ALL:
-            job.keeping = keeping(rules.kept, self._settings.token, rules.unit)
-        return job
 
     async def _take_labels(self, name: str, scope: wire.Scope, receive: wire.Receive) -> Reply:
         body = await wire.read_body(scope, receive, self._settings.max_body_bytes)
@@ -349,7 +335,8 @@ def _told(answered_by: str, generation: int, rollout: str) -> list[tuple[bytes, 
 def _parts(path: str) -> tuple[str, str]:
     """Model and verb of a path /models/<model>/<verb>; empty when it is none."""
     name, _, verb = path.removeprefix("/models/").rpartition("/")
-    return (name, verb) if route.is_model_name(name) and verb in _VERBS else ("", "")
+    known = path.startswith("/models/") and route.is_model_name(name) and verb in _VERBS
+    return (name, verb) if known else ("", "")
 
 
 def _allow(method: str, allowed: tuple[str, ...]) -> None:

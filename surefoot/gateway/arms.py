@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -12,7 +12,7 @@ from surefoot.gateway.batch import Worker
 from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome
 from surefoot.gateway.record import PredictionLog, lines_of
 from surefoot.gateway.settings import GatewaySettings, Inside, Model, Predictor
-from surefoot.gateway.shadow import Shadow, mirrored
+from surefoot.gateway.shadow import Shadow
 from surefoot.gateway.tripwire import Tripwire
 
 _log = logging.getLogger(__name__)
@@ -139,19 +139,17 @@ class Arms:
         """Mirror to another version from now on, or to none."""
         old, self._shadow = self._shadow, shadow
         if old is not None:
-            old.note_now()  # nobody looks after it any more
+            old.leave()
             self._retire(old.worker)
 
-    def mirror(self, job: Job) -> None:
-        """Ask the shadow what a caller has been answered, if the split says so."""
-        shadow = self._shadow
-        if shadow is not None and mirrored(job.split, job.request) and job.split.candidate == shadow.version:
-            shadow.offer(job)
+    def mirror(self, job: Job) -> Callable[[], None] | None:
+        """What the shadow wants done once the caller has been answered; None for nothing."""
+        return None if self._shadow is None else self._shadow.wants(job)
 
     def make_room(self, *, leisure: bool) -> None:
         """Let the shadow be asked only while there is time for that."""
         if self._shadow is not None:
-            self._shadow.worker.held = not leisure
+            self._shadow.make_room(leisure=leisure)
 
     def keep(self, versions: Iterable[Version]) -> None:
         """Let go of every version that is not among these."""
@@ -171,11 +169,14 @@ class Arms:
             live.candidate is not None and key_of(version) == key_of(live.candidate.version)
         )
 
-    async def answer(self, job_of: Callable[[Split], Job]) -> Answer:
+    def answer(self, job_of: Callable[[Split], Job]) -> Coroutine[object, object, Answer]:
         """Answer one request by the arm that the split assigns, or else by the champion.
 
         Args:
             job_of: Makes the request's job for the split in force.
+
+        Returns:
+            What is to be awaited for the answer.
 
         Raises:
             NotServing: No champion is loaded.
@@ -186,24 +187,27 @@ class Arms:
         live = self._live
         if live is None:
             raise NotServing("no champion is loaded")
-        job, blamed = job_of(live.split), False
-        counts = self._counts[job.version.number]
-        counts.requests += 1
+        job = job_of(live.split)
+        self._counts[job.version.number].requests += 1
         if job.arm is Arm.CANDIDATE and live.candidate is not None:
-            outcome = await self._ask_candidate(live.candidate, job)
-            if isinstance(outcome, Answered):
-                self._wire.answered()
-                return Answer(outcome.predictions, job.version.number, job)
+            return self._ask_both(live, live.candidate, job)
+        return self._ask_champion(job)
+
+    async def _ask_both(self, live: Live, candidate: Worker, job: Job) -> Answer:
+        """Ask the candidate, and the champion when that one cannot answer."""
+        outcome, blamed = await self._ask_candidate(candidate, job), False
+        if isinstance(outcome, Answered):
+            self._wire.answered()
+            return Answer(outcome.predictions, job.version.number, job)
+        if isinstance(outcome, Failed | Down):
             blamed = isinstance(outcome, Failed) and outcome.asked
-            if isinstance(outcome, Failed | Down):
-                job.error = outcome.error
-                job.stop_watch()
+            job.error = outcome.error
+            job.stop_watch()
         answer = await self._ask_champion(job)
         if job.error is not None:
-            counts.candidate_errors += 1
+            self._counts[job.version.number].candidate_errors += 1
             reason = self._wire.failed(job.error) if blamed else ""
-            if live.candidate is not None:
-                reason = reason or self._wire.ended(live.candidate.deaths)
+            reason = reason or self._wire.ended(candidate.deaths)
             if reason and self._live is live:
                 self._cut(f"version {job.version.number} {reason}")
         return answer

@@ -106,7 +106,7 @@ class Lane:
         spent = predictor.cost
         if spent is not None:
             worker.note(spent)
-            share = Cost(spent.cpu_ms / len(values), spent.rss_mb)
+            share = spent.of_each(len(values))
             for attempt in batch:
                 if attempt.job.version == worker.version:  # a candidate's failure costs what the candidate took
                     attempt.job.cost = share
@@ -132,7 +132,8 @@ class Worker:
         stopping: Whether it ends once its queue is empty.
         deaths: Processes of this version that ended unasked [count].
         pause_s: Wait before each batch [s].
-        held: Whether nothing is asked just now.
+        allowed: Batches that may be asked until somebody allows more, where `calm` is set [count].
+        max_batch: Rows that are predicted together [count].
         refused: How often in a row no new process could be had [count].
         calm: Whether a new process may wait, longer after every death, because nobody waits for its answers.
     """
@@ -162,14 +163,14 @@ class Worker:
         self.deaths = 0
         self.calm = False
         self.pause_s = 0.0
-        self.held = False
+        self.allowed = math.inf
         self.refused = 0
         self._cpu_s = 0.0
         self._rss_mb: float | None = None
         self._again, self._joins = predictor.again, predictor.joins
         self._log = log
         self._routed = routed
-        self._max_batch = max_batch
+        self.max_batch = max_batch
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Attempt] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -273,9 +274,10 @@ class Worker:
         """Let go who waits here, when no lane has a predictor and none can be had just now."""
         self.refused += 1
         if self.down:
-            self._drain(Down(f"version {self.version.number} cannot be started: {describe(error)}"))
+            self.drain(Down(f"version {self.version.number} cannot be started: {describe(error)}"))
 
-    def _drain(self, outcome: Outcome) -> None:
+    def drain(self, outcome: Outcome) -> None:
+        """Let go who waits here."""
         waiting = list(self._queue)
         self._queue.clear()
         known = outcome if self.routed() else Revoked()
@@ -285,7 +287,7 @@ class Worker:
         """Wait while nothing is to be asked."""
         if self.pause_s:
             await self.nap(self.pause_s)
-        while self.held and not self.stopping:
+        while self.allowed < 1 and not self.stopping:
             await self.nap(_LOOK_S)
 
     async def take(self) -> list[Attempt]:
@@ -304,7 +306,7 @@ class Worker:
             first = self._queue[0]
             job = first.job
             alike = self._joins and job.names == names and job.manner == manner and not first.retries
-            if batch and not (alike and rows + len(job.values) <= self._max_batch):
+            if batch and not (alike and rows + len(job.values) <= self.max_batch):
                 self._wake()
                 break
             attempt = self._queue.popleft()
@@ -317,12 +319,14 @@ class Worker:
                 break
         if not batch and not self.stopping:
             return await self.take()
+        self.allowed -= 1
         return batch
 
     def bury(self, batch: Sequence[Attempt], death: Exception) -> None:
         """See to the requests of a process that is gone: a candidate has the champion, the rest is asked again."""
         self.deaths += 1
-        _log.error("version %s: %s; %d requests were with it", self.version.number, death, len(batch))
+        level = logging.INFO if self.stopping and self.calm else logging.ERROR  # nobody waits, and we ended it
+        _log.log(level, "version %s: %s; %d requests were with it", self.version.number, death, len(batch))
         back: list[Attempt] = []
         for attempt in batch:
             if attempt.claimed:
@@ -339,7 +343,7 @@ class Worker:
         """A lane has ended; close what it had."""
         predictor, lane.predictor = lane.predictor, None
         if self.down:
-            self._drain(Revoked())
+            self.drain(Revoked())
         if predictor is not None:
             await in_thread(predictor.close)
         self._lanes.remove(lane)

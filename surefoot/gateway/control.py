@@ -16,6 +16,7 @@ from surefoot.gateway.arms import Arms, key_of, needed, predictor_of
 from surefoot.gateway.beside import in_thread
 from surefoot.gateway.board import Board
 from surefoot.gateway.entry import KILLED, cut_off, persist, rules_in, warm_after
+from surefoot.gateway.keeping import Keeping
 from surefoot.gateway.record import PredictionLog
 from surefoot.gateway.settings import GatewaySettings, Load, Model, Predictor
 from surefoot.gateway.shadow import Shadow, chosen
@@ -80,6 +81,7 @@ class Served:
         alarms: Tells the journal when a candidate was cut.
         silent: Whether the control plane has not been heard for so long that the champion answers everything.
         rules: What the policy said of requests when the rollout began.
+        keeping: Prepares rows for the log as it said; None where all of it is kept.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Served:
         self.arms.trip = self.trip
         self.alarms = Alarms(name, settings)
         self.rules = route.Rules()
+        self.keeping: Keeping | None = None
         self._warm: tuple[Version, ...] = ()
         self._entry: Mapping[str, object] = {}
         self._cut = ""
@@ -121,6 +124,8 @@ class Served:
         """Do what the board says, with what is loaded."""
         self.asked = route.decode(entry["route"])
         self.rules = route.Rules.of(entry) if "unit" in entry else self._policy()
+        kept = self.rules.kept
+        self.keeping = None if kept == Kept() else Keeping(kept, self._settings.token, self.rules.unit)
         self._entry = entry
         self._cut = str(entry.get("cut", ""))
         self._warm = tuple(route.version_of("warm", version) for version in route.listed(entry["warm"]))

@@ -14,6 +14,7 @@ import orjson
 
 from surefoot.gateway import frames
 from surefoot.gateway.answers import checked, describe
+from surefoot.gateway.aside import step_aside
 from surefoot.gateway.settings import Model
 
 _FIRST_TO_GO = 500
@@ -35,12 +36,7 @@ def limit(memory_mb: int, nice: int) -> None:
     if memory_mb:
         resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
     if nice:
-        os.nice(nice)
-        # A process of its own session is weighed by its session, where the kernel groups by session.
-        with contextlib.suppress(OSError), Path("/proc/self/autogroup").open("w", encoding="ascii") as group:
-            group.write(str(nice))
-        # Nice alone lets it finish its slice while others wait; this makes it step aside at once.
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        step_aside(nice)
 
 
 def host(end: socket.socket, load: Callable[[], Model]) -> None:

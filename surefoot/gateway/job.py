@@ -174,6 +174,7 @@ def job_for(
     at: float,
     started: float,
     fits: Callable[[list[object]], None] | None = None,
+    keeping: Keeping | None = None,
     manner: Manner = PLAIN,
 ) -> Job:
     """Assign a request to an arm, by the first row's unit or else by the request itself."""
@@ -184,7 +185,9 @@ def job_for(
         unit = None if value is None or isinstance(value, list | dict) else str(value)
     arm = assign(split, request if unit is None else unit)
     version = split.candidate if arm is Arm.CANDIDATE and split.candidate is not None else split.champion
-    return Job(model, request, names, values, unit, at, started, split, arm, version, fits=fits, manner=manner)
+    return Job(
+        model, request, names, values, unit, at, started, split, arm, version, None, None, None, fits, keeping, manner
+    )
 
 
 def _texts(names: tuple[str | int | float, ...], column: str) -> tuple[object, ...]:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -101,9 +100,3 @@ def _said(value: object) -> bytes:
         else:
             parts.append(orjson.dumps(item))
     return b",".join(parts)
-
-
-@lru_cache(64)
-def keeping(kept: Kept, secret: str, unit: str | None) -> Keeping:
-    """The same for every request of a model."""
-    return Keeping(kept, secret, unit)

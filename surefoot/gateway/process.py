@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -161,7 +162,7 @@ class ModelProcess:
             raise await self._dies()
         if "error" in said:
             raise Remote(str(said["error"]))
-        self.cost = Cost(float(said["cpu_ms"]), float(said["rss_mb"]))
+        self.cost = Cost.of(float(said["cpu_ms"]), float(said["rss_mb"]))
         return counted(said["answers"], len(values))
 
     def again(self, unwanted: Callable[[], bool]) -> "ModelProcess":
@@ -191,7 +192,7 @@ class ModelProcess:
 
     def _release(self) -> None:
         if self._line is not None:
-            self._line.hang_up()
+            self._line.let_go()  # before the descriptors are closed that its loop looks at
             self._line = None
         self._end.close()
         if self._watched >= 0:
@@ -270,6 +271,22 @@ class _Line(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         """The other side has closed."""
         self.hang_up()
+
+    def let_go(self) -> None:
+        """Hang up from any thread: an event loop must not be touched but by its own."""
+        with contextlib.suppress(RuntimeError):  # no loop runs in this thread
+            if asyncio.get_running_loop() is self._loop:
+                self.hang_up()
+                return
+        done = threading.Event()
+
+        def on_loop() -> None:
+            self.hang_up()
+            done.set()
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and looks at nothing any more
+            self._loop.call_soon_threadsafe(on_loop)
+            done.wait(_ENDING_S)
 
     def hang_up(self) -> None:
         """Nothing more will be heard; whoever waits is told."""

@@ -69,8 +69,9 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
     """
     split, keeping, params, cost = job.split, job.keeping, job.manner.params, job.cost
     missing = _missing(job) if keeping is not None or len(job.values) > 1 else {}
-    written = "features" not in missing
+    written = not missing or "features" not in missing
     unit, error = job.unit, job.error
+    cpu_ms, rss_mb = (None, None) if cost is None else cost
     record: dict[str, object] = {
         "v": 1,
         "request": job.request,
@@ -85,9 +86,8 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
         "generation": split.generation,
         "rollout": split.rollout,
         "latency_ms": job.latency_ms,
-        # Cut, not rounded: that is a good part of the line's time.
-        "cpu_ms": None if cost is None else int(cost.cpu_ms * 1e4) / 1e4,
-        "rss_mb": None if cost is None or cost.rss_mb is None else int(cost.rss_mb * 1e2) / 1e2,
+        "cpu_ms": cpu_ms,
+        "rss_mb": rss_mb,
         "error": None if error is None else error[:LONGEST_TEXT],
         "params": orjson.Fragment(params) if params and "params" not in missing else None,
     }
@@ -95,7 +95,8 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
         record["left_out"] = missing
     lines = []
     for number, values in enumerate(job.values):
-        record["row"] = number
+        if number:
+            record["row"] = number
         record["prediction"] = None if predictions is None else predictions[number]
         if not written:
             record["features"] = None

@@ -38,8 +38,7 @@ PLAIN = Manner()
 """Nothing beside the rows, which were JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """What answering took.
 
     Attributes:
@@ -49,6 +48,15 @@ class Cost:
 
     cpu_ms: float
     rss_mb: float | None = None
+
+    @classmethod
+    def of(cls, cpu_ms: float, rss_mb: float | None = None) -> "Cost":
+        """As the log has it: rounded here, once a batch, for it would take a good part of the time of each line."""
+        return cls(round(cpu_ms, 4), None if rss_mb is None else round(rss_mb, 2))
+
+    def of_each(self, rows: int) -> "Cost":
+        """The part of one of so many rows."""
+        return self if rows == 1 else Cost.of(self.cpu_ms / rows, self.rss_mb)
 
 
 class Lost(Exception):
@@ -143,7 +151,7 @@ class Inside:
             raise
         except BaseException as error:  # last resort: a model that wants to end the process only ends its answer
             raise Quit(describe(error)) from error
-        self.cost = Cost((time.thread_time() - began) * 1000.0)
+        self.cost = Cost.of((time.thread_time() - began) * 1000.0)
         return answers
 
     def kill(self) -> None:

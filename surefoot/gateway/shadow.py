@@ -6,6 +6,7 @@ shadow has no room for is dropped and counted: a dropped request is missing, nev
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -24,8 +25,10 @@ LEAST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 1.0
 """Waits between batches of a shadow that fails: the first, doubled with every failure in a row, and the last [s]."""
 MOST_TOGETHER = 8
 """Rows that are asked together [count]: what has been asked cannot be taken back when callers become many."""
+FASTEST = 1024
+"""Batches between two looks at the host, at most [count]."""
 MANY = 1024
-"""Dropped requests that are noted together, at the latest [count]."""
+"""So many dropped requests are noted with the next look at the host [count]; fewer once a second."""
 
 
 @dataclass(slots=True)
@@ -65,17 +68,61 @@ class Shadow:
         self._room = settings.shadow_queue
         self._noted = 0
         self._waiting = 0
-        self.worker = Worker(version, predictor, log, lambda _version: True, MOST_TOGETHER, self._lines)
+        self._pace, self._waited = 0, False
+        self._split: Split | None = None
+        self._mirrors = False
+        self.worker = Worker(version, predictor, log, lambda _version: True, 1, self._lines)
         self.worker.calm = True
+        self.worker.allowed = 0
 
-    def offer(self, job: Job) -> None:
-        """Ask what a caller has asked, if there is room for it."""
-        tally = self.tally
-        tally.mirrored += 1
-        if self._waiting >= self._room or self.worker.down:
-            tally.dropped += 1
-            if tally.dropped - self._noted >= MANY:
-                self.note(self._clock())
+    def make_room(self, *, leisure: bool) -> None:
+        """Allow so many batches until the next look at the host: none, or one, or twice as many as went well last time.
+
+        The first is allowed when somebody has waited since the look before: when callers come after a quiet time, what
+        the host did in that time says nothing of whether it can serve the shadow as well.
+        """
+        worker, waits = self.worker, self.worker.queued > 0
+        asked = worker.allowed < self._pace or worker.busy_for() > 0.0
+        if not leisure:
+            self._pace = 0
+        elif asked:
+            self._pace = min(self._pace * 2, FASTEST)
+        else:
+            self._pace = int(waits and self._waited)
+        self._waited = waits
+        worker.max_batch = min(self._pace, MOST_TOGETHER)
+        worker.allowed = self._pace
+        if self.tally.dropped - self._noted >= MANY:
+            self.note_now()
+
+    def leave(self) -> None:
+        """Let go what waits, and end the process: nobody waits for its answers, and it would take processor time."""
+        self.worker.stop()
+        self.worker.drain(Revoked())
+        self.worker.kill()
+        self.note_now()  # nobody looks after it any more
+
+    def wants(self, job: Job) -> Callable[[], None] | None:
+        """What is to be done when the caller has been answered; None where it is not mirrored, or there is no room.
+
+        Every request comes here, and on a busy host nearly all of them are dropped: that must cost next to nothing.
+        """
+        split = job.split
+        if split is not self._split:
+            self._split, self._mirrors = split, split.candidate == self.version
+        if not self._mirrors or not mirrored(split, job.request):
+            return None
+        if self._waiting < self._room and not self.worker.down:
+            return partial(self._offer, job)
+        self.tally.mirrored += 1
+        self.tally.dropped += 1
+        return None
+
+    def _offer(self, job: Job) -> None:
+        """Ask what a caller has asked, if there still is room for it."""
+        self.tally.mirrored += 1
+        if self._waiting >= self._room:
+            self.tally.dropped += 1
             return
         self._waiting += 1
         own = replace(job, version=self.version, latency_ms=None, error=None, cost=None, fits=None)
@@ -103,14 +150,10 @@ class Shadow:
 
     def note_now(self) -> None:
         """Write what has been dropped since the last note, if there is anything."""
-        self.note(self._clock())
-
-    def note(self, at: float) -> None:
-        """Write how many have been dropped since the last note."""
         dropped = self.tally.dropped - self._noted
         if dropped:
             self._noted = self.tally.dropped
-            record = {"v": 1, "at": at, "version": self.version.number, "dropped": dropped}
+            record = {"v": 1, "at": self._clock(), "version": self.version.number, "dropped": dropped}
             self._log.write([orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)])
 
     @staticmethod
@@ -127,8 +170,8 @@ class Shadow:
             "version": job.version.number,
             "rollout": job.split.rollout,
             "latency_ms": job.latency_ms,
-            "cpu_ms": None if job.cost is None else round(job.cost.cpu_ms, 4),
-            "rss_mb": None if job.cost is None or job.cost.rss_mb is None else round(job.cost.rss_mb, 2),
+            "cpu_ms": None if job.cost is None else job.cost.cpu_ms,
+            "rss_mb": None if job.cost is None else job.cost.rss_mb,
             "error": _trouble(outcome),
         }
         return [
@@ -152,7 +195,9 @@ def _trouble(outcome: Outcome) -> str | None:
 
 def mirrored(split: Split, request: str) -> bool:
     """Whether a request is among those that are mirrored, whoever answers it."""
-    return split.mirror > 0.0 and bucket(f"mirror {split.salt}", request) < split.mirror
+    if split.mirror in {0.0, 100.0}:  # nobody's place on the ruler is there
+        return split.mirror > 0.0
+    return bucket(f"mirror {split.salt}", request) < split.mirror
 
 
 def chosen(split: Split) -> Version | None:

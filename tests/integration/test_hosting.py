@@ -1,5 +1,6 @@
 """Models in processes of their own: whatever a candidate does there, callers have their answers."""
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -18,9 +19,11 @@ import pandas as pd
 import psutil
 import pytest
 
+from surefoot.adapters.artifacts import tree_digest
 from surefoot.core.errors import ArtifactTampered, Rejected
 from surefoot.core.model import Version
-from surefoot.gateway.process import ModelProcess, ProcessDied, spawned
+from surefoot.gateway.beside import in_thread
+from surefoot.gateway.process import ModelProcess, ProcessDied, _Line, spawned
 from tests.integration.gateway_harness import GOOD, Gateway, listening, save_pyfunc, wait_for
 from tests.integration.gateway_process import Models
 
@@ -291,6 +294,26 @@ def test_a_process_that_says_nothing_is_known_dead() -> None:
     """A program that ends before it has greeted is an error with its exit code, not a wait."""
     with pytest.raises(ProcessDied, match="with code 3"):
         ModelProcess(spawned([sys.executable, "-c", "import sys; sys.exit(3)"]), failure)
+
+
+def test_a_loop_is_touched_by_its_own_thread_alone(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is closed beside the loop is taken off the loop by the loop: anything else corrupts its memory."""
+    threads = []
+    hang_up = _Line.hang_up
+
+    def told(line: _Line) -> None:
+        threads.append(threading.get_ident())
+        hang_up(line)
+
+    monkeypatch.setattr(_Line, "hang_up", told)
+    process = hosted("flights", Version(GOOD, tree_digest(hosted.root / GOOD)))
+
+    async def close_beside() -> None:
+        await process.ask(("unit", "x", "y"), [["u", 1.0, 2.0]])
+        await in_thread(process.close)
+
+    asyncio.run(close_beside())
+    assert set(threads) == {threading.get_ident()}
 
 
 def test_no_process_is_left_behind(tmp_path: Path, hosted: Hosted) -> None:

@@ -1,29 +1,59 @@
 """Leisure is what the kernel says, since the last look."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
-from surefoot.gateway.leisure import Leisure
+from surefoot.gateway.leisure import LOOKS, Leisure
 
 
-def told(user: int, nice: int, idle: int) -> str:
-    """The kernel's words after so many ticks of each kind."""
-    return f"cpu  {user} {nice} 10 {idle} 0 0 0 0 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n"
+@pytest.fixture
+def looks(tmp_path: Path) -> Callable[[Iterable[tuple[int, int, int]]], list[bool]]:
+    """What looks say, after so many more ticks of user, niced and idle time before each."""
+    stat = tmp_path / "stat"
+    all_ = [1000, 1000, 1000]
+
+    def told() -> None:
+        user, nice, idle = all_
+        stat.write_text(f"cpu  {user} {nice} 10 {idle} 0 0 0 0 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n")
+
+    told()
+    found = Leisure(0.3, stat)
+    assert found.look()
+
+    def said(passing: Iterable[tuple[int, int, int]]) -> list[bool]:
+        made = []
+        for ticks in passing:
+            for place, more in enumerate(ticks):
+                all_[place] += more
+            told()
+            made.append(found.look())
+        return made
+
+    return said
 
 
 @pytest.mark.parametrize(
     ("user", "nice", "idle", "leisure"),
     [(70, 0, 30, True), (71, 0, 29, False), (0, 100, 0, False), (100, 0, 0, False), (0, 0, 0, True)],
 )
-def test_only_what_is_idle_is_free(tmp_path: Path, *, user: int, nice: int, idle: int, leisure: bool) -> None:
+def test_only_what_is_idle_is_free(
+    looks: Callable[[Iterable[tuple[int, int, int]]], list[bool]], *, user: int, nice: int, idle: int, leisure: bool
+) -> None:
     """There is leisure when idle time is the demanded share of what has passed; niced time, a shadow's, is none."""
-    stat = tmp_path / "stat"
-    stat.write_text(told(1000, 1000, 1000))
-    found = Leisure(0.3, stat)
-    assert found.look()
-    stat.write_text(told(1000 + user, 1000 + nice, 1000 + idle))
-    assert found.look() is leisure
+    assert looks([(user, nice, idle)]) == [leisure]
+
+
+def test_one_busy_look_ends_it_and_one_idle_look_does_not_begin_it(
+    looks: Callable[[Iterable[tuple[int, int, int]]], list[bool]],
+) -> None:
+    """A busy host that seems idle for a moment, now and then, is left alone; one that becomes idle is used again."""
+    assert looks([(16, 0, 4)]) == [False]
+    assert looks([(16, 0, 4), (11, 0, 9), (17, 0, 3)] * 10) == [False] * 30
+    idle = looks([(5, 0, 15)] * LOOKS)
+    assert idle[-1]
+    assert idle == sorted(idle)
 
 
 def test_where_the_kernel_says_nothing_there_is_leisure(tmp_path: Path) -> None:

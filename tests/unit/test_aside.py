@@ -1,0 +1,37 @@
+"""A process that steps aside is behind all others, and says whether it holds the processor for long."""
+
+import os
+
+import pytest
+
+from surefoot.gateway import aside
+
+
+def told() -> tuple[int, int, int]:
+    """Niceness, policy and slice of a process that has stepped aside."""
+    reading, writing = os.pipe()
+    if (pid := os.fork()) == 0:
+        try:
+            aside.step_aside(19)
+            said = (os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), aside.slice_ns())
+            os.write(writing, " ".join(map(str, said)).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(writing)
+    nice, policy, slice_ns = map(int, os.read(reading, 100).split())
+    os.close(reading)
+    return nice, policy, slice_ns
+
+
+def test_it_is_last_and_holds_nobody_up() -> None:
+    """It has the last place, and either short slices or the idle policy."""
+    nice, policy, slice_ns = told()
+    assert nice == 19
+    assert (policy, slice_ns) == (os.SCHED_BATCH, aside.SLICE_NS) or policy == os.SCHED_IDLE
+
+
+def test_on_a_machine_whose_calls_are_unknown_it_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where slices cannot be asked for, the idle policy is taken."""
+    monkeypatch.setattr(aside, "_SET_ATTR", {})
+    assert told() == (19, os.SCHED_IDLE, 0)
