@@ -325,7 +325,8 @@ class Worker:
     def bury(self, batch: Sequence[Attempt], death: Exception) -> None:
         """See to the requests of a process that is gone: a candidate has the champion, the rest is asked again."""
         self.deaths += 1
-        level = logging.INFO if self.stopping and self.calm else logging.ERROR  # nobody waits, and we ended it
+        let_go = self.calm and self.stopping  # nobody waits for it, and we have ended it
+        level = logging.INFO if let_go else logging.ERROR
         _log.log(level, "version %s: %s; %d requests were with it", self.version.number, death, len(batch))
         back: list[Attempt] = []
         for attempt in batch:
@@ -335,7 +336,8 @@ class Worker:
             if attempt.last and attempt.retries <= RETRIES and not self.stopping and self.routed():
                 back.append(attempt)
             else:
-                self.release([(attempt, Failed(describe(death)) if self.routed() else Revoked(), [])])
+                failed = self.routed() and not let_go
+                self.release([(attempt, Failed(describe(death)) if failed else Revoked(), [])])
         self._queue.extendleft(reversed(back))
         self._wake()
 

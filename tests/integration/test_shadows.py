@@ -161,6 +161,22 @@ def test_a_shadow_that_is_wanted_no_more_is_let_go(tmp_path: Path, hosted: Hoste
         wait_for(lambda: not processes())
 
 
+def test_what_waits_for_a_shadow_that_is_let_go_is_let_go_as_well(tmp_path: Path, hosted: Hosted) -> None:
+    """Its process ends at once, whatever it was at, and what it had not answered is no failure of it."""
+    with listening(tmp_path, hosted, shadow_queue=4, shadow_timeout_s=600.0) as gateway:
+        mirror(gateway, HANGS)
+        for _ in range(6):
+            gateway.ask(x=1.0)
+        wait_for(lambda: tally(gateway)["dropped"] == 2)
+        (process,) = [p for p in psutil.Process().children(recursive=True) if f"/{HANGS} " in " ".join(p.cmdline())]
+        time.sleep(0.5)  # it is at one of them
+        mirror(gateway, None, generation=2)
+        process.wait(5.0)
+        wait_for(lambda: sum("request" in record for record in shadows(gateway)) == 4)
+        errors = [str(record["error"]) for record in shadows(gateway) if "request" in record]
+        assert {error.partition(":")[0] for error in errors} == {"Revoked"}
+
+
 def test_a_shadow_that_cannot_be_loaded_is_refused(tmp_path: Path, models: Models) -> None:
     """The old route stays, and the error says which version."""
     with listening(tmp_path, models) as gateway:

@@ -1,0 +1,122 @@
+"""How much a shadow is asked: as much as went well a moment ago, and nothing before that is known."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from surefoot.core.model import Split, Version
+from surefoot.gateway.job import job_for
+from surefoot.gateway.record import PredictionLog, Segment
+from surefoot.gateway.settings import Cost, GatewaySettings, Manner, Names
+from surefoot.gateway.shadow import FASTEST, MOST_TOGETHER, Shadow
+
+V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
+SPLIT = Split(V1, V2, 0.0, "salt", "r", 1, 100.0)
+
+
+class Model:
+    """Answers at once and remembers how many rows came together."""
+
+    cost: Cost | None = None
+    joins = True
+    again = None
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    async def ask(self, names: Names, values: list[list[object]], manner: Manner) -> list[object]:
+        """Answer every row."""
+        self.batches.append(len(values))
+        return [0.5] * len(values)
+
+    def kill(self) -> None:
+        """It cannot be ended."""
+
+    def close(self) -> None:
+        """It needs no end."""
+
+
+def shadowed(folder: Path, story: Callable[[Shadow, Model], Awaitable[None]]) -> None:
+    """A shadow in an event loop of its own."""
+
+    async def told() -> None:
+        model = Model()
+        log = PredictionLog(Segment(folder / "shadows.jsonl"))
+        settings = GatewaySettings(folder, "token", shadow_queue=1000)
+        shadow = Shadow(V2, model, log, settings, time.time)
+        await story(shadow, model)
+        shadow.leave()
+        await asyncio.sleep(0.0)
+
+    asyncio.run(told())
+
+
+def ask(shadow: Shadow, count: int) -> None:
+    """Have so many requests mirrored."""
+    for number in range(count):
+        job = job_for(
+            SPLIT, model="m", request=str(number), names=("x",), values=[[1.0]], column=None, at=0.0, started=0.0
+        )
+        after = shadow.wants(job)
+        assert after is not None
+        after()
+
+
+async def look(shadow: Shadow, *, leisure: bool) -> None:
+    """The host is looked at, and the shadow does what it may."""
+    shadow.make_room(leisure=leisure)
+    await asyncio.sleep(0.15)  # it sees after 0.05 s that it may
+
+
+def test_nothing_is_asked_until_somebody_has_waited_for_a_look(tmp_path: Path) -> None:
+    """Callers who come after a quiet time are served alone until the host has been seen serving them."""
+
+    async def story(shadow: Shadow, model: Model) -> None:
+        await look(shadow, leisure=True)
+        ask(shadow, 100)
+        await look(shadow, leisure=True)
+        assert model.batches == []
+        await look(shadow, leisure=False)
+        assert model.batches == []
+        await look(shadow, leisure=True)
+        assert model.batches == [1]
+
+    shadowed(tmp_path, story)
+
+
+def test_what_went_well_is_doubled_and_a_busy_host_ends_it(tmp_path: Path) -> None:
+    """Twice as many batches of up to twice as many rows with every look, and none after a busy one."""
+
+    async def story(shadow: Shadow, model: Model) -> None:
+        ask(shadow, 500)
+        await look(shadow, leisure=True)
+        grown = []
+        for _ in range(4):
+            before = len(model.batches)
+            await look(shadow, leisure=True)
+            grown.append(model.batches[before:])
+        assert grown == [[1], [2] * 2, [4] * 4, [MOST_TOGETHER] * 8]
+        before = len(model.batches)
+        await look(shadow, leisure=False)
+        assert model.batches[before:] == []
+        await look(shadow, leisure=True)
+        assert model.batches[before:] == [1]
+
+    shadowed(tmp_path, story)
+
+
+def test_there_is_a_fastest(tmp_path: Path) -> None:
+    """However long all goes well, no more than FASTEST batches are asked between two looks."""
+
+    looks = 15
+
+    async def story(shadow: Shadow, model: Model) -> None:
+        for _ in range(looks):
+            ask(shadow, 1)
+            shadow.make_room(leisure=True)
+            await asyncio.sleep(0.06)
+        assert shadow.worker.allowed <= FASTEST
+        assert sum(model.batches) >= looks - 3
+
+    shadowed(tmp_path, story)
