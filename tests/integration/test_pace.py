@@ -108,7 +108,6 @@ def test_what_went_well_is_doubled_and_a_busy_host_ends_it(tmp_path: Path) -> No
 
 def test_there_is_a_fastest(tmp_path: Path) -> None:
     """However long all goes well, no more than FASTEST batches are asked between two looks."""
-
     looks = 15
 
     async def story(shadow: Shadow, model: Model) -> None:
