@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-# Two threads of one library that spin for each other take the processor from the servers that tests wait for.
+# Threads of one library that spin for each other take the processors from the servers beside them.
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: setup demo test check bench clean

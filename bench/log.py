@@ -70,7 +70,7 @@ def written(folder: Path, count: int = 20_000) -> Row:
     split = Split(V1, V2, 10.0, "salt", "r1", 3)
     values: list[list[object]] = [[(number * 37 % 101) / 7.0 for number in range(FEATURES)]]
     job = job_for(split, model=MODEL, request="0" * 32, names=names, values=values, column="x3", at=BEGIN, started=0.0)
-    job.latency_ms, spent = 3.217, Cost.of(1.2512345, 120.5)
+    job.latency_ms, spent = 3.217, Cost(1.2512, 120.5)
     log = PredictionLog(Segment(folder / MODEL / "predictions-1-1.jsonl"))
 
     def many() -> None:

@@ -4,8 +4,9 @@ Every request is mirrored. Bursts of load without a shadow and with one alternat
 with the mean of its two neighbours without one, and the median of these ratios is what is demanded. Whatever the shadow
 had no room for is counted: the parts must add up to what was mirrored, and that to what callers were answered.
 
-Sixteen callers take all of two processors, and a shadow is asked next to nothing then. One caller leaves time, and the
-shadow is asked; those rows tell what that costs.
+Sixteen callers take all of two processors, and a shadow is asked next to nothing then: that this is so is what keeps the
+demand. One caller leaves time, and the shadow is asked; those rows tell what that costs, and only its throughput has a
+demand there.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from surefoot.core.model import Split, Version
 
 CALLERS = 16
 LEAST_THROUGHPUT, MOST_P99 = 0.95, 1.1
+LEAST_BESIDE = 0.9  # while the shadow really computes beside the champion
 NOTES = Console(stderr=True)
 
 
@@ -149,9 +151,15 @@ class Seen:
             ("p99", tail, unit, f"<= {MOST_P99}", tail <= MOST_P99),
         )
         if not judged:
-            felt = tuple((name, value, unit, "", True) for name, value, unit, _, _ in felt)
+            felt = (
+                ("throughput", speed, unit, f">= {LEAST_BESIDE}", speed >= LEAST_BESIDE),
+                ("p99", tail, unit, "", True),
+            )
         counted = [(name, self.counts[name], count, "<= 0", not self.counts[name]) for name in ("failed", "miscounted")]
-        told = [(name, self.counts[name], count, "", True) for name in ("answered", "dropped")]
+        asked = self.counts["asked"]
+        least = "" if judged or what.startswith("hanging") else ">= 1"  # else nothing is shown of it
+        counted.append(("answered, or failed, by the shadow", asked, count, least, not least or asked > 0))
+        told = [("dropped", self.counts["dropped"], count, "", True)]
         return [
             {"name": f"{what}: {name}", "value": round(value, 3), "unit": unit, "demand": demand, "ok": ok}
             for name, value, unit, demand, ok in (*felt, *counted, *told)
@@ -196,9 +204,8 @@ class Load:
                 seen.tails.append(found.p99 / statistics.mean((before.p99, alone.p99)))
                 parts = sum(tally[key] for key in ("answered", "failed", "dropped", "waiting"))
                 wrong = abs(tally["mirrored"] - answered) + abs(parts - tally["mirrored"])
-                seen.counts.update(
-                    answered=tally["answered"], dropped=tally["dropped"], failed=found.failed, miscounted=wrong
-                )
+                asked = tally["answered"] + tally["failed"]
+                seen.counts.update(asked=asked, dropped=tally["dropped"], failed=found.failed, miscounted=wrong)
             rows += seen.rows(f"{name}, {callers}", judged=bursts.judged)
         return rows
 

@@ -5,15 +5,18 @@ waits until the slice in hand is over, some milliseconds, which is many requests
 for short slices; before that, the idle policy comes nearest.
 """
 
-import contextlib
 import ctypes
 import os
 import platform
 import struct
+import time
 from pathlib import Path
 
+_GROUP = Path("/proc/self/autogroup")
+TRIES = 20
+"""How often its session's weight is tried [count]."""
 SLICE_NS = 100_000
-"""Longest that others wait for the processor [ns]; the shortest slice that the kernel grants."""
+"""Slice that is asked for [ns], the shortest that the kernel grants: others wait for its end."""
 _SET_ATTR = {"x86_64": 314, "aarch64": 274}
 """Numbers of the system call sched_setattr, for which there is no function of the C library before glibc 2.41; the one
 that reads them comes next."""
@@ -29,9 +32,7 @@ def step_aside(nice: int) -> None:
         nice: How far behind, 0 to 19.
     """
     os.setpriority(os.PRIO_PROCESS, 0, nice)
-    # A process of its own session is weighed by its session, where the kernel groups by session.
-    with contextlib.suppress(OSError), Path("/proc/self/autogroup").open("w", encoding="ascii") as group:
-        group.write(str(nice))
+    _weigh_session(nice)
     if not _short_slices(nice):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
@@ -44,6 +45,19 @@ def slice_ns() -> int:
     heard = ctypes.create_string_buffer(_ATTR.size)
     failed = ctypes.CDLL(None).syscall(call + 1, 0, heard, _ATTR.size, 0)
     return 0 if failed else int(_ATTR.unpack(heard.raw)[5])
+
+
+def _weigh_session(nice: int) -> None:
+    """A process of its own session is weighed by its session, where the kernel groups by session."""
+    for _ in range(TRIES):
+        try:
+            _GROUP.write_text(str(nice), encoding="ascii")
+        except BlockingIOError:  # without privileges, one process of the host may do so in 0.1 s
+            time.sleep(0.1)
+        except OSError:  # it does not group by session
+            return
+        else:
+            return
 
 
 def _short_slices(nice: int) -> bool:

@@ -320,6 +320,9 @@ class Worker:
         if not batch and not self.stopping:
             return await self.take()
         self.allowed -= 1
+        if self.calm:  # how long it was let wait says nothing of the version
+            for attempt in batch:
+                attempt.job.restart()
         return batch
 
     def bury(self, batch: Sequence[Attempt], death: Exception) -> None:

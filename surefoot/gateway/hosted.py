@@ -68,7 +68,7 @@ def _answer(predictor: Model, batch: Any, statm: int) -> bytes:
     try:
         names, values, *manner = batch
         answers = checked(predictor.answer(None if names is None else tuple(names), values, *manner), len(values))
-        cpu_ms = (time.process_time() - began) * 1000.0
-        return orjson.dumps({"answers": answers, "cpu_ms": cpu_ms, "rss_mb": resident(statm)})
+        cpu_ms = round((time.process_time() - began) * 1000.0, 4)  # as the log has them
+        return orjson.dumps({"answers": answers, "cpu_ms": cpu_ms, "rss_mb": round(resident(statm), 2)})
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
         return orjson.dumps({"error": describe(error)})

@@ -162,7 +162,7 @@ class ModelProcess:
             raise await self._dies()
         if "error" in said:
             raise Remote(str(said["error"]))
-        self.cost = Cost.of(float(said["cpu_ms"]), float(said["rss_mb"]))
+        self.cost = Cost(float(said["cpu_ms"]), float(said["rss_mb"]))
         return counted(said["answers"], len(values))
 
     def again(self, unwanted: Callable[[], bool]) -> "ModelProcess":

@@ -49,14 +49,9 @@ class Cost(NamedTuple):
     cpu_ms: float
     rss_mb: float | None = None
 
-    @classmethod
-    def of(cls, cpu_ms: float, rss_mb: float | None = None) -> "Cost":
-        """As the log has it: rounded here, once a batch, for it would take a good part of the time of each line."""
-        return cls(round(cpu_ms, 4), None if rss_mb is None else round(rss_mb, 2))
-
     def of_each(self, rows: int) -> "Cost":
-        """The part of one of so many rows."""
-        return self if rows == 1 else Cost.of(self.cpu_ms / rows, self.rss_mb)
+        """The part of one of so many rows; rounded, and once a batch: it would take a good part of each line's time."""
+        return self if rows == 1 else Cost(round(self.cpu_ms / rows, 4), self.rss_mb)
 
 
 class Lost(Exception):
@@ -151,7 +146,7 @@ class Inside:
             raise
         except BaseException as error:  # last resort: a model that wants to end the process only ends its answer
             raise Quit(describe(error)) from error
-        self.cost = Cost.of((time.thread_time() - began) * 1000.0)
+        self.cost = Cost(round((time.thread_time() - began) * 1000.0, 4))
         return answers
 
     def kill(self) -> None:
@@ -192,7 +187,8 @@ class GatewaySettings:
         control_ttl_s: After so long without a word of the control plane the champion answers everything [s].
         alarm: Told of a cut (model, rollout, reason) until it does not raise; it puts the cut into the journal.
         shadow_queue: Requests that may wait for a shadow; more are dropped and counted [count].
-        shadow_leisure: A shadow is asked while at least so much of the host's processors is idle [0 to 1].
+        shadow_leisure: A shadow is asked while at least so much of the host's processors is idle [0 to 1]; after two
+            busy looks a whole second must show it, and it is asked a row at first, then twice as much with each look.
         shadow_timeout_s: A shadow whose process has been at one batch for so long is ended [s].
         kept: What of the requests' features stays in the log, by model; all of them where nothing is said. Like units
             it is asked for when a rollout begins, and stays for as long as that lasts.

@@ -76,19 +76,19 @@ class Shadow:
         self.worker.allowed = 0
 
     def make_room(self, *, leisure: bool) -> None:
-        """Allow so many batches until the next look at the host: none, or one, or twice as many as went well last time.
+        """Allow so many batches until the next look at the host: none, or one, or twice as many as were asked.
 
         The first is allowed when somebody has waited since the look before: when callers come after a quiet time, what
         the host did in that time says nothing of whether it can serve the shadow as well.
         """
         worker, waits = self.worker, self.worker.queued > 0
-        asked = worker.allowed < self._pace or worker.busy_for() > 0.0
+        asked = int(self._pace - worker.allowed)
         if not leisure:
             self._pace = 0
         elif asked:
-            self._pace = min(self._pace * 2, FASTEST)
-        else:
-            self._pace = int(waits and self._waited)
+            self._pace = min(asked * 2, FASTEST)
+        elif worker.busy_for() <= 0.0:  # else it is at one that was allowed before
+            self._pace = int(worker.down or (waits and self._waited))
         self._waited = waits
         worker.max_batch = min(self._pace, MOST_TOGETHER)
         worker.allowed = self._pace
@@ -121,8 +121,10 @@ class Shadow:
     def _offer(self, job: Job) -> None:
         """Ask what a caller has asked, if there still is room for it."""
         self.tally.mirrored += 1
-        if self._waiting >= self._room:
+        if self._waiting >= self._room or self.worker.down or self.worker.stopping:
             self.tally.dropped += 1
+            if self.worker.stopping:
+                self.note_now()  # nobody looks after it any more
             return
         self._waiting += 1
         own = replace(job, version=self.version, latency_ms=None, error=None, cost=None, fits=None)

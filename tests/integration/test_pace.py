@@ -106,6 +106,21 @@ def test_what_went_well_is_doubled_and_a_busy_host_ends_it(tmp_path: Path) -> No
     shadowed(tmp_path, story)
 
 
+def test_a_pace_that_nobody_needed_is_not_kept(tmp_path: Path) -> None:
+    """However long few are asked, many who come at once are not asked all together."""
+
+    async def story(shadow: Shadow, model: Model) -> None:
+        for _ in range(10):
+            ask(shadow, 1)
+            await look(shadow, leisure=True)
+        ask(shadow, 100)
+        before = sum(model.batches)
+        await asyncio.sleep(0.15)
+        assert sum(model.batches) - before <= 4
+
+    shadowed(tmp_path, story)
+
+
 def test_there_is_a_fastest(tmp_path: Path) -> None:
     """However long all goes well, no more than FASTEST batches are asked between two looks."""
     looks = 15

@@ -161,6 +161,21 @@ def test_a_shadow_that_is_wanted_no_more_is_let_go(tmp_path: Path, hosted: Hoste
         wait_for(lambda: not processes())
 
 
+def test_a_shadow_that_died_with_nobody_waiting_comes_back(tmp_path: Path, hosted: Hosted) -> None:
+    """One request that ends its process is enough to have it started again, and later ones are asked."""
+    with listening(tmp_path, hosted) as gateway:
+        mirror(gateway, EXITS)
+        gateway.ask(x=1.0)
+        wait_for(lambda: tally(gateway)["failed"] == 1)
+
+        def again() -> bool:
+            gateway.ask(x=0.0, y=0.0)  # the row that it can answer
+            time.sleep(0.1)
+            return tally(gateway)["answered"] > 0
+
+        wait_for(again)
+
+
 def test_what_waits_for_a_shadow_that_is_let_go_is_let_go_as_well(tmp_path: Path, hosted: Hosted) -> None:
     """Its process ends at once, whatever it was at, and what it had not answered is no failure of it."""
     with listening(tmp_path, hosted, shadow_queue=4, shadow_timeout_s=600.0) as gateway:
