@@ -4,9 +4,9 @@ Every request is mirrored. Bursts of load without a shadow and with one alternat
 with the mean of its two neighbours without one, and the median of these ratios is what is demanded. Whatever the shadow
 had no room for is counted: the parts must add up to what was mirrored, and that to what callers were answered.
 
-Sixteen callers take all of two processors, and a shadow is asked next to nothing then: that this is so is what keeps the
-demand. One caller leaves time, and the shadow is asked; those rows tell what that costs, and only its throughput has a
-demand there.
+Sixteen callers take all of two processors, and a shadow is asked next to nothing then: that this is so is what keeps
+the demand. One caller leaves time, and the shadow is asked; those rows tell what that costs, and only its throughput
+has a demand there.
 """
 
 import argparse
