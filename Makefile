@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# About half of the tests, by time: those of the whole stack, those that draw examples, and the benchmarks' own.
+HALF := tests/e2e tests/property tests/integration/test_benches.py
 # Threads of one library that spin for each other take the processors from the servers beside them.
 export OMP_NUM_THREADS ?= 1
 
@@ -16,10 +18,10 @@ demo: setup
 	$(BIN)/surefoot demo $(ARGS)
 test: check
 ifeq ($(ARGS),)
-	@# Those of the whole stack beside all others: each half waits a lot, and a run has two processors.
-	@$(BIN)/python -m pytest tests/e2e >.e2e.log 2>&1 & stack=$$!; \
-	$(BIN)/python -m pytest --ignore=tests/e2e; code=$$?; \
-	wait $$stack || code=$$?; cat .e2e.log; exit $$code
+	@# Two halves beside each other: each waits a lot, and a run has two processors.
+	@$(BIN)/python -m pytest $(HALF) >.half.log 2>&1 & half=$$!; \
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(HALF)); code=$$?; \
+	wait $$half || code=$$?; cat .half.log; exit $$code
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
