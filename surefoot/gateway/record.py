@@ -69,7 +69,7 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
     """
     split, keeping, params, cost = job.split, job.keeping, job.manner.params, job.cost
     missing = _missing(job) if keeping is not None or len(job.values) > 1 else {}
-    written = not missing or "features" not in missing
+    written = "features" not in missing
     unit, error = job.unit, job.error
     cpu_ms, rss_mb = (None, None) if cost is None else cost
     record: dict[str, object] = {
@@ -95,8 +95,7 @@ def lines_of(job: "Job", predictions: list[object] | None, answered_by: str | No
         record["left_out"] = missing
     lines = []
     for number, values in enumerate(job.values):
-        if number:
-            record["row"] = number
+        record["row"] = number
         record["prediction"] = None if predictions is None else predictions[number]
         if not written:
             record["features"] = None

@@ -60,8 +60,7 @@ class Reply:
     async def send(self, send: Send) -> None:
         """Write it to the connection."""
         headers = [(b"content-type", self.kind), (b"content-length", b"%d" % len(self.body)), *self.encoded]
-        for name, value in self.headers.items():
-            headers.append((name.replace("_", "-").encode(), value.encode("latin-1")))
+        headers += [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in self.headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 

@@ -5,11 +5,14 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
+
 from surefoot.core.model import Split, Version
+from surefoot.gateway import shadow as shadow_module
 from surefoot.gateway.job import job_for
 from surefoot.gateway.record import PredictionLog, Segment
 from surefoot.gateway.settings import Cost, GatewaySettings, Manner, Names
-from surefoot.gateway.shadow import FASTEST, MOST_TOGETHER, Shadow
+from surefoot.gateway.shadow import MOST_TOGETHER, Shadow
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 SPLIT = Split(V1, V2, 0.0, "salt", "r", 1, 100.0)
@@ -121,16 +124,18 @@ def test_a_pace_that_nobody_needed_is_not_kept(tmp_path: Path) -> None:
     shadowed(tmp_path, story)
 
 
-def test_there_is_a_fastest(tmp_path: Path) -> None:
+def test_there_is_a_fastest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long all goes well, no more than FASTEST batches are asked between two looks."""
-    looks = 15
+    monkeypatch.setattr(shadow_module, "FASTEST", 2)
 
     async def story(shadow: Shadow, model: Model) -> None:
-        for _ in range(looks):
-            ask(shadow, 1)
-            shadow.make_room(leisure=True)
-            await asyncio.sleep(0.06)
-        assert shadow.worker.allowed <= FASTEST
-        assert sum(model.batches) >= looks - 3
+        ask(shadow, 100)
+        await look(shadow, leisure=True)
+        grown = []
+        for _ in range(4):
+            before = len(model.batches)
+            await look(shadow, leisure=True)
+            grown.append(len(model.batches) - before)
+        assert grown == [1, 2, 2, 2]
 
     shadowed(tmp_path, story)

@@ -1,6 +1,8 @@
 """A process that steps aside is behind all others, and says whether it holds the processor for long."""
 
 import os
+import platform
+import re
 
 import pytest
 
@@ -25,10 +27,14 @@ def told() -> tuple[int, int, int]:
 
 
 def test_it_is_last_and_holds_nobody_up() -> None:
-    """It has the last place, and either short slices or the idle policy."""
+    """It has the last place, and short slices where the kernel grants them, else the idle policy."""
+    granted = tuple(map(int, re.findall(r"\d+", platform.release())[:2])) >= (6, 12)
     nice, policy, slice_ns = told()
     assert nice == 19
-    assert (policy, slice_ns) == (os.SCHED_BATCH, aside.SLICE_NS) or policy == os.SCHED_IDLE
+    if granted and platform.machine() in aside._SET_ATTR:
+        assert (policy, slice_ns) == (os.SCHED_BATCH, aside.SLICE_NS)
+    else:
+        assert policy == os.SCHED_IDLE
 
 
 def test_on_a_machine_whose_calls_are_unknown_it_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
