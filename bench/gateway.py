@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import json
 import math
-import shutil
 import statistics
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from rich.table import Table
 
 from bench.serving.bare import bare
 from bench.serving.batching import batching
+from bench.serving.install import program, programs
 from bench.serving.measuring import Measured, burst
 from bench.serving.models import COLUMNS, expected, save_models, script
 from bench.serving.on_bentoml import bentoml
@@ -32,7 +32,6 @@ from bench.serving.on_mlserver import mlserver
 from bench.serving.on_ray import ray
 from bench.serving.ours import TOKEN, ours
 from bench.serving.running import Server, Start, free_port, go_on, hold, process, prove
-from surefoot.core.errors import Rejected
 
 __all__ = ["COLUMNS", "TOKEN", "Measured", "burst", "free_port", "process", "save_models", "script"]
 NOTES = Console(stderr=True)
@@ -238,8 +237,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="bursts of each")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
-    if shutil.which("wrk") is None:
-        raise Rejected("this bench needs wrk: apt-get install wrk")
+    program("wrk")  # what is missing is known before the first server starts
+    for name in PEERS.keys() & set(options.only):
+        programs(name)
     seconds, rounds = (1.0, 1) if options.quick else (options.seconds, options.rounds)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as place:

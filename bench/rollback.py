@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.rolling.callers import FAILED, OLD
-from bench.rolling.engines import CANDIDATE, CHAMPION, ENGINES, PROGRAMS, Engine, program
+from bench.rolling.engines import CANDIDATE, CHAMPION, ENGINES, PROGRAMS, Engine
+from bench.serving.install import program
 
 CALLERS = 16
 SETTLE_S = 0.25

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.gateway import COLUMNS, TOKEN, Measured, burst, free_port, process, save_models, script
+from bench.serving.install import program
 from surefoot.adapters.artifacts import tree_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.model import Split, Version
@@ -221,6 +222,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=17, help="bursts with each shadow")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
+    program("wrk")
     with tempfile.TemporaryDirectory() as place:
         models, port = Path(place) / "models", free_port()
         save_models(models)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from bench.gateway import free_port, process
-from bench.serving.install import HOME
+from bench.serving.install import program
 from surefoot.adapters.artifacts import tree_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.model import Split, Version
@@ -266,20 +265,6 @@ def restart(models: Path, folder: Path) -> Iterator[Engine]:
 def _listens(port: int) -> bool:
     with socket.socket() as tried:
         return tried.connect_ex(("127.0.0.1", port)) == 0
-
-
-def program(name: str) -> str:
-    """Where a program is.
-
-    Raises:
-        FileNotFoundError: It is not installed; says how it is.
-    """
-    installed = HOME / name / "bin" / name
-    found = str(installed.absolute()) if installed.exists() else shutil.which(name)
-    if found is None:
-        how = "python -m bench.serving.install envoy" if name == "envoy" else f"apt-get install {name}"
-        raise FileNotFoundError(f"this bench needs {name}: {how}, or leave it out with --only")
-    return found
 
 
 ENGINES = {

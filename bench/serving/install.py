@@ -19,8 +19,8 @@ PINS = {
 }
 
 
-class NotInstalled(Exception):
-    """The server has no virtual environment; the text says how it gets one."""
+class NotInstalled(SystemExit):
+    """Something that a bench needs is missing; the text, which is printed at its end, says how it is had."""
 
 
 def programs(name: str) -> Path:
@@ -31,8 +31,21 @@ def programs(name: str) -> Path:
     """
     found = (HOME / name / "bin").absolute()
     if not (found / ".ready").exists():
-        how = f"python -m bench.serving.install {name}"
-        raise NotInstalled(f"{name} is not installed: {how}, or leave it out with --only")
+        raise NotInstalled(f"this bench needs {name}: python -m bench.serving.install {name}, or choose with --only")
+    return found
+
+
+def program(name: str) -> str:
+    """Where a program is: of such an environment, or of the system.
+
+    Raises:
+        NotInstalled: It is not there.
+    """
+    if name in PINS:
+        return str(programs(name) / name)
+    found = shutil.which(name)
+    if found is None:
+        raise NotInstalled(f"this bench needs {name}: apt-get install {name}")
     return found
 
 

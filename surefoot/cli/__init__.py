@@ -45,6 +45,7 @@ def main() -> None:
         sys.exit(130)
     except UsageTrouble as error:
         said = " ".join(getattr(error, "format_message", error.__str__)().split())
-        errors.print(f"[red]surefoot:[/red] {escape(said.rstrip('.'))}. Try 'surefoot --help'.")
+        stop = "" if said.endswith((".", "?")) else "."
+        errors.print(f"[red]surefoot:[/red] {escape(said)}{stop} Try 'surefoot --help'.")
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,6 +1,10 @@
-"""The benchmarks of the judge keep their promises on few rollouts; those that measure time stay on request."""
+"""The benchmarks of the judge keep their promises on few rollouts; those that measure time stay on request.
+
+What any of them lacks is named.
+"""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +55,25 @@ def test_a_judge_that_sees_nothing_misses(tmp_path: Path) -> None:
     )
     assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-2000:]
     assert not all(row["ok"] for row in json.loads(file.read_text())["rows"])
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [("bench.rollback --only envoy", "envoy"), ("bench.gateway --only ours-1 bentoml", "bentoml")],
+)
+def test_what_a_bench_needs_is_named_before_it_begins(tmp_path: Path, command: str, missing: str) -> None:
+    """Where another server is not installed, one line says how it is, and nothing is started."""
+    (tmp_path / "wrk").symlink_to("/bin/true")
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", *command.split()],
+        cwd=tmp_path,  # no environments are here
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"this bench needs {missing}: python -m bench.serving.install {missing}, or choose with --only\n"
+    )
