@@ -12,10 +12,11 @@ from surefoot.core.errors import Rejected
 from surefoot.core.model import Version
 from surefoot.gateway.app import Gateway, build_app
 from surefoot.gateway.keeper import Keeper
-from surefoot.gateway.nursery import Nursery
-from surefoot.gateway.process import ModelProcess, forked, spawned
-from surefoot.gateway.settings import NICE, GatewaySettings
+from surefoot.gateway.settings import GatewaySettings
 from surefoot.gateway.tripwire import Limits
+from surefoot.models.contract import NICE
+from surefoot.models.nursery import Nursery
+from surefoot.models.process import ModelProcess, forked, spawned
 
 
 class HostClock:

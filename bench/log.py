@@ -22,7 +22,7 @@ from surefoot.core.question import Question
 from surefoot.gateway.job import job_for
 from surefoot.gateway.record import PredictionLog, lines_of
 from surefoot.gateway.segment import Segment
-from surefoot.gateway.settings import Cost
+from surefoot.models.contract import Cost
 
 MODEL = "bench"
 FEATURES = 20

@@ -28,9 +28,10 @@ from surefoot.core.model import Outcome, Stage, Version
 from surefoot.core.policy import Policy
 from surefoot.core.state import Ledger, fold
 from surefoot.gateway.app import Gateway, build_app
-from surefoot.gateway.nursery import Nursery
-from surefoot.gateway.process import ModelProcess, forked, spawned
-from surefoot.gateway.settings import NICE, GatewaySettings
+from surefoot.gateway.settings import GatewaySettings
+from surefoot.models.contract import NICE
+from surefoot.models.nursery import Nursery
+from surefoot.models.process import ModelProcess, forked, spawned
 from surefoot.rollout import Ports, Request, adopt, end
 
 T = TypeVar("T")

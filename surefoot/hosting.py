@@ -11,8 +11,8 @@ from pathlib import Path
 
 from surefoot.adapters.artifacts import load, tree_digest
 from surefoot.core.errors import ArtifactTampered
-from surefoot.gateway.hosted import host, limit
-from surefoot.gateway.settings import Model
+from surefoot.models.contract import Model
+from surefoot.models.hosted import host, limit
 
 _PR_SET_PDEATHSIG = 1
 

@@ -21,8 +21,8 @@ from surefoot.core.model import Arm, Split, Version
 from surefoot.gateway import decode, wire
 from surefoot.gateway.batch import Worker
 from surefoot.gateway.job import Answered, Job
-from surefoot.gateway.process import ModelProcess, spawned
 from surefoot.gateway.record import PredictionLog, Segment
+from surefoot.models.process import ModelProcess, spawned
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ from collections.abc import Coroutine
 
 import orjson
 
-from surefoot.gateway.beside import in_thread
 from surefoot.gateway.settings import GatewaySettings
+from surefoot.models.beside import in_thread
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0

@@ -20,8 +20,9 @@ from surefoot.gateway import v2 as tensors
 from surefoot.gateway.following import Following
 from surefoot.gateway.job import job_for
 from surefoot.gateway.record import Segment, label_lines
-from surefoot.gateway.settings import GatewaySettings, Load
+from surefoot.gateway.settings import GatewaySettings
 from surefoot.gateway.wire import Refusal, Reply
+from surefoot.models.contract import Load
 
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")

@@ -11,9 +11,10 @@ from surefoot.core.model import Arm, Split, Version
 from surefoot.gateway.batch import Worker
 from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome
 from surefoot.gateway.record import PredictionLog, lines_of
-from surefoot.gateway.settings import GatewaySettings, Inside, Model, Predictor
+from surefoot.gateway.settings import GatewaySettings
 from surefoot.gateway.shadow import Shadow
 from surefoot.gateway.tripwire import Tripwire
+from surefoot.models.contract import Inside, Model, Predictor
 
 _log = logging.getLogger(__name__)
 HANGS = 10.0  # a candidate that is at one batch for so many times its patience is ended

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from surefoot.core.model import Version
-from surefoot.gateway.answers import describe
-from surefoot.gateway.beside import in_thread
 from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome, Revoked, Settled, abandon, dealt
 from surefoot.gateway.record import PredictionLog, lines_of
-from surefoot.gateway.settings import PLAIN, Cost, Lost, Manner, Names, Predictor
+from surefoot.models.answers import describe
+from surefoot.models.beside import in_thread
+from surefoot.models.contract import PLAIN, Cost, Lost, Manner, Names, Predictor
 
 _log = logging.getLogger(__name__)
 _BACK_OFF = (0.1, 0.5, 2.0, 10.0)

@@ -13,13 +13,14 @@ from surefoot.core.model import Kept, Split, Version
 from surefoot.gateway import route
 from surefoot.gateway.alarms import Alarms
 from surefoot.gateway.arms import Arms, key_of, needed, predictor_of
-from surefoot.gateway.beside import in_thread
 from surefoot.gateway.board import Board
 from surefoot.gateway.entry import KILLED, cut_off, persist, rules_in, warm_after
 from surefoot.gateway.keeping import Keeping
 from surefoot.gateway.record import PredictionLog
-from surefoot.gateway.settings import GatewaySettings, Load, Model, Predictor
+from surefoot.gateway.settings import GatewaySettings
 from surefoot.gateway.shadow import Shadow, chosen
+from surefoot.models.beside import in_thread
+from surefoot.models.contract import Load, Model, Predictor
 
 _log = logging.getLogger(__name__)
 ACK_S = 5.0

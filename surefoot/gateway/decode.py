@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from surefoot.gateway.settings import PLAIN, Manner, Names
+from surefoot.models.contract import PLAIN, Manner, Names
 
 
 class Table(NamedTuple):

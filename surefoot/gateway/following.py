@@ -17,15 +17,16 @@ from surefoot.core.model import Version
 from surefoot.core.ports import Clock
 from surefoot.gateway import route
 from surefoot.gateway.arms import Arms
-from surefoot.gateway.beside import in_thread
 from surefoot.gateway.board import Board, Document
 from surefoot.gateway.control import Loads, NotPersisted, Served, until_seen
 from surefoot.gateway.entry import KILLED, cut_off, persist
 from surefoot.gateway.leisure import Leisure
 from surefoot.gateway.metrics import together
 from surefoot.gateway.record import PredictionLog, Segment
-from surefoot.gateway.settings import GatewaySettings, Predictor
+from surefoot.gateway.settings import GatewaySettings
 from surefoot.gateway.shadow import Shadow
+from surefoot.models.beside import in_thread
+from surefoot.models.contract import Predictor
 
 _log = logging.getLogger(__name__)
 GRACE_S = 5.0

@@ -9,9 +9,9 @@ import orjson
 
 from surefoot.core.model import Arm, Split, Version
 from surefoot.core.traffic import assign
-from surefoot.gateway.answers import describe
 from surefoot.gateway.keeping import Keeping
-from surefoot.gateway.settings import PLAIN, Cost, Manner, Names
+from surefoot.models.answers import describe
+from surefoot.models.contract import PLAIN, Cost, Manner, Names
 
 
 @dataclass(frozen=True, slots=True)

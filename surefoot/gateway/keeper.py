@@ -20,8 +20,8 @@ from surefoot.core.errors import Rejected
 from surefoot.gateway.app import Gateway
 from surefoot.gateway.board import Board
 from surefoot.gateway.following import door_of, user_of
-from surefoot.gateway.nursery import Nursery, Run
 from surefoot.gateway.server import serve_on
+from surefoot.models.nursery import Nursery, Run
 
 _log = logging.getLogger(__name__)
 _SIGNALS = {

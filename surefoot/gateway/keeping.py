@@ -8,7 +8,7 @@ import orjson
 
 from surefoot.core.model import Kept
 from surefoot.core.traffic import bucket
-from surefoot.gateway.settings import Names
+from surefoot.models.contract import Names
 
 _DIGEST_BYTES = 12
 

@@ -16,7 +16,8 @@ from surefoot.core.traffic import bucket
 from surefoot.gateway.batch import Worker
 from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome, Revoked
 from surefoot.gateway.record import LONGEST_TEXT, PredictionLog, line_of, unit_of
-from surefoot.gateway.settings import GatewaySettings, Predictor
+from surefoot.gateway.settings import GatewaySettings
+from surefoot.models.contract import Predictor
 
 if TYPE_CHECKING:
     import asyncio

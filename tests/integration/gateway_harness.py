@@ -20,7 +20,8 @@ from sklearn.linear_model import LogisticRegression
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.model import Split
 from surefoot.gateway.app import build_app
-from surefoot.gateway.settings import GatewaySettings, Load
+from surefoot.gateway.settings import GatewaySettings
+from surefoot.models.contract import Load
 from tests.conftest import free_port
 from tests.integration.gateway_process import TOKEN, HostClock, Models
 

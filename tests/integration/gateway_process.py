@@ -10,7 +10,8 @@ from surefoot.core.errors import ArtifactTampered
 from surefoot.core.model import Version
 from surefoot.gateway.app import build_app
 from surefoot.gateway.server import serve
-from surefoot.gateway.settings import GatewaySettings, Predictor
+from surefoot.gateway.settings import GatewaySettings
+from surefoot.models.contract import Predictor
 
 TOKEN = "test-token"  # noqa: S105 - of the gateways that tests start
 

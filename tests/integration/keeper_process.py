@@ -17,9 +17,10 @@ from surefoot.core.model import Version
 from surefoot.gateway import keeper as keeper_module
 from surefoot.gateway.app import Gateway, build_app
 from surefoot.gateway.keeper import Keeper
-from surefoot.gateway.nursery import Nursery
-from surefoot.gateway.process import ModelProcess, forked, spawned
-from surefoot.gateway.settings import GatewaySettings, Load
+from surefoot.gateway.settings import GatewaySettings
+from surefoot.models.contract import Load
+from surefoot.models.nursery import Nursery
+from surefoot.models.process import ModelProcess, forked, spawned
 from tests.integration.gateway_process import TOKEN, HostClock, Models
 
 

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from surefoot.gateway import frames
-from surefoot.gateway.nursery import Foundling, Nursery, NurseryGone
-from surefoot.gateway.process import Started, forked, spawned
+from surefoot.models import frames
+from surefoot.models.nursery import Foundling, Nursery, NurseryGone
+from surefoot.models.process import Started, forked, spawned
 
-SLOWLY = "import os,sys;from surefoot.gateway import frames;import socket;"
+SLOWLY = "import os,sys;from surefoot.models import frames;import socket;"
 SLOWLY += "frames.send(socket.socket(fileno=int(sys.argv[-1])),{'slow':True,'parent':os.getppid(),'pid':os.getpid()})"
 
 

@@ -9,7 +9,7 @@ import pytest
 from surefoot.core.model import Arm
 from surefoot.core.traffic import assign
 from surefoot.gateway.decode import Table, table_of
-from surefoot.gateway.settings import Manner
+from surefoot.models.contract import Manner
 from tests.integration.gateway_harness import (
     BETTER,
     GOOD,

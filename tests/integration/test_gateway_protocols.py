@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from surefoot.core.model import Version
 from surefoot.gateway import v2
 from surefoot.gateway.decode import Malformed, Table
-from surefoot.gateway.settings import Names
+from surefoot.models.contract import Names
 from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening
 from tests.integration.gateway_process import Models
 

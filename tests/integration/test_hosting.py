@@ -22,8 +22,8 @@ import pytest
 from surefoot.adapters.artifacts import tree_digest
 from surefoot.core.errors import ArtifactTampered, Rejected
 from surefoot.core.model import Version
-from surefoot.gateway.beside import in_thread
-from surefoot.gateway.process import ModelProcess, ProcessDied, _Line, spawned
+from surefoot.models.beside import in_thread
+from surefoot.models.process import ModelProcess, ProcessDied, _Line, spawned
 from tests.integration.gateway_harness import GOOD, Gateway, listening, save_pyfunc, wait_for
 from tests.integration.gateway_process import Models
 

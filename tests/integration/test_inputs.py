@@ -13,7 +13,7 @@ import pytest
 from surefoot.adapters.artifacts import load
 from surefoot.adapters.pyfunc import Scorer
 from surefoot.gateway.decode import Malformed, Table, UnsupportedType, table_of
-from surefoot.gateway.settings import Names
+from surefoot.models.contract import Names
 from tests.integration import semantics_formats, semantics_http, semantics_tensors, semantics_types
 
 with warnings.catch_warnings():

@@ -11,8 +11,9 @@ from surefoot.gateway.arms import Arms, NotServing
 from surefoot.gateway.batch import Worker
 from surefoot.gateway.job import Answered, Attempt, Failed, Job, Outcome, job_for
 from surefoot.gateway.record import PredictionLog, Segment
-from surefoot.gateway.settings import Cost, GatewaySettings, Lost, Manner, Names
+from surefoot.gateway.settings import GatewaySettings
 from surefoot.gateway.tripwire import Limits
+from surefoot.models.contract import Cost, Lost, Manner, Names
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from surefoot.gateway.nursery import Foundling
+from surefoot.models.nursery import Foundling
 from tests.integration.waiting import ended, wait_for
 
 

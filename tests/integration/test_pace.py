@@ -11,8 +11,9 @@ from surefoot.core.model import Split, Version
 from surefoot.gateway import shadow as shadow_module
 from surefoot.gateway.job import job_for
 from surefoot.gateway.record import PredictionLog, Segment
-from surefoot.gateway.settings import Cost, GatewaySettings, Manner, Names
+from surefoot.gateway.settings import GatewaySettings
 from surefoot.gateway.shadow import MOST_TOGETHER, Shadow
+from surefoot.models.contract import Cost, Manner, Names
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 SPLIT = Split(V1, V2, 0.0, "salt", "r", 1, 100.0)

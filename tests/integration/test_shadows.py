@@ -16,7 +16,7 @@ import pytest
 
 from surefoot.core.errors import Rejected
 from surefoot.core.model import Version
-from surefoot.gateway.process import ModelProcess, spawned
+from surefoot.models.process import ModelProcess, spawned
 from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening, save_pyfunc, wait_for
 from tests.integration.gateway_process import Models
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from surefoot.gateway import aside
+from surefoot.models import aside
 
 
 def told() -> tuple[int, int, int]:

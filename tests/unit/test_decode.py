@@ -10,7 +10,7 @@ from surefoot.core.model import Split, Version
 from surefoot.gateway.decode import Malformed, Table, table_of
 from surefoot.gateway.job import Job, job_for
 from surefoot.gateway.record import lines_of
-from surefoot.gateway.settings import PLAIN, Manner, Names
+from surefoot.models.contract import PLAIN, Manner, Names
 
 ROW = {"x": 1.5, "w": "a"}
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from surefoot.gateway import frames
-from surefoot.gateway.answers import checked, describe
-from surefoot.gateway.aside import step_aside
-from surefoot.gateway.settings import Model
+from surefoot.models import frames
+from surefoot.models.answers import checked, describe
+from surefoot.models.aside import step_aside
+from surefoot.models.contract import Model
 
 _FIRST_TO_GO = 500
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20

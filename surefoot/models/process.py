@@ -16,11 +16,11 @@ from typing import Protocol, cast
 
 import orjson
 
-from surefoot.gateway import frames
-from surefoot.gateway.answers import counted
-from surefoot.gateway.beside import in_thread
-from surefoot.gateway.nursery import Nursery, NurseryGone
-from surefoot.gateway.settings import PLAIN, Cost, Lost, Manner, Names
+from surefoot.models import frames
+from surefoot.models.answers import counted
+from surefoot.models.beside import in_thread
+from surefoot.models.contract import PLAIN, Cost, Lost, Manner, Names
+from surefoot.models.nursery import Nursery, NurseryGone
 
 _log = logging.getLogger(__name__)
 START_S = 120.0
