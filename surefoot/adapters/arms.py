@@ -17,7 +17,7 @@ class Log(Protocol):
         ...
 
     def slice_of(self, column: str) -> str:
-        """SQL that reads one feature of a row of `log` as text; NULL where it is missing."""
+        """SQL that reads one feature of a row of `log` as its canonical text; NULL where it is missing."""
         ...
 
 
@@ -35,7 +35,7 @@ _SERVED = """
 ARMS = f"""
   arms AS ({_SERVED} {ONCE}), timed AS (
     SELECT *, CAST(least({EPOCHS - 1}, floor(("at" - min("at") OVER ()) / $5)) AS INTEGER) AS epoch,
-           CASE WHEN $4 OR unit IS NULL THEN request ELSE unit END AS trial
+           CASE WHEN $4 OR trim(coalesce(unit, '')) = '' THEN request ELSE unit END AS trial
     FROM arms
   )
 """  # noqa: S608 - the fragments are constants
@@ -75,7 +75,8 @@ def served(log: Log, question: Question) -> Served | Missing:
     found = log.rows(
         question.model,
         f"""
-        SELECT side, count(DISTINCT request) FILTER ("at" > $5), count(unit), min(version), max(version)
+        SELECT side, count(DISTINCT request) FILTER ("at" > $5), count(unit) FILTER (trim(unit) <> ''),
+               min(version), max(version)
         FROM ({_SERVED}) GROUP BY side
         """,  # noqa: S608 - constant
         (*scope(question)[:4], question.since),
@@ -92,9 +93,3 @@ def served(log: Log, question: Question) -> Served | Missing:
 def slices(log: Log, question: Question) -> list[tuple[str, str]]:
     """What to tell apart: (column, SQL of its value); one pair of nothing where all requests count together."""
     return [(column, log.slice_of(column)) for column in question.gate.by] or [("", "''")]
-
-
-def named(column: str, value: object) -> str:
-    """A slice as people and policies name it; empty for all requests together."""
-    absent = value is None or value != value  # noqa: PLR0124 - only NaN differs from itself
-    return f"{column}={'(missing)' if absent else value}" if column else ""

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 
-from surefoot.adapters.arms import ARMS, LABELLED, ONCE, Log, Served, named, scope, served, slices, whole
+from surefoot.adapters.arms import ARMS, LABELLED, ONCE, Log, Served, scope, served, slices, whole
 from surefoot.core.evidence import Missing, Sliced, SplitCounts, Stratum
 from surefoot.core.model import Outcome
 from surefoot.core.policy import Metric
 from surefoot.core.question import Question
+from surefoot.core.scalar import slice_name
 
 # A unit sticks to its arm, so it is one trial however often it comes back: where it first went wrong, or else where
 # it was seen last. Its arm is then one draw at the share of that moment, whatever happened before.
@@ -72,7 +73,7 @@ def _by_slice(log: Log, question: Question, facts: Served, column: str, value: s
         cells[slice_].append(tuple(row))
     past = {slice_: (whole(asked), whole(failed)) for slice_, asked, failed in history}
     return {
-        named(column, slice_): SplitCounts(
+        slice_name(column, slice_): SplitCounts(
             _strata(cells.get(slice_, [])),
             past[slice_][1] / past[slice_][0] if slice_ in past else None,
             facts.trial,

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from surefoot.adapters.arms import ARMS, ONCE, Log, Served, named, scope, served, slices, whole
+from surefoot.adapters.arms import ARMS, ONCE, Log, Served, scope, served, slices, whole
 from surefoot.core.evidence import (
     Counts,
     GaugeCounts,
@@ -15,11 +15,14 @@ from surefoot.core.evidence import (
 )
 from surefoot.core.model import Outcome
 from surefoot.core.question import Question
+from surefoot.core.scalar import slice_name
 from surefoot.core.stats.bounded import LEVELS
 from surefoot.core.stats.histogram import LOWEST
 
 HISTORY = 7 * 86400.0
 """How far back the champion's own measurements count when its quantiles are frozen [seconds]."""
+DRAWN = "QUALIFY row_number() OVER (PARTITION BY slice, trial ORDER BY hash(request), request) = 1"
+"""One request of each trial, drawn by its id: where a unit sticks to one arm, its requests are one draw of an arm."""
 Cells = dict[tuple[float, int], dict[str, dict[int, int]]]
 """(share, epoch) -> side -> level -> trials."""
 
@@ -37,7 +40,10 @@ def _histogram(found: dict[int, int]) -> Counts:
 
 
 def speed_counts(log: Log, question: Question) -> SpeedCounts | Sliced | Missing:
-    """Log-bucket histograms of a measurement, and the champion's own as it was when the rollout opened."""
+    """Log-bucket histograms of a measurement, and the champion's own as it was when the rollout opened.
+
+    A unit that sticks to one arm is one trial, by one of its requests: a draw that does not look at the measurement.
+    """
     facts = served(log, question)
     if isinstance(facts, Missing):
         return facts
@@ -46,7 +52,7 @@ def speed_counts(log: Log, question: Question) -> SpeedCounts | Sliced | Missing
         made |= _speeds(log, question, facts, column, value)
     if question.gate.by:
         return Sliced(dict(sorted(made.items())), facts.recent)
-    return made.get("", SpeedCounts((), (), _unit(question), facts.recent))
+    return made.get("", SpeedCounts((), (), _unit(question), facts.recent, facts.trial))
 
 
 def _unit(question: Question) -> str:
@@ -59,27 +65,31 @@ def _speeds(log: Log, question: Question, facts: Served, column: str, value: str
     found = log.rows(
         question.model,
         f"""
-        WITH {ARMS}
-        SELECT {value} AS slice, share, epoch, side, {bucket} AS bucket, count(*)
-        FROM timed WHERE {measured} IS NOT NULL GROUP BY ALL
+        WITH {ARMS}, drawn AS (
+          SELECT *, {value} AS slice FROM timed WHERE {measured} IS NOT NULL {DRAWN}
+        )
+        SELECT slice, share, epoch, side, {bucket} AS bucket, count(*) FROM drawn GROUP BY ALL
         """,  # noqa: S608 - constants and names that the policy parser or the log has checked
         scope(question),
     )
     baseline = log.rows(
         question.model,
         f"""
-        SELECT {value} AS slice, {bucket} AS bucket, count(*) FROM (
-          SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 AND "at" > $3 {ONCE}
-        ) AS log WHERE {measured} IS NOT NULL GROUP BY ALL
+        WITH past AS (
+          SELECT *, {value} AS slice, CASE WHEN $4 AND trim(unit) <> '' THEN unit ELSE request END AS trial FROM (
+            SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 AND "at" > $3 {ONCE}
+          ) AS log WHERE {measured} IS NOT NULL {DRAWN}
+        )
+        SELECT slice, {bucket} AS bucket, count(*) FROM past GROUP BY ALL
         """,  # noqa: S608 - same
-        (question.champion.number, question.opened, question.opened - HISTORY),
+        (question.champion.number, question.opened, question.opened - HISTORY, facts.trial == "unit"),
     )
     cells = _cells(found)
     past: dict[object, dict[int, int]] = defaultdict(dict)
     for slice_, number, n in baseline:
         past[slice_][whole(number)] = whole(n)
     return {
-        named(column, slice_): SpeedCounts(
+        slice_name(column, slice_): SpeedCounts(
             tuple(
                 SpeedStratum(share, _histogram(arms["candidate"]), _histogram(arms["champion"]), epoch)
                 for (share, epoch), arms in sorted(cells.get(slice_, {}).items())
@@ -87,6 +97,7 @@ def _speeds(log: Log, question: Question, facts: Served, column: str, value: str
             _histogram(past.get(slice_, {})),
             _unit(question),
             facts.recent,
+            facts.trial,
         )
         for slice_ in cells.keys() | past.keys()
     }
@@ -172,7 +183,7 @@ def _values(log: Log, question: Question, facts: Served, column: str, sliced: st
     cells = _cells(found)
     past = {slice_: round(float(str(mean)), 6) for slice_, mean in centers if mean is not None}
     return {
-        named(column, slice_): ValueCounts(
+        slice_name(column, slice_): ValueCounts(
             tuple(
                 ValueStratum(share, _levels(arms["candidate"]), _levels(arms["champion"]), epoch)
                 for (share, epoch), arms in sorted(cells.get(slice_, {}).items())

@@ -10,6 +10,7 @@ import pandas as pd
 
 from surefoot.adapters.log_files import KINDS, counted, view
 from surefoot.core.errors import EvidenceUnavailable
+from surefoot.core.scalar import canonical_text_of_json
 from surefoot.core.stats.losses import numbers
 
 TRIES = 10
@@ -75,6 +76,7 @@ class PredictionLog:
             try:
                 with duckdb.connect() as db:
                     db.execute("SET threads = 1")
+                    teach(db)
                     for kind in KINDS:
                         segments, tables = counted(self._root / model, kind)
                         files += [*segments, *tables]
@@ -86,9 +88,9 @@ class PredictionLog:
                     raise EvidenceUnavailable(f"the prediction log of {model} cannot be read: {error}") from error
 
     def slice_of(self, column: str) -> str:
-        """SQL that reads one feature of a row of `log` as text; NULL where it is missing."""
+        """SQL that reads one feature of a row of `log` as its canonical text; NULL where it is missing."""
         key = column.replace("\\", "\\\\").replace('"', '\\"').replace("'", "''")
-        return f"json_extract_string(features, '$.\"{key}\"')"
+        return f"canonical_text(CAST(json_extract(features, '$.\"{key}\"') AS VARCHAR))"
 
     def requests(self, model: str, since: float, until: float, *, limit: int = 200_000) -> list[Served]:
         """Requests of a window with the labels known at its end, oldest first.
@@ -148,6 +150,11 @@ class PredictionLog:
             (since, until),
         )
         return int(str(found[0][0]))
+
+
+def teach(db: duckdb.DuckDBPyConnection) -> None:
+    """Give a connection the function canonical_text(JSON text): SQL and Python spell every value alike."""
+    db.create_function("canonical_text", canonical_text_of_json, ["VARCHAR"], "VARCHAR", null_handling="special")  # type: ignore[call-overload]
 
 
 def _json(text: object) -> object:

@@ -27,6 +27,8 @@ LABELS = {"request": "VARCHAR", "row": "INTEGER", "label": "", "at": "DOUBLE"}
 SIDES = ("version", "prediction", "error", "latency_ms", "cpu_ms", "rss_mb")
 """Columns that each of the two versions has of its own."""
 TIMES = frozenset({"at", "label_at"})
+NAMES = frozenset({"request", "version"})
+"""Columns of names, which a table may hold as numbers: pandas makes 7.0 of 7 where one is missing."""
 FLOATS = frozenset({"FLOAT", "DOUBLE"})
 LATEST = 253_402_300_799.0
 """The end of the year 9999: nothing recorded is later, but milliseconds since 1970 are [Unix seconds]."""
@@ -44,6 +46,11 @@ def quoted(name: str) -> str:
 def text(value: str) -> str:
     """A text as SQL wants it."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def canonical(column: str) -> str:
+    """The canonical text of a column's value, as an expression; NULL where it says nothing."""
+    return f"canonical_text(CAST(to_json({column}) AS VARCHAR))"
 
 
 def double(value: float) -> str:
@@ -71,6 +78,8 @@ def read_as(name: str, kind: str, found: str) -> str:
         return f"CASE WHEN NOT isnan({number}) THEN {number} END"
     if name == "row":
         return f"coalesce(TRY_CAST({column} AS INTEGER), 0)"
+    if name == "unit" or (name in NAMES and found != "VARCHAR"):  # numbers are spelled as a gateway would spell them
+        return canonical(column)
     # Tables hold an empty text where there is nothing.
     return f"nullif(TRY_CAST({column} AS VARCHAR), '')"
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from surefoot.adapters.predictions import teach
 from surefoot.adapters.record_columns import (
     INDEX,
     LABEL_RULES,
@@ -20,6 +21,7 @@ from surefoot.adapters.record_columns import (
     OPTIONAL,
     RECORD_RULES,
     SIDES,
+    canonical,
     chosen,
     double,
     feature,
@@ -69,6 +71,7 @@ class RecordFile:
         self._placed = False
         try:
             self._db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 1; SET preserve_insertion_order = false")
+            teach(self._db)
             self._db.execute("SET TimeZone = 'UTC'")  # a timestamp means the same wherever the file is read
             self._load(records)
             self._pair(records)
@@ -273,14 +276,14 @@ class RecordFile:
             raise EvidenceUnavailable(f"the records cannot answer: {str(error).splitlines()[0]}") from error
 
     def slice_of(self, column: str) -> str:
-        """SQL that reads one feature of a row of `log` as text; NULL where it is missing.
+        """SQL that reads one feature of a row of `log` as its canonical text; NULL where it is missing.
 
         Raises:
             Rejected: The file has no such column.
         """
         if column not in self.features:
             raise Rejected(f"the records have no column {column!r} to make slices of")
-        return f"CAST({feature(column)} AS VARCHAR)"
+        return canonical(feature(column))
 
     def newest(self, _model: str, until: float) -> float | None:
         """When the last request until then was received [Unix seconds]; None without any."""
@@ -326,7 +329,7 @@ class RecordFile:
         """
         if absent := [name for name in columns if name not in self.features]:
             raise Rejected(f"the records have no column {absent[0]!r} to make slices of")
-        names = "".join(f", {feature(name)}" for name in columns)
+        names = "".join(f", {canonical(feature(name))}" for name in columns)
         sql = f"""
             SELECT n, "at", champion_prediction, candidate_prediction {names} FROM pairs
             WHERE paired AND "at" > $1 AND "at" <= $2

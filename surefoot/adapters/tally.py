@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.adapters.arms import named
 from surefoot.core.evidence import MICRO, Block, PairedSums
 from surefoot.core.policy import BINNED, CONFUSIONS, Gate, Metric
+from surefoot.core.scalar import slice_name
 from surefoot.core.soundness import LARGEST_COUNT
-from surefoot.core.stats.losses import Floats, decisions, losses, numbers
+from surefoot.core.stats.losses import Floats, differ, losses, scores, truths
 from surefoot.core.stats.statistic import BINS
 
 Answers = Sequence[object] | Floats
@@ -96,7 +96,9 @@ class Tally:
             sums = [np.stack([side, wrong[0] & wrong[1]], axis=1).astype(np.int64) for side in wrong]
         self._into("", blocks, sums)
         for column in self.gate.by:
-            values = np.array([named(column, item) for item in _taken(batch.columns[column], chosen)], dtype=object)
+            values = np.array(
+                [slice_name(column, item) for item in _taken(batch.columns[column], chosen)], dtype=object
+            )
             for value in np.unique(values):
                 here = values == value
                 self._into(value, blocks[here], [side[here] for side in sums])
@@ -105,21 +107,20 @@ class Tally:
         """Count on how many requests both give the same answer, as far as answers are numbers."""
         if self.gate.classes:
             return
-        first, second = (decisions(numbers(side), self.gate.threshold) for side in pair)
-        self.compared += len(first)
-        self.same += int(np.isclose(first, second, rtol=1e-3).sum())
+        apart = differ(pair[0], pair[1], self.gate.threshold)
+        self.compared += len(apart)
+        self.same += int((~apart).sum())
 
     def _sums(self, answers: Answers, champion: Answers, truth: Answers) -> Sums:
         """What one version's answers add up to, a row each."""
         gate = self.gate
         if gate.metric in BINNED:
-            return _bins(numbers(answers), numbers(truth))
+            return _bins(scores(gate, answers), truths(gate, truth))
         if gate.metric in CONFUSIONS:
-            alert, true = numbers(answers) >= gate.threshold, numbers(truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1
+            alert, true = scores(gate, answers) >= gate.threshold, truths(gate, truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1
             return np.stack([alert & true, alert & ~true, ~alert & true, ~alert & ~true], axis=1).astype(np.int64)
         if gate.metric is Metric.DISAGREEMENT:
-            yes, like = (decisions(numbers(side), gate.threshold) for side in (answers, champion))
-            apart = ~np.isclose(yes, like, rtol=1e-3)
+            apart = differ(answers, champion, gate.threshold)
             return (apart.astype(np.int64) * MICRO)[:, None]
         found = losses(gate, answers, truth)
         if float(np.abs(found).max()) * MICRO * len(found) < float(LARGEST_COUNT):
@@ -173,22 +174,22 @@ def _taken(items: Answers, chosen: NDArray[np.intp]) -> Answers:
     return items[chosen] if isinstance(items, np.ndarray) else [items[index] for index in chosen]
 
 
-def _bins(scores: Floats, truth: Floats) -> Sums:
+def _bins(given: Floats, truth: Floats) -> Sums:
     """Requests, positives and scores by bin of the score; an answer outside 0 to 1 is no probability."""
-    if ((scores < 0.0) | (scores > 1.0)).any():
+    if ((given < 0.0) | (given > 1.0)).any():
         raise ValueError("a distribution of scores needs probabilities between 0 and 1")
-    where = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
-    rows = np.arange(len(scores))
-    made = np.zeros((len(scores), 3 * BINS), dtype=np.int64)
+    where = np.minimum((given * BINS).astype(np.int64), BINS - 1)
+    rows = np.arange(len(given))
+    made = np.zeros((len(given), 3 * BINS), dtype=np.int64)
     made[rows, where] = 1
     made[rows, BINS + where] = (truth > 0.5).astype(np.int64)  # noqa: PLR2004 - a label is 0 or 1
-    made[rows, 2 * BINS + where] = np.rint(scores * MICRO).astype(np.int64)
+    made[rows, 2 * BINS + where] = np.rint(given * MICRO).astype(np.int64)
     return made
 
 
-def score_bins(scores: Floats, truth: Floats) -> tuple[tuple[int, int, int], ...]:
+def score_bins(given: Floats, truth: Floats) -> tuple[tuple[int, int, int], ...]:
     """Requests, positives and sum of scores in millionths of every bin."""
-    made = _bins(scores, truth).sum(axis=0)
+    made = _bins(given, truth).sum(axis=0)
     return tuple((int(made[index]), int(made[BINS + index]), int(made[2 * BINS + index])) for index in range(BINS))
 
 

@@ -55,10 +55,14 @@ def lint(
         blind += sum(bool(sight.warning) for sight in sights)
         a_year = planning.false_alarms_a_year(policy)
         if json_:
-            found.append({"model": name, "false_rollbacks_a_year": a_year, "steps": [as_json(s) for s in sights]})
+            steps = [as_json(s) for s in sights]
+            said = list(planning.notes(policy))
+            found.append({"model": name, "false_rollbacks_a_year": a_year, "steps": steps, "notes": said})
             continue
         console.print(f"[green]ok[/green] {name}: {len(policy.steps)} steps, {expectations} expectations")
         show_plan.sights(policy, sights, a_year)
+        for note in planning.notes(policy):
+            console.print(f"note: {escape(note)}")
     if json_:
         show.emit({"policies": found})
     return 2 if wrong or (strict and blind) else 0

@@ -85,12 +85,14 @@ class SpeedCounts:
         baseline: Histogram of the champion before the rollout.
         unit: Unit of the measurement, for people.
         recent: Requests of both arms since the step began [count].
+        trial: What one trial is, for people: "request" or "unit"; of a unit one request is measured.
     """
 
     strata: tuple[SpeedStratum, ...]
     baseline: Counts
     unit: str = "ms"
     recent: int = 0
+    trial: str = "request"
 
 
 @dataclass(frozen=True, slots=True)

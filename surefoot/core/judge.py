@@ -24,8 +24,10 @@ from surefoot.core.model import Outcome, Verdict
 from surefoot.core.policy import Gate
 from surefoot.core.soundness import flaw
 
-EDITION = 1
+EDITION = 2
 """Raised whenever a change could lead to another verdict on the same counters; each is judged again by its own."""
+SAME_COUNTERS = (1,)
+"""Earlier editions whose counters lead to the same verdicts today: what is new since then they did not count."""
 
 
 def judge(gate: Gate, evidence: Evidence, level: Level) -> Verdict:

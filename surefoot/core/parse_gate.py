@@ -6,6 +6,7 @@ from typing import Any
 from surefoot.core.fields import Path, Section, Violation, bounded, choice, count, duration, margin, name, number, texts
 from surefoot.core.model import Role
 from surefoot.core.policy import (
+    BINNED,
     CONFUSIONS,
     EVENTS,
     GAPS,
@@ -17,12 +18,15 @@ from surefoot.core.policy import (
     Gate,
     Metric,
 )
+from surefoot.core.scalar import canonical_slice, canonical_text
 
 PROBABILITY = bounded(1e-6, 1.0 - 1e-6)
 QUANTILE = bounded(0.01, 0.999)
 NAMED = tuple(metric for metric in Metric if metric is not Metric.VALIDATION)
 BY_CLASS = frozenset({Metric.BRIER, Metric.LOG_LOSS, Metric.ZERO_ONE})
 """Losses that are defined for more than two classes."""
+TWO_CLASSES = frozenset({Metric.COST, *BINNED, *CONFUSIONS})
+"""Metrics of a yes or no; `classes` says which label is which."""
 SAME_INPUTS = 0.01
 """Share of the requests on which two versions may see different values unless the policy says otherwise."""
 
@@ -200,7 +204,9 @@ def _slices(section: Section) -> dict[str, Any]:
         if item.partition("=")[0] not in by:
             where = (*section.path, "protected", index)
             raise Violation(where, f"expected a slice such as {(by or ('origin',))[0]}=LGA")
-    return {"by": by, "min_per_slice": section.get("min_per_slice", count, 300), "protected": protected}
+    # In the one spelling that evidence has, however the person wrote it.
+    kept = tuple(canonical_slice(item) for item in protected)
+    return {"by": by, "min_per_slice": section.get("min_per_slice", count, 300), "protected": kept}
 
 
 def _details(section: Section, metric: Metric) -> dict[str, Any]:
@@ -216,7 +222,12 @@ def _details(section: Section, metric: Metric) -> dict[str, Any]:
         made["quantiles"] = (section.get("quantile", QUANTILE),)
     if metric is Metric.LOSS_GAP:
         made["of"] = section.get("of", choice(Metric, tuple(LOSSES - {Metric.RMSE, Metric.PINBALL, Metric.COST})))
-    if metric in BY_CLASS:
+    if metric in BY_CLASS | TWO_CLASSES:
         none: tuple[str, ...] = ()
-        made["classes"] = section.get("classes", texts, none)
+        made["classes"] = classes = section.get("classes", texts, none)
+        where = (*section.path, "classes")
+        if len({canonical_text(item) for item in classes}) < len(classes):
+            raise Violation(where, "names a class twice: 1, 1.0 and '1' are one name")
+        if len(classes) == 1 or (classes and metric in TWO_CLASSES and len(classes) != 2):  # noqa: PLR2004 - no and yes
+            raise Violation(where, "names every class; this metric knows two, the second one is the positive one")
     return made

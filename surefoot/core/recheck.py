@@ -4,7 +4,7 @@ import base64
 import binascii
 import math
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import cast, get_args
 
@@ -15,7 +15,7 @@ from surefoot.core.codec import build, plain
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.events import GateJudged, RolloutOpened, decode
 from surefoot.core.evidence import Evidence, Served
-from surefoot.core.judge import EDITION, judge
+from surefoot.core.judge import EDITION, SAME_COUNTERS, judge
 from surefoot.core.machine import DATA_GATE
 from surefoot.core.model import Verdict
 from surefoot.core.parse import parse
@@ -70,14 +70,17 @@ class Rechecked:
 def recheck(entries: Iterable[Entry]) -> Iterator[Rechecked]:
     """Judge every verdict again whose counters were kept, and whose judge this is."""
     gates: dict[str, Gate] = {}
+    written: dict[str, tuple[str, ...]] = {}
     for entry in entries:
         event = decode(entry.kind, entry.data)
         if isinstance(event, RolloutOpened) and event.kind == "promotion":
-            gates = dict(parse(event.policy).gates)
+            gates, written = dict(parse(event.policy).gates), _protected(event.policy)
         elif isinstance(event, GateJudged) and (why := _not_again(event)):
             yield Rechecked(entry.seq, event.verdict.gate, skipped=why)
         elif isinstance(event, GateJudged) and event.level:
             gate = DATA_GATE if event.verdict.gate == DATA_GATE_NAME else gates.get(event.verdict.gate)
+            if gate is not None and event.judge != EDITION:
+                gate = replace(gate, protected=written.get(gate.name, ()))
             if gate is None:
                 yield Rechecked(entry.seq, event.verdict.gate, "its policy has no such gate")
                 continue
@@ -85,11 +88,18 @@ def recheck(entries: Iterable[Entry]) -> Iterator[Rechecked]:
             yield Rechecked(entry.seq, event.verdict.gate, _apart(event.verdict, again))
 
 
+def _protected(policy: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    """Protected slices as the policy spells them: earlier editions compared them as they were written."""
+    gates = cast("Mapping[str, Mapping[str, object]]", policy["gates"])
+    found = {name: gate.get("protected", ()) for name, gate in gates.items()}
+    return {name: (some,) if isinstance(some, str) else tuple(cast("list[str]", some)) for name, some in found.items()}
+
+
 def _not_again(event: GateJudged) -> str:
     """Why a verdict cannot be judged again; empty when it can."""
     if not event.evidence or event.level is None:
         return "its counters were not kept"
-    return "" if event.judge == EDITION else "another edition of the judge gave it"
+    return "" if event.judge in (EDITION, *SAME_COUNTERS) else "another edition of the judge gave it"
 
 
 def _apart(stored: Verdict, again: Verdict) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import orjson
 
 from surefoot.core.model import Arm, Split, Version
+from surefoot.core.scalar import canonical_text
 from surefoot.core.traffic import assign
 from surefoot.gateway.keeping import Keeping
 from surefoot.models.answers import describe
@@ -177,12 +178,12 @@ def job_for(
     keeping: Keeping | None = None,
     manner: Manner = PLAIN,
 ) -> Job:
-    """Assign a request to an arm, by the first row's unit or else by the request itself."""
+    """Assign a request to an arm, by the first row's unit; one whose unit is missing or empty, by its own id."""
     unit = None
     if column is not None and names is not None and column in (texts := _texts(names, column)):
         value = values[0][texts.index(column)]
         # A list or an object names nobody, and may be nested deeper than it can be made a text of.
-        unit = None if value is None or isinstance(value, list | dict) else str(value)
+        unit = None if isinstance(value, list | dict) else canonical_text(value)
     arm = assign(split, request if unit is None else unit)
     version = split.candidate if arm is Arm.CANDIDATE and split.candidate is not None else split.champion
     return Job(

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from surefoot.core.model import Kept
+from surefoot.core.scalar import canonical_text
 from surefoot.core.traffic import bucket
 from surefoot.models.contract import Names
 
@@ -61,7 +62,7 @@ class Keeping:
     def row(self, features: Mapping[Any, object]) -> dict[Any, object]:
         """One row without what is dropped, and with digests for what is hashed."""
         return {
-            name: self.digest(value) if name in self._hashed and value is not None else value
+            name: self.digest(value) if name in self._hashed and not _blank(value) else value
             for name, value in features.items()
             if name not in self._dropped
         }
@@ -71,12 +72,19 @@ class Keeping:
         return self.digest(value) if self._hides_unit and value is not None else value
 
     def digest(self, value: object) -> str:
-        """Keyed digest of a JSON value, 24 hex digits, however deeply it is nested."""
+        """Keyed digest of a JSON value, 24 hex digits, however deeply it is nested; equal values have one digest."""
         try:
+            if not isinstance(value, list | dict):
+                value = canonical_text(value)
             said = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
         except orjson.JSONEncodeError:  # what can be read may be nested too deeply to be written
             said = _said(value)
         return hashlib.blake2b(said, digest_size=_DIGEST_BYTES, key=self._key).hexdigest()
+
+
+def _blank(value: object) -> bool:
+    """Whether a value says nothing, so that there is nothing to hide."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _spelled(columns: Iterable[str]) -> frozenset[object]:

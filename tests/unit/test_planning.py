@@ -137,7 +137,7 @@ def test_every_kind_of_gate_has_its_line() -> None:
     latency, memory = (sight(found, "weight 50 %", name) for name in ("latency", "memory"))
     assert latency.finds.endswith("times the champion's p99")
     assert "assuming a spread" in latency.assumes
-    assert not memory.assumes
+    assert memory.assumes == "counting each request as another unit (traffic: {units: ...})"
     assert latency.effect is not None
     assert memory.effect is not None
     assert latency.effect >= 1.2

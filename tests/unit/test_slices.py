@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.arms import named
 from surefoot.adapters.counts import event_counts
 from surefoot.adapters.levels import speed_counts, value_counts
 from surefoot.core.errors import Rejected
@@ -17,6 +16,7 @@ from surefoot.core.model import Outcome
 from surefoot.core.parse import parse
 from surefoot.core.policy import Gate, Metric
 from surefoot.core.recheck import pack, unpack
+from surefoot.core.scalar import slice_name
 from tests.fakes import POLICY
 from tests.unit.test_counts import LIVE, before, record, write
 
@@ -182,6 +182,6 @@ def test_a_record_file_without_the_column_says_so(tmp_path: Path) -> None:
 
 def test_a_missing_value_has_one_name_everywhere() -> None:
     """Nothing and NaN are the same slice, whoever counts."""
-    assert {named("origin", value) for value in (None, float("nan"))} == {"origin=(missing)"}
-    assert named("origin", "LGA") == "origin=LGA"
-    assert named("", None) == ""
+    assert {slice_name("origin", value) for value in (None, float("nan"))} == {"origin=(missing)"}
+    assert slice_name("origin", "LGA") == "origin=LGA"
+    assert slice_name("", None) == ""

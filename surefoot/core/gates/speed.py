@@ -48,7 +48,7 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
     )
     n = candidate.total + champion.total
     if not candidate.total:
-        return say(gate, Outcome.NO_DATA, "the candidate has answered no request yet", n=n)
+        return say(gate, Outcome.NO_DATA, f"the candidate has answered no {found.trial} yet", n=n)
     highest = max(gate.quantiles)
     history = math.ceil(LEAST_BEYOND / (1.0 - highest) - 1e-9)  # 1 - 0.9 is a little below 0.1
     if before.total < history:
@@ -72,7 +72,7 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
         beside = champion.quantile(quantile) if champion.total else edge(line)
         rows.append((quantile, harm, threshold, safe, candidate.quantile(quantile), beside))
         starts.append((harm, began(by_epoch, starts=EPOCHS)))
-        waits.append((safe, needed(rates_of(wide, guess), 1.0, 0.0, wide, n, "request", level)))
+        waits.append((safe, needed(rates_of(wide, guess), 1.0, 0.0, wide, n, found.trial, level)))
     harm = merged([row[1] for row in rows], [1.0 / len(rows)] * len(rows))
     worst = max(rows, key=lambda row: row[4] / row[5] if row[5] > 0.0 else math.inf)
     quantile, _, threshold, _, mine, beside = worst
@@ -102,7 +102,7 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
             "figures": (
                 *(Figure(f"candidate p{row[0] * 100:g}", row[4], unit) for row in rows),
                 *(Figure(f"champion p{row[0] * 100:g}", row[5], unit) for row in rows),
-                Figure("candidate trials", candidate.total, "request"),
+                Figure("candidate trials", candidate.total, found.trial),
             ),
         },
     )

@@ -58,11 +58,6 @@ def _patience(policy: Policy) -> float:
     return policy.on[Outcome.INCONCLUSIVE].hold
 
 
-def _counted(policy: Policy, gate: Gate) -> bool:
-    """Whether a unit that comes back counts once."""
-    return policy.unit is not None and gate.metric not in SPEEDS
-
-
 def _ramp(policy: Policy) -> list[Sight]:
     alpha = share_of_budget(policy, [name for step in policy.ramp for name in step.gates])
     a_second = policy.requests_per_minute / 60.0
@@ -82,7 +77,7 @@ def _ramp(policy: Policy) -> list[Sight]:
                 sight = _replayed(policy, gate, name, step.hold, level, step.min_requests, patience)
                 made += [] if sight is None else [sight]
             elif gate.metric in EVENTS | SPEEDS or gate.metric is Metric.VALUE:
-                sticks = _counted(policy, gate)
+                sticks = policy.unit is not None
                 # A unit that comes back moves to the split of the moment: what the later steps see it has first.
                 whole = distinct(a_second * passed, policy.units if sticks else 0.0)
                 scale = whole / (a_second * passed) if passed else 1.0

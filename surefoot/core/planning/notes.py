@@ -1,0 +1,21 @@
+"""What an owner must know about a policy that is valid: what its gates take for granted, and what they cannot see."""
+
+from collections.abc import Iterator
+
+from surefoot.core.parse_gate import BY_CLASS, TWO_CLASSES
+from surefoot.core.policy import Gate, Metric, Policy
+
+
+def notes(policy: Policy) -> tuple[str, ...]:
+    """One sentence for each thing that a gate takes for granted or cannot see, in the order of the gates."""
+    return tuple(note for gate in policy.gates.values() for note in _of_gate(gate))
+
+
+def _of_gate(gate: Gate) -> Iterator[str]:
+    if gate.metric in BY_CLASS | TWO_CLASSES and not gate.classes:
+        more = " or labels of more than two classes" if gate.metric in BY_CLASS else ""
+        words = "; texts are compared as they are" if gate.metric is Metric.ZERO_ONE else ""
+        yield (
+            f"gate '{gate.name}' reads labels as 0 or 1 and answers as probabilities of 1{words}:"
+            f" give 'classes' where probabilities meet labels that are texts{more}"
+        )

@@ -1,0 +1,104 @@
+"""Answers and labels that are classes: by name before position, texts as texts."""
+
+import numpy as np
+import pytest
+
+from surefoot.adapters.tally import Batch, tally
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.evidence import MICRO
+from surefoot.core.fields import Violation
+from surefoot.core.parse import parse
+from surefoot.core.parse_gate import gate
+from surefoot.core.planning import notes
+from surefoot.core.policy import Costs, Gate, Metric
+from surefoot.core.stats.losses import differ, losses
+from tests.fakes import POLICY
+
+NUMBERED = Gate("g", Metric.ZERO_ONE, classes=("1", "2", "3"))
+NAMED = Gate("g", Metric.ZERO_ONE, classes=("home", "draw", "away"))
+LATE = Gate("g", Metric.ZERO_ONE, classes=("on time", "late"))
+
+
+@pytest.mark.parametrize("label", [2, 2.0, "2", "2.0"])
+def test_names_win_over_positions(label: object) -> None:
+    """With classes 1, 2 and 3 the label 2 is the class "2", whatever its type, and not the third one."""
+    second = [[0.1, 0.8, 0.1]]
+    assert list(losses(NUMBERED, second, [label])) == [0.0]
+    assert list(losses(NUMBERED, [[0.1, 0.1, 0.8]], np.array([2.0]))) == [1.0]
+    with pytest.raises(InvariantBroken, match="none of the classes"):
+        losses(NUMBERED, second, [0])
+
+
+def test_positions_count_where_no_class_is_a_number() -> None:
+    """With classes that are words the label 2 is the third one, and true is none of them."""
+    assert list(losses(NAMED, [[0.1, 0.1, 0.8]] * 2, [2, "away"])) == [0.0, 0.0]
+    with pytest.raises(InvariantBroken, match="none of the classes"):
+        losses(NAMED, [[0.1, 0.1, 0.8]], [True])
+
+
+def test_texts_are_compared_as_classes() -> None:
+    """Text answers and text labels are right where they name the same class, with `classes` and without."""
+    answers, labels = ["late", "on time", "late"], ["late", "late", "late"]
+    for asked in (LATE, Gate("g", Metric.ZERO_ONE)):
+        assert list(losses(asked, answers, labels)) == [0.0, 1.0, 0.0]
+    assert list(losses(Gate("g", Metric.ZERO_ONE), [1, 0.0, True], ["1", "0", "true"])) == [0.0, 0.0, 0.0]
+
+
+def test_probabilities_meet_texts_only_by_classes() -> None:
+    """A probability is of the second class where `classes` says so; without it nothing says what it is of."""
+    assert list(losses(LATE, [0.7, 0.2, [0.9, 0.1]], ["late", "on time", "late"])) == [0.0, 0.0, 1.0]
+    brier = Gate("g", Metric.BRIER, classes=("on time", "late"))
+    assert losses(brier, [0.7], ["late"]) == pytest.approx([0.18])
+    with pytest.raises(InvariantBroken, match="without 'classes'"):
+        losses(Gate("g", Metric.ZERO_ONE), [0.7], ["late"])
+
+
+def test_disagreement_of_texts_and_distributions() -> None:
+    """Two versions disagree where their classes differ: texts by name, distributions by the most probable class."""
+    assert list(differ(["H", "D"], ["H", "A"], 0.5)) == [False, True]
+    assert list(differ([[0.2, 0.3, 0.5]], [[0.1, 0.2, 0.7]], 0.5)) == [False]
+    assert list(differ([{"H": 0.2, "D": 0.3, "A": 0.5}], [{"H": 0.6, "D": 0.2, "A": 0.2}], 0.5)) == [True]
+
+
+@pytest.mark.parametrize("metric", [Metric.COST, Metric.TPR_GAP, Metric.AUC])
+def test_two_classes_are_known_to_metrics_of_yes_and_no(metric: Metric) -> None:
+    """Costs, gaps and calibration take labels and answers by name; the second class is the positive one."""
+    asked = Gate("g", metric, classes=("on time", "late"), costs=Costs(1.0, 2.0, 3.0, 4.0), by=("o",), block=10.0)
+    plain = Gate("g", metric, costs=Costs(1.0, 2.0, 3.0, 4.0), by=("o",), block=10.0)
+    rows = {"at": np.array([1.0, 2.0]), "late": np.array([False, False]), "columns": {"o": ["a", "b"]}}
+    named = Batch(champion=["late", "on time"], candidate=["late", "late"], labels=["late", "on time"], **rows)  # type: ignore[arg-type]
+    numbered = Batch(champion=[1.0, 0.0], candidate=[1.0, 1.0], labels=[1, 0], **rows)  # type: ignore[arg-type]
+    assert tally(asked, 0.0, 20.0, [named]).evidence().slices == tally(plain, 0.0, 20.0, [numbered]).evidence().slices
+
+
+def test_a_candidate_that_is_always_wrong_is_seen_with_integer_labels() -> None:
+    """A back-test with whole-number labels, which it reads as floats, counts every wrong answer."""
+    wrong = Batch(
+        at=np.array([1.0, 2.0]),
+        champion=[[0.0, 1.0, 0.0]] * 2,
+        candidate=[[0.0, 0.0, 1.0]] * 2,
+        labels=np.array([2.0, 2.0]),
+        late=np.array([False, False]),
+    )
+    (block,) = (
+        tally(Gate("g", Metric.ZERO_ONE, classes=("1", "2", "3"), block=10.0), 0.0, 20.0, [wrong]).evidence().slices[""]
+    )
+    assert (block.champion, block.candidate) == ((0,), (2 * MICRO,))
+
+
+@pytest.mark.parametrize("classes", [["1", "1.0"], ["a"], ["a", "b", "c"]])
+def test_classes_that_cannot_be_told_apart_are_refused(classes: list[str]) -> None:
+    """A class that is named twice, a single class, and a third one where only two are known are refused."""
+    with pytest.raises(Violation):
+        gate(("gates", "g"), "g", {"metric": "auc", "labels": {"maturity": "1h"}, "classes": classes})
+
+
+def test_lint_says_where_classes_are_needed() -> None:
+    """A note names each gate that takes labels for 0 and 1 because its policy names no classes."""
+    quality = {"metric": "brier", "labels": {"maturity": "1h"}}
+    named = {**quality, "classes": ["on time", "late"]}
+    value = {**POLICY, "gates": {**POLICY["gates"], "quality": quality, "named": named}}  # type: ignore[dict-item]
+    value["bake"] = {"for": "1h", "gates": ["errors", "quality", "named"]}
+    (note,) = notes(parse(value))
+    assert "gate 'quality'" in note
+    assert "'classes'" in note
