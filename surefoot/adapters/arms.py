@@ -1,5 +1,6 @@
 """Who answered what in a rollout: the part that every count of served traffic begins with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +11,15 @@ from surefoot.core.question import Question
 
 
 class Log(Protocol):
-    """Something that answers SQL over the views `log` and `labels`."""
+    """Something that answers SQL over the views `log` and `labels`.
+
+    Attributes:
+        repeated: Records that were left out at once, because their request is in an earlier one [count].
+        live: Whether nothing in it can be later than the moment of a question.
+    """
+
+    repeated: int
+    live: bool
 
     def rows(self, model: str, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         """Run one query."""
@@ -26,12 +35,13 @@ ONCE = 'QUALIFY row_number() OVER (PARTITION BY request ORDER BY "at", "row") = 
 
 # Both arms under every weight of this rollout; after promotion the candidate alone, as one stratum of share 1.
 # An epoch counts from the first request of the rollout; whatever comes after the planned end is in the last one.
-_SERVED = """
+SERVED = 'rollout = $1 AND "at" <= $2 AND CASE WHEN $4 THEN weight = 0 AND version = $3 ELSE weight > 0 END'
+# What every version refuses is evidence about none of them.
+_SERVED = f"""
     SELECT CASE WHEN weight > 0 THEN weight / 100 ELSE 1 END AS share,
            CASE WHEN weight > 0 THEN arm ELSE 'candidate' END AS side, *
-    FROM log
-    WHERE rollout = $1 AND "at" <= $2 AND CASE WHEN $4 THEN weight = 0 AND version = $3 ELSE weight > 0 END
-"""
+    FROM log WHERE {SERVED} AND request NOT IN (SELECT unnest($6::VARCHAR[]))
+"""  # noqa: S608 - constant
 ARMS = f"""
   arms AS ({_SERVED} {ONCE}), timed AS (
     SELECT *, CAST(least({EPOCHS - 1}, floor(("at" - min("at") OVER ()) / $5)) AS INTEGER) AS epoch,
@@ -56,10 +66,11 @@ class Served:
     trial: str
 
 
-def scope(question: Question) -> tuple[object, ...]:
-    """Parameters $1 to $5 of ARMS."""
+def scope(question: Question, refused: Sequence[str] = ()) -> tuple[object, ...]:
+    """Parameters $1 to $6 of ARMS."""
     alone = question.kind == "bake"
-    return (question.rollout, question.until, question.candidate.number, alone, max(question.epoch, 1.0))
+    epoch = max(question.epoch, 1.0)
+    return (question.rollout, question.until, question.candidate.number, alone, epoch, list(refused))
 
 
 def whole(value: object) -> int:
@@ -67,7 +78,7 @@ def whole(value: object) -> int:
     return int(str(value))
 
 
-def served(log: Log, question: Question) -> Served | Missing:
+def served(log: Log, question: Question, refused: Sequence[str] = ()) -> Served | Missing:
     """What this rollout has served so far.
 
     Two versions in one arm of one rollout are two series, and no verdict is about both: then it is an ERROR.
@@ -79,7 +90,7 @@ def served(log: Log, question: Question) -> Served | Missing:
                min(version), max(version)
         FROM ({_SERVED}) GROUP BY side
         """,  # noqa: S608 - constant
-        (*scope(question)[:4], question.since),
+        (*scope(question)[:4], question.since, list(refused)),
     )
     for side, _, _, first, last in found:
         if first != last:

@@ -1,6 +1,7 @@
 """Integer counts of bad events, by slice, split, arm and stretch of time: the evidence of rates."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from surefoot.adapters.arms import ARMS, LABELLED, ONCE, Log, Served, scope, served, slices, whole
 from surefoot.core.evidence import Missing, Sliced, SplitCounts, Stratum
@@ -23,23 +24,26 @@ _TRIALS = """
 _NONE = Missing(Outcome.NO_DATA, "no request has been served under this rollout yet")
 
 
-def event_counts(log: Log, question: Question) -> SplitCounts | Sliced | Missing:
+def event_counts(log: Log, question: Question, refused: Sequence[str] = ()) -> SplitCounts | Sliced | Missing:
     """Bad events of both arms; a unit that sticks to one arm counts once (in each slice that it is seen in).
 
-    While the candidate serves alone there is no control to share a unit's luck with, so requests are counted.
+    While the candidate serves alone there is no control to share a unit's luck with, so requests are counted. A request
+    that every version refuses is no trial of any.
     """
-    facts = served(log, question)
+    facts = served(log, question, refused)
     if isinstance(facts, Missing):
         return facts
     made: dict[str, SplitCounts] = {}
     for column, value in slices(log, question):
-        made |= _by_slice(log, question, facts, column, value)
+        made |= _by_slice(log, question, facts, column, value, refused)
     if question.gate.by:
         return Sliced(dict(sorted(made.items())), facts.recent) if made else _NONE
     return made.get("", _NONE)
 
 
-def _by_slice(log: Log, question: Question, facts: Served, column: str, value: str) -> dict[str, SplitCounts]:
+def _by_slice(
+    log: Log, question: Question, facts: Served, column: str, value: str, refused: Sequence[str]
+) -> dict[str, SplitCounts]:
     """Counts of every value of one column that was seen in this rollout or before it."""
     labelled = question.gate.metric is Metric.MISSING_LABEL
     maturity = question.gate.maturity
@@ -54,7 +58,7 @@ def _by_slice(log: Log, question: Question, facts: Served, column: str, value: s
         WITH {ARMS}, marked AS (SELECT *, {bad} AS bad, {value} AS slice FROM timed WHERE {mature}), {_TRIALS}
         SELECT slice, share, epoch, side, count(*) FILTER (bad), count(*) FILTER (NOT bad) FROM trials GROUP BY ALL
         """,  # noqa: S608 - constants, a number of ours and a name that the log has quoted
-        scope(question),
+        scope(question, refused),
     )
     # While both serve the guess is frozen at the start; once the champion serves no more, all that it did counts.
     before = bad.replace("timed", "log") if labelled else bad
@@ -63,10 +67,11 @@ def _by_slice(log: Log, question: Question, facts: Served, column: str, value: s
         question.model,
         f"""
         SELECT {value} AS slice, count(*), count(*) FILTER ({before}) FROM (
-          SELECT * FROM log WHERE version = $1 AND "at" <= $2 AND arm = 'champion' {ONCE}
+          SELECT * FROM log WHERE version = $1 AND "at" <= $2 AND arm = 'champion'
+          AND request NOT IN (SELECT unnest($3::VARCHAR[])) {ONCE}
         ) AS log GROUP BY slice
         """,  # noqa: S608 - same
-        (question.champion.number, known - (maturity if labelled else 0.0)),
+        (question.champion.number, known - (maturity if labelled else 0.0), list(refused)),
     )
     cells: dict[object, list[tuple[object, ...]]] = defaultdict(list)
     for slice_, *row in counted:

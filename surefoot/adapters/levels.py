@@ -1,6 +1,7 @@
 """Counts of measurements by level, by slice, split, arm and stretch of time: the evidence of speeds and of values."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from surefoot.adapters.arms import ARMS, ONCE, Log, Served, scope, served, slices, whole
 from surefoot.core.evidence import (
@@ -39,17 +40,17 @@ def _histogram(found: dict[int, int]) -> Counts:
     return tuple(sorted(found.items()))
 
 
-def speed_counts(log: Log, question: Question) -> SpeedCounts | Sliced | Missing:
+def speed_counts(log: Log, question: Question, refused: Sequence[str] = ()) -> SpeedCounts | Sliced | Missing:
     """Log-bucket histograms of a measurement, and the champion's own as it was when the rollout opened.
 
     A unit that sticks to one arm is one trial, by one of its requests: a draw that does not look at the measurement.
     """
-    facts = served(log, question)
+    facts = served(log, question, refused)
     if isinstance(facts, Missing):
         return facts
     made: dict[str, SpeedCounts] = {}
     for column, value in slices(log, question):
-        made |= _speeds(log, question, facts, column, value)
+        made |= _speeds(log, question, facts, column, value, refused)
     if question.gate.by:
         return Sliced(dict(sorted(made.items())), facts.recent)
     return made.get("", SpeedCounts((), (), _unit(question), facts.recent, facts.trial))
@@ -59,7 +60,9 @@ def _unit(question: Question) -> str:
     return "ms" if question.gate.column.endswith("_ms") else question.gate.column
 
 
-def _speeds(log: Log, question: Question, facts: Served, column: str, value: str) -> dict[str, SpeedCounts]:
+def _speeds(
+    log: Log, question: Question, facts: Served, column: str, value: str, refused: Sequence[str]
+) -> dict[str, SpeedCounts]:
     measured = f'"{question.gate.column}"'
     bucket = f"CASE WHEN {measured} > 0 THEN CAST(floor(ln({measured}) / ln(1.02)) AS INTEGER) ELSE {LOWEST} END"
     found = log.rows(
@@ -70,7 +73,7 @@ def _speeds(log: Log, question: Question, facts: Served, column: str, value: str
         )
         SELECT slice, share, epoch, side, {bucket} AS bucket, count(*) FROM drawn GROUP BY ALL
         """,  # noqa: S608 - constants and names that the policy parser or the log has checked
-        scope(question),
+        scope(question, refused),
     )
     baseline = log.rows(
         question.model,
@@ -103,9 +106,9 @@ def _speeds(log: Log, question: Question, facts: Served, column: str, value: str
     }
 
 
-def gauge_counts(log: Log, question: Question) -> GaugeCounts | Missing:
+def gauge_counts(log: Log, question: Question, refused: Sequence[str] = ()) -> GaugeCounts | Missing:
     """Stretches in which both versions showed a gauge, by which was higher; the one under way is left out."""
-    facts = served(log, question)
+    facts = served(log, question, refused)
     if isinstance(facts, Missing):
         return facts
     gate = question.gate
@@ -121,30 +124,32 @@ def gauge_counts(log: Log, question: Question) -> GaugeCounts | Missing:
                max(mine) FILTER (theirs IS NOT NULL), max(theirs) FILTER (mine IS NOT NULL)
         FROM stretches
         """,  # noqa: S608 - constants, numbers of ours and a name that the policy parser has checked
-        scope(question),
+        scope(question, refused),
     )[0]
     peaks = [0.0 if value is None else float(str(value)) for value in (highest, beside)]
     return GaugeCounts(whole(above), whole(below), peaks[0], peaks[1], facts.recent)
 
 
-def value_counts(log: Log, question: Question) -> ValueCounts | Sliced | Missing:
+def value_counts(log: Log, question: Question, refused: Sequence[str] = ()) -> ValueCounts | Sliced | Missing:
     """Levels of a bounded value that comes with the label; a unit's value is the mean over its requests.
 
     Values between two levels go up or down by a draw that the trial's name decides, so that the mean stays right and
     the same trial falls the same way wherever it is counted.
     """
-    facts = served(log, question)
+    facts = served(log, question, refused)
     if isinstance(facts, Missing):
         return facts
     made: dict[str, ValueCounts] = {}
     for column, value in slices(log, question):
-        made |= _values(log, question, facts, column, value)
+        made |= _values(log, question, facts, column, value, refused)
     if question.gate.by and made:
         return Sliced(dict(sorted(made.items())), facts.recent)
     return made.get("", Missing(Outcome.NO_DATA, "no request of this rollout is old enough to have its value"))
 
 
-def _values(log: Log, question: Question, facts: Served, column: str, sliced: str) -> dict[str, ValueCounts]:
+def _values(
+    log: Log, question: Question, facts: Served, column: str, sliced: str, refused: Sequence[str]
+) -> dict[str, ValueCounts]:
     gate = question.gate
     path = f"json_extract(label, '$.\"{gate.column}\"')" if gate.column != "label" else "label"
     # A request's value is known when its label has matured; one without a label by then has brought nothing.
@@ -169,7 +174,7 @@ def _values(log: Log, question: Question, facts: Served, column: str, sliced: st
                CAST(least({LEVELS - 1}, floor(value * {LEVELS - 1} + {draw})) AS INTEGER), count(*)
         FROM trials GROUP BY ALL
         """,  # noqa: S608 - constants, numbers of ours and names that the policy parser or the log has checked
-        scope(question),
+        scope(question, refused),
     )
     centers = log.rows(
         question.model,

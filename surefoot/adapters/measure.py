@@ -1,16 +1,18 @@
 """Answers the questions of the judge from the prediction log, the labels and the models themselves."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import pandas as pd
 
 from surefoot.adapters.arms import Log
 from surefoot.adapters.counts import event_counts
+from surefoot.adapters.left_out import left_out, together
 from surefoot.adapters.levels import gauge_counts, speed_counts, value_counts
 from surefoot.adapters.shifts import distances
 from surefoot.core.errors import SurefootError
-from surefoot.core.evidence import Evidence, InputShift, Missing, Validation
+from surefoot.core.evidence import Evidence, GoldenRows, InputShift, Missing, Validation
 from surefoot.core.model import Outcome
 from surefoot.core.policy import EVENTS, PAIRED, SPEEDS, Metric
 from surefoot.core.question import Question
@@ -46,6 +48,10 @@ class Answers(Protocol):
         """Requests that each cannot answer."""
         ...
 
+    def refused(self, question: Question) -> tuple[str, ...]:
+        """Requests of a rollout, and of the champion's past, that every version refuses."""
+        ...
+
     def golden(self, question: Question) -> Evidence:
         """The candidate's answers to the rows that it carries."""
         ...
@@ -75,13 +81,23 @@ class Measurements:
     def gather(self, question: Question) -> Evidence:
         """Measure; never raises for what the measured things do."""
         try:
-            return self._gather(question)
+            return self._counted(question)
         except SurefootError as error:
             return Missing(Outcome.ERROR, str(error))
         except Exception as error:  # noqa: BLE001 - last boundary: a metric that raises is an ERROR, never a pass
             return Missing(Outcome.ERROR, f"{question.gate.metric} cannot be measured: {type(error).__name__}: {error}")
 
-    def _gather(self, question: Question) -> Evidence:
+    def _counted(self, question: Question) -> Evidence:
+        """The evidence, with what was left out of it."""
+        metric = question.gate.metric
+        live = question.kind in {"live", "bake"} and metric in EVENTS | SPEEDS | {Metric.GAUGE, Metric.VALUE}
+        refused = self._answers.refused(question) if live else ()
+        found = self._gather(question, refused)
+        if isinstance(found, Missing | GoldenRows):
+            return found
+        return replace(found, left=together(left_out(self._log, question, refused if live else None), found.left))
+
+    def _gather(self, question: Question, refused: tuple[str, ...]) -> Evidence:
         metric = question.gate.metric
         if metric is Metric.VALIDATION:
             return self._data(question)
@@ -90,13 +106,13 @@ class Measurements:
         if metric is Metric.ERROR_RATE and question.kind == "shadow":
             return self._answers.failures(question)
         if metric in EVENTS:
-            return event_counts(self._log, question)
+            return event_counts(self._log, question, refused)
         if metric in SPEEDS:
-            return speed_counts(self._log, question)
+            return speed_counts(self._log, question, refused)
         if metric is Metric.GAUGE:
-            return gauge_counts(self._log, question)
+            return gauge_counts(self._log, question, refused)
         if metric is Metric.VALUE:
-            return value_counts(self._log, question)
+            return value_counts(self._log, question, refused)
         if metric in PAIRED:
             # On live traffic too, both versions are asked about the same requests: pairs see what arms cannot.
             return self._answers.paired(question)

@@ -30,6 +30,7 @@ class Served:
         features: The row of the request.
         labels: What was reported to have come true, and when [Unix seconds], oldest first.
         params: What the caller gave as params of the request; None without any.
+        bare: The row in a list of its own where the caller sent it without names, with no features then; else None.
     """
 
     key: tuple[str, int]
@@ -40,6 +41,14 @@ class Served:
     features: dict[str, object]
     labels: tuple[tuple[float, object], ...] = ()
     params: object = None
+    bare: list[object] | None = None
+
+    def columns(self) -> dict[str, object]:
+        """The row by column; where it came without names, by position."""
+        if self.bare is None:
+            return self.features
+        (row,) = self.bare
+        return {str(place): value for place, value in enumerate(row if isinstance(row, list) else [row])}
 
     def label(self, maturity: float) -> object:
         """What came true as far as it counts: the last report before maturity; None without one.
@@ -52,7 +61,15 @@ class Served:
 
 
 class PredictionLog:
-    """Read access to everything that a gateway has logged below one folder."""
+    """Read access to everything that a gateway has logged below one folder.
+
+    Attributes:
+        repeated: Nothing is left out at once.
+        live: Nothing in it can be later than now.
+    """
+
+    repeated = 0
+    live = True
 
     def __init__(self, root: Path) -> None:
         """Remember where the segments are; nothing is opened before the first question."""
@@ -96,7 +113,7 @@ class PredictionLog:
         """Requests of a window with the labels known at its end, oldest first.
 
         Labels of unknown requests match nothing. A window that holds more than `limit` rows is sampled by request id,
-        evenly over its time. Rows that are no mapping are left out.
+        evenly over its time. Rows whose features are not kept, and requests that nobody could answer, are left out.
         """
         found = self.rows(
             model,
@@ -105,7 +122,7 @@ class PredictionLog:
               SELECT request, "row", list({'at': "at", 'label': label} ORDER BY "at", label::VARCHAR) AS labels
               FROM labels WHERE "at" <= $2 GROUP BY ALL
             ), once AS (
-              SELECT * FROM log WHERE "at" > $1 AND "at" <= $2
+              SELECT * FROM log WHERE "at" > $1 AND "at" <= $2 AND NOT (error IS NOT NULL AND answered_by IS NULL)
               QUALIFY row_number() OVER (PARTITION BY request, "row" ORDER BY "at") = 1
             )
             SELECT o.request, o."row", o."at", o.answered_by, o.arm, o.prediction, o.features, r.labels,
@@ -118,16 +135,35 @@ class PredictionLog:
         made = []
         for request, row, at, answered_by, arm, prediction, features, labels, params in found:
             asked = _json(features)
-            if isinstance(asked, dict):
+            if asked is not None:
                 key = (str(request), int(str(row)))
                 answer = (str(answered_by), str(arm), _json(prediction))
                 reported = tuple((float(item["at"]), _json(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
-                made.append(Served(key, float(str(at)), *answer, asked, reported, _json(params)))
+                row_ = (asked, None) if isinstance(asked, dict) else ({}, [asked])
+                made.append(Served(key, float(str(at)), *answer, row_[0], reported, _json(params), row_[1]))
         return sorted(made, key=lambda served: (served.at, served.key))
 
+    def failed(self, model: str, until: float, rollout: str, champion: str) -> list[tuple[str, str, object, object]]:
+        """Requests that nobody could answer, in a rollout or in the champion's own past.
+
+        Returns:
+            One row a request, in an order that its id decides: (request, version that refused, features, params).
+        """
+        found = self.rows(
+            model,
+            """
+            SELECT request, version, features, params FROM log
+            WHERE error IS NOT NULL AND answered_by IS NULL AND "at" <= $1
+              AND (rollout = $2 OR (version = $3 AND arm = 'champion'))
+            QUALIFY row_number() OVER (PARTITION BY request ORDER BY "at", "row") = 1 ORDER BY hash(request)
+            """,
+            (until, rollout, champion),
+        )
+        return [(str(r), str(v), _json(features), _json(params)) for r, v, features, params in found]
+
     def frame(self, model: str, since: float, until: float) -> pd.DataFrame:
-        """Features of the requests of a window."""
-        return pd.DataFrame([row.features for row in self.requests(model, since, until)])
+        """Features of the requests of a window; rows without names have their columns by position."""
+        return pd.DataFrame([row.columns() for row in self.requests(model, since, until)])
 
     def given(self, model: str, since: float, until: float) -> pd.DataFrame:
         """Answers that callers got in a window, as the column "prediction"."""

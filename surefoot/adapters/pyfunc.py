@@ -50,6 +50,8 @@ class Scorer:
             ValueError: A row lacks a required column or does not fit its type, or the model gave NaN, an infinity,
                 something that is not JSON, or a wrong number of answers.
         """
+        if not all(isinstance(row, dict) for row in rows):  # rows that came without names
+            return self.answer(None, rows, params)
         names: dict[str, None] = {}
         for number, row in enumerate(rows):
             if missing := self._inputs.required - row.keys():

@@ -76,14 +76,28 @@ class Recorded:
         """Requests that each version could not answer, as if both had been given half of them."""
         found = self._records.rows(
             "",
-            """SELECT count(*), count(champion_error), count(candidate_error) FROM pairs
+            """SELECT count(*), count(champion_error), count(candidate_error),
+                      count(*) FILTER (champion_error IS NOT NULL AND candidate_error IS NOT NULL) FROM pairs
                WHERE paired AND "at" > $1 AND "at" <= $2""",
             (question.since, question.until),
         )[0]
-        n, old, new = (int(str(value)) for value in found)
+        n, old, new, both = (int(str(value)) for value in found)
         if not n:
             return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
+        n, old, new = n - both, old - both, new - both  # what both refuse is evidence about neither
+        if not n:
+            return Missing(Outcome.NO_DATA, "no request of the window was answered by any version")
         return SplitCounts((Stratum(0.5, new, n - new, old, n - old),), old / n, "request", n, n)
+
+    def refused(self, question: Question) -> tuple[str, ...]:
+        """Requests that both versions could not answer, as far as the file says."""
+        found = self._records.rows(
+            "",
+            """SELECT DISTINCT request FROM pairs WHERE paired AND "at" <= $1
+               AND champion_error IS NOT NULL AND candidate_error IS NOT NULL""",
+            (question.until,),
+        )
+        return tuple(str(request) for (request,) in found)
 
     def golden(self, _question: Question) -> GoldenRows | Missing:
         """A file of records holds no model to ask."""

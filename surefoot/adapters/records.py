@@ -56,6 +56,8 @@ class RecordFile:
         first: Time of the first record [Unix seconds].
         last: Time of the last record [Unix seconds].
         requests: Different request rows [count].
+        repeated: Records of a version for a row that an earlier one is of [count].
+        live: Whether nothing in it can be later than a question; labels are known here before their time has come.
         features: Columns that are features.
     """
 
@@ -123,6 +125,7 @@ class RecordFile:
 
     def _load(self, records: Path) -> None:
         """Every record, in the types that it must have."""
+        self.live = False
         self.features = self._copy(records, "rec", {**NEEDED, **OPTIONAL}, tuple(NEEDED))
         self._refuse(records, "rec", "file_row_number", RECORD_RULES)
         edges = self._db.execute('SELECT min("at"), max("at") FROM rec').fetchone() or (None, None)
@@ -154,6 +157,9 @@ class RecordFile:
                 QUALIFY row_number() OVER (PARTITION BY request, "row" ORDER BY "at", file_row_number) = 1
                 """  # noqa: S608 - constant
             )
+        kept = "(SELECT count(*) FROM champion) + (SELECT count(*) FROM candidate)"
+        found = self._db.execute(f"SELECT count(*) - ({kept}) FROM rec").fetchone() or (0,)  # noqa: S608 - constant
+        self.repeated = int(found[0])
         self._db.execute("DROP TABLE rec")
         both = ", ".join(f"old.{name} AS champion_{name}, new.{name} AS candidate_{name}" for name in SIDES)
         shared = ", ".join(f"coalesce(old.{name}, new.{name}) AS {name}" for name in ("unit", "label", "label_at"))
@@ -241,7 +247,9 @@ class RecordFile:
                    CASE WHEN {text(trial)} <> '' AND side = 'candidate' THEN {text(trial)} ELSE {text(serving)} END
                    AS version,
                    {f"CASE WHEN paired THEN {double(split.weight)} ELSE recorded END" if trial else "0.0::DOUBLE"}
-                   AS weight, {text(split.rollout)} AS rollout, {own} {features}
+                   AS weight, {text(split.rollout)} AS rollout, '{{}}' AS features,
+                   CASE WHEN paired AND champion_error IS NOT NULL AND candidate_error IS NOT NULL THEN NULL
+                   ELSE coalesce(candidate_version, champion_version) END AS answered_by, {own} {features}
             FROM (SELECT *, {side if trial else f"'{who}'"} AS side FROM pairs)
             WHERE "at" >= {double(since)} AND "at" < {double(until)} AND {answered}
         """  # noqa: S608 - names are ours, a version and a rollout are quoted

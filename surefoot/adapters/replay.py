@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -13,7 +13,7 @@ from surefoot.adapters.predictions import PredictionLog, Served
 from surefoot.adapters.shifts import distances, unequal
 from surefoot.adapters.tally import Batch, score_bins, tally
 from surefoot.core.errors import SurefootError
-from surefoot.core.evidence import GoldenRows, InputShift, Missing, PairedSums, ScoreBins, SplitCounts, Stratum
+from surefoot.core.evidence import GoldenRows, InputShift, LeftOut, Missing, PairedSums, ScoreBins, SplitCounts, Stratum
 from surefoot.core.model import Outcome, Version
 from surefoot.core.policy import Gate
 from surefoot.core.question import Question
@@ -26,6 +26,9 @@ GIVE_UP = 0.05
 
 SEEN = 5_000
 """Latest requests of a window whose inputs are compared one by one [count]."""
+
+MOST_REFUSED = 500
+"""Requests without an answer that the other version is asked about [count]."""
 
 Key = tuple[str, int]
 
@@ -70,6 +73,8 @@ class Replay:
         self._load = load
         self._models: dict[str, Scores] = {}
         self._scored: dict[tuple[str, str, float, float], Replayed] = {}
+        self._refused: dict[str, bool] = {}
+        self._failed: dict[tuple[str, float, str], list[tuple[str, str, object, object]]] = {}
         self._windows: dict[tuple[str, float, float], list[Served]] = {}
 
     def window(self, question: Question) -> list[Served]:
@@ -158,6 +163,35 @@ class Replay:
         past, checked = (bins(rows, [r.label(maturity) for r in rows]) for rows in (old[:half], old[half:]))
         return ScoreBins(past, checked, bins(now, [0] * len(now)))  # a label before its time counts for nothing
 
+    def refused(self, question: Question) -> tuple[str, ...]:
+        """Requests of a rollout, and of the champion's past, that every version refuses.
+
+        The gateway has asked one version or two; the one that it has not asked is asked here, so that a request counts
+        as a failure only where the other version can answer it. A version that cannot be loaded here refuses nothing.
+        Of very many requests the rest is taken as most of those that were asked.
+        """
+        key = (question.model, question.until, question.rollout)
+        if key not in self._failed:
+            self._failed = {key: self._log.failed(*key, question.champion.number)}
+        found = self._failed[key]
+        asked = found[:MOST_REFUSED]
+        both = [failed[0] for failed in asked if self._refuses(question, *failed)]
+        rest = [request for request, *_ in found[MOST_REFUSED:]] if 2 * len(both) > len(asked) else []
+        return (*both, *rest)
+
+    def _refuses(self, question: Question, request: str, by: str, features: object, params: object) -> bool:
+        """Whether the version that a request without an answer was not asked of refuses it as well."""
+        if request not in self._refused:
+            other = question.champion if by == question.candidate.number else question.candidate
+            named, bare = (features, None) if isinstance(features, dict) else ({}, [features])
+            row = Served((request, 0), 0.0, "", "", None, named, (), params, bare)
+            try:
+                model = self._model(question, other)
+            except SurefootError:
+                return False
+            self._refused[request] = features is None or not _score(model, [row]).answers
+        return self._refused[request]
+
     def failures(self, question: Question) -> SplitCounts | Missing:
         """Requests that each version cannot answer, as if both had been given half of them."""
         served = self.window(question)
@@ -165,10 +199,13 @@ class Replay:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         champion, candidate = (self.score(question, v) for v in (question.champion, question.candidate))
         good = len(champion.answers), len(candidate.answers)
-        bad = champion.tried - good[0], candidate.tried - good[1]
-        return SplitCounts(
-            (Stratum(0.5, bad[1], good[1], bad[0], good[0]),), bad[0] / champion.tried, "request", len(served)
-        )
+        both = 0
+        if champion.tried == candidate.tried == len(served):  # what both refuse is evidence about neither
+            both = sum(r.key not in champion.answers and r.key not in candidate.answers for r in served)
+        bad = champion.tried - good[0] - both, candidate.tried - good[1] - both
+        rate = bad[0] / max(champion.tried - both, 1)
+        counts = (Stratum(0.5, bad[1], good[1], bad[0], good[0]),)
+        return SplitCounts(counts, rate, "request", len(served) - both, left=LeftOut(refused=both))
 
 
 def _batch(served: Sequence[Served], gate: Gate, champion: Replayed, candidate: Replayed) -> Batch:
@@ -203,12 +240,13 @@ def _score(model: Scores, served: Sequence[Served]) -> Replayed:
     failed, problem = 0, ""
     alike: dict[bytes, list[Served]] = {}
     for r in served:
-        alike.setdefault(b"" if r.params is None else orjson.dumps(r.params), []).append(r)
+        alike.setdefault(orjson.dumps((r.params, r.bare is None)), []).append(r)
     waiting = [some[i : i + CHUNK] for some in alike.values() for i in range(0, len(some), CHUNK)][::-1]
     while waiting:
         chunk = waiting.pop()
         try:
-            rows, params = [r.features for r in chunk], chunk[0].params
+            rows: list[Any] = [r.features if r.bare is None else r.bare[0] for r in chunk]
+            params = chunk[0].params
             found = model.predict(rows) if params is None else model.predict(rows, params)
         except SurefootError:
             raise

@@ -6,6 +6,42 @@ from surefoot.core.model import Outcome
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What stands in the records of a question and was not counted as it came; no verdict is silent about it.
+
+    Attributes:
+        records: Records that the question is about [count].
+        refused: Requests that no version could answer: evidence about none of them [count].
+        repeated: Records whose request was counted already, under the same id [count].
+        unkept: Requests whose features were not kept in the log [count].
+        sampled: Requests beyond the number that is looked at one by one [count].
+        unknown: Labels of requests that are in no record [count].
+        early: Labels that are older than their request [count].
+        future: Labels that say a time that has not come yet [count].
+        clipped: Values beyond the bounds of the policy, which count as the nearer bound [count].
+        odd: Values, answers or labels that the metric cannot read [count].
+        requests: Up to five requests with an odd value; ids, never values.
+        what: What is odd about them, for people; never a value.
+    """
+
+    records: int = 0
+    refused: int = 0
+    repeated: int = 0
+    unkept: int = 0
+    sampled: int = 0
+    unknown: int = 0
+    early: int = 0
+    future: int = 0
+    clipped: int = 0
+    odd: int = 0
+    requests: tuple[str, ...] = ()
+    what: str = ""
+
+
+NOTHING = LeftOut()
+
+
+@dataclass(frozen=True, slots=True)
 class Stratum:
     """Event counts of both arms under one split.
 
@@ -46,6 +82,7 @@ class SplitCounts:
         trial: What one trial is, for people: "request" or "unit".
         recent: Requests of both arms since the step began [count].
         history: Trials behind `baseline` [count].
+        left: What was not counted as it came.
     """
 
     strata: tuple[Stratum, ...]
@@ -53,6 +90,7 @@ class SplitCounts:
     trial: str = "request"
     recent: int = 0
     history: int = 0
+    left: LeftOut = NOTHING
 
 
 Counts = tuple[tuple[int, int], ...]
@@ -86,6 +124,7 @@ class SpeedCounts:
         unit: Unit of the measurement, for people.
         recent: Requests of both arms since the step began [count].
         trial: What one trial is, for people: "request" or "unit"; of a unit one request is measured.
+        left: What was not counted as it came.
     """
 
     strata: tuple[SpeedStratum, ...]
@@ -93,6 +132,7 @@ class SpeedCounts:
     unit: str = "ms"
     recent: int = 0
     trial: str = "request"
+    left: LeftOut = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +161,14 @@ class ValueCounts:
         center: The champion's mean before the rollout, as a share of the cap [0 to 1], or None when unknown.
         trial: What one trial is, for people: "request" or "unit".
         recent: Requests of both arms since the step began [count].
+        left: What was not counted as it came.
     """
 
     strata: tuple[ValueStratum, ...]
     center: float | None = None
     trial: str = "request"
     recent: int = 0
+    left: LeftOut = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +181,7 @@ class GaugeCounts:
         highest: Highest value of the candidate [unit of the gauge].
         beside: Highest value of the champion [unit of the gauge].
         recent: Requests of both arms since the step began [count].
+        left: What was not counted as it came.
     """
 
     above: int
@@ -146,6 +189,7 @@ class GaugeCounts:
     highest: float = 0.0
     beside: float = 0.0
     recent: int = 0
+    left: LeftOut = NOTHING
 
 
 Served = SplitCounts | SpeedCounts | ValueCounts
@@ -159,10 +203,12 @@ class Sliced:
     Attributes:
         slices: One for each slice that was seen in the rollout or before it, for example "origin=LGA".
         recent: Requests of both arms since the step began [count].
+        left: What was not counted as it came.
     """
 
     slices: dict[str, Served]
     recent: int = 0
+    left: LeftOut = NOTHING
 
 
 MICRO = 1_000_000
@@ -204,6 +250,7 @@ class PairedSums:
         corrected: Labels that a later one replaced within maturity [count].
         unknown: Labels of requests that nobody has seen [count].
         coarse: How many millionths one unit of the sums is, where millionths would not fit the journal [>= 1].
+        left: What was not counted as it came.
     """
 
     slices: dict[str, tuple[Block, ...]]
@@ -216,6 +263,7 @@ class PairedSums:
     corrected: int = 0
     unknown: int = 0
     coarse: int = 1
+    left: LeftOut = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +274,13 @@ class ScoreBins:
         past: Labelled requests by score bin: (requests, positives, sum of scores in millionths).
         checked: A later stretch whose labels are known by now, in the same form.
         now: Requests whose labels are not in yet: (requests, 0, sum of scores in millionths).
+        left: What was not counted as it came.
     """
 
     past: tuple[tuple[int, int, int], ...]
     checked: tuple[tuple[int, int, int], ...]
     now: tuple[tuple[int, int, int], ...]
+    left: LeftOut = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,11 +328,13 @@ class InputShift:
         against: What is compared with, for people.
         features: One each.
         same: Whether both sides are the same requests, row by row.
+        left: What was not counted as it came.
     """
 
     against: str
     features: tuple[FeatureShift, ...]
     same: bool = False
+    left: LeftOut = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +365,7 @@ class Validation:
         failed: Those that did not hold.
         warnings: Those that did not hold but whose severity does not block.
         report: Path of the self-contained report; empty when none was written.
+        left: What was not counted as it came.
     """
 
     suite: str
@@ -321,6 +374,7 @@ class Validation:
     failed: tuple[Expectation, ...]
     warnings: tuple[Expectation, ...] = ()
     report: str = ""
+    left: LeftOut = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

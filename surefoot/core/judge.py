@@ -18,7 +18,7 @@ from surefoot.core.evidence import (
     Validation,
     ValueCounts,
 )
-from surefoot.core.gates import answers, contract, foresee, gauge, rate, say, shift, slices, speed, sums, value
+from surefoot.core.gates import answers, contract, foresee, gauge, left, rate, say, shift, slices, speed, sums, value
 from surefoot.core.level import Level
 from surefoot.core.model import Outcome, Verdict
 from surefoot.core.policy import Gate
@@ -45,7 +45,7 @@ def judge(gate: Gate, evidence: Evidence, level: Level) -> Verdict:
     numbers = (verdict.estimate, verdict.lower, verdict.upper, verdict.margin, *(f.value for f in verdict.figures))
     if any(value is not None and not math.isfinite(value) for value in numbers):
         return say.say(gate, Outcome.ERROR, "the evidence leads to a value that is not a number")
-    return verdict
+    return verdict if isinstance(evidence, Missing | GoldenRows) else left.noted(verdict, evidence.left)
 
 
 def _judge(gate: Gate, evidence: Evidence, level: Level) -> Verdict:

@@ -16,7 +16,16 @@ from surefoot.adapters.measure import Measurements
 from surefoot.adapters.predictions import PredictionLog
 from surefoot.adapters.replay import SEEN, Replay
 from surefoot.adapters.shifts import distances, unequal
-from surefoot.core.evidence import Evidence, FeatureShift, GoldenRows, InputShift, Missing, ScoreBins, Validation
+from surefoot.core.evidence import (
+    Evidence,
+    FeatureShift,
+    GoldenRows,
+    InputShift,
+    LeftOut,
+    Missing,
+    ScoreBins,
+    Validation,
+)
 from surefoot.core.judge import judge
 from surefoot.core.level import Level
 from surefoot.core.model import Outcome, Role, Version
@@ -322,7 +331,8 @@ def test_answers_are_compared_with_the_window_before(tmp_path: Path) -> None:
     rows = [record(i, at, prediction=given, answered_by=str(i % 2)) for i, (at, given) in enumerate(cells)]
     write(tmp_path, "predictions", [*rows, record(9, 2500.0, prediction=None, error="E: x")])
     found = measured(tmp_path).gather(SINCE)
-    assert found == InputShift("the window before", (FeatureShift("prediction", pytest.approx(2 / 3), 2, 3),))
+    shift = FeatureShift("prediction", pytest.approx(2 / 3), 2, 3)
+    assert found == InputShift("the window before", (shift,), left=LeftOut(records=4))
 
 
 def test_versions_are_asked_by_their_bytes(tmp_path: Path) -> None:

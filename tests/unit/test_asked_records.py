@@ -91,10 +91,10 @@ def replayed(root: Path) -> Replay:
 
 
 def test_failures_are_those_of_each_version(tmp_path: Path) -> None:
-    """Requests that each could not answer are counted as if both had been given half, beside the champion's share."""
+    """What each could not answer is counted as if both had been given half, without what both refuse."""
     with recorded(tmp_path) as asked:
         found = asked.failures(ASKED)
-    assert found == SplitCounts((Stratum(0.5, 3, 57, 1, 59),), 1 / 60, "request", 60, 60)
+    assert found == SplitCounts((Stratum(0.5, 2, 57, 0, 59),), 0.0, "request", 59, 59)
     replay = replayed(tmp_path).failures(ASKED)
     assert isinstance(replay, SplitCounts)
     assert (found.strata, found.baseline) == (replay.strata, replay.baseline)

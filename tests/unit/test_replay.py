@@ -15,6 +15,7 @@ from surefoot.core.evidence import (
     Block,
     FeatureShift,
     InputShift,
+    LeftOut,
     Missing,
     PairedSums,
     SplitCounts,
@@ -309,7 +310,7 @@ def test_no_request_is_no_data(tmp_path: Path) -> None:
 def test_failures_of_a_replay(tmp_path: Path) -> None:
     """Each version's unanswered requests are counted, with the champion's share as the baseline."""
     days(tmp_path, 100)
-    replay = house(tmp_path, raising(lambda row: row["i"] == 3), raising(lambda row: int(str(row["i"])) < 4))
+    replay = house(tmp_path, raising(lambda row: row["i"] == 50), raising(lambda row: int(str(row["i"])) < 4))
     assert replay.failures(ASKED) == SplitCounts((Stratum(0.5, 4, 96, 1, 99),), 0.01, "request", 100)
 
 
@@ -354,7 +355,7 @@ def test_data_is_validated_as_it_was_asked(tmp_path: Path) -> None:
     days(tmp_path, 7)
     ask = replace(ASKED, gate=Gate("data", Metric.VALIDATION), kind="data")
     measure = measured(tmp_path, lambda _model, _version: Model(half))
-    assert measure.gather(ask) == Validation("sha256:s", 7, 1, ())
+    assert measure.gather(ask) == Validation("sha256:s", 7, 1, (), left=LeftOut(records=7))
     found = measure.gather(replace(ask, model="other"))
     assert isinstance(found, Missing)
     assert found.outcome is Outcome.ERROR
