@@ -7,16 +7,20 @@ HALF := tests/e2e tests/property tests/integration/test_benches.py
 # Threads of one library that spin for each other take the processors from the servers beside them.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo needs test check bench fault clean
 setup: .venv/.ready
 .venv/.ready: requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
+	@PYTHON="$(PYTHON)" .ci/need python
+	@echo "installing $$(grep -c '^[a-z].*==' requirements.lock) packages into .venv: about a minute and a half"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --editable .
 	@touch $@
 demo: setup
 	$(BIN)/surefoot demo $(ARGS)
-test: check
+needs: # before anything that takes time
+	@.ci/need browser $(ARGS)
+test: needs check
 ifeq ($(ARGS),)
 	@# Two halves beside each other: each waits a lot, and a run has two processors.
 	@$(BIN)/python -m pytest $(HALF) >.half.log 2>&1 & half=$$!; \
@@ -31,5 +35,8 @@ check: setup
 	$(BIN)/lint-imports
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
+fault: setup # hours: starts on a machine under pressure, and every test that kills or waits, thirty times
+	@.ci/need browser
+	$(BIN)/python -m bench.starts && $(BIN)/python -m bench.steady $(ARGS)
 clean:
 	rm -rf .venv .surefoot

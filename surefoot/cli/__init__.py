@@ -1,13 +1,16 @@
 """The command line: one verb a command, one line an error, the exit code of the error tree."""
 
+import os
 import sys
+import tempfile
+import traceback
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from surefoot.cli import backtest, compact, demo, operate, promote, read, serve
-from surefoot.core.errors import SurefootError
+from surefoot.core.errors import InvariantBroken, SurefootError
 
 app = typer.Typer(
     add_completion=False,
@@ -30,6 +33,16 @@ def brief(message: str) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
+def keep_traceback() -> str:
+    """Write the traceback of the error in hand to a file; the words that name the file, or nothing without room."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="surefoot-", suffix=".log", delete=False) as kept:
+            kept.write(traceback.format_exc())
+    except OSError:
+        return ""
+    return f"; the details are in {kept.name}"
+
+
 def main() -> None:
     """Run a command; every error is one line that says what to do."""
     if len(sys.argv) == 1:
@@ -48,4 +61,12 @@ def main() -> None:
         stop = "" if said.endswith((".", "?")) else "."
         errors.print(f"[red]surefoot:[/red] {escape(said)}{stop} Try 'surefoot --help'.")
         sys.exit(2)
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open until this process ends
+        sys.exit(141)
+    except Exception as error:  # noqa: BLE001 - last resort: a person gets one line, never a traceback
+        where = keep_traceback()
+        what = escape(brief(f"{type(error).__name__}: {error}"))
+        errors.print(f"[red]surefoot:[/red] a bug of ours, or a broken installation: {what}{where}")
+        sys.exit(InvariantBroken.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,10 +1,14 @@
 """demo: the whole story on real flights, on this machine, in a few minutes."""
 
+import contextlib
 import json
+import multiprocessing
+import signal
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,14 +20,20 @@ from surefoot.bootstrap import Settings
 from surefoot.cli import show, stack
 from surefoot.cli.show import console
 from surefoot.core.chain import Entry, check
-from surefoot.core.errors import Rejected, SurefootError
+from surefoot.core.errors import Rejected, SurefootError, Unavailable
 from surefoot.core.events import EffectDone, EffectIntended, GateJudged, decode
 from surefoot.core.model import Outcome
 from surefoot.core.state import Ledger, fold
 from surefoot.core.tell import sentence
 
 if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
     from surefoot.demo.report import Rollout
+    from surefoot.demo.story import Story
+
+Trained = list[tuple[int, "Pipeline", str]]
+"""Trained versions: index into the demo's recipes, fitted pipeline, digest of the training data."""
 
 TICK = 10
 """Seconds between two looks at the registry: the demo's audience is waiting."""
@@ -88,6 +98,9 @@ def demo(
     where: Annotated[
         Path, typer.Option("--home", help="Folder for the state of the demo; a fresh one each time.")
     ] = Path(".surefoot/demo"),
+    start_only: Annotated[
+        bool, typer.Option("--start-only", help="Stop after the first answer: checks that this machine can run it.")
+    ] = False,
 ) -> int:
     """Play the story: a good model climbs to champion by itself, bad ones are stopped or taken back."""
     try:
@@ -98,55 +111,142 @@ def demo(
     home = where.absolute() / time.strftime("%Y%m%d-%H%M%S")
     replay = home / "clock"
     console.print(f"[bold]Surefoot[/bold] on the flights of New York City, 2013; state in {home}")
-    trained: dict[str, object] = {}
-    teacher = threading.Thread(target=_train, args=(home.parent / "flights.parquet", trained), daemon=True)
-    teacher.start()
     config: Settings | None = None
+    finished = False
     try:
-        from surefoot.adapters.clock import ReplayClock  # noqa: PLC0415 - beside its first use
-        from surefoot.demo.story import START  # noqa: PLC0415 - scikit-learn takes seconds
+        with _stopped_by_signals(), _training(home.parent / "flights.parquet") as training:
+            from surefoot.adapters.clock import ReplayClock  # noqa: PLC0415 - beside its first use
+            from surefoot.demo.story import START  # noqa: PLC0415 - scikit-learn takes seconds
 
-        ReplayClock(replay).set(START)
-        with console.status("starting MLflow, Prefect and the gateway; training four models"):
-            config = stack.up(
-                home, project.absolute(), stack.Wishes(clock=f"replay:{replay}", tick=TICK), console.print
-            )
-            teacher.join()
-        if "error" in trained:
-            raise trained["error"]  # type: ignore[misc]
-        console.print(f"ready after {time.monotonic() - began:.0f} s")
-        return _play(config, trained, began, json_, keep=keep)
+            ReplayClock(replay).set(START)
+            with console.status("starting MLflow, Prefect and the gateway; training four models"):
+                config = stack.up(
+                    home, project.absolute(), stack.Wishes(clock=f"replay:{replay}", tick=TICK), console.print
+                )
+                trained = training.result()
+            console.print(f"ready after {time.monotonic() - began:.0f} s")
+            code = _first_answer(config, trained) if start_only else _play(config, trained, began, json_, keep=keep)
+            finished = True
+            return code
     finally:
-        if config and not keep:
+        if config and not (keep and finished):
             stack.stop(config)
 
 
-def _train(cache: Path, into: dict[str, object]) -> None:
-    """Load the flights and train every version, beside the servers that are starting."""
+class Training:
+    """Trains every version in a process of its own, beside the servers that are starting.
+
+    A thread would import scikit-learn at the same time as this process's main thread, which breaks the import of both.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        """Start the process.
+
+        Args:
+            cache: Parquet file of the flights; built when it is missing.
+        """
+        context = multiprocessing.get_context("spawn")  # a fork would copy the locks of running threads
+        self._received, sender = context.Pipe(duplex=False)
+        self.process = context.Process(target=_train, args=(cache, sender), name="training", daemon=True)
+        self.process.start()
+        sender.close()  # the child has its own: when the child ends, `recv` sees the end
+
+    def result(self) -> Trained:
+        """Wait for the trained versions.
+
+        Raises:
+            Unavailable: The training failed, or its process ended; the message says why.
+        """
+        try:
+            outcome = self._received.recv()
+        except EOFError:
+            self.process.join()
+            raise Unavailable(f"the training process ended with code {self.process.exitcode}") from None
+        if isinstance(outcome, str):
+            raise Unavailable(f"the demo's models could not be trained: {outcome}")
+        return outcome  # type: ignore[no-any-return]
+
+    def stop(self) -> None:
+        """End the process if it still runs."""
+        self.process.kill()
+        self.process.join()
+        self._received.close()
+
+
+@contextlib.contextmanager
+def _training(cache: Path) -> Iterator[Training]:
+    training = Training(cache)
+    try:
+        yield training
+    finally:
+        training.stop()
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into an exception, so that a closed terminal leaves no server running."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]  # as by nohup
+    before = {number: signal.signal(number, stop) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _train(cache: Path, sender: Connection) -> None:
+    """Main function of the training process: send the trained versions, or the error as text."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent ends this process
     try:
         from surefoot.demo.flights import build  # noqa: PLC0415 - pandas and scikit-learn take seconds
-        from surefoot.demo.models import train  # noqa: PLC0415 - same
+        from surefoot.demo.models import RECIPES, train  # noqa: PLC0415 - same
 
-        into["flights"] = build(cache)
-        into["training"] = train(into["flights"])  # type: ignore[arg-type]
-    except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-        into["error"] = error
+        made = train(build(cache))
+        sender.send([(RECIPES.index(recipe), pipeline, digest) for recipe, pipeline, digest in made])
+    except Exception as error:  # noqa: BLE001 - reported by the process that waits
+        sender.send(f"{type(error).__name__}: {error}")
 
 
-def _play(config: Settings, trained: dict[str, object], began: float, json_: Path | None, *, keep: bool) -> int:
+def _theatre(config: Settings, trained: Trained) -> "tuple[Stage, Story]":
+    """The story with its callers, every version registered."""
     from surefoot.adapters.clock import ReplayClock  # noqa: PLC0415 - beside its use
-    from surefoot.adapters.predictions import PredictionLog  # noqa: PLC0415 - same
-    from surefoot.demo import report, story  # noqa: PLC0415 - same
+    from surefoot.demo import story  # noqa: PLC0415 - same
+    from surefoot.demo.flights import build  # noqa: PLC0415 - same
+    from surefoot.demo.models import RECIPES  # noqa: PLC0415 - same
     from surefoot.demo.traffic import Replay  # noqa: PLC0415 - same
 
-    flights = trained["flights"]
-    live = flights[flights["at"] >= story.START].iloc[:: story.EVERY]  # type: ignore[index]
+    flights = build(config.home.parent / "flights.parquet")
+    live = flights[flights["at"] >= story.START].iloc[:: story.EVERY]
     replay = Replay(live, config.gateway, "flights-late", ReplayClock(config.clock.removeprefix("replay:")), story.FEED)
     theatre = Stage(config)
     play = story.Story(theatre, live, replay)
+    play.prepare([(RECIPES[index], pipeline, digest) for index, pipeline, digest in trained])
+    return theatre, play
+
+
+def _first_answer(config: Settings, trained: Trained) -> int:
+    """Serve the champion and wait until it has answered one caller."""
+    _, play = _theatre(config, trained)
+    try:
+        seen = play.first_answer()
+    finally:
+        play.replay.close()
+    console.print(f"first answer came from version {', '.join(seen.by_version)}; {seen.failed} requests failed")
+    return 1 if seen.failed else 0
+
+
+def _play(config: Settings, trained: Trained, began: float, json_: Path | None, *, keep: bool) -> int:
+    from surefoot.adapters.predictions import PredictionLog  # noqa: PLC0415 - beside its use
+    from surefoot.demo import report  # noqa: PLC0415 - same
+
+    theatre, play = _theatre(config, trained)
+    replay = play.replay
     trouble = ""
     try:
-        play.prepare(trained["training"])  # type: ignore[arg-type]
         play.play()
     except SurefootError as error:
         trouble = str(error)

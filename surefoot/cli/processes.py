@@ -10,6 +10,8 @@ import psutil
 
 from surefoot.gateway.board import Board
 
+PART = "SUREFOOT_PART"
+"""Environment variable of every process that `up` has started, and of their children: the name of the part."""
 Process = tuple[int, float]
 """Process id and start time: together they name one process for ever."""
 SWEEP_S = 5.0
@@ -36,6 +38,24 @@ def left_behind(home: Path, process: Process) -> list[psutil.Process]:
     if alive(process):
         return []
     return [each for each in psutil.process_iter() if _session(each.pid) == process[0] and _of(home, each)]
+
+
+def started_for(home: Path, parts: Iterable[str] = ()) -> list[psutil.Process]:
+    """Processes that `up` has started for a home, and their children, wherever their numbers were written down.
+
+    Args:
+        home: Folder of the stack's state.
+        parts: Only those of these parts; all without.
+    """
+    wanted, found = set(parts), []
+    for each in psutil.process_iter():
+        try:
+            part = each.environ().get(PART) if _of(home, each) else None
+        except psutil.Error:
+            continue
+        if part and (not wanted or part in wanted) and each.pid != os.getpid():
+            found.append(each)
+    return found
 
 
 def orphans(home: Path) -> list[psutil.Process]:

@@ -32,8 +32,8 @@ def up(
 
 
 def down() -> None:
-    """Stop exactly what `up` started; all state stays."""
-    stack.stop(bootstrap.settings(), console.print)
+    """Stop what `up` has started; all state stays."""
+    stack.down(bootstrap.home(), console.print)
 
 
 def gateway(

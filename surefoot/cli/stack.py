@@ -1,6 +1,7 @@
 """Starts and stops MLflow, Prefect and the gateway on this machine, and keeps their state in one folder."""
 
 import contextlib
+import fcntl
 import os
 import secrets
 import signal
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,11 +19,10 @@ import psutil
 
 from surefoot import bootstrap
 from surefoot.bootstrap import Settings
-from surefoot.cli import processes
-from surefoot.core.errors import Rejected, Unavailable
+from surefoot.cli import processes, scheduler
+from surefoot.core.errors import Conflict, Rejected, Unavailable
 
 PARTS = ("mlflow", "gateway", "prefect", "worker")
-POOL = "surefoot"
 PATIENCE = 240.0
 """How long a server may take to answer for the first time [seconds]."""
 GRACE_S = 15.0
@@ -40,6 +40,8 @@ QUIET = {
     # Two threads that share two cores with everything else make boosted trees fifty times slower.
     "OMP_NUM_THREADS": "1",
 }
+
+_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 Say = Callable[[str], None]
 
@@ -90,6 +92,22 @@ def environment(config: Settings) -> dict[str, str]:
     }
 
 
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold signals back that would end this command between the start of a process and the note of its number."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _as_usual() -> None:
+    """Give a new process the usual signals: one that inherits an ignored SIGINT would shrug off its first SIGTERM."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
+
 def _start(config: Settings, name: str, command: list[str], env: Mapping[str, str]) -> tuple[int, float]:
     """Start one process in a group of its own, its output in a file."""
     logs = config.home / "logs"
@@ -102,10 +120,9 @@ def _start(config: Settings, name: str, command: list[str], env: Mapping[str, st
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             cwd=config.project,
-            env=dict(env),
+            env={**env, processes.PART: name},
             start_new_session=True,
-            # A worker that inherits an ignored SIGINT would shrug off its first SIGTERM.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,  # noqa: PLW1509 - no threads yet
+            preexec_fn=_as_usual,  # noqa: PLW1509 - no threads yet
         )
     return child.pid, psutil.Process(child.pid).create_time()
 
@@ -137,13 +154,37 @@ def running(config: Settings) -> dict[str, bool]:
     return {name: processes.alive(process) for name, process in config.processes.items()}
 
 
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Be the only command that starts or stops this home's stack.
+
+    Raises:
+        Conflict: Another one is at work.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "stack.lock").open("wb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however this command ends
+        except OSError as error:
+            raise Conflict(
+                f"another 'surefoot up' or 'surefoot down' is at work in {home}: wait until it has ended"
+            ) from error
+        yield
+
+
 def up(home: Path, project: Path, wishes: Wishes, say: Say = lambda _line: None) -> Settings:
     """Start everything and wait until each part answers; of a stack that runs in part, only what is missing.
 
     Raises:
         Rejected: All of it is running already, a port is taken, or the project folder holds no flows.
+        Conflict: Another command starts or stops the same stack.
         Unavailable: A part did not come up; what was started has been stopped again.
     """
+    with _alone(home):
+        return _up(home, project, wishes, say)
+
+
+def _up(home: Path, project: Path, wishes: Wishes, say: Say) -> Settings:
     before = _before(home)
     if before and (any(running(before).values()) or processes.orphans(home)):
         return _again(before, project, wishes, say)
@@ -167,11 +208,15 @@ def up(home: Path, project: Path, wishes: Wishes, say: Say = lambda _line: None)
         journal=before.journal if before else "",
         tick=wishes.tick,
     )
+    stray = processes.started_for(home)
+    if stray:  # a command that was killed has started them and could not write down that it had
+        say(f"stopping {len(stray)} processes that an interrupted 'surefoot up' has left behind")
+        processes.end(stray, [], GRACE_S)
     config.save()
     try:
         return _bring_up(config, PARTS, set(), say)
     except BaseException:
-        _halt(bootstrap.settings(home), PARTS)
+        stop(bootstrap.settings(home))
         raise
 
 
@@ -247,7 +292,8 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], say:
     def begin(name: str, *command: str) -> None:
         nonlocal config
         pending.add(name)
-        config = _remember(config, name, _start(config, name, [*python, *command], env))
+        with _uninterrupted():
+            config = _remember(config, name, _start(config, name, [*python, *command], env))
 
     def came(name: str, title: str, url: str) -> None:
         pending.remove(name)
@@ -272,14 +318,23 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], say:
     if "prefect" in wanted:
         _wait(config, "prefect", f"{config.prefect}/api/health")
     if "worker" in wanted:
-        begin("worker", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", "surefoot")
-        _pool(config)
+        # A flow that outlived its worker would act beside the one that is started for the same rollout.
+        processes.end([], processes.started_for(config.home, ("worker",)), 0.0)
+        for name in scheduler.release_dead_runs(config):
+            say(f"flow run '{name}' was cut off when the stack was stopped: marked as crashed")
+        before = scheduler.switches(config)
+        begin(
+            "worker", "prefect", "worker", "start", "--pool", scheduler.POOL, "--type", "process", "--name", "surefoot"
+        )
+        scheduler.wait_for_pool(config)
         deploy = [*python, "prefect", "--no-prompt", "deploy", "--all"]
         done = subprocess.run(deploy, cwd=config.project, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - ours
         (config.home / "logs" / "deploy.log").write_text(done.stdout + done.stderr, encoding="utf-8")
         if done.returncode:
             raise Unavailable(f"the flows could not be deployed: see {config.home}/logs/deploy.log")
-        _pace(config)
+        scheduler.set_pace(config, before)
+        for line in scheduler.paused(config, scheduler.PATIENCE):
+            say(line)
         pending.remove("worker")
     if "prefect" in wanted:
         came("prefect", "Prefect", config.prefect)
@@ -293,43 +348,32 @@ def _remember(config: Settings, name: str, process: tuple[int, float]) -> Settin
     return config
 
 
-def _pool(config: Settings) -> None:
-    """Wait until the worker has made its pool."""
-    _ask(config, "GET", f"/work_pools/{POOL}", f"the Prefect worker made no pool: see {config.home}/logs/worker.log")
-
-
-def _pace(config: Settings) -> None:
-    """Give the scheduled flows the tick that was asked for; prefect.yaml holds the usual one."""
-    for name in ("watch", "reconcile"):
-        trouble = f"Prefect does not take the tick of {name}: see {config.home}/logs/prefect.log"
-        found = _ask(config, "GET", f"/deployments/name/{name}/{name}", trouble).json()
-        for item in found["schedules"]:
-            path = f"/deployments/{found['id']}/schedules/{item['id']}"
-            _ask(config, "PATCH", path, trouble, {"schedule": {"interval": config.tick}})
-
-
-def _ask(config: Settings, method: str, path: str, trouble: str, body: object = None) -> httpx.Response:
-    """Ask Prefect until it agrees: right after its start it answers 503 whenever its database is busy.
+def down(home: Path, say: Say = lambda _line: None) -> None:
+    """Stop what was started for a home, also when the file that names its processes is missing or broken.
 
     Raises:
-        Unavailable: It did not within the patience; everything that is asked here is safe to repeat.
+        Rejected: Nothing was ever started there.
+        Conflict: Another command starts or stops the same stack.
     """
-    deadline, why = time.monotonic() + PATIENCE, ""
-    while time.monotonic() < deadline:
-        try:
-            answer = httpx.request(method, f"{config.prefect}/api{path}", json=body, timeout=10.0, trust_env=False)
-            if answer.is_success:
-                return answer
-            why = f"{answer.status_code} {answer.text[:100]}"
-        except httpx.HTTPError as error:
-            why = repr(error)
-        time.sleep(0.3)
-    raise Unavailable(f"{trouble} ({why})")
+    with _alone(home):
+        config = _before(home)
+        if config is not None:
+            stop(config, say)
+            return
+        stray = processes.started_for(home)
+        if not stray:
+            raise Rejected(f"no stack in {home}: start one with 'surefoot up', or set SUREFOOT_HOME")
+        processes.end(stray, [], GRACE_S)
+        say(f"stopped {len(stray)} processes that were started for {home}")
 
 
 def stop(config: Settings, say: Say = lambda _line: None) -> None:
-    """Stop exactly what was started, worker first, and front workers of the gateway whose keeper is gone."""
+    """Stop what was started, worker first, and front workers of the gateway whose keeper is gone."""
     _halt(config, PARTS, processes.orphans(config.home), say)
+    stray = processes.started_for(config.home)
+    if stray:
+        processes.end(stray, [], GRACE_S)
+        say(f"stopped {len(stray)} processes that nothing had written down")
 
 
 def _halt(

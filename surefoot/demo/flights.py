@@ -1,5 +1,6 @@
 """Every flight that left New York City in 2013, as requests that a model could really have been asked."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,9 @@ def build(cache: Path) -> pd.DataFrame:
     kept = ["id", "at", UNIT, *FEATURES, "late", "label_at"]
     made: pd.DataFrame = frame.sort_values(["at", "id"], ignore_index=True)[kept]
     cache.parent.mkdir(parents=True, exist_ok=True)
-    made.to_parquet(cache)
+    fresh = cache.with_name(f".{cache.name}-{os.getpid()}")
+    made.to_parquet(fresh)
+    fresh.replace(cache)  # a build that is interrupted leaves no half file for the next one
     return made
 
 

@@ -14,7 +14,7 @@ from surefoot.core.model import Outcome
 from surefoot.core.state import Ledger
 from surefoot.demo.flights import FEATURES, epoch, filled
 from surefoot.demo.models import Recipe, point, register
-from surefoot.demo.traffic import Replay
+from surefoot.demo.traffic import Replay, Seen
 
 START, JULY = epoch("2013-06-01"), epoch("2013-07-01")
 FEED = epoch("2013-07-06")
@@ -99,6 +99,14 @@ class Story:
                 point(self.theatre.mlflow, "champion", number)
             self.theatre.say(f"registered version {number}: {recipe.title}")
 
+    def first_answer(self) -> Seen:
+        """Serve the champion, send the first requests, and return what their callers saw."""
+        self.theatre.adopt()
+        self.replay.start()
+        self.replay.run_to(START + 3600.0)
+        self.replay.wait(DEADLINE)
+        return self.replay.seen
+
     def play(self) -> None:
         """All scenes, in order of time."""
         self.theatre.adopt()
@@ -136,8 +144,7 @@ class Story:
                     raise Unavailable(f"scene ({scene.story}) stands still: {mine.reason}")
             fast = mine is not None and hurry(ledger)
             self.replay.run_to(self.replay.now + (12 * 3600.0 if fast else 600.0), FAST if fast else SLOW)
-            if self.replay.problem:
-                raise self.replay.problem
+            self.replay.check()
             time.sleep(0.2)
         raise Unavailable(f"scene ({scene.story}) did not end within {DEADLINE:.0f} s")
 

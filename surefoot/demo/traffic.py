@@ -14,6 +14,7 @@ import orjson
 import pandas as pd
 
 from surefoot.adapters.clock import ReplayClock
+from surefoot.core.errors import Unavailable
 from surefoot.demo.flights import FEATURES, UNIT, filled
 
 CALLERS = 16
@@ -82,8 +83,18 @@ class Replay:
         deadline = time.monotonic() + timeout
         while self.now < self._until and time.monotonic() < deadline and self.problem is None:
             time.sleep(0.05)
+        self.check()
+
+    def check(self) -> None:
+        """Raise when the callers have stopped by an error.
+
+        Raises:
+            Unavailable: Says which error.
+        """
         if self.problem:
-            raise self.problem
+            raise Unavailable(
+                f"the demo's callers have stopped: {type(self.problem).__name__}: {self.problem}"
+            ) from self.problem
 
     def close(self) -> None:
         """Stop the callers."""

@@ -69,6 +69,8 @@ class Lane:
                 self.predictor = await self._worker.spare()
                 self._worker.refused = 0
             except Exception as error:  # noqa: BLE001 - last resort: the model's own code decides whether it starts
+                if isinstance(error, Lost):  # it started and died before it could answer: a death like any other
+                    self._worker.deaths += 1
                 _log.exception("version %s: its process cannot be started", self._worker.version.number)
                 self._worker.give_up(error)
                 await self._worker.nap(_BACK_OFF[min(attempt, len(_BACK_OFF) - 1)])

@@ -17,9 +17,9 @@ PATIENCE_MS = 60_000
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
     """A page of the machine's own Chromium."""
-    chromium = shutil.which("chromium")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
-        pytest.fail("there is no chromium on PATH: install the package 'chromium'")
+        pytest.fail("there is no Chromium on PATH: install the package 'chromium'")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
         page = browser.new_page(viewport={"width": 1400, "height": 1000})

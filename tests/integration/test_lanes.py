@@ -92,6 +92,29 @@ def test_a_lane_that_cannot_start_takes_nobodys_call(tmp_path: Path) -> None:
     asyncio.run(ask())
 
 
+def test_a_process_that_dies_while_it_starts_is_counted(tmp_path: Path) -> None:
+    """A process that ends before it could answer counts as a death of its version, like one that ends later."""
+
+    class DiesAtFirst(Process):
+        starts = 0
+
+        def again(self, _unwanted: Callable[[], bool]) -> Process:
+            DiesAtFirst.starts += 1
+            if DiesAtFirst.starts == 1:
+                raise Lost("its process ended by signal SIGKILL")
+            return Process()
+
+    async def ask() -> None:
+        made = arms(tmp_path, processes=2)
+        made.switch(Split(V1, generation=1), {V1: DiesAtFirst()})
+        while DiesAtFirst.starts < 2:
+            await asyncio.sleep(0.02)
+        assert made.stats()["versions"]["1"]["deaths"] == 1  # type: ignore[index]
+        made.close()
+
+    asyncio.run(asyncio.wait_for(ask(), 60.0))
+
+
 def test_a_champion_that_cannot_be_started_says_so(tmp_path: Path) -> None:
     """Callers of a dead champion are told to come back, not left waiting; after a rollback they are answered."""
 

@@ -1,6 +1,7 @@
 """`up` and `down` around a gateway whose keeper, or whose neighbours, have died; MLflow and Prefect are stand-ins."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -276,3 +277,41 @@ def test_wishes_that_what_runs_cannot_follow_are_refused(tmp_path: Path, wishes:
     with pytest.raises(Rejected, match=says):
         stack.up(tmp_path, tmp_path, wishes)
     assert not (tmp_path / "logs").exists()
+
+
+def test_two_commands_at_once_never_share_a_home(partial: Partial) -> None:
+    """Of two `up` in one home one starts the stack, the other is refused with exit code 3, and `down` finds all of it."""
+    both = [partial.start("up") for _ in range(2)]
+    said = [one.communicate(timeout=120) for one in both]
+    codes = sorted(one.returncode for one in both)
+    assert codes in ([0, 3], [0, 2]), said  # 2 when the first had ended before the second began
+    refusal = next(err for (_, err), one in zip(said, both, strict=True) if one.returncode)
+    assert "another 'surefoot up' or 'surefoot down' is at work" in refusal or "a stack is running" in refusal
+    assert partial.run("down").returncode == 0
+    wait_for(lambda: not list(leftovers(partial.folder)))
+
+
+@pytest.mark.parametrize("written", ["nothing", "{ half a file"])
+def test_down_finds_what_nothing_has_written_down(tmp_path: Path, written: str) -> None:
+    """A process that `up` started and could not note, because it was killed, is found and stopped by `down`."""
+    home = Home(tmp_path)
+    if written != "nothing":
+        (tmp_path / "stack.json").write_text(written, encoding="utf-8")
+    environment = {**os.environ, "SUREFOOT_HOME": str(tmp_path), processes.PART: "mlflow"}
+    with subprocess.Popen(SLEEPER, start_new_session=True, env=environment) as lost:
+        done = home.run("down")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "stopped 1 processes" in done.stdout
+        assert lost.wait(timeout=60) == -signal.SIGTERM
+    assert home.run("down").returncode == 2
+
+
+def test_a_held_lock_is_a_conflict(tmp_path: Path) -> None:
+    """While one command holds a home's lock, `up` and `down` there are refused and touch nothing."""
+    with (tmp_path / "stack.lock").open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for command in ("up", "down"):
+            done = Home(tmp_path).run(command)
+            assert done.returncode == 3
+            assert "is at work in" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["stack.lock"]

@@ -1,0 +1,109 @@
+"""`python -m bench.starts [--times N] [--json FILE]`: start the demo up to its first answer, under pressure.
+
+Before each start the file cache is dropped (as root), and two processes keep both processors busy. Imports take so long
+then that threads which import the same library meet in the middle of it.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from bench.pressure import busy, drop_file_cache
+
+LIMIT_S = 600.0
+"""Longest start [s]; the command itself gives up earlier."""
+
+
+def start(folder: Path, number: int) -> tuple[str, float]:
+    """Run one start; returns what went wrong, empty when nothing did, and how long it took [s]."""
+    home = folder / f"start-{number}"
+    command = [sys.executable, "-m", "surefoot", "demo", "--start-only", "--home", str(home)]
+    began = time.monotonic()
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {LIMIT_S:.0f} s", LIMIT_S
+    took = time.monotonic() - began
+    left = left_running(home)
+    if left:
+        return f"left running: {', '.join(left)}", took
+    if done.returncode:
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        return f"exit code {done.returncode}: {lines[-1] if lines else 'no output'}", took
+    if not re.search(r"first answer came from version", done.stdout):
+        return "exit code 0, but no answer", took
+    return "", took
+
+
+def left_running(home: Path) -> list[str]:
+    """Processes that were started for a home below this folder and still run."""
+    found = []
+    for each in psutil.process_iter():
+        try:
+            if each.environ().get("SUREFOOT_HOME", "").startswith(str(home)):
+                found.append(f"{each.pid} {each.name()}")
+        except psutil.Error:
+            continue
+    return found
+
+
+def main() -> int:
+    """Print the table; 1 when a start failed."""
+    parser = argparse.ArgumentParser(prog="python -m bench.starts", description=__doc__)
+    parser.add_argument("--times", type=int, default=30, help="how many starts")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+    failures, times = [], []
+    dropped = 0
+    with tempfile.TemporaryDirectory() as place, busy(2):
+        for number in range(1, options.times + 1):
+            dropped += drop_file_cache()
+            problem, took = start(Path(place), number)
+            times.append(took)
+            print(f"start {number} of {options.times}: {problem or 'ok'}, {took:.0f} s", flush=True)
+            if problem:
+                failures.append(problem)
+    good = options.times - len(failures)
+    rows: list[dict[str, object]] = [
+        {
+            "name": "starts of the demo up to its first answer",
+            "value": good,
+            "unit": f"of {options.times}",
+            "demand": f">= {options.times}",
+            "ok": good == options.times,
+        },
+        {
+            "name": "starts with a dropped file cache",
+            "value": dropped,
+            "unit": f"of {options.times}",
+            "demand": "printed (needs root)",
+            "ok": True,
+        },
+        {
+            "name": "longest start",
+            "value": round(max(times, default=0.0), 1),
+            "unit": "s",
+            "demand": "printed",
+            "ok": True,
+        },
+    ]
+    table = Table("what", "value", "unit", "demand", "")
+    for row in rows:
+        table.add_row(*(str(row[key]) for key in ("name", "value", "unit", "demand")), "ok" if row["ok"] else "MISSED")
+    Console(width=120).print(table)
+    if options.json:
+        options.json.write_text(json.dumps({"rows": rows, "failures": failures}, indent=2), encoding="utf-8")
+    return 0 if not failures else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
