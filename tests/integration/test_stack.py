@@ -280,7 +280,7 @@ def test_wishes_that_what_runs_cannot_follow_are_refused(tmp_path: Path, wishes:
 
 
 def test_two_commands_at_once_never_share_a_home(partial: Partial) -> None:
-    """Of two `up` in one home one starts the stack, the other is refused with exit code 3, and `down` finds all of it."""
+    """Of two `up` in one home one starts the stack and the other is refused with exit code 3."""
     both = [partial.start("up") for _ in range(2)]
     said = [one.communicate(timeout=120) for one in both]
     codes = sorted(one.returncode for one in both)
