@@ -2,7 +2,7 @@
 
 import csv as tables
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from surefoot.adapters.columns import NUMBERS, WHOLE, column, kind_of
@@ -92,11 +92,15 @@ class Inputs:
         elif missing := self.required - given.keys():
             raise ValueError(f"the required inputs {sorted(missing)} are missing")
         else:
-            # A whole number cannot be missing, so a column of them that is left out is left out of the frame.
+            # A whole number cannot be missing, so a column of them that is left out, or null, is left out of the frame.
             asked = zip(self.columns, self._specs, strict=True)
-            known = [(name, spec) for name, spec in asked if name in given or kind_of(spec) not in WHOLE]
+            known = [(name, spec) for name, spec in asked if kind_of(spec) not in WHOLE or self._there(name, given)]
         absent = [None] * len(values)
         return pd.DataFrame({name: column(name, spec, given.get(name, absent), csv=csv) for name, spec in known})
+
+    def _there(self, name: str, given: Mapping[str | int | float, Sequence[object]]) -> bool:
+        """Whether a column is given, as far as it may be missing: null is what is left out."""
+        return name in given and (name in self.required or any(value is not None for value in given[name]))
 
     def _objects(self, names: Names, values: list[Any]) -> list[dict[str | int | float, Any]]:
         """Rows as objects, of keys that only some rows have the more; what may be null has null for its default."""

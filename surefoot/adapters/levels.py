@@ -154,7 +154,7 @@ def _values(
     path = f"json_extract(label, '$.\"{gate.column}\"')" if gate.column != "label" else "label"
     # A request's value is known when its label has matured; one without a label by then has brought nothing.
     value = f"""
-      coalesce((SELECT arg_max(TRY_CAST({path} AS DOUBLE), l."at") FROM labels l
+      coalesce((SELECT last(TRY_CAST({path} AS DOUBLE) ORDER BY l."at", l.received NULLS FIRST) FROM labels l
                 WHERE l.request = {{of}}.request AND l."at" <= {{of}}."at" + {gate.maturity!r}), 0)
     """  # noqa: S608 - numbers of ours and a name that the policy parser has checked
     shared = f"least(greatest({{}} / {gate.cap!r}, 0), 1)"

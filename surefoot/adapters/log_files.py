@@ -62,7 +62,7 @@ PREDICTIONS = Kind(
 LABELS = Kind(
     "labels",
     "labels",
-    {"v": "INTEGER", "request": "VARCHAR", "row": "INTEGER", "label": "JSON", "at": "DOUBLE"},
+    {"v": "INTEGER", "request": "VARCHAR", "row": "INTEGER", "label": "JSON", "at": "DOUBLE", "received": "DOUBLE"},
 )
 KINDS = (PREDICTIONS, LABELS)
 

@@ -119,7 +119,8 @@ class PredictionLog:
             model,
             """
             WITH reported AS (
-              SELECT request, "row", list({'at': "at", 'label': label} ORDER BY "at", label::VARCHAR) AS labels
+              SELECT request, "row",
+                     list({'at': "at", 'label': label} ORDER BY "at", received NULLS FIRST, label::VARCHAR) AS labels
               FROM labels WHERE "at" <= $2 GROUP BY ALL
             ), once AS (
               SELECT * FROM log WHERE "at" > $1 AND "at" <= $2 AND NOT (error IS NOT NULL AND answered_by IS NULL)

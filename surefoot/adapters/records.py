@@ -192,20 +192,21 @@ class RecordFile:
         )
 
     def _labels(self, labels: Path | None) -> None:
-        """Every label with the number of its request, in that order; the number of an unknown request is NULL."""
+        """Every label with the number of its request, in the order of time and of the file; NULL for an unknown one."""
         more = ""
         if labels is not None:
             self._copy(labels, "told", LABELS, ("request", "label", "at"))
             self._refuse(labels, "(SELECT * FROM told WHERE label IS NOT NULL)", "file_row_number", LABEL_RULES)
-            more = 'UNION ALL SELECT request, "row", to_json(label), "at" FROM told WHERE label IS NOT NULL'
+            more = 'UNION ALL SELECT request, "row", to_json(label), "at", file_row_number + 1 FROM told'
+            more += " WHERE label IS NOT NULL"
         self._db.execute(
             f"""
             CREATE TABLE labels AS
             SELECT p.n, l.* REPLACE (CAST(l.label AS VARCHAR) AS label) FROM (
-              SELECT request, "row", to_json(label) AS label, coalesce(label_at, "at") AS "at"
+              SELECT request, "row", to_json(label) AS label, coalesce(label_at, "at") AS "at", 0 AS received
               FROM pairs WHERE label IS NOT NULL {more}
             ) l LEFT JOIN pairs p ON p.request = l.request AND p."row" = l."row"
-            ORDER BY p.n, l."at", label
+            ORDER BY p.n, l."at", l.received
             """  # noqa: S608 - constants
         )
         self._db.execute("DROP TABLE IF EXISTS told")
@@ -352,7 +353,7 @@ class RecordFile:
     def _came_true(self, number: NDArray[np.int64], at: Floats, until: float, maturity: float) -> dict[str, Any]:
         """What is known of some requests: the label that counts, how many came in time, and how many came at all."""
         first, last = int(number.min()), int(number.max())
-        sql = 'SELECT n, "at", label FROM labels WHERE n BETWEEN $1 AND $2 AND "at" <= $3 ORDER BY n, "at", label'
+        sql = 'SELECT n, "at", label FROM labels WHERE n BETWEEN $1 AND $2 AND "at" <= $3 ORDER BY n, "at", received'
         with contextlib.closing(self._db.cursor()) as reader:
             found = reader.sql(sql, params=[first, last, until]).to_arrow_table()
         row = np.full(last - first + 1, -1)

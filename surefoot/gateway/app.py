@@ -15,7 +15,7 @@ import orjson
 
 from surefoot.core.errors import SurefootError
 from surefoot.core.ports import Clock
-from surefoot.gateway import arms, control, decode, metrics, openapi, route, wire
+from surefoot.gateway import arms, control, decode, json_body, metrics, openapi, route, wire
 from surefoot.gateway import v2 as tensors
 from surefoot.gateway.following import Following
 from surefoot.gateway.job import job_for
@@ -199,9 +199,7 @@ class Gateway:
     ) -> Reply:
         body = await wire.read_body(scope, receive, self._settings.max_body_bytes)
         started, at = time.perf_counter(), self._clock.now()  # how long a caller takes to ask is nobody's latency
-        request = wire.header(scope, b"x-request-id")
-        if not request or not _REQUEST_ID.fullmatch(request):
-            request = next(self._ids)
+        request = _request_id(scope) or next(self._ids)
         try:
             if v2:
                 table, own = tensors.table_of(body)
@@ -286,7 +284,7 @@ class Gateway:
         self._steered(scope)
         body = await wire.read_body(scope, receive, self._settings.max_body_bytes)
         try:
-            split = route.decode(orjson.loads(body))
+            split = route.decode(json_body.read(body))
         except ValueError as error:  # orjson's error is one too
             raise Refusal(400, "BAD_REQUEST", str(error)) from None
         try:
@@ -338,6 +336,24 @@ def _parts(path: str) -> tuple[str, str]:
     name, _, verb = path.removeprefix("/models/").rpartition("/")
     known = path.startswith("/models/") and route.is_model_name(name) and verb in _VERBS
     return (name, verb) if known else ("", "")
+
+
+def _request_id(scope: wire.Scope) -> str:
+    """The caller's own id of the request; empty without one.
+
+    Raises:
+        Refusal: It cannot be kept as it is, so labels that are reported under it would find nothing.
+    """
+    given = {value for key, value in scope["headers"] if key == b"x-request-id"}
+    if not given:
+        return ""
+    request = str(next(iter(given)).decode("latin-1"))
+    if len(given) > 1:
+        raise Refusal(400, "BAD_REQUEST", "X-Request-Id is given twice: send one id a request")
+    if request and not _REQUEST_ID.fullmatch(request):
+        message = "X-Request-Id must be 1 to 128 visible ASCII characters without a space; send another one, or none"
+        raise Refusal(400, "BAD_REQUEST", message)
+    return request
 
 
 def _allow(method: str, allowed: tuple[str, ...]) -> None:

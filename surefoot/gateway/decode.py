@@ -1,14 +1,13 @@
 """The body of a scoring request: MLflow's formats become a table."""
 
-import codecs
 import csv
 import io
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
 
+from surefoot.gateway import json_body
 from surefoot.models.contract import PLAIN, Manner, Names
 
 
@@ -41,7 +40,6 @@ GROWTH, FREE = 4, 1 << 20
 the body, or so large [bytes]: it goes to the model and into the log, and a small body must not become a large table."""
 _SPLIT_KEYS = {"columns", "data", "index"}
 _LABELS = {str, int, float}
-_TEXT_OR_NAN = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|NaN', re.DOTALL)
 
 
 class Malformed(ValueError):
@@ -111,17 +109,9 @@ def _manner(name: str, beside: dict[str, object]) -> Manner:
 def _loads(body: bytes) -> object:
     """Read JSON; NaN, as Python writes a missing number, is null, and a byte order mark is nothing."""
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        plain = body.removeprefix(codecs.BOM_UTF8)
-        if b"NaN" in plain:
-            plain = _TEXT_OR_NAN.sub(lambda found: b"null" if found[0] == b"NaN" else found[0], plain)
-        if plain == body:
-            raise Malformed(f"the body is not JSON: {error}") from None
-    try:
-        return orjson.loads(plain)
-    except orjson.JSONDecodeError as error:
-        raise Malformed(f"the body is not JSON: {error}") from None
+        return json_body.read(body, nan=True)
+    except ValueError as error:
+        raise Malformed(str(error)) from None
 
 
 def _from_list(name: str, value: object, size: int) -> Table:

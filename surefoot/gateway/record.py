@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, cast
 import orjson
 
 from surefoot.core.model import Arm
+from surefoot.core.scalar import canonical_text
+from surefoot.gateway import json_body
 from surefoot.gateway.segment import Segment
 
 if TYPE_CHECKING:
@@ -25,6 +27,12 @@ A_ROW, A_COLUMN = 512, 64
 of a request grow as its body does."""
 LONGEST_TEXT = 1000
 """Longest unit and longest error [characters]."""
+MILLISECONDS = 1e11
+"""Times above this are no seconds of our age: in seconds it is the year 5138, in milliseconds 1973 [s]."""
+AHEAD = 300.0
+"""How far the clock of a reporter may be ahead of ours [s]."""
+TICK = 1e-6
+"""By how much each label of a report is received after the one before it [s]."""
 TOO_LONG, TOO_DEEP = "too long", "too deep"
 _GOING = ("features", "params", "prediction")
 """What is left out of a line, in this order, until it can be written: a row without params must not be asked again, and
@@ -161,6 +169,21 @@ def _tried(record: dict[str, object]) -> tuple[bytes, str]:
     return line, TOO_LONG if len(line) > LONGEST else ""
 
 
+def _of_this_time(index: int, at: float, now: float) -> None:
+    """Refuse a time that cannot be meant: in another unit, or in the future, where the label would never count.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if abs(at) > MILLISECONDS:
+        raise ValueError(f"label {index} has an `at` of {at:.0f}, which looks like milliseconds: give Unix seconds")
+    if at > now + AHEAD:
+        raise ValueError(
+            f"label {index} has an `at` that is {at - now:,.0f} s in the future: give when the label became known, in"
+            " Unix seconds"
+        )
+
+
 def label_lines(body: bytes, now: float) -> list[bytes]:
     """Read a list of labels strictly and give their JSON lines.
 
@@ -171,10 +194,7 @@ def label_lines(body: bytes, now: float) -> list[bytes]:
     Raises:
         ValueError: Names the item that is wrong; nothing is to be taken then.
     """
-    try:
-        items = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"the body is not JSON: {error}") from None
+    items = json_body.read(body)
     if not isinstance(items, list):
         raise ValueError("labels are a JSON list of objects")  # noqa: TRY004 - one kind of error for one kind of mistake
     lines = []
@@ -184,6 +204,10 @@ def label_lines(body: bytes, now: float) -> list[bytes]:
         if strange := item.keys() - _LABEL_KEYS:
             raise ValueError(f"label {index} has the unknown keys {sorted(strange)}")
         request, row, at = item.get("request"), item.get("row", 0), item.get("at", now)
+        if isinstance(request, int | float) and not isinstance(
+            request, bool
+        ):  # a number is the text that a header says
+            request = canonical_text(request)
         if not isinstance(request, str) or not request:
             raise ValueError(f"label {index} does not name its request")
         if not isinstance(row, int) or isinstance(row, bool) or row < 0:
@@ -192,7 +216,10 @@ def label_lines(body: bytes, now: float) -> list[bytes]:
             raise ValueError(f"label {index} has no label")
         if not isinstance(at, int | float) or isinstance(at, bool) or not math.isfinite(at):
             raise ValueError(f"label {index} has an `at` that is not a time in Unix seconds")
-        record = {"v": 1, "request": request, "row": row, "label": item["label"], "at": at}
+        _of_this_time(index, at, now)
+        # Of two labels of one time the later report counts; so much later each, as far as a float can tell.
+        received = now + index * TICK
+        record = {"v": 1, "request": request, "row": row, "label": item["label"], "at": at, "received": received}
         line, why = _tried(record)
         if why:
             raise ValueError(f"label {index} is {why}: at most 250 levels and {LONGEST} bytes can be kept")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import orjson
 
+from surefoot.gateway import json_body
 from surefoot.gateway.decode import Malformed, Table
 
 NUMBERS = frozenset({"FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
@@ -34,9 +35,9 @@ def table_of(body: bytes) -> tuple[Table, str]:
         Malformed: Says what is wrong.
     """
     try:
-        asked = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Malformed(f"the body is not JSON: {error}") from None
+        asked = json_body.read(body, nan=True)
+    except ValueError as error:
+        raise Malformed(str(error)) from None
     if not isinstance(asked, dict) or not isinstance(asked.get("inputs"), list) or not asked["inputs"]:
         raise Malformed("an inference request is an object with a list of inputs")
     if strange := asked.keys() - _REQUEST_KEYS:
@@ -95,6 +96,8 @@ def _flat(data: object) -> list[object]:
 
 
 def _fits(value: object, kind: str) -> bool:
+    if value is None:  # a missing value, as in every other format
+        return True
     if kind == "BYTES":
         return isinstance(value, str)
     if kind == "BOOL":

@@ -16,6 +16,7 @@ _BODY = GOOD.body
 _MEDIA = "a media type is written in any case, its parameters may be quoted, and none means JSON (RFC 9110)"
 _UTF8 = "bodies are UTF-8, as the media type says"
 _ROBUST = "a body that no parser can read is the caller's mistake, where MLflow breaks"
+_TWICE = "a key that is written twice leaves it open which value is meant"
 _LARGE = "a body has a largest size, so that callers cannot fill the memory"
 _FORMATS = "the gateway splits requests into rows, which a chat or a prompt does not have"
 _PARQUET = "pyarrow would decode a stranger's bytes in the gateway's own process"
@@ -120,8 +121,11 @@ ENVELOPES: dict[str, Expected] = {
     "lone surrogate": text('{"dataframe_records": [{"x": 1.5, "y": 2.0, "z": 1.0, "w": "\\ud800"}]}'),
     "byte order mark": Request(b"\xef\xbb\xbf" + _BODY),
     "utf-16 unsaid": (Request(_BODY.decode().encode("utf-16")), Differs(400, 200, _UTF8)),
-    "key twice": text('{"dataframe_records": [{"x": 1.5, "y": 2.0, "z": 1.0, "x": 9.0}]}'),
-    "format twice": text('{"inputs": [{"x": 1.5}], "inputs": [{"x": 1.5, "y": 2.0, "z": 1.0}]}'),
+    "key twice": (text('{"dataframe_records": [{"x": 1.5, "y": 2.0, "z": 1.0, "x": 9.0}]}'), Differs(400, 200, _TWICE)),
+    "format twice": (
+        text('{"inputs": [{"x": 1.5}], "inputs": [{"x": 1.5, "y": 2.0, "z": 1.0}]}'),
+        Differs(400, 200, _TWICE),
+    ),
     "deep": text('{"dataframe_records": ' + "[" * 500 + "]" * 500 + "}"),
     "deeper": (text('{"inputs": ' + "[" * 100_000 + "]" * 100_000 + "}"), Differs(400, 500, _ROBUST)),
     "messages": body({"messages": [{"role": "user", "content": "hi"}]}),

@@ -109,7 +109,7 @@ def test_other_refusals(tmp_path: Path, models: Models) -> None:
 
 
 def test_headers_say_who_answered(routed: Gateway) -> None:
-    """A caller's request id comes back, a missing or unprintable one is made up, and no header chooses the arm."""
+    """A caller's request id comes back, a missing one is made up, and no header chooses the arm."""
     answer = routed.post(
         {"dataframe_records": [ROW]}, x_request_id="r-1", x_model_version=BETTER, x_surefoot_arm="candidate"
     )
@@ -117,10 +117,18 @@ def test_headers_say_who_answered(routed: Gateway) -> None:
     assert answer.headers["x-model-version"] == GOOD
     assert answer.headers["x-model-generation"] == "1"
     assert answer.headers["x-model-rollout"] == "rollout-7"
-    for strange in ("a b", "x" * 200):
-        made_up = routed.post({"dataframe_records": [ROW]}, x_request_id=strange).headers["x-request-id"]
-        assert len(made_up) == 32
+    assert len(routed.post({"dataframe_records": [ROW]}).headers["x-request-id"]) == 32
     assert routed.records()[0]["request"] == "r-1"
+
+
+def test_a_request_id_that_cannot_be_kept_is_refused(routed: Gateway) -> None:
+    """An id with a space, of 200 letters or given twice is refused with 400: its labels would find no request."""
+    for strange in ("a b", "x" * 200):
+        refused = routed.post({"dataframe_records": [ROW]}, x_request_id=strange)
+        assert (refused.status_code, "X-Request-Id" in refused.json()["message"]) == (400, True)
+    twice = [("content-type", "application/json"), ("x-request-id", "a"), ("x-request-id", "b")]
+    refused = httpx.post(routed.url + "/models/flights/invocations", content=b"{}", headers=twice)
+    assert (refused.status_code, "twice" in refused.json()["message"]) == (400, True)
 
 
 def test_health_and_version(routed: Gateway) -> None:
@@ -197,6 +205,7 @@ def test_labels(routed: Gateway) -> None:
     assert (taken.status_code, taken.json()) == (202, {"accepted": 2})
     one, two = routed.records("labels")
     assert abs(float(str(one.pop("at"))) - time.time()) < 60
+    assert float(str(one.pop("received"))) < float(str(two.pop("received")))
     assert one == {"v": 1, "request": "r", "row": 0, "label": 1}
     assert two == {"v": 1, "request": "r", "row": 3, "label": "late", "at": 12.5}
     good = {"request": "r", "label": 0}

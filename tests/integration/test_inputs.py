@@ -138,14 +138,15 @@ def theirs(path: Path, body: bytes) -> object:
 
 
 def test_an_optional_whole_number_may_be_left_out(tmp_path: Path) -> None:
-    """A whole number cannot be missing, so its column is left out, as by MLflow; null in it is refused."""
+    """A whole number cannot be missing, so its column is left out, as by MLflow; where it is null in every row, too."""
     schema = Schema([ColSpec(DataType.double, "x"), ColSpec(DataType.long, "n", required=False)])
     path = saved_as(tmp_path / "m", lambda frame: [",".join(frame.columns)] * len(frame), ModelSignature(schema))
     for row, expected in (({"x": 1.5}, "x"), ({"x": 1.5, "n": 2}, "x,n")):
         body = json.dumps({"dataframe_records": [row]}).encode()
         assert load(path).answer(*rows_of(body)) == theirs(path, body) == [expected]
     with pytest.raises(ValueError, match="'n' does not fit its type long"):
-        load(path).answer(("x", "n"), [[1.5, None]])
+        load(path).answer(("x", "n"), [[1.5, None], [1.5, 2]])
+    assert load(path).answer(("x", "n"), [[1.5, None]]) == ["x"]
 
 
 def test_a_model_with_a_hint_of_objects_is_given_objects(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""JSON that comes in: what can be read in two ways is refused."""
+
+import codecs
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import orjson
+
+_TEXT_OR_NAN = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|NaN', re.DOTALL)
+_KEY = re.compile(rb'"\s*:')
+
+
+class Ambiguous(ValueError):
+    """An object has a key twice; the message names it."""
+
+
+class NotJson(ValueError):
+    """The body is not JSON; the message says where."""
+
+
+def read(body: bytes, *, nan: bool = False) -> object:
+    """Read a body.
+
+    Args:
+        body: What came.
+        nan: Whether NaN, as Python writes a missing number, is null, and a byte order mark is nothing.
+
+    Raises:
+        NotJson: It is none.
+        Ambiguous: An object has a key twice.
+    """
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        plain = body.removeprefix(codecs.BOM_UTF8) if nan else body
+        if nan and b"NaN" in plain:
+            plain = _TEXT_OR_NAN.sub(lambda text: b"null" if text[0] == b"NaN" else text[0], plain)
+        if plain == body:
+            raise NotJson(f"the body is not JSON: {error}") from None
+        try:
+            found = orjson.loads(plain)
+        except orjson.JSONDecodeError as again:
+            raise NotJson(f"the body is not JSON: {again}") from None
+        body = plain
+    _once(body, found)
+    return found
+
+
+def _once(body: bytes, found: object) -> None:
+    """Refuse a key that is written twice: no parser says which of the two counts, and a filter may have seen the other.
+
+    Law: every key is followed by a colon. So there are at least as many colons after quotation marks as keys were
+        written, and where there are no more of them than keys were read, none was written twice. A body whose texts
+        hold such colons is looked at key by key.
+    """
+    written = len(_KEY.findall(body))
+    if written == _keys(found, body.count(b"{")):
+        return
+    try:
+        json.loads(body, object_pairs_hook=_pairs, parse_int=float, parse_float=float)  # Python reads no long integers
+    except RecursionError:
+        raise Ambiguous("the body is nested too deeply to tell whether a key is written twice") from None
+
+
+def _keys(found: object, objects: int) -> int:
+    """Keys of all objects of a value; the search ends when as many objects are found as the body has braces."""
+    total, left = 0, [found]
+    while left and objects > 0:
+        item = left.pop()
+        if isinstance(item, dict):
+            total += len(item)
+            objects -= 1
+            left += [value for value in item.values() if isinstance(value, dict | list)]
+        elif isinstance(item, list):
+            left += [value for value in item if isinstance(value, dict | list)]
+    return total
+
+
+def _pairs(pairs: Sequence[tuple[str, object]]) -> None:
+    if len({key for key, _ in pairs}) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise Ambiguous(f"the key {twice[:80]!r} is written twice in one object: say it once")

@@ -1,0 +1,73 @@
+"""Labels say when they became known: in seconds, not in the future, and the later of two reports counts."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+import pandas as pd
+import pytest
+
+from surefoot.adapters.levels import value_counts
+from surefoot.adapters.predictions import PredictionLog
+from surefoot.adapters.records import RecordFile
+from surefoot.core.evidence import ValueCounts
+from surefoot.core.policy import Gate, Metric
+from surefoot.gateway.record import AHEAD, label_lines
+from tests.unit.test_counts import LIVE, before
+from tests.unit.test_counts import record as served
+from tests.unit.test_replay import record, write
+
+NOW = 1_795_580_949.0
+
+
+def lines(*items: dict[str, object]) -> list[dict[str, object]]:
+    """What is written of a report."""
+    return [orjson.loads(line) for line in label_lines(json.dumps(items).encode(), NOW)]
+
+
+def test_milliseconds_are_named() -> None:
+    """A time in milliseconds is refused with the unit that is wanted."""
+    with pytest.raises(ValueError, match=r"label 0 .* looks like milliseconds: give Unix seconds"):
+        lines({"request": "a", "label": 1, "at": NOW * 1000.0})
+
+
+def test_the_future_is_refused_but_for_a_clock_that_is_a_little_ahead() -> None:
+    """A label that became known tomorrow is refused; a clock may be some minutes ahead."""
+    assert lines({"request": "a", "label": 1, "at": NOW + AHEAD})
+    with pytest.raises(ValueError, match=r"label 1 .* 86,400 s in the future"):
+        lines({"request": "a", "label": 1}, {"request": "b", "label": 1, "at": NOW + 86400.0})
+
+
+def test_a_number_names_a_request_as_its_text_does() -> None:
+    """The labels of request "7" may say 7 or 7.0."""
+    assert {item["request"] for item in lines(*({"request": r, "label": 1} for r in (7, 7.0, "7")))} == {"7"}
+
+
+def test_of_two_reports_of_one_time_the_later_counts(tmp_path: Path) -> None:
+    """Of two labels with the same time the one that was reported later counts, for the shadow and for values."""
+    write(tmp_path, "predictions", [record(0, 1000.0)])
+    told = lines({"request": "q0", "label": 9, "at": 1500.0}, {"request": "q0", "label": 1, "at": 1500.0})
+    write(tmp_path, "labels", told)
+    (row,) = PredictionLog(tmp_path).requests("m", 0.0, 2000.0)
+    assert row.label(1000.0) == 1
+    gate = Gate("money", Metric.VALUE, cap=10.0, column="label", maturity=600.0)
+    write(tmp_path, "predictions", [served("q0", at=1100.0, arm="candidate"), served("q1", at=1100.0), before("b")])
+    counts = value_counts(PredictionLog(tmp_path), replace(LIVE, gate=gate))
+    assert isinstance(counts, ValueCounts)
+    assert sum(level * n for level, n in enumerate(counts.strata[0].candidate)) in {6, 7}
+
+
+def test_in_a_file_the_later_line_counts(tmp_path: Path) -> None:
+    """Of two labels with one time in a back-test's file the later line counts, though its label is the smaller one."""
+    sides = [("champion", "1"), ("candidate", "2")]
+    rows = [{"request": "a", "at": 1.0, "arm": arm, "version": v, "prediction": 0.5} for arm, v in sides]
+    pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet", index=False)
+    told = [{"request": "a", "row": 0, "label": label, "at": 5.0} for label in (9.0, 1.0)]
+    pd.DataFrame(told).to_parquet(tmp_path / "l.parquet", index=False)
+    records = RecordFile(tmp_path / "r.parquet", tmp_path / "l.parquet")
+    try:
+        (chunk,) = records.answers(0.0, 10.0, 0.0, ())
+        assert list(chunk["label"]) == [1.0]
+    finally:
+        records.close()
