@@ -216,6 +216,6 @@ def load(path: Path) -> Scorer:
     # A model's own code would otherwise leave compiled files in its tree, and its digest would change.
     sys.dont_write_bytecode = True
     try:
-        return Scorer(lib.pyfunc.load_model(str(path)))
+        return Scorer(lib.pyfunc.load_model(str(path)), path)
     except Exception as error:  # loading runs the model's own code, which may raise anything
         raise Rejected(f"the model cannot be loaded: {type(error).__name__}: {error}") from error

@@ -1,13 +1,17 @@
 """A loaded model as the gateway and the evaluation see it: JSON rows in, JSON values out."""
 
-import base64
 import contextlib
-import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surefoot.adapters.inputs import Inputs, Names
+from surefoot.adapters.outputs import holds_outputs, plain, rows_of
+from surefoot.adapters.probes import probe_rows
+from surefoot.models.rows import Batching, Proof, prove
+from surefoot.models.watch import asked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
 
 PROBES = 64
 """Rows that are drawn to compare a shortcut with MLflow's own way [count]."""
+UNTYPED = "it has no signature that types each value by itself: types are guessed from all rows of a request"
 GOLDEN = "surefoot_golden"
 """Key of a model's metadata under which its author keeps rows and their answers."""
 
@@ -27,13 +32,20 @@ class Scorer:
         joins: Whether that is so, and rows of different requests can be answered together.
     """
 
-    def __init__(self, model: "PyFuncModel") -> None:
-        """Read the signature once."""
+    def __init__(self, model: "PyFuncModel", path: Path | None = None) -> None:
+        """Read the signature once.
+
+        Args:
+            model: The loaded model.
+            path: Its directory, which may hold an input example.
+        """
         self._model = model
+        self._path = path
         self._inputs = Inputs(model.metadata)
         self.columns = self._inputs.columns
         self.joins = self._inputs.joins
         self._tuned = model.metadata.get_params_schema() is not None  # type: ignore[no-untyped-call]
+        self._outputs: bool | None = None
         self._direct: Callable[[Any], Any] | None = None
 
     def predict(self, rows: list[dict[str, object]], params: object = None) -> list[object]:
@@ -70,14 +82,14 @@ class Scorer:
             csv: Whether the rows were CSV.
         """
         if self._direct is not None and names is not None:
-            answers = _rows_of(self._direct(self._array(names, values, csv=csv)))
+            answer = self._direct(self._array(names, values, csv=csv))
         else:
             fed = self._inputs.fed(names, values, csv=csv)
             told: Any = params if self._tuned else None  # MLflow warns of those that nobody has asked for
-            answers = _rows_of(self._model.predict(fed, told))
-        if len(answers) != len(values):
-            raise ValueError(f"the model gave {len(answers)} answers for {len(values)} rows")
-        return [_json(answer) for answer in answers]
+            answer = self._model.predict(fed, told)
+        if len(values) == 1 and self._outputs is None:
+            self._outputs = holds_outputs(answer)
+        return [plain(one) for one in rows_of(answer, len(values), outputs=self._outputs)]
 
     def golden(self) -> tuple[list[dict[str, object]], list[object]]:
         """Rows that the model carries in its metadata, and the answers that its author saw.
@@ -99,6 +111,18 @@ class Scorer:
             rows, _ = self.golden()
             self.predict(rows or [self._inputs.blank()])
             self._direct = self._shortcut(rows)
+
+    def prove(self) -> Proof:
+        """Whether it answers each row by itself, as shown on rows that the model carries or that fit its signature."""
+        try:
+            rows, _ = self.golden()
+            names, probes = probe_rows(self._inputs, self._path, rows)
+        except Exception:  # noqa: BLE001 - last resort: what a model carries may be anything; callers' rows are left
+            names, probes = None, []
+        proof = prove(lambda some: asked(self, names, some), probes, together=self.joins)
+        if self.joins or proof.batching is Batching.NOT_REPEATABLE:
+            return proof
+        return replace(proof, batching=Batching.BATCH_DEPENDENT, why=UNTYPED)
 
     def _array(self, names: Names, values: list[Any], *, csv: bool = False) -> Any:
         """Build the numbers of all rows at once; the same rows are refused as by `Inputs.frame`."""
@@ -147,13 +171,13 @@ class Scorer:
         try:
             for some in (probes, probes[:1]):
                 slow, fast = (
-                    _rows_of(made)
+                    [plain(one) for one in rows_of(made, len(some))]
                     for made in (
                         self._model.predict(self._inputs.frame(self.columns, some)),
                         direct(self._array(self.columns, some)),
                     )
                 )
-                if [_json(answer) for answer in slow] != [_json(answer) for answer in fast]:
+                if slow != fast:
                     return None
         except Exception:  # noqa: BLE001 - the model's own code; what it cannot do with bare numbers is not done
             return None
@@ -170,36 +194,6 @@ class Scorer:
                 break
             frame = fed
         return frame
-
-
-def _rows_of(answer: Any) -> Sequence[Any]:
-    """Split what a pyfunc returned into one value a row."""
-    if hasattr(answer, "to_dict") and hasattr(answer, "columns"):
-        return answer.to_dict(orient="records")  # type: ignore[no-any-return]
-    if hasattr(answer, "tolist"):  # arrays and series
-        answer = answer.tolist()
-    if not isinstance(answer, list | tuple):
-        raise ValueError(f"the model gave one {type(answer).__name__}, not one answer a row")  # noqa: TRY004 - documented
-    return answer
-
-
-def _json(value: Any) -> object:
-    """Give a plain JSON value for one of numpy's or pandas'."""
-    if hasattr(value, "tolist"):  # numpy scalars and arrays
-        value = value.tolist()
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(f"the model gave {value} as an answer")
-    if isinstance(value, str | int | float):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json(item) for item in value]
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if isinstance(value, bytes | bytearray):
-        return base64.encodebytes(value).decode()  # as MLflow, line ends included
-    raise ValueError(f"the model gave a {type(value).__name__}, which is not a JSON value")
 
 
 def preload() -> None:

@@ -14,7 +14,9 @@ from surefoot.gateway.record import PredictionLog, lines_of
 from surefoot.gateway.settings import GatewaySettings
 from surefoot.gateway.shadow import Shadow
 from surefoot.gateway.tripwire import Tripwire
-from surefoot.models.contract import Inside, Model, Predictor
+from surefoot.models.contract import Model, Predictor
+from surefoot.models.inside import Inside
+from surefoot.models.watch import proved
 
 _log = logging.getLogger(__name__)
 HANGS = 10.0  # a candidate that is at one batch for so many times its patience is ended
@@ -101,6 +103,20 @@ class Arms:
         """Whether a version's process cannot be started again: what it was loaded from may be gone or spoiled."""
         worker = self._workers.get(key_of(version))
         return worker is not None and worker.hopeless
+
+    def one_at_a_time(self) -> dict[str, str]:
+        """Why versions that are loaded are asked one request at a time, by number."""
+        return {one.version.number: one.sharing.why for one in self._workers.values() if not one.sharing.allowed}
+
+    def ruled(self) -> dict[str, str]:
+        """The same by digest, of those where it was found since they were loaded: what other workers may not know."""
+        return {one.version.digest: one.sharing.ruled for one in self._workers.values() if one.sharing.ruled}
+
+    def rule(self, known: Mapping[str, str]) -> None:
+        """Ask versions one request at a time of which another worker has found that they need it, by digest."""
+        for worker in self._workers.values():
+            if (why := known.get(worker.version.digest)) is not None:
+                worker.sharing.rule(why)
 
     def missing(self, split: Split) -> list[Version]:
         """Versions that a split needs and that are not loaded, the champion first."""
@@ -267,6 +283,7 @@ class Arms:
         queues = {worker.version.number: worker.queued for worker in self._workers.values()}
         deaths = {worker.version.number: worker.deaths for worker in self._workers.values()}
         spent = {worker.version.number: worker.spent() for worker in self._workers.values()}
+        shared = {worker.version.number: worker.sharing.told() for worker in self._workers.values()}
         versions = {}
         for number in sorted({*queues, *self._counts}):
             counts = self._counts[number]
@@ -278,6 +295,7 @@ class Arms:
                 "queue": queues.get(number, 0),
                 "deaths": deaths.get(number, 0),
                 **spent.get(number, {}),
+                **shared.get(number, {}),
             }
         split = self.split
         return {
@@ -323,7 +341,7 @@ class Arms:
 
 def predictor_of(loaded: Model | Predictor) -> Predictor:
     """What was loaded, as something that lanes can ask."""
-    return cast("Predictor", loaded) if hasattr(loaded, "ask") else Inside(loaded)
+    return cast("Predictor", loaded) if hasattr(loaded, "ask") else Inside(loaded, proved(loaded))
 
 
 def key_of(version: Version) -> tuple[str, str]:

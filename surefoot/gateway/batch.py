@@ -8,19 +8,33 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from surefoot.core.model import Version
-from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome, Revoked, Settled, abandon, dealt
-from surefoot.gateway.record import PredictionLog, lines_of
+from surefoot.gateway.job import (
+    Attempt,
+    Down,
+    Failed,
+    Job,
+    Outcome,
+    Revoked,
+    Settled,
+    abandon,
+    callers_lines,
+    dealt,
+)
+from surefoot.gateway.record import PredictionLog
+from surefoot.gateway.sharing import Sharing
 from surefoot.models.answers import describe
 from surefoot.models.beside import in_thread
-from surefoot.models.contract import PLAIN, Cost, Lost, Manner, Names, Predictor
+from surefoot.models.contract import PLAIN, Checks, Cost, Lost, Manner, Names, Predictor
+
+if TYPE_CHECKING:
+    from surefoot.models.rows import Proof
 
 _log = logging.getLogger(__name__)
-_BACK_OFF = (0.1, 0.5, 2.0, 10.0)
-"""Waits before a process that died is started again [s]; the last one repeats."""
-_CALM_S = 0.5  # doubled with every death
-_LOOK_S = 0.05
+_BACK_OFF = (0.1, 0.5, 2.0, 10.0)  # waits before a process that died is started again [s]; the last one repeats
+_CALM_S, _LOOK_S = 0.5, 0.05  # the first is doubled with every death
 RETRIES = 2
 """How often a request is asked again because the process that had it is gone [count]."""
 HOPELESS = 3
@@ -35,6 +49,8 @@ class Lane:
         """Start the task; without a predictor it makes its own first."""
         self._worker = worker
         self.predictor = predictor
+        self._proof: Proof | None = None
+        self._checks = Checks()
         self.busy_since = math.inf
         self._task = asyncio.get_running_loop().create_task(self._run())
         self._task.add_done_callback(_mourn)
@@ -67,7 +83,9 @@ class Lane:
                 return
             try:
                 self.predictor = await self._worker.spare()
+                self._checks = Checks()
                 self._worker.refused = 0
+                self._learn(self.predictor)
             except Exception as error:  # noqa: BLE001 - last resort: the model's own code decides whether it starts
                 if isinstance(error, Lost):  # it started and died before it could answer: a death like any other
                     self._worker.deaths += 1
@@ -76,6 +94,12 @@ class Lane:
                 await self._worker.nap(_BACK_OFF[min(attempt, len(_BACK_OFF) - 1)])
             else:
                 return
+
+    def _learn(self, predictor: Predictor) -> None:
+        """Take over what is known of the model's rows since it was asked last."""
+        if predictor.proof is not self._proof:
+            self._proof, before, self._checks = predictor.proof, self._checks, predictor.checks
+            self._worker.sharing.learn(predictor.proof, self._checks, before)
 
     async def _settle(self, batch: list[Attempt], predictor: Predictor) -> None:
         """Predict, record and release one batch.
@@ -94,6 +118,7 @@ class Lane:
         values = [row for attempt in batch for row in attempt.job.values] if len(batch) > 1 else batch[0].job.values
         try:
             answers = await predictor.ask(batch[0].job.names, values, batch[0].job.manner)
+            self._learn(predictor)
             settled = dealt(batch, answers, worker.version.number)
         except Lost:
             raise
@@ -137,6 +162,7 @@ class Worker:
         allowed: Batches that may be asked until somebody allows more, where `calm` is set [count].
         max_batch: Rows that are predicted together [count].
         refused: How often in a row no new process could be had [count].
+        sharing: Whether its requests may be predicted together.
         calm: Whether a new process may wait, longer after every death, because nobody waits for its answers.
     """
 
@@ -169,7 +195,8 @@ class Worker:
         self.refused = 0
         self._cpu_s = 0.0
         self._rss_mb: float | None = None
-        self._again, self._joins = predictor.again, predictor.joins
+        self._again = predictor.again
+        self.sharing = Sharing(version.number, predictor)
         self._log = log
         self._routed = routed
         self.max_batch = max_batch
@@ -307,7 +334,7 @@ class Worker:
         while self._queue:
             first = self._queue[0]
             job = first.job
-            alike = self._joins and job.names == names and job.manner == manner and not first.retries
+            alike = self.sharing.allowed and job.names == names and job.manner == manner and not first.retries
             if batch and not (alike and rows + len(job.values) <= self.max_batch):
                 self._wake()
                 break
@@ -322,6 +349,7 @@ class Worker:
         if not batch and not self.stopping:
             return await self.take()
         self.allowed -= 1
+        self.sharing.count(len(batch))
         if self.calm:  # how long it was let wait says nothing of the version
             for attempt in batch:
                 attempt.job.restart()
@@ -371,14 +399,3 @@ class Worker:
         for attempt, outcome in won:
             if not attempt.settled.done():  # else its caller has gone
                 attempt.settled.set_result(outcome)
-
-
-def callers_lines(attempt: Attempt, outcome: Outcome, answers: list[object]) -> list[bytes]:
-    """Records of what a caller got; none while somebody else is still to be asked."""
-    job = attempt.job
-    if isinstance(outcome, Answered):
-        return lines_of(job, answers, outcome.by)
-    if isinstance(outcome, Failed) and attempt.last:
-        job.error = job.error or outcome.error
-        return lines_of(job, None, None)
-    return []

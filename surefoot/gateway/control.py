@@ -14,13 +14,13 @@ from surefoot.gateway import route
 from surefoot.gateway.alarms import Alarms
 from surefoot.gateway.arms import Arms, key_of, needed, predictor_of
 from surefoot.gateway.board import Board
-from surefoot.gateway.entry import KILLED, cut_off, persist, rules_in, warm_after
+from surefoot.gateway.entry import KILLED, cut_off, persist, rules_in, rulings, warm_after
 from surefoot.gateway.keeping import Keeping
 from surefoot.gateway.record import PredictionLog
 from surefoot.gateway.settings import GatewaySettings
 from surefoot.gateway.shadow import Shadow, chosen
 from surefoot.models.beside import in_thread
-from surefoot.models.contract import Load, Model, Predictor
+from surefoot.models.contract import Load, Predictor
 
 _log = logging.getLogger(__name__)
 ACK_S = 5.0
@@ -131,6 +131,7 @@ class Served:
         self._cut = str(entry.get("cut", ""))
         self._warm = tuple(route.version_of("warm", version) for version in route.listed(entry["warm"]))
         self.error = ""
+        self.arms.rule(rulings(entry))
         self._serve()
 
     def be(self, *, silent: bool) -> None:
@@ -152,6 +153,18 @@ class Served:
             return
         self.alarms.raised(asked.rollout, reason)
         self.alarms.keep(self._save())
+
+    def spread(self) -> None:
+        """Have every worker ask versions one request at a time that this one has found to need it."""
+        found = self.arms.ruled()
+        if not found or found.keys() <= rulings(self._entry).keys():
+            return
+        with self._board.changing():
+            _, document = self._board.routes()
+            entry = document.get(self.name)
+            if entry is not None and "route" in entry:
+                document[self.name] = {**entry, route.ALONE: {**rulings(entry), **found}}
+                self._board.publish(document)
 
     def cut(self, split: Split, reason: str) -> bool:
         """Put the route in force with a weight of 0; whether this route was in force, with another weight."""
@@ -191,6 +204,7 @@ class Served:
                     self.error = str(error)
                 continue
             self.arms.hold(version, loaded)
+            self.arms.rule(rulings(self._entry))
             if version in self._routed:
                 self._serve()
                 self.error = self.error if self.arms.split is None else ""
@@ -221,17 +235,17 @@ class Served:
         except LoadFailed as error:
             _log.critical("%s: shadow: %s", self.name, error)
             return {"kind": error.kind, "message": str(error)}
-        self.arms.haunt(self._haunt(version, predictor_of(loaded)))
+        self.arms.haunt(self._haunt(version, loaded))
         return None
 
-    async def _loaded(self, load: Load, version: Version) -> Model | Predictor:
+    async def _loaded(self, load: Load, version: Version) -> Predictor:
         """A version, loaded beside the event loop; raises LoadFailed."""
         return await asyncio.get_running_loop().run_in_executor(self._loader, self._fetch, load, version)
 
-    def _fetch(self, load: Load, version: Version) -> Model | Predictor:
+    def _fetch(self, load: Load, version: Version) -> Predictor:
         """Load in a thread, where an error of any kind has one name."""
         try:
-            return load(self.name, version)
+            return predictor_of(load(self.name, version))  # which shows that it answers each row by itself
         except BaseException as error:  # last resort: it runs the model's own code, SystemExit included
             raise LoadFailed(f"version {version.number} cannot be loaded: {error}", type(error).__name__) from error
 
@@ -303,7 +317,8 @@ class Served:
             if (split.weight or split.mirror) and KILLED in document:
                 raise Killed(f"the kill switch is set ({document[KILLED]['reason']}): no candidate gets traffic")
             document[self.name] = {
-                "route": route.encode(split), "warm": warm_after(entry, split), **self._rules_for(entry, split)
+                "route": route.encode(split), "warm": warm_after(entry, split), **self._rules_for(entry, split),
+                route.ALONE: rulings(entry or {}),
             }  # fmt: skip
             return self._board.publish(document)
 
@@ -327,6 +342,7 @@ class Served:
             "candidate_missing": self._candidate_missing,
             "persisted": route.saved(self._root, self.name, self._entry),
             "error": self.error,
+            "one_at_a_time": self.arms.one_at_a_time(),
             "silent": self.silent,
             "cut": self._cut,
         }

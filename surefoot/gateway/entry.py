@@ -1,7 +1,9 @@
 """What stands on the board, and in the route file, for one model: its route and what goes with it.
 
 `route` is as in `surefoot.gateway.route`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy
-said when the rollout began; `cut` is why the candidate gets nothing more under this route.
+said when the rollout began; `cut` is why the candidate gets nothing more under this route; `alone` is why versions are
+asked one request at a time, as a worker has found by asking a caller's row again. That is not written to the file: a
+gateway that is started again proves each version anew.
 """
 
 from collections.abc import Mapping
@@ -12,6 +14,7 @@ from surefoot.core.model import Split, Version
 from surefoot.gateway import route
 from surefoot.gateway.arms import key_of, needed
 from surefoot.gateway.board import Board
+from surefoot.gateway.route import ALONE
 
 KILLED = ""
 """Key of the kill switch in the document of routes; no model has this name."""
@@ -21,7 +24,13 @@ def cut_off(entry: Mapping[str, object], reason: str) -> dict[str, object]:
     """The entry of a model whose candidate gets nothing more under this route, and stays warm."""
     without = replace(route.decode(entry["route"]), weight=0.0, mirror=0.0)
     kept = warm_after(entry, without)
-    return {"route": route.encode(without), "warm": kept, "cut": reason, **rules_in(entry)}
+    return {"route": route.encode(without), "warm": kept, "cut": reason, **rules_in(entry), ALONE: rulings(entry)}
+
+
+def rulings(entry: Mapping[str, object]) -> dict[str, str]:
+    """Why versions are asked one request at a time, by digest, as some worker has found."""
+    found = entry.get(ALONE)
+    return {str(digest): str(why) for digest, why in found.items()} if isinstance(found, Mapping) else {}
 
 
 def rules_in(entry: Mapping[str, object]) -> dict[str, object]:

@@ -188,6 +188,7 @@ class Following:
             self._listen(now)
             for served in self.models.values():
                 served.arms.watch()
+                served.spread()
         if self._loading is not None and not self._loading.done():
             return
         if now - self._tried > RETRY_S and any(served.lacking for served in self.models.values()):

@@ -11,6 +11,7 @@ from surefoot.core.model import Arm, Split, Version
 from surefoot.core.scalar import canonical_text
 from surefoot.core.traffic import assign
 from surefoot.gateway.keeping import Keeping
+from surefoot.gateway.record import lines_of
 from surefoot.models.answers import describe
 from surefoot.models.contract import PLAIN, Cost, Manner, Names
 
@@ -194,3 +195,14 @@ def job_for(
 def _texts(names: tuple[str | int | float, ...], column: str) -> tuple[object, ...]:
     """Columns as the log names them, where that makes a difference for this one."""
     return names if column in names else tuple(map(str, names))
+
+
+def callers_lines(attempt: Attempt, outcome: Outcome, answers: list[object]) -> list[bytes]:
+    """Records of what a caller got; none while somebody else is still to be asked."""
+    job = attempt.job
+    if isinstance(outcome, Answered):
+        return lines_of(job, answers, outcome.by)
+    if isinstance(outcome, Failed) and attempt.last:
+        job.error = job.error or outcome.error
+        return lines_of(job, None, None)
+    return []

@@ -17,10 +17,15 @@ _COUNTERS = {
     "caller_errors": "Requests that no version could answer.",
     "deaths": "Processes of a version that ended unasked.",
     "cpu_seconds": "Processor time of a version's answers.",
+    "batches": "Batches that a version was asked.",
+    "shared": "Requests that were predicted together with others.",
+    "checked": "Rows that were answered in a batch and asked again alone.",
+    "differed": "Rows that then had another answer.",
 }
 _GAUGES = {
     "queue": "Requests that wait for a version.",
     "rss_mb": "Memory of the process that a version answered from last.",
+    "row_wise": "Whether requests of a version may be predicted together (1), or are asked one at a time (0).",
 }
 _OF_MODEL = {"weight": "Share of the candidate in percent.", "generation": "Generation of the split in force."}
 
@@ -51,6 +56,10 @@ def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]
             made[key] = theirs if mine is None else mine
         elif isinstance(mine, Mapping):
             made[key] = together(mine, theirs)
+        elif isinstance(mine, str):
+            made[key] = mine or theirs
+        elif isinstance(mine, bool):
+            made[key] = mine and theirs
         elif key in _SAME:
             made[key] = max(mine, theirs)
         else:
@@ -102,7 +111,7 @@ def _families(
         family = kind(f"surefoot_{prefix}{key}", said, labels=_LABELS[: len(rows[0][0])] if rows else _LABELS)
         for labels, row in rows:
             if row.get(key) is not None:
-                family.add_metric(labels, float(str(row[key])))
+                family.add_metric(labels, float(cast("float", row[key])))
         yield family
 
 

@@ -19,6 +19,8 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MODEL = re.compile(r"[^./:\\\x00-\x1f\x7f][^/:\\\x00-\x1f\x7f]*")
 _LONGEST_NAME = 200  # bytes; a file name holds 255
 _KEYS = {"generation", "rollout", "salt", "weight", "champion", "candidate"}
+ALONE = "alone"
+"""Key of an entry that is not written."""
 _BESIDE = {"warm", "cut", "unit", "kept"}
 _VERSION_KEYS = {"number", "digest", "data_digest"}
 _HUNDRED = 100
@@ -122,7 +124,7 @@ def writing(root: Path) -> Iterator[None]:
 def written(entry: Mapping[str, object]) -> bytes:
     """The route file of an entry of the board."""
     split = entry["route"]
-    beside = {key: value for key, value in entry.items() if key != "route"}
+    beside = {key: value for key, value in entry.items() if key not in {"route", ALONE}}
     return orjson.dumps({**(split if isinstance(split, Mapping) else {}), **beside}, option=orjson.OPT_INDENT_2)
 
 

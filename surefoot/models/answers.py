@@ -3,6 +3,11 @@
 import math
 
 _ERROR_LENGTH = 200
+NO_TEXTS = frozenset({"NaT", "<NA>", "nan", "NaN", "inf", "-inf"})
+"""Texts that are no answers: what numpy, pandas and Python make of a missing value or an infinity that is cast to text.
+"None" and "null" are not among them, for they may be names of classes."""
+NO_NUMBER = -(2**63)
+"""What numpy makes of a missing time, and of NaN, that is cast to a whole number."""
 
 
 def describe(error: BaseException) -> str:
@@ -41,7 +46,11 @@ def counted(answers: object, rows: int) -> list[object]:
 
 
 def _check(answer: object) -> None:
-    if answer is None or (isinstance(answer, float) and not math.isfinite(answer)):
+    if isinstance(answer, str):
+        if answer in NO_TEXTS:
+            raise ValueError(f"the model gave the text {answer!r}, which stands for a missing value, as an answer")
+        return
+    if answer is None or answer == NO_NUMBER or (isinstance(answer, float) and not math.isfinite(answer)):
         raise ValueError(f"the model gave {answer} as an answer")
     if isinstance(answer, list):
         for item in answer:

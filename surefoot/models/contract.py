@@ -1,15 +1,12 @@
 """What a loaded model is for those who ask it, and how it is asked from an event loop."""
 
-import asyncio
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import orjson
 
 from surefoot.core.model import Version
-from surefoot.models.answers import checked, describe
+from surefoot.models.rows import Proof
 
 Names = tuple[str | int | float, ...] | None
 """Columns of a request; None for rows that are bare arrays."""
@@ -51,6 +48,18 @@ class Cost(NamedTuple):
         return self if rows == 1 else Cost(round(self.cpu_ms / rows, 4), self.rss_mb)
 
 
+class Checks(NamedTuple):
+    """Rows that were answered in a batch and asked again alone, since the model was loaded.
+
+    Attributes:
+        checked: How many [count].
+        differed: How many of them then had another answer [count].
+    """
+
+    checked: int = 0
+    differed: int = 0
+
+
 class Lost(Exception):
     """A predictor is gone; what it was asked has no answer, and it answers nothing more."""
 
@@ -90,7 +99,17 @@ class Predictor(Protocol):
 
     @property
     def joins(self) -> bool:
-        """Whether rows of different requests may be predicted together."""
+        """Whether rows of different requests may be predicted together; may change with every answer."""
+        ...
+
+    @property
+    def proof(self) -> Proof | None:
+        """Why they may or may not be, as known after the last answer; None where nothing has been looked at."""
+        ...
+
+    @property
+    def checks(self) -> Checks:
+        """How often rows that were answered together have been asked again alone."""
         ...
 
     @property
@@ -117,47 +136,6 @@ class Predictor(Protocol):
     def close(self) -> None:
         """Let it go; may block for some seconds."""
         ...
-
-
-class Inside:
-    """A model in the gateway's own process: quick to have, and able to take the gateway with it."""
-
-    again = None
-
-    def __init__(self, model: Model) -> None:
-        """Ask this model, in a thread of its own."""
-        self._model = model
-        self.joins = model.joins
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self.cost: Cost | None = None
-
-    async def ask(self, names: Names, values: list[list[object]], manner: Manner) -> list[object]:
-        """Answer every row."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, names, values, manner)
-
-    def _answer(self, names: Names, values: list[list[object]], manner: Manner) -> list[object]:
-        began = time.thread_time()
-        try:
-            answers = checked(self._model.answer(names, values, *manner.told()), len(values))
-        except Exception:
-            raise
-        except BaseException as error:  # last resort: a model that wants to end the process only ends its answer
-            raise Quit(describe(error)) from error
-        self.cost = Cost(round((time.thread_time() - began) * 1000.0, 4))
-        return answers
-
-    def kill(self) -> None:
-        """A thread cannot be ended."""
-
-    def close(self) -> None:
-        """Nothing more will be asked."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-
-class Quit(Exception):
-    """The model tried to end the process; the text is what it raised."""
-
-    told = True
 
 
 Load = Callable[[str, Version], Model | Predictor]

@@ -8,15 +8,20 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from surefoot.models import frames
-from surefoot.models.answers import checked, describe
+from surefoot.models.answers import describe
 from surefoot.models.aside import step_aside
-from surefoot.models.contract import Model
+from surefoot.models.contract import Model, Names
+from surefoot.models.rows import Batching, Proof
+from surefoot.models.watch import Watch, proved
 
+UNPROVED = "its process ended or hung when rows were asked together to prove it"
+VERBS = frozenset({"predict", "golden", "seen"})
+"""What a model is asked besides batches: see `surefoot.models.scoring`."""
 _FIRST_TO_GO = 500
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -40,35 +45,86 @@ def limit(memory_mb: int, nice: int) -> None:
 
 
 def host(end: socket.socket, load: Callable[[], Model]) -> None:
-    """Load, greet, and answer until the other side has gone.
+    """Load, prove, greet, and answer until the other side has gone.
 
-    The greeting is {"ready": true, "joins": whether requests may share a batch}, or {"error": kind, "message": text}
-    when the model cannot be loaded. A batch is [names, rows], or [names, rows, params, csv] where that says more; its
-    answer is {"answers", "cpu_ms", "rss_mb"} or {"error": text}, never an end of the process, unless the model itself
-    ends it.
+    First it is told {"prove": whether rows are to be asked together that nobody has sent, "known": [batching, why] of
+    an earlier process, or null}. It says {"loaded": true}
+    before it does so, for the model may end or hang there. The greeting is {"ready": true, ...} and what is known of
+    the model's rows, or {"error": kind, "message": text} when the model cannot be loaded. A batch is [names, rows], or
+    [names, rows, params, csv] where that says more; its answer is {"answers", "cpu_ms", "rss_mb"} or {"error": text},
+    never an end of the process, unless the model itself ends it. Once more is known of the rows, the next answer says
+    so. Any other question is an object, {"verb", "arguments"}; its answer is {"value"} or {"error": text}.
     """
-    try:
-        predictor = load()
-    except BaseException as error:  # noqa: BLE001 - it runs the model's own code, SystemExit included
-        with contextlib.suppress(frames.Gone):
-            frames.send(end, {"error": type(error).__name__, "message": str(error)})
-        return
-    gc.collect()
-    gc.freeze()  # what is loaded now stays: no collection in between answers walks over it
     with contextlib.suppress(frames.Gone):
-        frames.send(end, {"ready": True, "joins": predictor.joins})
-        statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # it is read at every batch
-        while True:
-            frames.send_bytes(end, _answer(predictor, frames.receive(end), statm))
+        order = frames.receive(end)
+        proving, known = (order.get("prove"), order.get("known")) if isinstance(order, dict) else (False, None)
+        try:
+            model = load()
+        except BaseException as error:  # noqa: BLE001 - it runs the model's own code, SystemExit included
+            frames.send(end, {"error": type(error).__name__, "message": str(error)})
+            return
+        proof = None
+        if proving:
+            frames.send(end, {"loaded": True})
+            proof = proved(model)
+        elif known:
+            proof = Proof(Batching(known[0]), str(known[1]), answered=1)
+        elif model.joins:
+            proof = Proof(Batching.UNPROVEN, UNPROVED)
+        gc.collect()
+        gc.freeze()  # what is loaded now stays: no collection in between answers walks over it
+        _serve(end, Watch(model, proof, proving=bool(proving)))
 
 
-def _answer(predictor: Model, batch: Any, statm: int) -> bytes:
-    """One message; what JSON cannot carry is the model's failure too."""
+def _serve(end: socket.socket, watch: Watch) -> None:
+    """Greet and answer; raises `Gone` when the other side has gone."""
+    frames.send(end, {"ready": True, **_known(watch)})
+    statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # it is read at every batch
+    news = False
+    while True:
+        asked = frames.receive(end)
+        if isinstance(asked, dict):
+            frames.send_bytes(end, _said(watch.model, asked))
+            continue
+        answers, body = _answer(watch, asked, statm, _known(watch) if news else {})
+        frames.send_bytes(end, body)
+        if answers is not None:
+            names, values, *manner = cast("Any", asked)
+            news = watch.look(_names(names), values, tuple(manner), answers)
+
+
+def _known(watch: Watch) -> dict[str, object]:
+    """What is known of a model's rows by now, for the other side."""
+    proof = watch.proof
+    told = {"batching": proof.batching.value, "why": proof.why, "answered": proof.answered, "problem": proof.problem}
+    return {"proof": told, "checked": watch.checked, "differed": watch.differed, "proves": watch.proves_next}
+
+
+def _names(names: Any) -> Names:
+    return None if names is None else tuple(names)
+
+
+def _answer(watch: Watch, batch: Any, statm: int, more: dict[str, object]) -> tuple[list[object] | None, bytes]:
+    """The answers, if there are any, and a message; what JSON cannot carry is the model's failure too."""
     began = time.process_time()
     try:
         names, values, *manner = batch
-        answers = checked(predictor.answer(None if names is None else tuple(names), values, *manner), len(values))
+        answers = watch.answer(_names(names), values, *manner)
         cpu_ms = round((time.process_time() - began) * 1000.0, 4)  # as the log has them
-        return orjson.dumps({"answers": answers, "cpu_ms": cpu_ms, "rss_mb": round(resident(statm), 2)})
+        if watch.proves_next:
+            more = _known(watch)
+        body = {"answers": answers, "cpu_ms": cpu_ms, "rss_mb": round(resident(statm), 2), **more}
+        return answers, orjson.dumps(body)
+    except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
+        return None, orjson.dumps({"error": describe(error)})
+
+
+def _said(model: Model, asked: dict[str, Any]) -> bytes:
+    """What the model answers to a question that is no batch."""
+    try:
+        verb, arguments = asked["verb"], asked["arguments"]
+        if verb not in VERBS:
+            raise ValueError(f"nobody asks a model to {verb}")  # noqa: TRY301 - told to the other side
+        return orjson.dumps({"value": getattr(model, verb)(*arguments)})
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
         return orjson.dumps({"error": describe(error)})

@@ -12,19 +12,22 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import orjson
 
 from surefoot.models import frames
 from surefoot.models.answers import counted
 from surefoot.models.beside import in_thread
-from surefoot.models.contract import PLAIN, Cost, Lost, Manner, Names
+from surefoot.models.contract import PLAIN, Checks, Cost, Lost, Manner, Names
 from surefoot.models.nursery import Nursery, NurseryGone
+from surefoot.models.rows import Batching, Proof
 
 _log = logging.getLogger(__name__)
 START_S = 120.0
 """Longest that a model may take to load [s]."""
+PROOF_S = 10.0
+"""Longest that it may then take to show that it answers each row by itself [s]."""
 _ENDING_S = 2.0
 _TICK_S = 0.1
 # A process ends with the thread that started it (PR_SET_PDEATHSIG), so all are started by one that stays.
@@ -91,6 +94,8 @@ class ModelProcess:
     Attributes:
         pid: Process id.
         joins: Whether rows of different requests may be predicted together.
+        proof: Why they may or may not be, as the process knows by now.
+        checks: How often it has asked rows again alone.
         cost: What the last batch took in the process, or None before the first.
     """
 
@@ -99,6 +104,9 @@ class ModelProcess:
         start: "Start",
         failed: Callable[[str, str], Exception],
         unwanted: Callable[[], bool] = lambda: False,
+        *,
+        prove: bool = True,
+        known: Proof | None = None,
     ) -> None:
         """Start it; return when its model is loaded.
 
@@ -106,42 +114,84 @@ class ModelProcess:
             start: Starts it, given the number of its socket.
             failed: Makes an error of (kind, message) when the model cannot be loaded.
             unwanted: Asked now and then; once it is true the process is ended.
+            prove: Whether the model is to show at once that it answers each row by itself; one that ends or hangs
+                meanwhile is started again without, and so is one that keeps state, which the probes have changed.
+            known: What an earlier process has shown; nothing is to be shown again then.
 
         Raises:
             ProcessDied: It ended before it had said anything, or was silent for START_S, or became unwanted.
         """
-        self._start, self._failed = start, failed
+        self._start, self._failed, self._prove, self._given = start, failed, prove and known is None, known
         self.cost: Cost | None = None
+        self.proof, self.checks, self._proves = Proof(Batching.UNPROVEN), Checks(), False
         self._line: _Line | None = None
+        try:
+            greeting = self._launched(unwanted)
+        except ProcessDied:
+            if not self._proves:
+                raise
+            self._prove = self._proves = False
+            greeting = self._launched(unwanted)
+        if not isinstance(greeting, dict) or "error" in greeting:
+            said = greeting if isinstance(greeting, dict) else {}
+            self.close()
+            raise failed(str(said.get("error", "")), str(said.get("message", greeting)))
+        self._learn(greeting)
+        if self._prove and self.proof.batching is Batching.NOT_REPEATABLE:
+            self._prove, self._given = False, self.proof
+            self.close()
+            self._learn(cast("dict[str, Any]", self._launched(unwanted)))
+
+    def _launched(self, unwanted: Callable[[], bool]) -> object:
+        """Start the process and wait for its greeting; raises ProcessDied."""
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = _STARTER.submit(start, theirs.fileno()).result()
+            self._process = _STARTER.submit(self._start, theirs.fileno()).result()
         self.pid = self._process.pid
         self._end = ours
         # What the model forks holds the other end open, so the end of the process itself is watched as well.
         self._watched = os.pidfd_open(self.pid)
-        poll = select.poll()
-        poll.register(ours, select.POLLIN)
-        poll.register(self._watched, select.POLLIN)
+        try:
+            known = None if self._given is None else [self._given.batching.value, self._given.why]
+            frames.send(ours, {"prove": self._prove, "known": known})
+            greeting = self._heard(START_S, unwanted)
+            if isinstance(greeting, dict) and "loaded" in greeting:
+                self._proves = True
+                greeting = self._heard(PROOF_S, unwanted)
+                self._proves = False
+        except frames.Gone as error:
+            raise self._death() from error
+        return greeting
 
-        deadline = time.monotonic() + START_S
+    def _heard(self, patience: float, unwanted: Callable[[], bool] = lambda: False) -> object:
+        """One message of the process; raises `Gone` when it ends, or is silent for so long [s], or is unwanted."""
+        poll = select.poll()
+        poll.register(self._end, select.POLLIN)
+        poll.register(self._watched, select.POLLIN)
+        deadline = time.monotonic() + patience
 
         def until_heard() -> None:
             while not (ready := dict(poll.poll(_TICK_S * 1000.0))):
                 if time.monotonic() > deadline or unwanted():
                     raise frames.Gone("nobody waits for it any longer")
-            if ours.fileno() not in ready:
+            if self._end.fileno() not in ready:
                 raise frames.Gone("the process has ended")
 
-        try:
-            greeting = frames.receive(ours, until_heard)
-        except frames.Gone as error:
-            raise self._death() from error
-        if not isinstance(greeting, dict) or "error" in greeting:
-            said = greeting if isinstance(greeting, dict) else {}
-            self.close()
-            raise failed(str(said.get("error", "")), str(said.get("message", greeting)))
-        self.joins = bool(greeting.get("joins"))
+        return frames.receive(self._end, until_heard)
+
+    def _learn(self, said: dict[str, Any]) -> None:
+        """Take over what the process says of its model's rows."""
+        if "proof" in said:
+            told = said["proof"]
+            batching = Batching(str(told["batching"]))
+            self.proof = Proof(batching, str(told["why"]), None, int(told["answered"]), str(told["problem"]))
+            self.checks = Checks(int(said["checked"]), int(said["differed"]))
+            self._proves = bool(said["proves"])
+
+    @property
+    def joins(self) -> bool:
+        """Whether rows of different requests may be predicted together."""
+        return self.proof.row_wise
 
     async def ask(self, names: Names, values: list[list[object]], manner: Manner = PLAIN) -> list[object]:
         """Ask for one answer a row; the process has checked that each is one.
@@ -163,6 +213,7 @@ class ModelProcess:
         if "error" in said:
             raise Remote(str(said["error"]))
         self.cost = Cost(float(said["cpu_ms"]), float(said["rss_mb"]))
+        self._learn(said)
         return counted(said["answers"], len(values))
 
     def again(self, unwanted: Callable[[], bool]) -> "ModelProcess":
@@ -171,7 +222,10 @@ class ModelProcess:
         Raises:
             ProcessDied: It ended before it had said anything, or became unwanted.
         """
-        return ModelProcess(self._start, self._failed, unwanted)
+        # One that ended while rows were asked together to prove it is not asked so again.
+        return ModelProcess(
+            self._start, self._failed, unwanted, prove=self._prove and not self._proves, known=self._given
+        )
 
     def kill(self) -> None:
         """End it at once; whoever waits for an answer hears of it."""

@@ -13,7 +13,7 @@ from surefoot.gateway.job import Answered, Attempt, Failed, Job, Outcome, job_fo
 from surefoot.gateway.record import PredictionLog, Segment
 from surefoot.gateway.settings import GatewaySettings
 from surefoot.gateway.tripwire import Limits
-from surefoot.models.contract import Cost, Lost, Manner, Names
+from surefoot.models.contract import Checks, Cost, Lost, Manner, Names
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 
@@ -23,6 +23,8 @@ class Process:
 
     cost: Cost | None = None
     joins = True
+    proof = None
+    checks = Checks()
 
     def __init__(self, allowed: int = 0) -> None:
         self.allowed, self.dead = allowed, False

@@ -13,7 +13,7 @@ from surefoot.gateway.job import job_for
 from surefoot.gateway.record import PredictionLog, Segment
 from surefoot.gateway.settings import GatewaySettings
 from surefoot.gateway.shadow import MOST_TOGETHER, Shadow
-from surefoot.models.contract import Cost, Manner, Names
+from surefoot.models.contract import Checks, Cost, Manner, Names
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 SPLIT = Split(V1, V2, 0.0, "salt", "r", 1, 100.0)
@@ -25,6 +25,8 @@ class Model:
     cost: Cost | None = None
     joins = True
     again = None
+    proof = None
+    checks = Checks()
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -9,7 +9,7 @@ from surefoot.core.model import Split, Version
 from surefoot.gateway.batch import Worker
 from surefoot.gateway.job import Answered, job_for
 from surefoot.gateway.record import PredictionLog, Segment
-from surefoot.models.contract import PLAIN, Cost, Manner, Names
+from surefoot.models.contract import PLAIN, Checks, Cost, Manner, Names
 
 V1 = Version("1", "sha256:1")
 XY, YX = ("x", "y"), ("y", "x")
@@ -20,6 +20,8 @@ class Asked:
 
     cost: Cost | None = None
     again = None
+    proof = None
+    checks = Checks()
 
     def __init__(self, *, joins: bool) -> None:
         self.joins = joins

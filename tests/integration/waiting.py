@@ -6,9 +6,9 @@ from collections.abc import Callable
 import psutil
 
 
-def wait_for(ready: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + 60
+def wait_for(ready: Callable[[], bool], patience: float = 60.0) -> None:
+    """Wait until something is so, but no longer than this [s]."""
+    deadline = time.monotonic() + patience
     while not ready():
         assert time.monotonic() < deadline, "it did not become so"
         time.sleep(0.02)
