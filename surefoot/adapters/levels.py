@@ -1,4 +1,4 @@
-"""Counts of measurements by level, by slice, split, arm and stretch of time: the evidence of speeds and of values."""
+"""Counts of measurements by level, by slice, split, arm and stretch of time: the evidence of speeds and of gauges."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,13 +11,9 @@ from surefoot.core.evidence import (
     Sliced,
     SpeedCounts,
     SpeedStratum,
-    ValueCounts,
-    ValueStratum,
 )
-from surefoot.core.model import Outcome
 from surefoot.core.question import Question
 from surefoot.core.scalar import slice_name
-from surefoot.core.stats.bounded import LEVELS
 from surefoot.core.stats.histogram import LOWEST
 
 HISTORY = 7 * 86400.0
@@ -28,7 +24,7 @@ Cells = dict[tuple[float, int], dict[str, dict[int, int]]]
 """(share, epoch) -> side -> level -> trials."""
 
 
-def _cells(found: list[tuple[object, ...]]) -> dict[object, Cells]:
+def cells_of(found: list[tuple[object, ...]]) -> dict[object, Cells]:
     """Fold (slice, share, epoch, side, level, trials) rows."""
     made: dict[object, Cells] = defaultdict(lambda: defaultdict(lambda: {"candidate": {}, "champion": {}}))
     for slice_, share, epoch, side, level, n in found:
@@ -87,7 +83,7 @@ def _speeds(
         """,  # noqa: S608 - same
         (question.champion.number, question.opened, question.opened - HISTORY, facts.trial == "unit"),
     )
-    cells = _cells(found)
+    cells = cells_of(found)
     past: dict[object, dict[int, int]] = defaultdict(dict)
     for slice_, number, n in baseline:
         past[slice_][whole(number)] = whole(n)
@@ -128,78 +124,3 @@ def gauge_counts(log: Log, question: Question, refused: Sequence[str] = ()) -> G
     )[0]
     peaks = [0.0 if value is None else float(str(value)) for value in (highest, beside)]
     return GaugeCounts(whole(above), whole(below), peaks[0], peaks[1], facts.recent)
-
-
-def value_counts(log: Log, question: Question, refused: Sequence[str] = ()) -> ValueCounts | Sliced | Missing:
-    """Levels of a bounded value that comes with the label; a unit's value is the mean over its requests.
-
-    Values between two levels go up or down by a draw that the trial's name decides, so that the mean stays right and
-    the same trial falls the same way wherever it is counted.
-    """
-    facts = served(log, question, refused)
-    if isinstance(facts, Missing):
-        return facts
-    made: dict[str, ValueCounts] = {}
-    for column, value in slices(log, question):
-        made |= _values(log, question, facts, column, value, refused)
-    if question.gate.by and made:
-        return Sliced(dict(sorted(made.items())), facts.recent)
-    return made.get("", Missing(Outcome.NO_DATA, "no request of this rollout is old enough to have its value"))
-
-
-def _values(
-    log: Log, question: Question, facts: Served, column: str, sliced: str, refused: Sequence[str]
-) -> dict[str, ValueCounts]:
-    gate = question.gate
-    path = f"json_extract(label, '$.\"{gate.column}\"')" if gate.column != "label" else "label"
-    # A request's value is known when its label has matured; one without a label by then has brought nothing.
-    value = f"""
-      coalesce((SELECT last(TRY_CAST({path} AS DOUBLE) ORDER BY l."at", l.received NULLS FIRST) FROM labels l
-                WHERE l.request = {{of}}.request AND l."at" <= {{of}}."at" + {gate.maturity!r}), 0)
-    """  # noqa: S608 - numbers of ours and a name that the policy parser has checked
-    shared = f"least(greatest({{}} / {gate.cap!r}, 0), 1)"
-    draw = "md5_number_lower(trial) / 18446744073709551616.0"
-    found = log.rows(
-        question.model,
-        f"""
-        WITH {ARMS}, valued AS (
-          SELECT *, {shared.format(value.format(of="timed"))} AS value, {sliced} AS slice
-          FROM timed WHERE "at" + {gate.maturity!r} <= $2
-        ), trials AS (
-          SELECT slice, trial, arg_max(share, "at") AS share, arg_max(side, "at") AS side,
-                 arg_max(epoch, "at") AS epoch, round(avg(value), 9) AS value
-          FROM valued GROUP BY slice, trial
-        )
-        SELECT slice, share, epoch, side,
-               CAST(least({LEVELS - 1}, floor(value * {LEVELS - 1} + {draw})) AS INTEGER), count(*)
-        FROM trials GROUP BY ALL
-        """,  # noqa: S608 - constants, numbers of ours and names that the policy parser or the log has checked
-        scope(question, refused),
-    )
-    centers = log.rows(
-        question.model,
-        f"""
-        SELECT {sliced} AS slice, avg({shared.format(value.format(of="log"))}) FROM (
-          SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 {ONCE}
-        ) AS log GROUP BY slice
-        """,  # noqa: S608 - same
-        (question.champion.number, question.opened - gate.maturity),
-    )
-    cells = _cells(found)
-    past = {slice_: round(float(str(mean)), 6) for slice_, mean in centers if mean is not None}
-    return {
-        slice_name(column, slice_): ValueCounts(
-            tuple(
-                ValueStratum(share, _levels(arms["candidate"]), _levels(arms["champion"]), epoch)
-                for (share, epoch), arms in sorted(cells.get(slice_, {}).items())
-            ),
-            past.get(slice_),
-            facts.trial,
-            facts.recent,
-        )
-        for slice_ in (cells.keys() | past.keys() if column else cells.keys())
-    }
-
-
-def _levels(found: dict[int, int]) -> tuple[int, ...]:
-    return tuple(found.get(level, 0) for level in range(LEVELS))

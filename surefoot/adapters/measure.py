@@ -9,8 +9,9 @@ import pandas as pd
 from surefoot.adapters.arms import Log
 from surefoot.adapters.counts import event_counts
 from surefoot.adapters.left_out import left_out, together
-from surefoot.adapters.levels import gauge_counts, speed_counts, value_counts
-from surefoot.adapters.shifts import distances
+from surefoot.adapters.levels import gauge_counts, speed_counts
+from surefoot.adapters.shifts import distances, odd
+from surefoot.adapters.values import value_counts
 from surefoot.core.errors import SurefootError
 from surefoot.core.evidence import Evidence, GoldenRows, InputShift, Missing, Validation
 from surefoot.core.model import Outcome
@@ -142,12 +143,15 @@ class Measurements:
         return self._validate(question.suite, frame, question.rollout)
 
     def _shift(self, question: Question) -> Evidence:
-        answers = question.gate.metric is Metric.PREDICTION_SHIFT
-        if question.gate.against == "champion":
+        gate = question.gate
+        answers = gate.metric is Metric.PREDICTION_SHIFT
+        if gate.against == "champion":
             return self._answers.answered(question) if answers else self._answers.seen(question)
         width = question.until - question.since
         frame = self._log.given if answers else self._log.frame
         before, now = (
             frame(question.model, since, since + width) for since in (question.since - width, question.since)
         )
-        return InputShift("the window before", distances(before, now))
+        if not answers:
+            before, now = (side.drop(columns=[c for c in gate.ignored if c in side]) for side in (before, now))
+        return InputShift("the window before", distances(before, now), left=odd(before, now))

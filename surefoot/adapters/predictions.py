@@ -9,9 +9,9 @@ import orjson
 import pandas as pd
 
 from surefoot.adapters.log_files import KINDS, counted, view
+from surefoot.adapters.shifts import answer_frame
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.scalar import canonical_text_of_json
-from surefoot.core.stats.losses import numbers
 
 TRIES = 10
 """How often a question is asked when files go away under it; a compaction removes files once a run [count]."""
@@ -163,13 +163,14 @@ class PredictionLog:
         return [(str(r), str(v), _json(features), _json(params)) for r, v, features, params in found]
 
     def frame(self, model: str, since: float, until: float) -> pd.DataFrame:
-        """Features of the requests of a window; rows without names have their columns by position."""
-        return pd.DataFrame([row.columns() for row in self.requests(model, since, until)])
+        """Features of the requests of a window by request id; rows without names have their columns by position."""
+        rows = self.requests(model, since, until)
+        return pd.DataFrame([row.columns() for row in rows], index=pd.Index([row.key[0] for row in rows], dtype=object))
 
     def given(self, model: str, since: float, until: float) -> pd.DataFrame:
-        """Answers that callers got in a window, as the column "prediction"."""
-        found = [row.prediction for row in self.requests(model, since, until) if row.prediction is not None]
-        return pd.DataFrame({"prediction": numbers(found)})
+        """Answers that callers got in a window, by request id, as columns."""
+        found = [row for row in self.requests(model, since, until) if row.prediction is not None]
+        return answer_frame([row.prediction for row in found], [row.key[0] for row in found])
 
     def newest(self, model: str, until: float) -> float | None:
         """When the last request until then was received [Unix seconds]; None without any."""

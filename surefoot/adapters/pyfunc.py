@@ -183,6 +183,12 @@ class Scorer:
             return None
         return direct
 
+    @property
+    def raw(self) -> bool:
+        """Whether what the model is fed is the row as it came: what happens inside it cannot be looked at."""
+        inner = getattr(self._model, "get_raw_model", lambda: None)()
+        return not getattr(inner, "steps", [])[:-1]
+
     def seen(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
         """What the model is fed: the rows after every first step of a pipeline that keeps their columns."""
         names = tuple(dict.fromkeys(name for row in rows for name in row))

@@ -47,6 +47,7 @@ class Recorded:
                 late=~known & (found["known"] > 0),
                 corrected=int(np.maximum(found["in_time"] - 1, 0).sum()),
                 columns={name: found[name] for name in columns},
+                ids=found["request"],
             )
 
     def paired(self, question: Question) -> PairedSums | Missing:
@@ -106,7 +107,8 @@ class Recorded:
     def seen(self, question: Question) -> InputShift | Missing:
         """Share of the requests on which the candidate's features differ from the champion's."""
         found = self._records.unequal(question.since, question.until)
-        features = tuple(FeatureShift(name, apart, n, n) for name, apart, n in found)
+        ignored = question.gate.ignored
+        features = tuple(FeatureShift(name, apart, n, n) for name, apart, n in found if name not in ignored)
         return InputShift("the champion", features, same=True)
 
     def answered(self, question: Question) -> InputShift | Missing:

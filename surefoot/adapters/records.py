@@ -330,8 +330,8 @@ class RecordFile:
             columns: Features wanted with it.
 
         Yields:
-            Columns at, champion, candidate, label, in_time, known, and the features; numbers as arrays with NaN where
-            there is none, everything else as lists with None.
+            Columns request, at, champion, candidate, label, in_time, known, and the features; numbers as arrays with
+            NaN where there is none, everything else as lists with None.
 
         Raises:
             Rejected: A column is not in the file.
@@ -340,12 +340,13 @@ class RecordFile:
             raise Rejected(f"the records have no column {absent[0]!r} to make slices of")
         names = "".join(f", {canonical(feature(name))}" for name in columns)
         sql = f"""
-            SELECT n, "at", champion_prediction, candidate_prediction {names} FROM pairs
+            SELECT n, request, "at", champion_prediction, candidate_prediction {names} FROM pairs
             WHERE paired AND "at" > $1 AND "at" <= $2
         """  # noqa: S608 - names are quoted
         for batch in self._stream(sql, [since, until]):
-            number, at, *sides = (plain(column) for column in batch.columns)
+            number, request, at, *sides = (plain(column) for column in batch.columns)
             yield {
+                "request": request,
                 **dict(zip(("at", "champion", "candidate", *columns), (at, *sides), strict=True)),
                 **self._came_true(number.astype(np.int64), at, until, maturity),
             }

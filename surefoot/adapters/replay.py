@@ -9,9 +9,10 @@ import numpy as np
 import orjson
 import pandas as pd
 
+from surefoot.adapters.left_out import NAMED
 from surefoot.adapters.predictions import PredictionLog, Served
-from surefoot.adapters.shifts import distances, unequal
-from surefoot.adapters.tally import Batch, score_bins, tally
+from surefoot.adapters.shifts import answer_frame, distances, odd, unequal
+from surefoot.adapters.tally import Batch, readable, score_bins, tally
 from surefoot.core.errors import SurefootError
 from surefoot.core.evidence import GoldenRows, InputShift, LeftOut, Missing, PairedSums, ScoreBins, SplitCounts, Stratum
 from surefoot.core.model import Outcome, Version
@@ -138,15 +139,17 @@ class Replay:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         rows = [r.features for r in served]
         frames = [self._model(question, v).seen(rows) for v in (question.champion, question.candidate)]
-        return InputShift("the champion", unequal(*frames), same=True)
+        shifts = tuple(f for f in unequal(*frames) if f.name not in question.gate.ignored)
+        raw = all(getattr(self._model(question, v), "raw", False) for v in (question.champion, question.candidate))
+        return InputShift("the champion", shifts, same=True, blind=raw)
 
     def answered(self, question: Question) -> InputShift | Missing:
         """How far the candidate's answers lie from the champion's as a distribution."""
         if not self.window(question):
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
-        sides = [self.score(question, v).answers.values() for v in (question.champion, question.candidate)]
-        columns = [pd.DataFrame({"prediction": numbers(list(side))}) for side in sides]
-        return InputShift("the champion's answers", distances(*columns))
+        scored = [self.score(question, v).answers for v in (question.champion, question.candidate)]
+        old, new = (answer_frame(list(side.values()), [key[0] for key in side]) for side in scored)
+        return InputShift("the champion's answers", distances(old, new), left=odd(old, new))
 
     def foreseen(self, question: Question) -> ScoreBins | Missing:
         """Scores with labels of the past, split in two by time, and scores that wait for theirs."""
@@ -155,13 +158,20 @@ class Replay:
         maturity, until = question.gate.maturity, question.until
         old = [r for r in served if r.key in answers and r.at + maturity <= until and r.label(maturity) is not None]
         now = [r for r in served if r.key in answers and r.at + maturity > until]
+        read = [[r for r in rows if readable(answers[r.key], r.label(maturity) or 0)] for rows in (old, now)]
+        strange = [r for rows in (old, now) for r in rows if not readable(answers[r.key], r.label(maturity) or 0)]
+        if any(read):  # else what is wrong with all of them is the answer
+            old, now = read
         half = len(old) // 2
 
         def bins(rows: Sequence[Served], truth: Sequence[object]) -> tuple[tuple[int, int, int], ...]:
             return score_bins(numbers([answers[r.key] for r in rows]), numbers(truth))
 
         past, checked = (bins(rows, [r.label(maturity) for r in rows]) for rows in (old[:half], old[half:]))
-        return ScoreBins(past, checked, bins(now, [0] * len(now)))  # a label before its time counts for nothing
+        requests = tuple(r.key[0] for r in strange[:NAMED])
+        left = LeftOut(odd=len(strange), requests=requests, what="answers that are no probabilities, or their labels")
+        # A label before its time counts for nothing.
+        return ScoreBins(past, checked, bins(now, [0] * len(now)), left if strange else LeftOut())
 
     def refused(self, question: Question) -> tuple[str, ...]:
         """Requests of a rollout, and of the champion's past, that every version refuses.
@@ -220,6 +230,7 @@ def _batch(served: Sequence[Served], gate: Gate, champion: Replayed, candidate: 
         late=np.array([label is None and bool(r.labels) for label, r in zip(labels, served, strict=True)], dtype=bool),
         corrected=sum(max(len(found) - 1, 0) for found in in_time),
         columns={column: [r.features.get(column) for r in served] for column in gate.by},
+        ids=[r.key[0] for r in served],
     )
 
 

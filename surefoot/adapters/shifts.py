@@ -1,10 +1,17 @@
 """How far columns of two tables lie from each other."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from surefoot.core.evidence import FeatureShift
+from surefoot.adapters.left_out import NAMED
+from surefoot.core.evidence import FeatureShift, LeftOut
+from surefoot.core.stats.losses import numbers
 
+FEW_TEXTS = 0.05
+"""Share of a column's values that may be texts while it still is one of numbers."""
 SAME = 1e-9
 """Relative difference between two numbers that are the same."""
 
@@ -12,11 +19,13 @@ SAME = 1e-9
 def distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
     """Distance of every column between two samples: Kolmogorov-Smirnov for numbers, total variation for the rest.
 
-    A missing number counts as one beyond all others, so that numbers that go missing have moved.
+    A missing number counts as one beyond all others, so that numbers that go missing have moved. A few texts among
+    numbers are left out, as `odd` counts them.
     """
     if not len(old) or not len(new):
         return ()
     made = []
+    old, new = (_numbers_only(side, _numeric(old, new)) for side in (old, new))
     for name in old.columns.union(new.columns, sort=False):
         if name not in old.columns or name not in new.columns:
             made.append(FeatureShift(str(name), 1.0, len(old), len(new)))  # a feature that came or went has moved
@@ -36,6 +45,57 @@ def distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
             distance, categories = min(float(apart.sum() / 2.0), 1.0), len(apart)
         made.append(FeatureShift(str(name), distance, len(old), len(new), categories))
     return tuple(made)
+
+
+def odd(old: pd.DataFrame, new: pd.DataFrame) -> LeftOut:
+    """Texts among the numbers of a column, which `distances` leaves out; their requests are the index of the tables."""
+    found = 0
+    ids: list[str] = []
+    for side in (old, new):
+        for name in _numeric(old, new):
+            strange = list(side.index[_texts(side[name])])
+            found += len(strange)
+            ids += [str(one) for one in strange if isinstance(one, str)]
+    return LeftOut(odd=found, requests=tuple(ids[:NAMED]), what="texts among the numbers of a column" if found else "")
+
+
+def answer_frame(answers: Sequence[object], requests: Sequence[str]) -> pd.DataFrame:
+    """Answers as columns: one number or class each, or a column for each of several outputs."""
+    rows = []
+    for answer in answers:
+        if isinstance(answer, list | dict) and len(answer) > 2:  # noqa: PLR2004 - two classes are one number
+            cells = answer.items() if isinstance(answer, dict) else enumerate(answer)
+            rows.append({f"prediction.{key}": value for key, value in cells})
+        else:
+            rows.append({"prediction": answer if isinstance(answer, str) else numbers([answer])[0]})
+    return pd.DataFrame(rows, index=pd.Index(list(requests), dtype=object))
+
+
+def _texts(column: pd.Series) -> NDArray[np.bool_]:
+    """Which values of a column are texts."""
+    if pd.api.types.is_numeric_dtype(column):
+        return np.zeros(len(column), dtype=bool)
+    return np.array([isinstance(value, str) for value in column], dtype=bool)
+
+
+def _numeric(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
+    """Columns of numbers among which a few texts stand."""
+    made = []
+    for name in (name for name in old.columns if name in new.columns):
+        texts = sum(int(_texts(side[name]).sum()) for side in (old, new))
+        there = sum(int(side[name].notna().sum()) for side in (old, new))
+        if 0 < texts <= FEW_TEXTS * there:
+            made.append(name)
+    return made
+
+
+def _numbers_only(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The table without the rows that have a text in one of these columns."""
+    strange = np.zeros(len(frame), dtype=bool)
+    for name in columns:
+        strange |= _texts(frame[name])
+    kept = frame[~strange]
+    return kept.assign(**{name: pd.to_numeric(kept[name]) for name in columns}) if columns else frame
 
 
 def unequal(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:

@@ -1,6 +1,7 @@
 """Two versions' answers to the same requests become integer sums by block and slice, in any order."""
 
 import datetime as dt
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.evidence import MICRO, Block, PairedSums
+from surefoot.adapters.left_out import NAMED
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.evidence import MICRO, Block, LeftOut, PairedSums
 from surefoot.core.policy import BINNED, CONFUSIONS, Gate, Metric
 from surefoot.core.scalar import slice_name
 from surefoot.core.soundness import LARGEST_COUNT
-from surefoot.core.stats.losses import Floats, differ, losses, scores, truths
+from surefoot.core.stats.losses import Floats, answer, differ, losses, scores, truths
 from surefoot.core.stats.statistic import BINS
 
 Answers = Sequence[object] | Floats
@@ -33,6 +36,7 @@ class Batch:
         late: Which of the requests have a label that came after maturity, shape (n,).
         corrected: How many labels were replaced within maturity [count].
         columns: Values of the features that slices are made of.
+        ids: Ids of the requests, to name those whose values cannot be read; empty when nobody knows them.
     """
 
     at: Floats
@@ -42,6 +46,7 @@ class Batch:
     late: NDArray[np.bool_]
     corrected: int = 0
     columns: Mapping[str, Answers] = field(default_factory=dict)
+    ids: Sequence[str] = ()
 
 
 @dataclass
@@ -62,6 +67,9 @@ class Tally:
     same: int = 0
     late: int = 0
     corrected: int = 0
+    odd: int = 0
+    named: list[str] = field(default_factory=list)
+    what: str = ""
 
     def complete(self, at: Floats) -> NDArray[np.bool_]:
         """Requests of blocks that are over, every label of which has had its time."""
@@ -84,10 +92,13 @@ class Tally:
         chosen = np.flatnonzero(mature & scored & (known | (not labelled)))
         if not len(chosen):
             return
-        pair = [_taken(side, chosen) for side in (batch.champion, batch.candidate)]
-        truth = _taken(batch.labels, chosen)
-        self._compare(pair)
-        sums = [self._sums(answers, pair[0], truth) for answers in pair]
+        sums = self._read(batch, chosen)
+        if sums is None:
+            chosen = self._readable(batch, chosen)
+            sums = self._read(batch, chosen) if len(chosen) else None
+        if sums is None:
+            return
+        self._compare(_sides(batch, chosen)[0])
         blocks = np.zeros(len(chosen), dtype=np.int64)
         if self.gate.block:
             blocks = np.floor(batch.at[chosen] / self.gate.block).astype(np.int64)
@@ -103,11 +114,42 @@ class Tally:
                 here = values == value
                 self._into(value, blocks[here], [side[here] for side in sums])
 
+    def _read(self, batch: Batch, chosen: NDArray[np.intp]) -> list[Sums] | None:
+        """What both versions' answers to some requests add up to; None where some cannot be read."""
+        pair, truth = _sides(batch, chosen)
+        try:
+            return [self._sums(answers, pair[0], truth) for answers in pair]
+        except (InvariantBroken, ValueError, TypeError, OverflowError):
+            return None
+
+    def _readable(self, batch: Batch, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Those of the chosen requests whose answers and labels the metric can read; the others are counted and named.
+
+        A part that cannot be read is halved until the odd ones stand alone.
+        """
+        good: list[NDArray[np.intp]] = []
+        waiting = [chosen]
+        while waiting:
+            part = waiting.pop()
+            if self._read(batch, part) is not None:
+                good.append(part)
+            elif len(part) > 1:
+                waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
+            else:
+                self.odd += 1
+                self.what = f"answers or labels that {self.gate.metric} cannot read; {_wanted(self.gate)}"
+                if len(self.named) < NAMED and len(batch.ids):
+                    self.named.append(str(batch.ids[int(part[0])]))
+        return np.concatenate(good) if good else chosen[:0]
+
     def _compare(self, pair: list[Answers]) -> None:
         """Count on how many requests both give the same answer, as far as answers are numbers."""
         if self.gate.classes:
             return
-        apart = differ(pair[0], pair[1], self.gate.threshold)
+        try:
+            apart = differ(pair[0], pair[1], self.gate.threshold)
+        except InvariantBroken:  # no metric of the gate: what cannot be compared is not counted
+            return
         self.compared += len(apart)
         self.same += int((~apart).sum())
 
@@ -160,7 +202,24 @@ class Tally:
             self.corrected,
             unknown,
             coarse,
+            LeftOut(records=self.requests, odd=self.odd, requests=tuple(self.named), what=self.what),
         )
+
+
+def _wanted(gate: Gate) -> str:
+    """What a metric can read."""
+    if gate.classes:
+        return f"labels are among {', '.join(gate.classes)}, answers their probabilities or names"
+    if gate.metric in BINNED | CONFUSIONS | {Metric.BRIER, Metric.LOG_LOSS, Metric.COST}:
+        return "probabilities and labels of 0 or 1 are wanted, or 'classes' in the policy"
+    if gate.metric is Metric.ZERO_ONE:
+        return "classes are wanted, or 'classes' in the policy where probabilities meet labels that are texts"
+    return "numbers are wanted"
+
+
+def _sides(batch: Batch, chosen: NDArray[np.intp]) -> tuple[list[Answers], Answers]:
+    """Both versions' answers to some requests, and their labels."""
+    return [_taken(side, chosen) for side in (batch.champion, batch.candidate)], _taken(batch.labels, chosen)
 
 
 def there(items: Answers) -> NDArray[np.bool_]:
@@ -185,6 +244,14 @@ def _bins(given: Floats, truth: Floats) -> Sums:
     made[rows, BINS + where] = (truth > 0.5).astype(np.int64)  # noqa: PLR2004 - a label is 0 or 1
     made[rows, 2 * BINS + where] = np.rint(given * MICRO).astype(np.int64)
     return made
+
+
+def readable(given: object, truth: object) -> bool:
+    """Whether an answer is a probability and its label a number."""
+    try:
+        return 0.0 <= answer(given) <= 1.0 and math.isfinite(answer(truth))
+    except InvariantBroken:
+        return False
 
 
 def score_bins(given: Floats, truth: Floats) -> tuple[tuple[int, int, int], ...]:

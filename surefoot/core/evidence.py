@@ -328,12 +328,14 @@ class InputShift:
         against: What is compared with, for people.
         features: One each.
         same: Whether both sides are the same requests, row by row.
+        blind: Whether both versions are fed the row as it came, so that what they make of it inside is not seen.
         left: What was not counted as it came.
     """
 
     against: str
     features: tuple[FeatureShift, ...]
     same: bool = False
+    blind: bool = False
     left: LeftOut = NOTHING
 
 

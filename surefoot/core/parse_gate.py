@@ -27,6 +27,8 @@ BY_CLASS = frozenset({Metric.BRIER, Metric.LOG_LOSS, Metric.ZERO_ONE})
 """Losses that are defined for more than two classes."""
 TWO_CLASSES = frozenset({Metric.COST, *BINNED, *CONFUSIONS})
 """Metrics of a yes or no; `classes` says which label is which."""
+NARROWEST = 1e-9
+"""Least distance between the bounds of a value [unit of the value]."""
 SAME_INPUTS = 0.01
 """Share of the requests on which two versions may see different values unless the policy says otherwise."""
 
@@ -68,7 +70,9 @@ def _expected_of(section: Section, metric: Metric, *, rate: bool) -> dict[str, A
     if rate:
         made["expected"] = expect.get("rate", PROBABILITY)
     elif metric is Metric.VALUE:
-        made["expected"] = expect.get("mean", bounded(1e-9, section.get("cap", number) * (1.0 - 1e-9)))
+        low, high = section.get("floor", number, 0.0), section.get("cap", number)
+        tiny = (high - low) * 1e-9
+        made["expected"] = expect.get("mean", bounded(low + tiny, high - tiny))
     else:
         made["spread"] = expect.get("spread", bounded(1e-9, 1e12))
     expect.done()
@@ -138,11 +142,18 @@ def _value(section: Section, _metric: Metric) -> dict[str, Any]:
     labels = section.get("labels", lambda where, found: Section(found, where))
     made |= {
         "column": section.get("column", name, "label"),
-        "cap": section.get("cap", bounded(1e-9, 1e12)),
+        "cap": section.get("cap", bounded(-1e12, 1e12)),
+        "floor": section.get("floor", bounded(-1e12, 1e12), 0.0),
+        "floored": section.has("floor"),
         "higher": section.get("direction", choice(str, ("decrease", "increase")), "decrease") == "decrease",
         "maturity": labels.get("maturity", duration),
     }
     labels.done()
+    if made["cap"] - made["floor"] < NARROWEST:
+        raise Violation((*section.path, "cap"), f"must be above the floor, which is {made['floor']:g}")
+    if made["floor"] and made["relative"]:
+        rule = "a share of a mean says little where values have a floor: give a number in the value's own unit"
+        raise Violation((*section.path, "margin"), rule)
     if made["limit"] is not None:
         raise Violation((*section.path, "max"), "a value is compared with the champion's: give a margin")
     return made | _slices(section)
@@ -174,7 +185,18 @@ def _shift(section: Section, metric: Metric) -> dict[str, Any]:
     against = section.get("against", choice(str, ("champion", "before")), "before")
     exact = against == "champion" and metric is Metric.INPUT_SHIFT
     limit = section.get("max", bounded(0, 1), SAME_INPUTS) if exact else section.get("max", bounded(0, 1))
-    return {"against": against, "limit": limit, "block": section.get("block", duration, 86400.0)}
+    if limit >= 1.0:
+        raise Violation((*section.path, "max"), "must be below 1: no distance is larger, so nothing could fail")
+    none: tuple[str, ...] = ()
+    ignored = none
+    if metric is Metric.INPUT_SHIFT:
+        ignored = (*section.get("except", texts, none), *section.get("calendar", texts, none))
+    return {
+        "against": against,
+        "limit": limit,
+        "block": section.get("block", duration, 86400.0),
+        "ignored": ignored,
+    }
 
 
 def _paired(section: Section, metric: Metric) -> dict[str, Any]:

@@ -128,12 +128,15 @@ class Gate:
         coverage: Least share of mature requests that must have a label [0 to 1].
         block: Length of a block of requests that move together [seconds]; 0 when each request is for itself.
         against: What a shift compares with: "champion" or "before".
+        ignored: Columns that a shift of inputs does not compare: they may differ, or follow the calendar.
         threshold: Score from which the answer is "yes" [0 to 1].
         costs: Prices of the four kinds of decisions, for a cost.
         of: Loss that a loss gap or an expected loss looks at.
         classes: Names of the classes in the order of the model's probabilities; empty for two classes.
         column: Measured column of a resource, gauge or value gate.
         cap: Value above which more does not count, for a value [unit of the value].
+        floor: Value below which less does not count, for a value [unit of the value].
+        floored: Whether the policy names that bound; values below one that it does not name are an error.
         higher: Whether more is better, for a value.
         tolerance: Largest difference between two answers that are the same.
         expected: Champion's rate or mean that plans count on, or how often the two versions disagree where each request
@@ -155,12 +158,15 @@ class Gate:
     coverage: float = 0.0
     block: float = 86400.0
     against: str = "before"
+    ignored: tuple[str, ...] = ()
     threshold: float = 0.5
     costs: Costs | None = None
     of: Metric | None = None
     classes: tuple[str, ...] = ()
     column: str = ""
     cap: float = 1.0
+    floor: float = 0.0
+    floored: bool = False
     higher: bool = True
     tolerance: float = 1e-6
     expected: float | None = None

@@ -19,7 +19,7 @@ from surefoot.core.judge import EDITION, SAME_COUNTERS, judge
 from surefoot.core.machine import DATA_GATE
 from surefoot.core.model import Verdict
 from surefoot.core.parse import parse
-from surefoot.core.policy import DATA_GATE_NAME, Gate
+from surefoot.core.policy import DATA_GATE_NAME, GAPS, Gate
 
 KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Evidence)}
 NEAR = 1e-9
@@ -85,6 +85,8 @@ def recheck(entries: Iterable[Entry]) -> Iterator[Rechecked]:
                 yield Rechecked(entry.seq, event.verdict.gate, "its policy has no such gate")
                 continue
             again = judge(gate, unpack(event.evidence), event.level)
+            if gate.metric in GAPS and event.judge != EDITION:  # it named the group whose rate had moved most
+                again = replace(again, culprit=event.verdict.culprit)
             yield Rechecked(entry.seq, event.verdict.gate, _apart(event.verdict, again))
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from surefoot.adapters.counts import event_counts
-from surefoot.adapters.levels import speed_counts, value_counts
+from surefoot.adapters.levels import speed_counts
 from surefoot.adapters.predictions import PredictionLog
+from surefoot.adapters.values import value_counts
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.evidence import Missing, SpeedCounts, SpeedStratum, SplitCounts, Stratum, ValueCounts
 from surefoot.core.gates.speed import LEAST_BEYOND

@@ -8,9 +8,9 @@ import orjson
 import pandas as pd
 import pytest
 
-from surefoot.adapters.levels import value_counts
 from surefoot.adapters.predictions import PredictionLog
 from surefoot.adapters.records import RecordFile
+from surefoot.adapters.values import value_counts
 from surefoot.core.evidence import ValueCounts
 from surefoot.core.policy import Gate, Metric
 from surefoot.gateway.record import AHEAD, label_lines

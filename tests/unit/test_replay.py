@@ -22,6 +22,8 @@ from surefoot.core.evidence import (
     Stratum,
     Validation,
 )
+from surefoot.core.judge import judge
+from surefoot.core.level import Level
 from surefoot.core.model import Outcome, Version
 from surefoot.core.policy import Gate, Metric
 from surefoot.core.question import Question
@@ -320,14 +322,14 @@ def measured(root: Path, load: Callable[[str, Version], Model]) -> Measurements:
     return Measurements(log, Replay(log, load), lambda suite, frame, _name: Validation(suite, len(frame), 1, ()))
 
 
-def test_label_that_is_no_number_is_an_error(tmp_path: Path) -> None:
-    """A label that cannot be scored makes the gate an ERROR, not a zero."""
+def test_labels_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
+    """Where no label can be scored the gate is an ERROR that says what is wanted; the value is not in it."""
     write(tmp_path, "predictions", [record(0, 1000.0)])
-    write(tmp_path, "labels", [label(0, "late", 1050.0)])
-    found = measured(tmp_path, lambda _model, _version: Model(half)).gather(ASKED)
-    assert isinstance(found, Missing)
-    assert found.outcome is Outcome.ERROR
-    assert "no number to score in the answer 'late'" in found.reason
+    write(tmp_path, "labels", [label(0, "belated", 1050.0)])
+    verdict = judge(QUALITY, measured(tmp_path, lambda _model, _version: Model(half)).gather(ASKED), Level())
+    assert verdict.outcome is Outcome.ERROR
+    assert "probabilities and labels of 0 or 1 are wanted" in verdict.reason
+    assert "belated" not in verdict.reason
 
 
 def test_artifact_that_was_edited_is_an_error(tmp_path: Path) -> None:

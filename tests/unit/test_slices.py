@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from surefoot.adapters.counts import event_counts
-from surefoot.adapters.levels import speed_counts, value_counts
+from surefoot.adapters.levels import speed_counts
+from surefoot.adapters.values import value_counts
 from surefoot.core.errors import Rejected
 from surefoot.core.evidence import Missing, Sliced, SpeedCounts, SplitCounts, Stratum, ValueCounts
 from surefoot.core.fields import Violation

@@ -34,7 +34,7 @@ def judge(gate: Gate, found: InputShift, level: Level) -> Verdict:
     return say(
         gate,
         outcome,
-        _sentence(found, worst, limit, moved, unknown),
+        _sentence(found, worst, limit, moved, unknown) + _unseen(gate, found),
         n=worst.current,
         estimate=worst.distance,
         lower=max(low, 0.0),
@@ -46,6 +46,14 @@ def judge(gate: Gate, found: InputShift, level: Level) -> Verdict:
             {"feature": f.name, "distance": f.distance, "lower": bottom, "upper": top} for f, bottom, top in rows
         ),
     )
+
+
+def _unseen(gate: Gate, found: InputShift) -> str:
+    """What the gate did not look at, in words."""
+    said = f"; not compared: {', '.join(gate.ignored)}" if gate.ignored else ""
+    if found.blind:
+        said += "; both versions are fed the row as it came, so what either makes of it inside is not seen"
+    return said
 
 
 def _around(feature: FeatureShift, alpha: float) -> tuple[float, float]:

@@ -1,5 +1,7 @@
 """Two versions on the same requests: any statistic of sums by block, its growth and its own value."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from surefoot.core.evidence import PairedSums
@@ -85,6 +87,9 @@ def unusable(gate: Gate, found: PairedSums, level: Level) -> Verdict | None:
     if found.unscored / found.requests > UNSCORED_LIMIT:
         reason = f"the candidate cannot answer {found.unscored:,} of {found.requests:,} replayed requests"
         return say(gate, Outcome.FAIL, reason, n=found.requests)
+    if found.left.odd >= max(found.labelled - found.unscored, 1):
+        reason = f"none of the {found.left.odd:,} labelled requests can be read: {found.left.what}"
+        return say(gate, Outcome.ERROR, reason, n=found.labelled)
     coverage = found.labelled / found.requests
     if coverage < gate.coverage:
         reason = f"{coverage:.1%} of {found.requests:,} mature requests have a label; {gate.coverage:.1%} is demanded"
@@ -119,6 +124,10 @@ def judge(gate: Gate, found: PairedSums, level: Level) -> Verdict:
         outcome = Outcome.NO_DATA
         reason = f"{', '.join(absent)} is protected and has too little data to be judged; {reason}"
     own = worst.own
+    groups = _rates(gate, found) if gate.metric in GAPS else []
+    culprit = (_worse(gate, groups).name if groups else worst.name) if failed else ""
+    if len(groups) > 1:
+        reason += _between(gate, groups)
     return say(
         gate,
         outcome,
@@ -129,11 +138,15 @@ def judge(gate: Gate, found: PairedSums, level: Level) -> Verdict:
         upper=worst.top if own else worst.upper,
         margin=gate.limit if own else worst.margin,
         unit=gate.metric.value,
-        culprit=_culprit(gate, found, worst) if failed else "",
+        culprit=culprit,
         figures=_figures(worst.found, coverage, found),
         details=(
             *(row.shown(gate) for row in sorted((*rows, *recent), key=lambda row: -row.badness(gate))),
             *({"slice": name, "outcome": Outcome.NO_DATA.value, "n": n} for name, n in small),
+            *(
+                {"group": group.name, "n": group.n, "champion": group.champion, "candidate": group.candidate}
+                for group in groups
+            ),
         ),
     )
 
@@ -229,13 +242,42 @@ def _gap(gate: Gate, found: PairedSums) -> tuple[dict[str, Difference], Small]:
     return ({} if made is None else {"": made}), small
 
 
-def _culprit(gate: Gate, found: PairedSums, worst: _Row) -> str:
-    if gate.metric not in GAPS:
-        return worst.name
+class _Group(NamedTuple):
+    """A group of a gap: its rate with each version."""
+
+    name: str
+    n: int
+    champion: float
+    candidate: float
+
+
+def _rates(gate: Gate, found: PairedSums) -> list[_Group]:
+    """Each group with a rate under both versions, the highest rate of the candidate first."""
     groups, _ = _groups(gate, found)
     n, champion, candidate = _table(found, groups)
     before, after = (rates(gate.metric, n.sum(axis=0), sums.sum(axis=0)) for sums in (champion, candidate))
-    return groups[int(np.argmax(np.abs(after - before)))]
+    made = [
+        _Group(name, int(n[:, place].sum()), float(before[place]), float(after[place]))
+        for place, name in enumerate(groups)
+        if np.isfinite(before[place]) and np.isfinite(after[place])
+    ]
+    return sorted(made, key=lambda group: -group.candidate)
+
+
+def _worse(gate: Gate, groups: list[_Group]) -> _Group:
+    """The group that the gap is against: the lowest rate of hits or selections, the highest rate or loss of errors."""
+    return groups[-1] if gate.metric in {Metric.TPR_GAP, Metric.SELECTION_GAP} else groups[0]
+
+
+def _between(gate: Gate, groups: list[_Group]) -> str:
+    """The two groups that make the gap, in words."""
+    high, low = groups[0], groups[-1]
+    what = {Metric.TPR_GAP: "true positive rate", Metric.FPR_GAP: "false positive rate"}.get(gate.metric, "")
+    what = what or ("selection rate" if gate.metric is Metric.SELECTION_GAP else f"mean {gate.of}")
+    return (
+        f"; with the candidate the {what} is {high.candidate:.4f} on {high.name} (champion: {high.champion:.4f})"
+        f" and {low.candidate:.4f} on {low.name} ({low.champion:.4f})"
+    )
 
 
 def _sentence(gate: Gate, outcome: Outcome, row: _Row, judged: int, small: Small) -> str:

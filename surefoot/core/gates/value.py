@@ -52,19 +52,20 @@ def judge(gate: Gate, found: ValueCounts, level: Level) -> Verdict:
     both = means(strata)
     if both is None:
         return say(gate, Outcome.NO_DATA, "no stretch of time has values of both arms", n=n)
-    old, new = (value * gate.cap for value in both)
+    width = gate.cap - gate.floor
+    old, new = (gate.floor + value * width for value in both)
     margin = gate.margin or 0.0
     room = margin * abs(old) if gate.relative else margin
     # A relative margin is a slope of the null line, an absolute one its offset: neither looks at what came out.
     wide = level.allowance * margin
     lean = -1.0 if gate.higher else 1.0
-    slope, offset = (max(1.0 + lean * wide, LEAST_SLOPE), 0.0) if gate.relative else (1.0, min(wide / gate.cap, 1.0))
+    slope, offset = (max(1.0 + lean * wide, LEAST_SLOPE), 0.0) if gate.relative else (1.0, min(wide / width, 1.0))
     harmed = increments_mean(strata, found.center, 0.0, harm=True, higher_is_better=gate.higher)
     harm, threshold = harm_of(harmed, level)
     # Only what happened since it seems to have broken is held against the limit: a good past must not hide it.
     start = began(harmed, starts=EPOCHS)
     since = means([s for s in strata if s.epoch >= start]) or both
-    before, now = (value * gate.cap for value in since)
+    before, now = (gate.floor + value * width for value in since)
     kept = increments_mean(strata, found.center, offset, harm=False, higher_is_better=gate.higher, slope=slope)
     safe = log_mean([sum(column) for column in zip(*kept.values(), strict=True)]) if kept else 0.0
     lost = old - new if gate.higher else new - old
@@ -75,7 +76,7 @@ def judge(gate: Gate, found: ValueCounts, level: Level) -> Verdict:
         f" ({now - before:+.3g} since stretch {start + 1} of {EPOCHS})" if start > min(s.epoch for s in strata) else ""
     )
     wide_room = wide * abs(old) if gate.relative else wide
-    wanted = _needed(strata, (wide_room - lost) / gate.cap, level, found.trial)
+    wanted = _needed(strata, (wide_room - lost) / width, level, found.trial)
     counted = _counted(strata)
     seen = Live(
         harm,

@@ -129,12 +129,15 @@ class Values:
     def __init__(self, gate: Gate) -> None:
         """Take the mean from the policy, or assume the hardest one."""
         self._gate = gate
-        self._mean = gate.expected / gate.cap if gate.expected is not None else HALF
+        width = gate.cap - gate.floor
+        self._mean = (gate.expected - gate.floor) / width if gate.expected is not None else HALF
         self.assumes = (
-            "" if gate.expected is not None else f"assuming a mean of {HALF * gate.cap:g} (expect: {{mean: ...}})"
+            ""
+            if gate.expected is not None
+            else f"assuming a mean of {gate.floor + HALF * width:g} (expect: {{mean: ...}})"
         )
         margin = gate.margin or 0.0
-        self._margin = margin * self._mean if gate.relative else margin / gate.cap
+        self._margin = margin * self._mean if gate.relative else margin / width
         if gate.higher:
             self.largest, self.accepted = ENDLESS, self._mean / max(self._mean - self._margin, self._mean / ENDLESS)
         else:
@@ -158,7 +161,8 @@ class Values:
     def words(self, times: float) -> str:
         """A mean beside the champion's."""
         found = self._mean / times if self._gate.higher else self._mean * times
-        return f"{found * self._gate.cap:.4g} instead of {self._mean * self._gate.cap:.4g}"
+        floor, width = self._gate.floor, self._gate.cap - self._gate.floor
+        return f"{floor + found * width:.4g} instead of {floor + self._mean * width:.4g}"
 
 
 def law_of(gate: Gate) -> Law:

@@ -19,3 +19,13 @@ def _of_gate(gate: Gate) -> Iterator[str]:
             f"gate '{gate.name}' reads labels as 0 or 1 and answers as probabilities of 1{words}:"
             f" give 'classes' where probabilities meet labels that are texts{more}"
         )
+    if gate.metric is Metric.INPUT_SHIFT and gate.against == "champion":
+        yield (
+            f"gate '{gate.name}' compares what two scikit-learn pipelines are fed after their first steps; of any other"
+            " model it sees the row as it came, which is the same for both versions"
+        )
+    if gate.metric is Metric.INPUT_SHIFT and gate.against == "before" and not gate.ignored:
+        yield (
+            f"gate '{gate.name}' compares every column with the window before: name those that follow the calendar,"
+            " such as a month or a date, in 'calendar'"
+        )
