@@ -143,6 +143,9 @@ class FakeTraffic:
     def live(self, model: str) -> Split | None:
         return self.faults.call(lambda: self.split)
 
+    def settled(self, model: str, split: Split) -> bool:
+        return self.faults.call(lambda: self.split == split)
+
     def shift(self, model: str, split: Split) -> None:
         def apply() -> None:
             if self.split and self.split.generation > split.generation:

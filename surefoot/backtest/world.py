@@ -98,6 +98,10 @@ class RecordedTraffic:
         """The split of this moment."""
         return self._split
 
+    def settled(self, _model: str, split: Split) -> bool:
+        """Whether this is the split of this moment."""
+        return self._split == split
+
     def shift(self, _model: str, split: Split) -> None:
         """Serve this split from now on."""
         self._records.shift(self._clock.now(), split)

@@ -1,5 +1,6 @@
 """The command line: one verb a command, one line an error, the exit code of the error tree."""
 
+import io
 import os
 import sys
 import tempfile
@@ -47,6 +48,11 @@ def main() -> None:
     """Run a command; every error is one line that says what to do."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
+    if sys.argv[1] in operate.EMERGENCY and sys.argv[-1] in ("-m", "--reason"):
+        sys.argv.append("")  # a reason that was forgotten must not stop an emergency
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal cannot show must not stop a command
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         code = app(standalone_mode=False)

@@ -1,74 +1,197 @@
 """abort, rollback: what an operator does at 3 a.m.; neither needs MLflow or Prefect to move traffic."""
 
+import contextlib
+import threading
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Annotated
 
 import typer
 
 from surefoot import bootstrap
+from surefoot.bootstrap import Settings
 from surefoot.cli import show
 from surefoot.cli.read import Json, Model
 from surefoot.cli.show import console
 from surefoot.core.chain import Entry
-from surefoot.core.errors import OutcomeUnknown, SurefootError, Unavailable
-from surefoot.core.events import EffectDone, EffectIntended, SetSplit, decode
+from surefoot.core.errors import (
+    AliasDrift,
+    JournalUnavailable,
+    OutcomeUnknown,
+    RegistryUnavailable,
+    Rejected,
+    SurefootError,
+    Unavailable,
+)
+from surefoot.core.events import DriftFound, EffectDone, EffectIntended, SetSplit, as_json, decode
 from surefoot.core.model import Stage
+from surefoot.core.reason import Reason as Why
+from surefoot.core.reason import usable
 from surefoot.core.state import Ledger
-from surefoot.rollout import Ports, drive, end, open_rollback
+from surefoot.rollout import Ports, drive, end, open_changes, open_rollback, repeat_changes
+from surefoot.rollout import repair as mend
 
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")]
+EMERGENCY = ("abort", "rollback", "kill")
+"""Commands that act whatever reason is typed."""
+DEFAULT = "operator's decision"
+ATTEMPT_MS = 250.0
+"""An acknowledgement that is journalled so much later than its own attempt took needed more than one [ms]."""
+_WITH_TRAFFIC = {Stage.RAMPING, Stage.PROMOTING}
 PATIENCE = 10.0
 """How long a command waits for the registry after traffic has moved [seconds]."""
 
 
-def abort(model: Model, reason: Reason = "operator's decision", json_: Json = False) -> None:
+def abort(context: typer.Context, model: Model, reason: Reason = DEFAULT, json_: Json = False) -> None:
     """Stop the open rollout: all traffic to the champion, now."""
-    ports = bootstrap.ports(bootstrap.settings(), show.actor(), show.REGISTRY_DEADLINE_S)
-    head = len(ports.journal.read(model))
-    began = time.monotonic()
-    bootstrap.insist(lambda: end(ports, model, Stage.ABORTED, reason))
-    _finish(ports, model, head, began, json_=json_)
+    _act(model, _typed(context, reason), lambda ports, why: end(ports, model, Stage.ABORTED, why), json_=json_)
 
 
 def rollback(
+    context: typer.Context,
     model: Model,
     to: Annotated[str | None, typer.Option(help="Proven-good version; the last one without a name.")] = None,
-    reason: Reason = "operator's decision",
+    reason: Reason = DEFAULT,
     json_: Json = False,
 ) -> None:
     """Take the candidate or the promoted champion back: traffic first, the registry after."""
+
+    def ask(ports: Ports, why: str) -> Ledger:
+        try:
+            return open_rollback(ports, model, why, to)
+        except Rejected:
+            ledger = ports.ledger(model)
+            if to is None and open_changes(ledger):
+                return ledger  # traffic is back; what is left is the registry, and `_finish` sees to it
+            raise
+
+    _act(model, _typed(context, reason), ask, json_=json_)
+
+
+def _typed(context: typer.Context, reason: str) -> str:
+    """The reason with the words that were typed beside it: quotes that were forgotten must not stop an emergency.
+
+    Raises:
+        Rejected: An option that is not known asks for something else than to act.
+    """
+    words = []
+    for word in context.args:
+        if word.startswith(("--dry", "--no-", "--list", "--version")):
+            raise Rejected(f"there is no option {word}: nothing was done; without it the command acts at once")
+        words.append(word)
+    if not words:
+        return reason
+    return " ".join([*([] if reason == DEFAULT else [reason]), *words])
+
+
+def _act(model: str, typed: str, ask: Callable[[Ports, str], Ledger], *, json_: bool) -> None:
+    """Have the journal hold what is asked for, then drive it to its end; no text of a reason stops that."""
     ports = bootstrap.ports(bootstrap.settings(), show.actor(), show.REGISTRY_DEADLINE_S)
-    head = len(ports.journal.read(model))
+    why = usable(typed)
     began = time.monotonic()
-    bootstrap.insist(lambda: open_rollback(ports, model, reason, to))
-    _finish(ports, model, head, began, json_=json_)
+    try:
+        head = ports.ledger(model).head
+        bootstrap.insist(lambda: ask(ports, why.text))
+    except JournalUnavailable as error:
+        raise JournalUnavailable(
+            f"{error}; without the journal only 'surefoot kill' works: it cuts every candidate at the gateway"
+        ) from error
+    _finish(ports, model, head, began, why, json_=json_)
 
 
 def kill(
-    reason: Reason = "operator's decision",
+    context: typer.Context,
+    reason: Reason = DEFAULT,
     lift: Annotated[bool, typer.Option("--lift", help="Let candidates have traffic again.")] = False,
+    json_: Json = False,
 ) -> None:
     """Set every candidate of every model to 0 percent, now and until --lift: one call to the gateway comes first."""
     config = bootstrap.settings()
     engine = bootstrap.traffic(config)
     if lift:
         engine.lift()
-        console.print("the kill switch is lifted: the next route of a rollout counts again")
+        if json_:
+            show.emit({"killed": False, "models": {}})
+        else:
+            console.print("the kill switch is lifted: the next route of a rollout counts again")
         return
+    why = usable(_typed(context, reason))
     began = time.monotonic()
-    engine.kill(reason)
+    problem: SurefootError | None = None
+    note = ""
+    try:
+        with _patience("the gateway's workers to acknowledge", quiet=json_):
+            note = engine.kill(why.text)
+    except (Unavailable, OutcomeUnknown) as error:
+        problem = error
     took = (time.monotonic() - began) * 1000.0
-    console.print(f"every candidate is cut, {took:.0f} ms; champions answer everything until 'surefoot kill --lift'")
-    ports = bootstrap.ports(config, show.actor(), show.REGISTRY_DEADLINE_S)
-    for model in ports.journal.models():
-        rollout = ports.ledger(model).rollout
-        if rollout is not None and rollout.stage is Stage.RAMPING:
-            bootstrap.insist(partial(end, ports, model, Stage.ROLLED_BACK, reason, "kill switch"))
+    if not json_:
+        if problem is None:
+            after = "champions answer everything until 'surefoot kill --lift'"
+            console.print(f"every candidate is cut, in force in every worker after {took:.0f} ms; {after}")
+        for line in filter(None, (note, why.changes and f"the reason: {why.changes}")):
+            console.print(line, markup=False)
+    ended, trouble = _end_candidates(config, why.text, quiet=json_)
+    if json_:
+        said = {"in_force": problem is None, "ms": took, "note": note, "models": ended, "trouble": trouble}
+        show.emit({"killed": problem is None, **said})
+    if problem is not None:
+        begun = f"; rollouts that will be rolled back: {', '.join(ended)}" if ended else ""
+        raise type(problem)(f"the switch may not be in force: {problem}{begun}; run 'surefoot kill' again")
+    if note:
+        raise OutcomeUnknown(f"the switch is in force, but {note}")
+    if trouble:
+        raise Unavailable(f"the switch is in force, but {'; '.join(trouble)}")
+
+
+def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[str, str], list[str]]:
+    """End the rollouts whose candidate has traffic, or is about to have all of it; by model, and what went wrong."""
+    ended: dict[str, str] = {}
+    trouble: list[str] = []
+    try:
+        ports = bootstrap.ports(config, show.actor(), show.REGISTRY_DEADLINE_S)
+        models = ports.journal.models()
+    except SurefootError as error:
+        return ended, [f"no rollout could be ended: {error}"]
+    for model in models:
+        try:
+            rollout = ports.ledger(model).rollout
+            if rollout is None or rollout.opened.kind != "promotion" or rollout.stage not in _WITH_TRAFFIC:
+                continue
+            bootstrap.insist(partial(end, ports, model, Stage.ROLLED_BACK, why, "kill switch"))
+        except SurefootError as error:  # one model's trouble must not keep the others
+            trouble.append(f"{model}: {error}")
+            continue
+        ended[model] = rollout.opened.rollout
+        if not quiet:
             console.print(f"{model}: rollout {rollout.opened.rollout} is being rolled back")
+    return ended, trouble
 
 
-def _finish(ports: Ports, model: str, head: int, began: float, *, json_: bool) -> None:
+def repair(model: Model) -> None:
+    """Set alias champion back to the version that is served, after somebody has moved it by hand."""
+    ports = bootstrap.ports(bootstrap.settings(), show.actor(), show.REGISTRY_DEADLINE_S)
+    ledger = bootstrap.insist(lambda: mend(ports, model))
+    number = ledger.champion.number if ledger.champion else "none"
+    if ledger.drifts:
+        raise Unavailable(f"{model}: {'; '.join(describe(drift) for drift in ledger.drifts.values())}")
+    console.print(f"{model}: alias champion points to version {number}, which is served")
+
+
+@contextlib.contextmanager
+def _patience(what: str, *, quiet: bool) -> Iterator[None]:
+    """Say that something is waited for, once it takes longer than a second."""
+    told = threading.Timer(1.0, lambda: None if quiet else console.print(f"waiting for {what} …"))
+    told.daemon = True
+    told.start()
+    try:
+        yield
+    finally:
+        told.cancel()
+
+
+def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json_: bool) -> None:
     """Drive to the sink, tell each step when it is done, and say how long it took until traffic was back."""
     problem: SurefootError | None = None
     shown = head
@@ -82,32 +205,63 @@ def _finish(ports: Ports, model: str, head: int, began: float, *, json_: bool) -
 
     try:
         tell(ports.ledger(model))
-        drive(ports, model, until=lambda ledger: not ledger.open, seen=tell, patience=PATIENCE)
+        with _patience("the gateway's workers to acknowledge, or the registry to answer", quiet=json_):
+            ledger = drive(ports, model, until=lambda ledger: not ledger.open, seen=tell, patience=PATIENCE)
+            ledger = bootstrap.insist(lambda: repeat_changes(ports, ports.ledger(model)))
     except (Unavailable, OutcomeUnknown) as error:
-        problem = error
+        problem, ledger = error, ports.ledger(model)
     entries = ports.journal.read(model, after=head)
     restored = _restored(entries)
     took = (time.monotonic() - began) * 1000.0
     if json_:
-        show.emit({"entries": [show.plain_entry(e) for e in entries], "restore_ms": restored, "total_ms": took})
+        said = {"restore_ms": restored, "total_ms": took, "reason": why.text, "reason_changes": why.changes}
+        drifts = [as_json(drift) for drift in ledger.drifts.values()]
+        show.emit({"entries": [show.plain_entry(e) for e in entries], "drifts": drifts, **said})
     elif restored is not None:
         console.print(
             f"traffic was back {restored:.0f} ms after the intent, everything {took:.0f} ms after the command"
         )
+    if why.changes and not json_:
+        console.print(f"the reason: {why.changes}", markup=False)
     if problem:
         moved = "traffic has moved; " if restored is not None else ""
         raise type(problem)(f"{moved}'reconcile' finishes the rest, or run the command again: {problem}")
+    if ledger.drifts:
+        what = "; ".join(describe(drift) for drift in ledger.drifts.values())
+        if open_changes(ledger):
+            raise RegistryUnavailable(
+                f"traffic is back, but {what}; 'reconcile' repeats it, and 'surefoot status' says so"
+            )
+        raise AliasDrift(f"traffic is back, but {what}; 'surefoot repair {model}' sets the alias to what is served")
+
+
+def describe(drift: DriftFound) -> str:
+    """One clause that says what the registry does not say as the journal does."""
+    return f"{drift.what} should be {drift.expected} ({drift.seen})"
 
 
 def _restored(entries: tuple[Entry, ...]) -> float | None:
-    """Milliseconds from intent to acknowledgement of the last split in these entries."""
-    events = [(entry.seq, decode(entry.kind, entry.data)) for entry in entries]
-    splits = {seq for seq, e in events if isinstance(e, EffectIntended) and isinstance(e.effect, SetSplit)}
-    times = [e.took_ms for _, e in events if isinstance(e, EffectDone) and e.intent in splits]
-    return times[-1] if times else None
+    """Milliseconds from the intent to the acknowledgement by every worker, of the last split in these entries.
+
+    An intent that took several attempts is timed by the entries themselves: the last attempt knows only its own time.
+    """
+    intended = {
+        entry.seq: entry
+        for entry in entries
+        if isinstance(event := decode(entry.kind, entry.data), EffectIntended) and isinstance(event.effect, SetSplit)
+    }
+    found = None
+    for entry in entries:
+        event = decode(entry.kind, entry.data)
+        if isinstance(event, EffectDone) and event.intent in intended:
+            whole = (entry.wall - intended[event.intent].wall) * 1000.0
+            found = whole if whole > event.took_ms + ATTEMPT_MS else event.took_ms
+    return found
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
     for command in (abort, rollback, kill):
-        app.command()(command)
+        app.command(context_settings=anything)(command)
+    app.command()(repair)

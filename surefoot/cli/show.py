@@ -3,6 +3,7 @@
 import datetime as dt
 import getpass
 import json
+import os
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from surefoot.core.chain import Entry
 from surefoot.core.events import EffectIntended, as_json, decode
 from surefoot.core.model import Split
 from surefoot.core.policy import Policy, Shadow
+from surefoot.core.reason import usable
 from surefoot.core.state import Ledger
 from surefoot.core.tell import sentence
 
@@ -35,8 +37,12 @@ COLOURS = {
 
 
 def actor() -> str:
-    """Who types."""
-    return f"cli:{getpass.getuser()}"
+    """Who types: the account's name, or its number where it has none, as in many containers."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = f"uid {os.getuid()}"
+    return f"cli:{usable(name).text}"
 
 
 def clock_time(at: float) -> str:

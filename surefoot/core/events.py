@@ -59,6 +59,7 @@ class RolloutOpened:
         salt: Salt of the assignment.
         attempt: One-based number of the attempt for the same version.
         reason: Why it was asked for.
+        source: What asked for it: "alias", "stage" or "hand"; empty in journals of the first release.
     """
 
     rollout: str
@@ -71,6 +72,7 @@ class RolloutOpened:
     salt: str
     attempt: int
     reason: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +175,57 @@ class RolloutEnded:
 
 @dataclass(frozen=True, slots=True)
 class DriftFound:
-    """The outside world does not say what the journal says: an incident, never silently repaired."""
+    """The outside world does not say what the journal says: an incident, never silently repaired.
+
+    Attributes:
+        rollout: Id of the rollout; empty outside one.
+        what: What disagrees, for example "alias champion".
+        expected: What it should say.
+        seen: What was found, or why the change could not be made.
+        alias: The alias that is concerned; empty for anything else.
+        number: Version that the alias must point to; None when it must not exist.
+        before: What the alias said when the change was refused; None when that does not matter.
+        repeat: Whether the change is Surefoot's own and is repeated; otherwise a person has to decide.
+    """
 
     rollout: str
     what: str
     expected: str
     seen: str
+    alias: str = ""
+    number: str | None = None
+    before: str | None = None
+    repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DriftResolved:
+    """The outside world says again what the journal says.
+
+    Attributes:
+        rollout: Id of the rollout that had found the drift; empty outside one.
+        what: What disagreed.
+        how: How it was resolved.
+    """
+
+    rollout: str
+    what: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRefused:
+    """The registry asks for a version that cannot be promoted; said once for each reason.
+
+    Attributes:
+        number: The version.
+        source: What asked for it: "alias" or "stage".
+        reason: Why it is refused, and what to do.
+    """
+
+    number: str
+    source: str
+    reason: str
 
 
 Event = (
@@ -193,6 +240,8 @@ Event = (
     | EndDecided
     | RolloutEnded
     | DriftFound
+    | DriftResolved
+    | CandidateRefused
 )
 KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
 EFFECTS: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}

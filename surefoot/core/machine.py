@@ -107,7 +107,7 @@ def decide(ledger: Ledger, policy: Policy | None, now: float) -> Action:
     if rollout.ending:
         return _finish(rollout, _undo(ledger, rollout), rollout.ending.sink, rollout.ending.reason)
     if rollout.drifted or _blocked(rollout):
-        return Record(EndDecided(ledger.open, Stage.ABORTED, "", "the world moved under the rollout: see its incident"))
+        return Record(EndDecided(ledger.open, Stage.ABORTED, "", f"it could not go on: {rollout.reason}"))
     return _forward(rollout, policy, now) if policy else Idle()
 
 

@@ -57,8 +57,12 @@ class Traffic(Protocol):
         """The split that is being served now, or None when the model is not served."""
         ...
 
+    def settled(self, model: str, split: Split) -> bool:
+        """Whether every part of the engine serves exactly this split and will after a restart; one part may lag."""
+        ...
+
     def shift(self, model: str, split: Split) -> None:
-        """Serve this split; return when it is acknowledged.
+        """Serve this split; return when every part of the engine has acknowledged it.
 
         Raises:
             LeaseLost: A split with a higher generation is being served.

@@ -6,8 +6,10 @@ from typing import assert_never
 
 from surefoot.core.chain import Entry
 from surefoot.core.events import (
+    CandidateRefused,
     ChampionAdopted,
     DriftFound,
+    DriftResolved,
     Effect,
     EffectDone,
     EffectIntended,
@@ -78,6 +80,8 @@ class Ledger:
         intent: Sequence and effect that were intended and not yet done.
         rollouts: Every rollout by id, in order of opening.
         open: Id of the open rollout; empty when none is.
+        drifts: What disagrees with the journal and has not been resolved, by what it is.
+        refusals: Why versions that the registry asked for were refused, by version number; the last reason counts.
     """
 
     model: str
@@ -89,6 +93,8 @@ class Ledger:
     intent: tuple[int, Effect] | None = None
     rollouts: Mapping[str, Rollout] = field(default_factory=dict)
     open: str = ""
+    drifts: Mapping[str, DriftFound] = field(default_factory=dict)
+    refusals: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rollout(self) -> Rollout | None:
@@ -140,7 +146,16 @@ def apply(ledger: Ledger, entry: Entry) -> Ledger:
             return replace(ledger, intent=(entry.seq, event.effect))
         case EffectDone() | EffectRefused():
             return _settled(ledger, event, entry.at)
-        case StageEntered() | GateJudged() | Paused() | EndDecided() | RolloutEnded() | DriftFound() if ledger.rollout:
+        case CandidateRefused():
+            return replace(ledger, refusals={**ledger.refusals, event.number: event.reason})
+        case DriftResolved():
+            return replace(ledger, drifts={what: one for what, one in ledger.drifts.items() if what != event.what})
+        case DriftFound():
+            ledger = replace(ledger, drifts={**ledger.drifts, event.what: event})
+            # Surefoot's own change that could not be made yet is no sign of another hand.
+            theirs = event.rollout and event.rollout == ledger.open and not event.repeat
+            return _within(ledger, ledger.rollout, event, entry.at) if ledger.rollout and theirs else ledger
+        case StageEntered() | GateJudged() | Paused() | EndDecided() | RolloutEnded() if ledger.rollout:
             return _within(ledger, ledger.rollout, event, entry.at)
         case _:
             return ledger
@@ -178,7 +193,7 @@ def _within(
         case EndDecided():
             changed = replace(rollout, ending=event, reason=event.reason)
         case DriftFound():
-            changed = replace(rollout, drifted=True)
+            changed = replace(rollout, drifted=True, reason=f"{event.what} should be {event.expected}: {event.seen}")
         case RolloutEnded():
             changed = replace(rollout, stage=event.sink, reason=event.reason, paused=None)
             if event.sink in {Stage.PROMOTED, Stage.FAST_PROMOTED}:
@@ -204,7 +219,8 @@ def _settled(ledger: Ledger, event: EffectDone | EffectRefused, at: float) -> Le
     if isinstance(event, EffectRefused):
         if rollout is None:
             return ledger
-        changed = replace(rollout, refused=(*rollout.refused, effect))
+        reason = rollout.reason if rollout.ending else event.reason  # why it ends matters more than what that meets
+        changed = replace(rollout, refused=(*rollout.refused, effect), reason=reason)
         return replace(ledger, rollouts={**ledger.rollouts, ledger.open: changed})
     if isinstance(effect, SetSplit):
         ledger = replace(ledger, split=split_of(ledger, seq, effect))

@@ -3,8 +3,10 @@
 from typing import assert_never
 
 from surefoot.core.events import (
+    CandidateRefused,
     ChampionAdopted,
     DriftFound,
+    DriftResolved,
     Effect,
     EffectDone,
     EffectIntended,
@@ -61,5 +63,9 @@ def sentence(event: Event) -> str:
             return f"ended as {event.sink}: {event.reason}"
         case DriftFound():
             return f"drift, {event.what} should be {event.expected}: {event.seen}"
+        case DriftResolved():
+            return f"{event.what} is as it should be again: {event.how}"
+        case CandidateRefused():
+            return f"version {event.number} is not taken, though {event.source} asks for it: {event.reason}"
         case _:
             assert_never(event)

@@ -15,6 +15,7 @@ import orjson
 
 from surefoot.core.errors import SurefootError
 from surefoot.core.ports import Clock
+from surefoot.core.reason import usable
 from surefoot.gateway import arms, control, decode, json_body, metrics, openapi, route, wire
 from surefoot.gateway import v2 as tensors
 from surefoot.gateway.following import Following
@@ -26,8 +27,8 @@ from surefoot.models.contract import Load
 
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-LONGEST_REASON = 2000
-"""Longest reason of a kill [bytes]."""
+LONGEST_REASON = 1 << 20
+"""Longest body of a kill [bytes]; of a longer one the switch is set without a reason."""
 _HEALTH = frozenset({"/ping", "/health"})
 _V2 = re.compile(
     r"/v2(/health/(live|ready))?|/v2/models/(?P<model>[^/]+)(/versions/(?P<version>[^/]+))?(/(?P<verb>infer|ready))?"
@@ -141,7 +142,7 @@ class Gateway:
         shown = route.encode(served.arms.split or served.asked)
         if not known:
             del shown["salt"]  # whoever knows it can compute which units are with the candidate
-        return Reply.json({**shown, "serving": served.arms.split is not None})
+        return Reply.json({**shown, "serving": served.arms.split is not None, "settled": served.settled})
 
     async def _v2(self, path: str, scope: wire.Scope, receive: wire.Receive) -> Reply:
         """Speak the Open Inference Protocol; refusals are worded as it words them."""
@@ -270,12 +271,14 @@ class Gateway:
         if scope["method"] == "DELETE":
             await self._following.lift()
             return Reply.json({"killed": ""})
-        reason = (await wire.read_body(scope, receive, LONGEST_REASON)).decode("utf-8", "replace").strip()
-        if not reason:
-            raise Refusal(400, "BAD_REQUEST", "say why, as the text of the body")
+        try:
+            body = await wire.read_body(scope, receive, LONGEST_REASON)
+        except Refusal:  # whatever is wrong with the text, the switch is set
+            body = b"the reason could not be read"
+        reason = usable(body.decode("utf-8", "replace")).text
         try:
             await self._following.kill(reason)
-        except (control.NotPersisted, control.NotSeen) as error:
+        except control.NotPersisted as error:
             _log.critical("%s", error)
             return Reply.json({"error": type(error).__name__, "message": str(error)}, 507)
         return Reply.json({"killed": reason})
@@ -298,9 +301,6 @@ class Gateway:
         except control.NotPersisted as error:
             _log.critical("%s: %s", name, error)
             return Reply.json({"error": "NotPersisted", "message": str(error)}, 507)
-        except control.NotSeen as error:
-            _log.critical("%s: %s", name, error)
-            return Reply.json({"error": "NotSeen", "message": str(error)}, 504)
         return Reply.json({"generation": split.generation})
 
     def _health(self) -> Reply:

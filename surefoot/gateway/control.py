@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -23,8 +25,6 @@ from surefoot.models.beside import in_thread
 from surefoot.models.contract import Load, Predictor
 
 _log = logging.getLogger(__name__)
-ACK_S = 5.0
-"""Longest that a worker may take to see a new generation [s]; a worker that answers anybody sees it."""
 _LOOK_S = 0.002
 
 
@@ -64,10 +64,6 @@ class Killed(Exception):
 
 class NotPersisted(Exception):
     """The route is in force but not on disk; a restart would forget it."""
-
-
-class NotSeen(Exception):
-    """The route is in force, but a worker has not said that it sees it."""
 
 
 class Served:
@@ -263,7 +259,6 @@ class Served:
             StaleRoute: A newer route, or another one of the same generation, is in force.
             LoadFailed: A version cannot be loaded; the old route stays.
             NotPersisted: The route is in force, but the disk refused its file.
-            NotSeen: The route is in force, but a worker does not say that it sees it.
         """
         if not self._in_force(split) and not self._at_hand(split):
             await self._prepare(split)
@@ -275,7 +270,7 @@ class Served:
                 self._board.unwish(self.name)
             writing = asyncio.ensure_future(in_thread(partial(persist, self._board, self._root, self.name)))
             try:
-                await until_seen(self._board, generation)
+                await until_seen(self._board, generation, self._settings.ack_patience_s)
             finally:
                 with contextlib.suppress(OSError):
                     await writing
@@ -348,6 +343,11 @@ class Served:
         }
 
     @property
+    def settled(self) -> bool:
+        """Whether every worker has acknowledged the routes in force, and this model's is on the disk."""
+        return not self._board.behind(self._board.generation) and route.saved(self._root, self.name, self._entry)
+
+    @property
     def lacking(self) -> bool:
         """Whether the route needs a version that is not loaded here."""
         if self.asked is None:
@@ -375,15 +375,25 @@ class Served:
         return split == self.asked and (self.silent or self.arms.split == split) and not self._candidate_missing
 
 
-async def until_seen(board: Board, generation: int) -> None:
-    """Return when no worker asks anybody any more whom the new routes do not name.
+async def until_seen(board: Board, generation: int, patience: float) -> None:
+    """Return when every living worker has acknowledged the new routes; one that stays silent is killed.
 
-    Raises:
-        NotSeen: A worker does not say so.
+    A worker that is stopped or hangs holds connections that it took under the old route, and would answer them by it.
+    Its end costs those callers their connection; the workers share one socket, so new callers are answered by others.
+
+    Args:
+        board: What all workers see.
+        generation: The routes to acknowledge.
+        patience: How long a worker may stay silent before it is killed [s].
     """
-    deadline = time.monotonic() + ACK_S
+    deadline = time.monotonic() + patience
     while behind := board.behind(generation):
         if time.monotonic() > deadline:
-            workers = ", ".join(str(board.process(slot)) for slot in behind)
-            raise NotSeen(f"the route is in force, but worker {workers} has not said that it sees it")
+            deadline = time.monotonic() + patience
+            for slot in behind:
+                pid = board.process(slot)
+                if pid > 0 and pid != os.getpid():  # this one sees the routes in its next round
+                    _log.critical("worker %d has not acknowledged the routes for %.1f s and is KILLED", pid, patience)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
         await asyncio.sleep(_LOOK_S)

@@ -209,13 +209,16 @@ class Following:
             generation = self._board.publish({**document, **changed, KILLED: {"reason": reason}})
         self.look()
         _log.critical("KILL SWITCH: every candidate is cut: %s", reason)
+        unwritten = ""
         try:
             await in_thread(partial(self._killed.write_text, reason, encoding="utf-8"))
             for name in changed:
                 await in_thread(partial(persist, self._board, self._settings.root, name))
-        except OSError as error:
-            raise NotPersisted(f"the kill switch cannot be written: {error}") from error
-        await until_seen(self._board, generation)
+        except OSError as error:  # what is in force matters more: every worker is waited for all the same
+            unwritten = f"{error.strerror or error}"
+        await until_seen(self._board, generation, self._settings.ack_patience_s)
+        if unwritten:
+            raise NotPersisted(f"it cannot be written to the gateway's disk, so a restart forgets it: {unwritten}")
 
     async def lift(self) -> None:
         """Let candidates have traffic again, with their next route."""

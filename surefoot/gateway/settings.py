@@ -23,6 +23,7 @@ class GatewaySettings:
         max_queue: Requests that may wait for one version; more are refused [count].
         max_body_bytes: Largest request body [bytes].
         trip: When a candidate is cut without waiting for a gate.
+        ack_patience_s: A worker that has not acknowledged a new route after so long is killed [s].
         control_ttl_s: After so long without a word of the control plane the champion answers everything [s].
         alarm: Told of a cut (model, rollout, reason) until it does not raise; it puts the cut into the journal.
         shadow_queue: Requests that may wait for a shadow; more are dropped and counted [count].
@@ -43,6 +44,7 @@ class GatewaySettings:
     max_queue: int = 2000
     max_body_bytes: int = 8 << 20
     trip: Limits = field(default_factory=Limits)
+    ack_patience_s: float = 2.0
     control_ttl_s: float = 600.0
     alarm: Callable[[str, str, str], None] = lambda _model, _rollout, _reason: None
     shadow_queue: int = 64

@@ -10,6 +10,7 @@ from surefoot.core.machine import Settle
 from surefoot.core.model import Stage, Version
 from surefoot.core.parse import parse
 from surefoot.core.policy import Policy
+from surefoot.core.reason import usable
 from surefoot.core.state import Ledger, Rollout
 from surefoot.rollout.steps import carry_out, drive, intend
 from surefoot.rollout.world import Ports
@@ -107,7 +108,7 @@ def open_promotion(ports: Ports, request: Request) -> str:
             # The same salt for every attempt: a retry must not expose another set of users.
             salt=digest({"model": policy.model, "secret": request.secret})[7:23],
             attempt=attempt,
-            reason=request.reason,
+            reason=usable(request.reason).text,
         ),
     )
     return rollout
@@ -170,7 +171,7 @@ def end(ports: Ports, model: str, sink: Stage, reason: str, gate: str = "") -> L
         )
     if rollout.ending or rollout.opened.kind == "rollback":
         return ledger
-    return ports.append(ledger, EndDecided(ledger.open, sink, gate, reason))
+    return ports.append(ledger, EndDecided(ledger.open, sink, gate, usable(reason).text))
 
 
 def open_rollback(ports: Ports, model: str, reason: str, number: str | None = None) -> Ledger:
@@ -204,5 +205,6 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
         )
     attempt = sum(item.opened.kind == "rollback" for item in ledger.rollouts.values()) + 1
     facts = {"champion": champion.digest, "model": model, "rollback": attempt, "target": target.digest}
-    opened = RolloutOpened(digest(facts)[7:19], "rollback", target, champion, {}, "", "", "", attempt, reason)
+    why = usable(reason).text
+    opened = RolloutOpened(digest(facts)[7:19], "rollback", target, champion, {}, "", "", "", attempt, why)
     return ports.append(ledger, opened)

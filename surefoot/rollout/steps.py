@@ -103,22 +103,39 @@ def carry_out(ports: Ports, ledger: Ledger, settle: Settle, started: float | Non
 
 
 def _give_up(ports: Ports, ledger: Ledger, settle: Settle, error: Exception) -> Ledger:
-    """The effect cannot be: going forward that ends the rollout, going back it must stay loud."""
+    """The effect cannot be: going forward that ends the rollout, going back it stays open as a drift."""
     rollout = ledger.rollout
     back = rollout is None or rollout.ending is not None
-    if isinstance(settle.effect, SetSplit) and back:
-        raise error
-    drift = isinstance(error, AliasDrift) and isinstance(settle.effect, SetAlias)
-    if drift and isinstance(settle.effect, SetAlias) and settle.effect.alias == "champion":
+    if isinstance(settle.effect, SetSplit):
+        if back:
+            raise error
+    elif back or (rollout is not None and rollout.opened.kind == "rollback"):
+        ledger = ports.append(ledger, _left_open(ledger.open, settle.effect, error))
+    elif isinstance(error, AliasDrift) and settle.effect.alias == "champion":
         expected = settle.effect.expected or ""
         ledger = ports.append(ledger, DriftFound(ledger.open, "alias champion", expected, str(error)))
     return ports.append(ledger, EffectRefused(ledger.open, settle.seq, str(error)))
 
 
+def _left_open(rollout: str, effect: SetAlias, error: Exception) -> DriftFound:
+    """What a registry change on the way back leaves behind when it cannot be made."""
+    return DriftFound(
+        rollout,
+        f"alias {effect.alias}",
+        effect.number or "removed",
+        str(error),
+        alias=effect.alias,
+        number=effect.number,
+        before=effect.expected,
+        # Somebody else's choice is theirs to keep; what was merely refused is asked for again.
+        repeat=not isinstance(error, AliasDrift),
+    )
+
+
 def _shift(ports: Ports, ledger: Ledger, seq: int, effect: SetSplit, *, look: bool) -> tuple[bool, float]:
     """Move traffic and read it back; whether it had already moved, and when it was acknowledged."""
     wanted = split_of(ledger, seq, effect)
-    if look and ports.traffic.live(ledger.model) == wanted:
+    if look and ports.traffic.settled(ledger.model, wanted):
         return True, ports.clock.monotonic()
     ports.traffic.shift(ledger.model, wanted)
     acknowledged = ports.clock.monotonic()

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -47,6 +48,20 @@ def test_a_killed_worker_is_started_again(gateway: Kept) -> None:
     assert {one.request for one in callers.seen} <= set(logged)
     assert len(logged) == len(set(logged))
     assert gateway.workers() != before
+
+
+def test_a_stopped_worker_cannot_hold_a_rollback_up_or_answer_by_an_old_route(gateway: Kept) -> None:
+    """A worker that is stopped is killed after the stated patience; only then is the route acknowledged, by all."""
+    victim = max(gateway.workers())
+    os.kill(victim, signal.SIGSTOP)
+    split = gateway.split(0.0)
+    assert ended(victim)
+    assert gateway.traffic.settled("flights", split)
+    assert not gateway.traffic.settled("flights", replace(split, generation=split.generation - 1))
+    log = (gateway.root / "keeper.log").read_text()
+    assert f"worker {victim} has not acknowledged the routes for 2.0 s and is KILLED" in log
+    gateway.settled(2, frozenset({victim}))
+    gateway.split(50.0)
 
 
 def test_a_killed_keeper_loses_nothing(gateway: Kept) -> None:

@@ -87,7 +87,7 @@ def test_effects_are_told_apart(effect: Effect) -> None:
 def test_all_kinds_are_known() -> None:
     """The union of events and the table of names are one list."""
     assert set(KINDS.values()) == set(get_args(Event))
-    assert len(KINDS) == 11
+    assert len(KINDS) == 13
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,23 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from surefoot.core.errors import RegistryUnavailable
+from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected, SurefootError
 from surefoot.core.events import SetAlias, SetSplit, decode
 from surefoot.core.evidence import Evidence
 from surefoot.core.model import Stage
 from surefoot.core.question import Question
 from surefoot.core.state import Ledger, fold
-from surefoot.rollout import adopt, drive, end, open_promotion, open_rollback
+from surefoot.rollout import (
+    adopt,
+    compare_champion,
+    drive,
+    end,
+    open_changes,
+    open_promotion,
+    open_rollback,
+    repair,
+    repeat_changes,
+)
 from tests.fakes import POLICY, Faults, Killed, World
 from tests.scripted import ALONE, FAIL, POINTS, events, started, world
 
@@ -210,3 +220,72 @@ def test_human_moved_the_champion_before_a_rollback_of_a_promoted_version() -> N
     assert len(events(seen, "DriftFound")) == 1
     assert ledger.champion is not None
     assert ledger.champion.number == "1"
+
+
+def _refusing(error: SurefootError, alias: str) -> Callable[[str, str, str | None], None]:
+    """A registry that answers every change of one alias with an error."""
+
+    def set_alias(_model: str, name: str, _number: str | None) -> None:
+        if name == alias:
+            raise error
+
+    return set_alias
+
+
+@pytest.mark.parametrize(
+    "error", [Rejected("403: you may not set aliases"), NotFound("model m has no version 1")], ids=["forbidden", "gone"]
+)
+def test_a_registry_change_that_is_refused_stays_open_and_is_repeated(
+    error: SurefootError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traffic goes back, the alias that could not be set is an open drift, and it is repeated until it works."""
+    seen = world()
+    started(seen)
+    with monkeypatch.context() as broken:
+        broken.setattr(seen.registry, "set_alias", _refusing(error, "champion"))
+        open_rollback(seen.ports(), "m", "operator")
+        ledger = drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
+        assert seen.traffic.split is not None
+        assert seen.traffic.split.champion.number == "1"
+        assert seen.registry.aliases["champion"] == "2"
+        assert [drift.what for drift in open_changes(ledger)] == ["alias champion"]
+        assert str(error) in ledger.drifts["alias champion"].seen
+        assert repeat_changes(seen.ports(), ledger).head == ledger.head  # still refused: nothing new to say
+        assert compare_champion(seen.ports(), ledger).head == ledger.head
+    ledger = repeat_changes(seen.ports(), ledger)
+    assert not ledger.drifts
+    assert seen.registry.aliases["champion"] == "1"
+    assert fold("m", seen.journal.entries) == ledger
+
+
+def test_a_choice_of_another_hand_is_not_repeated_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who moves the alias while the change is still refused keeps that choice, until `repair` is asked for."""
+    seen = world()
+    started(seen)
+    with monkeypatch.context() as broken:
+        broken.setattr(seen.registry, "set_alias", _refusing(Rejected("403"), "champion"))
+        open_rollback(seen.ports(), "m", "operator")
+        ledger = drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
+    seen.registry.aliases["champion"] = "3"
+    ledger = repeat_changes(seen.ports(), ledger)
+    assert seen.registry.aliases["champion"] == "3"
+    assert not open_changes(ledger)
+    assert ledger.drifts["alias champion"].seen == "it points to version 3"
+    ledger = repair(seen.ports(), "m")
+    assert seen.registry.aliases["champion"] == "1"
+    assert not ledger.drifts
+
+
+def test_an_alias_that_somebody_moves_is_told_once_and_told_again_when_it_agrees() -> None:
+    """Alias champion that does not say what is served is one entry for each value, and its return is one more."""
+    seen = world()
+    ledger = adopt(seen.ports(), "m")
+    seen.registry.aliases["champion"] = "3"
+    first = compare_champion(seen.ports(), ledger)
+    assert first.drifts["alias champion"].seen == "it points to version 3"
+    assert compare_champion(seen.ports(), first).head == first.head
+    del seen.registry.aliases["champion"]
+    second = compare_champion(seen.ports(), first)
+    assert second.drifts["alias champion"].seen == "it points to nothing"
+    seen.registry.aliases["champion"] = "1"
+    assert not compare_champion(seen.ports(), second).drifts

@@ -13,6 +13,7 @@ from surefoot.core.errors import (
     SurefootError,
 )
 from surefoot.core.model import Split, Version
+from surefoot.core.reason import usable
 
 _ASK = httpx.Timeout(5.0, connect=2.0)
 _SHIFT = httpx.Timeout(5.0, connect=2.0, read=60.0)  # the gateway may have to load a version before it can say yes
@@ -46,12 +47,27 @@ class GatewayTraffic:
         Raises:
             GatewayUnavailable: The gateway does not answer, or says something we cannot read.
         """
+        told = self._route(model)
+        return None if told is None else self._read(told)
+
+    def settled(self, model: str, split: Split) -> bool:
+        """Whether every worker of the gateway has acknowledged exactly this split, and it is on the disk.
+
+        Raises:
+            GatewayUnavailable: The gateway does not answer, or says something we cannot read.
+        """
+        told = self._route(model)
+        return told is not None and bool(told.get("settled", True)) and self._read(told) == split
+
+    def _route(self, model: str) -> dict[str, object] | None:
+        """What the gateway says of a model's route; None when it does not serve the model."""
         reply = self._get(f"/models/{quote(model, safe='')}/route")
         if reply.status_code in {httpx.codes.NOT_FOUND, httpx.codes.SERVICE_UNAVAILABLE}:
             return None
         told = self._json(reply)
-        if not told.get("serving"):
-            return None
+        return told if told.get("serving") else None
+
+    def _read(self, told: dict[str, object]) -> Split:
         try:
             return _split(told)
         except (KeyError, TypeError, ValueError) as error:
@@ -78,29 +94,35 @@ class GatewayTraffic:
             return
         raise _refusal(reply)
 
-    def kill(self, reason: str) -> None:
+    def kill(self, reason: str) -> str:
         """Set every candidate of every model to 0; no route gives one traffic until `lift`.
+
+        Returns:
+            What is not as it should be though the switch is in force; empty when nothing is.
 
         Raises:
             GatewayUnavailable: The gateway does not answer; nothing changed.
-            OutcomeUnknown: It may have changed, or a restart would forget it; do it again.
+            OutcomeUnknown: It may have changed; do it again.
             Rejected: The gateway refuses.
         """
-        self._switch("PUT", reason.encode())
+        return self._switch("PUT", usable(reason).text.encode())
 
     def lift(self) -> None:
         """Let candidates have traffic again, with their next route; raises what `kill` raises."""
         self._switch("DELETE", b"")
 
-    def _switch(self, method: str, body: bytes) -> None:
+    def _switch(self, method: str, body: bytes) -> str:
         try:
             reply = self._client.request(method, f"{self.base_url}/kill", content=body, timeout=_SHIFT)
         except _NEVER_SENT as error:
             raise GatewayUnavailable(f"{self.base_url} does not answer: {error!r}") from error
         except httpx.HTTPError as error:
             raise OutcomeUnknown(f"{self.base_url} did not say whether it took the switch: {error!r}") from error
+        if reply.status_code == httpx.codes.INSUFFICIENT_STORAGE:
+            return str(reply.json().get("message", "it cannot be written: a restart of the gateway forgets it"))
         if reply.status_code != httpx.codes.OK:
             raise _refusal(reply)
+        return ""
 
     def stats(self, model: str) -> dict[str, object]:
         """Counts of one gateway since it started, by version.

@@ -1,0 +1,44 @@
+"""Why somebody did something, as text that every record can hold: no text that is typed stops an emergency command."""
+
+from dataclasses import dataclass
+
+LONGEST = 500
+"""Longest reason that is kept [characters]; no line that people read needs more."""
+NONE_GIVEN = "no reason given"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason that can be kept.
+
+    Attributes:
+        text: One line of printable text, never empty, at most LONGEST characters.
+        changes: What had to be done to what was typed, in words; empty when it is kept as it was.
+    """
+
+    text: str
+    changes: str = ""
+
+
+def usable(typed: str) -> Reason:
+    """Make a reason usable: replace what no record can hold, shorten what is too long, name what is missing.
+
+    Args:
+        typed: What a person typed; bytes of a command line that are no UTF-8 arrive as lone surrogates.
+    """
+    changes = []
+    printable = "".join(sign if sign.isprintable() or sign.isspace() else "\N{REPLACEMENT CHARACTER}" for sign in typed)
+    if printable != typed:
+        changes.append("characters that cannot be kept were replaced")
+    line = " ".join(printable.split())
+    if not line:
+        return Reason(NONE_GIVEN, "; ".join([*changes, f"it was empty: '{NONE_GIVEN}' is kept"]))
+    if len(line) > LONGEST:
+        changes.append(f"it was shortened from {len(line):,} to {LONGEST} characters")
+        line = f"{line[: LONGEST - 1].rstrip()}…"
+    return Reason(line, "; ".join(changes))
+
+
+def bytes_of(typed: str) -> bytes:
+    """The usable reason as UTF-8."""
+    return usable(typed).text.encode()

@@ -1,0 +1,85 @@
+"""What the registry does not say as the journal does: repeated where it is ours to change, resolved when it agrees."""
+
+from dataclasses import replace
+
+from surefoot.core.errors import AliasDrift, Rejected
+from surefoot.core.events import DriftFound, DriftResolved
+from surefoot.core.state import Ledger
+from surefoot.rollout.world import Ports
+
+CHAMPION = "alias champion"
+
+
+def open_changes(ledger: Ledger) -> tuple[DriftFound, ...]:
+    """Registry changes of ours that could not be made yet and are repeated."""
+    return tuple(drift for drift in ledger.drifts.values() if drift.alias and drift.repeat)
+
+
+def repeat_changes(ports: Ports, ledger: Ledger) -> Ledger:
+    """Repeat the registry changes that a rollback could not make; leave alone what somebody else has changed since.
+
+    Raises:
+        Unavailable: The registry does not answer.
+        Conflict: Another process has appended to the journal.
+    """
+    for drift in open_changes(ledger):
+        if drift.alias == "champion" and ledger.champion and ledger.champion.number != drift.number:
+            ledger = _resolve(ports, ledger, drift, "a later rollout has decided otherwise")
+            continue
+        live = ports.registry.alias(ledger.model, drift.alias)
+        if live == drift.number:
+            ledger = _resolve(ports, ledger, drift, "it was set meanwhile")
+            continue
+        if drift.before is not None and live != drift.before:
+            # Somebody has moved it meanwhile: theirs to keep, and said in `status`.
+            seen = f"it points to {f'version {live}' if live else 'nothing'}"
+            ledger = ports.append(ledger, replace(drift, seen=seen, before=live, repeat=False))
+            continue
+        try:
+            ports.registry.set_alias(ledger.model, drift.alias, drift.number)
+        except (Rejected, AliasDrift):
+            continue  # still refused: it stays open
+        ledger = _resolve(ports, ledger, drift, "the change was repeated")
+    return ledger
+
+
+def compare_champion(ports: Ports, ledger: Ledger) -> Ledger:
+    """Journal that alias `champion` does not say what is served, once for each value; and that it says so again.
+
+    Raises:
+        Unavailable: The registry does not answer.
+        Conflict: Another process has appended to the journal.
+    """
+    champion = ledger.champion
+    if champion is None or ledger.open or ledger.intent:
+        return ledger
+    known = ledger.drifts.get(CHAMPION)
+    live = ports.registry.alias(ledger.model, "champion")
+    if live == champion.number:
+        return ledger if known is None else _resolve(ports, ledger, known, f"it points to version {live}")
+    seen = f"it points to {f'version {live}' if live else 'nothing'}"
+    if known is not None and (known.repeat or known.seen == seen):
+        return ledger
+    return ports.append(ledger, DriftFound("", CHAMPION, champion.number, seen, "champion", champion.number, live))
+
+
+def repair(ports: Ports, model: str) -> Ledger:
+    """Set alias `champion` to the version that is served, whoever has moved it; a person asks for this.
+
+    Raises:
+        Rejected: No champion is known, a rollout is open, or the registry refuses.
+        Unavailable: The registry does not answer.
+    """
+    ledger = ports.ledger(model)
+    if ledger.champion is None:
+        raise Rejected(f"{model} has no champion in the journal yet: there is nothing to set the alias to")
+    if ledger.open:
+        raise Rejected(f"rollout {ledger.open} of {model} is open and sets the aliases itself: abort it, or wait")
+    ledger = repeat_changes(ports, ledger)
+    if ports.registry.alias(model, "champion") != ledger.champion.number:  # type: ignore[union-attr]
+        ports.registry.set_alias(model, "champion", ledger.champion.number)  # type: ignore[union-attr]
+    return compare_champion(ports, ledger)
+
+
+def _resolve(ports: Ports, ledger: Ledger, drift: DriftFound, how: str) -> Ledger:
+    return ports.append(ledger, DriftResolved(drift.rollout, drift.what, how))
