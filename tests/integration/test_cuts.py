@@ -150,9 +150,7 @@ def test_strangers_cannot_kill(tmp_path: Path, models: Models) -> None:
         assert weight(gateway) == 100.0
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"  ", b"\xff\xfe no text", b"long " * 1000, b"x" * (2 << 20), b"\0\x1b[31m"]
-)
+@pytest.mark.parametrize("body", [b"", b"  ", b"\xff\xfe no text", b"long " * 1000, b"x" * (2 << 20), b"\0\x1b[31m"])
 def test_no_reason_stops_the_kill_switch(tmp_path: Path, models: Models, body: bytes) -> None:
     """An empty, long or unreadable reason is replaced, and every candidate is cut all the same."""
     with listening(tmp_path, models) as gateway:
