@@ -11,18 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from surefoot.adapters.artifacts import ArtifactCache, load
+from surefoot.adapters.artifacts import ArtifactCache
 from surefoot.adapters.clock import HostClock, open_clock
 from surefoot.adapters.compaction import Compacted
 from surefoot.adapters.compaction import compact as compact_log
 from surefoot.adapters.config import read
+from surefoot.adapters.hosted import HostedModels, load_failure
 from surefoot.adapters.journal import SqlJournal
 from surefoot.adapters.measure import Measurements
 from surefoot.adapters.predictions import PredictionLog
 from surefoot.adapters.registry import MlflowRegistry
 from surefoot.adapters.replay import Replay
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.core.errors import ArtifactTampered, Conflict, NotFound, PolicyInvalid, Rejected, SurefootError
+from surefoot.core.errors import Conflict, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.evidence import Missing, Validation
 from surefoot.core.model import Outcome, Stage, Version
 from surefoot.core.policy import Policy
@@ -144,12 +145,14 @@ def traffic(config: Settings) -> GatewayTraffic:
     return GatewayTraffic(config.gateway, config.token)
 
 
+def hosted(config: Settings) -> HostedModels:
+    """Versions in processes of their own, for those who do not serve them."""
+    return HostedModels(artifacts(config), model_memory(2))
+
+
 def ports(config: Settings, actor: str, registry_deadline_s: float = 20.0) -> Ports:
     """Everything a rollout needs, for one actor; people at a terminal wait less long for a registry that is down."""
-    cache = artifacts(config)
-
-    def loaded(model: str, version: Version) -> object:
-        return load(cache.verified(version, model))
+    models = hosted(config)
 
     def validate(suite: str, frame: object, name: str) -> Validation | Missing:
         from surefoot.adapters.checks import validate as check  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
@@ -163,9 +166,9 @@ def ports(config: Settings, actor: str, registry_deadline_s: float = 20.0) -> Po
         return check(kept, frame, render, config.home / "reports" / f"{name}.html")  # type: ignore[arg-type]
 
     log = PredictionLog(config.log)
-    evidences = Measurements(log, Replay(log, loaded), validate)  # type: ignore[arg-type]
+    evidences = Measurements(log, Replay(log, models.scores), validate)
     found = registry(config, registry_deadline_s)
-    return Ports(journal(config), found, traffic(config), evidences, clock(config), actor)
+    return Ports(journal(config), found, traffic(config), evidences, clock(config), actor, models.problem)
 
 
 def _kept(config: Settings, digest: str) -> Path:
@@ -190,13 +193,13 @@ def gateway_app(config: Settings, memory_mb: int, nursery: Nursery) -> Gateway:
         units=Chosen(config, lambda policy: policy.unit),
     )
 
-    def hosted(nice: int, model: str, version: Version) -> ModelProcess:
+    def launched(nice: int, model: str, version: Version) -> ModelProcess:
         path = cache.verified(version, model)
         arguments = [str(path), version.digest, str(memory_mb), str(nice)]
         slowly = spawned([sys.executable, "-m", "surefoot.hosting", *arguments])
         return ModelProcess(forked(nursery, arguments, slowly), load_failure)
 
-    return build_app(knobs, clock(config), partial(hosted, 0), partial(hosted, NICE))
+    return build_app(knobs, clock(config), partial(launched, 0), partial(launched, NICE))
 
 
 def tripped(config: Settings, model: str, rollout: str, reason: str) -> None:
@@ -208,11 +211,6 @@ def tripped(config: Settings, model: str, rollout: str, reason: str) -> None:
     world = ports(config, "gateway")
     if world.ledger(model).open == rollout and rollout:
         insist(lambda: end(world, model, Stage.ROLLED_BACK, reason, "tripwire"))
-
-
-def load_failure(kind: str, message: str) -> Exception:
-    """The error of ours that a model's process has named; a load can fail in no other way than these."""
-    return {"ArtifactTampered": ArtifactTampered, "NotFound": NotFound}.get(kind, Rejected)(message)
 
 
 class Chosen(Mapping[str, T]):

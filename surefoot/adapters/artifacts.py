@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from surefoot.adapters.load_errors import why_not_loaded
 from surefoot.adapters.pyfunc import Scorer
 from surefoot.core.errors import (
     ArtifactTampered,
@@ -218,4 +219,4 @@ def load(path: Path) -> Scorer:
     try:
         return Scorer(lib.pyfunc.load_model(str(path)), path)
     except Exception as error:  # loading runs the model's own code, which may raise anything
-        raise Rejected(f"the model cannot be loaded: {type(error).__name__}: {error}") from error
+        raise Rejected(f"the model cannot be loaded: {why_not_loaded(error, path)}") from error

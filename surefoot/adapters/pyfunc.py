@@ -186,15 +186,39 @@ class Scorer:
     @property
     def raw(self) -> bool:
         """Whether what the model is fed is the row as it came: what happens inside it cannot be looked at."""
-        inner = getattr(self._model, "get_raw_model", lambda: None)()
-        return not getattr(inner, "steps", [])[:-1]
+        return not self._steps()
+
+    def is_raw(self) -> bool:
+        """The same as an answer to a question."""
+        return self.raw
+
+    def _steps(self) -> list[Any]:
+        """The steps of a pipeline before its model; none for whatever else it is."""
+        with contextlib.suppress(Exception):  # a plain pyfunc has no inner model, and says so by an error
+            inner = self._model.get_raw_model()  # type: ignore[no-untyped-call]
+            return list(getattr(inner, "steps", [])[:-1])
+        return []
+
+    def shown(self, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+        """The same as JSON, column by column: numbers with the kind of their column, all else as text or null."""
+        import pandas as pd  # noqa: PLC0415 - it comes with MLflow, as late
+
+        made: list[dict[str, object]] = []
+        for name, column in self.seen(rows).items():
+            if pd.api.types.is_numeric_dtype(column):
+                kind = str(column.dtype) if str(column.dtype).startswith(("int", "uint", "bool")) else "float64"
+                values = [None if value != value else value for value in column.to_numpy(float).tolist()]  # noqa: PLR0124 - only NaN differs from itself
+            else:
+                kind, gone = "", column.isna()
+                values = [None if no else text for no, text in zip(gone, column.astype(str), strict=True)]
+            made.append({"name": str(name), "kind": kind, "values": values})
+        return made
 
     def seen(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
         """What the model is fed: the rows after every first step of a pipeline that keeps their columns."""
         names = tuple(dict.fromkeys(name for row in rows for name in row))
         frame = self._inputs.frame(names, [[row.get(name) for name in names] for row in rows], csv=self._inputs.signed)
-        inner = getattr(self._model, "get_raw_model", lambda: None)()
-        for _, step in getattr(inner, "steps", [])[:-1]:
+        for _, step in self._steps():
             fed = step.transform(frame)
             if list(getattr(fed, "columns", [])) != list(frame.columns):
                 break

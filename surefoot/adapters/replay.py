@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
-import orjson
 import pandas as pd
 
 from surefoot.adapters.left_out import NAMED
 from surefoot.adapters.predictions import PredictionLog, Served
+from surefoot.adapters.scoring import Replayed, Scores, score
 from surefoot.adapters.shifts import answer_frame, distances, odd, unequal
 from surefoot.adapters.tally import Batch, readable, score_bins, tally
 from surefoot.core.errors import SurefootError
@@ -20,49 +18,11 @@ from surefoot.core.policy import Gate
 from surefoot.core.question import Question
 from surefoot.core.stats.losses import numbers
 
-CHUNK = 2000
-"""Rows scored in one call [count]: large enough for the model, small enough for progress and memory."""
-GIVE_UP = 0.05
-"""Share of unanswered requests above which the rest is not tried one by one any more."""
-
 SEEN = 5_000
 """Latest requests of a window whose inputs are compared one by one [count]."""
 
 MOST_REFUSED = 500
 """Requests without an answer that the other version is asked about [count]."""
-
-Key = tuple[str, int]
-
-
-class Scores(Protocol):
-    """A loaded model."""
-
-    def predict(self, rows: list[dict[str, object]], params: object = None) -> list[object]:
-        """Answer every row under the params of its caller, or raise."""
-        ...
-
-    def golden(self) -> tuple[list[dict[str, object]], list[object]]:
-        """Rows that the model carries, and the answers that its author saw."""
-        ...
-
-    def seen(self, rows: list[dict[str, object]]) -> pd.DataFrame:
-        """What the model is fed after everything that goes before it but keeps the columns."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """Answers of one version to a window of requests.
-
-    Attributes:
-        answers: By request key; requests that it could not answer are absent.
-        tried: Requests that were tried [count].
-        problem: What the first failure said; empty without one.
-    """
-
-    answers: Mapping[Key, object]
-    tried: int
-    problem: str = ""
 
 
 class Replay:
@@ -98,7 +58,7 @@ class Replay:
             known = {
                 r.key: r.prediction for r in served if r.answered_by == version.number and r.prediction is not None
             }
-            fresh = _score(self._model(question, version), [r for r in served if r.key not in known])
+            fresh = score(self._model(question, version), [r for r in served if r.key not in known])
             answers = {**known, **fresh.answers}
             self._scored = {k: v for k, v in self._scored.items() if k[1:] == key[1:]}
             self._scored[key] = Replayed(answers, fresh.tried + len(known), fresh.problem)
@@ -122,7 +82,7 @@ class Replay:
         rows, written = model.golden()
         if not rows:
             return GoldenRows(0, 0)
-        found = _score(model, [Served((str(i), 0), 0.0, "", "", None, row) for i, row in enumerate(rows)]).answers
+        found = score(model, [Served((str(i), 0), 0.0, "", "", None, row) for i, row in enumerate(rows)]).answers
         wrong, worst = [], 0.0
         for index, expected in enumerate(written):
             given = found.get((str(index), 0))
@@ -199,7 +159,7 @@ class Replay:
                 model = self._model(question, other)
             except SurefootError:
                 return False
-            self._refused[request] = features is None or not _score(model, [row]).answers
+            self._refused[request] = features is None or not score(model, [row]).answers
         return self._refused[request]
 
     def failures(self, question: Question) -> SplitCounts | Missing:
@@ -243,33 +203,3 @@ def _apart(given: object, expected: object) -> float:
     if isinstance(given, int | float) and isinstance(expected, int | float):
         return abs(float(given) - float(expected))
     return 0.0 if given == expected else math.inf
-
-
-def _score(model: Scores, served: Sequence[Served]) -> Replayed:
-    """Score in chunks; a chunk that fails is halved until the requests that break it stand alone."""
-    answers: dict[Key, object] = {}
-    failed, problem = 0, ""
-    alike: dict[bytes, list[Served]] = {}
-    for r in served:
-        alike.setdefault(orjson.dumps((r.params, r.bare is None)), []).append(r)
-    waiting = [some[i : i + CHUNK] for some in alike.values() for i in range(0, len(some), CHUNK)][::-1]
-    while waiting:
-        chunk = waiting.pop()
-        try:
-            rows: list[Any] = [r.features if r.bare is None else r.bare[0] for r in chunk]
-            params = chunk[0].params
-            found = model.predict(rows) if params is None else model.predict(rows, params)
-        except SurefootError:
-            raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the candidate's code may raise anything; that is what is measured
-            problem = problem or f"{type(error).__name__}: {error}"[:200]
-            if len(chunk) == 1:
-                failed += 1
-                if failed > max(50, GIVE_UP * len(served)):
-                    break
-            else:
-                half = len(chunk) // 2
-                waiting += [chunk[half:], chunk[:half]]
-            continue
-        answers.update(zip((r.key for r in chunk), found, strict=True))
-    return Replayed(answers, len(answers) + failed, problem)

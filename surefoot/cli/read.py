@@ -1,5 +1,6 @@
 """lint, plan, status, history, verify: commands that change nothing."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -92,7 +93,11 @@ def plan(model: Model, version: Annotated[str, typer.Argument(help="Version to p
         raise Rejected(f"{model} has no champion yet: set the alias 'champion' on the version that serves today")
     if champion == candidate.number:
         raise Rejected(f"version {version} of {model} is the champion: nothing to promote")
+    trial = bootstrap.hosted(config).trial(model, candidate)
+    if trial.problem:
+        raise Rejected(trial.problem)
     show.plan(policy, candidate.number, champion)
+    show_plan.trial(candidate.number, trial)
     show_plan.sights(policy, planning.plan(policy), planning.false_alarms_a_year(policy))
 
 
@@ -119,11 +124,15 @@ def status(
                 )
         except SurefootError as error:
             trouble.append(str(error))
+        notes: tuple[str, ...] = ()
+        with contextlib.suppress(SurefootError):  # that the gateway does not answer is said already
+            notes = bootstrap.traffic(config).notes(name)
+        trouble += notes
         ledger = fold(name, journal.read(name))
         if live and ledger.split and not live.same_routing(ledger.split):
             trouble.append("the gateway does not serve what the journal says")
         if json_:
-            found.append(show.plain_status(ledger, live, None))
+            found.append({**show.plain_status(ledger, live, None), "notes": list(notes)})
         else:
             show.status(ledger, live, trouble)
     if json_:

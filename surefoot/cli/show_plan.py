@@ -6,10 +6,22 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from surefoot.adapters.hosted import Trial
 from surefoot.cli.show import console, tabulate
 from surefoot.core.gates.say import duration
 from surefoot.core.planning import Sight
 from surefoot.core.policy import Policy
+
+
+def trial(number: str, found: Trial) -> None:
+    """Print how a version will be asked, and what it may lack."""
+    proof = found.proof
+    if proof is not None and proof.row_wise:
+        console.print(f"  Version {number} answers each row by itself: requests are predicted together.")
+    elif proof is not None:
+        console.print(f"  Version {number} is asked one request at a time: {escape(proof.why)}")
+    for name in found.missing:
+        console.print(f"  [yellow]warning[/yellow] its requirements name {escape(name)}, which is not installed here")
 
 
 def sights(policy: Policy, found: Sequence[Sight], a_year: float) -> None:

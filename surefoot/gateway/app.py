@@ -304,7 +304,7 @@ class Gateway:
         return Reply.json({"generation": split.generation})
 
     def _health(self) -> Reply:
-        models = {name: served.state() for name, served in self._models.items() if served.asked is not None}
+        models = {name: one.state() for name, one in self._models.items() if one.asked is not None or one.error}
         models |= {name: {"loaded": False, "error": why} for name, why in self._following.broken.items()}
         healthy = all(state["loaded"] for state in models.values())
         status = "ok" if healthy else "degraded"

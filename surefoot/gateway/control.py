@@ -74,7 +74,7 @@ class Served:
         arms: Its data path.
         log: Its prediction log.
         asked: The route that is in force for all workers; None before the first.
-        error: Why the champion cannot be loaded; empty when it is.
+        error: Why the champion, or the first version that is to be served, cannot be loaded; empty when it is.
         alarms: Tells the journal when a candidate was cut.
         silent: Whether the control plane has not been heard for so long that the champion answers everything.
         rules: What the policy said of requests when the rollout began.
@@ -196,7 +196,7 @@ class Served:
                 _log.critical("%s: %s", self.name, error)
                 if version in wanted:
                     failure = failure or {"kind": error.kind, "message": str(error)}
-                if self.asked is not None and version == self.asked.champion:
+                if self.asked is None or version == self.asked.champion:
                     self.error = str(error)
                 continue
             self.arms.hold(version, loaded)

@@ -16,6 +16,10 @@ class Gone(Exception):
     """The other side has closed, or says what is no message."""
 
 
+class Silent(Gone):
+    """The other side says nothing for longer than anybody waits."""
+
+
 def header(length: int) -> bytes:
     """What comes before a message of so many bytes."""
     return _LENGTH.pack(length)

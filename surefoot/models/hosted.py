@@ -20,8 +20,8 @@ from surefoot.models.rows import Batching, Proof
 from surefoot.models.watch import Watch, proved
 
 UNPROVED = "its process ended or hung when rows were asked together to prove it"
-VERBS = frozenset({"predict", "golden", "seen"})
-"""What a model is asked besides batches: see `surefoot.models.scoring`."""
+VERBS = frozenset({"predict", "golden", "shown", "is_raw"})
+"""What a model is asked besides batches: see `surefoot.models.scores`."""
 _FIRST_TO_GO = 500
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 

@@ -173,7 +173,7 @@ class ModelProcess:
         def until_heard() -> None:
             while not (ready := dict(poll.poll(_TICK_S * 1000.0))):
                 if time.monotonic() > deadline or unwanted():
-                    raise frames.Gone("nobody waits for it any longer")
+                    raise frames.Silent("nobody waits for it any longer")
             if self._end.fileno() not in ready:
                 raise frames.Gone("the process has ended")
 
@@ -215,6 +215,30 @@ class ModelProcess:
         self.cost = Cost(float(said["cpu_ms"]), float(said["rss_mb"]))
         self._learn(said)
         return counted(said["answers"], len(values))
+
+    def put(self, verb: str, arguments: list[object], patience: float) -> object:
+        """Ask a question that is no batch, and wait for what it says; not for a process that an event loop asks.
+
+        Args:
+            verb: One of `surefoot.models.hosted.VERBS`.
+            arguments: As the verb wants them.
+            patience: A process that is silent for longer is ended [s].
+
+        Raises:
+            Remote: The model raised.
+            ProcessDied: The process has ended, or was ended.
+        """
+        try:
+            frames.send(self._end, {"verb": verb, "arguments": arguments})
+            said = self._heard(patience)
+        except frames.Silent as error:
+            self._death()
+            raise ProcessDied(f"it gave no answer within {patience:.0f} s") from error
+        except frames.Gone as error:
+            raise self._death() from error
+        if not isinstance(said, dict) or "error" in said:
+            raise Remote(str(said["error"] if isinstance(said, dict) else said))
+        return said["value"]
 
     def again(self, unwanted: Callable[[], bool]) -> "ModelProcess":
         """Another process of the same model.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from surefoot.core.chain import digest
-from surefoot.core.errors import Rejected, RolloutInProgress, TransitionIllegal
+from surefoot.core.errors import Conflict, Rejected, RolloutInProgress, TransitionIllegal
 from surefoot.core.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
 from surefoot.core.machine import Settle
 from surefoot.core.model import Stage, Version
@@ -86,6 +86,7 @@ def open_promotion(ports: Ports, request: Request) -> str:
     ledger = adopt(ports, policy.model)
     current = ledger.rollout
     if current and current.opened.candidate == candidate and current.opened.kind == "promotion":
+        _try(ports, ledger)
         return ledger.open
     _refuse(ledger, request, candidate)
     if current:
@@ -95,7 +96,7 @@ def open_promotion(ports: Ports, request: Request) -> str:
         raise Rejected(f"{policy.model} has no champion yet")
     attempt = len(ledger.attempts(candidate)) + 1
     rollout = identity(request, candidate, champion, attempt)
-    ports.append(
+    ledger = ports.append(
         ledger,
         RolloutOpened(
             rollout=rollout,
@@ -111,7 +112,24 @@ def open_promotion(ports: Ports, request: Request) -> str:
             reason=usable(request.reason).text,
         ),
     )
+    _try(ports, ledger)
     return rollout
+
+
+def _try(ports: Ports, ledger: Ledger) -> None:
+    """Reject a rollout that has just been opened, if its candidate cannot be loaded here: no later run could help."""
+    rollout, opened = ledger.rollout, ledger.open
+    if rollout is None or rollout.stage is not Stage.SUBMITTED or rollout.ending:
+        return
+    if not (problem := ports.trial(ledger.model, rollout.opened.candidate)):
+        return
+    while (now := ports.ledger(ledger.model)).open == opened and now.rollout and not now.rollout.ending:
+        try:
+            ports.append(now, EndDecided(opened, Stage.REJECTED, "", problem))
+        except Conflict as error:  # somebody drives it already: only who has read last may write
+            if type(error) is not Conflict:
+                raise
+    drive(ports, ledger.model, until=lambda seen: seen.open != opened)
 
 
 def _refuse(ledger: Ledger, request: Request, candidate: Version) -> None:

@@ -1,10 +1,16 @@
 """The outside world as the use case sees it: ports, and who acts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from surefoot.core.events import Event, encode
+from surefoot.core.model import Version
 from surefoot.core.ports import Clock, Evidences, Journal, Registry, Traffic
 from surefoot.core.state import Ledger, fold
+
+
+def _untried(_model: str, _version: Version) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +23,8 @@ class Ports:
     evidences: Evidences
     clock: Clock
     actor: str
+    trial: Callable[[str, Version], str] = _untried
+    """Why a version cannot be served here, in one line; empty when it can, or when nothing is loaded here."""
 
     def ledger(self, model: str) -> Ledger:
         """Fold the model's journal."""

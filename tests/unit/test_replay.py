@@ -9,7 +9,8 @@ import pytest
 
 from surefoot.adapters.measure import Measurements
 from surefoot.adapters.predictions import PredictionLog
-from surefoot.adapters.replay import CHUNK, Replay
+from surefoot.adapters.replay import Replay
+from surefoot.adapters.scoring import CHUNK
 from surefoot.core.errors import ArtifactTampered
 from surefoot.core.evidence import (
     Block,

@@ -1,5 +1,7 @@
 """What people ask for becomes one event or a refusal that says what to do."""
 
+from dataclasses import replace
+
 import pytest
 
 from surefoot.core.errors import NotFound, Rejected, RolloutInProgress, TransitionIllegal
@@ -320,3 +322,35 @@ def test_identity_follows_the_facts() -> None:
     again = World()
     assert open_promotion(again.ports(), Request(POLICY, "a", "2", "another reason")) in ids
     assert len(ids) == 3
+
+
+def test_a_version_that_cannot_be_loaded_is_rejected_once() -> None:
+    """It ends as Rejected right after its rollout has opened, with the reason in the journal; it is not tried again."""
+    world, tried = World(), list[str]()
+    why = "version 2 of m cannot be served here: it needs the module 'torch'"
+
+    def trial(_model: str, version: Version) -> str:
+        tried.append(version.number)
+        return why
+
+    ports = replace(world.ports(), trial=trial)
+    rollout = open_promotion(ports, world.request("2"))
+    ended = ledger(world).rollouts[rollout]
+    assert (ledger(world).open, ended.stage, ended.reason, tried) == ("", Stage.REJECTED, why, ["2"])
+    assert world.traffic.split is not None
+    assert world.traffic.split.champion.number == "1"
+    with pytest.raises(Rejected, match=r"was already tried and is Rejected .*'torch'"):
+        open_promotion(ports, world.request("2"))
+    assert tried == ["2"]
+
+
+def test_a_version_is_tried_before_its_rollout_goes_on() -> None:
+    """A run that was killed between opening and trying tries when it joins; a rollout under way is not tried."""
+    world, tried = World(), list[str]()
+    rollout = open_promotion(world.ports(), world.request("2"))
+    ports = replace(world.ports(), trial=lambda _model, version: tried.append(version.number) or "")
+    assert open_promotion(ports, world.request("2")) == rollout
+    assert tried == ["2"]
+    drive(world.ports(), "m", until=lambda seen: seen.rollout is None or seen.rollout.stage is not Stage.SUBMITTED)
+    open_promotion(ports, world.request("2"))
+    assert tried == ["2"]

@@ -139,6 +139,21 @@ class GatewayTraffic:
         except GatewayUnavailable:
             return False
 
+    def notes(self, model: str) -> tuple[str, ...]:
+        """What a person should know of how a model is served: that it cannot be, or one request at a time, and why.
+
+        Raises:
+            GatewayUnavailable: The gateway does not answer.
+        """
+        try:
+            told = self._get("/health").json()["models"].get(model, {})
+            alone = dict(told.get("one_at_a_time", {}))
+            error = str(told.get("error", ""))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return ()  # an earlier release says less
+        notes = [f"{model} cannot be served: {error}"] if error else []
+        return (*notes, *(f"version {number} is asked one request at a time: {why}" for number, why in alone.items()))
+
     def _get(self, path: str) -> httpx.Response:
         try:
             return self._client.get(self.base_url + path)
