@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 
 from surefoot.adapters.left_out import NAMED
 from surefoot.adapters.predictions import PredictionLog, Served

@@ -11,18 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from surefoot.core.model import Version
-from surefoot.gateway.job import (
-    Attempt,
-    Down,
-    Failed,
-    Job,
-    Outcome,
-    Revoked,
-    Settled,
-    abandon,
-    callers_lines,
-    dealt,
-)
+from surefoot.gateway.job import Attempt, Down, Failed, Job, Outcome, Revoked, Settled, abandon, callers_lines, dealt
 from surefoot.gateway.record import PredictionLog
 from surefoot.gateway.sharing import Sharing
 from surefoot.models.answers import describe

@@ -185,6 +185,7 @@ def test_a_process_ends_with_the_one_that_asks(odd: Path) -> None:
     scores = hosted(odd).scores("m", version(odd, "2"))
     assert scores.predict([{"x": 3.0, "y": 1.0}]) == [1.5]
     assert scores.joins
+    assert scores.raw
     assert list(scores.seen([{"x": 3.0, "y": None}]).iloc[0].isna()) == [False, True]
     del scores
 
