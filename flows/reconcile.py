@@ -1,15 +1,17 @@
-"""Make the world and the journal meet: registry changes, interrupted rollouts, dead runs, drift; then tidy the log."""
+"""Make the world and the journal agree: registry changes, interrupted rollouts, dead runs, drift; then tidy the log."""
 
 from prefect import flow
 
-from tasks.reconcile import adopt, compact, compare, reap, resume, start, wanted
+from tasks.reconcile import adopt, cancelled, compact, compare, read_registry, reap, resume
 
 
 @flow(name="reconcile")
 def reconcile() -> dict[str, list[str]]:
     """Run every minute; each part finds what it needs by itself and is safe to repeat."""
     reaped = reap()
+    aborted = cancelled()
     adopt()
-    resumed = resume()
-    started = start(wanted())
-    return {"reaped": reaped, "resumed": resumed, "started": started, "drift": compare(), "compacted": compact()}
+    changes = read_registry()
+    started = resume()
+    done = {"reaped": reaped, "aborted": aborted, **changes, "started": started}
+    return {**done, "drift": compare(), "compacted": compact()}

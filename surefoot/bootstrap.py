@@ -33,7 +33,7 @@ from surefoot.gateway.settings import GatewaySettings
 from surefoot.models.contract import NICE
 from surefoot.models.nursery import Nursery
 from surefoot.models.process import ModelProcess, forked, spawned
-from surefoot.rollout import Ports, Request, adopt, end
+from surefoot.rollout import Ports, Request, Wish, adopt, end
 
 T = TypeVar("T")
 LEAST_MEMORY_MB = 4096
@@ -268,6 +268,17 @@ def policies(config: Settings) -> dict[str, Policy]:
     return found
 
 
+def broken_policies(config: Settings) -> dict[str, str]:
+    """What is wrong with the policies in configs/ that cannot be read, by model."""
+    found = {}
+    for path in sorted(config.configs.glob("*.yaml")):
+        try:
+            read(path)
+        except PolicyInvalid as error:
+            found[path.stem] = str(error)
+    return found
+
+
 def request(config: Settings, model: str, number: str, reason: str, *, force: bool = False) -> Request:
     """Resolve policy and suite once; later edits change nothing for this rollout.
 
@@ -285,6 +296,22 @@ def request(config: Settings, model: str, number: str, reason: str, *, force: bo
     kept.write_bytes(body)
     secret = hashlib.sha256(f"assignment {config.token}".encode()).hexdigest()
     return Request(value, digest, number, reason, force, secret)
+
+
+def wish_request(config: Settings, model: str, wish: Wish) -> Request:
+    """The request for a version that the registry asks for; raises what `request` raises."""
+    return request(config, model, wish.number, wish.reason)
+
+
+def policy_facts(config: Settings, model: str, policy: Policy) -> dict[str, str]:
+    """Digests of the files that a refusal may rest on."""
+    files = {
+        "policy": config.configs / f"{model}.yaml",
+        "suite": config.project / "expectations" / f"{policy.suite}.json",
+    }
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for name, path in files.items()
+    }
 
 
 def project(config: Settings, model: str, flow_run: str = "", upto: int | None = None) -> int:

@@ -1,6 +1,9 @@
 """Finds what nobody told us: registry changes, interrupted rollouts, dead flow runs, drift."""
 
 import datetime as dt
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 from prefect import task
 from prefect.client.orchestration import get_client
@@ -12,47 +15,27 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import run_deployment
 from prefect.logging import get_run_logger
 from prefect.states import Crashed
 from prefect.types._datetime import now
 
 from surefoot import bootstrap
-from surefoot.core.errors import Rejected, SurefootError
+from surefoot.core.chain import Entry
+from surefoot.core.errors import SurefootError
 from surefoot.core.machine import Idle
 from surefoot.core.model import Stage
-from surefoot.rollout import advance
+from surefoot.rollout import advance, compare_champion, end, open_wanted, repeat_changes, withdraw
 from tasks.transition import ports, record, retryable
 
 SILENCE = 100.0
 """A run that beats every 30 seconds and has been silent this long is dead [seconds]."""
 TRIES = 3
 """Runs that may come to nothing before a person has to look [count]."""
+UNKNOWN_PERSON = "Prefect UI, not identified"
+"""Prefect records that a run was cancelled, and not who did it."""
 LIVE = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
-
-
-@task(name="find registry changes", retries=2, retry_delay_seconds=5, retry_condition_fn=retryable)
-def wanted() -> list[tuple[str, str, str]]:
-    """Versions that somebody asks for in the registry: alias `candidate`, or the old stage Staging.
-
-    Returns:
-        (model, version, reason) for each that has not been answered yet.
-    """
-    config = bootstrap.settings()
-    registry, world, found = bootstrap.registry(config), ports(), []
-    for model in bootstrap.policies(config):
-        try:
-            asked = [(registry.aliases(model).get("candidate"), "alias candidate was set on it")]
-            asked += [(number, "it was moved to stage Staging") for number in registry.staged(model)[:1]]
-        except Rejected as error:  # a policy may come before its model
-            get_run_logger().info("%s", error)
-            continue
-        ledger = world.ledger(model)
-        tried = {item.opened.candidate.number for item in ledger.rollouts.values() if item.opened.kind == "promotion"}
-        champion = ledger.champion.number if ledger.champion else ""
-        fresh = {number: why for number, why in reversed(asked) if number and number not in {*tried, champion}}
-        found += [(model, number, why) for number, why in fresh.items()]
-    return found
 
 
 @task(name="adopt champions", retries=2, retry_delay_seconds=5, retry_condition_fn=retryable)
@@ -105,7 +88,82 @@ def _runs(states: tuple[StateType, ...]) -> list[FlowRun]:
         return client.read_flow_runs(
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))),
             deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=["promote"])),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=200,
         )
+
+
+@task(name="end cancelled rollouts", retries=2, retry_delay_seconds=5, retry_condition_fn=retryable)
+def cancelled() -> list[str]:
+    """Abort every rollout whose flow run a person has cancelled: a person's word counts, and nothing is started again.
+
+    What Surefoot or Prefect ends by itself (a dead process, a full slot, `surefoot down`) is CRASHED, or says so.
+
+    Returns:
+        One line a rollout.
+    """
+    world, ended = replace(ports(), actor=UNKNOWN_PERSON), []
+    runs = [run for run in _runs((StateType.CANCELLED, StateType.CANCELLING)) if _by_a_person(run)]
+    for model in world.journal.models():
+        ledger = world.ledger(model)
+        rollout = ledger.rollout
+        if rollout is None or rollout.ending or rollout.opened.kind != "promotion":
+            continue
+        number, opened = rollout.opened.candidate.number, _opened_at(world.journal.read(model), ledger.open)
+        for run in runs:
+            theirs = (run.parameters.get("model"), str(run.parameters.get("version"))) == (model, number)
+            if theirs and run.state is not None and run.state.timestamp.timestamp() >= opened:
+                reason = f"flow run '{run.name}' was cancelled in Prefect"
+                bootstrap.insist(partial(end, world, model, Stage.ABORTED, reason))
+                get_run_logger().warning("%s: %s", model, reason)
+                ended.append(f"{model} {number}: {reason}")
+                _try_to_finish(model)
+                break
+    return ended
+
+
+def _by_a_person(run: FlowRun) -> bool:
+    """Whether a run was cancelled from outside: the scheduler gives its own cancels a message of its own."""
+    return run.state is not None and "concurrency limit" not in (run.state.message or "").lower()
+
+
+def _opened_at(entries: Sequence[Entry], rollout: str) -> float:
+    """When a rollout was opened, by the host's clock: the policies' clock may be a replay's [Unix seconds]."""
+    return next(e.wall for e in entries if e.kind == "RolloutOpened" and e.data["rollout"] == rollout)
+
+
+@task(name="read registry changes", retries=2, retry_delay_seconds=5, retry_condition_fn=retryable)
+def read_registry() -> dict[str, list[str]]:
+    """Open what the registry asks for, end what it no longer asks for, and journal what cannot be done, once.
+
+    Returns:
+        What was opened, withdrawn and refused.
+    """
+    config, world, log = bootstrap.settings(), ports(), get_run_logger()
+    registry = bootstrap.registry(config)
+    opened, withdrawn, said = [], [], []
+    policies = bootstrap.policies(config)
+    for model in sorted({*policies, *world.journal.models()}):
+        try:
+            view = registry.view(model)
+            if reason := withdraw(world, model, view):
+                withdrawn.append(f"{model}: {reason}")
+                log.warning("%s is withdrawn: %s", model, reason)
+                _try_to_finish(model)
+            if (policy := policies.get(model)) is None:
+                continue
+            facts = bootstrap.policy_facts(config, model, policy)
+            wish = partial(bootstrap.wish_request, config, model)
+            found = open_wanted(world, model, view, wish, facts)
+        except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
+            said.append(f"{model}: {error}")
+            continue
+        opened += [f"{model} {found.number}"] if found.number else []
+        said += [f"{model}: {line}" for line in found.lines]
+    said += [f"policy of {model} is wrong: {error}" for model, error in bootstrap.broken_policies(config).items()]
+    for line in said:
+        log.warning("%s", line)
+    return {"opened": opened, "withdrawn": withdrawn, "said": said}
 
 
 def _start(model: str, version: str, reason: str, head: int) -> bool:
@@ -123,23 +181,9 @@ def _start(model: str, version: str, reason: str, head: int) -> bool:
     return True
 
 
-@task(name="start rollouts")
-def start(found: list[tuple[str, str, str]]) -> list[str]:
-    """Start a promote run for every version that is asked for; the same request starts one run."""
-    busy = {(run.parameters.get("model"), str(run.parameters.get("version"))) for run in _runs(LIVE)}
-    started = []
-    for model, version, reason in found:
-        if (model, version) not in busy:
-            if not _start(model, version, reason, ports().ledger(model).head):
-                continue
-            started.append(f"{model} {version}")
-            get_run_logger().info("promote %s %s: %s", model, version, reason)
-    return started
-
-
-@task(name="resume rollouts", retries=2, retry_delay_seconds=5, retry_condition_fn=retryable)
+@task(name="start and resume rollouts", retries=2, retry_delay_seconds=5, retry_condition_fn=retryable)
 def resume() -> list[str]:
-    """Start a run again for every open rollout that nobody drives; finish endings right here."""
+    """Start a run for every open rollout that no run drives; finish endings right here."""
     busy = {run.parameters.get("model") for run in _runs(LIVE)}
     resumed = []
     world = ports()
@@ -149,19 +193,25 @@ def resume() -> list[str]:
         if rollout is None or model in busy:
             continue
         if rollout.ending or rollout.opened.kind == "rollback":
-            try:
-                _finish(model)
-            except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
-                get_run_logger().error("%s cannot be brought to its end: %s", model, error)
-                continue
-            resumed.append(f"{model}: ending")
+            if _try_to_finish(model):
+                resumed.append(f"{model}: ending")
         elif rollout.stage is not Stage.BAKING:
             number = rollout.opened.candidate.number
-            if not _start(model, number, "resumed after an interruption", ledger.head):
+            if not _start(model, number, rollout.opened.reason, ledger.head):
                 continue
             resumed.append(f"{model} {number}")
-            get_run_logger().warning("rollout of %s %s had no run: started one", model, number)
+            get_run_logger().info("rollout %s of %s version %s had no run: started one", ledger.open, model, number)
     return resumed
+
+
+def _try_to_finish(model: str) -> bool:
+    """Bring an ending to its end if that can be done now; the next tick tries again."""
+    try:
+        _finish(model)
+    except SurefootError as error:
+        get_run_logger().error("%s cannot be brought to its end: %s", model, error)
+        return False
+    return True
 
 
 def _finish(model: str) -> None:
@@ -176,9 +226,11 @@ def _finish(model: str) -> None:
 
 @task(name="compare with the journal")
 def compare() -> list[str]:
-    """Report where the gateway or the registry does not say what the journal says; repairs nothing silently."""
-    config, world, found = bootstrap.settings(), ports(), []
-    registry = bootstrap.registry(config, 5.0)
+    """Journal and report where the gateway or the registry does not say what the journal says.
+
+    Registry changes of a rollback that could not be made are repeated; what somebody else has changed is left alone.
+    """
+    world, found = ports(), []
     for model in world.journal.models():
         ledger = world.ledger(model)
         if not ledger.open:
@@ -187,14 +239,14 @@ def compare() -> list[str]:
         if ledger.intent or ledger.champion is None:
             continue
         try:
-            live, alias = world.traffic.live(model), registry.alias(model, "champion")
+            live = world.traffic.live(model)
+            ledger = compare_champion(world, repeat_changes(world, ledger))
         except SurefootError as error:
             found.append(f"{model}: {error}")
             continue
         if ledger.split and not ledger.split.same_routing(live):
             found.append(f"{model}: the gateway does not serve the split of the journal")
-        if alias != ledger.champion.number:
-            found.append(f"{model}: alias champion says {alias}, the journal {ledger.champion.number}")
+        found += [f"{model}: {drift.what} should be {drift.expected}, {drift.seen}" for drift in ledger.drifts.values()]
     for line in found:
         get_run_logger().error("drift: %s", line)
     return found

@@ -9,6 +9,7 @@ from surefoot.core.errors import Conflict, LeaseLost, NotFound, OutcomeUnknown, 
 from surefoot.core.evidence import Evidence, Missing, SplitCounts, Stratum, Validation
 from surefoot.core.model import Outcome, Split, Version
 from surefoot.core.question import Question
+from surefoot.core.registry import RegistryView
 from surefoot.rollout import Ports, Request
 
 T = TypeVar("T")
@@ -111,12 +112,17 @@ class FakeRegistry:
         self.aliases: dict[str, str] = {"champion": "1", "candidate": "2"}
         self.versions = {n: Version(n, f"sha256:{n * 64}") for n in ("1", "2", "3")}
         self.faults = faults
+        self.stages: dict[str, str] = {}
         self.changes: list[tuple[str, str | None]] = []
 
     def resolve(self, model: str, number: str) -> Version:
         if number not in self.versions:
             raise NotFound(f"{model} has no version {number}")
         return self.faults.call(lambda: self.versions[number])
+
+    def view(self, model: str) -> RegistryView:
+        stages = dict.fromkeys(self.versions, "None")
+        return self.faults.call(lambda: RegistryView(True, dict(self.aliases), stages | self.stages))
 
     def alias(self, model: str, alias: str) -> str | None:
         return self.faults.call(lambda: self.aliases.get(alias))

@@ -1,19 +1,23 @@
 """The MLflow Model Registry: aliases, tags and versions, read back after every change."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surefoot.adapters.registry_client import PatientClient
 from surefoot.adapters.registry_errors import alias_is_missing
-from surefoot.core.errors import NotFound
+from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected
 from surefoot.core.model import Version
+from surefoot.core.registry import RegistryView
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 DATA_DIGEST_TAG = "surefoot.data_digest"
+PENDING_S = 3600.0
+"""How long a version may be in registration before it is given up [s]."""
 _LISTED = 20  # a message names no more versions or models than a person reads
 
 
@@ -45,7 +49,8 @@ class MlflowRegistry:
 
         Raises:
             NotFound: No such model or version; says which there are.
-            RegistryUnavailable: MLflow does not answer.
+            Rejected: The version's registration has failed.
+            RegistryUnavailable: MLflow does not answer, or the version is still being registered.
         """
         try:
             # What is no number at all is refused by MLflow as malformed; to a person it is missing.
@@ -53,6 +58,7 @@ class MlflowRegistry:
             found = self._mlflow.call(lambda client: client.get_model_version(model, asked))
         except NotFound as error:
             raise NotFound(self._nearest(model, number)) from error
+        _demand_ready(found, model)
         key = (model, number, str(found.source))
         if key not in self._digests:
             self._digests[key] = self._mlflow.call(lambda _: self._fetch(model, number)[1])
@@ -67,6 +73,25 @@ class MlflowRegistry:
             RegistryUnavailable: MLflow does not answer.
         """
         return self._mlflow.call(lambda client: _alias(client, model, alias))
+
+    def view(self, model: str) -> RegistryView:
+        """Everything that the registry says of a model, in one call and one more for each page of versions.
+
+        Raises:
+            Rejected: MLflow does not let us look.
+            RegistryUnavailable: MLflow does not answer.
+        """
+        try:
+            aliases = self.aliases(model)
+        except NotFound:
+            return RegistryView(exists=False)
+        versions = self._versions(model)
+        return RegistryView(
+            exists=True,
+            aliases=aliases,
+            stages={str(one.version): str(one.current_stage) for one in versions},
+            statuses={str(one.version): str(one.status) for one in versions},
+        )
 
     def aliases(self, model: str) -> dict[str, str]:
         """Every alias of a model with the version number it points to.
@@ -114,15 +139,6 @@ class MlflowRegistry:
             f"tag {key} of {model} version {number}",
         )
 
-    def staged(self, model: str) -> tuple[str, ...]:
-        """Numbers of the versions in MLflow's stage "Staging", newest first; for teams that still use stages.
-
-        Raises:
-            RegistryUnavailable: MLflow does not answer.
-        """
-        versions = self._versions(model)
-        return tuple(str(one.version) for one in versions if one.current_stage == "Staging")
-
     def models(self) -> tuple[str, ...]:
         """Names of all registered models, sorted.
 
@@ -151,8 +167,33 @@ class MlflowRegistry:
         models = self.models()
         if model not in models:
             return f"no registered model {model}; registered: {', '.join(models[:_LISTED]) or 'none'}"
+        alias = number.strip().lstrip("@")
+        if not number.isdecimal() and (pointed := self.aliases(model).get(alias)):
+            return f"'{number}' is no version number of {model}: alias {alias} points to version {pointed}"
+        versions = self._versions(model)[:1]
+        if alias.lower() == "latest" and versions:
+            return f"'{number}' is no version number of {model}: its newest version is {versions[0].version}"
         numbers = [str(one.version) for one in reversed(self._versions(model)[:_LISTED])]
         return f"model {model} has no version {number}; it has {', '.join(numbers) or 'none'}"
+
+
+def _demand_ready(found: "ModelVersion", model: str) -> None:
+    """Refuse a version whose files may be incomplete.
+
+    Raises:
+        Rejected: Its registration has failed, or has taken longer than PENDING_S.
+        RegistryUnavailable: It is still being registered: later it may be ready.
+    """
+    status = str(found.status)
+    if status == "READY":
+        return
+    what = f"version {found.version} of {model} is {status}"
+    said = f" ({found.status_message})" if found.status_message else ""
+    age = time.time() - found.creation_timestamp / 1000.0
+    if status == "PENDING_REGISTRATION" and age < PENDING_S:
+        raise RegistryUnavailable(f"{what}{said}: its files may still be on their way; ask again when it is READY")
+    late = f" after {age / 3600.0:.0f} hours" if status == "PENDING_REGISTRATION" else ""
+    raise Rejected(f"{what}{late}{said}: its files may be incomplete; register the model again")
 
 
 def _alias(client: "MlflowClient", model: str, alias: str) -> str | None:

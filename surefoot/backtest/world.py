@@ -6,6 +6,7 @@ from surefoot.adapters.records import RecordFile
 from surefoot.core.chain import GENESIS, Entry, seal
 from surefoot.core.errors import Conflict, NotFound
 from surefoot.core.model import Split, Version
+from surefoot.core.registry import RegistryView
 
 
 class SimulatedClock:
@@ -73,6 +74,10 @@ class MemoryRegistry:
         if number not in self._versions:
             raise NotFound(f"{model} has no version {number}")
         return self._versions[number]
+
+    def view(self, _model: str) -> RegistryView:
+        """Both versions and their aliases."""
+        return RegistryView(True, dict(self._aliases), dict.fromkeys(self._versions, "None"))
 
     def alias(self, _model: str, alias: str) -> str | None:
         """Version number that an alias points to."""

@@ -221,11 +221,13 @@ class CandidateRefused:
         number: The version.
         source: What asked for it: "alias" or "stage".
         reason: Why it is refused, and what to do.
+        facts: Digest of what the refusal rests on: policy, suite, aliases, stages, champion.
     """
 
     number: str
     source: str
     reason: str
+    facts: str = ""
 
 
 Event = (

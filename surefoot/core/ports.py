@@ -6,6 +6,7 @@ from surefoot.core.chain import Entry
 from surefoot.core.evidence import Evidence
 from surefoot.core.model import Split, Version
 from surefoot.core.question import Question
+from surefoot.core.registry import RegistryView
 
 
 class Journal(Protocol):
@@ -37,8 +38,13 @@ class Registry(Protocol):
 
         Raises:
             NotFound: No such model or version.
-            RegistryUnavailable: MLflow does not answer.
+            Rejected: The version cannot be used, for example because its upload has failed.
+            RegistryUnavailable: MLflow does not answer, or the version is still being uploaded.
         """
+        ...
+
+    def view(self, model: str) -> RegistryView:
+        """Everything that the registry says of a model, read in a bounded number of calls."""
         ...
 
     def alias(self, model: str, alias: str) -> str | None:

@@ -81,7 +81,7 @@ class Ledger:
         rollouts: Every rollout by id, in order of opening.
         open: Id of the open rollout; empty when none is.
         drifts: What disagrees with the journal and has not been resolved, by what it is.
-        refusals: Why versions that the registry asked for were refused, by version number; the last reason counts.
+        refusals: The last refusal of each version that the registry asked for, by number, since its last rollout.
     """
 
     model: str
@@ -94,7 +94,7 @@ class Ledger:
     rollouts: Mapping[str, Rollout] = field(default_factory=dict)
     open: str = ""
     drifts: Mapping[str, DriftFound] = field(default_factory=dict)
-    refusals: Mapping[str, str] = field(default_factory=dict)
+    refusals: Mapping[str, CandidateRefused] = field(default_factory=dict)
 
     @property
     def rollout(self) -> Rollout | None:
@@ -141,13 +141,15 @@ def apply(ledger: Ledger, entry: Entry) -> Ledger:
             return replace(ledger, champion=event.champion, proven=_prove(ledger.proven, event.champion))
         case RolloutOpened():
             opened = Rollout(event, entry.at, entered_at=entry.at, reason=event.reason)
-            return replace(ledger, open=event.rollout, rollouts={**ledger.rollouts, event.rollout: opened})
+            rollouts = {**ledger.rollouts, event.rollout: opened}
+            refusals = {n: one for n, one in ledger.refusals.items() if n != event.candidate.number}
+            return replace(ledger, open=event.rollout, rollouts=rollouts, refusals=refusals)
         case EffectIntended():
             return replace(ledger, intent=(entry.seq, event.effect))
         case EffectDone() | EffectRefused():
             return _settled(ledger, event, entry.at)
         case CandidateRefused():
-            return replace(ledger, refusals={**ledger.refusals, event.number: event.reason})
+            return replace(ledger, refusals={**ledger.refusals, event.number: event})
         case DriftResolved():
             return replace(ledger, drifts={what: one for what, one in ledger.drifts.items() if what != event.what})
         case DriftFound():

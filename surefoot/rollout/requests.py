@@ -15,6 +15,9 @@ from surefoot.core.state import Ledger, Rollout
 from surefoot.rollout.steps import carry_out, drive, intend
 from surefoot.rollout.world import Ports
 
+_GONE_BACK = {Stage.ROLLED_BACK, Stage.FAST_ROLLED_BACK, Stage.ABORTED, Stage.WITHDRAWN, Stage.SUPERSEDED}
+"""After these the champion of before serves already."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -27,6 +30,7 @@ class Request:
         reason: Why, for the record.
         force: Try again a version that has already been turned away.
         secret: Secret of the installation; the salt is derived from it, so that nobody outside can guess an arm.
+        source: What asked: "alias", "stage" or "hand".
     """
 
     policy: Mapping[str, object]
@@ -35,6 +39,7 @@ class Request:
     reason: str
     force: bool = False
     secret: str = ""
+    source: str = "hand"
 
 
 def adopt(ports: Ports, model: str) -> Ledger:
@@ -47,7 +52,11 @@ def adopt(ports: Ports, model: str) -> Ledger:
     if ledger.champion is None:
         number = ports.registry.alias(model, "champion")
         if number is None:
-            raise Rejected(f"{model} has no champion yet: set the alias 'champion' on the version that serves today")
+            miss = ports.registry.view(model).near_miss("champion")
+            why = f" ({miss})" if miss else ""
+            raise Rejected(
+                f"{model} has no champion yet: set the alias 'champion' on the version that serves today{why}"
+            )
         ledger = ports.append(ledger, ChampionAdopted(ports.registry.resolve(model, number)))
     if ledger.intent and not ledger.open:
         ledger = carry_out(ports, ledger, Settle(*ledger.intent))
@@ -89,6 +98,8 @@ def open_promotion(ports: Ports, request: Request) -> str:
         _try(ports, ledger)
         return ledger.open
     _refuse(ledger, request, candidate)
+    if not current:
+        _agree(ports, ledger)
     if current:
         ledger = _make_room(ports, ledger, current, policy, candidate)
     champion = ledger.champion
@@ -110,6 +121,7 @@ def open_promotion(ports: Ports, request: Request) -> str:
             salt=digest({"model": policy.model, "secret": request.secret})[7:23],
             attempt=attempt,
             reason=usable(request.reason).text,
+            source=request.source,
         ),
     )
     _try(ports, ledger)
@@ -132,6 +144,18 @@ def _try(ports: Ports, ledger: Ledger) -> None:
     drive(ports, ledger.model, until=lambda seen: seen.open != opened)
 
 
+def _agree(ports: Ports, ledger: Ledger) -> None:
+    """Refuse to begin while alias `champion` is not what is served: the promotion could not move it in the end."""
+    champion = ledger.champion
+    live = ports.registry.alias(ledger.model, "champion")
+    if champion is not None and live != champion.number:
+        says = f"points to version {live}" if live else "is not set"
+        raise Rejected(
+            f"alias champion of {ledger.model} {says}, but version {champion.number} is served: 'surefoot repair"
+            f" {ledger.model}' sets it to {champion.number}; to serve another version, promote it after that"
+        )
+
+
 def _refuse(ledger: Ledger, request: Request, candidate: Version) -> None:
     champion = ledger.champion
     if champion and candidate.digest == champion.digest:
@@ -147,7 +171,8 @@ def _refuse(ledger: Ledger, request: Request, candidate: Version) -> None:
             f"version {candidate.number} of {ledger.model} is what the rollout of version"
             f" {current.opened.candidate.number} goes back to: roll back instead"
         )
-    ended = [item for item in ledger.attempts(candidate) if item.stage.is_sink and item.stage is not Stage.SUPERSEDED]
+    open_again = {Stage.SUPERSEDED, Stage.WITHDRAWN}  # these say nothing against the version
+    ended = [item for item in ledger.attempts(candidate) if item.stage.is_sink and item.stage not in open_again]
     if ended and not request.force:
         raise Rejected(
             f"version {candidate.number} of {ledger.model} was already tried and is {ended[-1].stage}"
@@ -215,7 +240,7 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
         proven = ", ".join(v.number for v in ledger.proven) or "none"
         raise Rejected(f"{model} has no other proven-good version to go back to (proven-good: {proven})")
     last = next(reversed(tuple(ledger.rollouts.values())), None)
-    if number is None and last and last.stage in {Stage.ROLLED_BACK, Stage.FAST_ROLLED_BACK, Stage.ABORTED}:
+    if number is None and last and last.stage in _GONE_BACK:
         # Asked twice, or a gate was faster: taking the good champion back as well would be the accident.
         raise Rejected(
             f"traffic is back at version {champion.number} already ({last.stage}: {last.reason});"

@@ -192,7 +192,7 @@ def _calls(registry: MlflowRegistry) -> dict[str, Callable[[], object]]:
         "set_alias": lambda: registry.set_alias("m", "champion", "1"),
         "remove": lambda: registry.set_alias("m", "champion", None),
         "tag": lambda: registry.tag("m", "1", "k", "v"),
-        "staged": lambda: registry.staged("m"),
+        "view": lambda: registry.view("m"),
         "models": registry.models,
     }
 

@@ -123,22 +123,71 @@ asked()
 """
 
 
-def test_the_stage_staging_asks_for_a_promotion(stack: World, asked: str) -> None:
-    """`wanted` finds a version in MLflow's stage Staging and says why; a policy without a model is no obstacle."""
+def _move(stack: World, model: str, stage: str) -> None:
+    stack.mlflow("POST", "model-versions/transition-stage", name=model, version="2", stage=stage)
+
+
+def _of(model: str, found: dict[str, list[str]], what: str) -> list[str]:
+    return [line for line in found[what] if line.startswith((f"{model} ", f"{model}:"))]
+
+
+def test_the_registry_asks_withdraws_and_is_refused(stack: World, asked: str) -> None:
+    """A version in Staging opens a rollout once; moved away it is withdrawn, and moved there again it is tried again.
+
+    A policy without a model is no obstacle, and one that is wrong is named.
+    """
     write(stack.project, "absent", QUICK)
-    (found,) = stack.python(_flow("wanted()"))
+    (stack.project / "configs" / "wrong.yaml").write_text("model: wrong\n", encoding="utf-8")
+    first, second = stack.python(_flow("read_registry()", "read_registry()"))
+    (stack.project / "configs" / "wrong.yaml").unlink()
     (stack.project / "configs" / "absent.yaml").unlink()
-    assert [asked, "2", "it was moved to stage Staging"] in found
+    assert (_of(asked, first, "opened"), _of(asked, second, "opened")) == ([f"{asked} 2"], [])
+    assert any(line.startswith("policy of wrong is wrong: ") for line in first["said"])
+    opened = stack.ledger(asked).rollout
+    assert opened is not None
+    assert (opened.opened.source, opened.opened.reason) == ("stage", "it was moved to stage Staging")
+    _move(stack, asked, "None")
+    (third,) = stack.python(_flow("read_registry()"))
+    assert _of(asked, third, "withdrawn") == [f"{asked}: it was moved from stage Staging to None"]
+    assert stack.stage(asked) == "Withdrawn"
+    _move(stack, asked, "Staging")
+    (fourth,) = stack.python(_flow("read_registry()"))
+    assert _of(asked, fourth, "opened") == [f"{asked} 2"]
 
 
-def test_the_same_request_starts_one_run(stack: World, asked: str) -> None:
-    """`start` starts a flow run for a request, and none when it is asked again."""
-    request = [(asked, "2", "it was moved to stage Staging")]
-    assert stack.python(_flow(f"start({request})", f"start({request})")) == [["staged 2"], []]
+def test_a_cancelled_run_aborts_its_rollout_and_is_not_started_again(stack: World, asked: str) -> None:
+    """An open rollout gets one run; a person who cancels it in Prefect ends the rollout for good."""
+    stack.python(_flow("read_registry()"))
+    first, again = stack.python(_flow("resume()", "resume()"))
+    assert ([line for line in first if asked in line], [line for line in again if asked in line]) == (
+        [f"{asked} 2"],
+        [],
+    )
     runs: list[dict[str, Any]] = stack.flow_runs(model=asked)
     assert [run["parameters"]["version"] for run in runs] == ["2"]
-    assert runs[0]["idempotency_key"].startswith("staged-2-")
-    stack.prefect("DELETE", f"/flow_runs/{runs[0]['id']}")
+    assert runs[0]["idempotency_key"].startswith(f"{asked}-2-")
+    (before,) = stack.python(_flow("cancelled()"))
+    assert before == []
+    told = {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True}
+    stack.prefect("POST", f"/flow_runs/{runs[0]['id']}/set_state", told)
+    ended, resumed = stack.python(_flow("cancelled()", "resume()"))
+    assert ended == [f"{asked} 2: flow run '{runs[0]['name']}' was cancelled in Prefect"]
+    assert [line for line in resumed if asked in line] == []
+    assert stack.stage(asked) == "Aborted"
+    journal = SqlJournal(stack.settings.journal_url, stack.clock)
+    decided = [entry for entry in journal.read(asked) if entry.kind == "EndDecided"][-1]
+    journal.close()
+    assert decided.actor == "Prefect UI, not identified"
+
+
+def test_a_wish_that_can_only_be_refused_is_said_once(stack: World, asked: str) -> None:
+    """A version that was turned away and is still asked for is one entry and one line, not one a tick."""
+    first, second = stack.python(_flow("read_registry()", "read_registry()"))
+    (line,) = _of(asked, first, "said")
+    assert "version 2 is not taken, though stage Staging asks for it: " in line
+    assert "--force" in line
+    assert _of(asked, second, "said") == []
+    assert list(stack.ledger(asked).refusals) == ["2"]
 
 
 def test_the_reaper_marks_only_what_is_dead(stack: World, runs: dict[str, str]) -> None:

@@ -3,16 +3,18 @@
 import hashlib
 import tempfile
 import threading
+import time
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
-from surefoot.adapters.registry import DATA_DIGEST_TAG, MlflowRegistry
+from surefoot.adapters.registry import DATA_DIGEST_TAG, PENDING_S, MlflowRegistry, _demand_ready
 from surefoot.core.errors import (
     AliasDrift,
     ArtifactTampered,
@@ -180,17 +182,50 @@ def test_a_tag_is_written_and_read_back(registry: MlflowRegistry, client: "Mlflo
         assert registry.resolve(model, "1").data_digest == value
 
 
-def test_staged_versions_are_newest_first(registry: MlflowRegistry, client: "MlflowClient") -> None:
-    """Versions in the stage Staging are listed by number, newest first; a quote in the name does no harm."""
+def test_a_view_shows_aliases_stages_and_statuses(registry: MlflowRegistry, client: "MlflowClient") -> None:
+    """Every version is seen with its stage and status; a quote in the name does no harm, and no model is no error."""
     model = _register(client, count=11, model=f"it's-{uuid4().hex}")
-    assert registry.staged(model) == ()
     for number in ("2", "11", "9"):
         with pytest.warns(FutureWarning, match="stages will be removed"):
             client.transition_model_version_stage(model, number, "Staging")
     with pytest.warns(FutureWarning, match="stages will be removed"):
         client.transition_model_version_stage(model, "3", "Production")
-    assert registry.staged(model) == ("11", "9", "2")
-    assert registry.staged("nobody") == ()
+    client.set_registered_model_alias(model, "candidate", "9")
+    view = registry.view(model)
+    assert view.aliases == {"candidate": "9"}
+    assert {number for number, stage in view.stages.items() if stage == "Staging"} == {"2", "9", "11"}
+    assert set(view.statuses.values()) == {"READY"}
+    assert len(view.stages) == 11
+    assert registry.view("nobody") == RegistryView(exists=False)
+
+
+def test_a_version_that_is_not_ready_is_not_taken(registry: MlflowRegistry, client: "MlflowClient") -> None:
+    """A version whose upload is under way is asked for again later; one that failed, or takes for ever, is refused."""
+    model = _register(client)
+    known = client.get_model_version(model, "1")
+    cases = [
+        ("PENDING_REGISTRATION", 0.0, RegistryUnavailable, "is PENDING_REGISTRATION"),
+        ("FAILED_REGISTRATION", 0.0, Rejected, "is FAILED_REGISTRATION"),
+        ("PENDING_REGISTRATION", 2 * PENDING_S, Rejected, "after 2 hours"),
+    ]
+    for status, age, error, says in cases:
+        told = {**dict(known), "status": status, "creation_timestamp": int((time.time() - age) * 1000)}
+        with pytest.raises(error, match=says):
+            _demand_ready(SimpleNamespace(**told), model)  # type: ignore[arg-type]
+    _demand_ready(known, model)
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"), [("@candidate", "alias candidate points to version 1"), ("latest", "newest")]
+)
+def test_what_is_typed_instead_of_a_number_is_named(
+    registry: MlflowRegistry, client: "MlflowClient", typed: str, says: str
+) -> None:
+    """An alias or `latest` in the place of a version number is refused with the number that it stands for."""
+    model = _register(client)
+    client.set_registered_model_alias(model, "candidate", "1")
+    with pytest.raises(NotFound, match=says):
+        registry.resolve(model, typed)
 
 
 def test_models_are_listed_whole(registry: MlflowRegistry, client: "MlflowClient") -> None:

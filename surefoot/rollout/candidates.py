@@ -1,0 +1,162 @@
+"""What the registry asks for: which version is to be promoted, which wish is refused, and when a wish is taken back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from surefoot.core.chain import digest
+from surefoot.core.errors import Rejected, RolloutInProgress, SurefootError
+from surefoot.core.events import CandidateRefused
+from surefoot.core.model import Stage
+from surefoot.core.reason import usable
+from surefoot.core.registry import RegistryView
+from surefoot.core.state import Ledger, Rollout
+from surefoot.rollout.requests import Request, end, open_promotion
+from surefoot.rollout.world import Ports
+
+CANDIDATE = "candidate"
+STAGING = "Staging"
+ALIAS, STAGE = "alias", "stage"
+"""What asks for a version: the alias `candidate`, or the stage `Staging` of teams that still use stages."""
+_BEFORE_PROMOTION = {Stage.SUBMITTED, Stage.VALIDATING, Stage.SHADOWING, Stage.RAMPING, Stage.AWAITING_APPROVAL}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A version that the registry asks for.
+
+    Attributes:
+        number: Version.
+        source: ALIAS or STAGE.
+        reason: Why, for the record.
+    """
+
+    number: str
+    source: str
+    reason: str
+
+    @property
+    def asker(self) -> str:
+        """What asks, in words."""
+        return "alias candidate" if self.source == ALIAS else "stage Staging"
+
+
+def wishes(view: RegistryView) -> tuple[Wish, ...]:
+    """Everything that is asked for: the alias first, then versions in Staging, newest first."""
+    found = []
+    if (number := view.aliases.get(CANDIDATE)) is not None:
+        found.append(Wish(number, ALIAS, "alias candidate was set on it"))
+    staged = [number for number, stage in view.stages.items() if stage == STAGING]
+    staged.sort(key=int, reverse=True)
+    found += [
+        Wish(number, STAGE, "it was moved to stage Staging")
+        for number in staged
+        if number != view.aliases.get(CANDIDATE)
+    ]
+    return tuple(found)
+
+
+def withdrawal(rollout: Rollout, view: RegistryView, model: str) -> str:
+    """Why an open rollout has lost what asked for it, or nothing; what was started by hand has no alias to lose."""
+    number, source = rollout.opened.candidate.number, rollout.opened.source
+    if rollout.opened.kind != "promotion" or rollout.ending or rollout.stage not in _BEFORE_PROMOTION:
+        return ""
+    if not view.exists:
+        return f"the registered model {model} was deleted or renamed"
+    if number not in view.stages:
+        return f"version {number} was deleted from the registry"
+    if source == ALIAS and CANDIDATE not in view.aliases:
+        return "alias candidate, which had asked for it, was deleted"
+    if source == STAGE and view.stages[number] != STAGING:
+        return f"it was moved from stage Staging to {view.stages[number]}"
+    return ""
+
+
+def withdraw(ports: Ports, model: str, view: RegistryView) -> str:
+    """End the open rollout when the registry has taken its wish back; the reason, or nothing."""
+    rollout = ports.ledger(model).rollout
+    reason = withdrawal(rollout, view, model) if rollout else ""
+    if reason:
+        end(ports, model, Stage.WITHDRAWN, reason)
+    return reason
+
+
+def answered(ledger: Ledger, wish: Wish) -> bool:
+    """Whether nothing is to be done about a wish any more, or right now."""
+    rollout = ledger.rollout
+    if rollout is not None and rollout.opened.candidate.number == wish.number:
+        return True
+    last = next((item for item in reversed(tuple(ledger.rollouts.values())) if _promotes(item, wish.number)), None)
+    # A version that was superseded while it waited in Staging would otherwise take turns with its successor.
+    return last is not None and (
+        last.stage is Stage.PROMOTED or (last.stage is Stage.SUPERSEDED and wish.source == STAGE)
+    )
+
+
+def _promotes(rollout: Rollout, number: str) -> bool:
+    return rollout.opened.kind == "promotion" and rollout.opened.candidate.number == number
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What came of the wishes of one model.
+
+    Attributes:
+        number: Version whose rollout was opened; empty when none was.
+        lines: What a person should read in the log.
+    """
+
+    number: str = ""
+    lines: tuple[str, ...] = ()
+
+
+def open_wanted(
+    ports: Ports, model: str, view: RegistryView, request: Callable[[Wish], Request], facts: object
+) -> Opened:
+    """Open a rollout for the first wish that can be granted; a wish that is refused is journalled once.
+
+    Args:
+        ports: The outside world.
+        model: Registered model.
+        view: What the registry says now.
+        request: Makes the request for a wish; a policy that is wrong raises Rejected.
+        facts: What a refusal depends on beside the journal, as JSON: as long as it is the same, nothing is tried again.
+    """
+    ledger = ports.ledger(model)
+    lines: list[str] = []
+    asked = wishes(view)
+    if not asked and (miss := view.near_miss(CANDIDATE)):
+        return Opened(lines=(miss,))
+    for position, wish in enumerate(asked):
+        if answered(ledger, wish):
+            if ledger.rollout is not None:
+                return Opened(lines=tuple(lines))  # it has what it asks for; the others wait for its end
+            continue
+        mark = digest(
+            {"champion": ledger.champion.digest if ledger.champion else "", "facts": facts, "view": _plain(view)}
+        )
+        known = ledger.refusals.get(wish.number)
+        if known is not None and known.facts == mark:
+            continue
+        waiting = [
+            f"version {other.number} ({other.asker})" for other in asked[position + 1 :] if not answered(ledger, other)
+        ]
+        try:
+            asked_for = request(wish)
+            waits = f"; {' and '.join(waiting)} waits" if waiting else ""
+            open_promotion(ports, replace(asked_for, reason=f"{asked_for.reason}{waits}", source=wish.source))
+        except RolloutInProgress as error:
+            return Opened(lines=(*lines, str(error)))
+        except Rejected as error:
+            reason = usable(str(error)).text
+            if known is None or known.reason != reason:
+                lines.append(f"version {wish.number} is not taken, though {wish.asker} asks for it: {reason}")
+            ledger = ports.append(ports.ledger(model), CandidateRefused(wish.number, wish.source, reason, mark))
+            continue
+        except SurefootError as error:  # the registry is down, or the version is not ready: the next tick tries again
+            return Opened(lines=(*lines, f"version {wish.number} is not opened yet: {error}"))
+        return Opened(wish.number, (*lines, *(f"{one} waits: version {wish.number} is taken first" for one in waiting)))
+    return Opened(lines=tuple(lines))
+
+
+def _plain(view: RegistryView) -> dict[str, object]:
+    return {"aliases": dict(view.aliases), "stages": dict(view.stages), "statuses": dict(view.statuses)}
