@@ -23,6 +23,7 @@ from surefoot.core.errors import (
     Rejected,
     SurefootError,
 )
+from surefoot.core.registry import RegistryView
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -77,7 +77,7 @@ def test_a_new_alias_supersedes_and_stages_take_no_turns() -> None:
     assert _open(seen).number == "2"
     seen.registry.aliases["candidate"] = "3"
     assert _open(seen).number == "3"
-    assert [item.stage for item in seen.ports().ledger("m").rollouts.values()][0] is Stage.SUPERSEDED
+    assert next(item.stage for item in seen.ports().ledger("m").rollouts.values()) is Stage.SUPERSEDED
     end(seen.ports(), "m", Stage.ABORTED, "a test")
     drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
     assert _open(seen).number == ""
@@ -104,7 +104,7 @@ def _deleted(view: RegistryView) -> RegistryView:
     ],
 )
 def test_what_the_registry_takes_back_is_withdrawn(change: Callable[[RegistryView], RegistryView], says: str) -> None:
-    """Without its alias, its version or its model an open rollout ends as Withdrawn, its traffic back, named for why."""
+    """Without its alias, its version or its model an open rollout ends as Withdrawn, with its traffic back."""
     for point in POINTS.values():
         seen = world()
         request = replace(seen.request(), source=ALIAS)
@@ -149,7 +149,7 @@ def test_an_alias_that_is_almost_right_is_named() -> None:
 
 
 def test_a_champion_that_was_moved_by_hand_is_refused_at_opening() -> None:
-    """A promotion does not begin while alias champion is not what is served; the message names the command that mends it."""
+    """A promotion does not begin while alias champion is not what is served; the message names what mends it."""
     seen = world(POLICY)
     adopt(seen.ports(), "m")
     seen.registry.aliases["champion"] = "3"
