@@ -144,11 +144,16 @@ def test_human_moves_the_champion_at_every_call(story: str) -> None:
             original(model, alias, number)  # type: ignore[operator]
 
         seen.registry.set_alias = set_alias  # type: ignore[method-assign]
-        if abort:
-            if started(seen, lambda ledger: not ledger.open or abort(ledger)).open:
+        try:
+            if not abort:
+                open_promotion(seen.ports(), seen.request())
+            elif started(seen, lambda ledger: not ledger.open or abort(ledger)).open:
                 end(seen.ports(), "m", Stage.ABORTED, "operator")
-        else:
-            open_promotion(seen.ports(), seen.request())
+        except Rejected as refused:  # moved before the opening: nothing begins, and the move stands
+            assert "surefoot repair m" in str(refused)
+            assert seen.registry.aliases["champion"] == "3"
+            assert not seen.ports().ledger("m").rollouts
+            continue
         ledger = drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
         if not human.struck:
             break
