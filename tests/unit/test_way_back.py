@@ -144,13 +144,15 @@ def test_human_moves_the_champion_at_every_call(story: str) -> None:
             original(model, alias, number)  # type: ignore[operator]
 
         seen.registry.set_alias = set_alias  # type: ignore[method-assign]
+        refused = False
         try:
             if not abort:
                 open_promotion(seen.ports(), seen.request())
             elif started(seen, lambda ledger: not ledger.open or abort(ledger)).open:
                 end(seen.ports(), "m", Stage.ABORTED, "operator")
-        except Rejected as refused:  # moved before the opening: nothing begins, and the move stands
-            assert "surefoot repair m" in str(refused)
+        except Rejected:
+            refused = True
+        if refused:  # moved before the opening: nothing begins, and the move stands
             assert seen.registry.aliases["champion"] == "3"
             assert not seen.ports().ledger("m").rollouts
             continue
