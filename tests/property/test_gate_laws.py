@@ -228,7 +228,8 @@ def test_exchanged_versions_differ_by_as_much_the_other_way(number: int, data: s
         for name, blocks in found.slices.items()
     }
     one, other = (judge(gate, replace(found, slices=slices), LEVEL) for slices in (found.slices, back))
-    assert {row["slice"] for row in one.details} == {row["slice"] for row in other.details}
+    sides = ({row["slice"] for row in verdict.details if "slice" in row} for verdict in (one, other))
+    assert next(sides) == next(sides)
     for row in one.details:
         mirror = next(made for made in other.details if made["slice"] == row["slice"])
         if "difference" not in row:
