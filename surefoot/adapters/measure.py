@@ -13,7 +13,7 @@ from surefoot.adapters.levels import gauge_counts, speed_counts
 from surefoot.adapters.shifts import distances, odd
 from surefoot.adapters.values import value_counts
 from surefoot.core.errors import SurefootError
-from surefoot.core.evidence import Evidence, GoldenRows, InputShift, Missing, Validation
+from surefoot.core.evidence import AnswerShapes, Evidence, GoldenRows, InputShift, Missing, Validation
 from surefoot.core.model import Outcome
 from surefoot.core.policy import EVENTS, PAIRED, SPEEDS, Metric
 from surefoot.core.question import Question
@@ -51,6 +51,10 @@ class Answers(Protocol):
 
     def refused(self, question: Question) -> tuple[str, ...]:
         """Requests of a rollout, and of the champion's past, that every version refuses."""
+        ...
+
+    def shapes(self, question: Question) -> Evidence:
+        """What the answers of both look like."""
         ...
 
     def golden(self, question: Question) -> Evidence:
@@ -94,7 +98,7 @@ class Measurements:
         live = question.kind in {"live", "bake"} and metric in EVENTS | SPEEDS | {Metric.GAUGE, Metric.VALUE}
         refused = self._answers.refused(question) if live else ()
         found = self._gather(question, refused)
-        if isinstance(found, Missing | GoldenRows):
+        if isinstance(found, Missing | GoldenRows | AnswerShapes):
             return found
         return replace(found, left=together(left_out(self._log, question, refused if live else None), found.left))
 
@@ -102,6 +106,8 @@ class Measurements:
         metric = question.gate.metric
         if metric is Metric.VALIDATION:
             return self._data(question)
+        if metric is Metric.ANSWER_SHAPE:
+            return self._answers.shapes(question)
         if question.kind in {"live", "bake"} and (stale := self._stale(question)):
             return stale
         if metric is Metric.ERROR_RATE and question.kind == "shadow":

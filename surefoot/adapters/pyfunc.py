@@ -184,6 +184,12 @@ class Scorer:
         return direct
 
     @property
+    def outputs(self) -> str:
+        """What the signature says of the answers; empty without a signature."""
+        declared = self._model.metadata.get_output_schema()  # type: ignore[no-untyped-call]
+        return "" if declared is None else str(declared)
+
+    @property
     def raw(self) -> bool:
         """Whether what the model is fed is the row as it came: what happens inside it cannot be looked at."""
         return not self._steps()

@@ -10,9 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from surefoot.adapters.records import RecordFile
+from surefoot.adapters.replay import SHAPES
 from surefoot.adapters.shifts import distances
 from surefoot.adapters.tally import Batch, score_bins, tally, there
 from surefoot.core.evidence import (
+    AnswerShapes,
     FeatureShift,
     GoldenRows,
     InputShift,
@@ -24,6 +26,7 @@ from surefoot.core.evidence import (
 )
 from surefoot.core.model import Outcome
 from surefoot.core.question import Question
+from surefoot.core.shape import shapes_of
 from surefoot.core.stats.losses import numbers
 from surefoot.core.stats.statistic import BINS
 
@@ -99,6 +102,11 @@ class Recorded:
             (question.until,),
         )
         return tuple(str(request) for (request,) in found)
+
+    def shapes(self, _question: Question) -> AnswerShapes | Missing:
+        """What both versions' answers look like according to the file, whenever they were given."""
+        old, new = self._records.first_answers(SHAPES)
+        return AnswerShapes(shapes_of(old), shapes_of(new, old), len(old), len(new))
 
     def golden(self, _question: Question) -> GoldenRows | Missing:
         """A file of records holds no model to ask."""

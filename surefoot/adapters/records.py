@@ -311,6 +311,15 @@ class RecordFile:
         sql = f'SELECT {names} FROM pairs WHERE "at" > $1 AND "at" <= $2 ORDER BY hash(request) LIMIT $3'  # noqa: S608 - names are quoted
         return self._db.execute(sql, [since, until, LIMIT]).df()
 
+    def first_answers(self, count: int) -> tuple[list[object], list[object]]:
+        """The first answers of the champion and of the candidate, so many of each."""
+        made = []
+        for arm in Arm:
+            sql = f"SELECT {arm}_prediction FROM pairs WHERE {arm}_prediction IS NOT NULL ORDER BY n LIMIT {count}"  # noqa: S608 - constants
+            with contextlib.closing(self._db.cursor()) as reader:
+                made.append(reader.sql(sql).to_arrow_table().columns[0].combine_chunks().to_pylist())
+        return made[0], made[1]
+
     def sample(self, since: float, until: float) -> tuple[Any, Any]:
         """Answers of the champion and of the candidate to the requests of a window, at most LIMIT of them."""
         sql = """SELECT champion_prediction, candidate_prediction FROM pairs

@@ -11,15 +11,28 @@ from surefoot.adapters.scoring import Replayed, Scores, score
 from surefoot.adapters.shifts import answer_frame, distances, odd, unequal
 from surefoot.adapters.tally import Batch, readable, score_bins, tally
 from surefoot.core.errors import SurefootError
-from surefoot.core.evidence import GoldenRows, InputShift, LeftOut, Missing, PairedSums, ScoreBins, SplitCounts, Stratum
+from surefoot.core.evidence import (
+    AnswerShapes,
+    GoldenRows,
+    InputShift,
+    LeftOut,
+    Missing,
+    PairedSums,
+    ScoreBins,
+    SplitCounts,
+    Stratum,
+)
 from surefoot.core.model import Outcome, Version
 from surefoot.core.policy import Gate
 from surefoot.core.question import Question
+from surefoot.core.shape import shapes_of
 from surefoot.core.stats.losses import numbers
 
 SEEN = 5_000
 """Latest requests of a window whose inputs are compared one by one [count]."""
 
+SHAPES = 200
+"""Latest requests of a window whose answers are compared by their shape [count]."""
 MOST_REFUSED = 500
 """Requests without an answer that the other version is asked about [count]."""
 
@@ -74,6 +87,25 @@ class Replay:
         if candidate.tried < len(served):  # given up early: what was not tried counts at the rate of what was
             made.unscored = round(made.requests * (1.0 - len(candidate.answers) / max(candidate.tried, 1)))
         return made.evidence(self._log.unknown_labels(question.model, question.since, question.until))
+
+    def shapes(self, question: Question) -> AnswerShapes | Missing:
+        """What both versions' answers to the latest requests look like; nobody is asked who answered live."""
+        served = self.window(question)[-SHAPES:]
+        if not served:
+            return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
+        old, new = (self._known(question, version, served) for version in (question.champion, question.candidate))
+        asked = [r for r in served if r.key in old]
+        models = (self._models.get(v.digest) for v in (question.champion, question.candidate))
+        declared = tuple(filter(None, (str(getattr(model, "outputs", "")) for model in models)))
+        reference = list(old.values())
+        mine = [new[r.key] for r in asked if r.key in new]
+        return AnswerShapes(shapes_of(reference), shapes_of(mine, reference), len(asked), len(mine), declared)
+
+    def _known(self, question: Question, version: Version, served: Sequence[Served]) -> dict[Key, object]:
+        """A version's answers to some requests; what it has answered live is not asked again."""
+        known = {r.key: r.prediction for r in served if r.answered_by == version.number and r.prediction is not None}
+        rest = [r for r in served if r.key not in known]
+        return {**known, **_score(self._model(question, version), rest).answers} if rest else known
 
     def golden(self, question: Question) -> GoldenRows | Missing:
         """What the candidate answers to the rows that it carries."""

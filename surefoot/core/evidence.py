@@ -284,6 +284,25 @@ class ScoreBins:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerShapes:
+    """What the answers of both versions look like, such as "a list of 2 numbers".
+
+    Attributes:
+        champion: Different shapes of the champion's answers.
+        candidate: Different shapes of the candidate's answers, as far as it could answer.
+        requests: Requests that the champion answered and the candidate was asked [count].
+        answered: Those among them that the candidate could answer [count].
+        declared: Outputs in the signatures of champion and candidate; empty where one has none.
+    """
+
+    champion: tuple[str, ...]
+    candidate: tuple[str, ...]
+    requests: int
+    answered: int
+    declared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class GoldenRows:
     """Answers to the rows that a version carries with it, against the answers that its author saw.
 
@@ -402,6 +421,7 @@ Evidence = (
     | ScoreBins
     | InputShift
     | GoldenRows
+    | AnswerShapes
     | Validation
     | Missing
 )

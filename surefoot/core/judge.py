@@ -4,6 +4,7 @@ import math
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.evidence import (
+    AnswerShapes,
     Evidence,
     GaugeCounts,
     GoldenRows,
@@ -45,7 +46,7 @@ def judge(gate: Gate, evidence: Evidence, level: Level) -> Verdict:
     numbers = (verdict.estimate, verdict.lower, verdict.upper, verdict.margin, *(f.value for f in verdict.figures))
     if any(value is not None and not math.isfinite(value) for value in numbers):
         return say.say(gate, Outcome.ERROR, "the evidence leads to a value that is not a number")
-    return verdict if isinstance(evidence, Missing | GoldenRows) else left.noted(verdict, evidence.left)
+    return verdict if isinstance(evidence, Missing | GoldenRows | AnswerShapes) else left.noted(verdict, evidence.left)
 
 
 def _judge(gate: Gate, evidence: Evidence, level: Level) -> Verdict:
@@ -54,6 +55,8 @@ def _judge(gate: Gate, evidence: Evidence, level: Level) -> Verdict:
             return say.missing(gate, evidence, level)
         case Validation():
             return contract.suite(gate, evidence, level)
+        case AnswerShapes():
+            return contract.shapes(gate, evidence, level)
         case GoldenRows():
             return contract.golden(gate, evidence, level)
         case SplitCounts() | SpeedCounts() | ValueCounts():

@@ -15,7 +15,7 @@ from surefoot.core.events import (
 )
 from surefoot.core.level import Level, allowance
 from surefoot.core.model import Outcome, Role, Split, Stage, Verdict
-from surefoot.core.policy import DATA_GATE_NAME, Do, Gate, Metric, Policy
+from surefoot.core.policy import DATA_GATE_NAME, SHAPE_GATE_NAME, Do, Gate, Metric, Policy
 from surefoot.core.state import Ledger, Rollout
 
 PRE_TRAFFIC_ALPHA = 0.05
@@ -23,6 +23,9 @@ PRE_TRAFFIC_ALPHA = 0.05
 OLD_LOOKS = 3.0
 """A look that is this many intervals old is repeated before anything is decided on it."""
 DATA_GATE = Gate(DATA_GATE_NAME, Metric.VALIDATION)
+SHAPE_GATE = Gate(SHAPE_GATE_NAME, Metric.ANSWER_SHAPE)
+IMPLICIT = {gate.name: gate for gate in (DATA_GATE, SHAPE_GATE)}
+"""Gates that no policy writes, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,8 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
         case Stage.VALIDATING:
             following = (Stage.SHADOWING, 0) if policy.shadow else (Stage.RAMPING, 0)
             since = rollout.opened_at - policy.suite_window
-            return _judged(rollout, policy, _Look("data", (DATA_GATE,), (), 0.0, since, Level()), following, now)
+            first = (DATA_GATE,) if policy.reshaped else (DATA_GATE, SHAPE_GATE)
+            return _judged(rollout, policy, _Look("data", first, (), 0.0, since, Level()), following, now)
         case Stage.SHADOWING:
             shadow = policy.shadow
             names = shadow.gates if shadow else ()

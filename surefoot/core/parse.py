@@ -20,6 +20,7 @@ from surefoot.core.parse_gate import gate
 from surefoot.core.policy import (
     DATA_GATE_NAME,
     LIVE_ONLY,
+    SHAPE_GATE_NAME,
     Bake,
     Do,
     Gate,
@@ -99,10 +100,9 @@ def parse(value: object) -> Policy:
     data = top.get("data", lambda where, found: Section(found, where))
     gates = top.get("gates", lambda where, found: Section(found, where))
     made = {key: gate(("gates", key), name(("gates", key), key), item) for key, item in gates.value.items()}  # type: ignore[attr-defined]
-    if DATA_GATE_NAME in made:
-        raise Violation(
-            ("gates", DATA_GATE_NAME), f"'{DATA_GATE_NAME}' is the name of the suite's own gate: choose another"
-        )
+    for reserved, of in ((DATA_GATE_NAME, "suite"), (SHAPE_GATE_NAME, "comparison of answers")):
+        if reserved in made:
+            raise Violation(("gates", reserved), f"'{reserved}' is the name of the {of}'s own gate: choose another")
     steps = top.get("steps", lambda where, found: _steps(where, found, made))
     baking = top.get("bake", lambda where, found: Section(found, where))
     policy = Policy(
@@ -121,6 +121,7 @@ def parse(value: object) -> Policy:
         steps=steps,
         bake=Bake(baking.get("for", duration), baking.get("gates", texts)),
         kept=top.get("log", _kept, Kept()),
+        reshaped=data.get("answers", choice(str, ("same", "any")), "same") == "any",
     )
     _slices_are_kept(policy)
     for section in (traffic, data, baking, top):

@@ -22,7 +22,7 @@ from surefoot.core.scalar import canonical_slice, canonical_text
 
 PROBABILITY = bounded(1e-6, 1.0 - 1e-6)
 QUANTILE = bounded(0.01, 0.999)
-NAMED = tuple(metric for metric in Metric if metric is not Metric.VALIDATION)
+NAMED = tuple(metric for metric in Metric if metric not in {Metric.VALIDATION, Metric.ANSWER_SHAPE})
 BY_CLASS = frozenset({Metric.BRIER, Metric.LOG_LOSS, Metric.ZERO_ONE})
 """Losses that are defined for more than two classes."""
 TWO_CLASSES = frozenset({Metric.COST, *BINNED, *CONFUSIONS})

@@ -35,6 +35,7 @@ class Metric(StrEnum):
     EXPECTED_LOSS = "expected_loss"
     GOLDEN = "golden"
     VALIDATION = "validation"
+    ANSWER_SHAPE = "answer_shape"
 
 
 LOSSES = frozenset(
@@ -68,6 +69,8 @@ SHIFTS = frozenset({Metric.INPUT_SHIFT, Metric.PREDICTION_SHIFT})
 
 DATA_GATE_NAME = "data"
 """Name of the implicit gate that every rollout starts with: its expectation suite."""
+SHAPE_GATE_NAME = "answer_shape"
+"""Name of the implicit gate beside it: both versions give answers of the same shape."""
 
 
 class Do(StrEnum):
@@ -241,6 +244,7 @@ class Policy:
         steps: Shadow first, then the weights, increasing.
         bake: Time after promotion during which a rollback is automatic.
         kept: What of the requests' features stays in the prediction log.
+        reshaped: Whether the candidate's answers may have another shape than the champion's.
     """
 
     model: str
@@ -258,6 +262,7 @@ class Policy:
     steps: tuple[Step, ...]
     bake: Bake
     kept: Kept = field(default_factory=Kept)
+    reshaped: bool = False
 
     @property
     def shadow(self) -> Shadow | None:

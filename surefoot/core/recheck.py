@@ -16,10 +16,10 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.events import GateJudged, RolloutOpened, decode
 from surefoot.core.evidence import Evidence, Served
 from surefoot.core.judge import EDITION, SAME_COUNTERS, judge
-from surefoot.core.machine import DATA_GATE
+from surefoot.core.machine import IMPLICIT
 from surefoot.core.model import Verdict
 from surefoot.core.parse import parse
-from surefoot.core.policy import DATA_GATE_NAME, GAPS, Gate
+from surefoot.core.policy import GAPS, Gate
 
 KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Evidence)}
 NEAR = 1e-9
@@ -78,7 +78,7 @@ def recheck(entries: Iterable[Entry]) -> Iterator[Rechecked]:
         elif isinstance(event, GateJudged) and (why := _not_again(event)):
             yield Rechecked(entry.seq, event.verdict.gate, skipped=why)
         elif isinstance(event, GateJudged) and event.level:
-            gate = DATA_GATE if event.verdict.gate == DATA_GATE_NAME else gates.get(event.verdict.gate)
+            gate = IMPLICIT.get(event.verdict.gate) or gates.get(event.verdict.gate)
             if gate is not None and event.judge != EDITION:
                 gate = replace(gate, protected=written.get(gate.name, ()))
             if gate is None:

@@ -121,7 +121,7 @@ def test_questions_and_levels() -> None:
         assert isinstance(verdict, dict)
         looks.setdefault((judged["stage"], judged["step"], verdict["gate"]), []).append(int(str(judged["look"])))
     assert all(found == list(range(1, len(found) + 1)) for found in looks.values())
-    assert {gate for _, _, gate in looks} == {"data", "errors", "drift"}
+    assert {gate for _, _, gate in looks} == {"data", "answer_shape", "errors", "drift"}
 
 
 def test_levels_share_the_budget() -> None:

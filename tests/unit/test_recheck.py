@@ -8,6 +8,7 @@ from surefoot.core.chain import Entry
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.evidence import (
     MICRO,
+    AnswerShapes,
     Block,
     Evidence,
     Expectation,
@@ -42,6 +43,7 @@ SOME: tuple[Evidence, ...] = (
     PairedSums({"": (Block("2013-06-24", 9, (MICRO, -3), (0, 2**50)),)}, 9, 8, 1, 2, 3, 4, 5, 6, 10),
     ScoreBins(((1, 0, 3),), ((2, 1, 5),), ((4, 0, 7),)),
     InputShift("the champion", (FeatureShift("hour", 0.5, 10, 11, 3),), same=True),
+    AnswerShapes(("a number",), ("a text",), 200, 190, ("x", "y")),
     GoldenRows(5, 1, 0.25, ({"row": {"x": 1}, "expected": 0.5},)),
     Validation("m", 100, 3, (Expectation("e", "c", "why", (1, None, "x")),), (), "report.html"),
     Missing(Outcome.STALE, "old"),
@@ -81,7 +83,7 @@ def told() -> list[Entry]:
 def test_a_whole_rollout_is_judged_again() -> None:
     """Every verdict of a rollout follows from its counters."""
     found = list(recheck(told()))
-    assert {row.gate for row in found} == {"data", "errors", "drift"}
+    assert {row.gate for row in found} == {"data", "answer_shape", "errors", "drift"}
     assert len(found) > 5
     assert not [row for row in found if row.problem]
 

@@ -1,6 +1,6 @@
 """What must hold exactly: the expectations of a suite, and the answers that a version carries with it."""
 
-from surefoot.core.evidence import GoldenRows, Validation
+from surefoot.core.evidence import AnswerShapes, GoldenRows, Validation
 from surefoot.core.gates.say import say, shown
 from surefoot.core.level import Level
 from surefoot.core.model import Figure, Outcome, Verdict
@@ -27,6 +27,33 @@ def suite(gate: Gate, found: Validation, _level: Level) -> Verdict:
         return say(gate, Outcome.FAIL, reason, n=found.rows, culprit=culprit, figures=figures, details=rows)
     reason = f"all {found.evaluated} expectations of {found.suite} hold on {found.rows:,} requests"
     return say(gate, Outcome.PASS, reason, n=found.rows, figures=figures, details=rows)
+
+
+def shapes(gate: Gate, found: AnswerShapes, _level: Level) -> Verdict:
+    """PASS when callers get the same kinds of values from the candidate as from the champion, in the same places."""
+    figures = (Figure("requests", found.requests, "count"), Figure("answered", found.answered, "count"))
+    if not found.champion:
+        return say(gate, Outcome.NO_DATA, "no answer of the champion is known to compare with", figures=figures)
+    if not found.answered:
+        reason = f"the candidate can answer none of {found.requests:,} requests that the champion answers"
+        return say(gate, Outcome.FAIL, reason, n=found.requests, figures=figures)
+    new = [shape for shape in found.candidate if shape not in found.champion]
+    old, said = "; or ".join(found.champion), "; or ".join(new or found.candidate)
+    rows = tuple(
+        {"version": version, "answers": list(some)}
+        for version, some in (("champion", found.champion), ("candidate", found.candidate))
+    )
+    declared = ""
+    if len(found.declared) > 1 and found.declared[0] != found.declared[1]:
+        declared = f"; the signatures say {found.declared[0]} and {found.declared[1]}"
+    if new:
+        reason = (
+            f"the candidate answers with {said} where the champion answers with {old}: callers would have to change"
+            f" ('data: {{answers: any}}' in the policy allows it){declared}"
+        )
+        return say(gate, Outcome.FAIL, reason, n=found.requests, culprit=new[0], figures=figures, details=rows)
+    reason = f"both versions answer with {said} on {found.requests:,} requests{declared}"
+    return say(gate, Outcome.PASS, reason, n=found.requests, figures=figures, details=rows)
 
 
 def golden(gate: Gate, found: GoldenRows, _level: Level) -> Verdict:
