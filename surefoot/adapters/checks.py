@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from surefoot.adapters import check_words as words
+from surefoot.adapters import suite_rules as rules
+from surefoot.core.errors import Rejected
 from surefoot.core.evidence import Expectation, Missing, Validation
 from surefoot.core.model import Outcome
 from surefoot.core.report import Report, ReportRow
@@ -65,6 +67,22 @@ def validate(
     )
 
 
+def checked_suite(suite_path: Path) -> int:
+    """How many expectations a suite declares, each of which Great Expectations knows and some table can fail.
+
+    Raises:
+        Rejected: Says which of them is no check, and why.
+    """
+    try:
+        _, items = _read(suite_path)
+        gx = _great_expectations()
+        for at, item in enumerate(items):
+            _load(gx, at, item)
+    except _CannotJudgeError as problem:
+        raise Rejected(words.clean(str(problem))) from None
+    return len(items)
+
+
 def _read(path: Path) -> tuple[str, list[dict[str, Any]]]:
     """Name and declared expectations of a suite file."""
     try:
@@ -80,6 +98,8 @@ def _read(path: Path) -> tuple[str, list[dict[str, Any]]]:
         raise _CannotJudgeError(f"expectation suite {path.name} has no list of 'expectations'")
     if not declared:
         raise _CannotJudgeError(f"expectation suite {path.name} is empty: it would accept anything")
+    if problem := rules.harmless(declared):
+        raise _CannotJudgeError(f"expectation suite {path.name} judges nothing: {problem}")
     return str(raw.get("name") or path.stem), declared
 
 
@@ -113,7 +133,8 @@ def _evaluate(name: str, declared: list[dict[str, Any]], frame: "pd.DataFrame") 
         raise _CannotJudgeError(f"suite {name} was given an empty table: there is nothing to validate")
     table = frame.reset_index(drop=True)  # samples tell rows by number, whatever the caller's index says
     gx = _great_expectations()
-    suite = gx.ExpectationSuite(name=name, expectations=[_load(gx, at, item) for at, item in enumerate(declared)])
+    wanted = [_load(gx, at, rules.dated(item, table)) for at, item in enumerate(declared)]
+    suite = gx.ExpectationSuite(name=name, expectations=wanted)
     try:
         answer = _batch(gx, table).validate(suite, result_format={"result_format": "SUMMARY", **_PARTIAL})
     except Exception as error:  # the boundary to a plug-in system: expectations of owners raise what they like
@@ -131,10 +152,14 @@ def _load(gx: ModuleType, position: int, item: dict[str, Any]) -> Any:
     kind = item.get("type")
     if not isinstance(kind, str):
         raise _CannotJudgeError(f"expectation {position + 1} of the suite has no type")
+    if problem := rules.misspelt(item) or rules.idle(item):
+        raise _CannotJudgeError(f"{_named(item)} is no check: {problem}")
     # Results come back in another order; the position leads back to what was declared.
     wanted = {"kwargs": {}, **item, "meta": {"position": position}}
     try:
-        return configuration(**wanted).to_domain_obj()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # conditions on rows are texts in a JSON file
+            return configuration(**wanted).to_domain_obj()
     except gx.exceptions.ExpectationNotFoundError:
         raise _CannotJudgeError(
             f"{_named(item)} is unknown to Great Expectations {gx.__version__}; it would be skipped in silence"
@@ -179,7 +204,7 @@ def _row(item: Mapping[str, Any], result: Any, table: "pd.DataFrame") -> ReportR
     severity = str(item.get("severity") or "critical")
     if not result.success:
         return ReportRow(kind, words.column(kwargs), severity, held=False, **_blame(kind, kwargs, found, table))
-    if _vacuous(found):
+    if _vacuous(found) or not rules.met(item, table):
         if severity == "critical":
             raise _CannotJudgeError(f"{_named(item)} had no value to look at: every one is missing or filtered out")
         return ReportRow(kind, words.column(kwargs), severity, held=False, reason="there is no value to look at")

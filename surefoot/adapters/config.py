@@ -10,6 +10,7 @@ import yaml
 from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.fields import LARGEST, Violation
 from surefoot.core.fields import Path as Place
+from surefoot.core.idle import refuse
 from surefoot.core.parse import parse
 from surefoot.core.policy import Policy
 
@@ -36,6 +37,7 @@ def read(path: Path) -> tuple[dict[str, object], Policy]:
     value = _load(path, lines)
     try:
         policy = parse(value)
+        refuse(policy)
     except Violation as violation:
         raise PolicyInvalid(str(path), _line(lines, violation.path), str(violation)) from violation
     if policy.model != path.stem:

@@ -1,6 +1,6 @@
 """Answers the questions of the judge from the prediction log, the labels and the models themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from surefoot.adapters.counts import event_counts
 from surefoot.adapters.left_out import left_out, together
 from surefoot.adapters.levels import gauge_counts, speed_counts
 from surefoot.adapters.shifts import distances, odd
+from surefoot.adapters.typed import typed
 from surefoot.adapters.values import value_counts
 from surefoot.core.errors import SurefootError
 from surefoot.core.evidence import AnswerShapes, Evidence, GoldenRows, InputShift, Missing, Validation
@@ -51,6 +52,10 @@ class Answers(Protocol):
 
     def refused(self, question: Question) -> tuple[str, ...]:
         """Requests of a rollout, and of the champion's past, that every version refuses."""
+        ...
+
+    def types(self, question: Question) -> Mapping[str, object]:
+        """Inputs of the candidate's signature by name; none where they are not known."""
         ...
 
     def shapes(self, question: Question) -> Evidence:
@@ -146,7 +151,7 @@ class Measurements:
             return Missing(
                 Outcome.ERROR, f"no request of {question.model} was logged in the window: nothing to validate"
             )
-        return self._validate(question.suite, frame, question.rollout)
+        return self._validate(question.suite, typed(frame, self._answers.types(question)), question.rollout)
 
     def _shift(self, question: Question) -> Evidence:
         gate = question.gate

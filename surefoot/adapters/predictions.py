@@ -10,6 +10,7 @@ import pandas as pd
 
 from surefoot.adapters.log_files import KINDS, counted, view
 from surefoot.adapters.shifts import answer_frame
+from surefoot.adapters.typed import typed
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.scalar import canonical_text_of_json
 
@@ -165,7 +166,8 @@ class PredictionLog:
     def frame(self, model: str, since: float, until: float) -> pd.DataFrame:
         """Features of the requests of a window by request id; rows without names have their columns by position."""
         rows = self.requests(model, since, until)
-        return pd.DataFrame([row.columns() for row in rows], index=pd.Index([row.key[0] for row in rows], dtype=object))
+        ids = pd.Index([row.key[0] for row in rows], dtype=object)
+        return typed(pd.DataFrame([row.columns() for row in rows], index=ids, dtype=object), {})
 
     def given(self, model: str, since: float, until: float) -> pd.DataFrame:
         """Answers that callers got in a window, by request id, as columns."""

@@ -184,6 +184,11 @@ class Scorer:
         return direct
 
     @property
+    def types(self) -> dict[str, Any]:
+        """Inputs of the signature by name; none where it names none."""
+        return dict(zip(self._inputs.columns or (), self._inputs.specs, strict=False))
+
+    @property
     def outputs(self) -> str:
         """What the signature says of the answers; empty without a signature."""
         declared = self._model.metadata.get_output_schema()  # type: ignore[no-untyped-call]

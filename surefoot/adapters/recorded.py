@@ -103,6 +103,10 @@ class Recorded:
         )
         return tuple(str(request) for (request,) in found)
 
+    def types(self, _question: Question) -> dict[str, object]:
+        """The file's own types are all there is."""
+        return {}
+
     def shapes(self, _question: Question) -> AnswerShapes | Missing:
         """What both versions' answers look like according to the file, whenever they were given."""
         old, new = self._records.first_answers(SHAPES)

@@ -44,6 +44,10 @@ MEMORY = "500MB"
 """What sorting and joining may keep in memory; the rest goes through a temporary file."""
 
 
+_NULLABLE = {"TINYINT": "Int64", "SMALLINT": "Int64", "INTEGER": "Int64", "BIGINT": "Int64", "BOOLEAN": "boolean"}
+"""Types of columns whose missing values have no place in numpy's own, and pandas' types that have one."""
+
+
 class RecordFile:
     """Reads a Parquet file once into a temporary database, and plays traffic splits over it.
 
@@ -309,7 +313,12 @@ class RecordFile:
         """Features of the requests of a window, at most LIMIT of them, taken evenly."""
         names = ", ".join(f"{feature(name)} AS {quoted(name)}" for name in self.features) or "request"
         sql = f'SELECT {names} FROM pairs WHERE "at" > $1 AND "at" <= $2 ORDER BY hash(request) LIMIT $3'  # noqa: S608 - names are quoted
-        return self._db.execute(sql, [since, until, LIMIT]).df()
+        found = self._db.execute(sql, [since, until, LIMIT])
+        kinds = {str(name): str(kind) for name, kind, *_ in found.description or ()}
+        frame = found.df()
+        # A missing whole number must not make a column one of fractions.
+        wanted = {name: _NULLABLE[kind] for name, kind in kinds.items() if kind in _NULLABLE and name in frame}
+        return frame.astype(wanted)
 
     def first_answers(self, count: int) -> tuple[list[object], list[object]]:
         """The first answers of the champion and of the candidate, so many of each."""

@@ -88,6 +88,14 @@ class Replay:
             made.unscored = round(made.requests * (1.0 - len(candidate.answers) / max(candidate.tried, 1)))
         return made.evidence(self._log.unknown_labels(question.model, question.since, question.until))
 
+    def types(self, question: Question) -> Mapping[str, object]:
+        """Inputs of the candidate's signature by name; none where it has none, or cannot be loaded."""
+        try:
+            model = self._model(question, question.candidate)
+        except SurefootError:
+            return {}
+        return getattr(model, "types", {})
+
     def shapes(self, question: Question) -> AnswerShapes | Missing:
         """What both versions' answers to the latest requests look like; nobody is asked who answered live."""
         served = self.window(question)[-SHAPES:]

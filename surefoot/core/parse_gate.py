@@ -18,7 +18,7 @@ from surefoot.core.policy import (
     Gate,
     Metric,
 )
-from surefoot.core.scalar import canonical_slice, canonical_text
+from surefoot.core.scalar import canonical_slice
 
 PROBABILITY = bounded(1e-6, 1.0 - 1e-6)
 QUANTILE = bounded(0.01, 0.999)
@@ -185,8 +185,6 @@ def _shift(section: Section, metric: Metric) -> dict[str, Any]:
     against = section.get("against", choice(str, ("champion", "before")), "before")
     exact = against == "champion" and metric is Metric.INPUT_SHIFT
     limit = section.get("max", bounded(0, 1), SAME_INPUTS) if exact else section.get("max", bounded(0, 1))
-    if limit >= 1.0:
-        raise Violation((*section.path, "max"), "must be below 1: no distance is larger, so nothing could fail")
     none: tuple[str, ...] = ()
     ignored = none
     if metric is Metric.INPUT_SHIFT:
@@ -246,10 +244,5 @@ def _details(section: Section, metric: Metric) -> dict[str, Any]:
         made["of"] = section.get("of", choice(Metric, tuple(LOSSES - {Metric.RMSE, Metric.PINBALL, Metric.COST})))
     if metric in BY_CLASS | TWO_CLASSES:
         none: tuple[str, ...] = ()
-        made["classes"] = classes = section.get("classes", texts, none)
-        where = (*section.path, "classes")
-        if len({canonical_text(item) for item in classes}) < len(classes):
-            raise Violation(where, "names a class twice: 1, 1.0 and '1' are one name")
-        if len(classes) == 1 or (classes and metric in TWO_CLASSES and len(classes) != 2):  # noqa: PLR2004 - no and yes
-            raise Violation(where, "names every class; this metric knows two, the second one is the positive one")
+        made["classes"] = section.get("classes", texts, none)
     return made

@@ -90,6 +90,7 @@ def test_good_candidate_is_promoted(better: str) -> None:
     seen = {(look["stage"], look["weight"], look["gate"]) for look in found["looks"] if look["outcome"] == "PASS"}
     assert seen == {
         ("Validating", 0.0, "data"),
+        ("Validating", 0.0, "answer_shape"),
         ("Shadowing", 0.0, "errors"),
         ("Shadowing", 0.0, "accuracy"),
         ("Ramping", 50.0, "errors"),

@@ -263,7 +263,8 @@ def test_a_column_without_values_has_not_passed(bench: Bench) -> None:
     """An expectation that saw no value is an error when it blocks and a warning when it does not."""
     frame = people().assign(age=np.nan)
     assert "had no value to look at" in bench.error(frame, AGE)
-    found = answered(bench.check(frame, {**AGE, "severity": "warning"}))
+    exists = {"type": "expect_column_to_exist", "kwargs": {"column": "age"}}
+    found = answered(bench.check(frame, {**AGE, "severity": "warning"}, exists))
     assert [row.reason for row in found.warnings] == ["there is no value to look at"]
 
 

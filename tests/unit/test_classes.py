@@ -7,10 +7,10 @@ from surefoot.adapters.tally import Batch, tally
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.evidence import MICRO
 from surefoot.core.fields import Violation
+from surefoot.core.idle import refuse
 from surefoot.core.parse import parse
-from surefoot.core.parse_gate import gate
 from surefoot.core.planning import notes
-from surefoot.core.policy import Costs, Gate, Metric
+from surefoot.core.policy import Costs, Gate, Metric, Policy
 from surefoot.core.stats.losses import differ, losses
 from tests.fakes import POLICY
 
@@ -86,11 +86,17 @@ def test_a_candidate_that_is_always_wrong_is_seen_with_integer_labels() -> None:
     assert (block.champion, block.candidate) == ((0,), (2 * MICRO,))
 
 
+def _with(gate: dict[str, object]) -> Policy:
+    """A policy with one more gate."""
+    bake = {"for": "1h", "gates": ["errors", "g"]}
+    return parse({**POLICY, "gates": {**POLICY["gates"], "g": gate}, "bake": bake})  # type: ignore[dict-item]
+
+
 @pytest.mark.parametrize("classes", [["1", "1.0"], ["a"], ["a", "b", "c"]])
 def test_classes_that_cannot_be_told_apart_are_refused(classes: list[str]) -> None:
     """A class that is named twice, a single class, and a third one where only two are known are refused."""
     with pytest.raises(Violation):
-        gate(("gates", "g"), "g", {"metric": "auc", "labels": {"maturity": "1h"}, "classes": classes})
+        refuse(_with({"metric": "auc", "labels": {"maturity": "1h"}, "classes": classes}))
 
 
 def test_lint_says_where_classes_are_needed() -> None:

@@ -1,0 +1,145 @@
+"""A suite sees typed columns, and every expectation of it can fail."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow.types import ColSpec, DataType
+
+from surefoot.adapters.checks import checked_suite, validate
+from surefoot.adapters.typed import typed
+from surefoot.cli.read import lint
+from surefoot.core.errors import Rejected
+from surefoot.core.evidence import Missing, Validation
+from surefoot.core.model import Outcome
+
+N = 1000
+LONG = ColSpec(DataType.long, "n", required=False)
+WHEN = ColSpec(DataType.datetime, "when")
+
+
+def expectation(kind: str, severity: str = "critical", **kwargs: object) -> dict[str, object]:
+    """One expectation of a suite file."""
+    return {"type": f"expect_{kind}", "kwargs": kwargs, "severity": severity}
+
+
+def written(root: Path, *expectations: dict[str, object]) -> Path:
+    """A suite file."""
+    path = root / "suite.json"
+    path.write_text(json.dumps({"name": "suite", "expectations": expectations}))
+    return path
+
+
+def held(root: Path, frame: pd.DataFrame, *expectations: dict[str, object]) -> Validation | Missing:
+    """What the suite says of a table."""
+    return validate(written(root, *expectations), frame, lambda _report: "", root / "page.html")
+
+
+@pytest.mark.parametrize("spec", [LONG, None], ids=["by signature", "by its values"])
+def test_one_missing_number_changes_no_type(tmp_path: Path, spec: ColSpec | None) -> None:
+    """999 whole numbers and a missing one are whole numbers to patterns, lengths and types."""
+    rows = [{"n": None if i == 7 else i % 10, "b": None if i == 9 else i % 2 == 0} for i in range(N)]
+    frame = pd.DataFrame(rows, dtype=object)
+    table = typed(frame, {"n": spec} if spec else {})
+    found = held(
+        tmp_path,
+        table,
+        expectation("column_values_to_match_regex", column="n", regex="^[0-9]+$"),
+        expectation("column_value_lengths_to_equal", column="n", value=1),
+        expectation("column_values_to_be_of_type", column="n", type_="int64"),
+        expectation("column_values_to_be_in_set", column="n", value_set=list(range(10))),
+        expectation("column_values_to_be_in_set", column="b", value_set=[True, False]),
+    )
+    assert isinstance(found, Validation)
+    assert (found.failed, found.evaluated) == ((), 5)
+
+
+def test_numbers_that_are_not_whole_stay_wrong(tmp_path: Path) -> None:
+    """A fraction among whole numbers is not cut: the check sees it."""
+    table = typed(pd.DataFrame({"n": [1.0, 2.5, None]}), {"n": LONG})
+    found = held(tmp_path, table, expectation("column_values_to_be_in_set", column="n", value_set=[1, 2]))
+    assert isinstance(found, Validation)
+    assert len(found.failed) == 1
+
+
+@pytest.mark.parametrize(
+    ("latest", "good"), [("2026-01-02", True), ("1 Jan 2099", False), ("2026-03-01T00:00:00Z", False)]
+)
+@pytest.mark.parametrize("kind", ["column_max_to_be_between", "column_values_to_be_between"])
+def test_dates_are_compared_as_dates(tmp_path: Path, kind: str, latest: str, *, good: bool) -> None:
+    """A date of the signature is one, however it is written: 1 Jan 2099 is later than the end of February."""
+    table = typed(pd.DataFrame({"when": ["2026-01-01", latest]}), {"when": WHEN})
+    found = held(tmp_path, table, expectation(kind, column="when", max_value="2026-02-28"))
+    assert isinstance(found, Validation)
+    assert (found.failed == ()) is good
+
+
+IDLE = [
+    expectation("column_values_to_be_between", column="x", min_value=0, mostly=0),
+    expectation("column_values_to_not_be_in_set", column="x", value_set=[]),
+    expectation("column_values_to_not_match_regex_list", column="x", regex_list=[]),
+    expectation("table_row_count_to_be_between", min_value=0),
+    expectation("column_unique_value_count_to_be_between", column="x", min_value=0, max_value=None),
+    expectation("column_proportion_of_unique_values_to_be_between", column="x", min_value=0, max_value=1),
+    expectation("column_values_to_be_betwen", column="x", min_value=0),
+    expectation("column_values_to_be_between", column="x", min_valu=0),
+    expectation("column_values_to_be_between", column="x"),
+    expectation("column_values_to_be_between", column="x", min_value=0, row_condition="x >", condition_parser="pandas"),
+    expectation(
+        "column_values_to_be_between", column="x", min_value=0, row_condition="x > 1", condition_parser="panda"
+    ),
+    expectation("column_values_to_be_between", "warning", column="x", min_value=0),
+]
+
+
+@pytest.mark.parametrize("idle", IDLE, ids=str)
+def test_what_cannot_fail_is_refused_by_lint_and_at_run(tmp_path: Path, idle: dict[str, object]) -> None:
+    """An expectation that holds whatever comes, or that is misspelt, is an error before and in a rollout."""
+    with pytest.raises(Rejected):
+        checked_suite(written(tmp_path, idle))
+    found = held(tmp_path, pd.DataFrame({"x": [1.0, 2.0]}), idle)
+    assert isinstance(found, Missing)
+    assert found.outcome is Outcome.ERROR
+
+
+def test_what_can_fail_is_let_pass(tmp_path: Path) -> None:
+    """Bounds that some table breaks are checks, whichever end they are at."""
+    good = [
+        expectation("table_row_count_to_be_between", min_value=1),
+        expectation("column_unique_value_count_to_be_between", column="x", max_value=9),
+        expectation(
+            "column_values_to_be_between", column="x", min_value=0, row_condition="x > 1", condition_parser="pandas"
+        ),
+        expectation("column_values_to_be_between", column="x", min_value=0, strict_min=True),
+    ]
+    assert checked_suite(written(tmp_path, *good)) == 4
+
+
+@pytest.mark.parametrize(
+    "blind",
+    [
+        expectation("column_unique_value_count_to_be_between", column="x", max_value=9),
+        expectation("table_row_count_to_be_between", max_value=9),
+        expectation("column_values_to_be_between", column="x", min_value=0),
+    ],
+    ids=str,
+)
+def test_a_condition_that_no_row_meets_is_an_error(tmp_path: Path, blind: dict[str, object]) -> None:
+    """An expectation that looks at no row has not held."""
+    blind["kwargs"] = {**dict(blind["kwargs"]), "row_condition": "x > 100", "condition_parser": "pandas"}  # type: ignore[call-overload]
+    found = held(tmp_path, pd.DataFrame({"x": [1.0, 2.0]}), blind)
+    assert isinstance(found, Missing)
+    assert found.outcome is Outcome.ERROR
+
+
+def test_lint_names_the_expectation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`surefoot lint` refuses a suite with a misspelt expectation, and names it."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "expectations").mkdir()
+    policy = Path(__file__).parents[2] / "configs" / "flights-late.yaml"
+    (tmp_path / "configs" / policy.name).write_text(policy.read_text())
+    suite = {"name": "flights-late", "expectations": [IDLE[6]]}
+    (tmp_path / "expectations" / "flights-late.json").write_text(json.dumps(suite))
+    assert lint(None, tmp_path, strict=False, json_=False) == 2
+    assert "expect_column_values_to_be_betwen" in capsys.readouterr().out.replace("\n", "")
