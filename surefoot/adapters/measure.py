@@ -55,7 +55,7 @@ class Answers(Protocol):
         ...
 
     def types(self, question: Question) -> Mapping[str, object]:
-        """Inputs of the candidate's signature by name; none where they are not known."""
+        """Types of the candidate's inputs by name; none where they are not known."""
         ...
 
     def shapes(self, question: Question) -> Evidence:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from surefoot.adapters.columns import kind_of
 from surefoot.adapters.inputs import Inputs, Names
 from surefoot.adapters.outputs import holds_outputs, plain, rows_of
 from surefoot.adapters.probes import probe_rows
@@ -183,16 +184,13 @@ class Scorer:
             return None
         return direct
 
-    @property
-    def types(self) -> dict[str, Any]:
-        """Inputs of the signature by name; none where it names none."""
-        return dict(zip(self._inputs.columns or (), self._inputs.specs, strict=False))
-
-    @property
-    def outputs(self) -> str:
-        """What the signature says of the answers; empty without a signature."""
-        declared = self._model.metadata.get_output_schema()  # type: ignore[no-untyped-call]
-        return "" if declared is None else str(declared)
+    def declared(self) -> dict[str, object]:
+        """What the signature says: "inputs" as types by name, as far as it names them, and "outputs" as one text."""
+        outputs = self._model.metadata.get_output_schema()  # type: ignore[no-untyped-call]
+        return {
+            "inputs": {name: kind_of(spec) for name, spec in zip(self.columns or (), self._inputs.specs, strict=False)},
+            "outputs": "" if outputs is None else str(outputs),
+        }
 
     @property
     def raw(self) -> bool:

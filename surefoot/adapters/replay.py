@@ -27,6 +27,8 @@ from surefoot.core.policy import Gate
 from surefoot.core.question import Question
 from surefoot.core.shape import shapes_of
 from surefoot.core.stats.losses import numbers
+from surefoot.models.contract import Lost
+from surefoot.models.process import Remote
 
 SEEN = 5_000
 """Latest requests of a window whose inputs are compared one by one [count]."""
@@ -89,12 +91,16 @@ class Replay:
         return made.evidence(self._log.unknown_labels(question.model, question.since, question.until))
 
     def types(self, question: Question) -> Mapping[str, object]:
-        """Inputs of the candidate's signature by name; none where it has none, or cannot be loaded."""
+        """Types of the candidate's inputs by name; none where its signature names none, or it cannot be asked."""
+        found = self._declared(question, question.candidate).get("inputs")
+        return found if isinstance(found, dict) else {}
+
+    def _declared(self, question: Question, version: Version) -> Mapping[str, object]:
+        """What a version's signature says; nothing where it cannot be asked."""
         try:
-            model = self._model(question, question.candidate)
-        except SurefootError:
+            return self._model(question, version).declared()
+        except (SurefootError, Remote, Lost):
             return {}
-        return getattr(model, "types", {})
 
     def shapes(self, question: Question) -> AnswerShapes | Missing:
         """What both versions' answers to the latest requests look like; nobody is asked who answered live."""
@@ -103,17 +109,18 @@ class Replay:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         old, new = (self._known(question, version, served) for version in (question.champion, question.candidate))
         asked = [r for r in served if r.key in old]
-        models = (self._models.get(v.digest) for v in (question.champion, question.candidate))
-        declared = tuple(filter(None, (str(getattr(model, "outputs", "")) for model in models)))
+        pair = (question.champion, question.candidate)
+        said = [self._declared(question, v).get("outputs") for v in pair if v.digest in self._models]
+        declared = tuple(str(one) for one in said if one)
         reference = list(old.values())
         mine = [new[r.key] for r in asked if r.key in new]
         return AnswerShapes(shapes_of(reference), shapes_of(mine, reference), len(asked), len(mine), declared)
 
-    def _known(self, question: Question, version: Version, served: Sequence[Served]) -> dict[Key, object]:
+    def _known(self, question: Question, version: Version, served: Sequence[Served]) -> dict[tuple[str, int], object]:
         """A version's answers to some requests; what it has answered live is not asked again."""
         known = {r.key: r.prediction for r in served if r.answered_by == version.number and r.prediction is not None}
         rest = [r for r in served if r.key not in known]
-        return {**known, **_score(self._model(question, version), rest).answers} if rest else known
+        return {**known, **score(self._model(question, version), rest).answers} if rest else known
 
     def golden(self, question: Question) -> GoldenRows | Missing:
         """What the candidate answers to the rows that it carries."""

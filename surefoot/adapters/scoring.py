@@ -35,6 +35,10 @@ class Scores(Protocol):
         """Rows that the model carries, and the answers that its author saw."""
         ...
 
+    def declared(self) -> dict[str, object]:
+        """What its signature says: "inputs" as types by name, and "outputs" as one text."""
+        ...
+
     def seen(self, rows: list[dict[str, object]]) -> pd.DataFrame:
         """What the model is fed after everything that goes before it but keeps the columns."""
         ...

@@ -1,6 +1,7 @@
 """The table that a suite sees: columns typed by the model's signature, so that a missing value changes no type."""
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -11,20 +12,19 @@ WHOLE = {"long", "integer"}
 NUMBERS = {"double", "float"}
 
 
-def typed(frame: pd.DataFrame, kinds: Mapping[str, Any]) -> pd.DataFrame:
+def typed(frame: pd.DataFrame, kinds: Mapping[str, object]) -> pd.DataFrame:
     """Give each column the type that the model takes it for, or else the one that all its values have.
 
     Args:
         frame: Values as they came.
-        kinds: Inputs of the model's signature by name; a column that does not fit its type stays as it is.
+        kinds: Types in the model's signature by name; a column that does not fit its type stays as it is.
     """
-    made = {name: _column(name, frame[name], kinds.get(str(name))) for name in frame.columns}
+    made = {name: _column(name, frame[name], str(kinds.get(str(name), ""))) for name in frame.columns}
     return pd.DataFrame(made, index=frame.index)
 
 
-def _column(name: object, values: "pd.Series[Any]", spec: Any) -> "pd.Series[Any]":
+def _column(name: object, values: "pd.Series[Any]", kind: str) -> "pd.Series[Any]":
     there = [value for value in values if not _absent(value)]
-    kind = str(getattr(getattr(spec, "type", None), "name", ""))
     if not there or not all(isinstance(value, bool | int | float | str) for value in there):
         return values
     if not kind:
@@ -39,7 +39,7 @@ def _column(name: object, values: "pd.Series[Any]", spec: Any) -> "pd.Series[Any
     if kind in {"string", "datetime"}:
         cells: Sequence[object] = [None if _absent(value) else value for value in values]
         try:
-            return pd.Series(column(name, spec, cells), index=values.index)
+            return pd.Series(column(name, SimpleNamespace(type=SimpleNamespace(name=kind)), cells), index=values.index)
         except ValueError:
             return values
     return values

@@ -20,7 +20,7 @@ from surefoot.models.rows import Batching, Proof
 from surefoot.models.watch import Watch, proved
 
 UNPROVED = "its process ended or hung when rows were asked together to prove it"
-VERBS = frozenset({"predict", "golden", "shown", "is_raw"})
+VERBS = frozenset({"predict", "golden", "shown", "is_raw", "declared"})
 """What a model is asked besides batches: see `surefoot.models.scores`."""
 _FIRST_TO_GO = 500
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20

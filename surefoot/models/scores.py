@@ -69,6 +69,11 @@ class Scored:
         """Whether what the model is fed is the row as it came."""
         return bool(self._ask("is_raw", [], 1))
 
+    def declared(self) -> dict[str, object]:
+        """What its signature says of inputs and outputs."""
+        found = self._ask("declared", [], 1)
+        return found if isinstance(found, dict) else {}
+
     def close(self) -> None:
         """End the process."""
         with self._lock:
