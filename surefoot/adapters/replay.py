@@ -201,11 +201,10 @@ class Replay:
             other = question.champion if by == question.candidate.number else question.candidate
             named, bare = (features, None) if isinstance(features, dict) else ({}, [features])
             row = Served((request, 0), 0.0, "", "", None, named, (), params, bare)
-            try:
-                model = self._model(question, other)
+            try:  # a process starts at its first question, so a version that cannot be loaded says so there
+                self._refused[request] = features is None or not score(self._model(question, other), [row]).answers
             except SurefootError:
                 return False
-            self._refused[request] = features is None or not score(model, [row]).answers
         return self._refused[request]
 
     def failures(self, question: Question) -> SplitCounts | Missing:
