@@ -107,10 +107,14 @@ def _made_up(inputs: Inputs, draw: random.Random) -> tuple[Names | None, list[li
     rows: list[list[object]] = [
         [_value(kind, draw) for kind in kinds] for _ in range(max(_FEW, min(COUNT, MOST_CELLS // width)))
     ]
-    for row in rows[-_FEW + 2 :]:
-        for place in draw.sample(range(len(kinds)), min(2, len(kinds))):
-            if kinds[place] not in WHOLE and kinds[place] != "boolean":
-                row[place] = None
+    # A row and its negative: whatever a linear model weighs, it answers differently to the two.
+    rows = [one for row in rows[: len(rows) // 2] for one in (row, [_negative(cell) for cell in row])]
+    # Some rows lack one value, and the last one all that may be missing: a model may fill gaps from its batch.
+    gaps = [place for place, kind in enumerate(kinds) if kind not in WHOLE and kind != "boolean"]
+    for row, place in zip(rows[-_FEW:-1], draw.sample(gaps, len(gaps)), strict=False):
+        row[place] = None
+    for place in gaps:
+        rows[-1][place] = None
     return inputs.columns, _distinct(rows)
 
 
@@ -118,8 +122,12 @@ def _value(kind: str, draw: random.Random) -> object:
     if kind in WHOLE:
         return draw.choice([0, 1, 2, 3, 7, 40, draw.randrange(100)])
     if kind in NUMBERS:
-        return draw.choice([0.0, 1.0, -1.5, 3.25, draw.gauss(0.0, 3.0), draw.gauss(0.0, 3.0), draw.uniform(0.0, 100.0)])
+        return draw.choice([0.0, 1.0, -1.5, 3.25, draw.gauss(0.0, 3.0), draw.gauss(0.0, 3.0), draw.gauss(0.0, 50.0)])
     return draw.choice(_POOLS.get(kind, [None]))
+
+
+def _negative(cell: object) -> object:
+    return -cell if isinstance(cell, float) and cell else cell
 
 
 def _tensors(inputs: Inputs, draw: random.Random) -> tuple[Names | None, list[list[object]]]:

@@ -14,6 +14,8 @@ TIME_SHARE = 0.01
 """Most of the model's time that this may take [0 to 1]."""
 ENOUGH = 16
 """Different rows of callers from which a model is proved that its probes did not prove [count]."""
+MANY = 256
+"""The same where all have the same answer, as rows of a rare class do [count]."""
 _LARGEST = 4096
 """Most characters of a row that is kept to be a probe [count]."""
 _PLAIN = ((), (None, False))
@@ -67,6 +69,7 @@ class Watch:
         self._proving = proving and unknown
         self._names: Names = None
         self._kept: dict[str, tuple[list[object], object]] = {}
+        self._varied = False
         self._draw = random.Random()  # noqa: S311 - which rows are asked again is no secret
         self._next_row = self._draw.randrange(ONE_IN)
         self._not_before = 0.0
@@ -74,7 +77,7 @@ class Watch:
     @property
     def proves_next(self) -> bool:
         """Whether the next look asks several rows together that were never asked so before."""
-        return self._proving and len(self._kept) >= ENOUGH
+        return self._proving and len(self._kept) >= (ENOUGH if self._varied else MANY)
 
     def answer(self, names: Names, values: list[list[object]], *manner: Any) -> list[object]:
         """Ask the model for one answer a row.
@@ -127,17 +130,19 @@ class Watch:
 
     def _keep(self, names: Names, values: list[list[object]], answers: list[object]) -> None:
         """Keep rows that callers have sent alone, with their answers, until there are enough of them."""
-        if len(values) > 1 or (self._kept and names != self._names) or len(self._kept) >= ENOUGH:
+        if len(values) > 1 or (self._kept and names != self._names) or len(self._kept) >= MANY:
             return
         self._names = names
         text = repr(values[0])
         if len(text) <= _LARGEST:
             self._kept.setdefault(text, (values[0], answers[0]))
+            self._varied = self._varied or answers[0] != next(iter(self._kept.values()))[1]
 
     def _prove_now(self) -> bool:
         if not self.proves_next:
             return False
-        names, (rows, known) = self._names, map(list, zip(*self._kept.values(), strict=True))
+        latest = list(self._kept.values())[-ENOUGH:]  # the last of them has the other answer, if there is one
+        names, (rows, known) = self._names, map(list, zip(*latest, strict=True))
         self._proving = False
         self._kept.clear()
         together = bool(getattr(self.model, "joins", True))

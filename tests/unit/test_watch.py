@@ -88,10 +88,21 @@ def test_what_made_up_rows_do_not_show_the_rows_of_callers_show() -> None:
     assert watched.proof.batching is Batching.UNPROVEN
     for number in range(ENOUGH):
         assert not watched.proof.row_wise
-        row: list[object] = [1000.0 + number, 0]
+        row: list[object] = [1000.0 * (number % 3) + number, 0]
         watched.look(("x", "g"), [row], (), watched.answer(("x", "g"), [row]))
     assert watched.proof.row_wise
     assert max(model.sizes) == ENOUGH
+
+
+def test_rows_of_one_answer_prove_little() -> None:
+    """While all callers' rows have the same answer many more are waited for: of equal answers none is out of place."""
+    model = Model(lambda rows: sorted("late" if value > 900.0 else "on time" for value in x(rows)))
+    watched = Watch(model, prove(model.function, ROWS))
+    for number in range(3 * ENOUGH):
+        row: list[object] = [2000.0 - 50.0 * (number == 2 * ENOUGH) * 30 + number, 0]
+        watched.look(("x", "g"), [row], (), watched.answer(("x", "g"), [row]))
+        assert not watched.proof.row_wise
+    assert watched.proof.batching is Batching.BATCH_DEPENDENT
 
 
 def test_a_difference_on_a_callers_row_ends_batches_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
