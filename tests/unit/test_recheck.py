@@ -6,6 +6,7 @@ import pytest
 
 from surefoot.core.chain import Entry
 from surefoot.core.errors import InvariantBroken
+from surefoot.core.events import GateJudged, encode
 from surefoot.core.evidence import (
     MICRO,
     AnswerShapes,
@@ -28,7 +29,10 @@ from surefoot.core.evidence import (
     ValueCounts,
     ValueStratum,
 )
-from surefoot.core.model import Outcome
+from surefoot.core.judge import EDITION, judge
+from surefoot.core.level import Level
+from surefoot.core.model import Outcome, Stage
+from surefoot.core.parse import parse
 from surefoot.core.recheck import KINDS, pack, recheck, unpack
 from tests.scripted import TWO, started, world
 
@@ -134,3 +138,31 @@ def test_verdicts_of_another_edition_are_left_alone() -> None:
     """A release whose judge has changed does not call what an earlier one said tampered."""
     old = [replace(e, data={**e.data, "judge": 0}) if e.kind == "GateJudged" else e for e in told()]
     assert {row.skipped for row in recheck(old)} == {"another edition of the judge gave it"}
+
+
+def test_verdicts_of_the_edition_before_are_judged_again() -> None:
+    """What the first edition judged follows from its counters still: what is new since then it did not count."""
+    old = [replace(e, data={**e.data, "judge": 1}) if e.kind == "GateJudged" else e for e in told()]
+    found = list(recheck(old))
+    assert found
+    assert not [row for row in found if row.problem or row.skipped]
+
+
+def test_protected_slices_of_an_old_journal_are_compared_as_they_were_written() -> None:
+    """A slice that an old policy spelled "night=True" is the one that its counters have under that name."""
+    written = {"metric": "error_rate", "margin": "1pp", "by": "night", "protected": ["night=True"], "min_per_slice": 1}
+    half = SplitCounts((Stratum(0.5, 0, 5000, 0, 5000),), 0.0, recent=20_000)
+    opened = next(e for e in told() if e.kind == "RolloutOpened")
+    policy = {**opened.data["policy"], "gates": {"errors": written, "drift": opened.data["policy"]["gates"]["drift"]}}  # type: ignore[dict-item, index]
+    opened = replace(opened, data={**opened.data, "policy": policy})
+    level = Level(0.01)
+    gate = parse(policy).gates["errors"]
+    assert gate.protected == ("night=true",)
+    for edition, name in ((1, "night=True"), (EDITION, "night=true")):
+        evidence = Sliced({name: half}, 20_000)
+        verdict = judge(replace(gate, protected=(name,)), evidence, level)
+        assert verdict.outcome is Outcome.PASS
+        event = GateJudged(opened.data["rollout"], Stage.RAMPING, 0, 1, verdict, level, pack(evidence), edition)  # type: ignore[arg-type]
+        kind, data = encode(event)
+        entry = replace(opened, seq=opened.seq + 1, kind=kind, data=data)
+        assert [row.problem for row in recheck([opened, entry])] == [""]
