@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,16 @@ class Poisoned(mlflow.pyfunc.PythonModel):
         """Answer, or end."""
         if (model_input.x == 666.0).any():
             os._exit(7)
+        return model_input.x * 0.5
+
+
+class Hangs(mlflow.pyfunc.PythonModel):
+    """Never comes back from some rows."""
+
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - MLflow warns about types it does not know
+        """Answer, or hang."""
+        if (model_input.x == 666.0).any():
+            time.sleep(600)
         return model_input.x * 0.5
 
 

@@ -13,7 +13,7 @@ from surefoot.adapters import scoring
 from surefoot.adapters.artifacts import tree_digest
 from surefoot.adapters.hosted import HostedModels
 from surefoot.adapters.measure import Measurements
-from surefoot.adapters.predictions import PredictionLog
+from surefoot.adapters.predictions import PredictionLog, Served
 from surefoot.adapters.replay import Replay
 from surefoot.core.errors import Rejected
 from surefoot.core.evidence import PairedSums, SplitCounts
@@ -22,6 +22,7 @@ from surefoot.core.level import Level
 from surefoot.core.model import Outcome, Version
 from surefoot.core.policy import Gate, Metric
 from surefoot.core.question import Question
+from surefoot.models import scores as scores_module
 from surefoot.models.rows import Batching
 from tests.integration import hosted_models
 
@@ -132,6 +133,19 @@ def test_a_candidate_that_ends_its_process_fails_the_rows_that_end_it(
     (stratum,) = counts.strata
     assert (stratum.candidate_bad, stratum.candidate_good) == (2, 398)
     assert replay.score(asked, asked.candidate).problem == "ProcessDied: its process ended with code 7"
+
+
+def test_a_candidate_that_hangs_fails_the_row_at_which_it_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that gives no answer is ended and started again; the row is the candidate's failure, and says so."""
+    hosted_models.save(tmp_path / "1", hosted_models.Hangs())
+    monkeypatch.setattr(scores_module, "PATIENCE_S", 3.0)
+    scores = hosted(tmp_path).scores("m", version(tmp_path, "1"))
+    rows = [Served((str(i), 0), 0.0, "", "", None, {"x": 666.0 if i == 1 else 1.0, "y": 1.0}) for i in range(3)]
+    found = scoring.score(scores, rows)
+    assert (sorted(found.answers), found.tried) == ([("0", 0), ("2", 0)], 3)
+    assert found.problem == "ProcessDied: it gave no answer within 3 s"
 
 
 def test_a_model_that_looks_at_its_batch_is_scored_one_request_at_a_time(odd: Path, tmp_path: Path) -> None:
