@@ -36,6 +36,9 @@ _TRUTH = "only truth values are truth values: for MLflow every text is true, Fal
 _NULL = "a null is missing, and not False"
 _FRACTION = "MLflow cuts off what is behind the point, and nobody learns of it"
 _BARE = "the gates compare an answer with a number, not with an object that is named by the series"
+_OUTPUTS = (
+    "several outputs are an object for each row, as a frame of these columns is, so that requests can share a batch"
+)
 _TEXT = "a list is no text"
 _CSV_DATES = "MLflow reads no dates from CSV at all"
 _DATES = "a date is read in one way in every format"
@@ -314,7 +317,7 @@ KINDS: dict[str, Differs | None] = {
     **dict.fromkeys(("frame", "numbered frame", "dates"), None),
     **dict.fromkeys(("list", "tuple", "texts", "truths", "counts", "float32", "matrix", "cube", "arrays"), None),
     **dict.fromkeys(("objects", "bytes", "raise"), None),
-    **dict.fromkeys(("columns", "one text", "one number", "nothing", "short"), refused(_EACH)),
+    **dict.fromkeys(("one text", "one number", "nothing", "short"), refused(_EACH)),
     **dict.fromkeys(("null", "nan", "infinity", "frame with nan"), refused(_NO_ANSWER)),
     "set": refused(_BREAKS, 500),
 }
@@ -322,12 +325,13 @@ KINDS: dict[str, Differs | None] = {
 
 def answers(rows: int) -> dict[str, Expected]:
     """Ask for every kind of answer to so many rows."""
-    kinds = (*KINDS, "series", "nameless series")
+    kinds = (*KINDS, "series", "nameless series", "columns")
     asked = {kind: records(*[day(carrier=f"answer {kind}")] * rows) for kind in kinds}
     bare = {
         kind: Differs(200, 200, _BARE, predictions=[answer] * rows)
         for kind, answer in (("series", 2801.0), ("nameless series", 1.5))
     }
+    bare["columns"] = Differs(200, 200, _OUTPUTS, predictions=[{"a": 1.0, "b": 2.0}] * rows)
     return {
         f"answer: {kind} for {rows}": asked[kind] if differs is None else (asked[kind], differs)
         for kind, differs in {**KINDS, **bare}.items()
