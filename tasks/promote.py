@@ -71,4 +71,5 @@ def closing(model: str, rollout: str) -> State[str]:
 
 def models() -> tuple[str, ...]:
     """Every model with a record; a policy file that was broken since does not end a watch."""
+    bootstrap.note_tick(bootstrap.settings(), "watch")
     return ports().journal.models()

@@ -1,10 +1,22 @@
 """How the journal's two databases are opened, locked and understood when they fail."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from sqlite3 import SQLITE_BUSY, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_LOCKED, SQLITE_NOTADB, SQLITE_READONLY
+from sqlite3 import (
+    SQLITE_BUSY,
+    SQLITE_CANTOPEN,
+    SQLITE_CORRUPT,
+    SQLITE_FULL,
+    SQLITE_IOERR,
+    SQLITE_LOCKED,
+    SQLITE_NOTADB,
+    SQLITE_READONLY,
+)
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
@@ -17,6 +29,7 @@ _ONE_CREATOR = 0x73757265666F6F74  # key of the advisory lock under which Postgr
 
 # SQLite has undone the whole commit when it answers one of these; after any other it may have reached the disk.
 _SQLITE_UNDONE = frozenset({SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL, SQLITE_READONLY})
+_SQLITE_UNWRITABLE = frozenset({SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR, SQLITE_READONLY})
 _SQLITE_BROKEN = frozenset({SQLITE_CORRUPT, SQLITE_NOTADB})
 # The same for PostgreSQL, by class of SQLSTATE: constraint, transaction state, rollback, resources.
 _POSTGRES_UNDONE = frozenset({"23", "25", "40", "53"})
@@ -38,8 +51,12 @@ def open_engine(url: str) -> sa.Engine:
         ) from error
     family = parsed.drivername.partition("+")[0]
     if parsed.drivername == "sqlite":
-        engine = sa.create_engine(parsed.set(query={"timeout": str(PATIENCE_S), **parsed.query}))
+        asked = parsed.set(query={"timeout": str(PATIENCE_S), **parsed.query})
+        path = parsed.database or ""
+        plain = path not in {"", ":memory:"} and not path.startswith("file:") and not parsed.query
+        engine = sa.create_engine(asked, creator=partial(_connect_sqlite, path)) if plain else sa.create_engine(asked)
         sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "checkin", _drop_snapshot)
         sa.event.listen(engine, "begin", _begin_sqlite)
     elif family in {"postgresql", "postgres"}:
         # libpq waits for ever by default, for a host that is gone as well.
@@ -133,8 +150,44 @@ def _codes(error: sa.exc.SQLAlchemyError) -> tuple[int, str]:
     return getattr(original, "sqlite_errorcode", 0) & 0xFF, getattr(original, "sqlstate", "") or ""
 
 
+class _Snapshot(sqlite3.Connection):
+    """A connection to a file that cannot be written; it sees the file as it was when it was opened."""
+
+
+def _connect_sqlite(path: str) -> sqlite3.Connection:
+    """Open a file; where SQLite cannot write beside it (a full or read-only disk), open it for reading alone.
+
+    Raises:
+        sqlite3.Error: It cannot be read either, or another connection has entries that are not in the file yet.
+    """
+    try:
+        raw = sqlite3.connect(path, timeout=PATIENCE_S, check_same_thread=False)
+        try:
+            raw.execute("PRAGMA journal_mode=WAL")
+            raw.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.Error:
+            raw.close()
+            raise
+    except sqlite3.OperationalError as error:
+        ahead = Path(f"{path}-wal")
+        unwritable = (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _SQLITE_UNWRITABLE
+        if not unwritable or not Path(path).is_file() or (ahead.is_file() and ahead.stat().st_size):
+            raise
+        uri = f"file:{quote(str(Path(path).absolute()))}?mode=ro&immutable=1"
+        return sqlite3.connect(uri, uri=True, timeout=PATIENCE_S, check_same_thread=False, factory=_Snapshot)
+    return raw
+
+
+def _drop_snapshot(raw: Any, record: Any) -> None:
+    """Keep no connection that does not see later writes."""
+    if isinstance(raw, _Snapshot):
+        record.invalidate()
+
+
 def _prepare_sqlite(raw: Any, _record: object) -> None:
     raw.isolation_level = None  # Python's driver would otherwise begin a transaction of its own, too late
+    if isinstance(raw, _Snapshot):
+        return
     raw.execute("PRAGMA journal_mode=WAL")
     raw.execute("PRAGMA synchronous=FULL")  # acknowledged means on the disk
 

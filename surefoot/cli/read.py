@@ -1,6 +1,5 @@
-"""lint, plan, status, history, verify: commands that change nothing."""
+"""lint, plan, history, verify: commands that change nothing."""
 
-import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -9,14 +8,14 @@ from rich.markup import escape
 
 from surefoot import bootstrap
 from surefoot.adapters.config import read
-from surefoot.cli import show, show_plan, stack
+from surefoot.cli import show, show_plan
 from surefoot.cli.show import console
 from surefoot.core import planning
 from surefoot.core.chain import check
 from surefoot.core.errors import JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.events import as_json
 from surefoot.core.recheck import recheck
-from surefoot.core.state import fold
+from surefoot.rollout import lost_entries
 
 Model = Annotated[str, typer.Argument(help="Registered model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
@@ -99,44 +98,6 @@ def plan(model: Model, version: Annotated[str, typer.Argument(help="Version to p
     show_plan.sights(policy, planning.plan(policy), planning.false_alarms_a_year(policy))
 
 
-def status(
-    model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None,
-    json_: Json = False,
-) -> None:
-    """Say what is served, since when, why, and what is under way."""
-    config = bootstrap.settings()
-    journal = bootstrap.journal(config)
-    names = [model] if model else sorted({*journal.models(), *bootstrap.policies(config)})
-    known = set(names) if not model else {*journal.models(), *bootstrap.policies(config)}
-    if model and model not in known:
-        raise NotFound(f"nothing is known of {model}; known: {', '.join(sorted(known)) or 'none'}")
-    down = [name for name, alive in stack.running(config).items() if not alive]
-    found = []
-    for name in names:
-        trouble, live = [f"{part} is not running" for part in down], None
-        try:
-            live = bootstrap.traffic(config).live(name)
-            if live is None:
-                trouble.append(
-                    "the gateway does not serve this model yet: 'reconcile' sees to it once it has a champion"
-                )
-        except SurefootError as error:
-            trouble.append(str(error))
-        notes: tuple[str, ...] = ()
-        with contextlib.suppress(SurefootError):  # that the gateway does not answer is said already
-            notes = bootstrap.traffic(config).notes(name)
-        trouble += notes
-        ledger = fold(name, journal.read(name))
-        if live and ledger.split and not live.same_routing(ledger.split):
-            trouble.append("the gateway does not serve what the journal says")
-        if json_:
-            found.append({**show.plain_status(ledger, live, None), "notes": list(notes)})
-        else:
-            show.status(ledger, live, trouble)
-    if json_:
-        show.emit({"models": found, "processes": stack.running(config)})
-
-
 def history(
     model: Model,
     json_: Json = False,
@@ -154,8 +115,15 @@ def history(
 
 def verify(model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None) -> None:
     """Re-derive the hash chain of the journal, judge every verdict again, and name the first entry that is wrong."""
-    journal = bootstrap.journal(bootstrap.settings())
-    for name in [model] if model else journal.models():
+    config = bootstrap.settings()
+    journal = bootstrap.journal(config)
+    generations, unseen = _generations(config)
+    known = journal.models()
+    for name, generation in generations.items():
+        head = len(journal.read(name)) if name in known else 0
+        if generation > head and model in (None, name):
+            raise JournalTampered(lost_entries(name, head, generation))
+    for name in [model] if model else known:
         entries = journal.read(name)
         if not entries:
             raise NotFound(f"the journal holds nothing of {name}")
@@ -171,9 +139,19 @@ def verify(model: Annotated[str | None, typer.Argument(help="Registered model; a
             f"[green]ok[/green] {name}: {count} entries, head {entries[-1].hash[:16]}; {judged} verdicts follow from"
             f" their counters{f', {skipped} cannot be judged again' if skipped else ''}"
         )
+    if unseen:
+        console.print(f"not compared with the gateway: {unseen}", markup=False)
+
+
+def _generations(config: bootstrap.Settings) -> tuple[dict[str, int], str]:
+    """The generation that the gateway serves of each model, which is an entry's number; and why that cannot be said."""
+    try:
+        return bootstrap.traffic(config).generations(), ""
+    except SurefootError as error:
+        return {}, str(error)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (lint, plan, status, history, verify):
+    for command in (lint, plan, history, verify):
         app.command()(command)

@@ -15,8 +15,10 @@ SCHEDULED = ("watch", "reconcile")
 """Deployments that run on a schedule."""
 PATIENCE = 240.0
 """How long a busy Prefect is asked again [seconds]."""
+START_S = 60.0
+"""How long a run of a flow may take to start and to come to its work on a busy machine [s]."""
 GONE = "its process ended when the stack was stopped; the journal says how far it came"
-_PURPOSE = {"watch": "no bake is watched", "reconcile": "registry changes and interrupted rollouts are not seen"}
+PURPOSE = {"watch": "no bake is watched", "reconcile": "registry changes and interrupted rollouts are not seen"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ def paused(config: Settings, patience: float = 0.0) -> list[str]:
         Unavailable: Prefect does not answer.
     """
     return [
-        f"the schedule of '{name}' is off in Prefect: {_PURPOSE[name]}; turn it on at {config.prefect}/deployments"
+        f"the schedule of '{name}' is off in Prefect: {PURPOSE[name]}; turn it on at {config.prefect}/deployments"
         for name, switch in switches(config, patience).items()
         if switch.off
     ]

@@ -50,6 +50,22 @@ def clock_time(at: float) -> str:
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def span(seconds: float) -> str:
+    """A duration as people write it: the two largest units that matter."""
+    if seconds < 1.0:
+        return f"{seconds * 1000.0:.0f} ms"
+    if seconds < 90.0:  # noqa: PLR2004 - below that, seconds say it best
+        return f"{seconds:.0f} s"
+    left, parts = round(seconds / 60.0), []
+    for size, unit in ((1440, "d"), (60, "h"), (1, "min")):
+        if left >= size and len(parts) < 2:  # noqa: PLR2004 - two units
+            parts.append(f"{left // size} {unit}")
+            left %= size
+        elif parts:
+            break
+    return " ".join(parts)
+
+
 def coloured(text: str) -> str:
     """Escape a sentence and colour the words of outcomes and sinks."""
     words = escape(text).split(" ")

@@ -1,5 +1,6 @@
 """What to do next, as a pure function of the ledger, the policy and the time."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -15,11 +16,13 @@ from surefoot.core.events import (
 )
 from surefoot.core.level import Level, allowance
 from surefoot.core.model import Outcome, Role, Split, Stage, Verdict
-from surefoot.core.policy import DATA_GATE_NAME, SHAPE_GATE_NAME, Do, Gate, Metric, Policy
+from surefoot.core.policy import DATA_GATE_NAME, EVERY_REPLAY, SHAPE_GATE_NAME, Do, Gate, Metric, Policy
 from surefoot.core.state import Ledger, Rollout
 
 PRE_TRAFFIC_ALPHA = 0.05
 """Chance that a good candidate is turned away before any traffic, over all gates of its shadow [probability]."""
+TOLERANCE = 1e-3
+"""Times of day and spans of time are rounded differently [seconds]."""
 OLD_LOOKS = 3.0
 """A look that is this many intervals old is repeated before anything is decided on it."""
 DATA_GATE = Gate(DATA_GATE_NAME, Metric.VALIDATION)
@@ -122,14 +125,18 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
             following = (Stage.SHADOWING, 0) if policy.shadow else (Stage.RAMPING, 0)
             since = rollout.opened_at - policy.suite_window
             first = (DATA_GATE,) if policy.reshaped else (DATA_GATE, SHAPE_GATE)
-            return _judged(rollout, policy, _Look("data", first, (), 0.0, since, Level()), following, now)
+            look = _Look("data", first, (), 0.0, since, Level(), policy.suite_every)
+            return _judged(rollout, policy, look, following, now)
         case Stage.SHADOWING:
             shadow = policy.shadow
             names = shadow.gates if shadow else ()
             level = Level(PRE_TRAFFIC_ALPHA / max(len(names), 1), min_requests=shadow.min_requests if shadow else 0)
             since = rollout.opened_at - (shadow.window if shadow else 0.0)
             gates = tuple(policy.gates[name] for name in names)
-            return _judged(rollout, policy, _Look("shadow", gates, (), 0.0, since, level), (Stage.RAMPING, 0), now)
+            every = shadow.every if shadow else EVERY_REPLAY
+            return _judged(
+                rollout, policy, _Look("shadow", gates, (), 0.0, since, level, every), (Stage.RAMPING, 0), now
+            )
         case Stage.RAMPING:
             return _ramp(rollout, policy, now)
         case Stage.PROMOTING:
@@ -139,7 +146,7 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
             bake = policy.bake
             gates = tuple(policy.gates[name] for name in bake.gates)
             level = Level(share_of_budget(policy, bake.gates), forever=True, lasts=bake.hold)
-            look = _Look("bake", gates, (), bake.hold, rollout.entered_at, level)
+            look = _Look("bake", gates, (), bake.hold, rollout.entered_at, level, bake.every)
             return _judged(rollout, policy, look, (Stage.PROMOTED, 0), now)
         case _:
             return Idle()
@@ -155,11 +162,7 @@ class _Look:
     hold: float
     since: float
     level: Level
-
-    @property
-    def every(self) -> float:
-        """Time between two looks [seconds]; a replay is repeated no more often than labels mature."""
-        return min(max(self.hold / 12.0, 5.0), 21600.0) if self.kind in {"live", "bake"} else 3600.0
+    every: float
 
 
 def share_of_budget(policy: Policy, names: Iterable[str]) -> float:
@@ -188,7 +191,7 @@ def _ramp(rollout: Rollout, policy: Policy, now: float) -> Action:
     )
     last = rollout.step + 1 >= len(policy.ramp)
     following = (Stage.PROMOTING, 0) if last else (Stage.RAMPING, rollout.step + 1)
-    look = _Look("live", gates, armed, step.hold, rollout.entered_at, level)
+    look = _Look("live", gates, armed, step.hold, rollout.entered_at, level, step.every)
     return _judged(rollout, policy, look, following, now)
 
 
@@ -225,7 +228,7 @@ def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stag
         stuck = next((v for v in needed if v.outcome is not Outcome.PASS), None)
         # Measuring takes time of its own: only what was asked after the wait was over says that it was in vain.
         waited = [v for v in needed if v.outcome is not Outcome.PASS]
-        late = [v for v in waited if rollout.asked_at >= over + policy.on[v.outcome].hold]
+        late = [v for v in waited if rollout.asked_at >= over + policy.on[v.outcome].hold - TOLERANCE]
         expelled = next(
             (v for v in late if v.role is Role.GUARDRAIL and policy.on[v.outcome].then is Do.ROLLBACK), None
         )
@@ -234,10 +237,33 @@ def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stag
         stuck = late[0] if late else None
     if stuck and rollout.paused is None:
         return Record(Paused(rollout.opened.rollout, stuck.outcome, stuck.gate, stuck.reason))
-    again = rollout.looked_at + look.every
+    again = min(rollout.looked_at + look.every, *_deadlines(rollout, policy, needed, over))
     if now >= again:
         return Judge(look.kind, everything, asked + 1, look.since, replace(level, look=asked + 1))
-    return Wait(again, f"{rollout.stage}: next look")
+    # Looking is one thing, acting another: a hold ends when it says, whatever the time of the next look.
+    ends = (over, rollout.entered_at + policy.on[Outcome.FAIL].hold)
+    return Wait(min((again, *(end for end in ends if end > now))), f"{rollout.stage}: next look")
+
+
+def _deadlines(rollout: Rollout, policy: Policy, needed: Iterable[Verdict], over: float) -> tuple[float, ...]:
+    """When the waits end that have begun and that only a look of that moment can end; infinity when there is none."""
+    ends = (over + policy.on[verdict.outcome].hold for verdict in needed if verdict.outcome is not Outcome.PASS)
+    return (math.inf, *(end for end in ends if end > max(rollout.asked_at, rollout.looked_at)))
+
+
+def look_interval(rollout: Rollout, policy: Policy) -> float:
+    """Time between two looks in the stage that a rollout stands in [seconds]; infinity where nothing is judged."""
+    match rollout.stage:
+        case Stage.VALIDATING:
+            return policy.suite_every
+        case Stage.SHADOWING:
+            return policy.shadow.every if policy.shadow else math.inf
+        case Stage.RAMPING:
+            return policy.ramp[rollout.step].every
+        case Stage.BAKING:
+            return policy.bake.every
+        case _:
+            return math.inf
 
 
 def _advance(rollout: Rollout, following: tuple[Stage, int]) -> Action:

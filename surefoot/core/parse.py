@@ -19,6 +19,8 @@ from surefoot.core.model import Kept, Outcome
 from surefoot.core.parse_gate import gate
 from surefoot.core.policy import (
     DATA_GATE_NAME,
+    EVERY_REPLAY,
+    LEAST_INTERVAL,
     LIVE_ONLY,
     SHAPE_GATE_NAME,
     Bake,
@@ -30,6 +32,7 @@ from surefoot.core.policy import (
     Shadow,
     Step,
     Weight,
+    usual_interval,
 )
 
 REACTIONS = {
@@ -68,12 +71,17 @@ def step(path: Path, value: object) -> Step:
         inner = section.get("shadow", lambda where, found: Section(found, where))
         inner.get("source", choice(str, ("replay",)), "replay")
         made: Step = Shadow(
-            inner.get("window", duration), inner.get("min_requests", count, 1), inner.get("gates", texts)
+            inner.get("window", duration),
+            inner.get("min_requests", count, 1),
+            inner.get("gates", texts),
+            inner.get("every", _interval, EVERY_REPLAY),
         )
     elif section.has("weight"):
         share = section.get("weight", bounded(0.1, 99.0))
         inner = section.get("hold", lambda where, found: Section(found, where))
-        made = Weight(share, inner.get("for", duration), inner.get("min_requests", count, 0), inner.get("gates", texts))
+        hold, fewest = inner.get("for", duration), inner.get("min_requests", count, 0)
+        every = inner.get("every", _interval, usual_interval(hold))
+        made = Weight(share, hold, fewest, inner.get("gates", texts), every)
     elif section.has("approve"):
         raise Violation(path, "approve steps need signed approvals, which this version does not have yet")
     else:
@@ -105,6 +113,7 @@ def parse(value: object) -> Policy:
             raise Violation(("gates", reserved), f"'{reserved}' is the name of the {of}'s own gate: choose another")
     steps = top.get("steps", lambda where, found: _steps(where, found, made))
     baking = top.get("bake", lambda where, found: Section(found, where))
+    lasts = baking.get("for", duration)
     policy = Policy(
         model=model,
         owners=top.get("owners", texts, ()),
@@ -119,7 +128,8 @@ def parse(value: object) -> Policy:
         gates=made,
         on=_reactions(top),
         steps=steps,
-        bake=Bake(baking.get("for", duration), baking.get("gates", texts)),
+        bake=Bake(lasts, baking.get("gates", texts), baking.get("every", _interval, usual_interval(lasts))),
+        suite_every=data.get("every", _interval, EVERY_REPLAY),
         kept=top.get("log", _kept, Kept()),
         reshaped=data.get("answers", choice(str, ("same", "any")), "same") == "any",
     )
@@ -132,6 +142,14 @@ def parse(value: object) -> Policy:
         if key not in used:
             raise Violation(("gates", key), f"gate '{key}' is never judged: name it in a step or in bake")
     return policy
+
+
+def _interval(path: Path, value: object) -> float:
+    """A time between two looks [seconds]."""
+    found = duration(path, value)
+    if found < LEAST_INTERVAL:
+        raise Violation(path, f"a look every {value} asks more often than it can answer: {LEAST_INTERVAL:g}s or longer")
+    return found
 
 
 def _kept(path: Path, value: object) -> Kept:

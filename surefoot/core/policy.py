@@ -176,6 +176,19 @@ class Gate:
     spread: float | None = None
 
 
+EVERY_REPLAY = 3600.0
+"""Time between two looks at requests that were answered before, unless the policy says otherwise [seconds]."""
+
+
+def usual_interval(hold: float) -> float:
+    """Time between two looks at live traffic, unless the policy says otherwise: twelve a hold [seconds]."""
+    return min(max(hold / 12.0, LEAST_INTERVAL), 21600.0)
+
+
+LEAST_INTERVAL = 5.0
+"""Shortest time between two looks [seconds]."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shadow:
     """Replay of logged requests through both versions; no traffic moves.
@@ -184,11 +197,13 @@ class Shadow:
         window: How far back the replay reaches [seconds].
         min_requests: Fewest labelled requests [count].
         gates: Names of the gates that must pass.
+        every: Time between two looks [seconds].
     """
 
     window: float
     min_requests: int
     gates: tuple[str, ...]
+    every: float = EVERY_REPLAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +215,14 @@ class Weight:
         hold: Shortest time at this weight [seconds].
         min_requests: Fewest requests that both arms together answer at this weight [count].
         gates: Names of the gates that must pass.
+        every: Time between two looks [seconds].
     """
 
     weight: float
     hold: float
     min_requests: int
     gates: tuple[str, ...]
+    every: float
 
 
 Step = Shadow | Weight
@@ -218,10 +235,12 @@ class Bake:
     Attributes:
         hold: How long [seconds].
         gates: Names of the gates that roll back.
+        every: Time between two looks [seconds].
     """
 
     hold: float
     gates: tuple[str, ...]
+    every: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +264,7 @@ class Policy:
         bake: Time after promotion during which a rollback is automatic.
         kept: What of the requests' features stays in the prediction log.
         reshaped: Whether the candidate's answers may have another shape than the champion's.
+        suite_every: Time between two validations while the suite has not passed [seconds].
     """
 
     model: str
@@ -263,6 +283,7 @@ class Policy:
     bake: Bake
     kept: Kept = field(default_factory=Kept)
     reshaped: bool = False
+    suite_every: float = EVERY_REPLAY
 
     @property
     def shadow(self) -> Shadow | None:

@@ -2,7 +2,7 @@
 
 from surefoot.rollout.candidates import Wish, open_wanted, withdraw
 from surefoot.rollout.drift import compare_champion, open_changes, repair, repeat_changes
-from surefoot.rollout.requests import Request, adopt, end, open_promotion, open_rollback
+from surefoot.rollout.requests import Request, adopt, end, lost_entries, open_promotion, open_rollback
 from surefoot.rollout.steps import advance, drive
 from surefoot.rollout.world import Ports
 
@@ -15,6 +15,7 @@ __all__ = [
     "compare_champion",
     "drive",
     "end",
+    "lost_entries",
     "open_changes",
     "open_promotion",
     "open_rollback",

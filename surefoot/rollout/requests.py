@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from surefoot.core.chain import digest
-from surefoot.core.errors import Conflict, Rejected, RolloutInProgress, TransitionIllegal
+from surefoot.core.errors import Conflict, JournalTampered, Rejected, RolloutInProgress, TransitionIllegal
 from surefoot.core.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
 from surefoot.core.machine import Settle
 from surefoot.core.model import Stage, Version
@@ -47,9 +47,13 @@ def adopt(ports: Ports, model: str) -> Ledger:
 
     Raises:
         Rejected: The registry has no alias `champion` on this model.
+        JournalTampered: The gateway serves what an entry asked for that the journal does not have.
     """
     ledger = ports.ledger(model)
     if ledger.champion is None:
+        live = ports.traffic.live(model)
+        if live is not None and live.generation > ledger.head:
+            raise JournalTampered(lost_entries(model, ledger.head, live.generation))
         number = ports.registry.alias(model, "champion")
         if number is None:
             miss = ports.registry.view(model).near_miss("champion")
@@ -63,6 +67,14 @@ def adopt(ports: Ports, model: str) -> Ledger:
     if not ledger.open and ledger.champion and (ledger.split is None or ports.traffic.live(model) is None):
         ledger = intend(ports, ledger, SetSplit(ledger.champion, None, 0.0))
     return ledger
+
+
+def lost_entries(model: str, head: int, generation: int) -> str:
+    """What it means that the gateway's generation, which is an entry's number, is above the journal's head."""
+    return (
+        f"the journal of {model} has {head} entries, but the gateway serves what entry {generation} asked for: entries"
+        " were lost, or another journal is in use; restore the journal, or name the right one"
+    )
 
 
 def identity(request: Request, candidate: Version, champion: Version, attempt: int) -> str:

@@ -1,6 +1,10 @@
 """The journal in places where it cannot work."""
 
+import contextlib
+import os
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -81,3 +85,40 @@ def test_a_wrong_url_is_rejected(url: str) -> None:
     with pytest.raises(Rejected) as caught:
         SqlJournal(url, SystemClock())
     assert "pw" not in str(caught.value)
+
+
+@contextlib.contextmanager
+def _without_rights() -> Iterator[None]:
+    """Have no more rights than any other account; root may write everywhere."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_journal_that_cannot_be_written_can_be_read() -> None:
+    """Where nothing can be written (a full or read-only disk) reading works, writing is unavailable, and both heal."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        folder.chmod(0o755)
+        path = folder / "journal.db"
+        journal = SqlJournal(f"sqlite:///{path}", SystemClock())
+        for expected in range(3):
+            journal.append("m", expected, 1.0, "a", "k", {})
+        journal.close()
+        path.chmod(0o444)
+        folder.chmod(0o555)
+        with _without_rights():
+            assert check(journal.read("m")) == 3
+            assert journal.models() == ("m",)
+            with pytest.raises(JournalUnavailable):
+                journal.append("m", 3, 1.0, "a", "k", {})
+        folder.chmod(0o755)
+        path.chmod(0o644)
+        assert journal.append("m", 3, 1.0, "a", "k", {}).seq == 4  # no connection is kept that sees the past alone
+        assert check(journal.read("m")) == 4
+        journal.close()

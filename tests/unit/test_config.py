@@ -76,7 +76,7 @@ REFUSED = {
     "unknown_key_in_labels": (9, "gates.quality.labels.covered: unknown key 'covered'"),
     "unknown_key_in_on": (12, "on.nodata: unknown key 'nodata'; known here: both_sick, error, fail,"),
     "unknown_metric": (9, "gates.quality.metric: expected one of error_rate, missing_label, latency,"),
-    "unknown_nested_key": (5, "data.windows: unknown key 'windows'; known here: answers, suite, window"),
+    "unknown_nested_key": (5, "data.windows: unknown key 'windows'; known here: answers, every, suite, window"),
     "unknown_step": (17, "steps.2: a step is"),
     "weight_not_growing": (17, "steps.2.weight: weights must grow; 5 follows 5"),
     "weight_of_everything": (17, "steps.2.weight: must be between 0.1 and 99, found 100"),

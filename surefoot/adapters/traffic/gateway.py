@@ -154,6 +154,29 @@ class GatewayTraffic:
         notes = [f"{model} cannot be served: {error}"] if error else []
         return (*notes, *(f"version {number} is asked one request at a time: {why}" for number, why in alone.items()))
 
+    def generations(self) -> dict[str, int]:
+        """The generation that is in force of every model that the gateway knows.
+
+        Raises:
+            GatewayUnavailable: The gateway does not answer, or says something we cannot read.
+        """
+        try:
+            told = dict(self._get("/health").json()["models"])
+            return {str(name): int(state["generation"]) for name, state in told.items() if state.get("generation")}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise GatewayUnavailable(f"{self.base_url} tells no generations: {error!r}") from error
+
+    def killed(self) -> str:
+        """Why the kill switch is set; empty when it is not.
+
+        Raises:
+            GatewayUnavailable: The gateway does not answer.
+        """
+        try:
+            return str(self._get("/health").json().get("killed", ""))
+        except (AttributeError, ValueError):
+            return ""
+
     def _get(self, path: str) -> httpx.Response:
         try:
             return self._client.get(self.base_url + path)

@@ -1,0 +1,176 @@
+"""status: what is served, since when and why, what is under way, and everything that is not as it should be."""
+
+import contextlib
+import time
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from surefoot import bootstrap
+from surefoot.bootstrap import Settings
+from surefoot.cli import scheduler, show, stack
+from surefoot.cli.read import Json
+from surefoot.cli.show import console
+from surefoot.core.errors import NotFound, SurefootError, Unavailable
+from surefoot.core.machine import look_interval
+from surefoot.core.model import Split
+from surefoot.core.parse import parse
+from surefoot.core.state import Ledger
+from surefoot.rollout import Ports, lost_entries
+
+MISSED_TICKS = 2.0
+"""Ticks that may be missed before it is said [count]."""
+REGISTRY_S = 3.0
+"""How long the registry may take to tell its aliases [s]."""
+PREFECT_S = 2.0
+"""How long Prefect may take to tell its schedules [s]."""
+
+
+def status(
+    model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None,
+    json_: Json = False,
+) -> int:
+    """Say what is served, since when, why, what is under way, and what is wrong; exits with 1 when something is."""
+    config = bootstrap.settings()
+    running = stack.running(config)
+    ports = bootstrap.ports(config, show.actor(), REGISTRY_S)
+    general = [*_parts(running), *_schedules(config, running), *_ticks(config, running), *_policies(config)]
+    found: list[dict[str, object]] = []
+    wrong = bool(general)
+    try:
+        known = sorted({*ports.journal.models(), *bootstrap.policies(config), *_served(ports)})
+    except SurefootError as error:
+        general.append(str(error))
+        known, wrong = sorted(bootstrap.policies(config)), True
+    if model and model not in known:
+        raise NotFound(f"nothing is known of {model}; known: {', '.join(known) or 'none'}")
+    if not json_:
+        for line in general:
+            console.print(f"[magenta]{escape(line)}[/magenta]")
+    for name in [model] if model else known:
+        ledger, live, trouble, notes, aliases = _look(config, ports, name, running)
+        wrong = wrong or bool(trouble)
+        if json_:
+            found.append({**show.plain_status(ledger, live, aliases), "trouble": trouble, "notes": notes})
+        else:
+            show.status(ledger, live, [*trouble, *notes])
+    if json_:
+        show.emit({"models": found, "processes": running, "trouble": general, "ok": not wrong})
+    elif not known:
+        console.print(f"no model yet: write a policy into {config.configs} and set alias champion in MLflow")
+    return 1 if wrong else 0
+
+
+def _served(ports: Ports) -> list[str]:
+    """Models that the gateway serves, whether the journal knows them or not."""
+    with contextlib.suppress(SurefootError):
+        return list(ports.traffic.generations())  # type: ignore[attr-defined]
+    return []
+
+
+def _look(
+    config: Settings, ports: Ports, name: str, running: dict[str, bool]
+) -> tuple[Ledger, Split | None, list[str], list[str], dict[str, str] | None]:
+    """One model: state, live split, what is wrong, what is worth knowing, and the registry's aliases."""
+    trouble: list[str] = []
+    notes: list[str] = []
+    ledger, live, aliases = Ledger(name), None, None
+    try:
+        ledger = ports.ledger(name)
+    except SurefootError as error:
+        trouble.append(str(error))
+    try:
+        live = ports.traffic.live(name)
+        killed = bootstrap.traffic(config).killed()
+        told = bootstrap.traffic(config).notes(name)
+        trouble += [line for line in told if "cannot be served" in line]
+        notes += [line for line in told if "cannot be served" not in line]
+        if killed:
+            trouble.append(f"the kill switch is set ({killed}): no candidate gets traffic until 'surefoot kill --lift'")
+        if live is None and not trouble:
+            trouble.append("the gateway does not serve this model yet: 'reconcile' sees to it once it has a champion")
+        if live and live.generation > ledger.head:
+            trouble.append(lost_entries(name, ledger.head, live.generation))
+        elif live and ledger.split and not live.same_routing(ledger.split):
+            trouble.append("the gateway does not serve what the journal says: 'surefoot history' shows what it should")
+    except SurefootError as error:
+        trouble.append(str(error))
+    if running.get("mlflow", True):
+        try:
+            aliases = bootstrap.registry(config, REGISTRY_S).aliases(name)
+            trouble += _alias(ledger, aliases)
+        except SurefootError as error:
+            trouble.append(f"the registry does not tell its aliases: {error}")
+    trouble += [
+        f"{drift.what} should be {drift.expected}: {drift.seen}"
+        for drift in ledger.drifts.values()
+        if not (drift.alias == "champion" and aliases is not None)  # told by what the alias says now
+        or (drift.repeat and aliases is not None and aliases.get("champion") != drift.number)
+    ]
+    trouble += _overdue(ledger, ports)
+    notes += [f"version {number} is not taken: {one.reason}" for number, one in ledger.refusals.items()]
+    return ledger, live, trouble, notes, aliases
+
+
+def _parts(running: dict[str, bool]) -> list[str]:
+    return [f"{part} is not running: 'surefoot up' starts it" for part, alive in running.items() if not alive]
+
+
+def _schedules(config: Settings, running: dict[str, bool]) -> list[str]:
+    """Scheduled flows that somebody has turned off."""
+    if not running.get("prefect", False):
+        return []
+    try:
+        return scheduler.paused(config, PREFECT_S)
+    except Unavailable as error:
+        return [str(error)]
+
+
+def _ticks(config: Settings, running: dict[str, bool]) -> list[str]:
+    """Scheduled flows that have not come for more than two ticks."""
+    found = []
+    started = max((born for _, born in config.processes.values()), default=0.0)
+    for name, purpose in scheduler.PURPOSE.items():
+        last = bootstrap.last_tick(config, name)
+        silent = time.time() - max(last or 0.0, started)
+        if running and silent > MISSED_TICKS * config.tick + scheduler.START_S:
+            when = f"since {show.clock_time(last)} UTC" if last else "since the stack was started"
+            found.append(f"no tick of '{name}' {when} (one every {config.tick} s is due): {purpose}")
+    return found
+
+
+def _policies(config: Settings) -> list[str]:
+    return [f"policy of {model} is wrong: {error}" for model, error in bootstrap.broken_policies(config).items()]
+
+
+def _alias(ledger: Ledger, aliases: dict[str, str]) -> list[str]:
+    """Whether alias champion says what is served."""
+    if ledger.champion is None or ledger.open or aliases.get("champion") == ledger.champion.number:
+        return []
+    says = f"points to version {aliases['champion']}" if "champion" in aliases else "is not set"
+    number = ledger.champion.number
+    mend = f"'surefoot repair {ledger.model}' sets it to {number}"
+    return [f"alias champion {says}, but version {number} is served: {mend}"]
+
+
+def _overdue(ledger: Ledger, ports: Ports) -> list[str]:
+    """Whether the open rollout has not been looked at for longer than its policy says."""
+    rollout = ledger.rollout
+    if rollout is None or rollout.ending or rollout.opened.kind != "promotion":
+        return []
+    try:
+        every = look_interval(rollout, parse(rollout.opened.policy))
+        late = ports.clock.now() - max(rollout.looked_at, rollout.entered_at)
+    except (SurefootError, ValueError):
+        return []
+    if late <= MISSED_TICKS * every + scheduler.START_S:
+        return []
+    return [
+        f"the last look was {show.span(late)} ago, and one is due every {show.span(every)}: nothing is judged meanwhile"
+    ]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(status)
