@@ -1,6 +1,5 @@
 """The only place where ports get real adapters."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -366,22 +365,6 @@ def adopt_all(config: Settings, actor: str) -> dict[str, str]:
         except SurefootError as error:
             said[model] = str(error)
     return said
-
-
-def note_tick(config: Settings, name: str) -> None:
-    """Remember that a scheduled flow has come, by the time of a file."""
-    path = config.home / "ticks" / name
-    with contextlib.suppress(OSError):  # a full disk must not stop a look
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
-def last_tick(config: Settings, name: str) -> float | None:
-    """When a scheduled flow came last, by the host's clock [Unix seconds]; None before the first."""
-    try:
-        return (config.home / "ticks" / name).stat().st_mtime
-    except OSError:
-        return None
 
 
 def logged(config: Settings) -> tuple[str, ...]:

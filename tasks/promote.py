@@ -5,6 +5,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from surefoot import bootstrap
+from surefoot.adapters import ticks
 from surefoot.core.model import Stage
 from surefoot.rollout import open_promotion
 from tasks.transition import ports, record, retryable, through
@@ -71,5 +72,5 @@ def closing(model: str, rollout: str) -> State[str]:
 
 def models() -> tuple[str, ...]:
     """Every model with a record; a policy file that was broken since does not end a watch."""
-    bootstrap.note_tick(bootstrap.settings(), "watch")
+    ticks.note(bootstrap.settings().home, "watch")
     return ports().journal.models()

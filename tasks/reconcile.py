@@ -22,6 +22,7 @@ from prefect.states import Crashed
 from prefect.types._datetime import now
 
 from surefoot import bootstrap
+from surefoot.adapters import ticks
 from surefoot.core.chain import Entry
 from surefoot.core.errors import SurefootError
 from surefoot.core.machine import Idle
@@ -41,7 +42,7 @@ LIVE = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAU
 @task(name="adopt champions", retries=2, retry_delay_seconds=5, retry_condition_fn=retryable)
 def adopt() -> dict[str, str]:
     """Serve the champion of every model with a policy."""
-    bootstrap.note_tick(bootstrap.settings(), "reconcile")
+    ticks.note(bootstrap.settings().home, "reconcile")
     said = bootstrap.adopt_all(bootstrap.settings(), "flow:reconcile")
     for model, line in said.items():
         get_run_logger().info("%s: %s", model, line)

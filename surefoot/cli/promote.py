@@ -40,7 +40,17 @@ def promote(
     run = None if here else _flow_run(config, model, version)
     if run and not json_:
         console.print(f"flow run {config.prefect}/runs/flow-run/{run}")
-    ledger = _follow(ports, model, rollout, head, quiet=json_) if run else _drive(ports, model, head, quiet=json_)
+    try:
+        ledger = _follow(ports, model, rollout, head, quiet=json_) if run else _drive(ports, model, head, quiet=json_)
+    except KeyboardInterrupt:
+        # Only the watching has ended: who presses Ctrl-C at three in the morning must know that.
+        goes_on = f"flow run {run} goes on" if run else "'reconcile' resumes it within a tick"
+        Console(stderr=True, soft_wrap=True).print(
+            f"surefoot: rollout {rollout} of {model} is still open: {goes_on}; 'surefoot abort {model}' stops it,"
+            f" 'surefoot status {model}' shows it",
+            markup=False,
+        )
+        return 130
     stage = ledger.rollouts[rollout].stage
     if json_:
         show.emit(

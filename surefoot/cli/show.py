@@ -56,7 +56,8 @@ def span(seconds: float) -> str:
         return f"{seconds * 1000.0:.0f} ms"
     if seconds < 90.0:  # noqa: PLR2004 - below that, seconds say it best
         return f"{seconds:.0f} s"
-    left, parts = round(seconds / 60.0), []
+    left = round(seconds / 60.0)
+    parts: list[str] = []
     for size, unit in ((1440, "d"), (60, "h"), (1, "min")):
         if left >= size and len(parts) < 2:  # noqa: PLR2004 - two units
             parts.append(f"{left // size} {unit}")

@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from surefoot import bootstrap
+from surefoot.adapters import ticks
 from surefoot.bootstrap import Settings
 from surefoot.cli import scheduler, show, stack
 from surefoot.cli.read import Json
@@ -132,7 +133,7 @@ def _ticks(config: Settings, running: dict[str, bool]) -> list[str]:
     found = []
     started = max((born for _, born in config.processes.values()), default=0.0)
     for name, purpose in scheduler.PURPOSE.items():
-        last = bootstrap.last_tick(config, name)
+        last = ticks.last(config.home, name)
         silent = time.time() - max(last or 0.0, started)
         if running and silent > MISSED_TICKS * config.tick + scheduler.START_S:
             when = f"since {show.clock_time(last)} UTC" if last else "since the stack was started"

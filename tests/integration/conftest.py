@@ -8,6 +8,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.integration.emergency import Emergency
     from tests.integration.gateway_harness import Gateway
     from tests.integration.gateway_process import Models
 
@@ -35,3 +36,16 @@ def routed(gateway: "Gateway") -> "Gateway":
     """A gateway whose champion is version 1."""
     gateway.shift(0, None, generation=1)
     return gateway
+
+
+@pytest.fixture
+def emergency(tmp_path: Path, models: "Models", monkeypatch: pytest.MonkeyPatch) -> "Iterator[Emergency]":
+    """An emergency about to happen: a real gateway and journal, MLflow and Prefect down."""
+    from tests.integration.emergency import Emergency  # noqa: PLC0415 - see above
+    from tests.integration.gateway_harness import listening  # noqa: PLC0415 - see above
+
+    with listening(tmp_path / "home" / "gateway", models) as gateway:
+        made = Emergency(tmp_path / "home", gateway)
+        monkeypatch.setenv("SUREFOOT_HOME", str(made.home))
+        yield made
+        made.journal.close()

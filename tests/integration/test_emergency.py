@@ -4,90 +4,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.journal import SqlJournal
-from surefoot.bootstrap import Settings
-from surefoot.cli import main
-from surefoot.core.events import ChampionAdopted, Event, RolloutOpened, SetSplit, StageEntered
-from surefoot.core.model import Split, Stage
-from surefoot.rollout import Ports
-from surefoot.rollout.steps import intend
-from tests.conftest import free_port
-from tests.fakes import POLICY
-from tests.integration.gateway_harness import BETTER, GOOD, Gateway, listening
-from tests.integration.gateway_process import TOKEN, Models
+from tests.integration.emergency import MODEL, Emergency
+from tests.integration.gateway_harness import GOOD
 
-MODEL = "flights"
 ROUNDS, EXAMPLES = 4, 50
 """200 reasons in all; each round has a journal of its own, which a long one would only slow down."""
-
-
-class Emergency:
-    """A stack of which only the gateway and the journal are there, with a candidate that has half of the units."""
-
-    def __init__(self, home: Path, gateway: Gateway) -> None:
-        self.home, self.gateway = home, gateway
-        dead = f"http://127.0.0.1:{free_port()}"
-        self.config = Settings(home, home, dead, dead, gateway.url, TOKEN)
-        self.config.save()
-        self.journal = SqlJournal(self.config.journal_url, SystemClock())
-        self.ports = Ports(self.journal, None, gateway.traffic, None, SystemClock(), "test")  # type: ignore[arg-type]
-        self.rollouts = 0
-        self.champion, self.candidate = gateway.models.version(GOOD), gateway.models.version(BETTER)
-        self._append(ChampionAdopted(self.champion))
-        intend(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, None, 0.0))
-
-    def _append(self, event: Event) -> None:
-        self.ports.append(self.ports.ledger(MODEL), event)
-
-    def ramp(self) -> None:
-        """Open a rollout and give its candidate half of the units."""
-        self.rollouts += 1
-        name = f"rollout-{self.rollouts}"
-        policy = {**POLICY, "model": MODEL}
-        opened = RolloutOpened(
-            name, "promotion", self.candidate, self.champion, policy, "", "", "salt", self.rollouts, "test"
-        )
-        self._append(opened)
-        self._append(StageEntered(name, Stage.RAMPING, 0, "test"))
-        self.gateway.traffic.lift()
-        intend(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, self.candidate, 50.0))
-        assert self.live().weight == 50.0
-
-    def live(self) -> Split:
-        """What the gateway serves."""
-        live = self.gateway.traffic.live(MODEL)
-        assert live is not None
-        return live
-
-    def command(self, *words: str) -> int:
-        """Run a command in this process; its exit code."""
-        before = sys.argv
-        sys.argv = ["surefoot", *words]
-        try:
-            main()
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        finally:
-            sys.argv = before
-        raise AssertionError("main returns by SystemExit")
-
-
-@pytest.fixture
-def emergency(tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emergency]:
-    """An emergency about to happen."""
-    with listening(tmp_path / "home" / "gateway", models) as gateway:
-        made = Emergency(tmp_path / "home", gateway)
-        monkeypatch.setenv("SUREFOOT_HOME", str(made.home))
-        yield made
-        made.journal.close()
 
 
 REASONS = st.one_of(
