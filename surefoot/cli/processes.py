@@ -1,6 +1,7 @@
 """Processes of the stack: which live, what is left of those that do not, and how they end."""
 
 import contextlib
+import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from surefoot.core.errors import Conflict
 from surefoot.gateway.board import Board
 
 PART = "SUREFOOT_PART"
@@ -16,6 +18,31 @@ Process = tuple[int, float]
 """Process id and start time: together they name one process for ever."""
 SWEEP_S = 5.0
 """How long those may take to leave that were left behind [s]."""
+
+
+@contextlib.contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Be the only command that starts or stops this home's stack.
+
+    Raises:
+        Conflict: Another one is at work.
+    """
+    fresh = not home.exists()
+    home.mkdir(parents=True, exist_ok=True)
+    lock = home / "stack.lock"
+    with lock.open("wb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however this command ends
+        except OSError as error:
+            raise Conflict(
+                f"another 'surefoot up' or 'surefoot down' is at work in {home}: wait until it has ended"
+            ) from error
+        try:
+            yield
+        finally:
+            if fresh and [path.name for path in home.iterdir()] == [lock.name]:  # a refused command leaves nothing
+                lock.unlink()
+                home.rmdir()
 
 
 def alive(process: Process) -> bool:

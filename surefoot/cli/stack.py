@@ -1,7 +1,6 @@
 """Starts and stops MLflow, Prefect and the gateway on this machine, and keeps their state in one folder."""
 
 import contextlib
-import fcntl
 import os
 import secrets
 import signal
@@ -20,7 +19,7 @@ import psutil
 from surefoot import bootstrap
 from surefoot.bootstrap import Settings
 from surefoot.cli import processes, scheduler
-from surefoot.core.errors import Conflict, Rejected, Unavailable
+from surefoot.core.errors import Rejected, Unavailable
 
 PARTS = ("mlflow", "gateway", "prefect", "worker")
 PATIENCE = 240.0
@@ -154,24 +153,6 @@ def running(config: Settings) -> dict[str, bool]:
     return {name: processes.alive(process) for name, process in config.processes.items()}
 
 
-@contextlib.contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Be the only command that starts or stops this home's stack.
-
-    Raises:
-        Conflict: Another one is at work.
-    """
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "stack.lock").open("wb") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however this command ends
-        except OSError as error:
-            raise Conflict(
-                f"another 'surefoot up' or 'surefoot down' is at work in {home}: wait until it has ended"
-            ) from error
-        yield
-
-
 def up(home: Path, project: Path, wishes: Wishes, say: Say = lambda _line: None) -> Settings:
     """Start everything and wait until each part answers; of a stack that runs in part, only what is missing.
 
@@ -180,7 +161,7 @@ def up(home: Path, project: Path, wishes: Wishes, say: Say = lambda _line: None)
         Conflict: Another command starts or stops the same stack.
         Unavailable: A part did not come up; what was started has been stopped again.
     """
-    with _alone(home):
+    with processes.alone(home):
         return _up(home, project, wishes, say)
 
 
@@ -355,7 +336,7 @@ def down(home: Path, say: Say = lambda _line: None) -> None:
         Rejected: Nothing was ever started there.
         Conflict: Another command starts or stops the same stack.
     """
-    with _alone(home):
+    with processes.alone(home):
         config = _before(home)
         if config is not None:
             stop(config, say)
