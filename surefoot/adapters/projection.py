@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from surefoot.adapters.registry_client import PatientClient
 from surefoot.adapters.run_writer import HASH, HEAD, PARENT, SEQ, WARNING, Pictures, RunWriter
 from surefoot.adapters.transitions import RUNNING, Key, Shown, shown
+from surefoot.adapters.version_pages import ROLLOUT, VersionPages
 from surefoot.core.chain import Entry
 from surefoot.core.errors import Conflict, RegistryUnavailable, Rejected, SurefootError
+from surefoot.core.standing import standings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,13 +54,15 @@ class MlflowProjection:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self._mlflow = PatientClient(uri, deadline_s)
         self._writer = RunWriter(self._mlflow, pictures)
+        self._pages = VersionPages(self._mlflow)
+        self._links: dict[str, str] = {}
         self._prefix = experiment_prefix
         self._experiments: dict[str, str] = {}
 
     def project(
         self, model: str, entries: Iterable[Entry], flow_run: str = "", reports: Mapping[int, Path] = _NO_REPORTS
     ) -> int:
-        """Make MLflow show these entries.
+        """Make MLflow show these entries, as runs and on the page of each version that they tell of.
 
         Args:
             model: Registered model.
@@ -67,13 +71,19 @@ class MlflowProjection:
             reports: Validation pages by sequence of the verdict that they belong to; taken when a run is drawn.
 
         Returns:
-            Runs that were created, completed, moved, removed or warned about [count]; 0 when nothing was to do.
+            Runs that were created, completed, moved, removed or warned about, and pages of versions that were changed
+            [count]; 0 when nothing was to do.
 
         Raises:
             RegistryUnavailable: MLflow does not answer; what was drawn stays, and the next call goes on from there.
             Rejected: MLflow refuses what is asked of it.
         """
-        wanted = {run.key: run for run in shown(entries)}
+        entries = tuple(entries)
+        done = self._draw(model, {run.key: run for run in shown(entries)}, flow_run, reports)
+        return done + self._pages.show(model, standings(entries), self._links)
+
+    def _draw(self, model: str, wanted: Mapping[Key, Shown], flow_run: str, reports: Mapping[int, Path]) -> int:
+        """Look and do what is missing until nothing is; how many runs were touched."""
         done, trouble = 0, None
         for _ in range(_PASSES if wanted else 0):
             try:
@@ -112,6 +122,10 @@ class MlflowProjection:
                 continue
             self._writer.write(existing, target, parent, reports)
             changes += 1
+        for key, target in wanted.items():
+            if target.parent is None:
+                where = f"#/experiments/{experiment}/runs/{kept[key].info.run_id}"
+                self._links[target.params[ROLLOUT]] = f"{self._mlflow.uri.rstrip('/')}/{where}"
         return changes
 
     def _search(self, experiment: str) -> "list[Run]":

@@ -19,6 +19,7 @@ from surefoot.core.events import (
     decode,
 )
 from surefoot.core.model import Stage, Verdict
+from surefoot.core.tell import title
 
 Key = tuple[int, str]
 """Sequence and hash of the entry that a run shows."""
@@ -183,7 +184,7 @@ def _rollout(rollout: _Open) -> Shown:
     return Shown(
         key=rollout.key,
         parent=None,
-        name=f"{event.kind} of version {event.candidate.number} ({event.rollout.removeprefix('sha256:')[:8]})",
+        name=f"{title(event, short=True)} ({event.rollout.removeprefix('sha256:')[:8]})",
         started=_ms(entry),
         ended=_ms(rollout.last) if over and rollout.last else None,
         status=rollout.status,

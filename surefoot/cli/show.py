@@ -16,7 +16,7 @@ from surefoot.core.model import Split
 from surefoot.core.policy import Policy, Shadow
 from surefoot.core.reason import usable
 from surefoot.core.state import Ledger
-from surefoot.core.tell import sentence
+from surefoot.core.tell import sentence, title
 
 console = Console(highlight=False, soft_wrap=True)
 REGISTRY_DEADLINE_S = 5.0
@@ -128,11 +128,13 @@ def plain_status(ledger: Ledger, live: Split | None, aliases: dict[str, str] | N
         else {
             "candidate": rollout.opened.candidate.number,
             "id": rollout.opened.rollout,
+            "kind": rollout.opened.kind,
             "paused": rollout.paused.reason if rollout.paused else None,
             "reason": rollout.reason,
             "since": rollout.entered_at,
             "stage": rollout.stage.value,
             "step": rollout.step,
+            "title": title(rollout.opened),
             "verdicts": {name: as_json(verdict) for name, verdict in rollout.verdicts.items()},
         },
     }
@@ -152,11 +154,10 @@ def status(ledger: Ledger, live: Split | None, trouble: Sequence[str]) -> None:
     if rollout is None:
         last = next(reversed(tuple(ledger.rollouts.values())), None)
         if last:
-            text = f"  last rollout: version {last.opened.candidate.number} ended as {last.stage}: {last.reason}"
-            console.print(coloured(text))
+            console.print(coloured(f"  last rollout: {title(last.opened)}: {last.stage}: {last.reason}"))
     else:
         where = f"{rollout.stage}{' (paused)' if rollout.paused else ''} since {clock_time(rollout.entered_at)}"
-        console.print(f"  rollout {ledger.open} of version {rollout.opened.candidate.number}: {where}")
+        console.print(f"  rollout {ledger.open}, {title(rollout.opened)}: {where}")
         table = Table("gate", "verdict", "n", "reason", box=None, padding=(0, 2))
         for name, verdict in rollout.verdicts.items():
             table.add_row(name, coloured(verdict.outcome.value), f"{verdict.n:,}", escape(verdict.reason))

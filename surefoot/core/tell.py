@@ -34,15 +34,27 @@ def effect(change: Effect) -> str:
     return f"alias {change.alias} points to version {change.number}"
 
 
+def title(opened: RolloutOpened, *, short: bool = False) -> str:
+    """What a rollout does: the version that it promotes, or the version that it takes back and the one it goes back to.
+
+    Args:
+        opened: The event that opened it.
+        short: Leave out the word "version", for names of runs.
+    """
+    if opened.kind != "rollback":
+        return f"{opened.kind} of version {opened.candidate.number}"
+    word = "" if short else "version "
+    return f"rollback of {word}{opened.champion.number} to {word}{opened.candidate.number}"
+
+
 def sentence(event: Event) -> str:
     """What happened, as one line for a person."""
     match event:
         case ChampionAdopted():
             return f"found version {event.champion.number} as the champion"
         case RolloutOpened():
-            verb = "promotion of" if event.kind == "promotion" else "rollback to"
-            against = f"opened against champion {event.champion.number}"
-            return f"{verb} version {event.candidate.number} {against}: {event.reason}"
+            against = "" if event.kind == "rollback" else f" against champion {event.champion.number}"
+            return f"{title(event)} opened{against}: {event.reason}"
         case StageEntered():
             step = f" step {event.step + 1}" if event.stage is Stage.RAMPING else ""
             return f"entered {event.stage}{step}: {event.reason}"

@@ -12,6 +12,7 @@ from surefoot.core.parse import parse
 from surefoot.core.policy import Policy
 from surefoot.core.reason import usable
 from surefoot.core.state import Ledger, Rollout
+from surefoot.core.tell import title
 from surefoot.rollout.steps import carry_out, drive, intend
 from surefoot.rollout.world import Ports
 
@@ -193,7 +194,9 @@ def _refuse(ledger: Ledger, request: Request, candidate: Version) -> None:
 
 
 def _make_room(ports: Ports, ledger: Ledger, current: Rollout, policy: Policy, candidate: Version) -> Ledger:
-    busy = f"rollout {ledger.open} of version {current.opened.candidate.number} is {current.stage}"
+    promotion = current.opened.kind == "promotion"
+    what = f" of version {current.opened.candidate.number}" if promotion else f", {title(current.opened)},"
+    busy = f"rollout {ledger.open}{what} is {current.stage}"
     if policy.on_new_candidate == "reject":
         raise Rejected(f"{busy}, and the policy says on_new_candidate: reject")
     settled = current.stage in {Stage.PROMOTING, Stage.BAKING}  # a champion that bakes is not taken back for a newcomer

@@ -1,0 +1,46 @@
+"""The line on a version's page, for any text of its owner."""
+
+import string
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surefoot.adapters.version_pages import LONGEST, PREFIX, with_line
+from surefoot.core.standing import Standing
+
+OWNERS = st.text(max_size=300).filter(lambda text: not any(line.startswith(PREFIX) for line in text.split("\n")))
+REASONS = st.text(max_size=700)
+LINKS = st.sampled_from(["", "http://127.0.0.1:5000/#/experiments/1/runs/2"])
+
+
+def standing(outcome: str, reason: str) -> Standing:
+    """Where a version stands."""
+    return Standing("4", outcome, reason, "ab12", 1_700_000_000.0, 1_700_000_000.0, over=True)
+
+
+@given(OWNERS, REASONS, REASONS, LINKS)
+def test_the_owners_text_stays_and_the_line_is_replaced(text: str, first: str, second: str, link: str) -> None:
+    """Whatever the owner wrote stays as it is; of two outcomes only the later one is there, in one line."""
+    once = with_line(text, standing("Ramping", first), link)
+    twice = with_line(once, standing("RolledBack", second), link)
+    assert twice == with_line(text, standing("RolledBack", second), link)
+    assert twice.startswith(text)
+    assert [line.startswith(PREFIX) for line in twice[len(text) :].split("\n") if line] == [True]
+    assert with_line(twice, standing("RolledBack", second), link) == twice
+
+
+@given(OWNERS, OWNERS, REASONS)
+def test_what_the_owner_writes_around_the_line_stays(before: str, after: str, reason: str) -> None:
+    """Text that the owner has written before and after the line stays when the line changes."""
+    ours = with_line("", standing("Ramping", "x"), "")
+    line = with_line("", standing("RolledBack", reason), "")
+    assert with_line(f"{before}\n{ours}\n{after}", standing("RolledBack", reason), "") == f"{before}\n{line}\n{after}"
+
+
+@given(st.integers(0, LONGEST + 200), REASONS, LINKS)
+def test_no_page_grows_beyond_what_mlflow_holds(length: int, reason: str, link: str) -> None:
+    """A description is at most as long as MLflow's column; where there is no room for a line, it stays as it is."""
+    text = (string.ascii_letters * 101)[:length]
+    written = with_line(text, standing("RolledBack", reason), link)
+    assert written == text or len(written) <= LONGEST
+    assert length > LONGEST - 100 or PREFIX in written
