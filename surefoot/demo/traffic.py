@@ -14,7 +14,7 @@ import orjson
 import pandas as pd
 
 from surefoot.adapters.clock import ReplayClock
-from surefoot.core.errors import Unavailable
+from surefoot.core.errors import SurefootError, Unavailable
 from surefoot.demo.flights import FEATURES, UNIT, filled
 
 CALLERS = 16
@@ -92,9 +92,9 @@ class Replay:
             Unavailable: Says which error.
         """
         if self.problem:
-            raise Unavailable(
-                f"the demo's callers have stopped: {type(self.problem).__name__}: {self.problem}"
-            ) from self.problem
+            said = f"{type(self.problem).__name__}: {self.problem}"
+            said = str(self.problem) if isinstance(self.problem, SurefootError) else said
+            raise Unavailable(f"the demo's callers have stopped: {said}") from self.problem
 
     def close(self) -> None:
         """Stop the callers."""
@@ -125,7 +125,9 @@ class Replay:
                 self.now = max(self.now, taken[0])
                 self._clock.set(self.now)
                 return taken
-            self.now = max(self.now, self._until)
+            if self._until > self.now:  # no request is left before that time, and the clock comes to it all the same
+                self.now = self._until
+                self._clock.set(self.now)
             await asyncio.sleep(0.02)
         return None
 
@@ -166,7 +168,8 @@ class Replay:
                 await asyncio.sleep(0.05)
                 continue
             async with session.post(target, json=due) as reply:
-                reply.raise_for_status()
+                if reply.status >= 400:  # noqa: PLR2004 - HTTP
+                    raise Unavailable(f"the gateway refuses labels: {reply.status} {(await reply.text())[:200]}")
 
 
 def _json(value: object) -> object:
