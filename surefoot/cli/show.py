@@ -3,6 +3,7 @@
 import datetime as dt
 import getpass
 import json
+import math
 import os
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot.core.chain import Entry
+from surefoot.core.durations import span
 from surefoot.core.events import EffectIntended, as_json, decode
 from surefoot.core.model import Split
 from surefoot.core.policy import Policy, Shadow
@@ -48,23 +50,6 @@ def actor() -> str:
 def clock_time(at: float) -> str:
     """A time for people, UTC."""
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def span(seconds: float) -> str:
-    """A duration as people write it: the two largest units that matter."""
-    if seconds < 1.0:
-        return f"{seconds * 1000.0:.0f} ms"
-    if seconds < 90.0:  # noqa: PLR2004 - below that, seconds say it best
-        return f"{seconds:.0f} s"
-    left = round(seconds / 60.0)
-    parts: list[str] = []
-    for size, unit in ((1440, "d"), (60, "h"), (1, "min")):
-        if left >= size and len(parts) < 2:  # noqa: PLR2004 - two units
-            parts.append(f"{left // size} {unit}")
-            left %= size
-        elif parts:
-            break
-    return " ".join(parts)
 
 
 def coloured(text: str) -> str:
@@ -169,24 +154,39 @@ def status(ledger: Ledger, live: Split | None, trouble: Sequence[str]) -> None:
 def plan(policy: Policy, number: str, champion: str) -> None:
     """Print what a promotion would do, step by step."""
     console.print(f"[bold]{policy.model}[/bold]: version {number} against champion {champion}")
-    console.print(
-        f"  1. validate the requests of the last {policy.suite_window / 86400:g} days with suite {policy.suite}"
-    )
-    index = 2
+    window = f"the requests of the last {span(policy.suite_window)}"
+    lines = [f"validate {window} with suite {policy.suite}; {looks(0.0, policy.suite_every)}"]
     for step in policy.steps:
         gates = ", ".join(step.gates)
         if isinstance(step, Shadow):
-            console.print(f"  {index}. replay the requests of the last {step.window / 86400:g} days: {gates} must pass")
-        else:
-            minutes = step.hold / 60
-            most = f" and {step.min_requests:,} requests" if step.min_requests else ""
-            expected = policy.requests_per_minute * step.weight / 100.0 * minutes
-            console.print(
-                f"  {index}. {step.weight:g} % of the units for {minutes:g} min{most}: {gates} must pass"
-                f" (about {expected:,.0f} requests to the candidate)"
+            lines.append(
+                f"replay the requests of the last {span(step.window)}: {gates} must pass; {looks(0.0, step.every)}"
             )
-        index += 1
-    console.print(f"  {index}. alias previous -> {champion}, alias champion -> {number}, all traffic to {number}")
-    console.print(
-        f"  {index + 1}. bake for {policy.bake.hold / 86400:g} days: {', '.join(policy.bake.gates)} roll back"
-    )
+        else:
+            most = f" and {step.min_requests:,} requests" if step.min_requests else ""
+            expected = policy.requests_per_minute * step.weight / 100.0 * step.hold / 60.0
+            lines.append(
+                f"{step.weight:g} % of the units for {span(step.hold)}{most}: {gates} must pass"
+                f" (about {amount(expected)} requests to the candidate); {looks(step.hold, step.every)}"
+            )
+    bake = policy.bake
+    lines += [
+        f"alias previous -> {champion}, alias champion -> {number}, all traffic to {number}",
+        f"bake for {span(bake.hold)}: {', '.join(bake.gates)} roll back; {looks(bake.hold, bake.every)}",
+    ]
+    for index, line_ in enumerate(lines, start=1):
+        console.print(f"  {index}. {line_}")
+
+
+def amount(n: float) -> str:
+    """A number of requests; below ten with the digits that count."""
+    return f"{n:,.0f}" if n >= 10.0 or n == 0.0 else f"{n:.2g}"  # noqa: PLR2004 - two digits
+
+
+def looks(lasts: float, every: float) -> str:
+    """How often a stage looks, and how many looks that makes; a replay looks until it is decided."""
+    if not lasts:
+        return f"looks at once, then every {span(every)} until it is decided"
+    # A look that is due when the stage is over is not needed: it ends on what was seen until then.
+    n = max(math.ceil(lasts / every - 1e-9), 1)
+    return f"looks every {span(every)}: {n:,} look{'' if n == 1 else 's'}"

@@ -1,16 +1,15 @@
 """What the commands print of a policy before any request has come."""
 
-import math
 from collections.abc import Sequence
 
 from rich.markup import escape
 from rich.table import Table
 
 from surefoot.adapters.hosted import Trial
-from surefoot.cli.show import console, tabulate
-from surefoot.core.gates.say import duration
+from surefoot.cli.show import amount, console, looks, tabulate
+from surefoot.core.durations import often, roughly, span
 from surefoot.core.planning import Sight
-from surefoot.core.policy import Policy
+from surefoot.core.policy import Policy, Shadow
 
 
 def trial(number: str, found: Trial) -> None:
@@ -24,27 +23,48 @@ def trial(number: str, found: Trial) -> None:
         console.print(f"  [yellow]warning[/yellow] its requirements name {escape(name)}, which is not installed here")
 
 
+def stages(policy: Policy) -> None:
+    """Print how long each stage lasts, and how often it looks."""
+    rows = [("data", f"requests of the last {span(policy.suite_window)}", looks(0.0, policy.suite_every))]
+    for step in policy.steps:
+        if isinstance(step, Shadow):
+            rows.append(("shadow", f"requests of the last {span(step.window)}", looks(0.0, step.every)))
+        else:
+            rows.append((f"weight {step.weight:g} %", span(step.hold), looks(step.hold, step.every)))
+    rows.append(("bake", span(policy.bake.hold), looks(policy.bake.hold, policy.bake.every)))
+    for stage, lasts, often_ in rows:
+        console.print(f"  {stage}: {lasts}, {often_}")
+
+
+def rate(per_minute: float) -> str:
+    """Planned traffic in the largest unit in which a request comes, such as "12 requests an hour"."""
+    for unit, minutes in (("minute", 1.0), ("hour", 60.0), ("day", 1440.0), ("year", 525_960.0)):
+        if per_minute * minutes >= 1.0:
+            return f"{per_minute * minutes:,.4g} requests a{'n' if unit == 'hour' else ''} {unit}"
+    return "less than one request a year"
+
+
 def sights(policy: Policy, found: Sequence[Sight], a_year: float) -> None:
     """Print what each step can see, and what is wrong with it."""
-    planned = f"{policy.requests_per_minute:g} requests a minute"
-    console.print(f"  What each step sees at {planned}, with a chance of 80 %:")
+    stages(policy)
+    console.print(f"  What each step sees at {rate(policy.requests_per_minute)}, with a chance of 80 %:")
     table = Table("step", "gate", "counts", "finds", "equal passes", "needs", box=None, padding=(0, 1))
     for sight in found:
         passes = "" if sight.passes is None else f"{sight.passes:.0%}"
-        needs = "" if sight.needs is None else duration(sight.needs / 60.0)
-        table.add_row(sight.step, sight.gate, f"{sight.n:,.0f} {sight.counts}", escape(sight.finds), passes, needs)
+        needs = "" if sight.needs is None else roughly(sight.needs)
+        table.add_row(sight.step, sight.gate, f"{amount(sight.n)} {sight.counts}", escape(sight.finds), passes, needs)
     tabulate(table)
     for gate, assumes in dict.fromkeys((sight.gate, sight.assumes) for sight in found if sight.assumes):
         console.print(f"  [dim]{escape(gate)}: {escape(assumes)}[/dim]")
-    rate = "no end of false rollbacks" if math.isinf(a_year) else f"at most {a_year:.2g} false rollbacks a year"
     console.print(
         f"  Budget: a good version is rolled back by mistake in at most {policy.false_rollback_budget:.2%} of the"
-        f" rollouts; a watch that went on as the bake does would have {rate}."
+        f" rollouts. False rollbacks by a bake that goes on beyond its {span(policy.bake.hold)}: at most"
+        f" {often(a_year)}."
     )
     for sight in found:
         if sight.warning:
             where = f"{sight.step}, {sight.gate}"
             longer = ""
             if sight.needs is not None and sight.needs > sight.lasts:
-                longer = f"; {duration(sight.needs / 60.0)} would do"
+                longer = f"; {roughly(sight.needs)} would do"
             console.print(f"  [yellow]warning[/yellow] {escape(where)}: {escape(sight.warning)}{longer}")

@@ -13,6 +13,7 @@ from surefoot.bootstrap import Settings
 from surefoot.cli import scheduler, show, stack
 from surefoot.cli.read import Json
 from surefoot.cli.show import console
+from surefoot.core.durations import span
 from surefoot.core.errors import NotFound, SurefootError, Unavailable
 from surefoot.core.machine import look_interval
 from surefoot.core.model import Split
@@ -167,9 +168,7 @@ def _overdue(ledger: Ledger, ports: Ports) -> list[str]:
         return []
     if late <= MISSED_TICKS * every + scheduler.START_S:
         return []
-    return [
-        f"the last look was {show.span(late)} ago, and one is due every {show.span(every)}: nothing is judged meanwhile"
-    ]
+    return [f"the last look was {span(late)} ago, and one is due every {span(every)}: nothing is judged meanwhile"]
 
 
 def register(app: typer.Typer) -> None:

@@ -22,6 +22,7 @@ class Level:
         stages: Stages that share `alpha` in gates that begin anew in each of them [count].
         forever: Whether nobody knows when the watching ends: alarms are then limited in number a time, not in all.
         lasts: Planned length of the stage [seconds]; alarms are limited to `alpha` in each such time when `forever`.
+        weight: Weight of the step [percent], for words only; 0 outside of the ramp.
     """
 
     alpha: float = 0.01
@@ -36,6 +37,7 @@ class Level:
     stages: int = 1
     forever: bool = False
     lasts: float = 0.0
+    weight: float = 0.0
 
     def spent(self, block: float) -> tuple[float, float]:
         """Levels of one look at evidence that grows by blocks: (alpha, beta) [probability].

@@ -188,6 +188,7 @@ def _ramp(rollout: Rollout, policy: Policy, now: float) -> Action:
         allowance=allowance(step.weight),
         min_requests=step.min_requests,
         stages=len(policy.ramp),
+        weight=step.weight,
     )
     last = rollout.step + 1 >= len(policy.ramp)
     following = (Stage.PROMOTING, 0) if last else (Stage.RAMPING, rollout.step + 1)

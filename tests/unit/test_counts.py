@@ -139,7 +139,7 @@ def test_quantile_is_frozen_from_enough_beyond_it(quantile: float, least: int) -
         found = SpeedCounts((SpeedStratum(0.5, cells(1.0), cells(1.0)),), ((bucket(1.0), total),))
         verdict = judge(gate, found, Level())
         assert verdict.outcome is outcome, verdict.reason
-        assert (f"{total} measurements before the rollout: p{quantile * 100:g} takes" in verdict.reason) == (
+        assert (f"{total} measurements from before the rollout; p{quantile * 100:g} takes" in verdict.reason) == (
             total < least
         )
 

@@ -134,7 +134,8 @@ def test_error_reason_holds_the_rates() -> None:
     """A failed error gate says both rates, the trials and the limit."""
     verdict = judge(ERRORS, counts(0.5, 2_000, 0.1, 0.02, trial="unit"), Level())
     assert verdict.reason == (
-        "10.00% of the candidate's 1,000 units fail, against 2.00% of the champion's; at most 3.00% is accepted"
+        "10.00% of the candidate's 1,000 units fail, against 2.00% of the champion's: +8.00 points (between +4.47 and"
+        " +11.23 points); up to +1.00 points is accepted"
     )
     assert verdict.estimate == pytest.approx(0.08)
     assert verdict.margin == pytest.approx(0.01)
@@ -144,7 +145,8 @@ def test_latency_reason_holds_the_quantiles() -> None:
     """A failed latency gate says both quantiles and the limit."""
     verdict = judge(*CASES["latency", Outcome.FAIL])
     words = (
-        r"p90 is 1(49|50|51).\d ms on the candidate, (99|100).\d ms on the champion; at most 1(19|20).\d ms is accepted"
+        r"p90 is 1(49|50|51).\d ms on the candidate, (99|100).\d ms on the champion: \+5\d.\d ms; at"
+        r" most 1(19|20).\d ms is accepted"
     )
     assert re.fullmatch(words, verdict.reason)
 
@@ -159,7 +161,7 @@ def test_loss_reason_holds_the_losses() -> None:
 def test_shift_reason_holds_the_distance_and_the_others() -> None:
     """A failed shift names the worst feature, how far it moved, and the others that moved."""
     verdict = judge(SHIFT, shift(0.3, 0.5, 0.1), Level())
-    assert verdict.reason.startswith("f1 has moved by 0.500 against the window before (at most 0.2 is accepted)")
+    assert verdict.reason.startswith("f1 has moved by 0.500 against the window before, on a scale from 0")
     assert verdict.reason.endswith("so have f0")
     assert verdict.culprit == "f1"
 
@@ -224,14 +226,15 @@ def test_any_margin_at_any_weight_can_be_judged(margin: float, weight: float) ->
             assert verdict.outcome is not Outcome.ERROR, verdict.reason
 
 
-def test_shown_share_of_the_degradation_is_that_of_the_counts() -> None:
-    """An equal candidate that passes has not used none of the accepted degradation, but some share below all of it."""
+def test_shown_interval_is_that_of_the_verdict() -> None:
+    """A pass says the difference, its interval and what is accepted in points, as the verdict's numbers do."""
     verdict = judge(ERRORS, counts(0.5, 40_000, 0.02, 0.02), Level())
     assert verdict.outcome is Outcome.PASS
     assert verdict.lower is not None
     assert verdict.upper is not None
     assert verdict.lower < 0.0 < verdict.upper < 0.01
-    assert f"at most {verdict.upper / 0.01:.0%} of the accepted degradation is used" in verdict.reason
+    low, high = (f"{100.0 * end:+.2f}" for end in (verdict.lower, verdict.upper))
+    assert verdict.reason.endswith(f"+0.00 points (between {low} and {high} points); up to +1.00 points is accepted")
 
 
 @pytest.mark.parametrize("gate", ["errors", "latency", "quality"])

@@ -3,12 +3,16 @@
 import math
 
 from surefoot.core.evidence import Block, PairedSums
-from surefoot.core.gates.say import HARM, HARM_NEEDED, SAFETY, SAFETY_NEEDED, more, say
+from surefoot.core.gates.say import HARM, HARM_NEEDED, SAFETY, SAFETY_NEEDED, say
 from surefoot.core.gates.sums import unusable
+from surefoot.core.gates.words import forecast, points, share
 from surefoot.core.level import Level
 from surefoot.core.model import Figure, Outcome, Verdict
 from surefoot.core.policy import Gate
 from surefoot.core.stats.discordant import BETS, log_harm, log_safe
+
+FINEST = 1e-6
+"""How close a loss of accuracy may come to all of it [probability]."""
 
 
 class _Slice:
@@ -98,22 +102,31 @@ def judge(gate: Gate, found: PairedSums, level: Level) -> Verdict:
 def _sentence(row: _Slice, level: Level) -> str:
     where = f"on {row.name} " if row.name else ""
     what = (
-        f"{where}the candidate is wrong on {row.candidate:.2%} of {row.n:,} requests, the champion on"
-        f" {row.champion:.2%} ({row.worse:,} times it alone, {row.better:,} times the champion alone)"
+        f"{where}the candidate is wrong on {share(row.candidate)} of {row.n:,} requests, the champion on"
+        f" {share(row.champion)} ({row.worse:,} times it alone, {row.better:,} times the champion alone):"
+        f" {points(row.apart)} points, {_proved(row, level)}; up to {points(row.margin)} points is accepted"
     )
-    if row.outcome is Outcome.FAIL:
-        return f"{what}; {row.margin:+.2%} is accepted"
-    if row.outcome is Outcome.PASS:
-        return f"{what}: proved to stay within {row.margin:+.2%}"
-    return f"not decided: {what}; {row.margin:+.2%} is accepted{_wanted(row, level)}"
+    return f"not decided: {what}{_wanted(row, level)}" if row.outcome is Outcome.INCONCLUSIVE else what
+
+
+def _proved(row: _Slice, level: Level) -> str:
+    """The largest loss of accuracy that the answers do not exclude."""
+    low, high = max(row.apart, 0.0), 1.0 - FINEST
+    same = row.n - row.worse - row.better
+    if log_safe(row.worse, row.better, same, high) < -math.log(level.beta):
+        return "not known within limits yet"
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        proved = log_safe(row.worse, row.better, same, middle) >= -math.log(level.beta)
+        low, high = (low, middle) if proved else (middle, high)
+    return f"at most {points(high)}"
 
 
 def _wanted(row: _Slice, level: Level) -> str:
-    """How many more labelled requests would decide if things stay as they look."""
-    room = row.margin - row.apart
-    spread = (row.worse + row.better) / row.n - row.apart**2
-    if room <= 0.0 or spread <= 0.0:
+    """When an equal candidate passes, by how often the two disagree."""
+    spread = (row.worse + row.better) / row.n
+    if row.margin <= 0.0 or spread <= 0.0:
         return ""
-    # Bets on a mean grow by room squared over twice the variance; as everywhere, twice that for four in five.
-    needed = 2.0 * (math.log(len(BETS)) - math.log(level.beta)) * 2.0 * spread / room**2
-    return more(needed, row.n, "request", level)
+    # Bets on a mean grow by the room squared over twice the variance, which is the share of disagreements.
+    nats = row.margin**2 / (2.0 * spread)
+    return forecast(nats, level.beta / len(BETS), row.n, "request", level)

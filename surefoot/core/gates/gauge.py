@@ -2,8 +2,9 @@
 
 import math
 
+from surefoot.core.durations import span
 from surefoot.core.evidence import GaugeCounts
-from surefoot.core.gates.say import HARM, HARM_NEEDED, SAFETY, SAFETY_NEEDED, duration, say
+from surefoot.core.gates.say import HARM, HARM_NEEDED, SAFETY, SAFETY_NEEDED, demanded, say
 from surefoot.core.level import Level
 from surefoot.core.model import Figure, Outcome, Verdict
 from surefoot.core.policy import Gate
@@ -24,16 +25,16 @@ def judge(gate: Gate, found: GaugeCounts, level: Level) -> Verdict:
     harm, safe = log_harm(found.above, found.below), log_harm(found.below, found.above)
     failing, passing = -math.log(level.alpha), -math.log(level.beta)
     limit = 1.0 + (gate.margin or 0.0)
-    each = duration(gate.block / 60.0)
+    each = span(gate.block)
     shown = (
         f"{gate.column} of the candidate is above {limit:.2f} times the champion's in {found.above} of {n} stretches of"
-        f" {each} (at most {found.highest:.4g} beside {found.beside:.4g})"
+        f" {each} (highest value: candidate {found.highest:.4g}, champion {found.beside:.4g})"
     )
     outcome = Outcome.INCONCLUSIVE
     if harm >= failing:
         outcome = Outcome.FAIL
     elif found.recent < level.min_requests:
-        shown = f"{found.recent:,} of the {level.min_requests:,} requests that this step demands so far"
+        shown = demanded(found.recent, level)
     elif safe >= passing:
         outcome = Outcome.PASS
     else:

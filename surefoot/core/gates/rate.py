@@ -6,14 +6,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from surefoot.core.evidence import SplitCounts, Stratum
-from surefoot.core.gates.say import Live, decide, more, say
+from surefoot.core.gates.say import Live, decide, say
+from surefoot.core.gates.words import Apart, at_weight, forecast, share, since_part
 from surefoot.core.level import Level
 from surefoot.core.model import Figure, Outcome, Verdict
 from surefoot.core.policy import Gate, Metric
 from surefoot.core.stats import power
 from surefoot.core.stats.absolute import increments_limit
 from surefoot.core.stats.health import log_health
-from surefoot.core.stats.split import HARM, NO_HARM, band, increments, log_evidence, log_mean, mantel_haenszel
+from surefoot.core.stats.split import (
+    HARM,
+    NO_HARM,
+    band,
+    increments,
+    log_evidence,
+    log_mean,
+    mantel_haenszel,
+    unbounded,
+)
 from surefoot.core.stats.starts import began, log_detector, log_mixture
 
 EPOCHS = 24
@@ -88,17 +98,26 @@ def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
     s = 1.0 if single else 0.0
     found_by_epoch = increments(strata, guess, 1.0 + s * growth, s * points, HARM)
     harm, threshold = harm_of(found_by_epoch, level)
-    late, since = _late(strata, found_by_epoch)
+    late, since = _late(strata, found_by_epoch, level)
     now = rates_of(together(late), guess)
     wide = level.allowance
     safe = log_evidence(merged, guess, 1.0 + wide * growth, wide * points, NO_HARM)
     low, high = band(merged, guess, growth, points, level.alpha, level.beta)
     unit = points or growth * max(guess, 1e-6)
-    what = "have no label in time" if gate.metric is Metric.MISSING_LABEL else "fail"
-    shown = f"{rates[1]:.2%} of the candidate's {candidate:,} {found.trial}s {what}, against {rates[0]:.2%}"
-    broken = f"{now[1]:.2%} of the candidate's {sum(x.candidate for x in late):,} {found.trial}s {what}, against"
-    accepted = now[0] * (1.0 + growth) + points
+    what = failing(gate)
     n = sum(s.candidate + s.champion for s in strata)
+    apart = Apart(gate.relative, margin)
+    interval = apart.interval(rates[0], unbounded(low, high))
+    shown = (
+        f"{share(rates[1])} of the candidate's {candidate:,} {found.trial}s {what}, against {share(rates[0])} of the"
+        f" champion's: {_and(apart.difference(*rates), interval)}; {at_weight(level, apart.accepted(wide))}"
+    )
+    broken = (
+        f"{share(now[1])} of the candidate's {sum(x.candidate for x in late):,} {found.trial}s {what}, against"
+        f" {share(now[0])} of the champion's{since}: {_and(apart.difference(*now), '' if since else interval)}; up to"
+        f" {apart.accepted()} is accepted"
+    )
+    accepted = now[0] * (1.0 + growth) + points
     seen = Live(
         harm,
         safe,
@@ -107,10 +126,10 @@ def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
         n,
         found.recent,
         threshold,
-        f"{broken} {now[0]:.2%} of the champion's{since}; at most {accepted:.2%} is accepted",
-        f"{shown} of the champion's: at most {max(high, 0.0):.0%} of the accepted degradation is used",
-        f"{shown} of the champion's: between {low:.0%} and {high:.0%} of the accepted degradation"
-        + needed(rates, 1.0 + wide * growth, wide * points, merged, n, found.trial, level),
+        broken,
+        shown,
+        f"not decided: {shown}"
+        + needed((rates[0], rates[0]), 1.0 + wide * growth, wide * points, merged, n, found.trial, level),
         {
             "estimate": rates[1] - rates[0],
             "lower": low * unit,
@@ -132,20 +151,30 @@ def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
     return replace(verdict, outcome=Outcome.BOTH_SICK, reason=reason) if reason else verdict
 
 
+def failing(gate: Gate) -> str:
+    """What a bad trial does, in words."""
+    return "have no label in time" if gate.metric is Metric.MISSING_LABEL else "fail"
+
+
+def _and(difference: str, interval: str) -> str:
+    """A difference and its interval, if there is one."""
+    return f"{difference} ({interval})" if interval else difference
+
+
 def rates_of(strata: Sequence[Stratum], guess: float) -> tuple[float, float]:
     """Rates of (champion, candidate) [probability]; the champion's is a guess where the candidate serves alone."""
     candidate = sum(s.candidate for s in strata)
     return mantel_haenszel(strata) or (guess, sum(s.candidate_bad for s in strata) / max(candidate, 1))
 
 
-def _late(strata: Sequence[Stratum], found: dict[int, tuple[float, ...]]) -> tuple[list[Stratum], str]:
+def _late(strata: Sequence[Stratum], found: dict[int, tuple[float, ...]], level: Level) -> tuple[list[Stratum], str]:
     """What happened since the candidate seems to have broken, and words for when that was.
 
     Only this is held against the limit: a good past must not hide a bad present.
     """
     start = began(found, starts=EPOCHS)
     late = [s for s in strata if s.epoch >= start]
-    return late, f" since stretch {start + 1} of {EPOCHS}" if len(late) < len(strata) else ""
+    return late, since_part(start, EPOCHS, level) if len(late) < len(strata) else ""
 
 
 def needed(
@@ -157,10 +186,9 @@ def needed(
     trial: str,
     level: Level,
 ) -> str:
-    """How many trials a pass will take if things stay as they look."""
-    share = strata[-1].share
-    nats = power.growth(share, rates[1], rates[0], slope, offset, harm=False)
-    return more(power.requests(level.beta, nats, SURE), n, trial, level) if nats > 0.0 else ""
+    """How many trials a pass takes for a candidate with these rates, at the split of the moment."""
+    nats = power.growth(strata[-1].share, rates[1], rates[0], slope, offset, harm=False)
+    return forecast(nats, level.beta, n, trial, level)
 
 
 def _shares(strata: Sequence[Stratum], trial: str) -> str:
@@ -198,8 +226,9 @@ def _sick(gate: Gate, found: SplitCounts, strata: Sequence[Stratum], level: Leve
         return ""
     what = "has no label in time for" if gate.metric is Metric.MISSING_LABEL else "fails on"
     return (
-        f"the champion itself {what} {bad / (bad + good):.2%} of its {bad + good:,} {found.trial}s, after"
-        f" {found.baseline:.2%} before the rollout: the cause is not the candidate, and nothing is promoted meanwhile"
+        f"the champion itself {what} {share(bad / (bad + good))} of its {bad + good:,} {found.trial}s, after"
+        f" {share(found.baseline)} before the rollout: the cause is not the candidate, and nothing is promoted"
+        " meanwhile"
     )
 
 
@@ -213,9 +242,10 @@ def _absolute(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
     harm, threshold = harm_of(found_by_epoch, level)
     safe = log_mean(increments_limit({0: (bad, good)}, limit, NO_HARM)[0])
     rate = bad / (bad + good)
-    late, since = _late(strata, found_by_epoch)
+    late, since = _late(strata, found_by_epoch, level)
     now = sum(s.candidate_bad for s in late) / max(sum(s.candidate for s in late), 1)
-    shown = f"{rate:.2%} of the candidate's {bad + good:,} {found.trial}s are bad, {rate / limit:.0%} of the budget"
+    what = f"{share(rate)} of the candidate's {bad + good:,} {found.trial}s {failing(gate)}"
+    shown = f"{what}; at most {share(limit)} is accepted"
     seen = Live(
         harm,
         safe,
@@ -224,9 +254,9 @@ def _absolute(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
         bad + good,
         found.recent,
         threshold,
-        f"{shown} of {limit:.2%}: it burns {now / limit:.1f} times as fast as it may{since}",
-        f"{shown} of {limit:.2%}",
-        f"{shown} of {limit:.2%}, not yet proved to stay below it",
+        f"{shown}: it uses the error budget {now / limit:.1f} times as fast as it may{since}",
+        f"{shown}",
+        f"not decided: {shown}, and it is not yet proved to stay below that",
         {
             "estimate": rate,
             "margin": limit,

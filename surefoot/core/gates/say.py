@@ -32,21 +32,9 @@ def shown(sample: object) -> object:
     return sample
 
 
-def duration(minutes: float) -> str:
-    """A length of time as people say it."""
-    for size, name in ((1440.0, "day"), (60.0, "hour"), (1.0, "minute")):
-        if minutes >= 2.0 * size:
-            return f"{minutes / size:,.0f} {name}s"
-    return "1 minute"
-
-
-def more(needed: float, seen: int, trial: str, level: Level) -> str:
-    """How much evidence is still wanted, and how long that takes; empty when nobody can tell."""
-    if not math.isfinite(needed) or needed > 1e12:  # noqa: PLR2004 - longer than any rollout
-        return ""
-    left = max(needed - seen, 1.0)
-    about = f"; about {left:,.0f} more {trial}s are needed"
-    return f"{about}, {duration(left / level.per_minute)} of the planned traffic" if level.per_minute else about
+def demanded(recent: int, level: Level) -> str:
+    """How many of the requests that a step demands have come."""
+    return f"only {recent:,} of the {level.min_requests:,} requests that this step demands have come so far"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +104,7 @@ def decide(gate: Gate, seen: Live, level: Level) -> Verdict:
     if seen.harm >= seen.threshold and seen.beyond:
         return say(gate, Outcome.FAIL, seen.failed, **fields)
     if seen.recent < level.min_requests:
-        reason = f"{seen.recent:,} of the {level.min_requests:,} requests that this step demands so far"
+        reason = demanded(seen.recent, level)
         return say(gate, Outcome.INCONCLUSIVE, reason, **fields)
     if seen.safe >= -math.log(level.beta):
         return say(gate, Outcome.PASS, seen.passed, **fields)

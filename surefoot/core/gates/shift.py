@@ -34,7 +34,7 @@ def judge(gate: Gate, found: InputShift, level: Level) -> Verdict:
     return say(
         gate,
         outcome,
-        _sentence(found, worst, limit, moved, unknown) + _unseen(gate, found),
+        _sentence(found, rows[0], limit, moved, unknown) + _unseen(gate, found),
         n=worst.current,
         estimate=worst.distance,
         lower=max(low, 0.0),
@@ -81,13 +81,17 @@ def _share(feature: FeatureShift, alpha: float) -> tuple[float, float]:
     return low, float(stats.beta.ppf(1.0 - alpha, k + 1, n - k)) if k < n else 1.0
 
 
-def _sentence(found: InputShift, worst: FeatureShift, limit: float, moved: list[str], unknown: list[str]) -> str:
+def _sentence(
+    found: InputShift, row: tuple[FeatureShift, float, float], limit: float, moved: list[str], unknown: list[str]
+) -> str:
+    worst, low, high = row[0], max(row[1], 0.0), min(row[2], 1.0)
     if found.same:
         what = f"the candidate sees another {worst.name} than {found.against} on {worst.distance:.1%} of the requests"
-        reason = f"{what} (at most {limit:.1%} is accepted)"
+        reason = f"{what} (between {low:.1%} and {high:.1%}; at most {limit:.1%} is accepted)"
     else:
         reason = (
-            f"{worst.name} has moved by {worst.distance:.3f} against {found.against} (at most {limit:g} is accepted)"
+            f"{worst.name} has moved by {worst.distance:.3f} against {found.against}, on a scale from 0 (alike) to 1"
+            f" (between {low:.3f} and {high:.3f}; at most {limit:g} is accepted)"
         )
     if len(moved) > 1:
         reason += f"; so have {', '.join(moved[1:6])}"

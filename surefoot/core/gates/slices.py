@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from surefoot.core.evidence import Served, Sliced, SpeedCounts, SplitCounts
-from surefoot.core.gates.say import say
+from surefoot.core.gates.say import demanded, say
 from surefoot.core.level import Level
 from surefoot.core.model import Outcome, Verdict
 from surefoot.core.policy import Gate
@@ -59,8 +59,7 @@ def judge(gate: Gate, found: Sliced, level: Level, one: Callable[[Gate, Served, 
     worst = min(said, key=lambda name: (URGENT.index(said[name].outcome), -_badness(said[name])))
     verdict = said[worst]
     if verdict.outcome is not Outcome.FAIL and found.recent < level.min_requests:
-        reason = f"{found.recent:,} of the {level.min_requests:,} requests that this step demands so far"
-        return say(gate, Outcome.INCONCLUSIVE, reason, n=sum(sizes.values()))
+        return say(gate, Outcome.INCONCLUSIVE, demanded(found.recent, level), n=sum(sizes.values()))
     small = [name for name in sizes if name not in said]
     absent = [name for name in gate.protected if name not in said]
     outcome, reason = verdict.outcome, f"on {worst} {verdict.reason}"

@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 
 from surefoot.core.evidence import SpeedCounts, SpeedStratum, Stratum
-from surefoot.core.gates.rate import EPOCHS, alone, harm_of, needed, rates_of, together
+from surefoot.core.gates.rate import EPOCHS, alone, harm_of, needed, together
 from surefoot.core.gates.say import Live, decide, say
+from surefoot.core.gates.words import at_weight, between, since_part
 from surefoot.core.level import Level
 from surefoot.core.model import Figure, Outcome, Verdict
 from surefoot.core.policy import Gate
@@ -53,11 +54,12 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
     history = math.ceil(LEAST_BEYOND / (1.0 - highest) - 1e-9)  # 1 - 0.9 is a little below 0.1
     if before.total < history:
         reason = (
-            f"the champion has {before.total} measurements before the rollout: p{highest * 100:g} takes {history:,}"
+            f"the champion has only {before.total:,} measurements from before the rollout; p{highest * 100:g} takes"
+            f" {history:,}"
         )
         return say(gate, Outcome.NO_DATA, reason, n=n)
     margin = gate.margin or 0.0
-    rows, starts, waits = [], [], []
+    rows, starts, waits, lines = [], [], [], []
     for quantile in gate.quantiles:
         line = bucket(before.quantile(quantile)) + 1
         guess = before.above(line) / before.total
@@ -72,16 +74,30 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
         beside = champion.quantile(quantile) if champion.total else edge(line)
         rows.append((quantile, harm, threshold, safe, candidate.quantile(quantile), beside))
         starts.append((harm, began(by_epoch, starts=EPOCHS)))
-        waits.append((safe, needed(rates_of(wide, guess), 1.0, 0.0, wide, n, found.trial, level)))
+        equal = _equal(champion if champion.total >= history else before, line, 1.0 + level.allowance * margin)
+        waits.append((safe, needed(equal, 1.0, 0.0, wide, n, found.trial, level)))
+        lines.append((line, guess, threshold))
     harm = merged([row[1] for row in rows], [1.0 / len(rows)] * len(rows))
     worst = max(rows, key=lambda row: row[4] / row[5] if row[5] > 0.0 else math.inf)
-    quantile, _, threshold, _, mine, beside = worst
+    _, _, threshold, _, mine, beside = worst
     limit, unit = beside * (1.0 + margin), found.unit
-    now = _now(strata, max(starts)[1], rows)
-    broken = f"{_told(*now[:3], unit)}{now[3]}; at most {now[2] * (1.0 + margin):.1f} {unit} is accepted"
+    now = _now(strata, max(starts)[1], rows, level)
+    broken = (
+        f"{_told(*now[:3], unit)}{now[3]}: {now[1] - now[2]:+.1f} {unit}; at most {now[2] * (1.0 + margin):.1f}"
+        f" {unit} is accepted"
+    )
     # What a pass waits for is the quantile of which least is proved, not the one that looks worst.
     (safe, wanted), least = min(zip(waits, rows, strict=True))
-    waiting = _told(least[0], least[4], least[5], unit)
+
+    def spoken(row: tuple[float, float, float, float, float, float]) -> str:
+        at, guessed, needs = lines[rows.index(row)]
+        ends = _ends(strata, at, guessed, needs + math.log(len(rows)), level)
+        low, high = (None if end is None else f"{row[5] * (end - 1.0):+.1f}" for end in ends)
+        interval = between(low, high, f" {unit}")
+        passes = at_weight(level, f"{row[5] * level.allowance * margin:+.1f} {unit}")
+        return f"{_told(row[0], row[4], row[5], unit)}: {row[4] - row[5]:+.1f} {unit} ({interval}); {passes}"
+
+    told = {row: spoken(row) for row in {worst, least}}
     counted = together(_strata(strata, 10**6, 10**6))
     seen = Live(
         harm,
@@ -92,8 +108,8 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
         found.recent,
         threshold,
         broken,
-        f"{_told(quantile, mine, beside, unit)}; {limit:.1f} {unit} is accepted",
-        f"{waiting}; not yet told apart from {least[5] * (1.0 + margin):.1f} {unit}{wanted}",
+        told[worst],
+        f"not decided: {told[least]}{wanted}",
         {
             "estimate": mine - beside,
             "margin": limit - beside,
@@ -115,7 +131,10 @@ def _told(quantile: float, mine: float, beside: float, unit: str) -> str:
 
 
 def _now(
-    strata: list[SpeedStratum], start: int, rows: Sequence[tuple[float, float, float, float, float, float]]
+    strata: list[SpeedStratum],
+    start: int,
+    rows: Sequence[tuple[float, float, float, float, float, float]],
+    level: Level,
 ) -> tuple[float, float, float, str]:
     """Worst quantile since the candidate seems to have broken: (which, candidate, champion, words for when)."""
     late = [s for s in strata if s.epoch >= start]
@@ -129,7 +148,42 @@ def _now(
         for quantile, _, _, _, _, beside in rows
     ]
     which, mine, beside = max(found, key=lambda row: row[1] / row[2] if row[2] > 0.0 else math.inf)
-    return which, mine, beside, f" since stretch {start + 1} of {EPOCHS}" if len(late) < len(strata) else ""
+    return which, mine, beside, since_part(start, EPOCHS, level) if len(late) < len(strata) else ""
+
+
+def _equal(known: Histogram, line: int, factor: float) -> tuple[float, float]:
+    """Shares of (champion, an equal candidate) above their edges, from what is known of the champion."""
+    return known.above(line) / known.total, known.above(line + _steps(factor)) / known.total
+
+
+FURTHEST = 256
+"""Buckets beyond an edge at which an interval is looked for [count]: 160 times the quantile, either way."""
+
+
+def _ends(
+    strata: list[SpeedStratum], line: int, guess: float, threshold: float, level: Level
+) -> tuple[float | None, float | None]:
+    """Factors between the two versions' quantiles that the counts do not exclude; None for an end they do not reach.
+
+    Law: an end is where the counts begin to prove a quantile above it (harm) or below it (safety), at the levels of the
+        gate; what proves one factor proves all beyond it, so bisection works.
+    """
+
+    def proved(steps: int, grid: tuple[float, ...], needed: float) -> bool:
+        return log_evidence(together(_strata(strata, line + steps, line)), guess, 1.0, 0.0, grid) >= needed
+
+    def bisect(inner: int, outer: int, grid: tuple[float, ...], needed: float) -> float | None:
+        """The bucket nearest to the inner one that is excluded."""
+        if not proved(outer, grid, needed):
+            return None
+        while abs(outer - inner) > 1:
+            middle = (inner + outer) // 2
+            inner, outer = (inner, middle) if proved(middle, grid, needed) else (middle, outer)
+        return float(RATIO**outer)
+
+    low = bisect(FURTHEST, -FURTHEST, HARM, threshold)
+    high = bisect(-FURTHEST, FURTHEST, NO_HARM, -math.log(level.beta))
+    return low, high
 
 
 def _steps(factor: float) -> int:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from surefoot.core.evidence import PairedSums
-from surefoot.core.gates.say import duration, say
+from surefoot.core.gates.say import say
+from surefoot.core.gates.words import figure
 from surefoot.core.level import Level
 from surefoot.core.model import Figure, Outcome, Verdict
 from surefoot.core.policy import GAPS, Gate, Metric
@@ -16,6 +17,11 @@ UNSCORED_LIMIT = 0.01
 """Share of replayed requests that a candidate may leave unanswered before its shadow fails."""
 NAMES = {
     Metric.AUC: "1 - auc",
+    Metric.DISAGREEMENT: "share of different decisions",
+    Metric.ECE: "calibration error",
+    Metric.PINBALL: "pinball loss",
+    Metric.RMSE: "root mean squared error",
+    Metric.ZERO_ONE: "share of wrong answers",
     Metric.COST: "cost per request",
     Metric.LOSS_GAP: "gap of the loss",
     Metric.TPR_GAP: "gap of true positive rates",
@@ -284,29 +290,21 @@ def _sentence(gate: Gate, outcome: Outcome, row: _Row, judged: int, small: Small
     diff, where = row.found, f"on {row.name} " if row.name else ""
     where += f"in the last {row.last} blocks " if row.last else ""
     name = NAMES.get(gate.metric, gate.metric.value)
-    what = f"{name} {where}goes from {diff.champion:.4f} to {diff.candidate:.4f}"
+    near = max(abs(diff.champion), abs(diff.candidate))
+    what = f"{name} {where}goes from {figure(diff.champion, near)} to {figure(diff.candidate, near)}"
     if row.own:
-        what += f", between {row.bottom:.4f} and {row.top:.4f}; at most {gate.limit:.4f} is accepted"
+        low, high, limit = (figure(x, near) for x in (row.bottom, row.top, gate.limit or 0.0))
+        what += f", between {low} and {high}; at most {limit} is accepted"
     else:
-        what += f" ({diff.mean:+.4f}, between {row.lower:+.4f} and {row.upper:+.4f}; {row.margin:+.4f} is accepted)"
+        low, high, margin = (figure(x, near, signed=True) for x in (row.lower, row.upper, row.margin or 0.0))
+        accepted = f"{margin} is accepted" if row.margin else "it must surely be lower"
+        what += f" ({figure(diff.mean, near, signed=True)}, between {low} and {high}; {accepted})"
     rest = f"; {len(small)} slices have too little data to be judged" if small else ""
     if outcome is Outcome.FAIL:
         return f"{what} over {diff.n:,} requests on {diff.blocks} {_blocks(gate)}{rest}"
     if outcome is Outcome.INCONCLUSIVE:
-        return f"not decided: {what}{_wanted(gate, row)}{rest}"
+        return f"not decided: {what}{rest}"
     return f"{what}{f', the worst of {judged} slices' if row.name else ''}{rest}"
-
-
-def _wanted(gate: Gate, row: _Row) -> str:
-    """How many more blocks would decide if things stay as they look; nothing when more would not help."""
-    if row.own:
-        room, radius = abs((gate.limit or 0.0) - row.found.candidate), row.top - row.found.candidate
-    else:
-        room, radius = abs((row.margin or 0.0) - row.found.mean), row.upper - row.found.mean
-    if room <= 0.0 or (wanted := row.found.blocks * (radius / room) ** 2) > 1000.0:  # noqa: PLR2004 - nobody waits for that
-        return ""
-    blocks = max(round(wanted) - row.found.blocks, 1)
-    return f"; about {blocks} more blocks would tell, {duration(blocks * gate.block / 60.0)}"
 
 
 def _figures(diff: Difference, coverage: float, found: PairedSums) -> tuple[Figure, ...]:

@@ -1,17 +1,21 @@
 """A bounded value of each trial, such as the revenue of a request up to a cap."""
 
+import math
+
 from surefoot.core.evidence import Stratum, ValueCounts, ValueStratum
-from surefoot.core.gates.rate import EPOCHS, SURE, harm_of
-from surefoot.core.gates.say import Live, decide, more, say
+from surefoot.core.gates.rate import EPOCHS, harm_of
+from surefoot.core.gates.say import Live, decide, say
+from surefoot.core.gates.words import at_weight, between, forecast, since_part
 from surefoot.core.level import Level
 from surefoot.core.model import Figure, Outcome, Verdict
 from surefoot.core.policy import Gate
-from surefoot.core.stats import power
 from surefoot.core.stats.bounded import LEVELS, increments_mean, means
 from surefoot.core.stats.health import log_health
 from surefoot.core.stats.split import log_mean
 from surefoot.core.stats.starts import began
 
+HALVINGS = 14
+"""Halvings of an interval until its end is known to a ten-thousandth of the width [count]."""
 LEAST_SLOPE = 0.01
 """Least share of the champion's mean that a pass can be held against, however wide the margin of a small step is."""
 
@@ -22,7 +26,7 @@ def _counted(strata: list[ValueStratum]) -> list[Stratum]:
 
 
 def _needed(strata: list[ValueStratum], room: float, level: Level, trial: str) -> str:
-    """How many trials a pass will take if things stay as they look; bets grow by the room squared over the noise."""
+    """When an equal candidate passes; bets grow by the room squared over the noise."""
     cells = [
         (number / (LEVELS - 1), n)
         for s in strata
@@ -36,7 +40,7 @@ def _needed(strata: list[ValueStratum], room: float, level: Level, trial: str) -
     if room <= 0.0 or noise <= 0.0 or share >= 1.0:
         return ""
     nats = room * room / (2.0 * noise * (1.0 / share + 1.0 / (1.0 - share)))
-    return more(power.requests(level.beta, nats, SURE), total, trial, level)
+    return forecast(nats, level.beta, total, trial, level)
 
 
 def judge(gate: Gate, found: ValueCounts, level: Level) -> Verdict:
@@ -70,13 +74,15 @@ def judge(gate: Gate, found: ValueCounts, level: Level) -> Verdict:
     safe = log_mean([sum(column) for column in zip(*kept.values(), strict=True)]) if kept else 0.0
     lost = old - new if gate.higher else new - old
     name = gate.column or "value"
-    shown = f"{name} per {found.trial} is {new:.4g} on the candidate, {old:.4g} on the champion ({new - old:+.3g})"
+    shown = f"{name} per {found.trial} is {new:.4g} on the candidate, {old:.4g} on the champion: {new - old:+.3g}"
     limit = old - room if gate.higher else old + room
-    late = (
-        f" ({now - before:+.3g} since stretch {start + 1} of {EPOCHS})" if start > min(s.epoch for s in strata) else ""
-    )
+    late = f" ({now - before:+.3g}{since_part(start, EPOCHS, level)})" if start > min(s.epoch for s in strata) else ""
     wide_room = wide * abs(old) if gate.relative else wide
-    wanted = _needed(strata, (wide_room - lost) / width, level, found.trial)
+    wanted = _needed(strata, wide_room / width, level, found.trial)
+    ends = _ends(gate, strata, found.center, threshold, level)
+    low, high = (None if end is None else f"{end * width:+.3g}" for end in ends)
+    passes = at_weight(level, f"{wide_room:.3g} {'less' if gate.higher else 'more'}")
+    told = f"{shown} ({between(low, high)}); {passes}"
     counted = _counted(strata)
     seen = Live(
         harm,
@@ -86,9 +92,9 @@ def judge(gate: Gate, found: ValueCounts, level: Level) -> Verdict:
         n,
         found.recent,
         threshold,
-        f"{shown}{late}; {limit:.4g} is accepted",
-        f"{shown}; {limit:.4g} is accepted",
-        f"{shown}; not yet told apart from {limit:.4g}{wanted}",
+        f"{shown}{late}; {'at least' if gate.higher else 'at most'} {limit:.4g} is accepted",
+        told,
+        f"not decided: {told}{wanted}",
         {
             "estimate": lost,
             "margin": room,
@@ -102,3 +108,36 @@ def judge(gate: Gate, found: ValueCounts, level: Level) -> Verdict:
         },
     )
     return decide(gate, seen, level)
+
+
+def _ends(
+    gate: Gate, strata: list[ValueStratum], center: float, threshold: float, level: Level
+) -> tuple[float | None, float | None]:
+    """Differences candidate minus champion that the values do not exclude [share of the width].
+
+    Returns:
+        Lower and upper end; None where the values reach none.
+
+    Law: the worse end is at the level to fail, the better one at the level to pass; what proves one difference proves
+        all beyond it, so bisection works.
+    """
+
+    def proved(loss: float, needed: float, *, above: bool) -> bool:
+        """Whether the true loss surely lies above (or below) this one."""
+        harm, better = (above, gate.higher) if loss >= 0.0 else (not above, not gate.higher)
+        made = increments_mean(strata, center, abs(loss), harm=harm, higher_is_better=better)
+        return bool(made) and log_mean([sum(column) for column in zip(*made.values(), strict=True)]) >= needed
+
+    def end(needed: float, *, above: bool) -> float | None:
+        outer, inner = (-1.0, 1.0) if above else (1.0, -1.0)
+        if not proved(outer, needed, above=above):
+            return None
+        for _ in range(HALVINGS):
+            middle = 0.5 * (outer + inner)
+            outer, inner = (middle, inner) if proved(middle, needed, above=above) else (outer, middle)
+        return outer
+
+    low, high = end(threshold, above=True), end(-math.log(level.beta), above=False)
+    if gate.higher:
+        return (None if high is None else -high), (None if low is None else -low)
+    return low, high

@@ -21,6 +21,10 @@ NO_HARM = (0.93, 0.85, 0.75, 0.60, 0.40, 0.15)
 """Odds multipliers of the alternatives "the candidate is better than the line"."""
 FLOOR = 1e-6
 """Lowest probability that a guess may have: keeps every logarithm finite."""
+LEAST, MOST = -5.0, 50.0
+"""Ends of what a `band` looks at [multiples of the margin]."""
+CLOSE_END = 1e-3
+"""How close to such an end a bisection stops that found nothing [multiples of the margin]."""
 CLOSE = 1e-15
 """Relative step at which a projection is as close as floating point gets."""
 
@@ -201,7 +205,7 @@ def band(
     """
 
     def crossing(grid: tuple[float, ...], level: float, *, rising: bool) -> float:
-        low, high = -5.0, 50.0
+        low, high = LEAST, MOST
         for _ in range(30):
             s = 0.5 * (low + high)
             rejected = log_evidence(strata, guess, max(1.0 + s * growth, 0.01), s * points, grid) >= -math.log(level)
@@ -213,6 +217,11 @@ def band(
 
     low, high = crossing(HARM, alpha, rising=True), crossing(NO_HARM, beta, rising=False)
     return min(low, high), max(low, high)
+
+
+def unbounded(low: float, high: float) -> tuple[float | None, float | None]:
+    """Ends of a `band`, with None for an end that the counts do not reach."""
+    return (None if low <= LEAST + CLOSE_END else low), (None if high >= MOST - CLOSE_END else high)
 
 
 def mantel_haenszel(strata: Sequence[Stratum]) -> tuple[float, float] | None:

@@ -1,0 +1,67 @@
+"""Lengths of time and how often something happens, as people write them."""
+
+import math
+
+MINUTE, HOUR, DAY, YEAR = 60, 3600, 86400, 31_557_600
+"""Lengths of the units that people count in [seconds]."""
+UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (1, "s"))
+LONG = 2 * YEAR
+"""From here on only years are told [seconds]."""
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units, such as "45 s", "5 min", "1 d 12 h" or "3 years".
+
+    Args:
+        seconds: The length [seconds]; what is below 0 counts as 0.
+
+    Law: differs from the length by at most half of the smaller of the two units.
+    """
+    if math.isnan(seconds) or math.isinf(seconds):
+        return "no end of time"
+    seconds = max(seconds, 0.0)
+    if seconds < 0.9995:  # noqa: PLR2004 - what is not rounded to a whole second
+        return f"{seconds * 1000.0:.0f} ms" if seconds * 1000.0 >= 0.5 else ("0 s" if seconds == 0.0 else "under 1 ms")  # noqa: PLR2004 - a half rounds up
+    if seconds < 10.0:  # noqa: PLR2004 - one decimal says more than a second there
+        return f"{round(seconds, 1):g} s"
+    if seconds >= LONG:
+        return f"{seconds / YEAR:,.0f} years"
+    step = HOUR if seconds >= DAY else MINUTE if seconds >= HOUR else 1
+    left = round(seconds / step) * step
+    parts: list[str] = []
+    for size, unit in UNITS:
+        if left >= size:
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts)
+
+
+def roughly(seconds: float) -> str:
+    """An estimated length of time in one unit, of which there are at least two, such as "40 h" or "132 d".
+
+    Args:
+        seconds: The length [seconds].
+    """
+    for size, unit in UNITS:
+        if LONG > seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return span(seconds)
+
+
+def often(per_year: float) -> str:
+    """How often something happens, in the largest unit in which it happens at least once, such as "about 2 a day".
+
+    Args:
+        per_year: Mean number of times [count per year].
+    """
+    if math.isnan(per_year) or math.isinf(per_year):
+        return "without end"
+    if per_year <= 0.0:
+        return "never"
+    for size, unit in ((YEAR, "year"), (YEAR / 12, "month"), (7 * DAY, "week"), (DAY, "day"), (HOUR, "hour")):
+        times = per_year * size / YEAR
+        if 0.95 <= times < 12.0 or (unit == "hour" and times >= 1.0):  # noqa: PLR2004 - small enough to picture
+            return f"about {times:,.0f} a{'n' if unit == 'hour' else ''} {unit}"
+    if per_year < 1.0:
+        return f"about one in {1.0 / per_year:,.0f} years" if per_year < 0.67 else "about 1 a year"  # noqa: PLR2004 - rounds to two years
+    return f"about {per_year:,.0f} a year"
