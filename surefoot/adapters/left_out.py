@@ -58,12 +58,13 @@ def left_out(log: Log, question: Question, refused: Sequence[str] | None = None)
         f"""
         WITH here AS (SELECT request, "row", min("at") AS "at" FROM log WHERE {where} GROUP BY ALL),
         reported AS (
-          SELECT l."at" AS told, o."at" AS asked FROM labels l
+          SELECT l."at" AS told, coalesce(l.received, 0) AS received, o."at" AS asked FROM labels l
           JOIN here o ON l.request = o.request AND l."row" = o."row"
         )
         SELECT (SELECT count(*) FROM labels l WHERE l."at" > {since!r} AND l."at" <= {until!r} AND NOT EXISTS
                  (SELECT 1 FROM log o WHERE o.request = l.request AND o."row" = l."row")),
-               count(*) FILTER (told < asked), count(*) FILTER (told > {until!r}) FROM reported
+               count(*) FILTER (told < asked), count(*) FILTER (told > {until!r} AND received <= {until!r})
+        FROM reported
         """,  # noqa: S608 - same
         parameters,
     )[0]

@@ -148,7 +148,8 @@ class Replay:
             except (aiohttp.ClientError, TimeoutError) as error:
                 self._failed(f"{type(error).__name__}: {error}")
             if not math.isnan(known):  # a flight that never arrived has no label
-                heapq.heappush(self._labels, (known, name, late))
+                # The replay's clock may have run past it while the answer was waited for: no label is older than that.
+                heapq.heappush(self._labels, (max(known, self.now), name, late))
             if (rest := CALLERS / self.pace - (time.monotonic() - began)) > 0.001:  # noqa: PLR2004 - shorter naps cost more
                 await asyncio.sleep(rest)
 
