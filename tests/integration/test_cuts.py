@@ -142,6 +142,18 @@ def test_one_call_cuts_every_candidate_until_it_is_lifted(tmp_path: Path, models
         assert gateway.ask().headers["x-model-version"] == BETTER
 
 
+def test_a_switch_that_cannot_be_written_is_in_force_and_says_so(tmp_path: Path, models: Models) -> None:
+    """On a disk that takes no file every candidate is cut all the same, and the answer says what a restart forgets."""
+    with listening(tmp_path, models) as gateway:
+        gateway.shift(100)
+        (tmp_path / "killed").mkdir()  # no file can be written in its place
+        assert "a restart forgets it" in gateway.traffic.kill("a full disk")
+        assert weight(gateway) == 0.0
+        with pytest.raises(Rejected, match="the kill switch is set"):
+            gateway.shift(50, generation=2)
+        (tmp_path / "killed").rmdir()
+
+
 def test_strangers_cannot_kill(tmp_path: Path, models: Models) -> None:
     """Without the token the switch stays as it is."""
     with listening(tmp_path, models) as gateway:
