@@ -6,10 +6,11 @@ from prefect.client.schemas.objects import State
 from tasks.canary import canary
 from tasks.promote import bake, closing, open_, promote_
 from tasks.shadow import shadow
+from tasks.states import follow, result
 from tasks.validate import validate
 
 
-@flow(name="promote", flow_run_name="promote {model} {version}")
+@flow(name="promote", flow_run_name="promote {model} {version}", retries=0)
 def promote(model: str, version: str, reason: str = "asked for by hand", force: bool = False) -> State[str]:
     """Promote one version of a model through every stage, or resume where an interrupted run stopped.
 
@@ -19,13 +20,14 @@ def promote(model: str, version: str, reason: str = "asked for by hand", force: 
         reason: Why, in a few words; it is kept in the record.
         force: Try again a version that has already been turned away.
     """
-    rollout, steps = open_(model, version, reason, force)
-    rollout = validate(model, rollout)
-    rollout = shadow(model, rollout)
+    done = open_(model, version, reason, force, return_state=True)
+    rollout, steps = result(done)
+    done = follow(validate, model, rollout, after=done)
+    done = follow(shadow, model, rollout, after=done)
     for step in range(1, steps + 1):
-        rollout = canary(model, rollout, step)
-    rollout = promote_(model, rollout)
-    bake(model, rollout)
+        done = follow(canary, model, rollout, step, after=done)
+    done = follow(promote_, model, rollout, after=done)
+    follow(bake, model, rollout, after=done)
     return closing(model, rollout)
 
 

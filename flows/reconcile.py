@@ -3,6 +3,7 @@
 from prefect import flow
 
 from tasks.reconcile import adopt, cancelled, compact, compare, read_registry, reap, resume
+from tasks.told import tell
 
 
 @flow(name="reconcile")
@@ -14,4 +15,4 @@ def reconcile() -> dict[str, list[str]]:
     changes = read_registry()
     started = resume()
     done = {"reaped": reaped, "aborted": aborted, **changes, "started": started}
-    return {**done, "drift": compare(), "compacted": compact()}
+    return {**done, "drift": compare(), "told": tell(), "compacted": compact()}

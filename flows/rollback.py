@@ -16,4 +16,4 @@ def rollback(model: str, reason: str, to: str | None = None) -> State[str]:
         reason: Why, in a few words; it is kept in the record.
         to: Proven-good version to go back to; the last one when left empty.
     """
-    return closing(model, roll_back(model, reason, to))
+    return closing(model, roll_back(model, reason, to), kind="rollback")

@@ -1,6 +1,7 @@
 """One rung of the ramp: real requests, both arms, gates armed."""
 
 from prefect import task
+from prefect.client.schemas.objects import State
 
 from surefoot.core.model import Stage
 from tasks.transition import retryable, through
@@ -13,7 +14,6 @@ from tasks.transition import retryable, through
     retry_delay_seconds=10,
     retry_condition_fn=retryable,
 )
-def canary(model: str, rollout: str, step: int) -> str:
+def canary(model: str, rollout: str, step: int) -> State[str]:
     """Hold one weight until its gates pass or one of them fails; steps count from 1."""
-    through(model, rollout, Stage.RAMPING, step - 1)
-    return rollout
+    return through(model, rollout, Stage.RAMPING, step - 1)

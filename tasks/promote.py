@@ -1,13 +1,17 @@
 """Opening and committing: the first and the last word of a promotion."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from prefect import task
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
 from surefoot import bootstrap
 from surefoot.adapters import ticks
 from surefoot.core.model import Stage
 from surefoot.rollout import open_promotion
+from tasks.states import state_of, together
+from tasks.told import mark, tell
 from tasks.transition import ports, record, retryable, through
 
 
@@ -19,14 +23,16 @@ from tasks.transition import ports, record, retryable, through
     retry_condition_fn=retryable,
     timeout_seconds=600,
 )
-def open_(model: str, version: str, reason: str, force: bool) -> tuple[str, int]:
-    """Open the rollout, or join it; returns its id and how many rungs its ramp has."""
+def open_(model: str, version: str, reason: str, force: bool) -> tuple[str, int] | State[tuple[str, int]]:
+    """Open the rollout, or join it; returns its id and how many rungs its ramp has, as FAILED when it was rejected."""
     world = ports()
     request = bootstrap.request(bootstrap.settings(), model, version, reason, force=force)
     rollout = open_promotion(world, request)
-    opened = world.ledger(model).rollouts[rollout].opened
-    steps = opened.policy["steps"]
-    return rollout, sum("weight" in step for step in steps) if isinstance(steps, list) else 0
+    mark(rollout)
+    ledger = world.ledger(model)
+    steps = ledger.rollouts[rollout].opened.policy["steps"]
+    found = rollout, sum("weight" in step for step in steps) if isinstance(steps, list) else 0
+    return state_of(ledger, rollout, found) if ledger.open != rollout else found
 
 
 @task(
@@ -37,10 +43,9 @@ def open_(model: str, version: str, reason: str, force: bool) -> tuple[str, int]
     retry_condition_fn=retryable,
     timeout_seconds=3600,
 )
-def promote_(model: str, rollout: str) -> str:
+def promote_(model: str, rollout: str) -> State[str]:
     """Move `previous`, then `champion`, then all traffic."""
-    through(model, rollout, Stage.PROMOTING)
-    return rollout
+    return through(model, rollout, Stage.PROMOTING)
 
 
 @task(
@@ -51,7 +56,7 @@ def promote_(model: str, rollout: str) -> str:
     retry_condition_fn=retryable,
     timeout_seconds=3600,
 )
-def bake(model: str, rollout: str) -> str:
+def bake(model: str, rollout: str) -> State[str]:
     """Take one look at a version that serves everything; the `watch` flow comes back for the next one."""
     return through(model, rollout, Stage.BAKING, wait=False)
 
@@ -62,12 +67,26 @@ def baking(model: str) -> str:
     return ledger.open if ledger.rollout and ledger.rollout.stage is Stage.BAKING else ""
 
 
-def closing(model: str, rollout: str) -> State[str]:
-    """The flow's own last state: named for where the rollout stands, with the reason in words."""
+def closing(model: str, rollout: str, kind: str = "promotion") -> State[str]:
+    """The flow's own last state: named for where the rollout stands, with the reason in words.
+
+    A rollout that was turned away is FAILED, and never retried: the journal says that nothing is left to do.
+
+    Args:
+        model: Registered model.
+        rollout: Id of the rollout.
+        kind: What the flow is for: "promotion" or "rollback".
+    """
     record(model)
-    found = ports().ledger(model).rollouts[rollout]
-    # A rollout that was turned away is an answer, not a failure of the flow: its name says which.
-    return Completed(name=found.stage.value, message=f"version {found.opened.candidate.number}: {found.reason}"[:2000])
+    mark(rollout)
+    return state_of(ports().ledger(model), rollout, kind=kind)
+
+
+def looked(states: Sequence[State[Any]]) -> State[Any] | list[State[Any]]:
+    """The last state of a flow that looked at bakes; runs whose bake ended in it are told so at once."""
+    if any(state.name != "Completed" for state in states):
+        tell()
+    return together(states)
 
 
 def models() -> tuple[str, ...]:

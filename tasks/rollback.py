@@ -5,6 +5,7 @@ from prefect import task
 from surefoot import bootstrap
 from surefoot.core.model import Stage
 from surefoot.rollout import drive, end, open_rollback
+from tasks.told import mark
 from tasks.transition import ports, record, retryable
 
 
@@ -15,6 +16,12 @@ def roll_back(model: str, reason: str, to: str | None) -> str:
     before = world.ledger(model)
     if before.rollout is None or not (before.rollout.ending or before.rollout.opened.kind == "rollback"):
         before = bootstrap.insist(lambda: open_rollback(world, model, reason, to))
+    if before.rollout is not None:
+        opened = before.rollout.opened
+        taken, back = opened.champion.number, opened.candidate.number
+        if opened.kind == "promotion":
+            taken, back = back, taken
+        mark(before.open, f"{model}: rollback of {taken} to {back}")
     drive(world, model, until=lambda ledger: not ledger.open)
     record(model)
     return before.open

@@ -1,6 +1,7 @@
 """Replay: champion and candidate score the same logged requests."""
 
 from prefect import task
+from prefect.client.schemas.objects import State
 
 from surefoot.core.model import Stage
 from tasks.transition import quiet_threads, retryable, through
@@ -13,8 +14,7 @@ from tasks.transition import quiet_threads, retryable, through
     retry_delay_seconds=10,
     retry_condition_fn=retryable,
 )
-def shadow(model: str, rollout: str) -> str:
-    """Judge the paired evidence; returns the rollout."""
+def shadow(model: str, rollout: str) -> State[str]:
+    """Judge the paired evidence."""
     quiet_threads()
-    through(model, rollout, Stage.SHADOWING)
-    return rollout
+    return through(model, rollout, Stage.SHADOWING)

@@ -1,18 +1,22 @@
 """What every stage task shares: drive the rollout through one stage, show the verdicts, project the record."""
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from prefect import runtime
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
+from prefect.states import Completed
 
 from surefoot import bootstrap
 from surefoot.core.errors import SurefootError
 from surefoot.core.events import GateJudged, decode
 from surefoot.core.model import Stage
-from surefoot.core.tell import sentence
+from surefoot.core.state import fold
+from surefoot.core.tell import sentence, title
 from surefoot.rollout import Ports, drive
+from tasks.states import LONGEST, SKIPPED, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,14 +40,18 @@ def retryable(_task: "Task", _run: "TaskRun", state: "State") -> bool:  # type: 
     return isinstance(error, SurefootError) and error.retryable
 
 
-def through(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: bool = True) -> str:
+def through(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: bool = True) -> "State[str]":
     """Drive a rollout until it has left a stage (and step); a stage that is already behind is left at once.
 
     Returns:
-        The stage that the rollout stands in now.
+        The state of the task: Completed when the stage was passed, named Skipped when there was nothing to do, FAILED
+        and named for the sink when the rollout was turned away in it.
     """
     world, log = ports(), get_run_logger()
-    head = len(world.journal.read(model))
+    entries = world.journal.read(model)
+    head, before = len(entries), fold(model, entries)
+    if reason := _nothing_to_do(before, rollout, stage, step):
+        return Completed(name=SKIPPED, message=reason[:LONGEST], data=rollout)
 
     def left(ledger: "Ledger") -> bool:
         now = ledger.rollout
@@ -55,9 +63,22 @@ def through(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: bool
     fresh = world.journal.read(model, after=head)
     for entry in fresh:
         log.info("%s", sentence(decode(entry.kind, entry.data)))
-    _artifact(model, rollout, fresh)
+    found = ledger.rollouts[rollout]
+    _artifact(model, rollout, fresh, title(found.opened))
     record(model)
-    return ledger.rollouts[rollout].stage.value
+    if found.stage.is_sink or found.ending:
+        return state_of(ledger, rollout, rollout)
+    return Completed(message=f"{found.stage}: {found.reason}"[:LONGEST], data=rollout)
+
+
+def _nothing_to_do(ledger: "Ledger", rollout: str, stage: Stage, step: int) -> str:
+    """Why a task has nothing to do: its rollout has ended, or has come further already; or nothing."""
+    found = ledger.rollouts[rollout]
+    if ledger.open != rollout:
+        return f"the rollout had ended as {found.stage}: {found.reason}"
+    if not found.ending and _order(found.stage, found.step) > _order(stage, step):
+        return f"the rollout had come to {found.stage} already"
+    return ""
 
 
 def _order(stage: Stage, step: int) -> tuple[int, int]:
@@ -72,7 +93,7 @@ def record(model: str, upto: int | None = None) -> None:
         get_run_logger().warning("the MLflow view is behind: %s", error)
 
 
-def _artifact(model: str, rollout: str, entries: "Sequence[Entry]") -> None:
+def _artifact(model: str, rollout: str, entries: "Sequence[Entry]", name: str) -> None:
     """A table of the verdicts of this stage, in the Prefect UI."""
     judged = [event for e in entries if isinstance(event := decode(e.kind, e.data), GateJudged)]
     if not judged:
@@ -83,9 +104,10 @@ def _artifact(model: str, rollout: str, entries: "Sequence[Entry]") -> None:
         numbers = [f"{x:+.4g}" if x is not None else "" for x in (v.estimate, v.margin)]
         reason = v.reason.replace("|", "/")
         lines.append(f"| {v.gate} | **{v.outcome}** | {v.n:,} | {numbers[0]} | {numbers[1]} | {reason} |")
-    key = f"{model}-{rollout}-{judged[-1].stage}-{judged[-1].step}".lower().replace("_", "-")
+    # Prefect takes no other characters in a key; a model's name may have more.
+    key = re.sub("[^a-z0-9]+", "-", f"{model}-{rollout}-{judged[-1].stage}-{judged[-1].step}".lower())
     create_markdown_artifact(
-        key=key, markdown="\n".join(lines), description=f"Verdicts of {judged[-1].stage} of {model}"
+        key=key, markdown="\n".join(lines), description=f"Verdicts of {judged[-1].stage}: {name} of {model}"
     )
 
 

@@ -1,6 +1,7 @@
 """Data first: the expectation suite judges the requests that the shadow will replay."""
 
 from prefect import task
+from prefect.client.schemas.objects import State
 
 from surefoot.core.model import Stage
 from tasks.transition import retryable, through
@@ -13,7 +14,6 @@ from tasks.transition import retryable, through
     retry_delay_seconds=10,
     retry_condition_fn=retryable,
 )
-def validate(model: str, rollout: str) -> str:
-    """Run the suite; returns the rollout, so that the next stage follows from this one."""
-    through(model, rollout, Stage.VALIDATING)
-    return rollout
+def validate(model: str, rollout: str) -> State[str]:
+    """Run the suite on the requests that the shadow will replay."""
+    return through(model, rollout, Stage.VALIDATING)

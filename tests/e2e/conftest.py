@@ -26,3 +26,9 @@ def promotion(stack: worlds.World) -> houses.Promotion:
 def cabins(stack: worlds.World) -> houses.Cabins:
     """Small models with short policies that no scheduled flow looks at, served and with requests behind them."""
     return houses.cabins(stack)
+
+
+@pytest.fixture(scope="session")
+def turned_away(stack: worlds.World) -> houses.TurnedAway:
+    """One candidate that was taken back in the first step of its ramp, and one that was rejected for its data."""
+    return houses.turn_away(stack)

@@ -104,6 +104,48 @@ def promote(world: World) -> Promotion:
 
 
 @dataclass
+class TurnedAway:
+    """What was seen of two candidates that were turned away.
+
+    Attributes:
+        rolled_back: Flow run of the one that an operator took back in the first step of its ramp.
+        rejected: Flow run of the one whose data were wrong.
+        rollout: Id of the first one's rollout.
+    """
+
+    rolled_back: dict[str, Any]
+    rejected: dict[str, Any]
+    rollout: str
+
+
+TAKEN_BACK, WRONG_DATA = "cottages", "sheds"
+"""Models whose candidate is taken back in the first step, or rejected because of its data."""
+
+
+def turn_away(world: World) -> TurnedAway:
+    """Ask for two candidates by alias; take one back in the first step, and let the data gate reject the other."""
+    write(world.project, TAKEN_BACK, QUICK)
+    (world.project / "expectations" / "cabins.json").write_text(SUITE.replace("MODEL", "cabins"))
+    write(world.project, WRONG_DATA, QUICK.replace("suite: cabins", "suite: sheds"), SUITE.replace("200", "1000000"))
+    world.flow("reconcile")
+    for model in (TAKEN_BACK, WRONG_DATA):
+        world.callers(model).live(2 * DAY)
+        world.point(model, "candidate", "2")
+    world.flow("reconcile")
+    wait_for(lambda: world.serving(TAKEN_BACK) == ("1", "2", 25.0), "the ramp begins")
+    rollout = world.ledger(TAKEN_BACK).open
+    done = world.run("rollback", TAKEN_BACK, "--reason", "the agents complain")
+    assert done.returncode == 0, done
+
+    def over(model: str) -> dict[str, Any] | None:
+        (run,) = world.flow_runs(model=model)
+        return run if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED"} else None
+
+    ended = [wait_for(lambda name=model: over(name), f"the end of {model}") for model in (TAKEN_BACK, WRONG_DATA)]
+    return TurnedAway(*ended, rollout)
+
+
+@dataclass
 class Cabins:
     """Small models in a home of their own, so that no scheduled flow takes part."""
 

@@ -31,7 +31,7 @@ def test_a_unit_never_goes_back_while_the_weight_grows(promotion: Promotion) -> 
 def test_the_flow_run_shows_every_stage(stack: World, promotion: Promotion) -> None:
     """Prefect has one completed run with one completed task run for each stage, in order."""
     run = promotion.run
-    assert (run["name"], run["state_type"], run["state_name"]) == (f"promote {MODEL} 2", "COMPLETED", "Baking")
+    assert (run["name"], run["state_type"], run["state_name"]) == (f"promote {MODEL} 2", "COMPLETED", "Promoted")
     query = {"flow_runs": {"id": {"any_": [run["id"]]}}, "sort": "EXPECTED_START_TIME_ASC"}
     found = stack.prefect("POST", "/task_runs/filter", query)
     names = [task["name"] for task in sorted(found, key=lambda task: task["start_time"])]

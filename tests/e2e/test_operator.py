@@ -119,6 +119,24 @@ def test_rollback_finishes_once_mlflow_answers(stack: World, taken_back: TakenBa
     assert stack.serving(MODEL) == ("1", None, 0.0)
 
 
+def test_a_rollback_by_command_shows_in_every_view(stack: World, taken_back: TakenBack) -> None:
+    """After the next reconcile the run that had promoted the version, and the version's page, say what happened.
+
+    The titles name both versions: what was taken back, and what serves again.
+    """
+    assert stack.flow("reconcile")["state_type"] == "COMPLETED"
+    said = "rollback of version 2 to version 1"
+    (run,) = stack.flow_runs(model=MODEL)
+    assert (run["state_type"], run["state_name"]) == ("FAILED", "FastRolledBack")
+    assert run["state"]["message"] == f"{said}: complaints"
+    tags, description = stack.version(MODEL, "2")
+    assert (tags["surefoot.outcome"], tags["surefoot.reason"]) == ("FastRolledBack", f"{said}: complaints")
+    assert tags["surefoot.run"] in description
+    parent = next(run for run in stack.runs(MODEL) if run["run_id"] == tags["surefoot.run"].rsplit("/", 1)[1])
+    assert parent["run_name"].startswith("rollback of 2 to 1 (")
+    assert f"last rollout: {said}: FastRolledBack: complaints" in stack.run("status", MODEL).stdout
+
+
 def test_who_was_taken_back_is_not_promoted_again_by_itself(stack: World, taken_back: TakenBack) -> None:
     """Alias `candidate` on a version that was turned away starts nothing; a person must say --force."""
     stack.point(MODEL, "candidate", "2")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.e2e.houses import MODEL, Promotion
+from tests.e2e.houses import MODEL, TAKEN_BACK, Promotion, TurnedAway
 from tests.e2e.worlds import World
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -47,3 +47,33 @@ def test_mlflow_shows_the_run_of_a_rollout(stack: World, promotion: Promotion, p
     expect(page.get_by_text(rollout["run_name"]).first).to_be_visible(timeout=PATIENCE_MS)
     expect(page.get_by_text("surefoot.candidate_digest").first).to_be_visible()
     page.screenshot(path=tmp_path / "mlflow.png")
+
+
+def test_prefect_shows_a_rolled_back_rollout_as_one(
+    stack: World, turned_away: TurnedAway, page: Page, tmp_path: Path
+) -> None:
+    """The run's page says RolledBack and why; the tasks that did not run say Skipped."""
+    run = turned_away.rolled_back["id"]
+    page.goto(f"{stack.settings.prefect}/runs/flow-run/{run}")
+    expect(page.get_by_text(f"promote {TAKEN_BACK} 2").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("RolledBack", exact=True).first).to_be_visible()
+    page.screenshot(path=tmp_path / "prefect-run.png")
+    page.get_by_text("Task Runs", exact=True).first.click()
+    for name in ("canary step 1", "canary step 2", "promote"):
+        expect(page.get_by_text(name).first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("Skipped", exact=True).first).to_be_visible()
+    page.screenshot(path=tmp_path / "prefect-tasks.png")
+
+
+def test_mlflow_shows_on_the_versions_page_what_became_of_it(
+    stack: World, turned_away: TurnedAway, page: Page, tmp_path: Path
+) -> None:
+    """The page of a version that was rolled back shows outcome and reason, and its link leads to the rollout's run."""
+    page.goto(f"{stack.settings.mlflow}/#/models/{TAKEN_BACK}/versions/2")
+    expect(page.get_by_text("Surefoot outcome: RolledBack").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("surefoot.outcome").first).to_be_visible()
+    page.screenshot(path=tmp_path / "mlflow-version.png")
+    leads_to = page.get_by_role("link", name=f"rollout {turned_away.rollout}").first.get_attribute("href")
+    page.goto(leads_to or "")
+    expect(page.get_by_text("promotion of version 2").first).to_be_visible(timeout=PATIENCE_MS)
+    page.screenshot(path=tmp_path / "mlflow-rollout.png")

@@ -269,6 +269,19 @@ class World(Home):
         found = self.prefect("POST", "/flow_runs/filter", query)
         return [run for run in found if wanted.items() <= run["parameters"].items()]
 
+    def tasks(self, run: str) -> dict[str, tuple[str, str, str]]:
+        """Type, name and message of the state of each task run of a flow run, by the task run's name, in order."""
+        query = {"flow_runs": {"id": {"any_": [run]}}, "sort": "EXPECTED_START_TIME_ASC"}
+        found = self.prefect("POST", "/task_runs/filter", query)
+        found.sort(key=lambda task: task["start_time"])
+        return {task["name"]: (task["state_type"], task["state_name"], task["state"]["message"]) for task in found}
+
+    def version(self, model: str, number: str) -> tuple[dict[str, str], str]:
+        """Surefoot's tags on a version's page in MLflow, and its description."""
+        found = self.mlflow("GET", "model-versions/get", name=model, version=number)["model_version"]
+        tags = {tag["key"]: tag["value"] for tag in found.get("tags", []) if tag["key"].startswith("surefoot.")}
+        return tags, found.get("description", "")
+
     def runs(self, model: str) -> list[dict[str, Any]]:
         """Every MLflow run that shows the journal of a model: tags, params and info."""
         found = self.mlflow("GET", "experiments/search", max_results=100, filter=f"name = 'surefoot/{model}'")

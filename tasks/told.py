@@ -1,0 +1,101 @@
+"""Runs of the promote flow are told what became of their rollout after they had ended."""
+
+import contextlib
+from collections.abc import Iterator
+
+import httpx
+from prefect import runtime, task
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import PrefectException
+from prefect.logging import get_run_logger
+
+from surefoot.core.model import Stage
+from surefoot.core.state import Ledger
+from tasks.states import state_of
+from tasks.transition import ports
+
+TAG = "rollout:"
+"""Begins the tag that says which rollout a flow run drives."""
+LATEST = 5
+"""Promotions of each model whose runs are looked at [count]: only the last ones can still change their outcome."""
+OURS = frozenset(str(stage) for stage in Stage)
+"""Names of the states that Surefoot gives; what a person or Prefect has set stays."""
+
+
+def mark(rollout: str, name: str = "") -> None:
+    """Tag this flow run with the rollout that it drives, and name it; without a Prefect server nothing is marked.
+
+    Args:
+        rollout: Id of the rollout.
+        name: New name of the run; the old one stays when empty.
+    """
+    if not runtime.flow_run.id:
+        return
+    with _patiently(), get_client(sync_client=True) as client:
+        run = client.read_flow_run(runtime.flow_run.id)
+        tags = sorted({*run.tags, f"{TAG}{rollout}"})
+        if tags != sorted(run.tags) or (name and run.name != name):
+            client.update_flow_run(run.id, tags=tags, name=name or run.name)
+
+
+@task(name="tell runs")
+def tell() -> list[str]:
+    """Set the last state of every promote run to what its rollout has become since; safe to repeat.
+
+    Returns:
+        One line a run that was told.
+    """
+    ledgers = _ledgers()
+    told: list[str] = []
+    if not ledgers:
+        return told
+    with _patiently(), get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=["promote"])),
+            flow_run_filter=FlowRunFilter(
+                tags=FlowRunFilterTags(any_=[f"{TAG}{rollout}" for rollout in ledgers]),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED, StateType.FAILED])),
+            ),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=200,
+        )
+        for run in runs:
+            rollout = next((tag.removeprefix(TAG) for tag in run.tags if tag.removeprefix(TAG) in ledgers), "")
+            if not rollout or run.state is None or run.state.name not in OURS:
+                continue
+            wanted = state_of(ledgers[rollout], rollout)
+            if (run.state.type, run.state.name) == (wanted.type, wanted.name):
+                continue
+            client.set_flow_run_state(run.id, wanted, force=True)
+            told.append(f"{run.name}: {wanted.name}: {wanted.message}")
+            get_run_logger().info("flow run %s is told: %s", run.name, told[-1])
+    return told
+
+
+def _ledgers() -> dict[str, Ledger]:
+    """The ledger of each of the latest promotions, by id of the rollout."""
+    world, found = ports(), {}
+    for model in world.journal.models():
+        ledger = world.ledger(model)
+        promotions = [one for one, item in ledger.rollouts.items() if item.opened.kind == "promotion"]
+        found.update(dict.fromkeys(promotions[-LATEST:], ledger))
+    return found
+
+
+@contextlib.contextmanager
+def _patiently() -> Iterator[None]:
+    """What Prefect shows is a view: when its server does not answer, the next tick says it again."""
+    try:
+        yield
+    except (PrefectException, httpx.HTTPError) as error:
+        get_run_logger().warning("what Prefect shows is behind: %s", error)

@@ -1,0 +1,70 @@
+"""States of Prefect runs: named for the end of a rollout, and not green when it was turned away."""
+
+import pytest
+from prefect.states import Completed, Failed
+
+from surefoot.core.events import ChampionAdopted, EndDecided, Event, RolloutEnded
+from surefoot.core.model import SINKS, Stage
+from surefoot.core.state import Ledger, fold
+from tasks.states import result, state_of, together
+from tests.unit.test_state import V1, V2, opened, sealed
+
+
+def told(*events: Event) -> Ledger:
+    """What the journal says after a promotion was opened and these events."""
+    return fold("m", sealed([ChampionAdopted(V1), opened("r", V2, V1), *events]))
+
+
+@pytest.mark.parametrize("sink", sorted(SINKS - {Stage.FAST_ROLLED_BACK}))
+def test_a_run_is_named_for_the_end_of_its_rollout(sink: Stage) -> None:
+    """A promoted version's run is COMPLETED, every other end is FAILED, with the reason; none is CANCELLED."""
+    state = state_of(told(RolloutEnded("r", sink, "because")), "r", "r")
+    good = sink in {Stage.PROMOTED, Stage.FAST_PROMOTED}
+    assert (state.type.value, state.name) == ("COMPLETED" if good else "FAILED", sink.value)
+    assert state.message == "promotion of version 2: because"
+
+
+def test_an_end_that_is_decided_is_not_green_either() -> None:
+    """While traffic is still going back the run already says how its rollout will end."""
+    state = state_of(told(EndDecided("r", Stage.ROLLED_BACK, "", "too slow")), "r")
+    assert (state.type.value, state.name) == ("FAILED", "RolledBack")
+    assert state_of(told(), "r").type.value == "COMPLETED"
+
+
+def test_a_version_taken_back_later_turns_its_run_red() -> None:
+    """The run that promoted a version says FastRolledBack once it was taken back; the run of the rollback is green."""
+    back = opened("b", V1, V2, kind="rollback")
+    events = [RolloutEnded("r", Stage.PROMOTED, "baked"), back, RolloutEnded("b", Stage.FAST_ROLLED_BACK, "complaints")]
+    ledger = told(*events)
+    state = state_of(ledger, "r")
+    assert (state.type.value, state.name) == ("FAILED", "FastRolledBack")
+    assert state.message == "rollback of version 2 to version 1: complaints"
+    assert state_of(ledger, "b", kind="rollback").type.value == "COMPLETED"
+
+
+def test_a_run_that_takes_an_open_promotion_back_is_green() -> None:
+    """The rollback flow has done what it was for when the promotion has ended; a rollback that was aborted has not."""
+    ledger = told(RolloutEnded("r", Stage.ROLLED_BACK, "complaints"))
+    assert state_of(ledger, "r", kind="rollback").type.value == "COMPLETED"
+    failed = told(
+        RolloutEnded("r", Stage.PROMOTED, ""), opened("b", V1, V2, "rollback"), RolloutEnded("b", Stage.ABORTED, "x")
+    )
+    assert state_of(failed, "b", kind="rollback").type.value == "FAILED"
+
+
+def test_an_end_is_an_answer_and_no_error() -> None:
+    """What a task returned is read from a state that names an end; another failed state raises what stopped it."""
+    ended = state_of(told(RolloutEnded("r", Stage.REJECTED, "because")), "r", "answer")
+    assert (result(ended), ended.result()) == ("answer", "answer")
+    with pytest.raises(ZeroDivisionError):
+        result(Failed(data=ZeroDivisionError()))
+
+
+def test_a_flow_that_looked_at_several_bakes_is_named_for_what_ended() -> None:
+    """One bake that was rolled back names the flow's state; an error beside it is left to Prefect to count."""
+    ended = state_of(told(RolloutEnded("r", Stage.ROLLED_BACK, "because")), "r")
+    named = together([Completed(), ended])
+    assert not isinstance(named, list)
+    assert (named.type.value, named.name, named.message) == ("FAILED", "RolledBack", "promotion of version 2: because")
+    assert isinstance(together([ended, Failed(message="no journal")]), list)
+    assert isinstance(together([Completed(), Completed()]), list)
