@@ -73,14 +73,26 @@ def checked_suite(suite_path: Path) -> int:
     Raises:
         Rejected: Says which of them is no check, and why.
     """
+    count, problems = suite_problems(suite_path)
+    if problems:
+        raise Rejected(problems[0])
+    return count
+
+
+def suite_problems(suite_path: Path) -> tuple[int, tuple[str, ...]]:
+    """How many expectations a suite declares, and what is wrong with each of them that is no check."""
+    found: list[str] = []
     try:
         _, items = _read(suite_path)
-        gx = _great_expectations()
-        for at, item in enumerate(items):
-            _load(gx, at, item)
     except _CannotJudgeError as problem:
-        raise Rejected(words.clean(str(problem))) from None
-    return len(items)
+        return 0, (words.clean(str(problem)),)
+    gx = _great_expectations()
+    for at, item in enumerate(items):
+        try:
+            _load(gx, at, item)
+        except _CannotJudgeError as problem:
+            found.append(words.clean(str(problem)))
+    return len(items), tuple(found)
 
 
 def _read(path: Path) -> tuple[str, list[dict[str, Any]]]:

@@ -3,12 +3,13 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from surefoot.core.errors import NotFound, PolicyInvalid
-from surefoot.core.fields import LARGEST, Violation
+from surefoot.core.fields import LARGEST, Told, Violation, guarded, tell
 from surefoot.core.fields import Path as Place
 from surefoot.core.idle import refuse
 from surefoot.core.parse import parse
@@ -17,6 +18,8 @@ from surefoot.core.policy import Policy
 MOST_BYTES = 1_000_000
 MOST_LEVELS = 20
 """Deepest nesting [levels]: a policy needs six, and a parser that recurses must not be driven into the ground."""
+BESIDE_GATES = 2
+"""Length of a path that leads to a gate or to all of them [keys]."""
 Lines = dict[Place, int]
 
 
@@ -28,36 +31,75 @@ def read(path: Path) -> tuple[dict[str, object], Policy]:
 
     Raises:
         NotFound: There is no such file; the message lists those that exist.
-        PolicyInvalid: Names file, line and rule.
+        PolicyInvalid: Names file, line and rule of everything in it that is broken.
     """
     if not path.is_file():
         known = ", ".join(sorted(item.stem for item in path.parent.glob("*.yaml"))) or "none"
         raise NotFound(f"there is no policy {path}; policies in {path.parent}: {known}")
     lines: Lines = {}
-    value = _load(path, lines)
-    try:
-        policy = parse(value)
-        refuse(policy)
-    except Violation as violation:
-        raise PolicyInvalid(str(path), _line(lines, violation.path), str(violation)) from violation
-    if policy.model != path.stem:
-        rule = f"model is '{policy.model}', but the file is named {path.name}: they must be the same"
-        raise PolicyInvalid(str(path), lines.get(("model",), 1), rule)
+    unread: Told = []
+    value = _load(path, lines, unread)
+    broken: Told = []
+    policy = guarded(broken, lambda: parse(value, broken), None)
+    if policy is not None:
+        odd = [v.path[:2] for v in (*unread, *broken) if v.path[:1] == ("gates",)]
+        idle: Told = []
+        refuse(replace(policy, gates={k: g for k, g in policy.gates.items() if ("gates", k) not in odd}), idle)
+        broken += idle
+        if path.stem != policy.model == value.get("model"):
+            rule = f"model is '{policy.model}', but the file is named {path.name}: they must be the same"
+            broken.append(_Whole(("model",), rule))
+    broken = _own(unread, broken)
+    found = [(_line(lines, v.path), str(v)) for v in (*unread, *broken)]
+    if found or policy is None:
+        (line, rule), *more = found
+        suite = policy.suite if policy is not None and not any(_about_suite(v) for v in (*unread, *broken)) else ""
+        raise PolicyInvalid(str(path), line, rule, more, suite)
     return value, policy
 
 
-def _load(path: Path, lines: Lines) -> dict[str, object]:
+def _own(unread: Told, broken: Told) -> Told:
+    """Broken rules that do not follow from another mistake in the same file."""
+    # What could not be read as a value is told as that, and not again as what it is no value for.
+    kept = [v for v in broken if not any(v.path[: len(one.path)] == one.path for one in unread)]
+    unnamed = [one.path[:-1] for one in unread if one.path and one.path[-1] in {"?", "<<"}]
+    kept = [v for v in kept if not (v.path in unnamed and v.rule.endswith("is missing"))]
+    strange = [v for v in kept if v.rule.startswith("expected a name")]
+    if any(v.path[:1] == ("gates",) and len(v.path) <= BESIDE_GATES for v in (*unread, *strange)):
+        kept = [v for v in kept if not v.rule.startswith("there is no gate")]  # it may be the one that is unread
+    return kept
+
+
+def _about_suite(violation: Violation) -> bool:
+    """Whether a rule keeps the name of the suite from being known."""
+    return (
+        violation.path in {("data",), ("data", "suite")}
+        or "'suite' is missing" in violation.rule
+        or (violation.path == () and "'data'" in violation.rule)
+    )
+
+
+class _Whole(Violation):
+    """A rule about the file and not about the value at its place."""
+
+    def __str__(self) -> str:
+        """The rule alone."""
+        return self.rule
+
+
+def _load(path: Path, lines: Lines, told: Told) -> dict[str, object]:
     if path.stat().st_size > MOST_BYTES:
         raise PolicyInvalid(str(path), 1, f"larger than {MOST_BYTES:,} bytes")
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8")
-        for line, rule in _surprises(text):
-            raise PolicyInvalid(str(path), line, rule)
+        if found := list(_surprises(text)):
+            (line, rule), *more = found
+            raise PolicyInvalid(str(path), line, rule, more)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is None:
             raise PolicyInvalid(str(path), 1, "the file is empty")
-        value = _plain(node, (), lines)
+        value = _plain(node, (), lines, told)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise PolicyInvalid(str(path), line, f"not UTF-8 text: byte {raw[error.start]:#04x}") from error
@@ -68,8 +110,6 @@ def _load(path: Path, lines: Lines) -> dict[str, object]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise PolicyInvalid(str(path), line, f"not YAML: {error.reason}") from error
-    except Violation as violation:
-        raise PolicyInvalid(str(path), _line(lines, violation.path), str(violation)) from violation
     if not isinstance(value, dict):
         raise PolicyInvalid(str(path), 1, "a policy is a mapping of keys to values")
     return value
@@ -86,27 +126,30 @@ def _surprises(text: str) -> Iterator[tuple[int, str]]:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_LEVELS:
             yield line, f"nested more than {MOST_LEVELS} levels deep"
+            return
 
 
-def _plain(node: yaml.Node, at: Place, lines: Lines) -> object:
-    """JSON value of a YAML node; what YAML allows and people do not expect is refused."""
+def _plain(node: yaml.Node, at: Place, lines: Lines, told: Told) -> object:
+    """JSON value of a YAML node; what YAML allows and people do not expect is told, and stands as None."""
     lines.setdefault(at, node.start_mark.line + 1)
     if isinstance(node, yaml.ScalarNode):
-        return _scalar(node, at)
+        return guarded(told, lambda: _scalar(node, at), None)
     if node.tag not in {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}:
-        raise Violation(at, f"tags ({node.tag.removeprefix('tag:yaml.org,2002:')}) are not allowed")
+        tell(told, at, f"tags ({node.tag.removeprefix('tag:yaml.org,2002:')}) are not allowed")
+        return None
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, (*at, index), lines) for index, item in enumerate(node.value)]
+        return [_plain(item, (*at, index), lines, told) for index, item in enumerate(node.value)]
     made: dict[str, object] = {}
     for key_node, value_node in node.value:
         # YAML 1.1 reads a bare `on` as true; here every key is the text that was written.
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
         lines[*at, key] = key_node.start_mark.line + 1
         if key in {"?", "<<"}:
-            raise Violation((*at, key), "keys are plain words")
-        if key in made:
-            raise Violation((*at, key), f"key {key!r} is written twice")
-        made[key] = _plain(value_node, (*at, key), lines)
+            tell(told, (*at, key), "keys are plain words")
+        elif key in made:
+            tell(told, (*at, key), f"key {key!r} is written twice")
+        else:
+            made[key] = _plain(value_node, (*at, key), lines, told)
     return made
 
 

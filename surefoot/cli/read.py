@@ -14,6 +14,7 @@ from surefoot.core import planning
 from surefoot.core.chain import check
 from surefoot.core.errors import JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.events import as_json
+from surefoot.core.policy import Policy
 from surefoot.core.recheck import recheck
 from surefoot.rollout import lost_entries
 
@@ -41,14 +42,13 @@ def lint(
     found: list[dict[str, object]] = []
     for file in files:
         name = file.stem
-        try:
-            _, policy = read(file)
-            expectations = _suite(project / "expectations" / f"{policy.suite}.json")
-        except (PolicyInvalid, NotFound) as error:
+        policy, expectations, problems = _examined(file, project / "expectations")
+        if problems or policy is None:
             wrong += 1
-            found.append({"model": name, "error": str(error)})
+            found.append({"model": name, "error": problems[0], "errors": problems})
             if not json_:
-                console.print(f"[red]{escape(str(error))}[/red]")
+                for problem in problems:
+                    console.print(f"[red]{escape(problem)}[/red]")
             continue
         sights = planning.plan(policy)
         blind += sum(bool(sight.warning) for sight in sights)
@@ -67,16 +67,26 @@ def lint(
     return 2 if wrong or (strict and blind) else 0
 
 
-def _suite(path: Path) -> int:
-    """How many expectations a suite declares."""
-    from surefoot.adapters.checks import checked_suite  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
-
-    if not path.is_file():
-        raise NotFound(f"there is no suite {path}")
+def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
+    """A policy, the number of expectations of its suite, and everything that is wrong with the two files."""
+    policy, suite, problems = None, "", []
     try:
-        return checked_suite(path)
-    except Rejected as error:
-        raise PolicyInvalid(str(path), 1, str(error)) from error
+        _, policy = read(file)
+        suite = policy.suite
+    except PolicyInvalid as error:
+        problems = [f"{error.path}:{line}: {rule}" for line, rule in error.problems()]
+        suite = error.suite
+    except NotFound as error:
+        return None, 0, [str(error)]
+    if not suite:
+        return policy, 0, problems
+    path = suites / f"{suite}.json"
+    if not path.is_file():
+        return policy, 0, [*problems, f"there is no suite {path}"]
+    from surefoot.adapters.checks import suite_problems  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
+
+    expectations, wrong = suite_problems(path)
+    return policy, expectations, [*problems, *(f"{path}:1: {problem}" for problem in wrong)]
 
 
 def plan(model: Model, version: Annotated[str, typer.Argument(help="Version to promote.")]) -> None:

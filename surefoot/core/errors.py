@@ -23,6 +23,7 @@ SurefootError
 A gate that fails is a verdict, not an error.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -46,14 +47,23 @@ class PolicyInvalid(Rejected):
         path: The file.
         line: One-based line of the offending key or value.
         rule: What the rule demands.
+        more: Lines and rules of what else is broken in the same file.
+        suite: Name of the suite that the policy asks for; empty when it cannot be read.
     """
 
-    def __init__(self, path: str, line: int, rule: str) -> None:
-        """Remember where and why, and render both as one line."""
-        super().__init__(f"{path}:{line}: {rule}")
+    def __init__(self, path: str, line: int, rule: str, more: Sequence[tuple[int, str]] = (), suite: str = "") -> None:
+        """Remember where and why, and render the first as one line that says how many more there are."""
+        others = f" (and {len(more)} more: 'surefoot lint' names all)" if more else ""
+        super().__init__(f"{path}:{line}: {rule}{others}")
+        self.more = tuple(more)
+        self.suite = suite
         self.path = path
         self.line = line
         self.rule = rule
+
+    def problems(self) -> tuple[tuple[int, str], ...]:
+        """Lines and rules of everything that is broken in the file, in the order of its lines."""
+        return tuple(sorted(((self.line, self.rule), *self.more), key=lambda found: found[0]))
 
 
 class NotFound(Rejected):

@@ -4,7 +4,9 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeVar, cast
+
+from surefoot.core.errors import InvariantBroken
 
 T = TypeVar("T")
 Path = tuple[str | int, ...]
@@ -31,12 +33,57 @@ class Violation(Exception):
         self.rule = rule
 
 
+Told = list[Violation]
+"""Broken rules that were collected instead of raised."""
+
+
+def guarded(told: Told | None, make: Callable[[], T], instead: T) -> T:
+    """Make something; a broken rule is raised, or collected where there is a list for it.
+
+    Args:
+        told: Rules that are broken so far, or None to raise the first.
+        make: Makes it.
+        instead: What stands in for it, so that reading can go on.
+
+    Law: a rule between several keys is told only when each of the keys is fine.
+    """
+    before = len(told or ())
+    try:
+        return make()
+    except Violation as violation:
+        if told is None:
+            raise
+        if len(told) == before:
+            told.append(violation)
+        return instead
+
+
+def tell(told: Told | None, path: Path, rule: str) -> None:
+    """Raise a broken rule, or collect it where there is a list for it.
+
+    Raises:
+        Violation: There is no list.
+    """
+    violation = Violation(path, rule)
+    if told is None:
+        raise violation
+    told.append(violation)
+
+
 @dataclass
 class Section:
-    """A mapping that knows where it stands and which of its keys were read."""
+    """A mapping that knows where it stands and which of its keys were read.
+
+    Attributes:
+        value: The mapping.
+        path: Keys that lead to it.
+        told: Where broken rules go; None raises the first one.
+        read: Keys that were read.
+    """
 
     value: object
     path: Path = ()
+    told: Told | None = None
     read: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -48,11 +95,24 @@ class Section:
         """Read one key through a parser; without a default the key must be there."""
         self.read.add(key)
         mapping: Mapping[str, object] = self.value  # type: ignore[assignment]
-        if key not in mapping:
-            if default is None:
-                raise Violation(self.path, f"'{key}' is missing")
+        if key not in mapping and default is not None:
             return default
+        instead = default if default is not None or self.told is None else stand_in(parse)
+        return guarded(self.told, lambda: self._found(key, parse), instead)  # type: ignore[return-value]
+
+    def _found(self, key: str, parse: Callable[[Path, object], T]) -> T:
+        mapping: Mapping[str, object] = self.value  # type: ignore[assignment]
+        if key not in mapping:
+            raise Violation(self.path, f"'{key}' is missing")
         return parse((*self.path, key), mapping[key])
+
+    def section(self, key: str) -> "Section":
+        """A mapping inside; an absent or broken one is told once, and what it should hold is not asked for again."""
+        self.read.add(key)
+        absent = Section({}, (*self.path, key), None if self.told is None else [])
+        return guarded(
+            self.told, lambda: self._found(key, lambda where, found: Section(found, where, self.told)), absent
+        )
 
     def has(self, key: str) -> bool:
         """Whether the key is written in the file."""
@@ -63,7 +123,7 @@ class Section:
         for key in self.value:  # type: ignore[attr-defined]
             if key not in self.read:
                 known = ", ".join(sorted(self.read))
-                raise Violation((*self.path, key), f"unknown key {key!r}; known here: {known}")
+                tell(self.told, (*self.path, key), f"unknown key {key!r}; known here: {known}")
 
 
 def describe(value: object) -> str:
@@ -112,6 +172,36 @@ def number(path: Path, value: object) -> float:
     return float(value)
 
 
+def standing(parse: Callable[[Path, object], T], value: object) -> Callable[[Path, object], T]:
+    """The same parser, with a value that stands in where what is written cannot be read."""
+    parse.stand_in = value  # type: ignore[attr-defined]
+    return parse
+
+
+def stand_in(parse: Callable[[Path, object], T]) -> T:
+    """A value that a parser could have given.
+
+    Raises:
+        InvariantBroken: The parser has none.
+    """
+    found = getattr(parse, "stand_in", None)
+    if found is None:
+        raise InvariantBroken(f"{parse} has no value that could stand in for a broken one")
+    return cast("T", found)
+
+
+def positive(most: float) -> Callable[[Path, object], float]:
+    """A number above 0, however small, up to a bound."""
+
+    def parse(path: Path, value: object) -> float:
+        found = number(path, value)
+        if not 0.0 < found <= most:
+            raise Violation(path, f"must be above 0 and at most {most:g}, found {found:g}")
+        return found
+
+    return standing(parse, 1.0)
+
+
 def bounded(low: float, high: float) -> Callable[[Path, object], float]:
     """A number between two bounds, both included."""
 
@@ -121,7 +211,7 @@ def bounded(low: float, high: float) -> Callable[[Path, object], float]:
             raise Violation(path, f"must be between {low:g} and {high:g}, found {found:g}")
         return found
 
-    return parse
+    return standing(parse, low if math.isinf(high) else 0.5 * (low + high))
 
 
 def count(path: Path, value: object) -> int:
@@ -158,4 +248,13 @@ def choice(kind: Callable[[str], T], allowed: tuple[str, ...]) -> Callable[[Path
             raise Violation(path, f"expected one of {', '.join(allowed)}, found {describe(value)}")
         return kind(str(value))
 
-    return parse
+    return standing(parse, kind(allowed[0]))
+
+
+standing(text, "x")
+standing(name, "x")
+standing(texts, ("x",))
+standing(number, 1.0)
+standing(count, 1)
+standing(duration, UNITS["h"])
+standing(margin, (0.1, True))

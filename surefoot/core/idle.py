@@ -1,8 +1,9 @@
 """Settings under which nothing can fail; a policy that is opened must have none, one of an old journal may."""
 
 import math
+from functools import partial
 
-from surefoot.core.fields import Violation
+from surefoot.core.fields import Told, Violation, guarded, tell
 from surefoot.core.model import Outcome
 from surefoot.core.parse_gate import TWO_CLASSES
 from surefoot.core.policy import BINNED, CONFUSIONS, EVENTS, SHIFTS, Gate, Metric, Policy
@@ -14,19 +15,21 @@ LARGEST = dict.fromkeys(
 """Largest value that a metric has, and the largest difference of two of them [unit of the metric]."""
 
 
-def refuse(policy: Policy) -> None:
+def refuse(policy: Policy, told: Told | None = None) -> None:
     """Refuse what no candidate could fail, and classes that cannot be told apart.
+
+    Args:
+        policy: The policy.
+        told: Where broken rules go; without it the first one is raised.
 
     Raises:
         Violation: Names the first setting of that kind.
     """
     for gate in policy.gates.values():
-        _gate(gate)
-        _classes(gate)
+        guarded(told, partial(_gate, gate), None)
+        guarded(told, partial(_classes, gate), None)
     if math.isinf(policy.on[Outcome.FAIL].hold):
-        raise Violation(
-            ("on", "fail"), "'hold' without an end lets nothing fail: say rollback, pause or how long to hold"
-        )
+        tell(told, ("on", "fail"), "'hold' without an end lets nothing fail: say rollback, pause or how long to hold")
 
 
 def _gate(gate: Gate) -> None:

@@ -1,17 +1,25 @@
 """From the mapping of a policy file to a Policy; every cross-field rule lives here."""
 
 import math
+from collections.abc import Mapping
+from functools import partial
+from typing import cast
 
 from surefoot.core.fields import (
     Path,
     Section,
+    Told,
     Violation,
     bounded,
     choice,
     count,
     describe,
     duration,
+    guarded,
     name,
+    positive,
+    standing,
+    tell,
     text,
     texts,
 )
@@ -48,6 +56,12 @@ REACTIONS = {
 NAMED = {Metric.LATENCY: "live latency"}
 QUIET_GAPS = 100
 """Expected gaps between two requests after which silence is no accident any more [count]."""
+MOST_TRAFFIC = 1e9
+"""Largest planned traffic [requests per minute]."""
+LEAST_TRAFFIC = 1e-300
+"""Planned traffic that less is counted as, so that a division by it stays finite [requests per minute]."""
+LONGEST_QUIET = 10.0 * 365.25 * 86400.0
+"""Longest silence that is no accident by default, however rare requests are [seconds]."""
 LEAST_QUIET = 900.0
 """Shortest silence that makes evidence stale by default [seconds]."""
 
@@ -64,11 +78,14 @@ def reaction(path: Path, value: object) -> Reaction:
     return found
 
 
-def step(path: Path, value: object) -> Step:
+standing(reaction, Reaction(0.0, Do.PAUSE))
+
+
+def step(path: Path, value: object, told: Told | None = None) -> Step:
     """A shadow step or a weight step."""
-    section = Section(value, path)
+    section = Section(value, path, told)
     if section.has("shadow"):
-        inner = section.get("shadow", lambda where, found: Section(found, where))
+        inner = section.section("shadow")
         inner.get("source", choice(str, ("replay",)), "replay")
         made: Step = Shadow(
             inner.get("window", duration),
@@ -78,7 +95,7 @@ def step(path: Path, value: object) -> Step:
         )
     elif section.has("weight"):
         share = section.get("weight", bounded(0.1, 99.0))
-        inner = section.get("hold", lambda where, found: Section(found, where))
+        inner = section.section("hold")
         hold, fewest = inner.get("for", duration), inner.get("min_requests", count, 0)
         every = inner.get("every", _interval, usual_interval(hold))
         made = Weight(share, hold, fewest, inner.get("gates", texts), every)
@@ -91,36 +108,33 @@ def step(path: Path, value: object) -> Step:
     return made
 
 
-def parse(value: object) -> Policy:
+def parse(value: object, told: Told | None = None) -> Policy:
     """Read a whole policy.
 
     Args:
         value: What the YAML file holds; JSON values only.
+        told: Where broken rules go, all that can be found at once; what is returned then means nothing. Without it
+            the first one is raised.
 
     Raises:
         Violation: Names the first key that breaks a rule.
     """
-    top = Section(value)
+    top = Section(value, (), told)
     model = top.get("model", name)
-    traffic = top.get("traffic", lambda where, found: Section(found, where))
+    traffic, data, baking = (top.section(key) for key in ("traffic", "data", "bake"))
     traffic.get("engine", choice(str, ("gateway",)), "gateway")
-    planned = traffic.get("requests_per_minute", bounded(0.01, 1e9))
-    data = top.get("data", lambda where, found: Section(found, where))
-    gates = top.get("gates", lambda where, found: Section(found, where))
-    made = {key: gate(("gates", key), name(("gates", key), key), item) for key, item in gates.value.items()}  # type: ignore[attr-defined]
-    for reserved, of in ((DATA_GATE_NAME, "suite"), (SHAPE_GATE_NAME, "comparison of answers")):
-        if reserved in made:
-            raise Violation(("gates", reserved), f"'{reserved}' is the name of the {of}'s own gate: choose another")
-    steps = top.get("steps", lambda where, found: _steps(where, found, made))
-    baking = top.get("bake", lambda where, found: Section(found, where))
+    planned = max(traffic.get("requests_per_minute", positive(MOST_TRAFFIC)), LEAST_TRAFFIC)
+    made = _gates(top.section("gates"), told)
+    steps = top.get("steps", standing(lambda where, found: _steps(where, found, made, told), ()))
     lasts = baking.get("for", duration)
+    quiet = min(max(QUIET_GAPS * 60.0 / planned, LEAST_QUIET), LONGEST_QUIET)
     policy = Policy(
         model=model,
         owners=top.get("owners", texts, ()),
         unit=top.get("unit", text, "") or None,
         requests_per_minute=planned,
         units=traffic.get("units", bounded(1, 1e12), 0.0),
-        stale_after=traffic.get("stale_after", duration, max(QUIET_GAPS * 60.0 / planned, LEAST_QUIET)),
+        stale_after=traffic.get("stale_after", duration, quiet),
         on_new_candidate=top.get("on_new_candidate", choice(str, ("replace", "queue", "reject")), "replace"),
         false_rollback_budget=top.get("false_rollback_budget", bounded(1e-6, 0.5), 0.01),
         suite=data.get("suite", name),
@@ -130,18 +144,34 @@ def parse(value: object) -> Policy:
         steps=steps,
         bake=Bake(lasts, baking.get("gates", texts), baking.get("every", _interval, usual_interval(lasts))),
         suite_every=data.get("every", _interval, EVERY_REPLAY),
-        kept=top.get("log", _kept, Kept()),
+        kept=top.get("log", lambda where, found: _kept(where, found, told), Kept()),
         reshaped=data.get("answers", choice(str, ("same", "any")), "same") == "any",
     )
-    _slices_are_kept(policy)
+    _slices_are_kept(policy, told)
     for section in (traffic, data, baking, top):
         section.done()
-    _known(("bake", "gates"), policy.bake.gates, made, live=True, baking=True)
-    used = {key for item in steps for key in item.gates} | set(policy.bake.gates)
-    for key in made:
-        if key not in used:
-            raise Violation(("gates", key), f"gate '{key}' is never judged: name it in a step or in bake")
+    if not _told_above(told, ("bake", "gates")):
+        _known(("bake", "gates"), policy.bake.gates, made, told, live=True, baking=True)
+    if not _told_at(told, ("bake",)) and not _told_at(told, ("steps",)):
+        used = {key for item in steps for key in item.gates} | set(policy.bake.gates)
+        for key in made:
+            if key not in used:
+                tell(told, ("gates", key), f"gate '{key}' is never judged: name it in a step or in bake")
     return policy
+
+
+def _gates(section: Section, told: Told | None) -> dict[str, Gate]:
+    """Every gate by name."""
+    made = {}
+    written = cast("Mapping[str, object]", section.value)
+    for key, item in written.items():
+        path = (*section.path, key)
+        guarded(told, partial(name, path, key), key)
+        for reserved, of in ((DATA_GATE_NAME, "suite"), (SHAPE_GATE_NAME, "comparison of answers")):
+            if key == reserved:
+                tell(told, path, f"'{reserved}' is the name of the {of}'s own gate: choose another")
+        made[key] = gate(path, key, item, told)
+    return made
 
 
 def _interval(path: Path, value: object) -> float:
@@ -152,65 +182,96 @@ def _interval(path: Path, value: object) -> float:
     return found
 
 
-def _kept(path: Path, value: object) -> Kept:
+standing(_interval, EVERY_REPLAY)
+
+
+def _told_at(told: Told | None, where: Path) -> bool:
+    """Whether something is broken at a place or below it."""
+    return any(violation.path[: len(where)] == where for violation in told or ())
+
+
+def _told_above(told: Told | None, where: Path) -> bool:
+    """Whether something is broken at a place or at one that holds it."""
+    return any(violation.path == where[: len(violation.path)] for violation in told or () if violation.path)
+
+
+def _kept(path: Path, value: object, told: Told | None) -> Kept:
     """What of the requests' features stays in the log."""
-    section = Section(value, path)
+    section = Section(value, path, told)
     kept = Kept(
         section.get("hash", texts, ()), section.get("drop", texts, ()), section.get("share", bounded(0.1, 100.0), 100.0)
     )
     section.done()
     for column in kept.hashed:
         if column in kept.dropped:
-            raise Violation((*path, "hash"), f"column '{column}' is dropped as well: one of the two")
+            tell(told, (*path, "hash"), f"column '{column}' is dropped as well: one of the two")
     return kept
 
 
-def _slices_are_kept(policy: Policy) -> None:
+def _slices_are_kept(policy: Policy, told: Told | None) -> None:
     for key, item in policy.gates.items():
         for column in item.by:
             if column in policy.kept.dropped:
-                raise Violation(("log", "drop"), f"gate '{key}' makes slices of '{column}': hash it, or keep it")
+                tell(told, ("log", "drop"), f"gate '{key}' makes slices of '{column}': hash it, or keep it")
 
 
 def _reactions(top: Section) -> dict[Outcome, Reaction]:
     if not top.has("on"):
         return dict(REACTIONS)
-    section = top.get("on", lambda where, found: Section(found, where))
+    section = top.section("on")
     found = {outcome: section.get(outcome.value.lower(), reaction, default) for outcome, default in REACTIONS.items()}
     section.done()
     return found
 
 
-def _steps(path: Path, value: object, gates: dict[str, Gate]) -> tuple[Step, ...]:
+def _steps(path: Path, value: object, gates: dict[str, Gate], told: Told | None) -> tuple[Step, ...]:
     if not isinstance(value, list) or not value:
         raise Violation(path, f"expected a list of steps, found {describe(value)}")
-    steps = tuple(step((*path, index), item) for index, item in enumerate(value))
-    highest = 0.0
-    for index, item in enumerate(steps):
-        if isinstance(item, Shadow):
+    steps = []
+    highest, weights = 0.0, 0
+    for index, item in enumerate(value):
+        where = (*path, index)
+        weights += isinstance(item, Mapping) and "weight" in item
+        made = guarded(told, partial(step, where, item, told), None)
+        if made is None:
+            continue
+        steps.append(made)
+        named = (*where, "shadow" if isinstance(made, Shadow) else "hold", "gates")
+        if not _told_above(told, named):
+            _known(named, made.gates, gates, told, live=isinstance(made, Weight))
+        if _told_at(told, where) and not _told_at(told, named):
+            continue
+        if isinstance(made, Shadow):
             if index:
-                raise Violation((*path, index), "the shadow step comes first, once")
-        elif item.weight <= highest:
-            raise Violation((*path, index, "weight"), f"weights must grow; {item.weight:g} follows {highest:g}")
+                tell(told, where, "the shadow step comes first, once")
+        elif made.weight <= highest:
+            tell(told, (*where, "weight"), f"weights must grow; {made.weight:g} follows {highest:g}")
         else:
-            highest = item.weight
-        inside = ("shadow",) if isinstance(item, Shadow) else ("hold",)
-        _known((*path, index, *inside, "gates"), item.gates, gates, live=isinstance(item, Weight))
-    if not highest:
-        raise Violation(path, "at least one weight step is needed between shadow and promotion")
-    return steps
+            highest = made.weight
+    if not weights:
+        tell(told, path, "at least one weight step is needed between shadow and promotion")
+    return tuple(steps)
 
 
-def _known(path: Path, names: tuple[str, ...], gates: dict[str, Gate], *, live: bool, baking: bool = False) -> None:
+def _known(
+    path: Path,
+    names: tuple[str, ...],
+    gates: dict[str, Gate],
+    told: Told | None,
+    *,
+    live: bool,
+    baking: bool = False,
+) -> None:
     if not names:
-        raise Violation(path, "at least one gate is needed: a step without a gate proves nothing")
+        tell(told, path, "at least one gate is needed: a step without a gate proves nothing")
     for key in names:
         if key not in gates:
-            raise Violation(path, f"there is no gate '{key}'; gates: {', '.join(gates)}")
+            tell(told, path, f"there is no gate '{key}'; gates: {', '.join(gates)}")
+            continue
         metric = gates[key].metric
         if not live and metric in LIVE_ONLY:
-            raise Violation(path, f"gate '{key}' measures {NAMED.get(metric, metric)}, which a replay cannot show")
+            tell(told, path, f"gate '{key}' measures {NAMED.get(metric, metric)}, which a replay cannot show")
         if baking and metric in {Metric.VALUE, Metric.GAUGE}:
-            raise Violation(path, f"gate '{key}' compares both arms of live traffic; in a bake only one serves")
+            tell(told, path, f"gate '{key}' compares both arms of live traffic; in a bake only one serves")
         if live and metric is Metric.GOLDEN:
-            raise Violation(path, f"gate '{key}' asks golden rows: their answers do not change, name it in the shadow")
+            tell(told, path, f"gate '{key}' asks golden rows: their answers do not change, name it in the shadow")

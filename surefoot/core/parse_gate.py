@@ -3,7 +3,22 @@
 from collections.abc import Callable
 from typing import Any
 
-from surefoot.core.fields import Path, Section, Violation, bounded, choice, count, duration, margin, name, number, texts
+from surefoot.core.fields import (
+    Path,
+    Section,
+    Told,
+    Violation,
+    bounded,
+    choice,
+    count,
+    duration,
+    guarded,
+    margin,
+    name,
+    number,
+    standing,
+    texts,
+)
 from surefoot.core.model import Role
 from surefoot.core.policy import (
     BINNED,
@@ -33,14 +48,27 @@ SAME_INPUTS = 0.01
 """Share of the requests on which two versions may see different values unless the policy says otherwise."""
 
 
-def gate(path: Path, key: str, value: object) -> Gate:
+def gate(path: Path, key: str, value: object, told: Told | None = None) -> Gate:
     """Read one gate.
+
+    Args:
+        path: Keys that lead to it.
+        key: Its name.
+        value: What stands there.
+        told: Where broken rules go; without it the first one is raised.
 
     Raises:
         Violation: Names the first key that breaks a rule.
     """
-    section = Section(value, path)
+    # What stands in for a gate that cannot be read may be named in every step.
+    return guarded(told, lambda: _gate(Section(value, path, told), key), Gate(key, Metric.ERROR_RATE, margin=0.1))
+
+
+def _gate(section: Section, key: str) -> Gate:
+    before = len(section.told or ())
     metric = section.get("metric", choice(Metric, NAMED))
+    if len(section.told or ()) > before:  # which keys there may be is not known
+        return Gate(key, Metric.ERROR_RATE, margin=0.1)
     role = section.get("role", choice(Role, tuple(Role)), Role.GUARDRAIL)
     found = _reader(metric)(section, metric)
     found |= _expected_of(section, metric, rate=metric in EVENTS or found.get("block") == 0.0)
@@ -65,7 +93,7 @@ def _expected_of(section: Section, metric: Metric, *, rate: bool) -> dict[str, A
     section.read.add("expect")
     if not section.has("expect"):
         return {}
-    expect = section.get("expect", lambda where, found: Section(found, where))
+    expect = section.section("expect")
     made: dict[str, Any] = {}
     if rate:
         made["expected"] = expect.get("rate", PROBABILITY)
@@ -86,6 +114,9 @@ def _quantiles(path: Path, value: object) -> tuple[float, ...]:
     return (QUANTILE(path, value),)
 
 
+standing(_quantiles, (0.9,))
+
+
 def _allowed(section: Section, *, needed: bool = False) -> dict[str, Any]:
     """Growth (`margin`) and absolute limit (`max`); with only a limit the champion does not matter."""
     limit = section.get("max", number) if section.has("max") else None
@@ -98,7 +129,7 @@ def _allowed(section: Section, *, needed: bool = False) -> dict[str, Any]:
 
 
 def _labels(section: Section) -> dict[str, Any]:
-    labels = section.get("labels", lambda where, found: Section(found, where))
+    labels = section.section("labels")
     made = {
         "maturity": labels.get("maturity", duration),
         "coverage": labels.get("coverage", bounded(0, 1), 0.0),
@@ -113,12 +144,15 @@ def _block(path: Path, value: object) -> float:
     return 0.0 if value == "none" else duration(path, value)
 
 
+standing(_block, 86400.0)
+
+
 def _events(section: Section, metric: Metric) -> dict[str, Any]:
     made = _allowed(section, needed=True)
     if made["limit"] is not None and not 0.0 < made["limit"] < 1.0:
         raise Violation((*section.path, "max"), "must be a rate above 0 and below 1")
     if metric is Metric.MISSING_LABEL:
-        labels = section.get("labels", lambda where, found: Section(found, where))
+        labels = section.section("labels")
         made["maturity"] = labels.get("maturity", duration)
         labels.done()
     return made | _slices(section)
@@ -139,7 +173,7 @@ def _speed(section: Section, metric: Metric) -> dict[str, Any]:
 
 def _value(section: Section, _metric: Metric) -> dict[str, Any]:
     made = _allowed(section, needed=True)
-    labels = section.get("labels", lambda where, found: Section(found, where))
+    labels = section.section("labels")
     made |= {
         "column": section.get("column", name, "label"),
         "cap": section.get("cap", bounded(-1e12, 1e12)),
@@ -235,7 +269,7 @@ def _details(section: Section, metric: Metric) -> dict[str, Any]:
     if metric is Metric.COST or metric in CONFUSIONS or metric in {Metric.ZERO_ONE, Metric.DISAGREEMENT}:
         made["threshold"] = section.get("threshold", PROBABILITY, 0.5)
     if metric is Metric.COST:
-        costs = section.get("costs", lambda where, found: Section(found, where))
+        costs = section.section("costs")
         made["costs"] = Costs(*(costs.get(word, number) for word in ("tp", "fp", "fn", "tn")))
         costs.done()
     if metric is Metric.PINBALL:

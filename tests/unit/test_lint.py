@@ -1,6 +1,7 @@
 """`surefoot lint` as a person and as a program read it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from surefoot import cli
+from surefoot.adapters.config import read
+from surefoot.core.errors import PolicyInvalid
 from tests.fakes import POLICY
+from tests.unit.test_config import BAD
 
 
 @pytest.fixture
@@ -85,3 +89,121 @@ def test_a_policy_may_be_named_by_its_file(project: Path) -> None:
     missing = lint(project, "elsewhere/m.yaml")
     assert missing.return_value == 2
     assert "there is no policy elsewhere/m.yaml" in missing.output
+
+
+BROKEN = """\
+model: m
+unit: [a]
+traffic: {requests_per_minute: -1, engin: gateway}
+data: {suite: m, window: 30}
+gates:
+  errors: {metric: error_rate, margin: 0.5pp, colour: red}
+  quality: {metric: brier, margin: wide, labels: {maturity: soon, coverage: 2}}
+  odd: {metric: eror_rate, margin: 1pp}
+  idle: {metric: zero_one, margin: 100pp, labels: {maturity: 1h}}
+on: {fail: shrug, stale: yes}
+steps:
+  - shadow: {window: 30d, gates: [quality, idle, odd]}
+  - weight: 500
+    hold: {for: 1h, gates: [errors, nothing]}
+  - weight: 50
+    hold: {for: 1 hour, gates: [errors]}
+bake: {for: 7d, gates: [absent]}
+colour: red
+"""
+TOLD = {
+    2: ("unit: expected text",),
+    3: ("traffic.engin: unknown key", "traffic.requests_per_minute: must be above 0"),
+    4: ("data.window: expected a duration",),
+    6: ("gates.errors.colour: unknown key",),
+    7: (
+        "gates.quality.labels.coverage: must be between",
+        "gates.quality.labels.maturity: expected a duration",
+        "gates.quality.margin: expected a margin",
+    ),
+    8: ("gates.odd.metric: expected one of",),
+    9: ("gates.idle.margin: must be below",),
+    10: ("on.fail: expected one of", "on.stale: 'yes' means true or false"),
+    13: ("steps.1.weight: must be between",),
+    14: ("steps.1.hold.gates: there is no gate 'nothing'",),
+    16: ("steps.2.hold.for: expected a duration",),
+    17: ("bake.gates: there is no gate 'absent'",),
+    18: ("colour: unknown key",),
+}
+
+
+def test_every_error_of_every_file_is_told_at_once(project: Path) -> None:
+    """Each broken key of each file has its line, once and in order; nothing is told that follows from another error."""
+    (project / "configs" / "m.yaml").write_text(BROKEN)
+    (project / "configs" / "n.yaml").write_text("model: [")
+    suite = {
+        "name": "m",
+        "expectations": [
+            {"type": "expect_colum_values_to_be_red", "kwargs": {"column": "a"}},
+            {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}},
+            {"kwargs": {}},
+        ],
+    }
+    (project / "expectations" / "m.json").write_text(json.dumps(suite))
+    said = lint(project)
+    assert said.return_value == 2
+    lines = [line for line in said.output.splitlines() if "m.yaml:" in line]
+    found: dict[int, list[str]] = {}
+    for line in lines:
+        number, _, rule = line.partition("m.yaml:")[2].partition(": ")
+        found.setdefault(int(number), []).append(rule)
+    assert list(found) == sorted(found)
+    assert list(found) == list(TOLD)
+    for number, rules in TOLD.items():
+        assert len(found[number]) == len(rules), found[number]
+        for rule, words in zip(sorted(found[number]), rules, strict=True):
+            assert rule.startswith(words)
+    assert "n.yaml:1: not YAML" in said.output
+    assert "expect_colum_values_to_be_red on column a is unknown" in said.output
+    assert "expectation 3 of the suite has no type" in said.output
+    assert len(json.loads(lint(project, "--json").output)["policies"][0]["errors"]) == len(lines) + 2
+
+
+def test_one_mistake_is_one_error() -> None:
+    """Each file of the collection of bad policies has one mistake, and one error is told of it."""
+    for path in sorted(BAD.glob("*.yaml")):
+        with pytest.raises(PolicyInvalid) as caught:
+            read(path)
+        assert len(caught.value.problems()) == 1, (path.name, caught.value.problems())
+
+
+@pytest.mark.parametrize("a_minute", [0.005, 1e-6, 1e-300, 5e-324, 1e9])
+def test_traffic_of_any_size_can_be_planned(project: Path, a_minute: float) -> None:
+    """A request a month, or one in the age of the universe, is a plan like any other; nothing above 0 is refused."""
+    write(project, {**POLICY, "traffic": {"requests_per_minute": a_minute}})
+    said = lint(project)
+    assert said.return_value == 0, said.output
+    assert not re.search(r"\b(nan|inf)\b", said.output)
+
+
+def test_traffic_is_told_in_the_unit_in_which_a_request_comes(project: Path) -> None:
+    """Three requests in ten hours are said by the day, not as 0.005 a minute."""
+    write(project, {**POLICY, "traffic": {"requests_per_minute": 0.005}})
+    assert "at 7.2 requests a day" in lint(project).output
+
+
+def test_durations_and_looks_are_told_as_people_write_them(project: Path) -> None:
+    """Every stage says how long it lasts, how often it looks and how many looks that makes."""
+    steps = [{"weight": 50, "hold": {"for": "1h", "every": "5m", "gates": ["errors"]}}]
+    write(project, {**POLICY, "steps": steps, "bake": {"for": "480s", "gates": ["errors"]}})
+    said = lint(project).output
+    assert "weight 50 %: 1 h, looks every 5 min: 12 looks" in said
+    assert "bake: 8 min, looks every 40 s: 12 looks" in said
+    assert "looks at once, then every 1 h until it is decided" in said
+    assert not re.search(r"0\.00\d+ days|\d+ minutes|e-0\d", said)
+
+
+def test_the_shipped_example_can_pass_an_equal_version() -> None:
+    """`surefoot lint --strict` has no warning for the example, and each of its gates passes an equal version."""
+    root = Path(__file__).parents[2]
+    said = lint(root, "flights-late", "--strict", "--json")
+    assert said.return_value == 0
+    (policy,) = json.loads(said.output)["policies"]
+    assert all(step["warning"] == "" for step in policy["steps"])
+    assert all(step["passes"] > 0.7 for step in policy["steps"])
+    assert policy["false_rollbacks_a_year"] < 1.0

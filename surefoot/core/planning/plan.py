@@ -114,6 +114,6 @@ def _bake(policy: Policy) -> list[Sight]:
         if gate.metric in EVENTS | SPEEDS:
             stretches = (Stretch(1.0, a_second * hold),)
             made.append(served(gate, Asked("bake", stretches, a_second, hold, "requests", alpha, forever=True)))
-        elif sight := _replayed(policy, gate, "bake", hold, level, 0):
+        elif sight := _replayed(policy, gate, "bake", hold, level, 0, _patience(policy)):
             made.append(sight)
     return made
