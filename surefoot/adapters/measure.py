@@ -13,6 +13,7 @@ from surefoot.adapters.levels import gauge_counts, speed_counts
 from surefoot.adapters.shifts import distances, odd
 from surefoot.adapters.typed import typed
 from surefoot.adapters.values import value_counts
+from surefoot.core.durations import span
 from surefoot.core.errors import SurefootError
 from surefoot.core.evidence import AnswerShapes, Evidence, GoldenRows, InputShift, Missing, Validation
 from surefoot.core.model import Outcome
@@ -141,8 +142,8 @@ class Measurements:
         newest = self._log.newest(question.model, question.until)
         if newest is None or question.until - newest <= question.stale_after:
             return None
-        age, allowed = ((seconds / 3600.0) for seconds in (question.until - newest, question.stale_after))
-        reason = f"the newest request was logged {age:.1f} h ago; more than {allowed:.1f} h of silence says nothing"
+        age, allowed = span(question.until - newest), span(question.stale_after)
+        reason = f"the newest request was logged {age} ago; after {allowed} of silence (stale_after) nothing is decided"
         return Missing(Outcome.STALE, reason)
 
     def _data(self, question: Question) -> Evidence:

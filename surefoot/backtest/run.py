@@ -96,12 +96,13 @@ def backtest(
         validate: Judges the data of the window.
         suite: Digest of the expectation suite.
         secret: Decides who is in which arm; another one is another draw.
-        opened: When the rollout opens [Unix seconds]; by default as soon as the records fill its shadow's window.
+        opened: When the rollout opens [Unix seconds]; by default as soon as the records fill the longest window that
+            the policy looks back over. As live, labels that are not due by then come while the shadow waits.
         seen: Called after every step with the time passed and the time in all [seconds].
     """
     read = parse(policy)
     window = max(read.shadow.window if read.shadow else 0.0, read.suite_window)
-    start = opened if opened is not None else min(records.first + window + maturity(read), records.last)
+    start = opened if opened is not None else min(records.first + window, records.last)
     end = records.last + maturity(read)
     clock = SimulatedClock(start)
     journal = MemoryJournal()

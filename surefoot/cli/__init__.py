@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from surefoot.cli import backtest, compact, demo, operate, promote, read, serve, status
+from surefoot.cli import backtest, compact, demo, operate, promote, read, serve, spread, status
 from surefoot.core.errors import InvariantBroken, SurefootError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Promotes MLflow model versions one provable step at a time, and takes them back the moment they slip.",
 )
-for module in (serve, status, read, promote, operate, backtest, compact, demo):
+for module in (serve, status, read, promote, operate, backtest, spread, compact, demo):
     module.register(app)
 
 

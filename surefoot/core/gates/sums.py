@@ -106,6 +106,11 @@ def unusable(gate: Gate, found: PairedSums, level: Level) -> Verdict | None:
     return None
 
 
+def differences(gate: Gate, found: PairedSums) -> dict[str, Difference]:
+    """Difference of the two versions in every slice that is large enough, or of a gap between groups, by name."""
+    return (_gap(gate, found) if gate.metric in GAPS else _slices(gate, found))[0]
+
+
 def judge(gate: Gate, found: PairedSums, level: Level) -> Verdict:
     """Judge every slice that is large enough; none that is not counts as passed."""
     if refused := unusable(gate, found, level):
