@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from surefoot.adapters.arms import SERVED, Log, scope, whole
-from surefoot.core.evidence import LeftOut
+from surefoot.core.left_out import LeftOut
 from surefoot.core.policy import PAIRED, Metric
 from surefoot.core.question import Question
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.core.stats.losses import Floats
+
 NEEDED = {"request": "VARCHAR", "at": "DOUBLE", "arm": "VARCHAR", "version": "VARCHAR", "prediction": ""}
 """Columns that every record must have, and their types; a prediction may be a number, a list or a structure."""
 OPTIONAL = {
@@ -149,6 +151,30 @@ LABEL_RULES = dict(
 def feature(name: str) -> str:
     """A feature's column among the pairs, where no column of ours has its name."""
     return quoted(f"feature {name}")
+
+
+def came_true(labels: Any, number: "NDArray[np.int64]", at: Floats, maturity: float) -> dict[str, Any]:
+    """The label of each request that counts, how many came in time, and how many came at all.
+
+    Args:
+        labels: Arrow table of labels in the order of n and time, with the columns n, at and label.
+        number: Number of each request, shape (n,).
+        at: When each was made [Unix seconds], shape (n,).
+        maturity: Age at which a label counts [seconds]; 0 takes whatever is known.
+    """
+    first, last = int(number.min()), int(number.max())
+    row = np.full(last - first + 1, -1)
+    row[number - first] = np.arange(len(number))
+    whose = row[labels.column("n").to_numpy() - first]
+    came = labels.column("at").to_numpy()
+    counted = (whose >= 0) & ((maturity == 0.0) | (came <= at[whose] + maturity))
+    latest = np.full(len(number), -1)
+    latest[whose[counted]] = np.flatnonzero(counted)  # of several the last one stays
+    return {
+        "label": chosen(labels.column("label").combine_chunks(), latest),
+        "in_time": np.bincount(whose[counted], minlength=len(number)),
+        "known": np.bincount(whose[whose >= 0], minlength=len(number)),
+    }
 
 
 def chosen(texts: Any, which: NDArray[np.int64]) -> Any:

@@ -21,8 +21,8 @@ from surefoot.adapters.record_columns import (
     OPTIONAL,
     RECORD_RULES,
     SIDES,
+    came_true,
     canonical,
-    chosen,
     double,
     feature,
     plain,
@@ -38,12 +38,9 @@ from surefoot.core.traffic import bucket
 
 LIMIT = 200_000
 """Requests that are looked at one by one [count]."""
-CHUNK = 20_000
-"""Requests that are taken out of the file at once [count]."""
+CHUNK = 20_000  # requests that are taken out of the file at once
 MEMORY = "500MB"
 """What sorting and joining may keep in memory; the rest goes through a temporary file."""
-
-
 _NULLABLE = {"TINYINT": "Int64", "SMALLINT": "Int64", "INTEGER": "Int64", "BIGINT": "Int64", "BOOLEAN": "boolean"}
 """Types of columns whose missing values have no place in numpy's own, and pandas' types that have one."""
 
@@ -375,18 +372,7 @@ class RecordFile:
         sql = 'SELECT n, "at", label FROM labels WHERE n BETWEEN $1 AND $2 AND "at" <= $3 ORDER BY n, "at", received'
         with contextlib.closing(self._db.cursor()) as reader:
             found = reader.sql(sql, params=[first, last, until]).to_arrow_table()
-        row = np.full(last - first + 1, -1)
-        row[number - first] = np.arange(len(number))
-        whose = row[found.column("n").to_numpy() - first]
-        came = found.column("at").to_numpy()
-        counted = (whose >= 0) & ((maturity == 0.0) | (came <= at[whose] + maturity))
-        latest = np.full(len(number), -1)
-        latest[whose[counted]] = np.flatnonzero(counted)  # of several the last one stays
-        return {
-            "label": chosen(found.column("label").combine_chunks(), latest),
-            "in_time": np.bincount(whose[counted], minlength=len(number)),
-            "known": np.bincount(whose[whose >= 0], minlength=len(number)),
-        }
+        return came_true(found, number, at, maturity)
 
     def _stream(self, sql: str, parameters: list[object]) -> Iterator[Any]:
         """Arrow batches of a query, one at a time."""

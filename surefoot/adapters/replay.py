@@ -15,13 +15,13 @@ from surefoot.core.evidence import (
     AnswerShapes,
     GoldenRows,
     InputShift,
-    LeftOut,
     Missing,
     PairedSums,
     ScoreBins,
     SplitCounts,
     Stratum,
 )
+from surefoot.core.left_out import LeftOut
 from surefoot.core.model import Outcome, Version
 from surefoot.core.policy import Gate
 from surefoot.core.question import Question

@@ -7,7 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from surefoot.adapters.left_out import NAMED
-from surefoot.core.evidence import FeatureShift, LeftOut
+from surefoot.core.evidence import FeatureShift
+from surefoot.core.left_out import LeftOut
 from surefoot.core.stats.losses import numbers
 
 FEW_TEXTS = 0.05

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from surefoot.adapters.left_out import NAMED
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.evidence import MICRO, Block, LeftOut, PairedSums
+from surefoot.core.evidence import MICRO, Block, PairedSums
+from surefoot.core.left_out import LeftOut
 from surefoot.core.policy import BINNED, CONFUSIONS, Gate, Metric
 from surefoot.core.scalar import slice_name
 from surefoot.core.soundness import LARGEST_COUNT

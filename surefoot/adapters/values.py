@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from surefoot.adapters.arms import ARMS, ONCE, Log, Served, scope, served, slices, whole
 from surefoot.adapters.left_out import NAMED
 from surefoot.adapters.levels import cells_of
-from surefoot.core.evidence import LeftOut, Missing, Sliced, ValueCounts, ValueStratum
+from surefoot.core.evidence import Missing, Sliced, ValueCounts, ValueStratum
+from surefoot.core.left_out import LeftOut
 from surefoot.core.model import Outcome
 from surefoot.core.policy import Gate
 from surefoot.core.question import Question

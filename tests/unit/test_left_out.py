@@ -12,9 +12,10 @@ from surefoot.adapters.measure import Measurements
 from surefoot.adapters.predictions import PredictionLog
 from surefoot.adapters.replay import MOST_REFUSED, Replay
 from surefoot.core.errors import NotFound
-from surefoot.core.evidence import LeftOut, PairedSums, SplitCounts, Stratum, Validation
+from surefoot.core.evidence import PairedSums, SplitCounts, Stratum, Validation
 from surefoot.core.gates.left import WORDS, noted
 from surefoot.core.judge import judge
+from surefoot.core.left_out import LeftOut
 from surefoot.core.level import Level
 from surefoot.core.model import Outcome, Role, Verdict, Version
 from surefoot.core.policy import Gate, Metric

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from surefoot.core.evidence import LeftOut
+from surefoot.core.left_out import LeftOut
 from surefoot.core.model import Outcome, Verdict
 
 REPEATED_LIMIT = 0.05
