@@ -52,6 +52,14 @@ def test_a_rejected_rollout_is_not_green(stack: World, turned_away: TurnedAway) 
     assert {tasks[name][:2] for name in after} == {("COMPLETED", "Skipped")}
 
 
+def test_the_run_of_a_rollback_says_what_was_taken_back(stack: World, turned_away: TurnedAway) -> None:
+    """The rollback flow is green and named for the end that it brought about; its title names both versions."""
+    run = turned_away.rollback
+    assert (run["state_type"], run["state_name"]) == ("COMPLETED", "RolledBack")
+    assert run["name"] == f"{TAKEN_BACK}: rollback of 2 to 1"
+    assert {state[:2] for state in stack.tasks(run["id"]).values()} == {("COMPLETED", "Completed")}
+
+
 def test_what_was_turned_away_is_not_started_again(stack: World, turned_away: TurnedAway) -> None:
     """Later ticks start no run for it and change nothing of the run's state; alias candidate still asks for it."""
     assert stack.flow("reconcile")["state_type"] == "COMPLETED"

@@ -246,14 +246,14 @@ class World(Home):
         time.sleep(0.5)
         return found
 
-    def flow(self, name: str) -> dict[str, Any]:
+    def flow(self, name: str, **parameters: str) -> dict[str, Any]:
         """Run a deployed flow now, again if it gave way to a scheduled run, and give its run when it is over."""
-        while (run := self._flow(name))["state_type"] == "CANCELLED":
+        while (run := self._flow(name, parameters))["state_type"] == "CANCELLED":
             time.sleep(0.5)
         return run
 
-    def _flow(self, name: str) -> dict[str, Any]:
-        body = {"idempotency_key": f"{name}-{time.monotonic_ns()}"}
+    def _flow(self, name: str, parameters: dict[str, str]) -> dict[str, Any]:
+        body = {"idempotency_key": f"{name}-{time.monotonic_ns()}", "parameters": parameters}
         made = self.prefect("POST", f"/deployments/{self.deployment(name)}/create_flow_run", body)
 
         def over() -> dict[str, Any] | None:
