@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.houses import QUICK, SUITE, Cabins, effects, follow, stages, warm
 from tests.e2e.tollgate import tollgate
-from tests.e2e.worlds import HOUR, Home, World, wait_for, write
+from tests.e2e.worlds import HOUR, Callers, Home, World, wait_for, write
 
 
 @dataclass
@@ -107,8 +107,26 @@ def _engine(run: str) -> psutil.Process:
     return process
 
 
-def test_a_killed_flow_run_is_resumed_by_reconcile(stack: World, whole: Ending) -> None:
-    """When a flow run's process is killed in the ramp, `reconcile` starts another one, which ends like any."""
+@dataclass
+class Resumed:
+    """What was seen of a promotion whose flow run was killed in the ramp.
+
+    Attributes:
+        model: Registered model.
+        runs: Flow runs after the first one, which was killed.
+        ending: Where the promotion came to.
+        callers: Who asked for prices meanwhile.
+    """
+
+    model: str
+    runs: list[dict[str, Any]]
+    ending: Ending
+    callers: Callers
+
+
+@pytest.fixture(scope="module")
+def resumed(stack: World) -> Resumed:
+    """Kill a flow run in the ramp, and let `reconcile` start another one."""
     model = "flats"
     write(stack.project, model, QUICK)
     (stack.project / "expectations" / "cabins.json").write_text(SUITE.replace("MODEL", "cabins"))
@@ -134,6 +152,40 @@ def test_a_killed_flow_run_is_resumed_by_reconcile(stack: World, whole: Ending) 
         "the second run completes",
         nap=0.5,
     )
-    assert [r["state_name"] for r in runs] == ["Baking"]
-    assert _ending(stack, stack, model) == whole
-    assert callers.failed == 0, callers.seen
+    return Resumed(model, runs, _ending(stack, stack, model), callers)
+
+
+def test_a_killed_flow_run_is_resumed_by_reconcile(stack: World, whole: Ending, resumed: Resumed) -> None:
+    """When a flow run's process is killed in the ramp, `reconcile` starts another one, which ends like any.
+
+    The stages that the first run had come through are named Skipped in the second one.
+    """
+    (second,) = resumed.runs
+    assert second["state_name"] == "Baking"
+    assert resumed.ending == whole
+    assert resumed.callers.failed == 0, resumed.callers.seen
+    tasks = stack.tasks(second["id"])
+    skipped = ("COMPLETED", "Skipped", "the rollout had come to Ramping already")
+    assert [tasks[name] for name in ("validate", "shadow")] == [skipped] * 2
+    assert tasks["canary step 1"][:2] == ("COMPLETED", "Completed")
+
+
+def test_a_run_is_told_that_its_bake_was_rolled_back(stack: World, resumed: Resumed) -> None:
+    """A bake that the gateway cuts turns red in the `watch` that ends it and in the run that had promoted the version.
+
+    The run that was killed before stays CRASHED.
+    """
+    rollout, reason = stack.ledger(resumed.model).open, "failed 20 requests in a row"
+    stack.python(
+        "import json\nfrom surefoot import bootstrap\n"
+        f"bootstrap.tripped(bootstrap.settings(), {resumed.model!r}, {rollout!r}, {reason!r})\n"
+        "print(json.dumps(None))"
+    )
+    watched = stack.flow("watch")
+    assert (watched["state_type"], watched["state_name"]) == ("FAILED", "RolledBack")
+    assert watched["state"]["message"] == f"promotion of version 2: {reason}"
+    assert stack.tasks(watched["id"])[f"bake {resumed.model}"][:2] == ("FAILED", "RolledBack")
+    found = {run["state_name"]: run["state_type"] for run in stack.flow_runs(model=resumed.model)}
+    assert found == {"Crashed": "CRASHED", "RolledBack": "FAILED"}
+    assert stack.version(resumed.model, "2")[0]["surefoot.outcome"] == "RolledBack"
+    assert stack.serving(resumed.model) == ("1", None, 0.0)
