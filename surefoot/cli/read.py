@@ -58,7 +58,8 @@ def lint(
             said = list(planning.notes(policy))
             found.append({"model": name, "false_rollbacks_a_year": a_year, "steps": steps, "notes": said})
             continue
-        console.print(f"[green]ok[/green] {name}: {len(policy.steps)} steps, {expectations} expectations")
+        suite = f"{expectations} expectation{'' if expectations == 1 else 's'}"
+        console.print(f"[green]ok[/green] {name}: {len(policy.steps)} steps, {suite}")
         show_plan.sights(policy, sights, a_year)
         for note in planning.notes(policy):
             console.print(f"note: {escape(note)}")

@@ -49,7 +49,7 @@ def roughly(seconds: float) -> str:
 
 
 def often(per_year: float) -> str:
-    """How often something happens, in the largest unit in which it happens at least once, such as "about 2 a day".
+    """How often something happens, in the smallest unit in which it happens at least once, such as "about 2 a day".
 
     Args:
         per_year: Mean number of times [count per year].
@@ -58,10 +58,11 @@ def often(per_year: float) -> str:
         return "without end"
     if per_year <= 0.0:
         return "never"
-    for size, unit in ((YEAR, "year"), (YEAR / 12, "month"), (7 * DAY, "week"), (DAY, "day"), (HOUR, "hour")):
-        times = per_year * size / YEAR
-        if 0.95 <= times < 12.0 or (unit == "hour" and times >= 1.0):  # noqa: PLR2004 - small enough to picture
-            return f"about {times:,.0f} a{'n' if unit == 'hour' else ''} {unit}"
-    if per_year < 1.0:
-        return f"about one in {1.0 / per_year:,.0f} years" if per_year < 0.67 else "about 1 a year"  # noqa: PLR2004 - rounds to two years
-    return f"about {per_year:,.0f} a year"
+    if per_year < 0.67:  # noqa: PLR2004 - rounds to two years
+        return f"about one in {1.0 / per_year:,.0f} years"
+    said = f"about {per_year:,.0f} a year"
+    for size, unit in ((YEAR / 12, "month"), (7 * DAY, "week"), (DAY, "day"), (HOUR, "hour")):
+        if per_year * size / YEAR < 0.95:  # noqa: PLR2004 - rounds to one
+            break
+        said = f"about {per_year * size / YEAR:,.0f} a{'n' if unit == 'hour' else ''} {unit}"
+    return said

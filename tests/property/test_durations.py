@@ -74,7 +74,13 @@ def test_how_often_is_a_number_to_picture(per_year: float) -> None:
 
 @pytest.mark.parametrize(
     ("per_year", "said"),
-    [(0.26, "about one in 4 years"), (880.0, "about 2 a day"), (104.0, "about 9 a month"), (0.0, "never")],
+    [
+        (0.26, "about one in 4 years"),
+        (880.0, "about 2 a day"),
+        (104.0, "about 2 a week"),
+        (5260.0, "about 14 a day"),
+        (0.0, "never"),
+    ],
 )
 def test_how_often_in_the_unit_of_people(per_year: float, said: str) -> None:
     """880 a year is about two a day."""

@@ -2,8 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from surefoot.core.parse import parse
+from tests.fakes import POLICY
+
+if TYPE_CHECKING:
+    from surefoot.core.fields import Told
 
 ROOT = Path(__file__).parents[2]
 CITED = re.findall(r"`(\w[\w/]*\.py)::(test_\w+)", (ROOT / "docs/failures.md").read_text(encoding="utf-8"))
@@ -33,3 +40,36 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_readme_is_short() -> None:
     """The README can be read in one sitting: under 150 lines."""
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
+
+
+def test_every_key_of_a_policy_is_in_the_table() -> None:
+    """The table of the whole file in docs/policy.md names every key that the parser knows outside of gates."""
+    odd = {"zz": 1}
+    value: dict[str, object] = {
+        **{key: item for key, item in POLICY.items() if key not in {"traffic", "data", "bake", "steps"}},
+        "traffic": {"requests_per_minute": 1, **odd},
+        "data": {"suite": "m", **odd},
+        "on": odd,
+        "log": odd,
+        "steps": [
+            {"shadow": {"window": "1d", "gates": ["errors"], **odd}},
+            {"weight": 5, "hold": {"for": "1h", "gates": ["errors"], **odd}},
+        ],
+        "bake": {"for": "1h", "gates": ["errors"], **odd},
+        **odd,
+    }
+    told: Told = []
+    parse(value, told)
+    known = {
+        (*(part for part in violation.path[:-1] if isinstance(part, str) and part != "steps"), key)
+        for violation in told
+        if violation.path[-1] == "zz"
+        for key in violation.rule.partition("known here: ")[2].split(", ")
+    }
+    assert len({path[0] for path in known}) >= 12
+    table = (ROOT / "docs" / "policy.md").read_text("utf-8").partition("## The whole file")[2].partition("## Gates")[0]
+    named = set(re.findall(r"`(\.?\w[\w.]*)`", table))
+    for path in known:
+        if path[-1] in {"traffic", "data", "on", "log", "bake", "shadow", "hold"}:
+            continue  # a section; its keys stand by themselves
+        assert {".".join(path), f".{path[-1]}"} & named, path

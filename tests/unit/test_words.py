@@ -83,6 +83,27 @@ def test_a_latency_says_its_difference_and_interval_in_milliseconds() -> None:
         assert high - low < 25.0
 
 
+def test_a_fast_answer_is_not_rounded_to_nothing() -> None:
+    """Measurements of a thousandth of their unit are told with digits that count."""
+    fast = speeds(20_000, 1.0)
+    shift = 698  # a millionth of the time: 1.02 ** 698
+    small = replace(
+        fast,
+        baseline=tuple((k - shift, n) for k, n in fast.baseline),
+        strata=tuple(
+            replace(
+                s,
+                candidate=tuple((k - shift, n) for k, n in s.candidate),
+                champion=tuple((k - shift, n) for k, n in s.champion),
+            )
+            for s in fast.strata
+        ),
+    )
+    verdict = judge(LATENCY, small, Level())
+    assert verdict.outcome is Outcome.PASS
+    assert re.match(r"p90 is 0\.0000\d*[1-9]\d* ms on the candidate, 0\.0000\d*[1-9]", verdict.reason), verdict.reason
+
+
 def test_a_value_says_its_difference_and_interval_in_its_own_unit() -> None:
     """A value's interval is on both sides of its difference, be the candidate better or worse."""
     for gate in (PAID, WAIT):

@@ -25,7 +25,9 @@ def suite(gate: Gate, found: Validation, _level: Level) -> Verdict:
         reason = f"{len(found.failed)} of {found.evaluated} expectations do not hold: {names}"
         culprit = found.failed[0].column or found.failed[0].kind
         return say(gate, Outcome.FAIL, reason, n=found.rows, culprit=culprit, figures=figures, details=rows)
-    reason = f"all {found.evaluated} expectations of {found.suite} hold on {found.rows:,} requests"
+    many = f"all {found.evaluated} expectations of {found.suite} hold"
+    held = many if found.evaluated > 1 else f"the one expectation of {found.suite} holds"
+    reason = f"{held} on {found.rows:,} requests"
     return say(gate, Outcome.PASS, reason, n=found.rows, figures=figures, details=rows)
 
 

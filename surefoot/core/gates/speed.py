@@ -83,7 +83,8 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
     limit, unit = beside * (1.0 + margin), found.unit
     now = _now(strata, max(starts)[1], rows, level)
     broken = (
-        f"{_told(*now[:3], unit)}{now[3]}: {now[1] - now[2]:+.1f} {unit}; at most {now[2] * (1.0 + margin):.1f}"
+        f"{_told(*now[:3], unit)}{now[3]}: {_shown(now[1] - now[2], now[2], '+')} {unit}; at most"
+        f" {_shown(now[2] * (1.0 + margin), now[2])}"
         f" {unit} is accepted"
     )
     # What a pass waits for is the quantile of which least is proved, not the one that looks worst.
@@ -92,10 +93,11 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
     def spoken(row: tuple[float, float, float, float, float, float]) -> str:
         at, guessed, needs = lines[rows.index(row)]
         ends = _ends(strata, at, guessed, needs + math.log(len(rows)), level)
-        low, high = (None if end is None else f"{row[5] * (end - 1.0):+.1f}" for end in ends)
+        low, high = (None if end is None else _shown(row[5] * (end - 1.0), row[5], "+") for end in ends)
         interval = between(low, high, f" {unit}")
-        passes = at_weight(level, f"{row[5] * level.allowance * margin:+.1f} {unit}")
-        return f"{_told(row[0], row[4], row[5], unit)}: {row[4] - row[5]:+.1f} {unit} ({interval}); {passes}"
+        passes = at_weight(level, f"{_shown(row[5] * level.allowance * margin, row[5], '+')} {unit}")
+        apart = f"{_shown(row[4] - row[5], row[5], '+')} {unit} ({interval})"
+        return f"{_told(row[0], row[4], row[5], unit)}: {apart}; {passes}"
 
     told = {row: spoken(row) for row in {worst, least}}
     counted = together(_strata(strata, 10**6, 10**6))
@@ -127,7 +129,14 @@ def judge(gate: Gate, found: SpeedCounts, level: Level) -> Verdict:
 
 def _told(quantile: float, mine: float, beside: float, unit: str) -> str:
     """A quantile of both arms in words."""
-    return f"p{quantile * 100:g} is {mine:.1f} {unit} on the candidate, {beside:.1f} {unit} on the champion"
+    mine_, beside_ = _shown(mine, beside), _shown(beside, beside)
+    return f"p{quantile * 100:g} is {mine_} {unit} on the candidate, {beside_} {unit} on the champion"
+
+
+def _shown(value: float, near: float, sign: str = "") -> str:
+    """A measurement with as many decimals as show two digits of one that is as large as another."""
+    decimals = min(max(2 - math.floor(math.log10(near)), 1), 9) if near > 0.0 else 1
+    return format(value, f"{sign}.{decimals}f")
 
 
 def _now(
