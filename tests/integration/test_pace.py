@@ -1,6 +1,7 @@
 """How much a shadow is asked: as much as went well a moment ago, and nothing before that is known."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -70,9 +71,13 @@ def ask(shadow: Shadow, count: int) -> None:
 
 
 async def look(shadow: Shadow, *, leisure: bool) -> None:
-    """The host is looked at, and the shadow does what it may."""
+    """The host is looked at, and the shadow does what it may, however long a busy machine takes for that."""
     shadow.make_room(leisure=leisure)
-    await asyncio.sleep(0.15)  # it sees after 0.05 s that it may
+    worker = shadow.worker
+    # Several polls and answers end this wait: there is no one event to wait for.
+    while (worker.allowed >= 1 and worker.queued) or any(lane.busy_since < math.inf for lane in worker._lanes):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.06)  # what it must not do has had its chance
 
 
 def test_nothing_is_asked_until_somebody_has_waited_for_a_look(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_what_waits_for_a_shadow_that_is_let_go_is_let_go_as_well(tmp_path: Path
         (process,) = [p for p in psutil.Process().children(recursive=True) if f"/{HANGS} " in " ".join(p.cmdline())]
         time.sleep(0.5)  # it is at one of them
         mirror(gateway, None, generation=2)
-        process.wait(5.0)
+        process.wait(60.0)
         wait_for(lambda: sum("request" in record for record in shadows(gateway)) == 4)
         errors = [str(record["error"]) for record in shadows(gateway) if "request" in record]
         assert {error.partition(":")[0] for error in errors} == {"Revoked"}
