@@ -20,6 +20,7 @@ from surefoot.adapters.records import RecordFile
 from surefoot.backtest import Replayed, backtest
 from surefoot.backtest.run import story
 from surefoot.cli.show import clock_time, coloured, console, emit, tabulate
+from surefoot.core.durations import span
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.events import GateJudged, as_json, decode
 from surefoot.core.evidence import Missing, Validation
@@ -154,9 +155,9 @@ def show(found: Replayed, *, every: bool) -> None:
         console.print(f"{hidden:,} looks said the same as the one before; --every-look prints them")
     for at, what in story(found.journal):
         console.print(f"{clock_time(at)}  {coloured(what)}")
-    days = (found.ended - found.opened) / DAY
+    took = span(found.ended - found.opened)
     console.print(
-        f"version {found.candidate} against {found.champion}: {coloured(found.stage.value)} after {days:.1f} days and"
+        f"version {found.candidate} against {found.champion}: {coloured(found.stage.value)} after {took} and"
         f" {len(found.looks):,} verdicts{f', stopped by {found.gate}' if found.gate else ''}: {coloured(found.reason)}"
     )
 

@@ -1,0 +1,44 @@
+"""What `surefoot plan` prints of each stage."""
+
+import re
+
+import pytest
+
+from surefoot.cli import show
+from surefoot.core.parse import parse
+from tests.fakes import POLICY
+
+
+def test_a_plan_says_durations_and_looks_as_people_do(capsys: pytest.CaptureFixture[str]) -> None:
+    """Eight minutes are `8 min` and a day is `1 d`; each stage says how often it looks, and how many looks that is."""
+    steps = [
+        {"shadow": {"window": "36h", "gates": ["errors"], "every": "10m"}},
+        {"weight": 5, "hold": {"for": "1d", "gates": ["errors"]}},
+        {"weight": 50, "hold": {"for": "1h", "every": "5m", "gates": ["errors"]}},
+    ]
+    value = {
+        **POLICY,
+        "data": {"suite": "m", "window": "480s"},
+        "steps": steps,
+        "bake": {"for": "8m", "gates": ["errors"]},
+    }
+    show.plan(parse(value), "2", "1")
+    said = capsys.readouterr().out
+    for words in (
+        "1. validate the requests of the last 8 min with suite m; looks at once, then every 1 h until it is decided",
+        "2. replay the requests of the last 1 d 12 h: errors must pass; looks at once, then every 10 min",
+        "3. 5 % of the units for 1 d: errors must pass (about",
+        "looks every 2 h: 12 looks",
+        "looks every 5 min: 12 looks",
+        "bake for 8 min: errors roll back; looks every 40 s: 12 looks",
+    ):
+        assert words in said
+    assert not re.search(r"\d\.\d+ days|\d{4} min", said)
+
+
+@pytest.mark.parametrize(
+    ("lasts", "every", "said"), [(3600.0, 300.0, "12 looks"), (600.0, 400.0, "2 looks"), (5.0, 60.0, "1 look")]
+)
+def test_looks_are_those_that_are_made(lasts: float, every: float, said: str) -> None:
+    """A stage looks at its beginning and then at each interval until it is over, once at least."""
+    assert show.looks(lasts, every).endswith(f": {said}")
