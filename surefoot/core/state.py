@@ -109,6 +109,15 @@ class Ledger:
             if item.opened.kind == "promotion" and item.opened.candidate.digest == version.digest
         )
 
+    def taken_back(self, digest: str) -> Rollout | None:
+        """The rollback that took these bytes back after their last promotion; None when none has."""
+        for item in reversed(tuple(self.rollouts.values())):
+            if item.opened.kind == "promotion" and item.opened.candidate.digest == digest:
+                return None
+            if item.stage is Stage.FAST_ROLLED_BACK and item.opened.champion.digest == digest:
+                return item
+        return None
+
     def target(self) -> Version | None:
         """The last proven-good version that is not the champion."""
         current = self.champion.digest if self.champion else ""

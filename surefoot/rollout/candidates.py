@@ -87,9 +87,10 @@ def answered(ledger: Ledger, wish: Wish) -> bool:
         return True
     last = next((item for item in reversed(tuple(ledger.rollouts.values())) if _promotes(item, wish.number)), None)
     # A version that was superseded while it waited in Staging would otherwise take turns with its successor.
-    return last is not None and (
-        last.stage is Stage.PROMOTED or (last.stage is Stage.SUPERSEDED and wish.source == STAGE)
-    )
+    if last is None:
+        return False
+    promoted = last.stage is Stage.PROMOTED and ledger.taken_back(last.opened.candidate.digest) is None
+    return promoted or (last.stage is Stage.SUPERSEDED and wish.source == STAGE)
 
 
 def _promotes(rollout: Rollout, number: str) -> bool:

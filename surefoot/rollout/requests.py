@@ -187,9 +187,12 @@ def _refuse(ledger: Ledger, request: Request, candidate: Version) -> None:
     open_again = {Stage.SUPERSEDED, Stage.WITHDRAWN}  # these say nothing against the version
     ended = [item for item in ledger.attempts(candidate) if item.stage.is_sink and item.stage not in open_again]
     if ended and not request.force:
+        back = ledger.taken_back(candidate.digest)
+        last, became = (back, "was promoted, then taken back") if back else (ended[-1], f"is {ended[-1].stage}")
         raise Rejected(
-            f"version {candidate.number} of {ledger.model} was already tried and is {ended[-1].stage}"
-            f" ({ended[-1].reason}); --force tries it again"
+            # The way out comes first: long reasons are shortened where they are shown.
+            f"version {candidate.number} of {ledger.model} was already tried, and --force tries it again; it {became}:"
+            f" {last.reason}"
         )
 
 

@@ -138,7 +138,7 @@ def test_a_rollback_by_command_shows_in_every_view(stack: World, taken_back: Tak
 
 
 def test_who_was_taken_back_is_not_promoted_again_by_itself(stack: World, taken_back: TakenBack) -> None:
-    """Alias `candidate` on a version that was turned away starts nothing; a person must say --force."""
+    """Alias `candidate` on a version that was taken back is refused once; a person must say --force."""
     stack.point(MODEL, "candidate", "2")
     head = len(stack.entries(MODEL))
     done = stack.run("promote", MODEL, "2", "--here")
@@ -146,4 +146,6 @@ def test_who_was_taken_back_is_not_promoted_again_by_itself(stack: World, taken_
     assert "--force" in _one_line(done)
     assert stack.flow("reconcile")["state_type"] == "COMPLETED"
     assert len(stack.flow_runs(model=MODEL)) == 1
-    assert len(stack.entries(MODEL)) == head
+    assert [kind for _, kind, _ in stack.entries(MODEL)[head:]] == ["CandidateRefused"]
+    assert stack.flow("reconcile")["state_type"] == "COMPLETED"
+    assert len(stack.entries(MODEL)) == head + 1  # said once, not at every tick

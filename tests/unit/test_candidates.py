@@ -8,7 +8,7 @@ import pytest
 from surefoot.core.errors import RegistryUnavailable, Rejected
 from surefoot.core.model import Stage
 from surefoot.core.registry import RegistryView
-from surefoot.rollout import Wish, adopt, drive, end, open_promotion, open_wanted, withdraw
+from surefoot.rollout import Wish, adopt, drive, end, open_promotion, open_rollback, open_wanted, withdraw
 from surefoot.rollout.candidates import ALIAS, STAGE, Opened, wishes
 from tests.fakes import POLICY, World
 from tests.scripted import POINTS, events, started, world
@@ -155,3 +155,27 @@ def test_a_champion_that_was_moved_by_hand_is_refused_at_opening() -> None:
     seen.registry.aliases["champion"] = "3"
     with pytest.raises(Rejected, match="points to version 3, but version 1 is served: 'surefoot repair m'"):
         open_promotion(seen.ports(), seen.request())
+
+
+def test_a_version_that_was_taken_back_after_its_promotion_is_refused_once() -> None:
+    """Asked for again after its rollback, a promoted version is refused once, named for being taken back."""
+    seen = world()
+    started(seen)
+    open_rollback(seen.ports(), "m", "alerts doubled")
+    drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
+    seen.registry.aliases["candidate"] = "2"
+    (line,) = _open(seen).lines
+    assert "it was promoted, then taken back: alerts doubled" in line
+    assert "--force" in line
+    assert _open(seen) == Opened()
+
+
+def test_a_version_that_serves_after_its_promotion_is_not_refused() -> None:
+    """A version that stays in Staging after its promotion asks for nothing more, and nothing is said."""
+    seen = world()
+    seen.registry.aliases.pop("candidate")
+    seen.registry.stages = {"2": "Staging"}
+    started(seen)
+    head = seen.ports().ledger("m").head
+    assert _open(seen) == Opened()
+    assert seen.ports().ledger("m").head == head
