@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.journal import SqlJournal
-from surefoot.core.chain import check
-from surefoot.core.evidence import SplitCounts, Stratum
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.traffic import bucket
+from surefoot.adapters.journal.sql_journal import SqlJournal
+from surefoot.core.assignment import assignment_bucket
+from surefoot.core.judging.evidence import SplitCounts, Stratum
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.record.chain import check
 
 
 def median_ms(work: Callable[[], object], rounds: int) -> float:
@@ -49,9 +49,9 @@ def rows() -> list[dict[str, object]]:
         journal.close()
     gate = Gate("errors", Metric.ERROR_RATE, margin=0.01)
     strata = tuple(Stratum(share, 3, 997, 60, 19_940) for share in (0.05, 0.25, 0.5))
-    verdict = median_ms(lambda: judge(gate, SplitCounts(strata, 0.003), Level()), 20)
+    verdict = median_ms(lambda: judge(gate, SplitCounts(strata, 0.003), DecisionThresholds()), 20)
     found.append(("judge: one error-rate verdict with its band", verdict, "ms", 100.0))
-    thousand = median_ms(lambda: [bucket("salt", f"unit-{n}") for n in range(1000)], 20)
+    thousand = median_ms(lambda: [assignment_bucket("salt", f"unit-{n}") for n in range(1000)], 20)
     found.append(("gateway: assign a unit to an arm", thousand, "us", 20.0))
     return [
         {"name": name, "value": round(value, 4), "unit": unit, "demand": f"<= {most:g}", "ok": value <= most}

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.flights_models import CANDIDATES, GOOD, Candidate, Shop
-from surefoot.adapters.config import read
-from surefoot.adapters.records import RecordFile
-from surefoot.backtest import Replayed, backtest
-from surefoot.cli.backtest import validator
-from surefoot.core.model import Outcome, Verdict
+from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.backtest import BacktestResult, backtest
+from surefoot.cli.backtest import suite_runner
+from surefoot.core.domain import Outcome, Verdict
 
 HERE = Path(__file__).parent
 POLICY = HERE / "flights-late.yaml"
@@ -45,16 +45,16 @@ class Row:
     detail: str
 
 
-def replay(path: Path, policy: Mapping[str, object]) -> Replayed:
+def replay(path: Path, policy: Mapping[str, object]) -> BacktestResult:
     """One back-test."""
     records = RecordFile(path)
     try:
-        return backtest(records, policy, validator(SUITE))
+        return backtest(records, policy, suite_runner(SUITE))
     finally:
         records.close()
 
 
-def _first(found: Replayed, stage: str) -> dict[str, Verdict]:
+def _first(found: BacktestResult, stage: str) -> dict[str, Verdict]:
     """What each gate of a stage said at its first look."""
     made: dict[str, Verdict] = {}
     for look in found.looks:
@@ -63,22 +63,22 @@ def _first(found: Replayed, stage: str) -> dict[str, Verdict]:
     return made
 
 
-def _failed(found: Replayed) -> list[Verdict]:
+def _failed(found: BacktestResult) -> list[Verdict]:
     return [look.verdict for look in found.looks if look.verdict.outcome is Outcome.FAIL]
 
 
-def _ended(found: Replayed) -> str:
+def _ended(found: BacktestResult) -> str:
     return "promoted" if found.promoted else f"{found.stage.value}{f' by {found.gate}' if found.gate else ''}"
 
 
-def judged(candidate: Candidate, found: Replayed) -> Row:
+def judged(candidate: Candidate, found: BacktestResult) -> Row:
     """Hold a back-test against what a good judge says."""
     failed = _failed(found)
     detail = "; ".join(f"{v.gate} FAIL: {v.reason}" for v in failed) or found.reason
     if candidate.expected == "promoted":
         return Row(candidate.name, _ended(found), "promoted", found.promoted, detail)
     if candidate.expected == "not rejected":
-        good = not failed and not (found.stage.is_sink and not found.promoted)
+        good = not failed and not (found.stage.is_terminal and not found.promoted)
         return Row(candidate.name, _ended(found), "no gate fails", good, detail)
     named = [
         v for v in failed if v.gate in candidate.gates and (not candidate.culprit or _blames(v, candidate.culprit))
@@ -116,7 +116,7 @@ def november(policy: Mapping[str, object]) -> dict[str, Any]:
 
 def rows(console: Console) -> list[Row]:
     """Every demand, one back-test each."""
-    policy, _ = read(POLICY)
+    policy, _ = read_policy(POLICY)
     made: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         shop = Shop(HERE.parent / ".bench" / "flights.parquet")
@@ -133,13 +133,13 @@ def rows(console: Console) -> list[Row]:
     return made
 
 
-def _short(found: Replayed) -> Row:
+def _short(found: BacktestResult) -> Row:
     quality = _first(found, "Shadowing")["quality"]
     ok = quality.outcome is Outcome.INCONCLUSIVE and not _failed(found)
     return Row("GOOD on its first 14 days", f"quality {quality.outcome}", "quality INCONCLUSIVE", ok, quality.reason)
 
 
-def _autumn(found: Replayed) -> Row:
+def _autumn(found: BacktestResult) -> Row:
     """Either the bake takes it back on cost, or the row says why not: what November alone can prove."""
     costs = [look for look in found.looks if look.verdict.gate == "cost" and look.stage.value == "Baking"]
     back = found.gate == "cost" and found.stage.value == "RolledBack"

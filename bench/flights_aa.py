@@ -11,15 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.progress import track
 
-from surefoot.core.evidence import SplitCounts, Stratum
+from surefoot.core.assignment import assignment_bucket
+from surefoot.core.domain import Outcome
 from surefoot.core.gates.rate import EPOCHS
-from surefoot.core.judge import judge
-from surefoot.core.level import Level, allowance
-from surefoot.core.model import Outcome
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.stats.split import HARM, increments, log_evidence
-from surefoot.core.stats.starts import log_mixture
-from surefoot.core.traffic import bucket
+from surefoot.core.judging.evidence import SplitCounts, Stratum
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds, allowance
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.stats.change_point import log_mixture
+from surefoot.core.stats.rate_eprocess import HARM, increments, log_evidence
 from surefoot.demo.flights import GAPS, build, epoch
 
 DAY = 86400.0
@@ -103,7 +103,7 @@ def rolled_back(sequence: list[Trials], ruler: Floats, rate: float, alpha: float
         counts = strata(trials, ruler)
         if log_mixture(increments(counts, rate, 1.0, 0.0, HARM), starts=EPOCHS) < -np.log(alpha) - 1e-9:
             continue  # no FAIL without this evidence; the whole judge is slower
-        level = Level(alpha, allowance=allowance(RAMP[trials.step][0]))
+        level = DecisionThresholds(alpha, allowance=allowance(RAMP[trials.step][0]))
         if judge(gate, SplitCounts(counts, rate, "unit", 10**6), level).outcome is Outcome.FAIL:
             return True
     return False
@@ -130,7 +130,7 @@ def rows(replays: int) -> list[dict[str, object]]:
     stopped = dict.fromkeys([*sides, "any"], 0)
     by_request = 0
     for replay in track(range(replays), "canaries", transient=True, disable=not sys.stderr.isatty()):
-        ruler = np.array([bucket(f"replay {replay}", unit) for unit in units])
+        ruler = np.array([assignment_bucket(f"replay {replay}", unit) for unit in units])
         hit = {name: rolled_back(sequence, ruler, rate, alpha) for name, (sequence, _, rate) in sides.items()}
         for name, yes in hit.items():
             stopped[name] += yes

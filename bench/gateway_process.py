@@ -6,17 +6,17 @@ import warnings
 from functools import partial
 from pathlib import Path
 
-from surefoot import hosting
-from surefoot.adapters.pyfunc import preload
+from surefoot.adapters.mlflow import model_host
+from surefoot.adapters.mlflow.pyfunc.scorer import preload_libraries
+from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
-from surefoot.core.model import Version
-from surefoot.gateway.app import Gateway, build_app
-from surefoot.gateway.keeper import Keeper
-from surefoot.gateway.settings import GatewaySettings
-from surefoot.gateway.tripwire import Limits
+from surefoot.gateway.http.app import Gateway, build_app
+from surefoot.gateway.inference.settings import GatewaySettings
+from surefoot.gateway.inference.tripwire import TripLimits
+from surefoot.gateway.supervision.supervisor import Supervisor
 from surefoot.models.contract import NICE
-from surefoot.models.nursery import Nursery
-from surefoot.models.process import ModelProcess, forked, spawned
+from surefoot.models.forkserver import Forkserver
+from surefoot.models.process import ModelProcess, fork_process, spawn_process
 
 
 class HostClock:
@@ -39,20 +39,20 @@ def main() -> None:
     """Serve until a signal."""
     state, models, port, workers = sys.argv[1:]
     warnings.simplefilter("ignore")
-    preload()
+    preload_libraries()
 
-    def make(nursery: Nursery) -> Gateway:
+    def make(forkserver: Forkserver) -> Gateway:
         def hosted(nice: int, _model: str, version: Version) -> ModelProcess:
             arguments = [str(Path(models) / version.number), version.digest, "4000", str(nice)]
-            slowly = spawned([sys.executable, "-m", "surefoot.hosting", *arguments])
+            slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
             failed = lambda kind, message: Rejected(f"{kind}: {message}")  # noqa: E731 - two words
-            return ModelProcess(forked(nursery, arguments, slowly), failed)
+            return ModelProcess(fork_process(forkserver, arguments, slowly), failed)
 
         # Whoever kills processes here means no harm to the candidate: it is not cut for it.
-        settings = GatewaySettings(Path(state), "bench", units={"m": None, "u": "unit"}, trip=Limits(deaths=1000))
+        settings = GatewaySettings(Path(state), "bench", units={"m": None, "u": "unit"}, trip=TripLimits(deaths=1000))
         return build_app(settings, HostClock(), partial(hosted, 0), partial(hosted, NICE))
 
-    Keeper(Path(state), ("127.0.0.1", int(port)), int(workers), make, hosting.run).keep()
+    Supervisor(Path(state), ("127.0.0.1", int(port)), int(workers), make, model_host.run).keep()
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ from bench.gateway import free_port
 from bench.rollback import save_models
 from bench.rolling.callers import FAILED
 from bench.rolling.engines import CANDIDATE, CHAMPION, TOKEN
-from surefoot.adapters.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import tree_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.core.model import Split, Version
+from surefoot.core.domain import Split, Version
 
 CALLERS = 16
 PAUSE_S = 0.3

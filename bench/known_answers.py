@@ -23,7 +23,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from bench.judging.rivals import hodges_lehmann
-from surefoot.core.evidence import (
+from surefoot.core.domain import Outcome, Verdict
+from surefoot.core.judging.evidence import (
     Block,
     Counts,
     PairedSums,
@@ -34,15 +35,14 @@ from surefoot.core.evidence import (
     ValueCounts,
     ValueStratum,
 )
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome, Verdict
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.stats.bounded import LEVELS
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.stats.bounded_mean import LEVELS
 from surefoot.core.stats.histogram import bucket
 
 DATA = Path(__file__).with_suffix(".json")
-LEVEL = Level(alpha=0.1, beta=0.05)
+LEVEL = DecisionThresholds(alpha=0.1, beta=0.05)
 """The judge may be looked at any time, and pays for that about a factor of ten against a single planned look. So what
 was published at 5 % or less, two-sided, is asked here at one in ten; each row shows how far its e-value really goes.
 """
@@ -287,9 +287,14 @@ def main() -> int:
         table.add_row(*(escape(cell) for cell in cells))
     console = Console(width=200)
     console.print(table)
-    late = [name for name, row in made.items() if row.outcome == Outcome.FAIL and row.value < -math.log(Level().alpha)]
+    late = [
+        name
+        for name, row in made.items()
+        if row.outcome == Outcome.FAIL and row.value < -math.log(DecisionThresholds().alpha)
+    ]
     console.print(
-        f"At the default of {Level().alpha:g} these harms would not be proved yet: {', '.join(late) or 'none'}."
+        f"At the default of {DecisionThresholds().alpha:g} these harms would not be"
+        f" proved yet: {', '.join(late) or 'none'}."
     )
     if options.json:
         about = {name: {word: known[name][word] for word in ("published", "source")} for name in made}

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import duckdb
 
-from surefoot.adapters.compaction import GROUP, GROUP_BYTES, compact
-from surefoot.adapters.counts import event_counts
-from surefoot.adapters.levels import speed_counts
-from surefoot.adapters.log_files import WHOLE, quoted
-from surefoot.adapters.predictions import PredictionLog as Log
-from surefoot.core.model import Split, Version
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.question import Question
-from surefoot.gateway.job import job_for
-from surefoot.gateway.record import PredictionLog, lines_of
-from surefoot.gateway.segment import Segment
-from surefoot.models.contract import Cost
+from surefoot.adapters.evidence.event_counts import event_counts
+from surefoot.adapters.evidence.level_counts import speed_counts
+from surefoot.adapters.predictions.compaction import GROUP, GROUP_BYTES, compact
+from surefoot.adapters.predictions.log import PredictionLog as Log
+from surefoot.adapters.predictions.log_files import WHOLE, quoted
+from surefoot.core.domain import Split, Version
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.gateway.inference.request import new_request
+from surefoot.gateway.log.record import PredictionLogWriter, record_lines
+from surefoot.gateway.log.segment import SegmentWriter
+from surefoot.models.contract import AnswerCost
 
 MODEL = "bench"
 FEATURES = 20
@@ -69,14 +69,16 @@ def written(folder: Path, count: int = 20_000) -> Row:
     names = tuple(f"x{number}" for number in range(FEATURES))
     split = Split(V1, V2, 10.0, "salt", "r1", 3)
     values: list[list[object]] = [[(number * 37 % 101) / 7.0 for number in range(FEATURES)]]
-    job = job_for(split, model=MODEL, request="0" * 32, names=names, values=values, column="x3", at=BEGIN, started=0.0)
-    job.latency_ms, spent = 3.217, Cost(1.2512, 120.5)
-    log = PredictionLog(Segment(folder / MODEL / "predictions-1-1.jsonl"))
+    job = new_request(
+        split, model=MODEL, request="0" * 32, names=names, values=values, column="x3", at=BEGIN, started=0.0
+    )
+    job.latency_ms, spent = 3.217, AnswerCost(1.2512, 120.5)
+    log = PredictionLogWriter(SegmentWriter(folder / MODEL / "predictions-1-1.jsonl"))
 
     def many() -> None:
         for _ in range(count):
             job.cost = spent.of_each(1)
-            log.write(lines_of(job, [0.123456789], "1"))
+            log.write(record_lines(job, [0.123456789], "1"))
 
     many()
     return row(
@@ -134,8 +136,8 @@ def size_mb(folder: Path) -> float:
 def asked(root: Path, name: str, most: float | None = None) -> list[Row]:
     """The gates' questions to one log."""
     log, last = Log(root), END - (END - BEGIN) / 100.0
-    live = Question(MODEL, Gate("e", Metric.ERROR_RATE), "live", "", "r1", V1, V2, OPENED, END, OPENED, 86_400.0)
-    speed = Question(
+    live = EvidenceRequest(MODEL, Gate("e", Metric.ERROR_RATE), "live", "", "r1", V1, V2, OPENED, END, OPENED, 86_400.0)
+    speed = EvidenceRequest(
         MODEL, Gate("l", Metric.LATENCY, column="latency_ms"), "live", "", "r1", V1, V2, OPENED, END, OPENED, 86_400.0
     )
     return [

@@ -22,10 +22,10 @@ from bench.gateway import free_port, process
 from bench.rollback import save_models
 from bench.rolling.callers import FAILED
 from bench.rolling.engines import CANDIDATE, CHAMPION, TOKEN
-from surefoot.adapters.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import tree_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.core.model import Arm, Split, Version
-from surefoot.core.traffic import assign
+from surefoot.core.assignment import assign_arm
+from surefoot.core.domain import Arm, Split, Version
 
 CALLERS, UNITS = 16, 5000
 
@@ -61,7 +61,7 @@ def change(models: Path, folder: Path, requests: int, changes: int) -> list[dict
     wrong = 0
     first_with_candidate: dict[int, int] = {}
     for unit, version, generation in found["routed"].tolist():
-        arm = assign(by_generation[generation], f"{unit:07d}")
+        arm = assign_arm(by_generation[generation], f"{unit:07d}")
         wrong += str(version) != (CANDIDATE if arm is Arm.CANDIDATE else CHAMPION)
         if str(version) == CANDIDATE:
             first_with_candidate[unit] = min(generation, first_with_candidate.get(unit, generation))

@@ -30,9 +30,9 @@ from rich.table import Table
 
 from bench.gateway import COLUMNS, TOKEN, Measured, burst, free_port, process, save_models, script
 from bench.serving.install import program
-from surefoot.adapters.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import tree_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.core.model import Split, Version
+from surefoot.core.domain import Split, Version
 
 CALLERS = 16
 LEAST_THROUGHPUT, MOST_P99 = 0.95, 1.1

@@ -3,11 +3,10 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.canary import canary
+from surefoot.core.domain import Stage
 from tasks.promote import bake, closing, open_, promote_
-from tasks.shadow import shadow
-from tasks.states import follow, result
-from tasks.validate import validate
+from tasks.stages import canary, shadow, validate
+from tasks.states import run_after, task_result
 
 
 @flow(name="promote", flow_run_name="promote {model} {version}", retries=0)
@@ -21,13 +20,13 @@ def promote(model: str, version: str, reason: str = "asked for by hand", force: 
         force: Try again a version that has already been turned away.
     """
     done = open_(model, version, reason, force, return_state=True)
-    rollout, steps = result(done)
-    done = follow(validate, model, rollout, after=done)
-    done = follow(shadow, model, rollout, after=done)
+    rollout, steps = task_result(done)
+    done = run_after(validate, model, rollout, Stage.VALIDATING, after=done)
+    done = run_after(shadow, model, rollout, Stage.SHADOWING, after=done)
     for step in range(1, steps + 1):
-        done = follow(canary, model, rollout, step, after=done)
-    done = follow(promote_, model, rollout, after=done)
-    follow(bake, model, rollout, after=done)
+        done = run_after(canary, model, rollout, Stage.RAMPING, step, after=done)
+    done = run_after(promote_, model, rollout, after=done)
+    run_after(bake, model, rollout, after=done)
     return closing(model, rollout)
 
 

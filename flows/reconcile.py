@@ -3,7 +3,7 @@
 from prefect import flow
 
 from tasks.reconcile import adopt, cancelled, compact, compare, read_registry, reap, resume
-from tasks.told import tell
+from tasks.told import update_ended_runs
 
 
 @flow(name="reconcile")
@@ -15,4 +15,4 @@ def reconcile() -> dict[str, list[str]]:
     changes = read_registry()
     started = resume()
     done = {"reaped": reaped, "aborted": aborted, **changes, "started": started}
-    return {**done, "drift": compare(), "told": tell(), "compacted": compact()}
+    return {**done, "drift": compare(), "told": update_ended_runs(), "compacted": compact()}

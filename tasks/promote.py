@@ -6,13 +6,14 @@ from typing import Any
 from prefect import task
 from prefect.client.schemas.objects import State
 
-from surefoot import bootstrap
-from surefoot.adapters import ticks
-from surefoot.core.model import Stage
+from surefoot import wiring
+from surefoot.adapters import heartbeats
+from surefoot.core.domain import Stage
 from surefoot.rollout import open_promotion
-from tasks.states import state_of, together
-from tasks.told import mark, tell
-from tasks.transition import ports, record, retryable, through
+from surefoot.settings import read_settings
+from tasks.states import combined_state, state_of
+from tasks.told import tag_run, update_ended_runs
+from tasks.transition import drive_stage, flow_ports, is_retryable, project_record
 
 
 @task(
@@ -20,16 +21,16 @@ from tasks.transition import ports, record, retryable, through
     task_run_name="open",
     retries=3,
     retry_delay_seconds=5,
-    retry_condition_fn=retryable,
+    retry_condition_fn=is_retryable,
     timeout_seconds=600,
 )
 def open_(model: str, version: str, reason: str, force: bool) -> tuple[str, int] | State[tuple[str, int]]:
-    """Open the rollout, or join it; returns its id and how many rungs its ramp has, as FAILED when it was rejected."""
-    world = ports()
-    request = bootstrap.request(bootstrap.settings(), model, version, reason, force=force)
-    rollout = open_promotion(world, request)
-    mark(rollout)
-    ledger = world.ledger(model)
+    """Open the rollout or join it; returns its id and the number of weight steps, as FAILED when it was rejected."""
+    request = wiring.request(read_settings(), model, version, reason, force=force)
+    with flow_ports() as ports:
+        rollout = open_promotion(ports, request)
+        tag_run(rollout)
+        ledger = ports.ledger(model)
     steps = ledger.rollouts[rollout].opened.policy["steps"]
     found = rollout, sum("weight" in step for step in steps) if isinstance(steps, list) else 0
     return state_of(ledger, rollout, found) if ledger.open != rollout else found
@@ -40,12 +41,12 @@ def open_(model: str, version: str, reason: str, force: bool) -> tuple[str, int]
     task_run_name="promote",
     retries=5,
     retry_delay_seconds=10,
-    retry_condition_fn=retryable,
+    retry_condition_fn=is_retryable,
     timeout_seconds=3600,
 )
 def promote_(model: str, rollout: str) -> State[str]:
     """Move `previous`, then `champion`, then all traffic."""
-    return through(model, rollout, Stage.PROMOTING)
+    return drive_stage(model, rollout, Stage.PROMOTING)
 
 
 @task(
@@ -53,17 +54,18 @@ def promote_(model: str, rollout: str) -> State[str]:
     task_run_name="bake {model}",
     retries=3,
     retry_delay_seconds=10,
-    retry_condition_fn=retryable,
+    retry_condition_fn=is_retryable,
     timeout_seconds=3600,
 )
 def bake(model: str, rollout: str) -> State[str]:
     """Take one look at a version that serves everything; the `watch` flow comes back for the next one."""
-    return through(model, rollout, Stage.BAKING, wait=False)
+    return drive_stage(model, rollout, Stage.BAKING, wait=False)
 
 
 def baking(model: str) -> str:
     """Id of the rollout that bakes, or nothing."""
-    ledger = ports().ledger(model)
+    with flow_ports() as ports:
+        ledger = ports.ledger(model)
     return ledger.open if ledger.rollout and ledger.rollout.stage is Stage.BAKING else ""
 
 
@@ -77,19 +79,21 @@ def closing(model: str, rollout: str, kind: str = "promotion") -> State[str]:
         rollout: Id of the rollout.
         kind: What the flow is for: "promotion" or "rollback".
     """
-    record(model)
-    mark(rollout)
-    return state_of(ports().ledger(model), rollout, kind=kind)
+    project_record(model)
+    tag_run(rollout)
+    with flow_ports() as ports:
+        return state_of(ports.ledger(model), rollout, kind=kind)
 
 
 def looked(states: Sequence[State[Any]]) -> State[Any] | list[State[Any]]:
     """The last state of a flow that looked at bakes; runs whose bake ended in it are told so at once."""
     if any(state.name != "Completed" for state in states):
-        tell()
-    return together(states)
+        update_ended_runs()
+    return combined_state(states)
 
 
 def models() -> tuple[str, ...]:
     """Every model with a record; a policy file that was broken since does not end a watch."""
-    ticks.note(bootstrap.settings().home, "watch")
-    return ports().journal.models()
+    heartbeats.record_heartbeat(read_settings().home, "watch")
+    with flow_ports() as ports:
+        return ports.journal.models()

@@ -1,8 +1,6 @@
-"""Finds what nobody told us: registry changes, interrupted rollouts, dead flow runs, drift."""
+"""Tasks of the reconcile flow: registry changes, interrupted rollouts, dead and cancelled flow runs, drift."""
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 from prefect import task
@@ -21,36 +19,43 @@ from prefect.logging import get_run_logger
 from prefect.states import Crashed
 from prefect.types._datetime import now
 
-from surefoot import bootstrap
-from surefoot.adapters import ticks
-from surefoot.core.chain import Entry
+from surefoot import wiring
+from surefoot.adapters import heartbeats
 from surefoot.core.errors import SurefootError
-from surefoot.core.machine import Idle
-from surefoot.core.model import Stage
-from surefoot.rollout import advance, compare_champion, end, open_wanted, repeat_changes, withdraw
-from tasks.transition import ports, record, retryable
+from surefoot.rollout import (
+    CancelledRun,
+    NextStep,
+    Ports,
+    adopt_champions,
+    compare_model,
+    end_cancelled,
+    finish_ending,
+    next_step,
+    open_wanted,
+    withdraw,
+)
+from surefoot.rollout.reconcile import MAX_VAIN_RUNS
+from surefoot.settings import read_settings
+from tasks.transition import flow_ports, is_retryable, project_record
 
-SILENCE = 100.0
+SILENCE_S = 100.0
 """A run that beats every 30 seconds and has been silent this long is dead [seconds]."""
-TRIES = 3
-"""Runs that may come to nothing before a person has to look [count]."""
-UNKNOWN_PERSON = "Prefect UI, not identified"
-"""Prefect records that a run was cancelled, and not who did it."""
 LIVE = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
 
 
-@task(name="adopt champions", retries=2, retry_delay_seconds=5, retry_condition_fn=retryable)
+@task(name="adopt champions", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable)
 def adopt() -> dict[str, str]:
     """Serve the champion of every model with a policy."""
-    ticks.note(bootstrap.settings().home, "reconcile")
-    said = bootstrap.adopt_all(bootstrap.settings(), "flow:reconcile")
+    heartbeats.record_heartbeat(read_settings().home, "reconcile")
+    with flow_ports() as ports:
+        said = adopt_champions(ports, wiring.policies(read_settings()))
     for model, line in said.items():
         get_run_logger().info("%s: %s", model, line)
     return said
 
 
 @task(name="reap dead runs")
-def reap(silence: float = SILENCE) -> list[str]:
+def reap(silence: float = SILENCE_S) -> list[str]:
     """Mark runs as crashed whose process is gone; each run's state is read again right before.
 
     Returns:
@@ -95,7 +100,7 @@ def _runs(states: tuple[StateType, ...]) -> list[FlowRun]:
         )
 
 
-@task(name="end cancelled rollouts", retries=2, retry_delay_seconds=5, retry_condition_fn=retryable)
+@task(name="end cancelled rollouts", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable)
 def cancelled() -> list[str]:
     """Abort every rollout whose flow run a person has cancelled: a person's word counts, and nothing is started again.
 
@@ -104,24 +109,22 @@ def cancelled() -> list[str]:
     Returns:
         One line a rollout.
     """
-    world, ended = replace(ports(), actor=UNKNOWN_PERSON), []
-    runs = [run for run in _runs((StateType.CANCELLED, StateType.CANCELLING)) if _by_a_person(run)]
-    for model in world.journal.models():
-        ledger = world.ledger(model)
-        rollout = ledger.rollout
-        if rollout is None or rollout.ending or rollout.opened.kind != "promotion":
-            continue
-        number, opened = rollout.opened.candidate.number, _opened_at(world.journal.read(model), ledger.open)
-        for run in runs:
-            theirs = (run.parameters.get("model"), str(run.parameters.get("version"))) == (model, number)
-            if theirs and run.state is not None and run.state.timestamp.timestamp() >= opened:
-                reason = f"flow run '{run.name}' was cancelled in Prefect"
-                bootstrap.insist(partial(end, world, model, Stage.ABORTED, reason))
-                get_run_logger().warning("%s: %s", model, reason)
-                ended.append(f"{model} {number}: {reason}")
-                _try_to_finish(model)
-                break
-    return ended
+    runs = [
+        CancelledRun(
+            run.name,
+            str(run.parameters.get("model")),
+            str(run.parameters.get("version")),
+            run.state.timestamp.timestamp(),
+        )
+        for run in _runs((StateType.CANCELLED, StateType.CANCELLING))
+        if run.state is not None and _by_a_person(run)
+    ]
+    with flow_ports() as ports:
+        ended = end_cancelled(ports, runs)
+        for model, reason in ended.items():
+            get_run_logger().warning("%s: %s", model, reason)
+            _try_to_finish(ports, model)
+    return [f"{model}: {reason}" for model, reason in ended.items()]
 
 
 def _by_a_person(run: FlowRun) -> bool:
@@ -129,40 +132,35 @@ def _by_a_person(run: FlowRun) -> bool:
     return run.state is not None and "concurrency limit" not in (run.state.message or "").lower()
 
 
-def _opened_at(entries: Sequence[Entry], rollout: str) -> float:
-    """When a rollout was opened, by the host's clock: the policies' clock may be a replay's [Unix seconds]."""
-    return next(e.wall for e in entries if e.kind == "RolloutOpened" and e.data["rollout"] == rollout)
-
-
-@task(name="read registry changes", retries=2, retry_delay_seconds=5, retry_condition_fn=retryable)
+@task(name="read registry changes", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable)
 def read_registry() -> dict[str, list[str]]:
     """Open what the registry asks for, end what it no longer asks for, and journal what cannot be done, once.
 
     Returns:
         What was opened, withdrawn and refused.
     """
-    config, world, log = bootstrap.settings(), ports(), get_run_logger()
-    registry = bootstrap.registry(config)
+    config, log = read_settings(), get_run_logger()
     opened, withdrawn, said = [], [], []
-    policies = bootstrap.policies(config)
-    for model in sorted({*policies, *world.journal.models()}):
-        try:
-            view = registry.view(model)
-            if reason := withdraw(world, model, view):
-                withdrawn.append(f"{model}: {reason}")
-                log.warning("%s is withdrawn: %s", model, reason)
-                _try_to_finish(model)
-            if (policy := policies.get(model)) is None:
+    policies = wiring.policies(config)
+    with flow_ports() as ports:
+        for model in sorted({*policies, *ports.journal.models()}):
+            try:
+                view = ports.registry.view(model)
+                if reason := withdraw(ports, model, view):
+                    withdrawn.append(f"{model}: {reason}")
+                    log.warning("%s is withdrawn: %s", model, reason)
+                    _try_to_finish(ports, model)
+                if (policy := policies.get(model)) is None:
+                    continue
+                facts = wiring.policy_facts(config, model, policy)
+                wish = partial(wiring.wish_request, config, model)
+                found = open_wanted(ports, model, view, wish, facts)
+            except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
+                said.append(f"{model}: {error}")
                 continue
-            facts = bootstrap.policy_facts(config, model, policy)
-            wish = partial(bootstrap.wish_request, config, model)
-            found = open_wanted(world, model, view, wish, facts)
-        except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
-            said.append(f"{model}: {error}")
-            continue
-        opened += [f"{model} {found.number}"] if found.number else []
-        said += [f"{model}: {line}" for line in found.lines]
-    said += [f"policy of {model} is wrong: {error}" for model, error in bootstrap.broken_policies(config).items()]
+            opened += [f"{model} {found.number}"] if found.number else []
+            said += [f"{model}: {line}" for line in found.lines]
+    said += [f"policy of {model} is wrong: {error}" for model, error in wiring.broken_policies(config).items()]
     for line in said:
         log.warning("%s", line)
     return {"opened": opened, "withdrawn": withdrawn, "said": said}
@@ -173,7 +171,7 @@ def _start(model: str, version: str, reason: str, head: int) -> bool:
     ended = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
     key = f"{model}-{version}-{head}-"
     vain = sum((run.idempotency_key or "").startswith(key) for run in _runs(ended))
-    if vain >= TRIES:
+    if vain >= MAX_VAIN_RUNS:
         get_run_logger().error("%s %s: %d runs have ended without an entry in the journal", model, version, vain)
         return False
     parameters = {"model": model, "version": version, "reason": reason}
@@ -183,72 +181,51 @@ def _start(model: str, version: str, reason: str, head: int) -> bool:
     return True
 
 
-@task(name="start and resume rollouts", retries=2, retry_delay_seconds=5, retry_condition_fn=retryable)
+@task(name="start and resume rollouts", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable)
 def resume() -> list[str]:
     """Start a run for every open rollout that no run drives; finish endings right here."""
     busy = {run.parameters.get("model") for run in _runs(LIVE)}
     resumed = []
-    world = ports()
-    for model in world.journal.models():
-        ledger = world.ledger(model)
-        rollout = ledger.rollout
-        if rollout is None or model in busy:
-            continue
-        if rollout.ending or rollout.opened.kind == "rollback":
-            if _try_to_finish(model):
-                resumed.append(f"{model}: ending")
-        elif rollout.stage is not Stage.BAKING:
-            number = rollout.opened.candidate.number
-            if not _start(model, number, rollout.opened.reason, ledger.head):
-                continue
-            resumed.append(f"{model} {number}")
-            get_run_logger().info("rollout %s of %s version %s had no run: started one", ledger.open, model, number)
+    with flow_ports() as ports:
+        for model in ports.journal.models():
+            ledger = ports.ledger(model)
+            match next_step(ledger, driven=model in busy):
+                case NextStep.FINISH:
+                    resumed += [f"{model}: ending"] if _try_to_finish(ports, model) else []
+                case NextStep.RUN if ledger.rollout is not None:
+                    number = ledger.rollout.opened.candidate.number
+                    if not _start(model, number, ledger.rollout.opened.reason, ledger.head):
+                        continue
+                    resumed.append(f"{model} {number}")
+                    get_run_logger().info(
+                        "rollout %s of %s version %s had no run: started one", ledger.open, model, number
+                    )
+                case _:
+                    pass
     return resumed
 
 
-def _try_to_finish(model: str) -> bool:
+def _try_to_finish(ports: Ports, model: str) -> bool:
     """Bring an ending to its end if that can be done now; the next tick tries again."""
     try:
-        _finish(model)
+        finish_ending(ports, model)
     except SurefootError as error:
         get_run_logger().error("%s cannot be brought to its end: %s", model, error)
         return False
     return True
 
 
-def _finish(model: str) -> None:
-    """Bring an ending to its sink, step by step."""
-    world = ports()
-    ledger = world.ledger(model)
-    while ledger.open:
-        action, ledger = advance(world, ledger)
-        if isinstance(action, Idle):
-            break
-
-
 @task(name="compare with the journal")
 def compare() -> list[str]:
-    """Journal and report where the gateway or the registry does not say what the journal says.
-
-    Registry changes of a rollback that could not be made are repeated; what somebody else has changed is left alone.
-    """
-    world, found = ports(), []
-    for model in world.journal.models():
-        ledger = world.ledger(model)
-        if not ledger.open:
-            # An open rollout is shown by the run that drives it: shown from here it would carry this run's id.
-            record(model, ledger.head)
-        if ledger.intent or ledger.champion is None:
-            continue
-        try:
-            live = world.traffic.live(model)
-            ledger = compare_champion(world, repeat_changes(world, ledger))
-        except SurefootError as error:
-            found.append(f"{model}: {error}")
-            continue
-        if ledger.split and not ledger.split.same_routing(live):
-            found.append(f"{model}: the gateway does not serve the split of the journal")
-        found += [f"{model}: {drift.what} should be {drift.expected}, {drift.seen}" for drift in ledger.drifts.values()]
+    """Journal and report where the gateway or the registry does not say what the journal says."""
+    found = []
+    with flow_ports() as ports:
+        for model in ports.journal.models():
+            ledger = ports.ledger(model)
+            if not ledger.open:
+                # An open rollout is shown by the run that drives it: shown from here it would carry this run's id.
+                project_record(model, ledger.head)
+            found += compare_model(ports, model)
     for line in found:
         get_run_logger().error("drift: %s", line)
     return found
@@ -261,10 +238,10 @@ def compact() -> list[str]:
     Returns:
         What was done, one line a model.
     """
-    config, done = bootstrap.settings(), []
-    for model in bootstrap.logged(config):
+    config, done = read_settings(), []
+    for model in wiring.logged_models(config):
         try:
-            said = bootstrap.compact(config, model, batches=1).tell()
+            said = wiring.compact(config, model, batches=1).tell()
         except SurefootError as error:  # nothing is lost, and one model's trouble must not keep the others waiting
             get_run_logger().error("%s", error)
             continue

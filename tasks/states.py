@@ -7,20 +7,20 @@ from prefect import allow_failure
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from surefoot.core.model import SINKS
-from surefoot.core.standing import last_word, turned_away
+from surefoot.core.domain import TERMINAL_STAGES
+from surefoot.core.record.version_status import current_outcome, was_turned_away
 
 if TYPE_CHECKING:
-    from surefoot.core.state import Ledger
+    from surefoot.core.record.state import Ledger
 
 SKIPPED = "Skipped"
 """Name of the state of a task that had nothing to do."""
 LONGEST = 2000
 """Longest message of a state [characters]."""
-ENDED = frozenset(str(sink) for sink in SINKS)
+ENDED = frozenset(str(terminal_stage) for terminal_stage in TERMINAL_STAGES)
 
 
-class Ended(State[Any]):
+class EndedState(State[Any]):
     """A FAILED state that is an answer and no error: what the task or flow returned can be read.
 
     Of any other FAILED state that a flow returns Prefect logs a traceback, and the process of the run exits with 1.
@@ -43,19 +43,19 @@ def state_of(ledger: "Ledger", rollout: str, data: object = None, kind: str = ""
             promotion back, and is green when that has been done.
     """
     found = ledger.rollouts[rollout]
-    stage, reason = last_word(ledger, found)
+    stage, reason = current_outcome(ledger, found)
     said = reason[:LONGEST]
-    if turned_away(found.opened.kind, stage) and kind in {"", found.opened.kind}:
-        return Failed(cls=Ended, name=stage.value, message=said, data=data)
+    if was_turned_away(found.opened.kind, stage) and kind in {"", found.opened.kind}:
+        return Failed(cls=EndedState, name=stage.value, message=said, data=data)
     return Completed(name=stage.value, message=said, data=data)
 
 
-def result(state: State[Any]) -> Any:
+def task_result(state: State[Any]) -> Any:
     """What a task has returned, also when the rollout ended in it; raises what stopped the task otherwise."""
     return state.result(raise_on_failure=state.name not in ENDED)
 
 
-def follow(task: Callable[..., Any], *arguments: object, after: State[Any]) -> State[Any]:
+def run_after(task: Callable[..., Any], *arguments: object, after: State[Any]) -> State[Any]:
     """Run a task after another one, whatever that one ended as; raises what stopped the task.
 
     Args:
@@ -64,15 +64,15 @@ def follow(task: Callable[..., Any], *arguments: object, after: State[Any]) -> S
         after: State of the task before.
     """
     state: State[Any] = task(*arguments, return_state=True, wait_for=[allow_failure(after)])
-    result(state)
+    task_result(state)
     return state
 
 
-def together(states: Sequence[State[Any]]) -> State[Any] | list[State[Any]]:
+def combined_state(states: Sequence[State[Any]]) -> State[Any] | list[State[Any]]:
     """The state of a flow that looked at several models: named for a sink when nothing else was wrong."""
     ended = [state for state in states if state.is_failed()]
     if ended and all(state.name in ENDED for state in ended):
         return Failed(
-            cls=Ended, name=ended[0].name, message="; ".join(state.message or "" for state in ended)[:LONGEST]
+            cls=EndedState, name=ended[0].name, message="; ".join(state.message or "" for state in ended)[:LONGEST]
         )
     return list(states)

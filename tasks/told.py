@@ -19,10 +19,10 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
-from surefoot.core.model import Stage
-from surefoot.core.state import Ledger
+from surefoot.core.domain import Stage
+from surefoot.core.record.state import Ledger
 from tasks.states import state_of
-from tasks.transition import ports
+from tasks.transition import flow_ports
 
 TAG = "rollout:"
 """Begins the tag that says which rollout a flow run drives."""
@@ -32,7 +32,7 @@ OURS = frozenset(str(stage) for stage in Stage)
 """Names of the states that Surefoot gives; what a person or Prefect has set stays."""
 
 
-def mark(rollout: str, name: str = "") -> None:
+def tag_run(rollout: str, name: str = "") -> None:
     """Tag this flow run with the rollout that it drives, and name it; without a Prefect server nothing is marked.
 
     Args:
@@ -49,7 +49,7 @@ def mark(rollout: str, name: str = "") -> None:
 
 
 @task(name="tell runs")
-def tell() -> list[str]:
+def update_ended_runs() -> list[str]:
     """Set the last state of every promote run to what its rollout has become since; safe to repeat.
 
     Returns:
@@ -84,11 +84,12 @@ def tell() -> list[str]:
 
 def _ledgers() -> dict[str, Ledger]:
     """The ledger of each of the latest promotions, by id of the rollout."""
-    world, found = ports(), {}
-    for model in world.journal.models():
-        ledger = world.ledger(model)
-        promotions = [one for one, item in ledger.rollouts.items() if item.opened.kind == "promotion"]
-        found.update(dict.fromkeys(promotions[-LATEST:], ledger))
+    found = {}
+    with flow_ports() as ports:
+        for model in ports.journal.models():
+            ledger = ports.ledger(model)
+            promotions = [one for one, item in ledger.rollouts.items() if item.opened.kind == "promotion"]
+            found.update(dict.fromkeys(promotions[-LATEST:], ledger))
     return found
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from prefect import runtime
@@ -9,13 +10,14 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
-from surefoot import bootstrap
+from surefoot import wiring
+from surefoot.core.domain import Stage
 from surefoot.core.errors import SurefootError
-from surefoot.core.events import GateJudged, decode
-from surefoot.core.model import Stage
-from surefoot.core.state import fold
-from surefoot.core.tell import sentence, title
+from surefoot.core.record.describe import describe_event, event_title
+from surefoot.core.record.events import GateJudged, decode
+from surefoot.core.record.state import fold
 from surefoot.rollout import Ports, drive
+from surefoot.settings import read_settings
 from tasks.states import LONGEST, SKIPPED, state_of
 
 if TYPE_CHECKING:
@@ -24,34 +26,30 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
     from prefect.tasks import Task
 
-    from surefoot.core.chain import Entry
-    from surefoot.core.state import Ledger
+    from surefoot.core.record.chain import Entry
+    from surefoot.core.record.state import Ledger
 
 
-def ports() -> Ports:
-    """The outside world, acted on in the name of this flow run."""
+def flow_ports() -> AbstractContextManager[Ports]:
+    """Open the ports of a rollout in the name of this flow run; they are closed at the end."""
     flow = runtime.flow_run.flow_name or "flow"
-    return bootstrap.ports(bootstrap.settings(), f"flow:{flow}/{runtime.flow_run.name or 'local'}")
+    return wiring.open_ports(read_settings(), f"flow:{flow}/{runtime.flow_run.name or 'local'}")
 
 
-def retryable(_task: "Task", _run: "TaskRun", state: "State") -> bool:  # type: ignore[type-arg]
+def is_retryable(_task: "Task", _run: "TaskRun", state: "State") -> bool:  # type: ignore[type-arg]
     """Retry what is known to pass: the class of the error decides, never its text."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, SurefootError) and error.retryable
 
 
-def through(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: bool = True) -> "State[str]":
+def drive_stage(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: bool = True) -> "State[str]":
     """Drive a rollout until it has left a stage (and step); a stage that is already behind is left at once.
 
     Returns:
         The state of the task: Completed when the stage was passed, named Skipped when there was nothing to do, FAILED
-        and named for the sink when the rollout was turned away in it.
+        and named for the terminal stage when the rollout was turned away in it.
     """
-    world, log = ports(), get_run_logger()
-    entries = world.journal.read(model)
-    head, before = len(entries), fold(model, entries)
-    if reason := _nothing_to_do(before, rollout, stage, step):
-        return Completed(name=SKIPPED, message=reason[:LONGEST], data=rollout)
+    log = get_run_logger()
 
     def left(ledger: "Ledger") -> bool:
         now = ledger.rollout
@@ -59,14 +57,19 @@ def through(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: bool
             return now is None or ledger.open != rollout
         return _order(now.stage, now.step) > _order(stage, step)
 
-    ledger = drive(world, model, until=left, wait=wait)
-    fresh = world.journal.read(model, after=head)
+    with flow_ports() as ports:
+        entries = ports.journal.read(model)
+        head, before = len(entries), fold(model, entries)
+        if reason := _nothing_to_do(before, rollout, stage, step):
+            return Completed(name=SKIPPED, message=reason[:LONGEST], data=rollout)
+        ledger = drive(ports, model, until=left, wait=wait)
+        fresh = ports.journal.read(model, after=head)
     for entry in fresh:
-        log.info("%s", sentence(decode(entry.kind, entry.data)))
+        log.info("%s", describe_event(decode(entry.kind, entry.data)))
     found = ledger.rollouts[rollout]
-    _artifact(model, rollout, fresh, title(found.opened))
-    record(model)
-    if found.stage.is_sink or found.ending:
+    _artifact(model, rollout, fresh, event_title(found.opened))
+    project_record(model)
+    if found.stage.is_terminal or found.ending:
         return state_of(ledger, rollout, rollout)
     return Completed(message=f"{found.stage}: {found.reason}"[:LONGEST], data=rollout)
 
@@ -85,10 +88,10 @@ def _order(stage: Stage, step: int) -> tuple[int, int]:
     return list(Stage).index(stage), step
 
 
-def record(model: str, upto: int | None = None) -> None:
+def project_record(model: str, upto: int | None = None) -> None:
     """Show the journal, up to an entry, as MLflow runs; a view that is late is no reason to stop."""
     try:
-        bootstrap.project(bootstrap.settings(), model, str(runtime.flow_run.id or ""), upto)
+        wiring.project(read_settings(), model, str(runtime.flow_run.id or ""), upto)
     except SurefootError as error:
         get_run_logger().warning("the MLflow view is behind: %s", error)
 
@@ -111,6 +114,6 @@ def _artifact(model: str, rollout: str, entries: "Sequence[Entry]", name: str) -
     )
 
 
-def quiet_threads() -> None:
+def limit_threads() -> None:
     """One thread a model: two on a small machine wait for each other."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from surefoot.core.chain import GENESIS, Entry, canonical, check, seal
-from surefoot.core.errors import Conflict, LeaseLost, NotFound, OutcomeUnknown, RegistryUnavailable
-from surefoot.core.evidence import Evidence, Missing, SplitCounts, Stratum, Validation
-from surefoot.core.model import Outcome, Split, Version
-from surefoot.core.question import Question
-from surefoot.core.registry import RegistryView
-from surefoot.rollout import Ports, Request
+from surefoot.core.domain import Outcome, RegistryView, Split, Version
+from surefoot.core.errors import NotFound, OutcomeUnknown, RegistryUnavailable, RouteSuperseded, StaleLedger
+from surefoot.core.judging.evidence import Evidence, Missing, SplitCounts, Stratum, Validation
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.record.chain import GENESIS, Entry, canonical, check, seal
+from surefoot.rollout import Ports, PromotionRequest
 
 T = TypeVar("T")
 POLICY: dict[str, object] = {
@@ -93,7 +92,7 @@ class FakeJournal:
         def apply() -> Entry:
             head = self.entries[-1] if self.entries else None
             if (head.seq if head else 0) != expected:
-                raise Conflict(f"expected {expected}")
+                raise StaleLedger(f"expected {expected}")
             canonical(data)
             entry = seal(model, expected + 1, at, at, actor, kind, data, head.hash if head else GENESIS)
             self.entries.append(entry)
@@ -155,7 +154,7 @@ class FakeTraffic:
     def shift(self, model: str, split: Split) -> None:
         def apply() -> None:
             if self.split and self.split.generation > split.generation:
-                raise LeaseLost("older generation")
+                raise RouteSuperseded("older generation")
             self.changes.append(split)
             self.split = split
 
@@ -169,10 +168,10 @@ class FakeEvidences:
         self.faults = faults
         self.story = story
 
-    def gather(self, question: Question) -> Evidence:
+    def gather(self, question: EvidenceRequest) -> Evidence:
         return self.faults.call(lambda: self._evidence(question))
 
-    def _evidence(self, question: Question) -> Evidence:
+    def _evidence(self, question: EvidenceRequest) -> Evidence:
         if question.kind == "data":
             if self.story == "bad-data":
                 return Missing(Outcome.ERROR, "the suite is empty")
@@ -183,7 +182,7 @@ class FakeEvidences:
 
 
 @dataclass
-class World:
+class Scenario:
     """The whole outside world, which outlives a killed process."""
 
     story: str = "good"
@@ -200,8 +199,8 @@ class World:
     def ports(self, actor: str = "test") -> Ports:
         return Ports(self.journal, self.registry, self.traffic, self.evidences, self.clock, actor)
 
-    def request(self, number: str = "2", *, force: bool = False) -> Request:
-        return Request(self.policy, "sha256:suite", number, "a test asks", force=force)
+    def request(self, number: str = "2", *, force: bool = False) -> PromotionRequest:
+        return PromotionRequest(self.policy, "sha256:suite", number, "a test asks", force=force)
 
     def picture(self) -> tuple[object, ...]:
         """What people would see at the end, without the count of detours."""

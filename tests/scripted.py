@@ -3,19 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from surefoot.core.evidence import (
-    Evidence,
-    FeatureShift,
-    InputShift,
-    SplitCounts,
-    Stratum,
-    Validation,
-)
-from surefoot.core.model import Stage
-from surefoot.core.question import Question
-from surefoot.core.state import Ledger
+from surefoot.core.domain import Stage
+from surefoot.core.judging.evidence import Evidence, FeatureShift, InputShift, SplitCounts, Stratum, Validation
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.record.state import Ledger
 from surefoot.rollout import drive, open_promotion
-from tests.fakes import POLICY, World
+from tests.fakes import POLICY, Scenario
 
 PASS = SplitCounts((Stratum(0.5, 0, 20_000, 0, 20_000),), 0.0, recent=40_000)
 FAIL = SplitCounts((Stratum(0.5, 8_000, 12_000, 0, 20_000),), 0.0, recent=40_000)
@@ -41,10 +34,10 @@ TWO = {
 class Script:
     """Evidence as a function of the question; everything else is good."""
 
-    play: Callable[[Question], Evidence | None] = lambda _question: None
-    asked: list[Question] = field(default_factory=list)
+    play: Callable[[EvidenceRequest], Evidence | None] = lambda _question: None
+    asked: list[EvidenceRequest] = field(default_factory=list)
 
-    def gather(self, question: Question) -> Evidence:
+    def gather(self, question: EvidenceRequest) -> Evidence:
         """What the script says, otherwise what lets a rollout go on."""
         self.asked.append(question)
         if found := self.play(question):
@@ -54,22 +47,24 @@ class Script:
         return STILL if question.gate.name == "drift" else ALONE[False] if question.kind == "bake" else PASS
 
 
-def world(policy: Mapping[str, object] = POLICY, play: Callable[[Question], Evidence | None] = lambda _: None) -> World:
+def scenario(
+    policy: Mapping[str, object] = POLICY, play: Callable[[EvidenceRequest], Evidence | None] = lambda _: None
+) -> Scenario:
     """A world whose evidence follows a script."""
-    made = World(policy=dict(policy))
+    made = Scenario(policy=dict(policy))
     made.evidences = Script(play)  # type: ignore[assignment]
     return made
 
 
-def events(seen: World, kind: str) -> list[Mapping[str, object]]:
+def events(env: Scenario, kind: str) -> list[Mapping[str, object]]:
     """Data of every entry of one kind."""
-    return [entry.data for entry in seen.journal.entries if entry.kind == kind]
+    return [entry.data for entry in env.journal.entries if entry.kind == kind]
 
 
-def started(seen: World, until: Callable[[Ledger], bool] = lambda ledger: not ledger.open) -> Ledger:
+def started(env: Scenario, until: Callable[[Ledger], bool] = lambda ledger: not ledger.open) -> Ledger:
     """Open the promotion of version 2 and drive it."""
-    open_promotion(seen.ports(), seen.request())
-    return drive(seen.ports(), "m", until=until)
+    open_promotion(env.ports(), env.request())
+    return drive(env.ports(), "m", until=until)
 
 
 def at(stage: Stage, step: int = 0, done: int = 0) -> Callable[[Ledger], bool]:

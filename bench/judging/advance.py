@@ -7,7 +7,7 @@ import numpy as np
 from bench.judging.ours import BETA, GROWTH, LADDER, POINTS, fails, plain, strata
 from bench.judging.traffic import RAMP, Floats, Scene, baseline, sums, worse
 from surefoot.core.gates.rate import EPOCHS
-from surefoot.core.stats.split import NO_HARM, coefficients
+from surefoot.core.stats.rate_eprocess import NO_HARM, coefficients
 
 HORIZON = 240_000
 """Requests of both arms after which nobody waits any longer."""

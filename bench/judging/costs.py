@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 
 from bench.judging.table import Plan, Row
-from surefoot.adapters.counts import event_counts
-from surefoot.adapters.levels import speed_counts
-from surefoot.adapters.records import RecordFile
-from surefoot.core.evidence import MICRO, Block, PairedSums, SplitCounts, Stratum
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Split, Version
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.question import Question
-from surefoot.core.stats.split import HARM, band, log_evidence
+from surefoot.adapters.evidence.event_counts import event_counts
+from surefoot.adapters.evidence.level_counts import speed_counts
+from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.core.domain import Split, Version
+from surefoot.core.judging.evidence import MICRO, Block, PairedSums, SplitCounts, Stratum
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.stats.rate_eprocess import HARM, band, log_evidence
 
 REQUESTS = 200_000
 """Recorded requests that are counted."""
@@ -74,7 +74,7 @@ def _counting() -> list[Row]:
     slow = replace(gate, name="latency", metric=Metric.LATENCY, relative=True, margin=0.15, column="latency_ms")
     with tempfile.TemporaryDirectory() as folder:
         records = recorded(Path(folder))
-        question = Question(
+        question = EvidenceRequest(
             "m", gate, "live", "", "rollout", Version("1", "one"), Version("2", "two"), 0.0, 86_400.0, 0.0, 3_600.0
         )
         try:
@@ -110,7 +110,7 @@ def _judging() -> list[Row]:
         Gate(f"slices {number}", Metric.BRIER, margin=0.01, by=("carrier",), min_per_slice=100)
         for number in range(GATES)
     ]
-    found, level = sums(), Level()
+    found, level = sums(), DecisionThresholds()
     look = seconds(lambda: [judge(gate, found, level) for gate in gates], 5) * 1e3
     evidence = seconds(lambda: [log_evidence(STRATA, 0.02, 1.0, 0.0, HARM) for _ in range(1_000)]) * 1e3
     return [
@@ -125,7 +125,7 @@ def _judging() -> list[Row]:
 def merged(plan: Plan) -> Row:
     """Cut the requests of one rollout over workers in many ways, add up in any order, and compare every verdict."""
     rng = random.Random(plan.seed)  # noqa: S311 - a simulation
-    gate, level = Gate("errors", Metric.ERROR_RATE, margin=0.01), Level()
+    gate, level = Gate("errors", Metric.ERROR_RATE, margin=0.01), DecisionThresholds()
     whole = judge(gate, SplitCounts(tuple(STRATA), 0.02), level)
     rounds = 50 if plan.quick else 500
     different = 0

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from bench.judging.traffic import OUTCOMES, Floats, Ints, Scene
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.evidence import Stratum
-from surefoot.core.gates.rate import EPOCHS, together
-from surefoot.core.gates.say import SPLIT_ALPHA
-from surefoot.core.stats.health import FACTORS, log_health
-from surefoot.core.stats.split import (
+from surefoot.core.gates.rate import EPOCHS, merge_strata
+from surefoot.core.judging.evidence import Stratum
+from surefoot.core.stats.change_point import FIRST, began, log_mixture
+from surefoot.core.stats.rate_eprocess import (
     HARM,
     NO_HARM,
     coefficients,
@@ -19,7 +18,8 @@ from surefoot.core.stats.split import (
     log_evidence,
     mantel_haenszel,
 )
-from surefoot.core.stats.starts import FIRST, began, log_mixture
+from surefoot.core.stats.sample_ratio import FACTORS, log_sample_ratio
+from surefoot.core.verdicts.build import SPLIT_ALPHA
 
 ALPHA, BETA = 0.01, 0.05
 GROWTH, POINTS = 1.10, 0.002
@@ -91,7 +91,7 @@ def strata(scene: Scene, outcomes: NDArray[np.intp], until: int, size: int = 0) 
 def beyond(counted: list[Stratum], guess: float) -> bool:
     """Whether the estimate since the candidate seems to have broken lies above the limit."""
     start = began(increments(counted, guess, 1.0, 0.0, HARM), starts=EPOCHS)
-    rates = mantel_haenszel(together([s for s in counted if s.epoch >= start]))
+    rates = mantel_haenszel(merge_strata([s for s in counted if s.epoch >= start]))
     return rates is not None and rates[1] > GROWTH * rates[0] + POINTS
 
 
@@ -155,6 +155,6 @@ def unhealthy(scene: Scene, outcomes: NDArray[np.intp]) -> float:
     shares = scene.shares
     totals = np.array([np.cumsum(mine * math.log(factor) - np.log1p(shares * (factor - 1.0))) for factor in FACTORS])
     logs = plain(totals)
-    _same(log_health(strata(scene, outcomes, len(outcomes))), float(logs[-1]))
+    _same(log_sample_ratio(strata(scene, outcomes, len(outcomes))), float(logs[-1]))
     over = np.flatnonzero(logs >= -math.log(SPLIT_ALPHA))
     return float(over[0] + 1) if len(over) else math.inf

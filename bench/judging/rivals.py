@@ -14,7 +14,7 @@ from scipy import stats
 
 from bench.judging import traffic
 from bench.judging.traffic import OUTCOMES, Floats, Ints, Scene
-from surefoot.core.stats.split import coefficients, odds
+from surefoot.core.stats.rate_eprocess import coefficients, odds
 
 ALPHA = 0.01
 WINDOW = 1_000

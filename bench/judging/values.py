@@ -12,12 +12,12 @@ from scipy import stats
 from bench.judging import rivals
 from bench.judging.ours import ALPHA, BETA, HARM, _same, mixed, plain
 from bench.judging.traffic import Floats, Ints, Scene
-from surefoot.core.evidence import ValueStratum
 from surefoot.core.gates.rate import EPOCHS
-from surefoot.core.stats import bounded, discordant
+from surefoot.core.judging.evidence import ValueStratum
+from surefoot.core.stats import bounded_mean, mcnemar
+from surefoot.core.stats.change_point import log_mixture
 from surefoot.core.stats.histogram import bucket, edge
-from surefoot.core.stats.split import coefficients
-from surefoot.core.stats.starts import log_mixture
+from surefoot.core.stats.rate_eprocess import coefficients
 
 Bools = NDArray[np.bool_]
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
@@ -175,8 +175,8 @@ def wrong(answers: Answers, rng: np.random.Generator) -> dict[str, float]:
     worse, better = np.cumsum(only_candidate_wrong), np.cumsum(only_champion_wrong)
     n = np.arange(1, answers.length + 1)
     harm = plain(np.array([worse * math.log(f) - (worse + better) * math.log((1.0 + f) / 2.0) for f in HARM]))
-    _same(discordant.log_harm(int(worse[-1]), int(better[-1])), float(harm[-1]))
-    bets = [bet / (1.0 - DELTA) for bet in discordant.BETS]
+    _same(mcnemar.log_harm(int(worse[-1]), int(better[-1])), float(harm[-1]))
+    bets = [bet / (1.0 - DELTA) for bet in mcnemar.BETS]
     safe = plain(
         np.array(
             [
@@ -188,7 +188,7 @@ def wrong(answers: Answers, rng: np.random.Generator) -> dict[str, float]:
         )
     )
     same = answers.length - int(worse[-1]) - int(better[-1])
-    _same(discordant.log_safe(int(worse[-1]), int(better[-1]), same, DELTA), float(safe[-1]))
+    _same(mcnemar.log_no_harm(int(worse[-1]), int(better[-1]), same, DELTA), float(safe[-1]))
     return {
         "ours": rivals.first(harm >= -math.log(ALPHA), 1),
         "pass": rivals.first(safe >= -math.log(BETA), 1),
@@ -239,20 +239,20 @@ def revenue(scene: Scene, rng: np.random.Generator) -> dict[str, float]:
     mine, spent = rng.random(n) < scene.shares, _spent(n, rng)
     cap = float(np.quantile(past, 0.999))
     center = float(np.minimum(past, cap).mean() / cap)
-    top = bounded.LEVELS - 1
+    top = bounded_mean.LEVELS - 1
     levels = np.minimum(np.floor(np.minimum(spent / cap, 1.0) * top + rng.random(n)), top).astype(np.intp)
     totals = np.cumsum(_bets(scene, mine, levels, center), axis=1)
     size = n // EPOCHS
     logs = mixed(totals, size)
     epochs = np.minimum(np.arange(n) // size, EPOCHS - 1)
-    cells = ((epochs * len(scene.stages) + scene.stage) * 2 + ~mine) * bounded.LEVELS + levels
-    counts = np.bincount(cells, minlength=EPOCHS * len(scene.stages) * 2 * bounded.LEVELS)
+    cells = ((epochs * len(scene.stages) + scene.stage) * 2 + ~mine) * bounded_mean.LEVELS + levels
+    counts = np.bincount(cells, minlength=EPOCHS * len(scene.stages) * 2 * bounded_mean.LEVELS)
     counted = [
         ValueStratum(scene.stages[at % len(scene.stages)][0], tuple(new), tuple(old), at // len(scene.stages))
-        for at, (new, old) in enumerate(counts.reshape(-1, 2, bounded.LEVELS).tolist())
+        for at, (new, old) in enumerate(counts.reshape(-1, 2, bounded_mean.LEVELS).tolist())
         if any(new) or any(old)
     ]
-    found = bounded.increments_mean(counted, center, 0.0, harm=True, higher_is_better=True)
+    found = bounded_mean.increments_mean(counted, center, 0.0, harm=True, higher_is_better=True)
     _same(log_mixture(found, starts=EPOCHS), float(logs[-1]))
     candidate, champion = (_by_window(mine, spent, side, lambda x: float(x.mean())) for side in (True, False))
     z, variance = welch(mine, -spent, rivals.EVERY)
@@ -277,19 +277,19 @@ def _spent(n: int, rng: np.random.Generator) -> Floats:
 @lru_cache(maxsize=16)
 def _one(share: float, center: float) -> Floats:
     """What the judge adds for one trial, shape (arms, LEVELS, bets)."""
-    zero = (0,) * bounded.LEVELS
+    zero = (0,) * bounded_mean.LEVELS
 
     def increment(arms: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[float, ...]:
         stratum = ValueStratum(share, *arms, 0)
-        return bounded.increments_mean([stratum], center, 0.0, harm=True, higher_is_better=True)[0]
+        return bounded_mean.increments_mean([stratum], center, 0.0, harm=True, higher_is_better=True)[0]
 
-    units = [tuple(row) for row in np.eye(bounded.LEVELS, dtype=int).tolist()]
+    units = [tuple(row) for row in np.eye(bounded_mean.LEVELS, dtype=int).tolist()]
     return np.array([[increment((unit, zero)) for unit in units], [increment((zero, unit)) for unit in units]])
 
 
 def _bets(scene: Scene, mine: Bools, levels: NDArray[np.intp], center: float) -> Floats:
     """The increment of each trial, for each bet, as the judge counts it; shape (bets, length)."""
-    made = np.empty((len(bounded.BETS), scene.length))
+    made = np.empty((len(bounded_mean.BETS), scene.length))
     for stage, (share, _) in enumerate(scene.stages):
         here = scene.stage == stage
         made[:, here] = _one(share, center)[(~mine[here]).astype(int), levels[here]].T

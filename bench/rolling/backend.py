@@ -7,8 +7,8 @@ from pathlib import Path
 import orjson
 import uvicorn
 
-from surefoot.adapters.artifacts import load
-from surefoot.gateway import wire
+from surefoot.adapters.mlflow.artifacts import load
+from surefoot.gateway.http import asgi
 
 
 def main() -> None:
@@ -18,13 +18,13 @@ def main() -> None:
     model = load(Path(path))
     model.warm()
 
-    async def app(scope: wire.Scope, receive: wire.Receive, send: wire.Send) -> None:
+    async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         if scope["type"] != "http":
             return
-        body = await wire.read_body(scope, receive, 1 << 20)
+        body = await asgi.read_body(scope, receive, 1 << 20)
         rows = orjson.loads(body)["instances"] if body else []
         answers = model.predict(rows) if rows else []
-        reply = wire.Reply.json({"predictions": answers})
+        reply = asgi.Response.json({"predictions": answers})
         reply.headers["x-model-version"] = version
         await reply.send(send)
 

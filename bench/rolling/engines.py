@@ -15,9 +15,9 @@ import httpx
 
 from bench.gateway import free_port, process
 from bench.serving.install import program
-from surefoot.adapters.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import tree_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.core.model import Split, Version
+from surefoot.core.domain import Split, Version
 
 TOKEN = "bench"  # noqa: S105 - of a gateway that lives for a minute
 CHAMPION, CANDIDATE = "1", "2"

@@ -12,7 +12,7 @@ import orjson
 import uvicorn
 
 from bench.serving.running import Server, free_port, process
-from surefoot.gateway import wire
+from surefoot.gateway.http import asgi
 
 
 @contextlib.contextmanager
@@ -45,12 +45,12 @@ def main() -> None:
     warnings.simplefilter("ignore")
     predict = _loaded(Path(path))
 
-    async def app(scope: wire.Scope, receive: wire.Receive, send: wire.Send) -> None:
+    async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         if scope["type"] != "http":
             return
-        body = await wire.read_body(scope, receive, 1 << 20)
+        body = await asgi.read_body(scope, receive, 1 << 20)
         answers = predict(orjson.loads(body)["dataframe_split"]).tolist() if body else []
-        await wire.Reply.json({"predictions": answers}).send(send)
+        await asgi.Response.json({"predictions": answers}).send(send)
 
     uvicorn.run(
         app, port=int(port), loop="uvloop", http="httptools", access_log=False, log_level="warning", lifespan="off",

@@ -15,14 +15,15 @@ from pathlib import Path
 import uvicorn
 
 from bench.serving.running import Server, free_port, process
-from surefoot.adapters.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import tree_digest
+from surefoot.core.domain import Arm, Split, Version
 from surefoot.core.errors import Rejected
-from surefoot.core.model import Arm, Split, Version
-from surefoot.gateway import decode, wire
-from surefoot.gateway.batch import Worker
-from surefoot.gateway.job import Answered, Job
-from surefoot.gateway.record import PredictionLog, Segment
-from surefoot.models.process import ModelProcess, spawned
+from surefoot.gateway.http import asgi, decode
+from surefoot.gateway.inference.batching import VersionPool
+from surefoot.gateway.inference.request import Answered
+from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
+from surefoot.gateway.log.request import InferenceRequest
+from surefoot.models.process import ModelProcess, spawn_process
 
 
 @contextlib.contextmanager
@@ -42,32 +43,32 @@ class Batching:
         """Ask this process."""
         self._version, self._predictor = version, predictor
         self._split = Split(version, None, 0.0, "salt", "", 1)
-        self._worker: Worker | None = None
+        self._worker: VersionPool | None = None
 
-    async def __call__(self, scope: wire.Scope, receive: wire.Receive, send: wire.Send) -> None:
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Speak ASGI."""
         if scope["type"] != "http":
             return
         if self._worker is None:
-            silent = PredictionLog(Segment(Path("never-written")))
-            self._worker = Worker(
+            silent = PredictionLogWriter(SegmentWriter(Path("never-written")))
+            self._worker = VersionPool(
                 self._version, self._predictor, silent, lambda _version: True, 256, lambda _attempt, _outcome, _all: []
             )
-        body = await wire.read_body(scope, receive, 8 << 20)
+        body = await asgi.read_body(scope, receive, 8 << 20)
         if not body:
-            await wire.Reply(b"").send(send)
+            await asgi.Response(b"").send(send)
             return
-        table = decode.table_of(body, wire.header(scope, b"content-type"))
+        table = decode.read_table(body, asgi.header(scope, b"content-type"))
         now = time.perf_counter()
-        job = Job(
+        job = InferenceRequest(
             "m", "", table.names, table.values, None, 0.0, now, self._split, Arm.CHAMPION, self._version,
-            manner=table.manner,
+            options=table.options,
         )  # fmt: skip
         outcome = await self._worker.submit(job, last=True).settled
         if isinstance(outcome, Answered):
-            await wire.Reply(b'{"predictions":' + outcome.predictions + b"}").send(send)
+            await asgi.Response(b'{"predictions":' + outcome.predictions + b"}").send(send)
         else:
-            await wire.Reply(b"", 500).send(send)
+            await asgi.Response(b"", 500).send(send)
 
 
 def main() -> None:
@@ -75,7 +76,9 @@ def main() -> None:
     path, port = sys.argv[1:]
     warnings.simplefilter("ignore")
     version = Version(Path(path).name, tree_digest(Path(path)))
-    start = spawned([sys.executable, "-m", "surefoot.hosting", path, version.digest, "4000", "0"])
+    start = spawn_process(
+        [sys.executable, "-m", "surefoot.adapters.mlflow.model_host", path, version.digest, "4000", "0"]
+    )
     app = Batching(version, ModelProcess(start, lambda kind, message: Rejected(f"{kind}: {message}")))
     gc.collect()
     gc.freeze()  # as the gateway's keeper does

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.serving.running import Server, Start, free_port, process
-from surefoot.adapters.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import tree_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.core.model import Split, Version
+from surefoot.core.domain import Split, Version
 
 TOKEN = "bench"  # noqa: S105 - of a gateway that lives for a minute
 

@@ -1,5 +1,5 @@
 """Recorded traffic through the whole policy: the same rollout, the same judge, another clock."""
 
-from surefoot.backtest.run import Look, Replayed, backtest
+from surefoot.backtest.run import BacktestResult, GateLook, backtest
 
-__all__ = ["Look", "Replayed", "backtest"]
+__all__ = ["BacktestResult", "GateLook", "backtest"]

@@ -3,25 +3,25 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from surefoot.adapters.measure import Measurements, Validate
-from surefoot.adapters.recorded import Recorded
-from surefoot.adapters.records import RecordFile
-from surefoot.backtest.world import MemoryJournal, MemoryRegistry, RecordedTraffic, SimulatedClock
-from surefoot.core.chain import Entry
-from surefoot.core.events import EndDecided, GateJudged, Paused, RolloutEnded, StageEntered, decode
+from surefoot.adapters.evidence.source import LogEvidence, Validate
+from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.replay.recorded import RecordedAnswers
+from surefoot.backtest.simulation import MemoryJournal, MemoryRegistry, RecordedTraffic, SimulatedClock
+from surefoot.core.domain import Stage, Verdict
 from surefoot.core.machine import Action
-from surefoot.core.model import Stage, Verdict
-from surefoot.core.parse import parse
-from surefoot.core.policy import Policy, Weight
-from surefoot.core.state import Ledger
-from surefoot.rollout import Ports, Request, drive, open_promotion
+from surefoot.core.policy.model import Policy, Weight
+from surefoot.core.policy.parse import parse
+from surefoot.core.record.chain import Entry
+from surefoot.core.record.events import EndDecided, GateJudged, Paused, RolloutEnded, StageEntered, decode
+from surefoot.core.record.state import Ledger
+from surefoot.rollout import Ports, PromotionRequest, drive, open_promotion
 
 FOREVER = 1e12
 """Longest jump of the clock [seconds]; `drive` never jumps further than to what is due."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class GateLook:
     """What one gate said at one look.
 
     Attributes:
@@ -38,7 +38,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class BacktestResult:
     """How a rollout went over recorded traffic.
 
     Attributes:
@@ -64,7 +64,7 @@ class Replayed:
     gate: str
     reason: str
     requests: int
-    looks: tuple[Look, ...]
+    looks: tuple[GateLook, ...]
     journal: tuple[Entry, ...]
 
     @property
@@ -73,7 +73,7 @@ class Replayed:
         return self.stage in {Stage.PROMOTED, Stage.BAKING}
 
 
-def maturity(policy: Policy) -> float:
+def label_delay(policy: Policy) -> float:
     """How long the slowest label takes [seconds]."""
     return max((gate.maturity for gate in policy.gates.values()), default=0.0)
 
@@ -87,7 +87,7 @@ def backtest(
     secret: str = "",
     opened: float | None = None,
     seen: Callable[[float, float], None] = lambda _done, _whole: None,
-) -> Replayed:
+) -> BacktestResult:
     """Play one rollout over recorded traffic, with the judge and the state machine that run live.
 
     Args:
@@ -103,18 +103,18 @@ def backtest(
     read = parse(policy)
     window = max(read.shadow.window if read.shadow else 0.0, read.suite_window)
     start = opened if opened is not None else min(records.first + window, records.last)
-    end = records.last + maturity(read)
+    end = records.last + label_delay(read)
     clock = SimulatedClock(start)
     journal = MemoryJournal()
     ports = Ports(
         journal,
         MemoryRegistry(records.champion, records.candidate),
         RecordedTraffic(records, clock),
-        Measurements(records, Recorded(records), validate),
+        LogEvidence(records, RecordedAnswers(records), validate),
         clock,
         "backtest",
     )
-    open_promotion(ports, Request(policy, suite, records.candidate, "back-test", secret=secret))
+    open_promotion(ports, PromotionRequest(policy, suite, records.candidate, "back-test", secret=secret))
 
     def stepped(_ledger: Ledger, _action: Action) -> None:
         seen(clock.now() - start, end - start)
@@ -129,7 +129,7 @@ def backtest(
     rollout = next(iter(ledger.rollouts.values()))
     gate = rollout.ending.gate if rollout.ending else rollout.paused.gate if rollout.paused else ""
     reason = rollout.reason if not ledger.open or rollout.paused else f"the records end while it is {rollout.stage}"
-    return Replayed(
+    return BacktestResult(
         read.model,
         records.champion,
         records.candidate,
@@ -150,17 +150,17 @@ def _stuck(ledger: Ledger) -> bool:
     return rollout is not None and rollout.paused is not None and rollout.stage in {Stage.VALIDATING, Stage.SHADOWING}
 
 
-def _looks(entries: list[Entry], ramp: tuple[Weight, ...]) -> list[Look]:
+def _looks(entries: list[Entry], ramp: tuple[Weight, ...]) -> list[GateLook]:
     made = []
     for entry in entries:
         event = decode(entry.kind, entry.data)
         if isinstance(event, GateJudged):
             weight = {Stage.RAMPING: ramp[event.step].weight, Stage.BAKING: 100.0}.get(event.stage, 0.0)
-            made.append(Look(entry.at, event.stage, weight, event.verdict))
+            made.append(GateLook(entry.at, event.stage, weight, event.verdict))
     return made
 
 
-def story(entries: tuple[Entry, ...]) -> list[tuple[float, str]]:
+def rollout_turns(entries: tuple[Entry, ...]) -> list[tuple[float, str]]:
     """The turns that a rollout took: (when, what), without its looks."""
     made = []
     for entry in entries:
@@ -173,9 +173,9 @@ def story(entries: tuple[Entry, ...]) -> list[tuple[float, str]]:
             case Paused():
                 made.append((entry.at, f"paused: {event.gate} is {event.outcome}"))
             case EndDecided():
-                made.append((entry.at, f"will end as {event.sink}: {event.reason}"))
+                made.append((entry.at, f"will end as {event.terminal_stage}: {event.reason}"))
             case RolloutEnded():
-                made.append((entry.at, f"ended as {event.sink}"))
+                made.append((entry.at, f"ended as {event.terminal_stage}"))
             case _:
                 pass
     return made

@@ -14,24 +14,24 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from surefoot.adapters.config import read
-from surefoot.adapters.measure import Validate
-from surefoot.adapters.records import RecordFile
-from surefoot.backtest import Replayed, backtest
-from surefoot.backtest.run import story
-from surefoot.cli.show import clock_time, coloured, console, emit, tabulate
+from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.evidence.source import Validate
+from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.backtest import BacktestResult, backtest
+from surefoot.backtest.run import rollout_turns
+from surefoot.cli.show import clock_time, console, print_json, tabulate, with_colours
 from surefoot.core.durations import span
 from surefoot.core.errors import NotFound, Rejected
-from surefoot.core.events import GateJudged, as_json, decode
-from surefoot.core.evidence import Missing, Validation
+from surefoot.core.judging.evidence import Missing, Validation
+from surefoot.core.record.events import GateJudged, as_json, decode
 
 if TYPE_CHECKING:
-    from surefoot.core.model import Outcome
+    from surefoot.core.domain import Outcome
 
 DAY = 86400.0
 
 
-def run(
+def run_backtest(
     model: Annotated[str, typer.Argument(help="Registered model.")],
     log: Annotated[Path | None, typer.Option(help="Parquet file of records (docs/record-schema.md).")] = None,
     labels: Annotated[Path | None, typer.Option(help="Parquet file of labels that came separately.")] = None,
@@ -47,14 +47,14 @@ def run(
     if (log is None) == (rollouts is None):
         raise Rejected("say what to replay: --log FILE for one rollout, or --rollouts DIR for many")
     file = policy or project / "configs" / f"{model}.yaml"
-    value, read_ = read(file)
+    value, read_ = read_policy(file)
     if read_.model != model:
         raise Rejected(f"{file} is the policy of {read_.model}, not of {model}")
     suite = project / "expectations" / f"{read_.suite}.json"
     if not suite.is_file():
         raise NotFound(f"policy {model} names suite '{read_.suite}', but there is no {suite}")
 
-    def one(path: Path) -> Replayed:
+    def one(path: Path) -> BacktestResult:
         records = RecordFile(path, labels)
         try:
             with Progress(
@@ -71,7 +71,7 @@ def run(
                 def seen(done: float, whole: float) -> None:
                     bar.update(task, completed=done, total=whole, day=f"day {done / DAY:.0f} of {whole / DAY:.0f}")
 
-                return backtest(records, value, validator(suite), suite=_digest(suite), secret=seed, seen=seen)
+                return backtest(records, value, suite_runner(suite), suite=_digest(suite), secret=seed, seen=seen)
         finally:
             records.close()
 
@@ -80,17 +80,17 @@ def run(
     assert log is not None  # noqa: S101 - one of the two was asked for above
     found = one(log)
     if plot is not None:
-        plot.write_bytes(picture(found))
+        plot.write_bytes(write_picture(found))
     if as_json_:
-        emit(summary(found))
+        print_json(result_json(found))
     else:
-        show(found, every=every)
+        print_result(found, every=every)
     return 0
 
 
-def picture(found: Replayed) -> bytes:
+def write_picture(found: BacktestResult) -> bytes:
     """The course of a back-test, as PNG."""
-    from surefoot.pages.course import course_png  # noqa: PLC0415 - Matplotlib costs half a second
+    from surefoot.reports.evidence_course import course_png  # noqa: PLC0415 - Matplotlib costs half a second
 
     judged = [(entry.at, decode(entry.kind, entry.data)) for entry in found.journal]
     looks = [(at, event) for at, event in judged if isinstance(event, GateJudged)]
@@ -101,20 +101,20 @@ def _digest(suite: Path) -> str:
     return "sha256:" + hashlib.sha256(suite.read_bytes()).hexdigest()
 
 
-def validator(suite: Path) -> Validate:
+def suite_runner(suite: Path) -> Validate:
     """Holds a window's requests against a suite file."""
 
     def validate(_digest: str, frame: pd.DataFrame, name: str) -> Validation | Missing:
-        from surefoot.adapters.checks import validate as check  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
-        from surefoot.pages.validation import render  # noqa: PLC0415 - same
+        from surefoot.adapters.expectations.suite import run_suite as check  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
+        from surefoot.reports.validation import validation_page  # noqa: PLC0415 - same
 
         with tempfile.TemporaryDirectory() as folder:
-            return check(suite, frame, render, Path(folder) / f"{name}.html")
+            return check(suite, frame, validation_page, Path(folder) / f"{name}.html")
 
     return validate
 
 
-def summary(found: Replayed) -> dict[str, object]:
+def result_json(found: BacktestResult) -> dict[str, object]:
     """Everything that a back-test showed, as JSON values."""
     return {
         "model": found.model,
@@ -134,7 +134,7 @@ def summary(found: Replayed) -> dict[str, object]:
     }
 
 
-def show(found: Replayed, *, every: bool) -> None:
+def print_result(found: BacktestResult, *, every: bool) -> None:
     """The looks as a table, the turns as lines, and how it ended."""
     table = Table("time (UTC)", "stage", "gate", "verdict", "n", "reason", box=None, padding=(0, 1))
     before: dict[tuple[object, ...], Outcome] = {}
@@ -148,21 +148,27 @@ def show(found: Replayed, *, every: bool) -> None:
         stage = f"{look.stage} {look.weight:g} %" if 0.0 < look.weight < 100.0 else str(look.stage)  # noqa: PLR2004 - percent
         verdict = look.verdict
         table.add_row(
-            clock_time(look.at), stage, verdict.gate, coloured(verdict.outcome.value), f"{verdict.n:,}", verdict.reason
+            clock_time(look.at),
+            stage,
+            verdict.gate,
+            with_colours(verdict.outcome.value),
+            f"{verdict.n:,}",
+            verdict.reason,
         )
     tabulate(table)
     if hidden:
         console.print(f"{hidden:,} looks said the same as the one before; --every-look prints them")
-    for at, what in story(found.journal):
-        console.print(f"{clock_time(at)}  {coloured(what)}")
+    for at, what in rollout_turns(found.journal):
+        console.print(f"{clock_time(at)}  {with_colours(what)}")
     took = span(found.ended - found.opened)
     console.print(
-        f"version {found.candidate} against {found.champion}: {coloured(found.stage.value)} after {took} and"
-        f" {len(found.looks):,} verdicts{f', stopped by {found.gate}' if found.gate else ''}: {coloured(found.reason)}"
+        f"version {found.candidate} against {found.champion}: {with_colours(found.stage.value)} after {took} and"
+        f" {len(found.looks):,} verdicts{f', stopped by {found.gate}' if found.gate else ''}:"
+        f" {with_colours(found.reason)}"
     )
 
 
-def _many(folder: Path, one: Callable[[Path], Replayed], *, as_json: bool) -> int:
+def _many(folder: Path, one: Callable[[Path], BacktestResult], *, as_json: bool) -> int:
     """How often a policy was wrong over many past rollouts whose truth is known."""
     files = sorted(folder.glob("*.parquet"))
     truth_file = folder / "truth.json"
@@ -176,19 +182,19 @@ def _many(folder: Path, one: Callable[[Path], Replayed], *, as_json: bool) -> in
         found = one(file)
         stopped = found.gate != "" and not found.promoted
         verdict = "as it should"
-        if truth[file.stem] == "good" and stopped and found.stage.is_sink:
+        if truth[file.stem] == "good" and stopped and found.stage.is_terminal:
             verdict = "false rollback"
         elif truth[file.stem] == "bad" and found.promoted:
             verdict = "miss"
         if verdict in wrong:
             wrong[verdict] += 1
-        rows.append({"name": file.stem, "truth": truth[file.stem], "said": verdict, **summary(found)})
+        rows.append({"name": file.stem, "truth": truth[file.stem], "said": verdict, **result_json(found)})
     if as_json:
-        emit({"rollouts": [{k: v for k, v in row.items() if k != "looks"} for row in rows], **wrong})
+        print_json({"rollouts": [{k: v for k, v in row.items() if k != "looks"} for row in rows], **wrong})
         return 0
     table = Table("rollout", "truth", "ended", "gate", "said", "reason", box=None, padding=(0, 1))
     for row in rows:
-        table.add_row(*(coloured(str(row[key])) for key in ("name", "truth", "stage", "gate", "said", "reason")))
+        table.add_row(*(with_colours(str(row[key])) for key in ("name", "truth", "stage", "gate", "said", "reason")))
     tabulate(table)
     good = sum(row["truth"] == "good" for row in rows)
     console.print(
@@ -211,4 +217,4 @@ def _truth(file: Path) -> dict[str, object]:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(name="backtest")(run)
+    app.command(name="backtest")(run_backtest)

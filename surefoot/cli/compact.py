@@ -5,30 +5,31 @@ from typing import Annotated
 
 import typer
 
-from surefoot import bootstrap
+from surefoot import wiring
 from surefoot.cli.read import Json
-from surefoot.cli.show import console, emit
+from surefoot.cli.show import console, print_json
 from surefoot.core.errors import NotFound
+from surefoot.settings import read_settings
 
 
 def compact(
     model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None,
-    keep: Annotated[int, typer.Option(help="Days that a record is kept at least.", min=1)] = bootstrap.KEEP,
+    keep: Annotated[int, typer.Option(help="Days that a record is kept at least.", min=1)] = wiring.KEEP,
     json_: Json = False,
 ) -> None:
     """Turn closed segments of the prediction log into Parquet, and remove what is too old; `reconcile` does so too."""
-    config = bootstrap.settings()
-    known = bootstrap.logged(config)
+    config = read_settings()
+    known = wiring.logged_models(config)
     if model and model not in known:
         raise NotFound(f"nothing of {model} has been logged; logged: {', '.join(known) or 'none'}")
     found = []
     for name in [model] if model else known:
-        done = bootstrap.compact(config, name, keep)
+        done = wiring.compact(config, name, keep)
         found.append(asdict(done))
         if not json_:
             console.print(f"[bold]{name}[/bold]  {done.tell() or 'nothing to do'}")
     if json_:
-        emit({"models": found})
+        print_json({"models": found})
 
 
 def register(app: typer.Typer) -> None:

@@ -15,21 +15,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from surefoot import bootstrap
-from surefoot.bootstrap import Settings
-from surefoot.cli import show, stack
+from surefoot import wiring
+from surefoot.cli import show
+from surefoot.cli.local import stack
 from surefoot.cli.show import console
-from surefoot.core.chain import Entry, check
+from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected, SurefootError, Unavailable
-from surefoot.core.events import EffectDone, EffectIntended, GateJudged, decode
-from surefoot.core.model import Outcome
-from surefoot.core.state import Ledger, fold
-from surefoot.core.tell import sentence
+from surefoot.core.record.chain import Entry, check
+from surefoot.core.record.describe import describe_event
+from surefoot.core.record.events import EffectDone, EffectIntended, GateJudged, decode
+from surefoot.core.record.state import Ledger, fold
+from surefoot.rollout import adopt_champions
+from surefoot.settings import Settings
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-    from surefoot.demo.report import Rollout
+    from surefoot.demo.report import RolloutSummary
     from surefoot.demo.story import Story
 
 Trained = list[tuple[int, "Pipeline", str]]
@@ -47,21 +49,22 @@ class Stage:
         self.config = config
         self.mlflow = config.mlflow
         self.gateway = config.gateway
-        self._journal = bootstrap.journal(config)
         self._model = "flights-late"
         self._told: set[tuple[str, str, str, str]] = set()
 
     def ledger(self) -> Ledger:
         """The state of the model."""
-        return fold(self._model, self._journal.read(self._model))
+        return fold(self._model, self.entries(0))
 
     def entries(self, after: int) -> tuple[Entry, ...]:
         """Journal entries above a sequence."""
-        return self._journal.read(self._model, after=after)
+        with wiring.open_journal(self.config) as journal:
+            return journal.read(self._model, after=after)
 
     def adopt(self) -> None:
         """Serve the champion that the registry names."""
-        bootstrap.adopt_all(self.config, "demo")
+        with wiring.open_ports(self.config, "demo") as ports:
+            adopt_champions(ports, wiring.policies(self.config))
 
     def rollback(self, reason: str) -> int:
         """Run the operator's command as he would."""
@@ -88,7 +91,7 @@ class Stage:
             if key in self._told or waiting:
                 return
             self._told.add(key)
-        console.print(f"    {show.clock_time(entry.at)}  {show.coloured(' '.join(sentence(event).split()))}")
+        console.print(f"    {show.clock_time(entry.at)}  {show.with_colours(' '.join(describe_event(event).split()))}")
 
 
 def demo(
@@ -121,7 +124,7 @@ def demo(
             ReplayClock(replay).set(START)
             with console.status("starting MLflow, Prefect and the gateway; training four models"):
                 config = stack.up(
-                    home, project.absolute(), stack.Wishes(clock=f"replay:{replay}", tick=TICK), console.print
+                    home, project.absolute(), stack.StackOptions(clock=f"replay:{replay}", tick=TICK), console.print
                 )
                 trained = training.result()
             console.print(f"ready after {time.monotonic() - began:.0f} s")
@@ -217,11 +220,13 @@ def _theatre(config: Settings, trained: Trained) -> "tuple[Stage, Story]":
     from surefoot.demo import story  # noqa: PLC0415 - same
     from surefoot.demo.flights import build  # noqa: PLC0415 - same
     from surefoot.demo.models import RECIPES  # noqa: PLC0415 - same
-    from surefoot.demo.traffic import Replay  # noqa: PLC0415 - same
+    from surefoot.demo.traffic import TrafficReplay  # noqa: PLC0415 - same
 
     flights = build(config.home.parent / "flights.parquet")
     live = flights[flights["at"] >= story.START].iloc[:: story.EVERY]
-    replay = Replay(live, config.gateway, "flights-late", ReplayClock(config.clock.removeprefix("replay:")), story.FEED)
+    replay = TrafficReplay(
+        live, config.gateway, "flights-late", ReplayClock(config.clock.removeprefix("replay:")), story.FEED
+    )
     theatre = Stage(config)
     play = story.Story(theatre, live, replay)
     play.prepare([(RECIPES[index], pipeline, digest) for index, pipeline, digest in trained])
@@ -240,7 +245,7 @@ def _first_answer(config: Settings, trained: Trained) -> int:
 
 
 def _play(config: Settings, trained: Trained, began: float, json_: Path | None, *, keep: bool) -> int:
-    from surefoot.adapters.predictions import PredictionLog  # noqa: PLC0415 - beside its use
+    from surefoot.adapters.predictions.log import PredictionLog  # noqa: PLC0415 - beside its use
     from surefoot.demo import report  # noqa: PLC0415 - same
 
     theatre, play = _theatre(config, trained)
@@ -255,14 +260,14 @@ def _play(config: Settings, trained: Trained, began: float, json_: Path | None, 
         replay.close()
     entries = theatre.entries(0)
     found = report.rollouts(play, entries, PredictionLog(config.log))
-    bootstrap.project(config, "flights-late")
+    wiring.project(config, "flights-late")
     seconds = time.monotonic() - began
     extra: dict[str, object] = {
         "the journal's chain holds": bool(entries) and check(entries) == len(entries),
         "aliases agree with the journal": _aliases(config, theatre.ledger()),
         "the story came to its end": not trouble,
     }
-    rows = report.rows(play, found, extra)
+    rows = report.claim_rows(play, found, extra)
     _timeline(found)
     _claims(rows)
     seen = replay.seen
@@ -286,17 +291,17 @@ def _play(config: Settings, trained: Trained, began: float, json_: Path | None, 
 
 
 def _aliases(config: Settings, ledger: Ledger) -> bool:
-    aliases = bootstrap.registry(config).aliases("flights-late")
+    aliases = wiring.registry(config).aliases("flights-late")
     return ledger.champion is not None and aliases.get("champion") == ledger.champion.number
 
 
-def _timeline(found: "list[Rollout]") -> None:
+def _timeline(found: "list[RolloutSummary]") -> None:
     """What became of each version, in a few lines each: tables break long reasons into pieces."""
     console.print("\n[bold]What happened[/bold]")
     for item in found:
         version = f"version {item.scene.number}, " if item.scene.number else ""
-        console.print(f"  ({item.scene.story}) {version}{item.scene.title}: {show.coloured(item.sink)}")
-        console.print(f"      {show.coloured(' '.join(item.reason.split()))}")
+        console.print(f"  ({item.scene.story}) {version}{item.scene.title}: {show.with_colours(item.terminal_stage)}")
+        console.print(f"      {show.with_colours(' '.join(item.reason.split()))}")
         if item.stages:
             console.print(f"      [dim]{' > '.join(item.stages)}[/dim]")
         times = []

@@ -9,12 +9,11 @@ from typing import Annotated
 
 import typer
 
-from surefoot import bootstrap
-from surefoot.bootstrap import Settings
+from surefoot import wiring
 from surefoot.cli import show
 from surefoot.cli.read import Json, Model
 from surefoot.cli.show import console
-from surefoot.core.chain import Entry
+from surefoot.core.domain import Stage
 from surefoot.core.errors import (
     AliasDrift,
     JournalUnavailable,
@@ -24,13 +23,22 @@ from surefoot.core.errors import (
     SurefootError,
     Unavailable,
 )
-from surefoot.core.events import DriftFound, EffectDone, EffectIntended, SetSplit, as_json, decode
-from surefoot.core.model import Stage
 from surefoot.core.reason import Reason as Why
 from surefoot.core.reason import usable
-from surefoot.core.state import Ledger
-from surefoot.rollout import Ports, drive, end, open_changes, open_rollback, repeat_changes
+from surefoot.core.record.chain import Entry
+from surefoot.core.record.events import DriftFound, EffectDone, EffectIntended, SetSplit, as_json, decode
+from surefoot.core.record.state import Ledger
+from surefoot.rollout import (
+    Ports,
+    drive,
+    end_rollout,
+    open_changes,
+    open_rollback,
+    repeat_changes,
+    retry_on_conflict,
+)
 from surefoot.rollout import repair as mend
+from surefoot.settings import Settings, read_settings
 
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")]
 EMERGENCY = ("abort", "rollback", "kill")
@@ -45,7 +53,7 @@ PATIENCE = 10.0
 
 def abort(context: typer.Context, model: Model, reason: Reason = DEFAULT, json_: Json = False) -> None:
     """Stop the open rollout: all traffic to the champion, now."""
-    _act(model, _typed(context, reason), lambda ports, why: end(ports, model, Stage.ABORTED, why), json_=json_)
+    _act(model, _typed(context, reason), lambda ports, why: end_rollout(ports, model, Stage.ABORTED, why), json_=json_)
 
 
 def rollback(
@@ -87,17 +95,17 @@ def _typed(context: typer.Context, reason: str) -> str:
 
 def _act(model: str, typed: str, ask: Callable[[Ports, str], Ledger], *, json_: bool) -> None:
     """Have the journal hold what is asked for, then drive it to its end; no text of a reason stops that."""
-    ports = bootstrap.ports(bootstrap.settings(), show.actor(), show.REGISTRY_DEADLINE_S)
-    why = usable(typed)
-    began = time.monotonic()
-    try:
-        head = ports.ledger(model).head
-        bootstrap.insist(lambda: ask(ports, why.text))
-    except JournalUnavailable as error:
-        raise JournalUnavailable(
-            f"{error}; without the journal only 'surefoot kill' works: it cuts every candidate at the gateway"
-        ) from error
-    _finish(ports, model, head, began, why, json_=json_)
+    with wiring.open_ports(read_settings(), show.current_actor(), show.REGISTRY_DEADLINE_S) as ports:
+        why = usable(typed)
+        began = time.monotonic()
+        try:
+            head = ports.ledger(model).head
+            retry_on_conflict(lambda: ask(ports, why.text))
+        except JournalUnavailable as error:
+            raise JournalUnavailable(
+                f"{error}; without the journal only 'surefoot kill' works: it cuts every candidate at the gateway"
+            ) from error
+        _finish(ports, model, head, began, why, json_=json_)
 
 
 def kill(
@@ -107,12 +115,12 @@ def kill(
     json_: Json = False,
 ) -> None:
     """Set every candidate of every model to 0 percent, now and until --lift: one call to the gateway comes first."""
-    config = bootstrap.settings()
-    engine = bootstrap.traffic(config)
+    config = read_settings()
     if lift:
-        engine.lift()
+        with wiring.open_traffic(config) as engine:
+            engine.lift()
         if json_:
-            show.emit({"killed": False, "models": {}})
+            show.print_json({"killed": False, "models": {}})
         else:
             console.print("the kill switch is lifted: the next route of a rollout counts again")
         return
@@ -121,7 +129,7 @@ def kill(
     problem: SurefootError | None = None
     note = ""
     try:
-        with _patience("the gateway's workers to acknowledge", quiet=json_):
+        with wiring.open_traffic(config) as engine, _patience("the gateway's workers to acknowledge", quiet=json_):
             note = engine.kill(why.text)
     except (Unavailable, OutcomeUnknown) as error:
         problem = error
@@ -135,7 +143,7 @@ def kill(
     ended, trouble = _end_candidates(config, why.text, quiet=json_)
     if json_:
         said = {"in_force": problem is None, "ms": took, "note": note, "models": ended, "trouble": trouble}
-        show.emit({"killed": problem is None, **said})
+        show.print_json({"killed": problem is None, **said})
     if problem is not None:
         begun = f"; rollouts that will be rolled back: {', '.join(ended)}" if ended else ""
         raise type(problem)(f"the switch may not be in force: {problem}{begun}; run 'surefoot kill' again")
@@ -149,34 +157,34 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
     """End the rollouts whose candidate has traffic, or is about to have all of it; by model, and what went wrong."""
     ended: dict[str, str] = {}
     trouble: list[str] = []
-    try:
-        ports = bootstrap.ports(config, show.actor(), show.REGISTRY_DEADLINE_S)
-        models = ports.journal.models()
-    except SurefootError as error:
-        return ended, [f"no rollout could be ended: {error}"]
-    for model in models:
+    with wiring.open_ports(config, show.current_actor(), show.REGISTRY_DEADLINE_S) as ports:
         try:
-            rollout = ports.ledger(model).rollout
-            if rollout is None or rollout.opened.kind != "promotion" or rollout.stage not in _WITH_TRAFFIC:
+            models = ports.journal.models()
+        except SurefootError as error:
+            return ended, [f"no rollout could be ended: {error}"]
+        for model in models:
+            try:
+                rollout = ports.ledger(model).rollout
+                if rollout is None or rollout.opened.kind != "promotion" or rollout.stage not in _WITH_TRAFFIC:
+                    continue
+                retry_on_conflict(partial(end_rollout, ports, model, Stage.ROLLED_BACK, why, "kill switch"))
+            except SurefootError as error:  # one model's trouble must not keep the others
+                trouble.append(f"{model}: {error}")
                 continue
-            bootstrap.insist(partial(end, ports, model, Stage.ROLLED_BACK, why, "kill switch"))
-        except SurefootError as error:  # one model's trouble must not keep the others
-            trouble.append(f"{model}: {error}")
-            continue
-        ended[model] = rollout.opened.rollout
-        if not quiet:
-            console.print(f"{model}: rollout {rollout.opened.rollout} is being rolled back")
+            ended[model] = rollout.opened.rollout
+            if not quiet:
+                console.print(f"{model}: rollout {rollout.opened.rollout} is being rolled back")
     return ended, trouble
 
 
 def repair(model: Model) -> None:
     """Set alias champion back to the version that is served, after somebody has moved it by hand."""
-    ports = bootstrap.ports(bootstrap.settings(), show.actor(), show.REGISTRY_DEADLINE_S)
-    ledger = bootstrap.insist(lambda: mend(ports, model))
-    number = ledger.champion.number if ledger.champion else "none"
-    if ledger.drifts:
-        raise Unavailable(f"{model}: {'; '.join(describe(drift) for drift in ledger.drifts.values())}")
-    console.print(f"{model}: alias champion points to version {number}, which is served")
+    with wiring.open_ports(read_settings(), show.current_actor(), show.REGISTRY_DEADLINE_S) as ports:
+        ledger = retry_on_conflict(lambda: mend(ports, model))
+        number = ledger.champion.number if ledger.champion else "none"
+        if ledger.drifts:
+            raise Unavailable(f"{model}: {'; '.join(describe(drift) for drift in ledger.drifts.values())}")
+        console.print(f"{model}: alias champion points to version {number}, which is served")
 
 
 @contextlib.contextmanager
@@ -192,7 +200,7 @@ def _patience(what: str, *, quiet: bool) -> Iterator[None]:
 
 
 def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json_: bool) -> None:
-    """Drive to the sink, tell each step when it is done, and say how long it took until traffic was back."""
+    """Drive to the end, tell each step when it is done, and say how long it took until traffic was back."""
     problem: SurefootError | None = None
     shown = head
 
@@ -200,14 +208,14 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
         nonlocal shown
         # Step by step: whoever waits for traffic must not have to wait for a registry that is down as well.
         if not json_ and ledger.head > shown:
-            show.history(ports.journal.read(model, after=shown), everything=False)
+            show.print_history(ports.journal.read(model, after=shown), everything=False)
             shown = ledger.head
 
     try:
         tell(ports.ledger(model))
         with _patience("the gateway's workers to acknowledge, or the registry to answer", quiet=json_):
             ledger = drive(ports, model, until=lambda ledger: not ledger.open, seen=tell, patience=PATIENCE)
-            ledger = bootstrap.insist(lambda: repeat_changes(ports, ports.ledger(model)))
+            ledger = retry_on_conflict(lambda: repeat_changes(ports, ports.ledger(model)))
     except (Unavailable, OutcomeUnknown) as error:
         problem, ledger = error, ports.ledger(model)
     entries = ports.journal.read(model, after=head)
@@ -216,7 +224,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
     if json_:
         said = {"restore_ms": restored, "total_ms": took, "reason": why.text, "reason_changes": why.changes}
         drifts = [as_json(drift) for drift in ledger.drifts.values()]
-        show.emit({"entries": [show.plain_entry(e) for e in entries], "drifts": drifts, **said})
+        show.print_json({"entries": [show.entry_json(e) for e in entries], "drifts": drifts, **said})
     elif restored is not None:
         console.print(
             f"traffic was back {restored:.0f} ms after the intent, everything {took:.0f} ms after the command"

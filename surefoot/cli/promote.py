@@ -8,14 +8,14 @@ import httpx
 import typer
 from rich.console import Console
 
-from surefoot import bootstrap
-from surefoot.bootstrap import Settings
+from surefoot import wiring
 from surefoot.cli import show
 from surefoot.cli.read import Json, Model
 from surefoot.cli.show import console
-from surefoot.core.model import Stage
-from surefoot.core.state import Ledger, fold
+from surefoot.core.domain import Stage
+from surefoot.core.record.state import Ledger, fold
 from surefoot.rollout import Ports, drive, open_promotion
+from surefoot.settings import Settings, read_settings
 
 PATIENCE = 30.0
 """How long to ask a busy Prefect for a flow run [seconds]; after that the rollout runs here."""
@@ -33,30 +33,32 @@ def promote(
 
     Returns when the version bakes (exit 0) or the rollout has ended otherwise (exit 1).
     """
-    config = bootstrap.settings()
-    ports = bootstrap.ports(config, show.actor(), show.REGISTRY_DEADLINE_S)
-    head = len(ports.journal.read(model))
-    rollout = open_promotion(ports, bootstrap.request(config, model, version, reason, force=force))
-    run = None if here else _flow_run(config, model, version)
-    if run and not json_:
-        console.print(f"flow run {config.prefect}/runs/flow-run/{run}")
-    try:
-        ledger = _follow(ports, model, rollout, head, quiet=json_) if run else _drive(ports, model, head, quiet=json_)
-    except KeyboardInterrupt:
-        # Only the watching has ended: who presses Ctrl-C at three in the morning must know that.
-        goes_on = f"flow run {run} goes on" if run else "'reconcile' resumes it within a tick"
-        Console(stderr=True, soft_wrap=True).print(
-            f"surefoot: rollout {rollout} of {model} is still open: {goes_on}; 'surefoot abort {model}' stops it,"
-            f" 'surefoot status {model}' shows it",
-            markup=False,
-        )
-        return 130
-    stage = ledger.rollouts[rollout].stage
-    if json_:
-        show.emit(
-            {"rollout": rollout, "stage": stage.value, "reason": ledger.rollouts[rollout].reason, "flow_run": run}
-        )
-    return 0 if stage in {Stage.BAKING, Stage.PROMOTED} else 1
+    config = read_settings()
+    with wiring.open_ports(config, show.current_actor(), show.REGISTRY_DEADLINE_S) as ports:
+        head = len(ports.journal.read(model))
+        rollout = open_promotion(ports, wiring.request(config, model, version, reason, force=force))
+        run = None if here else _flow_run(config, model, version)
+        if run and not json_:
+            console.print(f"flow run {config.prefect}/runs/flow-run/{run}")
+        try:
+            ledger = (
+                _follow(ports, model, rollout, head, quiet=json_) if run else _drive(ports, model, head, quiet=json_)
+            )
+        except KeyboardInterrupt:
+            # Only the watching has ended: who presses Ctrl-C at three in the morning must know that.
+            goes_on = f"flow run {run} goes on" if run else "'reconcile' resumes it within a tick"
+            Console(stderr=True, soft_wrap=True).print(
+                f"surefoot: rollout {rollout} of {model} is still open: {goes_on}; 'surefoot abort {model}' stops it,"
+                f" 'surefoot status {model}' shows it",
+                markup=False,
+            )
+            return 130
+        stage = ledger.rollouts[rollout].stage
+        if json_:
+            show.print_json(
+                {"rollout": rollout, "stage": stage.value, "reason": ledger.rollouts[rollout].reason, "flow_run": run}
+            )
+        return 0 if stage in {Stage.BAKING, Stage.PROMOTED} else 1
 
 
 def _over(ledger: Ledger) -> bool:
@@ -97,7 +99,7 @@ def _drive(ports: Ports, model: str, head: int, *, quiet: bool) -> Ledger:
     def seen(ledger: Ledger, _action: object) -> None:
         nonlocal shown
         if not quiet and ledger.head > shown:
-            show.history(ports.journal.read(model, after=shown), everything=False)
+            show.print_history(ports.journal.read(model, after=shown), everything=False)
         shown = max(shown, ledger.head)
 
     return drive(ports, model, until=_over, seen=seen)
@@ -107,14 +109,14 @@ def _follow(ports: Ports, model: str, rollout: str, head: int, *, quiet: bool) -
     """Print what the flow run journals until the rollout bakes or ends."""
     ledger = fold(model, ports.journal.read(model))
     if not quiet:
-        show.history(ports.journal.read(model, after=head), everything=False)
+        show.print_history(ports.journal.read(model, after=head), everything=False)
     while ledger.open == rollout and not _over(ledger):
         fresh = ports.journal.read(model, after=ledger.head)
         if not fresh:
             time.sleep(0.3)
             continue
         if not quiet:
-            show.history(fresh, everything=False)
+            show.print_history(fresh, everything=False)
         ledger = fold(model, fresh, ledger)
     return ledger
 

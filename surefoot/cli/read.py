@@ -6,17 +6,19 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from surefoot import bootstrap
-from surefoot.adapters.config import read
+from surefoot import wiring
+from surefoot.adapters.config.policy_file import read_policy
 from surefoot.cli import show, show_plan
 from surefoot.cli.show import console
 from surefoot.core import planning
-from surefoot.core.chain import check
 from surefoot.core.errors import JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
-from surefoot.core.events import as_json
-from surefoot.core.policy import Policy
-from surefoot.core.recheck import recheck
+from surefoot.core.judging.reverify import reverify
+from surefoot.core.policy.model import Policy
+from surefoot.core.ports import Journal
+from surefoot.core.record.chain import check
+from surefoot.core.record.events import as_json
 from surefoot.rollout import lost_entries
+from surefoot.settings import Settings, read_settings
 
 Model = Annotated[str, typer.Argument(help="Registered model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
@@ -60,11 +62,11 @@ def lint(
             continue
         suite = f"{expectations} expectation{'' if expectations == 1 else 's'}"
         console.print(f"[green]ok[/green] {name}: {len(policy.steps)} steps, {suite}")
-        show_plan.sights(policy, sights, a_year)
+        show_plan.print_detectability(policy, sights, a_year)
         for note in planning.notes(policy):
             console.print(f"note: {escape(note)}")
     if json_:
-        show.emit({"policies": found})
+        show.print_json({"policies": found})
     return 2 if wrong or (strict and blind) else 0
 
 
@@ -72,7 +74,7 @@ def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
     """A policy, the number of expectations of its suite, and everything that is wrong with the two files."""
     policy, suite, problems = None, "", []
     try:
-        _, policy = read(file)
+        _, policy = read_policy(file)
         suite = policy.suite
     except PolicyInvalid as error:
         problems = [f"{error.path}:{line}: {rule}" for line, rule in error.problems()]
@@ -84,7 +86,7 @@ def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
     path = suites / f"{suite}.json"
     if not path.is_file():
         return policy, 0, [*problems, f"there is no suite {path}"]
-    from surefoot.adapters.checks import suite_problems  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
+    from surefoot.adapters.expectations.suite import suite_problems  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
 
     expectations, wrong = suite_problems(path)
     return policy, expectations, [*problems, *(f"{path}:1: {problem}" for problem in wrong)]
@@ -92,21 +94,21 @@ def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
 
 def plan(model: Model, version: Annotated[str, typer.Argument(help="Version to promote.")]) -> None:
     """Say what a promotion would do, step by step, without doing any of it."""
-    config = bootstrap.settings()
-    _, policy = read(config.configs / f"{model}.yaml")
-    registry = bootstrap.registry(config, 5.0)
+    config = read_settings()
+    _, policy = read_policy(config.configs / f"{model}.yaml")
+    registry = wiring.registry(config, 5.0)
     candidate = registry.resolve(model, version)
     champion = registry.alias(model, "champion")
     if champion is None:
         raise Rejected(f"{model} has no champion yet: set the alias 'champion' on the version that serves today")
     if champion == candidate.number:
         raise Rejected(f"version {version} of {model} is the champion: nothing to promote")
-    trial = bootstrap.hosted(config).trial(model, candidate)
+    trial = wiring.hosted(config).trial(model, candidate)
     if trial.problem:
         raise Rejected(trial.problem)
-    show.plan(policy, candidate.number, champion)
-    show_plan.trial(candidate.number, trial)
-    show_plan.sights(policy, planning.plan(policy), planning.false_alarms_a_year(policy))
+    show.print_plan(policy, candidate.number, champion)
+    show_plan.print_load_trial(candidate.number, trial)
+    show_plan.print_detectability(policy, planning.plan(policy), planning.false_alarms_a_year(policy))
 
 
 def history(
@@ -115,20 +117,27 @@ def history(
     everything: Annotated[bool, typer.Option("--all", help="Show intents too.")] = False,
 ) -> None:
     """Print the journal of a model: who did what, when, why, on which evidence."""
-    entries = bootstrap.journal(bootstrap.settings()).read(model)
+    with wiring.open_journal(read_settings()) as journal:
+        entries = journal.read(model)
     if not entries:
         raise NotFound(f"the journal holds nothing of {model}")
     if json_:
-        show.emit([show.plain_entry(entry) for entry in entries])
+        show.print_json([show.entry_json(entry) for entry in entries])
     else:
-        show.history(entries, everything=everything)
+        show.print_history(entries, everything=everything)
 
 
 def verify(model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None) -> None:
     """Re-derive the hash chain of the journal, judge every verdict again, and name the first entry that is wrong."""
-    config = bootstrap.settings()
-    journal = bootstrap.journal(config)
+    config = read_settings()
     generations, unseen = _generations(config)
+    with wiring.open_journal(config) as journal:
+        _verify(journal, model, generations)
+    if unseen:
+        console.print(f"not compared with the gateway: {unseen}", markup=False)
+
+
+def _verify(journal: Journal, model: str | None, generations: dict[str, int]) -> None:
     known = journal.models()
     for name, generation in generations.items():
         head = len(journal.read(name)) if name in known else 0
@@ -139,7 +148,7 @@ def verify(model: Annotated[str | None, typer.Argument(help="Registered model; a
         if not entries:
             raise NotFound(f"the journal holds nothing of {name}")
         count, judged, skipped = check(entries), 0, 0
-        for found in recheck(entries):
+        for found in reverify(entries):
             if found.skipped:
                 skipped += 1
                 continue
@@ -150,14 +159,13 @@ def verify(model: Annotated[str | None, typer.Argument(help="Registered model; a
             f"[green]ok[/green] {name}: {count} entries, head {entries[-1].hash[:16]}; {judged} verdicts follow from"
             f" their counters{f', {skipped} cannot be judged again' if skipped else ''}"
         )
-    if unseen:
-        console.print(f"not compared with the gateway: {unseen}", markup=False)
 
 
-def _generations(config: bootstrap.Settings) -> tuple[dict[str, int], str]:
+def _generations(config: Settings) -> tuple[dict[str, int], str]:
     """The generation that the gateway serves of each model, which is an entry's number; and why that cannot be said."""
     try:
-        return bootstrap.traffic(config).generations(), ""
+        with wiring.open_traffic(config) as traffic:
+            return traffic.generations(), ""
     except SurefootError as error:
         return {}, str(error)
 

@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 import typer
 
-from surefoot import bootstrap
-from surefoot.adapters.pyfunc import preload
-from surefoot.cli import stack
+from surefoot import wiring
+from surefoot.adapters.mlflow.pyfunc.scorer import preload_libraries
+from surefoot.cli.local import stack
 from surefoot.cli.show import console
+from surefoot.settings import home, read_settings
 
 
 def up(
@@ -24,16 +25,16 @@ def up(
     tick: Annotated[int, typer.Option(help="Seconds between two runs of the scheduled flows.", min=5)] = 60,
 ) -> None:
     """Start MLflow, Prefect (server and worker) and the gateway, and wait until each answers."""
-    wishes = stack.Wishes(mlflow_port, prefect_port, gateway_port, clock, tick)
+    wishes = stack.StackOptions(mlflow_port, prefect_port, gateway_port, clock, tick)
     began = time.monotonic()
     with console.status("starting MLflow, Prefect and the gateway"):
-        config = stack.up(bootstrap.home(), project.absolute(), wishes, console.print)
+        config = stack.up(home(), project.absolute(), wishes, console.print)
     console.print(f"up in {time.monotonic() - began:.0f} s; state in {config.home}; 'surefoot down' stops it")
 
 
 def down() -> None:
     """Stop what `up` has started; all state stays."""
-    stack.down(bootstrap.home(), console.print)
+    stack.down(home(), console.print)
 
 
 def gateway(
@@ -43,20 +44,20 @@ def gateway(
     ] = 0,
 ) -> None:
     """Serve models here, at the address that the stack was given; `up` starts this for you."""
-    from surefoot import hosting  # noqa: PLC0415 - the other commands need no server
-    from surefoot.gateway.keeper import Keeper  # noqa: PLC0415 - same
+    from surefoot.adapters.mlflow import model_host  # noqa: PLC0415 - the other commands need no server
+    from surefoot.gateway.supervision.supervisor import Supervisor  # noqa: PLC0415 - same
 
-    config = bootstrap.settings()
+    config = read_settings()
     address = urlsplit(config.gateway)
     # A model's library that is imported while requests are served breaks them: everything comes first, and every
     # worker and every model's process is forked from here.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    preload()
+    preload_libraries()
     count = workers or min(4, len(os.sched_getaffinity(0)))
-    memory = model_memory or bootstrap.model_memory(count)
+    memory = model_memory or wiring.model_memory(count)
     listen = (address.hostname or "127.0.0.1", address.port or 80)
-    make = partial(bootstrap.gateway_app, config, memory)
-    Keeper(config.home / "gateway", listen, count, make, hosting.run).keep()
+    make = partial(wiring.build_gateway, config, memory)
+    Supervisor(config.home / "gateway", listen, count, make, model_host.run).keep()
 
 
 def register(app: typer.Typer) -> None:

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from surefoot.core.chain import Entry
+from surefoot.core.domain import Split
 from surefoot.core.durations import span
-from surefoot.core.events import EffectIntended, as_json, decode
-from surefoot.core.model import Split
-from surefoot.core.policy import Policy, Shadow
+from surefoot.core.policy.model import Policy, Shadow
 from surefoot.core.reason import usable
-from surefoot.core.state import Ledger
-from surefoot.core.tell import sentence, title
+from surefoot.core.record.chain import Entry
+from surefoot.core.record.describe import describe_event, event_title
+from surefoot.core.record.events import EffectIntended, as_json, decode
+from surefoot.core.record.state import Ledger
 
 console = Console(highlight=False, soft_wrap=True)
 REGISTRY_DEADLINE_S = 5.0
@@ -38,7 +38,7 @@ COLOURS = {
 }
 
 
-def actor() -> str:
+def current_actor() -> str:
     """Who types: the account's name, or its number where it has none, as in many containers."""
     try:
         name = getpass.getuser()
@@ -52,7 +52,7 @@ def clock_time(at: float) -> str:
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def coloured(text: str) -> str:
+def with_colours(text: str) -> str:
     """Escape a sentence and colour the words of outcomes and sinks."""
     words = escape(text).split(" ")
     return " ".join(f"[{c}]{w}[/{c}]" if (c := COLOURS.get(w.rstrip(":,;"))) else w for w in words)
@@ -66,25 +66,25 @@ def tabulate(table: Table, narrowest: int = 160) -> None:
         Console(highlight=False, width=max(console.width, narrowest)).print(table)
 
 
-def emit(value: object) -> None:
+def print_json(value: object) -> None:
     """Print JSON for a program."""
     print(json.dumps(value, indent=2, sort_keys=True))  # noqa: T201 - standard output is the interface
 
 
-def line(entry: Entry) -> str:
+def entry_line(entry: Entry) -> str:
     """One journal entry as one line."""
-    said = " ".join(sentence(decode(entry.kind, entry.data)).split())
-    return f"{clock_time(entry.at)}  {entry.seq:>4}  {coloured(said)}"
+    said = " ".join(describe_event(decode(entry.kind, entry.data)).split())
+    return f"{clock_time(entry.at)}  {entry.seq:>4}  {with_colours(said)}"
 
 
-def history(entries: Sequence[Entry], *, everything: bool) -> None:
+def print_history(entries: Sequence[Entry], *, everything: bool) -> None:
     """Print a journal; intents only on request, since each is followed by what became of it."""
     for entry in entries:
         if everything or not isinstance(decode(entry.kind, entry.data), EffectIntended):
-            console.print(f"{line(entry)}  [dim]{escape(entry.actor)}[/dim]")
+            console.print(f"{entry_line(entry)}  [dim]{escape(entry.actor)}[/dim]")
 
 
-def plain_entry(entry: Entry) -> dict[str, object]:
+def entry_json(entry: Entry) -> dict[str, object]:
     """A journal entry as JSON."""
     return {
         "actor": entry.actor,
@@ -98,7 +98,7 @@ def plain_entry(entry: Entry) -> dict[str, object]:
     }
 
 
-def plain_status(ledger: Ledger, live: Split | None, aliases: dict[str, str] | None) -> dict[str, object]:
+def status_json(ledger: Ledger, live: Split | None, aliases: dict[str, str] | None) -> dict[str, object]:
     """The state of a model as JSON."""
     rollout = ledger.rollout
     return {
@@ -119,13 +119,13 @@ def plain_status(ledger: Ledger, live: Split | None, aliases: dict[str, str] | N
             "since": rollout.entered_at,
             "stage": rollout.stage.value,
             "step": rollout.step,
-            "title": title(rollout.opened),
+            "title": event_title(rollout.opened),
             "verdicts": {name: as_json(verdict) for name, verdict in rollout.verdicts.items()},
         },
     }
 
 
-def status(ledger: Ledger, live: Split | None, trouble: Sequence[str]) -> None:
+def print_status(ledger: Ledger, live: Split | None, trouble: Sequence[str]) -> None:
     """Print what is served, since when, why, and what is under way."""
     champion = ledger.champion.number if ledger.champion else "none yet"
     console.print(f"[bold]{ledger.model}[/bold]  champion {champion}")
@@ -139,51 +139,51 @@ def status(ledger: Ledger, live: Split | None, trouble: Sequence[str]) -> None:
     if rollout is None:
         last = next(reversed(tuple(ledger.rollouts.values())), None)
         if last:
-            console.print(coloured(f"  last rollout: {title(last.opened)}: {last.stage}: {last.reason}"))
+            console.print(with_colours(f"  last rollout: {event_title(last.opened)}: {last.stage}: {last.reason}"))
     else:
         where = f"{rollout.stage}{' (paused)' if rollout.paused else ''} since {clock_time(rollout.entered_at)}"
-        console.print(f"  rollout {ledger.open}, {title(rollout.opened)}: {where}")
+        console.print(f"  rollout {ledger.open}, {event_title(rollout.opened)}: {where}")
         table = Table("gate", "verdict", "n", "reason", box=None, padding=(0, 2))
         for name, verdict in rollout.verdicts.items():
-            table.add_row(name, coloured(verdict.outcome.value), f"{verdict.n:,}", escape(verdict.reason))
+            table.add_row(name, with_colours(verdict.outcome.value), f"{verdict.n:,}", escape(verdict.reason))
         console.print(table)
     for item in trouble:
         console.print(f"  [magenta]{escape(item)}[/magenta]")
 
 
-def plan(policy: Policy, number: str, champion: str) -> None:
+def print_plan(policy: Policy, number: str, champion: str) -> None:
     """Print what a promotion would do, step by step."""
     console.print(f"[bold]{policy.model}[/bold]: version {number} against champion {champion}")
     window = f"the requests of the last {span(policy.suite_window)}"
-    lines = [f"validate {window} with suite {policy.suite}; {looks(0.0, policy.suite_every)}"]
+    lines = [f"validate {window} with suite {policy.suite}; {looks_text(0.0, policy.suite_every)}"]
     for step in policy.steps:
         gates = ", ".join(step.gates)
         if isinstance(step, Shadow):
             lines.append(
-                f"replay the requests of the last {span(step.window)}: {gates} must pass; {looks(0.0, step.every)}"
+                f"replay the requests of the last {span(step.window)}: {gates} must pass; {looks_text(0.0, step.every)}"
             )
         else:
             most = f" and {step.min_requests:,} requests" if step.min_requests else ""
             expected = policy.requests_per_minute * step.weight / 100.0 * step.hold / 60.0
             lines.append(
                 f"{step.weight:g} % of the units for {span(step.hold)}{most}: {gates} must pass"
-                f" (about {amount(expected)} requests to the candidate); {looks(step.hold, step.every)}"
+                f" (about {format_count(expected)} requests to the candidate); {looks_text(step.hold, step.every)}"
             )
     bake = policy.bake
     lines += [
         f"alias previous -> {champion}, alias champion -> {number}, all traffic to {number}",
-        f"bake for {span(bake.hold)}: {', '.join(bake.gates)} roll back; {looks(bake.hold, bake.every)}",
+        f"bake for {span(bake.hold)}: {', '.join(bake.gates)} roll back; {looks_text(bake.hold, bake.every)}",
     ]
     for index, line_ in enumerate(lines, start=1):
         console.print(f"  {index}. {line_}")
 
 
-def amount(n: float) -> str:
+def format_count(n: float) -> str:
     """A number of requests; below ten with the digits that count."""
     return f"{n:,.0f}" if n >= 10.0 or n == 0.0 else f"{n:.2g}"  # noqa: PLR2004 - two digits
 
 
-def looks(lasts: float, every: float) -> str:
+def looks_text(lasts: float, every: float) -> str:
     """How often a stage looks, and how many looks that makes; a replay looks until it is decided."""
     if not lasts:
         return f"looks at once, then every {span(every)} until it is decided"

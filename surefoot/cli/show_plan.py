@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from surefoot.adapters.hosted import Trial
-from surefoot.cli.show import amount, console, looks, tabulate
+from surefoot.adapters.replay.hosted_models import LoadTrial
+from surefoot.cli.show import console, format_count, looks_text, tabulate
 from surefoot.core.durations import often, roughly, span
-from surefoot.core.planning import Sight
-from surefoot.core.policy import Policy, Shadow
+from surefoot.core.planning import Detectability
+from surefoot.core.policy.model import Policy, Shadow
 
 
-def trial(number: str, found: Trial) -> None:
+def print_load_trial(number: str, found: LoadTrial) -> None:
     """Print how a version will be asked, and what it may lack."""
     proof = found.proof
     if proof is not None and proof.row_wise:
@@ -23,20 +23,20 @@ def trial(number: str, found: Trial) -> None:
         console.print(f"  [yellow]warning[/yellow] its requirements name {escape(name)}, which is not installed here")
 
 
-def stages(policy: Policy) -> None:
+def print_stages(policy: Policy) -> None:
     """Print how long each stage lasts, and how often it looks."""
-    rows = [("data", f"requests of the last {span(policy.suite_window)}", looks(0.0, policy.suite_every))]
+    rows = [("data", f"requests of the last {span(policy.suite_window)}", looks_text(0.0, policy.suite_every))]
     for step in policy.steps:
         if isinstance(step, Shadow):
-            rows.append(("shadow", f"requests of the last {span(step.window)}", looks(0.0, step.every)))
+            rows.append(("shadow", f"requests of the last {span(step.window)}", looks_text(0.0, step.every)))
         else:
-            rows.append((f"weight {step.weight:g} %", span(step.hold), looks(step.hold, step.every)))
-    rows.append(("bake", span(policy.bake.hold), looks(policy.bake.hold, policy.bake.every)))
+            rows.append((f"weight {step.weight:g} %", span(step.hold), looks_text(step.hold, step.every)))
+    rows.append(("bake", span(policy.bake.hold), looks_text(policy.bake.hold, policy.bake.every)))
     for stage, lasts, often_ in rows:
         console.print(f"  {stage}: {lasts}, {often_}")
 
 
-def rate(per_minute: float) -> str:
+def traffic_rate(per_minute: float) -> str:
     """Planned traffic in the largest unit in which a request comes, such as "12 requests an hour"."""
     for unit, minutes in (("minute", 1.0), ("hour", 60.0), ("day", 1440.0), ("year", 525_960.0)):
         if per_minute * minutes >= 1.0:
@@ -44,15 +44,17 @@ def rate(per_minute: float) -> str:
     return "less than one request a year"
 
 
-def sights(policy: Policy, found: Sequence[Sight], a_year: float) -> None:
+def print_detectability(policy: Policy, found: Sequence[Detectability], a_year: float) -> None:
     """Print what each step can see, and what is wrong with it."""
-    stages(policy)
-    console.print(f"  What each step sees at {rate(policy.requests_per_minute)}, with a chance of 80 %:")
+    print_stages(policy)
+    console.print(f"  What each step sees at {traffic_rate(policy.requests_per_minute)}, with a chance of 80 %:")
     table = Table("step", "gate", "counts", "finds", "equal passes", "needs", box=None, padding=(0, 1))
     for sight in found:
         passes = "" if sight.passes is None else f"{sight.passes:.0%}"
         needs = "" if sight.needs is None else roughly(sight.needs)
-        table.add_row(sight.step, sight.gate, f"{amount(sight.n)} {sight.counts}", escape(sight.finds), passes, needs)
+        table.add_row(
+            sight.step, sight.gate, f"{format_count(sight.n)} {sight.counts}", escape(sight.finds), passes, needs
+        )
     tabulate(table)
     for gate, assumes in dict.fromkeys((sight.gate, sight.assumes) for sight in found if sight.assumes):
         console.print(f"  [dim]{escape(gate)}: {escape(assumes)}[/dim]")

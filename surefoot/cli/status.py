@@ -7,19 +7,21 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from surefoot import bootstrap
-from surefoot.adapters import ticks
-from surefoot.bootstrap import Settings
-from surefoot.cli import scheduler, show, stack
+from surefoot import wiring
+from surefoot.adapters import heartbeats
+from surefoot.cli import show
+from surefoot.cli.local import scheduler, stack
 from surefoot.cli.read import Json
 from surefoot.cli.show import console
+from surefoot.core.domain import Split
 from surefoot.core.durations import span
 from surefoot.core.errors import NotFound, SurefootError, Unavailable
 from surefoot.core.machine import look_interval
-from surefoot.core.model import Split
-from surefoot.core.parse import parse
-from surefoot.core.state import Ledger
-from surefoot.rollout import Ports, lost_entries
+from surefoot.core.policy.parse import parse
+from surefoot.core.record.events import LIVE_SPLIT
+from surefoot.core.record.state import Ledger
+from surefoot.rollout import Ports, lost_entries, split_mismatch
+from surefoot.settings import Settings, read_settings
 
 MISSED_TICKS = 2.0
 """Ticks that may be missed before it is said [count]."""
@@ -34,34 +36,34 @@ def status(
     json_: Json = False,
 ) -> int:
     """Say what is served, since when, why, what is under way, and what is wrong; exits with 1 when something is."""
-    config = bootstrap.settings()
+    config = read_settings()
     running = stack.running(config)
-    ports = bootstrap.ports(config, show.actor(), REGISTRY_S)
-    general = [*_parts(running), *_schedules(config, running), *_ticks(config, running), *_policies(config)]
-    found: list[dict[str, object]] = []
-    wrong = bool(general)
-    try:
-        known = sorted({*ports.journal.models(), *bootstrap.policies(config), *_served(ports)})
-    except SurefootError as error:
-        general.append(str(error))
-        known, wrong = sorted(bootstrap.policies(config)), True
-    if model and model not in known:
-        raise NotFound(f"nothing is known of {model}; known: {', '.join(known) or 'none'}")
-    if not json_:
-        for line in general:
-            console.print(f"[magenta]{escape(line)}[/magenta]")
-    for name in [model] if model else known:
-        ledger, live, trouble, notes, aliases = _look(config, ports, name, running)
-        wrong = wrong or bool(trouble)
+    with wiring.open_ports(config, show.current_actor(), REGISTRY_S) as ports:
+        general = [*_parts(running), *_schedules(config, running), *_ticks(config, running), *_policies(config)]
+        found: list[dict[str, object]] = []
+        wrong = bool(general)
+        try:
+            known = sorted({*ports.journal.models(), *wiring.policies(config), *_served(ports)})
+        except SurefootError as error:
+            general.append(str(error))
+            known, wrong = sorted(wiring.policies(config)), True
+        if model and model not in known:
+            raise NotFound(f"nothing is known of {model}; known: {', '.join(known) or 'none'}")
+        if not json_:
+            for line in general:
+                console.print(f"[magenta]{escape(line)}[/magenta]")
+        for name in [model] if model else known:
+            ledger, live, trouble, notes, aliases = _look(config, ports, name, running)
+            wrong = wrong or bool(trouble)
+            if json_:
+                found.append({**show.status_json(ledger, live, aliases), "trouble": trouble, "notes": notes})
+            else:
+                show.print_status(ledger, live, [*trouble, *notes])
         if json_:
-            found.append({**show.plain_status(ledger, live, aliases), "trouble": trouble, "notes": notes})
-        else:
-            show.status(ledger, live, [*trouble, *notes])
-    if json_:
-        show.emit({"models": found, "processes": running, "trouble": general, "ok": not wrong})
-    elif not known:
-        console.print(f"no model yet: write a policy into {config.configs} and set alias champion in MLflow")
-    return 1 if wrong else 0
+            show.print_json({"models": found, "processes": running, "trouble": general, "ok": not wrong})
+        elif not known:
+            console.print(f"no model yet: write a policy into {config.configs} and set alias champion in MLflow")
+        return 1 if wrong else 0
 
 
 def _served(ports: Ports) -> list[str]:
@@ -84,8 +86,8 @@ def _look(
         trouble.append(str(error))
     try:
         live = ports.traffic.live(name)
-        killed = bootstrap.traffic(config).killed()
-        told = bootstrap.traffic(config).notes(name)
+        with wiring.open_traffic(config) as traffic:
+            killed, told = traffic.killed(), traffic.notes(name)
         trouble += [line for line in told if "cannot be served" in line]
         notes += [line for line in told if "cannot be served" not in line]
         if killed:
@@ -94,19 +96,20 @@ def _look(
             trouble.append("the gateway does not serve this model yet: 'reconcile' sees to it once it has a champion")
         if live and live.generation > ledger.head:
             trouble.append(lost_entries(name, ledger.head, live.generation))
-        elif live and ledger.split and not live.same_routing(ledger.split):
-            trouble.append("the gateway does not serve what the journal says: 'surefoot history' shows what it should")
+        elif live and (mismatch := split_mismatch(ledger, live)):
+            trouble.append(f"{mismatch}: 'surefoot history {name}' shows why")
     except SurefootError as error:
         trouble.append(str(error))
     if running.get("mlflow", True):
         try:
-            aliases = bootstrap.registry(config, REGISTRY_S).aliases(name)
+            aliases = wiring.registry(config, REGISTRY_S).aliases(name)
             trouble += _alias(ledger, aliases)
         except SurefootError as error:
             trouble.append(f"the registry does not tell its aliases: {error}")
     trouble += [
         f"{drift.what} should be {drift.expected}: {drift.seen}"
         for drift in ledger.drifts.values()
+        if not (drift.what == LIVE_SPLIT and live is not None)  # told by what the gateway serves now
         if not (drift.alias == "champion" and aliases is not None)  # told by what the alias says now
         or (drift.repeat and aliases is not None and aliases.get("champion") != drift.number)
     ]
@@ -134,7 +137,7 @@ def _ticks(config: Settings, running: dict[str, bool]) -> list[str]:
     found = []
     started = max((born for _, born in config.processes.values()), default=0.0)
     for name, purpose in scheduler.PURPOSE.items():
-        last = ticks.last(config.home, name)
+        last = heartbeats.last_heartbeat(config.home, name)
         silent = time.time() - max(last or 0.0, started)
         if running and silent > MISSED_TICKS * config.tick + scheduler.START_S:
             when = f"since {show.clock_time(last)} UTC" if last else "since the stack was started"
@@ -143,7 +146,7 @@ def _ticks(config: Settings, running: dict[str, bool]) -> list[str]:
 
 
 def _policies(config: Settings) -> list[str]:
-    return [f"policy of {model} is wrong: {error}" for model, error in bootstrap.broken_policies(config).items()]
+    return [f"policy of {model} is wrong: {error}" for model, error in wiring.broken_policies(config).items()]
 
 
 def _alias(ledger: Ledger, aliases: dict[str, str]) -> list[str]:

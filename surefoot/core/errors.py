@@ -8,7 +8,8 @@ SurefootError
 ├── Conflict                 somebody else acts; read again and stop              exit 3
 │   ├── RolloutInProgress    another rollout of this model is open
 │   ├── AliasDrift           the registry does not say what the journal says
-│   └── LeaseLost            a newer writer has taken over
+│   ├── RouteSuperseded      the gateway serves a route of a newer generation
+│   └── StaleLedger          the journal has grown since it was read
 ├── Unavailable              known not applied; retry with back-off               exit 4
 │   ├── RegistryUnavailable
 │   ├── GatewayUnavailable
@@ -88,8 +89,12 @@ class AliasDrift(Conflict):
     """The registry or the live split does not say what the journal says."""
 
 
-class LeaseLost(Conflict):
-    """A newer writer has taken over this rollout."""
+class RouteSuperseded(Conflict):
+    """The gateway serves a route of a newer generation."""
+
+
+class StaleLedger(Conflict):
+    """Somebody else has appended to the journal since it was read; reading it again is safe."""
 
 
 class Unavailable(SurefootError):

@@ -4,7 +4,18 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from surefoot.core.events import (
+from surefoot.core.domain import Outcome, Role, Split, Stage, Verdict
+from surefoot.core.judging.thresholds import DecisionThresholds, allowance
+from surefoot.core.policy.model import (
+    DATA_GATE_NAME,
+    EVERY_REPLAY,
+    SHAPE_GATE_NAME,
+    FailureAction,
+    Gate,
+    Metric,
+    Policy,
+)
+from surefoot.core.record.events import (
     Effect,
     EndDecided,
     Event,
@@ -14,10 +25,7 @@ from surefoot.core.events import (
     SetSplit,
     StageEntered,
 )
-from surefoot.core.level import Level, allowance
-from surefoot.core.model import Outcome, Role, Split, Stage, Verdict
-from surefoot.core.policy import DATA_GATE_NAME, EVERY_REPLAY, SHAPE_GATE_NAME, Do, Gate, Metric, Policy
-from surefoot.core.state import Ledger, Rollout
+from surefoot.core.record.state import Ledger, Rollout
 
 PRE_TRAFFIC_ALPHA = 0.05
 """Chance that a good candidate is turned away before any traffic, over all gates of its shadow [probability]."""
@@ -32,7 +40,7 @@ IMPLICIT = {gate.name: gate for gate in (DATA_GATE, SHAPE_GATE)}
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class FinishEffect:
     """Carry out an effect that was intended and not yet done."""
 
     seq: int
@@ -40,21 +48,21 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
-class Abandon:
+class AbandonEffect:
     """Give up a change on the way forward: it would stand in the way of moving traffic back."""
 
     seq: int
 
 
 @dataclass(frozen=True, slots=True)
-class Apply:
+class ApplyEffect:
     """Intend an effect, then carry it out."""
 
     effect: Effect
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class JudgeGates:
     """Ask these gates, one look.
 
     Attributes:
@@ -69,18 +77,18 @@ class Judge:
     gates: tuple[Gate, ...]
     look: int
     since: float
-    level: Level
+    level: DecisionThresholds
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RecordEvent:
     """Append an event."""
 
     event: Event
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class WaitUntil:
     """Nothing to do before this time [Unix seconds]."""
 
     until: float
@@ -88,11 +96,11 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Idle:
+class NoRollout:
     """No rollout is open."""
 
 
-Action = Settle | Abandon | Apply | Judge | Record | Wait | Idle
+Action = FinishEffect | AbandonEffect | ApplyEffect | JudgeGates | RecordEvent | WaitUntil | NoRollout
 
 
 def decide(ledger: Ledger, policy: Policy | None, now: float) -> Action:
@@ -101,20 +109,20 @@ def decide(ledger: Ledger, policy: Policy | None, now: float) -> Action:
     if ledger.intent:
         seq, effect = ledger.intent
         if rollout and rollout.ending and effect not in _undo(ledger, rollout):
-            return Abandon(seq)
-        return Settle(seq, effect)
+            return AbandonEffect(seq)
+        return FinishEffect(seq, effect)
     if rollout is None:
-        return Idle()
+        return NoRollout()
     if rollout.opened.kind == "rollback" and any(isinstance(effect, SetSplit) for effect in rollout.refused):
         reason = f"version {rollout.opened.candidate.number} cannot be served: name another one with --to"
-        return Record(RolloutEnded(ledger.open, Stage.ABORTED, reason))
+        return RecordEvent(RolloutEnded(ledger.open, Stage.ABORTED, reason))
     if rollout.opened.kind == "rollback":
         return _finish(rollout, _restore(ledger, rollout), Stage.FAST_ROLLED_BACK, rollout.opened.reason)
     if rollout.ending:
-        return _finish(rollout, _undo(ledger, rollout), rollout.ending.sink, rollout.ending.reason)
+        return _finish(rollout, _undo(ledger, rollout), rollout.ending.terminal_stage, rollout.ending.reason)
     if rollout.drifted or _blocked(rollout):
-        return Record(EndDecided(ledger.open, Stage.ABORTED, "", f"it could not go on: {rollout.reason}"))
-    return _forward(rollout, policy, now) if policy else Idle()
+        return RecordEvent(EndDecided(ledger.open, Stage.ABORTED, "", f"it could not go on: {rollout.reason}"))
+    return _forward(rollout, policy, now) if policy else NoRollout()
 
 
 def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
@@ -125,12 +133,14 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
             following = (Stage.SHADOWING, 0) if policy.shadow else (Stage.RAMPING, 0)
             since = rollout.opened_at - policy.suite_window
             first = (DATA_GATE,) if policy.reshaped else (DATA_GATE, SHAPE_GATE)
-            look = _Look("data", first, (), 0.0, since, Level(), policy.suite_every)
+            look = _Look("data", first, (), 0.0, since, DecisionThresholds(), policy.suite_every)
             return _judged(rollout, policy, look, following, now)
         case Stage.SHADOWING:
             shadow = policy.shadow
             names = shadow.gates if shadow else ()
-            level = Level(PRE_TRAFFIC_ALPHA / max(len(names), 1), min_requests=shadow.min_requests if shadow else 0)
+            level = DecisionThresholds(
+                PRE_TRAFFIC_ALPHA / max(len(names), 1), min_requests=shadow.min_requests if shadow else 0
+            )
             since = rollout.opened_at - (shadow.window if shadow else 0.0)
             gates = tuple(policy.gates[name] for name in names)
             every = shadow.every if shadow else EVERY_REPLAY
@@ -145,11 +155,11 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
         case Stage.BAKING:
             bake = policy.bake
             gates = tuple(policy.gates[name] for name in bake.gates)
-            level = Level(share_of_budget(policy, bake.gates), forever=True, lasts=bake.hold)
+            level = DecisionThresholds(share_of_budget(policy, bake.gates), forever=True, lasts=bake.hold)
             look = _Look("bake", gates, (), bake.hold, rollout.entered_at, level, bake.every)
             return _judged(rollout, policy, look, (Stage.PROMOTED, 0), now)
         case _:
-            return Idle()
+            return NoRollout()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +171,7 @@ class _Look:
     armed: tuple[Gate, ...]
     hold: float
     since: float
-    level: Level
+    level: DecisionThresholds
     every: float
 
 
@@ -178,12 +188,12 @@ def _ramp(rollout: Rollout, policy: Policy, now: float) -> Action:
     step = policy.ramp[rollout.step]
     wanted = SetSplit(rollout.opened.champion, rollout.opened.candidate, step.weight)
     if wanted not in rollout.done:
-        return Apply(wanted)
+        return ApplyEffect(wanted)
     earlier = {name for item in policy.ramp[: rollout.step + 1] for name in item.gates}
     gates = tuple(policy.gates[name] for name in step.gates)
     armed = tuple(gate for name, gate in policy.gates.items() if name in earlier and gate not in gates)
     ramped = [name for item in policy.ramp for name in item.gates]
-    level = Level(
+    level = DecisionThresholds(
         share_of_budget(policy, ramped),
         allowance=allowance(step.weight),
         min_requests=step.min_requests,
@@ -211,16 +221,16 @@ def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stag
     )
     missing = tuple(gate for gate in everything if rollout.look == 0 or gate.name not in rollout.verdicts)
     if missing:
-        return Judge(look.kind, missing, asked, look.since, level)
+        return JudgeGates(look.kind, missing, asked, look.since, level)
     if now - rollout.looked_at > OLD_LOOKS * look.every:
         # Nobody looked for a while (a scheduler was down): what was true then decides nothing now.
-        return Judge(look.kind, everything, asked + 1, look.since, replace(level, look=asked + 1))
+        return JudgeGates(look.kind, everything, asked + 1, look.since, replace(level, look=asked + 1))
     verdicts = [rollout.verdicts[gate.name] for gate in everything]
     needed = [rollout.verdicts[gate.name] for gate in look.gates]
     failed = next((v for v in verdicts if v.outcome is Outcome.FAIL and v.role is Role.GUARDRAIL), None)
     if failed:
         reaction = policy.on[Outcome.FAIL]
-        if reaction.then is Do.ROLLBACK and now >= rollout.entered_at + reaction.hold:
+        if reaction.then is FailureAction.ROLLBACK and now >= rollout.entered_at + reaction.hold:
             return _end(rollout, failed)
         stuck: Verdict | None = failed
     else:
@@ -231,19 +241,19 @@ def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stag
         waited = [v for v in needed if v.outcome is not Outcome.PASS]
         late = [v for v in waited if rollout.asked_at >= over + policy.on[v.outcome].hold - TOLERANCE]
         expelled = next(
-            (v for v in late if v.role is Role.GUARDRAIL and policy.on[v.outcome].then is Do.ROLLBACK), None
+            (v for v in late if v.role is Role.GUARDRAIL and policy.on[v.outcome].then is FailureAction.ROLLBACK), None
         )
         if expelled:
             return _end(rollout, expelled)
         stuck = late[0] if late else None
     if stuck and rollout.paused is None:
-        return Record(Paused(rollout.opened.rollout, stuck.outcome, stuck.gate, stuck.reason))
+        return RecordEvent(Paused(rollout.opened.rollout, stuck.outcome, stuck.gate, stuck.reason))
     again = min(rollout.looked_at + look.every, *_deadlines(rollout, policy, needed, over))
     if now >= again:
-        return Judge(look.kind, everything, asked + 1, look.since, replace(level, look=asked + 1))
+        return JudgeGates(look.kind, everything, asked + 1, look.since, replace(level, look=asked + 1))
     # Looking is one thing, acting another: a hold ends when it says, whatever the time of the next look.
     ends = (over, rollout.entered_at + policy.on[Outcome.FAIL].hold)
-    return Wait(min((again, *(end for end in ends if end > now))), f"{rollout.stage}: next look")
+    return WaitUntil(min((again, *(end for end in ends if end > now))), f"{rollout.stage}: next look")
 
 
 def _deadlines(rollout: Rollout, policy: Policy, needed: Iterable[Verdict], over: float) -> tuple[float, ...]:
@@ -270,19 +280,19 @@ def look_interval(rollout: Rollout, policy: Policy) -> float:
 def _advance(rollout: Rollout, following: tuple[Stage, int]) -> Action:
     stage, step = following
     if stage is Stage.PROMOTED:
-        return Record(RolloutEnded(rollout.opened.rollout, stage, "baked: every gate passed to the end"))
+        return RecordEvent(RolloutEnded(rollout.opened.rollout, stage, "baked: every gate passed to the end"))
     return _enter(rollout, stage, step, "every gate passed")
 
 
 def _enter(rollout: Rollout, stage: Stage, step: int, reason: str) -> Action:
-    return Record(StageEntered(rollout.opened.rollout, stage, step, reason))
+    return RecordEvent(StageEntered(rollout.opened.rollout, stage, step, reason))
 
 
 def _end(rollout: Rollout, verdict: Verdict) -> Action:
     before = rollout.stage in {Stage.VALIDATING, Stage.SHADOWING}
-    sink = Stage.REJECTED if before else Stage.ROLLED_BACK
+    terminal_stage = Stage.REJECTED if before else Stage.ROLLED_BACK
     reason = f"{verdict.gate} is {verdict.outcome}: {verdict.reason}"
-    return Record(EndDecided(rollout.opened.rollout, sink, verdict.gate, reason))
+    return RecordEvent(EndDecided(rollout.opened.rollout, terminal_stage, verdict.gate, reason))
 
 
 def _promotion(rollout: Rollout) -> tuple[Effect, ...]:
@@ -331,11 +341,11 @@ def _restore(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
 
 def _next(rollout: Rollout, effects: tuple[Effect, ...]) -> Action | None:
     todo = (effect for effect in effects if effect not in rollout.done and effect not in rollout.refused)
-    return next((Apply(effect) for effect in todo), None)
+    return next((ApplyEffect(effect) for effect in todo), None)
 
 
-def _finish(rollout: Rollout, effects: tuple[Effect, ...], sink: Stage, reason: str) -> Action:
-    return _next(rollout, effects) or Record(RolloutEnded(rollout.opened.rollout, sink, reason))
+def _finish(rollout: Rollout, effects: tuple[Effect, ...], terminal_stage: Stage, reason: str) -> Action:
+    return _next(rollout, effects) or RecordEvent(RolloutEnded(rollout.opened.rollout, terminal_stage, reason))
 
 
 def _blocked(rollout: Rollout) -> bool:

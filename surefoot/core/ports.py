@@ -2,11 +2,10 @@
 
 from typing import Protocol
 
-from surefoot.core.chain import Entry
-from surefoot.core.evidence import Evidence
-from surefoot.core.model import Split, Version
-from surefoot.core.question import Question
-from surefoot.core.registry import RegistryView
+from surefoot.core.domain import RegistryView, Split, Version
+from surefoot.core.judging.evidence import Evidence
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.record.chain import Entry
 
 
 class Journal(Protocol):
@@ -20,7 +19,7 @@ class Journal(Protocol):
         """Append one entry as number `expected` + 1.
 
         Raises:
-            Conflict: Somebody else has appended since `expected` was read.
+            StaleLedger: Somebody else has appended since `expected` was read.
             JournalUnavailable: The database cannot be written; nothing was appended.
         """
         ...
@@ -71,7 +70,7 @@ class Traffic(Protocol):
         """Serve this split; return when every part of the engine has acknowledged it.
 
         Raises:
-            LeaseLost: A split with a higher generation is being served.
+            RouteSuperseded: A split with a higher generation is being served.
             GatewayUnavailable: The gateway does not answer; nothing changed.
             OutcomeUnknown: It may have changed; look with `live`.
             ArtifactTampered: A version's bytes are not those of its digest.
@@ -79,10 +78,10 @@ class Traffic(Protocol):
         ...
 
 
-class Evidences(Protocol):
+class EvidenceSource(Protocol):
     """Where measurements come from."""
 
-    def gather(self, question: Question) -> Evidence:
+    def gather(self, question: EvidenceRequest) -> Evidence:
         """Measure; what cannot be measured comes back as `Missing`, never as an exception."""
         ...
 

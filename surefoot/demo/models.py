@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, OrdinalEncoder
 
-from surefoot.adapters.datasets import frame_digest
+from surefoot.adapters.mlflow.dataset_digest import frame_digest
 from surefoot.demo.flights import FEATURES, NUMBERS, TEXT, epoch, filled
 
 MODEL = "flights-late"

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from surefoot.adapters.predictions import PredictionLog
-from surefoot.core.chain import Entry
-from surefoot.core.events import (
+from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.core.domain import Verdict
+from surefoot.core.record.chain import Entry
+from surefoot.core.record.events import (
     EffectDone,
     EffectIntended,
     EndDecided,
@@ -16,7 +17,6 @@ from surefoot.core.events import (
     as_json,
     decode,
 )
-from surefoot.core.model import Verdict
 from surefoot.demo.models import MODEL
 from surefoot.demo.story import Scene, Story
 
@@ -28,7 +28,7 @@ STAGES = ("Validating", "Shadowing", "Ramping", "Promoting", "Baking")
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class RolloutSummary:
     """One rollout as the journal tells it.
 
     Attributes:
@@ -46,7 +46,7 @@ class Rollout:
     scene: Scene
     stages: tuple[str, ...]
     verdicts: Mapping[str, Verdict]
-    sink: str
+    terminal_stage: str
     reason: str
     gate: str
     restore_ms: float | None
@@ -62,7 +62,7 @@ class Rollout:
             "rollout": self.scene.rollout,
             "stages": list(self.stages),
             "verdicts": {name: as_json(verdict) for name, verdict in self.verdicts.items()},
-            "sink": self.sink,
+            "sink": self.terminal_stage,
             "reason": self.reason,
             "gate": self.gate,
             "restore_ms": self.restore_ms,
@@ -71,7 +71,7 @@ class Rollout:
         }
 
 
-def rollouts(story: Story, entries: Sequence[Entry], log: PredictionLog) -> list[Rollout]:
+def rollouts(story: Story, entries: Sequence[Entry], log: PredictionLog) -> list[RolloutSummary]:
     """Read every scene's rollout, and the operator's, from the journal."""
     operator = [e for e in entries if e.kind == "RolloutOpened" and e.data["kind"] == "rollback"]
     scenes = list(story.scenes)
@@ -79,12 +79,12 @@ def rollouts(story: Story, entries: Sequence[Entry], log: PredictionLog) -> list
     return sorted((_rollout(scene, entries, log) for scene in scenes), key=lambda item: item.scene.story)
 
 
-def _rollout(scene: Scene, entries: Sequence[Entry], log: PredictionLog) -> Rollout:
+def _rollout(scene: Scene, entries: Sequence[Entry], log: PredictionLog) -> RolloutSummary:
     own = [(entry, decode(entry.kind, entry.data)) for entry in entries if entry.data.get("rollout") == scene.rollout]
     stages: list[str] = []
     verdicts: dict[str, Verdict] = {}
     splits: dict[int, SetSplit] = {}
-    sink = reason = gate = ""
+    terminal_stage = reason = gate = ""
     restore: float | None = None
     decided: float | None = None
     for entry, event in own:
@@ -97,21 +97,21 @@ def _rollout(scene: Scene, entries: Sequence[Entry], log: PredictionLog) -> Roll
         elif isinstance(event, EffectIntended) and isinstance(event.effect, SetSplit):
             splits[entry.seq] = event.effect
         elif isinstance(event, EffectDone) and event.intent in splits:
-            if splits[event.intent].candidate is None and (sink or scene.story == "d"):
+            if splits[event.intent].candidate is None and (terminal_stage or scene.story == "d"):
                 restore = event.took_ms
         elif isinstance(event, EndDecided):
-            sink, reason, gate = event.sink.value, event.reason, event.gate
+            terminal_stage, reason, gate = event.terminal_stage.value, event.reason, event.gate
             decided = entry.at
         elif isinstance(event, RolloutEnded):
-            sink, reason = event.sink.value, event.reason
+            terminal_stage, reason = event.terminal_stage.value, event.reason
     failed = """SELECT count(*), min("at") FROM log WHERE rollout = $1 AND arm = 'candidate' AND error IS NOT NULL"""
     count, first = log.rows(MODEL, failed, (scene.rollout,))[0]
     detect = decided - float(str(first)) if decided is not None and first is not None else None
-    told = (scene, tuple(stages), verdicts, sink, reason, gate, restore, detect, int(str(count)))
-    return Rollout(*told)
+    told = (scene, tuple(stages), verdicts, terminal_stage, reason, gate, restore, detect, int(str(count)))
+    return RolloutSummary(*told)
 
 
-def rows(story: Story, found: Sequence[Rollout], extra: Mapping[str, object]) -> list[dict[str, object]]:
+def claim_rows(story: Story, found: Sequence[RolloutSummary], extra: Mapping[str, object]) -> list[dict[str, object]]:
     """One row a claim of the story."""
     by = {item.scene.story: item for item in found}
     a, b, c, d = (by.get(letter) for letter in "abcd")
@@ -125,9 +125,21 @@ def rows(story: Story, found: Sequence[Rollout], extra: Mapping[str, object]) ->
 
     mean = average.estimate if average else None
     return [
-        row("a: the good retrain ends as", a and a.sink, "sink", "Promoted", a and a.sink == "Promoted"),
+        row(
+            "a: the good retrain ends as",
+            a and a.terminal_stage,
+            "sink",
+            "Promoted",
+            a and a.terminal_stage == "Promoted",
+        ),
         row("a: stages it went through", len(ladder), "stages", "5", len(ladder) == len(STAGES)),
-        row("b: the frozen feed ends as", b and b.sink, "sink", "Rejected", b and b.sink == "Rejected"),
+        row(
+            "b: the frozen feed ends as",
+            b and b.terminal_stage,
+            "sink",
+            "Rejected",
+            b and b.terminal_stage == "Rejected",
+        ),
         row("b: its average loss changes by", mean, "Brier", "< 0", mean is not None and mean < 0),
         row(
             "b: the slice that stops it",
@@ -136,7 +148,13 @@ def rows(story: Story, found: Sequence[Rollout], extra: Mapping[str, object]) ->
             "origin=LGA",
             slice_ and slice_.culprit == "origin=LGA" and b and b.gate == "origins",
         ),
-        row("c: the one without imputer ends as", c and c.sink, "sink", "RolledBack", c and c.sink == "RolledBack"),
+        row(
+            "c: the one without imputer ends as",
+            c and c.terminal_stage,
+            "sink",
+            "RolledBack",
+            c and c.terminal_stage == "RolledBack",
+        ),
         row("c: it passed its shadow", bool(c and "Ramping 1" in c.stages), "", "true", c and "Ramping 1" in c.stages),
         row("c: requests that it failed", c and c.candidate_errors, "requests", "> 0", c and c.candidate_errors > 0),
         row(
@@ -148,10 +166,10 @@ def rows(story: Story, found: Sequence[Rollout], extra: Mapping[str, object]) ->
         ),
         row(
             "d: the operator's rollback ends as",
-            d and d.sink,
+            d and d.terminal_stage,
             "sink",
             "FastRolledBack",
-            d and d.sink == "FastRolledBack",
+            d and d.terminal_stage == "FastRolledBack",
         ),
         row("d: exit code of his command", story.rollback_code, "", "0", story.rollback_code == 0),
         row(

@@ -8,13 +8,13 @@ from typing import Protocol
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from surefoot.core.chain import Entry
+from surefoot.core.domain import Outcome
 from surefoot.core.errors import Unavailable
-from surefoot.core.model import Outcome
-from surefoot.core.state import Ledger
+from surefoot.core.record.chain import Entry
+from surefoot.core.record.state import Ledger
 from surefoot.demo.flights import FEATURES, epoch, filled
 from surefoot.demo.models import Recipe, point, register
-from surefoot.demo.traffic import Replay, Seen
+from surefoot.demo.traffic import CallerCounts, TrafficReplay
 
 START, JULY = epoch("2013-06-01"), epoch("2013-07-01")
 FEED = epoch("2013-07-06")
@@ -29,7 +29,7 @@ DEADLINE = 240.0
 """Longest real time of one scene [seconds]."""
 
 
-class Theatre(Protocol):
+class StageHands(Protocol):
     """What the story needs of the running stack; the command line provides it."""
 
     mlflow: str
@@ -81,9 +81,9 @@ class Scene:
 class Story:
     """Plays every scene and remembers what it saw."""
 
-    theatre: Theatre
+    theatre: StageHands
     flights: pd.DataFrame
-    replay: Replay
+    replay: TrafficReplay
     scenes: list[Scene] = field(default_factory=list)
     shown: int = 0
     rollback_code: int = -1
@@ -99,7 +99,7 @@ class Story:
                 point(self.theatre.mlflow, "champion", number)
             self.theatre.say(f"registered version {number}: {recipe.title}")
 
-    def first_answer(self) -> Seen:
+    def first_answer(self) -> CallerCounts:
         """Serve the champion, send the first requests, and return what their callers saw."""
         self.theatre.adopt()
         self.replay.start()
@@ -138,7 +138,7 @@ class Story:
             mine = next((r for r in ledger.rollouts.values() if r.opened.candidate.number == scene.number), None)
             if mine:
                 scene.rollout = mine.opened.rollout
-                if mine.stage.is_sink:
+                if mine.stage.is_terminal:
                     return
                 if mine.paused and mine.paused.outcome is Outcome.ERROR:
                     raise Unavailable(f"scene ({scene.story}) stands still: {mine.reason}")

@@ -22,7 +22,7 @@ LABEL_BATCH = 200
 
 
 @dataclass
-class Seen:
+class CallerCounts:
     """What the callers saw.
 
     Attributes:
@@ -38,12 +38,12 @@ class Seen:
     first_failure: str = ""
 
 
-class Replay:
+class TrafficReplay:
     """Callers in a thread of their own; the replay's clock follows the requests."""
 
     def __init__(self, flights: pd.DataFrame, url: str, model: str, clock: ReplayClock, raw_from: float) -> None:
         """Prepare the requests of a table in order of `at`; gaps are filled for requests before `raw_from`."""
-        self.seen = Seen()
+        self.seen = CallerCounts()
         self.pace = 1e9
         self.now = float(flights["at"].iloc[0])
         self._url, self._model, self._clock = url, model, clock

@@ -10,7 +10,7 @@ NO_NUMBER = -(2**63)
 """What numpy makes of a missing time, and of NaN, that is cast to a whole number."""
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Give an error as one short line: its type and the beginning of what it says."""
     if getattr(error, "told", False):
         return str(error)  # it was described where it was raised
@@ -21,19 +21,19 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}".encode("utf-8", "replace").decode()
 
 
-def checked(answers: object, rows: int) -> list[object]:
+def check_answers(answers: object, rows: int) -> list[object]:
     """Refuse a wrong number of answers and what is no answer at all.
 
     Raises:
         ValueError: Names it.
     """
-    made = counted(answers, rows)
+    made = check_count(answers, rows)
     for answer in made:
         _check(answer)
     return made
 
 
-def counted(answers: object, rows: int) -> list[object]:
+def check_count(answers: object, rows: int) -> list[object]:
     """Refuse a wrong number of answers.
 
     Raises:

@@ -5,14 +5,14 @@ from typing import NamedTuple, Protocol
 
 import orjson
 
-from surefoot.core.model import Version
-from surefoot.models.rows import Proof
+from surefoot.core.domain import Version
+from surefoot.models.row_independence import IndependenceProof
 
 Names = tuple[str | int | float, ...] | None
 """Columns of a request; None for rows that are bare arrays."""
 
 
-class Manner(NamedTuple):
+class RequestOptions(NamedTuple):
     """What a model is told beside the rows; only requests of which it is the same can be predicted together.
 
     Attributes:
@@ -28,11 +28,11 @@ class Manner(NamedTuple):
         return orjson.loads(self.params) if self.params else None, self.csv
 
 
-PLAIN = Manner()
+NO_OPTIONS = RequestOptions()
 """Nothing beside the rows, which were JSON."""
 
 
-class Cost(NamedTuple):
+class AnswerCost(NamedTuple):
     """What answering took.
 
     Attributes:
@@ -43,12 +43,12 @@ class Cost(NamedTuple):
     cpu_ms: float
     rss_mb: float | None = None
 
-    def of_each(self, rows: int) -> "Cost":
+    def of_each(self, rows: int) -> "AnswerCost":
         """The part of one of so many rows; rounded, and once a batch: it would take a good part of each line's time."""
-        return self if rows == 1 else Cost(round(self.cpu_ms / rows, 4), self.rss_mb)
+        return self if rows == 1 else AnswerCost(round(self.cpu_ms / rows, 4), self.rss_mb)
 
 
-class Checks(NamedTuple):
+class RowChecks(NamedTuple):
     """Rows that were answered in a batch and asked again alone, since the model was loaded.
 
     Attributes:
@@ -60,7 +60,7 @@ class Checks(NamedTuple):
     differed: int = 0
 
 
-class Lost(Exception):
+class PredictorLost(Exception):
     """A predictor is gone; what it was asked has no answer, and it answers nothing more."""
 
 
@@ -68,7 +68,7 @@ class Model(Protocol):
     """A loaded model, wherever it is."""
 
     @property
-    def joins(self) -> bool:
+    def batchable(self) -> bool:
         """Whether a row's answer is the same whoever shares its batch; false has every request asked alone."""
         ...
 
@@ -86,41 +86,41 @@ class Model(Protocol):
         ...
 
 
-Again = Callable[[Callable[[], bool]], "Predictor"]
+SpawnReplica = Callable[[Callable[[], bool]], "Predictor"]
 
 
 class Predictor(Protocol):
     """A loaded model that is asked from the event loop, can be ended, and had more than once."""
 
     @property
-    def cost(self) -> Cost | None:
+    def cost(self) -> AnswerCost | None:
         """What the last batch took; None before the first."""
         ...
 
     @property
-    def joins(self) -> bool:
+    def batchable(self) -> bool:
         """Whether rows of different requests may be predicted together; may change with every answer."""
         ...
 
     @property
-    def proof(self) -> Proof | None:
+    def proof(self) -> IndependenceProof | None:
         """Why they may or may not be, as known after the last answer; None where nothing has been looked at."""
         ...
 
     @property
-    def checks(self) -> Checks:
+    def checks(self) -> RowChecks:
         """How often rows that were answered together have been asked again alone."""
         ...
 
     @property
-    def again(self) -> "Again | None":
+    def again(self) -> "SpawnReplica | None":
         """Makes another one of the same model; None where there can be only this one.
 
         It blocks until the other one is ready, and is told how to learn that nobody wants it any more.
         """
         ...
 
-    async def ask(self, names: Names, values: list[list[object]], manner: Manner) -> list[object]:
+    async def ask(self, names: Names, values: list[list[object]], options: RequestOptions) -> list[object]:
         """Answer every row with one JSON value; one batch at a time.
 
         Raises:

@@ -12,20 +12,20 @@ LARGEST = 1 << 30
 _CHUNK = 1 << 20
 
 
-class Gone(Exception):
+class PeerClosed(Exception):
     """The other side has closed, or says what is no message."""
 
 
-class Silent(Gone):
+class PeerSilent(PeerClosed):
     """The other side says nothing for longer than anybody waits."""
 
 
-def header(length: int) -> bytes:
+def frame_header(length: int) -> bytes:
     """What comes before a message of so many bytes."""
     return _LENGTH.pack(length)
 
 
-def whole(heard: bytearray) -> bytes | None:
+def complete_frame(heard: bytearray) -> bytes | None:
     """The message that has been heard, or None while part of it is missing.
 
     Raises:
@@ -35,7 +35,7 @@ def whole(heard: bytearray) -> bytes | None:
         return None
     (length,) = _LENGTH.unpack_from(heard)
     if length > LARGEST:
-        raise Gone(f"a message of {length} bytes is none")
+        raise PeerClosed(f"a message of {length} bytes is none")
     if len(heard) < _LENGTH.size + length:
         return None
     return bytes(memoryview(heard)[_LENGTH.size : _LENGTH.size + length])
@@ -60,7 +60,7 @@ def send_bytes(end: socket.socket, body: bytes) -> None:
     try:
         end.sendall(_LENGTH.pack(len(body)) + body)
     except OSError as error:
-        raise Gone(str(error)) from error
+        raise PeerClosed(str(error)) from error
 
 
 def receive(end: socket.socket, wait: Callable[[], None] = lambda: None) -> object:
@@ -75,11 +75,11 @@ def receive(end: socket.socket, wait: Callable[[], None] = lambda: None) -> obje
     """
     (length,) = _LENGTH.unpack(_exactly(end, _LENGTH.size, wait))
     if length > LARGEST:
-        raise Gone(f"a message of {length} bytes is none")
+        raise PeerClosed(f"a message of {length} bytes is none")
     try:
         return orjson.loads(_exactly(end, length, wait))
     except orjson.JSONDecodeError as error:
-        raise Gone(str(error)) from error
+        raise PeerClosed(str(error)) from error
 
 
 def _exactly(end: socket.socket, n: int, wait: Callable[[], None]) -> bytes:
@@ -89,8 +89,8 @@ def _exactly(end: socket.socket, n: int, wait: Callable[[], None]) -> bytes:
         try:
             part = end.recv(min(n - len(parts), _CHUNK))
         except OSError as error:
-            raise Gone(str(error)) from error
+            raise PeerClosed(str(error)) from error
         if not part:
-            raise Gone("it has closed")
+            raise PeerClosed("it has closed")
         parts += part
     return bytes(parts)

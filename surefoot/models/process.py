@@ -17,11 +17,11 @@ from typing import Any, Protocol, cast
 import orjson
 
 from surefoot.models import frames
-from surefoot.models.answers import counted
-from surefoot.models.beside import in_thread
-from surefoot.models.contract import PLAIN, Checks, Cost, Lost, Manner, Names
-from surefoot.models.nursery import Nursery, NurseryGone
-from surefoot.models.rows import Batching, Proof
+from surefoot.models.answers import check_count
+from surefoot.models.contract import NO_OPTIONS, AnswerCost, Names, PredictorLost, RequestOptions, RowChecks
+from surefoot.models.forkserver import Forkserver, ForkserverGone
+from surefoot.models.row_independence import IndependenceProof, RowIndependence
+from surefoot.models.threads import in_thread
 
 _log = logging.getLogger(__name__)
 START_S = 120.0
@@ -34,17 +34,17 @@ _TICK_S = 0.1
 _STARTER = ThreadPoolExecutor(1, thread_name_prefix="starter")
 
 
-class ProcessDied(Lost):
+class ProcessDied(PredictorLost):
     """The process of a model is gone; whatever it was asked has no answer."""
 
 
-class Remote(Exception):
+class RemoteModelError(Exception):
     """The model raised in its process; the text is what it said there."""
 
     told = True
 
 
-class Started(Protocol):
+class StartedProcess(Protocol):
     """A process of ours that has been started, as the leader of its own session."""
 
     @property
@@ -57,14 +57,14 @@ class Started(Protocol):
         ...
 
 
-Start = Callable[[int], Started]
+Start = Callable[[int], StartedProcess]
 """Starts the process of a model, given the number of a socket that is to be open in it."""
 
 
-def spawned(command: Sequence[str]) -> Start:
+def spawn_process(command: Sequence[str]) -> Start:
     """Starts a program; the number of the socket is its last argument."""
 
-    def start(descriptor: int) -> Started:
+    def start(descriptor: int) -> StartedProcess:
         return subprocess.Popen(  # noqa: S603 - the command is ours
             [*command, str(descriptor)],
             pass_fds=(descriptor,),
@@ -75,13 +75,13 @@ def spawned(command: Sequence[str]) -> Start:
     return start
 
 
-def forked(nursery: Nursery, arguments: Sequence[str], otherwise: Start) -> Start:
+def fork_process(forkserver: Forkserver, arguments: Sequence[str], otherwise: Start) -> Start:
     """Forks from a nursery, which takes a tenth of the time; starts the program when there is no nursery any more."""
 
-    def start(descriptor: int) -> Started:
+    def start(descriptor: int) -> StartedProcess:
         try:
-            return nursery.fork(arguments, descriptor)
-        except NurseryGone as error:
+            return forkserver.fork(arguments, descriptor)
+        except ForkserverGone as error:
             _log.error("the nursery is gone (%s): processes start slowly", error)
             return otherwise(descriptor)
 
@@ -106,7 +106,7 @@ class ModelProcess:
         unwanted: Callable[[], bool] = lambda: False,
         *,
         prove: bool = True,
-        known: Proof | None = None,
+        known: IndependenceProof | None = None,
     ) -> None:
         """Start it; return when its model is loaded.
 
@@ -122,9 +122,9 @@ class ModelProcess:
             ProcessDied: It ended before it had said anything, or was silent for START_S, or became unwanted.
         """
         self._start, self._failed, self._prove, self._given = start, failed, prove and known is None, known
-        self.cost: Cost | None = None
-        self.proof, self.checks, self._proves = Proof(Batching.UNPROVEN), Checks(), False
-        self._line: _Line | None = None
+        self.cost: AnswerCost | None = None
+        self.proof, self.checks, self._proves = IndependenceProof(RowIndependence.UNPROVEN), RowChecks(), False
+        self._line: _Connection | None = None
         try:
             greeting = self._launched(unwanted)
         except ProcessDied:
@@ -137,7 +137,7 @@ class ModelProcess:
             self.close()
             raise failed(str(said.get("error", "")), str(said.get("message", greeting)))
         self._learn(greeting)
-        if self._prove and self.proof.batching is Batching.NOT_REPEATABLE:
+        if self._prove and self.proof.batching is RowIndependence.NOT_REPEATABLE:
             self._prove, self._given = False, self.proof
             self.close()
             self._learn(cast("dict[str, Any]", self._launched(unwanted)))
@@ -159,7 +159,7 @@ class ModelProcess:
                 self._proves = True
                 greeting = self._heard(PROOF_S, unwanted)
                 self._proves = False
-        except frames.Gone as error:
+        except frames.PeerClosed as error:
             raise self._death() from error
         return greeting
 
@@ -173,9 +173,9 @@ class ModelProcess:
         def until_heard() -> None:
             while not (ready := dict(poll.poll(_TICK_S * 1000.0))):
                 if time.monotonic() > deadline or unwanted():
-                    raise frames.Silent("nobody waits for it any longer")
+                    raise frames.PeerSilent("nobody waits for it any longer")
             if self._end.fileno() not in ready:
-                raise frames.Gone("the process has ended")
+                raise frames.PeerClosed("the process has ended")
 
         return frames.receive(self._end, until_heard)
 
@@ -183,17 +183,19 @@ class ModelProcess:
         """Take over what the process says of its model's rows."""
         if "proof" in said:
             told = said["proof"]
-            batching = Batching(str(told["batching"]))
-            self.proof = Proof(batching, str(told["why"]), None, int(told["answered"]), str(told["problem"]))
-            self.checks = Checks(int(said["checked"]), int(said["differed"]))
+            batching = RowIndependence(str(told["batching"]))
+            self.proof = IndependenceProof(
+                batching, str(told["why"]), None, int(told["answered"]), str(told["problem"])
+            )
+            self.checks = RowChecks(int(said["checked"]), int(said["differed"]))
             self._proves = bool(said["proves"])
 
     @property
-    def joins(self) -> bool:
+    def batchable(self) -> bool:
         """Whether rows of different requests may be predicted together."""
         return self.proof.row_wise
 
-    async def ask(self, names: Names, values: list[list[object]], manner: Manner = PLAIN) -> list[object]:
+    async def ask(self, names: Names, values: list[list[object]], options: RequestOptions = NO_OPTIONS) -> list[object]:
         """Ask for one answer a row; the process has checked that each is one.
 
         Raises:
@@ -202,25 +204,25 @@ class ModelProcess:
         """
         try:
             if self._line is None:
-                self._line = await _Line.on(self._end, self._watched)
-            told = () if manner == PLAIN else manner.told()
+                self._line = await _Connection.on(self._end, self._watched)
+            told = () if options == NO_OPTIONS else options.told()
             body = await self._line.ask(orjson.dumps((names, values, *told)))
             said = orjson.loads(body)
-        except (frames.Gone, orjson.JSONDecodeError, OSError) as error:
+        except (frames.PeerClosed, orjson.JSONDecodeError, OSError) as error:
             raise await self._dies() from error
         if not isinstance(said, dict):
             raise await self._dies()
         if "error" in said:
-            raise Remote(str(said["error"]))
-        self.cost = Cost(float(said["cpu_ms"]), float(said["rss_mb"]))
+            raise RemoteModelError(str(said["error"]))
+        self.cost = AnswerCost(float(said["cpu_ms"]), float(said["rss_mb"]))
         self._learn(said)
-        return counted(said["answers"], len(values))
+        return check_count(said["answers"], len(values))
 
     def put(self, verb: str, arguments: list[object], patience: float) -> object:
         """Ask a question that is no batch, and wait for what it says; not for a process that an event loop asks.
 
         Args:
-            verb: One of `surefoot.models.hosted.VERBS`.
+            verb: One of `surefoot.models.host.VERBS`.
             arguments: As the verb wants them.
             patience: A process that is silent for longer is ended [s].
 
@@ -231,13 +233,13 @@ class ModelProcess:
         try:
             frames.send(self._end, {"verb": verb, "arguments": arguments})
             said = self._heard(patience)
-        except frames.Silent as error:
+        except frames.PeerSilent as error:
             self._death()
             raise ProcessDied(f"it gave no answer within {patience:.0f} s") from error
-        except frames.Gone as error:
+        except frames.PeerClosed as error:
             raise self._death() from error
         if not isinstance(said, dict) or "error" in said:
-            raise Remote(str(said["error"] if isinstance(said, dict) else said))
+            raise RemoteModelError(str(said["error"] if isinstance(said, dict) else said))
         return said["value"]
 
     def again(self, unwanted: Callable[[], bool]) -> "ModelProcess":
@@ -292,7 +294,7 @@ class ModelProcess:
         return ProcessDied(f"its process ended {how}")
 
 
-class _Line(asyncio.Protocol):
+class _Connection(asyncio.Protocol):
     """The event loop's side of the socket: one question, one answer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, end: socket.socket, watched: int) -> None:
@@ -303,7 +305,7 @@ class _Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     @classmethod
-    async def on(cls, end: socket.socket, watched: int) -> "_Line":
+    async def on(cls, end: socket.socket, watched: int) -> "_Connection":
         """Take over a connected socket; `watched` is readable when the other process has ended."""
         loop = asyncio.get_running_loop()
         end.setblocking(False)
@@ -320,9 +322,9 @@ class _Line(asyncio.Protocol):
             Gone: The other side has closed, or its process has ended.
         """
         if self._gone or self._transport is None:
-            raise frames.Gone("it has closed")
+            raise frames.PeerClosed("it has closed")
         self._answer = self._loop.create_future()
-        message = frames.header(len(body)) + body
+        message = frames.frame_header(len(body)) + body
         # At once, not when the loop comes round to it: nothing is being written, for there is one question at a time.
         with contextlib.suppress(BlockingIOError):
             message = message[self._end.send(message) :]
@@ -340,7 +342,7 @@ class _Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Collect a message; hand it over when it is whole."""
         self._heard += data
-        if (whole := frames.whole(self._heard)) is None:
+        if (whole := frames.complete_frame(self._heard)) is None:
             return
         self._heard.clear()
         if self._answer is not None and not self._answer.done():
@@ -377,4 +379,4 @@ class _Line(asyncio.Protocol):
             with contextlib.suppress(RuntimeError):
                 self._transport.close()
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(frames.Gone("the process has ended"))
+            self._answer.set_exception(frames.PeerClosed("the process has ended"))

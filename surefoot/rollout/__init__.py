@@ -1,26 +1,54 @@
-"""The use case: opens rollouts and moves them forward through ports; knows no adapter."""
+"""Use cases through ports: open a rollout, advance it, take it back, reconcile; no adapter is imported."""
 
-from surefoot.rollout.candidates import Wish, open_wanted, withdraw
-from surefoot.rollout.drift import compare_champion, open_changes, repair, repeat_changes
-from surefoot.rollout.requests import Request, adopt, end, lost_entries, open_promotion, open_rollback
+from surefoot.rollout.candidates import CandidateRequest, open_wanted, withdraw
+from surefoot.rollout.drift import compare_champion, open_changes, repair, repeat_changes, split_mismatch
+from surefoot.rollout.ports import Ports
+from surefoot.rollout.reconcile import (
+    CancelledRun,
+    NextStep,
+    adopt_champions,
+    compare_model,
+    end_cancelled,
+    finish_ending,
+    next_step,
+)
+from surefoot.rollout.requests import (
+    PromotionRequest,
+    adopt_champion,
+    end_cut,
+    end_rollout,
+    lost_entries,
+    open_promotion,
+    open_rollback,
+    retry_on_conflict,
+)
 from surefoot.rollout.steps import advance, drive
-from surefoot.rollout.world import Ports
 
 __all__ = [
+    "CancelledRun",
+    "CandidateRequest",
+    "NextStep",
     "Ports",
-    "Request",
-    "Wish",
-    "adopt",
+    "PromotionRequest",
+    "adopt_champion",
+    "adopt_champions",
     "advance",
     "compare_champion",
+    "compare_model",
     "drive",
-    "end",
+    "end_cancelled",
+    "end_cut",
+    "end_rollout",
+    "finish_ending",
     "lost_entries",
+    "next_step",
     "open_changes",
     "open_promotion",
     "open_rollback",
     "open_wanted",
     "repair",
     "repeat_changes",
+    "retry_on_conflict",
+    "split_mismatch",
     "withdraw",
 ]

@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from surefoot.core.chain import digest
+from surefoot.core.domain import RegistryView, Stage
 from surefoot.core.errors import Rejected, RolloutInProgress, SurefootError
-from surefoot.core.events import CandidateRefused
-from surefoot.core.model import Stage
 from surefoot.core.reason import usable
-from surefoot.core.registry import RegistryView
-from surefoot.core.state import Ledger, Rollout
-from surefoot.rollout.requests import Request, end, open_promotion
-from surefoot.rollout.world import Ports
+from surefoot.core.record.chain import digest
+from surefoot.core.record.events import CandidateRefused
+from surefoot.core.record.state import Ledger, Rollout
+from surefoot.rollout.ports import Ports
+from surefoot.rollout.requests import PromotionRequest, end_rollout, open_promotion
 
 CANDIDATE = "candidate"
 STAGING = "Staging"
@@ -21,7 +20,7 @@ _BEFORE_PROMOTION = {Stage.SUBMITTED, Stage.VALIDATING, Stage.SHADOWING, Stage.R
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CandidateRequest:
     """A version that the registry asks for.
 
     Attributes:
@@ -40,15 +39,15 @@ class Wish:
         return "alias candidate" if self.source == ALIAS else "stage Staging"
 
 
-def wishes(view: RegistryView) -> tuple[Wish, ...]:
+def candidate_requests(view: RegistryView) -> tuple[CandidateRequest, ...]:
     """Everything that is asked for: the alias first, then versions in Staging, newest first."""
     found = []
     if (number := view.aliases.get(CANDIDATE)) is not None:
-        found.append(Wish(number, ALIAS, "alias candidate was set on it"))
+        found.append(CandidateRequest(number, ALIAS, "alias candidate was set on it"))
     staged = [number for number, stage in view.stages.items() if stage == STAGING]
     staged.sort(key=int, reverse=True)
     found += [
-        Wish(number, STAGE, "it was moved to stage Staging")
+        CandidateRequest(number, STAGE, "it was moved to stage Staging")
         for number in staged
         if number != view.aliases.get(CANDIDATE)
     ]
@@ -76,11 +75,11 @@ def withdraw(ports: Ports, model: str, view: RegistryView) -> str:
     rollout = ports.ledger(model).rollout
     reason = withdrawal(rollout, view, model) if rollout else ""
     if reason:
-        end(ports, model, Stage.WITHDRAWN, reason)
+        end_rollout(ports, model, Stage.WITHDRAWN, reason)
     return reason
 
 
-def answered(ledger: Ledger, wish: Wish) -> bool:
+def is_settled(ledger: Ledger, wish: CandidateRequest) -> bool:
     """Whether nothing is to be done about a wish any more, or right now."""
     rollout = ledger.rollout
     if rollout is not None and rollout.opened.candidate.number == wish.number:
@@ -111,7 +110,7 @@ class Opened:
 
 
 def open_wanted(
-    ports: Ports, model: str, view: RegistryView, request: Callable[[Wish], Request], facts: object
+    ports: Ports, model: str, view: RegistryView, request: Callable[[CandidateRequest], PromotionRequest], facts: object
 ) -> Opened:
     """Open a rollout for the first wish that can be granted; a wish that is refused is journalled once.
 
@@ -124,11 +123,11 @@ def open_wanted(
     """
     ledger = ports.ledger(model)
     lines: list[str] = []
-    asked = wishes(view)
+    asked = candidate_requests(view)
     if not asked and (miss := view.near_miss(CANDIDATE)):
         return Opened(lines=(miss,))
     for position, wish in enumerate(asked):
-        if answered(ledger, wish):
+        if is_settled(ledger, wish):
             if ledger.rollout is not None:
                 return Opened(lines=tuple(lines))  # it has what it asks for; the others wait for its end
             continue
@@ -139,7 +138,9 @@ def open_wanted(
         if known is not None and known.facts == mark:
             continue
         waiting = [
-            f"version {other.number} ({other.asker})" for other in asked[position + 1 :] if not answered(ledger, other)
+            f"version {other.number} ({other.asker})"
+            for other in asked[position + 1 :]
+            if not is_settled(ledger, other)
         ]
         try:
             asked_for = request(wish)

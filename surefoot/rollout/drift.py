@@ -1,11 +1,12 @@
-"""What the registry does not say as the journal does: repeated where it is ours to change, resolved when it agrees."""
+"""Drift: where the registry or the live split differs from the journal; journalled once, resolved when equal."""
 
 from dataclasses import replace
 
+from surefoot.core.domain import Split
 from surefoot.core.errors import AliasDrift, Rejected
-from surefoot.core.events import DriftFound, DriftResolved
-from surefoot.core.state import Ledger
-from surefoot.rollout.world import Ports
+from surefoot.core.record.events import LIVE_SPLIT, DriftFound, DriftResolved
+from surefoot.core.record.state import Ledger
+from surefoot.rollout.ports import Ports
 
 CHAMPION = "alias champion"
 
@@ -63,8 +64,42 @@ def compare_champion(ports: Ports, ledger: Ledger) -> Ledger:
     return ports.append(ledger, DriftFound("", CHAMPION, champion.number, seen, "champion", champion.number, live))
 
 
+def split_mismatch(ledger: Ledger, live: Split | None) -> str:
+    """What the gateway serves instead of the journal's split, in one clause; empty when they agree."""
+    if ledger.split is None or ledger.split.same_routing(live):
+        return ""
+    return f"the gateway serves {_words(live)}, the journal says {_words(ledger.split)}"
+
+
+def compare_split(ports: Ports, ledger: Ledger, live: Split | None) -> Ledger:
+    """Journal that the gateway does not serve the split of the journal, once for each value; and that it does again.
+
+    A rollout that is open moves the split itself and reads it back: nothing is journalled meanwhile.
+
+    Raises:
+        Conflict: Another process has appended to the journal.
+    """
+    if ledger.split is None or ledger.open or ledger.intent:
+        return ledger
+    known = ledger.drifts.get(LIVE_SPLIT)
+    if ledger.split.same_routing(live):
+        return ledger if known is None else _resolve(ports, ledger, known, f"the gateway serves {_words(live)}")
+    seen = f"the gateway serves {_words(live)}"
+    if known is not None and known.seen == seen:
+        return ledger
+    return ports.append(ledger, DriftFound("", LIVE_SPLIT, _words(ledger.split), seen))
+
+
+def _words(split: Split | None) -> str:
+    if split is None:
+        return "no version"
+    if split.candidate is None or not split.weight:
+        return f"version {split.champion.number}"
+    return f"version {split.champion.number}, and version {split.candidate.number} at {split.weight:g}%"
+
+
 def repair(ports: Ports, model: str) -> Ledger:
-    """Set alias `champion` to the version that is served, whoever has moved it; a person asks for this.
+    """Set alias `champion` to the version that is served, after another person has moved it.
 
     Raises:
         Rejected: No champion is known, a rollout is open, or the registry refuses.

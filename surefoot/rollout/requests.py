@@ -1,27 +1,29 @@
 """What people and flows ask for: promote, abort, roll back; each becomes one event or a clear refusal."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from surefoot.core.chain import digest
-from surefoot.core.errors import Conflict, JournalTampered, Rejected, RolloutInProgress, TransitionIllegal
-from surefoot.core.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
-from surefoot.core.machine import Settle
-from surefoot.core.model import Stage, Version
-from surefoot.core.parse import parse
-from surefoot.core.policy import Policy
+from surefoot.core.domain import Stage, Version
+from surefoot.core.errors import JournalTampered, Rejected, RolloutInProgress, StaleLedger, TransitionIllegal
+from surefoot.core.machine import FinishEffect
+from surefoot.core.policy.model import Policy
+from surefoot.core.policy.parse import parse
 from surefoot.core.reason import usable
-from surefoot.core.state import Ledger, Rollout
-from surefoot.core.tell import title
+from surefoot.core.record.chain import digest
+from surefoot.core.record.describe import event_title
+from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
+from surefoot.core.record.state import Ledger, Rollout
+from surefoot.rollout.ports import Ports
 from surefoot.rollout.steps import carry_out, drive, intend
-from surefoot.rollout.world import Ports
 
+CONFLICT_RETRIES = 100
+"""How often a request is made again when another process was faster [count]."""
 _GONE_BACK = {Stage.ROLLED_BACK, Stage.FAST_ROLLED_BACK, Stage.ABORTED, Stage.WITHDRAWN, Stage.SUPERSEDED}
 """After these the champion of before serves already."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PromotionRequest:
     """What a promotion is asked to do.
 
     Attributes:
@@ -43,7 +45,7 @@ class Request:
     source: str = "hand"
 
 
-def adopt(ports: Ports, model: str) -> Ledger:
+def adopt_champion(ports: Ports, model: str) -> Ledger:
     """Make sure that the model has a champion that the journal knows and the gateway serves.
 
     Raises:
@@ -64,7 +66,7 @@ def adopt(ports: Ports, model: str) -> Ledger:
             )
         ledger = ports.append(ledger, ChampionAdopted(ports.registry.resolve(model, number)))
     if ledger.intent and not ledger.open:
-        ledger = carry_out(ports, ledger, Settle(*ledger.intent))
+        ledger = carry_out(ports, ledger, FinishEffect(*ledger.intent))
     if not ledger.open and ledger.champion and (ledger.split is None or ports.traffic.live(model) is None):
         ledger = intend(ports, ledger, SetSplit(ledger.champion, None, 0.0))
     return ledger
@@ -78,7 +80,7 @@ def lost_entries(model: str, head: int, generation: int) -> str:
     )
 
 
-def identity(request: Request, candidate: Version, champion: Version, attempt: int) -> str:
+def rollout_id(request: PromotionRequest, candidate: Version, champion: Version, attempt: int) -> str:
     """Id of a rollout: the same facts join the same rollout."""
     return digest(
         {
@@ -93,7 +95,7 @@ def identity(request: Request, candidate: Version, champion: Version, attempt: i
     )[7:19]
 
 
-def open_promotion(ports: Ports, request: Request) -> str:
+def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     """Open a rollout, or join the one that is open for the same facts.
 
     Returns:
@@ -105,7 +107,7 @@ def open_promotion(ports: Ports, request: Request) -> str:
     """
     policy = parse(request.policy)
     candidate = ports.registry.resolve(policy.model, request.number)
-    ledger = adopt(ports, policy.model)
+    ledger = adopt_champion(ports, policy.model)
     current = ledger.rollout
     if current and current.opened.candidate == candidate and current.opened.kind == "promotion":
         _try(ports, ledger)
@@ -119,7 +121,7 @@ def open_promotion(ports: Ports, request: Request) -> str:
     if champion is None:
         raise Rejected(f"{policy.model} has no champion yet")
     attempt = len(ledger.attempts(candidate)) + 1
-    rollout = identity(request, candidate, champion, attempt)
+    rollout = rollout_id(request, candidate, champion, attempt)
     ledger = ports.append(
         ledger,
         RolloutOpened(
@@ -151,9 +153,8 @@ def _try(ports: Ports, ledger: Ledger) -> None:
     while (now := ports.ledger(ledger.model)).open == opened and now.rollout and not now.rollout.ending:
         try:
             ports.append(now, EndDecided(opened, Stage.REJECTED, "", problem))
-        except Conflict as error:  # somebody drives it already: only who has read last may write
-            if type(error) is not Conflict:
-                raise
+        except StaleLedger:  # another process drives it already: only the latest reader may write
+            continue
     drive(ports, ledger.model, until=lambda seen: seen.open != opened)
 
 
@@ -169,7 +170,7 @@ def _agree(ports: Ports, ledger: Ledger) -> None:
         )
 
 
-def _refuse(ledger: Ledger, request: Request, candidate: Version) -> None:
+def _refuse(ledger: Ledger, request: PromotionRequest, candidate: Version) -> None:
     champion = ledger.champion
     if champion and candidate.digest == champion.digest:
         same = (
@@ -185,7 +186,7 @@ def _refuse(ledger: Ledger, request: Request, candidate: Version) -> None:
             f" {current.opened.candidate.number} goes back to: roll back instead"
         )
     open_again = {Stage.SUPERSEDED, Stage.WITHDRAWN}  # these say nothing against the version
-    ended = [item for item in ledger.attempts(candidate) if item.stage.is_sink and item.stage not in open_again]
+    ended = [item for item in ledger.attempts(candidate) if item.stage.is_terminal and item.stage not in open_again]
     if ended and not request.force:
         back = ledger.taken_back(candidate.digest)
         last, became = (back, "was promoted, then taken back") if back else (ended[-1], f"is {ended[-1].stage}")
@@ -198,7 +199,7 @@ def _refuse(ledger: Ledger, request: Request, candidate: Version) -> None:
 
 def _make_room(ports: Ports, ledger: Ledger, current: Rollout, policy: Policy, candidate: Version) -> Ledger:
     promotion = current.opened.kind == "promotion"
-    what = f" of version {current.opened.candidate.number}" if promotion else f", {title(current.opened)},"
+    what = f" of version {current.opened.candidate.number}" if promotion else f", {event_title(current.opened)},"
     busy = f"rollout {ledger.open}{what} is {current.stage}"
     if policy.on_new_candidate == "reject":
         raise Rejected(f"{busy}, and the policy says on_new_candidate: reject")
@@ -211,13 +212,13 @@ def _make_room(ports: Ports, ledger: Ledger, current: Rollout, policy: Policy, c
     return drive(ports, ledger.model, until=lambda seen: not seen.open)
 
 
-def end(ports: Ports, model: str, sink: Stage, reason: str, gate: str = "") -> Ledger:
+def end_rollout(ports: Ports, model: str, terminal_stage: Stage, reason: str, gate: str = "") -> Ledger:
     """Decide that the open rollout ends now; beats every other pending request.
 
     Args:
         ports: The outside world.
         model: Registered model.
-        sink: Where it ends.
+        terminal_stage: Where it ends.
         reason: Why.
         gate: What decided, when it was no person.
 
@@ -228,11 +229,11 @@ def end(ports: Ports, model: str, sink: Stage, reason: str, gate: str = "") -> L
     rollout = ledger.rollout
     if rollout is None:
         raise TransitionIllegal(
-            f"no rollout of {model} is open: nothing to {'abort' if sink is Stage.ABORTED else 'end'}"
+            f"no rollout of {model} is open: nothing to {'abort' if terminal_stage is Stage.ABORTED else 'end'}"
         )
     if rollout.ending or rollout.opened.kind == "rollback":
         return ledger
-    return ports.append(ledger, EndDecided(ledger.open, sink, gate, usable(reason).text))
+    return ports.append(ledger, EndDecided(ledger.open, terminal_stage, gate, usable(reason).text))
 
 
 def open_rollback(ports: Ports, model: str, reason: str, number: str | None = None) -> Ledger:
@@ -247,7 +248,7 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
     rollout = ledger.rollout
     if rollout and number is None:
         before = rollout.stage in {Stage.SUBMITTED, Stage.VALIDATING, Stage.SHADOWING}
-        return end(ports, model, Stage.ABORTED if before else Stage.ROLLED_BACK, reason)
+        return end_rollout(ports, model, Stage.ABORTED if before else Stage.ROLLED_BACK, reason)
     if rollout:
         raise TransitionIllegal(
             f"rollout {ledger.open} of {model} is open: roll back without naming a version, or abort"
@@ -269,3 +270,29 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
     why = usable(reason).text
     opened = RolloutOpened(digest(facts)[7:19], "rollback", target, champion, {}, "", "", "", attempt, why)
     return ports.append(ledger, opened)
+
+
+def retry_on_conflict(request: Callable[[], Ledger]) -> Ledger:
+    """Repeat a request until no other process has appended to the journal while it was made.
+
+    The run that drives a rollout appends several times a second; an abort must not lose against that.
+
+    Raises:
+        StaleLedger: It lost every time.
+    """
+    for _ in range(CONFLICT_RETRIES):
+        try:
+            return request()
+        except StaleLedger:
+            continue
+    return request()
+
+
+def end_cut(ports: Ports, model: str, rollout: str, reason: str) -> None:
+    """Journal that the gateway has cut the candidate of a rollout; the run that drives it brings it to its end.
+
+    Raises:
+        SurefootError: The journal cannot be written now.
+    """
+    if rollout and ports.ledger(model).open == rollout:
+        retry_on_conflict(lambda: end_rollout(ports, model, Stage.ROLLED_BACK, reason, "tripwire"))

@@ -6,21 +6,39 @@ from surefoot.core.errors import (
     AliasDrift,
     ArtifactTampered,
     Conflict,
-    LeaseLost,
     OutcomeUnknown,
     Rejected,
+    RouteSuperseded,
     Unavailable,
 )
-from surefoot.core.events import DriftFound, EffectDone, EffectIntended, EffectRefused, GateJudged, SetAlias, SetSplit
 from surefoot.core.gates.rate import EPOCHS
-from surefoot.core.judge import EDITION, judge
-from surefoot.core.machine import Abandon, Action, Apply, Idle, Judge, Record, Settle, Wait, decide
-from surefoot.core.parse import parse
-from surefoot.core.policy import Policy
-from surefoot.core.question import Question
-from surefoot.core.recheck import pack
-from surefoot.core.state import Ledger, Rollout, fold, split_of
-from surefoot.rollout.world import Ports
+from surefoot.core.judging.judge import EDITION, judge
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.judging.reverify import pack_evidence
+from surefoot.core.machine import (
+    AbandonEffect,
+    Action,
+    ApplyEffect,
+    FinishEffect,
+    JudgeGates,
+    NoRollout,
+    RecordEvent,
+    WaitUntil,
+    decide,
+)
+from surefoot.core.policy.model import Policy
+from surefoot.core.policy.parse import parse
+from surefoot.core.record.events import (
+    DriftFound,
+    EffectDone,
+    EffectIntended,
+    EffectRefused,
+    GateJudged,
+    SetAlias,
+    SetSplit,
+)
+from surefoot.core.record.state import Ledger, Rollout, fold, split_of
+from surefoot.rollout.ports import Ports
 
 PATIENCE = 600.0
 """How long `drive` keeps trying while the outside world does not answer [seconds]."""
@@ -39,25 +57,25 @@ def advance(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
     policy = parse(rollout.opened.policy) if rollout and forward else None
     action = decide(ledger, policy, ports.clock.now())
     match action:
-        case Settle():
+        case FinishEffect():
             return action, carry_out(ports, ledger, action)
-        case Abandon():
+        case AbandonEffect():
             return action, ports.append(ledger, EffectRefused(ledger.open, action.seq, "given up to go back"))
-        case Apply():
+        case ApplyEffect():
             return action, intend(ports, ledger, action.effect)
-        case Record():
+        case RecordEvent():
             return action, ports.append(ledger, action.event)
-        case Judge() if rollout and policy:
+        case JudgeGates() if rollout and policy:
             return action, _ask(ports, ledger, rollout, policy, action)
         case _:
             return action, ledger
 
 
-def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: Judge) -> Ledger:
+def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: JudgeGates) -> Ledger:
     asked_at = ports.clock.now()  # one moment for all gates: they are asked about the same requests
     live = sum(step.hold for step in policy.ramp) if look.kind == "live" else policy.bake.hold
     for gate in look.gates:
-        question = Question(
+        question = EvidenceRequest(
             model=ledger.model,
             gate=gate,
             kind=look.kind,
@@ -74,7 +92,7 @@ def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: J
         evidence = ports.evidences.gather(question)
         verdict = judge(gate, evidence, look.level)
         judged = GateJudged(
-            ledger.open, rollout.stage, rollout.step, look.look, verdict, look.level, pack(evidence), EDITION
+            ledger.open, rollout.stage, rollout.step, look.look, verdict, look.level, pack_evidence(evidence), EDITION
         )
         ledger = ports.append(ledger, judged)
     return ledger
@@ -84,10 +102,10 @@ def intend(ports: Ports, ledger: Ledger, effect: SetSplit | SetAlias) -> Ledger:
     """Journal the intent, then carry the effect out."""
     started = ports.clock.monotonic()
     ledger = ports.append(ledger, EffectIntended(ledger.open, effect))
-    return carry_out(ports, ledger, Settle(ledger.head, effect), started)
+    return carry_out(ports, ledger, FinishEffect(ledger.head, effect), started)
 
 
-def carry_out(ports: Ports, ledger: Ledger, settle: Settle, started: float | None = None) -> Ledger:
+def carry_out(ports: Ports, ledger: Ledger, settle: FinishEffect, started: float | None = None) -> Ledger:
     """Look, apply, read back, journal; an effect that is already there is only journalled."""
     began = ports.clock.monotonic() if started is None else started
     try:
@@ -96,13 +114,13 @@ def carry_out(ports: Ports, ledger: Ledger, settle: Settle, started: float | Non
             already, done = _shift(ports, ledger, settle.seq, settle.effect, look=started is None)
         else:
             already, done = _point(ports, ledger, settle.effect), ports.clock.monotonic()
-    except (AliasDrift, LeaseLost, ArtifactTampered, Rejected) as error:
+    except (AliasDrift, RouteSuperseded, ArtifactTampered, Rejected) as error:
         return _give_up(ports, ledger, settle, error)
     took = (done - began) * 1000.0
     return ports.append(ledger, EffectDone(ledger.open, settle.seq, already, round(took, 3)))
 
 
-def _give_up(ports: Ports, ledger: Ledger, settle: Settle, error: Exception) -> Ledger:
+def _give_up(ports: Ports, ledger: Ledger, settle: FinishEffect, error: Exception) -> Ledger:
     """The effect cannot be: going forward that ends the rollout, going back it stays open as a drift."""
     rollout = ledger.rollout
     back = rollout is None or rollout.ending is not None
@@ -141,7 +159,7 @@ def _shift(ports: Ports, ledger: Ledger, seq: int, effect: SetSplit, *, look: bo
     acknowledged = ports.clock.monotonic()
     live = ports.traffic.live(ledger.model)
     if live != wanted:
-        raise LeaseLost(f"the gateway serves generation {live.generation if live else 0}, not {seq}")
+        raise RouteSuperseded(f"the gateway serves generation {live.generation if live else 0}, not {seq}")
     return False, acknowledged
 
 
@@ -192,7 +210,7 @@ def drive(
                 raise
             ports.clock.sleep(min(poll * 4.0, 2.0))
             continue
-        except LeaseLost:
+        except RouteSuperseded:
             raise
         except Conflict:
             # Somebody appended (an abort, another driver): read again; the journal decides who acts.
@@ -202,9 +220,9 @@ def drive(
             continue
         trouble, lost = None, 0
         seen(ledger, action)
-        if isinstance(action, Idle) or (isinstance(action, Wait) and not wait):
+        if isinstance(action, NoRollout) or (isinstance(action, WaitUntil) and not wait):
             break
-        if isinstance(action, Wait):
+        if isinstance(action, WaitUntil):
             ports.clock.sleep(min(poll, max(action.until - ports.clock.now(), 0.01)))
             ledger = fold(model, ports.journal.read(model, after=ledger.head), ledger)
     return ledger

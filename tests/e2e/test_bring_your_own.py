@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from tests.e2e.houses import MODEL, Promotion
-from tests.e2e.worlds import World
+from tests.e2e.promotion_fixtures import MODEL, Promotion
+from tests.e2e.stack_scenario import Scenario
 
 
-def test_setting_alias_candidate_is_all_it_takes(stack: World, promotion: Promotion) -> None:
+def test_setting_alias_candidate_is_all_it_takes(stack: Scenario, promotion: Promotion) -> None:
     """Version 2 is champion, version 1 previous and the request answered, by nobody's hand but the schedule's."""
     assert promotion.at_start == ("", {"champion": "1"})
     assert stack.stage(MODEL) == "Promoted"
@@ -28,7 +28,7 @@ def test_a_unit_never_goes_back_while_the_weight_grows(promotion: Promotion) -> 
     assert [answered for answered in houses if answered != sorted(answered)] == []
 
 
-def test_the_flow_run_shows_every_stage(stack: World, promotion: Promotion) -> None:
+def test_the_flow_run_shows_every_stage(stack: Scenario, promotion: Promotion) -> None:
     """Prefect has one completed run with one completed task run for each stage, in order."""
     run = promotion.run
     assert (run["name"], run["state_type"], run["state_name"]) == (f"promote {MODEL} 2", "COMPLETED", "Promoted")
@@ -41,7 +41,7 @@ def test_the_flow_run_shows_every_stage(stack: World, promotion: Promotion) -> N
     assert {task["state_type"] for task in found} == {"COMPLETED"}
 
 
-def test_mlflow_has_one_run_for_each_transition(stack: World, promotion: Promotion) -> None:
+def test_mlflow_has_one_run_for_each_transition(stack: Scenario, promotion: Promotion) -> None:
     """The children of the rollout's run carry sequence and hash of the journal's transitions, no more and no less."""
     runs = stack.runs(MODEL)
     parents = [run for run in runs if "mlflow.parentRunId" not in run["tags"]]
@@ -55,7 +55,7 @@ def test_mlflow_has_one_run_for_each_transition(stack: World, promotion: Promoti
     assert parents[0]["params"]["prefect.flow_run"] == promotion.run["id"]
 
 
-def test_the_chain_verifies(stack: World, promotion: Promotion) -> None:
+def test_the_chain_verifies(stack: Scenario, promotion: Promotion) -> None:
     """`surefoot verify` re-derives the chain, judges every verdict again, and says ok."""
     done = stack.run("verify", MODEL)
     assert "verdicts follow from their counters" in done.stdout
@@ -63,7 +63,7 @@ def test_the_chain_verifies(stack: World, promotion: Promotion) -> None:
     assert done.stdout.startswith(f"ok {MODEL}: {len(stack.entries(MODEL))} entries")
 
 
-def test_status_agrees_with_the_gateway(stack: World, promotion: Promotion) -> None:
+def test_status_agrees_with_the_gateway(stack: Scenario, promotion: Promotion) -> None:
     """`surefoot status --json` says what the gateway says of itself, and that everything runs."""
     done = stack.run("status", MODEL, "--json")
     said = json.loads(done.stdout)

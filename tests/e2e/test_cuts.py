@@ -1,7 +1,7 @@
 """A candidate that is cut at the gateway, by the fuse or by a person, ends its rollout in the journal."""
 
-from tests.e2e.houses import Cabins, follow, warm
-from tests.e2e.worlds import wait_for
+from tests.e2e.promotion_fixtures import Cabins, follow, warm
+from tests.e2e.stack_scenario import wait_for
 
 
 def _ends(cabins: Cabins, model: str) -> tuple[str, str, str]:
@@ -15,11 +15,11 @@ def test_the_kill_switch_cuts_every_candidate_and_ends_its_rollout(cabins: Cabin
     model = "cabins-cut"
     callers = warm(cabins, model)
     process = cabins.home.start("promote", model, "2", "--here")
-    wait_for(lambda: cabins.world.serving(model) == ("1", "2", 25.0), "the weight is live", nap=0.02)
+    wait_for(lambda: cabins.scenario.serving(model) == ("1", "2", 25.0), "the weight is live", nap=0.02)
     said = cabins.home.run("kill", "--reason", "it smells")
     try:
         assert said.returncode == 0, said
-        assert cabins.world.serving(model)[2] == 0.0
+        assert cabins.scenario.serving(model)[2] == 0.0
         follow(process, callers)
         assert cabins.home.stage(model) == "RolledBack"
         assert _ends(cabins, model) == ("RolledBack", "kill switch", "it smells")
@@ -34,15 +34,16 @@ def test_a_blown_fuse_is_in_the_journal_and_ends_the_rollout(cabins: Cabins) -> 
     model = "cabins-trip"
     callers = warm(cabins, model)
     process = cabins.home.start("promote", model, "2", "--here")
-    wait_for(lambda: cabins.world.serving(model) == ("1", "2", 25.0), "the weight is live", nap=0.02)
+    wait_for(lambda: cabins.scenario.serving(model) == ("1", "2", 25.0), "the weight is live", nap=0.02)
     rollout = cabins.home.ledger(model).open
     cabins.home.python(
-        "import json\nfrom surefoot import bootstrap\n"
-        f"bootstrap.tripped(bootstrap.settings(), {model!r}, 'another', 'of an older rollout')\n"
-        f"bootstrap.tripped(bootstrap.settings(), {model!r}, {rollout!r}, 'failed 20 requests in a row')\n"
+        "import json\nfrom surefoot import rollout, settings, wiring\n"
+        "with wiring.open_ports(settings.read_settings(), 'gateway') as ports:\n"
+        f"    rollout.end_cut(ports, {model!r}, 'another', 'of an older rollout')\n"
+        f"    rollout.end_cut(ports, {model!r}, {rollout!r}, 'failed 20 requests in a row')\n"
         "print(json.dumps(None))"
     )
     follow(process, callers)
     assert cabins.home.stage(model) == "RolledBack"
     assert _ends(cabins, model) == ("RolledBack", "tripwire", "failed 20 requests in a row")
-    assert cabins.world.serving(model) == ("1", None, 0.0) or cabins.world.serving(model)[2] == 0.0
+    assert cabins.scenario.serving(model) == ("1", None, 0.0) or cabins.scenario.serving(model)[2] == 0.0

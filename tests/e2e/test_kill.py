@@ -7,9 +7,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.houses import QUICK, SUITE, Cabins, effects, follow, stages, warm
+from tests.e2e.promotion_fixtures import QUICK, SUITE, Cabins, effects, follow, stages, warm
+from tests.e2e.stack_scenario import HOUR, Callers, Home, Scenario, wait_for, write
 from tests.e2e.tollgate import tollgate
-from tests.e2e.worlds import HOUR, Callers, Home, World, wait_for, write
 
 
 @dataclass
@@ -22,8 +22,8 @@ class Ending:
     aliases: dict[str, str]
 
 
-def _ending(world: World, home: Home, model: str) -> Ending:
-    return Ending(effects(home, model), stages(home, model), world.serving(model), world.aliases(model))
+def _ending(scenario: Scenario, home: Home, model: str) -> Ending:
+    return Ending(effects(home, model), stages(home, model), scenario.serving(model), scenario.aliases(model))
 
 
 def _named(ending: Ending) -> list[str]:
@@ -36,7 +36,7 @@ def whole(cabins: Cabins) -> Ending:
     callers = warm(cabins, "cabins-whole")
     assert follow(cabins.home.start("promote", "cabins-whole", "2", "--here"), callers) == 0
     assert callers.failed == 0
-    return _ending(cabins.world, cabins.home, "cabins-whole")
+    return _ending(cabins.scenario, cabins.home, "cabins-whole")
 
 
 def test_an_undisturbed_promotion_bakes(whole: Ending) -> None:
@@ -56,13 +56,13 @@ def test_a_kill_at_a_stage_changes_nothing_of_the_end(cabins: Cabins, whole: End
     process = cabins.home.start("promote", model, "2", "--here")
     wait_for(lambda: cabins.home.stage(model) == at, f"{model} comes to {at}", nap=0.02)
     if at == "Ramping1":
-        wait_for(lambda: cabins.world.serving(model) == ("1", "2", 25.0), "the weight is live")
+        wait_for(lambda: cabins.scenario.serving(model) == ("1", "2", 25.0), "the weight is live")
         callers.live(6 * HOUR)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert follow(cabins.home.start("promote", model, "2", "--here"), callers) == 0
-    assert _ending(cabins.world, cabins.home, model) == whole
+    assert _ending(cabins.scenario, cabins.home, model) == whole
     assert callers.failed == 0, callers.seen
 
 
@@ -70,9 +70,9 @@ def test_a_kill_at_a_stage_changes_nothing_of_the_end(cabins: Cabins, whole: End
 def test_a_kill_at_the_commit_point_is_repaired(cabins: Cabins, whole: Ending, model: str, through: bool) -> None:
     """A SIGKILL between intent and effect of alias champion, or between effect and done, leaves no trace at the end."""
     callers = warm(cabins, model)
-    with tollgate(cabins.world.settings.mlflow, through=through) as gate:
+    with tollgate(cabins.scenario.settings.mlflow, through=through) as gate:
         plain = cabins.home.settings
-        behind = cabins.world.side(
+        behind = cabins.scenario.side(
             cabins.home.folder / model, project=str(plain.project), journal=plain.journal, mlflow=gate.url
         )
         process = behind.start("promote", model, "2", "--here")
@@ -85,9 +85,9 @@ def test_a_kill_at_the_commit_point_is_repaired(cabins: Cabins, whole: Ending, m
     ledger = cabins.home.ledger(model)
     assert ledger.intent is not None
     assert getattr(ledger.intent[1], "alias", "") == "champion"
-    assert cabins.world.aliases(model)["champion"] == ("2" if through else "1")
+    assert cabins.scenario.aliases(model)["champion"] == ("2" if through else "1")
     assert follow(cabins.home.start("promote", model, "2", "--here"), callers) == 0
-    assert _ending(cabins.world, cabins.home, model) == whole
+    assert _ending(cabins.scenario, cabins.home, model) == whole
     assert callers.failed == 0, callers.seen
 
 
@@ -125,7 +125,7 @@ class Resumed:
 
 
 @pytest.fixture(scope="module")
-def resumed(stack: World) -> Resumed:
+def resumed(stack: Scenario) -> Resumed:
     """Kill a flow run in the ramp, and let `reconcile` start another one."""
     model = "flats"
     write(stack.project, model, QUICK)
@@ -155,7 +155,7 @@ def resumed(stack: World) -> Resumed:
     return Resumed(model, runs, _ending(stack, stack, model), callers)
 
 
-def test_a_killed_flow_run_is_resumed_by_reconcile(stack: World, whole: Ending, resumed: Resumed) -> None:
+def test_a_killed_flow_run_is_resumed_by_reconcile(stack: Scenario, whole: Ending, resumed: Resumed) -> None:
     """When a flow run's process is killed in the ramp, `reconcile` starts another one, which ends like any.
 
     The stages that the first run had come through are named Skipped in the second one.
@@ -170,15 +170,16 @@ def test_a_killed_flow_run_is_resumed_by_reconcile(stack: World, whole: Ending, 
     assert tasks["canary step 1"][:2] == ("COMPLETED", "Completed")
 
 
-def test_a_run_is_told_that_its_bake_was_rolled_back(stack: World, resumed: Resumed) -> None:
+def test_a_run_is_told_that_its_bake_was_rolled_back(stack: Scenario, resumed: Resumed) -> None:
     """A bake that the gateway cuts turns red in the `watch` that ends it and in the run that had promoted the version.
 
     The run that was killed before stays CRASHED.
     """
     rollout, reason = stack.ledger(resumed.model).open, "failed 20 requests in a row"
     stack.python(
-        "import json\nfrom surefoot import bootstrap\n"
-        f"bootstrap.tripped(bootstrap.settings(), {resumed.model!r}, {rollout!r}, {reason!r})\n"
+        "import json\nfrom surefoot import rollout, settings, wiring\n"
+        "with wiring.open_ports(settings.read_settings(), 'gateway') as ports:\n"
+        f"    rollout.end_cut(ports, {resumed.model!r}, {rollout!r}, {reason!r})\n"
         "print(json.dumps(None))"
     )
     watched = stack.flow("watch")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import free_port
-from tests.e2e.houses import MODEL, Cabins, Promotion, warm
-from tests.e2e.worlds import HOUR, Callers, World, wait_for
+from tests.e2e.promotion_fixtures import MODEL, Cabins, Promotion, warm
+from tests.e2e.stack_scenario import HOUR, Callers, Scenario, wait_for
 
 if TYPE_CHECKING:
     import subprocess
@@ -48,15 +48,15 @@ def test_abort_in_the_ramp_costs_no_caller_anything(cabins: Cabins) -> None:
     model = "cabins-abort"
     callers = warm(cabins, model)
     promotion = cabins.home.start("promote", model, "2", "--here", "--json")
-    wait_for(lambda: cabins.world.serving(model) == ("1", "2", 25.0), "the weight is live")
+    wait_for(lambda: cabins.scenario.serving(model) == ("1", "2", 25.0), "the weight is live")
     with asking(callers):
         done = cabins.home.run("abort", model, "--reason", "the agents complain")
     said, _ = promotion.communicate(timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert "will end as Aborted: the agents complain" in done.stdout
     assert "traffic was back" in done.stdout.splitlines()[-1]
-    assert cabins.world.serving(model) == ("1", None, 0.0)
-    assert cabins.world.aliases(model) == {"champion": "1"}
+    assert cabins.scenario.serving(model) == ("1", None, 0.0)
+    assert cabins.scenario.aliases(model) == {"champion": "1"}
     assert (promotion.returncode, json.loads(said)["stage"]) == (1, "Aborted")
     assert callers.failed == 0, callers.seen
 
@@ -82,7 +82,7 @@ class TakenBack:
 
 
 @pytest.fixture(scope="module")
-def taken_back(stack: World, promotion: Promotion) -> TakenBack:
+def taken_back(stack: Scenario, promotion: Promotion) -> TakenBack:
     """Roll house-prices back with MLflow at a port where nobody listens, then once more with MLflow up."""
     broken = stack.side(
         stack.folder.parent / "no-mlflow",
@@ -109,7 +109,7 @@ def test_rollback_needs_no_mlflow(taken_back: TakenBack) -> None:
     assert taken_back.failed == 0
 
 
-def test_rollback_finishes_once_mlflow_answers(stack: World, taken_back: TakenBack) -> None:
+def test_rollback_finishes_once_mlflow_answers(stack: Scenario, taken_back: TakenBack) -> None:
     """Until MLflow answers the aliases are as they were; the same command then finishes them and exits 0."""
     assert taken_back.aliases == {"champion": "2", "previous": "1"}
     assert (taken_back.again.returncode, taken_back.again.stderr) == (0, "")
@@ -119,7 +119,7 @@ def test_rollback_finishes_once_mlflow_answers(stack: World, taken_back: TakenBa
     assert stack.serving(MODEL) == ("1", None, 0.0)
 
 
-def test_a_rollback_by_command_shows_in_every_view(stack: World, taken_back: TakenBack) -> None:
+def test_a_rollback_by_command_shows_in_every_view(stack: Scenario, taken_back: TakenBack) -> None:
     """After the next reconcile the run that had promoted the version, and the version's page, say what happened.
 
     The titles name both versions: what was taken back, and what serves again.
@@ -137,7 +137,7 @@ def test_a_rollback_by_command_shows_in_every_view(stack: World, taken_back: Tak
     assert f"last rollout: {said}: FastRolledBack: complaints" in stack.run("status", MODEL).stdout
 
 
-def test_who_was_taken_back_is_not_promoted_again_by_itself(stack: World, taken_back: TakenBack) -> None:
+def test_who_was_taken_back_is_not_promoted_again_by_itself(stack: Scenario, taken_back: TakenBack) -> None:
     """Alias `candidate` on a version that was taken back is refused once; a person must say --force."""
     stack.point(MODEL, "candidate", "2")
     head = len(stack.entries(MODEL))

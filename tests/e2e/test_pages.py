@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.e2e.houses import MODEL, TAKEN_BACK, Promotion, TurnedAway
-from tests.e2e.worlds import World
+from tests.e2e.promotion_fixtures import MODEL, TAKEN_BACK, Promotion, TurnedAway
+from tests.e2e.stack_scenario import Scenario
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 PATIENCE_MS = 60_000
@@ -29,7 +29,7 @@ def page() -> Iterator[Page]:
 
 
 def test_prefect_shows_the_stages_of_a_promotion(
-    stack: World, promotion: Promotion, page: Page, tmp_path: Path
+    stack: Scenario, promotion: Promotion, page: Page, tmp_path: Path
 ) -> None:
     """The page of the flow run names the run and the task of every stage."""
     page.goto(f"{stack.settings.prefect}/runs/flow-run/{promotion.run['id']}")
@@ -40,7 +40,7 @@ def test_prefect_shows_the_stages_of_a_promotion(
     page.screenshot(path=tmp_path / "prefect.png")
 
 
-def test_mlflow_shows_the_run_of_a_rollout(stack: World, promotion: Promotion, page: Page, tmp_path: Path) -> None:
+def test_mlflow_shows_the_run_of_a_rollout(stack: Scenario, promotion: Promotion, page: Page, tmp_path: Path) -> None:
     """The page of the rollout's MLflow run shows the run's name."""
     rollout = next(run for run in stack.runs(MODEL) if run["run_name"].startswith("promotion of version 2"))
     page.goto(f"{stack.settings.mlflow}/#/experiments/{rollout['experiment_id']}/runs/{rollout['run_id']}")
@@ -50,7 +50,7 @@ def test_mlflow_shows_the_run_of_a_rollout(stack: World, promotion: Promotion, p
 
 
 def test_prefect_shows_a_rolled_back_rollout_as_one(
-    stack: World, turned_away: TurnedAway, page: Page, tmp_path: Path
+    stack: Scenario, turned_away: TurnedAway, page: Page, tmp_path: Path
 ) -> None:
     """The run's page says RolledBack and why; the tasks that did not run say Skipped."""
     run = turned_away.rolled_back["id"]
@@ -66,7 +66,7 @@ def test_prefect_shows_a_rolled_back_rollout_as_one(
 
 
 def test_mlflow_shows_on_the_versions_page_what_became_of_it(
-    stack: World, turned_away: TurnedAway, page: Page, tmp_path: Path
+    stack: Scenario, turned_away: TurnedAway, page: Page, tmp_path: Path
 ) -> None:
     """The page of a version that was rolled back shows outcome and reason, and its link leads to the rollout's run."""
     page.goto(f"{stack.settings.mlflow}/#/models/{TAKEN_BACK}/versions/2")

@@ -3,10 +3,10 @@
 import os
 import signal
 
-from tests.e2e.worlds import World
+from tests.e2e.stack_scenario import Scenario
 
 
-def _dead_run(stack: World) -> str:
+def _dead_run(stack: Scenario) -> str:
     """Id of a run of `watch` that Prefect takes for running though no process runs it."""
     deployment = stack.prefect("GET", f"/deployments/{stack.deployment('watch')}")
     body = {"flow_id": deployment["flow_id"], "deployment_id": deployment["id"], "name": "cut off"}
@@ -18,7 +18,7 @@ def _dead_run(stack: World) -> str:
     return str(run["id"])
 
 
-def test_up_makes_a_stack_whole_again(stack: World) -> None:
+def test_up_makes_a_stack_whole_again(stack: Scenario) -> None:
     """After the gateway's keeper and Prefect's worker were killed, `up` starts both again and nothing else."""
     before = stack.settings
     dead = _dead_run(stack)

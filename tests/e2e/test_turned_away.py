@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from tests.e2e.houses import TAKEN_BACK, WRONG_DATA, TurnedAway
-from tests.e2e.worlds import World
+from tests.e2e.promotion_fixtures import TAKEN_BACK, WRONG_DATA, TurnedAway
+from tests.e2e.stack_scenario import Scenario
 
 
-def _tracebacks(stack: World, run: dict[str, Any]) -> list[str]:
+def _tracebacks(stack: Scenario, run: dict[str, Any]) -> list[str]:
     """Lines of a flow run's log that tell of an error of the program."""
     query = {"logs": {"flow_run_id": {"any_": [run["id"]]}}, "limit": 200}
     lines: list[str] = [line["message"] for line in stack.prefect("POST", "/logs/filter", query)]
@@ -14,7 +14,7 @@ def _tracebacks(stack: World, run: dict[str, Any]) -> list[str]:
     return [line for line in lines if "Traceback" in line or "exited" in line]
 
 
-def test_a_rolled_back_rollout_is_not_green(stack: World, turned_away: TurnedAway) -> None:
+def test_a_rolled_back_rollout_is_not_green(stack: Scenario, turned_away: TurnedAway) -> None:
     """The run and the task in which it ended are FAILED and named RolledBack; the tasks after it are named Skipped."""
     run, reason = turned_away.rolled_back, "the agents complain"
     assert (run["state_type"], run["state_name"]) == ("FAILED", "RolledBack")
@@ -39,7 +39,7 @@ def test_a_rolled_back_rollout_is_not_green(stack: World, turned_away: TurnedAwa
     assert [tasks[name] for name in ("canary step 2", "promote", f"bake {TAKEN_BACK}")] == [skipped] * 3
 
 
-def test_a_rejected_rollout_is_not_green(stack: World, turned_away: TurnedAway) -> None:
+def test_a_rejected_rollout_is_not_green(stack: Scenario, turned_away: TurnedAway) -> None:
     """A candidate whose data are wrong ends as FAILED, named Rejected, with the gate's reason; no later task ran."""
     run = turned_away.rejected
     assert (run["state_type"], run["state_name"]) == ("FAILED", "Rejected")
@@ -52,7 +52,7 @@ def test_a_rejected_rollout_is_not_green(stack: World, turned_away: TurnedAway) 
     assert {tasks[name][:2] for name in after} == {("COMPLETED", "Skipped")}
 
 
-def test_the_run_of_a_rollback_says_what_was_taken_back(stack: World, turned_away: TurnedAway) -> None:
+def test_the_run_of_a_rollback_says_what_was_taken_back(stack: Scenario, turned_away: TurnedAway) -> None:
     """The rollback flow is green and named for the end that it brought about; its title names both versions."""
     run = turned_away.rollback
     assert (run["state_type"], run["state_name"]) == ("COMPLETED", "RolledBack")
@@ -60,7 +60,7 @@ def test_the_run_of_a_rollback_says_what_was_taken_back(stack: World, turned_awa
     assert {state[:2] for state in stack.tasks(run["id"]).values()} == {("COMPLETED", "Completed")}
 
 
-def test_what_was_turned_away_is_not_started_again(stack: World, turned_away: TurnedAway) -> None:
+def test_what_was_turned_away_is_not_started_again(stack: Scenario, turned_away: TurnedAway) -> None:
     """Later ticks start no run for it and change nothing of the run's state; alias candidate still asks for it."""
     assert stack.flow("reconcile")["state_type"] == "COMPLETED"
     assert stack.flow("reconcile")["state_type"] == "COMPLETED"
@@ -69,7 +69,7 @@ def test_what_was_turned_away_is_not_started_again(stack: World, turned_away: Tu
         assert (run["id"], run["state"]["id"]) == (before["id"], before["state"]["id"])
 
 
-def test_the_versions_page_says_what_became_of_it(stack: World, turned_away: TurnedAway) -> None:
+def test_the_versions_page_says_what_became_of_it(stack: Scenario, turned_away: TurnedAway) -> None:
     """Tags and a line of the description name the outcome, why, and the run of the rollout."""
     tags, description = stack.version(TAKEN_BACK, "2")
     assert (tags["surefoot.outcome"], tags["surefoot.rollout"]) == ("RolledBack", turned_away.rollout)
@@ -82,7 +82,7 @@ def test_the_versions_page_says_what_became_of_it(stack: World, turned_away: Tur
     assert stack.version(TAKEN_BACK, "1") == ({}, "")
 
 
-def test_a_run_that_lost_its_outcome_is_told_again(stack: World, turned_away: TurnedAway) -> None:
+def test_a_run_that_lost_its_outcome_is_told_again(stack: Scenario, turned_away: TurnedAway) -> None:
     """A run that still says Baking when its rollout has ended is set to the outcome, once."""
     run = turned_away.rolled_back["id"]
     baking = {"type": "COMPLETED", "name": "Baking"}

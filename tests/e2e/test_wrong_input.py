@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from surefoot import cli
 from tests.conftest import free_port
-from tests.e2e.houses import QUICK, SUITE, Cabins
-from tests.e2e.worlds import ROOT, Home, World, write
+from tests.e2e.promotion_fixtures import QUICK, SUITE, Cabins
+from tests.e2e.stack_scenario import ROOT, Home, Scenario, write
 
 BROKEN = ROOT / "tests" / "e2e" / "expected_failures"
 COMMANDS = sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)  # type: ignore[union-attr]
@@ -63,7 +63,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def desk(stack: World, tmp_path_factory: pytest.TempPathFactory) -> Home:
+def desk(stack: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home over the running stack, with good and bad policies of its own and an empty journal."""
     folder = tmp_path_factory.mktemp("desk")
     for model in ("lost", "unregistered"):
@@ -118,7 +118,7 @@ def test_the_champion_cannot_be_promoted(cabins: Cabins) -> None:
     assert cabins.home.entries("cabins-abort") == head
 
 
-def test_mlflow_down_is_not_the_persons_fault(stack: World, cabins: Cabins, tmp_path: Path) -> None:
+def test_mlflow_down_is_not_the_persons_fault(stack: Scenario, cabins: Cabins, tmp_path: Path) -> None:
     """`promote` without MLflow exits 4, which means try again, and the journal stays as it was."""
     plain = cabins.home.settings
     away = stack.side(
@@ -132,7 +132,7 @@ def test_mlflow_down_is_not_the_persons_fault(stack: World, cabins: Cabins, tmp_
     assert away.entries("cabins-abort") == head
 
 
-def test_up_refuses_a_port_that_is_taken(stack: World, terminal: Terminal, tmp_path: Path) -> None:
+def test_up_refuses_a_port_that_is_taken(stack: Scenario, terminal: Terminal, tmp_path: Path) -> None:
     """`up` with a port on which somebody listens exits 2 before it starts anything."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -144,7 +144,7 @@ def test_up_refuses_a_port_that_is_taken(stack: World, terminal: Terminal, tmp_p
     assert not (tmp_path / "home").exists()
 
 
-def test_up_refuses_a_second_stack_in_the_same_home(stack: World, terminal: Terminal) -> None:
+def test_up_refuses_a_second_stack_in_the_same_home(stack: Scenario, terminal: Terminal) -> None:
     """`up` where a stack runs already exits 2 and leaves it alone."""
     said = terminal.type(stack.folder, "up", "--project", str(stack.project))
     assert said.code == 2

@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.journal import SqlJournal
-from surefoot.core.chain import check
+from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.core.errors import JournalTampered, JournalUnavailable, Rejected
+from surefoot.core.record.chain import check
 
 
 def test_a_full_database_is_unavailable_and_loses_nothing(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.journal import TABLES, SqlJournal
-from surefoot.core.chain import check
+from surefoot.adapters.journal.sql_journal import TABLES, SqlJournal
 from surefoot.core.errors import Conflict, OutcomeUnknown
+from surefoot.core.record.chain import check
 
 
 class Wire:

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from surefoot.adapters.registry import MlflowRegistry
+from surefoot.adapters.mlflow.registry import MlflowRegistry
 from surefoot.core.errors import AliasDrift, OutcomeUnknown, RegistryUnavailable
 
 DEADLINE_S, BOUND_S = 3.0, 15.0

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.journal import SqlJournal
-from surefoot.bootstrap import Settings
+from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.cli import main
-from surefoot.core.events import ChampionAdopted, Event, RolloutOpened, SetSplit, StageEntered
-from surefoot.core.model import Split, Stage
+from surefoot.core.domain import Split, Stage
+from surefoot.core.record.events import ChampionAdopted, Event, RolloutOpened, SetSplit, StageEntered
 from surefoot.rollout import Ports
 from surefoot.rollout.steps import intend
+from surefoot.settings import Settings
 from tests.conftest import free_port
 from tests.fakes import POLICY
 from tests.integration.gateway_harness import BETTER, GOOD, Gateway

@@ -18,9 +18,9 @@ import uvicorn
 from sklearn.linear_model import LogisticRegression
 
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.core.model import Split
-from surefoot.gateway.app import build_app
-from surefoot.gateway.settings import GatewaySettings
+from surefoot.core.domain import Split
+from surefoot.gateway.http.app import build_app
+from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.contract import Load
 from tests.conftest import free_port
 from tests.integration.gateway_process import TOKEN, HostClock, Models
@@ -135,7 +135,7 @@ def listening(root: Path, models: Models, load: Load | None = None, **settings: 
         token=TOKEN,
         candidate_timeout_s=60.0,
         units={"flights": "unit", "later": None},
-        shadow_leisure=0.0,  # however busy the host
+        shadow_idle_share=0.0,  # however busy the host
     )
     app = build_app(replace(known, **settings), HostClock(), load or models)  # type: ignore[arg-type]
     port = free_port()

@@ -5,12 +5,12 @@ import threading
 import time
 from pathlib import Path
 
-from surefoot.adapters.artifacts import load, tree_digest
+from surefoot.adapters.mlflow.artifacts import load, tree_digest
+from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered
-from surefoot.core.model import Version
-from surefoot.gateway.app import build_app
-from surefoot.gateway.server import serve
-from surefoot.gateway.settings import GatewaySettings
+from surefoot.gateway.http.app import build_app
+from surefoot.gateway.inference.settings import GatewaySettings
+from surefoot.gateway.supervision.server import serve
 from surefoot.models.contract import Predictor
 
 TOKEN = "test-token"  # noqa: S105 - of the gateways that tests start

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from surefoot.adapters.predictions import PredictionLog
-from surefoot.gateway.segment import Segment
+from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.gateway.log.segment import SegmentWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = 86_400.0
@@ -45,7 +45,7 @@ def label(number: int, at: float, value: object = 1) -> bytes:
 
 def write(root: Path, lines: Iterable[bytes], kind: str = "predictions", model: str = "m") -> Path:
     """One closed segment with these lines."""
-    segment = Segment(root / model / f"{kind}-1-1.jsonl")
+    segment = SegmentWriter(root / model / f"{kind}-1-1.jsonl")
     segment.append(b"".join(lines))
     segment.close()
     return segment.path
@@ -69,7 +69,7 @@ def files(root: Path) -> dict[str, bytes]:
 WRITER = """
 import os, sys
 from pathlib import Path
-from surefoot.gateway.segment import Segment
+from surefoot.gateway.log.segment import Segment
 from tests.integration.log_writing import record
 
 root, size, most = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 if TYPE_CHECKING:
-    from surefoot.core.model import Version
+    from surefoot.core.domain import Version
     from surefoot.models.process import ModelProcess
 
 START_S = 180.0
@@ -107,15 +107,23 @@ def _healthy(url: str) -> bool:
 @contextlib.contextmanager
 def _gateways(root: Path, models: Path, names: Sequence[str]) -> Iterator[Mapping[str, str]]:
     """A gateway for each model, since a gateway with one model answers at `/invocations` as MLflow does."""
-    from surefoot.adapters.artifacts import tree_digest  # noqa: PLC0415 - MLflow is late
+    from surefoot.adapters.mlflow.artifacts import tree_digest  # noqa: PLC0415 - MLflow is late
+    from surefoot.core.domain import Split, Version  # noqa: PLC0415 - same
     from surefoot.core.errors import Rejected  # noqa: PLC0415 - same
-    from surefoot.core.model import Split, Version  # noqa: PLC0415 - same
-    from surefoot.models.process import ModelProcess, spawned  # noqa: PLC0415 - same
+    from surefoot.models.process import ModelProcess, spawn_process  # noqa: PLC0415 - same
     from tests.integration.gateway_harness import listening  # noqa: PLC0415 - same
 
     def hosted(model: str, version: "Version") -> "ModelProcess":
-        command = [sys.executable, "-m", "surefoot.hosting", str(models / model), version.digest, "0", "0"]
-        return ModelProcess(spawned(command), lambda kind, message: Rejected(f"{kind}: {message}"))
+        command = [
+            sys.executable,
+            "-m",
+            "surefoot.adapters.mlflow.model_host",
+            str(models / model),
+            version.digest,
+            "0",
+            "0",
+        ]
+        return ModelProcess(spawn_process(command), lambda kind, message: Rejected(f"{kind}: {message}"))
 
     def start(name: str) -> str:
         gateway = stacks[name].enter_context(listening(root / name, hosted, units={}))  # type: ignore[arg-type]

@@ -15,10 +15,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from surefoot.adapters.artifacts import ArtifactCache, load, tree_digest
-from surefoot.adapters.pyfunc import Scorer
+from surefoot.adapters.mlflow.artifacts import ArtifactCache, load, tree_digest
+from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
+from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, NotFound, RegistryUnavailable, Rejected
-from surefoot.core.model import Version
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported

@@ -10,13 +10,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from surefoot import bootstrap, cli
-from surefoot.adapters.compaction import compact
-from surefoot.adapters.config import read
-from surefoot.adapters.log_files import WORK
-from surefoot.adapters.records import RecordFile
-from surefoot.core.events import ChampionAdopted, RolloutOpened, encode
-from surefoot.core.model import Version
+from surefoot import cli, wiring
+from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.predictions.compaction import compact
+from surefoot.adapters.predictions.log_files import WORK
+from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.core.domain import Version
+from surefoot.core.record.events import ChampionAdopted, RolloutOpened, encode
+from surefoot.settings import Settings
 from tests.integration.log_writing import DAY, ROOT, label, named, record, requests, write
 
 
@@ -24,7 +25,7 @@ from tests.integration.log_writing import DAY, ROOT, label, named, record, reque
 class Desk:
     """A terminal in front of a home in which nothing runs."""
 
-    config: bootstrap.Settings
+    config: Settings
     capture: pytest.CaptureFixture[str]
     patch: pytest.MonkeyPatch
 
@@ -42,12 +43,12 @@ class Desk:
 def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A home with a log of two models: `m` has an old and a fresh segment, `n` a fresh one."""
     nowhere = "http://127.0.0.1:9"
-    config = bootstrap.Settings(tmp_path, ROOT, nowhere, nowhere, nowhere, "token")
+    config = Settings(tmp_path, ROOT, nowhere, nowhere, nowhere, "token")
     config.save()
     monkeypatch.setenv("SUREFOOT_HOME", str(tmp_path))
     now = time.time()  # `compact` asks the host's clock
     write(config.log, [record(1, now - 100 * DAY), record(2, now - 99 * DAY)])
-    bootstrap.compact(config, "m", keep=1000.0)
+    wiring.compact(config, "m", keep=1000.0)
     write(config.log, [record(3, now), b'{"v":1,'])
     write(config.log, [record(4, now)], model="n")
     return Desk(config, capsys, monkeypatch)
@@ -88,14 +89,13 @@ def test_it_keeps_as_long_as_it_is_told(desk: Desk) -> None:
 
 def test_an_open_rollout_keeps_its_past(desk: Desk) -> None:
     """While a rollout is open nothing expires: its gates compare with a past that must stay as it was."""
-    policy, _ = read(ROOT / "configs" / "flights-late.yaml")
+    policy, _ = read_policy(ROOT / "configs" / "flights-late.yaml")
     champion, candidate = Version("1", "sha256:" + "1" * 64), Version("2", "sha256:" + "2" * 64)
     opened = RolloutOpened("r1", "promotion", candidate, champion, policy, "", "", "salt", 1, "a test")
-    journal = bootstrap.journal(desk.config)
-    for event in (ChampionAdopted(champion), opened):
-        kind, data = encode(event)
-        journal.append("m", len(journal.read("m")), time.time(), "test", kind, data)
-    journal.close()
+    with wiring.open_journal(desk.config) as journal:
+        for event in (ChampionAdopted(champion), opened):
+            kind, data = encode(event)
+            journal.append("m", len(journal.read("m")), time.time(), "test", kind, data)
     code, out, _ = desk.type("m")
     assert (code, "too old" in out) == (0, False)
     assert requests(desk.config.log) == named([1, 2, 3])

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from surefoot.core.errors import LeaseLost, Rejected
-from surefoot.gateway.tripwire import Limits
+from surefoot.core.errors import Rejected, RouteSuperseded
+from surefoot.gateway.inference.tripwire import TripLimits
 from tests.integration.gateway_harness import BETTER, GOOD, NAN, RAISING, Gateway, listening, wait_for
 from tests.integration.gateway_process import TOKEN, Models
 
@@ -34,7 +34,7 @@ def test_a_candidate_that_fails_outright_is_cut_and_reported(tmp_path: Path, mod
         if len(told) < 3:
             raise OSError("the journal is down")
 
-    with listening(tmp_path, models, alarm=alarm, trip=Limits(failures=5)) as gateway:
+    with listening(tmp_path, models, alarm=alarm, trip=TripLimits(failures=5)) as gateway:
         gateway.shift(100, candidate)
         answers = [gateway.ask(unit=f"u{number}") for number in range(12)]
         assert {answer.status_code for answer in answers} == {200}
@@ -50,7 +50,7 @@ def test_a_candidate_that_fails_outright_is_cut_and_reported(tmp_path: Path, mod
 
 def test_a_candidate_that_answers_now_and_then_is_left_to_the_gates(tmp_path: Path, models: Models) -> None:
     """Failures with an answer in between do not blow the fuse: half a failure is for a judge."""
-    with listening(tmp_path, models, trip=Limits(failures=3)) as gateway:
+    with listening(tmp_path, models, trip=TripLimits(failures=3)) as gateway:
         gateway.shift(100, BETTER)
         for _ in range(4):
             for x in ("far", "far", 1.0):  # what the champion refuses as well is not the candidate's failure
@@ -60,14 +60,14 @@ def test_a_candidate_that_answers_now_and_then_is_left_to_the_gates(tmp_path: Pa
 
 def test_a_cut_route_stays_cut(tmp_path: Path, models: Models) -> None:
     """The same route is refused from then on, also after a restart; the next one counts again."""
-    with listening(tmp_path, models, trip=Limits(failures=2)) as gateway:
+    with listening(tmp_path, models, trip=TripLimits(failures=2)) as gateway:
         split = gateway.shift(100, RAISING)
         for number in range(3):
             gateway.ask(unit=f"u{number}")
-        with pytest.raises(LeaseLost, match="another route of generation 1"):
+        with pytest.raises(RouteSuperseded, match="another route of generation 1"):
             gateway.traffic.shift("flights", split)
         wait_for(lambda: b'"weight": 0.0' in (tmp_path / "routes" / "flights.json").read_bytes())
-    with listening(tmp_path, models, trip=Limits(failures=2)) as gateway:
+    with listening(tmp_path, models, trip=TripLimits(failures=2)) as gateway:
         assert weight(gateway) == 0.0
         gateway.shift(100, BETTER, generation=2)
         assert gateway.ask().headers["x-model-version"] == BETTER
@@ -81,7 +81,7 @@ def test_an_alarm_survives_the_worker_that_raised_it(tmp_path: Path, models: Mod
         heard.set()
         raise OSError("the journal is down")
 
-    with listening(tmp_path, models, alarm=deaf, trip=Limits(failures=1)) as gateway:
+    with listening(tmp_path, models, alarm=deaf, trip=TripLimits(failures=1)) as gateway:
         gateway.shift(100, RAISING)
         gateway.ask()
         assert heard.wait(30)

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from surefoot.adapters.recorded import Recorded
-from surefoot.adapters.records import RecordFile
-from surefoot.core.evidence import PairedSums
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Version
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.question import Question
+from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.replay.recorded import RecordedAnswers
+from surefoot.core.domain import Version
+from surefoot.core.judging.evidence import PairedSums
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
 from surefoot.demo.flights import build, epoch
 
 DAY, HOUR = 86400.0, 3600.0
@@ -53,28 +53,28 @@ def opened(rows: pd.DataFrame, folder: Path) -> RecordFile:
 
 
 @pytest.fixture
-def recorded(june: pd.DataFrame, tmp_path: Path) -> Iterator[Recorded]:
+def recorded(june: pd.DataFrame, tmp_path: Path) -> Iterator[RecordedAnswers]:
     """All labels as they really came."""
     records = opened(june, tmp_path)
-    yield Recorded(records)
+    yield RecordedAnswers(records)
     records.close()
 
 
 @pytest.fixture
-def without(june: pd.DataFrame, tmp_path: Path) -> Iterator[Recorded]:
+def without(june: pd.DataFrame, tmp_path: Path) -> Iterator[RecordedAnswers]:
     """The same flights, but no label of 24 June ever comes."""
     hidden = june.copy()
     hidden.loc[hidden["at"] >= epoch("2013-06-24"), "late"] = np.nan
     (tmp_path / "hidden").mkdir()
     records = opened(hidden, tmp_path / "hidden")
-    yield Recorded(records)
+    yield RecordedAnswers(records)
     records.close()
 
 
-def asked(gate: Gate, until: float) -> Question:
+def asked(gate: Gate, until: float) -> EvidenceRequest:
     """A look at the month so far."""
     since = epoch("2013-06-01") - 1.0
-    return Question("m", gate, "shadow", "", "r", Version("1", "a"), Version("2", "b"), since, until, since)
+    return EvidenceRequest("m", gate, "shadow", "", "r", Version("1", "a"), Version("2", "b"), since, until, since)
 
 
 def test_labels_that_are_in_early_are_punctual_flights(june: pd.DataFrame) -> None:
@@ -87,7 +87,7 @@ def test_labels_that_are_in_early_are_punctual_flights(june: pd.DataFrame) -> No
 
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.name)
-def test_early_labels_move_no_verdict(recorded: Recorded, without: Recorded, gate: Gate) -> None:
+def test_early_labels_move_no_verdict(recorded: RecordedAnswers, without: RecordedAnswers, gate: Gate) -> None:
     """At every hour of 24 June the sums and the verdict are those of a world in which its labels have not come."""
     for hour in (10, 14, 17, 20, 23):
         question = asked(gate, NIGHT + hour * HOUR)
@@ -95,10 +95,10 @@ def test_early_labels_move_no_verdict(recorded: Recorded, without: Recorded, gat
         assert isinstance(found, PairedSums)
         assert isinstance(blind, PairedSums)
         assert found.slices == blind.slices
-        assert judge(gate, found, Level()) == judge(gate, blind, Level())
+        assert judge(gate, found, DecisionThresholds()) == judge(gate, blind, DecisionThresholds())
 
 
-def test_the_same_labels_count_when_they_have_matured(recorded: Recorded, without: Recorded) -> None:
+def test_the_same_labels_count_when_they_have_matured(recorded: RecordedAnswers, without: RecordedAnswers) -> None:
     """Two days later the labels of 24 June are in the sums."""
     question = asked(GATES[0], NIGHT + 60 * HOUR)
     found, blind = recorded.paired(question), without.paired(question)

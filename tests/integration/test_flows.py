@@ -10,14 +10,14 @@ from typing import Any
 import psutil
 import pytest
 
-from surefoot.adapters.config import read
-from surefoot.adapters.journal import SqlJournal
+from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.cli.stack import QUIET
-from surefoot.core.events import ChampionAdopted, EndDecided, RolloutOpened, encode
-from surefoot.core.model import Split, Stage, Version
-from tests.e2e.houses import QUICK, SUITE
-from tests.e2e.worlds import World, begin, end, wait_for, write
+from surefoot.cli.local.stack import QUIET
+from surefoot.core.domain import Split, Stage, Version
+from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, encode
+from tests.e2e.promotion_fixtures import QUICK, SUITE
+from tests.e2e.stack_scenario import Scenario, begin, end, wait_for, write
 from tests.integration.log_writing import record
 from tests.integration.log_writing import write as write_lines
 
@@ -26,7 +26,7 @@ SILENCE = 20.0
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
     """The same stack that the end-to-end tests use; whoever comes first starts it."""
     try:
         yield begin(tmp_path_factory.mktemp("stack"))
@@ -35,7 +35,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def asked(stack: World) -> str:
+def asked(stack: Scenario) -> str:
     """A model with a policy and a champion, of which version 2 was moved to the old stage Staging."""
     model = "staged"
     write(stack.project, model, QUICK)
@@ -49,7 +49,7 @@ def _in(state: str, name: str = "") -> dict[str, object]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def runs(stack: World) -> Iterator[dict[str, str]]:
+def runs(stack: Scenario) -> Iterator[dict[str, str]]:
     """Runs of the promote deployment in several states; only `beating` sends heartbeats."""
     deployment = stack.prefect("GET", f"/deployments/{stack.deployment('promote')}")
     made = {}
@@ -88,7 +88,7 @@ def runs(stack: World) -> Iterator[dict[str, str]]:
         stack.prefect("DELETE", f"/flow_runs/{run}")
 
 
-def test_a_cron_schedule_yields_a_scheduled_run(stack: World) -> None:
+def test_a_cron_schedule_yields_a_scheduled_run(stack: Scenario) -> None:
     """Prefect's scheduler, with the pins of this project, makes a SCHEDULED run of a deployment with a cron."""
     flow = stack.prefect("GET", f"/deployments/{stack.deployment('watch')}")["flow_id"]
     schedule = {"schedule": {"cron": "0 3 1 1 *", "timezone": "UTC"}, "active": True}
@@ -99,7 +99,7 @@ def test_a_cron_schedule_yields_a_scheduled_run(stack: World) -> None:
     stack.prefect("DELETE", f"/deployments/{made['id']}")
 
 
-def test_every_process_is_told_to_keep_quiet(stack: World) -> None:
+def test_every_process_is_told_to_keep_quiet(stack: Scenario) -> None:
     """The switches that stop telemetry are in the environment of every process that `up` started."""
     processes = [psutil.Process(pid) for pid, _ in stack.settings.processes.values()]
     processes += [child for process in processes for child in process.children(recursive=True)]
@@ -123,7 +123,7 @@ asked()
 """
 
 
-def _move(stack: World, model: str, stage: str) -> None:
+def _move(stack: Scenario, model: str, stage: str) -> None:
     stack.mlflow("POST", "model-versions/transition-stage", name=model, version="2", stage=stage)
 
 
@@ -131,7 +131,7 @@ def _of(model: str, found: dict[str, list[str]], what: str) -> list[str]:
     return [line for line in found[what] if line.startswith((f"{model} ", f"{model}:"))]
 
 
-def test_the_registry_asks_withdraws_and_is_refused(stack: World, asked: str) -> None:
+def test_the_registry_asks_withdraws_and_is_refused(stack: Scenario, asked: str) -> None:
     """A version in Staging opens a rollout once; moved away it is withdrawn, and moved there again it is tried again.
 
     A policy without a model is no obstacle, and one that is wrong is named.
@@ -155,7 +155,7 @@ def test_the_registry_asks_withdraws_and_is_refused(stack: World, asked: str) ->
     assert _of(asked, fourth, "opened") == [f"{asked} 2"]
 
 
-def test_a_cancelled_run_aborts_its_rollout_and_is_not_started_again(stack: World, asked: str) -> None:
+def test_a_cancelled_run_aborts_its_rollout_and_is_not_started_again(stack: Scenario, asked: str) -> None:
     """An open rollout gets one run; a person who cancels it in Prefect ends the rollout for good."""
     stack.python(_flow("read_registry()"))
     first, again = stack.python(_flow("resume()", "resume()"))
@@ -182,7 +182,7 @@ def test_a_cancelled_run_aborts_its_rollout_and_is_not_started_again(stack: Worl
     assert decided.actor == "Prefect UI, not identified"
 
 
-def test_a_wish_that_can_only_be_refused_is_said_once(stack: World, asked: str) -> None:
+def test_a_wish_that_can_only_be_refused_is_said_once(stack: Scenario, asked: str) -> None:
     """A version that was turned away and is still asked for is one entry and one line, not one a tick."""
     first, second = stack.python(_flow("read_registry()", "read_registry()"))
     (line,) = _of(asked, first, "said")
@@ -192,7 +192,7 @@ def test_a_wish_that_can_only_be_refused_is_said_once(stack: World, asked: str) 
     assert list(stack.ledger(asked).refusals) == ["2"]
 
 
-def test_the_reaper_marks_only_what_is_dead(stack: World, runs: dict[str, str]) -> None:
+def test_the_reaper_marks_only_what_is_dead(stack: Scenario, runs: dict[str, str]) -> None:
     """A silent RUNNING run becomes CRASHED; one that beats, a Paused and a Suspended one stay as they are."""
     time.sleep(max(0.0, float(runs["began"]) + SILENCE + 1.0 - time.monotonic()))
     assert stack.python(_flow(f"reap({SILENCE})")) == [["dead"]]
@@ -203,19 +203,20 @@ def test_the_reaper_marks_only_what_is_dead(stack: World, runs: dict[str, str]) 
 
 RESOLVE = """
 import json
-from surefoot import bootstrap
-print(json.dumps(bootstrap.registry(bootstrap.settings()).resolve("staged", "1").digest))
+from surefoot import wiring
+from surefoot.settings import read_settings
+print(json.dumps(wiring.registry(read_settings()).resolve("staged", "1").digest))
 """
 
 
-def test_one_models_trouble_stops_no_other(stack: World, asked: str) -> None:
+def test_one_models_trouble_stops_no_other(stack: Scenario, asked: str) -> None:
     """`resume` leaves an abort that cannot be finished for later, and does not fail for the models behind it."""
     champion = Version("1", stack.python(RESOLVE))
     config = stack.settings
     # Somebody else's gateway route, newer than all that this journal will ever ask for.
     GatewayTraffic(config.gateway, config.token).shift("ghost", Split(champion, generation=1000))
     candidate = Version("2", "sha256:" + "1" * 64)
-    policy, _ = read(stack.project / "configs" / f"{asked}.yaml")
+    policy, _ = read_policy(stack.project / "configs" / f"{asked}.yaml")
     opened = RolloutOpened("r1", "promotion", candidate, champion, policy, "", "", "salt", 1, "a test")
     journal = SqlJournal(config.journal_url, stack.clock)
     for event in (ChampionAdopted(champion), opened, EndDecided("r1", Stage.ABORTED, "", "a test")):
@@ -227,7 +228,7 @@ def test_one_models_trouble_stops_no_other(stack: World, asked: str) -> None:
     assert stack.ledger("ghost").open == "r1"
 
 
-def test_the_log_is_compacted(stack: World) -> None:
+def test_the_log_is_compacted(stack: Scenario) -> None:
     """`compact` makes tables of closed segments, and a log that it may not touch stops no other."""
     log, now = stack.settings.log, stack.clock.now()
     write_lines(log, [record(0, now, v=2)], model="a-later-release")

@@ -6,10 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from surefoot.core.model import Arm
-from surefoot.core.traffic import assign
-from surefoot.gateway.decode import Table, table_of
-from surefoot.models.contract import Manner
+from surefoot.core.assignment import assign_arm
+from surefoot.core.domain import Arm
+from surefoot.gateway.http.decode import Table, read_table
+from surefoot.models.contract import RequestOptions
 from tests.integration.gateway_harness import (
     BETTER,
     GOOD,
@@ -51,10 +51,10 @@ def test_every_format_gives_the_same_predictions(routed: Gateway) -> None:
 def test_csv_cells_keep_their_meaning() -> None:
     """A CSV cell is a number only where writing the number gives the cell back; empty and NA cells are null."""
     body = "\ufeffcode,amount,flag\n007,1.5,True\n12,1.50,no\n-3,,NA\n,1e5,inf\n".encode()
-    assert table_of(body, "text/csv") == Table(
+    assert read_table(body, "text/csv") == Table(
         ("code", "amount", "flag"),
         [["007", 1.5, True], [12, "1.50", "no"], [-3, None, None], [None, "1e5", "inf"]],
-        Manner(csv=True),
+        RequestOptions(csv=True),
     )
 
 
@@ -145,7 +145,7 @@ def test_split_is_sticky_and_of_its_weight(gateway: Gateway) -> None:
     units = [f"N{number}" for number in range(2000)]
     answered = ask_all(gateway.url, units)
     assert 0.25 < answered.count(BETTER) / 2000 < 0.35
-    assert answered == [BETTER if assign(split, unit) is Arm.CANDIDATE else GOOD for unit in units]
+    assert answered == [BETTER if assign_arm(split, unit) is Arm.CANDIDATE else GOOD for unit in units]
     assert ask_all(gateway.url, units[:50]) == answered[:50]
     records = gateway.records()
     assert len(records) == 2050
@@ -163,7 +163,7 @@ def test_without_a_unit_the_request_is_split(gateway: Gateway) -> None:
     split = gateway.shift(50)
     for number in range(20):
         answer = gateway.post({"dataframe_records": [{"x": 1, "y": 2}]}, x_request_id=f"r{number}")
-        assert (answer.headers["x-model-version"] == BETTER) == (assign(split, f"r{number}") is Arm.CANDIDATE)
+        assert (answer.headers["x-model-version"] == BETTER) == (assign_arm(split, f"r{number}") is Arm.CANDIDATE)
     assert {record["unit"] for record in gateway.records()} == {None}
 
 

@@ -14,14 +14,14 @@ import httpx
 import pytest
 
 from surefoot.adapters.traffic.gateway import GatewayTraffic
+from surefoot.core.domain import LogPolicy, Split, Version
 from surefoot.core.errors import (
     ArtifactTampered,
     GatewayUnavailable,
-    LeaseLost,
     OutcomeUnknown,
     Rejected,
+    RouteSuperseded,
 )
-from surefoot.core.model import Kept, Split, Version
 from tests.conftest import free_port
 from tests.integration.gateway_harness import (
     BETTER,
@@ -46,7 +46,7 @@ def test_route_change_is_acknowledged_and_fenced(gateway: Gateway) -> None:
     assert json.loads((gateway.root / "routes" / "flights.json").read_text())["weight"] == 10
     gateway.traffic.shift("flights", first)
     for stale in (replace(first, generation=4), replace(first, weight=20.0)):
-        with pytest.raises(LeaseLost):
+        with pytest.raises(RouteSuperseded):
             gateway.traffic.shift("flights", stale)
     second = gateway.shift(0, generation=6)
     assert gateway.traffic.live("flights") == second
@@ -69,12 +69,12 @@ def test_rollback_overtakes_a_load_and_fences_it(gateway: Gateway) -> None:
     """A rollback is acknowledged while a route is still loading, and that route is refused when it has loaded."""
     gateway.shift(0, None, generation=1)
     go_on = gateway.models.hold(BETTER)
-    refused: list[LeaseLost] = []
+    refused: list[RouteSuperseded] = []
 
     def ramp() -> None:
         try:
             gateway.shift(50, generation=2)
-        except LeaseLost as error:
+        except RouteSuperseded as error:
             refused.append(error)
 
     thread = threading.Thread(target=ramp)
@@ -191,7 +191,7 @@ def test_restart_comes_back_with_the_same_split(tmp_path: Path, models: Models) 
     with listening(tmp_path, models) as gateway:
         wait_for(gateway.traffic.healthy)
         assert gateway.traffic.live("flights") == split
-        with pytest.raises(LeaseLost):
+        with pytest.raises(RouteSuperseded):
             gateway.shift(0, generation=8)
 
 
@@ -257,10 +257,10 @@ def test_a_route_that_was_not_written_is_written_when_it_is_sent_again(gateway: 
 def test_a_policys_words_stay_for_a_rollout(tmp_path: Path, models: Models) -> None:
     """An edit of the unit, or of what is kept, counts from the next rollout on, for all workers and over restarts."""
     units: dict[str, str | None] = {"flights": "unit"}
-    kept = {"flights": Kept(dropped=("x",))}
+    kept = {"flights": LogPolicy(dropped=("x",))}
     with listening(tmp_path, models, units=units, kept=kept) as gateway:
         gateway.shift(50)
-        units["flights"], kept["flights"] = None, Kept()
+        units["flights"], kept["flights"] = None, LogPolicy()
         gateway.shift(60, generation=2)
         gateway.ask()
     with listening(tmp_path, models, units=units, kept=kept) as gateway:

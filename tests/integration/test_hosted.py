@@ -9,21 +9,21 @@ from pathlib import Path
 import psutil
 import pytest
 
-from surefoot.adapters import scoring
-from surefoot.adapters.artifacts import tree_digest
-from surefoot.adapters.hosted import HostedModels
-from surefoot.adapters.measure import Measurements
-from surefoot.adapters.predictions import PredictionLog, Served
-from surefoot.adapters.replay import Replay
+from surefoot.adapters.evidence.source import LogEvidence
+from surefoot.adapters.mlflow.artifacts import tree_digest
+from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog
+from surefoot.adapters.replay import scoring
+from surefoot.adapters.replay.hosted_models import HostedModels
+from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import Rejected
-from surefoot.core.evidence import PairedSums, SplitCounts
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome, Version
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.question import Question
-from surefoot.models import scores as scores_module
-from surefoot.models.rows import Batching
+from surefoot.core.judging.evidence import PairedSums, SplitCounts
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.models import remote_scores as scores_module
+from surefoot.models.row_independence import RowIndependence
 from tests.integration import hosted_models
 
 MEMORY_MB = 6000
@@ -75,10 +75,10 @@ def logged(root: Path, xs: list[float]) -> PredictionLog:
     return PredictionLog(root)
 
 
-def question(root: Path, gate: Gate, champion: str = "1", candidate: str = "2") -> Question:
+def question(root: Path, gate: Gate, champion: str = "1", candidate: str = "2") -> EvidenceRequest:
     """What the shadow asks."""
     pair = version(root, champion), version(root, candidate)
-    return Question("m", gate, "shadow", "", "r", *pair, since=0.0, until=9 * DAY, opened=9 * DAY)
+    return EvidenceRequest("m", gate, "shadow", "", "r", *pair, since=0.0, until=9 * DAY, opened=9 * DAY)
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def question(root: Path, gate: Gate, champion: str = "1", candidate: str = "2") 
 )
 def test_versions_with_a_module_of_the_same_name_share_no_code(prepared: Path, tmp_path: Path, gate: Gate) -> None:
     """A candidate whose own prep.py multiplies by 1,000 fails, for it is not scored with the champion's prep.py."""
-    replay = Replay(logged(tmp_path, [float(i % 97) for i in range(400)]), hosted(prepared).scores)
-    evidence = Measurements(PredictionLog(tmp_path), replay, lambda *_: pytest.fail("no data gate")).gather(
+    replay = ShadowReplay(logged(tmp_path, [float(i % 97) for i in range(400)]), hosted(prepared).scores)
+    evidence = LogEvidence(PredictionLog(tmp_path), replay, lambda *_: pytest.fail("no data gate")).gather(
         question(prepared, gate)
     )
     assert isinstance(evidence, PairedSums), evidence
-    assert judge(gate, evidence, Level(0.05)).outcome is Outcome.FAIL
+    assert judge(gate, evidence, DecisionThresholds(0.05)).outcome is Outcome.FAIL
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_a_candidate_that_ends_its_process_fails_the_rows_that_end_it(
     log = logged(tmp_path, xs)
     monkeypatch.setattr(scoring, "SMALL", 20)
     asked = question(odd, Gate("errors", Metric.ERROR_RATE), champion="1", candidate="2")
-    replay = Replay(log, hosted(odd).scores)
+    replay = ShadowReplay(log, hosted(odd).scores)
     counts = replay.failures(asked)
     assert isinstance(counts, SplitCounts)
     (stratum,) = counts.strata
@@ -142,8 +142,8 @@ def test_a_candidate_that_hangs_fails_the_row_at_which_it_hangs(
     hosted_models.save(tmp_path / "1", hosted_models.Hangs())
     monkeypatch.setattr(scores_module, "PATIENCE_S", 3.0)
     scores = hosted(tmp_path).scores("m", version(tmp_path, "1"))
-    rows = [Served((str(i), 0), 0.0, "", "", None, {"x": 666.0 if i == 1 else 1.0, "y": 1.0}) for i in range(3)]
-    found = scoring.score(scores, rows)
+    rows = [LoggedRequest((str(i), 0), 0.0, "", "", None, {"x": 666.0 if i == 1 else 1.0, "y": 1.0}) for i in range(3)]
+    found = scoring.score_requests(scores, rows)
     assert (sorted(found.answers), found.tried) == ([("0", 0), ("2", 0)], 3)
     assert found.problem == "ProcessDied: it gave no answer within 3 s"
 
@@ -151,7 +151,9 @@ def test_a_candidate_that_hangs_fails_the_row_at_which_it_hangs(
 def test_a_model_that_looks_at_its_batch_is_scored_one_request_at_a_time(odd: Path, tmp_path: Path) -> None:
     """The shadow gives the answers that callers get: each request by itself, whatever is in its chunk."""
     asked = question(odd, Gate("errors", Metric.ERROR_RATE), champion="1", candidate="2")
-    found = Replay(logged(tmp_path, [float(i) for i in range(100)]), hosted(odd).scores).score(asked, asked.champion)
+    found = ShadowReplay(logged(tmp_path, [float(i) for i in range(100)]), hosted(odd).scores).score(
+        asked, asked.champion
+    )
     assert set(found.answers.values()) == {1.0}
     assert found.tried == 100
 
@@ -180,7 +182,7 @@ def test_a_version_that_answers_is_not_turned_away(odd: Path) -> None:
     good, late = (hosted(odd).trial("m", version(odd, number)) for number in ("1", "7"))
     assert (good.problem, late.problem) == ("", "")
     assert good.proof is not None
-    assert good.proof.batching is Batching.BATCH_DEPENDENT
+    assert good.proof.batching is RowIndependence.BATCH_DEPENDENT
     assert late.missing == ("nowhere-to-be-found==1.0",)
 
 
@@ -198,7 +200,7 @@ def test_a_process_ends_with_the_one_that_asks(odd: Path) -> None:
     """When a version's scores are no longer wanted its process is gone."""
     scores = hosted(odd).scores("m", version(odd, "2"))
     assert scores.predict([{"x": 3.0, "y": 1.0}]) == [1.5]
-    assert scores.joins
+    assert scores.batchable
     assert scores.raw
     assert list(scores.seen([{"x": 3.0, "y": None}]).iloc[0].isna()) == [False, True]
     del scores

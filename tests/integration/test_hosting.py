@@ -19,11 +19,11 @@ import pandas as pd
 import psutil
 import pytest
 
-from surefoot.adapters.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import tree_digest
+from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, Rejected
-from surefoot.core.model import Version
-from surefoot.models.beside import in_thread
-from surefoot.models.process import ModelProcess, ProcessDied, _Line, spawned
+from surefoot.models.process import ModelProcess, ProcessDied, _Connection, spawn_process
+from surefoot.models.threads import in_thread
 from tests.integration.gateway_harness import GOOD, Gateway, listening, save_pyfunc, wait_for
 from tests.integration.gateway_process import Models
 
@@ -103,8 +103,16 @@ class Hosted(Models):
     def __call__(self, model: str, version: Version) -> ModelProcess:
         """Start a process; it verifies the digest before it loads."""
         path = self.root / version.number
-        command = [sys.executable, "-m", "surefoot.hosting", str(path), version.digest, str(MEMORY_MB), "0"]
-        self.started.append(ModelProcess(spawned(command), failure))
+        command = [
+            sys.executable,
+            "-m",
+            "surefoot.adapters.mlflow.model_host",
+            str(path),
+            version.digest,
+            str(MEMORY_MB),
+            "0",
+        ]
+        self.started.append(ModelProcess(spawn_process(command), failure))
         return self.started[-1]
 
 
@@ -137,7 +145,7 @@ def children() -> set[int]:
     return {
         child.pid
         for child in psutil.Process().children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE and "surefoot.hosting" in " ".join(child.cmdline())
+        if child.status() != psutil.STATUS_ZOMBIE and "surefoot.adapters.mlflow.model_host" in " ".join(child.cmdline())
     }
 
 
@@ -291,19 +299,19 @@ def test_other_bytes_are_not_hosted(hosted: Hosted) -> None:
 def test_a_process_that_says_nothing_is_known_dead() -> None:
     """A program that ends before it has greeted is an error with its exit code, not a wait."""
     with pytest.raises(ProcessDied, match="with code 3"):
-        ModelProcess(spawned([sys.executable, "-c", "import sys; sys.exit(3)"]), failure)
+        ModelProcess(spawn_process([sys.executable, "-c", "import sys; sys.exit(3)"]), failure)
 
 
 def test_a_loop_is_touched_by_its_own_thread_alone(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is closed beside the loop is taken off the loop by the loop: anything else corrupts its memory."""
     threads = []
-    hang_up = _Line.hang_up
+    hang_up = _Connection.hang_up
 
-    def told(line: _Line) -> None:
+    def told(line: _Connection) -> None:
         threads.append(threading.get_ident())
         hang_up(line)
 
-    monkeypatch.setattr(_Line, "hang_up", told)
+    monkeypatch.setattr(_Connection, "hang_up", told)
     process = hosted("flights", Version(GOOD, tree_digest(hosted.root / GOOD)))
 
     async def close_beside() -> None:

@@ -10,9 +10,9 @@ import pandas as pd
 import pydantic
 import pytest
 
-from surefoot.adapters.artifacts import load
-from surefoot.adapters.pyfunc import Scorer
-from surefoot.gateway.decode import Malformed, Table, UnsupportedType, table_of
+from surefoot.adapters.mlflow.artifacts import load
+from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
+from surefoot.gateway.http.decode import MalformedBody, Table, UnsupportedType, read_table
 from surefoot.models.contract import Names
 from tests.integration import semantics_formats, semantics_http, semantics_tensors, semantics_types
 
@@ -45,8 +45,8 @@ def tables(model: str) -> list[Table]:
         if case.model != model or case.request.method != "POST" or b'"answer ' in case.request.body:
             continue
         try:
-            found.append(table_of(case.request.body, case.request.kind or ""))
-        except (Malformed, UnsupportedType):
+            found.append(read_table(case.request.body, case.request.kind or ""))
+        except (MalformedBody, UnsupportedType):
             continue
     return found
 
@@ -54,7 +54,7 @@ def tables(model: str) -> list[Table]:
 def answered(scorer: Scorer, table: Table) -> list[str] | None:
     """Answers, to the digits that do not depend on how many there are; None where the model refuses."""
     try:
-        answers = scorer.answer(table.names, table.values, *table.manner.told())
+        answers = scorer.answer(table.names, table.values, *table.options.told())
     except Exception:  # noqa: BLE001 - a refusal, whatever its words
         return None
     return [json.dumps(json.loads(json.dumps(a), parse_float=lambda digits: round(float(digits), 12))) for a in answers]
@@ -65,16 +65,16 @@ def test_requests_that_share_a_batch_do_not_change_each_other(model: str, saved:
     """Every two requests that may be predicted together are answered, or refused, as each is alone."""
     scorer = load(saved / model)
     scorer.warm()
-    assert scorer.joins
+    assert scorer.batchable
     # Each pair of tables once, and equal ones only once.
     different = list({repr(table): table for table in tables(model) if len(table.values) < 100}.values())
     alone = [answered(scorer, table) for table in different]
     pairs = 0
-    for (names, rows, manner), one in zip(different, alone, strict=True):
+    for (names, rows, options), one in zip(different, alone, strict=True):
         for (others, more, mannered), other in zip(different, alone, strict=True):
-            if rows is more or (names, manner) != (others, mannered):
+            if rows is more or (names, options) != (others, mannered):
                 continue
-            together = answered(scorer, Table(names, [*rows, *more], manner))
+            together = answered(scorer, Table(names, [*rows, *more], options))
             if one is None or other is None:
                 assert together is None, (rows, more)
             elif together is not None:  # refused together they are asked alone, as arrays of different shapes are
@@ -86,7 +86,7 @@ def test_requests_that_share_a_batch_do_not_change_each_other(model: str, saved:
 @pytest.mark.parametrize("model", UNSIGNED)
 def test_without_a_signature_nothing_is_shared(model: str, saved: Path) -> None:
     """Where numpy and pandas guess types from all rows, requests are not predicted together."""
-    assert not load(saved / model).joins
+    assert not load(saved / model).batchable
 
 
 def test_the_shortcut_answers_and_refuses_what_mlflows_way_does(saved: Path) -> None:
@@ -103,7 +103,7 @@ def test_the_shortcut_answers_and_refuses_what_mlflows_way_does(saved: Path) -> 
         for direct in (None, quick):
             scorer._direct = direct
             try:
-                found.append(scorer.answer(table.names, table.values, *table.manner.told()))
+                found.append(scorer.answer(table.names, table.values, *table.options.told()))
             except Exception:  # noqa: BLE001 - a refusal, whatever its words
                 found.append([])
         assert found[0] == found[1], table
@@ -126,7 +126,7 @@ def saved_as(path: Path, answer: Callable[[pd.DataFrame], object], signature: Mo
 
 def rows_of(body: bytes) -> tuple[Names, list[Any]]:
     """Names and rows of a JSON body."""
-    names, rows, _ = table_of(body, "")
+    names, rows, _ = read_table(body, "")
     return names, rows
 
 
@@ -173,9 +173,9 @@ def test_what_was_csv_can_be_answered_from_the_log(saved: Path) -> None:
     """Words that CSV has for truth values are read in logged rows too, which do not say that they were CSV."""
     scorer = load(saved / "typed")
     row = {**semantics_types.ROW, "night": "true"}
-    names, rows, manner = table_of(semantics_types.table(row).body, "text/csv")
+    names, rows, options = read_table(semantics_types.table(row).body, "text/csv")
     assert names is not None
-    live = scorer.answer(names, rows, *manner.told())
+    live = scorer.answer(names, rows, *options.told())
     assert scorer.predict([dict(zip(map(str, names), rows[0], strict=True))]) == live
     with pytest.raises(ValueError, match="'night' does not fit its type boolean"):
         scorer.answer(names, rows)

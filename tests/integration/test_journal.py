@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -11,15 +10,15 @@ import pytest
 import sqlalchemy as sa
 
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.journal import ENTRIES, SqlJournal
-from surefoot.core.chain import check, seal
+from surefoot.adapters.journal.sql_journal import ENTRIES, SqlJournal
 from surefoot.core.errors import Conflict, InvariantBroken, JournalTampered, JournalUnavailable
+from surefoot.core.record.chain import check, seal
 
 # One writer of a race: appends until the chain is long enough, and says which numbers it won.
 RACER = """
 import sys
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.journal import SqlJournal
+from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.core.errors import Conflict
 url, name, goal = sys.argv[1], sys.argv[2], int(sys.argv[3])
 journal, head = SqlJournal(url, SystemClock()), 0
@@ -192,45 +191,6 @@ def test_a_swapped_or_inserted_row_is_named(journal: SqlJournal) -> None:
         connection.execute(sa.insert(ENTRIES).values(**{**asdict(forged), "data": "{}"}))
     with pytest.raises(JournalTampered, match="entry 4 does not follow the hash of entry 3"):
         check(journal.read("m"))
-
-
-def test_a_lease_has_one_live_holder(journal_url: str) -> None:
-    """A lease is kept by renewing, lost by silence or release, and its token grows with every new holder."""
-    clock = Wall()
-    journal = SqlJournal(journal_url, clock)
-    assert journal.lease("m") is None
-    assert journal.take_lease("m", "host-a", 30) == 1
-    assert journal.take_lease("m", "host-b", 30) is None
-    clock.at += 29
-    assert journal.take_lease("m", "host-a", 30) == 1
-    clock.at += 29
-    assert journal.take_lease("m", "host-b", 30) is None
-    assert journal.lease("m") == ("host-a", 29.0)
-    clock.at += 2
-    assert journal.take_lease("m", "host-b", 30) == 2
-    journal.release_lease("m", "host-a")
-    assert journal.lease("m") == ("host-b", 0.0)
-    journal.release_lease("m", "host-b")
-    assert journal.lease("m") is None
-    assert journal.take_lease("m", "host-a", 30) == 3
-    clock.at -= 3600
-    assert journal.lease("m") == ("host-a", 0.0)
-    assert journal.take_lease("m", "host-b", 30) == 4
-    assert journal.take_lease("other", "host-a", 30) == 1
-    journal.close()
-
-
-def test_a_free_lease_is_taken_once(journal: SqlJournal) -> None:
-    """Of eight threads that want a free lease, one gets it."""
-    start = threading.Barrier(8)
-
-    def take(holder: str) -> int | None:
-        start.wait()
-        return journal.take_lease("m", holder, 30)
-
-    with ThreadPoolExecutor(8) as pool:
-        tokens = list(pool.map(take, "abcdefgh"))
-    assert sorted(tokens, key=str) == [1, *[None] * 7]
 
 
 def test_a_read_only_journal_is_read_but_not_written(journal_url: str, journal: SqlJournal) -> None:

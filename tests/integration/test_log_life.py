@@ -11,18 +11,18 @@ import duckdb
 import orjson
 import pytest
 
-from surefoot.adapters import compaction, log_files
-from surefoot.adapters.compaction import compact
-from surefoot.adapters.counts import event_counts
-from surefoot.adapters.levels import speed_counts
-from surefoot.adapters.predictions import PredictionLog
+from surefoot.adapters.evidence.event_counts import event_counts
+from surefoot.adapters.evidence.level_counts import speed_counts
+from surefoot.adapters.predictions import compaction, log_files
+from surefoot.adapters.predictions.compaction import compact
+from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.core.domain import Split, Version
 from surefoot.core.errors import Conflict, InvariantBroken, NotFound, Rejected
-from surefoot.core.model import Split, Version
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.question import Question
-from surefoot.gateway.job import job_for
-from surefoot.gateway.record import label_lines, lines_of
-from surefoot.gateway.segment import Segment
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.gateway.inference.request import new_request
+from surefoot.gateway.log.record import label_lines, record_lines
+from surefoot.gateway.log.segment import SegmentWriter
 from tests.integration.log_writing import (
     DAY,
     ROOT,
@@ -59,7 +59,9 @@ def test_no_answer_changes(tmp_path: Path) -> None:
             asked += [log.frame("m", since, until).to_dict(), log.given("m", since, until).to_dict()]
             for by in ((), ("place",)):
                 gates = Gate("e", Metric.ERROR_RATE, by=by), Gate("l", Metric.LATENCY, column="latency_ms", by=by)
-                errors, speeds = (Question("m", gate, "live", "", "r1", V1, V2, since, until, since) for gate in gates)
+                errors, speeds = (
+                    EvidenceRequest("m", gate, "live", "", "r1", V1, V2, since, until, since) for gate in gates
+                )
                 asked += [event_counts(log, errors), speed_counts(log, speeds)]
         columns = ", ".join(f'"{name}", typeof("{name}")' for name in log_files.PREDICTIONS.columns)
         return [
@@ -81,7 +83,7 @@ def test_no_answer_changes(tmp_path: Path) -> None:
 
 def test_every_field_that_the_gateway_writes_is_kept(tmp_path: Path) -> None:
     """What the gateway writes of a request and of a label stands in Parquet field by field."""
-    job = job_for(
+    job = new_request(
         Split(V1, V2, 25.0, "salt", "r1", 3),
         model="m",
         request="q",
@@ -92,8 +94,8 @@ def test_every_field_that_the_gateway_writes_is_kept(tmp_path: Path) -> None:
         started=0.0,
     )
     job.latency_ms = 3.5
-    lines = lines_of(job, [0.1, {"p": [1, None]}], "1")
-    lines += lines_of(replace(job, request="r", values=[["x" * (1 << 20)], [2]]), [0.1, 0.2], "1")[:1]
+    lines = record_lines(job, [0.1, {"p": [1, None]}], "1")
+    lines += record_lines(replace(job, request="r", values=[["x" * (1 << 20)], [2]]), [0.1, 0.2], "1")[:1]
     labels = label_lines(b'[{"request": "q", "label": {"cost": 1.5}, "at": 3}]', 0.0)
     write(tmp_path, lines)
     write(tmp_path, labels, "labels")
@@ -134,7 +136,7 @@ def test_torn_lines_are_counted_and_left_out(tmp_path: Path) -> None:
 def test_only_closed_segments_are_taken(tmp_path: Path) -> None:
     """A segment that is written is left alone, locked or (by a gateway of 0.1.0) not; an empty closed one goes."""
     write(tmp_path, [record(0)])
-    locked = Segment(tmp_path / "m" / "predictions-2-2.jsonl")
+    locked = SegmentWriter(tmp_path / "m" / "predictions-2-2.jsonl")
     locked.append(record(1))
     (tmp_path / "m" / "predictions-4-4.jsonl").touch()
     with (tmp_path / "m" / "predictions-3-3.jsonl").open("ab", buffering=0) as older:
@@ -156,7 +158,7 @@ def test_where_files_cannot_be_leased_the_lock_alone_tells(tmp_path: Path, monke
 
     monkeypatch.setattr(compaction.fcntl, "fcntl", refuses)
     write(tmp_path, [record(0)])
-    segment = Segment(tmp_path / "m" / "predictions-2-2.jsonl")
+    segment = SegmentWriter(tmp_path / "m" / "predictions-2-2.jsonl")
     segment.append(record(1))
     assert compact(tmp_path, "m").segments == 1
     segment.append(record(2))
@@ -249,7 +251,7 @@ def test_a_kill_anywhere_loses_and_doubles_nothing(tmp_path: Path) -> None:
 FULL = """
 import resource, sys
 from pathlib import Path
-from surefoot.adapters.compaction import compact
+from surefoot.adapters.predictions.compaction import compact
 from surefoot.core.errors import SurefootError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters import compaction, log_files, predictions
-from surefoot.adapters.compaction import compact
-from surefoot.adapters.predictions import PredictionLog
+from surefoot.adapters.predictions import compaction, log, log_files
+from surefoot.adapters.predictions.compaction import compact
+from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.core.errors import EvidenceUnavailable
 from tests.integration.log_writing import acknowledged, label, named, record, requests, start_writer, write
 
@@ -51,14 +51,14 @@ def test_files_that_go_while_they_are_read_are_looked_for_again(
     """A question whose files are replaced after they were listed is answered from what replaced them."""
     write(tmp_path, [record(number) for number in range(9)])
     write(tmp_path, [label(0, 1.0)], "labels")
-    real, runs = predictions.view, []
+    real, runs = log.view, []
 
     def late(segments: list[Path], tables: list[Path], kind: log_files.Kind) -> str:
         if not runs:
             runs.append(compact(tmp_path, "m"))
         return real(segments, tables, kind)
 
-    monkeypatch.setattr(predictions, "view", late)
+    monkeypatch.setattr(log, "view", late)
     assert requests(tmp_path) == named(range(9))
     assert runs[0].segments == 2
 
@@ -66,7 +66,7 @@ def test_files_that_go_while_they_are_read_are_looked_for_again(
 def test_files_that_are_always_gone_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader gives up with a reason when its files vanish again and again."""
     write(tmp_path, [record(0)])
-    monkeypatch.setattr(predictions, "counted", lambda folder, _kind: ([folder / "predictions-gone.jsonl"], []))
+    monkeypatch.setattr(log, "counted", lambda folder, _kind: ([folder / "predictions-gone.jsonl"], []))
     with pytest.raises(EvidenceUnavailable, match="cannot be read"):
         requests(tmp_path)
 

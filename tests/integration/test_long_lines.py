@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters import compaction, log_files
-from surefoot.adapters.compaction import compact
-from surefoot.adapters.log_files import LONGEST, overlong
-from surefoot.adapters.predictions import PredictionLog
-from surefoot.core.model import Split, Version
-from surefoot.gateway.decode import table_of
-from surefoot.gateway.job import job_for
-from surefoot.gateway.record import lines_of
+from surefoot.adapters.predictions import compaction, log_files
+from surefoot.adapters.predictions.compaction import compact
+from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.log_files import LONGEST, overlong
+from surefoot.core.domain import Split, Version
+from surefoot.gateway.http.decode import read_table
+from surefoot.gateway.inference.request import new_request
+from surefoot.gateway.log.record import record_lines
 from tests.integration.log_writing import label, named, record, requests, write
 
 POISON = {"x": "\x01" * (6 << 20)}
@@ -90,8 +90,8 @@ def test_a_copy_is_gone_when_its_batch_is_done(tmp_path: Path, monkeypatch: pyte
 def test_what_a_request_of_today_makes_is_read_and_compacted(tmp_path: Path) -> None:
     """A request whose cells grow sixfold leaves lines that every reader takes."""
     header = b",".join(b"%d" % number for number in range(44))
-    table = table_of(header + b"\n" + b",".join([b"\x01" * 130_000] * 44), "text/csv")
-    job = job_for(
+    table = read_table(header + b"\n" + b",".join([b"\x01" * 130_000] * 44), "text/csv")
+    job = new_request(
         Split(Version("1", "sha256:1"), None, 0.0, "salt", "", 1),
         model="m",
         request=named([1])[0],
@@ -100,9 +100,9 @@ def test_what_a_request_of_today_makes_is_read_and_compacted(tmp_path: Path) -> 
         column="0",
         at=1.0,
         started=0.0,
-        manner=table.manner,
+        options=table.options,
     )
-    write(tmp_path, [record(0), *lines_of(job, [0.5], "1")])
+    write(tmp_path, [record(0), *record_lines(job, [0.5], "1")])
     for _ in range(2):
         assert requests(tmp_path) == named(range(2))
         compact(tmp_path, "m")

@@ -6,9 +6,9 @@ import warnings
 import pandas as pd
 import pytest
 
-from surefoot.adapters.artifacts import load
-from surefoot.adapters.pyfunc import Scorer
-from surefoot.gateway import decode, v2
+from surefoot.adapters.mlflow.artifacts import load
+from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
+from surefoot.gateway.http import decode, open_inference
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
@@ -71,9 +71,9 @@ def test_all_ways_to_say_nothing_are_one(scorer: Scorer, kind: str) -> None:
     seen = set()
     for said in ("null", "NaN", "left out"):
         for table in (
-            decode.table_of(as_rows(kind, said), "application/json"),
-            v2.table_of(as_tensors(kind, said))[0],
+            decode.read_table(as_rows(kind, said), "application/json"),
+            open_inference.read_tensors(as_tensors(kind, said))[0],
         ):
-            (row,) = scorer.answer(table.names, table.values, None, csv=table.manner.csv)
+            (row,) = scorer.answer(table.names, table.values, None, csv=table.options.csv)
             seen.add(str(json.loads(str(row)).get(kind, "missing")))
     assert seen == {"missing"}

@@ -5,7 +5,7 @@ import re
 import httpx
 from jsonschema import Draft202012Validator
 
-from surefoot.gateway.openapi import document, page
+from surefoot.gateway.http.openapi import document, page
 from tests.integration.gateway_harness import Gateway
 
 BODIES = {

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.core.model import Split, Version
-from surefoot.gateway import shadow as shadow_module
-from surefoot.gateway.job import job_for
-from surefoot.gateway.record import PredictionLog, Segment
-from surefoot.gateway.settings import GatewaySettings
-from surefoot.gateway.shadow import MOST_TOGETHER, Shadow
-from surefoot.models.contract import Checks, Cost, Manner, Names
+from surefoot.core.domain import Split, Version
+from surefoot.gateway.inference import shadow as shadow_module
+from surefoot.gateway.inference.request import new_request
+from surefoot.gateway.inference.settings import GatewaySettings
+from surefoot.gateway.inference.shadow import MOST_TOGETHER, ShadowQueue
+from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
+from surefoot.models.contract import AnswerCost, Names, RequestOptions, RowChecks
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 SPLIT = Split(V1, V2, 0.0, "salt", "r", 1, 100.0)
@@ -23,16 +23,16 @@ SPLIT = Split(V1, V2, 0.0, "salt", "r", 1, 100.0)
 class Model:
     """Answers at once and remembers how many rows came together."""
 
-    cost: Cost | None = None
-    joins = True
+    cost: AnswerCost | None = None
+    batchable = True
     again = None
     proof = None
-    checks = Checks()
+    checks = RowChecks()
 
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    async def ask(self, names: Names, values: list[list[object]], manner: Manner) -> list[object]:
+    async def ask(self, names: Names, values: list[list[object]], options: RequestOptions) -> list[object]:
         """Answer every row."""
         self.batches.append(len(values))
         return [0.5] * len(values)
@@ -44,14 +44,14 @@ class Model:
         """It needs no end."""
 
 
-def shadowed(folder: Path, story: Callable[[Shadow, Model], Awaitable[None]]) -> None:
+def shadowed(folder: Path, story: Callable[[ShadowQueue, Model], Awaitable[None]]) -> None:
     """A shadow in an event loop of its own."""
 
     async def told() -> None:
         model = Model()
-        log = PredictionLog(Segment(folder / "shadows.jsonl"))
+        log = PredictionLogWriter(SegmentWriter(folder / "shadows.jsonl"))
         settings = GatewaySettings(folder, "token", shadow_queue=1000)
-        shadow = Shadow(V2, model, log, settings, time.time)
+        shadow = ShadowQueue(V2, model, log, settings, time.time)
         await story(shadow, model)
         shadow.leave()
         await asyncio.sleep(0.0)
@@ -59,10 +59,10 @@ def shadowed(folder: Path, story: Callable[[Shadow, Model], Awaitable[None]]) ->
     asyncio.run(told())
 
 
-def ask(shadow: Shadow, count: int) -> None:
+def ask(shadow: ShadowQueue, count: int) -> None:
     """Have so many requests mirrored."""
     for number in range(count):
-        job = job_for(
+        job = new_request(
             SPLIT, model="m", request=str(number), names=("x",), values=[[1.0]], column=None, at=0.0, started=0.0
         )
         after = shadow.wants(job)
@@ -70,12 +70,12 @@ def ask(shadow: Shadow, count: int) -> None:
         after()
 
 
-async def look(shadow: Shadow, *, leisure: bool) -> None:
+async def look(shadow: ShadowQueue, *, idle_monitor: bool) -> None:
     """The host is looked at, and the shadow does what it may, however long a busy machine takes for that."""
-    shadow.make_room(leisure=leisure)
+    shadow.make_room(idle_monitor=idle_monitor)
     worker = shadow.worker
     # Several polls and answers end this wait: there is no one event to wait for.
-    while (worker.allowed >= 1 and worker.queued) or any(lane.busy_since < math.inf for lane in worker._lanes):  # noqa: ASYNC110
+    while (worker.allowed >= 1 and worker.queued) or any(replica.busy_since < math.inf for replica in worker._replicas):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.06)  # what it must not do has had its chance
 
@@ -83,14 +83,14 @@ async def look(shadow: Shadow, *, leisure: bool) -> None:
 def test_nothing_is_asked_until_somebody_has_waited_for_a_look(tmp_path: Path) -> None:
     """Callers who come after a quiet time are served alone until the host has been seen serving them."""
 
-    async def story(shadow: Shadow, model: Model) -> None:
-        await look(shadow, leisure=True)
+    async def story(shadow: ShadowQueue, model: Model) -> None:
+        await look(shadow, idle_monitor=True)
         ask(shadow, 100)
-        await look(shadow, leisure=True)
+        await look(shadow, idle_monitor=True)
         assert model.batches == []
-        await look(shadow, leisure=False)
+        await look(shadow, idle_monitor=False)
         assert model.batches == []
-        await look(shadow, leisure=True)
+        await look(shadow, idle_monitor=True)
         assert model.batches == [1]
 
     shadowed(tmp_path, story)
@@ -99,19 +99,19 @@ def test_nothing_is_asked_until_somebody_has_waited_for_a_look(tmp_path: Path) -
 def test_what_went_well_is_doubled_and_a_busy_host_ends_it(tmp_path: Path) -> None:
     """Twice as many batches of up to twice as many rows with every look, and none after a busy one."""
 
-    async def story(shadow: Shadow, model: Model) -> None:
+    async def story(shadow: ShadowQueue, model: Model) -> None:
         ask(shadow, 500)
-        await look(shadow, leisure=True)
+        await look(shadow, idle_monitor=True)
         grown = []
         for _ in range(4):
             before = len(model.batches)
-            await look(shadow, leisure=True)
+            await look(shadow, idle_monitor=True)
             grown.append(model.batches[before:])
         assert grown == [[1], [2] * 2, [4] * 4, [MOST_TOGETHER] * 8]
         before = len(model.batches)
-        await look(shadow, leisure=False)
+        await look(shadow, idle_monitor=False)
         assert model.batches[before:] == []
-        await look(shadow, leisure=True)
+        await look(shadow, idle_monitor=True)
         assert model.batches[before:] == [1]
 
     shadowed(tmp_path, story)
@@ -120,10 +120,10 @@ def test_what_went_well_is_doubled_and_a_busy_host_ends_it(tmp_path: Path) -> No
 def test_a_pace_that_nobody_needed_is_not_kept(tmp_path: Path) -> None:
     """However long few are asked, many who come at once are not asked all together."""
 
-    async def story(shadow: Shadow, model: Model) -> None:
+    async def story(shadow: ShadowQueue, model: Model) -> None:
         for _ in range(10):
             ask(shadow, 1)
-            await look(shadow, leisure=True)
+            await look(shadow, idle_monitor=True)
         ask(shadow, 100)
         before = sum(model.batches)
         await asyncio.sleep(0.15)
@@ -136,13 +136,13 @@ def test_there_is_a_fastest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """However long all goes well, no more than FASTEST batches are asked between two looks."""
     monkeypatch.setattr(shadow_module, "FASTEST", 2)
 
-    async def story(shadow: Shadow, model: Model) -> None:
+    async def story(shadow: ShadowQueue, model: Model) -> None:
         ask(shadow, 100)
-        await look(shadow, leisure=True)
+        await look(shadow, idle_monitor=True)
         grown = []
         for _ in range(4):
             before = len(model.batches)
-            await look(shadow, leisure=True)
+            await look(shadow, idle_monitor=True)
             grown.append(len(model.batches) - before)
         assert grown == [1, 2, 2, 2]
 

@@ -10,11 +10,12 @@ from uuid import uuid4
 
 import pytest
 
-from surefoot.adapters.projection import MlflowProjection
-from surefoot.adapters.run_writer import Pictures
-from surefoot.core.chain import GENESIS, Entry, seal
+from surefoot.adapters.mlflow.runs.projection import MlflowProjection
+from surefoot.adapters.mlflow.runs.run_writer import Pictures
+from surefoot.core.domain import Figure, FigureKind, Outcome, Role, Stage, Verdict, Version
 from surefoot.core.errors import RegistryUnavailable
-from surefoot.core.events import (
+from surefoot.core.record.chain import GENESIS, Entry, seal
+from surefoot.core.record.events import (
     ChampionAdopted,
     EffectDone,
     EffectIntended,
@@ -29,9 +30,8 @@ from surefoot.core.events import (
     StageEntered,
     encode,
 )
-from surefoot.core.model import Figure, Outcome, Role, Stage, Verdict, Version
-from surefoot.pages.course import course_png
-from surefoot.pages.plots import losses_png, verdicts_png
+from surefoot.reports.evidence_course import course_png
+from surefoot.reports.plots import losses_png, verdicts_png
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,7 +49,10 @@ SLICES = (
 
 def verdict(gate: str, outcome: Outcome = Outcome.PASS, estimate: float | None = 0.001) -> Verdict:
     """What a gate said, with an open end and figures whose names MLflow does not take."""
-    figures = (Figure("candidate rate", 0.01, "share"), Figure("log evidence of harm (nats)", float("1e300")))
+    figures = (
+        Figure(FigureKind.CANDIDATE_RATE, 0.01, "share"),
+        Figure(FigureKind.OTHER, float("1e300"), name="log evidence of harm (nats)"),
+    )
     return Verdict(
         gate, "error_rate", outcome, Role.GUARDRAIL, "said so", 4000, estimate, -0.002, None, 0.005, figures=figures
     )
@@ -230,7 +233,7 @@ def test_an_open_rollout_is_followed_as_it_goes_on(view: MlflowProjection, clien
 
 
 @pytest.mark.parametrize(
-    ("kind", "sink", "status"),
+    ("kind", "terminal_stage", "status"),
     [
         ("promotion", Stage.PROMOTED, "FINISHED"),
         ("promotion", Stage.SUPERSEDED, "KILLED"),
@@ -239,11 +242,11 @@ def test_an_open_rollout_is_followed_as_it_goes_on(view: MlflowProjection, clien
     ],
 )
 def test_the_end_of_a_rollout_is_the_status_of_its_run(
-    view: MlflowProjection, client: "MlflowClient", model: str, kind: str, sink: Stage, status: str
+    view: MlflowProjection, client: "MlflowClient", model: str, kind: str, terminal_stage: Stage, status: str
 ) -> None:
     """Whoever reaches what it was opened for is finished, who is superseded is killed, everybody else has failed."""
     opened = replace(OPENED, kind=kind, policy={}, suite_digest="")
-    view.project(model, sealed(model, [opened, RolloutEnded(ID, sink, "over")]))
+    view.project(model, sealed(model, [opened, RolloutEnded(ID, terminal_stage, "over")]))
     assert [run.info.status for run in runs(client, model)] == [status, status]
 
 

@@ -14,7 +14,8 @@ from uuid import uuid4
 
 import pytest
 
-from surefoot.adapters.registry import DATA_DIGEST_TAG, PENDING_S, MlflowRegistry, _demand_ready
+from surefoot.adapters.mlflow.registry import DATA_DIGEST_TAG, PENDING_S, MlflowRegistry, _demand_ready
+from surefoot.core.domain import RegistryView
 from surefoot.core.errors import (
     AliasDrift,
     ArtifactTampered,
@@ -23,7 +24,6 @@ from surefoot.core.errors import (
     Rejected,
     SurefootError,
 )
-from surefoot.core.registry import RegistryView
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.core.model import Split
+from surefoot.core.domain import Split
 from tests.integration import rows_kinds
 from tests.integration.gateway_process import Models
-from tests.integration.keeper_harness import Kept
 from tests.integration.rows_kinds import BATCH_DEPENDENT, KINDS, NOT_REPEATABLE, NUMBERS, ROW_WISE
+from tests.integration.supervisor_harness import Kept
 from tests.integration.waiting import ended, wait_for
 
 CALLERS = 32

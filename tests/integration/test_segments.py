@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.compaction import compact
-from surefoot.gateway import segment as module
-from surefoot.gateway.segment import Segment
+from surefoot.adapters.predictions.compaction import compact
+from surefoot.gateway.log import segment as module
+from surefoot.gateway.log.segment import SegmentWriter
 from tests.integration.log_writing import acknowledged, named, record, requests, start_writer
 
 
@@ -32,7 +32,7 @@ def segments(root: Path) -> list[Path]:
 
 def test_a_full_segment_is_closed_and_the_next_one_begun(tmp_path: Path) -> None:
     """A segment that has reached its size is never written again; only the last one is locked."""
-    segment = Segment(tmp_path / "m" / "predictions-7-9.jsonl", size=1000)
+    segment = SegmentWriter(tmp_path / "m" / "predictions-7-9.jsonl", size=1000)
     for number in range(20):
         segment.append(record(number))
     found = segments(tmp_path)
@@ -47,7 +47,7 @@ def test_a_full_segment_is_closed_and_the_next_one_begun(tmp_path: Path) -> None
 
 def test_an_old_segment_is_closed_at_the_next_append(tmp_path: Path) -> None:
     """Age closes a segment as size does."""
-    segment = Segment(tmp_path / "m" / "predictions-7-9.jsonl", age=0.0)
+    segment = SegmentWriter(tmp_path / "m" / "predictions-7-9.jsonl", age=0.0)
     for number in range(3):
         segment.append(record(number))
     assert len(segments(tmp_path)) == 3
@@ -57,7 +57,7 @@ def test_an_old_segment_is_closed_at_the_next_append(tmp_path: Path) -> None:
 def test_the_same_name_never_comes_again(tmp_path: Path) -> None:
     """Two segments of the same process that began in the same millisecond are two files."""
     for number in range(2):
-        segment = Segment(tmp_path / "m" / "predictions-7-9.jsonl")
+        segment = SegmentWriter(tmp_path / "m" / "predictions-7-9.jsonl")
         segment.append(record(number))
         segment.close()
     assert len(segments(tmp_path)) == 2
@@ -66,7 +66,7 @@ def test_the_same_name_never_comes_again(tmp_path: Path) -> None:
 
 def test_a_torn_write_spoils_its_own_line_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a write that stopped half-way the next record stands on a line of its own."""
-    segment = Segment(tmp_path / "m" / "predictions-7-9.jsonl")
+    segment = SegmentWriter(tmp_path / "m" / "predictions-7-9.jsonl")
     segment.append(record(0))
     real, left = os.write, [20]
 
@@ -86,7 +86,7 @@ def test_a_torn_write_spoils_its_own_line_only(tmp_path: Path, monkeypatch: pyte
 
 def test_without_a_next_file_the_open_one_serves_on(tmp_path: Path) -> None:
     """A process that may open no more files goes on writing where it wrote, and rotates when it may again."""
-    segment = Segment(tmp_path / "m" / "predictions-7-9.jsonl", size=1)
+    segment = SegmentWriter(tmp_path / "m" / "predictions-7-9.jsonl", size=1)
     segment.append(record(0))
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     probe = os.open(tmp_path, os.O_RDONLY)
@@ -119,7 +119,7 @@ def test_a_segment_taken_before_it_is_locked_is_not_written(
         real(descriptor, how)
 
     monkeypatch.setattr(module.fcntl, "flock", first)
-    segment = Segment(tmp_path / "m" / "predictions-7-9.jsonl")
+    segment = SegmentWriter(tmp_path / "m" / "predictions-7-9.jsonl")
     segment.append(record(0))
     segment.append(record(1))
     for holder in holders:
@@ -132,7 +132,7 @@ def test_a_segment_taken_before_it_is_locked_is_not_written(
 
 def test_threads_share_a_segment(tmp_path: Path) -> None:
     """Eight threads that append while it rotates leave every record whole, and once."""
-    segment = Segment(tmp_path / "m" / "predictions-7-9.jsonl", size=5000)
+    segment = SegmentWriter(tmp_path / "m" / "predictions-7-9.jsonl", size=5000)
 
     def appends(first: int) -> None:
         for number in range(first, 2000, 8):

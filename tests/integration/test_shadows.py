@@ -14,9 +14,9 @@ import pandas as pd
 import psutil
 import pytest
 
+from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
-from surefoot.core.model import Version
-from surefoot.models.process import ModelProcess, spawned
+from surefoot.models.process import ModelProcess, spawn_process
 from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening, save_pyfunc, wait_for
 from tests.integration.gateway_process import Models
 
@@ -44,8 +44,8 @@ class Hosted(Models):
     def __call__(self, model: str, version: Version) -> ModelProcess:  # type: ignore[override]
         """Start a process."""
         arguments = [str(self.root / version.number), version.digest, "0", "0"]
-        command = [sys.executable, "-m", "surefoot.hosting", *arguments]
-        return ModelProcess(spawned(command), lambda kind, message: Rejected(f"{kind}: {message}"))
+        command = [sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments]
+        return ModelProcess(spawn_process(command), lambda kind, message: Rejected(f"{kind}: {message}"))
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_a_shadow_that_hangs_or_dies_costs_no_answer_and_every_drop_is_counted(
 
 def test_a_shadow_is_not_asked_while_callers_need_the_processors(tmp_path: Path, models: Models) -> None:
     """On a host without time to spare what is mirrored waits, or is dropped and counted, and nothing is answered."""
-    with listening(tmp_path, models, shadow_queue=4, shadow_leisure=1.1) as gateway:
+    with listening(tmp_path, models, shadow_queue=4, shadow_idle_share=1.1) as gateway:
         mirror(gateway, BETTER)
         wait_for(lambda: gateway.ask().status_code == 200 and tally(gateway)["dropped"] >= 10)
         before = tally(gateway)["answered"]  # the first may come before anybody has looked

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from surefoot.gateway.server import Server
-from surefoot.gateway.wire import Receive, Reply, Scope, Send, read_body
+from surefoot.gateway.http.asgi import Receive, Response, Scope, Send, read_body
+from surefoot.gateway.supervision.server import Server
 from tests.conftest import free_port
 
 PATIENCE = 0.5
@@ -17,7 +17,7 @@ REQUEST = b"POST /models/m/invocations HTTP/1.1\r\nhost: a\r\ncontent-length: 4\
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with the body, when all of it has come."""
     if scope["type"] == "http":
-        await Reply(await read_body(scope, receive, 1000)).send(send)
+        await Response(await read_body(scope, receive, 1000)).send(send)
         return
     for stage in ("startup", "shutdown"):
         await receive()

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import yaml
 
-from surefoot.adapters.config import read
-from surefoot.adapters.replay import Replay
-from surefoot.cli.spread import lines, measured, plain
-from surefoot.core.parse import parse
+from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.cli.spread import measure_gates, plain_number, yaml_lines
 from surefoot.core.planning.measured import Measured
+from surefoot.core.policy.parse import parse
 from tests.integration import hosted_models
 from tests.integration.test_hosted import DAY, hosted, logged, version
 
@@ -47,8 +47,8 @@ def found(prepared: Path, root: Path, other: str) -> dict[str, Measured]:
     """What is measured for each gate on a log of eight days."""
     log = logged(root, XS)
     versions = (version(prepared, "1"), version(prepared, other))
-    replay = Replay(log, hosted(prepared).scores)
-    return {one.gate: one for one in measured(parse(POLICY), versions, log, replay, (0.0, 9 * DAY))}
+    replay = ShadowReplay(log, hosted(prepared).scores)
+    return {one.gate: one for one in measure_gates(parse(POLICY), versions, log, replay, (0.0, 9 * DAY))}
 
 
 def test_the_spread_is_that_of_the_blocks_difference(prepared: Path, tmp_path: Path) -> None:
@@ -87,13 +87,13 @@ def test_the_lines_can_be_pasted(prepared: Path, tmp_path: Path) -> None:
     made = list(found(prepared, tmp_path, "2").values())
     made[0] = Measured("errors", "rate", 0.0000123, "1 of 80,000 requests failed")
     written = yaml.safe_dump(POLICY)
-    for line in lines(made)[1:]:
+    for line in yaml_lines(made)[1:]:
         gate, _, expect = line.partition(" #")[0].strip().partition(": { ")
         if expect:
             written = written.replace(f"  {gate}:\n", f"  {gate}:\n    {expect.removesuffix(' }')}\n")
     path = tmp_path / "m.yaml"
     path.write_text(written)
-    _, policy = read(path)
+    _, policy = read_policy(path)
     assert policy.gates["errors"].expected == 0.0000123
     assert policy.gates["apart"].spread == pytest.approx(made[2].value, rel=0.005)
 
@@ -103,4 +103,4 @@ def test_the_lines_can_be_pasted(prepared: Path, tmp_path: Path) -> None:
 )
 def test_a_number_has_no_exponent(value: float, said: str) -> None:
     """YAML takes 1e-05 for a text, so no number is written like that."""
-    assert plain(value) == said
+    assert plain_number(value) == said

@@ -16,15 +16,15 @@ import httpx
 import psutil
 import pytest
 
-from surefoot.bootstrap import Settings
-from surefoot.cli import processes, stack
+from surefoot.cli.local import processes, stack
 from surefoot.core.errors import Rejected
-from surefoot.gateway.board import Board
+from surefoot.gateway.control.shared_routes import SharedRouteTable
+from surefoot.settings import Settings
 from tests.conftest import free_port
-from tests.e2e.worlds import Home, leftovers
+from tests.e2e.stack_scenario import Home, leftovers
 from tests.integration.gateway_harness import BETTER, GOOD, save_pyfunc
 from tests.integration.gateway_process import Models
-from tests.integration.keeper_harness import PATH, kept
+from tests.integration.supervisor_harness import PATH, kept
 from tests.integration.waiting import ended, wait_for
 
 if TYPE_CHECKING:
@@ -55,14 +55,14 @@ class Partial(Home):
         return subprocess.Popen(SLEEPER, start_new_session=True, env=environment)
 
     @property
-    def keeper(self) -> int:
+    def supervisor(self) -> int:
         """Process id of the gateway's keeper."""
         return self.settings.processes["gateway"][0]
 
     def workers(self) -> set[int]:
         """Front workers of the gateway."""
-        board = Board(self.folder / "gateway")
-        return {board.process(slot) for slot in board.living()}
+        route_table = SharedRouteTable(self.folder / "gateway")
+        return {route_table.process(slot) for slot in route_table.living()}
 
     def up(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run `surefoot up`, from a folder that is no project."""
@@ -72,8 +72,8 @@ class Partial(Home):
         """Kill the keeper; the workers that it leaves behind."""
         count = min(4, len(os.sched_getaffinity(0)))
         wait_for(lambda: len(self.workers()) == count)
-        os.kill(self.keeper, signal.SIGKILL)
-        wait_for(lambda: ended(self.keeper))
+        os.kill(self.supervisor, signal.SIGKILL)
+        wait_for(lambda: ended(self.supervisor))
         return self.workers()
 
     def clear(self) -> None:
@@ -229,7 +229,7 @@ def test_a_request_that_is_under_way_is_answered_before_down_ends_its_model(tmp_
     (home / "gateway").mkdir(parents=True)
     with kept(home / "gateway", Models(models), hosted=True, weight=0.0) as gateway:
         url = f"http://127.0.0.1:{gateway.port}"
-        known = {"gateway": _process(gateway.keeper)}
+        known = {"gateway": _process(gateway.supervisor)}
         armed.touch()
         answers: list[httpx.Response] = []
 
@@ -250,7 +250,7 @@ def test_a_request_that_is_under_way_is_answered_before_down_ends_its_model(tmp_
         ending.join()
         assert [answer.status_code for answer in answers] == [200]
         assert begun.read_text() == "asked\n"  # by one process: nobody had to ask another one
-        assert not processes.alive(known["gateway"])
+        assert not processes.is_alive(known["gateway"])
 
 
 def _refuses(url: str) -> bool:
@@ -264,12 +264,12 @@ def _refuses(url: str) -> bool:
 @pytest.mark.parametrize(
     ("wishes", "says"),
     [
-        (stack.Wishes(mlflow_port=9), "--mlflow-port 1, not 9"),
-        (stack.Wishes(clock="replay:x"), "--clock system, not replay:x"),
-        (stack.Wishes(tick=7), "--tick 60, not 7"),
+        (stack.StackOptions(mlflow_port=9), "--mlflow-port 1, not 9"),
+        (stack.StackOptions(clock="replay:x"), "--clock system, not replay:x"),
+        (stack.StackOptions(tick=7), "--tick 60, not 7"),
     ],
 )
-def test_wishes_that_what_runs_cannot_follow_are_refused(tmp_path: Path, wishes: stack.Wishes, says: str) -> None:
+def test_wishes_that_what_runs_cannot_follow_are_refused(tmp_path: Path, wishes: stack.StackOptions, says: str) -> None:
     """`up` where a part runs is refused, and starts nothing, when it asks for what this part does not have."""
     (tmp_path / "prefect.yaml").touch()
     url = "http://127.0.0.1:1"

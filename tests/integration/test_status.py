@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from surefoot.adapters import ticks
+from surefoot.adapters import heartbeats
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.journal import SqlJournal
-from surefoot.cli import scheduler
-from surefoot.core.events import DriftFound
+from surefoot.adapters.journal.sql_journal import SqlJournal
+from surefoot.cli.local import scheduler
+from surefoot.core.record.events import DriftFound
 from tests.integration.emergency import MODEL, Emergency
 
 Capture = pytest.CaptureFixture[str]
@@ -86,7 +86,7 @@ def _down(emergency: Emergency) -> None:
 
 
 def _silent(emergency: Emergency) -> None:
-    ticks.note(emergency.home, "watch")
+    heartbeats.record_heartbeat(emergency.home, "watch")
     long_ago = time.time() - 3600.0
     os.utime(emergency.home / "ticks" / "watch", (long_ago, long_ago))
     emergency.processes({"gateway": (os.getpid(), long_ago - 3600.0)})

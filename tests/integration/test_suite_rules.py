@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from surefoot.adapters.checks import checked_suite, validate
-from surefoot.adapters.typed import typed
+from surefoot.adapters.expectations.suite import checked_suite, run_suite
+from surefoot.adapters.predictions.typed_table import typed_table
 from surefoot.cli.read import lint
+from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected
-from surefoot.core.evidence import Missing, Validation
-from surefoot.core.model import Outcome
+from surefoot.core.judging.evidence import Missing, Validation
 
 N = 1000
 
@@ -30,7 +30,7 @@ def written(root: Path, *expectations: dict[str, object]) -> Path:
 
 def held(root: Path, frame: pd.DataFrame, *expectations: dict[str, object]) -> Validation | Missing:
     """What the suite says of a table."""
-    return validate(written(root, *expectations), frame, lambda _report: "", root / "page.html")
+    return run_suite(written(root, *expectations), frame, lambda _report: "", root / "page.html")
 
 
 @pytest.mark.parametrize("kind", ["long", ""], ids=["by signature", "by its values"])
@@ -38,7 +38,7 @@ def test_one_missing_number_changes_no_type(tmp_path: Path, kind: str) -> None:
     """999 whole numbers and a missing one are whole numbers to patterns, lengths and types."""
     rows = [{"n": None if i == 7 else i % 10, "b": None if i == 9 else i % 2 == 0} for i in range(N)]
     frame = pd.DataFrame(rows, dtype=object)
-    table = typed(frame, {"n": kind} if kind else {})
+    table = typed_table(frame, {"n": kind} if kind else {})
     found = held(
         tmp_path,
         table,
@@ -54,7 +54,7 @@ def test_one_missing_number_changes_no_type(tmp_path: Path, kind: str) -> None:
 
 def test_numbers_that_are_not_whole_stay_wrong(tmp_path: Path) -> None:
     """A fraction among whole numbers is not cut: the check sees it."""
-    table = typed(pd.DataFrame({"n": [1.0, 2.5, None]}), {"n": "long"})
+    table = typed_table(pd.DataFrame({"n": [1.0, 2.5, None]}), {"n": "long"})
     found = held(tmp_path, table, expectation("column_values_to_be_in_set", column="n", value_set=[1, 2]))
     assert isinstance(found, Validation)
     assert len(found.failed) == 1
@@ -66,7 +66,7 @@ def test_numbers_that_are_not_whole_stay_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["column_max_to_be_between", "column_values_to_be_between"])
 def test_dates_are_compared_as_dates(tmp_path: Path, kind: str, latest: str, *, good: bool) -> None:
     """A date of the signature is one, however it is written: 1 Jan 2099 is later than the end of February."""
-    table = typed(pd.DataFrame({"when": ["2026-01-01", latest]}), {"when": "datetime"})
+    table = typed_table(pd.DataFrame({"when": ["2026-01-01", latest]}), {"when": "datetime"})
     found = held(tmp_path, table, expectation(kind, column="when", max_value="2026-02-28"))
     assert isinstance(found, Validation)
     assert (found.failed == ()) is good

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import free_port
 from tests.integration.gateway_process import Models
-from tests.integration.keeper_harness import Callers, Kept, kept
+from tests.integration.supervisor_harness import Callers, Kept, kept
 from tests.integration.waiting import ended, wait_for
 
 
@@ -48,7 +48,7 @@ def test_old_workers_stay_until_enough_new_ones_serve(gateway: Kept) -> None:
 
 
 def _abreast(gateway: Kept) -> set[int]:
-    return {gateway.board.process(slot) for slot in gateway.board.abreast()}
+    return {gateway.route_table.process(slot) for slot in gateway.route_table.abreast()}
 
 
 def test_fewer_workers_take_over_from_more(gateway: Kept) -> None:

@@ -7,12 +7,13 @@ from uuid import uuid4
 
 import pytest
 
-from surefoot.adapters.projection import MlflowProjection
-from surefoot.adapters.run_writer import Pictures
-from surefoot.adapters.version_pages import PREFIX
-from surefoot.core.chain import GENESIS, Entry, seal
+from surefoot.adapters.mlflow.runs.projection import MlflowProjection
+from surefoot.adapters.mlflow.runs.run_writer import Pictures
+from surefoot.adapters.mlflow.runs.version_pages import PREFIX
+from surefoot.core.domain import Stage, Version
 from surefoot.core.errors import RegistryUnavailable
-from surefoot.core.events import (
+from surefoot.core.record.chain import GENESIS, Entry, seal
+from surefoot.core.record.events import (
     CandidateRefused,
     ChampionAdopted,
     Event,
@@ -21,9 +22,8 @@ from surefoot.core.events import (
     StageEntered,
     encode,
 )
-from surefoot.core.model import Stage, Version
-from surefoot.pages.course import course_png
-from surefoot.pages.plots import losses_png, verdicts_png
+from surefoot.reports.evidence_course import course_png
+from surefoot.reports.plots import losses_png, verdicts_png
 from tests.conftest import free_port
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def test_older_versions_than_one_call_reads_are_told_too(
     view: MlflowProjection, client: "MlflowClient", model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The versions that the last entries tell of are written even when many newer versions are registered."""
-    monkeypatch.setattr("surefoot.adapters.version_pages.NEWEST", 1)
+    monkeypatch.setattr("surefoot.adapters.mlflow.runs.version_pages.NEWEST", 1)
     view.project(model, sealed(model, STORY))
     assert [tags(page(client, model, number)).get("outcome") for number in "1234"] == [
         None,

@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from surefoot.core.domain import Split
 from surefoot.core.errors import Rejected
-from surefoot.core.model import Split
 from tests.integration import hosted_models
 from tests.integration.gateway_harness import GOOD, listening
 from tests.integration.gateway_process import Models
-from tests.integration.keeper_harness import Kept
+from tests.integration.supervisor_harness import Kept
 from tests.integration.waiting import wait_for
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.core.evidence import (
+from surefoot.core.domain import Outcome, Role, Verdict
+from surefoot.core.judging.evidence import (
     MICRO,
     Block,
     Evidence,
@@ -25,12 +26,11 @@ from surefoot.core.evidence import (
     ValueCounts,
     ValueStratum,
 )
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome, Role, Verdict
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.stats.bounded import LEVELS
-from surefoot.core.stats.statistic import BINS
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.stats.block_statistic import BINS
+from surefoot.core.stats.bounded_mean import LEVELS
 from tests.property.test_judge import judged, numbers
 
 ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
@@ -47,7 +47,7 @@ GAP = Gate("fair", Metric.TPR_GAP, margin=0.01, by=("o",), min_per_slice=50)
 LOSS = Gate("loss", Metric.BRIER, margin=0.01, by=("o",), min_per_slice=50)
 FORESEEN = Gate("foreseen", Metric.EXPECTED_LOSS, Role.SIGNAL, margin=0.01)
 MOVED = Gate("moved", Metric.INPUT_SHIFT, limit=0.1)
-LEVEL = Level(0.05)
+LEVEL = DecisionThresholds(0.05)
 
 COUNT = st.integers(0, 3000)
 SHARE = st.sampled_from([0.05, 0.25, 0.5])
@@ -208,7 +208,7 @@ def test_order_of_blocks_and_groups_does_not_matter(number: int, data: st.DataOb
     assert isinstance(found, PairedSums)
     names = data.draw(st.permutations(sorted(found.slices)))
     mixed = {name: tuple(data.draw(st.permutations(found.slices[name]))) for name in names}
-    for level in (LEVEL, Level(0.05, forever=True, lasts=86400.0 * 10)):
+    for level in (LEVEL, DecisionThresholds(0.05, forever=True, lasts=86400.0 * 10)):
         one, other = (judge(gate, replace(found, slices=slices), level) for slices in (found.slices, mixed))
         if gate is not LOSS:  # of two slices that are equally bad either may be named
             near(one, other)

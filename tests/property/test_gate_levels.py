@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from surefoot.core.evidence import (
+from surefoot.core.domain import Outcome
+from surefoot.core.judging.evidence import (
     MICRO,
     Block,
     Evidence,
@@ -18,13 +19,12 @@ from surefoot.core.evidence import (
     ValueCounts,
     ValueStratum,
 )
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.stats.bounded import LEVELS
-from surefoot.core.stats.split import HARM, log_evidence
-from surefoot.core.stats.statistic import BINS
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.stats.block_statistic import BINS
+from surefoot.core.stats.bounded_mean import LEVELS
+from surefoot.core.stats.rate_eprocess import HARM, log_evidence
 
 PAID = Gate("value", Metric.VALUE, margin=0.02, relative=True, column="paid", cap=100.0)
 MEMORY = Gate("memory", Metric.GAUGE, margin=0.1, relative=True, column="rss_mb", block=60.0)
@@ -33,7 +33,7 @@ ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.0, by=("origin",), min_per_s
 GAP = Gate("fair", Metric.TPR_GAP, margin=0.0, by=("sex",), min_per_slice=1)
 AUC = Gate("auc", Metric.AUC, margin=0.0)
 ECE = Gate("ece", Metric.ECE, margin=0.0)
-LEVEL = Level(0.01)
+LEVEL = DecisionThresholds(0.01)
 LOOKS = 8
 DAYS = 3
 """New blocks between two looks [count]."""
@@ -89,12 +89,12 @@ def test_gauge_on_its_margin_rarely_passes() -> None:
     assert 0.005 < ever(Outcome.PASS, stretches, 0.5, 100) <= 0.05
 
 
-def failed(gate: Gate, looks: Iterator[tuple[Evidence, Level]]) -> bool:
+def failed(gate: Gate, looks: Iterator[tuple[Evidence, DecisionThresholds]]) -> bool:
     """Whether any look fails."""
     return any(judge(gate, evidence, level).outcome is Outcome.FAIL for evidence, level in looks)
 
 
-def paid(seed: int, times: float) -> Iterator[tuple[Evidence, Level]]:
+def paid(seed: int, times: float) -> Iterator[tuple[Evidence, DecisionThresholds]]:
     """A ramp on which a fifth buys something, more by day; of the candidate's, so many times as many."""
     random = np.random.default_rng(seed)
     strata: list[ValueStratum] = []
@@ -122,7 +122,7 @@ def test_lost_value_is_failed() -> None:
     assert all(failed(PAID, paid(seed, 0.67)) for seed in range(10))
 
 
-def failing(seed: int, rates: tuple[float, ...]) -> Iterator[tuple[Evidence, Level]]:
+def failing(seed: int, rates: tuple[float, ...]) -> Iterator[tuple[Evidence, DecisionThresholds]]:
     """Eight slices whose champions fail at 2 % and whose candidates at these rates, looked at ten times."""
     random = np.random.default_rng(seed)
     cells = np.zeros((len(rates), 4), dtype=int)
@@ -149,15 +149,15 @@ def test_slice_that_breaks_is_failed() -> None:
         assert {v.culprit for v in verdicts if v.outcome is Outcome.FAIL} == {"origin=7"}
 
 
-def looks(made: dict[str, list[Block]]) -> Iterator[tuple[Evidence, Level]]:
+def looks(made: dict[str, list[Block]]) -> Iterator[tuple[Evidence, DecisionThresholds]]:
     """Growing windows of days; each look has its part of a level of five percent."""
     for look in range(1, LOOKS + 1):
         slices = {name: tuple(blocks[: 2 + DAYS * look]) for name, blocks in made.items()}
         n = sum(block.n for blocks in slices.values() for block in blocks)
-        yield PairedSums(slices, n, n), Level(0.05, look=look, late=look)
+        yield PairedSums(slices, n, n), DecisionThresholds(0.05, look=look, late=look)
 
 
-def scored(seed: int, blur: float, bend: float) -> Iterator[tuple[Evidence, Level]]:
+def scored(seed: int, blur: float, bend: float) -> Iterator[tuple[Evidence, DecisionThresholds]]:
     """Days of requests that two versions score with errors of their own; the candidate's may be larger, or bent."""
     random = np.random.default_rng(seed)
     days, each = 2 + DAYS * LOOKS, 50
@@ -190,7 +190,7 @@ def test_worse_scores_are_failed(gate: Gate, blur: float, bend: float) -> None:
     assert all(failed(gate, scored(seed, blur, bend)) for seed in range(5))
 
 
-def decided(seed: int, hit: tuple[float, float]) -> Iterator[tuple[Evidence, Level]]:
+def decided(seed: int, hit: tuple[float, float]) -> Iterator[tuple[Evidence, DecisionThresholds]]:
     """Days of two groups of which the champion finds 60 %, and the candidate these shares."""
     random = np.random.default_rng(seed)
     made: dict[str, list[Block]] = {}

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.core.evidence import Evidence, Missing
-from surefoot.core.model import Outcome
-from surefoot.core.question import Question
+from surefoot.core.domain import Outcome
+from surefoot.core.judging.evidence import Evidence, Missing
+from surefoot.core.judging.request import EvidenceRequest
 from surefoot.rollout import drive, open_promotion
-from tests.fakes import POLICY, FakeClock, World
-from tests.scripted import world
+from tests.fakes import POLICY, FakeClock, Scenario
+from tests.scripted import scenario
 
 
 class ExactClock(FakeClock):
@@ -33,11 +33,11 @@ def _policy(outcome: str, hold: int, every: int, then: str) -> dict[str, object]
     return {**POLICY, "steps": steps, "on": on, "data": data, "bake": bake}
 
 
-def _stuck(kind: str, outcome: Outcome, policy: dict[str, object]) -> World:
-    def play(question: Question) -> Evidence | None:
+def _stuck(kind: str, outcome: Outcome, policy: dict[str, object]) -> Scenario:
+    def play(question: EvidenceRequest) -> Evidence | None:
         return Missing(outcome, "planned") if question.kind == kind else None
 
-    made = world(policy, play)
+    made = scenario(policy, play)
     made.clock = ExactClock()
     return made
 
@@ -64,14 +64,14 @@ def test_a_hold_ends_when_it_says(kind: str, outcome: Outcome, hold: int, every:
 @given(every=st.integers(5, 12 * 3600))
 def test_a_step_ends_when_its_hold_is_over(every: int) -> None:
     """A candidate that passes leaves its step at the end of the hold, not at the first look after it."""
-    seen = world(_policy("no_data", 60, every, "rollback"))
-    seen.clock = ExactClock()
-    ports = seen.ports()
-    open_promotion(ports, seen.request())
+    env = scenario(_policy("no_data", 60, every, "rollback"))
+    env.clock = ExactClock()
+    ports = env.ports()
+    open_promotion(ports, env.request())
     drive(ports, "m", until=lambda ledger: not ledger.open, poll=1e9)
-    entered = {str(e.data["stage"]): e.at for e in seen.journal.entries if e.kind == "StageEntered"}
+    entered = {str(e.data["stage"]): e.at for e in env.journal.entries if e.kind == "StageEntered"}
     assert entered["Promoting"] - entered["Ramping"] == pytest.approx(600.0, abs=0.01)
-    (ended,) = [e.at for e in seen.journal.entries if e.kind == "RolloutEnded"]
+    (ended,) = [e.at for e in env.journal.entries if e.kind == "RolloutEnded"]
     assert ended - entered["Baking"] == pytest.approx(3600.0, abs=0.01)
 
 

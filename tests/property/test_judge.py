@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.core.chain import canonical
-from surefoot.core.events import GateJudged, decode, encode
-from surefoot.core.evidence import (
+from surefoot.core.domain import Outcome, Stage
+from surefoot.core.judging.evidence import (
     MICRO,
     Block,
     Evidence,
@@ -24,12 +23,13 @@ from surefoot.core.evidence import (
     Stratum,
     Validation,
 )
-from surefoot.core.judge import judge
-from surefoot.core.level import Level, allowance
-from surefoot.core.model import Outcome, Stage
-from surefoot.core.policy import Gate, Metric
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds, allowance
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.record.chain import canonical
+from surefoot.core.record.events import GateJudged, decode, encode
 from surefoot.core.stats.histogram import bucket
-from surefoot.core.stats.split import HARM, log_evidence
+from surefoot.core.stats.rate_eprocess import HARM, log_evidence
 
 ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
 LATENCY = Gate("latency", Metric.LATENCY, margin=0.2, relative=True)
@@ -84,7 +84,7 @@ def numbers(value: object) -> Iterator[Callable[[object], object]]:
                 yield lambda other, key=key, put=put: {**value, key: put(other)}
 
 
-def judged(gate: Gate, evidence: Evidence, level: Level) -> Outcome:
+def judged(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Outcome:
     """The outcome of a verdict that the journal can carry there and back."""
     verdict = judge(gate, evidence, level)
     event = GateJudged("r", Stage.RAMPING, 0, 1, verdict)
@@ -103,7 +103,7 @@ def test_no_broken_number_decides(case: tuple[Gate, Evidence], wide: float, data
     put = data.draw(st.sampled_from(list(numbers(evidence))))
     broken = data.draw(st.sampled_from([math.nan, math.inf, -math.inf, 1e308, -1e308, 10**400, 2**60, -1]))
     if not (broken == -1 and isinstance(evidence, PairedSums | SpeedCounts)):  # a sum or a bucket may be negative
-        assert judged(gate, put(broken), Level(allowance=wide)) is Outcome.ERROR  # type: ignore[arg-type]
+        assert judged(gate, put(broken), DecisionThresholds(allowance=wide)) is Outcome.ERROR  # type: ignore[arg-type]
 
 
 @settings(max_examples=200, deadline=None)
@@ -112,7 +112,7 @@ def test_negative_zero_is_zero(case: tuple[Gate, Evidence], data: st.DataObject)
     """-0.0 anywhere decides what 0 decides."""
     gate, evidence = case
     put = data.draw(st.sampled_from(list(numbers(evidence))))
-    negative, zero = (judged(gate, put(value), Level()) for value in (-0.0, 0))  # type: ignore[arg-type]
+    negative, zero = (judged(gate, put(value), DecisionThresholds()) for value in (-0.0, 0))  # type: ignore[arg-type]
     assert negative is zero
 
 
@@ -121,7 +121,7 @@ def test_negative_zero_is_zero(case: tuple[Gate, Evidence], data: st.DataObject)
 def test_every_evidence_has_a_verdict(case: tuple[Gate, Evidence], alpha: float, look: int) -> None:
     """Whatever was counted, the judge answers with one outcome and one sentence; it never raises."""
     gate, evidence = case
-    assert judged(gate, evidence, Level(alpha, look=look, late=look)) in set(Outcome)
+    assert judged(gate, evidence, DecisionThresholds(alpha, look=look, late=look)) in set(Outcome)
 
 
 @settings(deadline=None, max_examples=40)
@@ -130,7 +130,7 @@ def test_more_failures_never_help(cells: tuple[int, int, int, int], share: float
     """Turning one more of the candidate's answers into a failure never turns a FAIL into a PASS."""
     bad, good, champion_bad, champion_good = cells
     better, worse = (
-        judged(ERRORS, SplitCounts((Stratum(share, b, g, champion_bad, champion_good),), 0.02), Level())
+        judged(ERRORS, SplitCounts((Stratum(share, b, g, champion_bad, champion_good),), 0.02), DecisionThresholds())
         for b, g in ((bad, good + 1), (bad + 1, good))
     )
     assert not (better is Outcome.FAIL and worse is Outcome.PASS)
@@ -140,7 +140,7 @@ def test_more_failures_never_help(cells: tuple[int, int, int, int], share: float
 @given(STRATA.filter(lambda strata: all(s.share < 1.0 for s in strata)), st.floats(0.0, 1.0), st.floats(1e-4, 0.4))
 def test_no_failure_without_evidence_of_harm(strata: tuple[Stratum, ...], guess: float, alpha: float) -> None:
     """Beside a champion, a FAIL always has evidence of harm of at least 1 / alpha."""
-    if judged(ERRORS, SplitCounts(strata, guess), Level(alpha)) is Outcome.FAIL:
+    if judged(ERRORS, SplitCounts(strata, guess), DecisionThresholds(alpha)) is Outcome.FAIL:
         assert log_evidence(strata, guess, 1.0, 0.0, HARM) >= -math.log(alpha)
 
 
@@ -165,7 +165,7 @@ def ramps(runs: int, rate: Callable[[float], float], effect: float, seed: int) -
                 strata = (*done, Stratum(weight / 100.0, *(int(cell) for cell in cells)))
                 if log_evidence(strata, 0.05, 1.0, 0.0, HARM) < math.log(99.0):
                     continue  # far from any FAIL, as the law below says; the whole judge is slower
-                verdict = judge(ERRORS, SplitCounts(strata, 0.05), Level(allowance=allowance(weight)))
+                verdict = judge(ERRORS, SplitCounts(strata, 0.05), DecisionThresholds(allowance=allowance(weight)))
                 if stop := verdict.outcome is Outcome.FAIL:
                     break
             if stop:
@@ -206,7 +206,8 @@ def test_equal_latency_is_rarely_rolled_back() -> None:
     random = np.random.default_rng(8)
     runs = 200
     failed = sum(
-        any(judge(LATENCY, e, Level()).outcome is Outcome.FAIL for e in slow(random, 1.0, 20)) for _ in range(runs)
+        any(judge(LATENCY, e, DecisionThresholds()).outcome is Outcome.FAIL for e in slow(random, 1.0, 20))
+        for _ in range(runs)
     )
     assert failed / runs <= 0.02
 
@@ -215,7 +216,8 @@ def test_doubled_latency_is_rolled_back() -> None:
     """A candidate that takes twice as long fails."""
     random = np.random.default_rng(9)
     assert all(
-        any(judge(LATENCY, e, Level()).outcome is Outcome.FAIL for e in slow(random, 2.0, 20)) for _ in range(20)
+        any(judge(LATENCY, e, DecisionThresholds()).outcome is Outcome.FAIL for e in slow(random, 2.0, 20))
+        for _ in range(20)
     )
 
 
@@ -231,7 +233,8 @@ def test_equal_losses_are_rarely_rejected() -> None:
         looks = (PairedSums({"": tuple(days[: 10 + 2 * k])}, 3000, 3000) for k in range(1, 11))
         strict = replace(QUALITY, margin=0.0)
         failed += any(
-            judge(strict, found, Level(0.05, look=k)).outcome is Outcome.FAIL for k, found in enumerate(looks, 1)
+            judge(strict, found, DecisionThresholds(0.05, look=k)).outcome is Outcome.FAIL
+            for k, found in enumerate(looks, 1)
         )
     assert failed / runs <= 0.05
 
@@ -252,5 +255,5 @@ def test_equal_inputs_are_rarely_called_moved() -> None:
             else:
                 distance = float(np.abs(shares[0] - shares[1]).sum() / 2.0)
                 made.append(FeatureShift("c", distance, 500, 500, 200))
-        failed += judge(strict, InputShift("before", tuple(made)), Level(0.05)).outcome is Outcome.FAIL
+        failed += judge(strict, InputShift("before", tuple(made)), DecisionThresholds(0.05)).outcome is Outcome.FAIL
     assert failed / runs <= 0.05

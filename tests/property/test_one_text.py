@@ -12,11 +12,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from surefoot.adapters.predictions import PredictionLog
-from surefoot.adapters.records import RecordFile
-from surefoot.core.model import Split, Version
-from surefoot.core.scalar import MISSING, canonical_slice, canonical_text, canonical_text_of_json, slice_name
-from surefoot.gateway.job import job_for
+from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.core.canonical_text import (
+    MISSING,
+    canonical_slice,
+    canonical_text,
+    canonical_text_of_json,
+    slice_name,
+)
+from surefoot.core.domain import Split, Version
+from surefoot.gateway.inference.request import new_request
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 SCALARS = st.one_of(
@@ -130,14 +136,14 @@ def test_what_says_nothing_is_no_value(value: object) -> None:
     """A missing, empty or blank value is the slice of the missing ones, and no unit: the request's own id decides."""
     assert canonical_text(value) is None
     assert slice_name("c", value) == f"c={MISSING}"
-    job = job_for(SPLIT, model="m", request="r", names=("u",), values=[[value]], column="u", at=1.0, started=0.0)
+    job = new_request(SPLIT, model="m", request="r", names=("u",), values=[[value]], column="u", at=1.0, started=0.0)
     assert job.unit is None
 
 
 def test_anonymous_requests_are_split_one_by_one() -> None:
     """A thousand requests without a unit are split like a thousand units, not sent to one arm together."""
     jobs = [
-        job_for(SPLIT, model="m", request=f"r{i}", names=("u",), values=[[""]], column="u", at=1.0, started=0.0)
+        new_request(SPLIT, model="m", request=f"r{i}", names=("u",), values=[[""]], column="u", at=1.0, started=0.0)
         for i in range(1000)
     ]
     assert 400 < sum(job.arm == "candidate" for job in jobs) < 600
@@ -147,7 +153,7 @@ def test_one_customer_is_in_one_arm_however_it_is_spelled() -> None:
     """A customer 7 is in the same arm as 7, as 7.0 and as "7"."""
     for number in range(50):
         jobs = [
-            job_for(SPLIT, model="m", request="r", names=("u",), values=[[value]], column="u", at=1.0, started=0.0)
+            new_request(SPLIT, model="m", request="r", names=("u",), values=[[value]], column="u", at=1.0, started=0.0)
             for value in (number, float(number), str(number))
         ]
         assert len({(job.unit, job.arm) for job in jobs}) == 1

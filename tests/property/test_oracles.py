@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from surefoot.core.evidence import Stratum
-from surefoot.core.stats.discordant import log_harm
+from surefoot.core.judging.evidence import Stratum
+from surefoot.core.stats.mcnemar import log_harm
 from surefoot.core.stats.power import chance_by_events
-from surefoot.core.stats.split import FLOOR, HARM, NO_HARM, coefficients, log_evidence
+from surefoot.core.stats.rate_eprocess import FLOOR, HARM, NO_HARM, coefficients, log_evidence
 
 CELLS = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
 

@@ -5,14 +5,14 @@ import itertools
 import numpy as np
 import pytest
 
-from surefoot.core.evidence import SplitCounts, Stratum
+from surefoot.core.domain import Outcome
 from surefoot.core.gates.rate import EPOCHS
-from surefoot.core.judge import judge
-from surefoot.core.level import Level, allowance
+from surefoot.core.judging.evidence import SplitCounts, Stratum
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds, allowance
 from surefoot.core.machine import share_of_budget
-from surefoot.core.model import Outcome
-from surefoot.core.parse import parse
 from surefoot.core.planning import plan
+from surefoot.core.policy.parse import parse
 from tests.fakes import POLICY
 
 RUNS = 150
@@ -48,7 +48,7 @@ def ends(value: dict[str, object], times: float, seed: int) -> tuple[float, floa
             bad, old = int(random.binomial(mine, 0.02 * times)), int(random.binomial(n - mine, 0.02))
             epoch = look * EPOCHS // (2 * LOOKS)
             strata.append(Stratum(share, bad, mine - bad, old, n - mine - old, epoch))
-            level = Level(alpha, allowance=allowance(step.weight))
+            level = DecisionThresholds(alpha, allowance=allowance(step.weight))
             verdict = judge(gate, SplitCounts(tuple(strata), 0.02, "unit", 10**6), level)
             if verdict.outcome is Outcome.FAIL:
                 failed += 1

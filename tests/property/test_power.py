@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.core.stats.power import chance, chance_by_events, growth, requests, smallest_effect
-from surefoot.core.stats.split import HARM, NO_HARM
+from surefoot.core.stats.rate_eprocess import HARM, NO_HARM
 
 LEVELS = st.floats(1e-4, 0.2)
 NATS = st.floats(1e-7, 1.0)

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.core.chain import canonical
 from surefoot.core.reason import LONGEST, NONE_GIVEN, usable
+from surefoot.core.record.chain import canonical
 
 ANY = st.text(st.characters(codec=None, categories=None), max_size=3000)
 

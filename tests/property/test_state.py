@@ -3,8 +3,11 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.core.chain import GENESIS, Entry, seal
-from surefoot.core.events import (
+from surefoot.core.domain import TERMINAL_STAGES, Outcome, Role, Stage, Verdict, Version
+from surefoot.core.machine import AbandonEffect, ApplyEffect, FinishEffect, NoRollout, RecordEvent, decide
+from surefoot.core.policy.parse import parse
+from surefoot.core.record.chain import GENESIS, Entry, seal
+from surefoot.core.record.events import (
     ChampionAdopted,
     DriftFound,
     EffectDone,
@@ -21,10 +24,7 @@ from surefoot.core.events import (
     StageEntered,
     encode,
 )
-from surefoot.core.machine import Abandon, Apply, Idle, Record, Settle, decide
-from surefoot.core.model import SINKS, Outcome, Role, Stage, Verdict, Version
-from surefoot.core.parse import parse
-from surefoot.core.state import Ledger, fold
+from surefoot.core.record.state import Ledger, fold
 from tests.fakes import POLICY
 
 VERSIONS = st.sampled_from([Version(n, f"sha256:{n * 64}") for n in "123"])
@@ -34,7 +34,7 @@ EFFECTS = st.builds(SetSplit, VERSIONS, st.none() | VERSIONS, st.sampled_from([0
     SetAlias, st.sampled_from(["champion", "candidate", "previous"]), st.none() | NUMBERS, st.none() | NUMBERS
 )
 RUNNING = st.sampled_from([Stage.VALIDATING, Stage.SHADOWING, Stage.RAMPING, Stage.PROMOTING, Stage.BAKING])
-SINK = st.sampled_from(sorted(SINKS))
+SINK = st.sampled_from(sorted(TERMINAL_STAGES))
 VERDICTS = st.builds(
     Verdict,
     st.sampled_from(["data", "errors"]),
@@ -113,16 +113,16 @@ def test_machine_answers_every_ledger(events: list[Event], later: float) -> None
     assert action == decide(ledger, parse(POLICY), now)
     rollout = ledger.rollout
     if ledger.intent:
-        assert isinstance(action, Settle | Abandon)
+        assert isinstance(action, FinishEffect | AbandonEffect)
     elif rollout is None:
-        assert action == Idle()
+        assert action == NoRollout()
     elif rollout.ending and rollout.opened.kind == "promotion":
-        assert isinstance(action, Apply | Record)
-        if isinstance(action, Apply) and isinstance(action.effect, SetSplit):
+        assert isinstance(action, ApplyEffect | RecordEvent)
+        if isinstance(action, ApplyEffect) and isinstance(action.effect, SetSplit):
             assert action.effect == SetSplit(rollout.opened.champion, None, 0.0)
-        if isinstance(action, Record):
+        if isinstance(action, RecordEvent):
             assert isinstance(action.event, RolloutEnded)
-            assert action.event.sink is rollout.ending.sink
+            assert action.event.terminal_stage is rollout.ending.terminal_stage
 
 
 def judged(ledger: Ledger, outcome: Outcome) -> Ledger:
@@ -149,5 +149,5 @@ def test_only_pass_advances(stage: Stage, outcome: Outcome, later: float) -> Non
     ]
     ledger = judged(fold("m", sealed(events)), outcome)
     action = decide(ledger, parse(POLICY), ledger.now + later)
-    advanced = isinstance(action, Record) and isinstance(action.event, StageEntered | RolloutEnded)
+    advanced = isinstance(action, RecordEvent) and isinstance(action.event, StageEntered | RolloutEnded)
     assert not advanced or outcome is Outcome.PASS

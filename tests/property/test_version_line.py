@@ -5,17 +5,17 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters.version_pages import LONGEST, PREFIX, with_line
-from surefoot.core.standing import Standing
+from surefoot.adapters.mlflow.runs.version_pages import LONGEST, PREFIX, with_line
+from surefoot.core.record.version_status import VersionStatus
 
 OWNERS = st.text(max_size=300).filter(lambda text: not any(line.startswith(PREFIX) for line in text.split("\n")))
 REASONS = st.text(max_size=700)
 LINKS = st.sampled_from(["", "http://127.0.0.1:5000/#/experiments/1/runs/2"])
 
 
-def standing(outcome: str, reason: str) -> Standing:
+def standing(outcome: str, reason: str) -> VersionStatus:
     """Where a version stands."""
-    return Standing("4", outcome, reason, "ab12", 1_700_000_000.0, 1_700_000_000.0, over=True)
+    return VersionStatus("4", outcome, reason, "ab12", 1_700_000_000.0, 1_700_000_000.0, over=True)
 
 
 @given(OWNERS, REASONS, REASONS, LINKS)

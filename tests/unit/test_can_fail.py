@@ -2,11 +2,11 @@
 
 import pytest
 
-from surefoot.core.fields import Violation
-from surefoot.core.idle import refuse
-from surefoot.core.model import Outcome
-from surefoot.core.parse import parse
-from surefoot.core.policy import Policy
+from surefoot.core.domain import Outcome
+from surefoot.core.policy.fields import Violation
+from surefoot.core.policy.model import Policy
+from surefoot.core.policy.parse import parse
+from surefoot.core.policy.vacuous import refuse_vacuous
 from tests.fakes import POLICY
 
 LABELS = {"maturity": "1h"}
@@ -46,20 +46,20 @@ def policy(gate: dict[str, object]) -> Policy:
 def test_a_gate_that_no_candidate_could_fail_is_refused(idle: dict[str, object]) -> None:
     """A margin or a limit as large as the metric ever gets is refused by name."""
     with pytest.raises(Violation, match="nothing could fail"):
-        refuse(policy(idle))
+        refuse_vacuous(policy(idle))
 
 
 @pytest.mark.parametrize("busy", BUSY, ids=str)
 def test_a_wide_gate_is_a_gate(busy: dict[str, object]) -> None:
     """However wide, what some candidate can fail is let pass."""
-    refuse(policy(busy))
+    refuse_vacuous(policy(busy))
 
 
 def test_a_fail_that_waits_for_ever_is_refused() -> None:
     """`fail: hold` never acts; a hold with an end does."""
     with pytest.raises(Violation, match="lets nothing fail"):
-        refuse(parse({**POLICY, "on": {"fail": "hold"}}))
-    refuse(parse({**POLICY, "on": {"fail": {"hold": "1h", "then": "rollback"}}}))
+        refuse_vacuous(parse({**POLICY, "on": {"fail": "hold"}}))
+    refuse_vacuous(parse({**POLICY, "on": {"fail": {"hold": "1h", "then": "rollback"}}}))
 
 
 def test_a_policy_of_an_old_journal_is_still_read() -> None:

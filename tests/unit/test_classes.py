@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from surefoot.adapters.tally import Batch, tally
+from surefoot.adapters.evidence.paired_sums import ScoredBatch, sum_batches
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.evidence import MICRO
-from surefoot.core.fields import Violation
-from surefoot.core.idle import refuse
-from surefoot.core.parse import parse
+from surefoot.core.judging.evidence import MICRO
+from surefoot.core.losses import differ, losses
 from surefoot.core.planning import notes
-from surefoot.core.policy import Costs, Gate, Metric, Policy
-from surefoot.core.stats.losses import differ, losses
+from surefoot.core.policy.fields import Violation
+from surefoot.core.policy.model import Costs, Gate, Metric, Policy
+from surefoot.core.policy.parse import parse
+from surefoot.core.policy.vacuous import refuse_vacuous
 from tests.fakes import POLICY
 
 NUMBERED = Gate("g", Metric.ZERO_ONE, classes=("1", "2", "3"))
@@ -66,14 +66,17 @@ def test_two_classes_are_known_to_metrics_of_yes_and_no(metric: Metric) -> None:
     asked = Gate("g", metric, classes=("on time", "late"), costs=Costs(1.0, 2.0, 3.0, 4.0), by=("o",), block=10.0)
     plain = Gate("g", metric, costs=Costs(1.0, 2.0, 3.0, 4.0), by=("o",), block=10.0)
     rows = {"at": np.array([1.0, 2.0]), "late": np.array([False, False]), "columns": {"o": ["a", "b"]}}
-    named = Batch(champion=["late", "on time"], candidate=["late", "late"], labels=["late", "on time"], **rows)  # type: ignore[arg-type]
-    numbered = Batch(champion=[1.0, 0.0], candidate=[1.0, 1.0], labels=[1, 0], **rows)  # type: ignore[arg-type]
-    assert tally(asked, 0.0, 20.0, [named]).evidence().slices == tally(plain, 0.0, 20.0, [numbered]).evidence().slices
+    named = ScoredBatch(champion=["late", "on time"], candidate=["late", "late"], labels=["late", "on time"], **rows)  # type: ignore[arg-type]
+    numbered = ScoredBatch(champion=[1.0, 0.0], candidate=[1.0, 1.0], labels=[1, 0], **rows)  # type: ignore[arg-type]
+    assert (
+        sum_batches(asked, 0.0, 20.0, [named]).evidence().slices
+        == sum_batches(plain, 0.0, 20.0, [numbered]).evidence().slices
+    )
 
 
 def test_a_candidate_that_is_always_wrong_is_seen_with_integer_labels() -> None:
     """A back-test with whole-number labels, which it reads as floats, counts every wrong answer."""
-    wrong = Batch(
+    wrong = ScoredBatch(
         at=np.array([1.0, 2.0]),
         champion=[[0.0, 1.0, 0.0]] * 2,
         candidate=[[0.0, 0.0, 1.0]] * 2,
@@ -81,7 +84,9 @@ def test_a_candidate_that_is_always_wrong_is_seen_with_integer_labels() -> None:
         late=np.array([False, False]),
     )
     (block,) = (
-        tally(Gate("g", Metric.ZERO_ONE, classes=("1", "2", "3"), block=10.0), 0.0, 20.0, [wrong]).evidence().slices[""]
+        sum_batches(Gate("g", Metric.ZERO_ONE, classes=("1", "2", "3"), block=10.0), 0.0, 20.0, [wrong])
+        .evidence()
+        .slices[""]
     )
     assert (block.champion, block.candidate) == ((0,), (2 * MICRO,))
 
@@ -96,7 +101,7 @@ def _with(gate: dict[str, object]) -> Policy:
 def test_classes_that_cannot_be_told_apart_are_refused(classes: list[str]) -> None:
     """A class that is named twice, a single class, and a third one where only two are known are refused."""
     with pytest.raises(Violation):
-        refuse(_with({"metric": "auc", "labels": {"maturity": "1h"}, "classes": classes}))
+        refuse_vacuous(_with({"metric": "auc", "labels": {"maturity": "1h"}, "classes": classes}))
 
 
 def test_lint_says_where_classes_are_needed() -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.config import MOST_BYTES, read
+from surefoot.adapters.config.policy_file import MOST_BYTES, read_policy
+from surefoot.core.domain import Outcome
 from surefoot.core.errors import NotFound, PolicyInvalid
-from surefoot.core.model import Outcome
-from surefoot.core.policy import Do, Reaction
+from surefoot.core.policy.model import FailureAction, Reaction
 
 BAD = Path(__file__).parent.parent / "e2e" / "expected_failures"
 NUMBER = "is not a number that can be compared"
@@ -74,7 +74,7 @@ REFUSED = {
     ),
     "unknown_key_in_a_step": (19, "steps.2.pause: unknown key 'pause'; known here: hold, weight"),
     "unknown_key_in_labels": (9, "gates.quality.labels.covered: unknown key 'covered'"),
-    "unknown_key_in_on": (12, "on.nodata: unknown key 'nodata'; known here: both_sick, error, fail,"),
+    "unknown_key_in_on": (12, "on.nodata: unknown key 'nodata'; known here: baseline_unhealthy, error, fail,"),
     "unknown_metric": (9, "gates.quality.metric: expected one of error_rate, missing_label, latency,"),
     "unknown_nested_key": (5, "data.windows: unknown key 'windows'; known here: answers, every, suite, window"),
     "unknown_step": (17, "steps.2: a step is"),
@@ -115,7 +115,7 @@ def test_bad_policy_is_refused(name: str) -> None:
     line, words = REFUSED[name]
     path = BAD / f"{name}.yaml"
     with pytest.raises(PolicyInvalid) as caught:
-        read(path)
+        read_policy(path)
     assert (caught.value.path, caught.value.line) == (str(path), line)
     assert words in caught.value.rule
     assert str(caught.value).startswith(f"{path}:{line}: ")
@@ -126,10 +126,10 @@ def test_good_policy_means_what_it_says(tmp_path: Path) -> None:
     """A good file gives the mapping as written and the policy it means; a bare `on` is a key like any other."""
     path = tmp_path / "good.yaml"
     path.write_text(GOOD)
-    value, policy = read(path)
+    value, policy = read_policy(path)
     assert value["on"] == {"fail": "pause", "no_data": {"hold": "2h", "then": "rollback"}, "stale": "hold"}
-    assert policy.on[Outcome.FAIL] == Reaction(0.0, Do.PAUSE)
-    assert policy.on[Outcome.NO_DATA] == Reaction(7200.0, Do.ROLLBACK)
+    assert policy.on[Outcome.FAIL] == Reaction(0.0, FailureAction.PAUSE)
+    assert policy.on[Outcome.NO_DATA] == Reaction(7200.0, FailureAction.ROLLBACK)
     assert (policy.model, policy.unit, policy.ramp[0].weight) == ("good", "tail_num", 0.5)
     assert (policy.gates["errors"].margin, policy.gates["errors"].relative) == (0.005, False)
     assert (policy.bake.hold, policy.ramp[0].min_requests) == (14 * 86400.0, 2000)
@@ -140,14 +140,14 @@ def test_every_way_to_write_the_key_on(tmp_path: Path, word: str) -> None:
     """`on` is the same key however it is quoted."""
     path = tmp_path / "good.yaml"
     path.write_text(GOOD.replace("on: {fail", f"{word}: {{fail"))
-    assert read(path)[1].on[Outcome.FAIL].then is Do.PAUSE
+    assert read_policy(path)[1].on[Outcome.FAIL].then is FailureAction.PAUSE
 
 
 def test_missing_file_lists_its_neighbours(tmp_path: Path) -> None:
     """A wrong model name is answered with those that exist."""
     (tmp_path / "good.yaml").write_text(GOOD)
     with pytest.raises(NotFound, match=r"policies in .*: good$"):
-        read(tmp_path / "god.yaml")
+        read_policy(tmp_path / "god.yaml")
 
 
 def test_large_file_is_not_read(tmp_path: Path) -> None:
@@ -155,4 +155,4 @@ def test_large_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "good.yaml"
     path.write_text(GOOD + "#" * MOST_BYTES)
     with pytest.raises(PolicyInvalid, match="larger than"):
-        read(path)
+        read_policy(path)

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.counts import event_counts
-from surefoot.adapters.levels import speed_counts
-from surefoot.adapters.predictions import PredictionLog
-from surefoot.adapters.values import value_counts
+from surefoot.adapters.evidence.event_counts import event_counts
+from surefoot.adapters.evidence.level_counts import speed_counts
+from surefoot.adapters.evidence.value_counts import value_counts
+from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import EvidenceUnavailable
-from surefoot.core.evidence import Missing, SpeedCounts, SpeedStratum, SplitCounts, Stratum, ValueCounts
-from surefoot.core.gates.speed import LEAST_BEYOND
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome, Version
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.question import Question
+from surefoot.core.gates.latency import LEAST_BEYOND
+from surefoot.core.judging.evidence import Missing, SpeedCounts, SpeedStratum, SplitCounts, Stratum, ValueCounts
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
 from surefoot.core.stats.histogram import bucket
 
 ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
@@ -26,7 +26,7 @@ LATENCY = Gate("latency", Metric.LATENCY, margin=0.2, relative=True, quantiles=(
 LEAST_HISTORY = 10 * LEAST_BEYOND
 """Measurements without which no p90 is frozen [count]."""
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
-LIVE = Question("m", ERRORS, "live", "", "r", V1, V2, since=1000.0, until=2000.0, opened=1000.0, epoch=1e9)
+LIVE = EvidenceRequest("m", ERRORS, "live", "", "r", V1, V2, since=1000.0, until=2000.0, opened=1000.0, epoch=1e9)
 BAKE = replace(LIVE, kind="bake", since=1500.0)
 
 
@@ -70,7 +70,7 @@ def write(
     return PredictionLog(root)
 
 
-def errors(log: PredictionLog, question: Question = LIVE) -> SplitCounts:
+def errors(log: PredictionLog, question: EvidenceRequest = LIVE) -> SplitCounts:
     """Counts that must be there."""
     found = event_counts(log, question)
     assert isinstance(found, SplitCounts)
@@ -128,7 +128,7 @@ def test_bulk_request_is_no_history(tmp_path: Path) -> None:
     found = speed_counts(log, replace(LIVE, gate=LATENCY))
     assert isinstance(found, SpeedCounts)
     assert sum(n for _, n in found.baseline) == 1
-    assert judge(LATENCY, found, Level()).outcome is Outcome.NO_DATA
+    assert judge(LATENCY, found, DecisionThresholds()).outcome is Outcome.NO_DATA
 
 
 @pytest.mark.parametrize(("quantile", "least"), [(0.5, 10), (0.9, 50), (0.99, 500)])
@@ -137,7 +137,7 @@ def test_quantile_is_frozen_from_enough_beyond_it(quantile: float, least: int) -
     gate = replace(LATENCY, quantiles=(0.5, quantile))
     for total, outcome in ((least - 1, Outcome.NO_DATA), (least, Outcome.INCONCLUSIVE)):
         found = SpeedCounts((SpeedStratum(0.5, cells(1.0), cells(1.0)),), ((bucket(1.0), total),))
-        verdict = judge(gate, found, Level())
+        verdict = judge(gate, found, DecisionThresholds())
         assert verdict.outcome is outcome, verdict.reason
         assert (f"{total} measurements from before the rollout; p{quantile * 100:g} takes" in verdict.reason) == (
             total < least

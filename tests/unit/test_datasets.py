@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from surefoot.adapters.datasets import frame_digest
+from surefoot.adapters.mlflow.dataset_digest import frame_digest
 from surefoot.core.errors import Rejected
 
 ROWS = 20_000

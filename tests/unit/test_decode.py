@@ -6,23 +6,26 @@ import json
 import orjson
 import pytest
 
-from surefoot.core.model import Split, Version
-from surefoot.gateway.decode import Malformed, Table, table_of
-from surefoot.gateway.job import Job, job_for
-from surefoot.gateway.record import lines_of
-from surefoot.models.contract import PLAIN, Manner, Names
+from surefoot.core.domain import Split, Version
+from surefoot.gateway.http.decode import MalformedBody, Table, read_table
+from surefoot.gateway.inference.request import new_request
+from surefoot.gateway.log.record import record_lines
+from surefoot.gateway.log.request import InferenceRequest
+from surefoot.models.contract import NO_OPTIONS, Names, RequestOptions
 
 ROW = {"x": 1.5, "w": "a"}
 
 
 def read(body: object) -> Table:
     """The table of a JSON body, or of bytes as they are."""
-    return table_of(body if isinstance(body, bytes) else json.dumps(body).encode(), "application/json")
+    return read_table(body if isinstance(body, bytes) else json.dumps(body).encode(), "application/json")
 
 
-def job(names: Names, values: list[list[object]], column: str | None = None, manner: Manner = PLAIN) -> Job:
+def job(
+    names: Names, values: list[list[object]], column: str | None = None, options: RequestOptions = NO_OPTIONS
+) -> InferenceRequest:
     """A request's job."""
-    return job_for(
+    return new_request(
         Split(Version("1", "sha256:1"), None, 0.0, "salt", "", 1),
         model="m",
         request="r",
@@ -31,7 +34,7 @@ def job(names: Names, values: list[list[object]], column: str | None = None, man
         column=column,
         at=0.0,
         started=0.0,
-        manner=manner,
+        options=options,
     )
 
 
@@ -46,14 +49,14 @@ def test_nan_is_missing_and_stays_what_it_is_in_texts() -> None:
 def test_beside_nan_nothing_more_is_read_than_without(literal: str) -> None:
     """What is no JSON stays none when the body holds a NaN as well."""
     for cells in (literal, f"NaN, {literal}"):
-        with pytest.raises(Malformed, match="not JSON"):
+        with pytest.raises(MalformedBody, match="not JSON"):
             read(f'{{"inputs": [{cells}]}}'.encode())
 
 
 def test_an_open_text_is_looked_through_once() -> None:
     """Millions of quotes that close nothing are no work; the body is refused."""
     for tail in (b'\\"' * 2_000_000, b'\\"' * 2_000_000 + b"\\"):
-        with pytest.raises(Malformed, match="not JSON"):
+        with pytest.raises(MalformedBody, match="not JSON"):
             read(b'{"inputs": [NaN, "' + tail)
 
 
@@ -66,20 +69,20 @@ def test_a_byte_order_mark_is_nothing() -> None:
 @pytest.mark.parametrize("nothing", [None, {}])
 def test_empty_params_are_none(nothing: object) -> None:
     """A request with empty params shares its batch with those without."""
-    assert read({"inputs": [ROW], "params": nothing}).manner == read({"inputs": [ROW]}).manner == PLAIN
+    assert read({"inputs": [ROW], "params": nothing}).options == read({"inputs": [ROW]}).options == NO_OPTIONS
 
 
 def test_params_are_alike_only_when_they_are_the_same_json() -> None:
     """1, 1.0, true and "1" are four things, although three are equal in Python."""
-    manners = [read({"inputs": [ROW], "params": {"a": value}}).manner for value in (1, 1.0, True, "1")]
+    manners = [read({"inputs": [ROW], "params": {"a": value}}).options for value in (1, 1.0, True, "1")]
     assert len(set(manners)) == 4
-    assert [manner.told() for manner in manners[:2]] == [({"a": 1}, False), ({"a": 1.0}, False)]
-    assert read({"inputs": [ROW], "params": {"a": 1}}).manner == manners[0]
+    assert [options.told() for options in manners[:2]] == [({"a": 1}, False), ({"a": 1.0}, False)]
+    assert read({"inputs": [ROW], "params": {"a": 1}}).options == manners[0]
 
 
 def test_params_that_are_nested_too_deeply_are_refused() -> None:
     """What can be read but not handed on is the caller's mistake."""
-    with pytest.raises(Malformed, match="cannot be handed on"):
+    with pytest.raises(MalformedBody, match="cannot be handed on"):
         read(b'{"inputs": [1], "params": ' + b"[" * 500 + b"]" * 500 + b"}")
 
 
@@ -92,21 +95,21 @@ def test_what_mlflow_ignores_is_ignored(key: str) -> None:
 @pytest.mark.parametrize("index", [[1], [1, 2, 3], 7, "ab", {"a": 1, "b": 2}])
 def test_an_index_has_a_label_for_each_row(index: object) -> None:
     """An index of another length, or that is none, is refused."""
-    with pytest.raises(Malformed, match="index is a list with a label for each row"):
+    with pytest.raises(MalformedBody, match="index is a list with a label for each row"):
         read({"dataframe_split": {"columns": ["x"], "data": [[1], [2]], "index": index}})
 
 
 @pytest.mark.parametrize("columns", [["x", 1, "1"], [0, 0], ["a", "a"], [1, 1.0]])
 def test_columns_that_the_log_could_not_tell_apart_are_refused(columns: list[object]) -> None:
     """Two columns of one name are refused, and so are a number and its text."""
-    with pytest.raises(Malformed, match="twice"):
+    with pytest.raises(MalformedBody, match="twice"):
         read({"dataframe_split": {"columns": columns, "data": [[1] * len(columns)]}})
 
 
 @pytest.mark.parametrize("columns", [[None], [["x"]], [True], "x", {"x": 1}])
 def test_columns_are_texts_or_numbers(columns: object) -> None:
     """Anything else is no list of names."""
-    with pytest.raises(Malformed, match="list of names"):
+    with pytest.raises(MalformedBody, match="list of names"):
         read({"dataframe_split": {"columns": columns, "data": [[1]]}})
 
 
@@ -122,7 +125,7 @@ def test_a_small_body_does_not_become_a_large_table(name: str) -> None:
     """Rows of ever different columns are refused before there is a cell for each, with the limit and the way out."""
     rows = [{f"k{number}": 1} for number in range(1500)]
     with pytest.raises(
-        Malformed, match=r"1500 columns in all and leave 2248500 cells empty, of at most 209715 .*; send"
+        MalformedBody, match=r"1500 columns in all and leave 2248500 cells empty, of at most 209715 .*; send"
     ):
         read({name: rows})
 
@@ -131,7 +134,7 @@ def test_a_small_body_does_not_become_a_large_table(name: str) -> None:
 def test_a_scalar_is_not_copied_without_end(cell: object) -> None:
     """What stands in every row is counted in every row, before it is put there."""
     body = {"x": [1] * 3000, **{f"c{number}": cell for number in range(1 if isinstance(cell, str) else 1000)}}
-    with pytest.raises(Malformed, match=r"in each of its 3000 rows, .* of at most 1048576 for a body of .*; send"):
+    with pytest.raises(MalformedBody, match=r"in each of its 3000 rows, .* of at most 1048576 for a body of .*; send"):
         read({"inputs": body})
 
 
@@ -151,7 +154,7 @@ def test_columns_without_names_are_texts_in_the_log() -> None:
     assert names == (0, 1)
     made = job(names, values, column="1")
     assert made.unit == "N1"
-    assert [orjson.loads(line)["features"] for line in lines_of(made, [0, 1], "1")] == [
+    assert [orjson.loads(line)["features"] for line in record_lines(made, [0, 1], "1")] == [
         {"0": 1.5, "1": "N1"},
         {"0": 2.5, "1": "N2"},
     ]
@@ -160,6 +163,10 @@ def test_columns_without_names_are_texts_in_the_log() -> None:
 def test_the_log_holds_the_params() -> None:
     """The params of a request stand in the record of each of its rows as they were sent; null without any."""
     rows: list[list[object]] = [[1], [2]]
-    for manner, params in ((Manner(b'{"a":1.0}'), {"a": 1.0}), (PLAIN, None), (Manner(csv=True), None)):
-        lines = lines_of(job(("x",), rows, manner=manner), [0, 1], "1")
+    for options, params in (
+        (RequestOptions(b'{"a":1.0}'), {"a": 1.0}),
+        (NO_OPTIONS, None),
+        (RequestOptions(csv=True), None),
+    ):
+        lines = record_lines(job(("x",), rows, options=options), [0, 1], "1")
         assert [orjson.loads(line)["params"] for line in lines] == [params] * 2

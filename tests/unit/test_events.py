@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.adapters.journal import parse
-from surefoot.core.chain import canonical
+from surefoot.adapters.journal.sql_journal import parse_canonical
+from surefoot.core.domain import Figure, FigureKind, Outcome, Role, Verdict, Version
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.events import KINDS, Effect, Event, SetAlias, SetSplit, as_json, decode, encode
-from surefoot.core.level import Level
-from surefoot.core.model import Figure, Outcome, Role, Verdict, Version
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.record.chain import canonical
+from surefoot.core.record.codec import build, plain
+from surefoot.core.record.events import KINDS, Effect, Event, SetAlias, SetSplit, as_json, decode, encode
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -40,16 +41,18 @@ VERDICT = st.builds(
     FLOAT,
     TEXT,
     TEXT,
-    st.lists(st.builds(Figure, TEXT, FLOATS, TEXT), max_size=2).map(tuple),
+    st.lists(st.builds(Figure, st.sampled_from(FigureKind), FLOATS, TEXT, TEXT), max_size=2).map(tuple),
     st.lists(OBJECT, max_size=2).map(tuple),
 )
 SPLITS = st.builds(SetSplit, VERSION, st.none() | VERSION, FLOATS)
 ALIASES = st.builds(SetAlias, TEXT, st.none() | TEXT, st.none() | TEXT)
-LEVEL = st.builds(Level, FLOATS, FLOATS, FLOATS, WHOLE, WHOLE, WHOLE, FLOAT, FLOATS, FLOATS, WHOLE, st.booleans())
+LEVEL = st.builds(
+    DecisionThresholds, FLOATS, FLOATS, FLOATS, WHOLE, WHOLE, WHOLE, FLOAT, FLOATS, FLOATS, WHOLE, st.booleans()
+)
 BUILT: Mapping[type, st.SearchStrategy[object]] = {
     Version: VERSION,
     Verdict: VERDICT,
-    Level | None: st.none() | LEVEL,  # type: ignore[dict-item]
+    DecisionThresholds | None: st.none() | LEVEL,  # type: ignore[dict-item]
     str: TEXT,
     float: FLOATS,
     int: WHOLE,
@@ -72,7 +75,7 @@ def test_event_survives_the_journal(kind: type, data: st.DataObject) -> None:
     event = data.draw(events(kind))
     name, written = encode(event)
     assert name == kind.__name__
-    assert decode(name, parse(canonical(written).decode())) == event
+    assert decode(name, parse_canonical(canonical(written).decode())) == event
 
 
 @given(SPLITS | ALIASES)
@@ -124,3 +127,26 @@ def test_fields_of_a_newer_release_are_left_out() -> None:
 def test_verdict_as_json(verdict: Verdict) -> None:
     """What --json prints is what the journal holds."""
     assert json.loads(canonical(as_json(verdict)))["outcome"] == verdict.outcome.value
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("candidate rate", FigureKind.CANDIDATE_RATE),
+        ("champion p99.9", FigureKind.CHAMPION_QUANTILE),
+        ("stretches above", FigureKind.EPOCHS_ABOVE),
+        ("something else", FigureKind.OTHER),
+    ],
+)
+def test_figures_of_an_earlier_release_get_a_kind(name: str, kind: FigureKind) -> None:
+    """A figure that was journalled with its label alone keeps that label and is found by its kind."""
+    figure = build(Figure, {"name": name, "value": 0.5, "unit": "share"})
+    assert figure == Figure(kind, 0.5, "share", name)
+    assert build(Figure, plain(figure)) == figure
+
+
+def test_outcomes_of_an_earlier_release_are_read() -> None:
+    """BOTH_SICK is what release 0.1.0 journalled for a baseline that is unhealthy; other words stay unknown."""
+    assert build(Outcome, "BOTH_SICK") is Outcome.BASELINE_UNHEALTHY
+    with pytest.raises(ValueError, match="BOTH_SICKER"):
+        build(Outcome, "BOTH_SICKER")

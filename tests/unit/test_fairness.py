@@ -2,11 +2,11 @@
 
 import pytest
 
-from surefoot.core.evidence import Block, PairedSums
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome
-from surefoot.core.policy import Gate, Metric
+from surefoot.core.domain import Outcome
+from surefoot.core.judging.evidence import Block, PairedSums
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
 
 DAYS = 20
 N = 400
@@ -43,7 +43,7 @@ def sums(**groups: tuple[tuple[float, float], tuple[float, float]]) -> PairedSum
 def test_a_gap_names_the_group_that_it_is_against(metric: Metric, groups: dict[str, object], blamed: str) -> None:
     """A FAIL names both groups with their rates and blames the one at a disadvantage, not the one that improved."""
     gate = Gate("fair", metric, margin=0.05, by=("sex",), maturity=60.0)
-    verdict = judge(gate, sums(**groups), Level(0.05))  # type: ignore[arg-type]
+    verdict = judge(gate, sums(**groups), DecisionThresholds(0.05))  # type: ignore[arg-type]
     assert (verdict.outcome, verdict.culprit) == (Outcome.FAIL, blamed)
     assert "sex=f" in verdict.reason
     assert "sex=m" in verdict.reason
@@ -55,7 +55,7 @@ def test_a_gap_names_the_group_that_it_is_against(metric: Metric, groups: dict[s
 def test_a_pass_tells_each_groups_rate_too() -> None:
     """Whatever the outcome, the details carry the rate of each group with both versions."""
     gate = Gate("fair", Metric.TPR_GAP, margin=0.2, by=("sex",), maturity=60.0)
-    verdict = judge(gate, sums(f=((0.6, 0.1), (0.6, 0.1)), m=((0.6, 0.1), (0.6, 0.1))), Level(0.05))
+    verdict = judge(gate, sums(f=((0.6, 0.1), (0.6, 0.1)), m=((0.6, 0.1), (0.6, 0.1))), DecisionThresholds(0.05))
     assert verdict.outcome is Outcome.PASS
     found = {row["group"]: (row["champion"], row["candidate"]) for row in verdict.details if "group" in row}
     assert found == {name: (pytest.approx(0.6, abs=0.01), pytest.approx(0.6, abs=0.01)) for name in ("sex=f", "sex=m")}

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from surefoot.core.chain import canonical
-from surefoot.core.events import GateJudged, decode, encode
-from surefoot.core.evidence import (
+from surefoot.core.domain import FigureKind, Outcome, Role, Stage, Verdict
+from surefoot.core.judging.evidence import (
     Evidence,
     GaugeCounts,
     Sliced,
@@ -18,15 +17,15 @@ from surefoot.core.evidence import (
     ValueCounts,
     ValueStratum,
 )
-from surefoot.core.gates.say import HARM_NEEDED
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome, Role, Stage, Verdict
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.stats.bounded import LEVELS
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.record.chain import canonical
+from surefoot.core.record.events import GateJudged, decode, encode
+from surefoot.core.stats.bounded_mean import LEVELS
 from tests.unit.test_judge import spread
 
-LEVEL = Level()
+LEVEL = DecisionThresholds()
 BUDGET = Gate("slo", Metric.ERROR_RATE, margin=None, limit=0.02)
 ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
 BOTH = replace(ERRORS, limit=0.05)
@@ -37,7 +36,7 @@ PAID = Gate("value", Metric.VALUE, margin=0.1, relative=True, column="paid", cap
 WAIT = Gate("value", Metric.VALUE, margin=5.0, column="wait_s", cap=100.0, higher=False)
 
 
-def judged(gate: Gate, evidence: Evidence, level: Level = LEVEL) -> Verdict:
+def judged(gate: Gate, evidence: Evidence, level: DecisionThresholds = LEVEL) -> Verdict:
     """A verdict that the journal carries there and back."""
     verdict = judge(gate, evidence, level)
     event = GateJudged("r", Stage.RAMPING, 0, 1, verdict, level)
@@ -139,14 +138,14 @@ def test_margin_and_limit_must_both_hold(bad: float, old: float, outcome: Outcom
     verdict = judged(BOTH, arms(40_000, bad, old, old))
     assert verdict.outcome is outcome, verdict.reason
     assert words in verdict.reason
-    assert figure(verdict, HARM_NEEDED) == pytest.approx(math.log(2.0 / LEVEL.alpha))
+    assert figure(verdict, FigureKind.HARM_NEEDED) == pytest.approx(math.log(2.0 / LEVEL.alpha))
 
 
-def test_both_sick_blames_nobody() -> None:
+def test_an_unhealthy_baseline_blames_nobody() -> None:
     """A champion that fails far more often than ever before decides nothing, be the candidate like it or better."""
     for bad in (0.3, 0.05, 0.0):
         verdict = judged(replace(ERRORS, role=Role.SIGNAL), arms(4_000, bad, 0.3))
-        assert verdict.outcome is Outcome.BOTH_SICK
+        assert verdict.outcome is Outcome.BASELINE_UNHEALTHY
         assert verdict.reason == (
             "the champion itself fails on 30.00% of its 2,000 requests, after 2.00% before the rollout: the cause is"
             " not the candidate, and nothing is promoted meanwhile"
@@ -162,7 +161,7 @@ def test_candidate_that_is_worse_than_a_sick_champion_fails() -> None:
 
 
 @pytest.mark.parametrize("baseline", [None, 0.3, 0.16])
-def test_champion_that_was_always_like_this_is_not_sick(baseline: float | None) -> None:
+def test_champion_that_was_always_like_this_is_not_unhealthy(baseline: float | None) -> None:
     """What is not known from before, or is less than twice as much, is no sickness."""
     assert judged(ERRORS, arms(4_000, 0.3, 0.3, baseline)).outcome is Outcome.INCONCLUSIVE
 
@@ -177,7 +176,7 @@ BROKEN: dict[str, tuple[Gate, Evidence, Evidence, Outcome]] = {
     for name, what, gate, made, outcome in (
         ("errors", "bad", ERRORS, lambda got: arms(20_000, 0.3, 0.02, got=got), Outcome.FAIL),
         ("errors", "good", ERRORS, lambda got: arms(40_000, 0.02, 0.02, got=got), Outcome.PASS),
-        ("errors", "both bad", ERRORS, lambda got: arms(20_000, 0.3, 0.3, got=got), Outcome.BOTH_SICK),
+        ("errors", "both bad", ERRORS, lambda got: arms(20_000, 0.3, 0.3, got=got), Outcome.BASELINE_UNHEALTHY),
         ("budget", "bad", BUDGET, lambda got: arms(20_000, 0.3, 0.3, got=got), Outcome.FAIL),
         ("budget", "good", BUDGET, lambda got: arms(20_000, 0.0, 0.0, got=got), Outcome.PASS),
         ("labels", "bad", LABELS, lambda got: arms(20_000, 0.3, 0.02, got=got), Outcome.FAIL),
@@ -219,7 +218,7 @@ def test_missing_labels_are_said_as_such() -> None:
     )
     assert judged(LABELS, arms(20_000, 0.02, 0.02)).outcome is Outcome.PASS
     sick = judged(LABELS, arms(4_000, 0.9, 0.9))
-    assert sick.outcome is Outcome.BOTH_SICK
+    assert sick.outcome is Outcome.BASELINE_UNHEALTHY
     assert sick.reason.startswith("the champion itself has no label in time for 90.00% of its 2,000 requests")
 
 
@@ -278,7 +277,7 @@ def test_value_without_a_past_or_an_arm_is_no_data() -> None:
 )
 def test_undecided_gate_says_how_much_more_it_needs(gate: Gate, evidence: Evidence) -> None:
     """What an equal candidate takes is said as an interval, in time too where traffic is planned; its end decides."""
-    bare, planned = (judged(gate, evidence, Level(per_minute=rate)) for rate in (0.0, 60.0))
+    bare, planned = (judged(gate, evidence, DecisionThresholds(per_minute=rate)) for rate in (0.0, 60.0))
     assert bare.outcome is Outcome.INCONCLUSIVE
     assert bare.reason.endswith("in 8 of 10 cases (400 until now)")
     assert planned.reason.startswith(bare.reason)
@@ -336,14 +335,15 @@ def test_resource_is_said_in_its_unit() -> None:
 )
 def test_proven_harm_does_not_wait_for_the_steps_requests(gate: Gate, evidence: Evidence, culprit: str) -> None:
     """A slice or a gauge that surely fails does so at once, however many requests the step still demands."""
-    verdict = judged(gate, evidence, Level(min_requests=10**6))
+    verdict = judged(gate, evidence, DecisionThresholds(min_requests=10**6))
     assert (verdict.outcome, verdict.culprit) == (Outcome.FAIL, culprit)
 
 
-def test_a_short_past_calls_nobody_sick() -> None:
+def test_a_short_past_calls_no_baseline_unhealthy() -> None:
     """Three requests without a failure before the rollout say nothing about a champion that fails on one in twenty."""
     both = (Stratum(0.5, 50, 950, 50, 950),)
     outcomes = [
-        judge(ERRORS, SplitCounts(both, 0.0, "request", 10_000, history), Level()).outcome for history in (3, 100_000)
+        judge(ERRORS, SplitCounts(both, 0.0, "request", 10_000, history), DecisionThresholds()).outcome
+        for history in (3, 100_000)
     ]
-    assert outcomes == [Outcome.INCONCLUSIVE, Outcome.BOTH_SICK]
+    assert outcomes == [Outcome.INCONCLUSIVE, Outcome.BASELINE_UNHEALTHY]

@@ -8,15 +8,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from surefoot.adapters.tally import score_bins
-from surefoot.core.evidence import MICRO, Block, FeatureShift, GoldenRows, InputShift, PairedSums, ScoreBins
-from surefoot.core.fields import Violation
-from surefoot.core.gates.foresee import LEAST_PAST, expected, seen
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome, Role
-from surefoot.core.parse_gate import gate as read_gate
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.stats.statistic import BINS
+from surefoot.adapters.evidence.paired_sums import score_bins
+from surefoot.core.domain import Outcome, Role
+from surefoot.core.gates.expected_loss import LEAST_PAST, expected, seen
+from surefoot.core.judging.evidence import (
+    MICRO,
+    Block,
+    FeatureShift,
+    GoldenRows,
+    InputShift,
+    PairedSums,
+    ScoreBins,
+)
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.fields import Violation
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.parse_gate import gate as read_gate
+from surefoot.core.stats.block_statistic import BINS
 from tests.unit.test_gates import LEVEL, figure, judged
 
 GOLDEN = Gate("golden", Metric.GOLDEN)
@@ -328,5 +336,5 @@ def test_answers_one_by_one_share_the_level_of_all_stages() -> None:
     """What begins anew in each of ten steps has a tenth of the level in each, as losses by block have."""
     gate = Gate("accuracy", Metric.ZERO_ONE, margin=0.0, block=0.0)
     evidence = PairedSums({"": (Block("all", 1000, (20, 10), (42, 10)),)}, 1000, 1000)
-    once, often = (judged(gate, evidence, Level(stages=stages)) for stages in (1, 10))
+    once, often = (judged(gate, evidence, DecisionThresholds(stages=stages)) for stages in (1, 10))
     assert (once.outcome, often.outcome) == (Outcome.FAIL, Outcome.INCONCLUSIVE)

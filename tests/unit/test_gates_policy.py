@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.core.fields import Violation
-from surefoot.core.parse import parse
 from surefoot.core.planning import plan
-from surefoot.core.policy import CONFUSIONS, Metric
+from surefoot.core.policy.fields import Violation
+from surefoot.core.policy.model import CONFUSIONS, Metric
+from surefoot.core.policy.parse import parse
 from tests.fakes import POLICY
 
 LABELS = {"maturity": "1h"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.evidence import Stratum
+from surefoot.core.judging.evidence import Stratum
 from surefoot.core.stats.histogram import LOWEST, RATIO, Histogram, bucket, edge, exceed
 
 

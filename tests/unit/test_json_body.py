@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from surefoot.gateway import decode, v2
+from surefoot.gateway.http import decode, open_inference
 from surefoot.gateway.json_body import Ambiguous, NotJson, read
-from surefoot.gateway.record import label_lines
+from surefoot.gateway.log.record import label_lines
 
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=("Cs",)), max_size=6), st.sampled_from(['":', '{"a":1}', '"', "\\"])
@@ -52,14 +52,14 @@ TWICE = [
 @pytest.mark.parametrize("body", TWICE)
 def test_scoring_bodies_say_each_key_once(body: bytes) -> None:
     """A scoring body with a repeated key is malformed, at any depth."""
-    with pytest.raises(decode.Malformed, match="written twice"):
-        decode.table_of(body, "application/json")
+    with pytest.raises(decode.MalformedBody, match="written twice"):
+        decode.read_table(body, "application/json")
 
 
 def test_tensors_and_labels_say_each_key_once() -> None:
     """The same for the Open Inference Protocol and for labels."""
-    with pytest.raises(decode.Malformed, match="written twice"):
-        v2.table_of(b'{"inputs":[{"name":"x","name":"y","shape":[1],"datatype":"FP64","data":[1]}]}')
+    with pytest.raises(decode.MalformedBody, match="written twice"):
+        open_inference.read_tensors(b'{"inputs":[{"name":"x","name":"y","shape":[1],"datatype":"FP64","data":[1]}]}')
     with pytest.raises(ValueError, match="written twice"):
         label_lines(b'[{"request":"a","label":1,"label":0}]', 0.0)
 

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from surefoot.core.chain import canonical
-from surefoot.core.events import GateJudged, encode
-from surefoot.core.evidence import (
+from surefoot.core.domain import Outcome, Role, Stage, Verdict
+from surefoot.core.judging.evidence import (
     MICRO,
     Block,
     Evidence,
@@ -23,10 +22,11 @@ from surefoot.core.evidence import (
     Stratum,
     Validation,
 )
-from surefoot.core.judge import judge
-from surefoot.core.level import Level, allowance
-from surefoot.core.model import Outcome, Role, Stage, Verdict
-from surefoot.core.policy import Gate, Metric
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds, allowance
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.record.chain import canonical
+from surefoot.core.record.events import GateJudged, encode
 from surefoot.core.stats.histogram import bucket
 
 ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
@@ -83,40 +83,40 @@ def shift(*distances: float, n: int = 20_000, **fields: int) -> InputShift:
 
 
 BROKEN = Expectation("expect_column_values_to_not_be_null", "origin", "3 of 100 values are null", ({"row": 1},))
-CASES: dict[tuple[str, Outcome], tuple[Gate, Evidence, Level]] = {
-    ("errors", Outcome.PASS): (ERRORS, counts(0.5, 20_000, 0.02, 0.02), Level()),
-    ("errors", Outcome.FAIL): (ERRORS, counts(0.5, 2_000, 0.1, 0.02), Level()),
-    ("errors", Outcome.INCONCLUSIVE): (ERRORS, counts(0.5, 2_000, 0.02, 0.02), Level()),
-    ("errors", Outcome.NO_DATA): (ERRORS, SplitCounts((Stratum(0.5, 0, 0, 3, 97),), 0.02), Level()),
-    ("errors", Outcome.STALE): (ERRORS, Missing(Outcome.STALE, "the log ends 2 h ago"), Level()),
-    ("errors", Outcome.ERROR): (ERRORS, counts(0.5, 2_000, 0.02, 0.02, recent=-1), Level()),
-    ("ratio", Outcome.PASS): (RATIO, counts(0.5, 100_000, 0.02, 0.02), Level()),
-    ("ratio", Outcome.FAIL): (RATIO, counts(0.5, 20_000, 0.04, 0.02), Level()),
-    ("ratio", Outcome.INCONCLUSIVE): (RATIO, counts(0.5, 1_000, 0.02, 0.02), Level()),
-    ("latency", Outcome.PASS): (LATENCY, slow(0.5, 20_000, 1.0), Level()),
-    ("latency", Outcome.FAIL): (LATENCY, slow(0.5, 5_000, 1.5), Level()),
-    ("latency", Outcome.INCONCLUSIVE): (LATENCY, slow(0.5, 40, 1.0), Level()),
-    ("latency", Outcome.NO_DATA): (LATENCY, SpeedCounts((), ((232, 1000),)), Level()),
-    ("latency", Outcome.STALE): (LATENCY, Missing(Outcome.STALE, "the log ends 2 h ago"), Level()),
-    ("latency", Outcome.ERROR): (LATENCY, replace(slow(0.5, 200, 1.0), recent=-1), Level()),
-    ("quality", Outcome.PASS): (QUALITY, paired(0.0), Level()),
-    ("quality", Outcome.FAIL): (QUALITY, paired(0.05), Level()),
-    ("quality", Outcome.INCONCLUSIVE): (QUALITY, paired(0.009, noise=0.05), Level()),
-    ("quality", Outcome.NO_DATA): (QUALITY, paired(0.0, days=4), Level()),
-    ("quality", Outcome.STALE): (QUALITY, Missing(Outcome.STALE, "labels end 2 d ago"), Level()),
-    ("quality", Outcome.ERROR): (QUALITY, replace(paired(0.0), labelled=-1), Level()),
-    ("inputs", Outcome.PASS): (SHIFT, shift(0.05, 0.1), Level()),
-    ("inputs", Outcome.FAIL): (SHIFT, shift(0.05, 0.4), Level()),
-    ("inputs", Outcome.INCONCLUSIVE): (SHIFT, shift(0.05, 0.19), Level()),
-    ("inputs", Outcome.NO_DATA): (SHIFT, InputShift("the window before", ()), Level()),
-    ("inputs", Outcome.STALE): (SHIFT, Missing(Outcome.STALE, "the log ends 2 h ago"), Level()),
-    ("inputs", Outcome.ERROR): (SHIFT, shift(0.05, math.nan), Level()),
-    ("data", Outcome.PASS): (DATA, Validation("m", 100, 3, ()), Level()),
-    ("data", Outcome.FAIL): (DATA, Validation("m", 100, 3, (BROKEN,)), Level()),
-    ("data", Outcome.INCONCLUSIVE): (DATA, Missing(Outcome.INCONCLUSIVE, "only half was read"), Level()),
-    ("data", Outcome.NO_DATA): (DATA, Missing(Outcome.NO_DATA, "no request was logged"), Level()),
-    ("data", Outcome.STALE): (DATA, Missing(Outcome.STALE, "the log ends 2 h ago"), Level()),
-    ("data", Outcome.ERROR): (DATA, Validation("m", 0, 3, ()), Level()),
+CASES: dict[tuple[str, Outcome], tuple[Gate, Evidence, DecisionThresholds]] = {
+    ("errors", Outcome.PASS): (ERRORS, counts(0.5, 20_000, 0.02, 0.02), DecisionThresholds()),
+    ("errors", Outcome.FAIL): (ERRORS, counts(0.5, 2_000, 0.1, 0.02), DecisionThresholds()),
+    ("errors", Outcome.INCONCLUSIVE): (ERRORS, counts(0.5, 2_000, 0.02, 0.02), DecisionThresholds()),
+    ("errors", Outcome.NO_DATA): (ERRORS, SplitCounts((Stratum(0.5, 0, 0, 3, 97),), 0.02), DecisionThresholds()),
+    ("errors", Outcome.STALE): (ERRORS, Missing(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
+    ("errors", Outcome.ERROR): (ERRORS, counts(0.5, 2_000, 0.02, 0.02, recent=-1), DecisionThresholds()),
+    ("ratio", Outcome.PASS): (RATIO, counts(0.5, 100_000, 0.02, 0.02), DecisionThresholds()),
+    ("ratio", Outcome.FAIL): (RATIO, counts(0.5, 20_000, 0.04, 0.02), DecisionThresholds()),
+    ("ratio", Outcome.INCONCLUSIVE): (RATIO, counts(0.5, 1_000, 0.02, 0.02), DecisionThresholds()),
+    ("latency", Outcome.PASS): (LATENCY, slow(0.5, 20_000, 1.0), DecisionThresholds()),
+    ("latency", Outcome.FAIL): (LATENCY, slow(0.5, 5_000, 1.5), DecisionThresholds()),
+    ("latency", Outcome.INCONCLUSIVE): (LATENCY, slow(0.5, 40, 1.0), DecisionThresholds()),
+    ("latency", Outcome.NO_DATA): (LATENCY, SpeedCounts((), ((232, 1000),)), DecisionThresholds()),
+    ("latency", Outcome.STALE): (LATENCY, Missing(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
+    ("latency", Outcome.ERROR): (LATENCY, replace(slow(0.5, 200, 1.0), recent=-1), DecisionThresholds()),
+    ("quality", Outcome.PASS): (QUALITY, paired(0.0), DecisionThresholds()),
+    ("quality", Outcome.FAIL): (QUALITY, paired(0.05), DecisionThresholds()),
+    ("quality", Outcome.INCONCLUSIVE): (QUALITY, paired(0.009, noise=0.05), DecisionThresholds()),
+    ("quality", Outcome.NO_DATA): (QUALITY, paired(0.0, days=4), DecisionThresholds()),
+    ("quality", Outcome.STALE): (QUALITY, Missing(Outcome.STALE, "labels end 2 d ago"), DecisionThresholds()),
+    ("quality", Outcome.ERROR): (QUALITY, replace(paired(0.0), labelled=-1), DecisionThresholds()),
+    ("inputs", Outcome.PASS): (SHIFT, shift(0.05, 0.1), DecisionThresholds()),
+    ("inputs", Outcome.FAIL): (SHIFT, shift(0.05, 0.4), DecisionThresholds()),
+    ("inputs", Outcome.INCONCLUSIVE): (SHIFT, shift(0.05, 0.19), DecisionThresholds()),
+    ("inputs", Outcome.NO_DATA): (SHIFT, InputShift("the window before", ()), DecisionThresholds()),
+    ("inputs", Outcome.STALE): (SHIFT, Missing(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
+    ("inputs", Outcome.ERROR): (SHIFT, shift(0.05, math.nan), DecisionThresholds()),
+    ("data", Outcome.PASS): (DATA, Validation("m", 100, 3, ()), DecisionThresholds()),
+    ("data", Outcome.FAIL): (DATA, Validation("m", 100, 3, (BROKEN,)), DecisionThresholds()),
+    ("data", Outcome.INCONCLUSIVE): (DATA, Missing(Outcome.INCONCLUSIVE, "only half was read"), DecisionThresholds()),
+    ("data", Outcome.NO_DATA): (DATA, Missing(Outcome.NO_DATA, "no request was logged"), DecisionThresholds()),
+    ("data", Outcome.STALE): (DATA, Missing(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
+    ("data", Outcome.ERROR): (DATA, Validation("m", 0, 3, ()), DecisionThresholds()),
 }
 
 
@@ -132,7 +132,7 @@ def test_each_outcome_of_each_metric(gate: str, outcome: Outcome) -> None:
 
 def test_error_reason_holds_the_rates() -> None:
     """A failed error gate says both rates, the trials and the limit."""
-    verdict = judge(ERRORS, counts(0.5, 2_000, 0.1, 0.02, trial="unit"), Level())
+    verdict = judge(ERRORS, counts(0.5, 2_000, 0.1, 0.02, trial="unit"), DecisionThresholds())
     assert verdict.reason == (
         "10.00% of the candidate's 1,000 units fail, against 2.00% of the champion's: +8.00 points (between +4.47 and"
         " +11.23 points); up to +1.00 points is accepted"
@@ -160,7 +160,7 @@ def test_loss_reason_holds_the_losses() -> None:
 
 def test_shift_reason_holds_the_distance_and_the_others() -> None:
     """A failed shift names the worst feature, how far it moved, and the others that moved."""
-    verdict = judge(SHIFT, shift(0.3, 0.5, 0.1), Level())
+    verdict = judge(SHIFT, shift(0.3, 0.5, 0.1), DecisionThresholds())
     assert verdict.reason.startswith("f1 has moved by 0.500 against the window before, on a scale from 0")
     assert verdict.reason.endswith("so have f0")
     assert verdict.culprit == "f1"
@@ -168,7 +168,7 @@ def test_shift_reason_holds_the_distance_and_the_others() -> None:
 
 def test_data_reason_counts_the_expectations() -> None:
     """A failed suite names its expectations and the column to blame, with rows to look at."""
-    verdict = judge(DATA, Validation("m", 100, 3, (BROKEN,)), Level())
+    verdict = judge(DATA, Validation("m", 100, 3, (BROKEN,)), DecisionThresholds())
     assert verdict.reason == "1 of 3 expectations do not hold: expect_column_values_to_not_be_null(origin)"
     assert verdict.culprit == "origin"
     assert verdict.details[0]["samples"] == [{"row": 1}]
@@ -177,7 +177,7 @@ def test_data_reason_counts_the_expectations() -> None:
 def test_samples_that_are_no_json_are_shown_as_text() -> None:
     """A failed row that holds NaN is shown all the same, and the verdict can be journalled."""
     odd = replace(BROKEN, samples=(math.nan, {"row": 10**400}, "\ud800"))
-    verdict = judge(DATA, Validation("m", 100, 3, (odd,)), Level())
+    verdict = judge(DATA, Validation("m", 100, 3, (odd,)), DecisionThresholds())
     assert verdict.outcome is Outcome.FAIL
     canonical(encode(GateJudged("r", Stage.VALIDATING, 0, 1, verdict))[1])
 
@@ -185,12 +185,12 @@ def test_samples_that_are_no_json_are_shown_as_text() -> None:
 @pytest.mark.parametrize("validation", [Validation("m", 0, 3, ()), Validation("m", 100, 0, ())])
 def test_suite_that_judged_nothing_has_not_passed(validation: Validation) -> None:
     """An empty table or an empty suite is an ERROR."""
-    assert judge(DATA, validation, Level()).outcome is Outcome.ERROR
+    assert judge(DATA, validation, DecisionThresholds()).outcome is Outcome.ERROR
 
 
 def test_warnings_of_a_suite_do_not_block() -> None:
     """An expectation of lesser severity is shown and passes."""
-    verdict = judge(DATA, Validation("m", 100, 3, (), (BROKEN,)), Level())
+    verdict = judge(DATA, Validation("m", 100, 3, (), (BROKEN,)), DecisionThresholds())
     assert verdict.outcome is Outcome.PASS
     assert verdict.details[0]["column"] == "origin"
 
@@ -199,26 +199,26 @@ def test_warnings_of_a_suite_do_not_block() -> None:
 def test_candidate_that_often_fails_is_caught_at_once(share: float, trials: int) -> None:
     """Forty percent failures are proved within a handful of the candidate's trials, at any weight."""
     evidence = counts(share, round(trials / share), 0.4, 0.01)
-    assert judge(ERRORS, evidence, Level(alpha=0.005)).outcome is Outcome.FAIL
+    assert judge(ERRORS, evidence, DecisionThresholds(alpha=0.005)).outcome is Outcome.FAIL
 
 
 def test_candidate_whose_champion_never_fails_is_caught() -> None:
     """A champion without a single error is not a licence to fail."""
     evidence = SplitCounts((Stratum(0.05, 8, 12, 0, 380),), 0.0)
-    assert judge(ERRORS, evidence, Level()).outcome is Outcome.FAIL
+    assert judge(ERRORS, evidence, DecisionThresholds()).outcome is Outcome.FAIL
 
 
 def test_arms_without_errors_pass_when_there_is_enough() -> None:
     """Two arms that never fail pass, but not after a handful of requests."""
-    assert judge(ERRORS, counts(0.5, 2_000, 0.0, 0.0), Level()).outcome is Outcome.PASS
-    assert judge(ERRORS, counts(0.5, 40, 0.0, 0.0), Level()).outcome is Outcome.INCONCLUSIVE
+    assert judge(ERRORS, counts(0.5, 2_000, 0.0, 0.0), DecisionThresholds()).outcome is Outcome.PASS
+    assert judge(ERRORS, counts(0.5, 40, 0.0, 0.0), DecisionThresholds()).outcome is Outcome.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("margin", [0.001, 0.01, 0.05, 0.2, 0.5, 1.0, 3.0])
 @pytest.mark.parametrize("weight", [1.0, 5.0, 25.0, 50.0])
 def test_any_margin_at_any_weight_can_be_judged(margin: float, weight: float) -> None:
     """Wide margins at small weights reach beyond every probability and still give an answer."""
-    level = Level(allowance=allowance(weight))
+    level = DecisionThresholds(allowance=allowance(weight))
     for relative in (False, True):
         gate = replace(ERRORS, margin=margin, relative=relative)
         for bad in (0.0, 0.02, 0.5, 1.0):
@@ -228,7 +228,7 @@ def test_any_margin_at_any_weight_can_be_judged(margin: float, weight: float) ->
 
 def test_shown_interval_is_that_of_the_verdict() -> None:
     """A pass says the difference, its interval and what is accepted in points, as the verdict's numbers do."""
-    verdict = judge(ERRORS, counts(0.5, 40_000, 0.02, 0.02), Level())
+    verdict = judge(ERRORS, counts(0.5, 40_000, 0.02, 0.02), DecisionThresholds())
     assert verdict.outcome is Outcome.PASS
     assert verdict.lower is not None
     assert verdict.upper is not None
@@ -255,7 +255,7 @@ def test_too_few_requests_do_not_block_a_fail(gate: str) -> None:
 
 def test_harm_within_the_margin_is_no_failure() -> None:
     """A candidate that is surely worse, but by less than the owner accepts, is not turned away."""
-    verdict = judge(ERRORS, counts(0.5, 1_000_000, 0.025, 0.02), Level())
+    verdict = judge(ERRORS, counts(0.5, 1_000_000, 0.025, 0.02), DecisionThresholds())
     assert verdict.outcome is Outcome.PASS
 
 
@@ -263,30 +263,36 @@ def test_small_weights_prove_less() -> None:
     """At one percent the margin is excluded fifteen times over; at fifty as it stands."""
     assert [allowance(w) for w in (0.5, 1, 2, 5, 10, 25, 26, 50, 99)] == [15, 15, 5, 5, 2, 2, 1, 1, 1]
     evidence = counts(0.01, 20_000, 0.02, 0.02)
-    assert judge(ERRORS, evidence, Level(allowance=15.0)).outcome is Outcome.PASS
-    assert judge(ERRORS, evidence, Level()).outcome is Outcome.INCONCLUSIVE
+    assert judge(ERRORS, evidence, DecisionThresholds(allowance=15.0)).outcome is Outcome.PASS
+    assert judge(ERRORS, evidence, DecisionThresholds()).outcome is Outcome.INCONCLUSIVE
 
 
 def test_candidate_alone_is_judged_against_the_baseline_and_its_margin() -> None:
     """After promotion a rise within the margin is no harm; one beyond it is."""
     alone = SplitCounts((Stratum(1.0, 25, 975, 0, 0),), 0.02)
-    assert judge(ERRORS, alone, Level()).outcome is Outcome.INCONCLUSIVE
-    assert judge(ERRORS, replace(alone, strata=(Stratum(1.0, 80, 920, 0, 0),)), Level()).outcome is Outcome.FAIL
-    assert judge(ERRORS, replace(alone, strata=(Stratum(1.0, 1000, 49_000, 0, 0),)), Level()).outcome is Outcome.PASS
+    assert judge(ERRORS, alone, DecisionThresholds()).outcome is Outcome.INCONCLUSIVE
+    assert (
+        judge(ERRORS, replace(alone, strata=(Stratum(1.0, 80, 920, 0, 0),)), DecisionThresholds()).outcome
+        is Outcome.FAIL
+    )
+    assert (
+        judge(ERRORS, replace(alone, strata=(Stratum(1.0, 1000, 49_000, 0, 0),)), DecisionThresholds()).outcome
+        is Outcome.PASS
+    )
 
 
 def test_candidate_alone_without_a_baseline_is_not_judged() -> None:
     """Nobody knows what to compare with, so it neither passes nor fails."""
     for bad in (0, 500):
         alone = SplitCounts((Stratum(1.0, bad, 10_000 - bad, 0, 0),), None)
-        assert judge(ERRORS, alone, Level()).outcome is Outcome.NO_DATA
+        assert judge(ERRORS, alone, DecisionThresholds()).outcome is Outcome.NO_DATA
 
 
 def test_unanswered_replays_fail() -> None:
     """A candidate that leaves more than one percent of a replay unanswered fails, whatever the rest looks like."""
     evidence = replace(paired(-0.1), unscored=100)
-    assert judge(QUALITY, evidence, Level()).outcome is Outcome.PASS
-    verdict = judge(QUALITY, replace(evidence, unscored=101), Level(min_requests=10**9))
+    assert judge(QUALITY, evidence, DecisionThresholds()).outcome is Outcome.PASS
+    verdict = judge(QUALITY, replace(evidence, unscored=101), DecisionThresholds(min_requests=10**9))
     assert verdict.outcome is Outcome.FAIL
     assert "101 of 10,000 replayed requests" in verdict.reason
 
@@ -294,18 +300,18 @@ def test_unanswered_replays_fail() -> None:
 def test_missing_labels_are_not_judged_around() -> None:
     """Coverage below what is demanded is INCONCLUSIVE, even when the labels at hand look terrible."""
     evidence = replace(paired(0.3), labelled=8_999)
-    verdict = judge(QUALITY, evidence, Level())
+    verdict = judge(QUALITY, evidence, DecisionThresholds())
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "90.0% of 10,000 mature requests have a label; 90.0% is demanded" in verdict.reason
-    assert judge(QUALITY, replace(evidence, labelled=9_000), Level()).outcome is Outcome.FAIL
+    assert judge(QUALITY, replace(evidence, labelled=9_000), DecisionThresholds()).outcome is Outcome.FAIL
 
 
 @pytest.mark.parametrize("slices", [{}, {"": ()}])
 def test_no_labels_at_all(slices: dict[str, tuple[Block, ...]]) -> None:
     """Without one label a gate that demands no coverage has no data; it does not break."""
     evidence = PairedSums(slices, 1000, 0)
-    assert judge(replace(QUALITY, coverage=0.0), evidence, Level()).outcome is Outcome.NO_DATA
-    assert judge(QUALITY, PairedSums({}, 0, 0), Level()).outcome is Outcome.NO_DATA
+    assert judge(replace(QUALITY, coverage=0.0), evidence, DecisionThresholds()).outcome is Outcome.NO_DATA
+    assert judge(QUALITY, PairedSums({}, 0, 0), DecisionThresholds()).outcome is Outcome.NO_DATA
 
 
 def blocks(gap: float, *, days: int = 20, each: int = 50) -> tuple[Block, ...]:
@@ -316,7 +322,7 @@ def blocks(gap: float, *, days: int = 20, each: int = 50) -> tuple[Block, ...]:
 def test_bad_slice_is_the_culprit() -> None:
     """One slice that got worse fails the gate though the whole got better, and is named."""
     slices = {"origin=JFK": blocks(0.0), "origin=LGA": blocks(0.08), "origin=EWR": blocks(-0.05)}
-    verdict = judge(SLICES, paired(-0.02, slices=slices), Level())
+    verdict = judge(SLICES, paired(-0.02, slices=slices), DecisionThresholds())
     assert verdict.outcome is Outcome.FAIL
     assert verdict.culprit == "origin=LGA"
     assert "brier on origin=LGA goes from 0.2000 to 0.2800" in verdict.reason
@@ -325,14 +331,14 @@ def test_bad_slice_is_the_culprit() -> None:
 
 def test_whole_is_no_slice() -> None:
     """A gate by slices does not judge all requests together."""
-    verdict = judge(SLICES, paired(0.5, slices={"origin=JFK": blocks(0.0)}), Level())
+    verdict = judge(SLICES, paired(0.5, slices={"origin=JFK": blocks(0.0)}), DecisionThresholds())
     assert verdict.outcome is Outcome.PASS
 
 
 def test_small_slices_are_counted_in_the_reason() -> None:
     """A slice with too little data never passes silently."""
     slices = {"origin=JFK": blocks(0.0), "origin=LGA": blocks(0.5, each=1), "origin=EWR": blocks(0.5, days=4, each=99)}
-    verdict = judge(SLICES, paired(0.0, slices=slices), Level())
+    verdict = judge(SLICES, paired(0.0, slices=slices), DecisionThresholds())
     assert verdict.outcome is Outcome.PASS
     assert verdict.reason.endswith("2 slices have too little data to be judged")
 
@@ -340,21 +346,21 @@ def test_small_slices_are_counted_in_the_reason() -> None:
 def test_nothing_but_small_slices_is_no_data() -> None:
     """When no slice can be judged, the gate has no data."""
     slices = {"origin=JFK": blocks(0.5, each=1), "origin=LGA": blocks(0.0, days=4, each=200)}
-    assert judge(SLICES, paired(0.0, slices=slices), Level()).outcome is Outcome.NO_DATA
-    assert judge(SLICES, paired(0.0), Level()).outcome is Outcome.NO_DATA
+    assert judge(SLICES, paired(0.0, slices=slices), DecisionThresholds()).outcome is Outcome.NO_DATA
+    assert judge(SLICES, paired(0.0), DecisionThresholds()).outcome is Outcome.NO_DATA
 
 
 def test_worst_slice_decides() -> None:
     """One undecided slice keeps the gate undecided, though the others pass."""
     slices = {"origin=JFK": blocks(0.0), "origin=LGA": paired(0.0, noise=0.3, each=50).slices[""]}
-    verdict = judge(SLICES, paired(0.0, slices=slices), Level())
+    verdict = judge(SLICES, paired(0.0, slices=slices), DecisionThresholds())
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "on origin=LGA" in verdict.reason
 
 
 def test_later_looks_demand_more() -> None:
     """The interval of a tenth look is wider than that of the first; its level was shared."""
-    first, tenth = (judge(QUALITY, paired(0.0), Level(look=look, late=look)) for look in (1, 10))
+    first, tenth = (judge(QUALITY, paired(0.0), DecisionThresholds(look=look, late=look)) for look in (1, 10))
     assert first.lower is not None
     assert tenth.lower is not None
     assert first.upper is not None
@@ -364,21 +370,21 @@ def test_later_looks_demand_more() -> None:
 
 def test_relative_margin_of_a_loss_is_a_share_of_the_champions() -> None:
     """Ten percent of a loss of 0.2 is 0.02."""
-    verdict = judge(replace(QUALITY, margin=0.1, relative=True), paired(0.0), Level())
+    verdict = judge(replace(QUALITY, margin=0.1, relative=True), paired(0.0), DecisionThresholds())
     assert verdict.margin == pytest.approx(0.02)
 
 
 def test_identical_answers_pass_without_a_margin() -> None:
     """Zero difference on every day is within a margin of zero; any sure difference is not."""
     strict = replace(QUALITY, margin=0.0)
-    assert judge(strict, paired(0.0, noise=0.0), Level()).outcome is Outcome.PASS
-    assert judge(strict, paired(0.001, noise=0.0), Level()).outcome is Outcome.FAIL
+    assert judge(strict, paired(0.0, noise=0.0), DecisionThresholds()).outcome is Outcome.PASS
+    assert judge(strict, paired(0.001, noise=0.0), DecisionThresholds()).outcome is Outcome.FAIL
 
 
 def test_feature_that_cannot_be_compared_has_not_passed() -> None:
     """One feature without rows keeps the gate from passing, and is named."""
     evidence = InputShift("before", (FeatureShift("a", 0.0, 20_000, 20_000), FeatureShift("b", 0.0, 0, 20_000)))
-    verdict = judge(SHIFT, evidence, Level())
+    verdict = judge(SHIFT, evidence, DecisionThresholds())
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "nothing to compare b with" in verdict.reason
 
@@ -386,15 +392,15 @@ def test_feature_that_cannot_be_compared_has_not_passed() -> None:
 def test_feature_with_few_rows_is_not_hidden_by_a_sure_one() -> None:
     """A feature that may have moved keeps the gate undecided behind one that surely has not."""
     evidence = InputShift("before", (FeatureShift("a", 0.1, 10**6, 10**6), FeatureShift("b", 0.1, 100, 100)))
-    assert judge(SHIFT, evidence, Level()).outcome is Outcome.INCONCLUSIVE
+    assert judge(SHIFT, evidence, DecisionThresholds()).outcome is Outcome.INCONCLUSIVE
 
 
 def test_many_categories_differ_by_chance() -> None:
     """Two samples of two thousand rows over a thousand equal categories are far apart, and that is no shift."""
     by_chance = 0.28  # mean total variation distance of two such samples
-    assert judge(SHIFT, shift(by_chance, n=2000, categories=1000), Level()).outcome is not Outcome.FAIL
-    assert judge(SHIFT, shift(by_chance, n=2000), Level()).outcome is Outcome.FAIL
-    assert judge(SHIFT, shift(0.9, n=2000, categories=3), Level()).outcome is Outcome.FAIL
+    assert judge(SHIFT, shift(by_chance, n=2000, categories=1000), DecisionThresholds()).outcome is not Outcome.FAIL
+    assert judge(SHIFT, shift(by_chance, n=2000), DecisionThresholds()).outcome is Outcome.FAIL
+    assert judge(SHIFT, shift(0.9, n=2000, categories=3), DecisionThresholds()).outcome is Outcome.FAIL
 
 
 def test_same_evidence_same_verdict() -> None:

@@ -8,12 +8,12 @@ import orjson
 import pandas as pd
 import pytest
 
-from surefoot.adapters.predictions import PredictionLog
-from surefoot.adapters.records import RecordFile
-from surefoot.adapters.values import value_counts
-from surefoot.core.evidence import ValueCounts
-from surefoot.core.policy import Gate, Metric
-from surefoot.gateway.record import AHEAD, label_lines
+from surefoot.adapters.evidence.value_counts import value_counts
+from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.core.judging.evidence import ValueCounts
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.gateway.log.record import AHEAD, label_lines
 from tests.unit.test_counts import LIVE, before
 from tests.unit.test_counts import record as served
 from tests.unit.test_replay import record, write

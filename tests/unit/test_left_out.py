@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters.measure import Measurements
-from surefoot.adapters.predictions import PredictionLog
-from surefoot.adapters.replay import MOST_REFUSED, Replay
+from surefoot.adapters.evidence.source import LogEvidence
+from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.replay.shadow import MOST_REFUSED, ShadowReplay
+from surefoot.core.domain import Outcome, Role, Verdict, Version
 from surefoot.core.errors import NotFound
-from surefoot.core.evidence import PairedSums, SplitCounts, Stratum, Validation
-from surefoot.core.gates.left import WORDS, noted
-from surefoot.core.judge import judge
-from surefoot.core.left_out import LeftOut
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome, Role, Verdict, Version
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.recheck import pack, unpack
+from surefoot.core.judging.evidence import PairedSums, SplitCounts, Stratum, Validation
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.verdicts.left_out import WORDS, note_left_out
 from tests.unit.test_counts import ERRORS, LATENCY, LIVE, V1, V2, before
 from tests.unit.test_counts import record as served
 from tests.unit.test_replay import ASKED, Model, half, label, record, write
@@ -34,13 +34,13 @@ def strict(row: Mapping[str, object]) -> object:
     return float(row["x"]) if not isinstance(row["x"], str) else float("no number")
 
 
-def measured(root: Path, champion: Model | None = None, candidate: Model | None = None) -> Measurements:
+def measured(root: Path, champion: Model | None = None, candidate: Model | None = None) -> LogEvidence:
     """The evidence port over a log of both kinds of records."""
     models = {V1.digest: champion or Model(strict), V2.digest: candidate or Model(strict)}
     log = PredictionLog(root)
-    return Measurements(
+    return LogEvidence(
         log,
-        Replay(log, lambda _model, version: models[version.digest]),  # type: ignore[arg-type, return-value]
+        ShadowReplay(log, lambda _model, version: models[version.digest]),  # type: ignore[arg-type, return-value]
         lambda suite, frame, _name: Validation(suite, len(frame), 1, ()),
     )
 
@@ -60,7 +60,7 @@ def test_what_every_version_refuses_is_no_failure_of_any(tmp_path: Path) -> None
     assert found.strata == (Stratum(0.05, 0, 200, 0, 200),)
     assert (found.baseline, found.history) == (0.0, 1)
     assert found.left.refused == 1001
-    verdict = judge(ERRORS, found, Level())
+    verdict = judge(ERRORS, found, DecisionThresholds())
     assert "1,001 requests that no version could answer" in verdict.reason
     assert {"left out": WORDS["refused"], "n": 1001} in verdict.details
 
@@ -109,7 +109,7 @@ def test_a_version_that_cannot_be_loaded_refuses_nothing(tmp_path: Path) -> None
         raise NotFound("no such version")
 
     log = PredictionLog(tmp_path)
-    found = Measurements(log, Replay(log, load), lambda suite, _f, _n: Validation(suite, 1, 1, ())).gather(LIVE)  # type: ignore[arg-type]
+    found = LogEvidence(log, ShadowReplay(log, load), lambda suite, _f, _n: Validation(suite, 1, 1, ())).gather(LIVE)  # type: ignore[arg-type]
     assert isinstance(found, SplitCounts)
     assert found.strata == (Stratum(0.05, 0, 1, 1, 0),)
 
@@ -136,7 +136,7 @@ def test_recycled_ids_are_counted_once_and_told(tmp_path: Path, copies: int, out
     found = measured(tmp_path).gather(LIVE)
     assert isinstance(found, SplitCounts)
     assert found.left.repeated == copies
-    verdict = judge(ERRORS, found, Level(0.01, 0.05))
+    verdict = judge(ERRORS, found, DecisionThresholds(0.01, 0.05))
     assert verdict.outcome is outcome
     assert f"{copies:,} records with the id of a request that was counted already" in verdict.reason
 
@@ -184,9 +184,9 @@ SOME = Verdict("g", "error_rate", Outcome.PASS, Role.GUARDRAIL, "it holds", deta
 @given(st.builds(LeftOut, **{name: st.integers(0, 3) for name in WORDS}))
 def test_every_count_is_in_the_sentence_and_in_the_details(left: LeftOut) -> None:
     """A count that is not zero is told twice; without any the verdict is what it was, and it survives the journal."""
-    verdict = noted(SOME, left)
+    verdict = note_left_out(SOME, left)
     told = {str(row["left out"]): row["n"] for row in verdict.details if "left out" in row}
     assert told == {words: getattr(left, name) for name, words in WORDS.items() if getattr(left, name)}
     assert all(words in verdict.reason for words in told)
     assert told or verdict == SOME
-    assert unpack(pack(SplitCounts((), left=left))) == SplitCounts((), left=left)
+    assert unpack_evidence(pack_evidence(SplitCounts((), left=left))) == SplitCounts((), left=left)

@@ -6,15 +6,24 @@ from typing import Any
 import orjson
 import pytest
 
-from surefoot.core.model import Kept, Split, Version
-from surefoot.gateway import decode, v2
-from surefoot.gateway.decode import Table
-from surefoot.gateway.job import Answered, Attempt, Down, Failed, Job, Outcome, Revoked, job_for
-from surefoot.gateway.keeping import Keeping
-from surefoot.gateway.record import LONGEST, label_lines, lines_of
-from surefoot.gateway.shadow import Shadow
+from surefoot.core.domain import LogPolicy, Split, Version
+from surefoot.gateway.http import decode, open_inference
+from surefoot.gateway.http.decode import Table
+from surefoot.gateway.inference.request import (
+    Answered,
+    Attempt,
+    Failed,
+    Outcome,
+    ProcessDown,
+    Revoked,
+    new_request,
+)
+from surefoot.gateway.inference.shadow import ShadowQueue
+from surefoot.gateway.log.record import LONGEST, label_lines, record_lines
+from surefoot.gateway.log.redaction import LogRedactor
+from surefoot.gateway.log.request import InferenceRequest
 
-HIDING = Keeping(Kept(hashed=("who",), dropped=("note",)), "s", "who")
+HIDING = LogRedactor(LogPolicy(hashed=("who",), dropped=("note",)), "s", "who")
 
 
 def nested(levels: int, opening: str = "[", closing: str = "]") -> str:
@@ -22,9 +31,9 @@ def nested(levels: int, opening: str = "[", closing: str = "]") -> str:
     return f"{opening * levels}1{closing * levels}"
 
 
-def job(table: Table, keeping: Keeping | None = None, column: str | None = None) -> Job:
+def job(table: Table, redactor: LogRedactor | None = None, column: str | None = None) -> InferenceRequest:
     """The job of a table."""
-    made = job_for(
+    made = new_request(
         Split(Version("1", "sha256:1"), None, 0.0, "salt", "", 1),
         model="m",
         request="r",
@@ -33,20 +42,20 @@ def job(table: Table, keeping: Keeping | None = None, column: str | None = None)
         column=column,
         at=0.0,
         started=0.0,
-        manner=table.manner,
+        options=table.options,
     )
-    made.keeping = keeping
+    made.redactor = redactor
     return made
 
 
 def read(body: str, kind: str = "application/json") -> Table:
     """The table of a body."""
-    return decode.table_of(body.encode(), kind)
+    return decode.read_table(body.encode(), kind)
 
 
-def records(made: Job, predictions: list[object] | None = None) -> list[dict[str, Any]]:
+def records(made: InferenceRequest, predictions: list[object] | None = None) -> list[dict[str, Any]]:
     """What the lines of a job say; each can be read."""
-    lines = lines_of(made, predictions, None if predictions is None else "1")
+    lines = record_lines(made, predictions, None if predictions is None else "1")
     assert all(line.endswith(b"\n") and line.count(b"\n") == 1 and len(line) <= LONGEST for line in lines)
     return [orjson.loads(line) for line in lines]
 
@@ -105,14 +114,14 @@ def test_what_stands_in_every_row_does_not_multiply(failed: bool) -> None:
     params = orjson.dumps({"instances": [[1]] * 3000, "params": {"a": "p" * 10_000}})
     for content, left_out in ((body, {"features"}), (params, {"features", "params"})):
         assert len(content) < 23_000
-        made = job(decode.table_of(content, "application/json"))
-        lines = lines_of(made, None if failed else [1] * len(made.values), None)
+        made = job(decode.read_table(content, "application/json"))
+        lines = record_lines(made, None if failed else [1] * len(made.values), None)
         assert sum(map(len, lines)) < 60 * len(content)
         assert {frozenset(orjson.loads(line)["left_out"].items()) for line in lines} == {
             frozenset((name, "too long") for name in left_out)
         }
     wide = {"columns": [f"feature_number_{number}" for number in range(20)], "data": [[1.5] * 20] * 10_000}
-    large = job(decode.table_of(orjson.dumps({"dataframe_split": wide, "params": {"a": 1}}), "application/json"))
+    large = job(decode.read_table(orjson.dumps({"dataframe_split": wide, "params": {"a": 1}}), "application/json"))
     assert all("left_out" not in record for record in records(large, [1] * 10_000))
 
 
@@ -122,7 +131,7 @@ UNNAMED = {
     "no columns": read('{"dataframe_split": {"data": [["N1-secret", 1]]}}'),
     "other numbers": read('{"dataframe_split": {"columns": [3, "note"], "data": [["N1-secret", 1]]}}'),
     "a header of numbers": read("0,1\nN1-secret,1", "text/csv"),
-    "a tensor": v2.table_of(
+    "a tensor": open_inference.read_tensors(
         b'{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "BYTES", "data": ["N1-secret", "a"]}]}'
     )[0],
 }
@@ -131,10 +140,10 @@ UNNAMED = {
 @pytest.mark.parametrize("table", UNNAMED.values(), ids=UNNAMED)
 def test_rows_that_do_not_say_what_to_hide_are_not_written(table: Table) -> None:
     """Where a column is to be hidden and a row does not say which one that is, nothing of the row is kept."""
-    lines = lines_of(job(table, HIDING), [1], "1")
+    lines = record_lines(job(table, HIDING), [1], "1")
     assert b"secret" not in b"".join(lines)
     assert [orjson.loads(line)["left_out"] for line in lines] == [{"features": "no names"}]
-    (record,) = records(job(table, Keeping(Kept(share=99.999), "s", None)), [1])
+    (record,) = records(job(table, LogRedactor(LogPolicy(share=99.999), "s", None)), [1])
     assert "left_out" not in record
 
 
@@ -144,7 +153,7 @@ def test_rows_that_name_their_columns_are_written() -> None:
     assert record["features"] == {"who": HIDING.digest("N1-secret"), "x": 1}
     (record,) = records(job(read('{"instances": [{"x": 1}]}'), HIDING), [1])
     assert record["features"] == {"x": 1}
-    numbered = Keeping(Kept(hashed=("0",), dropped=("2",)), "s", None)
+    numbered = LogRedactor(LogPolicy(hashed=("0",), dropped=("2",)), "s", None)
     for body in ('{"data": [["N1", 1, "a"]]}', '{"columns": [0, 1, "2"], "data": [["N1", 1, "a"]]}'):
         (record,) = records(job(read(f'{{"dataframe_split": {body}}}'), numbered), [1])
         assert list(record["features"].values()) == [numbered.digest("N1"), 1]
@@ -152,7 +161,7 @@ def test_rows_that_name_their_columns_are_written() -> None:
 
 def test_a_share_says_that_it_did_not_keep() -> None:
     """A request that is not of the share has a mark, whatever else would have been too long."""
-    rare = Keeping(Kept(share=1e-9), "s", None)
+    rare = LogRedactor(LogPolicy(share=1e-9), "s", None)
     for params in ("", ', "params": {"a": "' + "p" * 10_000 + '"}'):
         found = records(job(read(f'{{"instances": {[1] * 200}{params}}}'), rare), [1] * 200)
         wanted = {"features": "not kept", **({"params": "too long"} if params else {})}
@@ -194,7 +203,10 @@ def test_labels_that_cannot_be_kept_are_refused(label: str, why: str) -> None:
     ("outcome", "error"),
     [
         (Failed("ValueError: no"), "ValueError: no"),
-        (Down("version 1 cannot be started: ValueError: no"), "Down: version 1 cannot be started: ValueError: no"),
+        (
+            ProcessDown("version 1 cannot be started: ValueError: no"),
+            "Down: version 1 cannot be started: ValueError: no",
+        ),
         (Revoked(), "Revoked: it was let go before it had answered"),
         (Answered(b"[1]", "1"), None),
     ],
@@ -204,7 +216,7 @@ def test_a_shadow_says_how_it_failed(outcome: Outcome, error: str | None) -> Non
     loop = asyncio.new_event_loop()
     attempt = Attempt(job(read('{"instances": [1]}')), last=False, settled=loop.create_future())
     loop.close()
-    (line,) = Shadow._lines(attempt, outcome, [1] if error is None else [])
+    (line,) = ShadowQueue._lines(attempt, outcome, [1] if error is None else [])
     record = orjson.loads(line)
     assert (record["error"], record["prediction"]) == (error, 1 if error is None else None)
 
@@ -214,7 +226,7 @@ def test_an_answer_of_a_shadow_has_a_limit_too() -> None:
     loop = asyncio.new_event_loop()
     attempt = Attempt(job(read('{"instances": [1]}')), last=False, settled=loop.create_future())
     loop.close()
-    (line,) = Shadow._lines(attempt, Answered(b"[]", "1"), ["x" * LONGEST])
+    (line,) = ShadowQueue._lines(attempt, Answered(b"[]", "1"), ["x" * LONGEST])
     assert len(line) < 1000
     assert orjson.loads(line)["left_out"] == {"prediction": "too long"}
 

@@ -9,7 +9,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from surefoot import cli
-from surefoot.adapters.config import read
+from surefoot.adapters.config.policy_file import read_policy
 from surefoot.core.errors import PolicyInvalid
 from tests.fakes import POLICY
 from tests.unit.test_config import BAD
@@ -168,7 +168,7 @@ def test_one_mistake_is_one_error() -> None:
     """Each file of the collection of bad policies has one mistake, and one error is told of it."""
     for path in sorted(BAD.glob("*.yaml")):
         with pytest.raises(PolicyInvalid) as caught:
-            read(path)
+            read_policy(path)
         assert len(caught.value.problems()) == 1, (path.name, caught.value.problems())
 
 

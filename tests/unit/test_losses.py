@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.policy import LOSSES, Costs, Gate, Metric
-from surefoot.core.stats.losses import answer, decisions, losses
+from surefoot.core.losses import answer, decisions, losses
+from surefoot.core.policy.model import LOSSES, Costs, Gate, Metric
 
 PAIRS = st.lists(st.tuples(st.floats(0.001, 0.999), st.integers(0, 1)), min_size=1, max_size=50)
 COSTS = Costs(60.0, 20.0, 100.0, 0.0)

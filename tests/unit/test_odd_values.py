@@ -7,19 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from surefoot.adapters.left_out import left_out
-from surefoot.adapters.measure import Measurements
-from surefoot.adapters.predictions import PredictionLog
-from surefoot.adapters.replay import Replay
-from surefoot.adapters.shifts import answer_frame, distances, odd
-from surefoot.adapters.tally import Batch, tally
-from surefoot.core.evidence import MICRO, Evidence, InputShift, PairedSums, Validation
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome
-from surefoot.core.policy import Gate, Metric
-from tests.unit.test_asked import Model
+from surefoot.adapters.evidence.left_out import count_left_out
+from surefoot.adapters.evidence.paired_sums import ScoredBatch, sum_batches
+from surefoot.adapters.evidence.shifts import distances, odd_texts
+from surefoot.adapters.evidence.source import LogEvidence
+from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.typed_table import answer_frame
+from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.core.domain import Outcome
+from surefoot.core.judging.evidence import MICRO, Evidence, InputShift, PairedSums, Validation
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
 from tests.unit.test_replay import ASKED, QUALITY, V1, V2, label, record, write
+from tests.unit.test_replay_requests import Model
 
 DAY = 86400.0
 ALL = 10 * 60
@@ -33,8 +34,8 @@ def shadow(root: Path, strange: int, gate: Gate = QUALITY, value: object = "bela
     write(root, "labels", told)
     models = {V1.digest: Model(lambda _row: 0.4), V2.digest: Model(lambda _row: 0.5)}
     log = PredictionLog(root)
-    replay = Replay(log, lambda _model, version: models[version.digest])
-    measured = Measurements(log, replay, lambda suite, _frame, _name: Validation(suite, 1, 1, ()))
+    replay = ShadowReplay(log, lambda _model, version: models[version.digest])
+    measured = LogEvidence(log, replay, lambda suite, _frame, _name: Validation(suite, 1, 1, ()))
     return measured.gather(replace(ASKED, gate=gate, until=11 * DAY))
 
 
@@ -46,7 +47,7 @@ def test_a_few_labels_that_cannot_be_read_are_left_out(tmp_path: Path, strange: 
     assert found.left.odd == strange
     assert len(found.left.requests) == min(strange, 5)
     assert sum(block.n for block in found.slices[""]) == ALL - strange
-    verdict = judge(QUALITY, found, Level())
+    verdict = judge(QUALITY, found, DecisionThresholds())
     assert (verdict.outcome is Outcome.ERROR) is wrong
     assert f"{strange} values that cannot be read" in verdict.reason
     assert found.left.requests[0] in verdict.reason
@@ -57,7 +58,7 @@ def test_a_label_that_is_no_class_is_odd() -> None:
     """A label that is none of the classes and an answer that is no distribution are odd, each once."""
     three = Gate("g", Metric.BRIER, classes=("H", "D", "A"), block=10.0)
     even = [0.2, 0.3, 0.5]
-    batch = Batch(
+    batch = ScoredBatch(
         at=np.arange(4, dtype=np.float64),
         champion=[even, even, [1.0], even],
         candidate=[even] * 4,
@@ -65,7 +66,7 @@ def test_a_label_that_is_no_class_is_odd() -> None:
         late=np.zeros(4, dtype=bool),
         ids=["a", "b", "c", "d"],
     )
-    found = tally(three, 0.0, 100.0, [batch]).evidence()
+    found = sum_batches(three, 0.0, 100.0, [batch]).evidence()
     assert (found.left.odd, set(found.left.requests)) == (2, {"b", "c"})
     (block,) = found.slices[""]
     assert block.n == 2
@@ -76,11 +77,14 @@ def test_the_sums_are_those_without_the_odd_requests() -> None:
     """Leaving out what cannot be read gives the sums of the rest, in any cut of the batches."""
     gate = Gate("g", Metric.ABSOLUTE_ERROR, block=10.0)
 
-    def batch(labels: list[object]) -> Batch:
+    def batch(labels: list[object]) -> ScoredBatch:
         n = len(labels)
-        return Batch(np.arange(n, dtype=np.float64), [1.0] * n, [2.0] * n, labels, np.zeros(n, dtype=bool))
+        return ScoredBatch(np.arange(n, dtype=np.float64), [1.0] * n, [2.0] * n, labels, np.zeros(n, dtype=bool))
 
-    mixed, clean = tally(gate, 0.0, 100.0, [batch([1, "x", 3, "y", 5])]), tally(gate, 0.0, 100.0, [batch([1])])
+    mixed, clean = (
+        sum_batches(gate, 0.0, 100.0, [batch([1, "x", 3, "y", 5])]),
+        sum_batches(gate, 0.0, 100.0, [batch([1])]),
+    )
     (block,), (alone,) = mixed.evidence().slices[""], clean.evidence().slices[""]
     assert (block.n, block.champion, block.candidate) == (3, (6 * MICRO,), (5 * MICRO,))
     assert (alone.champion, alone.candidate) == ((0,), (MICRO,))
@@ -94,8 +98,8 @@ def test_one_text_among_numbers_moves_no_distance() -> None:
     mixed = pd.DataFrame({"x": ["oops", *rows]}, index=[f"q{i}" for i in range(201)])
     (found,) = distances(clean, mixed)
     assert (found.distance, found.categories) == (0.0, 0)
-    assert odd(clean, mixed).requests == ("q0",)
-    assert odd(clean, clean).odd == 0
+    assert odd_texts(clean, mixed).requests == ("q0",)
+    assert odd_texts(clean, clean).odd == 0
 
 
 def test_texts_are_categories_where_they_are_the_rule() -> None:
@@ -117,12 +121,12 @@ def test_columns_can_be_left_out_of_a_shift(tmp_path: Path, keys: tuple[str, ...
     log = PredictionLog(tmp_path)
     gate = Gate("inputs", Metric.INPUT_SHIFT, limit=0.1, ignored=keys)
     question = replace(ASKED, gate=gate, since=1999.0, until=2999.0)
-    found = Measurements(log, Replay(log, lambda _m, _v: Model()), lambda s, _f, _n: Validation(s, 1, 1, ())).gather(
-        question
-    )
+    found = LogEvidence(
+        log, ShadowReplay(log, lambda _m, _v: Model()), lambda s, _f, _n: Validation(s, 1, 1, ())
+    ).gather(question)
     assert isinstance(found, InputShift)
     assert {feature.name for feature in found.features} == {"y"} | ({"x"} - set(keys))
-    verdict = judge(gate, found, Level())
+    verdict = judge(gate, found, DecisionThresholds())
     assert ("not compared: x" in verdict.reason) is bool(keys)
     assert (verdict.outcome is Outcome.FAIL) is not keys
 
@@ -133,11 +137,11 @@ def test_what_a_gate_cannot_see_is_said() -> None:
     frame = pd.DataFrame({"x": [1.0] * 900})
     shifts = distances(frame, frame)
     for blind in (False, True):
-        verdict = judge(gate, InputShift("the champion", shifts, same=True, blind=blind), Level())
+        verdict = judge(gate, InputShift("the champion", shifts, same=True, blind=blind), DecisionThresholds())
         assert ("is not seen" in verdict.reason) is blind
 
 
 def test_features_that_are_not_kept_are_counted(tmp_path: Path) -> None:
     """Requests whose features the policy does not keep are missing from every window, and counted."""
     write(tmp_path, "predictions", [record(i, 100.0 + i, features=None if i % 2 else {"x": 1}) for i in range(10)])
-    assert left_out(PredictionLog(tmp_path), ASKED).unkept == 5
+    assert count_left_out(PredictionLog(tmp_path), ASKED).unkept == 5

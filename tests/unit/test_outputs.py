@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import coo_array, csr_matrix
 
-from surefoot.adapters.outputs import holds_outputs, plain, rows_of
-from surefoot.models.answers import checked
+from surefoot.adapters.mlflow.pyfunc.outputs import holds_outputs, plain_value, split_rows
+from surefoot.models.answers import check_answers
 
 MOMENT = pd.Timestamp("2013-07-01 08:30:00")
 TEXT = "2013-07-01T08:30:00"
@@ -20,7 +20,7 @@ TEXT = "2013-07-01T08:30:00"
 
 def answers(returned: object, rows: int, outputs: bool | None = None) -> list[object]:
     """As a caller gets them."""
-    return checked([plain(one) for one in rows_of(returned, rows, outputs=outputs)], rows)
+    return check_answers([plain_value(one) for one in split_rows(returned, rows, outputs=outputs)], rows)
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,29 @@
 
 import pytest
 
-from surefoot.adapters.hosted import Trial
+from surefoot.adapters.replay.hosted_models import LoadTrial
 from surefoot.cli import show_plan
-from surefoot.models.rows import Batching, Proof
+from surefoot.models.row_independence import IndependenceProof, RowIndependence
 
 
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (Trial("", Proof(Batching.ROW_WISE)), "Version 4 answers each row by itself: requests are predicted together."),
-        (Trial("", Proof(Batching.NOT_REPEATABLE, "it keeps state")), "is asked one request at a time: it keeps state"),
-        (Trial("", Proof(Batching.ROW_WISE), ("torch==2.9",)), "name torch==2.9, which is not installed here"),
+        (
+            LoadTrial("", IndependenceProof(RowIndependence.ROW_WISE)),
+            "Version 4 answers each row by itself: requests are predicted together.",
+        ),
+        (
+            LoadTrial("", IndependenceProof(RowIndependence.NOT_REPEATABLE, "it keeps state")),
+            "is asked one request at a time: it keeps state",
+        ),
+        (
+            LoadTrial("", IndependenceProof(RowIndependence.ROW_WISE), ("torch==2.9",)),
+            "name torch==2.9, which is not installed here",
+        ),
     ],
 )
-def test_plan_says_how_a_version_will_be_asked(found: Trial, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_says_how_a_version_will_be_asked(found: LoadTrial, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Whether requests share a batch or why not, and which packages are not installed."""
-    show_plan.trial("4", found)
+    show_plan.print_load_trial("4", found)
     assert said in capsys.readouterr().out

@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from surefoot.core.fields import Violation
-from surefoot.core.parse import parse
-from surefoot.core.planning import Sight, false_alarms_a_year, plan
-from surefoot.core.planning.sight import distinct, smallest
-from surefoot.core.policy import Policy
+from surefoot.core.planning import Detectability, false_alarms_a_year, plan
+from surefoot.core.planning.detectability import distinct_units, smallest_detectable
+from surefoot.core.policy.fields import Violation
+from surefoot.core.policy.model import Policy
+from surefoot.core.policy.parse import parse
 from tests.fakes import POLICY
 
 LOSS = {"metric": "brier", "margin": 0.02, "labels": {"maturity": "12h"}, "expect": {"spread": 0.02}}
@@ -38,7 +38,7 @@ def policy(
     )
 
 
-def sight(found: tuple[Sight, ...], step: str, gate: str) -> Sight:
+def sight(found: tuple[Detectability, ...], step: str, gate: str) -> Detectability:
     """What one gate sees in one step."""
     return next(s for s in found if (s.step, s.gate) == (step, gate))
 
@@ -69,8 +69,8 @@ def test_units_that_come_back_count_once() -> None:
     found = sight(plan(policy({}, units=500)), "weight 50 %", "errors")
     assert found.counts == "units"
     assert found.n == pytest.approx(500.0, rel=0.01)
-    assert distinct(1000.0, 0.0) == 1000.0
-    assert distinct(1000.0, 1e9) == pytest.approx(1000.0, rel=1e-5)
+    assert distinct_units(1000.0, 0.0) == 1000.0
+    assert distinct_units(1000.0, 1e9) == pytest.approx(1000.0, rel=1e-5)
 
 
 def test_a_step_that_is_too_short_is_warned_of() -> None:
@@ -163,8 +163,8 @@ def test_false_rollbacks_a_year_follow_from_budget_and_bake() -> None:
 
 def test_the_smallest_harm_is_where_the_chance_is_reached() -> None:
     """The search finds the edge, and says infinite where there is none."""
-    assert smallest(lambda x: float(x >= 3.0), 1.0, 50.0) == pytest.approx(3.0)
-    assert smallest(lambda _: 0.5, 1.0, 50.0) == math.inf
+    assert smallest_detectable(lambda x: float(x >= 3.0), 1.0, 50.0) == pytest.approx(3.0)
+    assert smallest_detectable(lambda _: 0.5, 1.0, 50.0) == math.inf
 
 
 def test_a_value_in_a_bake_is_refused() -> None:

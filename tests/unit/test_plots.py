@@ -4,8 +4,8 @@ import struct
 
 import pytest
 
-from surefoot.core.model import Outcome, Role, Verdict
-from surefoot.pages.plots import COLOURS, MOST_SLICES, losses_png, verdicts_png
+from surefoot.core.domain import Outcome, Role, Verdict
+from surefoot.reports.plots import COLOURS, MOST_SLICES, losses_png, verdicts_png
 
 WIDTH = 1800
 

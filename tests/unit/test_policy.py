@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.core.chain import digest
-from surefoot.core.fields import Violation
-from surefoot.core.model import Outcome, Role
-from surefoot.core.parse import REACTIONS, parse
-from surefoot.core.policy import Do, Metric, Policy, Reaction
+from surefoot.core.domain import Outcome, Role
+from surefoot.core.policy.fields import Violation
+from surefoot.core.policy.model import FailureAction, Metric, Policy, Reaction
+from surefoot.core.policy.parse import REACTIONS, parse
+from surefoot.core.record.chain import digest
 from tests.fakes import POLICY
 
 LOSS = {"metric": "brier", "margin": "5%", "by": ["origin", "carrier"], "labels": {"maturity": "12h"}, "block": "7d"}
@@ -111,10 +111,10 @@ def test_full_policy() -> None:
 @pytest.mark.parametrize(
     ("words", "reaction"),
     [
-        ("rollback", Reaction(0.0, Do.ROLLBACK)),
-        ("pause", Reaction(0.0, Do.PAUSE)),
-        ("hold", Reaction(math.inf, Do.PAUSE)),
-        ({"hold": "30s", "then": "rollback"}, Reaction(30.0, Do.ROLLBACK)),
+        ("rollback", Reaction(0.0, FailureAction.ROLLBACK)),
+        ("pause", Reaction(0.0, FailureAction.PAUSE)),
+        ("hold", Reaction(math.inf, FailureAction.PAUSE)),
+        ({"hold": "30s", "then": "rollback"}, Reaction(30.0, FailureAction.ROLLBACK)),
     ],
 )
 def test_reactions(outcome: Outcome, words: object, reaction: Reaction) -> None:

@@ -15,7 +15,7 @@ from surefoot.core.stats.power import (
     smallest_effect,
     standing,
 )
-from surefoot.core.stats.split import HARM, NO_HARM, coefficients, odds
+from surefoot.core.stats.rate_eprocess import HARM, NO_HARM, coefficients, odds
 
 ALPHA, BETA = 0.01, 0.05
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from surefoot.adapters.records import RecordFile
+from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.errors import Rejected
 from tests.unit.test_records import Row, pair, record, write
 

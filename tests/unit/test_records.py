@@ -12,21 +12,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from surefoot.adapters import records as module
-from surefoot.adapters.recorded import Recorded
-from surefoot.adapters.records import RecordFile
+from surefoot.adapters.predictions import record_file as module
+from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.replay.recorded import RecordedAnswers
+from surefoot.core.assignment import assign_arm, assignment_bucket
+from surefoot.core.domain import Split, Version
 from surefoot.core.errors import EvidenceUnavailable, Rejected
-from surefoot.core.evidence import InputShift, Missing, PairedSums, ScoreBins, SplitCounts, Stratum
-from surefoot.core.model import Split, Version
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.question import Question
-from surefoot.core.traffic import assign, bucket
+from surefoot.core.judging.evidence import InputShift, Missing, PairedSums, ScoreBins, SplitCounts, Stratum
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.policy.model import Gate, Metric
 
 Row = dict[str, object]
 HOUR, DAY = 3600.0, 86400.0
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 BRIER = Gate("quality", Metric.BRIER, margin=0.01, maturity=12 * HOUR, block=DAY)
-SHADOW = Question("m", BRIER, "shadow", "", "r", V1, V2, since=-1.0, until=10 * DAY, opened=10 * DAY)
+SHADOW = EvidenceRequest("m", BRIER, "shadow", "", "r", V1, V2, since=-1.0, until=10 * DAY, opened=10 * DAY)
 Opens = Callable[..., RecordFile]
 
 
@@ -89,7 +89,7 @@ def test_times_may_be_seconds_or_timestamps(opened: Opens, at: object, monkeypat
 
 def scored(file: RecordFile, gate: Gate = BRIER, until: float = 10 * DAY) -> PairedSums:
     """Paired evidence that must be there."""
-    found = Recorded(file).paired(replace(SHADOW, gate=gate, until=until))
+    found = RecordedAnswers(file).paired(replace(SHADOW, gate=gate, until=until))
     assert isinstance(found, PairedSums)
     return found
 
@@ -153,7 +153,7 @@ def test_what_is_not_finite_is_no_answer_and_no_label(opened: Opens) -> None:
     file = opened(rows)
     found = scored(file)
     assert (found.requests, found.labelled, found.unscored, found.late) == (2, 1, 1, 0)
-    failures = Recorded(file).failures(SHADOW)
+    failures = RecordedAnswers(file).failures(SHADOW)
     assert isinstance(failures, SplitCounts)
     assert failures.strata == (Stratum(0.5, 0, 3, 0, 3),)
 
@@ -182,8 +182,8 @@ def test_unit_sticks_to_its_arm_while_the_weight_grows(opened: Opens, unit: str 
     for at, (key, arm, version, weight) in enumerate(found):
         wanted = steps[at // 100 * 100.0]
         assert (arm, version, weight) == (
-            assign(split(wanted), str(key)),
-            "2" if bucket("salt", str(key)) < wanted else "1",
+            assign_arm(split(wanted), str(key)),
+            "2" if assignment_bucket("salt", str(key)) < wanted else "1",
             wanted,
         )
     if unit:
@@ -251,8 +251,8 @@ def month() -> list[Row]:
 def evidence(file: RecordFile) -> tuple[object, ...]:
     """Everything that is measured on pairs."""
     asked = replace(SHADOW, until=29.5 * DAY, gate=replace(BRIER, by=("region",)))
-    made = Recorded(file)
-    return made.paired(asked), made.foreseen(asked), made.answered(asked), made.failures(asked), made.seen(asked)
+    made = RecordedAnswers(file)
+    return made.paired(asked), made.past_scores(asked), made.answered(asked), made.failures(asked), made.seen(asked)
 
 
 def test_order_and_cut_of_a_file_change_nothing(opened: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,8 +290,8 @@ def test_large_windows_are_sampled_evenly(opened: Opens, monkeypatch: pytest.Mon
 def test_window_without_pairs_is_no_data(opened: Opens) -> None:
     """Where no request was answered by both versions nothing is measured, and no chunk is empty."""
     file = opened([record("a", weight=5.0), record("b", "candidate", weight=5.0)])
-    made = Recorded(file)
+    made = RecordedAnswers(file)
     assert scored(file).requests == 0
-    for found in (made.failures(SHADOW), made.answered(SHADOW), made.foreseen(SHADOW)):
+    for found in (made.failures(SHADOW), made.answered(SHADOW), made.past_scores(SHADOW)):
         assert isinstance(found, Missing)
         assert "no request of the window was answered by both versions" in found.reason

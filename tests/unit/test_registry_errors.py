@@ -4,7 +4,7 @@ import pytest
 import requests
 from mlflow.exceptions import ErrorCode, MlflowException, RestException
 
-from surefoot.adapters.registry_errors import translate
+from surefoot.adapters.mlflow.errors import translate
 from surefoot.core.errors import Conflict, NotFound, OutcomeUnknown, RegistryUnavailable, Rejected, SurefootError
 
 DOUBT = (RegistryUnavailable, OutcomeUnknown)  # on a read, on a write

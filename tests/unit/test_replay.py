@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.measure import Measurements
-from surefoot.adapters.predictions import PredictionLog
-from surefoot.adapters.replay import Replay
-from surefoot.adapters.scoring import CHUNK
+from surefoot.adapters.evidence.source import LogEvidence
+from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.replay.scoring import CHUNK
+from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import ArtifactTampered
-from surefoot.core.evidence import (
+from surefoot.core.judging.evidence import (
     Block,
     FeatureShift,
     InputShift,
@@ -23,16 +24,15 @@ from surefoot.core.evidence import (
     Stratum,
     Validation,
 )
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome, Version
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.question import Question
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
 
 DAY = 86400.0
 QUALITY = Gate("quality", Metric.BRIER, maturity=100.0, coverage=0.9, block=DAY)
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
-ASKED = Question("m", QUALITY, "shadow", "sha256:s", "r", V1, V2, since=0.0, until=10 * DAY, opened=10 * DAY)
+ASKED = EvidenceRequest("m", QUALITY, "shadow", "sha256:s", "r", V1, V2, since=0.0, until=10 * DAY, opened=10 * DAY)
 
 
 class Model:
@@ -87,10 +87,10 @@ def write(root: Path, kind: str, records: list[dict[str, object]], tail: bytes =
     (folder / f"{kind}-1-1.jsonl").write_bytes(b"".join(json.dumps(item).encode() + b"\n" for item in records) + tail)
 
 
-def house(root: Path, champion: Model | None = None, candidate: Model | None = None) -> Replay:
+def house(root: Path, champion: Model | None = None, candidate: Model | None = None) -> ShadowReplay:
     """A replay over a log, with two loaded models."""
     models = {V1.digest: champion or Model(half), V2.digest: candidate or Model(half)}
-    return Replay(PredictionLog(root), lambda _model, version: models[version.digest])
+    return ShadowReplay(PredictionLog(root), lambda _model, version: models[version.digest])
 
 
 def days(root: Path, n: int, **fields: object) -> None:
@@ -99,7 +99,7 @@ def days(root: Path, n: int, **fields: object) -> None:
     write(root, "labels", [label(i, 1, 3600.0 * (i + 1) + 50.0) for i in range(n)])
 
 
-def paired(replay: Replay, question: Question = ASKED) -> PairedSums:
+def paired(replay: ShadowReplay, question: EvidenceRequest = ASKED) -> PairedSums:
     """Losses that must be there."""
     found = replay.paired(question)
     assert isinstance(found, PairedSums)
@@ -321,17 +321,19 @@ def test_failures_of_a_replay(tmp_path: Path) -> None:
     assert replay.failures(ASKED) == SplitCounts((Stratum(0.5, 4, 96, 1, 99),), 0.01, "request", 100)
 
 
-def measured(root: Path, load: Callable[[str, Version], Model]) -> Measurements:
+def measured(root: Path, load: Callable[[str, Version], Model]) -> LogEvidence:
     """The evidence port over a log."""
     log = PredictionLog(root)
-    return Measurements(log, Replay(log, load), lambda suite, frame, _name: Validation(suite, len(frame), 1, ()))
+    return LogEvidence(log, ShadowReplay(log, load), lambda suite, frame, _name: Validation(suite, len(frame), 1, ()))
 
 
 def test_labels_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
     """Where no label can be scored the gate is an ERROR that says what is wanted; the value is not in it."""
     write(tmp_path, "predictions", [record(0, 1000.0)])
     write(tmp_path, "labels", [label(0, "belated", 1050.0)])
-    verdict = judge(QUALITY, measured(tmp_path, lambda _model, _version: Model(half)).gather(ASKED), Level())
+    verdict = judge(
+        QUALITY, measured(tmp_path, lambda _model, _version: Model(half)).gather(ASKED), DecisionThresholds()
+    )
     assert verdict.outcome is Outcome.ERROR
     assert "probabilities and labels of 0 or 1 are wanted" in verdict.reason
     assert "belated" not in verdict.reason

@@ -3,10 +3,10 @@
 import pytest
 from prefect.states import Completed, Failed
 
-from surefoot.core.events import ChampionAdopted, EndDecided, Event, RolloutEnded
-from surefoot.core.model import SINKS, Stage
-from surefoot.core.state import Ledger, fold
-from tasks.states import result, state_of, together
+from surefoot.core.domain import TERMINAL_STAGES, Stage
+from surefoot.core.record.events import ChampionAdopted, EndDecided, Event, RolloutEnded
+from surefoot.core.record.state import Ledger, fold
+from tasks.states import combined_state, state_of, task_result
 from tests.unit.test_state import V1, V2, opened, sealed
 
 
@@ -15,12 +15,12 @@ def told(*events: Event) -> Ledger:
     return fold("m", sealed([ChampionAdopted(V1), opened("r", V2, V1), *events]))
 
 
-@pytest.mark.parametrize("sink", sorted(SINKS - {Stage.FAST_ROLLED_BACK}))
-def test_a_run_is_named_for_the_end_of_its_rollout(sink: Stage) -> None:
+@pytest.mark.parametrize("terminal_stage", sorted(TERMINAL_STAGES - {Stage.FAST_ROLLED_BACK}))
+def test_a_run_is_named_for_the_end_of_its_rollout(terminal_stage: Stage) -> None:
     """A promoted version's run is COMPLETED, every other end is FAILED, with the reason; none is CANCELLED."""
-    state = state_of(told(RolloutEnded("r", sink, "because")), "r", "r")
-    good = sink in {Stage.PROMOTED, Stage.FAST_PROMOTED}
-    assert (state.type.value, state.name) == ("COMPLETED" if good else "FAILED", sink.value)
+    state = state_of(told(RolloutEnded("r", terminal_stage, "because")), "r", "r")
+    good = terminal_stage in {Stage.PROMOTED, Stage.FAST_PROMOTED}
+    assert (state.type.value, state.name) == ("COMPLETED" if good else "FAILED", terminal_stage.value)
     assert state.message == "promotion of version 2: because"
 
 
@@ -55,16 +55,16 @@ def test_a_run_that_takes_an_open_promotion_back_is_green() -> None:
 def test_an_end_is_an_answer_and_no_error() -> None:
     """What a task returned is read from a state that names an end; another failed state raises what stopped it."""
     ended = state_of(told(RolloutEnded("r", Stage.REJECTED, "because")), "r", "answer")
-    assert (result(ended), ended.result()) == ("answer", "answer")
+    assert (task_result(ended), ended.result()) == ("answer", "answer")
     with pytest.raises(ZeroDivisionError):
-        result(Failed(data=ZeroDivisionError()))
+        task_result(Failed(data=ZeroDivisionError()))
 
 
 def test_a_flow_that_looked_at_several_bakes_is_named_for_what_ended() -> None:
     """One bake that was rolled back names the flow's state; an error beside it is left to Prefect to count."""
     ended = state_of(told(RolloutEnded("r", Stage.ROLLED_BACK, "because")), "r")
-    named = together([Completed(), ended])
+    named = combined_state([Completed(), ended])
     assert not isinstance(named, list)
     assert (named.type.value, named.name, named.message) == ("FAILED", "RolledBack", "promotion of version 2: because")
-    assert isinstance(together([ended, Failed(message="no journal")]), list)
-    assert isinstance(together([Completed(), Completed()]), list)
+    assert isinstance(combined_state([ended, Failed(message="no journal")]), list)
+    assert isinstance(combined_state([Completed(), Completed()]), list)

@@ -6,23 +6,23 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from surefoot.adapters.predictions import PredictionLog
-from surefoot.adapters.recorded import Recorded
-from surefoot.adapters.records import RecordFile
-from surefoot.adapters.replay import Replay
-from surefoot.core.evidence import AnswerShapes, Missing
-from surefoot.core.fields import Violation
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.machine import SHAPE_GATE, Judge, decide
-from surefoot.core.model import Outcome, Stage
-from surefoot.core.parse import parse
-from surefoot.core.shape import shapes_of
-from surefoot.core.state import fold
+from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.replay.recorded import RecordedAnswers
+from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.core.answer_shape import shapes_of
+from surefoot.core.domain import Outcome, Stage
+from surefoot.core.judging.evidence import AnswerShapes, Missing
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.machine import SHAPE_GATE, JudgeGates, decide
+from surefoot.core.policy.fields import Violation
+from surefoot.core.policy.parse import parse
+from surefoot.core.record.state import fold
 from surefoot.rollout import drive, open_promotion
-from tests.fakes import POLICY, World
-from tests.unit.test_asked import Model
+from tests.fakes import POLICY, Scenario
 from tests.unit.test_replay import ASKED, V1, V2, record, write
+from tests.unit.test_replay_requests import Model
 
 QUESTION = replace(ASKED, gate=SHAPE_GATE, kind="data")
 
@@ -37,7 +37,7 @@ def asked(root: Path, old: object, new: object) -> AnswerShapes:
         return new
 
     models = {V1.digest: Model(lambda _row: old), V2.digest: Model(answer)}
-    found = Replay(PredictionLog(root), lambda _model, version: models[version.digest]).shapes(QUESTION)
+    found = ShadowReplay(PredictionLog(root), lambda _model, version: models[version.digest]).shapes(QUESTION)
     assert isinstance(found, AnswerShapes)
     return found
 
@@ -63,7 +63,7 @@ def asked(root: Path, old: object, new: object) -> AnswerShapes:
 )
 def test_a_change_of_shape_fails(tmp_path: Path, old: object, new: object, outcome: Outcome) -> None:
     """Another kind, length or key is a FAIL that says both shapes; other values of the same shape are a PASS."""
-    verdict = judge(SHAPE_GATE, asked(tmp_path, old, new), Level())
+    verdict = judge(SHAPE_GATE, asked(tmp_path, old, new), DecisionThresholds())
     assert verdict.outcome is outcome
     if outcome is Outcome.FAIL and new is not None:
         (before,), (after,) = shapes_of([old]), shapes_of([new])
@@ -83,14 +83,16 @@ def test_lists_of_any_length_have_one_shape() -> None:
 
 def test_without_requests_nothing_is_known(tmp_path: Path) -> None:
     """An empty window has no answers to compare, and nothing passes for it."""
-    found = Replay(PredictionLog(tmp_path), lambda _m, _v: Model()).shapes(QUESTION)
+    found = ShadowReplay(PredictionLog(tmp_path), lambda _m, _v: Model()).shapes(QUESTION)
     assert isinstance(found, Missing)
-    assert judge(SHAPE_GATE, AnswerShapes((), ("a number",), 0, 0), Level()).outcome is Outcome.NO_DATA
+    assert judge(SHAPE_GATE, AnswerShapes((), ("a number",), 0, 0), DecisionThresholds()).outcome is Outcome.NO_DATA
 
 
 def test_signatures_are_told_where_they_differ() -> None:
     """Signatures that declare other outputs are in the sentence, whatever the answers show."""
-    verdict = judge(SHAPE_GATE, AnswerShapes(("a number",), ("a number",), 9, 9, ("double", "long")), Level())
+    verdict = judge(
+        SHAPE_GATE, AnswerShapes(("a number",), ("a number",), 9, 9, ("double", "long")), DecisionThresholds()
+    )
     assert verdict.outcome is Outcome.PASS
     assert "the signatures say double and long" in verdict.reason
 
@@ -105,7 +107,9 @@ def test_a_back_test_compares_the_recorded_answers(tmp_path: Path) -> None:
     pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet", index=False)
     records = RecordFile(tmp_path / "r.parquet")
     try:
-        assert judge(SHAPE_GATE, Recorded(records).shapes(QUESTION), Level()).outcome is Outcome.FAIL
+        assert (
+            judge(SHAPE_GATE, RecordedAnswers(records).shapes(QUESTION), DecisionThresholds()).outcome is Outcome.FAIL
+        )
     finally:
         records.close()
 
@@ -113,12 +117,12 @@ def test_a_back_test_compares_the_recorded_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("data", "gates"), [({}, {"data", "answer_shape"}), ({"answers": "any"}, {"data"})])
 def test_it_is_asked_before_any_traffic_unless_the_policy_allows_any(data: dict[str, str], gates: set[str]) -> None:
     """The first stage asks for the shape of answers beside the suite, except where the policy says `answers: any`."""
-    world = World(policy={**POLICY, "data": {**POLICY["data"], **data}})  # type: ignore[dict-item]
-    open_promotion(world.ports(), world.request())
-    drive(world.ports(), "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.stage is Stage.VALIDATING))
-    ledger = fold("m", world.journal.entries)
-    action = decide(ledger, parse(world.policy), world.clock.now())
-    assert isinstance(action, Judge)
+    scenario = Scenario(policy={**POLICY, "data": {**POLICY["data"], **data}})  # type: ignore[dict-item]
+    open_promotion(scenario.ports(), scenario.request())
+    drive(scenario.ports(), "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.stage is Stage.VALIDATING))
+    ledger = fold("m", scenario.journal.entries)
+    action = decide(ledger, parse(scenario.policy), scenario.clock.now())
+    assert isinstance(action, JudgeGates)
     assert {gate.name for gate in action.gates} == gates
 
 

@@ -5,24 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.counts import event_counts
-from surefoot.adapters.levels import speed_counts
-from surefoot.adapters.values import value_counts
+from surefoot.adapters.evidence.event_counts import event_counts
+from surefoot.adapters.evidence.level_counts import speed_counts
+from surefoot.adapters.evidence.value_counts import value_counts
+from surefoot.core.canonical_text import slice_name
+from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected
-from surefoot.core.evidence import Missing, Sliced, SpeedCounts, SplitCounts, Stratum, ValueCounts
-from surefoot.core.fields import Violation
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome
-from surefoot.core.parse import parse
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.recheck import pack, unpack
-from surefoot.core.scalar import slice_name
+from surefoot.core.judging.evidence import Missing, Sliced, SpeedCounts, SplitCounts, Stratum, ValueCounts
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.fields import Violation
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.parse import parse
 from tests.fakes import POLICY
 from tests.unit.test_counts import LIVE, before, record, write
 
 BY = Gate("errors", Metric.ERROR_RATE, margin=0.01, by=("origin",), min_per_slice=4)
-LEVEL = Level(0.01)
+LEVEL = DecisionThresholds(0.01)
 
 
 def at(origin: object, index: int, **fields: object) -> dict[str, object]:
@@ -150,8 +150,8 @@ def test_a_step_still_demands_its_requests() -> None:
 def test_slices_come_back_from_the_journal() -> None:
     """What is packed into the journal is judged again to the same verdict."""
     found = Sliced({"origin=LGA": split(90, 910), "origin=JFK": split(20, 980)}, 9999)
-    assert unpack(pack(found)) == found
-    assert judge(BY, unpack(pack(found)), LEVEL) == judge(BY, found, LEVEL)
+    assert unpack_evidence(pack_evidence(found)) == found
+    assert judge(BY, unpack_evidence(pack_evidence(found)), LEVEL) == judge(BY, found, LEVEL)
 
 
 def test_a_policy_may_slice_what_is_served() -> None:
@@ -167,7 +167,7 @@ def test_a_policy_may_slice_what_is_served() -> None:
 def test_a_record_file_without_the_column_says_so(tmp_path: Path) -> None:
     """A slice by a column that the records do not have is refused by name."""
     pd = pytest.importorskip("pandas")
-    from surefoot.adapters.records import RecordFile  # noqa: PLC0415 - only this test needs it
+    from surefoot.adapters.predictions.record_file import RecordFile  # noqa: PLC0415 - only this test needs it
 
     rows = [("a", "champion", "1"), ("a", "candidate", "2")]
     frame = pd.DataFrame(rows, columns=["request", "arm", "version"]).assign(at=1.0, prediction=0.5, origin="LGA")

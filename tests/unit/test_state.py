@@ -5,9 +5,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from surefoot.core.chain import GENESIS, Entry, seal
+from surefoot.core.domain import Outcome, Role, Split, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.events import (
+from surefoot.core.record.chain import GENESIS, Entry, seal
+from surefoot.core.record.events import (
     ChampionAdopted,
     DriftFound,
     EffectDone,
@@ -24,8 +25,7 @@ from surefoot.core.events import (
     StageEntered,
     encode,
 )
-from surefoot.core.model import Outcome, Role, Split, Stage, Verdict, Version
-from surefoot.core.state import Ledger, fold, split_of
+from surefoot.core.record.state import Ledger, fold, split_of
 
 V1, V2, V3 = (Version(n, f"sha256:{n * 64}") for n in "123")
 VERDICT = Verdict("errors", "error_rate", Outcome.PASS, Role.GUARDRAIL, "fine")
@@ -142,13 +142,15 @@ def test_moved_alias_is_the_champion() -> None:
     assert (done.champion, done.proven, done.target(), done.open) == (V2, (V1, V2), V1, "")
 
 
-@pytest.mark.parametrize("sink", [Stage.ABORTED, Stage.ROLLED_BACK, Stage.SUPERSEDED, Stage.WITHDRAWN, Stage.REJECTED])
-def test_ended_rollout_leaves_the_old_champion(sink: Stage) -> None:
+@pytest.mark.parametrize(
+    "terminal_stage", [Stage.ABORTED, Stage.ROLLED_BACK, Stage.SUPERSEDED, Stage.WITHDRAWN, Stage.REJECTED]
+)
+def test_ended_rollout_leaves_the_old_champion(terminal_stage: Stage) -> None:
     """Whatever was done on the way, a rollout that did not promote leaves the champion it found, and proves nobody."""
     moved = [ChampionAdopted(V1), opened(), EffectIntended("r", NAME), EffectDone("r", 3, False, 1.0)]
-    ledger = after(*moved, EndDecided("r", sink, "", ""), RolloutEnded("r", sink, "why"))
+    ledger = after(*moved, EndDecided("r", terminal_stage, "", ""), RolloutEnded("r", terminal_stage, "why"))
     assert (ledger.champion, ledger.proven, ledger.open) == (V1, (V1,), "")
-    assert (ledger.rollouts["r"].stage, ledger.rollouts["r"].reason) == (sink, "why")
+    assert (ledger.rollouts["r"].stage, ledger.rollouts["r"].reason) == (terminal_stage, "why")
 
 
 def test_rolled_back_version_is_no_target() -> None:

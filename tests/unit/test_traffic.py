@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.core.model import Arm, Split, Version
-from surefoot.core.traffic import assign, bucket
+from surefoot.core.assignment import assign_arm, assignment_bucket
+from surefoot.core.domain import Arm, Split, Version
 
 CHAMPION = Version("1", "sha256:" + "1" * 64)
 CANDIDATE = Version("2", "sha256:" + "2" * 64)
@@ -19,46 +19,52 @@ def split(weight: float, salt: str = "s") -> Split:
 @given(st.text(), st.text())
 def test_bucket_is_on_the_ruler(salt: str, key: str) -> None:
     """Every key has a place from 0 to below 100, always the same one."""
-    assert 0 <= bucket(salt, key) < 100
-    assert bucket(salt, key) == bucket(salt, key)
+    assert 0 <= assignment_bucket(salt, key) < 100
+    assert assignment_bucket(salt, key) == assignment_bucket(salt, key)
 
 
 @given(st.text(), st.text(), weights, weights)
 def test_ramp_is_monotone(salt: str, key: str, one: float, other: float) -> None:
     """Whoever is with the candidate at a weight stays there at every higher weight."""
     lower, higher = sorted((one, other))
-    if assign(split(lower, salt), key) is Arm.CANDIDATE:
-        assert assign(split(higher, salt), key) is Arm.CANDIDATE
+    if assign_arm(split(lower, salt), key) is Arm.CANDIDATE:
+        assert assign_arm(split(higher, salt), key) is Arm.CANDIDATE
 
 
 @given(st.text(), st.text())
 def test_ends_of_the_ramp(salt: str, key: str) -> None:
     """Weight 0 gives the candidate nobody, weight 100 everybody, and no candidate means the champion."""
-    assert assign(split(0, salt), key) is Arm.CHAMPION
-    assert assign(split(100, salt), key) is Arm.CANDIDATE
-    assert assign(Split(CHAMPION, None, 100, salt), key) is Arm.CHAMPION
+    assert assign_arm(split(0, salt), key) is Arm.CHAMPION
+    assert assign_arm(split(100, salt), key) is Arm.CANDIDATE
+    assert assign_arm(Split(CHAMPION, None, 100, salt), key) is Arm.CHAMPION
 
 
 def test_share_is_the_weight() -> None:
     """Of 20,000 units the share with the candidate is within 0.8 points of the weight."""
     units = [f"unit-{n}" for n in range(20_000)]
     for weight in (1, 5, 25, 50):
-        share = sum(assign(split(weight), unit) is Arm.CANDIDATE for unit in units) / len(units) * 100
+        share = sum(assign_arm(split(weight), unit) is Arm.CANDIDATE for unit in units) / len(units) * 100
         assert abs(share - weight) < 0.8
 
 
 def test_salts_draw_independent_groups() -> None:
     """The 20 % groups of two salts of equal length overlap in about 4 % of the units."""
     units = [f"unit-{n}" for n in range(20_000)]
-    both = sum(bucket("salt-a", unit) < 20 and bucket("salt-b", unit) < 20 for unit in units) / len(units)
+    both = sum(
+        assignment_bucket("salt-a", unit) < 20 and assignment_bucket("salt-b", unit) < 20 for unit in units
+    ) / len(units)
     assert 0.035 < both < 0.045
 
 
 def test_salt_and_key_do_not_run_together() -> None:
     """Moving a character from the key to the salt gives another place."""
-    assert bucket("ab", "c") != bucket("a", "bc")
+    assert assignment_bucket("ab", "c") != assignment_bucket("a", "bc")
 
 
 def test_known_places() -> None:
     """The places of three keys never change, because running rollouts rest on them."""
-    assert [round(bucket("salt", key), 6) for key in ("a", "b", "N14228")] == [73.733713, 51.479702, 32.560527]
+    assert [round(assignment_bucket("salt", key), 6) for key in ("a", "b", "N14228")] == [
+        73.733713,
+        51.479702,
+        32.560527,
+    ]

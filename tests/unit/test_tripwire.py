@@ -3,13 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.gateway.tripwire import WINDOW_S, Limits, Tripwire
+from surefoot.gateway.inference.tripwire import WINDOW_S, TripLimits, Tripwire
 
 
 @given(st.lists(st.booleans(), max_size=200), st.integers(2, 30))
 def test_it_blows_exactly_when_so_many_fail_in_a_row(outcomes: list[bool], limit: int) -> None:
     """Whatever the order, it blows at the first run of failures that is long enough, and never again."""
-    wire = Tripwire(Limits(failures=limit))
+    wire = Tripwire(TripLimits(failures=limit))
     blown, streak, due = 0, 0, False
     for failed in outcomes:
         if failed:
@@ -24,7 +24,7 @@ def test_it_blows_exactly_when_so_many_fail_in_a_row(outcomes: list[bool], limit
 
 def test_it_says_how_often_and_with_what() -> None:
     """The reason that is journalled names the count and the last error."""
-    wire = Tripwire(Limits(failures=2))
+    wire = Tripwire(TripLimits(failures=2))
     assert wire.failed("KeyError: 'x'") == ""
     assert wire.failed("KeyError: 'y'") == "failed 2 requests in a row, the last with KeyError: 'y'"
 
@@ -32,7 +32,7 @@ def test_it_says_how_often_and_with_what() -> None:
 def test_processes_that_end_often_enough_blow_it() -> None:
     """Three ends within the window blow it; three over a longer time do not."""
     now = 0.0
-    wire = Tripwire(Limits(deaths=3), 0, lambda: now)
+    wire = Tripwire(TripLimits(deaths=3), 0, lambda: now)
     said = []
     for number in range(1, 4):
         now += WINDOW_S
@@ -47,7 +47,7 @@ def test_processes_that_end_often_enough_blow_it() -> None:
 
 def test_ends_of_an_earlier_route_do_not_count() -> None:
     """A fuse that is set anew blows on what happens from then on."""
-    wire = Tripwire(Limits(deaths=2), 7, lambda: 0.0)
+    wire = Tripwire(TripLimits(deaths=2), 7, lambda: 0.0)
     assert wire.ended(7) == ""
     assert wire.ended(8) == ""
     assert wire.ended(9) != ""

@@ -3,12 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-from surefoot.adapters.levels import speed_counts
-from surefoot.core.evidence import SpeedCounts
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome, Split
-from surefoot.core.traffic import assign
+from surefoot.adapters.evidence.level_counts import speed_counts
+from surefoot.core.assignment import assign_arm
+from surefoot.core.domain import Outcome, Split
+from surefoot.core.judging.evidence import SpeedCounts
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds
 from tests.unit.test_counts import LATENCY, LEAST_HISTORY, LIVE, V1, V2, before, record, write
 
 
@@ -20,7 +20,9 @@ def test_a_sound_split_of_units_is_not_called_broken(tmp_path: Path) -> None:
         home = tmp_path / str(salt)
         home.mkdir()
         asked = [
-            record(f"{unit}/{n}", unit=f"u{unit}", arm=assign(split, f"u{unit}").value, weight=50.0, latency_ms=9.0 + n)
+            record(
+                f"{unit}/{n}", unit=f"u{unit}", arm=assign_arm(split, f"u{unit}").value, weight=50.0, latency_ms=9.0 + n
+            )
             for unit in range(100)
             for n in range(20)
         ]
@@ -29,7 +31,7 @@ def test_a_sound_split_of_units_is_not_called_broken(tmp_path: Path) -> None:
         assert isinstance(found, SpeedCounts)
         assert found.trial == "unit"
         assert sum(n for s in found.strata for side in (s.candidate, s.champion) for _, n in side) == 100
-        verdict = judge(LATENCY, found, Level(0.01))
+        verdict = judge(LATENCY, found, DecisionThresholds(0.01))
         if "split" in verdict.reason or verdict.outcome is Outcome.FAIL:
             broken.append((salt, verdict.reason))
     assert not broken

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.measure import Measurements
-from surefoot.adapters.predictions import PredictionLog
-from surefoot.adapters.replay import Replay
-from surefoot.core.evidence import Evidence, Missing, Validation, ValueCounts
-from surefoot.core.fields import Violation
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome
-from surefoot.core.parse_gate import gate
-from surefoot.core.policy import Gate, Metric
-from surefoot.core.stats.bounded import LEVELS
+from surefoot.adapters.evidence.source import LogEvidence
+from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.core.domain import Outcome
+from surefoot.core.judging.evidence import Evidence, Missing, Validation, ValueCounts
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.fields import Violation
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.parse_gate import gate
+from surefoot.core.stats.bounded_mean import LEVELS
 from tests.unit.test_counts import LIVE, before, record
 from tests.unit.test_replay import label, write
 
@@ -32,13 +32,13 @@ def measured(root: Path, asked: Gate, champion: object, candidate: object, odd: 
     write(root, "labels", [*told, *(label(2 * N + i, champion, 950.0) for i in range(50))])
     log = PredictionLog(root)
     question = replace(LIVE, gate=asked, opened=1700.0, until=1800.0)
-    never = Replay(log, lambda _model, _version: None)  # type: ignore[arg-type, return-value]
-    return Measurements(log, never, lambda suite, _frame, _name: Validation(suite, 1, 1, ())).gather(question)
+    never = ShadowReplay(log, lambda _model, _version: None)  # type: ignore[arg-type, return-value]
+    return LogEvidence(log, never, lambda suite, _frame, _name: Validation(suite, 1, 1, ())).gather(question)
 
 
 def test_a_candidate_that_loses_money_fails(tmp_path: Path) -> None:
     """Ten earned by the champion and fifteen lost by the candidate are a FAIL, with both means in their own unit."""
-    verdict = judge(MONEY, measured(tmp_path, MONEY, 10.0, -15.0), Level(0.01, 0.05))
+    verdict = judge(MONEY, measured(tmp_path, MONEY, 10.0, -15.0), DecisionThresholds(0.01, 0.05))
     assert verdict.outcome is Outcome.FAIL
     means = {figure.name: figure.value for figure in verdict.figures}
     assert means["champion mean"] == pytest.approx(10.0, abs=1.0)
@@ -48,7 +48,7 @@ def test_a_candidate_that_loses_money_fails(tmp_path: Path) -> None:
 
 def test_an_equal_candidate_does_not_fail(tmp_path: Path) -> None:
     """Two versions that lose the same are equal."""
-    verdict = judge(MONEY, measured(tmp_path, MONEY, -15.0, -15.0), Level(0.01, 0.05))
+    verdict = judge(MONEY, measured(tmp_path, MONEY, -15.0, -15.0), DecisionThresholds(0.01, 0.05))
     assert verdict.outcome is not Outcome.FAIL
 
 
@@ -66,7 +66,7 @@ def test_what_is_clipped_is_told(tmp_path: Path) -> None:
     found = measured(tmp_path, MONEY, 500.0, -500.0)
     assert isinstance(found, ValueCounts)
     assert (found.strata[0].champion[LEVELS - 1], found.strata[0].candidate[0], found.left.clipped) == (N, N, 2 * N)
-    verdict = judge(MONEY, found, Level())
+    verdict = judge(MONEY, found, DecisionThresholds())
     assert "800 values beyond the policy's bounds" in verdict.reason
 
 
@@ -76,11 +76,11 @@ def test_a_few_labels_without_a_number_are_told_and_many_are_an_error(tmp_path: 
     assert isinstance(few, ValueCounts)
     assert (few.left.odd, few.left.requests) == (4, ("q0", "q1", "q2", "q3"))
     assert sum(few.strata[0].candidate) == N - 2
-    verdict = judge(MONEY, few, Level(0.01, 0.05))
+    verdict = judge(MONEY, few, DecisionThresholds(0.01, 0.05))
     assert verdict.outcome is not Outcome.ERROR
     assert "q0, q1, q2, q3" in verdict.reason
     assert "much" not in verdict.reason
-    many = judge(MONEY, measured(tmp_path, MONEY, 10.0, 10.0, odd=100), Level(0.01, 0.05))
+    many = judge(MONEY, measured(tmp_path, MONEY, 10.0, 10.0, odd=100), DecisionThresholds(0.01, 0.05))
     assert many.outcome is Outcome.ERROR
 
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.models import watch
+from surefoot.models import row_watch
 from surefoot.models.contract import Names
-from surefoot.models.rows import Batching, Proof, prove, same
-from surefoot.models.watch import ENOUGH, Watch
+from surefoot.models.row_independence import IndependenceProof, RowIndependence, answers_equal, prove_independence
+from surefoot.models.row_watch import ENOUGH, RowWatch
 
 ROWS: list[list[object]] = [[float(7 * i % 24), i % 3] for i in range(24)]
 Function = Callable[[list[list[object]]], list[object]]
@@ -18,7 +18,7 @@ Function = Callable[[list[list[object]]], list[object]]
 class Model:
     """Answers with a function of all rows, and remembers how many it was asked at once."""
 
-    joins = True
+    batchable = True
 
     def __init__(self, function: Function) -> None:
         self.function = function
@@ -60,32 +60,32 @@ def filling(rows: list[list[object]]) -> list[object]:
 @pytest.mark.parametrize(
     ("function", "batching"),
     [
-        (lambda rows: [2.0 * value for value in x(rows)], Batching.ROW_WISE),
-        (lambda rows: [value * (1.0 + 1e-7 * len(rows)) for value in x(rows)], Batching.ROW_WISE),
-        (lambda rows: [{"a": value, "b": [str(value)]} for value in x(rows)], Batching.ROW_WISE),
-        (lambda rows: sorted(x(rows)), Batching.BATCH_DEPENDENT),
-        (lambda rows: [value - sum(x(rows)) / len(rows) for value in x(rows)], Batching.BATCH_DEPENDENT),
-        (lambda rows: [sum(other <= value for other in x(rows)) for value in x(rows)], Batching.BATCH_DEPENDENT),
-        (lambda rows: [sum(other[1] == row[1] for other in rows) for row in rows], Batching.BATCH_DEPENDENT),
-        (lambda rows: [index + value for index, value in enumerate(x(rows))], Batching.BATCH_DEPENDENT),
-        (filling, Batching.BATCH_DEPENDENT),
-        (refusing, Batching.BATCH_DEPENDENT),
-        (drifting(), Batching.NOT_REPEATABLE),
-        (lambda rows: ["always" for _ in rows], Batching.UNPROVEN),
+        (lambda rows: [2.0 * value for value in x(rows)], RowIndependence.ROW_WISE),
+        (lambda rows: [value * (1.0 + 1e-7 * len(rows)) for value in x(rows)], RowIndependence.ROW_WISE),
+        (lambda rows: [{"a": value, "b": [str(value)]} for value in x(rows)], RowIndependence.ROW_WISE),
+        (lambda rows: sorted(x(rows)), RowIndependence.BATCH_DEPENDENT),
+        (lambda rows: [value - sum(x(rows)) / len(rows) for value in x(rows)], RowIndependence.BATCH_DEPENDENT),
+        (lambda rows: [sum(other <= value for other in x(rows)) for value in x(rows)], RowIndependence.BATCH_DEPENDENT),
+        (lambda rows: [sum(other[1] == row[1] for other in rows) for row in rows], RowIndependence.BATCH_DEPENDENT),
+        (lambda rows: [index + value for index, value in enumerate(x(rows))], RowIndependence.BATCH_DEPENDENT),
+        (filling, RowIndependence.BATCH_DEPENDENT),
+        (refusing, RowIndependence.BATCH_DEPENDENT),
+        (drifting(), RowIndependence.NOT_REPEATABLE),
+        (lambda rows: ["always" for _ in rows], RowIndependence.UNPROVEN),
     ],
 )
-def test_what_depends_on_neighbours_or_memory_is_told_apart(function: Function, batching: Batching) -> None:
+def test_what_depends_on_neighbours_or_memory_is_told_apart(function: Function, batching: RowIndependence) -> None:
     """Rounding is no difference; sorting, statistics, ranks, groups, positions and gaps filled from others are."""
-    proof = prove(function, ROWS)
+    proof = prove_independence(function, ROWS)
     assert proof.batching is batching
-    assert bool(proof.why) is (batching is not Batching.ROW_WISE)
+    assert bool(proof.why) is (batching is not RowIndependence.ROW_WISE)
 
 
 def test_what_made_up_rows_do_not_show_the_rows_of_callers_show() -> None:
     """A model that made-up rows tell nothing of is asked alone until so many callers' rows have proved it."""
     model = Model(lambda rows: ["late" if value > 900.0 else "on time" for value in x(rows)])
-    watched = Watch(model, prove(model.function, ROWS))
-    assert watched.proof.batching is Batching.UNPROVEN
+    watched = RowWatch(model, prove_independence(model.function, ROWS))
+    assert watched.proof.batching is RowIndependence.UNPROVEN
     for number in range(ENOUGH):
         assert not watched.proof.row_wise
         row: list[object] = [1000.0 * (number % 3) + number, 0]
@@ -97,38 +97,38 @@ def test_what_made_up_rows_do_not_show_the_rows_of_callers_show() -> None:
 def test_rows_of_one_answer_prove_little() -> None:
     """While all callers' rows have the same answer many more are waited for: of equal answers none is out of place."""
     model = Model(lambda rows: sorted("late" if value > 900.0 else "on time" for value in x(rows)))
-    watched = Watch(model, prove(model.function, ROWS))
+    watched = RowWatch(model, prove_independence(model.function, ROWS))
     for number in range(3 * ENOUGH):
         row: list[object] = [2000.0 - 50.0 * (number == 2 * ENOUGH) * 30 + number, 0]
         watched.look(("x", "g"), [row], (), watched.answer(("x", "g"), [row]))
         assert not watched.proof.row_wise
-    assert watched.proof.batching is Batching.BATCH_DEPENDENT
+    assert watched.proof.batching is RowIndependence.BATCH_DEPENDENT
 
 
 def test_a_difference_on_a_callers_row_ends_batches_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that passed at load, and answers a caller's row otherwise in a batch than alone, is found out."""
-    monkeypatch.setattr(watch, "ONE_IN", 1)
+    monkeypatch.setattr(row_watch, "ONE_IN", 1)
     model = Model(lambda rows: [value + (100.0 if len(rows) > 1 and value > 50.0 else 0.0) for value in x(rows)])
-    watched = Watch(model, prove(model.function, ROWS))
+    watched = RowWatch(model, prove_independence(model.function, ROWS))
     assert watched.proof.row_wise
     rows: list[list[object]] = [[60.0, 0], [70.0, 1]]
     while not watched.checked:
         watched.look(("x", "g"), rows, (), watched.answer(("x", "g"), rows))
-    assert (watched.proof.batching, watched.differed) == (Batching.BATCH_DEPENDENT, 1)
+    assert (watched.proof.batching, watched.differed) == (RowIndependence.BATCH_DEPENDENT, 1)
     assert "seen on a caller's row" in watched.proof.why
 
 
 def test_looking_takes_a_hundredth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a row was asked again, no other is before a hundred times as long has passed."""
-    monkeypatch.setattr(watch, "ONE_IN", 1)
+    monkeypatch.setattr(row_watch, "ONE_IN", 1)
     now = [0.0]
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(row_watch.time, "monotonic", lambda: now[0])
 
     def slow(rows: list[list[object]]) -> list[object]:
         now[0] += 1.0
         return list(x(rows))
 
-    watched = Watch(Model(slow), Proof(Batching.ROW_WISE, answered=9))
+    watched = RowWatch(Model(slow), IndependenceProof(RowIndependence.ROW_WISE, answered=9))
     for _ in range(500):
         watched.look(("x", "g"), ROWS, (), watched.answer(("x", "g"), ROWS))
     assert 1 <= watched.checked <= 6
@@ -144,5 +144,5 @@ VALUES = st.recursive(
 @given(VALUES, VALUES)
 def test_sameness_is_symmetric_and_includes_equality(one: object, other: object) -> None:
     """An answer is the same as itself, and whether two are the same does not depend on which comes first."""
-    assert same(one, one)
-    assert same(one, other) == same(other, one)
+    assert answers_equal(one, one)
+    assert answers_equal(one, other) == answers_equal(other, one)

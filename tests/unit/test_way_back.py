@@ -5,32 +5,32 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from surefoot.core.domain import Stage
 from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected, SurefootError
-from surefoot.core.events import SetAlias, SetSplit, decode
-from surefoot.core.evidence import Evidence
-from surefoot.core.model import Stage
-from surefoot.core.question import Question
-from surefoot.core.state import Ledger, fold
+from surefoot.core.judging.evidence import Evidence
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.record.events import SetAlias, SetSplit, decode
+from surefoot.core.record.state import Ledger, fold
 from surefoot.rollout import (
-    adopt,
+    adopt_champion,
     compare_champion,
     drive,
-    end,
+    end_rollout,
     open_changes,
     open_promotion,
     open_rollback,
     repair,
     repeat_changes,
 )
-from tests.fakes import POLICY, Faults, Killed, World
-from tests.scripted import ALONE, FAIL, POINTS, events, started, world
+from tests.fakes import POLICY, Faults, Killed, Scenario
+from tests.scripted import ALONE, FAIL, POINTS, events, scenario, started
 
 
-def back_in_order(seen: World) -> None:
+def back_in_order(env: Scenario) -> None:
     """On the way back no alias is touched before the traffic is back where it was."""
-    decided = next(e.seq for e in seen.journal.entries if e.kind == "EndDecided")
+    decided = next(e.seq for e in env.journal.entries if e.kind == "EndDecided")
     effects = [
-        decode(e.kind, e.data).effect for e in seen.journal.entries if e.kind == "EffectIntended" and e.seq > decided
+        decode(e.kind, e.data).effect for e in env.journal.entries if e.kind == "EffectIntended" and e.seq > decided
     ]  # type: ignore[union-attr]
     kinds = [type(effect) for effect in effects]
     assert kinds == sorted(kinds, key=lambda kind: kind is SetAlias)
@@ -41,25 +41,25 @@ def back_in_order(seen: World) -> None:
 @pytest.mark.parametrize("point", POINTS)
 def test_way_back_from_every_stage(point: str, how: str) -> None:
     """From every stage an abort or a rollback ends in its sink, with the old champion served and registered."""
-    seen = world()
-    ledger = started(seen, POINTS[point])
+    env = scenario()
+    ledger = started(env, POINTS[point])
     before = ledger.rollout.stage in {Stage.SUBMITTED, Stage.VALIDATING, Stage.SHADOWING} if ledger.rollout else False
     if how == "roll back":
-        open_rollback(seen.ports(), "m", "operator")
+        open_rollback(env.ports(), "m", "operator")
     else:
-        end(seen.ports(), "m", Stage.ABORTED if how == "abort" else Stage.SUPERSEDED, "operator")
-    ledger = drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
-    sink = {"abort": Stage.ABORTED, "supersede": Stage.SUPERSEDED}.get(
+        end_rollout(env.ports(), "m", Stage.ABORTED if how == "abort" else Stage.SUPERSEDED, "operator")
+    ledger = drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    terminal_stage = {"abort": Stage.ABORTED, "supersede": Stage.SUPERSEDED}.get(
         how, Stage.ABORTED if before else Stage.ROLLED_BACK
     )
-    (ended,) = events(seen, "RolloutEnded")
-    assert ended["sink"] == sink
-    back_in_order(seen)
-    live = seen.traffic.split
+    (ended,) = events(env, "RolloutEnded")
+    assert ended["sink"] == terminal_stage
+    back_in_order(env)
+    live = env.traffic.split
     assert live is not None
     assert (live.champion.number, live.candidate) == ("1", None)
-    assert seen.registry.aliases["champion"] == "1"
-    assert "previous" not in seen.registry.aliases or point == "previous is set"
+    assert env.registry.aliases["champion"] == "1"
+    assert "previous" not in env.registry.aliases or point == "previous is set"
     assert ledger.champion is not None
     assert ledger.champion.number == "1"
     assert [version.number for version in ledger.proven] == ["1"]
@@ -71,27 +71,27 @@ def test_way_back_after_a_kill_at_every_call(how: str) -> None:
     calls = 0
     while True:
         calls += 1
-        seen = world()
-        seen.faults.at = {calls: "after"}
+        env = scenario()
+        env.faults.at = {calls: "after"}
         try:
-            started(seen)
+            started(env)
         except Killed:
             pass
         else:
             break
-        ledger = fold("m", seen.journal.entries)
+        ledger = fold("m", env.journal.entries)
         if not ledger.open:
             continue
         if how == "abort":
-            end(seen.ports(), "m", Stage.ABORTED, "operator")
+            end_rollout(env.ports(), "m", Stage.ABORTED, "operator")
         else:
-            open_rollback(seen.ports(), "m", "operator")
-        drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
-        ends = events(seen, "RolloutEnded")
+            open_rollback(env.ports(), "m", "operator")
+        drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+        ends = events(env, "RolloutEnded")
         if ends[0]["sink"] != "Promoted":
-            back_in_order(seen)
-            assert seen.registry.aliases["champion"] == "1", calls
-            live = seen.traffic.split
+            back_in_order(env)
+            assert env.registry.aliases["champion"] == "1", calls
+            live = env.traffic.split
             assert live is None or (live.champion.number, live.candidate) == ("1", None), calls
     assert calls > 40
 
@@ -112,7 +112,7 @@ class Human(Faults):
         return super().call(apply)
 
 
-STORIES: dict[str, tuple[Callable[[Question], Evidence | None], Callable[[Ledger], bool] | None]] = {
+STORIES: dict[str, tuple[Callable[[EvidenceRequest], Evidence | None], Callable[[Ledger], bool] | None]] = {
     "promoted": (lambda _: None, None),
     "canary fails": (lambda q: FAIL if q.kind == "live" else None, None),
     "bake fails": (lambda q: ALONE[True] if q.kind == "bake" else None, None),
@@ -128,13 +128,13 @@ def test_human_moves_the_champion_at_every_call(story: str) -> None:
     strikes = 0
     while True:
         strikes += 1
-        seen = world(POLICY, play)
-        adopt(seen.ports(), "m")
-        human = Human(strikes=strikes, aliases=seen.registry.aliases)
-        for port in (seen.journal, seen.registry, seen.traffic):
+        env = scenario(POLICY, play)
+        adopt_champion(env.ports(), "m")
+        human = Human(strikes=strikes, aliases=env.registry.aliases)
+        for port in (env.journal, env.registry, env.traffic):
             port.faults = human
         writes = []
-        original = seen.registry.set_alias
+        original = env.registry.set_alias
 
         def set_alias(
             model: str, alias: str, number: str | None, human: Human = human, original: object = original
@@ -143,31 +143,31 @@ def test_human_moves_the_champion_at_every_call(story: str) -> None:
                 writes.append(human.calls + 1)  # noqa: B023 - used within this turn of the loop
             original(model, alias, number)  # type: ignore[operator]
 
-        seen.registry.set_alias = set_alias  # type: ignore[method-assign]
+        env.registry.set_alias = set_alias  # type: ignore[method-assign]
         refused = False
         try:
             if not abort:
-                open_promotion(seen.ports(), seen.request())
-            elif started(seen, lambda ledger: not ledger.open or abort(ledger)).open:
-                end(seen.ports(), "m", Stage.ABORTED, "operator")
+                open_promotion(env.ports(), env.request())
+            elif started(env, lambda ledger: not ledger.open or abort(ledger)).open:
+                end_rollout(env.ports(), "m", Stage.ABORTED, "operator")
         except Rejected:
             refused = True
         if refused:  # moved before the opening: nothing begins, and the move stands
-            assert seen.registry.aliases["champion"] == "3"
-            assert not seen.ports().ledger("m").rollouts
+            assert env.registry.aliases["champion"] == "3"
+            assert not env.ports().ledger("m").rollouts
             continue
-        ledger = drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
+        ledger = drive(env.ports(), "m", until=lambda ledger: not ledger.open)
         if not human.struck:
             break
-        kept = seen.registry.aliases["champion"] == "3"
+        kept = env.registry.aliases["champion"] == "3"
         assert kept or strikes in writes, (story, strikes)
-        drifted = bool(events(seen, "DriftFound"))
+        drifted = bool(events(env, "DriftFound"))
         assert not (drifted and not kept)
-        live = seen.traffic.split
+        live = env.traffic.split
         assert live is not None
         assert live.candidate is None
         assert ledger.champion == live.champion, (story, strikes)
-        ended = events(seen, "RolloutEnded")[-1]["sink"]
+        ended = events(env, "RolloutEnded")[-1]["sink"]
         assert live.champion.number == ("2" if ended == "Promoted" else "1")
         assert story == "promoted" or ended != "Promoted"
     assert strikes > 20
@@ -176,55 +176,55 @@ def test_human_moves_the_champion_at_every_call(story: str) -> None:
 @pytest.mark.parametrize("point", ["ramping", "ramping on", "previous is set", "champion is set", "baking"])
 def test_registry_is_down_during_a_rollback(point: str) -> None:
     """With the registry down the traffic goes back all the same, and the rollout ends once the registry answers."""
-    seen = world()
-    started(seen, POINTS[point])
-    calm = seen.registry.faults
+    env = scenario()
+    started(env, POINTS[point])
+    calm = env.registry.faults
     down = Faults(dict.fromkeys(range(1, 10_000), "refused"))
-    seen.registry.faults = down
-    open_rollback(seen.ports(), "m", "operator")
+    env.registry.faults = down
+    open_rollback(env.ports(), "m", "operator")
     needs_registry = point in {"champion is set", "baking"}
     if needs_registry:
         with pytest.raises(RegistryUnavailable):
-            drive(seen.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
+            drive(env.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
     else:
-        drive(seen.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
-    live = seen.traffic.split
+        drive(env.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
+    live = env.traffic.split
     assert live is not None
     assert (live.champion.number, live.candidate) == ("1", None)
-    seen.registry.faults = calm
-    drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
-    assert events(seen, "RolloutEnded")[-1]["sink"] == "RolledBack"
-    assert seen.registry.aliases["champion"] == "1"
+    env.registry.faults = calm
+    drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    assert events(env, "RolloutEnded")[-1]["sink"] == "RolledBack"
+    assert env.registry.aliases["champion"] == "1"
 
 
 def test_registry_is_down_while_a_promoted_version_is_taken_back() -> None:
     """After promotion too, the traffic goes back first and the registry follows when it answers."""
-    seen = world()
-    started(seen)
-    calm, seen.registry.faults = seen.registry.faults, Faults(dict.fromkeys(range(1, 10_000), "refused"))
-    open_rollback(seen.ports(), "m", "operator")
+    env = scenario()
+    started(env)
+    calm, env.registry.faults = env.registry.faults, Faults(dict.fromkeys(range(1, 10_000), "refused"))
+    open_rollback(env.ports(), "m", "operator")
     with pytest.raises(RegistryUnavailable):
-        drive(seen.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
-    assert seen.traffic.split is not None
-    assert seen.traffic.split.champion.number == "1"
-    assert seen.registry.aliases["champion"] == "2"
-    seen.registry.faults = calm
-    ledger = drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
-    assert events(seen, "RolloutEnded")[-1]["sink"] == "FastRolledBack"
-    assert seen.registry.aliases == {"champion": "1"}
+        drive(env.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
+    assert env.traffic.split is not None
+    assert env.traffic.split.champion.number == "1"
+    assert env.registry.aliases["champion"] == "2"
+    env.registry.faults = calm
+    ledger = drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    assert events(env, "RolloutEnded")[-1]["sink"] == "FastRolledBack"
+    assert env.registry.aliases == {"champion": "1"}
     assert ledger.champion is not None
     assert ledger.champion.number == "1"
 
 
 def test_human_moved_the_champion_before_a_rollback_of_a_promoted_version() -> None:
     """The traffic goes back, the human's alias stays, drift is found, and the journal serves what is served."""
-    seen = world()
-    started(seen)
-    seen.registry.aliases["champion"] = "3"
-    open_rollback(seen.ports(), "m", "operator")
-    ledger = drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
-    assert seen.registry.aliases["champion"] == "3"
-    assert len(events(seen, "DriftFound")) == 1
+    env = scenario()
+    started(env)
+    env.registry.aliases["champion"] = "3"
+    open_rollback(env.ports(), "m", "operator")
+    ledger = drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    assert env.registry.aliases["champion"] == "3"
+    assert len(events(env, "DriftFound")) == 1
     assert ledger.champion is not None
     assert ledger.champion.number == "1"
 
@@ -246,53 +246,53 @@ def test_a_registry_change_that_is_refused_stays_open_and_is_repeated(
     error: SurefootError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Traffic goes back, the alias that could not be set is an open drift, and it is repeated until it works."""
-    seen = world()
-    started(seen)
+    env = scenario()
+    started(env)
     with monkeypatch.context() as broken:
-        broken.setattr(seen.registry, "set_alias", _refusing(error, "champion"))
-        open_rollback(seen.ports(), "m", "operator")
-        ledger = drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
-        assert seen.traffic.split is not None
-        assert seen.traffic.split.champion.number == "1"
-        assert seen.registry.aliases["champion"] == "2"
+        broken.setattr(env.registry, "set_alias", _refusing(error, "champion"))
+        open_rollback(env.ports(), "m", "operator")
+        ledger = drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+        assert env.traffic.split is not None
+        assert env.traffic.split.champion.number == "1"
+        assert env.registry.aliases["champion"] == "2"
         assert [drift.what for drift in open_changes(ledger)] == ["alias champion"]
         assert str(error) in ledger.drifts["alias champion"].seen
-        assert repeat_changes(seen.ports(), ledger).head == ledger.head  # still refused: nothing new to say
-        assert compare_champion(seen.ports(), ledger).head == ledger.head
-    ledger = repeat_changes(seen.ports(), ledger)
+        assert repeat_changes(env.ports(), ledger).head == ledger.head  # still refused: nothing new to say
+        assert compare_champion(env.ports(), ledger).head == ledger.head
+    ledger = repeat_changes(env.ports(), ledger)
     assert not ledger.drifts
-    assert seen.registry.aliases["champion"] == "1"
-    assert fold("m", seen.journal.entries) == ledger
+    assert env.registry.aliases["champion"] == "1"
+    assert fold("m", env.journal.entries) == ledger
 
 
 def test_a_choice_of_another_hand_is_not_repeated_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """A person who moves the alias while the change is still refused keeps that choice, until `repair` is asked for."""
-    seen = world()
-    started(seen)
+    env = scenario()
+    started(env)
     with monkeypatch.context() as broken:
-        broken.setattr(seen.registry, "set_alias", _refusing(Rejected("403"), "champion"))
-        open_rollback(seen.ports(), "m", "operator")
-        ledger = drive(seen.ports(), "m", until=lambda ledger: not ledger.open)
-    seen.registry.aliases["champion"] = "3"
-    ledger = repeat_changes(seen.ports(), ledger)
-    assert seen.registry.aliases["champion"] == "3"
+        broken.setattr(env.registry, "set_alias", _refusing(Rejected("403"), "champion"))
+        open_rollback(env.ports(), "m", "operator")
+        ledger = drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    env.registry.aliases["champion"] = "3"
+    ledger = repeat_changes(env.ports(), ledger)
+    assert env.registry.aliases["champion"] == "3"
     assert not open_changes(ledger)
     assert ledger.drifts["alias champion"].seen == "it points to version 3"
-    ledger = repair(seen.ports(), "m")
-    assert seen.registry.aliases["champion"] == "1"
+    ledger = repair(env.ports(), "m")
+    assert env.registry.aliases["champion"] == "1"
     assert not ledger.drifts
 
 
 def test_an_alias_that_somebody_moves_is_told_once_and_told_again_when_it_agrees() -> None:
     """Alias champion that does not say what is served is one entry for each value, and its return is one more."""
-    seen = world()
-    ledger = adopt(seen.ports(), "m")
-    seen.registry.aliases["champion"] = "3"
-    first = compare_champion(seen.ports(), ledger)
+    env = scenario()
+    ledger = adopt_champion(env.ports(), "m")
+    env.registry.aliases["champion"] = "3"
+    first = compare_champion(env.ports(), ledger)
     assert first.drifts["alias champion"].seen == "it points to version 3"
-    assert compare_champion(seen.ports(), first).head == first.head
-    del seen.registry.aliases["champion"]
-    second = compare_champion(seen.ports(), first)
+    assert compare_champion(env.ports(), first).head == first.head
+    del env.registry.aliases["champion"]
+    second = compare_champion(env.ports(), first)
     assert second.drifts["alias champion"].seen == "it points to nothing"
-    seen.registry.aliases["champion"] = "1"
-    assert not compare_champion(seen.ports(), second).drifts
+    env.registry.aliases["champion"] = "1"
+    assert not compare_champion(env.ports(), second).drifts

@@ -5,36 +5,36 @@ from dataclasses import replace
 
 import pytest
 
-from surefoot.core.evidence import Evidence, FeatureShift, InputShift, PairedSums, SplitCounts
-from surefoot.core.gates.words import figure, forecast, points, share
-from surefoot.core.judge import judge
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome
-from surefoot.core.policy import Gate, Metric
-from tests.unit.test_answers import RIGHT, sums
+from surefoot.core.domain import Outcome
+from surefoot.core.judging.evidence import Evidence, FeatureShift, InputShift, PairedSums, SplitCounts
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.verdicts.wording import as_percent, forecast_clause, format_value, percentage_points
 from tests.unit.test_gates import BOTH, BUDGET, ERRORS, LATENCY, PAID, TAIL, WAIT, arms, speeds, values
 from tests.unit.test_judge import CASES
+from tests.unit.test_paired_binary import RIGHT, sums
 
-SMALL = Level(allowance=5.0, weight=5.0)
+SMALL = DecisionThresholds(allowance=5.0, weight=5.0)
 RELATIVE = replace(ERRORS, margin=0.5, relative=True)
-SAID: tuple[tuple[Gate, Evidence, Level], ...] = (
+SAID: tuple[tuple[Gate, Evidence, DecisionThresholds], ...] = (
     *((gate, evidence, level) for gate, evidence, level in CASES.values()),
     *(
         (gate, arms(n, bad, old), level)
         for gate in (ERRORS, RELATIVE, BUDGET, BOTH)
         for n in (40, 400, 40_000)
         for bad, old in ((0.0, 0.0), (0.02, 0.02), (0.3, 0.02), (0.02, 0.3), (1.0, 1.0))
-        for level in (Level(), SMALL, Level(forever=True, lasts=86400.0))
+        for level in (DecisionThresholds(), SMALL, DecisionThresholds(forever=True, lasts=86400.0))
     ),
     *(
         (gate, speeds(n, slower), level)
         for gate in (LATENCY, TAIL)
         for n in (40, 400, 20_000)
         for slower in (0.5, 1.0, 3.0)
-        for level in (Level(), SMALL)
+        for level in (DecisionThresholds(), SMALL)
     ),
     *((gate, values(n, mean, 0.5), SMALL) for gate in (PAID, WAIT) for n in (40, 40_000) for mean in (0.3, 0.5, 0.7)),
-    *((RIGHT, sums(n, n // 20, n // 20, n // 25), Level()) for n in (300, 20_000)),
+    *((RIGHT, sums(n, n // 20, n // 20, n // 25), DecisionThresholds()) for n in (300, 20_000)),
 )
 
 
@@ -69,13 +69,13 @@ def test_a_small_weight_says_which_multiple_of_the_margin_passes() -> None:
         verdict = judge(gate, evidence, SMALL)
         assert verdict.outcome is Outcome.PASS
         assert words in verdict.reason
-    assert "times the margin" not in judge(ERRORS, arms(40_000, 0.02, 0.02), Level(weight=50.0)).reason
+    assert "times the margin" not in judge(ERRORS, arms(40_000, 0.02, 0.02), DecisionThresholds(weight=50.0)).reason
 
 
 def test_a_latency_says_its_difference_and_interval_in_milliseconds() -> None:
     """The difference of a quantile and its interval are milliseconds; the interval holds the difference."""
     for slower in (0.8, 1.0, 1.1):
-        reason = judge(LATENCY, speeds(20_000, slower), Level()).reason
+        reason = judge(LATENCY, speeds(20_000, slower), DecisionThresholds()).reason
         found = re.search(r"champion: ([+-][\d.]+) ms \(between ([+-][\d.]+) and ([+-][\d.]+) ms\)", reason)
         assert found, reason
         apart, low, high = map(float, found.groups())
@@ -99,7 +99,7 @@ def test_a_fast_answer_is_not_rounded_to_nothing() -> None:
             for s in fast.strata
         ),
     )
-    verdict = judge(LATENCY, small, Level())
+    verdict = judge(LATENCY, small, DecisionThresholds())
     assert verdict.outcome is Outcome.PASS
     assert re.match(r"p90 is 0\.0000\d*[1-9]\d* ms on the candidate, 0\.0000\d*[1-9]", verdict.reason), verdict.reason
 
@@ -108,7 +108,7 @@ def test_a_value_says_its_difference_and_interval_in_its_own_unit() -> None:
     """A value's interval is on both sides of its difference, be the candidate better or worse."""
     for gate in (PAID, WAIT):
         for mean in (0.45, 0.5, 0.7):
-            reason = judge(gate, values(40_000, mean, 0.5), Level()).reason
+            reason = judge(gate, values(40_000, mean, 0.5), DecisionThresholds()).reason
             found = re.search(r"champion: ([+-][\d.]+) \(between ([+-][\d.]+) and ([+-][\d.]+)\)", reason)
             if "at least" not in reason and "at most" not in reason:  # a proved failure says its limit instead
                 assert found, reason
@@ -128,24 +128,31 @@ def test_a_value_says_its_difference_and_interval_in_its_own_unit() -> None:
 )
 def test_a_loss_of_any_size_shows_digits_that_count(value: float, near: float, said: str) -> None:
     """Losses of a millionth and of thousands are both readable; the sentence keeps one number of decimals."""
-    assert figure(value, near) == said
+    assert format_value(value, near) == said
 
 
 def test_rare_events_are_not_rounded_away() -> None:
     """A rate of 12 in a million is not shown as nothing."""
-    assert (share(0.000012), points(0.000012), share(0.02), points(-0.02)) == ("0.0012%", "+0.0012", "2.00%", "-2.00")
+    assert (as_percent(0.000012), percentage_points(0.000012), as_percent(0.02), percentage_points(-0.02)) == (
+        "0.0012%",
+        "+0.0012",
+        "2.00%",
+        "-2.00",
+    )
 
 
 def test_a_forecast_is_an_interval_that_does_not_move_with_the_estimate() -> None:
     """What an equal candidate takes is the same forecast whatever this one happened to show, with both its ends."""
     said = [
-        judge(ERRORS, arms(1_000, bad, 0.02), Level(per_minute=60.0)).reason.partition("; a candidate equal")[2]
+        judge(ERRORS, arms(1_000, bad, 0.02), DecisionThresholds(per_minute=60.0)).reason.partition(
+            "; a candidate equal"
+        )[2]
         for bad in (0.018, 0.02, 0.022)
     ]
     assert said[0]
     assert len(set(said)) == 1
     assert re.search(r"passes after [\d,]+ to [\d,]+ requests in 8 of 10 cases \(1,000 until now\), \d+ ", said[0])
-    assert forecast(0.0, 0.05, 10, "request", Level()) == ""
+    assert forecast_clause(0.0, 0.05, 10, "request", DecisionThresholds()) == ""
 
 
 def test_a_loss_says_no_forecast_of_its_own_difference() -> None:
@@ -166,7 +173,7 @@ def test_a_shift_says_its_scale_and_interval() -> None:
     """A distance is said with its scale, its interval and its limit."""
     gate = Gate("inputs", Metric.INPUT_SHIFT, margin=None, limit=0.2)
     found = InputShift("the window before", (FeatureShift("x", 0.1, 5_000, 5_000),))
-    reason = judge(gate, found, Level()).reason
+    reason = judge(gate, found, DecisionThresholds()).reason
     assert re.search(
         r"on a scale from 0 \(alike\) to 1 \(between 0\.0\d+ and 0\.1\d+; at most 0\.2 is accepted\)", reason
     )

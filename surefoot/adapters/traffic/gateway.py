@@ -4,15 +4,15 @@ from urllib.parse import quote
 
 import httpx
 
+from surefoot.core.domain import Split, Version
 from surefoot.core.errors import (
     ArtifactTampered,
     GatewayUnavailable,
-    LeaseLost,
     OutcomeUnknown,
     Rejected,
+    RouteSuperseded,
     SurefootError,
 )
-from surefoot.core.model import Split, Version
 from surefoot.core.reason import usable
 
 _ASK = httpx.Timeout(5.0, connect=2.0)
@@ -40,6 +40,10 @@ class GatewayTraffic:
             trust_env=False,
             limits=httpx.Limits(max_keepalive_connections=0),
         )
+
+    def close(self) -> None:
+        """Close the client; another call needs another engine."""
+        self._client.close()
 
     def live(self, model: str) -> Split | None:
         """The split that is being served now, or None when the model is not served.
@@ -77,7 +81,7 @@ class GatewayTraffic:
         """Serve this split; return when it is acknowledged: switched, and written to the gateway's disk.
 
         Raises:
-            LeaseLost: A split with a higher generation is being served.
+            RouteSuperseded: A split with a higher generation is being served.
             GatewayUnavailable: The gateway, or the registry it loads from, does not answer; nothing changed.
             OutcomeUnknown: It may have changed; look with `live`.
             ArtifactTampered: A version's bytes are not those of its digest.
@@ -203,7 +207,7 @@ def _refusal(reply: httpx.Response) -> SurefootError:
     message = f"the gateway answers {reply.status_code}: {told.get('message', reply.text[:200])}"
     status, kind = reply.status_code, told.get("error")
     if status == httpx.codes.CONFLICT:
-        return LeaseLost(message)
+        return RouteSuperseded(message)
     if kind == "ArtifactTampered":
         return ArtifactTampered(message)
     if kind == "RegistryUnavailable":

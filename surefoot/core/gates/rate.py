@@ -5,43 +5,49 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from surefoot.core.evidence import SplitCounts, Stratum
-from surefoot.core.gates.say import Live, decide, say
-from surefoot.core.gates.words import Apart, at_weight, forecast, share, since_part
-from surefoot.core.level import Level
-from surefoot.core.model import Figure, Outcome, Verdict
-from surefoot.core.policy import Gate, Metric
+from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
+from surefoot.core.judging.evidence import SplitCounts, Stratum
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate, Metric
 from surefoot.core.stats import power
-from surefoot.core.stats.absolute import increments_limit
-from surefoot.core.stats.health import log_health
-from surefoot.core.stats.split import (
+from surefoot.core.stats.absolute_rate import limit_increments
+from surefoot.core.stats.change_point import began, log_detector, log_mixture
+from surefoot.core.stats.rate_eprocess import (
     HARM,
     NO_HARM,
     band,
     increments,
     log_evidence,
-    log_mean,
+    log_mean_exp,
     mantel_haenszel,
     unbounded,
 )
-from surefoot.core.stats.starts import began, log_detector, log_mixture
+from surefoot.core.stats.sample_ratio import log_sample_ratio
+from surefoot.core.verdicts.build import LiveMetric, decide_live, make_verdict
+from surefoot.core.verdicts.wording import (
+    RateDifference,
+    as_percent,
+    forecast_clause,
+    since_clause,
+    weight_clause,
+)
 
 EPOCHS = 24
 """Stretches of time in which a candidate may begin to break, over a ramp or a bake [count]."""
 UNKNOWN_RATE = 0.001
 """Guess of a champion's rate of which nothing is known [probability]; a wrong guess costs power, never validity."""
-SICK = 2.0
-"""A champion that fails this many times as often as before the rollout is sick itself [ratio]."""
+UNHEALTHY = 2.0
+"""A champion that fails this many times as often as before the rollout is unhealthy itself [ratio]."""
 SURE = 0.8
 """How sure a plan is to see what it looks for [probability]."""
 
 
-def alone(strata: Sequence[Stratum]) -> bool:
+def candidate_serves_all(strata: Sequence[Stratum]) -> bool:
     """Whether the candidate answers everything, so that only a frozen baseline is left to compare with."""
     return all(s.share >= 1.0 for s in strata)
 
 
-def together(strata: Sequence[Stratum]) -> list[Stratum]:
+def merge_strata(strata: Sequence[Stratum]) -> list[Stratum]:
     """Strata of the same split in one, whenever they were."""
     sums: dict[float, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for s in strata:
@@ -50,7 +56,7 @@ def together(strata: Sequence[Stratum]) -> list[Stratum]:
     return [Stratum(share, *cells) for share, cells in sorted(sums.items())]
 
 
-def harm_of(found: dict[int, tuple[float, ...]], level: Level) -> tuple[float, float]:
+def harm_evidence(found: dict[int, tuple[float, ...]], level: DecisionThresholds) -> tuple[float, float]:
     """Log evidence of harm at any moment until now, and what it must reach.
 
     While the end is in sight a false alarm is limited in all; a bake may go on for ever, so there the time between
@@ -61,12 +67,12 @@ def harm_of(found: dict[int, tuple[float, ...]], level: Level) -> tuple[float, f
     return log_mixture(found, starts=EPOCHS), -math.log(level.alpha)
 
 
-def judge(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
+def judge(gate: Gate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
     """Judge growth against the champion, the absolute limit, or both with half of the level each."""
     n = sum(s.candidate + s.champion for s in found.strata)
     candidate = sum(s.candidate for s in found.strata)
     if not candidate:
-        return say(gate, Outcome.NO_DATA, f"the candidate has answered no {found.trial} yet", n=n)
+        return make_verdict(gate, Outcome.NO_DATA, f"the candidate has answered no {found.trial} yet", n=n)
     if gate.limit is None:
         return _growth(gate, found, level)
     if gate.margin is None:
@@ -78,13 +84,13 @@ def judge(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
     )
 
 
-def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
+def _growth(gate: Gate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
     strata = [s for s in found.strata if s.candidate + s.champion]
-    merged = together(strata)
+    merged = merge_strata(strata)
     candidate = sum(s.candidate for s in strata)
-    single = alone(strata)
+    single = candidate_serves_all(strata)
     if single and found.baseline is None:
-        return say(
+        return make_verdict(
             gate, Outcome.NO_DATA, "the candidate serves alone and no rate of the champion is known", n=candidate
         )
     guess = found.baseline if found.baseline is not None else UNKNOWN_RATE
@@ -93,35 +99,37 @@ def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
         guess = min(guess + 2.0 * math.sqrt(guess * (1.0 - guess) / found.history) + 3.0 / found.history, 1.0)
     margin = gate.margin or 0.0
     growth, points = (margin, 0.0) if gate.relative else (0.0, margin)
-    rates = rates_of(merged, guess)
+    rates = observed_rates(merged, guess)
     limit = rates[0] * (1.0 + growth) + points
     s = 1.0 if single else 0.0
     found_by_epoch = increments(strata, guess, 1.0 + s * growth, s * points, HARM)
-    harm, threshold = harm_of(found_by_epoch, level)
+    harm, threshold = harm_evidence(found_by_epoch, level)
     late, since = _late(strata, found_by_epoch, level)
-    now = rates_of(together(late), guess)
+    now = observed_rates(merge_strata(late), guess)
     wide = level.allowance
     safe = log_evidence(merged, guess, 1.0 + wide * growth, wide * points, NO_HARM)
     low, high = band(merged, guess, growth, points, level.alpha, level.beta)
     unit = points or growth * max(guess, 1e-6)
-    what = failing(gate)
+    what = failure_words(gate)
     n = sum(s.candidate + s.champion for s in strata)
-    apart = Apart(gate.relative, margin)
+    apart = RateDifference(gate.relative, margin)
     interval = apart.interval(rates[0], unbounded(low, high))
     shown = (
-        f"{share(rates[1])} of the candidate's {candidate:,} {found.trial}s {what}, against {share(rates[0])} of the"
-        f" champion's: {_and(apart.difference(*rates), interval)}; {at_weight(level, apart.accepted(wide))}"
+        f"{as_percent(rates[1])} of the candidate's {candidate:,} {found.trial}s {what}, against"
+        f" {as_percent(rates[0])} of the"
+        f" champion's: {_and(apart.difference(*rates), interval)}; {weight_clause(level, apart.accepted(wide))}"
     )
     broken = (
-        f"{share(now[1])} of the candidate's {sum(x.candidate for x in late):,} {found.trial}s {what}, against"
-        f" {share(now[0])} of the champion's{since}: {_and(apart.difference(*now), '' if since else interval)}; up to"
+        f"{as_percent(now[1])} of the candidate's {sum(x.candidate for x in late):,} {found.trial}s {what}, against"
+        f" {as_percent(now[0])} of the champion's{since}: {_and(apart.difference(*now), '' if since else interval)};"
+        " up to"
         f" {apart.accepted()} is accepted"
     )
     accepted = now[0] * (1.0 + growth) + points
-    seen = Live(
+    seen = LiveMetric(
         harm,
         safe,
-        log_health(merged),
+        log_sample_ratio(merged),
         now[1] > accepted,
         n,
         found.recent,
@@ -129,7 +137,7 @@ def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
         broken,
         shown,
         f"not decided: {shown}"
-        + needed((rates[0], rates[0]), 1.0 + wide * growth, wide * points, merged, n, found.trial, level),
+        + trials_needed((rates[0], rates[0]), 1.0 + wide * growth, wide * points, merged, n, found.trial, level),
         {
             "estimate": rates[1] - rates[0],
             "lower": low * unit,
@@ -138,20 +146,20 @@ def _growth(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
             "unit": "share",
             "trials": _shares(merged, found.trial),
             "figures": (
-                Figure("candidate rate", rates[1], "share"),
-                Figure("champion rate", rates[0], "share"),
-                Figure("candidate trials", candidate, found.trial),
+                Figure(FigureKind.CANDIDATE_RATE, rates[1], "share"),
+                Figure(FigureKind.CHAMPION_RATE, rates[0], "share"),
+                Figure(FigureKind.CANDIDATE_TRIALS, candidate, found.trial),
             ),
         },
     )
-    verdict = decide(gate, seen, level)
+    verdict = decide_live(gate, seen, level)
     if verdict.outcome is Outcome.FAIL or seen.broken:
         return verdict
-    reason = _sick(gate, found, strata, level)
-    return replace(verdict, outcome=Outcome.BOTH_SICK, reason=reason) if reason else verdict
+    reason = _unhealthy(gate, found, strata, level)
+    return replace(verdict, outcome=Outcome.BASELINE_UNHEALTHY, reason=reason) if reason else verdict
 
 
-def failing(gate: Gate) -> str:
+def failure_words(gate: Gate) -> str:
     """What a bad trial does, in words."""
     return "have no label in time" if gate.metric is Metric.MISSING_LABEL else "fail"
 
@@ -161,34 +169,36 @@ def _and(difference: str, interval: str) -> str:
     return f"{difference} ({interval})" if interval else difference
 
 
-def rates_of(strata: Sequence[Stratum], guess: float) -> tuple[float, float]:
+def observed_rates(strata: Sequence[Stratum], guess: float) -> tuple[float, float]:
     """Rates of (champion, candidate) [probability]; the champion's is a guess where the candidate serves alone."""
     candidate = sum(s.candidate for s in strata)
     return mantel_haenszel(strata) or (guess, sum(s.candidate_bad for s in strata) / max(candidate, 1))
 
 
-def _late(strata: Sequence[Stratum], found: dict[int, tuple[float, ...]], level: Level) -> tuple[list[Stratum], str]:
+def _late(
+    strata: Sequence[Stratum], found: dict[int, tuple[float, ...]], level: DecisionThresholds
+) -> tuple[list[Stratum], str]:
     """What happened since the candidate seems to have broken, and words for when that was.
 
     Only this is held against the limit: a good past must not hide a bad present.
     """
     start = began(found, starts=EPOCHS)
     late = [s for s in strata if s.epoch >= start]
-    return late, since_part(start, EPOCHS, level) if len(late) < len(strata) else ""
+    return late, since_clause(start, EPOCHS, level) if len(late) < len(strata) else ""
 
 
-def needed(
+def trials_needed(
     rates: tuple[float, float],
     slope: float,
     offset: float,
     strata: Sequence[Stratum],
     n: int,
     trial: str,
-    level: Level,
+    level: DecisionThresholds,
 ) -> str:
     """How many trials a pass takes for a candidate with these rates, at the split of the moment."""
     nats = power.growth(strata[-1].share, rates[1], rates[0], slope, offset, harm=False)
-    return forecast(nats, level.beta, n, trial, level)
+    return forecast_clause(nats, level.beta, n, trial, level)
 
 
 def _shares(strata: Sequence[Stratum], trial: str) -> str:
@@ -208,48 +218,48 @@ def _by_epoch(cells: Sequence[tuple[int, int, int]]) -> dict[int, tuple[int, int
     return sums
 
 
-def _sick(gate: Gate, found: SplitCounts, strata: Sequence[Stratum], level: Level) -> str:
+def _unhealthy(gate: Gate, found: SplitCounts, strata: Sequence[Stratum], level: DecisionThresholds) -> str:
     """Why neither arm can be judged: the champion itself has left its own past far behind; empty when it has not."""
     # Units are bad once any request of theirs is, and the past is counted in requests: the two are no comparison.
-    if found.baseline is None or found.trial == "unit" or alone(strata):
+    if found.baseline is None or found.trial == "unit" or candidate_serves_all(strata):
         return ""
     margin = gate.margin or 0.0
     growth, points = (margin, 0.0) if gate.relative else (0.0, margin)
     # A short past is not taken at its word: three more failures than it saw would have surprised nobody.
     before = found.baseline + 3.0 / found.history if found.history else found.baseline
-    limit = min(SICK * before * (1.0 + growth) + points, 1.0 - 1e-6)
+    limit = min(UNHEALTHY * before * (1.0 + growth) + points, 1.0 - 1e-6)
     old = _by_epoch([(s.epoch, s.champion_bad, s.champion_good) for s in strata])
     bad, good = (sum(cell[index] for cell in old.values()) for index in range(2))
     if not bad + good or bad / (bad + good) <= limit:
         return ""
-    if log_mixture(increments_limit(old, max(limit, 1e-6)), starts=EPOCHS) < -math.log(level.alpha):
+    if log_mixture(limit_increments(old, max(limit, 1e-6)), starts=EPOCHS) < -math.log(level.alpha):
         return ""
     what = "has no label in time for" if gate.metric is Metric.MISSING_LABEL else "fails on"
     return (
-        f"the champion itself {what} {share(bad / (bad + good))} of its {bad + good:,} {found.trial}s, after"
-        f" {share(found.baseline)} before the rollout: the cause is not the candidate, and nothing is promoted"
+        f"the champion itself {what} {as_percent(bad / (bad + good))} of its {bad + good:,} {found.trial}s, after"
+        f" {as_percent(found.baseline)} before the rollout: the cause is not the candidate, and nothing is promoted"
         " meanwhile"
     )
 
 
-def _absolute(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
+def _absolute(gate: Gate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
     """The candidate alone against an absolute limit, such as a service level objective."""
     strata = [s for s in found.strata if s.candidate + s.champion]
     limit = min(max(gate.limit or 0.0, 1e-6), 1.0 - 1e-6)
     mine = _by_epoch([(s.epoch, s.candidate_bad, s.candidate_good) for s in strata])
     bad, good = (sum(cell[index] for cell in mine.values()) for index in range(2))
-    found_by_epoch = increments_limit(mine, limit)
-    harm, threshold = harm_of(found_by_epoch, level)
-    safe = log_mean(increments_limit({0: (bad, good)}, limit, NO_HARM)[0])
+    found_by_epoch = limit_increments(mine, limit)
+    harm, threshold = harm_evidence(found_by_epoch, level)
+    safe = log_mean_exp(limit_increments({0: (bad, good)}, limit, NO_HARM)[0])
     rate = bad / (bad + good)
     late, since = _late(strata, found_by_epoch, level)
     now = sum(s.candidate_bad for s in late) / max(sum(s.candidate for s in late), 1)
-    what = f"{share(rate)} of the candidate's {bad + good:,} {found.trial}s {failing(gate)}"
-    shown = f"{what}; at most {share(limit)} is accepted"
-    seen = Live(
+    what = f"{as_percent(rate)} of the candidate's {bad + good:,} {found.trial}s {failure_words(gate)}"
+    shown = f"{what}; at most {as_percent(limit)} is accepted"
+    seen = LiveMetric(
         harm,
         safe,
-        log_health(together(strata)),
+        log_sample_ratio(merge_strata(strata)),
         now > limit,
         bad + good,
         found.recent,
@@ -261,12 +271,12 @@ def _absolute(gate: Gate, found: SplitCounts, level: Level) -> Verdict:
             "estimate": rate,
             "margin": limit,
             "unit": "share",
-            "trials": _shares(together(strata), found.trial),
+            "trials": _shares(merge_strata(strata), found.trial),
             "figures": (
-                Figure("candidate rate", rate, "share"),
-                Figure("burn rate", rate / limit, "times the budget"),
-                Figure("candidate trials", bad + good, found.trial),
+                Figure(FigureKind.CANDIDATE_RATE, rate, "share"),
+                Figure(FigureKind.BURN_RATE, rate / limit, "times the budget"),
+                Figure(FigureKind.CANDIDATE_TRIALS, bad + good, found.trial),
             ),
         },
     )
-    return decide(gate, seen, level)
+    return decide_live(gate, seen, level)

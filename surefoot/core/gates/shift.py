@@ -4,17 +4,17 @@ import math
 
 from scipy import stats
 
-from surefoot.core.evidence import FeatureShift, InputShift
-from surefoot.core.gates.say import say
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome, Verdict
-from surefoot.core.policy import Gate
+from surefoot.core.domain import Outcome, Verdict
+from surefoot.core.judging.evidence import FeatureShift, InputShift
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate
+from surefoot.core.verdicts.build import make_verdict
 
 
-def judge(gate: Gate, found: InputShift, level: Level) -> Verdict:
+def judge(gate: Gate, found: InputShift, level: DecisionThresholds) -> Verdict:
     """FAIL when some feature has surely moved further than the limit, PASS when none can have."""
     if not found.features:
-        return say(gate, Outcome.NO_DATA, f"there is nothing to compare ({found.against})")
+        return make_verdict(gate, Outcome.NO_DATA, f"there is nothing to compare ({found.against})")
     alpha, _ = level.spent(gate.block)
     each = 2.0 * len(found.features) / alpha
     limit = gate.limit or 0.0
@@ -25,13 +25,13 @@ def judge(gate: Gate, found: InputShift, level: Level) -> Verdict:
         key=lambda row: (-row[1], -row[0].distance),
     )
     if not rows:
-        return say(gate, Outcome.NO_DATA, f"there are no requests to compare with ({found.against})")
+        return make_verdict(gate, Outcome.NO_DATA, f"there are no requests to compare with ({found.against})")
     worst, low, high = rows[0]
     moved = [f.name for f, bottom, _ in rows if bottom > limit]
     unknown = [f.name for f in found.features if not (f.reference and f.current)]
     unsure = unknown or any(top > limit for _, _, top in rows)
     outcome = Outcome.FAIL if moved else Outcome.INCONCLUSIVE if unsure else Outcome.PASS
-    return say(
+    return make_verdict(
         gate,
         outcome,
         _sentence(found, rows[0], limit, moved, unknown) + _unseen(gate, found),

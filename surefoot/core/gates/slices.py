@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from surefoot.core.evidence import Served, Sliced, SpeedCounts, SplitCounts
-from surefoot.core.gates.say import demanded, say
-from surefoot.core.level import Level
-from surefoot.core.model import Outcome, Verdict
-from surefoot.core.policy import Gate
+from surefoot.core.domain import FigureKind, Outcome, Verdict
+from surefoot.core.judging.evidence import Served, Sliced, SpeedCounts, SplitCounts
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate
+from surefoot.core.verdicts.build import make_verdict, requests_demanded
 
 URGENT = (
     Outcome.FAIL,
     Outcome.ERROR,
-    Outcome.BOTH_SICK,
+    Outcome.BASELINE_UNHEALTHY,
     Outcome.NO_DATA,
     Outcome.STALE,
     Outcome.INCONCLUSIVE,
@@ -30,7 +30,9 @@ def trials(counts: Served) -> int:
     return sum(sum(s.candidate) + sum(s.champion) for s in counts.strata)
 
 
-def judge(gate: Gate, found: Sliced, level: Level, one: Callable[[Gate, Served, Level], Verdict]) -> Verdict:
+def judge(
+    gate: Gate, found: Sliced, level: DecisionThresholds, one: Callable[[Gate, Served, DecisionThresholds], Verdict]
+) -> Verdict:
     """Judge every slice that is large enough, and name the one that decides.
 
     Args:
@@ -46,7 +48,7 @@ def judge(gate: Gate, found: Sliced, level: Level, one: Callable[[Gate, Served, 
     large = [name for name, n in sizes.items() if n >= max(gate.min_per_slice, 1)]
     if not large:
         reason = f"no slice of {', '.join(gate.by)} has {gate.min_per_slice} trials yet"
-        return say(gate, Outcome.NO_DATA, reason, n=sum(sizes.values()))
+        return make_verdict(gate, Outcome.NO_DATA, reason, n=sum(sizes.values()))
     part = replace(level, alpha=level.alpha / len(sizes), min_requests=0)
     whole = replace(gate, by=(), protected=())
     said = {name: one(whole, found.slices[name], part) for name in large}
@@ -55,11 +57,11 @@ def judge(gate: Gate, found: Sliced, level: Level, one: Callable[[Gate, Served, 
     said = {name: verdict for name, verdict in said.items() if name not in bare}
     if not said:
         reason = f"no slice of {', '.join(gate.by)} has data to compare"
-        return say(gate, Outcome.NO_DATA, reason, n=sum(sizes.values()))
+        return make_verdict(gate, Outcome.NO_DATA, reason, n=sum(sizes.values()))
     worst = min(said, key=lambda name: (URGENT.index(said[name].outcome), -_badness(said[name])))
     verdict = said[worst]
     if verdict.outcome is not Outcome.FAIL and found.recent < level.min_requests:
-        return say(gate, Outcome.INCONCLUSIVE, demanded(found.recent, level), n=sum(sizes.values()))
+        return make_verdict(gate, Outcome.INCONCLUSIVE, requests_demanded(found.recent, level), n=sum(sizes.values()))
     small = [name for name in sizes if name not in said]
     absent = [name for name in gate.protected if name not in said]
     outcome, reason = verdict.outcome, f"on {worst} {verdict.reason}"
@@ -89,12 +91,15 @@ def _badness(verdict: Verdict) -> float:
     return (verdict.estimate - verdict.margin) / max(abs(verdict.margin), 1e-12)
 
 
+MEASURED = {
+    "champion": {FigureKind.CHAMPION_RATE, FigureKind.CHAMPION_MEAN, FigureKind.CHAMPION_QUANTILE},
+    "candidate": {FigureKind.CANDIDATE_RATE, FigureKind.CANDIDATE_MEAN, FigureKind.CANDIDATE_QUANTILE},
+}
+"""Figures that show what each version did on a slice; the first one of a verdict is shown."""
+
+
 def _row(name: str, verdict: Verdict) -> dict[str, object]:
-    figures = {figure.name: figure.value for figure in verdict.figures}
-    sides = {
-        arm: next((value for figure, value in figures.items() if figure.startswith(f"{arm} ")), None)
-        for arm in ("champion", "candidate")
-    }
+    sides = {arm: next((f.value for f in verdict.figures if f.kind in kinds), None) for arm, kinds in MEASURED.items()}
     return {
         "slice": name,
         "outcome": verdict.outcome.value,

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from scipy import stats
 
-from surefoot.core.level import Level
-from surefoot.core.planning.sight import SURE, Sight, smallest
-from surefoot.core.policy import GAPS, Gate, Metric
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.planning.detectability import SURE, Detectability, smallest_detectable
+from surefoot.core.policy.model import GAPS, Gate, Metric
 from surefoot.core.stats import power
-from surefoot.core.stats.paired import LEAST_BLOCKS
-from surefoot.core.stats.split import FLOOR, HARM, divergence
+from surefoot.core.stats.paired_difference import LEAST_BLOCKS
+from surefoot.core.stats.rate_eprocess import FLOOR, HARM, divergence
 
 DISAGREE = 0.05
 """Share of the requests on which two versions disagree, unless the policy expects another one."""
@@ -18,7 +18,7 @@ MOST_BLOCKS = 100_000
 """More blocks than anybody waits for [count]."""
 
 
-def blocks(gate: Gate, window: float) -> int:
+def complete_blocks(gate: Gate, window: float) -> int:
     """Complete blocks whose labels have all had their time, in a window [seconds]; one is cut at its beginning."""
     return max(math.floor((window - gate.maturity) / gate.block) - 1, 0)
 
@@ -33,7 +33,9 @@ def _passes(room: float, k: int, level: float) -> float:
     return float(stats.norm.cdf(room - float(stats.t.isf(level, k - 1))))
 
 
-def paired(gate: Gate, step: str, window: float, patience: float, level: Level, wanted: int, a_second: float) -> Sight:
+def plan_paired(
+    gate: Gate, step: str, window: float, patience: float, level: DecisionThresholds, wanted: int, a_second: float
+) -> Detectability:
     """What a gate on the same requests sees in a window.
 
     Args:
@@ -47,14 +49,14 @@ def paired(gate: Gate, step: str, window: float, patience: float, level: Level, 
 
     Law: needs the spread between blocks, which only the past knows; without it no effect is named.
     """
-    k, longest = blocks(gate, window), window + patience
+    k, longest = complete_blocks(gate, window), window + patience
     alpha, beta = level.spent(gate.block)
     warning = ""
-    if blocks(gate, longest) < LEAST_BLOCKS:
-        warning = f"{blocks(gate, longest)} complete blocks can never decide: {LEAST_BLOCKS} are needed"
+    if complete_blocks(gate, longest) < LEAST_BLOCKS:
+        warning = f"{complete_blocks(gate, longest)} complete blocks can never decide: {LEAST_BLOCKS} are needed"
     elif wanted > a_second * longest:
         warning = f"demands {wanted:,} labelled requests, but only about {a_second * longest:,.0f} come in time"
-    made = Sight(step, gate.name, gate.metric.value, k, "blocks", lasts=window, warning=warning)
+    made = Detectability(step, gate.name, gate.metric.value, k, "blocks", lasts=window, warning=warning)
     if warning or k < LEAST_BLOCKS:
         return made
     if gate.spread is None or gate.margin is None or gate.relative:
@@ -65,7 +67,7 @@ def paired(gate: Gate, step: str, window: float, patience: float, level: Level, 
     return _measured(gate, made, longest, alpha, beta)
 
 
-def _measured(gate: Gate, made: Sight, longest: float, alpha: float, beta: float) -> Sight:
+def _measured(gate: Gate, made: Detectability, longest: float, alpha: float, beta: float) -> Detectability:
     k = round(made.n)
     spread, margin = gate.spread or 0.0, gate.margin or 0.0
     error = spread / math.sqrt(k)
@@ -93,7 +95,9 @@ def _measured(gate: Gate, made: Sight, longest: float, alpha: float, beta: float
     )
 
 
-def one_by_one(gate: Gate, step: str, window: float, patience: float, level: Level, a_second: float) -> Sight:
+def plan_paired_binary(
+    gate: Gate, step: str, window: float, patience: float, level: DecisionThresholds, a_second: float
+) -> Detectability:
     """What a gate on right and wrong answers sees where each request is for itself.
 
     Args:
@@ -111,7 +115,7 @@ def one_by_one(gate: Gate, step: str, window: float, patience: float, level: Lev
         p = 0.5 + 0.5 * min(worse / apart, 1.0 - FLOOR)
         return power.chance(n, level.alpha / level.stages, apart * divergence(p, 0.5))
 
-    effect = max(smallest(found, 1e-9, apart), margin)
+    effect = max(smallest_detectable(found, 1e-9, apart), margin)
     nats = margin * margin / (2.0 * apart)
     passes = power.standing(n * nats, level.beta)
     needs = power.nats_to_stand(level.beta, SURE) / nats / a_second + gate.maturity if nats else math.inf
@@ -123,7 +127,7 @@ def one_by_one(gate: Gate, step: str, window: float, patience: float, level: Lev
     elif needs > window + patience:
         warning = f"an equal candidate passes in time with a chance of {passes:.0%} only"
     seen = math.isfinite(effect)
-    return Sight(
+    return Detectability(
         step,
         gate.name,
         gate.metric.value,
@@ -139,7 +143,7 @@ def one_by_one(gate: Gate, step: str, window: float, patience: float, level: Lev
     )
 
 
-def stretches(gate: Gate, step: str, lasts: float, patience: float, level: Level) -> Sight:
+def plan_resource(gate: Gate, step: str, lasts: float, patience: float, level: DecisionThresholds) -> Detectability:
     """What a gauge shows in a step: how many stretches there are, and how many it takes when all of them agree."""
     n = math.floor(lasts / gate.block)
     each = math.log(2.0 * max(HARM) / (1.0 + max(HARM)))
@@ -150,7 +154,7 @@ def stretches(gate: Gate, step: str, lasts: float, patience: float, level: Level
         warning = f"cannot fail: {n} stretches come, and {math.ceil(fails)} are needed even if all of them are bad"
     elif needs > lasts + patience:
         warning = f"cannot pass: {n} stretches come, and {math.ceil(passing)} are needed"
-    return Sight(
+    return Detectability(
         step,
         gate.name,
         gate.metric.value,
@@ -175,10 +179,10 @@ def _sizes() -> list[int]:
     return made
 
 
-def shifted(gate: Gate, step: str, window: float, level: Level, n: float) -> Sight:
+def plan_shift(gate: Gate, step: str, window: float, level: DecisionThresholds, n: float) -> Detectability:
     """What a gate on shifts sees in so many requests: an exact interval of a share, or the band of two samples."""
     limit, alpha = gate.limit or 0.0, level.spent(gate.block)[0] / 2.0
-    made = Sight(step, gate.name, gate.metric.value, n, "requests", lasts=window)
+    made = Detectability(step, gate.name, gate.metric.value, n, "requests", lasts=window)
     if n < 1.0:
         return replace(made, warning="no request comes in its window")
     if gate.against == "champion" and gate.metric is Metric.INPUT_SHIFT:
@@ -190,7 +194,7 @@ def shifted(gate: Gate, step: str, window: float, level: Level, n: float) -> Sig
             )
             return float(certain > limit)
 
-        effect = smallest(found, 1.0 / n, 1.0)
+        effect = smallest_detectable(found, 1.0 / n, 1.0)
         what = f"another value on {effect:.2%} of the requests" if math.isfinite(effect) else ""
         needs = -math.log(alpha) / limit / (n / window) if limit else None
     else:

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 
 from surefoot.core.durations import span
-from surefoot.core.evidence import PairedSums
-from surefoot.core.gates.sums import differences
-from surefoot.core.policy import Gate
+from surefoot.core.gates.paired_loss import differences
+from surefoot.core.judging.evidence import PairedSums
+from surefoot.core.policy.model import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Measured:
     note: str = ""
 
 
-def of_pairs(gate: Gate, found: PairedSums, *, alone: bool) -> Measured:
+def measure_pairs(gate: Gate, found: PairedSums, *, alone: bool) -> Measured:
     """Spread of a block's difference, or how often two versions disagree where each request is for itself.
 
     Args:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from surefoot.core.parse_gate import BY_CLASS, TWO_CLASSES
-from surefoot.core.policy import Gate, Metric, Policy
+from surefoot.core.policy.model import Gate, Metric, Policy
+from surefoot.core.policy.parse_gate import BY_CLASS, TWO_CLASSES
 
 
 def notes(policy: Policy) -> tuple[str, ...]:

@@ -2,19 +2,19 @@
 
 from dataclasses import replace
 
-from surefoot.core.level import Level, allowance
+from surefoot.core.domain import Outcome
+from surefoot.core.judging.thresholds import DecisionThresholds, allowance
 from surefoot.core.machine import PRE_TRAFFIC_ALPHA, share_of_budget
-from surefoot.core.model import Outcome
-from surefoot.core.planning.blocks import one_by_one, paired, shifted, stretches
-from surefoot.core.planning.sight import Sight, distinct
-from surefoot.core.planning.traffic import Asked, Stretch, served
-from surefoot.core.policy import EVENTS, PAIRED, SHIFTS, SPEEDS, Gate, Metric, Policy
+from surefoot.core.planning.blocks import plan_paired, plan_paired_binary, plan_resource, plan_shift
+from surefoot.core.planning.detectability import Detectability, distinct_units
+from surefoot.core.planning.traffic import SplitPeriod, StepDemand, plan_served
+from surefoot.core.policy.model import EVENTS, PAIRED, SHIFTS, SPEEDS, Gate, Metric, Policy
 
 BETA = 0.05
-"""Level to pass [probability]."""
+"""DecisionThresholds to pass [probability]."""
 
 
-def plan(policy: Policy) -> tuple[Sight, ...]:
+def plan(policy: Policy) -> tuple[Detectability, ...]:
     """What each step can and cannot see, in the order of the steps.
 
     Law: a pure function of the policy. Events and values of a unit that comes back count once, where the policy says
@@ -24,27 +24,27 @@ def plan(policy: Policy) -> tuple[Sight, ...]:
 
 
 def _replayed(
-    policy: Policy, gate: Gate, step: str, window: float, level: Level, wanted: int, patience: float = 0.0
-) -> Sight | None:
+    policy: Policy, gate: Gate, step: str, window: float, level: DecisionThresholds, wanted: int, patience: float = 0.0
+) -> Detectability | None:
     """A gate on recorded requests; None for what is exact, such as golden rows."""
     a_second = policy.requests_per_minute / 60.0
     if gate.metric in PAIRED and not gate.block:
-        return one_by_one(gate, step, window, patience, level, a_second)
+        return plan_paired_binary(gate, step, window, patience, level, a_second)
     if gate.metric in PAIRED:
-        return paired(gate, step, window, patience, level, wanted, a_second)
+        return plan_paired(gate, step, window, patience, level, wanted, a_second)
     if gate.metric in SHIFTS:
-        return shifted(gate, step, window, level, a_second * window)
+        return plan_shift(gate, step, window, level, a_second * window)
     if gate.metric is Metric.ERROR_RATE:
-        both = (Stretch(0.5, 2.0 * a_second * window),)
-        return served(gate, Asked(step, both, 2.0 * a_second, window, "answers", level.alpha))
+        both = (SplitPeriod(0.5, 2.0 * a_second * window),)
+        return plan_served(gate, StepDemand(step, both, 2.0 * a_second, window, "answers", level.alpha))
     return None
 
 
-def _shadow(policy: Policy) -> list[Sight]:
+def _shadow(policy: Policy) -> list[Detectability]:
     shadow = policy.shadow
     if shadow is None:
         return []
-    level = Level(PRE_TRAFFIC_ALPHA / max(len(shadow.gates), 1))
+    level = DecisionThresholds(PRE_TRAFFIC_ALPHA / max(len(shadow.gates), 1))
     gates = [policy.gates[name] for name in shadow.gates]
     found = [
         _replayed(policy, gate, "shadow", shadow.window, level, shadow.min_requests, _patience(policy))
@@ -58,7 +58,7 @@ def _patience(policy: Policy) -> float:
     return policy.on[Outcome.INCONCLUSIVE].hold
 
 
-def _ramp(policy: Policy) -> list[Sight]:
+def _ramp(policy: Policy) -> list[Detectability]:
     alpha = share_of_budget(policy, [name for step in policy.ramp for name in step.gates])
     a_second = policy.requests_per_minute / 60.0
     patience = _patience(policy)
@@ -70,20 +70,20 @@ def _ramp(policy: Policy) -> list[Sight]:
         name = f"weight {step.weight:g} %"
         for gate in (policy.gates[name_] for name_ in step.gates):
             if gate.metric is Metric.GAUGE:
-                made.append(stretches(gate, name, passed, patience, Level(alpha)))
+                made.append(plan_resource(gate, name, passed, patience, DecisionThresholds(alpha)))
             elif gate.metric in PAIRED or gate.metric in SHIFTS:
                 # What both are asked about begins anew with each step, so its length is all there is to see.
-                level = Level(alpha, stages=len(policy.ramp))
+                level = DecisionThresholds(alpha, stages=len(policy.ramp))
                 sight = _replayed(policy, gate, name, step.hold, level, step.min_requests, patience)
                 made += [] if sight is None else [sight]
             elif gate.metric in EVENTS | SPEEDS or gate.metric is Metric.VALUE:
                 sticks = policy.unit is not None
                 # A unit that comes back moves to the split of the moment: what the later steps see it has first.
-                whole = distinct(a_second * passed, policy.units if sticks else 0.0)
+                whole = distinct_units(a_second * passed, policy.units if sticks else 0.0)
                 scale = whole / (a_second * passed) if passed else 1.0
-                served_so_far = tuple(Stretch(share, a_second * seconds * scale) for share, seconds in before)
+                served_so_far = tuple(SplitPeriod(share, a_second * seconds * scale) for share, seconds in before)
                 trial = "units" if sticks else "requests"
-                asked = Asked(
+                asked = StepDemand(
                     name,
                     served_so_far,
                     a_second * scale,
@@ -95,7 +95,7 @@ def _ramp(policy: Policy) -> list[Sight]:
                     wanted=step.min_requests,
                     patience=patience,
                 )
-                seen = served(gate, asked)
+                seen = plan_served(gate, asked)
                 if sticks and not policy.units:
                     counted = "counting each request as another unit (traffic: {units: ...})"
                     seen = replace(seen, assumes="; ".join(filter(None, (seen.assumes, counted))))
@@ -103,17 +103,19 @@ def _ramp(policy: Policy) -> list[Sight]:
     return made
 
 
-def _bake(policy: Policy) -> list[Sight]:
+def _bake(policy: Policy) -> list[Detectability]:
     alpha = share_of_budget(policy, policy.bake.gates)
     a_second = policy.requests_per_minute / 60.0
     hold = policy.bake.hold
     # Half of the level is for the latest blocks alone.
-    level = Level(alpha / 2.0, elapsed=0.0, forever=True, lasts=hold)
+    level = DecisionThresholds(alpha / 2.0, elapsed=0.0, forever=True, lasts=hold)
     made = []
     for gate in (policy.gates[name] for name in policy.bake.gates):
         if gate.metric in EVENTS | SPEEDS:
-            stretches = (Stretch(1.0, a_second * hold),)
-            made.append(served(gate, Asked("bake", stretches, a_second, hold, "requests", alpha, forever=True)))
+            stretches = (SplitPeriod(1.0, a_second * hold),)
+            made.append(
+                plan_served(gate, StepDemand("bake", stretches, a_second, hold, "requests", alpha, forever=True))
+            )
         elif sight := _replayed(policy, gate, "bake", hold, level, 0, _patience(policy)):
             made.append(sight)
     return made

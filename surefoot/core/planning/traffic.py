@@ -4,15 +4,15 @@ import math
 from dataclasses import dataclass
 
 from surefoot.core.gates.rate import EPOCHS
-from surefoot.core.planning.laws import law_of
-from surefoot.core.planning.sight import SURE, Sight, smallest
-from surefoot.core.policy import SPEEDS, Gate
+from surefoot.core.planning.detectability import SURE, Detectability, smallest_detectable
+from surefoot.core.planning.evidence_growth import growth_of
+from surefoot.core.policy.model import SPEEDS, Gate
 from surefoot.core.stats import power
-from surefoot.core.stats.starts import FIRST
+from surefoot.core.stats.change_point import FIRST
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class SplitPeriod:
     """Traffic under one split.
 
     Attributes:
@@ -25,7 +25,7 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class StepDemand:
     """What a step asks of a gate.
 
     Attributes:
@@ -43,7 +43,7 @@ class Asked:
     """
 
     step: str
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[SplitPeriod, ...]
     a_second: float
     lasts: float
     trial: str
@@ -65,23 +65,23 @@ class Asked:
         return self.alpha / EPOCHS if self.forever else self.alpha * FIRST
 
 
-def served(gate: Gate, asked: Asked) -> Sight:
+def plan_served(gate: Gate, asked: StepDemand) -> Detectability:
     """What a gate on served traffic sees by the end of a step."""
-    law = law_of(gate)
+    law = growth_of(gate)
     alpha = asked.level / (len(gate.quantiles) if gate.metric in SPEEDS else 1)
 
     def found(times: float) -> float:
         nats = sum(s.n * law.harm(s.share, times) for s in asked.stretches)
         return power.chance(1.0, alpha, nats)
 
-    effect = max(smallest(found, 1.0, law.largest), law.accepted)
+    effect = max(smallest_detectable(found, 1.0, law.largest), law.accepted)
     nats = [s.n * law.safe(s.share, asked.allowance) for s in asked.stretches]
     passes = power.standing(sum(nats), asked.beta)
     grows = law.safe(asked.stretches[-1].share, asked.allowance) * asked.a_second
     left = power.nats_to_stand(asked.beta, SURE) - sum(nats[:-1])
     needs = max(left, 0.0) / grows if grows > 0.0 else math.inf
     seen = math.isfinite(effect) and effect < law.largest
-    return Sight(
+    return Detectability(
         asked.step,
         gate.name,
         gate.metric.value,
@@ -97,7 +97,7 @@ def served(gate: Gate, asked: Asked) -> Sight:
     )
 
 
-def _warning(asked: Asked, passes: float, needs: float, *, seen: bool) -> str:
+def _warning(asked: StepDemand, passes: float, needs: float, *, seen: bool) -> str:
     planned = asked.a_second * asked.lasts
     if asked.wanted > planned + asked.a_second * asked.patience:
         return f"demands {asked.wanted:,} requests, but only about {planned:,.0f} {asked.trial} come in time"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.evidence import Stratum
+from surefoot.core.judging.evidence import Stratum
 
 RATIO = 1.02
 """Upper edge of a bucket over its lower edge."""

@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.stats.split import FLOOR, HARM, divergence, project
+from surefoot.core.stats.rate_eprocess import FLOOR, HARM, divergence, project
 
 MULTIPLES = ((0.1, 0.45), (0.5, 1.1), (0.8, 2.0), (0.9, 2.5), (0.99, 4.2))
 """(chance to be done by then, requests over ln(1/level)/growth): measured at .5, .8 and .9; straight lines in between.

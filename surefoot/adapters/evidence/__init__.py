@@ -1,0 +1,1 @@
+"""Answers the judge's evidence requests from the prediction log and its labels."""

@@ -1,0 +1,111 @@
+"""Integer counts of bad events, by slice, split, arm and stretch of time: the evidence of rates."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from surefoot.adapters.evidence.served import (
+    ARMS,
+    LABELLED,
+    ONCE,
+    ServedTraffic,
+    SqlLog,
+    as_count,
+    query_parameters,
+    served_traffic,
+    slice_columns,
+)
+from surefoot.core.canonical_text import slice_name
+from surefoot.core.domain import Outcome
+from surefoot.core.judging.evidence import Missing, Sliced, SplitCounts, Stratum
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.policy.model import Metric
+
+# A unit sticks to its arm, so it is one trial however often it comes back: where it first went wrong, or else where
+# it was seen last. Its arm is then one draw at the share of that moment, whatever happened before.
+_TRIALS = """
+  trials AS (
+    SELECT slice, trial, bool_or(bad) AS bad,
+           coalesce(arg_min(share, "at") FILTER (bad), arg_max(share, "at")) AS share,
+           coalesce(arg_min(side, "at") FILTER (bad), arg_max(side, "at")) AS side,
+           coalesce(arg_min(epoch, "at") FILTER (bad), arg_max(epoch, "at")) AS epoch
+    FROM marked GROUP BY slice, trial
+  )
+"""
+_NONE = Missing(Outcome.NO_DATA, "no request has been served under this rollout yet")
+
+
+def event_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()) -> SplitCounts | Sliced | Missing:
+    """Bad events of both arms; a unit that sticks to one arm counts once (in each slice that it is seen in).
+
+    While the candidate serves alone there is no control to share a unit's luck with, so requests are counted. A request
+    that every version refuses is no trial of any.
+    """
+    facts = served_traffic(log, question, refused)
+    if isinstance(facts, Missing):
+        return facts
+    made: dict[str, SplitCounts] = {}
+    for column, value in slice_columns(log, question):
+        made |= _by_slice(log, question, facts, column, value, refused)
+    if question.gate.by:
+        return Sliced(dict(sorted(made.items())), facts.recent) if made else _NONE
+    return made.get("", _NONE)
+
+
+def _by_slice(
+    log: SqlLog, question: EvidenceRequest, facts: ServedTraffic, column: str, value: str, refused: Sequence[str]
+) -> dict[str, SplitCounts]:
+    """Counts of every value of one column that was seen in this rollout or before it."""
+    labelled = question.gate.metric is Metric.MISSING_LABEL
+    maturity = question.gate.maturity
+    bad = "error IS NOT NULL"
+    mature = "true"
+    if labelled:
+        bad = f"NOT {LABELLED.format(of='timed', maturity=maturity)}"
+        mature = f'"at" + {maturity!r} <= $2'
+    counted = log.rows(
+        question.model,
+        f"""
+        WITH {ARMS}, marked AS (SELECT *, {bad} AS bad, {value} AS slice FROM timed WHERE {mature}), {_TRIALS}
+        SELECT slice, share, epoch, side, count(*) FILTER (bad), count(*) FILTER (NOT bad) FROM trials GROUP BY ALL
+        """,  # noqa: S608 - constants, a number of ours and a name that the log has quoted
+        query_parameters(question, refused),
+    )
+    # While both serve the guess is frozen at the start; once the champion serves no more, all that it did counts.
+    before = bad.replace("timed", "log") if labelled else bad
+    known = question.until if question.kind == "bake" else question.opened
+    history = log.rows(
+        question.model,
+        f"""
+        SELECT {value} AS slice, count(*), count(*) FILTER ({before}) FROM (
+          SELECT * FROM log WHERE version = $1 AND "at" <= $2 AND arm = 'champion'
+          AND request NOT IN (SELECT unnest($3::VARCHAR[])) {ONCE}
+        ) AS log GROUP BY slice
+        """,  # noqa: S608 - same
+        (question.champion.number, known - (maturity if labelled else 0.0), list(refused)),
+    )
+    cells: dict[object, list[tuple[object, ...]]] = defaultdict(list)
+    for slice_, *row in counted:
+        cells[slice_].append(tuple(row))
+    past = {slice_: (as_count(asked), as_count(failed)) for slice_, asked, failed in history}
+    return {
+        slice_name(column, slice_): SplitCounts(
+            _strata(cells.get(slice_, [])),
+            past[slice_][1] / past[slice_][0] if slice_ in past else None,
+            facts.trial,
+            facts.recent,
+            past.get(slice_, (0, 0))[0],
+        )
+        for slice_ in (cells.keys() | past.keys() if column else cells.keys())
+    }
+
+
+def _strata(found: list[tuple[object, ...]]) -> tuple[Stratum, ...]:
+    """Fold (share, epoch, side, bad, good) rows into strata."""
+    cells: dict[tuple[float, int], dict[str, tuple[int, int]]] = defaultdict(dict)
+    for share, epoch, side, bad, good in found:
+        cells[float(str(share)), as_count(epoch)][str(side)] = (as_count(bad), as_count(good))
+    zero = (0, 0)
+    return tuple(
+        Stratum(share, *arms.get("candidate", zero), *arms.get("champion", zero), epoch)
+        for (share, epoch), arms in sorted(cells.items())
+    )

@@ -1,0 +1,49 @@
+"""What the champion's own logged requests say of its failures and its quantiles."""
+
+import math
+from statistics import NormalDist
+
+from surefoot.adapters.evidence.served import ONCE, SqlLog
+from surefoot.core.planning.measured import Measured
+from surefoot.core.policy.model import SPEEDS, Gate, Metric
+
+LEAST = 100
+"""Requests without which nothing is told [count]."""
+
+
+def measure_history(log: SqlLog, model: str, version: str, gate: Gate, since: float, until: float) -> Measured:
+    """A rate of failures, or the spread of the logarithm of a measurement.
+
+    Args:
+        log: The prediction log.
+        model: Registered model.
+        version: Version whose requests count.
+        gate: The gate.
+        since: Beginning of the window [Unix seconds].
+        until: End of the window [Unix seconds].
+    """
+    scope = (version, since, until)
+    if gate.metric is Metric.ERROR_RATE:
+        sql = f"""
+            SELECT count(*), count(*) FILTER (error IS NOT NULL)
+            FROM (SELECT * FROM log WHERE version = $1 AND "at" > $2 AND "at" <= $3 {ONCE})
+        """  # noqa: S608 - a constant of ours
+        n, bad = (int(str(value)) for value in log.rows(model, sql, scope)[0])
+        if n < LEAST:
+            return Measured(gate.name, note=f"only {n:,} requests of version {version} are logged; {LEAST} are needed")
+        return Measured(gate.name, "rate", (bad + 0.5) / (n + 1.0), f"{bad:,} of {n:,} requests failed")
+    if gate.metric in SPEEDS:
+        column, highest = f'"{gate.column}"', max(0.75, *gate.quantiles)
+        sql = f"""
+            SELECT count(*), quantile_cont(ln({column}), 0.5), quantile_cont(ln({column}), {highest!r})
+            FROM (SELECT * FROM log WHERE version = $1 AND "at" > $2 AND "at" <= $3 AND {column} > 0 {ONCE})
+        """  # noqa: S608 - a constant, a number and a name that the policy parser has checked
+        counted, middle, high = log.rows(model, sql, scope)[0]
+        n = int(str(counted))
+        if n < LEAST:
+            return Measured(gate.name, note=f"only {n:,} measurements of version {version}; {LEAST} are needed")
+        spread = (float(str(high)) - float(str(middle))) / NormalDist().inv_cdf(highest)
+        median, tail = (math.exp(float(str(value))) for value in (middle, high))
+        note = f"{n:,} requests; p50 {median:.4g}, p{highest * 100:g} {tail:.4g}"
+        return Measured(gate.name, "spread", spread, note) if spread > 0.0 else Measured(gate.name, note=note)
+    return Measured(gate.name, note=f"nothing is measured for {gate.metric}")

@@ -1,0 +1,84 @@
+"""What stands in the records of a question and is not counted as it came."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from surefoot.adapters.evidence.served import SERVED, SqlLog, as_count, query_parameters
+from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.policy.model import PAIRED, Metric
+
+REFUSED = "(error IS NOT NULL AND answered_by IS NULL)"
+"""Tells a request that nobody could answer: the caller got no prediction."""
+LIMIT = 200_000
+"""Rows of a window that are looked at one by one [count]."""
+BY_LABEL = (PAIRED - {Metric.DISAGREEMENT}) | {Metric.VALUE, Metric.MISSING_LABEL, Metric.EXPECTED_LOSS}
+"""Metrics that wait for labels."""
+NAMED = 5
+"""Requests that are named [count]."""
+
+
+def count_left_out(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] | None = None) -> LeftOut:
+    """Count it.
+
+    Args:
+        log: The records.
+        question: What they are asked about.
+        refused: Requests of a rollout that every version refuses; without it, those of the window that nobody answered
+            are counted.
+    """
+    since, until = question.since, question.until
+    where, parameters = f'"at" > {since!r} AND "at" <= {until!r}', ()
+    if refused is not None:
+        since, where, parameters = question.opened, SERVED, query_parameters(question)[:4]  # type: ignore[assignment]
+    records, rows, unanswered, unkept = log.rows(
+        question.model,
+        f"""
+        WITH here AS (
+          SELECT request, "row", count(*) AS n, bool_and({REFUSED}) AS refused, bool_and(features IS NULL) AS unkept
+          FROM log WHERE {where} GROUP BY ALL
+        )
+        SELECT coalesce(sum(n), 0), count(*), count(DISTINCT request) FILTER (refused),
+               count(DISTINCT request) FILTER (unkept AND NOT refused) FROM here
+        """,  # noqa: S608 - constants and numbers of ours
+        parameters,
+    )[0]
+    sampled = 0 if refused is not None else max(as_count(rows) - LIMIT, 0)
+    made = LeftOut(
+        records=as_count(records) + log.repeated,
+        refused=as_count(unanswered) if refused is None else len(refused),
+        repeated=as_count(records) - as_count(rows) + log.repeated,
+        unkept=as_count(unkept) if refused is None else 0,
+        sampled=sampled,
+    )
+    if question.gate.metric not in BY_LABEL:
+        return made
+    unknown, early, future = log.rows(
+        question.model,
+        f"""
+        WITH here AS (SELECT request, "row", min("at") AS "at" FROM log WHERE {where} GROUP BY ALL),
+        reported AS (
+          SELECT l."at" AS told, coalesce(l.received, 0) AS received, o."at" AS asked FROM labels l
+          JOIN here o ON l.request = o.request AND l."row" = o."row"
+        )
+        SELECT (SELECT count(*) FROM labels l WHERE l."at" > {since!r} AND l."at" <= {until!r} AND NOT EXISTS
+                 (SELECT 1 FROM log o WHERE o.request = l.request AND o."row" = l."row")),
+               count(*) FILTER (told < asked), count(*) FILTER (told > {until!r} AND received <= {until!r})
+        FROM reported
+        """,  # noqa: S608 - same
+        parameters,
+    )[0]
+    return replace(made, unknown=as_count(unknown), early=as_count(early), future=as_count(future) if log.live else 0)
+
+
+def merge_left_out(one: LeftOut, other: LeftOut) -> LeftOut:
+    """What two counts of the same records found; neither counts what the other does."""
+    return LeftOut(
+        records=max(one.records, other.records),
+        **{name: getattr(one, name) + getattr(other, name) for name in _SUMS},
+        requests=(*one.requests, *other.requests)[:NAMED],
+        what=one.what or other.what,
+    )
+
+
+_SUMS = ("refused", "repeated", "unkept", "sampled", "unknown", "early", "future", "clipped", "odd")

@@ -1,0 +1,128 @@
+"""Counts of measurements by level, by slice, split, arm and stretch of time: the evidence of speeds and of gauges."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from surefoot.adapters.evidence.served import (
+    ARMS,
+    ONCE,
+    ServedTraffic,
+    SqlLog,
+    as_count,
+    query_parameters,
+    served_traffic,
+    slice_columns,
+)
+from surefoot.core.canonical_text import slice_name
+from surefoot.core.judging.evidence import Counts, GaugeCounts, Missing, Sliced, SpeedCounts, SpeedStratum
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.stats.histogram import LOWEST
+
+HISTORY = 7 * 86400.0
+"""How far back the champion's own measurements count when its quantiles are frozen [seconds]."""
+DRAWN = "QUALIFY row_number() OVER (PARTITION BY slice, trial ORDER BY hash(request), request) = 1"
+"""One request of each trial, drawn by its id: where a unit sticks to one arm, its requests are one draw of an arm."""
+Cells = dict[tuple[float, int], dict[str, dict[int, int]]]
+"""(share, epoch) -> side -> level -> trials."""
+
+
+def fold_cells(found: list[tuple[object, ...]]) -> dict[object, Cells]:
+    """Fold (slice, share, epoch, side, level, trials) rows."""
+    made: dict[object, Cells] = defaultdict(lambda: defaultdict(lambda: {"candidate": {}, "champion": {}}))
+    for slice_, share, epoch, side, level, n in found:
+        made[slice_][float(str(share)), as_count(epoch)][str(side)][as_count(level)] = as_count(n)
+    return made
+
+
+def _histogram(found: dict[int, int]) -> Counts:
+    return tuple(sorted(found.items()))
+
+
+def speed_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()) -> SpeedCounts | Sliced | Missing:
+    """Log-bucket histograms of a measurement, and the champion's own as it was when the rollout opened.
+
+    A unit that sticks to one arm is one trial, by one of its requests: a draw that does not look at the measurement.
+    """
+    facts = served_traffic(log, question, refused)
+    if isinstance(facts, Missing):
+        return facts
+    made: dict[str, SpeedCounts] = {}
+    for column, value in slice_columns(log, question):
+        made |= _speeds(log, question, facts, column, value, refused)
+    if question.gate.by:
+        return Sliced(dict(sorted(made.items())), facts.recent)
+    return made.get("", SpeedCounts((), (), _unit(question), facts.recent, facts.trial))
+
+
+def _unit(question: EvidenceRequest) -> str:
+    return "ms" if question.gate.column.endswith("_ms") else question.gate.column
+
+
+def _speeds(
+    log: SqlLog, question: EvidenceRequest, facts: ServedTraffic, column: str, value: str, refused: Sequence[str]
+) -> dict[str, SpeedCounts]:
+    measured = f'"{question.gate.column}"'
+    bucket = f"CASE WHEN {measured} > 0 THEN CAST(floor(ln({measured}) / ln(1.02)) AS INTEGER) ELSE {LOWEST} END"
+    found = log.rows(
+        question.model,
+        f"""
+        WITH {ARMS}, drawn AS (
+          SELECT *, {value} AS slice FROM timed WHERE {measured} IS NOT NULL {DRAWN}
+        )
+        SELECT slice, share, epoch, side, {bucket} AS bucket, count(*) FROM drawn GROUP BY ALL
+        """,  # noqa: S608 - constants and names that the policy parser or the log has checked
+        query_parameters(question, refused),
+    )
+    baseline = log.rows(
+        question.model,
+        f"""
+        WITH past AS (
+          SELECT *, {value} AS slice, CASE WHEN $4 AND trim(unit) <> '' THEN unit ELSE request END AS trial FROM (
+            SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 AND "at" > $3 {ONCE}
+          ) AS log WHERE {measured} IS NOT NULL {DRAWN}
+        )
+        SELECT slice, {bucket} AS bucket, count(*) FROM past GROUP BY ALL
+        """,  # noqa: S608 - same
+        (question.champion.number, question.opened, question.opened - HISTORY, facts.trial == "unit"),
+    )
+    cells = fold_cells(found)
+    past: dict[object, dict[int, int]] = defaultdict(dict)
+    for slice_, number, n in baseline:
+        past[slice_][as_count(number)] = as_count(n)
+    return {
+        slice_name(column, slice_): SpeedCounts(
+            tuple(
+                SpeedStratum(share, _histogram(arms["candidate"]), _histogram(arms["champion"]), epoch)
+                for (share, epoch), arms in sorted(cells.get(slice_, {}).items())
+            ),
+            _histogram(past.get(slice_, {})),
+            _unit(question),
+            facts.recent,
+            facts.trial,
+        )
+        for slice_ in cells.keys() | past.keys()
+    }
+
+
+def gauge_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()) -> GaugeCounts | Missing:
+    """Stretches in which both versions showed a gauge, by which was higher; the one under way is left out."""
+    facts = served_traffic(log, question, refused)
+    if isinstance(facts, Missing):
+        return facts
+    gate = question.gate
+    column, block, limit = f'"{gate.column}"', gate.block, 1.0 + (gate.margin or 0.0)
+    above, below, highest, beside = log.rows(
+        question.model,
+        f"""
+        WITH {ARMS}, stretches AS (
+          SELECT max({column}) FILTER (side = 'candidate') AS mine, max({column}) FILTER (side = 'champion') AS theirs
+          FROM timed WHERE (floor("at" / {block!r}) + 1) * {block!r} <= $2 GROUP BY floor("at" / {block!r})
+        )
+        SELECT count(*) FILTER (mine > theirs * {limit!r}), count(*) FILTER (mine <= theirs * {limit!r}),
+               max(mine) FILTER (theirs IS NOT NULL), max(theirs) FILTER (mine IS NOT NULL)
+        FROM stretches
+        """,  # noqa: S608 - constants, numbers of ours and a name that the policy parser has checked
+        query_parameters(question, refused),
+    )[0]
+    peaks = [0.0 if value is None else float(str(value)) for value in (highest, beside)]
+    return GaugeCounts(as_count(above), as_count(below), peaks[0], peaks[1], facts.recent)

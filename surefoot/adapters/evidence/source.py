@@ -1,0 +1,171 @@
+"""AnswerSource the questions of the judge from the prediction log, the labels and the models themselves."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Protocol
+
+import pandas as pd
+
+from surefoot.adapters.evidence.event_counts import event_counts
+from surefoot.adapters.evidence.left_out import count_left_out, merge_left_out
+from surefoot.adapters.evidence.level_counts import gauge_counts, speed_counts
+from surefoot.adapters.evidence.served import SqlLog
+from surefoot.adapters.evidence.shifts import distances, odd_texts
+from surefoot.adapters.evidence.value_counts import value_counts
+from surefoot.adapters.predictions.typed_table import typed_table
+from surefoot.core.domain import Outcome
+from surefoot.core.durations import span
+from surefoot.core.errors import SurefootError
+from surefoot.core.judging.evidence import AnswerShapes, Evidence, GoldenRows, InputShift, Missing, Validation
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.policy.model import EVENTS, PAIRED, SPEEDS, Metric
+
+Validate = Callable[[str, pd.DataFrame, str], Validation | Missing]
+"""(suite digest, requests, name of the report) -> what the suite says."""
+
+
+class RequestLog(SqlLog, Protocol):
+    """What was served and reported."""
+
+    def newest(self, model: str, until: float) -> float | None:
+        """When the last request until then was received [Unix seconds]; None without any."""
+        ...
+
+    def frame(self, model: str, since: float, until: float) -> pd.DataFrame:
+        """Features of the requests of a window."""
+        ...
+
+    def given(self, model: str, since: float, until: float) -> pd.DataFrame:
+        """Answers that callers got in a window, as the column "prediction"."""
+        ...
+
+
+class AnswerSource(Protocol):
+    """What each of the two versions answers to the same requests."""
+
+    def paired(self, question: EvidenceRequest) -> Evidence:
+        """Sums of both by block and slice."""
+        ...
+
+    def failures(self, question: EvidenceRequest) -> Evidence:
+        """RequestLog that each cannot answer."""
+        ...
+
+    def refused(self, question: EvidenceRequest) -> tuple[str, ...]:
+        """Requests of a rollout, and of the champion's past, that every version refuses."""
+        ...
+
+    def types(self, question: EvidenceRequest) -> Mapping[str, object]:
+        """Types of the candidate's inputs by name; none where they are not known."""
+        ...
+
+    def shapes(self, question: EvidenceRequest) -> Evidence:
+        """What the answers of both look like."""
+        ...
+
+    def golden(self, question: EvidenceRequest) -> Evidence:
+        """The candidate's answers to the rows that it carries."""
+        ...
+
+    def seen(self, question: EvidenceRequest) -> Evidence:
+        """Share of requests on which each is fed other values."""
+        ...
+
+    def answered(self, question: EvidenceRequest) -> Evidence:
+        """How far the distributions of their answers are apart."""
+        ...
+
+    def past_scores(self, question: EvidenceRequest) -> Evidence:
+        """Scores of the past with labels, and of now without."""
+        ...
+
+
+class LogEvidence:
+    """Implements the Evidences port; whatever goes wrong while measuring is an ERROR, with its reason."""
+
+    def __init__(self, log: RequestLog, answers: AnswerSource, validate: Validate) -> None:
+        """Wire what was served, what each version answers, and the validator; nothing is read yet."""
+        self._log = log
+        self._answers = answers
+        self._validate = validate
+
+    def gather(self, question: EvidenceRequest) -> Evidence:
+        """Measure; never raises for what the measured things do."""
+        try:
+            return self._counted(question)
+        except SurefootError as error:
+            return Missing(Outcome.ERROR, str(error))
+        except Exception as error:  # noqa: BLE001 - last boundary: a metric that raises is an ERROR, never a pass
+            return Missing(Outcome.ERROR, f"{question.gate.metric} cannot be measured: {type(error).__name__}: {error}")
+
+    def _counted(self, question: EvidenceRequest) -> Evidence:
+        """The evidence, with what was left out of it."""
+        metric = question.gate.metric
+        live = question.kind in {"live", "bake"} and metric in EVENTS | SPEEDS | {Metric.GAUGE, Metric.VALUE}
+        refused = self._answers.refused(question) if live else ()
+        found = self._gather(question, refused)
+        if isinstance(found, Missing | GoldenRows | AnswerShapes):
+            return found
+        return replace(
+            found, left=merge_left_out(count_left_out(self._log, question, refused if live else None), found.left)
+        )
+
+    def _gather(self, question: EvidenceRequest, refused: tuple[str, ...]) -> Evidence:
+        metric = question.gate.metric
+        if metric is Metric.VALIDATION:
+            return self._data(question)
+        if metric is Metric.ANSWER_SHAPE:
+            return self._answers.shapes(question)
+        if question.kind in {"live", "bake"} and (stale := self._stale(question)):
+            return stale
+        if metric is Metric.ERROR_RATE and question.kind == "shadow":
+            return self._answers.failures(question)
+        if metric in EVENTS:
+            return event_counts(self._log, question, refused)
+        if metric in SPEEDS:
+            return speed_counts(self._log, question, refused)
+        if metric is Metric.GAUGE:
+            return gauge_counts(self._log, question, refused)
+        if metric is Metric.VALUE:
+            return value_counts(self._log, question, refused)
+        if metric in PAIRED:
+            # On live traffic too, both versions are asked about the same requests: pairs see what arms cannot.
+            return self._answers.paired(question)
+        if metric is Metric.GOLDEN:
+            return self._answers.golden(question)
+        if metric is Metric.EXPECTED_LOSS:
+            return self._answers.past_scores(question)
+        return self._shift(question)
+
+    def _stale(self, question: EvidenceRequest) -> Missing | None:
+        """Why the log cannot speak of now; None when it can."""
+        if not question.stale_after:
+            return None
+        newest = self._log.newest(question.model, question.until)
+        if newest is None or question.until - newest <= question.stale_after:
+            return None
+        age, allowed = span(question.until - newest), span(question.stale_after)
+        reason = f"the newest request was logged {age} ago; after {allowed} of silence (stale_after) nothing is decided"
+        return Missing(Outcome.STALE, reason)
+
+    def _data(self, question: EvidenceRequest) -> Evidence:
+        frame = self._log.frame(question.model, question.since, question.until)
+        if not len(frame):
+            return Missing(
+                Outcome.ERROR, f"no request of {question.model} was logged in the window: nothing to validate"
+            )
+        return self._validate(question.suite, typed_table(frame, self._answers.types(question)), question.rollout)
+
+    def _shift(self, question: EvidenceRequest) -> Evidence:
+        gate = question.gate
+        answers = gate.metric is Metric.PREDICTION_SHIFT
+        if gate.against == "champion":
+            return self._answers.answered(question) if answers else self._answers.seen(question)
+        width = question.until - question.since
+        frame = self._log.given if answers else self._log.frame
+        before, now = (
+            frame(question.model, since, since + width) for since in (question.since - width, question.since)
+        )
+        if not answers:
+            before, now = (side.drop(columns=[c for c in gate.ignored if c in side]) for side in (before, now))
+        return InputShift("the window before", distances(before, now), left=odd_texts(before, now))

@@ -1,0 +1,143 @@
+"""Counts of a bounded value that comes with the label, by level, slice, split, arm and stretch of time."""
+
+from collections.abc import Sequence
+
+from surefoot.adapters.evidence.left_out import NAMED
+from surefoot.adapters.evidence.level_counts import fold_cells
+from surefoot.adapters.evidence.served import (
+    ARMS,
+    ONCE,
+    ServedTraffic,
+    SqlLog,
+    as_count,
+    query_parameters,
+    served_traffic,
+    slice_columns,
+)
+from surefoot.core.canonical_text import slice_name
+from surefoot.core.domain import Outcome
+from surefoot.core.judging.evidence import Missing, Sliced, ValueCounts, ValueStratum
+from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.policy.model import Gate
+from surefoot.core.stats.bounded_mean import LEVELS
+
+ODD = "told IS NOT NULL AND (told.v IS NULL OR NOT isfinite(told.v))"
+"""Tells a request whose label holds no number."""
+
+
+def value_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()) -> ValueCounts | Sliced | Missing:
+    """Levels of a bounded value that comes with the label; a unit's value is the mean over its requests.
+
+    Values between two levels go up or down by a draw that the trial's name decides, so that the mean stays right and
+    the same trial falls the same way wherever it is counted. Values beyond the bounds count as the nearer one, and are
+    counted; below a bound that the policy does not name, nothing is judged.
+    """
+    facts = served_traffic(log, question, refused)
+    if isinstance(facts, Missing):
+        return facts
+    below, left = _left(log, question, refused)
+    if below and not question.gate.floored:
+        reason = f"{below:,} values are below 0, and the policy says no 'floor': they would all count as 0"
+        return Missing(Outcome.ERROR, reason)
+    made: dict[str, ValueCounts] = {}
+    for column, value in slice_columns(log, question):
+        made |= _values(log, question, facts, column, value, refused, left)
+    if question.gate.by and made:
+        return Sliced(dict(sorted(made.items())), facts.recent, left)
+    return made.get("", Missing(Outcome.NO_DATA, "no request of this rollout is old enough to have its value"))
+
+
+def _told(gate: Gate, of: str) -> str:
+    """What a request's label said when it had matured, as SQL; NULL without one, NULL inside where it is no number."""
+    path = f"json_extract(label, '$.\"{gate.column}\"')" if gate.column != "label" else "label"
+    return f"""
+      (SELECT last({{'v': TRY_CAST({path} AS DOUBLE)}} ORDER BY l."at", l.received NULLS FIRST) FROM labels l
+       WHERE l.request = {of}.request AND l."at" <= {of}."at" + {gate.maturity!r})
+    """  # noqa: S608 - numbers of ours and a name that the policy parser has checked
+
+
+def _share(gate: Gate) -> str:
+    """Where a value lies between its bounds, as SQL; a request without a label in time has brought nothing."""
+    return f"least(greatest((coalesce(told.v, 0) - {gate.floor!r}) / {gate.cap - gate.floor!r}, 0), 1)"
+
+
+def _left(log: SqlLog, question: EvidenceRequest, refused: Sequence[str]) -> tuple[int, LeftOut]:
+    """Values below the lower bound, and everything that is clipped or cannot be read."""
+    gate = question.gate
+    below, above, odd, named = log.rows(
+        question.model,
+        f"""
+        WITH {ARMS}, known AS (
+          SELECT request, {_told(gate, "timed")} AS told FROM timed WHERE "at" + {gate.maturity!r} <= $2
+        )
+        SELECT count(*) FILTER (isfinite(told.v) AND told.v < {gate.floor!r}),
+               count(*) FILTER (isfinite(told.v) AND told.v > {gate.cap!r}),
+               count(*) FILTER ({ODD}), min(request, {NAMED}) FILTER ({ODD}) FROM known
+        """,  # noqa: S608 - constants, numbers of ours and names that were checked
+        query_parameters(question, refused),
+    )[0]
+    requests = tuple(str(request) for request in named or ())  # type: ignore[attr-defined]
+    what = "labels without a number as value" if requests else ""
+    return as_count(below), LeftOut(
+        clipped=as_count(below) + as_count(above), odd=as_count(odd), requests=requests, what=what
+    )
+
+
+def _values(
+    log: SqlLog,
+    question: EvidenceRequest,
+    facts: ServedTraffic,
+    column: str,
+    sliced: str,
+    refused: Sequence[str],
+    left: LeftOut,
+) -> dict[str, ValueCounts]:
+    gate = question.gate
+    draw = "md5_number_lower(trial) / 18446744073709551616.0"
+    found = log.rows(
+        question.model,
+        f"""
+        WITH {ARMS}, known AS (
+          SELECT *, {_told(gate, "timed")} AS told, {sliced} AS slice FROM timed WHERE "at" + {gate.maturity!r} <= $2
+        ), trials AS (
+          SELECT slice, trial, arg_max(share, "at") AS share, arg_max(side, "at") AS side,
+                 arg_max(epoch, "at") AS epoch, round(avg({_share(gate)}), 9) AS value
+          FROM known WHERE NOT ({ODD}) GROUP BY slice, trial
+        )
+        SELECT slice, share, epoch, side,
+               CAST(least({LEVELS - 1}, floor(value * {LEVELS - 1} + {draw})) AS INTEGER), count(*)
+        FROM trials GROUP BY ALL
+        """,  # noqa: S608 - constants, numbers of ours and names that the policy parser or the log has checked
+        query_parameters(question, refused),
+    )
+    centers = log.rows(
+        question.model,
+        f"""
+        SELECT slice, avg({_share(gate)}) FROM (
+          SELECT {_told(gate, "log")} AS told, {sliced} AS slice FROM (
+            SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 {ONCE}
+          ) AS log
+        ) WHERE NOT ({ODD}) GROUP BY slice
+        """,  # noqa: S608 - same
+        (question.champion.number, question.opened - gate.maturity),
+    )
+    cells = fold_cells(found)
+    past = {slice_: round(float(str(mean)), 6) for slice_, mean in centers if mean is not None}
+    return {
+        slice_name(column, slice_): ValueCounts(
+            tuple(
+                ValueStratum(share, _levels(arms["candidate"]), _levels(arms["champion"]), epoch)
+                for (share, epoch), arms in sorted(cells.get(slice_, {}).items())
+            ),
+            past.get(slice_),
+            facts.trial,
+            facts.recent,
+            left,
+        )
+        for slice_ in (cells.keys() | past.keys() if column else cells.keys())
+    }
+
+
+def _levels(found: dict[int, int]) -> tuple[int, ...]:
+    return tuple(found.get(level, 0) for level in range(LEVELS))

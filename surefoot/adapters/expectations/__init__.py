@@ -1,0 +1,1 @@
+"""Great Expectations: suites checked, run and put into words."""

@@ -1,0 +1,1 @@
+"""The MLflow Model Registry: versions, aliases, artifacts and errors."""

@@ -1,0 +1,53 @@
+"""The program that serves one model in a process of its own; the gateway starts it.
+
+Usage: `python -m surefoot.adapters.mlflow.model_host PATH DIGEST MEMORY_MB NICE FD`
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from surefoot.adapters.mlflow.artifacts import load, tree_digest
+from surefoot.core.errors import ArtifactTampered
+from surefoot.models.contract import Model
+from surefoot.models.host import limit_process, serve_model
+
+_PR_SET_PDEATHSIG = 1
+
+
+def verified(path: Path, digest: str) -> Model:
+    """Load a model directory whose bytes are those of its digest, and ask it once so that nothing is slow later.
+
+    Raises:
+        ArtifactTampered: They are not.
+        Rejected: The files are not a model that this environment can load.
+    """
+    if tree_digest(path) != digest:
+        raise ArtifactTampered(f"{path.name[:12]} is not of the digest {digest[:19]}")
+    scorer = load(path)
+    scorer.warm()
+    return scorer
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Host one model until the gateway closes.
+
+    Args:
+        arguments: PATH, DIGEST, MEMORY_MB, NICE and FD.
+    """
+    path, digest, memory_mb, nice, descriptor = arguments
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # however the gateway ends, this process ends too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    warnings.simplefilter("ignore")
+    limit_process(int(memory_mb), int(nice))
+    with socket.socket(fileno=int(descriptor)) as end:
+        serve_model(end, lambda: verified(Path(path), digest))
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""MLflow pyfunc models: rows in, plain answers out."""

@@ -1,0 +1,159 @@
+"""Rows on which a model is to show that it answers each by itself.
+
+They are mixed of what the model carries (golden rows, its input example) or, where it carries nothing, of values that
+fit its signature. Values repeat between rows and some are missing: a model may look for either in its batch.
+"""
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from surefoot.adapters.mlflow.pyfunc.columns import NUMBERS, WHOLE, kind_of
+from surefoot.adapters.mlflow.pyfunc.inputs import Inputs
+
+Names = tuple[str | int | float, ...]
+COUNT = 24
+"""Rows that are made [count]."""
+MOST_CELLS = 40_000
+"""Most values of all rows together; large ones are fewer [count]."""
+_EXAMPLE = "serving_input_example.json"
+_FEW = 6
+_POOLS: dict[str, list[object]] = {
+    "boolean": [True, False],
+    "string": ["a", "b", "cc", "Ünïön", "7"],
+    "datetime": ["2013-07-01T08:30:00", "2013-07-02T00:00:00", "2014-12-31T23:59:59", "2020-02-29T12:00:00"],
+    "binary": ["YQ==\n", "YmI=\n", "Y2Nj\n"],
+}
+
+
+def probe_rows(
+    inputs: Inputs, path: Path | None, golden: Sequence[Mapping[str, object]]
+) -> tuple[Names | None, list[list[object]]]:
+    """Rows of one table that differ from each other.
+
+    Args:
+        inputs: What the model's signature says.
+        path: Its directory.
+        golden: Rows that its author has kept with it.
+
+    Returns:
+        Columns, or None for bare rows; and the rows, none where nothing can be made up.
+    """
+    draw = random.Random(0)  # noqa: S311 - the same rows at every load
+    names, base = _carried(path, golden)
+    if not base:
+        return _made_up(inputs, draw)
+    return names, _distinct([*base[:_FEW], *_mixed(base, draw)])
+
+
+def _carried(path: Path | None, golden: Sequence[Mapping[str, object]]) -> tuple[Names | None, list[list[object]]]:
+    if golden:
+        columns = tuple(dict.fromkeys(name for row in golden for name in row))
+        return columns, [[row.get(name) for name in columns] for row in golden]
+    file = None if path is None else path / _EXAMPLE
+    if file is None or not file.is_file():
+        return None, []
+    return _table(orjson.loads(file.read_bytes()))
+
+
+def _table(example: Any) -> tuple[Names | None, list[list[object]]]:
+    """The rows of an input example, in one of the forms in which MLflow keeps them."""
+    if "dataframe_split" in example:
+        split = example["dataframe_split"]
+        return tuple(split["columns"]), [list(row) for row in split["data"]]
+    if "dataframe_records" in example:
+        return _carried(None, example["dataframe_records"])
+    given = example.get("inputs", example.get("instances"))
+    if isinstance(given, Mapping):
+        return tuple(given), [list(cells) for cells in zip(*given.values(), strict=True)]
+    if isinstance(given, list) and given and all(isinstance(row, Mapping) for row in given):
+        return _carried(None, given)
+    return None, list(given) if isinstance(given, list) else []
+
+
+def _mixed(base: Sequence[Any], draw: random.Random) -> list[list[object]]:
+    """Rows whose cells come from different rows, numbers moved a little now and then."""
+    if not all(isinstance(row, list) and len(row) == len(base[0]) for row in base):
+        return []
+    made = []
+    for _ in range(COUNT):
+        row = [draw.choice(base)[place] for place in range(len(base[0]))]
+        made.append([_moved(cell, draw) for cell in row])
+    return made
+
+
+def _moved(cell: object, draw: random.Random) -> object:
+    if isinstance(cell, list):
+        return [_moved(item, draw) for item in cell]
+    if isinstance(cell, float) and math.isfinite(cell) and draw.random() < 0.5:  # noqa: PLR2004 - half of them
+        return cell * draw.uniform(0.5, 1.5) + draw.choice([0.0, 0.1])
+    return cell
+
+
+def _made_up(inputs: Inputs, draw: random.Random) -> tuple[Names | None, list[list[object]]]:
+    """Rows that fit a signature."""
+    if not inputs.signed or inputs.hinted:
+        return None, []
+    if inputs.tensors:
+        return _tensors(inputs, draw)
+    kinds = [kind_of(spec) for spec in inputs.specs]
+    if any(not kind and spec.required for kind, spec in zip(kinds, inputs.specs, strict=True)):
+        return None, []  # nested: nobody knows what is to be in it
+    width = max(len(kinds), 1)
+    rows: list[list[object]] = [
+        [_value(kind, draw) for kind in kinds] for _ in range(max(_FEW, min(COUNT, MOST_CELLS // width)))
+    ]
+    # A row and its negative: whatever a linear model weighs, it answers differently to the two.
+    rows = [one for row in rows[: len(rows) // 2] for one in (row, [_negative(cell) for cell in row])]
+    # Some rows lack one value, and the last one all that may be missing: a model may fill gaps from its batch.
+    gaps = [place for place, kind in enumerate(kinds) if kind not in WHOLE and kind != "boolean"]
+    for row, place in zip(rows[-_FEW:-1], draw.sample(gaps, len(gaps)), strict=False):
+        row[place] = None
+    for place in gaps:
+        rows[-1][place] = None
+    return inputs.columns, _distinct(rows)
+
+
+def _value(kind: str, draw: random.Random) -> object:
+    if kind in WHOLE:
+        return draw.choice([0, 1, 2, 3, 7, 40, draw.randrange(100)])
+    if kind in NUMBERS:
+        return draw.choice([0.0, 1.0, -1.5, 3.25, draw.gauss(0.0, 3.0), draw.gauss(0.0, 3.0), draw.gauss(0.0, 50.0)])
+    return draw.choice(_POOLS.get(kind, [None]))
+
+
+def _negative(cell: object) -> object:
+    return -cell if isinstance(cell, float) and cell else cell
+
+
+def _tensors(inputs: Inputs, draw: random.Random) -> tuple[Names | None, list[list[object]]]:
+    """Rows of one or more arrays; the first size of each is that of the batch."""
+    shapes = [tuple(2 if size < 0 else size for size in spec.shape[1:]) for spec in inputs.specs]
+    count = max(_FEW, min(COUNT, MOST_CELLS // max(sum(map(math.prod, shapes)), 1)))
+
+    def rows(place: int) -> list[Any]:
+        kind = inputs.specs[place].type.kind
+        return [_array(shapes[place], kind, draw) for _ in range(count)]
+
+    if inputs.columns is None:
+        return None, rows(0)
+    return inputs.columns, [list(cells) for cells in zip(*map(rows, range(len(shapes))), strict=True)]
+
+
+def _array(shape: tuple[int, ...], kind: str, draw: random.Random) -> Any:
+    if shape:
+        return [_array(shape[1:], kind, draw) for _ in range(shape[0])]
+    if kind in "iu":
+        return draw.randrange(10)
+    if kind == "b":
+        return draw.random() < 0.5  # noqa: PLR2004 - half of them
+    return draw.gauss(0.0, 1.0) if kind == "f" else draw.choice(["a", "b", "cc"])
+
+
+def _distinct(rows: list[Any]) -> list[Any]:
+    """Each row once."""
+    return list({repr(row): row for row in rows}.values())

@@ -1,0 +1,241 @@
+"""A loaded model as the gateway and the evaluation see it: JSON rows in, JSON values out."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surefoot.adapters.mlflow.pyfunc.columns import kind_of
+from surefoot.adapters.mlflow.pyfunc.inputs import Inputs, Names
+from surefoot.adapters.mlflow.pyfunc.outputs import holds_outputs, plain_value, split_rows
+from surefoot.adapters.mlflow.pyfunc.probes import probe_rows
+from surefoot.models.row_independence import IndependenceProof, RowIndependence, prove_independence
+from surefoot.models.row_watch import ask_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.pyfunc import PyFuncModel
+
+PROBES = 64
+"""Rows that are drawn to compare a shortcut with MLflow's own way [count]."""
+UNTYPED = "it has no signature that types each value by itself: types are guessed from all rows of a request"
+GOLDEN = "surefoot_golden"
+"""Key of a model's metadata under which its author keeps rows and their answers."""
+
+
+class Scorer:
+    """A loaded pyfunc that answers JSON rows with JSON values, whoever shares its batch.
+
+    Attributes:
+        columns: Names of the input columns, or None when the model names none.
+        joins: Whether that is so, and rows of different requests can be answered together.
+    """
+
+    def __init__(self, model: "PyFuncModel", path: Path | None = None) -> None:
+        """Read the signature once.
+
+        Args:
+            model: The loaded model.
+            path: Its directory, which may hold an input example.
+        """
+        self._model = model
+        self._path = path
+        self._inputs = Inputs(model.metadata)
+        self.columns = self._inputs.columns
+        self.batchable = self._inputs.batchable
+        self._tuned = model.metadata.get_params_schema() is not None  # type: ignore[no-untyped-call]
+        self._outputs: bool | None = None
+        self._direct: Callable[[Any], Any] | None = None
+
+    def predict(self, rows: list[dict[str, object]], params: object = None) -> list[object]:
+        """Answer every row.
+
+        Args:
+            rows: As the log has them, which does not say whether they were JSON or CSV.
+            params: As for `answer`.
+
+        Returns:
+            One JSON value a row: a number or text, a list (class probabilities), or an object (several outputs).
+
+        Raises:
+            ValueError: A row lacks a required column or does not fit its type, or the model gave NaN, an infinity,
+                something that is not JSON, or a wrong number of answers.
+        """
+        if not all(isinstance(row, dict) for row in rows):  # rows that came without names
+            return self.answer(None, rows, params)
+        names: dict[str, None] = {}
+        for number, row in enumerate(rows):
+            if missing := self._inputs.required - row.keys():
+                raise ValueError(f"row {number} lacks the required inputs {sorted(missing)}")
+            names.update(dict.fromkeys(row))
+        table = [[row.get(name) for name in names] for row in rows]
+        return self.answer(tuple(names), table, params, csv=self._inputs.signed)
+
+    def answer(self, names: Names | None, values: list[Any], params: object = None, csv: bool = False) -> list[object]:
+        """Answer every row of a table, as `predict` does.
+
+        Args:
+            names: Columns; None for rows that are bare arrays.
+            values: One list of values a row.
+            params: What the caller wants besides; nothing, for a model that declares none. MLflow checks it.
+            csv: Whether the rows were CSV.
+        """
+        if self._direct is not None and names is not None:
+            answer = self._direct(self._array(names, values, csv=csv))
+        else:
+            fed = self._inputs.fed(names, values, csv=csv)
+            told: Any = params if self._tuned else None  # MLflow warns of those that nobody has asked for
+            answer = self._model.predict(fed, told)
+        if len(values) == 1 and self._outputs is None:
+            self._outputs = holds_outputs(answer)
+        return [plain_value(one) for one in split_rows(answer, len(values), outputs=self._outputs)]
+
+    def golden(self) -> tuple[list[dict[str, object]], list[object]]:
+        """Rows that the model carries in its metadata, and the answers that its author saw.
+
+        Raises:
+            ValueError: They are not two lists of the same length.
+        """
+        carried = (self._model.metadata.metadata or {}).get(GOLDEN)
+        if carried is None:
+            return [], []
+        rows, answers = (carried.get(key) for key in ("rows", "answers")) if isinstance(carried, Mapping) else (0, 0)
+        if not isinstance(rows, list) or not isinstance(answers, list) or len(rows) != len(answers):
+            raise ValueError(f"{GOLDEN} in the model's metadata needs 'rows' and as many 'answers'")
+        return rows, answers
+
+    def warm(self) -> None:
+        """Ask once, so that nothing is loaded late: its golden rows, or else a row of nothing; failing is fine."""
+        with contextlib.suppress(Exception):
+            rows, _ = self.golden()
+            self.predict(rows or [self._inputs.blank()])
+            self._direct = self._shortcut(rows)
+
+    def prove(self) -> IndependenceProof:
+        """Whether it answers each row by itself, as shown on rows that the model carries or that fit its signature."""
+        try:
+            rows, _ = self.golden()
+            names, probes = probe_rows(self._inputs, self._path, rows)
+        except Exception:  # noqa: BLE001 - last resort: what a model carries may be anything; callers' rows are left
+            names, probes = None, []
+        proof = prove_independence(lambda some: ask_model(self, names, some), probes, together=self.batchable)
+        if self.batchable or proof.batching is RowIndependence.NOT_REPEATABLE:
+            return proof
+        return replace(proof, batching=RowIndependence.BATCH_DEPENDENT, why=UNTYPED)
+
+    def _array(self, names: Names, values: list[Any], *, csv: bool = False) -> Any:
+        """Build the numbers of all rows at once; the same rows are refused as by `Inputs.frame`."""
+        import numpy as np  # noqa: PLC0415 - it comes with MLflow, as late
+
+        rows = values
+        if names != self.columns:
+            try:
+                places = [names.index(name) for name in self.columns or ()]
+            except ValueError:
+                self._inputs.frame(names, values)  # says which column is missing
+                raise
+            rows = [[row[place] for place in places] for row in values]
+        try:
+            made = np.array(rows, dtype=np.float64, order="F")  # as frames have them: sums keep their order
+        except (TypeError, ValueError, OverflowError):
+            made = None
+        if made is None or made.ndim != 2:  # noqa: PLR2004 - rows and columns
+            # It says which column does not fit, or knows better.
+            made = self._inputs.frame(names, values, csv=csv).to_numpy(dtype=np.float64)
+        return made
+
+    def _shortcut(self, rows: list[dict[str, object]]) -> Callable[[Any], Any] | None:
+        """The model's own function, where it may be asked with bare numbers; None where that is not proved.
+
+        Law: all inputs are required doubles, and over the golden rows and PROBES drawn ones the answers are the same to
+        the last bit as with MLflow's checks in between.
+        """
+        import numpy as np  # noqa: PLC0415 - it comes with MLflow, as late
+
+        flavor = self._model.metadata.flavors
+        if "sklearn" not in flavor or self._tuned or self.columns is None or not self._inputs.doubles():
+            return None
+        raw = self._model.get_raw_model()  # type: ignore[no-untyped-call]
+        function = getattr(raw, flavor["python_function"].get("predict_fn", "predict"), None)
+        if function is None:
+            return None
+        drawn = np.random.default_rng(0).normal(0.0, 3.0, (PROBES, len(self.columns)))
+        probes = [*([row[name] for name in self.columns] for row in rows), *drawn.tolist()]
+
+        def direct(numbers: Any) -> Any:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # scikit-learn misses the names that it was trained with
+                return function(numbers)
+
+        try:
+            for some in (probes, probes[:1]):
+                slow, fast = (
+                    [plain_value(one) for one in split_rows(made, len(some))]
+                    for made in (
+                        self._model.predict(self._inputs.frame(self.columns, some)),
+                        direct(self._array(self.columns, some)),
+                    )
+                )
+                if slow != fast:
+                    return None
+        except Exception:  # noqa: BLE001 - the model's own code; what it cannot do with bare numbers is not done
+            return None
+        return direct
+
+    def declared(self) -> dict[str, object]:
+        """What the signature says: "inputs" as types by name, as far as it names them, and "outputs" as one text."""
+        outputs = self._model.metadata.get_output_schema()  # type: ignore[no-untyped-call]
+        return {
+            "inputs": {name: kind_of(spec) for name, spec in zip(self.columns or (), self._inputs.specs, strict=False)},
+            "outputs": "" if outputs is None else str(outputs),
+        }
+
+    @property
+    def raw(self) -> bool:
+        """Whether what the model is fed is the row as it came: what happens inside it cannot be looked at."""
+        return not self._steps()
+
+    def is_raw(self) -> bool:
+        """The same as an answer to a question."""
+        return self.raw
+
+    def _steps(self) -> list[Any]:
+        """The steps of a pipeline before its model; none for whatever else it is."""
+        with contextlib.suppress(Exception):  # a plain pyfunc has no inner model, and says so by an error
+            inner = self._model.get_raw_model()  # type: ignore[no-untyped-call]
+            return list(getattr(inner, "steps", [])[:-1])
+        return []
+
+    def shown(self, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+        """The same as JSON, column by column: numbers with the kind of their column, all else as text or null."""
+        import pandas as pd  # noqa: PLC0415 - it comes with MLflow, as late
+
+        made: list[dict[str, object]] = []
+        for name, column in self.seen(rows).items():
+            if pd.api.types.is_numeric_dtype(column):
+                kind = str(column.dtype) if str(column.dtype).startswith(("int", "uint", "bool")) else "float64"
+                values = [None if value != value else value for value in column.to_numpy(float).tolist()]  # noqa: PLR0124 - only NaN differs from itself
+            else:
+                kind, gone = "", column.isna()
+                values = [None if no else text for no, text in zip(gone, column.astype(str), strict=True)]
+            made.append({"name": str(name), "kind": kind, "values": values})
+        return made
+
+    def seen(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
+        """What the model is fed: the rows after every first step of a pipeline that keeps their columns."""
+        names = tuple(dict.fromkeys(name for row in rows for name in row))
+        frame = self._inputs.frame(names, [[row.get(name) for name in names] for row in rows], csv=self._inputs.signed)
+        for _, step in self._steps():
+            fed = step.transform(frame)
+            if list(getattr(fed, "columns", [])) != list(frame.columns):
+                break
+            frame = fed
+        return frame
+
+
+def preload_libraries() -> None:
+    """Import everything that a model may need; a serving process does this before it takes its first request."""
+    import mlflow.pyfunc.scoring_server  # noqa: F401, PLC0415 - only a process that serves pays for it
+    import sklearn.pipeline  # noqa: F401, PLC0415 - same

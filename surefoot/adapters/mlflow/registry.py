@@ -1,0 +1,206 @@
+"""The MLflow Model Registry: aliases, tags and versions, read back after every change."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from surefoot.adapters.mlflow.client import PatientClient
+from surefoot.adapters.mlflow.errors import alias_is_missing
+from surefoot.core.domain import RegistryView, Version
+from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+DATA_DIGEST_TAG = "surefoot.data_digest"
+PENDING_S = 3600.0
+"""How long a version may be in registration before it is given up [s]."""
+_LISTED = 20  # a message names no more versions or models than a person reads
+
+
+class MlflowRegistry:
+    """One MLflow registry.
+
+    Attributes:
+        uri: Address of the registry.
+    """
+
+    def __init__(self, uri: str, fetch: Callable[[str, str], tuple[Path, str]], deadline_s: float = 20.0) -> None:
+        """Remember where; nothing is imported or asked before the first call.
+
+        Args:
+            uri: Tracking and registry URI, for example "http://127.0.0.1:5000".
+            fetch: Downloads the artifact of (model, number); returns its folder and digest.
+            deadline_s: How long one operation may keep trying [s]; at least one request is made, and one
+                that hangs takes MLFLOW_HTTP_REQUEST_TIMEOUT, which is 5 s unless set.
+        """
+        self.uri = uri
+        self._fetch = fetch
+        self._mlflow = PatientClient(uri, deadline_s)
+        self._digests: dict[tuple[str, str, str], str] = {}
+
+    def resolve(self, model: str, number: str) -> Version:
+        """Look a version up and digest its whole artifact.
+
+        The digest is remembered for as long as this object lives and the version's source stays the same.
+
+        Raises:
+            NotFound: No such model or version; says which there are.
+            Rejected: The version's registration has failed.
+            RegistryUnavailable: MLflow does not answer, or the version is still being registered.
+        """
+        try:
+            # What is no number at all is refused by MLflow as malformed; to a person it is missing.
+            asked = number if number.isdecimal() else "0"
+            found = self._mlflow.call(lambda client: client.get_model_version(model, asked))
+        except NotFound as error:
+            raise NotFound(self._nearest(model, number)) from error
+        _demand_ready(found, model)
+        key = (model, number, str(found.source))
+        if key not in self._digests:
+            self._digests[key] = self._mlflow.call(lambda _: self._fetch(model, number)[1])
+        return Version(str(found.version), self._digests[key], found.tags.get(DATA_DIGEST_TAG, ""))
+
+    def alias(self, model: str, alias: str) -> str | None:
+        """Version number that an alias points to, or None when it is not set.
+
+        Raises:
+            NotFound: No such model.
+            Rejected: MLflow does not allow such a name.
+            RegistryUnavailable: MLflow does not answer.
+        """
+        return self._mlflow.call(lambda client: _alias(client, model, alias))
+
+    def view(self, model: str) -> RegistryView:
+        """Everything that the registry says of a model, in one call and one more for each page of versions.
+
+        Raises:
+            Rejected: MLflow does not let us look.
+            RegistryUnavailable: MLflow does not answer.
+        """
+        try:
+            aliases = self.aliases(model)
+        except NotFound:
+            return RegistryView(exists=False)
+        versions = self._versions(model)
+        return RegistryView(
+            exists=True,
+            aliases=aliases,
+            stages={str(one.version): str(one.current_stage) for one in versions},
+            statuses={str(one.version): str(one.status) for one in versions},
+        )
+
+    def aliases(self, model: str) -> dict[str, str]:
+        """Every alias of a model with the version number it points to.
+
+        Raises:
+            NotFound: No such model.
+            RegistryUnavailable: MLflow does not answer.
+        """
+        found = self._mlflow.call(lambda client: client.get_registered_model(model))
+        return {name: str(number) for name, number in found.aliases.items()}
+
+    def set_alias(self, model: str, alias: str, number: str | None) -> None:
+        """Point an alias to a version, or remove it; safe to repeat, and no write when it is so already.
+
+        Raises:
+            NotFound: No such model or version.
+            Rejected: MLflow does not allow such a name, or does not allow us.
+            AliasDrift: Somebody else moved the alias while we did.
+            RegistryUnavailable: MLflow does not answer; nothing changed.
+            OutcomeUnknown: The change was sent and nobody could say whether it was applied.
+        """
+
+        def write(client: "MlflowClient") -> None:
+            if number is None:
+                client.delete_registered_model_alias(model, alias)
+            else:
+                client.set_registered_model_alias(model, alias, number)
+
+        self._mlflow.settle(lambda client: _alias(client, model, alias), write, number, f"alias {alias} of {model}")
+
+    def tag(self, model: str, number: str, key: str, value: str) -> None:
+        """Set one tag of a version and read it back.
+
+        Raises:
+            NotFound: No such model or version.
+            Rejected: MLflow does not allow such a tag, or does not allow us.
+            AliasDrift: Somebody else set the tag while we did.
+            RegistryUnavailable: MLflow does not answer; nothing changed.
+            OutcomeUnknown: The change was sent and nobody could say whether it was applied.
+        """
+        self._mlflow.settle(
+            lambda client: client.get_model_version(model, number).tags.get(key),
+            lambda client: client.set_model_version_tag(model, number, key, value),
+            value,
+            f"tag {key} of {model} version {number}",
+        )
+
+    def models(self) -> tuple[str, ...]:
+        """Names of all registered models, sorted.
+
+        Raises:
+            RegistryUnavailable: MLflow does not answer.
+        """
+        found = self._mlflow.pages(lambda token, client: client.search_registered_models(page_token=token))
+        return tuple(sorted(str(one.name) for one in found))
+
+    def healthy(self) -> bool:
+        """Whether the server says within about two seconds that it is up; never raises."""
+        import httpx  # noqa: PLC0415 - only a status page asks
+
+        try:
+            return httpx.get(f"{self.uri.rstrip('/')}/health", timeout=2.0).status_code == httpx.codes.OK
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return False
+
+    def _versions(self, model: str) -> "list[ModelVersion]":
+        quote = '"' if "'" in model else "'"
+        named = f"name={quote}{model}{quote}"
+        found = self._mlflow.pages(lambda token, client: client.search_model_versions(named, page_token=token))
+        return sorted(found, key=lambda one: int(one.version), reverse=True)
+
+    def _nearest(self, model: str, number: str) -> str:
+        models = self.models()
+        if model not in models:
+            return f"no registered model {model}; registered: {', '.join(models[:_LISTED]) or 'none'}"
+        alias = number.strip().lstrip("@")
+        if not number.isdecimal() and (pointed := self.aliases(model).get(alias)):
+            return f"'{number}' is no version number of {model}: alias {alias} points to version {pointed}"
+        versions = self._versions(model)[:1]
+        if alias.lower() == "latest" and versions:
+            return f"'{number}' is no version number of {model}: its newest version is {versions[0].version}"
+        numbers = [str(one.version) for one in reversed(self._versions(model)[:_LISTED])]
+        return f"model {model} has no version {number}; it has {', '.join(numbers) or 'none'}"
+
+
+def _demand_ready(found: "ModelVersion", model: str) -> None:
+    """Refuse a version whose files may be incomplete.
+
+    Raises:
+        Rejected: Its registration has failed, or has taken longer than PENDING_S.
+        RegistryUnavailable: It is still being registered: later it may be ready.
+    """
+    status = str(found.status)
+    if status == "READY":
+        return
+    what = f"version {found.version} of {model} is {status}"
+    said = f" ({found.status_message})" if found.status_message else ""
+    age = time.time() - found.creation_timestamp / 1000.0
+    if status == "PENDING_REGISTRATION" and age < PENDING_S:
+        raise RegistryUnavailable(f"{what}{said}: its files may still be on their way; ask again when it is READY")
+    late = f" after {age / 3600.0:.0f} hours" if status == "PENDING_REGISTRATION" else ""
+    raise Rejected(f"{what}{late}{said}: its files may be incomplete; register the model again")
+
+
+def _alias(client: "MlflowClient", model: str, alias: str) -> str | None:
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - costs 2.6 CPU seconds
+
+    try:
+        return str(client.get_model_version_by_alias(model, alias).version)
+    except MlflowException as error:
+        if alias_is_missing(error):
+            return None
+        raise

@@ -1,0 +1,1 @@
+"""The journal shown in MLflow: runs, transitions and version pages."""

@@ -1,0 +1,159 @@
+"""Writes on a version's own page in MLflow what became of it, so that it is not picked again by mistake."""
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from surefoot.adapters.mlflow.client import PatientClient
+from surefoot.core.errors import NotFound, Rejected
+from surefoot.core.reason import usable
+from surefoot.core.record.version_status import VersionStatus
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+PREFIX = "Surefoot outcome: "
+"""How the line in a description begins; every line that begins so is Surefoot's, every other line is its owner's."""
+OUTCOME, REASON, ROLLOUT, RUN = "surefoot.outcome", "surefoot.reason", "surefoot.rollout", "surefoot.run"
+LONGEST = 5000
+"""What MLflow's database holds of a description [characters]."""
+NEWEST = 200
+"""Versions that are read in one call [count]."""
+OLDER = 5
+"""Versions beyond those that are read one by one, latest word first [count]."""
+SKEW_S = 60.0
+"""How far the clocks of MLflow and of the journal may differ [seconds]."""
+_MARKUP = re.compile(r"([\\`*\[\]<>])")
+
+
+class VersionPages:
+    """Tags and one line of the description of each version, written again when they are lost or edited."""
+
+    def __init__(self, mlflow: PatientClient) -> None:
+        """Nothing is asked yet."""
+        self._mlflow = mlflow
+
+    def show(self, model: str, wanted: Mapping[str, VersionStatus], links: Mapping[str, str]) -> int:
+        """Make the pages of a model's versions say where each stands; a version that was deleted is left out.
+
+        It costs one call, one more for each of a few versions that are old, and writes only what differs.
+
+        Args:
+            model: Registered model.
+            wanted: Where each version stands, by number.
+            links: Address of the MLflow run of each rollout, by the rollout's id.
+
+        Returns:
+            Versions whose page was changed [count].
+
+        Raises:
+            RegistryUnavailable: MLflow does not answer; the next call goes on from there.
+            Rejected: MLflow refuses a change; all other pages are written.
+        """
+        changed, trouble = 0, None
+        for version in self._read(model, wanted) if wanted else ():
+            standing = wanted[str(version.version)]
+            if version.creation_timestamp > (standing.wall + SKEW_S) * 1000.0:
+                continue  # the model was deleted and made again: this is another version with the same number
+            try:
+                changed += self._write(model, version, standing, links.get(standing.rollout, ""))
+            except NotFound:
+                continue  # deleted meanwhile
+            except Rejected as error:
+                trouble = error
+        if trouble is not None:
+            raise trouble
+        return changed
+
+    def _read(self, model: str, wanted: Mapping[str, VersionStatus]) -> "list[ModelVersion]":
+        """The versions of which something is to be said, newest first."""
+        quote = '"' if "'" in model else "'"
+        named, newest = f"name={quote}{model}{quote}", ["version_number DESC"]
+        page = self._mlflow.call(
+            lambda client: client.search_model_versions(named, max_results=NEWEST, order_by=newest)
+        )
+        found = [version for version in page if str(version.version) in wanted]
+        if len(page) < NEWEST:
+            return found
+        seen = {str(version.version) for version in page}
+        older = sorted((one for number, one in wanted.items() if number not in seen), key=lambda one: -one.wall)
+        for standing in older[:OLDER]:
+            version = self._one(model, standing.number)
+            found += [version] if version is not None else []
+        return found
+
+    def _one(self, model: str, number: str) -> "ModelVersion | None":
+        try:
+            return self._mlflow.call(lambda client: client.get_model_version(model, number))
+        except NotFound:
+            return None
+
+    def _write(self, model: str, version: "ModelVersion", standing: VersionStatus, link: str) -> bool:
+        """Write what differs; whether anything did."""
+        number, kept = standing.number, version.tags
+        reason = usable(standing.reason).text
+        tags = {OUTCOME: standing.outcome, REASON: reason, ROLLOUT: standing.rollout, RUN: link}
+        changes = {name: value for name, value in tags.items() if kept.get(name, "") != value}
+        for name, value in changes.items():
+            self._mlflow.call(partial(_set, model=model, number=number, name=name, value=value))
+        before = version.description or ""
+        if with_line(before, standing, link) == before:
+            return bool(changes)
+        # Read again right before: MLflow cannot change a description only if it is still as it was read.
+        now = self._one(model, number)
+        before = (now.description or "") if now else before
+        after = with_line(before, standing, link)
+        if now and after != before:
+            self._mlflow.call(lambda client: client.update_model_version(model, number, after))
+        return True
+
+
+def _set(client: "MlflowClient", model: str, number: str, name: str, value: str) -> None:
+    """Set a tag of a version, or remove it when nothing is to be said."""
+    if value:
+        client.set_model_version_tag(model, number, name, value)
+    else:
+        client.delete_model_version_tag(model, number, name)
+
+
+def with_line(description: str, standing: VersionStatus, link: str) -> str:
+    """A description whose one line of Surefoot's says where the version stands; every other line stays as it is.
+
+    Args:
+        description: What the page says now.
+        standing: Where the version stands.
+        link: Address of the rollout's run; empty when there is none.
+
+    Returns:
+        The new description; the old one when MLflow has no room for a line.
+    """
+    lines = description.split("\n")
+    ours = [index for index, line in enumerate(lines) if line.startswith(PREFIX)]
+    kept = [line for index, line in enumerate(lines) if index not in ours[1:]]
+    others = [*kept] if ours else [description, "", ""] if description else [""]
+    at = ours[0] if ours else len(others) - 1
+    room = LONGEST - sum(len(line) + 1 for index, line in enumerate(others) if index != at)
+    line = _line(standing, link, room)
+    if not line:
+        return description
+    others[at] = line
+    return "\n".join(others)
+
+
+def _line(standing: VersionStatus, link: str, room: int) -> str:
+    """The line, shortened to the room that there is [characters]; empty when there is none."""
+    when = dt.datetime.fromtimestamp(standing.at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    head = f"{PREFIX}{standing.outcome} {'on' if standing.over else 'since'} {when}"
+    tail = f" ([rollout {standing.rollout}]({link}))" if link else ""
+    if len(head) + len(tail) > room:
+        tail = ""
+    reason = usable(standing.reason).text
+    told = ": " + _MARKUP.sub(r"\\\1", reason)
+    if len(head) + len(told) + len(tail) > room:
+        left = room - len(head) - len(tail) - 3
+        told = f": {_MARKUP.sub('', reason)[:left]}…" if left > 0 else ""
+    line = f"{head}{told}{tail}"
+    return line if len(line) <= room else ""

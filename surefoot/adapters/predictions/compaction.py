@@ -1,0 +1,323 @@
+"""Turns closed segments of a log into Parquet, keeps its files few, and removes what is too old."""
+
+import contextlib
+import fcntl
+import itertools
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import orjson
+
+from surefoot.adapters.predictions.log_files import (
+    KINDS,
+    LONGEST,
+    NOTE,
+    PART,
+    PREDICTIONS,
+    RECORD,
+    WHOLE,
+    WORK,
+    Kind,
+    counted,
+    lines,
+    listed,
+    names,
+    overlong,
+    quoted,
+    read_note,
+)
+from surefoot.core.errors import Conflict, EvidenceUnavailable, InvariantBroken, NotFound, Rejected
+
+VERSION = 1
+"""Version of the records that the tables have columns for."""
+BATCH = 256 << 20
+"""Segments that become one part hold about as much [bytes]."""
+FEW = 24
+"""So many parts become one whole table; where segments are an hour long that is one table a day [count]."""
+GROUP, GROUP_BYTES = 65_536, "64MB"
+"""Rows of a row group [count], or their size where that is less: what a question about a short time reads at least."""
+PIECE = 1 << 20
+"""So much of a segment is copied at once [bytes]."""
+MEMORY = "512MB"
+"""What sorting may keep in memory; the rest goes through temporary files beside the log."""
+
+
+@dataclass
+class Compacted:
+    """What one run did.
+
+    Attributes:
+        model: Registered model.
+        segments: Segments that became Parquet [count].
+        rows: Records in them [count].
+        torn: Lines in them that were no record, and are gone [count].
+        bytes_before: Size of those segments [bytes].
+        bytes_after: Size of the parts that they became [bytes].
+        merged: Parts that became whole tables [count].
+        removed: Tables that were too old, and are gone [count].
+        removed_rows: Records in those [count].
+    """
+
+    model: str
+    segments: int = 0
+    rows: int = 0
+    torn: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
+    merged: int = 0
+    removed: int = 0
+    removed_rows: int = 0
+
+    def tell(self) -> str:
+        """One line for a person; empty when there was nothing to do."""
+        said = []
+        if self.segments:
+            sizes = f"{self.bytes_before / 2**20:,.1f} MB became {self.bytes_after / 2**20:,.1f} MB"
+            said.append(f"{_some(self.segments, 'segment')} with {_some(self.rows, 'row')}: {sizes}")
+        if self.torn:
+            said.append(f"{_some(self.torn, 'torn line')} left out")
+        if self.merged:
+            said.append(f"{_some(self.merged, 'part')} merged")
+        if self.removed:
+            said.append(f"{_some(self.removed, 'table')} with {_some(self.removed_rows, 'row')} too old and removed")
+        return "; ".join(said)
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def compact(root: Path, model: str, *, before: float | None = None, batches: int | None = None) -> Compacted:
+    """Do what is to be done with the log of one model; what is killed or fails loses no record, and doubles none.
+
+    Args:
+        root: Folder of the logs.
+        model: Registered model.
+        before: Tables whose newest record is older go [Unix seconds]; none without it.
+        batches: Most parts to make of each kind [count]; all without it.
+
+    Raises:
+        NotFound: Nothing of this model was ever logged.
+        Conflict: Somebody else compacts this log.
+        Rejected: The log holds records that this release does not know.
+        EvidenceUnavailable: The disk is full, or refuses something else; nothing is lost.
+    """
+    folder = root / model
+    if not folder.is_dir():
+        raise NotFound(f"nothing of {model} has been logged in {root}")
+    try:
+        with _alone(folder) as scratch, duckdb.connect() as db:
+            db.execute(f"SET threads = 1; SET memory_limit = '{MEMORY}'; SET temp_directory = {quoted(str(scratch))}")
+            db.execute("SET preserve_insertion_order = false")  # needed for row groups limited by their size
+            run = _Run(db, folder, scratch, Compacted(model))
+            for kind in KINDS:
+                run.clear(kind)
+                run.take(kind, batches)
+                run.merge(kind)
+                run.clear(kind)
+                if before is not None:
+                    run.expire(kind, before)
+            return run.done
+    except (duckdb.Error, OSError) as error:
+        said = str(error).splitlines()[0]
+        raise EvidenceUnavailable(f"the log of {model} was not compacted, and nothing of it is lost: {said}") from error
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[Path]:
+    """Be the only one who compacts this log, with an empty folder for what is not finished."""
+    (folder / WORK).mkdir(exist_ok=True)
+    scratch = folder / WORK / "scratch"
+    with (folder / WORK / "lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(f"somebody else compacts the log of {folder.name}: wait until that is done") from None
+        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+        scratch.mkdir(exist_ok=True)
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+class _Run:
+    """One run over one model's log."""
+
+    def __init__(self, db: duckdb.DuckDBPyConnection, folder: Path, scratch: Path, done: Compacted) -> None:
+        self._db, self._folder, self._scratch, self.done = db, folder, scratch, done
+
+    def take(self, kind: Kind, batches: int | None) -> None:
+        """Make parts of closed segments."""
+        closed = [path for path in counted(self._folder, kind)[0] if _closed(path)]
+        for batch in itertools.islice(_batches(closed), batches):
+            readable = [self._readable(path, kind) for path in batch]
+            source = lines(readable, kind)
+            read, rows, version = self._row(
+                f"SELECT count(*), count(*) FILTER ({RECORD}), max(v) FROM {source}"  # noqa: S608 - files are ours
+            )
+            if (version or 0) > VERSION:
+                raise Rejected(
+                    f"the log of {self._folder.name} holds records of version {version}: update Surefoot first"
+                )
+            if rows:
+                select = f"SELECT * FROM {source} WHERE {RECORD}"  # noqa: S608 - same
+                part = self._publish(kind, PART, batch, select, rows)
+                self.done.bytes_after += part.stat().st_size
+            self.done.segments += len(batch)
+            self.done.rows += rows
+            self.done.torn += read - rows
+            self.done.bytes_before += sum(path.stat().st_size for path in batch)
+            copies = [path for path in readable if path.parent == self._scratch]
+            for path in copies if rows else copies + batch:
+                path.unlink()
+
+    def _readable(self, segment: Path, kind: Kind) -> Path:
+        """A segment without a line that is too long to be read: itself, or a copy with a shorter one in its place."""
+        spans = overlong(segment)
+        if not spans:
+            return segment
+        made = self._scratch / segment.name
+        with segment.open("rb") as source, made.open("wb") as target:
+            for start, end in spans:
+                for at in range(source.tell(), start, PIECE):
+                    target.write(source.read(min(PIECE, start - at)))
+                target.write(_short(source.read(end - start), kind))
+            shutil.copyfileobj(source, target, PIECE)
+        return made
+
+    def merge(self, kind: Kind) -> None:
+        """Make whole tables of parts, as soon as there are enough."""
+        parts = [path for path in counted(self._folder, kind)[1] if path.name.endswith(PART)]
+        parts.sort(key=lambda path: path.stat().st_mtime_ns)
+        for first in range(0, len(parts) - FEW + 1, FEW):
+            some = parts[first : first + FEW]
+            source = f"read_parquet({listed(some)}, union_by_name = true)"
+            (rows,) = self._row(f"SELECT count(*) FROM {source}")  # noqa: S608 - files are ours
+            self._publish(kind, WHOLE, some, f"SELECT * FROM {source}", rows)  # noqa: S608 - same
+            self.done.merged += len(some)
+
+    def clear(self, kind: Kind) -> None:
+        """Remove what has been replaced, in this run or in one that was killed."""
+        for ending in (PART, WHOLE):  # what a part has replaced goes before the part itself may go
+            for name in names(self._folder / WORK, kind, ending + NOTE):
+                note = self._folder / WORK / name
+                if (self._folder / name.removesuffix(NOTE)).exists():
+                    for old in read_note(note):
+                        (self._folder / old).unlink(missing_ok=True)
+                    _sync(self._folder)
+                note.unlink()
+
+    def expire(self, kind: Kind, before: float) -> None:
+        """Remove tables whose newest record is too old."""
+        tables = counted(self._folder, kind)[1]
+        if not tables:
+            return
+        found = self._db.execute(
+            f"""
+            SELECT file_name, sum(row_group_num_rows) FROM parquet_metadata({listed(tables)})
+            WHERE path_in_schema = 'at' GROUP BY file_name HAVING max(CAST(stats_max_value AS DOUBLE)) < $1
+            """,  # noqa: S608 - files are ours
+            (before,),
+        ).fetchall()
+        for name, rows in found:
+            Path(name).unlink()
+            self.done.removed += 1
+            self.done.removed_rows += rows
+
+    def _row(self, sql: str) -> tuple[int, ...]:
+        return self._db.execute(sql).fetchall()[0]
+
+    def _publish(self, kind: Kind, ending: str, sources: Sequence[Path], select: str, rows: int) -> Path:
+        """Write a table in the place of its sources; its last rename is the moment at which it counts and they do not.
+
+        The sources stay for now: questions that have listed them may go on reading.
+        """
+        fresh = self._scratch / f"{kind.name}-{secrets.token_hex(8)}{ending}"
+        options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP}, ROW_GROUP_SIZE_BYTES '{GROUP_BYTES}'"
+        target = f"{quoted(str(fresh))} ({options})"
+        try:
+            (written,) = self._row(f'COPY ({select} ORDER BY "at") TO {target}')
+        except duckdb.OutOfMemoryException:
+            # Rows of megabytes cannot be sorted in so little; as they come they are nearly in the order of time.
+            (written,) = self._row(f"COPY ({select}) TO {target}")
+        if written != rows:
+            raise InvariantBroken(f"{fresh.name} got {written} of {rows} rows: somebody writes what is closed")
+        fresh.chmod(0o640)  # as the segments: requests are nobody else's business
+        note = fresh.with_name(fresh.name + NOTE)
+        note.write_bytes(orjson.dumps([path.name for path in sources]))
+        for path, place in ((note, self._folder / WORK), (fresh, self._folder)):
+            _sync(path)
+            path.rename(place / path.name)
+            _sync(place)
+        return self._folder / fresh.name
+
+
+def _short(line: bytes, kind: Kind) -> bytes:
+    """A line without what made it too long, as gateways of today would have written it; else one that is no record."""
+    with contextlib.suppress(orjson.JSONDecodeError, orjson.JSONEncodeError):
+        record = orjson.loads(line)
+        for field in ("features", "params", "prediction"):
+            if isinstance(record, dict) and record.get(field) is not None and kind is PREDICTIONS:
+                record |= {field: None, "left_out": {**(record.get("left_out") or {}), field: "too long"}}
+                line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+                if len(line) <= LONGEST:
+                    return line
+    return b"{}\n"
+
+
+def _batches(segments: Sequence[Path]) -> Iterator[list[Path]]:
+    """Segments that become one part each time, oldest first."""
+    batch: list[Path] = []
+    size = 0
+    for path in sorted(segments, key=lambda path: path.stat().st_mtime_ns):
+        batch.append(path)
+        size += path.stat().st_size
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _closed(segment: Path) -> bool:
+    """Whether a segment is closed for good; one with nothing in it is taken away."""
+    descriptor = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if _written(descriptor):
+            return False
+        if os.fstat(descriptor).st_size:
+            return True
+        segment.unlink()  # while we have the lock: whoever has begun it just now sees that it is gone
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _written(descriptor: int) -> bool:
+    """Whether anybody has a file open for writing; gateways of 0.1.0 do so without a lock."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except BlockingIOError:
+        return True
+    except OSError:  # not every file system knows leases, and they are for the owner only: then the lock alone counts
+        return False
+    return False
+
+
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a folder, last."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,204 @@
+"""The prediction log and its labels, queried with DuckDB; the schema is docs/record-schema.md."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import orjson
+import pandas as pd
+
+from surefoot.adapters.predictions.log_files import KINDS, counted, view
+from surefoot.adapters.predictions.typed_table import answer_frame, typed_table
+from surefoot.core.canonical_text import canonical_text_of_json
+from surefoot.core.errors import EvidenceUnavailable
+
+TRIES = 10
+"""How often a question is asked when files go away under it; a compaction removes files once a run [count]."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """One logged request row.
+
+    Attributes:
+        key: (request id, row).
+        at: When it was received [Unix seconds].
+        answered_by: Version that answered the caller.
+        arm: Arm that it was assigned to.
+        prediction: The answer, JSON value.
+        features: The row of the request.
+        labels: What was reported to have come true, and when [Unix seconds], oldest first.
+        params: What the caller gave as params of the request; None without any.
+        bare: The row in a list of its own where the caller sent it without names, with no features then; else None.
+    """
+
+    key: tuple[str, int]
+    at: float
+    answered_by: str
+    arm: str
+    prediction: object
+    features: dict[str, object]
+    labels: tuple[tuple[float, object], ...] = ()
+    params: object = None
+    bare: list[object] | None = None
+
+    def columns(self) -> dict[str, object]:
+        """The row by column; where it came without names, by position."""
+        if self.bare is None:
+            return self.features
+        (row,) = self.bare
+        return {str(place): value for place, value in enumerate(row if isinstance(row, list) else [row])}
+
+    def label(self, maturity: float) -> object:
+        """What came true as far as it counts: the last report before maturity; None without one.
+
+        Args:
+            maturity: Age at which a label counts [seconds]; 0 takes whatever is known.
+        """
+        counted = [value for at, value in self.labels if not maturity or at <= self.at + maturity]
+        return counted[-1] if counted else None
+
+
+class PredictionLog:
+    """Read access to everything that a gateway has logged below one folder.
+
+    Attributes:
+        repeated: Nothing is left out at once.
+        live: Nothing in it can be later than now.
+    """
+
+    repeated = 0
+    live = True
+
+    def __init__(self, root: Path) -> None:
+        """Remember where the segments are; nothing is opened before the first question."""
+        self._root = root
+
+    def rows(self, model: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """Run one query over `log` and `labels` of a model.
+
+        Args:
+            model: Registered model.
+            sql: A SELECT over the views log and labels; $1, $2, ... are the parameters.
+            parameters: Values of the parameters.
+
+        Raises:
+            EvidenceUnavailable: The log cannot be read.
+        """
+        left = TRIES
+        while True:
+            left -= 1
+            files: list[Path] = []
+            try:
+                with duckdb.connect() as db:
+                    db.execute("SET threads = 1")
+                    register_functions(db)
+                    for kind in KINDS:
+                        segments, tables = counted(self._root / model, kind)
+                        files += [*segments, *tables]
+                        db.execute(view(segments, tables, kind))
+                    return db.execute(sql, list(parameters)).fetchall()
+            except (duckdb.Error, OSError) as error:
+                # A compaction removes what it has replaced, which may have been listed and not been opened yet.
+                if not left or all(file.exists() for file in files):
+                    raise EvidenceUnavailable(f"the prediction log of {model} cannot be read: {error}") from error
+
+    def slice_of(self, column: str) -> str:
+        """SQL that reads one feature of a row of `log` as its canonical text; NULL where it is missing."""
+        key = column.replace("\\", "\\\\").replace('"', '\\"').replace("'", "''")
+        return f"canonical_text(CAST(json_extract(features, '$.\"{key}\"') AS VARCHAR))"
+
+    def requests(self, model: str, since: float, until: float, *, limit: int = 200_000) -> list[LoggedRequest]:
+        """Requests of a window with the labels known at its end, oldest first.
+
+        Labels of unknown requests match nothing. A window that holds more than `limit` rows is sampled by request id,
+        evenly over its time. Rows whose features are not kept, and requests that nobody could answer, are left out.
+        """
+        found = self.rows(
+            model,
+            """
+            WITH reported AS (
+              SELECT request, "row",
+                     list({'at': "at", 'label': label} ORDER BY "at", received NULLS FIRST, label::VARCHAR) AS labels
+              FROM labels WHERE "at" <= $2 GROUP BY ALL
+            ), once AS (
+              SELECT * FROM log WHERE "at" > $1 AND "at" <= $2 AND NOT (error IS NOT NULL AND answered_by IS NULL)
+              QUALIFY row_number() OVER (PARTITION BY request, "row" ORDER BY "at") = 1
+            )
+            SELECT o.request, o."row", o."at", o.answered_by, o.arm, o.prediction, o.features, r.labels,
+                   o.params
+            FROM once o LEFT JOIN reported r ON o.request = r.request AND o."row" = r."row"
+            ORDER BY hash(o.request), o."row" LIMIT $3
+            """,
+            (since, until, limit),
+        )
+        made = []
+        for request, row, at, answered_by, arm, prediction, features, labels, params in found:
+            asked = _json(features)
+            if asked is not None:
+                key = (str(request), int(str(row)))
+                answer = (str(answered_by), str(arm), _json(prediction))
+                reported = tuple((float(item["at"]), _json(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
+                row_ = (asked, None) if isinstance(asked, dict) else ({}, [asked])
+                made.append(LoggedRequest(key, float(str(at)), *answer, row_[0], reported, _json(params), row_[1]))
+        return sorted(made, key=lambda served: (served.at, served.key))
+
+    def failed(self, model: str, until: float, rollout: str, champion: str) -> list[tuple[str, str, object, object]]:
+        """Requests that nobody could answer, in a rollout or in the champion's own past.
+
+        Returns:
+            One row a request, in an order that its id decides: (request, version that refused, features, params).
+        """
+        found = self.rows(
+            model,
+            """
+            SELECT request, version, features, params FROM log
+            WHERE error IS NOT NULL AND answered_by IS NULL AND "at" <= $1
+              AND (rollout = $2 OR (version = $3 AND arm = 'champion'))
+            QUALIFY row_number() OVER (PARTITION BY request ORDER BY "at", "row") = 1 ORDER BY hash(request)
+            """,
+            (until, rollout, champion),
+        )
+        return [(str(r), str(v), _json(features), _json(params)) for r, v, features, params in found]
+
+    def frame(self, model: str, since: float, until: float) -> pd.DataFrame:
+        """Features of the requests of a window by request id; rows without names have their columns by position."""
+        rows = self.requests(model, since, until)
+        ids = pd.Index([row.key[0] for row in rows], dtype=object)
+        return typed_table(pd.DataFrame([row.columns() for row in rows], index=ids, dtype=object), {})
+
+    def given(self, model: str, since: float, until: float) -> pd.DataFrame:
+        """Answers that callers got in a window, by request id, as columns."""
+        found = [row for row in self.requests(model, since, until) if row.prediction is not None]
+        return answer_frame([row.prediction for row in found], [row.key[0] for row in found])
+
+    def newest(self, model: str, until: float) -> float | None:
+        """When the last request until then was received [Unix seconds]; None without any."""
+        found = self.rows(model, 'SELECT max("at") FROM log WHERE "at" <= $1', (until,))[0][0]
+        return None if found is None else float(str(found))
+
+    def unknown_labels(self, model: str, since: float, until: float) -> int:
+        """Labels reported in a window for requests that nobody has seen [count]."""
+        found = self.rows(
+            model,
+            """
+            SELECT count(*) FROM labels l WHERE "at" > $1 AND "at" <= $2
+            AND NOT EXISTS (SELECT 1 FROM log o WHERE o.request = l.request AND o."row" = l."row")
+            """,
+            (since, until),
+        )
+        return int(str(found[0][0]))
+
+
+def register_functions(db: duckdb.DuckDBPyConnection) -> None:
+    """Give a connection the function canonical_text(JSON text): SQL and Python spell every value alike."""
+    db.create_function("canonical_text", canonical_text_of_json, ["VARCHAR"], "VARCHAR", null_handling="special")  # type: ignore[call-overload]
+
+
+def _json(text: object) -> object:
+    """A JSON value of the log; what a caller nested beyond reading is nothing."""
+    try:
+        return orjson.loads(str(text)) if text is not None else None
+    except orjson.JSONDecodeError:
+        return None

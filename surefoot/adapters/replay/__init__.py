@@ -1,0 +1,1 @@
+"""Scores logged or recorded requests with both versions: the paired evidence of shadow and back-test."""

@@ -1,0 +1,145 @@
+"""Versions in processes of their own for those who do not serve them: shadow, gates, and the trial before a rollout."""
+
+import re
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from surefoot.adapters.mlflow.artifacts import ArtifactCache
+from surefoot.adapters.replay.scoring import ScoringAbandoned
+from surefoot.core.domain import Version
+from surefoot.core.errors import ArtifactTampered, NotFound, Rejected
+from surefoot.models.process import ModelProcess, ProcessDied, spawn_process
+from surefoot.models.remote_scores import RemoteScorer
+from surefoot.models.row_independence import IndependenceProof
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class HostedScorer(RemoteScorer):
+    """One version as the evidence asks it."""
+
+    def seen(self, rows: list[dict[str, object]]) -> pd.DataFrame:
+        """What the model is fed after everything that goes before it but keeps the columns."""
+        columns = self.shown(rows)
+        return pd.DataFrame({str(column["name"]): _column(column) for column in columns})
+
+
+def _column(told: dict[str, object]) -> object:
+    """A column as its process has told it: numbers are numbers again, all else is text or missing."""
+    values, kind = told["values"], str(told["kind"])
+    if kind:
+        return np.array(values, dtype=np.float64).astype(kind)
+    return pd.Series(values, dtype=object)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTrial:
+    """What became of loading and asking a version here.
+
+    Attributes:
+        problem: Why it cannot be served here, in one line; empty when it can.
+        proof: Whether it answers each row by itself; None when it was not loaded.
+        missing: Packages that its requirements name and that are not installed, though it answers without them.
+    """
+
+    problem: str
+    proof: IndependenceProof | None = None
+    missing: tuple[str, ...] = ()
+
+
+class HostedModels:
+    """Starts processes of verified versions; this process never loads a model."""
+
+    def __init__(self, cache: ArtifactCache, memory_mb: int) -> None:
+        """Know where versions come from.
+
+        Args:
+            cache: Verified copies of versions.
+            memory_mb: Address space of each process [MB].
+        """
+        self._cache = cache
+        self._memory_mb = memory_mb
+
+    def scores(self, model: str, version: Version) -> HostedScorer:
+        """A version for the evidence; its process is started at the first question.
+
+        Raises:
+            ArtifactTampered: Its bytes are not those of its digest.
+            RegistryUnavailable: It is not on this host, and MLflow does not answer.
+        """
+        path = self._cache.verified(version, model)
+        return HostedScorer(lambda: self._launch(path, version), ScoringAbandoned)
+
+    def problem(self, model: str, version: Version) -> str:
+        """Why a version cannot be served here, in one line; empty when it can. Raises what `trial` raises."""
+        return self.trial(model, version).problem
+
+    def trial(self, model: str, version: Version) -> LoadTrial:
+        """Load a version, ask it some rows, and let it go.
+
+        Raises:
+            ArtifactTampered: Its bytes are not those of its digest.
+            RegistryUnavailable: It is not on this host, and MLflow does not answer.
+        """
+        path = self._cache.verified(version, model)
+        what = f"version {version.number} of {model}"
+        try:
+            process = self._launch(path, version)
+        except (Rejected, ProcessDied) as error:
+            said = f"{error} while the model was loaded" if isinstance(error, ProcessDied) else str(error)
+            return LoadTrial(_line(f"{what} cannot be served here: {said}"))
+        process.close()
+        missing = _missing(path)
+        proof = process.proof
+        if proof.answered:
+            return LoadTrial("", proof, missing)
+        if missing:
+            named = ", ".join(missing)
+            return LoadTrial(f"{what} cannot be served here: it needs {named}, which is not installed", proof)
+        if proof.problem.startswith(("ModuleNotFoundError", "ImportError")):
+            return LoadTrial(_line(f"{what} cannot be served here: it cannot answer: {proof.problem}"), proof)
+        return LoadTrial("", proof)
+
+    def _launch(self, path: Path, version: Version) -> ModelProcess:
+        arguments = [str(path), version.digest, str(self._memory_mb), "0"]
+        return ModelProcess(
+            spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments]), load_failure
+        )
+
+
+def load_failure(kind: str, message: str) -> Exception:
+    """The error of ours that a model's process has named; a load can fail in no other way than these."""
+    return {"ArtifactTampered": ArtifactTampered, "NotFound": NotFound}.get(kind, Rejected)(message)
+
+
+def _line(text: str) -> str:
+    """A text of any length in one line of bounded length."""
+    return " ".join(text.split())[:500]
+
+
+def _missing(path: Path) -> tuple[str, ...]:
+    """Packages that the model's requirements name and that are not installed; what cannot be read is left out."""
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - it comes with MLflow
+
+    try:
+        lines = (path / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ()
+    found = []
+    for line in lines:
+        if not _NAME.match(line.strip()):
+            continue
+        try:
+            wanted = Requirement(line.partition("#")[0].strip())
+            if wanted.marker is None or wanted.marker.evaluate():
+                metadata.version(wanted.name)
+        except InvalidRequirement:
+            continue
+        except metadata.PackageNotFoundError:
+            found.append(str(wanted))
+    return tuple(found)

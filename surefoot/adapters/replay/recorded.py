@@ -1,0 +1,168 @@
+"""What both versions answered according to a record file: the paired evidence of a back-test."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from surefoot.adapters.evidence.paired_sums import ScoredBatch, present, score_bins, sum_batches
+from surefoot.adapters.evidence.shifts import distances
+from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.replay.shadow import SHAPES
+from surefoot.core.answer_shape import shapes_of
+from surefoot.core.domain import Outcome
+from surefoot.core.judging.evidence import (
+    AnswerShapes,
+    FeatureShift,
+    GoldenRows,
+    InputShift,
+    Missing,
+    PairedSums,
+    ScoreBins,
+    SplitCounts,
+    Stratum,
+)
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.losses import numbers
+from surefoot.core.stats.block_statistic import BINS
+
+
+class RecordedAnswers:
+    """Answers the paired questions from a file, chunk by chunk."""
+
+    def __init__(self, records: RecordFile) -> None:
+        """Remember the file."""
+        self._records = records
+        self._known: dict[tuple[object, ...], PairedSums] = {}
+
+    def _batches(
+        self, question: EvidenceRequest, maturity: float, columns: tuple[str, ...] = ()
+    ) -> Iterator[ScoredBatch]:
+        for found in self._records.answers(question.since, question.until, maturity, columns):
+            known = present(found["label"])
+            yield ScoredBatch(
+                at=found["at"],
+                champion=found["champion"],
+                candidate=found["candidate"],
+                labels=found["label"],
+                late=~known & (found["known"] > 0),
+                corrected=int(np.maximum(found["in_time"] - 1, 0).sum()),
+                columns={name: found[name] for name in columns},
+                ids=found["request"],
+            )
+
+    def paired(self, question: EvidenceRequest) -> PairedSums | Missing:
+        """Sums by block and slice over every request that both versions were asked."""
+        gate = question.gate
+        # Nothing counts before its block is complete, so between two blocks the evidence is the same.
+        whole = question.until
+        if gate.block:
+            whole = math.floor((question.until - gate.maturity) / gate.block) * gate.block + gate.maturity
+        question = replace(question, until=whole)
+        key = (gate.name, question.since, whole)
+        if key not in self._known:
+            self._known[key] = self._sums(question)
+        return self._known[key]
+
+    def _sums(self, question: EvidenceRequest) -> PairedSums:
+        gate = question.gate
+        made = sum_batches(gate, question.since, question.until, self._batches(question, gate.maturity, gate.by))
+        unknown = self._records.rows(
+            "",
+            'SELECT count(*) FROM labels WHERE n IS NULL AND "at" > $1 AND "at" <= $2',
+            (question.since, question.until),
+        )[0][0]
+        return made.evidence(int(str(unknown)))
+
+    def failures(self, question: EvidenceRequest) -> SplitCounts | Missing:
+        """Requests that each version could not answer, as if both had been given half of them."""
+        found = self._records.rows(
+            "",
+            """SELECT count(*), count(champion_error), count(candidate_error),
+                      count(*) FILTER (champion_error IS NOT NULL AND candidate_error IS NOT NULL) FROM pairs
+               WHERE paired AND "at" > $1 AND "at" <= $2""",
+            (question.since, question.until),
+        )[0]
+        n, old, new, both = (int(str(value)) for value in found)
+        if not n:
+            return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
+        n, old, new = n - both, old - both, new - both  # what both refuse is evidence about neither
+        if not n:
+            return Missing(Outcome.NO_DATA, "no request of the window was answered by any version")
+        return SplitCounts((Stratum(0.5, new, n - new, old, n - old),), old / n, "request", n, n)
+
+    def refused(self, question: EvidenceRequest) -> tuple[str, ...]:
+        """Requests that both versions could not answer, as far as the file says."""
+        found = self._records.rows(
+            "",
+            """SELECT DISTINCT request FROM pairs WHERE paired AND "at" <= $1
+               AND champion_error IS NOT NULL AND candidate_error IS NOT NULL""",
+            (question.until,),
+        )
+        return tuple(str(request) for (request,) in found)
+
+    def types(self, _question: EvidenceRequest) -> dict[str, object]:
+        """The file's own types are all there is."""
+        return {}
+
+    def shapes(self, _question: EvidenceRequest) -> AnswerShapes | Missing:
+        """What both versions' answers look like according to the file, whenever they were given."""
+        old, new = self._records.first_answers(SHAPES)
+        return AnswerShapes(shapes_of(old), shapes_of(new, old), len(old), len(new))
+
+    def golden(self, _question: EvidenceRequest) -> GoldenRows | Missing:
+        """A file of records holds no model to ask."""
+        return Missing(Outcome.NO_DATA, "records hold no model that golden rows could be asked of")
+
+    def seen(self, question: EvidenceRequest) -> InputShift | Missing:
+        """Share of the requests on which the candidate's features differ from the champion's."""
+        found = self._records.unequal(question.since, question.until)
+        ignored = question.gate.ignored
+        features = tuple(FeatureShift(name, apart, n, n) for name, apart, n in found if name not in ignored)
+        return InputShift("the champion", features, same=True)
+
+    def answered(self, question: EvidenceRequest) -> InputShift | Missing:
+        """How far the candidate's answers lie from the champion's as a distribution."""
+        sides = [numbers_or_nan(side) for side in self._records.sample(question.since, question.until)]
+        if not len(sides[0]):
+            return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
+        frames = [pd.DataFrame({"prediction": side[present(side)]}) for side in sides]
+        return InputShift("the champion's answers", distances(*frames))
+
+    def past_scores(self, question: EvidenceRequest) -> ScoreBins | Missing:
+        """Scores with labels of the past, split in two by time, and scores that wait for theirs."""
+        asked = labelled = 0
+        for _, old in self._scored(question):
+            asked += len(old)
+            labelled += int(old.sum())
+        if not asked:
+            return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
+        made = np.zeros((3, BINS, 3), dtype=np.int64)
+        left = labelled // 2  # of the first half
+        for batch, old in self._scored(question):
+            scores, truth = numbers_or_nan(batch.candidate), numbers_or_nan(batch.labels)
+            ripe = np.flatnonzero(old)
+            young = np.flatnonzero(present(scores) & (batch.at + question.gate.maturity > question.until))
+            for index, chosen in enumerate((ripe[:left], ripe[left:], young)):
+                made[index] += score_bins(scores[chosen], np.where(old, truth, 0.0)[chosen])
+            left = max(left - len(ripe), 0)
+        past, later, now = (tuple((int(n), int(true), int(total)) for n, true, total in part) for part in made)
+        return ScoreBins(past, later, now)
+
+    def _scored(self, question: EvidenceRequest) -> Iterator[tuple[ScoredBatch, NDArray[np.bool_]]]:
+        """Every batch of a window in the order of time, and which of its scores have had their label in time."""
+        maturity = question.gate.maturity
+        for batch in self._batches(question, maturity):
+            scored, known = present(batch.candidate), present(batch.labels)
+            yield batch, scored & known & (batch.at + maturity <= question.until)
+
+
+def numbers_or_nan(items: Any) -> Any:
+    """Numbers of answers, NaN where there is none."""
+    if isinstance(items, np.ndarray):
+        return items
+    return np.array([np.nan if item is None else float(numbers([item])[0]) for item in items], dtype=np.float64)

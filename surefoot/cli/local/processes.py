@@ -1,0 +1,170 @@
+"""Processes of the stack: which live, what is left of those that do not, and how they end."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import psutil
+
+from surefoot.core.errors import Conflict
+from surefoot.gateway.control.shared_routes import SharedRouteTable
+
+PART = "SUREFOOT_PART"
+"""Environment variable of every process that `up` has started, and of their children: the name of the part."""
+Process = tuple[int, float]
+"""Process id and start time: together they name one process for ever."""
+SWEEP_S = 5.0
+"""How long those may take to leave that were left behind [s]."""
+
+
+@contextlib.contextmanager
+def stack_lock(home: Path) -> Iterator[None]:
+    """Be the only command that starts or stops this home's stack.
+
+    Raises:
+        Conflict: Another one is at work.
+    """
+    fresh = not home.exists()
+    home.mkdir(parents=True, exist_ok=True)
+    lock = home / "stack.lock"
+    with lock.open("wb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however this command ends
+        except OSError as error:
+            raise Conflict(
+                f"another 'surefoot up' or 'surefoot down' is at work in {home}: wait until it has ended"
+            ) from error
+        try:
+            yield
+        finally:
+            if fresh and [path.name for path in home.iterdir()] == [lock.name]:  # a refused command leaves nothing
+                lock.unlink()
+                home.rmdir()
+
+
+def is_alive(process: Process) -> bool:
+    """Whether exactly this process is still running."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        found = psutil.Process(process[0])
+        return abs(found.create_time() - process[1]) < 1.0 and found.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def find_leader(process: Process) -> list[psutil.Process]:
+    """The process, if it is still running."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [psutil.Process(process[0])] if is_alive(process) else []
+    return []
+
+
+def session_members(home: Path, process: Process) -> list[psutil.Process]:
+    """Whoever is still in the session of a process that led one of this home, though that one is gone."""
+    if is_alive(process):
+        return []
+    return [each for each in psutil.process_iter() if _session(each.pid) == process[0] and _of(home, each)]
+
+
+def processes_of(home: Path, parts: Iterable[str] = ()) -> list[psutil.Process]:
+    """Processes that `up` has started for a home, and their children, wherever their numbers were written down.
+
+    Args:
+        home: Folder of the stack's state.
+        parts: Only those of these parts; all without.
+    """
+    wanted, found = set(parts), []
+    for each in psutil.process_iter():
+        try:
+            part = each.environ().get(PART) if _of(home, each) else None
+        except psutil.Error:
+            continue
+        if part and (not wanted or part in wanted) and each.pid != os.getpid():
+            found.append(each)
+    return found
+
+
+def orphaned_workers(home: Path) -> list[psutil.Process]:
+    """Front workers of the gateway that serve on though their keeper is gone."""
+    root, found = home / "gateway", []
+    if (root / "board").is_file():
+        route_table = SharedRouteTable(root)
+        with route_table.changing():  # nobody takes a place meanwhile, so each place says truly whose it is
+            pids = [route_table.process(slot) for slot in route_table.living()]
+        for pid in pids:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker = psutil.Process(pid)
+                if worker.ppid() != route_table.supervisor and _runs(worker):
+                    found.append(worker)
+    return found
+
+
+def has_worker(home: Path, supervisor: int) -> bool:
+    """Whether this keeper of the gateway has a front worker."""
+    route_table = SharedRouteTable(home / "gateway")
+    for slot in route_table.living():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(route_table.process(slot)).ppid() == supervisor:
+                return True
+    return False
+
+
+def end_processes(leaders: Iterable[psutil.Process], others: Iterable[psutil.Process], patience: float) -> None:
+    """Ask leaders to leave, and sweep up afterwards: who is told at once with its children cannot finish its work.
+
+    Args:
+        leaders: They end what they have started.
+        others: Nobody ends these but the sweep.
+        patience: How long the leaders may take [s].
+    """
+    asked = list(leaders)
+    family = {*asked, *others}
+    family |= set(_below(family))
+    for each in asked:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.terminate()
+    _await(asked, patience)
+    family |= set(_below(family))  # started meanwhile
+    for strike in (psutil.Process.terminate, psutil.Process.kill):
+        left = [each for each in family if _runs(each)]
+        for each in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                strike(each)
+        _await(left, SWEEP_S)
+
+
+def _await(those: Iterable[psutil.Process], patience: float) -> None:
+    """Wait until none of them runs; one that only waits for its parent to notice its end is gone."""
+    left, deadline = list(those), time.monotonic() + patience
+    while (left := [each for each in left if _runs(each)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _below(family: Iterable[psutil.Process]) -> Iterator[psutil.Process]:
+    """All that a family has started."""
+    for each in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            yield from each.children(recursive=True)
+
+
+def _of(home: Path, process: psutil.Process) -> bool:
+    """Whether a running process was started for this home: after a reboot numbers mean others."""
+    try:
+        return _runs(process) and process.environ().get("SUREFOOT_HOME") == str(home)
+    except psutil.Error:
+        return False
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:  # gone, or not ours to ask about
+        return 0
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,38 @@
+"""Which arm a unit belongs to: a pure function of salt, key and weight."""
+
+import math
+
+import xxhash
+
+from surefoot.core.domain import Arm, Split
+
+_BELOW_100 = math.nextafter(100.0, 0.0)
+
+
+def assignment_bucket(salt: str, key: str) -> float:
+    """Place a key on the ruler that every ramp of one salt is cut on.
+
+    The salt and the key are hashed with a NUL between them, so that no salt can finish another one's keys. A
+    checksum such as CRC-32 must not stand here: it is affine, and the groups of two salts would not be independent.
+
+    Args:
+        salt: Secret of the assignment; the same for every step of a rollout.
+        key: The unit, or the request when there is no unit.
+
+    Returns:
+        Position on the ruler [percent, 0 <= position < 100].
+
+    Source: xxHash, XXH3 with 64 bits.
+    """
+    hashed = xxhash.xxh3_64_intdigest(f"{salt}\0{key}".encode("utf-8", "surrogatepass"))
+    return min(hashed / 2**64 * 100.0, _BELOW_100)  # the topmost hashes would round up to 100
+
+
+def assign_arm(split: Split, key: str) -> Arm:
+    """Choose the arm of a key under a split.
+
+    Law: whoever is with the candidate at one weight stays there at every higher weight of the same salt.
+    """
+    if split.candidate is not None and split.weight and assignment_bucket(split.salt, key) < split.weight:
+        return Arm.CANDIDATE
+    return Arm.CHAMPION

@@ -1,0 +1,94 @@
+"""A loss that is expected before the labels are in: what the past says of scores like these."""
+
+from collections.abc import Sequence
+
+from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
+from surefoot.core.judging.evidence import MICRO, ScoreBins
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate
+from surefoot.core.verdicts.build import make_verdict
+
+LEAST_PAST = 500
+"""Labelled requests without which the past says nothing [count]."""
+
+Bins = Sequence[tuple[int, int, int]]
+
+
+def _rates(past: Bins) -> list[float]:
+    """Share of positives by bin of scores; an empty bin is taken at its word, the score itself."""
+    return [(bad + 0.5) / (n + 1.0) if n else (index + 0.5) / len(past) for index, (n, bad, _) in enumerate(past)]
+
+
+def expected(past: Bins, now: Bins) -> float:
+    """Expected Brier loss of scores without labels [Brier].
+
+    Args:
+        past: Labelled scores by bin.
+        now: Scores by bin.
+
+    Source: confidence-based estimation after recalibration, as in Guillory et al. (2021), ICCV, and Garg et al.
+        (2022), ICLR; here with the bin's own frequency as the calibrated confidence.
+    """
+    total, n = 0.0, 0
+    for rate, (count, _, scores) in zip(_rates(past), now, strict=True):
+        if count:
+            score = scores / MICRO / count
+            total += count * (rate * (1.0 - score) ** 2 + (1.0 - rate) * score**2)
+            n += count
+    return total / n
+
+
+def seen(bins: Bins) -> float:
+    """Brier loss that the labels really show, with every score at the mean of its bin [Brier]."""
+    total, n = 0.0, 0
+    for count, bad, scores in bins:
+        if count:
+            score = scores / MICRO / count
+            total += bad * (1.0 - score) ** 2 + (count - bad) * score**2
+            n += count
+    return total / n
+
+
+def _accepted(gate: Gate, before: float) -> float:
+    """Largest loss that is accepted, by the growth since before, the fixed limit, or whichever is lower [Brier]."""
+    made = [] if gate.limit is None else [gate.limit]
+    if gate.margin is not None:
+        made.append(before * (1.0 + gate.margin) if gate.relative else before + gate.margin)
+    return min(made, default=before)
+
+
+def judge(gate: Gate, found: ScoreBins, _level: DecisionThresholds) -> Verdict:
+    """Say what loss is to be expected, beside how wrong the same estimate was when it could be checked.
+
+    Law: an estimate whose own past error is larger than what it would have to show decides nothing.
+    """
+    now, past, checked = (sum(cell[0] for cell in bins) for bins in (found.now, found.past, found.checked))
+    if not now:
+        return make_verdict(gate, Outcome.NO_DATA, "there is no request without a label to foresee anything for")
+    if past < LEAST_PAST or checked < LEAST_PAST:
+        reason = f"only {min(past, checked)} labelled requests to learn from; {LEAST_PAST} are needed"
+        return make_verdict(gate, Outcome.NO_DATA, reason, n=now)
+    guess, before = expected(found.past, found.now), seen(found.past)
+    wrong = expected(found.past, found.checked) - seen(found.checked)
+    error, limit = abs(wrong), _accepted(gate, before)
+    outcome = Outcome.INCONCLUSIVE
+    if guess - error > limit:
+        outcome = Outcome.FAIL
+    elif guess + error <= limit:
+        outcome = Outcome.PASS
+    reason = (
+        f"without labels a Brier loss of {guess:.4f} is expected on {now:,} requests ({limit:.4f} is accepted); the"
+        f" same estimate was off by {wrong:+.4f} when it could be checked on {checked:,}"
+    )
+    return make_verdict(
+        gate,
+        outcome,
+        reason,
+        n=now,
+        estimate=guess,
+        lower=guess - error,
+        upper=guess + error,
+        margin=limit,
+        unit="brier",
+        figures=(Figure(FigureKind.PAST_ERROR, wrong, "brier"), Figure(FigureKind.PAST_LOSS, before, "brier")),
+    )

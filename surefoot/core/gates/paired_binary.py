@@ -1,0 +1,135 @@
+"""Right and wrong answers of both versions to the same requests, each request for itself: only disagreements speak."""
+
+import math
+
+from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
+from surefoot.core.gates.paired_loss import unusable
+from surefoot.core.judging.evidence import Block, PairedSums
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate
+from surefoot.core.stats.mcnemar import BETS, log_harm, log_no_harm
+from surefoot.core.verdicts.build import make_verdict
+from surefoot.core.verdicts.wording import as_percent, forecast_clause, percentage_points
+
+FINEST = 1e-6
+"""How close a loss of accuracy may come to all of it [probability]."""
+
+
+class _Slice:
+    """One slice: who was wrong alone, and what that says."""
+
+    def __init__(self, gate: Gate, name: str, block: Block, level: DecisionThresholds, parts: int) -> None:
+        """Compute the evidence; a slice has its part of the level to fail."""
+        (old, both), (new, _) = block.champion, block.candidate
+        self.name, self.n = name, block.n
+        self.worse, self.better = new - both, old - both
+        self.champion, self.candidate = old / block.n, new / block.n
+        self.apart = self.candidate - self.champion
+        self.margin = gate.margin or 0.0
+        self.harm = log_harm(self.worse, self.better)
+        self.safe = log_no_harm(self.worse, self.better, block.n - self.worse - self.better, self.margin)
+        # The requests of each stage are counted anew, so the stages share the level as the slices do.
+        self.failing = math.log(parts * level.stages / level.alpha)
+        self.failed = self.harm >= self.failing and self.apart > self.margin
+        self.passed = self.safe >= -math.log(level.beta)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What this slice says by itself."""
+        return Outcome.FAIL if self.failed else Outcome.PASS if self.passed else Outcome.INCONCLUSIVE
+
+    def shown(self) -> dict[str, object]:
+        """The slice as a row of a table."""
+        return {
+            "slice": self.name or "all",
+            "outcome": self.outcome.value,
+            "n": self.n,
+            "champion": self.champion,
+            "candidate": self.candidate,
+            "difference": self.apart,
+            "margin": self.margin,
+        }
+
+
+def judge(gate: Gate, found: PairedSums, level: DecisionThresholds) -> Verdict:
+    """Judge every slice that is large enough; none that is not counts as passed.
+
+    Law: valid at every look, for each request speaks once and for itself; outcomes that move together need blocks.
+    """
+    if refused := unusable(gate, found, level):
+        return refused
+    blocks = {name: rows[0] for name, rows in found.slices.items() if bool(name) is bool(gate.by) and rows}
+    large = {name: block for name, block in blocks.items() if block.n >= (gate.min_per_slice if gate.by else 1)}
+    small = [(name, block.n) for name, block in blocks.items() if name not in large]
+    if not large:
+        return make_verdict(
+            gate, Outcome.NO_DATA, f"no slice has {gate.min_per_slice} labelled requests", n=found.labelled
+        )
+    rows = [_Slice(gate, name, block, level, len(blocks)) for name, block in large.items()]
+    order = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
+    worst = min(rows, key=lambda row: (order.index(row.outcome), row.margin - row.apart))
+    outcome, reason = worst.outcome, _sentence(worst, level)
+    if small:
+        reason += f"; {len(small)} slices have too little data to be judged"
+    absent = [name for name in gate.protected if name not in large]
+    if absent and outcome is not Outcome.FAIL:
+        outcome = Outcome.NO_DATA
+        reason = f"{', '.join(absent)} is protected and has too little data to be judged; {reason}"
+    return make_verdict(
+        gate,
+        outcome,
+        reason,
+        n=worst.n,
+        estimate=worst.apart,
+        margin=worst.margin,
+        unit="share",
+        culprit=worst.name if outcome is Outcome.FAIL else "",
+        figures=(
+            Figure(FigureKind.CHAMPION_WRONG, worst.champion, "share"),
+            Figure(FigureKind.CANDIDATE_WRONG, worst.candidate, "share"),
+            Figure(FigureKind.ONLY_CANDIDATE_WRONG, worst.worse, "count"),
+            Figure(FigureKind.ONLY_CHAMPION_WRONG, worst.better, "count"),
+            Figure(FigureKind.HARM, worst.harm, "nats"),
+            Figure(FigureKind.HARM_NEEDED, worst.failing, "nats"),
+            Figure(FigureKind.SAFETY, worst.safe, "nats"),
+            Figure(FigureKind.SAFETY_NEEDED, -math.log(level.beta), "nats"),
+        ),
+        details=(
+            *(row.shown() for row in sorted(rows, key=lambda row: row.margin - row.apart)),
+            *({"slice": name, "outcome": Outcome.NO_DATA.value, "n": n} for name, n in small),
+        ),
+    )
+
+
+def _sentence(row: _Slice, level: DecisionThresholds) -> str:
+    where = f"on {row.name} " if row.name else ""
+    what = (
+        f"{where}the candidate is wrong on {as_percent(row.candidate)} of {row.n:,} requests, the champion on"
+        f" {as_percent(row.champion)} ({row.worse:,} times it alone, {row.better:,} times the champion alone):"
+        f" {percentage_points(row.apart)} points, {_proved(row, level)}; up to"
+        f" {percentage_points(row.margin)} points is accepted"
+    )
+    return f"not decided: {what}{_wanted(row, level)}" if row.outcome is Outcome.INCONCLUSIVE else what
+
+
+def _proved(row: _Slice, level: DecisionThresholds) -> str:
+    """The largest loss of accuracy that the answers do not exclude."""
+    low, high = max(row.apart, 0.0), 1.0 - FINEST
+    same = row.n - row.worse - row.better
+    if log_no_harm(row.worse, row.better, same, high) < -math.log(level.beta):
+        return "not known within limits yet"
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        proved = log_no_harm(row.worse, row.better, same, middle) >= -math.log(level.beta)
+        low, high = (low, middle) if proved else (middle, high)
+    return f"at most {percentage_points(high)}"
+
+
+def _wanted(row: _Slice, level: DecisionThresholds) -> str:
+    """When an equal candidate passes, by how often the two disagree."""
+    spread = (row.worse + row.better) / row.n
+    if row.margin <= 0.0 or spread <= 0.0:
+        return ""
+    # Bets on a mean grow by the room squared over twice the variance, which is the share of disagreements.
+    nats = row.margin**2 / (2.0 * spread)
+    return forecast_clause(nats, level.beta / len(BETS), row.n, "request", level)

@@ -1,0 +1,62 @@
+"""A gauge of each version's process, such as its memory: stretch by stretch, whichever is higher."""
+
+import math
+
+from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
+from surefoot.core.durations import span
+from surefoot.core.judging.evidence import GaugeCounts
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate
+from surefoot.core.stats.mcnemar import log_harm
+from surefoot.core.verdicts.build import make_verdict, requests_demanded
+
+
+def judge(gate: Gate, found: GaugeCounts, level: DecisionThresholds) -> Verdict:
+    """FAIL when the candidate is above its margin in surely more than half of the stretches, PASS when in surely less.
+
+    A process has one memory, whoever asks it: requests are no trials of it, stretches are. They must be long enough
+    to be news to each other.
+
+    Law: valid at every look, for each stretch is one toss of a coin that a sound candidate loses at most half the time.
+    """
+    n = found.above + found.below
+    if not n:
+        return make_verdict(
+            gate, Outcome.NO_DATA, f"no complete stretch in which both versions show their {gate.column}"
+        )
+    harm, safe = log_harm(found.above, found.below), log_harm(found.below, found.above)
+    failing, passing = -math.log(level.alpha), -math.log(level.beta)
+    limit = 1.0 + (gate.margin or 0.0)
+    each = span(gate.block)
+    shown = (
+        f"{gate.column} of the candidate is above {limit:.2f} times the champion's in {found.above} of {n} stretches of"
+        f" {each} (highest value: candidate {found.highest:.4g}, champion {found.beside:.4g})"
+    )
+    outcome = Outcome.INCONCLUSIVE
+    if harm >= failing:
+        outcome = Outcome.FAIL
+    elif found.recent < level.min_requests:
+        shown = requests_demanded(found.recent, level)
+    elif safe >= passing:
+        outcome = Outcome.PASS
+    else:
+        shown = f"not decided: {shown}"
+    return make_verdict(
+        gate,
+        outcome,
+        shown,
+        n=n,
+        estimate=found.above / n,
+        margin=0.5,
+        unit="share",
+        figures=(
+            Figure(FigureKind.EPOCHS_ABOVE, found.above, "count"),
+            Figure(FigureKind.EPOCHS, n, "count"),
+            Figure(FigureKind.CANDIDATE_HIGHEST, found.highest, gate.column),
+            Figure(FigureKind.CHAMPION_HIGHEST, found.beside, gate.column),
+            Figure(FigureKind.HARM, harm, "nats"),
+            Figure(FigureKind.HARM_NEEDED, failing, "nats"),
+            Figure(FigureKind.SAFETY, safe, "nats"),
+            Figure(FigureKind.SAFETY_NEEDED, passing, "nats"),
+        ),
+    )

@@ -1,0 +1,102 @@
+"""Evidence and a gate in, a verdict out: the only place that compares a metric with a limit."""
+
+import math
+
+from surefoot.core.domain import Outcome, Verdict
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.gates import (
+    bounded_value,
+    exact,
+    expected_loss,
+    latency,
+    paired_binary,
+    paired_loss,
+    rate,
+    resource,
+    shift,
+    slices,
+)
+from surefoot.core.judging.evidence import (
+    AnswerShapes,
+    Evidence,
+    GaugeCounts,
+    GoldenRows,
+    InputShift,
+    Missing,
+    PairedSums,
+    ScoreBins,
+    Served,
+    Sliced,
+    SpeedCounts,
+    SplitCounts,
+    Validation,
+    ValueCounts,
+)
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.judging.validation import validate_evidence
+from surefoot.core.policy.model import Gate
+from surefoot.core.verdicts import build, left_out
+
+EDITION = 2
+"""Raised whenever a change could lead to another verdict on the same counters; each is judged again by its own."""
+SAME_COUNTERS = (1,)
+"""Earlier editions whose counters lead to the same verdicts today: what is new since then they did not count."""
+
+
+def judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
+    """Judge one gate.
+
+    Law: a pure function; the same counters give the same verdict for ever. Evidence that is missing, empty or
+    not finite never passes and never fails.
+    """
+    if problem := validate_evidence(evidence):
+        return build.make_verdict(gate, Outcome.ERROR, f"the evidence cannot be judged: {problem}")
+    try:
+        verdict = _judge(gate, evidence, level)
+    except (ArithmeticError, LookupError, ValueError, InvariantBroken) as error:
+        return build.make_verdict(gate, Outcome.ERROR, f"the evidence cannot be judged: {error}")
+    numbers = (verdict.estimate, verdict.lower, verdict.upper, verdict.margin, *(f.value for f in verdict.figures))
+    if any(value is not None and not math.isfinite(value) for value in numbers):
+        return build.make_verdict(gate, Outcome.ERROR, "the evidence leads to a value that is not a number")
+    return (
+        verdict
+        if isinstance(evidence, Missing | GoldenRows | AnswerShapes)
+        else left_out.note_left_out(verdict, evidence.left)
+    )
+
+
+def _judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
+    match evidence:
+        case Missing():
+            return build.missing_verdict(gate, evidence, level)
+        case Validation():
+            return exact.suite(gate, evidence, level)
+        case AnswerShapes():
+            return exact.shapes(gate, evidence, level)
+        case GoldenRows():
+            return exact.golden(gate, evidence, level)
+        case SplitCounts() | SpeedCounts() | ValueCounts():
+            return _served(gate, evidence, level)
+        case Sliced():
+            return slices.judge(gate, evidence, level, _served)
+        case GaugeCounts():
+            return resource.judge(gate, evidence, level)
+        case PairedSums():
+            return (
+                paired_loss.judge(gate, evidence, level) if gate.block else paired_binary.judge(gate, evidence, level)
+            )
+        case ScoreBins():
+            return expected_loss.judge(gate, evidence, level)
+        case InputShift():
+            return shift.judge(gate, evidence, level)
+
+
+def _served(gate: Gate, counts: Served, level: DecisionThresholds) -> Verdict:
+    """Counts of served traffic, all together or of one slice."""
+    match counts:
+        case SplitCounts():
+            return rate.judge(gate, counts, level)
+        case SpeedCounts():
+            return latency.judge(gate, counts, level)
+        case ValueCounts():
+            return bounded_value.judge(gate, counts, level)

@@ -1,0 +1,39 @@
+"""What evidence is asked for."""
+
+from dataclasses import dataclass
+
+from surefoot.core.domain import Version
+from surefoot.core.policy.model import Gate
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRequest:
+    """One gate asks for its evidence.
+
+    Attributes:
+        model: Registered model.
+        gate: The gate that asks.
+        kind: "data" (validation), "shadow" (replay), "live" (both arms serve) or "bake" (the candidate serves all).
+        suite: SHA-256 of the expectation suite as it was when the rollout opened.
+        rollout: Id of the rollout.
+        champion: The version served today.
+        candidate: The version on trial.
+        since: Start of the window [Unix seconds].
+        until: End of the window, which is now [Unix seconds].
+        opened: When the rollout opened; live evidence reaches back to it [Unix seconds].
+        epoch: Length of an epoch; a candidate may break in a later one [seconds].
+        stale_after: Age of the newest request above which live evidence is stale [seconds].
+    """
+
+    model: str
+    gate: Gate
+    kind: str
+    suite: str
+    rollout: str
+    champion: Version
+    candidate: Version
+    since: float
+    until: float
+    opened: float
+    epoch: float = 0.0
+    stale_after: float = 0.0

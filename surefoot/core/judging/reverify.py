@@ -1,0 +1,119 @@
+"""Judge again what was judged: every verdict follows from the counters that stand beside it in the journal."""
+
+import base64
+import binascii
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import cast, get_args
+
+import rfc8785
+
+from surefoot.core.domain import Verdict
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.judging.evidence import Evidence, Served
+from surefoot.core.judging.judge import EDITION, SAME_COUNTERS, judge
+from surefoot.core.machine import IMPLICIT
+from surefoot.core.policy.model import GAPS, Gate
+from surefoot.core.policy.parse import parse
+from surefoot.core.record.chain import Entry, canonical
+from surefoot.core.record.codec import build, plain
+from surefoot.core.record.events import GateJudged, RolloutOpened, decode
+
+KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Evidence)}
+NEAR = 1e-9
+"""Relative difference that two machines' logarithms may make."""
+
+
+def pack_evidence(evidence: Evidence) -> str:
+    """Counters as one text for the journal; empty when they hold what is no number, and was judged an ERROR."""
+    try:
+        body = canonical(plain(evidence, frozenset(KINDS)))
+    except (InvariantBroken, rfc8785.CanonicalizationError):
+        return ""
+    return base64.b85encode(zlib.compress(body, 9)).decode()
+
+
+def unpack_evidence(text: str) -> Evidence:
+    """Counters from the journal.
+
+    Raises:
+        InvariantBroken: The text is not what `pack` makes.
+    """
+    import json  # noqa: PLC0415 - only who verifies reads it back
+
+    try:
+        body = json.loads(zlib.decompress(base64.b85decode(text)))
+        return cast("Evidence", build(Evidence, body, {Evidence: ("kind", KINDS), Served: ("kind", KINDS)}))
+    except (ValueError, LookupError, TypeError, zlib.error, binascii.Error) as error:
+        raise InvariantBroken(f"evidence in the journal cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Reverified:
+    """What became of judging one entry again.
+
+    Attributes:
+        seq: The entry.
+        gate: The gate that it speaks of.
+        problem: How the verdict differs from what its counters say; empty when it does not.
+        skipped: Why it was not judged again; empty when it was.
+    """
+
+    seq: int
+    gate: str
+    problem: str = ""
+    skipped: str = ""
+
+
+def reverify(entries: Iterable[Entry]) -> Iterator[Reverified]:
+    """Judge every verdict again whose counters were kept, and whose judge this is."""
+    gates: dict[str, Gate] = {}
+    written: dict[str, tuple[str, ...]] = {}
+    for entry in entries:
+        event = decode(entry.kind, entry.data)
+        if isinstance(event, RolloutOpened) and event.kind == "promotion":
+            gates, written = dict(parse(event.policy).gates), _protected(event.policy)
+        elif isinstance(event, GateJudged) and (why := _not_again(event)):
+            yield Reverified(entry.seq, event.verdict.gate, skipped=why)
+        elif isinstance(event, GateJudged) and event.level:
+            gate = IMPLICIT.get(event.verdict.gate) or gates.get(event.verdict.gate)
+            if gate is not None and event.judge != EDITION:
+                gate = replace(gate, protected=written.get(gate.name, ()))
+            if gate is None:
+                yield Reverified(entry.seq, event.verdict.gate, "its policy has no such gate")
+                continue
+            again = judge(gate, unpack_evidence(event.evidence), event.level)
+            if gate.metric in GAPS and event.judge != EDITION:  # it named the group whose rate had moved most
+                again = replace(again, culprit=event.verdict.culprit)
+            yield Reverified(entry.seq, event.verdict.gate, _apart(event.verdict, again))
+
+
+def _protected(policy: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    """Protected slices as the policy spells them: earlier editions compared them as they were written."""
+    gates = cast("Mapping[str, Mapping[str, object]]", policy["gates"])
+    found = {name: gate.get("protected", ()) for name, gate in gates.items()}
+    return {name: (some,) if isinstance(some, str) else tuple(cast("list[str]", some)) for name, some in found.items()}
+
+
+def _not_again(event: GateJudged) -> str:
+    """Why a verdict cannot be judged again; empty when it can."""
+    if not event.evidence or event.level is None:
+        return "its counters were not kept"
+    return "" if event.judge in (EDITION, *SAME_COUNTERS) else "another edition of the judge gave it"
+
+
+def _apart(stored: Verdict, again: Verdict) -> str:
+    """How two verdicts differ; numbers may differ by what two machines' logarithms do."""
+    if stored.outcome is not again.outcome:
+        return f"the journal says {stored.outcome}, its counters say {again.outcome}"
+    for name in ("n", "estimate", "lower", "upper", "margin"):
+        old, new = getattr(stored, name), getattr(again, name)
+        if (old is None) != (new is None) or (
+            old is not None and not math.isclose(old, new, rel_tol=NEAR, abs_tol=NEAR)
+        ):
+            return f"the journal says {name} {old}, its counters say {new}"
+    if replace(stored, figures=(), details=()).culprit != again.culprit:
+        return f"the journal blames {stored.culprit or 'nobody'}, its counters {again.culprit or 'nobody'}"
+    return ""

@@ -1,0 +1,84 @@
+"""What one gate can see in one step."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from surefoot.core.policy.model import Policy
+
+SURE = 0.8
+"""Chance that a plan counts on [probability]."""
+YEAR = 365.25 * 86400.0
+ROUNDS = 60
+"""Halvings of an interval until a number is known as well as floating point knows it [count]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detectability:
+    """What one gate can see in one step.
+
+    Attributes:
+        step: The step as people name it: "shadow", "weight 5 %" or "bake".
+        gate: Name of the gate.
+        metric: What it measures.
+        n: What it counts by the end of the step, earlier steps included where they count too.
+        counts: What is counted: "requests", "units" or "blocks".
+        effect: Smallest harm that is found by then with the chance SURE; None where no number can be given.
+        finds: The same in words; empty where no number can be given.
+        passes: Chance that a candidate equal to the champion passes by the end of the step, or None.
+        needs: How long the step must be for that chance to be SURE [seconds]; None when it is unknown.
+        lasts: How long the step is planned to be [seconds].
+        assumes: What the numbers rest on that the policy does not say; empty when nothing.
+        warning: What is wrong with this step; empty when nothing is.
+    """
+
+    step: str
+    gate: str
+    metric: str
+    n: float
+    counts: str
+    effect: float | None = None
+    finds: str = ""
+    passes: float | None = None
+    needs: float | None = None
+    lasts: float = 0.0
+    assumes: str = ""
+    warning: str = ""
+
+
+def smallest_detectable(found: Callable[[float], float], low: float, high: float, chance: float = SURE) -> float:
+    """Smallest harm that is found with a chance; infinite when even the largest is not.
+
+    Args:
+        found: Chance to find a harm [0 to 1]; never falls as the harm grows.
+        low: Least harm [> 0].
+        high: Largest harm that there is.
+        chance: Chance that is wanted [probability].
+    """
+    if found(high) < chance:
+        return math.inf
+    for _ in range(ROUNDS):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if found(middle) >= chance else (middle, high)
+    return high
+
+
+def distinct_units(n: float, units: float) -> float:
+    """Different units among n requests, if every unit comes as often as any other [count]; n when nothing is known.
+
+    Args:
+        n: Requests [count].
+        units: Different units that there are [count]; 0 when unknown.
+
+    Source: Feller (1968), An Introduction to Probability Theory 1, section IV.2 (occupancy).
+    """
+    return units * -math.expm1(-n / units) if units else n
+
+
+def false_alarms_a_year(policy: Policy) -> float:
+    """Largest number of good versions that the bake's gates would roll back, if it went on, in a year [count per year].
+
+    Law: the bake's detector raises a false alarm at most once in EPOCHS / alpha epochs on average, EPOCHS of which make
+        up a bake; gates share half of the budget. So the number a year is that half times the bakes a year.
+    """
+    return policy.false_rollback_budget / 2.0 * YEAR / policy.bake.hold if policy.bake.hold > 0.0 else math.inf

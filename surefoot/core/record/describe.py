@@ -1,0 +1,83 @@
+"""One plain sentence for every event."""
+
+from typing import assert_never
+
+from surefoot.core.domain import Stage
+from surefoot.core.record.events import (
+    CandidateRefused,
+    ChampionAdopted,
+    DriftFound,
+    DriftResolved,
+    Effect,
+    EffectDone,
+    EffectIntended,
+    EffectRefused,
+    EndDecided,
+    Event,
+    GateJudged,
+    Paused,
+    RolloutEnded,
+    RolloutOpened,
+    SetSplit,
+    StageEntered,
+)
+
+
+def describe_effect(change: Effect) -> str:
+    """What a change of the outside world is."""
+    if isinstance(change, SetSplit):
+        if change.candidate is None or not change.weight:
+            return f"version {change.champion.number} answers everything"
+        return f"version {change.candidate.number} answers {change.weight:g} % of the units"
+    if change.number is None:
+        return f"alias {change.alias} is removed"
+    return f"alias {change.alias} points to version {change.number}"
+
+
+def event_title(opened: RolloutOpened, *, short: bool = False) -> str:
+    """What a rollout does: the version that it promotes, or the version that it takes back and the one it goes back to.
+
+    Args:
+        opened: The event that opened it.
+        short: Leave out the word "version", for names of runs.
+    """
+    if opened.kind != "rollback":
+        return f"{opened.kind} of version {opened.candidate.number}"
+    word = "" if short else "version "
+    return f"rollback of {word}{opened.champion.number} to {word}{opened.candidate.number}"
+
+
+def describe_event(event: Event) -> str:
+    """What happened, as one line for a person."""
+    match event:
+        case ChampionAdopted():
+            return f"found version {event.champion.number} as the champion"
+        case RolloutOpened():
+            against = "" if event.kind == "rollback" else f" against champion {event.champion.number}"
+            return f"{event_title(event)} opened{against}: {event.reason}"
+        case StageEntered():
+            step = f" step {event.step + 1}" if event.stage is Stage.RAMPING else ""
+            return f"entered {event.stage}{step}: {event.reason}"
+        case GateJudged():
+            return f"{event.verdict.gate} {event.verdict.outcome}: {event.verdict.reason}"
+        case EffectIntended():
+            return f"about to: {describe_effect(event.effect)}"
+        case EffectDone():
+            found = ", found already done" if event.reconciled else ""
+            return f"done in {event.took_ms:.0f} ms{found}"
+        case EffectRefused():
+            return f"not done: {event.reason}"
+        case Paused():
+            return f"paused, {event.gate} is {event.outcome}: {event.reason}"
+        case EndDecided():
+            return f"will end as {event.terminal_stage}: {event.reason}"
+        case RolloutEnded():
+            return f"ended as {event.terminal_stage}: {event.reason}"
+        case DriftFound():
+            return f"drift, {event.what} should be {event.expected}: {event.seen}"
+        case DriftResolved():
+            return f"{event.what} is as it should be again: {event.how}"
+        case CandidateRefused():
+            return f"version {event.number} is not taken, though {event.source} asks for it: {event.reason}"
+        case _:
+            assert_never(event)

@@ -1,0 +1,279 @@
+"""What has happened, in the past tense; the journal holds nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast, get_args
+
+from surefoot.core.domain import Outcome, Stage, Verdict, Version
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.record.codec import WRITTEN, build, plain
+
+
+@dataclass(frozen=True, slots=True)
+class SetSplit:
+    """Effect: serve this split."""
+
+    champion: Version
+    candidate: Version | None
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetAlias:
+    """Effect: point an alias to a version, or remove it.
+
+    Attributes:
+        alias: "champion", "candidate" or "previous".
+        number: The version, or None to remove the alias.
+        expected: What the alias must say before the change; anything else is drift.
+    """
+
+    alias: str
+    number: str | None
+    expected: str | None
+
+
+Effect = SetSplit | SetAlias
+
+
+@dataclass(frozen=True, slots=True)
+class ChampionAdopted:
+    """The registry's champion was found and is served at 100 percent from now on."""
+
+    champion: Version
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutOpened:
+    """One attempt to promote one version under one policy began.
+
+    Attributes:
+        rollout: Id: a digest of model, version, artifact, policy, champion and attempt.
+        kind: "promotion" or "rollback".
+        candidate: The version on trial, or the target of a rollback.
+        champion: The version served when the rollout opened.
+        policy: The policy as resolved then; later edits change nothing.
+        policy_digest: SHA-256 of the policy.
+        suite_digest: SHA-256 of the expectation suite; empty for a rollback.
+        salt: Salt of the assignment.
+        attempt: One-based number of the attempt for the same version.
+        reason: Why it was asked for.
+        source: What asked for it: "alias", "stage" or "hand"; empty in journals of the first release.
+    """
+
+    rollout: str
+    kind: str
+    candidate: Version
+    champion: Version
+    policy: Mapping[str, object]
+    policy_digest: str
+    suite_digest: str
+    salt: str
+    attempt: int
+    reason: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StageEntered:
+    """The rollout moved to a stage (and, while ramping, to a step)."""
+
+    rollout: str
+    stage: Stage
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateJudged:
+    """A gate answered at one look.
+
+    Attributes:
+        rollout: Id of the rollout.
+        stage: Stage in which it was asked.
+        step: Step of the ramp.
+        look: One-based number of the look within the step.
+        verdict: What it answered.
+        level: How sure the verdict had to be; None in journals of the first release.
+        evidence: The counters that it was judged on, packed; empty when they are no numbers.
+        judge: Edition of the judge; another one may come to another verdict on the same counters.
+    """
+
+    rollout: str
+    stage: Stage
+    step: int
+    look: int
+    verdict: Verdict
+    level: DecisionThresholds | None = None
+    evidence: str = ""
+    judge: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EffectIntended:
+    """A change of the outside world is about to be made."""
+
+    rollout: str
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class EffectDone:
+    """The change was made and read back.
+
+    Attributes:
+        rollout: Id of the rollout; empty outside one.
+        intent: Sequence of the intent.
+        reconciled: Whether it was found already applied (after a crash or a lost reply).
+        took_ms: From command to acknowledgement, on a monotonic clock [ms].
+    """
+
+    rollout: str
+    intent: int
+    reconciled: bool
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRefused:
+    """The change was not made, because the world had moved or its bytes were wrong."""
+
+    rollout: str
+    intent: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The rollout waits; guardrails stay armed, and it goes on when every gate passes."""
+
+    rollout: str
+    outcome: Outcome
+    gate: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndDecided:
+    """The rollout will end in a sink; traffic and aliases go back first."""
+
+    rollout: str
+    terminal_stage: Stage = field(metadata={WRITTEN: "sink"})
+    gate: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutEnded:
+    """The rollout reached a sink."""
+
+    rollout: str
+    terminal_stage: Stage = field(metadata={WRITTEN: "sink"})
+    reason: str
+
+
+LIVE_SPLIT = "live split"
+"""What a drift of the gateway's split is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriftFound:
+    """The outside world does not say what the journal says: an incident, never silently repaired.
+
+    Attributes:
+        rollout: Id of the rollout; empty outside one.
+        what: What disagrees, for example "alias champion".
+        expected: What it should say.
+        seen: What was found, or why the change could not be made.
+        alias: The alias that is concerned; empty for anything else.
+        number: Version that the alias must point to; None when it must not exist.
+        before: What the alias said when the change was refused; None when that does not matter.
+        repeat: Whether the change is Surefoot's own and is repeated; otherwise a person has to decide.
+    """
+
+    rollout: str
+    what: str
+    expected: str
+    seen: str
+    alias: str = ""
+    number: str | None = None
+    before: str | None = None
+    repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DriftResolved:
+    """The outside world says again what the journal says.
+
+    Attributes:
+        rollout: Id of the rollout that had found the drift; empty outside one.
+        what: What disagreed.
+        how: How it was resolved.
+    """
+
+    rollout: str
+    what: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRefused:
+    """The registry asks for a version that cannot be promoted; said once for each reason.
+
+    Attributes:
+        number: The version.
+        source: What asked for it: "alias" or "stage".
+        reason: Why it is refused, and what to do.
+        facts: Digest of what the refusal rests on: policy, suite, aliases, stages, champion.
+    """
+
+    number: str
+    source: str
+    reason: str
+    facts: str = ""
+
+
+Event = (
+    ChampionAdopted
+    | RolloutOpened
+    | StageEntered
+    | GateJudged
+    | EffectIntended
+    | EffectDone
+    | EffectRefused
+    | Paused
+    | EndDecided
+    | RolloutEnded
+    | DriftFound
+    | DriftResolved
+    | CandidateRefused
+)
+KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
+EFFECTS: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}
+
+
+def encode(event: Event) -> tuple[str, dict[str, object]]:
+    """Name and JSON fields of an event."""
+    return type(event).__name__, cast("dict[str, object]", plain(event, frozenset(EFFECTS), "effect"))
+
+
+def as_json(value: object) -> dict[str, object]:
+    """JSON fields of any value of the core, for projections and --json output."""
+    return cast("dict[str, object]", plain(value))
+
+
+def decode(kind: str, data: Mapping[str, object]) -> Event:
+    """Rebuild an event from its name and JSON fields; fields that a newer release added are left out.
+
+    Raises:
+        InvariantBroken: The event, or something in it, is not known to this release.
+    """
+    if kind not in KINDS:
+        raise InvariantBroken(f"the journal holds a {kind}, which this release of surefoot does not know")
+    try:
+        return cast("Event", build(KINDS[kind], data, {Effect: ("effect", EFFECTS)}))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InvariantBroken(
+            f"the journal holds a {kind} that this release of surefoot cannot read: {error}"
+        ) from error

@@ -1,0 +1,124 @@
+"""What became of each version of a model, in words for the version's own page."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from surefoot.core.domain import Stage
+from surefoot.core.record.chain import Entry
+from surefoot.core.record.describe import event_title
+from surefoot.core.record.events import (
+    CandidateRefused,
+    ChampionAdopted,
+    RolloutEnded,
+    RolloutOpened,
+    StageEntered,
+    decode,
+)
+from surefoot.core.record.state import Ledger, Rollout
+
+REFUSED = "Refused"
+"""Outcome of a version that was refused without a rollout."""
+_SAYS_NOTHING = {Stage.WITHDRAWN, Stage.SUPERSEDED}
+"""Ends that are no verdict on a version: a later refusal says more."""
+_GOOD = {Stage.PROMOTED, Stage.FAST_PROMOTED}
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStatus:
+    """Where one version stands, or how its last rollout has ended.
+
+    Attributes:
+        number: Version.
+        outcome: Name of a stage, or REFUSED.
+        reason: Why.
+        rollout: Id of the rollout that says so; empty when there was none.
+        at: When, in the clock of the policies [Unix seconds].
+        wall: When, in the host's clock [Unix seconds].
+        over: Whether this is the end.
+    """
+
+    number: str
+    outcome: str
+    reason: str
+    rollout: str
+    at: float
+    wall: float
+    over: bool
+
+
+def version_statuses(entries: Iterable[Entry]) -> dict[str, VersionStatus]:
+    """Where each version stands, by number; a version that the journal says nothing of is left out.
+
+    Args:
+        entries: The journal, or its part from the opening of a rollout on.
+    """
+    found: dict[str, VersionStatus] = {}
+    opened: dict[str, RolloutOpened] = {}
+    champion = ""
+    for entry in entries:
+        event = decode(entry.kind, entry.data)
+        match event:
+            case ChampionAdopted():
+                champion = event.champion.number
+            case RolloutOpened():
+                opened[event.rollout] = event
+                if event.kind == "promotion":
+                    _put(found, entry, event.candidate.number, Stage.SUBMITTED, event.reason, event.rollout)
+            case StageEntered() if event.rollout in opened and opened[event.rollout].kind == "promotion":
+                stage = f"{event.stage} step {event.step + 1}" if event.stage is Stage.RAMPING else str(event.stage)
+                _put(found, entry, opened[event.rollout].candidate.number, stage, event.reason, event.rollout)
+            case RolloutEnded() if event.rollout in opened:
+                began = opened[event.rollout]
+                kept = event.terminal_stage in _GOOD or event.terminal_stage is Stage.FAST_ROLLED_BACK
+                champion = began.candidate.number if kept else began.champion.number
+                if began.kind == "promotion":
+                    _put(found, entry, began.candidate.number, event.terminal_stage, event.reason, event.rollout)
+                elif event.terminal_stage is Stage.FAST_ROLLED_BACK:
+                    reason = f"{event_title(began)}: {event.reason}"
+                    _put(found, entry, began.champion.number, event.terminal_stage, reason, event.rollout)
+            case CandidateRefused() if event.number != champion:
+                _refuse(found, entry, event)
+            case _:
+                pass
+    return found
+
+
+def _put(found: dict[str, VersionStatus], entry: Entry, number: str, outcome: str, reason: str, rollout: str) -> None:
+    over = isinstance(outcome, Stage) and outcome.is_terminal
+    found[number] = VersionStatus(number, str(outcome), reason, rollout, entry.at, entry.wall, over)
+
+
+def _refuse(found: dict[str, VersionStatus], entry: Entry, event: CandidateRefused) -> None:
+    """Take a refusal as the outcome of a version without a verdict; on another one, as why it is not tried again."""
+    known = found.get(event.number)
+    if known is None or known.outcome in {*_SAYS_NOTHING, REFUSED}:
+        rollout = known.rollout if known else ""
+        found[event.number] = VersionStatus(
+            event.number, REFUSED, event.reason, rollout, entry.at, entry.wall, over=True
+        )
+    elif known.over and known.outcome not in _GOOD:
+        found[event.number] = replace(known, reason=event.reason, at=entry.at, wall=entry.wall)
+
+
+def current_outcome(ledger: Ledger, rollout: Rollout) -> tuple[Stage, str]:
+    """How a rollout stands today, with the reason: a promoted version may have been taken back by a later rollback.
+
+    Returns:
+        The stage, the sink that is decided, or the sink of that rollback; and why.
+    """
+    if rollout.opened.kind == "promotion" and rollout.stage in _GOOD:
+        later = tuple(ledger.rollouts.values())
+        for item in later[later.index(rollout) + 1 :]:
+            if item.opened.kind == "promotion" and item.opened.candidate.digest == rollout.opened.candidate.digest:
+                break  # it was promoted once more: that rollout has the later word
+            taken = item.opened.champion.digest == rollout.opened.candidate.digest
+            if item.opened.kind == "rollback" and item.stage is Stage.FAST_ROLLED_BACK and taken:
+                return item.stage, f"{event_title(item.opened)}: {item.reason}"
+    if rollout.ending and not rollout.stage.is_terminal:
+        return rollout.ending.terminal_stage, f"{event_title(rollout.opened)}: {rollout.ending.reason}"
+    return rollout.stage, f"{event_title(rollout.opened)}: {rollout.reason}"
+
+
+def was_turned_away(kind: str, stage: Stage) -> bool:
+    """Whether this is an end that was not wanted; a rollback that went back has done what it was for."""
+    return stage.is_terminal and stage not in _GOOD and not (kind == "rollback" and stage is Stage.FAST_ROLLED_BACK)

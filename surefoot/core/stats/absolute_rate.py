@@ -1,0 +1,51 @@
+"""One arm against an absolute limit, such as a service level objective."""
+
+import math
+from collections.abc import Mapping
+
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.stats.rate_eprocess import HARM
+
+
+def limit_increments(
+    epochs: Mapping[int, tuple[int, int]], limit: float, grid: tuple[float, ...] = HARM
+) -> dict[int, tuple[float, ...]]:
+    """Log-increments by epoch, one an alternative [nats].
+
+    Args:
+        epochs: (bad, good) trials by epoch [count].
+        limit: Largest rate of bad trials that is accepted [0 < probability < 1].
+        grid: HARM against "at most the limit"; NO_HARM against "at least the limit", the safe side.
+
+    Raises:
+        InvariantBroken: The limit is not a probability between 0 and 1.
+
+    Law: however the rate moves, the increments make an e-process as long as it stays on its side of the limit.
+
+    Source: Wald (1945), Annals of Mathematical Statistics 16(2): likelihood ratios against the edge of the null.
+    """
+    if not 0.0 < limit < 1.0:
+        raise InvariantBroken("a limit must be between 0 and 1")
+    # At f times the odds of the limit a good trial is worth 1 / (1 + limit (f - 1)), and a bad one f times as much.
+    steps = [(math.log(factor), math.log1p(limit * (factor - 1.0))) for factor in grid]
+    return {
+        epoch: tuple(bad * gain - (bad + good) * cost for gain, cost in steps) for epoch, (bad, good) in epochs.items()
+    }
+
+
+def burn(bad: int, total: int, limit: float) -> float:
+    """Burn rate of an error budget: how many times as fast as planned it is used [ratio]; 0.0 without data.
+
+    Args:
+        bad: Bad trials [count].
+        total: All trials [count].
+        limit: Rate of bad trials that uses the budget up exactly when its period ends [0 < probability].
+
+    Raises:
+        InvariantBroken: The limit leaves no budget.
+
+    Source: Beyer et al. (2018), The Site Reliability Workbook, chapter 5.
+    """
+    if limit <= 0.0:
+        raise InvariantBroken("a limit of 0 leaves no budget to burn")
+    return bad / total / limit if total else 0.0

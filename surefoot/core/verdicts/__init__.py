@@ -1,0 +1,1 @@
+"""How a verdict is built and worded, whatever the gate."""

@@ -1,0 +1,108 @@
+"""How a verdict is put together, whatever the metric."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.judging.evidence import Missing
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.model import Gate
+from surefoot.core.record.chain import canonical
+
+
+def make_verdict(gate: Gate, outcome: Outcome, reason: str, **fields: Any) -> Verdict:
+    """A verdict of this gate."""
+    return Verdict(gate.name, gate.metric.value, outcome, gate.role, reason, **fields)
+
+
+def missing_verdict(gate: Gate, found: Missing, _level: DecisionThresholds) -> Verdict:
+    """What could not be had, as it was said."""
+    return make_verdict(gate, found.outcome, found.reason)
+
+
+def journal_sample(sample: object) -> object:
+    """A sample as it can be journalled; the rows that fail are those that hold NaN and the like."""
+    try:
+        canonical(sample)
+    except InvariantBroken:
+        return ascii(sample)
+    return sample
+
+
+def requests_demanded(recent: int, level: DecisionThresholds) -> str:
+    """How many of the requests that a step demands have come."""
+    return f"only {recent:,} of the {level.min_requests:,} requests that this step demands have come so far"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMetric:
+    """What the live metrics have in common once their numbers are on the table.
+
+    Attributes:
+        harm: Log evidence that the candidate is worse than what is accepted as equal [nats].
+        safe: Log evidence that the candidate is within the margin [nats].
+        split: Log evidence that the split is not the one that was asked for [nats].
+        beyond: Whether the estimate itself lies beyond the margin.
+        n: Trials of both arms [count].
+        recent: Requests of both arms since the step began [count].
+        threshold: Log evidence of harm that fails [nats].
+        failed: Sentence of a FAIL.
+        passed: Sentence of a PASS.
+        undecided: Sentence of an INCONCLUSIVE.
+        fields: Numbers of the verdict.
+    """
+
+    harm: float
+    safe: float
+    split: float
+    beyond: bool
+    n: int
+    recent: int
+    threshold: float
+    failed: str
+    passed: str
+    undecided: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the split is surely not the one that was asked for."""
+        return self.split >= -math.log(SPLIT_ALPHA)
+
+
+SPLIT_ALPHA = 0.001
+"""Chance that a sound split is taken for a broken one over a whole rollout [probability]."""
+
+
+def decide_live(gate: Gate, seen: LiveMetric, level: DecisionThresholds) -> Verdict:
+    """FAIL on proof of harm beyond the margin, PASS on proof of none, otherwise wait.
+
+    Law: a split that is not what was asked for proves nothing, neither harm nor safety.
+    """
+    figures = (
+        *seen.fields.get("figures", ()),
+        Figure(FigureKind.HARM, seen.harm, "nats"),
+        Figure(FigureKind.HARM_NEEDED, seen.threshold, "nats"),
+        Figure(FigureKind.SAFETY, seen.safe, "nats"),
+        Figure(FigureKind.SAFETY_NEEDED, -math.log(level.beta), "nats"),
+        Figure(FigureKind.WRONG_SPLIT, seen.split, "nats"),
+    )
+    fields = {**seen.fields, "figures": figures, "n": seen.n}
+    if seen.broken:
+        reason = (
+            f"the candidate does not get the share that it was given ({seen.fields['trials']}): the split is broken,"
+            " and nothing can be concluded from it"
+        )
+        return make_verdict(gate, Outcome.INCONCLUSIVE, reason, **{k: v for k, v in fields.items() if k != "trials"})
+    fields.pop("trials", None)
+    if seen.harm >= seen.threshold and seen.beyond:
+        return make_verdict(gate, Outcome.FAIL, seen.failed, **fields)
+    if seen.recent < level.min_requests:
+        reason = requests_demanded(seen.recent, level)
+        return make_verdict(gate, Outcome.INCONCLUSIVE, reason, **fields)
+    if seen.safe >= -math.log(level.beta):
+        return make_verdict(gate, Outcome.PASS, seen.passed, **fields)
+    return make_verdict(gate, Outcome.INCONCLUSIVE, seen.undecided, **fields)

@@ -1,0 +1,59 @@
+"""What a verdict says of the records that were not counted as they came, and when that is too much to judge on."""
+
+from dataclasses import replace
+
+from surefoot.core.domain import Outcome, Verdict
+from surefoot.core.judging.left_out import LeftOut
+
+REPEATED_LIMIT = 0.05
+"""Share of the records that may repeat an id before nothing is judged: retries are rare, recycled ids are not."""
+ODD_LIMIT = 0.01
+"""Share of the records that a metric may be unable to read before nothing is judged."""
+FEW = 10
+"""So many of either decide nothing, however few records there are [count]."""
+WORDS = {
+    "refused": "requests that no version could answer, which are evidence about none",
+    "repeated": "records with the id of a request that was counted already",
+    "unkept": "requests whose features are not kept in the log",
+    "sampled": "requests beyond those that are looked at one by one",
+    "unknown": "labels of requests that are in no record",
+    "early": "labels older than their request",
+    "future": "labels with a time that has not come yet",
+    "clipped": "values beyond the policy's bounds, counted as the nearer bound",
+    "odd": "values that cannot be read",
+}
+"""Count of `LeftOut` -> what it counts, as a verdict says it."""
+
+
+def note_left_out(verdict: Verdict, left: LeftOut) -> Verdict:
+    """The verdict with every count that is not zero in its sentence and its details; an ERROR where one is too large.
+
+    Law: without anything left out the verdict is what it was.
+    """
+    counts = {name: int(getattr(left, name)) for name in WORDS}
+    found = {name: n for name, n in counts.items() if n}
+    if not found:
+        return verdict
+    named = f" ({left.what}; request {', '.join(left.requests)})" if left.odd and left.requests else ""
+    said = ", ".join(f"{n:,} {WORDS[name]}{named if name == 'odd' else ''}" for name, n in found.items())
+    rows = tuple(
+        {"left out": WORDS[name], "n": n, **({"requests": list(left.requests)} if name == "odd" else {})}
+        for name, n in found.items()
+    )
+    verdict = replace(verdict, reason=f"{verdict.reason}; left out: {said}", details=(*verdict.details, *rows))
+    if problem := _too_much(left):
+        return replace(verdict, outcome=Outcome.ERROR, reason=f"{problem}; {verdict.reason}", culprit="")
+    return verdict
+
+
+def _too_much(left: LeftOut) -> str:
+    """Why the records cannot be judged; empty when they can."""
+    total = max(left.records, 1)
+    if left.repeated >= FEW and left.repeated > REPEATED_LIMIT * total:
+        return (
+            f"{left.repeated:,} of {left.records:,} records repeat the id of another request, and only"
+            f" {left.records - left.repeated:,} were counted: each request needs an X-Request-Id of its own, or none"
+        )
+    if left.odd >= FEW and left.odd > ODD_LIMIT * total:
+        return f"{left.odd:,} of {left.records:,} records cannot be read: {left.what or 'see the requests'}"
+    return ""

@@ -1,0 +1,142 @@
+"""Rates, differences and intervals as an operator reads them: in the metric's own unit."""
+
+import math
+from dataclasses import dataclass
+
+from surefoot.core.durations import roughly
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.stats import power
+
+LIKELY = (0.1, 0.9)
+"""Chances between which a forecast says that an equal candidate passes [probability]."""
+MOST = 1e12
+"""More trials than any rollout has; nothing is said of what would take longer [count]."""
+
+
+def as_percent(rate: float) -> str:
+    """A rate in percent; a small one keeps two digits that count."""
+    percent = 100.0 * rate
+    return f"{percent:.2g}%" if 0.0 < abs(percent) < 0.05 else f"{percent:.2f}%"  # noqa: PLR2004 - two decimals would lose it
+
+
+def percentage_points(difference: float) -> str:
+    """A difference of two rates, without its unit, in percentage points."""
+    shown = 100.0 * difference
+    return f"{shown:+.2g}" if 0.0 < abs(shown) < 0.05 else f"{shown + 0.0:+.2f}"  # noqa: PLR2004 - two decimals would lose it
+
+
+def format_value(value: float, near: float = 0.0, *, signed: bool = False) -> str:
+    """A value in its own unit; four decimals where they show it, else four digits that count.
+
+    Args:
+        value: The value.
+        near: Another value of the same sentence; the larger of the two decides how many decimals are shown.
+        signed: Whether a plus is written.
+    """
+    size = max(abs(value), abs(near))
+    sign = "+" if signed else ""
+    if size == 0.0 or 0.01 <= size < 1000.0:  # noqa: PLR2004 - where four decimals show it
+        return format(value + 0.0, f"{sign}.4f")
+    return format(value + 0.0, f"{sign},.1f" if 1000.0 <= size < 1e9 else f"{sign}.4g")  # noqa: PLR2004 - longer than people read
+
+
+def interval_text(low: str | None, high: str | None, unit: str = "") -> str:
+    """An interval in words; an end that is None is not known yet.
+
+    Args:
+        low: Lower end.
+        high: Upper end.
+        unit: Unit with a leading blank, or empty.
+    """
+    if low is not None and high is not None:
+        return f"between {low} and {high}{unit}"
+    if high is not None:
+        return f"at most {high}{unit}"
+    return "not known within limits yet" if low is None else f"at least {low}{unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class RateDifference:
+    """How far two rates are apart, in words.
+
+    Attributes:
+        relative: Whether in multiples of the champion's rate, as the policy's margin is; else in points.
+        margin: The accepted growth [share of the champion's rate, or probability].
+    """
+
+    relative: bool
+    margin: float
+
+    def difference(self, champion: float, candidate: float) -> str:
+        """What was measured; in points where the champion's rate is zero, which has no multiples."""
+        if not self.relative or not champion:
+            return f"{percentage_points(candidate - champion)} points"
+        return f"{candidate / champion:.2f} times as many"
+
+    def interval(self, champion: float, ends: tuple[float | None, float | None]) -> str:
+        """What the counts do not exclude.
+
+        Args:
+            champion: The champion's rate [probability]; nothing below 0 or above 1 is named.
+            ends: Lower and upper end [multiples of the margin]; None where the counts reach none.
+        """
+        if self.relative:
+            low, high = (None if end is None else f"{max(1.0 + end * self.margin, 0.0):.2f}" for end in ends)
+            return interval_text(low, high, " times")
+        low, high = (
+            None if end is None else percentage_points(min(max(end * self.margin, -champion), 1.0 - champion))
+            for end in ends
+        )
+        return interval_text(low, high, " points")
+
+    def accepted(self, times: float = 1.0) -> str:
+        """What is accepted at so many times the margin."""
+        if self.relative:
+            return f"{1.0 + times * self.margin:.3g} times the champion's rate"
+        return f"{percentage_points(min(times * self.margin, 1.0))} points"
+
+
+def weight_clause(level: DecisionThresholds, what: str) -> str:
+    """What passes in this step; a small step proves less, so it accepts a multiple of the margin, and says so."""
+    if level.allowance <= 1.0:
+        return f"up to {what} is accepted"
+    where = f"at weight {level.weight:g}" if level.weight else "at this weight"
+    return f"{where} up to {what} is accepted ({level.allowance:g} times the margin)"
+
+
+def since_clause(start: int, parts: int, level: DecisionThresholds) -> str:
+    """Since when a candidate seems to be worse."""
+    return f" since part {start + 1} of {parts} of the {'bake' if level.forever else 'ramp'}"
+
+
+def forecast_clause(nats: float, alpha: float, seen: int, trial: str, level: DecisionThresholds) -> str:
+    """When a candidate that equals the champion passes; it does not rest on what this candidate happened to show.
+
+    Args:
+        nats: Growth of the evidence of safety for an equal candidate [nats per trial of both versions].
+        alpha: Error that a pass allows [probability].
+        seen: Trials of both versions until now [count].
+        trial: What is counted: "request" or "unit".
+        level: Level of the gate, with the planned traffic.
+
+    Returns:
+        Words with an interval that eight of ten equal candidates fall into; empty where nothing can be said.
+    """
+    if nats <= 0.0:
+        return ""
+    low, high = (power.requests(alpha, nats, chance) for chance in LIKELY)
+    if high > MOST:
+        return ""
+    said = f"; a candidate equal to the champion passes after {round_forecast(low)} to {round_forecast(high)} {trial}s"
+    said += " in 8 of 10 cases"
+    said += f" ({seen:,} until now)"
+    if level.per_minute and trial == "request":
+        soon, late = (roughly(60.0 * n / level.per_minute) for n in (low, high))
+        said += f", {soon} to {late} of planned traffic"
+    return said
+
+
+def round_forecast(n: float) -> str:
+    """A forecast number to two digits that count."""
+    digits = 1 - math.floor(math.log10(n)) if n >= 1.0 else 0
+    return f"{round(n, min(digits, 0)):,.0f}"

@@ -1,0 +1,1 @@
+"""Routes in shared memory, and which versions are loaded, switched and cut."""

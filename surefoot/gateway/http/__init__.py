@@ -1,0 +1,1 @@
+"""The protocols: MLflow scoring, Open Inference, metrics and OpenAPI."""

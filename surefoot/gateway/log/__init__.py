@@ -1,0 +1,1 @@
+"""What is written of each request, and what is left out."""

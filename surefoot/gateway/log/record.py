@@ -1,0 +1,225 @@
+"""What is remembered of every answer: append-only JSON lines (docs/record-schema.md)."""
+
+import hashlib
+import logging
+import math
+from typing import cast
+
+import orjson
+
+from surefoot.core.canonical_text import canonical_text
+from surefoot.core.domain import Arm
+from surefoot.gateway import json_body
+from surefoot.gateway.log.request import InferenceRequest
+from surefoot.gateway.log.segment import SegmentWriter
+
+__all__ = ["PredictionLogWriter", "SegmentWriter", "json_line", "label_lines", "logged_unit", "record_lines"]
+_log = logging.getLogger(__name__)
+_LABEL_KEYS = {"request", "row", "label", "at"}
+LONGEST = 1 << 20
+"""Longest line [bytes], far below what readers can take; what makes one longer is left out."""
+REPEATED = 1 << 20
+"""Names of columns and params, which stand in every row of a request, may take so much in all its lines [bytes]."""
+A_ROW, A_COLUMN = 512, 64
+"""They may take more while they take no more than so much in a row, and for each of its columns [bytes]: so the lines
+of a request grow as its body does."""
+LONGEST_TEXT = 1000
+"""Longest unit and longest error [characters]."""
+MILLISECONDS = 1e11
+"""Times above this are no seconds of our age: in seconds it is the year 5138, in milliseconds 1973 [s]."""
+AHEAD = 300.0
+"""How far the clock of a reporter may be ahead of ours [s]."""
+TICK = 1e-6
+"""By how much each label of a report is received after the one before it [s]."""
+TOO_LONG, TOO_DEEP = "too long", "too deep"
+_GOING = ("features", "params", "prediction")
+"""What is left out of a line, in this order, until it can be written: a row without params must not be asked again, and
+one without features never is."""
+
+
+class PredictionLogWriter:
+    """The prediction log of one model in this process; it never stops the serving.
+
+    Attributes:
+        dropped: Records that the disk refused since start [count].
+    """
+
+    def __init__(self, segment: SegmentWriter) -> None:
+        """Write to this segment."""
+        self._segment = segment
+        self._failing = False
+        self.dropped = 0
+
+    def write(self, lines: list[bytes]) -> None:
+        """Append records; when that fails say so once, count them, and let the callers have their answers."""
+        try:
+            self._segment.append(lines[0] if len(lines) == 1 else b"".join(lines))
+        except OSError as error:
+            self.dropped += len(lines)
+            if not self._failing:
+                _log.critical("%s: records are being LOST: %s", self._segment.path, error)
+            self._failing = True
+            return
+        if self._failing:
+            _log.warning("%s: records are written again; %d were lost", self._segment.path, self.dropped)
+            self._failing = False
+
+
+def record_lines(job: InferenceRequest, predictions: list[object] | None, answered_by: str | None) -> list[bytes]:
+    """Give one JSON line for every row of a request.
+
+    Args:
+        job: The request, with what its assigned arm took and how it failed.
+        predictions: What the caller gets, or None when nobody could answer.
+        answered_by: Number of the version that gave it, or None.
+    """
+    split, redactor, params, cost = job.split, job.redactor, job.options.params, job.cost
+    missing = _missing(job) if redactor is not None or len(job.values) > 1 else {}
+    written = "features" not in missing
+    unit, error = job.unit, job.error
+    cpu_ms, rss_mb = (None, None) if cost is None else cost
+    record: dict[str, object] = {
+        "v": 1,
+        "request": job.request,
+        "row": 0,
+        "model": job.model,
+        "at": job.at,
+        "unit": unit if unit is None or (redactor is None and len(unit) <= LONGEST_TEXT) else logged_unit(job),
+        "arm": "candidate" if job.arm is Arm.CANDIDATE else "champion",
+        "version": job.version.number,
+        "answered_by": answered_by,
+        "weight": split.weight,
+        "generation": split.generation,
+        "rollout": split.rollout,
+        "latency_ms": job.latency_ms,
+        "cpu_ms": cpu_ms,
+        "rss_mb": rss_mb,
+        "error": None if error is None else error[:LONGEST_TEXT],
+        "params": orjson.Fragment(params) if params and "params" not in missing else None,
+    }
+    if missing:
+        record["left_out"] = missing
+    lines = []
+    for number, values in enumerate(job.values):
+        record["row"] = number
+        record["prediction"] = None if predictions is None else predictions[number]
+        if not written:
+            record["features"] = None
+        elif job.names is None:
+            record["features"] = values
+        else:
+            features = dict(zip(job.names, values))  # noqa: B905 - decode has counted, and strict costs a third of the line
+            record["features"] = features if redactor is None else redactor.row(features)
+        try:
+            line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+        except orjson.JSONEncodeError:
+            line = json_line(record)
+        lines.append(line if len(line) <= LONGEST else json_line(record))
+    return lines
+
+
+def logged_unit(job: InferenceRequest) -> str | None:
+    """The unit as it is written, which stands in every row: a digest of one that is long, or that nobody is to read."""
+    unit = job.unit if job.redactor is None else job.redactor.unit(job.unit)
+    if unit is None or len(unit) <= LONGEST_TEXT:
+        return unit
+    return hashlib.blake2b(unit.encode(), digest_size=12).hexdigest()
+
+
+def _missing(job: InferenceRequest) -> dict[str, str]:
+    """What is left out of all rows of a request, and why: by the policy, or because each would repeat too much."""
+    why = "" if job.redactor is None else job.redactor.withheld(job.request, job.names)
+    made = {"features": why} if why else {}
+    rows = len(job.values)
+    if rows > 1:
+        enough = max(REPEATED // rows, A_ROW + A_COLUMN * len(job.names or ()))
+        params = len(job.options.params)
+        if params > enough:
+            return {"features": TOO_LONG, "params": TOO_LONG} | made
+        if not why and len(orjson.dumps(job.names)) + params > enough:
+            return {"features": TOO_LONG}
+    return made
+
+
+def json_line(record: dict[str, object]) -> bytes:
+    """The line of any record: numbers as names become texts, and what is too deep or too long to be read is left out.
+
+    It may have been answered even so.
+    """
+    line, why = _tried(record)
+    missing = dict(cast("dict[str, str]", record.get("left_out", {})))
+    for field in _GOING:
+        if not why:
+            break
+        if record.get(field) is not None:
+            missing[field] = why
+            record = {**record, field: None, "left_out": missing}
+            line, why = _tried(record)
+    return line
+
+
+def _tried(record: dict[str, object]) -> tuple[bytes, str]:
+    """The line of a record, and why it cannot be kept; no text when it can."""
+    try:
+        line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        return b"", TOO_DEEP
+    return line, TOO_LONG if len(line) > LONGEST else ""
+
+
+def _of_this_time(index: int, at: float, now: float) -> None:
+    """Refuse a time that cannot be meant: in another unit, or in the future, where the label would never count.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if abs(at) > MILLISECONDS:
+        raise ValueError(f"label {index} has an `at` of {at:.0f}, which looks like milliseconds: give Unix seconds")
+    if at > now + AHEAD:
+        raise ValueError(
+            f"label {index} has an `at` that is {at - now:,.0f} s in the future: give when the label became known, in"
+            " Unix seconds"
+        )
+
+
+def label_lines(body: bytes, now: float) -> list[bytes]:
+    """Read a list of labels strictly and give their JSON lines.
+
+    Args:
+        body: JSON list of {"request", "row", "label", "at"}; row and at may be left out.
+        now: Time of receipt, for labels that do not say when they became known [Unix seconds].
+
+    Raises:
+        ValueError: Names the item that is wrong; nothing is to be taken then.
+    """
+    items = json_body.read(body)
+    if not isinstance(items, list):
+        raise ValueError("labels are a JSON list of objects")  # noqa: TRY004 - one kind of error for one kind of mistake
+    lines = []
+    for index, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise ValueError(f"label {index} is not an object")  # noqa: TRY004 - same
+        if strange := item.keys() - _LABEL_KEYS:
+            raise ValueError(f"label {index} has the unknown keys {sorted(strange)}")
+        request, row, at = item.get("request"), item.get("row", 0), item.get("at", now)
+        if isinstance(request, int | float) and not isinstance(
+            request, bool
+        ):  # a number is the text that a header says
+            request = canonical_text(request)
+        if not isinstance(request, str) or not request:
+            raise ValueError(f"label {index} does not name its request")
+        if not isinstance(row, int) or isinstance(row, bool) or row < 0:
+            raise ValueError(f"label {index} has a row that is not a whole number from 0")
+        if item.get("label") is None:
+            raise ValueError(f"label {index} has no label")
+        if not isinstance(at, int | float) or isinstance(at, bool) or not math.isfinite(at):
+            raise ValueError(f"label {index} has an `at` that is not a time in Unix seconds")
+        _of_this_time(index, at, now)
+        # Of two labels of one time the later report counts; so much later each, as far as a float can tell.
+        received = now + index * TICK
+        record = {"v": 1, "request": request, "row": row, "label": item["label"], "at": at, "received": received}
+        line, why = _tried(record)
+        if why:
+            raise ValueError(f"label {index} is {why}: at most 250 levels and {LONGEST} bytes can be kept")
+        lines.append(line)
+    return lines

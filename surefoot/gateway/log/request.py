@@ -1,0 +1,63 @@
+"""One scoring request, as the log and the inference see it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from surefoot.core.domain import Arm, Split, Version
+from surefoot.gateway.log.redaction import LogRedactor
+from surefoot.models.contract import NO_OPTIONS, AnswerCost, Names, RequestOptions
+
+
+@dataclass(slots=True, eq=False)
+class InferenceRequest:
+    """One request: what was asked, to which arm it was assigned, and what the assigned arm took.
+
+    Attributes:
+        model: Registered model.
+        request: Id of the request.
+        names: Columns of the rows; None for bare arrays.
+        values: What is to be predicted, a list of values a row.
+        unit: Value of the unit column, or None.
+        at: Receipt [Unix seconds].
+        started: Receipt on the host's monotonic clock [s].
+        split: The split that was in force at receipt.
+        arm: The arm that the split assigned.
+        version: That arm's version.
+        latency_ms: Receipt to the assigned arm's answer or failure [ms]; None until then.
+        error: How the assigned arm failed, or None.
+        cost: What the assigned arm's answer took; None when it gave none.
+        fits: Raises when the answers cannot be told in the caller's protocol; None where every answer can.
+        redactor: Prepares the rows for the log; None where all of it is kept.
+        options: What the model is told beside the rows.
+    """
+
+    model: str
+    request: str
+    names: Names
+    values: list[list[object]]
+    unit: str | None
+    at: float
+    started: float
+    split: Split
+    arm: Arm
+    version: Version
+    latency_ms: float | None = None
+    error: str | None = None
+    cost: AnswerCost | None = None
+    fits: Callable[[list[object]], None] | None = None
+    redactor: LogRedactor | None = None
+    options: RequestOptions = NO_OPTIONS
+
+    def age(self) -> float:
+        """Time since receipt [s]."""
+        return time.perf_counter() - self.started
+
+    def restart(self) -> None:
+        """Count the age from now on."""
+        self.started = time.perf_counter()
+
+    def stop_watch(self) -> None:
+        """Note the latency of the assigned arm, the first time only."""
+        if self.latency_ms is None:
+            self.latency_ms = int(self.age() * 1e6) / 1e3

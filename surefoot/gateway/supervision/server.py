@@ -1,0 +1,113 @@
+"""The server process around the gateway: uvicorn, with a way to leave that fails nobody."""
+
+import asyncio
+import socket
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from surefoot.gateway.http.app import Gateway
+
+REQUEST_S = 60.0
+"""How long a request may take to come, from its first byte to its last [s]."""
+DRAIN_S = 3.0
+"""How long callers with open connections may finish before these are closed [s]."""
+
+
+class TimedConnection(HttpToolsProtocol):
+    """A connection whose requests must come whole within a time; one that sends byte after byte is closed.
+
+    Attributes:
+        patience: How long a request may take to come, and a new connection to send something [s].
+    """
+
+    patience = REQUEST_S
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._coming = True
+        self._timer: asyncio.TimerHandle | None = self.loop.call_later(self.patience, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._wait(coming=False)
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._coming = True
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """A request is here."""
+        self._coming = False
+        super().on_message_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Take some bytes; most requests come whole, and cost no timer."""
+        super().data_received(data)
+        self._wait(coming=self._coming)
+
+    def _wait(self, *, coming: bool) -> None:
+        if coming and self._timer is None:
+            self._timer = self.loop.call_later(self.patience, self._too_slow)
+        elif not coming and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or (self.cycle.response_complete or not self.cycle.response_started):
+            said = b"the request did not come within %g s" % self.patience
+            head = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain\r\nconnection: close\r\n"
+            self.transport.write(head + b"content-length: %d\r\n\r\n" % len(said) + said)
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """Takes no new connections when it is to end, asks the open ones to close with their next answer, then ends."""
+
+    def __init__(self, app: Gateway, host: str = "127.0.0.1", port: int = 0, patience: float = REQUEST_S) -> None:
+        """Serve this app; a request must come whole within so many seconds."""
+        self._app = app
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            loop="uvloop",
+            http=type("Patient", (TimedConnection,), {"patience": patience}),
+            lifespan="on",
+            proxy_headers=False,
+            server_header=False,
+            access_log=False,
+            log_level="warning",
+            timeout_keep_alive=75,  # longer than proxies keep theirs, so that no request meets a closing connection
+            timeout_graceful_shutdown=10,
+            backlog=2048,
+        )
+        super().__init__(config)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End after everybody has been answered."""
+        for server in self.servers:
+            server.close()
+        self._app.leaving = True
+        for _ in range(int(DRAIN_S / 0.02)):
+            if not self.server_state.connections or self.force_exit:
+                break
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+
+def serve(app: Gateway, host: str, port: int) -> None:
+    """Serve in this process until a signal ends it, finishing the requests that are under way."""
+    Server(app, host, port).run()
+
+
+def serve_socket(app: Gateway, listening: socket.socket, supervisor: int) -> None:
+    """The same on a socket that listens already, which other workers of a keeper share."""
+    app.share(listening.dup(), supervisor)
+    Server(app).run([listening])

@@ -1,0 +1,180 @@
+"""A process that has imported everything and forks: a model's process starts in the time that its model takes to load.
+
+Law: the nursery has one thread and is forked before its worker starts any, so no lock is copied in a locked state. What
+it forks belongs to the worker, not to it: the worker waits for it, kills it, and takes it along when it ends itself.
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import orjson
+
+Run = Callable[[Sequence[str]], None]
+"""The main function of a model's process, given its arguments; the last one is the number of its socket."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_LONGEST = 1 << 16
+_ANSWER_S = 5.0
+
+
+class ForkserverGone(Exception):
+    """The nursery does not answer; a process has to be started the slow way."""
+
+
+class ChildProcess:
+    """A process that the nursery has forked and that is ours now.
+
+    Attributes:
+        pid: Process id.
+    """
+
+    def __init__(self, pid: int) -> None:
+        """It exists."""
+        self.pid = pid
+        self._code: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end.
+
+        Returns:
+            Its exit code, or minus the number of the signal that ended it.
+
+        Raises:
+            TimeoutExpired: It has not ended [s].
+        """
+        if self._code is None:
+            if timeout is not None:
+                self._look(timeout)
+            self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._code
+
+    def _look(self, timeout: float) -> None:
+        """Return when it has ended, and not before; this needs a descriptor, which there may be none of."""
+        watched = os.pidfd_open(self.pid)
+        try:
+            poll = select.poll()  # select knows no descriptor above 1023, and each caller has one
+            poll.register(watched, select.POLLIN)
+            if not poll.poll(timeout * 1000.0):
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+        finally:
+            os.close(watched)
+
+
+class Forkserver:
+    """The worker's side."""
+
+    def __init__(self, run: Run, *shut: socket.socket) -> None:
+        """Fork it; call this while the process has one thread.
+
+        Args:
+            run: What a forked process does with its arguments.
+            shut: What it must not keep open.
+        """
+        libc = ctypes.CDLL(None)
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what the nursery forks becomes our child when its parent ends
+        self._end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._lock = threading.Lock()
+        self._gone = ""
+        worker = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                for end in (self._end, *shut):
+                    end.close()
+                libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                _serve(theirs, run, worker)
+                code = 0
+            finally:
+                os._exit(code)
+        theirs.close()
+        self._end.settimeout(_ANSWER_S)
+
+    def fork(self, arguments: Sequence[str], descriptor: int) -> ChildProcess:
+        """Start a process that runs with these arguments and this socket.
+
+        Raises:
+            NurseryGone: The nursery does not answer; it is ended, so that no late answer is taken for the next one.
+        """
+        with self._lock:
+            if self._gone:
+                raise ForkserverGone(self._gone)
+            try:
+                socket.send_fds(self._end, [orjson.dumps(list(arguments))], [descriptor])
+                said = self._end.recv(_LONGEST)
+            except OSError as error:
+                self._end_it(str(error))
+                raise ForkserverGone(self._gone) from error
+            if not said:
+                self._end_it("it has ended")
+                raise ForkserverGone(self._gone)
+        return ChildProcess(int(said))
+
+    def _end_it(self, why: str) -> None:
+        self._gone = why
+        self._end.close()
+        os.kill(self.pid, signal.SIGKILL)  # nobody else waits for it, so this is still its process id
+        os.waitpid(self.pid, 0)
+
+
+def _serve(end: socket.socket, run: Run, worker: int) -> None:
+    """Fork for as long as the worker asks."""
+    while True:
+        body, descriptors, _, _ = socket.recv_fds(end, _LONGEST, 1)
+        if not body:
+            return
+        reading, writing = os.pipe()
+        between = os.fork()
+        if between == 0:
+            try:
+                # The grandchild belongs to the worker once this process has gone.
+                if (grandchild := os.fork()) == 0:
+                    _grow_up(end, run, worker, [*orjson.loads(body), str(descriptors[0])])
+                os.write(writing, str(grandchild).encode())
+            finally:
+                os._exit(0)
+        os.waitpid(between, 0)
+        os.close(descriptors[0])
+        os.close(writing)
+        pid = os.read(reading, 32)
+        os.close(reading)
+        end.send(pid)
+
+
+def _grow_up(end: socket.socket, run: Run, worker: int, arguments: list[str]) -> None:
+    """Be the process of a model."""
+    code = 1
+    try:
+        end.close()
+        os.setsid()
+        deadline = time.monotonic() + _ANSWER_S
+        while os.getppid() != worker and time.monotonic() < deadline:
+            time.sleep(0.001)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == worker:  # else it has ended meanwhile, and nobody would end this process
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            run(arguments)
+            code = 0
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    finally:
+        with contextlib.suppress(Exception):
+            _flush()
+        os._exit(code)
+
+
+def _flush() -> None:
+    import sys  # noqa: PLC0415 - only what the model has printed
+
+    sys.stdout.flush()
+    sys.stderr.flush()

@@ -1,0 +1,130 @@
+"""Inside the process of a model: load it, say so, and answer batches until the gateway closes."""
+
+import contextlib
+import gc
+import os
+import resource
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+
+from surefoot.models import frames
+from surefoot.models.answers import describe_error
+from surefoot.models.contract import Model, Names
+from surefoot.models.row_independence import IndependenceProof, RowIndependence
+from surefoot.models.row_watch import RowWatch, probe_proof
+from surefoot.models.scheduling import lower_priority
+
+UNPROVED = "its process ended or hung when rows were asked together to prove it"
+VERBS = frozenset({"predict", "golden", "shown", "is_raw", "declared"})
+"""What a model is asked besides batches: see `surefoot.models.remote_scores`."""
+_FIRST_TO_GO = 500
+_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def resident_memory(statm: int) -> float:
+    """Memory that is really in use [MB], from a process's open statm file."""
+    return int(os.pread(statm, 256, 0).split()[1]) * _PAGE_MB
+
+
+def limit_process(memory_mb: int, nice: int) -> None:
+    """Take less than everything: an address space of so many megabytes (0 for no limit), and a place behind others.
+
+    When the host has no memory left, models go before the workers that could still answer without them.
+    """
+    with contextlib.suppress(OSError), Path("/proc/self/oom_score_adj").open("w", encoding="ascii") as score:
+        score.write(str(_FIRST_TO_GO))
+    if memory_mb:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
+    if nice:
+        lower_priority(nice)
+
+
+def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
+    """Load, prove, greet, and answer until the other side has gone.
+
+    First it is told {"prove": whether rows are to be asked together that nobody has sent, "known": [batching, why] of
+    an earlier process, or null}. It says {"loaded": true}
+    before it does so, for the model may end or hang there. The greeting is {"ready": true, ...} and what is known of
+    the model's rows, or {"error": kind, "message": text} when the model cannot be loaded. A batch is [names, rows], or
+    [names, rows, params, csv] where that says more; its answer is {"answers", "cpu_ms", "rss_mb"} or {"error": text},
+    never an end of the process, unless the model itself ends it. Once more is known of the rows, the next answer says
+    so. Any other question is an object, {"verb", "arguments"}; its answer is {"value"} or {"error": text}.
+    """
+    with contextlib.suppress(frames.PeerClosed):
+        order = frames.receive(end)
+        proving, known = (order.get("prove"), order.get("known")) if isinstance(order, dict) else (False, None)
+        try:
+            model = load()
+        except BaseException as error:  # noqa: BLE001 - it runs the model's own code, SystemExit included
+            frames.send(end, {"error": type(error).__name__, "message": str(error)})
+            return
+        proof = None
+        if proving:
+            frames.send(end, {"loaded": True})
+            proof = probe_proof(model)
+        elif known:
+            proof = IndependenceProof(RowIndependence(known[0]), str(known[1]), answered=1)
+        elif model.batchable:
+            proof = IndependenceProof(RowIndependence.UNPROVEN, UNPROVED)
+        gc.collect()
+        gc.freeze()  # what is loaded now stays: no collection in between answers walks over it
+        _serve(end, RowWatch(model, proof, proving=bool(proving)))
+
+
+def _serve(end: socket.socket, watch: RowWatch) -> None:
+    """Greet and answer; raises `Gone` when the other side has gone."""
+    frames.send(end, {"ready": True, **_known(watch)})
+    statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # it is read at every batch
+    news = False
+    while True:
+        asked = frames.receive(end)
+        if isinstance(asked, dict):
+            frames.send_bytes(end, _said(watch.model, asked))
+            continue
+        answers, body = _answer(watch, asked, statm, _known(watch) if news else {})
+        frames.send_bytes(end, body)
+        if answers is not None:
+            names, values, *options = cast("Any", asked)
+            news = watch.look(_names(names), values, tuple(options), answers)
+
+
+def _known(watch: RowWatch) -> dict[str, object]:
+    """What is known of a model's rows by now, for the other side."""
+    proof = watch.proof
+    told = {"batching": proof.batching.value, "why": proof.why, "answered": proof.answered, "problem": proof.problem}
+    return {"proof": told, "checked": watch.checked, "differed": watch.differed, "proves": watch.proves_next}
+
+
+def _names(names: Any) -> Names:
+    return None if names is None else tuple(names)
+
+
+def _answer(watch: RowWatch, batch: Any, statm: int, more: dict[str, object]) -> tuple[list[object] | None, bytes]:
+    """The answers, if there are any, and a message; what JSON cannot carry is the model's failure too."""
+    began = time.process_time()
+    try:
+        names, values, *options = batch
+        answers = watch.answer(_names(names), values, *options)
+        cpu_ms = round((time.process_time() - began) * 1000.0, 4)  # as the log has them
+        if watch.proves_next:
+            more = _known(watch)
+        body = {"answers": answers, "cpu_ms": cpu_ms, "rss_mb": round(resident_memory(statm), 2), **more}
+        return answers, orjson.dumps(body)
+    except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
+        return None, orjson.dumps({"error": describe_error(error)})
+
+
+def _said(model: Model, asked: dict[str, Any]) -> bytes:
+    """What the model answers to a question that is no batch."""
+    try:
+        verb, arguments = asked["verb"], asked["arguments"]
+        if verb not in VERBS:
+            raise ValueError(f"nobody asks a model to {verb}")  # noqa: TRY301 - told to the other side
+        return orjson.dumps({"value": getattr(model, verb)(*arguments)})
+    except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
+        return orjson.dumps({"error": describe_error(error)})

@@ -1,0 +1,56 @@
+"""A model in the gateway's own process: quick to have, and able to take the gateway with it."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from surefoot.models.contract import AnswerCost, Model, Names, RequestOptions, RowChecks
+from surefoot.models.row_independence import IndependenceProof
+from surefoot.models.row_watch import RowWatch
+
+
+class InProcessModel:
+    """A model that is asked in a thread of its own."""
+
+    again = None
+
+    def __init__(self, model: Model, proof: IndependenceProof | None = None) -> None:
+        """Ask this model, of whose rows this is known; without a proof it is believed."""
+        self._watch = RowWatch(model, proof)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self.cost: AnswerCost | None = None
+
+    @property
+    def batchable(self) -> bool:
+        """Whether rows of different requests may be predicted together."""
+        return self._watch.proof.row_wise
+
+    @property
+    def proof(self) -> IndependenceProof:
+        """Why they may or may not be."""
+        return self._watch.proof
+
+    @property
+    def checks(self) -> RowChecks:
+        """How often rows were asked again alone."""
+        return RowChecks(self._watch.checked, self._watch.differed)
+
+    async def ask(self, names: Names, values: list[list[object]], options: RequestOptions) -> list[object]:
+        """Answer every row."""
+        told = options.told()
+        answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, names, values, told)
+        self._thread.submit(self._watch.look, names, values, told, answers)
+        return answers
+
+    def _answer(self, names: Names, values: list[list[object]], told: tuple[object, bool]) -> list[object]:
+        began = time.thread_time()
+        answers = self._watch.answer(names, values, *told)
+        self.cost = AnswerCost(round((time.thread_time() - began) * 1000.0, 4))
+        return answers
+
+    def kill(self) -> None:
+        """A thread cannot be ended."""
+
+    def close(self) -> None:
+        """Nothing more will be asked."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,105 @@
+"""A version that is asked about logged requests, in a process of its own: what it does there ends no run."""
+
+import logging
+import threading
+import weakref
+from collections.abc import Callable
+
+from surefoot.models.answers import check_answers
+from surefoot.models.process import ModelProcess, RemoteModelError
+
+_log = logging.getLogger(__name__)
+RESTARTS = 40
+"""How often a model's process is started again for one version [count]; three times for each row that ends it."""
+PATIENCE_S, PER_ROW_S = 60.0, 0.05
+"""Longest wait for an answer: the least, and more for each row [s]."""
+
+
+class RemoteScorer:
+    """One version in its own process, which is started at the first question and ends with this object.
+
+    It is asked from threads, one question at a time.
+    """
+
+    def __init__(self, launch: Callable[[], ModelProcess], given_up: Callable[[str], Exception]) -> None:
+        """Start nothing yet.
+
+        Args:
+            launch: Starts the process; raises where the model cannot be loaded.
+            given_up: Makes the error that is raised when the process has ended too often.
+        """
+        self._launch, self._given_up = launch, given_up
+        self._lock = threading.Lock()
+        self._process: ModelProcess | None = None
+        self._starts = 0
+        self._end: weakref.finalize[..., RemoteScorer] | None = None
+
+    @property
+    def batchable(self) -> bool:
+        """Whether it answers each row by itself."""
+        with self._lock:
+            return self._running().batchable
+
+    def predict(self, rows: list[dict[str, object]], params: object = None) -> list[object]:
+        """Answer every row.
+
+        Raises:
+            ValueError: Something is no answer.
+            Remote: The model raised.
+            ProcessDied: It has ended its process, or hung.
+        """
+        return check_answers(self._ask("predict", [rows, params], len(rows)), len(rows))
+
+    def golden(self) -> tuple[list[dict[str, object]], list[object]]:
+        """Rows that the model carries, and the answers that its author saw."""
+        found = self._ask("golden", [], 1)
+        if not isinstance(found, list):
+            raise RemoteModelError("the model's process tells no rows")
+        return found[0], found[1]
+
+    def shown(self, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+        """What the model is fed, column by column: {"name", "kind", "values"}."""
+        found = self._ask("shown", [rows], len(rows))
+        if not isinstance(found, list):
+            raise RemoteModelError("the model's process tells no columns")
+        return found
+
+    @property
+    def raw(self) -> bool:
+        """Whether what the model is fed is the row as it came."""
+        return bool(self._ask("is_raw", [], 1))
+
+    def declared(self) -> dict[str, object]:
+        """What its signature says of inputs and outputs."""
+        found = self._ask("declared", [], 1)
+        return found if isinstance(found, dict) else {}
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._let_go()
+
+    def _ask(self, verb: str, arguments: list[object], rows: int) -> object:
+        with self._lock:
+            process = self._running()
+            try:
+                return process.put(verb, arguments, PATIENCE_S + PER_ROW_S * rows)
+            except RemoteModelError:
+                raise
+            except BaseException:
+                self._let_go()
+                raise
+
+    def _running(self) -> ModelProcess:
+        if self._process is None:
+            if self._starts > RESTARTS:
+                raise self._given_up(f"its process has ended {self._starts} times")
+            self._starts += 1
+            self._process = self._launch()
+            self._end = weakref.finalize(self, self._process.close)
+        return self._process
+
+    def _let_go(self) -> None:
+        if self._end is not None:
+            self._end()
+        self._process = self._end = None

@@ -1,0 +1,241 @@
+"""Whether a model answers each row by itself: shown on probe rows, which are asked alone and together.
+
+Requests of different callers are predicted together only where that is shown. What is compared are JSON values.
+"""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from surefoot.models.answers import describe_error
+
+Ask = Callable[[list[list[object]]], list[object]]
+"""Answers some rows, one JSON value a row; raises where it cannot."""
+RELATIVE = 1e-5
+"""Largest relative difference of two numbers that are the same: batched sums in single precision differ as much."""
+ABSOLUTE = 1e-6
+"""The same for numbers near zero, as a share of the usual size of such numbers (the median over the probes)."""
+LEAST_ROWS = 6
+"""Rows that are asked alone at least, however slow the model [count]."""
+SOON_S = 1.0
+"""After so long no more rows are asked than at least [s]."""
+TOO_LONG_S = 3.0
+"""A model that takes longer for the least proof is left unproven [s]."""
+_PAIR = 2
+
+
+class RowIndependence(StrEnum):
+    """What is known of a model's rows."""
+
+    ROW_WISE = "row-wise"
+    BATCH_DEPENDENT = "batch-dependent"
+    NOT_REPEATABLE = "not repeatable"
+    UNPROVEN = "unproven"
+
+
+@dataclass(frozen=True, slots=True)
+class IndependenceProof:
+    """What the probes have shown.
+
+    Attributes:
+        batching: Whether requests may share a batch; only ROW_WISE ones do.
+        why: Why they do not, in one line; empty when they do.
+        sizes: Usual size of the numbers in an answer, by their place.
+        answered: Probe rows that the model answered alone [count].
+        problem: What the model said of the first probe row that it refused; empty without one.
+    """
+
+    batching: RowIndependence
+    why: str = ""
+    sizes: "Mapping[Place, float] | None" = None
+    answered: int = 0
+    problem: str = ""
+
+    @property
+    def row_wise(self) -> bool:
+        """Whether requests may share a batch."""
+        return self.batching is RowIndependence.ROW_WISE
+
+
+Place = tuple[str | int, ...]
+"""Where a value stands in a nested answer."""
+SLOW = "it is too slow to be proved row-wise"
+FEW = "it has answered too few rows yet to be proved row-wise"
+DEPENDENT = "its answer to a row depends on the rows beside it"
+UNSTABLE = "it gives different answers to the same row: it keeps state between calls, or draws random numbers"
+
+
+def answer_parts(answer: object, place: Place = ()) -> dict[Place, object]:
+    """Every plain value of an answer by its place."""
+    if isinstance(answer, Mapping):
+        made: dict[Place, object] = {(*place, "{}"): len(answer)}
+        for key, item in answer.items():
+            made |= answer_parts(item, (*place, str(key)))
+        return made
+    if isinstance(answer, list | tuple):
+        made = {(*place, "[]"): len(answer)}
+        for index, item in enumerate(answer):
+            made |= answer_parts(item, (*place, index))
+        return made
+    return {place: answer}
+
+
+def typical_sizes(answers: Sequence[object]) -> dict[Place, float]:
+    """Median size of the numbers at each place."""
+    found: dict[Place, list[float]] = {}
+    for answer in answers:
+        for place, value in answer_parts(answer).items():
+            if isinstance(value, float):
+                found.setdefault(place, []).append(abs(value))
+    return {place: sorted(values)[len(values) // 2] for place, values in found.items()}
+
+
+def answers_equal(one: object, other: object, sizes: Mapping[Place, float] | None = None) -> bool:
+    """Whether two answers are equal, but for the last digits of numbers with a fraction.
+
+    Args:
+        one: An answer.
+        other: Another one.
+        sizes: Usual sizes by place; without them numbers near zero have to be equal to their relative difference.
+    """
+    if one == other and type(one) is type(other):
+        return True
+    mine, theirs = answer_parts(one), answer_parts(other)
+    return mine.keys() == theirs.keys() and all(
+        _alike(value, theirs[place], (sizes or {}).get(place, 0.0)) for place, value in mine.items()
+    )
+
+
+def _alike(one: object, other: object, size: float) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool) or not isinstance(one, float | int):
+        return type(one) is type(other) and one == other
+    if not isinstance(other, float | int):
+        return False
+    if isinstance(one, int) and isinstance(other, int):
+        return one == other
+    return abs(one - other) <= RELATIVE * max(abs(one), abs(other)) + ABSOLUTE * size
+
+
+class _ProbeRun:
+    """Probe rows, and what the model answered to each alone."""
+
+    def __init__(self, ask: Ask, rows: list[list[object]], known: Sequence[object] = ()) -> None:
+        self._ask = ask
+        self.rows = rows
+        self.alone: dict[int, object] = dict(enumerate(known))
+        self.refused: list[int] = []
+        self.sizes: dict[Place, float] = {}
+        self.problem = ""
+        self.began = time.monotonic()
+
+    @property
+    def spent(self) -> float:
+        """Time since the beginning [s]."""
+        return time.monotonic() - self.began
+
+    def ask_alone(self) -> None:
+        """Ask each row alone: the least number of rows, and the others while there is time."""
+        for index, row in list(enumerate(self.rows))[len(self.alone) :]:
+            if (self.spent > SOON_S and len(self.alone) >= LEAST_ROWS) or self.spent > TOO_LONG_S:
+                return
+            try:
+                (self.alone[index],) = self._ask([row])
+            except Exception as error:  # noqa: BLE001 - the model's own code may raise anything
+                self.problem = self.problem or describe_error(error)
+                self.refused.append(index)
+        self.sizes = typical_sizes(list(self.alone.values()))
+
+    def repeats(self, indices: Sequence[int]) -> bool:
+        """Whether rows that were answered alone are answered the same again."""
+        for index in indices:
+            try:
+                (again,) = self._ask([self.rows[index]])
+            except Exception:  # noqa: BLE001 - the model's own code may raise anything
+                return False
+            if not answers_equal(self.alone[index], again, self.sizes):
+                return False
+        return True
+
+    def together(self, indices: Sequence[int]) -> int | None:
+        """Ask some rows together; the first whose answer is another one than alone, or None.
+
+        Raises:
+            Exception: The model refuses them together, which harms no caller: they are asked again alone.
+        """
+        answers = self._ask([self.rows[index] for index in indices])
+        for index, answer in zip(indices, answers, strict=True):
+            if index not in self.alone or not answers_equal(self.alone[index], answer, self.sizes):
+                return index
+        return None
+
+
+def prove_independence(
+    ask: Ask, rows: list[list[object]], known: Sequence[object] = (), *, together: bool = True
+) -> IndependenceProof:
+    """Ask rows alone, again, in batches, in other orders and beside others, and compare.
+
+    Args:
+        ask: Asks the model.
+        rows: Probe rows, all of one table.
+        known: The answers to these rows alone, where callers have sent them; without them rows are made up, and answers
+            that are all the same show nothing.
+        together: Whether rows may be asked together at all; else only whether the model repeats itself is shown.
+    """
+    found = _ProbeRun(ask, rows, known)
+    found.ask_alone()
+    good = list(found.alone)
+    if len(good) < _PAIR:
+        slow = found.spent > TOO_LONG_S
+        why = SLOW if slow else FEW
+        return IndependenceProof(RowIndependence.UNPROVEN, why, answered=len(good), problem=found.problem)
+    proof = IndependenceProof(RowIndependence.ROW_WISE, "", found.sizes, len(good), found.problem)
+    if not found.repeats(good[:3]):
+        return _but(proof, RowIndependence.NOT_REPEATABLE, UNSTABLE)
+    if not together:
+        return proof
+    done = 0
+    for indices in _orders(good, found.refused):
+        if found.spent > TOO_LONG_S or (found.spent > SOON_S and done >= _PAIR):
+            break
+        try:
+            other = found.together(indices)
+        except Exception:  # noqa: BLE001, S112 - refused together, they are asked alone: no caller is harmed
+            continue
+        done += 1
+        if other is not None:
+            stable = other not in found.alone or found.repeats([other])
+            return _but(proof, *(_DEPENDS if stable else _UNSTABLE))
+    if not found.repeats(good[-2:]):
+        return _but(proof, *_UNSTABLE)
+    if not done:
+        slow = found.spent > TOO_LONG_S
+        return _but(
+            proof,
+            RowIndependence.UNPROVEN if slow else RowIndependence.BATCH_DEPENDENT,
+            SLOW if slow else "it refuses several rows at once",
+        )
+    if not known and all(answers_equal(found.alone[good[0]], found.alone[index]) for index in good):
+        return _but(
+            proof, RowIndependence.UNPROVEN, "its answers to made-up rows are all the same, which proves nothing"
+        )
+    return proof
+
+
+_DEPENDS = (RowIndependence.BATCH_DEPENDENT, DEPENDENT)
+_UNSTABLE = (RowIndependence.NOT_REPEATABLE, UNSTABLE)
+
+
+def _but(proof: IndependenceProof, batching: RowIndependence, why: str) -> IndependenceProof:
+    return IndependenceProof(batching, why, proof.sizes, proof.answered, proof.problem)
+
+
+def _orders(good: list[int], refused: list[int]) -> list[list[int]]:
+    """Batches of rows that were answered alone, and then of those beside rows that were not."""
+    draw = random.Random(0)  # noqa: S311 - the same probes at every load
+    shuffled = draw.sample(good, len(good))
+    batches = [good, shuffled, good[::-1], [good[0], good[0], good[-1]], [good[1], good[0]], shuffled[: len(good) // 2]]
+    batches += [[good[1], good[-1], good[0]], shuffled[-3:]]
+    batches += [[good[0], one, good[1]] for one in refused[:4]]
+    return [batch for batch in batches if len(batch) > 1]

@@ -1,0 +1,177 @@
+"""A model whose rows are watched: what was answered in a batch is now and then asked again alone."""
+
+import random
+import time
+from typing import Any, cast
+
+from surefoot.models.answers import check_answers, describe_error
+from surefoot.models.contract import Model, Names
+from surefoot.models.row_independence import (
+    DEPENDENT,
+    UNSTABLE,
+    IndependenceProof,
+    RowIndependence,
+    answers_equal,
+    prove_independence,
+)
+
+ONE_IN = 200
+"""One row in so many that were answered in a batch is asked again alone [count]."""
+TIME_SHARE = 0.01
+"""Most of the model's time that this may take [0 to 1]."""
+ENOUGH = 16
+"""Different rows of callers from which a model is proved that its probes did not prove [count]."""
+MANY = 256
+"""The same where all have the same answer, as rows of a rare class do [count]."""
+_LARGEST = 4096
+"""Most characters of a row that is kept to be a probe [count]."""
+_PLAIN = ((), (None, False))
+"""What is passed beside the rows where a caller asks for nothing besides."""
+
+
+class ModelExit(Exception):
+    """The model tried to end the process; the text is what it raised."""
+
+    told = True
+
+
+def ask_model(model: Model, names: Names, values: list[list[object]], *options: Any) -> list[object]:
+    """One answer a row.
+
+    Raises:
+        ValueError: The model gave no answer to some row.
+        Quit: It tried to end the process.
+        Exception: What it raised.
+    """
+    try:
+        return check_answers(model.answer(names, values, *options), len(values))
+    except Exception:
+        raise
+    except BaseException as error:  # a model that wants to end the process only ends its answer
+        raise ModelExit(describe_error(error)) from error
+
+
+class RowWatch:
+    """One loaded model in the process in which it is asked.
+
+    Attributes:
+        model: The model.
+        proof: What is known of its rows by now.
+        checked: Rows that were asked again alone [count].
+        differed: Those of them that then had another answer [count].
+    """
+
+    def __init__(self, model: Model, proof: IndependenceProof | None = None, *, proving: bool = True) -> None:
+        """Watch a model.
+
+        Args:
+            model: The model.
+            proof: What its probes have shown; without it the model is believed.
+            proving: Whether rows of callers may be used to prove it, where its probes did not.
+        """
+        self.model = model
+        self.proof = proof or claimed_proof(model)
+        self.checked = self.differed = 0
+        unknown = self.proof.batching is RowIndependence.UNPROVEN or (proof is not None and not proof.answered)
+        self._proving = proving and unknown
+        self._names: Names = None
+        self._kept: dict[str, tuple[list[object], object]] = {}
+        self._varied = False
+        self._draw = random.Random()  # noqa: S311 - which rows are asked again is no secret
+        self._next_row = self._draw.randrange(ONE_IN)
+        self._not_before = 0.0
+
+    @property
+    def proves_next(self) -> bool:
+        """Whether the next look asks several rows together that were never asked so before."""
+        return self._proving and len(self._kept) >= (ENOUGH if self._varied else MANY)
+
+    def answer(self, names: Names, values: list[list[object]], *options: Any) -> list[object]:
+        """Ask the model for one answer a row.
+
+        Raises:
+            ValueError: It gave no answer to some row.
+            Quit: It tried to end the process.
+            Exception: What the model raised.
+        """
+        answers = ask_model(self.model, names, values, *options)
+        if self._proving and options in _PLAIN:
+            self._keep(names, values, answers)
+        return answers
+
+    def look(self, names: Names, values: list[list[object]], options: tuple[Any, ...], answers: list[object]) -> bool:
+        """Look after a batch that has been answered; whether something is known now that was not before.
+
+        Callers have their answers already, so that nobody waits for it but the next batch.
+        """
+        if self._proving:
+            return self._prove_now()
+        if not self.proof.row_wise or len(values) == 1:
+            return False
+        self._next_row -= len(values)
+        if self._next_row >= 0 or time.monotonic() < self._not_before:
+            return False
+        self._next_row = self._draw.randrange(2 * ONE_IN)
+        place = self._draw.randrange(len(values))
+        began = time.monotonic()
+        known = self._again(names, values[place], options, answers[place])
+        now = time.monotonic()
+        self._not_before = now + (now - began) / TIME_SHARE
+        return known
+
+    def _again(self, names: Names, row: list[object], options: tuple[Any, ...], answer: object) -> bool:
+        self.checked += 1
+        sizes = self.proof.sizes
+        try:
+            (alone,) = ask_model(self.model, names, [row], *options)
+            if answers_equal(answer, alone, sizes):
+                return True
+            (twice,) = ask_model(self.model, names, [row], *options)
+            stable = answers_equal(alone, twice, sizes)
+        except Exception:  # noqa: BLE001 - the model's own code may raise anything; alone it has no such answer
+            stable = True
+        self.differed += 1
+        found, why = (
+            (RowIndependence.BATCH_DEPENDENT, DEPENDENT) if stable else (RowIndependence.NOT_REPEATABLE, UNSTABLE)
+        )
+        self.proof = IndependenceProof(found, f"{why} (seen on a caller's row)", sizes)
+        return True
+
+    def _keep(self, names: Names, values: list[list[object]], answers: list[object]) -> None:
+        """Keep rows that callers have sent alone, with their answers, until there are enough of them."""
+        if len(values) > 1 or (self._kept and names != self._names) or len(self._kept) >= MANY:
+            return
+        self._names = names
+        text = repr(values[0])
+        if len(text) <= _LARGEST:
+            self._kept.setdefault(text, (values[0], answers[0]))
+            self._varied = self._varied or answers[0] != next(iter(self._kept.values()))[1]
+
+    def _prove_now(self) -> bool:
+        if not self.proves_next:
+            return False
+        latest = list(self._kept.values())[-ENOUGH:]  # the last of them has the other answer, if there is one
+        names, (rows, known) = self._names, map(list, zip(*latest, strict=True))
+        self._proving = False
+        self._kept.clear()
+        together = bool(getattr(self.model, "batchable", True))
+        proof = prove_independence(lambda some: ask_model(self.model, names, some), rows, known, together=together)
+        if together or proof.batching is RowIndependence.NOT_REPEATABLE:
+            self.proof = proof
+        return True
+
+
+def claimed_proof(model: Model) -> IndependenceProof:
+    """What a model says of itself that nobody has probed."""
+    batchable = model.batchable
+    return (
+        IndependenceProof(RowIndependence.ROW_WISE)
+        if batchable
+        else IndependenceProof(RowIndependence.BATCH_DEPENDENT, "it wants each request alone")
+    )
+
+
+def probe_proof(model: Model) -> IndependenceProof:
+    """What a model's own probes show; what it says of itself where it has none."""
+    own = getattr(model, "prove", None)
+    return claimed_proof(model) if own is None else cast("IndependenceProof", own())

@@ -1,0 +1,63 @@
+"""What every picture shares: colours, type, a page of no global state, and bytes that are the same each time."""
+
+import io
+import math
+from typing import TYPE_CHECKING
+
+from surefoot.core.domain import Outcome
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = {
+    Outcome.PASS: "#0072B2",
+    Outcome.FAIL: "#D55E00",
+    Outcome.INCONCLUSIVE: "#8A6A00",
+    Outcome.NO_DATA: "#6B6B6B",
+    Outcome.STALE: "#A34D7F",
+    Outcome.ERROR: "#111111",
+    Outcome.BASELINE_UNHEALTHY: "#7A4B00",
+}
+"""After the palette of Okabe and Ito, darkened where it carries text; the marker's shape says the same again."""
+MARKERS = {Outcome.PASS: "o", Outcome.FAIL: "X", Outcome.INCONCLUSIVE: "D"}
+ACCEPTED, INK, SOFT = "#DCEBF5", "#1C1D20", "#5D6068"
+WIDTH, DPI = 9.0, 200  # [inch], [dots per inch]: crisp when it is shown 900 pixels wide
+LEFT = 0.025
+"""Where text begins [share of the width]."""
+
+
+def finite_or_none(value: object) -> float | None:
+    """A finite number, or nothing."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def shorten(text: str, longest: int) -> str:
+    """A text that fits [characters]."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def new_figure(height: float, title: str, legend: str) -> "Figure":
+    """A page with a heading; of no global state, so that threads can draw side by side."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - costs half a second, and most runs draw nothing
+
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    literal_text(figure, LEFT, 1.0 - 0.3 / height, shorten(title, 80), size=13, weight="bold")
+    literal_text(figure, LEFT, 1.0 - 0.56 / height, legend, size=9, color=SOFT)
+    return figure
+
+
+def literal_text(figure: "Figure", x: float, y: float, text: str, **style: object) -> None:
+    """Text as it is written: a dollar sign of a slice's name is no formula."""
+    figure.text(x, y, text, **{"size": 10.5, "color": INK, "va": "center", **style}, parse_math=False)  # type: ignore[arg-type]
+
+
+def png_bytes(figure: "Figure") -> bytes:
+    """The image; equal input gives equal bytes, so that projecting twice changes nothing."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - same half second
+
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", metadata={"Software": "surefoot"})
+    return buffer.getvalue()

@@ -1,0 +1,41 @@
+"""The outside world as the use case sees it: ports, and who acts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from surefoot.core.domain import Version
+from surefoot.core.ports import Clock, EvidenceSource, Journal, Registry, Traffic
+from surefoot.core.record.events import Event, encode
+from surefoot.core.record.state import Ledger, fold
+
+
+def _untried(_model: str, _version: Version) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The outside world, and who acts on it."""
+
+    journal: Journal
+    registry: Registry
+    traffic: Traffic
+    evidences: EvidenceSource
+    clock: Clock
+    actor: str
+    trial: Callable[[str, Version], str] = _untried
+    """Why a version cannot be served here, in one line; empty when it can, or when nothing is loaded here."""
+
+    def ledger(self, model: str) -> Ledger:
+        """Fold the model's journal."""
+        return fold(model, self.journal.read(model))
+
+    def append(self, ledger: Ledger, event: Event) -> Ledger:
+        """Append one event and fold it in.
+
+        Raises:
+            StaleLedger: Somebody else has appended since the ledger was read.
+        """
+        kind, data = encode(event)
+        entry = self.journal.append(ledger.model, ledger.head, self.clock.now(), self.actor, kind, data)
+        return fold(ledger.model, (entry,), ledger)

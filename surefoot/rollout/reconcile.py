@@ -1,0 +1,132 @@
+"""What reconciling decides: which runs are wanted, which rollouts a person has ended, and what is drift."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+
+from surefoot.core.domain import Split, Stage
+from surefoot.core.errors import SurefootError
+from surefoot.core.machine import NoRollout
+from surefoot.core.record.chain import Entry
+from surefoot.core.record.state import Ledger
+from surefoot.rollout.drift import compare_champion, compare_split, repeat_changes, split_mismatch
+from surefoot.rollout.ports import Ports
+from surefoot.rollout.requests import adopt_champion, end_rollout, retry_on_conflict
+from surefoot.rollout.steps import advance
+
+MAX_VAIN_RUNS = 3
+"""Runs that may end without an entry in the journal before a person has to look [count]."""
+UNKNOWN_PERSON = "Prefect UI, not identified"
+"""Actor of a cancellation: the scheduler records that a run was cancelled, and not who did it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelledRun:
+    """A scheduler's run of a promotion that a person has cancelled.
+
+    Attributes:
+        name: Name of the run.
+        model: Registered model.
+        version: Version number that it was to promote.
+        at: When it was cancelled [Unix seconds of the host].
+    """
+
+    name: str
+    model: str
+    version: str
+    at: float
+
+
+class NextStep(StrEnum):
+    """What an open rollout needs of a scheduler."""
+
+    NOTHING = "nothing"
+    RUN = "run"
+    FINISH = "finish"
+
+
+def adopt_champions(ports: Ports, models: Iterable[str]) -> dict[str, str]:
+    """Have each model's registered champion served; returns what happened, by model."""
+    outcome = {}
+    for model in models:
+        try:
+            ledger = adopt_champion(ports, model)
+            outcome[model] = f"champion {ledger.champion.number}" if ledger.champion else "no champion"
+        except SurefootError as error:
+            outcome[model] = str(error)
+    return outcome
+
+
+def end_cancelled(ports: Ports, runs: Sequence[CancelledRun]) -> dict[str, str]:
+    """Abort every open promotion whose run a person has cancelled; returns the reasons by model.
+
+    Law: a run that was cancelled before its rollout was opened ends nothing.
+    """
+    ended = {}
+    by_person = replace(ports, actor=UNKNOWN_PERSON)
+    for model in ports.journal.models():
+        ledger = ports.ledger(model)
+        rollout = ledger.rollout
+        if rollout is None or rollout.ending or rollout.opened.kind != "promotion":
+            continue
+        number, opened = rollout.opened.candidate.number, _opened_at(ports.journal.read(model), ledger.open)
+        run = next((run for run in runs if (run.model, run.version) == (model, number) and run.at >= opened), None)
+        if run is None:
+            continue
+        ended[model] = f"flow run '{run.name}' was cancelled in Prefect"
+        retry_on_conflict(partial(end_rollout, by_person, model, Stage.ABORTED, ended[model]))
+    return ended
+
+
+def _opened_at(entries: Sequence[Entry], rollout: str) -> float:
+    """When a rollout was opened, by the host's clock; the policies' clock may be a replay's [Unix seconds]."""
+    return next(e.wall for e in entries if e.kind == "RolloutOpened" and e.data["rollout"] == rollout)
+
+
+def next_step(ledger: Ledger, *, driven: bool) -> NextStep:
+    """What an open rollout needs: a run that drives it, its ending finished here, or nothing.
+
+    Args:
+        ledger: The model's state.
+        driven: Whether a run of the scheduler already acts on the model.
+    """
+    rollout = ledger.rollout
+    if rollout is None or driven:
+        return NextStep.NOTHING
+    if rollout.ending or rollout.opened.kind == "rollback":
+        return NextStep.FINISH
+    return NextStep.NOTHING if rollout.stage is Stage.BAKING else NextStep.RUN
+
+
+def finish_ending(ports: Ports, model: str) -> None:
+    """Bring a decided ending to its terminal state.
+
+    Raises:
+        SurefootError: The gateway, the registry or the journal does not let it; the next tick tries again.
+    """
+    ledger = ports.ledger(model)
+    while ledger.open:
+        action, ledger = advance(ports, ledger)
+        if isinstance(action, NoRollout):
+            break
+
+
+def compare_model(ports: Ports, model: str) -> list[str]:
+    """Journal where the gateway or the registry does not say what the journal says; one line for each difference.
+
+    Registry changes of a rollback that could not be made are repeated; what another person has changed is left alone.
+    """
+    ledger = ports.ledger(model)
+    if ledger.intent or ledger.champion is None:
+        return []
+    try:
+        live: Split | None = ports.traffic.live(model)
+        ledger = compare_split(ports, compare_champion(ports, repeat_changes(ports, ledger)), live)
+    except SurefootError as error:
+        return [f"{model}: {error}"]
+    lines = [f"{model}: {drift.what} should be {drift.expected}, {drift.seen}" for drift in ledger.drifts.values()]
+    mismatch = split_mismatch(ledger, live)
+    if mismatch and ledger.open:  # no drift is journalled while a rollout moves the split itself
+        lines.append(f"{model}: {mismatch}")
+    return lines

@@ -1,0 +1,297 @@
+"""The only place where ports get real adapters; what it opens for a caller it closes again."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from surefoot.adapters.clock import HostClock, open_clock
+from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.evidence.source import LogEvidence
+from surefoot.adapters.journal.sql_journal import SqlJournal
+from surefoot.adapters.mlflow.artifacts import ArtifactCache
+from surefoot.adapters.mlflow.registry import MlflowRegistry
+from surefoot.adapters.predictions.compaction import Compacted
+from surefoot.adapters.predictions.compaction import compact as compact_log
+from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.replay.hosted_models import HostedModels, load_failure
+from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.adapters.traffic.gateway import GatewayTraffic
+from surefoot.core.domain import Outcome, Version
+from surefoot.core.errors import NotFound, PolicyInvalid
+from surefoot.core.judging.evidence import Missing, Validation
+from surefoot.core.policy.model import Policy
+from surefoot.core.record.state import fold
+from surefoot.gateway.http.app import Gateway, build_app
+from surefoot.gateway.inference.settings import GatewaySettings
+from surefoot.models.contract import NICE
+from surefoot.models.forkserver import Forkserver
+from surefoot.models.process import ModelProcess, fork_process, spawn_process
+from surefoot.rollout import CandidateRequest, Ports, PromotionRequest, end_cut
+from surefoot.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T")
+LEAST_MEMORY_MB = 4096
+"""Least address space of a model's process [MB]: libraries reserve much more of it than they use."""
+KEEP = 90
+"""How long the prediction log reaches back unless told otherwise [days]."""
+
+
+def clock(config: Settings) -> HostClock:
+    """The clock that policies count in."""
+    return open_clock(config.clock)
+
+
+@contextmanager
+def open_journal(config: Settings) -> Iterator[SqlJournal]:
+    """The record of everything; its connections are closed at the end."""
+    journal = SqlJournal(config.journal_url, clock(config))
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def artifacts(config: Settings) -> ArtifactCache:
+    """The verified copies of model artifacts."""
+    return ArtifactCache(config.home / "artifacts", config.mlflow)
+
+
+def registry(config: Settings, deadline_s: float = 20.0) -> MlflowRegistry:
+    """The model registry."""
+    return MlflowRegistry(config.mlflow, artifacts(config).fetch, deadline_s)
+
+
+@contextmanager
+def open_traffic(config: Settings) -> Iterator[GatewayTraffic]:
+    """The engine that splits live requests; its client is closed at the end."""
+    engine = GatewayTraffic(config.gateway, config.token)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def hosted(config: Settings) -> HostedModels:
+    """Versions in processes of their own, for those who do not serve them."""
+    return HostedModels(artifacts(config), model_memory(2))
+
+
+@contextmanager
+def open_ports(config: Settings, actor: str, registry_deadline_s: float = 20.0) -> Iterator[Ports]:
+    """Open everything that a rollout needs, for one actor, and close it at the end.
+
+    Args:
+        config: Where everything is.
+        actor: Who acts, as the journal names them.
+        registry_deadline_s: How long to ask a registry that is down; people at a terminal wait less long [s].
+    """
+    models, log = hosted(config), PredictionLog(config.log)
+    evidence = LogEvidence(log, ShadowReplay(log, models.scores), partial(_run_suite, config))
+    found = registry(config, registry_deadline_s)
+    with open_journal(config) as journal, open_traffic(config) as traffic:
+        yield Ports(journal, found, traffic, evidence, clock(config), actor, models.problem)
+
+
+def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> Validation | Missing:
+    """Hold a table against a suite as it was when the rollout opened, and write the page about it."""
+    from surefoot.adapters.expectations.suite import run_suite  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
+    from surefoot.reports.validation import validation_page  # noqa: PLC0415 - same
+
+    kept = _kept(config, suite)
+    if not kept.is_file() or "sha256:" + hashlib.sha256(kept.read_bytes()).hexdigest() != suite:
+        return Missing(Outcome.ERROR, f"the suite {suite[:19]} that this rollout was opened with is gone or changed")
+    return run_suite(kept, frame, validation_page, config.home / "reports" / f"{name}.html")
+
+
+def _kept(config: Settings, digest: str) -> Path:
+    """Where a suite is kept as it was when a rollout opened."""
+    return config.home / "suites" / f"{digest.removeprefix('sha256:')}.json"
+
+
+def model_memory(workers: int) -> int:
+    """Address space of a model's process [MB]; what leaks in every worker leaves half of the host to others."""
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    return max(LEAST_MEMORY_MB, host // 2 // workers)
+
+
+def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> Gateway:
+    """The data plane of one worker, with the verified loader that it may not reach by itself."""
+    cache = artifacts(config)
+    knobs = GatewaySettings(
+        config.home / "gateway",
+        config.token,
+        alarm=partial(_journal_cut, config),
+        kept=PolicyView(config, lambda policy: policy.kept),
+        units=PolicyView(config, lambda policy: policy.unit),
+    )
+
+    def launched(nice: int, model: str, version: Version) -> ModelProcess:
+        path = cache.verified(version, model)
+        arguments = [str(path), version.digest, str(memory_mb), str(nice)]
+        slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
+        return ModelProcess(fork_process(forkserver, arguments, slowly), load_failure)
+
+    return build_app(knobs, clock(config), partial(launched, 0), partial(launched, NICE))
+
+
+def _journal_cut(config: Settings, model: str, rollout: str, reason: str) -> None:
+    with open_ports(config, "gateway") as ports:
+        end_cut(ports, model, rollout, reason)
+
+
+class PolicyView(Mapping[str, T]):
+    """What the gateway needs of each model's policy, as it is written now; a broken policy says nothing.
+
+    The gateway asks when a rollout begins and keeps to that, for an edit must not send the units of an open rollout
+    somewhere else.
+    """
+
+    def __init__(self, config: Settings, choose: Callable[[Policy], T]) -> None:
+        """Read nothing yet.
+
+        Args:
+            config: Where policies are.
+            choose: Takes what is needed from one.
+        """
+        self._config = config
+        self._choose = choose
+        self._known: dict[str, tuple[int, tuple[T, ...]]] = {}
+
+    def __getitem__(self, model: str) -> T:
+        """What was chosen; KeyError without a valid policy."""
+        path = self._config.configs / f"{model}.yaml"
+        try:
+            written = path.stat().st_mtime_ns
+        except OSError:
+            raise KeyError(model) from None
+        if model not in self._known or self._known[model][0] != written:  # callers of unknown models make us ask too
+            try:
+                found: tuple[T, ...] = (self._choose(read_policy(path)[1]),)
+            except (PolicyInvalid, NotFound):
+                found = ()
+            self._known[model] = written, found
+        for value in self._known[model][1]:
+            return value
+        raise KeyError(model)
+
+    def __iter__(self) -> Iterator[str]:
+        """Models that have a policy."""
+        return iter(policies(self._config))
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(policies(self._config))
+
+
+def policies(config: Settings) -> dict[str, Policy]:
+    """Every policy in configs/ that can be read; broken ones are left to `lint`."""
+    found = {}
+    for path in sorted(config.configs.glob("*.yaml")):
+        try:
+            found[path.stem] = read_policy(path)[1]
+        except PolicyInvalid:
+            continue
+    return found
+
+
+def broken_policies(config: Settings) -> dict[str, str]:
+    """What is wrong with the policies in configs/ that cannot be read, by model."""
+    found = {}
+    for path in sorted(config.configs.glob("*.yaml")):
+        try:
+            read_policy(path)
+        except PolicyInvalid as error:
+            found[path.stem] = str(error)
+    return found
+
+
+def request(config: Settings, model: str, number: str, reason: str, *, force: bool = False) -> PromotionRequest:
+    """Resolve policy and suite once; later edits change nothing for this rollout.
+
+    Raises:
+        Rejected: Policy or suite are missing or wrong.
+    """
+    value, policy = read_policy(config.configs / f"{model}.yaml")
+    suite = config.project / "expectations" / f"{policy.suite}.json"
+    if not suite.is_file():
+        raise NotFound(f"policy {model} names suite '{policy.suite}', but there is no {suite}")
+    body = suite.read_bytes()
+    digest = "sha256:" + hashlib.sha256(body).hexdigest()
+    kept = _kept(config, digest)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_bytes(body)
+    secret = hashlib.sha256(f"assignment {config.token}".encode()).hexdigest()
+    return PromotionRequest(value, digest, number, reason, force, secret)
+
+
+def wish_request(config: Settings, model: str, wish: CandidateRequest) -> PromotionRequest:
+    """The request for a version that the registry asks for; raises what `request` raises."""
+    return request(config, model, wish.number, wish.reason)
+
+
+def policy_facts(config: Settings, model: str, policy: Policy) -> dict[str, str]:
+    """Digests of the files that a refusal may rest on."""
+    files = {
+        "policy": config.configs / f"{model}.yaml",
+        "suite": config.project / "expectations" / f"{policy.suite}.json",
+    }
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for name, path in files.items()
+    }
+
+
+def project(config: Settings, model: str, flow_run: str = "", upto: int | None = None) -> int:
+    """Show the journal of a model, up to an entry, as MLflow runs; returns how many runs were written.
+
+    Raises:
+        Unavailable: MLflow does not answer; nothing but the view is behind.
+    """
+    from surefoot.adapters.mlflow.runs.projection import MlflowProjection  # noqa: PLC0415 - MLflow costs 2.6 CPU seconds
+    from surefoot.adapters.mlflow.runs.run_writer import Pictures  # noqa: PLC0415 - same
+    from surefoot.reports.evidence_course import course_png  # noqa: PLC0415 - so does Matplotlib
+    from surefoot.reports.plots import losses_png, verdicts_png  # noqa: PLC0415 - same
+
+    with open_journal(config) as journal:
+        entries = tuple(entry for entry in journal.read(model) if upto is None or entry.seq <= upto)
+    reports = {}
+    for entry in entries:
+        verdict = entry.data.get("verdict")
+        if entry.kind == "GateJudged" and isinstance(verdict, dict) and verdict["gate"] == "data":
+            page = config.home / "reports" / f"{entry.data['rollout']}.html"
+            if page.is_file():
+                reports[entry.seq] = page
+    view = MlflowProjection(config.mlflow, Pictures(verdicts_png, losses_png, course_png))
+    return view.project(model, entries, flow_run, reports=reports)
+
+
+def logged_models(config: Settings) -> tuple[str, ...]:
+    """Models of which something was logged."""
+    return tuple(sorted(path.name for path in config.log.glob("*/")))
+
+
+def compact(config: Settings, model: str, keep: float = KEEP, batches: int | None = None) -> Compacted:
+    """Turn what is closed of a model's log into Parquet, and remove what is older than is kept.
+
+    While a rollout is open nothing is removed: its gates compare with a past that must stay as it was.
+
+    Args:
+        config: Where everything is.
+        model: Registered model.
+        keep: How long a record is kept at least [days].
+        batches: Most parts to make of each kind of records [count]; all without it.
+
+    Raises:
+        SurefootError: As `surefoot.adapters.predictions.compaction.compact` does; or the journal cannot be read.
+    """
+    with open_journal(config) as journal:
+        ledger = fold(model, journal.read(model))
+    before = None if ledger.open else clock(config).now() - keep * 86400.0
+    return compact_log(config.log, model, before=before, batches=batches)

@@ -1,0 +1,26 @@
+"""Tasks of the promote flow that drive a rollout through one stage: validate, shadow, and each step of the canary."""
+
+from prefect import task
+from prefect.client.schemas.objects import State
+
+from surefoot.core.domain import Stage
+from tasks.transition import drive_stage, is_retryable, limit_threads
+
+
+@task(retries=3, retry_delay_seconds=10, retry_condition_fn=is_retryable)
+def run_stage(model: str, rollout: str, stage: Stage, step: int = 0) -> State[str]:
+    """Drive a rollout through one stage until its gates pass or one of them fails.
+
+    Args:
+        model: Registered model.
+        rollout: Id of the rollout.
+        stage: The stage.
+        step: Step of the canary, from 1; 0 in stages without steps.
+    """
+    limit_threads()
+    return drive_stage(model, rollout, stage, max(step - 1, 0))
+
+
+validate = run_stage.with_options(name="validate", task_run_name="validate")
+shadow = run_stage.with_options(name="shadow", task_run_name="shadow")
+canary = run_stage.with_options(name="canary", task_run_name="canary step {step}")

@@ -1,0 +1,122 @@
+"""A process that uses a gateway's board: ROOT ROLE [ARGUMENT]; it says what it finds as lines of JSON."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from surefoot.gateway.control import shared_routes as routes_module
+from surefoot.gateway.control.shared_routes import Document, SharedRouteTable
+
+
+def say(found: object) -> None:
+    """Tell the test."""
+    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.flush()
+
+
+def big(number: int) -> Document:
+    """A document whose parts all say the same number, and whose length changes with it."""
+    return {f"m{part}": {"number": number, "filler": "x" * (number % 97)} for part in range(200)}
+
+
+def publish(route_table: SharedRouteTable) -> None:
+    """Publish without a pause until the test closes our input."""
+    os.set_blocking(0, False)
+    number = 0
+    say("ready")
+    while sys.stdin.buffer.raw.read(1) is None:  # type: ignore[attr-defined] - a pipe of ours has one
+        number += 1
+        with route_table.changing():
+            route_table.publish(big(number))
+    say(number)
+
+
+def read(route_table: SharedRouteTable, times: int) -> None:
+    """Read documents; say how many were not whole, how often one was older than the last, and how many differed."""
+    torn = back = 0
+    last = (0, 0)
+    numbers = set()
+    while len(numbers) < times:
+        generation, document = route_table.routes()
+        told = {entry["number"] for entry in document.values()}
+        if not document:
+            continue
+        if len(told) != 1 or len(document) != 200:
+            torn += 1
+        now = (generation, int(str(max(map(str, told), key=int))))
+        back += now < last
+        last = now
+        numbers.add(now[1])
+    say({"torn": torn, "back": back, "different": len(numbers)})
+
+
+def work(route_table: SharedRouteTable, first: str) -> None:
+    """Be a worker: join, and do what the lines of our input say."""
+    asked_first = []
+
+    def routes() -> Document:
+        asked_first.append(first)
+        return {first: {"route": first}}
+
+    route_table.join(routes)
+    say({"slot": route_table.slot, "restored": bool(asked_first)})
+    for line in sys.stdin:
+        verb, *rest = json.loads(line)
+        if verb == "look":
+            generation, document = route_table.routes()
+            route_table.seen(generation)
+            say(document)
+        elif verb == "ready":
+            route_table.ready(route_table.wanted)
+            say(route_table.wishes())
+        elif verb == "serves":
+            route_table.serves(yes=rest[0])
+            say("ok")
+        elif verb == "failed":
+            route_table.failed(route_table.wanted, rest[0])
+            route_table.ready(route_table.wanted)
+            say("ok")
+        elif verb == "tell":
+            route_table.tell(route_table.asked, rest[0])
+            say("ok")
+        elif verb == "leave":
+            route_table.leave()
+            say("ok")
+        elif verb == "die writing":
+            die_writing(route_table)
+
+
+def die_writing(route_table: SharedRouteTable) -> None:
+    """Wish, and be killed when half of the wish is written."""
+    write = route_table._write
+
+    def half(place: int, document: Document) -> None:
+        write(place, document)
+        start = routes_module._HEAD + place * routes_module._ROOM + 8
+        route_table._memory[start : start + 6] = bytes(6)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    route_table._write = half  # type: ignore[method-assign]
+    route_table.wish("m", {"champion": "never"})
+
+
+def count_living(route_table: SharedRouteTable, times: int) -> None:
+    """Ask without a pause who lives; say how many were seen at most."""
+    say("ready")
+    sys.stdin.readline()
+    say(max(len(list(route_table.living())) for _ in range(times)))
+
+
+if __name__ == "__main__":
+    root, role, *arguments = sys.argv[1:]
+    view = SharedRouteTable(Path(root))
+    if role == "publish":
+        publish(view)
+    elif role == "read":
+        read(view, int(arguments[0]))
+    elif role == "work":
+        work(view, arguments[0])
+    elif role == "count":
+        count_living(view, int(arguments[0]))

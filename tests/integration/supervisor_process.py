@@ -1,0 +1,80 @@
+"""A gateway of several front workers, for tests that end its processes: ROOT MODELS PORT WORKERS.
+
+Version N is the directory N. With a file `hosted` in ROOT models have processes of their own. With a file `broken` no
+worker can be built; every attempt to build one leaves a line in `attempts`. While there is a file `narrow` only one
+more worker is built, the others wait. With a file `hasty` the keeper waits seconds for what it waits long for.
+"""
+
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from surefoot.adapters.mlflow import model_host
+from surefoot.adapters.mlflow.pyfunc.scorer import preload_libraries
+from surefoot.core.domain import Version
+from surefoot.core.errors import Rejected
+from surefoot.gateway.http.app import Gateway, build_app
+from surefoot.gateway.inference.settings import GatewaySettings
+from surefoot.gateway.supervision import supervisor as supervisor_module
+from surefoot.gateway.supervision.supervisor import Supervisor
+from surefoot.models.contract import Load
+from surefoot.models.forkserver import Forkserver
+from surefoot.models.process import ModelProcess, fork_process, spawn_process
+from tests.integration.gateway_process import TOKEN, HostClock, Models
+
+
+def main() -> None:
+    """Keep workers until a signal."""
+    root, models, port, workers = (
+        kind(value) for kind, value in zip((Path, Path, int, int), sys.argv[1:], strict=True)
+    )
+    warnings.simplefilter("ignore")
+    preload_libraries()
+    if (root / "hasty").exists():
+        supervisor_module.STOP_S, supervisor_module._HANDOVER_S = 6.0, 2.0
+
+    def hosted(forkserver: Forkserver) -> Load:
+        def load(_model: str, version: Version) -> ModelProcess:
+            arguments = [str(models / version.number), version.digest, "0", "0"]
+            slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
+            return ModelProcess(fork_process(forkserver, arguments, slowly), refused)
+
+        return load
+
+    def make(forkserver: Forkserver) -> Gateway:
+        with (root / "attempts").open("a") as attempts:
+            attempts.write(f"{time.monotonic()}\n")
+        if (root / "broken").exists():
+            raise RuntimeError("it was to be broken")
+        if (root / "narrow").exists() and not first(root / "through"):
+            while (root / "narrow").exists():
+                time.sleep(0.02)
+        load = hosted(forkserver) if (root / "hosted").exists() else Models(models)
+        # Nobody is to be late, however busy the host.
+        return build_app(
+            GatewaySettings(root, TOKEN, candidate_timeout_s=60.0, units={"flights": "unit"}), HostClock(), load
+        )
+
+    try:
+        Supervisor(root, ("127.0.0.1", port), workers, make, model_host.run).keep()
+    except Rejected as error:
+        sys.exit(str(error))
+
+
+def first(mark: Path) -> bool:
+    """Whether nobody was here before."""
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def refused(kind: str, message: str) -> Exception:
+    """The error that a process has named."""
+    return Rejected(f"{kind}: {message}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""The board that all front workers share, seen from several processes."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from surefoot.gateway.control import shared_routes as routes_module
+from surefoot.gateway.control.shared_routes import WORKERS, RouteTableFull, SharedRouteTable
+
+
+class Process:
+    """Another process at the same board."""
+
+    def __init__(self, root: Path, *role: str) -> None:
+        command = [sys.executable, "-m", "tests.integration.route_table_process", str(root), *role]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def hear(self) -> Any:
+        """What it says next."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "it has ended"
+        return json.loads(line)
+
+    def ask(self, *words: object) -> Any:
+        """Have it do something; what it says to that."""
+        self.tell(*words)
+        return self.hear()
+
+    def tell(self, *words: object) -> None:
+        """Have it do something."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(words) + "\n")
+        self.process.stdin.flush()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Any]:
+    """Starts processes at the board in this directory; ends them afterwards."""
+    with contextlib.ExitStack() as ending:
+
+        def start(*role: str) -> Process:
+            made = Process(tmp_path, *role)
+            ending.enter_context(made.process)
+            ending.callback(made.kill)
+            return made
+
+        yield start
+
+
+def test_every_reader_sees_whole_documents(tmp_path: Path, processes: Any) -> None:
+    """While one process publishes as fast as it can, no reader in three others sees a torn or an older document."""
+    writer = processes("publish")
+    assert writer.hear() == "ready"
+    readers = [processes("read", "800") for _ in range(3)]
+    assert [reader.hear() for reader in readers] == [{"torn": 0, "back": 0, "different": 800}] * 3
+    writer.process.stdin.close()
+    assert writer.hear() >= 800
+
+
+def test_the_first_restores_and_later_ones_join(tmp_path: Path, processes: Any) -> None:
+    """Only a worker that finds no living one puts the routes of the files in force; the next finds what is there."""
+    one = processes("work", "a")
+    assert one.hear() == {"slot": 0, "restored": True}
+    two = processes("work", "b")
+    assert two.hear() == {"slot": 1, "restored": False}
+    assert one.ask("look") == two.ask("look") == {"a": {"route": "a"}}
+    one.kill()
+    three = processes("work", "c")
+    assert three.hear() == {"slot": 0, "restored": False}  # the place of the killed one
+    assert three.ask("look") == {"a": {"route": "a"}}
+    two.kill()
+    three.kill()
+    four = processes("work", "d")
+    assert four.hear() == {"slot": 0, "restored": True}
+    assert four.ask("look") == {"d": {"route": "d"}}
+
+
+def test_a_killed_worker_holds_nobody_up(tmp_path: Path, processes: Any) -> None:
+    """A generation is waited for while a worker lives that has not seen it, and no longer when that one is killed."""
+    one, two = processes("work", "a"), processes("work", "b")
+    places = {worker: worker.hear()["slot"] for worker in (one, two)}
+    route_table = SharedRouteTable(tmp_path)
+    with route_table.changing():
+        generation = route_table.publish({"m": {"route": 1}})
+    wish = route_table.wish("m", {"champion": "2"})
+    assert sorted(route_table.behind(generation)) == sorted(route_table.unready(wish)) == [0, 1]
+    one.ask("look")
+    one.ask("ready")
+    assert route_table.behind(generation) == route_table.unready(wish) == [places[two]]
+    assert route_table.abreast() == []  # it has no champion yet
+    one.ask("serves", True)
+    assert route_table.abreast() == [places[one]]
+    two.kill()
+    assert route_table.behind(generation) == route_table.unready(wish) == []
+    assert list(route_table.living()) == [places[one]]
+    one.ask("leave")
+    following = sorted(processes("work", "c").hear()["slot"] for _ in range(2))
+    assert following == [0, 1]
+    one.ask("look")  # who has left acknowledges nothing in the name of the next one there
+    assert route_table.behind(generation) == following
+
+
+def test_who_asks_is_not_taken_for_a_worker(tmp_path: Path, processes: Any) -> None:
+    """However many processes ask at the same time who lives, none of them sees a killed worker alive."""
+    worker = processes("work", "a")
+    worker.hear()
+    worker.kill()
+    askers = [processes("count", "20000") for _ in range(3)]
+    for asker in askers:
+        asker.hear()
+    for asker in askers:
+        asker.tell()
+    assert [asker.hear() for asker in askers] == [0, 0, 0]
+
+
+def test_wishes_grow_and_are_withdrawn(tmp_path: Path, processes: Any) -> None:
+    """Every worker learns what is wanted of every model; a withdrawal by number spares a newer wish."""
+    worker = processes("work", "a")
+    worker.hear()
+    route_table = SharedRouteTable(tmp_path)
+    first = route_table.wish("m", {"champion": "1"})
+    second = route_table.wish("n", {"champion": "2"})
+    assert second == first + 1 == route_table.wanted
+    assert worker.ask("ready") == {"m": {"champion": "1"}, "n": {"champion": "2"}}
+    route_table.unwish("m", first)
+    assert route_table.wishes().keys() == {"m", "n"}
+    route_table.unwish("n", second)
+    assert worker.ask("ready") == {"m": {"champion": "1"}}
+    route_table.unwish("m")
+    assert worker.ask("ready") == {}
+    assert route_table.wanted > second
+
+
+def test_a_failure_is_told_by_whoever_lives(tmp_path: Path, processes: Any) -> None:
+    """Why a wish cannot be loaded is known of the model it is about, for this wish, while the worker lives."""
+    worker = processes("work", "a")
+    worker.hear()
+    route_table = SharedRouteTable(tmp_path)
+    wish = route_table.wish("m", {"champion": "1"})
+    assert route_table.failure(wish, "m") is None
+    worker.ask("failed", {"m": {"kind": "Rejected", "message": "no"}})
+    assert route_table.failure(wish, "m") == {"kind": "Rejected", "message": "no"}
+    assert route_table.failure(wish, "n") is None
+    assert route_table.failure(wish + 1, "m") is None
+    worker.kill()
+    assert route_table.failure(wish, "m") is None
+
+
+def test_counts_are_of_living_workers(tmp_path: Path, processes: Any) -> None:
+    """Only those who answered this question and live are counted; who is killed is not waited for."""
+    workers = [processes("work", name) for name in "abc"]
+    places = [worker.hear()["slot"] for worker in workers]
+    route_table = SharedRouteTable(tmp_path)
+    asked = route_table.ask()
+    assert sorted(route_table.silent(asked)) == [0, 1, 2]
+    for number, worker in enumerate(workers[:2]):
+        worker.ask("tell", {"m": {"requests": number}})
+    assert route_table.silent(asked) == [places[2]]
+    assert sorted(told["m"]["requests"] for _, told in route_table.told(asked)) == [0, 1]
+    workers[0].kill()
+    workers[2].kill()
+    assert route_table.silent(asked) == []
+    assert [told["m"]["requests"] for _, told in route_table.told(asked)] == [1]
+    again = route_table.ask()
+    assert list(route_table.told(again)) == []
+    assert route_table.silent(again) == [places[1]]
+
+
+def test_a_writer_killed_half_way_spoils_nothing(tmp_path: Path, processes: Any) -> None:
+    """Whoever is killed while it writes a wish leaves the last wishes readable, and the lock free for the next."""
+    worker = processes("work", "a")
+    worker.hear()
+    route_table = SharedRouteTable(tmp_path)
+    route_table.wish("m", {"champion": "1"})
+    worker.tell("die writing")
+    worker.process.wait()
+    assert route_table.wishes() == {"m": {"champion": "1"}}
+    route_table.wish("n", {"champion": "2"})
+    assert route_table.wishes().keys() == {"m", "n"}
+
+
+def test_there_is_room_for_so_many(tmp_path: Path) -> None:
+    """One worker more than there are places is refused, and has a place as soon as another leaves."""
+    views = [SharedRouteTable(tmp_path) for _ in range(WORKERS + 1)]
+    for view in views[:-1]:
+        view.join(dict)
+    assert sorted(view.slot for view in views[:-1]) == list(range(WORKERS))
+    with pytest.raises(RouteTableFull, match=str(WORKERS)):
+        views[-1].join(dict)
+    views[7].leave()
+    views[-1].join(dict)
+    assert views[-1].slot == 7
+    for view in views:
+        view.leave()
+
+
+def test_too_long_a_document_changes_nothing(tmp_path: Path) -> None:
+    """Routes that do not fit are refused, and those in force stay; the longest that fit are read back whole."""
+    route_table = SharedRouteTable(tmp_path)
+    route_table.join(lambda: {"m": {"route": "old"}})
+    before = route_table.generation
+    room = routes_module._ROOM
+    with pytest.raises(RouteTableFull, match="bytes"):
+        route_table.publish({"m": {"route": "x" * room}})
+    with pytest.raises(RouteTableFull, match="bytes"):
+        route_table.wish("m", {"route": "x" * room})
+    assert route_table.routes() == (before, {"m": {"route": "old"}})
+    assert route_table.wishes() == {}
+    longest = {"m": {"route": "x" * (room - 8 - len('{"m":{"route":""}}'))}}
+    assert route_table.publish(longest) == before + 1
+    assert route_table.routes() == (before + 1, longest)
+    route_table.leave()
