@@ -33,7 +33,7 @@ def entries_of(name: str) -> list[Entry]:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in GOLDEN.glob("*.jsonl")))
 def test_a_journal_of_an_earlier_release_is_read(name: str) -> None:
-    """The chain holds, events and policies are understood, every verdict follows from its counters, and views show it."""
+    """The chain holds, events and policies are read, every verdict follows from its counters, and views show it."""
     entries = entries_of(name)
     assert check(entries) == len(entries)
     judged = list(reverify(entries))
