@@ -33,6 +33,7 @@ check: setup
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
 fault: setup # hours: starts on a machine under pressure, and every test that kills or waits, thirty times

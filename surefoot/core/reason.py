@@ -37,8 +37,3 @@ def usable(typed: str) -> Reason:
         changes.append(f"it was shortened from {len(line):,} to {LONGEST} characters")
         line = f"{line[: LONGEST - 1].rstrip()}…"
     return Reason(line, "; ".join(changes))
-
-
-def bytes_of(typed: str) -> bytes:
-    """The usable reason as UTF-8."""
-    return usable(typed).text.encode()

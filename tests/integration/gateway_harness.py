@@ -182,3 +182,11 @@ def ask_all(url: str, units: list[str], callers: int = 16) -> list[str]:
         for done in [pool.submit(caller) for _ in range(callers)]:
             done.result()
     return answered
+
+
+def healthy(url: str) -> bool:
+    """Whether a gateway answers and has loaded every routed model."""
+    try:
+        return httpx.get(f"{url}/health", timeout=5.0, trust_env=False).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False

@@ -16,6 +16,7 @@ from tests.integration.gateway_harness import (
     ROW,
     Gateway,
     ask_all,
+    healthy,
     listening,
 )
 from tests.integration.gateway_process import Models
@@ -136,7 +137,7 @@ def test_health_and_version(routed: Gateway) -> None:
     assert httpx.get(routed.url + "/ping").status_code == 200
     assert httpx.get(routed.url + "/health").json()["models"]["flights"]["loaded"] is True
     assert httpx.get(routed.url + "/version").text == "0.1.0"
-    assert routed.traffic.healthy()
+    assert healthy(routed.url)
 
 
 def test_split_is_sticky_and_of_its_weight(gateway: Gateway) -> None:

@@ -24,6 +24,7 @@ from tests.integration.gateway_harness import (
     SHORT,
     SLEEPING,
     Gateway,
+    healthy,
     listening,
     wait_for,
 )
@@ -143,7 +144,7 @@ def test_nothing_acknowledged_is_lost_on_a_kill(tmp_path: Path, models: Models) 
     gateway = Gateway(tmp_path, url, models, traffic)
     process = subprocess.Popen(command, env=environment)
     try:
-        wait_for(traffic.healthy)
+        wait_for(lambda: healthy(url))
         split = gateway.shift(50)
         acknowledged: list[str] = []
 
@@ -172,7 +173,7 @@ def test_nothing_acknowledged_is_lost_on_a_kill(tmp_path: Path, models: Models) 
         assert set(acknowledged) <= set(recorded)
         assert len(recorded) == len(set(recorded))
         process = subprocess.Popen(command, env=environment)
-        wait_for(lambda: traffic.healthy() and traffic.live("flights") is not None)
+        wait_for(lambda: healthy(url) and traffic.live("flights") is not None)
         assert traffic.live("flights") == split
     finally:
         process.kill()

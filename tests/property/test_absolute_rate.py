@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.core.stats.absolute_rate import burn, limit_increments
+from surefoot.core.stats.absolute_rate import limit_increments
 from surefoot.core.stats.rate_eprocess import HARM, NO_HARM
 
 LIMITS = st.floats(1e-9, 1.0 - 1e-9)
@@ -34,11 +34,3 @@ def test_bad_trials_are_harm_and_good_ones_are_not(limit: float, bad: int, good:
         slack = 1e-9 * (1.0 + bad + good)
         assert all(sign * (b - a) >= -slack for a, b in zip(here, worse, strict=True))
         assert all(sign * (b - a) <= slack for a, b in zip(here, better, strict=True))
-
-
-@given(st.integers(0, 1000), st.integers(1, 1000), st.floats(1e-4, 1.0))
-def test_a_budget_burns_as_planned_at_its_limit(bad: int, more: int, limit: float) -> None:
-    """The burn rate is one exactly where the rate is the limit, and falls as the limit grows."""
-    total = bad + more
-    assert burn(bad, total, limit) >= burn(bad, total, limit * 1.5)
-    assert burn(bad, total, limit) * limit == pytest.approx(bad / total)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.core.judging.evidence import ValueStratum
-from surefoot.core.stats.bounded_mean import BETS, LEVELS, binned, increments_mean
+from surefoot.core.stats.bounded_mean import BETS, LEVELS, increments_mean
 
 NONE = (0,) * LEVELS
 LAWS = st.lists(st.tuples(st.integers(0, LEVELS - 1), st.floats(0.01, 1.0)), min_size=1, max_size=4).map(
@@ -68,21 +68,6 @@ def test_equal_arms_are_worth_exactly_one(
     """Without a margin, arms with the same values are worth exactly one, whatever the center."""
     question = {"center": center, "margin": 0.0, "harm": harm, "higher_is_better": higher}
     assert factors(share, law, law, **question) == pytest.approx([1.0] * len(BETS), abs=1e-9)
-
-
-@given(st.floats(0.0, 1.0))
-def test_rounding_keeps_the_mean(value: float) -> None:
-    """Over evenly spread draws the mean level is the value."""
-    draws = 256
-    total = sum(binned(value, (i + 0.5) / draws) for i in range(draws))
-    assert total / draws == pytest.approx(value * (LEVELS - 1), abs=1.0 / draws)
-
-
-@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.0, 1.0, exclude_max=True))
-def test_rounding_keeps_the_order(a: float, b: float, dither: float) -> None:
-    """Under the same draw a larger value is never at a lower level, and no level is further off than one."""
-    assert (binned(a, dither) <= binned(b, dither)) or a > b
-    assert abs(binned(a, dither) - a * (LEVELS - 1)) <= 1.0
 
 
 @given(st.lists(st.integers(0, 50), min_size=LEVELS, max_size=LEVELS), st.integers(2, 4), SHARES)

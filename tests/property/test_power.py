@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.core.stats.power import chance, chance_by_events, growth, requests, smallest_effect
+from surefoot.core.stats.power import chance, chance_by_events, growth, requests
 from surefoot.core.stats.rate_eprocess import HARM, NO_HARM
 
 LEVELS = st.floats(1e-4, 0.2)
@@ -39,16 +39,6 @@ def test_wider_margins_pass_sooner(share: float, rate: float, a: float, b: float
     low, high = sorted((a, b))
     near, far = (growth(share, rate, rate, 1.0, points, harm=False) for points in (low, high))
     assert 0.0 <= near <= far + 1e-15
-
-
-@given(st.floats(100.0, 1e7), LEVELS, SHARES, RATES)
-def test_nothing_smaller_than_the_smallest_effect_is_found(n: float, level: float, share: float, rate: float) -> None:
-    """One part in a thousand above the smallest effect is found in time, and as much below it is not."""
-    ratio = smallest_effect(n, level, share, rate)
-    if ratio * 1.001 < 1.0 / rate:
-        assert requests(level, growth(share, ratio * 1.001 * rate, rate, 1.0, 0.0)) <= n
-        smaller = 1.0 + (ratio - 1.0) * 0.999
-        assert requests(level, growth(share, smaller * rate, rate, 1.0, 0.0)) > n
 
 
 @settings(deadline=None, max_examples=40)

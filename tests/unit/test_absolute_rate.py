@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.stats.absolute_rate import burn, limit_increments
+from surefoot.core.stats.absolute_rate import limit_increments
 from surefoot.core.stats.change_point import log_detector, log_mixture
 from surefoot.core.stats.rate_eprocess import HARM, NO_HARM, log_mean_exp, odds
 
@@ -61,21 +61,8 @@ def test_breach_after_a_long_good_time_is_found() -> None:
     assert log_detector(limit_increments(good, 0.01)) < math.log(50.0)
 
 
-def test_burn_rate() -> None:
-    """A budget is burnt at the rate that was seen over the rate that was planned."""
-    assert burn(20, 1000, 0.01) == pytest.approx(2.0)
-    assert burn(0, 1000, 0.01) == 0.0
-    assert burn(0, 0, 0.01) == 0.0
-
-
 @pytest.mark.parametrize("limit", [0.0, 1.0, -0.1, math.nan])
 def test_a_limit_that_is_none_is_refused(limit: float) -> None:
     """Only a rate between 0 and 1 can be a limit."""
     with pytest.raises(InvariantBroken):
         limit_increments({0: (1, 1)}, limit)
-
-
-def test_no_budget_cannot_burn() -> None:
-    """A limit of zero has no budget of which a share could be used."""
-    with pytest.raises(InvariantBroken):
-        burn(1, 10, 0.0)

@@ -103,7 +103,6 @@ def test_full_policy() -> None:
     assert (latency.quantiles, latency.margin) == ((0.99,), 0.2)
     assert policy.shadow is not None
     assert policy.shadow.min_requests == 10
-    assert policy.live_gates() == ("errors", "latency", "inputs")
     assert policy.on == REACTIONS
 
 

@@ -12,7 +12,6 @@ from surefoot.core.stats.power import (
     growth,
     nats_to_stand,
     requests,
-    smallest_effect,
     standing,
 )
 from surefoot.core.stats.rate_eprocess import HARM, NO_HARM, coefficients, odds
@@ -114,22 +113,6 @@ def test_chance_at_a_level_that_is_none_is_refused() -> None:
     """A level is a probability."""
     with pytest.raises(InvariantBroken):
         chance(100.0, 1.0, 0.01)
-
-
-@pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
-def test_smallest_effect_takes_all_requests(share: float) -> None:
-    """The smallest effect that n requests find is one that needs just n."""
-    ratio = smallest_effect(50_000, ALPHA, share, 0.02)
-    assert ratio > 1.0
-    assert requests(ALPHA, growth(share, ratio * 0.02, 0.02, 1.0, 0.0)) == pytest.approx(50_000, rel=1e-6)
-
-
-def test_more_traffic_shows_smaller_effects() -> None:
-    """Ten times the traffic shows less; a handful of requests shows nothing at all."""
-    few, many = (smallest_effect(n, ALPHA, 0.5, 0.02) for n in (10_000, 100_000))
-    assert 1.0 < many < few < math.inf
-    assert smallest_effect(few, ALPHA, 0.5, 0.02) == math.inf
-    assert smallest_effect(10_000, ALPHA, 0.5, 0.02, 0.5) < few
 
 
 def naive(share: float, ratio: float, events: int, level: float, grid: tuple[float, ...], margin: float) -> float:

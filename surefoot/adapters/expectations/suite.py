@@ -15,7 +15,6 @@ from uuid import uuid4
 from surefoot.adapters.expectations import suite_rules as rules
 from surefoot.adapters.expectations import wording as words
 from surefoot.core.domain import Outcome
-from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import Expectation, Missing, Validation
 from surefoot.core.judging.validation_report import ValidationReport, ValidationRow
 
@@ -65,18 +64,6 @@ def run_suite(
         warnings=tuple(found for row, found in broken if row.severity != "critical"),
         report=_write(report_path, render(report)),
     )
-
-
-def checked_suite(suite_path: Path) -> int:
-    """How many expectations a suite declares, each of which Great Expectations knows and some table can fail.
-
-    Raises:
-        Rejected: Says which of them is no check, and why.
-    """
-    count, problems = suite_problems(suite_path)
-    if problems:
-        raise Rejected(problems[0])
-    return count
 
 
 def suite_problems(suite_path: Path) -> tuple[int, tuple[str, ...]]:

@@ -121,23 +121,6 @@ class MlflowRegistry:
 
         self._mlflow.settle(lambda client: _alias(client, model, alias), write, number, f"alias {alias} of {model}")
 
-    def tag(self, model: str, number: str, key: str, value: str) -> None:
-        """Set one tag of a version and read it back.
-
-        Raises:
-            NotFound: No such model or version.
-            Rejected: MLflow does not allow such a tag, or does not allow us.
-            AliasDrift: Somebody else set the tag while we did.
-            RegistryUnavailable: MLflow does not answer; nothing changed.
-            OutcomeUnknown: The change was sent and nobody could say whether it was applied.
-        """
-        self._mlflow.settle(
-            lambda client: client.get_model_version(model, number).tags.get(key),
-            lambda client: client.set_model_version_tag(model, number, key, value),
-            value,
-            f"tag {key} of {model} version {number}",
-        )
-
     def models(self) -> tuple[str, ...]:
         """Names of all registered models, sorted.
 
@@ -146,15 +129,6 @@ class MlflowRegistry:
         """
         found = self._mlflow.pages(lambda token, client: client.search_registered_models(page_token=token))
         return tuple(sorted(str(one.name) for one in found))
-
-    def healthy(self) -> bool:
-        """Whether the server says within about two seconds that it is up; never raises."""
-        import httpx  # noqa: PLC0415 - only a status page asks
-
-        try:
-            return httpx.get(f"{self.uri.rstrip('/')}/health", timeout=2.0).status_code == httpx.codes.OK
-        except (httpx.HTTPError, httpx.InvalidURL):
-            return False
 
     def _versions(self, model: str) -> "list[ModelVersion]":
         quote = '"' if "'" in model else "'"

@@ -136,13 +136,6 @@ class GatewayTraffic:
         """
         return self._json(self._get(f"/models/{quote(model, safe='')}/stats"))
 
-    def healthy(self) -> bool:
-        """Whether the gateway answers and every routed model is loaded."""
-        try:
-            return self._get("/health").status_code == httpx.codes.OK
-        except GatewayUnavailable:
-            return False
-
     def notes(self, model: str) -> tuple[str, ...]:
         """What a person should know of how a model is served: that it cannot be, or one request at a time, and why.
 

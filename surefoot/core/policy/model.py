@@ -294,8 +294,3 @@ class Policy:
     def ramp(self) -> tuple[Weight, ...]:
         """The weights in order."""
         return tuple(step for step in self.steps if isinstance(step, Weight))
-
-    def live_gates(self) -> tuple[str, ...]:
-        """Every gate that is judged on live traffic, in the order of the policy file."""
-        named = {name for step in self.ramp for name in step.gates} | set(self.bake.gates)
-        return tuple(name for name in self.gates if name in named)

@@ -31,21 +31,3 @@ def limit_increments(
     return {
         epoch: tuple(bad * gain - (bad + good) * cost for gain, cost in steps) for epoch, (bad, good) in epochs.items()
     }
-
-
-def burn(bad: int, total: int, limit: float) -> float:
-    """Burn rate of an error budget: how many times as fast as planned it is used [ratio]; 0.0 without data.
-
-    Args:
-        bad: Bad trials [count].
-        total: All trials [count].
-        limit: Rate of bad trials that uses the budget up exactly when its period ends [0 < probability].
-
-    Raises:
-        InvariantBroken: The limit leaves no budget.
-
-    Source: Beyer et al. (2018), The Site Reliability Workbook, chapter 5.
-    """
-    if limit <= 0.0:
-        raise InvariantBroken("a limit of 0 leaves no budget to burn")
-    return bad / total / limit if total else 0.0

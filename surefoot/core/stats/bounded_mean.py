@@ -15,26 +15,6 @@ SAFE = 0.95
 """Share of what there is that the largest bet may lose on one trial."""
 
 
-def binned(value: float, dither: float) -> int:
-    """Level of a value, rounded up or down by a draw that keeps its mean.
-
-    Args:
-        value: Value; what lies outside counts as the nearer end [0 to 1].
-        dither: Draw of this trial [0 <= dither < 1]; a hash of its name, so that it falls the same way everywhere.
-
-    Returns:
-        The level [0 to LEVELS - 1].
-
-    Raises:
-        InvariantBroken: The value or the draw is not a number in its range.
-
-    Law: over uniform draws the mean of the level is value * (LEVELS - 1).
-    """
-    if math.isnan(value) or not 0.0 <= dither < 1.0:
-        raise InvariantBroken(f"no level for the value {value} and the draw {dither}")
-    return min(LEVELS - 1, math.floor(min(max(value, 0.0), 1.0) * (LEVELS - 1) + dither))
-
-
 @lru_cache(maxsize=512)
 def _table(
     share: float, center: float, margin: float, slope: float, sign: float

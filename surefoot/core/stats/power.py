@@ -13,8 +13,6 @@ MULTIPLES = ((0.1, 0.45), (0.5, 1.1), (0.8, 2.0), (0.9, 2.5), (0.99, 4.2))
 """(chance to be done by then, requests over ln(1/level)/growth): measured at .5, .8 and .9; straight lines in between.
 Beyond them the careful side of the exact chances that `chance_by_events` gives."""
 NORMAL = NormalDist()
-STEPS = 60
-"""Halvings of an interval until a ratio is known as well as floating point knows it [count]."""
 
 
 def growth(share: float, p1: float, p0: float, slope: float, offset: float, *, harm: bool = True) -> float:
@@ -112,36 +110,6 @@ def nats_to_stand(level: float, likely: float = 0.8) -> float:
     # nats - bar = z * sqrt(2 nats), a quadratic in the root of nats.
     bar, z = math.log(len(HARM)) - math.log(level), NORMAL.inv_cdf(likely) * math.sqrt(2.0)
     return ((z + math.sqrt(z * z + 4.0 * bar)) / 2.0) ** 2
-
-
-def smallest_effect(n: float, level: float, share: float, p0: float, likely: float = 0.8) -> float:
-    """Smallest ratio of the candidate's rate to the champion's that is found in n requests with a chance.
-
-    Args:
-        n: Requests of both arms [requests].
-        level: Error that is allowed [0 < probability < 1].
-        share: Share of requests that the candidate answers [0 < share <= 1].
-        p0: The champion's rate [probability].
-        likely: Chance to find it [0.1 to 0.99].
-
-    Returns:
-        The ratio [> 1]; infinite when even a candidate that always fails would not be found.
-
-    Raises:
-        InvariantBroken: level or likely are out of their range.
-    """
-    p0 = min(max(p0, FLOOR), 1.0 - FLOOR)
-
-    def found(ratio: float) -> bool:
-        return requests(level, growth(share, ratio * p0, p0, 1.0, 0.0), likely) <= n
-
-    low, high = 1.0, 1.0 / p0
-    if not found(high):
-        return math.inf
-    for _ in range(STEPS):
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if found(middle) else (middle, high)
-    return high
 
 
 def chance_by_events(
