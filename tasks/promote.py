@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 
 from surefoot import wiring
 from surefoot.adapters import heartbeats
-from surefoot.core.domain import Stage
+from surefoot.core.domain import RolloutKind, Stage
 from surefoot.rollout import open_promotion
 from surefoot.settings import read_settings
 from tasks.states import combined_state, state_of
@@ -69,7 +69,7 @@ def baking(model: str) -> str:
     return ledger.open if ledger.rollout and ledger.rollout.stage is Stage.BAKING else ""
 
 
-def closing(model: str, rollout: str, kind: str = "promotion") -> State[str]:
+def closing(model: str, rollout: str, kind: RolloutKind = RolloutKind.PROMOTION) -> State[str]:
     """The flow's own last state: named for where the rollout stands, with the reason in words.
 
     A rollout that was turned away is FAILED, and never retried: the journal says that nothing is left to do.
@@ -77,7 +77,7 @@ def closing(model: str, rollout: str, kind: str = "promotion") -> State[str]:
     Args:
         model: Registered model.
         rollout: Id of the rollout.
-        kind: What the flow is for: "promotion" or "rollback".
+        kind: What the flow is for.
     """
     project_record(model)
     tag_run(rollout)

@@ -7,7 +7,7 @@ from prefect import allow_failure
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from surefoot.core.domain import TERMINAL_STAGES
+from surefoot.core.domain import TERMINAL_STAGES, RolloutKind
 from surefoot.core.record.version_status import current_outcome, was_turned_away
 
 if TYPE_CHECKING:
@@ -32,20 +32,20 @@ class EndedState(State[Any]):
         return read(raise_on_failure=False, _sync=True)
 
 
-def state_of(ledger: "Ledger", rollout: str, data: object = None, kind: str = "") -> State[Any]:
+def state_of(ledger: "Ledger", rollout: str, data: object = None, kind: RolloutKind | None = None) -> State[Any]:
     """The state that says where a rollout stands: FAILED when it was turned away, with the reason as the message.
 
     Args:
         ledger: What the journal says.
         rollout: Id of the rollout.
         data: What the task or flow returns.
-        kind: What the run is for, when that is another kind than the rollout's: "rollback" for a run that takes an open
-            promotion back, and is green when that has been done.
+        kind: What the run is for, when that is another kind than the rollout's: a rollback that takes an
+            open promotion back is green when that has been done.
     """
     found = ledger.rollouts[rollout]
     stage, reason = current_outcome(ledger, found)
     said = reason[:LONGEST]
-    if was_turned_away(found.opened.kind, stage) and kind in {"", found.opened.kind}:
+    if was_turned_away(found.opened.kind, stage) and kind in {None, found.opened.kind}:
         return Failed(cls=EndedState, name=stage.value, message=said, data=data)
     return Completed(name=stage.value, message=said, data=data)
 

@@ -19,7 +19,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
-from surefoot.core.domain import Stage
+from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.record.state import Ledger
 from tasks.states import state_of
 from tasks.transition import flow_ports
@@ -88,7 +88,7 @@ def _ledgers() -> dict[str, Ledger]:
     with flow_ports() as ports:
         for model in ports.journal.models():
             ledger = ports.ledger(model)
-            promotions = [one for one, item in ledger.rollouts.items() if item.opened.kind == "promotion"]
+            promotions = [one for one, item in ledger.rollouts.items() if item.opened.kind == RolloutKind.PROMOTION]
             found.update(dict.fromkeys(promotions[-LATEST:], ledger))
     return found
 

@@ -13,7 +13,7 @@ from surefoot import wiring
 from surefoot.cli import show
 from surefoot.cli.read import Json, Model
 from surefoot.cli.show import console
-from surefoot.core.domain import Stage
+from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import (
     AliasDrift,
     JournalUnavailable,
@@ -165,7 +165,11 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
         for model in models:
             try:
                 rollout = ports.ledger(model).rollout
-                if rollout is None or rollout.opened.kind != "promotion" or rollout.stage not in _WITH_TRAFFIC:
+                if (
+                    rollout is None
+                    or rollout.opened.kind != RolloutKind.PROMOTION
+                    or rollout.stage not in _WITH_TRAFFIC
+                ):
                     continue
                 retry_on_conflict(partial(end_rollout, ports, model, Stage.ROLLED_BACK, why, "kill switch"))
             except SurefootError as error:  # one model's trouble must not keep the others

@@ -13,7 +13,7 @@ from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.replay.shadow import ShadowReplay
 from surefoot.cli.read import Json, Model
 from surefoot.cli.show import clock_time, console, print_json
-from surefoot.core.domain import Version
+from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import Missing
 from surefoot.core.judging.request import EvidenceRequest
@@ -78,7 +78,7 @@ def measure_gates(
             found.append(measure_history(log, policy.model, champion.number, gate, since, until))
             continue
         pairs = replay.paired(
-            EvidenceRequest(policy.model, gate, "shadow", "", "", champion, other, since, until, until)
+            EvidenceRequest(policy.model, gate, EvidenceKind.SHADOW, "", "", champion, other, since, until, until)
         )
         if isinstance(pairs, Missing):
             found.append(Measured(gate.name, note=pairs.reason))

@@ -13,7 +13,7 @@ from surefoot.cli import show
 from surefoot.cli.local import scheduler, stack
 from surefoot.cli.read import Json
 from surefoot.cli.show import console
-from surefoot.core.domain import Split
+from surefoot.core.domain import RolloutKind, Split
 from surefoot.core.durations import span
 from surefoot.core.errors import NotFound, SurefootError, Unavailable
 from surefoot.core.machine import look_interval
@@ -162,7 +162,7 @@ def _alias(ledger: Ledger, aliases: dict[str, str]) -> list[str]:
 def _overdue(ledger: Ledger, ports: Ports) -> list[str]:
     """Whether the open rollout has not been looked at for longer than its policy says."""
     rollout = ledger.rollout
-    if rollout is None or rollout.ending or rollout.opened.kind != "promotion":
+    if rollout is None or rollout.ending or rollout.opened.kind != RolloutKind.PROMOTION:
         return []
     try:
         every = look_interval(rollout, parse(rollout.opened.policy))

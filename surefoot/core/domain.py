@@ -30,6 +30,22 @@ class Role(StrEnum):
     SIGNAL = "signal"
 
 
+class RolloutKind(StrEnum):
+    """What a rollout does: move a candidate forward, or take a promoted version back."""
+
+    PROMOTION = "promotion"
+    ROLLBACK = "rollback"
+
+
+class EvidenceKind(StrEnum):
+    """Where evidence comes from: validation, replay, both arms at once, or the candidate that serves everything."""
+
+    DATA = "data"
+    SHADOW = "shadow"
+    LIVE = "live"
+    BAKE = "bake"
+
+
 class Arm(StrEnum):
     """Which of the two versions a request was assigned to."""
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from surefoot.core.domain import Outcome, Role, Split, Stage, Verdict
+from surefoot.core.domain import EvidenceKind, Outcome, Role, RolloutKind, Split, Stage, Verdict
 from surefoot.core.judging.thresholds import DecisionThresholds, allowance
 from surefoot.core.policy.model import (
     DATA_GATE_NAME,
@@ -66,14 +66,14 @@ class JudgeGates:
     """Ask these gates, one look.
 
     Attributes:
-        kind: Kind of evidence: "data", "shadow", "live" or "bake".
+        kind: Where the evidence comes from.
         gates: The gates that have not answered at this look.
         look: One-based number of the look within the step.
         since: Start of the evidence window [Unix seconds].
         level: How sure each verdict must be.
     """
 
-    kind: str
+    kind: EvidenceKind
     gates: tuple[Gate, ...]
     look: int
     since: float
@@ -113,10 +113,10 @@ def decide(ledger: Ledger, policy: Policy | None, now: float) -> Action:
         return FinishEffect(seq, effect)
     if rollout is None:
         return NoRollout()
-    if rollout.opened.kind == "rollback" and any(isinstance(effect, SetSplit) for effect in rollout.refused):
+    if rollout.opened.kind == RolloutKind.ROLLBACK and any(isinstance(effect, SetSplit) for effect in rollout.refused):
         reason = f"version {rollout.opened.candidate.number} cannot be served: name another one with --to"
         return RecordEvent(RolloutEnded(ledger.open, Stage.ABORTED, reason))
-    if rollout.opened.kind == "rollback":
+    if rollout.opened.kind == RolloutKind.ROLLBACK:
         return _finish(rollout, _restore(ledger, rollout), Stage.FAST_ROLLED_BACK, rollout.opened.reason)
     if rollout.ending:
         return _finish(rollout, _undo(ledger, rollout), rollout.ending.terminal_stage, rollout.ending.reason)
@@ -133,7 +133,7 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
             following = (Stage.SHADOWING, 0) if policy.shadow else (Stage.RAMPING, 0)
             since = rollout.opened_at - policy.suite_window
             first = (DATA_GATE,) if policy.reshaped else (DATA_GATE, SHAPE_GATE)
-            look = _Look("data", first, (), 0.0, since, DecisionThresholds(), policy.suite_every)
+            look = _Look(EvidenceKind.DATA, first, (), 0.0, since, DecisionThresholds(), policy.suite_every)
             return _judged(rollout, policy, look, following, now)
         case Stage.SHADOWING:
             shadow = policy.shadow
@@ -145,7 +145,11 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
             gates = tuple(policy.gates[name] for name in names)
             every = shadow.every if shadow else EVERY_REPLAY
             return _judged(
-                rollout, policy, _Look("shadow", gates, (), 0.0, since, level, every), (Stage.RAMPING, 0), now
+                rollout,
+                policy,
+                _Look(EvidenceKind.SHADOW, gates, (), 0.0, since, level, every),
+                (Stage.RAMPING, 0),
+                now,
             )
         case Stage.RAMPING:
             return _ramp(rollout, policy, now)
@@ -156,7 +160,7 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
             bake = policy.bake
             gates = tuple(policy.gates[name] for name in bake.gates)
             level = DecisionThresholds(share_of_budget(policy, bake.gates), forever=True, lasts=bake.hold)
-            look = _Look("bake", gates, (), bake.hold, rollout.entered_at, level, bake.every)
+            look = _Look(EvidenceKind.BAKE, gates, (), bake.hold, rollout.entered_at, level, bake.every)
             return _judged(rollout, policy, look, (Stage.PROMOTED, 0), now)
         case _:
             return NoRollout()
@@ -166,7 +170,7 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
 class _Look:
     """What a stage asks: gates that must pass, gates that are merely armed, for how long and how often."""
 
-    kind: str
+    kind: EvidenceKind
     gates: tuple[Gate, ...]
     armed: tuple[Gate, ...]
     hold: float
@@ -202,7 +206,7 @@ def _ramp(rollout: Rollout, policy: Policy, now: float) -> Action:
     )
     last = rollout.step + 1 >= len(policy.ramp)
     following = (Stage.PROMOTING, 0) if last else (Stage.RAMPING, rollout.step + 1)
-    look = _Look("live", gates, armed, step.hold, rollout.entered_at, level, step.every)
+    look = _Look(EvidenceKind.LIVE, gates, armed, step.hold, rollout.entered_at, level, step.every)
     return _judged(rollout, policy, look, following, now)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from surefoot.core.domain import RegistryView, Stage
+from surefoot.core.domain import RegistryView, RolloutKind, Stage
 from surefoot.core.errors import Rejected, RolloutInProgress, SurefootError
 from surefoot.core.reason import usable
 from surefoot.core.record.chain import digest
@@ -57,7 +57,7 @@ def candidate_requests(view: RegistryView) -> tuple[CandidateRequest, ...]:
 def withdrawal(rollout: Rollout, view: RegistryView, model: str) -> str:
     """Why an open rollout has lost what asked for it, or nothing; what was started by hand has no alias to lose."""
     number, source = rollout.opened.candidate.number, rollout.opened.source
-    if rollout.opened.kind != "promotion" or rollout.ending or rollout.stage not in _BEFORE_PROMOTION:
+    if rollout.opened.kind != RolloutKind.PROMOTION or rollout.ending or rollout.stage not in _BEFORE_PROMOTION:
         return ""
     if not view.exists:
         return f"the registered model {model} was deleted or renamed"
@@ -93,7 +93,7 @@ def is_settled(ledger: Ledger, wish: CandidateRequest) -> bool:
 
 
 def _promotes(rollout: Rollout, number: str) -> bool:
-    return rollout.opened.kind == "promotion" and rollout.opened.candidate.number == number
+    return rollout.opened.kind == RolloutKind.PROMOTION and rollout.opened.candidate.number == number
 
 
 @dataclass(frozen=True, slots=True)

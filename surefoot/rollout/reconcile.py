@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
-from surefoot.core.domain import Split, Stage
+from surefoot.core.domain import RolloutKind, Split, Stage
 from surefoot.core.errors import SurefootError
 from surefoot.core.machine import NoRollout
 from surefoot.core.record.chain import Entry
@@ -68,7 +68,7 @@ def end_cancelled(ports: Ports, runs: Sequence[CancelledRun]) -> dict[str, str]:
     for model in ports.journal.models():
         ledger = ports.ledger(model)
         rollout = ledger.rollout
-        if rollout is None or rollout.ending or rollout.opened.kind != "promotion":
+        if rollout is None or rollout.ending or rollout.opened.kind != RolloutKind.PROMOTION:
             continue
         number, opened = rollout.opened.candidate.number, _opened_at(ports.journal.read(model), ledger.open)
         run = next((run for run in runs if (run.model, run.version) == (model, number) and run.at >= opened), None)
@@ -94,7 +94,7 @@ def next_step(ledger: Ledger, *, driven: bool) -> NextStep:
     rollout = ledger.rollout
     if rollout is None or driven:
         return NextStep.NOTHING
-    if rollout.ending or rollout.opened.kind == "rollback":
+    if rollout.ending or rollout.opened.kind == RolloutKind.ROLLBACK:
         return NextStep.FINISH
     return NextStep.NOTHING if rollout.stage is Stage.BAKING else NextStep.RUN
 

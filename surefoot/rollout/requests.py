@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from surefoot.core.domain import Stage, Version
+from surefoot.core.domain import RolloutKind, Stage, Version
 from surefoot.core.errors import JournalTampered, Rejected, RolloutInProgress, StaleLedger, TransitionIllegal
 from surefoot.core.machine import FinishEffect
 from surefoot.core.policy.model import Policy
@@ -109,7 +109,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     candidate = ports.registry.resolve(policy.model, request.number)
     ledger = adopt_champion(ports, policy.model)
     current = ledger.rollout
-    if current and current.opened.candidate == candidate and current.opened.kind == "promotion":
+    if current and current.opened.candidate == candidate and current.opened.kind == RolloutKind.PROMOTION:
         _try(ports, ledger)
         return ledger.open
     _refuse(ledger, request, candidate)
@@ -126,7 +126,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
         ledger,
         RolloutOpened(
             rollout=rollout,
-            kind="promotion",
+            kind=RolloutKind.PROMOTION,
             candidate=candidate,
             champion=champion,
             policy=request.policy,
@@ -180,7 +180,7 @@ def _refuse(ledger: Ledger, request: PromotionRequest, candidate: Version) -> No
         )
         raise Rejected(f"version {candidate.number} of {ledger.model} {same}: nothing to promote")
     current = ledger.rollout
-    if current and current.opened.kind == "promotion" and candidate.digest == current.opened.champion.digest:
+    if current and current.opened.kind == RolloutKind.PROMOTION and candidate.digest == current.opened.champion.digest:
         raise Rejected(
             f"version {candidate.number} of {ledger.model} is what the rollout of version"
             f" {current.opened.candidate.number} goes back to: roll back instead"
@@ -198,13 +198,13 @@ def _refuse(ledger: Ledger, request: PromotionRequest, candidate: Version) -> No
 
 
 def _make_room(ports: Ports, ledger: Ledger, current: Rollout, policy: Policy, candidate: Version) -> Ledger:
-    promotion = current.opened.kind == "promotion"
+    promotion = current.opened.kind == RolloutKind.PROMOTION
     what = f" of version {current.opened.candidate.number}" if promotion else f", {event_title(current.opened)},"
     busy = f"rollout {ledger.open}{what} is {current.stage}"
     if policy.on_new_candidate == "reject":
         raise Rejected(f"{busy}, and the policy says on_new_candidate: reject")
     settled = current.stage in {Stage.PROMOTING, Stage.BAKING}  # a champion that bakes is not taken back for a newcomer
-    if policy.on_new_candidate == "queue" or current.opened.kind == "rollback" or settled:
+    if policy.on_new_candidate == "queue" or current.opened.kind == RolloutKind.ROLLBACK or settled:
         raise RolloutInProgress(f"{busy}; version {candidate.number} waits for its end")
     if not current.ending:
         reason = f"version {candidate.number} came"
@@ -231,7 +231,7 @@ def end_rollout(ports: Ports, model: str, terminal_stage: Stage, reason: str, ga
         raise TransitionIllegal(
             f"no rollout of {model} is open: nothing to {'abort' if terminal_stage is Stage.ABORTED else 'end'}"
         )
-    if rollout.ending or rollout.opened.kind == "rollback":
+    if rollout.ending or rollout.opened.kind == RolloutKind.ROLLBACK:
         return ledger
     return ports.append(ledger, EndDecided(ledger.open, terminal_stage, gate, usable(reason).text))
 
@@ -265,10 +265,10 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
             f"traffic is back at version {champion.number} already ({last.stage}: {last.reason});"
             " name a proven-good version with --to to go further back"
         )
-    attempt = sum(item.opened.kind == "rollback" for item in ledger.rollouts.values()) + 1
+    attempt = sum(item.opened.kind == RolloutKind.ROLLBACK for item in ledger.rollouts.values()) + 1
     facts = {"champion": champion.digest, "model": model, "rollback": attempt, "target": target.digest}
     why = usable(reason).text
-    opened = RolloutOpened(digest(facts)[7:19], "rollback", target, champion, {}, "", "", "", attempt, why)
+    opened = RolloutOpened(digest(facts)[7:19], RolloutKind.ROLLBACK, target, champion, {}, "", "", "", attempt, why)
     return ports.append(ledger, opened)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from surefoot.core.domain import EvidenceKind, RolloutKind
 from surefoot.core.errors import (
     AliasDrift,
     ArtifactTampered,
@@ -53,7 +54,7 @@ def advance(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
     """
     rollout = ledger.rollout
     # The way back needs no policy: one that a newer release cannot read must not stand in its way.
-    forward = rollout is not None and rollout.opened.kind == "promotion" and not rollout.ending
+    forward = rollout is not None and rollout.opened.kind == RolloutKind.PROMOTION and not rollout.ending
     policy = parse(rollout.opened.policy) if rollout and forward else None
     action = decide(ledger, policy, ports.clock.now())
     match action:
@@ -73,7 +74,7 @@ def advance(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
 
 def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: JudgeGates) -> Ledger:
     asked_at = ports.clock.now()  # one moment for all gates: they are asked about the same requests
-    live = sum(step.hold for step in policy.ramp) if look.kind == "live" else policy.bake.hold
+    live = sum(step.hold for step in policy.ramp) if look.kind == EvidenceKind.LIVE else policy.bake.hold
     for gate in look.gates:
         question = EvidenceRequest(
             model=ledger.model,
@@ -127,7 +128,7 @@ def _give_up(ports: Ports, ledger: Ledger, settle: FinishEffect, error: Exceptio
     if isinstance(settle.effect, SetSplit):
         if back:
             raise error
-    elif back or (rollout is not None and rollout.opened.kind == "rollback"):
+    elif back or (rollout is not None and rollout.opened.kind == RolloutKind.ROLLBACK):
         ledger = ports.append(ledger, _left_open(ledger.open, settle.effect, error))
     elif isinstance(error, AliasDrift) and settle.effect.alias == "champion":
         expected = settle.effect.expected or ""

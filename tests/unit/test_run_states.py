@@ -3,7 +3,7 @@
 import pytest
 from prefect.states import Completed, Failed
 
-from surefoot.core.domain import TERMINAL_STAGES, Stage
+from surefoot.core.domain import TERMINAL_STAGES, RolloutKind, Stage
 from surefoot.core.record.events import ChampionAdopted, EndDecided, Event, RolloutEnded
 from surefoot.core.record.state import Ledger, fold
 from tasks.states import combined_state, state_of, task_result
@@ -39,17 +39,17 @@ def test_a_version_taken_back_later_turns_its_run_red() -> None:
     state = state_of(ledger, "r")
     assert (state.type.value, state.name) == ("FAILED", "FastRolledBack")
     assert state.message == "rollback of version 2 to version 1: complaints"
-    assert state_of(ledger, "b", kind="rollback").type.value == "COMPLETED"
+    assert state_of(ledger, "b", kind=RolloutKind.ROLLBACK).type.value == "COMPLETED"
 
 
 def test_a_run_that_takes_an_open_promotion_back_is_green() -> None:
     """The rollback flow has done what it was for when the promotion has ended; a rollback that was aborted has not."""
     ledger = told(RolloutEnded("r", Stage.ROLLED_BACK, "complaints"))
-    assert state_of(ledger, "r", kind="rollback").type.value == "COMPLETED"
+    assert state_of(ledger, "r", kind=RolloutKind.ROLLBACK).type.value == "COMPLETED"
     failed = told(
         RolloutEnded("r", Stage.PROMOTED, ""), opened("b", V1, V2, "rollback"), RolloutEnded("b", Stage.ABORTED, "x")
     )
-    assert state_of(failed, "b", kind="rollback").type.value == "FAILED"
+    assert state_of(failed, "b", kind=RolloutKind.ROLLBACK).type.value == "FAILED"
 
 
 def test_an_end_is_an_answer_and_no_error() -> None:

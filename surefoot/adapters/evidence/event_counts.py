@@ -15,7 +15,7 @@ from surefoot.adapters.evidence.served import (
     slice_columns,
 )
 from surefoot.core.canonical_text import slice_name
-from surefoot.core.domain import Outcome
+from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.judging.evidence import Missing, Sliced, SplitCounts, Stratum
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import Metric
@@ -72,7 +72,7 @@ def _by_slice(
     )
     # While both serve the guess is frozen at the start; once the champion serves no more, all that it did counts.
     before = bad.replace("timed", "log") if labelled else bad
-    known = question.until if question.kind == "bake" else question.opened
+    known = question.until if question.kind == EvidenceKind.BAKE else question.opened
     history = log.rows(
         question.model,
         f"""

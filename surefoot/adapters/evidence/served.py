@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from surefoot.core.domain import Outcome
+from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.gates.rate import EPOCHS
 from surefoot.core.judging.evidence import Missing
 from surefoot.core.judging.request import EvidenceRequest
@@ -68,7 +68,7 @@ class ServedTraffic:
 
 def query_parameters(question: EvidenceRequest, refused: Sequence[str] = ()) -> tuple[object, ...]:
     """Parameters $1 to $6 of ARMS."""
-    alone = question.kind == "bake"
+    alone = question.kind == EvidenceKind.BAKE
     epoch = max(question.epoch, 1.0)
     return (question.rollout, question.until, question.candidate.number, alone, epoch, list(refused))
 
@@ -97,7 +97,7 @@ def served_traffic(log: SqlLog, question: EvidenceRequest, refused: Sequence[str
             reason = f"several versions served as the {side} of one rollout ({first}, {last}): no one series"
             return Missing(Outcome.ERROR, reason)
     units = sum(as_count(row[2]) for row in found)
-    trial = "unit" if units and question.kind != "bake" else "request"
+    trial = "unit" if units and question.kind != EvidenceKind.BAKE else "request"
     return ServedTraffic(sum(as_count(row[1]) for row in found), trial)
 
 

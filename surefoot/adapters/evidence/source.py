@@ -13,7 +13,7 @@ from surefoot.adapters.evidence.served import SqlLog
 from surefoot.adapters.evidence.shifts import distances, odd_texts
 from surefoot.adapters.evidence.value_counts import value_counts
 from surefoot.adapters.predictions.typed_table import typed_table
-from surefoot.core.domain import Outcome
+from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.durations import span
 from surefoot.core.errors import SurefootError
 from surefoot.core.judging.evidence import AnswerShapes, Evidence, GoldenRows, InputShift, Missing, Validation
@@ -101,7 +101,10 @@ class LogEvidence:
     def _counted(self, question: EvidenceRequest) -> Evidence:
         """The evidence, with what was left out of it."""
         metric = question.gate.metric
-        live = question.kind in {"live", "bake"} and metric in EVENTS | SPEEDS | {Metric.GAUGE, Metric.VALUE}
+        live = question.kind in {EvidenceKind.LIVE, EvidenceKind.BAKE} and metric in EVENTS | SPEEDS | {
+            Metric.GAUGE,
+            Metric.VALUE,
+        }
         refused = self._answers.refused(question) if live else ()
         found = self._gather(question, refused)
         if isinstance(found, Missing | GoldenRows | AnswerShapes):
@@ -116,9 +119,9 @@ class LogEvidence:
             return self._data(question)
         if metric is Metric.ANSWER_SHAPE:
             return self._answers.shapes(question)
-        if question.kind in {"live", "bake"} and (stale := self._stale(question)):
+        if question.kind in {EvidenceKind.LIVE, EvidenceKind.BAKE} and (stale := self._stale(question)):
             return stale
-        if metric is Metric.ERROR_RATE and question.kind == "shadow":
+        if metric is Metric.ERROR_RATE and question.kind == EvidenceKind.SHADOW:
             return self._answers.failures(question)
         if metric in EVENTS:
             return event_counts(self._log, question, refused)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from surefoot.core.domain import Version
+from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.policy.model import Gate
 
 
@@ -13,7 +13,7 @@ class EvidenceRequest:
     Attributes:
         model: Registered model.
         gate: The gate that asks.
-        kind: "data" (validation), "shadow" (replay), "live" (both arms serve) or "bake" (the candidate serves all).
+        kind: Where the evidence comes from.
         suite: SHA-256 of the expectation suite as it was when the rollout opened.
         rollout: Id of the rollout.
         champion: The version served today.
@@ -27,7 +27,7 @@ class EvidenceRequest:
 
     model: str
     gate: Gate
-    kind: str
+    kind: EvidenceKind
     suite: str
     rollout: str
     champion: Version

@@ -10,7 +10,7 @@ from typing import cast, get_args
 
 import rfc8785
 
-from surefoot.core.domain import Verdict
+from surefoot.core.domain import RolloutKind, Verdict
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import Evidence, Served
 from surefoot.core.judging.judge import EDITION, SAME_COUNTERS, judge
@@ -73,7 +73,7 @@ def reverify(entries: Iterable[Entry]) -> Iterator[Reverified]:
     written: dict[str, tuple[str, ...]] = {}
     for entry in entries:
         event = decode(entry.kind, entry.data)
-        if isinstance(event, RolloutOpened) and event.kind == "promotion":
+        if isinstance(event, RolloutOpened) and event.kind == RolloutKind.PROMOTION:
             gates, written = dict(parse(event.policy).gates), _protected(event.policy)
         elif isinstance(event, GateJudged) and (why := _not_again(event)):
             yield Reverified(entry.seq, event.verdict.gate, skipped=why)

@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from surefoot.core.domain import Stage
+from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.record.events import (
     CandidateRefused,
     ChampionAdopted,
@@ -41,7 +41,7 @@ def event_title(opened: RolloutOpened, *, short: bool = False) -> str:
         opened: The event that opened it.
         short: Leave out the word "version", for names of runs.
     """
-    if opened.kind != "rollback":
+    if opened.kind != RolloutKind.ROLLBACK:
         return f"{opened.kind} of version {opened.candidate.number}"
     word = "" if short else "version "
     return f"rollback of {word}{opened.champion.number} to {word}{opened.candidate.number}"
@@ -53,7 +53,7 @@ def describe_event(event: Event) -> str:
         case ChampionAdopted():
             return f"found version {event.champion.number} as the champion"
         case RolloutOpened():
-            against = "" if event.kind == "rollback" else f" against champion {event.champion.number}"
+            against = "" if event.kind == RolloutKind.ROLLBACK else f" against champion {event.champion.number}"
             return f"{event_title(event)} opened{against}: {event.reason}"
         case StageEntered():
             step = f" step {event.step + 1}" if event.stage is Stage.RAMPING else ""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast, get_args
 
-from surefoot.core.domain import Outcome, Stage, Verdict, Version
+from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.record.codec import WRITTEN, build, plain
@@ -50,7 +50,7 @@ class RolloutOpened:
 
     Attributes:
         rollout: Id: a digest of model, version, artifact, policy, champion and attempt.
-        kind: "promotion" or "rollback".
+        kind: Promotion or rollback.
         candidate: The version on trial, or the target of a rollback.
         champion: The version served when the rollout opened.
         policy: The policy as resolved then; later edits change nothing.
@@ -63,7 +63,7 @@ class RolloutOpened:
     """
 
     rollout: str
-    kind: str
+    kind: RolloutKind
     candidate: Version
     champion: Version
     policy: Mapping[str, object]

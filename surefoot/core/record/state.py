@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from surefoot.core.domain import Split, Stage, Verdict, Version
+from surefoot.core.domain import RolloutKind, Split, Stage, Verdict, Version
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import (
     LIVE_SPLIT,
@@ -107,13 +107,13 @@ class Ledger:
         return tuple(
             item
             for item in self.rollouts.values()
-            if item.opened.kind == "promotion" and item.opened.candidate.digest == version.digest
+            if item.opened.kind == RolloutKind.PROMOTION and item.opened.candidate.digest == version.digest
         )
 
     def taken_back(self, digest: str) -> Rollout | None:
         """The rollback that took these bytes back after their last promotion; None when none has."""
         for item in reversed(tuple(self.rollouts.values())):
-            if item.opened.kind == "promotion" and item.opened.candidate.digest == digest:
+            if item.opened.kind == RolloutKind.PROMOTION and item.opened.candidate.digest == digest:
                 return None
             if item.stage is Stage.FAST_ROLLED_BACK and item.opened.champion.digest == digest:
                 return item

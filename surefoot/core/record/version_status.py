@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from surefoot.core.domain import Stage
+from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.describe import event_title
 from surefoot.core.record.events import (
@@ -62,16 +62,16 @@ def version_statuses(entries: Iterable[Entry]) -> dict[str, VersionStatus]:
                 champion = event.champion.number
             case RolloutOpened():
                 opened[event.rollout] = event
-                if event.kind == "promotion":
+                if event.kind == RolloutKind.PROMOTION:
                     _put(found, entry, event.candidate.number, Stage.SUBMITTED, event.reason, event.rollout)
-            case StageEntered() if event.rollout in opened and opened[event.rollout].kind == "promotion":
+            case StageEntered() if event.rollout in opened and opened[event.rollout].kind == RolloutKind.PROMOTION:
                 stage = f"{event.stage} step {event.step + 1}" if event.stage is Stage.RAMPING else str(event.stage)
                 _put(found, entry, opened[event.rollout].candidate.number, stage, event.reason, event.rollout)
             case RolloutEnded() if event.rollout in opened:
                 began = opened[event.rollout]
                 kept = event.terminal_stage in _GOOD or event.terminal_stage is Stage.FAST_ROLLED_BACK
                 champion = began.candidate.number if kept else began.champion.number
-                if began.kind == "promotion":
+                if began.kind == RolloutKind.PROMOTION:
                     _put(found, entry, began.candidate.number, event.terminal_stage, event.reason, event.rollout)
                 elif event.terminal_stage is Stage.FAST_ROLLED_BACK:
                     reason = f"{event_title(began)}: {event.reason}"
@@ -106,13 +106,16 @@ def current_outcome(ledger: Ledger, rollout: Rollout) -> tuple[Stage, str]:
     Returns:
         The stage, the sink that is decided, or the sink of that rollback; and why.
     """
-    if rollout.opened.kind == "promotion" and rollout.stage in _GOOD:
+    if rollout.opened.kind == RolloutKind.PROMOTION and rollout.stage in _GOOD:
         later = tuple(ledger.rollouts.values())
         for item in later[later.index(rollout) + 1 :]:
-            if item.opened.kind == "promotion" and item.opened.candidate.digest == rollout.opened.candidate.digest:
+            if (
+                item.opened.kind == RolloutKind.PROMOTION
+                and item.opened.candidate.digest == rollout.opened.candidate.digest
+            ):
                 break  # it was promoted once more: that rollout has the later word
             taken = item.opened.champion.digest == rollout.opened.candidate.digest
-            if item.opened.kind == "rollback" and item.stage is Stage.FAST_ROLLED_BACK and taken:
+            if item.opened.kind == RolloutKind.ROLLBACK and item.stage is Stage.FAST_ROLLED_BACK and taken:
                 return item.stage, f"{event_title(item.opened)}: {item.reason}"
     if rollout.ending and not rollout.stage.is_terminal:
         return rollout.ending.terminal_stage, f"{event_title(rollout.opened)}: {rollout.ending.reason}"
@@ -121,4 +124,8 @@ def current_outcome(ledger: Ledger, rollout: Rollout) -> tuple[Stage, str]:
 
 def was_turned_away(kind: str, stage: Stage) -> bool:
     """Whether this is an end that was not wanted; a rollback that went back has done what it was for."""
-    return stage.is_terminal and stage not in _GOOD and not (kind == "rollback" and stage is Stage.FAST_ROLLED_BACK)
+    return (
+        stage.is_terminal
+        and stage not in _GOOD
+        and not (kind == RolloutKind.ROLLBACK and stage is Stage.FAST_ROLLED_BACK)
+    )

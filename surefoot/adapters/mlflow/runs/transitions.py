@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from surefoot.core.domain import Stage, Verdict
+from surefoot.core.domain import RolloutKind, Stage, Verdict
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.describe import event_title
 from surefoot.core.record.events import (
@@ -229,7 +229,7 @@ def _status(kind: str, terminal_stage: Stage) -> str:
         return KILLED
     return (
         FINISHED
-        if terminal_stage in _GOOD or (kind == "rollback" and terminal_stage is Stage.FAST_ROLLED_BACK)
+        if terminal_stage in _GOOD or (kind == RolloutKind.ROLLBACK and terminal_stage is Stage.FAST_ROLLED_BACK)
         else FAILED
     )
 
