@@ -16,7 +16,7 @@ from surefoot.adapters.evidence.served import (
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.judging.evidence import Counts, GaugeCounts, Missing, Sliced, SpeedCounts, SpeedStratum
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.stats.histogram import LOWEST
+from surefoot.core.stats.histogram import LOWEST, RATIO
 
 HISTORY = 7 * 86400.0
 """How far back the champion's own measurements count when its quantiles are frozen [seconds]."""
@@ -62,7 +62,7 @@ def _speeds(
     log: SqlLog, question: EvidenceRequest, facts: ServedTraffic, column: str, value: str, refused: Sequence[str]
 ) -> dict[str, SpeedCounts]:
     measured = f'"{question.gate.column}"'
-    bucket = f"CASE WHEN {measured} > 0 THEN CAST(floor(ln({measured}) / ln(1.02)) AS INTEGER) ELSE {LOWEST} END"
+    bucket = f"CASE WHEN {measured} > 0 THEN CAST(floor(ln({measured}) / ln({RATIO})) AS INTEGER) ELSE {LOWEST} END"
     found = log.rows(
         question.model,
         f"""
