@@ -202,15 +202,24 @@ def test_record_is_what_the_schema_says(gateway: Gateway) -> None:
 def test_labels(routed: Gateway) -> None:
     """Labels are taken as a whole, with the time when they became known, or refused naming the one that is wrong."""
     path = "/models/flights/labels"
-    taken = routed.post([{"request": "r", "label": 1}, {"request": "r", "row": 3, "label": "late", "at": 12.5}], path)
+    at = round(time.time()) - 12.5
+    taken = routed.post([{"request": "r", "label": 1}, {"request": "r", "row": 3, "label": "late", "at": at}], path)
     assert (taken.status_code, taken.json()) == (202, {"accepted": 2})
     one, two = routed.records("labels")
     assert abs(float(str(one.pop("at"))) - time.time()) < 60
     assert float(str(one.pop("received"))) < float(str(two.pop("received")))
     assert one == {"v": 1, "request": "r", "row": 0, "label": 1}
-    assert two == {"v": 1, "request": "r", "row": 3, "label": "late", "at": 12.5}
+    assert two == {"v": 1, "request": "r", "row": 3, "label": "late", "at": at}
     good = {"request": "r", "label": 0}
-    for bad in ({"label": 1}, {"request": "r"}, {**good, "row": -1}, {**good, "at": "now"}, {**good, "odd": 1}, 7):
+    for bad in (
+        {"label": 1},
+        {"request": "r"},
+        {**good, "row": -1},
+        {**good, "at": "now"},
+        {**good, "odd": 1},
+        7,
+        {**good, "label": "NaN"},
+    ):
         answer = routed.post([good, bad], path)
         assert answer.status_code == 400
         assert "label 1 " in answer.json()["message"]

@@ -198,7 +198,7 @@ def test_rows_too_large_to_sort_are_kept(tmp_path: Path, monkeypatch: pytest.Mon
 CRASH = """
 import os, shutil, signal, sys
 from pathlib import Path
-from surefoot.adapters import compaction
+from surefoot.adapters.predictions import compaction
 
 def deadly(real):
     def call(*arguments, **keywords):

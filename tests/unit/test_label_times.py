@@ -7,13 +7,16 @@ from pathlib import Path
 import orjson
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from surefoot.adapters.evidence.value_counts import value_counts
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.judging.evidence import ValueCounts
 from surefoot.core.policy.model import Gate, Metric
-from surefoot.gateway.log.record import AHEAD, label_lines
+from surefoot.gateway.log.label_rules import AHEAD, BEHIND
+from surefoot.gateway.log.record import label_lines
 from tests.unit.test_counts import LIVE, before
 from tests.unit.test_counts import record as served
 from tests.unit.test_replay import record, write
@@ -21,15 +24,59 @@ from tests.unit.test_replay import record, write
 NOW = 1_795_580_949.0
 
 
-def lines(*items: dict[str, object]) -> list[dict[str, object]]:
+def lines(*items: dict[str, object], now: float = NOW) -> list[dict[str, object]]:
     """What is written of a report."""
-    return [orjson.loads(line) for line in label_lines(json.dumps(items).encode(), NOW)]
+    return [orjson.loads(line) for line in label_lines(json.dumps(items).encode(), now)]
 
 
 def test_milliseconds_are_named() -> None:
     """A time in milliseconds is refused with the unit that is wanted."""
     with pytest.raises(ValueError, match=r"label 0 .* looks like milliseconds: give Unix seconds"):
         lines({"request": "a", "label": 1, "at": NOW * 1000.0})
+
+
+@pytest.mark.parametrize(
+    ("scale", "unit"), [(1 / 60, "minutes"), (1 / 3600, "hours"), (1 / 86400, "days"), (1e6, "micro"), (1e9, "nano")]
+)
+def test_every_other_unit_is_named(scale: float, unit: str) -> None:
+    """A time in minutes, hours, days, microseconds or nanoseconds is refused with the unit that it looks like."""
+    with pytest.raises(ValueError, match=f"looks like {unit}"):
+        lines({"request": "a", "label": 1, "at": int(NOW * scale)})
+
+
+@given(at=st.floats(allow_nan=False, allow_infinity=False) | st.integers())
+def test_a_time_that_is_taken_is_near(at: float) -> None:
+    """A label's time is taken as it is where it lies in the last ten years, and else refused in one line."""
+    if NOW - BEHIND <= at <= NOW + AHEAD:
+        assert lines({"request": "a", "label": 1, "at": at})[0]["at"] == at
+    else:
+        with pytest.raises(ValueError, match=r"^(label 0 has an `at` that|label 0 .* looks like|the body)[^\n]*$"):
+            lines({"request": "a", "label": 1, "at": at})
+
+
+NOTHING = st.sampled_from(
+    ["", "  ", "\t\n", "NaN", "nan", "NAN", " NaN ", "NaT", "<NA>", "inf", "-inf", [], {}, [[]], None]
+)
+
+
+@given(label=NOTHING | NOTHING.map(lambda x: [1, x]) | NOTHING.map(lambda x: {"a": x}))
+def test_a_label_that_says_nothing_is_refused(label: object) -> None:
+    """A blank, an empty list or object, and a text for a missing value are no labels, alone or inside."""
+    with pytest.raises(ValueError, match=r"label 1 (says nothing|has no label)"):
+        lines({"request": "a", "label": 1}, {"request": "a", "label": label})
+
+
+@pytest.mark.parametrize("label", [0, False, "None", "null", "no", [0], {"a": None, "b": 0}, "0"])
+def test_a_label_that_says_something_is_taken(label: object) -> None:
+    """Zero, false, and words that may be names of classes are labels; an object may miss some of its fields."""
+    assert lines({"request": "a", "label": label})[0]["label"] == label
+
+
+@pytest.mark.parametrize("request_", ["ta 1", " ", "a\n", "\u00e9", "x" * 129, True, [], 1.0e400, ""])
+def test_an_id_that_no_request_can_have_is_refused(request_: object) -> None:
+    """Labels of a request that cannot exist would match nothing, for ever: they are refused."""
+    with pytest.raises(ValueError, match=r"(label 1 (names a request that cannot|does not name)|not JSON)"):
+        lines({"request": "a", "label": 1}, {"request": request_, "label": 1})
 
 
 def test_the_future_is_refused_but_for_a_clock_that_is_a_little_ahead() -> None:
@@ -47,7 +94,7 @@ def test_a_number_names_a_request_as_its_text_does() -> None:
 def test_of_two_reports_of_one_time_the_later_counts(tmp_path: Path) -> None:
     """Of two labels with the same time the one that was reported later counts, for the shadow and for values."""
     write(tmp_path, "predictions", [record(0, 1000.0)])
-    told = lines({"request": "q0", "label": 9, "at": 1500.0}, {"request": "q0", "label": 1, "at": 1500.0})
+    told = lines({"request": "q0", "label": 9, "at": 1500.0}, {"request": "q0", "label": 1, "at": 1500.0}, now=2000.0)
     write(tmp_path, "labels", told)
     (row,) = PredictionLog(tmp_path).requests("m", 0.0, 2000.0)
     assert row.label(1000.0) == 1

@@ -2,14 +2,13 @@
 
 import hashlib
 import logging
-import math
 from typing import cast
 
 import orjson
 
-from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import Arm
 from surefoot.gateway import json_body
+from surefoot.gateway.log.label_rules import check_label, check_time, named_request
 from surefoot.gateway.log.request import InferenceRequest
 from surefoot.gateway.log.segment import SegmentWriter
 
@@ -25,10 +24,6 @@ A_ROW, A_COLUMN = 512, 64
 of a request grow as its body does."""
 LONGEST_TEXT = 1000
 """Longest unit and longest error [characters]."""
-MILLISECONDS = 1e11
-"""Times above this are no seconds of our age: in seconds it is the year 5138, in milliseconds 1973 [s]."""
-AHEAD = 300.0
-"""How far the clock of a reporter may be ahead of ours [s]."""
 TICK = 1e-6
 """By how much each label of a report is received after the one before it [s]."""
 TOO_LONG, TOO_DEEP = "too long", "too deep"
@@ -167,21 +162,6 @@ def _tried(record: dict[str, object]) -> tuple[bytes, str]:
     return line, TOO_LONG if len(line) > LONGEST else ""
 
 
-def _of_this_time(index: int, at: float, now: float) -> None:
-    """Refuse a time that cannot be meant: in another unit, or in the future, where the label would never count.
-
-    Raises:
-        ValueError: It is one.
-    """
-    if abs(at) > MILLISECONDS:
-        raise ValueError(f"label {index} has an `at` of {at:.0f}, which looks like milliseconds: give Unix seconds")
-    if at > now + AHEAD:
-        raise ValueError(
-            f"label {index} has an `at` that is {at - now:,.0f} s in the future: give when the label became known, in"
-            " Unix seconds"
-        )
-
-
 def label_lines(body: bytes, now: float) -> list[bytes]:
     """Read a list of labels strictly and give their JSON lines.
 
@@ -201,25 +181,16 @@ def label_lines(body: bytes, now: float) -> list[bytes]:
             raise ValueError(f"label {index} is not an object")  # noqa: TRY004 - same
         if strange := item.keys() - _LABEL_KEYS:
             raise ValueError(f"label {index} has the unknown keys {sorted(strange)}")
-        request, row, at = item.get("request"), item.get("row", 0), item.get("at", now)
-        if isinstance(request, int | float) and not isinstance(
-            request, bool
-        ):  # a number is the text that a header says
-            request = canonical_text(request)
-        if not isinstance(request, str) or not request:
-            raise ValueError(f"label {index} does not name its request")
+        request, row = named_request(index, item.get("request")), item.get("row", 0)
         if not isinstance(row, int) or isinstance(row, bool) or row < 0:
             raise ValueError(f"label {index} has a row that is not a whole number from 0")
-        if item.get("label") is None:
-            raise ValueError(f"label {index} has no label")
-        if not isinstance(at, int | float) or isinstance(at, bool) or not math.isfinite(at):
-            raise ValueError(f"label {index} has an `at` that is not a time in Unix seconds")
-        _of_this_time(index, at, now)
+        at = check_time(index, item.get("at", now), now)
         # Of two labels of one time the later report counts; so much later each, as far as a float can tell.
         received = now + index * TICK
-        record = {"v": 1, "request": request, "row": row, "label": item["label"], "at": at, "received": received}
+        record = {"v": 1, "request": request, "row": row, "label": item.get("label"), "at": at, "received": received}
         line, why = _tried(record)
         if why:
             raise ValueError(f"label {index} is {why}: at most 250 levels and {LONGEST} bytes can be kept")
+        check_label(index, item.get("label"))
         lines.append(line)
     return lines

@@ -1,0 +1,91 @@
+"""What a reported label may be: it says something, names a request that can exist, and has a time in Unix seconds."""
+
+import math
+import re
+
+from surefoot.core.canonical_text import canonical_text
+from surefoot.models.answers import NO_TEXTS
+
+REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+"""Ids that a request can have: what the gateway takes as an X-Request-Id."""
+AHEAD = 300.0
+"""How far the clock of a reporter may be ahead of ours [s]."""
+BEHIND = 10 * 365.25 * 86400.0
+"""How far a label may lie in the past [s]; in minutes, hours or days a time of today is decades ago."""
+UNITS = {
+    "nanoseconds": 1e-9,
+    "microseconds": 1e-6,
+    "milliseconds": 1e-3,
+    "minutes": 60.0,
+    "hours": 3600.0,
+    "days": 86400.0,
+}
+"""Units that a time is often given in by mistake [s]."""
+_NO_TEXTS = frozenset(text.lower() for text in NO_TEXTS)
+
+
+def says_nothing(label: object) -> bool:
+    """Whether a label holds no value: null, NaN, a blank text, a text that stands for a missing value, or only such.
+
+    A list is one value, so it needs all its items; of an object some fields may be missing.
+    """
+    if isinstance(label, list):
+        return not label or any(map(says_nothing, label))
+    if isinstance(label, dict):
+        return all(map(says_nothing, label.values()))
+    if isinstance(label, str) and label.strip().lower() in _NO_TEXTS:
+        return True
+    return canonical_text(label) is None
+
+
+def named_request(index: int, request: object) -> str:
+    """The request that a label is of; a number is the text that a header says.
+
+    Raises:
+        ValueError: No request can have this id.
+    """
+    if isinstance(request, int | float) and not isinstance(request, bool):
+        request = canonical_text(request)
+    if not isinstance(request, str) or not request:
+        raise ValueError(f"label {index} does not name its request")
+    if not REQUEST_ID.fullmatch(request):
+        raise ValueError(
+            f"label {index} names a request that cannot exist: an id is 1 to 128 visible ASCII characters without a"
+            " space"
+        )
+    return request
+
+
+def check_label(index: int, label: object) -> None:
+    """Refuse a label that says nothing: it would count as what came true.
+
+    Raises:
+        ValueError: It says nothing.
+    """
+    if label is None:
+        raise ValueError(f"label {index} has no label")
+    if says_nothing(label):
+        raise ValueError(
+            f"label {index} says nothing: it is blank, empty, or stands for a missing value; leave it out until it is"
+            " known"
+        )
+
+
+def check_time(index: int, at: object, now: float) -> float:
+    """Refuse a time that cannot be meant: in another unit, long ago, or in the future, where it would never count.
+
+    Returns:
+        The time [Unix seconds].
+
+    Raises:
+        ValueError: It is none, or one of these.
+    """
+    if not isinstance(at, int | float) or isinstance(at, bool) or not math.isfinite(at):
+        raise ValueError(f"label {index} has an `at` that is not a time in Unix seconds")
+    if now - BEHIND <= at <= now + AHEAD:
+        return at
+    for unit, seconds in UNITS.items():
+        if abs(at * seconds - now) <= BEHIND < now:
+            raise ValueError(f"label {index} has an `at` of {at:.0f}, which looks like {unit}: give Unix seconds")
+    when = f"{at - now:,.0f} s in the future" if at > now else f"{now - at:,.0f} s in the past"
+    raise ValueError(f"label {index} has an `at` that is {when}: give when the label became known, in Unix seconds")
