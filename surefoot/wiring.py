@@ -4,13 +4,13 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from surefoot.adapters.clock import HostClock, open_clock
-from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.config.policy_file import policy_files, read_policy
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
@@ -194,21 +194,19 @@ class PolicyView(Mapping[str, T]):
 def policies(config: Settings) -> dict[str, Policy]:
     """Every policy in configs/ that can be read; broken ones are left to `lint`."""
     found = {}
-    for path in sorted(config.configs.glob("*.yaml")):
-        try:
+    for path in policy_files(config.configs):
+        with suppress(PolicyInvalid, NotFound):
             found[path.stem] = read_policy(path)[1]
-        except PolicyInvalid:
-            continue
     return found
 
 
 def broken_policies(config: Settings) -> dict[str, str]:
     """What is wrong with the policies in configs/ that cannot be read, by model."""
     found = {}
-    for path in sorted(config.configs.glob("*.yaml")):
+    for path in policy_files(config.configs):
         try:
             read_policy(path)
-        except PolicyInvalid as error:
+        except (PolicyInvalid, NotFound) as error:
             found[path.stem] = str(error)
     return found
 
@@ -274,7 +272,7 @@ def project(config: Settings, model: str, flow_run: str = "", upto: int | None =
 
 def logged_models(config: Settings) -> tuple[str, ...]:
     """Models of which something was logged."""
-    return tuple(sorted(path.name for path in config.log.glob("*/")))
+    return tuple(sorted(path.name for path in config.log.glob("*/") if not path.name.startswith(".")))
 
 
 def compact(config: Settings, model: str, keep: float = KEEP, batches: int | None = None) -> Compacted:

@@ -2,15 +2,18 @@
 
 import io
 import os
+import signal
 import sys
 import tempfile
 import traceback
+from typing import TextIO, cast
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from surefoot.cli import backtest, compact, demo, operate, promote, read, serve, spread, status
+from surefoot.cli.output import LossyStream
 from surefoot.core.errors import InvariantBroken, SurefootError
 
 app = typer.Typer(
@@ -22,6 +25,8 @@ for module in (serve, status, read, promote, operate, backtest, spread, compact,
     module.register(app)
 
 
+ACTING = (*operate.EMERGENCY, "repair", "promote", "up", "down", "compact", "demo")
+"""Commands that change something: they go on when their output cannot be written."""
 LONGEST = 280
 """Most of an error that is shown [characters]."""
 # Typer carries its own copy of Click: its errors are found through the one name that is public.
@@ -48,11 +53,14 @@ def main() -> None:
     """Run a command; every error is one line that says what to do."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
-    if sys.argv[1] in operate.EMERGENCY and sys.argv[-1] in ("-m", "--reason"):
-        sys.argv.append("")  # a reason that was forgotten must not stop an emergency
+    if sys.argv[1] in operate.EMERGENCY:
+        sys.argv[2:] = operate.tolerant(sys.argv[2:])
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a connection that breaks must not stop an emergency half-way
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal cannot show must not stop a command
+    if sys.argv[1] in ACTING:
+        sys.stdout, sys.stderr = (cast("TextIO", LossyStream(stream)) for stream in (sys.stdout, sys.stderr))
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         code = app(standalone_mode=False)

@@ -1,9 +1,11 @@
 """abort, rollback: what an operator does at 3 a.m.; neither needs MLflow or Prefect to move traffic."""
 
 import contextlib
+import re
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Annotated
 
@@ -44,6 +46,9 @@ Reason = Annotated[str, typer.Option("--reason", "-m", help="Why, for the record
 EMERGENCY = ("abort", "rollback", "kill")
 """Commands that act whatever reason is typed."""
 DEFAULT = "operator's decision"
+_ASKS_FOR_NOTHING = re.compile(r"--(dry|no|list|version|what)[-\w]*|-n")
+"""Options that other tools have for looking without acting; a word of a sentence is none of them."""
+_FLAG_WITH_VALUE = re.compile(r"(--json|--lift)=.*", re.DOTALL)
 ATTEMPT_MS = 250.0
 """An acknowledgement that is journalled so much later than its own attempt took needed more than one [ms]."""
 _WITH_TRAFFIC = {Stage.RAMPING, Stage.PROMOTING}
@@ -77,17 +82,28 @@ def rollback(
     _act(model, _typed(context, reason), ask, json_=json_)
 
 
+def tolerant(words: Sequence[str]) -> list[str]:
+    """Arguments of an emergency command without what would stop it before it acts.
+
+    A reason that is missing becomes an empty one, and a flag that was given a value loses that value.
+    """
+    plain = list(words)
+    end = plain.index("--") if "--" in plain else len(plain)
+    plain[:end] = [_FLAG_WITH_VALUE.sub(r"\1", word) for word in plain[:end]]
+    return [*plain, ""] if plain and plain[-1] in {"-m", "--reason"} else plain
+
+
 def _typed(context: typer.Context, reason: str) -> str:
     """The reason with the words that were typed beside it: quotes that were forgotten must not stop an emergency.
 
     Raises:
         Rejected: An option that is not known asks for something else than to act.
     """
-    words = []
-    for word in context.args:
-        if word.startswith(("--dry", "--no-", "--list", "--version")):
+    words = list(context.args)
+    asked = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
+    for word in words:
+        if _ASKS_FOR_NOTHING.fullmatch(word) and word in asked:
             raise Rejected(f"there is no option {word}: nothing was done; without it the command acts at once")
-        words.append(word)
     if not words:
         return reason
     return " ".join([*([] if reason == DEFAULT else [reason]), *words])
@@ -210,9 +226,11 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
 
     def tell(ledger: Ledger, _action: object = None) -> None:
         nonlocal shown
-        # Step by step: whoever waits for traffic must not have to wait for a registry that is down as well.
+        # Step by step: a person who waits for traffic must not have to wait for a registry that is down as well.
+        # What cannot be told stops nothing: the action comes first.
         if not json_ and ledger.head > shown:
-            show.print_history(ports.journal.read(model, after=shown), everything=False)
+            with contextlib.suppress(Exception):
+                show.print_history(ports.journal.read(model, after=shown), everything=False)
             shown = ledger.head
 
     try:
@@ -273,7 +291,7 @@ def _restored(entries: tuple[Entry, ...]) -> float | None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+    anything = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
     for command in (abort, rollback, kill):
         app.command(context_settings=anything)(command)
     app.command()(repair)

@@ -102,7 +102,10 @@ def _drive(ports: Ports, model: str, head: int, *, quiet: bool) -> Ledger:
             show.print_history(ports.journal.read(model, after=shown), everything=False)
         shown = max(shown, ledger.head)
 
-    return drive(ports, model, until=_over, seen=seen)
+    seen(ports.ledger(model), None)  # a rollout that ended when it was opened takes no step any more
+    ledger = drive(ports, model, until=_over, seen=seen)
+    seen(ledger, None)
+    return ledger
 
 
 def _follow(ports: Ports, model: str, rollout: str, head: int, *, quiet: bool) -> Ledger:

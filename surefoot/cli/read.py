@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from surefoot import wiring
-from surefoot.adapters.config.policy_file import read_policy
+from surefoot.adapters.config.policy_file import policy_files, read_policy
 from surefoot.cli import show, show_plan
 from surefoot.cli.show import console
 from surefoot.core import planning
@@ -37,7 +37,7 @@ def lint(
     """Check policy files and their suites, and say what each step can see at the planned traffic."""
     configs = project / "configs"
     files = [Path(one) if one.endswith(".yaml") else configs / f"{one}.yaml" for one in models or []]
-    files = files or sorted(configs.glob("*.yaml"))
+    files = files or policy_files(configs)
     if not files:
         raise NotFound(f"there is no policy in {configs}")
     wrong, blind = 0, 0

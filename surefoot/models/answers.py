@@ -3,9 +3,11 @@
 import math
 
 _ERROR_LENGTH = 200
-NO_TEXTS = frozenset({"NaT", "<NA>", "nan", "NaN", "inf", "-inf"})
-"""Texts that are no answers: what numpy, pandas and Python make of a missing value or an infinity that is cast to text.
-"None" and "null" are not among them, for they may be names of classes."""
+_SHORT = 32
+NO_TEXTS = frozenset({"nat", "<na>", "nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"})
+"""Texts that are no answers, in lower case and without blanks around them: what numpy, pandas, Python and JSON make of
+a missing value or an infinity that is cast to text. "None" and "null" are not among them: they may be names of classes.
+"""
 NO_NUMBER = -(2**63)
 """What numpy makes of a missing time, and of NaN, that is cast to a whole number."""
 
@@ -47,7 +49,7 @@ def check_count(answers: object, rows: int) -> list[object]:
 
 def _check(answer: object) -> None:
     if isinstance(answer, str):
-        if answer in NO_TEXTS:
+        if len(answer) < _SHORT and answer.strip().lower() in NO_TEXTS:
             raise ValueError(f"the model gave the text {answer!r}, which stands for a missing value, as an answer")
         return
     if answer is None or answer == NO_NUMBER or (isinstance(answer, float) and not math.isfinite(answer)):

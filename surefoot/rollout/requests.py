@@ -1,10 +1,11 @@
 """What people and flows ask for: promote, abort, roll back; each becomes one event or a clear refusal."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from surefoot.core.domain import RolloutKind, Stage, Version
-from surefoot.core.errors import JournalTampered, Rejected, RolloutInProgress, StaleLedger, TransitionIllegal
+from surefoot.core.errors import JournalTampered, NotFound, Rejected, RolloutInProgress, StaleLedger, TransitionIllegal
 from surefoot.core.machine import FinishEffect
 from surefoot.core.policy.model import Policy
 from surefoot.core.policy.parse import parse
@@ -212,6 +213,14 @@ def _make_room(ports: Ports, ledger: Ledger, current: Rollout, policy: Policy, c
     return drive(ports, ledger.model, until=lambda seen: not seen.open)
 
 
+def _unknown(ports: Ports, model: str) -> NotFound:
+    """The error for a model of which the journal holds nothing; it names the one that was perhaps meant."""
+    known = ports.journal.models()
+    close = difflib.get_close_matches(model.lower(), [one.lower() for one in known], n=1, cutoff=0.8)
+    meant = next((f"; did you mean {one}?" for one in known if close and one.lower() == close[0]), "")
+    return NotFound(f"the journal holds nothing of {model}{meant}; known: {', '.join(known) or 'none'}")
+
+
 def end_rollout(ports: Ports, model: str, terminal_stage: Stage, reason: str, gate: str = "") -> Ledger:
     """Decide that the open rollout ends now; beats every other pending request.
 
@@ -227,6 +236,8 @@ def end_rollout(ports: Ports, model: str, terminal_stage: Stage, reason: str, ga
     """
     ledger = ports.ledger(model)
     rollout = ledger.rollout
+    if not ledger.head:
+        raise _unknown(ports, model)
     if rollout is None:
         raise TransitionIllegal(
             f"no rollout of {model} is open: nothing to {'abort' if terminal_stage is Stage.ABORTED else 'end'}"
@@ -253,6 +264,8 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
         raise TransitionIllegal(
             f"rollout {ledger.open} of {model} is open: roll back without naming a version, or abort"
         )
+    if not ledger.head:
+        raise _unknown(ports, model)
     champion = ledger.champion
     target = ledger.target() if number is None else next((v for v in ledger.proven if v.number == number), None)
     if champion is None or target is None or target.digest == champion.digest:

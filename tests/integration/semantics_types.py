@@ -35,6 +35,7 @@ _WRAPS = "MLflow wraps a number that is too large round to another one"
 _TRUTH = "only truth values are truth values: for MLflow every text is true, False as well"
 _NULL = "a null is missing, and not False"
 _FRACTION = "MLflow cuts off what is behind the point, and nobody learns of it"
+_TOO_LARGE = "MLflow makes an infinity of it, and nobody learns of it"
 _BARE = "the gates compare an answer with a number, not with an object that is named by the series"
 _OUTPUTS = (
     "several outputs are an object for each row, as a frame of these columns is, so that requests can share a batch"
@@ -188,7 +189,7 @@ TYPED: dict[str, Expected] = {
     "float of many digits, instances": instances(but(delay=0.1)),
     "float of many digits, inputs": columns(but(delay=0.1)),
     "float beyond 2**24": records(but(delay=2**24 + 1)),
-    "float too large": records(but(delay=1e39)),
+    "float too large": (records(but(delay=1e39)), refused(_TOO_LARGE)),
     "float is a text": records(but(delay="12.5")),
     "float null": records(but(delay=None)),
     "integer negative": records(but(seats=-150)),

@@ -69,6 +69,72 @@ def test_the_real_command_acts_on_bytes_and_on_what_is_missing(emergency: Emerge
     assert emergency.live().weight == 0.0
 
 
+OUTPUTS = {"full disk": "> /dev/full 2>&1", "no reader": "2>&1 | true", "closed": ">&- 2>&-"}
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("command", ["abort", "rollback", "kill"])
+def test_output_that_cannot_be_written_stops_no_command(emergency: Emergency, command: str, output: str) -> None:
+    """A full disk, a pager that has ended and a closed output change nothing: traffic is back, the rollout ends."""
+    emergency.ramp()
+    target = "" if command == "kill" else MODEL
+    plain = {**os.environ, "SUREFOOT_HOME": str(emergency.home)}
+    line = f"set -o pipefail; {sys.executable} -m surefoot {command} {target} -m 'latency doubled' {OUTPUTS[output]}"
+    done = subprocess.run(["bash", "-c", line], env=plain, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert emergency.live().weight == 0.0
+    rollout = emergency.ports.ledger(MODEL).rollout
+    assert rollout is None or rollout.ending is not None
+
+
+def test_a_connection_that_breaks_stops_no_command(emergency: Emergency) -> None:
+    """A hang-up while the command acts is ignored, as when the operator's connection is lost."""
+    emergency.ramp()
+    plain = {**os.environ, "SUREFOOT_HOME": str(emergency.home)}
+    script = (
+        f"import os, signal, sys; sys.argv = ['surefoot', 'rollback', {MODEL!r}]; from surefoot import cli, rollout"
+    )
+    script += "; real = cli.operate.drive; import surefoot.cli.operate as o"
+    script += "; o.drive = lambda *a, **k: (os.kill(os.getpid(), signal.SIGHUP), real(*a, **k))[1]; cli.main()"
+    done = subprocess.run([sys.executable, "-c", script], env=plain, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert emergency.live().weight == 0.0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["kill", "--dry run was wrong"],
+        ["kill", "--", "--no-wonder", "it", "failed"],
+        ["kill", "--json=1", "-m", "x"],
+        ["rollback", MODEL, "--json=yes"],
+        ["abort", MODEL, "--", "--dry-run"],
+    ],
+)
+def test_words_that_look_like_options_stop_no_command(emergency: Emergency, words: list[str]) -> None:
+    """A sentence that begins like an option, words after `--`, and a flag with a value are no reason not to act."""
+    emergency.ramp()
+    assert emergency.command(*words) == 0
+    assert emergency.live().weight == 0.0
+
+
+def test_help_is_no_order(emergency: Emergency, capfd: pytest.CaptureFixture[str]) -> None:
+    """`-h` asks for help wherever it stands, and nothing is cut."""
+    emergency.ramp()
+    for words in (["kill", "-h"], ["kill", "all", "-h"], ["rollback", MODEL, "--help"]):
+        assert emergency.command(*words) == 0
+        assert "Usage" in capfd.readouterr().out
+    assert emergency.live().weight == 50.0
+
+
+@pytest.mark.parametrize("command", ["abort", "rollback"])
+def test_a_misspelt_model_is_named(emergency: Emergency, capfd: pytest.CaptureFixture[str], command: str) -> None:
+    """A model that the journal does not hold is said, with the one that was perhaps meant."""
+    assert emergency.command(command, MODEL.title()) == 2
+    said = f"surefoot: the journal holds nothing of Flights; did you mean {MODEL}?; known: {MODEL}\n"
+    assert capfd.readouterr().err == said
+
+
 def test_a_dry_run_that_does_not_exist_is_not_taken_for_an_order(emergency: Emergency) -> None:
     """An option that asks for no action is refused instead of ignored."""
     emergency.ramp()

@@ -8,6 +8,8 @@ from surefoot.adapters.config.policy_file import MOST_BYTES, read_policy
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.policy.model import FailureAction, Reaction
+from surefoot.settings import Settings
+from surefoot.wiring import broken_policies, policies
 
 BAD = Path(__file__).parent.parent / "e2e" / "expected_failures"
 NUMBER = "is not a number that can be compared"
@@ -156,3 +158,20 @@ def test_large_file_is_not_read(tmp_path: Path) -> None:
     path.write_text(GOOD + "#" * MOST_BYTES)
     with pytest.raises(PolicyInvalid, match="larger than"):
         read_policy(path)
+
+
+def test_what_is_no_policy_file_is_skipped_and_what_cannot_be_read_is_said(tmp_path: Path) -> None:
+    """An editor's lock and a folder stop nothing; a link to nowhere is one broken policy, and the others are read."""
+    config = Settings(tmp_path, tmp_path, "", "", "", "token")
+    config.configs.mkdir()
+    (config.configs / "flights-late.yaml").write_text(
+        (Path(__file__).parents[2] / "configs" / "flights-late.yaml").read_text()
+    )
+    (config.configs / ".#cat.yaml").symlink_to("user@host.1:9")
+    (config.configs / "folder.yaml").mkdir()
+    assert list(policies(config)) == ["flights-late"]
+    assert broken_policies(config) == {}
+    (config.configs / "gone.yaml").symlink_to(tmp_path / "nowhere")
+    assert list(policies(config)) == ["flights-late"]
+    (problem,) = broken_policies(config).values()
+    assert problem.startswith(f"there is no policy {config.configs / 'gone.yaml'}")

@@ -107,7 +107,9 @@ def leaf(answer: object) -> object:
     "value",
     [
         pd.NaT, pd.NA, None, float("nan"), float("inf"), -float("inf"), np.float32("nan"), np.datetime64("NaT"),
-        np.timedelta64("NaT"), "NaT", "<NA>", "nan", "NaN", pd.Timestamp.max, pd.Timestamp.min, -(2**63),
+        np.timedelta64("NaT"), "NaT", "<NA>", "nan", "NaN", "NAN", " NaT ", "<na>", "Infinity", "-Infinity",
+        np.longdouble("nan"),
+        pd.Timestamp.max, pd.Timestamp.min, -(2**63),
     ],
     ids=repr,
 )  # fmt: skip
@@ -147,3 +149,9 @@ def test_any_order_of_a_unique_index_is_put_back(order: list[int], values: list[
     series = pd.Series(values).iloc[order]
     assert answers(series, 7) == values
     assert answers(series.to_frame("a"), 7) == [{"a": value} for value in values]
+
+
+def test_the_longest_floats_are_answers() -> None:
+    """A long double of numpy, alone or in an array, is a number like any other."""
+    assert answers(np.array([1.5, 2.5], dtype=np.longdouble), 2) == [1.5, 2.5]
+    assert answers([np.longdouble(0.25)], 1) == [0.25]

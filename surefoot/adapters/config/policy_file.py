@@ -23,6 +23,11 @@ BESIDE_GATES = 2
 Lines = dict[Place, int]
 
 
+def policy_files(folder: Path) -> list[Path]:
+    """Policy files of a folder, sorted; hidden files, such as an editor's lock, and folders are none."""
+    return [path for path in sorted(folder.glob("*.yaml")) if not path.name.startswith(".") and not path.is_dir()]
+
+
 def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
     """Read a policy file.
 
@@ -34,7 +39,7 @@ def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
         PolicyInvalid: Names file, line and rule of everything in it that is broken.
     """
     if not path.is_file():
-        known = ", ".join(sorted(item.stem for item in path.parent.glob("*.yaml"))) or "none"
+        known = ", ".join(item.stem for item in policy_files(path.parent)) or "none"
         raise NotFound(f"there is no policy {path}; policies in {path.parent}: {known}")
     lines: Lines = {}
     unread: Problem = []
@@ -88,9 +93,12 @@ class _FileRule(Violation):
 
 
 def _load(path: Path, lines: Lines, told: Problem) -> dict[str, object]:
-    if path.stat().st_size > MOST_BYTES:
-        raise PolicyInvalid(str(path), 1, f"larger than {MOST_BYTES:,} bytes")
-    raw = path.read_bytes()
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise PolicyInvalid(str(path), 1, f"larger than {MOST_BYTES:,} bytes")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise PolicyInvalid(str(path), 1, f"cannot be read: {error.strerror}") from error
     try:
         text = raw.decode("utf-8")
         if found := list(_surprises(text)):

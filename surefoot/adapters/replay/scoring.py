@@ -66,13 +66,13 @@ class ScoredRequests:
 def score_requests(model: Scorable, served: Sequence[LoggedRequest]) -> ScoredRequests:
     """Score requests; what fails in a chunk is asked again in smaller ones until what breaks it stands alone.
 
-    A model says by its attribute `joins` whether each row has an answer of its own; one that has no such attribute is
-    believed. One that does not is asked one request at a time, as callers ask it.
+    A model says by its attribute `batchable` whether each row has an answer of its own; without that attribute it is
+    taken to have. One that does not is asked one request at a time, as callers ask it.
 
     Raises:
         SurefootError: The model could not be had, which says nothing of its answers.
     """
-    batchable = getattr(model, "joins", None)
+    batchable = getattr(model, "batchable", None)
     if batchable is None or not batchable:
         return _scored(model, served, together=batchable is None)
     found = _scored(model, served, together=True)

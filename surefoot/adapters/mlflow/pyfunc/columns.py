@@ -62,6 +62,8 @@ def _numbers(kind: str, values: Sequence[object], *, csv: bool) -> Any:
         made = np.array(words, dtype=NUMBERS[kind])
     if made.ndim != 1:
         raise ValueError("a list is no number")
+    if kind == "float" and np.isinf(made).any() and (np.isinf(made) & np.isfinite(np.array(values, dtype=float))).any():
+        raise ValueError("a number is too large for 32 bits")
     # numpy would cut off what is behind the point.
     if kind in WHOLE and float in set(map(type, values)) and any(v % 1.0 for v in values if isinstance(v, float)):
         raise ValueError("a number is not whole")

@@ -48,6 +48,13 @@ def holds_outputs(answer: Any) -> bool | None:
     return None
 
 
+def could_be_outputs(answer: Any) -> bool:
+    """Whether an answer for several rows could be one array or list an output, as well as one a row."""
+    if hasattr(answer, "to_dict") and hasattr(answer, "columns"):
+        return False
+    return isinstance(answer, list | tuple) or getattr(answer, "ndim", 1) > 1
+
+
 def _are_outputs(answer: Sequence[Any], rows: int, outputs: bool | None) -> bool:
     if not answer or not all(map(_array_like, answer)) or any(len(one) != rows for one in answer):
         return False
@@ -74,9 +81,22 @@ def _column(name: object, column: Any, rows: int) -> Sequence[Any]:
     return _counted(column, rows)
 
 
+class WrongCount(ValueError):
+    """The model gave another number of answers than it was asked for.
+
+    Attributes:
+        given: Answers that it gave [count].
+    """
+
+    def __init__(self, given: int, rows: int) -> None:
+        """Say how many answers came for how many rows."""
+        super().__init__(f"the model gave {given} answers for {rows} rows")
+        self.given = given
+
+
 def _counted(answers: Sequence[Any], rows: int) -> Sequence[Any]:
     if len(answers) != rows:
-        raise ValueError(f"the model gave {len(answers)} answers for {rows} rows")
+        raise WrongCount(len(answers), rows)
     return answers
 
 
@@ -101,7 +121,7 @@ def _in_order(answer: Any, rows: int) -> Any:
         ValueError: Its index is not made of these numbers, each once.
     """
     if len(answer) != rows:
-        raise ValueError(f"the model gave {len(answer)} answers for {rows} rows")
+        raise WrongCount(len(answer), rows)
     index = answer.index
     found = index.tolist()
     wanted = list(range(rows))
@@ -160,7 +180,10 @@ def _array(value: Any) -> object:
         value = value.toarray()
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
         return [plain_value(item) for item in _records(value)]
-    return plain_value(value.tolist())
+    plain = value.tolist()
+    if type(plain) is type(value):  # numpy's longest floats have no other form
+        plain = float(plain)
+    return plain_value(plain)
 
 
 def _time(value: Any) -> str:

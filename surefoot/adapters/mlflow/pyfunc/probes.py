@@ -1,7 +1,8 @@
 """Rows on which a model is to show that it answers each by itself.
 
-They are mixed of what the model carries (golden rows, its input example) or, where it carries nothing, of values that
-fit its signature. Values repeat between rows and some are missing: a model may look for either in its batch.
+They are mixed of what the model carries (golden rows, its input example) and of values that fit its signature. Every
+column that the signature types takes several values, for what an author keeps is often one row. Values repeat between
+rows and some are missing: a model may look for either in its batch.
 """
 
 import math
@@ -47,7 +48,10 @@ def probe_rows(
     names, base = _carried(path, golden)
     if not base:
         return _made_up(inputs, draw)
-    return names, _distinct([*base[:_FEW], *_mixed(base, draw)])
+    mixed = _mixed(base, draw)
+    varied = _varied(inputs, names, mixed, draw)
+    # A slow model answers the first few alone: what differs most comes first.
+    return names, _distinct([base[0], *varied[:_FEW], *base[1:_FEW], *varied[_FEW:], *mixed])
 
 
 def _carried(path: Path | None, golden: Sequence[Mapping[str, object]]) -> tuple[Names | None, list[list[object]]]:
@@ -86,6 +90,35 @@ def _mixed(base: Sequence[Any], draw: random.Random) -> list[list[object]]:
     return made
 
 
+def _varied(
+    inputs: Inputs, names: Names | None, rows: Sequence[list[object]], draw: random.Random
+) -> list[list[object]]:
+    """Rows in which columns of a known type take other values: in some rows each of them, in the others one."""
+    specs = dict(zip(inputs.columns or (), inputs.specs, strict=False)) if not inputs.tensors else {}
+    known = [(place, specs[name]) for place, name in enumerate(names or ()) if name in specs and kind_of(specs[name])]
+    if not known or not rows:
+        return []
+    made = []
+    for number in range(COUNT):
+        row = list(rows[number % len(rows)])
+        for place, spec in known if number < _FEW else [known[number % len(known)]]:
+            row[place] = _other(row[place], spec, draw)
+        made.append(row)
+    return made
+
+
+def _other(cell: object, spec: Any, draw: random.Random) -> object:
+    """Another value of a column; now and then none, where it may be missing."""
+    kind = kind_of(spec)
+    if not spec.required and kind not in WHOLE and draw.random() < 0.25:  # noqa: PLR2004 - a quarter of them
+        return None
+    if kind in WHOLE and isinstance(cell, int) and draw.random() < 0.5:  # noqa: PLR2004 - half of them
+        return cell + draw.randrange(1, 9)
+    if kind == "string" and isinstance(cell, str) and draw.random() < 0.5:  # noqa: PLR2004 - half of them
+        return f"{cell}{draw.choice('abc')}"
+    return not cell if kind == "boolean" else _value(kind, draw)
+
+
 def _moved(cell: object, draw: random.Random) -> object:
     if isinstance(cell, list):
         return [_moved(item, draw) for item in cell]
@@ -110,7 +143,11 @@ def _made_up(inputs: Inputs, draw: random.Random) -> tuple[Names | None, list[li
     # A row and its negative: whatever a linear model weighs, it answers differently to the two.
     rows = [one for row in rows[: len(rows) // 2] for one in (row, [_negative(cell) for cell in row])]
     # Some rows lack one value, and the last one all that may be missing: a model may fill gaps from its batch.
-    gaps = [place for place, kind in enumerate(kinds) if kind not in WHOLE and kind != "boolean"]
+    gaps = [
+        place
+        for place, (kind, spec) in enumerate(zip(kinds, inputs.specs, strict=True))
+        if kind not in WHOLE and not (kind == "boolean" and spec.required)
+    ]
     for row, place in zip(rows[-_FEW:-1], draw.sample(gaps, len(gaps)), strict=False):
         row[place] = None
     for place in gaps:

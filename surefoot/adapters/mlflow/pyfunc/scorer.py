@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from surefoot.adapters.mlflow.pyfunc.columns import kind_of
 from surefoot.adapters.mlflow.pyfunc.inputs import Inputs, Names
-from surefoot.adapters.mlflow.pyfunc.outputs import holds_outputs, plain_value, split_rows
+from surefoot.adapters.mlflow.pyfunc.outputs import WrongCount, could_be_outputs, holds_outputs, plain_value, split_rows
 from surefoot.adapters.mlflow.pyfunc.probes import probe_rows
 from surefoot.models.row_independence import IndependenceProof, RowIndependence, prove_independence
 from surefoot.models.row_watch import ask_model
@@ -30,7 +30,7 @@ class Scorer:
 
     Attributes:
         columns: Names of the input columns, or None when the model names none.
-        joins: Whether that is so, and rows of different requests can be answered together.
+        batchable: Whether that is so, and rows of different requests can be answered together.
     """
 
     def __init__(self, model: "PyFuncModel", path: Path | None = None) -> None:
@@ -47,6 +47,7 @@ class Scorer:
         self.batchable = self._inputs.batchable
         self._tuned = model.metadata.get_params_schema() is not None  # type: ignore[no-untyped-call]
         self._outputs: bool | None = None
+        self._single: bool | None = None
         self._direct: Callable[[Any], Any] | None = None
 
     def predict(self, rows: list[dict[str, object]], params: object = None) -> list[object]:
@@ -88,9 +89,33 @@ class Scorer:
             fed = self._inputs.fed(names, values, csv=csv)
             told: Any = params if self._tuned else None  # MLflow warns of those that nobody has asked for
             answer = self._model.predict(fed, told)
-        if len(values) == 1 and self._outputs is None:
-            self._outputs = holds_outputs(answer)
-        return [plain_value(one) for one in split_rows(answer, len(values), outputs=self._outputs)]
+        if len(values) == 1:
+            if self._outputs is None:
+                self._outputs = holds_outputs(answer)
+        elif self._single is not True and could_be_outputs(answer):
+            self._see_one(names, values, params, csv=csv)
+        try:
+            rows = split_rows(answer, len(values), outputs=self._outputs)
+        except WrongCount as error:
+            self._single = False if len(values) == 1 < error.given else self._single
+            raise ValueError(str(error)) from error
+        self._single = True if len(values) == 1 else self._single
+        return [plain_value(one) for one in rows]
+
+    def _see_one(self, names: Names | None, values: list[Any], params: object, *, csv: bool) -> None:
+        """See whether one row has one answer, before two outputs for two rows are taken for the answers of the rows.
+
+        Raises:
+            ValueError: One row has several answers.
+        """
+        if self._single is None:
+            with contextlib.suppress(Exception):
+                self.answer(names, values[:1], params, csv=csv)
+        if self._single is False:
+            raise ValueError(
+                "the model gives several answers for one row: which of its answers belongs to which row cannot be told;"
+                " return one row of outputs for each row"
+            )
 
     def golden(self) -> tuple[list[dict[str, object]], list[object]]:
         """Rows that the model carries in its metadata, and the answers that its author saw.
