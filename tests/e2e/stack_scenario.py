@@ -51,7 +51,7 @@ class Home:
     folder: Path
 
     @property
-    def read_settings(self) -> Settings:
+    def settings(self) -> Settings:
         """What `surefoot up` wrote there."""
         return read_settings(self.folder)
 
