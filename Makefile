@@ -7,7 +7,7 @@ HALF := tests/e2e tests/property tests/integration/test_benches.py
 # Threads of one library that spin for each other take the processors from the servers beside them.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo needs test check bench fault clean
+.PHONY: setup demo needs test check bench fault wheel clean
 setup: .venv/.ready
 .venv/.ready: requirements.lock pyproject.toml
 	@PYTHON="$(PYTHON)" .ci/need python
@@ -39,5 +39,7 @@ bench: setup
 fault: setup # hours: starts on a machine under pressure, and every test that kills or waits, thirty times
 	@.ci/need browser
 	$(BIN)/python -m bench.starts && $(BIN)/python -m bench.steady $(ARGS)
+wheel: setup
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --wheel-dir dist .
 clean:
-	rm -rf .venv .surefoot
+	rm -rf .venv .surefoot dist

@@ -211,7 +211,9 @@ def broken_policies(config: Settings) -> dict[str, str]:
     return found
 
 
-def request(config: Settings, model: str, number: str, reason: str, *, force: bool = False) -> PromotionRequest:
+def promotion_request(
+    config: Settings, model: str, number: str, reason: str, *, force: bool = False
+) -> PromotionRequest:
     """Resolve policy and suite once; later edits change nothing for this rollout.
 
     Raises:
@@ -230,9 +232,9 @@ def request(config: Settings, model: str, number: str, reason: str, *, force: bo
     return PromotionRequest(value, digest, number, reason, force, secret)
 
 
-def wish_request(config: Settings, model: str, wish: CandidateRequest) -> PromotionRequest:
-    """The request for a version that the registry asks for; raises what `request` raises."""
-    return request(config, model, wish.number, wish.reason)
+def candidate_promotion(config: Settings, model: str, candidate: CandidateRequest) -> PromotionRequest:
+    """The request for a version that the registry asks for; raises what `promotion_request` raises."""
+    return promotion_request(config, model, candidate.number, candidate.reason)
 
 
 def policy_facts(config: Settings, model: str, policy: Policy) -> dict[str, str]:

@@ -26,7 +26,7 @@ from tasks.transition import drive_stage, flow_ports, is_retryable, project_reco
 )
 def open_(model: str, version: str, reason: str, force: bool) -> tuple[str, int] | State[tuple[str, int]]:
     """Open the rollout or join it; returns its id and the number of weight steps, as FAILED when it was rejected."""
-    request = wiring.request(read_settings(), model, version, reason, force=force)
+    request = wiring.promotion_request(read_settings(), model, version, reason, force=force)
     with flow_ports() as ports:
         rollout = open_promotion(ports, request)
         tag_run(rollout)

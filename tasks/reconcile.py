@@ -153,7 +153,7 @@ def read_registry() -> dict[str, list[str]]:
                 if (policy := policies.get(model)) is None:
                     continue
                 facts = wiring.policy_facts(config, model, policy)
-                wish = partial(wiring.wish_request, config, model)
+                wish = partial(wiring.candidate_promotion, config, model)
                 found = open_wanted(ports, model, view, wish, facts)
             except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
                 said.append(f"{model}: {error}")

@@ -36,7 +36,7 @@ def promote(
     config = read_settings()
     with wiring.open_ports(config, show.current_actor(), show.REGISTRY_DEADLINE_S) as ports:
         head = len(ports.journal.read(model))
-        rollout = open_promotion(ports, wiring.request(config, model, version, reason, force=force))
+        rollout = open_promotion(ports, wiring.promotion_request(config, model, version, reason, force=force))
         run = None if here else _flow_run(config, model, version)
         if run and not json_:
             console.print(f"flow run {config.prefect}/runs/flow-run/{run}")
