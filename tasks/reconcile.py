@@ -241,7 +241,7 @@ def compact() -> list[str]:
     config, done = read_settings(), []
     for model in wiring.logged_models(config):
         try:
-            said = wiring.compact(config, model, batches=1).tell()
+            said = wiring.compact(config, model, batches=1).describe()
         except SurefootError as error:  # nothing is lost, and one model's trouble must not keep the others waiting
             get_run_logger().error("%s", error)
             continue

@@ -69,7 +69,7 @@ def run_after(task: Callable[..., Any], *arguments: object, after: State[Any]) -
 
 
 def combined_state(states: Sequence[State[Any]]) -> State[Any] | list[State[Any]]:
-    """The state of a flow that looked at several models: named for a sink when nothing else was wrong."""
+    """The state of a flow that looked at several models: named for a terminal stage when nothing else was wrong."""
     ended = [state for state in states if state.is_failed()]
     if ended and all(state.name in ENDED for state in ended):
         return Failed(

@@ -193,11 +193,11 @@ class Scenario:
         self.journal = FakeJournal(self.faults)
         self.registry = FakeRegistry(self.faults)
         self.traffic = FakeTraffic(self.faults)
-        self.evidences = FakeEvidences(self.faults, self.story)
+        self.evidence_source = FakeEvidences(self.faults, self.story)
         self.clock = FakeClock()
 
     def ports(self, actor: str = "test") -> Ports:
-        return Ports(self.journal, self.registry, self.traffic, self.evidences, self.clock, actor)
+        return Ports(self.journal, self.registry, self.traffic, self.evidence_source, self.clock, actor)
 
     def request(self, number: str = "2", *, force: bool = False) -> PromotionRequest:
         return PromotionRequest(self.policy, "sha256:suite", number, "a test asks", force=force)

@@ -52,7 +52,7 @@ def scenario(
 ) -> Scenario:
     """A world whose evidence follows a script."""
     made = Scenario(policy=dict(policy))
-    made.evidences = Script(play)  # type: ignore[assignment]
+    made.evidence_source = Script(play)  # type: ignore[assignment]
     return made
 
 

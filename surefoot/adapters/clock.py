@@ -102,7 +102,7 @@ class ReplayClock:
         try:
             return os.open(self.path, os.O_WRONLY)
         except FileNotFoundError:
-            # Born with its first time in it, so that nobody ever reads an empty clock.
+            # Born with its first time in it, so that no reader ever finds an empty clock.
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.path.parent, delete=False) as born:
                 born.write(word)

@@ -86,7 +86,7 @@ def backtest(
     suite: str = "",
     secret: str = "",
     opened: float | None = None,
-    seen: Callable[[float, float], None] = lambda _done, _whole: None,
+    on_progress: Callable[[float, float], None] = lambda _done, _whole: None,
 ) -> BacktestResult:
     """Play one rollout over recorded traffic, with the judge and the state machine that run live.
 
@@ -98,7 +98,7 @@ def backtest(
         secret: Decides who is in which arm; another one is another draw.
         opened: When the rollout opens [Unix seconds]; by default as soon as the records fill the longest window that
             the policy looks back over. As live, labels that are not due by then come while the shadow waits.
-        seen: Called after every step with the time passed and the time in all [seconds].
+        on_progress: Called after every step with the time passed and the time in all [seconds].
     """
     read = parse(policy)
     window = max(read.shadow.window if read.shadow else 0.0, read.suite_window)
@@ -117,13 +117,13 @@ def backtest(
     open_promotion(ports, PromotionRequest(policy, suite, records.candidate, "back-test", secret=secret))
 
     def stepped(_ledger: Ledger, _action: Action) -> None:
-        seen(clock.now() - start, end - start)
+        on_progress(clock.now() - start, end - start)
 
     ledger = drive(
         ports,
         read.model,
         until=lambda ledger: not ledger.open or clock.now() >= end or _stuck(ledger),
-        seen=stepped,
+        on_step=stepped,
         poll=FOREVER,
     )
     rollout = next(iter(ledger.rollouts.values()))

@@ -68,10 +68,12 @@ def run_backtest(
             ) as bar:
                 task = bar.add_task("", day="")
 
-                def seen(done: float, whole: float) -> None:
+                def show_progress(done: float, whole: float) -> None:
                     bar.update(task, completed=done, total=whole, day=f"day {done / DAY:.0f} of {whole / DAY:.0f}")
 
-                return backtest(records, value, suite_runner(suite), suite=_digest(suite), secret=seed, seen=seen)
+                return backtest(
+                    records, value, suite_runner(suite), suite=_digest(suite), secret=seed, on_progress=show_progress
+                )
         finally:
             records.close()
 

@@ -27,7 +27,7 @@ def compact(
         done = wiring.compact(config, name, keep)
         found.append(asdict(done))
         if not json_:
-            console.print(f"[bold]{name}[/bold]  {done.tell() or 'nothing to do'}")
+            console.print(f"[bold]{name}[/bold]  {done.describe() or 'nothing to do'}")
     if json_:
         print_json({"models": found})
 

@@ -74,7 +74,7 @@ class Stage:
         console.print(done.stdout.strip() + done.stderr.strip(), markup=False)
         return done.returncode
 
-    def say(self, text: str) -> None:
+    def announce(self, text: str) -> None:
         """Tell the audience."""
         console.print(f"[bold cyan]·[/bold cyan] {text}")
 

@@ -236,7 +236,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
     try:
         tell(ports.ledger(model))
         with _patience("the gateway's workers to acknowledge, or the registry to answer", quiet=json_):
-            ledger = drive(ports, model, until=lambda ledger: not ledger.open, seen=tell, patience=PATIENCE)
+            ledger = drive(ports, model, until=lambda ledger: not ledger.open, on_step=tell, patience=PATIENCE)
             ledger = retry_on_conflict(lambda: repeat_changes(ports, ports.ledger(model)))
     except (Unavailable, OutcomeUnknown) as error:
         problem, ledger = error, ports.ledger(model)

@@ -96,15 +96,15 @@ def _drive(ports: Ports, model: str, head: int, *, quiet: bool) -> Ledger:
     """Run the rollout in this process, printing every entry."""
     shown = head
 
-    def seen(ledger: Ledger, _action: object) -> None:
+    def show_new(ledger: Ledger, _action: object) -> None:
         nonlocal shown
         if not quiet and ledger.head > shown:
             show.print_history(ports.journal.read(model, after=shown), everything=False)
         shown = max(shown, ledger.head)
 
-    seen(ports.ledger(model), None)  # a rollout that ended when it was opened takes no step any more
-    ledger = drive(ports, model, until=_over, seen=seen)
-    seen(ledger, None)
+    show_new(ports.ledger(model), None)  # a rollout that ended when it was opened takes no step any more
+    ledger = drive(ports, model, until=_over, on_step=show_new)
+    show_new(ledger, None)
     return ledger
 
 

@@ -25,10 +25,10 @@ def up(
     tick: Annotated[int, typer.Option(help="Seconds between two runs of the scheduled flows.", min=5)] = 60,
 ) -> None:
     """Start MLflow, Prefect (server and worker) and the gateway, and wait until each answers."""
-    wishes = stack.StackOptions(mlflow_port, prefect_port, gateway_port, clock, tick)
+    options = stack.StackOptions(mlflow_port, prefect_port, gateway_port, clock, tick)
     began = time.monotonic()
     with console.status("starting MLflow, Prefect and the gateway"):
-        config = stack.up(home(), project.absolute(), wishes, console.print)
+        config = stack.up(home(), project.absolute(), options, console.print)
     console.print(f"up in {time.monotonic() - began:.0f} s; state in {config.home}; 'surefoot down' stops it")
 
 

@@ -31,7 +31,7 @@ def assignment_bucket(salt: str, key: str) -> float:
 def assign_arm(split: Split, key: str) -> Arm:
     """Choose the arm of a key under a split.
 
-    Law: whoever is with the candidate at one weight stays there at every higher weight of the same salt.
+    Law: a unit of the candidate at one weight stays with it at every higher weight of the same salt.
     """
     if split.candidate is not None and split.weight and assignment_bucket(split.salt, key) < split.weight:
         return Arm.CANDIDATE

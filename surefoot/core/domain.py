@@ -182,8 +182,7 @@ class FigureKind(StrEnum):
     BURN_RATE = "burn rate"
     ONLY_CANDIDATE_WRONG = "only the candidate wrong"
     ONLY_CHAMPION_WRONG = "only the champion wrong"
-    EPOCHS_ABOVE = "epochs above"
-    EPOCHS = "epochs"
+    BLOCKS_ABOVE = "blocks above"
     BLOCKS = "blocks"
     AGREEMENT = "agreement"
     LABEL_COVERAGE = "label coverage"
@@ -211,8 +210,8 @@ class FigureKind(StrEnum):
 
 _QUANTILE = re.compile(r"(candidate|champion) p[0-9.]+")
 _LABELS = {kind.value: kind for kind in FigureKind} | {
-    "stretches above": FigureKind.EPOCHS_ABOVE,
-    "stretches": FigureKind.EPOCHS,
+    "stretches above": FigureKind.BLOCKS_ABOVE,
+    "stretches": FigureKind.BLOCKS,
 }
 """Kind by label; the labels of release 0.1.0 that have changed since are among them."""
 

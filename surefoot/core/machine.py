@@ -180,7 +180,7 @@ class _Look:
 
 
 def share_of_budget(policy: Policy, names: Iterable[str]) -> float:
-    """Half of the budget, shared by the guardrails among these gates; signals take nobody's budget.
+    """Half of the budget, shared by the guardrails among these gates; signals take no part of it.
 
     One e-process a gate runs over the whole ramp, so its steps share nothing; the bake has the other half.
     """
@@ -227,7 +227,7 @@ def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stag
     if missing:
         return JudgeGates(look.kind, missing, asked, look.since, level)
     if now - rollout.looked_at > OLD_LOOKS * look.every:
-        # Nobody looked for a while (a scheduler was down): what was true then decides nothing now.
+        # No look was taken for a while (a scheduler was down): what was true then decides nothing now.
         return JudgeGates(look.kind, everything, asked + 1, look.since, replace(level, look=asked + 1))
     verdicts = [rollout.verdicts[gate.name] for gate in everything]
     needed = [rollout.verdicts[gate.name] for gate in look.gates]

@@ -35,7 +35,7 @@ class RolloutSummary:
         scene: The candidate.
         stages: Stages in order, steps included.
         verdicts: The last verdict of each gate in each stage.
-        sink: How it ended; empty while it has not.
+        terminal_stage: How it ended; empty while it has not.
         reason: Why.
         gate: The gate that ended it; empty for a promotion.
         restore_ms: From intent to acknowledgement of the way back, or None.

@@ -51,7 +51,7 @@ class StageHands(Protocol):
         """Run the operator's command; returns its exit code."""
         ...
 
-    def say(self, text: str) -> None:
+    def announce(self, text: str) -> None:
         """Tell the audience."""
         ...
 
@@ -97,7 +97,7 @@ class Story:
                 self.scenes.append(Scene(recipe.story, recipe.title, number))
             else:
                 point(self.theatre.mlflow, "champion", number)
-            self.theatre.say(f"registered version {number}: {recipe.title}")
+            self.theatre.announce(f"registered version {number}: {recipe.title}")
 
     def first_answer(self) -> CallerCounts:
         """Serve the champion, send the first requests, and return what their callers saw."""
@@ -111,15 +111,15 @@ class Story:
         """All scenes, in order of time."""
         self.theatre.adopt()
         self.replay.start()
-        self.theatre.say("June: the champion answers, labels arrive when the planes have landed")
+        self.theatre.announce("June: the champion answers, labels arrive when the planes have landed")
         self.replay.run_to(JULY)
         self.replay.wait(DEADLINE)
         by_story = {scene.story: scene for scene in self.scenes}
         self._scene(by_story["b"], lambda _ledger: False)
         self._scene(by_story["c"], _ramping)
-        self.theatre.say("6 July: the feature service has stopped filling gaps; from here on requests carry them")
+        self.theatre.announce("6 July: the feature service has stopped filling gaps; from here on requests carry them")
         self._scene(by_story["a"], _ramping)
-        self.theatre.say("an operator does not like what he sees and takes the promoted version back")
+        self.theatre.announce("an operator does not like what he sees and takes the promoted version back")
         self.rollback_code = self.theatre.rollback("alerts doubled at the gates")
         self._show()
         self.replay.run_to(self.replay.now + 86400.0)
@@ -127,7 +127,7 @@ class Story:
 
     def _scene(self, scene: Scene, hurry: Callable[[Ledger], bool]) -> None:
         """Move the alias, then let time pass until the rollout has ended; traffic speeds up once `hurry` holds."""
-        self.theatre.say(
+        self.theatre.announce(
             f"({scene.story}) the data scientist moves alias 'candidate' to version {scene.number}: {scene.title}"
         )
         point(self.theatre.mlflow, "candidate", scene.number)

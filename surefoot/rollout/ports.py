@@ -20,7 +20,7 @@ class Ports:
     journal: Journal
     registry: Registry
     traffic: Traffic
-    evidences: EvidenceSource
+    evidence_source: EvidenceSource
     clock: Clock
     actor: str
     trial: Callable[[str, Version], str] = _untried

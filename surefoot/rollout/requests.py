@@ -33,7 +33,7 @@ class PromotionRequest:
         number: Version to promote.
         reason: Why, for the record.
         force: Try again a version that has already been turned away.
-        secret: Secret of the installation; the salt is derived from it, so that nobody outside can guess an arm.
+        secret: Secret of the installation; the salt is derived from it, so that an outsider cannot guess an arm.
         source: What asked: "alias", "stage" or "hand".
     """
 

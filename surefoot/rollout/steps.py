@@ -90,7 +90,7 @@ def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: J
             epoch=max(live / EPOCHS, 1.0),
             stale_after=policy.stale_after,
         )
-        evidence = ports.evidences.gather(question)
+        evidence = ports.evidence_source.gather(question)
         verdict = judge(gate, evidence, look.level)
         judged = GateJudged(
             ledger.open, rollout.stage, rollout.step, look.look, verdict, look.level, pack_evidence(evidence), EDITION
@@ -180,7 +180,7 @@ def drive(
     model: str,
     *,
     until: Callable[[Ledger], bool],
-    seen: Callable[[Ledger, Action], None] = lambda _ledger, _action: None,
+    on_step: Callable[[Ledger, Action], None] = lambda _ledger, _action: None,
     patience: float = PATIENCE,
     poll: float = 0.5,
     wait: bool = True,
@@ -191,7 +191,7 @@ def drive(
         ports: The outside world.
         model: Registered model.
         until: Stop when this holds of the ledger.
-        seen: Called after every step.
+        on_step: Called after every step.
         patience: How long to keep trying while the world does not answer [seconds].
         poll: Longest sleep between two looks at the clock [seconds].
         wait: Whether to sleep when nothing is due; otherwise that is the end.
@@ -220,7 +220,7 @@ def drive(
                 raise
             continue
         trouble, lost = None, 0
-        seen(ledger, action)
+        on_step(ledger, action)
         if isinstance(action, NoRollout) or (isinstance(action, WaitUntil) and not wait):
             break
         if isinstance(action, WaitUntil):

@@ -262,20 +262,22 @@ def _refuses(url: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "says"),
+    ("options", "says"),
     [
         (stack.StackOptions(mlflow_port=9), "--mlflow-port 1, not 9"),
         (stack.StackOptions(clock="replay:x"), "--clock system, not replay:x"),
         (stack.StackOptions(tick=7), "--tick 60, not 7"),
     ],
 )
-def test_wishes_that_what_runs_cannot_follow_are_refused(tmp_path: Path, wishes: stack.StackOptions, says: str) -> None:
+def test_options_that_what_runs_cannot_follow_are_refused(
+    tmp_path: Path, options: stack.StackOptions, says: str
+) -> None:
     """`up` where a part runs is refused, and starts nothing, when it asks for what this part does not have."""
     (tmp_path / "prefect.yaml").touch()
     url = "http://127.0.0.1:1"
     Settings(tmp_path, tmp_path, url, url, url, "t", processes={"mlflow": _process(os.getpid())}).save()
     with pytest.raises(Rejected, match=says):
-        stack.up(tmp_path, tmp_path, wishes)
+        stack.up(tmp_path, tmp_path, options)
     assert not (tmp_path / "logs").exists()
 
 

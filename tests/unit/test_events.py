@@ -134,7 +134,7 @@ def test_verdict_as_json(verdict: Verdict) -> None:
     [
         ("candidate rate", FigureKind.CANDIDATE_RATE),
         ("champion p99.9", FigureKind.CHAMPION_QUANTILE),
-        ("stretches above", FigureKind.EPOCHS_ABOVE),
+        ("stretches above", FigureKind.BLOCKS_ABOVE),
         ("something else", FigureKind.OTHER),
     ],
 )

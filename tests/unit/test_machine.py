@@ -111,7 +111,7 @@ def test_questions_and_levels() -> None:
     """Each stage asks for its own window; looks count up within a step and start again with the next."""
     env = scenario(TWO)
     started(env)
-    asked: list[EvidenceRequest] = env.evidences.asked  # type: ignore[attr-defined]
+    asked: list[EvidenceRequest] = env.evidence_source.asked  # type: ignore[attr-defined]
     opened = next(e.at for e in env.journal.entries if e.kind == "RolloutOpened")
     assert asked[0].kind == "data"
     assert asked[0].since == opened - 7 * 86400.0
@@ -137,7 +137,7 @@ def test_levels_share_the_budget() -> None:
             levels[action.kind] = action.level
 
     open_promotion(env.ports(), env.request())
-    drive(env.ports(), "m", until=lambda ledger: not ledger.open, seen=note)
+    drive(env.ports(), "m", until=lambda ledger: not ledger.open, on_step=note)
     assert levels["shadow"].alpha == PRE_TRAFFIC_ALPHA / 2
     assert levels["live"].alpha == levels["bake"].alpha == 0.005
     assert levels["live"].allowance == 1.0

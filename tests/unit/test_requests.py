@@ -116,7 +116,7 @@ def test_second_attempt_needs_force(story: str) -> None:
     promote(scenario)
     with pytest.raises(Rejected, match=r"--force tries it again; it is (Rejected|RolledBack): "):
         open_promotion(scenario.ports(), scenario.request())
-    scenario.evidences.story = "good"
+    scenario.evidence_source.story = "good"
     salts = {rollout.opened.salt for rollout in ledger(scenario).rollouts.values()}
     done = promote(scenario, force=True)
     first, second = done.rollouts.values()
@@ -205,6 +205,9 @@ def test_open_rollback_is_not_replaced() -> None:
 def test_abort_needs_a_rollout() -> None:
     """There is nothing to abort when nothing is open."""
     scenario = Scenario()
+    with pytest.raises(NotFound, match="the journal holds nothing of m; known: none"):
+        end_rollout(scenario.ports(), "m", Stage.ABORTED, "operator")
+    adopt_champion(scenario.ports(), "m")
     with pytest.raises(TransitionIllegal, match="nothing to abort"):
         end_rollout(scenario.ports(), "m", Stage.ABORTED, "operator")
     promote(scenario)
@@ -236,7 +239,7 @@ def test_abort_does_not_stop_a_rollback() -> None:
 def test_rollback_without_a_proven_version(number: str | None) -> None:
     """Without an earlier champion there is nothing to go back to, and the message says who is proven."""
     scenario = Scenario()
-    with pytest.raises(Rejected, match=r"proven-good: none"):
+    with pytest.raises(NotFound, match="the journal holds nothing of m; known: none"):
         open_rollback(scenario.ports(), "m", "operator", number)
     adopt_champion(scenario.ports(), "m")
     with pytest.raises(Rejected, match=r"no other proven-good version to go back to \(proven-good: 1\)"):
@@ -308,7 +311,7 @@ def test_rollback_needs_the_journal_and_nothing_else() -> None:
     scenario = Scenario()
     promote(scenario)
     ports = scenario.ports()
-    for name in ("registry", "traffic", "evidences"):
+    for name in ("registry", "traffic", "evidence_source"):
         object.__setattr__(ports, name, None)
     assert open_rollback(ports, "m", "operator").open
 

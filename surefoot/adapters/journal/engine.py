@@ -23,7 +23,7 @@ from sqlalchemy.schema import CreateTable
 
 from surefoot.core.errors import JournalTampered, JournalUnavailable, OutcomeUnknown, Rejected, SurefootError
 
-PATIENCE_S = 10  # a writer's turn takes milliseconds: whoever waits so long waits for something broken
+PATIENCE_S = 10  # a writer's turn takes milliseconds: a longer wait is for something broken
 _WRITES = "surefoot_writes"
 _ONE_CREATOR = 0x73757265666F6F74  # key of the advisory lock under which PostgreSQL creates the tables
 

@@ -81,7 +81,7 @@ class PatientClient:
         Raises:
             AliasDrift: It has a third value: somebody else set it meanwhile, and is not overwritten.
             RegistryUnavailable: MLflow does not answer; nothing changed.
-            OutcomeUnknown: A write was sent and nobody could say whether it was applied.
+            OutcomeUnknown: A write was sent, and whether it was applied is not known.
             SurefootError: Whatever else `translate` makes of MLflow's error.
         """
         until, pause = self._until(), _FIRST_PAUSE_S

@@ -110,7 +110,7 @@ class MlflowRegistry:
             Rejected: MLflow does not allow such a name, or does not allow us.
             AliasDrift: Somebody else moved the alias while we did.
             RegistryUnavailable: MLflow does not answer; nothing changed.
-            OutcomeUnknown: The change was sent and nobody could say whether it was applied.
+            OutcomeUnknown: The change was sent, and whether it was applied is not known.
         """
 
         def write(client: "MlflowClient") -> None:

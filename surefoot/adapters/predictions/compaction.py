@@ -73,7 +73,7 @@ class Compacted:
     removed: int = 0
     removed_rows: int = 0
 
-    def tell(self) -> str:
+    def describe(self) -> str:
         """One line for a person; empty when there was nothing to do."""
         said = []
         if self.segments:
@@ -248,7 +248,7 @@ class _Run:
             (written,) = self._row(f"COPY ({select}) TO {target}")
         if written != rows:
             raise InvariantBroken(f"{fresh.name} got {written} of {rows} rows: somebody writes what is closed")
-        fresh.chmod(0o640)  # as the segments: requests are nobody else's business
+        fresh.chmod(0o640)  # as the segments: requests are private
         note = fresh.with_name(fresh.name + NOTE)
         note.write_bytes(orjson.dumps([path.name for path in sources]))
         for path, place in ((note, self._folder / WORK), (fresh, self._folder)):
@@ -294,7 +294,7 @@ def _closed(segment: Path) -> bool:
             return False
         if os.fstat(descriptor).st_size:
             return True
-        segment.unlink()  # while we have the lock: whoever has begun it just now sees that it is gone
+        segment.unlink()  # while we have the lock: a writer that has begun it just now sees that it is gone
     except BlockingIOError:
         pass
     finally:

@@ -145,7 +145,7 @@ class PredictionLog:
         return sorted(made, key=lambda served: (served.at, served.key))
 
     def failed(self, model: str, until: float, rollout: str, champion: str) -> list[tuple[str, str, object, object]]:
-        """Requests that nobody could answer, in a rollout or in the champion's own past.
+        """Requests that no version could answer, in a rollout or in the champion's own past.
 
         Returns:
             One row a request, in an order that its id decides: (request, version that refused, features, params).
@@ -179,7 +179,7 @@ class PredictionLog:
         return None if found is None else float(str(found))
 
     def unknown_labels(self, model: str, since: float, until: float) -> int:
-        """Labels reported in a window for requests that nobody has seen [count]."""
+        """Labels reported in a window for requests that were never logged [count]."""
         found = self.rows(
             model,
             """

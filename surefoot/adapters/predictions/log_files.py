@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 
 WORK = ".compaction"
-"""Folder of whoever compacts, in the model's own."""
+"""Folder of the compaction, in the model's own."""
 PART, WHOLE = ".part.parquet", ".whole.parquet"
 """How tables end: made of closed segments, and made of parts."""
 LONGEST = 16 << 20
@@ -84,7 +84,7 @@ def counted(folder: Path, kind: Kind) -> tuple[list[Path], list[Path]]:
     """Segments and tables that hold every record once, whatever a compaction is doing or wherever one was killed.
 
     A table stands before what it replaces goes. So whoever looks for segments, then for parts, then for whole tables
-    misses nothing, and whoever reads the notes last counts nothing twice: a note that is gone by then speaks of files
+    misses nothing, and one that reads the notes last counts nothing twice: a note that is gone by then speaks of files
     that are gone too, and what is listed but gone cannot be opened, which is a reason to look again.
 
     Raises:

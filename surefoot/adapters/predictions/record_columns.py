@@ -37,7 +37,7 @@ LATEST = 253_402_300_799.0
 
 
 INDEX = re.compile(r"__index_level_\d+__")
-"""How pandas names the index of a table that nobody gave a name: it is no feature."""
+"""How pandas names an index without a name: it is no feature."""
 
 
 def quoted(name: str) -> str:
@@ -141,7 +141,10 @@ RECORD_RULES = dict(
 LABEL_RULES = dict(
     [
         ("request IS NULL", "has no request id: give that of the request whose label it is"),
-        ('"at" IS NULL', "has no time 'at': give when the label became known, or nobody can tell whether it was late"),
+        (
+            '"at" IS NULL',
+            "has no time 'at': give when the label became known, or it cannot be told whether it was late",
+        ),
         _time("at"),
     ]
 )

@@ -70,7 +70,7 @@ class RecordFile:
         """
         self._home = tempfile.TemporaryDirectory(prefix="surefoot-backtest-")
         self._db = duckdb.connect(str(Path(self._home.name) / "records.db"))
-        self._stretches: list[tuple[float, Split]] = []
+        self._windows: list[tuple[float, Split]] = []
         self._placed = False
         try:
             self._db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 1; SET preserve_insertion_order = false")
@@ -218,10 +218,10 @@ class RecordFile:
         Raises:
             EvidenceUnavailable: There is no room for it.
         """
-        since = at if self._stretches else self.first - 1.0
-        self._stretches.append((since, split))
-        ends = [later for later, _ in self._stretches[1:]] + [math.inf]
-        served = (self._stretch(since, end, split) for (since, split), end in zip(self._stretches, ends, strict=True))
+        since = at if self._windows else self.first - 1.0
+        self._windows.append((since, split))
+        ends = [later for later, _ in self._windows[1:]] + [math.inf]
+        served = (self._window(since, end, split) for (since, split), end in zip(self._windows, ends, strict=True))
         try:
             if split.candidate is not None and not self._placed:
                 self._place(split.salt)
@@ -229,7 +229,7 @@ class RecordFile:
         except duckdb.Error as error:
             raise EvidenceUnavailable(f"the records cannot be split: {str(error).splitlines()[0]}") from error
 
-    def _stretch(self, since: float, until: float, split: Split) -> str:
+    def _window(self, since: float, until: float, split: Split) -> str:
         """What was served while one split was in force, as the gateway would have logged it."""
         trial = split.candidate.number if split.candidate and split.weight > 0.0 else ""
         serving = split.champion.number

@@ -41,7 +41,7 @@ QUIET = {
 
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def running(config: Settings) -> dict[str, bool]:
     return {name: processes.is_alive(process) for name, process in config.processes.items()}
 
 
-def up(home: Path, project: Path, wishes: StackOptions, say: Say = lambda _line: None) -> Settings:
+def up(home: Path, project: Path, options: StackOptions, report: Report = lambda _line: None) -> Settings:
     """Start everything and wait until each part answers; of a stack that runs in part, only what is missing.
 
     Raises:
@@ -161,20 +161,20 @@ def up(home: Path, project: Path, wishes: StackOptions, say: Say = lambda _line:
         Unavailable: A part did not come up; what was started has been stopped again.
     """
     with processes.stack_lock(home):
-        return _up(home, project, wishes, say)
+        return _up(home, project, options, report)
 
 
-def _up(home: Path, project: Path, wishes: StackOptions, say: Say) -> Settings:
+def _up(home: Path, project: Path, options: StackOptions, report: Report) -> Settings:
     before = _before(home)
     if before and (any(running(before).values()) or processes.orphaned_workers(home)):
-        return _again(before, project, wishes, say)
+        return _again(before, project, options, report)
     _holds_flows(project)
     ports = {
         name: free_port(wanted, name)
         for name, wanted in (
-            ("mlflow", wishes.mlflow_port),
-            ("prefect", wishes.prefect_port),
-            ("gateway", wishes.gateway_port),
+            ("mlflow", options.mlflow_port),
+            ("prefect", options.prefect_port),
+            ("gateway", options.gateway_port),
         )
     }
     config = Settings(
@@ -184,17 +184,17 @@ def _up(home: Path, project: Path, wishes: StackOptions, say: Say) -> Settings:
         prefect=f"http://127.0.0.1:{ports['prefect']}",
         gateway=f"http://127.0.0.1:{ports['gateway']}",
         token=before.token if before else secrets.token_urlsafe(24),
-        clock=wishes.clock,
+        clock=options.clock,
         journal=before.journal if before else "",
-        tick=wishes.tick,
+        tick=options.tick,
     )
     stray = processes.processes_of(home)
     if stray:  # a command that was killed has started them and could not write down that it had
-        say(f"stopping {len(stray)} processes that an interrupted 'surefoot up' has left behind")
+        report(f"stopping {len(stray)} processes that an interrupted 'surefoot up' has left behind")
         processes.end_processes(stray, [], GRACE_S)
     config.save()
     try:
-        return _bring_up(config, PARTS, set(), say)
+        return _bring_up(config, PARTS, set(), report)
     except BaseException:
         stop(read_settings(home))
         raise
@@ -207,13 +207,13 @@ def _holds_flows(project: Path) -> None:
         )
 
 
-def _again(config: Settings, project: Path, wishes: StackOptions, say: Say) -> Settings:
+def _again(config: Settings, project: Path, options: StackOptions, report: Report) -> Settings:
     """Start what is missing, at the addresses that it had: callers and every other part know no other ones."""
     runs = [name for name, lives in running(config).items() if lives]
     missing = [name for name in PARTS if name not in runs]
     if not missing:
         raise Rejected(f"a stack is running in {config.home} (MLflow {config.mlflow}): 'surefoot down' stops it")
-    _agree(config, project, wishes)
+    _agree(config, project, options)
     _holds_flows(config.project)
     ports = _ports(config)
     orphans = processes.orphaned_workers(config.home) if "gateway" in missing else []
@@ -223,10 +223,10 @@ def _again(config: Settings, project: Path, wishes: StackOptions, say: Say) -> S
         if name in ports and not (name == "gateway" and orphans):  # these hand their socket over
             free_port(ports[name], name, "the stack had it: end who has taken it, or let 'surefoot down' end the rest")
     serving = [f"{len(orphans)} gateway workers without a keeper"] if orphans else []
-    say(f"already running: {', '.join(runs + serving)}; starting again: {', '.join(missing)}")
+    report(f"already running: {', '.join(runs + serving)}; starting again: {', '.join(missing)}")
     pending: set[str] = set()
     try:
-        return _bring_up(config, missing, pending, say)
+        return _bring_up(config, missing, pending, report)
     except BaseException:
         _halt(read_settings(config.home), pending)  # and nothing else: the rest was of use before
         raise
@@ -238,14 +238,14 @@ def _ports(config: Settings) -> dict[str, int]:
     return {name: urlsplit(url).port or 80 for name, url in urls.items()}
 
 
-def _agree(config: Settings, project: Path, wishes: StackOptions) -> None:
-    """Refuse wishes that a stack which runs in part cannot follow."""
-    wanted = {"mlflow": wishes.mlflow_port, "gateway": wishes.gateway_port, "prefect": wishes.prefect_port}
+def _agree(config: Settings, project: Path, options: StackOptions) -> None:
+    """Refuse options that a stack which runs in part cannot follow."""
+    wanted = {"mlflow": options.mlflow_port, "gateway": options.gateway_port, "prefect": options.prefect_port}
     pairs = [(f"--{name}-port", wanted[name], port, 0) for name, port in _ports(config).items()]
     known: list[tuple[str, object, object, object]] = [
         *pairs,
-        ("--clock", wishes.clock, config.clock, StackOptions().clock),
-        ("--tick", wishes.tick, config.tick, StackOptions().tick),
+        ("--clock", options.clock, config.clock, StackOptions().clock),
+        ("--tick", options.tick, config.tick, StackOptions().tick),
     ]
     if (project / "prefect.yaml").is_file():  # else it is the folder in which somebody happens to be
         known.append(("--project", project.resolve(), config.project.resolve(), None))
@@ -264,7 +264,7 @@ def _before(home: Path) -> Settings | None:
         return None
 
 
-def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], say: Say) -> Settings:
+def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], report: Report) -> Settings:
     """Start what is wanted; `pending` names at any time what has been started and does not answer yet."""
     env = environment(config)
     python = [sys.executable, "-m"]
@@ -277,7 +277,7 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], say:
 
     def came(name: str, title: str, url: str) -> None:
         pending.remove(name)
-        say(f"{title:8} {url}")
+        report(f"{title:8} {url}")
 
     ports = {name: ("--host", "127.0.0.1", "--port", str(port)) for name, port in _ports(config).items()}
     if "prefect" in wanted:
@@ -301,7 +301,7 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], say:
         # A flow that outlived its worker would act beside the one that is started for the same rollout.
         processes.end_processes([], processes.processes_of(config.home, ("worker",)), 0.0)
         for name in scheduler.release_dead_runs(config):
-            say(f"flow run '{name}' was cut off when the stack was stopped: marked as crashed")
+            report(f"flow run '{name}' was cut off when the stack was stopped: marked as crashed")
         before = scheduler.switches(config)
         begin(
             "worker", "prefect", "worker", "start", "--pool", scheduler.POOL, "--type", "process", "--name", "surefoot"
@@ -314,7 +314,7 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], say:
             raise Unavailable(f"the flows could not be deployed: see {config.home}/logs/deploy.log")
         scheduler.set_pace(config, before)
         for line in scheduler.paused(config, scheduler.PATIENCE):
-            say(line)
+            report(line)
         pending.remove("worker")
     if "prefect" in wanted:
         came("prefect", "Prefect", config.prefect)
@@ -328,7 +328,7 @@ def _remember(config: Settings, name: str, process: tuple[int, float]) -> Settin
     return config
 
 
-def down(home: Path, say: Say = lambda _line: None) -> None:
+def down(home: Path, report: Report = lambda _line: None) -> None:
     """Stop what was started for a home, also when the file that names its processes is missing or broken.
 
     Raises:
@@ -338,29 +338,29 @@ def down(home: Path, say: Say = lambda _line: None) -> None:
     with processes.stack_lock(home):
         config = _before(home)
         if config is not None:
-            stop(config, say)
+            stop(config, report)
             return
         stray = processes.processes_of(home)
         if not stray:
             raise Rejected(f"no stack in {home}: start one with 'surefoot up', or set SUREFOOT_HOME")
         processes.end_processes(stray, [], GRACE_S)
-        say(f"stopped {len(stray)} processes that were started for {home}")
+        report(f"stopped {len(stray)} processes that were started for {home}")
 
 
-def stop(config: Settings, say: Say = lambda _line: None) -> None:
+def stop(config: Settings, report: Report = lambda _line: None) -> None:
     """Stop what was started, worker first, and front workers of the gateway whose keeper is gone."""
-    _halt(config, PARTS, processes.orphaned_workers(config.home), say)
+    _halt(config, PARTS, processes.orphaned_workers(config.home), report)
     stray = processes.processes_of(config.home)
     if stray:
         processes.end_processes(stray, [], GRACE_S)
-        say(f"stopped {len(stray)} processes that nothing had written down")
+        report(f"stopped {len(stray)} processes that nothing had written down")
 
 
 def _halt(
     config: Settings,
     names: Collection[str],
     orphans: Collection[psutil.Process] = (),
-    say: Say = lambda _line: None,
+    report: Report = lambda _line: None,
 ) -> None:
     """Stop these parts, and forget them."""
     from surefoot.gateway.supervision.supervisor import STOP_S  # noqa: PLC0415 - the other commands need no server
@@ -374,5 +374,5 @@ def _halt(
             # The keeper ends its workers by force after its own patience; before that they answer what is under way.
             patience = STOP_S + GRACE_S if name == "gateway" else GRACE_S
             processes.end_processes([*leaders, *stray], others, patience)
-            say(f"stopped {name}" + (f", {len(stray)} workers without a keeper among it" if stray else ""))
+            report(f"stopped {name}" + (f", {len(stray)} workers without a keeper among it" if stray else ""))
     replace(config, processes={name: pid for name, pid in config.processes.items() if name not in names}).save()

@@ -55,7 +55,7 @@ def judge(gate: Gate, found: ValueCounts, level: DecisionThresholds) -> Verdict:
         return make_verdict(gate, Outcome.NO_DATA, "no value of the champion is known from before the rollout", n=n)
     both = means(strata)
     if both is None:
-        return make_verdict(gate, Outcome.NO_DATA, "no stretch of time has values of both arms", n=n)
+        return make_verdict(gate, Outcome.NO_DATA, "no epoch has values of both arms", n=n)
     width = gate.cap - gate.floor
     old, new = (gate.floor + value * width for value in both)
     margin = gate.margin or 0.0

@@ -64,7 +64,7 @@ def judge(gate: Gate, found: ScoreBins, _level: DecisionThresholds) -> Verdict:
     """
     now, past, checked = (sum(cell[0] for cell in bins) for bins in (found.now, found.past, found.checked))
     if not now:
-        return make_verdict(gate, Outcome.NO_DATA, "there is no request without a label to foresee anything for")
+        return make_verdict(gate, Outcome.NO_DATA, "there is no request without a label to expect a loss for")
     if past < LEAST_PAST or checked < LEAST_PAST:
         reason = f"only {min(past, checked)} labelled requests to learn from; {LEAST_PAST} are needed"
         return make_verdict(gate, Outcome.NO_DATA, reason, n=now)

@@ -33,7 +33,7 @@ from surefoot.core.verdicts.wording import (
 )
 
 EPOCHS = 24
-"""Stretches of time in which a candidate may begin to break, over a ramp or a bake [count]."""
+"""Epochs in which a candidate may begin to break, over a ramp or a bake [count]."""
 UNKNOWN_RATE = 0.001
 """Guess of a champion's rate of which nothing is known [probability]; a wrong guess costs power, never validity."""
 UNHEALTHY = 2.0
@@ -225,7 +225,7 @@ def _unhealthy(gate: Gate, found: SplitCounts, strata: Sequence[Stratum], level:
         return ""
     margin = gate.margin or 0.0
     growth, points = (margin, 0.0) if gate.relative else (0.0, margin)
-    # A short past is not taken at its word: three more failures than it saw would have surprised nobody.
+    # A short past is not taken at its word: three more failures than it saw would have been no surprise.
     before = found.baseline + 3.0 / found.history if found.history else found.baseline
     limit = min(UNHEALTHY * before * (1.0 + growth) + points, 1.0 - 1e-6)
     old = _by_epoch([(s.epoch, s.champion_bad, s.champion_good) for s in strata])

@@ -1,4 +1,4 @@
-"""A gauge of each version's process, such as its memory: stretch by stretch, whichever is higher."""
+"""A gauge of each version's process, such as its memory: block by block of time, and which version's is higher."""
 
 import math
 
@@ -12,24 +12,22 @@ from surefoot.core.verdicts.build import make_verdict, requests_demanded
 
 
 def judge(gate: Gate, found: GaugeCounts, level: DecisionThresholds) -> Verdict:
-    """FAIL when the candidate is above its margin in surely more than half of the stretches, PASS when in surely less.
+    """FAIL when the candidate is above its margin in surely more than half of the blocks, PASS when in surely less.
 
-    A process has one memory, whoever asks it: requests are no trials of it, stretches are. They must be long enough
+    A process has one memory for all its callers: requests are no trials of it, blocks are. They must be long enough
     to be news to each other.
 
-    Law: valid at every look, for each stretch is one toss of a coin that a sound candidate loses at most half the time.
+    Law: valid at every look, for each block is one toss of a coin that a sound candidate loses at most half the time.
     """
     n = found.above + found.below
     if not n:
-        return make_verdict(
-            gate, Outcome.NO_DATA, f"no complete stretch in which both versions show their {gate.column}"
-        )
+        return make_verdict(gate, Outcome.NO_DATA, f"no complete block in which both versions show their {gate.column}")
     harm, safe = log_harm(found.above, found.below), log_harm(found.below, found.above)
     failing, passing = -math.log(level.alpha), -math.log(level.beta)
     limit = 1.0 + (gate.margin or 0.0)
     each = span(gate.block)
     shown = (
-        f"{gate.column} of the candidate is above {limit:.2f} times the champion's in {found.above} of {n} stretches of"
+        f"{gate.column} of the candidate is above {limit:.2f} times the champion's in {found.above} of {n} blocks of"
         f" {each} (highest value: candidate {found.highest:.4g}, champion {found.beside:.4g})"
     )
     outcome = Outcome.INCONCLUSIVE
@@ -50,8 +48,8 @@ def judge(gate: Gate, found: GaugeCounts, level: DecisionThresholds) -> Verdict:
         margin=0.5,
         unit="share",
         figures=(
-            Figure(FigureKind.EPOCHS_ABOVE, found.above, "count"),
-            Figure(FigureKind.EPOCHS, n, "count"),
+            Figure(FigureKind.BLOCKS_ABOVE, found.above, "count"),
+            Figure(FigureKind.BLOCKS, n, "count"),
             Figure(FigureKind.CANDIDATE_HIGHEST, found.highest, gate.column),
             Figure(FigureKind.CHAMPION_HIGHEST, found.beside, gate.column),
             Figure(FigureKind.HARM, harm, "nats"),

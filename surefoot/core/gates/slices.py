@@ -52,7 +52,7 @@ def judge(
     part = replace(level, alpha=level.alpha / len(sizes), min_requests=0)
     whole = replace(gate, by=(), protected=())
     said = {name: one(whole, found.slices[name], part) for name in large}
-    # A slice that has no past of its own, or nobody beside it, has too little data, however many its requests are.
+    # A slice that has no past of its own, or no other slice, has too little data, however many its requests are.
     bare = [name for name in large if said[name].outcome is Outcome.NO_DATA]
     said = {name: verdict for name, verdict in said.items() if name not in bare}
     if not said:

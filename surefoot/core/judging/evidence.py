@@ -16,7 +16,7 @@ class Stratum:
         candidate_good: Candidate trials without it [count].
         champion_bad: Champion trials with the bad event [count].
         champion_good: Champion trials without it [count].
-        epoch: Stretch of time that the trials fell into, from 0; a candidate may break late.
+        epoch: Epoch that the trials fell into, from 0; a candidate may break late.
     """
 
     share: float
@@ -42,7 +42,7 @@ class SplitCounts:
     """Bad events of both arms over every stratum of a rollout.
 
     Attributes:
-        strata: One per split that was in force, and stretch of time.
+        strata: One per split that was in force, and epoch.
         baseline: The champion's rate before the rollout [probability], or None when unknown.
         trial: What one trial is, for people: "request" or "unit".
         recent: Requests of both arms since the step began [count].
@@ -70,7 +70,7 @@ class SpeedStratum:
         share: Share of units routed to the candidate [0 < share <= 1].
         candidate: Histogram of the candidate.
         champion: Histogram of the champion.
-        epoch: Stretch of time, from 0.
+        epoch: Epoch, from 0.
     """
 
     share: float
@@ -84,7 +84,7 @@ class SpeedCounts:
     """A positive measurement of every request, such as its latency, as log-bucket histograms.
 
     Attributes:
-        strata: One per split that was in force, and stretch of time.
+        strata: One per split that was in force, and epoch.
         baseline: Histogram of the champion before the rollout.
         unit: Unit of the measurement, for people.
         recent: Requests of both arms since the step began [count].
@@ -108,7 +108,7 @@ class ValueStratum:
         share: Share of units routed to the candidate [0 < share < 1].
         candidate: Trials of the candidate at each level [count].
         champion: Trials of the champion at each level [count].
-        epoch: Stretch of time, from 0.
+        epoch: Epoch, from 0.
     """
 
     share: float
@@ -122,7 +122,7 @@ class ValueCounts:
     """A bounded value of every trial, such as its revenue up to a cap.
 
     Attributes:
-        strata: One per split that was in force, and stretch of time.
+        strata: One per split that was in force, and epoch.
         center: The champion's mean before the rollout, as a share of the cap [0 to 1], or None when unknown.
         trial: What one trial is, for people: "request" or "unit".
         recent: Requests of both arms since the step began [count].
@@ -138,11 +138,11 @@ class ValueCounts:
 
 @dataclass(frozen=True, slots=True)
 class GaugeCounts:
-    """Stretches of time in which both versions showed a gauge, such as the memory of their processes.
+    """Blocks of time in which both versions showed a gauge, such as the memory of their processes.
 
     Attributes:
-        above: Stretches in which the candidate's highest value is above the champion's and its margin [count].
-        below: Stretches in which it is not [count].
+        above: Blocks in which the candidate's highest value is above the champion's and its margin [count].
+        below: Blocks in which it is not [count].
         highest: Highest value of the candidate [unit of the gauge].
         beside: Highest value of the champion [unit of the gauge].
         recent: Requests of both arms since the step began [count].
@@ -213,7 +213,7 @@ class PairedSums:
         same: Those among them on which both gave the same answer [count].
         late: Labels that came after their request's maturity, and did not count [count].
         corrected: Labels that a later one replaced within maturity [count].
-        unknown: Labels of requests that nobody has seen [count].
+        unknown: Labels of requests that were never logged [count].
         coarse: How many millionths one unit of the sums is, where millionths would not fit the journal [>= 1].
         left: What was not counted as it came.
     """

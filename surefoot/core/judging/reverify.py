@@ -115,5 +115,5 @@ def _apart(stored: Verdict, again: Verdict) -> str:
         ):
             return f"the journal says {name} {old}, its counters say {new}"
     if replace(stored, figures=(), details=()).culprit != again.culprit:
-        return f"the journal blames {stored.culprit or 'nobody'}, its counters {again.culprit or 'nobody'}"
+        return f"the journal blames {stored.culprit or 'no slice'}, its counters {again.culprit or 'no slice'}"
     return ""

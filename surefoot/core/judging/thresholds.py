@@ -20,7 +20,7 @@ class DecisionThresholds:
         overdue: Time since a pass would have counted [seconds].
         per_minute: Planned traffic, to say how long more evidence takes [requests per minute]; 0 when unknown.
         stages: Stages that share `alpha` in gates that begin anew in each of them [count].
-        forever: Whether nobody knows when the watching ends: alarms are then limited in number a time, not in all.
+        forever: Whether the watch has no known end: alarms are then limited in number a time, not in all.
         lasts: Planned length of the stage [seconds]; alarms are limited to `alpha` in each such time when `forever`.
         weight: Weight of the step [percent], for words only; 0 outside of the ramp.
     """

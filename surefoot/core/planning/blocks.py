@@ -144,23 +144,23 @@ def plan_paired_binary(
 
 
 def plan_resource(gate: Gate, step: str, lasts: float, patience: float, level: DecisionThresholds) -> Detectability:
-    """What a gauge shows in a step: how many stretches there are, and how many it takes when all of them agree."""
+    """What a gauge shows in a step: how many blocks there are, and how many it takes when all of them agree."""
     n = math.floor(lasts / gate.block)
     each = math.log(2.0 * max(HARM) / (1.0 + max(HARM)))
     fails, passing = ((math.log(len(HARM)) - math.log(x)) / each for x in (level.alpha, level.beta))
     needs = math.ceil(passing) * gate.block
     warning = ""
     if n < fails:
-        warning = f"cannot fail: {n} stretches come, and {math.ceil(fails)} are needed even if all of them are bad"
+        warning = f"cannot fail: {n} blocks come, and {math.ceil(fails)} are needed even if all of them are bad"
     elif needs > lasts + patience:
-        warning = f"cannot pass: {n} stretches come, and {math.ceil(passing)} are needed"
+        warning = f"cannot pass: {n} blocks come, and {math.ceil(passing)} are needed"
     return Detectability(
         step,
         gate.name,
         gate.metric.value,
         n,
-        "stretches",
-        finds="" if n < fails else f"above its margin in {math.ceil(fails)} stretches of {n}",
+        "blocks",
+        finds="" if n < fails else f"above its margin in {math.ceil(fails)} blocks of {n}",
         passes=float(n >= passing),
         needs=needs,
         lasts=lasts,

@@ -112,10 +112,8 @@ def _bake(policy: Policy) -> list[Detectability]:
     made = []
     for gate in (policy.gates[name] for name in policy.bake.gates):
         if gate.metric in EVENTS | SPEEDS:
-            stretches = (SplitPeriod(1.0, a_second * hold),)
-            made.append(
-                plan_served(gate, StepDemand("bake", stretches, a_second, hold, "requests", alpha, forever=True))
-            )
+            periods = (SplitPeriod(1.0, a_second * hold),)
+            made.append(plan_served(gate, StepDemand("bake", periods, a_second, hold, "requests", alpha, forever=True)))
         elif sight := _replayed(policy, gate, "bake", hold, level, 0, _patience(policy)):
             made.append(sight)
     return made

@@ -30,7 +30,7 @@ class StepDemand:
 
     Attributes:
         step: The step as people name it.
-        stretches: Traffic until the end of the step, this step's last.
+        periods: Traffic until the end of the step, this step's last.
         a_second: Trials of this step [count per second].
         lasts: Length of this step [seconds].
         trial: What is counted.
@@ -43,7 +43,7 @@ class StepDemand:
     """
 
     step: str
-    stretches: tuple[SplitPeriod, ...]
+    periods: tuple[SplitPeriod, ...]
     a_second: float
     lasts: float
     trial: str
@@ -57,7 +57,7 @@ class StepDemand:
     @property
     def n(self) -> float:
         """Trials of both arms by the end of the step [count]."""
-        return sum(stretch.n for stretch in self.stretches)
+        return sum(period.n for period in self.periods)
 
     @property
     def level(self) -> float:
@@ -71,13 +71,13 @@ def plan_served(gate: Gate, asked: StepDemand) -> Detectability:
     alpha = asked.level / (len(gate.quantiles) if gate.metric in SPEEDS else 1)
 
     def found(times: float) -> float:
-        nats = sum(s.n * law.harm(s.share, times) for s in asked.stretches)
+        nats = sum(s.n * law.harm(s.share, times) for s in asked.periods)
         return power.chance(1.0, alpha, nats)
 
     effect = max(smallest_detectable(found, 1.0, law.largest), law.accepted)
-    nats = [s.n * law.safe(s.share, asked.allowance) for s in asked.stretches]
+    nats = [s.n * law.safe(s.share, asked.allowance) for s in asked.periods]
     passes = power.standing(sum(nats), asked.beta)
-    grows = law.safe(asked.stretches[-1].share, asked.allowance) * asked.a_second
+    grows = law.safe(asked.periods[-1].share, asked.allowance) * asked.a_second
     left = power.nats_to_stand(asked.beta, SURE) - sum(nats[:-1])
     needs = max(left, 0.0) / grows if grows > 0.0 else math.inf
     seen = math.isfinite(effect) and effect < law.largest

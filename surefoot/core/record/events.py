@@ -156,7 +156,7 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class EndDecided:
-    """The rollout will end in a sink; traffic and aliases go back first."""
+    """The rollout will end; traffic and aliases go back first."""
 
     rollout: str
     terminal_stage: Stage = field(metadata={WRITTEN: "sink"})
@@ -166,7 +166,7 @@ class EndDecided:
 
 @dataclass(frozen=True, slots=True)
 class RolloutEnded:
-    """The rollout reached a sink."""
+    """The rollout reached a terminal stage."""
 
     rollout: str
     terminal_stage: Stage = field(metadata={WRITTEN: "sink"})

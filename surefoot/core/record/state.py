@@ -43,7 +43,7 @@ class Rollout:
         asked_at: When that look was asked for [Unix seconds].
         verdicts: Answers of that look by gate.
         paused: Why it waits, or None.
-        ending: The sink that has been decided, or None.
+        ending: The terminal stage that has been decided, or None.
         drifted: Whether the world was found changed by somebody else.
         done: Effects that were applied, in order.
         refused: Effects that could not be applied since the end was decided.
@@ -211,7 +211,7 @@ def _within(
             if event.terminal_stage in {Stage.PROMOTED, Stage.FAST_PROMOTED}:
                 proven = _prove(proven, rollout.opened.candidate)
             if event.terminal_stage is Stage.FAST_ROLLED_BACK:
-                # Whoever was taken back after its bake is no target any more.
+                # A version that was taken back after its bake is no target any more.
                 proven = tuple(v for v in proven if v.digest != rollout.opened.champion.digest)
             # The traffic has ended there, even when the alias was somebody else's to move.
             kept = event.terminal_stage in {Stage.PROMOTED, Stage.FAST_PROMOTED, Stage.FAST_ROLLED_BACK}

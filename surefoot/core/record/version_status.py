@@ -104,7 +104,7 @@ def current_outcome(ledger: Ledger, rollout: Rollout) -> tuple[Stage, str]:
     """How a rollout stands today, with the reason: a promoted version may have been taken back by a later rollback.
 
     Returns:
-        The stage, the sink that is decided, or the sink of that rollback; and why.
+        The stage, the terminal stage that is decided, or that of the rollback; and why.
     """
     if rollout.opened.kind == RolloutKind.PROMOTION and rollout.stage in _GOOD:
         later = tuple(ledger.rollouts.values())

@@ -94,7 +94,7 @@ def exceed(candidate: Histogram, champion: Histogram, share: float, epoch: int, 
         candidate: Values of the candidate.
         champion: Values of the champion.
         share: Share of units routed to the candidate [0 < share <= 1].
-        epoch: Stretch of time that the values fell into.
+        epoch: Epoch that the values fell into.
         mine: Bucket whose lower edge is the candidate's threshold; a higher one than `theirs` is a margin.
         theirs: Bucket whose lower edge is the champion's threshold.
     """

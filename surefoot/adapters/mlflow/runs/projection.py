@@ -168,13 +168,13 @@ def _sort(runs: "Sequence[Run]", wanted: Mapping[Key, RunView]) -> "tuple[dict[K
             by_key[key].append(run)
         elif key is not None and key[0] in numbers and WARNING not in run.data.tags:
             strangers.append(run)
-    # The lowest id wins, whoever looks and whenever; a rule that looked at progress could delete both.
+    # The lowest id wins for every reader at every time; a rule that looked at progress could delete both.
     ranked = {key: sorted(same, key=lambda run: str(run.info.run_id)) for key, same in by_key.items()}
     return {key: same[0] for key, same in ranked.items()}, [r for same in ranked.values() for r in same[1:]], strangers
 
 
 def _key(run: "Run") -> Key | None:
-    """Which entry a run shows: by its parameters, which nobody can rewrite, or the tags that it was born with."""
+    """Which entry a run shows: by its parameters, which cannot be rewritten, or the tags that it was born with."""
     said = {**run.data.tags, **run.data.params}
     seq, digest = said.get(SEQ, ""), said.get(HASH, "")
     return (_count(seq), digest) if _count(seq) and digest else None
