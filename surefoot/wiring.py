@@ -128,7 +128,6 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
     knobs = GatewaySettings(
         config.home / "gateway",
         config.token,
-        alarm=partial(_journal_cut, config),
         kept=PolicyView(config, lambda policy: policy.kept),
         units=PolicyView(config, lambda policy: policy.unit),
     )
@@ -139,12 +138,19 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
         slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
         return ModelProcess(fork_process(forkserver, arguments, slowly), load_failure)
 
-    return build_app(knobs, clock(config), partial(launched, 0), partial(launched, NICE))
+    return build_app(knobs, clock(config), partial(launched, 0), partial(launched, NICE), _GatewayJournal(config))
 
 
-def _journal_cut(config: Settings, model: str, rollout: str, reason: str) -> None:
-    with open_ports(config, "gateway") as ports:
-        end_cut(ports, model, rollout, reason)
+class _GatewayJournal:
+    """Records in the journal that the gateway has cut a candidate."""
+
+    def __init__(self, config: Settings) -> None:
+        self._config = config
+
+    def record_cut(self, model: str, rollout: str, reason: str) -> None:
+        """Record a cut; raise when it is not recorded yet."""
+        with open_ports(self._config, "gateway") as ports:
+            end_cut(ports, model, rollout, reason)
 
 
 class PolicyView(Mapping[str, T]):

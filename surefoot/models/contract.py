@@ -1,5 +1,6 @@
 """What a loaded model is for those who ask it, and how it is asked from an event loop."""
 
+import threading
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -86,7 +87,8 @@ class Model(Protocol):
         ...
 
 
-SpawnReplica = Callable[[Callable[[], bool]], "Predictor"]
+SpawnReplica = Callable[[threading.Event], "Predictor"]
+"""Loads the same model once more; blocks until it is ready, or until the event is set because it is not needed."""
 
 
 class Predictor(Protocol):
@@ -113,11 +115,8 @@ class Predictor(Protocol):
         ...
 
     @property
-    def again(self) -> "SpawnReplica | None":
-        """Makes another one of the same model; None where there can be only this one.
-
-        It blocks until the other one is ready, and is told how to learn that nobody wants it any more.
-        """
+    def spawn_replica(self) -> "SpawnReplica | None":
+        """Loads the same model once more; None where there can be only this one."""
         ...
 
     async def ask(self, names: Names, values: list[list[object]], options: RequestOptions) -> list[object]:

@@ -12,7 +12,7 @@ from surefoot.models.row_watch import RowWatch
 class InProcessModel:
     """A model that is asked in a thread of its own."""
 
-    again = None
+    spawn_replica = None
 
     def __init__(self, model: Model, proof: IndependenceProof | None = None) -> None:
         """Ask this model, of whose rows this is known; without a proof it is believed."""

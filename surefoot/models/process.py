@@ -103,7 +103,7 @@ class ModelProcess:
         self,
         start: "Start",
         failed: Callable[[str, str], Exception],
-        unwanted: Callable[[], bool] = lambda: False,
+        cancelled: threading.Event | None = None,
         *,
         prove: bool = True,
         known: IndependenceProof | None = None,
@@ -113,25 +113,25 @@ class ModelProcess:
         Args:
             start: Starts it, given the number of its socket.
             failed: Makes an error of (kind, message) when the model cannot be loaded.
-            unwanted: Asked now and then; once it is true the process is ended.
+            cancelled: Once it is set the process is not needed any more, and is killed.
             prove: Whether the model is to show at once that it answers each row by itself; one that ends or hangs
                 meanwhile is started again without, and so is one that keeps state, which the probes have changed.
             known: What an earlier process has shown; nothing is to be shown again then.
 
         Raises:
-            ProcessDied: It ended before it had said anything, or was silent for START_S, or became unwanted.
+            ProcessDied: It ended before it had said anything, or was silent for START_S, or was cancelled.
         """
         self._start, self._failed, self._prove, self._given = start, failed, prove and known is None, known
         self.cost: AnswerCost | None = None
         self.proof, self.checks, self._proves = IndependenceProof(RowIndependence.UNPROVEN), RowChecks(), False
         self._line: _Connection | None = None
         try:
-            greeting = self._launched(unwanted)
+            greeting = self._launched(cancelled)
         except ProcessDied:
             if not self._proves:
                 raise
             self._prove = self._proves = False
-            greeting = self._launched(unwanted)
+            greeting = self._launched(cancelled)
         if not isinstance(greeting, dict) or "error" in greeting:
             said = greeting if isinstance(greeting, dict) else {}
             self.close()
@@ -140,9 +140,9 @@ class ModelProcess:
         if self._prove and self.proof.batching is RowIndependence.NOT_REPEATABLE:
             self._prove, self._given = False, self.proof
             self.close()
-            self._learn(cast("dict[str, Any]", self._launched(unwanted)))
+            self._learn(cast("dict[str, Any]", self._launched(cancelled)))
 
-    def _launched(self, unwanted: Callable[[], bool]) -> object:
+    def _launched(self, cancelled: threading.Event | None) -> object:
         """Start the process and wait for its greeting; raises ProcessDied."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -154,17 +154,17 @@ class ModelProcess:
         try:
             known = None if self._given is None else [self._given.batching.value, self._given.why]
             frames.send(ours, {"prove": self._prove, "known": known})
-            greeting = self._heard(START_S, unwanted)
+            greeting = self._heard(START_S, cancelled)
             if isinstance(greeting, dict) and "loaded" in greeting:
                 self._proves = True
-                greeting = self._heard(PROOF_S, unwanted)
+                greeting = self._heard(PROOF_S, cancelled)
                 self._proves = False
         except frames.PeerClosed as error:
             raise self._death() from error
         return greeting
 
-    def _heard(self, patience: float, unwanted: Callable[[], bool] = lambda: False) -> object:
-        """One message of the process; raises `Gone` when it ends, or is silent for so long [s], or is unwanted."""
+    def _heard(self, patience: float, cancelled: threading.Event | None = None) -> object:
+        """One message of the process; raises `Gone` when it ends, or is silent for so long [s], or is cancelled."""
         poll = select.poll()
         poll.register(self._end, select.POLLIN)
         poll.register(self._watched, select.POLLIN)
@@ -172,7 +172,7 @@ class ModelProcess:
 
         def until_heard() -> None:
             while not (ready := dict(poll.poll(_TICK_S * 1000.0))):
-                if time.monotonic() > deadline or unwanted():
+                if time.monotonic() > deadline or (cancelled is not None and cancelled.is_set()):
                     raise frames.PeerSilent("nobody waits for it any longer")
             if self._end.fileno() not in ready:
                 raise frames.PeerClosed("the process has ended")
@@ -242,15 +242,15 @@ class ModelProcess:
             raise RemoteModelError(str(said["error"] if isinstance(said, dict) else said))
         return said["value"]
 
-    def again(self, unwanted: Callable[[], bool]) -> "ModelProcess":
+    def spawn_replica(self, cancelled: threading.Event) -> "ModelProcess":
         """Another process of the same model.
 
         Raises:
-            ProcessDied: It ended before it had said anything, or became unwanted.
+            ProcessDied: It ended before it had said anything, or was cancelled.
         """
         # One that ended while rows were asked together to prove it is not asked so again.
         return ModelProcess(
-            self._start, self._failed, unwanted, prove=self._prove and not self._proves, known=self._given
+            self._start, self._failed, cancelled, prove=self._prove and not self._proves, known=self._given
         )
 
     def kill(self) -> None:

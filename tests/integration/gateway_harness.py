@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split
+from surefoot.gateway.control.alarms import CutJournal
 from surefoot.gateway.http.app import build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.contract import Load
@@ -125,7 +126,9 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def listening(root: Path, models: Models, load: Load | None = None, **settings: object) -> Iterator[Gateway]:
+def listening(
+    root: Path, models: Models, load: Load | None = None, journal: CutJournal | None = None, **settings: object
+) -> Iterator[Gateway]:
     """Serve in a thread; by default with a patience that only a hanging candidate exceeds, however busy the host.
 
     Versions are loaded by `load`, if that is given.
@@ -137,7 +140,7 @@ def listening(root: Path, models: Models, load: Load | None = None, **settings: 
         units={"flights": "unit", "later": None},
         shadow_idle_share=0.0,  # however busy the host
     )
-    app = build_app(replace(known, **settings), HostClock(), load or models)  # type: ignore[arg-type]
+    app = build_app(replace(known, **settings), HostClock(), load or models, journal=journal)  # type: ignore[arg-type]
     port = free_port()
     config = uvicorn.Config(
         app, port=port, loop="uvloop", http="httptools", lifespan="on", log_level="warning", log_config=None

@@ -6,8 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
-from surefoot.gateway.control import shared_routes as routes_module
 from surefoot.gateway.control.shared_routes import Document, SharedRouteTable
+from surefoot.gateway.inference.route_snapshot import DOCUMENT_BYTES, HEAD_BYTES
 
 
 def say(found: object) -> None:
@@ -28,7 +28,7 @@ def publish(route_table: SharedRouteTable) -> None:
     say("ready")
     while sys.stdin.buffer.raw.read(1) is None:  # type: ignore[attr-defined] - a pipe of ours has one
         number += 1
-        with route_table.changing():
+        with route_table.lock():
             route_table.publish(big(number))
     say(number)
 
@@ -39,7 +39,7 @@ def read(route_table: SharedRouteTable, times: int) -> None:
     last = (0, 0)
     numbers = set()
     while len(numbers) < times:
-        generation, document = route_table.routes()
+        generation, document = route_table.read_routes()
         told = {entry["number"] for entry in document.values()}
         if not document:
             continue
@@ -54,35 +54,33 @@ def read(route_table: SharedRouteTable, times: int) -> None:
 
 def work(route_table: SharedRouteTable, first: str) -> None:
     """Be a worker: join, and do what the lines of our input say."""
-    asked_first = []
-
-    def routes() -> Document:
-        asked_first.append(first)
-        return {first: {"route": first}}
-
-    route_table.join(routes)
-    say({"slot": route_table.slot, "restored": bool(asked_first)})
+    with route_table.lock():
+        restored = not route_table.has_workers()
+        if restored:
+            route_table.reset({first: {"route": first}})
+        route_table.take_slot()
+    say({"slot": route_table.slot, "restored": restored})
     for line in sys.stdin:
         verb, *rest = json.loads(line)
         if verb == "look":
-            generation, document = route_table.routes()
-            route_table.seen(generation)
+            generation, document = route_table.read_routes()
+            route_table.acknowledge_routes(generation)
             say(document)
         elif verb == "ready":
-            route_table.ready(route_table.wanted)
-            say(route_table.wishes())
+            route_table.acknowledge_preload(route_table.preload_generation)
+            say(route_table.preloads())
         elif verb == "serves":
-            route_table.serves(yes=rest[0])
+            route_table.set_serving(serving=rest[0])
             say("ok")
         elif verb == "failed":
-            route_table.failed(route_table.wanted, rest[0])
-            route_table.ready(route_table.wanted)
+            route_table.report_load_failures(route_table.preload_generation, rest[0])
+            route_table.acknowledge_preload(route_table.preload_generation)
             say("ok")
         elif verb == "tell":
-            route_table.tell(route_table.asked, rest[0])
+            route_table.report_stats(route_table.stats_request, rest[0])
             say("ok")
         elif verb == "leave":
-            route_table.leave()
+            route_table.release_slot()
             say("ok")
         elif verb == "die writing":
             die_writing(route_table)
@@ -90,23 +88,23 @@ def work(route_table: SharedRouteTable, first: str) -> None:
 
 def die_writing(route_table: SharedRouteTable) -> None:
     """Wish, and be killed when half of the wish is written."""
-    write = route_table._write
+    write = route_table._write_document
 
     def half(place: int, document: Document) -> None:
         write(place, document)
-        start = routes_module._HEAD + place * routes_module._ROOM + 8
+        start = HEAD_BYTES + place * DOCUMENT_BYTES + 8
         route_table._memory[start : start + 6] = bytes(6)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    route_table._write = half  # type: ignore[method-assign]
-    route_table.wish("m", {"champion": "never"})
+    route_table._write_document = half  # type: ignore[method-assign]
+    route_table.preload("m", {"champion": "never"})
 
 
 def count_living(route_table: SharedRouteTable, times: int) -> None:
     """Ask without a pause who lives; say how many were seen at most."""
     say("ready")
     sys.stdin.readline()
-    say(max(len(list(route_table.living())) for _ in range(times)))
+    say(max(len(list(route_table.live_workers())) for _ in range(times)))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ class Kept:
 
     def living(self) -> set[int]:
         """Workers of any keeper that have a place."""
-        return {self.route_table.process(slot) for slot in self.route_table.living()}
+        return {self.route_table.worker_pid(slot) for slot in self.route_table.live_workers()}
 
     def begin(self, workers: int = 0) -> set[int]:
         """Start a keeper, and wait until it has its own workers; these."""
@@ -87,7 +87,7 @@ class Kept:
 
         def so() -> bool:
             mine = self.workers()
-            abreast = {self.route_table.process(slot) for slot in self.route_table.abreast()}
+            abreast = {self.route_table.worker_pid(slot) for slot in self.route_table.ready_workers()}
             return len(mine) == workers and mine == abreast == self.living() and not mine & without
 
         wait_for(so)

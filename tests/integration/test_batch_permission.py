@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from surefoot.core.domain import Split, Version
-from surefoot.gateway.inference.batching import VersionPool
 from surefoot.gateway.inference.request import Answered, new_request
+from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
 from surefoot.models.contract import NO_OPTIONS, AnswerCost, Names, RequestOptions, RowChecks
 
@@ -19,7 +19,7 @@ class Asked:
     """A process that remembers what it was asked, and answers nothing before it is let."""
 
     cost: AnswerCost | None = None
-    again = None
+    spawn_replica = None
     proof = None
     checks = RowChecks()
 
@@ -48,9 +48,7 @@ def batches(
 
     async def ask() -> list[tuple[Names, list[object], RequestOptions]]:
         process = Asked(batchable=batchable)
-        worker = VersionPool(
-            V1, process, PredictionLogWriter(SegmentWriter(root / "log.jsonl")), lambda _version: True, 256
-        )
+        worker = VersionPool(V1, process, PredictionLogWriter(SegmentWriter(root / "log.jsonl")), None, 256)
         split = Split(V1, None, 0.0, "salt", "", 1)
         waiting = []
         for number, (names, options) in enumerate([(XY, NO_OPTIONS), *asked]):

@@ -7,10 +7,28 @@ from pathlib import Path
 import httpx
 import pytest
 
+from surefoot.core.domain import Split
 from surefoot.core.errors import Rejected, RouteSuperseded
+from surefoot.gateway.control.model_controller import ModelController
 from surefoot.gateway.inference.tripwire import TripLimits
 from tests.integration.gateway_harness import BETTER, GOOD, NAN, RAISING, Gateway, listening, wait_for
 from tests.integration.gateway_process import TOKEN, Models
+
+
+class Journal:
+    """A journal that remembers what it was told, and is down for so many reports first."""
+
+    def __init__(self, failures: float = 0) -> None:
+        self.reports: list[tuple[str, str, str]] = []
+        self.asked = threading.Event()
+        self._failures = failures
+
+    def record_cut(self, model: str, rollout: str, reason: str) -> None:
+        """Remember, or be down."""
+        self.reports.append((model, rollout, reason))
+        self.asked.set()
+        if len(self.reports) <= self._failures:
+            raise OSError("the journal is down")
 
 
 def health(gateway: Gateway) -> dict[str, object]:
@@ -27,22 +45,16 @@ def weight(gateway: Gateway) -> float:
 @pytest.mark.parametrize("candidate", [RAISING, NAN])
 def test_a_candidate_that_fails_outright_is_cut_and_reported(tmp_path: Path, models: Models, candidate: str) -> None:
     """After so many failures in a row it gets nothing more, no caller has noticed, and the journal hears of it."""
-    told: list[tuple[str, str, str]] = []
-
-    def alarm(model: str, rollout: str, reason: str) -> None:
-        told.append((model, rollout, reason))
-        if len(told) < 3:
-            raise OSError("the journal is down")
-
-    with listening(tmp_path, models, alarm=alarm, trip=TripLimits(failures=5)) as gateway:
+    journal = Journal(failures=2)
+    with listening(tmp_path, models, journal=journal, trip=TripLimits(failures=5)) as gateway:
         gateway.shift(100, candidate)
         answers = [gateway.ask(unit=f"u{number}") for number in range(12)]
         assert {answer.status_code for answer in answers} == {200}
         assert [record["arm"] for record in gateway.records()] == ["candidate"] * 5 + ["champion"] * 7
         assert weight(gateway) == 0.0
-        wait_for(lambda: len(told) >= 3)
-        assert len(set(told)) == 1
-        model, rollout, reason = told[0]
+        wait_for(lambda: len(journal.reports) >= 3)
+        assert len(set(journal.reports)) == 1
+        model, rollout, reason = journal.reports[0]
         assert (model, rollout) == ("flights", "rollout-7")
         assert reason.startswith(f"version {candidate} failed 5 requests in a row")
         assert health(gateway)["models"]["flights"]["cut"] == reason  # type: ignore[index]
@@ -75,23 +87,34 @@ def test_a_cut_route_stays_cut(tmp_path: Path, models: Models) -> None:
 
 def test_an_alarm_survives_the_worker_that_raised_it(tmp_path: Path, models: Models) -> None:
     """A gateway that stops before the journal has heard leaves the alarm to the next one."""
-    heard = threading.Event()
-
-    def deaf(_model: str, _rollout: str, _reason: str) -> None:
-        heard.set()
-        raise OSError("the journal is down")
-
-    with listening(tmp_path, models, alarm=deaf, trip=TripLimits(failures=1)) as gateway:
+    deaf = Journal(failures=float("inf"))
+    with listening(tmp_path, models, journal=deaf, trip=TripLimits(failures=1)) as gateway:
         gateway.shift(100, RAISING)
         gateway.ask()
-        assert heard.wait(30)
-    told: list[str] = []
-    with listening(tmp_path, models, alarm=lambda _m, _r, reason: told.append(reason)):
-        wait_for(lambda: bool(told))
+        assert deaf.asked.wait(30)
+    journal = Journal()
+    with listening(tmp_path, models, journal=journal):
+        wait_for(lambda: bool(journal.reports))
         wait_for(lambda: not (tmp_path / "alarms" / "flights.json").exists())
-    with listening(tmp_path, models, alarm=lambda _m, _r, reason: told.append(reason)) as gateway:
+    with listening(tmp_path, models, journal=journal) as gateway:
         gateway.ask()
-    assert len(told) == 1
+    assert len(journal.reports) == 1
+
+
+def test_a_cut_that_fails_costs_no_answer(tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the cut cannot be made the callers are answered all the same, and the tripwire trips again later."""
+    reasons: list[str] = []
+
+    def refuse(_controller: ModelController, _split: Split, reason: str) -> bool:
+        reasons.append(reason)
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(ModelController, "cut", refuse)
+    with listening(tmp_path, models, trip=TripLimits(failures=3)) as gateway:
+        gateway.shift(100, RAISING)
+        answers = [gateway.ask(unit=f"u{number}") for number in range(6)]
+        assert {answer.headers["x-model-version"] for answer in answers} == {GOOD}
+    assert len(reasons) == 2
 
 
 def test_a_silent_control_plane_leaves_everything_to_the_champion(tmp_path: Path, models: Models) -> None:

@@ -10,8 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from surefoot.core.domain import Version
-from surefoot.gateway.http import open_inference
+from surefoot.gateway.http import tensors
 from surefoot.gateway.http.decode import MalformedBody, Table
+from surefoot.gateway.inference.request import NotATensor, check_tensor
 from surefoot.models.contract import Names
 from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening
 from tests.integration.gateway_process import Models
@@ -95,7 +96,7 @@ def test_health_and_metadata(gateway: Gateway) -> None:
 def test_what_is_no_request_is_refused_in_a_sentence(body: object, words: str) -> None:
     """Each mistake is named; nothing is guessed."""
     with pytest.raises(MalformedBody, match=r".") as caught:
-        open_inference.read_tensors(body if isinstance(body, bytes) else json.dumps(body).encode())
+        tensors.read_tensors(body if isinstance(body, bytes) else json.dumps(body).encode())
     assert words in str(caught.value)
 
 
@@ -104,10 +105,10 @@ def test_a_matrix_is_columns_by_number_and_nesting_does_not_matter() -> None:
     flat = {"name": "t", "shape": [2, 3], "datatype": "INT64", "data": [1, 2, 3, 4, 5, 6]}
     nested = {**flat, "data": [[1, 2, 3], [4, 5, 6]]}
     expected = Table(("0", "1", "2"), [[1, 2, 3], [4, 5, 6]])
-    assert [open_inference.read_tensors(json.dumps({"inputs": [each]}).encode())[0] for each in (flat, nested)] == [
+    assert [tensors.read_tensors(json.dumps({"inputs": [each]}).encode())[0] for each in (flat, nested)] == [
         expected
     ] * 2
-    assert open_inference.read_tensors(json.dumps({"inputs": [column("c", "a", kind="BYTES")]}).encode())[0] == Table(
+    assert tensors.read_tensors(json.dumps({"inputs": [column("c", "a", kind="BYTES")]}).encode())[0] == Table(
         ("c",), [["a"]]
     )
 
@@ -124,15 +125,15 @@ def test_a_matrix_is_columns_by_number_and_nesting_does_not_matter() -> None:
 )
 def test_answers_become_a_tensor(answers: list[object], kind: str, shape: list[int], data: list[object]) -> None:
     """Numbers, truth values, texts and class probabilities have their datatype and shape."""
-    (output,) = json.loads(open_inference.tensor_response(json.dumps(answers).encode(), "m", "3", ""))["outputs"]
+    (output,) = json.loads(tensors.tensor_response(json.dumps(answers).encode(), "m", "3", ""))["outputs"]
     assert (output["datatype"], output["shape"], output["data"]) == (kind, shape, data)
 
 
 @pytest.mark.parametrize("answers", [[{"a": 1}], [[1], [1, 2]], [[1], 2], [None]])
 def test_answers_that_are_no_tensor_are_said_so(answers: list[object]) -> None:
     """Objects and ragged rows are not forced into a tensor."""
-    with pytest.raises(MalformedBody, match="no tensor"):
-        open_inference.check_answers(answers)
+    with pytest.raises(NotATensor, match="no tensor"):
+        check_tensor(answers)
 
 
 class Objects:

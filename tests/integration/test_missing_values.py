@@ -8,7 +8,7 @@ import pytest
 
 from surefoot.adapters.mlflow.artifacts import load
 from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
-from surefoot.gateway.http import decode, open_inference
+from surefoot.gateway.http import decode, tensors
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
@@ -72,7 +72,7 @@ def test_all_ways_to_say_nothing_are_one(scorer: Scorer, kind: str) -> None:
     for said in ("null", "NaN", "left out"):
         for table in (
             decode.read_table(as_rows(kind, said), "application/json"),
-            open_inference.read_tensors(as_tensors(kind, said))[0],
+            tensors.read_tensors(as_tensors(kind, said))[0],
         ):
             (row,) = scorer.answer(table.names, table.values, None, csv=table.options.csv)
             seen.add(str(json.loads(str(row)).get(kind, "missing")))

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,9 +11,10 @@ from surefoot.core.domain import Split, Version
 from surefoot.gateway.inference import shadow as shadow_module
 from surefoot.gateway.inference.request import new_request
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.gateway.inference.shadow import MOST_TOGETHER, ShadowQueue
+from surefoot.gateway.inference.shadow import LARGEST_BATCH, ShadowQueue
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
 from surefoot.models.contract import AnswerCost, Names, RequestOptions, RowChecks
+from tests.integration.gateway_process import HostClock
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 SPLIT = Split(V1, V2, 0.0, "salt", "r", 1, 100.0)
@@ -25,7 +25,7 @@ class Model:
 
     cost: AnswerCost | None = None
     batchable = True
-    again = None
+    spawn_replica = None
     proof = None
     checks = RowChecks()
 
@@ -51,9 +51,9 @@ def shadowed(folder: Path, story: Callable[[ShadowQueue, Model], Awaitable[None]
         model = Model()
         log = PredictionLogWriter(SegmentWriter(folder / "shadows.jsonl"))
         settings = GatewaySettings(folder, "token", shadow_queue=1000)
-        shadow = ShadowQueue(V2, model, log, settings, time.time)
+        shadow = ShadowQueue(V2, model, log, settings, HostClock())
         await story(shadow, model)
-        shadow.leave()
+        shadow.close()
         await asyncio.sleep(0.0)
 
     asyncio.run(told())
@@ -65,17 +65,16 @@ def ask(shadow: ShadowQueue, count: int) -> None:
         job = new_request(
             SPLIT, model="m", request=str(number), names=("x",), values=[[1.0]], column=None, at=0.0, started=0.0
         )
-        after = shadow.wants(job)
-        assert after is not None
-        after()
+        assert shadow.accepts(job)
+        shadow.submit(job)
 
 
-async def look(shadow: ShadowQueue, *, idle_monitor: bool) -> None:
+async def look(shadow: ShadowQueue, *, host_idle: bool) -> None:
     """The host is looked at, and the shadow does what it may, however long a busy machine takes for that."""
-    shadow.make_room(idle_monitor=idle_monitor)
-    worker = shadow.worker
+    shadow.set_allowance(host_idle=host_idle)
+    pool = shadow.pool
     # Several polls and answers end this wait: there is no one event to wait for.
-    while (worker.allowed >= 1 and worker.queued) or any(replica.busy_since < math.inf for replica in worker._replicas):  # noqa: ASYNC110
+    while (pool.batch_allowance >= 1 and pool.queued) or any(one.busy_since < math.inf for one in pool._replicas):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.06)  # what it must not do has had its chance
 
@@ -84,13 +83,13 @@ def test_nothing_is_asked_until_somebody_has_waited_for_a_look(tmp_path: Path) -
     """Callers who come after a quiet time are served alone until the host has been seen serving them."""
 
     async def story(shadow: ShadowQueue, model: Model) -> None:
-        await look(shadow, idle_monitor=True)
+        await look(shadow, host_idle=True)
         ask(shadow, 100)
-        await look(shadow, idle_monitor=True)
+        await look(shadow, host_idle=True)
         assert model.batches == []
-        await look(shadow, idle_monitor=False)
+        await look(shadow, host_idle=False)
         assert model.batches == []
-        await look(shadow, idle_monitor=True)
+        await look(shadow, host_idle=True)
         assert model.batches == [1]
 
     shadowed(tmp_path, story)
@@ -101,17 +100,17 @@ def test_what_went_well_is_doubled_and_a_busy_host_ends_it(tmp_path: Path) -> No
 
     async def story(shadow: ShadowQueue, model: Model) -> None:
         ask(shadow, 500)
-        await look(shadow, idle_monitor=True)
+        await look(shadow, host_idle=True)
         grown = []
         for _ in range(4):
             before = len(model.batches)
-            await look(shadow, idle_monitor=True)
+            await look(shadow, host_idle=True)
             grown.append(model.batches[before:])
-        assert grown == [[1], [2] * 2, [4] * 4, [MOST_TOGETHER] * 8]
+        assert grown == [[1], [2] * 2, [4] * 4, [LARGEST_BATCH] * 8]
         before = len(model.batches)
-        await look(shadow, idle_monitor=False)
+        await look(shadow, host_idle=False)
         assert model.batches[before:] == []
-        await look(shadow, idle_monitor=True)
+        await look(shadow, host_idle=True)
         assert model.batches[before:] == [1]
 
     shadowed(tmp_path, story)
@@ -123,7 +122,7 @@ def test_a_pace_that_nobody_needed_is_not_kept(tmp_path: Path) -> None:
     async def story(shadow: ShadowQueue, model: Model) -> None:
         for _ in range(10):
             ask(shadow, 1)
-            await look(shadow, idle_monitor=True)
+            await look(shadow, host_idle=True)
         ask(shadow, 100)
         before = sum(model.batches)
         await asyncio.sleep(0.15)
@@ -134,15 +133,15 @@ def test_a_pace_that_nobody_needed_is_not_kept(tmp_path: Path) -> None:
 
 def test_there_is_a_fastest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long all goes well, no more than FASTEST batches are asked between two looks."""
-    monkeypatch.setattr(shadow_module, "FASTEST", 2)
+    monkeypatch.setattr(shadow_module, "LARGEST_ALLOWANCE", 2)
 
     async def story(shadow: ShadowQueue, model: Model) -> None:
         ask(shadow, 100)
-        await look(shadow, idle_monitor=True)
+        await look(shadow, host_idle=True)
         grown = []
         for _ in range(4):
             before = len(model.batches)
-            await look(shadow, idle_monitor=True)
+            await look(shadow, host_idle=True)
             grown.append(len(model.batches) - before)
         assert grown == [1, 2, 2, 2]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from surefoot.gateway.control import shared_routes as routes_module
 from surefoot.gateway.control.shared_routes import WORKERS, RouteTableFull, SharedRouteTable
+from surefoot.gateway.inference.route_snapshot import DOCUMENT_BYTES
 
 
 class Process:
@@ -92,24 +92,24 @@ def test_a_killed_worker_holds_nobody_up(tmp_path: Path, processes: Any) -> None
     one, two = processes("work", "a"), processes("work", "b")
     places = {worker: worker.hear()["slot"] for worker in (one, two)}
     route_table = SharedRouteTable(tmp_path)
-    with route_table.changing():
+    with route_table.lock():
         generation = route_table.publish({"m": {"route": 1}})
-    wish = route_table.wish("m", {"champion": "2"})
-    assert sorted(route_table.behind(generation)) == sorted(route_table.unready(wish)) == [0, 1]
+    wish = route_table.preload("m", {"champion": "2"})
+    assert sorted(route_table.workers_behind(generation)) == sorted(route_table.workers_loading(wish)) == [0, 1]
     one.ask("look")
     one.ask("ready")
-    assert route_table.behind(generation) == route_table.unready(wish) == [places[two]]
-    assert route_table.abreast() == []  # it has no champion yet
+    assert route_table.workers_behind(generation) == route_table.workers_loading(wish) == [places[two]]
+    assert route_table.ready_workers() == []  # it has no champion yet
     one.ask("serves", True)
-    assert route_table.abreast() == [places[one]]
+    assert route_table.ready_workers() == [places[one]]
     two.kill()
-    assert route_table.behind(generation) == route_table.unready(wish) == []
-    assert list(route_table.living()) == [places[one]]
+    assert route_table.workers_behind(generation) == route_table.workers_loading(wish) == []
+    assert list(route_table.live_workers()) == [places[one]]
     one.ask("leave")
     following = sorted(processes("work", "c").hear()["slot"] for _ in range(2))
     assert following == [0, 1]
     one.ask("look")  # who has left acknowledges nothing in the name of the next one there
-    assert route_table.behind(generation) == following
+    assert route_table.workers_behind(generation) == following
 
 
 def test_who_asks_is_not_taken_for_a_worker(tmp_path: Path, processes: Any) -> None:
@@ -130,17 +130,17 @@ def test_wishes_grow_and_are_withdrawn(tmp_path: Path, processes: Any) -> None:
     worker = processes("work", "a")
     worker.hear()
     route_table = SharedRouteTable(tmp_path)
-    first = route_table.wish("m", {"champion": "1"})
-    second = route_table.wish("n", {"champion": "2"})
-    assert second == first + 1 == route_table.wanted
+    first = route_table.preload("m", {"champion": "1"})
+    second = route_table.preload("n", {"champion": "2"})
+    assert second == first + 1 == route_table.preload_generation
     assert worker.ask("ready") == {"m": {"champion": "1"}, "n": {"champion": "2"}}
-    route_table.unwish("m", first)
-    assert route_table.wishes().keys() == {"m", "n"}
-    route_table.unwish("n", second)
+    route_table.cancel_preload("m", first)
+    assert route_table.preloads().keys() == {"m", "n"}
+    route_table.cancel_preload("n", second)
     assert worker.ask("ready") == {"m": {"champion": "1"}}
-    route_table.unwish("m")
+    route_table.cancel_preload("m")
     assert worker.ask("ready") == {}
-    assert route_table.wanted > second
+    assert route_table.preload_generation > second
 
 
 def test_a_failure_is_told_by_whoever_lives(tmp_path: Path, processes: Any) -> None:
@@ -148,14 +148,14 @@ def test_a_failure_is_told_by_whoever_lives(tmp_path: Path, processes: Any) -> N
     worker = processes("work", "a")
     worker.hear()
     route_table = SharedRouteTable(tmp_path)
-    wish = route_table.wish("m", {"champion": "1"})
-    assert route_table.failure(wish, "m") is None
+    wish = route_table.preload("m", {"champion": "1"})
+    assert route_table.load_failure(wish, "m") is None
     worker.ask("failed", {"m": {"kind": "Rejected", "message": "no"}})
-    assert route_table.failure(wish, "m") == {"kind": "Rejected", "message": "no"}
-    assert route_table.failure(wish, "n") is None
-    assert route_table.failure(wish + 1, "m") is None
+    assert route_table.load_failure(wish, "m") == {"kind": "Rejected", "message": "no"}
+    assert route_table.load_failure(wish, "n") is None
+    assert route_table.load_failure(wish + 1, "m") is None
     worker.kill()
-    assert route_table.failure(wish, "m") is None
+    assert route_table.load_failure(wish, "m") is None
 
 
 def test_counts_are_of_living_workers(tmp_path: Path, processes: Any) -> None:
@@ -163,19 +163,19 @@ def test_counts_are_of_living_workers(tmp_path: Path, processes: Any) -> None:
     workers = [processes("work", name) for name in "abc"]
     places = [worker.hear()["slot"] for worker in workers]
     route_table = SharedRouteTable(tmp_path)
-    asked = route_table.ask()
-    assert sorted(route_table.silent(asked)) == [0, 1, 2]
+    asked = route_table.request_stats()
+    assert sorted(route_table.workers_without_stats(asked)) == [0, 1, 2]
     for number, worker in enumerate(workers[:2]):
         worker.ask("tell", {"m": {"requests": number}})
-    assert route_table.silent(asked) == [places[2]]
-    assert sorted(told["m"]["requests"] for _, told in route_table.told(asked)) == [0, 1]
+    assert route_table.workers_without_stats(asked) == [places[2]]
+    assert sorted(told["m"]["requests"] for _, told in route_table.collect_stats(asked)) == [0, 1]
     workers[0].kill()
     workers[2].kill()
-    assert route_table.silent(asked) == []
-    assert [told["m"]["requests"] for _, told in route_table.told(asked)] == [1]
-    again = route_table.ask()
-    assert list(route_table.told(again)) == []
-    assert route_table.silent(again) == [places[1]]
+    assert route_table.workers_without_stats(asked) == []
+    assert [told["m"]["requests"] for _, told in route_table.collect_stats(asked)] == [1]
+    again = route_table.request_stats()
+    assert list(route_table.collect_stats(again)) == []
+    assert route_table.workers_without_stats(again) == [places[1]]
 
 
 def test_a_writer_killed_half_way_spoils_nothing(tmp_path: Path, processes: Any) -> None:
@@ -183,42 +183,50 @@ def test_a_writer_killed_half_way_spoils_nothing(tmp_path: Path, processes: Any)
     worker = processes("work", "a")
     worker.hear()
     route_table = SharedRouteTable(tmp_path)
-    route_table.wish("m", {"champion": "1"})
+    route_table.preload("m", {"champion": "1"})
     worker.tell("die writing")
     worker.process.wait()
-    assert route_table.wishes() == {"m": {"champion": "1"}}
-    route_table.wish("n", {"champion": "2"})
-    assert route_table.wishes().keys() == {"m", "n"}
+    assert route_table.preloads() == {"m": {"champion": "1"}}
+    route_table.preload("n", {"champion": "2"})
+    assert route_table.preloads().keys() == {"m", "n"}
+
+
+def take_slot(route_table: SharedRouteTable) -> None:
+    """Take a slot as a worker does."""
+    with route_table.lock():
+        route_table.take_slot()
 
 
 def test_there_is_room_for_so_many(tmp_path: Path) -> None:
     """One worker more than there are places is refused, and has a place as soon as another leaves."""
     views = [SharedRouteTable(tmp_path) for _ in range(WORKERS + 1)]
     for view in views[:-1]:
-        view.join(dict)
+        take_slot(view)
     assert sorted(view.slot for view in views[:-1]) == list(range(WORKERS))
     with pytest.raises(RouteTableFull, match=str(WORKERS)):
-        views[-1].join(dict)
-    views[7].leave()
-    views[-1].join(dict)
+        take_slot(views[-1])
+    views[7].release_slot()
+    take_slot(views[-1])
     assert views[-1].slot == 7
     for view in views:
-        view.leave()
+        view.release_slot()
 
 
 def test_too_long_a_document_changes_nothing(tmp_path: Path) -> None:
     """Routes that do not fit are refused, and those in force stay; the longest that fit are read back whole."""
     route_table = SharedRouteTable(tmp_path)
-    route_table.join(lambda: {"m": {"route": "old"}})
+    with route_table.lock():
+        route_table.reset({"m": {"route": "old"}})
+        route_table.take_slot()
     before = route_table.generation
-    room = routes_module._ROOM
+    room = DOCUMENT_BYTES
     with pytest.raises(RouteTableFull, match="bytes"):
         route_table.publish({"m": {"route": "x" * room}})
     with pytest.raises(RouteTableFull, match="bytes"):
-        route_table.wish("m", {"route": "x" * room})
-    assert route_table.routes() == (before, {"m": {"route": "old"}})
-    assert route_table.wishes() == {}
+        route_table.preload("m", {"route": "x" * room})
+    assert route_table.read_routes() == (before, {"m": {"route": "old"}})
+    assert route_table.preloads() == {}
     longest = {"m": {"route": "x" * (room - 8 - len('{"m":{"route":""}}'))}}
     assert route_table.publish(longest) == before + 1
-    assert route_table.routes() == (before + 1, longest)
-    route_table.leave()
+    assert route_table.read_routes() == (before + 1, longest)
+    route_table.release_slot()

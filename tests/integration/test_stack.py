@@ -62,7 +62,7 @@ class Partial(Home):
     def workers(self) -> set[int]:
         """Front workers of the gateway."""
         route_table = SharedRouteTable(self.folder / "gateway")
-        return {route_table.process(slot) for slot in route_table.living()}
+        return {route_table.worker_pid(slot) for slot in route_table.live_workers()}
 
     def up(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run `surefoot up`, from a folder that is no project."""

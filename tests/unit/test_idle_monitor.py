@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.gateway.inference.idle import LOOKS, IdleMonitor
+from surefoot.gateway.inference.idle import SAMPLES, IdleMonitor
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def looks(tmp_path: Path) -> Callable[[Iterable[tuple[int, int, int]]], list[boo
 
     told()
     found = IdleMonitor(0.3, stat)
-    assert found.look()
+    assert found.sample()
 
     def said(passing: Iterable[tuple[int, int, int]]) -> list[bool]:
         made = []
@@ -28,7 +28,7 @@ def looks(tmp_path: Path) -> Callable[[Iterable[tuple[int, int, int]]], list[boo
             for place, more in enumerate(ticks):
                 all_[place] += more
             told()
-            made.append(found.look())
+            made.append(found.sample())
         return made
 
     return said
@@ -56,7 +56,7 @@ def test_busy_looks_on_end_stop_it_and_one_idle_look_does_not_begin_it(
     """A busy host that seems idle for a moment, now and then, is left alone; one that becomes idle is used again."""
     assert looks([(16, 0, 4)] * 2) == [False] * 2
     assert looks([(16, 0, 4), (11, 0, 9), (17, 0, 3)] * 10) == [False] * 30
-    idle = looks([(5, 0, 15)] * LOOKS)
+    idle = looks([(5, 0, 15)] * SAMPLES)
     assert idle[-1]
     assert idle == sorted(idle)
 
@@ -70,6 +70,6 @@ def test_an_idle_host_that_seems_busy_for_a_moment_is_used_on(
 
 def test_where_the_kernel_says_nothing_time_is_taken_as_spare(tmp_path: Path) -> None:
     """A host that does not tell is one where shadows are asked."""
-    assert IdleMonitor(0.3, tmp_path / "none").look()
+    assert IdleMonitor(0.3, tmp_path / "none").sample()
     (tmp_path / "odd").write_text("cpu  a b\n")
-    assert IdleMonitor(0.3, tmp_path / "odd").look()
+    assert IdleMonitor(0.3, tmp_path / "odd").sample()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from surefoot.gateway.http import decode, open_inference
+from surefoot.gateway.http import decode, tensors
 from surefoot.gateway.json_body import Ambiguous, NotJson, read
 from surefoot.gateway.log.record import label_lines
 
@@ -59,7 +59,7 @@ def test_scoring_bodies_say_each_key_once(body: bytes) -> None:
 def test_tensors_and_labels_say_each_key_once() -> None:
     """The same for the Open Inference Protocol and for labels."""
     with pytest.raises(decode.MalformedBody, match="written twice"):
-        open_inference.read_tensors(b'{"inputs":[{"name":"x","name":"y","shape":[1],"datatype":"FP64","data":[1]}]}')
+        tensors.read_tensors(b'{"inputs":[{"name":"x","name":"y","shape":[1],"datatype":"FP64","data":[1]}]}')
     with pytest.raises(ValueError, match="written twice"):
         label_lines(b'[{"request":"a","label":1,"label":0}]', 0.0)
 

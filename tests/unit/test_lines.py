@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from surefoot.core.domain import LogPolicy, Split, Version
-from surefoot.gateway.http import decode, open_inference
+from surefoot.gateway.http import decode, tensors
 from surefoot.gateway.http.decode import Table
 from surefoot.gateway.inference.request import (
     Answered,
@@ -17,8 +17,8 @@ from surefoot.gateway.inference.request import (
     ProcessDown,
     Revoked,
     new_request,
+    shadow_records,
 )
-from surefoot.gateway.inference.shadow import ShadowQueue
 from surefoot.gateway.log.record import LONGEST, label_lines, record_lines
 from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.gateway.log.request import InferenceRequest
@@ -131,7 +131,7 @@ UNNAMED = {
     "no columns": read('{"dataframe_split": {"data": [["N1-secret", 1]]}}'),
     "other numbers": read('{"dataframe_split": {"columns": [3, "note"], "data": [["N1-secret", 1]]}}'),
     "a header of numbers": read("0,1\nN1-secret,1", "text/csv"),
-    "a tensor": open_inference.read_tensors(
+    "a tensor": tensors.read_tensors(
         b'{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "BYTES", "data": ["N1-secret", "a"]}]}'
     )[0],
 }
@@ -216,7 +216,7 @@ def test_a_shadow_says_how_it_failed(outcome: Outcome, error: str | None) -> Non
     loop = asyncio.new_event_loop()
     attempt = Attempt(job(read('{"instances": [1]}')), last=False, settled=loop.create_future())
     loop.close()
-    (line,) = ShadowQueue._lines(attempt, outcome, [1] if error is None else [])
+    (line,) = shadow_records(attempt, outcome, [1] if error is None else [])
     record = orjson.loads(line)
     assert (record["error"], record["prediction"]) == (error, 1 if error is None else None)
 
@@ -226,7 +226,7 @@ def test_an_answer_of_a_shadow_has_a_limit_too() -> None:
     loop = asyncio.new_event_loop()
     attempt = Attempt(job(read('{"instances": [1]}')), last=False, settled=loop.create_future())
     loop.close()
-    (line,) = ShadowQueue._lines(attempt, Answered(b"[]", "1"), ["x" * LONGEST])
+    (line,) = shadow_records(attempt, Answered(b"[]", "1"), ["x" * LONGEST])
     assert len(line) < 1000
     assert orjson.loads(line)["left_out"] == {"prediction": "too long"}
 

@@ -15,18 +15,18 @@ def test_it_blows_exactly_when_so_many_fail_in_a_row(outcomes: list[bool], limit
         if failed:
             streak += 1
             due = due or streak == limit
-            blown += bool(wire.failed("RuntimeError: no"))
+            blown += bool(wire.record_failure("RuntimeError: no"))
         else:
             streak = 0
-            wire.answered()
+            wire.record_answer()
     assert blown == due
 
 
 def test_it_says_how_often_and_with_what() -> None:
     """The reason that is journalled names the count and the last error."""
     wire = Tripwire(TripLimits(failures=2))
-    assert wire.failed("KeyError: 'x'") == ""
-    assert wire.failed("KeyError: 'y'") == "failed 2 requests in a row, the last with KeyError: 'y'"
+    assert wire.record_failure("KeyError: 'x'") == ""
+    assert wire.record_failure("KeyError: 'y'") == "failed 2 requests in a row, the last with KeyError: 'y'"
 
 
 def test_processes_that_end_often_enough_blow_it() -> None:
@@ -36,18 +36,18 @@ def test_processes_that_end_often_enough_blow_it() -> None:
     said = []
     for number in range(1, 4):
         now += WINDOW_S
-        said.append(wire.ended(number))
+        said.append(wire.record_deaths(number))
     assert said == ["", "", ""]
     now += 1.0
-    assert wire.ended(4) == ""
+    assert wire.record_deaths(4) == ""
     now += 1.0
-    assert wire.ended(5) == "its process has ended 3 times within 2 s"
-    assert wire.ended(9) == ""
+    assert wire.record_deaths(5) == "its process has ended 3 times within 2 s"
+    assert wire.record_deaths(9) == ""
 
 
 def test_ends_of_an_earlier_route_do_not_count() -> None:
     """A fuse that is set anew blows on what happens from then on."""
     wire = Tripwire(TripLimits(deaths=2), 7, lambda: 0.0)
-    assert wire.ended(7) == ""
-    assert wire.ended(8) == ""
-    assert wire.ended(9) != ""
+    assert wire.record_deaths(7) == ""
+    assert wire.record_deaths(8) == ""
+    assert wire.record_deaths(9) != ""

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from surefoot.core.errors import Conflict
-from surefoot.gateway.control.shared_routes import SharedRouteTable
+from surefoot.gateway.supervision.workers import current_supervisor, live_workers
 
 PART = "SUREFOOT_PART"
 """Environment variable of every process that `up` has started, and of their children: the name of the part."""
@@ -86,26 +86,22 @@ def processes_of(home: Path, parts: Iterable[str] = ()) -> list[psutil.Process]:
 
 
 def orphaned_workers(home: Path) -> list[psutil.Process]:
-    """Front workers of the gateway that serve on though their keeper is gone."""
+    """Front workers of the gateway that serve on though their supervisor is gone."""
     root, found = home / "gateway", []
-    if (root / "board").is_file():
-        route_table = SharedRouteTable(root)
-        with route_table.changing():  # nobody takes a place meanwhile, so each place says truly whose it is
-            pids = [route_table.process(slot) for slot in route_table.living()]
-        for pid in pids:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                worker = psutil.Process(pid)
-                if worker.ppid() != route_table.supervisor and _runs(worker):
-                    found.append(worker)
+    supervisor = current_supervisor(root)
+    for pid in live_workers(root):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker = psutil.Process(pid)
+            if worker.ppid() != supervisor and _runs(worker):
+                found.append(worker)
     return found
 
 
 def has_worker(home: Path, supervisor: int) -> bool:
-    """Whether this keeper of the gateway has a front worker."""
-    route_table = SharedRouteTable(home / "gateway")
-    for slot in route_table.living():
+    """Whether this supervisor of the gateway has a front worker."""
+    for pid in live_workers(home / "gateway"):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if psutil.Process(route_table.process(slot)).ppid() == supervisor:
+            if psutil.Process(pid).ppid() == supervisor:
                 return True
     return False
 

@@ -1,4 +1,4 @@
-"""What the gateway counts, as Prometheus reads it."""
+"""Export the counts of all workers as Prometheus metrics."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -7,15 +7,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-KIND = CONTENT_TYPE_LATEST.encode()
+CONTENT_TYPE = CONTENT_TYPE_LATEST.encode()
 Stats = Mapping[str, Mapping[str, object]]
-"""What `/models/<model>/stats` says, by model."""
+"""Counts of each model, as in `/models/<model>/stats`."""
 _COUNTERS = {
     "requests": "Requests that the split assigned to a version.",
     "candidate_errors": "Requests that a candidate failed.",
     "late": "Requests that a candidate did not answer in time.",
     "caller_errors": "Requests that no version could answer.",
-    "deaths": "Processes of a version that ended unasked.",
+    "deaths": "Processes of a version that ended by themselves.",
     "cpu_seconds": "Processor time of a version's answers.",
     "batches": "Batches that a version was asked.",
     "shared": "Requests that were predicted together with others.",
@@ -48,7 +48,7 @@ _SAME = frozenset({"version", "weight", "generation"})
 
 
 def add_counts(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Counts of two workers as one: numbers add up, but what is the same for all workers is the newest."""
+    """Add the counts of two workers; of a value that is the same for all workers, take the newest."""
     made: dict[str, Any] = {}
     for key in {**one, **other}:
         mine, theirs = one.get(key), other.get(key)
@@ -68,19 +68,19 @@ def add_counts(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, An
 
 
 class _Collector(Collector):
-    """Turns counts into series when somebody asks.
+    """Turns counts into series when Prometheus asks.
 
     Each worker has series of its own: a sum over workers would fall when one of them ends, which reads like a reset.
     """
 
     def __init__(self, workers: Mapping[int, Stats]) -> None:
-        """Remember the counts, by worker."""
+        """Hold the counts, by worker."""
         self._rows = [
             (str(slot), model, counts) for slot, stats in sorted(workers.items()) for model, counts in stats.items()
         ]
 
     def collect(self) -> Iterator[Metric]:
-        """Every series."""
+        """Iterate over every series."""
         versions = [
             ((worker, model, number), row)
             for worker, model, counts in self._rows
@@ -106,7 +106,7 @@ def _families(
     series: Mapping[str, str],
     rows: Sequence[tuple[tuple[str, ...], Mapping[str, object]]],
 ) -> Iterator[Metric]:
-    """One family a key; what was not measured has no sample."""
+    """Make one family for each key; what was not measured has no sample."""
     for key, said in series.items():
         family = kind(f"surefoot_{prefix}{key}", said, labels=_LABELS[: len(rows[0][0])] if rows else _LABELS)
         for labels, row in rows:
@@ -116,7 +116,7 @@ def _families(
 
 
 def prometheus_text(workers: Mapping[int, Stats]) -> bytes:
-    """Every series of every worker in Prometheus' text format."""
+    """Give every series of every worker in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(_Collector(workers))
     return generate_latest(registry)

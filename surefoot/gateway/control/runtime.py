@@ -1,36 +1,32 @@
-"""One worker among others: it follows the board, loads what is wanted, and looks after its models."""
+"""Run one worker: follow the shared routes, load what they need, and supervise the processes of its models."""
 
 import asyncio
 import contextlib
 import logging
 import os
 import socket
-import struct
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from surefoot.core.domain import Version
 from surefoot.core.ports import Clock
-from surefoot.gateway.control import route_codec
+from surefoot.gateway.control.acknowledgement import wait_until_acknowledged
+from surefoot.gateway.control.alarms import Alarms, CutJournal
+from surefoot.gateway.control.handover import hand_over_socket
 from surefoot.gateway.control.metrics import add_counts
-from surefoot.gateway.control.model_controller import (
-    Loaders,
-    ModelController,
-    NotPersisted,
-    wait_until_acknowledged,
-)
-from surefoot.gateway.control.route_entry import KILL_SWITCH, persist, without_candidate
-from surefoot.gateway.control.shared_routes import Document, SharedRouteTable
+from surefoot.gateway.control.model_controller import ModelController
+from surefoot.gateway.control.route_entry import has_candidate_traffic, persist, without_candidate
+from surefoot.gateway.control.route_errors import NotPersisted
+from surefoot.gateway.control.route_files import read_routes
+from surefoot.gateway.control.shared_routes import SharedRouteTable
+from surefoot.gateway.control.version_loader import Loaders, VersionLoader
 from surefoot.gateway.inference.idle import IdleMonitor
+from surefoot.gateway.inference.route_snapshot import KILL_SWITCH, NO_ROUTES
 from surefoot.gateway.inference.router import VersionRouter
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.gateway.inference.shadow import ShadowQueue
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
-from surefoot.models.contract import Predictor
 from surefoot.models.threads import in_thread
 
 _log = logging.getLogger(__name__)
@@ -39,184 +35,191 @@ GRACE_S = 5.0
 STATS_TIMEOUT_S = 0.5
 """How long counts of other workers are waited for [s]."""
 TICK_S = 0.02
-"""How often a worker that nobody asks looks for changes [s]."""
+"""How often a worker without requests checks for changes [s]."""
 IDLE_CHECK_S = 0.1
-"""How often it is looked whether shadows have time [s]."""
+"""How often the host's idle time is sampled for shadows [s]."""
 RETRY_S = 5.0
-"""How often a champion that cannot be loaded is tried again [s]."""
+"""How often a version that cannot be loaded is tried again [s]."""
 
 
 class WorkerRuntime:
-    """All its methods belong to the event loop.
+    """The models of one worker and its part in the shared route table; its methods belong to the event loop.
 
     Attributes:
-        models: What is served here, by name.
-        broken: Why the route file of a model cannot be used, by name.
-        killed: Why the kill switch is set; empty when it is not.
+        models: Controllers of the models that are served here, by name.
+        routes: The routes that this worker has acknowledged.
     """
 
-    def __init__(self, settings: GatewaySettings, clock: Clock, load: Loaders) -> None:
-        """Know the board; no place is taken yet."""
+    def __init__(self, settings: GatewaySettings, clock: Clock, load: Loaders, journal: CutJournal) -> None:
+        """Open the shared route table; no slot is taken yet."""
         self.models: dict[str, ModelController] = {}
-        self.broken: dict[str, str] = {}
-        self.killed = ""
-        self._killed = settings.root / "killed"
+        self.routes = NO_ROUTES
+        self._kill_file = settings.root / "killed"
         self._settings = settings
         self._clock = clock
-        self._load = load
-        # One thread: two downloads at once would fight for the serving's processor time.
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._loaders = load
+        self._journal = journal
+        # One thread: two downloads at once would compete with the serving for processor time.
+        self._load_thread = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._route_table = SharedRouteTable(settings.root)
-        self._generations = self._route_table.generations
+        self._generations = self._route_table.reader.generations
         self._generation = 0
-        self._wanted = -1
-        self._told = 0
+        self._preload_generation = -1
+        self._stats_reported = 0
         self._listening: socket.socket | None = None
-        self._supervisor = self._greeted = 0
-        self._lost = False
-        self._tended = self._tried = self._idled = time.monotonic()
+        self._supervisor = self._handed_over_to = 0
+        self._loading_needed = False
+        self._checked_at = self._loaded_at = self._sampled_at = time.monotonic()
         self._idle_monitor = IdleMonitor(settings.shadow_idle_share)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading: asyncio.Task[None] | None = None
 
-    def share(self, listening: socket.socket, supervisor: int) -> None:
-        """Know the socket that other workers serve as well, and who keeps this one."""
+    def set_listening_socket(self, listening: socket.socket, supervisor: int) -> None:
+        """Set the socket that other workers serve as well, and the supervisor of this worker."""
         self._listening, self._supervisor = listening, supervisor
 
     async def start(self) -> None:
-        """Take a place, and be as far as the others before anybody is answered."""
-        self._route_table.join(self._first)
-        self.look()
-        self._tasks.add(asyncio.create_task(self._watch()))  # routes change meanwhile, and are waited for
+        """Take a slot, and load what the other workers have loaded before any request is answered."""
+        with self._route_table.lock():
+            if not self._route_table.has_workers():
+                self._restore_routes()
+            self._route_table.take_slot()
+        self.refresh()
+        self._tasks.add(asyncio.create_task(self._run_ticks()))  # routes may change while this one waits
         # Loading ends this wait, and so may the end of the other workers: there is no one event to wait for.
-        while not self._fit():  # noqa: ASYNC110
+        while not self._ready_to_serve():  # noqa: ASYNC110
             await asyncio.sleep(TICK_S)
-        for served in self.models.values():
-            served.alarms.remember()
+        for controller in self.models.values():
+            controller.alarms.resume()
 
-    def _fit(self) -> bool:
+    def _ready_to_serve(self) -> bool:
         """Whether callers are better off with this worker than without it."""
-        if self._wanted < 0:
+        if self._preload_generation < 0:
             return False
-        return self._serves() or not any(slot != self._route_table.slot for slot in self._route_table.abreast())
+        others = [slot for slot in self._route_table.ready_workers() if slot != self._route_table.slot]
+        return self._serves_all() or not others
 
-    def _serves(self) -> bool:
-        return all(served.asked is None or served.arms.split is not None for served in self.models.values())
+    def _serves_all(self) -> bool:
+        """Whether every routed model has a loaded champion here."""
+        return all(
+            controller.requested is None or controller.router.split is not None for controller in self.models.values()
+        )
 
-    def _first(self) -> Document:
-        self._route_table.heard = time.monotonic()
-        found = restored_routes(self._settings.root)
+    def _restore_routes(self) -> None:
+        """Put the routes of the route files in force; call it inside the lock, while no other worker lives."""
+        self._route_table.control_contact_at = time.monotonic()
+        document = read_routes(self._settings.root)
         with contextlib.suppress(FileNotFoundError):
-            found[KILL_SWITCH] = {"reason": self._killed.read_text(encoding="utf-8")}
-        return found
+            document[KILL_SWITCH] = {"reason": self._kill_file.read_text(encoding="utf-8")}
+        self._route_table.reset(document)
 
     async def stop(self) -> None:
-        """Let the models finish what they have, and give the place back."""
+        """Let the models finish their queues, and give the slot back."""
         for task in (*self._tasks, *(() if self._loading is None else (self._loading,))):
             task.cancel()
-        self._route_table.leave()  # nobody is answered any more: no change has to wait for this worker
-        for served in self.models.values():
-            served.arms.close()
-        await self._until_idle(GRACE_S)
-        for served in self.models.values():
-            served.arms.kill()
-        await self._until_idle(GRACE_S)
-        self._loader.shutdown(wait=False, cancel_futures=True)
+        self._route_table.release_slot()  # no request is answered any more: no change waits for this worker
+        for controller in self.models.values():
+            controller.router.close()
+        await self._wait_until_ended(GRACE_S)
+        for controller in self.models.values():
+            controller.router.kill()
+        await self._wait_until_ended(GRACE_S)
+        self._load_thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _until_idle(self, seconds: float) -> None:
+    async def _wait_until_ended(self, seconds: float) -> None:
         """Wait for the models' processes to end, up to a limit."""
         deadline = time.monotonic() + seconds
         # Processes end this wait, and there are many of them: there is no one event to wait for.
-        while any(served.arms.busy for served in self.models.values()) and time.monotonic() < deadline:  # noqa: ASYNC110
+        while any(one.router.busy for one in self.models.values()) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(TICK_S)
 
-    def look(self) -> None:
-        """Take over what has changed for all workers: this is asked at every request, and costs a load from memory."""
+    def refresh(self) -> None:
+        """Follow the routes that are in force, and acknowledge them; without a change this costs a load from memory."""
         if self._generations[0] == self._generation:
             return
-        self._generation, document = self._route_table.routes()  # before the models are changed, for they look too
-        self.broken = {name: str(entry["broken"]) for name, entry in document.items() if "broken" in entry}
-        self.killed = str(document.get(KILL_SWITCH, {}).get("reason", ""))
-        try:
-            for name, entry in document.items():
-                if "route" in entry:
-                    self.served(name).apply(entry)
-        except BaseException:
-            # Half of a change is none: whoever looks next begins anew, and it is not acknowledged.
-            self._generation = -1
-            raise
-        self._route_table.seen(self._generation)
+        routes = self._route_table.reader.read()
+        for name, route in routes.models.items():
+            self.controller(name).apply(route)
+        self.routes = routes
+        self._generation = routes.generation  # last: a change that was taken over by half is taken over again
+        self._route_table.acknowledge_routes(routes.generation)
 
-    async def _ensure(self) -> None:
-        """Load what the board names, and say so."""
-        again = True  # though nothing else is wanted, something may be lacking
-        while again or self._wanted != self._route_table.wanted:
-            again = False
-            wanted, wishes = self._route_table.wanted, self._route_table.wishes()
+    async def _load_versions(self) -> None:
+        """Load what routes and preloads name, and acknowledge the preloads."""
+        first = True  # though there is no new preload, a version may be missing
+        while first or self._preload_generation != self._route_table.preload_generation:
+            first = False
+            preload, routes = self._route_table.preload_generation, self._route_table.preloads()
             failures = {}
-            for name in {*self.models, *wishes}:
-                failure = await self.served(name).ensure(wishes.get(name))
+            for name in {*self.models, *routes}:
+                failure = await self.controller(name).load_versions(routes.get(name))
                 if failure is not None:
                     failures[name] = failure
-            self._wanted = wanted
+            self._preload_generation = preload
             if failures:
-                self._route_table.failed(wanted, failures)
-            self._route_table.serves(yes=self._serves())
-            self._route_table.ready(wanted)
-        for served in list(self.models.values()):
-            await served.warm_up()
+                self._route_table.report_load_failures(preload, failures)
+            self._route_table.set_serving(serving=self._serves_all())
+            self._route_table.acknowledge_preload(preload)
+        for controller in list(self.models.values()):
+            await controller.load_warm_versions()
 
-    async def _watch(self) -> None:
-        """See changes though nobody asks, load what is wanted, and look after processes that hang."""
+    async def _run_ticks(self) -> None:
+        """Follow changes though no request comes, load what is wanted, and kill processes that hang."""
         while True:
             await asyncio.sleep(TICK_S)
             try:
-                await self._tend()
-            except Exception:  # noqa: BLE001 - last resort: a worker that sees nothing any more would serve on for ever
-                _log.exception("this worker could not look around; it tries again")
+                await self._tick()
+            except Exception:  # noqa: BLE001 - last resort: a worker that sees no change any more would serve on for ever
+                _log.exception("this worker could not check for changes; it tries again")
                 await asyncio.sleep(1.0)
 
-    async def _tend(self) -> None:
-        self.look()
-        self._route_table.serves(yes=self._serves())
-        if self._route_table.asked != self._told:
-            self._tell()
+    async def _tick(self) -> None:
+        self.refresh()
+        for controller in self.models.values():
+            controller.collect_trip()
+        self._route_table.set_serving(serving=self._serves_all())
+        if self._route_table.stats_request != self._stats_reported:
+            self._report_stats()
         now = time.monotonic()
-        if now - self._idled > IDLE_CHECK_S:
-            self._idled, idle_monitor = now, self._idle_monitor.look()
-            for served in self.models.values():
-                served.arms.make_room(idle_monitor=idle_monitor)
+        if now - self._sampled_at > IDLE_CHECK_S:
+            self._sampled_at, host_idle = now, self._idle_monitor.sample()
+            for controller in self.models.values():
+                controller.router.set_shadow_allowance(host_idle=host_idle)
         if self._route_table.supervisor != self._supervisor and self._listening is not None:
-            await self._change_keeper(self._listening)
-        if now - self._tended > 1.0:
-            self._tended = now
-            self._listen(now)
-            for served in self.models.values():
-                served.arms.watch()
-                served.spread()
+            await self._hand_over(self._listening)
+        if now - self._checked_at > 1.0:
+            self._checked_at = now
+            self._check_control_contact(now)
+            for controller in self.models.values():
+                controller.router.kill_hung()
+                controller.share_unbatchable()
         if self._loading is not None and not self._loading.done():
             return
-        if now - self._tried > RETRY_S and any(served.lacking for served in self.models.values()):
-            self._lost = True
-        if self._lost or self._wanted != self._route_table.wanted:
-            self._lost, self._tried = False, now
-            self._loading = asyncio.create_task(self._ensure())
+        if now - self._loaded_at > RETRY_S and any(one.needs_loading for one in self.models.values()):
+            self._loading_needed = True
+        if self._loading_needed or self._preload_generation != self._route_table.preload_generation:
+            self._loading_needed, self._loaded_at = False, now
+            self._loading = asyncio.create_task(self._load_versions())
 
     async def kill(self, reason: str) -> None:
-        """Set every candidate of every model to 0, for all workers, until `lift`.
+        """Set every candidate of every model to 0, for all workers, until `lift_kill`.
 
         Raises:
             NotPersisted: It is done, but a restart would forget it.
         """
-        with self._route_table.changing():
-            _, document = self._route_table.routes()
-            changed = {name: without_candidate(entry, reason) for name, entry in document.items() if _weighty(entry)}
+        with self._route_table.lock():
+            _, document = self._route_table.read_routes()
+            changed = {
+                name: without_candidate(entry, reason)
+                for name, entry in document.items()
+                if has_candidate_traffic(entry)
+            }
             generation = self._route_table.publish({**document, **changed, KILL_SWITCH: {"reason": reason}})
-        self.look()
+        self.refresh()
         _log.critical("KILL SWITCH: every candidate is cut: %s", reason)
         unwritten = ""
         try:
-            await in_thread(partial(self._killed.write_text, reason, encoding="utf-8"))
+            await in_thread(partial(self._kill_file.write_text, reason, encoding="utf-8"))
             for name in changed:
                 await in_thread(partial(persist, self._route_table, self._settings.root, name))
         except OSError as error:  # what is in force matters more: every worker is waited for all the same
@@ -225,109 +228,82 @@ class WorkerRuntime:
         if unwritten:
             raise NotPersisted(f"it cannot be written to the gateway's disk, so a restart forgets it: {unwritten}")
 
-    async def lift(self) -> None:
+    async def lift_kill(self) -> None:
         """Let candidates have traffic again, with their next route."""
-        with self._route_table.changing():
-            _, document = self._route_table.routes()
+        with self._route_table.lock():
+            _, document = self._route_table.read_routes()
             document.pop(KILL_SWITCH, None)
             self._route_table.publish(document)
-        await in_thread(partial(self._killed.unlink, missing_ok=True))
+        await in_thread(partial(self._kill_file.unlink, missing_ok=True))
 
-    def _tell(self) -> None:
-        """Let the others know the counts of this worker."""
-        self._told = self._route_table.asked
-        self._route_table.tell(self._told, {name: served.arms.stats() for name, served in self.models.items()})
+    def _report_stats(self) -> None:
+        """Report the counts of this worker to the others."""
+        request = self._stats_reported = self._route_table.stats_request
+        self._route_table.report_stats(request, {name: one.router.stats() for name, one in self.models.items()})
 
-    async def stats(self) -> dict[str, dict[str, Any]]:
-        """Counts of all workers together, by model; a worker that does not tell its own within HASTE_S is left out."""
+    async def total_stats(self) -> dict[str, dict[str, Any]]:
+        """Give the counts of all workers together, by model."""
         found: dict[str, dict[str, Any]] = {}
-        for told in (await self.each()).values():
-            for name, counts in told.items():
+        for stats in (await self.worker_stats()).values():
+            for name, counts in stats.items():
                 found[name] = add_counts(found[name], counts) if name in found else counts
         return found
 
-    async def each(self) -> dict[int, dict[str, dict[str, Any]]]:
-        """Counts of every worker, by its place and by model."""
-        asked = self._route_table.ask()
-        self._tell()
+    async def worker_stats(self) -> dict[int, dict[str, dict[str, Any]]]:
+        """Give the counts of every worker, by slot and by model; a worker that is late is left out."""
+        request = self._route_table.request_stats()
+        self._report_stats()
         deadline = time.monotonic() + STATS_TIMEOUT_S
         # Other processes end this wait: there is no event to wait for.
-        while self._route_table.silent(asked) and time.monotonic() < deadline:  # noqa: ASYNC110
+        while self._route_table.workers_without_stats(request) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(TICK_S / 4.0)
-        routed = {name for name, served in self.models.items() if served.asked is not None}
+        routed = {name for name, controller in self.models.items() if controller.requested is not None}
         return {
-            slot: {name: counts for name, counts in told.items() if name in routed}
-            for slot, told in self._route_table.told(asked)
+            slot: {name: counts for name, counts in stats.items() if name in routed}
+            for slot, stats in self._route_table.collect_stats(request)
         }
 
-    def heard(self) -> None:
-        """The control plane has said something."""
-        self._route_table.heard = time.monotonic()
-        self._listen(time.monotonic())
+    def record_control_contact(self) -> None:
+        """Note that the control plane has sent a request."""
+        self._route_table.control_contact_at = time.monotonic()
+        self._check_control_contact(time.monotonic())
 
-    def _listen(self, now: float) -> None:
-        silent = now - self._route_table.heard > self._settings.control_ttl_s
-        for served in self.models.values():
-            served.be(silent=silent)
+    def _check_control_contact(self, now: float) -> None:
+        silent = now - self._route_table.control_contact_at > self._settings.control_ttl_s
+        for controller in self.models.values():
+            controller.set_champion_only(champion_only=silent)
 
-    async def _change_keeper(self, listening: socket.socket) -> None:
-        """Another keeper has come: give it the listening socket; it says when this worker is to leave."""
+    async def _hand_over(self, listening: socket.socket) -> None:
+        """Give the listening socket to another supervisor that has come; it says when this worker is to leave."""
         supervisor = self._route_table.supervisor
-        if supervisor != self._greeted:
-            self._greeted = supervisor
+        if supervisor != self._handed_over_to:
+            self._handed_over_to = supervisor
             await in_thread(partial(hand_over_socket, supervisor, listening))
 
-    def served(self, name: str) -> ModelController:
-        """A model, known from now on."""
+    def controller(self, name: str) -> ModelController:
+        """Give the controller of a model; a new model gets one."""
         if name not in self.models:
-            arms = VersionRouter(self._settings, PredictionLogWriter(self.segment(name, "predictions")), self.look)
-            set_shadow = partial(self._make_shadow, PredictionLogWriter(self.segment(name, "shadows")))
+            router = VersionRouter(
+                name,
+                self._settings,
+                PredictionLogWriter(self.new_segment(name, "predictions")),
+                self._route_table.reader,
+            )
             self.models[name] = ModelController(
-                name, self._settings, self._load, self._loader, arms, self._route_table, set_shadow
+                name,
+                self._settings,
+                VersionLoader(name, self._loaders, self._load_thread),
+                router,
+                self._route_table,
+                PredictionLogWriter(self.new_segment(name, "shadows")),
+                Alarms(name, self._settings.root, self._journal),
+                self._clock,
             )
         return self.models[name]
 
-    def _make_shadow(self, log: PredictionLogWriter, version: Version, predictor: Predictor) -> ShadowQueue:
-        return ShadowQueue(version, predictor, log, self._settings, self._clock.now)
+    def new_segment(self, name: str, kind: str) -> SegmentWriter:
+        """Give a log segment for records of a kind, which this worker alone writes."""
+        return SegmentWriter(self._segment_folder(name) / f"{kind}-{os.getpid()}-{int(self._clock.now() * 1000)}.jsonl")
 
-    def segment(self, name: str, kind: str) -> SegmentWriter:
-        """Where this worker writes records of a kind."""
-        start = int(self._clock.now() * 1000)
-        return SegmentWriter(self._settings.root / "log" / name / f"{kind}-{os.getpid()}-{start}.jsonl")
-
-
-def _weighty(entry: Mapping[str, object]) -> bool:
-    """Whether a candidate gets requests, seen or unseen."""
-    if "route" not in entry:
-        return False
-    split = route_codec.decode_split(entry["route"])
-    return split.weight > 0.0 or split.mirror > 0.0
-
-
-def handover_address(supervisor: int) -> str:
-    """Where a keeper waits for a listening socket; a name in the kernel, not a file."""
-    return f"\0surefoot-supervisor-{supervisor}"
-
-
-def hand_over_socket(supervisor: int, listening: socket.socket) -> None:
-    """Give the listening socket to the next keeper; it does not matter when another worker has."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as call:
-        call.settimeout(1.0)
-        call.connect(handover_address(supervisor))
-        if peer_user(call) != os.getuid():  # the name is free for anybody once a keeper is gone
-            return
-        socket.send_fds(call, [b"listening"], [listening.fileno()])
-
-
-def peer_user(call: socket.socket) -> int:
-    """User who has the other end of a local connection."""
-    return int(struct.unpack("3i", call.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
-
-
-def restored_routes(root: Path) -> dict[str, dict[str, object]]:
-    """The routes that were in force before a restart, as the board has them."""
-    found = route_codec.read_routes(root)
-    for name, entry in found.items():
-        if "broken" in entry:
-            _log.critical("%s: %s", name, entry["broken"])
-    return found
+    def _segment_folder(self, name: str) -> Path:
+        return self._settings.root / "log" / name

@@ -1,30 +1,35 @@
-"""What all front workers of a gateway see at once: the routes in force and a generation, in shared memory.
+"""Share the routes in force between all front workers of a gateway, and collect acknowledgements, in shared memory.
 
 Every worker reads the generation at every request (a load from memory), so no worker can miss a change, however busy it
-is: a watcher in the background would starve exactly then. Numbers are aligned words; the document of routes is written
-beside the one in use, and the generation says which of the two counts.
+is: a watcher in the background would starve exactly then. Numbers are aligned words; a new document is written next to
+the one in use, and the generation says which of the two counts.
 """
 
 import contextlib
 import fcntl
 import mmap
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from surefoot.gateway.inference.route_snapshot import (
+    DOCUMENT_BYTES,
+    GENERATION_WORD,
+    HEAD_BYTES,
+    RouteReader,
+    read_document,
+)
+
 WORKERS = 64
 """Most front workers [count]."""
-_ROOM = 1 << 20
-"""Longest document [bytes]."""
-_DOCUMENTS = 4  # two of routes, two of what is wanted: who is killed while it writes spoils the one not in use
-_HEAD = 4096
-_GENERATION, _WANTED, _KEEPER, _HEARD, _ASKED = range(5)
+_DOCUMENTS = 4  # two of routes, two of preloads: a writer that is killed spoils the one that is not in use
+_PRELOAD, _SUPERVISOR, _CONTROL_CONTACT, _STATS_REQUEST = range(GENERATION_WORD + 1, GENERATION_WORD + 5)
 _FIRST_SLOT = 8
 _WORDS = 6
-_PID, _SEEN, _READY, _FAILED, _TOLD, _SERVES = range(_WORDS)
+_PID, _ACKNOWLEDGED, _PRELOADED, _FAILED, _STATS, _SERVING = range(_WORDS)
 
 Document = Mapping[str, Mapping[str, object]]
 
@@ -34,63 +39,63 @@ class RouteTableFull(Exception):
 
 
 class SharedRouteTable:
-    """One worker's view of the shared memory.
+    """The table of routes in shared memory, as one process sees it.
 
     Attributes:
-        slot: This worker's place, or -1 for one that only looks.
-        generations: The generation as a view of one word, which is the quickest to read.
+        slot: The slot of this worker; -1 for a process that only looks.
+        reader: Reads snapshots of the routes.
     """
 
     def __init__(self, root: Path) -> None:
-        """Open or make it."""
+        """Open or create the table below a gateway's state directory."""
         root.mkdir(parents=True, exist_ok=True)
         self._root = root
-        self._places = root / "workers"
-        self._places.mkdir(exist_ok=True)
+        self._slots = root / "workers"
+        self._slots.mkdir(exist_ok=True)
         descriptor = os.open(root / "board", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            size = _HEAD + _DOCUMENTS * _ROOM
+            size = HEAD_BYTES + _DOCUMENTS * DOCUMENT_BYTES
             if os.fstat(descriptor).st_size < size:
                 os.posix_fallocate(descriptor, 0, size)  # a full disk is found now, not at a rollback
             self._memory = mmap.mmap(descriptor, size)
         finally:
             os.close(descriptor)
-        self._words = memoryview(self._memory)[:_HEAD].cast("Q")
-        self.generations = self._words[_GENERATION : _GENERATION + 1]
+        self._words = memoryview(self._memory)[:HEAD_BYTES].cast("Q")
+        self.reader = RouteReader(self._memory)
         self.slot = -1
-        self._held = -1
+        self._slot_lock = -1
 
     @property
     def generation(self) -> int:
-        """Grows with every change of any route; read it at every request."""
-        return self._words[_GENERATION]
+        """Generation of the routes in force; grows with every change of any route."""
+        return self._words[GENERATION_WORD]
 
     @property
-    def wanted(self) -> int:
+    def preload_generation(self) -> int:
         """Grows with every change of what workers are to load ahead."""
-        return self._words[_WANTED]
+        return self._words[_PRELOAD]
 
     @property
     def supervisor(self) -> int:
-        """Process that keeps the workers; workers of another one are to leave when its own are ready."""
-        return self._words[_KEEPER]
+        """Process id of the newest supervisor; workers of another one are to leave when its own are ready."""
+        return self._words[_SUPERVISOR]
 
     @supervisor.setter
     def supervisor(self, pid: int) -> None:
-        self._words[_KEEPER] = pid
+        self._words[_SUPERVISOR] = pid
 
     @property
-    def heard(self) -> float:
-        """When the control plane last said anything, on the machine's monotonic clock [s]."""
-        return self._words[_HEARD] / 1000.0
+    def control_contact_at(self) -> float:
+        """When the control plane last sent a request, on the host's monotonic clock [s]."""
+        return self._words[_CONTROL_CONTACT] / 1000.0
 
-    @heard.setter
-    def heard(self, at: float) -> None:
-        self._words[_HEARD] = int(at * 1000.0)
+    @control_contact_at.setter
+    def control_contact_at(self, at: float) -> None:
+        self._words[_CONTROL_CONTACT] = int(at * 1000.0)
 
     @contextlib.contextmanager
-    def changing(self) -> Iterator[None]:
-        """Be the only one that changes documents; blocks for as long as another one does (microseconds)."""
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of the documents; blocks for as long as another writer holds it (microseconds)."""
         descriptor = os.open(self._root / "board.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -98,201 +103,195 @@ class SharedRouteTable:
         finally:
             os.close(descriptor)
 
-    def join(self, first: Callable[[], Document]) -> None:
-        """Take a place among the workers; who finds no other one writes the routes that were in force.
+    def has_workers(self) -> bool:
+        """Whether some worker lives."""
+        return any(True for _ in self.live_workers())
 
-        Args:
-            first: Reads them.
+    def reset(self, document: Document) -> None:
+        """Put restored routes in force and clear all preloads; call it inside `lock`, while no worker lives."""
+        self.publish(document)
+        self._publish_preloads({})
+
+    def take_slot(self) -> None:
+        """Take a free slot for this worker; call it inside `lock`.
 
         Raises:
-            BoardFull: There is no place left.
+            RouteTableFull: No slot is free.
         """
-        with self.changing():
-            if not any(True for _ in self.living()):
-                self._publish(first())
-                self._wish({})
-            for slot in range(WORKERS):
-                held = self._hold(slot)
-                if held >= 0:
-                    self._held, self.slot = held, slot
-                    at = self._at(slot)
-                    for word in (_SEEN, _READY, _FAILED, _TOLD, _SERVES):
-                        self._words[at + word] = 0
-                    self._words[at + _PID] = os.getpid()
-                    return
+        for slot in range(WORKERS):
+            lock = self._lock_slot(slot)
+            if lock >= 0:
+                self._slot_lock, self.slot = lock, slot
+                at = self._offset(slot)
+                for word in (_ACKNOWLEDGED, _PRELOADED, _FAILED, _STATS, _SERVING):
+                    self._words[at + word] = 0
+                self._words[at + _PID] = os.getpid()
+                return
         raise RouteTableFull(f"there are {WORKERS} workers already")
 
-    def leave(self) -> None:
-        """Give the place back."""
-        if self._held >= 0:
-            self._words[self._at(self.slot) + _PID] = 0
-            os.close(self._held)
-            self._held = -1
+    def release_slot(self) -> None:
+        """Give the slot of this worker back."""
+        if self._slot_lock >= 0:
+            self._words[self._offset(self.slot) + _PID] = 0
+            os.close(self._slot_lock)
+            self._slot_lock = -1
 
-    def living(self) -> Iterator[int]:
-        """Places whose workers live, whatever their words say: a killed worker's lock is gone with it."""
+    def live_workers(self) -> Iterator[int]:
+        """Iterate over the slots whose workers live; the lock of a killed worker is gone with it."""
         for slot in range(WORKERS):
-            if not self._words[self._at(slot) + _PID]:
+            if not self._words[self._offset(slot) + _PID]:
                 continue
-            if slot == self.slot and self._held >= 0:
+            if slot == self.slot and self._slot_lock >= 0:
                 yield slot
                 continue
-            held = self._hold(slot, fcntl.LOCK_SH)  # shared: who else asks at the same time is not taken for its worker
-            if held < 0:
+            lock = self._lock_slot(slot, fcntl.LOCK_SH)  # shared: two processes that ask are not taken for its worker
+            if lock < 0:
                 yield slot
             else:
-                os.close(held)
+                os.close(lock)
 
-    def process(self, slot: int) -> int:
-        """Process id of a worker."""
-        return self._words[self._at(slot) + _PID]
+    def worker_pid(self, slot: int) -> int:
+        """Give the process id of the worker in a slot."""
+        return self._words[self._offset(slot) + _PID]
 
-    def _hold(self, slot: int, options: int = fcntl.LOCK_EX) -> int:
-        """Descriptor of the lock of a place, or -1 when a living worker holds it."""
-        descriptor = os.open(self._places / f"{slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _lock_slot(self, slot: int, mode: int = fcntl.LOCK_EX) -> int:
+        """Lock a slot; its descriptor, or -1 when a living worker holds the lock."""
+        descriptor = os.open(self._slots / f"{slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, options | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return -1
         return descriptor
 
     @staticmethod
-    def _at(slot: int) -> int:
+    def _offset(slot: int) -> int:
         return _FIRST_SLOT + slot * _WORDS
 
-    def seen(self, generation: int) -> None:
-        """Acknowledge: from now on this worker asks nobody that this generation does not route."""
-        if self._held < 0:  # the place may be another one's by now
+    def acknowledge_routes(self, generation: int) -> None:
+        """Acknowledge a generation: this worker asks no version any more that the generation does not route."""
+        if self._slot_lock < 0:  # the slot may be another worker's by now
             return
-        self._words[self._at(self.slot) + _SEEN] = generation
+        self._words[self._offset(self.slot) + _ACKNOWLEDGED] = generation
 
-    def serves(self, *, yes: bool) -> None:
-        """Say whether this worker has every champion that is routed."""
-        if self._held >= 0:
-            self._words[self._at(self.slot) + _SERVES] = int(yes)
+    def set_serving(self, *, serving: bool) -> None:
+        """Say whether this worker has loaded every champion that is routed."""
+        if self._slot_lock >= 0:
+            self._words[self._offset(self.slot) + _SERVING] = int(serving)
 
-    def ready(self, wanted: int) -> None:
-        """Acknowledge: everything that was wanted is loaded here."""
-        self._words[self._at(self.slot) + _READY] = wanted
+    def acknowledge_preload(self, preload: int) -> None:
+        """Acknowledge a preload: this worker has loaded what it could."""
+        self._words[self._offset(self.slot) + _PRELOADED] = preload
 
-    def failed(self, wanted: int, reasons: Mapping[str, Mapping[str, str]]) -> None:
-        """Say, by model, why something that was wanted cannot be loaded here; call it before `ready`."""
-        with contextlib.suppress(OSError):  # a full disk: then nobody says why, but the version is missing all the same
-            self._put(f"{self.slot}.json", reasons)
-        self._words[self._at(self.slot) + _FAILED] = wanted
+    def report_load_failures(self, preload: int, reasons: Mapping[str, Mapping[str, str]]) -> None:
+        """Report, by model, why this worker cannot load a version; call it before `acknowledge_preload`."""
+        with contextlib.suppress(OSError):  # a full disk: the version is missing all the same, without a reason
+            self._write_file(f"{self.slot}.json", reasons)
+        self._words[self._offset(self.slot) + _FAILED] = preload
 
     @property
-    def asked(self) -> int:
-        """Grows whenever a worker asks the others for their counts."""
-        return self._words[_ASKED]
+    def stats_request(self) -> int:
+        """Number of the newest request for counts."""
+        return self._words[_STATS_REQUEST]
 
-    def ask(self) -> int:
-        """Ask every worker for its counts. Returns the number of the question."""
-        with self.changing():
-            self._words[_ASKED] += 1
-            return self._words[_ASKED]
+    def request_stats(self) -> int:
+        """Request the counts of every worker. Returns the number of the request."""
+        with self.lock():
+            self._words[_STATS_REQUEST] += 1
+            return self._words[_STATS_REQUEST]
 
-    def tell(self, asked: int, counts: Mapping[str, object]) -> None:
-        """Answer a question with the counts of this worker."""
-        with contextlib.suppress(OSError):  # a full disk must not stop a worker; it is left out
-            self._put(f"{self.slot}.counts.json", counts)
-            self._words[self._at(self.slot) + _TOLD] = asked
+    def report_stats(self, request: int, counts: Mapping[str, object]) -> None:
+        """Report the counts of this worker."""
+        with contextlib.suppress(OSError):  # a full disk must not stop a worker; its counts are left out
+            self._write_file(f"{self.slot}.counts.json", counts)
+            self._words[self._offset(self.slot) + _STATS] = request
 
-    def _put(self, name: str, said: Mapping[str, object]) -> None:
-        path = self._places / name
-        path.with_suffix(".tmp").write_bytes(orjson.dumps(said))
+    def _write_file(self, name: str, content: Mapping[str, object]) -> None:
+        path = self._slots / name
+        path.with_suffix(".tmp").write_bytes(orjson.dumps(content))
         path.with_suffix(".tmp").replace(path)  # another worker may be reading the last one
 
-    def silent(self, asked: int) -> list[int]:
-        """Living workers that have not answered a question."""
-        return [slot for slot in self.living() if self._words[self._at(slot) + _TOLD] < asked]
+    def workers_without_stats(self, request: int) -> list[int]:
+        """List the living workers that have not reported their counts for a request."""
+        return [slot for slot in self.live_workers() if self._words[self._offset(slot) + _STATS] < request]
 
-    def told(self, asked: int) -> Iterator[tuple[int, dict[str, dict[str, Any]]]]:
-        """Place and counts of every living worker that has answered a question."""
-        for slot in self.living():
-            if self._words[self._at(slot) + _TOLD] >= asked:
-                yield slot, orjson.loads((self._places / f"{slot}.counts.json").read_bytes())
+    def collect_stats(self, request: int) -> Iterator[tuple[int, dict[str, dict[str, Any]]]]:
+        """Iterate over slot and counts of every living worker that has reported for a request."""
+        for slot in self.live_workers():
+            if self._words[self._offset(slot) + _STATS] >= request:
+                yield slot, orjson.loads((self._slots / f"{slot}.counts.json").read_bytes())
 
-    def behind(self, generation: int) -> list[int]:
-        """Living workers that have not seen a generation yet."""
-        return [slot for slot in self.living() if self._words[self._at(slot) + _SEEN] < generation]
+    def workers_behind(self, generation: int) -> list[int]:
+        """List the living workers that have not acknowledged a generation."""
+        return [slot for slot in self.live_workers() if self._words[self._offset(slot) + _ACKNOWLEDGED] < generation]
 
-    def unready(self, wanted: int) -> list[int]:
-        """Living workers that have not loaded what is wanted yet."""
-        return [slot for slot in self.living() if self._words[self._at(slot) + _READY] < wanted]
+    def workers_loading(self, preload: int) -> list[int]:
+        """List the living workers that have not acknowledged a preload."""
+        return [slot for slot in self.live_workers() if self._words[self._offset(slot) + _PRELOADED] < preload]
 
-    def abreast(self) -> list[int]:
-        """Living workers that have seen everything, have loaded what they could, and have every champion."""
-        generation, wanted = self.generation, self.wanted
-        behind = {*self.behind(generation), *self.unready(wanted)}
-        return [slot for slot in self.living() if slot not in behind and self._words[self._at(slot) + _SERVES]]
+    def ready_workers(self) -> list[int]:
+        """List the living workers that have acknowledged everything and have loaded every champion."""
+        generation, preload = self.generation, self.preload_generation
+        behind = {*self.workers_behind(generation), *self.workers_loading(preload)}
+        return [
+            slot
+            for slot in self.live_workers()
+            if slot not in behind and self._words[self._offset(slot) + _SERVING]
+        ]  # fmt: skip
 
-    def failure(self, wanted: int, model: str) -> dict[str, str] | None:
-        """Why some worker cannot load what is wanted of a model; None when none has said so."""
-        for slot in self.living():
-            if self._words[self._at(slot) + _FAILED] >= wanted:
-                reasons = orjson.loads((self._places / f"{slot}.json").read_bytes())
+    def load_failure(self, preload: int, model: str) -> dict[str, str] | None:
+        """Give the reason why some worker cannot load a preload of a model; None when none has reported one."""
+        for slot in self.live_workers():
+            if self._words[self._offset(slot) + _FAILED] >= preload:
+                reasons = orjson.loads((self._slots / f"{slot}.json").read_bytes())
                 if model in reasons:
                     return {key: str(value) for key, value in reasons[model].items()}
         return None
 
-    def routes(self) -> tuple[int, dict[str, dict[str, object]]]:
-        """The generation and the document that is in force at it."""
-        while True:
-            generation = self.generation
-            body = self._document(generation % 2)
-            if self.generation == generation:  # else the document may have been overwritten while we read
-                return generation, orjson.loads(body) if body else {}
+    def read_routes(self) -> tuple[int, dict[str, dict[str, object]]]:
+        """Read the generation in force and its document."""
+        return self.reader.read_entries()
 
-    def wishes(self) -> dict[str, dict[str, object]]:
-        """What workers are to load ahead, by model."""
-        with self.changing():
-            return self._wishes()
+    def preloads(self) -> dict[str, dict[str, object]]:
+        """Read the routes that workers are to load ahead, by model."""
+        with self.lock():
+            return self._read_preloads()
 
-    def _wishes(self) -> dict[str, dict[str, object]]:
-        body = self._document(2 + self.wanted % 2)
+    def _read_preloads(self) -> dict[str, dict[str, object]]:
+        body = read_document(self._memory, 2 + self.preload_generation % 2)
         return orjson.loads(body) if body else {}
 
     def publish(self, document: Document) -> int:
-        """Put routes in force; call it inside `changing`. Returns their generation."""
-        return self._publish(document)
+        """Put routes in force; call it inside `lock`. Returns their generation."""
+        generation = self.generation + 1
+        self._write_document(generation % 2, document)
+        self._words[GENERATION_WORD] = generation  # one aligned store: a reader has the old word or the new one
+        return generation
 
-    def wish(self, model: str, route: Mapping[str, object]) -> int:
-        """Say what is to be loaded ahead for a model. Returns the number of the wish."""
-        with self.changing():
-            return self._wish({**self._wishes(), model: dict(route)})
+    def preload(self, model: str, route: Mapping[str, object]) -> int:
+        """Have every worker load ahead what a route needs. Returns the number of the preload."""
+        with self.lock():
+            return self._publish_preloads({**self._read_preloads(), model: dict(route)})
 
-    def unwish(self, model: str, number: int = 0) -> None:
-        """Say that nothing is to be loaded ahead for a model, so that every worker lets go of what it needs no more.
+    def cancel_preload(self, model: str, number: int = 0) -> None:
+        """Cancel the preload of a model, so that every worker unloads what it no longer needs.
 
-        With a number, only while nothing newer is wished.
+        With a number, only while there is no newer preload.
         """
-        with self.changing():
-            if number in (0, self.wanted):
-                self._wish({name: wish for name, wish in self._wishes().items() if name != model})
+        with self.lock():
+            if number in (0, self.preload_generation):
+                self._publish_preloads({name: route for name, route in self._read_preloads().items() if name != model})
 
-    def _publish(self, document: Document) -> int:
-        following = self.generation + 1
-        self._write(following % 2, document)
-        self._words[_GENERATION] = following  # one aligned store: a reader has the old word or the new one
-        return following
+    def _publish_preloads(self, document: Document) -> int:
+        preload = self.preload_generation + 1
+        self._write_document(2 + preload % 2, document)
+        self._words[_PRELOAD] = preload
+        return preload
 
-    def _wish(self, document: Document) -> int:
-        following = self.wanted + 1
-        self._write(2 + following % 2, document)
-        self._words[_WANTED] = following
-        return following
-
-    def _write(self, place: int, document: Document) -> None:
+    def _write_document(self, place: int, document: Document) -> None:
         body = orjson.dumps(document)
-        start = _HEAD + place * _ROOM
-        if len(body) + 8 > _ROOM:
-            raise RouteTableFull(f"routes of {len(body)} bytes are more than there is room for")
+        start = HEAD_BYTES + place * DOCUMENT_BYTES
+        if len(body) + 8 > DOCUMENT_BYTES:
+            raise RouteTableFull(f"routes of {len(body)} bytes do not fit into {DOCUMENT_BYTES - 8} bytes")
         self._memory[start : start + 8] = len(body).to_bytes(8, "little")
         self._memory[start + 8 : start + 8 + len(body)] = body
-
-    def _document(self, place: int) -> bytes:
-        start = _HEAD + place * _ROOM
-        length = int.from_bytes(self._memory[start : start + 8], "little")
-        return self._memory[start + 8 : start + 8 + min(length, _ROOM)]

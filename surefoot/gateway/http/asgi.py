@@ -1,4 +1,4 @@
-"""HTTP over raw ASGI, as much of it as the gateway speaks."""
+"""Read requests and send responses over raw ASGI."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ TEXT = b"text/plain; charset=utf-8"
 
 
 class CallerGone(Exception):
-    """The caller hung up before the whole body had come."""
+    """The caller closed the connection before the whole body had come."""
 
 
 class HttpError(Exception):
@@ -37,7 +37,7 @@ class HttpError(Exception):
 
 @dataclass(slots=True)
 class Response:
-    """What goes back."""
+    """A response: body, status and headers, and what is to be done once it has been sent."""
 
     body: bytes
     status: int = 200
@@ -82,8 +82,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         limit: Largest body [bytes].
 
     Raises:
-        Refusal: It is larger.
-        CallerGone: The caller hung up.
+        HttpError: It is larger.
+        CallerGone: The caller closed the connection.
     """
     length = header(scope, b"content-length")
     if length.isdigit() and int(length) > limit:
@@ -105,3 +105,13 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 def _too_large(limit: int) -> HttpError:
     return HttpError(413, "REQUEST_LIMIT_EXCEEDED", f"the body is larger than {limit} bytes", connection="close")
+
+
+def require_method(scope: Scope, methods: tuple[str, ...]) -> None:
+    """Refuse a method that an endpoint does not answer.
+
+    Raises:
+        HttpError: It is not one of these.
+    """
+    if scope["method"] not in methods:
+        raise HttpError(405, "BAD_REQUEST", f"use {' or '.join(methods)}", allow=", ".join(methods))

@@ -1,4 +1,4 @@
-"""Whether requests of one version may be predicted together, and how often they were."""
+"""Track whether requests of one version may share a batch, and count how often they did."""
 
 import logging
 
@@ -6,56 +6,57 @@ from surefoot.models.contract import Predictor, RowChecks
 from surefoot.models.row_independence import IndependenceProof, RowIndependence
 
 _log = logging.getLogger(__name__)
-_FOR_GOOD = (RowIndependence.BATCH_DEPENDENT, RowIndependence.NOT_REPEATABLE)
+_FINAL = (RowIndependence.BATCH_DEPENDENT, RowIndependence.NOT_REPEATABLE)
 
 
 class BatchPermission:
-    """What is known of the rows of one version; all its methods belong to the event loop.
+    """Permission to batch the requests of one version; all its methods belong to the event loop.
 
     Attributes:
         allowed: Whether requests may share a batch.
         why: Why they may not, in one line; empty when they may.
-        ruled: What was found after the version was loaded, and holds until it is loaded anew; empty without that.
+        finding: Why a caller's row has shown that they may not; it holds until the version is loaded anew. Empty
+            without such a row.
     """
 
     def __init__(self, number: str, predictor: Predictor) -> None:
-        """Begin with what its first process knows."""
+        """Start with what the first process of the version knows."""
         self._number = number
-        self.allowed, self.why, self.ruled = predictor.batchable, "", ""
+        self.allowed, self.why, self.finding = predictor.batchable, "", ""
         self._final = False
         self._batches = self._shared = 0
         self._checks = RowChecks()
         if predictor.proof is not None:
-            self._take(predictor.proof)
+            self._apply(predictor.proof)
 
-    def learn(self, proof: IndependenceProof | None, now: RowChecks, before: RowChecks) -> None:
-        """Take over what a process knows by now.
+    def update(self, proof: IndependenceProof | None, now: RowChecks, before: RowChecks) -> None:
+        """Update from what a process knows by now.
 
         Args:
-            proof: What it knows.
+            proof: What it knows of its rows.
             now: Rows that it has asked again alone since it was started.
-            before: The same when it was heard last.
+            before: The same at the last update.
         """
         self._checks = RowChecks(*(have + new - old for have, new, old in zip(self._checks, now, before, strict=True)))
         if proof is None or self._final:
             return
-        if proof.batching in _FOR_GOOD:
-            self.ruled = proof.why
-        self._take(proof)
+        if proof.batching in _FINAL:
+            self.finding = proof.why
+        self._apply(proof)
 
-    def rule(self, why: str) -> None:
+    def forbid(self, why: str) -> None:
         """Ask one request at a time from now on, because another worker has found out why."""
         if not self._final:
-            self._take(IndependenceProof(RowIndependence.BATCH_DEPENDENT, why))
+            self._apply(IndependenceProof(RowIndependence.BATCH_DEPENDENT, why))
 
-    def count(self, requests: int) -> None:
-        """Note a batch of so many requests."""
+    def count_batch(self, requests: int) -> None:
+        """Count a batch of so many requests."""
         self._batches += 1
         if requests > 1:
             self._shared += requests
 
-    def told(self) -> dict[str, object]:
-        """What `/stats` says of it."""
+    def stats(self) -> dict[str, object]:
+        """Give the counts for `/stats`."""
         return {
             "batches": self._batches,
             "shared": self._shared,
@@ -64,12 +65,14 @@ class BatchPermission:
             "one_at_a_time": self.why,
         }
 
-    def _take(self, proof: IndependenceProof) -> None:
-        before, self._final = (self.allowed, self.why), proof.batching in _FOR_GOOD
+    def _apply(self, proof: IndependenceProof) -> None:
+        before, self._final = (self.allowed, self.why), proof.batching in _FINAL
         self.allowed, self.why = proof.row_wise, proof.why
         if before == (self.allowed, self.why):
             return
         if self.allowed:
-            _log.info("version %s: its requests are predicted together: it answers each row by itself", self._number)
+            _log.info(
+                "version %s: its requests are predicted together, since it answers each row by itself", self._number
+            )
         else:
             _log.warning("version %s: asked one request at a time: %s", self._number, self.why)

@@ -1,50 +1,52 @@
-"""Whether the host has processor time to spare for what nobody waits for."""
+"""Measure whether the host has idle processor time for background work."""
 
 import contextlib
 from collections import deque
 from pathlib import Path
 
-_IDLE = (3, 4)  # idle, iowait; not nice: a shadow that burns would make its own leisure
-LOOKS = 10
-"""Looks that must show it together before there is leisure again [count]."""
+_IDLE = (3, 4)  # idle, iowait; not nice: a shadow that computes must not count as idle time
+SAMPLES = 10
+"""Samples that together must show idle time before the host counts as idle again [count]."""
 
 
 class IdleMonitor:
-    """Looks at what the processors have done since the last look.
+    """Samples what the processors have done since the last sample.
 
-    A look without time to spare says no; two on end say no until LOOKS together have shown it: the kernel counts in
-    steps of 10 ms, so a short look at a busy host shows idle time now and then that is not there.
+    One sample without idle time says no; two in a row say no until SAMPLES together have shown idle time: the kernel
+    counts in steps of 10 ms, so a short sample of a busy host now and then shows idle time that is not there.
     """
 
     def __init__(self, least: float, stat: Path = Path("/proc/stat")) -> None:
-        """Begin with leisure.
+        """Start as idle.
 
         Args:
-            least: Share of the processors that makes leisure [0 to 1].
-            stat: Where the kernel tells.
+            least: Share of the processors that must be idle [0 to 1].
+            stat: File with the kernel's counters.
         """
         self._least, self._stat = least, stat
         self._last: list[int] = []
-        self._seen: deque[tuple[int, int]] = deque(maxlen=LOOKS)
+        self._samples: deque[tuple[int, int]] = deque(maxlen=SAMPLES)
         self._busy = False
         self._enough = True
 
-    def look(self) -> bool:
-        """Whether there is time to spare; as before, where the kernel does not tell."""
+    def sample(self) -> bool:
+        """Measure whether the host is idle; as before, where the counters cannot be read."""
         with contextlib.suppress(OSError, ValueError, IndexError):
             now = [int(word) for word in self._stat.read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
             last, self._last = self._last or now, now
             spent = [new - old for new, old in zip(now, last, strict=True)]
             if (whole := sum(spent)) > 0:
-                self._judge(sum(spent[place] for place in _IDLE), whole)
+                self._add(sum(spent[place] for place in _IDLE), whole)
         return self._enough and not self._busy
 
-    def _judge(self, idle: int, whole: int) -> None:
-        self._seen.append((idle, whole))
+    def _add(self, idle: int, whole: int) -> None:
+        self._samples.append((idle, whole))
         before, self._busy = self._busy, idle < self._least * whole
         if self._enough:
             if before and self._busy:
                 self._enough = False
-                self._seen.clear()
-        elif len(self._seen) == LOOKS:
-            self._enough = sum(one for one, _ in self._seen) >= self._least * sum(all_ for _, all_ in self._seen)
+                self._samples.clear()
+        elif len(self._samples) == SAMPLES:
+            self._enough = sum(one for one, _ in self._samples) >= self._least * sum(
+                total for _, total in self._samples
+            )

@@ -1,7 +1,7 @@
-"""A version's attempt to answer a request, and the outcome of that attempt."""
+"""Define requests, attempts to answer them and their outcomes, and turn outcomes into log records."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -9,7 +9,7 @@ import orjson
 from surefoot.core.assignment import assign_arm
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import Arm, Split
-from surefoot.gateway.log.record import record_lines
+from surefoot.gateway.log.record import LONGEST_TEXT, json_line, logged_unit, record_lines
 from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.gateway.log.request import InferenceRequest
 from surefoot.models.answers import describe_error
@@ -59,14 +59,14 @@ Outcome = Answered | Failed | ProcessDown | Revoked
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One request in the hands of one version; it belongs to the event loop.
+    """One request that one version is to answer; it belongs to the event loop.
 
     Attributes:
         job: The request.
-        last: Whether nobody is left to ask after this version.
+        last: Whether no other version is asked after this one.
         settled: Where the outcome arrives.
         retries: How often the process that had it is gone [count].
-        claimed: Whether somebody has settled this attempt.
+        claimed: Whether this attempt is settled, or about to be.
     """
 
     job: InferenceRequest
@@ -76,7 +76,7 @@ class Attempt:
     claimed: bool = False
 
     def claim(self) -> bool:
-        """Win the right to settle this attempt; exactly one of lane and timer gets it."""
+        """Take the right to settle this attempt; exactly one of replica and timer gets it."""
         won, self.claimed = not self.claimed, True
         return won
 
@@ -85,11 +85,31 @@ Settled = tuple[Attempt, Outcome, list[object]]
 
 
 def fail_waiting(batch: Sequence[Attempt], error: Exception) -> None:
-    """Tell everybody who still waits for one of these that it has failed; nothing of it is recorded."""
+    """Fail every attempt of a batch that is still waited for; nothing of it is recorded."""
     for attempt in batch:
         attempt.claim()
         if not attempt.settled.done():
             attempt.settled.set_result(Failed(describe_error(error), asked=False))
+
+
+class NotATensor(ValueError):
+    """The answers of a model cannot be one tensor."""
+
+
+_PLAIN = {int, float, str, bool}
+
+
+def check_tensor(values: list[object]) -> None:
+    """Check that answers can be one tensor.
+
+    Raises:
+        NotATensor: They are objects, or rows of different lengths.
+    """
+    nested = [value for value in values if isinstance(value, list)]
+    flat = [item for value in nested for item in value] if nested else values
+    widths = {len(value) for value in nested}
+    if (nested and (len(nested) != len(values) or len(widths) != 1)) or {type(item) for item in flat} - _PLAIN:
+        raise NotATensor("the answers are no tensor; ask this model at /invocations")
 
 
 def split_answers(batch: Sequence[Attempt], answers: list[object], by: str) -> list[Settled]:
@@ -101,9 +121,9 @@ def split_answers(batch: Sequence[Attempt], answers: list[object], by: str) -> l
         end = start + len(job.values)
         own = answers[start:end]
         start = end
-        if job.fits is not None:
+        if job.tensor:
             try:
-                job.fits(own)
+                check_tensor(own)
             except ValueError as error:
                 made.append((attempt, Failed(describe_error(error)), []))
                 continue
@@ -121,7 +141,7 @@ def new_request(
     column: str | None,
     at: float,
     started: float,
-    fits: Callable[[list[object]], None] | None = None,
+    tensor: bool = False,
     redactor: LogRedactor | None = None,
     options: RequestOptions = NO_OPTIONS,
 ) -> InferenceRequest:
@@ -129,22 +149,37 @@ def new_request(
     unit = None
     if column is not None and names is not None and column in (texts := _texts(names, column)):
         value = values[0][texts.index(column)]
-        # A list or an object names nobody, and may be nested deeper than it can be made a text of.
+        # A list or an object is no unit, and may be nested too deeply to become a text.
         unit = None if isinstance(value, list | dict) else canonical_text(value)
     arm = assign_arm(split, request if unit is None else unit)
     version = split.candidate if arm is Arm.CANDIDATE and split.candidate is not None else split.champion
     return InferenceRequest(
-        model, request, names, values, unit, at, started, split, arm, version, None, None, None, fits, redactor, options
+        model,
+        request,
+        names,
+        values,
+        unit,
+        at,
+        started,
+        split,
+        arm,
+        version,
+        None,
+        None,
+        None,
+        tensor,
+        redactor,
+        options,
     )
 
 
 def _texts(names: tuple[str | int | float, ...], column: str) -> tuple[object, ...]:
-    """Columns as the log names them, where that makes a difference for this one."""
+    """Give columns as the log names them, where that makes a difference for this column."""
     return names if column in names else tuple(map(str, names))
 
 
 def caller_records(attempt: Attempt, outcome: Outcome, answers: list[object]) -> list[bytes]:
-    """Records of what a caller got; none while somebody else is still to be asked."""
+    """Give the records of what a caller got; none while another version is still to be asked."""
     job = attempt.job
     if isinstance(outcome, Answered):
         return record_lines(job, answers, outcome.by)
@@ -152,3 +187,39 @@ def caller_records(attempt: Attempt, outcome: Outcome, answers: list[object]) ->
         job.error = job.error or outcome.error
         return record_lines(job, None, None)
     return []
+
+
+def shadow_records(attempt: Attempt, outcome: Outcome, answers: list[object]) -> list[bytes]:
+    """Give the records of one mirrored request: answers, or how the shadow has failed."""
+    job = attempt.job
+    record: dict[str, object] = {
+        "v": 1,
+        "request": job.request,
+        "row": 0,
+        "model": job.model,
+        "at": job.at,
+        "unit": logged_unit(job),
+        "version": job.version.number,
+        "rollout": job.split.rollout,
+        "latency_ms": job.latency_ms,
+        "cpu_ms": None if job.cost is None else job.cost.cpu_ms,
+        "rss_mb": None if job.cost is None else job.cost.rss_mb,
+        "error": _shadow_error(outcome),
+    }
+    return [
+        json_line({**record, "row": row, "prediction": answer})
+        for row, answer in enumerate(answers or [None] * len(job.values))
+    ]
+
+
+def _shadow_error(outcome: Outcome) -> str | None:
+    """Say how a shadow failed; None when it answered."""
+    match outcome:
+        case Answered():
+            return None
+        case Failed(error=error):
+            return error[:LONGEST_TEXT]
+        case ProcessDown(error=error):
+            return f"Down: {error}"[:LONGEST_TEXT]
+        case Revoked():
+            return "Revoked: it was let go before it had answered"

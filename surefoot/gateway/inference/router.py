@@ -1,27 +1,37 @@
-"""The loaded versions of one model: who is asked, and who answers when that one cannot."""
+"""Route each request of one model to a loaded version, and to the champion when that version cannot answer."""
 
 import asyncio
-import logging
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
 from typing import cast
 
-from surefoot.core.domain import Arm, Split, Version
-from surefoot.gateway.inference.batching import VersionPool
+from surefoot.core.domain import Arm, LogPolicy, Split, Version
 from surefoot.gateway.inference.request import Answered, Attempt, Failed, Outcome, ProcessDown
+from surefoot.gateway.inference.route_codec import RequestRules
+from surefoot.gateway.inference.route_snapshot import (
+    EffectiveRoute,
+    LiveRoute,
+    RouteReader,
+    VersionKey,
+    serving_versions,
+    version_key,
+)
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.shadow import ShadowQueue
-from surefoot.gateway.inference.tripwire import Tripwire
+from surefoot.gateway.inference.tripwire import TripRecord, Tripwire
+from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.record import PredictionLogWriter, record_lines
+from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.gateway.log.request import InferenceRequest
 from surefoot.models.contract import Model, Predictor
 from surefoot.models.in_process import InProcessModel
 from surefoot.models.row_watch import probe_proof
 
-_log = logging.getLogger(__name__)
-HANGS = 10.0  # a candidate that is at one batch for so many times its patience is ended
-LEAST_HANG_S = 5.0  # however short the patience
+HANG_FACTOR = 10.0
+"""A candidate's process is killed when one batch takes so many times the candidate's timeout."""
+LEAST_HANG_S = 5.0
+"""A process is not killed before it has been at one batch for so long [s]."""
 
 
 class NotServing(Exception):
@@ -29,7 +39,7 @@ class NotServing(Exception):
 
 
 class Overloaded(Exception):
-    """More requests wait than may."""
+    """More requests wait than the queue may hold."""
 
 
 class CallerError(Exception):
@@ -38,16 +48,26 @@ class CallerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ActiveRoute:
-    """The route in force; replaced as a whole, by one assignment."""
+    """The route in force with the pools that answer; replaced as a whole when the route changes.
+
+    Attributes:
+        split: The split that requests are assigned by.
+        champion: The pool of the champion.
+        candidate: The pool of the candidate, or None.
+        rules: What the policy said of requests when the rollout began.
+        redactor: Prepares rows for the log; None where all of a row is written.
+    """
 
     split: Split
     champion: VersionPool
     candidate: VersionPool | None
+    rules: RequestRules
+    redactor: LogRedactor | None
 
 
 @dataclass(slots=True)
 class CallerAnswer:
-    """What the caller gets: JSON list of predictions, who gave it, and the request."""
+    """What the caller gets: JSON list of predictions, the version that gave it, and the request."""
 
     predictions: bytes
     answered_by: str
@@ -56,7 +76,7 @@ class CallerAnswer:
 
 @dataclass(slots=True)
 class VersionCounts:
-    """What one version went through since the gateway started."""
+    """Requests of one version since the gateway started [count]."""
 
     requests: int = 0
     candidate_errors: int = 0
@@ -69,236 +89,246 @@ class VersionRouter:
 
     Attributes:
         log: Where answers are recorded.
-        trip: Told, once a route, why the candidate is to be cut.
+        tripped: Why and under which split the candidate is to be cut; the control room collects it.
     """
 
-    def __init__(
-        self, settings: GatewaySettings, log: PredictionLogWriter, look: Callable[[], None] = lambda: None
-    ) -> None:
-        """Begin with nothing loaded.
+    def __init__(self, model: str, settings: GatewaySettings, log: PredictionLogWriter, routes: RouteReader) -> None:
+        """Start with nothing loaded.
 
         Args:
-            settings: How the gateway behaves.
+            model: The registered model.
+            settings: Settings of the gateway.
             log: Where answers are recorded.
-            look: Takes over a route that has changed for all workers; called before anything that depends on it.
+            routes: Reads the routes in force.
         """
         self.log = log
+        self.tripped: TripRecord | None = None
+        self._model = model
         self._settings = settings
-        self._look = look
-        self._wire = Tripwire(settings.trip)
-        self.trip: Callable[[str], None] = lambda _reason: None
-        self._live: ActiveRoute | None = None
-        self._workers: dict[tuple[str, str], VersionPool] = {}
+        self._route = LiveRoute(model, routes)
+        self._tripwire = Tripwire(settings.trip)
+        self._effective: EffectiveRoute | None = None
+        self._active: ActiveRoute | None = None
+        self._pools: dict[VersionKey, VersionPool] = {}
         self._retired: list[VersionPool] = []
         self._shadow: ShadowQueue | None = None
         self._counts: defaultdict[str, VersionCounts] = defaultdict(VersionCounts)
 
+    def current_route(self) -> ActiveRoute | None:
+        """Read the route in force from shared memory; None when no champion is loaded."""
+        effective = self._route.read()
+        if effective is not self._effective:
+            self._bind(effective)
+        return self._active
+
+    def require_route(self) -> ActiveRoute:
+        """Read the route in force from shared memory.
+
+        Raises:
+            NotServing: No champion is loaded.
+        """
+        route = self.current_route()
+        if route is None:
+            raise NotServing("no champion is loaded")
+        return route
+
     @property
     def split(self) -> Split | None:
         """The split that is being served, or None."""
-        return None if self._live is None else self._live.split
+        active = self.current_route()
+        return None if active is None else active.split
 
-    def has(self, version: Version) -> bool:
+    def _bind(self, effective: EffectiveRoute | None) -> None:
+        """Give the route in force the pools that answer under it."""
+        before, self._effective = self._active, effective
+        if effective is None:
+            self._active = None
+            return
+        split, route = effective.split, effective.route
+        for pool in self._pools.values():
+            if (why := route.unbatchable.get(pool.version.digest)) is not None:
+                pool.permission.forbid(why)
+        candidate = self._pools[version_key(serving_versions(split)[-1])] if split.weight else None
+        if candidate is not None and (before is None or before.candidate is not candidate):
+            self._tripwire = Tripwire(self._settings.trip, candidate.deaths)
+        champion = self._pools[version_key(split.champion)]
+        for serving in (champion, candidate):
+            if serving is not None:
+                serving.ensure_replicas(self._settings.processes)
+        rules = route.rules or policy_rules(self._settings, self._model)
+        redactor = None if rules.kept == LogPolicy() else LogRedactor(rules.kept, self._settings.token, rules.unit)
+        self._active = ActiveRoute(split, champion, candidate, rules, redactor)
+
+    def set_champion_only(self, *, champion_only: bool) -> None:
+        """Have the champion answer everything from now on, or follow the route again."""
+        self._route.set_champion_only(champion_only=champion_only)
+
+    def is_loaded(self, version: Version) -> bool:
         """Whether a version is loaded."""
-        return version_key(version) in self._workers
+        return version_key(version) in self._pools
 
-    def hopeless(self, version: Version) -> bool:
+    def cannot_restart(self, version: Version) -> bool:
         """Whether a version's process cannot be started again: what it was loaded from may be gone or spoiled."""
-        worker = self._workers.get(version_key(version))
-        return worker is not None and worker.hopeless
+        pool = self._pools.get(version_key(version))
+        return pool is not None and pool.cannot_restart
 
-    def one_at_a_time(self) -> dict[str, str]:
-        """Why versions that are loaded are asked one request at a time, by number."""
-        return {one.version.number: one.sharing.why for one in self._workers.values() if not one.sharing.allowed}
+    def unbatchable_reasons(self) -> dict[str, str]:
+        """Say why loaded versions are asked one request at a time, by number."""
+        return {
+            pool.version.number: pool.permission.why for pool in self._pools.values() if not pool.permission.allowed
+        }
 
-    def ruled(self) -> dict[str, str]:
-        """The same by digest, of those where it was found since they were loaded: what other workers may not know."""
-        return {one.version.digest: one.sharing.ruled for one in self._workers.values() if one.sharing.ruled}
+    def unbatchable_findings(self) -> dict[str, str]:
+        """Say the same by digest, of versions where callers' rows have shown it: other workers may not know."""
+        return {
+            pool.version.digest: pool.permission.finding for pool in self._pools.values() if pool.permission.finding
+        }
 
-    def rule(self, known: Mapping[str, str]) -> None:
-        """Ask versions one request at a time of which another worker has found that they need it, by digest."""
-        for worker in self._workers.values():
-            if (why := known.get(worker.version.digest)) is not None:
-                worker.sharing.rule(why)
+    def missing_versions(self, split: Split) -> list[Version]:
+        """List the versions that a split needs and that are not loaded, the champion first."""
+        return [version for version in serving_versions(split) if not self.is_loaded(version)]
 
-    def missing(self, split: Split) -> list[Version]:
-        """Versions that a split needs and that are not loaded, the champion first."""
-        return [version for version in serving_versions(split) if not self.has(version)]
-
-    def hold(self, version: Version, loaded: Model | Predictor) -> None:
-        """Keep a loaded version ready; nobody is asked who is not in the split."""
-        before = self._workers.get(version_key(version))
-        worker = VersionPool(version, as_predictor(loaded), self.log, self.routed, self._settings.max_batch)
-        self._workers[version_key(version)] = worker
+    def add_version(self, version: Version, loaded: Model | Predictor) -> None:
+        """Add a loaded version; it answers as soon as the route names it."""
+        key = version_key(version)
+        before = self._pools.get(key)
+        self._pools[key] = VersionPool(version, as_predictor(loaded), self.log, self._route, self._settings.max_batch)
+        self._route.set_loaded(self._pools)
+        self._bind(self._route.read())
         if before is not None:
             self._retire(before)
 
-    def switch(self, split: Split, loaded: Mapping[Version, Model | Predictor] | None = None) -> None:
-        """Serve another split from this instant: without its candidate when that is not loaded, else not at all."""
-        for version, predictor in (loaded or {}).items():
-            self.hold(version, predictor)
-        if not self.has(split.champion):
-            self._live = None
-            return
-        effective = replace(split, weight=0.0) if self.missing(split) else split
-        candidate = self._workers[version_key(serving_versions(effective)[-1])] if effective.weight else None
-        if candidate is not None and (self._live is None or self._live.candidate is not candidate):
-            self._wire = Tripwire(self._settings.trip, candidate.deaths)
-        champion = self._workers[version_key(split.champion)]
-        for worker in (champion, candidate):
-            if worker is not None:
-                worker.grow(self._settings.processes)
-        self._live = ActiveRoute(effective, champion, candidate)
+    def retain_versions(self, versions: Iterable[Version]) -> None:
+        """Unload every version that is not among these."""
+        retained = set(map(version_key, versions))
+        unloaded = [self._pools.pop(key) for key in self._pools.keys() - retained]
+        if unloaded:
+            self._route.set_loaded(self._pools)
+            self._bind(self._route.read())
+        for pool in unloaded:
+            self._retire(pool)
 
     @property
     def shadow(self) -> ShadowQueue | None:
-        """The version that is mirrored to, if it is loaded."""
+        """The version that requests are mirrored to, if it is loaded."""
         return self._shadow
 
     def set_shadow(self, shadow: ShadowQueue | None) -> None:
         """Mirror to another version from now on, or to none."""
         old, self._shadow = self._shadow, shadow
         if old is not None:
-            old.leave()
-            self._retire(old.worker)
+            old.close()
+            self._retire(old.pool)
 
-    def mirror(self, job: InferenceRequest) -> Callable[[], None] | None:
-        """What the shadow wants done once the caller has been answered; None for nothing."""
-        return None if self._shadow is None else self._shadow.wants(job)
+    def shadow_for(self, job: InferenceRequest) -> ShadowQueue | None:
+        """Give the shadow that a request is to be submitted to once its caller has been answered.
 
-    def make_room(self, *, idle_monitor: bool) -> None:
-        """Let the shadow be asked only while there is time for that."""
+        None when the request is not mirrored, or the shadow has no room for it; a dropped request is counted.
+        """
+        shadow = self._shadow
+        return shadow if shadow is not None and shadow.accepts(job) else None
+
+    def set_shadow_allowance(self, *, host_idle: bool) -> None:
+        """Let the shadow be asked only while the host has idle processor time."""
         if self._shadow is not None:
-            self._shadow.make_room(idle_monitor=idle_monitor)
+            self._shadow.set_allowance(host_idle=host_idle)
 
-    def keep(self, versions: Iterable[Version]) -> None:
-        """Let go of every version that is not among these."""
-        kept = set(map(version_key, versions))
-        for key in [key for key in self._workers if key not in kept]:
-            self._retire(self._workers.pop(key))
-
-    def routed(self, version: Version) -> bool:
-        """Whether a version is in force right now."""
-        self._look()
-        live = self._live
-        if live is None:
-            return False
-        if version is live.champion.version:  # asked twice a batch, mostly of this one
-            return True
-        return version_key(version) == version_key(live.split.champion) or (
-            live.candidate is not None and version_key(version) == version_key(live.candidate.version)
-        )
-
-    def answer(self, job_of: Callable[[Split], InferenceRequest]) -> Coroutine[object, object, CallerAnswer]:
-        """Answer one request by the arm that the split assigns, or else by the champion.
+    def answer(self, route: ActiveRoute, job: InferenceRequest) -> Coroutine[object, object, CallerAnswer]:
+        """Answer one request by the version that it is assigned to, or else by the champion.
 
         Args:
-            job_of: Makes the request's job for the split in force.
+            route: The route in force.
+            job: The request, assigned under this route.
 
         Returns:
-            What is to be awaited for the answer.
-
-        Raises:
-            NotServing: No champion is loaded.
-            Overloaded: More requests wait than may.
-            CallerError: No version could answer.
+            What is to be awaited for the answer. It raises NotServing without a loaded champion, Overloaded when more
+            requests wait than may, and CallerError when no version could answer.
         """
-        self._look()
-        live = self._live
-        if live is None:
-            raise NotServing("no champion is loaded")
-        job = job_of(live.split)
         self._counts[job.version.number].requests += 1
-        if job.arm is Arm.CANDIDATE and live.candidate is not None:
-            return self._ask_both(live, live.candidate, job)
-        return self._ask_champion(job)
+        if job.arm is Arm.CANDIDATE and route.candidate is not None:
+            return self._ask_both(route, route.candidate, job)
+        return self._ask_champion(route, job)
 
-    async def _ask_both(self, live: ActiveRoute, candidate: VersionPool, job: InferenceRequest) -> CallerAnswer:
-        """Ask the candidate, and the champion when that one cannot answer."""
+    async def _ask_both(self, route: ActiveRoute, candidate: VersionPool, job: InferenceRequest) -> CallerAnswer:
+        """Ask the candidate, and the champion when the candidate cannot answer."""
         outcome, blamed = await self._ask_candidate(candidate, job), False
         if isinstance(outcome, Answered):
-            self._wire.answered()
+            self._tripwire.record_answer()
             return CallerAnswer(outcome.predictions, job.version.number, job)
         if isinstance(outcome, Failed | ProcessDown):
             blamed = isinstance(outcome, Failed) and outcome.asked
             job.error = outcome.error
-            job.stop_watch()
-        answer = await self._ask_champion(job)
+            job.record_latency()
+        answer = await self._ask_champion(self.current_route(), job)
         if job.error is not None:
             self._counts[job.version.number].candidate_errors += 1
-            reason = self._wire.failed(job.error) if blamed else ""
-            reason = reason or self._wire.ended(candidate.deaths)
-            if reason and self._live is live:
-                self._cut(f"version {job.version.number} {reason}")
+            reason = self._tripwire.record_failure(job.error) if blamed else ""
+            reason = reason or self._tripwire.record_deaths(candidate.deaths)
+            if reason and self._active is not None and self._active.split == route.split:
+                self.tripped = TripRecord(route.split, f"version {job.version.number} {reason}")
         return answer
 
-    def _cut(self, reason: str) -> None:
-        """Have the candidate cut; the caller has an answer whether that works or not."""
-        try:
-            self.trip(reason)
-        except OSError:  # no free descriptor for the lock: the fuse is as good as new, and will blow again
-            _log.exception("the candidate could not be cut: %s", reason)
-            self._wire = Tripwire(self._settings.trip)
+    def rearm_tripwire(self) -> None:
+        """Start counting anew, because the candidate could not be cut: the tripwire will trip again."""
+        self._tripwire = Tripwire(self._settings.trip)
 
-    async def _ask_candidate(self, worker: VersionPool, job: InferenceRequest) -> Outcome:
-        patience = self._settings.candidate_timeout_s
-        if worker.down:
+    async def _ask_candidate(self, pool: VersionPool, job: InferenceRequest) -> Outcome:
+        timeout = self._settings.candidate_timeout_s
+        if pool.is_down:
             return Failed("Down: its process has ended and is being started again", asked=False)
-        worker.unhang(max(patience * HANGS, LEAST_HANG_S))
-        if worker.busy_for() > patience:  # it hangs: nobody else waits for it
+        pool.kill_hung(max(timeout * HANG_FACTOR, LEAST_HANG_S))
+        if pool.busy_seconds() > timeout:  # it hangs: no other request waits for it
             self._counts[job.version.number].late += 1
-            return Failed(f"Late: still busy after {patience * 1000:.0f} ms with earlier requests")
-        if worker.queued >= self._settings.max_queue:
-            return Failed(f"Overloaded: {worker.queued} requests wait for this version", asked=False)
-        attempt = worker.submit(job, last=False)
+            return Failed(f"Late: still busy after {timeout * 1000:.0f} ms with earlier requests")
+        if pool.queued >= self._settings.max_queue:
+            return Failed(f"Overloaded: {pool.queued} requests wait for this version", asked=False)
+        attempt = pool.submit(job, last=False)
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(patience, self._give_up, attempt)
+        timer = loop.call_later(timeout, self._time_out, attempt)
         try:
             return await attempt.settled
         finally:
             timer.cancel()
 
-    def _give_up(self, attempt: Attempt) -> None:
+    def _time_out(self, attempt: Attempt) -> None:
         if attempt.claim() and not attempt.settled.done():
             self._counts[attempt.job.version.number].late += 1
             limit = self._settings.candidate_timeout_s * 1000
             attempt.settled.set_result(Failed(f"Late: no answer within {limit:.0f} ms"))
 
-    async def _ask_champion(self, job: InferenceRequest) -> CallerAnswer:
-        while (live := self._live) is not None:
-            worker = live.champion
-            if worker.queued >= self._settings.max_queue:
-                if job.error is not None:  # the candidate's failure is remembered even so
+    async def _ask_champion(self, route: ActiveRoute | None, job: InferenceRequest) -> CallerAnswer:
+        while route is not None:
+            pool = route.champion
+            if pool.queued >= self._settings.max_queue:
+                if job.error is not None:  # the candidate's failure is recorded all the same
                     self.log.write(record_lines(job, None, None))
-                raise Overloaded(f"{worker.queued} requests wait for version {worker.version.number}")
-            outcome = await worker.submit(job, last=True).settled
+                raise Overloaded(f"{pool.queued} requests wait for version {pool.version.number}")
+            outcome = await pool.submit(job, last=True).settled
             if isinstance(outcome, Answered):
-                return CallerAnswer(outcome.predictions, worker.version.number, job)
+                return CallerAnswer(outcome.predictions, pool.version.number, job)
             if isinstance(outcome, ProcessDown):
                 raise NotServing(outcome.error)
             if isinstance(outcome, Failed):
-                self._counts[worker.version.number].caller_errors += 1
+                self._counts[pool.version.number].caller_errors += 1
                 raise CallerError(outcome.error)
+            route = self.current_route()  # it was revoked
         raise NotServing("no champion is loaded")
 
     def stats(self) -> dict[str, object]:
-        """VersionCounts since start, by version."""
-        queues = {worker.version.number: worker.queued for worker in self._workers.values()}
-        deaths = {worker.version.number: worker.deaths for worker in self._workers.values()}
-        spent = {worker.version.number: worker.spent() for worker in self._workers.values()}
-        shared = {worker.version.number: worker.sharing.told() for worker in self._workers.values()}
+        """Give the counts since start, by version."""
+        pools = {pool.version.number: pool for pool in self._pools.values()}
         versions = {}
-        for number in sorted({*queues, *self._counts}):
-            counts = self._counts[number]
+        for number in sorted({*pools, *self._counts}):
+            counts, pool = self._counts[number], pools.get(number)
             versions[number] = {
                 "requests": counts.requests,
                 "candidate_errors": counts.candidate_errors,
                 "late": counts.late,
                 "caller_errors": counts.caller_errors,
-                "queue": queues.get(number, 0),
-                "deaths": deaths.get(number, 0),
-                **spent.get(number, {}),
-                **shared.get(number, {}),
+                "queue": 0 if pool is None else pool.queued,
+                "deaths": 0 if pool is None else pool.deaths,
+                **({} if pool is None else pool.resource_stats()),
+                **({} if pool is None else pool.permission.stats()),
             }
         split = self.split
         return {
@@ -306,54 +336,48 @@ class VersionRouter:
             "weight": 0.0 if split is None else split.weight,
             "generation": 0 if split is None else split.generation,
             "versions": versions,
-            "shadow": None if self._shadow is None else self._shadow.told(),
+            "shadow": None if self._shadow is None else self._shadow.stats(),
         }
 
-    def _retire(self, worker: VersionPool) -> None:
-        """Let a worker finish what it has; one that hangs does not outlive it by long."""
-        worker.stop()
-        self._retired = [one for one in self._retired if not one.ended] + [worker]
-        asyncio.get_running_loop().call_later(LEAST_HANG_S, worker.kill)
+    def _retire(self, pool: VersionPool) -> None:
+        """Let a pool finish its queue; one that hangs is killed soon after."""
+        pool.stop()
+        self._retired = [one for one in self._retired if not one.ended] + [pool]
+        asyncio.get_running_loop().call_later(LEAST_HANG_S, pool.kill)
 
-    def watch(self) -> None:
-        """End processes that hang, though nobody else asks them."""
-        live = self._live
-        for worker in self._workers.values():
-            champion = live is not None and worker is live.champion
-            patience = max(self._settings.candidate_timeout_s * HANGS, LEAST_HANG_S)
-            worker.unhang(self._settings.champion_timeout_s if champion else patience)
+    def kill_hung(self) -> None:
+        """Kill processes that hang, though no further request would notice it."""
+        active = self._active
+        for pool in self._pools.values():
+            champion = active is not None and pool is active.champion
+            patience = max(self._settings.candidate_timeout_s * HANG_FACTOR, LEAST_HANG_S)
+            pool.kill_hung(self._settings.champion_timeout_s if champion else patience)
         if self._shadow is not None:
-            self._shadow.watch(self._settings.shadow_timeout_s)
+            self._shadow.kill_hung(self._settings.shadow_timeout_s)
 
     def close(self) -> None:
-        """Let every worker finish what it has, and stop."""
+        """Let every pool finish its queue, and stop."""
         self.set_shadow(None)
-        for worker in self._workers.values():
-            worker.stop()
+        for pool in self._pools.values():
+            pool.stop()
 
     def kill(self) -> None:
-        """End whatever has not finished."""
-        for worker in (*self._workers.values(), *self._retired):
-            worker.kill()
+        """Kill every process that has not finished."""
+        for pool in (*self._pools.values(), *self._retired):
+            pool.kill()
 
     @property
     def busy(self) -> bool:
-        """Whether some worker has not ended."""
-        return not all(worker.ended for worker in (*self._workers.values(), *self._retired))
+        """Whether some pool has not ended."""
+        return not all(pool.ended for pool in (*self._pools.values(), *self._retired))
 
 
 def as_predictor(loaded: Model | Predictor) -> Predictor:
-    """What was loaded, as something that lanes can ask."""
+    """Give a loaded model as a predictor that replicas can ask."""
     return cast("Predictor", loaded) if hasattr(loaded, "ask") else InProcessModel(loaded, probe_proof(loaded))
 
 
-def version_key(version: Version) -> tuple[str, str]:
-    """What makes two versions the same one to a gateway: number and bytes."""
-    return version.number, version.digest
-
-
-def serving_versions(split: Split) -> tuple[Version, ...]:
-    """Versions that answer somebody under a split; at weight 0 the candidate does not, so a rollback needs no load."""
-    if split.candidate is None or split.weight == 0:
-        return (split.champion,)
-    return split.champion, split.candidate
+def policy_rules(settings: GatewaySettings, model: str) -> RequestRules:
+    """Give what the policy of a model says of requests now."""
+    kept = settings.kept.get(model)
+    return RequestRules(settings.units.get(model), LogPolicy() if kept is None else kept)

@@ -1,6 +1,6 @@
-"""What the gateway is told when it is built."""
+"""Define the settings of a gateway: paths, time limits, queue sizes, and what policies say of requests."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from surefoot.gateway.inference.tripwire import TripLimits
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """How a gateway behaves.
+    """Settings of a gateway; plain values only.
 
     Attributes:
         root: State directory: `routes/` and `log/` live in it.
@@ -24,10 +24,9 @@ class GatewaySettings:
         max_body_bytes: Largest request body [bytes].
         trip: When a candidate is cut without waiting for a gate.
         ack_patience_s: A worker that has not acknowledged a new route after so long is killed [s].
-        control_ttl_s: After so long without a word of the control plane the champion answers everything [s].
-        alarm: Told of a cut (model, rollout, reason) until it does not raise; it puts the cut into the journal.
+        control_ttl_s: After so long without a request of the control plane the champion answers everything [s].
         shadow_queue: Requests that may wait for a shadow; more are dropped and counted [count].
-        shadow_leisure: A shadow is asked while at least so much of the host's processors is idle [0 to 1]; after two
+        shadow_idle_share: A shadow is asked while at least so much of the host's processors is idle [0 to 1]; after two
             busy looks a whole second must show it, and it is asked a row at first, then twice as much with each look.
         shadow_timeout_s: A shadow whose process has been at one batch for so long is ended [s].
         kept: What of the requests' features stays in the log, by model; all of them where nothing is said. Like units
@@ -46,7 +45,6 @@ class GatewaySettings:
     trip: TripLimits = field(default_factory=TripLimits)
     ack_patience_s: float = 2.0
     control_ttl_s: float = 600.0
-    alarm: Callable[[str, str, str], None] = lambda _model, _rollout, _reason: None
     shadow_queue: int = 64
     shadow_idle_share: float = 0.3
     shadow_timeout_s: float = 10.0
@@ -54,6 +52,6 @@ class GatewaySettings:
     units: Mapping[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a gateway that anybody could steer."""
+        """Refuse an empty token, with which every caller could change routes."""
         if not self.token:
             raise ValueError("the gateway's control token is empty")

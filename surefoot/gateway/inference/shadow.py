@@ -1,29 +1,21 @@
-"""A version that is asked what callers asked, after they have been answered; nobody waits for it.
+"""Mirror callers' requests to a shadow version after the callers have been answered, while the host is idle.
 
-Requests are chosen by a hash before anything else, so that the sample says nothing about how busy anybody was. What the
-shadow has no room for is dropped and counted: a dropped request is missing, never an agreement.
+Requests are chosen by a hash before anything else, so that the sample does not depend on how busy the host was. What
+the shadow has no room for is dropped and counted: a dropped request is missing, never an agreement.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
 
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.domain import Split, Version
-from surefoot.gateway.inference.batching import VersionPool
-from surefoot.gateway.inference.request import (
-    Answered,
-    Attempt,
-    Failed,
-    Outcome,
-    ProcessDown,
-    Revoked,
-)
+from surefoot.core.ports import Clock
+from surefoot.gateway.inference.request import Answered, Outcome, Revoked
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.gateway.log.record import LONGEST_TEXT, PredictionLogWriter, json_line, logged_unit
+from surefoot.gateway.inference.version_pool import VersionPool
+from surefoot.gateway.log.record import PredictionLogWriter
 from surefoot.gateway.log.request import InferenceRequest
 from surefoot.models.contract import Predictor
 
@@ -31,13 +23,13 @@ if TYPE_CHECKING:
     import asyncio
 
 LEAST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 1.0
-"""Waits between batches of a shadow that fails: the first, doubled with every failure in a row, and the last [s]."""
-MOST_TOGETHER = 8
+"""Pauses between batches of a shadow that fails: the first, doubled with every failure in a row, and the last [s]."""
+LARGEST_BATCH = 8
 """Rows that are asked together [count]: what has been asked cannot be taken back when callers become many."""
-FASTEST = 1024
-"""Batches between two looks at the host, at most [count]."""
-MANY = 1024
-"""So many dropped requests are noted with the next look at the host [count]; fewer once a second."""
+LARGEST_ALLOWANCE = 1024
+"""Batches that are allowed at once, until idle time is measured again [count]."""
+MANY_DROPPED = 1024
+"""So many dropped requests are recorded when idle time is measured next [count]; fewer once a second."""
 
 
 @dataclass(slots=True)
@@ -51,166 +43,134 @@ class ShadowCounts:
 
 
 class ShadowQueue:
-    """One version that is mirrored to; all its methods belong to the event loop."""
+    """Requests that are mirrored to one version; all its methods belong to the event loop.
+
+    Attributes:
+        version: The version that is asked.
+        pool: Its queue and processes.
+        counts: What became of mirrored requests.
+    """
 
     def __init__(
-        self,
-        version: Version,
-        predictor: Predictor,
-        log: PredictionLogWriter,
-        settings: GatewaySettings,
-        clock: Callable[[], float],
+        self, version: Version, predictor: Predictor, log: PredictionLogWriter, settings: GatewaySettings, clock: Clock
     ) -> None:
-        """Begin with nothing mirrored.
+        """Start with nothing mirrored.
 
         Args:
-            version: What is asked.
-            predictor: It, in a process that stands behind all others.
+            version: The version that is asked.
+            predictor: The loaded version, in a process of low priority.
             log: Where its answers are recorded (docs/record-schema.md).
-            settings: How the gateway behaves.
-            clock: Unix seconds of the records.
+            settings: Settings of the gateway.
+            clock: Gives the times of the records.
         """
-        self._clock = clock
         self.version = version
-        self.tally = ShadowCounts()
+        self.counts = ShadowCounts()
+        self.pool = VersionPool(version, predictor, log, None, 1, background=True)
+        self._clock = clock
         self._log = log
-        self._room = settings.shadow_queue
-        self._noted = 0
+        self._capacity = settings.shadow_queue
+        self._recorded_drops = 0
         self._waiting = 0
-        self._pace, self._waited = 0, False
+        self._granted, self._had_waiting = 0, False
         self._split: Split | None = None
-        self._mirrors = False
-        self.worker = VersionPool(version, predictor, log, lambda _version: True, 1, self._lines)
-        self.worker.calm = True
-        self.worker.allowed = 0
+        self._in_split = False
 
-    def make_room(self, *, idle_monitor: bool) -> None:
-        """Allow so many batches until the next look at the host: none, or one, or twice as many as were asked.
+    def set_allowance(self, *, host_idle: bool) -> None:
+        """Allow batches until idle time is measured again: none, or one, or twice as many as were asked.
 
-        The first is allowed when somebody has waited since the look before: when callers come after a quiet time, what
-        the host did in that time says nothing of whether it can serve the shadow as well.
+        The first is allowed when a request has waited since the last measurement: when callers come after a quiet time,
+        the idle time before says nothing of whether the host can serve the shadow as well.
         """
-        worker, waits = self.worker, self.worker.queued > 0
-        asked = int(self._pace - worker.allowed)
-        if not idle_monitor:
-            self._pace = 0
+        pool, waits = self.pool, self.pool.queued > 0
+        asked = int(self._granted - pool.batch_allowance)
+        if not host_idle:
+            self._granted = 0
         elif asked:
-            self._pace = min(asked * 2, FASTEST)
-        elif worker.busy_for() <= 0.0:  # else it is at one that was allowed before
-            self._pace = int(worker.down or (waits and self._waited))
-        self._waited = waits
-        worker.max_batch = min(self._pace, MOST_TOGETHER)
-        worker.allowed = self._pace
-        if self.tally.dropped - self._noted >= MANY:
-            self.note_now()
+            self._granted = min(asked * 2, LARGEST_ALLOWANCE)
+        elif pool.busy_seconds() <= 0.0:  # else it is at one that was allowed before
+            self._granted = int(pool.is_down or (waits and self._had_waiting))
+        self._had_waiting = waits
+        pool.max_batch = min(self._granted, LARGEST_BATCH)
+        pool.batch_allowance = self._granted
+        if self.counts.dropped - self._recorded_drops >= MANY_DROPPED:
+            self.record_drops()
 
-    def leave(self) -> None:
-        """Let go what waits, and end the process: nobody waits for its answers, and it would take processor time."""
-        self.worker.stop()
-        self.worker.drain(Revoked())
-        self.worker.kill()
-        self.note_now()  # nobody looks after it any more
+    def close(self) -> None:
+        """Drop what waits, and kill the process: no caller waits for it, and it would take processor time."""
+        self.pool.stop()
+        self.pool.drain(Revoked())
+        self.pool.kill()
+        self.record_drops()
 
-    def wants(self, job: InferenceRequest) -> Callable[[], None] | None:
-        """What is to be done when the caller has been answered; None where it is not mirrored, or there is no room.
+    def accepts(self, job: InferenceRequest) -> bool:
+        """Whether a request is to be mirrored when its caller has been answered; one without room is counted.
 
         Every request comes here, and on a busy host nearly all of them are dropped: that must cost next to nothing.
         """
         split = job.split
         if split is not self._split:
-            self._split, self._mirrors = split, split.candidate == self.version
-        if not self._mirrors or not is_mirrored(split, job.request):
-            return None
-        if self._waiting < self._room and not self.worker.down:
-            return partial(self._offer, job)
-        self.tally.mirrored += 1
-        self.tally.dropped += 1
-        return None
+            self._split, self._in_split = split, split.candidate == self.version
+        if not self._in_split or not is_mirrored(split, job.request):
+            return False
+        if self._waiting < self._capacity and not self.pool.is_down:
+            return True
+        self.counts.mirrored += 1
+        self.counts.dropped += 1
+        return False
 
-    def _offer(self, job: InferenceRequest) -> None:
-        """Ask what a caller has asked, if there still is room for it."""
-        self.tally.mirrored += 1
-        if self._waiting >= self._room or self.worker.down or self.worker.stopping:
-            self.tally.dropped += 1
-            if self.worker.stopping:
-                self.note_now()  # nobody looks after it any more
+    def submit(self, job: InferenceRequest) -> None:
+        """Ask what a caller has asked, if there is still room for it."""
+        self.counts.mirrored += 1
+        if self._waiting >= self._capacity or self.pool.is_down or self.pool.stopping:
+            self.counts.dropped += 1
+            if self.pool.stopping:
+                self.record_drops()  # no timer does so after the end
             return
         self._waiting += 1
-        own = replace(job, version=self.version, latency_ms=None, error=None, cost=None, fits=None)
-        own.restart()
-        self.worker.submit(own, last=False).settled.add_done_callback(self._settled)
+        own = replace(job, version=self.version, latency_ms=None, error=None, cost=None, tensor=False)
+        own.restart_timer()
+        self.pool.submit(own, last=False).settled.add_done_callback(self._count_outcome)
 
-    def _settled(self, outcome: "asyncio.Future[Outcome]") -> None:
+    def _count_outcome(self, outcome: "asyncio.Future[Outcome]") -> None:
         self._waiting -= 1
         if isinstance(outcome.result(), Answered):
-            self.tally.answered += 1
-            self.worker.pause_s = 0.0
+            self.counts.answered += 1
+            self.pool.pause_s = 0.0
         else:
-            self.tally.failed += 1
+            self.counts.failed += 1
             # A batch that fails is asked again in halves: one that always fails would cost more than one that answers.
-            self.worker.pause_s = min(self.worker.pause_s * 2.0 or LEAST_PAUSE_S, LONGEST_PAUSE_S)
+            self.pool.pause_s = min(self.pool.pause_s * 2.0 or LEAST_PAUSE_S, LONGEST_PAUSE_S)
 
-    def told(self) -> dict[str, object]:
-        """What `/stats` says of it."""
-        return {"version": self.version.number, **asdict(self.tally), "waiting": self._waiting, **self.worker.spent()}
-
-    def watch(self, patience: float) -> None:
-        """End its process when it has been at one batch for so long [s], and note what was dropped."""
-        self.worker.unhang(patience)
-        self.note_now()
-
-    def note_now(self) -> None:
-        """Write what has been dropped since the last note, if there is anything."""
-        dropped = self.tally.dropped - self._noted
-        if dropped:
-            self._noted = self.tally.dropped
-            record = {"v": 1, "at": self._clock(), "version": self.version.number, "dropped": dropped}
-            self._log.write([orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)])
-
-    @staticmethod
-    def _lines(attempt: Attempt, outcome: Outcome, answers: list[object]) -> list[bytes]:
-        """Give the records of one mirrored request: answers, or how the shadow has failed."""
-        job = attempt.job
-        record: dict[str, object] = {
-            "v": 1,
-            "request": job.request,
-            "row": 0,
-            "model": job.model,
-            "at": job.at,
-            "unit": logged_unit(job),
-            "version": job.version.number,
-            "rollout": job.split.rollout,
-            "latency_ms": job.latency_ms,
-            "cpu_ms": None if job.cost is None else job.cost.cpu_ms,
-            "rss_mb": None if job.cost is None else job.cost.rss_mb,
-            "error": _trouble(outcome),
+    def stats(self) -> dict[str, object]:
+        """Give the counts for `/stats`."""
+        return {
+            "version": self.version.number,
+            **asdict(self.counts),
+            "waiting": self._waiting,
+            **self.pool.resource_stats(),
         }
-        return [
-            json_line({**record, "row": row, "prediction": answer})
-            for row, answer in enumerate(answers or [None] * len(job.values))
-        ]
 
+    def kill_hung(self, patience: float) -> None:
+        """Kill its process when one batch has taken longer than this [s], and record what was dropped."""
+        self.pool.kill_hung(patience)
+        self.record_drops()
 
-def _trouble(outcome: Outcome) -> str | None:
-    """How a shadow failed; None when it answered."""
-    match outcome:
-        case Answered():
-            return None
-        case Failed(error=error):
-            return error[:LONGEST_TEXT]
-        case ProcessDown(error=error):
-            return f"Down: {error}"[:LONGEST_TEXT]
-        case Revoked():
-            return "Revoked: it was let go before it had answered"
+    def record_drops(self) -> None:
+        """Record how many requests have been dropped since the last record, if there are any."""
+        dropped = self.counts.dropped - self._recorded_drops
+        if dropped:
+            self._recorded_drops = self.counts.dropped
+            record = {"v": 1, "at": self._clock.now(), "version": self.version.number, "dropped": dropped}
+            self._log.write([orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)])
 
 
 def is_mirrored(split: Split, request: str) -> bool:
-    """Whether a request is among those that are mirrored, whoever answers it."""
-    if split.mirror in {0.0, 100.0}:  # nobody's place on the ruler is there
+    """Whether a request is among those that are mirrored, whichever version answers it."""
+    if split.mirror in {0.0, 100.0}:  # no bucket decides
         return split.mirror > 0.0
     return assignment_bucket(f"mirror {split.salt}", request) < split.mirror
 
 
 def shadow_version(split: Split) -> Version | None:
-    """The version that is mirrored to under a split, or None."""
+    """Give the version that requests are mirrored to under a split, or None."""
     return split.candidate if split.mirror else None

@@ -1,8 +1,8 @@
-"""Cuts a candidate that fails outright, before any flow has looked: a fuse, not a judge.
+"""Decide when a candidate that fails outright must be cut at once, before any gate has weighed evidence.
 
-A gate weighs evidence at its next look; this only asks whether the candidate answers at all. It blows after so many
-failures in a row that a candidate that answers every second request would not reach them in a million tries, or after
-so many ends of its process within a minute.
+The tripwire only asks whether the candidate answers at all. It trips after so many failures in a row that a candidate
+that answers every second request would not reach them in a million tries, or after so many ends of its process within
+a minute. It records why; the control room collects the record and changes the route.
 """
 
 import time
@@ -10,13 +10,28 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from surefoot.core.domain import Split
+
 WINDOW_S = 60.0
 """How long an end of a process counts [s]."""
 
 
 @dataclass(frozen=True, slots=True)
+class TripRecord:
+    """A tripwire has tripped; the control room collects this and cuts the candidate.
+
+    Attributes:
+        split: The split under which the candidate failed.
+        reason: Why the candidate is to be cut, in one line.
+    """
+
+    split: Split
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TripLimits:
-    """When it blows.
+    """Limits of a tripwire.
 
     Attributes:
         failures: Requests in a row that the candidate failed and the champion answered [count].
@@ -28,41 +43,49 @@ class TripLimits:
 
 
 class Tripwire:
-    """Counts for one candidate under one route; it blows once."""
+    """Counts the failures of one candidate under one route; trips once."""
 
     def __init__(self, limits: TripLimits, deaths: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with nothing counted.
+        """Start with nothing counted.
 
         Args:
-            limits: When it blows.
+            limits: When it trips.
             deaths: Ends of the candidate's process before this route [count].
-            clock: Seconds that never step.
+            clock: Monotonic clock [s].
         """
         self._limits = limits
         self._clock = clock
-        self._streak = 0
-        self._ends: deque[float] = deque(maxlen=limits.deaths)
-        self._seen = deaths
-        self._blown = False
+        self._failures = 0
+        self._deaths: deque[float] = deque(maxlen=limits.deaths)
+        self._counted_deaths = deaths
+        self._tripped = False
 
-    def answered(self) -> None:
-        """The candidate has answered."""
-        self._streak = 0
+    def record_answer(self) -> None:
+        """Note that the candidate has answered."""
+        self._failures = 0
 
-    def failed(self, error: str) -> str:
-        """The candidate has failed where the champion has not; why the candidate is to be cut, or nothing."""
-        self._streak += 1
-        if self._blown or self._streak < self._limits.failures:
+    def record_failure(self, error: str) -> str:
+        """Note that the candidate failed a request that the champion answered.
+
+        Returns:
+            Why the candidate is to be cut; empty when it is not.
+        """
+        self._failures += 1
+        if self._tripped or self._failures < self._limits.failures:
             return ""
-        self._blown = True
-        return f"failed {self._streak} requests in a row, the last with {error}"
+        self._tripped = True
+        return f"failed {self._failures} requests in a row, the last with {error}"
 
-    def ended(self, deaths: int) -> str:
-        """Its process has ended so often in all [count]; why the candidate is to be cut, or nothing."""
+    def record_deaths(self, deaths: int) -> str:
+        """Note how often the process of the candidate has ended in all [count].
+
+        Returns:
+            Why the candidate is to be cut; empty when it is not.
+        """
         now = self._clock()
-        self._ends.extend([now] * (deaths - self._seen))
-        self._seen = deaths
-        if self._blown or len(self._ends) < self._limits.deaths or now - self._ends[0] > WINDOW_S:
+        self._deaths.extend([now] * (deaths - self._counted_deaths))
+        self._counted_deaths = deaths
+        if self._tripped or len(self._deaths) < self._limits.deaths or now - self._deaths[0] > WINDOW_S:
             return ""
-        self._blown = True
-        return f"its process has ended {len(self._ends)} times within {now - self._ends[0]:.0f} s"
+        self._tripped = True
+        return f"its process has ended {len(self._deaths)} times within {now - self._deaths[0]:.0f} s"

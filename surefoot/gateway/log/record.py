@@ -1,4 +1,4 @@
-"""What is remembered of every answer: append-only JSON lines (docs/record-schema.md)."""
+"""Write prediction and label records as JSON lines (docs/record-schema.md)."""
 
 import hashlib
 import logging

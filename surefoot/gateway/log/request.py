@@ -1,7 +1,6 @@
-"""One scoring request, as the log and the inference see it."""
+"""Define a scoring request: its rows, the version it was assigned to, and how long that version took."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from surefoot.core.domain import Arm, Split, Version
@@ -27,9 +26,9 @@ class InferenceRequest:
         latency_ms: Receipt to the assigned arm's answer or failure [ms]; None until then.
         error: How the assigned arm failed, or None.
         cost: What the assigned arm's answer took; None when it gave none.
-        fits: Raises when the answers cannot be told in the caller's protocol; None where every answer can.
+        tensor: Whether the caller can only be given answers that make one tensor.
         redactor: Prepares the rows for the log; None where all of it is kept.
-        options: What the model is told beside the rows.
+        options: What the model is told besides the rows.
     """
 
     model: str
@@ -45,7 +44,7 @@ class InferenceRequest:
     latency_ms: float | None = None
     error: str | None = None
     cost: AnswerCost | None = None
-    fits: Callable[[list[object]], None] | None = None
+    tensor: bool = False
     redactor: LogRedactor | None = None
     options: RequestOptions = NO_OPTIONS
 
@@ -53,11 +52,11 @@ class InferenceRequest:
         """Time since receipt [s]."""
         return time.perf_counter() - self.started
 
-    def restart(self) -> None:
+    def restart_timer(self) -> None:
         """Count the age from now on."""
         self.started = time.perf_counter()
 
-    def stop_watch(self) -> None:
-        """Note the latency of the assigned arm, the first time only."""
+    def record_latency(self) -> None:
+        """Record the latency of the assigned arm; later calls change nothing."""
         if self.latency_ms is None:
             self.latency_ms = int(self.age() * 1e6) / 1e3

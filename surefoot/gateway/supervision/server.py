@@ -1,4 +1,4 @@
-"""The server process around the gateway: uvicorn, with a way to leave that fails nobody."""
+"""Serve the gateway with uvicorn: limit the time of a request, and drain open connections before the end."""
 
 import asyncio
 import socket
@@ -91,7 +91,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End after everybody has been answered."""
+        """Close the listening sockets, and end once every open request has been answered."""
         for server in self.servers:
             server.close()
         self._app.leaving = True
@@ -108,6 +108,6 @@ def serve(app: Gateway, host: str, port: int) -> None:
 
 
 def serve_socket(app: Gateway, listening: socket.socket, supervisor: int) -> None:
-    """The same on a socket that listens already, which other workers of a keeper share."""
-    app.share(listening.dup(), supervisor)
+    """Serve on a socket that listens already, which other workers of the supervisor share."""
+    app.set_listening_socket(listening.dup(), supervisor)
     Server(app).run([listening])

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from surefoot.core.errors import Rejected
-from surefoot.gateway.control.runtime import handover_address, peer_user
+from surefoot.gateway.control.handover import handover_address, peer_user
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.http.app import Gateway
 from surefoot.gateway.supervision.server import serve_socket
@@ -171,15 +171,17 @@ class Supervisor:
 
     def _others(self) -> set[int]:
         """Living workers that are not ours."""
-        with self._route_table.changing():  # nobody takes a place meanwhile, so each place says truly whose it is
-            return {self._route_table.process(slot) for slot in self._route_table.living()} - self._workers.keys()
+        with self._route_table.lock():  # nobody takes a place meanwhile, so each place says truly whose it is
+            return {
+                self._route_table.worker_pid(slot) for slot in self._route_table.live_workers()
+            } - self._workers.keys()
 
     def _relieve(self) -> None:
         """See that the workers of an earlier keeper leave when enough of ours serve, and not before."""
         if not self._relieving:
             return
         ours = self._workers.keys() - self._leaving
-        serving = ours & {self._route_table.process(slot) for slot in self._route_table.abreast()}
+        serving = ours & {self._route_table.worker_pid(slot) for slot in self._route_table.ready_workers()}
         if len(serving) >= min(self._wanted, self._relieving):
             self._relieving = 0
             for pid in self._others():
@@ -262,7 +264,7 @@ class Supervisor:
 
     def answers(self, pid: int) -> bool:
         """Whether a worker is as far as the others."""
-        return any(self._route_table.process(slot) == pid for slot in self._route_table.abreast())
+        return any(self._route_table.worker_pid(slot) == pid for slot in self._route_table.ready_workers())
 
     def _stop(self) -> None:
         for pid in self._workers:

@@ -1,6 +1,6 @@
-"""The Open Inference Protocol, version 2, over REST: its tensors become rows, and answers become a tensor.
+"""Convert the tensors of the Open Inference Protocol to rows, and answers to a tensor.
 
-Source: Open Inference Protocol (KServe), https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
+Source: Open Inference Protocol, version 2, over REST (KServe), https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,6 @@ NUMBERS = frozenset({"FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", 
 DATATYPES = NUMBERS | {"BOOL", "BYTES"}
 UNKNOWN: dict[str, object] = {"inputs": [], "outputs": []}
 """Metadata of tensors: a version's signature is in the registry, and two versions may differ."""
-_PLAIN = {int, float, str, bool}
 _TENSOR_KEYS = {"name", "shape", "datatype", "data", "parameters"}
 _REQUEST_KEYS = {"id", "parameters", "inputs", "outputs"}
 
@@ -32,7 +31,7 @@ def read_tensors(body: bytes) -> tuple[Table, str]:
         The rows, and the caller's own id; empty without one.
 
     Raises:
-        Malformed: Says what is wrong.
+        MalformedBody: Says what is wrong.
     """
     try:
         asked = json_body.read(body, nan=True)
@@ -83,7 +82,7 @@ def _columns(number: int, tensor: object) -> dict[str, Sequence[object]]:
 
 
 def _flat(data: object) -> list[object]:
-    """Row-major values, nested by row or not."""
+    """List values in row-major order, nested by row or not."""
     if not isinstance(data, list):
         raise MalformedBody("the data of a tensor is a list")
     made: list[object] = []
@@ -105,21 +104,8 @@ def _fits(value: object, kind: str) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def check_answers(values: list[object]) -> None:
-    """See that answers can be one tensor.
-
-    Raises:
-        Malformed: They are objects, or rows of different lengths.
-    """
-    nested = [value for value in values if isinstance(value, list)]
-    flat = [item for value in nested for item in value] if nested else values
-    widths = {len(value) for value in nested}
-    if (nested and (len(nested) != len(values) or len(widths) != 1)) or {type(item) for item in flat} - _PLAIN:
-        raise MalformedBody("the answers are no tensor; ask this model at /invocations")
-
-
 def tensor_response(predictions: bytes, model: str, version: str, own: str) -> bytes:
-    """Answers that `check` has let pass, as one tensor of shape [n] or [n, k].
+    """Give answers as one tensor of shape [n] or [n, k]; `check_tensor` has let them pass.
 
     Args:
         predictions: JSON list of one answer a row.

@@ -1,15 +1,9 @@
-"""Routes as they cross the wire, and the route file, which survives a restart: who answers which share."""
+"""Convert routes to and from JSON, strictly: splits, versions, and the rules of a policy for requests."""
 
-import contextlib
-import fcntl
 import math
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-import orjson
 
 from surefoot.core.domain import LogPolicy, Split, Version
 
@@ -20,8 +14,7 @@ _MODEL = re.compile(r"[^./:\\\x00-\x1f\x7f][^/:\\\x00-\x1f\x7f]*")
 _LONGEST_NAME = 200  # bytes; a file name holds 255
 _KEYS = {"generation", "rollout", "salt", "weight", "champion", "candidate"}
 UNBATCHABLE = "alone"
-"""Key of an entry that is not written."""
-_BESIDE = {"warm", "cut", "unit", "kept"}
+"""Key of an entry: why versions are asked one request at a time, by digest. It is not written to the route file."""
 _VERSION_KEYS = {"number", "digest", "data_digest"}
 _HUNDRED = 100
 _ALL = LogPolicy()
@@ -110,82 +103,6 @@ def _text(key: str, value: object, shape: re.Pattern[str]) -> str:
     return value
 
 
-@contextlib.contextmanager
-def write_lock(root: Path) -> Iterator[None]:
-    """Be the only one of all workers that writes route files."""
-    descriptor = os.open(root / "routes.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def file_content(entry: Mapping[str, object]) -> bytes:
-    """The route file of an entry of the board."""
-    split = entry["route"]
-    beside = {key: value for key, value in entry.items() if key not in {"route", UNBATCHABLE}}
-    return orjson.dumps({**(split if isinstance(split, Mapping) else {}), **beside}, option=orjson.OPT_INDENT_2)
-
-
-def is_saved(root: Path, model: str, entry: Mapping[str, object]) -> bool:
-    """Whether the route file is that of an entry."""
-    with contextlib.suppress(OSError):
-        return (root / "routes" / f"{model}.json").read_bytes() == file_content(entry)
-    return False
-
-
-def save_route(root: Path, model: str, entry: Mapping[str, object]) -> None:
-    """Write the route so that a crash leaves the old file or the new one, never half of one; call it in `writing`.
-
-    Raises:
-        OSError: The disk refuses; the old file stands.
-    """
-    folder = root / "routes"
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{model}.tmp"
-    with contextlib.ExitStack() as undo:
-        undo.callback(draft.unlink, missing_ok=True)
-        with draft.open("wb") as file:
-            file.write(file_content(entry))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(folder / f"{model}.json")
-        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        undo.callback(os.close, directory)
-        os.fsync(directory)
-
-
-def read_routes(root: Path) -> dict[str, dict[str, object]]:
-    """Read every route file.
-
-    Returns:
-        By model, its entry as the board has it; {"broken": sentence} where the file cannot be used.
-    """
-    found: dict[str, dict[str, object]] = {}
-    for file in sorted((root / "routes").glob("*.json")):
-        if not is_model_name(file.stem):
-            continue
-        try:
-            found[file.stem] = _entry(orjson.loads(file.read_bytes()))
-        except (OSError, ValueError) as error:  # orjson's error is a ValueError
-            found[file.stem] = {"broken": f"the route file cannot be used: {error}"}
-    return found
-
-
-def _entry(value: object) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise ValueError("a route is a JSON object")  # noqa: TRY004 - one kind of error for one kind of mistake
-    beside = {key: value[key] for key in _BESIDE & value.keys()}
-    warm = [encode_version(decode_version("warm", one)) for one in as_list(beside.get("warm"))]
-    RequestRules.of(beside)
-    return {
-        "route": encode_split(decode_split({key: value[key] for key in value.keys() - _BESIDE})),
-        **beside,
-        "warm": warm,
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class RequestRules:
     """What a policy says of requests. It stays as it was when a rollout began, for all workers and over restarts.
@@ -199,11 +116,11 @@ class RequestRules:
     kept: LogPolicy = _ALL
 
     @classmethod
-    def of(cls, entry: Mapping[str, object]) -> "RequestRules":
-        """Read those of an entry.
+    def decode(cls, entry: Mapping[str, object]) -> "RequestRules":
+        """Read the rules of an entry.
 
         Raises:
-            ValueError: They are not of the form that `told` gives.
+            ValueError: They are not of the form that `encode` gives.
         """
         unit, kept = entry.get("unit"), entry.get("kept")
         if unit is not None and not isinstance(unit, str):
@@ -215,8 +132,8 @@ class RequestRules:
         columns = [tuple(map(str, as_list(kept[key]))) for key in ("hash", "drop")]
         return cls(unit, LogPolicy(columns[0], columns[1], _percent("kept.share", kept["share"])))
 
-    def told(self) -> dict[str, object]:
-        """They as a part of an entry."""
+    def encode(self) -> dict[str, object]:
+        """Give the rules as keys of an entry."""
         made: dict[str, object] = {"unit": self.unit}
         if self.kept != _ALL:
             kept = self.kept

@@ -1,0 +1,102 @@
+"""Read and write the route file of each model, so that a restart serves what was served before."""
+
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import orjson
+
+from surefoot.gateway.inference.route_codec import (
+    UNBATCHABLE,
+    RequestRules,
+    as_list,
+    decode_split,
+    decode_version,
+    encode_split,
+    encode_version,
+    is_model_name,
+)
+
+_log = logging.getLogger(__name__)
+_ENTRY_KEYS = {"warm", "cut", "unit", "kept"}
+"""Keys of a route file that are not keys of its split."""
+
+
+@contextlib.contextmanager
+def write_lock(root: Path) -> Iterator[None]:
+    """Hold the lock of the route files; only one worker writes at a time."""
+    descriptor = os.open(root / "routes.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def file_content(entry: Mapping[str, object]) -> bytes:
+    """Give the bytes of the route file for an entry of the route table."""
+    split = entry["route"]
+    extra = {key: value for key, value in entry.items() if key not in {"route", UNBATCHABLE}}
+    return orjson.dumps({**(split if isinstance(split, Mapping) else {}), **extra}, option=orjson.OPT_INDENT_2)
+
+
+def is_saved(root: Path, model: str, entry: Mapping[str, object]) -> bool:
+    """Whether the route file is that of an entry."""
+    with contextlib.suppress(OSError):
+        return (root / "routes" / f"{model}.json").read_bytes() == file_content(entry)
+    return False
+
+
+def save_route(root: Path, model: str, entry: Mapping[str, object]) -> None:
+    """Write the route file so that a crash leaves the old or the new one, never a half; call it inside `write_lock`.
+
+    Raises:
+        OSError: The disk refuses; the old file stands.
+    """
+    folder = root / "routes"
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".{model}.tmp"
+    with contextlib.ExitStack() as undo:
+        undo.callback(draft.unlink, missing_ok=True)
+        with draft.open("wb") as file:
+            file.write(file_content(entry))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(folder / f"{model}.json")
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        undo.callback(os.close, directory)
+        os.fsync(directory)
+
+
+def read_routes(root: Path) -> dict[str, dict[str, object]]:
+    """Read every route file.
+
+    Returns:
+        The entry of each model, as the route table holds it; {"broken": sentence} where the file cannot be used.
+    """
+    found: dict[str, dict[str, object]] = {}
+    for file in sorted((root / "routes").glob("*.json")):
+        if not is_model_name(file.stem):
+            continue
+        try:
+            found[file.stem] = _entry(orjson.loads(file.read_bytes()))
+        except (OSError, ValueError) as error:  # orjson's error is a ValueError
+            found[file.stem] = {"broken": f"the route file cannot be used: {error}"}
+            _log.critical("%s: the route file cannot be used: %s", file.stem, error)
+    return found
+
+
+def _entry(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError("a route is a JSON object")  # noqa: TRY004 - one kind of error for one kind of mistake
+    extra = {key: value[key] for key in _ENTRY_KEYS & value.keys()}
+    warm = [encode_version(decode_version("warm", one)) for one in as_list(extra.get("warm"))]
+    RequestRules.decode(extra)
+    return {
+        "route": encode_split(decode_split({key: value[key] for key in value.keys() - _ENTRY_KEYS})),
+        **extra,
+        "warm": warm,
+    }

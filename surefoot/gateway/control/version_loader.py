@@ -1,0 +1,56 @@
+"""Load versions of one model in a thread, without blocking the event loop."""
+
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from surefoot.core.domain import Version
+from surefoot.gateway.control.route_errors import LoadFailed
+from surefoot.gateway.inference.router import as_predictor
+from surefoot.models.contract import Load, Predictor
+
+
+@dataclass(frozen=True, slots=True)
+class Loaders:
+    """Ports that load versions.
+
+    Attributes:
+        serving: Loads a version that answers callers.
+        shadow: Loads a version in a process of low priority, for mirrored requests.
+    """
+
+    serving: Load
+    shadow: Load
+
+
+class VersionLoader:
+    """Loads the versions of one model."""
+
+    def __init__(self, model: str, loaders: Loaders, executor: Executor) -> None:
+        """Load with these ports, in the threads of this executor."""
+        self._model, self._loaders, self._executor = model, loaders, executor
+
+    async def load(self, version: Version) -> Predictor:
+        """Load a version that answers callers.
+
+        Raises:
+            LoadFailed: It cannot be loaded.
+        """
+        return await self._run(self._loaders.serving, version)
+
+    async def load_shadow(self, version: Version) -> Predictor:
+        """Load a version for mirrored requests.
+
+        Raises:
+            LoadFailed: It cannot be loaded.
+        """
+        return await self._run(self._loaders.shadow, version)
+
+    async def _run(self, load: Load, version: Version) -> Predictor:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._load, load, version)
+
+    def _load(self, load: Load, version: Version) -> Predictor:
+        try:
+            return as_predictor(load(self._model, version))  # this also proves that it answers each row by itself
+        except BaseException as error:  # last resort: it runs the model's own code, SystemExit included
+            raise LoadFailed(f"version {version.number} cannot be loaded: {error}", type(error).__name__) from error

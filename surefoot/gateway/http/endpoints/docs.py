@@ -1,0 +1,21 @@
+"""Handle /docs, /openapi.json and /version: what this gateway is and what it answers."""
+
+import importlib.metadata
+
+from surefoot.gateway.http import asgi, openapi
+from surefoot.gateway.http.asgi import Response
+
+
+async def handle_version(_scope: asgi.Scope, _receive: asgi.Receive, _name: str) -> Response:
+    """Give the version of Surefoot."""
+    return Response(importlib.metadata.version("surefoot").encode(), kind=asgi.TEXT)
+
+
+async def handle_openapi(_scope: asgi.Scope, _receive: asgi.Receive, _name: str) -> Response:
+    """Give the OpenAPI document."""
+    return Response.json(openapi.document())
+
+
+async def handle_page(_scope: asgi.Scope, _receive: asgi.Receive, _name: str) -> Response:
+    """Give the page of the OpenAPI document."""
+    return Response(openapi.page(), kind=b"text/html; charset=utf-8")

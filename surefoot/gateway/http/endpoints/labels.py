@@ -1,0 +1,39 @@
+"""Handle /models/<model>/labels: write reported labels to the log."""
+
+import asyncio
+import logging
+
+from surefoot.gateway.http import asgi
+from surefoot.gateway.http.asgi import HttpError, Response
+from surefoot.gateway.http.endpoints.context import HandlerContext
+from surefoot.gateway.log.record import SegmentWriter, label_lines
+
+_log = logging.getLogger(__name__)
+
+
+class LabelsHandler:
+    """Writes labels that are reported for earlier requests."""
+
+    def __init__(self, context: HandlerContext) -> None:
+        """Write below the gateway's state directory."""
+        self._context = context
+        self._segments: dict[str, SegmentWriter] = {}
+
+    async def handle(self, scope: asgi.Scope, receive: asgi.Receive, name: str) -> Response:
+        """Write all labels of a request, or none."""
+        context = self._context
+        context.model(name)
+        body = await asgi.read_body(scope, receive, context.settings.max_body_bytes)
+        try:
+            lines = label_lines(body, context.clock.now())
+        except ValueError as error:
+            raise HttpError(400, "BAD_REQUEST", str(error)) from None
+        if lines:
+            segment = self._segments.setdefault(name, context.runtime.new_segment(name, "labels"))
+            try:
+                await asyncio.to_thread(segment.append, b"".join(lines))
+            except OSError as error:
+                _log.critical("%s: labels cannot be written: %s", segment.path, error)
+                message = f"labels cannot be written ({error.strerror}); send them again"
+                raise HttpError(503, "TEMPORARILY_UNAVAILABLE", message, retry_after="5") from None
+        return Response.json({"accepted": len(lines)}, 202)

@@ -1,0 +1,143 @@
+"""Handle scoring requests in MLflow's protocol: /invocations and /models/<model>/invocations."""
+
+import os
+import re
+import time
+from collections.abc import Coroutine, Iterator
+from functools import lru_cache, partial
+
+from surefoot.gateway.control.model_controller import ModelController
+from surefoot.gateway.http import asgi, decode
+from surefoot.gateway.http.asgi import HttpError, Response
+from surefoot.gateway.http.endpoints.context import HandlerContext
+from surefoot.gateway.inference.request import new_request
+from surefoot.gateway.inference.router import CallerAnswer, CallerError, NotServing, Overloaded
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+SCORING_ERRORS = (decode.MalformedBody, CallerError, NotServing, Overloaded)
+"""Why a scoring request gets no answer."""
+
+
+class ScoringHandler:
+    """Scores requests in MLflow's protocol."""
+
+    def __init__(self, context: HandlerContext) -> None:
+        """Score with the models of this worker."""
+        self._context = context
+        self._ids = random_ids()
+
+    async def handle(self, scope: asgi.Scope, receive: asgi.Receive, name: str) -> Response:
+        """Score the rows of a request; without a name, with the one model that is routed."""
+        context = self._context
+        controller = context.model(name) if name else context.only_model()
+        body = await asgi.read_body(scope, receive, context.settings.max_body_bytes)
+        started, at = time.perf_counter(), context.clock.now()  # how long a caller takes to ask is not our latency
+        request = read_request_id(scope) or next(self._ids)
+        try:
+            table = decode.read_table(body, asgi.header(scope, b"content-type"))
+            answer = await start_answer(controller, table, request, at=at, started=started)
+        except SCORING_ERRORS as error:
+            raise scoring_refusal(error, controller, request) from None
+        if controller.router.tripped is not None:  # the cut is in force before this answer leaves
+            controller.collect_trip()
+        return Response(
+            b'{"predictions":' + answer.predictions + b"}",
+            200,
+            asgi.JSON,
+            {},
+            answer_headers(answer, request),
+            mirror_later(controller, answer),
+        )
+
+
+def start_answer(
+    controller: ModelController, table: decode.Table, request: str, *, at: float, started: float, tensor: bool = False
+) -> Coroutine[object, object, CallerAnswer]:
+    """Assign a request to a version by the route in force, and give what is to be awaited for its answer.
+
+    Args:
+        controller: The model.
+        table: The rows of the request.
+        request: Id of the request.
+        at: Receipt [Unix seconds].
+        started: Receipt on the host's monotonic clock [s].
+        tensor: Whether the caller can only be given answers that make one tensor.
+
+    Raises:
+        NotServing: No champion is loaded.
+    """
+    route = controller.router.require_route()
+    job = new_request(
+        route.split,
+        model=controller.name,
+        request=request,
+        names=table.names,
+        values=table.values,
+        column=route.rules.unit,
+        at=at,
+        started=started,
+        tensor=tensor,
+        redactor=route.redactor,
+        options=table.options,
+    )
+    return controller.router.answer(route, job)
+
+
+def scoring_refusal(error: Exception, controller: ModelController, request: str) -> HttpError:
+    """Give the HTTP error for a scoring request without an answer."""
+    if isinstance(error, decode.UnsupportedType):
+        return HttpError(415, "BAD_REQUEST", str(error), x_request_id=request)
+    if isinstance(error, decode.MalformedBody | CallerError):
+        return HttpError(400, "BAD_REQUEST", str(error), x_request_id=request)
+    message = f"{error}{': ' + controller.error if controller.error else ''}"
+    return HttpError(503, "TEMPORARILY_UNAVAILABLE", message, retry_after="1", x_request_id=request)
+
+
+def answer_headers(answer: CallerAnswer, request: str) -> list[tuple[bytes, bytes]]:
+    """Give the headers that say which request was answered, by which version, under which route."""
+    split = answer.job.split
+    return [(b"x-request-id", request.encode()), *_route_headers(answer.answered_by, split.generation, split.rollout)]
+
+
+def mirror_later(controller: ModelController, answer: CallerAnswer) -> "partial[None] | None":
+    """Give what mirrors a request once its answer has been sent; None when it is not mirrored."""
+    if not answer.job.split.mirror:
+        return None
+    shadow = controller.router.shadow_for(answer.job)
+    return None if shadow is None else partial(shadow.submit, answer.job)
+
+
+def read_request_id(scope: asgi.Scope) -> str:
+    """Read the caller's own id of the request; empty without one.
+
+    Raises:
+        HttpError: It cannot be kept as it is, so labels that are reported under it would find nothing.
+    """
+    given = {value for key, value in scope["headers"] if key == b"x-request-id"}
+    if not given:
+        return ""
+    request = str(next(iter(given)).decode("latin-1"))
+    if len(given) > 1:
+        raise HttpError(400, "BAD_REQUEST", "X-Request-Id is given twice: send one id a request")
+    if request and not _REQUEST_ID.fullmatch(request):
+        message = "X-Request-Id must be 1 to 128 visible ASCII characters without a space; send another one, or none"
+        raise HttpError(400, "BAD_REQUEST", message)
+    return request
+
+
+def random_ids() -> Iterator[str]:
+    """Generate ids of 128 random bits, many from one call of the system."""
+    while True:
+        bits = os.urandom(4096)
+        for start in range(0, len(bits), 16):
+            yield bits[start : start + 16].hex()
+
+
+@lru_cache(256)
+def _route_headers(answered_by: str, generation: int, rollout: str) -> list[tuple[bytes, bytes]]:
+    """Give the headers that are the same for many answers."""
+    return [
+        (b"x-model-version", answered_by.encode("latin-1")),
+        (b"x-model-generation", b"%d" % generation),
+        (b"x-model-rollout", rollout.encode("latin-1")),
+    ]

@@ -1,0 +1,217 @@
+"""Read the routes in force from shared memory, as immutable snapshots that each request looks at.
+
+Law: shared memory is written before its generation grows, and every read compares the generation first. So a version
+that has lost its route is refused at the next read, however busy this worker is, and no other part has to tell it.
+"""
+
+import mmap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import orjson
+
+from surefoot.core.domain import Split, Version
+from surefoot.gateway.inference.route_codec import UNBATCHABLE, RequestRules, as_list, decode_split, decode_version
+
+HEAD_BYTES = 4096
+"""Numbers at the beginning of the shared memory [bytes]; documents come after them."""
+DOCUMENT_BYTES = 1 << 20
+"""Room for one document [bytes]."""
+GENERATION_WORD = 0
+"""Place of the generation among the numbers."""
+KILL_SWITCH = ""
+"""Key of the kill switch in the document of routes; no model has this name."""
+
+VersionKey = tuple[str, str]
+"""What makes two versions the same one to a gateway: number and digest of the bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRoute:
+    """The route of one model, as all workers see it.
+
+    Attributes:
+        split: Which version answers which share.
+        warm: Versions that stay loaded, so that going back loads nothing.
+        rules: What the policy said of requests when the rollout began; None where the entry does not say.
+        unbatchable: Why versions are asked one request at a time, by digest.
+        cut: Why the candidate gets nothing more under this route; empty when it was not cut.
+        entry: The JSON object that this was read from.
+    """
+
+    split: Split
+    warm: tuple[Version, ...]
+    rules: RequestRules | None
+    unbatchable: Mapping[str, str]
+    cut: str
+    entry: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSnapshot:
+    """All routes of one generation.
+
+    Attributes:
+        generation: Grows with every change of any route.
+        models: Routes by model.
+        broken: Why the route file of a model cannot be used, by model.
+        killed: Why the kill switch is set; empty when it is not.
+    """
+
+    generation: int
+    models: Mapping[str, ModelRoute]
+    broken: Mapping[str, str]
+    killed: str
+
+
+NO_ROUTES = RouteSnapshot(0, {}, {}, "")
+"""The snapshot before the first route."""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveRoute:
+    """The route of one model as this worker can serve it: without a candidate that is not loaded.
+
+    Attributes:
+        split: The split that requests are assigned by.
+        serving: Keys of the versions that may answer.
+        route: The route that all workers see.
+    """
+
+    split: Split
+    serving: frozenset[VersionKey]
+    route: ModelRoute
+
+
+class RouteReader:
+    """Reads snapshots of the routes; without a change a read costs one load from memory.
+
+    Attributes:
+        generations: The generation as a view of one word, which is the quickest to read.
+    """
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        """Read from this shared memory."""
+        self._memory = memory
+        self._snapshot = NO_ROUTES
+        self.generations = memoryview(memory)[:HEAD_BYTES].cast("Q")[GENERATION_WORD : GENERATION_WORD + 1]
+
+    def read(self) -> RouteSnapshot:
+        """Give the routes in force; the same object as before while nothing has changed."""
+        if self.generations[0] != self._snapshot.generation:
+            self._snapshot = _decode_snapshot(*self.read_entries(), self._snapshot)
+        return self._snapshot
+
+    def read_entries(self) -> tuple[int, dict[str, dict[str, object]]]:
+        """Give the generation in force and its document, as JSON."""
+        while True:
+            generation = self.generations[0]
+            body = read_document(self._memory, generation % 2)
+            if self.generations[0] == generation:  # else the document may have been overwritten meanwhile
+                return generation, orjson.loads(body) if body else {}
+
+
+def read_document(memory: mmap.mmap, place: int) -> bytes:
+    """Give the bytes of one document in shared memory."""
+    start = HEAD_BYTES + place * DOCUMENT_BYTES
+    length = int.from_bytes(memory[start : start + 8], "little")
+    return memory[start + 8 : start + 8 + min(length, DOCUMENT_BYTES)]
+
+
+class LiveRoute:
+    """The route of one model in this worker; all its methods belong to the event loop."""
+
+    def __init__(self, model: str, reader: RouteReader) -> None:
+        """Follow the route of this model; nothing is loaded yet."""
+        self._model, self._reader = model, reader
+        self._generations = reader.generations
+        self._generation = 0
+        self._loaded: frozenset[VersionKey] = frozenset()
+        self._champion_only = False
+        self._route: ModelRoute | None = None
+        self._effective: EffectiveRoute | None = None
+
+    def read(self) -> EffectiveRoute | None:
+        """Give the route in force here; None when its champion is not loaded, or there is no route."""
+        if self._generations[0] != self._generation:
+            snapshot = self._reader.read()
+            route = snapshot.models.get(self._model)
+            if route is not self._route:
+                self._route = route
+                self._update()
+            self._generation = snapshot.generation
+        return self._effective
+
+    def serves(self, key: VersionKey) -> bool:
+        """Whether a version may answer right now."""
+        effective = self.read()
+        return effective is not None and key in effective.serving
+
+    def set_loaded(self, keys: Iterable[VersionKey]) -> None:
+        """Say which versions this worker has loaded."""
+        self._loaded = frozenset(keys)
+        self._update()
+
+    def set_champion_only(self, *, champion_only: bool) -> None:
+        """Have the champion answer everything from now on, or follow the route again."""
+        self._champion_only = champion_only
+        self._update()
+
+    def _update(self) -> None:
+        route, before = self._route, self._effective
+        if route is None or version_key(route.split.champion) not in self._loaded:
+            self._effective = None
+            return
+        split = replace(route.split, weight=0.0, mirror=0.0) if self._champion_only else route.split
+        if not self._loaded.issuperset(map(version_key, serving_versions(split))):
+            split = replace(split, weight=0.0)
+        if before is None or before.route is not route or before.split != split:
+            self._effective = EffectiveRoute(split, frozenset(map(version_key, serving_versions(split))), route)
+
+
+def version_key(version: Version) -> VersionKey:
+    """Give what makes two versions the same one to a gateway: number and digest."""
+    return version.number, version.digest
+
+
+def serving_versions(split: Split) -> tuple[Version, ...]:
+    """List the versions that answer callers under a split, the champion first.
+
+    At weight 0 the candidate does not answer, so a rollback loads nothing.
+    """
+    if split.candidate is None or split.weight == 0:
+        return (split.champion,)
+    return split.champion, split.candidate
+
+
+def unbatchable_versions(entry: Mapping[str, object]) -> dict[str, str]:
+    """Read from an entry why versions are asked one request at a time, by digest."""
+    found = entry.get(UNBATCHABLE)
+    return {str(digest): str(why) for digest, why in found.items()} if isinstance(found, Mapping) else {}
+
+
+def decode_route(entry: Mapping[str, object]) -> ModelRoute:
+    """Read the route of one model from its entry in the document.
+
+    Raises:
+        ValueError: The entry is not of the right form.
+    """
+    return ModelRoute(
+        decode_split(entry["route"]),
+        tuple(decode_version("warm", version) for version in as_list(entry["warm"])),
+        RequestRules.decode(entry) if "unit" in entry else None,
+        unbatchable_versions(entry),
+        str(entry.get("cut", "")),
+        entry,
+    )
+
+
+def _decode_snapshot(generation: int, entries: Mapping[str, dict[str, object]], before: RouteSnapshot) -> RouteSnapshot:
+    """Decode a document; the route of a model that has not changed is the same object as before."""
+    models: dict[str, ModelRoute] = {}
+    for name, entry in entries.items():
+        if "route" in entry:
+            last = before.models.get(name)
+            models[name] = last if last is not None and last.entry == entry else decode_route(entry)
+    broken = {name: str(entry["broken"]) for name, entry in entries.items() if "broken" in entry}
+    return RouteSnapshot(generation, models, broken, str(entries.get(KILL_SWITCH, {}).get("reason", "")))
