@@ -48,7 +48,7 @@ def test_old_workers_stay_until_enough_new_ones_serve(gateway: Kept) -> None:
 
 
 def _abreast(gateway: Kept) -> set[int]:
-    return {gateway.route_table.process(slot) for slot in gateway.route_table.abreast()}
+    return {gateway.route_table.worker_pid(slot) for slot in gateway.route_table.ready_workers()}
 
 
 def test_fewer_workers_take_over_from_more(gateway: Kept) -> None:
