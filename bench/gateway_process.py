@@ -14,9 +14,9 @@ from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.tripwire import TripLimits
 from surefoot.gateway.supervision.supervisor import Supervisor
-from surefoot.models.contract import NICE
 from surefoot.models.forkserver import Forkserver
-from surefoot.models.process import ModelProcess, fork_process, spawn_process
+from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
+from surefoot.models.predictor import NICE
 
 
 class HostClock:
@@ -52,7 +52,7 @@ def main() -> None:
         settings = GatewaySettings(Path(state), "bench", units={"m": None, "u": "unit"}, trip=TripLimits(deaths=1000))
         return build_app(settings, HostClock(), partial(hosted, 0), partial(hosted, NICE))
 
-    Supervisor(Path(state), ("127.0.0.1", int(port)), int(workers), make, model_host.run).keep()
+    Supervisor(Path(state), ("127.0.0.1", int(port)), int(workers), make, model_host.run).run()
 
 
 if __name__ == "__main__":

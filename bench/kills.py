@@ -34,7 +34,7 @@ from surefoot.core.domain import Split, Version
 
 CALLERS = 16
 PAUSE_S = 0.3
-VICTIMS = ("model of the champion", "model of the candidate", "nursery", "keeper", "front worker")
+VICTIMS = ("model of the champion", "model of the candidate", "forkserver", "supervisor", "front worker")
 
 
 class Stack:
@@ -47,16 +47,16 @@ class Stack:
         self._command = [
             sys.executable, "-m", "bench.gateway_process", str(folder / "state"), str(models), str(self.port), "2",
         ]  # fmt: skip
-        self._keepers: list[subprocess.Popen[bytes]] = []
+        self._supervisors: list[subprocess.Popen[bytes]] = []
         self.begin()
         number = {name: Version(name, tree_digest(models / name)) for name in (CHAMPION, CANDIDATE)}
         split = Split(number[CHAMPION], number[CANDIDATE], 50.0, "salt", "r", 1)
         GatewayTraffic(f"http://127.0.0.1:{self.port}", TOKEN).shift("m", split)
 
     def begin(self) -> None:
-        """Start a keeper, and wait until it has its own workers."""
+        """Start a supervisor, and wait until it has its own workers."""
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self._keepers.append(subprocess.Popen(self._command, env=environment, stdout=self._log, stderr=self._log))
+        self._supervisors.append(subprocess.Popen(self._command, env=environment, stdout=self._log, stderr=self._log))
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.HTTPError):
@@ -67,19 +67,19 @@ class Stack:
         raise RuntimeError("the gateway does not start")
 
     def workers(self) -> list[psutil.Process]:
-        """Front workers of the newest keeper."""
-        return [p for p in psutil.Process(self._keepers[-1].pid).children() if p.status() != psutil.STATUS_ZOMBIE]
+        """Front workers of the newest supervisor."""
+        return [p for p in psutil.Process(self._supervisors[-1].pid).children() if p.status() != psutil.STATUS_ZOMBIE]
 
     def victims(self, kind: str) -> list[psutil.Process]:
         """Processes of a kind, as they are now."""
-        if kind == "keeper":
-            return [psutil.Process(self._keepers[-1].pid)]
+        if kind == "supervisor":
+            return [psutil.Process(self._supervisors[-1].pid)]
         if kind == "front worker":
             return self.workers()
         found = []
         for worker in self.workers():
             children = sorted(worker.children(), key=lambda p: p.create_time())
-            place = {"nursery": 0, "model of the champion": 1, "model of the candidate": 2}[kind]
+            place = {"forkserver": 0, "model of the champion": 1, "model of the candidate": 2}[kind]
             found += children[place : place + 1]
         return found
 
@@ -87,13 +87,13 @@ class Stack:
         """Kill one of a kind, and bring back what nobody else does."""
         found = self.victims(kind)
         found[number % len(found)].kill()
-        if kind == "keeper":
+        if kind == "supervisor":
             time.sleep(PAUSE_S)
-            self._keepers[-1].wait()
+            self._supervisors[-1].wait()
             self.begin()
-        if kind == "nursery":  # nobody needs one before the next model: a worker that is let go brings a new one
+        if kind == "forkserver":  # none is needed before the next model: a reloaded worker starts a new one
             time.sleep(PAUSE_S)
-            self._keepers[-1].send_signal(signal.SIGHUP)
+            self._supervisors[-1].send_signal(signal.SIGHUP)
             time.sleep(2.0)
 
     def settled(self) -> bool:
@@ -105,8 +105,8 @@ class Stack:
 
     def end(self) -> None:
         """Stop everything."""
-        self._keepers[-1].terminate()
-        self._keepers[-1].wait(60)
+        self._supervisors[-1].terminate()
+        self._supervisors[-1].wait(60)
         self._log.close()
 
 

@@ -22,7 +22,7 @@ from surefoot.core.policy.model import Gate, Metric
 from surefoot.gateway.inference.request import new_request
 from surefoot.gateway.log.record import PredictionLogWriter, record_lines
 from surefoot.gateway.log.segment import SegmentWriter
-from surefoot.models.contract import AnswerCost
+from surefoot.models.predictor import AnswerCost
 
 MODEL = "bench"
 FEATURES = 20

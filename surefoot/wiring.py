@@ -28,9 +28,9 @@ from surefoot.core.policy.model import Policy
 from surefoot.core.record.state import fold
 from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.models.contract import NICE
 from surefoot.models.forkserver import Forkserver
-from surefoot.models.process import ModelProcess, fork_process, spawn_process
+from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
+from surefoot.models.predictor import NICE
 from surefoot.rollout import CandidateRequest, Ports, PromotionRequest, end_cut
 from surefoot.settings import Settings
 

@@ -23,7 +23,7 @@ from surefoot.gateway.inference.request import Answered
 from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
 from surefoot.gateway.log.request import InferenceRequest
-from surefoot.models.process import ModelProcess, spawn_process
+from surefoot.models.model_process import ModelProcess, spawn_process
 
 
 @contextlib.contextmanager
@@ -80,7 +80,7 @@ def main() -> None:
     )
     app = Batching(version, ModelProcess(start, lambda kind, message: Rejected(f"{kind}: {message}")))
     gc.collect()
-    gc.freeze()  # as the gateway's keeper does
+    gc.freeze()  # as the gateway's supervisor does
     uvicorn.run(
         app, port=int(port), loop="uvloop", http="httptools", access_log=False, log_level="warning", lifespan="off",
         timeout_keep_alive=75, proxy_headers=False, server_header=False,

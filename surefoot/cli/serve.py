@@ -57,7 +57,7 @@ def gateway(
     memory = model_memory or wiring.model_memory(count)
     listen = (address.hostname or "127.0.0.1", address.port or 80)
     make = partial(wiring.build_gateway, config, memory)
-    Supervisor(config.home / "gateway", listen, count, make, model_host.run).keep()
+    Supervisor(config.home / "gateway", listen, count, make, model_host.run).run()
 
 
 def register(app: typer.Typer) -> None:

@@ -1,1 +1,1 @@
-"""The data plane: keeps serving when everything else is down."""
+"""Serve predictions: the data plane, which keeps serving when everything else is down."""

@@ -1,4 +1,4 @@
-"""JSON that comes in: what can be read in two ways is refused."""
+"""Parse the JSON body of a request, and refuse one that can be read in two ways."""
 
 import codecs
 import json
@@ -21,14 +21,14 @@ class NotJson(ValueError):
 
 
 def read(body: bytes, *, nan: bool = False) -> object:
-    """Read a body.
+    """Parse a body.
 
     Args:
         body: What came.
         nan: Whether NaN, as Python writes a missing number, is null, and a byte order mark is nothing.
 
     Raises:
-        NotJson: It is none.
+        NotJson: It is no JSON.
         Ambiguous: An object has a key twice.
     """
     try:
@@ -44,11 +44,11 @@ def read(body: bytes, *, nan: bool = False) -> object:
         except orjson.JSONDecodeError as again:
             raise NotJson(f"the body is not JSON: {again}") from None
         body = plain
-    _once(body, found)
+    _refuse_duplicates(body, found)
     return found
 
 
-def _once(body: bytes, found: object) -> None:
+def _refuse_duplicates(body: bytes, found: object) -> None:
     """Refuse a key that is written twice: no parser says which of the two counts, and a filter may have seen the other.
 
     Law: every key is followed by a colon. So there are at least as many colons after quotation marks as keys were
@@ -56,16 +56,18 @@ def _once(body: bytes, found: object) -> None:
         hold such colons is looked at key by key.
     """
     written = len(_KEY.findall(body))
-    if written == _keys(found, body.count(b"{")):
+    if written == _count_keys(found, body.count(b"{")):
         return
     try:
-        json.loads(body, object_pairs_hook=_pairs, parse_int=float, parse_float=float)  # Python reads no long integers
+        json.loads(
+            body, object_pairs_hook=_check_pairs, parse_int=float, parse_float=float
+        )  # Python reads no long integers
     except RecursionError:
         raise Ambiguous("the body is nested too deeply to tell whether a key is written twice") from None
 
 
-def _keys(found: object, objects: int) -> int:
-    """Keys of all objects of a value; the search ends when as many objects are found as the body has braces."""
+def _count_keys(found: object, objects: int) -> int:
+    """Count the keys of all objects of a value; stop when as many objects are found as the body has braces."""
     total, left = 0, [found]
     while left and objects > 0:
         item = left.pop()
@@ -78,7 +80,7 @@ def _keys(found: object, objects: int) -> int:
     return total
 
 
-def _pairs(pairs: Sequence[tuple[str, object]]) -> None:
+def _check_pairs(pairs: Sequence[tuple[str, object]]) -> None:
     if len({key for key, _ in pairs}) < len(pairs):
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise Ambiguous(f"the key {twice[:80]!r} is written twice in one object: say it once")

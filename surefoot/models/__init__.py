@@ -1,1 +1,1 @@
-"""A loaded model in a process of its own: what it is asked, the protocol between processes, how they are started."""
+"""Run models in processes of their own: start them, exchange messages with them, and check their answers."""

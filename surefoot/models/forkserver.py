@@ -1,7 +1,7 @@
-"""A process that has imported everything and forks: a model's process starts in the time that its model takes to load.
+"""Fork model processes from a process that has imported everything, so that only loading the model takes time.
 
-Law: the nursery has one thread and is forked before its worker starts any, so no lock is copied in a locked state. What
-it forks belongs to the worker, not to it: the worker waits for it, kills it, and takes it along when it ends itself.
+Law: the forkserver has one thread and is forked before its worker starts any, so no lock is copied in a locked state.
+What it forks is a child of the worker: the worker waits for it, kills it, and it ends when the worker ends.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
-Run = Callable[[Sequence[str]], None]
+ProcessMain = Callable[[Sequence[str]], None]
 """The main function of a model's process, given its arguments; the last one is the number of its socket."""
 
 _PR_SET_PDEATHSIG = 1
@@ -27,18 +27,18 @@ _ANSWER_S = 5.0
 
 
 class ForkserverGone(Exception):
-    """The nursery does not answer; a process has to be started the slow way."""
+    """The forkserver does not answer; a process has to be started as a new program."""
 
 
 class ChildProcess:
-    """A process that the nursery has forked and that is ours now.
+    """A process that the forkserver has forked; a child of this process.
 
     Attributes:
         pid: Process id.
     """
 
     def __init__(self, pid: int) -> None:
-        """It exists."""
+        """Take over a process that runs already."""
         self.pid = pid
         self._code: int | None = None
 
@@ -53,12 +53,12 @@ class ChildProcess:
         """
         if self._code is None:
             if timeout is not None:
-                self._look(timeout)
+                self._wait_for_end(timeout)
             self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return self._code
 
-    def _look(self, timeout: float) -> None:
-        """Return when it has ended, and not before; this needs a descriptor, which there may be none of."""
+    def _wait_for_end(self, timeout: float) -> None:
+        """Return when it has ended; needs a free descriptor."""
         watched = os.pidfd_open(self.pid)
         try:
             poll = select.poll()  # select knows no descriptor above 1023, and each caller has one
@@ -70,17 +70,17 @@ class ChildProcess:
 
 
 class Forkserver:
-    """The worker's side."""
+    """The forkserver as its worker sees it."""
 
-    def __init__(self, run: Run, *shut: socket.socket) -> None:
-        """Fork it; call this while the process has one thread.
+    def __init__(self, run: ProcessMain, *shut: socket.socket) -> None:
+        """Fork the forkserver; call this while the process has one thread.
 
         Args:
             run: What a forked process does with its arguments.
-            shut: What it must not keep open.
+            shut: Sockets that it closes.
         """
         libc = ctypes.CDLL(None)
-        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what the nursery forks becomes our child when its parent ends
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)  # a forked process becomes our child when its parent ends
         self._end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         self._gone = ""
@@ -104,7 +104,7 @@ class Forkserver:
         """Start a process that runs with these arguments and this socket.
 
         Raises:
-            NurseryGone: The nursery does not answer; it is ended, so that no late answer is taken for the next one.
+            ForkserverGone: It does not answer; it is killed, so that no late answer is taken for the next one.
         """
         with self._lock:
             if self._gone:
@@ -113,22 +113,22 @@ class Forkserver:
                 socket.send_fds(self._end, [orjson.dumps(list(arguments))], [descriptor])
                 said = self._end.recv(_LONGEST)
             except OSError as error:
-                self._end_it(str(error))
+                self._kill(str(error))
                 raise ForkserverGone(self._gone) from error
             if not said:
-                self._end_it("it has ended")
+                self._kill("it has ended")
                 raise ForkserverGone(self._gone)
         return ChildProcess(int(said))
 
-    def _end_it(self, why: str) -> None:
+    def _kill(self, why: str) -> None:
         self._gone = why
         self._end.close()
-        os.kill(self.pid, signal.SIGKILL)  # nobody else waits for it, so this is still its process id
+        os.kill(self.pid, signal.SIGKILL)  # only this process waits for it, so this is still its process id
         os.waitpid(self.pid, 0)
 
 
-def _serve(end: socket.socket, run: Run, worker: int) -> None:
-    """Fork for as long as the worker asks."""
+def _serve(end: socket.socket, run: ProcessMain, worker: int) -> None:
+    """Fork a process for each request of the worker."""
     while True:
         body, descriptors, _, _ = socket.recv_fds(end, _LONGEST, 1)
         if not body:
@@ -139,7 +139,7 @@ def _serve(end: socket.socket, run: Run, worker: int) -> None:
             try:
                 # The grandchild belongs to the worker once this process has gone.
                 if (grandchild := os.fork()) == 0:
-                    _grow_up(end, run, worker, [*orjson.loads(body), str(descriptors[0])])
+                    _run_model(end, run, worker, [*orjson.loads(body), str(descriptors[0])])
                 os.write(writing, str(grandchild).encode())
             finally:
                 os._exit(0)
@@ -151,8 +151,8 @@ def _serve(end: socket.socket, run: Run, worker: int) -> None:
         end.send(pid)
 
 
-def _grow_up(end: socket.socket, run: Run, worker: int, arguments: list[str]) -> None:
-    """Be the process of a model."""
+def _run_model(end: socket.socket, run: ProcessMain, worker: int, arguments: list[str]) -> None:
+    """Run as the process of a model, once it is a child of the worker."""
     code = 1
     try:
         end.close()
@@ -161,7 +161,7 @@ def _grow_up(end: socket.socket, run: Run, worker: int, arguments: list[str]) ->
         while os.getppid() != worker and time.monotonic() < deadline:
             time.sleep(0.001)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == worker:  # else it has ended meanwhile, and nobody would end this process
+        if os.getppid() == worker:  # else the worker has ended meanwhile, and this process would outlive it
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             run(arguments)
             code = 0

@@ -1,4 +1,4 @@
-"""Messages between the gateway and the process of a model: a length and as many bytes of JSON."""
+"""Send and receive messages between the gateway and a model's process: a length and as many bytes of JSON."""
 
 import socket
 import struct
@@ -8,44 +8,44 @@ import orjson
 
 _LENGTH = struct.Struct("<I")
 LARGEST = 1 << 30
-"""Longest message that is believed [bytes]."""
+"""Longest message that is accepted [bytes]."""
 _CHUNK = 1 << 20
 
 
 class PeerClosed(Exception):
-    """The other side has closed, or says what is no message."""
+    """The other side has closed, or has sent something that is no message."""
 
 
 class PeerSilent(PeerClosed):
-    """The other side says nothing for longer than anybody waits."""
+    """The other side has sent nothing for longer than the time limit."""
 
 
 def frame_header(length: int) -> bytes:
-    """What comes before a message of so many bytes."""
+    """Give the header of a message of so many bytes."""
     return _LENGTH.pack(length)
 
 
-def complete_frame(heard: bytearray) -> bytes | None:
-    """The message that has been heard, or None while part of it is missing.
+def complete_frame(received: bytearray) -> bytes | None:
+    """Give the received message, or None while part of it is missing.
 
     Raises:
-        Gone: What was heard is no message.
+        PeerClosed: What was received is no message.
     """
-    if len(heard) < _LENGTH.size:
+    if len(received) < _LENGTH.size:
         return None
-    (length,) = _LENGTH.unpack_from(heard)
+    (length,) = _LENGTH.unpack_from(received)
     if length > LARGEST:
         raise PeerClosed(f"a message of {length} bytes is none")
-    if len(heard) < _LENGTH.size + length:
+    if len(received) < _LENGTH.size + length:
         return None
-    return bytes(memoryview(heard)[_LENGTH.size : _LENGTH.size + length])
+    return bytes(memoryview(received)[_LENGTH.size : _LENGTH.size + length])
 
 
 def send(end: socket.socket, message: object) -> None:
     """Send one message.
 
     Raises:
-        Gone: The other side has closed.
+        PeerClosed: The other side has closed.
         TypeError: The message is not JSON.
     """
     send_bytes(end, orjson.dumps(message))
@@ -55,7 +55,7 @@ def send_bytes(end: socket.socket, body: bytes) -> None:
     """Send one message that is JSON already.
 
     Raises:
-        Gone: The other side has closed.
+        PeerClosed: The other side has closed.
     """
     try:
         end.sendall(_LENGTH.pack(len(body)) + body)
@@ -68,10 +68,10 @@ def receive(end: socket.socket, wait: Callable[[], None] = lambda: None) -> obje
 
     Args:
         end: Our end.
-        wait: Called before each part is read; may raise `Gone` where the socket alone would not show it.
+        wait: Called before each part is read; may raise `PeerClosed` where the socket alone would not show it.
 
     Raises:
-        Gone: The other side has closed, in the middle of a message or before it.
+        PeerClosed: The other side has closed, in the middle of a message or before it.
     """
     (length,) = _LENGTH.unpack(_exactly(end, _LENGTH.size, wait))
     if length > LARGEST:

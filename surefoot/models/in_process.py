@@ -1,21 +1,21 @@
-"""A model in the gateway's own process: quick to have, and able to take the gateway with it."""
+"""Run a model in a thread of the gateway's own process, without isolation; for tests and small set-ups."""
 
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from surefoot.models.contract import AnswerCost, Model, Names, RequestOptions, RowChecks
+from surefoot.models.predictor import AnswerCost, Model, Names, RequestOptions, RowChecks
 from surefoot.models.row_independence import IndependenceProof
 from surefoot.models.row_watch import RowWatch
 
 
 class InProcessModel:
-    """A model that is asked in a thread of its own."""
+    """A model that answers in a thread of its own."""
 
     spawn_replica = None
 
     def __init__(self, model: Model, proof: IndependenceProof | None = None) -> None:
-        """Ask this model, of whose rows this is known; without a proof it is believed."""
+        """Run this model; without a proof its own claim about its rows is believed."""
         self._watch = RowWatch(model, proof)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self.cost: AnswerCost | None = None
@@ -37,20 +37,20 @@ class InProcessModel:
 
     async def ask(self, names: Names, values: list[list[object]], options: RequestOptions) -> list[object]:
         """Answer every row."""
-        told = options.told()
-        answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, names, values, told)
-        self._thread.submit(self._watch.look, names, values, told, answers)
+        arguments = options.arguments()
+        answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, names, values, arguments)
+        self._thread.submit(self._watch.check_batch, names, values, arguments, answers)
         return answers
 
-    def _answer(self, names: Names, values: list[list[object]], told: tuple[object, bool]) -> list[object]:
+    def _answer(self, names: Names, values: list[list[object]], arguments: tuple[object, bool]) -> list[object]:
         began = time.thread_time()
-        answers = self._watch.answer(names, values, *told)
+        answers = self._watch.answer(names, values, *arguments)
         self.cost = AnswerCost(round((time.thread_time() - began) * 1000.0, 4))
         return answers
 
     def kill(self) -> None:
-        """A thread cannot be ended."""
+        """Do nothing: a thread cannot be killed."""
 
     def close(self) -> None:
-        """Nothing more will be asked."""
+        """Stop the thread once it is idle."""
         self._thread.shutdown(wait=False, cancel_futures=True)

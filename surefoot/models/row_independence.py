@@ -1,6 +1,6 @@
-"""Whether a model answers each row by itself: shown on probe rows, which are asked alone and together.
+"""Prove that a model answers each row by itself, with probe rows that are asked alone and together.
 
-Requests of different callers are predicted together only where that is shown. What is compared are JSON values.
+Requests of different callers are predicted together only with this proof. What is compared are JSON values.
 """
 
 import random
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from surefoot.models.answers import describe_error
+from surefoot.models.answer_checks import describe_error
 
 Ask = Callable[[list[list[object]]], list[object]]
 """Answers some rows, one JSON value a row; raises where it cannot."""
@@ -63,7 +63,7 @@ Place = tuple[str | int, ...]
 """Where a value stands in a nested answer."""
 SLOW = "it is too slow to be proved row-wise"
 FEW = "it has answered too few rows yet to be proved row-wise"
-DEPENDENT = "its answer to a row depends on the rows beside it"
+DEPENDENT = "its answer to a row depends on the other rows of the batch"
 UNSTABLE = "it gives different answers to the same row: it keeps state between calls, or draws random numbers"
 
 
@@ -174,7 +174,7 @@ class _ProbeRun:
 def prove_independence(
     ask: Ask, rows: list[list[object]], known: Sequence[object] = (), *, together: bool = True
 ) -> IndependenceProof:
-    """Ask rows alone, again, in batches, in other orders and beside others, and compare.
+    """Ask rows alone, again, in batches, in other orders and with other rows, and compare.
 
     Args:
         ask: Asks the model.
@@ -232,7 +232,7 @@ def _but(proof: IndependenceProof, batching: RowIndependence, why: str) -> Indep
 
 
 def _orders(good: list[int], refused: list[int]) -> list[list[int]]:
-    """Batches of rows that were answered alone, and then of those beside rows that were not."""
+    """Batches of rows that were answered alone, and then of those together with rows that were not."""
     draw = random.Random(0)  # noqa: S311 - the same probes at every load
     shuffled = draw.sample(good, len(good))
     batches = [good, shuffled, good[::-1], [good[0], good[0], good[-1]], [good[1], good[0]], shuffled[: len(good) // 2]]

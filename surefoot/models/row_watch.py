@@ -1,11 +1,11 @@
-"""A model whose rows are watched: what was answered in a batch is now and then asked again alone."""
+"""Recheck a running model: ask a row that was answered in a batch now and then again alone, and compare."""
 
 import random
 import time
 from typing import Any, cast
 
-from surefoot.models.answers import check_answers, describe_error
-from surefoot.models.contract import Model, Names
+from surefoot.models.answer_checks import check_answers, describe_error
+from surefoot.models.predictor import Model, Names
 from surefoot.models.row_independence import (
     DEPENDENT,
     UNSTABLE,
@@ -26,13 +26,13 @@ MANY = 256
 _LARGEST = 4096
 """Most characters of a row that is kept to be a probe [count]."""
 _PLAIN = ((), (None, False))
-"""What is passed beside the rows where a caller asks for nothing besides."""
+"""Options of a request without params."""
 
 
 class ModelExit(Exception):
     """The model tried to end the process; the text is what it raised."""
 
-    told = True
+    described = True
 
 
 def ask_model(model: Model, names: Names, values: list[list[object]], *options: Any) -> list[object]:
@@ -40,7 +40,7 @@ def ask_model(model: Model, names: Names, values: list[list[object]], *options: 
 
     Raises:
         ValueError: The model gave no answer to some row.
-        Quit: It tried to end the process.
+        ModelExit: It tried to end the process.
         Exception: What it raised.
     """
     try:
@@ -52,7 +52,7 @@ def ask_model(model: Model, names: Names, values: list[list[object]], *options: 
 
 
 class RowWatch:
-    """One loaded model in the process in which it is asked.
+    """Rechecks one loaded model in the process in which it is asked.
 
     Attributes:
         model: The model.
@@ -62,7 +62,7 @@ class RowWatch:
     """
 
     def __init__(self, model: Model, proof: IndependenceProof | None = None, *, proving: bool = True) -> None:
-        """Watch a model.
+        """Start with what is known of the model.
 
         Args:
             model: The model.
@@ -91,7 +91,7 @@ class RowWatch:
 
         Raises:
             ValueError: It gave no answer to some row.
-            Quit: It tried to end the process.
+            ModelExit: It tried to end the process.
             Exception: What the model raised.
         """
         answers = ask_model(self.model, names, values, *options)
@@ -99,10 +99,12 @@ class RowWatch:
             self._keep(names, values, answers)
         return answers
 
-    def look(self, names: Names, values: list[list[object]], options: tuple[Any, ...], answers: list[object]) -> bool:
-        """Look after a batch that has been answered; whether something is known now that was not before.
+    def check_batch(
+        self, names: Names, values: list[list[object]], options: tuple[Any, ...], answers: list[object]
+    ) -> bool:
+        """Check a batch that has been answered; whether more is known now than before.
 
-        Callers have their answers already, so that nobody waits for it but the next batch.
+        Callers have their answers already; only the next batch waits for this.
         """
         if self._proving:
             return self._prove_now()
@@ -114,12 +116,12 @@ class RowWatch:
         self._next_row = self._draw.randrange(2 * ONE_IN)
         place = self._draw.randrange(len(values))
         began = time.monotonic()
-        known = self._again(names, values[place], options, answers[place])
+        known = self._recheck(names, values[place], options, answers[place])
         now = time.monotonic()
         self._not_before = now + (now - began) / TIME_SHARE
         return known
 
-    def _again(self, names: Names, row: list[object], options: tuple[Any, ...], answer: object) -> bool:
+    def _recheck(self, names: Names, row: list[object], options: tuple[Any, ...], answer: object) -> bool:
         self.checked += 1
         sizes = self.proof.sizes
         try:
@@ -162,7 +164,7 @@ class RowWatch:
 
 
 def claimed_proof(model: Model) -> IndependenceProof:
-    """What a model says of itself that nobody has probed."""
+    """Give what a model claims of itself, without probes."""
     batchable = model.batchable
     return (
         IndependenceProof(RowIndependence.ROW_WISE)
@@ -172,6 +174,6 @@ def claimed_proof(model: Model) -> IndependenceProof:
 
 
 def probe_proof(model: Model) -> IndependenceProof:
-    """What a model's own probes show; what it says of itself where it has none."""
+    """Run the model's own probes; without them, give what it claims of itself."""
     own = getattr(model, "prove", None)
     return claimed_proof(model) if own is None else cast("IndependenceProof", own())

@@ -19,7 +19,7 @@ def _dead_run(stack: Scenario) -> str:
 
 
 def test_up_makes_a_stack_whole_again(stack: Scenario) -> None:
-    """After the gateway's keeper and Prefect's worker were killed, `up` starts both again and nothing else."""
+    """After the gateway's supervisor and Prefect's worker were killed, `up` starts both again and nothing else."""
     before = stack.settings
     dead = _dead_run(stack)
     for name in ("gateway", "worker"):
@@ -27,7 +27,7 @@ def test_up_makes_a_stack_whole_again(stack: Scenario) -> None:
     done = stack.run("up")
     assert (done.returncode, done.stderr) == (0, "")
     assert "already running: prefect, mlflow, " in done.stdout
-    assert "gateway workers without a keeper; starting again: gateway, worker" in done.stdout
+    assert "gateway workers without a supervisor; starting again: gateway, worker" in done.stdout
     after = stack.settings
     assert (after.mlflow, after.prefect, after.gateway) == (before.mlflow, before.prefect, before.gateway)
     assert {name: after.processes[name] for name in ("mlflow", "prefect")}.items() <= before.processes.items()

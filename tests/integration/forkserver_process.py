@@ -1,4 +1,4 @@
-"""A worker with a nursery, for tests that end the one or the other; it does what the lines of its input say.
+"""A worker with a forkserver, for tests that end the one or the other; it does what the lines of its input say.
 
 What is forked says who it is on its socket, and then does what its first argument says.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from surefoot.models import frames
 from surefoot.models.forkserver import ChildProcess, Forkserver, ForkserverGone
-from surefoot.models.process import StartedProcess, fork_process, spawn_process
+from surefoot.models.model_process import StartedProcess, fork_process, spawn_process
 
 SLOWLY = "import os,sys;from surefoot.models import frames;import socket;"
 SLOWLY += "frames.send(socket.socket(fileno=int(sys.argv[-1])),{'slow':True,'parent':os.getppid(),'pid':os.getpid()})"
@@ -37,7 +37,7 @@ def be(arguments: Sequence[str]) -> None:
 
 
 def shut() -> bool:
-    """Whether the socket that the nursery was not to keep is closed here."""
+    """Whether the socket that the forkserver was to close is closed here."""
     number = int(os.environ["NOT_KEPT"])
     try:
         return str(Path(f"/proc/self/fd/{number}").readlink()) != os.environ["NOT_KEPT_IS"]
@@ -51,7 +51,7 @@ def main() -> None:
         os.environ["NOT_KEPT"] = str(kept.fileno())
         os.environ["NOT_KEPT_IS"] = str(Path(f"/proc/self/fd/{kept.fileno()}").readlink())
         forkserver = Forkserver(be, kept)
-        say({"worker": os.getpid(), "nursery": forkserver.pid})
+        say({"worker": os.getpid(), "forkserver": forkserver.pid})
         obey(forkserver)
 
 

@@ -22,7 +22,7 @@ from surefoot.core.domain import Split
 from surefoot.gateway.control.alarms import CutJournal
 from surefoot.gateway.http.app import build_app
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.models.contract import Load
+from surefoot.models.predictor import Load
 from tests.conftest import free_port
 from tests.integration.gateway_process import TOKEN, HostClock, Models
 
@@ -69,7 +69,7 @@ def sleeps(frame: pd.DataFrame) -> object:
 def save_models(root: Path) -> Models:
     """Save two good sklearn models and five bad pyfuncs below root."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's advice to whoever saves a model
+        warnings.simplefilter("ignore")  # MLflow's advice to the author of a model
         for number, labels in ((GOOD, [0, 0, 1, 1]), (BETTER, [0, 1, 1, 1])):
             mlflow.sklearn.save_model(
                 LogisticRegression().fit(FRAME, labels),

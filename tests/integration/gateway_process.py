@@ -11,7 +11,7 @@ from surefoot.core.errors import ArtifactTampered
 from surefoot.gateway.http.app import build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.supervision.server import serve
-from surefoot.models.contract import Predictor
+from surefoot.models.predictor import Predictor
 
 TOKEN = "test-token"  # noqa: S105 - of the gateways that tests start
 

@@ -1,4 +1,4 @@
-"""A process that uses a gateway's board: ROOT ROLE [ARGUMENT]; it says what it finds as lines of JSON."""
+"""A process that uses a shared route table: ROOT ROLE [ARGUMENT]; it says what it finds as lines of JSON."""
 
 import json
 import os

@@ -129,7 +129,7 @@ ENVELOPES: dict[str, Expected] = {
     "deep": text('{"dataframe_records": ' + "[" * 500 + "]" * 500 + "}"),
     "deeper": (text('{"inputs": ' + "[" * 100_000 + "]" * 100_000 + "}"), Differs(400, 500, _ROBUST)),
     "messages": body({"messages": [{"role": "user", "content": "hi"}]}),
-    "messages beside": body({**SPLIT, "messages": []}),
+    "extra messages": body({**SPLIT, "messages": []}),
 }
 
 LITERALS: dict[str, Expected] = {
@@ -155,7 +155,7 @@ LITERALS: dict[str, Expected] = {
 UNSIGNED: dict[str, Expected] = {
     "params": body({"dataframe_records": [ROW], "params": {"a": 1}}),
     "messages": (body({"messages": [{"role": "user", "content": "hi"}]}), Differs(400, 200, _FORMATS)),
-    "messages beside": (body({"dataframe_records": [ROW], "messages": []}), Differs(400, 200, _FORMATS)),
+    "extra messages": (body({"dataframe_records": [ROW], "messages": []}), Differs(400, 200, _FORMATS)),
     "prompt": (body({"prompt": "hi"}), Differs(400, 200, _FORMATS)),
     "input": (body({"input": "hi"}), Differs(400, 200, _FORMATS)),
 }

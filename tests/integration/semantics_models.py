@@ -220,7 +220,7 @@ def save(root: Path) -> None:
     }  # fmt: skip
     signatures = _signatures()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's advice to whoever saves a model
+        warnings.simplefilter("ignore")  # MLflow's advice to the author of a model
         for name, model in fitted.items():
             _sklearn(root / name, model, signatures.get(name), "predict" if name == "bare" else "predict_proba")
         for name, answer in functions.items():

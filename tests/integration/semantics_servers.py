@@ -22,7 +22,7 @@ import httpx
 
 if TYPE_CHECKING:
     from surefoot.core.domain import Version
-    from surefoot.models.process import ModelProcess
+    from surefoot.models.model_process import ModelProcess
 
 START_S = 180.0
 """Longest that the servers may take to start [s]."""
@@ -110,7 +110,7 @@ def _gateways(root: Path, models: Path, names: Sequence[str]) -> Iterator[Mappin
     from surefoot.adapters.mlflow.artifacts import tree_digest  # noqa: PLC0415 - MLflow is late
     from surefoot.core.domain import Split, Version  # noqa: PLC0415 - same
     from surefoot.core.errors import Rejected  # noqa: PLC0415 - same
-    from surefoot.models.process import ModelProcess, spawn_process  # noqa: PLC0415 - same
+    from surefoot.models.model_process import ModelProcess, spawn_process  # noqa: PLC0415 - same
     from tests.integration.gateway_harness import listening  # noqa: PLC0415 - same
 
     def hosted(model: str, version: "Version") -> "ModelProcess":

@@ -28,14 +28,14 @@ ROW: dict[str, object] = {
 NULLS = {**ROW, "carrier": "AA", "distance": 300.0, "night": True, "wind": None, "tail": None}
 DAY = {**ROW, "departs": "2013-07-01T19:03:00"}
 
-_MISSING = "null is missing in every format, where MLflow makes it the word None, or another kind beside other rows"
+_MISSING = "null is missing in every format, where MLflow makes it the word None, or another kind next to other rows"
 _OPTIONAL = "an optional column that is left out is one of missing values, so that it can share a batch"
 _INFINITE = "JSON has no infinity, and the log could not hold it"
 _WRAPS = "MLflow wraps a number that is too large round to another one"
 _TRUTH = "only truth values are truth values: for MLflow every text is true, False as well"
 _NULL = "a null is missing, and not False"
-_FRACTION = "MLflow cuts off what is behind the point, and nobody learns of it"
-_TOO_LARGE = "MLflow makes an infinity of it, and nobody learns of it"
+_FRACTION = "MLflow cuts off what is behind the point, without a word"
+_TOO_LARGE = "MLflow makes an infinity of it, without a word"
 _BARE = "the gates compare an answer with a number, not with an object that is named by the series"
 _OUTPUTS = (
     "several outputs are an object for each row, as a frame of these columns is, so that requests can share a batch"
@@ -43,11 +43,11 @@ _OUTPUTS = (
 _TEXT = "a list is no text"
 _CSV_DATES = "MLflow reads no dates from CSV at all"
 _DATES = "a date is read in one way in every format"
-_ALONE = "a date is read alone: the rows beside it, of other callers as well, must not decide what it means"
+_ALONE = "a date is read alone: the other rows of its batch, of other callers as well, must not decide what it means"
 _ZONE = "a time with an offset is one in UTC"
 _EACH = "each row needs an answer of its own, so that requests can share a batch"
 _NO_ANSWER = "null, NaN and infinities are no answers, and not JSON either"
-_RAGGED = "a row that is too short has lost a value, and nobody knows which"
+_RAGGED = "a row that is too short has lost a value, and it is unknown which"
 _BREAKS = "the caller gets an error that says what is wrong, where MLflow breaks"
 
 
@@ -142,7 +142,7 @@ FORMATS: dict[str, Expected] = {
     "text that is new": records(but(carrier="✈️👩‍✈️")),
 }
 PIPELINE: dict[str, Expected] = {
-    # Alone in its column a null is None for MLflow; beside a text it is NaN, as it was when the pipeline was trained.
+    # Alone in its column a null is None for MLflow; next to a text it is NaN, as it was when the pipeline was trained.
     "records of nulls": (records(NULLS), Differs(200, 200, _MISSING, like=records(NULLS, ROW))),
     "optional text null": (records(but(tail=None)), Differs(200, 200, _MISSING, like=records(but(tail=None), ROW))),
     "optional absent": (records(without("wind")), like(400, but(wind=None), why=_OPTIONAL)),
@@ -215,13 +215,13 @@ TYPED: dict[str, Expected] = {
     "long is a text": records(but(minutes="227")),
     "long null": records(but(minutes=None)),
     "long beyond 2**53": records(but(minutes=2**53 + 1)),
-    "long beyond 2**53 beside null": records(but(minutes=2**53 + 1), but(minutes=None)),
+    "long beyond 2**53 with null": records(but(minutes=2**53 + 1), but(minutes=None)),
     "long at its limit": records(but(minutes=2**63 - 1)),
     "long too large": (records(but(minutes=2**63)), refused(_WRAPS)),
     "long huge": written("minutes", "1180591620717411303424"),
     "boolean is one": records(but(night=1)),
     "boolean is 1.0": records(but(night=1.0)),
-    "boolean is zero beside true": records(but(night=True), but(night=0)),
+    "boolean is zero with true": records(but(night=True), but(night=0)),
     "boolean is one, instances": instances(but(night=1)),
     "boolean is one, inputs": columns(but(night=1)),
     "boolean is two": (records(but(night=2)), refused(_TRUTH)),
@@ -231,7 +231,7 @@ TYPED: dict[str, Expected] = {
     "boolean is an empty text": (records(but(night="")), refused(_TRUTH)),
     "boolean null": (records(but(night=None)), tells(200, but(night=None), why=_NULL)),
     "boolean null in one": (records(ROW, but(night=None)), tells(200, ROW, but(night=None), why=_NULL)),
-    "boolean is one beside null": (
+    "boolean is one with null": (
         records(but(night=1), but(night=None)),
         tells(200, but(night=True), but(night=None), why=_NULL),
     ),

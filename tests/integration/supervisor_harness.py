@@ -1,4 +1,4 @@
-"""A keeper with its workers, and callers that ask it, for the tests that end its processes."""
+"""A supervisor with its workers, and callers that ask it, for the tests that end its processes."""
 
 import contextlib
 import http.client
@@ -26,8 +26,8 @@ from tests.integration.waiting import ended, wait_for
 PATH = "/models/flights/invocations"
 
 
-class Kept:
-    """A gateway whose front workers are kept; it remembers every process that it has seen."""
+class SupervisedGateway:
+    """A gateway with a supervisor and front workers; it remembers every process that it has seen."""
 
     def __init__(
         self, root: Path, models: Models, workers: int = 2, *, hosted: bool = False, hasty: bool = False
@@ -35,7 +35,7 @@ class Kept:
         self.root, self.models, self.count = root, models, workers
         self.port = free_port()
         self.traffic = GatewayTraffic(f"http://127.0.0.1:{self.port}", TOKEN)
-        self.keepers: list[subprocess.Popen[bytes]] = []
+        self.supervisors: list[subprocess.Popen[bytes]] = []
         self.known: set[int] = set()
         self.route_table = SharedRouteTable(root)
         self.generation = 0
@@ -46,21 +46,21 @@ class Kept:
 
     @property
     def supervisor(self) -> int:
-        """Process id of the newest keeper."""
-        return self.keepers[-1].pid
+        """Process id of the newest supervisor."""
+        return self.supervisors[-1].pid
 
     def launch(self) -> None:
-        """Start a keeper."""
+        """Start a supervisor."""
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with (self.root / "keeper.log").open("ab") as log:
-            self.keepers.append(subprocess.Popen(self._command(self.port), env=environment, stdout=log, stderr=log))
+        with (self.root / "supervisor.log").open("ab") as log:
+            self.supervisors.append(subprocess.Popen(self._command(self.port), env=environment, stdout=log, stderr=log))
 
     def _command(self, port: int) -> list[str]:
         module = [sys.executable, "-m", "tests.integration.supervisor_process"]
         return [*module, str(self.root), str(self.models.root), str(port), str(self.count)]
 
     def refused(self, port: int) -> str:
-        """Start a keeper at a port that is to end by itself; the one line that it says."""
+        """Start a supervisor at a port that is to end by itself; the one line that it says."""
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(self._command(port), env=environment, capture_output=True, timeout=60, check=False)
         assert done.returncode not in (0, None)
@@ -68,33 +68,33 @@ class Kept:
         return line
 
     def die(self) -> None:
-        """Kill the keeper, which its workers outlive."""
+        """Kill the supervisor, which its workers outlive."""
         self.workers()  # remembers them
-        self.keepers[-1].kill()
-        self.keepers[-1].wait()
+        self.supervisors[-1].kill()
+        self.supervisors[-1].wait()
 
     def living(self) -> set[int]:
-        """Workers of any keeper that have a place."""
+        """Workers of any supervisor that have a slot."""
         return {self.route_table.worker_pid(slot) for slot in self.route_table.live_workers()}
 
     def begin(self, workers: int = 0) -> set[int]:
-        """Start a keeper, and wait until it has its own workers; these."""
+        """Start a supervisor, and wait until it has its own workers; these."""
         self.launch()
         return self.settled(workers or self.count)
 
     def settled(self, workers: int, without: frozenset[int] = frozenset()) -> set[int]:
-        """Wait until so many workers of the newest keeper, and no others, are up to date; these."""
+        """Wait until so many workers of the newest supervisor, and no others, are up to date; these."""
 
         def so() -> bool:
             mine = self.workers()
-            abreast = {self.route_table.worker_pid(slot) for slot in self.route_table.ready_workers()}
-            return len(mine) == workers and mine == abreast == self.living() and not mine & without
+            ready = {self.route_table.worker_pid(slot) for slot in self.route_table.ready_workers()}
+            return len(mine) == workers and mine == ready == self.living() and not mine & without
 
         wait_for(so)
         return self.workers()
 
     def workers(self) -> set[int]:
-        """Workers of the newest keeper."""
+        """Workers of the newest supervisor."""
         found = set()
         for process in psutil.Process(self.supervisor).children(recursive=True):
             with contextlib.suppress(psutil.Error):
@@ -104,7 +104,7 @@ class Kept:
         return found
 
     def signal(self, number: signal.Signals) -> None:
-        """Tell the keeper something."""
+        """Tell the supervisor something."""
         os.kill(self.supervisor, number)
 
     def split(self, weight: float) -> Split:
@@ -125,30 +125,30 @@ class Kept:
         ]
 
     def end(self) -> None:
-        """Let the keeper end its workers."""
+        """Let the supervisor end its workers."""
         with contextlib.suppress(psutil.Error):
             self.workers()
-        for supervisor in self.keepers:
+        for supervisor in self.supervisors:
             supervisor.terminate()
-        for supervisor in self.keepers:
+        for supervisor in self.supervisors:
             supervisor.wait(60)
 
     def clear(self) -> None:
         """Leave no process, whatever has happened."""
-        for pid in (*(supervisor.pid for supervisor in self.keepers if supervisor.poll() is None), *self.known):
+        for pid in (*(supervisor.pid for supervisor in self.supervisors if supervisor.poll() is None), *self.known):
             with contextlib.suppress(ProcessLookupError):
                 if not ended(pid):
                     os.kill(pid, signal.SIGKILL)
-        for supervisor in self.keepers:
+        for supervisor in self.supervisors:
             supervisor.wait()
 
 
 @contextlib.contextmanager
-def kept(
+def supervised_gateway(
     root: Path, models: Models, workers: int = 2, *, hosted: bool = False, hasty: bool = False, weight: float = 50.0
-) -> Iterator[Kept]:
-    """A gateway that is kept and routed; nothing of it is left afterwards."""
-    made = Kept(root, models, workers, hosted=hosted, hasty=hasty)
+) -> Iterator[SupervisedGateway]:
+    """A supervised gateway with a route; nothing of it is left afterwards."""
+    made = SupervisedGateway(root, models, workers, hosted=hosted, hasty=hasty)
     try:
         made.begin()
         made.split(weight)

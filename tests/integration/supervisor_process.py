@@ -2,7 +2,7 @@
 
 Version N is the directory N. With a file `hosted` in ROOT models have processes of their own. With a file `broken` no
 worker can be built; every attempt to build one leaves a line in `attempts`. While there is a file `narrow` only one
-more worker is built, the others wait. With a file `hasty` the keeper waits seconds for what it waits long for.
+more worker is built, the others wait. With a file `hasty` the supervisor waits seconds for what it waits long for.
 """
 
 import sys
@@ -18,9 +18,9 @@ from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.supervision import supervisor as supervisor_module
 from surefoot.gateway.supervision.supervisor import Supervisor
-from surefoot.models.contract import Load
 from surefoot.models.forkserver import Forkserver
-from surefoot.models.process import ModelProcess, fork_process, spawn_process
+from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
+from surefoot.models.predictor import Load
 from tests.integration.gateway_process import TOKEN, HostClock, Models
 
 
@@ -51,19 +51,19 @@ def main() -> None:
             while (root / "narrow").exists():
                 time.sleep(0.02)
         load = hosted(forkserver) if (root / "hosted").exists() else Models(models)
-        # Nobody is to be late, however busy the host.
+        # No request is to be late, however busy the host.
         return build_app(
             GatewaySettings(root, TOKEN, candidate_timeout_s=60.0, units={"flights": "unit"}), HostClock(), load
         )
 
     try:
-        Supervisor(root, ("127.0.0.1", port), workers, make, model_host.run).keep()
+        Supervisor(root, ("127.0.0.1", port), workers, make, model_host.run).run()
     except Rejected as error:
         sys.exit(str(error))
 
 
 def first(mark: Path) -> bool:
-    """Whether nobody was here before."""
+    """Whether no process was here before."""
     try:
         mark.touch(exist_ok=False)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""What is predicted together: requests of the same columns and the same manner, where the model allows it."""
+"""What is predicted together: requests of the same columns and the same options, where the model allows it."""
 
 import asyncio
 from pathlib import Path
@@ -9,7 +9,7 @@ from surefoot.core.domain import Split, Version
 from surefoot.gateway.inference.request import Answered, new_request
 from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
-from surefoot.models.contract import NO_OPTIONS, AnswerCost, Names, RequestOptions, RowChecks
+from surefoot.models.predictor import NO_OPTIONS, AnswerCost, Names, RequestOptions, RowChecks
 
 V1 = Version("1", "sha256:1")
 XY, YX = ("x", "y"), ("y", "x")
@@ -48,7 +48,7 @@ def batches(
 
     async def ask() -> list[tuple[Names, list[object], RequestOptions]]:
         process = Asked(batchable=batchable)
-        worker = VersionPool(V1, process, PredictionLogWriter(SegmentWriter(root / "log.jsonl")), None, 256)
+        pool = VersionPool(V1, process, PredictionLogWriter(SegmentWriter(root / "log.jsonl")), None, 256)
         split = Split(V1, None, 0.0, "salt", "", 1)
         waiting = []
         for number, (names, options) in enumerate([(XY, NO_OPTIONS), *asked]):
@@ -57,19 +57,19 @@ def batches(
                 split, model="m", request=f"r{number}", names=names, values=row, column=None, at=0.0, started=0.0,
                 options=options,
             )  # fmt: skip
-            waiting.append(worker.submit(job, last=True).settled)
+            waiting.append(pool.submit(job, last=True).settled)
             await asyncio.sleep(0)  # the first one is with the process, the others wait
             await asyncio.sleep(0)
         process.let.set()
         assert all(isinstance(outcome, Answered) for outcome in await asyncio.gather(*waiting))
-        worker.stop()
+        pool.stop()
         return [(names, [row[0] for row in values], options) for names, values, options in process.batches[1:]]
 
     return asyncio.run(ask())
 
 
-def test_only_requests_of_one_manner_share_a_batch(tmp_path: Path) -> None:
-    """Other columns, other params (1 is not 1.0), and CSV beside JSON are predicted apart, in order."""
+def test_only_requests_with_equal_options_share_a_batch(tmp_path: Path) -> None:
+    """Other columns, other params (1 is not 1.0), and CSV and JSON are predicted apart, in order."""
     one, other, csv = RequestOptions(b'{"a":1}'), RequestOptions(b'{"a":1.0}'), RequestOptions(csv=True)
     asked: list[tuple[Names, RequestOptions]] = [
         (XY, NO_OPTIONS), (XY, NO_OPTIONS), (YX, NO_OPTIONS), (XY, one), (XY, one), (XY, other), (XY, NO_OPTIONS),

@@ -123,7 +123,7 @@ def test_a_silent_control_plane_leaves_everything_to_the_champion(tmp_path: Path
         gateway.shift(100, BETTER)
         assert gateway.ask().headers["x-model-version"] == BETTER
         wait_for(lambda: gateway.ask().headers["x-model-version"] == GOOD)
-        assert weight(gateway) == 0.0  # without the token: nobody in control has spoken
+        assert weight(gateway) == 0.0  # without the token: the control plane has not spoken
         assert health(gateway)["models"]["flights"]["silent"] is True  # type: ignore[index]
         live = gateway.traffic.live("flights")
         assert live is not None

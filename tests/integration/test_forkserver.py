@@ -1,4 +1,4 @@
-"""Processes that a nursery forks: they belong to the worker, whatever becomes of the nursery."""
+"""Processes that a forkserver forks: they belong to the worker, whatever becomes of the forkserver."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ class Worker:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
             )
         told = self.hear()
-        self.pid, self.forkserver = told["worker"], told["nursery"]
+        self.pid, self.forkserver = told["worker"], told["forkserver"]
         self.forked: list[int] = []
 
     def hear(self) -> Any:
@@ -51,7 +51,7 @@ class Worker:
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Worker]:
-    """A worker with a nursery; nothing of it is left afterwards."""
+    """A worker with a forkserver; nothing of it is left afterwards."""
     made = Worker(tmp_path / "worker.log")
     with made.process:
         yield made
@@ -90,7 +90,7 @@ def test_how_it_ended_is_told(worker: Worker, words: tuple[str, ...], code: int)
 
 
 def test_a_wait_may_be_too_short(worker: Worker) -> None:
-    """Whoever waits for a process that stays is told so, and hears of its end once it is killed."""
+    """A wait for a process that runs on times out, and returns once the process is killed."""
     pid = worker.ask("fork", "stay")["pid"]
     assert worker.ask("wait", pid, 0.0) == "not ended"
     os.kill(pid, signal.SIGKILL)
@@ -99,15 +99,15 @@ def test_a_wait_may_be_too_short(worker: Worker) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
 def test_everything_ends_with_the_worker(worker: Worker, how: signal.Signals) -> None:
-    """However the worker ends, its nursery and what that has forked end too."""
+    """However the worker ends, its forkserver and what that has forked end too."""
     pids = [worker.ask("fork", "stay")["pid"] for _ in range(3)]
     os.kill(worker.pid, how)
     worker.process.wait()
     wait_for(lambda: all(map(ended, [worker.forkserver, *pids])))
 
 
-def test_children_outlive_the_nursery(worker: Worker) -> None:
-    """When the nursery is killed what it has forked stays, and later processes are started the slow way."""
+def test_children_outlive_the_forkserver(worker: Worker) -> None:
+    """When the forkserver is killed what it has forked stays, and later processes are started the slow way."""
     pid = worker.ask("fork or spawn", "stay")["pid"]
     os.kill(worker.forkserver, signal.SIGKILL)
     wait_for(lambda: ended(worker.forkserver))
@@ -121,8 +121,8 @@ def test_children_outlive_the_nursery(worker: Worker) -> None:
     assert worker.forkserver not in psutil.pids()  # not even as a zombie
 
 
-def test_a_nursery_that_hangs_is_given_up(worker: Worker) -> None:
-    """One that does not answer in time is ended, so that its late answer is taken for nobody else's process."""
+def test_a_forkserver_that_hangs_is_given_up(worker: Worker) -> None:
+    """One that does not answer in time is ended, so that its late answer is not taken for another process."""
     worker.ask("patience", 0.1)
     os.kill(worker.forkserver, signal.SIGSTOP)
     assert "gone" in worker.ask("fork", "stay", "first")
@@ -134,7 +134,7 @@ def test_a_nursery_that_hangs_is_given_up(worker: Worker) -> None:
 
 
 def test_many_are_forked_one_after_the_other(worker: Worker) -> None:
-    """Of forty processes each is the one that was asked for, and the nursery keeps no child and no descriptor."""
+    """Of forty processes each is the one that was asked for, and the forkserver keeps no child and no descriptor."""
     forkserver = psutil.Process(worker.forkserver)
     worker.ask("fork", "end")
     before = forkserver.num_fds()

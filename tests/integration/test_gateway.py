@@ -9,7 +9,7 @@ import pytest
 from surefoot.core.assignment import assign_arm
 from surefoot.core.domain import Arm
 from surefoot.gateway.http.decode import Table, read_table
-from surefoot.models.contract import RequestOptions
+from surefoot.models.predictor import RequestOptions
 from tests.integration.gateway_harness import (
     BETTER,
     GOOD,

@@ -62,7 +62,7 @@ def test_plain_requests_are_understood(gateway: Gateway, expected: list[list[flo
 
 
 def test_a_client_of_the_open_inference_protocol_is_understood(gateway: Gateway, expected: list[list[float]]) -> None:
-    """It finds server and model ready, infers whoever answers, and is told of an unknown model in its own error."""
+    """It finds server and model ready, gets the answers of the split, and an unknown model is an error of its own."""
     with httpx.Client(timeout=60.0) as connection:
         client = OpenInferenceClient(base_url=gateway.url, httpx_client=connection)
         client.check_server_liveness()
@@ -80,5 +80,5 @@ def test_a_client_of_the_open_inference_protocol_is_understood(gateway: Gateway,
         assert told.outputs[0].dict()["data"] == [value for row in expected for value in row]
         gateway.shift(100, RAISING, generation=2)
         assert client.model_infer("flights", request=request).outputs == told.outputs
-        with pytest.raises(ApiError, match=r"404.*nobody"):
-            client.read_model_metadata("nobody")
+        with pytest.raises(ApiError, match=r"404.*unknown"):
+            client.read_model_metadata("unknown")

@@ -13,7 +13,7 @@ from surefoot.core.domain import Version
 from surefoot.gateway.http import tensors
 from surefoot.gateway.http.decode import MalformedBody, Table
 from surefoot.gateway.inference.request import NotATensor, check_tensor
-from surefoot.models.contract import Names
+from surefoot.models.predictor import Names
 from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening
 from tests.integration.gateway_process import Models
 

@@ -61,7 +61,7 @@ def test_rollback_loads_nothing(gateway: Gateway) -> None:
     before = list(gateway.models.loads)
     gateway.shift(0, generation=3)
     gateway.shift(100, generation=4)
-    gateway.shift(0, RAISING, generation=5)  # at weight 0 a candidate answers nobody, so nobody waits for it
+    gateway.shift(0, RAISING, generation=5)  # at weight 0 a candidate answers no caller, so it is not waited for
     assert gateway.models.loads == before
     assert gateway.ask().headers["x-model-version"] == GOOD
 
@@ -91,7 +91,7 @@ def test_rollback_overtakes_a_load_and_fences_it(gateway: Gateway) -> None:
     assert live.generation == 3
 
 
-def test_a_ramp_under_load_fails_nobody(gateway: Gateway) -> None:
+def test_a_ramp_under_load_fails_no_request(gateway: Gateway) -> None:
     """While the weight goes up and down under load, every caller is answered and nothing is recorded twice."""
     gateway.shift(0, generation=1)
     weights = itertools.cycle((10, 100, 0, 50, 0))
@@ -164,7 +164,7 @@ def test_malformed_routes_are_refused(routed: Gateway, change: dict[str, object]
 
 
 def test_dead_and_silent_gateways(tmp_path: Path) -> None:
-    """Nobody listening is GatewayUnavailable, known not applied; a connection cut in mid-air is OutcomeUnknown."""
+    """A port without a listener is GatewayUnavailable, known not applied; a connection cut midway is OutcomeUnknown."""
     port = free_port()
     version = Version(GOOD, "sha256:" + "0" * 64)
     dead = GatewayTraffic(f"http://127.0.0.1:{port}", TOKEN)
@@ -196,7 +196,7 @@ def test_restart_comes_back_with_the_same_split(tmp_path: Path, models: Models) 
 
 
 def test_restart_without_the_candidate(tmp_path: Path, models: Models) -> None:
-    """A candidate that cannot be loaded any more gets nobody, and health says so; a champion keeps the model away."""
+    """A candidate that cannot be loaded any more gets no traffic, as health says; a champion keeps the model away."""
     with listening(tmp_path, models) as gateway:
         wanted = gateway.shift(100, generation=1)
     file = tmp_path / "routes" / "flights.json"
@@ -243,7 +243,7 @@ def test_the_last_champion_stays_warm(tmp_path: Path, models: Models) -> None:
 
 
 def test_a_route_that_was_not_written_is_written_when_it_is_sent_again(gateway: Gateway) -> None:
-    """Whoever repeats a call whose end was not seen has the file too; health tells of its absence."""
+    """A client that repeats a call whose end was not seen has the file too; health tells of its absence."""
     split = gateway.shift(10, generation=5)
     file = gateway.root / "routes" / "flights.json"
     whole = file.read_bytes()
@@ -257,13 +257,13 @@ def test_a_route_that_was_not_written_is_written_when_it_is_sent_again(gateway: 
 def test_a_policys_words_stay_for_a_rollout(tmp_path: Path, models: Models) -> None:
     """An edit of the unit, or of what is kept, counts from the next rollout on, for all workers and over restarts."""
     units: dict[str, str | None] = {"flights": "unit"}
-    kept = {"flights": LogPolicy(dropped=("x",))}
-    with listening(tmp_path, models, units=units, kept=kept) as gateway:
+    policies = {"flights": LogPolicy(dropped=("x",))}
+    with listening(tmp_path, models, units=units, kept=policies) as gateway:
         gateway.shift(50)
-        units["flights"], kept["flights"] = None, LogPolicy()
+        units["flights"], policies["flights"] = None, LogPolicy()
         gateway.shift(60, generation=2)
         gateway.ask()
-    with listening(tmp_path, models, units=units, kept=kept) as gateway:
+    with listening(tmp_path, models, units=units, kept=policies) as gateway:
         gateway.ask()
         records = gateway.records()
         assert [record["unit"] for record in records] == ["N14228"] * 2

@@ -22,8 +22,8 @@ import pytest
 from surefoot.adapters.mlflow.artifacts import tree_digest
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, Rejected
-from surefoot.models.process import ModelProcess, ProcessDied, _Connection, spawn_process
-from surefoot.models.threads import in_thread
+from surefoot.models.blocking_calls import in_thread
+from surefoot.models.model_process import ModelProcess, ProcessDied, _Connection, spawn_process
 from tests.integration.gateway_harness import GOOD, Gateway, listening, save_pyfunc, wait_for
 from tests.integration.gateway_process import Models
 
@@ -126,7 +126,7 @@ def hosted(models: Models) -> Hosted:
     """Two good models and some that end their process."""
     bad = {EXITS: exits, CRASHES: crashes, ALLOCATES: allocates, FORKS: forks, RAISES: raises, HANGS: hangs}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's advice to whoever saves a model
+        warnings.simplefilter("ignore")  # MLflow's advice to the author of a model
         for number, answer in {**bad, POISONED: poisoned}.items():
             if not (models.root / number).exists():
                 save_pyfunc(models.root / number, answer)
@@ -303,22 +303,22 @@ def test_a_process_that_says_nothing_is_known_dead() -> None:
 
 
 def test_a_loop_is_touched_by_its_own_thread_alone(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that is closed beside the loop is taken off the loop by the loop: anything else corrupts its memory."""
+    """A process that is closed in another thread is removed from the loop by the loop, whose memory stays sound."""
     threads = []
-    hang_up = _Connection.hang_up
+    hang_up = _Connection.disconnect
 
     def told(line: _Connection) -> None:
         threads.append(threading.get_ident())
         hang_up(line)
 
-    monkeypatch.setattr(_Connection, "hang_up", told)
+    monkeypatch.setattr(_Connection, "disconnect", told)
     process = hosted("flights", Version(GOOD, tree_digest(hosted.root / GOOD)))
 
-    async def close_beside() -> None:
+    async def close_in_thread() -> None:
         await process.ask(("unit", "x", "y"), [["u", 1.0, 2.0]])
         await in_thread(process.close)
 
-    asyncio.run(close_beside())
+    asyncio.run(close_in_thread())
     assert set(threads) == {threading.get_ident()}
 
 

@@ -13,7 +13,7 @@ import pytest
 from surefoot.adapters.mlflow.artifacts import load
 from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
 from surefoot.gateway.http.decode import MalformedBody, Table, UnsupportedType, read_table
-from surefoot.models.contract import Names
+from surefoot.models.predictor import Names
 from tests.integration import semantics_formats, semantics_http, semantics_tensors, semantics_types
 
 with warnings.catch_warnings():
@@ -54,7 +54,7 @@ def tables(model: str) -> list[Table]:
 def answered(scorer: Scorer, table: Table) -> list[str] | None:
     """Answers, to the digits that do not depend on how many there are; None where the model refuses."""
     try:
-        answers = scorer.answer(table.names, table.values, *table.options.told())
+        answers = scorer.answer(table.names, table.values, *table.options.arguments())
     except Exception:  # noqa: BLE001 - a refusal, whatever its words
         return None
     return [json.dumps(json.loads(json.dumps(a), parse_float=lambda digits: round(float(digits), 12))) for a in answers]
@@ -103,7 +103,7 @@ def test_the_shortcut_answers_and_refuses_what_mlflows_way_does(saved: Path) -> 
         for direct in (None, quick):
             scorer._direct = direct
             try:
-                found.append(scorer.answer(table.names, table.values, *table.options.told()))
+                found.append(scorer.answer(table.names, table.values, *table.options.arguments()))
             except Exception:  # noqa: BLE001 - a refusal, whatever its words
                 found.append([])
         assert found[0] == found[1], table
@@ -119,7 +119,7 @@ def saved_as(path: Path, answer: Callable[[pd.DataFrame], object], signature: Mo
             return answer(model_input)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's advice to whoever saves a model
+        warnings.simplefilter("ignore")  # MLflow's advice to the author of a model
         mlflow.pyfunc.save_model(str(path), python_model=Model(), signature=signature, pip_requirements=["pandas"])
     return path
 
@@ -162,7 +162,7 @@ def test_a_model_with_a_hint_of_objects_is_given_objects(tmp_path: Path) -> None
             return [f"{message.text} {message.n} {message.m}" for message in model_input]
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's advice to whoever saves a model
+        warnings.simplefilter("ignore")  # MLflow's advice to the author of a model
         mlflow.pyfunc.save_model(str(tmp_path / "m"), python_model=Model(), pip_requirements=["pandas"])
     body = json.dumps({"inputs": [{"text": "a", "m": None}, {"text": "b", "n": 5, "m": 1}]}).encode()
     found = load(tmp_path / "m").answer(*rows_of(body))
@@ -175,7 +175,7 @@ def test_what_was_csv_can_be_answered_from_the_log(saved: Path) -> None:
     row = {**semantics_types.ROW, "night": "true"}
     names, rows, options = read_table(semantics_types.table(row).body, "text/csv")
     assert names is not None
-    live = scorer.answer(names, rows, *options.told())
+    live = scorer.answer(names, rows, *options.arguments())
     assert scorer.predict([dict(zip(map(str, names), rows[0], strict=True))]) == live
     with pytest.raises(ValueError, match="'night' does not fit its type boolean"):
         scorer.answer(names, rows)

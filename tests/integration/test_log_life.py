@@ -278,7 +278,7 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path) -> None:
 
 
 def test_one_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever comes while somebody compacts is told so, and changes nothing."""
+    """A second compaction at the same time is refused, and changes nothing."""
     write(tmp_path, [record(0)])
     real, refused = compaction.lines, []
 

@@ -23,7 +23,7 @@ def lengths(root: Path) -> list[tuple[object, ...]]:
     return PredictionLog(root).rows("m", "SELECT request, length(features), left_out FROM log ORDER BY request")
 
 
-def test_a_line_of_an_older_release_stops_nobody(tmp_path: Path) -> None:
+def test_a_line_of_an_older_release_stops_no_reader(tmp_path: Path) -> None:
     """A question reads it like all others, and a compaction keeps its record without what made it too long."""
     write(tmp_path, [record(0), record(1, features=POISON, prediction=0.25), record(2)])
     write(tmp_path, [record(3)])

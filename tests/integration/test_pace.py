@@ -13,7 +13,7 @@ from surefoot.gateway.inference.request import new_request
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.shadow import LARGEST_BATCH, ShadowQueue
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
-from surefoot.models.contract import AnswerCost, Names, RequestOptions, RowChecks
+from surefoot.models.predictor import AnswerCost, Names, RequestOptions, RowChecks
 from tests.integration.gateway_process import HostClock
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
@@ -116,7 +116,7 @@ def test_what_went_well_is_doubled_and_a_busy_host_ends_it(tmp_path: Path) -> No
     shadowed(tmp_path, story)
 
 
-def test_a_pace_that_nobody_needed_is_not_kept(tmp_path: Path) -> None:
+def test_an_unused_pace_is_not_kept(tmp_path: Path) -> None:
     """However long few are asked, many who come at once are not asked all together."""
 
     async def story(shadow: ShadowQueue, model: Model) -> None:

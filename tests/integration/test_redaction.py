@@ -1,4 +1,4 @@
-"""The log keeps of a request what its policy lets it keep, and callers and arms do not notice."""
+"""The log keeps of a request what its policy lets it keep, and callers and versions do not notice."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_hashed_and_dropped_columns_are_not_in_the_log(tmp_path: Path, models: M
         assert b"call me" not in written
 
 
-def test_hashing_the_unit_moves_nobody(tmp_path: Path, models: Models) -> None:
+def test_hashing_the_unit_moves_no_unit(tmp_path: Path, models: Models) -> None:
     """The arm of a unit is the same, whether the log hides it or not."""
     seen = []
     for number, kept in enumerate(({}, {"flights": LogPolicy(hashed=("unit",))})):

@@ -16,7 +16,7 @@ from surefoot.gateway.inference.tripwire import TripLimits, TripRecord
 from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
 from surefoot.gateway.log.request import InferenceRequest
-from surefoot.models.contract import AnswerCost, Names, Predictor, PredictorLost, RequestOptions, RowChecks
+from surefoot.models.predictor import AnswerCost, Names, Predictor, PredictorLost, RequestOptions, RowChecks
 
 V1, V2 = Version("1", f"sha256:{1:064}"), Version("2", f"sha256:{2:064}")
 
@@ -155,7 +155,7 @@ def test_a_champion_that_cannot_be_started_says_so(tmp_path: Path) -> None:
     asyncio.run(ask())
 
 
-def test_who_waited_for_a_version_that_left_is_answered_by_the_next(tmp_path: Path) -> None:
+def test_requests_of_a_version_that_left_are_answered_by_the_next(tmp_path: Path) -> None:
     """Requests that a dying champion had are answered by the one that a rollback puts in its place."""
 
     async def ask() -> None:
@@ -172,8 +172,8 @@ def test_who_waited_for_a_version_that_left_is_answered_by_the_next(tmp_path: Pa
     asyncio.run(ask())
 
 
-def test_a_process_that_hangs_is_ended_though_nobody_asks_again(tmp_path: Path) -> None:
-    """A lone caller of a hanging champion is not forgotten: somebody looks after its process."""
+def test_a_process_that_hangs_is_ended_without_another_request(tmp_path: Path) -> None:
+    """A lone caller of a hanging champion is not forgotten: its process is killed."""
 
     async def ask() -> None:
         made = RoutedModel(tmp_path, champion_timeout_s=0.1)
@@ -189,7 +189,7 @@ def test_a_process_that_hangs_is_ended_though_nobody_asks_again(tmp_path: Path) 
     asyncio.run(asyncio.wait_for(ask(), 60.0))
 
 
-def test_a_process_that_ends_is_replaced_before_anybody_hears_of_it(tmp_path: Path) -> None:
+def test_a_process_that_ends_is_replaced_before_a_caller_notices(tmp_path: Path) -> None:
     """A champion whose process can be started again loses no request."""
 
     async def ask() -> None:
@@ -202,7 +202,7 @@ def test_a_process_that_ends_is_replaced_before_anybody_hears_of_it(tmp_path: Pa
     asyncio.run(ask())
 
 
-def test_a_mistake_of_ours_leaves_nobody_waiting(tmp_path: Path) -> None:
+def test_a_mistake_of_ours_leaves_no_caller_waiting(tmp_path: Path) -> None:
     """When a batch cannot be recorded its callers are told, and the replica answers the next one."""
     broken = [True]
 
@@ -268,7 +268,7 @@ def test_a_tripped_candidate_is_recorded_once(tmp_path: Path) -> None:
 
 
 def test_an_answer_of_a_version_that_lost_its_route_does_not_leave(tmp_path: Path) -> None:
-    """A route that changes in shared memory while a candidate computes revokes its answer, whoever changed it."""
+    """A route that any worker changes in shared memory while a candidate computes revokes its answer."""
 
     class Slow(Process):
         def __init__(self) -> None:

@@ -17,7 +17,7 @@ from surefoot.core.domain import Split
 from tests.integration import rows_kinds
 from tests.integration.gateway_process import Models
 from tests.integration.rows_kinds import BATCH_DEPENDENT, KINDS, NOT_REPEATABLE, NUMBERS, ROW_WISE
-from tests.integration.supervisor_harness import Kept
+from tests.integration.supervisor_harness import SupervisedGateway
 from tests.integration.waiting import ended, wait_for
 
 CALLERS = 32
@@ -52,9 +52,9 @@ def alone(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cal
 
 
 @pytest.fixture(scope="module")
-def gateway(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+def gateway(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisedGateway]:
     """One worker in front of all kinds; each is a registered model with one version, in a process of its own."""
-    made = Kept(tmp_path_factory.mktemp("gateway"), Models(saved), 1, hosted=True)
+    made = SupervisedGateway(tmp_path_factory.mktemp("gateway"), Models(saved), 1, hosted=True)
     try:
         made.begin()
         yield made
@@ -108,7 +108,7 @@ def alike(one: object, other: object, digits: float) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_caller_gets_what_was_computed_for_his_row(
-    kind: str, gateway: Kept, alone: Callable[[str], list[object]]
+    kind: str, gateway: SupervisedGateway, alone: Callable[[str], list[object]]
 ) -> None:
     """No answer of 32 callers at once is another one than a fresh process gives to that row, and all are answered.
 
@@ -123,7 +123,7 @@ def test_a_caller_gets_what_was_computed_for_his_row(
     if kind in NOT_REPEATABLE:
         assert "different answers to the same row" in counts["one_at_a_time"]
     elif kind in BATCH_DEPENDENT:
-        assert "depends on the rows beside it" in counts["one_at_a_time"]
+        assert "depends on the other rows of the batch" in counts["one_at_a_time"]
     else:
         assert kind in ROW_WISE or kind == "sklearn"
         assert (counts["one_at_a_time"], counts["row_wise"], counts["differed"]) == ("", True, 0)

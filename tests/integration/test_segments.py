@@ -105,7 +105,7 @@ def test_without_a_next_file_the_open_one_serves_on(tmp_path: Path) -> None:
 def test_a_segment_taken_before_it_is_locked_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str
 ) -> None:
-    """Whoever takes a new file, or its lock, in the instant before it is locked makes the writer begin another."""
+    """A new file that is taken, or locked, in the instant before its writer locks it makes the writer begin another."""
     real, holders = fcntl.flock, []
 
     def first(descriptor: int, how: int) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
-from surefoot.models.process import ModelProcess, spawn_process
+from surefoot.models.model_process import ModelProcess, spawn_process
 from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening, save_pyfunc, wait_for
 from tests.integration.gateway_process import Models
 
@@ -52,7 +52,7 @@ class Hosted(Models):
 def hosted(models: Models) -> Hosted:
     """Good models and bad shadows."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's advice to whoever saves a model
+        warnings.simplefilter("ignore")  # MLflow's advice to the author of a model
         for number, answer in ((HANGS, hangs), (EXITS, exits)):
             if not (models.root / number).exists():
                 save_pyfunc(models.root / number, answer)
@@ -76,7 +76,7 @@ def shadows(gateway: Gateway) -> Iterator[dict[str, object]]:
         yield from map(json.loads, segment.read_text().splitlines())
 
 
-def test_a_shadow_answers_what_callers_asked_and_nobody_sees_it(tmp_path: Path, models: Models) -> None:
+def test_a_shadow_answers_what_callers_asked_and_no_caller_sees_it(tmp_path: Path, models: Models) -> None:
     """Callers have the champion's answers alone; the shadow's are recorded under the ids of the same requests."""
     with listening(tmp_path, models) as gateway:
         gateway.shift(0, None, generation=1)
@@ -161,7 +161,7 @@ def test_a_shadow_that_is_wanted_no_more_is_let_go(tmp_path: Path, hosted: Hoste
         wait_for(lambda: not processes())
 
 
-def test_a_shadow_that_died_with_nobody_waiting_comes_back(tmp_path: Path, hosted: Hosted) -> None:
+def test_a_shadow_that_died_without_requests_comes_back(tmp_path: Path, hosted: Hosted) -> None:
     """One request that ends its process is enough to have it started again, and later ones are asked."""
     with listening(tmp_path, hosted) as gateway:
         mirror(gateway, EXITS)
@@ -205,7 +205,7 @@ def test_a_shadow_that_cannot_be_loaded_is_refused(tmp_path: Path, models: Model
         assert (live.generation, live.mirror) == (1, 0.0)
 
 
-def test_a_mirrored_candidate_answers_nobody(tmp_path: Path, models: Models) -> None:
+def test_a_mirrored_candidate_answers_no_caller(tmp_path: Path, models: Models) -> None:
     """A route with both a share of the answers and a mirror is refused."""
-    with listening(tmp_path, models) as gateway, pytest.raises(Rejected, match="answers nobody"):
+    with listening(tmp_path, models) as gateway, pytest.raises(Rejected, match="answers no caller"):
         gateway.traffic.shift("flights", replace(gateway.split(10, BETTER), mirror=10.0))

@@ -1,4 +1,4 @@
-"""The board that all front workers share, seen from several processes."""
+"""The route table that all front workers share, seen from several processes."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ from surefoot.gateway.inference.route_snapshot import DOCUMENT_BYTES
 
 
 class Process:
-    """Another process at the same board."""
+    """Another process at the same route table."""
 
     def __init__(self, root: Path, *role: str) -> None:
         command = [sys.executable, "-m", "tests.integration.route_table_process", str(root), *role]
@@ -47,7 +47,7 @@ class Process:
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Any]:
-    """Starts processes at the board in this directory; ends them afterwards."""
+    """Starts processes at the route table in this directory; ends them afterwards."""
     with contextlib.ExitStack() as ending:
 
         def start(*role: str) -> Process:
@@ -87,29 +87,29 @@ def test_the_first_restores_and_later_ones_join(tmp_path: Path, processes: Any) 
     assert four.ask("look") == {"d": {"route": "d"}}
 
 
-def test_a_killed_worker_holds_nobody_up(tmp_path: Path, processes: Any) -> None:
+def test_a_killed_worker_is_not_waited_for(tmp_path: Path, processes: Any) -> None:
     """A generation is waited for while a worker lives that has not seen it, and no longer when that one is killed."""
     one, two = processes("work", "a"), processes("work", "b")
     places = {worker: worker.hear()["slot"] for worker in (one, two)}
     route_table = SharedRouteTable(tmp_path)
     with route_table.lock():
         generation = route_table.publish({"m": {"route": 1}})
-    wish = route_table.preload("m", {"champion": "2"})
-    assert sorted(route_table.workers_behind(generation)) == sorted(route_table.workers_loading(wish)) == [0, 1]
+    preload = route_table.preload("m", {"champion": "2"})
+    assert sorted(route_table.workers_behind(generation)) == sorted(route_table.workers_loading(preload)) == [0, 1]
     one.ask("look")
     one.ask("ready")
-    assert route_table.workers_behind(generation) == route_table.workers_loading(wish) == [places[two]]
+    assert route_table.workers_behind(generation) == route_table.workers_loading(preload) == [places[two]]
     assert route_table.ready_workers() == []  # it has no champion yet
     one.ask("serves", True)
     assert route_table.ready_workers() == [places[one]]
     two.kill()
-    assert route_table.workers_behind(generation) == route_table.workers_loading(wish) == []
+    assert route_table.workers_behind(generation) == route_table.workers_loading(preload) == []
     assert list(route_table.live_workers()) == [places[one]]
     one.ask("leave")
-    following = sorted(processes("work", "c").hear()["slot"] for _ in range(2))
-    assert following == [0, 1]
-    one.ask("look")  # who has left acknowledges nothing in the name of the next one there
-    assert route_table.workers_behind(generation) == following
+    later = sorted(processes("work", "c").hear()["slot"] for _ in range(2))
+    assert later == [0, 1]
+    one.ask("look")  # a worker that has left acknowledges nothing for the next one in its slot
+    assert route_table.workers_behind(generation) == later
 
 
 def test_who_asks_is_not_taken_for_a_worker(tmp_path: Path, processes: Any) -> None:
@@ -125,8 +125,8 @@ def test_who_asks_is_not_taken_for_a_worker(tmp_path: Path, processes: Any) -> N
     assert [asker.hear() for asker in askers] == [0, 0, 0]
 
 
-def test_wishes_grow_and_are_withdrawn(tmp_path: Path, processes: Any) -> None:
-    """Every worker learns what is wanted of every model; a withdrawal by number spares a newer wish."""
+def test_preloads_grow_and_are_cancelled(tmp_path: Path, processes: Any) -> None:
+    """Every worker learns what is wanted of every model; a cancellation by number spares a newer preload."""
     worker = processes("work", "a")
     worker.hear()
     route_table = SharedRouteTable(tmp_path)
@@ -143,19 +143,19 @@ def test_wishes_grow_and_are_withdrawn(tmp_path: Path, processes: Any) -> None:
     assert route_table.preload_generation > second
 
 
-def test_a_failure_is_told_by_whoever_lives(tmp_path: Path, processes: Any) -> None:
-    """Why a wish cannot be loaded is known of the model it is about, for this wish, while the worker lives."""
+def test_a_load_failure_is_known_while_its_worker_lives(tmp_path: Path, processes: Any) -> None:
+    """Why a preload cannot be loaded is known of the model it is about, for this preload, while the worker lives."""
     worker = processes("work", "a")
     worker.hear()
     route_table = SharedRouteTable(tmp_path)
-    wish = route_table.preload("m", {"champion": "1"})
-    assert route_table.load_failure(wish, "m") is None
+    preload = route_table.preload("m", {"champion": "1"})
+    assert route_table.load_failure(preload, "m") is None
     worker.ask("failed", {"m": {"kind": "Rejected", "message": "no"}})
-    assert route_table.load_failure(wish, "m") == {"kind": "Rejected", "message": "no"}
-    assert route_table.load_failure(wish, "n") is None
-    assert route_table.load_failure(wish + 1, "m") is None
+    assert route_table.load_failure(preload, "m") == {"kind": "Rejected", "message": "no"}
+    assert route_table.load_failure(preload, "n") is None
+    assert route_table.load_failure(preload + 1, "m") is None
     worker.kill()
-    assert route_table.load_failure(wish, "m") is None
+    assert route_table.load_failure(preload, "m") is None
 
 
 def test_counts_are_of_living_workers(tmp_path: Path, processes: Any) -> None:
@@ -179,7 +179,7 @@ def test_counts_are_of_living_workers(tmp_path: Path, processes: Any) -> None:
 
 
 def test_a_writer_killed_half_way_spoils_nothing(tmp_path: Path, processes: Any) -> None:
-    """Whoever is killed while it writes a wish leaves the last wishes readable, and the lock free for the next."""
+    """A writer that is killed in the middle of a preload leaves the last preloads readable, and the lock free."""
     worker = processes("work", "a")
     worker.hear()
     route_table = SharedRouteTable(tmp_path)

@@ -1,4 +1,4 @@
-"""`up` and `down` around a gateway whose keeper, or whose neighbours, have died; MLflow and Prefect are stand-ins."""
+"""`up` and `down` with a gateway whose supervisor, or other parts, have died; MLflow and Prefect are stand-ins."""
 
 import contextlib
 import fcntl
@@ -24,7 +24,7 @@ from tests.conftest import free_port
 from tests.e2e.stack_scenario import Home, leftovers
 from tests.integration.gateway_harness import BETTER, GOOD, save_pyfunc
 from tests.integration.gateway_process import Models
-from tests.integration.supervisor_harness import PATH, kept
+from tests.integration.supervisor_harness import PATH, supervised_gateway
 from tests.integration.waiting import ended, wait_for
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Partial(Home):
 
     @property
     def supervisor(self) -> int:
-        """Process id of the gateway's keeper."""
+        """Process id of the gateway's supervisor."""
         return self.settings.processes["gateway"][0]
 
     def workers(self) -> set[int]:
@@ -68,8 +68,8 @@ class Partial(Home):
         """Run `surefoot up`, from a folder that is no project."""
         return self.run("up", *words)
 
-    def lose_keeper(self) -> set[int]:
-        """Kill the keeper; the workers that it leaves behind."""
+    def lose_supervisor(self) -> set[int]:
+        """Kill the supervisor; the workers that it leaves behind."""
         count = min(4, len(os.sched_getaffinity(0)))
         wait_for(lambda: len(self.workers()) == count)
         os.kill(self.supervisor, signal.SIGKILL)
@@ -120,7 +120,7 @@ def asking(url: str) -> Iterator[list[str]]:
 
 
 def test_up_starts_what_is_missing(partial: Partial) -> None:
-    """`up` on a stack without its gateway, then without its keeper, starts that alone, where it was; nobody is refused.
+    """`up` on a stack without its gateway, then without its supervisor, starts that alone; no caller is refused.
 
     Wishes that the running parts cannot follow are refused, and so is an `up` for which there is nothing to do.
     """
@@ -128,7 +128,7 @@ def test_up_starts_what_is_missing(partial: Partial) -> None:
     first = partial.up()
     assert (first.returncode, first.stderr) == (0, "")
     assert "already running: mlflow, prefect, worker; starting again: gateway" in first.stdout
-    old = partial.lose_keeper()
+    old = partial.lose_supervisor()
     with asking(before.gateway) as troubles:
         refused = partial.up("--gateway-port", str(free_port()))
         assert refused.returncode == 2
@@ -137,7 +137,7 @@ def test_up_starts_what_is_missing(partial: Partial) -> None:
         again = partial.up("--gateway-port", before.gateway.rpartition(":")[2])
         wait_for(lambda: all(map(ended, old)))
     assert (again.returncode, again.stderr) == (0, "")
-    assert f"{len(old)} gateway workers without a keeper; starting again: gateway" in again.stdout
+    assert f"{len(old)} gateway workers without a supervisor; starting again: gateway" in again.stdout
     assert troubles == []
     after = partial.settings
     assert (after.mlflow, after.prefect, after.gateway) == (before.mlflow, before.prefect, before.gateway)
@@ -151,9 +151,9 @@ def test_up_starts_what_is_missing(partial: Partial) -> None:
 
 
 def test_an_up_that_fails_leaves_the_rest_alone(partial: Partial) -> None:
-    """When what is missing cannot be started, `up` says why, and what was running runs on, with or without a keeper."""
+    """When a missing part cannot be started, `up` says why, and the others run on, with or without a supervisor."""
     assert partial.up().returncode == 0
-    old = partial.lose_keeper()
+    old = partial.lose_supervisor()
     for pid in old:  # who hangs hands no socket over
         os.kill(pid, signal.SIGSTOP)
     failed = partial.up()
@@ -166,13 +166,13 @@ def test_an_up_that_fails_leaves_the_rest_alone(partial: Partial) -> None:
     assert partial.up().returncode == 0
 
 
-def test_down_ends_workers_without_a_keeper(partial: Partial) -> None:
-    """`down` after the keeper has died ends the workers that it left behind, and all that they have started."""
+def test_down_ends_workers_without_a_supervisor(partial: Partial) -> None:
+    """`down` after the supervisor has died ends the workers that it left behind, and all that they have started."""
     assert partial.up().returncode == 0
-    old = partial.lose_keeper()
+    old = partial.lose_supervisor()
     done = partial.run("down")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"stopped gateway, {len(old)} workers without a keeper among it" in done.stdout
+    assert f"stopped gateway, {len(old)} workers without a supervisor among it" in done.stdout
     assert list(leftovers(partial.folder)) == []
     assert partial.settings.processes == {}
 
@@ -208,7 +208,7 @@ def _kill(pid: int) -> None:
 
 
 def test_a_request_that_is_under_way_is_answered_before_down_ends_its_model(tmp_path: Path) -> None:
-    """`down` tells only the keeper: a champion that predicts meanwhile is asked once, and its caller is answered."""
+    """`down` ends only the supervisor: a champion that predicts meanwhile is asked once, and its caller is answered."""
     home, models = tmp_path / "home", tmp_path / "models"
     armed, begun, go = (tmp_path / name for name in ("armed", "begun", "go"))
 
@@ -227,7 +227,7 @@ def test_a_request_that_is_under_way_is_answered_before_down_ends_its_model(tmp_
         for number in (GOOD, BETTER):
             save_pyfunc(models / number, slow)
     (home / "gateway").mkdir(parents=True)
-    with kept(home / "gateway", Models(models), hosted=True, weight=0.0) as gateway:
+    with supervised_gateway(home / "gateway", Models(models), hosted=True, weight=0.0) as gateway:
         url = f"http://127.0.0.1:{gateway.port}"
         known = {"gateway": _process(gateway.supervisor)}
         armed.touch()

@@ -1,4 +1,4 @@
-"""A keeper and its front workers: who is killed, let go or replaced costs callers nothing, or next to nothing."""
+"""A supervisor and its workers: one that is killed, stopped or replaced costs callers nothing, or next to nothing."""
 
 import os
 import signal
@@ -14,25 +14,25 @@ from surefoot.core.domain import Arm
 from surefoot.gateway.supervision import supervisor as supervisor_module
 from tests.integration.gateway_harness import BETTER, GOOD
 from tests.integration.gateway_process import Models
-from tests.integration.supervisor_harness import Callers, Kept, kept
+from tests.integration.supervisor_harness import Callers, SupervisedGateway, supervised_gateway
 from tests.integration.waiting import ended, wait_for
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, models: Models) -> Iterator[Kept]:
-    """One gateway for many tests, because a keeper imports for seconds before it serves."""
-    with kept(tmp_path_factory.mktemp("kept"), models) as made:
+def shared(tmp_path_factory: pytest.TempPathFactory, models: Models) -> Iterator[SupervisedGateway]:
+    """One gateway for many tests, because a supervisor imports for seconds before it serves."""
+    with supervised_gateway(tmp_path_factory.mktemp("supervised"), models) as made:
         yield made
 
 
 @pytest.fixture
-def gateway(shared: Kept) -> Kept:
+def gateway(shared: SupervisedGateway) -> SupervisedGateway:
     """Two workers that answer, half of the units with the candidate."""
     shared.settled(2)
     return shared
 
 
-def test_a_killed_worker_is_started_again(gateway: Kept) -> None:
+def test_a_killed_worker_is_started_again(gateway: SupervisedGateway) -> None:
     """Each caller loses at most one request a kill; what was acknowledged is in the log, and there is a new worker."""
     before = gateway.workers()
     with Callers(gateway.port) as callers:
@@ -50,7 +50,7 @@ def test_a_killed_worker_is_started_again(gateway: Kept) -> None:
     assert gateway.workers() != before
 
 
-def test_a_stopped_worker_cannot_hold_a_rollback_up_or_answer_by_an_old_route(gateway: Kept) -> None:
+def test_a_stopped_worker_cannot_hold_a_rollback_up_or_answer_by_an_old_route(gateway: SupervisedGateway) -> None:
     """A worker that is stopped is killed after the stated patience; only then is the route acknowledged, by all."""
     victim = max(gateway.workers())
     os.kill(victim, signal.SIGSTOP)
@@ -59,21 +59,21 @@ def test_a_stopped_worker_cannot_hold_a_rollback_up_or_answer_by_an_old_route(ga
     gateway.settled(2, frozenset({victim}))  # the worker that replaces it has come as far as the others
     wait_for(lambda: gateway.traffic.settled("flights", split))
     assert not gateway.traffic.settled("flights", replace(split, generation=split.generation - 1))
-    log = (gateway.root / "keeper.log").read_text()
+    log = (gateway.root / "supervisor.log").read_text()
     assert f"worker {victim} has not acknowledged the routes for 2.0 s and is KILLED" in log
     gateway.split(50.0)
 
 
-def test_a_killed_keeper_loses_nothing(gateway: Kept) -> None:
-    """The workers serve on; the next keeper is given their socket, has its own workers, and the old ones leave."""
+def test_a_killed_supervisor_loses_nothing(gateway: SupervisedGateway) -> None:
+    """The workers serve on; the next supervisor is given their socket, has its own workers, and the old ones leave."""
     before = gateway.workers()
     with Callers(gateway.port, fresh=5) as callers:
         for _ in range(2):
             callers.go_on()
-            gateway.keepers[-1].kill()
-            gateway.keepers[-1].wait()
+            gateway.supervisors[-1].kill()
+            gateway.supervisors[-1].wait()
             callers.go_on()
-            newest = gateway.split(50.0)  # without a keeper a route is set as well
+            newest = gateway.split(50.0)  # without a supervisor a route is set as well
             after = gateway.begin()
             assert not before & after
             wait_for(lambda before=before: all(map(ended, before)))  # type: ignore[misc]
@@ -84,7 +84,7 @@ def test_a_killed_keeper_loses_nothing(gateway: Kept) -> None:
     assert callers.seen[-1].generation == newest.generation
 
 
-def test_a_reload_fails_nobody(gateway: Kept) -> None:
+def test_a_reload_fails_no_request(gateway: SupervisedGateway) -> None:
     """SIGHUP replaces every worker under load: no request fails, and both kinds of workers have answered some."""
     before = gateway.workers()
     with Callers(gateway.port, fresh=50) as callers:
@@ -101,10 +101,10 @@ def test_a_reload_fails_nobody(gateway: Kept) -> None:
     assert writers & after
 
 
-def test_a_reload_that_cannot_work_changes_nothing(gateway: Kept) -> None:
+def test_a_reload_that_cannot_work_changes_nothing(gateway: SupervisedGateway) -> None:
     """When a new worker cannot be built, SIGHUP leaves the old ones in place, and they answer on."""
     before = gateway.workers()
-    log = gateway.root / "keeper.log"
+    log = gateway.root / "supervisor.log"
     (gateway.root / "broken").touch()
     with Callers(gateway.port) as callers:
         gateway.signal(signal.SIGHUP)
@@ -118,8 +118,8 @@ def test_a_reload_that_cannot_work_changes_nothing(gateway: Kept) -> None:
     assert not before & gateway.settled(2, frozenset(before))
 
 
-def test_workers_are_added_and_removed(gateway: Kept) -> None:
-    """SIGTTIN adds a worker, SIGTTOU lets the oldest go, down to one and no further; nobody fails meanwhile."""
+def test_workers_are_added_and_removed(gateway: SupervisedGateway) -> None:
+    """SIGTTIN adds a worker, SIGTTOU lets the oldest go, down to one and no further; no request fails meanwhile."""
     before = gateway.workers()
     with Callers(gateway.port, fresh=20) as callers:
         gateway.signal(signal.SIGTTIN)
@@ -141,8 +141,8 @@ def test_workers_are_added_and_removed(gateway: Kept) -> None:
     assert {seen.status for seen in callers.seen} == {200}
 
 
-def test_there_may_be_nobody_to_let_go(gateway: Kept) -> None:
-    """SIGTTOU while no worker lives only lowers their number, and the keeper stays."""
+def test_there_may_be_no_worker_to_stop(gateway: SupervisedGateway) -> None:
+    """SIGTTOU while no worker lives only lowers their number, and the supervisor stays."""
     (gateway.root / "broken").touch()
     for pid in gateway.workers():
         os.kill(pid, signal.SIGKILL)
@@ -154,7 +154,7 @@ def test_there_may_be_nobody_to_let_go(gateway: Kept) -> None:
     gateway.settled(2)
 
 
-def test_a_worker_that_cannot_start_is_not_tried_without_a_pause(gateway: Kept) -> None:
+def test_a_worker_that_cannot_start_is_not_tried_without_a_pause(gateway: SupervisedGateway) -> None:
     """While no worker can be built, any five attempts in a row take longer than the pause; afterwards all is well."""
     (gateway.root / "broken").touch()
     attempts = gateway.root / "attempts"
@@ -172,8 +172,8 @@ def test_a_worker_that_cannot_start_is_not_tried_without_a_pause(gateway: Kept) 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_everything(tmp_path: Path, models: Models, how: signal.Signals) -> None:
-    """After SIGTERM no worker, nursery or model is left, whoever was killed before, and the keeper ends with 0."""
-    with kept(tmp_path, models, hosted=True) as gateway:
+    """After SIGTERM no worker, forkserver or model is left, whatever was killed before; the supervisor ends with 0."""
+    with supervised_gateway(tmp_path, models, hosted=True) as gateway:
         with Callers(gateway.port, 2) as callers:
             callers.go_on(20)
         wait_for(lambda: all(len(psutil.Process(pid).children()) >= 3 for pid in gateway.workers()))
@@ -186,11 +186,11 @@ def test_a_signal_ends_everything(tmp_path: Path, models: Models, how: signal.Si
         everybody = set(gateway.known)
         assert len(everybody) >= 9
         gateway.signal(how)
-        assert gateway.keepers[-1].wait(60) == 0
+        assert gateway.supervisors[-1].wait(60) == 0
         wait_for(lambda: all(map(ended, everybody)))
 
 
-def test_a_route_is_in_force_everywhere_when_the_call_returns(gateway: Kept) -> None:
+def test_a_route_is_in_force_everywhere_when_the_call_returns(gateway: SupervisedGateway) -> None:
     """Whatever is asked after a route was acknowledged is answered under it or a newer one, by every worker."""
     with Callers(gateway.port, fresh=3) as callers:
         for step in range(40):
@@ -208,7 +208,7 @@ def test_three_thousand_requests_while_the_weight_grows(tmp_path: Path, models: 
 
     The counts of both workers add up to what callers have seen.
     """
-    with kept(tmp_path, models, weight=0.0) as gateway:
+    with supervised_gateway(tmp_path, models, weight=0.0) as gateway:
         splits = {1: gateway.traffic.live("flights")}
         with Callers(gateway.port, fresh=25, units=40) as callers:
             for step in range(1, 31):

@@ -14,7 +14,7 @@ from surefoot.core.errors import Rejected
 from tests.integration import hosted_models
 from tests.integration.gateway_harness import GOOD, listening
 from tests.integration.gateway_process import Models
-from tests.integration.supervisor_harness import Kept
+from tests.integration.supervisor_harness import SupervisedGateway
 from tests.integration.waiting import wait_for
 
 
@@ -40,36 +40,36 @@ def test_what_one_worker_finds_all_workers_know(tmp_path: Path) -> None:
     """A version that passes at load and looks at its batch later is asked one request at a time by every worker."""
     hosted_models.save(tmp_path / "models" / "1", hosted_models.Turning())
     (tmp_path / "gateway").mkdir()
-    kept = Kept(tmp_path / "gateway", Models(tmp_path / "models"), 2, hosted=True)
+    gateway = SupervisedGateway(tmp_path / "gateway", Models(tmp_path / "models"), 2, hosted=True)
     try:
-        kept.begin()
-        kept.traffic.shift("m", Split(kept.models.version("1"), None, 0.0, "salt", "", 1))
+        gateway.begin()
+        gateway.traffic.shift("m", Split(gateway.models.version("1"), None, 0.0, "salt", "", 1))
 
         def counts() -> dict[str, object]:
-            return kept.traffic.stats("m")["versions"]["1"]  # type: ignore[index, no-any-return]
+            return gateway.traffic.stats("m")["versions"]["1"]  # type: ignore[index, no-any-return]
 
         assert counts()["row_wise"] is True
 
         def found() -> bool:
-            ask(kept.port, 500)
+            ask(gateway.port, 500)
             return not counts()["row_wise"]
 
         wait_for(found, 120.0)
-        assert "depends on the rows beside it (seen on a caller's row)" in str(counts()["one_at_a_time"])
-        assert kept.traffic.notes("m")[-1].startswith("version 1 is asked one request at a time: its answer")
+        assert "depends on the other rows of the batch (seen on a caller's row)" in str(counts()["one_at_a_time"])
+        assert gateway.traffic.notes("m")[-1].startswith("version 1 is asked one request at a time: its answer")
         assert int(str(counts()["differed"])) >= 1
 
         def quiet() -> bool:
             """No worker predicts requests together any more."""
             before = counts()["shared"]
-            ask(kept.port, 300)
+            ask(gateway.port, 300)
             return counts()["shared"] == before
 
         wait_for(quiet)
-        assert "surefoot_row_wise" in httpx.get(f"http://127.0.0.1:{kept.port}/metrics").text
-        kept.end()
+        assert "surefoot_row_wise" in httpx.get(f"http://127.0.0.1:{gateway.port}/metrics").text
+        gateway.end()
     finally:
-        kept.clear()
+        gateway.clear()
 
 
 def test_a_champion_that_cannot_be_loaded_is_named(tmp_path: Path, models: Models) -> None:

@@ -11,7 +11,7 @@ from surefoot.gateway.http.decode import MalformedBody, Table, read_table
 from surefoot.gateway.inference.request import new_request
 from surefoot.gateway.log.record import record_lines
 from surefoot.gateway.log.request import InferenceRequest
-from surefoot.models.contract import NO_OPTIONS, Names, RequestOptions
+from surefoot.models.predictor import NO_OPTIONS, Names, RequestOptions
 
 ROW = {"x": 1.5, "w": "a"}
 
@@ -39,7 +39,7 @@ def job(
 
 
 def test_nan_is_missing_and_stays_what_it_is_in_texts() -> None:
-    """A bare NaN is null; in a text, a key, or beside escaped quotes the letters are letters."""
+    """A bare NaN is null; in a text, a key, or next to escaped quotes the letters are letters."""
     rows = [{"x": float("nan"), "NaN": 'NaN "NaN" \\'}, {"x": 2.0, "NaN": '\\" NaN'}]
     table = read({"dataframe_records": rows})
     assert table == Table(("x", "NaN"), [[None, 'NaN "NaN" \\'], [2.0, '\\" NaN']])
@@ -74,10 +74,10 @@ def test_empty_params_are_none(nothing: object) -> None:
 
 def test_params_are_alike_only_when_they_are_the_same_json() -> None:
     """1, 1.0, true and "1" are four things, although three are equal in Python."""
-    manners = [read({"inputs": [ROW], "params": {"a": value}}).options for value in (1, 1.0, True, "1")]
-    assert len(set(manners)) == 4
-    assert [options.told() for options in manners[:2]] == [({"a": 1}, False), ({"a": 1.0}, False)]
-    assert read({"inputs": [ROW], "params": {"a": 1}}).options == manners[0]
+    options_of = [read({"inputs": [ROW], "params": {"a": value}}).options for value in (1, 1.0, True, "1")]
+    assert len(set(options_of)) == 4
+    assert [options.arguments() for options in options_of[:2]] == [({"a": 1}, False), ({"a": 1.0}, False)]
+    assert read({"inputs": [ROW], "params": {"a": 1}}).options == options_of[0]
 
 
 def test_params_that_are_nested_too_deeply_are_refused() -> None:
@@ -139,7 +139,7 @@ def test_a_scalar_is_not_copied_without_end(cell: object) -> None:
 
 
 def test_large_tables_that_hold_what_they_say_are_read() -> None:
-    """Bodies near the limit pass: a dense table, rows that leave most columns empty, columns beside some scalars."""
+    """Bodies near the limit pass: a dense table, rows that leave most columns empty, columns with some scalars."""
     dense = {"columns": [f"c{number}" for number in range(20)], "data": [[1.5] * 20] * 100_000}
     assert len(read(orjson.dumps({"dataframe_split": dense})).values) == 100_000
     sparse = [{f"c{(first + number) % 40}": 1 for number in range(8)} for first in range(40_000)]

@@ -25,7 +25,7 @@ from tests.unit.test_counts import record as served
 from tests.unit.test_replay import ASKED, Model, half, label, record, write
 
 NO = {"error": "ValueError: no", "answered_by": None, "prediction": None}
-"""A request that nobody could answer."""
+"""A request that no version could answer."""
 MISSING = Gate("labels", Metric.MISSING_LABEL, margin=0.01, maturity=10.0)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.models import row_watch
-from surefoot.models.contract import Names
+from surefoot.models.predictor import Names
 from surefoot.models.row_independence import IndependenceProof, RowIndependence, answers_equal, prove_independence
 from surefoot.models.row_watch import ENOUGH, RowWatch
 
@@ -51,7 +51,7 @@ def refusing(rows: list[list[object]]) -> list[object]:
 
 
 def filling(rows: list[list[object]]) -> list[object]:
-    """Refuse a row alone, and answer it beside others."""
+    """Refuse a row alone, and answer it with others."""
     if len(rows) == 1 and x(rows)[0] == 0.0:
         raise ValueError("nothing to fill it from")
     return [value or sum(x(rows)) / len(rows) for value in x(rows)]
@@ -89,7 +89,7 @@ def test_what_made_up_rows_do_not_show_the_rows_of_callers_show() -> None:
     for number in range(ENOUGH):
         assert not watched.proof.row_wise
         row: list[object] = [1000.0 * (number % 3) + number, 0]
-        watched.look(("x", "g"), [row], (), watched.answer(("x", "g"), [row]))
+        watched.check_batch(("x", "g"), [row], (), watched.answer(("x", "g"), [row]))
     assert watched.proof.row_wise
     assert max(model.sizes) == ENOUGH
 
@@ -100,7 +100,7 @@ def test_rows_of_one_answer_prove_little() -> None:
     watched = RowWatch(model, prove_independence(model.function, ROWS))
     for number in range(3 * ENOUGH):
         row: list[object] = [2000.0 - 50.0 * (number == 2 * ENOUGH) * 30 + number, 0]
-        watched.look(("x", "g"), [row], (), watched.answer(("x", "g"), [row]))
+        watched.check_batch(("x", "g"), [row], (), watched.answer(("x", "g"), [row]))
         assert not watched.proof.row_wise
     assert watched.proof.batching is RowIndependence.BATCH_DEPENDENT
 
@@ -113,7 +113,7 @@ def test_a_difference_on_a_callers_row_ends_batches_for_good(monkeypatch: pytest
     assert watched.proof.row_wise
     rows: list[list[object]] = [[60.0, 0], [70.0, 1]]
     while not watched.checked:
-        watched.look(("x", "g"), rows, (), watched.answer(("x", "g"), rows))
+        watched.check_batch(("x", "g"), rows, (), watched.answer(("x", "g"), rows))
     assert (watched.proof.batching, watched.differed) == (RowIndependence.BATCH_DEPENDENT, 1)
     assert "seen on a caller's row" in watched.proof.why
 
@@ -130,7 +130,7 @@ def test_looking_takes_a_hundredth_of_the_time_at_most(monkeypatch: pytest.Monke
 
     watched = RowWatch(Model(slow), IndependenceProof(RowIndependence.ROW_WISE, answered=9))
     for _ in range(500):
-        watched.look(("x", "g"), ROWS, (), watched.answer(("x", "g"), ROWS))
+        watched.check_batch(("x", "g"), ROWS, (), watched.answer(("x", "g"), ROWS))
     assert 1 <= watched.checked <= 6
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from surefoot.adapters.mlflow.artifacts import load, tree_digest
 from surefoot.core.errors import ArtifactTampered
-from surefoot.models.contract import Model
-from surefoot.models.host import limit_process, serve_model
+from surefoot.models.model_server import limit_process, serve_model
+from surefoot.models.predictor import Model
 
 _PR_SET_PDEATHSIG = 1
 

@@ -13,8 +13,8 @@ from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.adapters.replay.scoring import ScoringAbandoned
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, NotFound, Rejected
-from surefoot.models.process import ModelProcess, ProcessDied, spawn_process
-from surefoot.models.remote_scores import RemoteScorer
+from surefoot.models.model_process import ModelProcess, ProcessDied, spawn_process
+from surefoot.models.remote_scorer import RemoteScorer
 from surefoot.models.row_independence import IndependenceProof
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -9,8 +9,8 @@ import pandas as pd
 
 from surefoot.adapters.predictions.log import LoggedRequest
 from surefoot.core.errors import SurefootError
-from surefoot.models.answers import describe_error
-from surefoot.models.contract import PredictorLost
+from surefoot.models.answer_checks import describe_error
+from surefoot.models.predictor import PredictorLost
 from surefoot.models.row_independence import answers_equal
 
 CHUNK = 2000

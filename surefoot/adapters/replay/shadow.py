@@ -28,8 +28,8 @@ from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.losses import numbers
 from surefoot.core.policy.model import Gate
-from surefoot.models.contract import PredictorLost
-from surefoot.models.process import RemoteModelError
+from surefoot.models.model_process import RemoteModelError
+from surefoot.models.predictor import PredictorLost
 
 SEEN = 5_000
 """Latest requests of a window whose inputs are compared one by one [count]."""

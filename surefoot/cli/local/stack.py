@@ -222,7 +222,7 @@ def _again(config: Settings, project: Path, options: StackOptions, report: Repor
             processes.end_processes([], processes.session_members(config.home, config.processes[name]), 0.0)
         if name in ports and not (name == "gateway" and orphans):  # these hand their socket over
             free_port(ports[name], name, "the stack had it: end who has taken it, or let 'surefoot down' end the rest")
-    serving = [f"{len(orphans)} gateway workers without a keeper"] if orphans else []
+    serving = [f"{len(orphans)} gateway workers without a supervisor"] if orphans else []
     report(f"already running: {', '.join(runs + serving)}; starting again: {', '.join(missing)}")
     pending: set[str] = set()
     try:
@@ -292,7 +292,7 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], repo
     if "gateway" in wanted:
         begin("gateway", "surefoot", "gateway")
         supervisor = config.processes["gateway"][0]
-        # Workers of an earlier keeper answer all the time.
+        # Workers of an earlier supervisor answer all the time.
         _wait(config, "gateway", f"{config.gateway}/version", lambda: processes.has_worker(config.home, supervisor))
         came("gateway", "gateway", config.gateway)
     if "prefect" in wanted:
@@ -348,7 +348,7 @@ def down(home: Path, report: Report = lambda _line: None) -> None:
 
 
 def stop(config: Settings, report: Report = lambda _line: None) -> None:
-    """Stop what was started, worker first, and front workers of the gateway whose keeper is gone."""
+    """Stop what was started, worker first, and front workers of the gateway whose supervisor is gone."""
     _halt(config, PARTS, processes.orphaned_workers(config.home), report)
     stray = processes.processes_of(config.home)
     if stray:
@@ -371,8 +371,8 @@ def _halt(
         others = processes.session_members(config.home, recorded) if recorded else []
         stray = orphans if name == "gateway" else ()
         if leaders or others or stray:
-            # The keeper ends its workers by force after its own patience; before that they answer what is under way.
+            # The supervisor kills its workers after its own time limit; before that they answer what is under way.
             patience = STOP_S + GRACE_S if name == "gateway" else GRACE_S
             processes.end_processes([*leaders, *stray], others, patience)
-            report(f"stopped {name}" + (f", {len(stray)} workers without a keeper among it" if stray else ""))
+            report(f"stopped {name}" + (f", {len(stray)} workers without a supervisor among it" if stray else ""))
     replace(config, processes={name: pid for name, pid in config.processes.items() if name not in names}).save()

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import orjson
 
-from surefoot.models.threads import in_thread
+from surefoot.models.blocking_calls import in_thread
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0

@@ -27,7 +27,7 @@ from surefoot.gateway.inference.router import VersionRouter, policy_rules
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.shadow import ShadowQueue, shadow_version
 from surefoot.gateway.log.record import PredictionLogWriter
-from surefoot.models.threads import in_thread
+from surefoot.models.blocking_calls import in_thread
 
 _log = logging.getLogger(__name__)
 

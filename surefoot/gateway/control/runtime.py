@@ -27,7 +27,7 @@ from surefoot.gateway.inference.route_snapshot import KILL_SWITCH, NO_ROUTES
 from surefoot.gateway.inference.router import VersionRouter
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
-from surefoot.models.threads import in_thread
+from surefoot.models.blocking_calls import in_thread
 
 _log = logging.getLogger(__name__)
 GRACE_S = 5.0

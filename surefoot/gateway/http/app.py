@@ -12,7 +12,7 @@ from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoint_table import EndpointTable
 from surefoot.gateway.http.endpoints.context import HandlerContext
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.models.contract import Load
+from surefoot.models.predictor import Load
 
 
 class Gateway:

@@ -1,4 +1,4 @@
-"""The body of a scoring request: MLflow's formats become a table."""
+"""Decode the body of a scoring request: MLflow's JSON formats and CSV become a table."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from surefoot.gateway import json_body
-from surefoot.models.contract import NO_OPTIONS, Names, RequestOptions
+from surefoot.models.predictor import NO_OPTIONS, Names, RequestOptions
 
 
 class Table(NamedTuple):
@@ -17,7 +17,7 @@ class Table(NamedTuple):
     Attributes:
         names: Columns, numbers where the caller gave numbers or none; None when the rows are bare arrays or numbers.
         values: One list of values a row, or the bare row.
-        manner: What the model is told besides.
+        options: What the model is given besides.
     """
 
     names: Names
@@ -26,8 +26,8 @@ class Table(NamedTuple):
 
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-_BESIDE = frozenset({"params", "client_request_id", "signature_name"})
-"""What may stand beside the rows; MLflow reads the first and ignores the others."""
+_EXTRA_KEYS = frozenset({"params", "client_request_id", "signature_name"})
+"""Keys that may come with the rows; MLflow reads the first and ignores the others."""
 _ABSENT = frozenset(
     {"", "None", "NULL", "null", "NA", "#NA", "<NA>", "N/A", "n/a", "#N/A", "#N/A N/A", "NaN", "-NaN", "nan", "-nan"}
     | {"1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
@@ -58,7 +58,7 @@ def read_table(body: bytes, content_type: str) -> Table:
         content_type: Value of its Content-Type header; empty means JSON.
 
     Raises:
-        Malformed: Says what is wrong.
+        MalformedBody: Says what is wrong.
     """
     if content_type == "application/json":  # nearly always
         table = _from_json(body)
@@ -91,13 +91,13 @@ def _from_json(body: bytes) -> Table:
     name = given[0]
     value = content.pop(name)
     table = _from_split(value) if name == "dataframe_split" else _from_list(name, value, len(body))
-    return table._replace(options=_manner(name, content)) if content else table
+    return table._replace(options=_read_options(name, content)) if content else table
 
 
-def _manner(name: str, beside: dict[str, object]) -> RequestOptions:
-    if strange := beside.keys() - _BESIDE:
-        raise MalformedBody(f"the gateway does not read {sorted(strange)} beside {name}")
-    params = beside.get("params")
+def _read_options(name: str, extra: dict[str, object]) -> RequestOptions:
+    if strange := extra.keys() - _EXTRA_KEYS:
+        raise MalformedBody(f"the gateway does not read {sorted(strange)} next to {name}")
+    params = extra.get("params")
     if params is None or params == {}:
         return NO_OPTIONS
     try:

@@ -1,4 +1,4 @@
-"""What the gateway answers, as an OpenAPI document and as a page that needs nothing from elsewhere."""
+"""Describe the gateway's endpoints as an OpenAPI document, and as a page that loads nothing from elsewhere."""
 
 import html
 import importlib.metadata

@@ -2,7 +2,7 @@
 
 import logging
 
-from surefoot.models.contract import Predictor, RowChecks
+from surefoot.models.predictor import Predictor, RowChecks
 from surefoot.models.row_independence import IndependenceProof, RowIndependence
 
 _log = logging.getLogger(__name__)

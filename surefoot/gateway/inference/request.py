@@ -12,8 +12,8 @@ from surefoot.core.domain import Arm, Split
 from surefoot.gateway.log.record import LONGEST_TEXT, json_line, logged_unit, record_lines
 from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.gateway.log.request import InferenceRequest
-from surefoot.models.answers import describe_error
-from surefoot.models.contract import NO_OPTIONS, Names, RequestOptions
+from surefoot.models.answer_checks import describe_error
+from surefoot.models.predictor import NO_OPTIONS, Names, RequestOptions
 
 
 @dataclass(frozen=True, slots=True)

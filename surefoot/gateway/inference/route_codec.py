@@ -62,7 +62,7 @@ def decode_split(value: object) -> Split:
     if candidate is None and weight > 0:
         raise ValueError("a weight above 0 needs a candidate")
     if mirror > 0 and (candidate is None or weight > 0):
-        raise ValueError("a mirror above 0 needs a candidate that answers nobody")
+        raise ValueError("a mirror above 0 needs a candidate that answers no caller")
     return Split(
         champion=decode_version("champion", value["champion"]),
         candidate=candidate,

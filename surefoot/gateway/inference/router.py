@@ -24,8 +24,8 @@ from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.record import PredictionLogWriter, record_lines
 from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.gateway.log.request import InferenceRequest
-from surefoot.models.contract import Model, Predictor
 from surefoot.models.in_process import InProcessModel
+from surefoot.models.predictor import Model, Predictor
 from surefoot.models.row_watch import probe_proof
 
 HANG_FACTOR = 10.0

@@ -17,8 +17,8 @@ class GatewaySettings:
         token: What a caller must present to change a route; never empty.
         candidate_timeout_s: A candidate that has not answered by then is late, counted from when it is asked [s].
         champion_timeout_s: A champion whose process has been at one batch for so long is ended, and asked anew [s].
-        processes: Processes of each routed version, where models have processes of their own [count]; as many for both
-            arms, so that their latencies can be compared.
+        processes: Processes of each routed version, where models have processes of their own [count]; as many for
+            champion and candidate, so that their latencies can be compared.
         max_batch: Rows that are predicted together [count].
         max_queue: Requests that may wait for one version; more are refused [count].
         max_body_bytes: Largest request body [bytes].

@@ -17,7 +17,7 @@ from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.record import PredictionLogWriter
 from surefoot.gateway.log.request import InferenceRequest
-from surefoot.models.contract import Predictor
+from surefoot.models.predictor import Predictor
 
 if TYPE_CHECKING:
     import asyncio

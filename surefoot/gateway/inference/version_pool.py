@@ -26,9 +26,9 @@ from surefoot.gateway.inference.request import (
 from surefoot.gateway.inference.route_snapshot import LiveRoute, version_key
 from surefoot.gateway.log.record import PredictionLogWriter
 from surefoot.gateway.log.request import InferenceRequest
-from surefoot.models.answers import describe_error
-from surefoot.models.contract import NO_OPTIONS, AnswerCost, Names, Predictor, RequestOptions
-from surefoot.models.threads import in_thread
+from surefoot.models.answer_checks import describe_error
+from surefoot.models.blocking_calls import in_thread
+from surefoot.models.predictor import NO_OPTIONS, AnswerCost, Names, Predictor, RequestOptions
 
 _log = logging.getLogger(__name__)
 _ALLOWANCE_CHECK_S = 0.05

@@ -1,1 +1,1 @@
-"""What is written of each request, and what is left out."""
+"""Write the log of requests: records, their files, and what policies leave out."""

@@ -27,7 +27,7 @@ LONGEST_TEXT = 1000
 TICK = 1e-6
 """By how much each label of a report is received after the one before it [s]."""
 TOO_LONG, TOO_DEEP = "too long", "too deep"
-_GOING = ("features", "params", "prediction")
+_DROP_ORDER = ("features", "params", "prediction")
 """What is left out of a line, in this order, until it can be written: a row without params must not be asked again, and
 one without features never is."""
 
@@ -65,7 +65,7 @@ def record_lines(job: InferenceRequest, predictions: list[object] | None, answer
 
     Args:
         job: The request, with what its assigned arm took and how it failed.
-        predictions: What the caller gets, or None when nobody could answer.
+        predictions: What the caller gets, or None when no version could answer.
         answered_by: Number of the version that gave it, or None.
     """
     split, redactor, params, cost = job.split, job.redactor, job.options.params, job.cost
@@ -114,7 +114,7 @@ def record_lines(job: InferenceRequest, predictions: list[object] | None, answer
 
 
 def logged_unit(job: InferenceRequest) -> str | None:
-    """The unit as it is written, which stands in every row: a digest of one that is long, or that nobody is to read."""
+    """Give the unit as it is written, in every row: a digest of one that is long or hidden."""
     unit = job.unit if job.redactor is None else job.redactor.unit(job.unit)
     if unit is None or len(unit) <= LONGEST_TEXT:
         return unit
@@ -122,8 +122,8 @@ def logged_unit(job: InferenceRequest) -> str | None:
 
 
 def _missing(job: InferenceRequest) -> dict[str, str]:
-    """What is left out of all rows of a request, and why: by the policy, or because each would repeat too much."""
-    why = "" if job.redactor is None else job.redactor.withheld(job.request, job.names)
+    """Say what is left out of all rows of a request, and why: by the policy, or because each would repeat too much."""
+    why = "" if job.redactor is None else job.redactor.omission(job.request, job.names)
     made = {"features": why} if why else {}
     rows = len(job.values)
     if rows > 1:
@@ -141,19 +141,19 @@ def json_line(record: dict[str, object]) -> bytes:
 
     It may have been answered even so.
     """
-    line, why = _tried(record)
+    line, why = _encode(record)
     missing = dict(cast("dict[str, str]", record.get("left_out", {})))
-    for field in _GOING:
+    for field in _DROP_ORDER:
         if not why:
             break
         if record.get(field) is not None:
             missing[field] = why
             record = {**record, field: None, "left_out": missing}
-            line, why = _tried(record)
+            line, why = _encode(record)
     return line
 
 
-def _tried(record: dict[str, object]) -> tuple[bytes, str]:
+def _encode(record: dict[str, object]) -> tuple[bytes, str]:
     """The line of a record, and why it cannot be kept; no text when it can."""
     try:
         line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
@@ -188,7 +188,7 @@ def label_lines(body: bytes, now: float) -> list[bytes]:
         # Of two labels of one time the later report counts; so much later each, as far as a float can tell.
         received = now + index * TICK
         record = {"v": 1, "request": request, "row": row, "label": item.get("label"), "at": at, "received": received}
-        line, why = _tried(record)
+        line, why = _encode(record)
         if why:
             raise ValueError(f"label {index} is {why}: at most 250 levels and {LONGEST} bytes can be kept")
         check_label(index, item.get("label"))

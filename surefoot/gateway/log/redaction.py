@@ -1,4 +1,4 @@
-"""What of a request's features is written into the log, as the owner's policy says."""
+"""Redact rows before they are logged: drop, hash or sample features, as the model's policy says."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ import orjson
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import LogPolicy
-from surefoot.models.contract import Names
+from surefoot.models.predictor import Names
 
 _DIGEST_BYTES = 12
 
@@ -17,12 +17,12 @@ _DIGEST_BYTES = 12
 class LogRedactor:
     """Prepares rows for the log.
 
-    A digest is keyed with the installation's secret: equal values stay equal, so slices and joins work, but without the
-    key nobody finds a value by trying all of them.
+    A digest is keyed with the installation's secret: equal values stay equal, so slices and SQL joins work, but without
+    the key no reader finds a value by trying all of them.
     """
 
     def __init__(self, kept: LogPolicy, secret: str, unit: str | None) -> None:
-        """Know what is kept.
+        """Follow a policy.
 
         Args:
             kept: What the policy says.
@@ -31,21 +31,21 @@ class LogRedactor:
         """
         self._kept = kept
         self._key = hashlib.sha256(f"log {secret}".encode()).digest()
-        self._hashed, self._dropped = _spelled(kept.hashed), _spelled(kept.dropped)
+        self._hashed, self._dropped = _column_spellings(kept.hashed), _column_spellings(kept.dropped)
         self._hidden = frozenset(kept.hashed + kept.dropped)
         self._hides_unit = unit in self._hidden
 
-    def sampled(self, request: str) -> bool:
-        """Whether the features of a request are kept: a hash of its id, the same for all its rows and both arms."""
+    def keeps_features(self, request: str) -> bool:
+        """Whether the features of a request are kept: a hash of its id, the same for all its rows and both versions."""
         return self._kept.share >= 100.0 or assignment_bucket("features", request) < self._kept.share  # noqa: PLR2004 - percent
 
-    def withheld(self, request: str, names: Names) -> str:
+    def omission(self, request: str, names: Names) -> str:
         """Why nothing of a request's features is written; empty when they are."""
-        if not self.sampled(request):
+        if not self.keeps_features(request):
             return "not kept"
-        return "" if self._tells(names) else "no names"
+        return "" if self._names_suffice(names) else "no names"
 
-    def _tells(self, names: Names) -> bool:
+    def _names_suffice(self, names: Names) -> bool:
         """Whether names say which columns are to be hidden.
 
         Rows without names say nothing. Where a column has a number for its name, as in a table without a header and in
@@ -76,24 +76,24 @@ class LogRedactor:
         try:
             if not isinstance(value, list | dict):
                 value = canonical_text(value)
-            said = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+            encoded = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
         except orjson.JSONEncodeError:  # what can be read may be nested too deeply to be written
-            said = _said(value)
-        return hashlib.blake2b(said, digest_size=_DIGEST_BYTES, key=self._key).hexdigest()
+            encoded = _encode_deep(value)
+        return hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES, key=self._key).hexdigest()
 
 
 def _blank(value: object) -> bool:
-    """Whether a value says nothing, so that there is nothing to hide."""
+    """Whether a value is empty, so that there is nothing to hide."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _spelled(columns: Iterable[str]) -> frozenset[object]:
-    """Columns by their names, and by the numbers that the log writes as these names."""
+def _column_spellings(columns: Iterable[str]) -> frozenset[object]:
+    """Give columns by their names, and by the numbers that the log writes as these names."""
     return frozenset(columns) | {int(column) for column in columns if column.isdecimal()}
 
 
-def _said(value: object) -> bytes:
-    """What a JSON value is, as bytes that are the same for equal values only; it needs no more stack for a deep one."""
+def _encode_deep(value: object) -> bytes:
+    """Encode a JSON value as bytes that are the same for equal values only, without recursion."""
     parts: list[bytes] = []
     left = [value]
     while left:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from surefoot.core.domain import Arm, Split, Version
 from surefoot.gateway.log.redaction import LogRedactor
-from surefoot.models.contract import NO_OPTIONS, AnswerCost, Names, RequestOptions
+from surefoot.models.predictor import NO_OPTIONS, AnswerCost, Names, RequestOptions
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""One process's part of a log: files that only grow, each closed for good when it is large or old enough."""
+"""Append records to the log files of one process, and close each file when it is large or old enough."""
 
 import fcntl
 import os
@@ -14,10 +14,10 @@ AGE = 3600.0
 
 
 class SegmentWriter:
-    """Appends to one file after another; nobody else writes them, and none is opened again.
+    """Appends to one file after another; no other process writes them, and none is opened again.
 
-    The file that is written is locked (flock). Who can take the lock of a file with something in it knows that it is
-    closed for good, also after kill -9 of its writer, and whatever any clock says.
+    The file that is written is locked (flock). A process that can take the lock of a file with records in it knows that
+    the file is closed for good, also after kill -9 of its writer, and whatever any clock says.
 
     Attributes:
         path: The file that is written; before the first append, what its name is made from.

@@ -1,4 +1,4 @@
-"""A model in a process of its own: what crashes, leaks or ends there does not touch the gateway."""
+"""Start a model in a process of its own and ask it over a socket; a crash there does not touch the gateway."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,11 @@ from typing import Any, Protocol, cast
 import orjson
 
 from surefoot.models import frames
-from surefoot.models.answers import check_count
-from surefoot.models.contract import NO_OPTIONS, AnswerCost, Names, PredictorLost, RequestOptions, RowChecks
+from surefoot.models.answer_checks import check_count
+from surefoot.models.blocking_calls import in_thread
 from surefoot.models.forkserver import Forkserver, ForkserverGone
+from surefoot.models.predictor import NO_OPTIONS, AnswerCost, Names, PredictorLost, RequestOptions, RowChecks
 from surefoot.models.row_independence import IndependenceProof, RowIndependence
-from surefoot.models.threads import in_thread
 
 _log = logging.getLogger(__name__)
 START_S = 120.0
@@ -41,7 +41,7 @@ class ProcessDied(PredictorLost):
 class RemoteModelError(Exception):
     """The model raised in its process; the text is what it said there."""
 
-    told = True
+    described = True
 
 
 class StartedProcess(Protocol):
@@ -57,12 +57,12 @@ class StartedProcess(Protocol):
         ...
 
 
-Start = Callable[[int], StartedProcess]
+StartProcess = Callable[[int], StartedProcess]
 """Starts the process of a model, given the number of a socket that is to be open in it."""
 
 
-def spawn_process(command: Sequence[str]) -> Start:
-    """Starts a program; the number of the socket is its last argument."""
+def spawn_process(command: Sequence[str]) -> StartProcess:
+    """Give a start function that runs a program; the number of the socket is its last argument."""
 
     def start(descriptor: int) -> StartedProcess:
         return subprocess.Popen(  # noqa: S603 - the command is ours
@@ -75,25 +75,25 @@ def spawn_process(command: Sequence[str]) -> Start:
     return start
 
 
-def fork_process(forkserver: Forkserver, arguments: Sequence[str], otherwise: Start) -> Start:
-    """Forks from a nursery, which takes a tenth of the time; starts the program when there is no nursery any more."""
+def fork_process(forkserver: Forkserver, arguments: Sequence[str], otherwise: StartProcess) -> StartProcess:
+    """Give a start function that forks, which takes a tenth of the time; without a forkserver it runs the program."""
 
     def start(descriptor: int) -> StartedProcess:
         try:
             return forkserver.fork(arguments, descriptor)
         except ForkserverGone as error:
-            _log.error("the nursery is gone (%s): processes start slowly", error)
+            _log.error("the forkserver is gone (%s): processes start slowly", error)
             return otherwise(descriptor)
 
     return start
 
 
 class ModelProcess:
-    """Starts the process, waits until its model is loaded, and asks it.
+    """A model in a process of its own, loaded and ready to be asked.
 
     Attributes:
         pid: Process id.
-        joins: Whether rows of different requests may be predicted together.
+        batchable: Whether rows of different requests may be predicted together.
         proof: Why they may or may not be, as the process knows by now.
         checks: How often it has asked rows again alone.
         cost: What the last batch took in the process, or None before the first.
@@ -101,14 +101,14 @@ class ModelProcess:
 
     def __init__(
         self,
-        start: "Start",
+        start: StartProcess,
         failed: Callable[[str, str], Exception],
         cancelled: threading.Event | None = None,
         *,
         prove: bool = True,
         known: IndependenceProof | None = None,
     ) -> None:
-        """Start it; return when its model is loaded.
+        """Start the process; return when its model is loaded.
 
         Args:
             start: Starts it, given the number of its socket.
@@ -124,25 +124,25 @@ class ModelProcess:
         self._start, self._failed, self._prove, self._given = start, failed, prove and known is None, known
         self.cost: AnswerCost | None = None
         self.proof, self.checks, self._proves = IndependenceProof(RowIndependence.UNPROVEN), RowChecks(), False
-        self._line: _Connection | None = None
+        self._connection: _Connection | None = None
         try:
-            greeting = self._launched(cancelled)
+            greeting = self._launch(cancelled)
         except ProcessDied:
             if not self._proves:
                 raise
             self._prove = self._proves = False
-            greeting = self._launched(cancelled)
+            greeting = self._launch(cancelled)
         if not isinstance(greeting, dict) or "error" in greeting:
             said = greeting if isinstance(greeting, dict) else {}
             self.close()
             raise failed(str(said.get("error", "")), str(said.get("message", greeting)))
-        self._learn(greeting)
+        self._update_proof(greeting)
         if self._prove and self.proof.batching is RowIndependence.NOT_REPEATABLE:
             self._prove, self._given = False, self.proof
             self.close()
-            self._learn(cast("dict[str, Any]", self._launched(cancelled)))
+            self._update_proof(cast("dict[str, Any]", self._launch(cancelled)))
 
-    def _launched(self, cancelled: threading.Event | None) -> object:
+    def _launch(self, cancelled: threading.Event | None) -> object:
         """Start the process and wait for its greeting; raises ProcessDied."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -154,38 +154,38 @@ class ModelProcess:
         try:
             known = None if self._given is None else [self._given.batching.value, self._given.why]
             frames.send(ours, {"prove": self._prove, "known": known})
-            greeting = self._heard(START_S, cancelled)
+            greeting = self._receive(START_S, cancelled)
             if isinstance(greeting, dict) and "loaded" in greeting:
                 self._proves = True
-                greeting = self._heard(PROOF_S, cancelled)
+                greeting = self._receive(PROOF_S, cancelled)
                 self._proves = False
         except frames.PeerClosed as error:
-            raise self._death() from error
+            raise self._reap() from error
         return greeting
 
-    def _heard(self, patience: float, cancelled: threading.Event | None = None) -> object:
-        """One message of the process; raises `Gone` when it ends, or is silent for so long [s], or is cancelled."""
+    def _receive(self, patience: float, cancelled: threading.Event | None = None) -> object:
+        """Receive one message; raises PeerClosed when the process ends, is silent for so long [s], or is cancelled."""
         poll = select.poll()
         poll.register(self._end, select.POLLIN)
         poll.register(self._watched, select.POLLIN)
         deadline = time.monotonic() + patience
 
-        def until_heard() -> None:
+        def wait() -> None:
             while not (ready := dict(poll.poll(_TICK_S * 1000.0))):
                 if time.monotonic() > deadline or (cancelled is not None and cancelled.is_set()):
-                    raise frames.PeerSilent("nobody waits for it any longer")
+                    raise frames.PeerSilent("it has sent nothing within the time limit")
             if self._end.fileno() not in ready:
                 raise frames.PeerClosed("the process has ended")
 
-        return frames.receive(self._end, until_heard)
+        return frames.receive(self._end, wait)
 
-    def _learn(self, said: dict[str, Any]) -> None:
-        """Take over what the process says of its model's rows."""
+    def _update_proof(self, said: dict[str, Any]) -> None:
+        """Update what is known of the model's rows from a message."""
         if "proof" in said:
-            told = said["proof"]
-            batching = RowIndependence(str(told["batching"]))
+            proof = said["proof"]
+            batching = RowIndependence(str(proof["batching"]))
             self.proof = IndependenceProof(
-                batching, str(told["why"]), None, int(told["answered"]), str(told["problem"])
+                batching, str(proof["why"]), None, int(proof["answered"]), str(proof["problem"])
             )
             self.checks = RowChecks(int(said["checked"]), int(said["differed"]))
             self._proves = bool(said["proves"])
@@ -199,51 +199,51 @@ class ModelProcess:
         """Ask for one answer a row; the process has checked that each is one.
 
         Raises:
-            Remote: The model raised.
+            RemoteModelError: The model raised.
             ProcessDied: The process is gone.
         """
         try:
-            if self._line is None:
-                self._line = await _Connection.on(self._end, self._watched)
-            told = () if options == NO_OPTIONS else options.told()
-            body = await self._line.ask(orjson.dumps((names, values, *told)))
+            if self._connection is None:
+                self._connection = await _Connection.open(self._end, self._watched)
+            arguments = () if options == NO_OPTIONS else options.arguments()
+            body = await self._connection.ask(orjson.dumps((names, values, *arguments)))
             said = orjson.loads(body)
         except (frames.PeerClosed, orjson.JSONDecodeError, OSError) as error:
-            raise await self._dies() from error
+            raise await self._reap_in_thread() from error
         if not isinstance(said, dict):
-            raise await self._dies()
+            raise await self._reap_in_thread()
         if "error" in said:
             raise RemoteModelError(str(said["error"]))
         self.cost = AnswerCost(float(said["cpu_ms"]), float(said["rss_mb"]))
-        self._learn(said)
+        self._update_proof(said)
         return check_count(said["answers"], len(values))
 
-    def put(self, verb: str, arguments: list[object], patience: float) -> object:
-        """Ask a question that is no batch, and wait for what it says; not for a process that an event loop asks.
+    def call(self, verb: str, arguments: list[object], patience: float) -> object:
+        """Call a method of the model and wait for the result; not for a process that an event loop asks.
 
         Args:
-            verb: One of `surefoot.models.host.VERBS`.
-            arguments: As the verb wants them.
+            verb: One of `surefoot.models.model_server.CALLS`.
+            arguments: Arguments of the method.
             patience: A process that is silent for longer is ended [s].
 
         Raises:
-            Remote: The model raised.
+            RemoteModelError: The model raised.
             ProcessDied: The process has ended, or was ended.
         """
         try:
             frames.send(self._end, {"verb": verb, "arguments": arguments})
-            said = self._heard(patience)
+            said = self._receive(patience)
         except frames.PeerSilent as error:
-            self._death()
+            self._reap()
             raise ProcessDied(f"it gave no answer within {patience:.0f} s") from error
         except frames.PeerClosed as error:
-            raise self._death() from error
+            raise self._reap() from error
         if not isinstance(said, dict) or "error" in said:
             raise RemoteModelError(str(said["error"] if isinstance(said, dict) else said))
         return said["value"]
 
     def spawn_replica(self, cancelled: threading.Event) -> "ModelProcess":
-        """Another process of the same model.
+        """Start another process of the same model.
 
         Raises:
             ProcessDied: It ended before it had said anything, or was cancelled.
@@ -254,39 +254,39 @@ class ModelProcess:
         )
 
     def kill(self) -> None:
-        """End it at once; whoever waits for an answer hears of it."""
+        """Kill the process at once; what waits for an answer gets ProcessDied."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)  # what the model has forked goes with it
 
     def close(self) -> None:
-        """Let it end by itself, or else end it."""
+        """Let the process end by itself, or else kill it."""
         with contextlib.suppress(OSError):
             self._end.shutdown(socket.SHUT_RDWR)
         try:
             self._process.wait(_ENDING_S)
-        except (subprocess.TimeoutExpired, OSError):  # without a free descriptor nobody can wait for so long
+        except (subprocess.TimeoutExpired, OSError):  # without a free descriptor it is not waited for
             self.kill()
             self._process.wait()
         self.kill()
         self._release()
 
     def _release(self) -> None:
-        if self._line is not None:
-            self._line.let_go()  # before the descriptors are closed that its loop looks at
-            self._line = None
+        if self._connection is not None:
+            self._connection.disconnect_from_any_thread()  # before the descriptors are closed that its loop looks at
+            self._connection = None
         self._end.close()
         if self._watched >= 0:
             os.close(self._watched)
             self._watched = -1
 
-    async def _dies(self) -> ProcessDied:
-        """The same for the event loop, which cannot wait: who stands behind all others ends behind them too."""
+    async def _reap_in_thread(self) -> ProcessDied:
+        """Reap the process without blocking the event loop: one of low priority takes its time to end."""
         self.kill()
         await in_thread(self._process.wait)
-        return self._death()
+        return self._reap()
 
-    def _death(self) -> ProcessDied:
-        """What became of it, with everything that is left of it cleared away."""
+    def _reap(self) -> ProcessDied:
+        """Kill and wait for the process, release its descriptors, and give how it ended."""
         self.kill()
         code = self._process.wait()
         self._release()
@@ -295,31 +295,31 @@ class ModelProcess:
 
 
 class _Connection(asyncio.Protocol):
-    """The event loop's side of the socket: one question, one answer."""
+    """The event loop's side of the socket: one question, one answer at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, end: socket.socket, watched: int) -> None:
         self._loop, self._end, self._watched = loop, end, watched
-        self._heard = bytearray()
+        self._received = bytearray()
         self._answer: asyncio.Future[bytes] | None = None
         self._gone = False
         self._transport: asyncio.Transport | None = None
 
     @classmethod
-    async def on(cls, end: socket.socket, watched: int) -> "_Connection":
+    async def open(cls, end: socket.socket, watched: int) -> "_Connection":
         """Take over a connected socket; `watched` is readable when the other process has ended."""
         loop = asyncio.get_running_loop()
         end.setblocking(False)
-        line = cls(loop, end, watched)
-        await loop.create_connection(lambda: line, sock=end.dup())
+        connection = cls(loop, end, watched)
+        await loop.create_connection(lambda: connection, sock=end.dup())
         # One round of the loop later: an answer that was given just before the end is read first.
-        loop.add_reader(watched, lambda: loop.call_soon(line.hang_up))
-        return line
+        loop.add_reader(watched, lambda: loop.call_soon(connection.disconnect))
+        return connection
 
     async def ask(self, body: bytes) -> bytes:
         """Send a message and wait for the one that comes back.
 
         Raises:
-            Gone: The other side has closed, or its process has ended.
+            PeerClosed: The other side has closed, or its process has ended.
         """
         if self._gone or self._transport is None:
             raise frames.PeerClosed("it has closed")
@@ -336,40 +336,40 @@ class _Connection(asyncio.Protocol):
             self._answer = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what is written to."""
+        """Keep the transport to write to."""
         self._transport = cast("asyncio.Transport", transport)  # a socket's transport can write
 
     def data_received(self, data: bytes) -> None:
         """Collect a message; hand it over when it is whole."""
-        self._heard += data
-        if (whole := frames.complete_frame(self._heard)) is None:
+        self._received += data
+        if (whole := frames.complete_frame(self._received)) is None:
             return
-        self._heard.clear()
+        self._received.clear()
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(whole)
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The other side has closed."""
-        self.hang_up()
+        self.disconnect()
 
-    def let_go(self) -> None:
-        """Hang up from any thread: an event loop must not be touched but by its own."""
+    def disconnect_from_any_thread(self) -> None:
+        """Disconnect from any thread: an event loop must only be changed in its own thread."""
         with contextlib.suppress(RuntimeError):  # no loop runs in this thread
             if asyncio.get_running_loop() is self._loop:
-                self.hang_up()
+                self.disconnect()
                 return
         done = threading.Event()
 
         def on_loop() -> None:
-            self.hang_up()
+            self.disconnect()
             done.set()
 
         with contextlib.suppress(RuntimeError):  # the loop is closed, and looks at nothing any more
             self._loop.call_soon_threadsafe(on_loop)
             done.wait(_ENDING_S)
 
-    def hang_up(self) -> None:
-        """Nothing more will be heard; whoever waits is told."""
+    def disconnect(self) -> None:
+        """Stop receiving; what waits for an answer gets PeerClosed."""
         if self._gone:
             return
         self._gone = True

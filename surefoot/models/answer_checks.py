@@ -1,20 +1,20 @@
-"""What counts as an answer, and how an error is told."""
+"""Check the answers of a model, and describe an error in one line."""
 
 import math
 
 _ERROR_LENGTH = 200
 _SHORT = 32
-NO_TEXTS = frozenset({"nat", "<na>", "nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"})
+MISSING_TEXTS = frozenset({"nat", "<na>", "nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"})
 """Texts that are no answers, in lower case and without blanks around them: what numpy, pandas, Python and JSON make of
 a missing value or an infinity that is cast to text. "None" and "null" are not among them: they may be names of classes.
 """
-NO_NUMBER = -(2**63)
+MISSING_INTEGER = -(2**63)
 """What numpy makes of a missing time, and of NaN, that is cast to a whole number."""
 
 
 def describe_error(error: BaseException) -> str:
-    """Give an error as one short line: its type and the beginning of what it says."""
-    if getattr(error, "told", False):
+    """Describe an error in one short line: its type and the beginning of its message."""
+    if getattr(error, "described", False):
         return str(error)  # it was described where it was raised
     try:
         said = " ".join(str(error).split())[:_ERROR_LENGTH]
@@ -24,10 +24,10 @@ def describe_error(error: BaseException) -> str:
 
 
 def check_answers(answers: object, rows: int) -> list[object]:
-    """Refuse a wrong number of answers and what is no answer at all.
+    """Check the number of answers, and refuse missing and infinite values.
 
     Raises:
-        ValueError: Names it.
+        ValueError: Names what is wrong.
     """
     made = check_count(answers, rows)
     for answer in made:
@@ -36,10 +36,10 @@ def check_answers(answers: object, rows: int) -> list[object]:
 
 
 def check_count(answers: object, rows: int) -> list[object]:
-    """Refuse a wrong number of answers.
+    """Check the number of answers.
 
     Raises:
-        ValueError: Names it.
+        ValueError: Names what is wrong.
     """
     if not isinstance(answers, list) or len(answers) != rows:
         given = len(answers) if isinstance(answers, list) else "no list of"
@@ -49,10 +49,10 @@ def check_count(answers: object, rows: int) -> list[object]:
 
 def _check(answer: object) -> None:
     if isinstance(answer, str):
-        if len(answer) < _SHORT and answer.strip().lower() in NO_TEXTS:
+        if len(answer) < _SHORT and answer.strip().lower() in MISSING_TEXTS:
             raise ValueError(f"the model gave the text {answer!r}, which stands for a missing value, as an answer")
         return
-    if answer is None or answer == NO_NUMBER or (isinstance(answer, float) and not math.isfinite(answer)):
+    if answer is None or answer == MISSING_INTEGER or (isinstance(answer, float) and not math.isfinite(answer)):
         raise ValueError(f"the model gave {answer} as an answer")
     if isinstance(answer, list):
         for item in answer:

@@ -1,4 +1,4 @@
-"""What a loaded model is for those who ask it, and how it is asked from an event loop."""
+"""Define the protocols of a loaded model: `Model`, which answers rows, and `Predictor`, which an event loop asks."""
 
 import threading
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Names = tuple[str | int | float, ...] | None
 
 
 class RequestOptions(NamedTuple):
-    """What a model is told beside the rows; only requests of which it is the same can be predicted together.
+    """Options that a model is given with the rows; only requests with equal options can be predicted together.
 
     Attributes:
         params: JSON of what the caller gave as params, since 1, 1.0 and true are three things there; empty for nothing.
@@ -24,17 +24,17 @@ class RequestOptions(NamedTuple):
     params: bytes = b""
     csv: bool = False
 
-    def told(self) -> tuple[object, bool]:
-        """What `Model.answer` is given."""
+    def arguments(self) -> tuple[object, bool]:
+        """Give the options as the last arguments of `Model.answer`."""
         return orjson.loads(self.params) if self.params else None, self.csv
 
 
 NO_OPTIONS = RequestOptions()
-"""Nothing beside the rows, which were JSON."""
+"""No options; the rows were JSON."""
 
 
 class AnswerCost(NamedTuple):
-    """What answering took.
+    """Cost of answering.
 
     Attributes:
         cpu_ms: Processor time [ms].
@@ -45,7 +45,7 @@ class AnswerCost(NamedTuple):
     rss_mb: float | None = None
 
     def of_each(self, rows: int) -> "AnswerCost":
-        """The part of one of so many rows; rounded, and once a batch: it would take a good part of each line's time."""
+        """Give the part of one of so many rows; rounded once a batch, because rounding each record takes too long."""
         return self if rows == 1 else AnswerCost(round(self.cpu_ms / rows, 4), self.rss_mb)
 
 
@@ -62,21 +62,21 @@ class RowChecks(NamedTuple):
 
 
 class PredictorLost(Exception):
-    """A predictor is gone; what it was asked has no answer, and it answers nothing more."""
+    """A predictor is gone: what it was asked has no answer, and it answers nothing more."""
 
 
 class Model(Protocol):
-    """A loaded model, wherever it is."""
+    """A loaded model, in this process or another one."""
 
     @property
     def batchable(self) -> bool:
-        """Whether a row's answer is the same whoever shares its batch; false has every request asked alone."""
+        """Whether the answer to a row does not depend on the other rows of its batch; else requests are asked alone."""
         ...
 
     def answer(
         self, names: Names, values: list[list[object]], params: object = None, csv: bool = False
     ) -> list[object]:
-        """Answer every row with one JSON value; raise what it likes when it cannot.
+        """Answer every row with one JSON value; raise any error when it cannot.
 
         Args:
             names: Columns; None for rows that are bare arrays.
@@ -92,11 +92,11 @@ SpawnReplica = Callable[[threading.Event], "Predictor"]
 
 
 class Predictor(Protocol):
-    """A loaded model that is asked from the event loop, can be ended, and had more than once."""
+    """A loaded model that is asked from the event loop, can be killed, and can be loaded more than once."""
 
     @property
     def cost(self) -> AnswerCost | None:
-        """What the last batch took; None before the first."""
+        """Cost of the last batch; None before the first."""
         ...
 
     @property
@@ -123,21 +123,21 @@ class Predictor(Protocol):
         """Answer every row with one JSON value; one batch at a time.
 
         Raises:
-            Lost: It is gone, and what it was asked has no answer.
+            PredictorLost: It is gone, and what it was asked has no answer.
             Exception: The model raised.
         """
         ...
 
     def kill(self) -> None:
-        """End it at once; who waits for an answer hears `Lost`. Where that is not possible nothing happens."""
+        """Kill it at once; what waits for an answer gets PredictorLost. Where that is not possible nothing happens."""
         ...
 
     def close(self) -> None:
-        """Let it go; may block for some seconds."""
+        """Release it; may block for some seconds."""
         ...
 
 
 Load = Callable[[str, Version], Model | Predictor]
 """Loads a version of a registered model; verifies the digest before it loads."""
 NICE = 19
-"""How far behind all others a shadow stands."""
+"""Niceness of a shadow's process."""

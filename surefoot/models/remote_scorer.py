@@ -1,12 +1,12 @@
-"""A version that is asked about logged requests, in a process of its own: what it does there ends no run."""
+"""Score logged requests with a version in a process of its own, and restart the process when it dies."""
 
 import logging
 import threading
 import weakref
 from collections.abc import Callable
 
-from surefoot.models.answers import check_answers
-from surefoot.models.process import ModelProcess, RemoteModelError
+from surefoot.models.answer_checks import check_answers
+from surefoot.models.model_process import ModelProcess, RemoteModelError
 
 _log = logging.getLogger(__name__)
 RESTARTS = 40
@@ -22,7 +22,7 @@ class RemoteScorer:
     """
 
     def __init__(self, launch: Callable[[], ModelProcess], given_up: Callable[[str], Exception]) -> None:
-        """Start nothing yet.
+        """Start no process yet.
 
         Args:
             launch: Starts the process; raises where the model cannot be loaded.
@@ -41,27 +41,27 @@ class RemoteScorer:
             return self._running().batchable
 
     def predict(self, rows: list[dict[str, object]], params: object = None) -> list[object]:
-        """Answer every row.
+        """Score every row.
 
         Raises:
             ValueError: Something is no answer.
-            Remote: The model raised.
+            RemoteModelError: The model raised.
             ProcessDied: It has ended its process, or hung.
         """
         return check_answers(self._ask("predict", [rows, params], len(rows)), len(rows))
 
     def golden(self) -> tuple[list[dict[str, object]], list[object]]:
-        """Rows that the model carries, and the answers that its author saw."""
+        """Give the example rows that the model carries, and the answers that its author saw."""
         found = self._ask("golden", [], 1)
         if not isinstance(found, list):
-            raise RemoteModelError("the model's process tells no rows")
+            raise RemoteModelError("the model's process gave no rows")
         return found[0], found[1]
 
     def shown(self, rows: list[dict[str, object]]) -> list[dict[str, object]]:
-        """What the model is fed, column by column: {"name", "kind", "values"}."""
+        """Give the columns that the model is fed: {"name", "kind", "values"}."""
         found = self._ask("shown", [rows], len(rows))
         if not isinstance(found, list):
-            raise RemoteModelError("the model's process tells no columns")
+            raise RemoteModelError("the model's process gave no columns")
         return found
 
     @property
@@ -70,24 +70,24 @@ class RemoteScorer:
         return bool(self._ask("is_raw", [], 1))
 
     def declared(self) -> dict[str, object]:
-        """What its signature says of inputs and outputs."""
+        """Give what its signature says of inputs and outputs."""
         found = self._ask("declared", [], 1)
         return found if isinstance(found, dict) else {}
 
     def close(self) -> None:
         """End the process."""
         with self._lock:
-            self._let_go()
+            self._close()
 
     def _ask(self, verb: str, arguments: list[object], rows: int) -> object:
         with self._lock:
             process = self._running()
             try:
-                return process.put(verb, arguments, PATIENCE_S + PER_ROW_S * rows)
+                return process.call(verb, arguments, PATIENCE_S + PER_ROW_S * rows)
             except RemoteModelError:
                 raise
             except BaseException:
-                self._let_go()
+                self._close()
                 raise
 
     def _running(self) -> ModelProcess:
@@ -99,7 +99,7 @@ class RemoteScorer:
             self._end = weakref.finalize(self, self._process.close)
         return self._process
 
-    def _let_go(self) -> None:
+    def _close(self) -> None:
         if self._end is not None:
             self._end()
         self._process = self._end = None

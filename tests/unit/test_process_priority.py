@@ -1,4 +1,4 @@
-"""A process that steps aside is behind all others, and says whether it holds the processor for long."""
+"""A process that lowers its priority has the lowest one, and says how long its time slices are."""
 
 import os
 import platform
@@ -6,16 +6,16 @@ import re
 
 import pytest
 
-from surefoot.models import scheduling
+from surefoot.models import process_priority
 
 
-def told() -> tuple[int, int, int]:
-    """Niceness, policy and slice of a process that has stepped aside."""
+def measured() -> tuple[int, int, int]:
+    """Niceness, policy and slice of a process that has lowered its priority."""
     reading, writing = os.pipe()
     if (pid := os.fork()) == 0:
         try:
-            scheduling.lower_priority(19)
-            said = (os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), scheduling.time_slice_ns())
+            process_priority.lower_priority(19)
+            said = (os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), process_priority.time_slice_ns())
             os.write(writing, " ".join(map(str, said)).encode())
         finally:
             os._exit(0)
@@ -26,18 +26,18 @@ def told() -> tuple[int, int, int]:
     return nice, policy, slice_ns
 
 
-def test_it_is_last_and_holds_nobody_up() -> None:
+def test_a_low_priority_process_is_preempted_at_once() -> None:
     """It has the last place, and short slices where the kernel grants them, else the idle policy."""
     granted = tuple(map(int, re.findall(r"\d+", platform.release())[:2])) >= (6, 12)
-    nice, policy, slice_ns = told()
+    nice, policy, slice_ns = measured()
     assert nice == 19
-    if granted and platform.machine() in scheduling._SET_ATTR:
-        assert (policy, slice_ns) == (os.SCHED_BATCH, scheduling.SLICE_NS)
+    if granted and platform.machine() in process_priority._SET_ATTR:
+        assert (policy, slice_ns) == (os.SCHED_BATCH, process_priority.SLICE_NS)
     else:
         assert policy == os.SCHED_IDLE
 
 
 def test_on_a_machine_whose_calls_are_unknown_it_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where slices cannot be asked for, the idle policy is taken."""
-    monkeypatch.setattr(scheduling, "_SET_ATTR", {})
-    assert told() == (19, os.SCHED_IDLE, 0)
+    monkeypatch.setattr(process_priority, "_SET_ATTR", {})
+    assert measured() == (19, os.SCHED_IDLE, 0)

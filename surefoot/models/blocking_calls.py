@@ -1,4 +1,4 @@
-"""Work that blocks, beside the event loop."""
+"""Run blocking calls in daemon threads, so that an event loop can await them."""
 
 import asyncio
 import logging
@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Run what blocks beside the event loop; the end of the program does not wait for it."""
+    """Run a blocking call in a thread; the end of the program does not wait for it."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def tell(settle: Callable[[], None]) -> None:
+    def resolve(settle: Callable[[], None]) -> None:
         if not done.done():
             settle()
 
@@ -27,9 +27,9 @@ async def in_thread(work: Callable[[], T]) -> T:
         except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
             settle = partial(done.set_exception, error)
         try:
-            loop.call_soon_threadsafe(tell, settle)
-        except RuntimeError:  # the loop is closed: the process is going, and nobody listens
-            _log.info("what was done in a thread came after the end")
+            loop.call_soon_threadsafe(resolve, settle)
+        except RuntimeError:  # the loop is closed: the process ends, and no task awaits the result
+            _log.info("a blocking call returned after the event loop had closed")
 
-    threading.Thread(target=run, name="beside", daemon=True).start()
+    threading.Thread(target=run, name="blocking-call", daemon=True).start()
     return await done

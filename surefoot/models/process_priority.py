@@ -1,7 +1,7 @@
-"""A process that steps aside for all others, at once.
+"""Lower the scheduling priority of this process, so that other processes preempt it at once.
 
-A place behind others says how large a share a process gets, not how soon another one gets the processor back: that one
-waits until the slice in hand is over, some milliseconds, which is many requests. Linux from 6.12 on lets a process ask
+Niceness says how large a share of the processor a process gets, not how soon another one gets it back: that one waits
+until the current time slice is over, some milliseconds, which is many requests. Linux from 6.12 on lets a process ask
 for short slices; before that, the idle policy comes nearest.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 _GROUP = Path("/proc/self/autogroup")
 TRIES = 20
-"""How often its session's weight is tried [count]."""
+"""How often the niceness of the session is tried [count]."""
 SLICE_NS = 100_000
 """Slice that is asked for [ns], the shortest that the kernel grants: others wait for its end."""
 _SET_ATTR = {"x86_64": 314, "aarch64": 274}
@@ -26,19 +26,19 @@ _ATTR = struct.Struct(
 
 
 def lower_priority(nice: int) -> None:
-    """Put this process behind others, and let them have the processor as soon as they want it.
+    """Lower the priority of this process, and let others preempt it at once.
 
     Args:
-        nice: How far behind, 0 to 19.
+        nice: Niceness, 0 to 19.
     """
     os.setpriority(os.PRIO_PROCESS, 0, nice)
-    _weigh_session(nice)
-    if not _short_slices(nice):
+    _set_autogroup(nice)
+    if not _request_short_slices(nice):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def time_slice_ns() -> int:
-    """The slice that this process asked for [ns]; 0 where the kernel grants none."""
+    """Read the time slice that this process has been granted [ns]; 0 where the kernel grants none."""
     call = _SET_ATTR.get(platform.machine())
     if call is None:
         return 0
@@ -47,8 +47,8 @@ def time_slice_ns() -> int:
     return 0 if failed else int(_ATTR.unpack(heard.raw)[5])
 
 
-def _weigh_session(nice: int) -> None:
-    """A process of its own session is weighed by its session, where the kernel groups by session."""
+def _set_autogroup(nice: int) -> None:
+    """Set the niceness of this session, where the kernel shares the processor by session."""
     for _ in range(TRIES):
         try:
             _GROUP.write_text(str(nice), encoding="ascii")
@@ -60,8 +60,8 @@ def _weigh_session(nice: int) -> None:
             return
 
 
-def _short_slices(nice: int) -> bool:
-    """Ask for them; whether they are granted, which kernels that know none do not say."""
+def _request_short_slices(nice: int) -> bool:
+    """Request short time slices; whether they are granted, which older kernels do not say."""
     call = _SET_ATTR.get(platform.machine())
     if call is None:
         return False

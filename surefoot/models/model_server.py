@@ -1,4 +1,4 @@
-"""Inside the process of a model: load it, say so, and answer batches until the gateway closes."""
+"""Serve one model inside its own process: load it, prove that rows are independent, and answer batches."""
 
 import contextlib
 import gc
@@ -13,31 +13,31 @@ from typing import Any, cast
 import orjson
 
 from surefoot.models import frames
-from surefoot.models.answers import describe_error
-from surefoot.models.contract import Model, Names
+from surefoot.models.answer_checks import describe_error
+from surefoot.models.predictor import Model, Names
+from surefoot.models.process_priority import lower_priority
 from surefoot.models.row_independence import IndependenceProof, RowIndependence
 from surefoot.models.row_watch import RowWatch, probe_proof
-from surefoot.models.scheduling import lower_priority
 
 UNPROVED = "its process ended or hung when rows were asked together to prove it"
-VERBS = frozenset({"predict", "golden", "shown", "is_raw", "declared"})
-"""What a model is asked besides batches: see `surefoot.models.remote_scores`."""
-_FIRST_TO_GO = 500
+CALLS = frozenset({"predict", "golden", "shown", "is_raw", "declared"})
+"""Methods of a model that may be called besides batches: see `surefoot.models.remote_scorer`."""
+_OOM_SCORE = 500
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def resident_memory(statm: int) -> float:
-    """Memory that is really in use [MB], from a process's open statm file."""
+    """Read the memory in use [MB] from a process's open statm file."""
     return int(os.pread(statm, 256, 0).split()[1]) * _PAGE_MB
 
 
 def limit_process(memory_mb: int, nice: int) -> None:
-    """Take less than everything: an address space of so many megabytes (0 for no limit), and a place behind others.
+    """Limit the address space of this process (0 for no limit) [MB], and lower its priority.
 
-    When the host has no memory left, models go before the workers that could still answer without them.
+    When the host has no memory left, the kernel kills models before the workers that could still answer without them.
     """
     with contextlib.suppress(OSError), Path("/proc/self/oom_score_adj").open("w", encoding="ascii") as score:
-        score.write(str(_FIRST_TO_GO))
+        score.write(str(_OOM_SCORE))
     if memory_mb:
         resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
     if nice:
@@ -45,10 +45,10 @@ def limit_process(memory_mb: int, nice: int) -> None:
 
 
 def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
-    """Load, prove, greet, and answer until the other side has gone.
+    """Load, prove, greet, and answer until the other side has closed.
 
-    First it is told {"prove": whether rows are to be asked together that nobody has sent, "known": [batching, why] of
-    an earlier process, or null}. It says {"loaded": true}
+    The first message is {"prove": whether made-up rows are to be asked together, "known": [batching, why] of an earlier
+    process, or null}. It says {"loaded": true}
     before it does so, for the model may end or hang there. The greeting is {"ready": true, ...} and what is known of
     the model's rows, or {"error": kind, "message": text} when the model cannot be loaded. A batch is [names, rows], or
     [names, rows, params, csv] where that says more; its answer is {"answers", "cpu_ms", "rss_mb"} or {"error": text},
@@ -77,27 +77,27 @@ def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
 
 
 def _serve(end: socket.socket, watch: RowWatch) -> None:
-    """Greet and answer; raises `Gone` when the other side has gone."""
-    frames.send(end, {"ready": True, **_known(watch)})
+    """Greet and answer; raises PeerClosed when the other side has closed."""
+    frames.send(end, {"ready": True, **_proof_message(watch)})
     statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # it is read at every batch
-    news = False
+    changed = False
     while True:
         asked = frames.receive(end)
         if isinstance(asked, dict):
-            frames.send_bytes(end, _said(watch.model, asked))
+            frames.send_bytes(end, _call_reply(watch.model, asked))
             continue
-        answers, body = _answer(watch, asked, statm, _known(watch) if news else {})
+        answers, body = _answer(watch, asked, statm, _proof_message(watch) if changed else {})
         frames.send_bytes(end, body)
         if answers is not None:
             names, values, *options = cast("Any", asked)
-            news = watch.look(_names(names), values, tuple(options), answers)
+            changed = watch.check_batch(_names(names), values, tuple(options), answers)
 
 
-def _known(watch: RowWatch) -> dict[str, object]:
-    """What is known of a model's rows by now, for the other side."""
+def _proof_message(watch: RowWatch) -> dict[str, object]:
+    """Give what is known of the model's rows, as a part of a message."""
     proof = watch.proof
-    told = {"batching": proof.batching.value, "why": proof.why, "answered": proof.answered, "problem": proof.problem}
-    return {"proof": told, "checked": watch.checked, "differed": watch.differed, "proves": watch.proves_next}
+    message = {"batching": proof.batching.value, "why": proof.why, "answered": proof.answered, "problem": proof.problem}
+    return {"proof": message, "checked": watch.checked, "differed": watch.differed, "proves": watch.proves_next}
 
 
 def _names(names: Any) -> Names:
@@ -105,26 +105,26 @@ def _names(names: Any) -> Names:
 
 
 def _answer(watch: RowWatch, batch: Any, statm: int, more: dict[str, object]) -> tuple[list[object] | None, bytes]:
-    """The answers, if there are any, and a message; what JSON cannot carry is the model's failure too."""
+    """Give the answers, if there are any, and the message; answers that are no JSON are the model's failure too."""
     began = time.process_time()
     try:
         names, values, *options = batch
         answers = watch.answer(_names(names), values, *options)
         cpu_ms = round((time.process_time() - began) * 1000.0, 4)  # as the log has them
         if watch.proves_next:
-            more = _known(watch)
+            more = _proof_message(watch)
         body = {"answers": answers, "cpu_ms": cpu_ms, "rss_mb": round(resident_memory(statm), 2), **more}
         return answers, orjson.dumps(body)
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
         return None, orjson.dumps({"error": describe_error(error)})
 
 
-def _said(model: Model, asked: dict[str, Any]) -> bytes:
-    """What the model answers to a question that is no batch."""
+def _call_reply(model: Model, asked: dict[str, Any]) -> bytes:
+    """Call a method of the model that is no batch, and give the reply."""
     try:
         verb, arguments = asked["verb"], asked["arguments"]
-        if verb not in VERBS:
-            raise ValueError(f"nobody asks a model to {verb}")  # noqa: TRY301 - told to the other side
+        if verb not in CALLS:
+            raise ValueError(f"a model has no call {verb}")  # noqa: TRY301 - sent to the other side
         return orjson.dumps({"value": getattr(model, verb)(*arguments)})
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
         return orjson.dumps({"error": describe_error(error)})
