@@ -1,1 +1,1 @@
-"""Routes in shared memory, and which versions are loaded, switched and cut."""
+"""Control a worker: routes in shared memory, and which versions are loaded, switched and cut."""

@@ -1,1 +1,1 @@
-"""The protocols: MLflow scoring, Open Inference, metrics and OpenAPI."""
+"""Speak HTTP: MLflow scoring, Open Inference, labels, routes, metrics and OpenAPI."""

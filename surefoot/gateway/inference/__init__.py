@@ -1,1 +1,1 @@
-"""From a request to its answer: routing to a version, batches, shadows."""
+"""Answer requests: route them to a version, batch them, mirror them to a shadow."""

@@ -1,1 +1,1 @@
-"""Worker processes on one listening socket: start, reload, replace."""
+"""Run worker processes on one listening socket: start, reload and replace them."""
