@@ -69,11 +69,11 @@ def files(root: Path) -> dict[str, bytes]:
 WRITER = """
 import os, sys
 from pathlib import Path
-from surefoot.gateway.log.segment import Segment
+from surefoot.gateway.log.segment import SegmentWriter
 from tests.integration.log_writing import record
 
 root, size, most = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-segment = Segment(root / "m" / "predictions-1-1.jsonl", size=size)
+segment = SegmentWriter(root / "m" / "predictions-1-1.jsonl", size=size)
 acknowledged = os.open(root / "acknowledged", os.O_RDWR | os.O_CREAT)
 for number in range(most):
     segment.append(record(number))

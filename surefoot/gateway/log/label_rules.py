@@ -1,10 +1,10 @@
-"""What a reported label may be: it says something, names a request that can exist, and has a time in Unix seconds."""
+"""Check reported labels: each holds a value, names a request that can exist, and has a time in Unix seconds."""
 
 import math
 import re
 
 from surefoot.core.canonical_text import canonical_text
-from surefoot.models.answers import NO_TEXTS
+from surefoot.models.answer_checks import MISSING_TEXTS
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 """Ids that a request can have: what the gateway takes as an X-Request-Id."""
@@ -21,7 +21,7 @@ UNITS = {
     "days": 86400.0,
 }
 """Units that a time is often given in by mistake [s]."""
-_NO_TEXTS = frozenset(text.lower() for text in NO_TEXTS)
+_MISSING_TEXTS = frozenset(text.lower() for text in MISSING_TEXTS)
 
 
 def says_nothing(label: object) -> bool:
@@ -33,7 +33,7 @@ def says_nothing(label: object) -> bool:
         return not label or any(map(says_nothing, label))
     if isinstance(label, dict):
         return all(map(says_nothing, label.values()))
-    if isinstance(label, str) and label.strip().lower() in _NO_TEXTS:
+    if isinstance(label, str) and label.strip().lower() in _MISSING_TEXTS:
         return True
     return canonical_text(label) is None
 

@@ -25,7 +25,7 @@ class Inputs:
         specs: The inputs in the signature, columns or tensors.
         tensors: Whether they are tensors.
         hinted: Whether the signature comes from type hints.
-        joins: Whether rows of different requests can be fed together, because every value is cast by itself. Without
+        batchable: Whether rows of different requests can be fed together, since every value is cast by itself. Without
             a signature numpy and pandas guess a type from all values of a column.
     """
 
