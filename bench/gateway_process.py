@@ -9,7 +9,6 @@ from pathlib import Path
 from surefoot.adapters.mlflow import model_host
 from surefoot.adapters.mlflow.pyfunc.scorer import preload_libraries
 from surefoot.core.domain import Version
-from surefoot.core.errors import Rejected
 from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.tripwire import TripLimits
@@ -45,8 +44,7 @@ def main() -> None:
         def hosted(nice: int, _model: str, version: Version) -> ModelProcess:
             arguments = [str(Path(models) / version.number), version.digest, "4000", str(nice)]
             slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
-            failed = lambda kind, message: Rejected(f"{kind}: {message}")  # noqa: E731 - two words
-            return ModelProcess(fork_process(forkserver, arguments, slowly), failed)
+            return ModelProcess(fork_process(forkserver, arguments, slowly))
 
         # Whoever kills processes here means no harm to the candidate: it is not cut for it.
         settings = GatewaySettings(Path(state), "bench", units={"m": None, "u": "unit"}, trip=TripLimits(deaths=1000))

@@ -18,7 +18,7 @@ from surefoot.adapters.mlflow.registry import MlflowRegistry
 from surefoot.adapters.predictions.compaction import Compacted
 from surefoot.adapters.predictions.compaction import compact as compact_log
 from surefoot.adapters.predictions.log import PredictionLog
-from surefoot.adapters.replay.hosted_models import HostedModels, load_failure
+from surefoot.adapters.replay.hosted_models import HostedModels
 from surefoot.adapters.replay.shadow import ShadowReplay
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Outcome, Version
@@ -136,7 +136,7 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
         path = cache.verified(version, model)
         arguments = [str(path), version.digest, str(memory_mb), str(nice)]
         slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
-        return ModelProcess(fork_process(forkserver, arguments, slowly), load_failure)
+        return ModelProcess(fork_process(forkserver, arguments, slowly))
 
     return build_app(knobs, clock(config), partial(launched, 0), partial(launched, NICE), _GatewayJournal(config))
 

@@ -17,7 +17,6 @@ import uvicorn
 from bench.serving.running import Server, free_port, process
 from surefoot.adapters.mlflow.artifacts import tree_digest
 from surefoot.core.domain import Arm, Split, Version
-from surefoot.core.errors import Rejected
 from surefoot.gateway.http import asgi, decode
 from surefoot.gateway.inference.request import Answered
 from surefoot.gateway.inference.version_pool import VersionPool
@@ -78,7 +77,7 @@ def main() -> None:
     start = spawn_process(
         [sys.executable, "-m", "surefoot.adapters.mlflow.model_host", path, version.digest, "4000", "0"]
     )
-    app = Batching(version, ModelProcess(start, lambda kind, message: Rejected(f"{kind}: {message}")))
+    app = Batching(version, ModelProcess(start))
     gc.collect()
     gc.freeze()  # as the gateway's supervisor does
     uvicorn.run(

@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 
 import orjson
 
+from surefoot.core.errors import ArtifactTampered, NotFound, Rejected, SurefootError
 from surefoot.models import frames
 from surefoot.models.answer_checks import check_count
 from surefoot.models.blocking_calls import in_thread
@@ -102,7 +103,6 @@ class ModelProcess:
     def __init__(
         self,
         start: StartProcess,
-        failed: Callable[[str, str], Exception],
         cancelled: threading.Event | None = None,
         *,
         prove: bool = True,
@@ -112,7 +112,6 @@ class ModelProcess:
 
         Args:
             start: Starts it, given the number of its socket.
-            failed: Makes an error of (kind, message) when the model cannot be loaded.
             cancelled: Once it is set the process is not needed any more, and is killed.
             prove: Whether the model is to show at once that it answers each row by itself; one that ends or hangs
                 meanwhile is started again without, and so is one that keeps state, which the probes have changed.
@@ -120,8 +119,9 @@ class ModelProcess:
 
         Raises:
             ProcessDied: It ended before it had said anything, or was silent for START_S, or was cancelled.
+            Rejected: The model cannot be loaded; ArtifactTampered or NotFound where the process says so.
         """
-        self._start, self._failed, self._prove, self._given = start, failed, prove and known is None, known
+        self._start, self._prove, self._given = start, prove and known is None, known
         self.cost: AnswerCost | None = None
         self.proof, self.checks, self._proves = IndependenceProof(RowIndependence.UNPROVEN), RowChecks(), False
         self._connection: _Connection | None = None
@@ -135,7 +135,7 @@ class ModelProcess:
         if not isinstance(greeting, dict) or "error" in greeting:
             said = greeting if isinstance(greeting, dict) else {}
             self.close()
-            raise failed(str(said.get("error", "")), str(said.get("message", greeting)))
+            raise load_error(str(said.get("error", "")), str(said.get("message", greeting)))
         self._update_proof(greeting)
         if self._prove and self.proof.batching is RowIndependence.NOT_REPEATABLE:
             self._prove, self._given = False, self.proof
@@ -249,9 +249,7 @@ class ModelProcess:
             ProcessDied: It ended before it had said anything, or was cancelled.
         """
         # One that ended while rows were asked together to prove it is not asked so again.
-        return ModelProcess(
-            self._start, self._failed, cancelled, prove=self._prove and not self._proves, known=self._given
-        )
+        return ModelProcess(self._start, cancelled, prove=self._prove and not self._proves, known=self._given)
 
     def kill(self) -> None:
         """Kill the process at once; what waits for an answer gets ProcessDied."""
@@ -292,6 +290,11 @@ class ModelProcess:
         self._release()
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
         return ProcessDied(f"its process ended {how}")
+
+
+def load_error(kind: str, message: str) -> SurefootError:
+    """Make the error that a model's process has named; every other kind means that the model cannot be loaded."""
+    return {"ArtifactTampered": ArtifactTampered, "NotFound": NotFound}.get(kind, Rejected)(message)
 
 
 class _Connection(asyncio.Protocol):

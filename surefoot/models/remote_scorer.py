@@ -3,10 +3,9 @@
 import logging
 import threading
 import weakref
-from collections.abc import Callable
 
 from surefoot.models.answer_checks import check_answers
-from surefoot.models.model_process import ModelProcess, RemoteModelError
+from surefoot.models.model_process import ModelProcess, RemoteModelError, StartProcess
 
 _log = logging.getLogger(__name__)
 RESTARTS = 40
@@ -15,20 +14,23 @@ PATIENCE_S, PER_ROW_S = 60.0, 0.05
 """Longest wait for an answer: the least, and more for each row [s]."""
 
 
+class ScoringAbandoned(Exception):
+    """The process of a version has ended too often."""
+
+
 class RemoteScorer:
     """One version in its own process, which is started at the first question and ends with this object.
 
     It is asked from threads, one question at a time.
     """
 
-    def __init__(self, launch: Callable[[], ModelProcess], given_up: Callable[[str], Exception]) -> None:
+    def __init__(self, start: StartProcess) -> None:
         """Start no process yet.
 
         Args:
-            launch: Starts the process; raises where the model cannot be loaded.
-            given_up: Makes the error that is raised when the process has ended too often.
+            start: Starts the process, given the number of its socket.
         """
-        self._launch, self._given_up = launch, given_up
+        self._start = start
         self._lock = threading.Lock()
         self._process: ModelProcess | None = None
         self._starts = 0
@@ -93,9 +95,9 @@ class RemoteScorer:
     def _running(self) -> ModelProcess:
         if self._process is None:
             if self._starts > RESTARTS:
-                raise self._given_up(f"its process has ended {self._starts} times")
+                raise ScoringAbandoned(f"its process has ended {self._starts} times")
             self._starts += 1
-            self._process = self._launch()
+            self._process = ModelProcess(self._start)
             self._end = weakref.finalize(self, self._process.close)
         return self._process
 

@@ -109,7 +109,6 @@ def _gateways(root: Path, models: Path, names: Sequence[str]) -> Iterator[Mappin
     """A gateway for each model, since a gateway with one model answers at `/invocations` as MLflow does."""
     from surefoot.adapters.mlflow.artifacts import tree_digest  # noqa: PLC0415 - MLflow is late
     from surefoot.core.domain import Split, Version  # noqa: PLC0415 - same
-    from surefoot.core.errors import Rejected  # noqa: PLC0415 - same
     from surefoot.models.model_process import ModelProcess, spawn_process  # noqa: PLC0415 - same
     from tests.integration.gateway_harness import listening  # noqa: PLC0415 - same
 
@@ -123,7 +122,7 @@ def _gateways(root: Path, models: Path, names: Sequence[str]) -> Iterator[Mappin
             "0",
             "0",
         ]
-        return ModelProcess(spawn_process(command), lambda kind, message: Rejected(f"{kind}: {message}"))
+        return ModelProcess(spawn_process(command))
 
     def start(name: str) -> str:
         gateway = stacks[name].enter_context(listening(root / name, hosted, units={}))  # type: ignore[arg-type]

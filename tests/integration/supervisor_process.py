@@ -38,7 +38,7 @@ def main() -> None:
         def load(_model: str, version: Version) -> ModelProcess:
             arguments = [str(models / version.number), version.digest, "0", "0"]
             slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
-            return ModelProcess(fork_process(forkserver, arguments, slowly), refused)
+            return ModelProcess(fork_process(forkserver, arguments, slowly))
 
         return load
 
@@ -69,11 +69,6 @@ def first(mark: Path) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-def refused(kind: str, message: str) -> Exception:
-    """The error that a process has named."""
-    return Rejected(f"{kind}: {message}")
 
 
 if __name__ == "__main__":

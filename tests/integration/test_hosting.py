@@ -21,7 +21,7 @@ import pytest
 
 from surefoot.adapters.mlflow.artifacts import tree_digest
 from surefoot.core.domain import Version
-from surefoot.core.errors import ArtifactTampered, Rejected
+from surefoot.core.errors import ArtifactTampered
 from surefoot.models.blocking_calls import in_thread
 from surefoot.models.model_process import ModelProcess, ProcessDied, _Connection, spawn_process
 from tests.integration.gateway_harness import GOOD, Gateway, listening, save_pyfunc, wait_for
@@ -112,13 +112,8 @@ class Hosted(Models):
             str(MEMORY_MB),
             "0",
         ]
-        self.started.append(ModelProcess(spawn_process(command), failure))
+        self.started.append(ModelProcess(spawn_process(command)))
         return self.started[-1]
-
-
-def failure(kind: str, message: str) -> Exception:
-    """The error that a process has named."""
-    return {"ArtifactTampered": ArtifactTampered}.get(kind, Rejected)(message)
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +294,7 @@ def test_other_bytes_are_not_hosted(hosted: Hosted) -> None:
 def test_a_process_that_says_nothing_is_known_dead() -> None:
     """A program that ends before it has greeted is an error with its exit code, not a wait."""
     with pytest.raises(ProcessDied, match="with code 3"):
-        ModelProcess(spawn_process([sys.executable, "-c", "import sys; sys.exit(3)"]), failure)
+        ModelProcess(spawn_process([sys.executable, "-c", "import sys; sys.exit(3)"]))
 
 
 def test_a_loop_is_touched_by_its_own_thread_alone(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ class Hosted(Models):
         """Start a process."""
         arguments = [str(self.root / version.number), version.digest, "0", "0"]
         command = [sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments]
-        return ModelProcess(spawn_process(command), lambda kind, message: Rejected(f"{kind}: {message}"))
+        return ModelProcess(spawn_process(command))
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
-from surefoot.adapters.replay.scoring import ScoringAbandoned
 from surefoot.core.domain import Version
-from surefoot.core.errors import ArtifactTampered, NotFound, Rejected
-from surefoot.models.model_process import ModelProcess, ProcessDied, spawn_process
+from surefoot.core.errors import Rejected
+from surefoot.models.model_process import ModelProcess, ProcessDied, StartProcess, spawn_process
 from surefoot.models.remote_scorer import RemoteScorer
 from surefoot.models.row_independence import IndependenceProof
 
@@ -73,7 +72,7 @@ class HostedModels:
             RegistryUnavailable: It is not on this host, and MLflow does not answer.
         """
         path = self._cache.verified(version, model)
-        return HostedScorer(lambda: self._launch(path, version), ScoringAbandoned)
+        return HostedScorer(self._start(path, version))
 
     def problem(self, model: str, version: Version) -> str:
         """Why a version cannot be served here, in one line; empty when it can. Raises what `trial` raises."""
@@ -89,7 +88,7 @@ class HostedModels:
         path = self._cache.verified(version, model)
         what = f"version {version.number} of {model}"
         try:
-            process = self._launch(path, version)
+            process = ModelProcess(self._start(path, version))
         except (Rejected, ProcessDied) as error:
             said = f"{error} while the model was loaded" if isinstance(error, ProcessDied) else str(error)
             return LoadTrial(_line(f"{what} cannot be served here: {said}"))
@@ -105,16 +104,9 @@ class HostedModels:
             return LoadTrial(_line(f"{what} cannot be served here: it cannot answer: {proof.problem}"), proof)
         return LoadTrial("", proof)
 
-    def _launch(self, path: Path, version: Version) -> ModelProcess:
+    def _start(self, path: Path, version: Version) -> StartProcess:
         arguments = [str(path), version.digest, str(self._memory_mb), "0"]
-        return ModelProcess(
-            spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments]), load_failure
-        )
-
-
-def load_failure(kind: str, message: str) -> Exception:
-    """The error of ours that a model's process has named; a load can fail in no other way than these."""
-    return {"ArtifactTampered": ArtifactTampered, "NotFound": NotFound}.get(kind, Rejected)(message)
+        return spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
 
 
 def _line(text: str) -> str:

@@ -11,6 +11,7 @@ from surefoot.adapters.predictions.log import LoggedRequest
 from surefoot.core.errors import SurefootError
 from surefoot.models.answer_checks import describe_error
 from surefoot.models.predictor import PredictorLost
+from surefoot.models.remote_scorer import ScoringAbandoned
 from surefoot.models.row_independence import answers_equal
 
 CHUNK = 2000
@@ -42,10 +43,6 @@ class Scorable(Protocol):
     def seen(self, rows: list[dict[str, object]]) -> pd.DataFrame:
         """What the model is fed after everything that goes before it but keeps the columns."""
         ...
-
-
-class ScoringAbandoned(Exception):
-    """The model has ended its process so often that it is not started again."""
 
 
 @dataclass(frozen=True, slots=True)
