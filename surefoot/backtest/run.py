@@ -130,17 +130,17 @@ def backtest(
     gate = rollout.ending.gate if rollout.ending else rollout.paused.gate if rollout.paused else ""
     reason = rollout.reason if not ledger.open or rollout.paused else f"the records end while it is {rollout.stage}"
     return BacktestResult(
-        read.model,
-        records.champion,
-        records.candidate,
-        rollout.opened_at,
-        clock.now(),
-        rollout.stage,
-        gate,
-        reason,
-        records.requests,
-        tuple(_looks(journal.entries, read.ramp)),
-        tuple(journal.entries),
+        model=read.model,
+        champion=records.champion,
+        candidate=records.candidate,
+        opened=rollout.opened_at,
+        ended=clock.now(),
+        stage=rollout.stage,
+        gate=gate,
+        reason=reason,
+        requests=records.requests,
+        looks=tuple(_looks(journal.entries, read.ramp)),
+        journal=tuple(journal.entries),
     )
 
 

@@ -47,7 +47,9 @@ class MemoryJournal:
         if expected != len(self.entries):
             raise StaleLedger(f"expected {expected}, the journal has {len(self.entries)} entries")
         previous = self.entries[-1].hash if self.entries else GENESIS
-        entry = seal(model, expected + 1, at, at, actor, kind, data, previous)
+        entry = seal(
+            model=model, seq=expected + 1, at=at, wall=at, actor=actor, kind=kind, data=data, previous=previous
+        )
         self.entries.append(entry)
         return entry
 

@@ -78,7 +78,18 @@ def measure_gates(
             found.append(measure_history(log, policy.model, champion.number, gate, since, until))
             continue
         pairs = replay.paired(
-            EvidenceRequest(policy.model, gate, EvidenceKind.SHADOW, "", "", champion, other, since, until, until)
+            EvidenceRequest(
+                model=policy.model,
+                gate=gate,
+                kind=EvidenceKind.SHADOW,
+                suite="",
+                rollout="",
+                champion=champion,
+                candidate=other,
+                since=since,
+                until=until,
+                opened=until,
+            )
         )
         if isinstance(pairs, Missing):
             found.append(Measured(gate.name, note=pairs.reason))

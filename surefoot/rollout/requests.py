@@ -281,7 +281,18 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
     attempt = sum(item.opened.kind == RolloutKind.ROLLBACK for item in ledger.rollouts.values()) + 1
     facts = {"champion": champion.digest, "model": model, "rollback": attempt, "target": target.digest}
     why = usable(reason).text
-    opened = RolloutOpened(digest(facts)[7:19], RolloutKind.ROLLBACK, target, champion, {}, "", "", "", attempt, why)
+    opened = RolloutOpened(
+        rollout=digest(facts)[7:19],
+        kind=RolloutKind.ROLLBACK,
+        candidate=target,
+        champion=champion,
+        policy={},
+        policy_digest="",
+        suite_digest="",
+        salt="",
+        attempt=attempt,
+        reason=why,
+    )
     return ports.append(ledger, opened)
 
 

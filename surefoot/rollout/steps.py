@@ -93,7 +93,14 @@ def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: J
         evidence = ports.evidence_source.gather(question)
         verdict = judge(gate, evidence, look.level)
         judged = GateJudged(
-            ledger.open, rollout.stage, rollout.step, look.look, verdict, look.level, pack_evidence(evidence), EDITION
+            rollout=ledger.open,
+            stage=rollout.stage,
+            step=rollout.step,
+            look=look.look,
+            verdict=verdict,
+            level=look.level,
+            evidence=pack_evidence(evidence),
+            judge=EDITION,
         )
         ledger = ports.append(ledger, judged)
     return ledger

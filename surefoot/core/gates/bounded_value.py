@@ -85,17 +85,17 @@ def judge(gate: Gate, found: ValueCounts, level: DecisionThresholds) -> Verdict:
     told = f"{shown} ({interval_text(low, high)}); {passes}"
     counted = _counted(strata)
     seen = LiveMetric(
-        harm,
-        safe,
-        log_sample_ratio(counted),
-        (before - now if gate.higher else now - before) > (margin * abs(before) if gate.relative else margin),
-        n,
-        found.recent,
-        threshold,
-        f"{shown}{late}; {'at least' if gate.higher else 'at most'} {limit:.4g} is accepted",
-        told,
-        f"not decided: {told}{wanted}",
-        {
+        harm=harm,
+        safe=safe,
+        split=log_sample_ratio(counted),
+        beyond=(before - now if gate.higher else now - before) > (margin * abs(before) if gate.relative else margin),
+        n=n,
+        recent=found.recent,
+        threshold=threshold,
+        failed=f"{shown}{late}; {'at least' if gate.higher else 'at most'} {limit:.4g} is accepted",
+        passed=told,
+        undecided=f"not decided: {told}{wanted}",
+        fields={
             "estimate": lost,
             "margin": room,
             "unit": name,

@@ -102,17 +102,17 @@ def judge(gate: Gate, found: SpeedCounts, level: DecisionThresholds) -> Verdict:
     told = {row: spoken(row) for row in {worst, least}}
     counted = merge_strata(_strata(strata, 10**6, 10**6))
     seen = LiveMetric(
-        harm,
-        safe,
-        log_sample_ratio(counted),
-        now[1] > now[2] * (1.0 + margin),
-        n,
-        found.recent,
-        threshold,
-        broken,
-        told[worst],
-        f"not decided: {told[least]}{wanted}",
-        {
+        harm=harm,
+        safe=safe,
+        split=log_sample_ratio(counted),
+        beyond=now[1] > now[2] * (1.0 + margin),
+        n=n,
+        recent=found.recent,
+        threshold=threshold,
+        failed=broken,
+        passed=told[worst],
+        undecided=f"not decided: {told[least]}{wanted}",
+        fields={
             "estimate": mine - beside,
             "margin": limit - beside,
             "unit": unit,

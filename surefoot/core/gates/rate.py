@@ -127,18 +127,18 @@ def _growth(gate: Gate, found: SplitCounts, level: DecisionThresholds) -> Verdic
     )
     accepted = now[0] * (1.0 + growth) + points
     seen = LiveMetric(
-        harm,
-        safe,
-        log_sample_ratio(merged),
-        now[1] > accepted,
-        n,
-        found.recent,
-        threshold,
-        broken,
-        shown,
-        f"not decided: {shown}"
+        harm=harm,
+        safe=safe,
+        split=log_sample_ratio(merged),
+        beyond=now[1] > accepted,
+        n=n,
+        recent=found.recent,
+        threshold=threshold,
+        failed=broken,
+        passed=shown,
+        undecided=f"not decided: {shown}"
         + trials_needed((rates[0], rates[0]), 1.0 + wide * growth, wide * points, merged, n, found.trial, level),
-        {
+        fields={
             "estimate": rates[1] - rates[0],
             "lower": low * unit,
             "upper": high * unit,
@@ -257,17 +257,17 @@ def _absolute(gate: Gate, found: SplitCounts, level: DecisionThresholds) -> Verd
     what = f"{as_percent(rate)} of the candidate's {bad + good:,} {found.trial}s {failure_words(gate)}"
     shown = f"{what}; at most {as_percent(limit)} is accepted"
     seen = LiveMetric(
-        harm,
-        safe,
-        log_sample_ratio(merge_strata(strata)),
-        now > limit,
-        bad + good,
-        found.recent,
-        threshold,
-        f"{shown}: it uses the error budget {now / limit:.1f} times as fast as it may{since}",
-        f"{shown}",
-        f"not decided: {shown}, and it is not yet proved to stay below that",
-        {
+        harm=harm,
+        safe=safe,
+        split=log_sample_ratio(merge_strata(strata)),
+        beyond=now > limit,
+        n=bad + good,
+        recent=found.recent,
+        threshold=threshold,
+        failed=f"{shown}: it uses the error budget {now / limit:.1f} times as fast as it may{since}",
+        passed=f"{shown}",
+        undecided=f"not decided: {shown}, and it is not yet proved to stay below that",
+        fields={
             "estimate": rate,
             "margin": limit,
             "unit": "share",

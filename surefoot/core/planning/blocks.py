@@ -128,18 +128,20 @@ def plan_paired_binary(
         warning = f"an equal candidate passes in time with a chance of {passes:.0%} only"
     seen = math.isfinite(effect)
     return Detectability(
-        step,
-        gate.name,
-        gate.metric.value,
-        n,
-        "answers",
-        effect if seen else None,
-        f"wrong on {effect:.2%} more" if seen else "",
-        passes,
-        needs if math.isfinite(needs) else None,
-        window,
-        "" if gate.expected is not None else f"assuming that the two disagree on {apart:.0%} (expect: {{rate: ...}})",
-        warning,
+        step=step,
+        gate=gate.name,
+        metric=gate.metric.value,
+        n=n,
+        counts="answers",
+        effect=effect if seen else None,
+        finds=f"wrong on {effect:.2%} more" if seen else "",
+        passes=passes,
+        needs=needs if math.isfinite(needs) else None,
+        lasts=window,
+        assumes=""
+        if gate.expected is not None
+        else f"assuming that the two disagree on {apart:.0%} (expect: {{rate: ...}})",
+        warning=warning,
     )
 
 

@@ -84,14 +84,14 @@ def _ramp(policy: Policy) -> list[Detectability]:
                 served_so_far = tuple(SplitPeriod(share, a_second * seconds * scale) for share, seconds in before)
                 trial = "units" if sticks else "requests"
                 asked = StepDemand(
-                    name,
-                    served_so_far,
-                    a_second * scale,
-                    step.hold,
-                    trial,
-                    alpha,
-                    BETA,
-                    allowance(step.weight),
+                    step=name,
+                    periods=served_so_far,
+                    a_second=a_second * scale,
+                    lasts=step.hold,
+                    trial=trial,
+                    alpha=alpha,
+                    beta=BETA,
+                    allowance=allowance(step.weight),
                     wanted=step.min_requests,
                     patience=patience,
                 )

@@ -82,18 +82,18 @@ def plan_served(gate: Gate, asked: StepDemand) -> Detectability:
     needs = max(left, 0.0) / grows if grows > 0.0 else math.inf
     seen = math.isfinite(effect) and effect < law.largest
     return Detectability(
-        asked.step,
-        gate.name,
-        gate.metric.value,
-        asked.n,
-        asked.trial,
-        effect if seen else None,
-        law.words(effect) if seen else "",
-        passes,
-        needs if math.isfinite(needs) else None,
-        asked.lasts,
-        law.assumes,
-        _warning(asked, passes, needs, seen=seen),
+        step=asked.step,
+        gate=gate.name,
+        metric=gate.metric.value,
+        n=asked.n,
+        counts=asked.trial,
+        effect=effect if seen else None,
+        finds=law.words(effect) if seen else "",
+        passes=passes,
+        needs=needs if math.isfinite(needs) else None,
+        lasts=asked.lasts,
+        assumes=law.assumes,
+        warning=_warning(asked, passes, needs, seen=seen),
     )
 
 

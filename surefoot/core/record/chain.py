@@ -72,7 +72,17 @@ def seal(
         "seq": seq,
         "wall": wall,
     }
-    return Entry(model, seq, at, wall, actor, kind, data, previous, hashlib.sha256(canonical(body)).hexdigest())
+    return Entry(
+        model=model,
+        seq=seq,
+        at=at,
+        wall=wall,
+        actor=actor,
+        kind=kind,
+        data=data,
+        previous=previous,
+        hash=hashlib.sha256(canonical(body)).hexdigest(),
+    )
 
 
 def check(entries: Iterable[Entry]) -> int:
@@ -95,7 +105,16 @@ def check(entries: Iterable[Entry]) -> int:
         if entry.previous != previous:
             msg = f"journal of {entry.model}: entry {count} does not follow the hash of entry {count - 1}"
             raise JournalTampered(msg)
-        sealed = seal(entry.model, entry.seq, entry.at, entry.wall, entry.actor, entry.kind, entry.data, previous)
+        sealed = seal(
+            model=entry.model,
+            seq=entry.seq,
+            at=entry.at,
+            wall=entry.wall,
+            actor=entry.actor,
+            kind=entry.kind,
+            data=entry.data,
+            previous=previous,
+        )
         if sealed.hash != entry.hash:
             msg = f"journal of {entry.model}: entry {count} ({entry.kind}) does not hash to what it says"
             raise JournalTampered(msg)
