@@ -121,10 +121,10 @@ def cancelled() -> list[str]:
     ]
     with flow_ports() as ports:
         ended = end_cancelled(ports, runs)
-        for model, reason in ended.items():
-            get_run_logger().warning("%s: %s", model, reason)
+        for model, run in ended.items():
+            get_run_logger().warning("%s: %s", model, run.reason)
             _try_to_finish(ports, model)
-    return [f"{model}: {reason}" for model, reason in ended.items()]
+    return [f"{model} {run.version}: {run.reason}" for model, run in ended.items()]
 
 
 def _by_a_person(run: FlowRun) -> bool:

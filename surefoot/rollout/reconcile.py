@@ -37,6 +37,11 @@ class CancelledRun:
     version: str
     at: float
 
+    @property
+    def reason(self) -> str:
+        """Why its rollout ends, for the record."""
+        return f"flow run '{self.name}' was cancelled in Prefect"
+
 
 class NextStep(StrEnum):
     """What an open rollout needs of a scheduler."""
@@ -58,8 +63,8 @@ def adopt_champions(ports: Ports, models: Iterable[str]) -> dict[str, str]:
     return outcome
 
 
-def end_cancelled(ports: Ports, runs: Sequence[CancelledRun]) -> dict[str, str]:
-    """Abort every open promotion whose run a person has cancelled; returns the reasons by model.
+def end_cancelled(ports: Ports, runs: Sequence[CancelledRun]) -> dict[str, CancelledRun]:
+    """Abort every open promotion whose run a person has cancelled; returns these runs by model.
 
     Law: a run that was cancelled before its rollout was opened ends nothing.
     """
@@ -74,8 +79,8 @@ def end_cancelled(ports: Ports, runs: Sequence[CancelledRun]) -> dict[str, str]:
         run = next((run for run in runs if (run.model, run.version) == (model, number) and run.at >= opened), None)
         if run is None:
             continue
-        ended[model] = f"flow run '{run.name}' was cancelled in Prefect"
-        retry_on_conflict(partial(end_rollout, by_person, model, Stage.ABORTED, ended[model]))
+        ended[model] = run
+        retry_on_conflict(partial(end_rollout, by_person, model, Stage.ABORTED, run.reason))
     return ended
 
 

@@ -53,9 +53,10 @@ def test_a_cancelled_run_ends_the_rollout_that_it_drove() -> None:
     run = CancelledRun("quick fox", "m", "2", opened + 1e6)
     for other in (replace(run, version="3"), replace(run, model="n"), replace(run, at=opened - 1e9)):
         assert end_cancelled(env.ports(), [other]) == {}
-    assert end_cancelled(env.ports(), [run]) == {"m": "flow run 'quick fox' was cancelled in Prefect"}
+    assert end_cancelled(env.ports(), [run]) == {"m": run}
     decided = next(entry for entry in env.journal.entries if entry.kind == "EndDecided")
     assert (decided.actor, decided.data["sink"]) == (UNKNOWN_PERSON, "Aborted")
+    assert decided.data["reason"] == "flow run 'quick fox' was cancelled in Prefect"
     assert end_cancelled(env.ports(), [run]) == {}
 
 
