@@ -47,6 +47,20 @@ def test_columns_give_the_answers_of_invocations(gateway: Gateway) -> None:
     assert said.headers["x-model-version"] == GOOD
 
 
+def test_labels_find_a_request_by_the_id_that_its_caller_knows(gateway: Gateway) -> None:
+    """The id in the body is the request's, one in the header comes first, and one that no label can name is refused."""
+    body = {"id": "my-7", "inputs": [column("x", 1.0), column("y", 2.0)]}
+    url = f"{gateway.url}/v2/models/flights/infer"
+    assert httpx.post(url, json=body).headers["x-request-id"] == "my-7"
+    assert httpx.post(url, json=body, headers={"x-request-id": "other"}).headers["x-request-id"] == "other"
+    refused = httpx.post(url, json={**body, "id": "my 7"})
+    assert (refused.status_code, refused.json()["error"].partition(":")[0]) == (
+        400,
+        "id must be 1 to 128 visible ASCII characters without a space; send another one, or none",
+    )
+    assert [record["request"] for record in gateway.records()] == ["my-7", "other"]
+
+
 def test_a_candidate_that_raises_is_answered_for_here_too(gateway: Gateway) -> None:
     """The protocol changes nothing about who answers."""
     gateway.shift(100, RAISING, generation=2)

@@ -14,6 +14,7 @@ from surefoot.gateway.http.endpoints.health import health_report
 from surefoot.gateway.http.endpoints.scoring import (
     SCORING_ERRORS,
     answer_headers,
+    check_request_id,
     mirror_later,
     random_ids,
     read_request_id,
@@ -76,9 +77,12 @@ class OpenInferenceHandler:
         context = self._context
         body = await asgi.read_body(scope, receive, context.settings.max_body_bytes)
         started, at = time.perf_counter(), context.clock.now()
-        request = read_request_id(scope) or next(self._ids)
+        given = read_request_id(scope)
+        request = given or next(self._ids)
         try:
             table, own = tensors.read_tensors(body)
+            # Labels are reported by the id that the caller knows: the header's, or else the one in the body.
+            request = given or check_request_id(own, "id") or request
             answer = await start_answer(controller, table, request, at=at, started=started, tensor=True)
         except SCORING_ERRORS as error:
             raise scoring_refusal(error, controller, request) from None

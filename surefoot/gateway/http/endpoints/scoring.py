@@ -119,8 +119,21 @@ def read_request_id(scope: asgi.Scope) -> str:
     request = str(next(iter(given)).decode("latin-1"))
     if len(given) > 1:
         raise HttpError(400, "BAD_REQUEST", "X-Request-Id is given twice: send one id a request")
+    return check_request_id(request, "X-Request-Id")
+
+
+def check_request_id(request: str, name: str) -> str:
+    """Return an id of a request that labels can name.
+
+    Args:
+        request: The id; empty without one.
+        name: What the caller calls it.
+
+    Raises:
+        HttpError: It cannot be kept as it is.
+    """
     if request and not _REQUEST_ID.fullmatch(request):
-        message = "X-Request-Id must be 1 to 128 visible ASCII characters without a space; send another one, or none"
+        message = f"{name} must be 1 to 128 visible ASCII characters without a space; send another one, or none"
         raise HttpError(400, "BAD_REQUEST", message)
     return request
 
