@@ -39,7 +39,7 @@ class Trials:
 
     Attributes:
         weight: Weight in force where each unit is counted [percent], shape (units,).
-        epoch: Stretch of time of that moment, shape (units,).
+        epoch: Epoch of that moment, shape (units,).
         bad: Whether its event is bad, shape (units,).
         place: Position of the unit among all units, shape (units,).
         step: Step of the ramp in which the look falls.

@@ -145,7 +145,7 @@ class Shop:
         return self._trained[key]
 
     def write(self, candidate: Candidate, since: str, until: str, path: Path) -> Path:
-        """Both versions' records of a stretch of time."""
+        """Both versions' records of a window."""
         at = self.requests["at"]
         rows = self.requests[(at >= epoch(since)) & (at < epoch(until))]
         fed = candidate.fed(rows).assign(**dict.fromkeys(candidate.extra, np.nan))

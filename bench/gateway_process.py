@@ -46,7 +46,7 @@ def main() -> None:
             slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
             return ModelProcess(fork_process(forkserver, arguments, slowly))
 
-        # Whoever kills processes here means no harm to the candidate: it is not cut for it.
+        # The bench kills processes: the candidate is not cut for it.
         settings = GatewaySettings(Path(state), "bench", units={"m": None, "u": "unit"}, trip=TripLimits(deaths=1000))
         return build_app(settings, HostClock(), partial(hosted, 0), partial(hosted, NICE))
 

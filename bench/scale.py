@@ -92,7 +92,7 @@ def _names(rng: np.random.Generator, n: int) -> pa.StringArray:
 
 
 def _chunk(rng: np.random.Generator, at: "np.ndarray", units: int) -> Iterator[tuple[str, pa.Table]]:
-    """The requests of a stretch of time: records of both versions, then what came true."""
+    """The requests of a window: records of both versions, then what came true."""
     n = len(at)
     request = _names(rng, n)
     customer = pa.array(np.char.add("c", rng.integers(units, size=n).astype(str)))

@@ -53,7 +53,7 @@ def clock_time(at: float) -> str:
 
 
 def with_colours(text: str) -> str:
-    """Escape a sentence and colour the words of outcomes and sinks."""
+    """Escape a sentence and colour the words of outcomes and stages."""
     words = escape(text).split(" ")
     return " ".join(f"[{c}]{w}[/{c}]" if (c := COLOURS.get(w.rstrip(":,;"))) else w for w in words)
 

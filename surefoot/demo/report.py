@@ -128,7 +128,7 @@ def claim_rows(story: Story, found: Sequence[RolloutSummary], extra: Mapping[str
         row(
             "a: the good retrain ends as",
             a and a.terminal_stage,
-            "sink",
+            "stage",
             "Promoted",
             a and a.terminal_stage == "Promoted",
         ),
@@ -136,7 +136,7 @@ def claim_rows(story: Story, found: Sequence[RolloutSummary], extra: Mapping[str
         row(
             "b: the frozen feed ends as",
             b and b.terminal_stage,
-            "sink",
+            "stage",
             "Rejected",
             b and b.terminal_stage == "Rejected",
         ),
@@ -151,7 +151,7 @@ def claim_rows(story: Story, found: Sequence[RolloutSummary], extra: Mapping[str
         row(
             "c: the one without imputer ends as",
             c and c.terminal_stage,
-            "sink",
+            "stage",
             "RolledBack",
             c and c.terminal_stage == "RolledBack",
         ),
@@ -167,7 +167,7 @@ def claim_rows(story: Story, found: Sequence[RolloutSummary], extra: Mapping[str
         row(
             "d: the operator's rollback ends as",
             d and d.terminal_stage,
-            "sink",
+            "stage",
             "FastRolledBack",
             d and d.terminal_stage == "FastRolledBack",
         ),

@@ -105,7 +105,7 @@ class TrafficReplay:
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread
             self.problem = error
 
     async def _main(self) -> None:

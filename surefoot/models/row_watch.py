@@ -116,12 +116,12 @@ class RowWatch:
         self._next_row = self._draw.randrange(2 * ONE_IN)
         place = self._draw.randrange(len(values))
         began = time.monotonic()
-        known = self._recheck(names, values[place], options, answers[place])
+        known = self._compare_alone(names, values[place], options, answers[place])
         now = time.monotonic()
         self._not_before = now + (now - began) / TIME_SHARE
         return known
 
-    def _recheck(self, names: Names, row: list[object], options: tuple[Any, ...], answer: object) -> bool:
+    def _compare_alone(self, names: Names, row: list[object], options: tuple[Any, ...], answer: object) -> bool:
         self.checked += 1
         sizes = self.proof.sizes
         try:

@@ -67,5 +67,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")  # advice to whoever logs a model
+    warnings.simplefilter("ignore")  # advice on logging a model
     main()

@@ -5,7 +5,7 @@ from tests.e2e.stack_scenario import wait_for
 
 
 def _ends(cabins: Cabins, model: str) -> tuple[str, str, str]:
-    """Sink, gate and reason of the newest decision to end."""
+    """Terminal stage, gate and reason of the newest decision to end."""
     *_, data = [data for _, kind, data in cabins.home.entries(model) if kind == "EndDecided"]
     return data["sink"], data["gate"], data["reason"]
 
@@ -30,7 +30,7 @@ def test_the_kill_switch_cuts_every_candidate_and_ends_its_rollout(cabins: Cabin
 
 
 def test_a_blown_fuse_is_in_the_journal_and_ends_the_rollout(cabins: Cabins) -> None:
-    """What the gateway tells of a cut is an entry of the rollout, and whoever drives it rolls it back."""
+    """What the gateway tells of a cut is an entry of the rollout, and the run that drives it rolls it back."""
     model = "cabins-trip"
     callers = warm(cabins, model)
     process = cabins.home.start("promote", model, "2", "--here")

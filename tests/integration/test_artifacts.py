@@ -28,7 +28,7 @@ with warnings.catch_warnings():
     from mlflow.models import infer_signature
     from mlflow.pyfunc import scoring_server
 
-# Advice that MLflow gives whoever saves a model: type hints, no integer columns, an input example.
+# MLflow's advice on saving a model: type hints, no integer columns, an input example.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Add type hints to the `predict` method:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*Inferred schema contains integer column:UserWarning"),

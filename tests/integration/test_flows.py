@@ -27,7 +27,7 @@ SILENCE = 20.0
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
-    """The same stack that the end-to-end tests use; whoever comes first starts it."""
+    """The same stack that the end-to-end tests use; the first test starts it."""
     try:
         yield begin(tmp_path_factory.mktemp("stack"))
     finally:

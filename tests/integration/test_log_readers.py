@@ -1,4 +1,4 @@
-"""Whoever reads the log while it is written, compacted and merged sees every record once."""
+"""A reader of the log sees every record once while it is written, compacted and merged."""
 
 import threading
 from pathlib import Path

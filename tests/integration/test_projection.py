@@ -244,7 +244,7 @@ def test_an_open_rollout_is_followed_as_it_goes_on(view: MlflowProjection, clien
 def test_the_end_of_a_rollout_is_the_status_of_its_run(
     view: MlflowProjection, client: "MlflowClient", model: str, kind: str, terminal_stage: Stage, status: str
 ) -> None:
-    """Whoever reaches what it was opened for is finished, who is superseded is killed, everybody else has failed."""
+    """A rollout that reaches its aim is finished, a superseded one is killed, and every other one has failed."""
     opened = replace(OPENED, kind=kind, policy={}, suite_digest="")
     view.project(model, sealed(model, [opened, RolloutEnded(ID, terminal_stage, "over")]))
     assert [run.info.status for run in runs(client, model)] == [status, status]

@@ -223,7 +223,7 @@ def test_a_request_that_is_under_way_is_answered_before_down_ends_its_model(tmp_
         return frame["x"]
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's advice to whoever saves a model
+        warnings.simplefilter("ignore")  # MLflow's advice on saving a model
         for number in (GOOD, BETTER):
             save_pyfunc(models / number, slow)
     (home / "gateway").mkdir(parents=True)

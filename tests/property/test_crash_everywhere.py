@@ -39,7 +39,7 @@ def abort_while_ramping(scenario: Scenario) -> None:
 
 
 def drive_to_end(scenario: Scenario, opening: Callable[[Ports], object]) -> None:
-    """Open unless already ended, then drive to the sink."""
+    """Open unless already ended, then drive to the end."""
     ports = scenario.ports()
     if not fold("m", scenario.journal.entries).open:
         opening(ports)

@@ -61,8 +61,8 @@ def ever(outcome: Outcome, say: Chances, chance: float, tosses: int) -> float:
     return reached
 
 
-def stretches(bad: int, good: int) -> Outcome:
-    """A gauge that was above its margin in so many stretches."""
+def blocks(bad: int, good: int) -> Outcome:
+    """A gauge that was above its margin in so many blocks."""
     return judge(MEMORY, GaugeCounts(bad, good, 120.0, 100.0), LEVEL).outcome
 
 
@@ -72,13 +72,13 @@ def mistakes(bad: int, good: int) -> Outcome:
     return judge(RIGHT, PairedSums({"": (cells,)}, 1000, 1000), LEVEL).outcome
 
 
-@pytest.mark.parametrize("say", [stretches, mistakes])
+@pytest.mark.parametrize("say", [blocks, mistakes])
 def test_fair_coin_is_failed_no_more_often_than_the_level(say: Chances) -> None:
     """Of all paths of a hundred fair tosses, looked at after each, at most one percent fail, and more than none."""
     assert 0.0005 < ever(Outcome.FAIL, say, 0.5, 100) <= 0.01
 
 
-@pytest.mark.parametrize("say", [stretches, mistakes])
+@pytest.mark.parametrize("say", [blocks, mistakes])
 def test_coin_that_mostly_falls_badly_is_failed(say: Chances) -> None:
     """Nine bad tosses in ten are found within sixty, nearly always."""
     assert ever(Outcome.FAIL, say, 0.9, 60) >= 0.99
@@ -86,7 +86,7 @@ def test_coin_that_mostly_falls_badly_is_failed(say: Chances) -> None:
 
 def test_gauge_on_its_margin_rarely_passes() -> None:
     """A gauge that is above its margin half of the time passes in at most one of twenty watches."""
-    assert 0.005 < ever(Outcome.PASS, stretches, 0.5, 100) <= 0.05
+    assert 0.005 < ever(Outcome.PASS, blocks, 0.5, 100) <= 0.05
 
 
 def failed(gate: Gate, looks: Iterator[tuple[Evidence, DecisionThresholds]]) -> bool:

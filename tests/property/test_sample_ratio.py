@@ -24,7 +24,7 @@ def test_a_request_is_worth_more_than_one_only_if_the_split_is_wrong(share: floa
 
 @given(STRATA, st.integers(1, 5))
 def test_evidence_depends_on_the_sums_only(strata: list[Stratum], workers: int) -> None:
-    """Whoever counted what, when and in which order, the split is judged alike."""
+    """The split is judged alike for every order and division of the counting."""
     parts = [
         Stratum(s.share, *(n // workers + (w < n % workers) for n in cells), s.epoch + w)
         for s in strata

@@ -34,7 +34,7 @@ EFFECTS = st.builds(SetSplit, VERSIONS, st.none() | VERSIONS, st.sampled_from([0
     SetAlias, st.sampled_from(["champion", "candidate", "previous"]), st.none() | NUMBERS, st.none() | NUMBERS
 )
 RUNNING = st.sampled_from([Stage.VALIDATING, Stage.SHADOWING, Stage.RAMPING, Stage.PROMOTING, Stage.BAKING])
-SINK = st.sampled_from(sorted(TERMINAL_STAGES))
+TERMINAL = st.sampled_from(sorted(TERMINAL_STAGES))
 VERDICTS = st.builds(
     Verdict,
     st.sampled_from(["data", "errors"]),
@@ -63,8 +63,8 @@ EVENT: st.SearchStrategy[Event] = st.one_of(
     st.builds(EffectDone, IDS, st.integers(1, 12), st.booleans(), st.just(1.0)),
     st.builds(EffectRefused, IDS, st.integers(1, 12), st.just("no")),
     st.builds(Paused, IDS, st.sampled_from(Outcome), st.just("errors"), st.just("wait")),
-    st.builds(EndDecided, IDS, SINK, st.just(""), st.just("enough")),
-    st.builds(RolloutEnded, IDS, SINK, st.just("over")),
+    st.builds(EndDecided, IDS, TERMINAL, st.just(""), st.just("enough")),
+    st.builds(RolloutEnded, IDS, TERMINAL, st.just("over")),
     st.builds(DriftFound, IDS, st.just("alias champion"), st.just("1"), st.just("3")),
 )
 

@@ -17,7 +17,7 @@ def test_the_system_clock_is_the_hosts() -> None:
 
 
 def test_a_replay_clock_says_what_was_set(tmp_path: Path) -> None:
-    """Every clock on the same file says the last time that was set, to the bit, whoever set it; wall time goes on."""
+    """Every clock on the same file says the last time that was set, to the bit, in every process; wall time goes on."""
     writer, reader = ReplayClock(tmp_path / "replay" / "clock"), open_clock(f"replay:{tmp_path}/replay/clock")
     for at in (0.1 + 0.2, 1372032000.123456, 5.0):
         writer.set(at)

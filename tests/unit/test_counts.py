@@ -307,7 +307,7 @@ def test_two_versions_in_one_arm_are_an_error(tmp_path: Path) -> None:
 
 
 def test_epochs_count_from_the_first_request(tmp_path: Path) -> None:
-    """Each stretch of time is a stratum of its own; what comes after the planned end is in the last one."""
+    """Each epoch is a stratum of its own; what comes after the planned end is in the last one."""
     log = write(tmp_path, *(record(f"a{i}", at=1010.0 + 10 * i) for i in range(6)), record("z", at=1990.0))
     found = errors(log, replace(LIVE, epoch=20.0))
     assert [(s.epoch, s.champion) for s in found.strata] == [(0, 2), (1, 2), (2, 2), (23, 1)]

@@ -327,7 +327,7 @@ def test_log_without_a_request_is_not_stale(tmp_path: Path) -> None:
 
 
 def test_answers_are_compared_with_the_window_before(tmp_path: Path) -> None:
-    """A window is compared with the one of the same length before it, by what callers got, whoever answered."""
+    """A window is compared with the one of the same length before it, by what callers got from either version."""
     cells = [(1000.0, 0.9), (1001.0, 0.1), (2000.0, 0.2), (2001.0, 0.2), (2999.0, 0.3), (3000.0, 0.3), (3001.0, 0.9)]
     rows = [record(i, at, prediction=given, answered_by=str(i % 2)) for i, (at, given) in enumerate(cells)]
     write(tmp_path, "predictions", [*rows, record(9, 2500.0, prediction=None, error="E: x")])

@@ -1,4 +1,4 @@
-"""A gauge of each version's process, judged by stretches of time."""
+"""A gauge of each version's process, judged by blocks of time."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -53,7 +53,7 @@ def test_rates_do_not_matter() -> None:
 
 
 def test_schedule_does_not_matter() -> None:
-    """Stretches of time under one share are worth what they are worth together."""
+    """Epochs under one share are worth what they are worth together."""
     parts = [Stratum(0.1, 1, 99, 5, 895, 0), Stratum(0.1, 3, 127, 5, 865, 1)]
     assert log_sample_ratio(parts) == pytest.approx(log_sample_ratio([Stratum(0.1, 4, 226, 10, 1760)]))
 

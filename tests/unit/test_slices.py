@@ -182,7 +182,7 @@ def test_a_record_file_without_the_column_says_so(tmp_path: Path) -> None:
 
 
 def test_a_missing_value_has_one_name_everywhere() -> None:
-    """Nothing and NaN are the same slice, whoever counts."""
+    """Nothing and NaN are the same slice in every count."""
     assert {slice_name("origin", value) for value in (None, float("nan"))} == {"origin=(missing)"}
     assert slice_name("origin", "LGA") == "origin=LGA"
     assert slice_name("", None) == ""

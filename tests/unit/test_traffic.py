@@ -25,7 +25,7 @@ def test_bucket_is_on_the_ruler(salt: str, key: str) -> None:
 
 @given(st.text(), st.text(), weights, weights)
 def test_ramp_is_monotone(salt: str, key: str, one: float, other: float) -> None:
-    """Whoever is with the candidate at a weight stays there at every higher weight."""
+    """A unit of the candidate at a weight stays with it at every higher weight."""
     lower, higher = sorted((one, other))
     if assign_arm(split(lower, salt), key) is Arm.CANDIDATE:
         assert assign_arm(split(higher, salt), key) is Arm.CANDIDATE

@@ -36,7 +36,7 @@ def promoted(rollout: str, old: Version, new: Version) -> list[Event]:
 
 @pytest.mark.parametrize("terminal_stage", sorted(TERMINAL_STAGES - {Stage.FAST_ROLLED_BACK}))
 def test_a_version_says_how_its_rollout_ended(terminal_stage: Stage) -> None:
-    """The outcome of a version is the sink of its last promotion, with reason, rollout and time."""
+    """The outcome of a version is the terminal stage of its last promotion, with reason, rollout and time."""
     found = said(ChampionAdopted(V1), opened("r", V2, V1), RolloutEnded("r", terminal_stage, "because"))
     assert found == {"2": VersionStatus("2", terminal_stage.value, "because", "r", 3.0, 0.0, over=True)}
 

@@ -40,7 +40,7 @@ def back_in_order(env: Scenario) -> None:
 @pytest.mark.parametrize("how", ["abort", "roll back", "supersede"])
 @pytest.mark.parametrize("point", POINTS)
 def test_way_back_from_every_stage(point: str, how: str) -> None:
-    """From every stage an abort or a rollback ends in its sink, with the old champion served and registered."""
+    """From every stage an abort or a rollback ends as it should, with the old champion served and registered."""
     env = scenario()
     ledger = started(env, POINTS[point])
     before = ledger.rollout.stage in {Stage.SUBMITTED, Stage.VALIDATING, Stage.SHADOWING} if ledger.rollout else False

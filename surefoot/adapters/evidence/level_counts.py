@@ -1,4 +1,4 @@
-"""Counts of measurements by level, by slice, split, arm and stretch of time: the evidence of speeds and of gauges."""
+"""Counts of measurements by level, by slice, split, arm and epoch: the evidence of speeds and of gauges."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -105,7 +105,7 @@ def _speeds(
 
 
 def gauge_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()) -> GaugeCounts | Missing:
-    """Stretches in which both versions showed a gauge, by which was higher; the one under way is left out."""
+    """Blocks of time in which both versions showed a gauge, by which was higher; the one under way is left out."""
     facts = served_traffic(log, question, refused)
     if isinstance(facts, Missing):
         return facts
@@ -114,13 +114,13 @@ def gauge_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] 
     above, below, highest, beside = log.rows(
         question.model,
         f"""
-        WITH {ARMS}, stretches AS (
+        WITH {ARMS}, blocks AS (
           SELECT max({column}) FILTER (side = 'candidate') AS mine, max({column}) FILTER (side = 'champion') AS theirs
           FROM timed WHERE (floor("at" / {block!r}) + 1) * {block!r} <= $2 GROUP BY floor("at" / {block!r})
         )
         SELECT count(*) FILTER (mine > theirs * {limit!r}), count(*) FILTER (mine <= theirs * {limit!r}),
                max(mine) FILTER (theirs IS NOT NULL), max(theirs) FILTER (mine IS NOT NULL)
-        FROM stretches
+        FROM blocks
         """,  # noqa: S608 - constants, numbers of ours and a name that the policy parser has checked
         query_parameters(question, refused),
     )[0]

@@ -1,4 +1,4 @@
-"""Counts of a bounded value that comes with the label, by level, slice, split, arm and stretch of time."""
+"""Counts of a bounded value that comes with the label, by level, slice, split, arm and epoch."""
 
 from collections.abc import Sequence
 

@@ -83,7 +83,7 @@ def names(folder: Path, kind: Kind, ending: str) -> list[str]:
 def counted(folder: Path, kind: Kind) -> tuple[list[Path], list[Path]]:
     """Segments and tables that hold every record once, whatever a compaction is doing or wherever one was killed.
 
-    A table stands before what it replaces goes. So whoever looks for segments, then for parts, then for whole tables
+    A table stands before what it replaces goes. So one that looks for segments, then for parts, then for whole tables
     misses nothing, and one that reads the notes last counts nothing twice: a note that is gone by then speaks of files
     that are gone too, and what is listed but gone cannot be opened, which is a reason to look again.
 

@@ -167,7 +167,7 @@ class RecordFile:
         features = "".join(
             f", coalesce(old.{quoted(name)}, new.{quoted(name)}) AS {feature(name)}" for name in self.features
         )
-        # In the order of time, then of requests: a window is one stretch of the table, and ties fall the same way.
+        # In the order of time, then of requests: a window is one slice of the table, and ties fall the same way.
         self._db.execute(
             f"""
             CREATE TABLE pairs AS

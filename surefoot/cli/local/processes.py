@@ -61,7 +61,7 @@ def find_leader(process: Process) -> list[psutil.Process]:
 
 
 def session_members(home: Path, process: Process) -> list[psutil.Process]:
-    """Whoever is still in the session of a process that led one of this home, though that one is gone."""
+    """Processes that are still in the session of a leader of this home, though the leader is gone."""
     if is_alive(process):
         return []
     return [each for each in psutil.process_iter() if _session(each.pid) == process[0] and _of(home, each)]

@@ -71,7 +71,7 @@ def free_port(wanted: int, what: str, otherwise: str = "name another, or none fo
 
 
 def environment(config: Settings) -> dict[str, str]:
-    """Environment of every process of the stack, and of whoever talks to Prefect."""
+    """Environment of every process of the stack, and of every client of Prefect."""
     return {
         **os.environ,
         **QUIET,

@@ -237,7 +237,7 @@ class ScoreBins:
 
     Attributes:
         past: Labelled requests by score bin: (requests, positives, sum of scores in millionths).
-        checked: A later stretch whose labels are known by now, in the same form.
+        checked: A later window whose labels are known by now, in the same form.
         now: Requests whose labels are not in yet: (requests, 0, sum of scores in millionths).
         left: What was not counted as it came.
     """

@@ -26,7 +26,7 @@ GOLDEN = "surefoot_golden"
 
 
 class Scorer:
-    """A loaded pyfunc that answers JSON rows with JSON values, whoever shares its batch.
+    """A loaded pyfunc that answers JSON rows with JSON values; no answer depends on the other rows of its batch.
 
     Attributes:
         columns: Names of the input columns, or None when the model names none.

@@ -1,0 +1,95 @@
+"""Names are the field's standard terms: those that needed a private dictionary do not come back."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CODE = ("surefoot", "flows", "tasks", "tests", "bench")
+DEFINITIONS = frozenset(
+    [
+        *(
+            "Arms",
+            "Board",
+            "Chosen",
+            "Evidences",
+            "Following",
+            "Foundling",
+            "Keeper",
+            "Keeping",
+            "Kept",
+            "Lane",
+            "Level",
+        ),
+        *(
+            "Nursery",
+            "Question",
+            "Sight",
+            "Wishes",
+            "keeper",
+            "nursery",
+            "foundling",
+            "board",
+            "lane",
+            "beside",
+            "aside",
+        ),
+        *("leisure", "haunt", "keeping", "manner", "joins", "flaw", "recheck", "soundness", "foresee", "discordant"),
+        *("insist", "sink", "stretch", "stretches", "world", "worlds"),
+    ]
+)
+"""Classes, functions and modules that had these names."""
+MODULES = frozenset(["arms", "say", "tell", "question", "sums", "following", "answers", "speed", "left", "words"])
+"""Modules of the package that had these names."""
+WORDS = re.compile(
+    r"\b(keepers?|nursery|nurseries|foundlings?|leisure|haunts?|sinks?|stretch(?:es)?|whoever)\b", re.IGNORECASE
+)
+"""Words that stand nowhere, in code or in documents."""
+ALLOWED = {
+    "CHANGELOG.md",  # what earlier releases said
+    "tests/golden",  # what an earlier release wrote
+    "tests/unit/test_names.py",
+    "tests/unit/test_golden_journals.py",
+    "tests/unit/test_words.py",
+    "tests/unit/test_events.py",
+    "surefoot/core/domain.py",  # labels of figures that release 0.1.0 journalled
+    "surefoot/core/record/events.py",  # a field of the journal
+    "surefoot/gateway/supervision/supervisor.py",  # a lock that a running worker of release 0.1.0 holds
+}
+FIELD = re.compile(r"\[\"sink\"\]|\"sink\":|\"nursery\"")
+"""Fields of journals, JSON outputs and messages that keep their names."""
+
+
+def definitions(file: Path) -> Iterator[str]:
+    """Names that a file defines, and its own."""
+    yield file.stem
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+
+
+def test_no_definition_has_an_old_name() -> None:
+    """No class, function or module is named by one of the words that only the authors understood."""
+    found = {
+        f"{file.relative_to(ROOT)}: {name}"
+        for folder in CODE
+        for file in (ROOT / folder).rglob("*.py")
+        for name in definitions(file)
+        if name.strip("_") in DEFINITIONS
+    } | {str(file.relative_to(ROOT)) for file in (ROOT / "surefoot").rglob("*.py") if file.stem in MODULES}
+    assert found == set()
+
+
+def test_no_text_has_an_old_word() -> None:
+    """Code, tests and documents use standard terms; what a release has written to a file keeps its name."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    found = [
+        f"{name}:{number}: {line.strip()[:80]}"
+        for name in listed
+        if name.endswith((".py", ".md", ".yaml", ".toml")) and not any(name.startswith(one) for one in ALLOWED)
+        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8", errors="replace").splitlines(), 1)
+        if WORDS.search(FIELD.sub("", line))
+    ]
+    assert found == []
