@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from surefoot.adapters.evidence.paired_sums import score_bins
+from surefoot.adapters.evidence.block_sums import score_bins
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MICRO, Block
 from surefoot.core.policy.model import CONFUSIONS, GAPS, PAIRED, Metric

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from surefoot.adapters.evidence.paired_sums import ScoredBatch, sum_batches
+from surefoot.adapters.evidence.block_sums import ScoredBatch
+from surefoot.adapters.evidence.paired_sums import sum_batches
+from surefoot.core.disagreement import differ
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MICRO
-from surefoot.core.losses import differ, losses
+from surefoot.core.losses import losses
 from surefoot.core.planning import notes
 from surefoot.core.policy.fields import Violation
 from surefoot.core.policy.model import Costs, Gate, Metric, Policy

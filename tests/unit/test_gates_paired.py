@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from surefoot.adapters.evidence.paired_sums import score_bins
+from surefoot.adapters.evidence.block_sums import score_bins
 from surefoot.core.domain import Outcome, Role
 from surefoot.core.gates.expected_loss import LEAST_PAST, expected, seen
 from surefoot.core.judging.evidence import (

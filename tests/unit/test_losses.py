@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
+from surefoot.core.answer_values import number_of, probability
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.losses import answer, decisions, losses
+from surefoot.core.losses import decisions, losses
 from surefoot.core.policy.model import LOSSES, Costs, Gate, Metric
 
 PAIRS = st.lists(st.tuples(st.floats(0.001, 0.999), st.integers(0, 1)), min_size=1, max_size=50)
@@ -62,7 +63,7 @@ def test_losses_are_finite_and_never_negative(metric: Metric, pairs: list[tuple[
     ("prediction", "number"),
     [
         (0.25, 0.25),
-        (3, 3.0),
+        (1, 1.0),
         (True, 1.0),
         ([0.9, 0.1], 0.1),
         ([[0.4]], 0.4),
@@ -70,9 +71,9 @@ def test_losses_are_finite_and_never_negative(metric: Metric, pairs: list[tuple[
         ({"p": [0.2, 0.8]}, 0.8),
     ],
 )
-def test_number_in_an_answer(prediction: object, number: float) -> None:
-    """A number, the last class probability of a list, or the only value of a mapping counts."""
-    assert answer(prediction) == number
+def test_probability_in_an_answer(prediction: object, number: float) -> None:
+    """A number, the second of two class probabilities, or the only value of a mapping counts."""
+    assert probability(prediction) == number
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_number_in_an_answer(prediction: object, number: float) -> None:
 def test_no_number_in_an_answer(prediction: object) -> None:
     """What holds no single number that can be computed with is an error, never a zero."""
     with pytest.raises(InvariantBroken):
-        answer(prediction)
+        number_of(prediction)
     with pytest.raises(InvariantBroken):
         losses(Gate("g", Metric.BRIER), [0.5, prediction], [0, 1])
     with pytest.raises(InvariantBroken):
@@ -113,7 +114,7 @@ def test_decisions() -> None:
 @pytest.mark.parametrize(("given_answer", "label"), [(1.5, 1), (-0.1, 0), (0.5, 2), (0.5, -1)])
 def test_probabilities_are_probabilities(metric: Metric, given_answer: float, label: int) -> None:
     """A score or a label outside 0 to 1 has no log loss: it could be negative, and a bad candidate would shine."""
-    with pytest.raises(InvariantBroken, match="needs probabilities"):
+    with pytest.raises(InvariantBroken, match=r"probability between 0 and 1|needs labels"):
         losses(asked(metric), [0.5, given_answer], [0, label])
 
 

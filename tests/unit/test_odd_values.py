@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from surefoot.adapters.evidence.block_sums import ScoredBatch
 from surefoot.adapters.evidence.left_out import count_left_out
-from surefoot.adapters.evidence.paired_sums import ScoredBatch, sum_batches
+from surefoot.adapters.evidence.paired_sums import sum_batches
 from surefoot.adapters.evidence.shifts import distances, odd_texts
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
@@ -88,7 +89,7 @@ def test_the_sums_are_those_without_the_odd_requests() -> None:
     (block,), (alone,) = mixed.evidence().slices[""], clean.evidence().slices[""]
     assert (block.n, block.champion, block.candidate) == (3, (6 * MICRO,), (5 * MICRO,))
     assert (alone.champion, alone.candidate) == ((0,), (MICRO,))
-    assert mixed.odd == 2
+    assert mixed.evidence().left.odd == 2
 
 
 def test_one_text_among_numbers_moves_no_distance() -> None:

@@ -15,7 +15,7 @@ from scipy import stats
 from surefoot.adapters.evidence.shifts import distances, unequal
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
-from surefoot.adapters.replay.shadow import SEEN, ShadowReplay
+from surefoot.adapters.replay.shadow import SEEN, UNREADABLE, ShadowReplay
 from surefoot.core.domain import Outcome, Role, Version
 from surefoot.core.judging.evidence import (
     Evidence,
@@ -265,13 +265,13 @@ def test_model_that_raises_is_an_error_with_its_reason(tmp_path: Path) -> None:
     found = measured(tmp_path, candidate=broken).gather(FED)
     assert found == Missing(Outcome.ERROR, "input_shift cannot be measured: KeyError: 'no such column'")
     text = measured(tmp_path, candidate=Model(lambda _row: "late"))
-    assert text.gather(FORESEEN) == Missing(Outcome.ERROR, "no number to score in the answer 'late'")
+    assert text.gather(FORESEEN) == Missing(Outcome.ERROR, f"{UNREADABLE}: none of 3 can be read")
     moved = text.gather(GIVEN)
     assert isinstance(moved, InputShift)
     assert moved.features[0].distance == 1.0
     odd = measured(tmp_path, candidate=Model(lambda _row: 1.5)).gather(FORESEEN)
     assert isinstance(odd, Missing)
-    assert odd.reason.startswith("expected_loss cannot be measured: ValueError: a distribution of scores needs")
+    assert odd.reason.startswith(UNREADABLE)
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,10 @@ from surefoot.adapters.predictions.record_columns import (
     text,
     unreadable,
 )
+from surefoot.core.answer_values import Floats
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.domain import Arm, Split
 from surefoot.core.errors import EvidenceUnavailable, Rejected
-from surefoot.core.losses import Floats
 
 LIMIT = 200_000
 """Requests that are looked at one by one [count]."""

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from surefoot.adapters.mlflow.pyfunc.columns import column
-from surefoot.core.losses import numbers
+from surefoot.core.answer_values import number_of, unwrap
 
 WHOLE = {"long", "integer"}
 NUMBERS = {"double", "float"}
@@ -77,9 +77,10 @@ def answer_frame(answers: Sequence[object], requests: Sequence[str]) -> pd.DataF
     """Answers as columns: one number or class each, or a column for each of several outputs."""
     rows = []
     for answer in answers:
-        if isinstance(answer, list | dict) and len(answer) > 2:  # noqa: PLR2004 - two classes are one number
-            cells = answer.items() if isinstance(answer, dict) else enumerate(answer)
+        inside = unwrap(answer)
+        if isinstance(inside, list | dict):
+            cells = inside.items() if isinstance(inside, dict) else enumerate(inside)
             rows.append({f"prediction.{key}": value for key, value in cells})
         else:
-            rows.append({"prediction": answer if isinstance(answer, str) else numbers([answer])[0]})
+            rows.append({"prediction": inside if isinstance(inside, str) else number_of(inside)})
     return pd.DataFrame(rows, index=pd.Index(list(requests), dtype=object))

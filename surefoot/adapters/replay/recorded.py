@@ -9,11 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.paired_sums import ScoredBatch, present, score_bins, sum_batches
-from surefoot.adapters.evidence.shifts import distances
+from surefoot.adapters.evidence.block_sums import ScoredBatch, present, probabilities_or_nan, score_bins
+from surefoot.adapters.evidence.left_out import NAMED
+from surefoot.adapters.evidence.paired_sums import sum_batches
+from surefoot.adapters.evidence.shifts import distances, odd_texts
 from surefoot.adapters.predictions.record_file import RecordFile
-from surefoot.adapters.replay.shadow import SHAPES
+from surefoot.adapters.predictions.typed_table import answer_frame
+from surefoot.adapters.replay.shadow import SHAPES, UNREADABLE
 from surefoot.core.answer_shape import shapes_of
+from surefoot.core.answer_values import Floats
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import (
     AnswerShapes,
@@ -26,8 +30,8 @@ from surefoot.core.judging.evidence import (
     SplitCounts,
     Stratum,
 )
+from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.losses import numbers
 from surefoot.core.stats.block_statistic import BINS
 
 
@@ -127,42 +131,60 @@ class RecordedAnswers:
 
     def answered(self, question: EvidenceRequest) -> InputShift | Missing:
         """How far the candidate's answers lie from the champion's as a distribution."""
-        sides = [numbers_or_nan(side) for side in self._records.sample(question.since, question.until)]
+        sides = self._records.sample(question.since, question.until)
         if not len(sides[0]):
             return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
-        frames = [pd.DataFrame({"prediction": side[present(side)]}) for side in sides]
-        return InputShift("the champion's answers", distances(*frames))
+        old, new = (_frame(side) for side in sides)
+        return InputShift("the champion's answers", distances(old, new), left=odd_texts(old, new))
 
     def past_scores(self, question: EvidenceRequest) -> ScoreBins | Missing:
         """Scores with labels of the past, split in two by time, and scores that wait for theirs."""
-        asked = labelled = 0
-        for _, old in self._scored(question):
+        asked = labelled = odd = 0
+        named: list[str] = []
+        for batch, _, _, old in self._scored(question):
             asked += len(old)
             labelled += int(old.sum())
+            strange = np.flatnonzero(self._unreadable(question, batch))
+            odd += len(strange)
+            named += [str(batch.ids[index]) for index in strange[: NAMED - len(named)]]
         if not asked:
             return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
         made = np.zeros((3, BINS, 3), dtype=np.int64)
         left = labelled // 2  # of the first half
-        for batch, old in self._scored(question):
-            scores, truth = numbers_or_nan(batch.candidate), numbers_or_nan(batch.labels)
+        for batch, scores, truth, old in self._scored(question):
             ripe = np.flatnonzero(old)
             young = np.flatnonzero(present(scores) & (batch.at + question.gate.maturity > question.until))
             for index, chosen in enumerate((ripe[:left], ripe[left:], young)):
                 made[index] += score_bins(scores[chosen], np.where(old, truth, 0.0)[chosen])
             left = max(left - len(ripe), 0)
+        if odd and not made.any():
+            return Missing(Outcome.ERROR, f"{UNREADABLE}: none of {odd:,} can be read")
         past, later, now = (tuple((int(n), int(true), int(total)) for n, true, total in part) for part in made)
-        return ScoreBins(past, later, now)
+        what = UNREADABLE if odd else ""
+        return ScoreBins(past, later, now, LeftOut(odd=odd, requests=tuple(named), what=what))
 
-    def _scored(self, question: EvidenceRequest) -> Iterator[tuple[ScoredBatch, NDArray[np.bool_]]]:
-        """Every batch of a window in the order of time, and which of its scores have had their label in time."""
+    def _scored(self, question: EvidenceRequest) -> Iterator[tuple[ScoredBatch, Floats, Floats, NDArray[np.bool_]]]:
+        """Every batch of a window in the order of time, its scores and labels, and which have had their label in time.
+
+        A score or a label that is no probability is NaN.
+        """
         maturity = question.gate.maturity
         for batch in self._batches(question, maturity):
-            scored, known = present(batch.candidate), present(batch.labels)
-            yield batch, scored & known & (batch.at + maturity <= question.until)
+            scores, truth = probabilities_or_nan(batch.candidate), probabilities_or_nan(batch.labels)
+            yield batch, scores, truth, present(scores) & present(truth) & (batch.at + maturity <= question.until)
+
+    @staticmethod
+    def _unreadable(question: EvidenceRequest, batch: ScoredBatch) -> NDArray[np.bool_]:
+        """Which requests have an answer that is no probability, or a label of age that is none."""
+        due = present(batch.labels) & (batch.at + question.gate.maturity <= question.until)
+        wrong = present(batch.candidate) & ~present(probabilities_or_nan(batch.candidate))
+        return np.asarray(wrong | (due & ~present(probabilities_or_nan(batch.labels))))
 
 
-def numbers_or_nan(items: Any) -> Any:
-    """Numbers of answers, NaN where there is none."""
-    if isinstance(items, np.ndarray):
-        return items
-    return np.array([np.nan if item is None else float(numbers([item])[0]) for item in items], dtype=np.float64)
+def _frame(side: Any) -> pd.DataFrame:
+    """One version's answers as columns; the requests without one are left out."""
+    known = present(side)
+    if isinstance(side, np.ndarray):
+        return pd.DataFrame({"prediction": side[known]})
+    some = [item for item, there in zip(side, known, strict=True) if there]
+    return answer_frame(some, [str(index) for index in range(len(some))])

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from surefoot.adapters.evidence.block_sums import ScoredBatch, probabilities_or_nan, score_bins
 from surefoot.adapters.evidence.left_out import NAMED
-from surefoot.adapters.evidence.paired_sums import ScoredBatch, is_scorable, score_bins, sum_batches
+from surefoot.adapters.evidence.paired_sums import sum_batches
 from surefoot.adapters.evidence.shifts import distances, odd_texts, unequal
 from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog
 from surefoot.adapters.predictions.typed_table import answer_frame
@@ -26,7 +27,6 @@ from surefoot.core.judging.evidence import (
 )
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.losses import numbers
 from surefoot.core.policy.model import Gate
 from surefoot.models.model_process import RemoteModelError
 from surefoot.models.predictor import PredictorLost
@@ -36,6 +36,7 @@ SEEN = 5_000
 
 SHAPES = 200
 """Latest requests of a window whose answers are compared by their shape [count]."""
+UNREADABLE = "answers that are no probabilities, or labels that are neither 0 nor 1"
 MOST_REFUSED = 500
 """Requests without an answer that the other version is asked about [count]."""
 
@@ -167,22 +168,29 @@ class ShadowReplay:
         served = self.window(question)
         answers = self.score(question, question.candidate).answers if served else {}
         maturity, until = question.gate.maturity, question.until
-        old = [r for r in served if r.key in answers and r.at + maturity <= until and r.label(maturity) is not None]
+        due = [r for r in served if r.key in answers and r.at + maturity <= until and r.label(maturity) is not None]
         now = [r for r in served if r.key in answers and r.at + maturity > until]
-        read = [[r for r in rows if is_scorable(answers[r.key], r.label(maturity) or 0)] for rows in (old, now)]
-        strange = [r for rows in (old, now) for r in rows if not is_scorable(answers[r.key], r.label(maturity) or 0)]
-        if any(read):  # else what is wrong with all of them is the answer
-            old, now = read
-        half = len(old) // 2
-
-        def bins(rows: Sequence[LoggedRequest], truth: Sequence[object]) -> tuple[tuple[int, int, int], ...]:
-            return score_bins(numbers([answers[r.key] for r in rows]), numbers(truth))
-
-        past, checked = (bins(rows, [r.label(maturity) for r in rows]) for rows in (old[:half], old[half:]))
-        requests = tuple(r.key[0] for r in strange[:NAMED])
-        left = LeftOut(odd=len(strange), requests=requests, what="answers that are no probabilities, or their labels")
+        given, told, waiting = (
+            probabilities_or_nan(items)
+            for items in (
+                [answers[r.key] for r in due],
+                [r.label(maturity) for r in due],
+                [answers[r.key] for r in now],
+            )
+        )
+        good, fit = ~np.isnan(given + told), ~np.isnan(waiting)
+        strange = [
+            r.key[0] for rows, some in ((due, good), (now, fit)) for r, ok in zip(rows, some, strict=True) if not ok
+        ]
+        if strange and not good.any() and not fit.any():
+            return Missing(Outcome.ERROR, f"{UNREADABLE}: none of {len(strange):,} can be read")
+        given, told, waiting = given[good], told[good], waiting[fit]
+        half = len(given) // 2
+        past, checked = (score_bins(given[part], told[part]) for part in (slice(half), slice(half, None)))
+        what = UNREADABLE if strange else ""
+        left = LeftOut(odd=len(strange), requests=tuple(strange[:NAMED]), what=what)
         # A label before its time counts for nothing.
-        return ScoreBins(past, checked, bins(now, [0] * len(now)), left if strange else LeftOut())
+        return ScoreBins(past, checked, score_bins(waiting, np.zeros(len(waiting))), left)
 
     def refused(self, question: EvidenceRequest) -> tuple[str, ...]:
         """Requests of a rollout, and of the champion's past, that every version refuses.

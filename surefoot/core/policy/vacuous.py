@@ -3,7 +3,7 @@
 import math
 from functools import partial
 
-from surefoot.core.canonical_text import canonical_text
+from surefoot.core.class_names import class_text, says_nothing
 from surefoot.core.domain import Outcome
 from surefoot.core.policy.fields import Problem, Violation, guarded, tell
 from surefoot.core.policy.model import BINNED, CONFUSIONS, EVENTS, SHIFTS, Gate, Metric, Policy
@@ -49,7 +49,9 @@ def _gate(gate: Gate) -> None:
 
 def _classes(gate: Gate) -> None:
     where = ("gates", gate.name, "classes")
-    if len({canonical_text(name) for name in gate.classes}) < len(gate.classes):
-        raise Violation(where, "names a class twice: 1, 1.0 and '1' are one name")
+    if blank := next((name for name in gate.classes if says_nothing(name)), None):
+        raise Violation(where, f"names the class {blank!r}, which stands for a missing value: no label is read as it")
+    if len({class_text(name) for name in gate.classes}) < len(gate.classes):
+        raise Violation(where, "names a class twice: 1, 1.0, true and '1' are one name")
     if len(gate.classes) == 1 or (gate.classes and gate.metric in TWO_CLASSES and len(gate.classes) != 2):  # noqa: PLR2004 - no and yes
         raise Violation(where, "names every class; this metric knows two, of which the second is the positive one")

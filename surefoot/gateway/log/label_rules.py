@@ -1,10 +1,10 @@
-"""Check reported labels: each holds a value, names a request that can exist, and has a time in Unix seconds."""
+"""What a reported label may be: it says something, names a request that can exist, and has a time in Unix seconds."""
 
 import math
 import re
 
 from surefoot.core.canonical_text import canonical_text
-from surefoot.models.answer_checks import MISSING_TEXTS
+from surefoot.core.class_names import says_nothing
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 """Ids that a request can have: what the gateway takes as an X-Request-Id."""
@@ -21,21 +21,6 @@ UNITS = {
     "days": 86400.0,
 }
 """Units that a time is often given in by mistake [s]."""
-_MISSING_TEXTS = frozenset(text.lower() for text in MISSING_TEXTS)
-
-
-def says_nothing(label: object) -> bool:
-    """Whether a label holds no value: null, NaN, a blank text, a text that stands for a missing value, or only such.
-
-    A list is one value, so it needs all its items; of an object some fields may be missing.
-    """
-    if isinstance(label, list):
-        return not label or any(map(says_nothing, label))
-    if isinstance(label, dict):
-        return all(map(says_nothing, label.values()))
-    if isinstance(label, str) and label.strip().lower() in _MISSING_TEXTS:
-        return True
-    return canonical_text(label) is None
 
 
 def named_request(index: int, request: object) -> str:

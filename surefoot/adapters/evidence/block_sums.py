@@ -1,0 +1,224 @@
+"""Sums of both versions by slice and block, with the numbers among their answers read in one way."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.adapters.evidence.left_out import NAMED
+from surefoot.core.answer_values import Floats, probability
+from surefoot.core.canonical_text import slice_name
+from surefoot.core.class_reading import Reading
+from surefoot.core.disagreement import differ
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.judging.evidence import MICRO
+from surefoot.core.judging.validation import LARGEST_COUNT
+from surefoot.core.losses import OF_NUMBERS, losses, scores, truths
+from surefoot.core.policy.model import BINNED, CONFUSIONS, Gate, Metric
+from surefoot.core.stats.block_statistic import BINS
+
+Answers = Sequence[object] | Floats
+Sums = NDArray[Any]
+"""Whole numbers: 64 bits where they surely fit, otherwise Python's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """Some requests of a window, with everything that is known of them at its end.
+
+    Attributes:
+        at: When each was received [Unix seconds], shape (n,).
+        champion: The champion's answers; None, or NaN in an array, where it could not answer.
+        candidate: The candidate's answers, likewise.
+        labels: What came true as far as it is known and counts, likewise.
+        late: Which of the requests have a label that came after maturity, shape (n,).
+        corrected: How many labels were replaced within maturity [count].
+        columns: Values of the features that slices are made of.
+        ids: Ids of the requests, to name those whose values cannot be read; empty when nobody knows them.
+    """
+
+    at: Floats
+    champion: Answers
+    candidate: Answers
+    labels: Answers
+    late: NDArray[np.bool_]
+    corrected: int = 0
+    columns: Mapping[str, Answers] = field(default_factory=dict)
+    ids: Sequence[str] = ()
+
+
+@dataclass
+class BlockSums:
+    """Sums so far, and the requests that the metric could not read.
+
+    Law: each request is read by itself, so batches may come in any order and any cut.
+    """
+
+    gate: Gate
+    readings: tuple[Reading, Reading] = (Reading.NAMES, Reading.NAMES)
+    cells: dict[tuple[str, int], tuple[list[int], Sums, Sums]] = field(default_factory=dict)
+    compared: int = 0
+    same: int = 0
+    odd: int = 0
+    named: list[str] = field(default_factory=list)
+
+    def add(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> None:
+        """Count some requests of a batch."""
+        sums = self._read(batch, chosen)
+        if sums is None:
+            chosen = self._readable(batch, chosen)
+            sums = self._read(batch, chosen) if len(chosen) else None
+        if sums is None:
+            return
+        self._compare(sides(batch, chosen)[0])
+        blocks = np.zeros(len(chosen), dtype=np.int64)
+        if self.gate.block:
+            blocks = np.floor(batch.at[chosen] / self.gate.block).astype(np.int64)
+        else:  # right or wrong, one by one: each version's mistakes, and those that both make
+            wrong = [side[:, 0] > 0 for side in sums]
+            sums = [np.stack([side, wrong[0] & wrong[1]], axis=1).astype(np.int64) for side in wrong]
+        self._into("", blocks, sums)
+        for column in self.gate.by:
+            values = np.array([slice_name(column, item) for item in taken(batch.columns[column], chosen)], dtype=object)
+            for value in np.unique(values):
+                here = values == value
+                self._into(value, blocks[here], [side[here] for side in sums])
+
+    def _read(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> list[Sums] | None:
+        """What both versions' answers to some requests add up to; None where some cannot be read."""
+        pair, truth = sides(batch, chosen)
+        both = zip(pair, self.readings, strict=True)
+        try:
+            return [self._sums(answers, pair[0], truth, reading) for answers, reading in both]
+        except (InvariantBroken, ValueError, TypeError, OverflowError):
+            return None
+
+    def _readable(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Those of the chosen requests whose answers and labels the metric can read; the others are counted and named.
+
+        A part that cannot be read is halved until the odd ones stand alone.
+        """
+        good: list[NDArray[np.intp]] = []
+        waiting = [chosen]
+        while waiting:
+            part = waiting.pop()
+            if self._read(batch, part) is not None:
+                good.append(part)
+            elif len(part) > 1:
+                waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
+            else:
+                self.odd += 1
+                if len(self.named) < NAMED and len(batch.ids):
+                    self.named.append(str(batch.ids[int(part[0])]))
+        return np.concatenate(good) if good else chosen[:0]
+
+    def _compare(self, pair: list[Answers]) -> None:
+        """Count on how many requests both give the same answer, as far as answers are numbers."""
+        if self.gate.classes:
+            return
+        try:
+            apart = differ(pair[0], pair[1], self.gate.threshold)
+        except InvariantBroken:  # no metric of the gate: what cannot be compared is not counted
+            return
+        self.compared += len(apart)
+        self.same += int((~apart).sum())
+
+    def _sums(self, answers: Answers, champion: Answers, truth: Answers, reading: Reading) -> Sums:
+        """What one version's answers add up to, a row each."""
+        gate = self.gate
+        if gate.metric in BINNED:
+            return binned(scores(gate, answers, reading), truths(gate, truth))
+        if gate.metric in CONFUSIONS:
+            alert, true = scores(gate, answers, reading) >= gate.threshold, truths(gate, truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1
+            return np.stack([alert & true, alert & ~true, ~alert & true, ~alert & ~true], axis=1).astype(np.int64)
+        if gate.metric is Metric.DISAGREEMENT:
+            apart = differ(answers, champion, gate.threshold)
+            return (apart.astype(np.int64) * MICRO)[:, None]
+        found = losses(gate, answers, truth, reading)
+        if float(np.abs(found).max()) * MICRO * len(found) < float(LARGEST_COUNT):
+            return np.rint(found * MICRO).astype(np.int64)[:, None]
+        return np.array([round(float(value) * MICRO) for value in found], dtype=object)[:, None]
+
+    def _into(self, name: str, blocks: NDArray[np.int64], sums: list[Sums]) -> None:
+        for block in np.unique(blocks):
+            here = blocks == block
+            key = (name, int(block))
+            if key not in self.cells:
+                width = sums[0].shape[1]
+                self.cells[key] = ([0], np.zeros(width, dtype=object), np.zeros(width, dtype=object))
+            count, old, new = self.cells[key]
+            count[0] += int(here.sum())
+            old += sums[0][here].sum(axis=0)
+            new += sums[1][here].sum(axis=0)
+
+
+def wanted(gate: Gate) -> str:
+    """What a metric can read."""
+    if gate.classes:
+        return f"labels are among {', '.join(gate.classes)}, answers their probabilities or names"
+    if gate.metric in BINNED | CONFUSIONS | {Metric.BRIER, Metric.LOG_LOSS, Metric.COST}:
+        return "probabilities and labels of 0 or 1 are wanted, or 'classes' in the policy"
+    if gate.metric is Metric.ZERO_ONE:
+        return (
+            "classes are wanted, or 'classes' in the policy where probabilities or numbers meet labels that are texts"
+        )
+    if (gate.of or gate.metric) in OF_NUMBERS:
+        return "numbers are wanted; where the model answers with several, a label with as many"
+    return "numbers or classes are wanted"
+
+
+def sides(batch: ScoredBatch, chosen: NDArray[np.intp]) -> tuple[list[Answers], Answers]:
+    """Both versions' answers to some requests, and their labels."""
+    return [taken(side, chosen) for side in (batch.champion, batch.candidate)], taken(batch.labels, chosen)
+
+
+def present(items: Answers) -> NDArray[np.bool_]:
+    """Which of the answers or labels exist, shape (n,)."""
+    if isinstance(items, np.ndarray):
+        return np.asarray(~np.isnan(items))
+    return np.array([item is not None for item in items], dtype=bool)
+
+
+def taken(items: Answers, chosen: NDArray[np.intp]) -> Answers:
+    """Some of the answers, labels or values of a column."""
+    return items[chosen] if isinstance(items, np.ndarray) else [items[index] for index in chosen]
+
+
+def binned(given: Floats, truth: Floats) -> Sums:
+    """Requests, positives and scores by bin of the score, a row each.
+
+    Raises:
+        ValueError: An answer or a label is not between 0 and 1.
+    """
+    if ((given < 0.0) | (given > 1.0) | (truth < 0.0) | (truth > 1.0)).any():
+        raise ValueError("a distribution of scores needs probabilities and labels between 0 and 1")
+    where = np.minimum((given * BINS).astype(np.int64), BINS - 1)
+    rows = np.arange(len(given))
+    made = np.zeros((len(given), 3 * BINS), dtype=np.int64)
+    made[rows, where] = 1
+    made[rows, BINS + where] = (truth > 0.5).astype(np.int64)  # noqa: PLR2004 - a label is 0 or 1
+    made[rows, 2 * BINS + where] = np.rint(given * MICRO).astype(np.int64)
+    return made
+
+
+def probability_or_nan(item: object) -> float:
+    """The probability in an answer, or in a label of 0 or 1; NaN where there is none."""
+    try:
+        return probability(item)
+    except InvariantBroken:
+        return float("nan")
+
+
+def probabilities_or_nan(items: Answers) -> Floats:
+    """The probability in every answer or label, shape (n,); NaN where there is none."""
+    if isinstance(items, np.ndarray):
+        return np.where((items >= 0.0) & (items <= 1.0), items, np.nan)
+    return np.array([probability_or_nan(item) for item in items], dtype=np.float64)
+
+
+def score_bins(given: Floats, truth: Floats) -> tuple[tuple[int, int, int], ...]:
+    """Requests, positives and sum of scores in millionths of every bin."""
+    made = binned(given, truth).sum(axis=0)
+    return tuple((int(made[index]), int(made[BINS + index]), int(made[2 * BINS + index])) for index in range(BINS))

@@ -1,0 +1,37 @@
+"""The name of a class that an answer or a label gives, and what says nothing."""
+
+from surefoot.core.canonical_text import canonical_text
+from surefoot.core.errors import InvariantBroken
+
+_TRUTH = {"true": "1", "false": "0"}
+_NOTHING = frozenset({"nan", "nat", "<na>", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"})
+
+
+def says_nothing(value: object) -> bool:
+    """Whether a value says nothing: null, NaN, a blank text, a text that stands for a missing value, or only such.
+
+    A list is one value, so it needs all its items; of an object some fields may be missing.
+    """
+    if isinstance(value, list):
+        return not value or any(map(says_nothing, value))
+    if isinstance(value, dict):
+        return all(map(says_nothing, value.values()))
+    text = canonical_text(value)
+    return text is None or text.strip().lower() in _NOTHING
+
+
+def class_text(value: object) -> str:
+    """The name of a class that one value gives: 1, 1.0, true and "1" are one class.
+
+    Raises:
+        InvariantBroken: It is a list or an object, or says nothing.
+    """
+    text = None if isinstance(value, list | dict) else canonical_text(value)
+    if text is None or text.strip().lower() in _NOTHING:
+        raise InvariantBroken(f"no class in {value!r:.80}")
+    return _TRUTH.get(text, text)
+
+
+def is_number(text: str | None) -> bool:
+    """Whether the name of a class is a number."""
+    return text is not None and text.lstrip("-").replace(".", "", 1).isdecimal()

@@ -1,0 +1,82 @@
+"""On which requests two versions decide differently; each pair of answers is compared by itself."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.core.answer_values import Floats, distribution, is_distribution, number_of, numbers, unwrap
+from surefoot.core.class_names import class_text
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.losses import decisions
+
+CLOSE = 1e-3
+"""Relative difference of two numbers that are one decision."""
+
+
+def differ(first: Sequence[object] | Floats, second: Sequence[object] | Floats, threshold: float) -> NDArray[np.bool_]:
+    """On which requests two versions decide differently, shape (n,).
+
+    Texts are compared as classes, two distributions by their decision, several outputs one by one.
+
+    Raises:
+        InvariantBroken: An answer holds neither a number nor a class.
+    """
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        one, other = (decisions(numbers(side), threshold) for side in (first, second))
+        return np.asarray(~np.isclose(one, other, rtol=CLOSE, atol=1e-8))
+    return np.array([_apart(one, other, threshold) for one, other in zip(first, second, strict=True)], dtype=bool)
+
+
+def _apart(one: object, other: object, threshold: float) -> bool:
+    """Whether two answers are two decisions."""
+    one, other = unwrap(one), unwrap(other)
+    if isinstance(one, list | dict) or isinstance(other, list | dict):
+        if _decided(one) and _decided(other):
+            return _decision(one, threshold) != _decision(other, threshold)
+        return _outputs_apart(one, other)
+    if isinstance(one, str) or isinstance(other, str):
+        return _decision(one, threshold) != _decision(other, threshold)
+    first, second = (_at_threshold(number_of(side), threshold) for side in (one, other))
+    return not math.isclose(first, second, rel_tol=CLOSE, abs_tol=1e-8)
+
+
+def _outputs_apart(one: object, other: object) -> bool:
+    """Whether some of several outputs differ; probabilities are no decisions among them."""
+    one, other = unwrap(one), unwrap(other)
+    if any(isinstance(side, list | dict) and not side for side in (one, other)):
+        raise InvariantBroken("an answer is empty")
+    if isinstance(one, list) and isinstance(other, list):
+        pairs = list(zip(one, other, strict=False))
+        return any([_outputs_apart(a, b) for a, b in pairs]) or len(one) != len(other)  # noqa: C419 - all are read
+    if isinstance(one, dict) and isinstance(other, dict):
+        pairs = [(one[key], other[key]) for key in one if key in other]
+        return any([_outputs_apart(a, b) for a, b in pairs]) or one.keys() != other.keys()  # noqa: C419 - same
+    if isinstance(one, list | dict) or isinstance(other, list | dict):
+        return True
+    if isinstance(one, str) or isinstance(other, str):
+        return class_text(one) != class_text(other)
+    return not math.isclose(number_of(one), number_of(other), rel_tol=CLOSE, abs_tol=1e-8)
+
+
+def _at_threshold(number: float, threshold: float) -> float:
+    return float(number >= threshold) if 0.0 < number < 1.0 else number
+
+
+def _decided(value: object) -> bool:
+    """Whether an answer is a decision: a class, a number, or probabilities of classes."""
+    if isinstance(value, list | dict):
+        return is_distribution(list(value.values()) if isinstance(value, dict) else value)
+    return True
+
+
+def _decision(value: object, threshold: float) -> str:
+    """The class that an answer stands for."""
+    if isinstance(value, list | dict):
+        named = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
+        row = distribution([cell for _, cell in named])
+        if len(row) == 2 and isinstance(value, list):  # noqa: PLR2004 - no and yes have a threshold, in this order
+            return class_text(named[int(row[1] >= threshold)][0])
+        return class_text(named[int(np.argmax(row))][0])
+    return class_text(value if isinstance(value, str) else _at_threshold(number_of(value), threshold))
