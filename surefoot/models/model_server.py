@@ -20,7 +20,7 @@ from surefoot.models.row_independence import IndependenceProof, RowIndependence
 from surefoot.models.row_watch import RowWatch, probe_proof
 
 UNPROVED = "its process ended or hung when rows were asked together to prove it"
-CALLS = frozenset({"predict", "golden", "shown", "is_raw", "declared"})
+CALLS = frozenset({"predict", "golden", "model_inputs", "is_raw", "signature_fields"})
 """Methods of a model that may be called besides batches: see `surefoot.models.remote_scorer`."""
 _OOM_SCORE = 500
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20

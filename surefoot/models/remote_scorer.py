@@ -59,9 +59,9 @@ class RemoteScorer:
             raise RemoteModelError("the model's process gave no rows")
         return found[0], found[1]
 
-    def shown(self, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    def model_inputs(self, rows: list[dict[str, object]]) -> list[dict[str, object]]:
         """Give the columns that the model is fed: {"name", "kind", "values"}."""
-        found = self._ask("shown", [rows], len(rows))
+        found = self._ask("model_inputs", [rows], len(rows))
         if not isinstance(found, list):
             raise RemoteModelError("the model's process gave no columns")
         return found
@@ -71,9 +71,9 @@ class RemoteScorer:
         """Whether what the model is fed is the row as it came."""
         return bool(self._ask("is_raw", [], 1))
 
-    def declared(self) -> dict[str, object]:
+    def signature_fields(self) -> dict[str, object]:
         """Give what its signature says of inputs and outputs."""
-        found = self._ask("declared", [], 1)
+        found = self._ask("signature_fields", [], 1)
         return found if isinstance(found, dict) else {}
 
     def close(self) -> None:

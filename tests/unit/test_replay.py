@@ -42,7 +42,7 @@ class Model:
         self.function = function
         self.sizes: list[int] = []
 
-    def declared(self) -> dict[str, object]:
+    def signature_fields(self) -> dict[str, object]:
         """It has no signature."""
         return {}
 

@@ -24,7 +24,7 @@ class HostedScorer(RemoteScorer):
 
     def seen(self, rows: list[dict[str, object]]) -> pd.DataFrame:
         """What the model is fed after everything that goes before it but keeps the columns."""
-        columns = self.shown(rows)
+        columns = self.model_inputs(rows)
         return pd.DataFrame({str(column["name"]): _column(column) for column in columns})
 
 

@@ -36,7 +36,7 @@ class Scorable(Protocol):
         """Rows that the model carries, and the answers that its author saw."""
         ...
 
-    def declared(self) -> dict[str, object]:
+    def signature_fields(self) -> dict[str, object]:
         """What its signature says: "inputs" as types by name, and "outputs" as one text."""
         ...
 

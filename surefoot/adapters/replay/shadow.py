@@ -100,7 +100,7 @@ class ShadowReplay:
     def _declared(self, question: EvidenceRequest, version: Version) -> Mapping[str, object]:
         """What a version's signature says; nothing where it cannot be asked."""
         try:
-            return self._model(question, version).declared()
+            return self._model(question, version).signature_fields()
         except (SurefootError, RemoteModelError, PredictorLost):
             return {}
 

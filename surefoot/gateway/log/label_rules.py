@@ -23,7 +23,7 @@ UNITS = {
 """Units that a time is often given in by mistake [s]."""
 
 
-def named_request(index: int, request: object) -> str:
+def check_request(index: int, request: object) -> str:
     """The request that a label is of; a number is the text that a header says.
 
     Raises:

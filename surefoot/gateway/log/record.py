@@ -8,7 +8,7 @@ import orjson
 
 from surefoot.core.domain import Arm
 from surefoot.gateway import json_body
-from surefoot.gateway.log.label_rules import check_label, check_time, named_request
+from surefoot.gateway.log.label_rules import check_label, check_request, check_time
 from surefoot.gateway.log.request import InferenceRequest
 from surefoot.gateway.log.segment import SegmentWriter
 
@@ -181,7 +181,7 @@ def label_lines(body: bytes, now: float) -> list[bytes]:
             raise ValueError(f"label {index} is not an object")  # noqa: TRY004 - same
         if strange := item.keys() - _LABEL_KEYS:
             raise ValueError(f"label {index} has the unknown keys {sorted(strange)}")
-        request, row = named_request(index, item.get("request")), item.get("row", 0)
+        request, row = check_request(index, item.get("request")), item.get("row", 0)
         if not isinstance(row, int) or isinstance(row, bool) or row < 0:
             raise ValueError(f"label {index} has a row that is not a whole number from 0")
         at = check_time(index, item.get("at", now), now)

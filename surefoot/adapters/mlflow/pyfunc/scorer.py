@@ -209,7 +209,7 @@ class Scorer:
             return None
         return direct
 
-    def declared(self) -> dict[str, object]:
+    def signature_fields(self) -> dict[str, object]:
         """What the signature says: "inputs" as types by name, as far as it names them, and "outputs" as one text."""
         outputs = self._model.metadata.get_output_schema()  # type: ignore[no-untyped-call]
         return {
@@ -233,7 +233,7 @@ class Scorer:
             return list(getattr(inner, "steps", [])[:-1])
         return []
 
-    def shown(self, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    def model_inputs(self, rows: list[dict[str, object]]) -> list[dict[str, object]]:
         """The same as JSON, column by column: numbers with the kind of their column, all else as text or null."""
         import pandas as pd  # noqa: PLC0415 - it comes with MLflow, as late
 
