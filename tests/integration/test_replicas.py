@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from surefoot.core.domain import Split, Version
+from surefoot.core.split_json import encode_split
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.inference.request import Answered, Failed, new_request
-from surefoot.gateway.inference.route_codec import encode_split
 from surefoot.gateway.inference.router import CallerAnswer, NotServing, VersionRouter
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.tripwire import TripLimits, TripRecord

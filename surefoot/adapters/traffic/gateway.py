@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import httpx
 
-from surefoot.core.domain import Split, Version
+from surefoot.core.domain import Split
 from surefoot.core.errors import (
     ArtifactTampered,
     GatewayUnavailable,
@@ -14,6 +14,7 @@ from surefoot.core.errors import (
     SurefootError,
 )
 from surefoot.core.reason import usable
+from surefoot.core.split_json import SPLIT_KEYS, decode_split, encode_split
 
 _ASK = httpx.Timeout(5.0, connect=2.0)
 _SHIFT = httpx.Timeout(5.0, connect=2.0, read=60.0)  # the gateway may have to load a version before it can say yes
@@ -89,7 +90,7 @@ class GatewayTraffic:
         """
         url = f"{self.base_url}/models/{quote(model, safe='')}/route"
         try:
-            reply = self._client.put(url, json=_wire(split), timeout=_SHIFT)
+            reply = self._client.put(url, json=encode_split(split), timeout=_SHIFT)
         except _NEVER_SENT as error:
             raise GatewayUnavailable(f"{self.base_url} does not answer: {error!r}") from error
         except httpx.HTTPError as error:
@@ -208,36 +209,6 @@ def _refusal(reply: httpx.Response) -> SurefootError:
     return Rejected(message) if httpx.codes.is_client_error(status) else OutcomeUnknown(message)
 
 
-def _wire(split: Split) -> dict[str, object]:
-    return {
-        "generation": split.generation,
-        "rollout": split.rollout,
-        "salt": split.salt,
-        "weight": split.weight,
-        "champion": _version_wire(split.champion),
-        "candidate": None if split.candidate is None else _version_wire(split.candidate),
-        "mirror": split.mirror,
-    }
-
-
-def _version_wire(version: Version) -> dict[str, str]:
-    return {"number": version.number, "digest": version.digest, "data_digest": version.data_digest}
-
-
 def _split(told: dict[str, object]) -> Split:
-    candidate = told["candidate"]
-    return Split(
-        champion=_version(told["champion"]),
-        candidate=None if candidate is None else _version(candidate),
-        weight=float(str(told["weight"])),
-        salt=str(told["salt"]),
-        rollout=str(told["rollout"]),
-        generation=int(str(told["generation"])),
-        mirror=float(str(told.get("mirror", 0.0))),
-    )
-
-
-def _version(told: object) -> Version:
-    if not isinstance(told, dict):
-        raise TypeError(f"{told!r} is no version")
-    return Version(str(told["number"]), str(told["digest"]), str(told["data_digest"]))
+    """The split that a gateway tells, among what else it tells of the route."""
+    return decode_split({key: told[key] for key in (*SPLIT_KEYS, "mirror") if key in told})

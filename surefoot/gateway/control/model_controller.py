@@ -8,6 +8,7 @@ from functools import partial
 
 from surefoot.core.domain import Split, Version
 from surefoot.core.ports import Clock
+from surefoot.core.split_json import decode_split, encode_split
 from surefoot.gateway.control.acknowledgement import POLL_S, wait_until_acknowledged
 from surefoot.gateway.control.alarms import Alarms
 from surefoot.gateway.control.route_entry import persist, request_rules, warm_versions, without_candidate
@@ -15,7 +16,7 @@ from surefoot.gateway.control.route_errors import KillSwitchSet, LoadFailed, Not
 from surefoot.gateway.control.route_files import is_saved
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.control.version_loader import VersionLoader
-from surefoot.gateway.inference.route_codec import UNBATCHABLE, decode_split, encode_split
+from surefoot.gateway.inference.route_codec import UNBATCHABLE
 from surefoot.gateway.inference.route_snapshot import (
     KILL_SWITCH,
     ModelRoute,

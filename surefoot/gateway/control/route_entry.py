@@ -11,16 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from surefoot.core.domain import Split, Version
+from surefoot.core.split_json import decode_split, decode_version, encode_split, encode_version
 from surefoot.gateway.control.route_files import is_saved, save_route, write_lock
 from surefoot.gateway.control.shared_routes import SharedRouteTable
-from surefoot.gateway.inference.route_codec import (
-    UNBATCHABLE,
-    as_list,
-    decode_split,
-    decode_version,
-    encode_split,
-    encode_version,
-)
+from surefoot.gateway.inference.route_codec import UNBATCHABLE, as_list
 from surefoot.gateway.inference.route_snapshot import serving_versions, unbatchable_versions, version_key
 
 

@@ -9,16 +9,8 @@ from pathlib import Path
 
 import orjson
 
-from surefoot.gateway.inference.route_codec import (
-    UNBATCHABLE,
-    RequestRules,
-    as_list,
-    decode_split,
-    decode_version,
-    encode_split,
-    encode_version,
-    is_model_name,
-)
+from surefoot.core.split_json import decode_split, decode_version, encode_split, encode_version
+from surefoot.gateway.inference.route_codec import UNBATCHABLE, RequestRules, as_list, is_model_name
 
 _log = logging.getLogger(__name__)
 _ENTRY_KEYS = {"warm", "cut", "unit", "kept"}

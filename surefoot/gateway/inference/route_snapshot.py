@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import orjson
 
 from surefoot.core.domain import Split, Version
-from surefoot.gateway.inference.route_codec import UNBATCHABLE, RequestRules, as_list, decode_split, decode_version
+from surefoot.core.split_json import decode_split, decode_version
+from surefoot.gateway.inference.route_codec import UNBATCHABLE, RequestRules, as_list
 
 HEAD_BYTES = 4096
 """Numbers at the beginning of the shared memory [bytes]; documents come after them."""

@@ -2,12 +2,12 @@
 
 import logging
 
+from surefoot.core.split_json import decode_split, encode_split
 from surefoot.gateway import json_body
 from surefoot.gateway.control.route_errors import KillSwitchSet, LoadFailed, NotPersisted, StaleRoute
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoints.context import HandlerContext, no_route
-from surefoot.gateway.inference.route_codec import decode_split, encode_split
 
 _log = logging.getLogger(__name__)
 
