@@ -92,11 +92,12 @@ def test_the_sums_are_those_without_the_odd_requests() -> None:
     assert mixed.evidence().left.odd == 2
 
 
-def test_one_text_among_numbers_moves_no_distance() -> None:
-    """A column of numbers with one text is one of numbers: its distance is what it is without the text."""
+@pytest.mark.parametrize("odd", ["oops", [1], {"a": 1}, True, 10**400], ids=repr)
+def test_one_text_among_numbers_moves_no_distance(odd: object) -> None:
+    """A column of numbers with one value of another kind is one of numbers: its distance is what it is without it."""
     rows = [float(i) for i in range(200)]
     clean = pd.DataFrame({"x": rows}, index=[f"q{i}" for i in range(200)])
-    mixed = pd.DataFrame({"x": ["oops", *rows]}, index=[f"q{i}" for i in range(201)])
+    mixed = pd.DataFrame({"x": pd.Series([odd, *rows], dtype=object).to_list()}, index=[f"q{i}" for i in range(201)])
     (found,) = distances(clean, mixed)
     assert (found.distance, found.categories) == (0.0, 0)
     assert odd_texts(clean, mixed).requests == ("q0",)

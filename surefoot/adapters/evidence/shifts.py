@@ -1,5 +1,6 @@
 """How far columns of two tables lie from each other."""
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ from surefoot.core.judging.evidence import FeatureShift
 from surefoot.core.judging.left_out import LeftOut
 
 FEW_TEXTS = 0.05
-"""Share of a column's values that may be texts while it still is one of numbers."""
+"""Share of a column's values that may be no numbers while it still is one of numbers."""
 SAME = 1e-9
 """Relative difference between two numbers that are the same."""
 
@@ -19,8 +20,8 @@ SAME = 1e-9
 def distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
     """Distance of every column between two samples: Kolmogorov-Smirnov for numbers, total variation for the rest.
 
-    A missing number counts as one beyond all others, so that numbers that go missing have moved. A few texts among
-    numbers are left out, as `odd` counts them.
+    A missing number counts as one beyond all others, so that numbers that go missing have moved. A few other
+    values among numbers are left out, as `odd_texts` counts them.
     """
     if not len(old) or not len(new):
         return ()
@@ -48,29 +49,42 @@ def distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
 
 
 def odd_texts(old: pd.DataFrame, new: pd.DataFrame) -> LeftOut:
-    """Texts among the numbers of a column, which `distances` leaves out; their requests are the index of the tables."""
+    """Values of another kind among the numbers of a column, which `distances` leaves out.
+
+    Their requests are the index of the tables.
+    """
     found = 0
     ids: list[str] = []
     for side in (old, new):
         for name in _numeric(old, new):
-            strange = list(side.index[_texts(side[name])])
+            strange = list(side.index[_strange(side[name])])
             found += len(strange)
             ids += [str(one) for one in strange if isinstance(one, str)]
-    return LeftOut(odd=found, requests=tuple(ids[:NAMED]), what="texts among the numbers of a column" if found else "")
+    return LeftOut(
+        odd=found,
+        requests=tuple(ids[:NAMED]),
+        what="values of another kind among the numbers of a column" if found else "",
+    )
 
 
-def _texts(column: pd.Series) -> NDArray[np.bool_]:
-    """Which values of a column are texts."""
+def _strange(column: pd.Series) -> NDArray[np.bool_]:
+    """Which values of a column are there and no numbers: texts, truth values, lists, and numbers beyond all floats."""
     if pd.api.types.is_numeric_dtype(column):
         return np.zeros(len(column), dtype=bool)
-    return np.array([isinstance(value, str) for value in column], dtype=bool)
+    return np.array([_is_strange(value) for value in column], dtype=bool)
+
+
+def _is_strange(value: object) -> bool:
+    if isinstance(value, bool | str | list | dict):
+        return True
+    return isinstance(value, int) and abs(value) > sys.float_info.max
 
 
 def _numeric(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
-    """Columns of numbers among which a few texts stand."""
+    """Columns of numbers among which a few other values stand."""
     made = []
     for name in (name for name in old.columns if name in new.columns):
-        texts = sum(int(_texts(side[name]).sum()) for side in (old, new))
+        texts = sum(int(_strange(side[name]).sum()) for side in (old, new))
         there = sum(int(side[name].notna().sum()) for side in (old, new))
         if 0 < texts <= FEW_TEXTS * there:
             made.append(name)
@@ -78,10 +92,10 @@ def _numeric(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
 
 
 def _numbers_only(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The table without the rows that have a text in one of these columns."""
+    """The table without the rows that have another value in one of these columns."""
     strange = np.zeros(len(frame), dtype=bool)
     for name in columns:
-        strange |= _texts(frame[name])
+        strange |= _strange(frame[name])
     kept = frame[~strange]
     return kept.assign(**{name: pd.to_numeric(kept[name]) for name in columns}) if columns else frame
 

@@ -157,7 +157,11 @@ class LogEvidence:
             return Missing(
                 Outcome.ERROR, f"no request of {question.model} was logged in the window: nothing to validate"
             )
-        return self._validate(question.suite, typed_table(frame, self._answers.types(question)), question.rollout)
+        table, left = typed_table(frame, self._answers.types(question))
+        if not len(table):
+            return Missing(Outcome.ERROR, f"{left.what}: none of {left.odd:,} requests can be validated")
+        found = self._validate(question.suite, table, question.rollout)
+        return replace(found, left=merge_left_out(found.left, left)) if isinstance(found, Validation) else found
 
     def _shift(self, question: EvidenceRequest) -> Evidence:
         gate = question.gate

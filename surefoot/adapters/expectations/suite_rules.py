@@ -12,23 +12,39 @@ _COUNTS = re.compile(r"row_count|unique_value_count|value_lengths|column_count|p
 """Expectations about numbers that are never negative."""
 _SHARES = re.compile(r"proportion_of")
 """Expectations about numbers that are never above one."""
+LEAST = 0.01
+"""Smallest share of the values that an expectation may demand: with less it looks at nothing."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def never_fails(item: Mapping[str, Any]) -> str:
     """Why an expectation can never fail; empty when it can."""
     kind, kwargs = str(item.get("type")), item.get("kwargs") or {}
-    if kwargs.get("mostly") == 0:
-        return "with 'mostly: 0' it holds whatever comes"
+    mostly = kwargs.get("mostly")
+    if isinstance(mostly, int | float) and mostly < LEAST:
+        return f"with 'mostly: {mostly:g}' it holds whatever comes: give {LEAST:g} or more"
     if kind.endswith("not_be_in_set") and not kwargs.get("value_set"):
         return "its 'value_set' is empty: it holds whatever comes"
     if "not_match" in kind and "regex_list" in kwargs and not kwargs["regex_list"]:
         return "its 'regex_list' is empty: it holds whatever comes"
     low, high = kwargs.get("min_value"), kwargs.get("max_value")
+    if problem := _empty_range(low, high, kwargs):
+        return problem
     floor = _COUNTS.search(kind) and (low is None or (_number(low) <= 0 and not kwargs.get("strict_min")))
     roof = high is None or (_SHARES.search(kind) and _number(high) >= 1 and not kwargs.get("strict_max"))
     if floor and roof and ("min_value" in kwargs or "max_value" in kwargs):
         return "its bounds hold for every table"
+    return ""
+
+
+def _empty_range(low: object, high: object, kwargs: Mapping[str, Any]) -> str:
+    """Why no value lies between two bounds; empty where one does."""
+    both = isinstance(low, int | float) and isinstance(high, int | float)
+    if not (both or (isinstance(low, str) and isinstance(high, str))):
+        return ""
+    strict = kwargs.get("strict_min") or kwargs.get("strict_max")
+    if low > high or (low == high and strict):  # type: ignore[operator]
+        return f"no value is between {low} and {high}: it cannot hold"
     return ""
 
 

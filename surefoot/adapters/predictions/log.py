@@ -9,7 +9,7 @@ import orjson
 import pandas as pd
 
 from surefoot.adapters.predictions.log_files import KINDS, counted, view
-from surefoot.adapters.predictions.typed_table import answer_frame, typed_table
+from surefoot.adapters.predictions.typed_table import answer_frame, plain_types
 from surefoot.core.canonical_text import canonical_text_of_json
 from surefoot.core.errors import EvidenceUnavailable
 
@@ -166,7 +166,7 @@ class PredictionLog:
         """Features of the requests of a window by request id; rows without names have their columns by position."""
         rows = self.requests(model, since, until)
         ids = pd.Index([row.key[0] for row in rows], dtype=object)
-        return typed_table(pd.DataFrame([row.columns() for row in rows], index=ids, dtype=object), {})
+        return plain_types(pd.DataFrame([row.columns() for row in rows], index=ids, dtype=object))
 
     def given(self, model: str, since: float, until: float) -> pd.DataFrame:
         """Answers that callers got in a window, by request id, as columns."""

@@ -1,7 +1,6 @@
 """Handle scoring requests in MLflow's protocol: /invocations and /models/<model>/invocations."""
 
 import os
-import re
 import time
 from collections.abc import Coroutine, Iterator
 from functools import lru_cache, partial
@@ -12,8 +11,8 @@ from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoints.context import HandlerContext
 from surefoot.gateway.inference.request import new_request
 from surefoot.gateway.inference.router import CallerAnswer, CallerError, NotServing, Overloaded
+from surefoot.gateway.log.label_rules import REQUEST_ID
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 SCORING_ERRORS = (decode.MalformedBody, CallerError, NotServing, Overloaded)
 """Why a scoring request gets no answer."""
 
@@ -132,7 +131,7 @@ def check_request_id(request: str, name: str) -> str:
     Raises:
         HttpError: It cannot be kept as it is.
     """
-    if request and not _REQUEST_ID.fullmatch(request):
+    if request and not REQUEST_ID.fullmatch(request):
         message = f"{name} must be 1 to 128 visible ASCII characters without a space; send another one, or none"
         raise HttpError(400, "BAD_REQUEST", message)
     return request

@@ -1,0 +1,59 @@
+"""Each expectation is tried on tables that do their worst: what none of them breaks can never fail."""
+
+import json
+import re
+from functools import lru_cache
+from typing import Any
+
+from surefoot.adapters.expectations import suite_rules as rules
+from surefoot.adapters.expectations import wording as words
+from surefoot.adapters.expectations.adversarial_tables import adversarial_tables
+from surefoot.adapters.expectations.engine import batch, build, first_line, great_expectations, named, what_raised
+
+_ELSEWHERE = re.compile(r"row_count|unique_value_count|value_lengths|not_match|other_table")
+"""Expectations that only a larger table, a longer text, or a text that somebody has to invent can break; the bounds of
+counts are looked at by `suite_rules.never_fails`."""
+_COLUMN = re.compile(r"column|name .* is not defined|undefined", re.IGNORECASE)
+"""Tells that an expectation was not tried, for a column that it needs was not found."""
+
+
+@lru_cache(16)
+def unbreakable(declared: str) -> tuple[str, ...]:
+    """What is wrong with the expectations that no table breaks, and with those that no table can be held against.
+
+    Args:
+        declared: The expectations of a suite as JSON; each of them is known to be valid.
+    """
+    items: list[dict[str, Any]] = json.loads(declared)
+    gx = great_expectations()
+    seen: list[set[str]] = [set() for _ in items]
+    for table in adversarial_tables(items):
+        wanted = [build(gx, at, rules.with_moments(item, table)) for at, item in enumerate(items)]
+        try:
+            answer = batch(gx, table).validate(
+                gx.ExpectationSuite(name="tried", expectations=wanted), result_format="BASIC"
+            )
+        except Exception as error:  # noqa: BLE001 - one expectation may end all of them
+            for some in seen:
+                some.add(first_line(error))
+            continue
+        for result in answer.results:
+            problem = what_raised(result.exception_info)
+            at = result.expectation_config.meta["position"]
+            seen[at].add(problem or ("holds" if result.success else "fails"))
+    found = (_problem(item, some) for item, some in zip(items, seen, strict=True))
+    return tuple(words.encodable(problem) for problem in found if problem)
+
+
+def _problem(item: dict[str, Any], seen: set[str]) -> str:
+    """Why an expectation is no check, by all that was seen of it; empty where it is one."""
+    if "fails" in seen or _ELSEWHERE.search(str(item.get("type"))):
+        return ""
+    if "holds" in seen:
+        return (
+            f"{named(item)} is no check: it held on all tables of unlikely values that it was tried on, so nothing can"
+            " fail it"
+        )
+    if len(seen) == 1 and not _COLUMN.search("".join(seen)):
+        return f"{named(item)} could not be evaluated on any table that it was tried on: {next(iter(seen))}"
+    return ""
