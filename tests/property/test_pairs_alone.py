@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from surefoot.adapters.evidence.block_sums import ScoredBatch
 from surefoot.adapters.evidence.paired_sums import sum_batches
+from surefoot.core.answers.losses import losses
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MICRO, Block, PairedSums
-from surefoot.core.losses import losses
 from surefoot.core.policy.model import LOSSES, Costs, Gate, Metric
 
 COSTS = Costs(1.0, 2.0, 3.0, 4.0)

@@ -5,10 +5,10 @@ import pytest
 
 from surefoot.adapters.evidence.block_sums import ScoredBatch
 from surefoot.adapters.evidence.paired_sums import sum_batches
-from surefoot.core.disagreement import differ
+from surefoot.core.answers.disagreement import differ
+from surefoot.core.answers.losses import losses
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MICRO
-from surefoot.core.losses import losses
 from surefoot.core.planning import notes
 from surefoot.core.policy.fields import Violation
 from surefoot.core.policy.model import Costs, Gate, Metric, Policy

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from surefoot.core.answer_values import number_of, probability
+from surefoot.core.answers.losses import decisions, losses
+from surefoot.core.answers.values import number_of, probability
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.losses import decisions, losses
 from surefoot.core.policy.model import LOSSES, Costs, Gate, Metric
 
 PAIRS = st.lists(st.tuples(st.floats(0.001, 0.999), st.integers(0, 1)), min_size=1, max_size=50)

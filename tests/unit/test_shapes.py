@@ -10,7 +10,7 @@ from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.replay.recorded import RecordedAnswers
 from surefoot.adapters.replay.shadow import ShadowReplay
-from surefoot.core.answer_shape import shapes_of
+from surefoot.core.answers.shape import shapes_of
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.judging.evidence import AnswerShapes, Missing
 from surefoot.core.judging.judge import judge

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.left_out import NAMED
-from surefoot.core.answer_values import Floats, probability
+from surefoot.core.answers.class_reading import Reading
+from surefoot.core.answers.disagreement import differ
+from surefoot.core.answers.losses import OF_NUMBERS, losses, scores, truths
+from surefoot.core.answers.values import Floats, probability
 from surefoot.core.canonical_text import slice_name
-from surefoot.core.class_reading import Reading
-from surefoot.core.disagreement import differ
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MICRO
 from surefoot.core.judging.validation import LARGEST_COUNT
-from surefoot.core.losses import OF_NUMBERS, losses, scores, truths
 from surefoot.core.policy.model import BINNED, CONFUSIONS, Gate, Metric
 from surefoot.core.stats.block_statistic import BINS
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.block_sums import BlockSums, ScoredBatch, present, sides, wanted
 from surefoot.adapters.evidence.left_out import NAMED
-from surefoot.core.answer_values import Floats
-from surefoot.core.class_reading import NumberKinds, Reading, is_ambiguous, readings
+from surefoot.core.answers.class_reading import NumberKinds, Reading, is_ambiguous, readings
+from surefoot.core.answers.values import Floats
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import Block, PairedSums
 from surefoot.core.judging.left_out import LeftOut

@@ -31,7 +31,7 @@ from surefoot.adapters.predictions.record_columns import (
     text,
     unreadable,
 )
-from surefoot.core.answer_values import Floats
+from surefoot.core.answers.values import Floats
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.domain import Arm, Split
 from surefoot.core.errors import EvidenceUnavailable, Rejected

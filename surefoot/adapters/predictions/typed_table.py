@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from surefoot.adapters.mlflow.pyfunc.columns import column
-from surefoot.core.answer_values import number_of, unwrap
+from surefoot.core.answers.values import number_of, unwrap
 from surefoot.core.judging.left_out import LeftOut
 
 WHOLE = {"long": 64, "integer": 32}

@@ -16,8 +16,8 @@ from surefoot.adapters.evidence.shifts import distances, odd_texts
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.adapters.replay.shadow import SHAPES, UNREADABLE
-from surefoot.core.answer_shape import shapes_of
-from surefoot.core.answer_values import Floats
+from surefoot.core.answers.shape import shapes_of
+from surefoot.core.answers.values import Floats
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import (
     AnswerShapes,

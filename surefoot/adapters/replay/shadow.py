@@ -12,7 +12,7 @@ from surefoot.adapters.evidence.shifts import distances, odd_texts, unequal
 from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.adapters.replay.scoring import Scorable, ScoredRequests, score_requests
-from surefoot.core.answer_shape import shapes_of
+from surefoot.core.answers.shape import shapes_of
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import SurefootError
 from surefoot.core.judging.evidence import (

@@ -3,7 +3,7 @@
 import math
 from functools import partial
 
-from surefoot.core.class_names import class_text, says_nothing
+from surefoot.core.answers.class_names import class_text, says_nothing
 from surefoot.core.domain import Outcome
 from surefoot.core.policy.fields import Problem, Violation, guarded, tell
 from surefoot.core.policy.model import BINNED, CONFUSIONS, EVENTS, SHIFTS, Gate, Metric, Policy

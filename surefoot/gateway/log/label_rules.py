@@ -3,8 +3,8 @@
 import math
 import re
 
+from surefoot.core.answers.class_names import says_nothing
 from surefoot.core.canonical_text import canonical_text
-from surefoot.core.class_names import says_nothing
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 """Ids that a request can have: what the gateway takes as an X-Request-Id."""

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.answer_values import Floats, distribution, number_of, unwrap
-from surefoot.core.class_names import class_text, is_number, says_nothing
+from surefoot.core.answers.class_names import class_text, is_number, says_nothing
+from surefoot.core.answers.values import Floats, distribution, number_of, unwrap
 from surefoot.core.errors import InvariantBroken
 
 RARE = 0.01

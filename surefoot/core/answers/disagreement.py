@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.answer_values import Floats, distribution, is_distribution, number_of, numbers, unwrap
-from surefoot.core.class_names import class_text
+from surefoot.core.answers.class_names import class_text
+from surefoot.core.answers.losses import decisions
+from surefoot.core.answers.values import Floats, distribution, is_distribution, number_of, numbers, unwrap
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.losses import decisions
 
 CLOSE = 1e-3
 """Relative difference of two numbers that are one decision."""

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.answer_values import Floats, numbers, paired_outputs, probabilities, probability, unwrap
-from surefoot.core.class_names import class_text, is_number
-from surefoot.core.class_reading import (
+from surefoot.core.answers.class_names import class_text, is_number
+from surefoot.core.answers.class_reading import (
     NumberKinds,
     Reading,
     class_distribution,
@@ -16,6 +15,7 @@ from surefoot.core.class_reading import (
     label_indices,
     readings,
 )
+from surefoot.core.answers.values import Floats, numbers, paired_outputs, probabilities, probability, unwrap
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.policy.model import Gate, Metric
 
