@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from surefoot.cli import backtest, compact, demo, operate, promote, read, serve, spread, status
-from surefoot.cli.output import LossyStream
+from surefoot.cli.printing.lossy_stream import LossyStream
 from surefoot.core.errors import InvariantBroken, SurefootError
 
 app = typer.Typer(

@@ -19,7 +19,7 @@ from surefoot.adapters.evidence.source import Validate
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.backtest import BacktestResult, backtest
 from surefoot.backtest.run import rollout_turns
-from surefoot.cli.show import clock_time, console, print_json, tabulate, with_colours
+from surefoot.cli.printing.show import clock_time, console, print_json, tabulate, with_colours
 from surefoot.core.durations import span
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.judging.evidence import Missing, Validation

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from surefoot import wiring
+from surefoot.cli.printing.show import console, print_json
 from surefoot.cli.read import Json
-from surefoot.cli.show import console, print_json
 from surefoot.core.errors import NotFound
 from surefoot.settings import read_settings
 

@@ -16,9 +16,9 @@ import typer
 from rich.table import Table
 
 from surefoot import wiring
-from surefoot.cli import show
 from surefoot.cli.local import stack
-from surefoot.cli.show import console
+from surefoot.cli.printing import show
+from surefoot.cli.printing.show import console
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected, SurefootError, Unavailable
 from surefoot.core.record.chain import Entry, check

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from surefoot import wiring
-from surefoot.cli import show
+from surefoot.cli.printing import show
+from surefoot.cli.printing.show import console
 from surefoot.cli.read import Json, Model
-from surefoot.cli.show import console
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import (
     AliasDrift,

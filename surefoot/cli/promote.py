@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from surefoot import wiring
-from surefoot.cli import show
+from surefoot.cli.printing import show
+from surefoot.cli.printing.show import console
 from surefoot.cli.read import Json, Model
-from surefoot.cli.show import console
 from surefoot.core.domain import Stage
 from surefoot.core.record.state import Ledger, fold
 from surefoot.rollout import Ports, drive, open_promotion

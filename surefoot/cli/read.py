@@ -8,8 +8,8 @@ from rich.markup import escape
 
 from surefoot import wiring
 from surefoot.adapters.config.policy_file import policy_files, read_policy
-from surefoot.cli import show, show_plan
-from surefoot.cli.show import console
+from surefoot.cli.printing import show, show_plan
+from surefoot.cli.printing.show import console
 from surefoot.core import planning
 from surefoot.core.errors import JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.judging.reverify import reverify

@@ -12,7 +12,7 @@ import typer
 from surefoot import wiring
 from surefoot.adapters.mlflow.pyfunc.scorer import preload_libraries
 from surefoot.cli.local import stack
-from surefoot.cli.show import console
+from surefoot.cli.printing.show import console
 from surefoot.settings import home, read_settings
 
 

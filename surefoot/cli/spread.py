@@ -11,8 +11,8 @@ from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.evidence.history import measure_history
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.cli.printing.show import clock_time, console, print_json
 from surefoot.cli.read import Json, Model
-from surefoot.cli.show import clock_time, console, print_json
 from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import Missing

@@ -9,10 +9,10 @@ from rich.markup import escape
 
 from surefoot import wiring
 from surefoot.adapters import heartbeats
-from surefoot.cli import show
 from surefoot.cli.local import scheduler, stack
+from surefoot.cli.printing import show
+from surefoot.cli.printing.show import console
 from surefoot.cli.read import Json
-from surefoot.cli.show import console
 from surefoot.core.domain import RolloutKind, Split
 from surefoot.core.durations import span
 from surefoot.core.errors import NotFound, SurefootError, Unavailable

@@ -5,8 +5,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from surefoot.models.predictor import AnswerCost, Model, Names, RequestOptions, RowChecks
-from surefoot.models.row_independence import IndependenceProof
-from surefoot.models.row_watch import RowWatch
+from surefoot.models.rows.independence import IndependenceProof
+from surefoot.models.rows.watch import RowWatch
 
 
 class InProcessModel:

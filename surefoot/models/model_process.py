@@ -22,7 +22,7 @@ from surefoot.models.answer_checks import check_count
 from surefoot.models.blocking_calls import in_thread
 from surefoot.models.forkserver import Forkserver, ForkserverGone
 from surefoot.models.predictor import NO_OPTIONS, AnswerCost, Names, PredictorLost, RequestOptions, RowChecks
-from surefoot.models.row_independence import IndependenceProof, RowIndependence
+from surefoot.models.rows.independence import IndependenceProof, RowIndependence
 
 _log = logging.getLogger(__name__)
 START_S = 120.0

@@ -16,8 +16,8 @@ from surefoot.models import frames
 from surefoot.models.answer_checks import describe_error
 from surefoot.models.predictor import Model, Names
 from surefoot.models.process_priority import lower_priority
-from surefoot.models.row_independence import IndependenceProof, RowIndependence
-from surefoot.models.row_watch import RowWatch, probe_proof
+from surefoot.models.rows.independence import IndependenceProof, RowIndependence
+from surefoot.models.rows.watch import RowWatch, probe_proof
 
 UNPROVED = "its process ended or hung when rows were asked together to prove it"
 CALLS = frozenset({"predict", "golden", "model_inputs", "is_raw", "signature_fields"})

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import orjson
 
 from surefoot.core.domain import Version
-from surefoot.models.row_independence import IndependenceProof
+from surefoot.models.rows.independence import IndependenceProof
 
 Names = tuple[str | int | float, ...] | None
 """Columns of a request; None for rows that are bare arrays."""

@@ -23,7 +23,7 @@ from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
 from surefoot.models import remote_scorer as scores_module
-from surefoot.models.row_independence import RowIndependence
+from surefoot.models.rows.independence import RowIndependence
 from tests.integration import hosted_models
 
 MEMORY_MB = 6000

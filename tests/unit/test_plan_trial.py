@@ -3,8 +3,8 @@
 import pytest
 
 from surefoot.adapters.replay.hosted_models import LoadTrial
-from surefoot.cli import show_plan
-from surefoot.models.row_independence import IndependenceProof, RowIndependence
+from surefoot.cli.printing import show_plan
+from surefoot.models.rows.independence import IndependenceProof, RowIndependence
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from surefoot.cli import show
+from surefoot.cli.printing import show
 from surefoot.core.policy.parse import parse
 from tests.fakes import POLICY
 

@@ -6,10 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.models import row_watch
 from surefoot.models.predictor import Names
-from surefoot.models.row_independence import IndependenceProof, RowIndependence, answers_equal, prove_independence
-from surefoot.models.row_watch import ENOUGH, RowWatch
+from surefoot.models.rows import watch
+from surefoot.models.rows.independence import (
+    IndependenceProof,
+    RowIndependence,
+    answers_equal,
+    prove_independence,
+)
+from surefoot.models.rows.watch import ENOUGH, RowWatch
 
 ROWS: list[list[object]] = [[float(7 * i % 24), i % 3] for i in range(24)]
 Function = Callable[[list[list[object]]], list[object]]
@@ -107,7 +112,7 @@ def test_rows_of_one_answer_prove_little() -> None:
 
 def test_a_difference_on_a_callers_row_ends_batches_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that passed at load, and answers a caller's row otherwise in a batch than alone, is found out."""
-    monkeypatch.setattr(row_watch, "ONE_IN", 1)
+    monkeypatch.setattr(watch, "ONE_IN", 1)
     model = Model(lambda rows: [value + (100.0 if len(rows) > 1 and value > 50.0 else 0.0) for value in x(rows)])
     watched = RowWatch(model, prove_independence(model.function, ROWS))
     assert watched.proof.row_wise
@@ -120,9 +125,9 @@ def test_a_difference_on_a_callers_row_ends_batches_for_good(monkeypatch: pytest
 
 def test_looking_takes_a_hundredth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a row was asked again, no other is before a hundred times as long has passed."""
-    monkeypatch.setattr(row_watch, "ONE_IN", 1)
+    monkeypatch.setattr(watch, "ONE_IN", 1)
     now = [0.0]
-    monkeypatch.setattr(row_watch.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
 
     def slow(rows: list[list[object]]) -> list[object]:
         now[0] += 1.0

@@ -14,7 +14,7 @@ from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
 from surefoot.models.model_process import ModelProcess, ProcessDied, StartProcess, spawn_process
 from surefoot.models.remote_scorer import RemoteScorer
-from surefoot.models.row_independence import IndependenceProof
+from surefoot.models.rows.independence import IndependenceProof
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

@@ -12,7 +12,7 @@ from surefoot.core.errors import SurefootError
 from surefoot.models.answer_checks import describe_error
 from surefoot.models.predictor import PredictorLost
 from surefoot.models.remote_scorer import ScoringAbandoned
-from surefoot.models.row_independence import answers_equal
+from surefoot.models.rows.independence import answers_equal
 
 CHUNK = 2000
 """Rows scored in one call [count]: large enough for the model, small enough for progress and memory."""

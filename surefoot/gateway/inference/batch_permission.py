@@ -3,7 +3,7 @@
 import logging
 
 from surefoot.models.predictor import Predictor, RowChecks
-from surefoot.models.row_independence import IndependenceProof, RowIndependence
+from surefoot.models.rows.independence import IndependenceProof, RowIndependence
 
 _log = logging.getLogger(__name__)
 _FINAL = (RowIndependence.BATCH_DEPENDENT, RowIndependence.NOT_REPEATABLE)

@@ -12,7 +12,7 @@ from surefoot.models.predictor import Predictor, PredictorLost, RowChecks
 
 if TYPE_CHECKING:
     from surefoot.gateway.inference.version_pool import VersionPool
-    from surefoot.models.row_independence import IndependenceProof
+    from surefoot.models.rows.independence import IndependenceProof
 
 _log = logging.getLogger(__name__)
 _RESTART_PAUSES_S = (0.1, 0.5, 2.0, 10.0)

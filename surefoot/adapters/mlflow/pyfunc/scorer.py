@@ -11,8 +11,8 @@ from surefoot.adapters.mlflow.pyfunc.columns import kind_of
 from surefoot.adapters.mlflow.pyfunc.inputs import Inputs, Names
 from surefoot.adapters.mlflow.pyfunc.outputs import WrongCount, could_be_outputs, holds_outputs, plain_value, split_rows
 from surefoot.adapters.mlflow.pyfunc.probes import probe_rows
-from surefoot.models.row_independence import IndependenceProof, RowIndependence, prove_independence
-from surefoot.models.row_watch import ask_model
+from surefoot.models.rows.independence import IndependenceProof, RowIndependence, prove_independence
+from surefoot.models.rows.watch import ask_model
 
 if TYPE_CHECKING:
     import pandas as pd

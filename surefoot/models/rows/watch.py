@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from surefoot.models.answer_checks import check_answers, describe_error
 from surefoot.models.predictor import Model, Names
-from surefoot.models.row_independence import (
+from surefoot.models.rows.independence import (
     DEPENDENT,
     UNSTABLE,
     IndependenceProof,

@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot.adapters.replay.hosted_models import LoadTrial
-from surefoot.cli.show import console, format_count, looks_text, tabulate
+from surefoot.cli.printing.show import console, format_count, looks_text, tabulate
 from surefoot.core.durations import often, roughly, span
 from surefoot.core.planning import Detectability
 from surefoot.core.policy.model import Policy, Shadow

@@ -1,0 +1,1 @@
+"""Whether a model answers each row by itself: proved at load, watched live."""
