@@ -39,7 +39,7 @@ class Typed(Model):
         super().__init__(lambda _row: 1.0)
         self.kind = kind
 
-    def declared(self) -> dict[str, object]:
+    def signature_fields(self) -> dict[str, object]:
         """Its signature, where it has one."""
         return {"inputs": {"dist": self.kind}} if self.kind else {}
 

@@ -48,11 +48,17 @@ def holds_outputs(answer: Any) -> bool | None:
     return None
 
 
-def could_be_outputs(answer: Any) -> bool:
-    """Whether an answer for several rows could be one array or list an output, as well as one a row."""
+def could_be_outputs(answer: Any, rows: int) -> bool:
+    """Whether an answer for several rows could be one array or list an output, each as long as the rows are many."""
     if hasattr(answer, "to_dict") and hasattr(answer, "columns"):
         return False
-    return isinstance(answer, list | tuple) or getattr(answer, "ndim", 1) > 1
+    if isinstance(answer, list | tuple):
+        return len(answer) == rows and all(_of_length(one, rows) for one in answer)
+    return bool(tuple(getattr(answer, "shape", ()))[:2] == (rows, rows))
+
+
+def _of_length(value: Any, rows: int) -> bool:
+    return (isinstance(value, list | tuple) or _array_like(value)) and len(value) == rows
 
 
 def _are_outputs(answer: Sequence[Any], rows: int, outputs: bool | None) -> bool:

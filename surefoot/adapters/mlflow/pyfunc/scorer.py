@@ -92,7 +92,7 @@ class Scorer:
         if len(values) == 1:
             if self._outputs is None:
                 self._outputs = holds_outputs(answer)
-        elif self._single is not True and could_be_outputs(answer):
+        elif self._single is not True and could_be_outputs(answer, len(values)):
             self._see_one(names, values, params, csv=csv)
         try:
             rows = split_rows(answer, len(values), outputs=self._outputs)
