@@ -28,18 +28,23 @@ def start(folder: Path, number: int) -> tuple[str, float]:
     home = folder / f"start-{number}"
     command = [sys.executable, "-m", "surefoot", "demo", "--start-only", "--home", str(home)]
     began = time.monotonic()
+    demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+        output, _ = demo.communicate(timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
         return f"no answer within {LIMIT_S:.0f} s", LIMIT_S
+    finally:
+        if demo.poll() is None:  # also when this bench is interrupted: the demo stops its servers itself
+            demo.terminate()
+            demo.wait(LIMIT_S)
     took = time.monotonic() - began
     left = left_running(home)
     if left:
         return f"left running: {', '.join(left)}", took
-    if done.returncode:
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        return f"exit code {done.returncode}: {lines[-1] if lines else 'no output'}", took
-    if not re.search(r"first answer came from version", done.stdout):
+    if demo.returncode:
+        lines = [line for line in output.splitlines() if line.strip()]
+        return f"exit code {demo.returncode}: {lines[-1] if lines else 'no output'}", took
+    if not re.search(r"first answer came from version", output):
         return "exit code 0, but no answer", took
     return "", took
 
