@@ -94,7 +94,7 @@ class RouteSuperseded(Conflict):
 
 
 class StaleLedger(Conflict):
-    """Somebody else has appended to the journal since it was read; reading it again is safe."""
+    """Another process has appended to the journal since it was read; reading it again is safe."""
 
 
 class Unavailable(SurefootError):

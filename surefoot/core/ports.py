@@ -19,7 +19,7 @@ class Journal(Protocol):
         """Append one entry as number `expected` + 1.
 
         Raises:
-            StaleLedger: Somebody else has appended since `expected` was read.
+            StaleLedger: Another process has appended since `expected` was read.
             JournalUnavailable: The database cannot be written; nothing was appended.
         """
         ...

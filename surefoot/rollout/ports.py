@@ -34,7 +34,7 @@ class Ports:
         """Append one event and fold it in.
 
         Raises:
-            StaleLedger: Somebody else has appended since the ledger was read.
+            StaleLedger: Another process has appended since the ledger was read.
         """
         kind, data = encode(event)
         entry = self.journal.append(ledger.model, ledger.head, self.clock.now(), self.actor, kind, data)

@@ -25,7 +25,7 @@ def great_expectations() -> ModuleType:
     if noise.level == logging.NOTSET:  # at INFO its import alone writes hundreds of lines
         noise.setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # it imports sre_constants; nobody here can change that
+        warnings.simplefilter("ignore", DeprecationWarning)  # Great Expectations imports sre_constants
         import great_expectations as gx  # noqa: PLC0415 - lazily, see above
     return gx
 

@@ -11,7 +11,7 @@ from surefoot.adapters.expectations.adversarial_tables import adversarial_tables
 from surefoot.adapters.expectations.engine import batch, build, first_line, great_expectations, named, what_raised
 
 _ELSEWHERE = re.compile(r"row_count|unique_value_count|value_lengths|not_match|other_table")
-"""Expectations that only a larger table, a longer text, or a text that somebody has to invent can break; the bounds of
+"""Expectations that only a larger table, a longer text, or an invented text can break; the bounds of
 counts are looked at by `suite_rules.never_fails`."""
 _COLUMN = re.compile(r"column|name .* is not defined|undefined", re.IGNORECASE)
 """Tells that an expectation was not tried, for a column that it needs was not found."""

@@ -202,7 +202,7 @@ def _samples(kwargs: Mapping[str, Any], found: Mapping[str, Any], table: "pd.Dat
 
 
 def _write(path: Path, page: str) -> str:
-    """Put the page in place in one move; nobody ever opens half of it.
+    """Put the page in place in one move, so that a reader never opens half of it.
 
     Returns:
         Its path, or nothing when the disk refuses: the answer of the suite stands without its page.

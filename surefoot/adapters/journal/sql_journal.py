@@ -109,7 +109,7 @@ class SqlJournal:
         """Append one entry as number `expected` + 1; when this returns, it survives a kill and a crash.
 
         Raises:
-            StaleLedger: Somebody else has appended since `expected` was read.
+            StaleLedger: Another process has appended since `expected` was read.
             InvariantBroken: The data is not JSON.
             JournalUnavailable: The database cannot be written; nothing was appended.
             OutcomeUnknown: The connection broke during the commit; read again before anything else.
