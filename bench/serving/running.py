@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,6 +13,7 @@ import httpx
 import psutil
 
 from bench.serving.models import Body, split_body
+from surefoot.cli.local.signals import stopped_by_signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +49,7 @@ def free_port() -> int:
 @contextlib.contextmanager
 def process(command: Sequence[str], environment: Mapping[str, str], url: str, log: Path) -> Iterator[psutil.Process]:
     """A server that answers; it and its children are ended, also when this process is to end."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with log.open("w") as out:
+    with stopped_by_signals(), log.open("w") as out:
         started = subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=out)
         found = psutil.Process(started.pid)
         try:

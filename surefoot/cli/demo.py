@@ -17,6 +17,7 @@ from rich.table import Table
 
 from surefoot import wiring
 from surefoot.cli.local import stack
+from surefoot.cli.local.signals import stopped_by_signals
 from surefoot.cli.printing import show
 from surefoot.cli.printing.show import console
 from surefoot.core.domain import Outcome
@@ -117,7 +118,7 @@ def demo(
     config: Settings | None = None
     finished = False
     try:
-        with _stopped_by_signals(), _training(home.parent / "flights.parquet") as training:
+        with stopped_by_signals(), _training(home.parent / "flights.parquet") as training:
             from surefoot.adapters.clock import ReplayClock  # noqa: PLC0415 - beside its first use
             from surefoot.demo.story import START  # noqa: PLC0415 - scikit-learn takes seconds
 
@@ -183,22 +184,6 @@ def _training(cache: Path) -> Iterator[Training]:
         yield training
     finally:
         training.stop()
-
-
-@contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into an exception, so that a closed terminal leaves no server running."""
-
-    def stop(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]  # as by nohup
-    before = {number: signal.signal(number, stop) for number in heard}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _train(cache: Path, sender: Connection) -> None:

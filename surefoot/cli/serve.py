@@ -12,6 +12,7 @@ import typer
 from surefoot import wiring
 from surefoot.adapters.mlflow.pyfunc.scorer import preload_libraries
 from surefoot.cli.local import stack
+from surefoot.cli.local.signals import stopped_by_signals
 from surefoot.cli.printing.show import console
 from surefoot.settings import home, read_settings
 
@@ -27,7 +28,7 @@ def up(
     """Start MLflow, Prefect (server and worker) and the gateway, and wait until each answers."""
     options = stack.StackOptions(mlflow_port, prefect_port, gateway_port, clock, tick)
     began = time.monotonic()
-    with console.status("starting MLflow, Prefect and the gateway"):
+    with stopped_by_signals(), console.status("starting MLflow, Prefect and the gateway"):
         config = stack.up(home(), project.absolute(), options, console.print)
     console.print(f"up in {time.monotonic() - began:.0f} s; state in {config.home}; 'surefoot down' stops it")
 

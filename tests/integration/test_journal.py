@@ -1,10 +1,14 @@
 """The journal against real SQLite and real PostgreSQL."""
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -122,6 +126,20 @@ def test_threads_race_and_one_wins_each_number(journal: SqlJournal) -> None:
     entries = journal.read("m")
     assert check(entries) == len(entries) >= 40
     assert sorted(seq for won in wins for seq in won) == [entry.seq for entry in entries]
+
+
+def test_a_journal_that_is_being_created_is_waited_for(tmp_path: Path) -> None:
+    """Who opens a new journal while another command writes its first table waits for it, and then works."""
+    path = tmp_path / "journal.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE another (n INTEGER)")  # not yet in the mode in which readers and writers share
+        other.execute("BEGIN IMMEDIATE")
+        ends = threading.Timer(0.5, other.execute, ("COMMIT",))
+        ends.start()
+        opened = SqlJournal(f"sqlite:///{path}", SystemClock())
+        assert opened.append("m", 0, 1.0, "cli:ada", "Happened", {}).seq == 1
+        ends.join()
+    opened.close()
 
 
 def test_processes_race_and_one_wins_each_number(journal_url: str, journal: SqlJournal) -> None:

@@ -1,6 +1,7 @@
 """How the journal's two databases are opened, locked and understood when they fail."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -28,7 +29,8 @@ _WRITES = "surefoot_writes"
 _ONE_CREATOR = 0x73757265666F6F74  # key of the advisory lock under which PostgreSQL creates the tables
 
 # SQLite has undone the whole commit when it answers one of these; after any other it may have reached the disk.
-_SQLITE_UNDONE = frozenset({SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL, SQLITE_READONLY})
+_SQLITE_BUSY = frozenset({SQLITE_BUSY, SQLITE_LOCKED})
+_SQLITE_UNDONE = _SQLITE_BUSY | {SQLITE_FULL, SQLITE_READONLY}
 _SQLITE_UNWRITABLE = frozenset({SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR, SQLITE_READONLY})
 _SQLITE_BROKEN = frozenset({SQLITE_CORRUPT, SQLITE_NOTADB})
 # The same for PostgreSQL, by class of SQLSTATE: constraint, transaction state, rollback, resources.
@@ -165,7 +167,7 @@ def _connect_sqlite(path: str) -> sqlite3.Connection:
     try:
         raw = sqlite3.connect(path, timeout=PATIENCE_S, check_same_thread=False)
         try:
-            raw.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(raw)
             raw.execute("SELECT 1 FROM sqlite_master").fetchone()
         except sqlite3.Error:
             raw.close()
@@ -180,6 +182,24 @@ def _connect_sqlite(path: str) -> sqlite3.Connection:
     return raw
 
 
+def _write_ahead(raw: sqlite3.Connection) -> None:
+    """Let readers and a writer work beside each other; SQLite itself does not wait for this lock, so wait here.
+
+    Raises:
+        sqlite3.Error: The file cannot be written, or somebody holds it for longer than a writer's turn takes.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
 def _drop_snapshot(raw: Any, record: Any) -> None:
     """Keep no connection that does not see later writes."""
     if isinstance(raw, _Snapshot):
@@ -190,7 +210,7 @@ def _prepare_sqlite(raw: Any, _record: object) -> None:
     raw.isolation_level = None  # Python's driver would otherwise begin a transaction of its own, too late
     if isinstance(raw, _Snapshot):
         return
-    raw.execute("PRAGMA journal_mode=WAL")
+    _write_ahead(raw)
     raw.execute("PRAGMA synchronous=FULL")  # acknowledged means on the disk
 
 

@@ -3,12 +3,11 @@
 import contextlib
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ import httpx
 import psutil
 
 from surefoot.cli.local import processes, scheduler
+from surefoot.cli.local.signals import signals_held, usual_signals
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.settings import Settings, read_settings
 
@@ -38,8 +38,6 @@ QUIET = {
     # Two threads that share two cores with everything else make boosted trees fifty times slower.
     "OMP_NUM_THREADS": "1",
 }
-
-_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 Report = Callable[[str], None]
 
@@ -90,22 +88,6 @@ def environment(config: Settings) -> dict[str, str]:
     }
 
 
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold signals back that would end this command between the start of a process and the note of its number."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _as_usual() -> None:
-    """Give a new process the usual signals: one that inherits an ignored SIGINT would shrug off its first SIGTERM."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-
-
 def _start(config: Settings, name: str, command: list[str], env: Mapping[str, str]) -> tuple[int, float]:
     """Start one process in a group of its own, its output in a file."""
     logs = config.home / "logs"
@@ -120,7 +102,7 @@ def _start(config: Settings, name: str, command: list[str], env: Mapping[str, st
             cwd=config.project,
             env={**env, processes.PART: name},
             start_new_session=True,
-            preexec_fn=_as_usual,  # noqa: PLW1509 - no threads yet
+            preexec_fn=usual_signals,  # noqa: PLW1509 - it takes no lock that another thread could hold
         )
     return child.pid, psutil.Process(child.pid).create_time()
 
@@ -272,7 +254,7 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], repo
     def begin(name: str, *command: str) -> None:
         nonlocal config
         pending.add(name)
-        with _uninterrupted():
+        with signals_held():
             config = _remember(config, name, _start(config, name, [*python, *command], env))
 
     def came(name: str, title: str, url: str) -> None:

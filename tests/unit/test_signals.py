@@ -1,0 +1,92 @@
+"""Signals that end a command which starts servers."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from surefoot.cli.local.signals import ENDING, signals_held, stopped_by_signals
+
+# Told to end where Python drops the exception of a handler: beside a fork, and in a finalizer.
+PROGRAM = """
+import os, signal, sys, time
+from surefoot.cli.local.signals import stopped_by_signals
+number, place = int(sys.argv[1]), sys.argv[2]
+told = []
+def once():
+    if not told:
+        told.append(number)
+        signal.raise_signal(number)
+class Finalized:
+    def __del__(self):
+        once()
+with stopped_by_signals():
+    print("begins", flush=True)
+    if place == "fork":
+        os.register_at_fork(after_in_parent=once)
+        if os.fork() == 0:
+            os._exit(0)
+    else:
+        Finalized()
+    time.sleep(60)
+print("goes on", flush=True)
+"""
+
+
+@pytest.mark.parametrize("place", ["fork", "finalizer"])
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_whose_exception_is_dropped_comes_again(number: signal.Signals, place: str) -> None:
+    """A command that is told to end beside a fork or in a finalizer ends, though Python drops the first exception."""
+    program = [sys.executable, "-c", PROGRAM, str(number.value), place]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=50, check=False)
+    assert done.stdout == "begins\n"
+    assert done.returncode == (-number if number == signal.SIGINT else 128 + number)
+
+
+def test_other_dropped_exceptions_are_reported() -> None:
+    """What a finalizer raises of another kind is told as usual, and ends nothing."""
+
+    class Breaks:
+        def __del__(self) -> None:
+            raise ValueError("on the way out")
+
+    seen: list[object] = []
+    before, sys.unraisablehook = sys.unraisablehook, seen.append
+    try:
+        with stopped_by_signals():
+            Breaks()
+    finally:
+        sys.unraisablehook = before
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_held_signal_ends_the_command_afterwards(number: signal.Signals) -> None:
+    """A signal that arrives between the start of a process and its note acts once the note is written."""
+    noted = []
+
+    def start() -> None:
+        with stopped_by_signals():
+            with signals_held():
+                signal.raise_signal(number)
+                noted.append("process")
+            time.sleep(10)
+            noted.append("goes on")
+
+    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
+        start()
+    assert noted == ["process"]
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    """Under nohup a hang-up ends nothing, and every handler is what it was before afterwards."""
+    before = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGALRM)}
+    kept = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopped_by_signals(), signals_held():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, kept)
+    assert {number: signal.getsignal(number) for number in before} == before
