@@ -16,7 +16,7 @@ from surefoot.adapters.evidence.level_counts import speed_counts
 from surefoot.adapters.predictions.compaction import GROUP, GROUP_BYTES, compact
 from surefoot.adapters.predictions.log import PredictionLog as Log
 from surefoot.adapters.predictions.log_files import WHOLE, quoted
-from surefoot.core.domain import Split, Version
+from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import Gate, Metric
 from surefoot.gateway.inference.request import new_request
@@ -136,9 +136,21 @@ def size_mb(folder: Path) -> float:
 def asked(root: Path, name: str, most: float | None = None) -> list[Row]:
     """The gates' questions to one log."""
     log, last = Log(root), END - (END - BEGIN) / 100.0
-    live = EvidenceRequest(MODEL, Gate("e", Metric.ERROR_RATE), "live", "", "r1", V1, V2, OPENED, END, OPENED, 86_400.0)
+    live = EvidenceRequest(
+        MODEL, Gate("e", Metric.ERROR_RATE), EvidenceKind.LIVE, "", "r1", V1, V2, OPENED, END, OPENED, 86_400.0
+    )
     speed = EvidenceRequest(
-        MODEL, Gate("l", Metric.LATENCY, column="latency_ms"), "live", "", "r1", V1, V2, OPENED, END, OPENED, 86_400.0
+        MODEL,
+        Gate("l", Metric.LATENCY, column="latency_ms"),
+        EvidenceKind.LIVE,
+        "",
+        "r1",
+        V1,
+        V2,
+        OPENED,
+        END,
+        OPENED,
+        86_400.0,
     )
     return [
         row(f"{name}: size", size_mb(root / MODEL), "MB"),

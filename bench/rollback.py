@@ -39,7 +39,7 @@ def save_models(root: Path) -> None:
     from sklearn.base import BaseEstimator  # noqa: PLC0415 - same
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - same
 
-    class Stamp(BaseEstimator):  # type: ignore[misc]
+    class Stamp(BaseEstimator):
         """Predicts, and answers with the monotonic clock [s]."""
 
         def __init__(self, sign: float = 1.0) -> None:

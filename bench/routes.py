@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from rich.console import Console
@@ -81,8 +82,8 @@ def change(models: Path, folder: Path, requests: int, changes: int) -> list[dict
 
 
 def _answered(traffic: GatewayTraffic) -> int:
-    versions = traffic.stats("u")["versions"]
-    return sum(int(counts["requests"]) for counts in versions.values())  # type: ignore[attr-defined]
+    versions = cast("dict[str, dict[str, int]]", traffic.stats("u")["versions"])
+    return sum(counts["requests"] for counts in versions.values())
 
 
 def _row(name: str, value: int, unit: str, demand: str, *, ok: bool) -> dict[str, object]:

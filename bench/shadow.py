@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import psutil
@@ -80,8 +81,9 @@ def save_shadow(path: Path, answer: Callable[[pd.DataFrame], object]) -> None:
     """A pyfunc that is bad at anything but the row that it is warmed with."""
     import mlflow.pyfunc  # noqa: PLC0415 - only this process needs it
     from mlflow.models import infer_signature  # noqa: PLC0415 - same
+    from mlflow.pyfunc.model import PythonModel  # noqa: PLC0415 - same
 
-    class Model(mlflow.pyfunc.PythonModel):
+    class Model(PythonModel):
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG002 - MLflow's shape
             return model_input["x0"] if (model_input == 0.0).all(axis=None) else answer(model_input)
 
@@ -112,7 +114,7 @@ class Stage:
 
     def tally(self) -> dict[str, int]:
         """What became of what was mirrored."""
-        return dict(self._traffic.stats("m")["shadow"])  # type: ignore[call-overload]
+        return cast("dict[str, int]", self._traffic.stats("m")["shadow"])
 
     def champion_requests(self) -> int:
         """Requests that were routed."""

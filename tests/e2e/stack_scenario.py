@@ -156,7 +156,7 @@ class Callers:
     def _request(self, at: float) -> tuple[float, str, dict[str, Any]]:
         block, row = divmod(self.sent, BLOCK)
         if self._block[0] != block:
-            self._block = (block, houses(block).to_dict("records"))
+            self._block = (block, [{str(k): v for k, v in row.items()} for row in houses(block).to_dict("records")])
         house = self._block[1][row]
         name = f"{self.model}-{self.sent}"
         self.sent += 1
@@ -199,8 +199,9 @@ class Scenario(Home):
     def mlflow(self, method: str, path: str, **body: Any) -> Any:
         """Ask MLflow's REST interface."""
         url = f"{self.settings.mlflow}/api/2.0/mlflow/{path}"
-        said = {"params": body} if method == "GET" else {"json": body}
-        return httpx.request(method, url, timeout=30.0, trust_env=False, **said).raise_for_status().json()
+        params, data = (body, None) if method == "GET" else (None, body)
+        said = httpx.request(method, url, timeout=30.0, trust_env=False, params=params, json=data)
+        return said.raise_for_status().json()
 
     def point(self, model: str, alias: str, number: str) -> None:
         """Set an alias: all that a data scientist does."""

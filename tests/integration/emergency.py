@@ -7,7 +7,7 @@ from pathlib import Path
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.cli import main
-from surefoot.core.domain import Split, Stage
+from surefoot.core.domain import RolloutKind, Split, Stage
 from surefoot.core.record.events import ChampionAdopted, Event, RolloutOpened, SetSplit, StageEntered
 from surefoot.rollout import Ports
 from surefoot.rollout.steps import intend
@@ -45,7 +45,7 @@ class Emergency:
         name = f"rollout-{self.rollouts}"
         policy = {**POLICY, "model": MODEL}
         opened = RolloutOpened(
-            name, "promotion", self.candidate, self.champion, policy, "", "", "salt", self.rollouts, "test"
+            name, RolloutKind.PROMOTION, self.candidate, self.champion, policy, "", "", "salt", self.rollouts, "test"
         )
         self.append(opened)
         self.append(StageEntered(name, Stage.RAMPING, 0, "test"))

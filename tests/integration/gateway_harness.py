@@ -17,6 +17,7 @@ import pandas as pd
 import uvicorn
 from sklearn.linear_model import LogisticRegression
 
+from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split
 from surefoot.gateway.control.alarms import CutJournal
@@ -24,13 +25,14 @@ from surefoot.gateway.http.app import build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.predictor import Load
 from tests.conftest import free_port
-from tests.integration.gateway_process import TOKEN, HostClock, Models
+from tests.integration.gateway_process import TOKEN, Models
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
     import mlflow.pyfunc
     import mlflow.sklearn
     from mlflow.models import infer_signature
+    from mlflow.pyfunc.model import PythonModel
 
 GOOD, BETTER, RAISING, SLEEPING, NAN, SHORT, QUITTING = "1", "2", "3", "4", "5", "6", "7"
 FRAME = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0], "y": [3.0, 1.0, 0.5, 0.0]})
@@ -41,7 +43,7 @@ PATIENCE = 0.25
 def save_pyfunc(path: Path, answer: Callable[[pd.DataFrame], object]) -> None:
     """Save a pyfunc with the signature of the others that answers with this function."""
 
-    class Model(mlflow.pyfunc.PythonModel):
+    class Model(PythonModel):
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - MLflow warns about types it does not know
             return answer(model_input)
 
@@ -140,7 +142,7 @@ def listening(
         units={"flights": "unit", "later": None},
         shadow_idle_share=0.0,  # however busy the host
     )
-    app = build_app(replace(known, **settings), HostClock(), load or models, journal=journal)  # type: ignore[arg-type]
+    app = build_app(replace(known, **settings), SystemClock(), load or models, journal=journal)  # type: ignore[arg-type]
     port = free_port()
     config = uvicorn.Config(
         app, port=port, loop="uvloop", http="httptools", lifespan="on", log_level="warning", log_config=None

@@ -2,10 +2,11 @@
 
 import sys
 import threading
-import time
 from pathlib import Path
 
+from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.mlflow.artifacts import load, tree_digest
+from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered
 from surefoot.gateway.http.app import build_app
@@ -14,18 +15,6 @@ from surefoot.gateway.supervision.server import serve
 from surefoot.models.predictor import Predictor
 
 TOKEN = "test-token"  # noqa: S105 - of the gateways that tests start
-
-
-class HostClock:
-    """The host's time."""
-
-    def now(self) -> float:
-        """Unix seconds."""
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
 
 
 class Models:
@@ -42,7 +31,7 @@ class Models:
         self.loads: list[str] = []
         self._held: dict[str, threading.Event] = {}
 
-    def __call__(self, model: str, version: Version) -> Predictor:
+    def __call__(self, model: str, version: Version) -> Scorer | Predictor:
         """Verify, then load."""
         self.loads.append(version.number)
         if version.number in self._held:
@@ -64,4 +53,4 @@ class Models:
 if __name__ == "__main__":
     root, models, port = sys.argv[1:]
     settings = GatewaySettings(root=Path(root), token=TOKEN, units={"flights": "unit"})
-    serve(build_app(settings, HostClock(), Models(Path(models))), "127.0.0.1", int(port))
+    serve(build_app(settings, SystemClock(), Models(Path(models))), "127.0.0.1", int(port))

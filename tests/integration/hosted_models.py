@@ -15,12 +15,13 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
     import mlflow.pyfunc
     from mlflow.models import infer_signature
+    from mlflow.pyfunc.model import PythonModel
 
 FRAME = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": [3.0, 1.0, 0.5]})
 FACTORS = {"1": 1.0, "2": 1000.0}
 
 
-class Prepared(mlflow.pyfunc.PythonModel):
+class Prepared(PythonModel):
     """Answers with what its own `prep.py` makes of x."""
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - MLflow warns about types it does not know
@@ -30,7 +31,7 @@ class Prepared(mlflow.pyfunc.PythonModel):
         return prep.prepare(model_input.x)
 
 
-class Needs(mlflow.pyfunc.PythonModel):
+class Needs(PythonModel):
     """Imports a module when it is loaded."""
 
     def load_context(self, context):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - MLflow warns about types it does not know
@@ -42,7 +43,7 @@ class Needs(mlflow.pyfunc.PythonModel):
         return model_input.x
 
 
-class NeedsLate(mlflow.pyfunc.PythonModel):
+class NeedsLate(PythonModel):
     """Imports a module when it is asked."""
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - same
@@ -52,7 +53,7 @@ class NeedsLate(mlflow.pyfunc.PythonModel):
         return model_input.x
 
 
-class Quits(mlflow.pyfunc.PythonModel):
+class Quits(PythonModel):
     """Ends the process when it is loaded."""
 
     def load_context(self, context):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - same
@@ -64,7 +65,7 @@ class Quits(mlflow.pyfunc.PythonModel):
         return model_input.x
 
 
-class Poisoned(mlflow.pyfunc.PythonModel):
+class Poisoned(PythonModel):
     """Ends its process at some rows."""
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - same
@@ -74,7 +75,7 @@ class Poisoned(mlflow.pyfunc.PythonModel):
         return model_input.x * 0.5
 
 
-class Hangs(mlflow.pyfunc.PythonModel):
+class Hangs(PythonModel):
     """Never comes back from some rows."""
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - MLflow warns about types it does not know
@@ -84,7 +85,7 @@ class Hangs(mlflow.pyfunc.PythonModel):
         return model_input.x * 0.5
 
 
-class Centred(mlflow.pyfunc.PythonModel):
+class Centred(PythonModel):
     """Answers with how far each row is from the mean of its batch, and one."""
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - same
@@ -92,7 +93,7 @@ class Centred(mlflow.pyfunc.PythonModel):
         return 1.0 + model_input.x - model_input.x.mean()
 
 
-class Turning(mlflow.pyfunc.PythonModel):
+class Turning(PythonModel):
     """Answers row by row but for large numbers, which have the mean of their batch added."""
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - same

@@ -5,9 +5,13 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from surefoot.gateway.control.shared_routes import Document, SharedRouteTable
 from surefoot.gateway.inference.route_snapshot import DOCUMENT_BYTES, HEAD_BYTES
+
+if TYPE_CHECKING:
+    import io
 
 
 def say(found: object) -> None:
@@ -26,7 +30,7 @@ def publish(route_table: SharedRouteTable) -> None:
     os.set_blocking(0, False)
     number = 0
     say("ready")
-    while sys.stdin.buffer.raw.read(1) is None:  # type: ignore[attr-defined] - a pipe of ours has one
+    while cast("io.BufferedReader", sys.stdin.buffer).raw.read(1) is None:
         number += 1
         with route_table.lock():
             route_table.publish(big(number))
@@ -37,7 +41,7 @@ def read(route_table: SharedRouteTable, times: int) -> None:
     """Read documents; say how many were not whole, how often one was older than the last, and how many differed."""
     torn = back = 0
     last = (0, 0)
-    numbers = set()
+    numbers: set[int] = set()
     while len(numbers) < times:
         generation, document = route_table.read_routes()
         told = {entry["number"] for entry in document.values()}

@@ -20,6 +20,7 @@ with warnings.catch_warnings():
     import mlflow.pyfunc
     import mlflow.sklearn
     from mlflow.models import infer_signature
+    from mlflow.pyfunc.model import PythonModel
 
 COUNT = 1000
 """Distinct rows of each kind [count]."""
@@ -132,7 +133,7 @@ KINDS = [*ANSWERS, "sklearn"]
 NUMBERS = {kind: str(index) for index, kind in enumerate(KINDS, 1)}
 
 
-class Model(mlflow.pyfunc.PythonModel):
+class Model(PythonModel):
     """Answers with a function of the frame."""
 
     def __init__(self, answer: Answer) -> None:
@@ -198,6 +199,6 @@ def plain(value: Any) -> object:
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [plain(item) for item in value]
-    if isinstance(value, dt.date | dt.timedelta):
-        return value.isoformat()  # type: ignore[union-attr] - pandas' durations have it
+    if isinstance(value, dt.date | pd.Timedelta):
+        return value.isoformat()
     return value.item() if isinstance(value, np.generic) else value

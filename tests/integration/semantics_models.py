@@ -19,6 +19,7 @@ with warnings.catch_warnings():
     import mlflow.pyfunc
     import mlflow.sklearn
     from mlflow.models import ModelSignature
+    from mlflow.pyfunc.model import PythonModel
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
     from mlflow.types.schema import Array, Object, Property
 
@@ -142,7 +143,7 @@ def nested(frame: pd.DataFrame, params: dict[str, object] | None) -> object:
 
 
 def _pyfunc(path: Path, answer: Callable[..., object], signature: ModelSignature | None) -> None:
-    class Model(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
+    class Model(PythonModel):
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - MLflow would make a signature of types
             return answer(model_input, params)
 
@@ -150,8 +151,8 @@ def _pyfunc(path: Path, answer: Callable[..., object], signature: ModelSignature
 
 
 def _hinted(path: Path) -> None:
-    class Hinted(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
-        def predict(self, model_input: list[str]) -> list[str]:
+    class Hinted(PythonModel):
+        def predict(self, model_input: list[str]) -> list[str]:  # type: ignore[override] # MLflow reads this form too
             return [text.upper() for text in model_input]
 
     mlflow.pyfunc.save_model(str(path), python_model=Hinted(), pip_requirements=["pandas"])

@@ -153,7 +153,7 @@ def main() -> None:
     models, ports, *names = sys.argv[1:]
     found = {}
     for name in names:
-        app = scoring_server.init(scoring_server.load_model_with_mlflow_config(str(Path(models, name))))  # type: ignore[no-untyped-call]
+        app = scoring_server.init(scoring_server.load_model_with_mlflow_config(str(Path(models, name))))
         end = socket.create_server(("127.0.0.1", 0))
         found[name] = end.getsockname()[1]
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))

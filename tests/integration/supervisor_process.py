@@ -10,6 +10,7 @@ import time
 import warnings
 from pathlib import Path
 
+from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.mlflow import model_host
 from surefoot.adapters.mlflow.pyfunc.scorer import preload_libraries
 from surefoot.core.domain import Version
@@ -21,7 +22,7 @@ from surefoot.gateway.supervision.supervisor import Supervisor
 from surefoot.models.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
 from surefoot.models.predictor import Load
-from tests.integration.gateway_process import TOKEN, HostClock, Models
+from tests.integration.gateway_process import TOKEN, Models
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def main() -> None:
         load = hosted(forkserver) if (root / "hosted").exists() else Models(models)
         # No request is to be late, however busy the host.
         return build_app(
-            GatewaySettings(root, TOKEN, candidate_timeout_s=60.0, units={"flights": "unit"}), HostClock(), load
+            GatewaySettings(root, TOKEN, candidate_timeout_s=60.0, units={"flights": "unit"}), SystemClock(), load
         )
 
     try:

@@ -27,6 +27,7 @@ with warnings.catch_warnings():
     from mlflow import MlflowClient
     from mlflow.models import infer_signature
     from mlflow.pyfunc import scoring_server
+    from mlflow.pyfunc.model import PythonModel
 
 # MLflow's advice on saving a model: type hints, no integer columns, an input example.
 pytestmark = [
@@ -124,13 +125,12 @@ def test_digest_ignores_what_mlflow_adds(tmp_path: Path) -> None:
 
 def test_digest_refuses_what_is_no_file(tmp_path: Path) -> None:
     """A symbolic link to a file or a directory, and a pipe, are refused."""
-    for number, plant in enumerate(
-        (
-            lambda at: at.symlink_to("/etc/hostname"),
-            lambda at: at.symlink_to(tmp_path, target_is_directory=True),
-            os.mkfifo,
-        )
-    ):
+    plants: list[Callable[[Path], None]] = [
+        lambda at: at.symlink_to("/etc/hostname"),
+        lambda at: at.symlink_to(tmp_path, target_is_directory=True),
+        os.mkfifo,
+    ]
+    for number, plant in enumerate(plants):
         root = tree(tmp_path / f"model-{number}")
         plant(root / "planted")
         with pytest.raises(ArtifactTampered, match="planted"):
@@ -262,7 +262,7 @@ def test_bad_rows_are_named(scorer: Scorer) -> None:
 def pyfunc(tmp_path: Path, answer: Callable[[pd.DataFrame], object], example: pd.DataFrame | None = None) -> Scorer:
     """Save and load a pyfunc that answers with this function."""
 
-    class Model(mlflow.pyfunc.PythonModel):
+    class Model(PythonModel):
         def predict(self, context: object, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - MLflow warns about types it does not know
             return answer(model_input)
 

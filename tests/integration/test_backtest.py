@@ -51,7 +51,7 @@ def requests(noise: float, failing: float = 0.0) -> pd.DataFrame:
         {"arm": "candidate", "version": "2", "prediction": price + noise * rng.normal(size=REQUESTS)},
     ]
     both = [pd.DataFrame({**shared, **labels, **side}) for side in sides]
-    both[1]["error"] = pd.Series(np.where(broken, "ValueError: no answer", None), dtype="object")
+    both[1]["error"] = pd.Series(["ValueError: no answer" if each else None for each in broken], dtype="object")
     both[1].loc[broken, "prediction"] = np.nan
     return pd.concat(both, ignore_index=True)
 

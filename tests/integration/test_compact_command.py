@@ -15,7 +15,7 @@ from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.predictions.compaction import compact
 from surefoot.adapters.predictions.log_files import WORK
 from surefoot.adapters.predictions.record_file import RecordFile
-from surefoot.core.domain import Version
+from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.record.events import ChampionAdopted, RolloutOpened, encode
 from surefoot.settings import Settings
 from tests.integration.log_writing import DAY, ROOT, label, named, record, requests, write
@@ -91,7 +91,7 @@ def test_an_open_rollout_keeps_its_past(desk: Desk) -> None:
     """While a rollout is open nothing expires: its gates compare with a past that must stay as it was."""
     policy, _ = read_policy(ROOT / "configs" / "flights-late.yaml")
     champion, candidate = Version("1", "sha256:" + "1" * 64), Version("2", "sha256:" + "2" * 64)
-    opened = RolloutOpened("r1", "promotion", candidate, champion, policy, "", "", "salt", 1, "a test")
+    opened = RolloutOpened("r1", RolloutKind.PROMOTION, candidate, champion, policy, "", "", "salt", 1, "a test")
     with wiring.open_journal(desk.config) as journal:
         for event in (ChampionAdopted(champion), opened):
             kind, data = encode(event)

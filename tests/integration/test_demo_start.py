@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from surefoot.cli import demo, main
+from surefoot.cli import main
 from surefoot.cli.demo import Training
+from surefoot.cli.local import stack
 from surefoot.core.errors import Unavailable
 
 IMPORTS = """
@@ -69,7 +70,7 @@ def test_an_unexpected_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd:
     def breaks(*_: object, **__: object) -> None:
         raise ImportError("cannot import name 'clone' from partially initialized module")
 
-    monkeypatch.setattr(demo.stack, "up", breaks)
+    monkeypatch.setattr(stack, "up", breaks)
     monkeypatch.setattr(sys, "argv", ["surefoot", "demo", "--home", "nowhere"])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -9,7 +9,7 @@ import pytest
 
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.replay.recorded import RecordedAnswers
-from surefoot.core.domain import Version
+from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.request import EvidenceRequest
@@ -74,7 +74,9 @@ def without(june: pd.DataFrame, tmp_path: Path) -> Iterator[RecordedAnswers]:
 def asked(gate: Gate, until: float) -> EvidenceRequest:
     """A look at the month so far."""
     since = epoch("2013-06-01") - 1.0
-    return EvidenceRequest("m", gate, "shadow", "", "r", Version("1", "a"), Version("2", "b"), since, until, since)
+    return EvidenceRequest(
+        "m", gate, EvidenceKind.SHADOW, "", "r", Version("1", "a"), Version("2", "b"), since, until, since
+    )
 
 
 def test_labels_that_are_in_early_are_punctual_flights(june: pd.DataFrame) -> None:

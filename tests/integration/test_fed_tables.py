@@ -18,12 +18,14 @@ from surefoot.core.judging.evidence import Missing, Validation
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.machine import DATA_GATE
-from tests.unit.test_replay import ASKED, DAY, Model, record, write
+from tests.unit.test_replay import ASKED, DAY, record, write
+from tests.unit.test_replay_requests import Model
 
 N = 999
-BETWEEN = ("column_values_to_be_between", {"column": "dist", "min_value": 0, "max_value": 1e9, "mostly": 0.95})
-BEFORE = ("column_max_to_be_between", {"column": "dist", "max_value": "2027-01-01"})
-USUAL: dict[str, tuple[object, tuple[str, dict[str, object]]]] = {
+Check = tuple[str, dict[str, object]]
+BETWEEN: Check = ("column_values_to_be_between", {"column": "dist", "min_value": 0, "max_value": 1e9, "mostly": 0.95})
+BEFORE: Check = ("column_max_to_be_between", {"column": "dist", "max_value": "2027-01-01"})
+USUAL: dict[str, tuple[object, Check]] = {
     "double": (5.5, BETWEEN),
     "long": (5, BETWEEN),
     "string": ("AA", ("column_values_to_match_regex", {"column": "dist", "regex": "^[A-Z]+$", "mostly": 0.95})),
@@ -44,7 +46,7 @@ class Typed(Model):
         return {"inputs": {"dist": self.kind}} if self.kind else {}
 
 
-def verdict(root: Path, kind: str, rows: list[object], *checks: tuple[str, dict[str, object]]) -> Verdict:
+def verdict(root: Path, kind: str, rows: list[object], *checks: Check) -> Verdict:
     """What the gate of the suite says of rows that were answered."""
     write(root, "predictions", [record(i, 100.0 + i, features=row) for i, row in enumerate(rows)])
     suite = root / "suite.json"
@@ -79,8 +81,8 @@ def test_no_single_request_blocks_a_promotion(tmp_path: Path, kind: str, *, sign
 @pytest.mark.parametrize("row", [{"dist": 1.0, "zz": 3}, [5.5], {"dist": 5.5, "0": 1}], ids=str)
 def test_no_single_request_adds_a_column(tmp_path: Path, row: object) -> None:
     """A column that the model does not know, or a row without names, is no column of the table."""
-    columns = ("table_columns_to_match_set", {"column_set": ["dist"]})
-    there = ("column_values_to_not_be_null", {"column": "dist"})
+    columns: Check = ("table_columns_to_match_set", {"column_set": ["dist"]})
+    there: Check = ("column_values_to_not_be_null", {"column": "dist"})
     rows: list[object] = [{"dist": 5.5}] * N
     assert verdict(tmp_path, "double", [*rows, row], columns, there, BETWEEN).outcome is Outcome.PASS
 

@@ -14,7 +14,7 @@ from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.cli.local.stack import QUIET
-from surefoot.core.domain import Split, Stage, Version
+from surefoot.core.domain import RolloutKind, Split, Stage, Version
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, encode
 from tests.e2e.promotion_fixtures import QUICK, SUITE
 from tests.e2e.stack_scenario import Scenario, begin, end, wait_for, write
@@ -217,7 +217,7 @@ def test_one_models_trouble_stops_no_other(stack: Scenario, asked: str) -> None:
     GatewayTraffic(config.gateway, config.token).shift("ghost", Split(champion, generation=1000))
     candidate = Version("2", "sha256:" + "1" * 64)
     policy, _ = read_policy(stack.project / "configs" / f"{asked}.yaml")
-    opened = RolloutOpened("r1", "promotion", candidate, champion, policy, "", "", "salt", 1, "a test")
+    opened = RolloutOpened("r1", RolloutKind.PROMOTION, candidate, champion, policy, "", "", "salt", 1, "a test")
     journal = SqlJournal(config.journal_url, stack.clock)
     for event in (ChampionAdopted(champion), opened, EndDecided("r1", Stage.ABORTED, "", "a test")):
         kind, data = encode(event)

@@ -24,7 +24,7 @@ from tests.integration.gateway_process import Models
 
 def test_every_format_gives_the_same_predictions(routed: Gateway) -> None:
     """Split, records, instances, inputs by column and by row, and CSV are answered alike, one list a row."""
-    rows = [[1.0, 2.0], [3, None]]
+    rows: list[list[float | None]] = [[1.0, 2.0], [3, None]]
     records = [dict(zip(("x", "y"), row, strict=True)) for row in rows]
     answers = [
         routed.post({"dataframe_split": {"columns": ["x", "y"], "index": [7, 8], "data": rows}}),

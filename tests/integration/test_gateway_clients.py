@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pandas as pd
@@ -48,7 +49,7 @@ def test_plain_requests_are_understood(gateway: Gateway, expected: list[list[flo
     """A session that stays open posts JSON and CSV, reads who answered, and is told in a sentence what is wrong."""
     with requests.Session() as session:
         assert session.get(f"{gateway.url}/ping", timeout=60).status_code == 200
-        bodies = ({"dataframe_split": FRAME.to_dict("split")}, {"inputs": FRAME.to_dict("list")})
+        bodies: tuple[Any, ...] = ({"dataframe_split": FRAME.to_dict("split")}, {"inputs": FRAME.to_dict("list")})
         for body in bodies:
             said = session.post(f"{gateway.url}/invocations", json=body, timeout=60)
             assert (said.status_code, said.json()["predictions"]) == (200, expected)
@@ -71,10 +72,16 @@ def test_a_client_of_the_open_inference_protocol_is_understood(gateway: Gateway,
         assert client.read_server_metadata().name == "surefoot"
         assert client.read_model_metadata("flights").versions == [GOOD]
         columns = [
-            RequestInput(name=name, shape=[2, 1], datatype="FP64", data=TensorData(__root__=FRAME[name].tolist()))
+            RequestInput(
+                name=str(name),
+                parameters=None,
+                shape=[2, 1],
+                datatype="FP64",
+                data=TensorData(__root__=FRAME[name].tolist()),
+            )
             for name in FRAME
         ]
-        request = InferenceRequest(id="mine", inputs=columns)
+        request = InferenceRequest(id="mine", parameters=None, inputs=columns, outputs=None)
         told = client.model_infer("flights", request=request)
         assert (told.id, told.model_version) == ("mine", GOOD)
         assert told.outputs[0].dict()["data"] == [value for row in expected for value in row]

@@ -15,7 +15,7 @@ from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay import scoring
 from surefoot.adapters.replay.hosted_models import HostedModels
 from surefoot.adapters.replay.shadow import ShadowReplay
-from surefoot.core.domain import Outcome, Version
+from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import PairedSums, SplitCounts
 from surefoot.core.judging.judge import judge
@@ -78,7 +78,7 @@ def logged(root: Path, xs: list[float]) -> PredictionLog:
 def question(root: Path, gate: Gate, champion: str = "1", candidate: str = "2") -> EvidenceRequest:
     """What the shadow asks."""
     pair = version(root, champion), version(root, candidate)
-    return EvidenceRequest("m", gate, "shadow", "", "r", *pair, since=0.0, until=9 * DAY, opened=9 * DAY)
+    return EvidenceRequest("m", gate, EvidenceKind.SHADOW, "", "r", *pair, since=0.0, until=9 * DAY, opened=9 * DAY)
 
 
 @pytest.mark.parametrize(

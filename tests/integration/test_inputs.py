@@ -21,6 +21,7 @@ with warnings.catch_warnings():
     import mlflow.pyfunc
     from mlflow.models import ModelSignature
     from mlflow.pyfunc import scoring_server
+    from mlflow.pyfunc.model import PythonModel
     from mlflow.types import ColSpec, DataType, Schema
 
     from tests.integration import semantics_models
@@ -114,7 +115,7 @@ def test_the_shortcut_answers_and_refuses_what_mlflows_way_does(saved: Path) -> 
 def saved_as(path: Path, answer: Callable[[pd.DataFrame], object], signature: ModelSignature) -> Path:
     """Save a pyfunc that answers with this function."""
 
-    class Model(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
+    class Model(PythonModel):
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - MLflow would make a signature of types
             return answer(model_input)
 
@@ -157,8 +158,8 @@ def test_a_model_with_a_hint_of_objects_is_given_objects(tmp_path: Path) -> None
         n: int = 3
         m: int | None = None
 
-    class Model(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
-        def predict(self, model_input: list[Message]) -> list[str]:
+    class Model(PythonModel):
+        def predict(self, model_input: list[Message]) -> list[str]:  # type: ignore[override] # MLflow reads this form too
             return [f"{message.text} {message.n} {message.m}" for message in model_input]
 
     with warnings.catch_warnings():

@@ -1,7 +1,9 @@
 """The prediction log after the write: it becomes Parquet, whatever comes in between, and goes when it is old."""
 
+import fcntl
 import itertools
 import re
+import secrets
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +18,7 @@ from surefoot.adapters.evidence.level_counts import speed_counts
 from surefoot.adapters.predictions import compaction, log_files
 from surefoot.adapters.predictions.compaction import compact
 from surefoot.adapters.predictions.log import PredictionLog
-from surefoot.core.domain import Split, Version
+from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.errors import Conflict, InvariantBroken, NotFound, Rejected
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import Gate, Metric
@@ -61,7 +63,8 @@ def test_no_answer_changes(tmp_path: Path) -> None:
             for by in ((), ("place",)):
                 gates = Gate("e", Metric.ERROR_RATE, by=by), Gate("l", Metric.LATENCY, column="latency_ms", by=by)
                 errors, speeds = (
-                    EvidenceRequest("m", gate, "live", "", "r1", V1, V2, since, until, since) for gate in gates
+                    EvidenceRequest("m", gate, EvidenceKind.LIVE, "", "r1", V1, V2, since, until, since)
+                    for gate in gates
                 )
                 asked += [event_counts(log, errors), speed_counts(log, speeds)]
         columns = ", ".join(f'"{name}", typeof("{name}")' for name in log_files.PREDICTIONS.columns)
@@ -157,7 +160,7 @@ def test_where_files_cannot_be_leased_the_lock_alone_tells(tmp_path: Path, monke
     def refuses(_descriptor: int, _command: int, _argument: int) -> None:
         raise OSError(22, "Invalid argument")
 
-    monkeypatch.setattr(compaction.fcntl, "fcntl", refuses)
+    monkeypatch.setattr(fcntl, "fcntl", refuses)
     write(tmp_path, [record(0)])
     segment = SegmentWriter(tmp_path / "m" / "predictions-2-2.jsonl")
     segment.append(record(1))
@@ -177,7 +180,7 @@ def test_rows_of_a_table_are_in_the_order_of_time(tmp_path: Path, monkeypatch: p
             write(tmp_path, [record(number) for number in range(20_000) if number % 4 == first * 2 + second])
         compact(tmp_path, "m")
         (table,) = (tmp_path / "m").glob("*.parquet")
-        spans = duckdb.sql(
+        spans = duckdb.execute(
             f"SELECT stats_min_value::DOUBLE, stats_max_value::DOUBLE FROM parquet_metadata('{table}')"  # noqa: S608 - a test's own
             " WHERE path_in_schema = 'at' ORDER BY row_group_id"
         ).fetchall()
@@ -281,7 +284,7 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path) -> None:
 def test_one_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second compaction at the same time is refused, and changes nothing."""
     write(tmp_path, [record(0)])
-    real, refused = compaction.lines, []
+    real, refused = log_files.lines, list[bool]()
 
     def meanwhile(segments: list[Path], kind: log_files.Kind) -> str:
         with pytest.raises(Conflict, match="somebody else compacts the log of m"):
@@ -324,13 +327,13 @@ def test_a_segment_that_grows_though_it_is_closed_is_not_replaced(
 ) -> None:
     """When more is written than was counted somebody writes what is closed, and nothing is removed."""
     path = write(tmp_path, [record(0)])
-    real = compaction.secrets.token_hex
+    real = secrets.token_hex
 
     def meanwhile(count: int) -> str:
         path.write_bytes(record(0) + record(1))
         return real(count)
 
-    monkeypatch.setattr(compaction.secrets, "token_hex", meanwhile)
+    monkeypatch.setattr(secrets, "token_hex", meanwhile)
     with pytest.raises(InvariantBroken, match="2 of 1 rows"):
         compact(tmp_path, "m")
     assert list(files(tmp_path)) == [path.name]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from surefoot.adapters.predictions import compaction, log, log_files
-from surefoot.adapters.predictions.compaction import compact
+from surefoot.adapters.predictions.compaction import Compacted, compact
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.core.errors import EvidenceUnavailable
 from tests.integration.log_writing import acknowledged, label, named, record, requests, start_writer, write
@@ -51,7 +51,7 @@ def test_files_that_go_while_they_are_read_are_looked_for_again(
     """A question whose files are replaced after they were listed is answered from what replaced them."""
     write(tmp_path, [record(number) for number in range(9)])
     write(tmp_path, [label(0, 1.0)], "labels")
-    real, runs = log.view, []
+    real, runs = log_files.view, list[Compacted]()
 
     def late(segments: list[Path], tables: list[Path], kind: log_files.Kind) -> str:
         if not runs:
@@ -77,7 +77,7 @@ def test_readers_see_every_record_once_while_it_is_written_and_compacted(
     """Beside a writer that rotates and a compaction that merges, a reader counts all that was acknowledged, once."""
     monkeypatch.setattr(compaction, "FEW", 3)
     monkeypatch.setattr(compaction, "BATCH", 30_000)
-    most, merged, troubles = 20_000, [0], []
+    most, merged, troubles = 20_000, [0], list[Exception]()
     log, looking = PredictionLog(tmp_path), threading.Event()
 
     def compacts() -> None:

@@ -75,7 +75,7 @@ def test_a_copy_is_gone_when_its_batch_is_done(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(compaction, "BATCH", 1)
     for number in range(3):
         write(tmp_path, [record(number, features=POISON)])
-    scratch, real, seen = tmp_path / "m" / log_files.WORK / "scratch", compaction.lines, []
+    scratch, real, seen = tmp_path / "m" / log_files.WORK / "scratch", log_files.lines, list[int]()
 
     def lines(segments: list[Path], kind: log_files.Kind) -> str:
         seen.append(len(list(scratch.iterdir())))

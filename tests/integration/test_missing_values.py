@@ -5,6 +5,7 @@ import warnings
 
 import pandas as pd
 import pytest
+from mlflow.types import TensorSpec
 
 from surefoot.adapters.mlflow.artifacts import load
 from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
@@ -14,6 +15,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
     import mlflow.pyfunc
     from mlflow.models import ModelSignature
+    from mlflow.pyfunc.model import PythonModel
     from mlflow.types import ColSpec, DataType, Schema
 
 KINDS = {
@@ -38,12 +40,15 @@ def shown(frame: pd.DataFrame) -> list[str]:
 def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
     """A model with an optional input of every type, which answers what it sees."""
 
-    class Model(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined, misc]
+    class Model(PythonModel):
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - MLflow warns about types it does not know
             return shown(model_input)
 
     path = tmp_path_factory.mktemp("missing") / "model"
-    columns = [ColSpec(DataType.double, "x"), *(ColSpec(DataType[kind], kind, required=False) for kind in KINDS)]
+    columns: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.double, "x"),
+        *(ColSpec(DataType[kind], kind, required=False) for kind in KINDS),
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's advice to those who save a model
         mlflow.pyfunc.save_model(

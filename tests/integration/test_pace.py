@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from surefoot.adapters.clock import SystemClock
 from surefoot.core.domain import Split, Version
 from surefoot.gateway.inference import shadow as shadow_module
 from surefoot.gateway.inference.request import new_request
@@ -14,7 +15,6 @@ from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.shadow import LARGEST_BATCH, ShadowQueue
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
 from surefoot.models.predictor import AnswerCost, Names, RequestOptions, RowChecks
-from tests.integration.gateway_process import HostClock
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 SPLIT = Split(V1, V2, 0.0, "salt", "r", 1, 100.0)
@@ -51,7 +51,7 @@ def shadowed(folder: Path, story: Callable[[ShadowQueue, Model], Awaitable[None]
         model = Model()
         log = PredictionLogWriter(SegmentWriter(folder / "shadows.jsonl"))
         settings = GatewaySettings(folder, "token", shadow_queue=1000)
-        shadow = ShadowQueue(V2, model, log, settings, HostClock())
+        shadow = ShadowQueue(V2, model, log, settings, SystemClock())
         await story(shadow, model)
         shadow.close()
         await asyncio.sleep(0.0)

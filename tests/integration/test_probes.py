@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.models import ModelSignature, infer_signature
+from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import ColSpec, Schema
 
 from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
@@ -54,7 +55,7 @@ def scorer(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
 
-        class Model(mlflow.pyfunc.PythonModel):
+        class Model(PythonModel):
             def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - MLflow warns about types it does not know
                 return answer(model_input)
 
@@ -91,7 +92,7 @@ def test_a_missing_truth_value_is_among_the_probes(tmp_path: Path, example: pd.D
 def test_outputs_are_never_taken_for_rows(tmp_path: Path, model: Callable[[pd.DataFrame], object]) -> None:
     """A model that gives two answers for one row is refused for two rows as well, whichever is asked first."""
     made = scorer(tmp_path, model, None, ModelSignature(Schema([ColSpec("double", "dist")]), None))
-    two = [{"dist": 1.0}, {"dist": 2.0}]
+    two: list[dict[str, object]] = [{"dist": 1.0}, {"dist": 2.0}]
     for rows, said in ((two, "several answers for one row"), (two[:1], "2 answers for 1 rows"), (two, "several")):
         with pytest.raises(ValueError, match=said):
             made.predict(rows)

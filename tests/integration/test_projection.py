@@ -12,7 +12,7 @@ import pytest
 
 from surefoot.adapters.mlflow.runs.projection import MlflowProjection
 from surefoot.adapters.mlflow.runs.run_writer import Pictures
-from surefoot.core.domain import Figure, FigureKind, Outcome, Role, Stage, Verdict, Version
+from surefoot.core.domain import Figure, FigureKind, Outcome, Role, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import RegistryUnavailable
 from surefoot.core.record.chain import GENESIS, Entry, seal
 from surefoot.core.record.events import (
@@ -68,7 +68,9 @@ def entered(stage: Stage, step: int = 0) -> StageEntered:
     return StageEntered(ID, stage, step, f"on to {stage}")
 
 
-OPENED = RolloutOpened(ID, "promotion", NEW, OLD, POLICY, "sha256:p", "sha256:s", "salt", 1, "asked for by ada")
+OPENED = RolloutOpened(
+    ID, RolloutKind.PROMOTION, NEW, OLD, POLICY, "sha256:p", "sha256:s", "salt", 1, "asked for by ada"
+)
 STORY: tuple[Event, ...] = (
     ChampionAdopted(OLD),
     OPENED,
@@ -235,14 +237,14 @@ def test_an_open_rollout_is_followed_as_it_goes_on(view: MlflowProjection, clien
 @pytest.mark.parametrize(
     ("kind", "terminal_stage", "status"),
     [
-        ("promotion", Stage.PROMOTED, "FINISHED"),
-        ("promotion", Stage.SUPERSEDED, "KILLED"),
-        ("promotion", Stage.REJECTED, "FAILED"),
+        (RolloutKind.PROMOTION, Stage.PROMOTED, "FINISHED"),
+        (RolloutKind.PROMOTION, Stage.SUPERSEDED, "KILLED"),
+        (RolloutKind.PROMOTION, Stage.REJECTED, "FAILED"),
         ("rollback", Stage.FAST_ROLLED_BACK, "FINISHED"),
     ],
 )
 def test_the_end_of_a_rollout_is_the_status_of_its_run(
-    view: MlflowProjection, client: "MlflowClient", model: str, kind: str, terminal_stage: Stage, status: str
+    view: MlflowProjection, client: "MlflowClient", model: str, kind: RolloutKind, terminal_stage: Stage, status: str
 ) -> None:
     """A rollout that reaches its aim is finished, a superseded one is killed, and every other one has failed."""
     opened = replace(OPENED, kind=kind, policy={}, suite_digest="")

@@ -69,7 +69,7 @@ def rows_of(kind: str) -> list[dict[str, object]]:
     table = rows_kinds.table(kind)
     table = table.assign(day=table.day.dt.strftime("%Y-%m-%dT%H:%M:%S"))
     return [
-        {name: None if value != value else value for name, value in row.items()}  # noqa: PLR0124 - only NaN differs from itself
+        {str(name): None if value != value else value for name, value in row.items()}  # noqa: PLR0124 - only NaN differs from itself
         for row in table.to_dict(orient="records")
     ]
 

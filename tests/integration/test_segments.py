@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from surefoot.adapters.predictions.compaction import compact
-from surefoot.gateway.log import segment as module
 from surefoot.gateway.log.segment import SegmentWriter
 from tests.integration.log_writing import acknowledged, named, record, requests, start_writer
 
@@ -109,7 +108,7 @@ def test_a_segment_taken_before_it_is_locked_is_not_written(
     real, holders = fcntl.flock, []
 
     def first(descriptor: int, how: int) -> None:
-        monkeypatch.setattr(module.fcntl, "flock", real)
+        monkeypatch.setattr(fcntl, "flock", real)
         (path,) = segments(tmp_path)
         if taken == "removed":
             path.unlink()
@@ -118,7 +117,7 @@ def test_a_segment_taken_before_it_is_locked_is_not_written(
             real(holders[0], fcntl.LOCK_SH)
         real(descriptor, how)
 
-    monkeypatch.setattr(module.fcntl, "flock", first)
+    monkeypatch.setattr(fcntl, "flock", first)
     segment = SegmentWriter(tmp_path / "m" / "predictions-7-9.jsonl")
     segment.append(record(0))
     segment.append(record(1))

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import psutil
@@ -41,7 +42,7 @@ def exits(frame: pd.DataFrame) -> object:
 class Hosted(Models):
     """Loads each version into a process of its own."""
 
-    def __call__(self, model: str, version: Version) -> ModelProcess:  # type: ignore[override]
+    def __call__(self, model: str, version: Version) -> ModelProcess:
         """Start a process."""
         arguments = [str(self.root / version.number), version.digest, "0", "0"]
         command = [sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments]
@@ -67,7 +68,7 @@ def mirror(gateway: Gateway, shadow: str | None, share: float = 100.0, generatio
 
 def tally(gateway: Gateway) -> dict[str, int]:
     """What became of what was mirrored."""
-    return dict(gateway.traffic.stats("flights")["shadow"])  # type: ignore[call-overload]
+    return cast("dict[str, int]", gateway.traffic.stats("flights")["shadow"])
 
 
 def shadows(gateway: Gateway) -> Iterator[dict[str, object]]:

@@ -29,7 +29,7 @@ async def listening(patience: float) -> AsyncIterator[int]:
     """A server in front of the echo."""
     port = free_port()
     server = Server(echo, port=port, patience=patience)  # type: ignore[arg-type]
-    server._app = type("App", (), {"leaving": False})()  # type: ignore[assignment]
+    server._app = type("App", (), {"leaving": False})()
     task = asyncio.create_task(server._serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn tells it by this flag alone
         await asyncio.sleep(0.01)

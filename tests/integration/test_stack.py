@@ -46,9 +46,9 @@ class Partial(Home):
         (self.project / "configs").mkdir(parents=True)
         (self.project / "prefect.yaml").touch()
         self.others = {name: self._sleeper() for name in ("mlflow", "prefect", "worker")}
-        urls = [f"http://127.0.0.1:{free_port()}" for _ in range(3)]
+        mlflow, prefect, gateway = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
         known = {name: _process(one.pid) for name, one in self.others.items()}
-        Settings(self.folder, self.project, *urls, "secret", processes=known).save()
+        Settings(self.folder, self.project, mlflow, prefect, gateway, "secret", processes=known).save()
 
     def _sleeper(self) -> "subprocess.Popen[bytes]":
         environment = {**os.environ, "SUREFOOT_HOME": str(self.folder)}

@@ -166,7 +166,9 @@ def test_samples_can_be_journalled(bench: Bench) -> None:
     frame = pd.DataFrame(
         {
             "number": [np.nan, np.inf, -np.inf, 1e300, -1.0],
-            "when": pd.to_datetime(["2013-06-23T08:00Z", None, "2013-06-24T09:00Z", None, None], utc=True),
+            "when": pd.Series(
+                ["2013-06-23T08:00Z", None, "2013-06-24T09:00Z", None, None], dtype="datetime64[ns, UTC]"
+            ),
             "big": [2**62, -(2**62), 2**53, 1, 0],
             "text": ["é", "x" * 500, "ok", "", "<b>"],
             "thing": ["a", True, None, 3, 4.5],

@@ -10,7 +10,7 @@ import pytest
 from surefoot.adapters.mlflow.runs.projection import MlflowProjection
 from surefoot.adapters.mlflow.runs.run_writer import Pictures
 from surefoot.adapters.mlflow.runs.version_pages import PREFIX
-from surefoot.core.domain import Stage, Version
+from surefoot.core.domain import RolloutKind, Stage, Version
 from surefoot.core.errors import RegistryUnavailable
 from surefoot.core.record.chain import GENESIS, Entry, seal
 from surefoot.core.record.events import (
@@ -35,7 +35,7 @@ V1, V2, V3, V4 = (Version(number, f"sha256:{number * 64}") for number in "1234")
 MINE = "Trained on June.\n\n* see the notebook\n"
 
 
-def opened(rollout: str, new: Version, old: Version, kind: str = "promotion") -> RolloutOpened:
+def opened(rollout: str, new: Version, old: Version, kind: RolloutKind = RolloutKind.PROMOTION) -> RolloutOpened:
     """A rollout begins."""
     return RolloutOpened(rollout, kind, new, old, {"steps": [{"weight": 5}]}, "", "", "", 1, "asked for")
 
@@ -50,7 +50,7 @@ STORY: tuple[Event, ...] = (
     RolloutEnded("good", Stage.PROMOTED, "baked: every gate passed to the end"),
 )
 BACK: tuple[Event, ...] = (
-    opened("back", V1, V4, "rollback"),
+    opened("back", V1, V4, RolloutKind.ROLLBACK),
     RolloutEnded("back", Stage.FAST_ROLLED_BACK, "alerts doubled"),
 )
 
@@ -124,7 +124,7 @@ def test_each_page_says_what_became_of_its_version(
     assert run_name(client, second) == "promotion of version 2 (bad)"
     link = f"([rollout bad]({tags(second)['run']}))"
     assert line(second) == f"{PREFIX}RolledBack on 2013-06-23 15:09:40 UTC: {tags(second)['reason']} {link}"
-    assert second.description.startswith(MINE)
+    assert str(second.description).startswith(MINE)
     refused = page(client, model, "3")
     assert tags(refused) == {"outcome": "Refused", "reason": STORY[3].reason}  # type: ignore[union-attr]
     assert line(refused).startswith(f"{PREFIX}Refused on 2013-06-23 15:10:40 UTC: version 3 is FAILED_REGISTRATION")
@@ -214,7 +214,7 @@ def test_odd_and_long_reasons_are_shown(view: MlflowProjection, client: "MlflowC
     second = page(client, model, "2")
     assert len(tags(second)["reason"]) <= 500
     assert "\\[click\\](http://evil) \\<b\\>now" in line(second)
-    assert len(second.description) <= 5000
+    assert len(str(second.description)) <= 5000
 
 
 def test_a_registry_that_is_down_is_unavailable() -> None:

@@ -18,6 +18,7 @@ from surefoot.core.judging.evidence import (
     InputShift,
     PairedSums,
     ScoreBins,
+    Served,
     Sliced,
     SpeedCounts,
     SpeedStratum,
@@ -69,8 +70,8 @@ def stratum(share: float, n: int, rates: tuple[float, float], epoch: int) -> Str
 def speed(share: float, n: int, slower: tuple[int, int], epoch: int) -> SpeedStratum:
     """Requests that are distributed as in the past, but for being slower."""
     sizes = (round(n * share) // len(PAST), (n - round(n * share)) // len(PAST))
-    sides = (tuple((key + by, size) for key, _ in PAST if size) for size, by in zip(sizes, slower, strict=True))
-    return SpeedStratum(share, *sides, epoch)
+    mine, theirs = (tuple((key + by, size) for key, _ in PAST if size) for size, by in zip(sizes, slower, strict=True))
+    return SpeedStratum(share, mine, theirs, epoch)
 
 
 def value(share: float, n: int, rates: tuple[float, float], epoch: int) -> ValueStratum:
@@ -81,7 +82,8 @@ def value(share: float, n: int, rates: tuple[float, float], epoch: int) -> Value
         cells[-1] = cells[6] = round(size * rate)
         cells[0] = size - 2 * cells[-1]
         sides.append(tuple(cells))
-    return ValueStratum(share, *sides, epoch)
+    mine, theirs = sides
+    return ValueStratum(share, mine, theirs, epoch)
 
 
 STRATUM = st.builds(stratum, SHARE, N, st.tuples(RATE, RATE), EPOCH)
@@ -169,7 +171,7 @@ def test_stratum_may_be_counted_in_two_parts(gate: Gate, found: SplitCounts, dat
     whole = (first.candidate_bad, first.candidate_good, first.champion_bad, first.champion_good)
     mine = [min(a, b) for a, b in zip(part, whole, strict=True)]
     halves = (mine, [b - a for a, b in zip(mine, whole, strict=True)])
-    cut = [Stratum(first.share, *half, first.epoch) for half in halves]
+    cut = [Stratum(first.share, a, b, c, d, first.epoch) for a, b, c, d in halves]
     near(judge(gate, found, LEVEL), judge(gate, replace(found, strata=(*cut, *rest)), LEVEL))
 
 
@@ -178,12 +180,12 @@ def test_stratum_may_be_counted_in_two_parts(gate: Gate, found: SplitCounts, dat
 def test_histogram_may_be_counted_in_two_parts(found: SpeedCounts, part: float) -> None:
     """Latencies of one split and one time that two workers kept add up, bucket by bucket."""
     first, *rest = found.strata
-    mine = [tuple((key, int(n * part)) for key, n in side) for side in (first.candidate, first.champion)]
-    left = [
+    mine = tuple(tuple((key, int(n * part)) for key, n in side) for side in (first.candidate, first.champion))
+    left = tuple(
         tuple((key, n - int(n * part)) for key, n in side if n > int(n * part))
         for side in (first.candidate, first.champion)
-    ]
-    cut = [SpeedStratum(first.share, *half, first.epoch) for half in (mine, left)]
+    )
+    cut = [SpeedStratum(first.share, half[0], half[1], first.epoch) for half in (mine, left)]
     near(judge(LATENCY, found, LEVEL), judge(LATENCY, replace(found, strata=(*cut, *rest)), LEVEL))
 
 
@@ -191,7 +193,7 @@ def test_histogram_may_be_counted_in_two_parts(found: SpeedCounts, part: float) 
 @given(st.lists(SPLITS, min_size=2, max_size=4), st.data())
 def test_order_of_slices_does_not_matter(parts: list[SplitCounts], data: st.DataObject) -> None:
     """Slices may come in any order: the outcome is the same, and so is the row of each of them."""
-    named = {f"o={index}": part for index, part in enumerate(parts)}
+    named: dict[str, Served] = {f"o={index}": part for index, part in enumerate(parts)}
     names = data.draw(st.permutations(sorted(named)))
     one, other = (judge(BY, Sliced(slices, 10_000), LEVEL) for slices in (named, {n: named[n] for n in names}))
     assert one.outcome is other.outcome
@@ -259,7 +261,7 @@ ANSWERS = st.integers(20, 900).map(
 PARTS: list[tuple[Gate, st.SearchStrategy[Evidence]]] = [
     (BOTH, SPLITS),
     (BUDGET, SPLITS),
-    (BY, st.fixed_dictionaries({"o=a": SPLITS, "o=b": SPLITS}).map(Sliced)),
+    (BY, st.fixed_dictionaries({"o=a": SPLITS, "o=b": SPLITS}).map(lambda slices: Sliced(dict(slices)))),
     (PAID, VALUES),
     (MEMORY, st.builds(GaugeCounts, COUNT, COUNT, st.floats(0.0, 1e6), st.floats(0.0, 1e6), COUNT)),
     (FORESEEN, st.builds(ScoreBins, TRIPLES, TRIPLES, TRIPLES)),

@@ -107,7 +107,8 @@ def paid(seed: int, times: float) -> Iterator[tuple[Evidence, DecisionThresholds
             side = np.bincount(random.integers(1, LEVELS, bought), minlength=LEVELS)
             side[0] = n - bought
             sides.append(tuple(int(k) for k in side))
-        strata.append(ValueStratum(share, *sides, epoch))
+        mine, theirs = sides
+        strata.append(ValueStratum(share, mine, theirs, epoch))
         if epoch % 2:
             yield ValueCounts(tuple(strata), 0.1), LEVEL
 

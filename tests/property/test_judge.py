@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,22 +68,37 @@ JUDGED: list[tuple[Gate, st.SearchStrategy[Evidence]]] = [
 CASE = st.one_of(*(st.tuples(st.just(gate), evidence) for gate, evidence in JUDGED))
 
 
-def numbers(value: object) -> Iterator[Callable[[object], object]]:
+Put = Callable[[object], object]
+
+
+def _with_field(value: Any, name: str, put: Put, other: object) -> object:
+    return replace(value, **{name: put(other)})
+
+
+def _with_item(value: tuple[object, ...], index: int, put: Put, other: object) -> object:
+    return (*value[:index], put(other), *value[index + 1 :])
+
+
+def _with_key(value: Mapping[str, object], key: str, put: Put, other: object) -> object:
+    return {**value, key: put(other)}
+
+
+def numbers(value: object) -> Iterator[Put]:
     """For every number inside a value, the function that puts another one in its place."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         yield lambda other: other
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
             for put in numbers(getattr(value, field.name)):
-                yield lambda other, name=field.name, put=put: replace(value, **{name: put(other)})
+                yield partial(_with_field, value, field.name, put)
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
             for put in numbers(item):
-                yield lambda other, index=index, put=put: (*value[:index], put(other), *value[index + 1 :])
+                yield partial(_with_item, value, index, put)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             for put in numbers(item):
-                yield lambda other, key=key, put=put: {**value, key: put(other)}
+                yield partial(_with_key, value, key, put)
 
 
 def judged(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Outcome:

@@ -24,7 +24,7 @@ from surefoot.core.canonical_text import (
 from surefoot.core.domain import Split, Version
 from surefoot.gateway.inference.request import new_request
 
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),

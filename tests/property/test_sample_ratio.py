@@ -22,15 +22,16 @@ def test_a_request_is_worth_more_than_one_only_if_the_split_is_wrong(share: floa
     assert actual * mine + (1.0 - actual) * theirs == pytest.approx(expected, abs=1e-12)
 
 
+def _part(s: Stratum, worker: int, workers: int) -> Stratum:
+    cells = (s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good)
+    first, second, third, fourth = (n // workers + (worker < n % workers) for n in cells)
+    return Stratum(s.share, first, second, third, fourth, s.epoch + worker)
+
+
 @given(STRATA, st.integers(1, 5))
 def test_evidence_depends_on_the_sums_only(strata: list[Stratum], workers: int) -> None:
     """The split is judged alike for every order and division of the counting."""
-    parts = [
-        Stratum(s.share, *(n // workers + (w < n % workers) for n in cells), s.epoch + w)
-        for s in strata
-        for cells in [(s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good)]
-        for w in range(workers)
-    ]
+    parts = [_part(s, worker, workers) for s in strata for worker in range(workers)]
     assert log_sample_ratio(parts[::-1]) == pytest.approx(log_sample_ratio(strata), rel=1e-9, abs=1e-6)
 
 

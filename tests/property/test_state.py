@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.core.domain import TERMINAL_STAGES, Outcome, Role, Stage, Verdict, Version
+from surefoot.core.domain import TERMINAL_STAGES, Outcome, Role, RolloutKind, Stage, Verdict, Version
 from surefoot.core.machine import AbandonEffect, ApplyEffect, FinishEffect, NoRollout, RecordEvent, decide
 from surefoot.core.policy.parse import parse
 from surefoot.core.record.chain import GENESIS, Entry, seal
@@ -49,7 +49,7 @@ EVENT: st.SearchStrategy[Event] = st.one_of(
     st.builds(
         RolloutOpened,
         IDS,
-        st.sampled_from(["promotion", "rollback"]),
+        st.sampled_from([RolloutKind.PROMOTION, "rollback"]),
         VERSIONS,
         VERSIONS,
         st.just(POLICY),
@@ -142,7 +142,7 @@ def test_only_pass_advances(stage: Stage, outcome: Outcome, later: float) -> Non
     split = SetSplit(v1, v2, 5.0)
     events: list[Event] = [
         ChampionAdopted(v1),
-        RolloutOpened("r", "promotion", v2, v1, POLICY, "", "", "", 1, ""),
+        RolloutOpened("r", RolloutKind.PROMOTION, v2, v1, POLICY, "", "", "", 1, ""),
         EffectIntended("r", split),
         EffectDone("r", 3, False, 1.0),
         StageEntered("r", stage, 0, ""),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sklearn import metrics
 
 from surefoot.adapters.evidence.block_sums import score_bins
@@ -24,6 +25,9 @@ from surefoot.core.stats.block_statistic import (
     statistic_of,
 )
 from surefoot.core.stats.paired_difference import LEAST_BLOCKS, compare, difference
+
+Whole = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 SCORED = st.lists(st.tuples(st.integers(0, MICRO), st.booleans()), min_size=1, max_size=60)
 """Requests: a score in millionths, and what came true."""
@@ -55,13 +59,16 @@ def centre(number: int) -> int:
     return (2 * number + 1) * MICRO // (2 * BINS)
 
 
-def blocks_of(each: int, scores: tuple[Floats, Floats], came: Floats) -> list[Block]:
+def blocks_of(each: int, scores: tuple[Whole, Whole], came: Flags) -> list[Block]:
     """Both versions' sums, cut into blocks of so many requests."""
     return [
         Block(
             str(first),
             each,
-            *(tuple(int(x) for x in sums(side[first : first + each], came[first : first + each])) for side in scores),
+            *(
+                tuple(int(x) for x in sums(side[first : first + each].tolist(), came[first : first + each].tolist()))
+                for side in scores
+            ),
         )
         for first in range(0, len(came), each)
     ]
@@ -171,7 +178,7 @@ def test_what_is_not_judged_on_the_same_requests_has_no_statistic(metric: Metric
         statistic_of(metric)
 
 
-def delong(scores: tuple[Floats, Floats], came: Floats) -> tuple[float, float]:
+def delong(scores: tuple[Whole, Whole], came: Flags) -> tuple[float, float]:
     """Standard errors of (a difference of two areas, the second area).
 
     Source: DeLong, DeLong and Clarke-Pearson (1988), Biometrics 44(3), equations 4 to 6.
@@ -196,7 +203,8 @@ def test_error_of_an_area_is_delongs(seed: int) -> None:
     came = random.random(n) < 1.0 / (1.0 + np.exp(1.0 - 2.0 * truth))
     one, other = (truth + random.normal(0.0, spread, n) for spread in (0.7, 1.2))
     old, new = (
-        ((2 * np.floor(BINS / (1.0 + np.exp(-side))) + 1) * MICRO / (2 * BINS)).astype(int) for side in (one, other)
+        ((2 * np.floor(BINS / (1.0 + np.exp(-side))) + 1) * MICRO / (2 * BINS)).astype(np.int64)
+        for side in (one, other)
     )
     found = difference(blocks_of(each, (old, new), came), misranked)
     assert found is not None

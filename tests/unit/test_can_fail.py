@@ -39,7 +39,7 @@ def policy(gate: dict[str, object]) -> Policy:
     if gate["metric"] == "value":
         steps = [{"weight": 5, "hold": {"for": "10m", "gates": ["errors", "g"]}}]
         stage = {"steps": steps}  # type: ignore[dict-item]
-    return parse({**POLICY, "gates": {**POLICY["gates"], "g": gate}, **stage})  # type: ignore[dict-item]
+    return parse({**POLICY, "gates": {**POLICY["gates"], "g": gate}, **stage})
 
 
 @pytest.mark.parametrize("idle", IDLE, ids=str)

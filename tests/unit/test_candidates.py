@@ -18,6 +18,7 @@ from surefoot.rollout import (
     withdraw,
 )
 from surefoot.rollout.candidates import ALIAS, STAGE, Opened, candidate_requests
+from surefoot.rollout.requests import PromotionRequest
 from tests.fakes import POLICY, Scenario
 from tests.scripted import POINTS, events, scenario, started
 
@@ -27,7 +28,7 @@ def _open(env: Scenario, facts: str = "") -> Opened:
     return open_wanted(env.ports(), "m", env.registry.view("m"), lambda wish: _request(env, wish), facts)
 
 
-def _request(env: Scenario, wish: CandidateRequest) -> object:
+def _request(env: Scenario, wish: CandidateRequest) -> PromotionRequest:
     return replace(env.request(), number=wish.number, reason=wish.reason)
 
 

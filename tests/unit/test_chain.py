@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -90,7 +91,8 @@ def test_any_change_of_one_field_is_found(field: str, entries: list[Entry], data
     place = data.draw(st.integers(0, len(entries) - 1), label="place")
     value = data.draw(FIELDS[field], label="value")
     assume(canonical(value) != canonical(getattr(entries[place], field)))
-    entries[place] = replace(entries[place], **{field: value})
+    changed: dict[str, Any] = {field: value}
+    entries[place] = replace(entries[place], **changed)
     with pytest.raises(JournalTampered, match=rf"entry {place + 1}\b"):
         check(entries)
 

@@ -96,7 +96,7 @@ def test_a_candidate_that_is_always_wrong_is_seen_with_integer_labels() -> None:
 def _with(gate: dict[str, object]) -> Policy:
     """A policy with one more gate."""
     bake = {"for": "1h", "gates": ["errors", "g"]}
-    return parse({**POLICY, "gates": {**POLICY["gates"], "g": gate}, "bake": bake})  # type: ignore[dict-item]
+    return parse({**POLICY, "gates": {**POLICY["gates"], "g": gate}, "bake": bake})
 
 
 @pytest.mark.parametrize("classes", [["1", "1.0"], ["a"], ["a", "b", "c"]])
@@ -110,7 +110,7 @@ def test_lint_says_where_classes_are_needed() -> None:
     """A note names each gate that takes labels for 0 and 1 because its policy names no classes."""
     quality = {"metric": "brier", "labels": {"maturity": "1h"}}
     named = {**quality, "classes": ["on time", "late"]}
-    value = {**POLICY, "gates": {**POLICY["gates"], "quality": quality, "named": named}}  # type: ignore[dict-item]
+    value = {**POLICY, "gates": {**POLICY["gates"], "quality": quality, "named": named}}
     value["bake"] = {"for": "1h", "gates": ["errors", "quality", "named"]}
     (note,) = notes(parse(value))
     assert "gate 'quality'" in note

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from surefoot.adapters.evidence.event_counts import event_counts
 from surefoot.adapters.evidence.level_counts import speed_counts
 from surefoot.adapters.evidence.value_counts import value_counts
 from surefoot.adapters.predictions.log import PredictionLog
-from surefoot.core.domain import Outcome, Version
+from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.gates.latency import LEAST_BEYOND
 from surefoot.core.judging.evidence import Missing, SpeedCounts, SpeedStratum, SplitCounts, Stratum, ValueCounts
@@ -26,11 +27,13 @@ LATENCY = Gate("latency", Metric.LATENCY, margin=0.2, relative=True, quantiles=(
 LEAST_HISTORY = 10 * LEAST_BEYOND
 """Measurements without which no p90 is frozen [count]."""
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
-LIVE = EvidenceRequest("m", ERRORS, "live", "", "r", V1, V2, since=1000.0, until=2000.0, opened=1000.0, epoch=1e9)
-BAKE = replace(LIVE, kind="bake", since=1500.0)
+LIVE = EvidenceRequest(
+    "m", ERRORS, EvidenceKind.LIVE, "", "r", V1, V2, since=1000.0, until=2000.0, opened=1000.0, epoch=1e9
+)
+BAKE = replace(LIVE, kind=EvidenceKind.BAKE, since=1500.0)
 
 
-def record(request: str, at: float = 1100.0, **fields: object) -> dict[str, object]:
+def record(request: str, at: float = 1100.0, **fields: Any) -> dict[str, object]:
     """One line of the prediction log: the champion answered under a weight of five percent."""
     arm = fields.get("arm", "champion")
     version = fields.get("version", "2" if arm == "candidate" else "1")
@@ -55,7 +58,7 @@ def record(request: str, at: float = 1100.0, **fields: object) -> dict[str, obje
     return {**made, **fields}
 
 
-def before(request: str, **fields: object) -> dict[str, object]:
+def before(request: str, **fields: Any) -> dict[str, object]:
     """A request that the champion answered before the rollout."""
     return record(request, at=900.0, weight=0.0, rollout="", **fields)
 
@@ -79,7 +82,7 @@ def errors(log: PredictionLog, question: EvidenceRequest = LIVE) -> SplitCounts:
 
 def test_requests_by_weight_and_arm(tmp_path: Path) -> None:
     """Each weight is a stratum of its own, in order; failures of the candidate count though the champion answered."""
-    late = {"error": "Late: 1000 ms", "answered_by": "1"}
+    late: dict[str, Any] = {"error": "Late: 1000 ms", "answered_by": "1"}
     log = write(
         tmp_path,
         *(record(f"a{i}", arm="candidate", weight=50.0) for i in range(3)),

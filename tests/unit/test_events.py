@@ -56,7 +56,7 @@ BUILT: Mapping[type, st.SearchStrategy[object]] = {
     str: TEXT,
     float: FLOATS,
     int: WHOLE,
-    Mapping[str, object]: OBJECT,  # type: ignore[dict-item, type-abstract]
+    Mapping[str, object]: OBJECT,
     Effect: SPLITS | ALIASES,  # type: ignore[dict-item]
 }
 

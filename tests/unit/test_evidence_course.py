@@ -1,6 +1,7 @@
 """Pictures of how the evidence of a rollout went."""
 
 import struct
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_a_gate_that_failed_is_drawn_however_many_there_are() -> None:
         {"estimate": 1e300, "upper": float("inf")},
     ],
 )
-def test_whatever_a_verdict_lacks_there_is_a_picture(changes: dict[str, object]) -> None:
+def test_whatever_a_verdict_lacks_there_is_a_picture(changes: dict[str, Any]) -> None:
     """Without interval, limit or evidence, of a journal of the first release, or with absurd numbers, it is drawn."""
     assert height(course_png([look(t, "errors", **changes) for t in range(8)], "t")) > 300
 

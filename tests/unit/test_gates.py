@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,6 +25,9 @@ from surefoot.core.record.chain import canonical
 from surefoot.core.record.events import GateJudged, decode, encode
 from surefoot.core.stats.bounded_mean import LEVELS
 from tests.unit.test_judge import spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LEVEL = DecisionThresholds()
 BUDGET = Gate("slo", Metric.ERROR_RATE, margin=None, limit=0.02)
@@ -65,7 +69,8 @@ def values(n: int, mean: float, champion_mean: float, center: float | None = 0.5
     for size, share in ((new, mean), (n - new, champion_mean)):
         top = round(size * share)
         sides.append((size - top, *[0] * (LEVELS - 2), top))
-    return ValueCounts((ValueStratum(0.5, *sides),), center, recent=n)
+    mine, theirs = sides
+    return ValueCounts((ValueStratum(0.5, mine, theirs),), center, recent=n)
 
 
 def speeds(n: int, slower: float, *, tail: float = 1.0, got: float = 0.5, unit: str = "ms") -> SpeedCounts:
@@ -172,7 +177,7 @@ def test_sick_champion_needs_proof() -> None:
 
 
 BROKEN: dict[str, tuple[Gate, Evidence, Evidence, Outcome]] = {
-    f"{name}, {what}": (gate, made(0.5), made(0.42), outcome)  # type: ignore[no-untyped-call]
+    f"{name}, {what}": (gate, made(0.5), made(0.42), outcome)
     for name, what, gate, made, outcome in (
         ("errors", "bad", ERRORS, lambda got: arms(20_000, 0.3, 0.02, got=got), Outcome.FAIL),
         ("errors", "good", ERRORS, lambda got: arms(40_000, 0.02, 0.02, got=got), Outcome.PASS),
@@ -283,7 +288,10 @@ def test_undecided_gate_says_how_much_more_it_needs(gate: Gate, evidence: Eviden
     assert planned.reason.startswith(bare.reason)
     assert planned.reason.endswith("of planned traffic")
     wanted = int(bare.reason.rpartition(" requests in 8")[0].rpartition(" ")[2].replace(",", ""))
-    made = {PAID.name: lambda n: values(n, 0.5, 0.5), TAIL.name: lambda n: speeds(n, 1.0)}
+    made: dict[str, Callable[[int], Evidence]] = {
+        PAID.name: lambda n: values(n, 0.5, 0.5),
+        TAIL.name: lambda n: speeds(n, 1.0),
+    }
     more = made.get(gate.name, lambda n: arms(n, 0.02, 0.02))
     assert judged(gate, more(2 * (400 + wanted))).outcome is Outcome.PASS
 

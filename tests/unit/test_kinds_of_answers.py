@@ -117,7 +117,7 @@ def test_versions_disagree_where_any_output_differs(length: int) -> None:
         new = [[value * (1000.0 if index == place else 1.0) for index, value in enumerate(row)] for row in old]
         assert judged(gate, old, new, [None] * N).outcome is Outcome.FAIL
         keyed = [[dict(enumerate(row)) for row in side] for side in (old, new)]
-        assert judged(gate, *keyed, [None] * N).outcome is Outcome.FAIL
+        assert judged(gate, keyed[0], keyed[1], [None] * N).outcome is Outcome.FAIL
     assert judged(gate, old, old, [None] * N).outcome is Outcome.PASS
 
 

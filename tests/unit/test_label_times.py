@@ -54,7 +54,7 @@ def test_a_time_that_is_taken_is_near(at: float) -> None:
             lines({"request": "a", "label": 1, "at": at})
 
 
-NOTHING = st.sampled_from(
+NOTHING: st.SearchStrategy[object] = st.sampled_from(
     ["", "  ", "\t\n", "NaN", "nan", "NAN", " NaN ", "NaT", "<NA>", "inf", "-inf", [], {}, [[]], None]
 )
 
@@ -88,7 +88,8 @@ def test_the_future_is_refused_but_for_a_clock_that_is_a_little_ahead() -> None:
 
 def test_a_number_names_a_request_as_its_text_does() -> None:
     """The labels of request "7" may say 7 or 7.0."""
-    assert {item["request"] for item in lines(*({"request": r, "label": 1} for r in (7, 7.0, "7")))} == {"7"}
+    reports: list[dict[str, object]] = [{"request": name, "label": 1} for name in (7, 7.0, "7")]
+    assert {item["request"] for item in lines(*reports)} == {"7"}
 
 
 def test_of_two_reports_of_one_time_the_later_counts(tmp_path: Path) -> None:

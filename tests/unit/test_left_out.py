@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.replay.shadow import MOST_REFUSED, ShadowReplay
-from surefoot.core.domain import Outcome, Role, Verdict, Version
+from surefoot.core.domain import EvidenceKind, Outcome, Role, Verdict, Version
 from surefoot.core.errors import NotFound
 from surefoot.core.judging.evidence import PairedSums, SplitCounts, Stratum, Validation
 from surefoot.core.judging.judge import judge
@@ -24,14 +25,14 @@ from tests.unit.test_counts import ERRORS, LATENCY, LIVE, V1, V2, before
 from tests.unit.test_counts import record as served
 from tests.unit.test_replay import ASKED, Model, half, label, record, write
 
-NO = {"error": "ValueError: no", "answered_by": None, "prediction": None}
+NO: dict[str, Any] = {"error": "ValueError: no", "answered_by": None, "prediction": None}
 """A request that no version could answer."""
 MISSING = Gate("labels", Metric.MISSING_LABEL, margin=0.01, maturity=10.0)
 
 
 def strict(row: Mapping[str, object]) -> object:
     """A model that takes numbers only."""
-    return float(row["x"]) if not isinstance(row["x"], str) else float("no number")
+    return float(str(row["x"]))  # a text is no number for it
 
 
 def measured(root: Path, champion: Model | None = None, candidate: Model | None = None) -> LogEvidence:
@@ -40,14 +41,14 @@ def measured(root: Path, champion: Model | None = None, candidate: Model | None 
     log = PredictionLog(root)
     return LogEvidence(
         log,
-        ShadowReplay(log, lambda _model, version: models[version.digest]),  # type: ignore[arg-type, return-value]
+        ShadowReplay(log, lambda _model, version: models[version.digest]),
         lambda suite, frame, _name: Validation(suite, len(frame), 1, ()),
     )
 
 
-def garbage(count: int, **fields: object) -> list[dict[str, object]]:
+def garbage(count: int, **fields: Any) -> list[dict[str, object]]:
     """Requests that no version can answer, half of them in each arm."""
-    odd = {"features": {"x": "oops"}, **NO, **fields}
+    odd: dict[str, Any] = {"features": {"x": "oops"}, **NO, **fields}
     return [served(f"g{i}", arm=("champion", "candidate")[i % 2], **odd) for i in range(count)]
 
 
@@ -87,7 +88,7 @@ def test_while_it_bakes_the_old_champion_is_asked(tmp_path: Path) -> None:
     rows = [served(f"b{i}", version="2", weight=0.0, **NO) for i in range(4)]
     odd = [served(f"g{i}", version="2", weight=0.0, features={"x": "oops"}, **NO) for i in range(5)]
     write(tmp_path, "predictions", [*rows, *odd, served("ok", version="2", weight=0.0), before("old")])
-    found = measured(tmp_path, candidate=Model(strict)).gather(replace(LIVE, kind="bake"))
+    found = measured(tmp_path, candidate=Model(strict)).gather(replace(LIVE, kind=EvidenceKind.BAKE))
     assert isinstance(found, SplitCounts)
     assert [(s.candidate_bad, s.candidate_good) for s in found.strata] == [(4, 1)]
     assert found.left.refused == 5
@@ -109,7 +110,7 @@ def test_a_version_that_cannot_be_loaded_refuses_nothing(tmp_path: Path) -> None
         raise NotFound("no such version")
 
     log = PredictionLog(tmp_path)
-    found = LogEvidence(log, ShadowReplay(log, load), lambda suite, _f, _n: Validation(suite, 1, 1, ())).gather(LIVE)  # type: ignore[arg-type]
+    found = LogEvidence(log, ShadowReplay(log, load), lambda suite, _f, _n: Validation(suite, 1, 1, ())).gather(LIVE)
     assert isinstance(found, SplitCounts)
     assert found.strata == (Stratum(0.05, 0, 1, 1, 0),)
 
@@ -118,7 +119,7 @@ def test_refused_requests_are_not_validated_and_not_replayed(tmp_path: Path) -> 
     """A request with a text for a number, answered 400, is not in the suite's table and not in the shadow."""
     rows = [record(i, 100.0 + i, features={"x": 1.0}) for i in range(5)]
     write(tmp_path, "predictions", [*rows, record(9, 200.0, features={"x": "oops"}, **NO)])
-    found = measured(tmp_path).gather(replace(ASKED, gate=Gate("data", Metric.VALIDATION), kind="data"))
+    found = measured(tmp_path).gather(replace(ASKED, gate=Gate("data", Metric.VALIDATION), kind=EvidenceKind.DATA))
     assert found == Validation("sha256:s", 5, 1, (), left=LeftOut(records=6, refused=1))
     shadow = measured(tmp_path).gather(replace(ASKED, gate=ERRORS))
     assert isinstance(shadow, SplitCounts)
@@ -166,9 +167,12 @@ def test_bare_arrays_are_evidence_too(tmp_path: Path) -> None:
     rows = [record(i, 100.0 + i, features=[1.0, 2.0]) for i in range(4)]
     write(tmp_path, "predictions", [*rows, record(9, 150.0), record(8, 151.0, features=None)])
     seen: list[object] = []
-    found = measured(tmp_path, Model(half), Model(lambda row: seen.append(row) or 0.5)).gather(
-        replace(ASKED, gate=ERRORS)
-    )
+
+    def answer(row: object) -> object:
+        seen.append(row)
+        return 0.5
+
+    found = measured(tmp_path, Model(half), Model(answer)).gather(replace(ASKED, gate=ERRORS))
     assert isinstance(found, SplitCounts)
     assert found.strata == (Stratum(0.5, 0, 5, 0, 5),)
     assert seen.count([1.0, 2.0]) == 4

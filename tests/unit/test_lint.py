@@ -154,9 +154,9 @@ def test_every_error_of_every_file_is_told_at_once(project: Path) -> None:
         found.setdefault(int(number), []).append(rule)
     assert list(found) == sorted(found)
     assert list(found) == list(TOLD)
-    for number, rules in TOLD.items():
-        assert len(found[number]) == len(rules), found[number]
-        for rule, words in zip(sorted(found[number]), rules, strict=True):
+    for line_number, rules in TOLD.items():
+        assert len(found[line_number]) == len(rules), found[line_number]
+        for rule, words in zip(sorted(found[line_number]), rules, strict=True):
             assert rule.startswith(words)
     assert "n.yaml:1: not YAML" in said.output
     assert "expect_colum_values_to_be_red on column a is unknown" in said.output

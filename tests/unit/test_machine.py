@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from surefoot.core.domain import Outcome, Stage
+from surefoot.core.domain import EvidenceKind, Outcome, Stage
 from surefoot.core.judging.evidence import Missing
 from surefoot.core.machine import PRE_TRAFFIC_ALPHA, JudgeGates, NoRollout, decide
 from surefoot.core.policy.parse import parse
@@ -128,7 +128,7 @@ def test_questions_and_levels() -> None:
 
 def test_levels_share_the_budget() -> None:
     """Every use of a live guardrail shares the budget, shadow gates the chance of a turn-away; signals cost nothing."""
-    both = {**TWO, "steps": [{"shadow": {"window": "7d", "gates": ["errors", "drift"]}}, *TWO["steps"]]}  # type: ignore[misc]
+    both = {**TWO, "steps": [{"shadow": {"window": "7d", "gates": ["errors", "drift"]}}, *TWO["steps"]]}
     env = scenario(both)
     levels = {}
 
@@ -138,9 +138,9 @@ def test_levels_share_the_budget() -> None:
 
     open_promotion(env.ports(), env.request())
     drive(env.ports(), "m", until=lambda ledger: not ledger.open, on_step=note)
-    assert levels["shadow"].alpha == PRE_TRAFFIC_ALPHA / 2
-    assert levels["live"].alpha == levels["bake"].alpha == 0.005
-    assert levels["live"].allowance == 1.0
+    assert levels[EvidenceKind.SHADOW].alpha == PRE_TRAFFIC_ALPHA / 2
+    assert levels[EvidenceKind.LIVE].alpha == levels[EvidenceKind.BAKE].alpha == 0.005
+    assert levels[EvidenceKind.LIVE].allowance == 1.0
 
 
 def test_nothing_to_do_without_a_rollout() -> None:

@@ -23,7 +23,7 @@ LEVEL = DecisionThresholds(0.01)
 
 def sums(n: int, old: int, new: int, both: int, **more: tuple[int, int, int, int]) -> PairedSums:
     """Who was wrong how often, all together and by slice."""
-    made = {
+    made: dict[str, tuple[Block, ...]] = {
         name: (Block("all", k, (a, c), (b, c)),) for name, (k, a, b, c) in {"": (n, old, new, both), **more}.items()
     }
     return PairedSums(made, n, n)
@@ -33,8 +33,8 @@ def test_mistakes_of_one_version_alone_are_told_apart(tmp_path: Path) -> None:
     """From a log: what each version gets wrong, and what both do, whatever the day."""
     days(tmp_path, 50)
     old, new = (
-        Model(lambda row: 0.1 if row["i"] % 5 == 0 else 0.9),
-        Model(lambda row: 0.1 if row["i"] % 10 == 0 else 0.9),
+        Model(lambda row: 0.1 if int(str(row["i"])) % 5 == 0 else 0.9),
+        Model(lambda row: 0.1 if int(str(row["i"])) % 10 == 0 else 0.9),
     )
     found = paired(house(tmp_path, old, new), replace(ASKED, gate=RIGHT))
     assert [(b.n, b.champion, b.candidate) for b in found.slices[""]] == [(50, (10, 5), (5, 5))]
@@ -83,8 +83,8 @@ def accuracy(**changes: object) -> dict[str, object]:
     gate = {"metric": "zero_one", "margin": 0.01, "block": "none", "labels": {"maturity": "1h"}, **changes}
     return {
         **POLICY,
-        "gates": {**POLICY["gates"], "accuracy": gate},  # type: ignore[dict-item]
-        "steps": [{"shadow": {"window": "7d", "gates": ["accuracy"]}}, *POLICY["steps"][1:]],  # type: ignore[index]
+        "gates": {**POLICY["gates"], "accuracy": gate},
+        "steps": [{"shadow": {"window": "7d", "gates": ["accuracy"]}}, *POLICY["steps"][1:]],
     }
 
 

@@ -174,7 +174,7 @@ def test_a_value_in_a_bake_is_refused() -> None:
         "gates": {
             **POLICY["gates"],
             "money": {"metric": "value", "cap": 1, "margin": "5%", "labels": {"maturity": "1h"}},
-        },  # type: ignore[dict-item]
+        },
         "bake": {"for": "1d", "gates": ["money"]},
     }
     with pytest.raises(Violation, match="in a bake only one serves"):
@@ -190,4 +190,4 @@ def test_expectations_that_are_none_are_refused(expect: dict[str, object]) -> No
                 **POLICY,
                 "gates": {**POLICY["gates"], "errors": {"metric": "error_rate", "margin": "1pp", "expect": expect}},
             }
-        )  # type: ignore[dict-item]
+        )

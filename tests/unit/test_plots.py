@@ -5,7 +5,8 @@ import struct
 import pytest
 
 from surefoot.core.domain import Outcome, Role, Verdict
-from surefoot.reports.plots import COLOURS, MOST_SLICES, losses_png, verdicts_png
+from surefoot.reports.canvas import COLOURS
+from surefoot.reports.plots import MOST_SLICES, losses_png, verdicts_png
 
 WIDTH = 1800
 

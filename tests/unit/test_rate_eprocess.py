@@ -104,7 +104,8 @@ def paths(n: int, share: float, q0: float, q1: float, s: float, grid: tuple[floa
     def e(cells: tuple[int, ...]) -> float:
         return sum(math.exp(sum(map(math.prod, zip(cells, row, strict=True)))) for row in coefficients) / len(grid)
 
-    alive, everything, crossed = {(0, 0, 0, 0): 1.0}, {(0, 0, 0, 0): 1.0}, 0.0
+    alive: dict[tuple[int, ...], float] = {(0, 0, 0, 0): 1.0}
+    everything, crossed = dict(alive), 0.0
     for _ in range(n):
         grown: list[dict[tuple[int, ...], float]] = []
         for layer in (alive, everything):

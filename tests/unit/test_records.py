@@ -16,7 +16,7 @@ from surefoot.adapters.predictions import record_file as module
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.replay.recorded import RecordedAnswers
 from surefoot.core.assignment import assign_arm, assignment_bucket
-from surefoot.core.domain import Split, Version
+from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.errors import EvidenceUnavailable, Rejected
 from surefoot.core.judging.evidence import InputShift, Missing, PairedSums, ScoreBins, SplitCounts, Stratum
 from surefoot.core.judging.request import EvidenceRequest
@@ -26,7 +26,7 @@ Row = dict[str, object]
 HOUR, DAY = 3600.0, 86400.0
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 BRIER = Gate("quality", Metric.BRIER, margin=0.01, maturity=12 * HOUR, block=DAY)
-SHADOW = EvidenceRequest("m", BRIER, "shadow", "", "r", V1, V2, since=-1.0, until=10 * DAY, opened=10 * DAY)
+SHADOW = EvidenceRequest("m", BRIER, EvidenceKind.SHADOW, "", "r", V1, V2, since=-1.0, until=10 * DAY, opened=10 * DAY)
 Opens = Callable[..., RecordFile]
 
 
@@ -176,8 +176,8 @@ def test_unit_sticks_to_its_arm_while_the_weight_grows(opened: Opens, unit: str 
     for at in range(300):
         rows += pair(f"r{at}", at=float(at), unit=unit and f"{unit} {at % 100}")
     file = opened(rows)
-    for at, weight in steps.items():
-        file.shift(at, split(weight))
+    for since, share in steps.items():
+        file.shift(since, split(share))
     found = arms(file)
     for at, (key, arm, version, weight) in enumerate(found):
         wanted = steps[at // 100 * 100.0]

@@ -2,7 +2,8 @@
 
 import pytest
 import requests
-from mlflow.exceptions import ErrorCode, MlflowException, RestException
+from mlflow.exceptions import MlflowException, RestException
+from mlflow.protos.databricks_pb2 import ErrorCode
 
 from surefoot.adapters.mlflow.errors import translate
 from surefoot.core.errors import Conflict, NotFound, OutcomeUnknown, RegistryUnavailable, Rejected, SurefootError

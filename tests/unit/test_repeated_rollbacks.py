@@ -1,5 +1,7 @@
 """What a critical reading of the first release found, and stays mended."""
 
+from typing import cast
+
 import pytest
 
 from surefoot.core.domain import Outcome, Split, Stage
@@ -34,7 +36,7 @@ def test_second_rollback_needs_a_name() -> None:
     assert scenario.traffic.split.champion.number == "1"
 
 
-def test_unservable_target_ends_the_rollback() -> None:
+def test_unservable_target_ends_the_rollback(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rollback whose target cannot be served ends as aborted, and another target can be named."""
     scenario = promoted()
     shift = scenario.traffic.shift
@@ -44,7 +46,7 @@ def test_unservable_target_ends_the_rollback() -> None:
             raise Rejected("version 1 cannot be loaded")
         shift(model, split)
 
-    scenario.traffic.shift = refuse
+    monkeypatch.setattr(scenario.traffic, "shift", refuse)
     opened = open_rollback(scenario.ports(), "m", "operator")
     ended = drive(scenario.ports(), "m", until=lambda ledger: not ledger.open).rollouts[opened.open]
     assert ended.stage is Stage.ABORTED
@@ -81,7 +83,7 @@ def test_broken_policy_does_not_stop_the_way_back() -> None:
     drive(scenario.ports(), "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.done))
     open_rollback(scenario.ports(), "m", "operator")
     opened = next(entry for entry in scenario.journal.entries if entry.kind == "RolloutOpened")
-    dict(opened.data)["policy"]["gates"] = {}
+    cast("dict[str, object]", opened.data["policy"])["gates"] = {}
     assert not drive(scenario.ports(), "m", until=lambda ledger: not ledger.open).open
 
 

@@ -4,20 +4,21 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.replay.scoring import CHUNK
 from surefoot.adapters.replay.shadow import ShadowReplay
-from surefoot.core.domain import Outcome, Version
+from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import ArtifactTampered
 from surefoot.core.judging.evidence import (
     Block,
     FeatureShift,
     InputShift,
-    LeftOut,
     Missing,
     PairedSums,
     SplitCounts,
@@ -25,6 +26,7 @@ from surefoot.core.judging.evidence import (
     Validation,
 )
 from surefoot.core.judging.judge import judge
+from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
@@ -32,7 +34,9 @@ from surefoot.core.policy.model import Gate, Metric
 DAY = 86400.0
 QUALITY = Gate("quality", Metric.BRIER, maturity=100.0, coverage=0.9, block=DAY)
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
-ASKED = EvidenceRequest("m", QUALITY, "shadow", "sha256:s", "r", V1, V2, since=0.0, until=10 * DAY, opened=10 * DAY)
+ASKED = EvidenceRequest(
+    "m", QUALITY, EvidenceKind.SHADOW, "sha256:s", "r", V1, V2, since=0.0, until=10 * DAY, opened=10 * DAY
+)
 
 
 class Model:
@@ -46,7 +50,15 @@ class Model:
         """It has no signature."""
         return {}
 
-    def predict(self, rows: list[dict[str, object]]) -> list[object]:
+    def golden(self) -> tuple[list[dict[str, object]], list[object]]:
+        """It carries no rows."""
+        return [], []
+
+    def seen(self, rows: list[dict[str, object]]) -> pd.DataFrame:
+        """Rows as they came."""
+        return pd.DataFrame(rows)
+
+    def predict(self, rows: list[Any], _params: object = None) -> list[object]:
         """Answer every row, or raise."""
         self.sizes.append(len(rows))
         return [self.function(row) for row in rows]
@@ -362,7 +374,7 @@ def test_one_row_without_features_does_not_spoil_the_window(tmp_path: Path) -> N
 def test_data_is_validated_as_it_was_asked(tmp_path: Path) -> None:
     """The suite sees every row of the window, and an empty window is an ERROR."""
     days(tmp_path, 7)
-    ask = replace(ASKED, gate=Gate("data", Metric.VALIDATION), kind="data")
+    ask = replace(ASKED, gate=Gate("data", Metric.VALIDATION), kind=EvidenceKind.DATA)
     measure = measured(tmp_path, lambda _model, _version: Model(half))
     assert measure.gather(ask) == Validation("sha256:s", 7, 1, (), left=LeftOut(records=7))
     found = measure.gather(replace(ask, model="other"))
@@ -374,7 +386,9 @@ def shifted(root: Path, old: list[Mapping[str, object]], new: list[Mapping[str, 
     """Distances between the rows of two windows."""
     rows = [*((r, 100.0) for r in old), *((r, 1500.0) for r in new)]
     write(root, "predictions", [record(i, at, features=row) for i, (row, at) in enumerate(rows)])
-    ask = replace(ASKED, gate=Gate("inputs", Metric.INPUT_SHIFT, limit=0.1), kind="live", since=1000.0, until=2000.0)
+    ask = replace(
+        ASKED, gate=Gate("inputs", Metric.INPUT_SHIFT, limit=0.1), kind=EvidenceKind.LIVE, since=1000.0, until=2000.0
+    )
     found = measured(root, lambda _model, _version: Model(half)).gather(ask)
     assert isinstance(found, InputShift)
     return {feature.name: feature for feature in found.features}

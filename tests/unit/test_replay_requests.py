@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -16,18 +17,18 @@ from surefoot.adapters.evidence.shifts import distances, unequal
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.replay.shadow import SEEN, UNREADABLE, ShadowReplay
-from surefoot.core.domain import Outcome, Role, Version
+from surefoot.core.domain import EvidenceKind, Outcome, Role, Version
 from surefoot.core.judging.evidence import (
     Evidence,
     FeatureShift,
     GoldenRows,
     InputShift,
-    LeftOut,
     Missing,
     ScoreBins,
     Validation,
 )
 from surefoot.core.judging.judge import judge
+from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
 from tests.unit.test_replay import ASKED, V1, V2, days, half, label, record, write
@@ -37,8 +38,15 @@ GOLDEN = replace(ASKED, gate=Gate("golden", Metric.GOLDEN, tolerance=1e-3))
 FED = replace(ASKED, gate=Gate("fed", Metric.INPUT_SHIFT, against="champion", limit=0.01))
 GIVEN = replace(ASKED, gate=Gate("given", Metric.PREDICTION_SHIFT, against="champion", limit=0.1))
 FORESEEN = replace(ASKED, gate=Gate("foreseen", Metric.EXPECTED_LOSS, Role.SIGNAL, maturity=100.0))
-SINCE = replace(ASKED, gate=Gate("given", Metric.PREDICTION_SHIFT, limit=0.1), kind="live", since=2000.0, until=3000.0)
+SINCE = replace(
+    ASKED, gate=Gate("given", Metric.PREDICTION_SHIFT, limit=0.1), kind=EvidenceKind.LIVE, since=2000.0, until=3000.0
+)
 Row = Mapping[str, object]
+
+
+def near(value: float) -> float:
+    """A number that equals those near it, where a float is wanted."""
+    return cast("float", pytest.approx(value))
 
 
 class Model(Plain):
@@ -174,7 +182,7 @@ def test_answers_are_compared_as_distributions(tmp_path: Path) -> None:
     assert isinstance(found, InputShift)
     old = np.arange(50) / 100.0
     expected = stats.ks_2samp(old, np.delete(old, 7) + 0.2).statistic
-    assert found.features == (FeatureShift("prediction", pytest.approx(expected), 50, 49),)
+    assert found.features == (FeatureShift("prediction", near(expected), 50, 49),)
     assert not found.same
 
 
@@ -210,7 +218,7 @@ def test_distance_of_numbers_is_that_of_kolmogorov_and_smirnov(old: list[int], n
     expected = max(abs(sum(a <= x for a in old) / len(old) - sum(b <= x for b in new) / len(new)) for x in (*old, *new))
     for one, other in ((old, new), (new, old)):
         (found,) = distances(pd.DataFrame({"x": one}), pd.DataFrame({"x": other}))
-        assert found == FeatureShift("x", pytest.approx(expected), len(one), len(other))
+        assert found == FeatureShift("x", near(expected), len(one), len(other))
 
 
 @given(NUMBERS, NUMBERS)
@@ -219,7 +227,7 @@ def test_distance_of_categories_is_half_of_all_differences(old: list[int], new: 
     (found,) = distances(*(pd.DataFrame({"x": [f"c{n}" for n in side]}) for side in (old, new)))
     names = set(old) | set(new)
     expected = sum(abs(old.count(n) / len(old) - new.count(n) / len(new)) for n in names) / 2.0
-    assert found == FeatureShift("x", pytest.approx(expected), len(old), len(new), len(names))
+    assert found == FeatureShift("x", near(expected), len(old), len(new), len(names))
 
 
 @given(st.integers(0, 20), st.integers(0, 20))
@@ -291,13 +299,13 @@ def test_model_that_raises_is_an_error_with_its_reason(tmp_path: Path) -> None:
 def test_log_that_cannot_be_read_is_an_error_of_every_gate(tmp_path: Path, gate: Gate) -> None:
     """A folder in the place of a segment makes no gate pass, fail, or raise."""
     (tmp_path / "m" / "predictions-1-1.jsonl").mkdir(parents=True)
-    found = measured(tmp_path).gather(replace(ASKED, gate=gate, kind="live"))
+    found = measured(tmp_path).gather(replace(ASKED, gate=gate, kind=EvidenceKind.LIVE))
     assert isinstance(found, Missing)
     assert found.outcome is Outcome.ERROR
     assert found.reason.startswith("the prediction log of m cannot be read: ")
 
 
-def gathered(root: Path, kind: str, stale_after: float, gate: Gate = SINCE.gate) -> Evidence:
+def gathered(root: Path, kind: EvidenceKind, stale_after: float, gate: Gate = SINCE.gate) -> Evidence:
     """Evidence of a log that ends at 2,500 s, when it is 3,000."""
     return measured(root).gather(replace(SINCE, gate=gate, kind=kind, stale_after=stale_after))
 
@@ -307,21 +315,21 @@ def test_silence_is_stale(tmp_path: Path, metric: Metric) -> None:
     """While a rollout serves, a log that is older than allowed is STALE, to the second, and says how old it is."""
     write(tmp_path, "predictions", [record(0, 2500.0), record(1, 3500.0)])
     gate = Gate("g", metric, column="latency_ms", limit=0.1)
-    for kind in ("live", "bake"):
+    for kind in (EvidenceKind.LIVE, EvidenceKind.BAKE):
         found = gathered(tmp_path, kind, 499.0, gate)
         assert isinstance(found, Missing)
         assert found.outcome is Outcome.STALE
         assert found.reason == (
             "the newest request was logged 8 min 20 s ago; after 8 min 19 s of silence (stale_after) nothing is decided"
         )
-    for kind, allowed in (("live", 500.0), ("live", 0.0), ("shadow", 1.0)):
+    for kind, allowed in ((EvidenceKind.LIVE, 500.0), (EvidenceKind.LIVE, 0.0), (EvidenceKind.SHADOW, 1.0)):
         fresh = gathered(tmp_path, kind, allowed, gate)
         assert not isinstance(fresh, Missing) or fresh.outcome is not Outcome.STALE
 
 
 def test_log_without_a_request_is_not_stale(tmp_path: Path) -> None:
     """Nothing was ever logged: that is no data, not old data."""
-    found = gathered(tmp_path, "live", 1.0, Gate("e", Metric.ERROR_RATE))
+    found = gathered(tmp_path, EvidenceKind.LIVE, 1.0, Gate("e", Metric.ERROR_RATE))
     assert isinstance(found, Missing)
     assert found.outcome is Outcome.NO_DATA
 
@@ -332,7 +340,7 @@ def test_answers_are_compared_with_the_window_before(tmp_path: Path) -> None:
     rows = [record(i, at, prediction=given, answered_by=str(i % 2)) for i, (at, given) in enumerate(cells)]
     write(tmp_path, "predictions", [*rows, record(9, 2500.0, prediction=None, error="E: x")])
     found = measured(tmp_path).gather(SINCE)
-    shift = FeatureShift("prediction", pytest.approx(2 / 3), 2, 3)
+    shift = FeatureShift("prediction", near(2 / 3), 2, 3)
     assert found == InputShift("the window before", (shift,), left=LeftOut(records=4))
 
 

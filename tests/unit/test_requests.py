@@ -350,8 +350,13 @@ def test_a_version_that_cannot_be_loaded_is_rejected_once() -> None:
 def test_a_version_is_tried_before_its_rollout_goes_on() -> None:
     """A run that was killed between opening and trying tries when it joins; a rollout under way is not tried."""
     scenario, tried = Scenario(), list[str]()
+
+    def trial(_model: str, version: Version) -> str:
+        tried.append(version.number)
+        return ""
+
     rollout = open_promotion(scenario.ports(), scenario.request("2"))
-    ports = replace(scenario.ports(), trial=lambda _model, version: tried.append(version.number) or "")
+    ports = replace(scenario.ports(), trial=trial)
     assert open_promotion(ports, scenario.request("2")) == rollout
     assert tried == ["2"]
     drive(scenario.ports(), "m", until=lambda seen: seen.rollout is None or seen.rollout.stage is not Stage.SUBMITTED)

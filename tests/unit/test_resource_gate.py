@@ -59,7 +59,7 @@ def gauged(hold: str = "1h", **changes: object) -> dict[str, object]:
     gate = {"metric": "gauge", "column": "rss_mb", "margin": "20%", "block": "1m", **changes}
     return {
         **POLICY,
-        "gates": {**POLICY["gates"], "memory": gate},  # type: ignore[dict-item]
+        "gates": {**POLICY["gates"], "memory": gate},
         "steps": [{"weight": 50, "hold": {"for": hold, "gates": ["errors", "memory"]}}],
         "on": {"inconclusive": "rollback"},
     }

@@ -163,8 +163,8 @@ def test_protected_slices_of_an_old_journal_are_compared_as_they_were_written() 
         verdict = judge(replace(gate, protected=(name,)), evidence, level)
         assert verdict.outcome is Outcome.PASS
         event = GateJudged(
-            opened.data["rollout"], Stage.RAMPING, 0, 1, verdict, level, pack_evidence(evidence), edition
-        )  # type: ignore[arg-type]
+            str(opened.data["rollout"]), Stage.RAMPING, 0, 1, verdict, level, pack_evidence(evidence), edition
+        )
         kind, data = encode(event)
         entry = replace(opened, seq=opened.seq + 1, kind=kind, data=data)
         assert [row.problem for row in reverify([opened, entry])] == [""]

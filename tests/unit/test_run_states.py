@@ -33,8 +33,12 @@ def test_an_end_that_is_decided_is_not_green_either() -> None:
 
 def test_a_version_taken_back_later_turns_its_run_red() -> None:
     """The run that promoted a version says FastRolledBack once it was taken back; the run of the rollback is green."""
-    back = opened("b", V1, V2, kind="rollback")
-    events = [RolloutEnded("r", Stage.PROMOTED, "baked"), back, RolloutEnded("b", Stage.FAST_ROLLED_BACK, "complaints")]
+    back = opened("b", V1, V2, kind=RolloutKind.ROLLBACK)
+    events: list[Event] = [
+        RolloutEnded("r", Stage.PROMOTED, "baked"),
+        back,
+        RolloutEnded("b", Stage.FAST_ROLLED_BACK, "complaints"),
+    ]
     ledger = told(*events)
     state = state_of(ledger, "r")
     assert (state.type.value, state.name) == ("FAILED", "FastRolledBack")
@@ -47,7 +51,9 @@ def test_a_run_that_takes_an_open_promotion_back_is_green() -> None:
     ledger = told(RolloutEnded("r", Stage.ROLLED_BACK, "complaints"))
     assert state_of(ledger, "r", kind=RolloutKind.ROLLBACK).type.value == "COMPLETED"
     failed = told(
-        RolloutEnded("r", Stage.PROMOTED, ""), opened("b", V1, V2, "rollback"), RolloutEnded("b", Stage.ABORTED, "x")
+        RolloutEnded("r", Stage.PROMOTED, ""),
+        opened("b", V1, V2, RolloutKind.ROLLBACK),
+        RolloutEnded("b", Stage.ABORTED, "x"),
     )
     assert state_of(failed, "b", kind=RolloutKind.ROLLBACK).type.value == "FAILED"
 

@@ -11,7 +11,7 @@ from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.replay.recorded import RecordedAnswers
 from surefoot.adapters.replay.shadow import ShadowReplay
 from surefoot.core.answers.shape import shapes_of
-from surefoot.core.domain import Outcome, Stage
+from surefoot.core.domain import EvidenceKind, Outcome, Stage
 from surefoot.core.judging.evidence import AnswerShapes, Missing
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -24,7 +24,7 @@ from tests.fakes import POLICY, Scenario
 from tests.unit.test_replay import ASKED, V1, V2, record, write
 from tests.unit.test_replay_requests import Model
 
-QUESTION = replace(ASKED, gate=SHAPE_GATE, kind="data")
+QUESTION = replace(ASKED, gate=SHAPE_GATE, kind=EvidenceKind.DATA)
 
 
 def asked(root: Path, old: object, new: object) -> AnswerShapes:
@@ -117,7 +117,7 @@ def test_a_back_test_compares_the_recorded_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("data", "gates"), [({}, {"data", "answer_shape"}), ({"answers": "any"}, {"data"})])
 def test_it_is_asked_before_any_traffic_unless_the_policy_allows_any(data: dict[str, str], gates: set[str]) -> None:
     """The first stage asks for the shape of answers beside the suite, except where the policy says `answers: any`."""
-    scenario = Scenario(policy={**POLICY, "data": {**POLICY["data"], **data}})  # type: ignore[dict-item]
+    scenario = Scenario(policy={**POLICY, "data": {**POLICY["data"], **data}})
     open_promotion(scenario.ports(), scenario.request())
     drive(scenario.ports(), "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.stage is Stage.VALIDATING))
     ledger = fold("m", scenario.journal.entries)
@@ -128,6 +128,6 @@ def test_it_is_asked_before_any_traffic_unless_the_policy_allows_any(data: dict[
 
 def test_its_name_is_taken() -> None:
     """A policy cannot give the name to a gate of its own."""
-    value = {**POLICY, "gates": {**POLICY["gates"], "answer_shape": POLICY["gates"]["errors"]}}  # type: ignore[dict-item, index]
+    value = {**POLICY, "gates": {**POLICY["gates"], "answer_shape": POLICY["gates"]["errors"]}}
     with pytest.raises(Violation, match="choose another"):
         parse(value)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ BY = Gate("errors", Metric.ERROR_RATE, margin=0.01, by=("origin",), min_per_slic
 LEVEL = DecisionThresholds(0.01)
 
 
-def at(origin: object, index: int, **fields: object) -> dict[str, object]:
+def at(origin: object, index: int, **fields: Any) -> dict[str, object]:
     """One request from an airport."""
     return record(f"{origin}{index}", features={"origin": origin, "odd 'key\"": origin}, **fields)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from surefoot.core.domain import Outcome, Role, Split, Stage, Verdict, Version
+from surefoot.core.domain import Outcome, Role, RolloutKind, Split, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.record.chain import GENESIS, Entry, seal
 from surefoot.core.record.events import (
@@ -33,7 +33,7 @@ MOVE, NAME = SetSplit(V1, V2, 5.0), SetAlias("champion", "2", "1")
 
 
 def opened(
-    rollout: str = "r", candidate: Version = V2, champion: Version = V1, kind: str = "promotion"
+    rollout: str = "r", candidate: Version = V2, champion: Version = V1, kind: RolloutKind = RolloutKind.PROMOTION
 ) -> RolloutOpened:
     """A rollout of one version over another."""
     return RolloutOpened(rollout, kind, candidate, champion, {}, "", "", "salt", 1, "why")
@@ -99,7 +99,7 @@ def test_stage_starts_its_looks_afresh() -> None:
 def test_a_look_collects_its_gates_and_the_next_forgets_them() -> None:
     """Verdicts of one look stand together; the first verdict of the next look stands alone."""
     other = Verdict("latency", "latency", Outcome.FAIL, Role.GUARDRAIL, "slow")
-    events = [
+    events: list[Event] = [
         opened(),
         *(GateJudged("r", Stage.RAMPING, 0, look, v) for look, v in ((1, VERDICT), (1, other), (2, VERDICT))),
     ]
@@ -136,7 +136,7 @@ def test_refused_effect_is_remembered() -> None:
 
 def test_moved_alias_is_the_champion() -> None:
     """Once `champion` points to the new version, it is the champion; it is proven only at the end of its bake."""
-    moved = [ChampionAdopted(V1), opened(), EffectIntended("r", NAME), EffectDone("r", 3, False, 1.0)]
+    moved: list[Event] = [ChampionAdopted(V1), opened(), EffectIntended("r", NAME), EffectDone("r", 3, False, 1.0)]
     assert (after(*moved).champion, after(*moved).proven) == (V2, (V1,))
     done = after(*moved, RolloutEnded("r", Stage.PROMOTED, "baked"))
     assert (done.champion, done.proven, done.target(), done.open) == (V2, (V1, V2), V1, "")
@@ -147,7 +147,7 @@ def test_moved_alias_is_the_champion() -> None:
 )
 def test_ended_rollout_leaves_the_old_champion(terminal_stage: Stage) -> None:
     """Whatever was done on the way, a rollout that did not promote leaves the champion it found, and proves nobody."""
-    moved = [ChampionAdopted(V1), opened(), EffectIntended("r", NAME), EffectDone("r", 3, False, 1.0)]
+    moved: list[Event] = [ChampionAdopted(V1), opened(), EffectIntended("r", NAME), EffectDone("r", 3, False, 1.0)]
     ledger = after(*moved, EndDecided("r", terminal_stage, "", ""), RolloutEnded("r", terminal_stage, "why"))
     assert (ledger.champion, ledger.proven, ledger.open) == (V1, (V1,), "")
     assert (ledger.rollouts["r"].stage, ledger.rollouts["r"].reason) == (terminal_stage, "why")
@@ -155,7 +155,7 @@ def test_ended_rollout_leaves_the_old_champion(terminal_stage: Stage) -> None:
 
 def test_rolled_back_version_is_no_target() -> None:
     """Who was taken back after its bake is not gone back to."""
-    back = opened("b", V2, V3, "rollback")
+    back = opened("b", V2, V3, RolloutKind.ROLLBACK)
     ledger = after(*promoted(V1, V2, V3), back, RolloutEnded("b", Stage.FAST_ROLLED_BACK, ""))
     assert (ledger.champion, ledger.proven, ledger.target()) == (V2, (V1, V2), V1)
 
@@ -175,7 +175,7 @@ def test_attempts_are_those_of_the_same_bytes() -> None:
         *(opened("a"), RolloutEnded("a", Stage.REJECTED, "")),
         *(opened("b", twin), RolloutEnded("b", Stage.ABORTED, "")),
         *(opened("c", V3), RolloutEnded("c", Stage.ABORTED, "")),
-        *(opened("d", V2, kind="rollback"), RolloutEnded("d", Stage.FAST_ROLLED_BACK, "")),
+        *(opened("d", V2, kind=RolloutKind.ROLLBACK), RolloutEnded("d", Stage.FAST_ROLLED_BACK, "")),
     )
     assert [item.opened.rollout for item in ledger.attempts(V2)] == ["a", "b"]
 

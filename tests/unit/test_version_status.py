@@ -2,7 +2,7 @@
 
 import pytest
 
-from surefoot.core.domain import TERMINAL_STAGES, Stage, Version
+from surefoot.core.domain import TERMINAL_STAGES, RolloutKind, Stage, Version
 from surefoot.core.record.describe import describe_event, event_title
 from surefoot.core.record.events import CandidateRefused, ChampionAdopted, Event, RolloutEnded, StageEntered
 from surefoot.core.record.state import fold
@@ -25,7 +25,7 @@ def said(*events: Event) -> dict[str, VersionStatus]:
 
 def taken_back(rollout: str, bad: Version, good: Version) -> list[Event]:
     """A promoted version is taken back by an operator."""
-    began = opened(rollout, good, bad, kind="rollback")
+    began = opened(rollout, good, bad, kind=RolloutKind.ROLLBACK)
     return [began, RolloutEnded(rollout, Stage.FAST_ROLLED_BACK, "alerts doubled")]
 
 
@@ -43,7 +43,11 @@ def test_a_version_says_how_its_rollout_ended(terminal_stage: Stage) -> None:
 
 def test_a_version_under_way_says_where_it_stands() -> None:
     """While a rollout is open its version says the stage, and the step as people count it."""
-    events = [ChampionAdopted(V1), opened("r", V2, V1), StageEntered("r", Stage.RAMPING, 1, "every gate passed")]
+    events: list[Event] = [
+        ChampionAdopted(V1),
+        opened("r", V2, V1),
+        StageEntered("r", Stage.RAMPING, 1, "every gate passed"),
+    ]
     assert said(*events[:2])["2"].outcome == "Submitted"
     assert said(*events)["2"] == VersionStatus("2", "Ramping step 2", "every gate passed", "r", 3.0, 0.0, over=False)
 
@@ -84,7 +88,7 @@ def test_a_refusal_hides_no_verdict(terminal_stage: Stage, outcome: str, reason:
 
 def test_titles_say_what_was_taken_back() -> None:
     """A rollback from 4 to 1 names both in that order, in titles and in the sentence of its opening."""
-    back = opened("b", V1, V4, kind="rollback")
+    back = opened("b", V1, V4, kind=RolloutKind.ROLLBACK)
     assert event_title(back) == "rollback of version 4 to version 1"
     assert event_title(back, short=True) == "rollback of 4 to 1"
     assert event_title(opened("a", V4, V1), short=True) == "promotion of version 4"
@@ -93,7 +97,7 @@ def test_titles_say_what_was_taken_back() -> None:
 
 def test_the_last_word_on_a_promotion_is_the_rollback_that_took_it_back() -> None:
     """A promotion whose version was taken back later stands as FastRolledBack; a new promotion stands by itself."""
-    events = [ChampionAdopted(V1), *promoted("a", V1, V4), *taken_back("b", V4, V1)]
+    events: list[Event] = [ChampionAdopted(V1), *promoted("a", V1, V4), *taken_back("b", V4, V1)]
     ledger = fold("m", sealed(events))
     assert current_outcome(ledger, ledger.rollouts["a"]) == (
         Stage.FAST_ROLLED_BACK,

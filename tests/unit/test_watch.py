@@ -1,5 +1,6 @@
 """What is known of a model's rows: from made-up rows, from callers' rows, and while it is asked."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -101,7 +102,7 @@ def test_what_made_up_rows_do_not_show_the_rows_of_callers_show() -> None:
 
 def test_rows_of_one_answer_prove_little() -> None:
     """While all callers' rows have the same answer many more are waited for: of equal answers none is out of place."""
-    model = Model(lambda rows: sorted("late" if value > 900.0 else "on time" for value in x(rows)))
+    model = Model(lambda rows: [*sorted("late" if value > 900.0 else "on time" for value in x(rows))])
     watched = RowWatch(model, prove_independence(model.function, ROWS))
     for number in range(3 * ENOUGH):
         row: list[object] = [2000.0 - 50.0 * (number == 2 * ENOUGH) * 30 + number, 0]
@@ -127,7 +128,7 @@ def test_looking_takes_a_hundredth_of_the_time_at_most(monkeypatch: pytest.Monke
     """After a row was asked again, no other is before a hundred times as long has passed."""
     monkeypatch.setattr(watch, "ONE_IN", 1)
     now = [0.0]
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def slow(rows: list[list[object]]) -> list[object]:
         now[0] += 1.0

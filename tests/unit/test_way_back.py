@@ -9,7 +9,7 @@ from surefoot.core.domain import Stage
 from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected, SurefootError
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.record.events import SetAlias, SetSplit, decode
+from surefoot.core.record.events import EffectIntended, SetAlias, SetSplit, decode
 from surefoot.core.record.state import Ledger, fold
 from surefoot.rollout import (
     adopt_champion,
@@ -29,9 +29,8 @@ from tests.scripted import ALONE, FAIL, POINTS, events, scenario, started
 def back_in_order(env: Scenario) -> None:
     """On the way back no alias is touched before the traffic is back where it was."""
     decided = next(e.seq for e in env.journal.entries if e.kind == "EndDecided")
-    effects = [
-        decode(e.kind, e.data).effect for e in env.journal.entries if e.kind == "EffectIntended" and e.seq > decided
-    ]  # type: ignore[union-attr]
+    later = (decode(e.kind, e.data) for e in env.journal.entries if e.seq > decided)
+    effects = [event.effect for event in later if isinstance(event, EffectIntended)]
     kinds = [type(effect) for effect in effects]
     assert kinds == sorted(kinds, key=lambda kind: kind is SetAlias)
     assert not effects or isinstance(effects[0], SetSplit)

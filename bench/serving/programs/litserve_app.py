@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 
-class Served(litserve.LitAPI):  # type: ignore[misc]
+class Served(litserve.LitAPI):
     """Answers MLflow's bodies."""
 
     def setup(self, device: str) -> None:
