@@ -1,11 +1,11 @@
-"""Validate, shadow, ramp, promote; the bake that follows is watched by `watch`."""
+"""Validate, shadow, mirror, ramp, promote; the bake that follows is watched by `watch`."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
 from surefoot.core.domain import Stage
 from tasks.promote import bake, closing, open_, promote_
-from tasks.stages import canary, shadow, validate
+from tasks.stages import canary, live_shadow, shadow, validate
 from tasks.states import run_after, task_result
 
 
@@ -20,9 +20,11 @@ def promote(model: str, version: str, reason: str = "asked for by hand", force: 
         force: Try again a version that has already been turned away.
     """
     done = open_(model, version, reason, force, return_state=True)
-    rollout, steps = task_result(done)
+    rollout, mirrored, steps = task_result(done)
     done = run_after(validate, model, rollout, Stage.VALIDATING, after=done)
     done = run_after(shadow, model, rollout, Stage.SHADOWING, after=done)
+    if mirrored:
+        done = run_after(live_shadow, model, rollout, Stage.LIVE_SHADOWING, after=done)
     for step in range(1, steps + 1):
         done = run_after(canary, model, rollout, Stage.RAMPING, step, after=done)
     done = run_after(promote_, model, rollout, after=done)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from surefoot.adapters.clock import HostClock, open_clock
 from surefoot.adapters.config.policy_file import policy_files, read_policy
+from surefoot.adapters.evidence.mirrored import MirroredAnswers
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
@@ -94,7 +95,7 @@ def open_ports(config: Settings, actor: str, registry_deadline_s: float = 20.0) 
         registry_deadline_s: How long to ask a registry that is down; people at a terminal wait less long [s].
     """
     models, log = hosted(config), PredictionLog(config.log)
-    evidence = LogEvidence(log, ShadowReplay(log, models.scores), partial(_run_suite, config))
+    evidence = LogEvidence(log, ShadowReplay(log, models.scores), partial(_run_suite, config), MirroredAnswers(log))
     found = registry(config, registry_deadline_s)
     with open_journal(config) as journal, open_traffic(config) as traffic:
         yield Ports(journal, found, traffic, evidence, clock(config), actor, models.problem)

@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from surefoot import wiring
 from surefoot.adapters import heartbeats
 from surefoot.core.domain import RolloutKind, Stage
+from surefoot.core.policy.parse import parse
 from surefoot.rollout import open_promotion
 from surefoot.settings import read_settings
 from tasks.states import combined_state, state_of
@@ -24,15 +25,19 @@ from tasks.transition import drive_stage, flow_ports, is_retryable, project_reco
     retry_condition_fn=is_retryable,
     timeout_seconds=600,
 )
-def open_(model: str, version: str, reason: str, force: bool) -> tuple[str, int] | State[tuple[str, int]]:
-    """Open the rollout or join it; returns its id and the number of weight steps, as FAILED when it was rejected."""
+def open_(model: str, version: str, reason: str, force: bool) -> tuple[str, bool, int] | State[tuple[str, bool, int]]:
+    """Open the rollout or join it; the result is FAILED when it was rejected.
+
+    Returns:
+        Id of the rollout, whether it has a live shadow, and the number of its weight steps.
+    """
     request = wiring.promotion_request(read_settings(), model, version, reason, force=force)
     with flow_ports() as ports:
         rollout = open_promotion(ports, request)
         tag_run(rollout)
         ledger = ports.ledger(model)
-    steps = ledger.rollouts[rollout].opened.policy["steps"]
-    found = rollout, sum("weight" in step for step in steps) if isinstance(steps, list) else 0
+    policy = parse(ledger.rollouts[rollout].opened.policy)
+    found = rollout, policy.live_shadow is not None, len(policy.ramp)
     return state_of(ledger, rollout, found) if ledger.open != rollout else found
 
 

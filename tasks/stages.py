@@ -1,4 +1,4 @@
-"""Tasks of the promote flow that drive a rollout through one stage: validate, shadow, and each step of the canary."""
+"""Tasks of the promote flow that drive a rollout through one stage: validate, shadow, live shadow, each canary step."""
 
 from prefect import task
 from prefect.client.schemas.objects import State
@@ -23,4 +23,5 @@ def run_stage(model: str, rollout: str, stage: Stage, step: int = 0) -> State[st
 
 validate = run_stage.with_options(name="validate", task_run_name="validate")
 shadow = run_stage.with_options(name="shadow", task_run_name="shadow")
+live_shadow = run_stage.with_options(name="live shadow", task_run_name="live shadow")
 canary = run_stage.with_options(name="canary", task_run_name="canary step {step}")

@@ -6,12 +6,14 @@ from typing import Any, TypeVar
 
 from surefoot.core.domain import Outcome, RegistryView, Split, Version
 from surefoot.core.errors import NotFound, OutcomeUnknown, RegistryUnavailable, RouteSuperseded, StaleLedger
-from surefoot.core.judging.evidence import Evidence, Missing, SplitCounts, Stratum, Validation
+from surefoot.core.judging.evidence import AnswerShapes, Evidence, Missing, SplitCounts, Stratum, Validation
 from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.policy.model import Metric
 from surefoot.core.record.chain import GENESIS, Entry, canonical, check, seal
 from surefoot.rollout import Ports, PromotionRequest
 
 T = TypeVar("T")
+SAME_SHAPE = AnswerShapes(("a number",), ("a number",), 1_000, 1_000)
 POLICY: dict[str, Any] = {
     "model": "m",
     "owners": ["team"],
@@ -26,6 +28,17 @@ POLICY: dict[str, Any] = {
     ],
     "bake": {"for": "1h", "gates": ["errors"]},
 }
+
+
+MIRRORED: dict[str, Any] = {
+    **POLICY,
+    "steps": [
+        {"shadow": {"window": "7d", "gates": ["errors"]}},
+        {"shadow": {"source": "live", "share": 20, "for": "2h", "min_requests": 500, "gates": ["errors"]}},
+        {"weight": 5, "hold": {"for": "10m", "gates": ["errors"]}},
+    ],
+}
+"""The same policy with a live shadow."""
 
 
 class Killed(BaseException):
@@ -162,7 +175,7 @@ class FakeTraffic:
 
 
 class FakeEvidences:
-    """Evidence by what the story wants: "good", "bad-data", "bad-shadow" or "bad-live"."""
+    """Evidence by what the story wants: "good", or "bad-" and a kind of evidence."""
 
     def __init__(self, faults: Faults, story: str) -> None:
         self.faults = faults
@@ -176,6 +189,8 @@ class FakeEvidences:
             if self.story == "bad-data":
                 return Missing(Outcome.ERROR, "the suite is empty")
             return Validation("m", 100, 3, ())
+        if question.gate.metric is Metric.ANSWER_SHAPE:
+            return SAME_SHAPE
         bad = 4000 if self.story == f"bad-{question.kind}" else 0
         share = 0.5
         return SplitCounts((Stratum(share, bad, 10_000 - bad, 0, 10_000),), 0.0, recent=20_000)

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from surefoot.core.domain import Stage
 from surefoot.core.judging.evidence import Evidence, FeatureShift, InputShift, SplitCounts, Stratum, Validation
 from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.policy.model import Metric
 from surefoot.core.record.state import Ledger
 from surefoot.rollout import drive, open_promotion
-from tests.fakes import POLICY, Scenario
+from tests.fakes import MIRRORED, POLICY, SAME_SHAPE, Scenario
 
 PASS = SplitCounts((Stratum(0.5, 0, 20_000, 0, 20_000),), 0.0, recent=40_000)
 FAIL = SplitCounts((Stratum(0.5, 8_000, 12_000, 0, 20_000),), 0.0, recent=40_000)
@@ -44,6 +45,8 @@ class Script:
             return found
         if question.kind == "data":
             return Validation("m", 100, 3, ())
+        if question.gate.metric is Metric.ANSWER_SHAPE:
+            return SAME_SHAPE
         return STILL if question.gate.name == "drift" else ALONE[False] if question.kind == "bake" else PASS
 
 
@@ -92,3 +95,13 @@ POINTS = {
     "candidate is gone": at(Stage.PROMOTING, 0, 6),
     "baking": at(Stage.BAKING),
 }
+MIRROR_POINTS = {
+    "entered the live shadow": at(Stage.LIVE_SHADOWING),
+    "mirroring": at(Stage.LIVE_SHADOWING, 0, 1),
+    "entered the ramp after it": at(Stage.RAMPING, 0, 1),
+    "ramping after it": at(Stage.RAMPING, 0, 2),
+}
+CASES = {**{name: (POLICY, point) for name, point in POINTS.items()}} | {
+    name: (MIRRORED, point) for name, point in MIRROR_POINTS.items()
+}
+"""Every point at which a rollout can be stopped, with the policy whose rollout comes there."""

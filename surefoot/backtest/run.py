@@ -106,11 +106,12 @@ def backtest(
     end = records.last + label_delay(read)
     clock = SimulatedClock(start)
     journal = MemoryJournal()
+    answers = RecordedAnswers(records)
     ports = Ports(
         journal,
         MemoryRegistry(records.champion, records.candidate),
         RecordedTraffic(records, clock),
-        LogEvidence(records, RecordedAnswers(records), validate),
+        LogEvidence(records, answers, validate, answers),
         clock,
         "backtest",
     )

@@ -51,7 +51,8 @@ _ASKS_FOR_NOTHING = re.compile(r"--(dry|no|list|version|what)[-\w]*|-n")
 _FLAG_WITH_VALUE = re.compile(r"(--json|--lift)=.*", re.DOTALL)
 ATTEMPT_MS = 250.0
 """An acknowledgement that is journalled so much later than its own attempt took needed more than one [ms]."""
-_WITH_TRAFFIC = {Stage.RAMPING, Stage.PROMOTING}
+_ROUTED = {Stage.LIVE_SHADOWING, Stage.RAMPING, Stage.PROMOTING}
+"""Stages in which the gateway asks the candidate, to answer callers or mirrored."""
 PATIENCE = 10.0
 """How long a command waits for the registry after traffic has moved [seconds]."""
 
@@ -181,13 +182,10 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
         for model in models:
             try:
                 rollout = ports.ledger(model).rollout
-                if (
-                    rollout is None
-                    or rollout.opened.kind != RolloutKind.PROMOTION
-                    or rollout.stage not in _WITH_TRAFFIC
-                ):
+                if rollout is None or rollout.opened.kind != RolloutKind.PROMOTION or rollout.stage not in _ROUTED:
                     continue
-                retry_on_conflict(partial(end_rollout, ports, model, Stage.ROLLED_BACK, why, "kill switch"))
+                ends_as = Stage.ABORTED if rollout.stage.before_traffic else Stage.ROLLED_BACK
+                retry_on_conflict(partial(end_rollout, ports, model, ends_as, why, "kill switch"))
             except SurefootError as error:  # one model's trouble must not keep the others
                 trouble.append(f"{model}: {error}")
                 continue

@@ -38,10 +38,11 @@ class RolloutKind(StrEnum):
 
 
 class EvidenceKind(StrEnum):
-    """Where evidence comes from: validation, replay, both arms at once, or the candidate that serves everything."""
+    """Where evidence comes from: validation, replay, mirrored requests, both arms, or the candidate that serves all."""
 
     DATA = "data"
     SHADOW = "shadow"
+    LIVE_SHADOW = "live_shadow"
     LIVE = "live"
     BAKE = "bake"
 
@@ -59,6 +60,7 @@ class Stage(StrEnum):
     SUBMITTED = "Submitted"
     VALIDATING = "Validating"
     SHADOWING = "Shadowing"
+    LIVE_SHADOWING = "LiveShadowing"
     RAMPING = "Ramping"
     AWAITING_APPROVAL = "AwaitingApproval"
     PROMOTING = "Promoting"
@@ -77,6 +79,13 @@ class Stage(StrEnum):
         """Whether a rollout in this stage is over."""
         return self in TERMINAL_STAGES
 
+    @property
+    def before_traffic(self) -> bool:
+        """Whether no caller has had an answer of the candidate yet."""
+        return self in STAGES_BEFORE_TRAFFIC
+
+
+STAGES_BEFORE_TRAFFIC = frozenset({Stage.SUBMITTED, Stage.VALIDATING, Stage.SHADOWING, Stage.LIVE_SHADOWING})
 
 TERMINAL_STAGES = frozenset(
     {

@@ -12,6 +12,7 @@ from surefoot.core.policy.model import (
     SHAPE_GATE_NAME,
     FailureAction,
     Gate,
+    LiveShadow,
     Metric,
     Policy,
 )
@@ -28,7 +29,7 @@ from surefoot.core.record.events import (
 from surefoot.core.record.state import Ledger, Rollout
 
 PRE_TRAFFIC_ALPHA = 0.05
-"""Chance that a good candidate is turned away before any traffic, over all gates of its shadow [probability]."""
+"""Chance that a good candidate is turned away before any traffic, over all gates of its shadows [probability]."""
 TOLERANCE = 1e-3
 """Times of day and spans of time are rounded differently [seconds]."""
 OLD_LOOKS = 3.0
@@ -130,7 +131,7 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
         case Stage.SUBMITTED:
             return _enter(rollout, Stage.VALIDATING, 0, "data first")
         case Stage.VALIDATING:
-            following = (Stage.SHADOWING, 0) if policy.shadow else (Stage.RAMPING, 0)
+            following = (Stage.SHADOWING, 0) if policy.shadow else _after_replay(policy)
             since = rollout.opened_at - policy.suite_window
             first = (DATA_GATE,) if policy.reshaped else (DATA_GATE, SHAPE_GATE)
             look = _Look(EvidenceKind.DATA, first, (), 0.0, since, DecisionThresholds(), policy.suite_every)
@@ -138,9 +139,7 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
         case Stage.SHADOWING:
             shadow = policy.shadow
             names = shadow.gates if shadow else ()
-            level = DecisionThresholds(
-                PRE_TRAFFIC_ALPHA / max(len(names), 1), min_requests=shadow.min_requests if shadow else 0
-            )
+            level = DecisionThresholds(shadow_alpha(policy), min_requests=shadow.min_requests if shadow else 0)
             since = rollout.opened_at - (shadow.window if shadow else 0.0)
             gates = tuple(policy.gates[name] for name in names)
             every = shadow.every if shadow else EVERY_REPLAY
@@ -148,9 +147,11 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
                 rollout,
                 policy,
                 _Look(EvidenceKind.SHADOW, gates, (), 0.0, since, level, every),
-                (Stage.RAMPING, 0),
+                _after_replay(policy),
                 now,
             )
+        case Stage.LIVE_SHADOWING if policy.live_shadow:
+            return _mirror(rollout, policy, policy.live_shadow, now)
         case Stage.RAMPING:
             return _ramp(rollout, policy, now)
         case Stage.PROMOTING:
@@ -186,6 +187,29 @@ def share_of_budget(policy: Policy, names: Iterable[str]) -> float:
     """
     guardrails = sum(policy.gates[name].role is Role.GUARDRAIL for name in set(names))
     return policy.false_rollback_budget / 2.0 / max(guardrails, 1)
+
+
+def shadow_alpha(policy: Policy) -> float:
+    """The level of each gate of a shadow step: all of them, replayed and live, share what may be turned away."""
+    steps = (policy.shadow, policy.live_shadow)
+    return PRE_TRAFFIC_ALPHA / max(sum(len(step.gates) for step in steps if step), 1)
+
+
+def _after_replay(policy: Policy) -> tuple[Stage, int]:
+    """The stage that follows the replay, or the validation where nothing is replayed."""
+    return (Stage.LIVE_SHADOWING, 0) if policy.live_shadow else (Stage.RAMPING, 0)
+
+
+def _mirror(rollout: Rollout, policy: Policy, step: LiveShadow, now: float) -> Action:
+    """Mirror first, then look; the champion answers every caller."""
+    wanted = SetSplit(rollout.opened.champion, rollout.opened.candidate, 0.0, step.share)
+    if wanted not in rollout.done:
+        return ApplyEffect(wanted)
+    shape = () if policy.reshaped else (SHAPE_GATE,)
+    gates = (*(policy.gates[name] for name in step.gates), *shape)
+    level = DecisionThresholds(shadow_alpha(policy), min_requests=step.min_requests)
+    look = _Look(EvidenceKind.LIVE_SHADOW, gates, (), step.hold, rollout.entered_at, level, step.every)
+    return _judged(rollout, policy, look, (Stage.RAMPING, 0), now)
 
 
 def _ramp(rollout: Rollout, policy: Policy, now: float) -> Action:
@@ -273,6 +297,8 @@ def look_interval(rollout: Rollout, policy: Policy) -> float:
             return policy.suite_every
         case Stage.SHADOWING:
             return policy.shadow.every if policy.shadow else math.inf
+        case Stage.LIVE_SHADOWING:
+            return policy.live_shadow.every if policy.live_shadow else math.inf
         case Stage.RAMPING:
             return policy.ramp[rollout.step].every
         case Stage.BAKING:
@@ -293,8 +319,7 @@ def _enter(rollout: Rollout, stage: Stage, step: int, reason: str) -> Action:
 
 
 def _end(rollout: Rollout, verdict: Verdict) -> Action:
-    before = rollout.stage in {Stage.VALIDATING, Stage.SHADOWING}
-    terminal_stage = Stage.REJECTED if before else Stage.ROLLED_BACK
+    terminal_stage = Stage.REJECTED if rollout.stage.before_traffic else Stage.ROLLED_BACK
     reason = f"{verdict.gate} is {verdict.outcome}: {verdict.reason}"
     return RecordEvent(EndDecided(rollout.opened.rollout, terminal_stage, verdict.gate, reason))
 

@@ -214,7 +214,7 @@ class ModelProcess:
             raise await self._reap_in_thread()
         if "error" in said:
             raise RemoteModelError(str(said["error"]))
-        self.cost = AnswerCost(float(said["cpu_ms"]), float(said["rss_mb"]))
+        self.cost = AnswerCost(float(said["cpu_ms"]), float(said["rss_mb"]), float(said["model_ms"]))
         self._update_proof(said)
         return check_count(said["answers"], len(values))
 

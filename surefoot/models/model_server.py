@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import os
 import resource
 import socket
 import time
@@ -15,6 +14,7 @@ import orjson
 from surefoot.models import frames
 from surefoot.models.answer_checks import describe_error
 from surefoot.models.predictor import Model, Names
+from surefoot.models.process_meter import ProcessMeter
 from surefoot.models.process_priority import lower_priority
 from surefoot.models.rows.independence import IndependenceProof, RowIndependence
 from surefoot.models.rows.watch import RowWatch, probe_proof
@@ -23,12 +23,6 @@ UNPROVED = "its process ended or hung when rows were asked together to prove it"
 CALLS = frozenset({"predict", "golden", "model_inputs", "is_raw", "signature_fields"})
 """Methods of a model that may be called besides batches: see `surefoot.models.remote_scorer`."""
 _OOM_SCORE = 500
-_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def resident_memory(statm: int) -> float:
-    """Read the memory in use [MB] from a process's open statm file."""
-    return int(os.pread(statm, 256, 0).split()[1]) * _PAGE_MB
 
 
 def limit_process(memory_mb: int, nice: int) -> None:
@@ -51,9 +45,10 @@ def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
     process, or null}. It says {"loaded": true}
     before it does so, for the model may end or hang there. The greeting is {"ready": true, ...} and what is known of
     the model's rows, or {"error": kind, "message": text} when the model cannot be loaded. A batch is [names, rows], or
-    [names, rows, params, csv] where that says more; its answer is {"answers", "cpu_ms", "rss_mb"} or {"error": text},
-    never an end of the process, unless the model itself ends it. Once more is known of the rows, the next answer says
-    so. Any other question is an object, {"verb", "arguments"}; its answer is {"value"} or {"error": text}.
+    [names, rows, params, csv] where that says more; its answer is {"answers", "cpu_ms", "model_ms", "rss_mb"} or
+    {"error": text}, never an end of the process, unless the model itself ends it. Once more is known of the rows, the
+    next answer says so. Any other question is an object, {"verb", "arguments"}; its answer is {"value"} or
+    {"error": text}.
     """
     with contextlib.suppress(frames.PeerClosed):
         order = frames.receive(end)
@@ -79,14 +74,14 @@ def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
 def _serve(end: socket.socket, watch: RowWatch) -> None:
     """Greet and answer; raises PeerClosed when the other side has closed."""
     frames.send(end, {"ready": True, **_proof_message(watch)})
-    statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # it is read at every batch
+    meter = ProcessMeter.open()
     changed = False
     while True:
         asked = frames.receive(end)
         if isinstance(asked, dict):
             frames.send_bytes(end, _call_reply(watch.model, asked))
             continue
-        answers, body = _answer(watch, asked, statm, _proof_message(watch) if changed else {})
+        answers, body = _answer(watch, asked, meter, _proof_message(watch) if changed else {})
         frames.send_bytes(end, body)
         if answers is not None:
             names, values, *options = cast("Any", asked)
@@ -104,16 +99,20 @@ def _names(names: Any) -> Names:
     return None if names is None else tuple(names)
 
 
-def _answer(watch: RowWatch, batch: Any, statm: int, more: dict[str, object]) -> tuple[list[object] | None, bytes]:
+def _answer(
+    watch: RowWatch, batch: Any, meter: ProcessMeter, more: dict[str, object]
+) -> tuple[list[object] | None, bytes]:
     """Give the answers, if there are any, and the message; answers that are no JSON are the model's failure too."""
-    began = time.process_time()
+    began, cpu = meter.model_time(), time.process_time()
     try:
         names, values, *options = batch
         answers = watch.answer(_names(names), values, *options)
-        cpu_ms = round((time.process_time() - began) * 1000.0, 4)  # as the log has them
+        cpu_ms = round((time.process_time() - cpu) * 1000.0, 4)  # as the log has them
+        model_ms = round((meter.model_time() - began) * 1000.0, 4)
         if watch.proves_next:
             more = _proof_message(watch)
-        body = {"answers": answers, "cpu_ms": cpu_ms, "rss_mb": round(resident_memory(statm), 2), **more}
+        cost = {"cpu_ms": cpu_ms, "model_ms": model_ms, "rss_mb": round(meter.resident_memory(), 2)}
+        body = {"answers": answers, **cost, **more}
         return answers, orjson.dumps(body)
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
         return None, orjson.dumps({"error": describe_error(error)})

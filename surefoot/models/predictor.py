@@ -39,14 +39,22 @@ class AnswerCost(NamedTuple):
     Attributes:
         cpu_ms: Processor time [ms].
         rss_mb: Memory that the process has in use [MB]; None where it shares its process with others.
+        model_ms: Time that the model took by the clock, without what it waited for a processor in a process of low
+            priority [ms]; None where it was not measured.
+        batch: Rows that were predicted together [count].
     """
 
     cpu_ms: float
     rss_mb: float | None = None
+    model_ms: float | None = None
+    batch: int = 1
 
     def of_each(self, rows: int) -> "AnswerCost":
         """Give the part of one of so many rows; rounded once a batch, because rounding each record takes too long."""
-        return self if rows == 1 else AnswerCost(round(self.cpu_ms / rows, 4), self.rss_mb)
+        if rows == 1:
+            return self
+        model_ms = None if self.model_ms is None else round(self.model_ms / rows, 4)
+        return AnswerCost(round(self.cpu_ms / rows, 4), self.rss_mb, model_ms, rows)
 
 
 class RowChecks(NamedTuple):

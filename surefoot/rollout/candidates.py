@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from surefoot.core.domain import RegistryView, RolloutKind, Stage
+from surefoot.core.domain import STAGES_BEFORE_TRAFFIC, RegistryView, RolloutKind, Stage
 from surefoot.core.errors import Rejected, RolloutInProgress, SurefootError
 from surefoot.core.reason import usable
 from surefoot.core.record.chain import digest
@@ -16,7 +16,7 @@ CANDIDATE = "candidate"
 STAGING = "Staging"
 ALIAS, STAGE = "alias", "stage"
 """What asks for a version: the alias `candidate`, or the stage `Staging` of teams that still use stages."""
-_BEFORE_PROMOTION = {Stage.SUBMITTED, Stage.VALIDATING, Stage.SHADOWING, Stage.RAMPING, Stage.AWAITING_APPROVAL}
+_BEFORE_PROMOTION = STAGES_BEFORE_TRAFFIC | {Stage.RAMPING, Stage.AWAITING_APPROVAL}
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,8 @@ def compare_split(ports: Ports, ledger: Ledger, live: Split | None) -> Ledger:
 def _words(split: Split | None) -> str:
     if split is None:
         return "no version"
+    if split.candidate is not None and split.mirror:
+        return f"version {split.champion.number}, mirrored to version {split.candidate.number} at {split.mirror:g}%"
     if split.candidate is None or not split.weight:
         return f"version {split.champion.number}"
     return f"version {split.champion.number}, and version {split.candidate.number} at {split.weight:g}%"

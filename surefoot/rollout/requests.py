@@ -258,8 +258,8 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
     ledger = ports.ledger(model)
     rollout = ledger.rollout
     if rollout and number is None:
-        before = rollout.stage in {Stage.SUBMITTED, Stage.VALIDATING, Stage.SHADOWING}
-        return end_rollout(ports, model, Stage.ABORTED if before else Stage.ROLLED_BACK, reason)
+        ends_as = Stage.ABORTED if rollout.stage.before_traffic else Stage.ROLLED_BACK
+        return end_rollout(ports, model, ends_as, reason)
     if rollout:
         raise TransitionIllegal(
             f"rollout {ledger.open} of {model} is open: roll back without naming a version, or abort"

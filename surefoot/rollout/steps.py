@@ -74,7 +74,11 @@ def advance(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
 
 def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: JudgeGates) -> Ledger:
     asked_at = ports.clock.now()  # one moment for all gates: they are asked about the same requests
-    live = sum(step.hold for step in policy.ramp) if look.kind == EvidenceKind.LIVE else policy.bake.hold
+    lasts = policy.bake.hold
+    if look.kind == EvidenceKind.LIVE:
+        lasts = sum(step.hold for step in policy.ramp)
+    elif look.kind == EvidenceKind.LIVE_SHADOW and policy.live_shadow:
+        lasts = policy.live_shadow.hold
     for gate in look.gates:
         question = EvidenceRequest(
             model=ledger.model,
@@ -87,8 +91,9 @@ def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: J
             since=look.since,
             until=asked_at,
             opened=rollout.opened_at,
-            epoch=max(live / EPOCHS, 1.0),
+            epoch=max(lasts / EPOCHS, 1.0),
             stale_after=policy.stale_after,
+            mirrored=policy.live_shadow.share if policy.live_shadow else 0.0,
         )
         evidence = ports.evidence_source.gather(question)
         verdict = judge(gate, evidence, look.level)

@@ -10,7 +10,7 @@ from surefoot.core.domain import Stage
 from surefoot.core.record.events import EffectDone, EffectIntended, decode
 from surefoot.core.record.state import fold
 from surefoot.rollout import Ports, drive, end_rollout, open_promotion, open_rollback
-from tests.fakes import Faults, Killed, Scenario
+from tests.fakes import MIRRORED, POLICY, Faults, Killed, Scenario
 
 
 def promote(scenario: Scenario) -> None:
@@ -38,6 +38,16 @@ def abort_while_ramping(scenario: Scenario) -> None:
         drive(ports, "m", until=lambda ledger: not ledger.open)
 
 
+def abort_while_mirroring(scenario: Scenario) -> None:
+    """Abort while requests are mirrored."""
+    ports = scenario.ports()
+    if not any(e.kind == "RolloutEnded" for e in scenario.journal.entries):
+        open_promotion(ports, scenario.request())
+        drive(ports, "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.done))
+        end_rollout(ports, "m", Stage.ABORTED, "operator")
+        drive(ports, "m", until=lambda ledger: not ledger.open)
+
+
 def drive_to_end(scenario: Scenario, opening: Callable[[Ports], object]) -> None:
     """Open unless already ended, then drive to the end."""
     ports = scenario.ports()
@@ -52,20 +62,27 @@ STORIES: dict[str, tuple[str, Callable[[Scenario], None]]] = {
     "rolled back in canary": ("bad-live", promote),
     "operator rolls back": ("good", promote_and_roll_back),
     "operator aborts": ("good", abort_while_ramping),
+    "mirrored and promoted": ("good", promote),
+    "rejected in the live shadow": ("bad-live_shadow", promote),
+    "operator aborts while mirrored": ("good", abort_while_mirroring),
 }
+POLICIES = {story: MIRRORED for story in STORIES if "mirrored" in story or "live shadow" in story}
 ENDS = {
     "promoted": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
     "rejected in shadow": (("Rejected",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
     "rolled back in canary": (("RolledBack",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
     "operator rolls back": (("Promoted", "FastRolledBack"), {"champion": "1"}, ("1", None, 0.0)),
     "operator aborts": (("Aborted",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
+    "mirrored and promoted": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
+    "rejected in the live shadow": (("Rejected",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
+    "operator aborts while mirrored": (("Aborted",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
 }
 
 
 def run(story: str, faults: dict[int, str]) -> Scenario:
     """Run a story; after each kill a new process starts it again."""
     seed, play = STORIES[story]
-    scenario = Scenario(seed, Faults(dict(faults)))
+    scenario = Scenario(seed, Faults(dict(faults)), dict(POLICIES.get(story, POLICY)))
     for _ in range(len(faults) + 3):
         try:
             play(scenario)
@@ -90,6 +107,10 @@ def laws(scenario: Scenario) -> None:
             assert intents.pop(event.intent)
     generations = [split.generation for split in scenario.traffic.changes]
     assert generations == sorted(set(generations))
+    mirrored = [split for split in scenario.traffic.changes if split.mirror]
+    assert all(split.candidate is not None and not split.weight for split in mirrored)
+    assert scenario.traffic.split is not None
+    assert scenario.traffic.split.mirror == 0.0
 
 
 @pytest.mark.parametrize("story", STORIES)

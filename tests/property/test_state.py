@@ -29,11 +29,14 @@ from tests.fakes import POLICY
 
 VERSIONS = st.sampled_from([Version(n, f"sha256:{n * 64}") for n in "123"])
 NUMBERS = st.sampled_from(["1", "2", "3"])
+MIRRORS = st.sampled_from([0.0, 20.0, 100.0])
 IDS = st.sampled_from(["r1", "r2"])
-EFFECTS = st.builds(SetSplit, VERSIONS, st.none() | VERSIONS, st.sampled_from([0.0, 5.0, 50.0])) | st.builds(
+EFFECTS = st.builds(SetSplit, VERSIONS, st.none() | VERSIONS, st.sampled_from([0.0, 5.0, 50.0]), MIRRORS) | st.builds(
     SetAlias, st.sampled_from(["champion", "candidate", "previous"]), st.none() | NUMBERS, st.none() | NUMBERS
 )
-RUNNING = st.sampled_from([Stage.VALIDATING, Stage.SHADOWING, Stage.RAMPING, Stage.PROMOTING, Stage.BAKING])
+RUNNING = st.sampled_from(
+    [Stage.VALIDATING, Stage.SHADOWING, Stage.LIVE_SHADOWING, Stage.RAMPING, Stage.PROMOTING, Stage.BAKING]
+)
 TERMINAL = st.sampled_from(sorted(TERMINAL_STAGES))
 VERDICTS = st.builds(
     Verdict,

@@ -53,6 +53,7 @@ def test_every_key_of_a_policy_is_in_the_table() -> None:
         "log": odd,
         "steps": [
             {"shadow": {"window": "1d", "gates": ["errors"], **odd}},
+            {"shadow": {"source": "live", "share": 20, "for": "1h", "gates": ["errors"], **odd}},
             {"weight": 5, "hold": {"for": "1h", "gates": ["errors"], **odd}},
         ],
         "bake": {"for": "1h", "gates": ["errors"], **odd},

@@ -45,7 +45,7 @@ MINIMAL: dict[Metric, dict[str, object]] = {
     Metric.GOLDEN: {},
 }
 """The least that a gate on each metric must say."""
-STAGES = ("shadow", "ramp", "bake")
+STAGES = ("shadow", "live shadow", "ramp", "bake")
 DOCUMENT = Path(__file__).parents[2] / "docs/policy.md"
 
 
@@ -70,6 +70,7 @@ def policy(metric: Metric, stages: tuple[str, ...], **keys: object) -> dict[str,
         },
         "steps": [
             {"shadow": {"window": "7d", "gates": names("shadow")}},
+            {"shadow": {"source": "live", "share": 20, "for": "2h", "gates": names("live shadow")}},
             {"weight": 5, "hold": {"for": "10m", "gates": names("ramp")}},
         ],
         "bake": {"for": "1h", "gates": names("bake")},

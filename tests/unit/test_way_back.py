@@ -23,7 +23,7 @@ from surefoot.rollout import (
     repeat_changes,
 )
 from tests.fakes import POLICY, Faults, Killed, Scenario
-from tests.scripted import ALONE, FAIL, POINTS, events, scenario, started
+from tests.scripted import ALONE, CASES, FAIL, POINTS, events, scenario, started
 
 
 def back_in_order(env: Scenario) -> None:
@@ -37,12 +37,13 @@ def back_in_order(env: Scenario) -> None:
 
 
 @pytest.mark.parametrize("how", ["abort", "roll back", "supersede"])
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", CASES)
 def test_way_back_from_every_stage(point: str, how: str) -> None:
     """From every stage an abort or a rollback ends as it should, with the old champion served and registered."""
-    env = scenario()
-    ledger = started(env, POINTS[point])
-    before = ledger.rollout.stage in {Stage.SUBMITTED, Stage.VALIDATING, Stage.SHADOWING} if ledger.rollout else False
+    policy, reached = CASES[point]
+    env = scenario(policy)
+    ledger = started(env, reached)
+    before = ledger.rollout.stage.before_traffic if ledger.rollout else False
     if how == "roll back":
         open_rollback(env.ports(), "m", "operator")
     else:
@@ -56,7 +57,7 @@ def test_way_back_from_every_stage(point: str, how: str) -> None:
     back_in_order(env)
     live = env.traffic.split
     assert live is not None
-    assert (live.champion.number, live.candidate) == ("1", None)
+    assert (live.champion.number, live.candidate, live.mirror) == ("1", None, 0.0)
     assert env.registry.aliases["champion"] == "1"
     assert "previous" not in env.registry.aliases or point == "previous is set"
     assert ledger.champion is not None

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from surefoot.adapters.evidence.served import (
-    ARMS,
     LABELLED,
     ONCE,
     ServedTraffic,
@@ -13,6 +12,7 @@ from surefoot.adapters.evidence.served import (
     query_parameters,
     served_traffic,
     slice_columns,
+    timed_arms,
 )
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import EvidenceKind, Outcome
@@ -65,7 +65,8 @@ def _by_slice(
     counted = log.rows(
         question.model,
         f"""
-        WITH {ARMS}, marked AS (SELECT *, {bad} AS bad, {value} AS slice FROM timed WHERE {mature}), {_TRIALS}
+        WITH {timed_arms(question)},
+        marked AS (SELECT *, {bad} AS bad, {value} AS slice FROM timed WHERE {mature}), {_TRIALS}
         SELECT slice, share, epoch, side, count(*) FILTER (bad), count(*) FILTER (NOT bad) FROM trials GROUP BY ALL
         """,  # noqa: S608 - constants, a number of ours and a name that the log has quoted
         query_parameters(question, refused),

@@ -53,6 +53,23 @@ def count_left_out(log: SqlLog, question: EvidenceRequest, refused: Sequence[str
     )
     if question.gate.metric not in BY_LABEL:
         return made
+    return count_labels_left_out(log, question, made, where, parameters, since)
+
+
+def count_labels_left_out(
+    log: SqlLog, question: EvidenceRequest, made: LeftOut, where: str, parameters: tuple[object, ...], since: float
+) -> LeftOut:
+    """Count labels of unknown requests, and those whose times cannot be.
+
+    Args:
+        log: The records.
+        question: What they are asked about.
+        made: What was counted already.
+        where: SQL that tells the records of the question.
+        parameters: Its parameters.
+        since: Beginning of the window of the labels [Unix seconds].
+    """
+    until = question.until
     unknown, early, future = log.rows(
         question.model,
         f"""
@@ -81,4 +98,4 @@ def merge_left_out(one: LeftOut, other: LeftOut) -> LeftOut:
     )
 
 
-_SUMS = ("refused", "repeated", "unkept", "sampled", "unknown", "early", "future", "clipped", "odd")
+_SUMS = ("refused", "repeated", "unkept", "sampled", "unknown", "early", "future", "clipped", "dropped", "odd")

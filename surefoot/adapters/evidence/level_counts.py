@@ -4,14 +4,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from surefoot.adapters.evidence.served import (
-    ARMS,
     ONCE,
     ServedTraffic,
     SqlLog,
     as_count,
+    column_of,
     query_parameters,
     served_traffic,
     slice_columns,
+    timed_arms,
 )
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.judging.evidence import Counts, GaugeCounts, Missing, Sliced, SpeedCounts, SpeedStratum
@@ -55,18 +56,21 @@ def speed_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] 
 
 
 def _unit(question: EvidenceRequest) -> str:
-    return "ms" if question.gate.column.endswith("_ms") else question.gate.column
+    column = column_of(question)
+    if column == "model_ms":
+        return "ms (model alone)"
+    return "ms" if column.endswith("_ms") else column
 
 
 def _speeds(
     log: SqlLog, question: EvidenceRequest, facts: ServedTraffic, column: str, value: str, refused: Sequence[str]
 ) -> dict[str, SpeedCounts]:
-    measured = f'"{question.gate.column}"'
+    measured = f'"{column_of(question)}"'
     bucket = f"CASE WHEN {measured} > 0 THEN CAST(floor(ln({measured}) / ln({RATIO})) AS INTEGER) ELSE {LOWEST} END"
     found = log.rows(
         question.model,
         f"""
-        WITH {ARMS}, drawn AS (
+        WITH {timed_arms(question)}, drawn AS (
           SELECT *, {value} AS slice FROM timed WHERE {measured} IS NOT NULL {DRAWN}
         )
         SELECT slice, share, epoch, side, {bucket} AS bucket, count(*) FROM drawn GROUP BY ALL
@@ -114,7 +118,7 @@ def gauge_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] 
     above, below, highest, beside = log.rows(
         question.model,
         f"""
-        WITH {ARMS}, blocks AS (
+        WITH {timed_arms(question)}, blocks AS (
           SELECT max({column}) FILTER (side = 'candidate') AS mine, max({column}) FILTER (side = 'champion') AS theirs
           FROM timed WHERE (floor("at" / {block!r}) + 1) * {block!r} <= $2 GROUP BY floor("at" / {block!r})
         )

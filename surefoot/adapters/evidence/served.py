@@ -1,4 +1,4 @@
-"""Who answered what in a rollout: the part that every count of served traffic begins with."""
+"""Who answered what in a rollout: the part that every count of served or mirrored traffic begins with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,11 @@ from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.gates.rate import EPOCHS
 from surefoot.core.judging.evidence import Missing
 from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.policy.model import SPEEDS, Metric
 
 
 class SqlLog(Protocol):
-    """Something that answers SQL over the views `log` and `labels`.
+    """Something that answers SQL over the views `log`, `labels` and `shadows`.
 
     Attributes:
         repeated: Records that were left out at once, because their request is in an earlier one [count].
@@ -42,13 +43,64 @@ _SERVED = f"""
            CASE WHEN weight > 0 THEN arm ELSE 'candidate' END AS side, *
     FROM log WHERE {SERVED} AND request NOT IN (SELECT unnest($6::VARCHAR[]))
 """  # noqa: S608 - constant
-ARMS = f"""
-  arms AS ({_SERVED} {ONCE}), timed AS (
-    SELECT *, CAST(least({EPOCHS - 1}, floor(("at" - min("at") OVER ()) / $5)) AS INTEGER) AS epoch,
-           CASE WHEN $4 OR trim(coalesce(unit, '')) = '' THEN request ELSE unit END AS trial
-    FROM arms
-  )
+
+# What one version did with a mirrored request; a request that was revoked tells nothing of either version.
+_SHADOW = f"""
+    SELECT * FROM shadows WHERE request IS NOT NULL AND rollout = $1 AND "at" <= $2 AND version = $3
+    AND coalesce(error, '') NOT LIKE 'Revoked:%' {ONCE}
+"""  # noqa: S608 - constant
+_CHAMPION = f"""
+    SELECT * FROM log WHERE rollout = $1 AND "at" <= $2 AND weight = 0 AND arm = 'champion' {ONCE}
+"""  # noqa: S608 - constant
+BOTH_ANSWERED = "own.error IS NULL AND twin.error IS NULL"
+_ONE_ANSWERED = "(own.error IS NULL OR twin.error IS NULL)"  # what both refuse is evidence about neither
+# A batch shares what a call costs among its rows, so only requests that were asked in batches of one size compare.
+_COMPARABLE = "own.{column} IS NOT NULL AND twin.{column} IS NOT NULL AND own.batch IS NOT DISTINCT FROM twin.batch"
+MIRRORED = f"""
+    shadow AS ({_SHADOW}), champion AS ({_CHAMPION}), mirrored AS (
+      SELECT 0.5 AS share, 'champion' AS side, own.* FROM champion own JOIN shadow twin USING (request) WHERE {{which}}
+      UNION ALL
+      SELECT 0.5, 'candidate', own.* REPLACE (twin.version AS version, twin.error AS error, twin.cpu_ms AS cpu_ms,
+             twin.rss_mb AS rss_mb, twin.model_ms AS model_ms, twin.batch AS batch, NULL AS latency_ms)
+      FROM champion own JOIN shadow twin USING (request) WHERE {{which}}
+    )
 """  # noqa: S608 - the fragments are constants
+"""Both versions' records of the same mirrored requests, as if each had been given half of them."""
+
+
+_COUNTED = "SELECT * FROM mirrored WHERE NOT $4 AND request NOT IN (SELECT unnest($6::VARCHAR[]))"
+
+
+def column_of(question: EvidenceRequest) -> str:
+    """The measured column of a speed or a gauge.
+
+    A latency counts queues, batches and the gateway, and a shadow's process lets all others go first: of mirrored
+    requests the times of the models themselves are compared.
+    """
+    mirrored = question.kind == EvidenceKind.LIVE_SHADOW
+    return "model_ms" if mirrored and question.gate.metric is Metric.LATENCY else question.gate.column
+
+
+def timed_arms(question: EvidenceRequest) -> str:
+    """SQL of the table `timed`: each request once for each arm that answers for it, with its epoch and its trial."""
+    if question.kind == EvidenceKind.LIVE_SHADOW:
+        speeds = question.gate.metric in SPEEDS | {Metric.GAUGE}
+        which = _COMPARABLE.format(column=f'"{column_of(question)}"') if speeds else _ONE_ANSWERED
+        if question.gate.metric is Metric.GAUGE:
+            which = which.partition(" AND own.batch")[0]  # a process has one memory, whatever it is asked at once
+        # A request is in both arms, and one trial in each.
+        arms, trial = f"{MIRRORED.format(which=which)}, arms AS ({_COUNTED})", "concat(request, ' ', side)"
+    else:
+        arms = f"arms AS ({_SERVED} {ONCE})"
+        trial = "CASE WHEN $4 OR trim(coalesce(unit, '')) = '' THEN request ELSE unit END"
+    return f"""
+      {arms}, timed AS (
+        SELECT *, CAST(least({EPOCHS - 1}, floor(("at" - min("at") OVER ()) / $5)) AS INTEGER) AS epoch,
+               {trial} AS trial
+        FROM arms
+      )
+    """  # noqa: S608 - the fragments are constants
+
 
 LABELLED = 'EXISTS (SELECT 1 FROM labels l WHERE l.request = {of}.request AND l."at" <= {of}."at" + {maturity!r})'
 
@@ -67,7 +119,7 @@ class ServedTraffic:
 
 
 def query_parameters(question: EvidenceRequest, refused: Sequence[str] = ()) -> tuple[object, ...]:
-    """Parameters $1 to $6 of ARMS."""
+    """Parameters $1 to $6 of `timed_arms`."""
     alone = question.kind == EvidenceKind.BAKE
     epoch = max(question.epoch, 1.0)
     return (question.rollout, question.until, question.candidate.number, alone, epoch, list(refused))
@@ -79,10 +131,12 @@ def as_count(value: object) -> int:
 
 
 def served_traffic(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()) -> ServedTraffic | Missing:
-    """What this rollout has served so far.
+    """What this rollout has served so far, or mirrored.
 
     Two versions in one arm of one rollout are two series, and no verdict is about both: then it is an ERROR.
     """
+    if question.kind == EvidenceKind.LIVE_SHADOW:
+        return ServedTraffic(answered_by_both(log, question), "request")
     found = log.rows(
         question.model,
         f"""
@@ -99,6 +153,15 @@ def served_traffic(log: SqlLog, question: EvidenceRequest, refused: Sequence[str
     units = sum(as_count(row[2]) for row in found)
     trial = "unit" if units and question.kind != EvidenceKind.BAKE else "request"
     return ServedTraffic(sum(as_count(row[1]) for row in found), trial)
+
+
+def answered_by_both(log: SqlLog, question: EvidenceRequest) -> int:
+    """Mirrored requests that both versions have answered [count]."""
+    sql = f"""
+        WITH shadow AS ({_SHADOW}), champion AS ({_CHAMPION})
+        SELECT count(*) FROM champion own JOIN shadow twin USING (request) WHERE {BOTH_ANSWERED}
+    """  # noqa: S608 - constants
+    return as_count(log.rows(question.model, sql, query_parameters(question)[:3])[0][0])
 
 
 def slice_columns(log: SqlLog, question: EvidenceRequest) -> list[tuple[str, str]]:

@@ -15,8 +15,9 @@ from surefoot.adapters.evidence.value_counts import value_counts
 from surefoot.adapters.predictions.typed_table import typed_table
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.durations import span
-from surefoot.core.errors import SurefootError
+from surefoot.core.errors import InvariantBroken, SurefootError
 from surefoot.core.judging.evidence import AnswerShapes, Evidence, GoldenRows, InputShift, Missing, Validation
+from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import EVENTS, PAIRED, SPEEDS, Metric
 
@@ -80,13 +81,53 @@ class AnswerSource(Protocol):
         ...
 
 
+class MirrorSource(Protocol):
+    """What each of the two versions answered to the requests that were mirrored in a rollout."""
+
+    def paired(self, question: EvidenceRequest) -> Evidence:
+        """Sums of both by block and slice."""
+        ...
+
+    def shapes(self, question: EvidenceRequest) -> Evidence:
+        """What the answers of both look like."""
+        ...
+
+    def answered(self, question: EvidenceRequest) -> Evidence:
+        """How far the distributions of their answers are apart."""
+        ...
+
+    def given(self, question: EvidenceRequest) -> pd.DataFrame:
+        """Answers of the candidate, as columns."""
+        ...
+
+    def left_out(self, question: EvidenceRequest) -> LeftOut:
+        """What was not counted as it came, dropped requests among it."""
+        ...
+
+
+LIVE = frozenset({EvidenceKind.LIVE_SHADOW, EvidenceKind.LIVE, EvidenceKind.BAKE})
+"""Evidence of requests that come now."""
+SERVED = frozenset({EvidenceKind.LIVE, EvidenceKind.BAKE})
+"""Evidence of what callers got."""
+
+
 class LogEvidence:
     """Implements the Evidences port; whatever goes wrong while measuring is an ERROR, with its reason."""
 
-    def __init__(self, log: RequestLog, answers: AnswerSource, validate: Validate) -> None:
-        """Wire what was served, what each version answers, and the validator; nothing is read yet."""
+    def __init__(
+        self, log: RequestLog, answers: AnswerSource, validate: Validate, mirror: MirrorSource | None = None
+    ) -> None:
+        """Wire the sources; nothing is read yet.
+
+        Args:
+            log: What was served.
+            answers: What each version answers.
+            validate: The validator.
+            mirror: What both answered to mirrored requests; only a live shadow asks for it.
+        """
         self._log = log
         self._answers = answers
+        self._mirror = mirror
         self._validate = validate
 
     def gather(self, question: EvidenceRequest) -> Evidence:
@@ -101,13 +142,14 @@ class LogEvidence:
     def _counted(self, question: EvidenceRequest) -> Evidence:
         """The evidence, with what was left out of it."""
         metric = question.gate.metric
-        live = question.kind in {EvidenceKind.LIVE, EvidenceKind.BAKE} and metric in EVENTS | SPEEDS | {
-            Metric.GAUGE,
-            Metric.VALUE,
-        }
+        live = question.kind in SERVED and metric in EVENTS | SPEEDS | {Metric.GAUGE, Metric.VALUE}
         refused = self._answers.refused(question) if live else ()
         found = self._gather(question, refused)
-        if isinstance(found, Missing | GoldenRows | AnswerShapes):
+        if isinstance(found, Missing | GoldenRows):
+            return found
+        if question.kind == EvidenceKind.LIVE_SHADOW and metric is not Metric.INPUT_SHIFT:
+            return replace(found, left=merge_left_out(self._mirrored().left_out(question), found.left))
+        if isinstance(found, AnswerShapes):
             return found
         return replace(
             found, left=merge_left_out(count_left_out(self._log, question, refused if live else None), found.left)
@@ -117,9 +159,10 @@ class LogEvidence:
         metric = question.gate.metric
         if metric is Metric.VALIDATION:
             return self._data(question)
+        answers = self._mirrored() if question.kind == EvidenceKind.LIVE_SHADOW else self._answers
         if metric is Metric.ANSWER_SHAPE:
-            return self._answers.shapes(question)
-        if question.kind in {EvidenceKind.LIVE, EvidenceKind.BAKE} and (stale := self._stale(question)):
+            return answers.shapes(question)
+        if question.kind in LIVE and (stale := self._stale(question)):
             return stale
         if metric is Metric.ERROR_RATE and question.kind == EvidenceKind.SHADOW:
             return self._answers.failures(question)
@@ -133,12 +176,22 @@ class LogEvidence:
             return value_counts(self._log, question, refused)
         if metric in PAIRED:
             # On live traffic too, both versions are asked about the same requests: pairs see what arms cannot.
-            return self._answers.paired(question)
+            return answers.paired(question)
         if metric is Metric.GOLDEN:
             return self._answers.golden(question)
         if metric is Metric.EXPECTED_LOSS:
             return self._answers.past_scores(question)
         return self._shift(question)
+
+    def _mirrored(self) -> MirrorSource:
+        """What both versions answered to mirrored requests.
+
+        Raises:
+            InvariantBroken: Nothing was wired that could tell.
+        """
+        if self._mirror is None:
+            raise InvariantBroken("no log of mirrored requests is wired")
+        return self._mirror
 
     def _stale(self, question: EvidenceRequest) -> Missing | None:
         """Why the log cannot speak of now; None when it can."""
@@ -166,13 +219,15 @@ class LogEvidence:
     def _shift(self, question: EvidenceRequest) -> Evidence:
         gate = question.gate
         answers = gate.metric is Metric.PREDICTION_SHIFT
+        mirrored = answers and question.kind == EvidenceKind.LIVE_SHADOW
+        if gate.against == "champion" and mirrored:
+            return self._mirrored().answered(question)
         if gate.against == "champion":
             return self._answers.answered(question) if answers else self._answers.seen(question)
         width = question.until - question.since
         frame = self._log.given if answers else self._log.frame
-        before, now = (
-            frame(question.model, since, since + width) for since in (question.since - width, question.since)
-        )
+        before = frame(question.model, question.since - width, question.since)
+        now = self._mirrored().given(question) if mirrored else frame(question.model, question.since, question.until)
         if not answers:
             before, now = (side.drop(columns=[c for c in gate.ignored if c in side]) for side in (before, now))
         return InputShift("the window before", distances(before, now), left=odd_texts(before, now))

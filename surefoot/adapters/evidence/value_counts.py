@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from surefoot.adapters.evidence.left_out import NAMED
 from surefoot.adapters.evidence.level_counts import fold_cells
 from surefoot.adapters.evidence.served import (
-    ARMS,
     ONCE,
     ServedTraffic,
     SqlLog,
@@ -13,6 +12,7 @@ from surefoot.adapters.evidence.served import (
     query_parameters,
     served_traffic,
     slice_columns,
+    timed_arms,
 )
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import Outcome
@@ -68,7 +68,7 @@ def _left(log: SqlLog, question: EvidenceRequest, refused: Sequence[str]) -> tup
     below, above, odd, named = log.rows(
         question.model,
         f"""
-        WITH {ARMS}, known AS (
+        WITH {timed_arms(question)}, known AS (
           SELECT request, {_told(gate, "timed")} AS told FROM timed WHERE "at" + {gate.maturity!r} <= $2
         )
         SELECT count(*) FILTER (isfinite(told.v) AND told.v < {gate.floor!r}),
@@ -98,7 +98,7 @@ def _values(
     found = log.rows(
         question.model,
         f"""
-        WITH {ARMS}, known AS (
+        WITH {timed_arms(question)}, known AS (
           SELECT *, {_told(gate, "timed")} AS told, {sliced} AS slice FROM timed WHERE "at" + {gate.maturity!r} <= $2
         ), trials AS (
           SELECT slice, trial, arg_max(share, "at") AS share, arg_max(side, "at") AS side,

@@ -15,11 +15,10 @@ import orjson
 
 from surefoot.adapters.predictions.log_files import (
     KINDS,
+    LABELS,
     LONGEST,
     NOTE,
     PART,
-    PREDICTIONS,
-    RECORD,
     WHOLE,
     WORK,
     Kind,
@@ -159,14 +158,14 @@ class _Run:
             readable = [self._readable(path, kind) for path in batch]
             source = lines(readable, kind)
             read, rows, version = self._row(
-                f"SELECT count(*), count(*) FILTER ({RECORD}), max(v) FROM {source}"  # noqa: S608 - files are ours
+                f"SELECT count(*), count(*) FILTER ({kind.record}), max(v) FROM {source}"  # noqa: S608 - files are ours
             )
             if (version or 0) > VERSION:
                 raise Rejected(
                     f"the log of {self._folder.name} holds records of version {version}: update Surefoot first"
                 )
             if rows:
-                select = f"SELECT * FROM {source} WHERE {RECORD}"  # noqa: S608 - same
+                select = f"SELECT * FROM {source} WHERE {kind.record}"  # noqa: S608 - same
                 part = self._publish(kind, PART, batch, select, rows)
                 self.done.bytes_after += part.stat().st_size
             self.done.segments += len(batch)
@@ -263,7 +262,7 @@ def _short(line: bytes, kind: Kind) -> bytes:
     with contextlib.suppress(orjson.JSONDecodeError, orjson.JSONEncodeError):
         record = orjson.loads(line)
         for field in ("features", "params", "prediction"):
-            if isinstance(record, dict) and record.get(field) is not None and kind is PREDICTIONS:
+            if isinstance(record, dict) and record.get(field) is not None and kind is not LABELS:
                 record |= {field: None, "left_out": {**(record.get("left_out") or {}), field: "too long"}}
                 line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
                 if len(line) <= LONGEST:

@@ -9,6 +9,7 @@ import orjson
 import pandas as pd
 
 from surefoot.adapters.predictions.log_files import KINDS, counted, view
+from surefoot.adapters.predictions.mirrored_pairs import MIRRORED, MirroredPair
 from surefoot.adapters.predictions.typed_table import answer_frame, plain_types
 from surefoot.core.canonical_text import canonical_text_of_json
 from surefoot.core.errors import EvidenceUnavailable
@@ -143,6 +144,27 @@ class PredictionLog:
                 row_ = (asked, None) if isinstance(asked, dict) else ({}, [asked])
                 made.append(LoggedRequest(key, float(str(at)), *answer, row_[0], reported, _json(params), row_[1]))
         return sorted(made, key=lambda served: (served.at, served.key))
+
+    def mirrored(self, model: str, rollout: str, candidate: str, until: float, limit: int) -> list[MirroredPair]:
+        """Mirrored requests of a rollout that both versions were asked, with the labels known by then, oldest first.
+
+        Args:
+            model: Registered model.
+            rollout: Id of the rollout.
+            candidate: Number of the version that was mirrored to.
+            until: End [Unix seconds].
+            limit: More rows than that are sampled by request id [count].
+        """
+        made = []
+        for request, row, at, champion, shadow, features, labels in self.rows(
+            model, MIRRORED, (rollout, candidate, until, limit)
+        ):
+            asked = _json(features)
+            reported = tuple((float(item["at"]), _json(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
+            key = (str(request), int(str(row)))
+            kept = asked if isinstance(asked, dict) else {}
+            made.append(MirroredPair(key, float(str(at)), _json(champion), _json(shadow), kept, reported))
+        return sorted(made, key=lambda pair: (pair.at, pair.key))
 
     def failed(self, model: str, until: float, rollout: str, champion: str) -> list[tuple[str, str, object, object]]:
         """Requests that no version could answer, in a rollout or in the champion's own past.

@@ -20,17 +20,19 @@ NOTE = ".replaces"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One of the two kinds of records.
+    """One of the kinds of records.
 
     Attributes:
         name: What the names of its files begin with.
         view: What queries call it.
         columns: Column -> type, in the order of the tables. JSON may be a number, a text, a list or a mapping.
+        record: SQL that tells a record from what is left of one (a crash in mid-write, a disk that was full).
     """
 
     name: str
     view: str
     columns: dict[str, str]
+    record: str = 'request IS NOT NULL AND "at" IS NOT NULL'
 
 
 PREDICTIONS = Kind(
@@ -57,6 +59,8 @@ PREDICTIONS = Kind(
         "features": "JSON",
         "params": "JSON",
         "left_out": "JSON",
+        "model_ms": "DOUBLE",
+        "batch": "INTEGER",
     },
 )
 LABELS = Kind(
@@ -64,7 +68,31 @@ LABELS = Kind(
     "labels",
     {"v": "INTEGER", "request": "VARCHAR", "row": "INTEGER", "label": "JSON", "at": "DOUBLE", "received": "DOUBLE"},
 )
-KINDS = (PREDICTIONS, LABELS)
+SHADOWS = Kind(
+    "shadows",
+    "shadows",
+    {
+        "v": "INTEGER",
+        "request": "VARCHAR",
+        "row": "INTEGER",
+        "model": "VARCHAR",
+        "at": "DOUBLE",
+        "unit": "VARCHAR",
+        "version": "VARCHAR",
+        "rollout": "VARCHAR",
+        "latency_ms": "DOUBLE",
+        "cpu_ms": "DOUBLE",
+        "rss_mb": "DOUBLE",
+        "error": "VARCHAR",
+        "prediction": "JSON",
+        "left_out": "JSON",
+        "model_ms": "DOUBLE",
+        "batch": "INTEGER",
+        "dropped": "BIGINT",
+    },
+    '(request IS NOT NULL OR dropped IS NOT NULL) AND "at" IS NOT NULL',
+)
+KINDS = (PREDICTIONS, LABELS, SHADOWS)
 
 
 def names(folder: Path, kind: Kind, ending: str) -> list[str]:
@@ -155,16 +183,12 @@ def lines(segments: Sequence[Path], kind: Kind) -> str:
     return f"read_json({listed(segments)}, {options}, columns = {wanted})"
 
 
-RECORD = 'request IS NOT NULL AND "at" IS NOT NULL'
-"""Tells a record from what is left of one (a crash in mid-write, a disk that was full)."""
-
-
 def view(segments: Sequence[Path], tables: Sequence[Path], kind: Kind) -> str:
     """SQL that makes the view over segments and tables, with the same columns whatever there is."""
     empty = ", ".join(f'NULL::{type_} AS "{column}"' for column, type_ in kind.columns.items())
     parts = [f"SELECT {empty} WHERE false"]
     if segments:
-        parts.append(f"SELECT * FROM {lines(segments, kind)} WHERE {RECORD}")  # noqa: S608 - files are ours
+        parts.append(f"SELECT * FROM {lines(segments, kind)} WHERE {kind.record}")  # noqa: S608 - files are ours
     if tables:
         parts.append(f"SELECT * FROM read_parquet({listed(tables)}, union_by_name = true)")  # noqa: S608 - same
     return f"CREATE VIEW {kind.view} AS " + " UNION ALL BY NAME ".join(parts)

@@ -23,7 +23,6 @@ from surefoot.adapters.predictions.record_columns import (
     SIDES,
     came_true,
     canonical,
-    double,
     feature,
     plain,
     quoted,
@@ -31,6 +30,7 @@ from surefoot.adapters.predictions.record_columns import (
     text,
     unreadable,
 )
+from surefoot.adapters.predictions.recorded_views import mirrored_between, served_between
 from surefoot.core.answers.values import Floats
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.domain import Arm, Split
@@ -221,40 +221,16 @@ class RecordFile:
         since = at if self._windows else self.first - 1.0
         self._windows.append((since, split))
         ends = [later for later, _ in self._windows[1:]] + [math.inf]
-        served = (self._window(since, end, split) for (since, split), end in zip(self._windows, ends, strict=True))
+        periods = [(since, end, split) for (since, split), end in zip(self._windows, ends, strict=True)]
+        served = [served_between(*period, self.candidate, self.features) for period in periods]
+        mirrored = [mirrored_between(*period) for period in periods]
         try:
             if split.candidate is not None and not self._placed:
                 self._place(split.salt)
             self._db.execute(f"CREATE OR REPLACE VIEW log AS {' UNION ALL '.join(served)}")
+            self._db.execute(f"CREATE OR REPLACE VIEW shadows AS {' UNION ALL '.join(mirrored)}")
         except duckdb.Error as error:
             raise EvidenceUnavailable(f"the records cannot be split: {str(error).splitlines()[0]}") from error
-
-    def _window(self, since: float, until: float, split: Split) -> str:
-        """What was served while one split was in force, as the gateway would have logged it."""
-        trial = split.candidate.number if split.candidate and split.weight > 0.0 else ""
-        serving = split.champion.number
-        who = "candidate" if serving == self.candidate else "champion"
-        side = (
-            f"CASE WHEN NOT paired THEN alone WHEN place < {double(split.weight)} THEN 'candidate' ELSE 'champion' END"
-        )
-        own = ", ".join(
-            f"CASE WHEN side = 'candidate' THEN candidate_{name} ELSE champion_{name} END AS {name}"
-            for name in SIDES
-            if name != "version"
-        )
-        features = "".join(f", {feature(name)}" for name in self.features)
-        answered = "true" if trial else f"(paired OR alone = '{who}')"
-        return f"""
-            SELECT request, "row", "at", unit, {"side" if trial else "'champion'"} AS arm,
-                   CASE WHEN {text(trial)} <> '' AND side = 'candidate' THEN {text(trial)} ELSE {text(serving)} END
-                   AS version,
-                   {f"CASE WHEN paired THEN {double(split.weight)} ELSE recorded END" if trial else "0.0::DOUBLE"}
-                   AS weight, {text(split.rollout)} AS rollout, '{{}}' AS features,
-                   CASE WHEN paired AND champion_error IS NOT NULL AND candidate_error IS NOT NULL THEN NULL
-                   ELSE coalesce(candidate_version, champion_version) END AS answered_by, {own} {features}
-            FROM (SELECT *, {side if trial else f"'{who}'"} AS side FROM pairs)
-            WHERE "at" >= {double(since)} AND "at" < {double(until)} AND {answered}
-        """  # noqa: S608 - names are ours, a version and a rollout are quoted
 
     def _place(self, salt: str) -> None:
         """Place every unit on the ruler that the ramp is cut on, as the gateway does."""

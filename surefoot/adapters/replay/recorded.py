@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.block_sums import ScoredBatch, present, probabilities_or_nan, score_bins
-from surefoot.adapters.evidence.left_out import NAMED
+from surefoot.adapters.evidence.left_out import NAMED, count_left_out
 from surefoot.adapters.evidence.paired_sums import sum_batches
 from surefoot.adapters.evidence.shifts import distances, odd_texts
 from surefoot.adapters.predictions.record_file import RecordFile
@@ -136,6 +136,14 @@ class RecordedAnswers:
             return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
         old, new = (_frame(side) for side in sides)
         return InputShift("the champion's answers", distances(old, new), left=odd_texts(old, new))
+
+    def given(self, question: EvidenceRequest) -> pd.DataFrame:
+        """The candidate's answers, as columns."""
+        return _frame(self._records.sample(question.since, question.until)[1])
+
+    def left_out(self, question: EvidenceRequest) -> LeftOut:
+        """What was not counted as it came: of a file every pair counts as mirrored, and nothing was dropped."""
+        return count_left_out(self._records, question)
 
     def past_scores(self, question: EvidenceRequest) -> ScoreBins | Missing:
         """Scores with labels of the past, split in two by time, and scores that wait for theirs."""

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from surefoot.core.domain import Split
 from surefoot.core.durations import span
-from surefoot.core.policy.model import Policy, Shadow
+from surefoot.core.policy.model import LiveShadow, Policy, Shadow
 from surefoot.core.reason import usable
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.describe import describe_event, event_title
@@ -133,6 +133,11 @@ def print_status(ledger: Ledger, live: Split | None, trouble: Sequence[str]) -> 
         console.print(
             f"  served: version {live.champion.number}, and version {live.candidate.number} to {live.weight:g} %"
         )
+    elif live and live.candidate and live.mirror:
+        console.print(
+            f"  served: version {live.champion.number} answers everything; {live.mirror:g} % of the requests are"
+            f" mirrored to version {live.candidate.number}"
+        )
     elif live:
         console.print(f"  served: version {live.champion.number} answers everything (generation {live.generation})")
     rollout = ledger.rollout
@@ -161,6 +166,14 @@ def print_plan(policy: Policy, number: str, champion: str) -> None:
         if isinstance(step, Shadow):
             lines.append(
                 f"replay the requests of the last {span(step.window)}: {gates} must pass; {looks_text(0.0, step.every)}"
+            )
+        elif isinstance(step, LiveShadow):
+            most = f" and {step.min_requests:,} requests that both answer" if step.min_requests else ""
+            expected = policy.requests_per_minute * step.share / 100.0 * step.hold / 60.0
+            lines.append(
+                f"mirror {step.share:g} % of the requests to version {number} for {span(step.hold)}{most}: {gates} must"
+                f" pass (about {format_count(expected)} requests; callers get the champion's answers, and version"
+                f" {number} waits while the host is busy); {looks_text(step.hold, step.every)}"
             )
         else:
             most = f" and {step.min_requests:,} requests" if step.min_requests else ""

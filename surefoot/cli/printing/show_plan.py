@@ -9,7 +9,7 @@ from surefoot.adapters.replay.hosted_models import LoadTrial
 from surefoot.cli.printing.show import console, format_count, looks_text, tabulate
 from surefoot.core.durations import often, roughly, span
 from surefoot.core.planning import Detectability
-from surefoot.core.policy.model import Policy, Shadow
+from surefoot.core.policy.model import LiveShadow, Policy, Shadow
 
 
 def print_load_trial(number: str, found: LoadTrial) -> None:
@@ -29,6 +29,9 @@ def print_stages(policy: Policy) -> None:
     for step in policy.steps:
         if isinstance(step, Shadow):
             rows.append(("shadow", f"requests of the last {span(step.window)}", looks_text(0.0, step.every)))
+        elif isinstance(step, LiveShadow):
+            lasts = f"{step.share:g} % of the requests for {span(step.hold)}"
+            rows.append(("live shadow", lasts, looks_text(step.hold, step.every)))
         else:
             rows.append((f"weight {step.weight:g} %", span(step.hold), looks_text(step.hold, step.every)))
     rows.append(("bake", span(policy.bake.hold), looks_text(policy.bake.hold, policy.bake.every)))

@@ -4,7 +4,7 @@ from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
 from surefoot.core.judging.evidence import AnswerShapes, GoldenRows, Validation
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate
-from surefoot.core.verdicts.build import journal_sample, make_verdict
+from surefoot.core.verdicts.build import journal_sample, make_verdict, requests_demanded
 
 
 def suite(gate: Gate, found: Validation, _level: DecisionThresholds) -> Verdict:
@@ -36,7 +36,7 @@ def suite(gate: Gate, found: Validation, _level: DecisionThresholds) -> Verdict:
     return make_verdict(gate, Outcome.PASS, reason, n=found.rows, figures=figures, details=rows)
 
 
-def shapes(gate: Gate, found: AnswerShapes, _level: DecisionThresholds) -> Verdict:
+def shapes(gate: Gate, found: AnswerShapes, level: DecisionThresholds) -> Verdict:
     """PASS when callers get the same kinds of values from the candidate as from the champion, in the same places."""
     figures = (
         Figure(FigureKind.REQUESTS, found.requests, "count"),
@@ -64,6 +64,9 @@ def shapes(gate: Gate, found: AnswerShapes, _level: DecisionThresholds) -> Verdi
             f" ('data: {{answers: any}}' in the policy allows it){declared}"
         )
         return make_verdict(gate, Outcome.FAIL, reason, n=found.requests, culprit=new[0], figures=figures, details=rows)
+    if found.answered < level.min_requests:
+        reason = requests_demanded(found.answered, level)
+        return make_verdict(gate, Outcome.INCONCLUSIVE, reason, n=found.requests, figures=figures, details=rows)
     reason = f"both versions answer with {said} on {found.requests:,} requests{declared}"
     return make_verdict(gate, Outcome.PASS, reason, n=found.requests, figures=figures, details=rows)
 

@@ -258,6 +258,7 @@ class AnswerShapes:
         requests: Requests that the champion answered and the candidate was asked [count].
         answered: Those among them that the candidate could answer [count].
         declared: Outputs in the signatures of champion and candidate; empty where one has none.
+        left: What was not counted as it came.
     """
 
     champion: tuple[str, ...]
@@ -265,6 +266,7 @@ class AnswerShapes:
     requests: int
     answered: int
     declared: tuple[str, ...] = ()
+    left: LeftOut = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

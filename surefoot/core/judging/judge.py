@@ -58,11 +58,7 @@ def judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
     numbers = (verdict.estimate, verdict.lower, verdict.upper, verdict.margin, *(f.value for f in verdict.figures))
     if any(value is not None and not math.isfinite(value) for value in numbers):
         return build.make_verdict(gate, Outcome.ERROR, "the evidence leads to a value that is not a number")
-    return (
-        verdict
-        if isinstance(evidence, Missing | GoldenRows | AnswerShapes)
-        else left_out.note_left_out(verdict, evidence.left)
-    )
+    return verdict if isinstance(evidence, Missing | GoldenRows) else left_out.note_left_out(verdict, evidence.left)
 
 
 def _judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:

@@ -17,6 +17,7 @@ class LeftOut:
         early: Labels that are older than their request [count].
         future: Labels that say a time that has not come yet [count].
         clipped: Values beyond the bounds of the policy, which count as the nearer bound [count].
+        dropped: Mirrored requests that the shadow had no room for: they are missing, and no agreement [count].
         odd: Values, answers or labels that the metric cannot read [count].
         requests: Up to five requests with an odd value; ids, never values.
         what: What is odd about them, for people; never a value.
@@ -31,6 +32,7 @@ class LeftOut:
     early: int = 0
     future: int = 0
     clipped: int = 0
+    dropped: int = 0
     odd: int = 0
     requests: tuple[str, ...] = ()
     what: str = ""

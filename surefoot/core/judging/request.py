@@ -23,6 +23,7 @@ class EvidenceRequest:
         opened: When the rollout opened; live evidence reaches back to it [Unix seconds].
         epoch: Length of an epoch; a candidate may break in a later one [seconds].
         stale_after: Age of the newest request above which live evidence is stale [seconds].
+        mirrored: Share of the requests that are mirrored to the candidate [percent].
     """
 
     model: str
@@ -37,3 +38,4 @@ class EvidenceRequest:
     opened: float
     epoch: float = 0.0
     stale_after: float = 0.0
+    mirrored: float = 0.0

@@ -4,11 +4,29 @@ from collections.abc import Iterator
 
 from surefoot.core.policy.model import Gate, Metric, Policy
 from surefoot.core.policy.parse_gate import BY_CLASS, TWO_CLASSES
+from surefoot.core.verdicts.left_out import MISSING_LIMIT
 
 
 def notes(policy: Policy) -> tuple[str, ...]:
     """One sentence for each thing that a gate takes for granted or cannot see, in the order of the gates."""
-    return tuple(note for gate in policy.gates.values() for note in _of_gate(gate))
+    return (*(note for gate in policy.gates.values() for note in _of_gate(gate)), *_of_live_shadow(policy))
+
+
+def _of_live_shadow(policy: Policy) -> Iterator[str]:
+    step = policy.live_shadow
+    if step is None:
+        return
+    yield (
+        f"the live shadow takes about {step.share:g} % more processor time than the champion needs, if the candidate is"
+        f" as fast; it is asked only while the host has processors to spare, and of what it has no room for at most"
+        f" {MISSING_LIMIT:.0%} may be missing, or no gate passes"
+    )
+    for gate in (policy.gates[name] for name in step.gates):
+        if gate.metric is Metric.LATENCY:
+            yield (
+                f"gate '{gate.name}' compares the models' own times in the live shadow, without queues, batches and the"
+                " gateway: what callers wait for shows in a weight step"
+            )
 
 
 def _of_gate(gate: Gate) -> Iterator[str]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.thresholds import DecisionThresholds, allowance
-from surefoot.core.machine import PRE_TRAFFIC_ALPHA, share_of_budget
+from surefoot.core.machine import shadow_alpha, share_of_budget
 from surefoot.core.planning.blocks import plan_paired, plan_paired_binary, plan_resource, plan_shift
 from surefoot.core.planning.detectability import Detectability, distinct_units
 from surefoot.core.planning.traffic import SplitPeriod, StepDemand, plan_served
@@ -20,21 +20,28 @@ def plan(policy: Policy) -> tuple[Detectability, ...]:
     Law: a pure function of the policy. Events and values of a unit that comes back count once, where the policy says
         how many units there are; what is served adds up over the steps, for one e-process runs over the whole ramp.
     """
-    return (*_shadow(policy), *_ramp(policy), *_bake(policy))
+    return (*_shadow(policy), *_live_shadow(policy), *_ramp(policy), *_bake(policy))
 
 
 def _replayed(
-    policy: Policy, gate: Gate, step: str, window: float, level: DecisionThresholds, wanted: int, patience: float = 0.0
+    policy: Policy,
+    gate: Gate,
+    step: str,
+    window: float,
+    level: DecisionThresholds,
+    wanted: int,
+    patience: float = 0.0,
+    share: float = 1.0,
 ) -> Detectability | None:
-    """A gate on recorded requests; None for what is exact, such as golden rows."""
-    a_second = policy.requests_per_minute / 60.0
+    """A gate on requests that both versions answer, a share of all; None for what is exact, such as golden rows."""
+    a_second = policy.requests_per_minute / 60.0 * share
     if gate.metric in PAIRED and not gate.block:
         return plan_paired_binary(gate, step, window, patience, level, a_second)
     if gate.metric in PAIRED:
         return plan_paired(gate, step, window, patience, level, wanted, a_second)
     if gate.metric in SHIFTS:
         return plan_shift(gate, step, window, level, a_second * window)
-    if gate.metric is Metric.ERROR_RATE:
+    if gate.metric is Metric.ERROR_RATE or gate.metric in SPEEDS:
         both = (SplitPeriod(0.5, 2.0 * a_second * window),)
         return plan_served(gate, StepDemand(step, both, 2.0 * a_second, window, "answers", level.alpha))
     return None
@@ -44,13 +51,32 @@ def _shadow(policy: Policy) -> list[Detectability]:
     shadow = policy.shadow
     if shadow is None:
         return []
-    level = DecisionThresholds(PRE_TRAFFIC_ALPHA / max(len(shadow.gates), 1))
+    level = DecisionThresholds(shadow_alpha(policy))
     gates = [policy.gates[name] for name in shadow.gates]
     found = [
         _replayed(policy, gate, "shadow", shadow.window, level, shadow.min_requests, _patience(policy))
         for gate in gates
     ]
     return [sight for sight in found if sight is not None]
+
+
+def _live_shadow(policy: Policy) -> list[Detectability]:
+    step = policy.live_shadow
+    if step is None:
+        return []
+    share, patience, name = step.share / 100.0, _patience(policy), "live shadow"
+    level = DecisionThresholds(shadow_alpha(policy))
+    made = []
+    for gate in (policy.gates[key] for key in step.gates):
+        if gate.metric is Metric.GAUGE:
+            made.append(plan_resource(gate, name, step.hold, patience, level))
+        elif sight := _replayed(policy, gate, name, step.hold, level, step.min_requests, patience, share):
+            made.append(sight)
+    in_time = policy.requests_per_minute / 60.0 * share * (step.hold + patience)
+    if step.min_requests > in_time:
+        short = f"demands {step.min_requests:,} mirrored requests, but only about {in_time:,.0f} come in time"
+        return [replace(sight, warning=short) for sight in made]
+    return made
 
 
 def _patience(policy: Policy) -> float:

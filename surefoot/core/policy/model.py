@@ -65,6 +65,15 @@ EVENTS = frozenset({Metric.ERROR_RATE, Metric.MISSING_LABEL})
 LIVE_ONLY = SPEEDS | {Metric.MISSING_LABEL, Metric.VALUE, Metric.GAUGE}
 """What a replay cannot show: only who really served a request has it."""
 SHIFTS = frozenset({Metric.INPUT_SHIFT, Metric.PREDICTION_SHIFT})
+BY_LABEL_OF_CALLER = "callers get the champion's answers alone, so what became of them says nothing of the candidate"
+REPLAY_SHOWS = "it asks for no live requests: name it in a shadow step with 'source: replay'"
+NOT_MIRRORED = {
+    Metric.MISSING_LABEL: BY_LABEL_OF_CALLER,
+    Metric.VALUE: BY_LABEL_OF_CALLER,
+    Metric.EXPECTED_LOSS: REPLAY_SHOWS,
+    Metric.GOLDEN: REPLAY_SHOWS,
+}
+"""What mirrored requests cannot show, and why."""
 
 
 DATA_GATE_NAME = "data"
@@ -207,6 +216,25 @@ class Shadow:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveShadow:
+    """The candidate is asked a share of the callers' requests as well; callers get the champion's answers alone.
+
+    Attributes:
+        share: Share of the requests that are mirrored to the candidate [percent].
+        hold: Shortest time that requests are mirrored [seconds].
+        min_requests: Fewest mirrored requests that both versions answer [count].
+        gates: Names of the gates that must pass.
+        every: Time between two looks [seconds].
+    """
+
+    share: float
+    hold: float
+    min_requests: int
+    gates: tuple[str, ...]
+    every: float
+
+
+@dataclass(frozen=True, slots=True)
 class Weight:
     """One rung of the ramp.
 
@@ -225,7 +253,7 @@ class Weight:
     every: float
 
 
-Step = Shadow | Weight
+Step = Shadow | LiveShadow | Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +288,7 @@ class Policy:
         suite_window: How far back the requests are validated [seconds].
         gates: Every gate by name.
         on: Reaction to each outcome other than PASS.
-        steps: Shadow first, then the weights, increasing.
+        steps: A replayed shadow first, then a live one, each or none; then the weights, increasing.
         bake: Time after promotion during which a rollback is automatic.
         kept: What of the requests' features stays in the prediction log.
         reshaped: Whether the candidate's answers may have another shape than the champion's.
@@ -287,8 +315,13 @@ class Policy:
 
     @property
     def shadow(self) -> Shadow | None:
-        """The shadow step, or None."""
+        """The shadow step that replays logged requests, or None."""
         return next((step for step in self.steps if isinstance(step, Shadow)), None)
+
+    @property
+    def live_shadow(self) -> LiveShadow | None:
+        """The shadow step that mirrors live requests, or None."""
+        return next((step for step in self.steps if isinstance(step, LiveShadow)), None)
 
     @property
     def ramp(self) -> tuple[Weight, ...]:

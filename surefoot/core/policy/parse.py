@@ -29,10 +29,12 @@ from surefoot.core.policy.model import (
     EVERY_REPLAY,
     LEAST_INTERVAL,
     LIVE_ONLY,
+    NOT_MIRRORED,
     SHAPE_GATE_NAME,
     Bake,
     FailureAction,
     Gate,
+    LiveShadow,
     Metric,
     Policy,
     Reaction,
@@ -88,13 +90,8 @@ def step(path: Path, value: object, told: Problem | None = None) -> Step:
     section = Section(value, path, told)
     if section.has("shadow"):
         inner = section.section("shadow")
-        inner.get("source", choice(str, ("replay",)), "replay")
-        made: Step = Shadow(
-            inner.get("window", duration),
-            inner.get("min_requests", count, 1),
-            inner.get("gates", texts),
-            inner.get("every", _interval, EVERY_REPLAY),
-        )
+        source = inner.get("source", choice(str, ("replay", "live")), "replay")
+        made: Step = _live_shadow(inner) if source == "live" else _replay(inner)
     elif section.has("weight"):
         share = section.get("weight", bounded(0.1, 99.0))
         inner = section.section("hold")
@@ -108,6 +105,23 @@ def step(path: Path, value: object, told: Problem | None = None) -> Step:
     inner.done()
     section.done()
     return made
+
+
+def _replay(section: Section) -> Shadow:
+    """A shadow that replays logged requests."""
+    return Shadow(
+        section.get("window", duration),
+        section.get("min_requests", count, 1),
+        section.get("gates", texts),
+        section.get("every", _interval, EVERY_REPLAY),
+    )
+
+
+def _live_shadow(section: Section) -> LiveShadow:
+    """A shadow that is asked callers' requests."""
+    share, hold = section.get("share", bounded(0.1, 100.0)), section.get("for", duration)
+    fewest, every = section.get("min_requests", count, 1), section.get("every", _interval, usual_interval(hold))
+    return LiveShadow(share, hold, fewest, section.get("gates", texts), every)
 
 
 def parse(value: object, told: Problem | None = None) -> Policy:
@@ -242,14 +256,17 @@ def _steps(path: Path, value: object, gates: dict[str, Gate], told: Problem | No
         if made is None:
             continue
         steps.append(made)
-        named = (*where, "shadow" if isinstance(made, Shadow) else "hold", "gates")
+        named = (*where, "hold" if isinstance(made, Weight) else "shadow", "gates")
         if not _told_above(told, named):
-            _known(named, made.gates, gates, told, live=isinstance(made, Weight))
+            _known(named, made.gates, gates, told, live=isinstance(made, Weight), mirrored=isinstance(made, LiveShadow))
         if _told_at(told, where) and not _told_at(told, named):
             continue
         if isinstance(made, Shadow):
             if index:
                 tell(told, where, "the shadow step comes first, once")
+        elif isinstance(made, LiveShadow):
+            if weights or any(isinstance(item, LiveShadow) for item in steps[:-1]):
+                tell(told, where, "a shadow step with 'source: live' comes before the weights, once")
         elif made.weight <= highest:
             tell(told, (*where, "weight"), f"weights must grow; {made.weight:g} follows {highest:g}")
         else:
@@ -267,6 +284,7 @@ def _known(
     *,
     live: bool,
     baking: bool = False,
+    mirrored: bool = False,
 ) -> None:
     if not names:
         tell(told, path, "at least one gate is needed: a step without a gate proves nothing")
@@ -275,6 +293,14 @@ def _known(
             tell(told, path, f"there is no gate '{key}'; gates: {', '.join(gates)}")
             continue
         metric = gates[key].metric
+        if mirrored:
+            if metric in NOT_MIRRORED:
+                tell(
+                    told,
+                    path,
+                    f"gate '{key}' measures {metric}, which mirrored requests do not show: {NOT_MIRRORED[metric]}",
+                )
+            continue
         if not live and metric in LIVE_ONLY:
             tell(told, path, f"gate '{key}' measures {NAMED.get(metric, metric)}, which a replay cannot show")
         if baking and metric in {Metric.VALUE, Metric.GAUGE}:

@@ -26,6 +26,9 @@ from surefoot.core.record.events import (
 def describe_effect(change: Effect) -> str:
     """What a change of the outside world is."""
     if isinstance(change, SetSplit):
+        if change.candidate is not None and change.mirror:
+            asked = f"version {change.candidate.number} is asked {change.mirror:g} % of the requests as well"
+            return f"version {change.champion.number} answers everything, and {asked}"
         if change.candidate is None or not change.weight:
             return f"version {change.champion.number} answers everything"
         return f"version {change.candidate.number} answers {change.weight:g} % of the units"

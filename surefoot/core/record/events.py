@@ -12,11 +12,19 @@ from surefoot.core.record.codec import WRITTEN, build, plain
 
 @dataclass(frozen=True, slots=True)
 class SetSplit:
-    """Effect: serve this split."""
+    """Effect: serve this split.
+
+    Attributes:
+        champion: The version that answers everything else.
+        candidate: The version on trial, or None.
+        weight: Share of units that the candidate answers [percent].
+        mirror: Share of requests that the candidate is asked as well, unseen by callers [percent].
+    """
 
     champion: Version
     candidate: Version | None
     weight: float
+    mirror: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

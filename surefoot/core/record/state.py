@@ -37,7 +37,7 @@ class Rollout:
         opened_at: When [Unix seconds].
         stage: Where it stands.
         step: Index into the policy's weights while ramping, otherwise 0.
-        entered_at: When the stage was entered, or the step's weight was live [Unix seconds].
+        entered_at: When the stage was entered, or the step's weight or mirror was live [Unix seconds].
         look: Number of the look that `verdicts` belong to, counted within the step.
         looked_at: When that look's last verdict came [Unix seconds].
         asked_at: When that look was asked for [Unix seconds].
@@ -125,6 +125,10 @@ class Ledger:
         return next((version for version in reversed(self.proven) if version.digest != current), None)
 
 
+_TIMED_BY_SPLIT = {Stage.LIVE_SHADOWING, Stage.RAMPING}
+"""Stages that last from when their split is live."""
+
+
 def _prove(proven: tuple[Version, ...], version: Version) -> tuple[Version, ...]:
     return (*(item for item in proven if item.digest != version.digest), version)
 
@@ -139,6 +143,7 @@ def split_of(ledger: Ledger, seq: int, effect: SetSplit) -> Split:
         rollout.opened.salt if rollout else "",
         rollout.opened.rollout if rollout else "",
         seq,
+        effect.mirror,
     )
 
 
@@ -244,7 +249,7 @@ def _settled(ledger: Ledger, event: EffectDone | EffectRefused, at: float) -> Le
         both = (rollout.opened.champion, rollout.opened.candidate)
         ledger = replace(ledger, champion=next((v for v in both if v.number == effect.number), ledger.champion))
     changed = replace(rollout, done=(*rollout.done, effect))
-    if isinstance(effect, SetSplit) and rollout.stage is Stage.RAMPING and rollout.ending is None:
+    if isinstance(effect, SetSplit) and rollout.stage in _TIMED_BY_SPLIT and rollout.ending is None:
         # A step lasts from when its weight is live: what loading a version took is no time in which it was seen.
         changed = replace(changed, entered_at=at)
     return replace(ledger, rollouts={**ledger.rollouts, ledger.open: changed})

@@ -9,6 +9,9 @@ REPEATED_LIMIT = 0.05
 """Share of the records that may repeat an id before nothing is judged: retries are rare, recycled ids are not."""
 ODD_LIMIT = 0.01
 """Share of the records that a metric may be unable to read before nothing is judged."""
+MISSING_LIMIT = 0.2
+"""Share of the mirrored requests that may be missing before no gate passes: what was dropped came when the host was
+busy, so it may differ from what was answered."""
 FEW = 10
 """So many of either decide nothing, however few records there are [count]."""
 WORDS = {
@@ -20,6 +23,7 @@ WORDS = {
     "early": "labels older than their request",
     "future": "labels with a time that has not come yet",
     "clipped": "values beyond the policy's bounds, counted as the nearer bound",
+    "dropped": "mirrored requests that the shadow had no room for, which are missing",
     "odd": "values that cannot be read",
 }
 """Count of `LeftOut` -> what it counts, as a verdict says it."""
@@ -43,6 +47,12 @@ def note_left_out(verdict: Verdict, left: LeftOut) -> Verdict:
     verdict = replace(verdict, reason=f"{verdict.reason}; left out: {said}", details=(*verdict.details, *rows))
     if problem := _too_much(left):
         return replace(verdict, outcome=Outcome.ERROR, reason=f"{problem}; {verdict.reason}", culprit="")
+    if verdict.outcome is Outcome.PASS and left.dropped > MISSING_LIMIT * max(left.records, 1):
+        missing = (
+            f"not decided: {left.dropped:,} of {left.records:,} mirrored requests are missing, and at most"
+            f" {MISSING_LIMIT:.0%} may be"
+        )
+        return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{missing}; {verdict.reason}")
     return verdict
 
 

@@ -192,6 +192,7 @@ def caller_records(attempt: Attempt, outcome: Outcome, answers: list[object]) ->
 def shadow_records(attempt: Attempt, outcome: Outcome, answers: list[object]) -> list[bytes]:
     """Give the records of one mirrored request: answers, or how the shadow has failed."""
     job = attempt.job
+    cpu_ms, rss_mb, model_ms, batch = (None, None, None, None) if job.cost is None else job.cost
     record: dict[str, object] = {
         "v": 1,
         "request": job.request,
@@ -202,9 +203,11 @@ def shadow_records(attempt: Attempt, outcome: Outcome, answers: list[object]) ->
         "version": job.version.number,
         "rollout": job.split.rollout,
         "latency_ms": job.latency_ms,
-        "cpu_ms": None if job.cost is None else job.cost.cpu_ms,
-        "rss_mb": None if job.cost is None else job.cost.rss_mb,
+        "cpu_ms": cpu_ms,
+        "rss_mb": rss_mb,
         "error": _shadow_error(outcome),
+        "model_ms": model_ms,
+        "batch": batch,
     }
     return [
         json_line({**record, "row": row, "prediction": answer})

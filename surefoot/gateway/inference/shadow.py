@@ -109,6 +109,7 @@ class ShadowQueue:
         """
         split = job.split
         if split is not self._split:
+            self.record_drops()  # those of the split before are its own
             self._split, self._in_split = split, split.candidate == self.version
         if not self._in_split or not is_mirrored(split, job.request):
             return False
@@ -160,7 +161,13 @@ class ShadowQueue:
         dropped = self.counts.dropped - self._recorded_drops
         if dropped:
             self._recorded_drops = self.counts.dropped
-            record = {"v": 1, "at": self._clock.now(), "version": self.version.number, "dropped": dropped}
+            record = {
+                "v": 1,
+                "at": self._clock.now(),
+                "version": self.version.number,
+                "rollout": "" if self._split is None else self._split.rollout,
+                "dropped": dropped,
+            }
             self._log.write([orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)])
 
 

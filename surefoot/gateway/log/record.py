@@ -72,7 +72,7 @@ def record_lines(job: InferenceRequest, predictions: list[object] | None, answer
     missing = _missing(job) if redactor is not None or len(job.values) > 1 else {}
     written = "features" not in missing
     unit, error = job.unit, job.error
-    cpu_ms, rss_mb = (None, None) if cost is None else cost
+    cpu_ms, rss_mb, model_ms, batch = (None, None, None, None) if cost is None else cost
     record: dict[str, object] = {
         "v": 1,
         "request": job.request,
@@ -91,6 +91,8 @@ def record_lines(job: InferenceRequest, predictions: list[object] | None, answer
         "rss_mb": rss_mb,
         "error": None if error is None else error[:LONGEST_TEXT],
         "params": orjson.Fragment(params) if params and "params" not in missing else None,
+        "model_ms": model_ms,
+        "batch": batch,
     }
     if missing:
         record["left_out"] = missing

@@ -1,0 +1,132 @@
+"""Compare the answers of both versions to mirrored requests, as they were logged; no model is asked again."""
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from surefoot.adapters.evidence.block_sums import ScoredBatch
+from surefoot.adapters.evidence.left_out import BY_LABEL, LIMIT, count_labels_left_out
+from surefoot.adapters.evidence.paired_sums import sum_batches
+from surefoot.adapters.evidence.served import SqlLog, as_count
+from surefoot.adapters.evidence.shifts import distances, odd_texts
+from surefoot.adapters.predictions.mirrored_pairs import MirroredPair
+from surefoot.adapters.predictions.typed_table import answer_frame
+from surefoot.core.answers.shape import shapes_of
+from surefoot.core.domain import Outcome
+from surefoot.core.judging.evidence import AnswerShapes, InputShift, Missing, PairedSums
+from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.request import EvidenceRequest
+
+WAIT_S = 10.0
+"""A request that is so old has the shadow's answer, or was counted as dropped, unless its record is lost [s]."""
+RARE = 4.0
+"""So many standard deviations fewer records than the share of the requests that is mirrored are no accident."""
+NONE = "no mirrored request has an answer of both versions yet"
+
+
+class MirrorLog(SqlLog, Protocol):
+    """A log with the records of a shadow."""
+
+    def mirrored(self, model: str, rollout: str, candidate: str, until: float, limit: int) -> list[MirroredPair]:
+        """Mirrored requests of a rollout that both versions were asked, oldest first."""
+        ...
+
+
+class MirroredAnswers:
+    """What both versions answered to the requests that were mirrored in one rollout."""
+
+    def __init__(self, log: MirrorLog) -> None:
+        """Read from this log; nothing is read before the first question."""
+        self._log = log
+        self._pairs: dict[tuple[str, str, str, float], list[MirroredPair]] = {}
+
+    def pairs(self, question: EvidenceRequest) -> list[MirroredPair]:
+        """Every mirrored request of the rollout that the champion answered, and what the candidate made of it."""
+        key = (question.model, question.rollout, question.candidate.number, question.until)
+        if key not in self._pairs:
+            self._pairs = {key: self._log.mirrored(*key, LIMIT)}
+        return self._pairs[key]
+
+    def paired(self, question: EvidenceRequest) -> PairedSums | Missing:
+        """Sums of both by block and slice; what the shadow failed is unscored, what it dropped is not there."""
+        found = self.pairs(question)
+        if not found:
+            return Missing(Outcome.NO_DATA, NONE)
+        gate = question.gate
+        return sum_batches(gate, question.since, question.until, [_batch(found, gate.maturity, gate.by)]).evidence()
+
+    def answered(self, question: EvidenceRequest) -> InputShift | Missing:
+        """How far the candidate's answers lie from the champion's to the same requests, as distributions."""
+        both = [pair for pair in self.pairs(question) if pair.candidate is not None]
+        if not both:
+            return Missing(Outcome.NO_DATA, NONE)
+        ids = [pair.key[0] for pair in both]
+        old = answer_frame([pair.champion for pair in both], ids)
+        new = answer_frame([pair.candidate for pair in both], ids)
+        return InputShift("the champion's answers", distances(old, new), left=odd_texts(old, new))
+
+    def given(self, question: EvidenceRequest) -> pd.DataFrame:
+        """Answers of the candidate, by request id, as columns."""
+        both = [pair for pair in self.pairs(question) if pair.candidate is not None]
+        return answer_frame([pair.candidate for pair in both], [pair.key[0] for pair in both])
+
+    def shapes(self, question: EvidenceRequest) -> AnswerShapes | Missing:
+        """What both versions' answers to the same requests look like; a failure is no answer of another shape."""
+        both = [pair for pair in self.pairs(question) if pair.candidate is not None]
+        if not both:
+            return Missing(Outcome.NO_DATA, NONE)
+        old, new = [pair.champion for pair in both], [pair.candidate for pair in both]
+        return AnswerShapes(shapes_of(old), shapes_of(new, old), len(old), len(new))
+
+    def left_out(self, question: EvidenceRequest) -> LeftOut:
+        """Count what is not counted as it came.
+
+        What the shadow had no room for is in its log. What is in no log (a worker was killed, the disk was full) shows
+        in the share: of the champion's requests so many were to be mirrored.
+        """
+        known, repeated, blank, dropped, own = (
+            as_count(value)
+            for value in self._log.rows(
+                question.model,
+                """
+                WITH here AS (
+                  SELECT request, "row", count(*) AS n, bool_and(error IS NULL AND prediction IS NULL) AS blank
+                  FROM shadows WHERE rollout = $1 AND version = $2 AND "at" <= $3 AND request IS NOT NULL GROUP BY ALL
+                )
+                SELECT count(DISTINCT request), coalesce(sum(n) - count(*), 0), count(DISTINCT request) FILTER (blank),
+                       (SELECT coalesce(sum(dropped), 0) FROM shadows
+                        WHERE dropped IS NOT NULL AND rollout = $1 AND version = $2 AND "at" <= $3),
+                       (SELECT count(DISTINCT request) FROM log
+                        WHERE rollout = $1 AND weight = 0 AND error IS NULL AND "at" > $4 AND "at" <= $5)
+                FROM here
+                """,
+                (question.rollout, question.candidate.number, question.until, question.since, question.until - WAIT_S),
+            )[0]
+        )
+        share = question.mirrored / 100.0
+        expected = math.floor(own * share - RARE * math.sqrt(own * share * (1.0 - share)))
+        lost = max(expected - known - dropped, 0)
+        made = LeftOut(records=known + dropped + lost, repeated=repeated, dropped=dropped + lost + blank)
+        if question.gate.metric not in BY_LABEL:
+            return made
+        where, since = 'rollout = $1 AND weight = 0 AND "at" <= $2', question.since
+        return count_labels_left_out(self._log, question, made, where, (question.rollout, question.until), since)
+
+
+def _batch(found: Sequence[MirroredPair], maturity: float, columns: Sequence[str]) -> ScoredBatch:
+    """Mirrored requests as the sums want them."""
+    in_time = [[value for at, value in pair.labels if not maturity or at <= pair.at + maturity] for pair in found]
+    labels = [known[-1] if known else None for known in in_time]
+    return ScoredBatch(
+        at=np.array([pair.at for pair in found], dtype=np.float64),
+        champion=[pair.champion for pair in found],
+        candidate=[pair.candidate for pair in found],
+        labels=labels,
+        late=np.array([label is None and bool(p.labels) for label, p in zip(labels, found, strict=True)], dtype=bool),
+        corrected=sum(max(len(known) - 1, 0) for known in in_time),
+        columns={column: [pair.features.get(column) for pair in found] for column in columns},
+        ids=[pair.key[0] for pair in found],
+    )

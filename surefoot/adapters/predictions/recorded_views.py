@@ -1,0 +1,61 @@
+"""SQL over recorded pairs of answers: what a gateway would have logged under one split."""
+
+from collections.abc import Sequence
+
+from surefoot.adapters.predictions.record_columns import SIDES, double, feature, text
+from surefoot.core.domain import Split
+
+
+def served_between(since: float, until: float, split: Split, candidate: str, features: Sequence[str]) -> str:
+    """What was served while one split was in force, as the gateway would have logged it.
+
+    Args:
+        since: Beginning [Unix seconds].
+        until: End, not included [Unix seconds].
+        split: The split.
+        candidate: Number of the version that the file calls the candidate.
+        features: Features of the file.
+    """
+    trial = split.candidate.number if split.candidate and split.weight > 0.0 else ""
+    serving = split.champion.number
+    who = "candidate" if serving == candidate else "champion"
+    side = f"CASE WHEN NOT paired THEN alone WHEN place < {double(split.weight)} THEN 'candidate' ELSE 'champion' END"
+    own = ", ".join(
+        f"CASE WHEN side = 'candidate' THEN candidate_{name} ELSE champion_{name} END AS {name}"
+        for name in SIDES
+        if name != "version"
+    )
+    kept = "".join(f", {feature(name)}" for name in features)
+    answered = "true" if trial else f"(paired OR alone = '{who}')"
+    return f"""
+        SELECT request, "row", "at", unit, {"side" if trial else "'champion'"} AS arm,
+               CASE WHEN {text(trial)} <> '' AND side = 'candidate' THEN {text(trial)} ELSE {text(serving)} END
+               AS version,
+               {f"CASE WHEN paired THEN {double(split.weight)} ELSE recorded END" if trial else "0.0::DOUBLE"}
+               AS weight, {text(split.rollout)} AS rollout, '{{}}' AS features,
+               CASE WHEN paired AND champion_error IS NOT NULL AND candidate_error IS NOT NULL THEN NULL
+               ELSE coalesce(candidate_version, champion_version) END AS answered_by, {own}, {_OWN_TIME} {kept}
+        FROM (SELECT *, {side if trial else f"'{who}'"} AS side FROM pairs)
+        WHERE "at" >= {double(since)} AND "at" < {double(until)} AND {answered}
+    """  # noqa: S608 - names are ours, a version and a rollout are quoted
+
+
+# Both versions were measured alike, and no gateway stands between: the recorded latency is the model's own.
+_OWN_TIME = "CASE WHEN side = 'candidate' THEN candidate_latency_ms ELSE champion_latency_ms END AS model_ms"
+_OWN_TIME += ", NULL::INTEGER AS batch"
+
+
+def mirrored_between(since: float, until: float, split: Split) -> str:
+    """What a shadow would have answered while one split was in force; every pair counts as mirrored.
+
+    Args:
+        since: Beginning [Unix seconds].
+        until: End, not included [Unix seconds].
+        split: The split.
+    """
+    own = ", ".join(f"candidate_{name} AS {name}" for name in SIDES)
+    return f"""
+        SELECT request, "row", "at", unit, {text(split.rollout)} AS rollout, {own}, candidate_latency_ms AS model_ms,
+               NULL::INTEGER AS batch, NULL::BIGINT AS dropped
+        FROM pairs WHERE paired AND "at" >= {double(since)} AND "at" < {double(until)} AND {double(split.mirror)} > 0
+    """  # noqa: S608 - names are ours, a rollout is quoted
