@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from surefoot.gateway.inference.idle import SAMPLES, IdleMonitor
 
 
 @pytest.fixture
-def looks(tmp_path: Path) -> Callable[[Iterable[tuple[int, int, int]]], list[bool]]:
+def looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterable[tuple[int, int, int]]], list[bool]]:
     """What looks say, after so many more ticks of user, niced and idle time before each."""
     stat = tmp_path / "stat"
     all_ = [1000, 1000, 1000]
@@ -19,7 +20,8 @@ def looks(tmp_path: Path) -> Callable[[Iterable[tuple[int, int, int]]], list[boo
         stat.write_text(f"cpu  {user} {nice} 10 {idle} 0 0 0 0 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n")
 
     told()
-    found = IdleMonitor(0.3, stat)
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    found = IdleMonitor(0.3)
     assert found.sample()
 
     def said(passing: Iterable[tuple[int, int, int]]) -> list[bool]:
@@ -68,8 +70,10 @@ def test_an_idle_host_that_seems_busy_for_a_moment_is_used_on(
     assert looks([(10, 0, 10), (16, 0, 4), (10, 0, 10)]) == [True, False, True]
 
 
-def test_where_the_kernel_says_nothing_time_is_taken_as_spare(tmp_path: Path) -> None:
+def test_where_the_kernel_says_nothing_time_is_taken_as_spare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that does not tell is one where shadows are asked."""
-    assert IdleMonitor(0.3, tmp_path / "none").sample()
-    (tmp_path / "odd").write_text("cpu  a b\n")
-    assert IdleMonitor(0.3, tmp_path / "odd").sample()
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "none"))
+    assert IdleMonitor(0.3).sample()
+    (tmp_path / "stat").write_text("cpu  a b\n")
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    assert IdleMonitor(0.3).sample()

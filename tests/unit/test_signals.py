@@ -4,10 +4,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from surefoot.cli.local.signals import ENDING, signals_held, stopped_by_signals
+
+
+@pytest.fixture(autouse=True)
+def _usual_handlers() -> Iterator[None]:
+    """Hear every signal, as at a terminal: who starts the tests in the background ignores some for them."""
+    usual = dict.fromkeys(ENDING, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
 
 # Told to end where Python drops the exception of a handler: beside a fork, and in a finalizer.
 PROGRAM = """

@@ -2,9 +2,12 @@
 
 import contextlib
 from collections import deque
-from pathlib import Path
 
-_IDLE = (3, 4)  # idle, iowait; not nice: a shadow that computes must not count as idle time
+import psutil
+
+_IDLE = ("idle", "iowait")  # not nice: a shadow that computes must not count as idle time
+_COUNTED_TWICE = ("guest", "guest_nice")  # parts of user and nice
+_TICKS = 100.0  # the kernel counts in steps of 10 ms; whole numbers subtract without an error
 SAMPLES = 10
 """Samples that together must show idle time before the host counts as idle again [count]."""
 
@@ -16,15 +19,14 @@ class IdleMonitor:
     counts in steps of 10 ms, so a short sample of a busy host now and then shows idle time that is not there.
     """
 
-    def __init__(self, least: float, stat: Path = Path("/proc/stat")) -> None:
+    def __init__(self, least: float) -> None:
         """Start as idle.
 
         Args:
             least: Share of the processors that must be idle [0 to 1].
-            stat: File with the kernel's counters.
         """
-        self._least, self._stat = least, stat
-        self._last: list[int] = []
+        self._least = least
+        self._last: tuple[int, int] | None = None
         self._samples: deque[tuple[int, int]] = deque(maxlen=SAMPLES)
         self._busy = False
         self._enough = True
@@ -32,11 +34,10 @@ class IdleMonitor:
     def sample(self) -> bool:
         """Measure whether the host is idle; as before, where the counters cannot be read."""
         with contextlib.suppress(OSError, ValueError, IndexError):
-            now = [int(word) for word in self._stat.read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+            now = _processor_time()
             last, self._last = self._last or now, now
-            spent = [new - old for new, old in zip(now, last, strict=True)]
-            if (whole := sum(spent)) > 0:
-                self._add(sum(spent[place] for place in _IDLE), whole)
+            if (whole := now[1] - last[1]) > 0:
+                self._add(now[0] - last[0], whole)
         return self._enough and not self._busy
 
     def _add(self, idle: int, whole: int) -> None:
@@ -50,3 +51,10 @@ class IdleMonitor:
             self._enough = sum(one for one, _ in self._samples) >= self._least * sum(
                 total for _, total in self._samples
             )
+
+
+def _processor_time() -> tuple[int, int]:
+    """Read what all processors have done since the host started: idle time, and all time [10 ms]."""
+    spent = psutil.cpu_times()._asdict()
+    ticks = {name: round(seconds * _TICKS) for name, seconds in spent.items() if name not in _COUNTED_TWICE}
+    return sum(ticks.get(name, 0) for name in _IDLE), sum(ticks.values())
