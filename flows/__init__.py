@@ -1,1 +1,1 @@
-"""When: the order of stages; no branch on a number, no logic."""
+"""Order the stages in Prefect flows; no flow decides on a number."""

@@ -1,4 +1,4 @@
-"""Staged promotion and gated rollback of MLflow models.
+"""Promote MLflow model versions in stages, and roll them back when a gate fails.
 
 What other programs may use is listed in `__all__`; each name is imported from its module when it is first asked for, so
 that importing the package costs nothing.

@@ -1,4 +1,4 @@
-"""Lets `python -m surefoot` be the same as `surefoot`."""
+"""Run the command line: `python -m surefoot` is the same as `surefoot`."""
 
 from surefoot.cli import main
 

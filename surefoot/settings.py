@@ -1,4 +1,4 @@
-"""Where everything is: the settings of one stack, as `surefoot up` writes them."""
+"""Hold the settings of one stack: where everything is, as `surefoot up` writes it."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The only place where ports get real adapters; what it opens for a caller it closes again."""
+"""Connect ports to real adapters, and close what was opened."""
 
 import hashlib
 import os

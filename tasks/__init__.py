@@ -1,1 +1,1 @@
-"""Patience: thin task wrappers with timeouts, retries and artifacts; no logic."""
+"""Wrap use cases in Prefect tasks with time limits, retries and artifacts; no task decides on a number."""

@@ -1,4 +1,4 @@
-"""Opening and committing: the first and the last word of a promotion."""
+"""Open and finish a promotion in tasks: its first and its last step."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Tasks of the reconcile flow: registry changes, interrupted rollouts, dead and cancelled flow runs, drift."""
+"""Run the tasks of the reconcile flow: registry changes, interrupted rollouts, dead and cancelled runs, drift."""
 
 import datetime as dt
 from functools import partial

@@ -1,4 +1,4 @@
-"""Tasks of the promote flow that drive a rollout through one stage: validate, shadow, live shadow, each canary step."""
+"""Drive a rollout through one stage of the promote flow: validate, shadow, live shadow, or a canary step."""
 
 from prefect import task
 from prefect.client.schemas.objects import State

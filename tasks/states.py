@@ -1,4 +1,4 @@
-"""States of flow runs and task runs: named for where a rollout stands, and not green when it was turned away."""
+"""Name the states of flow and task runs after the rollout; a version that was turned away is never green."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Runs of the promote flow are told what became of their rollout after they had ended."""
+"""Update ended runs of the promote flow with what became of their rollout."""
 
 import contextlib
 from collections.abc import Iterator

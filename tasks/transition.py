@@ -1,4 +1,4 @@
-"""What every stage task shares: drive the rollout through one stage, show the verdicts, project the record."""
+"""Drive a rollout through one stage, show its verdicts and project the record: what all stage tasks share."""
 
 import os
 import re

@@ -1,1 +1,1 @@
-"""How: one outside world a file; each maps foreign errors to core.errors."""
+"""Connect the ports to the outside world: one folder each, which maps its library's errors to core.errors."""

@@ -1,4 +1,4 @@
-"""Time: the host's, or one that a replay sets."""
+"""Tell the time: the host's, or the one that a replay has set."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""When each scheduled flow came last, as the time of a file: `status` says so when none has come for a while."""
+"""Record when each scheduled flow ran last, as the time of a file that `status` reads."""
 
 import contextlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Recorded traffic through the whole policy: the same rollout, the same judge, another clock."""
+"""Replay recorded traffic through the whole policy, with the judge and the rollout of production."""
 
 from surefoot.backtest.run import BacktestResult, GateLook, backtest
 

@@ -1,4 +1,4 @@
-"""Drive one rollout over recorded traffic, and tell what every look said."""
+"""Drive one rollout over recorded traffic, and report every look."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

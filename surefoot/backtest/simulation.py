@@ -1,4 +1,4 @@
-"""An outside world in memory whose time and traffic are those of a record file."""
+"""Simulate clock, journal, registry and traffic in memory, from a record file."""
 
 from dataclasses import dataclass, field
 

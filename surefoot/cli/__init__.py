@@ -1,4 +1,4 @@
-"""The command line: one verb a command, one line an error, the exit code of the error tree."""
+"""Define the command line: one verb a command, one line an error, exit codes by kind of error."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""backtest: a policy over recorded traffic, before it meets any."""
+"""Define the command backtest: try a policy on recorded traffic."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""compact: the prediction log as Parquet, and no longer than it is kept."""
+"""Define the command compact: turn the prediction log into Parquet, and remove what is too old."""
 
 from dataclasses import asdict
 from typing import Annotated

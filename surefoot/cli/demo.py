@@ -1,4 +1,4 @@
-"""demo: the whole story on real flights, on this machine, in a few minutes."""
+"""Define the command demo: play the whole story on real flights, on this machine."""
 
 import contextlib
 import json

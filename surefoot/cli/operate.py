@@ -1,4 +1,4 @@
-"""abort, rollback: what an operator does at 3 a.m.; neither needs MLflow or Prefect to move traffic."""
+"""Define abort, rollback, kill and repair: they move traffic without MLflow or Prefect."""
 
 import contextlib
 import re

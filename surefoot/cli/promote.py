@@ -1,4 +1,4 @@
-"""promote: opens the rollout here, lets Prefect run it, and follows it on the screen."""
+"""Define the command promote: open a rollout, let Prefect run it, and follow it on the screen."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""lint, plan, history, verify: commands that change nothing."""
+"""Define lint, plan, history and verify: commands that change nothing."""
 
 from pathlib import Path
 from typing import Annotated

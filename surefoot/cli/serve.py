@@ -1,4 +1,4 @@
-"""up, down, gateway: the processes."""
+"""Define up, down and gateway: commands that start and stop processes."""
 
 import os
 import time

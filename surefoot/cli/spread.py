@@ -1,4 +1,4 @@
-"""spread: what plans count on, measured on the champion's logged requests."""
+"""Define the command spread: measure what plans count on, on the champion's logged requests."""
 
 from collections.abc import Sequence
 from decimal import Decimal

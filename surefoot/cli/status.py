@@ -1,4 +1,4 @@
-"""status: what is served, since when and why, what is under way, and everything that is not as it should be."""
+"""Define the command status: show what is served, what is under way, and everything that is wrong."""
 
 import contextlib
 import time

@@ -1,1 +1,1 @@
-"""The pure heart: values, events, decisions and statistics; no I/O, no clock, no randomness."""
+"""Decide: values, events, decisions and statistics, without I/O, clock or randomness."""

@@ -1,4 +1,4 @@
-"""Which arm a unit belongs to: a pure function of salt, key and weight."""
+"""Assign a unit to an arm: a pure function of salt, key and weight."""
 
 import math
 

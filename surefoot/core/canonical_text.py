@@ -1,4 +1,4 @@
-"""One canonical text for every JSON value: arms, slices, protected slices, joins and labels all compare by it."""
+"""Write every JSON value as one canonical text, by which arms, slices, joins and labels compare."""
 
 import json
 import math

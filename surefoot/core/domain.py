@@ -1,4 +1,4 @@
-"""Value types that every room shares: versions, stages, splits, verdicts, and the view of a registered model."""
+"""Define the values that every room shares: versions, stages, splits, verdicts, and a model's registry view."""
 
 import re
 from collections.abc import Mapping

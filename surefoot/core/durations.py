@@ -1,4 +1,4 @@
-"""Lengths of time and how often something happens, as people write them."""
+"""Format lengths of time and frequencies as people write them."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Every error Surefoot raises, arranged by what the caller should do.
+"""Define every error that Surefoot raises, arranged by what the caller should do.
 
 SurefootError
 ├── Rejected                 nothing happened; do not retry; tell the person      exit 2

@@ -1,4 +1,4 @@
-"""What to do next, as a pure function of the ledger, the policy and the time."""
+"""Decide the next step of a rollout, as a pure function of ledger, policy and time."""
 
 import math
 from collections.abc import Iterable

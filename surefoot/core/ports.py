@@ -1,4 +1,4 @@
-"""What the use case asks of the outside world; one small Protocol a world."""
+"""Define the ports: what use cases ask of the outside world, one small Protocol each."""
 
 from typing import Protocol
 

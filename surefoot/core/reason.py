@@ -1,4 +1,4 @@
-"""Why somebody did something, as text that every record can hold: no text that is typed stops an emergency command."""
+"""Make any typed reason a text that every record can hold, so that no reason stops an emergency command."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Splits and versions as JSON, read strictly: on the wire to the gateway, in its route table and in its route files."""
+"""Convert splits and versions to JSON and read them strictly, on the wire and in route files."""
 
 import math
 import re

@@ -1,1 +1,1 @@
-"""The story on real flights."""
+"""Play the demo's story on real flights."""

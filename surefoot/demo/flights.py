@@ -1,4 +1,4 @@
-"""Every flight that left New York City in 2013, as requests that a model could really have been asked."""
+"""Build requests from every flight that left New York City in 2013."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the data scientist trains: a champion, a better one, and two that must not get through."""
+"""Train and register the demo's versions: a champion, a better one, and two that must not get through."""
 
 import contextlib
 import io

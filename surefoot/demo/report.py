@@ -1,4 +1,4 @@
-"""What the story showed: one row a claim, and the rollouts with their evidence."""
+"""Report what the demo showed: one row a claim, and the rollouts with their evidence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

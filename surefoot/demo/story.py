@@ -1,4 +1,4 @@
-"""The story: a champion serves, three candidates come, an operator has the last word."""
+"""Play the story: a champion serves, three candidates come, an operator has the last word."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Replays the year's requests through the gateway, time compressed; labels arrive as late as they really did."""
+"""Replay the year's requests through the gateway in compressed time; labels arrive as late as they did."""
 
 import asyncio
 import heapq

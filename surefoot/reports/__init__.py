@@ -1,1 +1,1 @@
-"""What people look at: reports and plots."""
+"""Draw what people look at: pages and plots."""

@@ -1,4 +1,4 @@
-"""What every picture shares: colours, type, a page of no global state, and bytes that are the same each time."""
+"""Provide what every picture shares: colours, type, and bytes that are the same each time."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""How the evidence of a rollout went: each gate's band against its limit over time, and the e-value beside it."""
+"""Draw how the evidence of a rollout went: each gate's interval against its limit over time, and the e-value."""
 
 import datetime as dt
 import itertools

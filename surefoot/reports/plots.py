@@ -1,4 +1,4 @@
-"""Pictures of verdicts and of slices, for a glance; legible to one who cannot tell red from green."""
+"""Draw verdicts and slices, legible without telling red from green."""
 
 import math
 import textwrap

@@ -1,4 +1,4 @@
-"""The page about one data validation: a single file without scripts that opens on a machine without a network."""
+"""Write the page about one data validation: a single file that opens on a machine without a network."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Use cases through ports: open a rollout, advance it, take it back, reconcile; no adapter is imported."""
+"""Carry out use cases through ports: open a rollout, advance it, take it back, reconcile."""
 
 from surefoot.rollout.candidates import CandidateRequest, open_wanted, withdraw
 from surefoot.rollout.drift import compare_champion, open_changes, repair, repeat_changes, split_mismatch

@@ -1,4 +1,4 @@
-"""What the registry asks for: which version is to be promoted, which wish is refused, and when a wish is taken back."""
+"""Read what the registry asks for: the version to promote, requests to refuse, and withdrawals."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Drift: where the registry or the live split differs from the journal; journalled once, resolved when equal."""
+"""Find drift between the journal and the registry or the live split; journal it once, resolve it when equal."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The outside world as the use case sees it: ports, and who acts."""
+"""Bundle the ports and the actor of one use case."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What reconciling decides: which runs are wanted, which rollouts a person has ended, and what is drift."""
+"""Decide what reconciling does: runs to start, rollouts that a person has ended, and drift."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

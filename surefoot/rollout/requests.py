@@ -1,4 +1,4 @@
-"""What people and flows ask for: promote, abort, roll back; each becomes one event or a clear refusal."""
+"""Carry out requests to promote, abort or roll back: each becomes one event or a clear refusal."""
 
 import difflib
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""One step at a time: intent, effect, done; a kill between any two calls is repaired by the next run."""
+"""Advance a rollout step by step: intent, effect, done; the next run repairs a kill between any two."""
 
 from collections.abc import Callable
 

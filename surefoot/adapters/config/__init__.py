@@ -1,1 +1,1 @@
-"""Policy files."""
+"""Read configuration files."""

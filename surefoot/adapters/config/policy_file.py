@@ -1,4 +1,4 @@
-"""Policy files: strict YAML, refused with path and line before anything happens."""
+"""Read policy files: strict YAML, refused with path, line and rule."""
 
 import json
 import math

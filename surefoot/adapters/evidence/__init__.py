@@ -1,1 +1,1 @@
-"""Answers the judge's evidence requests from the prediction log and its labels."""
+"""Answer the judge's evidence requests from the prediction log and its labels."""

@@ -1,4 +1,4 @@
-"""Sums of both versions by slice and block, with the numbers among their answers read in one way."""
+"""Add up the losses of both versions by slice and block, with all answers read in one way."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

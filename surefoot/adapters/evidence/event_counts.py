@@ -1,4 +1,4 @@
-"""Integer counts of bad events, by slice, split, arm and epoch: the evidence of rates."""
+"""Count bad events by slice, split, arm and epoch: the evidence of rates."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the champion's own logged requests say of its failures and its quantiles."""
+"""Measure the champion's failure rate and latency quantiles on requests from before the rollout."""
 
 import math
 from statistics import NormalDist

@@ -1,4 +1,4 @@
-"""What stands in the records of a question and is not counted as it came."""
+"""Count the records that a gate did not count as they came, by reason."""
 
 from collections.abc import Sequence
 from dataclasses import replace

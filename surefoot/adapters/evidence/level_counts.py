@@ -1,4 +1,4 @@
-"""Counts of measurements by level, by slice, split, arm and epoch: the evidence of speeds and of gauges."""
+"""Count measurements by level, slice, split, arm and epoch: the evidence of speeds and gauges."""
 
 from collections import defaultdict
 from collections.abc import Sequence

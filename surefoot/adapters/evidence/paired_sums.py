@@ -1,4 +1,4 @@
-"""Two versions' answers to the same requests become integer sums by block and slice, in any order."""
+"""Turn two versions' answers to the same requests into integer sums by block and slice, in any order."""
 
 import datetime as dt
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Who answered what in a rollout: the part that every count of served or mirrored traffic begins with."""
+"""Select who answered which request in a rollout: every count of served or mirrored traffic begins with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

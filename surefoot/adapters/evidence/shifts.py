@@ -1,4 +1,4 @@
-"""How far columns of two tables lie from each other."""
+"""Measure how far the columns of two tables are apart."""
 
 import sys
 from collections.abc import Sequence

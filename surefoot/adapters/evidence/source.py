@@ -1,4 +1,4 @@
-"""AnswerSource the questions of the judge from the prediction log, the labels and the models themselves."""
+"""Answer the questions of the judge from the prediction log, the labels and the models themselves."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

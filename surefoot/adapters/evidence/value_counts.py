@@ -1,4 +1,4 @@
-"""Counts of a bounded value that comes with the label, by level, slice, split, arm and epoch."""
+"""Count a bounded value that comes with the label, by level, slice, split, arm and epoch."""
 
 from collections.abc import Sequence
 

@@ -1,1 +1,1 @@
-"""Great Expectations: suites checked, run and put into words."""
+"""Check suites of Great Expectations, run them, and put what they find into words."""

@@ -1,4 +1,4 @@
-"""Tables that try to break every expectation of a suite; what none of them can break is no check."""
+"""Generate tables of extreme values, each of which tries to break every expectation of a suite."""
 
 import ast
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Great Expectations itself: its import, its expectations, a table as it wants it, and what it raised."""
+"""Call Great Expectations: import it, build its expectations and tables, and read what it raised."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Each expectation is tried on tables that do their worst: what none of them breaks can never fail."""
+"""Try each expectation on tables of extreme values: one that none of them breaks can never fail."""
 
 import json
 import re

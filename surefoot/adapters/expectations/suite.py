@@ -1,4 +1,4 @@
-"""Great Expectations as a gate: whatever it could not judge is an error, never a pass and never a bad batch."""
+"""Run an expectation suite as a gate: what it could not judge is an error, never a pass and never bad data."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Expectations under which nothing can fail, or that look at no row: refused before and while they are used."""
+"""Refuse expectations under which nothing can fail, or that look at no row."""
 
 import ast
 import re

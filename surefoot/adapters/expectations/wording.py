@@ -1,4 +1,4 @@
-"""What Great Expectations found, in words that need no knowledge of Great Expectations."""
+"""Describe what Great Expectations found, in words that need no knowledge of it."""
 
 import datetime as dt
 import math

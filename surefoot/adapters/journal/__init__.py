@@ -1,1 +1,1 @@
-"""The journal in SQL."""
+"""Store the journal in a SQL database."""

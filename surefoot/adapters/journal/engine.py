@@ -1,4 +1,4 @@
-"""How the journal's two databases are opened, locked and understood when they fail."""
+"""Open and lock the journal's database, SQLite or PostgreSQL, and map its errors."""
 
 import sqlite3
 import time

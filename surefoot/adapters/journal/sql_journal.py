@@ -1,4 +1,4 @@
-"""The journal in SQL: one append is one transaction, and its key is the compare-and-swap."""
+"""Store the journal in one SQL table: an append is one transaction, and its key is the compare-and-swap."""
 
 import json
 import math

@@ -1,1 +1,1 @@
-"""The MLflow Model Registry: versions, aliases, artifacts and errors."""
+"""Use the MLflow Model Registry: versions, aliases, artifacts and errors."""

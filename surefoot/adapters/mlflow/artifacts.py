@@ -1,4 +1,4 @@
-"""The bytes of models: digest them, fetch them, and load only those that are what the journal says."""
+"""Download the artifacts of a version, verify their digest, and load only what the journal names."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""MLflow's client with our own patience: reads are repeated, writes are looked at."""
+"""Call MLflow with time limits of our own: reads are repeated, writes are looked at."""
 
 import os
 import time

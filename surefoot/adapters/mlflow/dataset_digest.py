@@ -1,4 +1,4 @@
-"""A digest of a whole data set; MLflow's own looks at the first 10,000 rows only."""
+"""Compute the digest of a whole data set; MLflow's own covers its first 10,000 rows only."""
 
 import datetime as dt
 import decimal

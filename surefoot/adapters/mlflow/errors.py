@@ -1,4 +1,4 @@
-"""Every error of the MLflow client as one of ours, by what the caller should do about it."""
+"""Map every error of the MLflow client to one of ours, by what the caller should do about it."""
 
 from surefoot.core.errors import Conflict, NotFound, OutcomeUnknown, RegistryUnavailable, Rejected, SurefootError
 

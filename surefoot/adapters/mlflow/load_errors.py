@@ -1,4 +1,4 @@
-"""Why a model cannot be loaded here, in one line that says what to do."""
+"""Explain why a model cannot be loaded here, in one line that says what to do."""
 
 import platform
 import re

@@ -1,4 +1,4 @@
-"""The program that serves one model in a process of its own; the gateway starts it.
+"""Serve one model as a program of its own, which the gateway starts.
 
 Usage: `python -m surefoot.adapters.mlflow.model_host PATH DIGEST MEMORY_MB NICE FD`
 """

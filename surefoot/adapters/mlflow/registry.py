@@ -1,4 +1,4 @@
-"""The MLflow Model Registry: aliases, tags and versions, read back after every change."""
+"""Read and write aliases, tags and versions of the registry; each change is read back."""
 
 import time
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""The prediction log, its labels and record files: how they are stored, compacted and queried."""
+"""Store, compact and query the prediction log, its labels and record files."""

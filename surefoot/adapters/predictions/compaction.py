@@ -1,4 +1,4 @@
-"""Turns closed segments of a log into Parquet, keeps its files few, and removes what is too old."""
+"""Compact closed segments of a log into Parquet, merge its files, and remove what is too old."""
 
 import contextlib
 import fcntl

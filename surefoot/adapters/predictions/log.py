@@ -1,4 +1,4 @@
-"""The prediction log and its labels, queried with DuckDB; the schema is docs/record-schema.md."""
+"""Query the prediction log and its labels with DuckDB; the schema is docs/record-schema.md."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The files of a log: which of them count at this moment, and the SQL that reads them (docs/record-schema.md)."""
+"""Find the files of a log that count at this moment, and write the SQL that reads them."""
 
 import mmap
 import os

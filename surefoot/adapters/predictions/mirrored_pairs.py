@@ -1,4 +1,4 @@
-"""Requests that were mirrored to a shadow, each with the answers of both versions and its labels."""
+"""Read the requests that were mirrored to a shadow, each with both versions' answers and its labels."""
 
 from dataclasses import dataclass
 

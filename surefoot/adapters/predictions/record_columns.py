@@ -1,4 +1,4 @@
-"""The columns of a record file: their names, how they are read, and what is refused in which words."""
+"""Define the columns of a record file: their names, their types, and the words that refuse others."""
 
 import json
 import math

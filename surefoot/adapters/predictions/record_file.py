@@ -1,4 +1,4 @@
-"""A file of recorded requests of both versions: the log, the labels and the answers that a rollout would have seen."""
+"""Read a file of recorded requests of both versions: the log, labels and answers of a rollout."""
 
 import contextlib
 import math

@@ -1,4 +1,4 @@
-"""SQL over recorded pairs of answers: what a gateway would have logged under one split."""
+"""Build the SQL that shows recorded pairs of answers as a gateway would have logged them under one split."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The table that a suite sees: what the model was fed, typed by its signature; what does not fit is counted apart."""
+"""Build the table that a suite sees, typed by the model's signature; what does not fit is counted apart."""
 
 import re
 import sys

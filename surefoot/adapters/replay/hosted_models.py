@@ -1,4 +1,4 @@
-"""Versions in processes of their own for those who do not serve them: shadow, gates, and the trial before a rollout."""
+"""Run versions in processes of their own for evaluation: the shadow, gates, and the trial before a rollout."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""What both versions answered according to a record file: the paired evidence of a back-test."""
+"""Read both versions' answers from a record file: the paired evidence of a back-test."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""One version's answers to logged requests: in large batches where its rows are independent, else one by one."""
+"""Score logged requests with one version: in large batches where its rows are independent, else one by one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

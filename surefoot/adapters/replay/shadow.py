@@ -1,4 +1,4 @@
-"""Champion and candidate score the same logged requests: the paired evidence of the shadow stage."""
+"""Score the same logged requests with champion and candidate: the paired evidence of the shadow stage."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Engines that split live traffic."""
+"""Control the engines that split live traffic."""

@@ -1,4 +1,4 @@
-"""Surefoot's own gateway as the engine that splits live traffic."""
+"""Control Surefoot's own gateway as the engine that splits live traffic."""
 
 from urllib.parse import quote
 

@@ -1,1 +1,1 @@
-"""The local stack: MLflow, Prefect and the gateway as processes of this machine."""
+"""Run the local stack: MLflow, Prefect and the gateway as processes of this machine."""

@@ -1,4 +1,4 @@
-"""Processes of the stack: which live, what is left of those that do not, and how they end."""
+"""Find and end the processes of the local stack."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""Prefect as the scheduler: its pool, schedules that people have turned off, and runs whose process is gone."""
+"""Manage Prefect as the scheduler: its pool, schedules that people turned off, and runs of dead processes."""
 
 import time
 from collections.abc import Mapping

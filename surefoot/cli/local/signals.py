@@ -1,4 +1,4 @@
-"""Signals that end a command which starts servers: none is lost, and none cuts the note of what was started."""
+"""Handle signals that end a command which starts servers: none is lost, none cuts the note of what started."""
 
 import contextlib
 import signal

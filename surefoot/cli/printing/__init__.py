@@ -1,1 +1,1 @@
-"""What the commands print, and how output that fails stops nothing."""
+"""Print what the commands say; output that cannot be written stops no command."""

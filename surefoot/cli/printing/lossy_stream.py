@@ -1,4 +1,4 @@
-"""Output that never fails: a full disk or a reader that has left stops no command that acts."""
+"""Write to a stream that never fails, so that a full disk or a closed pipe stops no command that acts."""
 
 import contextlib
 import os

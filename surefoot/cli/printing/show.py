@@ -1,4 +1,4 @@
-"""What the commands print."""
+"""Print times, tables, JSON and sentences for all commands."""
 
 import datetime as dt
 import getpass

@@ -1,4 +1,4 @@
-"""What the commands print of a policy before any request has come."""
+"""Print what a policy can find, before any request has come."""
 
 from collections.abc import Sequence
 

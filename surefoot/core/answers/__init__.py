@@ -1,1 +1,1 @@
-"""Answers and labels: how they are read as numbers and classes, their shapes, and their losses."""
+"""Read answers and labels as numbers and classes, and compute their shapes and losses."""

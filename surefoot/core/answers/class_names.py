@@ -1,4 +1,4 @@
-"""The name of a class that an answer or a label gives, and what says nothing."""
+"""Name the class that an answer or a label gives, and recognise one that says nothing."""
 
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.errors import InvariantBroken

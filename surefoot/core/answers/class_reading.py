@@ -1,4 +1,4 @@
-"""Answers and labels as classes of a policy: by name before position, and numbers in one way for a whole version."""
+"""Read answers and labels as classes of a policy: names before positions, one way for a whole version."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

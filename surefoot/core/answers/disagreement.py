@@ -1,4 +1,4 @@
-"""On which requests two versions decide differently; each pair of answers is compared by itself."""
+"""Find the requests on which two versions decide differently; each pair is compared by itself."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Losses of answers against labels, one value a request; what cannot be scored is an error, never a zero."""
+"""Compute losses of answers against labels, one value a request; what cannot be scored is an error."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What an answer looks like to a caller: its kind, and the kinds of what is inside it."""
+"""Describe the shape of an answer: its kind, and the kinds of what is inside it."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""What one answer or one label holds, read by itself: a number, a probability, or several outputs."""
+"""Read what one answer or one label holds: a number, a probability, or several outputs."""
 
 import re
 import sys

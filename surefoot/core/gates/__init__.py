@@ -1,1 +1,1 @@
-"""One module a kind of evidence: a gate, its evidence and a level in, a verdict out."""
+"""Judge one kind of evidence a module: a gate, its evidence and its thresholds in, a verdict out."""

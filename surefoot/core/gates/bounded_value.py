@@ -1,4 +1,4 @@
-"""A bounded value of each trial, such as the revenue of a request up to a cap."""
+"""Judge the mean of a bounded value of each request, such as revenue up to a cap."""
 
 import math
 

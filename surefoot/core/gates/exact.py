@@ -1,4 +1,4 @@
-"""What must hold exactly: the expectations of a suite, and the answers that a version carries with it."""
+"""Judge what must hold exactly: a suite's expectations, answer shapes, and the answers that a version carries."""
 
 from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
 from surefoot.core.judging.evidence import AnswerShapes, GoldenRows, Validation

@@ -1,4 +1,4 @@
-"""A loss that is expected before the labels are in: what the past says of scores like these."""
+"""Judge the loss to expect before labels are in, by past losses of scores like these."""
 
 from collections.abc import Sequence
 

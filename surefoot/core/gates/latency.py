@@ -1,4 +1,4 @@
-"""Quantiles of a positive measurement, judged as the chance to exceed the champion's own frozen quantiles."""
+"""Judge quantiles of a positive measurement by how often it exceeds the champion's frozen quantiles."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Right and wrong answers of both versions to the same requests, each request for itself: only disagreements speak."""
+"""Judge right and wrong answers of both versions to the same requests; only disagreements are evidence."""
 
 import math
 

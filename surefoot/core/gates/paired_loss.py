@@ -1,4 +1,4 @@
-"""Two versions on the same requests: any statistic of sums by block, its growth and its own value."""
+"""Judge a statistic of both versions' sums by block: its growth and its own value."""
 
 from typing import NamedTuple
 

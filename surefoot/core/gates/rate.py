@@ -1,4 +1,4 @@
-"""Bad events of both arms against each other, and against an absolute limit."""
+"""Judge the rates of bad events of both arms against each other and against a limit."""
 
 import math
 from collections import defaultdict

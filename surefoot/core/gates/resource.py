@@ -1,4 +1,4 @@
-"""A gauge of each version's process, such as its memory: block by block of time, and which version's is higher."""
+"""Judge a gauge of each version's process, such as its memory, block by block of time."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Features and answers that have moved."""
+"""Judge how far features and answers have moved."""
 
 import math
 

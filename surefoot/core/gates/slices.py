@@ -1,4 +1,4 @@
-"""Served traffic slice by slice: each is judged with its part of the level, and none that is small is passed for it."""
+"""Judge served traffic slice by slice, each with its part of the level; a small slice never passes unseen."""
 
 from collections.abc import Callable
 from dataclasses import replace

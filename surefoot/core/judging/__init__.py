@@ -1,1 +1,1 @@
-"""Evidence and thresholds in, verdicts out; and the check that a journalled verdict can be computed again."""
+"""Judge evidence by thresholds, and check that a journalled verdict can be computed again."""

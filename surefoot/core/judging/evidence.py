@@ -1,4 +1,4 @@
-"""What was measured, as plain values: the only thing a gate is judged on."""
+"""Define evidence: what was measured, as plain values, the only thing a gate is judged on."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Evidence and a gate in, a verdict out: the only place that compares a metric with a limit."""
+"""Judge evidence by a gate: the only place that compares a metric with a limit."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What was not counted as it came, so that every verdict can say so."""
+"""Define the counts of what was not counted as it came, so that every verdict can say so."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What evidence is asked for."""
+"""Define an evidence request: the model, gate, versions and window that are asked about."""
 
 from dataclasses import dataclass
 

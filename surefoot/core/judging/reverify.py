@@ -1,4 +1,4 @@
-"""Judge again what was judged: every verdict follows from the counters that stand beside it in the journal."""
+"""Judge journalled evidence again, and compare the verdict with the journalled one."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""How sure a verdict must be."""
+"""Define decision thresholds: how sure a verdict must be."""
 
 from dataclasses import dataclass
 

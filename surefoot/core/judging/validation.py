@@ -1,4 +1,4 @@
-"""Whether evidence consists of numbers that can be computed with; what does not is an ERROR, never a verdict."""
+"""Validate evidence: numbers that cannot be computed with are an ERROR, never a verdict."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What a page about one data validation shows."""
+"""Define what the page about one data validation shows."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a policy can see before any request has come: what each step finds, proves, and how long that takes."""
+"""Plan what each step of a policy finds and proves, and how long that takes, before any request has come."""
 
 from surefoot.core.planning.detectability import Detectability, false_alarms_a_year
 from surefoot.core.planning.notes import notes

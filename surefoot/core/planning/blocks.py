@@ -1,4 +1,4 @@
-"""Gates on the same requests of both versions: what their blocks, or their number, can show."""
+"""Plan gates that compare both versions on the same requests, by block."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What one gate can see in one step."""
+"""Compute what one gate can detect in one step."""
 
 import math
 from collections.abc import Callable

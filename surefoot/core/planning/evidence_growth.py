@@ -1,4 +1,4 @@
-"""How fast the evidence of a gate on served traffic grows, by kind of measurement."""
+"""Compute how fast the evidence of a gate on served traffic grows, by kind of measurement."""
 
 import math
 from statistics import NormalDist

@@ -1,4 +1,4 @@
-"""What a policy's plans count on, measured on requests of the past: the spread between blocks and base rates."""
+"""Measure what plans count on, on past requests: the spread between blocks, and base rates."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What an owner must know about a policy that is valid: what its gates take for granted, and what they cannot see."""
+"""List what an owner must know about a valid policy: what its gates assume, and what they cannot see."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Every gate of every step of a policy, as it will see at the planned traffic."""
+"""Plan every gate of every step of a policy at the planned traffic."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Gates on what both arms serve: what they find and prove, step by step."""
+"""Plan gates on what both arms serve: what they find and prove, step by step."""
 
 import math
 from dataclasses import dataclass

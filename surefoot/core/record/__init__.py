@@ -1,1 +1,1 @@
-"""The journal's content: events, their codec, the hash chain, and the state that follows from them."""
+"""Record what happens: events, their codec, the hash chain, and the state that follows from them."""

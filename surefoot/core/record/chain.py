@@ -1,4 +1,4 @@
-"""Canonical bytes and the hash chain that makes an edited journal show."""
+"""Hash entries of the journal into a chain, so that an edited journal shows."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Typed values to plain JSON and back, so that what was journalled can be computed with again."""
+"""Convert typed values to plain JSON and back, so that what was journalled can be computed with again."""
 
 import types
 from collections.abc import Mapping

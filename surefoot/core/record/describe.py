@@ -1,4 +1,4 @@
-"""One plain sentence for every event."""
+"""Describe each event in one plain sentence."""
 
 from typing import assert_never
 

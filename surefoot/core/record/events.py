@@ -1,4 +1,4 @@
-"""What has happened, in the past tense; the journal holds nothing else."""
+"""Define the events of the journal, named in the past tense."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

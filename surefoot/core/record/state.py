@@ -1,4 +1,4 @@
-"""The state of a model is a fold of its events, and nothing else."""
+"""Fold the events of a model into its state."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""What became of each version of a model, in words for the version's own page."""
+"""Summarise the outcome of each version of a model, in words for its page."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

@@ -1,1 +1,1 @@
-"""Formulas of the judge, one function a published result."""
+"""Compute the statistics of the judge, one function a published formula."""

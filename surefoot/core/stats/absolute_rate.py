@@ -1,4 +1,4 @@
-"""One arm against an absolute limit, such as a service level objective."""
+"""Test one arm's rate against an absolute limit, such as a service level objective."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a sum over requests says about a version: one vectorised function a metric, lower is better."""
+"""Compute a metric from sums over requests: one vectorised function each, lower is better."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Means of a bounded value in two arms under any split: bets of fixed size, so that counts by level are enough."""
+"""Compare the means of a bounded value in two arms by fixed bets, for which counts by level are enough."""
 
 import math
 from collections.abc import Sequence

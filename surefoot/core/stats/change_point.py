@@ -1,4 +1,4 @@
-"""A candidate may break at any time: mix over when it began to, or watch for ever with a limited rate of alarms."""
+"""Combine evidence over the times at which a candidate may have begun to fail."""
 
 import itertools
 import math

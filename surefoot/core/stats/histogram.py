@@ -1,4 +1,4 @@
-"""Log-bucket histograms: counts at bucket edges are exact, and merging is addition."""
+"""Count measurements in log buckets: counts at bucket edges are exact, and histograms add up."""
 
 import math
 from collections.abc import Mapping

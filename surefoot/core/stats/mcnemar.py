@@ -1,4 +1,4 @@
-"""Two versions on the same requests with a right or wrong answer each: only disagreements speak."""
+"""Compare right and wrong answers of two versions to the same requests by their disagreements."""
 
 import math
 

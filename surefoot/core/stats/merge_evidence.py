@@ -1,4 +1,4 @@
-"""Evidence of several gates in one number."""
+"""Merge the evidence of several gates into one number."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Two versions on the same requests, by block: outcomes that move together count once a block."""
+"""Estimate the difference of two versions on the same requests, where requests of a block move together."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How much traffic a verdict takes, and what a step can see at all."""
+"""Compute how much traffic a verdict takes, and what a step can detect."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Whether the arms get the shares that they were given."""
+"""Test whether the arms get the shares of traffic that they were given."""
 
 import math
 from collections.abc import Sequence

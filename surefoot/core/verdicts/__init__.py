@@ -1,1 +1,1 @@
-"""How a verdict is built and worded, whatever the gate."""
+"""Build verdicts and put them into words, whatever the gate."""

@@ -1,4 +1,4 @@
-"""How a verdict is put together, whatever the metric."""
+"""Build a verdict from its numbers, whatever the metric."""
 
 import math
 from collections.abc import Mapping

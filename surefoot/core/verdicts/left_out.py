@@ -1,4 +1,4 @@
-"""What a verdict says of the records that were not counted as they came, and when that is too much to judge on."""
+"""Add to a verdict what was not counted, and turn it into an ERROR when that is too much."""
 
 from dataclasses import replace
 

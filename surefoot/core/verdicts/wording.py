@@ -1,4 +1,4 @@
-"""Rates, differences and intervals as an operator reads them: in the metric's own unit."""
+"""Format rates, differences and intervals as an operator reads them, in the metric's own unit."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a reported label may be: it says something, names a request that can exist, and has a time in Unix seconds."""
+"""Check a reported label: it says something, names a request that can exist, and has a time in Unix seconds."""
 
 import math
 import re

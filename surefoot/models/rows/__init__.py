@@ -1,1 +1,1 @@
-"""Whether a model answers each row by itself: proved at load, watched live."""
+"""Prove that a model answers each row by itself, at load and while it serves."""

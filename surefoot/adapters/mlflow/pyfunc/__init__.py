@@ -1,1 +1,1 @@
-"""MLflow pyfunc models: rows in, plain answers out."""
+"""Ask MLflow pyfunc models: JSON rows in, JSON values out."""

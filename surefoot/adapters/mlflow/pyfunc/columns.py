@@ -1,4 +1,4 @@
-"""One column of a table as a model's signature wants it; no value depends on the others, who may be other callers'."""
+"""Convert one column to the type of a model's signature; no value depends on the rows beside it."""
 
 import base64
 import copy

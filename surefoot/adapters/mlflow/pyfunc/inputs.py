@@ -1,4 +1,4 @@
-"""Tables become what a model is fed, as its signature says: a typed frame, or arrays."""
+"""Convert tables to what a model's signature wants: a typed frame, or arrays."""
 
 import csv as tables
 import io

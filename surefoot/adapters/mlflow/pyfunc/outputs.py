@@ -1,4 +1,4 @@
-"""What a model returned, as one plain JSON value a row: matched by index where there is one, whatever the container."""
+"""Split what a model returned into one JSON value a row, matched by index where there is one."""
 
 import base64
 import datetime as dt

@@ -1,4 +1,4 @@
-"""A loaded model as the gateway and the evaluation see it: JSON rows in, JSON values out."""
+"""Wrap a loaded model for the gateway and the evaluation: JSON rows in, JSON values out."""
 
 import contextlib
 import warnings

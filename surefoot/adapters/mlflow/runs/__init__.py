@@ -1,1 +1,1 @@
-"""The journal shown in MLflow: runs, transitions and version pages."""
+"""Show the journal in MLflow: runs, transitions and pages of versions."""

@@ -1,4 +1,4 @@
-"""Shows the journal as MLflow runs: a view that anybody may delete or edit, and that is drawn again."""
+"""Project the journal to MLflow runs: a view that may be deleted or edited, and that is written again."""
 
 import os
 from collections import defaultdict

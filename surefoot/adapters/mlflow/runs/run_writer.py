@@ -1,4 +1,4 @@
-"""Writes one MLflow run so that writing it again, or twice at once, gives the same run."""
+"""Write one MLflow run so that writing it again, or twice at once, gives the same run."""
 
 import json
 import tempfile

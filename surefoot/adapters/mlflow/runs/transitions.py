@@ -1,4 +1,4 @@
-"""Cuts a journal into the MLflow runs that it becomes: one for each rollout, one below it for each transition."""
+"""Divide a journal into MLflow runs: one for each rollout, and below it one for each transition."""
 
 import datetime as dt
 import math

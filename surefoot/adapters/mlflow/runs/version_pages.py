@@ -1,4 +1,4 @@
-"""Writes on a version's own page in MLflow what became of it, so that it is not picked again by mistake."""
+"""Write the outcome of each version on its page in MLflow, so that it is not picked again by mistake."""
 
 import datetime as dt
 import re
