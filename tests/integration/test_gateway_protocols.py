@@ -199,5 +199,5 @@ def test_prometheus_reads_the_counts(gateway: Gateway) -> None:
     assert series["surefoot_requests_total", RAISING] == 3
     assert series["surefoot_candidate_errors_total", RAISING] == 3
     assert series["surefoot_cpu_seconds_total", GOOD] > 0.0
-    assert series["surefoot_weight", None] == 100.0
-    assert series["surefoot_generation", None] == 2.0
+    assert series["surefoot_candidate_weight_percent", None] == 100.0
+    assert series["surefoot_route_generation", None] == 2.0

@@ -66,7 +66,7 @@ def test_what_one_worker_finds_all_workers_know(tmp_path: Path) -> None:
             return counts()["shared"] == before
 
         wait_for(quiet)
-        assert "surefoot_row_wise" in httpx.get(f"http://127.0.0.1:{gateway.port}/metrics").text
+        assert "surefoot_batching_allowed" in httpx.get(f"http://127.0.0.1:{gateway.port}/metrics").text
         gateway.end()
     finally:
         gateway.clear()

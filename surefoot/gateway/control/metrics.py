@@ -1,6 +1,7 @@
 """Export the counts of all workers as Prometheus metrics."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -10,39 +11,58 @@ from prometheus_client.registry import Collector
 CONTENT_TYPE = CONTENT_TYPE_LATEST.encode()
 Stats = Mapping[str, Mapping[str, object]]
 """Counts of each model, as in `/models/<model>/stats`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """How a count appears in Prometheus.
+
+    Attributes:
+        name: Name of the metric, without the prefix `surefoot_` and the suffix `_total` of counters.
+        help: What it counts or measures.
+        factor: What the count is multiplied by to be in the metric's unit.
+    """
+
+    name: str
+    help: str
+    factor: float = 1.0
+
+
+_MIB = float(2**20)
 _COUNTERS = {
-    "requests": "Requests that the split assigned to a version.",
-    "candidate_errors": "Requests that a candidate failed.",
-    "late": "Requests that a candidate did not answer in time.",
-    "caller_errors": "Requests that no version could answer.",
-    "deaths": "Processes of a version that ended by themselves.",
-    "cpu_seconds": "Processor time of a version's answers.",
-    "batches": "Batches that a version was asked.",
-    "shared": "Requests that were predicted together with others.",
-    "checked": "Rows that were answered in a batch and asked again alone.",
-    "differed": "Rows that then had another answer.",
+    "requests": Series("requests", "Requests that the split assigned to a version."),
+    "candidate_errors": Series("candidate_errors", "Requests that a candidate failed."),
+    "late": Series("candidate_timeouts", "Requests that a candidate did not answer in time."),
+    "caller_errors": Series("rejected_requests", "Requests that no version could answer."),
+    "deaths": Series("process_exits", "Processes of a version that ended by themselves."),
+    "cpu_seconds": Series("cpu_seconds", "Processor time of a version's answers."),
+    "batches": Series("batches", "Batches that a version predicted."),
+    "shared": Series("batched_requests", "Requests that were predicted together with others."),
+    "checked": Series("rechecked_rows", "Rows that were answered in a batch and asked again alone."),
+    "differed": Series("inconsistent_rows", "Rows that had another answer when they were asked again alone."),
 }
 _GAUGES = {
-    "queue": "Requests that wait for a version.",
-    "rss_mb": "Memory of the process that a version answered from last.",
-    "row_wise": "Whether requests of a version may be predicted together (1), or are asked one at a time (0).",
+    "queue": Series("queued_requests", "Requests that wait for a version."),
+    "rss_mb": Series("resident_memory_bytes", "Memory of the process that a version answered from last.", _MIB),
+    "row_wise": Series("batching_allowed", "1 when requests of a version may be predicted together, else 0."),
 }
-_OF_MODEL = {"weight": "Share of the candidate in percent.", "generation": "Generation of the split in force."}
-
-
+_OF_MODEL = {
+    "weight": Series("candidate_weight_percent", "Share of the traffic that is assigned to the candidate."),
+    "generation": Series("route_generation", "Generation of the route in force."),
+}
 _SHADOW = {
-    "mirrored": "Requests that a shadow was to be asked as well.",
-    "answered": "Mirrored requests that the shadow has answered.",
-    "failed": "Mirrored requests that the shadow has failed.",
-    "dropped": "Mirrored requests that there was no room for.",
-    "cpu_seconds": "Processor time of the shadow's answers.",
-    "log_dropped": "Records of the shadow that the disk refused.",
+    "mirrored": Series("shadow_mirrored_requests", "Requests that were chosen to be mirrored to the shadow."),
+    "answered": Series("shadow_answered_requests", "Mirrored requests that the shadow has answered."),
+    "failed": Series("shadow_failed_requests", "Mirrored requests that the shadow has failed."),
+    "dropped": Series("shadow_dropped_requests", "Mirrored requests that the shadow had no room for."),
+    "cpu_seconds": Series("shadow_cpu_seconds", "Processor time of the shadow's answers."),
+    "log_dropped": Series("shadow_lost_log_records", "Records of the shadow that could not be written."),
 }
 _OF_SHADOW = {
-    "waiting": "Requests that wait for the shadow, or are with it.",
-    "rss_mb": "Memory of the process that the shadow answered from last.",
+    "waiting": Series("shadow_pending_requests", "Mirrored requests that the shadow has not answered yet."),
+    "rss_mb": Series("shadow_resident_memory_bytes", "Memory of the process that the shadow answered from last.", _MIB),
 }
-_LOST = {"log_dropped": "Records that the disk refused."}
+_LOST = {"log_dropped": Series("lost_log_records", "Records that could not be written to the log.")}
 _LABELS = ("worker", "model", "version")
 _SAME = frozenset({"version", "weight", "generation"})
 
@@ -92,26 +112,25 @@ class _Collector(Collector):
             if isinstance(shadow := counts.get("shadow"), Mapping)
         ]
         models = [((worker, model), counts) for worker, model, counts in self._rows]
-        yield from _families(CounterMetricFamily, "", _COUNTERS, versions)
-        yield from _families(GaugeMetricFamily, "", _GAUGES, versions)
-        yield from _families(CounterMetricFamily, "shadow_", _SHADOW, shadows)
-        yield from _families(GaugeMetricFamily, "shadow_", _OF_SHADOW, shadows)
-        yield from _families(GaugeMetricFamily, "", _OF_MODEL, models)
-        yield from _families(CounterMetricFamily, "", _LOST, models)
+        yield from _families(CounterMetricFamily, _COUNTERS, versions)
+        yield from _families(GaugeMetricFamily, _GAUGES, versions)
+        yield from _families(CounterMetricFamily, _SHADOW, shadows)
+        yield from _families(GaugeMetricFamily, _OF_SHADOW, shadows)
+        yield from _families(GaugeMetricFamily, _OF_MODEL, models)
+        yield from _families(CounterMetricFamily, _LOST, models)
 
 
 def _families(
     kind: type[CounterMetricFamily | GaugeMetricFamily],
-    prefix: str,
-    series: Mapping[str, str],
+    series: Mapping[str, Series],
     rows: Sequence[tuple[tuple[str, ...], Mapping[str, object]]],
 ) -> Iterator[Metric]:
     """Make one family for each key; what was not measured has no sample."""
-    for key, said in series.items():
-        family = kind(f"surefoot_{prefix}{key}", said, labels=_LABELS[: len(rows[0][0])] if rows else _LABELS)
+    for key, shown in series.items():
+        family = kind(f"surefoot_{shown.name}", shown.help, labels=_LABELS[: len(rows[0][0])] if rows else _LABELS)
         for labels, row in rows:
             if row.get(key) is not None:
-                family.add_metric(labels, float(cast("float", row[key])))
+                family.add_metric(labels, float(cast("float", row[key])) * shown.factor)
         yield family
 
 
