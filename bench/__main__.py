@@ -15,7 +15,7 @@ from surefoot.core.assignment import assignment_bucket
 from surefoot.core.judging.evidence import SplitCounts, Stratum
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.parse import parse_gate
 from surefoot.core.record.chain import check
 
 
@@ -47,7 +47,7 @@ def rows() -> list[dict[str, object]]:
         entries = journal.read("m")
         found.append(("journal: re-derive an entry's hash", median_ms(lambda: check(entries), 5) / count, "ms", 1.0))
         journal.close()
-    gate = Gate("errors", Metric.ERROR_RATE, margin=0.01)
+    gate = parse_gate("errors", {"metric": "error_rate", "margin": 0.01})
     strata = tuple(Stratum(share, 3, 997, 60, 19_940) for share in (0.05, 0.25, 0.5))
     verdict = median_ms(lambda: judge(gate, SplitCounts(strata, 0.003), DecisionThresholds()), 20)
     found.append(("judge: one error-rate verdict with its band", verdict, "ms", 100.0))

@@ -17,7 +17,7 @@ from surefoot.core.gates.rate import EPOCHS
 from surefoot.core.judging.evidence import SplitCounts, Stratum
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, allowance
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.parse import parse_gate
 from surefoot.core.stats.change_point import log_mixture
 from surefoot.core.stats.rate_eprocess import HARM, increments, log_evidence
 from surefoot.demo.flights import GAPS, build, epoch
@@ -98,7 +98,7 @@ def strata(trials: Trials, ruler: Floats) -> tuple[Stratum, ...]:
 
 def rolled_back(sequence: list[Trials], ruler: Floats, rate: float, alpha: float) -> bool:
     """Whether any look of one replay fails the gate."""
-    gate = Gate("errors", Metric.ERROR_RATE, margin=0.01)
+    gate = parse_gate("errors", {"metric": "error_rate", "margin": 0.01})
     for trials in sequence:
         counts = strata(trials, ruler)
         if log_mixture(increments(counts, rate, 1.0, 0.0, HARM), starts=EPOCHS) < -np.log(alpha) - 1e-9:

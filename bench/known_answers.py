@@ -38,6 +38,8 @@ from surefoot.core.judging.evidence import (
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.parse import parse_gate
+from surefoot.core.policy.scalars import Margin
 from surefoot.core.stats.bounded_mean import LEVELS
 from surefoot.core.stats.histogram import bucket
 
@@ -46,13 +48,19 @@ LEVEL = DecisionThresholds(alpha=0.1, beta=0.05)
 """The judge may be looked at any time, and pays for that about a factor of ten against a single planned look. So what
 was published at 5 % or less, two-sided, is asked here at one in ten; each row shows how far its e-value really goes.
 """
-EVENTS = Gate("events", Metric.ERROR_RATE, margin=0.1, relative=True)
-POINT = Gate("events", Metric.ERROR_RATE, margin=0.01)
-RETURNS = Gate("returns", Metric.VALUE, margin=0.001, column="share that returns")
+EVENTS = parse_gate("events", {"metric": "error_rate", "margin": "10%"})
+WORSE_AT_ALL = EVENTS.model_copy(update={"allowed": Margin(0.0, relative=True)})
+"""No policy may ask for it: no amount of traffic proves equality."""
+POINT = parse_gate("events", {"metric": "error_rate", "margin": 0.01})
+SHARE = {"metric": "value", "cap": 1, "labels": {"maturity": "0s"}}
+LEAST_RETURNS = 0.001
+RETURNS = parse_gate("returns", {**SHARE, "margin": LEAST_RETURNS, "column": "share_that_returns"})
 """Nobody gives up players for nothing, but a policy takes no margin of zero: a tenth of a point."""
-FOUR_FIFTHS = Gate("callbacks", Metric.VALUE, margin=0.2, relative=True, column="share called back")
+FOUR_FIFTHS = parse_gate("callbacks", {**SHARE, "margin": "20%", "column": "share_called_back"})
 """The four-fifths rule is a relative margin of a fifth."""
-MEDIAN = Gate("latency", Metric.LATENCY, margin=0.15, relative=True, quantiles=(0.5,))
+FIFTH = 0.2
+APPROVAL = parse_gate("approval", {"metric": "zero_one", "margin": 0.01, "block": "none", "labels": {"maturity": "0s"}})
+MEDIAN = parse_gate("latency", {"metric": "latency", "margin": "15%", "quantile": 0.5})
 REACH = (-5.0, 50.0)
 """Ends of a verdict's interval beyond which it does not look [margins]."""
 UNHARMED = frozenset({Outcome.PASS, Outcome.INCONCLUSIVE})
@@ -79,6 +87,11 @@ class Said:
     reason: str
     demand: str
     ok: bool
+
+
+def within(margin: float) -> Gate:
+    """Bad events whose rate may grow by a margin [probability]."""
+    return parse_gate("events", {"metric": "error_rate", "margin": margin})
 
 
 def events(gate: Gate, *strata: Stratum) -> Verdict:
@@ -150,7 +163,7 @@ def propranolol(record: Record) -> Said:
     """Fewer deaths; the counts are the final ones, those of the sixth look were not published."""
     mine, new, beside, old = record["data"]["events"]
     stratum = Stratum(0.5, mine, new - mine, beside, old - beside)
-    verdict, equal = events(EVENTS, stratum), events(replace(EVENTS, margin=0.0), stratum)
+    verdict, equal = events(EVENTS, stratum), events(WORSE_AT_ALL, stratum)
     note = f", within 10 %. That it is no worse at all: {equal.outcome}, {sure(nats(equal, 'safety'))}"
     return said(verdict, Outcome.PASS, note, also=(verdict.estimate or 0.0) < 0.0)
 
@@ -159,7 +172,7 @@ def retention(record: Record, wanted: Outcome) -> Said:
     """Players who return with the gate moved to level 40, against level 30; what else the judge says is shown too."""
     (old, new), (beside, mine) = record["data"]["n"], record["data"]["success"]
     verdict, many = (values(RETURNS, (mine * k, new * k), (beside * k, old * k)) for k in (1, 100))
-    away = events(replace(POINT, margin=RETURNS.margin), Stratum(0.5, new - mine, mine, old - beside, beside))
+    away = events(within(LEAST_RETURNS), Stratum(0.5, new - mine, mine, old - beside, beside))
     note = (
         f". As the error rate of staying away: {away.outcome}, harm {sure(nats(away, 'harm'))}. With a hundred times"
         f" the players: {many.outcome}, harm {sure(nats(many, 'harm'))}"
@@ -183,7 +196,7 @@ def mammograms(record: Record) -> Said:
     """No difference: safe to a point, and no more than undecided where the limit is narrow."""
     yes, no = (record["data"]["table"][word] for word in ("yes", "no"))
     stratum = Stratum(0.5, yes["mammogram"], no["mammogram"], yes["control"], no["control"])
-    verdict, grown, narrow = (events(gate, stratum) for gate in (POINT, EVENTS, replace(POINT, margin=0.0015)))
+    verdict, grown, narrow = (events(gate, stratum) for gate in (POINT, EVENTS, within(0.0015)))
     note = (
         f", within 1 point. Within 10 % of the control's rate: {grown.outcome}, {sure(nats(grown, 'safety'))}. Within"
         f" 0.15 points, which a single planned look would show: {narrow.outcome}, {sure(nats(narrow, 'safety'))}"
@@ -217,7 +230,7 @@ def callbacks(record: Record) -> Said:
     ratio = figure(verdict, "candidate mean") / figure(verdict, "champion mean")
     none = events(POINT, Stratum(0.5, new - mine, mine, old - beside, beside))
     note = f"; ratio {ratio:.3f}. As no callback, within 1 point: {none.outcome}, {sure(nats(none, 'harm'))}"
-    also = none.outcome is Outcome.FAIL and ratio < 1.0 - (FOUR_FIFTHS.margin or 0.0)
+    also = none.outcome is Outcome.FAIL and ratio < 1.0 - FIFTH
     return said(verdict, Outcome.FAIL, note, also=also, demand="FAIL both ways, ratio below 0.8")
 
 
@@ -226,7 +239,7 @@ def surveys(record: Record) -> Said:
     (_, lost), (won, neither) = record["data"]["table"]
     n = sum(sum(row) for row in record["data"]["table"])
     block = Block("all", n, (won + neither, neither), (lost + neither, neither))
-    verdict = judge(Gate("approval", Metric.ZERO_ONE, margin=0.01, block=0.0), PairedSums({"": (block,)}, n, n), LEVEL)
+    verdict = judge(APPROVAL, PairedSums({"": (block,)}, n, n), LEVEL)
     also = nats(verdict, "harm") >= math.log(100.0)
     return said(verdict, Outcome.FAIL, f"; {lost} against {won} who changed", also=also, demand="FAIL, e >= 100")
 

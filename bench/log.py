@@ -18,7 +18,7 @@ from surefoot.adapters.predictions.log import PredictionLog as Log
 from surefoot.adapters.predictions.log_files import WHOLE, quoted
 from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.parse import parse_gate
 from surefoot.gateway.inference.request import new_request
 from surefoot.gateway.log.record import PredictionLogWriter, record_lines
 from surefoot.gateway.log.segment import SegmentWriter
@@ -33,6 +33,8 @@ END = BEGIN + DAYS * 86_400.0
 OPENED = END - 9.0 * 86_400.0
 """A rollout is open for the last tenth of the log, at a weight of 10 % [Unix seconds]."""
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
+ERRORS = parse_gate("e", {"metric": "error_rate", "margin": "1pp"})
+LATENCY = parse_gate("l", {"metric": "latency", "margin": "20%"})
 LOGGED_US = 6.0
 """Most that a logged row may cost the gateway [us]."""
 QUERY_MS = {1_000_000: 200.0, 10_000_000: 2500.0}
@@ -136,12 +138,10 @@ def size_mb(folder: Path) -> float:
 def asked(root: Path, name: str, most: float | None = None) -> list[Row]:
     """The gates' questions to one log."""
     log, last = Log(root), END - (END - BEGIN) / 100.0
-    live = EvidenceRequest(
-        MODEL, Gate("e", Metric.ERROR_RATE), EvidenceKind.LIVE, "", "r1", V1, V2, OPENED, END, OPENED, 86_400.0
-    )
+    live = EvidenceRequest(MODEL, ERRORS, EvidenceKind.LIVE, "", "r1", V1, V2, OPENED, END, OPENED, 86_400.0)
     speed = EvidenceRequest(
         MODEL,
-        Gate("l", Metric.LATENCY, column="latency_ms"),
+        LATENCY,
         EvidenceKind.LIVE,
         "",
         "r1",

@@ -20,7 +20,7 @@ from surefoot.core.judging.evidence import MICRO, Block, PairedSums, SplitCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.parse import parse_gate
 from surefoot.core.stats.rate_eprocess import HARM, band, log_evidence
 
 REQUESTS = 200_000
@@ -71,8 +71,8 @@ def recorded(folder: Path) -> RecordFile:
 
 
 def _counting() -> list[Row]:
-    gate = Gate("errors", Metric.ERROR_RATE, margin=0.01)
-    slow = replace(gate, name="latency", metric=Metric.LATENCY, relative=True, margin=0.15, column="latency_ms")
+    gate = parse_gate("errors", {"metric": "error_rate", "margin": 0.01})
+    slow = parse_gate("latency", {"metric": "latency", "margin": "15%"})
     with tempfile.TemporaryDirectory() as folder:
         records = recorded(Path(folder))
         question = EvidenceRequest(
@@ -117,10 +117,14 @@ def sums() -> PairedSums:
 
 
 def _judging() -> list[Row]:
-    gates = [
-        Gate(f"slices {number}", Metric.BRIER, margin=0.01, by=("carrier",), min_per_slice=100)
-        for number in range(GATES)
-    ]
+    written = {
+        "metric": "brier",
+        "margin": 0.01,
+        "by": ["carrier"],
+        "min_per_slice": 100,
+        "labels": {"maturity": "0s"},
+    }
+    gates = [parse_gate(f"slices {number}", written) for number in range(GATES)]
     found, level = sums(), DecisionThresholds()
     look = seconds(lambda: [judge(gate, found, level) for gate in gates], 5) * 1e3
     evidence = seconds(lambda: [log_evidence(STRATA, 0.02, 1.0, 0.0, HARM) for _ in range(1_000)]) * 1e3
@@ -136,7 +140,7 @@ def _judging() -> list[Row]:
 def merged(plan: Plan) -> Row:
     """Cut the requests of one rollout over workers in many ways, add up in any order, and compare every verdict."""
     rng = random.Random(plan.seed)  # noqa: S311 - a simulation
-    gate, level = Gate("errors", Metric.ERROR_RATE, margin=0.01), DecisionThresholds()
+    gate, level = parse_gate("errors", {"metric": "error_rate", "margin": 0.01}), DecisionThresholds()
     whole = judge(gate, SplitCounts(tuple(STRATA), 0.02), level)
     rounds = 50 if plan.quick else 500
     different = 0

@@ -1,4 +1,4 @@
-"""Define lint, plan, history and verify: commands that change nothing."""
+"""Define lint, plan, schema, history and verify: commands that change nothing."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +14,7 @@ from surefoot.core import planning
 from surefoot.core.errors import JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.policy.model import Policy
+from surefoot.core.policy.schema import policy_schema
 from surefoot.core.ports import Journal
 from surefoot.core.record.chain import check
 from surefoot.core.record.events import as_json
@@ -111,6 +112,11 @@ def plan(model: Model, version: Annotated[str, typer.Argument(help="Version to p
     show_plan.print_detectability(policy, planning.plan(policy), planning.false_alarms_a_year(policy))
 
 
+def schema() -> None:
+    """Print the JSON Schema of a policy file, for editors."""
+    show.print_json(policy_schema())
+
+
 def history(
     model: Model,
     json_: Json = False,
@@ -172,5 +178,5 @@ def _generations(config: Settings) -> tuple[dict[str, int], str]:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (lint, plan, history, verify):
+    for command in (lint, plan, schema, history, verify):
         app.command()(command)

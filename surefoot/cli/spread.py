@@ -18,7 +18,7 @@ from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import Missing
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.planning.measured import Measured, measure_pairs
-from surefoot.core.policy.model import PAIRED, Policy
+from surefoot.core.policy.model import PairedGate, Policy
 from surefoot.core.record.events import as_json
 from surefoot.settings import read_settings
 
@@ -74,7 +74,7 @@ def measure_gates(
     since, until = window
     found: list[Measured] = []
     for gate in policy.gates.values():
-        if gate.metric not in PAIRED:
+        if not isinstance(gate, PairedGate):
             found.append(measure_history(log, policy.model, champion.number, gate, since, until))
             continue
         pairs = replay.paired(

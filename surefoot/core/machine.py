@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from surefoot.core.domain import EvidenceKind, Outcome, Role, RolloutKind, Split, Stage, Verdict
 from surefoot.core.judging.thresholds import DecisionThresholds, allowance
+from surefoot.core.policy.gates.other import ImplicitGate
 from surefoot.core.policy.model import (
     DATA_GATE_NAME,
     EVERY_REPLAY,
@@ -34,9 +35,9 @@ TOLERANCE = 1e-3
 """Times of day and spans of time are rounded differently [seconds]."""
 OLD_LOOKS = 3.0
 """A look that is this many intervals old is repeated before anything is decided on it."""
-DATA_GATE = Gate(DATA_GATE_NAME, Metric.VALIDATION)
-SHAPE_GATE = Gate(SHAPE_GATE_NAME, Metric.ANSWER_SHAPE)
-IMPLICIT = {gate.name: gate for gate in (DATA_GATE, SHAPE_GATE)}
+DATA_GATE = ImplicitGate(metric=Metric.VALIDATION).named(DATA_GATE_NAME)
+SHAPE_GATE = ImplicitGate(metric=Metric.ANSWER_SHAPE).named(SHAPE_GATE_NAME)
+IMPLICIT: dict[str, Gate] = {gate.name: gate for gate in (DATA_GATE, SHAPE_GATE)}
 """Gates that no policy writes, by name."""
 
 

@@ -16,14 +16,15 @@ from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
 from surefoot.demo.flights import build, epoch
+from tests.gates import make_gate
 
 DAY, HOUR = 86400.0, 3600.0
 NIGHT = epoch("2013-06-24") + 4 * HOUR
 """Midnight in New York."""
 GATES = (
-    Gate("quality", Metric.BRIER, margin=0.02, maturity=12 * HOUR),
-    Gate("slices", Metric.BRIER, margin=0.02, maturity=12 * HOUR, by=("origin",)),
-    Gate("ranking", Metric.AUC, margin=0.05, maturity=12 * HOUR),
+    make_gate("quality", Metric.BRIER, margin=0.02, maturity=12 * HOUR),
+    make_gate("slices", Metric.BRIER, margin=0.02, maturity=12 * HOUR, by=("origin",)),
+    make_gate("ranking", Metric.AUC, margin=0.05, maturity=12 * HOUR),
 )
 
 

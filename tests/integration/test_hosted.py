@@ -24,6 +24,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
 from surefoot.models import remote_scorer as scores_module
 from surefoot.models.rows.independence import RowIndependence
+from tests.gates import make_gate
 from tests.integration import hosted_models
 
 MEMORY_MB = 6000
@@ -84,8 +85,8 @@ def question(root: Path, gate: Gate, champion: str = "1", candidate: str = "2") 
 @pytest.mark.parametrize(
     "gate",
     [
-        Gate("error", Metric.ABSOLUTE_ERROR, margin=0.1, maturity=100.0, coverage=0.9, block=DAY),
-        Gate("apart", Metric.DISAGREEMENT, limit=0.01, block=0.0),
+        make_gate("error", Metric.ABSOLUTE_ERROR, margin=0.1, maturity=100.0, coverage=0.9, block=DAY),
+        make_gate("apart", Metric.DISAGREEMENT, limit=0.01, block=0.0),
     ],
     ids=["absolute_error", "disagreement"],
 )
@@ -126,7 +127,7 @@ def test_a_candidate_that_ends_its_process_fails_the_rows_that_end_it(
     xs = [666.0 if i in {100, 350} else float(i % 50) for i in range(400)]
     log = logged(tmp_path, xs)
     monkeypatch.setattr(scoring, "SMALL", 20)
-    asked = question(odd, Gate("errors", Metric.ERROR_RATE), champion="1", candidate="2")
+    asked = question(odd, make_gate("errors", Metric.ERROR_RATE), champion="1", candidate="2")
     replay = ShadowReplay(log, hosted(odd).scores)
     counts = replay.failures(asked)
     assert isinstance(counts, SplitCounts)
@@ -150,7 +151,7 @@ def test_a_candidate_that_hangs_fails_the_row_at_which_it_hangs(
 
 def test_a_model_that_looks_at_its_batch_is_scored_one_request_at_a_time(odd: Path, tmp_path: Path) -> None:
     """The shadow gives the answers that callers get: each request by itself, whatever is in its chunk."""
-    asked = question(odd, Gate("errors", Metric.ERROR_RATE), champion="1", candidate="2")
+    asked = question(odd, make_gate("errors", Metric.ERROR_RATE), champion="1", candidate="2")
     found = ShadowReplay(logged(tmp_path, [float(i) for i in range(100)]), hosted(odd).scores).score(
         asked, asked.champion
     )

@@ -21,10 +21,11 @@ from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.errors import Conflict, InvariantBroken, NotFound, Rejected
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.model import Metric
 from surefoot.gateway.inference.request import new_request
 from surefoot.gateway.log.record import label_lines, record_lines
 from surefoot.gateway.log.segment import SegmentWriter
+from tests.gates import make_gate
 from tests.integration.log_writing import (
     DAY,
     ROOT,
@@ -61,7 +62,10 @@ def test_no_answer_changes(tmp_path: Path) -> None:
             for table in (log.frame("m", since, until), log.given("m", since, until)):
                 asked.append(table.astype(object).where(table.notna(), None).to_dict())  # NaN equals nothing
             for by in ((), ("place",)):
-                gates = Gate("e", Metric.ERROR_RATE, by=by), Gate("l", Metric.LATENCY, column="latency_ms", by=by)
+                gates = (
+                    make_gate("e", Metric.ERROR_RATE, by=by),
+                    make_gate("l", Metric.LATENCY, by=by),
+                )
                 errors, speeds = (
                     EvidenceRequest("m", gate, EvidenceKind.LIVE, "", "r1", V1, V2, since, until, since)
                     for gate in gates

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from surefoot.core.domain import LogPolicy
-from surefoot.core.policy.fields import Violation
 from surefoot.core.policy.parse import parse
+from surefoot.core.policy.violations import Violation
 from surefoot.gateway.log.redaction import LogRedactor
 from tests.fakes import POLICY
 from tests.integration.gateway_harness import BETTER, GOOD, listening

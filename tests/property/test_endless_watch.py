@@ -9,11 +9,12 @@ from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import MICRO, Block, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.model import Metric
+from tests.gates import changed, make_gate
 
 DAY = 86400.0
 BAKE = DecisionThresholds(0.05, forever=True, lasts=14 * DAY)
-COST = Gate("cost", Metric.BRIER, margin=0.005)
+COST = make_gate("cost", Metric.BRIER, margin=0.005)
 
 
 def days(differences: list[float]) -> PairedSums:
@@ -63,7 +64,7 @@ def test_equal_versions_alarm_no_more_often_than_granted() -> None:
     for _ in range(runs):
         drawn = random.normal(0.0, 0.02, 60)
         told = [
-            judge(replace(COST, margin=0.0), days(list(drawn[:n])), at(n)).outcome is Outcome.FAIL
+            judge(changed(COST, margin=0.0), days(list(drawn[:n])), at(n)).outcome is Outcome.FAIL
             for n in (*range(5, 15), *range(46, 60))
         ]
         early += any(told[:10])

@@ -32,22 +32,23 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
 from surefoot.core.stats.block_statistic import BINS
 from surefoot.core.stats.bounded_mean import LEVELS
+from tests.gates import changed, make_gate
 from tests.property.test_judge import judged, numbers
 
-ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
-BOTH = replace(ERRORS, limit=0.1)
-BUDGET = replace(BOTH, margin=None)
-BY = replace(ERRORS, by=("o",), min_per_slice=50)
-LATENCY = Gate("latency", Metric.LATENCY, margin=0.2, relative=True, quantiles=(0.5, 0.9))
-PAID = Gate("value", Metric.VALUE, margin=0.05, relative=True, column="paid", cap=10.0)
-MEMORY = Gate("memory", Metric.GAUGE, margin=0.1, relative=True, column="rss_mb", block=60.0)
-RIGHT = Gate("accuracy", Metric.ZERO_ONE, margin=0.01, block=0.0)
-AUC = Gate("auc", Metric.AUC, margin=0.01)
-ECE = Gate("ece", Metric.ECE, margin=0.01)
-GAP = Gate("fair", Metric.TPR_GAP, margin=0.01, by=("o",), min_per_slice=50)
-LOSS = Gate("loss", Metric.BRIER, margin=0.01, by=("o",), min_per_slice=50)
-FORESEEN = Gate("foreseen", Metric.EXPECTED_LOSS, Role.SIGNAL, margin=0.01)
-MOVED = Gate("moved", Metric.INPUT_SHIFT, limit=0.1)
+ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
+BOTH = changed(ERRORS, limit=0.1)
+BUDGET = changed(BOTH, margin=None)
+BY = changed(ERRORS, by=("o",), min_per_slice=50)
+LATENCY = make_gate("latency", Metric.LATENCY, margin=0.2, quantiles=(0.5, 0.9))
+PAID = make_gate("value", Metric.VALUE, margin=0.05, relative=True, column="paid", cap=10.0)
+MEMORY = make_gate("memory", Metric.GAUGE, margin=0.1, column="rss_mb", block=60.0)
+RIGHT = make_gate("accuracy", Metric.ZERO_ONE, margin=0.01, block=0.0)
+AUC = make_gate("auc", Metric.AUC, margin=0.01)
+ECE = make_gate("ece", Metric.ECE, margin=0.01)
+GAP = make_gate("fair", Metric.TPR_GAP, margin=0.01, by=("o",), min_per_slice=50)
+LOSS = make_gate("loss", Metric.BRIER, margin=0.01, by=("o",), min_per_slice=50)
+FORESEEN = make_gate("foreseen", Metric.EXPECTED_LOSS, Role.SIGNAL, margin=0.01)
+MOVED = make_gate("moved", Metric.INPUT_SHIFT, limit=0.1)
 LEVEL = DecisionThresholds(0.05)
 
 COUNT = st.integers(0, 3000)

@@ -25,14 +25,15 @@ from surefoot.core.policy.model import Gate, Metric
 from surefoot.core.stats.block_statistic import BINS
 from surefoot.core.stats.bounded_mean import LEVELS
 from surefoot.core.stats.rate_eprocess import HARM, log_evidence
+from tests.gates import make_gate
 
-PAID = Gate("value", Metric.VALUE, margin=0.02, relative=True, column="paid", cap=100.0)
-MEMORY = Gate("memory", Metric.GAUGE, margin=0.1, relative=True, column="rss_mb", block=60.0)
-RIGHT = Gate("accuracy", Metric.ZERO_ONE, margin=0.0, block=0.0)
-ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.0, by=("origin",), min_per_slice=1)
-GAP = Gate("fair", Metric.TPR_GAP, margin=0.0, by=("sex",), min_per_slice=1)
-AUC = Gate("auc", Metric.AUC, margin=0.0)
-ECE = Gate("ece", Metric.ECE, margin=0.0)
+PAID = make_gate("value", Metric.VALUE, margin=0.02, relative=True, column="paid", cap=100.0)
+MEMORY = make_gate("memory", Metric.GAUGE, margin=0.1, column="rss_mb", block=60.0)
+RIGHT = make_gate("accuracy", Metric.ZERO_ONE, margin=0.0, block=0.0)
+ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.0, by=("origin",), min_per_slice=1)
+GAP = make_gate("fair", Metric.TPR_GAP, margin=0.0, by=("sex",), min_per_slice=1)
+AUC = make_gate("auc", Metric.AUC, margin=0.0)
+ECE = make_gate("ece", Metric.ECE, margin=0.0)
 LEVEL = DecisionThresholds(0.01)
 LOOKS = 8
 DAYS = 3

@@ -32,13 +32,14 @@ from surefoot.core.record.chain import canonical
 from surefoot.core.record.events import GateJudged, decode, encode
 from surefoot.core.stats.histogram import bucket
 from surefoot.core.stats.rate_eprocess import HARM, log_evidence
+from tests.gates import changed, make_gate
 
-ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
-LATENCY = Gate("latency", Metric.LATENCY, margin=0.2, relative=True)
-QUALITY = Gate("quality", Metric.BRIER, margin=0.01)
-SLICES = Gate("slices", Metric.BRIER, margin=0.01, by=("origin",), min_per_slice=10)
-SHIFT = Gate("inputs", Metric.INPUT_SHIFT, limit=0.2)
-DATA = Gate("data", Metric.VALIDATION)
+ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
+LATENCY = make_gate("latency", Metric.LATENCY, margin=0.2)
+QUALITY = make_gate("quality", Metric.BRIER, margin=0.01)
+SLICES = make_gate("slices", Metric.BRIER, margin=0.01, by=("origin",), min_per_slice=10)
+SHIFT = make_gate("inputs", Metric.INPUT_SHIFT, limit=0.2)
+DATA = make_gate("data", Metric.VALIDATION)
 
 COUNTS = st.integers(0, 20_000)
 STRATUM = st.builds(Stratum, st.sampled_from([0.01, 0.05, 0.5, 1.0]), COUNTS, COUNTS, COUNTS, COUNTS)
@@ -248,7 +249,7 @@ def test_equal_losses_are_rarely_rejected() -> None:
             for _ in range(30)
         ]
         looks = (PairedSums({"": tuple(days[: 10 + 2 * k])}, 3000, 3000) for k in range(1, 11))
-        strict = replace(QUALITY, margin=0.0)
+        strict = changed(QUALITY, margin=0.0)
         failed += any(
             judge(strict, found, DecisionThresholds(0.05, look=k)).outcome is Outcome.FAIL
             for k, found in enumerate(looks, 1)
@@ -259,7 +260,7 @@ def test_equal_losses_are_rarely_rejected() -> None:
 def test_equal_inputs_are_rarely_called_moved() -> None:
     """Twenty features from one distribution never fail a limit of zero more often than the level."""
     random = np.random.default_rng(12)
-    strict = replace(SHIFT, limit=0.0)
+    strict = changed(SHIFT, limit=0.0)
     failed, runs = 0, 200
     for _ in range(runs):
         made = []

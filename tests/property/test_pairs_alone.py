@@ -13,15 +13,16 @@ from surefoot.adapters.evidence.paired_sums import sum_batches
 from surefoot.core.answers.losses import losses
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MICRO, Block, PairedSums
-from surefoot.core.policy.model import LOSSES, Costs, Gate, Metric
+from surefoot.core.policy.model import LOSSES, Costs, Metric, PairedGate, classes_of
+from tests.gates import make_gate
 
-COSTS = Costs(1.0, 2.0, 3.0, 4.0)
+COSTS = Costs(tp=1.0, fp=2.0, fn=3.0, tn=4.0)
 GATES = [
-    Gate("g", metric, classes=classes, costs=COSTS, quantiles=(0.5,), block=10.0, by=("o",))
+    make_gate("g", metric, where_known={"classes": classes, "costs": COSTS}, block=10.0, by=("o",))
     for classes in ((), ("0", "1"), ("1", "2"), ("1", "0"), ("no", "yes"))
     for metric in (Metric.ZERO_ONE, Metric.BRIER, Metric.COST, Metric.SELECTION_GAP, Metric.AUC)
 ] + [
-    Gate("g", metric, quantiles=(0.5,), block=10.0, by=("o",))
+    make_gate("g", metric, where_known={"quantiles": (0.5,)}, block=10.0, by=("o",))
     for metric in (Metric.ABSOLUTE_ERROR, Metric.PINBALL, Metric.DISAGREEMENT)
 ]
 SCALARS = st.sampled_from([0, 1, 2, 1.0, 0.3, 0.97, -1, True, False, "1", "0", "2", "1.0", "yes", "no", "NaN", " "])
@@ -38,24 +39,24 @@ def batch(rows: list[tuple[Any, Any, Any]], start: int = 0) -> ScoredBatch:
     return ScoredBatch(at, old, new, labels, np.zeros(len(rows), dtype=bool), columns={"o": groups}, ids=ids)
 
 
-def summed(gate: Gate, *batches: ScoredBatch) -> PairedSums:
+def summed(gate: PairedGate, *batches: ScoredBatch) -> PairedSums:
     """The evidence of some batches."""
     return sum_batches(gate, 0.0, 1000.0, batches).evidence()
 
 
 @given(gate=st.sampled_from(GATES), rows=ROWS, data=st.data())
-def test_batches_may_be_cut_anywhere(gate: Gate, rows: list[tuple[Any, Any, Any]], data: st.DataObject) -> None:
+def test_batches_may_be_cut_anywhere(gate: PairedGate, rows: list[tuple[Any, Any, Any]], data: st.DataObject) -> None:
     """Whatever kinds of values meet, the sums, the odd requests and the slices are those of any cut."""
     cut = data.draw(st.integers(0, len(rows)))
     parts = [batch(part, start) for part, start in ((rows[:cut], 0), (rows[cut:], cut)) if part]
     assert summed(gate, *parts) == summed(gate, batch(rows))
 
 
-ALONE = [gate for gate in GATES if gate.classes not in {("1", "2"), ("1", "0")}]
+ALONE = [gate for gate in GATES if classes_of(gate) not in {("1", "2"), ("1", "0")}]
 
 
 @given(gate=st.sampled_from(ALONE), rows=ROWS)
-def test_no_pair_changes_another(gate: Gate, rows: list[tuple[Any, Any, Any]]) -> None:
+def test_no_pair_changes_another(gate: PairedGate, rows: list[tuple[Any, Any, Any]]) -> None:
     """The sums of a window are those of its requests, each alone."""
     whole = summed(gate, batch(rows))
     alone = [summed(gate, batch([row], index)) for index, row in enumerate(rows)]
@@ -79,9 +80,9 @@ def total(blocks: Sequence[Block], side: str) -> dict[str, list[int]]:
     label=st.sampled_from([[1, 1.0, True, "1", "1.0"], [0, 0.0, False, "0"]]),
     answer=st.sampled_from([[1, 1.0, True], [0, 0.0, False]]),
 )
-def test_one_reading_of_one(gate: Gate, label: list[object], answer: list[object]) -> None:
+def test_one_reading_of_one(gate: PairedGate, label: list[object], answer: list[object]) -> None:
     """1, 1.0, true and "1" have one loss, whichever of them stands for an answer or a label."""
-    if gate.classes == ("no", "yes"):
+    if classes_of(gate) == ("no", "yes"):
         label = ["yes" if label[0] else "no"]
     found = set()
     for told in label:
@@ -100,14 +101,14 @@ def test_a_sure_probability_is_one(classes: tuple[str, str], share: float, *, wr
     n = 200
     unsure = max(int(share * n), 3)
     answers: list[float] = [0.97] * unsure + [1.0] * (n - unsure)
-    found = losses(Gate("g", Metric.ZERO_ONE, classes=classes), answers, [classes[0] if wrong else classes[1]] * n)
+    found = losses(make_gate("g", Metric.ZERO_ONE, classes=classes), answers, [classes[0] if wrong else classes[1]] * n)
     assert list(found) == [float(wrong)] * n
 
 
 @given(others=st.lists(st.sampled_from([0.5, 0.01, 1.0]), max_size=2))
 def test_a_few_fractions_do_not_make_names_probabilities(others: list[float]) -> None:
     """A version that answers 1 and 2 is read by names, whatever a few other answers are."""
-    gate = Gate("g", Metric.ZERO_ONE, classes=("1", "2"), block=10.0)
+    gate = make_gate("g", Metric.ZERO_ONE, classes=("1", "2"), block=10.0)
     rows: list[tuple[Any, Any, Any]] = [(1 + i % 2, 2 - i % 2, str(1 + i % 2)) for i in range(300)]
     found = summed(gate, batch(rows + [(1, other, "1") for other in others]))
     assert found.left.odd == sum(other != 1.0 for other in others)

@@ -3,11 +3,12 @@
 import pytest
 
 from surefoot.core.domain import Outcome
-from surefoot.core.policy.fields import Violation
 from surefoot.core.policy.model import Policy
 from surefoot.core.policy.parse import parse
-from surefoot.core.policy.vacuous import refuse_vacuous
+from surefoot.core.policy.vacuous import vacuous_settings
+from surefoot.core.policy.violations import Violation
 from tests.fakes import POLICY
+from tests.gates import gate_of
 
 LABELS = {"maturity": "1h"}
 IDLE: list[dict[str, object]] = [
@@ -31,6 +32,12 @@ BUSY: list[dict[str, object]] = [
     {"metric": "auc", "max": 0.99, "labels": LABELS},
     {"metric": "squared_error", "margin": 1e6, "labels": LABELS},
 ]
+
+
+def refuse_vacuous(policy: Policy) -> None:
+    """Raise the first setting under which nothing can fail."""
+    for violation in vacuous_settings(policy.gates.values(), policy.on[Outcome.FAIL]):
+        raise violation
 
 
 def policy(gate: dict[str, object]) -> Policy:
@@ -64,5 +71,5 @@ def test_a_fail_that_waits_for_ever_is_refused() -> None:
 
 def test_a_policy_of_an_old_journal_is_still_read() -> None:
     """What was opened before these rules can still be folded, driven and judged again."""
-    assert policy(IDLE[0]).gates["g"].margin == 1.0
+    assert gate_of(policy(IDLE[0]), "g").margin == 1.0
     assert parse({**POLICY, "on": {"fail": "hold"}}).on[Outcome.FAIL]

@@ -10,15 +10,16 @@ from surefoot.core.answers.losses import losses
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MICRO
 from surefoot.core.planning import notes
-from surefoot.core.policy.fields import Violation
-from surefoot.core.policy.model import Costs, Gate, Metric, Policy
+from surefoot.core.policy.model import Costs, Metric, Policy
 from surefoot.core.policy.parse import parse
-from surefoot.core.policy.vacuous import refuse_vacuous
+from surefoot.core.policy.violations import Violation
 from tests.fakes import POLICY
+from tests.gates import make_gate
+from tests.unit.test_can_fail import refuse_vacuous
 
-NUMBERED = Gate("g", Metric.ZERO_ONE, classes=("1", "2", "3"))
-NAMED = Gate("g", Metric.ZERO_ONE, classes=("home", "draw", "away"))
-LATE = Gate("g", Metric.ZERO_ONE, classes=("on time", "late"))
+NUMBERED = make_gate("g", Metric.ZERO_ONE, classes=("1", "2", "3"))
+NAMED = make_gate("g", Metric.ZERO_ONE, classes=("home", "draw", "away"))
+LATE = make_gate("g", Metric.ZERO_ONE, classes=("on time", "late"))
 
 
 @pytest.mark.parametrize("label", [2, 2.0, "2", "2.0"])
@@ -41,18 +42,18 @@ def test_positions_count_where_no_class_is_a_number() -> None:
 def test_texts_are_compared_as_classes() -> None:
     """Text answers and text labels are right where they name the same class, with `classes` and without."""
     answers, labels = ["late", "on time", "late"], ["late", "late", "late"]
-    for asked in (LATE, Gate("g", Metric.ZERO_ONE)):
+    for asked in (LATE, make_gate("g", Metric.ZERO_ONE)):
         assert list(losses(asked, answers, labels)) == [0.0, 1.0, 0.0]
-    assert list(losses(Gate("g", Metric.ZERO_ONE), [1, 0.0, True], ["1", "0", "true"])) == [0.0, 0.0, 0.0]
+    assert list(losses(make_gate("g", Metric.ZERO_ONE), [1, 0.0, True], ["1", "0", "true"])) == [0.0, 0.0, 0.0]
 
 
 def test_probabilities_meet_texts_only_by_classes() -> None:
     """A probability is of the second class where `classes` says so; without it nothing says what it is of."""
     assert list(losses(LATE, [0.7, 0.2, [0.9, 0.1]], ["late", "on time", "late"])) == [0.0, 0.0, 1.0]
-    brier = Gate("g", Metric.BRIER, classes=("on time", "late"))
+    brier = make_gate("g", Metric.BRIER, classes=("on time", "late"))
     assert losses(brier, [0.7], ["late"]) == pytest.approx([0.18])
     with pytest.raises(InvariantBroken, match="without 'classes'"):
-        losses(Gate("g", Metric.ZERO_ONE), [0.7], ["late"])
+        losses(make_gate("g", Metric.ZERO_ONE), [0.7], ["late"])
 
 
 def test_disagreement_of_texts_and_distributions() -> None:
@@ -65,8 +66,9 @@ def test_disagreement_of_texts_and_distributions() -> None:
 @pytest.mark.parametrize("metric", [Metric.COST, Metric.TPR_GAP, Metric.AUC])
 def test_two_classes_are_known_to_metrics_of_yes_and_no(metric: Metric) -> None:
     """Costs, gaps and calibration take labels and answers by name; the second class is the positive one."""
-    asked = Gate("g", metric, classes=("on time", "late"), costs=Costs(1.0, 2.0, 3.0, 4.0), by=("o",), block=10.0)
-    plain = Gate("g", metric, costs=Costs(1.0, 2.0, 3.0, 4.0), by=("o",), block=10.0)
+    costs = {"costs": Costs(tp=1.0, fp=2.0, fn=3.0, tn=4.0)}
+    asked = make_gate("g", metric, classes=("on time", "late"), where_known=costs, by=("o",), block=10.0)
+    plain = make_gate("g", metric, where_known=costs, by=("o",), block=10.0)
     rows = {"at": np.array([1.0, 2.0]), "late": np.array([False, False]), "columns": {"o": ["a", "b"]}}
     named = ScoredBatch(champion=["late", "on time"], candidate=["late", "late"], labels=["late", "on time"], **rows)  # type: ignore[arg-type]
     numbered = ScoredBatch(champion=[1.0, 0.0], candidate=[1.0, 1.0], labels=[1, 0], **rows)  # type: ignore[arg-type]
@@ -86,7 +88,7 @@ def test_a_candidate_that_is_always_wrong_is_seen_with_integer_labels() -> None:
         late=np.array([False, False]),
     )
     (block,) = (
-        sum_batches(Gate("g", Metric.ZERO_ONE, classes=("1", "2", "3"), block=10.0), 0.0, 20.0, [wrong])
+        sum_batches(make_gate("g", Metric.ZERO_ONE, classes=("1", "2", "3"), block=10.0), 0.0, 20.0, [wrong])
         .evidence()
         .slices[""]
     )

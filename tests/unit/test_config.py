@@ -10,6 +10,7 @@ from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.policy.model import FailureAction, Reaction
 from surefoot.settings import Settings
 from surefoot.wiring import broken_policies, policies
+from tests.gates import gate_of
 
 BAD = Path(__file__).parent.parent / "e2e" / "expected_failures"
 NUMBER = "is not a number that can be compared"
@@ -47,7 +48,7 @@ REFUSED = {
     "more_than_json_can_count": (16, f"min_requests: 9007199254740993 {NUMBER}"),
     "name_with_a_slash": (5, "data.suite: expected a name"),
     "nan": (4, f"traffic.requests_per_minute: .nan {NUMBER}"),
-    "negative_margin": (9, "gates.quality.margin: must be between 0 and inf, found -0.1"),
+    "negative_margin": (9, "gates.quality.margin: must be at least 0, found -0.1"),
     "nested_too_deeply": (2, "levels deep"),
     "no_as_a_boolean": (3, "unit: 'no' means true or false"),
     "no_gates_in_a_step": (18, "steps.2.hold.gates: at least one gate is needed"),
@@ -72,7 +73,7 @@ REFUSED = {
     "unknown_key": (4, "unknown key 'owner'; known here: bake, data,"),
     "unknown_key_in_a_gate": (
         7,
-        "gates.errors.quantile: unknown key 'quantile'; known here: by, expect, margin, metric, min_per_slice,",
+        "gates.errors.quantile: unknown key 'quantile'; known here: by, expect, margin, max, metric, min_per_slice,",
     ),
     "unknown_key_in_a_step": (19, "steps.2.pause: unknown key 'pause'; known here: hold, weight"),
     "unknown_key_in_labels": (9, "gates.quality.labels.covered: unknown key 'covered'"),
@@ -81,7 +82,7 @@ REFUSED = {
     "unknown_nested_key": (5, "data.windows: unknown key 'windows'; known here: answers, every, suite, window"),
     "unknown_step": (17, "steps.2: a step is"),
     "weight_not_growing": (17, "steps.2.weight: weights must grow; 5 follows 5"),
-    "weight_of_everything": (17, "steps.2.weight: must be between 0.1 and 99, found 100"),
+    "weight_of_everything": (17, "steps.2.weight: must be at most 99, found 100"),
     "weight_without_hold": (17, "steps.2: 'hold' is missing"),
     "wrong_type_list_for_mapping": (5, "data: expected a mapping, found a list"),
     "wrong_type_mapping_for_list": (18, "steps.2.hold.gates: expected a list, found a mapping"),
@@ -133,7 +134,8 @@ def test_good_policy_means_what_it_says(tmp_path: Path) -> None:
     assert policy.on[Outcome.FAIL] == Reaction(0.0, FailureAction.PAUSE)
     assert policy.on[Outcome.NO_DATA] == Reaction(7200.0, FailureAction.ROLLBACK)
     assert (policy.model, policy.unit, policy.ramp[0].weight) == ("good", "tail_num", 0.5)
-    assert (policy.gates["errors"].margin, policy.gates["errors"].relative) == (0.005, False)
+    errors = gate_of(policy, "errors")
+    assert (errors.margin, errors.relative) == (0.005, False)
     assert (policy.bake.hold, policy.ramp[0].min_requests) == (14 * 86400.0, 2000)
 
 

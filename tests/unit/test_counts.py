@@ -19,11 +19,12 @@ from surefoot.core.judging.evidence import Missing, SpeedCounts, SpeedStratum, S
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.model import Metric
 from surefoot.core.stats.histogram import bucket
+from tests.gates import changed, make_gate
 
-ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
-LATENCY = Gate("latency", Metric.LATENCY, margin=0.2, relative=True, quantiles=(0.9,), column="latency_ms")
+ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
+LATENCY = make_gate("latency", Metric.LATENCY, margin=0.2, quantiles=(0.9,))
 LEAST_HISTORY = 10 * LEAST_BEYOND
 """Measurements without which no p90 is frozen [count]."""
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
@@ -137,7 +138,7 @@ def test_bulk_request_is_no_history(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("quantile", "least"), [(0.5, 10), (0.9, 50), (0.99, 500)])
 def test_quantile_is_frozen_from_enough_beyond_it(quantile: float, least: int) -> None:
     """A quantile takes five measurements beyond it: ten for a median, fifty for p90, five hundred for p99."""
-    gate = replace(LATENCY, quantiles=(0.5, quantile))
+    gate = changed(LATENCY, quantiles=(0.5, quantile))
     for total, outcome in ((least - 1, Outcome.NO_DATA), (least, Outcome.INCONCLUSIVE)):
         found = SpeedCounts((SpeedStratum(0.5, cells(1.0), cells(1.0)),), ((bucket(1.0), total),))
         verdict = judge(gate, found, DecisionThresholds())
@@ -295,7 +296,7 @@ def test_latency_of_a_bake(tmp_path: Path) -> None:
 def test_any_measured_column_is_counted(tmp_path: Path) -> None:
     """A resource is counted like a latency, over the requests that have it."""
     log = write(tmp_path, record("a", arm="candidate", cpu_ms=3.0), record("b", cpu_ms=2.0), record("c"))
-    found = speed_counts(log, replace(LIVE, gate=Gate("cpu", Metric.RESOURCE, margin=0.2, column="cpu_ms")))
+    found = speed_counts(log, replace(LIVE, gate=make_gate("cpu", Metric.RESOURCE, margin=0.2, column="cpu_ms")))
     assert isinstance(found, SpeedCounts)
     assert found.strata == (SpeedStratum(0.05, cells(3.0), cells(2.0)),)
 
@@ -322,7 +323,9 @@ def test_missing_labels_are_counted_at_maturity(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     labels = [{"v": 1, "request": r, "row": 0, "label": 1, "at": at} for r, at in (("a0", 1150.0), ("a1", 1800.0))]
     (folder / "labels-1-1.jsonl").write_bytes(b"".join(json.dumps(item).encode() + b"\n" for item in labels))
-    found = event_counts(log, replace(LIVE, gate=Gate("labels", Metric.MISSING_LABEL, margin=0.01, maturity=100.0)))
+    found = event_counts(
+        log, replace(LIVE, gate=make_gate("labels", Metric.MISSING_LABEL, margin=0.01, maturity=100.0))
+    )
     assert isinstance(found, SplitCounts)
     assert found.strata == (Stratum(0.05, 0, 0, 2, 1),)
 
@@ -339,7 +342,7 @@ def test_values_are_levels_of_their_cap(tmp_path: Path) -> None:
     known = {"a0": 500.0, "a1": 50.0, "b": 25.0, "h0": 100.0, "h1": 100.0}
     labels = [{"v": 1, "request": r, "row": 0, "label": {"paid": paid}, "at": 910.0} for r, paid in known.items()]
     (folder / "labels-1-1.jsonl").write_bytes(b"".join(json.dumps(item).encode() + b"\n" for item in labels))
-    gate = Gate("value", Metric.VALUE, margin=1.0, column="paid", cap=100.0, maturity=50.0)
+    gate = make_gate("value", Metric.VALUE, margin=1.0, column="paid", cap=100.0, maturity=50.0)
     found = value_counts(log, replace(LIVE, gate=gate))
     assert isinstance(found, ValueCounts)
     (stratum,) = found.strata

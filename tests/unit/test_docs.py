@@ -2,15 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import examine
 from tests.fakes import POLICY
-
-if TYPE_CHECKING:
-    from surefoot.core.policy.fields import Problem
 
 ROOT = Path(__file__).parents[2]
 CITED = re.findall(r"`(\w[\w/]*\.py)::(test_\w+)", (ROOT / "docs/failures.md").read_text(encoding="utf-8"))
@@ -59,8 +55,7 @@ def test_every_key_of_a_policy_is_in_the_table() -> None:
         "bake": {"for": "1h", "gates": ["errors"], **odd},
         **odd,
     }
-    told: Problem = []
-    parse(value, told)
+    told = examine(value).broken
     known = {
         (*(part for part in violation.path[:-1] if isinstance(part, str) and part != "steps"), key)
         for violation in told

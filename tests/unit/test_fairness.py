@@ -6,7 +6,8 @@ from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import Block, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.model import Metric
+from tests.gates import make_gate
 
 DAYS = 20
 N = 400
@@ -42,7 +43,7 @@ def sums(**groups: tuple[tuple[float, float], tuple[float, float]]) -> PairedSum
 )
 def test_a_gap_names_the_group_that_it_is_against(metric: Metric, groups: dict[str, object], blamed: str) -> None:
     """A FAIL names both groups with their rates and blames the one at a disadvantage, not the one that improved."""
-    gate = Gate("fair", metric, margin=0.05, by=("sex",), maturity=60.0)
+    gate = make_gate("fair", metric, margin=0.05, by=("sex",), maturity=60.0)
     verdict = judge(gate, sums(**groups), DecisionThresholds(0.05))  # type: ignore[arg-type]
     assert (verdict.outcome, verdict.culprit) == (Outcome.FAIL, blamed)
     assert "sex=f" in verdict.reason
@@ -54,7 +55,7 @@ def test_a_gap_names_the_group_that_it_is_against(metric: Metric, groups: dict[s
 
 def test_a_pass_tells_each_groups_rate_too() -> None:
     """Whatever the outcome, the details carry the rate of each group with both versions."""
-    gate = Gate("fair", Metric.TPR_GAP, margin=0.2, by=("sex",), maturity=60.0)
+    gate = make_gate("fair", Metric.TPR_GAP, margin=0.2, by=("sex",), maturity=60.0)
     verdict = judge(gate, sums(f=((0.6, 0.1), (0.6, 0.1)), m=((0.6, 0.1), (0.6, 0.1))), DecisionThresholds(0.05))
     assert verdict.outcome is Outcome.PASS
     found = {row["group"]: (row["champion"], row["candidate"]) for row in verdict.details if "group" in row}

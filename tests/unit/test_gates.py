@@ -20,24 +20,25 @@ from surefoot.core.judging.evidence import (
 )
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.model import Gate, Metric, ValueGate
 from surefoot.core.record.chain import canonical
 from surefoot.core.record.events import GateJudged, decode, encode
 from surefoot.core.stats.bounded_mean import LEVELS
+from tests.gates import changed, make_gate
 from tests.unit.test_judge import spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LEVEL = DecisionThresholds()
-BUDGET = Gate("slo", Metric.ERROR_RATE, margin=None, limit=0.02)
-ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
-BOTH = replace(ERRORS, limit=0.05)
-LABELS = Gate("labels", Metric.MISSING_LABEL, margin=0.02, maturity=3600.0)
-LATENCY = Gate("latency", Metric.LATENCY, margin=0.2, relative=True)
-TAIL = replace(LATENCY, quantiles=(0.5, 0.9, 0.99))
-PAID = Gate("value", Metric.VALUE, margin=0.1, relative=True, column="paid", cap=200.0)
-WAIT = Gate("value", Metric.VALUE, margin=5.0, column="wait_s", cap=100.0, higher=False)
+BUDGET = make_gate("slo", Metric.ERROR_RATE, margin=None, limit=0.02)
+ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
+BOTH = changed(ERRORS, limit=0.05)
+LABELS = make_gate("labels", Metric.MISSING_LABEL, margin=0.02, maturity=3600.0)
+LATENCY = make_gate("latency", Metric.LATENCY, margin=0.2)
+TAIL = changed(LATENCY, quantiles=(0.5, 0.9, 0.99))
+PAID = make_gate("value", Metric.VALUE, margin=0.1, relative=True, column="paid", cap=200.0)
+WAIT = make_gate("value", Metric.VALUE, margin=5.0, column="wait_s", cap=100.0, higher=False)
 
 
 def judged(gate: Gate, evidence: Evidence, level: DecisionThresholds = LEVEL) -> Verdict:
@@ -149,7 +150,7 @@ def test_margin_and_limit_must_both_hold(bad: float, old: float, outcome: Outcom
 def test_an_unhealthy_baseline_blames_nobody() -> None:
     """A champion that fails far more often than ever before decides nothing, be the candidate like it or better."""
     for bad in (0.3, 0.05, 0.0):
-        verdict = judged(replace(ERRORS, role=Role.SIGNAL), arms(4_000, bad, 0.3))
+        verdict = judged(changed(ERRORS, role=Role.SIGNAL), arms(4_000, bad, 0.3))
         assert verdict.outcome is Outcome.BASELINE_UNHEALTHY
         assert verdict.reason == (
             "the champion itself fails on 30.00% of its 2,000 requests, after 2.00% before the rollout: the cause is"
@@ -206,7 +207,7 @@ def test_broken_split_decides_nothing(case: str) -> None:
 
 def test_broken_split_of_one_slice_is_said_of_it() -> None:
     """One slice that does not get its share keeps the whole gate from passing, and is named."""
-    gate = replace(ERRORS, by=("origin",))
+    gate = changed(ERRORS, by=("origin",))
     fine, broken = arms(40_000, 0.02, 0.02), arms(40_000, 0.02, 0.02, got=0.4)
     verdict = judged(gate, Sliced({"origin=JFK": fine, "origin=LGA": broken}, 10_000))
     assert verdict.outcome is Outcome.INCONCLUSIVE
@@ -240,7 +241,7 @@ def test_missing_labels_are_said_as_such() -> None:
         (WAIT, 0.54, 0.5, Outcome.INCONCLUSIVE, "54 on the candidate, 50 on the champion: +4 (between +2"),
     ],
 )
-def test_value_is_said_in_its_own_unit(gate: Gate, mean: float, old: float, outcome: Outcome, words: str) -> None:
+def test_value_is_said_in_its_own_unit(gate: ValueGate, mean: float, old: float, outcome: Outcome, words: str) -> None:
     """A mean is judged in the direction that the owner names, and said in the unit of the value, not of the cap."""
     verdict = judged(gate, values(40_000, mean, old))
     assert verdict.outcome is outcome, verdict.reason
@@ -254,7 +255,7 @@ def test_value_is_said_in_its_own_unit(gate: Gate, mean: float, old: float, outc
 @pytest.mark.parametrize("higher", [True, False])
 def test_value_within_its_margin_is_no_failure(*, higher: bool, relative: bool) -> None:
     """A loss that is surely there and less than the owner accepts passes; twice the margin fails, either way round."""
-    gate = replace(PAID, higher=higher, relative=relative, margin=0.1 if relative else 10.0)
+    gate = changed(PAID, higher=higher, relative=relative, margin=0.1 if relative else 10.0)
     sign = -1.0 if higher else 1.0
     for part, outcome in ((0.5, Outcome.PASS), (2.0, Outcome.FAIL)):
         verdict = judged(gate, values(400_000, 0.5 * (1.0 + sign * 0.1 * part), 0.5))
@@ -305,13 +306,13 @@ def test_worst_of_several_quantiles_is_named() -> None:
     for quantile, at_least, at_most in (("p50", 0.95, 1.05), ("p90", 0.95, 1.1), ("p99", 2.0, 3.0)):
         ratio = figure(verdict, f"candidate {quantile}") / figure(verdict, f"champion {quantile}")
         assert at_least <= ratio <= at_most
-    assert judged(replace(TAIL, quantiles=(0.5, 0.9)), speeds(20_000, 1.0, tail=3.0)).outcome is Outcome.PASS
+    assert judged(changed(TAIL, quantiles=(0.5, 0.9)), speeds(20_000, 1.0, tail=3.0)).outcome is Outcome.PASS
 
 
 def test_every_quantile_must_pass() -> None:
     """Where the median is proved to be safe and the tail is not yet, the gate waits, and speaks of the tail."""
     evidence = speeds(800, 1.0)
-    assert [judged(replace(TAIL, quantiles=(q,)), evidence).outcome for q in (0.5, 0.99)] == [
+    assert [judged(changed(TAIL, quantiles=(q,)), evidence).outcome for q in (0.5, 0.99)] == [
         Outcome.PASS,
         Outcome.INCONCLUSIVE,
     ]
@@ -322,7 +323,7 @@ def test_every_quantile_must_pass() -> None:
 
 def test_resource_is_said_in_its_unit() -> None:
     """A resource is judged as a latency is, and said in its own unit."""
-    gate = Gate("energy", Metric.RESOURCE, margin=0.2, relative=True, column="joules")
+    gate = make_gate("energy", Metric.RESOURCE, margin=0.2, column="joules")
     for slower, outcome in ((2.0, Outcome.FAIL), (1.0, Outcome.PASS)):
         verdict = judged(gate, speeds(20_000, slower, unit="joules"))
         assert (verdict.outcome, verdict.unit, verdict.metric) == (outcome, "joules", "resource")
@@ -333,9 +334,9 @@ def test_resource_is_said_in_its_unit() -> None:
 @pytest.mark.parametrize(
     ("gate", "evidence", "culprit"),
     [
-        (replace(ERRORS, by=("origin",)), Sliced({"origin=LGA": arms(2_000, 0.3, 0.02)}, 10), "origin=LGA"),
+        (changed(ERRORS, by=("origin",)), Sliced({"origin=LGA": arms(2_000, 0.3, 0.02)}, 10), "origin=LGA"),
         (
-            Gate("memory", Metric.GAUGE, margin=0.2, relative=True, column="rss_mb"),
+            make_gate("memory", Metric.GAUGE, margin=0.2, column="rss_mb"),
             GaugeCounts(20, 0, 150.0, 100.0, 10),
             "",
         ),

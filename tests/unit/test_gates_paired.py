@@ -21,20 +21,21 @@ from surefoot.core.judging.evidence import (
     ScoreBins,
 )
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.fields import Violation
-from surefoot.core.policy.model import Gate, Metric
-from surefoot.core.policy.parse_gate import gate as read_gate
+from surefoot.core.policy.model import Metric
+from surefoot.core.policy.parse import parse_gate
+from surefoot.core.policy.violations import Violation
 from surefoot.core.stats.block_statistic import BINS
+from tests.gates import changed, make_gate
 from tests.unit.test_gates import LEVEL, figure, judged
 
-GOLDEN = Gate("golden", Metric.GOLDEN)
-FORESEEN = Gate("foreseen", Metric.EXPECTED_LOSS, Role.SIGNAL, margin=None, limit=0.2)
-APART = Gate("apart", Metric.DISAGREEMENT, margin=None, limit=0.1)
-FED = Gate("fed", Metric.INPUT_SHIFT, against="champion", limit=0.01)
-MOVED = Gate("moved", Metric.PREDICTION_SHIFT, margin=None, limit=0.1)
-ECE = Gate("ece", Metric.ECE, margin=None, limit=0.1)
-AUC = Gate("auc", Metric.AUC, margin=0.02)
-GAP = Gate("fair", Metric.TPR_GAP, margin=0.05, by=("sex",), min_per_slice=300)
+GOLDEN = make_gate("golden", Metric.GOLDEN)
+FORESEEN = make_gate("foreseen", Metric.EXPECTED_LOSS, Role.SIGNAL, margin=None, limit=0.2)
+APART = make_gate("apart", Metric.DISAGREEMENT, margin=None, limit=0.1)
+FED = make_gate("fed", Metric.INPUT_SHIFT, against="champion", limit=0.01)
+MOVED = make_gate("moved", Metric.PREDICTION_SHIFT, limit=0.1)
+ECE = make_gate("ece", Metric.ECE, margin=None, limit=0.1)
+AUC = make_gate("auc", Metric.AUC, margin=0.02)
+GAP = make_gate("fair", Metric.TPR_GAP, margin=0.05, by=("sex",), min_per_slice=300)
 
 
 def test_golden_rows_answered_as_written_pass() -> None:
@@ -113,7 +114,7 @@ def test_foreseen_margin_is_what_the_owner_wrote() -> None:
     """Points are added to the loss before, a share is one of it, and with a limit beside it the lower one counts."""
     evidence, before = ScoreBins(FAIR, FAIR, scored((500, 0.205, 0.0))), seen(FAIR)
     accepted = [
-        judged(replace(FORESEEN, margin=margin, relative=relative, limit=limit), evidence).margin
+        judged(changed(FORESEEN, margin=margin, relative=relative, limit=limit), evidence).margin
         for margin, relative, limit in ((0.1, False, None), (0.1, True, None), (0.1, True, 0.9), (0.1, True, 0.01))
     ]
     assert accepted == pytest.approx([before + 0.1, 1.1 * before, 1.1 * before, 0.01])
@@ -137,8 +138,8 @@ def test_expectation_is_never_a_guardrail() -> None:
     plain = {"metric": "expected_loss", "labels": {"maturity": "1d"}}
     for words in ({}, {"role": "guardrail"}):
         with pytest.raises(Violation, match="it can only be a signal"):
-            read_gate(("gates", "g"), "g", {**plain, **words})
-    assert read_gate(("gates", "g"), "g", {**plain, "role": "signal"}).role is Role.SIGNAL
+            parse_gate("g", {**plain, **words})
+    assert parse_gate("g", {**plain, "role": "signal"}).role is Role.SIGNAL
 
 
 def by_day(n: int, sides: tuple[float, float], days: int = 20, wave: float = 0.02) -> tuple[Block, ...]:
@@ -218,7 +219,7 @@ VAGUE = np.clip(CHANCE + np.random.default_rng(10).normal(0.0, 0.3, 6000), 0.0, 
 def test_calibration_is_held_against_its_limit(candidate: np.ndarray, limit: float, outcome: Outcome) -> None:
     """Scores that are too low on the whole fail a limit of the candidate's own, whatever the champion's are like."""
     for champion in (CHANCE, CHANCE**3):
-        verdict = judged(replace(ECE, limit=limit), by_score((champion, candidate), CAME, 12))
+        verdict = judged(changed(ECE, limit=limit), by_score((champion, candidate), CAME, 12))
         assert verdict.outcome is outcome, verdict.reason
         assert "at most 0.1000 is accepted" in verdict.reason
 
@@ -264,10 +265,10 @@ def groups(hit: Mapping[str, tuple[float, float]], *, each: int = 100, days: int
 
 def test_group_that_changed_most_is_named() -> None:
     """A gap that grew fails, and the culprit is the group whose rate moved, wherever it stands in the order."""
-    for changed in ("f", "m", "x"):
-        rates = {name: (0.6, 0.3 if name == changed else 0.6) for name in ("f", "m", "x")}
+    for moved in ("f", "m", "x"):
+        rates = {name: (0.6, 0.3 if name == moved else 0.6) for name in ("f", "m", "x")}
         verdict = judged(GAP, groups(rates))
-        assert (verdict.outcome, verdict.culprit) == (Outcome.FAIL, f"sex={changed}")
+        assert (verdict.outcome, verdict.culprit) == (Outcome.FAIL, f"sex={moved}")
         assert verdict.reason.startswith("gap of true positive rates goes from 0.0000 to 0.3000 (+0.3000")
         assert verdict.estimate == pytest.approx(0.3)
 
@@ -287,7 +288,7 @@ def test_gap_must_neither_grow_nor_be_large(
     rates: Mapping[str, tuple[float, float]], outcome: Outcome, words: str
 ) -> None:
     """With a margin and a limit a gap fails by growing or by its size, and the sentence says by which."""
-    verdict = judged(replace(GAP, limit=0.1), groups(rates))
+    verdict = judged(changed(GAP, limit=0.1), groups(rates))
     assert verdict.outcome is outcome, verdict.reason
     assert words in verdict.reason
 
@@ -295,7 +296,7 @@ def test_gap_must_neither_grow_nor_be_large(
 def test_margin_and_limit_share_the_level_to_fail() -> None:
     """Beside a limit the growth has half of the level to fail, and the whole of the level to pass."""
     evidence = groups({"f": (0.6, 0.55), "m": (0.6, 0.6)})
-    alone, both = (judged(replace(GAP, limit=limit), evidence).details[0] for limit in (None, 0.9))
+    alone, both = (judged(changed(GAP, limit=limit), evidence).details[0] for limit in (None, 0.9))
     below = [float(str(row["difference"])) - float(str(row["lower"])) for row in (alone, both)]
     alpha = LEVEL.spent(GAP.block)[0]
     assert below[1] / below[0] == pytest.approx(stats.t.isf(alpha / 2.0, 19) / stats.t.isf(alpha, 19))
@@ -308,7 +309,7 @@ def test_protected_group_without_data_leaves_no_verdict() -> None:
         evidence = groups({"f": (0.6, rate), "m": (0.6, 0.6)})
         few = {**evidence.slices, "sex=x": evidence.slices["sex=f"][:2]}
         for there in (evidence.slices, few):
-            verdict = judged(replace(GAP, protected=("sex=x",)), replace(evidence, slices=there))
+            verdict = judged(changed(GAP, protected=("sex=x",)), replace(evidence, slices=there))
             assert (verdict.outcome, verdict.culprit) == (Outcome.NO_DATA, "")
             assert verdict.reason == "sex=x is protected and has too little data to be judged"
             assert judged(GAP, replace(evidence, slices=there)).outcome is not Outcome.NO_DATA
@@ -322,7 +323,7 @@ def test_group_without_positives_leaves_no_verdict() -> None:
     verdict = judged(GAP, lonely)
     assert verdict.outcome is Outcome.NO_DATA
     assert "too few requests of one kind" in verdict.reason
-    assert judged(replace(GAP, metric=Metric.SELECTION_GAP), lonely).outcome is Outcome.FAIL
+    assert judged(changed(GAP, metric=Metric.SELECTION_GAP), lonely).outcome is Outcome.FAIL
 
 
 def test_one_group_has_no_gap() -> None:
@@ -334,7 +335,7 @@ def test_one_group_has_no_gap() -> None:
 
 def test_answers_one_by_one_share_the_level_of_all_stages() -> None:
     """What begins anew in each of ten steps has a tenth of the level in each, as losses by block have."""
-    gate = Gate("accuracy", Metric.ZERO_ONE, margin=0.0, block=0.0)
+    gate = make_gate("accuracy", Metric.ZERO_ONE, margin=0.0, block=0.0)
     evidence = PairedSums({"": (Block("all", 1000, (20, 10), (42, 10)),)}, 1000, 1000)
     once, often = (judged(gate, evidence, DecisionThresholds(stages=stages)) for stages in (1, 10))
     assert (once.outcome, often.outcome) == (Outcome.FAIL, Outcome.INCONCLUSIVE)

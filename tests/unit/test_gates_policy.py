@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from surefoot.core.planning import plan
-from surefoot.core.policy.fields import Violation
 from surefoot.core.policy.model import CONFUSIONS, Metric
 from surefoot.core.policy.parse import parse
+from surefoot.core.policy.violations import Violation
 from tests.fakes import POLICY
+from tests.gates import gate_of
 
 LABELS = {"maturity": "1h"}
 MINIMAL: dict[Metric, dict[str, object]] = {
@@ -138,9 +139,9 @@ def test_validation_cannot_be_written() -> None:
 def test_inputs_of_the_same_requests_have_a_limit_of_their_own() -> None:
     """What two versions are fed may differ on one percent of the requests unless the policy says otherwise."""
     value = policy(Metric.INPUT_SHIFT, ("shadow",), against="champion")
-    assert parse(value).gates["g"].limit == 0.1
+    assert gate_of(parse(value), "g").limit == 0.1
     del value["gates"]["g"]["max"]
-    assert parse(value).gates["g"].limit == 0.01
+    assert gate_of(parse(value), "g").limit == 0.01
 
 
 def planned(gate: dict[str, object], steps: int) -> list[float]:

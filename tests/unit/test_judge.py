@@ -28,14 +28,15 @@ from surefoot.core.policy.model import Gate, Metric
 from surefoot.core.record.chain import canonical
 from surefoot.core.record.events import GateJudged, encode
 from surefoot.core.stats.histogram import bucket
+from tests.gates import changed, make_gate
 
-ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
-RATIO = Gate("errors", Metric.ERROR_RATE, margin=0.5, relative=True)
-LATENCY = Gate("latency", Metric.LATENCY, margin=0.2, relative=True, quantiles=(0.9,))
-QUALITY = Gate("quality", Metric.BRIER, margin=0.01, coverage=0.9)
-SLICES = Gate("slices", Metric.BRIER, margin=0.01, by=("origin",), min_per_slice=300)
-SHIFT = Gate("inputs", Metric.INPUT_SHIFT, limit=0.2)
-DATA = Gate("data", Metric.VALIDATION)
+ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
+RATIO = make_gate("errors", Metric.ERROR_RATE, margin=0.5, relative=True)
+LATENCY = make_gate("latency", Metric.LATENCY, margin=0.2, quantiles=(0.9,))
+QUALITY = make_gate("quality", Metric.BRIER, margin=0.01, coverage=0.9)
+SLICES = make_gate("slices", Metric.BRIER, margin=0.01, by=("origin",), min_per_slice=300)
+SHIFT = make_gate("inputs", Metric.INPUT_SHIFT, limit=0.2)
+DATA = make_gate("data", Metric.VALIDATION)
 
 
 def counts(share: float, n: int, bad: float, champion_bad: float, **fields: object) -> SplitCounts:
@@ -124,7 +125,7 @@ CASES: dict[tuple[str, Outcome], tuple[Gate, Evidence, DecisionThresholds]] = {
 def test_each_outcome_of_each_metric(gate: str, outcome: Outcome) -> None:
     """Each of the six outcomes is reached, keeps its role, and can be journalled."""
     given, evidence, level = CASES[gate, outcome]
-    verdict = judge(replace(given, role=Role.SIGNAL), evidence, level)
+    verdict = judge(changed(given, role=Role.SIGNAL), evidence, level)
     assert verdict.outcome is outcome, verdict.reason
     assert (verdict.gate, verdict.metric, verdict.role) == (given.name, given.metric.value, Role.SIGNAL)
     canonical(encode(GateJudged("r", Stage.RAMPING, 0, 1, verdict))[1])
@@ -220,7 +221,7 @@ def test_any_margin_at_any_weight_can_be_judged(margin: float, weight: float) ->
     """Wide margins at small weights reach beyond every probability and still give an answer."""
     level = DecisionThresholds(allowance=allowance(weight))
     for relative in (False, True):
-        gate = replace(ERRORS, margin=margin, relative=relative)
+        gate = changed(ERRORS, margin=margin, relative=relative)
         for bad in (0.0, 0.02, 0.5, 1.0):
             verdict = judge(gate, counts(weight / 100.0, 100_000, bad, 0.02), level)
             assert verdict.outcome is not Outcome.ERROR, verdict.reason
@@ -310,7 +311,7 @@ def test_missing_labels_are_not_judged_around() -> None:
 def test_no_labels_at_all(slices: dict[str, tuple[Block, ...]]) -> None:
     """Without one label a gate that demands no coverage has no data; it does not break."""
     evidence = PairedSums(slices, 1000, 0)
-    assert judge(replace(QUALITY, coverage=0.0), evidence, DecisionThresholds()).outcome is Outcome.NO_DATA
+    assert judge(changed(QUALITY, coverage=0.0), evidence, DecisionThresholds()).outcome is Outcome.NO_DATA
     assert judge(QUALITY, PairedSums({}, 0, 0), DecisionThresholds()).outcome is Outcome.NO_DATA
 
 
@@ -370,13 +371,13 @@ def test_later_looks_demand_more() -> None:
 
 def test_relative_margin_of_a_loss_is_a_share_of_the_champions() -> None:
     """Ten percent of a loss of 0.2 is 0.02."""
-    verdict = judge(replace(QUALITY, margin=0.1, relative=True), paired(0.0), DecisionThresholds())
+    verdict = judge(changed(QUALITY, margin=0.1, relative=True), paired(0.0), DecisionThresholds())
     assert verdict.margin == pytest.approx(0.02)
 
 
 def test_identical_answers_pass_without_a_margin() -> None:
     """Zero difference on every day is within a margin of zero; any sure difference is not."""
-    strict = replace(QUALITY, margin=0.0)
+    strict = changed(QUALITY, margin=0.0)
     assert judge(strict, paired(0.0, noise=0.0), DecisionThresholds()).outcome is Outcome.PASS
     assert judge(strict, paired(0.001, noise=0.0), DecisionThresholds()).outcome is Outcome.FAIL
 

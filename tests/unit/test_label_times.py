@@ -14,9 +14,10 @@ from surefoot.adapters.evidence.value_counts import value_counts
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.judging.evidence import ValueCounts
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.model import Metric
 from surefoot.gateway.log.label_rules import AHEAD, BEHIND
 from surefoot.gateway.log.record import label_lines
+from tests.gates import make_gate
 from tests.unit.test_counts import LIVE, before
 from tests.unit.test_counts import record as served
 from tests.unit.test_replay import record, write
@@ -99,7 +100,7 @@ def test_of_two_reports_of_one_time_the_later_counts(tmp_path: Path) -> None:
     write(tmp_path, "labels", told)
     (row,) = PredictionLog(tmp_path).requests("m", 0.0, 2000.0)
     assert row.label(1000.0) == 1
-    gate = Gate("money", Metric.VALUE, cap=10.0, column="label", maturity=600.0)
+    gate = make_gate("money", Metric.VALUE, cap=10.0, column="label", maturity=600.0)
     write(tmp_path, "predictions", [served("q0", at=1100.0, arm="candidate"), served("q1", at=1100.0), before("b")])
     counts = value_counts(PredictionLog(tmp_path), replace(LIVE, gate=gate))
     assert isinstance(counts, ValueCounts)

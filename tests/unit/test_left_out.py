@@ -19,15 +19,16 @@ from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.model import Metric
 from surefoot.core.verdicts.left_out import WORDS, note_left_out
+from tests.gates import make_gate
 from tests.unit.test_counts import ERRORS, LATENCY, LIVE, V1, V2, before
 from tests.unit.test_counts import record as served
 from tests.unit.test_replay import ASKED, Model, half, label, record, write
 
 NO: dict[str, Any] = {"error": "ValueError: no", "answered_by": None, "prediction": None}
 """A request that no version could answer."""
-MISSING = Gate("labels", Metric.MISSING_LABEL, margin=0.01, maturity=10.0)
+MISSING = make_gate("labels", Metric.MISSING_LABEL, margin=0.01, maturity=10.0)
 
 
 def strict(row: Mapping[str, object]) -> object:
@@ -119,7 +120,7 @@ def test_refused_requests_are_not_validated_and_not_replayed(tmp_path: Path) -> 
     """A request with a text for a number, answered 400, is not in the suite's table and not in the shadow."""
     rows = [record(i, 100.0 + i, features={"x": 1.0}) for i in range(5)]
     write(tmp_path, "predictions", [*rows, record(9, 200.0, features={"x": "oops"}, **NO)])
-    found = measured(tmp_path).gather(replace(ASKED, gate=Gate("data", Metric.VALIDATION), kind=EvidenceKind.DATA))
+    found = measured(tmp_path).gather(replace(ASKED, gate=make_gate("data", Metric.VALIDATION), kind=EvidenceKind.DATA))
     assert found == Validation("sha256:s", 5, 1, (), left=LeftOut(records=6, refused=1))
     shadow = measured(tmp_path).gather(replace(ASKED, gate=ERRORS))
     assert isinstance(shadow, SplitCounts)

@@ -117,14 +117,14 @@ TOLD = {
     4: ("data.window: expected a duration",),
     6: ("gates.errors.colour: unknown key",),
     7: (
-        "gates.quality.labels.coverage: must be between",
+        "gates.quality.labels.coverage: must be at most 1",
         "gates.quality.labels.maturity: expected a duration",
         "gates.quality.margin: expected a margin",
     ),
     8: ("gates.odd.metric: expected one of",),
     9: ("gates.idle.margin: must be below",),
     10: ("on.fail: expected one of", "on.stale: 'yes' means true or false"),
-    13: ("steps.1.weight: must be between",),
+    13: ("steps.1.weight: must be at most 99",),
     14: ("steps.1.hold.gates: there is no gate 'nothing'",),
     16: ("steps.2.hold.for: expected a duration",),
     17: ("bake.gates: there is no gate 'absent'",),
@@ -162,6 +162,18 @@ def test_every_error_of_every_file_is_told_at_once(project: Path) -> None:
     assert "expect_colum_values_to_be_red on column a is unknown" in said.output
     assert "expectation 3 of the suite has no type" in said.output
     assert len(json.loads(lint(project, "--json").output)["policies"][0]["errors"]) == len(lines) + 2
+
+
+def test_a_key_with_an_old_name_is_told_with_its_new_one(project: Path) -> None:
+    """`on.both_sick` of release 0.1.0 means what it meant, and one line says how it is called now; the two are one."""
+    write(project, {**POLICY, "on": {"both_sick": "pause"}})
+    said = lint(project)
+    assert said.return_value == 0
+    (line,) = [line for line in said.output.splitlines() if "both_sick" in line]
+    assert line == "note: 'on.both_sick' has a new name: write 'on.baseline_unhealthy'"
+    assert json.loads(lint(project, "--json").output)["policies"][0]["notes"] == [line.removeprefix("note: ")]
+    write(project, {**POLICY, "on": {"both_sick": "pause", "baseline_unhealthy": "pause"}})
+    assert "on.both_sick: this is the old name of 'baseline_unhealthy': write one" in lint(project).output
 
 
 def test_one_mistake_is_one_error() -> None:

@@ -16,15 +16,17 @@ from surefoot.core.judging.reverify import reverify
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.machine import PRE_TRAFFIC_ALPHA, SHAPE_GATE, JudgeGates, decide, shadow_alpha
 from surefoot.core.planning import notes, plan
-from surefoot.core.policy.fields import Violation
-from surefoot.core.policy.model import NOT_MIRRORED, Gate, LiveShadow, Metric
+from surefoot.core.policy.gates.metrics import NOT_MIRRORED
+from surefoot.core.policy.model import Metric
 from surefoot.core.policy.parse import parse
+from surefoot.core.policy.violations import Violation
 from surefoot.core.record.describe import describe_effect
 from surefoot.core.record.events import SetSplit, decode
 from surefoot.core.record.state import fold
 from surefoot.rollout import drive, open_promotion
 from surefoot.rollout.drift import split_mismatch
 from tests.fakes import MIRRORED, POLICY, SAME_SHAPE, Scenario
+from tests.gates import make_gate
 from tests.scripted import FAIL, PASS, at, events, scenario, started
 
 STEP = {"source": "live", "share": 20, "for": "2h", "min_requests": 500, "gates": ["errors"]}
@@ -54,7 +56,9 @@ def policy(*steps: Mapping[str, object], **fields: object) -> dict[str, object]:
 def test_a_policy_asks_for_a_live_shadow() -> None:
     """Share, length, fewest requests, gates and looks are read; a look comes twelve times by default."""
     read = parse(policy({"shadow": STEP}, RAMP))
-    assert read.live_shadow == LiveShadow(20.0, 7200.0, 500, ("errors",), 600.0)
+    live = read.live_shadow
+    assert live is not None
+    assert (live.share, live.hold, live.min_requests, live.gates, live.every) == (20.0, 7200.0, 500, ("errors",), 600.0)
     assert read.shadow is None
     assert [step.weight for step in read.ramp] == [5.0]
 
@@ -63,8 +67,8 @@ REPLAY = {"shadow": {"window": "7d", "gates": ["errors"]}}
 WRONG: dict[str, tuple[dict[str, object], str]] = {
     "no share": (policy({"shadow": {k: v for k, v in STEP.items() if k != "share"}}, RAMP), "'share' is missing"),
     "no length": (policy({"shadow": {k: v for k, v in STEP.items() if k != "for"}}, RAMP), "'for' is missing"),
-    "too small": (policy({"shadow": {**STEP, "share": 0.05}}, RAMP), "must be between 0.1 and 100"),
-    "too large": (policy({"shadow": {**STEP, "share": 101}}, RAMP), "must be between 0.1 and 100"),
+    "too small": (policy({"shadow": {**STEP, "share": 0.05}}, RAMP), "must be at least 0.1"),
+    "too large": (policy({"shadow": {**STEP, "share": 101}}, RAMP), "must be at most 100"),
     "a window": (policy({"shadow": {**STEP, "window": "7d"}}, RAMP), "unknown key 'window'; known here: every, for"),
     "a share of a replay": (policy({"shadow": {"window": "7d", "gates": ["errors"], "share": 5}}, RAMP), "unknown key"),
     "another source": (policy({"shadow": {**STEP, "source": "mirror"}}, RAMP), "expected one of replay, live"),
@@ -227,7 +231,7 @@ def test_a_split_of_an_earlier_release_mirrors_nothing() -> None:
     assert event.effect.mirror == 0.0
 
 
-ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
+ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
 COUNTS = SplitCounts((Stratum(0.5, 0, 20_000, 0, 20_000),), 0.0, recent=20_000)
 
 

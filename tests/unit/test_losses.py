@@ -11,10 +11,11 @@ from sklearn import metrics
 from surefoot.core.answers.losses import decisions, losses
 from surefoot.core.answers.values import number_of, probability
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.policy.model import LOSSES, Costs, Gate, Metric
+from surefoot.core.policy.model import LOSSES, Costs, Metric, PairedGate
+from tests.gates import make_gate
 
 PAIRS = st.lists(st.tuples(st.floats(0.001, 0.999), st.integers(0, 1)), min_size=1, max_size=50)
-COSTS = Costs(60.0, 20.0, 100.0, 0.0)
+COSTS = Costs(tp=60.0, fp=20.0, fn=100.0, tn=0.0)
 PRICES = np.array([[0.0, 20.0], [100.0, 60.0]])
 """Price by what came true and what was said."""
 ORACLES = {
@@ -31,9 +32,10 @@ ORACLES = {
 }
 
 
-def asked(metric: Metric) -> Gate:
+def asked(metric: Metric) -> PairedGate:
     """A gate on this loss."""
-    return Gate("g", metric, quantiles=(0.8,), costs=COSTS)
+    made: PairedGate = make_gate("g", metric, where_known={"quantiles": (0.8,), "costs": COSTS})
+    return made
 
 
 def test_every_loss_has_an_oracle() -> None:
@@ -84,9 +86,9 @@ def test_no_number_in_an_answer(prediction: object) -> None:
     with pytest.raises(InvariantBroken):
         number_of(prediction)
     with pytest.raises(InvariantBroken):
-        losses(Gate("g", Metric.BRIER), [0.5, prediction], [0, 1])
+        losses(make_gate("g", Metric.BRIER), [0.5, prediction], [0, 1])
     with pytest.raises(InvariantBroken):
-        losses(Gate("g", Metric.BRIER), [0.5, 0.5], [0, prediction])
+        losses(make_gate("g", Metric.BRIER), [0.5, 0.5], [0, prediction])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -102,7 +104,7 @@ def test_what_is_not_a_number_is_refused(metric: Metric, bad: float) -> None:
 def test_metric_that_is_no_loss_is_refused() -> None:
     """Latency has no loss of an answer."""
     with pytest.raises(InvariantBroken, match="latency is not a loss"):
-        losses(Gate("g", Metric.LATENCY), [1.0], [1.0])
+        losses(make_gate("g", Metric.LATENCY), [1.0], [1.0])
 
 
 def test_decisions() -> None:
@@ -134,7 +136,7 @@ def test_losses_of_many_classes_are_those_of_scikit_learn(pairs: list[tuple[list
         (Metric.LOG_LOSS, metrics.log_loss(numbered, given_, labels=[0, 1, 2])),
         (Metric.ZERO_ONE, metrics.zero_one_loss(numbered, np.argmax(given_, axis=1))),
     ):
-        gate = Gate("g", metric, classes=CLASSES)
+        gate = make_gate("g", metric, classes=CLASSES)
         for labels in (named, numbered):
             assert float(np.mean(losses(gate, given_, labels))) == pytest.approx(oracle)
         mapped = [dict(zip(CLASSES, row, strict=True)) for row in given_]
@@ -145,11 +147,11 @@ def test_losses_of_many_classes_are_those_of_scikit_learn(pairs: list[tuple[list
 def test_what_is_no_distribution_is_refused(row: object) -> None:
     """Class probabilities that are too few, negative, or do not add up to one have no loss."""
     with pytest.raises(InvariantBroken):
-        losses(Gate("g", Metric.LOG_LOSS, classes=CLASSES), [row], ["low"])
+        losses(make_gate("g", Metric.LOG_LOSS, classes=CLASSES), [row], ["low"])
 
 
 @pytest.mark.parametrize("label", ["lowest", 3, -1, 0.5, True, None])
 def test_label_that_is_no_class_is_refused(label: object) -> None:
     """A label outside the classes is an error, never the nearest class."""
     with pytest.raises(InvariantBroken):
-        losses(Gate("g", Metric.ZERO_ONE, classes=CLASSES), [[0.2, 0.3, 0.5]], [label])
+        losses(make_gate("g", Metric.ZERO_ONE, classes=CLASSES), [[0.2, 0.3, 0.5]], [label])

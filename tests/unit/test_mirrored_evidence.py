@@ -29,15 +29,16 @@ from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.machine import SHAPE_GATE
 from surefoot.core.policy.model import Gate, Metric
+from tests.gates import changed, make_gate
 
 V1, V2 = (Version(n, f"sha256:{n * 64}") for n in "12")
 SINCE, UNTIL = 1_000.0, 2_000.0
-ERRORS = Gate("errors", Metric.ERROR_RATE, margin=0.01)
-SAME = Gate("same", Metric.DISAGREEMENT, margin=None, limit=0.1, block=100.0)
-LOSS = Gate("loss", Metric.BRIER, margin=0.01, block=100.0, maturity=50.0)
-SPEED = Gate("speed", Metric.LATENCY, margin=0.2, relative=True, column="latency_ms")
-CPU = Gate("cpu", Metric.RESOURCE, margin=0.2, relative=True, column="cpu_ms")
-MEMORY = Gate("memory", Metric.GAUGE, margin=0.2, relative=True, column="rss_mb", block=100.0)
+ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
+SAME = make_gate("same", Metric.DISAGREEMENT, margin=None, limit=0.1, block=100.0)
+LOSS = make_gate("loss", Metric.BRIER, margin=0.01, block=100.0, maturity=50.0)
+SPEED = make_gate("speed", Metric.LATENCY, margin=0.2)
+CPU = make_gate("cpu", Metric.RESOURCE, margin=0.2, column="cpu_ms")
+MEMORY = make_gate("memory", Metric.GAUGE, margin=0.2, column="rss_mb", block=100.0)
 QUESTION = EvidenceRequest(
     "m", ERRORS, EvidenceKind.LIVE_SHADOW, "", "r", V1, V2, SINCE, UNTIL, 900.0, 1_000.0, mirrored=100.0
 )
@@ -135,7 +136,7 @@ def test_slices_of_mirrored_requests_are_counted_by_themselves(tmp_path: Path) -
         predictions=[champion(n) for n in range(6)],
         shadows=[shadow(n, error="ValueError: no" if n == 1 else None) for n in range(6)],
     )
-    found = gather(tmp_path, replace(ERRORS, by=("place",)))
+    found = gather(tmp_path, changed(ERRORS, by=("place",)))
     assert isinstance(found, Sliced)
     assert {name: one.strata for name, one in found.slices.items()} == {
         "place=JFK": (Stratum(0.5, 0, 3, 0, 3),),
@@ -231,13 +232,13 @@ def test_shapes_and_shifts_are_read_from_the_answers(tmp_path: Path) -> None:
     assert isinstance(shapes, AnswerShapes)
     assert (shapes.champion, shapes.candidate, shapes.answered) == (("a number",), ("a list of 2 numbers",), 99)
     equal(tmp_path, prediction=0.8)
-    moved = Gate("moved", Metric.PREDICTION_SHIFT, limit=0.1, against="champion")
+    moved = make_gate("moved", Metric.PREDICTION_SHIFT, limit=0.1, against="champion")
     shift = gather(tmp_path, moved)
     assert isinstance(shift, InputShift)
     assert shift.features[0].distance == 1.0
     before = [champion(n, request=f"p{n}", at=SINCE - 995.0 + n, rollout="", prediction=0.8) for n in NUMBERS]
     write(tmp_path, predictions=[*before, *(champion(n) for n in NUMBERS)])
-    past = gather(tmp_path, replace(moved, against="before"))
+    past = gather(tmp_path, changed(moved, against="before"))
     assert isinstance(past, InputShift)
     assert past.features[0].distance < 0.05
 

@@ -20,6 +20,7 @@ from surefoot.core.judging.evidence import MICRO, Evidence, InputShift, PairedSu
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
+from tests.gates import make_gate
 from tests.unit.test_replay import ASKED, QUALITY, V1, V2, label, record, write
 from tests.unit.test_replay_requests import Model
 
@@ -57,7 +58,7 @@ def test_a_few_labels_that_cannot_be_read_are_left_out(tmp_path: Path, strange: 
 
 def test_a_label_that_is_no_class_is_odd() -> None:
     """A label that is none of the classes and an answer that is no distribution are odd, each once."""
-    three = Gate("g", Metric.BRIER, classes=("H", "D", "A"), block=10.0)
+    three = make_gate("g", Metric.BRIER, classes=("H", "D", "A"), block=10.0)
     even = [0.2, 0.3, 0.5]
     batch = ScoredBatch(
         at=np.arange(4, dtype=np.float64),
@@ -76,7 +77,7 @@ def test_a_label_that_is_no_class_is_odd() -> None:
 
 def test_the_sums_are_those_without_the_odd_requests() -> None:
     """Leaving out what cannot be read gives the sums of the rest, in any cut of the batches."""
-    gate = Gate("g", Metric.ABSOLUTE_ERROR, block=10.0)
+    gate = make_gate("g", Metric.ABSOLUTE_ERROR, block=10.0)
 
     def batch(labels: list[object]) -> ScoredBatch:
         n = len(labels)
@@ -121,7 +122,7 @@ def test_columns_can_be_left_out_of_a_shift(tmp_path: Path, keys: tuple[str, ...
     ]
     write(tmp_path, "predictions", rows)
     log = PredictionLog(tmp_path)
-    gate = Gate("inputs", Metric.INPUT_SHIFT, limit=0.1, ignored=keys)
+    gate = make_gate("inputs", Metric.INPUT_SHIFT, limit=0.1, ignored=keys)
     question = replace(ASKED, gate=gate, since=1999.0, until=2999.0)
     found = LogEvidence(
         log, ShadowReplay(log, lambda _m, _v: Model()), lambda s, _f, _n: Validation(s, 1, 1, ())
@@ -135,7 +136,7 @@ def test_columns_can_be_left_out_of_a_shift(tmp_path: Path, keys: tuple[str, ...
 
 def test_what_a_gate_cannot_see_is_said() -> None:
     """Where both versions are fed the row as it came, the verdict says that nothing inside them was looked at."""
-    gate = Gate("fed", Metric.INPUT_SHIFT, against="champion", limit=0.01)
+    gate = make_gate("fed", Metric.INPUT_SHIFT, against="champion", limit=0.01)
     frame = pd.DataFrame({"x": [1.0] * 900})
     shifts = distances(frame, frame)
     for blind in (False, True):

@@ -10,14 +10,15 @@ from surefoot.core.judging.evidence import Block, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning import plan
-from surefoot.core.policy.fields import Violation
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.model import Metric
 from surefoot.core.policy.parse import parse
+from surefoot.core.policy.violations import Violation
 from surefoot.core.stats.mcnemar import log_harm
 from tests.fakes import POLICY
+from tests.gates import changed, gate_of, make_gate
 from tests.unit.test_replay import ASKED, Model, days, house, paired
 
-RIGHT = Gate("accuracy", Metric.ZERO_ONE, margin=0.01, block=0.0)
+RIGHT = make_gate("accuracy", Metric.ZERO_ONE, margin=0.01, block=0.0)
 LEVEL = DecisionThresholds(0.01)
 
 
@@ -51,7 +52,7 @@ def test_only_disagreements_speak() -> None:
 
 def test_harm_within_the_margin_is_no_failure() -> None:
     """A proved loss that the owner accepts does not fail, and a large sample of equal answers passes."""
-    assert judge(replace(RIGHT, margin=0.05), sums(10_000, 400, 700, 300), LEVEL).outcome is not Outcome.FAIL
+    assert judge(changed(RIGHT, margin=0.05), sums(10_000, 400, 700, 300), LEVEL).outcome is not Outcome.FAIL
     assert judge(RIGHT, sums(20_000, 1000, 1000, 800), LEVEL).outcome is Outcome.PASS
     few = judge(RIGHT, sums(300, 10, 10, 8), replace(LEVEL, per_minute=60.0))
     assert few.outcome is Outcome.INCONCLUSIVE
@@ -60,13 +61,13 @@ def test_harm_within_the_margin_is_no_failure() -> None:
 
 def test_slices_share_the_level_and_protected_ones_block() -> None:
     """One slice that loses is named; a protected slice without data keeps the gate from passing."""
-    gate = replace(RIGHT, by=("origin",), min_per_slice=100)
+    gate = changed(RIGHT, by=("origin",), min_per_slice=100)
     more = {"origin=LGA": (5000, 100, 400, 80), "origin=JFK": (50_000, 900, 900, 800), "origin=OO": (9, 0, 0, 0)}
     verdict = judge(gate, sums(60_000, 1000, 1300, 880, **more), LEVEL)
     assert (verdict.outcome, verdict.culprit) == (Outcome.FAIL, "origin=LGA")
     fine = {name: cells for name, cells in more.items() if name != "origin=LGA"}
     assert judge(gate, sums(60_000, 900, 900, 800, **fine), LEVEL).outcome is Outcome.PASS
-    blocked = judge(replace(gate, protected=("origin=OO",)), sums(60_000, 900, 900, 800, **fine), LEVEL)
+    blocked = judge(changed(gate, protected=("origin=OO",)), sums(60_000, 900, 900, 800, **fine), LEVEL)
     assert blocked.outcome is Outcome.NO_DATA
 
 
@@ -74,7 +75,7 @@ def test_what_cannot_be_compared_is_said_first() -> None:
     """No request, missing labels and answers that never came are judged as for every loss."""
     assert judge(RIGHT, PairedSums({}, 0, 0), LEVEL).outcome is Outcome.NO_DATA
     assert judge(RIGHT, PairedSums({}, 100, 100, unscored=50), LEVEL).outcome is Outcome.FAIL
-    assert judge(replace(RIGHT, coverage=0.9), PairedSums({}, 100, 10), LEVEL).outcome is Outcome.INCONCLUSIVE
+    assert judge(changed(RIGHT, coverage=0.9), PairedSums({}, 100, 10), LEVEL).outcome is Outcome.INCONCLUSIVE
     assert judge(RIGHT, PairedSums({}, 100, 100), LEVEL).outcome is Outcome.NO_DATA
 
 
@@ -90,7 +91,7 @@ def accuracy(**changes: object) -> dict[str, object]:
 
 def test_only_answers_can_be_judged_one_by_one() -> None:
     """`block: none` is for right and wrong with a margin in points; anything else moves together by the day."""
-    assert parse(accuracy()).gates["accuracy"].block == 0.0
+    assert gate_of(parse(accuracy()), "accuracy").block == 0.0
     for changes in ({"metric": "brier"}, {"max": 0.1}, {"margin": "5%"}):
         with pytest.raises(Violation, match="each for itself only"):
             parse(accuracy(**changes))

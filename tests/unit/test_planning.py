@@ -6,9 +6,9 @@ import pytest
 
 from surefoot.core.planning import Detectability, false_alarms_a_year, plan
 from surefoot.core.planning.detectability import distinct_units, smallest_detectable
-from surefoot.core.policy.fields import Violation
 from surefoot.core.policy.model import Policy
 from surefoot.core.policy.parse import parse
+from surefoot.core.policy.violations import Violation
 from tests.fakes import POLICY
 
 LOSS = {"metric": "brier", "margin": 0.02, "labels": {"maturity": "12h"}, "expect": {"spread": 0.02}}

@@ -2,19 +2,32 @@
 
 import copy
 import math
+import re
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.core.domain import Outcome, Role
-from surefoot.core.policy.fields import Violation
 from surefoot.core.policy.model import FailureAction, Metric, Policy, Reaction
-from surefoot.core.policy.parse import REACTIONS, parse
+from surefoot.core.policy.parse import examine, parse
+from surefoot.core.policy.violations import Violation
 from surefoot.core.record.chain import digest
 from tests.fakes import POLICY
+from tests.gates import gate_of
 
 LOSS = {"metric": "brier", "margin": "5%", "by": ["origin", "carrier"], "labels": {"maturity": "12h"}, "block": "7d"}
+PAUSE, ROLLBACK = FailureAction.PAUSE, FailureAction.ROLLBACK
+REACTIONS = {
+    Outcome.FAIL: Reaction(0.0, ROLLBACK),
+    Outcome.INCONCLUSIVE: Reaction(7200.0, PAUSE),
+    Outcome.NO_DATA: Reaction(7200.0, ROLLBACK),
+    Outcome.STALE: Reaction(7200.0, PAUSE),
+    Outcome.ERROR: Reaction(1800.0, PAUSE),
+    Outcome.BASELINE_UNHEALTHY: Reaction(0.0, PAUSE),
+}
+"""What each outcome leads to where the policy says nothing."""
 FULL = {
     **POLICY,
     "gates": {
@@ -81,11 +94,11 @@ def kept(value: object) -> Policy | None:
     return policy
 
 
-def put(place: tuple[str | int, ...], value: object) -> object:
-    """The full policy with one thing in it replaced."""
+def put(place: tuple[str | int, ...], value: object, whole: Mapping[str, object] = FULL) -> object:
+    """A policy, the full one by default, with one thing in it replaced."""
     if not place:
         return value
-    made = copy.deepcopy(FULL)
+    made = dict(copy.deepcopy(whole))
     inner: object = made
     for key in place[:-1]:
         inner = inner.setdefault(key, {}) if isinstance(inner, dict) else inner[key]  # type: ignore[index]
@@ -96,7 +109,7 @@ def put(place: tuple[str | int, ...], value: object) -> object:
 def test_full_policy() -> None:
     """Each key of a gate arrives in the field that the judge reads."""
     policy = parse(FULL)
-    slices, inputs, latency = (policy.gates[name] for name in ("slices", "inputs", "latency"))
+    slices, inputs, latency = (gate_of(policy, name) for name in ("slices", "inputs", "latency"))
     assert (slices.metric, slices.margin, slices.relative) == (Metric.BRIER, 0.05, True)
     assert (slices.by, slices.maturity, slices.block) == (("origin", "carrier"), 43200.0, 7 * 86400.0)
     assert (inputs.role, inputs.against, inputs.limit) == (Role.SIGNAL, "champion", 0.2)
@@ -134,8 +147,8 @@ def test_anything_anywhere_in_a_policy(place: tuple[str | int, ...], value: obje
     policy = kept(put(place, value))
     if policy:
         numbers = [policy.requests_per_minute, policy.suite_window, policy.bake.hold, policy.false_rollback_budget]
-        numbers += [n for gate in policy.gates.values() for n in (gate.margin or 0.0, gate.maturity, gate.block)]
-        numbers += [abs(gate.limit) for gate in policy.gates.values() if gate.limit is not None]
+        names = ("margin", "maturity", "block", "limit")
+        numbers += [abs(getattr(gate, name, 0.0) or 0.0) for gate in policy.gates.values() for name in names]
         numbers += [n for step in policy.ramp for n in (step.weight, step.hold, step.min_requests)]
         assert all(math.isfinite(number) and number >= 0.0 for number in numbers)
 
@@ -152,6 +165,16 @@ def test_violation_names_its_place(place: tuple[str | int, ...], value: object) 
     related = violation.path[: len(place)] == place or place[: len(violation.path)] == violation.path
     assert related or violation.path[0] in {"steps", "bake", "gates"}
     assert violation.rule
+
+
+@given(st.sampled_from(PLACES), ANYTHING)
+def test_a_violation_speaks_the_words_of_the_policy(place: tuple[str | int, ...], value: object) -> None:
+    """Each broken rule is one line in plain words, with a path into the file; the library's own words never show."""
+    for violation in examine(put(place, value)).broken:
+        line = str(violation)
+        assert line.isprintable(), line
+        assert not re.search(r"[Ii]nput should|valid (string|number|integer|list)|[Ff]ield required|Extra inputs", line)
+        assert not {"[key]", "function-plain", "tuple"} & set(map(str, violation.path))
 
 
 def test_number_that_cannot_be_printed() -> None:

@@ -16,6 +16,7 @@ from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import FeatureShift, InputShift, Missing, ScoreBins, SplitCounts, Stratum
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
+from tests.gates import changed
 from tests.unit.test_replay import ASKED, V1, V2, label, record, write
 from tests.unit.test_replay_requests import FED, FORESEEN, GIVEN, GOLDEN, Model, Row
 
@@ -124,7 +125,7 @@ def test_scores_to_come_are_those_of_a_replay(tmp_path: Path) -> None:
     """Past, later past and present are cut where a replay cuts them, and late labels count for neither."""
     with recorded(tmp_path) as asked:
         found = asked.past_scores(FORESEEN)
-        everything = asked.past_scores(replace(FORESEEN, gate=replace(FORESEEN.gate, maturity=0.0)))
+        everything = asked.past_scores(replace(FORESEEN, gate=changed(FORESEEN.gate, maturity=0.0)))
     assert isinstance(found, ScoreBins)
     assert [sum(cell[0] for cell in side) for side in (found.past, found.checked, found.now)] == [17, 18, 10]
     assert isinstance(everything, ScoreBins)

@@ -21,11 +21,12 @@ from surefoot.core.errors import EvidenceUnavailable, Rejected
 from surefoot.core.judging.evidence import InputShift, Missing, PairedSums, ScoreBins, SplitCounts, Stratum
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import Gate, Metric
+from tests.gates import changed, make_gate
 
 Row = dict[str, object]
 HOUR, DAY = 3600.0, 86400.0
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
-BRIER = Gate("quality", Metric.BRIER, margin=0.01, maturity=12 * HOUR, block=DAY)
+BRIER = make_gate("quality", Metric.BRIER, margin=0.01, maturity=12 * HOUR, block=DAY)
 SHADOW = EvidenceRequest("m", BRIER, EvidenceKind.SHADOW, "", "r", V1, V2, since=-1.0, until=10 * DAY, opened=10 * DAY)
 Opens = Callable[..., RecordFile]
 
@@ -223,14 +224,14 @@ def test_features_are_all_other_columns(opened: Opens) -> None:
     assert file.features == names
     assert file.frame("", 0.0, DAY).to_dict("records") == [dict.fromkeys(names, "x")]
     assert {name for name, apart, _ in file.unequal(0.0, DAY) if not apart} == set(names)
-    assert scored(file, replace(BRIER, by=("side",))).slices.keys() == {"", "side=x"}
+    assert scored(file, changed(BRIER, by=("side",))).slices.keys() == {"", "side=x"}
     assert file.rows("", f"SELECT {file.slice_of('n')} FROM log") == [("x",)]  # noqa: S608 - the file has quoted it
 
 
 def test_column_that_is_not_there_is_named(opened: Opens) -> None:
     """A slice by a column that the file does not have is refused by name, and so is a measurement."""
     file = opened(pair("a"))
-    for ask in (lambda: scored(file, replace(BRIER, by=("region",))), lambda: file.slice_of("region")):
+    for ask in (lambda: scored(file, changed(BRIER, by=("region",))), lambda: file.slice_of("region")):
         with pytest.raises(Rejected, match="the records have no column 'region' to make slices of"):
             ask()
     with pytest.raises(EvidenceUnavailable, match=r"the records cannot answer: .*tokens"):
@@ -250,9 +251,10 @@ def month() -> list[Row]:
 
 def evidence(file: RecordFile) -> tuple[object, ...]:
     """Everything that is measured on pairs."""
-    asked = replace(SHADOW, until=29.5 * DAY, gate=replace(BRIER, by=("region",)))
+    asked = replace(SHADOW, until=29.5 * DAY, gate=changed(BRIER, by=("region",)))
     made = RecordedAnswers(file)
-    return made.paired(asked), made.past_scores(asked), made.answered(asked), made.failures(asked), made.seen(asked)
+    fed = replace(asked, gate=make_gate("fed", Metric.INPUT_SHIFT, against="champion"))
+    return made.paired(asked), made.past_scores(asked), made.answered(asked), made.failures(asked), made.seen(fed)
 
 
 def test_order_and_cut_of_a_file_change_nothing(opened: Opens, monkeypatch: pytest.MonkeyPatch) -> None:

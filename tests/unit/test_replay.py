@@ -29,10 +29,11 @@ from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.model import Metric
+from tests.gates import changed, make_gate
 
 DAY = 86400.0
-QUALITY = Gate("quality", Metric.BRIER, maturity=100.0, coverage=0.9, block=DAY)
+QUALITY = make_gate("quality", Metric.BRIER, maturity=100.0, coverage=0.9, block=DAY)
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 ASKED = EvidenceRequest(
     "m", QUALITY, EvidenceKind.SHADOW, "sha256:s", "r", V1, V2, since=0.0, until=10 * DAY, opened=10 * DAY
@@ -299,7 +300,7 @@ def test_one_window_is_scored_once(tmp_path: Path) -> None:
     champion, candidate = Model(half), Model(half)
     replay = house(tmp_path, champion, candidate)
     paired(replay)
-    paired(replay, replace(ASKED, gate=replace(QUALITY, by=("origin",))))
+    paired(replay, replace(ASKED, gate=changed(QUALITY, by=("origin",))))
     replay.failures(ASKED)
     assert (champion.sizes, candidate.sizes) == ([20], [20])
 
@@ -309,7 +310,7 @@ def test_slices(tmp_path: Path) -> None:
     origins = ["JFK", "LGA", "EWR"]
     write(tmp_path, "predictions", [record(i, 1000.0, features={"i": i, "origin": origins[i % 3]}) for i in range(9)])
     write(tmp_path, "labels", [label(i, 1, 1050.0) for i in range(9)])
-    found = paired(house(tmp_path), replace(ASKED, gate=replace(QUALITY, by=("origin", "carrier"))))
+    found = paired(house(tmp_path), replace(ASKED, gate=changed(QUALITY, by=("origin", "carrier"))))
     assert {name: sum(b.n for b in blocks) for name, blocks in found.slices.items()} == {
         "": 9,
         "origin=JFK": 3,
@@ -374,7 +375,7 @@ def test_one_row_without_features_does_not_spoil_the_window(tmp_path: Path) -> N
 def test_data_is_validated_as_it_was_asked(tmp_path: Path) -> None:
     """The suite sees every row of the window, and an empty window is an ERROR."""
     days(tmp_path, 7)
-    ask = replace(ASKED, gate=Gate("data", Metric.VALIDATION), kind=EvidenceKind.DATA)
+    ask = replace(ASKED, gate=make_gate("data", Metric.VALIDATION), kind=EvidenceKind.DATA)
     measure = measured(tmp_path, lambda _model, _version: Model(half))
     assert measure.gather(ask) == Validation("sha256:s", 7, 1, (), left=LeftOut(records=7))
     found = measure.gather(replace(ask, model="other"))
@@ -387,7 +388,11 @@ def shifted(root: Path, old: list[Mapping[str, object]], new: list[Mapping[str, 
     rows = [*((r, 100.0) for r in old), *((r, 1500.0) for r in new)]
     write(root, "predictions", [record(i, at, features=row) for i, (row, at) in enumerate(rows)])
     ask = replace(
-        ASKED, gate=Gate("inputs", Metric.INPUT_SHIFT, limit=0.1), kind=EvidenceKind.LIVE, since=1000.0, until=2000.0
+        ASKED,
+        gate=make_gate("inputs", Metric.INPUT_SHIFT, limit=0.1),
+        kind=EvidenceKind.LIVE,
+        since=1000.0,
+        until=2000.0,
     )
     found = measured(root, lambda _model, _version: Model(half)).gather(ask)
     assert isinstance(found, InputShift)
@@ -419,5 +424,5 @@ def test_blocks_are_aligned_to_their_length(tmp_path: Path) -> None:
     """Blocks of an hour begin on the hour."""
     write(tmp_path, "predictions", [record(i, 3600.0 + 1800.0 * i) for i in range(4)])
     write(tmp_path, "labels", [label(i, 1, 3700.0 + 1800.0 * i) for i in range(4)])
-    found = paired(house(tmp_path), replace(ASKED, gate=replace(QUALITY, block=3600.0)))
+    found = paired(house(tmp_path), replace(ASKED, gate=changed(QUALITY, block=3600.0)))
     assert found.slices[""] == tuple(Block(f"1970-01-01T0{hour}:00Z", 2, (500_000,), (500_000,)) for hour in (1, 2))

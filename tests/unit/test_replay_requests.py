@@ -31,15 +31,20 @@ from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
+from tests.gates import make_gate
 from tests.unit.test_replay import ASKED, V1, V2, days, half, label, record, write
 from tests.unit.test_replay import Model as Plain
 
-GOLDEN = replace(ASKED, gate=Gate("golden", Metric.GOLDEN, tolerance=1e-3))
-FED = replace(ASKED, gate=Gate("fed", Metric.INPUT_SHIFT, against="champion", limit=0.01))
-GIVEN = replace(ASKED, gate=Gate("given", Metric.PREDICTION_SHIFT, against="champion", limit=0.1))
-FORESEEN = replace(ASKED, gate=Gate("foreseen", Metric.EXPECTED_LOSS, Role.SIGNAL, maturity=100.0))
+GOLDEN = replace(ASKED, gate=make_gate("golden", Metric.GOLDEN, tolerance=1e-3))
+FED = replace(ASKED, gate=make_gate("fed", Metric.INPUT_SHIFT, against="champion", limit=0.01))
+GIVEN = replace(ASKED, gate=make_gate("given", Metric.PREDICTION_SHIFT, against="champion", limit=0.1))
+FORESEEN = replace(ASKED, gate=make_gate("foreseen", Metric.EXPECTED_LOSS, Role.SIGNAL, maturity=100.0))
 SINCE = replace(
-    ASKED, gate=Gate("given", Metric.PREDICTION_SHIFT, limit=0.1), kind=EvidenceKind.LIVE, since=2000.0, until=3000.0
+    ASKED,
+    gate=make_gate("given", Metric.PREDICTION_SHIFT, limit=0.1),
+    kind=EvidenceKind.LIVE,
+    since=2000.0,
+    until=3000.0,
 )
 Row = Mapping[str, object]
 
@@ -285,14 +290,14 @@ def test_model_that_raises_is_an_error_with_its_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "gate",
     [
-        Gate("e", Metric.ERROR_RATE),
-        Gate("l", Metric.LATENCY, column="latency_ms"),
-        Gate("g", Metric.GAUGE, column="rss_mb", block=60.0),
-        Gate("v", Metric.VALUE, column="label"),
-        Gate("b", Metric.BRIER),
-        Gate("p", Metric.PREDICTION_SHIFT),
-        Gate("i", Metric.INPUT_SHIFT, against="champion"),
-        Gate("x", Metric.EXPECTED_LOSS),
+        make_gate("e", Metric.ERROR_RATE),
+        make_gate("l", Metric.LATENCY),
+        make_gate("g", Metric.GAUGE, column="rss_mb", block=60.0),
+        make_gate("v", Metric.VALUE, column="label"),
+        make_gate("b", Metric.BRIER),
+        make_gate("p", Metric.PREDICTION_SHIFT),
+        make_gate("i", Metric.INPUT_SHIFT, against="champion"),
+        make_gate("x", Metric.EXPECTED_LOSS),
     ],
     ids=lambda gate: gate.metric.value,
 )
@@ -314,7 +319,7 @@ def gathered(root: Path, kind: EvidenceKind, stale_after: float, gate: Gate = SI
 def test_silence_is_stale(tmp_path: Path, metric: Metric) -> None:
     """While a rollout serves, a log that is older than allowed is STALE, to the second, and says how old it is."""
     write(tmp_path, "predictions", [record(0, 2500.0), record(1, 3500.0)])
-    gate = Gate("g", metric, column="latency_ms", limit=0.1)
+    gate = make_gate("g", metric, where_known={"limit": 0.1})
     for kind in (EvidenceKind.LIVE, EvidenceKind.BAKE):
         found = gathered(tmp_path, kind, 499.0, gate)
         assert isinstance(found, Missing)
@@ -329,7 +334,7 @@ def test_silence_is_stale(tmp_path: Path, metric: Metric) -> None:
 
 def test_log_without_a_request_is_not_stale(tmp_path: Path) -> None:
     """Nothing was ever logged: that is no data, not old data."""
-    found = gathered(tmp_path, EvidenceKind.LIVE, 1.0, Gate("e", Metric.ERROR_RATE))
+    found = gathered(tmp_path, EvidenceKind.LIVE, 1.0, make_gate("e", Metric.ERROR_RATE))
     assert isinstance(found, Missing)
     assert found.outcome is Outcome.NO_DATA
 

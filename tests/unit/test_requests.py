@@ -6,7 +6,7 @@ import pytest
 
 from surefoot.core.domain import Stage, Version
 from surefoot.core.errors import NotFound, Rejected, RolloutInProgress, TransitionIllegal
-from surefoot.core.policy.fields import Violation
+from surefoot.core.policy.violations import Violation
 from surefoot.core.record.state import Ledger, fold
 from surefoot.rollout import PromotionRequest, adopt_champion, drive, end_rollout, open_promotion, open_rollback
 from tests.fakes import POLICY, Scenario

@@ -12,13 +12,14 @@ from surefoot.core.judging.judge import judge
 from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning import plan
-from surefoot.core.policy.fields import Violation
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.model import Metric
 from surefoot.core.policy.parse import parse
+from surefoot.core.policy.violations import Violation
 from tests.fakes import POLICY
+from tests.gates import make_gate
 from tests.unit.test_counts import LIVE, record, write
 
-MEMORY = Gate("memory", Metric.GAUGE, margin=0.2, relative=True, column="rss_mb", block=60.0)
+MEMORY = make_gate("memory", Metric.GAUGE, margin=0.2, column="rss_mb", block=60.0)
 LEVEL = DecisionThresholds(0.01)
 
 

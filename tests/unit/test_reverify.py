@@ -34,6 +34,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import GateJudged, encode
+from tests.gates import changed, gate_of
 from tests.scripted import TWO, scenario, started
 
 STRATUM = Stratum(0.5, 1, 2, 3, 4, 5)
@@ -156,11 +157,11 @@ def test_protected_slices_of_an_old_journal_are_compared_as_they_were_written() 
     policy = {**opened.data["policy"], "gates": {"errors": written, "drift": opened.data["policy"]["gates"]["drift"]}}  # type: ignore[dict-item, index]
     opened = replace(opened, data={**opened.data, "policy": policy})
     level = DecisionThresholds(0.01)
-    gate = parse(policy).gates["errors"]
+    gate = gate_of(parse(policy), "errors")
     assert gate.protected == ("night=true",)
     for edition, name in ((1, "night=True"), (EDITION, "night=true")):
         evidence = Sliced({name: half}, 20_000)
-        verdict = judge(replace(gate, protected=(name,)), evidence, level)
+        verdict = judge(changed(gate, protected=(name,)), evidence, level)
         assert verdict.outcome is Outcome.PASS
         event = GateJudged(
             str(opened.data["rollout"]), Stage.RAMPING, 0, 1, verdict, level, pack_evidence(evidence), edition

@@ -16,8 +16,8 @@ from surefoot.core.judging.evidence import AnswerShapes, Missing
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.machine import SHAPE_GATE, JudgeGates, decide
-from surefoot.core.policy.fields import Violation
 from surefoot.core.policy.parse import parse
+from surefoot.core.policy.violations import Violation
 from surefoot.core.record.state import fold
 from surefoot.rollout import drive, open_promotion
 from tests.fakes import POLICY, Scenario

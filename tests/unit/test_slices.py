@@ -16,13 +16,14 @@ from surefoot.core.judging.evidence import Missing, Sliced, SpeedCounts, SplitCo
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.fields import Violation
 from surefoot.core.policy.model import Gate, Metric
 from surefoot.core.policy.parse import parse
+from surefoot.core.policy.violations import Violation
 from tests.fakes import POLICY
+from tests.gates import changed, gate_of, make_gate
 from tests.unit.test_counts import LIVE, before, record, write
 
-BY = Gate("errors", Metric.ERROR_RATE, margin=0.01, by=("origin",), min_per_slice=4)
+BY = make_gate("errors", Metric.ERROR_RATE, margin=0.01, by=("origin",), min_per_slice=4)
 LEVEL = DecisionThresholds(0.01)
 
 
@@ -78,17 +79,17 @@ def test_a_unit_counts_once_in_each_slice_that_it_is_seen_in(tmp_path: Path) -> 
 def test_several_columns_and_strange_names(tmp_path: Path) -> None:
     """Slices of two columns stand side by side, and a column's name may hold quotes."""
     log = write(tmp_path, at("LGA", 1), at("JFK", 2))
-    found = counted(log, replace(BY, by=("origin", "odd 'key\"")))
+    found = counted(log, changed(BY, by=("origin", "odd 'key\"")))
     assert set(found.slices) == {f"{column}={value}" for column in ("origin", "odd 'key\"") for value in ("LGA", "JFK")}
 
 
 def test_speeds_and_values_by_slice(tmp_path: Path) -> None:
     """Latencies and revenues are told apart in the same way."""
     log = write(tmp_path, *(at(port, i, latency_ms=10.0 + i) for port in ("LGA", "JFK") for i in range(3)))
-    slow = speed_counts(log, replace(LIVE, gate=Gate("l", Metric.LATENCY, column="latency_ms", by=("origin",))))
+    slow = speed_counts(log, replace(LIVE, gate=make_gate("l", Metric.LATENCY, by=("origin",))))
     assert isinstance(slow, Sliced)
     assert all(isinstance(part, SpeedCounts) for part in slow.slices.values())
-    money = Gate("v", Metric.VALUE, column="label", by=("origin",), maturity=10.0)
+    money = make_gate("v", Metric.VALUE, column="label", by=("origin",), maturity=10.0)
     rich = value_counts(log, replace(LIVE, gate=money))
     assert isinstance(rich, Sliced)
     assert all(isinstance(part, ValueCounts) for part in rich.slices.values())
@@ -113,7 +114,7 @@ def test_the_slice_that_breaks_is_named_though_the_rest_hides_it() -> None:
         {"origin=LGA": split(90, 910), **{f"origin=X{i}": split(20, 9980, 200, 9800) for i in range(4)}}, 9999
     )
     whole = SplitCounts((Stratum(0.5, 170, 40_830, 820, 40_180),), 0.02, "request", 10_000)
-    assert judge(replace(BY, by=()), whole, LEVEL).outcome is Outcome.PASS
+    assert judge(changed(BY, by=()), whole, LEVEL).outcome is Outcome.PASS
     verdict = judge(BY, found, LEVEL)
     assert (verdict.outcome, verdict.culprit) == (Outcome.FAIL, "origin=LGA")
     assert verdict.reason.startswith("on origin=LGA 9.00%")
@@ -136,10 +137,10 @@ def test_a_small_slice_is_never_a_pass_and_a_protected_one_blocks() -> None:
     assert {row["slice"]: row["outcome"] for row in verdict.details} == {"origin=LGA": "PASS", "origin=OO": "NO_DATA"}
     assert "1 slices have too little data" in verdict.reason
     for missing in ("origin=OO", "origin=never"):
-        blocked = judge(replace(BY, protected=(missing,)), found, LEVEL)
+        blocked = judge(changed(BY, protected=(missing,)), found, LEVEL)
         assert blocked.outcome is Outcome.NO_DATA
         assert missing in blocked.reason
-    assert judge(replace(BY, min_per_slice=10**6), found, LEVEL).outcome is Outcome.NO_DATA
+    assert judge(changed(BY, min_per_slice=10**6), found, LEVEL).outcome is Outcome.NO_DATA
 
 
 def test_a_step_still_demands_its_requests() -> None:
@@ -159,7 +160,7 @@ def test_a_policy_may_slice_what_is_served() -> None:
     """`by`, `min_per_slice` and `protected` are understood by errors, latencies and values; a stranger is refused."""
     sliced = {"by": ["origin"], "min_per_slice": 50, "protected": ["origin=LGA"]}
     errors = {"metric": "error_rate", "margin": "1pp", **sliced}
-    gate = parse({**POLICY, "gates": {"errors": errors}}).gates["errors"]
+    gate = gate_of(parse({**POLICY, "gates": {"errors": errors}}), "errors")
     assert (gate.by, gate.min_per_slice, gate.protected) == (("origin",), 50, ("origin=LGA",))
     with pytest.raises(Violation, match="expected a slice such as origin=LGA"):
         parse({**POLICY, "gates": {"errors": {**errors, "protected": ["carrier=MQ"]}}})

@@ -12,14 +12,15 @@ from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import Evidence, Missing, Validation, ValueCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.fields import Violation
 from surefoot.core.policy.model import Gate, Metric
-from surefoot.core.policy.parse_gate import gate
+from surefoot.core.policy.parse import parse_gate
+from surefoot.core.policy.violations import Violation
 from surefoot.core.stats.bounded_mean import LEVELS
+from tests.gates import make_gate
 from tests.unit.test_counts import LIVE, before, record
 from tests.unit.test_replay import label, write
 
-MONEY = Gate("money", Metric.VALUE, margin=2.0, cap=100.0, floor=-100.0, floored=True, column="label", maturity=600.0)
+MONEY = make_gate("money", Metric.VALUE, margin=2.0, cap=100.0, floor=-100.0, column="label", maturity=600.0)
 N = 400
 
 
@@ -54,7 +55,9 @@ def test_an_equal_candidate_does_not_fail(tmp_path: Path) -> None:
 
 def test_losses_without_a_floor_are_an_error(tmp_path: Path) -> None:
     """Where the policy names no floor, values below 0 are an ERROR, whose sentence says which key is wanted."""
-    found = measured(tmp_path, replace(MONEY, floor=0.0, floored=False), 10.0, -15.0)
+    found = measured(
+        tmp_path, make_gate("money", Metric.VALUE, margin=2.0, cap=100.0, column="label", maturity=600.0), 10.0, -15.0
+    )
     assert isinstance(found, Missing)
     assert found.outcome is Outcome.ERROR
     assert f"{N} values are below 0" in found.reason
@@ -96,4 +99,4 @@ def test_a_few_labels_without_a_number_are_told_and_many_are_an_error(tmp_path: 
 def test_bounds_that_make_no_sense_are_refused(keys: dict[str, object], words: str) -> None:
     """The cap is above the floor, a margin beside a floor is a number, and an expected mean lies between them."""
     with pytest.raises(Violation, match=words):
-        gate(("gates", "g"), "g", {"metric": "value", "margin": 0.5, "labels": {"maturity": "1h"}, **keys})
+        parse_gate("g", {"metric": "value", "margin": 0.5, "labels": {"maturity": "1h"}, **keys})

@@ -11,12 +11,13 @@ from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
 from surefoot.core.verdicts.wording import as_percent, forecast_clause, format_value, percentage_points
+from tests.gates import changed, make_gate
 from tests.unit.test_gates import BOTH, BUDGET, ERRORS, LATENCY, PAID, TAIL, WAIT, arms, speeds, values
 from tests.unit.test_judge import CASES
 from tests.unit.test_paired_binary import RIGHT, sums
 
 SMALL = DecisionThresholds(allowance=5.0, weight=5.0)
-RELATIVE = replace(ERRORS, margin=0.5, relative=True)
+RELATIVE = changed(ERRORS, margin=0.5, relative=True)
 SAID: tuple[tuple[Gate, Evidence, DecisionThresholds], ...] = (
     *((gate, evidence, level) for gate, evidence, level in CASES.values()),
     *(
@@ -166,12 +167,12 @@ def test_a_margin_of_nothing_says_what_passes() -> None:
     """With a margin of 0 a loss must surely be lower, and the sentence says so."""
     gate, evidence, level = CASES["quality", Outcome.FAIL]
     assert isinstance(evidence, PairedSums)
-    assert "; it must surely be lower)" in judge(replace(gate, margin=0.0), evidence, level).reason
+    assert "; it must surely be lower)" in judge(changed(gate, margin=0.0), evidence, level).reason
 
 
 def test_a_shift_says_its_scale_and_interval() -> None:
     """A distance is said with its scale, its interval and its limit."""
-    gate = Gate("inputs", Metric.INPUT_SHIFT, margin=None, limit=0.2)
+    gate = make_gate("inputs", Metric.INPUT_SHIFT, limit=0.2)
     found = InputShift("the window before", (FeatureShift("x", 0.1, 5_000, 5_000),))
     reason = judge(gate, found, DecisionThresholds()).reason
     assert re.search(

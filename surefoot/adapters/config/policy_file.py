@@ -2,25 +2,25 @@
 
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from surefoot.core.errors import NotFound, PolicyInvalid
-from surefoot.core.policy.fields import LARGEST, Problem, Violation, guarded, tell
-from surefoot.core.policy.fields import Path as Place
 from surefoot.core.policy.model import Policy
-from surefoot.core.policy.parse import parse
-from surefoot.core.policy.vacuous import refuse_vacuous
+from surefoot.core.policy.parse import examine
+from surefoot.core.policy.scalars import LARGEST
+from surefoot.core.policy.vacuous import vacuous_settings
+from surefoot.core.policy.violations import Path as Place
+from surefoot.core.policy.violations import Violation
 
 MOST_BYTES = 1_000_000
 MOST_LEVELS = 20
 """Deepest nesting [levels]: a policy needs six, and a parser that recurses must not be driven into the ground."""
 BESIDE_GATES = 2
 """Length of a path that leads to a gate or to all of them [keys]."""
-Lines = dict[Place, int]
 
 
 def policy_files(folder: Path) -> list[Path]:
@@ -41,29 +41,26 @@ def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
     if not path.is_file():
         known = ", ".join(item.stem for item in policy_files(path.parent)) or "none"
         raise NotFound(f"there is no policy {path}; policies in {path.parent}: {known}")
-    lines: Lines = {}
-    unread: Problem = []
-    value = _load(path, lines, unread)
-    broken: Problem = []
-    policy = guarded(broken, lambda: parse(value, broken), None)
-    if policy is not None:
-        odd = [v.path[:2] for v in (*unread, *broken) if v.path[:1] == ("gates",)]
-        idle: Problem = []
-        refuse_vacuous(replace(policy, gates={k: g for k, g in policy.gates.items() if ("gates", k) not in odd}), idle)
-        broken += idle
-        if path.stem != policy.model == value.get("model"):
-            rule = f"model is '{policy.model}', but the file is named {path.name}: they must be the same"
-            broken.append(_FileRule(("model",), rule))
-    broken = _own(unread, broken)
-    found = [(_line(lines, v.path), str(v)) for v in (*unread, *broken)]
-    if found or policy is None:
+    document = _Document()
+    value = _load(path, document)
+    examined = examine(value)
+    broken = list(examined.broken)
+    odd = {violation.path[:2] for violation in (*document.unread, *broken)}
+    fine = [gate for name, gate in examined.gates.items() if gate is not None and ("gates", name) not in odd]
+    broken += vacuous_settings(fine, examined.fail)
+    model = value.get("model")
+    if isinstance(model, str) and path.stem != model and ("model",) not in odd:
+        rule = f"model is '{model}', but the file is named {path.name}: they must be the same"
+        broken.append(_FileRule(("model",), rule))
+    broken = _own(document.unread, broken)
+    found = [(document.line(v.path), str(v)) for v in (*document.unread, *broken)]
+    if found or examined.policy is None:
         (line, rule), *more = found
-        suite = policy.suite if policy is not None and not any(_about_suite(v) for v in (*unread, *broken)) else ""
-        raise PolicyInvalid(str(path), line, rule, more, suite)
-    return value, policy
+        raise PolicyInvalid(str(path), line, rule, more, examined.suite)
+    return value, examined.policy
 
 
-def _own(unread: Problem, broken: Problem) -> Problem:
+def _own(unread: Sequence[Violation], broken: Sequence[Violation]) -> list[Violation]:
     """Broken rules that do not follow from another mistake in the same file."""
     # What could not be read as a value is told as that, and not again as what it is no value for.
     kept = [v for v in broken if not any(v.path[: len(one.path)] == one.path for one in unread)]
@@ -75,15 +72,6 @@ def _own(unread: Problem, broken: Problem) -> Problem:
     return kept
 
 
-def _about_suite(violation: Violation) -> bool:
-    """Whether a rule keeps the name of the suite from being known."""
-    return (
-        violation.path in {("data",), ("data", "suite")}
-        or "'suite' is missing" in violation.rule
-        or (violation.path == () and "'data'" in violation.rule)
-    )
-
-
 class _FileRule(Violation):
     """A rule about the file and not about the value at its place."""
 
@@ -92,7 +80,7 @@ class _FileRule(Violation):
         return self.rule
 
 
-def _load(path: Path, lines: Lines, told: Problem) -> dict[str, object]:
+def _load(path: Path, document: "_Document") -> dict[str, object]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise PolicyInvalid(str(path), 1, f"larger than {MOST_BYTES:,} bytes")
@@ -107,7 +95,7 @@ def _load(path: Path, lines: Lines, told: Problem) -> dict[str, object]:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is None:
             raise PolicyInvalid(str(path), 1, "the file is empty")
-        value = _plain(node, (), lines, told)
+        value = document.read(node, ())
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise PolicyInvalid(str(path), line, f"not UTF-8 text: byte {raw[error.start]:#04x}") from error
@@ -137,28 +125,51 @@ def _surprises(text: str) -> Iterator[tuple[int, str]]:
             return
 
 
-def _plain(node: yaml.Node, at: Place, lines: Lines, told: Problem) -> object:
-    """JSON value of a YAML node; what YAML allows and people do not expect is told, and stands as None."""
-    lines.setdefault(at, node.start_mark.line + 1)
-    if isinstance(node, yaml.ScalarNode):
-        return guarded(told, lambda: _scalar(node, at), None)
-    if node.tag not in {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}:
-        tell(told, at, f"tags ({node.tag.removeprefix('tag:yaml.org,2002:')}) are not allowed")
-        return None
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, (*at, index), lines, told) for index, item in enumerate(node.value)]
-    made: dict[str, object] = {}
-    for key_node, value_node in node.value:
-        # YAML 1.1 reads a bare `on` as true; here every key is the text that was written.
-        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
-        lines[*at, key] = key_node.start_mark.line + 1
-        if key in {"?", "<<"}:
-            tell(told, (*at, key), "keys are plain words")
-        elif key in made:
-            tell(told, (*at, key), f"key {key!r} is written twice")
-        else:
-            made[key] = _plain(value_node, (*at, key), lines, told)
-    return made
+@dataclass
+class _Document:
+    """What is known of a file beside its values.
+
+    Attributes:
+        lines: Line of each place [one-based].
+        unread: What YAML allows and people do not expect.
+    """
+
+    lines: dict[Place, int] = field(default_factory=dict)
+    unread: list[Violation] = field(default_factory=list)
+
+    def read(self, node: yaml.Node, at: Place) -> object:
+        """JSON value of a YAML node; what cannot be read is noted, and stands as None."""
+        self.lines.setdefault(at, node.start_mark.line + 1)
+        if isinstance(node, yaml.ScalarNode):
+            try:
+                return _scalar(node, at)
+            except Violation as violation:
+                self.unread.append(violation)
+                return None
+        if node.tag not in {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}:
+            rule = f"tags ({node.tag.removeprefix('tag:yaml.org,2002:')}) are not allowed"
+            self.unread.append(Violation(at, rule))
+            return None
+        if isinstance(node, yaml.SequenceNode):
+            return [self.read(item, (*at, index)) for index, item in enumerate(node.value)]
+        made: dict[str, object] = {}
+        for key_node, value_node in node.value:
+            # YAML 1.1 reads a bare `on` as true; here every key is the text that was written.
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
+            self.lines[*at, key] = key_node.start_mark.line + 1
+            if key in {"?", "<<"}:
+                self.unread.append(Violation((*at, key), "keys are plain words"))
+            elif key in made:
+                self.unread.append(Violation((*at, key), f"key {key!r} is written twice"))
+            else:
+                made[key] = self.read(value_node, (*at, key))
+        return made
+
+    def line(self, path: Place) -> int:
+        """Line of a path, or of the nearest place above it that is in the file [one-based]."""
+        while path not in self.lines and path:
+            path = path[:-1]
+        return self.lines.get(path, 1)
 
 
 def _scalar(node: yaml.ScalarNode, at: Place) -> object:
@@ -180,10 +191,3 @@ def _scalar(node: yaml.ScalarNode, at: Place) -> object:
             raise Violation(at, f"{text:.40} is not a number that can be compared")
         return number
     raise Violation(at, f"'{text}' is a YAML {kind}: quote it")
-
-
-def _line(lines: Lines, path: Place) -> int:
-    """Line of a path, or of the nearest place above it that is in the file."""
-    while path not in lines and path:
-        path = path[:-1]
-    return lines.get(path, 1)

@@ -16,7 +16,7 @@ from surefoot.core.canonical_text import slice_name
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MICRO
 from surefoot.core.judging.validation import LARGEST_COUNT
-from surefoot.core.policy.model import BINNED, CONFUSIONS, Gate, Metric
+from surefoot.core.policy.model import BINNED, CONFUSIONS, Gate, Metric, PairedGate, classes_of, loss_of, threshold_of
 from surefoot.core.stats.block_statistic import BINS
 
 Answers = Sequence[object] | Floats
@@ -56,7 +56,7 @@ class BlockSums:
     Law: each request is read by itself, so batches may come in any order and any cut.
     """
 
-    gate: Gate
+    gate: PairedGate
     readings: tuple[Reading, Reading] = (Reading.NAMES, Reading.NAMES)
     cells: dict[tuple[str, int], tuple[list[int], Sums, Sums]] = field(default_factory=dict)
     compared: int = 0
@@ -116,10 +116,10 @@ class BlockSums:
 
     def _compare(self, pair: list[Answers]) -> None:
         """Count on how many requests both give the same answer, as far as answers are numbers."""
-        if self.gate.classes:
+        if classes_of(self.gate):
             return
         try:
-            apart = differ(pair[0], pair[1], self.gate.threshold)
+            apart = differ(pair[0], pair[1], threshold_of(self.gate))
         except InvariantBroken:  # no metric of the gate: what cannot be compared is not counted
             return
         self.compared += len(apart)
@@ -131,10 +131,10 @@ class BlockSums:
         if gate.metric in BINNED:
             return binned(scores(gate, answers, reading), truths(gate, truth))
         if gate.metric in CONFUSIONS:
-            alert, true = scores(gate, answers, reading) >= gate.threshold, truths(gate, truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1
+            alert, true = scores(gate, answers, reading) >= threshold_of(gate), truths(gate, truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1
             return np.stack([alert & true, alert & ~true, ~alert & true, ~alert & ~true], axis=1).astype(np.int64)
         if gate.metric is Metric.DISAGREEMENT:
-            apart = differ(answers, champion, gate.threshold)
+            apart = differ(answers, champion, threshold_of(gate))
             return (apart.astype(np.int64) * MICRO)[:, None]
         found = losses(gate, answers, truth, reading)
         if float(np.abs(found).max()) * MICRO * len(found) < float(LARGEST_COUNT):
@@ -156,15 +156,15 @@ class BlockSums:
 
 def wanted(gate: Gate) -> str:
     """What a metric can read."""
-    if gate.classes:
-        return f"labels are among {', '.join(gate.classes)}, answers their probabilities or names"
+    if classes := classes_of(gate):
+        return f"labels are among {', '.join(classes)}, answers their probabilities or names"
     if gate.metric in BINNED | CONFUSIONS | {Metric.BRIER, Metric.LOG_LOSS, Metric.COST}:
         return "probabilities and labels of 0 or 1 are wanted, or 'classes' in the policy"
     if gate.metric is Metric.ZERO_ONE:
         return (
             "classes are wanted, or 'classes' in the policy where probabilities or numbers meet labels that are texts"
         )
-    if (gate.of or gate.metric) in OF_NUMBERS:
+    if loss_of(gate) in OF_NUMBERS:
         return "numbers are wanted; where the model answers with several, a label with as many"
     return "numbers or classes are wanted"
 

@@ -18,7 +18,7 @@ from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.judging.evidence import Missing, Sliced, SplitCounts, Stratum
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import Metric
+from surefoot.core.policy.model import Metric, SlicedGate, narrow
 
 # A unit sticks to its arm, so it is one trial however often it comes back: where it first went wrong, or else where
 # it was seen last. Its arm is then one draw at the share of that moment, whatever happened before.
@@ -46,7 +46,7 @@ def event_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] 
     made: dict[str, SplitCounts] = {}
     for column, value in slice_columns(log, question):
         made |= _by_slice(log, question, facts, column, value, refused)
-    if question.gate.by:
+    if narrow(question.gate, SlicedGate).by:
         return Sliced(dict(sorted(made.items())), facts.recent) if made else _NONE
     return made.get("", _NONE)
 

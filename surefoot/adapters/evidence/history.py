@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 from surefoot.adapters.evidence.served import ONCE, SqlLog
 from surefoot.core.planning.measured import Measured
-from surefoot.core.policy.model import SPEEDS, Gate, Metric
+from surefoot.core.policy.model import Gate, Metric, SpeedGate
 
 LEAST = 100
 """Requests without which nothing is told [count]."""
@@ -32,8 +32,8 @@ def measure_history(log: SqlLog, model: str, version: str, gate: Gate, since: fl
         if n < LEAST:
             return Measured(gate.name, note=f"only {n:,} requests of version {version} are logged; {LEAST} are needed")
         return Measured(gate.name, "rate", (bad + 0.5) / (n + 1.0), f"{bad:,} of {n:,} requests failed")
-    if gate.metric in SPEEDS:
-        column, highest = f'"{gate.column}"', max(0.75, *gate.quantiles)
+    if isinstance(gate, SpeedGate):
+        column, highest = f'"{gate.measured}"', max(0.75, *gate.quantiles)
         sql = f"""
             SELECT count(*), quantile_cont(ln({column}), 0.5), quantile_cont(ln({column}), {highest!r})
             FROM (SELECT * FROM log WHERE version = $1 AND "at" > $2 AND "at" <= $3 AND {column} > 0 {ONCE})

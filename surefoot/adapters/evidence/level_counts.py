@@ -17,6 +17,7 @@ from surefoot.adapters.evidence.served import (
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.judging.evidence import Counts, GaugeCounts, Missing, Sliced, SpeedCounts, SpeedStratum
 from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.policy.model import GaugeGate, SpeedGate, narrow
 from surefoot.core.stats.histogram import LOWEST, RATIO
 
 HISTORY = 7 * 86400.0
@@ -50,13 +51,12 @@ def speed_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] 
     made: dict[str, SpeedCounts] = {}
     for column, value in slice_columns(log, question):
         made |= _speeds(log, question, facts, column, value, refused)
-    if question.gate.by:
+    if narrow(question.gate, SpeedGate).by:
         return Sliced(dict(sorted(made.items())), facts.recent)
-    return made.get("", SpeedCounts((), (), _unit(question), facts.recent, facts.trial))
+    return made.get("", SpeedCounts((), (), _unit(column_of(question)), facts.recent, facts.trial))
 
 
-def _unit(question: EvidenceRequest) -> str:
-    column = column_of(question)
+def _unit(column: str) -> str:
     if column == "model_ms":
         return "ms (model alone)"
     return "ms" if column.endswith("_ms") else column
@@ -65,7 +65,8 @@ def _unit(question: EvidenceRequest) -> str:
 def _speeds(
     log: SqlLog, question: EvidenceRequest, facts: ServedTraffic, column: str, value: str, refused: Sequence[str]
 ) -> dict[str, SpeedCounts]:
-    measured = f'"{column_of(question)}"'
+    name = column_of(question)
+    measured = f'"{name}"'
     bucket = f"CASE WHEN {measured} > 0 THEN CAST(floor(ln({measured}) / ln({RATIO})) AS INTEGER) ELSE {LOWEST} END"
     found = log.rows(
         question.model,
@@ -100,7 +101,7 @@ def _speeds(
                 for (share, epoch), arms in sorted(cells.get(slice_, {}).items())
             ),
             _histogram(past.get(slice_, {})),
-            _unit(question),
+            _unit(name),
             facts.recent,
             facts.trial,
         )
@@ -113,8 +114,8 @@ def gauge_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] 
     facts = served_traffic(log, question, refused)
     if isinstance(facts, Missing):
         return facts
-    gate = question.gate
-    column, block, limit = f'"{gate.column}"', gate.block, 1.0 + (gate.margin or 0.0)
+    gate = narrow(question.gate, GaugeGate)
+    column, block, limit = f'"{gate.column}"', gate.block, 1.0 + gate.margin
     above, below, highest, beside = log.rows(
         question.model,
         f"""

@@ -19,6 +19,7 @@ from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import AnswerShapes, InputShift, Missing, PairedSums
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.policy.model import PairedGate, narrow
 
 WAIT_S = 10.0
 """A request that is so old has the shadow's answer, or was counted as dropped, unless its record is lost [s]."""
@@ -55,7 +56,7 @@ class MirroredAnswers:
         found = self.pairs(question)
         if not found:
             return Missing(Outcome.NO_DATA, NONE)
-        gate = question.gate
+        gate = narrow(question.gate, PairedGate)
         return sum_batches(gate, question.since, question.until, [_batch(found, gate.maturity, gate.by)]).evidence()
 
     def answered(self, question: EvidenceRequest) -> InputShift | Missing:

@@ -17,7 +17,7 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import Block, PairedSums
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.validation import LARGEST_COUNT
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.model import Metric, PairedGate, classes_of
 
 
 @dataclass
@@ -30,7 +30,7 @@ class PairedSumsBuilder:
     Law: batches may come in any order and any cut; the sums are the same.
     """
 
-    gate: Gate
+    gate: PairedGate
     since: float
     until: float
     requests: int = 0
@@ -45,7 +45,7 @@ class PairedSumsBuilder:
 
     def __post_init__(self) -> None:
         """Make the sums of each reading."""
-        several = tuple(Reading) if is_ambiguous(self.gate.classes) else (Reading.NAMES,)
+        several = tuple(Reading) if is_ambiguous(classes_of(self.gate)) else (Reading.NAMES,)
         self.sums = {(one, other): BlockSums(self.gate, (one, other)) for one, other in product(several, several)}
 
     def complete(self, at: Floats) -> NDArray[np.bool_]:
@@ -72,7 +72,7 @@ class PairedSumsBuilder:
         self.scored += len(chosen)
         if len(self.sums) > 1:
             for kinds, side in zip(self.kinds, sides(batch, chosen)[0], strict=True):
-                kinds.add(self.gate.classes, side)
+                kinds.add(classes_of(self.gate), side)
             self.named += [str(batch.ids[index]) for index in chosen[: NAMED - len(self.named)] if len(batch.ids)]
         for sums in self.sums.values():
             sums.add(batch, chosen)
@@ -85,7 +85,7 @@ class PairedSumsBuilder:
         except InvariantBroken:
             found = BlockSums(self.gate, odd=self.scored, named=self.named)
             problem = (
-                f"answers that may be names of the classes {', '.join(self.gate.classes)} or probabilities of the"
+                f"answers that may be names of the classes {', '.join(classes_of(self.gate))} or probabilities of the"
                 " second; let the model answer with the probabilities of both"
             )
         slices: dict[str, list[Block]] = defaultdict(list)
@@ -116,7 +116,7 @@ class PairedSumsBuilder:
         )
 
 
-def sum_batches(gate: Gate, since: float, until: float, batches: Iterable[ScoredBatch]) -> PairedSumsBuilder:
+def sum_batches(gate: PairedGate, since: float, until: float, batches: Iterable[ScoredBatch]) -> PairedSumsBuilder:
     """Count every batch of a window."""
     made = PairedSumsBuilder(gate, since, until)
     for batch in batches:

@@ -8,7 +8,7 @@ from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.gates.rate import EPOCHS
 from surefoot.core.judging.evidence import Missing
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import SPEEDS, Metric
+from surefoot.core.policy.model import GaugeGate, LatencyGate, SlicedGate, SpeedGate, narrow
 
 
 class SqlLog(Protocol):
@@ -77,16 +77,18 @@ def column_of(question: EvidenceRequest) -> str:
     A latency counts queues, batches and the gateway, and a shadow's process lets all others go first: of mirrored
     requests the times of the models themselves are compared.
     """
-    mirrored = question.kind == EvidenceKind.LIVE_SHADOW
-    return "model_ms" if mirrored and question.gate.metric is Metric.LATENCY else question.gate.column
+    gate = question.gate
+    if question.kind == EvidenceKind.LIVE_SHADOW and isinstance(gate, LatencyGate):
+        return "model_ms"
+    return gate.column if isinstance(gate, GaugeGate) else narrow(gate, SpeedGate).measured
 
 
 def timed_arms(question: EvidenceRequest) -> str:
     """SQL of the table `timed`: each request once for each arm that answers for it, with its epoch and its trial."""
     if question.kind == EvidenceKind.LIVE_SHADOW:
-        speeds = question.gate.metric in SPEEDS | {Metric.GAUGE}
+        speeds = isinstance(question.gate, SpeedGate | GaugeGate)
         which = _COMPARABLE.format(column=f'"{column_of(question)}"') if speeds else _ONE_ANSWERED
-        if question.gate.metric is Metric.GAUGE:
+        if isinstance(question.gate, GaugeGate):
             which = which.partition(" AND own.batch")[0]  # a process has one memory, whatever it is asked at once
         # A request is in both arms, and one trial in each.
         arms, trial = f"{MIRRORED.format(which=which)}, arms AS ({_COUNTED})", "concat(request, ' ', side)"
@@ -166,4 +168,4 @@ def answered_by_both(log: SqlLog, question: EvidenceRequest) -> int:
 
 def slice_columns(log: SqlLog, question: EvidenceRequest) -> list[tuple[str, str]]:
     """What to tell apart: (column, SQL of its value); one pair of nothing where all requests count together."""
-    return [(column, log.slice_of(column)) for column in question.gate.by] or [("", "''")]
+    return [(column, log.slice_of(column)) for column in narrow(question.gate, SlicedGate).by] or [("", "''")]

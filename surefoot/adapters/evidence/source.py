@@ -19,7 +19,7 @@ from surefoot.core.errors import InvariantBroken, SurefootError
 from surefoot.core.judging.evidence import AnswerShapes, Evidence, GoldenRows, InputShift, Missing, Validation
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import EVENTS, PAIRED, SPEEDS, Metric
+from surefoot.core.policy.model import EVENTS, PAIRED, SPEEDS, Metric, ShiftGate, narrow
 
 Validate = Callable[[str, pd.DataFrame, str], Validation | Missing]
 """(suite digest, requests, name of the report) -> what the suite says."""
@@ -217,7 +217,7 @@ class LogEvidence:
         return replace(found, left=merge_left_out(found.left, left)) if isinstance(found, Validation) else found
 
     def _shift(self, question: EvidenceRequest) -> Evidence:
-        gate = question.gate
+        gate = narrow(question.gate, ShiftGate)
         answers = gate.metric is Metric.PREDICTION_SHIFT
         mirrored = answers and question.kind == EvidenceKind.LIVE_SHADOW
         if gate.against == "champion" and mirrored:

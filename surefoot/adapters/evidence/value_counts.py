@@ -19,7 +19,7 @@ from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import Missing, Sliced, ValueCounts, ValueStratum
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import Gate
+from surefoot.core.policy.model import ValueGate, narrow
 from surefoot.core.stats.bounded_mean import LEVELS
 
 ODD = "told IS NOT NULL AND (told.v IS NULL OR NOT isfinite(told.v))"
@@ -36,19 +36,20 @@ def value_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] 
     facts = served_traffic(log, question, refused)
     if isinstance(facts, Missing):
         return facts
-    below, left = _left(log, question, refused)
-    if below and not question.gate.floored:
+    gate = narrow(question.gate, ValueGate)
+    below, left = _left(log, question, gate, refused)
+    if below and not gate.floored:
         reason = f"{below:,} values are below 0, and the policy says no 'floor': they would all count as 0"
         return Missing(Outcome.ERROR, reason)
     made: dict[str, ValueCounts] = {}
     for column, value in slice_columns(log, question):
-        made |= _values(log, question, facts, column, value, refused, left)
-    if question.gate.by and made:
+        made |= _values(log, question, gate, facts, column, value, refused, left)
+    if gate.by and made:
         return Sliced(dict(sorted(made.items())), facts.recent, left)
     return made.get("", Missing(Outcome.NO_DATA, "no request of this rollout is old enough to have its value"))
 
 
-def _told(gate: Gate, of: str) -> str:
+def _told(gate: ValueGate, of: str) -> str:
     """What a request's label said when it had matured, as SQL; NULL without one, NULL inside where it is no number."""
     path = f"json_extract(label, '$.\"{gate.column}\"')" if gate.column != "label" else "label"
     return f"""
@@ -57,14 +58,13 @@ def _told(gate: Gate, of: str) -> str:
     """  # noqa: S608 - numbers of ours and a name that the policy parser has checked
 
 
-def _share(gate: Gate) -> str:
+def _share(gate: ValueGate) -> str:
     """Where a value lies between its bounds, as SQL; a request without a label in time has brought nothing."""
     return f"least(greatest((coalesce(told.v, 0) - {gate.floor!r}) / {gate.cap - gate.floor!r}, 0), 1)"
 
 
-def _left(log: SqlLog, question: EvidenceRequest, refused: Sequence[str]) -> tuple[int, LeftOut]:
+def _left(log: SqlLog, question: EvidenceRequest, gate: ValueGate, refused: Sequence[str]) -> tuple[int, LeftOut]:
     """Values below the lower bound, and everything that is clipped or cannot be read."""
-    gate = question.gate
     below, above, odd, named = log.rows(
         question.model,
         f"""
@@ -87,13 +87,13 @@ def _left(log: SqlLog, question: EvidenceRequest, refused: Sequence[str]) -> tup
 def _values(
     log: SqlLog,
     question: EvidenceRequest,
+    gate: ValueGate,
     facts: ServedTraffic,
     column: str,
     sliced: str,
     refused: Sequence[str],
     left: LeftOut,
 ) -> dict[str, ValueCounts]:
-    gate = question.gate
     draw = "md5_number_lower(trial) / 18446744073709551616.0"
     found = log.rows(
         question.model,

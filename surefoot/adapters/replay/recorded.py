@@ -32,6 +32,7 @@ from surefoot.core.judging.evidence import (
 )
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.policy.model import PairedGate, ShiftGate, narrow
 from surefoot.core.stats.block_statistic import BINS
 
 
@@ -61,7 +62,7 @@ class RecordedAnswers:
 
     def paired(self, question: EvidenceRequest) -> PairedSums | Missing:
         """Sums by block and slice over every request that both versions were asked."""
-        gate = question.gate
+        gate = narrow(question.gate, PairedGate)
         # Nothing counts before its block is complete, so between two blocks the evidence is the same.
         whole = question.until
         if gate.block:
@@ -73,7 +74,7 @@ class RecordedAnswers:
         return self._known[key]
 
     def _sums(self, question: EvidenceRequest) -> PairedSums:
-        gate = question.gate
+        gate = narrow(question.gate, PairedGate)
         made = sum_batches(gate, question.since, question.until, self._batches(question, gate.maturity, gate.by))
         unknown = self._records.rows(
             "",
@@ -125,7 +126,7 @@ class RecordedAnswers:
     def seen(self, question: EvidenceRequest) -> InputShift | Missing:
         """Share of the requests on which the candidate's features differ from the champion's."""
         found = self._records.unequal(question.since, question.until)
-        ignored = question.gate.ignored
+        ignored = narrow(question.gate, ShiftGate).ignored
         features = tuple(FeatureShift(name, apart, n, n) for name, apart, n in found if name not in ignored)
         return InputShift("the champion", features, same=True)
 

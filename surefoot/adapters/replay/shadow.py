@@ -27,7 +27,7 @@ from surefoot.core.judging.evidence import (
 )
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import Gate
+from surefoot.core.policy.model import GoldenGate, PairedGate, ShiftGate, narrow
 from surefoot.models.model_process import RemoteModelError
 from surefoot.models.predictor import PredictorLost
 
@@ -82,7 +82,7 @@ class ShadowReplay:
 
     def paired(self, question: EvidenceRequest) -> PairedSums | Missing:
         """What both versions make of every request whose label has matured, by block and slice."""
-        gate = question.gate
+        gate = narrow(question.gate, PairedGate)
         served = self.window(question)
         if not served:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
@@ -140,7 +140,7 @@ class ShadowReplay:
             given = found.get((str(index), 0))
             apart = _apart(given, expected)
             worst = max(worst, min(apart, 1e9))
-            if not apart <= question.gate.tolerance:
+            if not apart <= narrow(question.gate, GoldenGate).tolerance:
                 wrong.append({"row": rows[index], "expected": expected, "answered": given})
         return GoldenRows(len(rows), len(wrong), worst, tuple(wrong[:5]))
 
@@ -151,7 +151,8 @@ class ShadowReplay:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         rows = [r.features for r in served]
         frames = [self._model(question, v).seen(rows) for v in (question.champion, question.candidate)]
-        shifts = tuple(f for f in unequal(*frames) if f.name not in question.gate.ignored)
+        ignored = narrow(question.gate, ShiftGate).ignored
+        shifts = tuple(f for f in unequal(*frames) if f.name not in ignored)
         raw = all(getattr(self._model(question, v), "raw", False) for v in (question.champion, question.candidate))
         return InputShift("the champion", shifts, same=True, blind=raw)
 
@@ -239,7 +240,7 @@ class ShadowReplay:
 
 
 def _batch(
-    served: Sequence[LoggedRequest], gate: Gate, champion: ScoredRequests, candidate: ScoredRequests
+    served: Sequence[LoggedRequest], gate: PairedGate, champion: ScoredRequests, candidate: ScoredRequests
 ) -> ScoredBatch:
     """A window as the tally wants it."""
     labels = [r.label(gate.maturity) for r in served]

@@ -17,7 +17,7 @@ from surefoot.core.answers.class_reading import (
 )
 from surefoot.core.answers.values import Floats, numbers, paired_outputs, probabilities, probability, unwrap
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.model import CostGate, Gate, Metric, PinballGate, classes_of, loss_of, narrow, threshold_of
 
 EPSILON = 1e-15
 HALF = 0.5
@@ -50,15 +50,15 @@ def losses(
     Source: Brier (1950), Monthly Weather Review 78(1), for brier; Koenker and Bassett (1978), Econometrica 46(1), for
         pinball.
     """
-    metric = gate.of or gate.metric
+    metric, classes = loss_of(gate), classes_of(gate)
     reading = reading or _reading(gate, answers)
     if metric is Metric.ZERO_ONE:
         return _wrong(gate, answers, labels, reading)
     if metric in OF_NUMBERS:
         return _of_numbers(gate, metric, answers, labels)
-    if gate.classes and metric in {Metric.BRIER, Metric.LOG_LOSS}:
-        rows = np.array([class_distribution(item, gate.classes, reading) for item in answers], dtype=np.float64)
-        return _classes(metric, rows, label_indices(labels, gate.classes))
+    if classes and metric in {Metric.BRIER, Metric.LOG_LOSS}:
+        rows = np.array([class_distribution(item, classes, reading) for item in answers], dtype=np.float64)
+        return _classes(metric, rows, label_indices(labels, classes))
     given, true = scores(gate, answers, reading), truths(gate, labels)
     match metric:
         case Metric.BRIER:
@@ -66,7 +66,7 @@ def losses(
         case Metric.LOG_LOSS:
             clipped = np.clip(given, EPSILON, 1.0 - EPSILON)
             return np.negative(true * np.log(clipped) + (1.0 - true) * np.log(1.0 - clipped))
-        case Metric.COST if gate.costs:
+        case Metric.COST if isinstance(gate, CostGate):
             yes, came = given >= gate.threshold, true >= HALF
             alerted = np.where(came, gate.costs.tp, gate.costs.fp)
             return np.where(yes, alerted, np.where(came, gate.costs.fn, gate.costs.tn)).astype(np.float64)
@@ -86,18 +86,19 @@ def scores(gate: Gate, answers: Sequence[object] | Floats, reading: Reading | No
         InvariantBroken: One of them holds none, or names no class.
     """
     reading = reading or _reading(gate, answers)
-    if not gate.classes:
+    classes = classes_of(gate)
+    if not classes:
         return probabilities(answers)
     if isinstance(answers, np.ndarray):
-        numbered = is_ambiguous(gate.classes) and reading is Reading.NAMES
+        numbered = is_ambiguous(classes) and reading is Reading.NAMES
         if not numbered and bool(((answers >= 0.0) & (answers <= 1.0)).all()):
             return answers
         some, where = np.unique(answers, return_inverse=True)
         return scores(gate, some.tolist(), reading)[where]
     made = []
     for item in answers:
-        index = class_named(item, gate.classes, reading)
-        found = class_distribution(item, gate.classes, reading)[-1] if index is None else index == len(gate.classes) - 1
+        index = class_named(item, classes, reading)
+        found = class_distribution(item, classes, reading)[-1] if index is None else index == len(classes) - 1
         made.append(float(found))
     return np.array(made, dtype=np.float64)
 
@@ -108,8 +109,8 @@ def truths(gate: Gate, labels: Sequence[object] | Floats) -> Floats:
     Raises:
         InvariantBroken: One of them is none, or names no class.
     """
-    if gate.classes:
-        return label_indices(labels, gate.classes).astype(np.float64)
+    if classes := classes_of(gate):
+        return label_indices(labels, classes).astype(np.float64)
     made = numbers(labels)
     if ((made < 0.0) | (made > 1.0)).any():
         raise InvariantBroken(f"{gate.metric} needs labels of 0 or 1, or 'classes' in the policy")
@@ -118,10 +119,11 @@ def truths(gate: Gate, labels: Sequence[object] | Floats) -> Floats:
 
 def _reading(gate: Gate, answers: Sequence[object] | Floats) -> Reading:
     """What the numbers among all answers are."""
-    if not is_ambiguous(gate.classes):
+    classes = classes_of(gate)
+    if not is_ambiguous(classes):
         return Reading.NAMES
     kinds = NumberKinds()
-    kinds.add(gate.classes, answers)
+    kinds.add(classes, answers)
     return readings(kinds, kinds)[0]
 
 
@@ -147,7 +149,8 @@ def _apart(gate: Gate, metric: Metric, given: Floats, true: Floats) -> Floats:
         case Metric.ABSOLUTE_ERROR:
             return np.absolute(given - true)
         case Metric.PINBALL:
-            return np.maximum(gate.quantiles[0] * (true - given), (gate.quantiles[0] - 1.0) * (true - given))
+            quantile = narrow(gate, PinballGate).quantile
+            return np.maximum(quantile * (true - given), (quantile - 1.0) * (true - given))
         case _:
             return np.square(given - true)
 
@@ -156,16 +159,18 @@ def _wrong(
     gate: Gate, answers: Sequence[object] | Floats, labels: Sequence[object] | Floats, reading: Reading
 ) -> Floats:
     """One where the class that an answer stands for is not the one that came true."""
-    if gate.classes:
-        return np.not_equal(_chosen(answers, gate, reading), label_indices(labels, gate.classes)).astype(np.float64)
+    classes, threshold = classes_of(gate), threshold_of(gate)
+    if classes:
+        chosen = _chosen(answers, classes, threshold, reading)
+        return np.not_equal(chosen, label_indices(labels, classes)).astype(np.float64)
     if isinstance(answers, np.ndarray) and isinstance(labels, np.ndarray):
         given, true = numbers(answers), numbers(labels)
         unsure, unclear = (given > 0.0) & (given < 1.0), (true > 0.0) & (true < 1.0)
         if (unclear | (unsure & (true != 0.0) & (true != 1.0))).any():
             raise InvariantBroken("a probability can only be held against a label of 0 or 1")
-        return np.not_equal(decisions(given, gate.threshold), true).astype(np.float64)
+        return np.not_equal(decisions(given, threshold), true).astype(np.float64)
     pairs = zip(answers, labels, strict=True)
-    return np.array([_is_wrong(given, true, gate.threshold) for given, true in pairs], dtype=np.float64)
+    return np.array([_is_wrong(given, true, threshold) for given, true in pairs], dtype=np.float64)
 
 
 def _is_wrong(given: object, true: object, threshold: float) -> bool:
@@ -196,15 +201,17 @@ def _is_word(value: object, text: str) -> bool:
     return isinstance(value, str) and not is_number(text)
 
 
-def _chosen(answers: Sequence[object] | Floats, gate: Gate, reading: Reading) -> NDArray[np.int64]:
+def _chosen(
+    answers: Sequence[object] | Floats, classes: tuple[str, ...], threshold: float, reading: Reading
+) -> NDArray[np.int64]:
     """Position of the class that every answer names, or finds the most probable; of two by the threshold."""
     made = []
     for item in answers.tolist() if isinstance(answers, np.ndarray) else answers:
-        index = class_named(item, gate.classes, reading)
+        index = class_named(item, classes, reading)
         if index is None:
-            row = class_distribution(item, gate.classes, reading)
+            row = class_distribution(item, classes, reading)
             two = len(row) == 2  # noqa: PLR2004 - two classes have a threshold
-            index = int(row[1] >= gate.threshold) if two else int(np.argmax(row))
+            index = int(row[1] >= threshold) if two else int(np.argmax(row))
         made.append(index)
     return np.array(made, dtype=np.int64)
 

@@ -6,7 +6,7 @@ from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
 from surefoot.core.gates.rate import EPOCHS, harm_evidence
 from surefoot.core.judging.evidence import Stratum, ValueCounts, ValueStratum
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate
+from surefoot.core.policy.model import ValueGate
 from surefoot.core.stats.bounded_mean import LEVELS, increments_mean, means
 from surefoot.core.stats.change_point import began
 from surefoot.core.stats.rate_eprocess import log_mean_exp
@@ -43,7 +43,7 @@ def _needed(strata: list[ValueStratum], room: float, level: DecisionThresholds, 
     return forecast_clause(nats, level.beta, total, trial, level)
 
 
-def judge(gate: Gate, found: ValueCounts, level: DecisionThresholds) -> Verdict:
+def judge(gate: ValueGate, found: ValueCounts, level: DecisionThresholds) -> Verdict:
     """Judge a mean; values beyond the cap count as the cap, so that one lucky trial does not decide."""
     strata = [s for s in found.strata if sum(s.candidate) + sum(s.champion)]
     candidate, champion = sum(sum(s.candidate) for s in strata), sum(sum(s.champion) for s in strata)
@@ -111,7 +111,7 @@ def judge(gate: Gate, found: ValueCounts, level: DecisionThresholds) -> Verdict:
 
 
 def _ends(
-    gate: Gate, strata: list[ValueStratum], center: float, threshold: float, level: DecisionThresholds
+    gate: ValueGate, strata: list[ValueStratum], center: float, threshold: float, level: DecisionThresholds
 ) -> tuple[float | None, float | None]:
     """Differences candidate minus champion that the values do not exclude [share of the width].
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
 from surefoot.core.judging.evidence import MICRO, ScoreBins
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate
+from surefoot.core.policy.model import ExpectedLossGate
 from surefoot.core.verdicts.build import make_verdict
 
 LEAST_PAST = 500
@@ -49,7 +49,7 @@ def seen(bins: Bins) -> float:
     return total / n
 
 
-def _accepted(gate: Gate, before: float) -> float:
+def _accepted(gate: ExpectedLossGate, before: float) -> float:
     """Largest loss that is accepted, by the growth since before, the fixed limit, or whichever is lower [Brier]."""
     made = [] if gate.limit is None else [gate.limit]
     if gate.margin is not None:
@@ -57,7 +57,7 @@ def _accepted(gate: Gate, before: float) -> float:
     return min(made, default=before)
 
 
-def judge(gate: Gate, found: ScoreBins, _level: DecisionThresholds) -> Verdict:
+def judge(gate: ExpectedLossGate, found: ScoreBins, _level: DecisionThresholds) -> Verdict:
     """Say what loss is to be expected, beside how wrong the same estimate was when it could be checked.
 
     Law: an estimate whose own past error is larger than what it would have to show decides nothing.

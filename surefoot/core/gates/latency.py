@@ -7,7 +7,7 @@ from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
 from surefoot.core.gates.rate import EPOCHS, candidate_serves_all, harm_evidence, merge_strata, trials_needed
 from surefoot.core.judging.evidence import SpeedCounts, SpeedStratum, Stratum
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate
+from surefoot.core.policy.model import SpeedGate
 from surefoot.core.stats.change_point import began
 from surefoot.core.stats.histogram import RATIO, Histogram, bucket, edge, exceed
 from surefoot.core.stats.merge_evidence import merge_log_evidence
@@ -36,7 +36,7 @@ def _strata(strata: list[SpeedStratum], mine: int, theirs: int) -> list[Stratum]
     ]
 
 
-def judge(gate: Gate, found: SpeedCounts, level: DecisionThresholds) -> Verdict:
+def judge(gate: SpeedGate, found: SpeedCounts, level: DecisionThresholds) -> Verdict:
     """FAIL when some quantile is beyond its margin and the arms are proved to differ; PASS when every one is within.
 
     Law: counts at bucket edges are exact, so the verdict does not depend on who added what first.

@@ -6,7 +6,7 @@ from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
 from surefoot.core.gates.paired_loss import unusable
 from surefoot.core.judging.evidence import Block, PairedSums
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate
+from surefoot.core.policy.model import PairedGate
 from surefoot.core.stats.mcnemar import BETS, log_harm, log_no_harm
 from surefoot.core.verdicts.build import make_verdict
 from surefoot.core.verdicts.wording import as_percent, forecast_clause, percentage_points
@@ -18,7 +18,7 @@ FINEST = 1e-6
 class _Slice:
     """One slice: who was wrong alone, and what that says."""
 
-    def __init__(self, gate: Gate, name: str, block: Block, level: DecisionThresholds, parts: int) -> None:
+    def __init__(self, gate: PairedGate, name: str, block: Block, level: DecisionThresholds, parts: int) -> None:
         """Compute the evidence; a slice has its part of the level to fail."""
         (old, both), (new, _) = block.champion, block.candidate
         self.name, self.n = name, block.n
@@ -51,7 +51,7 @@ class _Slice:
         }
 
 
-def judge(gate: Gate, found: PairedSums, level: DecisionThresholds) -> Verdict:
+def judge(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict:
     """Judge every slice that is large enough; none that is not counts as passed.
 
     Law: valid at every look, for each request speaks once and for itself; outcomes that move together need blocks.

@@ -7,7 +7,7 @@ import numpy as np
 from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import GAPS, Gate, Metric
+from surefoot.core.policy.model import GAPS, Metric, PairedGate, loss_of
 from surefoot.core.stats.block_statistic import rates, statistic_of
 from surefoot.core.stats.paired_difference import LEAST_BLOCKS, Difference, compare, difference
 from surefoot.core.verdicts.build import make_verdict
@@ -34,7 +34,9 @@ NAMES = {
 class _Row:
     """One slice: its difference, and what its intervals say."""
 
-    def __init__(self, gate: Gate, name: str, found: Difference, alpha: float, beta: float, last: int = 0) -> None:
+    def __init__(
+        self, gate: PairedGate, name: str, found: Difference, alpha: float, beta: float, last: int = 0
+    ) -> None:
         """Compute both intervals at the levels of this look.
 
         With a margin and a limit each of the two gets half of the level to fail; to pass both must hold, which
@@ -61,7 +63,7 @@ class _Row:
         if gate.limit is not None and not self.failed and not self.passed and kept:
             self.own = True
 
-    def shown(self, gate: Gate) -> dict[str, object]:
+    def shown(self, gate: PairedGate) -> dict[str, object]:
         """The slice as a row of a table."""
         return {
             "slice": (self.name or "all") + (f", last {self.last} blocks" if self.last else ""),
@@ -77,7 +79,7 @@ class _Row:
             "limit": gate.limit,
         }
 
-    def badness(self, gate: Gate) -> float:
+    def badness(self, gate: PairedGate) -> float:
         """How many standard errors this slice lies beyond what is accepted."""
         grown = (self.found.mean - (self.margin or 0.0)) / max(self.found.error, 1e-12)
         if gate.limit is None:
@@ -86,7 +88,7 @@ class _Row:
         return above if self.margin is None else max(grown, above)
 
 
-def unusable(gate: Gate, found: PairedSums, level: DecisionThresholds) -> Verdict | None:
+def unusable(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict | None:
     """What can be said before any value is compared; None when there is something to compare."""
     if not found.requests:
         return make_verdict(gate, Outcome.NO_DATA, "no complete block of requests is old enough to have its labels")
@@ -106,12 +108,12 @@ def unusable(gate: Gate, found: PairedSums, level: DecisionThresholds) -> Verdic
     return None
 
 
-def differences(gate: Gate, found: PairedSums) -> dict[str, Difference]:
+def differences(gate: PairedGate, found: PairedSums) -> dict[str, Difference]:
     """Difference of the two versions in every slice that is large enough, or of a gap between groups, by name."""
     return (_gap(gate, found) if gate.metric in GAPS else _slices(gate, found))[0]
 
 
-def judge(gate: Gate, found: PairedSums, level: DecisionThresholds) -> Verdict:
+def judge(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict:
     """Judge every slice that is large enough; none that is not counts as passed."""
     if refused := unusable(gate, found, level):
         return refused
@@ -166,7 +168,7 @@ LATEST = (7, 14, 28)
 """Numbers of the latest blocks that are looked at by themselves while a watch has no end [count]."""
 
 
-def _late(gate: Gate, found: PairedSums, measured: dict[str, Difference]) -> list[tuple[str, Difference, int]]:
+def _late(gate: PairedGate, found: PairedSums, measured: dict[str, Difference]) -> list[tuple[str, Difference, int]]:
     """The latest blocks of every slice: (slice, difference, blocks)."""
     if gate.metric in GAPS:
         return []
@@ -179,11 +181,11 @@ def _late(gate: Gate, found: PairedSums, measured: dict[str, Difference]) -> lis
     return made
 
 
-def _blocks(gate: Gate) -> str:
+def _blocks(gate: PairedGate) -> str:
     return "days" if gate.block == 86400.0 else "blocks"  # noqa: PLR2004 - the seconds of a day
 
 
-def _too_little(gate: Gate, found: PairedSums) -> str:
+def _too_little(gate: PairedGate, found: PairedSums) -> str:
     """Why nothing was measured."""
     least = gate.min_per_slice if gate.by else 1
     large = [name for name, size in _sizes(gate, found).items() if size >= least]
@@ -203,12 +205,12 @@ def _too_little(gate: Gate, found: PairedSums) -> str:
 Small = list[tuple[str, int]]
 
 
-def _sizes(gate: Gate, found: PairedSums) -> dict[str, int]:
+def _sizes(gate: PairedGate, found: PairedSums) -> dict[str, int]:
     names = [name for name in found.slices if name] if gate.by else [""]
     return {name: sum(block.n for block in found.slices.get(name, ())) for name in names}
 
 
-def _slices(gate: Gate, found: PairedSums) -> tuple[dict[str, Difference], Small]:
+def _slices(gate: PairedGate, found: PairedSums) -> tuple[dict[str, Difference], Small]:
     """Difference of every slice that is large enough, and the names of those that are not."""
     least = gate.min_per_slice if gate.by else 1
     measured: dict[str, Difference] = {}
@@ -239,13 +241,13 @@ def _table(found: PairedSums, groups: list[str]) -> tuple[np.ndarray, np.ndarray
     return n, sums[0] * found.coarse, sums[1] * found.coarse
 
 
-def _groups(gate: Gate, found: PairedSums) -> tuple[list[str], Small]:
+def _groups(gate: PairedGate, found: PairedSums) -> tuple[list[str], Small]:
     sizes = _sizes(gate, found)
     large = sorted(name for name, size in sizes.items() if size >= gate.min_per_slice)
     return large, [(name, size) for name, size in sizes.items() if name not in large]
 
 
-def _gap(gate: Gate, found: PairedSums) -> tuple[dict[str, Difference], Small]:
+def _gap(gate: PairedGate, found: PairedSums) -> tuple[dict[str, Difference], Small]:
     """The difference between groups is one number over all that are large enough."""
     groups, small = _groups(gate, found)
     if len(groups) < 2 or set(gate.protected) - set(groups):  # noqa: PLR2004 - a gap needs two sides
@@ -264,7 +266,7 @@ class _Group(NamedTuple):
     candidate: float
 
 
-def _rates(gate: Gate, found: PairedSums) -> list[_Group]:
+def _rates(gate: PairedGate, found: PairedSums) -> list[_Group]:
     """Each group with a rate under both versions, the highest rate of the candidate first."""
     groups, _ = _groups(gate, found)
     n, champion, candidate = _table(found, groups)
@@ -277,23 +279,23 @@ def _rates(gate: Gate, found: PairedSums) -> list[_Group]:
     return sorted(made, key=lambda group: -group.candidate)
 
 
-def _worse(gate: Gate, groups: list[_Group]) -> _Group:
+def _worse(gate: PairedGate, groups: list[_Group]) -> _Group:
     """The group that the gap is against: the lowest rate of hits or selections, the highest rate or loss of errors."""
     return groups[-1] if gate.metric in {Metric.TPR_GAP, Metric.SELECTION_GAP} else groups[0]
 
 
-def _between(gate: Gate, groups: list[_Group]) -> str:
+def _between(gate: PairedGate, groups: list[_Group]) -> str:
     """The two groups that make the gap, in words."""
     high, low = groups[0], groups[-1]
     what = {Metric.TPR_GAP: "true positive rate", Metric.FPR_GAP: "false positive rate"}.get(gate.metric, "")
-    what = what or ("selection rate" if gate.metric is Metric.SELECTION_GAP else f"mean {gate.of}")
+    what = what or ("selection rate" if gate.metric is Metric.SELECTION_GAP else f"mean {loss_of(gate)}")
     return (
         f"; with the candidate the {what} is {high.candidate:.4f} on {high.name} (champion: {high.champion:.4f})"
         f" and {low.candidate:.4f} on {low.name} ({low.champion:.4f})"
     )
 
 
-def _sentence(gate: Gate, outcome: Outcome, row: _Row, judged: int, small: Small) -> str:
+def _sentence(gate: PairedGate, outcome: Outcome, row: _Row, judged: int, small: Small) -> str:
     diff, where = row.found, f"on {row.name} " if row.name else ""
     where += f"in the last {row.last} blocks " if row.last else ""
     name = NAMES.get(gate.metric, gate.metric.value)

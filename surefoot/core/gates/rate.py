@@ -8,7 +8,7 @@ from dataclasses import replace
 from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
 from surefoot.core.judging.evidence import SplitCounts, Stratum
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.model import EventGate, Metric
 from surefoot.core.stats import power
 from surefoot.core.stats.absolute_rate import limit_increments
 from surefoot.core.stats.change_point import began, log_detector, log_mixture
@@ -67,7 +67,7 @@ def harm_evidence(found: dict[int, tuple[float, ...]], level: DecisionThresholds
     return log_mixture(found, starts=EPOCHS), -math.log(level.alpha)
 
 
-def judge(gate: Gate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
+def judge(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
     """Judge growth against the champion, the absolute limit, or both with half of the level each."""
     n = sum(s.candidate + s.champion for s in found.strata)
     candidate = sum(s.candidate for s in found.strata)
@@ -84,7 +84,7 @@ def judge(gate: Gate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
     )
 
 
-def _growth(gate: Gate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
+def _growth(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
     strata = [s for s in found.strata if s.candidate + s.champion]
     merged = merge_strata(strata)
     candidate = sum(s.candidate for s in strata)
@@ -159,7 +159,7 @@ def _growth(gate: Gate, found: SplitCounts, level: DecisionThresholds) -> Verdic
     return replace(verdict, outcome=Outcome.BASELINE_UNHEALTHY, reason=reason) if reason else verdict
 
 
-def failure_words(gate: Gate) -> str:
+def failure_words(gate: EventGate) -> str:
     """What a bad trial does, in words."""
     return "have no label in time" if gate.metric is Metric.MISSING_LABEL else "fail"
 
@@ -218,7 +218,7 @@ def _by_epoch(cells: Sequence[tuple[int, int, int]]) -> dict[int, tuple[int, int
     return sums
 
 
-def _unhealthy(gate: Gate, found: SplitCounts, strata: Sequence[Stratum], level: DecisionThresholds) -> str:
+def _unhealthy(gate: EventGate, found: SplitCounts, strata: Sequence[Stratum], level: DecisionThresholds) -> str:
     """Why neither arm can be judged: the champion itself has left its own past far behind; empty when it has not."""
     # Units are bad once any request of theirs is, and the past is counted in requests: the two are no comparison.
     if found.baseline is None or found.trial == "unit" or candidate_serves_all(strata):
@@ -242,7 +242,7 @@ def _unhealthy(gate: Gate, found: SplitCounts, strata: Sequence[Stratum], level:
     )
 
 
-def _absolute(gate: Gate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
+def _absolute(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
     """The candidate alone against an absolute limit, such as a service level objective."""
     strata = [s for s in found.strata if s.candidate + s.champion]
     limit = min(max(gate.limit or 0.0, 1e-6), 1.0 - 1e-6)

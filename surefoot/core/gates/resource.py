@@ -6,12 +6,12 @@ from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
 from surefoot.core.durations import span
 from surefoot.core.judging.evidence import GaugeCounts
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate
+from surefoot.core.policy.model import GaugeGate
 from surefoot.core.stats.mcnemar import log_harm
 from surefoot.core.verdicts.build import make_verdict, requests_demanded
 
 
-def judge(gate: Gate, found: GaugeCounts, level: DecisionThresholds) -> Verdict:
+def judge(gate: GaugeGate, found: GaugeCounts, level: DecisionThresholds) -> Verdict:
     """FAIL when the candidate is above its margin in surely more than half of the blocks, PASS when in surely less.
 
     A process has one memory for all its callers: requests are no trials of it, blocks are. They must be long enough

@@ -7,11 +7,11 @@ from scipy import stats
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.evidence import FeatureShift, InputShift
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate
+from surefoot.core.policy.model import ShiftGate
 from surefoot.core.verdicts.build import make_verdict
 
 
-def judge(gate: Gate, found: InputShift, level: DecisionThresholds) -> Verdict:
+def judge(gate: ShiftGate, found: InputShift, level: DecisionThresholds) -> Verdict:
     """FAIL when some feature has surely moved further than the limit, PASS when none can have."""
     if not found.features:
         return make_verdict(gate, Outcome.NO_DATA, f"there is nothing to compare ({found.against})")
@@ -48,7 +48,7 @@ def judge(gate: Gate, found: InputShift, level: DecisionThresholds) -> Verdict:
     )
 
 
-def _unseen(gate: Gate, found: InputShift) -> str:
+def _unseen(gate: ShiftGate, found: InputShift) -> str:
     """What the gate did not look at, in words."""
     said = f"; not compared: {', '.join(gate.ignored)}" if gate.ignored else ""
     if found.blind:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from surefoot.core.domain import FigureKind, Outcome, Verdict
 from surefoot.core.judging.evidence import Served, Sliced, SpeedCounts, SplitCounts
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate
+from surefoot.core.policy.model import Gate, SlicedGate
 from surefoot.core.verdicts.build import make_verdict, requests_demanded
 
 URGENT = (
@@ -31,7 +31,10 @@ def trials(counts: Served) -> int:
 
 
 def judge(
-    gate: Gate, found: Sliced, level: DecisionThresholds, one: Callable[[Gate, Served, DecisionThresholds], Verdict]
+    gate: SlicedGate,
+    found: Sliced,
+    level: DecisionThresholds,
+    one: Callable[[Gate, Served, DecisionThresholds], Verdict],
 ) -> Verdict:
     """Judge every slice that is large enough, and name the one that decides.
 
@@ -50,7 +53,7 @@ def judge(
         reason = f"no slice of {', '.join(gate.by)} has {gate.min_per_slice} trials yet"
         return make_verdict(gate, Outcome.NO_DATA, reason, n=sum(sizes.values()))
     part = replace(level, alpha=level.alpha / len(sizes), min_requests=0)
-    whole = replace(gate, by=(), protected=())
+    whole = gate.model_copy(update={"by": (), "protected": ()})
     said = {name: one(whole, found.slices[name], part) for name in large}
     # A slice that has no past of its own, or no other slice, has too little data, however many its requests are.
     bare = [name for name in large if said[name].outcome is Outcome.NO_DATA]

@@ -34,7 +34,18 @@ from surefoot.core.judging.evidence import (
 )
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.judging.validation import validate_evidence
-from surefoot.core.policy.model import Gate
+from surefoot.core.policy.model import (
+    EventGate,
+    ExpectedLossGate,
+    Gate,
+    GaugeGate,
+    PairedGate,
+    ShiftGate,
+    SlicedGate,
+    SpeedGate,
+    ValueGate,
+    narrow,
+)
 from surefoot.core.verdicts import build, left_out
 
 EDITION = 2
@@ -74,25 +85,28 @@ def _judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict
         case SplitCounts() | SpeedCounts() | ValueCounts():
             return _served(gate, evidence, level)
         case Sliced():
-            return slices.judge(gate, evidence, level, _served)
+            return slices.judge(narrow(gate, SlicedGate), evidence, level, _served)
         case GaugeCounts():
-            return resource.judge(gate, evidence, level)
+            return resource.judge(narrow(gate, GaugeGate), evidence, level)
         case PairedSums():
+            pairs = narrow(gate, PairedGate)
             return (
-                paired_loss.judge(gate, evidence, level) if gate.block else paired_binary.judge(gate, evidence, level)
+                paired_loss.judge(pairs, evidence, level)
+                if pairs.block
+                else paired_binary.judge(pairs, evidence, level)
             )
         case ScoreBins():
-            return expected_loss.judge(gate, evidence, level)
+            return expected_loss.judge(narrow(gate, ExpectedLossGate), evidence, level)
         case InputShift():
-            return shift.judge(gate, evidence, level)
+            return shift.judge(narrow(gate, ShiftGate), evidence, level)
 
 
 def _served(gate: Gate, counts: Served, level: DecisionThresholds) -> Verdict:
     """Counts of served traffic, all together or of one slice."""
     match counts:
         case SplitCounts():
-            return rate.judge(gate, counts, level)
+            return rate.judge(narrow(gate, EventGate), counts, level)
         case SpeedCounts():
-            return latency.judge(gate, counts, level)
+            return latency.judge(narrow(gate, SpeedGate), counts, level)
         case ValueCounts():
-            return bounded_value.judge(gate, counts, level)
+            return bounded_value.judge(narrow(gate, ValueGate), counts, level)

@@ -15,7 +15,7 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import Evidence, Served
 from surefoot.core.judging.judge import EDITION, SAME_COUNTERS, judge
 from surefoot.core.machine import IMPLICIT
-from surefoot.core.policy.model import GAPS, Gate
+from surefoot.core.policy.model import GAPS, Gate, SlicedGate
 from surefoot.core.policy.parse import parse
 from surefoot.core.record.chain import Entry, canonical
 from surefoot.core.record.codec import build, plain
@@ -79,8 +79,8 @@ def reverify(entries: Iterable[Entry]) -> Iterator[Reverified]:
             yield Reverified(entry.seq, event.verdict.gate, skipped=why)
         elif isinstance(event, GateJudged) and event.level:
             gate = IMPLICIT.get(event.verdict.gate) or gates.get(event.verdict.gate)
-            if gate is not None and event.judge != EDITION:
-                gate = replace(gate, protected=written.get(gate.name, ()))
+            if isinstance(gate, SlicedGate) and event.judge != EDITION:
+                gate = gate.model_copy(update={"protected": written.get(gate.name, ())})
             if gate is None:
                 yield Reverified(entry.seq, event.verdict.gate, "its policy has no such gate")
                 continue

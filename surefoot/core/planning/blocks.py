@@ -7,7 +7,7 @@ from scipy import stats
 
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning.detectability import SURE, Detectability, smallest_detectable
-from surefoot.core.policy.model import GAPS, Gate, Metric
+from surefoot.core.policy.model import GAPS, GaugeGate, Metric, PairedGate, ShiftGate
 from surefoot.core.stats import power
 from surefoot.core.stats.paired_difference import LEAST_BLOCKS
 from surefoot.core.stats.rate_eprocess import FLOOR, HARM, divergence
@@ -18,7 +18,7 @@ MOST_BLOCKS = 100_000
 """More blocks than anybody waits for [count]."""
 
 
-def complete_blocks(gate: Gate, window: float) -> int:
+def complete_blocks(gate: PairedGate, window: float) -> int:
     """Complete blocks whose labels have all had their time, in a window [seconds]; one is cut at its beginning."""
     return max(math.floor((window - gate.maturity) / gate.block) - 1, 0)
 
@@ -34,7 +34,7 @@ def _passes(room: float, k: int, level: float) -> float:
 
 
 def plan_paired(
-    gate: Gate, step: str, window: float, patience: float, level: DecisionThresholds, wanted: int, a_second: float
+    gate: PairedGate, step: str, window: float, patience: float, level: DecisionThresholds, wanted: int, a_second: float
 ) -> Detectability:
     """What a gate on the same requests sees in a window.
 
@@ -67,7 +67,7 @@ def plan_paired(
     return _measured(gate, made, longest, alpha, beta)
 
 
-def _measured(gate: Gate, made: Detectability, longest: float, alpha: float, beta: float) -> Detectability:
+def _measured(gate: PairedGate, made: Detectability, longest: float, alpha: float, beta: float) -> Detectability:
     k = round(made.n)
     spread, margin = gate.spread or 0.0, gate.margin or 0.0
     error = spread / math.sqrt(k)
@@ -96,7 +96,7 @@ def _measured(gate: Gate, made: Detectability, longest: float, alpha: float, bet
 
 
 def plan_paired_binary(
-    gate: Gate, step: str, window: float, patience: float, level: DecisionThresholds, a_second: float
+    gate: PairedGate, step: str, window: float, patience: float, level: DecisionThresholds, a_second: float
 ) -> Detectability:
     """What a gate on right and wrong answers sees where each request is for itself.
 
@@ -145,7 +145,9 @@ def plan_paired_binary(
     )
 
 
-def plan_resource(gate: Gate, step: str, lasts: float, patience: float, level: DecisionThresholds) -> Detectability:
+def plan_resource(
+    gate: GaugeGate, step: str, lasts: float, patience: float, level: DecisionThresholds
+) -> Detectability:
     """What a gauge shows in a step: how many blocks there are, and how many it takes when all of them agree."""
     n = math.floor(lasts / gate.block)
     each = math.log(2.0 * max(HARM) / (1.0 + max(HARM)))
@@ -181,7 +183,7 @@ def _sizes() -> list[int]:
     return made
 
 
-def plan_shift(gate: Gate, step: str, window: float, level: DecisionThresholds, n: float) -> Detectability:
+def plan_shift(gate: ShiftGate, step: str, window: float, level: DecisionThresholds, n: float) -> Detectability:
     """What a gate on shifts sees in so many requests: an exact interval of a share, or the band of two samples."""
     limit, alpha = gate.limit or 0.0, level.spent(gate.block)[0] / 2.0
     made = Detectability(step, gate.name, gate.metric.value, n, "requests", lasts=window)

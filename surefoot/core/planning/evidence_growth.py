@@ -5,7 +5,7 @@ from statistics import NormalDist
 from typing import Protocol
 
 from surefoot.core.gates.rate import UNKNOWN_RATE
-from surefoot.core.policy.model import EVENTS, Gate, Metric
+from surefoot.core.policy.model import EventGate, Gate, SpeedGate, ValueGate, narrow
 from surefoot.core.stats import power
 from surefoot.core.stats.rate_eprocess import FLOOR
 
@@ -47,7 +47,7 @@ class EvidenceGrowth(Protocol):
 class EventGrowth:
     """A rate of bad events."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: EventGate) -> None:
         """Take the rate from the policy, or guess."""
         rate = gate.expected if gate.expected is not None else UNKNOWN_RATE
         self._rate = min(max(rate, FLOOR), 1.0 - FLOOR)
@@ -87,7 +87,7 @@ class SpeedGrowth:
     Law: exact where the measurement is lognormal; elsewhere the spread stands for how steep its tail is.
     """
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: SpeedGate) -> None:
         """Take the spread from the policy, or guess."""
         self._gate = gate
         self._spread = gate.spread or SPREAD
@@ -126,7 +126,7 @@ class SpeedGrowth:
 class ValueGrowth:
     """A mean of a bounded value; its variance is the largest that its mean allows."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: ValueGate) -> None:
         """Take the mean from the policy, or assume the hardest one."""
         self._gate = gate
         width = gate.cap - gate.floor
@@ -167,6 +167,6 @@ class ValueGrowth:
 
 def growth_of(gate: Gate) -> EvidenceGrowth:
     """The law of a gate on events, speeds or values."""
-    if gate.metric in EVENTS:
+    if isinstance(gate, EventGate):
         return EventGrowth(gate)
-    return ValueGrowth(gate) if gate.metric is Metric.VALUE else SpeedGrowth(gate)
+    return ValueGrowth(gate) if isinstance(gate, ValueGate) else SpeedGrowth(narrow(gate, SpeedGate))

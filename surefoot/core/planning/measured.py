@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from surefoot.core.durations import span
 from surefoot.core.gates.paired_loss import differences
 from surefoot.core.judging.evidence import PairedSums
-from surefoot.core.policy.model import Gate
+from surefoot.core.policy.model import PairedGate
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Measured:
     note: str = ""
 
 
-def measure_pairs(gate: Gate, found: PairedSums, *, alone: bool) -> Measured:
+def measure_pairs(gate: PairedGate, found: PairedSums, *, alone: bool) -> Measured:
     """Spread of a block's difference, or how often two versions disagree where each request is for itself.
 
     Args:
@@ -53,7 +53,7 @@ def measure_pairs(gate: Gate, found: PairedSums, *, alone: bool) -> Measured:
     return Measured(gate.name, "spread", spread, f"{on}; {base}{whose}")
 
 
-def _disagreement(gate: Gate, found: PairedSums, *, alone: bool) -> Measured:
+def _disagreement(gate: PairedGate, found: PairedSums, *, alone: bool) -> Measured:
     blocks = [block for block in found.slices.get("", ()) if block.n]
     n = sum(block.n for block in blocks)
     if not n or alone:

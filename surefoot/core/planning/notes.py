@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 
-from surefoot.core.policy.model import Gate, Metric, Policy
-from surefoot.core.policy.parse_gate import BY_CLASS, TWO_CLASSES
+from surefoot.core.policy.model import BY_CLASS, ClassGate, Gate, InputShiftGate, Metric, Policy
 from surefoot.core.verdicts.left_out import MISSING_LIMIT
 
 
 def notes(policy: Policy) -> tuple[str, ...]:
-    """One sentence for each thing that a gate takes for granted or cannot see, in the order of the gates."""
-    return (*(note for gate in policy.gates.values() for note in _of_gate(gate)), *_of_live_shadow(policy))
+    """One sentence for each key with an old name, and for each thing that a gate takes for granted or cannot see."""
+    renamed = (f"'{old}' has a new name: write '{new}'" for old, new in policy.renamed_keys.items())
+    of_gates = (note for gate in policy.gates.values() for note in _of_gate(gate))
+    return (*renamed, *of_gates, *_of_live_shadow(policy))
 
 
 def _of_live_shadow(policy: Policy) -> Iterator[str]:
@@ -30,19 +31,19 @@ def _of_live_shadow(policy: Policy) -> Iterator[str]:
 
 
 def _of_gate(gate: Gate) -> Iterator[str]:
-    if gate.metric in BY_CLASS | TWO_CLASSES and not gate.classes:
+    if isinstance(gate, ClassGate) and not gate.classes:
         more = " or labels of more than two classes" if gate.metric in BY_CLASS else ""
         words = "; texts are compared as they are" if gate.metric is Metric.ZERO_ONE else ""
         yield (
             f"gate '{gate.name}' reads labels as 0 or 1 and answers as probabilities of 1{words}:"
             f" give 'classes' where probabilities meet labels that are texts{more}"
         )
-    if gate.metric is Metric.INPUT_SHIFT and gate.against == "champion":
+    if isinstance(gate, InputShiftGate) and gate.against == "champion":
         yield (
             f"gate '{gate.name}' compares what two scikit-learn pipelines are fed after their first steps; of any other"
             " model it sees the row as it came, which is the same for both versions"
         )
-    if gate.metric is Metric.INPUT_SHIFT and gate.against == "before" and not gate.ignored:
+    if isinstance(gate, InputShiftGate) and gate.against == "before" and not gate.ignored:
         yield (
             f"gate '{gate.name}' compares every column with the window before: name those that follow the calendar,"
             " such as a month or a date, in 'calendar'"

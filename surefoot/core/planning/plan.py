@@ -8,7 +8,17 @@ from surefoot.core.machine import shadow_alpha, share_of_budget
 from surefoot.core.planning.blocks import plan_paired, plan_paired_binary, plan_resource, plan_shift
 from surefoot.core.planning.detectability import Detectability, distinct_units
 from surefoot.core.planning.traffic import SplitPeriod, StepDemand, plan_served
-from surefoot.core.policy.model import EVENTS, PAIRED, SHIFTS, SPEEDS, Gate, Metric, Policy
+from surefoot.core.policy.model import (
+    ErrorRateGate,
+    EventGate,
+    Gate,
+    GaugeGate,
+    PairedGate,
+    Policy,
+    ShiftGate,
+    SpeedGate,
+    ValueGate,
+)
 
 BETA = 0.05
 """DecisionThresholds to pass [probability]."""
@@ -35,13 +45,13 @@ def _replayed(
 ) -> Detectability | None:
     """A gate on requests that both versions answer, a share of all; None for what is exact, such as golden rows."""
     a_second = policy.requests_per_minute / 60.0 * share
-    if gate.metric in PAIRED and not gate.block:
+    if isinstance(gate, PairedGate) and not gate.block:
         return plan_paired_binary(gate, step, window, patience, level, a_second)
-    if gate.metric in PAIRED:
+    if isinstance(gate, PairedGate):
         return plan_paired(gate, step, window, patience, level, wanted, a_second)
-    if gate.metric in SHIFTS:
+    if isinstance(gate, ShiftGate):
         return plan_shift(gate, step, window, level, a_second * window)
-    if gate.metric is Metric.ERROR_RATE or gate.metric in SPEEDS:
+    if isinstance(gate, ErrorRateGate | SpeedGate):
         both = (SplitPeriod(0.5, 2.0 * a_second * window),)
         return plan_served(gate, StepDemand(step, both, 2.0 * a_second, window, "answers", level.alpha))
     return None
@@ -68,7 +78,7 @@ def _live_shadow(policy: Policy) -> list[Detectability]:
     level = DecisionThresholds(shadow_alpha(policy))
     made = []
     for gate in (policy.gates[key] for key in step.gates):
-        if gate.metric is Metric.GAUGE:
+        if isinstance(gate, GaugeGate):
             made.append(plan_resource(gate, name, step.hold, patience, level))
         elif sight := _replayed(policy, gate, name, step.hold, level, step.min_requests, patience, share):
             made.append(sight)
@@ -95,14 +105,14 @@ def _ramp(policy: Policy) -> list[Detectability]:
         passed += step.hold
         name = f"weight {step.weight:g} %"
         for gate in (policy.gates[name_] for name_ in step.gates):
-            if gate.metric is Metric.GAUGE:
+            if isinstance(gate, GaugeGate):
                 made.append(plan_resource(gate, name, passed, patience, DecisionThresholds(alpha)))
-            elif gate.metric in PAIRED or gate.metric in SHIFTS:
+            elif isinstance(gate, PairedGate | ShiftGate):
                 # What both are asked about begins anew with each step, so its length is all there is to see.
                 level = DecisionThresholds(alpha, stages=len(policy.ramp))
                 sight = _replayed(policy, gate, name, step.hold, level, step.min_requests, patience)
                 made += [] if sight is None else [sight]
-            elif gate.metric in EVENTS | SPEEDS or gate.metric is Metric.VALUE:
+            elif isinstance(gate, EventGate | SpeedGate | ValueGate):
                 sticks = policy.unit is not None
                 # A unit that comes back moves to the split of the moment: what the later steps see it has first.
                 whole = distinct_units(a_second * passed, policy.units if sticks else 0.0)
@@ -137,7 +147,7 @@ def _bake(policy: Policy) -> list[Detectability]:
     level = DecisionThresholds(alpha / 2.0, elapsed=0.0, forever=True, lasts=hold)
     made = []
     for gate in (policy.gates[name] for name in policy.bake.gates):
-        if gate.metric in EVENTS | SPEEDS:
+        if isinstance(gate, EventGate | SpeedGate):
             periods = (SplitPeriod(1.0, a_second * hold),)
             made.append(plan_served(gate, StepDemand("bake", periods, a_second, hold, "requests", alpha, forever=True)))
         elif sight := _replayed(policy, gate, "bake", hold, level, 0, _patience(policy)):

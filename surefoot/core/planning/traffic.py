@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from surefoot.core.gates.rate import EPOCHS
 from surefoot.core.planning.detectability import SURE, Detectability, smallest_detectable
 from surefoot.core.planning.evidence_growth import growth_of
-from surefoot.core.policy.model import SPEEDS, Gate
+from surefoot.core.policy.model import Gate, SpeedGate
 from surefoot.core.stats import power
 from surefoot.core.stats.change_point import FIRST
 
@@ -68,7 +68,7 @@ class StepDemand:
 def plan_served(gate: Gate, asked: StepDemand) -> Detectability:
     """What a gate on served traffic sees by the end of a step."""
     law = growth_of(gate)
-    alpha = asked.level / (len(gate.quantiles) if gate.metric in SPEEDS else 1)
+    alpha = asked.level / (len(gate.quantiles) if isinstance(gate, SpeedGate) else 1)
 
     def found(times: float) -> float:
         nats = sum(s.n * law.harm(s.share, times) for s in asked.periods)

@@ -1,0 +1,77 @@
+"""Name what a gate can measure, and the families of metrics that are judged alike."""
+
+from enum import StrEnum
+
+
+class Metric(StrEnum):
+    """What a gate can measure."""
+
+    ERROR_RATE = "error_rate"
+    MISSING_LABEL = "missing_label"
+    LATENCY = "latency"
+    RESOURCE = "resource"
+    GAUGE = "gauge"
+    VALUE = "value"
+    BRIER = "brier"
+    LOG_LOSS = "log_loss"
+    ABSOLUTE_ERROR = "absolute_error"
+    SQUARED_ERROR = "squared_error"
+    RMSE = "rmse"
+    PINBALL = "pinball"
+    ZERO_ONE = "zero_one"
+    COST = "cost_per_request"
+    DISAGREEMENT = "disagreement"
+    ECE = "ece"
+    AUC = "auc"
+    TPR_GAP = "tpr_gap"
+    FPR_GAP = "fpr_gap"
+    SELECTION_GAP = "selection_gap"
+    LOSS_GAP = "loss_gap"
+    INPUT_SHIFT = "input_shift"
+    PREDICTION_SHIFT = "prediction_shift"
+    EXPECTED_LOSS = "expected_loss"
+    GOLDEN = "golden"
+    VALIDATION = "validation"
+    ANSWER_SHAPE = "answer_shape"
+
+
+LOSSES = frozenset(
+    {
+        Metric.BRIER,
+        Metric.LOG_LOSS,
+        Metric.ABSOLUTE_ERROR,
+        Metric.SQUARED_ERROR,
+        Metric.RMSE,
+        Metric.PINBALL,
+        Metric.ZERO_ONE,
+        Metric.COST,
+    }
+)
+"""Losses of an answer against its label; both versions are asked about the same requests."""
+CONFUSIONS = frozenset({Metric.TPR_GAP, Metric.FPR_GAP, Metric.SELECTION_GAP})
+"""Differences between groups in a rate of the decisions."""
+GAPS = CONFUSIONS | {Metric.LOSS_GAP}
+BINNED = frozenset({Metric.ECE, Metric.AUC})
+"""Metrics of a whole distribution of scores, kept as counts by bin."""
+PAIRED = LOSSES | GAPS | BINNED | {Metric.DISAGREEMENT}
+"""Judged on the same requests, by block."""
+SPEEDS = frozenset({Metric.LATENCY, Metric.RESOURCE})
+"""Judged on quantiles of a positive measurement of each request."""
+EVENTS = frozenset({Metric.ERROR_RATE, Metric.MISSING_LABEL})
+"""Judged on a bad event that each trial has or has not."""
+LIVE_ONLY = SPEEDS | {Metric.MISSING_LABEL, Metric.VALUE, Metric.GAUGE}
+"""What a replay cannot show: only who really served a request has it."""
+SHIFTS = frozenset({Metric.INPUT_SHIFT, Metric.PREDICTION_SHIFT})
+BY_LABEL_OF_CALLER = "callers get the champion's answers alone, so what became of them says nothing of the candidate"
+REPLAY_SHOWS = "it asks for no live requests: name it in a shadow step with 'source: replay'"
+NOT_MIRRORED = {
+    Metric.MISSING_LABEL: BY_LABEL_OF_CALLER,
+    Metric.VALUE: BY_LABEL_OF_CALLER,
+    Metric.EXPECTED_LOSS: REPLAY_SHOWS,
+    Metric.GOLDEN: REPLAY_SHOWS,
+}
+"""What mirrored requests cannot show, and why."""
+BY_CLASS = frozenset({Metric.BRIER, Metric.LOG_LOSS, Metric.ZERO_ONE})
+"""Losses that are defined for more than two classes."""
+TWO_CLASSES = frozenset({Metric.COST, *BINNED, *CONFUSIONS})
+"""Metrics of a yes or no; `classes` says which label is which."""

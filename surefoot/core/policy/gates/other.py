@@ -1,0 +1,112 @@
+"""Define gates on shifts, expected losses and golden rows, and those that no policy names."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic.config import JsonDict
+
+from surefoot.core.domain import Role
+from surefoot.core.policy.gates.base import Gate, Labels, LimitedGate, RoleField, SpreadGate
+from surefoot.core.policy.gates.metrics import Metric
+from surefoot.core.policy.scalars import BlockLength, Duration, Optional, Share, Texts, lasting
+from surefoot.core.policy.violations import Violation, rule_error
+
+SAME_INPUTS = 0.01
+"""Share of the requests on which two versions may see different values unless the policy says otherwise."""
+AGAINST = "With what is compared: the champion on the same requests, or the window before."
+
+
+class ShiftGate(SpreadGate):
+    """Distance of two distributions, from 0 (alike) to 1."""
+
+    metric: Literal[Metric.INPUT_SHIFT, Metric.PREDICTION_SHIFT]
+    against: Literal["champion", "before"] = Field("before", description=AGAINST)
+    block: Duration = lasting("1d", "Length of a block of requests that move together.")
+    most: Optional[Share] = Field(None, alias="max", description="Largest distance that is accepted [0 to 1].")
+
+    @property
+    def limit(self) -> float:
+        """Largest distance that is accepted [0 to 1]."""
+        return SAME_INPUTS if self.most is None else self.most
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Columns that are not compared: they may differ, or follow the calendar."""
+        return ()
+
+
+class InputShiftGate(ShiftGate):
+    """What the two versions are fed, or features against the window before."""
+
+    metric: Literal[Metric.INPUT_SHIFT]
+    most: Optional[Share] = Field(
+        None,
+        alias="max",
+        description="Largest distance that is accepted [0 to 1]; against the champion, a share of the requests: 0.01.",
+    )
+    ignored_columns: Texts = Field((), alias="except", description="Columns that are not compared.")
+    calendar: Texts = Field((), description="Columns that follow the calendar, and are not compared.")
+
+    def broken_rules(self) -> Iterator[Violation]:
+        """A limit is demanded; against the champion there is one by default."""
+        yield from super().broken_rules()
+        if self.most is None and self.against != "champion":
+            yield Violation((), "'max' is missing")
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Columns that are not compared: they may differ, or follow the calendar."""
+        return (*self.ignored_columns, *self.calendar)
+
+
+class PredictionShiftGate(ShiftGate):
+    """The distribution of the answers."""
+
+    metric: Literal[Metric.PREDICTION_SHIFT]
+    most: Share = Field(alias="max", description="Largest distance that is accepted [0 to 1].")
+
+
+def _without_default(schema: JsonDict) -> None:
+    """The default is what the rule refuses: it makes the error say why."""
+    schema.pop("default")
+
+
+def _signal(role: Role) -> Role:
+    if role is not Role.SIGNAL:
+        raise rule_error("an expectation is no proof: it can only be a signal")
+    return role
+
+
+class ExpectedLossGate(LimitedGate, SpreadGate):
+    """The Brier loss to expect before the labels are in; only as a signal."""
+
+    metric: Literal[Metric.EXPECTED_LOSS]
+    role: Annotated[RoleField, AfterValidator(_signal), WithJsonSchema({"const": Role.SIGNAL.value})] = Field(
+        Role.GUARDRAIL,
+        validate_default=True,
+        description="An expectation is no proof: say signal.",
+        json_schema_extra=_without_default,
+    )
+    labels: Labels = Field(description="When the labels of the past count.")
+    block: BlockLength = lasting("1d", "Has no effect on this metric.")
+
+    @property
+    def maturity(self) -> float:
+        """Age at which a label counts [seconds]."""
+        return self.labels.maturity
+
+
+class GoldenGate(SpreadGate):
+    """The rows that the version carries, answered as its author saw them."""
+
+    metric: Literal[Metric.GOLDEN]
+    tolerance: Annotated[float, Field(ge=0.0, le=1e6, allow_inf_nan=False)] = Field(
+        1e-6, description="Largest difference between two answers that are the same."
+    )
+
+
+class ImplicitGate(Gate):
+    """A gate that every rollout begins with; no policy names it."""
+
+    metric: Literal[Metric.VALIDATION, Metric.ANSWER_SHAPE]

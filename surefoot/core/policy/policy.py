@@ -1,0 +1,171 @@
+"""Define everything that an owner says about how a model is promoted and taken back."""
+
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+
+from surefoot.core.domain import LogPolicy, Outcome
+from surefoot.core.policy.gates.base import PolicyModel
+from surefoot.core.policy.gates.union import WrittenGate
+from surefoot.core.policy.rules import NamedGates, Outline, Phase, broken_rules, never_judged
+from surefoot.core.policy.scalars import Name, Optional, Text, Texts
+from surefoot.core.policy.sections import NEW_UNHEALTHY, OLD_UNHEALTHY, Data, Log, Reaction, Reactions, Traffic
+from surefoot.core.policy.steps import Bake, LiveShadow, Shadow, ShadowStep, Step, Weight, WrittenStep
+from surefoot.core.policy.violations import Path, describe, rule_error, rules_error
+
+DATA_GATE_NAME = "data"
+"""Name of the implicit gate that every rollout starts with: its expectation suite."""
+SHAPE_GATE_NAME = "answer_shape"
+"""Name of the implicit gate beside it: both versions give answers of the same shape."""
+RESERVED = {DATA_GATE_NAME: "suite", SHAPE_GATE_NAME: "comparison of answers"}
+
+
+def _not_reserved(name: str) -> str:
+    if name in RESERVED:
+        raise rule_error(f"'{name}' is the name of the {RESERVED[name]}'s own gate: choose another")
+    return name
+
+
+def _steps(value: object) -> object:
+    if not isinstance(value, list) or not value:
+        raise rule_error(f"expected a list of steps, found {describe(value)}")
+    if not any(isinstance(item, dict) and "weight" in item for item in value):
+        raise rule_error("at least one weight step is needed between shadow and promotion")
+    return tuple(value)
+
+
+class Policy(PolicyModel):
+    """Everything that an owner says about how a model is promoted and taken back."""
+
+    model_config = ConfigDict(title="Surefoot policy")
+
+    model: Name = Field(description="Registered model; the file is named after it.")
+    owners: Texts = Field((), description="People or teams who answer for it.")
+    unit: Optional[Text] = Field(
+        None, description="Request column that sticks to one version while the weight grows, such as a customer."
+    )
+    traffic: Traffic = Field(description="What traffic is planned.")
+    data: Data = Field(description="The requests that the expectation suite validates.")
+    gates: dict[Annotated[Name, AfterValidator(_not_reserved)], WrittenGate] = Field(
+        description="Every gate by name; each must be named in a step or in bake.",
+        json_schema_extra={"additionalProperties": False},
+    )
+    written_steps: Annotated[tuple[WrittenStep, ...], BeforeValidator(_steps)] = Field(
+        alias="steps",
+        description="A shadow that replays, or none; a shadow of live requests, or none; then weights that grow.",
+        json_schema_extra={"minItems": 1, "contains": {"required": ["weight"]}},
+    )
+    bake: Bake = Field(description="How long a promoted version is watched, and what rolls it back.")
+    reactions: Reactions = Field(
+        default_factory=lambda: Reactions.model_validate({}),
+        alias="on",
+        description="What each outcome other than PASS leads to.",
+    )
+    on_new_candidate: Literal["replace", "queue", "reject"] = Field(
+        "replace", description="What becomes of a candidate that comes while a rollout is open."
+    )
+    false_rollback_budget: Annotated[float, Field(ge=1e-6, le=0.5, allow_inf_nan=False)] = Field(
+        0.01, description="Chance that a good version is rolled back over the whole rollout [probability]."
+    )
+    log: Log = Field(
+        default_factory=lambda: Log.model_validate({}),
+        description="What of a request's features is kept in the prediction log.",
+    )
+
+    @model_validator(mode="after")
+    def _keep_common_rules(self) -> Self:
+        """Name the gates, and keep the rules between several parts."""
+        for name, gate in self.gates.items():
+            gate.named(name)
+        outline = self._outline()
+        if broken := tuple(broken_rules(outline)) or tuple(never_judged(outline)):
+            raise rules_error(broken)
+        return self
+
+    def _outline(self) -> Outline:
+        """What the rules between several parts look at."""
+        named: list[NamedGates] = []
+        steps: list[tuple[Path, Phase, float | None]] = []
+        for index, step in enumerate(self.written_steps):
+            path: Path = ("steps", index)
+            if isinstance(step, Weight):
+                named.append(NamedGates((*path, "hold", "gates"), Phase.RAMP, step.gates))
+                steps.append((path, Phase.RAMP, step.weight))
+            else:
+                phase = Phase.SHADOW if isinstance(step, ShadowStep) else Phase.LIVE_SHADOW
+                named.append(NamedGates((*path, "shadow", "gates"), phase, step.shadow.gates))
+                steps.append((path, phase, None))
+        named.append(NamedGates(("bake", "gates"), Phase.BAKE, self.bake.gates))
+        return Outline(self.gates, named, steps, self.log.dropped)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """A replayed shadow first, then a live one, each or none; then the weights, increasing."""
+        return tuple(step if isinstance(step, Weight) else step.shadow for step in self.written_steps)
+
+    @property
+    def shadow(self) -> Shadow | None:
+        """The shadow step that replays logged requests, or None."""
+        return next((step for step in self.steps if isinstance(step, Shadow)), None)
+
+    @property
+    def live_shadow(self) -> LiveShadow | None:
+        """The shadow step that mirrors live requests, or None."""
+        return next((step for step in self.steps if isinstance(step, LiveShadow)), None)
+
+    @cached_property
+    def ramp(self) -> tuple[Weight, ...]:
+        """The weights in order."""
+        return tuple(step for step in self.steps if isinstance(step, Weight))
+
+    @cached_property
+    def on(self) -> dict[Outcome, Reaction]:
+        """Reaction to each outcome other than PASS."""
+        return self.reactions.by_outcome
+
+    @property
+    def requests_per_minute(self) -> float:
+        """Planned traffic, for `lint` and `plan` [count per minute]."""
+        return self.traffic.planned
+
+    @property
+    def units(self) -> float:
+        """Different units that come back, for plans [count]; 0 when unknown."""
+        return self.traffic.units or 0.0
+
+    @property
+    def stale_after(self) -> float:
+        """Age of the newest logged request above which evidence is stale [seconds]."""
+        return self.traffic.quiet
+
+    @property
+    def suite(self) -> str:
+        """Name of the expectation suite of the requests."""
+        return self.data.suite
+
+    @property
+    def suite_window(self) -> float:
+        """How far back the requests are validated [seconds]."""
+        return self.data.window
+
+    @property
+    def suite_every(self) -> float:
+        """Time between two validations while the suite has not passed [seconds]."""
+        return self.data.every
+
+    @property
+    def reshaped(self) -> bool:
+        """Whether the candidate's answers may have another shape than the champion's."""
+        return self.data.answers == "any"
+
+    @property
+    def kept(self) -> LogPolicy:
+        """What of the requests' features stays in the prediction log."""
+        return self.log.kept
+
+    @property
+    def renamed_keys(self) -> dict[str, str]:
+        """Keys that are written with an old name, and their new names."""
+        old = OLD_UNHEALTHY in self.reactions.model_fields_set
+        return {f"on.{OLD_UNHEALTHY}": f"on.{NEW_UNHEALTHY}"} if old else {}

@@ -1,0 +1,117 @@
+"""Check the rules between gates, steps, bake and log; each names the keys that lead to the place."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from surefoot.core.policy.gates.base import Gate, SlicedGate
+from surefoot.core.policy.gates.metrics import LIVE_ONLY, NOT_MIRRORED, Metric
+from surefoot.core.policy.violations import Path, Violation
+
+SPOKEN = {Metric.LATENCY: "live latency"}
+"""How a metric is called where its own word would not say what it is."""
+
+
+class Phase(Enum):
+    """Where a gate is judged."""
+
+    SHADOW = auto()
+    LIVE_SHADOW = auto()
+    RAMP = auto()
+    BAKE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class NamedGates:
+    """The gates that a step or the bake names.
+
+    Attributes:
+        path: Keys that lead to the list.
+        phase: Where they are judged.
+        names: Names of the gates.
+    """
+
+    path: Path
+    phase: Phase
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What the rules look at, of a policy that may be broken elsewhere.
+
+    Attributes:
+        gates: Every gate by name, or None for one that cannot be read; None when not even their names can be read.
+        named: Which gates are named where.
+        steps: Keys that lead to each step, what it is, and its weight; None as weight where there is none.
+        dropped: Columns of which the log keeps nothing.
+    """
+
+    gates: Mapping[str, Gate | None] | None
+    named: Sequence[NamedGates]
+    steps: Sequence[tuple[Path, Phase, float | None]]
+    dropped: tuple[str, ...] = ()
+
+
+def broken_rules(outline: Outline) -> Iterator[Violation]:
+    """Every rule between several parts of a policy that is broken."""
+    yield from _slices_are_kept(outline)
+    yield from _order_of_steps(outline)
+    if outline.gates is not None:
+        for named in outline.named:
+            yield from _judged_where_possible(named, outline.gates)
+
+
+def never_judged(outline: Outline) -> Iterator[Violation]:
+    """Gates that no step and no bake names; said only of a policy whose steps are otherwise fine."""
+    used = {name for named in outline.named for name in named.names}
+    for name in outline.gates or ():
+        if name not in used:
+            yield Violation(("gates", name), f"gate '{name}' is never judged: name it in a step or in bake")
+
+
+def _slices_are_kept(outline: Outline) -> Iterator[Violation]:
+    for name, gate in (outline.gates or {}).items():
+        for column in gate.by if isinstance(gate, SlicedGate) else ():
+            if column in outline.dropped:
+                yield Violation(("log", "drop"), f"gate '{name}' makes slices of '{column}': hash it, or keep it")
+
+
+def _order_of_steps(outline: Outline) -> Iterator[Violation]:
+    highest = 0.0
+    for index, (path, phase, weight) in enumerate(outline.steps):
+        before = {other for _, other, _ in outline.steps[:index]}
+        if phase is Phase.SHADOW and before:
+            yield Violation(path, "the shadow step comes first, once")
+        elif phase is Phase.LIVE_SHADOW and before - {Phase.SHADOW}:
+            yield Violation(path, "a shadow step with 'source: live' comes before the weights, once")
+        elif weight is None:
+            continue
+        elif weight <= highest:
+            yield Violation((*path, "weight"), f"weights must grow; {weight:g} follows {highest:g}")
+        else:
+            highest = weight
+
+
+def _judged_where_possible(named: NamedGates, gates: Mapping[str, Gate | None]) -> Iterator[Violation]:
+    for name in named.names:
+        if name not in gates:
+            yield Violation(named.path, f"there is no gate '{name}'; gates: {', '.join(gates)}")
+            continue
+        gate = gates[name]
+        if gate is not None and (why := _impossible(gate.metric, named.phase)):
+            yield Violation(named.path, f"gate '{name}' {why}")
+
+
+def _impossible(metric: Metric, phase: Phase) -> str:
+    """Why a metric cannot be judged in a phase; empty when it can."""
+    if phase is Phase.SHADOW and metric in LIVE_ONLY:
+        return f"measures {SPOKEN.get(metric, metric)}, which a replay cannot show"
+    if phase is Phase.LIVE_SHADOW:
+        why = NOT_MIRRORED.get(metric, "")
+        return f"measures {metric}, which mirrored requests do not show: {why}" if why else ""
+    if phase is Phase.BAKE and metric in {Metric.VALUE, Metric.GAUGE}:
+        return "compares both arms of live traffic; in a bake only one serves"
+    if phase is not Phase.SHADOW and metric is Metric.GOLDEN:
+        return "asks golden rows: their answers do not change, name it in the shadow"
+    return ""

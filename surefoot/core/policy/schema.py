@@ -1,0 +1,32 @@
+"""Generate the JSON Schema of a policy file, for editors."""
+
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from surefoot.core.policy.policy import Policy
+
+
+class _FileSchema(GenerateJsonSchema):
+    """Describes what an author writes: a key that may be left out has no null as its default."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - of all fields alike
+        """Give fields no title: it would repeat the key."""
+        return False
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """The schema of an optional key."""
+        made = super().default_schema(schema)
+        if made.get("default", made) is None:
+            made.pop("default")
+        return made
+
+
+def policy_schema() -> dict[str, Any]:
+    """The JSON Schema of a policy file: durations and margins as an author writes them.
+
+    Law: what it refuses the parser refuses; rules between several keys are the parser's alone.
+    """
+    made = Policy.model_json_schema(schema_generator=_FileSchema, mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}

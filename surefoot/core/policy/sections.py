@@ -1,0 +1,178 @@
+"""Define the sections of a policy beside gates and steps: traffic, data, log, and what each outcome leads to."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue, PlainValidator
+
+from surefoot.core.domain import LogPolicy, Outcome
+from surefoot.core.policy.gates.base import PolicyModel
+from surefoot.core.policy.scalars import Duration, Interval, Name, Optional, Texts, lasting
+from surefoot.core.policy.violations import Violation, describe, rule_error
+
+QUIET_GAPS = 100
+"""Expected gaps between two requests after which silence is no accident any more [count]."""
+MOST_TRAFFIC = 1e9
+"""Largest planned traffic [requests per minute]."""
+LEAST_TRAFFIC = 1e-300
+"""Planned traffic that less is counted as, so that a division by it stays finite [requests per minute]."""
+LONGEST_QUIET = 10.0 * 365.25 * 86400.0
+"""Longest silence that is no accident by default, however rare requests are [seconds]."""
+LEAST_QUIET = 900.0
+"""Shortest silence that makes evidence stale by default [seconds]."""
+
+
+class Traffic(PolicyModel):
+    """What traffic is planned."""
+
+    engine: Literal["gateway"] = Field("gateway", description="Who splits the traffic.")
+    requests_per_minute: Annotated[float, Field(gt=0.0, le=MOST_TRAFFIC, allow_inf_nan=False)] = Field(
+        description="Planned traffic [requests per minute]; plans count on it, no verdict does."
+    )
+    units: Optional[Annotated[float, Field(ge=1.0, le=1e12, allow_inf_nan=False)]] = Field(
+        None, description="Different units that come back, for plans [count]."
+    )
+    stale_after: Optional[Duration] = Field(
+        None, description="Silence of the log after which evidence is STALE; 100 mean gaps by default, 15m at least."
+    )
+
+    @property
+    def planned(self) -> float:
+        """Planned traffic, large enough to divide by [requests per minute]."""
+        return max(self.requests_per_minute, LEAST_TRAFFIC)
+
+    @property
+    def quiet(self) -> float:
+        """Silence of the log after which evidence is stale [seconds]."""
+        if self.stale_after is not None:
+            return self.stale_after
+        return min(max(QUIET_GAPS * 60.0 / self.planned, LEAST_QUIET), LONGEST_QUIET)
+
+
+class Data(PolicyModel):
+    """The requests that the expectation suite validates."""
+
+    suite: Name = Field(description="Expectation suite of the requests, expectations/<suite>.json.")
+    window: Duration = lasting("30d", "How far back requests are validated.")
+    answers: Literal["same", "any"] = Field(
+        "same", description="Whether the candidate's answers may have another shape."
+    )
+    every: Interval = lasting("1h", "Time between two looks while the suite has not passed.")
+
+
+class Log(PolicyModel):
+    """What of a request's features is kept in the prediction log."""
+
+    hashed: Texts = Field((), alias="hash", description="Columns of which a keyed digest is kept.")
+    dropped: Texts = Field((), alias="drop", description="Columns of which nothing is kept.")
+    share: Annotated[float, Field(ge=0.1, le=100.0, allow_inf_nan=False)] = Field(
+        100.0, description="Share of the requests whose features are kept [percent]."
+    )
+
+    def broken_rules(self) -> Iterator[Violation]:
+        """A column is hashed or dropped."""
+        for column in self.hashed:
+            if column in self.dropped:
+                yield Violation(("hash",), f"column '{column}' is dropped as well: one of the two")
+
+    @property
+    def kept(self) -> LogPolicy:
+        """What of the requests' features stays in the log."""
+        return LogPolicy(self.hashed, self.dropped, self.share)
+
+
+class FailureAction(StrEnum):
+    """What an outcome other than PASS leads to."""
+
+    ROLLBACK = "rollback"
+    PAUSE = "pause"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """The action that an outcome leads to, after a bounded wait.
+
+    Attributes:
+        hold: How long to keep measuring before `then` [seconds].
+        then: What happens when the wait is over.
+    """
+
+    hold: float
+    then: FailureAction
+
+
+class Wait(PolicyModel):
+    """A wait, and what happens when it is over."""
+
+    hold: Duration = Field(description="How long to keep measuring, such as 2h.")
+    then: Literal["rollback", "pause"] = Field(description="What happens when the wait is over.")
+
+
+def _read_reaction(value: object) -> Reaction:
+    """An action word, or {hold: duration, then: action}."""
+    if isinstance(value, str):
+        if value not in set(FailureAction):
+            raise rule_error(f"expected one of {', '.join(FailureAction)}, found {describe(value)}")
+        if value == FailureAction.HOLD:
+            return Reaction(math.inf, FailureAction.PAUSE)
+        return Reaction(0.0, FailureAction(value))
+    wait = Wait.model_validate(value)
+    return Reaction(wait.hold, FailureAction(wait.then))
+
+
+WrittenReaction = Annotated[Reaction, PlainValidator(_read_reaction, json_schema_input_type=FailureAction | Wait)]
+
+
+def _reacting(default: Reaction, description: str, words: JsonValue) -> Any:
+    """An optional reaction; the JSON Schema shows its default as people write it."""
+    return Field(default=default, description=description, json_schema_extra={"default": words})
+
+
+OLD_UNHEALTHY = "both_sick"
+"""Name of the key `on.baseline_unhealthy` in policies of release 0.1.0."""
+NEW_UNHEALTHY = "baseline_unhealthy"
+
+
+class Reactions(PolicyModel):
+    """What each outcome other than PASS leads to."""
+
+    fail: WrittenReaction = _reacting(Reaction(0.0, FailureAction.ROLLBACK), "A guardrail has failed.", "rollback")
+    inconclusive: WrittenReaction = _reacting(
+        Reaction(7200.0, FailureAction.PAUSE), "Nothing is decided.", {"hold": "2h", "then": "pause"}
+    )
+    no_data: WrittenReaction = _reacting(
+        Reaction(7200.0, FailureAction.ROLLBACK), "There is nothing to judge.", {"hold": "2h", "then": "rollback"}
+    )
+    stale: WrittenReaction = _reacting(
+        Reaction(7200.0, FailureAction.PAUSE), "The log is silent.", {"hold": "2h", "then": "pause"}
+    )
+    error: WrittenReaction = _reacting(
+        Reaction(1800.0, FailureAction.PAUSE), "The evidence cannot be judged.", {"hold": "30m", "then": "pause"}
+    )
+    baseline_unhealthy: WrittenReaction = _reacting(
+        Reaction(0.0, FailureAction.PAUSE), "The champion itself is far worse than before.", "pause"
+    )
+    both_sick: Optional[WrittenReaction] = Field(
+        default=None, description=f"Old name of '{NEW_UNHEALTHY}'.", json_schema_extra={"deprecated": True}
+    )
+
+    def broken_rules(self) -> Iterator[Violation]:
+        """The old name and the new one are one key."""
+        if {OLD_UNHEALTHY, NEW_UNHEALTHY} <= self.model_fields_set:
+            yield Violation((OLD_UNHEALTHY,), f"this is the old name of '{NEW_UNHEALTHY}': write one")
+
+    @property
+    def by_outcome(self) -> dict[Outcome, Reaction]:
+        """Reaction to each outcome other than PASS."""
+        return {
+            Outcome.FAIL: self.fail,
+            Outcome.INCONCLUSIVE: self.inconclusive,
+            Outcome.NO_DATA: self.no_data,
+            Outcome.STALE: self.stale,
+            Outcome.ERROR: self.error,
+            Outcome.BASELINE_UNHEALTHY: self.both_sick or self.baseline_unhealthy,
+        }

@@ -1,0 +1,165 @@
+"""Define the steps of a rollout: shadows, weights that grow, and the bake."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+
+from surefoot.core.policy.gates.base import PolicyModel
+from surefoot.core.policy.scalars import (
+    LEAST_INTERVAL,
+    Count,
+    Duration,
+    Interval,
+    Optional,
+    Texts,
+    lasting,
+    one_or_more,
+)
+from surefoot.core.policy.violations import describe, rule_error
+
+EVERY_REPLAY = 3600.0
+"""Time between two looks at requests that were answered before, unless the policy says otherwise [seconds]."""
+LONGEST_INTERVAL = 21600.0
+"""Longest time between two looks at live traffic, unless the policy says otherwise [seconds]."""
+EVERY = "Time between two looks; a twelfth of the whole by default, 5s to 6h."
+SOURCES = ("replay", "live")
+"""Where the requests of a shadow come from."""
+APPROVE = "approve steps need signed approvals, which this version does not have yet"
+
+
+def usual_interval(hold: float) -> float:
+    """Time between two looks at live traffic, unless the policy says otherwise: twelve a hold [seconds]."""
+    return min(max(hold / 12.0, LEAST_INTERVAL), LONGEST_INTERVAL)
+
+
+def _some(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise rule_error("at least one gate is needed: a step without a gate proves nothing")
+    return names
+
+
+GateNames = Annotated[Texts, AfterValidator(_some), one_or_more({"type": "string", "minLength": 1}, 1)]
+"""Names of the gates that must pass."""
+
+
+def _source(value: object) -> object:
+    if value not in SOURCES:
+        raise rule_error(f"expected one of {', '.join(SOURCES)}, found {describe(value)}")
+    return value
+
+
+class Shadow(PolicyModel):
+    """Replay of logged requests through both versions; no traffic moves."""
+
+    source: Annotated[Literal["replay"], BeforeValidator(_source)] = Field("replay", description="Logged requests.")
+    window: Duration = Field(description="How far back the replay reaches, such as 7d.")
+    min_requests: Count = Field(1, description="Fewest labelled requests [count].")
+    gates: GateNames = Field(description="Gates that must pass.")
+    every: Interval = lasting("1h", "Time between two looks.")
+
+
+class Watched(PolicyModel):
+    """A time during which gates watch live traffic."""
+
+    seconds: Duration = Field(alias="for", description="How long, such as 2h; the shortest time where it is a hold.")
+    gates: GateNames = Field(description="Gates that must pass.")
+    interval: Optional[Interval] = Field(None, alias="every", description=EVERY)
+
+    @property
+    def hold(self) -> float:
+        """How long [seconds]."""
+        return self.seconds
+
+    @property
+    def every(self) -> float:
+        """Time between two looks [seconds]."""
+        return usual_interval(self.seconds) if self.interval is None else self.interval
+
+
+class Bake(Watched):
+    """Time at 100 percent during which the gates stay armed."""
+
+
+class LiveShadow(Watched):
+    """The candidate is asked a share of the callers' requests as well; callers get the champion's answers alone."""
+
+    source: Literal["live"] = Field(description="Callers' requests.")
+    share: Annotated[float, Field(ge=0.1, le=100.0, allow_inf_nan=False)] = Field(
+        description="Share of the requests that are mirrored to the candidate [percent, 0.1 to 100]."
+    )
+    min_requests: Count = Field(1, description="Fewest mirrored requests that both versions answer [count].")
+
+
+class Hold(Watched):
+    """Time at one weight."""
+
+    min_requests: Count = Field(
+        0, description="Fewest requests that both versions together answer at this weight [count]."
+    )
+
+
+class ShadowStep(PolicyModel):
+    """A step that replays."""
+
+    shadow: Shadow = Field(description="Replay of logged requests through both versions.")
+
+
+class LiveShadowStep(PolicyModel):
+    """A step that mirrors callers' requests."""
+
+    shadow: LiveShadow = Field(description="Callers' requests are mirrored to the candidate.")
+
+
+WeightShare = Annotated[float, Field(ge=0.1, le=99.0, allow_inf_nan=False)]
+"""Share of the units that the candidate answers [percent]."""
+
+
+class Weight(PolicyModel):
+    """One rung of the ramp."""
+
+    weight: WeightShare = Field(description="Share of the units that the candidate answers [percent, 0.1 to 99].")
+    watched: Hold = Field(alias="hold", description="How long, and what must pass.")
+
+    @property
+    def hold(self) -> float:
+        """Shortest time at this weight [seconds]."""
+        return self.watched.hold
+
+    @property
+    def min_requests(self) -> int:
+        """Fewest requests that both versions together answer at this weight [count]."""
+        return self.watched.min_requests
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Names of the gates that must pass."""
+        return self.watched.gates
+
+    @property
+    def every(self) -> float:
+        """Time between two looks [seconds]."""
+        return self.watched.every
+
+
+STEP_CLASSES: dict[str, type[PolicyModel]] = {"shadow": ShadowStep, "live shadow": LiveShadowStep, "weight": Weight}
+"""The class of each kind of step."""
+
+
+def step_kind(value: object) -> str | None:
+    """Which of the steps a mapping is; None when it is none."""
+    if not isinstance(value, Mapping):
+        return None
+    if "shadow" in value:
+        inner = value["shadow"]
+        return "live shadow" if isinstance(inner, Mapping) and inner.get("source") == "live" else "shadow"
+    return "weight" if "weight" in value else None
+
+
+WrittenStep = Annotated[
+    Annotated[ShadowStep, Tag("shadow")]
+    | Annotated[LiveShadowStep, Tag("live shadow")]
+    | Annotated[Weight, Tag("weight")],
+    Discriminator(step_kind),
+]
+Step = Shadow | LiveShadow | Weight

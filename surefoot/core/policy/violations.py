@@ -1,0 +1,56 @@
+"""Describe a broken rule of the policy: its place, and one sentence that says what is demanded."""
+
+from collections.abc import Iterable, Mapping
+
+from pydantic_core import PydanticCustomError
+
+Path = tuple[str | int, ...]
+RULES = "policy_rules"
+"""Type of the pydantic errors that carry violations of ours."""
+
+
+class Violation(Exception):
+    """A rule of the policy is broken.
+
+    Attributes:
+        path: Keys that lead to the place.
+        rule: What is demanded, in one sentence.
+    """
+
+    def __init__(self, path: Path, rule: str) -> None:
+        """Remember where and why."""
+        self.path = path
+        self.rule = printable(rule)
+        super().__init__(f"{printable('.'.join(map(str, path))) or 'policy'}: {self.rule}")
+
+
+def rule_error(rule: str) -> PydanticCustomError:
+    """A pydantic error for the value that is being validated."""
+    return rules_error([Violation((), rule)])
+
+
+def rules_error(broken: Iterable[Violation]) -> PydanticCustomError:
+    """One pydantic error that carries several violations; their paths begin at the value that is being validated."""
+    # The template must not hold the sentences: what a person wrote may look like a field of it.
+    return PydanticCustomError(RULES, "a rule of the policy is broken", {"broken": tuple(broken)})
+
+
+def describe(value: object) -> str:
+    """Name a value's type the way a YAML author thinks of it."""
+    names = {bool: "true/false", int: "a number", float: "a number", str: "text", list: "a list", type(None): "nothing"}
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return f"{names.get(type(value), 'a mapping')} ({shown(value)})"
+
+
+def printable(text: str) -> str:
+    """A text of one line: line breaks, control characters and halves of characters as they are escaped in code."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def shown(value: object) -> str:
+    """A value as text of one line."""
+    try:
+        return f"{value!r:.80}"
+    except (ValueError, RecursionError):  # Python does not print numbers of more than 4,300 digits
+        return "too large to show"
