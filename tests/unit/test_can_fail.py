@@ -69,6 +69,13 @@ def test_a_fail_that_waits_for_ever_is_refused() -> None:
     refuse_vacuous(parse({**POLICY, "on": {"fail": {"hold": "1h", "then": "rollback"}}}))
 
 
+@pytest.mark.parametrize("metric", ["input_shift", "prediction_shift"])
+def test_a_shift_whose_blocks_have_no_length_is_refused(metric: str) -> None:
+    """Every look at such a gate is an ERROR: a level for each block needs the length of a block."""
+    with pytest.raises(Violation, match=r"gates\.g\.block: must be above 0s"):
+        refuse_vacuous(policy({"metric": metric, "max": 0.1, "block": "0s"}))
+
+
 def test_a_policy_of_an_old_journal_is_still_read() -> None:
     """What was opened before these rules can still be folded, driven and judged again."""
     assert gate_of(policy(IDLE[0]), "g").margin == 1.0

@@ -75,8 +75,10 @@ def test_the_plan_counts_stretches() -> None:
 
 
 def test_a_gauge_in_milligrams_or_in_a_bake_is_refused() -> None:
-    """Its margin is a share of the champion's, and there must be a champion beside it."""
+    """Its margin is a share of the champion's, its blocks have a length, and there must be a champion beside it."""
     with pytest.raises(Violation, match="a gauge margin is a share"):
         parse(gauged(margin=100))
+    with pytest.raises(Violation, match=r"gates\.memory\.block: must be above 0s"):
+        parse(gauged(block="0s"))
     with pytest.raises(Violation, match="in a bake only one serves"):
         parse({**gauged(), "bake": {"for": "1d", "gates": ["memory"]}})

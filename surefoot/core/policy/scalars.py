@@ -64,6 +64,12 @@ def read_duration(value: object) -> float:
     return _scaled(match, UNITS[match[2]])
 
 
+def _some_time(seconds: float) -> float:
+    if seconds <= 0.0:
+        raise rule_error("must be above 0s: nothing happens in no time")
+    return seconds
+
+
 def _read_block(value: object) -> float:
     """A length, or "none" where each request is for itself."""
     return 0.0 if value == "none" else read_duration(value)
@@ -141,6 +147,8 @@ def one_or_more(item: dict[str, Any], least: int = 0) -> WithJsonSchema:
 
 Duration = Annotated[float, PlainValidator(read_duration), WithJsonSchema(_DURATION_SCHEMA)]
 """A duration as people write it [seconds once it is read]."""
+Length = Annotated[Duration, AfterValidator(_some_time)]
+"""A duration above 0 [seconds once it is read]."""
 Interval = Annotated[float, PlainValidator(_read_interval), WithJsonSchema(_DURATION_SCHEMA)]
 """A time between two looks [seconds once it is read]."""
 BlockLength = Annotated[

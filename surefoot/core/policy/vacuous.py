@@ -1,4 +1,4 @@
-"""Settings under which nothing can fail; a policy that is opened must have none, one of an old journal may."""
+"""Find settings under which nothing can fail; a policy that is opened must have none, one of an old journal may."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ LARGEST = dict.fromkeys(
 
 
 def vacuous_settings(gates: Iterable[Gate], fail: Reaction | None) -> Iterator[Violation]:
-    """What no candidate could fail, and classes that cannot be told apart.
+    """Find what no candidate could fail or pass, and classes that cannot be told apart.
 
     Args:
         gates: Gates of the policy.
@@ -44,6 +44,8 @@ def _gate(gate: Gate) -> Iterator[Violation]:
         margin, relative, largest = gate.margin, gate.relative, gate.cap - gate.floor
     elif isinstance(gate, ShiftGate):
         limit = gate.limit
+        if not gate.block:
+            yield Violation(("gates", gate.name, "block"), "must be above 0s: without a length there is no level")
     grows = margin is not None and (relative or margin < largest)
     limited = limit is not None and limit < largest
     found = margin if limit is None else limit

@@ -15,7 +15,7 @@ from surefoot.core.policy.gates.base import (
 )
 from surefoot.core.policy.gates.metrics import Metric
 from surefoot.core.policy.scalars import (
-    Duration,
+    Length,
     MarginAboveZero,
     Name,
     Number,
@@ -126,7 +126,7 @@ class GaugeGate(SpreadGate):
     metric: Literal[Metric.GAUGE]
     allowed: RelativeGauge = Field(alias="margin", description=MARGIN)
     column: Name = Field(description="Column of the log that is measured, such as rss_mb.")
-    block: Duration = lasting("10m", "Length of a block of time in which the two are compared once.")
+    block: Length = lasting("10m", "Length of a block of time in which the two are compared once.")
 
     @property
     def margin(self) -> float:
