@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split
+from surefoot.core.ports import Clock
 from surefoot.gateway.control.alarms import CutJournal
 from surefoot.gateway.http.app import build_app
 from surefoot.gateway.inference.settings import GatewaySettings
@@ -129,11 +130,16 @@ class Gateway:
 
 @contextlib.contextmanager
 def listening(
-    root: Path, models: Models, load: Load | None = None, journal: CutJournal | None = None, **settings: object
+    root: Path,
+    models: Models,
+    load: Load | None = None,
+    journal: CutJournal | None = None,
+    clock: Clock | None = None,
+    **settings: object,
 ) -> Iterator[Gateway]:
     """Serve in a thread; by default with a patience that only a hanging candidate exceeds, however busy the host.
 
-    Versions are loaded by `load`, if that is given.
+    Versions are loaded by `load`, if that is given, and records have the times of `clock`.
     """
     known = GatewaySettings(
         root=root,
@@ -142,7 +148,8 @@ def listening(
         units={"flights": "unit", "later": None},
         shadow_idle_share=0.0,  # however busy the host
     )
-    app = build_app(replace(known, **settings), SystemClock(), load or models, journal=journal)  # type: ignore[arg-type]
+    settled = replace(known, **settings)  # type: ignore[arg-type]
+    app = build_app(settled, clock or SystemClock(), load or models, journal=journal)
     port = free_port()
     config = uvicorn.Config(
         app, port=port, loop="uvloop", http="httptools", lifespan="on", log_level="warning", log_config=None

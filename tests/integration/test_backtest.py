@@ -102,6 +102,23 @@ def test_good_candidate_is_promoted(better: str) -> None:
     assert all(look["reason"] and look["n"] >= 0 for look in found["looks"])
 
 
+@pytest.mark.parametrize(("name", "stage"), [("better", "Promoted"), ("brittle", "Rejected")])
+def test_a_live_shadow_counts_every_pair_as_mirrored(project: Path, tmp_path: Path, name: str, stage: str) -> None:
+    """A policy with a live shadow is replayed too: the file's pairs of that time are its mirrored requests."""
+    live = "  - shadow: { source: live, share: 20, for: 2d, min_requests: 50, gates: [errors, same] }\n  - weight: 50"
+    gates = "gates:\n  same: { metric: prediction_shift, max: 0.5, against: champion, role: signal }"
+    for place, content in (
+        ("configs/prices.yaml", POLICY.replace("  - weight: 50", live).replace("gates:", gates, 1)),
+        ("expectations/prices.json", SUITE),
+    ):
+        (tmp_path / place).parent.mkdir()
+        (tmp_path / place).write_text(content)
+    found = json.loads(backtest(tmp_path, "--log", str(project / "past" / f"{name}.parquet"), "--json"))
+    last = {look["gate"]: look["outcome"] for look in found["looks"] if look["stage"] == "LiveShadowing"}
+    assert (found["stage"], last["answer_shape"]) == (stage, "PASS"), found["reason"]
+    assert (last["errors"], found["gate"]) == (("PASS", "") if stage == "Promoted" else ("FAIL", "errors"))
+
+
 def test_the_window_opens_when_the_policy_says(better: str) -> None:
     """The rollout opens one window after the first record, not one maturity later, and looks back to that record."""
     first = float(requests(0.5)["at"].min())

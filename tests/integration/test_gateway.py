@@ -177,6 +177,7 @@ def test_record_is_what_the_schema_says(gateway: Gateway) -> None:
     assert before <= float(str(one.pop("at"))) <= time.time()
     assert float(str(one.pop("latency_ms"))) > 0
     assert float(str(one.pop("cpu_ms"))) > 0
+    assert float(str(one.pop("model_ms"))) > 0
     assert one == {
         "v": 1,
         "request": "two",
@@ -194,9 +195,10 @@ def test_record_is_what_the_schema_says(gateway: Gateway) -> None:
         "prediction": answer.json()["predictions"][0],
         "features": ROW,
         "params": None,
+        "batch": 2,
     }
     assert (two["row"], two["unit"], two["prediction"]) == (1, "N14228", answer.json()["predictions"][1])
-    assert set(two) == {*one, "at", "latency_ms", "cpu_ms"}
+    assert set(two) == {*one, "at", "latency_ms", "cpu_ms", "model_ms"}
 
 
 def test_labels(routed: Gateway) -> None:

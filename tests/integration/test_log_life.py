@@ -124,6 +124,8 @@ def test_the_documented_columns_are_those_of_the_tables() -> None:
     ):
         table = text.split(heading)[1].split("\n\n|")[1].split("\n\n")[0]
         assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(kind.columns)
+    section = text.split("## Shadows, version 1")[1].split("In Parquet the")[1].partition("\n\n")[0]
+    assert re.findall(r"`(\w+)`", section) == list(log_files.SHADOWS.columns)
 
 
 def test_torn_lines_are_counted_and_left_out(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from surefoot.core.domain import Split, Version
 from surefoot.gateway.inference import shadow as shadow_module
 from surefoot.gateway.inference.request import new_request
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.gateway.inference.shadow import LARGEST_BATCH, ShadowQueue
+from surefoot.gateway.inference.shadow import ShadowQueue
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
 from surefoot.models.predictor import AnswerCost, Names, RequestOptions, RowChecks
 
@@ -96,7 +96,7 @@ def test_nothing_is_asked_until_somebody_has_waited_for_a_look(tmp_path: Path) -
 
 
 def test_what_went_well_is_doubled_and_a_busy_host_ends_it(tmp_path: Path) -> None:
-    """Twice as many batches of up to twice as many rows with every look, and none after a busy one."""
+    """Twice as many requests, one at a time, with every look, and none after a busy one."""
 
     async def story(shadow: ShadowQueue, model: Model) -> None:
         ask(shadow, 500)
@@ -106,7 +106,7 @@ def test_what_went_well_is_doubled_and_a_busy_host_ends_it(tmp_path: Path) -> No
             before = len(model.batches)
             await look(shadow, host_idle=True)
             grown.append(model.batches[before:])
-        assert grown == [[1], [2] * 2, [4] * 4, [LARGEST_BATCH] * 8]
+        assert grown == [[1], [1] * 2, [1] * 4, [1] * 8]
         before = len(model.batches)
         await look(shadow, host_idle=False)
         assert model.batches[before:] == []

@@ -9,6 +9,7 @@ import pytest
 
 from surefoot.adapters.evidence.mirrored import WAIT_S, MirroredAnswers
 from surefoot.adapters.evidence.source import LogEvidence
+from surefoot.adapters.predictions.compaction import compact
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.judging.evidence import (
@@ -284,3 +285,22 @@ def test_an_answer_that_was_too_long_for_the_log_is_missing(tmp_path: Path) -> N
     found = gather(tmp_path, SAME)
     assert isinstance(found, PairedSums)
     assert (found.requests, found.unscored, found.left.dropped) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("gate", [SAME, SHAPE_GATE, MEMORY, CPU, ERRORS], ids=lambda gate: gate.name)
+def test_a_compaction_changes_no_evidence(tmp_path: Path, gate: Gate) -> None:
+    """The shadow's log becomes Parquet like the others, with its drops, and every count is what it was."""
+    failed = {"error": "ValueError: no", "prediction": None}
+    write(
+        tmp_path,
+        predictions=[champion(n) for n in NUMBERS],
+        shadows=[*(shadow(n, **(failed if n == 30 else {})) for n in NUMBERS), dropped(7), {"v": 1, "at": 1_500.0}],
+    )
+    before = gather(tmp_path, gate)
+    done = compact(tmp_path, "m")
+    assert (done.segments, done.rows, done.torn) == (2, 199, 1)
+    assert sorted(path.name.partition("-")[0] for path in (tmp_path / "m").glob("*.parquet")) == [
+        "predictions",
+        "shadows",
+    ]
+    assert gather(tmp_path, gate) == before

@@ -1,5 +1,8 @@
 """Mirror callers' requests to a shadow version after the callers have been answered, while the host is idle.
 
+Requests are asked one at a time: what has been asked cannot be taken back when callers become many, and what an answer
+takes can be compared with what the champion took for it, which the rows of a batch would share.
+
 Requests are chosen by a hash before anything else, so that the sample does not depend on how busy the host was. What
 the shadow has no room for is dropped and counted: a dropped request is missing, never an agreement.
 """
@@ -24,8 +27,6 @@ if TYPE_CHECKING:
 
 LEAST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 1.0
 """Pauses between batches of a shadow that fails: the first, doubled with every failure in a row, and the last [s]."""
-LARGEST_BATCH = 8
-"""Rows that are asked together [count]: what has been asked cannot be taken back when callers become many."""
 LARGEST_ALLOWANCE = 1024
 """Batches that are allowed at once, until idle time is measured again [count]."""
 MANY_DROPPED = 1024
@@ -90,7 +91,6 @@ class ShadowQueue:
         elif pool.busy_seconds() <= 0.0:  # else it is at one that was allowed before
             self._granted = int(pool.is_down or (waits and self._had_waiting))
         self._had_waiting = waits
-        pool.max_batch = min(self._granted, LARGEST_BATCH)
         pool.batch_allowance = self._granted
         if self.counts.dropped - self._recorded_drops >= MANY_DROPPED:
             self.record_drops()
