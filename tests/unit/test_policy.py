@@ -177,6 +177,18 @@ def test_a_violation_speaks_the_words_of_the_policy(place: tuple[str | int, ...]
         assert not {"[key]", "function-plain", "tuple"} & set(map(str, violation.path))
 
 
+def test_a_rule_behind_an_unknown_key_is_told_too() -> None:
+    """An unknown key hides no other mistake of its mapping, and a misspelt key is not missing as well."""
+    slices = {**LOSS, "protected": ["tail=N1"], "colour": "red"}
+    value = {**FULL, "gates": {**FULL["gates"], "slices": slices}, "traffic": {"request_per_minute": 1, "unit": 2}}
+    assert [violation.path for violation in examine(value).broken] == [
+        ("traffic", "request_per_minute"),
+        ("traffic", "unit"),
+        ("gates", "slices", "colour"),
+        ("gates", "slices", "protected", 0),
+    ]
+
+
 def test_number_that_cannot_be_printed() -> None:
     """A number with more digits than Python prints is refused like any other."""
     for place in PLACES:

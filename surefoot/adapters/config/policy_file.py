@@ -13,8 +13,8 @@ from surefoot.core.policy.model import Policy
 from surefoot.core.policy.parse import examine
 from surefoot.core.policy.scalars import LARGEST
 from surefoot.core.policy.vacuous import vacuous_settings
+from surefoot.core.policy.violations import Mistake, Violation
 from surefoot.core.policy.violations import Path as Place
-from surefoot.core.policy.violations import Violation
 
 MOST_BYTES = 1_000_000
 MOST_LEVELS = 20
@@ -65,10 +65,10 @@ def _own(unread: Sequence[Violation], broken: Sequence[Violation]) -> list[Viola
     # What could not be read as a value is told as that, and not again as what it is no value for.
     kept = [v for v in broken if not any(v.path[: len(one.path)] == one.path for one in unread)]
     unnamed = [one.path[:-1] for one in unread if one.path and one.path[-1] in {"?", "<<"}]
-    kept = [v for v in kept if not (v.path in unnamed and v.rule.endswith("is missing"))]
-    strange = [v for v in kept if v.rule.startswith("expected a name")]
+    kept = [v for v in kept if not (v.path in unnamed and v.mistake is Mistake.MISSING_KEY)]
+    strange = [v for v in kept if v.mistake is Mistake.STRANGE_NAME]
     if any(v.path[:1] == ("gates",) and len(v.path) <= BESIDE_GATES for v in (*unread, *strange)):
-        kept = [v for v in kept if not v.rule.startswith("there is no gate")]  # it may be the one that is unread
+        kept = [v for v in kept if v.mistake is not Mistake.NO_SUCH_GATE]  # it may be the one that is unread
     return kept
 
 

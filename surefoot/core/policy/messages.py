@@ -13,7 +13,7 @@ from surefoot.core.policy.policy import Policy
 from surefoot.core.policy.scalars import LARGEST, NOT_A_NUMBER
 from surefoot.core.policy.sections import Wait
 from surefoot.core.policy.steps import APPROVE, STEP_CLASSES
-from surefoot.core.policy.violations import RULES, Path, Violation, describe, shown
+from surefoot.core.policy.violations import RULES, Mistake, Path, Violation, describe, missing, shown
 
 TAGGED = {"gates", "steps"}
 """Keys under which pydantic's path holds, third, which member of a union was tried."""
@@ -36,22 +36,30 @@ def violations_of(error: ValidationError, value: object, under: Path = ()) -> li
     return [found for details in error.errors(include_url=False) for found in _translated(details, value, under)]
 
 
+def unknown_keys(error: ValidationError) -> list[Path]:
+    """Places of the keys that are not known, in a whole policy."""
+    lines = error.errors(include_url=False, include_context=False)
+    return [_keys(line["loc"]) for line in lines if line["type"] == "extra_forbidden"]
+
+
 def _translated(details: ErrorDetails, value: object, under: Path) -> Iterator[Violation]:
     kind, found, context = details["type"], details.get("input"), details.get("ctx", {})
     place = (*under, *details["loc"])
     path = _path(place, value)
     if kind == RULES:
         for violation in context["broken"]:
-            yield Violation((*path, *violation.path), violation.rule)
+            yield Violation((*path, *violation.path), violation.rule, violation.mistake, violation.key)
     elif kind == "missing":
-        yield Violation(path[:-1], f"'{path[-1]}' is missing")
+        yield missing(path[:-1], str(path[-1]))
     elif kind == "extra_forbidden":
         known = ", ".join(_known_keys(place))
-        yield Violation(path, f"unknown key {shown(path[-1])}; known here: {known}")
+        rule = f"unknown key {shown(path[-1])}; known here: {known}"
+        yield Violation(path, rule, Mistake.UNKNOWN_KEY, str(path[-1]))
     elif kind.startswith("union_tag"):
-        yield _untold(path, found)
+        yield _unknown_kind(path, found)
     else:
-        yield Violation(path, _rule(kind, found, context))
+        strange = Mistake.STRANGE_NAME if kind == "string_pattern_mismatch" else Mistake.OTHER
+        yield Violation(path, _rule(kind, found, context), strange)
 
 
 def _rule(kind: str, found: object, context: Mapping[str, Any]) -> str:
@@ -79,7 +87,7 @@ def _rule(kind: str, found: object, context: Mapping[str, Any]) -> str:
     return f"expected a mapping, found {describe(found)}"
 
 
-def _untold(path: Path, found: object) -> Violation:
+def _unknown_kind(path: Path, found: object) -> Violation:
     """What is wrong with a mapping of which not even the kind is known."""
     if not isinstance(found, Mapping):
         return Violation(path, f"expected a mapping, found {describe(found)}")
@@ -87,18 +95,22 @@ def _untold(path: Path, found: object) -> Violation:
         steps = "a step is 'shadow: {...}' or 'weight: N' with 'hold: {...}'"
         return Violation(path, APPROVE if "approve" in found else steps)
     if "metric" not in found:
-        return Violation(path, "'metric' is missing")
+        return missing(path, "metric")
     known = ", ".join(metric for metric in Metric if metric in GATE_CLASSES)
     return Violation((*path, "metric"), f"expected one of {known}, found {describe(found['metric'])}")
 
 
 def _path(place: Sequence[str | int], value: object) -> Path:
     """Keys of the file that lead to a place of pydantic's, which also names members of unions and items of a text."""
-    # Third in gates and steps is the tag of a union, or a sign that the name itself is meant.
-    keys = tuple(key for index, key in enumerate(place) if index != 2 or place[0] not in TAGGED)  # noqa: PLR2004
+    keys = _keys(place)
     if keys and isinstance(keys[-1], int) and not isinstance(_at(value, keys[:-1]), list):
         return keys[:-1]
     return keys
+
+
+def _keys(place: Sequence[str | int]) -> Path:
+    """The place without what is third in gates and steps: the tag of a union, or a sign that the name is meant."""
+    return tuple(key for index, key in enumerate(place) if index != 2 or place[0] not in TAGGED)  # noqa: PLR2004
 
 
 def _at(value: object, path: Path) -> object:

@@ -1,20 +1,23 @@
 """Read the mapping of a policy file, or of the journal: a Policy, or everything that is broken in it."""
 
-from collections.abc import Mapping
+import copy
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from difflib import get_close_matches
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from surefoot.core.policy.gates.base import Gate
 from surefoot.core.policy.gates.union import GATE
-from surefoot.core.policy.messages import violations_of
+from surefoot.core.policy.messages import unknown_keys, violations_of
 from surefoot.core.policy.policy import Policy
 from surefoot.core.policy.rules import NamedGates, Outline, Phase, broken_rules, never_judged
 from surefoot.core.policy.scalars import Name
 from surefoot.core.policy.sections import Log, Reaction, WrittenReaction
 from surefoot.core.policy.steps import GateNames, WeightShare, step_kind
-from surefoot.core.policy.violations import Path, Violation
+from surefoot.core.policy.violations import Mistake, Path, Violation
 
 NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(GateNames)
 WEIGHT: TypeAdapter[float] = TypeAdapter(WeightShare)
@@ -78,16 +81,46 @@ def examine(value: object) -> Examined:
     try:
         policy = Policy.model_validate(value)
     except ValidationError as error:
-        broken = violations_of(error, value)
         outline = _outline(value)
-        known = {(violation.path, violation.rule) for violation in broken}
-        broken += [found for found in broken_rules(outline) if (found.path, found.rule) not in known]
+        broken = violations_of(error, value) + _behind_unknown_keys(error, value) + list(broken_rules(outline))
         # A name that is misspelt in a step is told there, and not as a gate that no step names.
-        said = any(violation.path[:1] in {("steps",), ("bake",)} for violation in broken)
-        if not said and _at(value, "steps") is not None and _at(value, "bake") is not None:
-            broken += [found for found in never_judged(outline) if (found.path, found.rule) not in known]
-        return Examined(None, tuple(broken), outline.gates or {}, fail, suite)
+        misnamed = any(violation.path[:1] in {("steps",), ("bake",)} for violation in broken)
+        if not misnamed and _at(value, "steps") is not None and _at(value, "bake") is not None:
+            broken += never_judged(outline)
+        once = {(violation.path, violation.rule): violation for violation in broken}
+        return Examined(None, _without_misspelt(list(once.values())), outline.gates or {}, fail, suite)
     return Examined(policy, (), policy.gates, fail, suite)
+
+
+def _without_misspelt(broken: Sequence[Violation]) -> tuple[Violation, ...]:
+    """Leave out a key that is missing only because it is misspelt beside: the unknown key says what is known."""
+    unknown: dict[Path, list[str]] = defaultdict(list)
+    for violation in broken:
+        if violation.mistake is Mistake.UNKNOWN_KEY:
+            unknown[violation.path[:-1]].append(violation.key)
+    return tuple(
+        violation
+        for violation in broken
+        if violation.mistake is not Mistake.MISSING_KEY or not get_close_matches(violation.key, unknown[violation.path])
+    )
+
+
+def _behind_unknown_keys(error: ValidationError, value: object) -> list[Violation]:
+    """Rules that pydantic does not check where a mapping holds a key that is unknown: no rule speaks of that key."""
+    unknown = unknown_keys(error)
+    if not unknown:
+        return []
+    pruned = copy.deepcopy(value)
+    for *path, key in unknown:
+        inner: Any = pruned
+        for step in path:
+            inner = inner[step]
+        inner.pop(key, None)
+    try:
+        Policy.model_validate(pruned)
+    except ValidationError as more:
+        return violations_of(more, pruned)
+    return []
 
 
 def _at(value: object, *keys: str, default: object = None) -> object:

@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 from surefoot.core.policy.gates.base import Gate, SlicedGate
 from surefoot.core.policy.gates.metrics import LIVE_ONLY, NOT_MIRRORED, Metric
-from surefoot.core.policy.violations import Path, Violation
+from surefoot.core.policy.violations import Mistake, Path, Violation
 
 SPOKEN = {Metric.LATENCY: "live latency"}
 """How a metric is called where its own word would not say what it is."""
@@ -96,7 +96,8 @@ def _order_of_steps(outline: Outline) -> Iterator[Violation]:
 def _judged_where_possible(named: NamedGates, gates: Mapping[str, Gate | None]) -> Iterator[Violation]:
     for name in named.names:
         if name not in gates:
-            yield Violation(named.path, f"there is no gate '{name}'; gates: {', '.join(gates)}")
+            rule = f"there is no gate '{name}'; gates: {', '.join(gates)}"
+            yield Violation(named.path, rule, Mistake.NO_SUCH_GATE)
             continue
         gate = gates[name]
         if gate is not None and (why := _impossible(gate.metric, named.phase)):

@@ -1,6 +1,7 @@
 """Describe a broken rule of the policy: its place, and one sentence that says what is demanded."""
 
 from collections.abc import Iterable, Mapping
+from enum import Enum, auto
 
 from pydantic_core import PydanticCustomError
 
@@ -9,19 +10,37 @@ RULES = "policy_rules"
 """Type of the pydantic errors that carry violations of ours."""
 
 
+class Mistake(Enum):
+    """What kind of mistake it is, where another one may follow from it."""
+
+    MISSING_KEY = auto()
+    UNKNOWN_KEY = auto()
+    STRANGE_NAME = auto()
+    NO_SUCH_GATE = auto()
+    OTHER = auto()
+
+
 class Violation(Exception):
     """A rule of the policy is broken.
 
     Attributes:
         path: Keys that lead to the place.
         rule: What is demanded, in one sentence.
+        mistake: What kind of mistake it is.
+        key: The key that is missing or unknown; empty for other mistakes.
     """
 
-    def __init__(self, path: Path, rule: str) -> None:
+    def __init__(self, path: Path, rule: str, mistake: Mistake = Mistake.OTHER, key: str = "") -> None:
         """Remember where and why."""
+        self.mistake, self.key = mistake, key
         self.path = path
         self.rule = printable(rule)
         super().__init__(f"{printable('.'.join(map(str, path))) or 'policy'}: {self.rule}")
+
+
+def missing(path: Path, key: str, advice: str = "") -> Violation:
+    """A key that must be there is not."""
+    return Violation(path, f"'{key}' is missing{advice}", Mistake.MISSING_KEY, key)
 
 
 def rule_error(rule: str) -> PydanticCustomError:

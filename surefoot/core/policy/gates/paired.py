@@ -19,7 +19,7 @@ from surefoot.core.policy.scalars import (
     lasting,
     one_or_more,
 )
-from surefoot.core.policy.violations import Violation, rule_error
+from surefoot.core.policy.violations import Violation, missing, rule_error
 
 BLOCK = "Length of a block: outcomes of one block move together and count once."
 THRESHOLD = "Score from which the answer is yes [probability]."
@@ -125,7 +125,7 @@ class ZeroOneGate(LabelledGate, ClassGate, ThresholdGate):
         if getattr(self.expect, other) is not None:
             yield Violation(("expect", other), f"plans count on '{needed}' here: 'rate' is for block: none alone")
         elif getattr(self.expect, needed) is None:
-            yield Violation(("expect",), f"'{needed}' is missing")
+            yield missing(("expect",), needed)
 
     @property
     def one_by_one(self) -> bool:

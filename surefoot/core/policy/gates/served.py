@@ -26,7 +26,7 @@ from surefoot.core.policy.scalars import (
     RelativeResource,
     lasting,
 )
-from surefoot.core.policy.violations import Violation
+from surefoot.core.policy.violations import Violation, missing
 
 MARGIN = "Largest degradation that is accepted, as a share of the champion's value, such as 20%."
 LEAST_WIDTH = 1e-9
@@ -55,7 +55,7 @@ class EventGate(LimitedGate, SlicedGate):
         """Something is demanded."""
         yield from super().broken_rules()
         if self.allowed is None and self.limit is None:
-            yield Violation((), "'margin' is missing: say how much worse the candidate may be, or give 'max'")
+            yield missing((), "margin", ": say how much worse the candidate may be, or give 'max'")
 
     @property
     def expected(self) -> float | None:
