@@ -13,7 +13,7 @@ from surefoot.rollout import Ports
 from surefoot.rollout.steps import intend
 from surefoot.settings import Settings
 from tests.conftest import free_port
-from tests.fakes import POLICY
+from tests.fakes import MIRRORED, POLICY
 from tests.integration.gateway_harness import BETTER, GOOD, Gateway
 from tests.integration.gateway_process import TOKEN
 
@@ -52,6 +52,28 @@ class Emergency:
         self.gateway.traffic.lift()
         intend(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, self.candidate, 50.0))
         assert self.live().weight == 50.0
+
+    def mirror(self) -> None:
+        """Open a rollout and mirror a fifth of the requests to its candidate."""
+        self.rollouts += 1
+        name = f"rollout-{self.rollouts}"
+        opened = RolloutOpened(
+            name,
+            RolloutKind.PROMOTION,
+            self.candidate,
+            self.champion,
+            {**MIRRORED, "model": MODEL},
+            "",
+            "",
+            "salt",
+            self.rollouts,
+            "test",
+        )
+        self.append(opened)
+        self.append(StageEntered(name, Stage.LIVE_SHADOWING, 0, "test"))
+        self.gateway.traffic.lift()
+        intend(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, self.candidate, 0.0, 20.0))
+        assert self.live().mirror == 20.0
 
     def processes(self, known: dict[str, tuple[int, float]]) -> None:
         """Have the stack's file name these processes."""

@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from surefoot.core.domain import Stage
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import GOOD
 
@@ -140,6 +141,22 @@ def test_a_dry_run_that_does_not_exist_is_not_taken_for_an_order(emergency: Emer
     emergency.ramp()
     assert emergency.command("kill", "--dry-run") == 2
     assert emergency.live().weight == 50.0
+
+
+@pytest.mark.parametrize("words", [("abort", MODEL), ("rollback", MODEL), ("kill",)], ids=lambda words: words[0])
+def test_what_is_mirrored_is_ended_too(emergency: Emergency, words: tuple[str, ...]) -> None:
+    """Abort, rollback and the kill switch end a live shadow, whose rollout is aborted: no caller had its answers."""
+    emergency.mirror()
+    assert emergency.command(*words) == 0
+    live = emergency.live()
+    assert (live.champion, live.candidate or emergency.candidate, live.mirror) == (
+        emergency.champion,
+        emergency.candidate,
+        0.0,
+    )
+    ledger = emergency.ports.ledger(MODEL)
+    rollout = tuple(ledger.rollouts.values())[-1]
+    assert (rollout.ending and rollout.ending.terminal_stage) is Stage.ABORTED
 
 
 def test_without_a_journal_kill_still_cuts(emergency: Emergency, capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from surefoot.adapters.mlflow.runs.transitions import run_views
+from surefoot.cli.printing import show, show_plan
 from surefoot.core.domain import Outcome, Split, Stage, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import AnswerShapes, Evidence, Missing, SplitCounts, Stratum
@@ -292,3 +294,34 @@ def test_a_run_that_was_interrupted_while_mirroring_goes_on() -> None:
     assert len(env.traffic.changes) == before
     drive(env.ports(), "m", until=lambda ledger: not ledger.open)
     assert fold("m", env.journal.entries).champion == env.registry.versions["2"]
+
+
+def test_plan_and_status_say_what_is_mirrored(capsys: pytest.CaptureFixture[str]) -> None:
+    """`plan` says share, length, requests and looks of the step; `status` says what is mirrored to which version."""
+    read = parse(policy({"shadow": STEP}, RAMP))
+    show.print_plan(read, "2", "1")
+    show_plan.print_stages(read)
+    env = scenario(MIRRORED)
+    ledger = started(env, at(Stage.LIVE_SHADOWING, 0, 1))
+    show.print_status(ledger, env.traffic.split, [])
+    said = capsys.readouterr().out
+    step = (
+        "2. mirror 20 % of the requests to version 2 for 2 h and 500 requests that both answer: errors must pass"
+        " (about 14,400 requests; callers get the champion's answers, and version 2 waits while the host is busy);"
+        " looks every 10 min: 12 looks"
+    )
+    for words in (
+        step,
+        "live shadow: 20 % of the requests for 2 h, looks every 10 min: 12 looks",
+        "served: version 1 answers everything; 20 % of the requests are mirrored to version 2",
+    ):
+        assert words in said, said
+
+
+def test_a_mirrored_run_has_its_share_in_its_name() -> None:
+    """The MLflow run of the transition into the live shadow is named for the stage and the share of the requests."""
+    env = scenario(MIRRORED)
+    started(env)
+    names = [run.name for run in run_views(env.journal.entries)]
+    assert "03 LiveShadowing 20 %" in names
+    assert "04 Ramping 5 %" in names

@@ -235,9 +235,14 @@ def _status(kind: str, terminal_stage: Stage) -> str:
 
 
 def _weight(rollout: _OpenRollout) -> str:
-    """The share of a ramp's step for the name, as the policy of the rollout says."""
+    """The share of a ramp's step, or of a live shadow, for the name, as the policy of the rollout says."""
     steps = rollout.event.policy.get("steps")
-    if rollout.stage is not Stage.RAMPING or not isinstance(steps, list):
+    if not isinstance(steps, list):
+        return ""
+    if rollout.stage is Stage.LIVE_SHADOWING:
+        shadows = [step["shadow"] for step in steps if isinstance(step, Mapping) and "shadow" in step]
+        return "".join(f" {shadow['share']:g} %" for shadow in shadows if shadow.get("source") == "live")
+    if rollout.stage is not Stage.RAMPING:
         return ""
     weights = [step["weight"] for step in steps if isinstance(step, Mapping) and "weight" in step]
     return f" {weights[rollout.step]:g} %" if rollout.step < len(weights) else f" step {rollout.step}"
