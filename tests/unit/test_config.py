@@ -46,6 +46,12 @@ REFUSED = {
     "line_break_in_a_key": (11, "on.fa\\nil: unknown key 'fa\\nil'; known here: baseline_unhealthy,"),
     "list_as_a_key": (4, "keys are plain words"),
     "list_at_top": (1, "a policy is a mapping"),
+    "golden_in_a_live_shadow": (
+        15,
+        "steps.0.shadow.gates: gate 'rows' measures golden, which mirrored requests do not show: it asks for no live",
+    ),
+    "live_shadow_after_a_weight": (16, "steps.1: a shadow step with 'source: live' comes before the weights, once"),
+    "live_shadow_without_a_share": (14, "steps.0.shadow: 'share' is missing"),
     "live_latency_in_a_replay": (14, "steps.0.shadow.gates: gate 'latency' measures live latency"),
     "loss_without_labels": (9, "gates.quality: 'labels' is missing"),
     "margin_in_milliseconds": (8, "gates.latency.margin: a latency margin is a share"),
