@@ -13,14 +13,14 @@ from rich.progress import track
 
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.domain import Outcome
-from surefoot.core.gates.rate import EPOCHS
+from surefoot.core.gates.rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import SplitCounts, Stratum
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, allowance
 from surefoot.core.policy.parse import parse_gate
 from surefoot.core.stats.change_point import log_mixture
-from surefoot.core.stats.rate_eprocess import HARM, increments, log_evidence
-from surefoot.demo.flights import GAPS, build, epoch
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, epoch_increments, log_evidence
+from surefoot.demo.flights import FEATURES_WITH_GAPS, build_requests, midnight
 
 DAY = 86400.0
 RAMP = ((5.0, 3.0), (25.0, 5.0), (50.0, 7.0))
@@ -55,7 +55,7 @@ class Trials:
 def events(requests: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     """Bad events of real flights: a request with a gap in it, and a flight that never arrived or is late."""
     return {
-        "a request with a gap breaks the model": requests[list(GAPS)].isna().any(axis=1).to_numpy(),
+        "a request with a gap breaks the model": requests[list(FEATURES_WITH_GAPS)].isna().any(axis=1).to_numpy(),
         "the flight never arrives": requests["late"].isna().to_numpy(),
     }
 
@@ -65,7 +65,7 @@ def looks(requests: pd.DataFrame, bad: NDArray[np.bool_], keys: NDArray[np.int64
     at = requests["at"].to_numpy(float)
     start = float(at[0])
     whole = sum(days for _, days in RAMP) * DAY
-    epochs = np.minimum(((at - start) / (whole / EPOCHS)).astype(np.int64), EPOCHS - 1)
+    epochs = np.minimum(((at - start) / (whole / MAX_EPOCHS)).astype(np.int64), MAX_EPOCHS - 1)
     edges = np.cumsum([0.0, *(days * DAY for _, days in RAMP)])
     steps = np.clip(np.searchsorted(edges, at - start, side="right") - 1, 0, len(RAMP) - 1)
     weights = np.array([weight for weight, _ in RAMP])[steps]
@@ -87,12 +87,12 @@ def looks(requests: pd.DataFrame, bad: NDArray[np.bool_], keys: NDArray[np.int64
 def strata(trials: Trials, ruler: Floats) -> tuple[Stratum, ...]:
     """Counts of one look under one assignment."""
     mine = ruler[trials.place] < trials.weight
-    code = (trials.weight.astype(np.int64) * EPOCHS + trials.epoch) * 4 + mine * 2 + trials.bad
-    cells = np.bincount(code, minlength=101 * EPOCHS * 4).reshape(-1, 4)
+    code = (trials.weight.astype(np.int64) * MAX_EPOCHS + trials.epoch) * 4 + mine * 2 + trials.bad
+    cells = np.bincount(code, minlength=101 * MAX_EPOCHS * 4).reshape(-1, 4)
     made = []
     for key in np.flatnonzero(cells.sum(axis=1)):
         old_good, old_bad, new_good, new_bad = (int(n) for n in cells[key])
-        made.append(Stratum(key // EPOCHS / 100.0, new_bad, new_good, old_bad, old_good, int(key % EPOCHS)))
+        made.append(Stratum(key // MAX_EPOCHS / 100.0, new_bad, new_good, old_bad, old_good, int(key % MAX_EPOCHS)))
     return tuple(made)
 
 
@@ -101,7 +101,10 @@ def rolled_back(sequence: list[Trials], ruler: Floats, rate: float, alpha: float
     gate = parse_gate("errors", {"metric": "error_rate", "margin": 0.01})
     for trials in sequence:
         counts = strata(trials, ruler)
-        if log_mixture(increments(counts, rate, 1.0, 0.0, HARM), starts=EPOCHS) < -np.log(alpha) - 1e-9:
+        if (
+            log_mixture(epoch_increments(counts, rate, 1.0, 0.0, HARM_FACTORS), starts=MAX_EPOCHS)
+            < -np.log(alpha) - 1e-9
+        ):
             continue  # no FAIL without this evidence; the whole judge is slower
         level = DecisionThresholds(alpha, allowance=allowance(RAMP[trials.step][0]))
         if judge(gate, SplitCounts(counts, rate, "unit", 10**6), level).outcome is Outcome.FAIL:
@@ -111,13 +114,15 @@ def rolled_back(sequence: list[Trials], ruler: Floats, rate: float, alpha: float
 
 def naive(sequence: list[Trials], ruler: Floats, rate: float, alpha: float) -> bool:
     """The same evidence on requests instead of units, with no mixture and no guard: what sticky routing breaks."""
-    return any(log_evidence(strata(trials, ruler), rate, 1.0, 0.0, HARM) >= -np.log(alpha) for trials in sequence)
+    return any(
+        log_evidence(strata(trials, ruler), rate, 1.0, 0.0, HARM_FACTORS) >= -np.log(alpha) for trials in sequence
+    )
 
 
 def rows(replays: int) -> list[dict[str, object]]:
     """Replay, and hold the share of rollbacks against the budget."""
-    requests = build(Path(__file__).parent / ".bench" / "flights.parquet")
-    since = epoch("2013-06-16")
+    requests = build_requests(Path(__file__).parent / ".bench" / "flights.parquet")
+    since = midnight("2013-06-16")
     window = requests[(requests["at"] >= since) & (requests["at"] < since + 15 * DAY)].reset_index(drop=True)
     before = requests[(requests["at"] >= since - 30 * DAY) & (requests["at"] < since)]
     units, keys = np.unique(window["tailnum"].to_numpy(str), return_inverse=True)

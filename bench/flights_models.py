@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
-from surefoot.demo.flights import FEATURES, NUMBERS, TEXT, build, epoch
+from surefoot.demo.flights import FEATURES, NUMBER_FEATURES, TEXT_FEATURES, build_requests, midnight
 
 DAY = 86400.0
 Frame = pd.DataFrame
@@ -102,14 +102,16 @@ CANDIDATES = (
 
 def table(cache: Path) -> Frame:
     """Every request of 2013 with its label, and the departure delay that no honest model may see."""
-    made = build(cache)
+    made = build_requests(cache)
     number = made["id"].str[1:].astype(int)
     return made.assign(dep_delay=raw_flights["dep_delay"].to_numpy(float)[number])
 
 
 def _fit(rows: Frame, trees: int, extra: tuple[str, ...], *, balanced: bool) -> Pipeline:
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-    columns = ColumnTransformer([("text", encoder, list(TEXT)), ("numbers", "passthrough", [*NUMBERS, *extra])])
+    columns = ColumnTransformer(
+        [("text", encoder, list(TEXT_FEATURES)), ("numbers", "passthrough", [*NUMBER_FEATURES, *extra])]
+    )
     weight = "balanced" if balanced else None
     model = HistGradientBoostingClassifier(max_iter=trees, early_stopping=False, random_state=0, class_weight=weight)
     return Pipeline([("columns", columns), ("model", model)]).fit(rows[[*FEATURES, *extra]], rows["late"])
@@ -132,7 +134,7 @@ class Shop:
         self._trained: dict[tuple[object, ...], Pipeline] = {}
 
     def _train(self, trees: int, until: str, extra: tuple[str, ...], *, balanced: bool) -> Pipeline:
-        rows = self._known[self._known["at"] < epoch(until)]
+        rows = self._known[self._known["at"] < midnight(until)]
         return _fit(rows, trees, extra, balanced=balanced)
 
     def model(self, candidate: Candidate) -> Pipeline:
@@ -147,7 +149,7 @@ class Shop:
     def write(self, candidate: Candidate, since: str, until: str, path: Path) -> Path:
         """Both versions' records of a window."""
         at = self.requests["at"]
-        rows = self.requests[(at >= epoch(since)) & (at < epoch(until))]
+        rows = self.requests[(at >= midnight(since)) & (at < midnight(until))]
         fed = candidate.fed(rows).assign(**dict.fromkeys(candidate.extra, np.nan))
         old = self._champion.predict_proba(rows[list(FEATURES)])[:, 1]
         new = self.model(candidate).predict_proba(fed[[*FEATURES, *candidate.extra]])[:, 1]

@@ -15,7 +15,7 @@ from surefoot.gateway.inference.tripwire import TripLimits
 from surefoot.gateway.supervision.supervisor import Supervisor
 from surefoot.models.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
-from surefoot.models.predictor import NICE
+from surefoot.models.predictor import SHADOW_NICENESS
 
 
 class HostClock:
@@ -48,7 +48,7 @@ def main() -> None:
 
         # The bench kills processes: the candidate is not cut for it.
         settings = GatewaySettings(Path(state), "bench", units={"m": None, "u": "unit"}, trip=TripLimits(deaths=1000))
-        return build_app(settings, HostClock(), partial(hosted, 0), partial(hosted, NICE))
+        return build_app(settings, HostClock(), partial(hosted, 0), partial(hosted, SHADOW_NICENESS))
 
     Supervisor(Path(state), ("127.0.0.1", int(port)), int(workers), make, model_host.run).run()
 

@@ -40,8 +40,8 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
 from surefoot.core.policy.parse import parse_gate
 from surefoot.core.policy.scalars import Margin
-from surefoot.core.stats.bounded_mean import LEVELS
-from surefoot.core.stats.histogram import bucket
+from surefoot.core.stats.bounded_mean import VALUE_LEVELS
+from surefoot.core.stats.histogram import bucket_of
 
 DATA = Path(__file__).with_suffix(".json")
 LEVEL = DecisionThresholds(alpha=0.1, beta=0.05)
@@ -102,7 +102,7 @@ def events(gate: Gate, *strata: Stratum) -> Verdict:
 
 def values(gate: Gate, candidate: tuple[int, int], champion: tuple[int, int]) -> Verdict:
     """Good events (count, of how many) of two arms as a value of 0 or 1, which is the lowest or the highest level."""
-    new, old = ((n - good, *[0] * (LEVELS - 2), good) for good, n in (candidate, champion))
+    new, old = ((n - good, *[0] * (VALUE_LEVELS - 2), good) for good, n in (candidate, champion))
     return judge(gate, ValueCounts((ValueStratum(0.5, new, old),), champion[0] / champion[1], "unit"), LEVEL)
 
 
@@ -114,7 +114,7 @@ def speeds(candidate: Sequence[float], champion: Sequence[float], unit: str) -> 
 
 def histogram(measured: Sequence[float]) -> Counts:
     """Values by log bucket."""
-    return tuple(sorted(Counter(bucket(value) for value in measured).items()))
+    return tuple(sorted(Counter(bucket_of(value) for value in measured).items()))
 
 
 def figure(verdict: Verdict, name: str) -> float:

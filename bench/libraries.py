@@ -188,7 +188,7 @@ def _hangs(seconds: float) -> Callable[[], None]:
 
 def retries() -> list[Row]:
     """Ask a server of which each answer takes 0.4 s and fails, with a limit of 0.7 s for the whole operation."""
-    from surefoot.adapters.mlflow.client import PatientClient  # noqa: PLC0415 - imports MLflow
+    from surefoot.adapters.mlflow.client import RetryingClient  # noqa: PLC0415 - imports MLflow
     from surefoot.core.errors import Unavailable  # noqa: PLC0415 - same
 
     limit, ask = 0.7, _hangs(0.4)
@@ -199,8 +199,8 @@ def retries() -> list[Row]:
         except ConnectionError as error:
             raise Unavailable("down") from error
 
-    PatientClient("http://127.0.0.1:9", limit)._client()  # noqa: SLF001 - the import is not the retry
-    client = PatientClient("http://127.0.0.1:9", limit)
+    RetryingClient("http://127.0.0.1:9", limit)._client()  # noqa: SLF001 - the import is not the retry
+    client = RetryingClient("http://127.0.0.1:9", limit)
     client._client()  # noqa: SLF001 - same
     began = time.perf_counter()
     try:

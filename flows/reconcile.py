@@ -1,9 +1,9 @@
-"""Make the world and the journal agree: registry changes, interrupted rollouts, dead runs, drift; then tidy the log."""
+"""Reconcile the journal with registry, gateway and Prefect: adopt changes, resume rollouts, report drift."""
 
 from prefect import flow
 
+from tasks.ended_runs import update_ended_runs
 from tasks.reconcile import adopt, cancelled, compact, compare, read_registry, reap, resume
-from tasks.told import update_ended_runs
 
 
 @flow(name="reconcile")

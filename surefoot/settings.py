@@ -1,4 +1,4 @@
-"""Hold the settings of one stack: where everything is, as `surefoot up` writes it."""
+"""Define the settings of one installation (paths, addresses, token), as `surefoot up` writes them."""
 
 import json
 import os

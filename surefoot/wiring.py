@@ -16,22 +16,22 @@ from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.adapters.mlflow.registry import MlflowRegistry
-from surefoot.adapters.predictions.compaction import Compacted
+from surefoot.adapters.predictions.compaction import CompactionResult
 from surefoot.adapters.predictions.compaction import compact as compact_log
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
-from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.judging.evidence import Missing, Validation
 from surefoot.core.policy.model import Policy
-from surefoot.core.record.state import fold
+from surefoot.core.record.state import fold_entries
 from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
-from surefoot.models.predictor import NICE
+from surefoot.models.predictor import SHADOW_NICENESS
 from surefoot.rollout import CandidateRequest, Ports, PromotionRequest, end_cut
 from surefoot.settings import Settings
 
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LEAST_MEMORY_MB = 4096
 """Least address space of a model's process [MB]: libraries reserve much more of it than they use."""
-KEEP = 90
+KEEP_DAYS = 90
 """How long the prediction log reaches back unless told otherwise [days]."""
 
 
-def clock(config: Settings) -> HostClock:
+def make_clock(config: Settings) -> HostClock:
     """The clock that policies count in."""
     return open_clock(config.clock)
 
@@ -53,21 +53,21 @@ def clock(config: Settings) -> HostClock:
 @contextmanager
 def open_journal(config: Settings) -> Iterator[SqlJournal]:
     """The record of everything; its connections are closed at the end."""
-    journal = SqlJournal(config.journal_url, clock(config))
+    journal = SqlJournal(config.journal_url, make_clock(config))
     try:
         yield journal
     finally:
         journal.close()
 
 
-def artifacts(config: Settings) -> ArtifactCache:
+def make_artifact_cache(config: Settings) -> ArtifactCache:
     """The verified copies of model artifacts."""
     return ArtifactCache(config.home / "artifacts", config.mlflow)
 
 
-def registry(config: Settings, deadline_s: float = 20.0) -> MlflowRegistry:
+def make_registry(config: Settings, deadline_s: float = 20.0) -> MlflowRegistry:
     """The model registry."""
-    return MlflowRegistry(config.mlflow, artifacts(config).fetch, deadline_s)
+    return MlflowRegistry(config.mlflow, make_artifact_cache(config).fetch, deadline_s)
 
 
 @contextmanager
@@ -80,9 +80,9 @@ def open_traffic(config: Settings) -> Iterator[GatewayTraffic]:
         engine.close()
 
 
-def hosted(config: Settings) -> HostedModels:
+def make_hosted_models(config: Settings) -> HostedModels:
     """Versions in processes of their own, for those who do not serve them."""
-    return HostedModels(artifacts(config), model_memory(2))
+    return HostedModels(make_artifact_cache(config), model_memory(2))
 
 
 @contextmanager
@@ -94,11 +94,11 @@ def open_ports(config: Settings, actor: str, registry_deadline_s: float = 20.0) 
         actor: Who acts, as the journal names them.
         registry_deadline_s: How long to ask a registry that is down; people at a terminal wait less long [s].
     """
-    models, log = hosted(config), PredictionLog(config.log)
-    evidence = LogEvidence(log, ShadowReplay(log, models.scores), partial(_run_suite, config), MirroredAnswers(log))
-    found = registry(config, registry_deadline_s)
+    models, log = make_hosted_models(config), PredictionLog(config.log)
+    evidence = LogEvidence(log, OfflineReplay(log, models.scores), partial(_run_suite, config), MirroredAnswers(log))
+    found = make_registry(config, registry_deadline_s)
     with open_journal(config) as journal, open_traffic(config) as traffic:
-        yield Ports(journal, found, traffic, evidence, clock(config), actor, models.problem)
+        yield Ports(journal, found, traffic, evidence, make_clock(config), actor, models.problem)
 
 
 def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> Validation | Missing:
@@ -125,7 +125,7 @@ def model_memory(workers: int) -> int:
 
 def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> Gateway:
     """The data plane of one worker, with the verified loader that it may not reach by itself."""
-    cache = artifacts(config)
+    cache = make_artifact_cache(config)
     knobs = GatewaySettings(
         config.home / "gateway",
         config.token,
@@ -139,7 +139,9 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
         slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])
         return ModelProcess(fork_process(forkserver, arguments, slowly))
 
-    return build_app(knobs, clock(config), partial(launched, 0), partial(launched, NICE), _GatewayJournal(config))
+    return build_app(
+        knobs, make_clock(config), partial(launched, 0), partial(launched, SHADOW_NICENESS), _GatewayJournal(config)
+    )
 
 
 class _GatewayJournal:
@@ -191,14 +193,14 @@ class PolicyView(Mapping[str, T]):
 
     def __iter__(self) -> Iterator[str]:
         """Models that have a policy."""
-        return iter(policies(self._config))
+        return iter(read_policies(self._config))
 
     def __len__(self) -> int:
         """How many."""
-        return len(policies(self._config))
+        return len(read_policies(self._config))
 
 
-def policies(config: Settings) -> dict[str, Policy]:
+def read_policies(config: Settings) -> dict[str, Policy]:
     """Every policy in configs/ that can be read; broken ones are left to `lint`."""
     found = {}
     for path in policy_files(config.configs):
@@ -255,7 +257,7 @@ def policy_facts(config: Settings, model: str, policy: Policy) -> dict[str, str]
     }
 
 
-def project(config: Settings, model: str, flow_run: str = "", upto: int | None = None) -> int:
+def project_journal(config: Settings, model: str, flow_run: str = "", upto: int | None = None) -> int:
     """Show the journal of a model, up to an entry, as MLflow runs; returns how many runs were written.
 
     Raises:
@@ -264,7 +266,7 @@ def project(config: Settings, model: str, flow_run: str = "", upto: int | None =
     from surefoot.adapters.mlflow.runs.projection import MlflowProjection  # noqa: PLC0415 - MLflow costs 2.6 CPU seconds
     from surefoot.adapters.mlflow.runs.run_writer import Pictures  # noqa: PLC0415 - same
     from surefoot.reports.evidence_course import course_png  # noqa: PLC0415 - so does Matplotlib
-    from surefoot.reports.plots import losses_png, verdicts_png  # noqa: PLC0415 - same
+    from surefoot.reports.plots import slice_losses_png, verdicts_png  # noqa: PLC0415 - same
 
     with open_journal(config) as journal:
         entries = tuple(entry for entry in journal.read(model) if upto is None or entry.seq <= upto)
@@ -275,7 +277,7 @@ def project(config: Settings, model: str, flow_run: str = "", upto: int | None =
             page = config.home / "reports" / f"{entry.data['rollout']}.html"
             if page.is_file():
                 reports[entry.seq] = page
-    view = MlflowProjection(config.mlflow, Pictures(verdicts_png, losses_png, course_png))
+    view = MlflowProjection(config.mlflow, Pictures(verdicts_png, slice_losses_png, course_png))
     return view.project(model, entries, flow_run, reports=reports)
 
 
@@ -284,7 +286,9 @@ def logged_models(config: Settings) -> tuple[str, ...]:
     return tuple(sorted(path.name for path in config.log.glob("*/") if not path.name.startswith(".")))
 
 
-def compact(config: Settings, model: str, keep: float = KEEP, batches: int | None = None) -> Compacted:
+def compact_model_log(
+    config: Settings, model: str, keep: float = KEEP_DAYS, batches: int | None = None
+) -> CompactionResult:
     """Turn what is closed of a model's log into Parquet, and remove what is older than is kept.
 
     While a rollout is open nothing is removed: its gates compare with a past that must stay as it was.
@@ -299,6 +303,6 @@ def compact(config: Settings, model: str, keep: float = KEEP, batches: int | Non
         SurefootError: As `surefoot.adapters.predictions.compaction.compact` does; or the journal cannot be read.
     """
     with open_journal(config) as journal:
-        ledger = fold(model, journal.read(model))
-    before = None if ledger.open else clock(config).now() - keep * 86400.0
+        ledger = fold_entries(model, journal.read(model))
+    before = None if ledger.open else make_clock(config).now() - keep * 86400.0
     return compact_log(config.log, model, before=before, batches=batches)

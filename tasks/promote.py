@@ -1,4 +1,4 @@
-"""Open and finish a promotion in tasks: its first and its last step."""
+"""Start and finish a promotion in Prefect tasks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.policy.parse import parse
 from surefoot.rollout import open_promotion
 from surefoot.settings import read_settings
+from tasks.ended_runs import tag_run, update_ended_runs
+from tasks.stage_driver import drive_stage, flow_ports, is_retryable, project_record
 from tasks.states import combined_state, state_of
-from tasks.told import tag_run, update_ended_runs
-from tasks.transition import drive_stage, flow_ports, is_retryable, project_record
 
 
 @task(

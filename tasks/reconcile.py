@@ -29,14 +29,14 @@ from surefoot.rollout import (
     adopt_champions,
     compare_model,
     end_cancelled,
+    end_withdrawn,
     finish_ending,
     next_step,
     open_wanted,
-    withdraw,
 )
 from surefoot.rollout.reconcile import MAX_VAIN_RUNS
 from surefoot.settings import read_settings
-from tasks.transition import flow_ports, is_retryable, project_record
+from tasks.stage_driver import flow_ports, is_retryable, project_record
 
 SILENCE_S = 100.0
 """A run that beats every 30 seconds and has been silent this long is dead [seconds]."""
@@ -48,7 +48,7 @@ def adopt() -> dict[str, str]:
     """Serve the champion of every model with a policy."""
     heartbeats.record_heartbeat(read_settings().home, "reconcile")
     with flow_ports() as ports:
-        said = adopt_champions(ports, wiring.policies(read_settings()))
+        said = adopt_champions(ports, wiring.read_policies(read_settings()))
     for model, line in said.items():
         get_run_logger().info("%s: %s", model, line)
     return said
@@ -141,12 +141,12 @@ def read_registry() -> dict[str, list[str]]:
     """
     config, log = read_settings(), get_run_logger()
     opened, withdrawn, said = [], [], []
-    policies = wiring.policies(config)
+    policies = wiring.read_policies(config)
     with flow_ports() as ports:
         for model in sorted({*policies, *ports.journal.models()}):
             try:
                 view = ports.registry.view(model)
-                if reason := withdraw(ports, model, view):
+                if reason := end_withdrawn(ports, model, view):
                     withdrawn.append(f"{model}: {reason}")
                     log.warning("%s is withdrawn: %s", model, reason)
                     _try_to_finish(ports, model)
@@ -241,7 +241,7 @@ def compact() -> list[str]:
     config, done = read_settings(), []
     for model in wiring.logged_models(config):
         try:
-            said = wiring.compact(config, model, batches=1).describe()
+            said = wiring.compact_model_log(config, model, batches=1).describe()
         except SurefootError as error:  # nothing is lost, and one model's trouble must not keep the others waiting
             get_run_logger().error("%s", error)
             continue

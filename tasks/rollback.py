@@ -3,8 +3,8 @@
 from prefect import task
 
 from surefoot.rollout import drive, open_rollback, retry_on_conflict
-from tasks.told import tag_run
-from tasks.transition import flow_ports, is_retryable, project_record
+from tasks.ended_runs import tag_run
+from tasks.stage_driver import flow_ports, is_retryable, project_record
 
 
 @task(name="roll back", retries=30, retry_delay_seconds=2, retry_condition_fn=is_retryable, timeout_seconds=1800)

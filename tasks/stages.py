@@ -4,7 +4,7 @@ from prefect import task
 from prefect.client.schemas.objects import State
 
 from surefoot.core.domain import Stage
-from tasks.transition import drive_stage, is_retryable, limit_threads
+from tasks.stage_driver import drive_stage, is_retryable, limit_threads
 
 
 @task(retries=3, retry_delay_seconds=10, retry_condition_fn=is_retryable)

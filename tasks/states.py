@@ -1,4 +1,4 @@
-"""Name the states of flow and task runs after the rollout; a version that was turned away is never green."""
+"""Map the outcome of a rollout to Prefect states: a version that was turned away never shows as Completed."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,11 @@ from surefoot.core.record.version_status import current_outcome, was_turned_away
 if TYPE_CHECKING:
     from surefoot.core.record.state import Ledger
 
-SKIPPED = "Skipped"
+SKIPPED_STATE = "Skipped"
 """Name of the state of a task that had nothing to do."""
-LONGEST = 2000
+MAX_MESSAGE_LENGTH = 2000
 """Longest message of a state [characters]."""
-ENDED = frozenset(str(terminal_stage) for terminal_stage in TERMINAL_STAGES)
+ENDED_STATES = frozenset(str(terminal_stage) for terminal_stage in TERMINAL_STAGES)
 
 
 class EndedState(State[Any]):
@@ -44,7 +44,7 @@ def state_of(ledger: "Ledger", rollout: str, data: object = None, kind: RolloutK
     """
     found = ledger.rollouts[rollout]
     stage, reason = current_outcome(ledger, found)
-    said = reason[:LONGEST]
+    said = reason[:MAX_MESSAGE_LENGTH]
     if was_turned_away(found.opened.kind, stage) and kind in {None, found.opened.kind}:
         return Failed(cls=EndedState, name=stage.value, message=said, data=data)
     return Completed(name=stage.value, message=said, data=data)
@@ -52,7 +52,7 @@ def state_of(ledger: "Ledger", rollout: str, data: object = None, kind: RolloutK
 
 def task_result(state: State[Any]) -> Any:
     """What a task has returned, also when the rollout ended in it; raises what stopped the task otherwise."""
-    return state.result(raise_on_failure=state.name not in ENDED)
+    return state.result(raise_on_failure=state.name not in ENDED_STATES)
 
 
 def run_after(task: Callable[..., Any], *arguments: object, after: State[Any]) -> State[Any]:
@@ -71,8 +71,10 @@ def run_after(task: Callable[..., Any], *arguments: object, after: State[Any]) -
 def combined_state(states: Sequence[State[Any]]) -> State[Any] | list[State[Any]]:
     """The state of a flow that looked at several models: named for a terminal stage when nothing else was wrong."""
     ended = [state for state in states if state.is_failed()]
-    if ended and all(state.name in ENDED for state in ended):
+    if ended and all(state.name in ENDED_STATES for state in ended):
         return Failed(
-            cls=EndedState, name=ended[0].name, message="; ".join(state.message or "" for state in ended)[:LONGEST]
+            cls=EndedState,
+            name=ended[0].name,
+            message="; ".join(state.message or "" for state in ended)[:MAX_MESSAGE_LENGTH],
         )
     return list(states)

@@ -9,7 +9,7 @@ from surefoot.core.errors import NotFound, OutcomeUnknown, RegistryUnavailable, 
 from surefoot.core.judging.evidence import AnswerShapes, Evidence, Missing, SplitCounts, Stratum, Validation
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import Metric
-from surefoot.core.record.chain import GENESIS, Entry, canonical, check, seal
+from surefoot.core.record.chain import GENESIS, Entry, canonical_bytes, check_chain, seal_entry
 from surefoot.rollout import Ports, PromotionRequest
 
 T = TypeVar("T")
@@ -106,8 +106,8 @@ class FakeJournal:
             head = self.entries[-1] if self.entries else None
             if (head.seq if head else 0) != expected:
                 raise StaleLedger(f"expected {expected}")
-            canonical(data)
-            entry = seal(model, expected + 1, at, at, actor, kind, data, head.hash if head else GENESIS)
+            canonical_bytes(data)
+            entry = seal_entry(model, expected + 1, at, at, actor, kind, data, head.hash if head else GENESIS)
             self.entries.append(entry)
             return entry
 
@@ -219,7 +219,7 @@ class Scenario:
 
     def picture(self) -> tuple[object, ...]:
         """What people would see at the end, without the count of detours."""
-        check(self.journal.entries)
+        check_chain(self.journal.entries)
         live = self.traffic.split
         ends = [(e.data["sink"]) for e in self.journal.entries if e.kind == "RolloutEnded"]
         split = (live.champion.number, live.candidate and live.candidate.number, live.weight) if live else None

@@ -7,9 +7,9 @@ import numpy as np
 
 from bench.judging.ours import BETA, GROWTH, LADDER, POINTS, fails, plain, strata
 from bench.judging.traffic import RAMP, Floats, Scene, baseline, sums, worse
-from surefoot.core.gates.rate import EPOCHS
+from surefoot.core.gates.rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import Stratum
-from surefoot.core.stats.rate_eprocess import NO_HARM, coefficients
+from surefoot.core.stats.rate_eprocess import NO_HARM_FACTORS, trial_increments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,17 +55,17 @@ def rollout(scene: Scene, rng: np.random.Generator) -> tuple[float, float]:
     else:
         promoted = float(start)
     whole = np.concatenate(pieces)
-    failed = fails(Scene(tuple(stages), scene.rate), whole, size=HORIZON // EPOCHS)
+    failed = fails(Scene(tuple(stages), scene.rate), whole, size=HORIZON // MAX_EPOCHS)
     return (math.inf, failed) if failed < promoted else (promoted, math.inf)
 
 
 def past_totals(past: list[Stratum], share: float, guess: float) -> Floats:
     """Evidence of safety of the stages before, at the margin that this stage must exclude, by alternative."""
     margin = _margin(share)
-    made = np.zeros(len(NO_HARM))
+    made = np.zeros(len(NO_HARM_FACTORS))
     for s in past:
         cells = np.array([s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good])
-        made += np.array(coefficients(s.share, guess, *margin, NO_HARM)) @ cells
+        made += np.array(trial_increments(s.share, guess, *margin, NO_HARM_FACTORS)) @ cells
     return made
 
 
@@ -76,7 +76,7 @@ def _margin(share: float) -> tuple[float, float]:
 def _passed(share: float, outcomes: np.ndarray, base: Floats, guess: float) -> int:
     """Requests until the stage's gate passes; 0 when it never does."""
     counts = sums(outcomes, LOOK)
-    rows = np.array(coefficients(share, guess, *_margin(share), NO_HARM))
+    rows = np.array(trial_increments(share, guess, *_margin(share), NO_HARM_FACTORS))
     logs = plain(base[:, None] + rows @ counts.T)
     logs[: LEAST // LOOK - 1] = -math.inf
     over = np.flatnonzero(logs >= -math.log(BETA))

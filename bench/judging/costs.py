@@ -21,7 +21,7 @@ from surefoot.core.judging.judge import judge
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_gate
-from surefoot.core.stats.rate_eprocess import HARM, band, log_evidence
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, degradation_interval, log_evidence
 
 REQUESTS = 200_000
 """Recorded requests that are counted."""
@@ -127,11 +127,14 @@ def _judging() -> list[Row]:
     gates = [parse_gate(f"slices {number}", written) for number in range(GATES)]
     found, level = sums(), DecisionThresholds()
     look = seconds(lambda: [judge(gate, found, level) for gate in gates], 5) * 1e3
-    evidence = seconds(lambda: [log_evidence(STRATA, 0.02, 1.0, 0.0, HARM) for _ in range(1_000)]) * 1e3
+    evidence = seconds(lambda: [log_evidence(STRATA, 0.02, 1.0, 0.0, HARM_FACTORS) for _ in range(1_000)]) * 1e3
     return [
         _most("full e-value, 4 strata, 6 alternatives", "us", evidence, 30.0),
         _most(
-            "band of one gate, 4 strata", "ms", seconds(lambda: band(STRATA, 0.02, 0.1, 0.002, 0.01, 0.05)) * 1e3, 50.0
+            "band of one gate, 4 strata",
+            "ms",
+            seconds(lambda: degradation_interval(STRATA, 0.02, 0.1, 0.002, 0.01, 0.05)) * 1e3,
+            50.0,
         ),
         _most(f"a look: {GATES} gates of {SLICES} slices over {BLOCKS} days", "ms", look, 1_000.0),
     ]

@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 
 from bench.judging.traffic import OUTCOMES, Floats, Ints, Scene
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.gates.rate import EPOCHS, merge_strata
+from surefoot.core.gates.rate import MAX_EPOCHS, merge_strata
 from surefoot.core.judging.evidence import Stratum
-from surefoot.core.stats.change_point import FIRST, began, log_mixture
+from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT, likely_start, log_mixture
 from surefoot.core.stats.rate_eprocess import (
-    HARM,
-    NO_HARM,
-    coefficients,
-    increments,
+    HARM_FACTORS,
+    NO_HARM_FACTORS,
+    epoch_increments,
     log_evidence,
     mantel_haenszel,
+    trial_increments,
 )
-from surefoot.core.stats.sample_ratio import FACTORS, log_sample_ratio
+from surefoot.core.stats.sample_ratio import SHARE_FACTORS, log_sample_ratio
 from surefoot.core.verdicts.build import SPLIT_ALPHA
 
 ALPHA, BETA = 0.01, 0.05
@@ -34,7 +34,7 @@ def running(
     scene: Scene, outcomes: NDArray[np.intp], grid: tuple[float, ...], slope: float, offset: float, guess: float
 ) -> Floats:
     """Log-increments added up, for each alternative after each request [nats], shape (alternatives, length)."""
-    tables = np.array([coefficients(share, guess, slope, offset, grid) for share, _ in scene.stages])
+    tables = np.array([trial_increments(share, guess, slope, offset, grid) for share, _ in scene.stages])
     flat = tables.transpose(1, 0, 2).reshape(len(grid), -1)
     cells = outcomes + OUTCOMES * scene.stage[: len(outcomes)]
     return np.cumsum(flat[:, cells], axis=1)
@@ -50,17 +50,17 @@ def mixed(totals: Floats, size: int) -> Floats:
     Law: what `log_mixture` says of the same increments.
     """
     length = totals.shape[1]
-    each = (1.0 - FIRST) / EPOCHS
+    each = (1.0 - BROKEN_FROM_START_WEIGHT) / MAX_EPOCHS
     made = np.empty(length)
-    weights = np.full(len(totals), math.log(FIRST))
-    for epoch in range(EPOCHS):
-        part = slice(epoch * size, length if epoch == EPOCHS - 1 else min((epoch + 1) * size, length))
+    weights = np.full(len(totals), math.log(BROKEN_FROM_START_WEIGHT))
+    for epoch in range(MAX_EPOCHS):
+        part = slice(epoch * size, length if epoch == MAX_EPOCHS - 1 else min((epoch + 1) * size, length))
         if part.start >= length:
             break
         if epoch:
             weights = np.logaddexp(weights, math.log(each) - totals[:, part.start - 1])
         logs = totals[:, part] + weights[:, None]
-        made[part] = _log_mean_exp(logs, each * (EPOCHS - epoch))
+        made[part] = _log_mean_exp(logs, each * (MAX_EPOCHS - epoch))
     return made
 
 
@@ -78,7 +78,7 @@ def plain(totals: Floats) -> Floats:
 
 def strata(scene: Scene, outcomes: NDArray[np.intp], until: int, size: int = 0) -> list[Stratum]:
     """What the gateway would have counted up to a request, with an epoch every `size` requests."""
-    epochs = np.minimum(np.arange(until) // size, EPOCHS - 1) if size else np.zeros(until, dtype=np.int64)
+    epochs = np.minimum(np.arange(until) // size, MAX_EPOCHS - 1) if size else np.zeros(until, dtype=np.int64)
     cells = outcomes[:until] + OUTCOMES * (scene.stage[:until] + len(scene.stages) * epochs)
     counts = np.bincount(cells, minlength=OUTCOMES).tolist()
     counts += [0] * (-len(counts) % OUTCOMES)
@@ -93,7 +93,7 @@ def strata(scene: Scene, outcomes: NDArray[np.intp], until: int, size: int = 0) 
 
 def beyond(counted: list[Stratum], guess: float) -> bool:
     """Whether the estimate since the candidate seems to have broken lies above the limit."""
-    start = began(increments(counted, guess, 1.0, 0.0, HARM), starts=EPOCHS)
+    start = likely_start(epoch_increments(counted, guess, 1.0, 0.0, HARM_FACTORS), starts=MAX_EPOCHS)
     rates = mantel_haenszel(merge_strata([s for s in counted if s.epoch >= start]))
     return rates is not None and rates[1] > GROWTH * rates[0] + POINTS
 
@@ -119,12 +119,12 @@ def fails(
     Raises:
         InvariantBroken: The running sums are not what the judge says of the same counters.
     """
-    size = size or scene.length // EPOCHS
-    logs = mixed(running(scene, outcomes, HARM, 1.0, 0.0, scene.rate), size)
+    size = size or scene.length // MAX_EPOCHS
+    logs = mixed(running(scene, outcomes, HARM_FACTORS, 1.0, 0.0, scene.rate), size)
     over = np.flatnonzero(logs >= -math.log(alpha))
     end = int(over[0]) + 1 if len(over) else len(outcomes)
     counted = strata(scene, outcomes, end, size)
-    said = log_mixture(increments(counted, scene.rate, 1.0, 0.0, HARM), starts=EPOCHS)
+    said = log_mixture(epoch_increments(counted, scene.rate, 1.0, 0.0, HARM_FACTORS), starts=MAX_EPOCHS)
     _same(said, float(logs[end - 1]))
     for at in _thinned(over) if guarded else over[:1]:
         if not guarded or beyond(strata(scene, outcomes, int(at) + 1, size), scene.rate):
@@ -145,9 +145,9 @@ def _thinned(over: Ints) -> Ints:
 def passes(scene: Scene, outcomes: NDArray[np.intp], *, guess: float, multiple: float = 1.0) -> float:
     """Request at which the evidence of safety suffices; infinite when it never does."""
     margin = (1.0 + multiple * (GROWTH - 1.0), multiple * POINTS)
-    totals = running(scene, outcomes, NO_HARM, *margin, guess)
+    totals = running(scene, outcomes, NO_HARM_FACTORS, *margin, guess)
     logs = plain(totals)
-    _same(log_evidence(strata(scene, outcomes, len(outcomes)), guess, *margin, NO_HARM), float(logs[-1]))
+    _same(log_evidence(strata(scene, outcomes, len(outcomes)), guess, *margin, NO_HARM_FACTORS), float(logs[-1]))
     over = np.flatnonzero(logs >= -math.log(BETA))
     return float(over[0] + 1) if len(over) else math.inf
 
@@ -156,7 +156,9 @@ def unhealthy(scene: Scene, outcomes: NDArray[np.intp]) -> float:
     """Request at which the split is called broken; infinite when it never is."""
     mine = outcomes < OUTCOMES // 2
     shares = scene.shares
-    totals = np.array([np.cumsum(mine * math.log(factor) - np.log1p(shares * (factor - 1.0))) for factor in FACTORS])
+    totals = np.array(
+        [np.cumsum(mine * math.log(factor) - np.log1p(shares * (factor - 1.0))) for factor in SHARE_FACTORS]
+    )
     logs = plain(totals)
     _same(log_sample_ratio(strata(scene, outcomes, len(outcomes))), float(logs[-1]))
     over = np.flatnonzero(logs >= -math.log(SPLIT_ALPHA))

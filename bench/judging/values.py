@@ -12,12 +12,12 @@ from scipy import stats
 from bench.judging import rivals
 from bench.judging.ours import ALPHA, BETA, _same, mixed, plain
 from bench.judging.traffic import Floats, Ints, Scene
-from surefoot.core.gates.rate import EPOCHS
+from surefoot.core.gates.rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import ValueStratum
 from surefoot.core.stats import bounded_mean, mcnemar
 from surefoot.core.stats.change_point import log_mixture
-from surefoot.core.stats.histogram import bucket, edge
-from surefoot.core.stats.rate_eprocess import HARM, coefficients
+from surefoot.core.stats.histogram import bucket_edge, bucket_of
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, trial_increments
 
 Bools = NDArray[np.bool_]
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
@@ -64,10 +64,10 @@ def slower(speed: Speed, rng: np.random.Generator) -> dict[str, float]:
     mine, took = latencies(speed, rng)
     each = []
     for quantile in QUANTILES:
-        line = edge(bucket(float(np.quantile(past, quantile))) + 1)
+        line = bucket_edge(bucket_of(float(np.quantile(past, quantile))) + 1)
         guess = float((past >= line).mean())
-        table = np.array(coefficients(0.5, guess, 1.0, 0.0, HARM))
-        each.append(mixed(np.cumsum(table[:, 2 * ~mine + (took < line)], axis=1), speed.length // EPOCHS))
+        table = np.array(trial_increments(0.5, guess, 1.0, 0.0, HARM_FACTORS))
+        each.append(mixed(np.cumsum(table[:, 2 * ~mine + (took < line)], axis=1), speed.length // MAX_EPOCHS))
     logs = plain(np.array(each))
     ours = math.inf
     for at in np.flatnonzero(logs >= -math.log(ALPHA))[::5]:
@@ -174,9 +174,9 @@ def wrong(answers: Answers, rng: np.random.Generator) -> dict[str, float]:
     only_champion_wrong = (draw >= 0.5) & (draw < 0.5 + answers.beaten)
     worse, better = np.cumsum(only_candidate_wrong), np.cumsum(only_champion_wrong)
     n = np.arange(1, answers.length + 1)
-    harm = plain(np.array([worse * math.log(f) - (worse + better) * math.log((1.0 + f) / 2.0) for f in HARM]))
-    _same(mcnemar.log_harm(int(worse[-1]), int(better[-1])), float(harm[-1]))
-    bets = [bet / (1.0 - DELTA) for bet in mcnemar.BETS]
+    harm = plain(np.array([worse * math.log(f) - (worse + better) * math.log((1.0 + f) / 2.0) for f in HARM_FACTORS]))
+    _same(mcnemar.log_evidence_of_harm(int(worse[-1]), int(better[-1])), float(harm[-1]))
+    bets = [bet / (1.0 - DELTA) for bet in mcnemar.BET_SHARES]
     safe = plain(
         np.array(
             [
@@ -188,7 +188,7 @@ def wrong(answers: Answers, rng: np.random.Generator) -> dict[str, float]:
         )
     )
     same = answers.length - int(worse[-1]) - int(better[-1])
-    _same(mcnemar.log_no_harm(int(worse[-1]), int(better[-1]), same, DELTA), float(safe[-1]))
+    _same(mcnemar.log_evidence_of_no_harm(int(worse[-1]), int(better[-1]), same, DELTA), float(safe[-1]))
     return {
         "ours": rivals.first(harm >= -math.log(ALPHA), 1),
         "pass": rivals.first(safe >= -math.log(BETA), 1),
@@ -239,21 +239,21 @@ def revenue(scene: Scene, rng: np.random.Generator) -> dict[str, float]:
     mine, spent = rng.random(n) < scene.shares, _spent(n, rng)
     cap = float(np.quantile(past, 0.999))
     center = float(np.minimum(past, cap).mean() / cap)
-    top = bounded_mean.LEVELS - 1
+    top = bounded_mean.VALUE_LEVELS - 1
     levels = np.minimum(np.floor(np.minimum(spent / cap, 1.0) * top + rng.random(n)), top).astype(np.intp)
     totals = np.cumsum(_bets(scene, mine, levels, center), axis=1)
-    size = n // EPOCHS
+    size = n // MAX_EPOCHS
     logs = mixed(totals, size)
-    epochs = np.minimum(np.arange(n) // size, EPOCHS - 1)
-    cells = ((epochs * len(scene.stages) + scene.stage) * 2 + ~mine) * bounded_mean.LEVELS + levels
-    counts = np.bincount(cells, minlength=EPOCHS * len(scene.stages) * 2 * bounded_mean.LEVELS)
+    epochs = np.minimum(np.arange(n) // size, MAX_EPOCHS - 1)
+    cells = ((epochs * len(scene.stages) + scene.stage) * 2 + ~mine) * bounded_mean.VALUE_LEVELS + levels
+    counts = np.bincount(cells, minlength=MAX_EPOCHS * len(scene.stages) * 2 * bounded_mean.VALUE_LEVELS)
     counted = [
         ValueStratum(scene.stages[at % len(scene.stages)][0], tuple(new), tuple(old), at // len(scene.stages))
-        for at, (new, old) in enumerate(counts.reshape(-1, 2, bounded_mean.LEVELS).tolist())
+        for at, (new, old) in enumerate(counts.reshape(-1, 2, bounded_mean.VALUE_LEVELS).tolist())
         if any(new) or any(old)
     ]
-    found = bounded_mean.increments_mean(counted, center, 0.0, harm=True, higher_is_better=True)
-    _same(log_mixture(found, starts=EPOCHS), float(logs[-1]))
+    found = bounded_mean.mean_increments(counted, center, 0.0, harm=True, higher_is_better=True)
+    _same(log_mixture(found, starts=MAX_EPOCHS), float(logs[-1]))
     candidate, champion = (_by_window(mine, spent, side, lambda x: float(x.mean())) for side in (True, False))
     z, variance = welch(mine, -spent, rivals.EVERY)
     mean = math.exp(BASKET[0] + BASKET[1] ** 2 / 2.0) * BUYS
@@ -277,19 +277,19 @@ def _spent(n: int, rng: np.random.Generator) -> Floats:
 @lru_cache(maxsize=16)
 def _one(share: float, center: float) -> Floats:
     """What the judge adds for one trial, shape (arms, LEVELS, bets)."""
-    zero = (0,) * bounded_mean.LEVELS
+    zero = (0,) * bounded_mean.VALUE_LEVELS
 
     def increment(arms: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[float, ...]:
         stratum = ValueStratum(share, *arms, 0)
-        return bounded_mean.increments_mean([stratum], center, 0.0, harm=True, higher_is_better=True)[0]
+        return bounded_mean.mean_increments([stratum], center, 0.0, harm=True, higher_is_better=True)[0]
 
-    units = [tuple(row) for row in np.eye(bounded_mean.LEVELS, dtype=int).tolist()]
+    units = [tuple(row) for row in np.eye(bounded_mean.VALUE_LEVELS, dtype=int).tolist()]
     return np.array([[increment((unit, zero)) for unit in units], [increment((zero, unit)) for unit in units]])
 
 
 def _bets(scene: Scene, mine: Bools, levels: NDArray[np.intp], center: float) -> Floats:
     """The increment of each trial, for each bet, as the judge counts it; shape (bets, length)."""
-    made = np.empty((len(bounded_mean.BETS), scene.length))
+    made = np.empty((len(bounded_mean.BET_FRACTIONS), scene.length))
     for stage, (share, _) in enumerate(scene.stages):
         here = scene.stage == stage
         made[:, here] = _one(share, center)[(~mine[here]).astype(int), levels[here]].T

@@ -60,7 +60,7 @@ class Batching:
         if not body:
             await asgi.Response(b"").send(send)
             return
-        table = decode.read_table(body, asgi.header(scope, b"content-type"))
+        table = decode.read_table(body, asgi.get_header(scope, b"content-type"))
         now = time.perf_counter()
         job = InferenceRequest(
             "m", "", table.names, table.values, None, 0.0, now, self._split, Arm.CHAMPION, self._version,

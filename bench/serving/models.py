@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from surefoot.demo.flights import NUMBERS, TEXT
+from surefoot.demo.flights import NUMBER_FEATURES, TEXT_FEATURES
 
 COLUMNS = tuple(f"x{number}" for number in range(20))
 FLIGHTS = "flights"
@@ -32,9 +32,12 @@ def save_models(root: Path) -> None:
     frame = rows_of("numeric", 2000, seed=0)
     late = (frame.sum(axis=1) > 0.0).astype(int)
     flights = rows_of(FLIGHTS, 2000, seed=0)
-    delayed = (flights[list(NUMBERS)].sum(axis=1) + (flights["origin"] == "EWR") > 0.0).astype(int)
+    delayed = (flights[list(NUMBER_FEATURES)].sum(axis=1) + (flights["origin"] == "EWR") > 0.0).astype(int)
     encoded = ColumnTransformer(
-        [("text", OneHotEncoder(handle_unknown="ignore"), list(TEXT)), ("numbers", StandardScaler(), list(NUMBERS))]
+        [
+            ("text", OneHotEncoder(handle_unknown="ignore"), list(TEXT_FEATURES)),
+            ("numbers", StandardScaler(), list(NUMBER_FEATURES)),
+        ]
     )
     signature = infer_signature(frame)
     loose = infer_signature(frame)
@@ -57,10 +60,10 @@ def save_models(root: Path) -> None:
 def rows_of(model: str, rows: int, seed: int = 1) -> pd.DataFrame:
     """Inputs of a model."""
     rng = np.random.default_rng(seed)
-    columns = NUMBERS if model == FLIGHTS else COLUMNS
+    columns = NUMBER_FEATURES if model == FLIGHTS else COLUMNS
     frame = pd.DataFrame(rng.normal(size=(rows, len(columns))).round(4), columns=list(columns))
     if model == FLIGHTS:
-        for place, name in enumerate(TEXT):
+        for place, name in enumerate(TEXT_FEATURES):
             frame.insert(place, name, rng.choice(_PLACES, rows))
     return frame
 
@@ -91,7 +94,10 @@ def tensor_body(model: str, rows: int) -> str:
         return json.dumps({"inputs": [{"name": "x", "shape": list(frame.shape), "datatype": "FP64", "data": data}]})
     columns = [
         {"name": name, "shape": [rows, 1], "datatype": kind, "data": frame[name].tolist(), "parameters": parameters}
-        for names, kind, parameters in ((TEXT, "BYTES", {"content_type": "str"}), (NUMBERS, "FP64", {}))
+        for names, kind, parameters in (
+            (TEXT_FEATURES, "BYTES", {"content_type": "str"}),
+            (NUMBER_FEATURES, "FP64", {}),
+        )
         for name in names
     ]
     return json.dumps({"parameters": {"content_type": "pd"}, "inputs": columns})

@@ -12,11 +12,11 @@ from surefoot.core.machine import Action
 from surefoot.core.policy.model import Policy, Weight
 from surefoot.core.policy.parse import parse
 from surefoot.core.record.chain import Entry
-from surefoot.core.record.events import EndDecided, GateJudged, Paused, RolloutEnded, StageEntered, decode
+from surefoot.core.record.events import EndDecided, GateJudged, Paused, RolloutEnded, StageEntered, decode_event
 from surefoot.core.record.state import Ledger
 from surefoot.rollout import Ports, PromotionRequest, drive, open_promotion
 
-FOREVER = 1e12
+LONGEST_JUMP_S = 1e12
 """Longest jump of the clock [seconds]; `drive` never jumps further than to what is due."""
 
 
@@ -125,7 +125,7 @@ def backtest(
         read.model,
         until=lambda ledger: not ledger.open or clock.now() >= end or _stuck(ledger),
         on_step=stepped,
-        poll=FOREVER,
+        poll=LONGEST_JUMP_S,
     )
     rollout = next(iter(ledger.rollouts.values()))
     gate = rollout.ending.gate if rollout.ending else rollout.paused.gate if rollout.paused else ""
@@ -154,7 +154,7 @@ def _stuck(ledger: Ledger) -> bool:
 def _looks(entries: list[Entry], ramp: tuple[Weight, ...]) -> list[GateLook]:
     made = []
     for entry in entries:
-        event = decode(entry.kind, entry.data)
+        event = decode_event(entry.kind, entry.data)
         if isinstance(event, GateJudged):
             weight = {Stage.RAMPING: ramp[event.step].weight, Stage.BAKING: 100.0}.get(event.stage, 0.0)
             made.append(GateLook(entry.at, event.stage, weight, event.verdict))
@@ -165,7 +165,7 @@ def rollout_turns(entries: tuple[Entry, ...]) -> list[tuple[float, str]]:
     """The turns that a rollout took: (when, what), without its looks."""
     made = []
     for entry in entries:
-        event = decode(entry.kind, entry.data)
+        event = decode_event(entry.kind, entry.data)
         match event:
             case StageEntered():
                 made.append(

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from surefoot.cli import backtest, compact, demo, operate, promote, read, serve, spread, status
+from surefoot.cli import backtest, compact, demo, operate, promote, read_only, serve, spread, status
 from surefoot.cli.printing.lossy_stream import LossyStream
 from surefoot.core.errors import InvariantBroken, SurefootError
 
@@ -21,22 +21,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Promotes MLflow model versions one provable step at a time, and takes them back the moment they slip.",
 )
-for module in (serve, status, read, promote, operate, backtest, spread, compact, demo):
+for module in (serve, status, read_only, promote, operate, backtest, spread, compact, demo):
     module.register(app)
 
 
-ACTING = (*operate.EMERGENCY, "repair", "promote", "up", "down", "compact", "demo")
+ACTING_COMMANDS = (*operate.EMERGENCY_COMMANDS, "repair", "promote", "up", "down", "compact", "demo")
 """Commands that change something: they go on when their output cannot be written."""
-LONGEST = 280
+MAX_ERROR_LENGTH = 280
 """Most of an error that is shown [characters]."""
 # Typer carries its own copy of Click: its errors are found through the one name that is public.
 UsageTrouble: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
-def brief(message: str) -> str:
+def shorten_error(message: str) -> str:
     """One line that a person reads; libraries put whole stories into their errors."""
     line = " ".join(message.split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    return line if len(line) <= MAX_ERROR_LENGTH else f"{line[: MAX_ERROR_LENGTH - 1]}…"
 
 
 def keep_traceback() -> str:
@@ -53,19 +53,19 @@ def main() -> None:
     """Run a command; every error is one line that says what to do."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
-    if sys.argv[1] in operate.EMERGENCY:
-        sys.argv[2:] = operate.tolerant(sys.argv[2:])
+    if sys.argv[1] in operate.EMERGENCY_COMMANDS:
+        sys.argv[2:] = operate.tolerant_arguments(sys.argv[2:])
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a connection that breaks must not stop an emergency half-way
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal cannot show must not stop a command
-    if sys.argv[1] in ACTING:
+    if sys.argv[1] in ACTING_COMMANDS:
         sys.stdout, sys.stderr = (cast("TextIO", LossyStream(stream)) for stream in (sys.stdout, sys.stderr))
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         code = app(standalone_mode=False)
     except SurefootError as error:
-        errors.print(f"[red]surefoot:[/red] {escape(brief(str(error)))}")
+        errors.print(f"[red]surefoot:[/red] {escape(shorten_error(str(error)))}")
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         errors.print("[red]surefoot:[/red] interrupted; the journal says how far things came")
@@ -80,7 +80,7 @@ def main() -> None:
         sys.exit(141)
     except Exception as error:  # noqa: BLE001 - last resort: a person gets one line, never a traceback
         where = keep_traceback()
-        what = escape(brief(f"{type(error).__name__}: {error}"))
+        what = escape(shorten_error(f"{type(error).__name__}: {error}"))
         errors.print(f"[red]surefoot:[/red] a bug of ours, or a broken installation: {what}{where}")
         sys.exit(InvariantBroken.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -19,16 +19,16 @@ from surefoot.adapters.evidence.source import Validate
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.backtest import BacktestResult, backtest
 from surefoot.backtest.run import rollout_turns
-from surefoot.cli.printing.show import clock_time, console, print_json, tabulate, with_colours
-from surefoot.core.durations import span
+from surefoot.cli.printing.show import clock_time, console, print_json, print_table, with_colours
+from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.judging.evidence import Missing, Validation
-from surefoot.core.record.events import GateJudged, as_json, decode
+from surefoot.core.record.events import GateJudged, as_json, decode_event
 
 if TYPE_CHECKING:
     from surefoot.core.domain import Outcome
 
-DAY = 86400.0
+DAY_S = 86400.0
 
 
 def run_backtest(
@@ -69,7 +69,7 @@ def run_backtest(
                 task = bar.add_task("", day="")
 
                 def show_progress(done: float, whole: float) -> None:
-                    bar.update(task, completed=done, total=whole, day=f"day {done / DAY:.0f} of {whole / DAY:.0f}")
+                    bar.update(task, completed=done, total=whole, day=f"day {done / DAY_S:.0f} of {whole / DAY_S:.0f}")
 
                 return backtest(
                     records, value, suite_runner(suite), suite=_digest(suite), secret=seed, on_progress=show_progress
@@ -94,7 +94,7 @@ def write_picture(found: BacktestResult) -> bytes:
     """The course of a back-test, as PNG."""
     from surefoot.reports.evidence_course import course_png  # noqa: PLC0415 - Matplotlib costs half a second
 
-    judged = [(entry.at, decode(entry.kind, entry.data)) for entry in found.journal]
+    judged = [(entry.at, decode_event(entry.kind, entry.data)) for entry in found.journal]
     looks = [(at, event) for at, event in judged if isinstance(event, GateJudged)]
     return course_png(looks, f"{found.model}: version {found.candidate} against {found.champion}, {found.stage}")
 
@@ -157,12 +157,12 @@ def print_result(found: BacktestResult, *, every: bool) -> None:
             f"{verdict.n:,}",
             verdict.reason,
         )
-    tabulate(table)
+    print_table(table)
     if hidden:
         console.print(f"{hidden:,} looks said the same as the one before; --every-look prints them")
     for at, what in rollout_turns(found.journal):
         console.print(f"{clock_time(at)}  {with_colours(what)}")
-    took = span(found.ended - found.opened)
+    took = format_duration(found.ended - found.opened)
     console.print(
         f"version {found.candidate} against {found.champion}: {with_colours(found.stage.value)} after {took} and"
         f" {len(found.looks):,} verdicts{f', stopped by {found.gate}' if found.gate else ''}:"
@@ -197,7 +197,7 @@ def _many(folder: Path, one: Callable[[Path], BacktestResult], *, as_json: bool)
     table = Table("rollout", "truth", "ended", "gate", "said", "reason", box=None, padding=(0, 1))
     for row in rows:
         table.add_row(*(with_colours(str(row[key])) for key in ("name", "truth", "stage", "gate", "said", "reason")))
-    tabulate(table)
+    print_table(table)
     good = sum(row["truth"] == "good" for row in rows)
     console.print(
         f"false rollbacks: {wrong['false rollback']} of {good} good rollouts; misses: {wrong['miss']} of"

@@ -7,14 +7,14 @@ import typer
 
 from surefoot import wiring
 from surefoot.cli.printing.show import console, print_json
-from surefoot.cli.read import Json
+from surefoot.cli.read_only import Json
 from surefoot.core.errors import NotFound
 from surefoot.settings import read_settings
 
 
 def compact(
     model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None,
-    keep: Annotated[int, typer.Option(help="Days that a record is kept at least.", min=1)] = wiring.KEEP,
+    keep: Annotated[int, typer.Option(help="Days that a record is kept at least.", min=1)] = wiring.KEEP_DAYS,
     json_: Json = False,
 ) -> None:
     """Turn closed segments of the prediction log into Parquet, and remove what is too old; `reconcile` does so too."""
@@ -24,7 +24,7 @@ def compact(
         raise NotFound(f"nothing of {model} has been logged; logged: {', '.join(known) or 'none'}")
     found = []
     for name in [model] if model else known:
-        done = wiring.compact(config, name, keep)
+        done = wiring.compact_model_log(config, name, keep)
         found.append(asdict(done))
         if not json_:
             console.print(f"[bold]{name}[/bold]  {done.describe() or 'nothing to do'}")

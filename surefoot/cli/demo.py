@@ -1,4 +1,4 @@
-"""Define the command demo: play the whole story on real flights, on this machine."""
+"""Define the command demo: run an end-to-end demo on public flight data, on this machine."""
 
 import contextlib
 import json
@@ -22,10 +22,10 @@ from surefoot.cli.printing import show
 from surefoot.cli.printing.show import console
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected, SurefootError, Unavailable
-from surefoot.core.record.chain import Entry, check
+from surefoot.core.record.chain import Entry, check_chain
 from surefoot.core.record.describe import describe_event
-from surefoot.core.record.events import EffectDone, EffectIntended, GateJudged, decode
-from surefoot.core.record.state import Ledger, fold
+from surefoot.core.record.events import EffectDone, EffectIntended, GateJudged, decode_event
+from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.rollout import adopt_champions
 from surefoot.settings import Settings
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
     from surefoot.demo.report import RolloutSummary
-    from surefoot.demo.story import Story
+    from surefoot.demo.story import DemoStory
 
-Trained = list[tuple[int, "Pipeline", str]]
+TrainedVersions = list[tuple[int, "Pipeline", str]]
 """Trained versions: index into the demo's recipes, fitted pipeline, digest of the training data."""
 
-TICK = 10
+TICK_S = 10
 """Seconds between two looks at the registry: the demo's audience is waiting."""
 
 
-class Stage:
+class DemoEnvironment:
     """The running stack as the story sees it."""
 
     def __init__(self, config: Settings) -> None:
@@ -55,7 +55,7 @@ class Stage:
 
     def ledger(self) -> Ledger:
         """The state of the model."""
-        return fold(self._model, self.entries(0))
+        return fold_entries(self._model, self.entries(0))
 
     def entries(self, after: int) -> tuple[Entry, ...]:
         """Journal entries above a sequence."""
@@ -65,12 +65,13 @@ class Stage:
     def adopt(self) -> None:
         """Serve the champion that the registry names."""
         with wiring.open_ports(self.config, "demo") as ports:
-            adopt_champions(ports, wiring.policies(self.config))
+            adopt_champions(ports, wiring.read_policies(self.config))
 
     def rollback(self, reason: str) -> int:
         """Run the operator's command as he would."""
         command = [sys.executable, "-m", "surefoot", "rollback", self._model, "--reason", reason]
-        done = subprocess.run(command, env=stack.environment(self.config), capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+        env = stack.stack_environment(self.config)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         console.print(f"[dim]$ surefoot rollback {self._model} --reason '{reason}'[/dim]")
         console.print(done.stdout.strip() + done.stderr.strip(), markup=False)
         return done.returncode
@@ -81,7 +82,7 @@ class Stage:
 
     def show(self, entry: Entry) -> None:
         """Show what matters of the journal: every turn, and each gate's answer when it changes."""
-        event = decode(entry.kind, entry.data)
+        event = decode_event(entry.kind, entry.data)
         if isinstance(event, EffectIntended | EffectDone):
             return
         if isinstance(event, GateJudged):
@@ -125,7 +126,7 @@ def demo(
             ReplayClock(replay).set(START)
             with console.status("starting MLflow, Prefect and the gateway; training four models"):
                 config = stack.up(
-                    home, project.absolute(), stack.StackOptions(clock=f"replay:{replay}", tick=TICK), console.print
+                    home, project.absolute(), stack.StackOptions(clock=f"replay:{replay}", tick=TICK_S), console.print
                 )
                 trained = training.result()
             console.print(f"ready after {time.monotonic() - began:.0f} s")
@@ -137,7 +138,7 @@ def demo(
             stack.stop(config)
 
 
-class Training:
+class TrainingProcess:
     """Trains every version in a process of its own, beside the servers that are starting.
 
     A thread would import scikit-learn at the same time as this process's main thread, which breaks the import of both.
@@ -155,7 +156,7 @@ class Training:
         self.process.start()
         sender.close()  # the child has its own: when the child ends, `recv` sees the end
 
-    def result(self) -> Trained:
+    def result(self) -> TrainedVersions:
         """Wait for the trained versions.
 
         Raises:
@@ -178,8 +179,8 @@ class Training:
 
 
 @contextlib.contextmanager
-def _training(cache: Path) -> Iterator[Training]:
-    training = Training(cache)
+def _training(cache: Path) -> Iterator[TrainingProcess]:
+    training = TrainingProcess(cache)
     try:
         yield training
     finally:
@@ -190,35 +191,35 @@ def _train(cache: Path, sender: Connection) -> None:
     """Main function of the training process: send the trained versions, or the error as text."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent ends this process
     try:
-        from surefoot.demo.flights import build  # noqa: PLC0415 - pandas and scikit-learn take seconds
-        from surefoot.demo.models import RECIPES, train  # noqa: PLC0415 - same
+        from surefoot.demo.flights import build_requests  # noqa: PLC0415 - pandas and scikit-learn take seconds
+        from surefoot.demo.models import RECIPES, train_versions  # noqa: PLC0415 - same
 
-        made = train(build(cache))
+        made = train_versions(build_requests(cache))
         sender.send([(RECIPES.index(recipe), pipeline, digest) for recipe, pipeline, digest in made])
     except Exception as error:  # noqa: BLE001 - reported by the process that waits
         sender.send(f"{type(error).__name__}: {error}")
 
 
-def _theatre(config: Settings, trained: Trained) -> "tuple[Stage, Story]":
+def _theatre(config: Settings, trained: TrainedVersions) -> "tuple[DemoEnvironment, DemoStory]":
     """The story with its callers, every version registered."""
     from surefoot.adapters.clock import ReplayClock  # noqa: PLC0415 - beside its use
     from surefoot.demo import story  # noqa: PLC0415 - same
-    from surefoot.demo.flights import build  # noqa: PLC0415 - same
+    from surefoot.demo.flights import build_requests  # noqa: PLC0415 - same
     from surefoot.demo.models import RECIPES  # noqa: PLC0415 - same
     from surefoot.demo.traffic import TrafficReplay  # noqa: PLC0415 - same
 
-    flights = build(config.home.parent / "flights.parquet")
-    live = flights[flights["at"] >= story.START].iloc[:: story.EVERY]
+    flights = build_requests(config.home.parent / "flights.parquet")
+    live = flights[flights["at"] >= story.START].iloc[:: story.EVERY_NTH_FLIGHT]
     replay = TrafficReplay(
-        live, config.gateway, "flights-late", ReplayClock(config.clock.removeprefix("replay:")), story.FEED
+        live, config.gateway, "flights-late", ReplayClock(config.clock.removeprefix("replay:")), story.FEED_CHANGES_AT
     )
-    theatre = Stage(config)
-    play = story.Story(theatre, live, replay)
+    theatre = DemoEnvironment(config)
+    play = story.DemoStory(theatre, live, replay)
     play.prepare([(RECIPES[index], pipeline, digest) for index, pipeline, digest in trained])
     return theatre, play
 
 
-def _first_answer(config: Settings, trained: Trained) -> int:
+def _first_answer(config: Settings, trained: TrainedVersions) -> int:
     """Serve the champion and wait until it has answered one caller."""
     _, play = _theatre(config, trained)
     try:
@@ -229,7 +230,7 @@ def _first_answer(config: Settings, trained: Trained) -> int:
     return 1 if seen.failed else 0
 
 
-def _play(config: Settings, trained: Trained, began: float, json_: Path | None, *, keep: bool) -> int:
+def _play(config: Settings, trained: TrainedVersions, began: float, json_: Path | None, *, keep: bool) -> int:
     from surefoot.adapters.predictions.log import PredictionLog  # noqa: PLC0415 - beside its use
     from surefoot.demo import report  # noqa: PLC0415 - same
 
@@ -244,11 +245,11 @@ def _play(config: Settings, trained: Trained, began: float, json_: Path | None, 
     finally:
         replay.close()
     entries = theatre.entries(0)
-    found = report.rollouts(play, entries, PredictionLog(config.log))
-    wiring.project(config, "flights-late")
+    found = report.summarize_rollouts(play, entries, PredictionLog(config.log))
+    wiring.project_journal(config, "flights-late")
     seconds = time.monotonic() - began
     extra: dict[str, object] = {
-        "the journal's chain holds": bool(entries) and check(entries) == len(entries),
+        "the journal's chain holds": bool(entries) and check_chain(entries) == len(entries),
         "aliases agree with the journal": _aliases(config, theatre.ledger()),
         "the story came to its end": not trouble,
     }
@@ -276,7 +277,7 @@ def _play(config: Settings, trained: Trained, began: float, json_: Path | None, 
 
 
 def _aliases(config: Settings, ledger: Ledger) -> bool:
-    aliases = wiring.registry(config).aliases("flights-late")
+    aliases = wiring.make_registry(config).aliases("flights-late")
     return ledger.champion is not None and aliases.get("champion") == ledger.champion.number
 
 

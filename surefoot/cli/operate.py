@@ -14,7 +14,7 @@ import typer
 from surefoot import wiring
 from surefoot.cli.printing import show
 from surefoot.cli.printing.show import console
-from surefoot.cli.read import Json, Model
+from surefoot.cli.read_only import Json, Model
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import (
     AliasDrift,
@@ -26,9 +26,9 @@ from surefoot.core.errors import (
     Unavailable,
 )
 from surefoot.core.reason import Reason as Why
-from surefoot.core.reason import usable
+from surefoot.core.reason import usable_reason
 from surefoot.core.record.chain import Entry
-from surefoot.core.record.events import DriftFound, EffectDone, EffectIntended, SetSplit, as_json, decode
+from surefoot.core.record.events import DriftFound, EffectDone, EffectIntended, SetSplit, as_json, decode_event
 from surefoot.core.record.state import Ledger
 from surefoot.rollout import (
     Ports,
@@ -39,13 +39,13 @@ from surefoot.rollout import (
     repeat_changes,
     retry_on_conflict,
 )
-from surefoot.rollout import repair as mend
+from surefoot.rollout import repair_champion as mend
 from surefoot.settings import Settings, read_settings
 
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")]
-EMERGENCY = ("abort", "rollback", "kill")
+EMERGENCY_COMMANDS = ("abort", "rollback", "kill")
 """Commands that act whatever reason is typed."""
-DEFAULT = "operator's decision"
+DEFAULT_REASON = "operator's decision"
 _ASKS_FOR_NOTHING = re.compile(r"--(dry|no|list|version|what)[-\w]*|-n")
 """Options that other tools have for looking without acting; a word of a sentence is none of them."""
 _FLAG_WITH_VALUE = re.compile(r"(--json|--lift)=.*", re.DOTALL)
@@ -53,11 +53,11 @@ ATTEMPT_MS = 250.0
 """An acknowledgement that is journalled so much later than its own attempt took needed more than one [ms]."""
 _ROUTED = {Stage.LIVE_SHADOWING, Stage.RAMPING, Stage.PROMOTING}
 """Stages in which the gateway asks the candidate, to answer callers or mirrored."""
-PATIENCE = 10.0
+REGISTRY_TIMEOUT_S = 10.0
 """How long a command waits for the registry after traffic has moved [seconds]."""
 
 
-def abort(context: typer.Context, model: Model, reason: Reason = DEFAULT, json_: Json = False) -> None:
+def abort(context: typer.Context, model: Model, reason: Reason = DEFAULT_REASON, json_: Json = False) -> None:
     """Stop the open rollout: all traffic to the champion, now."""
     _act(model, _typed(context, reason), lambda ports, why: end_rollout(ports, model, Stage.ABORTED, why), json_=json_)
 
@@ -66,7 +66,7 @@ def rollback(
     context: typer.Context,
     model: Model,
     to: Annotated[str | None, typer.Option(help="Proven-good version; the last one without a name.")] = None,
-    reason: Reason = DEFAULT,
+    reason: Reason = DEFAULT_REASON,
     json_: Json = False,
 ) -> None:
     """Take the candidate or the promoted champion back: traffic first, the registry after."""
@@ -83,7 +83,7 @@ def rollback(
     _act(model, _typed(context, reason), ask, json_=json_)
 
 
-def tolerant(words: Sequence[str]) -> list[str]:
+def tolerant_arguments(words: Sequence[str]) -> list[str]:
     """Arguments of an emergency command without what would stop it before it acts.
 
     A reason that is missing becomes an empty one, and a flag that was given a value loses that value.
@@ -107,13 +107,13 @@ def _typed(context: typer.Context, reason: str) -> str:
             raise Rejected(f"there is no option {word}: nothing was done; without it the command acts at once")
     if not words:
         return reason
-    return " ".join([*([] if reason == DEFAULT else [reason]), *words])
+    return " ".join([*([] if reason == DEFAULT_REASON else [reason]), *words])
 
 
 def _act(model: str, typed: str, ask: Callable[[Ports, str], Ledger], *, json_: bool) -> None:
     """Have the journal hold what is asked for, then drive it to its end; no text of a reason stops that."""
     with wiring.open_ports(read_settings(), show.current_actor(), show.REGISTRY_DEADLINE_S) as ports:
-        why = usable(typed)
+        why = usable_reason(typed)
         began = time.monotonic()
         try:
             head = ports.ledger(model).head
@@ -127,7 +127,7 @@ def _act(model: str, typed: str, ask: Callable[[Ports, str], Ledger], *, json_: 
 
 def kill(
     context: typer.Context,
-    reason: Reason = DEFAULT,
+    reason: Reason = DEFAULT_REASON,
     lift: Annotated[bool, typer.Option("--lift", help="Let candidates have traffic again.")] = False,
     json_: Json = False,
 ) -> None:
@@ -141,7 +141,7 @@ def kill(
         else:
             console.print("the kill switch is lifted: the next route of a rollout counts again")
         return
-    why = usable(_typed(context, reason))
+    why = usable_reason(_typed(context, reason))
     began = time.monotonic()
     problem: SurefootError | None = None
     note = ""
@@ -201,7 +201,7 @@ def repair(model: Model) -> None:
         ledger = retry_on_conflict(lambda: mend(ports, model))
         number = ledger.champion.number if ledger.champion else "none"
         if ledger.drifts:
-            raise Unavailable(f"{model}: {'; '.join(describe(drift) for drift in ledger.drifts.values())}")
+            raise Unavailable(f"{model}: {'; '.join(describe_difference(drift) for drift in ledger.drifts.values())}")
         console.print(f"{model}: alias champion points to version {number}, which is served")
 
 
@@ -234,7 +234,9 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
     try:
         tell(ports.ledger(model))
         with _patience("the gateway's workers to acknowledge, or the registry to answer", quiet=json_):
-            ledger = drive(ports, model, until=lambda ledger: not ledger.open, on_step=tell, patience=PATIENCE)
+            ledger = drive(
+                ports, model, until=lambda ledger: not ledger.open, on_step=tell, patience=REGISTRY_TIMEOUT_S
+            )
             ledger = retry_on_conflict(lambda: repeat_changes(ports, ports.ledger(model)))
     except (Unavailable, OutcomeUnknown) as error:
         problem, ledger = error, ports.ledger(model)
@@ -255,7 +257,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
         moved = "traffic has moved; " if restored is not None else ""
         raise type(problem)(f"{moved}'reconcile' finishes the rest, or run the command again: {problem}")
     if ledger.drifts:
-        what = "; ".join(describe(drift) for drift in ledger.drifts.values())
+        what = "; ".join(describe_difference(drift) for drift in ledger.drifts.values())
         if open_changes(ledger):
             raise RegistryUnavailable(
                 f"traffic is back, but {what}; 'reconcile' repeats it, and 'surefoot status' says so"
@@ -263,7 +265,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
         raise AliasDrift(f"traffic is back, but {what}; 'surefoot repair {model}' sets the alias to what is served")
 
 
-def describe(drift: DriftFound) -> str:
+def describe_difference(drift: DriftFound) -> str:
     """One clause that says what the registry does not say as the journal does."""
     return f"{drift.what} should be {drift.expected} ({drift.seen})"
 
@@ -276,11 +278,12 @@ def _restored(entries: tuple[Entry, ...]) -> float | None:
     intended = {
         entry.seq: entry
         for entry in entries
-        if isinstance(event := decode(entry.kind, entry.data), EffectIntended) and isinstance(event.effect, SetSplit)
+        if isinstance(event := decode_event(entry.kind, entry.data), EffectIntended)
+        and isinstance(event.effect, SetSplit)
     }
     found = None
     for entry in entries:
-        event = decode(entry.kind, entry.data)
+        event = decode_event(entry.kind, entry.data)
         if isinstance(event, EffectDone) and event.intent in intended:
             whole = (entry.wall - intended[event.intent].wall) * 1000.0
             found = whole if whole > event.took_ms + ATTEMPT_MS else event.took_ms

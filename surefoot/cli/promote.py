@@ -11,13 +11,13 @@ from rich.console import Console
 from surefoot import wiring
 from surefoot.cli.printing import show
 from surefoot.cli.printing.show import console
-from surefoot.cli.read import Json, Model
+from surefoot.cli.read_only import Json, Model
 from surefoot.core.domain import Stage
-from surefoot.core.record.state import Ledger, fold
+from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.rollout import Ports, drive, open_promotion
 from surefoot.settings import Settings, read_settings
 
-PATIENCE = 30.0
+PREFECT_TIMEOUT_S = 30.0
 """How long to ask a busy Prefect for a flow run [seconds]; after that the rollout runs here."""
 
 
@@ -70,7 +70,7 @@ def _flow_run(config: Settings, model: str, version: str) -> str | None:
     """Start the promote deployment; None when Prefect does not answer."""
     # One key for all attempts: a request whose answer was lost must not start a second run.
     body = {"parameters": {"model": model, "version": version}, "idempotency_key": uuid.uuid4().hex}
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PREFECT_TIMEOUT_S
     why = "no answer"
     while time.monotonic() < deadline:
         try:
@@ -110,7 +110,7 @@ def _drive(ports: Ports, model: str, head: int, *, quiet: bool) -> Ledger:
 
 def _follow(ports: Ports, model: str, rollout: str, head: int, *, quiet: bool) -> Ledger:
     """Print what the flow run journals until the rollout bakes or ends."""
-    ledger = fold(model, ports.journal.read(model))
+    ledger = fold_entries(model, ports.journal.read(model))
     if not quiet:
         show.print_history(ports.journal.read(model, after=head), everything=False)
     while ledger.open == rollout and not _over(ledger):
@@ -120,7 +120,7 @@ def _follow(ports: Ports, model: str, rollout: str, head: int, *, quiet: bool) -
             continue
         if not quiet:
             show.print_history(fresh, everything=False)
-        ledger = fold(model, fresh, ledger)
+        ledger = fold_entries(model, fresh, ledger)
     return ledger
 
 

@@ -1,4 +1,4 @@
-"""Define the command spread: measure what plans count on, on the champion's logged requests."""
+"""Define the command spread: estimate base rates and the deviation between blocks, on which plans depend."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -10,19 +10,19 @@ from surefoot import wiring
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.evidence.history import measure_history
 from surefoot.adapters.predictions.log import PredictionLog
-from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.cli.printing.show import clock_time, console, print_json
-from surefoot.cli.read import Json, Model
+from surefoot.cli.read_only import Json, Model
 from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import Missing
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.planning.measured import Measured, measure_pairs
+from surefoot.core.planning.planning_inputs import PlanningInputs, measure_planning_inputs
 from surefoot.core.policy.model import PairedGate, Policy
 from surefoot.core.record.events import as_json
 from surefoot.settings import read_settings
 
-DAY = 86400.0
+DAY_S = 86400.0
 
 
 def spread(
@@ -34,16 +34,16 @@ def spread(
     """Measure what `lint` and `plan` count on, on logged requests, as lines to paste under `expect:`."""
     config = read_settings()
     _, policy = read_policy(config.configs / f"{model}.yaml")
-    registry = wiring.registry(config, 5.0)
+    registry = wiring.make_registry(config, 5.0)
     number = registry.alias(model, "champion")
     if number is None:
         raise Rejected(f"{model} has no champion yet: set the alias 'champion' on the version that serves today")
     champion = registry.resolve(model, number)
     other = registry.resolve(model, against or registry.alias(model, "previous") or number)
     log = PredictionLog(config.log)
-    replay = ShadowReplay(log, wiring.hosted(config).scores)
-    until = wiring.clock(config).now()
-    since = until - days * DAY
+    replay = OfflineReplay(log, wiring.make_hosted_models(config).scores)
+    until = wiring.make_clock(config).now()
+    since = until - days * DAY_S
     found = measure_gates(policy, (champion, other), log, replay, (since, until))
     if json_:
         print_json({"model": model, "since": since, "until": until, "gates": [as_json(one) for one in found]})
@@ -58,9 +58,9 @@ def measure_gates(
     policy: Policy,
     versions: tuple[Version, Version],
     log: PredictionLog,
-    replay: ShadowReplay,
+    replay: OfflineReplay,
     window: tuple[float, float],
-) -> list[Measured]:
+) -> list[PlanningInputs]:
     """What each gate of a policy should expect.
 
     Args:
@@ -72,7 +72,7 @@ def measure_gates(
     """
     champion, other = versions
     since, until = window
-    found: list[Measured] = []
+    found: list[PlanningInputs] = []
     for gate in policy.gates.values():
         if not isinstance(gate, PairedGate):
             found.append(measure_history(log, policy.model, champion.number, gate, since, until))
@@ -92,13 +92,13 @@ def measure_gates(
             )
         )
         if isinstance(pairs, Missing):
-            found.append(Measured(gate.name, note=pairs.reason))
+            found.append(PlanningInputs(gate.name, note=pairs.reason))
         else:
-            found.append(measure_pairs(gate, pairs, alone=other.digest == champion.digest))
+            found.append(measure_planning_inputs(gate, pairs, alone=other.digest == champion.digest))
     return found
 
 
-def yaml_lines(found: Sequence[Measured]) -> list[str]:
+def yaml_lines(found: Sequence[PlanningInputs]) -> list[str]:
     """YAML lines to paste; what could not be measured is a comment with its reason."""
     said = [
         f"  {one.gate}: {{ expect: {{ {one.key}: {plain_number(one.value)} }} }} # {one.note}"

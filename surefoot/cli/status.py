@@ -12,9 +12,9 @@ from surefoot.adapters import heartbeats
 from surefoot.cli.local import scheduler, stack
 from surefoot.cli.printing import show
 from surefoot.cli.printing.show import console
-from surefoot.cli.read import Json
+from surefoot.cli.read_only import Json
 from surefoot.core.domain import RolloutKind, Split
-from surefoot.core.durations import span
+from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, SurefootError, Unavailable
 from surefoot.core.machine import look_interval
 from surefoot.core.policy.parse import parse
@@ -37,16 +37,16 @@ def status(
 ) -> int:
     """Say what is served, since when, why, what is under way, and what is wrong; exits with 1 when something is."""
     config = read_settings()
-    running = stack.running(config)
+    running = stack.running_parts(config)
     with wiring.open_ports(config, show.current_actor(), REGISTRY_S) as ports:
         general = [*_parts(running), *_schedules(config, running), *_ticks(config, running), *_policies(config)]
         found: list[dict[str, object]] = []
         wrong = bool(general)
         try:
-            known = sorted({*ports.journal.models(), *wiring.policies(config), *_served(ports)})
+            known = sorted({*ports.journal.models(), *wiring.read_policies(config), *_served(ports)})
         except SurefootError as error:
             general.append(str(error))
-            known, wrong = sorted(wiring.policies(config)), True
+            known, wrong = sorted(wiring.read_policies(config)), True
         if model and model not in known:
             raise NotFound(f"nothing is known of {model}; known: {', '.join(known) or 'none'}")
         if not json_:
@@ -102,7 +102,7 @@ def _look(
         trouble.append(str(error))
     if running.get("mlflow", True):
         try:
-            aliases = wiring.registry(config, REGISTRY_S).aliases(name)
+            aliases = wiring.make_registry(config, REGISTRY_S).aliases(name)
             trouble += _alias(ledger, aliases)
         except SurefootError as error:
             trouble.append(f"the registry does not tell its aliases: {error}")
@@ -127,7 +127,7 @@ def _schedules(config: Settings, running: dict[str, bool]) -> list[str]:
     if not running.get("prefect", False):
         return []
     try:
-        return scheduler.paused(config, PREFECT_S)
+        return scheduler.paused_lines(config, PREFECT_S)
     except Unavailable as error:
         return [str(error)]
 
@@ -136,7 +136,7 @@ def _ticks(config: Settings, running: dict[str, bool]) -> list[str]:
     """Scheduled flows that have not come for more than two ticks."""
     found = []
     started = max((born for _, born in config.processes.values()), default=0.0)
-    for name, purpose in scheduler.PURPOSE.items():
+    for name, purpose in scheduler.FLOW_PURPOSE.items():
         last = heartbeats.last_heartbeat(config.home, name)
         silent = time.time() - max(last or 0.0, started)
         if running and silent > MISSED_TICKS * config.tick + scheduler.START_S:
@@ -171,7 +171,8 @@ def _overdue(ledger: Ledger, ports: Ports) -> list[str]:
         return []
     if late <= MISSED_TICKS * every + scheduler.START_S:
         return []
-    return [f"the last look was {span(late)} ago, and one is due every {span(every)}: nothing is judged meanwhile"]
+    due = format_duration(every)
+    return [f"the last look was {format_duration(late)} ago, and one is due every {due}: nothing is judged meanwhile"]
 
 
 def register(app: typer.Typer) -> None:

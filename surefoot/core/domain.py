@@ -1,4 +1,4 @@
-"""Define the values that every room shares: versions, stages, splits, verdicts, and a model's registry view."""
+"""Define the values that all packages share: versions, stages, splits, verdicts, and a model's registry view."""
 
 import re
 from collections.abc import Mapping
@@ -226,7 +226,7 @@ _LABELS = {kind.value: kind for kind in FigureKind} | {
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class VerdictFigure:
     """One number of a verdict.
 
     Attributes:
@@ -290,7 +290,7 @@ class Verdict:
     margin: float | None = None
     unit: str = ""
     culprit: str = ""
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[VerdictFigure, ...] = ()
     details: tuple[dict[str, object], ...] = field(default=())
 
 

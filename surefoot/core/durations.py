@@ -4,12 +4,12 @@ import math
 
 MINUTE, HOUR, DAY, YEAR = 60, 3600, 86400, 31_557_600
 """Lengths of the units that people count in [seconds]."""
-UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (1, "s"))
-LONG = 2 * YEAR
+DURATION_UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (1, "s"))
+YEARS_ONLY_S = 2 * YEAR
 """From here on only years are told [seconds]."""
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A length of time in its two largest units, such as "45 s", "5 min", "1 d 12 h" or "3 years".
 
     Args:
@@ -24,31 +24,31 @@ def span(seconds: float) -> str:
         return f"{seconds * 1000.0:.0f} ms" if seconds * 1000.0 >= 0.5 else ("0 s" if seconds == 0.0 else "under 1 ms")  # noqa: PLR2004 - a half rounds up
     if seconds < 10.0:  # noqa: PLR2004 - one decimal says more than a second there
         return f"{round(seconds, 1):g} s"
-    if seconds >= LONG:
+    if seconds >= YEARS_ONLY_S:
         return f"{seconds / YEAR:,.0f} years"
     step = HOUR if seconds >= DAY else MINUTE if seconds >= HOUR else 1
     left = round(seconds / step) * step
     parts: list[str] = []
-    for size, unit in UNITS:
+    for size, unit in DURATION_UNITS:
         if left >= size:
             parts.append(f"{left // size} {unit}")
             left %= size
     return " ".join(parts)
 
 
-def roughly(seconds: float) -> str:
+def format_estimate(seconds: float) -> str:
     """An estimated length of time in one unit, of which there are at least two, such as "40 h" or "132 d".
 
     Args:
         seconds: The length [seconds].
     """
-    for size, unit in UNITS:
-        if LONG > seconds >= 2 * size:
+    for size, unit in DURATION_UNITS:
+        if YEARS_ONLY_S > seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"
-    return span(seconds)
+    return format_duration(seconds)
 
 
-def often(per_year: float) -> str:
+def format_frequency(per_year: float) -> str:
     """How often something happens, in the smallest unit in which it happens at least once, such as "about 2 a day".
 
     Args:

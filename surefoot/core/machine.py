@@ -31,13 +31,13 @@ from surefoot.core.record.state import Ledger, Rollout
 
 PRE_TRAFFIC_ALPHA = 0.05
 """Chance that a good candidate is turned away before any traffic, over all gates of its shadows [probability]."""
-TOLERANCE = 1e-3
+TIME_TOLERANCE_S = 1e-3
 """Times of day and spans of time are rounded differently [seconds]."""
 OLD_LOOKS = 3.0
 """A look that is this many intervals old is repeated before anything is decided on it."""
 DATA_GATE = ImplicitGate(metric=Metric.VALIDATION).named(DATA_GATE_NAME)
 SHAPE_GATE = ImplicitGate(metric=Metric.ANSWER_SHAPE).named(SHAPE_GATE_NAME)
-IMPLICIT: dict[str, Gate] = {gate.name: gate for gate in (DATA_GATE, SHAPE_GATE)}
+IMPLICIT_GATES: dict[str, Gate] = {gate.name: gate for gate in (DATA_GATE, SHAPE_GATE)}
 """Gates that no policy writes, by name."""
 
 
@@ -105,7 +105,7 @@ class NoRollout:
 Action = FinishEffect | AbandonEffect | ApplyEffect | JudgeGates | RecordEvent | WaitUntil | NoRollout
 
 
-def decide(ledger: Ledger, policy: Policy | None, now: float) -> Action:
+def decide_action(ledger: Ledger, policy: Policy | None, now: float) -> Action:
     """The next action; None as policy only for a rollback, which has none."""
     rollout = ledger.rollout
     if ledger.intent:
@@ -268,7 +268,7 @@ def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stag
         stuck = next((v for v in needed if v.outcome is not Outcome.PASS), None)
         # Measuring takes time of its own: only what was asked after the wait was over says that it was in vain.
         waited = [v for v in needed if v.outcome is not Outcome.PASS]
-        late = [v for v in waited if rollout.asked_at >= over + policy.on[v.outcome].hold - TOLERANCE]
+        late = [v for v in waited if rollout.asked_at >= over + policy.on[v.outcome].hold - TIME_TOLERANCE_S]
         expelled = next(
             (v for v in late if v.role is Role.GUARDRAIL and policy.on[v.outcome].then is FailureAction.ROLLBACK), None
         )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-LONGEST = 500
+MAX_REASON_LENGTH = 500
 """Longest reason that is kept [characters]; no line that people read needs more."""
 NONE_GIVEN = "no reason given"
 
@@ -20,7 +20,7 @@ class Reason:
     changes: str = ""
 
 
-def usable(typed: str) -> Reason:
+def usable_reason(typed: str) -> Reason:
     """Make a reason usable: replace what no record can hold, shorten what is too long, name what is missing.
 
     Args:
@@ -33,7 +33,7 @@ def usable(typed: str) -> Reason:
     line = " ".join(printable.split())
     if not line:
         return Reason(NONE_GIVEN, "; ".join([*changes, f"it was empty: '{NONE_GIVEN}' is kept"]))
-    if len(line) > LONGEST:
-        changes.append(f"it was shortened from {len(line):,} to {LONGEST} characters")
-        line = f"{line[: LONGEST - 1].rstrip()}…"
+    if len(line) > MAX_REASON_LENGTH:
+        changes.append(f"it was shortened from {len(line):,} to {MAX_REASON_LENGTH} characters")
+        line = f"{line[: MAX_REASON_LENGTH - 1].rstrip()}…"
     return Reason(line, "; ".join(changes))

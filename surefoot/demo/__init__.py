@@ -1,1 +1,1 @@
-"""Play the demo's story on real flights."""
+"""Run the demo on public flight data."""

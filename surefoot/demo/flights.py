@@ -10,8 +10,8 @@ import pandas as pd
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TEXT = ("carrier", "origin", "dest")
-NUMBERS = (
+TEXT_FEATURES = ("carrier", "origin", "dest")
+NUMBER_FEATURES = (
     "hour",
     "weekday",
     "distance",
@@ -28,17 +28,17 @@ NUMBERS = (
     "delay_airport",
     "delay_carrier",
 )
-FEATURES = (*TEXT, *NUMBERS)
-GAPS = ("seats", "plane_age", "pressure")
+FEATURES = (*TEXT_FEATURES, *NUMBER_FEATURES)
+FEATURES_WITH_GAPS = ("seats", "plane_age", "pressure")
 """Features with natural gaps: an unregistered plane, a silent barometer."""
-AHEAD = 2 * 3600.0
+PREDICTED_AHEAD_S = 2 * 3600.0
 """A prediction is asked for this long before the scheduled departure [seconds]."""
-LATE = 15.0
+LATE_MINUTES = 15.0
 """Arrival delay from which a flight counts as late, as the Bureau of Transportation Statistics has it [minutes]."""
-UNIT = "tailnum"
+UNIT_COLUMN = "tailnum"
 
 
-def build(cache: Path) -> pd.DataFrame:
+def build_requests(cache: Path) -> pd.DataFrame:
     """Build the request table, or read it from an earlier build.
 
     Args:
@@ -55,10 +55,10 @@ def build(cache: Path) -> pd.DataFrame:
     frame = flights.copy()
     hour = pd.to_datetime(frame["time_hour"], utc=True).astype("datetime64[s, UTC]").astype("int64")
     frame["scheduled"] = hour + frame["minute"] * 60
-    frame["at"] = frame["scheduled"] - AHEAD
+    frame["at"] = frame["scheduled"] - PREDICTED_AHEAD_S
     frame["left"] = frame["scheduled"] + frame["dep_delay"] * 60
     frame["id"] = [f"f{number:06d}" for number in range(len(frame))]
-    frame["late"] = np.where(frame["arr_delay"].isna(), np.nan, (frame["arr_delay"] >= LATE).astype(float))
+    frame["late"] = np.where(frame["arr_delay"].isna(), np.nan, (frame["arr_delay"] >= LATE_MINUTES).astype(float))
     frame["label_at"] = frame["left"] + frame["air_time"] * 60 + 1200
     local = pd.to_datetime(frame[["year", "month", "day"]])
     frame["weekday"] = local.dt.day_of_week.astype(float)
@@ -80,9 +80,9 @@ def build(cache: Path) -> pd.DataFrame:
     frame["delay_airport"] = _recent(frame, ["origin"], 3 * 3600.0)
     frame["delay_carrier"] = _recent(frame, ["origin", "carrier"], 6 * 3600.0)
     frame["tailnum"] = frame["tailnum"].fillna("unknown")
-    frame[list(NUMBERS)] = frame[list(NUMBERS)].astype(float)
-    frame[list(TEXT)] = frame[list(TEXT)].astype(str)
-    kept = ["id", "at", UNIT, *FEATURES, "late", "label_at"]
+    frame[list(NUMBER_FEATURES)] = frame[list(NUMBER_FEATURES)].astype(float)
+    frame[list(TEXT_FEATURES)] = frame[list(TEXT_FEATURES)].astype(str)
+    kept = ["id", "at", UNIT_COLUMN, *FEATURES, "late", "label_at"]
     made: pd.DataFrame = frame.sort_values(["at", "id"], ignore_index=True)[kept]
     cache.parent.mkdir(parents=True, exist_ok=True)
     fresh = cache.with_name(f".{cache.name}-{os.getpid()}")
@@ -107,14 +107,24 @@ def _recent(frame: pd.DataFrame, by: list[str], width: float) -> "NDArray[np.flo
     return answer
 
 
-def filled(frame: pd.DataFrame) -> pd.DataFrame:
+def fill_gaps(frame: pd.DataFrame) -> pd.DataFrame:
     """The requests as a feature service sends them that fills gaps with the median."""
     made = frame.copy()
-    for name in (*GAPS, "delay_airport", "delay_carrier", "temp", "dewp", "humid", "wind_speed", "precip", "visib"):
+    for name in (
+        *FEATURES_WITH_GAPS,
+        "delay_airport",
+        "delay_carrier",
+        "temp",
+        "dewp",
+        "humid",
+        "wind_speed",
+        "precip",
+        "visib",
+    ):
         made[name] = made[name].fillna(made[name].median())
     return made
 
 
-def epoch(day: str) -> float:
+def midnight(day: str) -> float:
     """Midnight UTC of a day [Unix seconds]."""
     return pd.Timestamp(day, tz="UTC").timestamp()

@@ -16,10 +16,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, OrdinalEncoder
 
 from surefoot.adapters.mlflow.dataset_digest import frame_digest
-from surefoot.demo.flights import FEATURES, NUMBERS, TEXT, epoch, filled
+from surefoot.demo.flights import FEATURES, NUMBER_FEATURES, TEXT_FEATURES, fill_gaps, midnight
 
-MODEL = "flights-late"
-FROZEN = {"hour": 10.0, "delay_airport": -2.0, "delay_carrier": -2.0}
+MODEL_NAME = "flights-late"
+FROZEN_FEATURES = {"hour": 10.0, "delay_airport": -2.0, "delay_carrier": -2.0}
 """What LaGuardia's operations feed said on the quiet morning when it froze."""
 
 
@@ -47,7 +47,7 @@ class Recipe:
 def freeze_lga(requests: pd.DataFrame) -> pd.DataFrame:
     """What the model gets to see when LaGuardia's feed stands still."""
     seen = requests.copy()
-    for name, value in FROZEN.items():
+    for name, value in FROZEN_FEATURES.items():
         seen.loc[seen["origin"] == "LGA", name] = value
     return seen
 
@@ -57,7 +57,9 @@ def _encoder() -> OrdinalEncoder:
 
 
 def _boosted(numbers: Any, trees: int, **knobs: float) -> Pipeline:
-    columns = ColumnTransformer([("text", _encoder(), list(TEXT)), ("numbers", numbers, list(NUMBERS))])
+    columns = ColumnTransformer(
+        [("text", _encoder(), list(TEXT_FEATURES)), ("numbers", numbers, list(NUMBER_FEATURES))]
+    )
     model = HistGradientBoostingClassifier(max_iter=trees, early_stopping=False, random_state=0, **knobs)
     return Pipeline([("columns", columns), ("model", model)])
 
@@ -86,19 +88,19 @@ RECIPES = (
 )
 
 
-def train(flights: pd.DataFrame) -> list[tuple[Recipe, Pipeline, str]]:
+def train_versions(flights: pd.DataFrame) -> list[tuple[Recipe, Pipeline, str]]:
     """Train every version; two of them share one training.
 
     Returns:
         Recipe, trained pipeline and digest of the training data, in the order of RECIPES.
     """
     known = flights.dropna(subset=["late"])
-    full = filled(known)
+    full = fill_gaps(known)
     done: dict[tuple[object, ...], Pipeline] = {}
     made = []
     for recipe in RECIPES:
         source = known if recipe.gaps else full
-        rows = source[source["at"] < epoch(recipe.until)]
+        rows = source[source["at"] < midnight(recipe.until)]
         key = (recipe.make, recipe.until, recipe.gaps)
         if key not in done:
             with warnings.catch_warnings():
@@ -110,7 +112,7 @@ def train(flights: pd.DataFrame) -> list[tuple[Recipe, Pipeline, str]]:
     return made
 
 
-def register(uri: str, recipe: Recipe, trained: Pipeline, data_digest: str, example: pd.DataFrame) -> str:
+def register_version(uri: str, recipe: Recipe, trained: Pipeline, data_digest: str, example: pd.DataFrame) -> str:
     """Log and register one version the way data scientists do; returns its number."""
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     import mlflow  # noqa: PLC0415 - costs 3 seconds, and only she needs it
@@ -136,17 +138,17 @@ def _register(recipe: Recipe, trained: Pipeline, data_digest: str, example: pd.D
             pyfunc_predict_fn="predict_proba",
             serialization_format="cloudpickle",
             pip_requirements=["scikit-learn", "pandas"],
-            registered_model_name=MODEL,
+            registered_model_name=MODEL_NAME,
         )
     number = str(logged.registered_model_version)
     client = mlflow.MlflowClient()
-    client.set_model_version_tag(MODEL, number, "surefoot.data_digest", data_digest)
-    client.update_model_version(MODEL, number, recipe.title)
+    client.set_model_version_tag(MODEL_NAME, number, "surefoot.data_digest", data_digest)
+    client.update_model_version(MODEL_NAME, number, recipe.title)
     return number
 
 
-def point(uri: str, alias: str, number: str) -> None:
+def move_alias(uri: str, alias: str, number: str) -> None:
     """Move an alias: all that a data scientist ever does."""
     import mlflow  # noqa: PLC0415 - same
 
-    mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).set_registered_model_alias(MODEL, alias, number)
+    mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).set_registered_model_alias(MODEL_NAME, alias, number)

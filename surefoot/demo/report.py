@@ -15,16 +15,16 @@ from surefoot.core.record.events import (
     SetSplit,
     StageEntered,
     as_json,
-    decode,
+    decode_event,
 )
-from surefoot.demo.models import MODEL
-from surefoot.demo.story import Scene, Story
+from surefoot.demo.models import MODEL_NAME
+from surefoot.demo.story import DemoScene, DemoStory
 
-RESTORE = 1000.0
+MAX_RESTORE_MS = 1000.0
 """A rollback takes less than this [ms]."""
-JUNE = 9000
+JUNE_REQUESTS = 9000
 """Requests that June alone holds [count]."""
-STAGES = ("Validating", "Shadowing", "Ramping", "Promoting", "Baking")
+EXPECTED_STAGES = ("Validating", "Shadowing", "Ramping", "Promoting", "Baking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class RolloutSummary:
         candidate_errors: Requests that the candidate failed [count].
     """
 
-    scene: Scene
+    scene: DemoScene
     stages: tuple[str, ...]
     verdicts: Mapping[str, Verdict]
     terminal_stage: str
@@ -71,16 +71,20 @@ class RolloutSummary:
         }
 
 
-def rollouts(story: Story, entries: Sequence[Entry], log: PredictionLog) -> list[RolloutSummary]:
+def summarize_rollouts(story: DemoStory, entries: Sequence[Entry], log: PredictionLog) -> list[RolloutSummary]:
     """Read every scene's rollout, and the operator's, from the journal."""
     operator = [e for e in entries if e.kind == "RolloutOpened" and e.data["kind"] == "rollback"]
     scenes = list(story.scenes)
-    scenes += [Scene("d", "the operator takes the promoted version back", "", str(e.data["rollout"])) for e in operator]
+    scenes += [
+        DemoScene("d", "the operator takes the promoted version back", "", str(e.data["rollout"])) for e in operator
+    ]
     return sorted((_rollout(scene, entries, log) for scene in scenes), key=lambda item: item.scene.story)
 
 
-def _rollout(scene: Scene, entries: Sequence[Entry], log: PredictionLog) -> RolloutSummary:
-    own = [(entry, decode(entry.kind, entry.data)) for entry in entries if entry.data.get("rollout") == scene.rollout]
+def _rollout(scene: DemoScene, entries: Sequence[Entry], log: PredictionLog) -> RolloutSummary:
+    own = [
+        (entry, decode_event(entry.kind, entry.data)) for entry in entries if entry.data.get("rollout") == scene.rollout
+    ]
     stages: list[str] = []
     verdicts: dict[str, Verdict] = {}
     splits: dict[int, SetSplit] = {}
@@ -105,18 +109,20 @@ def _rollout(scene: Scene, entries: Sequence[Entry], log: PredictionLog) -> Roll
         elif isinstance(event, RolloutEnded):
             terminal_stage, reason = event.terminal_stage.value, event.reason
     failed = """SELECT count(*), min("at") FROM log WHERE rollout = $1 AND arm = 'candidate' AND error IS NOT NULL"""
-    count, first = log.rows(MODEL, failed, (scene.rollout,))[0]
+    count, first = log.rows(MODEL_NAME, failed, (scene.rollout,))[0]
     detect = decided - float(str(first)) if decided is not None and first is not None else None
     told = (scene, tuple(stages), verdicts, terminal_stage, reason, gate, restore, detect, int(str(count)))
     return RolloutSummary(*told)
 
 
-def claim_rows(story: Story, found: Sequence[RolloutSummary], extra: Mapping[str, object]) -> list[dict[str, object]]:
+def claim_rows(
+    story: DemoStory, found: Sequence[RolloutSummary], extra: Mapping[str, object]
+) -> list[dict[str, object]]:
     """One row a claim of the story."""
     by = {item.scene.story: item for item in found}
     a, b, c, d = (by.get(letter) for letter in "abcd")
     seen = story.replay.seen
-    ladder = [stage for stage in STAGES if a and any(item.startswith(stage) for item in a.stages)]
+    ladder = [stage for stage in EXPECTED_STAGES if a and any(item.startswith(stage) for item in a.stages)]
     average = b.verdicts.get("Shadowing/quality") if b else None
     slice_ = b.verdicts.get("Shadowing/origins") if b else None
 
@@ -132,7 +138,7 @@ def claim_rows(story: Story, found: Sequence[RolloutSummary], extra: Mapping[str
             "Promoted",
             a and a.terminal_stage == "Promoted",
         ),
-        row("a: stages it went through", len(ladder), "stages", "5", len(ladder) == len(STAGES)),
+        row("a: stages it went through", len(ladder), "stages", "5", len(ladder) == len(EXPECTED_STAGES)),
         row(
             "b: the frozen feed ends as",
             b and b.terminal_stage,
@@ -162,7 +168,7 @@ def claim_rows(story: Story, found: Sequence[RolloutSummary], extra: Mapping[str
             c and c.restore_ms,
             "ms",
             "< 1000",
-            c and c.restore_ms is not None and c.restore_ms < RESTORE,
+            c and c.restore_ms is not None and c.restore_ms < MAX_RESTORE_MS,
         ),
         row(
             "d: the operator's rollback ends as",
@@ -177,9 +183,9 @@ def claim_rows(story: Story, found: Sequence[RolloutSummary], extra: Mapping[str
             d and d.restore_ms,
             "ms",
             "< 1000",
-            d and d.restore_ms is not None and d.restore_ms < RESTORE,
+            d and d.restore_ms is not None and d.restore_ms < MAX_RESTORE_MS,
         ),
-        row("requests of callers", seen.sent, "requests", ">= 9000", seen.sent >= JUNE),
+        row("requests of callers", seen.sent, "requests", ">= 9000", seen.sent >= JUNE_REQUESTS),
         row("requests that callers saw fail", seen.failed, "requests", "0", seen.failed == 0),
         *(row(name, value, "", "true", value) for name, value in extra.items()),
     ]

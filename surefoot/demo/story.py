@@ -1,4 +1,4 @@
-"""Play the story: a champion serves, three candidates come, an operator has the last word."""
+"""Run the demo's script: a champion serves, three candidates are tried, an operator rolls one back."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,24 +12,24 @@ from surefoot.core.domain import Outcome
 from surefoot.core.errors import Unavailable
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.state import Ledger
-from surefoot.demo.flights import FEATURES, epoch, filled
-from surefoot.demo.models import Recipe, point, register
+from surefoot.demo.flights import FEATURES, fill_gaps, midnight
+from surefoot.demo.models import Recipe, move_alias, register_version
 from surefoot.demo.traffic import CallerCounts, TrafficReplay
 
-START, JULY = epoch("2013-06-01"), epoch("2013-07-01")
-FEED = epoch("2013-07-06")
+START, JULY = midnight("2013-06-01"), midnight("2013-07-01")
+FEED_CHANGES_AT = midnight("2013-07-06")
 """The upstream feature service stops filling gaps on this day: requests carry the gaps that the data really has."""
-EVERY = 3
+EVERY_NTH_FLIGHT = 3
 """Every third flight is replayed; the whole year tells the same story three times as slowly."""
-SLOW = 6.0
+SLOW_RATE = 6.0
 """Requests a second while a scene is being set."""
-FAST = 250.0
+FAST_RATE = 250.0
 """Requests a second while a rollout waits for live traffic: most of a day of the replay."""
-DEADLINE = 240.0
+SCENE_TIMEOUT_S = 240.0
 """Longest real time of one scene [seconds]."""
 
 
-class StageHands(Protocol):
+class DemoActions(Protocol):
     """What the story needs of the running stack; the command line provides it."""
 
     mlflow: str
@@ -61,7 +61,7 @@ class StageHands(Protocol):
 
 
 @dataclass
-class Scene:
+class DemoScene:
     """What became of one candidate.
 
     Attributes:
@@ -78,25 +78,25 @@ class Scene:
 
 
 @dataclass
-class Story:
+class DemoStory:
     """Plays every scene and remembers what it saw."""
 
-    theatre: StageHands
+    theatre: DemoActions
     flights: pd.DataFrame
     replay: TrafficReplay
-    scenes: list[Scene] = field(default_factory=list)
+    scenes: list[DemoScene] = field(default_factory=list)
     shown: int = 0
     rollback_code: int = -1
 
     def prepare(self, training: Sequence[tuple[Recipe, Pipeline, str]]) -> None:
         """Register every version; the first is the champion."""
-        example = filled(self.flights.head(500))
+        example = fill_gaps(self.flights.head(500))
         for recipe, trained, digest in training:
-            number = register(self.theatre.mlflow, recipe, trained, digest, example[list(FEATURES)])
+            number = register_version(self.theatre.mlflow, recipe, trained, digest, example[list(FEATURES)])
             if recipe.story:
-                self.scenes.append(Scene(recipe.story, recipe.title, number))
+                self.scenes.append(DemoScene(recipe.story, recipe.title, number))
             else:
-                point(self.theatre.mlflow, "champion", number)
+                move_alias(self.theatre.mlflow, "champion", number)
             self.theatre.announce(f"registered version {number}: {recipe.title}")
 
     def first_answer(self) -> CallerCounts:
@@ -104,7 +104,7 @@ class Story:
         self.theatre.adopt()
         self.replay.start()
         self.replay.run_to(START + 3600.0)
-        self.replay.wait(DEADLINE)
+        self.replay.wait(SCENE_TIMEOUT_S)
         return self.replay.seen
 
     def play(self) -> None:
@@ -113,7 +113,7 @@ class Story:
         self.replay.start()
         self.theatre.announce("June: the champion answers, labels arrive when the planes have landed")
         self.replay.run_to(JULY)
-        self.replay.wait(DEADLINE)
+        self.replay.wait(SCENE_TIMEOUT_S)
         by_story = {scene.story: scene for scene in self.scenes}
         self._scene(by_story["b"], lambda _ledger: False)
         self._scene(by_story["c"], _ramping)
@@ -123,15 +123,15 @@ class Story:
         self.rollback_code = self.theatre.rollback("alerts doubled at the gates")
         self._show()
         self.replay.run_to(self.replay.now + 86400.0)
-        self.replay.wait(DEADLINE)
+        self.replay.wait(SCENE_TIMEOUT_S)
 
-    def _scene(self, scene: Scene, hurry: Callable[[Ledger], bool]) -> None:
+    def _scene(self, scene: DemoScene, hurry: Callable[[Ledger], bool]) -> None:
         """Move the alias, then let time pass until the rollout has ended; traffic speeds up once `hurry` holds."""
         self.theatre.announce(
             f"({scene.story}) the data scientist moves alias 'candidate' to version {scene.number}: {scene.title}"
         )
-        point(self.theatre.mlflow, "candidate", scene.number)
-        deadline = time.monotonic() + DEADLINE
+        move_alias(self.theatre.mlflow, "candidate", scene.number)
+        deadline = time.monotonic() + SCENE_TIMEOUT_S
         while time.monotonic() < deadline:
             self._show()
             ledger = self.theatre.ledger()
@@ -143,10 +143,10 @@ class Story:
                 if mine.paused and mine.paused.outcome is Outcome.ERROR:
                     raise Unavailable(f"scene ({scene.story}) stands still: {mine.reason}")
             fast = mine is not None and hurry(ledger)
-            self.replay.run_to(self.replay.now + (12 * 3600.0 if fast else 600.0), FAST if fast else SLOW)
+            self.replay.run_to(self.replay.now + (12 * 3600.0 if fast else 600.0), FAST_RATE if fast else SLOW_RATE)
             self.replay.check()
             time.sleep(0.2)
-        raise Unavailable(f"scene ({scene.story}) did not end within {DEADLINE:.0f} s")
+        raise Unavailable(f"scene ({scene.story}) did not end within {SCENE_TIMEOUT_S:.0f} s")
 
     def _show(self) -> None:
         for entry in self.theatre.entries(self.shown):

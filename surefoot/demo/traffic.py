@@ -15,9 +15,9 @@ import pandas as pd
 
 from surefoot.adapters.clock import ReplayClock
 from surefoot.core.errors import SurefootError, Unavailable
-from surefoot.demo.flights import FEATURES, UNIT, filled
+from surefoot.demo.flights import FEATURES, UNIT_COLUMN, fill_gaps
 
-CALLERS = 16
+CALLER_COUNT = 16
 LABEL_BATCH = 200
 
 
@@ -59,8 +59,8 @@ class TrafficReplay:
     @staticmethod
     def _prepare(flights: pd.DataFrame, raw_from: float) -> Iterator[tuple[float, str, bytes, float, float]]:
         """Requests one by one: time, id, body, label and the time it is known."""
-        columns = [*FEATURES, UNIT]
-        whole = filled(flights)
+        columns = [*FEATURES, UNIT_COLUMN]
+        whole = fill_gaps(flights)
         for start in range(0, len(flights), 2000):
             part = flights.iloc[start : start + 2000]
             soft = whole.iloc[start : start + 2000]
@@ -111,7 +111,7 @@ class TrafficReplay:
     async def _main(self) -> None:
         timeout = aiohttp.ClientTimeout(total=30.0)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
-            await asyncio.gather(*(self._caller(session) for _ in range(CALLERS)), self._labeller(session))
+            await asyncio.gather(*(self._caller(session) for _ in range(CALLER_COUNT)), self._labeller(session))
 
     async def _take(self) -> tuple[float, str, bytes, float, float] | None:
         """The next request that may be sent now, and the clock moved to it."""
@@ -150,7 +150,7 @@ class TrafficReplay:
             if not math.isnan(known):  # a flight that never arrived has no label
                 # The replay's clock may have run past it while the answer was waited for: no label is older than that.
                 heapq.heappush(self._labels, (max(known, self.now), name, late))
-            if (rest := CALLERS / self.pace - (time.monotonic() - began)) > 0.001:  # noqa: PLR2004 - shorter naps cost more
+            if (rest := CALLER_COUNT / self.pace - (time.monotonic() - began)) > 0.001:  # noqa: PLR2004 - shorter naps cost more
                 await asyncio.sleep(rest)
 
     def _failed(self, text: str) -> None:

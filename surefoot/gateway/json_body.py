@@ -20,7 +20,7 @@ class NotJson(ValueError):
     """The body is not JSON; the message says where."""
 
 
-def read(body: bytes, *, nan: bool = False) -> object:
+def parse_json_body(body: bytes, *, nan: bool = False) -> object:
     """Parse a body.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import orjson
 
 _LENGTH = struct.Struct("<I")
-LARGEST = 1 << 30
+MAX_MESSAGE_BYTES = 1 << 30
 """Longest message that is accepted [bytes]."""
 _CHUNK = 1 << 20
 
@@ -34,14 +34,14 @@ def complete_frame(received: bytearray) -> bytes | None:
     if len(received) < _LENGTH.size:
         return None
     (length,) = _LENGTH.unpack_from(received)
-    if length > LARGEST:
+    if length > MAX_MESSAGE_BYTES:
         raise PeerClosed(f"a message of {length} bytes is none")
     if len(received) < _LENGTH.size + length:
         return None
     return bytes(memoryview(received)[_LENGTH.size : _LENGTH.size + length])
 
 
-def send(end: socket.socket, message: object) -> None:
+def send_message(end: socket.socket, message: object) -> None:
     """Send one message.
 
     Raises:
@@ -63,7 +63,7 @@ def send_bytes(end: socket.socket, body: bytes) -> None:
         raise PeerClosed(str(error)) from error
 
 
-def receive(end: socket.socket, wait: Callable[[], None] = lambda: None) -> object:
+def receive_message(end: socket.socket, wait: Callable[[], None] = lambda: None) -> object:
     """Wait for one message, however long it takes.
 
     Args:
@@ -74,7 +74,7 @@ def receive(end: socket.socket, wait: Callable[[], None] = lambda: None) -> obje
         PeerClosed: The other side has closed, in the middle of a message or before it.
     """
     (length,) = _LENGTH.unpack(_exactly(end, _LENGTH.size, wait))
-    if length > LARGEST:
+    if length > MAX_MESSAGE_BYTES:
         raise PeerClosed(f"a message of {length} bytes is none")
     try:
         return orjson.loads(_exactly(end, length, wait))

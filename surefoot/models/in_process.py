@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from surefoot.models.predictor import AnswerCost, Model, Names, RequestOptions, RowChecks
 from surefoot.models.rows.independence import IndependenceProof
-from surefoot.models.rows.watch import RowWatch
+from surefoot.models.rows.live_check import RowWatch
 
 
 class InProcessModel:

@@ -153,7 +153,7 @@ class ModelProcess:
         self._watched = os.pidfd_open(self.pid)
         try:
             known = None if self._given is None else [self._given.batching.value, self._given.why]
-            frames.send(ours, {"prove": self._prove, "known": known})
+            frames.send_message(ours, {"prove": self._prove, "known": known})
             greeting = self._receive(START_S, cancelled)
             if isinstance(greeting, dict) and "loaded" in greeting:
                 self._proves = True
@@ -177,7 +177,7 @@ class ModelProcess:
             if self._end.fileno() not in ready:
                 raise frames.PeerClosed("the process has ended")
 
-        return frames.receive(self._end, wait)
+        return frames.receive_message(self._end, wait)
 
     def _update_proof(self, said: dict[str, Any]) -> None:
         """Update what is known of the model's rows from a message."""
@@ -231,7 +231,7 @@ class ModelProcess:
             ProcessDied: The process has ended, or was ended.
         """
         try:
-            frames.send(self._end, {"verb": verb, "arguments": arguments})
+            frames.send_message(self._end, {"verb": verb, "arguments": arguments})
             said = self._receive(patience)
         except frames.PeerSilent as error:
             self._reap()

@@ -17,10 +17,10 @@ from surefoot.models.predictor import Model, Names
 from surefoot.models.process_meter import ProcessMeter
 from surefoot.models.process_priority import lower_priority
 from surefoot.models.rows.independence import IndependenceProof, RowIndependence
-from surefoot.models.rows.watch import RowWatch, probe_proof
+from surefoot.models.rows.live_check import RowWatch, probe_proof
 
-UNPROVED = "its process ended or hung when rows were asked together to prove it"
-CALLS = frozenset({"predict", "golden", "model_inputs", "is_raw", "signature_fields"})
+UNPROVED_REASON = "its process ended or hung when rows were asked together to prove it"
+REMOTE_METHODS = frozenset({"predict", "golden", "model_inputs", "is_raw", "signature_fields"})
 """Methods of a model that may be called besides batches: see `surefoot.models.remote_scorer`."""
 _OOM_SCORE = 500
 
@@ -51,21 +51,21 @@ def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
     {"error": text}.
     """
     with contextlib.suppress(frames.PeerClosed):
-        order = frames.receive(end)
+        order = frames.receive_message(end)
         proving, known = (order.get("prove"), order.get("known")) if isinstance(order, dict) else (False, None)
         try:
             model = load()
         except BaseException as error:  # noqa: BLE001 - it runs the model's own code, SystemExit included
-            frames.send(end, {"error": type(error).__name__, "message": str(error)})
+            frames.send_message(end, {"error": type(error).__name__, "message": str(error)})
             return
         proof = None
         if proving:
-            frames.send(end, {"loaded": True})
+            frames.send_message(end, {"loaded": True})
             proof = probe_proof(model)
         elif known:
             proof = IndependenceProof(RowIndependence(known[0]), str(known[1]), answered=1)
         elif model.batchable:
-            proof = IndependenceProof(RowIndependence.UNPROVEN, UNPROVED)
+            proof = IndependenceProof(RowIndependence.UNPROVEN, UNPROVED_REASON)
         gc.collect()
         gc.freeze()  # what is loaded now stays: no collection in between answers walks over it
         _serve(end, RowWatch(model, proof, proving=bool(proving)))
@@ -73,11 +73,11 @@ def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
 
 def _serve(end: socket.socket, watch: RowWatch) -> None:
     """Greet and answer; raises PeerClosed when the other side has closed."""
-    frames.send(end, {"ready": True, **_proof_message(watch)})
+    frames.send_message(end, {"ready": True, **_proof_message(watch)})
     meter = ProcessMeter.open()
     changed = False
     while True:
-        asked = frames.receive(end)
+        asked = frames.receive_message(end)
         if isinstance(asked, dict):
             frames.send_bytes(end, _call_reply(watch.model, asked))
             continue
@@ -122,7 +122,7 @@ def _call_reply(model: Model, asked: dict[str, Any]) -> bytes:
     """Call a method of the model that is no batch, and give the reply."""
     try:
         verb, arguments = asked["verb"], asked["arguments"]
-        if verb not in CALLS:
+        if verb not in REMOTE_METHODS:
             raise ValueError(f"a model has no call {verb}")  # noqa: TRY301 - sent to the other side
         return orjson.dumps({"value": getattr(model, verb)(*arguments)})
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included

@@ -1,4 +1,4 @@
-"""Define the protocols of a loaded model: `Model`, which answers rows, and `Predictor`, which an event loop asks."""
+"""Define the protocols of a loaded model: `Model` answers synchronously, `Predictor` asynchronously."""
 
 import threading
 from collections.abc import Callable
@@ -145,7 +145,7 @@ class Predictor(Protocol):
         ...
 
 
-Load = Callable[[str, Version], Model | Predictor]
+LoadModel = Callable[[str, Version], Model | Predictor]
 """Loads a version of a registered model; verifies the digest before it loads."""
-NICE = 19
+SHADOW_NICENESS = 19
 """Niceness of a shadow's process."""

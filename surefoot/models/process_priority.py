@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 _GROUP = Path("/proc/self/autogroup")
-TRIES = 20
+MAX_TRIES = 20
 """How often the niceness of the session is tried [count]."""
 SLICE_NS = 100_000
 """Slice that is asked for [ns], the shortest that the kernel grants: others wait for its end."""
@@ -49,7 +49,7 @@ def time_slice_ns() -> int:
 
 def _set_autogroup(nice: int) -> None:
     """Set the niceness of this session, where the kernel shares the processor by session."""
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         try:
             _GROUP.write_text(str(nice), encoding="ascii")
         except BlockingIOError:  # without privileges, one process of the host may do so in 0.1 s

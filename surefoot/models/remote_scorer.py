@@ -8,7 +8,7 @@ from surefoot.models.answer_checks import check_answers
 from surefoot.models.model_process import ModelProcess, RemoteModelError, StartProcess
 
 _log = logging.getLogger(__name__)
-RESTARTS = 40
+MAX_RESTARTS = 40
 """How often a model's process is started again for one version [count]; three times for each row that ends it."""
 PATIENCE_S, PER_ROW_S = 60.0, 0.05
 """Longest wait for an answer: the least, and more for each row [s]."""
@@ -94,7 +94,7 @@ class RemoteScorer:
 
     def _running(self) -> ModelProcess:
         if self._process is None:
-            if self._starts > RESTARTS:
+            if self._starts > MAX_RESTARTS:
                 raise ScoringAbandoned(f"its process has ended {self._starts} times")
             self._starts += 1
             self._process = ModelProcess(self._start)

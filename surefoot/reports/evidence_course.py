@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 from surefoot.core.domain import FigureKind, Outcome, Stage, Verdict
 from surefoot.core.record.events import GateJudged
-from surefoot.reports.canvas import (
+from surefoot.reports.plot_style import (
     ACCEPTED,
-    COLOURS,
     INK,
-    LEFT,
-    MARKERS,
+    LEFT_MARGIN,
+    OUTCOME_COLOURS,
+    OUTCOME_MARKERS,
     SOFT,
     finite_or_none,
     literal_text,
     new_figure,
     png_bytes,
-    shorten,
+    shorten_text,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def course_png(looks: Looks, title: str) -> bytes:
         "line: estimate, candidate against champion; band: what it may be; shaded: what the owner accepts",
     )
     if not gates:
-        literal_text(figure, LEFT, 0.3, "no gate has given a number at two looks", color=SOFT)
+        literal_text(figure, LEFT_MARGIN, 0.3, "no gate has given a number at two looks", color=SOFT)
         return png_bytes(figure)
     start, end = looks[0][0], looks[-1][0]
     size, unit = next((row for row in _UNITS if end - start >= 2.0 * row[0]), _UNITS[-1])
@@ -68,10 +68,12 @@ def course_png(looks: Looks, title: str) -> bytes:
         tall = (_ROW - 0.62) / height
         last = told[-1][1].verdict
         middle = bottom + 0.66 * tall
-        literal_text(figure, LEFT, middle, shorten(gate, 16), weight="bold", va="bottom")
-        literal_text(figure, LEFT, middle, shorten(last.metric, 20), size=8.5, color=SOFT, va="top")
-        literal_text(figure, LEFT, middle - 0.2 * tall, last.role, size=8.5, color=SOFT, va="top")
-        literal_text(figure, LEFT, bottom + 0.06 * tall, last.outcome, weight="bold", color=COLOURS[last.outcome])
+        literal_text(figure, LEFT_MARGIN, middle, shorten_text(gate, 16), weight="bold", va="bottom")
+        literal_text(figure, LEFT_MARGIN, middle, shorten_text(last.metric, 20), size=8.5, color=SOFT, va="top")
+        literal_text(figure, LEFT_MARGIN, middle - 0.2 * tall, last.role, size=8.5, color=SOFT, va="top")
+        literal_text(
+            figure, LEFT_MARGIN, bottom + 0.06 * tall, last.outcome, weight="bold", color=OUTCOME_COLOURS[last.outcome]
+        )
         times = [(at - start) / size for at, _ in told]
         axes = figure.add_axes((_BAND[0], bottom, _BAND[1], tall))
         _bands(axes, times, [event for _, event in told])
@@ -135,8 +137,8 @@ def _bands(axes: "Axes", times: Sequence[float], events: Sequence[GateJudged]) -
         axes.plot(at, [middles[k] for k in rows], color=INK, lw=1.4, zorder=3)
     for k, verdict in enumerate(verdicts):
         turned = k == 0 or verdict.outcome is not verdicts[k - 1].outcome or k == len(verdicts) - 1
-        if turned and verdict.outcome in MARKERS:
-            colour, marker = COLOURS[verdict.outcome], MARKERS[verdict.outcome]
+        if turned and verdict.outcome in OUTCOME_MARKERS:
+            colour, marker = OUTCOME_COLOURS[verdict.outcome], OUTCOME_MARKERS[verdict.outcome]
             axes.plot(times[k], middles[k], color=colour, marker=marker, ms=6.5, mec="white", mew=0.7, zorder=4)
     axes.yaxis.set_major_locator(MaxNLocator(4))
 
@@ -174,14 +176,14 @@ def _evidence(axes: "Axes", times: Sequence[float], verdicts: Sequence[Verdict])
         bar = drawn[-1][1][needed]
         values = [min(max(row[kind], _BELOW), 1.6 * bar) for _, row in drawn]
         top = max(top, 1.15 * bar, *values)
-        axes.plot(at, values, color=COLOURS[outcome], lw=1.4, zorder=3)
-        axes.axhline(bar, color=COLOURS[outcome], lw=0.9, ls=(0, (3, 2)), zorder=2)
+        axes.plot(at, values, color=OUTCOME_COLOURS[outcome], lw=1.4, zorder=3)
+        axes.axhline(bar, color=OUTCOME_COLOURS[outcome], lw=0.9, ls=(0, (3, 2)), zorder=2)
         axes.text(
             0.02,
             bar,
             f"{word} decides",
             size=7,
-            color=COLOURS[outcome],
+            color=OUTCOME_COLOURS[outcome],
             va="bottom",
             transform=axes.get_yaxis_transform(),
         )

@@ -7,25 +7,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from surefoot.core.domain import Outcome, Verdict
-from surefoot.reports.canvas import (
+from surefoot.reports.plot_style import (
     ACCEPTED,
-    COLOURS,
     INK,
-    LEFT,
-    MARKERS,
+    LEFT_MARGIN,
+    OUTCOME_COLOURS,
+    OUTCOME_MARKERS,
     SOFT,
     finite_or_none,
     literal_text,
     new_figure,
     png_bytes,
-    shorten,
+    shorten_text,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_SLICES = 40
+MAX_SLICES = 40
 """Slices that one picture shows, the worst first [count]."""
 
 _HEAD, _FOOT, _PANEL, _LINE = 0.85, 0.2, 1.0, 0.2  # heights [inch]
@@ -56,13 +56,15 @@ def verdicts_png(verdicts: Sequence[Verdict], title: str) -> bytes:
         _panel(figure, verdict, top / height, _PANEL / height)
     for verdict, lines in told:
         top -= _LINE
-        literal_text(figure, LEFT, top / height, verdict.gate, weight="bold")
-        literal_text(figure, _PLOT, top / height, verdict.outcome, weight="bold", color=COLOURS[verdict.outcome])
+        literal_text(figure, LEFT_MARGIN, top / height, verdict.gate, weight="bold")
+        literal_text(
+            figure, _PLOT, top / height, verdict.outcome, weight="bold", color=OUTCOME_COLOURS[verdict.outcome]
+        )
         for number, line in enumerate(lines, start=1):
             literal_text(figure, _PLOT, (top - _LINE * number) / height, line, size=9)
         top -= _LINE * (len(lines) + 0.5)
     if not verdicts:
-        literal_text(figure, LEFT, 0.2, "no gate was judged", color=SOFT)
+        literal_text(figure, LEFT_MARGIN, 0.2, "no gate was judged", color=SOFT)
     return png_bytes(figure)
 
 
@@ -85,7 +87,7 @@ class _Slice:
         return Outcome.PASS if self.upper <= self.margin else Outcome.INCONCLUSIVE
 
 
-def losses_png(details: Sequence[Mapping[str, object]], title: str) -> bytes:
+def slice_losses_png(details: Sequence[Mapping[str, object]], title: str) -> bytes:
     """A forest plot of slices: how much worse the candidate is on each, against what the owner accepts.
 
     Args:
@@ -96,12 +98,12 @@ def losses_png(details: Sequence[Mapping[str, object]], title: str) -> bytes:
         A PNG image.
     """
     found = sorted(filter(None, map(_slice, details)), key=lambda row: row.margin - row.difference)
-    shown, hidden = found[:MOST_SLICES], max(len(found) - MOST_SLICES, 0)
+    shown, hidden = found[:MAX_SLICES], max(len(found) - MAX_SLICES, 0)
     height = _HEAD + 0.7 + 0.28 * max(len(shown), 1) + _FOOT
-    note = f"the worst {MOST_SLICES} slices; {hidden} more are not shown" if hidden else f"{len(found)} slices"
+    note = f"the worst {MAX_SLICES} slices; {hidden} more are not shown" if hidden else f"{len(found)} slices"
     figure = new_figure(height, title, f"{note}; worst first; shaded: what the owner accepts")
     if not shown:
-        literal_text(figure, LEFT, 0.35, "no slice could be judged", color=SOFT)
+        literal_text(figure, LEFT_MARGIN, 0.35, "no slice could be judged", color=SOFT)
         return png_bytes(figure)
     axes = figure.add_axes((0.24, 0.7 / height, 0.5, 1.0 - (_HEAD + 0.7 + _FOOT / 2) / height))
     _scale(axes, [value for row in shown for value in (row.lower, row.upper, row.margin, row.difference)])
@@ -109,7 +111,7 @@ def losses_png(details: Sequence[Mapping[str, object]], title: str) -> bytes:
     digits = max(0, 2 - math.floor(math.log10(high - low)))
     margins = {row.margin for row in shown}
     for at, row in enumerate(shown):
-        colour = COLOURS[row.outcome]
+        colour = OUTCOME_COLOURS[row.outcome]
         axes.barh(at, row.margin - low, left=low, height=1.0, color=ACCEPTED, zorder=0)
         if len(margins) > 1:
             axes.plot([row.margin] * 2, [at - 0.5, at + 0.5], color=INK, lw=1.0, ls=(0, (3, 2)), zorder=1)
@@ -119,7 +121,7 @@ def losses_png(details: Sequence[Mapping[str, object]], title: str) -> bytes:
     if len(margins) == 1:
         axes.axvline(shown[0].margin, color=INK, lw=1.0, ls=(0, (3, 2)), zorder=1)
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_yticks(range(len(shown)), [shorten(row.name, 28) for row in shown], size=9.5, parse_math=False)
+    axes.set_yticks(range(len(shown)), [shorten_text(row.name, 28) for row in shown], size=9.5, parse_math=False)
     axes.set_xlabel("candidate minus champion: right is worse", color=SOFT, size=9.5)
     return png_bytes(figure)
 
@@ -135,9 +137,9 @@ def _slice(row: Mapping[str, object]) -> _Slice | None:
 
 def _panel(figure: "Figure", verdict: Verdict, bottom: float, height: float) -> None:
     """One gate: name on the left, picture in the middle, outcome on the right."""
-    colour, middle = COLOURS[verdict.outcome], bottom + 0.62 * height
-    literal_text(figure, LEFT, middle, verdict.gate, weight="bold", va="bottom")
-    literal_text(figure, LEFT, middle, f"{verdict.metric} ({verdict.role})", size=8.5, color=SOFT, va="top")
+    colour, middle = OUTCOME_COLOURS[verdict.outcome], bottom + 0.62 * height
+    literal_text(figure, LEFT_MARGIN, middle, verdict.gate, weight="bold", va="bottom")
+    literal_text(figure, LEFT_MARGIN, middle, f"{verdict.metric} ({verdict.role})", size=8.5, color=SOFT, va="top")
     literal_text(figure, _RIGHT, middle, verdict.outcome, weight="bold", color=colour, va="bottom")
     estimate, margin = finite_or_none(verdict.estimate) or 0.0, finite_or_none(verdict.margin)
     lower, upper = finite_or_none(verdict.lower), finite_or_none(verdict.upper)
@@ -176,13 +178,13 @@ def _scale(axes: "Axes", values: Sequence[float]) -> None:
 def _whiskers(axes: "Axes", at: float, values: tuple[float, float, float], outcome: Outcome) -> None:
     """An interval with its estimate."""
     low, middle, high = values
-    colour = COLOURS[outcome]
+    colour = OUTCOME_COLOURS[outcome]
     axes.plot([low, high], [at, at], color=colour, lw=2.6, solid_capstyle="butt", marker="|", ms=9, mew=1.6, zorder=2)
     axes.plot(
         middle,
         at,
         color=colour,
-        marker=MARKERS.get(outcome, "s"),
+        marker=OUTCOME_MARKERS.get(outcome, "s"),
         ms=11 if outcome is Outcome.FAIL else 8.5,
         mec="white",
         mew=0.9,

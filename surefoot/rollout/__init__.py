@@ -1,7 +1,7 @@
 """Carry out use cases through ports: open a rollout, advance it, take it back, reconcile."""
 
-from surefoot.rollout.candidates import CandidateRequest, open_wanted, withdraw
-from surefoot.rollout.drift import compare_champion, open_changes, repair, repeat_changes, split_mismatch
+from surefoot.rollout.candidates import CandidateRequest, end_withdrawn, open_wanted
+from surefoot.rollout.drift import compare_champion, open_changes, repair_champion, repeat_changes, split_mismatch
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.reconcile import (
     CancelledRun,
@@ -39,6 +39,7 @@ __all__ = [
     "end_cancelled",
     "end_cut",
     "end_rollout",
+    "end_withdrawn",
     "finish_ending",
     "lost_entries",
     "next_step",
@@ -46,9 +47,8 @@ __all__ = [
     "open_promotion",
     "open_rollback",
     "open_wanted",
-    "repair",
+    "repair_champion",
     "repeat_changes",
     "retry_on_conflict",
     "split_mismatch",
-    "withdraw",
 ]

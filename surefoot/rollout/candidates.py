@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 
 from surefoot.core.domain import STAGES_BEFORE_TRAFFIC, RegistryView, RolloutKind, Stage
 from surefoot.core.errors import Rejected, RolloutInProgress, SurefootError
-from surefoot.core.reason import usable
-from surefoot.core.record.chain import digest
+from surefoot.core.reason import usable_reason
+from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.events import CandidateRefused
 from surefoot.core.record.state import Ledger, Rollout
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.requests import PromotionRequest, end_rollout, open_promotion
 
-CANDIDATE = "candidate"
-STAGING = "Staging"
+CANDIDATE_ALIAS = "candidate"
+STAGING_STAGE = "Staging"
 ALIAS, STAGE = "alias", "stage"
 """What asks for a version: the alias `candidate`, or the stage `Staging` of teams that still use stages."""
 _BEFORE_PROMOTION = STAGES_BEFORE_TRAFFIC | {Stage.RAMPING, Stage.AWAITING_APPROVAL}
@@ -42,19 +42,19 @@ class CandidateRequest:
 def candidate_requests(view: RegistryView) -> tuple[CandidateRequest, ...]:
     """Everything that is asked for: the alias first, then versions in Staging, newest first."""
     found = []
-    if (number := view.aliases.get(CANDIDATE)) is not None:
+    if (number := view.aliases.get(CANDIDATE_ALIAS)) is not None:
         found.append(CandidateRequest(number, ALIAS, "alias candidate was set on it"))
-    staged = [number for number, stage in view.stages.items() if stage == STAGING]
+    staged = [number for number, stage in view.stages.items() if stage == STAGING_STAGE]
     staged.sort(key=int, reverse=True)
     found += [
         CandidateRequest(number, STAGE, "it was moved to stage Staging")
         for number in staged
-        if number != view.aliases.get(CANDIDATE)
+        if number != view.aliases.get(CANDIDATE_ALIAS)
     ]
     return tuple(found)
 
 
-def withdrawal(rollout: Rollout, view: RegistryView, model: str) -> str:
+def withdrawal_reason(rollout: Rollout, view: RegistryView, model: str) -> str:
     """Why an open rollout has lost what asked for it, or nothing; what was started by hand has no alias to lose."""
     number, source = rollout.opened.candidate.number, rollout.opened.source
     if rollout.opened.kind != RolloutKind.PROMOTION or rollout.ending or rollout.stage not in _BEFORE_PROMOTION:
@@ -63,17 +63,17 @@ def withdrawal(rollout: Rollout, view: RegistryView, model: str) -> str:
         return f"the registered model {model} was deleted or renamed"
     if number not in view.stages:
         return f"version {number} was deleted from the registry"
-    if source == ALIAS and CANDIDATE not in view.aliases:
+    if source == ALIAS and CANDIDATE_ALIAS not in view.aliases:
         return "alias candidate, which had asked for it, was deleted"
-    if source == STAGE and view.stages[number] != STAGING:
+    if source == STAGE and view.stages[number] != STAGING_STAGE:
         return f"it was moved from stage Staging to {view.stages[number]}"
     return ""
 
 
-def withdraw(ports: Ports, model: str, view: RegistryView) -> str:
+def end_withdrawn(ports: Ports, model: str, view: RegistryView) -> str:
     """End the open rollout when the registry has taken its wish back; the reason, or nothing."""
     rollout = ports.ledger(model).rollout
-    reason = withdrawal(rollout, view, model) if rollout else ""
+    reason = withdrawal_reason(rollout, view, model) if rollout else ""
     if reason:
         end_rollout(ports, model, Stage.WITHDRAWN, reason)
     return reason
@@ -124,14 +124,14 @@ def open_wanted(
     ledger = ports.ledger(model)
     lines: list[str] = []
     asked = candidate_requests(view)
-    if not asked and (miss := view.near_miss(CANDIDATE)):
+    if not asked and (miss := view.near_miss(CANDIDATE_ALIAS)):
         return Opened(lines=(miss,))
     for position, wish in enumerate(asked):
         if is_settled(ledger, wish):
             if ledger.rollout is not None:
                 return Opened(lines=tuple(lines))  # it has what it asks for; the others wait for its end
             continue
-        mark = digest(
+        mark = canonical_digest(
             {"champion": ledger.champion.digest if ledger.champion else "", "facts": facts, "view": _plain(view)}
         )
         known = ledger.refusals.get(wish.number)
@@ -149,7 +149,7 @@ def open_wanted(
         except RolloutInProgress as error:
             return Opened(lines=(*lines, str(error)))
         except Rejected as error:
-            reason = usable(str(error)).text
+            reason = usable_reason(str(error)).text
             if known is None or known.reason != reason:
                 lines.append(f"version {wish.number} is not taken, though {wish.asker} asks for it: {reason}")
             ledger = ports.append(ports.ledger(model), CandidateRefused(wish.number, wish.source, reason, mark))

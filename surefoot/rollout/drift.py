@@ -8,7 +8,7 @@ from surefoot.core.record.events import LIVE_SPLIT, DriftFound, DriftResolved
 from surefoot.core.record.state import Ledger
 from surefoot.rollout.ports import Ports
 
-CHAMPION = "alias champion"
+CHAMPION_DRIFT = "alias champion"
 
 
 def open_changes(ledger: Ledger) -> tuple[DriftFound, ...]:
@@ -54,14 +54,16 @@ def compare_champion(ports: Ports, ledger: Ledger) -> Ledger:
     champion = ledger.champion
     if champion is None or ledger.open or ledger.intent:
         return ledger
-    known = ledger.drifts.get(CHAMPION)
+    known = ledger.drifts.get(CHAMPION_DRIFT)
     live = ports.registry.alias(ledger.model, "champion")
     if live == champion.number:
         return ledger if known is None else _resolve(ports, ledger, known, f"it points to version {live}")
     seen = f"it points to {f'version {live}' if live else 'nothing'}"
     if known is not None and (known.repeat or known.seen == seen):
         return ledger
-    return ports.append(ledger, DriftFound("", CHAMPION, champion.number, seen, "champion", champion.number, live))
+    return ports.append(
+        ledger, DriftFound("", CHAMPION_DRIFT, champion.number, seen, "champion", champion.number, live)
+    )
 
 
 def split_mismatch(ledger: Ledger, live: Split | None) -> str:
@@ -100,7 +102,7 @@ def _words(split: Split | None) -> str:
     return f"version {split.champion.number}, and version {split.candidate.number} at {split.weight:g}%"
 
 
-def repair(ports: Ports, model: str) -> Ledger:
+def repair_champion(ports: Ports, model: str) -> Ledger:
     """Set alias `champion` to the version that is served, after another person has moved it.
 
     Raises:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from surefoot.core.domain import Version
 from surefoot.core.ports import Clock, EvidenceSource, Journal, Registry, Traffic
-from surefoot.core.record.events import Event, encode
-from surefoot.core.record.state import Ledger, fold
+from surefoot.core.record.events import Event, encode_event
+from surefoot.core.record.state import Ledger, fold_entries
 
 
 def _untried(_model: str, _version: Version) -> str:
@@ -28,7 +28,7 @@ class Ports:
 
     def ledger(self, model: str) -> Ledger:
         """Fold the model's journal."""
-        return fold(model, self.journal.read(model))
+        return fold_entries(model, self.journal.read(model))
 
     def append(self, ledger: Ledger, event: Event) -> Ledger:
         """Append one event and fold it in.
@@ -36,6 +36,6 @@ class Ports:
         Raises:
             StaleLedger: Another process has appended since the ledger was read.
         """
-        kind, data = encode(event)
+        kind, data = encode_event(event)
         entry = self.journal.append(ledger.model, ledger.head, self.clock.now(), self.actor, kind, data)
-        return fold(ledger.model, (entry,), ledger)
+        return fold_entries(ledger.model, (entry,), ledger)

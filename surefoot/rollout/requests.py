@@ -9,13 +9,13 @@ from surefoot.core.errors import JournalTampered, NotFound, Rejected, RolloutInP
 from surefoot.core.machine import FinishEffect
 from surefoot.core.policy.model import Policy
 from surefoot.core.policy.parse import parse
-from surefoot.core.reason import usable
-from surefoot.core.record.chain import digest
+from surefoot.core.reason import usable_reason
+from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.describe import event_title
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
 from surefoot.core.record.state import Ledger, Rollout
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.steps import carry_out, drive, intend
+from surefoot.rollout.steps import carry_out, drive, journal_and_apply
 
 CONFLICT_RETRIES = 100
 """How often a request is made again when another process was faster [count]."""
@@ -69,7 +69,7 @@ def adopt_champion(ports: Ports, model: str) -> Ledger:
     if ledger.intent and not ledger.open:
         ledger = carry_out(ports, ledger, FinishEffect(*ledger.intent))
     if not ledger.open and ledger.champion and (ledger.split is None or ports.traffic.live(model) is None):
-        ledger = intend(ports, ledger, SetSplit(ledger.champion, None, 0.0))
+        ledger = journal_and_apply(ports, ledger, SetSplit(ledger.champion, None, 0.0))
     return ledger
 
 
@@ -83,13 +83,13 @@ def lost_entries(model: str, head: int, generation: int) -> str:
 
 def rollout_id(request: PromotionRequest, candidate: Version, champion: Version, attempt: int) -> str:
     """Id of a rollout: the same facts join the same rollout."""
-    return digest(
+    return canonical_digest(
         {
             "artifact": candidate.digest,
             "attempt": attempt,
             "champion": champion.digest,
             "model": request.policy["model"],
-            "policy": digest(request.policy),
+            "policy": canonical_digest(request.policy),
             "suite": request.suite_digest,
             "version": candidate.number,
         }
@@ -131,12 +131,12 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
             candidate=candidate,
             champion=champion,
             policy=request.policy,
-            policy_digest=digest(request.policy),
+            policy_digest=canonical_digest(request.policy),
             suite_digest=request.suite_digest,
             # The same salt for every attempt: a retry must not expose another set of users.
-            salt=digest({"model": policy.model, "secret": request.secret})[7:23],
+            salt=canonical_digest({"model": policy.model, "secret": request.secret})[7:23],
             attempt=attempt,
-            reason=usable(request.reason).text,
+            reason=usable_reason(request.reason).text,
             source=request.source,
         ),
     )
@@ -244,7 +244,7 @@ def end_rollout(ports: Ports, model: str, terminal_stage: Stage, reason: str, ga
         )
     if rollout.ending or rollout.opened.kind == RolloutKind.ROLLBACK:
         return ledger
-    return ports.append(ledger, EndDecided(ledger.open, terminal_stage, gate, usable(reason).text))
+    return ports.append(ledger, EndDecided(ledger.open, terminal_stage, gate, usable_reason(reason).text))
 
 
 def open_rollback(ports: Ports, model: str, reason: str, number: str | None = None) -> Ledger:
@@ -280,9 +280,9 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
         )
     attempt = sum(item.opened.kind == RolloutKind.ROLLBACK for item in ledger.rollouts.values()) + 1
     facts = {"champion": champion.digest, "model": model, "rollback": attempt, "target": target.digest}
-    why = usable(reason).text
+    why = usable_reason(reason).text
     opened = RolloutOpened(
-        rollout=digest(facts)[7:19],
+        rollout=canonical_digest(facts)[7:19],
         kind=RolloutKind.ROLLBACK,
         candidate=target,
         champion=champion,

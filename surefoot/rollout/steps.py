@@ -12,8 +12,8 @@ from surefoot.core.errors import (
     RouteSuperseded,
     Unavailable,
 )
-from surefoot.core.gates.rate import EPOCHS
-from surefoot.core.judging.judge import EDITION, judge
+from surefoot.core.gates.rate import MAX_EPOCHS
+from surefoot.core.judging.judge import JUDGE_EDITION, judge
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.reverify import pack_evidence
 from surefoot.core.machine import (
@@ -25,7 +25,7 @@ from surefoot.core.machine import (
     NoRollout,
     RecordEvent,
     WaitUntil,
-    decide,
+    decide_action,
 )
 from surefoot.core.policy.model import Policy
 from surefoot.core.policy.parse import parse
@@ -38,10 +38,10 @@ from surefoot.core.record.events import (
     SetAlias,
     SetSplit,
 )
-from surefoot.core.record.state import Ledger, Rollout, fold, split_of
+from surefoot.core.record.state import Ledger, Rollout, fold_entries, split_of
 from surefoot.rollout.ports import Ports
 
-PATIENCE = 600.0
+MAX_OUTAGE_S = 600.0
 """How long `drive` keeps trying while the outside world does not answer [seconds]."""
 
 
@@ -56,14 +56,14 @@ def advance(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
     # The way back needs no policy: one that a newer release cannot read must not stand in its way.
     forward = rollout is not None and rollout.opened.kind == RolloutKind.PROMOTION and not rollout.ending
     policy = parse(rollout.opened.policy) if rollout and forward else None
-    action = decide(ledger, policy, ports.clock.now())
+    action = decide_action(ledger, policy, ports.clock.now())
     match action:
         case FinishEffect():
             return action, carry_out(ports, ledger, action)
         case AbandonEffect():
             return action, ports.append(ledger, EffectRefused(ledger.open, action.seq, "given up to go back"))
         case ApplyEffect():
-            return action, intend(ports, ledger, action.effect)
+            return action, journal_and_apply(ports, ledger, action.effect)
         case RecordEvent():
             return action, ports.append(ledger, action.event)
         case JudgeGates() if rollout and policy:
@@ -91,7 +91,7 @@ def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: J
             since=look.since,
             until=asked_at,
             opened=rollout.opened_at,
-            epoch=max(lasts / EPOCHS, 1.0),
+            epoch=max(lasts / MAX_EPOCHS, 1.0),
             stale_after=policy.stale_after,
             mirrored=policy.live_shadow.share if policy.live_shadow else 0.0,
         )
@@ -105,13 +105,13 @@ def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: J
             verdict=verdict,
             level=look.level,
             evidence=pack_evidence(evidence),
-            judge=EDITION,
+            judge=JUDGE_EDITION,
         )
         ledger = ports.append(ledger, judged)
     return ledger
 
 
-def intend(ports: Ports, ledger: Ledger, effect: SetSplit | SetAlias) -> Ledger:
+def journal_and_apply(ports: Ports, ledger: Ledger, effect: SetSplit | SetAlias) -> Ledger:
     """Journal the intent, then carry the effect out."""
     started = ports.clock.monotonic()
     ledger = ports.append(ledger, EffectIntended(ledger.open, effect))
@@ -193,7 +193,7 @@ def drive(
     *,
     until: Callable[[Ledger], bool],
     on_step: Callable[[Ledger, Action], None] = lambda _ledger, _action: None,
-    patience: float = PATIENCE,
+    patience: float = MAX_OUTAGE_S,
     poll: float = 0.5,
     wait: bool = True,
 ) -> Ledger:
@@ -237,5 +237,5 @@ def drive(
             break
         if isinstance(action, WaitUntil):
             ports.clock.sleep(min(poll, max(action.until - ports.clock.now(), 0.01)))
-            ledger = fold(model, ports.journal.read(model, after=ledger.head), ledger)
+            ledger = fold_entries(model, ports.journal.read(model, after=ledger.head), ledger)
     return ledger

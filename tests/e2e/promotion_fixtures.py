@@ -63,7 +63,7 @@ import json
 from surefoot import rollout, settings, wiring
 config = settings.read_settings()
 with wiring.open_ports(config, "test") as ports:
-    print(json.dumps(rollout.adopt_champions(ports, wiring.policies(config))))
+    print(json.dumps(rollout.adopt_champions(ports, wiring.read_policies(config))))
 """
 
 

@@ -20,7 +20,7 @@ import psutil
 
 from surefoot.adapters.clock import ReplayClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.core.record.state import Ledger, fold
+from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.settings import Settings, read_settings
 from tests.e2e.scientist import BLOCK, FEATURES, NAMES, houses
 
@@ -79,11 +79,11 @@ class Home:
 
     def python(self, code: str) -> Any:
         """Run a program in the stack's environment; the JSON on its last line is the answer."""
-        from surefoot.cli.local.stack import environment  # noqa: PLC0415 - only some tests need the command line's modules
+        from surefoot.cli.local.stack import stack_environment  # noqa: PLC0415 - only some tests need the command line's modules
 
         done = subprocess.run(
             [sys.executable, "-c", code],
-            env={**environment(self.settings), "SUREFOOT_HOME": str(self.folder), "PYTHONPATH": str(ROOT)},
+            env={**stack_environment(self.settings), "SUREFOOT_HOME": str(self.folder), "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -96,7 +96,7 @@ class Home:
         """What the journal says of a model."""
         journal = SqlJournal(self.settings.journal_url, ReplayClock("never"))
         try:
-            return fold(model, journal.read(model))
+            return fold_entries(model, journal.read(model))
         finally:
             journal.close()
 

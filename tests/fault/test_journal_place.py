@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.core.errors import JournalTampered, JournalUnavailable, Rejected
-from surefoot.core.record.chain import check
+from surefoot.core.record.chain import check_chain
 
 
 def test_a_full_database_is_unavailable_and_loses_nothing(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_full_database_is_unavailable_and_loses_nothing(tmp_path: Path) -> Non
 
     with pytest.raises(JournalUnavailable, match="full"):
         fill_up()
-    assert check(full.read("m")) == written > 1
+    assert check_chain(full.read("m")) == written > 1
     full.close()
     healed = SqlJournal(path, SystemClock())
     assert healed.append("m", written, 1.0, "a", "k", {}).seq == written + 1
@@ -113,12 +113,12 @@ def test_a_journal_that_cannot_be_written_can_be_read() -> None:
         path.chmod(0o444)
         folder.chmod(0o555)
         with _without_rights():
-            assert check(journal.read("m")) == 3
+            assert check_chain(journal.read("m")) == 3
             assert journal.models() == ("m",)
             with pytest.raises(JournalUnavailable):
                 journal.append("m", 3, 1.0, "a", "k", {})
         folder.chmod(0o755)
         path.chmod(0o644)
         assert journal.append("m", 3, 1.0, "a", "k", {}).seq == 4  # no connection is kept that sees the past alone
-        assert check(journal.read("m")) == 4
+        assert check_chain(journal.read("m")) == 4
         journal.close()

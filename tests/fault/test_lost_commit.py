@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.journal.sql_journal import TABLES, SqlJournal
+from surefoot.adapters.journal.sql_journal import JOURNAL_TABLES, SqlJournal
 from surefoot.core.errors import Conflict, OutcomeUnknown
-from surefoot.core.record.chain import check
+from surefoot.core.record.chain import check_chain
 
 
 class Wire:
@@ -80,7 +80,7 @@ def wire(postgres_server: str) -> Iterator[Wire]:
     """A line to a PostgreSQL whose journal is empty."""
     url = sa.make_url(postgres_server).set(drivername="postgresql+psycopg")
     engine = sa.create_engine(url)
-    TABLES.drop_all(engine)
+    JOURNAL_TABLES.drop_all(engine)
     engine.dispose()
     line = Wire(f"{url.query['host']}/.s.PGSQL.5432")
     yield line
@@ -102,7 +102,7 @@ def test_a_commit_whose_answer_is_lost_is_found(wire: Wire, journal: SqlJournal)
     entry = journal.append("m", 1, 2.0, "a", "Promoted", {"x": 0.1})
     assert wire.cut == ""
     assert journal.read("m")[1:] == (entry,)
-    assert check(journal.read("m")) == 2
+    assert check_chain(journal.read("m")) == 2
 
 
 def test_a_commit_that_never_arrived_is_of_unknown_outcome(wire: Wire, journal: SqlJournal) -> None:
@@ -111,7 +111,7 @@ def test_a_commit_that_never_arrived_is_of_unknown_outcome(wire: Wire, journal: 
     with pytest.raises(OutcomeUnknown, match="did not confirm a commit"):
         journal.append("m", 1, 2.0, "a", "Promoted", {})
     assert wire.cut == ""
-    assert check(journal.read("m")) == 1
+    assert check_chain(journal.read("m")) == 1
     assert journal.append("m", 1, 2.0, "a", "Promoted", {}).seq == 2
 
 
@@ -122,7 +122,7 @@ def test_a_commit_is_of_unknown_outcome_when_nobody_can_look(wire: Wire, journal
     with pytest.raises(OutcomeUnknown):
         journal.append("m", 1, 2.0, "a", "Promoted", {})
     wire.deaf = False
-    assert check(journal.read("m")) == 2
+    assert check_chain(journal.read("m")) == 2
 
 
 def test_a_lost_commit_that_another_overtook_is_a_conflict(

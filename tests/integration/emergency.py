@@ -10,7 +10,7 @@ from surefoot.cli import main
 from surefoot.core.domain import RolloutKind, Split, Stage
 from surefoot.core.record.events import ChampionAdopted, Event, RolloutOpened, SetSplit, StageEntered
 from surefoot.rollout import Ports
-from surefoot.rollout.steps import intend
+from surefoot.rollout.steps import journal_and_apply
 from surefoot.settings import Settings
 from tests.conftest import free_port
 from tests.fakes import MIRRORED, POLICY
@@ -33,7 +33,7 @@ class Emergency:
         self.rollouts = 0
         self.champion, self.candidate = gateway.models.version(GOOD), gateway.models.version(BETTER)
         self.append(ChampionAdopted(self.champion))
-        intend(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, None, 0.0))
+        journal_and_apply(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, None, 0.0))
 
     def append(self, event: Event) -> None:
         """Journal one event."""
@@ -50,7 +50,7 @@ class Emergency:
         self.append(opened)
         self.append(StageEntered(name, Stage.RAMPING, 0, "test"))
         self.gateway.traffic.lift()
-        intend(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, self.candidate, 50.0))
+        journal_and_apply(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, self.candidate, 50.0))
         assert self.live().weight == 50.0
 
     def mirror(self) -> None:
@@ -72,7 +72,7 @@ class Emergency:
         self.append(opened)
         self.append(StageEntered(name, Stage.LIVE_SHADOWING, 0, "test"))
         self.gateway.traffic.lift()
-        intend(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, self.candidate, 0.0, 20.0))
+        journal_and_apply(self.ports, self.ports.ledger(MODEL), SetSplit(self.champion, self.candidate, 0.0, 20.0))
         assert self.live().mirror == 20.0
 
     def processes(self, known: dict[str, tuple[int, float]]) -> None:

@@ -25,7 +25,7 @@ def be(arguments: Sequence[str]) -> None:
     verb, descriptor = arguments[0], int(arguments[-1])
     with socket.socket(fileno=descriptor) as end:
         said = {"arguments": list(arguments[:-1]), "parent": os.getppid(), "pid": os.getpid()}
-        frames.send(end, {**said, "session": os.getsid(0), "shut": shut()})
+        frames.send_message(end, {**said, "session": os.getsid(0), "shut": shut()})
         if verb == "stay":
             end.recv(1)
         if verb == "exit":
@@ -92,7 +92,7 @@ def obey(forkserver: Forkserver) -> None:
 
 def heard(end: socket.socket) -> dict[str, object]:
     """What a process says of itself."""
-    said = frames.receive(end)
+    said = frames.receive_message(end)
     assert isinstance(said, dict)
     return said
 

@@ -24,7 +24,7 @@ from surefoot.core.ports import Clock
 from surefoot.gateway.control.alarms import CutJournal
 from surefoot.gateway.http.app import build_app
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.models.predictor import Load
+from surefoot.models.predictor import LoadModel
 from tests.conftest import free_port
 from tests.integration.gateway_process import TOKEN, Models
 
@@ -132,7 +132,7 @@ class Gateway:
 def listening(
     root: Path,
     models: Models,
-    load: Load | None = None,
+    load: LoadModel | None = None,
     journal: CutJournal | None = None,
     clock: Clock | None = None,
     **settings: object,

@@ -21,7 +21,7 @@ from surefoot.gateway.supervision import supervisor as supervisor_module
 from surefoot.gateway.supervision.supervisor import Supervisor
 from surefoot.models.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
-from surefoot.models.predictor import Load
+from surefoot.models.predictor import LoadModel
 from tests.integration.gateway_process import TOKEN, Models
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     if (root / "hasty").exists():
         supervisor_module.STOP_S, supervisor_module._HANDOVER_S = 6.0, 2.0
 
-    def hosted(forkserver: Forkserver) -> Load:
+    def hosted(forkserver: Forkserver) -> LoadModel:
         def load(_model: str, version: Version) -> ModelProcess:
             arguments = [str(models / version.number), version.digest, "0", "0"]
             slowly = spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments])

@@ -13,10 +13,10 @@ import pytest
 from surefoot import cli, wiring
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.predictions.compaction import compact
-from surefoot.adapters.predictions.log_files import WORK
+from surefoot.adapters.predictions.log_files import WORK_FOLDER
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.domain import RolloutKind, Version
-from surefoot.core.record.events import ChampionAdopted, RolloutOpened, encode
+from surefoot.core.record.events import ChampionAdopted, RolloutOpened, encode_event
 from surefoot.settings import Settings
 from tests.integration.log_writing import DAY, ROOT, label, named, record, requests, write
 
@@ -48,7 +48,7 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     monkeypatch.setenv("SUREFOOT_HOME", str(tmp_path))
     now = time.time()  # `compact` asks the host's clock
     write(config.log, [record(1, now - 100 * DAY), record(2, now - 99 * DAY)])
-    wiring.compact(config, "m", keep=1000.0)
+    wiring.compact_model_log(config, "m", keep=1000.0)
     write(config.log, [record(3, now), b'{"v":1,'])
     write(config.log, [record(4, now)], model="n")
     return Desk(config, capsys, monkeypatch)
@@ -94,7 +94,7 @@ def test_an_open_rollout_keeps_its_past(desk: Desk) -> None:
     opened = RolloutOpened("r1", RolloutKind.PROMOTION, candidate, champion, policy, "", "", "salt", 1, "a test")
     with wiring.open_journal(desk.config) as journal:
         for event in (ChampionAdopted(champion), opened):
-            kind, data = encode(event)
+            kind, data = encode_event(event)
             journal.append("m", len(journal.read("m")), time.time(), "test", kind, data)
     code, out, _ = desk.type("m")
     assert (code, "too old" in out) == (0, False)
@@ -105,7 +105,7 @@ def test_it_refuses_in_one_line(desk: Desk) -> None:
     """A model that was never logged is exit 2, a log that somebody else compacts exit 3; nothing changes."""
     code, _, err = desk.type("nobody")
     assert (code, err) == (2, "surefoot: nothing of nobody has been logged; logged: m, n\n")
-    with (desk.config.log / "m" / WORK / "lock").open("ab") as lock:
+    with (desk.config.log / "m" / WORK_FOLDER / "lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         code, _, err = desk.type("m")
     assert (code, err) == (3, "surefoot: somebody else compacts the log of m: wait until that is done\n")

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from surefoot.cli import main
-from surefoot.cli.demo import Training
+from surefoot.cli.demo import TrainingProcess
 from surefoot.cli.local import stack
 from surefoot.core.errors import Unavailable
 
@@ -22,9 +22,9 @@ def watch(event, arguments):
     if event == "import" and threading.current_thread() is not threading.main_thread():
         print("THREAD", threading.current_thread().name, arguments[0], flush=True)
 sys.addaudithook(watch)
-from surefoot.cli.demo import Training
+from surefoot.cli.demo import TrainingProcess
 if __name__ == "__main__":
-    training = Training(pathlib.Path(sys.argv[1]))
+    training = TrainingProcess(pathlib.Path(sys.argv[1]))
     from surefoot.demo import report, story, traffic
     try:
         training.result()
@@ -49,7 +49,7 @@ def test_a_failed_training_says_why(tmp_path: Path) -> None:
     """An error of the training process is one line of the demo."""
     broken = tmp_path / "flights.parquet"
     broken.write_text("not Parquet", encoding="utf-8")
-    training = Training(broken)
+    training = TrainingProcess(broken)
     with pytest.raises(Unavailable, match="could not be trained: ArrowInvalid"):
         training.result()
     training.stop()
@@ -57,7 +57,7 @@ def test_a_failed_training_says_why(tmp_path: Path) -> None:
 
 def test_a_killed_training_is_told(tmp_path: Path) -> None:
     """A training process that is killed ends the wait for it, and its end is named."""
-    training = Training(tmp_path / "flights.parquet")
+    training = TrainingProcess(tmp_path / "flights.parquet")
     training.process.kill()
     with pytest.raises(Unavailable, match="training process ended with code -9"):
         training.result()

@@ -15,11 +15,11 @@ from surefoot.core.judging.judge import judge
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
-from surefoot.demo.flights import build, epoch
+from surefoot.demo.flights import build_requests, midnight
 from tests.gates import make_gate
 
 DAY, HOUR = 86400.0, 3600.0
-NIGHT = epoch("2013-06-24") + 4 * HOUR
+NIGHT = midnight("2013-06-24") + 4 * HOUR
 """Midnight in New York."""
 GATES = (
     make_gate("quality", Metric.BRIER, margin=0.02, maturity=12 * HOUR),
@@ -31,8 +31,8 @@ GATES = (
 @pytest.fixture(scope="module")
 def june(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """Every flight of June, with the answers of two versions; the second knows a little more."""
-    table = build(tmp_path_factory.mktemp("flights") / "flights.parquet")
-    rows = table[(table["at"] >= epoch("2013-06-01")) & (table["at"] < epoch("2013-07-01"))].copy()
+    table = build_requests(tmp_path_factory.mktemp("flights") / "flights.parquet")
+    rows = table[(table["at"] >= midnight("2013-06-01")) & (table["at"] < midnight("2013-07-01"))].copy()
     random = np.random.default_rng(1)
     truth = rows["late"].fillna(0.3).to_numpy(float)
     rows["old"] = np.clip(0.3 + 0.1 * (truth - 0.3) + random.normal(0.0, 0.1, len(rows)), 0.01, 0.99)
@@ -65,7 +65,7 @@ def recorded(june: pd.DataFrame, tmp_path: Path) -> Iterator[RecordedAnswers]:
 def without(june: pd.DataFrame, tmp_path: Path) -> Iterator[RecordedAnswers]:
     """The same flights, but no label of 24 June ever comes."""
     hidden = june.copy()
-    hidden.loc[hidden["at"] >= epoch("2013-06-24"), "late"] = np.nan
+    hidden.loc[hidden["at"] >= midnight("2013-06-24"), "late"] = np.nan
     (tmp_path / "hidden").mkdir()
     records = opened(hidden, tmp_path / "hidden")
     yield RecordedAnswers(records)
@@ -74,7 +74,7 @@ def without(june: pd.DataFrame, tmp_path: Path) -> Iterator[RecordedAnswers]:
 
 def asked(gate: Gate, until: float) -> EvidenceRequest:
     """A look at the month so far."""
-    since = epoch("2013-06-01") - 1.0
+    since = midnight("2013-06-01") - 1.0
     return EvidenceRequest(
         "m", gate, EvidenceKind.SHADOW, "", "r", Version("1", "a"), Version("2", "b"), since, until, since
     )

@@ -12,7 +12,7 @@ from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.expectations.suite import run_suite
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.predictions.typed_table import typed_table
-from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.evidence import Missing, Validation
 from surefoot.core.judging.judge import judge
@@ -57,7 +57,7 @@ def verdict(root: Path, kind: str, rows: list[object], *checks: Check) -> Verdic
         return run_suite(suite, frame, lambda _report: "", root / "page.html")
 
     log = PredictionLog(root)
-    replay = ShadowReplay(log, lambda _model, _version: Typed(kind))
+    replay = OfflineReplay(log, lambda _model, _version: Typed(kind))
     evidence = LogEvidence(log, replay, validate).gather(
         ASKED.__class__(**{**{f: getattr(ASKED, f) for f in ASKED.__slots__}, "gate": DATA_GATE, "until": DAY})
     )

@@ -13,9 +13,9 @@ import pytest
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.cli.local.stack import QUIET
+from surefoot.cli.local.stack import QUIET_ENVIRONMENT
 from surefoot.core.domain import RolloutKind, Split, Stage, Version
-from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, encode
+from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, encode_event
 from tests.e2e.promotion_fixtures import QUICK, SUITE
 from tests.e2e.stack_scenario import Scenario, begin, end, wait_for, write
 from tests.integration.log_writing import record
@@ -105,7 +105,7 @@ def test_every_process_is_told_to_keep_quiet(stack: Scenario) -> None:
     processes += [child for process in processes for child in process.children(recursive=True)]
     assert len(processes) >= len(stack.settings.processes)
     told = {process.pid: process.environ() for process in processes}
-    assert [pid for pid, environment in told.items() if not QUIET.items() <= environment.items()] == []
+    assert [pid for pid, environment in told.items() if not QUIET_ENVIRONMENT.items() <= environment.items()] == []
 
 
 def _flow(*calls: str) -> str:
@@ -205,7 +205,7 @@ RESOLVE = """
 import json
 from surefoot import wiring
 from surefoot.settings import read_settings
-print(json.dumps(wiring.registry(read_settings()).resolve("staged", "1").digest))
+print(json.dumps(wiring.make_registry(read_settings()).resolve("staged", "1").digest))
 """
 
 
@@ -220,7 +220,7 @@ def test_one_models_trouble_stops_no_other(stack: Scenario, asked: str) -> None:
     opened = RolloutOpened("r1", RolloutKind.PROMOTION, candidate, champion, policy, "", "", "salt", 1, "a test")
     journal = SqlJournal(config.journal_url, stack.clock)
     for event in (ChampionAdopted(champion), opened, EndDecided("r1", Stage.ABORTED, "", "a test")):
-        kind, data = encode(event)
+        kind, data = encode_event(event)
         journal.append("ghost", len(journal.read("ghost")), stack.clock.now(), "test", kind, data)
     journal.close()
     (resumed,) = stack.python(_flow("resume()"))

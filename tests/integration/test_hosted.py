@@ -14,7 +14,7 @@ from surefoot.adapters.mlflow.artifacts import tree_digest
 from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay import scoring
 from surefoot.adapters.replay.hosted_models import HostedModels
-from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import PairedSums, SplitCounts
@@ -92,7 +92,7 @@ def question(root: Path, gate: Gate, champion: str = "1", candidate: str = "2") 
 )
 def test_versions_with_a_module_of_the_same_name_share_no_code(prepared: Path, tmp_path: Path, gate: Gate) -> None:
     """A candidate whose own prep.py multiplies by 1,000 fails, for it is not scored with the champion's prep.py."""
-    replay = ShadowReplay(logged(tmp_path, [float(i % 97) for i in range(400)]), hosted(prepared).scores)
+    replay = OfflineReplay(logged(tmp_path, [float(i % 97) for i in range(400)]), hosted(prepared).scores)
     evidence = LogEvidence(PredictionLog(tmp_path), replay, lambda *_: pytest.fail("no data gate")).gather(
         question(prepared, gate)
     )
@@ -126,9 +126,9 @@ def test_a_candidate_that_ends_its_process_fails_the_rows_that_end_it(
     """Rows that end the process are the candidate's failures; all others are scored, and the run goes on."""
     xs = [666.0 if i in {100, 350} else float(i % 50) for i in range(400)]
     log = logged(tmp_path, xs)
-    monkeypatch.setattr(scoring, "SMALL", 20)
+    monkeypatch.setattr(scoring, "SMALL_CHUNK_ROWS", 20)
     asked = question(odd, make_gate("errors", Metric.ERROR_RATE), champion="1", candidate="2")
-    replay = ShadowReplay(log, hosted(odd).scores)
+    replay = OfflineReplay(log, hosted(odd).scores)
     counts = replay.failures(asked)
     assert isinstance(counts, SplitCounts)
     (stratum,) = counts.strata
@@ -152,7 +152,7 @@ def test_a_candidate_that_hangs_fails_the_row_at_which_it_hangs(
 def test_a_model_that_looks_at_its_batch_is_scored_one_request_at_a_time(odd: Path, tmp_path: Path) -> None:
     """The shadow gives the answers that callers get: each request by itself, whatever is in its chunk."""
     asked = question(odd, make_gate("errors", Metric.ERROR_RATE), champion="1", candidate="2")
-    found = ShadowReplay(logged(tmp_path, [float(i) for i in range(100)]), hosted(odd).scores).score(
+    found = OfflineReplay(logged(tmp_path, [float(i) for i in range(100)]), hosted(odd).scores).score(
         asked, asked.champion
     )
     assert set(found.answers.values()) == {1.0}

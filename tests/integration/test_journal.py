@@ -14,9 +14,9 @@ import pytest
 import sqlalchemy as sa
 
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.journal.sql_journal import ENTRIES, SqlJournal
+from surefoot.adapters.journal.sql_journal import ENTRIES_TABLE, SqlJournal
 from surefoot.core.errors import Conflict, InvariantBroken, JournalTampered, JournalUnavailable
-from surefoot.core.record.chain import check, seal
+from surefoot.core.record.chain import check_chain, seal_entry
 
 # One writer of a race: appends until the chain is long enough, and says which numbers it won.
 RACER = """
@@ -68,7 +68,7 @@ def _execute(journal: SqlJournal, *statements: str) -> None:
 def _renumber(journal: SqlJournal, *moves: tuple[int, int]) -> None:
     with journal._engine.begin() as connection:
         for old, new in moves:
-            connection.execute(sa.update(ENTRIES).where(ENTRIES.c.seq == old).values(seq=new))
+            connection.execute(sa.update(ENTRIES_TABLE).where(ENTRIES_TABLE.c.seq == old).values(seq=new))
 
 
 def test_what_was_appended_is_read_back(journal: SqlJournal) -> None:
@@ -84,7 +84,7 @@ def test_what_was_appended_is_read_back(journal: SqlJournal) -> None:
     assert journal.read("modèle") == (first, second)
     assert journal.read("modèle", after=1) == (second,)
     assert first.data["floats"] == data["floats"]
-    assert check(journal.read("modèle")) == 2
+    assert check_chain(journal.read("modèle")) == 2
     assert journal.read("another")[0].data == {"k": [1, 2]}
     assert journal.models() == ("another", "modèle")
     assert journal.read("nobody") == ()
@@ -124,7 +124,7 @@ def test_threads_race_and_one_wins_each_number(journal: SqlJournal) -> None:
     with ThreadPoolExecutor(4) as pool:
         wins = list(pool.map(race, "abcd"))
     entries = journal.read("m")
-    assert check(entries) == len(entries) >= 40
+    assert check_chain(entries) == len(entries) >= 40
     assert sorted(seq for won in wins for seq in won) == [entry.seq for entry in entries]
 
 
@@ -151,7 +151,7 @@ def test_processes_race_and_one_wins_each_number(journal_url: str, journal: SqlJ
     said = {name: racer.communicate(timeout=60)[0].split() for name, racer in zip("abc", racers, strict=True)}
     assert [racer.returncode for racer in racers] == [0, 0, 0]
     entries = journal.read("m")
-    assert check(entries) == len(entries) >= 40
+    assert check_chain(entries) == len(entries) >= 40
     assert {int(seq): name for name, won in said.items() for seq in won} == {e.seq: e.actor for e in entries}
     assert sum(map(len, said.values())) == len(entries)
 
@@ -166,7 +166,7 @@ def test_a_killed_writer_loses_nothing_it_acknowledged(journal_url: str, journal
     writer.kill()
     acknowledged += [int(seq) for seq in writer.communicate()[0].split()]
     assert writer.returncode == -9
-    assert check(journal.read("m")) - len(acknowledged) in {0, 1}
+    assert check_chain(journal.read("m")) - len(acknowledged) in {0, 1}
     journal.append("m", len(journal.read("m")), 1.0, "b", "Continued", {})
 
 
@@ -190,7 +190,7 @@ def test_an_edited_or_deleted_row_is_named(journal: SqlJournal, change: str, nam
     _fill(journal, 5)
     _execute(journal, change)
     with pytest.raises(JournalTampered, match=named):
-        check(journal.read("m"))
+        check_chain(journal.read("m"))
 
 
 def test_a_swapped_or_inserted_row_is_named(journal: SqlJournal) -> None:
@@ -199,16 +199,16 @@ def test_a_swapped_or_inserted_row_is_named(journal: SqlJournal) -> None:
     swap = (2, 99), (4, 2), (99, 4)
     _renumber(journal, *swap)
     with pytest.raises(JournalTampered, match="entry 2 does not follow"):
-        check(journal.read("m"))
+        check_chain(journal.read("m"))
     _renumber(journal, *swap)
-    assert check(journal.read("m")) == 5
+    assert check_chain(journal.read("m")) == 5
 
-    forged = seal("m", 3, 1.0, 1.0, "cli:eve", "Approved", {}, journal.read("m")[1].hash)
+    forged = seal_entry("m", 3, 1.0, 1.0, "cli:eve", "Approved", {}, journal.read("m")[1].hash)
     _renumber(journal, (5, 6), (4, 5), (3, 4))
     with journal._engine.begin() as connection:
-        connection.execute(sa.insert(ENTRIES).values(**{**asdict(forged), "data": "{}"}))
+        connection.execute(sa.insert(ENTRIES_TABLE).values(**{**asdict(forged), "data": "{}"}))
     with pytest.raises(JournalTampered, match="entry 4 does not follow the hash of entry 3"):
-        check(journal.read("m"))
+        check_chain(journal.read("m"))
 
 
 def test_a_read_only_journal_is_read_but_not_written(journal_url: str, journal: SqlJournal) -> None:
@@ -220,7 +220,7 @@ def test_a_read_only_journal_is_read_but_not_written(journal_url: str, journal: 
         read_only = journal_url
         _execute(journal, f"ALTER DATABASE {sa.make_url(journal_url).database} SET default_transaction_read_only = on")
     auditor = SqlJournal(read_only, SystemClock())
-    assert check(auditor.read("m")) == 2
+    assert check_chain(auditor.read("m")) == 2
     with pytest.raises(JournalUnavailable, match=r"read-?only"):
         auditor.append("m", 2, 1.0, "a", "k", {})
     auditor.close()

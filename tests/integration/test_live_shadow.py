@@ -23,7 +23,7 @@ from surefoot.core.judging.evidence import Evidence, Validation
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.policy.model import Metric
-from surefoot.core.record.events import GateJudged, decode
+from surefoot.core.record.events import GateJudged, decode_event
 from surefoot.core.record.state import Ledger
 from surefoot.rollout import Ports, PromotionRequest, adopt_champion, drive, end_rollout, open_promotion
 from tests.fakes import SAME_SHAPE, FakeRegistry, Faults
@@ -178,7 +178,7 @@ class Live:
 
     def verdicts(self, rollout: str) -> dict[str, GateJudged]:
         """The last answer of each gate in the live shadow."""
-        events = [decode(entry.kind, entry.data) for entry in self.ports.journal.read("flights")]
+        events = [decode_event(entry.kind, entry.data) for entry in self.ports.journal.read("flights")]
         judged = [event for event in events if isinstance(event, GateJudged) and event.rollout == rollout]
         return {event.verdict.gate: event for event in judged if event.stage is Stage.LIVE_SHADOWING}
 

@@ -71,7 +71,7 @@ def test_no_answer_changes(tmp_path: Path) -> None:
                     for gate in gates
                 )
                 asked += [event_counts(log, errors), speed_counts(log, speeds)]
-        columns = ", ".join(f'"{name}", typeof("{name}")' for name in log_files.PREDICTIONS.columns)
+        columns = ", ".join(f'"{name}", typeof("{name}")' for name in log_files.PREDICTION_FILES.columns)
         return [
             *asked,
             log.rows("m", f"SELECT {columns} FROM log ORDER BY ALL"),  # noqa: S608 - a test's own
@@ -119,13 +119,13 @@ def test_the_documented_columns_are_those_of_the_tables() -> None:
     """docs/record-schema.md lists exactly the columns of the tables, in their order."""
     text = (ROOT / "docs" / "record-schema.md").read_text(encoding="utf-8")
     for kind, heading in (
-        (log_files.PREDICTIONS, "## Predictions, version 1"),
-        (log_files.LABELS, "## Labels, version 1"),
+        (log_files.PREDICTION_FILES, "## Predictions, version 1"),
+        (log_files.LABEL_FILES, "## Labels, version 1"),
     ):
         table = text.split(heading)[1].split("\n\n|")[1].split("\n\n")[0]
         assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(kind.columns)
     section = text.split("## Shadows, version 1")[1].split("In Parquet the")[1].partition("\n\n")[0]
-    assert re.findall(r"`(\w+)`", section) == list(log_files.SHADOWS.columns)
+    assert re.findall(r"`(\w+)`", section) == list(log_files.SHADOW_FILES.columns)
 
 
 def test_torn_lines_are_counted_and_left_out(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_where_files_cannot_be_leased_the_lock_alone_tells(tmp_path: Path, monke
 def test_rows_of_a_table_are_in_the_order_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The row groups of a part and of a whole table do not overlap in time, so that a window reads few of them."""
     monkeypatch.setattr(compaction, "GROUP", 2048)
-    monkeypatch.setattr(compaction, "FEW", 2)
+    monkeypatch.setattr(compaction, "PARTS_PER_TABLE", 2)
     for first in range(2):
         for second in range(2):
             write(tmp_path, [record(number) for number in range(20_000) if number % 4 == first * 2 + second])
@@ -197,7 +197,7 @@ def test_rows_of_a_table_are_in_the_order_of_time(tmp_path: Path, monkeypatch: p
 
 def test_rows_too_large_to_sort_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that do not fit in the memory allowed for sorting are written as they came, every one."""
-    monkeypatch.setattr(compaction, "MEMORY", "310MB")
+    monkeypatch.setattr(compaction, "SORT_MEMORY", "310MB")
     monkeypatch.setattr(compaction, "GROUP_BYTES", "1MB")
     write(tmp_path, [record(number, features={"x": f"{number}" * 40_000}) for number in reversed(range(1000))])
     assert compact(tmp_path, "m").rows == 1000
@@ -220,7 +220,7 @@ def deadly(real):
     return call
 
 home, before = Path(sys.argv[1]), float(sys.argv[2])
-compaction.FEW, compaction.BATCH = 2, 1
+compaction.PARTS_PER_TABLE, compaction.BATCH_BYTES = 2, 1
 for name in ("rename", "unlink", "fsync", "mkdir", "rmdir"):
     setattr(os, name, deadly(getattr(os, name)))
 for strike in range(1, 1000):
@@ -255,7 +255,7 @@ def test_a_kill_anywhere_loses_and_doubles_nothing(tmp_path: Path) -> None:
         compact(case, "m")
         assert (requests(case), requests(case, "labels")) == (named(range(60)), named(range(10))), case.name
         assert not [name for name in files(case) if name.endswith(".jsonl")]
-        assert sorted(path.name for path in (case / "m" / log_files.WORK).iterdir()) == ["lock"]
+        assert sorted(path.name for path in (case / "m" / log_files.WORK_FOLDER).iterdir()) == ["lock"]
 
 
 FULL = """
@@ -282,7 +282,7 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path) -> None:
     (said,) = done.stdout.decode().splitlines()
     assert said.startswith("EvidenceUnavailable 4 the log of m was not compacted, and nothing of it is lost: ")
     assert files(tmp_path) == before
-    assert sorted(path.name for path in (tmp_path / "m" / log_files.WORK).iterdir()) == ["lock"]
+    assert sorted(path.name for path in (tmp_path / "m" / log_files.WORK_FOLDER).iterdir()) == ["lock"]
     assert requests(tmp_path) == named(range(2000))
     assert compact(tmp_path, "m").rows == 1990
 
@@ -290,15 +290,15 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path) -> None:
 def test_one_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second compaction at the same time is refused, and changes nothing."""
     write(tmp_path, [record(0)])
-    real, refused = log_files.lines, list[bool]()
+    real, refused = log_files.lines_sql, list[bool]()
 
-    def meanwhile(segments: list[Path], kind: log_files.Kind) -> str:
+    def meanwhile(segments: list[Path], kind: log_files.FileKind) -> str:
         with pytest.raises(Conflict, match="somebody else compacts the log of m"):
             compact(tmp_path, "m")
         refused.append(True)
         return real(segments, kind)
 
-    monkeypatch.setattr(compaction, "lines", meanwhile)
+    monkeypatch.setattr(compaction, "lines_sql", meanwhile)
     assert compact(tmp_path, "m").rows == 1
     assert refused
     with pytest.raises(NotFound, match="nothing of n has been logged"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from surefoot.adapters.predictions import compaction, log, log_files
-from surefoot.adapters.predictions.compaction import Compacted, compact
+from surefoot.adapters.predictions.compaction import CompactionResult, compact
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.core.errors import EvidenceUnavailable
 from tests.integration.log_writing import acknowledged, label, named, record, requests, start_writer, write
@@ -18,7 +18,7 @@ def test_a_compaction_between_two_listings_hides_and_doubles_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, becomes: str, strike: int
 ) -> None:
     """Wherever a compaction runs while a reader lists segments, parts, tables and notes, each record counts once."""
-    monkeypatch.setattr(compaction, "FEW", 3)
+    monkeypatch.setattr(compaction, "PARTS_PER_TABLE", 3)
     for number in range(2):
         write(tmp_path, [record(number)])
         write(tmp_path, [label(number, 1.0)], "labels")
@@ -28,16 +28,16 @@ def test_a_compaction_between_two_listings_hides_and_doubles_nothing(
         write(tmp_path, [record(2)])
         write(tmp_path, [label(2, 1.0)], "labels")
     elif becomes == "a whole table":
-        monkeypatch.setattr(compaction, "FEW", 2)
-    real, left = log_files.names, [0]
+        monkeypatch.setattr(compaction, "PARTS_PER_TABLE", 2)
+    real, left = log_files.list_files, [0]
 
-    def lists(folder: Path, kind: log_files.Kind, ending: str) -> list[str]:
+    def lists(folder: Path, kind: log_files.FileKind, ending: str) -> list[str]:
         left[0] -= 1
         if left[0] == 0:
             assert bool(compact(tmp_path, "m").merged) == (becomes != "parts")
         return real(folder, kind, ending)
 
-    monkeypatch.setattr(log_files, "names", lists)
+    monkeypatch.setattr(log_files, "list_files", lists)
     left[0] = strike
     sql = "SELECT request, 'log' AS view FROM log UNION ALL SELECT request, 'labels' FROM labels ORDER BY ALL"
     found = PredictionLog(tmp_path).rows("m", sql)
@@ -51,14 +51,14 @@ def test_files_that_go_while_they_are_read_are_looked_for_again(
     """A question whose files are replaced after they were listed is answered from what replaced them."""
     write(tmp_path, [record(number) for number in range(9)])
     write(tmp_path, [label(0, 1.0)], "labels")
-    real, runs = log_files.view, list[Compacted]()
+    real, runs = log_files.view_sql, list[CompactionResult]()
 
-    def late(segments: list[Path], tables: list[Path], kind: log_files.Kind) -> str:
+    def late(segments: list[Path], tables: list[Path], kind: log_files.FileKind) -> str:
         if not runs:
             runs.append(compact(tmp_path, "m"))
         return real(segments, tables, kind)
 
-    monkeypatch.setattr(log, "view", late)
+    monkeypatch.setattr(log, "view_sql", late)
     assert requests(tmp_path) == named(range(9))
     assert runs[0].segments == 2
 
@@ -66,7 +66,7 @@ def test_files_that_go_while_they_are_read_are_looked_for_again(
 def test_files_that_are_always_gone_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader gives up with a reason when its files vanish again and again."""
     write(tmp_path, [record(0)])
-    monkeypatch.setattr(log, "counted", lambda folder, _kind: ([folder / "predictions-gone.jsonl"], []))
+    monkeypatch.setattr(log, "current_files", lambda folder, _kind: ([folder / "predictions-gone.jsonl"], []))
     with pytest.raises(EvidenceUnavailable, match="cannot be read"):
         requests(tmp_path)
 
@@ -75,8 +75,8 @@ def test_readers_see_every_record_once_while_it_is_written_and_compacted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside a writer that rotates and a compaction that merges, a reader counts all that was acknowledged, once."""
-    monkeypatch.setattr(compaction, "FEW", 3)
-    monkeypatch.setattr(compaction, "BATCH", 30_000)
+    monkeypatch.setattr(compaction, "PARTS_PER_TABLE", 3)
+    monkeypatch.setattr(compaction, "BATCH_BYTES", 30_000)
     most, merged, troubles = 20_000, [0], list[Exception]()
     log, looking = PredictionLog(tmp_path), threading.Event()
 

@@ -7,7 +7,7 @@ import pytest
 from surefoot.adapters.predictions import compaction, log_files
 from surefoot.adapters.predictions.compaction import compact
 from surefoot.adapters.predictions.log import PredictionLog
-from surefoot.adapters.predictions.log_files import LONGEST, overlong
+from surefoot.adapters.predictions.log_files import MAX_LINE_BYTES, overlong_lines
 from surefoot.core.domain import Split, Version
 from surefoot.gateway.http.decode import read_table
 from surefoot.gateway.inference.request import new_request
@@ -36,16 +36,16 @@ def test_a_line_of_an_older_release_stops_no_reader(tmp_path: Path) -> None:
     assert lengths(tmp_path)[1][1] is None
     assert PredictionLog(tmp_path).rows("m", "SELECT prediction FROM log WHERE left_out IS NOT NULL") == [("0.25",)]
     assert not list((tmp_path / "m").glob("*.jsonl"))
-    assert sorted(path.name for path in (tmp_path / "m" / log_files.WORK).iterdir()) == ["lock"]
+    assert sorted(path.name for path in (tmp_path / "m" / log_files.WORK_FOLDER).iterdir()) == ["lock"]
 
 
 def test_long_lines_that_are_no_record_are_counted_and_left_out(tmp_path: Path) -> None:
     """Torn lines, labels and answers beyond measure: a compaction counts what it cannot keep, and keeps the others."""
-    torn = record(9, features={"x": "a" * LONGEST})[:-20]
-    write(tmp_path, [record(0), torn + b"\n", b"[" + b" " * LONGEST + b"]\n", record(1), torn])
+    torn = record(9, features={"x": "a" * MAX_LINE_BYTES})[:-20]
+    write(tmp_path, [record(0), torn + b"\n", b"[" + b" " * MAX_LINE_BYTES + b"]\n", record(1), torn])
     write(tmp_path, [torn])
-    write(tmp_path, [record(2, features=None, prediction="a" * LONGEST)])
-    write(tmp_path, [label(0, 5.0), label(1, 5.0, "a" * LONGEST)], "labels")
+    write(tmp_path, [record(2, features=None, prediction="a" * MAX_LINE_BYTES)])
+    write(tmp_path, [label(0, 5.0), label(1, 5.0, "a" * MAX_LINE_BYTES)], "labels")
     assert requests(tmp_path) == named(range(3))
     done = compact(tmp_path, "m")
     assert (done.segments, done.rows, done.torn) == (4, 4, 5)
@@ -55,7 +55,7 @@ def test_long_lines_that_are_no_record_are_counted_and_left_out(tmp_path: Path) 
 
 def test_long_lines_are_found_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever ends of lines fall, those longer than the limit are found, and no other."""
-    monkeypatch.setattr(log_files, "LONGEST", 10)
+    monkeypatch.setattr(log_files, "MAX_LINE_BYTES", 10)
     path = tmp_path / "lines"
     for around in range(12):
         for long in (10, 11, 12, 25):
@@ -65,23 +65,23 @@ def test_long_lines_are_found_where_they_are(tmp_path: Path, monkeypatch: pytest
             ends = [start + len(line) + 1 for start, line in zip(starts, made, strict=True)]
             ends[-1] -= 1
             spans = [(start, end) for start, end in zip(starts, ends, strict=True) if end - start > 10]
-            assert overlong(path) == spans
+            assert overlong_lines(path) == spans
     path.write_bytes(b"")
-    assert overlong(path) == []
+    assert overlong_lines(path) == []
 
 
 def test_a_copy_is_gone_when_its_batch_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compaction needs room for one batch's copies, and a kill in the middle leaves every record."""
-    monkeypatch.setattr(compaction, "BATCH", 1)
+    monkeypatch.setattr(compaction, "BATCH_BYTES", 1)
     for number in range(3):
         write(tmp_path, [record(number, features=POISON)])
-    scratch, real, seen = tmp_path / "m" / log_files.WORK / "scratch", log_files.lines, list[int]()
+    scratch, real, seen = tmp_path / "m" / log_files.WORK_FOLDER / "scratch", log_files.lines_sql, list[int]()
 
-    def lines(segments: list[Path], kind: log_files.Kind) -> str:
+    def lines(segments: list[Path], kind: log_files.FileKind) -> str:
         seen.append(len(list(scratch.iterdir())))
         return real(segments, kind)
 
-    monkeypatch.setattr(compaction, "lines", lines)
+    monkeypatch.setattr(compaction, "lines_sql", lines)
     assert compact(tmp_path, "m").rows == 3
     assert seen == [1, 1, 1]
     assert requests(tmp_path) == named(range(3))

@@ -12,9 +12,9 @@ import pytest
 
 from surefoot.adapters.mlflow.runs.projection import MlflowProjection
 from surefoot.adapters.mlflow.runs.run_writer import Pictures
-from surefoot.core.domain import Figure, FigureKind, Outcome, Role, RolloutKind, Stage, Verdict, Version
+from surefoot.core.domain import FigureKind, Outcome, Role, RolloutKind, Stage, Verdict, VerdictFigure, Version
 from surefoot.core.errors import RegistryUnavailable
-from surefoot.core.record.chain import GENESIS, Entry, seal
+from surefoot.core.record.chain import GENESIS, Entry, seal_entry
 from surefoot.core.record.events import (
     ChampionAdopted,
     EffectDone,
@@ -28,16 +28,16 @@ from surefoot.core.record.events import (
     SetAlias,
     SetSplit,
     StageEntered,
-    encode,
+    encode_event,
 )
 from surefoot.reports.evidence_course import course_png
-from surefoot.reports.plots import losses_png, verdicts_png
+from surefoot.reports.plots import slice_losses_png, verdicts_png
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PICTURES = Pictures(verdicts_png, losses_png, course_png)
+PICTURES = Pictures(verdicts_png, slice_losses_png, course_png)
 OLD, NEW = Version("1", "sha256:" + "1" * 64), Version("2", "sha256:" + "2" * 64)
 ID = "ab12cd34" + "0" * 24
 POLICY = {"model": "m", "steps": [{"shadow": {"window": "7d"}}, {"weight": 5}, {"weight": 50}]}
@@ -50,8 +50,8 @@ SLICES = (
 def verdict(gate: str, outcome: Outcome = Outcome.PASS, estimate: float | None = 0.001) -> Verdict:
     """What a gate said, with an open end and figures whose names MLflow does not take."""
     figures = (
-        Figure(FigureKind.CANDIDATE_RATE, 0.01, "share"),
-        Figure(FigureKind.OTHER, float("1e300"), name="log evidence of harm (nats)"),
+        VerdictFigure(FigureKind.CANDIDATE_RATE, 0.01, "share"),
+        VerdictFigure(FigureKind.OTHER, float("1e300"), name="log evidence of harm (nats)"),
     )
     return Verdict(
         gate, "error_rate", outcome, Role.GUARDRAIL, "said so", 4000, estimate, -0.002, None, 0.005, figures=figures
@@ -96,7 +96,7 @@ def sealed(model: str, events: Sequence[Event]) -> list[Entry]:
     for seq, event in enumerate(events, start=1):
         previous = entries[-1].hash if entries else GENESIS
         at = 1_372_000_000.0 + 60.0 * seq
-        entries.append(seal(model, seq, at, at + 0.25, "flow:promote", *encode(event), previous))
+        entries.append(seal_entry(model, seq, at, at + 0.25, "flow:promote", *encode_event(event), previous))
     return entries
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from surefoot.gateway.control.shared_routes import WORKERS, RouteTableFull, SharedRouteTable
+from surefoot.gateway.control.shared_routes import MAX_WORKERS, RouteTableFull, SharedRouteTable
 from surefoot.gateway.inference.route_snapshot import DOCUMENT_BYTES
 
 
@@ -199,11 +199,11 @@ def take_slot(route_table: SharedRouteTable) -> None:
 
 def test_there_is_room_for_so_many(tmp_path: Path) -> None:
     """One worker more than there are places is refused, and has a place as soon as another leaves."""
-    views = [SharedRouteTable(tmp_path) for _ in range(WORKERS + 1)]
+    views = [SharedRouteTable(tmp_path) for _ in range(MAX_WORKERS + 1)]
     for view in views[:-1]:
         take_slot(view)
-    assert sorted(view.slot for view in views[:-1]) == list(range(WORKERS))
-    with pytest.raises(RouteTableFull, match=str(WORKERS)):
+    assert sorted(view.slot for view in views[:-1]) == list(range(MAX_WORKERS))
+    with pytest.raises(RouteTableFull, match=str(MAX_WORKERS)):
         take_slot(views[-1])
     views[7].release_slot()
     take_slot(views[-1])

@@ -14,7 +14,7 @@ import pytest
 from surefoot.adapters.expectations.suite import run_suite
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import Missing, Validation
-from surefoot.core.record.chain import canonical
+from surefoot.core.record.chain import canonical_bytes
 from surefoot.reports.validation import validation_page
 
 
@@ -179,16 +179,16 @@ def test_samples_can_be_journalled(bench: Bench) -> None:
     found = answered(bench.check(frame, *columns))
     assert len(found.failed) == 7
     for failure in found.failed:
-        assert canonical([dict(sample) for sample in failure.samples if isinstance(sample, dict)])
+        assert canonical_bytes([dict(sample) for sample in failure.samples if isinstance(sample, dict)])
     assert bench.report.read_text("utf-8")
 
 
 def test_text_that_is_no_text_can_be_journalled(bench: Bench) -> None:
     """A lone surrogate, which no UTF-8 can hold, reaches neither the reason nor the page as it is."""
     frame = pd.DataFrame({"text": pd.Series(["\ud800", "b"], dtype=object)})
-    assert canonical(bench.error(frame, expect("column_values_to_be_null", column="text")))
+    assert canonical_bytes(bench.error(frame, expect("column_values_to_be_null", column="text")))
     found = answered(bench.check(people(), expect("column_to_exist", column="\ud800")))
-    assert canonical([found.failed[0].column, found.failed[0].reason])
+    assert canonical_bytes([found.failed[0].column, found.failed[0].reason])
     assert bench.report.read_text("utf-8")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from surefoot.adapters.expectations.suite import run_suite, suite_problems
 from surefoot.adapters.predictions.typed_table import typed_table
-from surefoot.cli.read import lint
+from surefoot.cli.read_only import lint
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import Missing, Validation
 

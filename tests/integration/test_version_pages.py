@@ -9,10 +9,10 @@ import pytest
 
 from surefoot.adapters.mlflow.runs.projection import MlflowProjection
 from surefoot.adapters.mlflow.runs.run_writer import Pictures
-from surefoot.adapters.mlflow.runs.version_pages import PREFIX
+from surefoot.adapters.mlflow.runs.version_pages import LINE_PREFIX
 from surefoot.core.domain import RolloutKind, Stage, Version
 from surefoot.core.errors import RegistryUnavailable
-from surefoot.core.record.chain import GENESIS, Entry, seal
+from surefoot.core.record.chain import GENESIS, Entry, seal_entry
 from surefoot.core.record.events import (
     CandidateRefused,
     ChampionAdopted,
@@ -20,17 +20,17 @@ from surefoot.core.record.events import (
     RolloutEnded,
     RolloutOpened,
     StageEntered,
-    encode,
+    encode_event,
 )
 from surefoot.reports.evidence_course import course_png
-from surefoot.reports.plots import losses_png, verdicts_png
+from surefoot.reports.plots import slice_losses_png, verdicts_png
 from tests.conftest import free_port
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-PICTURES = Pictures(verdicts_png, losses_png, course_png)
+PICTURES = Pictures(verdicts_png, slice_losses_png, course_png)
 V1, V2, V3, V4 = (Version(number, f"sha256:{number * 64}") for number in "1234")
 MINE = "Trained on June.\n\n* see the notebook\n"
 
@@ -61,7 +61,9 @@ def sealed(model: str, events: Sequence[Event]) -> list[Entry]:
     for seq, event in enumerate(events, start=1):
         at = 1_372_000_000.0 + 60.0 * seq
         previous = entries[-1].hash if entries else GENESIS
-        entries.append(seal(model, seq, at, time.time() + 0.001 * seq, "flow:promote", *encode(event), previous))
+        entries.append(
+            seal_entry(model, seq, at, time.time() + 0.001 * seq, "flow:promote", *encode_event(event), previous)
+        )
     return entries
 
 
@@ -103,7 +105,7 @@ def tags(version: "ModelVersion") -> dict[str, str]:
 
 def line(version: "ModelVersion") -> str:
     """Surefoot's one line in a description."""
-    (found,) = [one for one in (version.description or "").split("\n") if one.startswith(PREFIX)]
+    (found,) = [one for one in (version.description or "").split("\n") if one.startswith(LINE_PREFIX)]
     return found
 
 
@@ -123,11 +125,13 @@ def test_each_page_says_what_became_of_its_version(
     assert tags(second)["run"].startswith(f"{mlflow_server}/#/experiments/")
     assert run_name(client, second) == "promotion of version 2 (bad)"
     link = f"([rollout bad]({tags(second)['run']}))"
-    assert line(second) == f"{PREFIX}RolledBack on 2013-06-23 15:09:40 UTC: {tags(second)['reason']} {link}"
+    assert line(second) == f"{LINE_PREFIX}RolledBack on 2013-06-23 15:09:40 UTC: {tags(second)['reason']} {link}"
     assert str(second.description).startswith(MINE)
     refused = page(client, model, "3")
     assert tags(refused) == {"outcome": "Refused", "reason": STORY[3].reason}  # type: ignore[union-attr]
-    assert line(refused).startswith(f"{PREFIX}Refused on 2013-06-23 15:10:40 UTC: version 3 is FAILED_REGISTRATION")
+    assert line(refused).startswith(
+        f"{LINE_PREFIX}Refused on 2013-06-23 15:10:40 UTC: version 3 is FAILED_REGISTRATION"
+    )
     assert tags(page(client, model, "4"))["outcome"] == "Promoted"
     assert (tags(page(client, model, "1")), page(client, model, "1").description) == ({}, "")
 
@@ -161,7 +165,7 @@ def test_what_is_lost_or_edited_is_written_again(view: MlflowProjection, client:
     client.set_model_version_tag(model, "2", "surefoot.outcome", "Promoted")
     client.delete_model_version_tag(model, "2", "surefoot.reason")
     client.set_model_version_tag(model, "2", "team", "blue")
-    client.update_model_version(model, "2", f"New first line.\n{PREFIX}all is well\nNew last line.")
+    client.update_model_version(model, "2", f"New first line.\n{LINE_PREFIX}all is well\nNew last line.")
     assert view.project(model, entries) == 1
     again = page(client, model, "2")
     assert tags(again) == tags(whole)
@@ -188,7 +192,7 @@ def test_a_model_made_again_is_not_told_the_old_ones_story(
     """A version with the number of an earlier one that came after the journal's word is another version."""
     entries = sealed(model, STORY[:3])
     before = time.time() - 3600.0
-    old = [seal(model, e.seq, e.at, before, e.actor, e.kind, e.data, "") for e in entries]
+    old = [seal_entry(model, e.seq, e.at, before, e.actor, e.kind, e.data, "") for e in entries]
     view.project(model, old)
     assert tags(page(client, model, "2")) == {}
 
@@ -197,7 +201,7 @@ def test_older_versions_than_one_call_reads_are_told_too(
     view: MlflowProjection, client: "MlflowClient", model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The versions that the last entries tell of are written even when many newer versions are registered."""
-    monkeypatch.setattr("surefoot.adapters.mlflow.runs.version_pages.NEWEST", 1)
+    monkeypatch.setattr("surefoot.adapters.mlflow.runs.version_pages.MAX_NEWEST_VERSIONS", 1)
     view.project(model, sealed(model, STORY))
     assert [tags(page(client, model, number)).get("outcome") for number in "1234"] == [
         None,

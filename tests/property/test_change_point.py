@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.core.judging.evidence import Stratum
-from surefoot.core.stats.change_point import FIRST, log_detector, log_mixture
-from surefoot.core.stats.rate_eprocess import HARM, increments, log_mean_exp
+from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT, log_detector, log_mixture
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, epoch_increments, log_mean_exp
 
 Found = Mapping[int, Sequence[float]]
 FOUND = st.dictionaries(st.integers(0, 40), st.tuples(*[st.floats(-30.0, 30.0)] * 3), max_size=10)
@@ -50,7 +50,7 @@ def test_detector_is_its_definition(found: Found) -> None:
 def test_mixture_never_loses_more_than_the_weight_of_a_start(found: Found) -> None:
     """The mixture is worth at least the first start's share of the evidence over all epochs."""
     totals = [sum(row[k] for row in found.values()) for k in range(3)]
-    assert log_mixture(found) >= log_mean_exp(totals) + math.log(FIRST) - 1e-9
+    assert log_mixture(found) >= log_mean_exp(totals) + math.log(BROKEN_FROM_START_WEIGHT) - 1e-9
 
 
 def expected(
@@ -63,7 +63,7 @@ def expected(
         for epoch, (cell, (q0, q1)) in enumerate(zip(path, rates, strict=True)):
             chance *= (share * q1, share * (1.0 - q1), (1.0 - share) * q0, (1.0 - share) * (1.0 - q0))[cell]
             strata.append(Stratum(share, *CELLS[cell], epoch))
-            last = statistic(increments(strata, 0.1, 1.0, 0.0, HARM))
+            last = statistic(epoch_increments(strata, 0.1, 1.0, 0.0, HARM_FACTORS))
             reached = reached or last >= math.log(20.0)
         mean += chance * math.exp(last)
         ever += chance * reached
@@ -101,7 +101,7 @@ def test_simulated_alarms_keep_their_rate() -> None:
             Stratum(0.2, int(f), int(m - f), int(o), int(1000 - m - o), epoch)
             for epoch, (m, f, o) in enumerate(zip(mine, failed, old, strict=True))
         ]
-        found = increments(strata, 0.02, 1.0, 0.0, HARM)
+        found = epoch_increments(strata, 0.02, 1.0, 0.0, HARM_FACTORS)
         pieces = [{epoch: found[epoch] for epoch in range(k + 1)} for k in range(epochs)]
         alarms += any(log_detector(piece) >= math.log(bar) for piece in pieces)
         mixed += any(log_mixture(piece) >= math.log(50.0) for piece in pieces)

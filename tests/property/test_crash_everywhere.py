@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.core.domain import Stage
-from surefoot.core.record.events import EffectDone, EffectIntended, decode
-from surefoot.core.record.state import fold
+from surefoot.core.record.events import EffectDone, EffectIntended, decode_event
+from surefoot.core.record.state import fold_entries
 from surefoot.rollout import Ports, drive, end_rollout, open_promotion, open_rollback
 from tests.fakes import MIRRORED, POLICY, Faults, Killed, Scenario
 
@@ -51,7 +51,7 @@ def abort_while_mirroring(scenario: Scenario) -> None:
 def drive_to_end(scenario: Scenario, opening: Callable[[Ports], object]) -> None:
     """Open unless already ended, then drive to the end."""
     ports = scenario.ports()
-    if not fold("m", scenario.journal.entries).open:
+    if not fold_entries("m", scenario.journal.entries).open:
         opening(ports)
     drive(ports, "m", until=lambda ledger: not ledger.open)
 
@@ -100,7 +100,7 @@ def laws(scenario: Scenario) -> None:
     """Every intent has at most one end, and no effect is done twice."""
     intents: dict[int, object] = {}
     for entry in scenario.journal.entries:
-        event = decode(entry.kind, entry.data)
+        event = decode_event(entry.kind, entry.data)
         if isinstance(event, EffectIntended):
             intents[entry.seq] = event.effect
         if isinstance(event, EffectDone):

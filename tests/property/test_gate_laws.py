@@ -30,8 +30,8 @@ from surefoot.core.judging.evidence import (
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
-from surefoot.core.stats.block_statistic import BINS
-from surefoot.core.stats.bounded_mean import LEVELS
+from surefoot.core.stats.block_statistic import SCORE_BINS
+from surefoot.core.stats.bounded_mean import VALUE_LEVELS
 from tests.gates import changed, make_gate
 from tests.property.test_judge import judged, numbers
 
@@ -79,7 +79,7 @@ def value(share: float, n: int, rates: tuple[float, float], epoch: int) -> Value
     """Requests of which one part is worth the cap, as many again a tenth of it, and the rest nothing."""
     sides = []
     for size, rate in zip((round(n * share), n - round(n * share)), rates, strict=True):
-        cells = [0] * LEVELS
+        cells = [0] * VALUE_LEVELS
         cells[-1] = cells[6] = round(size * rate)
         cells[0] = size - 2 * cells[-1]
         sides.append(tuple(cells))
@@ -106,16 +106,16 @@ SERVED: list[tuple[Gate, st.SearchStrategy[Evidence]]] = [
 
 def binned(cells: Mapping[int, tuple[int, int]]) -> tuple[int, ...]:
     """Sums of scores on the centres of a few bins: (negatives, positives) in each."""
-    made = [0] * 3 * BINS
+    made = [0] * 3 * SCORE_BINS
     for number, (negatives, positives) in cells.items():
         n = negatives + positives
-        made[number], made[BINS + number] = n, positives
-        made[2 * BINS + number] = n * (2 * number + 1) * MICRO // (2 * BINS)
+        made[number], made[SCORE_BINS + number] = n, positives
+        made[2 * SCORE_BINS + number] = n * (2 * number + 1) * MICRO // (2 * SCORE_BINS)
     return tuple(made)
 
 
 SCORED = st.dictionaries(
-    st.integers(0, BINS - 1), st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=5
+    st.integers(0, SCORE_BINS - 1), st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=5
 )
 CONFUSION = st.tuples(*[st.integers(0, 60)] * 4)
 SUMMED = st.tuples(st.integers(0, 100 * MICRO))

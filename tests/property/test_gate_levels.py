@@ -22,9 +22,9 @@ from surefoot.core.judging.evidence import (
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
-from surefoot.core.stats.block_statistic import BINS
-from surefoot.core.stats.bounded_mean import LEVELS
-from surefoot.core.stats.rate_eprocess import HARM, log_evidence
+from surefoot.core.stats.block_statistic import SCORE_BINS
+from surefoot.core.stats.bounded_mean import VALUE_LEVELS
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, log_evidence
 from tests.gates import make_gate
 
 PAID = make_gate("value", Metric.VALUE, margin=0.02, relative=True, column="paid", cap=100.0)
@@ -105,7 +105,7 @@ def paid(seed: int, times: float) -> Iterator[tuple[Evidence, DecisionThresholds
         sides = []
         for n, rate in ((arrived, times), (1500 - arrived, 1.0)):
             bought = int(random.binomial(n, 0.2 * rate * (1.0 + 0.5 * math.sin(epoch))))
-            side = np.bincount(random.integers(1, LEVELS, bought), minlength=LEVELS)
+            side = np.bincount(random.integers(1, VALUE_LEVELS, bought), minlength=VALUE_LEVELS)
             side[0] = n - bought
             sides.append(tuple(int(k) for k in side))
         mine, theirs = sides
@@ -135,7 +135,7 @@ def failing(seed: int, rates: tuple[float, ...]) -> Iterator[tuple[Evidence, Dec
             cells[index] += np.array([bad, new - bad, old, 400 - new - old])
         strata = [Stratum(0.25, *(int(cell) for cell in row)) for row in cells]
         # A start from the beginning has 0.8 of the weight, so no slice fails with less evidence; the judge is slower.
-        if max(log_evidence([s], 0.02, 1.0, 0.0, HARM) for s in strata) >= math.log(len(rates) / LEVEL.alpha):
+        if max(log_evidence([s], 0.02, 1.0, 0.0, HARM_FACTORS) for s in strata) >= math.log(len(rates) / LEVEL.alpha):
             yield Sliced({f"origin={i}": SplitCounts((s,), 0.02) for i, s in enumerate(strata)}, 10_000), LEVEL
 
 
@@ -165,13 +165,13 @@ def scored(seed: int, blur: float, bend: float) -> Iterator[tuple[Evidence, Deci
     days, each = 2 + DAYS * LOOKS, 50
     truth = random.normal(0.0, 1.2, (days, each))
     came = random.random((days, each)) < 1.0 / (1.0 + np.exp(-truth))
-    day = np.repeat(np.arange(days), each) * BINS
+    day = np.repeat(np.arange(days), each) * SCORE_BINS
     sides = []
     for spread, turn in ((0.8, 1.0), (blur, bend)):
         score = 1.0 / (1.0 + np.exp(-turn * (truth + random.normal(0.0, spread, (days, each))) / 1.44))
-        where = day + (score.ravel() * BINS).astype(int)
+        where = day + (score.ravel() * SCORE_BINS).astype(int)
         weights = (np.ones(days * each), came.ravel(), np.rint(score.ravel() * MICRO))
-        parts = [np.bincount(where, weight, days * BINS).reshape(days, BINS) for weight in weights]
+        parts = [np.bincount(where, weight, days * SCORE_BINS).reshape(days, SCORE_BINS) for weight in weights]
         sides.append(np.concatenate(parts, axis=1).astype(int))
     blocks = [
         Block(f"{d:02}", each, tuple(old), tuple(new))

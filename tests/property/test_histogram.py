@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.core.stats.histogram import RATIO, Histogram, bucket, edge
+from surefoot.core.stats.histogram import BUCKET_RATIO, Histogram, bucket_edge, bucket_of
 
 POSITIVE = st.floats(1e-300, 1e300)
 VALUES = st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=60)
@@ -17,35 +17,35 @@ def tally(values: list[float]) -> Histogram:
     """Histogram of raw values, one by one."""
     found = Histogram({})
     for value in values:
-        found += Histogram({bucket(value): 1})
+        found += Histogram({bucket_of(value): 1})
     return found
 
 
 @given(POSITIVE)
 def test_a_value_lies_in_its_bucket(value: float) -> None:
     """A value is between the edges of its bucket, up to the rounding of a logarithm."""
-    assert edge(bucket(value)) <= value * (1.0 + 1e-11)
-    assert value <= edge(bucket(value) + 1) * (1.0 + 1e-11)
+    assert bucket_edge(bucket_of(value)) <= value * (1.0 + 1e-11)
+    assert value <= bucket_edge(bucket_of(value) + 1) * (1.0 + 1e-11)
 
 
 @given(POSITIVE, POSITIVE)
 def test_buckets_are_in_order(a: float, b: float) -> None:
     """A larger value never falls into a lower bucket."""
-    assert (bucket(a) <= bucket(b)) or a > b
+    assert (bucket_of(a) <= bucket_of(b)) or a > b
 
 
 @given(st.integers(-30_000, 30_000))
 def test_edges_are_a_ratio_apart(number: int) -> None:
     """Each edge is 2 % above the one before."""
-    assert edge(number + 1) / edge(number) == pytest.approx(RATIO, rel=1e-9)
+    assert bucket_edge(number + 1) / bucket_edge(number) == pytest.approx(BUCKET_RATIO, rel=1e-9)
 
 
 @given(VALUES, st.floats(1e-3, 1e6))
 def test_counts_at_edges_are_exact(values: list[float], near: float) -> None:
     """Counting above an edge gives what a scan of the raw values gives, unless one lies on the edge itself."""
-    line = bucket(near)
-    off = [value for value in values if abs(math.log(value / edge(line))) > 1e-9]
-    assert tally(off).above(line) == sum(value >= edge(line) for value in off)
+    line = bucket_of(near)
+    off = [value for value in values if abs(math.log(value / bucket_edge(line))) > 1e-9]
+    assert tally(off).above(line) == sum(value >= bucket_edge(line) for value in off)
 
 
 @given(VALUES, st.floats(0.01, 0.99))

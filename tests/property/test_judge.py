@@ -28,10 +28,10 @@ from surefoot.core.judging.evidence import (
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, allowance
 from surefoot.core.policy.model import Gate, Metric
-from surefoot.core.record.chain import canonical
-from surefoot.core.record.events import GateJudged, decode, encode
-from surefoot.core.stats.histogram import bucket
-from surefoot.core.stats.rate_eprocess import HARM, log_evidence
+from surefoot.core.record.chain import canonical_bytes
+from surefoot.core.record.events import GateJudged, decode_event, encode_event
+from surefoot.core.stats.histogram import bucket_of
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, log_evidence
 from tests.gates import changed, make_gate
 
 ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
@@ -106,9 +106,9 @@ def judged(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Outcome
     """The outcome of a verdict that the journal can carry there and back."""
     verdict = judge(gate, evidence, level)
     event = GateJudged("r", Stage.RAMPING, 0, 1, verdict)
-    kind, data = encode(event)
-    canonical(data)
-    assert decode(kind, data) == event
+    kind, data = encode_event(event)
+    canonical_bytes(data)
+    assert decode_event(kind, data) == event
     assert verdict.reason
     return verdict.outcome
 
@@ -159,7 +159,7 @@ def test_more_failures_never_help(cells: tuple[int, int, int, int], share: float
 def test_no_failure_without_evidence_of_harm(strata: tuple[Stratum, ...], guess: float, alpha: float) -> None:
     """Beside a champion, a FAIL always has evidence of harm of at least 1 / alpha."""
     if judged(ERRORS, SplitCounts(strata, guess), DecisionThresholds(alpha)) is Outcome.FAIL:
-        assert log_evidence(strata, guess, 1.0, 0.0, HARM) >= -math.log(alpha)
+        assert log_evidence(strata, guess, 1.0, 0.0, HARM_FACTORS) >= -math.log(alpha)
 
 
 RAMP = ((5.0, 1500), (25.0, 1500), (50.0, 1500))
@@ -181,7 +181,7 @@ def ramps(runs: int, rate: Callable[[float], float], effect: float, seed: int) -
                 bad, champion_bad = int(random.binomial(new, q * effect)), int(random.binomial(old, q))
                 cells += np.array([bad, new - bad, champion_bad, old - champion_bad])
                 strata = (*done, Stratum(weight / 100.0, *(int(cell) for cell in cells)))
-                if log_evidence(strata, 0.05, 1.0, 0.0, HARM) < math.log(99.0):
+                if log_evidence(strata, 0.05, 1.0, 0.0, HARM_FACTORS) < math.log(99.0):
                     continue  # far from any FAIL, as the law below says; the whole judge is slower
                 verdict = judge(ERRORS, SplitCounts(strata, 0.05), DecisionThresholds(allowance=allowance(weight)))
                 if stop := verdict.outcome is Outcome.FAIL:
@@ -206,7 +206,7 @@ def test_bad_candidate_is_rolled_back() -> None:
 
 def histogram(values: np.ndarray) -> tuple[tuple[int, int], ...]:
     """Values as the counters keep them."""
-    cells = np.unique([bucket(float(value)) for value in values], return_counts=True)
+    cells = np.unique([bucket_of(float(value)) for value in values], return_counts=True)
     return tuple((int(key), int(n)) for key, n in zip(*cells, strict=True))
 
 

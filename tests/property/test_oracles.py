@@ -10,9 +10,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from surefoot.core.judging.evidence import Stratum
-from surefoot.core.stats.mcnemar import log_harm
+from surefoot.core.stats.mcnemar import log_evidence_of_harm
 from surefoot.core.stats.power import chance_by_events
-from surefoot.core.stats.rate_eprocess import FLOOR, HARM, NO_HARM, coefficients, log_evidence
+from surefoot.core.stats.rate_eprocess import (
+    HARM_FACTORS,
+    MIN_PROBABILITY,
+    NO_HARM_FACTORS,
+    log_evidence,
+    trial_increments,
+)
 
 CELLS = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
 
@@ -56,14 +62,16 @@ def test_events_until_rollback(share: float, ratio: float, median: int, ninth: i
 @pytest.mark.parametrize(("margin", "events", "published"), [(1.2, 6000, 0.0401), (1.1, 12_000, 0.0448)])
 def test_passes_on_the_margin(margin: float, events: int, published: float) -> None:
     """A candidate exactly on its margin passes as rarely as published."""
-    assert chance_by_events(0.5, margin, events, 0.05, NO_HARM, margin=margin) == pytest.approx(published, abs=6e-5)
+    assert chance_by_events(0.5, margin, events, 0.05, NO_HARM_FACTORS, margin=margin) == pytest.approx(
+        published, abs=6e-5
+    )
 
 
 @pytest.mark.parametrize("share", [0.05, 0.25, 0.5])
 @pytest.mark.parametrize("margin", [1.1, 1.2, 1.5])
 def test_passes_on_any_margin_keep_their_level(share: float, margin: float) -> None:
     """On the margin between 2.9 % and 4.6 % pass within 6,000 events: below the level of 5 %, and near it."""
-    assert 0.029 <= chance_by_events(share, margin, 6000, 0.05, NO_HARM, margin=margin) <= 0.046
+    assert 0.029 <= chance_by_events(share, margin, 6000, 0.05, NO_HARM_FACTORS, margin=margin) <= 0.046
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
@@ -80,7 +88,7 @@ def worth(n: int, share: float, s: float, grid: tuple[float, ...]) -> NDArray[np
     """Evidence of every table of n requests by (n11, n10, n01), 0 where there is none; guess .2, 10 % + 2 points."""
     n11, n10, n01 = np.ogrid[: n + 1, : n + 1, : n + 1]
     n00 = n - n11 - n10 - n01
-    rows = coefficients(share, 0.2, 1.0 + 0.1 * s, 0.02 * s, grid)
+    rows = trial_increments(share, 0.2, 1.0 + 0.1 * s, 0.02 * s, grid)
     total = sum(np.exp(a * n11 + b * n10 + c * n01 + d * np.maximum(n00, 0)) for a, b, c, d in rows)
     return np.where(n00 >= 0, np.asarray(total) / len(rows), 0.0)
 
@@ -88,12 +96,12 @@ def worth(n: int, share: float, s: float, grid: tuple[float, ...]) -> NDArray[np
 @pytest.mark.parametrize(
     ("share", "q0", "q1", "s", "grid", "crossed", "mean"),
     [
-        (0.5, 0.2, 0.2, 0.0, HARM, 0.009002, 1.0),
-        (0.5, 0.1, 0.1, 0.0, HARM, 0.008331, 1.0),
-        (0.5, 0.3, 0.2, 0.0, HARM, 0.001865, 0.498412),
-        (0.5, 0.2, 0.24, 1.0, NO_HARM, 0.002211, 1.0),
-        (0.5, 0.2, 0.30, 1.0, NO_HARM, 0.000840, 0.736811),
-        (0.1, 0.2, 0.2, 0.0, HARM, 0.001845, 1.0),
+        (0.5, 0.2, 0.2, 0.0, HARM_FACTORS, 0.009002, 1.0),
+        (0.5, 0.1, 0.1, 0.0, HARM_FACTORS, 0.008331, 1.0),
+        (0.5, 0.3, 0.2, 0.0, HARM_FACTORS, 0.001865, 0.498412),
+        (0.5, 0.2, 0.24, 1.0, NO_HARM_FACTORS, 0.002211, 1.0),
+        (0.5, 0.2, 0.30, 1.0, NO_HARM_FACTORS, 0.000840, 0.736811),
+        (0.1, 0.2, 0.2, 0.0, HARM_FACTORS, 0.001845, 1.0),
     ],
 )
 def test_brute_force_over_all_tables(
@@ -128,15 +136,15 @@ def test_one_alternative_at_half_each_is_mcnemars_sprt(grid: tuple[float, ...]) 
     p = grid[0] / (1.0 + grid[0])
     for bad, old in itertools.product((0, 3, 40), repeat=2):
         wald = bad * math.log(2.0 * p) + old * math.log(2.0 * (1.0 - p))
-        found = log_evidence([Stratum(0.5, bad, 0, old, 0)], FLOOR, 1.0, 0.0, grid)
+        found = log_evidence([Stratum(0.5, bad, 0, old, 0)], MIN_PROBABILITY, 1.0, 0.0, grid)
         assert found == pytest.approx(wald, abs=1e-3)
 
 
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_discordant_pairs_are_rare_events_at_half_each(worse: int, better: int) -> None:
     """The sequential McNemar test is the conditional test of the split at half each."""
-    found = log_evidence([Stratum(0.5, worse, 0, better, 0)], FLOOR, 1.0, 0.0, HARM)
-    assert log_harm(worse, better) == pytest.approx(found, abs=2e-3)
+    found = log_evidence([Stratum(0.5, worse, 0, better, 0)], MIN_PROBABILITY, 1.0, 0.0, HARM_FACTORS)
+    assert log_evidence_of_harm(worse, better) == pytest.approx(found, abs=2e-3)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5])
@@ -150,5 +158,5 @@ def test_matched_drift_and_ramps_stay_worth_one(share: float, guess: float) -> N
         for cell, (split, q) in zip(path, hours, strict=True):
             chance *= (split * q, split * (1.0 - q), (1.0 - split) * q, (1.0 - split) * (1.0 - q))[cell]
             strata.append(Stratum(split, *CELLS[cell]))
-        mean += chance * math.exp(log_evidence(strata, guess, 1.0, 0.0, HARM))
+        mean += chance * math.exp(log_evidence(strata, guess, 1.0, 0.0, HARM_FACTORS))
     assert mean == pytest.approx(1.0, abs=1e-9)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from surefoot.core.domain import Outcome
-from surefoot.core.gates.rate import EPOCHS
+from surefoot.core.gates.rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import SplitCounts, Stratum
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, allowance
@@ -46,7 +46,7 @@ def ends(value: dict[str, object], times: float, seed: int) -> tuple[float, floa
             share = step.weight / 100.0
             mine = int(random.binomial(n, share))
             bad, old = int(random.binomial(mine, 0.02 * times)), int(random.binomial(n - mine, 0.02))
-            epoch = look * EPOCHS // (2 * LOOKS)
+            epoch = look * MAX_EPOCHS // (2 * LOOKS)
             strata.append(Stratum(share, bad, mine - bad, old, n - mine - old, epoch))
             level = DecisionThresholds(alpha, allowance=allowance(step.weight))
             verdict = judge(gate, SplitCounts(tuple(strata), 0.02, "unit", 10**6), level)

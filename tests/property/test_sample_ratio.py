@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.core.judging.evidence import Stratum
-from surefoot.core.stats.sample_ratio import FACTORS, log_sample_ratio
+from surefoot.core.stats.sample_ratio import SHARE_FACTORS, log_sample_ratio
 
 SHARES = st.floats(0.001, 0.999)
 STRATA = st.lists(st.builds(Stratum, SHARES, *[st.integers(0, 5000)] * 4, st.integers(0, 9)), max_size=6)
@@ -40,4 +40,4 @@ def test_no_count_is_too_large(share: float, mine: int, theirs: int) -> None:
     """The evidence is a number for any counts, and no stronger than the boldest alternative could make it."""
     found = log_sample_ratio([Stratum(share, mine, 0, theirs, 0)])
     assert math.isfinite(found)
-    assert found <= (mine + theirs) * math.log(max(FACTORS) / min(FACTORS)) + 1e-9
+    assert found <= (mine + theirs) * math.log(max(SHARE_FACTORS) / min(SHARE_FACTORS)) + 1e-9

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.core.domain import TERMINAL_STAGES, Outcome, Role, RolloutKind, Stage, Verdict, Version
-from surefoot.core.machine import AbandonEffect, ApplyEffect, FinishEffect, NoRollout, RecordEvent, decide
+from surefoot.core.machine import AbandonEffect, ApplyEffect, FinishEffect, NoRollout, RecordEvent, decide_action
 from surefoot.core.policy.parse import parse
-from surefoot.core.record.chain import GENESIS, Entry, seal
+from surefoot.core.record.chain import GENESIS, Entry, seal_entry
 from surefoot.core.record.events import (
     ChampionAdopted,
     DriftFound,
@@ -22,9 +22,9 @@ from surefoot.core.record.events import (
     SetAlias,
     SetSplit,
     StageEntered,
-    encode,
+    encode_event,
 )
-from surefoot.core.record.state import Ledger, fold
+from surefoot.core.record.state import Ledger, fold_entries
 from tests.fakes import POLICY
 
 VERSIONS = st.sampled_from([Version(n, f"sha256:{n * 64}") for n in "123"])
@@ -76,8 +76,10 @@ def sealed(events: list[Event]) -> list[Entry]:
     """Entries of a chain, one every ten minutes."""
     entries: list[Entry] = []
     for seq, event in enumerate(events, start=1):
-        kind, data = encode(event)
-        entries.append(seal("m", seq, 600.0 * seq, 0.0, "test", kind, data, entries[-1].hash if entries else GENESIS))
+        kind, data = encode_event(event)
+        entries.append(
+            seal_entry("m", seq, 600.0 * seq, 0.0, "test", kind, data, entries[-1].hash if entries else GENESIS)
+        )
     return entries
 
 
@@ -87,8 +89,8 @@ def test_fold_may_be_cut_anywhere(events: list[Event], data: st.DataObject) -> N
     """Folding a journal at once, or in two parts, gives the same ledger."""
     entries = sealed(events)
     cut = data.draw(st.integers(0, len(entries)))
-    whole = fold("m", entries)
-    assert fold("m", entries[cut:], fold("m", entries[:cut])) == whole
+    whole = fold_entries("m", entries)
+    assert fold_entries("m", entries[cut:], fold_entries("m", entries[:cut])) == whole
     assert whole.head == len(entries)
 
 
@@ -97,7 +99,7 @@ def test_fold_may_be_cut_anywhere(events: list[Event], data: st.DataObject) -> N
 def test_ledger_is_consistent(events: list[Event]) -> None:
     """After any events: the open rollout exists, a pending intent was written, nobody is proven twice."""
     entries = sealed(events)
-    ledger = fold("m", entries)
+    ledger = fold_entries("m", entries)
     assert not ledger.open or ledger.open in ledger.rollouts
     assert ledger.intent is None or entries[ledger.intent[0] - 1].kind == "EffectIntended"
     digests = [version.digest for version in ledger.proven]
@@ -110,10 +112,10 @@ def test_ledger_is_consistent(events: list[Event]) -> None:
 @given(st.lists(EVENT, max_size=25), st.floats(0.0, 1e6))
 def test_machine_answers_every_ledger(events: list[Event], later: float) -> None:
     """Whatever the journal holds there is a next action, the same each time; an ending rollout only goes back."""
-    ledger = fold("m", sealed(events))
+    ledger = fold_entries("m", sealed(events))
     now = ledger.now + later
-    action = decide(ledger, parse(POLICY), now)
-    assert action == decide(ledger, parse(POLICY), now)
+    action = decide_action(ledger, parse(POLICY), now)
+    assert action == decide_action(ledger, parse(POLICY), now)
     rollout = ledger.rollout
     if ledger.intent:
         assert isinstance(action, FinishEffect | AbandonEffect)
@@ -133,8 +135,8 @@ def judged(ledger: Ledger, outcome: Outcome) -> Ledger:
     rollout = ledger.rollout
     assert rollout is not None
     verdict = Verdict("errors", "error_rate", outcome, Role.GUARDRAIL, "so")
-    kind, data = encode(GateJudged(ledger.open, rollout.stage, rollout.step, 1, verdict))
-    return fold("m", [seal("m", ledger.head + 1, ledger.now, 0.0, "test", kind, data, GENESIS)], ledger)
+    kind, data = encode_event(GateJudged(ledger.open, rollout.stage, rollout.step, 1, verdict))
+    return fold_entries("m", [seal_entry("m", ledger.head + 1, ledger.now, 0.0, "test", kind, data, GENESIS)], ledger)
 
 
 @settings(deadline=None)
@@ -150,7 +152,7 @@ def test_only_pass_advances(stage: Stage, outcome: Outcome, later: float) -> Non
         EffectDone("r", 3, False, 1.0),
         StageEntered("r", stage, 0, ""),
     ]
-    ledger = judged(fold("m", sealed(events)), outcome)
-    action = decide(ledger, parse(POLICY), ledger.now + later)
+    ledger = judged(fold_entries("m", sealed(events)), outcome)
+    action = decide_action(ledger, parse(POLICY), ledger.now + later)
     advanced = isinstance(action, RecordEvent) and isinstance(action.event, StageEntered | RolloutEnded)
     assert not advanced or outcome is Outcome.PASS

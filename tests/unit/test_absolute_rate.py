@@ -8,7 +8,7 @@ from scipy import stats
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.stats.absolute_rate import limit_increments
 from surefoot.core.stats.change_point import log_detector, log_mixture
-from surefoot.core.stats.rate_eprocess import HARM, NO_HARM, log_mean_exp, odds
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS, log_mean_exp, multiply_odds
 
 
 def evidence(bad: int, good: int, limit: float, grid: tuple[float, ...]) -> float:
@@ -16,7 +16,7 @@ def evidence(bad: int, good: int, limit: float, grid: tuple[float, ...]) -> floa
     return log_mean_exp(limit_increments({0: (bad, good)}, limit, grid)[0])
 
 
-@pytest.mark.parametrize("grid", [HARM, NO_HARM])
+@pytest.mark.parametrize("grid", [HARM_FACTORS, NO_HARM_FACTORS])
 @pytest.mark.parametrize("limit", [1e-9, 0.001, 0.3, 0.9, 1.0 - 1e-9])
 def test_mean_over_all_outcomes_at_the_limit_is_one(grid: tuple[float, ...], limit: float) -> None:
     """At the limit the mean evidence over every outcome of 60 trials is exactly one, however extreme the limit."""
@@ -24,16 +24,16 @@ def test_mean_over_all_outcomes_at_the_limit_is_one(grid: tuple[float, ...], lim
     assert mean == pytest.approx(1.0, rel=1e-6)
 
 
-@pytest.mark.parametrize(("grid", "rate"), [(HARM, 0.005), (NO_HARM, 0.02)])
+@pytest.mark.parametrize(("grid", "rate"), [(HARM_FACTORS, 0.005), (NO_HARM_FACTORS, 0.02)])
 def test_mean_on_the_good_side_is_lower(grid: tuple[float, ...], rate: float) -> None:
     """Below the limit evidence of harm is worth less than one, and above it evidence of safety."""
     assert sum(stats.binom.pmf(k, 60, rate) * math.exp(evidence(k, 60 - k, 0.01, grid)) for k in range(61)) < 1.0
 
 
-@pytest.mark.parametrize("factor", [*HARM, *NO_HARM])
+@pytest.mark.parametrize("factor", [*HARM_FACTORS, *NO_HARM_FACTORS])
 def test_one_alternative_is_walds_ratio(factor: float) -> None:
     """With one alternative the evidence is the likelihood ratio of the binomials at it and at the limit."""
-    p = odds(0.02, factor)
+    p = multiply_odds(0.02, factor)
     ratio = stats.binom.logpmf(30, 1000, p) - stats.binom.logpmf(30, 1000, 0.02)
     assert evidence(30, 970, 0.02, (factor,)) == pytest.approx(ratio, rel=1e-9)
 
@@ -48,8 +48,8 @@ def test_epochs_are_kept_apart() -> None:
 
 def test_breach_is_found_and_health_is_proved() -> None:
     """Three times the limit fails within a few thousand trials; half of it passes."""
-    assert evidence(90, 2910, 0.01, HARM) >= math.log(100.0) > evidence(30, 2970, 0.01, HARM)
-    assert evidence(15, 2985, 0.01, NO_HARM) >= math.log(20.0) > evidence(30, 2970, 0.01, NO_HARM)
+    assert evidence(90, 2910, 0.01, HARM_FACTORS) >= math.log(100.0) > evidence(30, 2970, 0.01, HARM_FACTORS)
+    assert evidence(15, 2985, 0.01, NO_HARM_FACTORS) >= math.log(20.0) > evidence(30, 2970, 0.01, NO_HARM_FACTORS)
 
 
 def test_breach_after_a_long_good_time_is_found() -> None:

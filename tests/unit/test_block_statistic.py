@@ -15,23 +15,23 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MICRO, Block
 from surefoot.core.policy.model import CONFUSIONS, GAPS, PAIRED, Metric
 from surefoot.core.stats.block_statistic import (
-    BINS,
+    SCORE_BINS,
     Floats,
     calibration_error,
-    mean,
-    misranked,
-    rates,
-    root,
+    group_rates,
+    mean_loss,
+    misranked_share,
+    root_mean_square,
     statistic_of,
 )
-from surefoot.core.stats.paired_difference import LEAST_BLOCKS, compare, difference
+from surefoot.core.stats.paired_difference import MIN_BLOCKS, block_difference, jackknife_difference
 
 Whole = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 SCORED = st.lists(st.tuples(st.integers(0, MICRO), st.booleans()), min_size=1, max_size=60)
 """Requests: a score in millionths, and what came true."""
-CENTRED = st.lists(st.tuples(st.integers(0, BINS - 1), st.booleans()), min_size=1, max_size=60)
+CENTRED = st.lists(st.tuples(st.integers(0, SCORE_BINS - 1), st.booleans()), min_size=1, max_size=60)
 """The same with the number of the score's bin."""
 CELLS = st.tuples(*[st.integers(0, 40)] * 4)
 GROUPS = st.lists(CELLS, min_size=2, max_size=5)
@@ -45,18 +45,18 @@ RATES = {
 
 def sums(scores: Sequence[int], came: Sequence[bool]) -> Floats:
     """Requests, positives and scores by bin, counted one by one."""
-    made = np.zeros(3 * BINS)
+    made = np.zeros(3 * SCORE_BINS)
     for score, true in zip(scores, came, strict=True):
-        where = min(score * BINS // MICRO, BINS - 1)
+        where = min(score * SCORE_BINS // MICRO, SCORE_BINS - 1)
         made[where] += 1
-        made[BINS + where] += true
-        made[2 * BINS + where] += score
+        made[SCORE_BINS + where] += true
+        made[2 * SCORE_BINS + where] += score
     return made
 
 
 def centre(number: int) -> int:
     """Middle of a bin [millionths]."""
-    return (2 * number + 1) * MICRO // (2 * BINS)
+    return (2 * number + 1) * MICRO // (2 * SCORE_BINS)
 
 
 def blocks_of(each: int, scores: tuple[Whole, Whole], came: Flags) -> list[Block]:
@@ -78,7 +78,7 @@ def blocks_of(each: int, scores: tuple[Whole, Whole], came: Flags) -> list[Block
 def test_misranked_is_one_minus_the_area(requests: list[tuple[int, bool]]) -> None:
     """Scores on the centres of their bins, ties among them, have the area that scikit-learn finds."""
     scores, came = [centre(number) for number, _ in requests], [true for _, true in requests]
-    found = float(misranked(np.array(float(len(came))), sums(scores, came)))
+    found = float(misranked_share(np.array(float(len(came))), sums(scores, came)))
     if len(set(came)) == 1:
         assert math.isnan(found)
     else:
@@ -91,9 +91,9 @@ def test_area_is_known_to_within_its_ties(requests: list[tuple[int, bool]]) -> N
     scores, came = np.array([score for score, _ in requests]), np.array([true for _, true in requests])
     if len(set(came.tolist())) == 1:
         return
-    bins = np.minimum(scores * BINS // MICRO, BINS - 1)
+    bins = np.minimum(scores * SCORE_BINS // MICRO, SCORE_BINS - 1)
     shared = float(np.mean(bins[came][:, None] == bins[~came][None, :]))
-    found = float(misranked(np.array(1.0), sums(scores.tolist(), came.tolist())))
+    found = float(misranked_share(np.array(1.0), sums(scores.tolist(), came.tolist())))
     assert abs(1.0 - found - metrics.roc_auc_score(came, scores)) <= 0.5 * shared + 1e-12
 
 
@@ -118,7 +118,7 @@ def test_adapter_counts_scores_as_the_statistics_read_them(requests: list[tuple[
     cells = score_bins(np.array(scores) / MICRO, np.array(came, dtype=float))
     flat = np.array([cell[part] for part in range(3) for cell in cells], dtype=float)
     assert flat.sum() == sums(scores, came).sum()
-    if all(score * BINS % MICRO for score in scores):  # on an edge the last bit of a float decides
+    if all(score * SCORE_BINS % MICRO for score in scores):  # on an edge the last bit of a float decides
         assert flat.tolist() == sums(scores, came).tolist()
 
 
@@ -127,9 +127,9 @@ def test_mean_and_root(losses: list[int]) -> None:
     """A mean is that of the losses, and a root mean squared error its root."""
     n, total = np.array(float(len(losses))), np.array([float(sum(losses))])
     expected = math.fsum(loss / MICRO for loss in losses) / len(losses)
-    assert float(mean(n, total)) == pytest.approx(expected, abs=1e-12)
-    assert float(root(n, total)) == pytest.approx(math.sqrt(expected), abs=1e-12)
-    assert math.isnan(float(mean(np.array(0.0), np.array([0.0]))))
+    assert float(mean_loss(n, total)) == pytest.approx(expected, abs=1e-12)
+    assert float(root_mean_square(n, total)) == pytest.approx(math.sqrt(expected), abs=1e-12)
+    assert math.isnan(float(mean_loss(np.array(0.0), np.array([0.0]))))
 
 
 @pytest.mark.parametrize("metric", sorted(CONFUSIONS))
@@ -143,7 +143,7 @@ def test_gap_is_the_largest_difference_between_two_groups(metric: Metric, groups
         assert math.isnan(found)
         return
     known = [above / below for above, below in pairs]
-    assert rates(metric, n, cells).tolist() == pytest.approx(known, abs=1e-12)
+    assert group_rates(metric, n, cells).tolist() == pytest.approx(known, abs=1e-12)
     assert found == pytest.approx(max(abs(a - b) for a in known for b in known), abs=1e-12)
 
 
@@ -159,12 +159,12 @@ def test_gap_of_a_loss_is_between_means(groups: list[tuple[int, int]]) -> None:
 def test_whole_arrays_are_taken_row_by_row(metric: Metric) -> None:
     """A statistic of a stack of sums is the stack of their statistics."""
     random = np.random.default_rng(4)
-    width = 3 * BINS if metric in {Metric.AUC, Metric.ECE} else 4
+    width = 3 * SCORE_BINS if metric in {Metric.AUC, Metric.ECE} else 4
     shape = (3, 2, 4) if metric in GAPS else (3, 2)
     stacked = random.integers(1, 50, (*shape, width)).astype(float)
     if width > 4:
-        stacked[..., :BINS] += stacked[..., BINS : 2 * BINS]  # no more positives than requests
-    n = stacked[..., : min(width, BINS)].sum(axis=-1)
+        stacked[..., :SCORE_BINS] += stacked[..., SCORE_BINS : 2 * SCORE_BINS]  # no more positives than requests
+    n = stacked[..., : min(width, SCORE_BINS)].sum(axis=-1)
     found = statistic_of(metric)(n, stacked)
     assert found.shape == (3, 2)
     for row in np.ndindex(3, 2):
@@ -203,10 +203,10 @@ def test_error_of_an_area_is_delongs(seed: int) -> None:
     came = random.random(n) < 1.0 / (1.0 + np.exp(1.0 - 2.0 * truth))
     one, other = (truth + random.normal(0.0, spread, n) for spread in (0.7, 1.2))
     old, new = (
-        ((2 * np.floor(BINS / (1.0 + np.exp(-side))) + 1) * MICRO / (2 * BINS)).astype(np.int64)
+        ((2 * np.floor(SCORE_BINS / (1.0 + np.exp(-side))) + 1) * MICRO / (2 * SCORE_BINS)).astype(np.int64)
         for side in (one, other)
     )
-    found = difference(blocks_of(each, (old, new), came), misranked)
+    found = block_difference(blocks_of(each, (old, new), came), misranked_share)
     assert found is not None
     assert found.mean == pytest.approx(metrics.roc_auc_score(came, old) - metrics.roc_auc_score(came, new), abs=1e-9)
     error, own = delong((old, new), came)
@@ -214,14 +214,14 @@ def test_error_of_an_area_is_delongs(seed: int) -> None:
     assert found.own == pytest.approx(own, rel=0.1)
 
 
-@given(st.lists(st.tuples(st.integers(0, MICRO), st.integers(0, MICRO)), min_size=LEAST_BLOCKS, max_size=40))
+@given(st.lists(st.tuples(st.integers(0, MICRO), st.integers(0, MICRO)), min_size=MIN_BLOCKS, max_size=40))
 def test_error_of_a_mean_is_the_textbooks(pairs: list[tuple[int, int]]) -> None:
     """With one request a block the error is the deviation of paired differences over the root of their number."""
     old, new = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))
     apart = (new - old) / MICRO
     expected = float(np.std(apart, ddof=1)) / math.sqrt(len(pairs))
-    found = compare(np.ones(len(pairs)), old[:, None], new[:, None], mean)
-    ratio = difference([Block(str(i), 1, (a,), (b,)) for i, (a, b) in enumerate(pairs)])
+    found = jackknife_difference(np.ones(len(pairs)), old[:, None], new[:, None], mean_loss)
+    ratio = block_difference([Block(str(i), 1, (a,), (b,)) for i, (a, b) in enumerate(pairs)])
     assert found is not None
     assert ratio is not None
     for made in (found, ratio):
@@ -234,7 +234,7 @@ def test_error_of_a_root_is_that_of_the_delta_method() -> None:
     """A root mean squared error varies as its square does, over twice itself."""
     random = np.random.default_rng(6)
     squares = np.square(random.normal(0.0, 2.0, (2, 4000))) * MICRO
-    found = compare(np.ones(4000), squares[0][:, None], squares[1][:, None], root)
+    found = jackknife_difference(np.ones(4000), squares[0][:, None], squares[1][:, None], root_mean_square)
     assert found is not None
     expected = float(np.std(squares[1] / MICRO, ddof=1)) / math.sqrt(4000.0) / (2.0 * found.candidate)
     assert found.own == pytest.approx(expected, rel=0.01)
@@ -246,7 +246,7 @@ def test_error_of_a_gap_is_that_of_two_independent_rates() -> None:
     positives, chances = 20, (0.9, 0.5)
     hits = random.binomial(positives, chances, (400, 2))
     cells = np.stack([hits, 0 * hits, positives - hits, 0 * hits], axis=-1).astype(float)
-    found = compare(np.full((400, 2), float(positives)), cells, cells, statistic_of(Metric.TPR_GAP))
+    found = jackknife_difference(np.full((400, 2), float(positives)), cells, cells, statistic_of(Metric.TPR_GAP))
     assert found is not None
     total = positives * 400
     expected = math.sqrt(sum(p * (1.0 - p) / total for p in hits.sum(axis=0) / total))
@@ -258,8 +258,8 @@ def test_sums_that_were_coarsened_are_worth_as_much() -> None:
     """A unit of ten millionths gives the same difference as ten units of one, whatever the statistic."""
     fine = [Block(str(d), 10, (40_000 * d,), (30_000 * d + 70_000,)) for d in range(1, 9)]
     coarse = [Block(b.key, b.n, (b.champion[0] // 10,), (b.candidate[0] // 10,)) for b in fine]
-    for statistic in (mean, root):
-        assert difference(fine, statistic) == difference(coarse, statistic, 10)
+    for statistic in (mean_loss, root_mean_square):
+        assert block_difference(fine, statistic) == block_difference(coarse, statistic, 10)
 
 
 @settings(deadline=None)
@@ -268,7 +268,7 @@ def test_value_that_hangs_on_one_block_is_no_value(lonely: int) -> None:
     """Where all positives are in one block, leaving it out leaves no area and no true positive rate: no difference."""
     came = np.array([index // 10 == lonely and index % 2 == 0 for index in range(80)])
     scores = np.arange(80) * MICRO // 80
-    assert difference(blocks_of(10, (scores, scores), came), misranked) is None
+    assert block_difference(blocks_of(10, (scores, scores), came), misranked_share) is None
     cells = np.array([[[10.0, 0.0, 0.0, 0.0], [5.0 * (d == lonely), 5.0, 0.0, 5.0]] for d in range(8)])
-    assert compare(cells.sum(axis=-1), cells, cells, statistic_of(Metric.TPR_GAP)) is None
-    assert compare(cells.sum(axis=-1), cells, cells, statistic_of(Metric.SELECTION_GAP)) is not None
+    assert jackknife_difference(cells.sum(axis=-1), cells, cells, statistic_of(Metric.TPR_GAP)) is None
+    assert jackknife_difference(cells.sum(axis=-1), cells, cells, statistic_of(Metric.SELECTION_GAP)) is not None

@@ -7,24 +7,24 @@ import pytest
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import ValueStratum
-from surefoot.core.stats.bounded_mean import BETS, LEVELS, increments_mean, means
+from surefoot.core.stats.bounded_mean import BET_FRACTIONS, VALUE_LEVELS, arm_means, mean_increments
 from surefoot.core.stats.change_point import log_mixture
 from surefoot.core.stats.rate_eprocess import log_mean_exp
 
-NONE = (0,) * LEVELS
+NONE = (0,) * VALUE_LEVELS
 
 
 def levels(values: list[float]) -> tuple[int, ...]:
     """Counts of values between 0 and 1 by level, each rounded up or down by a draw that keeps its mean."""
-    counts = [0] * LEVELS
+    counts = [0] * VALUE_LEVELS
     for index, value in enumerate(values):
-        counts[min(math.floor(value * (LEVELS - 1) + (index * 0.618) % 1.0), LEVELS - 1)] += 1
+        counts[min(math.floor(value * (VALUE_LEVELS - 1) + (index * 0.618) % 1.0), VALUE_LEVELS - 1)] += 1
     return tuple(counts)
 
 
 def at(*level: int) -> tuple[int, ...]:
     """Counts of one trial at each of some levels."""
-    return tuple(level.count(number) for number in range(LEVELS))
+    return tuple(level.count(number) for number in range(VALUE_LEVELS))
 
 
 def arms(share: float, n: int, old: float, new: float, epoch: int = 0) -> ValueStratum:
@@ -41,13 +41,13 @@ def arms(share: float, n: int, old: float, new: float, epoch: int = 0) -> ValueS
 
 def safe(strata: list[ValueStratum], margin: float, *, higher: bool, slope: float = 1.0) -> float:
     """Log evidence of safety."""
-    made = increments_mean(strata, 0.3, margin, harm=False, higher_is_better=higher, slope=slope)
+    made = mean_increments(strata, 0.3, margin, harm=False, higher_is_better=higher, slope=slope)
     return log_mean_exp([sum(column) for column in zip(*made.values(), strict=True)])
 
 
 def harm(strata: list[ValueStratum], *, higher: bool) -> float:
     """Log evidence of harm at any moment."""
-    return log_mixture(increments_mean(strata, 0.3, 0.0, harm=True, higher_is_better=higher))
+    return log_mixture(mean_increments(strata, 0.3, 0.0, harm=True, higher_is_better=higher))
 
 
 def test_loss_is_found_on_the_side_that_is_worse() -> None:
@@ -77,17 +77,17 @@ def test_relative_margin_needs_no_estimate() -> None:
 def test_every_share_is_bet_on_at_its_own_stake() -> None:
     """Evidence under one share does not change because other shares were in force at other times."""
     ramp = [arms(0.01, 4000, 0.3, 0.28, 0), arms(0.5, 4000, 0.3, 0.28, 1)]
-    together = increments_mean(ramp, 0.3, 0.0, harm=True, higher_is_better=True)
+    together = mean_increments(ramp, 0.3, 0.0, harm=True, higher_is_better=True)
     for epoch, stratum in enumerate(ramp):
-        alone = increments_mean([stratum], 0.3, 0.0, harm=True, higher_is_better=True)
+        alone = mean_increments([stratum], 0.3, 0.0, harm=True, higher_is_better=True)
         assert alone == {epoch: together[epoch]}
 
 
 def test_serving_alone_proves_nothing() -> None:
     """A stratum in which the candidate gets everything has no champion to compare with."""
     alone = ValueStratum(1.0, at(3, 4), NONE)
-    assert increments_mean([alone], 0.3, 0.0, harm=True, higher_is_better=True) == {}
-    assert means([alone]) is None
+    assert mean_increments([alone], 0.3, 0.0, harm=True, higher_is_better=True) == {}
+    assert arm_means([alone]) is None
 
 
 @pytest.mark.parametrize("center", [0.0, 0.5, 1.0])
@@ -95,11 +95,11 @@ def test_serving_alone_proves_nothing() -> None:
 @pytest.mark.parametrize("share", [1e-4, 0.5, 0.9999])
 def test_no_trial_ruins(center: float, margin: float, share: float) -> None:
     """Even the worst trial under the smallest share leaves a twentieth of what there was."""
-    for level in (0, LEVELS - 1):
+    for level in (0, VALUE_LEVELS - 1):
         for stratum in (ValueStratum(share, at(level), NONE), ValueStratum(share, NONE, at(level))):
             for wrong in (True, False):
-                found = increments_mean([stratum], center, margin, harm=wrong, higher_is_better=True)[0]
-                assert len(found) == len(BETS)
+                found = mean_increments([stratum], center, margin, harm=wrong, higher_is_better=True)[0]
+                assert len(found) == len(BET_FRACTIONS)
                 assert min(found) >= math.log(0.05) - 1e-9
 
 
@@ -119,23 +119,25 @@ def test_no_trial_ruins(center: float, margin: float, share: float) -> None:
 def test_numbers_out_of_range_are_refused(stratum: ValueStratum, center: float, margin: float, slope: float) -> None:
     """Centers, margins, slopes, shares and levels that cannot be are bugs."""
     with pytest.raises(InvariantBroken):
-        increments_mean([stratum], center, margin, harm=True, higher_is_better=True, slope=slope)
+        mean_increments([stratum], center, margin, harm=True, higher_is_better=True, slope=slope)
 
 
 def test_means_do_not_mix_splits() -> None:
     """Simpson's paradox: a mean that rises while the candidate's share grows is not the candidate's doing."""
     early, late = arms(0.01, 10_000, 0.2, 0.2), arms(0.5, 10_000, 0.4, 0.4)
-    champion, candidate = means([early, late]) or (0.0, 1.0)
+    champion, candidate = arm_means([early, late]) or (0.0, 1.0)
     assert candidate == pytest.approx(champion, abs=0.005)
     pooled = sum(level * (a + b) for level, (a, b) in enumerate(zip(early.candidate, late.candidate, strict=True)))
-    assert pooled / (sum(early.candidate) + sum(late.candidate)) / (LEVELS - 1) > champion + 0.003
+    assert pooled / (sum(early.candidate) + sum(late.candidate)) / (VALUE_LEVELS - 1) > champion + 0.003
 
 
 def test_strata_weigh_what_they_can_tell() -> None:
     """One trial against many tells less of a difference than an even match of as many trials."""
-    lopsided = ValueStratum(0.5, at(64), tuple(99 * (n == 0) for n in range(LEVELS)))
-    even = ValueStratum(0.5, tuple(50 * (n == 16) for n in range(LEVELS)), tuple(50 * (n == 32) for n in range(LEVELS)))
-    champion, candidate = means([lopsided, even]) or (0.0, 0.0)
+    lopsided = ValueStratum(0.5, at(64), tuple(99 * (n == 0) for n in range(VALUE_LEVELS)))
+    even = ValueStratum(
+        0.5, tuple(50 * (n == 16) for n in range(VALUE_LEVELS)), tuple(50 * (n == 32) for n in range(VALUE_LEVELS))
+    )
+    champion, candidate = arm_means([lopsided, even]) or (0.0, 0.0)
     assert candidate == pytest.approx((0.99 * 1.0 + 25.0 * 0.25) / 25.99)
     assert champion == pytest.approx((0.99 * 0.0 + 25.0 * 0.5) / 25.99)
 
@@ -148,11 +150,11 @@ def test_equal_arms_of_heavy_tails_rarely_fail() -> None:
         for epoch, share in enumerate((0.01, 0.05, 0.25, 0.5)):
             rate = 0.05 * (0.5 + 0.5 * epoch)
             value = np.minimum(np.exp(random.normal(3.0, 1.2, 4000)) / 300.0, 1.0) * (random.random(4000) < rate)
-            level = np.floor(value * (LEVELS - 1) + random.random(4000)).astype(int)
+            level = np.floor(value * (VALUE_LEVELS - 1) + random.random(4000)).astype(int)
             mine = random.random(4000) < share
-            counts = [tuple(int(n) for n in np.bincount(level[arm], minlength=LEVELS)) for arm in (mine, ~mine)]
+            counts = [tuple(int(n) for n in np.bincount(level[arm], minlength=VALUE_LEVELS)) for arm in (mine, ~mine)]
             strata.append(ValueStratum(share, counts[0], counts[1], epoch))
-        found = increments_mean(strata, 0.006, 0.0, harm=True, higher_is_better=True)
+        found = mean_increments(strata, 0.006, 0.0, harm=True, higher_is_better=True)
         looks = ({e: found[e] for e in range(k + 1)} for k in range(4))
         failed += any(log_mixture(look) >= math.log(100.0) for look in looks)
     assert failed <= runs / 50

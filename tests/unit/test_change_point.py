@@ -6,8 +6,8 @@ import pytest
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import Stratum
-from surefoot.core.stats.change_point import FIRST, NOTHING, log_detector, log_mixture
-from surefoot.core.stats.rate_eprocess import HARM, increments, log_evidence
+from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT, LOG_ZERO, log_detector, log_mixture
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, epoch_increments, log_evidence
 
 
 def test_nothing_is_worth_one() -> None:
@@ -19,7 +19,9 @@ def test_nothing_is_worth_one() -> None:
 def test_first_epoch_counts_in_the_first_start_only() -> None:
     """In epoch 0 the weight of the first start bets on its evidence, and the rest waits."""
     assert log_mixture({0: (math.log(99.0),)}, first=0.5) == pytest.approx(math.log(0.5 * 99.0 + 0.5))
-    assert log_mixture({0: (math.log(99.0),)}) == pytest.approx(math.log(FIRST * 99.0 + 1.0 - FIRST))
+    assert log_mixture({0: (math.log(99.0),)}) == pytest.approx(
+        math.log(BROKEN_FROM_START_WEIGHT * 99.0 + 1.0 - BROKEN_FROM_START_WEIGHT)
+    )
 
 
 def test_epochs_beyond_the_last_start_count_in_every_one() -> None:
@@ -44,15 +46,17 @@ def served(epoch: int, ratio: float) -> Stratum:
 def test_a_late_break_is_found_where_the_whole_past_hides_it() -> None:
     """Twenty good epochs weigh against a candidate that breaks afterwards, but not in the mixture."""
     strata = [served(epoch, 0.9 if epoch < 20 else 2.0) for epoch in range(23)]
-    found = log_mixture(increments(strata, 0.02, 1.0, 0.0, HARM))
-    assert log_evidence(strata, 0.02, 1.0, 0.0, HARM) < math.log(100.0) < found
+    found = log_mixture(epoch_increments(strata, 0.02, 1.0, 0.0, HARM_FACTORS))
+    assert log_evidence(strata, 0.02, 1.0, 0.0, HARM_FACTORS) < math.log(100.0) < found
 
 
 def test_a_break_at_the_start_costs_little_more() -> None:
     """The mixture gives away at most the weight of the first start against knowing that the trouble began at once."""
     strata = [served(epoch, 1.5) for epoch in range(4)]
-    whole = log_evidence(strata, 0.02, 1.0, 0.0, HARM)
-    assert log_mixture(increments(strata, 0.02, 1.0, 0.0, HARM)) >= whole + math.log(FIRST)
+    whole = log_evidence(strata, 0.02, 1.0, 0.0, HARM_FACTORS)
+    assert log_mixture(epoch_increments(strata, 0.02, 1.0, 0.0, HARM_FACTORS)) >= whole + math.log(
+        BROKEN_FROM_START_WEIGHT
+    )
 
 
 @pytest.mark.parametrize("huge", [1e4, -1e4, 1e15])
@@ -62,7 +66,7 @@ def test_huge_evidence_stays_a_number(huge: float) -> None:
     assert math.isfinite(log_mixture(found))
     assert math.isfinite(log_detector(found))
     assert math.isfinite(log_detector({0: (-1e4,)}))
-    assert log_mixture({0: (-1e4,)}) == pytest.approx(math.log(1.0 - FIRST))
+    assert log_mixture({0: (-1e4,)}) == pytest.approx(math.log(1.0 - BROKEN_FROM_START_WEIGHT))
 
 
 def test_detector_of_silence_counts_epochs() -> None:
@@ -72,9 +76,9 @@ def test_detector_of_silence_counts_epochs() -> None:
 
 def test_detector_of_nothing_never_alarms() -> None:
     """Without an epoch the detector is as good as zero, and a number all the same."""
-    assert log_detector({}) == NOTHING
-    assert math.isfinite(NOTHING)
-    assert math.exp(NOTHING) == pytest.approx(0.0, abs=1e-300)
+    assert log_detector({}) == LOG_ZERO
+    assert math.isfinite(LOG_ZERO)
+    assert math.exp(LOG_ZERO) == pytest.approx(0.0, abs=1e-300)
 
 
 def test_detector_is_the_recursion() -> None:

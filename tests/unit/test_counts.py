@@ -14,18 +14,18 @@ from surefoot.adapters.evidence.value_counts import value_counts
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import EvidenceUnavailable
-from surefoot.core.gates.latency import LEAST_BEYOND
+from surefoot.core.gates.latency import MIN_BEYOND
 from surefoot.core.judging.evidence import Missing, SpeedCounts, SpeedStratum, SplitCounts, Stratum, ValueCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Metric
-from surefoot.core.stats.histogram import bucket
+from surefoot.core.stats.histogram import bucket_of
 from tests.gates import changed, make_gate
 
 ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
 LATENCY = make_gate("latency", Metric.LATENCY, margin=0.2, quantiles=(0.9,))
-LEAST_HISTORY = 10 * LEAST_BEYOND
+LEAST_HISTORY = 10 * MIN_BEYOND
 """Measurements without which no p90 is frozen [count]."""
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 LIVE = EvidenceRequest(
@@ -140,7 +140,7 @@ def test_quantile_is_frozen_from_enough_beyond_it(quantile: float, least: int) -
     """A quantile takes five measurements beyond it: ten for a median, fifty for p90, five hundred for p99."""
     gate = changed(LATENCY, quantiles=(0.5, quantile))
     for total, outcome in ((least - 1, Outcome.NO_DATA), (least, Outcome.INCONCLUSIVE)):
-        found = SpeedCounts((SpeedStratum(0.5, cells(1.0), cells(1.0)),), ((bucket(1.0), total),))
+        found = SpeedCounts((SpeedStratum(0.5, cells(1.0), cells(1.0)),), ((bucket_of(1.0), total),))
         verdict = judge(gate, found, DecisionThresholds())
         assert verdict.outcome is outcome, verdict.reason
         assert (f"{total} measurements from before the rollout; p{quantile * 100:g} takes" in verdict.reason) == (
@@ -259,7 +259,7 @@ def history(n: int = 200) -> list[dict[str, object]]:
 
 def cells(*values: float) -> tuple[tuple[int, int], ...]:
     """A histogram of some values."""
-    numbers = [bucket(value) for value in values]
+    numbers = [bucket_of(value) for value in values]
     return tuple((number, numbers.count(number)) for number in sorted(set(numbers)))
 
 

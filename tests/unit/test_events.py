@@ -8,13 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.adapters.journal.sql_journal import parse_canonical
-from surefoot.core.domain import Figure, FigureKind, Outcome, Role, Verdict, Version
+from surefoot.adapters.journal.sql_journal import parse_canonical_json
+from surefoot.core.domain import FigureKind, Outcome, Role, Verdict, VerdictFigure, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.record.chain import canonical
-from surefoot.core.record.codec import build, plain
-from surefoot.core.record.events import KINDS, Effect, Event, SetAlias, SetSplit, as_json, decode, encode
+from surefoot.core.record.chain import canonical_bytes
+from surefoot.core.record.codec import from_json, to_json
+from surefoot.core.record.events import (
+    EVENT_TYPES,
+    Effect,
+    Event,
+    SetAlias,
+    SetSplit,
+    as_json,
+    decode_event,
+    encode_event,
+)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -41,7 +50,7 @@ VERDICT = st.builds(
     FLOAT,
     TEXT,
     TEXT,
-    st.lists(st.builds(Figure, st.sampled_from(FigureKind), FLOATS, TEXT, TEXT), max_size=2).map(tuple),
+    st.lists(st.builds(VerdictFigure, st.sampled_from(FigureKind), FLOATS, TEXT, TEXT), max_size=2).map(tuple),
     st.lists(OBJECT, max_size=2).map(tuple),
 )
 SPLITS = st.builds(SetSplit, VERSION, st.none() | VERSION, FLOATS)
@@ -68,20 +77,20 @@ def events(kind: type) -> st.SearchStrategy[Event]:
 
 
 @settings(deadline=None, max_examples=40)
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("kind", EVENT_TYPES.values(), ids=EVENT_TYPES)
 @given(data=st.data())
 def test_event_survives_the_journal(kind: type, data: st.DataObject) -> None:
     """Encoded, written as canonical JSON, read and decoded, an event is what it was."""
     event = data.draw(events(kind))
-    name, written = encode(event)
+    name, written = encode_event(event)
     assert name == kind.__name__
-    assert decode(name, parse_canonical(canonical(written).decode())) == event
+    assert decode_event(name, parse_canonical_json(canonical_bytes(written).decode())) == event
 
 
 @given(SPLITS | ALIASES)
 def test_effects_are_told_apart(effect: Effect) -> None:
     """The journal says of each effect what it is."""
-    _, data = encode(KINDS["EffectIntended"]("r", effect))
+    _, data = encode_event(EVENT_TYPES["EffectIntended"]("r", effect))
     inner = data["effect"]
     assert isinstance(inner, dict)
     assert inner["effect"] == type(effect).__name__
@@ -89,8 +98,8 @@ def test_effects_are_told_apart(effect: Effect) -> None:
 
 def test_all_kinds_are_known() -> None:
     """The union of events and the table of names are one list."""
-    assert set(KINDS.values()) == set(get_args(Event))
-    assert len(KINDS) == 13
+    assert set(EVENT_TYPES.values()) == set(get_args(Event))
+    assert len(EVENT_TYPES) == 13
 
 
 @pytest.mark.parametrize(
@@ -113,20 +122,20 @@ def test_all_kinds_are_known() -> None:
 def test_what_this_release_cannot_read_is_refused(kind: str, data: dict[str, object]) -> None:
     """An unknown event, stage, outcome or effect is an error of ours by name, never half an event."""
     with pytest.raises(InvariantBroken, match="this release of surefoot"):
-        decode(kind, data)
+        decode_event(kind, data)
 
 
 def test_fields_of_a_newer_release_are_left_out() -> None:
     """What a later release added to an event, a version or a verdict does not stop this one."""
     data = {"champion": {"number": "1", "digest": "d", "flavour": "sour"}, "colour": "blue"}
-    event = decode("ChampionAdopted", data)
-    assert event == KINDS["ChampionAdopted"](Version("1", "d"))
+    event = decode_event("ChampionAdopted", data)
+    assert event == EVENT_TYPES["ChampionAdopted"](Version("1", "d"))
 
 
 @given(VERDICT)
 def test_verdict_as_json(verdict: Verdict) -> None:
     """What --json prints is what the journal holds."""
-    assert json.loads(canonical(as_json(verdict)))["outcome"] == verdict.outcome.value
+    assert json.loads(canonical_bytes(as_json(verdict)))["outcome"] == verdict.outcome.value
 
 
 @pytest.mark.parametrize(
@@ -140,13 +149,13 @@ def test_verdict_as_json(verdict: Verdict) -> None:
 )
 def test_figures_of_an_earlier_release_get_a_kind(name: str, kind: FigureKind) -> None:
     """A figure that was journalled with its label alone keeps that label and is found by its kind."""
-    figure = build(Figure, {"name": name, "value": 0.5, "unit": "share"})
-    assert figure == Figure(kind, 0.5, "share", name)
-    assert build(Figure, plain(figure)) == figure
+    figure = from_json(VerdictFigure, {"name": name, "value": 0.5, "unit": "share"})
+    assert figure == VerdictFigure(kind, 0.5, "share", name)
+    assert from_json(VerdictFigure, to_json(figure)) == figure
 
 
 def test_outcomes_of_an_earlier_release_are_read() -> None:
     """BOTH_SICK is what release 0.1.0 journalled for a baseline that is unhealthy; other words stay unknown."""
-    assert build(Outcome, "BOTH_SICK") is Outcome.BASELINE_UNHEALTHY
+    assert from_json(Outcome, "BOTH_SICK") is Outcome.BASELINE_UNHEALTHY
     with pytest.raises(ValueError, match="BOTH_SICKER"):
-        build(Outcome, "BOTH_SICKER")
+        from_json(Outcome, "BOTH_SICKER")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from surefoot.core.domain import Figure, FigureKind, Outcome, Role, Stage, Verdict
+from surefoot.core.domain import FigureKind, Outcome, Role, Stage, Verdict, VerdictFigure
 from surefoot.core.record.events import GateJudged
 from surefoot.reports.evidence_course import course_png
 
@@ -15,10 +15,10 @@ Look = tuple[float, GateJudged]
 def look(at: float, gate: str, outcome: Outcome = Outcome.INCONCLUSIVE, **changes: object) -> Look:
     """What a gate said at a moment."""
     figures = (
-        Figure(FigureKind.HARM, at - 3.0, "nats"),
-        Figure(FigureKind.HARM_NEEDED, 4.6, "nats"),
-        Figure(FigureKind.SAFETY, -1e6, "nats"),
-        Figure(FigureKind.SAFETY_NEEDED, 3.0, "nats"),
+        VerdictFigure(FigureKind.HARM, at - 3.0, "nats"),
+        VerdictFigure(FigureKind.HARM_NEEDED, 4.6, "nats"),
+        VerdictFigure(FigureKind.SAFETY, -1e6, "nats"),
+        VerdictFigure(FigureKind.SAFETY_NEEDED, 3.0, "nats"),
     )
     numbers: dict[str, object] = {"estimate": 0.01, "lower": -0.2, "upper": 5.0, "margin": 0.02, "figures": figures}
     verdict = Verdict(gate, "error_rate", outcome, Role.GUARDRAIL, "so", 100, **{**numbers, **changes})  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ def test_a_gate_that_failed_is_drawn_however_many_there_are() -> None:
         {"lower": None, "upper": None},
         {"margin": None},
         {"figures": ()},
-        {"figures": (Figure(FigureKind.HARM, 1.0, "nats"),)},
+        {"figures": (VerdictFigure(FigureKind.HARM, 1.0, "nats"),)},
         {"estimate": 0.0, "lower": 0.0, "upper": 0.0, "margin": 0.0},
         {"estimate": 1e300, "upper": float("inf")},
     ],

@@ -21,9 +21,9 @@ from surefoot.core.judging.evidence import (
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric, ValueGate
-from surefoot.core.record.chain import canonical
-from surefoot.core.record.events import GateJudged, decode, encode
-from surefoot.core.stats.bounded_mean import LEVELS
+from surefoot.core.record.chain import canonical_bytes
+from surefoot.core.record.events import GateJudged, decode_event, encode_event
+from surefoot.core.stats.bounded_mean import VALUE_LEVELS
 from tests.gates import changed, make_gate
 from tests.unit.test_judge import spread
 
@@ -45,9 +45,9 @@ def judged(gate: Gate, evidence: Evidence, level: DecisionThresholds = LEVEL) ->
     """A verdict that the journal carries there and back."""
     verdict = judge(gate, evidence, level)
     event = GateJudged("r", Stage.RAMPING, 0, 1, verdict, level)
-    kind, data = encode(event)
-    canonical(data)
-    assert decode(kind, data) == event
+    kind, data = encode_event(event)
+    canonical_bytes(data)
+    assert decode_event(kind, data) == event
     return verdict
 
 
@@ -69,7 +69,7 @@ def values(n: int, mean: float, champion_mean: float, center: float | None = 0.5
     sides = []
     for size, share in ((new, mean), (n - new, champion_mean)):
         top = round(size * share)
-        sides.append((size - top, *[0] * (LEVELS - 2), top))
+        sides.append((size - top, *[0] * (VALUE_LEVELS - 2), top))
     mine, theirs = sides
     return ValueCounts((ValueStratum(0.5, mine, theirs),), center, recent=n)
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from surefoot.adapters.evidence.block_sums import score_bins
 from surefoot.core.domain import Outcome, Role
-from surefoot.core.gates.expected_loss import LEAST_PAST, expected, seen
+from surefoot.core.gates.expected_loss import LEAST_PAST, expected_brier, observed_brier
 from surefoot.core.judging.evidence import (
     MICRO,
     Block,
@@ -24,7 +24,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Metric
 from surefoot.core.policy.parse import parse_gate
 from surefoot.core.policy.violations import Violation
-from surefoot.core.stats.block_statistic import BINS
+from surefoot.core.stats.block_statistic import SCORE_BINS
 from tests.gates import changed, make_gate
 from tests.unit.test_gates import LEVEL, figure, judged
 
@@ -71,9 +71,9 @@ def test_golden_rows_that_cannot_be_counted_are_an_error(field: str, broken: flo
 
 def scored(*cells: tuple[int, float, float]) -> tuple[tuple[int, int, int], ...]:
     """Requests by score bin: so many at a score, of which a share came true."""
-    made = [(0, 0, 0)] * BINS
+    made = [(0, 0, 0)] * SCORE_BINS
     for n, score, rate in cells:
-        made[int(score * BINS)] = (n, round(n * rate), round(n * score * MICRO))
+        made[int(score * SCORE_BINS)] = (n, round(n * rate), round(n * score * MICRO))
     return tuple(made)
 
 
@@ -112,7 +112,7 @@ def test_foreseen_loss_is_no_surer_than_it_was(
 
 def test_foreseen_margin_is_what_the_owner_wrote() -> None:
     """Points are added to the loss before, a share is one of it, and with a limit beside it the lower one counts."""
-    evidence, before = ScoreBins(FAIR, FAIR, scored((500, 0.205, 0.0))), seen(FAIR)
+    evidence, before = ScoreBins(FAIR, FAIR, scored((500, 0.205, 0.0))), observed_brier(FAIR)
     accepted = [
         judged(changed(FORESEEN, margin=margin, relative=relative, limit=limit), evidence).margin
         for margin, relative, limit in ((0.1, False, None), (0.1, True, None), (0.1, True, 0.9), (0.1, True, 0.01))
@@ -128,9 +128,9 @@ def test_foreseen_loss_is_the_one_that_comes() -> None:
     came = [(random.random(40_000) < chance).astype(float) for chance in truth]
     past, now = score_bins(scores[0], came[0]), score_bins(scores[1], np.zeros(40_000))
     true = float(np.mean(np.square(scores[1] - came[1])))
-    assert expected(past, now) == pytest.approx(true, abs=0.005)
+    assert expected_brier(past, now) == pytest.approx(true, abs=0.005)
     assert abs(float(np.mean(scores[1] * (1.0 - scores[1]))) - true) > 0.02
-    assert seen(past) == pytest.approx(float(np.mean(np.square(scores[0] - came[0]))), abs=1e-3)
+    assert observed_brier(past) == pytest.approx(float(np.mean(np.square(scores[0] - came[0]))), abs=1e-3)
 
 
 def test_expectation_is_never_a_guardrail() -> None:

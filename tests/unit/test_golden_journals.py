@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from surefoot.adapters.journal.sql_journal import ENTRIES, SqlJournal, parse_canonical
+from surefoot.adapters.journal.sql_journal import ENTRIES_TABLE, SqlJournal, parse_canonical_json
 from surefoot.adapters.mlflow.runs.transitions import run_views
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.policy.parse import parse
-from surefoot.core.record.chain import Entry, canonical, check
+from surefoot.core.record.chain import Entry, canonical_bytes, check_chain
 from surefoot.core.record.describe import describe_event
-from surefoot.core.record.events import GateJudged, RolloutOpened, decode
-from surefoot.core.record.state import fold
+from surefoot.core.record.events import GateJudged, RolloutOpened, decode_event
+from surefoot.core.record.state import fold_entries
 from surefoot.core.record.version_status import version_statuses
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -28,22 +28,22 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 def entries_of(name: str) -> list[Entry]:
     """The entries of a golden journal."""
     lines = (GOLDEN / name).read_text(encoding="utf-8").splitlines()
-    return [Entry(**parse_canonical(line)) for line in lines]
+    return [Entry(**parse_canonical_json(line)) for line in lines]
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in GOLDEN.glob("*.jsonl")))
 def test_a_journal_of_an_earlier_release_is_read(name: str) -> None:
     """The chain holds, events and policies are read, every verdict follows from its counters, and views show it."""
     entries = entries_of(name)
-    assert check(entries) == len(entries)
+    assert check_chain(entries) == len(entries)
     judged = list(reverify(entries))
     assert [found for found in judged if found.problem] == []
     assert sum(not found.skipped for found in judged) == sum(entry.kind == "GateJudged" for entry in entries)
-    ledger = fold(entries[0].model, entries)
+    ledger = fold_entries(entries[0].model, entries)
     assert ledger.champion is not None
     assert (ledger.open, ledger.head, ledger.drifts) == ("", len(entries), {})
     for entry in entries:
-        event = decode(entry.kind, entry.data)
+        event = decode_event(entry.kind, entry.data)
         assert describe_event(event)
         if isinstance(event, RolloutOpened):
             assert not event.policy or parse(event.policy)
@@ -57,10 +57,10 @@ def test_names_of_an_earlier_release_are_understood() -> None:
     entries = entries_of("journal-0.1.0-scripted.jsonl")
     text = json.dumps([entry.data for entry in entries])
     assert all(f'"{word}"' in text for word in ("BOTH_SICK", "both_sick", "sink"))
-    events = [decode(entry.kind, entry.data) for entry in entries]
+    events = [decode_event(entry.kind, entry.data) for entry in entries]
     outcomes = {event.verdict.outcome for event in events if isinstance(event, GateJudged)}
     assert outcomes == {Outcome.PASS, Outcome.BASELINE_UNHEALTHY}
-    rollouts = fold("m", entries).rollouts.values()
+    rollouts = fold_entries("m", entries).rollouts.values()
     assert [one.stage for one in rollouts] == [Stage.ABORTED, Stage.PROMOTED, Stage.FAST_ROLLED_BACK]
     opened = next(event for event in events if isinstance(event, RolloutOpened))
     assert parse(opened.policy).on[Outcome.BASELINE_UNHEALTHY].hold == 600.0
@@ -76,10 +76,10 @@ def test_an_earlier_journal_is_continued(tmp_path: Path) -> None:
 
     journal = SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}", Clock())
     assert journal.models() == ()
-    rows = [{**asdict(entry), "data": canonical(entry.data).decode()} for entry in entries]
+    rows = [{**asdict(entry), "data": canonical_bytes(entry.data).decode()} for entry in entries]
     with journal._engine.begin() as connection:
-        connection.execute(sa.insert(ENTRIES), rows)
+        connection.execute(sa.insert(ENTRIES_TABLE), rows)
     last = journal.append("flights-late", len(entries), entries[-1].at + 1.0, "test", "Later", {})
     assert last.previous == entries[-1].hash
-    assert check(journal.read("flights-late")) == len(entries) + 1
+    assert check_chain(journal.read("flights-late")) == len(entries) + 1
     journal.close()

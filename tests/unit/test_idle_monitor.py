@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from surefoot.gateway.inference.idle import SAMPLES, IdleMonitor
+from surefoot.gateway.inference.idle import SAMPLES_TO_RESUME, IdleMonitor
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_busy_looks_on_end_stop_it_and_one_idle_look_does_not_begin_it(
     """A busy host that seems idle for a moment, now and then, is left alone; one that becomes idle is used again."""
     assert looks([(16, 0, 4)] * 2) == [False] * 2
     assert looks([(16, 0, 4), (11, 0, 9), (17, 0, 3)] * 10) == [False] * 30
-    idle = looks([(5, 0, 15)] * SAMPLES)
+    idle = looks([(5, 0, 15)] * SAMPLES_TO_RESUME)
     assert idle[-1]
     assert idle == sorted(idle)
 

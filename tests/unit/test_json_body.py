@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from surefoot.gateway.http import decode, tensors
-from surefoot.gateway.json_body import Ambiguous, NotJson, read
+from surefoot.gateway.json_body import Ambiguous, NotJson, parse_json_body
 from surefoot.gateway.log.record import label_lines
 
 TEXTS = st.one_of(
@@ -28,7 +28,7 @@ VALUES = st.recursive(
 def test_what_is_said_once_is_read(value: object, indent: int | None) -> None:
     """Any JSON without a repeated key is read as it is, whatever stands in its texts and however it is spaced."""
     body = json.dumps(value, indent=indent, separators=(" ,", " : ") if indent else None).encode()
-    assert read(body) == orjson.loads(body)
+    assert parse_json_body(body) == orjson.loads(body)
 
 
 @given(st.dictionaries(TEXTS, VALUES, min_size=1, max_size=3), VALUES, st.data())
@@ -39,7 +39,7 @@ def test_a_key_that_is_said_twice_is_refused(value: dict[str, object], other: ob
     inner = json.dumps(value)[:-1] + f" , {json.dumps(key, ensure_ascii=escaped)} : {json.dumps(other)}}}"
     body = data.draw(st.sampled_from([inner, f"[{inner}]", f'{{"outer" :[1,{inner}]}}'])).encode()
     with pytest.raises(Ambiguous, match="written twice"):
-        read(body)
+        parse_json_body(body)
 
 
 TWICE = [
@@ -67,10 +67,10 @@ def test_tensors_and_labels_say_each_key_once() -> None:
 def test_other_bodies_are_told_as_before() -> None:
     """What is no JSON is said so; NaN is null only where rows are read; long numbers and deep lists are no trouble."""
     with pytest.raises(NotJson):
-        read(b"{")
+        parse_json_body(b"{")
     with pytest.raises(NotJson):
-        read(b"[NaN]")
-    assert read(b'\xef\xbb\xbf[NaN, "NaN"]', nan=True) == [None, "NaN"]
-    assert read(b'["a\\":", ' + b"0." + b"1" * 5000 + b"]")
+        parse_json_body(b"[NaN]")
+    assert parse_json_body(b'\xef\xbb\xbf[NaN, "NaN"]', nan=True) == [None, "NaN"]
+    assert parse_json_body(b'["a\\":", ' + b"0." + b"1" * 5000 + b"]")
     with pytest.raises(Ambiguous, match="nested"):
-        read(b'["\\":",' + b"[" * 1015 + b'{"a":1}' + b"]" * 1015 + b"]")
+        parse_json_body(b'["\\":",' + b"[" * 1015 + b'{"a":1}' + b"]" * 1015 + b"]")

@@ -25,9 +25,9 @@ from surefoot.core.judging.evidence import (
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, allowance
 from surefoot.core.policy.model import Gate, Metric
-from surefoot.core.record.chain import canonical
-from surefoot.core.record.events import GateJudged, encode
-from surefoot.core.stats.histogram import bucket
+from surefoot.core.record.chain import canonical_bytes
+from surefoot.core.record.events import GateJudged, encode_event
+from surefoot.core.stats.histogram import bucket_of
 from tests.gates import changed, make_gate
 
 ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
@@ -50,7 +50,7 @@ def spread(n: int, scale: float) -> tuple[tuple[int, int], ...]:
     """A histogram of n latencies, evenly from 10 to 110 ms times a scale."""
     cells: dict[int, int] = {}
     for index in range(n):
-        key = bucket((10.0 + 100.0 * (index + 0.5) / n) * scale)
+        key = bucket_of((10.0 + 100.0 * (index + 0.5) / n) * scale)
         cells[key] = cells.get(key, 0) + 1
     return tuple(sorted(cells.items()))
 
@@ -128,7 +128,7 @@ def test_each_outcome_of_each_metric(gate: str, outcome: Outcome) -> None:
     verdict = judge(changed(given, role=Role.SIGNAL), evidence, level)
     assert verdict.outcome is outcome, verdict.reason
     assert (verdict.gate, verdict.metric, verdict.role) == (given.name, given.metric.value, Role.SIGNAL)
-    canonical(encode(GateJudged("r", Stage.RAMPING, 0, 1, verdict))[1])
+    canonical_bytes(encode_event(GateJudged("r", Stage.RAMPING, 0, 1, verdict))[1])
 
 
 def test_error_reason_holds_the_rates() -> None:
@@ -180,7 +180,7 @@ def test_samples_that_are_no_json_are_shown_as_text() -> None:
     odd = replace(BROKEN, samples=(math.nan, {"row": 10**400}, "\ud800"))
     verdict = judge(DATA, Validation("m", 100, 3, (odd,)), DecisionThresholds())
     assert verdict.outcome is Outcome.FAIL
-    canonical(encode(GateJudged("r", Stage.VALIDATING, 0, 1, verdict))[1])
+    canonical_bytes(encode_event(GateJudged("r", Stage.VALIDATING, 0, 1, verdict))[1])
 
 
 @pytest.mark.parametrize("validation", [Validation("m", 0, 3, ()), Validation("m", 100, 0, ())])

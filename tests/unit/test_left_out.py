@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
-from surefoot.adapters.replay.shadow import MOST_REFUSED, ShadowReplay
+from surefoot.adapters.replay.offline_replay import MAX_REFUSED, OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Role, Verdict, Version
 from surefoot.core.errors import NotFound
 from surefoot.core.judging.evidence import PairedSums, SplitCounts, Stratum, Validation
@@ -20,7 +20,7 @@ from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Metric
-from surefoot.core.verdicts.left_out import WORDS, note_left_out
+from surefoot.core.verdicts.left_out import REASON_TEXTS, note_left_out
 from tests.gates import make_gate
 from tests.unit.test_counts import ERRORS, LATENCY, LIVE, V1, V2, before
 from tests.unit.test_counts import record as served
@@ -42,7 +42,7 @@ def measured(root: Path, champion: Model | None = None, candidate: Model | None 
     log = PredictionLog(root)
     return LogEvidence(
         log,
-        ShadowReplay(log, lambda _model, version: models[version.digest]),
+        OfflineReplay(log, lambda _model, version: models[version.digest]),
         lambda suite, frame, _name: Validation(suite, len(frame), 1, ()),
     )
 
@@ -64,7 +64,7 @@ def test_what_every_version_refuses_is_no_failure_of_any(tmp_path: Path) -> None
     assert found.left.refused == 1001
     verdict = judge(ERRORS, found, DecisionThresholds())
     assert "1,001 requests that no version could answer" in verdict.reason
-    assert {"left out": WORDS["refused"], "n": 1001} in verdict.details
+    assert {"left out": REASON_TEXTS["refused"], "n": 1001} in verdict.details
 
 
 def test_a_failure_of_one_version_stays_its_own(tmp_path: Path) -> None:
@@ -98,9 +98,9 @@ def test_while_it_bakes_the_old_champion_is_asked(tmp_path: Path) -> None:
 def test_of_very_many_the_rest_is_taken_as_most(tmp_path: Path) -> None:
     """So many are asked and no more; the rest is taken as most of those."""
     candidate = Model(strict)
-    write(tmp_path, "predictions", [served(f"g{i}", features={"x": "oops"}, **NO) for i in range(MOST_REFUSED + 50)])
-    assert len(measured(tmp_path, candidate=candidate)._answers.refused(LIVE)) == MOST_REFUSED + 50
-    assert len(candidate.sizes) == MOST_REFUSED
+    write(tmp_path, "predictions", [served(f"g{i}", features={"x": "oops"}, **NO) for i in range(MAX_REFUSED + 50)])
+    assert len(measured(tmp_path, candidate=candidate)._answers.refused(LIVE)) == MAX_REFUSED + 50
+    assert len(candidate.sizes) == MAX_REFUSED
 
 
 def test_a_version_that_cannot_be_loaded_refuses_nothing(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_version_that_cannot_be_loaded_refuses_nothing(tmp_path: Path) -> None
         raise NotFound("no such version")
 
     log = PredictionLog(tmp_path)
-    found = LogEvidence(log, ShadowReplay(log, load), lambda suite, _f, _n: Validation(suite, 1, 1, ())).gather(LIVE)
+    found = LogEvidence(log, OfflineReplay(log, load), lambda suite, _f, _n: Validation(suite, 1, 1, ())).gather(LIVE)
     assert isinstance(found, SplitCounts)
     assert found.strata == (Stratum(0.05, 0, 1, 1, 0),)
 
@@ -186,12 +186,12 @@ def test_bare_arrays_are_evidence_too(tmp_path: Path) -> None:
 SOME = Verdict("g", "error_rate", Outcome.PASS, Role.GUARDRAIL, "it holds", details=({"slice": "all"},))
 
 
-@given(st.builds(LeftOut, **{name: st.integers(0, 3) for name in WORDS}))
+@given(st.builds(LeftOut, **{name: st.integers(0, 3) for name in REASON_TEXTS}))
 def test_every_count_is_in_the_sentence_and_in_the_details(left: LeftOut) -> None:
     """A count that is not zero is told twice; without any the verdict is what it was, and it survives the journal."""
     verdict = note_left_out(SOME, left)
     told = {str(row["left out"]): row["n"] for row in verdict.details if "left out" in row}
-    assert told == {words: getattr(left, name) for name, words in WORDS.items() if getattr(left, name)}
+    assert told == {words: getattr(left, name) for name, words in REASON_TEXTS.items() if getattr(left, name)}
     assert all(words in verdict.reason for words in told)
     assert told or verdict == SOME
     assert unpack_evidence(pack_evidence(SplitCounts((), left=left))) == SplitCounts((), left=left)

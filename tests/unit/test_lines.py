@@ -19,7 +19,7 @@ from surefoot.gateway.inference.request import (
     new_request,
     shadow_records,
 )
-from surefoot.gateway.log.record import LONGEST, label_lines, record_lines
+from surefoot.gateway.log.record import MAX_LINE_BYTES, label_lines, record_lines
 from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.gateway.log.request import InferenceRequest
 
@@ -56,7 +56,7 @@ def read(body: str, kind: str = "application/json") -> Table:
 def records(made: InferenceRequest, predictions: list[object] | None = None) -> list[dict[str, Any]]:
     """What the lines of a job say; each can be read."""
     lines = record_lines(made, predictions, None if predictions is None else "1")
-    assert all(line.endswith(b"\n") and line.count(b"\n") == 1 and len(line) <= LONGEST for line in lines)
+    assert all(line.endswith(b"\n") and line.count(b"\n") == 1 and len(line) <= MAX_LINE_BYTES for line in lines)
     return [orjson.loads(line) for line in lines]
 
 
@@ -88,7 +88,7 @@ def test_a_line_has_a_limit_and_features_go_first() -> None:
     (record,) = records(job(wild), ["\x01" * 5_700_000])
     assert record["left_out"] == {"features": "too long", "prediction": "too long"}
     assert (record["prediction"], record["answered_by"]) == (None, "1")
-    params = read('{"instances": [1], "params": {"a": "' + "x" * LONGEST + '"}}')
+    params = read('{"instances": [1], "params": {"a": "' + "x" * MAX_LINE_BYTES + '"}}')
     (record,) = records(job(params), [0.5])
     assert (record["params"], record["left_out"]) == (None, {"features": "too long", "params": "too long"})
 
@@ -98,7 +98,7 @@ def test_a_long_unit_is_a_digest_and_a_long_error_is_cut() -> None:
     made = []
     for end in "ab":
         one = job(read('{"instances": [{"who": "' + "\\u0001" * 300_000 + end + '"}]}'), column="who")
-        one.error = "E: " + "x" * 2 * LONGEST
+        one.error = "E: " + "x" * 2 * MAX_LINE_BYTES
         (record,) = records(one)
         assert len(record["error"]) == 1000
         made.append(record["unit"])
@@ -191,7 +191,7 @@ def test_a_deep_value_that_is_hashed_is_a_digest_in_the_log() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "why"), [(nested(300), "too deep"), (f'"{"x" * LONGEST}"', "too long")], ids=["deep", "long"]
+    ("label", "why"), [(nested(300), "too deep"), (f'"{"x" * MAX_LINE_BYTES}"', "too long")], ids=["deep", "long"]
 )
 def test_labels_that_cannot_be_kept_are_refused(label: str, why: str) -> None:
     """A label that could not be written, or not read again, is refused with its number and the limits."""
@@ -226,7 +226,7 @@ def test_an_answer_of_a_shadow_has_a_limit_too() -> None:
     loop = asyncio.new_event_loop()
     attempt = Attempt(job(read('{"instances": [1]}')), last=False, settled=loop.create_future())
     loop.close()
-    (line,) = shadow_records(attempt, Answered(b"[]", "1"), ["x" * LONGEST])
+    (line,) = shadow_records(attempt, Answered(b"[]", "1"), ["x" * MAX_LINE_BYTES])
     assert len(line) < 1000
     assert orjson.loads(line)["left_out"] == {"prediction": "too long"}
 

@@ -16,15 +16,15 @@ from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.machine import PRE_TRAFFIC_ALPHA, SHAPE_GATE, JudgeGates, decide, shadow_alpha
+from surefoot.core.machine import PRE_TRAFFIC_ALPHA, SHAPE_GATE, JudgeGates, decide_action, shadow_alpha
 from surefoot.core.planning import notes, plan
 from surefoot.core.policy.gates.metrics import NOT_MIRRORED
 from surefoot.core.policy.model import Metric
 from surefoot.core.policy.parse import parse
 from surefoot.core.policy.violations import Violation
 from surefoot.core.record.describe import describe_effect
-from surefoot.core.record.events import SetSplit, decode
-from surefoot.core.record.state import fold
+from surefoot.core.record.events import SetSplit, decode_event
+from surefoot.core.record.state import fold_entries
 from surefoot.rollout import drive, open_promotion
 from surefoot.rollout.drift import split_mismatch
 from tests.fakes import MIRRORED, POLICY, SAME_SHAPE, Scenario
@@ -136,7 +136,7 @@ def test_the_gates_ask_about_mirrored_requests() -> None:
     ledger = started(env, at(Stage.LIVE_SHADOWING, 0, 1))
     assert ledger.rollout is not None
     read = parse(ledger.rollout.opened.policy)
-    action = decide(ledger, read, env.clock.now())
+    action = decide_action(ledger, read, env.clock.now())
     assert isinstance(action, JudgeGates)
     assert (action.kind, action.since) == ("live_shadow", ledger.rollout.entered_at)
     assert [gate.name for gate in action.gates] == ["errors", SHAPE_GATE.name]
@@ -229,7 +229,7 @@ def test_a_mirror_is_said_in_words() -> None:
 def test_a_split_of_an_earlier_release_mirrors_nothing() -> None:
     """An intent that was journalled before there was a mirror is read without one."""
     effect = {"effect": "SetSplit", "champion": {"number": "1", "digest": "d"}, "candidate": None, "weight": 5.0}
-    event: Any = decode("EffectIntended", {"rollout": "r", "effect": effect})
+    event: Any = decode_event("EffectIntended", {"rollout": "r", "effect": effect})
     assert event.effect.mirror == 0.0
 
 
@@ -293,7 +293,7 @@ def test_a_run_that_was_interrupted_while_mirroring_goes_on() -> None:
     drive(env.ports(), "m", until=at(Stage.RAMPING, 0, 1))
     assert len(env.traffic.changes) == before
     drive(env.ports(), "m", until=lambda ledger: not ledger.open)
-    assert fold("m", env.journal.entries).champion == env.registry.versions["2"]
+    assert fold_entries("m", env.journal.entries).champion == env.registry.versions["2"]
 
 
 def test_plan_and_status_say_what_is_mirrored(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,9 +6,9 @@ import pytest
 
 from surefoot.core.domain import EvidenceKind, Outcome, Stage
 from surefoot.core.judging.evidence import Missing
-from surefoot.core.machine import PRE_TRAFFIC_ALPHA, JudgeGates, NoRollout, decide
+from surefoot.core.machine import PRE_TRAFFIC_ALPHA, JudgeGates, NoRollout, decide_action
 from surefoot.core.policy.parse import parse
-from surefoot.core.record.state import Ledger, fold
+from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.rollout import drive, open_promotion
 from tests.fakes import POLICY
 from tests.scripted import ALONE, FAIL, MOVED, TWO, at, events, scenario, started
@@ -25,7 +25,7 @@ def test_failing_signal_pauses_until_it_passes() -> None:
     assert [(item["gate"], item["outcome"]) for item in paused] == [("drift", "FAIL")]
     assert "f has moved by 0.500" in str(paused[0]["reason"])
     assert events(env, "RolloutEnded")[-1]["sink"] == "Promoted"
-    assert fold("m", env.journal.entries).now > 1_010_000
+    assert fold_entries("m", env.journal.entries).now > 1_010_000
 
 
 def test_earlier_gates_stay_armed() -> None:
@@ -36,7 +36,7 @@ def test_earlier_gates_stay_armed() -> None:
     started(env)
     (decided,) = events(env, "EndDecided")
     assert (decided["sink"], decided["gate"]) == ("RolledBack", "errors")
-    assert fold("m", env.journal.entries).rollouts[str(decided["rollout"])].step == 1
+    assert fold_entries("m", env.journal.entries).rollouts[str(decided["rollout"])].step == 1
 
 
 def test_failing_bake_rolls_back() -> None:
@@ -145,7 +145,7 @@ def test_levels_share_the_budget() -> None:
 
 def test_nothing_to_do_without_a_rollout() -> None:
     """An empty ledger has no next action."""
-    assert decide(Ledger("m"), None, 0.0) == NoRollout()
+    assert decide_action(Ledger("m"), None, 0.0) == NoRollout()
 
 
 def test_old_look_decides_nothing() -> None:
@@ -155,7 +155,7 @@ def test_old_look_decides_nothing() -> None:
         env, lambda ledger: bool(at(Stage.RAMPING, 0, 1)(ledger) and ledger.rollout and ledger.rollout.verdicts)
     )
     now = ledger.now + 86400.0
-    action = decide(ledger, parse(POLICY), now)
+    action = decide_action(ledger, parse(POLICY), now)
     assert isinstance(action, JudgeGates)
     assert ledger.rollout is not None
     assert action.look == ledger.rollout.look + 1

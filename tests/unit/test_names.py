@@ -47,6 +47,19 @@ WORDS = re.compile(
     r"\b(keepers?|nursery|nurseries|foundlings?|leisure|haunts?|sinks?|stretch(?:es)?|whoever)\b", re.IGNORECASE
 )
 """Words that stand nowhere, in code or in documents."""
+VERBS = frozenset(
+    re.findall(
+        r"\w+",
+        "Add Advance Answer Append Ask Assign Build Bundle Call Carry Cast Check Combine Compact Compare "
+        "Compute Connect Control Convert Count Decide Decode Define Describe Divide Download Draw Drive "
+        "Estimate Explain Export Find Fold Fork Format Generate Give Hand Handle Hash Hold Judge Keep List "
+        "Load Lower Make Manage Map Measure Merge Mirror Name Open Order Parse Plan Play Print Project "
+        "Promote Prove Provide Query Queue Read Recheck Reconcile Record Redact Refuse Replay Report Route "
+        "Run Score Select Send Serve Share Show Simulate Speak Split Start Stop Store Summarise Supervise "
+        "Take Tell Test Track Train Try Turn Unite Update Use Validate Wait Wrap Write ",
+    )
+)
+"""How the first line of a module begins."""
 ALLOWED = {
     "CHANGELOG.md",  # what earlier releases said
     "tests/golden",  # what an earlier release wrote
@@ -93,3 +106,14 @@ def test_no_text_has_an_old_word() -> None:
         if WORDS.search(FIELD.sub("", line))
     ]
     assert found == []
+
+
+def test_the_first_line_of_a_module_says_what_it_does() -> None:
+    """Each module's documentation begins with a verb, in the imperative."""
+    others = {}
+    for folder in ("surefoot", "flows", "tasks"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            first = (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+            if first and first.split()[0].strip(",:") not in VERBS:
+                others[str(file.relative_to(ROOT))] = first
+    assert not others

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 from surefoot.adapters.evidence.block_sums import ScoredBatch
+from surefoot.adapters.evidence.column_distances import column_distances, unseen_texts
 from surefoot.adapters.evidence.left_out import count_left_out
 from surefoot.adapters.evidence.paired_sums import sum_batches
-from surefoot.adapters.evidence.shifts import distances, odd_texts
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.predictions.typed_table import answer_frame
-from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import MICRO, Evidence, InputShift, PairedSums, Validation
 from surefoot.core.judging.judge import judge
@@ -36,7 +36,7 @@ def shadow(root: Path, strange: int, gate: Gate = QUALITY, value: object = "bela
     write(root, "labels", told)
     models = {V1.digest: Model(lambda _row: 0.4), V2.digest: Model(lambda _row: 0.5)}
     log = PredictionLog(root)
-    replay = ShadowReplay(log, lambda _model, version: models[version.digest])
+    replay = OfflineReplay(log, lambda _model, version: models[version.digest])
     measured = LogEvidence(log, replay, lambda suite, _frame, _name: Validation(suite, 1, 1, ()))
     return measured.gather(replace(ASKED, gate=gate, until=11 * DAY))
 
@@ -99,16 +99,16 @@ def test_one_text_among_numbers_moves_no_distance(odd: object) -> None:
     rows = [float(i) for i in range(200)]
     clean = pd.DataFrame({"x": rows}, index=[f"q{i}" for i in range(200)])
     mixed = pd.DataFrame({"x": pd.Series([odd, *rows], dtype=object).to_list()}, index=[f"q{i}" for i in range(201)])
-    (found,) = distances(clean, mixed)
+    (found,) = column_distances(clean, mixed)
     assert (found.distance, found.categories) == (0.0, 0)
-    assert odd_texts(clean, mixed).requests == ("q0",)
-    assert odd_texts(clean, clean).odd == 0
+    assert unseen_texts(clean, mixed).requests == ("q0",)
+    assert unseen_texts(clean, clean).odd == 0
 
 
 def test_texts_are_categories_where_they_are_the_rule() -> None:
     """A column of texts is compared by its categories, and so are answers that are classes or several numbers."""
     old, new = (answer_frame(side, list("abcd")) for side in (["H", "H", "D", "A"], ["H", "D", "D", "A"]))
-    (found,) = distances(old, new)
+    (found,) = column_distances(old, new)
     assert found.distance == pytest.approx(0.25)
     many = answer_frame([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]], ["a", "b"])
     assert list(many.columns) == ["prediction.0", "prediction.1", "prediction.2"]
@@ -125,7 +125,7 @@ def test_columns_can_be_left_out_of_a_shift(tmp_path: Path, keys: tuple[str, ...
     gate = make_gate("inputs", Metric.INPUT_SHIFT, limit=0.1, ignored=keys)
     question = replace(ASKED, gate=gate, since=1999.0, until=2999.0)
     found = LogEvidence(
-        log, ShadowReplay(log, lambda _m, _v: Model()), lambda s, _f, _n: Validation(s, 1, 1, ())
+        log, OfflineReplay(log, lambda _m, _v: Model()), lambda s, _f, _n: Validation(s, 1, 1, ())
     ).gather(question)
     assert isinstance(found, InputShift)
     assert {feature.name for feature in found.features} == {"y"} | ({"x"} - set(keys))
@@ -138,7 +138,7 @@ def test_what_a_gate_cannot_see_is_said() -> None:
     """Where both versions are fed the row as it came, the verdict says that nothing inside them was looked at."""
     gate = make_gate("fed", Metric.INPUT_SHIFT, against="champion", limit=0.01)
     frame = pd.DataFrame({"x": [1.0] * 900})
-    shifts = distances(frame, frame)
+    shifts = column_distances(frame, frame)
     for blind in (False, True):
         verdict = judge(gate, InputShift("the champion", shifts, same=True, blind=blind), DecisionThresholds())
         assert ("is not seen" in verdict.reason) is blind

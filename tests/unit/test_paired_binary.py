@@ -13,7 +13,7 @@ from surefoot.core.planning import plan
 from surefoot.core.policy.model import Metric
 from surefoot.core.policy.parse import parse
 from surefoot.core.policy.violations import Violation
-from surefoot.core.stats.mcnemar import log_harm
+from surefoot.core.stats.mcnemar import log_evidence_of_harm
 from tests.fakes import POLICY
 from tests.gates import changed, gate_of, make_gate
 from tests.unit.test_replay import ASKED, Model, days, house, paired
@@ -45,7 +45,7 @@ def test_only_disagreements_speak() -> None:
     """The evidence is that of the sequential sign test on the requests that one version alone gets wrong."""
     verdict = judge(RIGHT, sums(10_000, 400, 700, 300), LEVEL)
     assert verdict.outcome is Outcome.FAIL
-    assert next(f.value for f in verdict.figures if f.name == "log evidence of harm") == log_harm(400, 100)
+    assert next(f.value for f in verdict.figures if f.name == "log evidence of harm") == log_evidence_of_harm(400, 100)
     assert "400 times it alone, 100 times the champion alone" in verdict.reason
     assert verdict.estimate == pytest.approx(0.03)
 

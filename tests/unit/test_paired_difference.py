@@ -11,7 +11,7 @@ from scipy import integrate, stats
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MICRO, Block
-from surefoot.core.stats.paired_difference import LEAST_BLOCKS, Difference, difference, spent_level
+from surefoot.core.stats.paired_difference import MIN_BLOCKS, Difference, block_difference, spent_level
 
 LOSS = st.integers(0, 100 * MICRO).map(lambda value: (value,))
 BLOCKS = st.lists(st.builds(Block, st.just("b"), st.integers(1, 500), LOSS, LOSS), min_size=5, max_size=20)
@@ -38,7 +38,7 @@ def made(blocks: int, seed: int = 7) -> list[Block]:
 @given(BLOCKS)
 def test_difference_is_a_cluster_robust_ratio(blocks: list[Block]) -> None:
     """Mean and error are those of least squares on a constant with errors clustered by block."""
-    found = difference(blocks)
+    found = block_difference(blocks)
     assert found is not None
     sizes = np.array([b.n for b in blocks], dtype=float)
     sums = np.array([b.candidate[0] - b.champion[0] for b in blocks]) / MICRO
@@ -54,7 +54,7 @@ def test_difference_is_a_cluster_robust_ratio(blocks: list[Block]) -> None:
 def test_error_is_what_resampling_blocks_shows() -> None:
     """Drawing whole days with replacement spreads the difference as the formula says."""
     blocks = made(40)
-    found = difference(blocks)
+    found = block_difference(blocks)
     assert found is not None
     random = np.random.default_rng(1)
     sizes, sums = np.array([b.n for b in blocks]), np.array([b.candidate[0] - b.champion[0] for b in blocks]) / MICRO
@@ -65,22 +65,22 @@ def test_error_is_what_resampling_blocks_shows() -> None:
 
 def test_requests_of_one_day_are_not_independent() -> None:
     """Taking every request for itself would claim far more certainty than the days allow."""
-    random, found = np.random.default_rng(3), difference(made(30))
+    random, found = np.random.default_rng(3), block_difference(made(30))
     assert found is not None
     alone = float(np.std(random.normal(0.0, 0.07, found.n))) / math.sqrt(found.n)
     assert found.error > 3.0 * alone
 
 
-@given(st.lists(st.builds(Block, st.just("b"), st.integers(0, 3), LOSS, LOSS), max_size=LEAST_BLOCKS - 1))
+@given(st.lists(st.builds(Block, st.just("b"), st.integers(0, 3), LOSS, LOSS), max_size=MIN_BLOCKS - 1))
 def test_few_blocks_say_nothing(blocks: list[Block]) -> None:
     """Fewer than five blocks give no difference, however many empty ones are added."""
-    assert difference(blocks) is None
-    assert difference([*blocks, *[block("empty", 0, 0.0, 0.0)] * 9]) is None
+    assert block_difference(blocks) is None
+    assert block_difference([*blocks, *[block("empty", 0, 0.0, 0.0)] * 9]) is None
 
 
 def test_empty_blocks_change_nothing() -> None:
     """A day without requests is no evidence of steadiness."""
-    assert difference([*made(6), block("2013-07-01", 0, 0.0, 0.0)]) == difference(made(6))
+    assert block_difference([*made(6), block("2013-07-01", 0, 0.0, 0.0)]) == block_difference(made(6))
 
 
 @given(BLOCKS, st.randoms())
@@ -88,7 +88,7 @@ def test_order_of_blocks_does_not_matter(blocks: list[Block], random: object) ->
     """Blocks may come in any order."""
     shuffled = list(blocks)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    here, there = difference(blocks), difference(shuffled)
+    here, there = block_difference(blocks), block_difference(shuffled)
     assert here is not None
     assert there is not None
     assert here.mean == pytest.approx(there.mean, abs=1e-9)
@@ -97,7 +97,7 @@ def test_order_of_blocks_does_not_matter(blocks: list[Block], random: object) ->
 
 def test_equal_answers_leave_no_doubt() -> None:
     """Versions that lose exactly the same differ by exactly nothing."""
-    found = difference([block(str(day), 100, 0.1 * day, 0.1 * day) for day in range(5)])
+    found = block_difference([block(str(day), 100, 0.1 * day, 0.1 * day) for day in range(5)])
     assert found is not None
     assert (found.mean, found.error, found.radius(1e-6)) == (0.0, 0.0, 0.0)
 
@@ -139,7 +139,7 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
     for _ in range(2000):
         sizes = random.integers(20, 200, 12)
         sums = sizes * (0.01 + random.normal(0.0, 0.05, 12))
-        found = difference([block("d", int(n), 0.0, float(x)) for n, x in zip(sizes, sums, strict=True)])
+        found = block_difference([block("d", int(n), 0.0, float(x)) for n, x in zip(sizes, sums, strict=True)])
         assert found is not None
         missed += found.mean - found.radius(0.05) > 0.01
     assert 0.03 <= missed / 2000 <= 0.08

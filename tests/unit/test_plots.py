@@ -5,8 +5,8 @@ import struct
 import pytest
 
 from surefoot.core.domain import Outcome, Role, Verdict
-from surefoot.reports.canvas import COLOURS
-from surefoot.reports.plots import MOST_SLICES, losses_png, verdicts_png
+from surefoot.reports.plot_style import OUTCOME_COLOURS
+from surefoot.reports.plots import MAX_SLICES, slice_losses_png, verdicts_png
 
 WIDTH = 1800
 
@@ -57,33 +57,33 @@ def test_all_zero_and_all_equal_values_have_a_scale() -> None:
     """A gate whose numbers are all zero is drawn, not divided by."""
     flat = verdict("a", Outcome.PASS, 0.0, lower=0.0, upper=0.0, margin=0.0)
     assert size(verdicts_png([flat], "t"))[0] == WIDTH
-    assert size(losses_png([row("origin=LGA", 0.0, lower=0.0, upper=0.0, margin=0.0)], "t"))[0] == WIDTH
+    assert size(slice_losses_png([row("origin=LGA", 0.0, lower=0.0, upper=0.0, margin=0.0)], "t"))[0] == WIDTH
 
 
 def test_equal_input_gives_equal_bytes() -> None:
     """A picture that is drawn twice is the same file, so a projection that is repeated changes nothing."""
     verdicts = [verdict("a", Outcome.PASS, 0.01, lower=0.0, upper=0.02, margin=0.05)]
     assert verdicts_png(verdicts, "t") == verdicts_png(verdicts, "t")
-    assert losses_png([row("a", 0.01)], "t") == losses_png([row("a", 0.01)], "t")
+    assert slice_losses_png([row("a", 0.01)], "t") == slice_losses_png([row("a", 0.01)], "t")
 
 
 def test_nothing_to_draw_is_said() -> None:
     """No verdict and no slice still give a picture that says so."""
     assert size(verdicts_png([], "t"))[0] == WIDTH
-    assert size(losses_png([], "t"))[0] == WIDTH
-    assert losses_png([{"expectation": "x"}, row("a", 0.0, upper=None)], "t") == losses_png([], "t")
+    assert size(slice_losses_png([], "t"))[0] == WIDTH
+    assert slice_losses_png([{"expectation": "x"}, row("a", 0.0, upper=None)], "t") == slice_losses_png([], "t")
 
 
 def test_a_formula_in_a_name_is_text() -> None:
     """Dollar signs and backslashes of data are shown as they are and break nothing."""
-    assert size(losses_png([row(r"fare=$5 \frac{", 0.01)], r"$\bad{ title"))[0] == WIDTH
+    assert size(slice_losses_png([row(r"fare=$5 \frac{", 0.01)], r"$\bad{ title"))[0] == WIDTH
 
 
 def test_the_worst_slices_come_first_and_the_rest_is_counted() -> None:
     """The order of the rows does not matter, and beyond a full page only the worst slices are drawn."""
-    rows = [row(f"s{number}", number / 1000) for number in range(MOST_SLICES + 20)]
-    crowded, full = losses_png(rows, "t"), losses_png(rows[20:], "t")
-    assert losses_png(rows[::-1], "t") == crowded
+    rows = [row(f"s{number}", number / 1000) for number in range(MAX_SLICES + 20)]
+    crowded, full = slice_losses_png(rows, "t"), slice_losses_png(rows[20:], "t")
+    assert slice_losses_png(rows[::-1], "t") == crowded
     assert size(crowded) == size(full)
     assert crowded != full
 
@@ -91,7 +91,7 @@ def test_the_worst_slices_come_first_and_the_rest_is_counted() -> None:
 def test_slices_may_each_have_a_margin_of_their_own() -> None:
     """Relative margins differ by slice, and each row is drawn against its own."""
     same, own = [row("a", 0.01), row("b", 0.0)], [row("a", 0.01, margin=0.03), row("b", 0.0)]
-    assert losses_png(same, "t") != losses_png(own, "t")
+    assert slice_losses_png(same, "t") != slice_losses_png(own, "t")
 
 
 def luminance(colour: str) -> float:
@@ -104,4 +104,4 @@ def luminance(colour: str) -> float:
 @pytest.mark.parametrize("outcome", Outcome)
 def test_outcomes_are_legible_on_white(outcome: Outcome) -> None:
     """Every outcome's colour has a contrast of at least 3.5 to 1 on white, bold as it is written."""
-    assert 1.05 / (luminance(COLOURS[outcome]) + 0.05) >= 3.5
+    assert 1.05 / (luminance(OUTCOME_COLOURS[outcome]) + 0.05) >= 3.5

@@ -13,7 +13,7 @@ from surefoot.core.domain import Outcome, Role
 from surefoot.core.policy.model import FailureAction, Metric, Policy, Reaction
 from surefoot.core.policy.parse import examine, parse
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.chain import digest
+from surefoot.core.record.chain import canonical_digest
 from tests.fakes import POLICY
 from tests.gates import gate_of
 
@@ -90,7 +90,7 @@ def kept(value: object) -> Policy | None:
     except Violation as violation:
         str(violation).encode()
         return None
-    digest(value)
+    canonical_digest(value)
     return policy
 
 

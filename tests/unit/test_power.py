@@ -6,15 +6,15 @@ import pytest
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.stats.power import (
-    MULTIPLES,
-    chance,
+    PASSING_MULTIPLES,
+    chance_above_level,
     chance_by_events,
-    growth,
+    chance_by_requests,
+    evidence_growth,
     nats_to_stand,
-    requests,
-    standing,
+    requests_needed,
 )
-from surefoot.core.stats.rate_eprocess import HARM, NO_HARM, coefficients, odds
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS, multiply_odds, trial_increments
 
 ALPHA, BETA = 0.01, 0.05
 
@@ -22,9 +22,9 @@ ALPHA, BETA = 0.01, 0.05
 @pytest.mark.parametrize(
     ("nats", "level", "published"),
     [
-        (growth(0.5, 0.02, 0.02, 1.1, 0.002, harm=False), BETA, 32_300),
-        (growth(0.5, 0.04, 0.02, 1.0, 0.0), ALPHA, 2630),
-        (growth(0.05, 0.04, 0.02, 1.0, 0.0), ALPHA, 12_400),
+        (evidence_growth(0.5, 0.02, 0.02, 1.1, 0.002, harm=False), BETA, 32_300),
+        (evidence_growth(0.5, 0.04, 0.02, 1.0, 0.0), ALPHA, 2630),
+        (evidence_growth(0.05, 0.04, 0.02, 1.0, 0.0), ALPHA, 12_400),
     ],
 )
 def test_published_examples(nats: float, level: float, published: float) -> None:
@@ -33,42 +33,44 @@ def test_published_examples(nats: float, level: float, published: float) -> None
 
 
 @pytest.mark.parametrize("share", [0.01, 0.25, 0.5])
-@pytest.mark.parametrize(("grid", "line"), [(HARM, (1.0, 0.0)), (HARM, (1.1, 0.002)), (NO_HARM, (1.1, 0.002))])
+@pytest.mark.parametrize(
+    ("grid", "line"), [(HARM_FACTORS, (1.0, 0.0)), (HARM_FACTORS, (1.1, 0.002)), (NO_HARM_FACTORS, (1.1, 0.002))]
+)
 def test_growth_is_the_mean_of_the_evidence(share: float, grid: tuple[float, ...], line: tuple[float, float]) -> None:
     """When an alternative is true, its log-increments have the growth as their mean."""
     p0 = 0.05
-    for factor, row in zip(grid, coefficients(share, p0, *line, grid), strict=True):
-        p1 = odds(line[0] * p0 + line[1], factor)
+    for factor, row in zip(grid, trial_increments(share, p0, *line, grid), strict=True):
+        p1 = multiply_odds(line[0] * p0 + line[1], factor)
         cells = (share * p1, share * (1.0 - p1), (1.0 - share) * p0, (1.0 - share) * (1.0 - p0))
         mean = sum(likely * gain for likely, gain in zip(cells, row, strict=True))
-        assert growth(share, p1, p0, *line, harm=grid is HARM) == pytest.approx(mean, rel=1e-9)
+        assert evidence_growth(share, p1, p0, *line, harm=grid is HARM_FACTORS) == pytest.approx(mean, rel=1e-9)
 
 
 def test_no_growth_on_the_wrong_side() -> None:
     """A better candidate gives no evidence of harm, nor a worse one of safety, nor does either on the line."""
-    assert growth(0.5, 0.01, 0.02, 1.0, 0.0) == 0.0
-    assert growth(0.5, 0.03, 0.02, 1.0, 0.0, harm=False) == 0.0
-    assert growth(0.5, 0.02, 0.02, 1.0, 0.0) == growth(0.5, 0.02, 0.02, 1.0, 0.0, harm=False) == 0.0
-    assert requests(ALPHA, 0.0) == math.inf
+    assert evidence_growth(0.5, 0.01, 0.02, 1.0, 0.0) == 0.0
+    assert evidence_growth(0.5, 0.03, 0.02, 1.0, 0.0, harm=False) == 0.0
+    assert evidence_growth(0.5, 0.02, 0.02, 1.0, 0.0) == evidence_growth(0.5, 0.02, 0.02, 1.0, 0.0, harm=False) == 0.0
+    assert requests_needed(ALPHA, 0.0) == math.inf
 
 
 def test_rates_of_nothing_and_everything_are_planned_with() -> None:
     """Champions that never or always fail still give finite plans."""
-    assert 0.0 < growth(0.5, 0.01, 0.0, 1.0, 0.0) < math.inf
-    assert 0.0 < growth(0.5, 0.0, 0.0, 1.0, 0.002, harm=False) < math.inf
-    assert growth(0.5, 1.0, 1.0, 1.0, 0.0) == 0.0
+    assert 0.0 < evidence_growth(0.5, 0.01, 0.0, 1.0, 0.0) < math.inf
+    assert 0.0 < evidence_growth(0.5, 0.0, 0.0, 1.0, 0.002, harm=False) < math.inf
+    assert evidence_growth(0.5, 1.0, 1.0, 1.0, 0.0) == 0.0
 
 
 def test_alone_growth_is_the_divergence_from_the_line() -> None:
     """A candidate that serves alone is held against the frozen line."""
     exact = 0.04 * math.log(2.0) + 0.96 * math.log(0.96 / 0.98)
-    assert growth(1.0, 0.04, 0.02, 1.0, 0.0) == pytest.approx(exact)
+    assert evidence_growth(1.0, 0.04, 0.02, 1.0, 0.0) == pytest.approx(exact)
 
 
 @pytest.mark.parametrize(("likely", "multiple"), [(0.5, 1.1), (0.8, 2.0), (0.9, 2.5)])
 def test_measured_multiples(likely: float, multiple: float) -> None:
     """At the measured chances requests are the measured multiples of ln(1/level) over the growth."""
-    assert requests(ALPHA, 0.001, likely) == pytest.approx(multiple * math.log(100.0) / 0.001)
+    assert requests_needed(ALPHA, 0.001, likely) == pytest.approx(multiple * math.log(100.0) / 0.001)
 
 
 @pytest.mark.parametrize(("share", "ratio"), [(0.5, 1.5), (0.5, 2.0), (0.05, 2.0), (0.01, 2.0)])
@@ -76,7 +78,7 @@ def test_planned_chances_are_near_the_exact_ones(share: float, ratio: float) -> 
     """The table of multiples is within 7 points of the exact chance, and careful beyond what was measured."""
     true = share * ratio / (share * ratio + 1.0 - share)
     nats = true * math.log(true / share) + (1.0 - true) * math.log((1.0 - true) / (1.0 - share))
-    for likely, multiple in MULTIPLES:
+    for likely, multiple in PASSING_MULTIPLES:
         exact = chance_by_events(share, ratio, round(multiple * -math.log(ALPHA) / nats), ALPHA)
         assert exact == pytest.approx(likely, abs=0.07)
         if likely in {0.1, 0.99}:
@@ -86,33 +88,33 @@ def test_planned_chances_are_near_the_exact_ones(share: float, ratio: float) -> 
 @pytest.mark.parametrize("likely", [0.5, 0.8, 0.95])
 def test_standing_is_reached_where_it_says(likely: float) -> None:
     """The evidence that stands with a chance is the inverse of that chance; none never stands."""
-    assert standing(nats_to_stand(BETA, likely), BETA) == pytest.approx(likely)
-    assert standing(0.0, BETA) == 0.0
+    assert chance_above_level(nats_to_stand(BETA, likely), BETA) == pytest.approx(likely)
+    assert chance_above_level(0.0, BETA) == 0.0
 
 
 def test_having_stood_is_likelier_than_standing() -> None:
     """To be above the bar at the end is less likely than to have been above it at some moment."""
-    assert all(standing(nats, BETA) < chance(1.0, BETA, nats) for nats in (2.0, 3.5, 6.0, 9.0))
+    assert all(chance_above_level(nats, BETA) < chance_by_requests(1.0, BETA, nats) for nats in (2.0, 3.5, 6.0, 9.0))
 
 
 def test_chance_has_ends() -> None:
     """No traffic or no growth has no chance, and endless traffic is never called certain."""
-    assert chance(0.0, ALPHA, 0.1) == chance(1000.0, ALPHA, 0.0) == 0.0
-    assert chance(1e12, ALPHA, 0.1) == 0.99
-    assert 0.0 < chance(10.0, ALPHA, 0.01) < 0.1
+    assert chance_by_requests(0.0, ALPHA, 0.1) == chance_by_requests(1000.0, ALPHA, 0.0) == 0.0
+    assert chance_by_requests(1e12, ALPHA, 0.1) == 0.99
+    assert 0.0 < chance_by_requests(10.0, ALPHA, 0.01) < 0.1
 
 
 @pytest.mark.parametrize(("level", "likely"), [(0.0, 0.8), (1.0, 0.8), (math.nan, 0.8), (0.01, 0.05), (0.01, 0.995)])
 def test_levels_and_chances_out_of_range_are_refused(level: float, likely: float) -> None:
     """What the table does not reach is a bug, not an extrapolation."""
     with pytest.raises(InvariantBroken):
-        requests(level, 0.01, likely)
+        requests_needed(level, 0.01, likely)
 
 
 def test_chance_at_a_level_that_is_none_is_refused() -> None:
     """A level is a probability."""
     with pytest.raises(InvariantBroken):
-        chance(100.0, 1.0, 0.01)
+        chance_by_requests(100.0, 1.0, 0.01)
 
 
 def naive(share: float, ratio: float, events: int, level: float, grid: tuple[float, ...], margin: float) -> float:
@@ -137,7 +139,8 @@ def naive(share: float, ratio: float, events: int, level: float, grid: tuple[flo
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
 @pytest.mark.parametrize(
-    ("grid", "ratio", "margin"), [(HARM, 1.0, 1.0), (HARM, 3.0, 1.0), (HARM, 3.0, 1.2), (NO_HARM, 0.4, 1.2)]
+    ("grid", "ratio", "margin"),
+    [(HARM_FACTORS, 1.0, 1.0), (HARM_FACTORS, 3.0, 1.0), (HARM_FACTORS, 3.0, 1.2), (NO_HARM_FACTORS, 0.4, 1.2)],
 )
 def test_exact_chance_is_that_of_a_plain_walk(
     share: float, grid: tuple[float, ...], ratio: float, margin: float
@@ -151,18 +154,18 @@ def test_no_events_no_chance() -> None:
     """Without an event nothing is found, and a candidate that never fails never fails."""
     assert chance_by_events(0.5, 2.0, 0, ALPHA) == 0.0
     assert chance_by_events(0.5, 0.0, 500, ALPHA) == 0.0
-    assert chance_by_events(0.5, 0.0, 500, ALPHA, NO_HARM) == pytest.approx(1.0)
+    assert chance_by_events(0.5, 0.0, 500, ALPHA, NO_HARM_FACTORS) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
     ("share", "ratio", "events", "level", "grid", "margin"),
     [
-        (0.0, 1.0, 10, 0.01, HARM, 1.0),
-        (1.0, 1.0, 10, 0.01, HARM, 1.0),
-        (0.5, -1.0, 10, 0.01, HARM, 1.0),
-        (0.5, 1.0, -1, 0.01, HARM, 1.0),
-        (0.5, 1.0, 10, 0.0, HARM, 1.0),
-        (0.5, 1.0, 10, 0.01, HARM, 0.0),
+        (0.0, 1.0, 10, 0.01, HARM_FACTORS, 1.0),
+        (1.0, 1.0, 10, 0.01, HARM_FACTORS, 1.0),
+        (0.5, -1.0, 10, 0.01, HARM_FACTORS, 1.0),
+        (0.5, 1.0, -1, 0.01, HARM_FACTORS, 1.0),
+        (0.5, 1.0, 10, 0.0, HARM_FACTORS, 1.0),
+        (0.5, 1.0, 10, 0.01, HARM_FACTORS, 0.0),
         (0.5, 1.0, 10, 0.01, (0.5, 2.0), 1.0),
     ],
 )

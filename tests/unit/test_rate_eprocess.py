@@ -10,23 +10,23 @@ from scipy import stats
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import Stratum
 from surefoot.core.stats.rate_eprocess import (
-    FLOOR,
-    HARM,
-    NO_HARM,
-    band,
-    coefficients,
-    increments,
+    HARM_FACTORS,
+    MIN_PROBABILITY,
+    NO_HARM_FACTORS,
+    degradation_interval,
+    epoch_increments,
     log_evidence,
     log_mean_exp,
     mantel_haenszel,
-    odds,
-    project,
+    multiply_odds,
+    project_to_null,
+    trial_increments,
 )
 
 TM, DM = 1.1, 0.002
-GRIDS = st.sampled_from([HARM, NO_HARM])
+GRIDS = st.sampled_from([HARM_FACTORS, NO_HARM_FACTORS])
 SHARES = st.sampled_from([0.001, 0.01, 0.05, 0.25, 0.5, 0.9, 0.99, 1.0])
-RATES = st.floats(FLOOR, 1.0 - FLOOR)
+RATES = st.floats(MIN_PROBABILITY, 1.0 - MIN_PROBABILITY)
 NULLS = st.floats(1e-3, 1.0 - 1e-3)  # rates that the floor of 1e-6 does not touch under any line below
 STRATUM = st.builds(Stratum, SHARES, *[st.integers(0, 5000)] * 4)
 STRATA = st.lists(STRATUM, max_size=4)
@@ -36,11 +36,11 @@ LINES = st.tuples(st.floats(0.0, 2.0), st.floats(0.0, 0.5)) | st.just((0.0, 0.01
 @pytest.mark.parametrize(
     ("rows", "guess", "s", "grid", "golden"),
     [
-        ([(0.01, 3, 597, 400, 19000)], 0.02, 0.0, HARM, -2.564704260),
-        ([(0.05, 8, 992, 120, 18880), (0.5, 160, 4840, 100, 4900)], 0.02, 0.0, HARM, 5.434182084),
-        ([(0.05, 8, 992, 120, 18880), (0.5, 160, 4840, 100, 4900)], 0.02, 1.0, HARM, 0.916076375),
-        ([(0.25, 100, 4900, 300, 14700), (0.5, 400, 19600, 400, 19600)], 0.02, 1.0, NO_HARM, 3.553085996),
-        ([(0.5, 0, 20000, 0, 20000)], 1e-4, 1.0, NO_HARM, 32.081759885),
+        ([(0.01, 3, 597, 400, 19000)], 0.02, 0.0, HARM_FACTORS, -2.564704260),
+        ([(0.05, 8, 992, 120, 18880), (0.5, 160, 4840, 100, 4900)], 0.02, 0.0, HARM_FACTORS, 5.434182084),
+        ([(0.05, 8, 992, 120, 18880), (0.5, 160, 4840, 100, 4900)], 0.02, 1.0, HARM_FACTORS, 0.916076375),
+        ([(0.25, 100, 4900, 300, 14700), (0.5, 400, 19600, 400, 19600)], 0.02, 1.0, NO_HARM_FACTORS, 3.553085996),
+        ([(0.5, 0, 20000, 0, 20000)], 1e-4, 1.0, NO_HARM_FACTORS, 32.081759885),
     ],
 )
 def test_golden_log_evidence(
@@ -62,8 +62,8 @@ def step(share: float, q0: float, q1: float, guess: float, line: tuple[float, fl
 @given(SHARES.filter(lambda share: share < 1.0), RATES, RATES)
 def test_null_expectation_is_one_on_the_diagonal(share: float, q: float, guess: float) -> None:
     """Against "no worse than the champion" one request of equal arms is worth exactly one, whatever the guess."""
-    assert step(share, q, q, guess, (1.0, 0.0), HARM) == pytest.approx(1.0, abs=1e-9)
-    assert step(share, q, q, guess, (1.0, 0.0), NO_HARM) == pytest.approx(1.0, abs=1e-9)
+    assert step(share, q, q, guess, (1.0, 0.0), HARM_FACTORS) == pytest.approx(1.0, abs=1e-9)
+    assert step(share, q, q, guess, (1.0, 0.0), NO_HARM_FACTORS) == pytest.approx(1.0, abs=1e-9)
 
 
 @given(SHARES.filter(lambda share: share < 1.0), NULLS, RATES, RATES, st.floats(-5.0, 50.0), st.booleans())
@@ -71,8 +71,8 @@ def test_null_expectation_of_harm(share: float, q0: float, part: float, guess: f
     """No candidate on the good side of any line makes one request worth more than one as evidence of harm."""
     slope, offset = (max(1.0 + s * 0.2, 0.01), 0.0) if relative else (1.0, s * 0.05)
     edge = min(slope * q0 + offset, 1.0)
-    if edge >= FLOOR:
-        assert step(share, q0, part * edge, guess, (slope, offset), HARM) <= 1.0 + 1e-9
+    if edge >= MIN_PROBABILITY:
+        assert step(share, q0, part * edge, guess, (slope, offset), HARM_FACTORS) <= 1.0 + 1e-9
 
 
 @given(SHARES.filter(lambda share: share < 1.0), NULLS, RATES, RATES, st.floats(-5.0, 50.0), st.booleans())
@@ -82,8 +82,8 @@ def test_null_expectation_of_safety(
     """No candidate on the bad side of any line makes one request worth more than one as evidence of safety."""
     slope, offset = (max(1.0 + s * 0.2, 0.01), 0.0) if relative else (1.0, s * 0.05)
     edge = max(slope * q0 + offset, 0.0)
-    if edge <= 1.0 - FLOOR:
-        assert step(share, q0, edge + part * (1.0 - edge), guess, (slope, offset), NO_HARM) <= 1.0 + 1e-9
+    if edge <= 1.0 - MIN_PROBABILITY:
+        assert step(share, q0, edge + part * (1.0 - edge), guess, (slope, offset), NO_HARM_FACTORS) <= 1.0 + 1e-9
 
 
 def paths(n: int, share: float, q0: float, q1: float, s: float, grid: tuple[float, ...]) -> tuple[float, float]:
@@ -96,8 +96,8 @@ def paths(n: int, share: float, q0: float, q1: float, s: float, grid: tuple[floa
     chances = (share * q1, share * (1.0 - q1), (1.0 - share) * q0, (1.0 - share) * (1.0 - q0))
     coefficients = []
     for factor in grid:
-        p1 = odds(line[0] * 0.2 + line[1], factor)
-        null0, null1 = project(share, p1, 0.2, *line)
+        p1 = multiply_odds(line[0] * 0.2 + line[1], factor)
+        null0, null1 = project_to_null(share, p1, 0.2, *line)
         pairs = ((p1, null1), (1.0 - p1, 1.0 - null1), (0.2, null0), (0.8, 1.0 - null0))
         coefficients.append([math.log(a / b) for a, b in pairs])
 
@@ -123,7 +123,7 @@ def paths(n: int, share: float, q0: float, q1: float, s: float, grid: tuple[floa
 
 def test_brute_force_walk_agrees_with_the_published_one() -> None:
     """All paths of 40 requests of equal arms cross 20 as rarely as published, and the mean evidence stays one."""
-    crossed, mean = paths(40, 0.5, 0.2, 0.2, 0.0, HARM)
+    crossed, mean = paths(40, 0.5, 0.2, 0.2, 0.0, HARM_FACTORS)
     assert crossed == pytest.approx(0.009002, abs=1e-6)
     assert mean == pytest.approx(1.0, abs=1e-9)
 
@@ -131,11 +131,11 @@ def test_brute_force_walk_agrees_with_the_published_one() -> None:
 @pytest.mark.parametrize(
     ("share", "q0", "q1", "s", "grid"),
     [
-        (0.5, 0.1, 0.1, 0.0, HARM),
-        (0.1, 0.2, 0.2, 0.0, HARM),
-        (0.5, 0.3, 0.2, 0.0, HARM),
-        (0.5, 0.2, 0.24, 1.0, NO_HARM),
-        (0.5, 0.2, 0.30, 1.0, NO_HARM),
+        (0.5, 0.1, 0.1, 0.0, HARM_FACTORS),
+        (0.1, 0.2, 0.2, 0.0, HARM_FACTORS),
+        (0.5, 0.3, 0.2, 0.0, HARM_FACTORS),
+        (0.5, 0.2, 0.24, 1.0, NO_HARM_FACTORS),
+        (0.5, 0.2, 0.30, 1.0, NO_HARM_FACTORS),
     ],
 )
 def test_short_brute_force_keeps_its_level(
@@ -157,7 +157,7 @@ def event_split(share: float, alpha: float, events: int) -> float:
             made[k] = made.get(k, 0.0) + chance * (1.0 - share)
         over = set()
         for k in made:
-            logs = [k * math.log(r) - n * math.log(share * r + 1.0 - share) for r in HARM]
+            logs = [k * math.log(r) - n * math.log(share * r + 1.0 - share) for r in HARM_FACTORS]
             if sum(map(math.exp, logs)) / len(logs) >= 1.0 / alpha:
                 over.add(k)
         crossed += sum(made[k] for k in over)
@@ -175,10 +175,10 @@ def test_false_rollbacks_within_a_hundred_events(share: float, golden: float) ->
 def test_rare_events_need_no_denominators(share: float, bad: int, champion_bad: int) -> None:
     """With a vanishing rate the evidence is the conditional test on events alone."""
     n = bad + champion_bad
-    logs = [bad * math.log(r) - n * math.log(share * r + 1.0 - share) for r in HARM]
+    logs = [bad * math.log(r) - n * math.log(share * r + 1.0 - share) for r in HARM_FACTORS]
     top = max(logs)
     expected = top + math.log(sum(math.exp(x - top) for x in logs) / len(logs))
-    found = log_evidence([Stratum(share, bad, 0, champion_bad, 0)], FLOOR, 1.0, 0.0, HARM)
+    found = log_evidence([Stratum(share, bad, 0, champion_bad, 0)], MIN_PROBABILITY, 1.0, 0.0, HARM_FACTORS)
     assert found == pytest.approx(expected, abs=1e-3)
 
 
@@ -187,7 +187,7 @@ def test_half_and_half_with_one_alternative_is_mcnemars_ratio(bad: int, champion
     """At equal shares one alternative is the likelihood ratio of two binomials, which scipy knows."""
     n = bad + champion_bad
     ratio = stats.binom.logpmf(bad, n, 5.0 / 6.0) - stats.binom.logpmf(bad, n, 0.5)
-    found = log_evidence([Stratum(0.5, bad, 0, champion_bad, 0)], FLOOR, 1.0, 0.0, (5.0,))
+    found = log_evidence([Stratum(0.5, bad, 0, champion_bad, 0)], MIN_PROBABILITY, 1.0, 0.0, (5.0,))
     assert found == pytest.approx(ratio, abs=1e-3)
 
 
@@ -209,9 +209,9 @@ def test_counters_may_be_split_over_workers(
 @given(SHARES.filter(lambda share: share < 1.0), st.integers(0, 300), st.integers(0, 300))
 def test_swapping_the_arms_inverts_the_odds(share: float, bad: int, champion_bad: int) -> None:
     """Exchanging the arms, their shares and the sense of the odds leaves the evidence as it is."""
-    here = log_evidence([Stratum(share, bad, 0, champion_bad, 0)], FLOOR, 1.0, 0.0, (3.0,))
+    here = log_evidence([Stratum(share, bad, 0, champion_bad, 0)], MIN_PROBABILITY, 1.0, 0.0, (3.0,))
     # Three times the odds of the candidate at 1e-6 is a third of the odds of the champion at 3e-6.
-    there = log_evidence([Stratum(1.0 - share, champion_bad, 0, bad, 0)], 3.0 * FLOOR, 1.0, 0.0, (1.0 / 3.0,))
+    there = log_evidence([Stratum(1.0 - share, champion_bad, 0, bad, 0)], 3.0 * MIN_PROBABILITY, 1.0, 0.0, (1.0 / 3.0,))
     assert here == pytest.approx(there, abs=1e-3)
 
 
@@ -246,8 +246,8 @@ def test_proofs_are_monotone_in_the_margin(
     growth, points = margin
     scale = [0.0, 0.5, 1.0, 2.0, 5.0, 15.0]
     lines = [(1.0 + s * growth, s * points) for s in scale]
-    harm = [log_evidence(strata, guess, *line, HARM) >= math.log(100.0) for line in lines]
-    safe = [log_evidence(strata, guess, *line, NO_HARM) >= math.log(20.0) for line in lines]
+    harm = [log_evidence(strata, guess, *line, HARM_FACTORS) >= math.log(100.0) for line in lines]
+    safe = [log_evidence(strata, guess, *line, NO_HARM_FACTORS) >= math.log(20.0) for line in lines]
     assert harm == sorted(harm, reverse=True)
     assert safe == sorted(safe)
 
@@ -256,7 +256,7 @@ def test_proofs_are_monotone_in_the_margin(
 @given(STRATA, st.floats(0.0, 0.9), st.sampled_from([(0.0, 0.005), (0.0, 0.05), (0.0, 0.5), (0.2, 0.0), (5.0, 0.0)]))
 def test_band_is_an_interval(strata: list[Stratum], guess: float, margin: tuple[float, float]) -> None:
     """Whatever the counts and the margin, the band has a lower and a higher end inside its scale."""
-    low, high = band(strata, guess, *margin, 0.01, 0.05)
+    low, high = degradation_interval(strata, guess, *margin, 0.01, 0.05)
     assert -5.0 <= low <= high <= 50.0
 
 
@@ -266,7 +266,7 @@ def test_band_contains_the_estimate_and_tightens(share: float, rates: tuple[floa
     """The band surrounds what was observed, and ten times the data make it tighter."""
     widths = []
     for n in (20_000, 200_000):
-        low, high = band([served(share, n, rates)], rates[0], 0.0, 0.02, 0.01, 0.05)
+        low, high = degradation_interval([served(share, n, rates)], rates[0], 0.0, 0.02, 0.01, 0.05)
         assert low < (rates[1] - rates[0]) / 0.02 < high
         widths.append(high - low)
     assert widths[1] < widths[0]
@@ -275,7 +275,7 @@ def test_band_contains_the_estimate_and_tightens(share: float, rates: tuple[floa
 def test_band_tightens_as_the_levels_rise() -> None:
     """Being less sure excludes more."""
     strata = [Stratum(0.5, 200, 9800, 200, 9800)]
-    wide, tight = (band(strata, 0.02, 0.0, 0.01, level, level) for level in (0.001, 0.2))
+    wide, tight = (degradation_interval(strata, 0.02, 0.0, 0.01, level, level) for level in (0.001, 0.2))
     assert wide[0] < tight[0] < tight[1] < wide[1]
 
 
@@ -283,9 +283,10 @@ def test_candidate_alone_is_held_against_the_baseline() -> None:
     """With every request on the candidate the evidence is the likelihood ratio against the frozen line."""
     bad, good, line = 30, 970, 0.02 + 0.005
     expected = [
-        bad * math.log(odds(line, k) / line) + good * math.log((1.0 - odds(line, k)) / (1.0 - line)) for k in HARM
+        bad * math.log(multiply_odds(line, k) / line) + good * math.log((1.0 - multiply_odds(line, k)) / (1.0 - line))
+        for k in HARM_FACTORS
     ]
-    found = log_evidence([Stratum(1.0, bad, good, 0, 0)], 0.02, 1.0, 0.005, HARM)
+    found = log_evidence([Stratum(1.0, bad, good, 0, 0)], 0.02, 1.0, 0.005, HARM_FACTORS)
     assert found == pytest.approx(math.log(sum(map(math.exp, expected)) / len(expected)))
 
 
@@ -295,7 +296,7 @@ def test_candidate_alone_keeps_its_level(p: float, n: int) -> None:
     bad = range(min(n, 200) + 1)
     n = min(n, 200)
     mean = sum(
-        stats.binom.pmf(k, n, p) * math.exp(log_evidence([Stratum(1.0, k, n - k, 0, 0)], p, 1.0, 0.0, HARM))
+        stats.binom.pmf(k, n, p) * math.exp(log_evidence([Stratum(1.0, k, n - k, 0, 0)], p, 1.0, 0.0, HARM_FACTORS))
         for k in bad
     )
     assert mean == pytest.approx(1.0, rel=1e-6)
@@ -304,13 +305,15 @@ def test_candidate_alone_keeps_its_level(p: float, n: int) -> None:
 @pytest.mark.parametrize(
     "line", [(1.0, 0.5), (1.0, 1.0), (1.0, 2.5), (1.0, -0.3), (1.0, -2.0), (151.0, 0.0), (0.01, 0.0)]
 )
-@pytest.mark.parametrize("grid", [HARM, NO_HARM])
+@pytest.mark.parametrize("grid", [HARM_FACTORS, NO_HARM_FACTORS])
 def test_line_outside_the_square_is_finite(line: tuple[float, float], grid: tuple[float, ...]) -> None:
     """A margin so wide that the line leaves the probabilities still gives a finite answer."""
     assert math.isfinite(log_evidence([Stratum(0.01, 5, 95, 100, 9900)], 0.02, *line, grid))
 
 
-@given(SHARES.filter(lambda share: share < 1.0), st.floats(1e-4, 0.3), st.sampled_from(HARM), st.floats(0.0, 0.2))
+@given(
+    SHARES.filter(lambda share: share < 1.0), st.floats(1e-4, 0.3), st.sampled_from(HARM_FACTORS), st.floats(0.0, 0.2)
+)
 def test_projection_is_the_closest_point(share: float, p0: float, factor: float, offset: float) -> None:
     """No point of the line is closer to the alternative than the projection."""
 
@@ -320,8 +323,8 @@ def test_projection_is_the_closest_point(share: float, p0: float, factor: float,
         rest = p0 * math.log(p0 / q0) + (1.0 - p0) * math.log((1.0 - p0) / (1.0 - q0))
         return sum(parts) + (1.0 - share) * rest
 
-    p1 = odds(1.1 * p0 + offset, factor)
-    q0, q1 = project(share, p1, p0, 1.1, offset)
+    p1 = multiply_odds(1.1 * p0 + offset, factor)
+    q0, q1 = project_to_null(share, p1, p0, 1.1, offset)
     assert q1 == pytest.approx(1.1 * q0 + offset)
     others = [q0 * 0.99, q0 * 1.01, q0 * 0.9]
     assert all(distance(q0) <= distance(other) + 1e-12 for other in others if 1.1 * other + offset < 1.0)
@@ -331,7 +334,7 @@ def test_projection_is_the_closest_point(share: float, p0: float, factor: float,
 def test_what_is_no_probability_is_refused(share: float, guess: float) -> None:
     """A share or a guess outside the probabilities is a bug, not a number."""
     with pytest.raises(InvariantBroken):
-        log_evidence([Stratum(share, 1, 1, 1, 1)], guess, 1.0, 0.0, HARM)
+        log_evidence([Stratum(share, 1, 1, 1, 1)], guess, 1.0, 0.0, HARM_FACTORS)
 
 
 def test_rates_do_not_mix_splits() -> None:
@@ -353,11 +356,11 @@ def test_each_alternative_is_an_e_value_by_itself(
     share: float, guess: float, line: tuple[float, float], grid: tuple[float, ...]
 ) -> None:
     """On the line, at the guess, every row of coefficients is worth at most one, not just their mean."""
-    q1 = min(line[0] * guess + line[1], 1.0 - FLOOR)
+    q1 = min(line[0] * guess + line[1], 1.0 - MIN_PROBABILITY)
     chances = (share * q1, share * (1.0 - q1), (1.0 - share) * guess, (1.0 - share) * (1.0 - guess))
-    rows = coefficients(share, guess, *line, grid)
+    rows = trial_increments(share, guess, *line, grid)
     assert len(rows) == len(grid)
-    if FLOOR <= q1 == line[0] * guess + line[1]:
+    if MIN_PROBABILITY <= q1 == line[0] * guess + line[1]:
         assert all(sum(c * math.exp(x) for c, x in zip(chances, row, strict=True)) <= 1.0 + 1e-9 for row in rows)
 
 
@@ -366,7 +369,7 @@ def test_increments_add_up_to_the_evidence(
     strata: list[Stratum], line: tuple[float, float], grid: tuple[float, ...]
 ) -> None:
     """Evidence by epoch, added up, is the evidence as if time did not matter."""
-    found = increments(strata, 0.02, *line, grid)
+    found = epoch_increments(strata, 0.02, *line, grid)
     assert set(found) == {s.epoch for s in strata}
     totals = [sum(row[k] for row in found.values()) for k in range(len(grid))]
     whole = log_evidence(strata, 0.02, *line, grid)

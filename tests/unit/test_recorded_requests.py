@@ -10,8 +10,8 @@ import pytest
 
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.recorded import RecordedAnswers
-from surefoot.adapters.replay.shadow import ShadowReplay
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import FeatureShift, InputShift, Missing, ScoreBins, SplitCounts, Stratum
 from surefoot.core.judging.judge import judge
@@ -75,7 +75,7 @@ def recorded(root: Path, frame: pd.DataFrame | None = None) -> Iterator[Recorded
         records.close()
 
 
-def replayed(root: Path) -> ShadowReplay:
+def replayed(root: Path) -> OfflineReplay:
     """The same requests in a prediction log, and two models that answer as the records say."""
     write(root, "predictions", [record(i, at(i)) for i in range(N)])
     write(root, "labels", [label(i, true, when) for i, true, when in labels()])
@@ -88,7 +88,7 @@ def replayed(root: Path) -> ShadowReplay:
         return Model(function, fed=lambda row: {**row, "i": fed(arm, int(str(row["i"])))})
 
     models = {V1.digest: model("champion"), V2.digest: model("candidate")}
-    return ShadowReplay(PredictionLog(root), lambda _model, version: models[version.digest])
+    return OfflineReplay(PredictionLog(root), lambda _model, version: models[version.digest])
 
 
 def test_failures_are_those_of_each_version(tmp_path: Path) -> None:

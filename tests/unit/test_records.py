@@ -261,7 +261,7 @@ def test_order_and_cut_of_a_file_change_nothing(opened: Opens, monkeypatch: pyte
     """The same records in any order, read in chunks of any size, are the same evidence to the last bit."""
     rows = month()
     whole = evidence(opened(rows))
-    monkeypatch.setattr(module, "CHUNK", 100)
+    monkeypatch.setattr(module, "CHUNK_ROWS", 100)
     assert evidence(opened([rows[n] for n in np.random.default_rng(4).permutation(len(rows))])) == whole
     sums, bins, shift, *_ = whole
     assert isinstance(sums, PairedSums)
@@ -279,7 +279,7 @@ def _ripe(rows: list[Row]) -> int:
 
 def test_large_windows_are_sampled_evenly(opened: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is looked at row by row is a sample of the whole window, the same one every time."""
-    monkeypatch.setattr(module, "LIMIT", 50)
+    monkeypatch.setattr(module, "MAX_EXAMINED_REQUESTS", 50)
     file = opened(month())
     file.shift(0.0, Split(V1, None, 0.0, ""))
     frame = file.frame("", -1.0, 30 * DAY)

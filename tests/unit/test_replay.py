@@ -11,8 +11,8 @@ import pytest
 
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
-from surefoot.adapters.replay.scoring import CHUNK
-from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.adapters.replay.offline_replay import OfflineReplay
+from surefoot.adapters.replay.scoring import CHUNK_ROWS
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import ArtifactTampered
 from surefoot.core.judging.evidence import (
@@ -100,10 +100,10 @@ def write(root: Path, kind: str, records: list[dict[str, object]], tail: bytes =
     (folder / f"{kind}-1-1.jsonl").write_bytes(b"".join(json.dumps(item).encode() + b"\n" for item in records) + tail)
 
 
-def house(root: Path, champion: Model | None = None, candidate: Model | None = None) -> ShadowReplay:
+def house(root: Path, champion: Model | None = None, candidate: Model | None = None) -> OfflineReplay:
     """A replay over a log, with two loaded models."""
     models = {V1.digest: champion or Model(half), V2.digest: candidate or Model(half)}
-    return ShadowReplay(PredictionLog(root), lambda _model, version: models[version.digest])
+    return OfflineReplay(PredictionLog(root), lambda _model, version: models[version.digest])
 
 
 def days(root: Path, n: int, **fields: object) -> None:
@@ -112,7 +112,7 @@ def days(root: Path, n: int, **fields: object) -> None:
     write(root, "labels", [label(i, 1, 3600.0 * (i + 1) + 50.0) for i in range(n)])
 
 
-def paired(replay: ShadowReplay, question: EvidenceRequest = ASKED) -> PairedSums:
+def paired(replay: OfflineReplay, question: EvidenceRequest = ASKED) -> PairedSums:
     """Losses that must be there."""
     found = replay.paired(question)
     assert isinstance(found, PairedSums)
@@ -276,10 +276,10 @@ def test_candidate_that_answers_nothing(tmp_path: Path) -> None:
 
 def test_large_windows_are_scored_in_chunks(tmp_path: Path) -> None:
     """No model is given more rows at once than a chunk."""
-    write(tmp_path, "predictions", [record(i, 1000.0 + i) for i in range(CHUNK + 5)])
+    write(tmp_path, "predictions", [record(i, 1000.0 + i) for i in range(CHUNK_ROWS + 5)])
     candidate = Model(half)
     paired(house(tmp_path, candidate=candidate))
-    assert candidate.sizes == [CHUNK, 5]
+    assert candidate.sizes == [CHUNK_ROWS, 5]
 
 
 def test_live_answers_are_not_asked_again(tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_failures_of_a_replay(tmp_path: Path) -> None:
 def measured(root: Path, load: Callable[[str, Version], Model]) -> LogEvidence:
     """The evidence port over a log."""
     log = PredictionLog(root)
-    return LogEvidence(log, ShadowReplay(log, load), lambda suite, frame, _name: Validation(suite, len(frame), 1, ()))
+    return LogEvidence(log, OfflineReplay(log, load), lambda suite, frame, _name: Validation(suite, len(frame), 1, ()))
 
 
 def test_labels_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from surefoot.adapters.evidence.shifts import distances, unequal
+from surefoot.adapters.evidence.column_distances import column_distances, unequal_shares
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
-from surefoot.adapters.replay.shadow import SEEN, UNREADABLE, ShadowReplay
+from surefoot.adapters.replay.offline_replay import MAX_COMPARED_INPUTS, UNREADABLE_REASON, OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Role, Version
 from surefoot.core.judging.evidence import (
     Evidence,
@@ -76,10 +76,10 @@ class Model(Plain):
         return pd.DataFrame([self.fed(row) for row in rows])
 
 
-def house(root: Path, champion: Model | None = None, candidate: Model | None = None) -> ShadowReplay:
+def house(root: Path, champion: Model | None = None, candidate: Model | None = None) -> OfflineReplay:
     """A replay over a log with two loaded models."""
     models = {V1.digest: champion or Model(), V2.digest: candidate or Model()}
-    return ShadowReplay(PredictionLog(root), lambda _model, version: models[version.digest])
+    return OfflineReplay(PredictionLog(root), lambda _model, version: models[version.digest])
 
 
 def measured(root: Path, champion: Model | None = None, candidate: Model | None = None) -> LogEvidence:
@@ -169,9 +169,11 @@ def test_share_of_rows_on_which_another_value_is_seen(tmp_path: Path) -> None:
 
 def test_only_the_latest_inputs_are_compared(tmp_path: Path) -> None:
     """Of a long window the last five thousand requests are looked at: what both see now is what counts."""
-    write(tmp_path, "predictions", [record(i, 1000.0 + i, features={"i": i}) for i in range(SEEN + 10)])
+    write(tmp_path, "predictions", [record(i, 1000.0 + i, features={"i": i}) for i in range(MAX_COMPARED_INPUTS + 10)])
     found = house(tmp_path, Model(), Model(fed=lambda row: {"i": max(int(str(row["i"])), 10)})).seen(FED)
-    assert found == InputShift("the champion", (FeatureShift("i", 0.0, SEEN, SEEN),), same=True)
+    assert found == InputShift(
+        "the champion", (FeatureShift("i", 0.0, MAX_COMPARED_INPUTS, MAX_COMPARED_INPUTS),), same=True
+    )
 
 
 def test_answers_are_compared_as_distributions(tmp_path: Path) -> None:
@@ -222,14 +224,14 @@ def test_distance_of_numbers_is_that_of_kolmogorov_and_smirnov(old: list[int], n
     """Numbers lie as far apart as the shares that are no larger than some value, whichever side comes first."""
     expected = max(abs(sum(a <= x for a in old) / len(old) - sum(b <= x for b in new) / len(new)) for x in (*old, *new))
     for one, other in ((old, new), (new, old)):
-        (found,) = distances(pd.DataFrame({"x": one}), pd.DataFrame({"x": other}))
+        (found,) = column_distances(pd.DataFrame({"x": one}), pd.DataFrame({"x": other}))
         assert found == FeatureShift("x", near(expected), len(one), len(other))
 
 
 @given(NUMBERS, NUMBERS)
 def test_distance_of_categories_is_half_of_all_differences(old: list[int], new: list[int]) -> None:
     """Categories lie as far apart as their shares, summed up and halved; all that were seen are counted."""
-    (found,) = distances(*(pd.DataFrame({"x": [f"c{n}" for n in side]}) for side in (old, new)))
+    (found,) = column_distances(*(pd.DataFrame({"x": [f"c{n}" for n in side]}) for side in (old, new)))
     names = set(old) | set(new)
     expected = sum(abs(old.count(n) / len(old) - new.count(n) / len(new)) for n in names) / 2.0
     assert found == FeatureShift("x", near(expected), len(old), len(new), len(names))
@@ -239,7 +241,7 @@ def test_distance_of_categories_is_half_of_all_differences(old: list[int], new: 
 def test_numbers_that_go_missing_have_moved(gone: int, missing: int) -> None:
     """A share of numbers that is missing now and was not is a distance of that share, up to all of them."""
     old, new = (pd.DataFrame({"x": [float(i) if i >= n else np.nan for i in range(20)]}) for n in (gone, missing))
-    (found,) = distances(old, new)
+    (found,) = column_distances(old, new)
     assert found.distance >= abs(gone - missing) / 20.0 - 1e-12
 
 
@@ -251,24 +253,24 @@ def test_few_numbers_among_many_missing_ones_prove_nothing() -> None:
             pd.DataFrame({"x": np.where(random.random(20_000) < 0.001, random.random(20_000), np.nan)})
             for _ in range(2)
         )
-        verdict = judge(SINCE.gate, InputShift("before", distances(old, new)), DecisionThresholds())
+        verdict = judge(SINCE.gate, InputShift("before", column_distances(old, new)), DecisionThresholds())
         assert verdict.outcome is Outcome.PASS
 
 
 def test_empty_sides_have_no_distance() -> None:
     """Without rows there is nothing to compare."""
     some, none = pd.DataFrame({"x": [1.0]}), pd.DataFrame({"x": []})
-    assert distances(some, none) == distances(none, some) == ()
+    assert column_distances(some, none) == column_distances(none, some) == ()
 
 
 def test_values_that_are_the_same_are_no_difference() -> None:
     """Two absent values are the same, and so are numbers but for their last bits; a value and none are not."""
     old = pd.DataFrame({"x": [1.0, np.nan, np.nan, 2.0], "c": ["a", None, None, "b"], "kind": [1, 2, 3, 4]})
     new = pd.DataFrame({"x": [1.0 + 1e-12, np.nan, 0.0, 2.1], "c": ["a", None, "", "B"], "kind": ["1", "2", "3", "x"]})
-    assert unequal(old, new) == tuple(
+    assert unequal_shares(old, new) == tuple(
         FeatureShift(name, share, 4, 4) for name, share in (("x", 0.5), ("c", 0.5), ("kind", 0.25))
     )
-    assert unequal(old, new[["c"]]) == (FeatureShift("c", 0.5, 4, 4),)
+    assert unequal_shares(old, new[["c"]]) == (FeatureShift("c", 0.5, 4, 4),)
 
 
 def test_model_that_raises_is_an_error_with_its_reason(tmp_path: Path) -> None:
@@ -278,13 +280,13 @@ def test_model_that_raises_is_an_error_with_its_reason(tmp_path: Path) -> None:
     found = measured(tmp_path, candidate=broken).gather(FED)
     assert found == Missing(Outcome.ERROR, "input_shift cannot be measured: KeyError: 'no such column'")
     text = measured(tmp_path, candidate=Model(lambda _row: "late"))
-    assert text.gather(FORESEEN) == Missing(Outcome.ERROR, f"{UNREADABLE}: none of 3 can be read")
+    assert text.gather(FORESEEN) == Missing(Outcome.ERROR, f"{UNREADABLE_REASON}: none of 3 can be read")
     moved = text.gather(GIVEN)
     assert isinstance(moved, InputShift)
     assert moved.features[0].distance == 1.0
     odd = measured(tmp_path, candidate=Model(lambda _row: 1.5)).gather(FORESEEN)
     assert isinstance(odd, Missing)
-    assert odd.reason.startswith(UNREADABLE)
+    assert odd.reason.startswith(UNREADABLE_REASON)
 
 
 @pytest.mark.parametrize(
@@ -358,6 +360,6 @@ def test_versions_are_asked_by_their_bytes(tmp_path: Path) -> None:
         loaded.append(version.number)
         return Model()
 
-    replay = ShadowReplay(PredictionLog(tmp_path), load)
+    replay = OfflineReplay(PredictionLog(tmp_path), load)
     replay.seen(replace(FED, candidate=Version("9", V1.digest)))
     assert loaded == ["1"]

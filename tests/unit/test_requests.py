@@ -7,7 +7,7 @@ import pytest
 from surefoot.core.domain import Stage, Version
 from surefoot.core.errors import NotFound, Rejected, RolloutInProgress, TransitionIllegal
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.state import Ledger, fold
+from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.rollout import PromotionRequest, adopt_champion, drive, end_rollout, open_promotion, open_rollback
 from tests.fakes import POLICY, Scenario
 
@@ -25,7 +25,7 @@ def promote(scenario: Scenario, number: str = "2", *, force: bool = False) -> Le
 
 def ledger(scenario: Scenario) -> Ledger:
     """What the journal says now."""
-    return fold("m", scenario.journal.entries)
+    return fold_entries("m", scenario.journal.entries)
 
 
 def kinds(scenario: Scenario) -> list[str]:

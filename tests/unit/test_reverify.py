@@ -28,12 +28,12 @@ from surefoot.core.judging.evidence import (
     ValueCounts,
     ValueStratum,
 )
-from surefoot.core.judging.judge import EDITION, judge
-from surefoot.core.judging.reverify import KINDS, pack_evidence, reverify, unpack_evidence
+from surefoot.core.judging.judge import JUDGE_EDITION, judge
+from surefoot.core.judging.reverify import EVIDENCE_TYPES, pack_evidence, reverify, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse
 from surefoot.core.record.chain import Entry
-from surefoot.core.record.events import GateJudged, encode
+from surefoot.core.record.events import GateJudged, encode_event
 from tests.gates import changed, gate_of
 from tests.scripted import TWO, scenario, started
 
@@ -57,7 +57,7 @@ SOME: tuple[Evidence, ...] = (
 
 def test_every_kind_of_evidence_is_among_the_examples() -> None:
     """No kind of evidence is left out of the journal's round trip."""
-    assert {type(evidence).__name__ for evidence in SOME} == set(KINDS)
+    assert {type(evidence).__name__ for evidence in SOME} == set(EVIDENCE_TYPES)
 
 
 @pytest.mark.parametrize("evidence", SOME, ids=lambda evidence: type(evidence).__name__)
@@ -159,13 +159,13 @@ def test_protected_slices_of_an_old_journal_are_compared_as_they_were_written() 
     level = DecisionThresholds(0.01)
     gate = gate_of(parse(policy), "errors")
     assert gate.protected == ("night=true",)
-    for edition, name in ((1, "night=True"), (EDITION, "night=true")):
+    for edition, name in ((1, "night=True"), (JUDGE_EDITION, "night=true")):
         evidence = Sliced({name: half}, 20_000)
         verdict = judge(changed(gate, protected=(name,)), evidence, level)
         assert verdict.outcome is Outcome.PASS
         event = GateJudged(
             str(opened.data["rollout"]), Stage.RAMPING, 0, 1, verdict, level, pack_evidence(evidence), edition
         )
-        kind, data = encode(event)
+        kind, data = encode_event(event)
         entry = replace(opened, seq=opened.seq + 1, kind=kind, data=data)
         assert [row.problem for row in reverify([opened, entry])] == [""]

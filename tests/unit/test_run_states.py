@@ -5,14 +5,14 @@ from prefect.states import Completed, Failed
 
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind, Stage
 from surefoot.core.record.events import ChampionAdopted, EndDecided, Event, RolloutEnded
-from surefoot.core.record.state import Ledger, fold
+from surefoot.core.record.state import Ledger, fold_entries
 from tasks.states import combined_state, state_of, task_result
 from tests.unit.test_state import V1, V2, opened, sealed
 
 
 def told(*events: Event) -> Ledger:
     """What the journal says after a promotion was opened and these events."""
-    return fold("m", sealed([ChampionAdopted(V1), opened("r", V2, V1), *events]))
+    return fold_entries("m", sealed([ChampionAdopted(V1), opened("r", V2, V1), *events]))
 
 
 @pytest.mark.parametrize("terminal_stage", sorted(TERMINAL_STAGES - {Stage.FAST_ROLLED_BACK}))

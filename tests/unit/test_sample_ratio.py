@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from surefoot.core.judging.evidence import Stratum
-from surefoot.core.stats.sample_ratio import FACTORS, log_sample_ratio
+from surefoot.core.stats.sample_ratio import SHARE_FACTORS, log_sample_ratio
 
 ALARM = math.log(1000.0)
 SHARES = [0.01, 0.1, 0.5, 0.95]
@@ -28,7 +28,7 @@ def test_evidence_is_the_published_ratio() -> None:
     """The evidence is the mean of likelihood ratios of binomial counts whose odds are a factor off."""
     n, k, share = 500, 80, 0.2
     ratios = []
-    for factor in FACTORS:
+    for factor in SHARE_FACTORS:
         p = share * factor / (share * factor + 1.0 - share)
         ratios.append(math.exp(k * math.log(p / share) + (n - k) * math.log((1.0 - p) / (1.0 - share))))
     assert log_sample_ratio([split(share, n, k / n)]) == pytest.approx(math.log(sum(ratios) / len(ratios)))
@@ -71,8 +71,8 @@ def test_exact_chance_of_a_false_alarm(share: float) -> None:
     n = 1500
     alive, alarmed = np.zeros(n + 1), 0.0
     alive[0] = 1.0
-    scales = np.array([math.log1p(share * (factor - 1.0)) for factor in FACTORS])
-    logs = np.arange(n + 1)[:, None] * np.log(FACTORS)
+    scales = np.array([math.log1p(share * (factor - 1.0)) for factor in SHARE_FACTORS])
+    logs = np.arange(n + 1)[:, None] * np.log(SHARE_FACTORS)
     for k in (0, n // 3, n):
         exact = math.log(np.exp(logs[k] - n * scales).mean())
         assert log_sample_ratio([Stratum(share, 0, k, 0, n - k)]) == pytest.approx(exact, abs=1e-9)

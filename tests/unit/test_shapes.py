@@ -8,17 +8,17 @@ import pytest
 
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.recorded import RecordedAnswers
-from surefoot.adapters.replay.shadow import ShadowReplay
 from surefoot.core.answers.shape import shapes_of
 from surefoot.core.domain import EvidenceKind, Outcome, Stage
 from surefoot.core.judging.evidence import AnswerShapes, Missing
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.machine import SHAPE_GATE, JudgeGates, decide
+from surefoot.core.machine import SHAPE_GATE, JudgeGates, decide_action
 from surefoot.core.policy.parse import parse
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.state import fold
+from surefoot.core.record.state import fold_entries
 from surefoot.rollout import drive, open_promotion
 from tests.fakes import POLICY, Scenario
 from tests.unit.test_replay import ASKED, V1, V2, record, write
@@ -37,7 +37,7 @@ def asked(root: Path, old: object, new: object) -> AnswerShapes:
         return new
 
     models = {V1.digest: Model(lambda _row: old), V2.digest: Model(answer)}
-    found = ShadowReplay(PredictionLog(root), lambda _model, version: models[version.digest]).shapes(QUESTION)
+    found = OfflineReplay(PredictionLog(root), lambda _model, version: models[version.digest]).shapes(QUESTION)
     assert isinstance(found, AnswerShapes)
     return found
 
@@ -83,7 +83,7 @@ def test_lists_of_any_length_have_one_shape() -> None:
 
 def test_without_requests_nothing_is_known(tmp_path: Path) -> None:
     """An empty window has no answers to compare, and nothing passes for it."""
-    found = ShadowReplay(PredictionLog(tmp_path), lambda _m, _v: Model()).shapes(QUESTION)
+    found = OfflineReplay(PredictionLog(tmp_path), lambda _m, _v: Model()).shapes(QUESTION)
     assert isinstance(found, Missing)
     assert judge(SHAPE_GATE, AnswerShapes((), ("a number",), 0, 0), DecisionThresholds()).outcome is Outcome.NO_DATA
 
@@ -120,8 +120,8 @@ def test_it_is_asked_before_any_traffic_unless_the_policy_allows_any(data: dict[
     scenario = Scenario(policy={**POLICY, "data": {**POLICY["data"], **data}})
     open_promotion(scenario.ports(), scenario.request())
     drive(scenario.ports(), "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.stage is Stage.VALIDATING))
-    ledger = fold("m", scenario.journal.entries)
-    action = decide(ledger, parse(scenario.policy), scenario.clock.now())
+    ledger = fold_entries("m", scenario.journal.entries)
+    action = decide_action(ledger, parse(scenario.policy), scenario.clock.now())
     assert isinstance(action, JudgeGates)
     assert {gate.name for gate in action.gates} == gates
 

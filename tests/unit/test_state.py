@@ -7,7 +7,7 @@ import pytest
 
 from surefoot.core.domain import Outcome, Role, RolloutKind, Split, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.record.chain import GENESIS, Entry, seal
+from surefoot.core.record.chain import GENESIS, Entry, seal_entry
 from surefoot.core.record.events import (
     ChampionAdopted,
     DriftFound,
@@ -23,9 +23,9 @@ from surefoot.core.record.events import (
     SetAlias,
     SetSplit,
     StageEntered,
-    encode,
+    encode_event,
 )
-from surefoot.core.record.state import Ledger, fold, split_of
+from surefoot.core.record.state import Ledger, fold_entries, split_of
 
 V1, V2, V3 = (Version(n, f"sha256:{n * 64}") for n in "123")
 VERDICT = Verdict("errors", "error_rate", Outcome.PASS, Role.GUARDRAIL, "fine")
@@ -43,14 +43,16 @@ def sealed(events: Iterable[Event]) -> list[Entry]:
     """Entries of a chain, one a second."""
     entries: list[Entry] = []
     for seq, event in enumerate(events, start=1):
-        kind, data = encode(event)
-        entries.append(seal("m", seq, float(seq), 0.0, "test", kind, data, entries[-1].hash if entries else GENESIS))
+        kind, data = encode_event(event)
+        entries.append(
+            seal_entry("m", seq, float(seq), 0.0, "test", kind, data, entries[-1].hash if entries else GENESIS)
+        )
     return entries
 
 
 def after(*events: Event) -> Ledger:
     """The ledger that these events lead to."""
-    return fold("m", sealed(events))
+    return fold_entries("m", sealed(events))
 
 
 def promoted(*versions: Version) -> list[Event]:
@@ -195,6 +197,6 @@ def test_events_outside_a_rollout_change_no_rollout() -> None:
 
 def test_unknown_event_stops_the_fold() -> None:
     """A journal of a newer release is not half understood."""
-    entry = seal("m", 1, 0.0, 0.0, "test", "RolloutTeleported", {}, GENESIS)
+    entry = seal_entry("m", 1, 0.0, 0.0, "test", "RolloutTeleported", {}, GENESIS)
     with pytest.raises(InvariantBroken, match="RolloutTeleported"):
-        fold("m", [entry])
+        fold_entries("m", [entry])

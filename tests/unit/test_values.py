@@ -7,7 +7,7 @@ import pytest
 
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
-from surefoot.adapters.replay.shadow import ShadowReplay
+from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import Evidence, Missing, Validation, ValueCounts
 from surefoot.core.judging.judge import judge
@@ -15,7 +15,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
 from surefoot.core.policy.parse import parse_gate
 from surefoot.core.policy.violations import Violation
-from surefoot.core.stats.bounded_mean import LEVELS
+from surefoot.core.stats.bounded_mean import VALUE_LEVELS
 from tests.gates import make_gate
 from tests.unit.test_counts import LIVE, before, record
 from tests.unit.test_replay import label, write
@@ -33,7 +33,7 @@ def measured(root: Path, asked: Gate, champion: object, candidate: object, odd: 
     write(root, "labels", [*told, *(label(2 * N + i, champion, 950.0) for i in range(50))])
     log = PredictionLog(root)
     question = replace(LIVE, gate=asked, opened=1700.0, until=1800.0)
-    never = ShadowReplay(log, lambda _model, _version: None)  # type: ignore[arg-type, return-value]
+    never = OfflineReplay(log, lambda _model, _version: None)  # type: ignore[arg-type, return-value]
     return LogEvidence(log, never, lambda suite, _frame, _name: Validation(suite, 1, 1, ())).gather(question)
 
 
@@ -68,7 +68,11 @@ def test_what_is_clipped_is_told(tmp_path: Path) -> None:
     """Values beyond either bound count as the bound, and the verdict says how many there were."""
     found = measured(tmp_path, MONEY, 500.0, -500.0)
     assert isinstance(found, ValueCounts)
-    assert (found.strata[0].champion[LEVELS - 1], found.strata[0].candidate[0], found.left.clipped) == (N, N, 2 * N)
+    assert (found.strata[0].champion[VALUE_LEVELS - 1], found.strata[0].candidate[0], found.left.clipped) == (
+        N,
+        N,
+        2 * N,
+    )
     verdict = judge(MONEY, found, DecisionThresholds())
     assert "800 values beyond the policy's bounds" in verdict.reason
 

@@ -5,9 +5,9 @@ import pytest
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind, Stage, Version
 from surefoot.core.record.describe import describe_event, event_title
 from surefoot.core.record.events import CandidateRefused, ChampionAdopted, Event, RolloutEnded, StageEntered
-from surefoot.core.record.state import fold
+from surefoot.core.record.state import fold_entries
 from surefoot.core.record.version_status import (
-    REFUSED,
+    REFUSED_OUTCOME,
     VersionStatus,
     current_outcome,
     version_statuses,
@@ -66,7 +66,7 @@ def test_a_version_refused_without_a_rollout_says_why() -> None:
     champion = CandidateRefused("1", "alias", "version 1 is the champion: nothing to promote")
     found = said(ChampionAdopted(V1), refused, champion)
     assert list(found) == ["3"]
-    assert (found["3"].outcome, found["3"].reason, found["3"].rollout) == (REFUSED, refused.reason, "")
+    assert (found["3"].outcome, found["3"].reason, found["3"].rollout) == (REFUSED_OUTCOME, refused.reason, "")
     assert said(ChampionAdopted(V1), refused, opened("r", V3, V1))["3"].outcome == "Submitted"
 
 
@@ -75,8 +75,8 @@ def test_a_version_refused_without_a_rollout_says_why() -> None:
     [
         (Stage.ROLLED_BACK, "RolledBack", "already tried; --force tries it again"),
         (Stage.REJECTED, "Rejected", "already tried; --force tries it again"),
-        (Stage.WITHDRAWN, REFUSED, "already tried; --force tries it again"),
-        (Stage.SUPERSEDED, REFUSED, "already tried; --force tries it again"),
+        (Stage.WITHDRAWN, REFUSED_OUTCOME, "already tried; --force tries it again"),
+        (Stage.SUPERSEDED, REFUSED_OUTCOME, "already tried; --force tries it again"),
     ],
 )
 def test_a_refusal_hides_no_verdict(terminal_stage: Stage, outcome: str, reason: str) -> None:
@@ -98,12 +98,12 @@ def test_titles_say_what_was_taken_back() -> None:
 def test_the_last_word_on_a_promotion_is_the_rollback_that_took_it_back() -> None:
     """A promotion whose version was taken back later stands as FastRolledBack; a new promotion stands by itself."""
     events: list[Event] = [ChampionAdopted(V1), *promoted("a", V1, V4), *taken_back("b", V4, V1)]
-    ledger = fold("m", sealed(events))
+    ledger = fold_entries("m", sealed(events))
     assert current_outcome(ledger, ledger.rollouts["a"]) == (
         Stage.FAST_ROLLED_BACK,
         "rollback of version 4 to version 1: alerts doubled",
     )
-    ledger = fold("m", sealed([*events, *promoted("c", V1, V4)]))
+    ledger = fold_entries("m", sealed([*events, *promoted("c", V1, V4)]))
     assert current_outcome(ledger, ledger.rollouts["a"])[0] is Stage.FAST_ROLLED_BACK
     assert current_outcome(ledger, ledger.rollouts["c"]) == (Stage.PROMOTED, "promotion of version 4: baked")
     assert current_outcome(ledger, ledger.rollouts["b"])[0] is Stage.FAST_ROLLED_BACK

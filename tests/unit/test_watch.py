@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.models.predictor import Names
-from surefoot.models.rows import watch
+from surefoot.models.rows import live_check
 from surefoot.models.rows.independence import (
     IndependenceProof,
     RowIndependence,
     answers_equal,
     prove_independence,
 )
-from surefoot.models.rows.watch import ENOUGH, RowWatch
+from surefoot.models.rows.live_check import MIN_PROVING_ROWS, RowWatch
 
 ROWS: list[list[object]] = [[float(7 * i % 24), i % 3] for i in range(24)]
 Function = Callable[[list[list[object]]], list[object]]
@@ -92,20 +92,20 @@ def test_what_made_up_rows_do_not_show_the_rows_of_callers_show() -> None:
     model = Model(lambda rows: ["late" if value > 900.0 else "on time" for value in x(rows)])
     watched = RowWatch(model, prove_independence(model.function, ROWS))
     assert watched.proof.batching is RowIndependence.UNPROVEN
-    for number in range(ENOUGH):
+    for number in range(MIN_PROVING_ROWS):
         assert not watched.proof.row_wise
         row: list[object] = [1000.0 * (number % 3) + number, 0]
         watched.check_batch(("x", "g"), [row], (), watched.answer(("x", "g"), [row]))
     assert watched.proof.row_wise
-    assert max(model.sizes) == ENOUGH
+    assert max(model.sizes) == MIN_PROVING_ROWS
 
 
 def test_rows_of_one_answer_prove_little() -> None:
     """While all callers' rows have the same answer many more are waited for: of equal answers none is out of place."""
     model = Model(lambda rows: [*sorted("late" if value > 900.0 else "on time" for value in x(rows))])
     watched = RowWatch(model, prove_independence(model.function, ROWS))
-    for number in range(3 * ENOUGH):
-        row: list[object] = [2000.0 - 50.0 * (number == 2 * ENOUGH) * 30 + number, 0]
+    for number in range(3 * MIN_PROVING_ROWS):
+        row: list[object] = [2000.0 - 50.0 * (number == 2 * MIN_PROVING_ROWS) * 30 + number, 0]
         watched.check_batch(("x", "g"), [row], (), watched.answer(("x", "g"), [row]))
         assert not watched.proof.row_wise
     assert watched.proof.batching is RowIndependence.BATCH_DEPENDENT
@@ -113,7 +113,7 @@ def test_rows_of_one_answer_prove_little() -> None:
 
 def test_a_difference_on_a_callers_row_ends_batches_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that passed at load, and answers a caller's row otherwise in a batch than alone, is found out."""
-    monkeypatch.setattr(watch, "ONE_IN", 1)
+    monkeypatch.setattr(live_check, "ONE_IN", 1)
     model = Model(lambda rows: [value + (100.0 if len(rows) > 1 and value > 50.0 else 0.0) for value in x(rows)])
     watched = RowWatch(model, prove_independence(model.function, ROWS))
     assert watched.proof.row_wise
@@ -126,7 +126,7 @@ def test_a_difference_on_a_callers_row_ends_batches_for_good(monkeypatch: pytest
 
 def test_looking_takes_a_hundredth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a row was asked again, no other is before a hundred times as long has passed."""
-    monkeypatch.setattr(watch, "ONE_IN", 1)
+    monkeypatch.setattr(live_check, "ONE_IN", 1)
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 

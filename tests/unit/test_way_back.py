@@ -9,8 +9,8 @@ from surefoot.core.domain import Stage
 from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected, SurefootError
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.record.events import EffectIntended, SetAlias, SetSplit, decode
-from surefoot.core.record.state import Ledger, fold
+from surefoot.core.record.events import EffectIntended, SetAlias, SetSplit, decode_event
+from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.rollout import (
     adopt_champion,
     compare_champion,
@@ -19,7 +19,7 @@ from surefoot.rollout import (
     open_changes,
     open_promotion,
     open_rollback,
-    repair,
+    repair_champion,
     repeat_changes,
 )
 from tests.fakes import POLICY, Faults, Killed, Scenario
@@ -29,7 +29,7 @@ from tests.scripted import ALONE, CASES, FAIL, POINTS, events, scenario, started
 def back_in_order(env: Scenario) -> None:
     """On the way back no alias is touched before the traffic is back where it was."""
     decided = next(e.seq for e in env.journal.entries if e.kind == "EndDecided")
-    later = (decode(e.kind, e.data) for e in env.journal.entries if e.seq > decided)
+    later = (decode_event(e.kind, e.data) for e in env.journal.entries if e.seq > decided)
     effects = [event.effect for event in later if isinstance(event, EffectIntended)]
     kinds = [type(effect) for effect in effects]
     assert kinds == sorted(kinds, key=lambda kind: kind is SetAlias)
@@ -79,7 +79,7 @@ def test_way_back_after_a_kill_at_every_call(how: str) -> None:
             pass
         else:
             break
-        ledger = fold("m", env.journal.entries)
+        ledger = fold_entries("m", env.journal.entries)
         if not ledger.open:
             continue
         if how == "abort":
@@ -262,7 +262,7 @@ def test_a_registry_change_that_is_refused_stays_open_and_is_repeated(
     ledger = repeat_changes(env.ports(), ledger)
     assert not ledger.drifts
     assert env.registry.aliases["champion"] == "1"
-    assert fold("m", env.journal.entries) == ledger
+    assert fold_entries("m", env.journal.entries) == ledger
 
 
 def test_a_choice_of_another_hand_is_not_repeated_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +278,7 @@ def test_a_choice_of_another_hand_is_not_repeated_over(monkeypatch: pytest.Monke
     assert env.registry.aliases["champion"] == "3"
     assert not open_changes(ledger)
     assert ledger.drifts["alias champion"].seen == "it points to version 3"
-    ledger = repair(env.ports(), "m")
+    ledger = repair_champion(env.ports(), "m")
     assert env.registry.aliases["champion"] == "1"
     assert not ledger.drifts
 

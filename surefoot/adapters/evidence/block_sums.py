@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.left_out import NAMED
+from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
 from surefoot.core.answers.class_reading import Reading
-from surefoot.core.answers.disagreement import differ
+from surefoot.core.answers.disagreement import differing_requests
 from surefoot.core.answers.losses import OF_NUMBERS, losses, scores, truths
 from surefoot.core.answers.values import Floats, probability
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MICRO
-from surefoot.core.judging.validation import LARGEST_COUNT
+from surefoot.core.judging.evidence_validation import MAX_COUNT
 from surefoot.core.policy.model import BINNED, CONFUSIONS, Gate, Metric, PairedGate, classes_of, loss_of, threshold_of
-from surefoot.core.stats.block_statistic import BINS
+from surefoot.core.stats.block_statistic import SCORE_BINS
 
 Answers = Sequence[object] | Floats
 Sums = NDArray[Any]
@@ -72,7 +72,7 @@ class BlockSums:
             sums = self._read(batch, chosen) if len(chosen) else None
         if sums is None:
             return
-        self._compare(sides(batch, chosen)[0])
+        self._compare(read_answers(batch, chosen)[0])
         blocks = np.zeros(len(chosen), dtype=np.int64)
         if self.gate.block:
             blocks = np.floor(batch.at[chosen] / self.gate.block).astype(np.int64)
@@ -81,14 +81,16 @@ class BlockSums:
             sums = [np.stack([side, wrong[0] & wrong[1]], axis=1).astype(np.int64) for side in wrong]
         self._into("", blocks, sums)
         for column in self.gate.by:
-            values = np.array([slice_name(column, item) for item in taken(batch.columns[column], chosen)], dtype=object)
+            values = np.array(
+                [slice_name(column, item) for item in take_rows(batch.columns[column], chosen)], dtype=object
+            )
             for value in np.unique(values):
                 here = values == value
                 self._into(value, blocks[here], [side[here] for side in sums])
 
     def _read(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> list[Sums] | None:
         """What both versions' answers to some requests add up to; None where some cannot be read."""
-        pair, truth = sides(batch, chosen)
+        pair, truth = read_answers(batch, chosen)
         both = zip(pair, self.readings, strict=True)
         try:
             return [self._sums(answers, pair[0], truth, reading) for answers, reading in both]
@@ -110,7 +112,7 @@ class BlockSums:
                 waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
             else:
                 self.odd += 1
-                if len(self.named) < NAMED and len(batch.ids):
+                if len(self.named) < MAX_NAMED_REQUESTS and len(batch.ids):
                     self.named.append(str(batch.ids[int(part[0])]))
         return np.concatenate(good) if good else chosen[:0]
 
@@ -119,7 +121,7 @@ class BlockSums:
         if classes_of(self.gate):
             return
         try:
-            apart = differ(pair[0], pair[1], threshold_of(self.gate))
+            apart = differing_requests(pair[0], pair[1], threshold_of(self.gate))
         except InvariantBroken:  # no metric of the gate: what cannot be compared is not counted
             return
         self.compared += len(apart)
@@ -129,15 +131,15 @@ class BlockSums:
         """What one version's answers add up to, a row each."""
         gate = self.gate
         if gate.metric in BINNED:
-            return binned(scores(gate, answers, reading), truths(gate, truth))
+            return bin_scores(scores(gate, answers, reading), truths(gate, truth))
         if gate.metric in CONFUSIONS:
             alert, true = scores(gate, answers, reading) >= threshold_of(gate), truths(gate, truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1
             return np.stack([alert & true, alert & ~true, ~alert & true, ~alert & ~true], axis=1).astype(np.int64)
         if gate.metric is Metric.DISAGREEMENT:
-            apart = differ(answers, champion, threshold_of(gate))
+            apart = differing_requests(answers, champion, threshold_of(gate))
             return (apart.astype(np.int64) * MICRO)[:, None]
         found = losses(gate, answers, truth, reading)
-        if float(np.abs(found).max()) * MICRO * len(found) < float(LARGEST_COUNT):
+        if float(np.abs(found).max()) * MICRO * len(found) < float(MAX_COUNT):
             return np.rint(found * MICRO).astype(np.int64)[:, None]
         return np.array([round(float(value) * MICRO) for value in found], dtype=object)[:, None]
 
@@ -154,7 +156,7 @@ class BlockSums:
             new += sums[1][here].sum(axis=0)
 
 
-def wanted(gate: Gate) -> str:
+def metric_reading(gate: Gate) -> str:
     """What a metric can read."""
     if classes := classes_of(gate):
         return f"labels are among {', '.join(classes)}, answers their probabilities or names"
@@ -169,24 +171,24 @@ def wanted(gate: Gate) -> str:
     return "numbers or classes are wanted"
 
 
-def sides(batch: ScoredBatch, chosen: NDArray[np.intp]) -> tuple[list[Answers], Answers]:
+def read_answers(batch: ScoredBatch, chosen: NDArray[np.intp]) -> tuple[list[Answers], Answers]:
     """Both versions' answers to some requests, and their labels."""
-    return [taken(side, chosen) for side in (batch.champion, batch.candidate)], taken(batch.labels, chosen)
+    return [take_rows(side, chosen) for side in (batch.champion, batch.candidate)], take_rows(batch.labels, chosen)
 
 
-def present(items: Answers) -> NDArray[np.bool_]:
+def present_mask(items: Answers) -> NDArray[np.bool_]:
     """Which of the answers or labels exist, shape (n,)."""
     if isinstance(items, np.ndarray):
         return np.asarray(~np.isnan(items))
     return np.array([item is not None for item in items], dtype=bool)
 
 
-def taken(items: Answers, chosen: NDArray[np.intp]) -> Answers:
+def take_rows(items: Answers, chosen: NDArray[np.intp]) -> Answers:
     """Some of the answers, labels or values of a column."""
     return items[chosen] if isinstance(items, np.ndarray) else [items[index] for index in chosen]
 
 
-def binned(given: Floats, truth: Floats) -> Sums:
+def bin_scores(given: Floats, truth: Floats) -> Sums:
     """Requests, positives and scores by bin of the score, a row each.
 
     Raises:
@@ -194,12 +196,12 @@ def binned(given: Floats, truth: Floats) -> Sums:
     """
     if ((given < 0.0) | (given > 1.0) | (truth < 0.0) | (truth > 1.0)).any():
         raise ValueError("a distribution of scores needs probabilities and labels between 0 and 1")
-    where = np.minimum((given * BINS).astype(np.int64), BINS - 1)
+    where = np.minimum((given * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
     rows = np.arange(len(given))
-    made = np.zeros((len(given), 3 * BINS), dtype=np.int64)
+    made = np.zeros((len(given), 3 * SCORE_BINS), dtype=np.int64)
     made[rows, where] = 1
-    made[rows, BINS + where] = (truth > 0.5).astype(np.int64)  # noqa: PLR2004 - a label is 0 or 1
-    made[rows, 2 * BINS + where] = np.rint(given * MICRO).astype(np.int64)
+    made[rows, SCORE_BINS + where] = (truth > 0.5).astype(np.int64)  # noqa: PLR2004 - a label is 0 or 1
+    made[rows, 2 * SCORE_BINS + where] = np.rint(given * MICRO).astype(np.int64)
     return made
 
 
@@ -220,5 +222,8 @@ def probabilities_or_nan(items: Answers) -> Floats:
 
 def score_bins(given: Floats, truth: Floats) -> tuple[tuple[int, int, int], ...]:
     """Requests, positives and sum of scores in millionths of every bin."""
-    made = binned(given, truth).sum(axis=0)
-    return tuple((int(made[index]), int(made[BINS + index]), int(made[2 * BINS + index])) for index in range(BINS))
+    made = bin_scores(given, truth).sum(axis=0)
+    return tuple(
+        (int(made[index]), int(made[SCORE_BINS + index]), int(made[2 * SCORE_BINS + index]))
+        for index in range(SCORE_BINS)
+    )

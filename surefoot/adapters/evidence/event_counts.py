@@ -1,11 +1,11 @@
-"""Count bad events by slice, split, arm and epoch: the evidence of rates."""
+"""Count bad events by slice, traffic split, arm and epoch of the rollout: the evidence of rates."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
 from surefoot.adapters.evidence.served import (
-    LABELLED,
-    ONCE,
+    FIRST_PER_REQUEST_SQL,
+    LABELLED_SQL,
     ServedTraffic,
     SqlLog,
     as_count,
@@ -60,7 +60,7 @@ def _by_slice(
     bad = "error IS NOT NULL"
     mature = "true"
     if labelled:
-        bad = f"NOT {LABELLED.format(of='timed', maturity=maturity)}"
+        bad = f"NOT {LABELLED_SQL.format(of='timed', maturity=maturity)}"
         mature = f'"at" + {maturity!r} <= $2'
     counted = log.rows(
         question.model,
@@ -79,7 +79,7 @@ def _by_slice(
         f"""
         SELECT {value} AS slice, count(*), count(*) FILTER ({before}) FROM (
           SELECT * FROM log WHERE version = $1 AND "at" <= $2 AND arm = 'champion'
-          AND request NOT IN (SELECT unnest($3::VARCHAR[])) {ONCE}
+          AND request NOT IN (SELECT unnest($3::VARCHAR[])) {FIRST_PER_REQUEST_SQL}
         ) AS log GROUP BY slice
         """,  # noqa: S608 - same
         (question.champion.number, known - (maturity if labelled else 0.0), list(refused)),

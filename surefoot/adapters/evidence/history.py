@@ -3,15 +3,15 @@
 import math
 from statistics import NormalDist
 
-from surefoot.adapters.evidence.served import ONCE, SqlLog
-from surefoot.core.planning.measured import Measured
+from surefoot.adapters.evidence.served import FIRST_PER_REQUEST_SQL, SqlLog
+from surefoot.core.planning.planning_inputs import PlanningInputs
 from surefoot.core.policy.model import Gate, Metric, SpeedGate
 
-LEAST = 100
+MIN_REQUESTS = 100
 """Requests without which nothing is told [count]."""
 
 
-def measure_history(log: SqlLog, model: str, version: str, gate: Gate, since: float, until: float) -> Measured:
+def measure_history(log: SqlLog, model: str, version: str, gate: Gate, since: float, until: float) -> PlanningInputs:
     """A rate of failures, or the spread of the logarithm of a measurement.
 
     Args:
@@ -26,24 +26,31 @@ def measure_history(log: SqlLog, model: str, version: str, gate: Gate, since: fl
     if gate.metric is Metric.ERROR_RATE:
         sql = f"""
             SELECT count(*), count(*) FILTER (error IS NOT NULL)
-            FROM (SELECT * FROM log WHERE version = $1 AND "at" > $2 AND "at" <= $3 {ONCE})
+            FROM (SELECT * FROM log WHERE version = $1 AND "at" > $2 AND "at" <= $3 {FIRST_PER_REQUEST_SQL})
         """  # noqa: S608 - a constant of ours
         n, bad = (int(str(value)) for value in log.rows(model, sql, scope)[0])
-        if n < LEAST:
-            return Measured(gate.name, note=f"only {n:,} requests of version {version} are logged; {LEAST} are needed")
-        return Measured(gate.name, "rate", (bad + 0.5) / (n + 1.0), f"{bad:,} of {n:,} requests failed")
+        if n < MIN_REQUESTS:
+            return PlanningInputs(
+                gate.name, note=f"only {n:,} requests of version {version} are logged; {MIN_REQUESTS} are needed"
+            )
+        return PlanningInputs(gate.name, "rate", (bad + 0.5) / (n + 1.0), f"{bad:,} of {n:,} requests failed")
     if isinstance(gate, SpeedGate):
         column, highest = f'"{gate.measured}"', max(0.75, *gate.quantiles)
         sql = f"""
             SELECT count(*), quantile_cont(ln({column}), 0.5), quantile_cont(ln({column}), {highest!r})
-            FROM (SELECT * FROM log WHERE version = $1 AND "at" > $2 AND "at" <= $3 AND {column} > 0 {ONCE})
+            FROM (SELECT * FROM log WHERE version = $1 AND "at" > $2 AND "at" <= $3 AND {column} > 0
+                  {FIRST_PER_REQUEST_SQL})
         """  # noqa: S608 - a constant, a number and a name that the policy parser has checked
         counted, middle, high = log.rows(model, sql, scope)[0]
         n = int(str(counted))
-        if n < LEAST:
-            return Measured(gate.name, note=f"only {n:,} measurements of version {version}; {LEAST} are needed")
+        if n < MIN_REQUESTS:
+            return PlanningInputs(
+                gate.name, note=f"only {n:,} measurements of version {version}; {MIN_REQUESTS} are needed"
+            )
         spread = (float(str(high)) - float(str(middle))) / NormalDist().inv_cdf(highest)
         median, tail = (math.exp(float(str(value))) for value in (middle, high))
         note = f"{n:,} requests; p50 {median:.4g}, p{highest * 100:g} {tail:.4g}"
-        return Measured(gate.name, "spread", spread, note) if spread > 0.0 else Measured(gate.name, note=note)
-    return Measured(gate.name, note=f"nothing is measured for {gate.metric}")
+        return (
+            PlanningInputs(gate.name, "spread", spread, note) if spread > 0.0 else PlanningInputs(gate.name, note=note)
+        )
+    return PlanningInputs(gate.name, note=f"nothing is measured for {gate.metric}")

@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from surefoot.adapters.evidence.served import SERVED, SqlLog, as_count, query_parameters
+from surefoot.adapters.evidence.served import SERVED_SQL, SqlLog, as_count, query_parameters
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import PAIRED, Metric
 
-REFUSED = "(error IS NOT NULL AND answered_by IS NULL)"
+REFUSED_SQL = "(error IS NOT NULL AND answered_by IS NULL)"
 """Tells a request that nobody could answer: the caller got no prediction."""
-LIMIT = 200_000
+MAX_EXAMINED_ROWS = 200_000
 """Rows of a window that are looked at one by one [count]."""
 BY_LABEL = (PAIRED - {Metric.DISAGREEMENT}) | {Metric.VALUE, Metric.MISSING_LABEL, Metric.EXPECTED_LOSS}
 """Metrics that wait for labels."""
-NAMED = 5
+MAX_NAMED_REQUESTS = 5
 """Requests that are named [count]."""
 
 
@@ -30,12 +30,12 @@ def count_left_out(log: SqlLog, question: EvidenceRequest, refused: Sequence[str
     since, until = question.since, question.until
     where, parameters = f'"at" > {since!r} AND "at" <= {until!r}', ()
     if refused is not None:
-        since, where, parameters = question.opened, SERVED, query_parameters(question)[:4]  # type: ignore[assignment]
+        since, where, parameters = question.opened, SERVED_SQL, query_parameters(question)[:4]  # type: ignore[assignment]
     records, rows, unanswered, unkept = log.rows(
         question.model,
         f"""
         WITH here AS (
-          SELECT request, "row", count(*) AS n, bool_and({REFUSED}) AS refused, bool_and(features IS NULL) AS unkept
+          SELECT request, "row", count(*) AS n, bool_and({REFUSED_SQL}) AS refused, bool_and(features IS NULL) AS unkept
           FROM log WHERE {where} GROUP BY ALL
         )
         SELECT coalesce(sum(n), 0), count(*), count(DISTINCT request) FILTER (refused),
@@ -43,7 +43,7 @@ def count_left_out(log: SqlLog, question: EvidenceRequest, refused: Sequence[str
         """,  # noqa: S608 - constants and numbers of ours
         parameters,
     )[0]
-    sampled = 0 if refused is not None else max(as_count(rows) - LIMIT, 0)
+    sampled = 0 if refused is not None else max(as_count(rows) - MAX_EXAMINED_ROWS, 0)
     made = LeftOut(
         records=as_count(records) + log.repeated,
         refused=as_count(unanswered) if refused is None else len(refused),
@@ -93,7 +93,7 @@ def merge_left_out(one: LeftOut, other: LeftOut) -> LeftOut:
     return LeftOut(
         records=max(one.records, other.records),
         **{name: getattr(one, name) + getattr(other, name) for name in _SUMS},
-        requests=(*one.requests, *other.requests)[:NAMED],
+        requests=(*one.requests, *other.requests)[:MAX_NAMED_REQUESTS],
         what=one.what or other.what,
     )
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from surefoot.adapters.evidence.served import (
-    ONCE,
+    FIRST_PER_REQUEST_SQL,
     ServedTraffic,
     SqlLog,
     as_count,
@@ -18,11 +18,11 @@ from surefoot.core.canonical_text import slice_name
 from surefoot.core.judging.evidence import Counts, GaugeCounts, Missing, Sliced, SpeedCounts, SpeedStratum
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import GaugeGate, SpeedGate, narrow
-from surefoot.core.stats.histogram import LOWEST, RATIO
+from surefoot.core.stats.histogram import BUCKET_RATIO, LOWEST_BUCKET
 
-HISTORY = 7 * 86400.0
+HISTORY_S = 7 * 86400.0
 """How far back the champion's own measurements count when its quantiles are frozen [seconds]."""
-DRAWN = "QUALIFY row_number() OVER (PARTITION BY slice, trial ORDER BY hash(request), request) = 1"
+ONE_PER_TRIAL_SQL = "QUALIFY row_number() OVER (PARTITION BY slice, trial ORDER BY hash(request), request) = 1"
 """One request of each trial, drawn by its id: where a unit sticks to one arm, its requests are one draw of an arm."""
 Cells = dict[tuple[float, int], dict[str, dict[int, int]]]
 """(share, epoch) -> side -> level -> trials."""
@@ -67,12 +67,13 @@ def _speeds(
 ) -> dict[str, SpeedCounts]:
     name = column_of(question)
     measured = f'"{name}"'
-    bucket = f"CASE WHEN {measured} > 0 THEN CAST(floor(ln({measured}) / ln({RATIO})) AS INTEGER) ELSE {LOWEST} END"
+    above = f"CAST(floor(ln({measured}) / ln({BUCKET_RATIO})) AS INTEGER)"
+    bucket = f"CASE WHEN {measured} > 0 THEN {above} ELSE {LOWEST_BUCKET} END"
     found = log.rows(
         question.model,
         f"""
         WITH {timed_arms(question)}, drawn AS (
-          SELECT *, {value} AS slice FROM timed WHERE {measured} IS NOT NULL {DRAWN}
+          SELECT *, {value} AS slice FROM timed WHERE {measured} IS NOT NULL {ONE_PER_TRIAL_SQL}
         )
         SELECT slice, share, epoch, side, {bucket} AS bucket, count(*) FROM drawn GROUP BY ALL
         """,  # noqa: S608 - constants and names that the policy parser or the log has checked
@@ -83,12 +84,13 @@ def _speeds(
         f"""
         WITH past AS (
           SELECT *, {value} AS slice, CASE WHEN $4 AND trim(unit) <> '' THEN unit ELSE request END AS trial FROM (
-            SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 AND "at" > $3 {ONCE}
-          ) AS log WHERE {measured} IS NOT NULL {DRAWN}
+            SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 AND "at" > $3
+            {FIRST_PER_REQUEST_SQL}
+          ) AS log WHERE {measured} IS NOT NULL {ONE_PER_TRIAL_SQL}
         )
         SELECT slice, {bucket} AS bucket, count(*) FROM past GROUP BY ALL
         """,  # noqa: S608 - same
-        (question.champion.number, question.opened, question.opened - HISTORY, facts.trial == "unit"),
+        (question.champion.number, question.opened, question.opened - HISTORY_S, facts.trial == "unit"),
     )
     cells = fold_cells(found)
     past: dict[object, dict[int, int]] = defaultdict(dict)

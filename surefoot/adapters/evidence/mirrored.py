@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from surefoot.adapters.evidence.block_sums import ScoredBatch
-from surefoot.adapters.evidence.left_out import BY_LABEL, LIMIT, count_labels_left_out
+from surefoot.adapters.evidence.column_distances import column_distances, unseen_texts
+from surefoot.adapters.evidence.left_out import BY_LABEL, MAX_EXAMINED_ROWS, count_labels_left_out
 from surefoot.adapters.evidence.paired_sums import sum_batches
 from surefoot.adapters.evidence.served import SqlLog, as_count
-from surefoot.adapters.evidence.shifts import distances, odd_texts
 from surefoot.adapters.predictions.mirrored_pairs import MirroredPair
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.answers.shape import shapes_of
@@ -23,9 +23,9 @@ from surefoot.core.policy.model import PairedGate, narrow
 
 WAIT_S = 10.0
 """A request that is so old has the shadow's answer, or was counted as dropped, unless its record is lost [s]."""
-RARE = 4.0
+MAX_MISSING_DEVIATIONS = 4.0
 """So many standard deviations fewer records than the share of the requests that is mirrored are no accident."""
-NONE = "no mirrored request has an answer of both versions yet"
+NO_PAIRS_REASON = "no mirrored request has an answer of both versions yet"
 
 
 class MirrorLog(SqlLog, Protocol):
@@ -48,14 +48,14 @@ class MirroredAnswers:
         """Every mirrored request of the rollout that the champion answered, and what the candidate made of it."""
         key = (question.model, question.rollout, question.candidate.number, question.until)
         if key not in self._pairs:
-            self._pairs = {key: self._log.mirrored(*key, LIMIT)}
+            self._pairs = {key: self._log.mirrored(*key, MAX_EXAMINED_ROWS)}
         return self._pairs[key]
 
     def paired(self, question: EvidenceRequest) -> PairedSums | Missing:
         """Sums of both by block and slice; what the shadow failed is unscored, what it dropped is not there."""
         found = self.pairs(question)
         if not found:
-            return Missing(Outcome.NO_DATA, NONE)
+            return Missing(Outcome.NO_DATA, NO_PAIRS_REASON)
         gate = narrow(question.gate, PairedGate)
         return sum_batches(gate, question.since, question.until, [_batch(found, gate.maturity, gate.by)]).evidence()
 
@@ -63,11 +63,11 @@ class MirroredAnswers:
         """How far the candidate's answers lie from the champion's to the same requests, as distributions."""
         both = [pair for pair in self.pairs(question) if pair.candidate is not None]
         if not both:
-            return Missing(Outcome.NO_DATA, NONE)
+            return Missing(Outcome.NO_DATA, NO_PAIRS_REASON)
         ids = [pair.key[0] for pair in both]
         old = answer_frame([pair.champion for pair in both], ids)
         new = answer_frame([pair.candidate for pair in both], ids)
-        return InputShift("the champion's answers", distances(old, new), left=odd_texts(old, new))
+        return InputShift("the champion's answers", column_distances(old, new), left=unseen_texts(old, new))
 
     def given(self, question: EvidenceRequest) -> pd.DataFrame:
         """Answers of the candidate, by request id, as columns."""
@@ -78,7 +78,7 @@ class MirroredAnswers:
         """What both versions' answers to the same requests look like; a failure is no answer of another shape."""
         both = [pair for pair in self.pairs(question) if pair.candidate is not None]
         if not both:
-            return Missing(Outcome.NO_DATA, NONE)
+            return Missing(Outcome.NO_DATA, NO_PAIRS_REASON)
         old, new = [pair.champion for pair in both], [pair.candidate for pair in both]
         return AnswerShapes(shapes_of(old), shapes_of(new, old), len(old), len(new))
 
@@ -108,7 +108,7 @@ class MirroredAnswers:
             )[0]
         )
         share = question.mirrored / 100.0
-        expected = math.floor(own * share - RARE * math.sqrt(own * share * (1.0 - share)))
+        expected = math.floor(own * share - MAX_MISSING_DEVIATIONS * math.sqrt(own * share * (1.0 - share)))
         lost = max(expected - known - dropped, 0)
         made = LeftOut(records=known + dropped + lost, repeated=repeated, dropped=dropped + lost + blank)
         if question.gate.metric not in BY_LABEL:

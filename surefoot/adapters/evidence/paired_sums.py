@@ -1,4 +1,4 @@
-"""Turn two versions' answers to the same requests into integer sums by block and slice, in any order."""
+"""Add up two versions' losses on the same requests, by block and slice; the order of rows does not matter."""
 
 import datetime as dt
 from collections import defaultdict
@@ -9,14 +9,20 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.block_sums import BlockSums, ScoredBatch, present, sides, wanted
-from surefoot.adapters.evidence.left_out import NAMED
-from surefoot.core.answers.class_reading import NumberKinds, Reading, is_ambiguous, readings
+from surefoot.adapters.evidence.block_sums import (
+    BlockSums,
+    ScoredBatch,
+    metric_reading,
+    present_mask,
+    read_answers,
+)
+from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
+from surefoot.core.answers.class_reading import NumberKinds, Reading, is_ambiguous, number_readings
 from surefoot.core.answers.values import Floats
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import Block, PairedSums
+from surefoot.core.judging.evidence_validation import MAX_COUNT
 from surefoot.core.judging.left_out import LeftOut
-from surefoot.core.judging.validation import LARGEST_COUNT
 from surefoot.core.policy.model import Metric, PairedGate, classes_of
 
 
@@ -58,7 +64,7 @@ class PairedSumsBuilder:
     def add(self, batch: ScoredBatch) -> None:
         """Count one more batch."""
         whole = self.complete(batch.at)
-        answered, scored, known = (present(side) for side in (batch.champion, batch.candidate, batch.labels))
+        answered, scored, known = (present_mask(side) for side in (batch.champion, batch.candidate, batch.labels))
         labelled = self.gate.metric is not Metric.DISAGREEMENT
         mature = whole & answered
         self.requests += int(mature.sum())
@@ -71,17 +77,19 @@ class PairedSumsBuilder:
             return
         self.scored += len(chosen)
         if len(self.sums) > 1:
-            for kinds, side in zip(self.kinds, sides(batch, chosen)[0], strict=True):
+            for kinds, side in zip(self.kinds, read_answers(batch, chosen)[0], strict=True):
                 kinds.add(classes_of(self.gate), side)
-            self.named += [str(batch.ids[index]) for index in chosen[: NAMED - len(self.named)] if len(batch.ids)]
+            self.named += [
+                str(batch.ids[index]) for index in chosen[: MAX_NAMED_REQUESTS - len(self.named)] if len(batch.ids)
+            ]
         for sums in self.sums.values():
             sums.add(batch, chosen)
 
     def evidence(self, unknown: int = 0) -> PairedSums:
         """The sums of everything that was added."""
-        problem = f"answers or labels that {self.gate.metric} cannot read; {wanted(self.gate)}"
+        problem = f"answers or labels that {self.gate.metric} cannot read; {metric_reading(self.gate)}"
         try:
-            found = self.sums[readings(*self.kinds) if len(self.sums) > 1 else (Reading.NAMES, Reading.NAMES)]
+            found = self.sums[number_readings(*self.kinds) if len(self.sums) > 1 else (Reading.NAMES, Reading.NAMES)]
         except InvariantBroken:
             found = BlockSums(self.gate, odd=self.scored, named=self.named)
             problem = (
@@ -91,7 +99,7 @@ class PairedSumsBuilder:
         slices: dict[str, list[Block]] = defaultdict(list)
         largest = max((abs(int(v)) for _, *both in found.cells.values() for side in both for v in side), default=0)
         coarse = 1
-        while largest // coarse > LARGEST_COUNT // 16:
+        while largest // coarse > MAX_COUNT // 16:
             coarse *= 10
         for (name, block), (count, old, new) in sorted(found.cells.items()):
             pair = (tuple(int(v) // coarse for v in side) for side in (old, new))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from surefoot.core.domain import EvidenceKind, Outcome
-from surefoot.core.gates.rate import EPOCHS
+from surefoot.core.gates.rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import Missing
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import GaugeGate, LatencyGate, SlicedGate, SpeedGate, narrow
@@ -32,31 +32,31 @@ class SqlLog(Protocol):
 
 
 # The rows of one request stand or fall together, and a caller may repeat its request: the first row tells it all.
-ONCE = 'QUALIFY row_number() OVER (PARTITION BY request ORDER BY "at", "row") = 1'
+FIRST_PER_REQUEST_SQL = 'QUALIFY row_number() OVER (PARTITION BY request ORDER BY "at", "row") = 1'
 
 # Both arms under every weight of this rollout; after promotion the candidate alone, as one stratum of share 1.
 # An epoch counts from the first request of the rollout; whatever comes after the planned end is in the last one.
-SERVED = 'rollout = $1 AND "at" <= $2 AND CASE WHEN $4 THEN weight = 0 AND version = $3 ELSE weight > 0 END'
+SERVED_SQL = 'rollout = $1 AND "at" <= $2 AND CASE WHEN $4 THEN weight = 0 AND version = $3 ELSE weight > 0 END'
 # What every version refuses is evidence about none of them.
 _SERVED = f"""
     SELECT CASE WHEN weight > 0 THEN weight / 100 ELSE 1 END AS share,
            CASE WHEN weight > 0 THEN arm ELSE 'candidate' END AS side, *
-    FROM log WHERE {SERVED} AND request NOT IN (SELECT unnest($6::VARCHAR[]))
+    FROM log WHERE {SERVED_SQL} AND request NOT IN (SELECT unnest($6::VARCHAR[]))
 """  # noqa: S608 - constant
 
 # What one version did with a mirrored request; a request that was revoked tells nothing of either version.
 _SHADOW = f"""
     SELECT * FROM shadows WHERE request IS NOT NULL AND rollout = $1 AND "at" <= $2 AND version = $3
-    AND coalesce(error, '') NOT LIKE 'Revoked:%' {ONCE}
+    AND coalesce(error, '') NOT LIKE 'Revoked:%' {FIRST_PER_REQUEST_SQL}
 """  # noqa: S608 - constant
 _CHAMPION = f"""
-    SELECT * FROM log WHERE rollout = $1 AND "at" <= $2 AND weight = 0 AND arm = 'champion' {ONCE}
+    SELECT * FROM log WHERE rollout = $1 AND "at" <= $2 AND weight = 0 AND arm = 'champion' {FIRST_PER_REQUEST_SQL}
 """  # noqa: S608 - constant
 BOTH_ANSWERED = "own.error IS NULL AND twin.error IS NULL"
 _ONE_ANSWERED = "(own.error IS NULL OR twin.error IS NULL)"  # what both refuse is evidence about neither
 # A batch shares what a call costs among its rows, so only requests that were asked in batches of one size compare.
 _COMPARABLE = "own.{column} IS NOT NULL AND twin.{column} IS NOT NULL AND own.batch IS NOT DISTINCT FROM twin.batch"
-MIRRORED = f"""
+MIRRORED_SQL = f"""
     shadow AS ({_SHADOW}), champion AS ({_CHAMPION}), mirrored AS (
       SELECT 0.5 AS share, 'champion' AS side, own.* FROM champion own JOIN shadow twin USING (request) WHERE {{which}}
       UNION ALL
@@ -91,20 +91,20 @@ def timed_arms(question: EvidenceRequest) -> str:
         if isinstance(question.gate, GaugeGate):
             which = which.partition(" AND own.batch")[0]  # a process has one memory, whatever it is asked at once
         # A request is in both arms, and one trial in each.
-        arms, trial = f"{MIRRORED.format(which=which)}, arms AS ({_COUNTED})", "concat(request, ' ', side)"
+        arms, trial = f"{MIRRORED_SQL.format(which=which)}, arms AS ({_COUNTED})", "concat(request, ' ', side)"
     else:
-        arms = f"arms AS ({_SERVED} {ONCE})"
+        arms = f"arms AS ({_SERVED} {FIRST_PER_REQUEST_SQL})"
         trial = "CASE WHEN $4 OR trim(coalesce(unit, '')) = '' THEN request ELSE unit END"
     return f"""
       {arms}, timed AS (
-        SELECT *, CAST(least({EPOCHS - 1}, floor(("at" - min("at") OVER ()) / $5)) AS INTEGER) AS epoch,
+        SELECT *, CAST(least({MAX_EPOCHS - 1}, floor(("at" - min("at") OVER ()) / $5)) AS INTEGER) AS epoch,
                {trial} AS trial
         FROM arms
       )
     """  # noqa: S608 - the fragments are constants
 
 
-LABELLED = 'EXISTS (SELECT 1 FROM labels l WHERE l.request = {of}.request AND l."at" <= {of}."at" + {maturity!r})'
+LABELLED_SQL = 'EXISTS (SELECT 1 FROM labels l WHERE l.request = {of}.request AND l."at" <= {of}."at" + {maturity!r})'
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,15 @@ from typing import Protocol
 
 import pandas as pd
 
+from surefoot.adapters.evidence.column_distances import column_distances, unseen_texts
 from surefoot.adapters.evidence.event_counts import event_counts
 from surefoot.adapters.evidence.left_out import count_left_out, merge_left_out
 from surefoot.adapters.evidence.level_counts import gauge_counts, speed_counts
 from surefoot.adapters.evidence.served import SqlLog
-from surefoot.adapters.evidence.shifts import distances, odd_texts
 from surefoot.adapters.evidence.value_counts import value_counts
 from surefoot.adapters.predictions.typed_table import typed_table
 from surefoot.core.domain import EvidenceKind, Outcome
-from surefoot.core.durations import span
+from surefoot.core.durations import format_duration
 from surefoot.core.errors import InvariantBroken, SurefootError
 from surefoot.core.judging.evidence import AnswerShapes, Evidence, GoldenRows, InputShift, Missing, Validation
 from surefoot.core.judging.left_out import LeftOut
@@ -105,9 +105,9 @@ class MirrorSource(Protocol):
         ...
 
 
-LIVE = frozenset({EvidenceKind.LIVE_SHADOW, EvidenceKind.LIVE, EvidenceKind.BAKE})
+LIVE_KINDS = frozenset({EvidenceKind.LIVE_SHADOW, EvidenceKind.LIVE, EvidenceKind.BAKE})
 """Evidence of requests that come now."""
-SERVED = frozenset({EvidenceKind.LIVE, EvidenceKind.BAKE})
+SERVED_KINDS = frozenset({EvidenceKind.LIVE, EvidenceKind.BAKE})
 """Evidence of what callers got."""
 
 
@@ -142,7 +142,7 @@ class LogEvidence:
     def _counted(self, question: EvidenceRequest) -> Evidence:
         """The evidence, with what was left out of it."""
         metric = question.gate.metric
-        live = question.kind in SERVED and metric in EVENTS | SPEEDS | {Metric.GAUGE, Metric.VALUE}
+        live = question.kind in SERVED_KINDS and metric in EVENTS | SPEEDS | {Metric.GAUGE, Metric.VALUE}
         refused = self._answers.refused(question) if live else ()
         found = self._gather(question, refused)
         if isinstance(found, Missing | GoldenRows):
@@ -162,7 +162,7 @@ class LogEvidence:
         answers = self._mirrored() if question.kind == EvidenceKind.LIVE_SHADOW else self._answers
         if metric is Metric.ANSWER_SHAPE:
             return answers.shapes(question)
-        if question.kind in LIVE and (stale := self._stale(question)):
+        if question.kind in LIVE_KINDS and (stale := self._stale(question)):
             return stale
         if metric is Metric.ERROR_RATE and question.kind == EvidenceKind.SHADOW:
             return self._answers.failures(question)
@@ -200,7 +200,7 @@ class LogEvidence:
         newest = self._log.newest(question.model, question.until)
         if newest is None or question.until - newest <= question.stale_after:
             return None
-        age, allowed = span(question.until - newest), span(question.stale_after)
+        age, allowed = format_duration(question.until - newest), format_duration(question.stale_after)
         reason = f"the newest request was logged {age} ago; after {allowed} of silence (stale_after) nothing is decided"
         return Missing(Outcome.STALE, reason)
 
@@ -230,4 +230,4 @@ class LogEvidence:
         now = self._mirrored().given(question) if mirrored else frame(question.model, question.since, question.until)
         if not answers:
             before, now = (side.drop(columns=[c for c in gate.ignored if c in side]) for side in (before, now))
-        return InputShift("the window before", distances(before, now), left=odd_texts(before, now))
+        return InputShift("the window before", column_distances(before, now), left=unseen_texts(before, now))

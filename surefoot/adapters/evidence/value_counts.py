@@ -1,11 +1,11 @@
-"""Count a bounded value that comes with the label, by level, slice, split, arm and epoch."""
+"""Count an outcome value that is reported with the label, by its size, slice, traffic split, arm and epoch."""
 
 from collections.abc import Sequence
 
-from surefoot.adapters.evidence.left_out import NAMED
+from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
 from surefoot.adapters.evidence.level_counts import fold_cells
 from surefoot.adapters.evidence.served import (
-    ONCE,
+    FIRST_PER_REQUEST_SQL,
     ServedTraffic,
     SqlLog,
     as_count,
@@ -20,9 +20,9 @@ from surefoot.core.judging.evidence import Missing, Sliced, ValueCounts, ValueSt
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import ValueGate, narrow
-from surefoot.core.stats.bounded_mean import LEVELS
+from surefoot.core.stats.bounded_mean import VALUE_LEVELS
 
-ODD = "told IS NOT NULL AND (told.v IS NULL OR NOT isfinite(told.v))"
+INVALID_LABEL_SQL = "told IS NOT NULL AND (told.v IS NULL OR NOT isfinite(told.v))"
 """Tells a request whose label holds no number."""
 
 
@@ -73,7 +73,8 @@ def _left(log: SqlLog, question: EvidenceRequest, gate: ValueGate, refused: Sequ
         )
         SELECT count(*) FILTER (isfinite(told.v) AND told.v < {gate.floor!r}),
                count(*) FILTER (isfinite(told.v) AND told.v > {gate.cap!r}),
-               count(*) FILTER ({ODD}), min(request, {NAMED}) FILTER ({ODD}) FROM known
+               count(*) FILTER ({INVALID_LABEL_SQL}),
+               min(request, {MAX_NAMED_REQUESTS}) FILTER ({INVALID_LABEL_SQL}) FROM known
         """,  # noqa: S608 - constants, numbers of ours and names that were checked
         query_parameters(question, refused),
     )[0]
@@ -103,10 +104,10 @@ def _values(
         ), trials AS (
           SELECT slice, trial, arg_max(share, "at") AS share, arg_max(side, "at") AS side,
                  arg_max(epoch, "at") AS epoch, round(avg({_share(gate)}), 9) AS value
-          FROM known WHERE NOT ({ODD}) GROUP BY slice, trial
+          FROM known WHERE NOT ({INVALID_LABEL_SQL}) GROUP BY slice, trial
         )
         SELECT slice, share, epoch, side,
-               CAST(least({LEVELS - 1}, floor(value * {LEVELS - 1} + {draw})) AS INTEGER), count(*)
+               CAST(least({VALUE_LEVELS - 1}, floor(value * {VALUE_LEVELS - 1} + {draw})) AS INTEGER), count(*)
         FROM trials GROUP BY ALL
         """,  # noqa: S608 - constants, numbers of ours and names that the policy parser or the log has checked
         query_parameters(question, refused),
@@ -116,9 +117,9 @@ def _values(
         f"""
         SELECT slice, avg({_share(gate)}) FROM (
           SELECT {_told(gate, "log")} AS told, {sliced} AS slice FROM (
-            SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 {ONCE}
+            SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 {FIRST_PER_REQUEST_SQL}
           ) AS log
-        ) WHERE NOT ({ODD}) GROUP BY slice
+        ) WHERE NOT ({INVALID_LABEL_SQL}) GROUP BY slice
         """,  # noqa: S608 - same
         (question.champion.number, question.opened - gate.maturity),
     )
@@ -140,4 +141,4 @@ def _values(
 
 
 def _levels(found: dict[int, int]) -> tuple[int, ...]:
-    return tuple(found.get(level, 0) for level in range(LEVELS))
+    return tuple(found.get(level, 0) for level in range(VALUE_LEVELS))

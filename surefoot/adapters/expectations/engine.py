@@ -30,14 +30,14 @@ def great_expectations() -> ModuleType:
     return gx
 
 
-def build(gx: ModuleType, position: int, item: dict[str, Any]) -> Any:
+def build_expectation(gx: ModuleType, position: int, item: dict[str, Any]) -> Any:
     """Build one expectation; the suite itself would only log one that it does not know, and skip it."""
     configuration = gx.expectations.expectation_configuration.ExpectationConfiguration
     kind = item.get("type")
     if not isinstance(kind, str):
         raise CannotJudgeError(f"expectation {position + 1} of the suite has no type")
     if problem := rules.condition_problem(item) or rules.never_fails(item):
-        raise CannotJudgeError(f"{named(item)} is no check: {problem}")
+        raise CannotJudgeError(f"{expectation_phrase(item)} is no check: {problem}")
     # Results come back in another order; the position leads back to what was declared.
     wanted = {"kwargs": {}, **item, "meta": {"position": position}}
     try:
@@ -46,14 +46,15 @@ def build(gx: ModuleType, position: int, item: dict[str, Any]) -> Any:
             return configuration(**wanted).to_domain_obj()
     except gx.exceptions.ExpectationNotFoundError:
         raise CannotJudgeError(
-            f"{named(item)} is unknown to Great Expectations {gx.__version__}; it would be skipped in silence"
+            f"{expectation_phrase(item)} is unknown to Great Expectations {gx.__version__}; it would be skipped in"
+            " silence"
         ) from None
     except (gx.exceptions.GreatExpectationsError, ValueError, TypeError) as error:
         said = "; ".join(line.strip() for line in str(error).splitlines()[:3])
-        raise CannotJudgeError(f"{named(item)} is not a valid expectation: {said}") from error
+        raise CannotJudgeError(f"{expectation_phrase(item)} is not a valid expectation: {said}") from error
 
 
-def batch(gx: ModuleType, table: "pd.DataFrame") -> Any:
+def make_batch(gx: ModuleType, table: "pd.DataFrame") -> Any:
     """The table as Great Expectations wants it, in a context that keeps everything in memory."""
     from great_expectations.data_context.types.base import (  # noqa: PLC0415 - lazily, like the package
         DataContextConfig,
@@ -71,7 +72,7 @@ def batch(gx: ModuleType, table: "pd.DataFrame") -> Any:
     return whole.get_batch({"dataframe": table})
 
 
-def what_raised(info: Mapping[str, Any] | None) -> str:
+def exception_message(info: Mapping[str, Any] | None) -> str:
     """What an expectation raised: told flat, or once for each metric that it is computed from."""
     if not info:
         return ""
@@ -80,7 +81,7 @@ def what_raised(info: Mapping[str, Any] | None) -> str:
     return "; ".join(dict.fromkeys(line.strip().splitlines()[0] for line in said))
 
 
-def named(item: Mapping[str, Any]) -> str:
+def expectation_phrase(item: Mapping[str, Any]) -> str:
     """An expectation as a sentence calls it."""
     about = words.column_words(item.get("kwargs") or {})
     return f"{item['type']} on column {about}" if about else str(item["type"])

@@ -13,14 +13,14 @@ from surefoot.adapters.expectations import suite_rules as rules
 from surefoot.adapters.expectations import wording as words
 from surefoot.adapters.expectations.engine import (
     CannotJudgeError,
-    batch,
-    build,
+    build_expectation,
+    exception_message,
+    expectation_phrase,
     first_line,
     great_expectations,
-    named,
-    what_raised,
+    make_batch,
 )
-from surefoot.adapters.expectations.falsifiable import unbreakable
+from surefoot.adapters.expectations.unbreakable_expectations import unbreakable_problems
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import Expectation, Missing, Validation
 from surefoot.core.judging.validation_report import ValidationReport, ValidationRow
@@ -28,7 +28,7 @@ from surefoot.core.judging.validation_report import ValidationReport, Validation
 if TYPE_CHECKING:
     import pandas as pd
 
-SAMPLES = 5
+MAX_SAMPLES = 5
 """Offending rows that are kept of an expectation [count]: enough to see the pattern, few enough for privacy."""
 
 
@@ -56,7 +56,7 @@ def run_suite(
         name, declared = _read(suite_path)
         rows = _evaluate(name, declared, frame)
     except CannotJudgeError as problem:
-        return Missing(Outcome.ERROR, words.encodable(str(problem)))
+        return Missing(Outcome.ERROR, words.encodable_text(str(problem)))
     report = ValidationReport(name, len(frame), checked_at, tuple(rows))
     broken = [(row, Expectation(row.kind, row.column, row.reason, row.samples)) for row in rows if not row.held]
     return Validation(
@@ -75,15 +75,15 @@ def suite_problems(suite_path: Path) -> tuple[int, tuple[str, ...]]:
     try:
         _, items = _read(suite_path)
     except CannotJudgeError as problem:
-        return 0, (words.encodable(str(problem)),)
+        return 0, (words.encodable_text(str(problem)),)
     gx = great_expectations()
     for at, item in enumerate(items):
         try:
-            build(gx, at, item)
+            build_expectation(gx, at, item)
         except CannotJudgeError as problem:
-            found.append(words.encodable(str(problem)))
+            found.append(words.encodable_text(str(problem)))
     if not found:
-        found += unbreakable(json.dumps(items))
+        found += unbreakable_problems(json.dumps(items))
     return len(items), tuple(found)
 
 
@@ -133,20 +133,20 @@ def _evaluate(name: str, declared: list[dict[str, Any]], frame: "pd.DataFrame") 
     table = frame.reset_index(drop=True)  # samples tell rows by number, whatever the caller's index says
     gx = great_expectations()
     for item in declared:
-        build(gx, 0, item)
-    if problems := unbreakable(json.dumps(declared)):
+        build_expectation(gx, 0, item)
+    if problems := unbreakable_problems(json.dumps(declared)):
         raise CannotJudgeError(problems[0])
-    wanted = [build(gx, at, rules.with_moments(item, table)) for at, item in enumerate(declared)]
+    wanted = [build_expectation(gx, at, rules.with_moments(item, table)) for at, item in enumerate(declared)]
     suite = gx.ExpectationSuite(name=name, expectations=wanted)
     try:
-        answer = batch(gx, table).validate(suite, result_format={"result_format": "SUMMARY", **_PARTIAL})
+        answer = make_batch(gx, table).validate(suite, result_format={"result_format": "SUMMARY", **_PARTIAL})
     except Exception as error:  # the boundary to a plug-in system: expectations of owners raise what they like
         raise CannotJudgeError(f"suite {name} cannot be evaluated: {first_line(error)}") from error
     results = {result.expectation_config.meta["position"]: result for result in answer.results}
     return [_row(item, results.get(at), table) for at, item in enumerate(declared)]
 
 
-_PARTIAL = {"partial_unexpected_count": SAMPLES}  # COMPLETE would list every offending row of a million
+_PARTIAL = {"partial_unexpected_count": MAX_SAMPLES}  # COMPLETE would list every offending row of a million
 
 
 def _row(item: Mapping[str, Any], result: Any, table: "pd.DataFrame") -> ValidationRow:
@@ -156,9 +156,9 @@ def _row(item: Mapping[str, Any], result: Any, table: "pd.DataFrame") -> Validat
         CannotJudgeError: There is no answer, or it rests on nothing.
     """
     if result is None:
-        raise CannotJudgeError(f"{named(item)} was not evaluated")
-    if problem := what_raised(result.exception_info):
-        raise CannotJudgeError(f"{named(item)} could not be evaluated: {problem}")
+        raise CannotJudgeError(f"{expectation_phrase(item)} was not evaluated")
+    if problem := exception_message(result.exception_info):
+        raise CannotJudgeError(f"{expectation_phrase(item)} could not be evaluated: {problem}")
     kind, found = str(item["type"]), dict(result.result or {})
     # Great Expectations fills in defaults and its own batch id: only what the owner wrote is shown.
     kwargs = item.get("kwargs") or {}
@@ -169,7 +169,9 @@ def _row(item: Mapping[str, Any], result: Any, table: "pd.DataFrame") -> Validat
         )
     if _vacuous(found) or not rules.condition_met(item, table):
         if severity == "critical":
-            raise CannotJudgeError(f"{named(item)} had no value to look at: every one is missing or filtered out")
+            raise CannotJudgeError(
+                f"{expectation_phrase(item)} had no value to look at: every one is missing or filtered out"
+            )
         return ValidationRow(
             kind, words.column_words(kwargs), severity, held=False, reason="there is no value to look at"
         )
@@ -188,16 +190,19 @@ def _blame(kind: str, kwargs: Mapping[str, Any], found: Mapping[str, Any], table
 
 def _samples(kwargs: Mapping[str, Any], found: Mapping[str, Any], table: "pd.DataFrame") -> tuple[dict[str, Any], ...]:
     """The first offending rows, cut to the columns at fault; bare values where rows are not known."""
-    at = list(found.get("partial_unexpected_index_list") or ())[:SAMPLES]
+    at = list(found.get("partial_unexpected_index_list") or ())[:MAX_SAMPLES]
     named = [name for name in words.column_names(kwargs) if name in table.columns]
     if at and named:
         return tuple(
-            {"row": int(row), **{words.encodable(name): words.plain_value(table[name].iloc[row]) for name in named}}
+            {
+                "row": int(row),
+                **{words.encodable_text(name): words.plain_value(table[name].iloc[row]) for name in named},
+            }
             for row in at
         )
     label = words.column_words(kwargs) or "value"
     return tuple(
-        {label: words.plain_value(value)} for value in list(found.get("partial_unexpected_list") or ())[:SAMPLES]
+        {label: words.plain_value(value)} for value in list(found.get("partial_unexpected_list") or ())[:MAX_SAMPLES]
     )
 
 

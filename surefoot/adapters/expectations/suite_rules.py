@@ -12,7 +12,7 @@ _COUNTS = re.compile(r"row_count|unique_value_count|value_lengths|column_count|p
 """Expectations about numbers that are never negative."""
 _SHARES = re.compile(r"proportion_of")
 """Expectations about numbers that are never above one."""
-LEAST = 0.01
+MIN_MOSTLY = 0.01
 """Smallest share of the values that an expectation may demand: with less it looks at nothing."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -21,8 +21,8 @@ def never_fails(item: Mapping[str, Any]) -> str:
     """Why an expectation can never fail; empty when it can."""
     kind, kwargs = str(item.get("type")), item.get("kwargs") or {}
     mostly = kwargs.get("mostly")
-    if isinstance(mostly, int | float) and mostly < LEAST:
-        return f"with 'mostly: {mostly:g}' it holds whatever comes: give {LEAST:g} or more"
+    if isinstance(mostly, int | float) and mostly < MIN_MOSTLY:
+        return f"with 'mostly: {mostly:g}' it holds whatever comes: give {MIN_MOSTLY:g} or more"
     if kind.endswith("not_be_in_set") and not kwargs.get("value_set"):
         return "its 'value_set' is empty: it holds whatever comes"
     if "not_match" in kind and "regex_list" in kwargs and not kwargs["regex_list"]:

@@ -5,7 +5,7 @@ import math
 import numbers
 from collections.abc import Callable, Mapping
 
-LONGEST = 200
+MAX_SAMPLE_LENGTH = 200
 """Longest text that a sample may hold [characters]."""
 _EXACT = 2**53 - 1  # RFC 8785 journals no whole number beyond what a double holds exactly
 
@@ -40,7 +40,7 @@ _NOT_DEMANDS = frozenset({"column", "batch_id", "mostly", "row_condition", "cond
 
 def column_words(kwargs: Kwargs) -> str:
     """The column or columns that an expectation speaks of; empty for the whole table."""
-    return encodable(", ".join(column_names(kwargs)))
+    return encodable_text(", ".join(column_names(kwargs)))
 
 
 def column_names(kwargs: Kwargs) -> list[str]:
@@ -60,12 +60,12 @@ def demand_words(kwargs: Kwargs) -> str:
     mostly = kwargs.get("mostly")
     if isinstance(mostly, float | int) and mostly < 1:
         said.append(f"{_share(1.0 - mostly)} exceptions are accepted")
-    return encodable("; ".join(said)) or "no exceptions"
+    return encodable_text("; ".join(said)) or "no exceptions"
 
 
 def failure_words(kind: str, kwargs: Kwargs, result: Result) -> str:
     """Why an expectation does not hold, built from what was counted."""
-    return encodable(_blame(kind, kwargs, result))
+    return encodable_text(_blame(kind, kwargs, result))
 
 
 def _blame(kind: str, kwargs: Kwargs, result: Result) -> str:
@@ -98,11 +98,17 @@ def plain_value(value: object) -> object:
         return float(value) if math.isfinite(value) else None if math.isnan(value) else str(float(value))
     if isinstance(value, dt.date):  # a pandas Timestamp is one as well
         return None if value != value else value.isoformat()  # noqa: PLR0124 - pandas' NaT is unlike itself
-    text = encodable(str(value))
-    return None if text in {"<NA>", "NaT"} else text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    text = encodable_text(str(value))
+    return (
+        None
+        if text in {"<NA>", "NaT"}
+        else text
+        if len(text) <= MAX_SAMPLE_LENGTH
+        else text[: MAX_SAMPLE_LENGTH - 1] + "…"
+    )
 
 
-def encodable(text: str) -> str:
+def encodable_text(text: str) -> str:
     """Text that UTF-8 can hold; data and suites may have lone surrogates."""
     return text.encode("utf-8", "replace").decode()
 

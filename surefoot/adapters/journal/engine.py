@@ -95,11 +95,11 @@ def create_tables(engine: sa.Engine, tables: sa.MetaData) -> None:
                 f"the folder of the journal {masked_url(engine)} cannot be created: {error}"
             ) from error
     # Looked for first: an auditor's read-only copy can be read although nothing can be created in it.
-    with transaction(engine, writing=False) as connection:
+    with open_transaction(engine, writing=False) as connection:
         there = set(sa.inspect(connection).get_table_names())
     if there.issuperset(tables.tables):
         return
-    with transaction(engine, writing=True) as connection:
+    with open_transaction(engine, writing=True) as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ONE_CREATOR)))
         for table in tables.sorted_tables:
@@ -107,7 +107,7 @@ def create_tables(engine: sa.Engine, tables: sa.MetaData) -> None:
 
 
 @contextmanager
-def transaction(engine: sa.Engine, *, writing: bool) -> Iterator[sa.Connection]:
+def open_transaction(engine: sa.Engine, *, writing: bool) -> Iterator[sa.Connection]:
     """One transaction, committed on the way out.
 
     Raises:

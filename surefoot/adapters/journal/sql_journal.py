@@ -1,4 +1,4 @@
-"""Store the journal in one SQL table: an append is one transaction, and its key is the compare-and-swap."""
+"""Store the journal in one SQL table; the unique key (model, number) lets only one of two writers append."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
-from surefoot.adapters.journal.engine import create_tables, masked_url, open_engine, transaction
+from surefoot.adapters.journal.engine import create_tables, masked_url, open_engine, open_transaction
 from surefoot.core.errors import (
     InvariantBroken,
     JournalTampered,
@@ -16,14 +16,14 @@ from surefoot.core.errors import (
     OutcomeUnknown,
     StaleLedger,
 )
-from surefoot.core.record.chain import GENESIS, Entry, canonical, seal
+from surefoot.core.record.chain import GENESIS, Entry, canonical_bytes, seal_entry
 
 _EXACT = 2**53  # JSON's numbers are doubles: every larger integer in canonical text was written by a float
 
-TABLES: Final = sa.MetaData()
-ENTRIES: Final = sa.Table(
+JOURNAL_TABLES: Final = sa.MetaData()
+ENTRIES_TABLE: Final = sa.Table(
     "entries",
-    TABLES,
+    JOURNAL_TABLES,
     sa.Column("model", sa.Text, primary_key=True),
     sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("at", sa.Double, nullable=False),
@@ -44,7 +44,7 @@ class WallClock(Protocol):
         ...
 
 
-def parse_canonical(text: str) -> Any:
+def parse_canonical_json(text: str) -> Any:
     """Read canonical JSON back to values that canonicalise to the same text.
 
     Canonical JSON writes the float 1e16 with all its digits; read as an integer it could not be
@@ -91,7 +91,11 @@ class SqlJournal:
             JournalTampered: An entry's data is not the canonical JSON that is ever written.
             JournalUnavailable: The database cannot be read.
         """
-        query = sa.select(ENTRIES).where(ENTRIES.c.model == model, ENTRIES.c.seq > after).order_by(ENTRIES.c.seq)
+        query = (
+            sa.select(ENTRIES_TABLE)
+            .where(ENTRIES_TABLE.c.model == model, ENTRIES_TABLE.c.seq > after)
+            .order_by(ENTRIES_TABLE.c.seq)
+        )
         with self._transaction(writing=False) as connection:
             rows = connection.execute(query).mappings().all()
         return tuple(_entry(row) for row in rows)
@@ -103,7 +107,7 @@ class SqlJournal:
             JournalUnavailable: The database cannot be read.
         """
         with self._transaction(writing=False) as connection:
-            return tuple(sorted(connection.execute(sa.select(ENTRIES.c.model).distinct()).scalars()))
+            return tuple(sorted(connection.execute(sa.select(ENTRIES_TABLE.c.model).distinct()).scalars()))
 
     def append(self, model: str, expected: int, at: float, actor: str, kind: str, data: Mapping[str, object]) -> Entry:
         """Append one entry as number `expected` + 1; when this returns, it survives a kill and a crash.
@@ -114,19 +118,19 @@ class SqlJournal:
             JournalUnavailable: The database cannot be written; nothing was appended.
             OutcomeUnknown: The connection broke during the commit; read again before anything else.
         """
-        text = canonical(data).decode()
+        text = canonical_bytes(data).decode()
         sealed: Entry | None = None
         try:
             with self._transaction(writing=True) as connection:
-                head = sa.select(ENTRIES.c.seq, ENTRIES.c.hash).where(ENTRIES.c.model == model)
-                last = connection.execute(head.order_by(ENTRIES.c.seq.desc()).limit(1)).first()
+                head = sa.select(ENTRIES_TABLE.c.seq, ENTRIES_TABLE.c.hash).where(ENTRIES_TABLE.c.model == model)
+                last = connection.execute(head.order_by(ENTRIES_TABLE.c.seq.desc()).limit(1)).first()
                 seen, previous = (last.seq, last.hash) if last else (0, GENESIS)
                 if seen != expected:
                     raise StaleLedger(f"journal of {model}: expected {expected} entries, found {seen}")
                 wall = self._clock.wall()
                 # Sealed from what a reader will read, so that the caller holds the very same entry.
-                sealed = seal(model, expected + 1, at, wall, actor, kind, parse_canonical(text), previous)
-                connection.execute(sa.insert(ENTRIES).values(**_row(sealed, text)))
+                sealed = seal_entry(model, expected + 1, at, wall, actor, kind, parse_canonical_json(text), previous)
+                connection.execute(sa.insert(ENTRIES_TABLE).values(**_row(sealed, text)))
         except sa.exc.IntegrityError as error:
             raise StaleLedger(
                 f"journal of {model}: expected {expected} entries, found {expected + 1} or more"
@@ -140,7 +144,9 @@ class SqlJournal:
 
     def _landed(self, sealed: Entry) -> bool:
         """Look whether a commit of unknown outcome is there; its hash holds its wall time, so it is ours alone."""
-        query = sa.select(ENTRIES.c.hash).where(ENTRIES.c.model == sealed.model, ENTRIES.c.seq == sealed.seq)
+        query = sa.select(ENTRIES_TABLE.c.hash).where(
+            ENTRIES_TABLE.c.model == sealed.model, ENTRIES_TABLE.c.seq == sealed.seq
+        )
         try:
             with self._transaction(writing=False) as connection:
                 found = connection.execute(query).scalar()
@@ -154,9 +160,9 @@ class SqlJournal:
 
     def _transaction(self, *, writing: bool) -> AbstractContextManager[sa.Connection]:
         if not self._ready:
-            create_tables(self._engine, TABLES)
+            create_tables(self._engine, JOURNAL_TABLES)
             self._ready = True
-        return transaction(self._engine, writing=writing)
+        return open_transaction(self._engine, writing=writing)
 
 
 def _row(entry: Entry, text: str) -> dict[str, object]:
@@ -175,9 +181,9 @@ def _row(entry: Entry, text: str) -> dict[str, object]:
 
 def _entry(row: sa.RowMapping) -> Entry:
     try:
-        data = parse_canonical(row["data"])
+        data = parse_canonical_json(row["data"])
         finite = math.isfinite(row["at"]) and math.isfinite(row["wall"])
-        faithful = finite and isinstance(data, dict) and canonical(data).decode() == row["data"]
+        faithful = finite and isinstance(data, dict) and canonical_bytes(data).decode() == row["data"]
     except (ValueError, TypeError, RecursionError, InvariantBroken):
         faithful = False
     if not faithful:

@@ -1,4 +1,4 @@
-"""Call MLflow with time limits of our own: reads are repeated, writes are looked at."""
+"""Call MLflow with time limits of our own: reads are retried; after a failed write, its effect is checked."""
 
 import os
 import time
@@ -18,7 +18,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 T = TypeVar("T")
 
 
-class PatientClient:
+class RetryingClient:
     """One MLflow server, imported and asked late.
 
     MLflow's client repeats every call, writes included, for up to four minutes. Here only reads are

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surefoot.adapters.mlflow.client import PatientClient
+from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.adapters.mlflow.errors import alias_is_missing
 from surefoot.core.domain import RegistryView, Version
 from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected
@@ -38,7 +38,7 @@ class MlflowRegistry:
         """
         self.uri = uri
         self._fetch = fetch
-        self._mlflow = PatientClient(uri, deadline_s)
+        self._mlflow = RetryingClient(uri, deadline_s)
         self._digests: dict[tuple[str, str, str], str] = {}
 
     def resolve(self, model: str, number: str) -> Version:

@@ -14,40 +14,40 @@ import duckdb
 import orjson
 
 from surefoot.adapters.predictions.log_files import (
-    KINDS,
-    LABELS,
-    LONGEST,
-    NOTE,
+    FILE_KINDS,
+    LABEL_FILES,
+    MAX_LINE_BYTES,
+    NOTE_SUFFIX,
     PART,
     WHOLE,
-    WORK,
-    Kind,
-    counted,
-    lines,
-    listed,
-    names,
-    overlong,
-    quoted,
+    WORK_FOLDER,
+    FileKind,
+    current_files,
+    lines_sql,
+    list_files,
+    overlong_lines,
+    quote_text,
     read_note,
+    sql_list,
 )
 from surefoot.core.errors import Conflict, EvidenceUnavailable, InvariantBroken, NotFound, Rejected
 
-VERSION = 1
+RECORD_VERSION = 1
 """Version of the records that the tables have columns for."""
-BATCH = 256 << 20
+BATCH_BYTES = 256 << 20
 """Segments that become one part hold about as much [bytes]."""
-FEW = 24
+PARTS_PER_TABLE = 24
 """So many parts become one whole table; where segments are an hour long that is one table a day [count]."""
 GROUP, GROUP_BYTES = 65_536, "64MB"
 """Rows of a row group [count], or their size where that is less: what a question about a short time reads at least."""
-PIECE = 1 << 20
+COPY_BYTES = 1 << 20
 """So much of a segment is copied at once [bytes]."""
-MEMORY = "512MB"
+SORT_MEMORY = "512MB"
 """What sorting may keep in memory; the rest goes through temporary files beside the log."""
 
 
 @dataclass
-class Compacted:
+class CompactionResult:
     """What one run did.
 
     Attributes:
@@ -91,7 +91,7 @@ def _some(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def compact(root: Path, model: str, *, before: float | None = None, batches: int | None = None) -> Compacted:
+def compact(root: Path, model: str, *, before: float | None = None, batches: int | None = None) -> CompactionResult:
     """Do what is to be done with the log of one model; what is killed or fails loses no record, and doubles none.
 
     Args:
@@ -111,10 +111,12 @@ def compact(root: Path, model: str, *, before: float | None = None, batches: int
         raise NotFound(f"nothing of {model} has been logged in {root}")
     try:
         with _alone(folder) as scratch, duckdb.connect() as db:
-            db.execute(f"SET threads = 1; SET memory_limit = '{MEMORY}'; SET temp_directory = {quoted(str(scratch))}")
+            db.execute(
+                f"SET threads = 1; SET memory_limit = '{SORT_MEMORY}'; SET temp_directory = {quote_text(str(scratch))}"
+            )
             db.execute("SET preserve_insertion_order = false")  # needed for row groups limited by their size
-            run = _Run(db, folder, scratch, Compacted(model))
-            for kind in KINDS:
+            run = _Run(db, folder, scratch, CompactionResult(model))
+            for kind in FILE_KINDS:
                 run.clear(kind)
                 run.take(kind, batches)
                 run.merge(kind)
@@ -130,9 +132,9 @@ def compact(root: Path, model: str, *, before: float | None = None, batches: int
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[Path]:
     """Be the only one who compacts this log, with an empty folder for what is not finished."""
-    (folder / WORK).mkdir(exist_ok=True)
-    scratch = folder / WORK / "scratch"
-    with (folder / WORK / "lock").open("ab") as lock:
+    (folder / WORK_FOLDER).mkdir(exist_ok=True)
+    scratch = folder / WORK_FOLDER / "scratch"
+    with (folder / WORK_FOLDER / "lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -148,19 +150,19 @@ def _alone(folder: Path) -> Iterator[Path]:
 class _Run:
     """One run over one model's log."""
 
-    def __init__(self, db: duckdb.DuckDBPyConnection, folder: Path, scratch: Path, done: Compacted) -> None:
+    def __init__(self, db: duckdb.DuckDBPyConnection, folder: Path, scratch: Path, done: CompactionResult) -> None:
         self._db, self._folder, self._scratch, self.done = db, folder, scratch, done
 
-    def take(self, kind: Kind, batches: int | None) -> None:
+    def take(self, kind: FileKind, batches: int | None) -> None:
         """Make parts of closed segments."""
-        closed = [path for path in counted(self._folder, kind)[0] if _closed(path)]
+        closed = [path for path in current_files(self._folder, kind)[0] if _closed(path)]
         for batch in itertools.islice(_batches(closed), batches):
             readable = [self._readable(path, kind) for path in batch]
-            source = lines(readable, kind)
+            source = lines_sql(readable, kind)
             read, rows, version = self._row(
                 f"SELECT count(*), count(*) FILTER ({kind.record}), max(v) FROM {source}"  # noqa: S608 - files are ours
             )
-            if (version or 0) > VERSION:
+            if (version or 0) > RECORD_VERSION:
                 raise Rejected(
                     f"the log of {self._folder.name} holds records of version {version}: update Surefoot first"
                 )
@@ -176,50 +178,50 @@ class _Run:
             for path in copies if rows else copies + batch:
                 path.unlink()
 
-    def _readable(self, segment: Path, kind: Kind) -> Path:
+    def _readable(self, segment: Path, kind: FileKind) -> Path:
         """A segment without a line that is too long to be read: itself, or a copy with a shorter one in its place."""
-        spans = overlong(segment)
+        spans = overlong_lines(segment)
         if not spans:
             return segment
         made = self._scratch / segment.name
         with segment.open("rb") as source, made.open("wb") as target:
             for start, end in spans:
-                for at in range(source.tell(), start, PIECE):
-                    target.write(source.read(min(PIECE, start - at)))
+                for at in range(source.tell(), start, COPY_BYTES):
+                    target.write(source.read(min(COPY_BYTES, start - at)))
                 target.write(_short(source.read(end - start), kind))
-            shutil.copyfileobj(source, target, PIECE)
+            shutil.copyfileobj(source, target, COPY_BYTES)
         return made
 
-    def merge(self, kind: Kind) -> None:
+    def merge(self, kind: FileKind) -> None:
         """Make whole tables of parts, as soon as there are enough."""
-        parts = [path for path in counted(self._folder, kind)[1] if path.name.endswith(PART)]
+        parts = [path for path in current_files(self._folder, kind)[1] if path.name.endswith(PART)]
         parts.sort(key=lambda path: path.stat().st_mtime_ns)
-        for first in range(0, len(parts) - FEW + 1, FEW):
-            some = parts[first : first + FEW]
-            source = f"read_parquet({listed(some)}, union_by_name = true)"
+        for first in range(0, len(parts) - PARTS_PER_TABLE + 1, PARTS_PER_TABLE):
+            some = parts[first : first + PARTS_PER_TABLE]
+            source = f"read_parquet({sql_list(some)}, union_by_name = true)"
             (rows,) = self._row(f"SELECT count(*) FROM {source}")  # noqa: S608 - files are ours
             self._publish(kind, WHOLE, some, f"SELECT * FROM {source}", rows)  # noqa: S608 - same
             self.done.merged += len(some)
 
-    def clear(self, kind: Kind) -> None:
+    def clear(self, kind: FileKind) -> None:
         """Remove what has been replaced, in this run or in one that was killed."""
         for ending in (PART, WHOLE):  # what a part has replaced goes before the part itself may go
-            for name in names(self._folder / WORK, kind, ending + NOTE):
-                note = self._folder / WORK / name
-                if (self._folder / name.removesuffix(NOTE)).exists():
+            for name in list_files(self._folder / WORK_FOLDER, kind, ending + NOTE_SUFFIX):
+                note = self._folder / WORK_FOLDER / name
+                if (self._folder / name.removesuffix(NOTE_SUFFIX)).exists():
                     for old in read_note(note):
                         (self._folder / old).unlink(missing_ok=True)
                     _sync(self._folder)
                 note.unlink()
 
-    def expire(self, kind: Kind, before: float) -> None:
+    def expire(self, kind: FileKind, before: float) -> None:
         """Remove tables whose newest record is too old."""
-        tables = counted(self._folder, kind)[1]
+        tables = current_files(self._folder, kind)[1]
         if not tables:
             return
         found = self._db.execute(
             f"""
-            SELECT file_name, sum(row_group_num_rows) FROM parquet_metadata({listed(tables)})
+            SELECT file_name, sum(row_group_num_rows) FROM parquet_metadata({sql_list(tables)})
             WHERE path_in_schema = 'at' GROUP BY file_name HAVING max(CAST(stats_max_value AS DOUBLE)) < $1
             """,  # noqa: S608 - files are ours
             (before,),
@@ -232,14 +234,14 @@ class _Run:
     def _row(self, sql: str) -> tuple[int, ...]:
         return self._db.execute(sql).fetchall()[0]
 
-    def _publish(self, kind: Kind, ending: str, sources: Sequence[Path], select: str, rows: int) -> Path:
+    def _publish(self, kind: FileKind, ending: str, sources: Sequence[Path], select: str, rows: int) -> Path:
         """Write a table in the place of its sources; its last rename is the moment at which it counts and they do not.
 
         The sources stay for now: questions that have listed them may go on reading.
         """
         fresh = self._scratch / f"{kind.name}-{secrets.token_hex(8)}{ending}"
         options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP}, ROW_GROUP_SIZE_BYTES '{GROUP_BYTES}'"
-        target = f"{quoted(str(fresh))} ({options})"
+        target = f"{quote_text(str(fresh))} ({options})"
         try:
             (written,) = self._row(f'COPY ({select} ORDER BY "at") TO {target}')
         except duckdb.OutOfMemoryException:
@@ -248,24 +250,24 @@ class _Run:
         if written != rows:
             raise InvariantBroken(f"{fresh.name} got {written} of {rows} rows: somebody writes what is closed")
         fresh.chmod(0o640)  # as the segments: requests are private
-        note = fresh.with_name(fresh.name + NOTE)
+        note = fresh.with_name(fresh.name + NOTE_SUFFIX)
         note.write_bytes(orjson.dumps([path.name for path in sources]))
-        for path, place in ((note, self._folder / WORK), (fresh, self._folder)):
+        for path, place in ((note, self._folder / WORK_FOLDER), (fresh, self._folder)):
             _sync(path)
             path.rename(place / path.name)
             _sync(place)
         return self._folder / fresh.name
 
 
-def _short(line: bytes, kind: Kind) -> bytes:
+def _short(line: bytes, kind: FileKind) -> bytes:
     """A line without what made it too long, as gateways of today would have written it; else one that is no record."""
     with contextlib.suppress(orjson.JSONDecodeError, orjson.JSONEncodeError):
         record = orjson.loads(line)
         for field in ("features", "params", "prediction"):
-            if isinstance(record, dict) and record.get(field) is not None and kind is not LABELS:
+            if isinstance(record, dict) and record.get(field) is not None and kind is not LABEL_FILES:
                 record |= {field: None, "left_out": {**(record.get("left_out") or {}), field: "too long"}}
                 line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-                if len(line) <= LONGEST:
+                if len(line) <= MAX_LINE_BYTES:
                     return line
     return b"{}\n"
 
@@ -277,7 +279,7 @@ def _batches(segments: Sequence[Path]) -> Iterator[list[Path]]:
     for path in sorted(segments, key=lambda path: path.stat().st_mtime_ns):
         batch.append(path)
         size += path.stat().st_size
-        if size >= BATCH:
+        if size >= BATCH_BYTES:
             yield batch
             batch, size = [], 0
     if batch:

@@ -8,13 +8,13 @@ import duckdb
 import orjson
 import pandas as pd
 
-from surefoot.adapters.predictions.log_files import KINDS, counted, view
-from surefoot.adapters.predictions.mirrored_pairs import MIRRORED, MirroredPair
+from surefoot.adapters.predictions.log_files import FILE_KINDS, current_files, view_sql
+from surefoot.adapters.predictions.mirrored_pairs import MIRRORED_PAIRS_SQL, MirroredPair
 from surefoot.adapters.predictions.typed_table import answer_frame, plain_types
 from surefoot.core.canonical_text import canonical_text_of_json
 from surefoot.core.errors import EvidenceUnavailable
 
-TRIES = 10
+MAX_TRIES = 10
 """How often a question is asked when files go away under it; a compaction removes files once a run [count]."""
 
 
@@ -87,7 +87,7 @@ class PredictionLog:
         Raises:
             EvidenceUnavailable: The log cannot be read.
         """
-        left = TRIES
+        left = MAX_TRIES
         while True:
             left -= 1
             files: list[Path] = []
@@ -95,10 +95,10 @@ class PredictionLog:
                 with duckdb.connect() as db:
                     db.execute("SET threads = 1")
                     register_functions(db)
-                    for kind in KINDS:
-                        segments, tables = counted(self._root / model, kind)
+                    for kind in FILE_KINDS:
+                        segments, tables = current_files(self._root / model, kind)
                         files += [*segments, *tables]
-                        db.execute(view(segments, tables, kind))
+                        db.execute(view_sql(segments, tables, kind))
                     return db.execute(sql, list(parameters)).fetchall()
             except (duckdb.Error, OSError) as error:
                 # A compaction removes what it has replaced, which may have been listed and not been opened yet.
@@ -157,7 +157,7 @@ class PredictionLog:
         """
         made = []
         for request, row, at, champion, shadow, features, labels in self.rows(
-            model, MIRRORED, (rollout, candidate, until, limit)
+            model, MIRRORED_PAIRS_SQL, (rollout, candidate, until, limit)
         ):
             asked = _json(features)
             reported = tuple((float(item["at"]), _json(item["label"])) for item in labels or ())  # type: ignore[attr-defined]

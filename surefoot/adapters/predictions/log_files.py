@@ -1,4 +1,4 @@
-"""Find the files of a log that count at this moment, and write the SQL that reads them."""
+"""List the current files of a log, and build the SQL that reads them."""
 
 import mmap
 import os
@@ -8,18 +8,18 @@ from pathlib import Path
 
 import orjson
 
-WORK = ".compaction"
+WORK_FOLDER = ".compaction"
 """Folder of the compaction, in the model's own."""
 PART, WHOLE = ".part.parquet", ".whole.parquet"
 """How tables end: made of closed segments, and made of parts."""
-LONGEST = 16 << 20
+MAX_LINE_BYTES = 16 << 20
 """What readers of JSON lines make room for at least [bytes]; gateways write lines of 1 MiB at most."""
-NOTE = ".replaces"
+NOTE_SUFFIX = ".replaces"
 """Ends the name of the note that says what a table has replaced, while some of that may still be there."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FileKind:
     """One of the kinds of records.
 
     Attributes:
@@ -35,7 +35,7 @@ class Kind:
     record: str = 'request IS NOT NULL AND "at" IS NOT NULL'
 
 
-PREDICTIONS = Kind(
+PREDICTION_FILES = FileKind(
     "predictions",
     "log",
     {
@@ -63,12 +63,12 @@ PREDICTIONS = Kind(
         "batch": "INTEGER",
     },
 )
-LABELS = Kind(
+LABEL_FILES = FileKind(
     "labels",
     "labels",
     {"v": "INTEGER", "request": "VARCHAR", "row": "INTEGER", "label": "JSON", "at": "DOUBLE", "received": "DOUBLE"},
 )
-SHADOWS = Kind(
+SHADOW_FILES = FileKind(
     "shadows",
     "shadows",
     {
@@ -92,10 +92,10 @@ SHADOWS = Kind(
     },
     '(request IS NOT NULL OR dropped IS NOT NULL) AND "at" IS NOT NULL',
 )
-KINDS = (PREDICTIONS, LABELS, SHADOWS)
+FILE_KINDS = (PREDICTION_FILES, LABEL_FILES, SHADOW_FILES)
 
 
-def names(folder: Path, kind: Kind, ending: str) -> list[str]:
+def list_files(folder: Path, kind: FileKind, ending: str) -> list[str]:
     """Files of one kind, in order; none where there is no folder.
 
     Raises:
@@ -108,7 +108,7 @@ def names(folder: Path, kind: Kind, ending: str) -> list[str]:
     return sorted(name for name in found if name.startswith(f"{kind.name}-") and name.endswith(ending))
 
 
-def counted(folder: Path, kind: Kind) -> tuple[list[Path], list[Path]]:
+def current_files(folder: Path, kind: FileKind) -> tuple[list[Path], list[Path]]:
     """Segments and tables that hold every record once, whatever a compaction is doing or wherever one was killed.
 
     A table stands before what it replaces goes. So one that looks for segments, then for parts, then for whole tables
@@ -118,13 +118,13 @@ def counted(folder: Path, kind: Kind) -> tuple[list[Path], list[Path]]:
     Raises:
         OSError: The folder cannot be read.
     """
-    segments = names(folder, kind, ".jsonl")
-    tables = names(folder, kind, PART)
-    tables += names(folder, kind, WHOLE)
+    segments = list_files(folder, kind, ".jsonl")
+    tables = list_files(folder, kind, PART)
+    tables += list_files(folder, kind, WHOLE)
     replaced: set[str] = set()
-    for name in names(folder / WORK, kind, NOTE):
-        if name.removesuffix(NOTE) in tables:
-            replaced |= set(read_note(folder / WORK / name))
+    for name in list_files(folder / WORK_FOLDER, kind, NOTE_SUFFIX):
+        if name.removesuffix(NOTE_SUFFIX) in tables:
+            replaced |= set(read_note(folder / WORK_FOLDER / name))
     listed = (segments, tables)
     return tuple([folder / name for name in some if name not in replaced] for some in listed)  # type: ignore[return-value]
 
@@ -137,17 +137,17 @@ def read_note(note: Path) -> list[str]:
         return []
 
 
-def quoted(text: str) -> str:
+def quote_text(text: str) -> str:
     """A text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def listed(files: Sequence[Path]) -> str:
+def sql_list(files: Sequence[Path]) -> str:
     """Files as an SQL list."""
-    return "[" + ", ".join(quoted(str(file)) for file in files) + "]"
+    return "[" + ", ".join(quote_text(str(file)) for file in files) + "]"
 
 
-def overlong(segment: Path) -> list[tuple[int, int]]:
+def overlong_lines(segment: Path) -> list[tuple[int, int]]:
     """Where the lines are that readers of JSON are not sure to take, each with its end; older gateways wrote such.
 
     Raises:
@@ -156,20 +156,22 @@ def overlong(segment: Path) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     with segment.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if size <= LONGEST:  # an empty file cannot be mapped either
+        if size <= MAX_LINE_BYTES:  # an empty file cannot be mapped either
             return found
         with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as held:
             start = 0
-            while size - start > LONGEST:  # from one stride to the last end of a line in it: hardly a page is looked at
-                end = held.rfind(b"\n", start, start + LONGEST) + 1
+            while (
+                size - start > MAX_LINE_BYTES
+            ):  # from one stride to the last end of a line in it: hardly a page is looked at
+                end = held.rfind(b"\n", start, start + MAX_LINE_BYTES) + 1
                 if not end:
-                    end = held.find(b"\n", start + LONGEST) + 1 or size
+                    end = held.find(b"\n", start + MAX_LINE_BYTES) + 1 or size
                     found.append((start, end))
                 start = end
     return found
 
 
-def lines(segments: Sequence[Path], kind: Kind) -> str:
+def lines_sql(segments: Sequence[Path], kind: FileKind) -> str:
     """SQL that reads every line of some segments; what is no record has no request or no time.
 
     One line that is longer than DuckDB has been told would end the whole question, whatever else it is told to ignore.
@@ -178,17 +180,19 @@ def lines(segments: Sequence[Path], kind: Kind) -> str:
         OSError: A segment cannot be read.
     """
     wanted = "{" + ", ".join(f"'{column}': '{type_}'" for column, type_ in kind.columns.items()) + "}"
-    longest = max((end - start for segment in segments for start, end in overlong(segment)), default=LONGEST)
+    longest = max(
+        (end - start for segment in segments for start, end in overlong_lines(segment)), default=MAX_LINE_BYTES
+    )
     options = f"format = 'newline_delimited', ignore_errors = true, maximum_object_size = {longest}"
-    return f"read_json({listed(segments)}, {options}, columns = {wanted})"
+    return f"read_json({sql_list(segments)}, {options}, columns = {wanted})"
 
 
-def view(segments: Sequence[Path], tables: Sequence[Path], kind: Kind) -> str:
+def view_sql(segments: Sequence[Path], tables: Sequence[Path], kind: FileKind) -> str:
     """SQL that makes the view over segments and tables, with the same columns whatever there is."""
     empty = ", ".join(f'NULL::{type_} AS "{column}"' for column, type_ in kind.columns.items())
     parts = [f"SELECT {empty} WHERE false"]
     if segments:
-        parts.append(f"SELECT * FROM {lines(segments, kind)} WHERE {kind.record}")  # noqa: S608 - files are ours
+        parts.append(f"SELECT * FROM {lines_sql(segments, kind)} WHERE {kind.record}")  # noqa: S608 - files are ours
     if tables:
-        parts.append(f"SELECT * FROM read_parquet({listed(tables)}, union_by_name = true)")  # noqa: S608 - same
+        parts.append(f"SELECT * FROM read_parquet({sql_list(tables)}, union_by_name = true)")  # noqa: S608 - same
     return f"CREATE VIEW {kind.view} AS " + " UNION ALL BY NAME ".join(parts)

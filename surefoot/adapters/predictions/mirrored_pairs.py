@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-MIRRORED = """
+MIRRORED_PAIRS_SQL = """
     WITH reported AS (
       SELECT request, "row",
              list({'at': "at", 'label': label} ORDER BY "at", received NULLS FIRST, label::VARCHAR) AS labels

@@ -1,4 +1,4 @@
-"""Define the columns of a record file: their names, their types, and the words that refuse others."""
+"""Define the columns of a record file: names, types, and the errors of invalid ones."""
 
 import json
 import math
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from surefoot.core.answers.values import Floats
 
-NEEDED = {"request": "VARCHAR", "at": "DOUBLE", "arm": "VARCHAR", "version": "VARCHAR", "prediction": ""}
+REQUIRED_COLUMNS = {"request": "VARCHAR", "at": "DOUBLE", "arm": "VARCHAR", "version": "VARCHAR", "prediction": ""}
 """Columns that every record must have, and their types; a prediction may be a number, a list or a structure."""
-OPTIONAL = {
+OPTIONAL_COLUMNS = {
     "row": "INTEGER",
     "unit": "VARCHAR",
     "weight": "DOUBLE",
@@ -24,38 +24,38 @@ OPTIONAL = {
     "label": "",
     "label_at": "DOUBLE",
 }
-LABELS = {"request": "VARCHAR", "row": "INTEGER", "label": "", "at": "DOUBLE"}
+LABEL_COLUMNS = {"request": "VARCHAR", "row": "INTEGER", "label": "", "at": "DOUBLE"}
 """Columns of a file of labels; only `row` may be absent."""
-SIDES = ("version", "prediction", "error", "latency_ms", "cpu_ms", "rss_mb")
+VERSION_COLUMNS = ("version", "prediction", "error", "latency_ms", "cpu_ms", "rss_mb")
 """Columns that each of the two versions has of its own."""
-TIMES = frozenset({"at", "label_at"})
-NAMES = frozenset({"request", "version"})
+TIME_COLUMNS = frozenset({"at", "label_at"})
+NAME_COLUMNS = frozenset({"request", "version"})
 """Columns of names, which a table may hold as numbers: pandas makes 7.0 of 7 where one is missing."""
-FLOATS = frozenset({"FLOAT", "DOUBLE"})
-LATEST = 253_402_300_799.0
+FLOAT_TYPES = frozenset({"FLOAT", "DOUBLE"})
+MAX_TIME = 253_402_300_799.0
 """The end of the year 9999: nothing recorded is later, but milliseconds since 1970 are [Unix seconds]."""
 
 
-INDEX = re.compile(r"__index_level_\d+__")
+INDEX_COLUMN_NAME = re.compile(r"__index_level_\d+__")
 """How pandas names an index without a name: it is no feature."""
 
 
-def quoted(name: str) -> str:
+def quote_column(name: str) -> str:
     """A column's name as SQL wants it."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def text(value: str) -> str:
+def text_sql(value: str) -> str:
     """A text as SQL wants it."""
     return "'" + value.replace("'", "''") + "'"
 
 
-def canonical(column: str) -> str:
+def canonical_sql(column: str) -> str:
     """The canonical text of a column's value, as an expression; NULL where it says nothing."""
     return f"canonical_text(CAST(to_json({column}) AS VARCHAR))"
 
 
-def double(value: float) -> str:
+def double_sql(value: float) -> str:
     """A number as SQL wants it; a bare one would be a decimal and lose its last bits."""
     return f"'{value!r}'::DOUBLE"
 
@@ -68,50 +68,52 @@ def read_as(name: str, kind: str, found: str) -> str:
         kind: The type that it must have; empty for any.
         found: The type that it has in the file.
     """
-    column = quoted(name)
+    column = quote_column(name)
     if not kind:  # what is not finite is no answer and no label, as for the gateway
-        return f"CASE WHEN isfinite({column}) THEN {column} END" if found in FLOATS else column
-    if name in TIMES and (found == "DATE" or found.startswith("TIMESTAMP")):
+        return f"CASE WHEN isfinite({column}) THEN {column} END" if found in FLOAT_TYPES else column
+    if name in TIME_COLUMNS and (found == "DATE" or found.startswith("TIMESTAMP")):
         return f"epoch({column})"
-    if name in TIMES and found == "VARCHAR":
+    if name in TIME_COLUMNS and found == "VARCHAR":
         return f"coalesce(TRY_CAST({column} AS DOUBLE), epoch(TRY_CAST({column} AS TIMESTAMPTZ)))"
     if kind == "DOUBLE":  # not nullif: statistics of a Parquet file know no NaN, and a comparison with it is left out
         number = f"TRY_CAST({column} AS DOUBLE)"
         return f"CASE WHEN NOT isnan({number}) THEN {number} END"
     if name == "row":
         return f"coalesce(TRY_CAST({column} AS INTEGER), 0)"
-    if name == "unit" or (name in NAMES and found != "VARCHAR"):  # numbers are spelled as a gateway would spell them
-        return canonical(column)
+    if name == "unit" or (
+        name in NAME_COLUMNS and found != "VARCHAR"
+    ):  # numbers are spelled as a gateway would spell them
+        return canonical_sql(column)
     # Tables hold an empty text where there is nothing.
     return f"nullif(TRY_CAST({column} AS VARCHAR), '')"
 
 
-def selected(wanted: Mapping[str, str], types: Mapping[str, str]) -> str:
+def select_columns_sql(wanted: Mapping[str, str], types: Mapping[str, str]) -> str:
     """Every wanted column in its type, NULL where the file has none; rows count from 0."""
     absent = {"row": "0"}
     made = (
         read_as(name, kind, types[name]) if name in types else absent.get(name, f"NULL::{kind or 'VARCHAR'}")
         for name, kind in wanted.items()
     )
-    return ", ".join(f"{made_} AS {quoted(name)}" for name, made_ in zip(wanted, made, strict=True))
+    return ", ".join(f"{made_} AS {quote_column(name)}" for name, made_ in zip(wanted, made, strict=True))
 
 
-def unreadable(wanted: Mapping[str, str], types: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def unreadable_conditions(wanted: Mapping[str, str], types: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Conditions on a file's own columns that no value may meet, and what they mean: it would be lost in reading."""
     for name, kind in wanted.items():
-        if name not in types or kind not in {"DOUBLE", "INTEGER"} or (types[name] in FLOATS and kind == "DOUBLE"):
+        if name not in types or kind not in {"DOUBLE", "INTEGER"} or (types[name] in FLOAT_TYPES and kind == "DOUBLE"):
             continue
-        column = quoted(name)
+        column = quote_column(name)
         lost = f"coalesce(TRY_CAST({column} AS INTEGER) <> TRY_CAST({column} AS DOUBLE), true)"
         if kind == "DOUBLE":
             lost = f"{read_as(name, kind, types[name])} IS NULL"
-        what = "a time" if name in TIMES else "a whole number" if name == "row" else "a number"
-        more = ": give Unix seconds or a timestamp" if name in TIMES else ", nor null"
+        what = "a time" if name in TIME_COLUMNS else "a whole number" if name == "row" else "a number"
+        more = ": give Unix seconds or a timestamp" if name in TIME_COLUMNS else ", nor null"
         yield f"{column} IS NOT NULL AND {lost}", f"has something in '{name}' that is not {what}{more}"
 
 
 def _time(name: str) -> tuple[str, str]:
-    rule = f"{quoted(name)} NOT BETWEEN -{LATEST:.0f} AND {LATEST:.0f}"
+    rule = f"{quote_column(name)} NOT BETWEEN -{MAX_TIME:.0f} AND {MAX_TIME:.0f}"
     return rule, f"has a time '{name}' beyond the year 9999: give Unix seconds, not milliseconds"
 
 
@@ -151,9 +153,9 @@ LABEL_RULES = dict(
 """The same for labels."""
 
 
-def feature(name: str) -> str:
+def feature_column(name: str) -> str:
     """A feature's column among the pairs, where no column of ours has its name."""
-    return quoted(f"feature {name}")
+    return quote_column(f"feature {name}")
 
 
 def came_true(labels: Any, number: "NDArray[np.int64]", at: Floats, maturity: float) -> dict[str, Any]:
@@ -174,13 +176,13 @@ def came_true(labels: Any, number: "NDArray[np.int64]", at: Floats, maturity: fl
     latest = np.full(len(number), -1)
     latest[whose[counted]] = np.flatnonzero(counted)  # of several the last one stays
     return {
-        "label": chosen(labels.column("label").combine_chunks(), latest),
+        "label": take_json_values(labels.column("label").combine_chunks(), latest),
         "in_time": np.bincount(whose[counted], minlength=len(number)),
         "known": np.bincount(whose[whose >= 0], minlength=len(number)),
     }
 
 
-def chosen(texts: Any, which: NDArray[np.int64]) -> Any:
+def take_json_values(texts: Any, which: NDArray[np.int64]) -> Any:
     """Some of a column of JSON texts, of -1 none: numbers as an array with NaN, everything else as a list."""
     encoded = texts.dictionary_encode()
     values = [json.loads(item) for item in encoded.dictionary.to_pylist()]
@@ -190,7 +192,7 @@ def chosen(texts: Any, which: NDArray[np.int64]) -> Any:
     return [[*values, None][index] for index in where]
 
 
-def plain(column: Any) -> Any:
+def plain_array(column: Any) -> Any:
     """An Arrow column as the tally wants it."""
     import pyarrow as pa  # noqa: PLC0415 - only who backtests needs it
 

@@ -14,32 +14,32 @@ from numpy.typing import NDArray
 
 from surefoot.adapters.predictions.log import register_functions
 from surefoot.adapters.predictions.record_columns import (
-    INDEX,
+    INDEX_COLUMN_NAME,
+    LABEL_COLUMNS,
     LABEL_RULES,
-    LABELS,
-    NEEDED,
-    OPTIONAL,
+    OPTIONAL_COLUMNS,
     RECORD_RULES,
-    SIDES,
+    REQUIRED_COLUMNS,
+    VERSION_COLUMNS,
     came_true,
-    canonical,
-    feature,
-    plain,
-    quoted,
-    selected,
-    text,
-    unreadable,
+    canonical_sql,
+    feature_column,
+    plain_array,
+    quote_column,
+    select_columns_sql,
+    text_sql,
+    unreadable_conditions,
 )
-from surefoot.adapters.predictions.recorded_views import mirrored_between, served_between
+from surefoot.adapters.predictions.recorded_views import mirrored_requests_sql, served_requests_sql
 from surefoot.core.answers.values import Floats
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.domain import Arm, Split
 from surefoot.core.errors import EvidenceUnavailable, Rejected
 
-LIMIT = 200_000
+MAX_EXAMINED_REQUESTS = 200_000
 """Requests that are looked at one by one [count]."""
-CHUNK = 20_000  # requests that are taken out of the file at once
-MEMORY = "500MB"
+CHUNK_ROWS = 20_000  # requests that are taken out of the file at once
+MEMORY_LIMIT = "500MB"
 """What sorting and joining may keep in memory; the rest goes through a temporary file."""
 _NULLABLE = {"TINYINT": "Int64", "SMALLINT": "Int64", "INTEGER": "Int64", "BIGINT": "Int64", "BOOLEAN": "boolean"}
 """Types of columns whose missing values have no place in numpy's own, and pandas' types that have one."""
@@ -73,7 +73,9 @@ class RecordFile:
         self._windows: list[tuple[float, Split]] = []
         self._placed = False
         try:
-            self._db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 1; SET preserve_insertion_order = false")
+            self._db.execute(
+                f"SET memory_limit = '{MEMORY_LIMIT}'; SET threads = 1; SET preserve_insertion_order = false"
+            )
             register_functions(self._db)
             self._db.execute("SET TimeZone = 'UTC'")  # a timestamp means the same wherever the file is read
             self._load(records)
@@ -95,7 +97,7 @@ class RecordFile:
         """Read a file into a table, and refuse what would be lost on the way; the names of all other columns."""
         if not path.is_file():
             raise Rejected(f"there is no file {path}")
-        source = f"read_parquet({text(str(path))}, file_row_number = true)"
+        source = f"read_parquet({text_sql(str(path))}, file_row_number = true)"
         try:
             described = self._db.execute(f"DESCRIBE SELECT * EXCLUDE (file_row_number) FROM {source}").fetchall()  # noqa: S608 - quoted
             types = {str(name): str(kind) for name, kind, *_ in described}
@@ -104,11 +106,14 @@ class RecordFile:
                     f"{path} has no column {', '.join(map(repr, absent))}: needed are {', '.join(needed)}"
                     " (docs/record-schema.md)"
                 )
-            self._refuse(path, source, "file_row_number", dict(unreadable(wanted, types)))
+            self._refuse(path, source, "file_row_number", dict(unreadable_conditions(wanted, types)))
             others = tuple(
-                name for name in types if name not in {**NEEDED, **OPTIONAL, **wanted} and not INDEX.fullmatch(name)
+                name
+                for name in types
+                if name not in {**REQUIRED_COLUMNS, **OPTIONAL_COLUMNS, **wanted}
+                and not INDEX_COLUMN_NAME.fullmatch(name)
             )
-            kept = ", ".join([selected(wanted, types), "file_row_number", *map(quoted, others)])
+            kept = ", ".join([select_columns_sql(wanted, types), "file_row_number", *map(quote_column, others)])
             self._db.execute(f"CREATE TABLE {table} AS SELECT {kept} FROM {source}")  # noqa: S608 - names are quoted
         except duckdb.Error as error:
             raise Rejected(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
@@ -127,7 +132,7 @@ class RecordFile:
     def _load(self, records: Path) -> None:
         """Every record, in the types that it must have."""
         self.live = False
-        self.features = self._copy(records, "rec", {**NEEDED, **OPTIONAL}, tuple(NEEDED))
+        self.features = self._copy(records, "rec", {**REQUIRED_COLUMNS, **OPTIONAL_COLUMNS}, tuple(REQUIRED_COLUMNS))
         self._refuse(records, "rec", "file_row_number", RECORD_RULES)
         edges = self._db.execute('SELECT min("at"), max("at") FROM rec').fetchone() or (None, None)
         if edges[0] is None:
@@ -162,10 +167,11 @@ class RecordFile:
         found = self._db.execute(f"SELECT count(*) - ({kept}) FROM rec").fetchone() or (0,)  # noqa: S608 - constant
         self.repeated = int(found[0])
         self._db.execute("DROP TABLE rec")
-        both = ", ".join(f"old.{name} AS champion_{name}, new.{name} AS candidate_{name}" for name in SIDES)
+        both = ", ".join(f"old.{name} AS champion_{name}, new.{name} AS candidate_{name}" for name in VERSION_COLUMNS)
         shared = ", ".join(f"coalesce(old.{name}, new.{name}) AS {name}" for name in ("unit", "label", "label_at"))
         features = "".join(
-            f", coalesce(old.{quoted(name)}, new.{quoted(name)}) AS {feature(name)}" for name in self.features
+            f", coalesce(old.{quote_column(name)}, new.{quote_column(name)}) AS {feature_column(name)}"
+            for name in self.features
         )
         # In the order of time, then of requests: a window is one slice of the table, and ties fall the same way.
         self._db.execute(
@@ -196,7 +202,7 @@ class RecordFile:
         """Every label with the number of its request, in the order of time and of the file; NULL for an unknown one."""
         more = ""
         if labels is not None:
-            self._copy(labels, "told", LABELS, ("request", "label", "at"))
+            self._copy(labels, "told", LABEL_COLUMNS, ("request", "label", "at"))
             self._refuse(labels, "(SELECT * FROM told WHERE label IS NOT NULL)", "file_row_number", LABEL_RULES)
             more = 'UNION ALL SELECT request, "row", to_json(label), "at", file_row_number + 1 FROM told'
             more += " WHERE label IS NOT NULL"
@@ -222,8 +228,8 @@ class RecordFile:
         self._windows.append((since, split))
         ends = [later for later, _ in self._windows[1:]] + [math.inf]
         periods = [(since, end, split) for (since, split), end in zip(self._windows, ends, strict=True)]
-        served = [served_between(*period, self.candidate, self.features) for period in periods]
-        mirrored = [mirrored_between(*period) for period in periods]
+        served = [served_requests_sql(*period, self.candidate, self.features) for period in periods]
+        mirrored = [mirrored_requests_sql(*period) for period in periods]
         try:
             if split.candidate is not None and not self._placed:
                 self._place(split.salt)
@@ -269,7 +275,7 @@ class RecordFile:
         """
         if column not in self.features:
             raise Rejected(f"the records have no column {column!r} to make slices of")
-        return canonical(feature(column))
+        return canonical_sql(feature_column(column))
 
     def newest(self, _model: str, until: float) -> float | None:
         """When the last request until then was received [Unix seconds]; None without any."""
@@ -280,13 +286,13 @@ class RecordFile:
         """Answers that callers got in a window, at most LIMIT of them, as the column "prediction"."""
         sql = """SELECT prediction FROM log WHERE "at" > $1 AND "at" <= $2 AND prediction IS NOT NULL
                  ORDER BY hash(request) LIMIT $3"""
-        return self._db.execute(sql, [since, until, LIMIT]).df()
+        return self._db.execute(sql, [since, until, MAX_EXAMINED_REQUESTS]).df()
 
     def frame(self, _model: str, since: float, until: float) -> pd.DataFrame:
         """Features of the requests of a window, at most LIMIT of them, taken evenly."""
-        names = ", ".join(f"{feature(name)} AS {quoted(name)}" for name in self.features) or "request"
+        names = ", ".join(f"{feature_column(name)} AS {quote_column(name)}" for name in self.features) or "request"
         sql = f'SELECT {names} FROM pairs WHERE "at" > $1 AND "at" <= $2 ORDER BY hash(request) LIMIT $3'  # noqa: S608 - names are quoted
-        found = self._db.execute(sql, [since, until, LIMIT])
+        found = self._db.execute(sql, [since, until, MAX_EXAMINED_REQUESTS])
         kinds = {str(name): str(kind) for name, kind, *_ in found.description or ()}
         frame = found.df()
         # A missing whole number must not make a column one of fractions.
@@ -307,8 +313,8 @@ class RecordFile:
         sql = """SELECT champion_prediction, candidate_prediction FROM pairs
                  WHERE paired AND "at" > $1 AND "at" <= $2 ORDER BY hash(request) LIMIT $3"""
         with contextlib.closing(self._db.cursor()) as reader:
-            found = reader.sql(sql, params=[since, until, LIMIT]).to_arrow_table()
-        old, new = (plain(column.combine_chunks()) for column in found.columns)
+            found = reader.sql(sql, params=[since, until, MAX_EXAMINED_REQUESTS]).to_arrow_table()
+        old, new = (plain_array(column.combine_chunks()) for column in found.columns)
         return old, new
 
     def answers(self, since: float, until: float, maturity: float, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -329,13 +335,13 @@ class RecordFile:
         """
         if absent := [name for name in columns if name not in self.features]:
             raise Rejected(f"the records have no column {absent[0]!r} to make slices of")
-        names = "".join(f", {canonical(feature(name))}" for name in columns)
+        names = "".join(f", {canonical_sql(feature_column(name))}" for name in columns)
         sql = f"""
             SELECT n, request, "at", champion_prediction, candidate_prediction {names} FROM pairs
             WHERE paired AND "at" > $1 AND "at" <= $2
         """  # noqa: S608 - names are quoted
         for batch in self._stream(sql, [since, until]):
-            number, request, at, *sides = (plain(column) for column in batch.columns)
+            number, request, at, *sides = (plain_array(column) for column in batch.columns)
             yield {
                 "request": request,
                 **dict(zip(("at", "champion", "candidate", *columns), (at, *sides), strict=True)),
@@ -353,13 +359,15 @@ class RecordFile:
     def _stream(self, sql: str, parameters: list[object]) -> Iterator[Any]:
         """Arrow batches of a query, one at a time."""
         with contextlib.closing(self._db.cursor()) as reader:
-            batches = reader.sql(sql, params=parameters).to_arrow_reader(CHUNK)
+            batches = reader.sql(sql, params=parameters).to_arrow_reader(CHUNK_ROWS)
             yield from (batch for batch in batches if batch.num_rows)
 
     def unequal(self, since: float, until: float) -> list[tuple[str, float, int]]:
         """Share of the requests on which each feature differs between the versions: (name, share, requests)."""
-        sums = ", ".join(f"count(*) FILTER (o.{quoted(n)} IS DISTINCT FROM c.{quoted(n)})" for n in self.features)
-        some = " OR ".join(f"c.{quoted(n)} IS NOT NULL" for n in self.features)
+        sums = ", ".join(
+            f"count(*) FILTER (o.{quote_column(n)} IS DISTINCT FROM c.{quote_column(n)})" for n in self.features
+        )
+        some = " OR ".join(f"c.{quote_column(n)} IS NOT NULL" for n in self.features)
         if not self.features:
             return []
         found = self._db.execute(

@@ -1,12 +1,12 @@
-"""Build the SQL that shows recorded pairs of answers as a gateway would have logged them under one split."""
+"""Build SQL that presents recorded pairs of answers as the gateway's log under a given traffic split."""
 
 from collections.abc import Sequence
 
-from surefoot.adapters.predictions.record_columns import SIDES, double, feature, text
+from surefoot.adapters.predictions.record_columns import VERSION_COLUMNS, double_sql, feature_column, text_sql
 from surefoot.core.domain import Split
 
 
-def served_between(since: float, until: float, split: Split, candidate: str, features: Sequence[str]) -> str:
+def served_requests_sql(since: float, until: float, split: Split, candidate: str, features: Sequence[str]) -> str:
     """What was served while one split was in force, as the gateway would have logged it.
 
     Args:
@@ -19,24 +19,26 @@ def served_between(since: float, until: float, split: Split, candidate: str, fea
     trial = split.candidate.number if split.candidate and split.weight > 0.0 else ""
     serving = split.champion.number
     who = "candidate" if serving == candidate else "champion"
-    side = f"CASE WHEN NOT paired THEN alone WHEN place < {double(split.weight)} THEN 'candidate' ELSE 'champion' END"
+    side = (
+        f"CASE WHEN NOT paired THEN alone WHEN place < {double_sql(split.weight)} THEN 'candidate' ELSE 'champion' END"
+    )
     own = ", ".join(
         f"CASE WHEN side = 'candidate' THEN candidate_{name} ELSE champion_{name} END AS {name}"
-        for name in SIDES
+        for name in VERSION_COLUMNS
         if name != "version"
     )
-    kept = "".join(f", {feature(name)}" for name in features)
+    kept = "".join(f", {feature_column(name)}" for name in features)
     answered = "true" if trial else f"(paired OR alone = '{who}')"
     return f"""
         SELECT request, "row", "at", unit, {"side" if trial else "'champion'"} AS arm,
-               CASE WHEN {text(trial)} <> '' AND side = 'candidate' THEN {text(trial)} ELSE {text(serving)} END
-               AS version,
-               {f"CASE WHEN paired THEN {double(split.weight)} ELSE recorded END" if trial else "0.0::DOUBLE"}
-               AS weight, {text(split.rollout)} AS rollout, '{{}}' AS features,
+               CASE WHEN {text_sql(trial)} <> '' AND side = 'candidate' THEN {text_sql(trial)}
+               ELSE {text_sql(serving)} END AS version,
+               {f"CASE WHEN paired THEN {double_sql(split.weight)} ELSE recorded END" if trial else "0.0::DOUBLE"}
+               AS weight, {text_sql(split.rollout)} AS rollout, '{{}}' AS features,
                CASE WHEN paired AND champion_error IS NOT NULL AND candidate_error IS NOT NULL THEN NULL
                ELSE coalesce(candidate_version, champion_version) END AS answered_by, {own}, {_OWN_TIME} {kept}
         FROM (SELECT *, {side if trial else f"'{who}'"} AS side FROM pairs)
-        WHERE "at" >= {double(since)} AND "at" < {double(until)} AND {answered}
+        WHERE "at" >= {double_sql(since)} AND "at" < {double_sql(until)} AND {answered}
     """  # noqa: S608 - names are ours, a version and a rollout are quoted
 
 
@@ -45,7 +47,7 @@ _OWN_TIME = "CASE WHEN side = 'candidate' THEN candidate_latency_ms ELSE champio
 _OWN_TIME += ", NULL::INTEGER AS batch"
 
 
-def mirrored_between(since: float, until: float, split: Split) -> str:
+def mirrored_requests_sql(since: float, until: float, split: Split) -> str:
     """What a shadow would have answered while one split was in force; every pair counts as mirrored.
 
     Args:
@@ -53,9 +55,10 @@ def mirrored_between(since: float, until: float, split: Split) -> str:
         until: End, not included [Unix seconds].
         split: The split.
     """
-    own = ", ".join(f"candidate_{name} AS {name}" for name in SIDES)
+    own = ", ".join(f"candidate_{name} AS {name}" for name in VERSION_COLUMNS)
     return f"""
-        SELECT request, "row", "at", unit, {text(split.rollout)} AS rollout, {own}, candidate_latency_ms AS model_ms,
-               NULL::INTEGER AS batch, NULL::BIGINT AS dropped
-        FROM pairs WHERE paired AND "at" >= {double(since)} AND "at" < {double(until)} AND {double(split.mirror)} > 0
+        SELECT request, "row", "at", unit, {text_sql(split.rollout)} AS rollout, {own},
+               candidate_latency_ms AS model_ms, NULL::INTEGER AS batch, NULL::BIGINT AS dropped
+        FROM pairs WHERE paired AND "at" >= {double_sql(since)} AND "at" < {double_sql(until)}
+              AND {double_sql(split.mirror)} > 0
     """  # noqa: S608 - names are ours, a rollout is quoted

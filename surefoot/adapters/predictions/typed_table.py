@@ -11,20 +11,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from surefoot.adapters.mlflow.pyfunc.columns import column
+from surefoot.adapters.mlflow.pyfunc.columns import cast_column
 from surefoot.core.answers.values import number_of, unwrap
 from surefoot.core.judging.left_out import LeftOut
 
-WHOLE = {"long": 64, "integer": 32}
+WHOLE_TYPE_BITS = {"long": 64, "integer": 32}
 """Types of whole numbers, and how long they are [bits]."""
-NUMBERS = frozenset({"double", "float"})
-TYPES = frozenset({*WHOLE, *NUMBERS, "boolean", "string", "datetime"})
-FEW = 0.05
+FLOAT_TYPES = frozenset({"double", "float"})
+SIGNATURE_TYPES = frozenset({*WHOLE_TYPE_BITS, *FLOAT_TYPES, "boolean", "string", "datetime"})
+MAX_OTHER_KIND_SHARE = 0.05
 """Share of an undeclared column's values that may be of another kind than the rest, which then tell its type."""
-STRAY = 0.01
+MAX_UNKNOWN_COLUMN_SHARE = 0.01
 """Share of the requests up to which a column that the model does not know is no column of the table."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-NAMED = 5
+MAX_NAMED_REQUESTS = 5
 """Requests that are named [count]."""
 
 
@@ -47,7 +47,7 @@ def typed_table(frame: pd.DataFrame, kinds: Mapping[str, object]) -> tuple[pd.Da
         kind = str(kinds.get(str(name), ""))
         given = frame[name]
         known = given.notna().to_numpy()
-        if kinds and str(name) not in kinds and 0 < known.sum() <= STRAY * len(frame):
+        if kinds and str(name) not in kinds and 0 < known.sum() <= MAX_UNKNOWN_COLUMN_SHARE * len(frame):
             stray |= known
             about.append(str(name))
             continue
@@ -63,8 +63,8 @@ def typed_table(frame: pd.DataFrame, kinds: Mapping[str, object]) -> tuple[pd.Da
     table = pd.DataFrame({name: pd.Series(values, index=index) for name, values in made.items()}, index=index)
     told = strange | stray
     ids = [str(one) for one in frame.index[told] if isinstance(one, str)]
-    what = f"values that do not fit the type of {', '.join(about[:NAMED])}" if about else ""
-    return table, LeftOut(odd=int(told.sum()), requests=tuple(ids[:NAMED]), what=what)
+    what = f"values that do not fit the type of {', '.join(about[:MAX_NAMED_REQUESTS])}" if about else ""
+    return table, LeftOut(odd=int(told.sum()), requests=tuple(ids[:MAX_NAMED_REQUESTS]), what=what)
 
 
 def plain_types(frame: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +89,7 @@ def _by_name(frame: pd.DataFrame, kinds: Mapping[str, object]) -> pd.DataFrame:
 
 def _fed(name: object, values: Sequence[object], kind: str) -> tuple[list[object], NDArray[np.bool_]]:
     """What the model was fed of a column, None where nothing, and which values do not fit."""
-    if kind not in TYPES:
+    if kind not in SIGNATURE_TYPES:
         return list(values), _minority(values)
     made: list[object] = [None] * len(values)
     strange = np.zeros(len(values), dtype=bool)
@@ -117,13 +117,13 @@ _MISFIT = object()
 def _cast(name: object, value: object, kind: str) -> object:
     """What the model is fed for one value; a mark of its own where it does not fit."""
     try:
-        if kind in NUMBERS and type(value) in {int, float}:
+        if kind in FLOAT_TYPES and type(value) in {int, float}:
             return float(value)  # type: ignore[arg-type]
-        if kind in WHOLE and isinstance(value, float) and not value.is_integer():
+        if kind in WHOLE_TYPE_BITS and isinstance(value, float) and not value.is_integer():
             return _MISFIT
-        if kind in WHOLE and isinstance(value, int | float):
-            return int(value) if abs(int(value)) < 2 ** (WHOLE[kind] - 1) else _MISFIT
-        (found,) = column(name, SimpleNamespace(type=SimpleNamespace(name=kind)), [value], csv=True)
+        if kind in WHOLE_TYPE_BITS and isinstance(value, int | float):
+            return int(value) if abs(int(value)) < 2 ** (WHOLE_TYPE_BITS[kind] - 1) else _MISFIT
+        (found,) = cast_column(name, SimpleNamespace(type=SimpleNamespace(name=kind)), [value], csv=True)
     except (ValueError, OverflowError):
         return _MISFIT
     if pd.isna(found):
@@ -133,12 +133,12 @@ def _cast(name: object, value: object, kind: str) -> object:
 
 def _typed(name: object, cells: list[Any], kind: str, given: "pd.Series[Any]") -> Any:
     """A column of cells that all fit."""
-    if kind in NUMBERS:
+    if kind in FLOAT_TYPES:
         return np.array([float("nan") if cell is None else cell for cell in cells], dtype=np.float64)
-    if kind in WHOLE or kind == "boolean":
-        return pd.Series(cells, dtype="Int64" if kind in WHOLE else "boolean").array
+    if kind in WHOLE_TYPE_BITS or kind == "boolean":
+        return pd.Series(cells, dtype="Int64" if kind in WHOLE_TYPE_BITS else "boolean").array
     if kind == "string":
-        return column(name, SimpleNamespace(type=SimpleNamespace(name=kind)), cells)
+        return cast_column(name, SimpleNamespace(type=SimpleNamespace(name=kind)), cells)
     if kind == "datetime":
         return pd.DatetimeIndex(pd.to_datetime(pd.Series(cells, dtype="datetime64[ns]")))
     if given.dtype != object:
@@ -150,13 +150,15 @@ def _minority(values: Sequence[object]) -> NDArray[np.bool_]:
     """Which values of an undeclared column are of another kind than almost all others."""
     kinds = [_kind(value) for value in values]
     counts = Counter(kind for kind in kinds if kind)
-    if counts["date"] < (1.0 - FEW) * counts.total():  # dates are texts, but where all others are dates as well
+    if (
+        counts["date"] < (1.0 - MAX_OTHER_KIND_SHARE) * counts.total()
+    ):  # dates are texts, but where all others are dates as well
         kinds = ["text" if kind == "date" else kind for kind in kinds]
         counts = Counter(kind for kind in kinds if kind)
     if len(counts) < 2:  # noqa: PLR2004 - one kind
         return np.zeros(len(kinds), dtype=bool)
     ((most, many),) = counts.most_common(1)
-    if counts.total() - many > FEW * counts.total():
+    if counts.total() - many > MAX_OTHER_KIND_SHARE * counts.total():
         return np.zeros(len(kinds), dtype=bool)
     return np.array([bool(kind) and kind != most for kind in kinds], dtype=bool)
 

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.block_sums import ScoredBatch, present, probabilities_or_nan, score_bins
-from surefoot.adapters.evidence.left_out import NAMED, count_left_out
+from surefoot.adapters.evidence.block_sums import ScoredBatch, present_mask, probabilities_or_nan, score_bins
+from surefoot.adapters.evidence.column_distances import column_distances, unseen_texts
+from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS, count_left_out
 from surefoot.adapters.evidence.paired_sums import sum_batches
-from surefoot.adapters.evidence.shifts import distances, odd_texts
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.predictions.typed_table import answer_frame
-from surefoot.adapters.replay.shadow import SHAPES, UNREADABLE
+from surefoot.adapters.replay.offline_replay import MAX_COMPARED_SHAPES, UNREADABLE_REASON
 from surefoot.core.answers.shape import shapes_of
 from surefoot.core.answers.values import Floats
 from surefoot.core.domain import Outcome
@@ -33,7 +33,7 @@ from surefoot.core.judging.evidence import (
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import PairedGate, ShiftGate, narrow
-from surefoot.core.stats.block_statistic import BINS
+from surefoot.core.stats.block_statistic import SCORE_BINS
 
 
 class RecordedAnswers:
@@ -48,7 +48,7 @@ class RecordedAnswers:
         self, question: EvidenceRequest, maturity: float, columns: tuple[str, ...] = ()
     ) -> Iterator[ScoredBatch]:
         for found in self._records.answers(question.since, question.until, maturity, columns):
-            known = present(found["label"])
+            known = present_mask(found["label"])
             yield ScoredBatch(
                 at=found["at"],
                 champion=found["champion"],
@@ -116,7 +116,7 @@ class RecordedAnswers:
 
     def shapes(self, _question: EvidenceRequest) -> AnswerShapes | Missing:
         """What both versions' answers look like according to the file, whenever they were given."""
-        old, new = self._records.first_answers(SHAPES)
+        old, new = self._records.first_answers(MAX_COMPARED_SHAPES)
         return AnswerShapes(shapes_of(old), shapes_of(new, old), len(old), len(new))
 
     def golden(self, _question: EvidenceRequest) -> GoldenRows | Missing:
@@ -136,7 +136,7 @@ class RecordedAnswers:
         if not len(sides[0]):
             return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
         old, new = (_frame(side) for side in sides)
-        return InputShift("the champion's answers", distances(old, new), left=odd_texts(old, new))
+        return InputShift("the champion's answers", column_distances(old, new), left=unseen_texts(old, new))
 
     def given(self, question: EvidenceRequest) -> pd.DataFrame:
         """The candidate's answers, as columns."""
@@ -155,21 +155,21 @@ class RecordedAnswers:
             labelled += int(old.sum())
             strange = np.flatnonzero(self._unreadable(question, batch))
             odd += len(strange)
-            named += [str(batch.ids[index]) for index in strange[: NAMED - len(named)]]
+            named += [str(batch.ids[index]) for index in strange[: MAX_NAMED_REQUESTS - len(named)]]
         if not asked:
             return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
-        made = np.zeros((3, BINS, 3), dtype=np.int64)
+        made = np.zeros((3, SCORE_BINS, 3), dtype=np.int64)
         left = labelled // 2  # of the first half
         for batch, scores, truth, old in self._scored(question):
             ripe = np.flatnonzero(old)
-            young = np.flatnonzero(present(scores) & (batch.at + question.gate.maturity > question.until))
+            young = np.flatnonzero(present_mask(scores) & (batch.at + question.gate.maturity > question.until))
             for index, chosen in enumerate((ripe[:left], ripe[left:], young)):
                 made[index] += score_bins(scores[chosen], np.where(old, truth, 0.0)[chosen])
             left = max(left - len(ripe), 0)
         if odd and not made.any():
-            return Missing(Outcome.ERROR, f"{UNREADABLE}: none of {odd:,} can be read")
+            return Missing(Outcome.ERROR, f"{UNREADABLE_REASON}: none of {odd:,} can be read")
         past, later, now = (tuple((int(n), int(true), int(total)) for n, true, total in part) for part in made)
-        what = UNREADABLE if odd else ""
+        what = UNREADABLE_REASON if odd else ""
         return ScoreBins(past, later, now, LeftOut(odd=odd, requests=tuple(named), what=what))
 
     def _scored(self, question: EvidenceRequest) -> Iterator[tuple[ScoredBatch, Floats, Floats, NDArray[np.bool_]]]:
@@ -180,19 +180,24 @@ class RecordedAnswers:
         maturity = question.gate.maturity
         for batch in self._batches(question, maturity):
             scores, truth = probabilities_or_nan(batch.candidate), probabilities_or_nan(batch.labels)
-            yield batch, scores, truth, present(scores) & present(truth) & (batch.at + maturity <= question.until)
+            yield (
+                batch,
+                scores,
+                truth,
+                present_mask(scores) & present_mask(truth) & (batch.at + maturity <= question.until),
+            )
 
     @staticmethod
     def _unreadable(question: EvidenceRequest, batch: ScoredBatch) -> NDArray[np.bool_]:
         """Which requests have an answer that is no probability, or a label of age that is none."""
-        due = present(batch.labels) & (batch.at + question.gate.maturity <= question.until)
-        wrong = present(batch.candidate) & ~present(probabilities_or_nan(batch.candidate))
-        return np.asarray(wrong | (due & ~present(probabilities_or_nan(batch.labels))))
+        due = present_mask(batch.labels) & (batch.at + question.gate.maturity <= question.until)
+        wrong = present_mask(batch.candidate) & ~present_mask(probabilities_or_nan(batch.candidate))
+        return np.asarray(wrong | (due & ~present_mask(probabilities_or_nan(batch.labels))))
 
 
 def _frame(side: Any) -> pd.DataFrame:
     """One version's answers as columns; the requests without one are left out."""
-    known = present(side)
+    known = present_mask(side)
     if isinstance(side, np.ndarray):
         return pd.DataFrame({"prediction": side[known]})
     some = [item for item, there in zip(side, known, strict=True) if there]

@@ -14,13 +14,13 @@ from surefoot.models.predictor import PredictorLost
 from surefoot.models.remote_scorer import ScoringAbandoned
 from surefoot.models.rows.independence import answers_equal
 
-CHUNK = 2000
+CHUNK_ROWS = 2000
 """Rows scored in one call [count]: large enough for the model, small enough for progress and memory."""
-SMALL = 50
+SMALL_CHUNK_ROWS = 50
 """Rows scored in one call after a larger call has ended the model's process [count]: few restarts find the row."""
 GIVE_UP = 0.05
 """Share of unanswered requests above which the rest is not tried one by one any more."""
-SAMPLE = 8
+RECHECKED_ROWS = 8
 """Rows of a window that are asked again alone, to see that a chunk has not changed their answers [count]."""
 Key = tuple[str, int]
 
@@ -81,7 +81,7 @@ def score_requests(model: Scorable, served: Sequence[LoggedRequest]) -> ScoredRe
 def _independent(model: Scorable, served: Sequence[LoggedRequest], found: ScoredRequests) -> bool:
     """Whether some rows have the same answer alone as they had in their chunks."""
     answered = [r for r in served if r.key in found.answers]
-    for r in answered[:: max(len(answered) // SAMPLE, 1)][:SAMPLE]:
+    for r in answered[:: max(len(answered) // RECHECKED_ROWS, 1)][:RECHECKED_ROWS]:
         try:
             (alone,) = _ask(model, [r])
         except SurefootError:
@@ -114,7 +114,7 @@ def _scored(model: Scorable, served: Sequence[LoggedRequest], *, together: bool)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the candidate's code may raise anything; that is what is measured
             problem = problem or describe_error(error)
             if len(chunk) > 1 and together:
-                size = SMALL if len(chunk) > SMALL else 1
+                size = SMALL_CHUNK_ROWS if len(chunk) > SMALL_CHUNK_ROWS else 1
                 size = size if isinstance(error, PredictorLost) else (len(chunk) + 1) // 2
                 waiting += [chunk[i : i + size] for i in range(0, len(chunk), size)][::-1]
                 continue
@@ -132,4 +132,4 @@ def _chunks(served: Sequence[LoggedRequest], *, together: bool) -> list[list[Log
     for r in served:
         form: tuple[object, ...] = (r.params, r.bare is None)
         alike.setdefault(orjson.dumps(form if together else (*form, r.key[0])), []).append(r)
-    return [some[i : i + CHUNK] for some in alike.values() for i in range(0, len(some), CHUNK)]
+    return [some[i : i + CHUNK_ROWS] for some in alike.values() for i in range(0, len(some), CHUNK_ROWS)]

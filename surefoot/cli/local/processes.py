@@ -12,7 +12,7 @@ import psutil
 from surefoot.core.errors import Conflict
 from surefoot.gateway.supervision.workers import current_supervisor, live_workers
 
-PART = "SUREFOOT_PART"
+PART_VARIABLE = "SUREFOOT_PART"
 """Environment variable of every process that `up` has started, and of their children: the name of the part."""
 Process = tuple[int, float]
 """Process id and start time: together they name one process for ever."""
@@ -77,7 +77,7 @@ def processes_of(home: Path, parts: Iterable[str] = ()) -> list[psutil.Process]:
     wanted, found = set(parts), []
     for each in psutil.process_iter():
         try:
-            part = each.environ().get(PART) if _of(home, each) else None
+            part = each.environ().get(PART_VARIABLE) if _of(home, each) else None
         except psutil.Error:
             continue
         if part and (not wanted or part in wanted) and each.pid != os.getpid():

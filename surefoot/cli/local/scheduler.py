@@ -10,15 +10,15 @@ import httpx
 from surefoot.core.errors import Unavailable
 from surefoot.settings import Settings
 
-POOL = "surefoot"
-SCHEDULED = ("watch", "reconcile")
+WORK_POOL = "surefoot"
+SCHEDULED_FLOWS = ("watch", "reconcile")
 """Deployments that run on a schedule."""
-PATIENCE = 240.0
+PREFECT_TIMEOUT_S = 240.0
 """How long a busy Prefect is asked again [seconds]."""
 START_S = 60.0
 """How long a run of a flow may take to start and to come to its work on a busy machine [s]."""
-GONE = "its process ended when the stack was stopped; the journal says how far it came"
-PURPOSE = {"watch": "no bake is watched", "reconcile": "registry changes and interrupted rollouts are not seen"}
+GONE_REASON = "its process ended when the stack was stopped; the journal says how far it came"
+FLOW_PURPOSE = {"watch": "no bake is watched", "reconcile": "registry changes and interrupted rollouts are not seen"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class PausedSchedules:
         return self.paused or not any(self.active.values())
 
 
-def ask(
-    config: Settings, method: str, path: str, trouble: str, body: object = None, patience: float = PATIENCE
+def ask_prefect(
+    config: Settings, method: str, path: str, trouble: str, body: object = None, patience: float = PREFECT_TIMEOUT_S
 ) -> httpx.Response:
     """Ask Prefect until it agrees: right after its start it answers 503 whenever its database is busy.
 
@@ -76,27 +76,27 @@ def wait_for_pool(config: Settings) -> None:
         Unavailable: It has not.
     """
     trouble = f"the Prefect worker made no pool: see {config.home}/logs/worker.log"
-    deadline = time.monotonic() + PATIENCE
-    while ask(config, "GET", f"/work_pools/{POOL}", trouble).status_code == httpx.codes.NOT_FOUND:
+    deadline = time.monotonic() + PREFECT_TIMEOUT_S
+    while ask_prefect(config, "GET", f"/work_pools/{WORK_POOL}", trouble).status_code == httpx.codes.NOT_FOUND:
         if time.monotonic() > deadline:
             raise Unavailable(trouble)
         time.sleep(0.3)
 
 
-def _deployment(config: Settings, name: str, patience: float = PATIENCE) -> dict[str, Any] | None:
+def _deployment(config: Settings, name: str, patience: float = PREFECT_TIMEOUT_S) -> dict[str, Any] | None:
     trouble = f"Prefect does not tell of the deployment {name}: see {config.home}/logs/prefect.log"
-    answer = ask(config, "GET", f"/deployments/name/{name}/{name}", trouble, patience=patience)
+    answer = ask_prefect(config, "GET", f"/deployments/name/{name}/{name}", trouble, patience=patience)
     return None if answer.status_code == httpx.codes.NOT_FOUND else answer.json()
 
 
-def switches(config: Settings, patience: float = PATIENCE) -> dict[str, PausedSchedules]:
+def read_switches(config: Settings, patience: float = PREFECT_TIMEOUT_S) -> dict[str, PausedSchedules]:
     """What people have turned off of each scheduled deployment; those that are not deployed yet are left out.
 
     Raises:
         Unavailable: Prefect does not answer.
     """
     found = {}
-    for name in SCHEDULED:
+    for name in SCHEDULED_FLOWS:
         deployment = _deployment(config, name, patience)
         if deployment is not None:
             active = {str(item.get("slug") or item["id"]): bool(item["active"]) for item in deployment["schedules"]}
@@ -114,7 +114,7 @@ def set_pace(config: Settings, before: Mapping[str, PausedSchedules]) -> None:
     Raises:
         Unavailable: Prefect does not answer.
     """
-    for name in SCHEDULED:
+    for name in SCHEDULED_FLOWS:
         trouble = f"Prefect does not take the tick of {name}: see {config.home}/logs/prefect.log"
         found = _deployment(config, name)
         if found is None:
@@ -123,20 +123,20 @@ def set_pace(config: Settings, before: Mapping[str, PausedSchedules]) -> None:
         for item in found["schedules"]:
             slug = str(item.get("slug") or item["id"])
             body = {"schedule": {"interval": config.tick}, "active": known.active.get(slug, True)}
-            ask(config, "PATCH", f"/deployments/{found['id']}/schedules/{item['id']}", trouble, body)
+            ask_prefect(config, "PATCH", f"/deployments/{found['id']}/schedules/{item['id']}", trouble, body)
         if known.paused:
-            ask(config, "PATCH", f"/deployments/{found['id']}", trouble, {"paused": True})
+            ask_prefect(config, "PATCH", f"/deployments/{found['id']}", trouble, {"paused": True})
 
 
-def paused(config: Settings, patience: float = 0.0) -> list[str]:
+def paused_lines(config: Settings, patience: float = 0.0) -> list[str]:
     """One line for each scheduled flow that somebody has turned off: what does not happen, and how to turn it on.
 
     Raises:
         Unavailable: Prefect does not answer.
     """
     return [
-        f"the schedule of '{name}' is off in Prefect: {PURPOSE[name]}; turn it on at {config.prefect}/deployments"
-        for name, switch in switches(config, patience).items()
+        f"the schedule of '{name}' is off in Prefect: {FLOW_PURPOSE[name]}; turn it on at {config.prefect}/deployments"
+        for name, switch in read_switches(config, patience).items()
         if switch.off
     ]
 
@@ -156,17 +156,17 @@ def release_dead_runs(config: Settings) -> list[str]:
     trouble = f"Prefect does not tell which runs are left over: see {config.home}/logs/prefect.log"
     query = {
         "flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}},
-        "work_pools": {"name": {"any_": [POOL]}},
+        "work_pools": {"name": {"any_": [WORK_POOL]}},
         "limit": 200,
     }
     marked: list[str] = []
     for _ in range(50):  # each round takes what it has found off the list
-        found = ask(config, "POST", "/flow_runs/filter", trouble, query).json()
+        found = ask_prefect(config, "POST", "/flow_runs/filter", trouble, query).json()
         for run in found:
             state = run["state"]["type"]
             # A person's cancel stays one: the rollout that it drove is ended by it.
-            end = {"type": "CANCELLED"} if state == "CANCELLING" else {"type": "CRASHED", "message": GONE}
-            ask(config, "POST", f"/flow_runs/{run['id']}/set_state", trouble, {"state": end, "force": True})
+            end = {"type": "CANCELLED"} if state == "CANCELLING" else {"type": "CRASHED", "message": GONE_REASON}
+            ask_prefect(config, "POST", f"/flow_runs/{run['id']}/set_state", trouble, {"state": end, "force": True})
             marked.append(str(run["name"]))
         if not found:
             break

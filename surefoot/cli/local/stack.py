@@ -20,14 +20,14 @@ from surefoot.cli.local.signals import signals_held, usual_signals
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.settings import Settings, read_settings
 
-PARTS = ("mlflow", "gateway", "prefect", "worker")
-PATIENCE = 240.0
+STACK_PARTS = ("mlflow", "gateway", "prefect", "worker")
+START_TIMEOUT_S = 240.0
 """How long a server may take to answer for the first time [seconds]."""
 GRACE_S = 15.0
 """How long MLflow, Prefect and its worker may take to leave [seconds]."""
 _BEGINS = "--- 'surefoot up' starts this\n"
 """Stands in the log before the output of each process."""
-QUIET = {
+QUIET_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -68,11 +68,11 @@ def free_port(wanted: int, what: str, otherwise: str = "name another, or none fo
         return int(probe.getsockname()[1])
 
 
-def environment(config: Settings) -> dict[str, str]:
+def stack_environment(config: Settings) -> dict[str, str]:
     """Environment of every process of the stack, and of every client of Prefect."""
     return {
         **os.environ,
-        **QUIET,
+        **QUIET_ENVIRONMENT,
         "SUREFOOT_HOME": str(config.home),
         "SUREFOOT_PROJECT": str(config.project),
         "SUREFOOT_PYTHON": sys.executable,
@@ -100,7 +100,7 @@ def _start(config: Settings, name: str, command: list[str], env: Mapping[str, st
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             cwd=config.project,
-            env={**env, processes.PART: name},
+            env={**env, processes.PART_VARIABLE: name},
             start_new_session=True,
             preexec_fn=usual_signals,  # noqa: PLW1509 - it takes no lock that another thread could hold
         )
@@ -109,7 +109,7 @@ def _start(config: Settings, name: str, command: list[str], env: Mapping[str, st
 
 def _wait(config: Settings, name: str, url: str, ready: Callable[[], bool] = lambda: True) -> None:
     """Wait until a server answers and is ready; its process dying ends the wait."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + START_TIMEOUT_S
     pid = config.processes[name][0]
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.HTTPError):
@@ -118,7 +118,9 @@ def _wait(config: Settings, name: str, url: str, ready: Callable[[], bool] = lam
         if not processes.is_alive(config.processes[name]):
             raise Unavailable(f"{name} (process {pid}) ended while starting: {_last_word(config, name)[:300]}")
         time.sleep(0.2)
-    raise Unavailable(f"{name} did not answer at {url} within {PATIENCE:.0f} s: see {config.home}/logs/{name}.log")
+    raise Unavailable(
+        f"{name} did not answer at {url} within {START_TIMEOUT_S:.0f} s: see {config.home}/logs/{name}.log"
+    )
 
 
 def _last_word(config: Settings, name: str) -> str:
@@ -129,7 +131,7 @@ def _last_word(config: Settings, name: str) -> str:
     return (errors or lines)[-1].removeprefix("surefoot: ")
 
 
-def running(config: Settings) -> dict[str, bool]:
+def running_parts(config: Settings) -> dict[str, bool]:
     """Which of the processes are running."""
     return {name: processes.is_alive(process) for name, process in config.processes.items()}
 
@@ -148,7 +150,7 @@ def up(home: Path, project: Path, options: StackOptions, report: Report = lambda
 
 def _up(home: Path, project: Path, options: StackOptions, report: Report) -> Settings:
     before = _before(home)
-    if before and (any(running(before).values()) or processes.orphaned_workers(home)):
+    if before and (any(running_parts(before).values()) or processes.orphaned_workers(home)):
         return _again(before, project, options, report)
     _holds_flows(project)
     ports = {
@@ -176,7 +178,7 @@ def _up(home: Path, project: Path, options: StackOptions, report: Report) -> Set
         processes.end_processes(stray, [], GRACE_S)
     config.save()
     try:
-        return _bring_up(config, PARTS, set(), report)
+        return _bring_up(config, STACK_PARTS, set(), report)
     except BaseException:
         stop(read_settings(home))
         raise
@@ -191,8 +193,8 @@ def _holds_flows(project: Path) -> None:
 
 def _again(config: Settings, project: Path, options: StackOptions, report: Report) -> Settings:
     """Start what is missing, at the addresses that it had: callers and every other part know no other ones."""
-    runs = [name for name, lives in running(config).items() if lives]
-    missing = [name for name in PARTS if name not in runs]
+    runs = [name for name, lives in running_parts(config).items() if lives]
+    missing = [name for name in STACK_PARTS if name not in runs]
     if not missing:
         raise Rejected(f"a stack is running in {config.home} (MLflow {config.mlflow}): 'surefoot down' stops it")
     _agree(config, project, options)
@@ -248,7 +250,7 @@ def _before(home: Path) -> Settings | None:
 
 def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], report: Report) -> Settings:
     """Start what is wanted; `pending` names at any time what has been started and does not answer yet."""
-    env = environment(config)
+    env = stack_environment(config)
     python = [sys.executable, "-m"]
 
     def begin(name: str, *command: str) -> None:
@@ -284,9 +286,18 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], repo
         processes.end_processes([], processes.processes_of(config.home, ("worker",)), 0.0)
         for name in scheduler.release_dead_runs(config):
             report(f"flow run '{name}' was cut off when the stack was stopped: marked as crashed")
-        before = scheduler.switches(config)
+        before = scheduler.read_switches(config)
         begin(
-            "worker", "prefect", "worker", "start", "--pool", scheduler.POOL, "--type", "process", "--name", "surefoot"
+            "worker",
+            "prefect",
+            "worker",
+            "start",
+            "--pool",
+            scheduler.WORK_POOL,
+            "--type",
+            "process",
+            "--name",
+            "surefoot",
         )
         scheduler.wait_for_pool(config)
         deploy = [*python, "prefect", "--no-prompt", "deploy", "--all"]
@@ -295,7 +306,7 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], repo
         if done.returncode:
             raise Unavailable(f"the flows could not be deployed: see {config.home}/logs/deploy.log")
         scheduler.set_pace(config, before)
-        for line in scheduler.paused(config, scheduler.PATIENCE):
+        for line in scheduler.paused_lines(config, scheduler.PREFECT_TIMEOUT_S):
             report(line)
         pending.remove("worker")
     if "prefect" in wanted:
@@ -331,7 +342,7 @@ def down(home: Path, report: Report = lambda _line: None) -> None:
 
 def stop(config: Settings, report: Report = lambda _line: None) -> None:
     """Stop what was started, worker first, and front workers of the gateway whose supervisor is gone."""
-    _halt(config, PARTS, processes.orphaned_workers(config.home), report)
+    _halt(config, STACK_PARTS, processes.orphaned_workers(config.home), report)
     stray = processes.processes_of(config.home)
     if stray:
         processes.end_processes(stray, [], GRACE_S)

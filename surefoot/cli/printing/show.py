@@ -12,18 +12,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot.core.domain import Split
-from surefoot.core.durations import span
+from surefoot.core.durations import format_duration
 from surefoot.core.policy.model import LiveShadow, Policy, Shadow
-from surefoot.core.reason import usable
+from surefoot.core.reason import usable_reason
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.describe import describe_event, event_title
-from surefoot.core.record.events import EffectIntended, as_json, decode
+from surefoot.core.record.events import EffectIntended, as_json, decode_event
 from surefoot.core.record.state import Ledger
 
 console = Console(highlight=False, soft_wrap=True)
 REGISTRY_DEADLINE_S = 5.0
 """How long a person waits for one answer of a registry that is down [seconds]."""
-COLOURS = {
+WORD_COLOURS = {
     "Promoted": "green",
     "PASS": "green",
     "FAIL": "red",
@@ -44,7 +44,7 @@ def current_actor() -> str:
         name = getpass.getuser()
     except (KeyError, OSError):
         name = f"uid {os.getuid()}"
-    return f"cli:{usable(name).text}"
+    return f"cli:{usable_reason(name).text}"
 
 
 def clock_time(at: float) -> str:
@@ -55,10 +55,10 @@ def clock_time(at: float) -> str:
 def with_colours(text: str) -> str:
     """Escape a sentence and colour the words of outcomes and stages."""
     words = escape(text).split(" ")
-    return " ".join(f"[{c}]{w}[/{c}]" if (c := COLOURS.get(w.rstrip(":,;"))) else w for w in words)
+    return " ".join(f"[{c}]{w}[/{c}]" if (c := WORD_COLOURS.get(w.rstrip(":,;"))) else w for w in words)
 
 
-def tabulate(table: Table, narrowest: int = 160) -> None:
+def print_table(table: Table, narrowest: int = 160) -> None:
     """Print a table; where no person's window limits it, wide enough for whole sentences [characters]."""
     if console.is_terminal:
         console.print(table)
@@ -73,14 +73,14 @@ def print_json(value: object) -> None:
 
 def entry_line(entry: Entry) -> str:
     """One journal entry as one line."""
-    said = " ".join(describe_event(decode(entry.kind, entry.data)).split())
+    said = " ".join(describe_event(decode_event(entry.kind, entry.data)).split())
     return f"{clock_time(entry.at)}  {entry.seq:>4}  {with_colours(said)}"
 
 
 def print_history(entries: Sequence[Entry], *, everything: bool) -> None:
     """Print a journal; intents only on request, since each is followed by what became of it."""
     for entry in entries:
-        if everything or not isinstance(decode(entry.kind, entry.data), EffectIntended):
+        if everything or not isinstance(decode_event(entry.kind, entry.data), EffectIntended):
             console.print(f"{entry_line(entry)}  [dim]{escape(entry.actor)}[/dim]")
 
 
@@ -159,33 +159,35 @@ def print_status(ledger: Ledger, live: Split | None, trouble: Sequence[str]) -> 
 def print_plan(policy: Policy, number: str, champion: str) -> None:
     """Print what a promotion would do, step by step."""
     console.print(f"[bold]{policy.model}[/bold]: version {number} against champion {champion}")
-    window = f"the requests of the last {span(policy.suite_window)}"
+    window = f"the requests of the last {format_duration(policy.suite_window)}"
     lines = [f"validate {window} with suite {policy.suite}; {looks_text(0.0, policy.suite_every)}"]
     for step in policy.steps:
         gates = ", ".join(step.gates)
         if isinstance(step, Shadow):
             lines.append(
-                f"replay the requests of the last {span(step.window)}: {gates} must pass; {looks_text(0.0, step.every)}"
+                f"replay the requests of the last {format_duration(step.window)}: {gates} must pass;"
+                f" {looks_text(0.0, step.every)}"
             )
         elif isinstance(step, LiveShadow):
             most = f" and {step.min_requests:,} requests that both answer" if step.min_requests else ""
             expected = policy.requests_per_minute * step.share / 100.0 * step.hold / 60.0
             lines.append(
-                f"mirror {step.share:g} % of the requests to version {number} for {span(step.hold)}{most}: {gates} must"
-                f" pass (about {format_count(expected)} requests; callers get the champion's answers, and version"
-                f" {number} waits while the host is busy); {looks_text(step.hold, step.every)}"
+                f"mirror {step.share:g} % of the requests to version {number} for {format_duration(step.hold)}{most}:"
+                f" {gates} must pass (about {format_count(expected)} requests; callers get the champion's answers, and"
+                f" version {number} waits while the host is busy); {looks_text(step.hold, step.every)}"
             )
         else:
             most = f" and {step.min_requests:,} requests" if step.min_requests else ""
             expected = policy.requests_per_minute * step.weight / 100.0 * step.hold / 60.0
             lines.append(
-                f"{step.weight:g} % of the units for {span(step.hold)}{most}: {gates} must pass"
+                f"{step.weight:g} % of the units for {format_duration(step.hold)}{most}: {gates} must pass"
                 f" (about {format_count(expected)} requests to the candidate); {looks_text(step.hold, step.every)}"
             )
     bake = policy.bake
+    looks = looks_text(bake.hold, bake.every)
     lines += [
         f"alias previous -> {champion}, alias champion -> {number}, all traffic to {number}",
-        f"bake for {span(bake.hold)}: {', '.join(bake.gates)} roll back; {looks_text(bake.hold, bake.every)}",
+        f"bake for {format_duration(bake.hold)}: {', '.join(bake.gates)} roll back; {looks}",
     ]
     for index, line_ in enumerate(lines, start=1):
         console.print(f"  {index}. {line_}")
@@ -199,7 +201,7 @@ def format_count(n: float) -> str:
 def looks_text(lasts: float, every: float) -> str:
     """How often a stage looks, and how many looks that makes; a replay looks until it is decided."""
     if not lasts:
-        return f"looks at once, then every {span(every)} until it is decided"
+        return f"looks at once, then every {format_duration(every)} until it is decided"
     # A look that is due when the stage is over is not needed: it ends on what was seen until then.
     n = max(math.ceil(lasts / every - 1e-9), 1)
-    return f"looks every {span(every)}: {n:,} look{'' if n == 1 else 's'}"
+    return f"looks every {format_duration(every)}: {n:,} look{'' if n == 1 else 's'}"

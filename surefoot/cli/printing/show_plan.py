@@ -6,8 +6,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot.adapters.replay.hosted_models import LoadTrial
-from surefoot.cli.printing.show import console, format_count, looks_text, tabulate
-from surefoot.core.durations import often, roughly, span
+from surefoot.cli.printing.show import console, format_count, looks_text, print_table
+from surefoot.core.durations import format_duration, format_estimate, format_frequency
 from surefoot.core.planning import Detectability
 from surefoot.core.policy.model import LiveShadow, Policy, Shadow
 
@@ -25,16 +25,18 @@ def print_load_trial(number: str, found: LoadTrial) -> None:
 
 def print_stages(policy: Policy) -> None:
     """Print how long each stage lasts, and how often it looks."""
-    rows = [("data", f"requests of the last {span(policy.suite_window)}", looks_text(0.0, policy.suite_every))]
+    rows = [
+        ("data", f"requests of the last {format_duration(policy.suite_window)}", looks_text(0.0, policy.suite_every))
+    ]
     for step in policy.steps:
         if isinstance(step, Shadow):
-            rows.append(("shadow", f"requests of the last {span(step.window)}", looks_text(0.0, step.every)))
+            rows.append(("shadow", f"requests of the last {format_duration(step.window)}", looks_text(0.0, step.every)))
         elif isinstance(step, LiveShadow):
-            lasts = f"{step.share:g} % of the requests for {span(step.hold)}"
+            lasts = f"{step.share:g} % of the requests for {format_duration(step.hold)}"
             rows.append(("live shadow", lasts, looks_text(step.hold, step.every)))
         else:
-            rows.append((f"weight {step.weight:g} %", span(step.hold), looks_text(step.hold, step.every)))
-    rows.append(("bake", span(policy.bake.hold), looks_text(policy.bake.hold, policy.bake.every)))
+            rows.append((f"weight {step.weight:g} %", format_duration(step.hold), looks_text(step.hold, step.every)))
+    rows.append(("bake", format_duration(policy.bake.hold), looks_text(policy.bake.hold, policy.bake.every)))
     for stage, lasts, often_ in rows:
         console.print(f"  {stage}: {lasts}, {often_}")
 
@@ -54,22 +56,22 @@ def print_detectability(policy: Policy, found: Sequence[Detectability], a_year: 
     table = Table("step", "gate", "counts", "finds", "equal passes", "needs", box=None, padding=(0, 1))
     for sight in found:
         passes = "" if sight.passes is None else f"{sight.passes:.0%}"
-        needs = "" if sight.needs is None else roughly(sight.needs)
+        needs = "" if sight.needs is None else format_estimate(sight.needs)
         table.add_row(
             sight.step, sight.gate, f"{format_count(sight.n)} {sight.counts}", escape(sight.finds), passes, needs
         )
-    tabulate(table)
+    print_table(table)
     for gate, assumes in dict.fromkeys((sight.gate, sight.assumes) for sight in found if sight.assumes):
         console.print(f"  [dim]{escape(gate)}: {escape(assumes)}[/dim]")
     console.print(
         f"  Budget: a good version is rolled back by mistake in at most {policy.false_rollback_budget:.2%} of the"
-        f" rollouts. False rollbacks by a bake that goes on beyond its {span(policy.bake.hold)}: at most"
-        f" {often(a_year)}."
+        f" rollouts. False rollbacks by a bake that goes on beyond its {format_duration(policy.bake.hold)}: at most"
+        f" {format_frequency(a_year)}."
     )
     for sight in found:
         if sight.warning:
             where = f"{sight.step}, {sight.gate}"
             longer = ""
             if sight.needs is not None and sight.needs > sight.lasts:
-                longer = f"; {roughly(sight.needs)} would do"
+                longer = f"; {format_estimate(sight.needs)} would do"
             console.print(f"  [yellow]warning[/yellow] {escape(where)}: {escape(sight.warning)}{longer}")

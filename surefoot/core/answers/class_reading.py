@@ -12,7 +12,7 @@ from surefoot.core.answers.class_names import class_text, is_number, says_nothin
 from surefoot.core.answers.values import Floats, distribution, number_of, unwrap
 from surefoot.core.errors import InvariantBroken
 
-RARE = 0.01
+MAX_ODD_SHARE = 0.01
 """Up to this share of a version's numbers may be of the other kind: they are odd, and tell nothing of the others."""
 
 
@@ -24,7 +24,7 @@ class Reading(StrEnum):
 
 
 @lru_cache(256)
-def positions(classes: tuple[str, ...]) -> Mapping[str, int]:
+def class_positions(classes: tuple[str, ...]) -> Mapping[str, int]:
     """Position of each class by its name."""
     return {name if says_nothing(name) else class_text(name): index for index, name in enumerate(classes)}
 
@@ -32,7 +32,7 @@ def positions(classes: tuple[str, ...]) -> Mapping[str, int]:
 @lru_cache(256)
 def is_ambiguous(classes: tuple[str, ...]) -> bool:
     """Whether a number may be the name of a class or the probability of another: with "1" and "2" the 1 may be both."""
-    known = positions(classes)
+    known = class_positions(classes)
     if len(known) != 2 or known == {"0": 0, "1": 1}:  # noqa: PLR2004 - only of two is one number a distribution
         return False
     return any(is_number(name) and 0.0 <= float(name) <= 1.0 for name in known)
@@ -40,7 +40,7 @@ def is_ambiguous(classes: tuple[str, ...]) -> bool:
 
 def index_of(classes: tuple[str, ...], value: object) -> int | None:
     """Position of a class by its name, or by its number where no class is named by a number; None for neither."""
-    known = positions(classes)
+    known = class_positions(classes)
     try:
         text = class_text(value)
     except InvariantBroken:
@@ -90,7 +90,7 @@ def class_distribution(value: object, classes: tuple[str, ...], reading: Reading
     """
     value = _inside(value, classes)
     if isinstance(value, dict):
-        known = positions(classes)
+        known = class_positions(classes)
         named = {known[class_text(key)]: cell for key, cell in value.items() if class_text(key) in known}
         if len(named) != len(value):
             raise InvariantBroken(f"expected probabilities of {', '.join(classes)}, found those of other classes")
@@ -160,12 +160,12 @@ class NumberKinds:
         if not self.names and not self.probabilities:
             return None
         total = self.names + self.probabilities + self.either
-        if not self.names and self.probabilities <= RARE * total:
+        if not self.names and self.probabilities <= MAX_ODD_SHARE * total:
             raise InvariantBroken("numbers may be names of classes or probabilities")
         return Reading.PROBABILITIES if self.probabilities > self.names else Reading.NAMES
 
 
-def readings(one: NumberKinds, other: NumberKinds) -> tuple[Reading, Reading]:
+def number_readings(one: NumberKinds, other: NumberKinds) -> tuple[Reading, Reading]:
     """What the numbers of two versions are: each by its own answers, else by the other's; names where nothing tells.
 
     Raises:

@@ -11,11 +11,13 @@ from surefoot.core.answers.losses import decisions
 from surefoot.core.answers.values import Floats, distribution, is_distribution, number_of, numbers, unwrap
 from surefoot.core.errors import InvariantBroken
 
-CLOSE = 1e-3
+EQUAL_TOLERANCE = 1e-3
 """Relative difference of two numbers that are one decision."""
 
 
-def differ(first: Sequence[object] | Floats, second: Sequence[object] | Floats, threshold: float) -> NDArray[np.bool_]:
+def differing_requests(
+    first: Sequence[object] | Floats, second: Sequence[object] | Floats, threshold: float
+) -> NDArray[np.bool_]:
     """On which requests two versions decide differently, shape (n,).
 
     Texts are compared as classes, two distributions by their decision, several outputs one by one.
@@ -25,7 +27,7 @@ def differ(first: Sequence[object] | Floats, second: Sequence[object] | Floats, 
     """
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
         one, other = (decisions(numbers(side), threshold) for side in (first, second))
-        return np.asarray(~np.isclose(one, other, rtol=CLOSE, atol=1e-8))
+        return np.asarray(~np.isclose(one, other, rtol=EQUAL_TOLERANCE, atol=1e-8))
     return np.array([_apart(one, other, threshold) for one, other in zip(first, second, strict=True)], dtype=bool)
 
 
@@ -39,7 +41,7 @@ def _apart(one: object, other: object, threshold: float) -> bool:
     if isinstance(one, str) or isinstance(other, str):
         return _decision(one, threshold) != _decision(other, threshold)
     first, second = (_at_threshold(number_of(side), threshold) for side in (one, other))
-    return not math.isclose(first, second, rel_tol=CLOSE, abs_tol=1e-8)
+    return not math.isclose(first, second, rel_tol=EQUAL_TOLERANCE, abs_tol=1e-8)
 
 
 def _outputs_apart(one: object, other: object) -> bool:
@@ -57,7 +59,7 @@ def _outputs_apart(one: object, other: object) -> bool:
         return True
     if isinstance(one, str) or isinstance(other, str):
         return class_text(one) != class_text(other)
-    return not math.isclose(number_of(one), number_of(other), rel_tol=CLOSE, abs_tol=1e-8)
+    return not math.isclose(number_of(one), number_of(other), rel_tol=EQUAL_TOLERANCE, abs_tol=1e-8)
 
 
 def _at_threshold(number: float, threshold: float) -> float:

@@ -13,7 +13,7 @@ from surefoot.core.answers.class_reading import (
     class_named,
     is_ambiguous,
     label_indices,
-    readings,
+    number_readings,
 )
 from surefoot.core.answers.values import Floats, numbers, paired_outputs, probabilities, probability, unwrap
 from surefoot.core.errors import InvariantBroken
@@ -124,7 +124,7 @@ def _reading(gate: Gate, answers: Sequence[object] | Floats) -> Reading:
         return Reading.NAMES
     kinds = NumberKinds()
     kinds.add(classes, answers)
-    return readings(kinds, kinds)[0]
+    return number_readings(kinds, kinds)[0]
 
 
 def _of_numbers(

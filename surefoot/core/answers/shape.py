@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-MOST = 12
+MAX_SHAPES = 12
 """Shapes that are told apart [count]."""
 
 
@@ -16,7 +16,7 @@ def shapes_of(answers: Iterable[object], like: Iterable[object] = ()) -> tuple[s
     known = [answer for answer in answers if answer is not None]
     reference = [answer for answer in like if answer is not None] or known
     lengths = {len(answer) for answer in reference if isinstance(answer, list)}
-    return tuple(sorted({shape_of(answer, lengths=len(lengths) < 2) for answer in known}))[:MOST]  # noqa: PLR2004 - one length
+    return tuple(sorted({shape_of(answer, lengths=len(lengths) < 2) for answer in known}))[:MAX_SHAPES]  # noqa: PLR2004 - one length
 
 
 def shape_of(answer: object, *, lengths: bool = True) -> str:

@@ -2,21 +2,21 @@
 
 import math
 
-from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
-from surefoot.core.gates.rate import EPOCHS, harm_evidence
+from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
+from surefoot.core.gates.rate import MAX_EPOCHS, harm_evidence
 from surefoot.core.judging.evidence import Stratum, ValueCounts, ValueStratum
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import ValueGate
-from surefoot.core.stats.bounded_mean import LEVELS, increments_mean, means
-from surefoot.core.stats.change_point import began
+from surefoot.core.stats.bounded_mean import VALUE_LEVELS, arm_means, mean_increments
+from surefoot.core.stats.change_point import likely_start
 from surefoot.core.stats.rate_eprocess import log_mean_exp
 from surefoot.core.stats.sample_ratio import log_sample_ratio
 from surefoot.core.verdicts.build import LiveMetric, decide_live, make_verdict
 from surefoot.core.verdicts.wording import forecast_clause, interval_text, since_clause, weight_clause
 
-HALVINGS = 14
+BISECTION_STEPS = 14
 """Halvings of an interval until its end is known to a ten-thousandth of the width [count]."""
-LEAST_SLOPE = 0.01
+MIN_SLOPE = 0.01
 """Least share of the champion's mean that a pass can be held against, however wide the margin of a small step is."""
 
 
@@ -28,7 +28,7 @@ def _counted(strata: list[ValueStratum]) -> list[Stratum]:
 def _needed(strata: list[ValueStratum], room: float, level: DecisionThresholds, trial: str) -> str:
     """When an equal candidate passes; bets grow by the room squared over the noise."""
     cells = [
-        (number / (LEVELS - 1), n)
+        (number / (VALUE_LEVELS - 1), n)
         for s in strata
         for side in (s.candidate, s.champion)
         for number, n in enumerate(side)
@@ -43,7 +43,7 @@ def _needed(strata: list[ValueStratum], room: float, level: DecisionThresholds, 
     return forecast_clause(nats, level.beta, total, trial, level)
 
 
-def judge(gate: ValueGate, found: ValueCounts, level: DecisionThresholds) -> Verdict:
+def judge_bounded_value(gate: ValueGate, found: ValueCounts, level: DecisionThresholds) -> Verdict:
     """Judge a mean; values beyond the cap count as the cap, so that one lucky trial does not decide."""
     strata = [s for s in found.strata if sum(s.candidate) + sum(s.champion)]
     candidate, champion = sum(sum(s.candidate) for s in strata), sum(sum(s.champion) for s in strata)
@@ -53,7 +53,7 @@ def judge(gate: ValueGate, found: ValueCounts, level: DecisionThresholds) -> Ver
         return make_verdict(gate, Outcome.NO_DATA, f"no {found.trial} of the {arm} has a value yet", n=n)
     if found.center is None:
         return make_verdict(gate, Outcome.NO_DATA, "no value of the champion is known from before the rollout", n=n)
-    both = means(strata)
+    both = arm_means(strata)
     if both is None:
         return make_verdict(gate, Outcome.NO_DATA, "no epoch has values of both arms", n=n)
     width = gate.cap - gate.floor
@@ -63,20 +63,24 @@ def judge(gate: ValueGate, found: ValueCounts, level: DecisionThresholds) -> Ver
     # A relative margin is a slope of the null line, an absolute one its offset: neither looks at what came out.
     wide = level.allowance * margin
     lean = -1.0 if gate.higher else 1.0
-    slope, offset = (max(1.0 + lean * wide, LEAST_SLOPE), 0.0) if gate.relative else (1.0, min(wide / width, 1.0))
-    harmed = increments_mean(strata, found.center, 0.0, harm=True, higher_is_better=gate.higher)
+    slope, offset = (max(1.0 + lean * wide, MIN_SLOPE), 0.0) if gate.relative else (1.0, min(wide / width, 1.0))
+    harmed = mean_increments(strata, found.center, 0.0, harm=True, higher_is_better=gate.higher)
     harm, threshold = harm_evidence(harmed, level)
     # Only what happened since it seems to have broken is held against the limit: a good past must not hide it.
-    start = began(harmed, starts=EPOCHS)
-    since = means([s for s in strata if s.epoch >= start]) or both
+    start = likely_start(harmed, starts=MAX_EPOCHS)
+    since = arm_means([s for s in strata if s.epoch >= start]) or both
     before, now = (gate.floor + value * width for value in since)
-    kept = increments_mean(strata, found.center, offset, harm=False, higher_is_better=gate.higher, slope=slope)
+    kept = mean_increments(strata, found.center, offset, harm=False, higher_is_better=gate.higher, slope=slope)
     safe = log_mean_exp([sum(column) for column in zip(*kept.values(), strict=True)]) if kept else 0.0
     lost = old - new if gate.higher else new - old
     name = gate.column or "value"
     shown = f"{name} per {found.trial} is {new:.4g} on the candidate, {old:.4g} on the champion: {new - old:+.3g}"
     limit = old - room if gate.higher else old + room
-    late = f" ({now - before:+.3g}{since_clause(start, EPOCHS, level)})" if start > min(s.epoch for s in strata) else ""
+    late = (
+        f" ({now - before:+.3g}{since_clause(start, MAX_EPOCHS, level)})"
+        if start > min(s.epoch for s in strata)
+        else ""
+    )
     wide_room = wide * abs(old) if gate.relative else wide
     wanted = _needed(strata, wide_room / width, level, found.trial)
     ends = _ends(gate, strata, found.center, threshold, level)
@@ -101,9 +105,9 @@ def judge(gate: ValueGate, found: ValueCounts, level: DecisionThresholds) -> Ver
             "unit": name,
             "trials": f"{candidate:,} of {n:,} {found.trial}s",
             "figures": (
-                Figure(FigureKind.CANDIDATE_MEAN, new, name),
-                Figure(FigureKind.CHAMPION_MEAN, old, name),
-                Figure(FigureKind.CANDIDATE_TRIALS, candidate, found.trial),
+                VerdictFigure(FigureKind.CANDIDATE_MEAN, new, name),
+                VerdictFigure(FigureKind.CHAMPION_MEAN, old, name),
+                VerdictFigure(FigureKind.CANDIDATE_TRIALS, candidate, found.trial),
             ),
         },
     )
@@ -125,14 +129,14 @@ def _ends(
     def proved(loss: float, needed: float, *, above: bool) -> bool:
         """Whether the true loss surely lies above (or below) this one."""
         harm, better = (above, gate.higher) if loss >= 0.0 else (not above, not gate.higher)
-        made = increments_mean(strata, center, abs(loss), harm=harm, higher_is_better=better)
+        made = mean_increments(strata, center, abs(loss), harm=harm, higher_is_better=better)
         return bool(made) and log_mean_exp([sum(column) for column in zip(*made.values(), strict=True)]) >= needed
 
     def end(needed: float, *, above: bool) -> float | None:
         outer, inner = (-1.0, 1.0) if above else (1.0, -1.0)
         if not proved(outer, needed, above=above):
             return None
-        for _ in range(HALVINGS):
+        for _ in range(BISECTION_STEPS):
             middle = 0.5 * (outer + inner)
             outer, inner = (middle, inner) if proved(middle, needed, above=above) else (outer, middle)
         return outer

@@ -1,18 +1,18 @@
 """Judge what must hold exactly: a suite's expectations, answer shapes, and the answers that a version carries."""
 
-from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
+from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.evidence import AnswerShapes, GoldenRows, Validation
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate
 from surefoot.core.verdicts.build import journal_sample, make_verdict, requests_demanded
 
 
-def suite(gate: Gate, found: Validation, _level: DecisionThresholds) -> Verdict:
+def judge_suite(gate: Gate, found: Validation, _level: DecisionThresholds) -> Verdict:
     """PASS when every expectation that blocks holds; an empty suite or table is an ERROR."""
     figures = (
-        Figure(FigureKind.EXPECTATIONS, found.evaluated),
-        Figure(FigureKind.FAILED, len(found.failed)),
-        Figure(FigureKind.WARNINGS, len(found.warnings)),
+        VerdictFigure(FigureKind.EXPECTATIONS, found.evaluated),
+        VerdictFigure(FigureKind.FAILED, len(found.failed)),
+        VerdictFigure(FigureKind.WARNINGS, len(found.warnings)),
     )
     rows = tuple(
         {
@@ -36,11 +36,11 @@ def suite(gate: Gate, found: Validation, _level: DecisionThresholds) -> Verdict:
     return make_verdict(gate, Outcome.PASS, reason, n=found.rows, figures=figures, details=rows)
 
 
-def shapes(gate: Gate, found: AnswerShapes, level: DecisionThresholds) -> Verdict:
+def judge_shapes(gate: Gate, found: AnswerShapes, level: DecisionThresholds) -> Verdict:
     """PASS when callers get the same kinds of values from the candidate as from the champion, in the same places."""
     figures = (
-        Figure(FigureKind.REQUESTS, found.requests, "count"),
-        Figure(FigureKind.ANSWERED, found.answered, "count"),
+        VerdictFigure(FigureKind.REQUESTS, found.requests, "count"),
+        VerdictFigure(FigureKind.ANSWERED, found.answered, "count"),
     )
     if not found.champion:
         return make_verdict(
@@ -71,14 +71,14 @@ def shapes(gate: Gate, found: AnswerShapes, level: DecisionThresholds) -> Verdic
     return make_verdict(gate, Outcome.PASS, reason, n=found.requests, figures=figures, details=rows)
 
 
-def golden(gate: Gate, found: GoldenRows, _level: DecisionThresholds) -> Verdict:
+def judge_golden(gate: Gate, found: GoldenRows, _level: DecisionThresholds) -> Verdict:
     """PASS when the served version answers its own examples as its author saw them answered."""
     if not found.rows:
         return make_verdict(gate, Outcome.NO_DATA, "the candidate carries no golden rows: log them with its model")
     figures = (
-        Figure(FigureKind.GOLDEN_ROWS, found.rows, "count"),
-        Figure(FigureKind.GOLDEN_MISMATCHES, found.wrong, "count"),
-        Figure(FigureKind.LARGEST_DIFFERENCE, found.worst),
+        VerdictFigure(FigureKind.GOLDEN_ROWS, found.rows, "count"),
+        VerdictFigure(FigureKind.GOLDEN_MISMATCHES, found.wrong, "count"),
+        VerdictFigure(FigureKind.LARGEST_DIFFERENCE, found.worst),
     )
     if found.wrong:
         reason = (

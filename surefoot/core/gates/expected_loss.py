@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
+from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.evidence import MICRO, ScoreBins
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import ExpectedLossGate
@@ -19,7 +19,7 @@ def _rates(past: Bins) -> list[float]:
     return [(bad + 0.5) / (n + 1.0) if n else (index + 0.5) / len(past) for index, (n, bad, _) in enumerate(past)]
 
 
-def expected(past: Bins, now: Bins) -> float:
+def expected_brier(past: Bins, now: Bins) -> float:
     """Expected Brier loss of scores without labels [Brier].
 
     Args:
@@ -38,7 +38,7 @@ def expected(past: Bins, now: Bins) -> float:
     return total / n
 
 
-def seen(bins: Bins) -> float:
+def observed_brier(bins: Bins) -> float:
     """Brier loss that the labels really show, with every score at the mean of its bin [Brier]."""
     total, n = 0.0, 0
     for count, bad, scores in bins:
@@ -57,7 +57,7 @@ def _accepted(gate: ExpectedLossGate, before: float) -> float:
     return min(made, default=before)
 
 
-def judge(gate: ExpectedLossGate, found: ScoreBins, _level: DecisionThresholds) -> Verdict:
+def judge_expected_loss(gate: ExpectedLossGate, found: ScoreBins, _level: DecisionThresholds) -> Verdict:
     """Say what loss is to be expected, beside how wrong the same estimate was when it could be checked.
 
     Law: an estimate whose own past error is larger than what it would have to show decides nothing.
@@ -68,8 +68,8 @@ def judge(gate: ExpectedLossGate, found: ScoreBins, _level: DecisionThresholds) 
     if past < LEAST_PAST or checked < LEAST_PAST:
         reason = f"only {min(past, checked)} labelled requests to learn from; {LEAST_PAST} are needed"
         return make_verdict(gate, Outcome.NO_DATA, reason, n=now)
-    guess, before = expected(found.past, found.now), seen(found.past)
-    wrong = expected(found.past, found.checked) - seen(found.checked)
+    guess, before = expected_brier(found.past, found.now), observed_brier(found.past)
+    wrong = expected_brier(found.past, found.checked) - observed_brier(found.checked)
     error, limit = abs(wrong), _accepted(gate, before)
     outcome = Outcome.INCONCLUSIVE
     if guess - error > limit:
@@ -90,5 +90,8 @@ def judge(gate: ExpectedLossGate, found: ScoreBins, _level: DecisionThresholds) 
         upper=guess + error,
         margin=limit,
         unit="brier",
-        figures=(Figure(FigureKind.PAST_ERROR, wrong, "brier"), Figure(FigureKind.PAST_LOSS, before, "brier")),
+        figures=(
+            VerdictFigure(FigureKind.PAST_ERROR, wrong, "brier"),
+            VerdictFigure(FigureKind.PAST_LOSS, before, "brier"),
+        ),
     )

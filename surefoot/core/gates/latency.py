@@ -1,22 +1,22 @@
-"""Judge quantiles of a positive measurement by how often it exceeds the champion's frozen quantiles."""
+"""Judge latency, or another positive measurement, by how often it exceeds the champion's frozen quantiles."""
 
 import math
 from collections.abc import Sequence
 
-from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
-from surefoot.core.gates.rate import EPOCHS, candidate_serves_all, harm_evidence, merge_strata, trials_needed
+from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
+from surefoot.core.gates.rate import MAX_EPOCHS, candidate_serves_all, harm_evidence, merge_strata, trials_needed
 from surefoot.core.judging.evidence import SpeedCounts, SpeedStratum, Stratum
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import SpeedGate
-from surefoot.core.stats.change_point import began
-from surefoot.core.stats.histogram import RATIO, Histogram, bucket, edge, exceed
+from surefoot.core.stats.change_point import likely_start
+from surefoot.core.stats.histogram import BUCKET_RATIO, Histogram, bucket_edge, bucket_of, count_exceedances
 from surefoot.core.stats.merge_evidence import merge_log_evidence
-from surefoot.core.stats.rate_eprocess import HARM, NO_HARM, increments, log_evidence
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS, epoch_increments, log_evidence
 from surefoot.core.stats.sample_ratio import log_sample_ratio
 from surefoot.core.verdicts.build import LiveMetric, decide_live, make_verdict
 from surefoot.core.verdicts.wording import interval_text, since_clause, weight_clause
 
-LEAST_BEYOND = 5
+MIN_BEYOND = 5
 """Measurements that the champion must have beyond a quantile before it is frozen [count]: 10 in all for the median,
 50 for p90, 500 for p99; below that its place is a matter of luck."""
 
@@ -31,12 +31,12 @@ def _summed(strata: list[SpeedStratum], side: str) -> Histogram:
 def _strata(strata: list[SpeedStratum], mine: int, theirs: int) -> list[Stratum]:
     """Exceedances of each arm's own edge."""
     return [
-        exceed(Histogram(dict(s.candidate)), Histogram(dict(s.champion)), s.share, s.epoch, mine, theirs)
+        count_exceedances(Histogram(dict(s.candidate)), Histogram(dict(s.champion)), s.share, s.epoch, mine, theirs)
         for s in strata
     ]
 
 
-def judge(gate: SpeedGate, found: SpeedCounts, level: DecisionThresholds) -> Verdict:
+def judge_latency(gate: SpeedGate, found: SpeedCounts, level: DecisionThresholds) -> Verdict:
     """FAIL when some quantile is beyond its margin and the arms are proved to differ; PASS when every one is within.
 
     Law: counts at bucket edges are exact, so the verdict does not depend on who added what first.
@@ -51,7 +51,7 @@ def judge(gate: SpeedGate, found: SpeedCounts, level: DecisionThresholds) -> Ver
     if not candidate.total:
         return make_verdict(gate, Outcome.NO_DATA, f"the candidate has answered no {found.trial} yet", n=n)
     highest = max(gate.quantiles)
-    history = math.ceil(LEAST_BEYOND / (1.0 - highest) - 1e-9)  # 1 - 0.9 is a little below 0.1
+    history = math.ceil(MIN_BEYOND / (1.0 - highest) - 1e-9)  # 1 - 0.9 is a little below 0.1
     if before.total < history:
         reason = (
             f"the champion has only {before.total:,} measurements from before the rollout; p{highest * 100:g} takes"
@@ -61,19 +61,19 @@ def judge(gate: SpeedGate, found: SpeedCounts, level: DecisionThresholds) -> Ver
     margin = gate.margin or 0.0
     rows, starts, waits, lines = [], [], [], []
     for quantile in gate.quantiles:
-        line = bucket(before.quantile(quantile)) + 1
+        line = bucket_of(before.quantile(quantile)) + 1
         guess = before.above(line) / before.total
         tight = _strata(strata, line + _steps(1.0 + margin), line)
         # Alone, there is no champion to share the machine's bad minutes with: only beyond the margin is harm.
         single = candidate_serves_all(tight)
         harmed = tight if single else _strata(strata, line, line)
-        by_epoch = increments(harmed, guess, 1.0, 0.0, HARM)
+        by_epoch = epoch_increments(harmed, guess, 1.0, 0.0, HARM_FACTORS)
         harm, threshold = harm_evidence(by_epoch, level)
         wide = merge_strata(_strata(strata, line + _steps(1.0 + level.allowance * margin), line))
-        safe = log_evidence(wide, guess, 1.0, 0.0, NO_HARM)
-        beside = champion.quantile(quantile) if champion.total else edge(line)
+        safe = log_evidence(wide, guess, 1.0, 0.0, NO_HARM_FACTORS)
+        beside = champion.quantile(quantile) if champion.total else bucket_edge(line)
         rows.append((quantile, harm, threshold, safe, candidate.quantile(quantile), beside))
-        starts.append((harm, began(by_epoch, starts=EPOCHS)))
+        starts.append((harm, likely_start(by_epoch, starts=MAX_EPOCHS)))
         equal = _equal(champion if champion.total >= history else before, line, 1.0 + level.allowance * margin)
         waits.append((safe, trials_needed(equal, 1.0, 0.0, wide, n, found.trial, level)))
         lines.append((line, guess, threshold))
@@ -118,9 +118,15 @@ def judge(gate: SpeedGate, found: SpeedCounts, level: DecisionThresholds) -> Ver
             "unit": unit,
             "trials": ", ".join(f"{s.candidate:,} of {s.candidate + s.champion:,}" for s in counted),
             "figures": (
-                *(Figure(FigureKind.CANDIDATE_QUANTILE, row[4], unit, f"candidate p{row[0] * 100:g}") for row in rows),
-                *(Figure(FigureKind.CHAMPION_QUANTILE, row[5], unit, f"champion p{row[0] * 100:g}") for row in rows),
-                Figure(FigureKind.CANDIDATE_TRIALS, candidate.total, found.trial),
+                *(
+                    VerdictFigure(FigureKind.CANDIDATE_QUANTILE, row[4], unit, f"candidate p{row[0] * 100:g}")
+                    for row in rows
+                ),
+                *(
+                    VerdictFigure(FigureKind.CHAMPION_QUANTILE, row[5], unit, f"champion p{row[0] * 100:g}")
+                    for row in rows
+                ),
+                VerdictFigure(FigureKind.CANDIDATE_TRIALS, candidate.total, found.trial),
             ),
         },
     )
@@ -157,7 +163,7 @@ def _now(
         for quantile, _, _, _, _, beside in rows
     ]
     which, mine, beside = max(found, key=lambda row: row[1] / row[2] if row[2] > 0.0 else math.inf)
-    return which, mine, beside, since_clause(start, EPOCHS, level) if len(late) < len(strata) else ""
+    return which, mine, beside, since_clause(start, MAX_EPOCHS, level) if len(late) < len(strata) else ""
 
 
 def _equal(known: Histogram, line: int, factor: float) -> tuple[float, float]:
@@ -165,7 +171,7 @@ def _equal(known: Histogram, line: int, factor: float) -> tuple[float, float]:
     return known.above(line) / known.total, known.above(line + _steps(factor)) / known.total
 
 
-FURTHEST = 256
+MAX_BUCKETS_BEYOND = 256
 """Buckets beyond an edge at which an interval is looked for [count]: 160 times the quantile, either way."""
 
 
@@ -188,13 +194,13 @@ def _ends(
         while abs(outer - inner) > 1:
             middle = (inner + outer) // 2
             inner, outer = (inner, middle) if proved(middle, grid, needed) else (middle, outer)
-        return float(RATIO**outer)
+        return float(BUCKET_RATIO**outer)
 
-    low = bisect(FURTHEST, -FURTHEST, HARM, threshold)
-    high = bisect(-FURTHEST, FURTHEST, NO_HARM, -math.log(level.beta))
+    low = bisect(MAX_BUCKETS_BEYOND, -MAX_BUCKETS_BEYOND, HARM_FACTORS, threshold)
+    high = bisect(-MAX_BUCKETS_BEYOND, MAX_BUCKETS_BEYOND, NO_HARM_FACTORS, -math.log(level.beta))
     return low, high
 
 
 def _steps(factor: float) -> int:
     """Buckets that a factor is wide; rounded up, so that a margin is never judged as less than it is."""
-    return math.ceil(math.log(factor) / math.log(RATIO) - 1e-9)
+    return math.ceil(math.log(factor) / math.log(BUCKET_RATIO) - 1e-9)

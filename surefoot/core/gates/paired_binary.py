@@ -2,16 +2,16 @@
 
 import math
 
-from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
-from surefoot.core.gates.paired_loss import unusable
+from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
+from surefoot.core.gates.paired_loss import verdict_without_values
 from surefoot.core.judging.evidence import Block, PairedSums
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import PairedGate
-from surefoot.core.stats.mcnemar import BETS, log_harm, log_no_harm
+from surefoot.core.stats.mcnemar import BET_SHARES, log_evidence_of_harm, log_evidence_of_no_harm
 from surefoot.core.verdicts.build import make_verdict
 from surefoot.core.verdicts.wording import as_percent, forecast_clause, percentage_points
 
-FINEST = 1e-6
+MIN_LOSS_DISTANCE = 1e-6
 """How close a loss of accuracy may come to all of it [probability]."""
 
 
@@ -26,8 +26,8 @@ class _Slice:
         self.champion, self.candidate = old / block.n, new / block.n
         self.apart = self.candidate - self.champion
         self.margin = gate.margin or 0.0
-        self.harm = log_harm(self.worse, self.better)
-        self.safe = log_no_harm(self.worse, self.better, block.n - self.worse - self.better, self.margin)
+        self.harm = log_evidence_of_harm(self.worse, self.better)
+        self.safe = log_evidence_of_no_harm(self.worse, self.better, block.n - self.worse - self.better, self.margin)
         # The requests of each stage are counted anew, so the stages share the level as the slices do.
         self.failing = math.log(parts * level.stages / level.alpha)
         self.failed = self.harm >= self.failing and self.apart > self.margin
@@ -51,12 +51,12 @@ class _Slice:
         }
 
 
-def judge(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict:
+def judge_paired_binary(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict:
     """Judge every slice that is large enough; none that is not counts as passed.
 
     Law: valid at every look, for each request speaks once and for itself; outcomes that move together need blocks.
     """
-    if refused := unusable(gate, found, level):
+    if refused := verdict_without_values(gate, found, level):
         return refused
     blocks = {name: rows[0] for name, rows in found.slices.items() if bool(name) is bool(gate.by) and rows}
     large = {name: block for name, block in blocks.items() if block.n >= (gate.min_per_slice if gate.by else 1)}
@@ -85,14 +85,14 @@ def judge(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Ver
         unit="share",
         culprit=worst.name if outcome is Outcome.FAIL else "",
         figures=(
-            Figure(FigureKind.CHAMPION_WRONG, worst.champion, "share"),
-            Figure(FigureKind.CANDIDATE_WRONG, worst.candidate, "share"),
-            Figure(FigureKind.ONLY_CANDIDATE_WRONG, worst.worse, "count"),
-            Figure(FigureKind.ONLY_CHAMPION_WRONG, worst.better, "count"),
-            Figure(FigureKind.HARM, worst.harm, "nats"),
-            Figure(FigureKind.HARM_NEEDED, worst.failing, "nats"),
-            Figure(FigureKind.SAFETY, worst.safe, "nats"),
-            Figure(FigureKind.SAFETY_NEEDED, -math.log(level.beta), "nats"),
+            VerdictFigure(FigureKind.CHAMPION_WRONG, worst.champion, "share"),
+            VerdictFigure(FigureKind.CANDIDATE_WRONG, worst.candidate, "share"),
+            VerdictFigure(FigureKind.ONLY_CANDIDATE_WRONG, worst.worse, "count"),
+            VerdictFigure(FigureKind.ONLY_CHAMPION_WRONG, worst.better, "count"),
+            VerdictFigure(FigureKind.HARM, worst.harm, "nats"),
+            VerdictFigure(FigureKind.HARM_NEEDED, worst.failing, "nats"),
+            VerdictFigure(FigureKind.SAFETY, worst.safe, "nats"),
+            VerdictFigure(FigureKind.SAFETY_NEEDED, -math.log(level.beta), "nats"),
         ),
         details=(
             *(row.shown() for row in sorted(rows, key=lambda row: row.margin - row.apart)),
@@ -114,13 +114,13 @@ def _sentence(row: _Slice, level: DecisionThresholds) -> str:
 
 def _proved(row: _Slice, level: DecisionThresholds) -> str:
     """The largest loss of accuracy that the answers do not exclude."""
-    low, high = max(row.apart, 0.0), 1.0 - FINEST
+    low, high = max(row.apart, 0.0), 1.0 - MIN_LOSS_DISTANCE
     same = row.n - row.worse - row.better
-    if log_no_harm(row.worse, row.better, same, high) < -math.log(level.beta):
+    if log_evidence_of_no_harm(row.worse, row.better, same, high) < -math.log(level.beta):
         return "not known within limits yet"
     for _ in range(30):
         middle = 0.5 * (low + high)
-        proved = log_no_harm(row.worse, row.better, same, middle) >= -math.log(level.beta)
+        proved = log_evidence_of_no_harm(row.worse, row.better, same, middle) >= -math.log(level.beta)
         low, high = (low, middle) if proved else (middle, high)
     return f"at most {percentage_points(high)}"
 
@@ -132,4 +132,4 @@ def _wanted(row: _Slice, level: DecisionThresholds) -> str:
         return ""
     # Bets on a mean grow by the room squared over twice the variance, which is the share of disagreements.
     nats = row.margin**2 / (2.0 * spread)
-    return forecast_clause(nats, level.beta / len(BETS), row.n, "request", level)
+    return forecast_clause(nats, level.beta / len(BET_SHARES), row.n, "request", level)

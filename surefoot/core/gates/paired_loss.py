@@ -1,21 +1,21 @@
-"""Judge a statistic of both versions' sums by block: its growth and its own value."""
+"""Judge a loss on the same requests of both versions, from sums by block: its increase and its own value."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
+from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import GAPS, Metric, PairedGate, loss_of
-from surefoot.core.stats.block_statistic import rates, statistic_of
-from surefoot.core.stats.paired_difference import LEAST_BLOCKS, Difference, compare, difference
+from surefoot.core.stats.block_statistic import group_rates, statistic_of
+from surefoot.core.stats.paired_difference import MIN_BLOCKS, Difference, block_difference, jackknife_difference
 from surefoot.core.verdicts.build import make_verdict
 from surefoot.core.verdicts.wording import format_value
 
 UNSCORED_LIMIT = 0.01
 """Share of replayed requests that a candidate may leave unanswered before its shadow fails."""
-NAMES = {
+STATISTIC_NAMES = {
     Metric.AUC: "1 - auc",
     Metric.DISAGREEMENT: "share of different decisions",
     Metric.ECE: "calibration error",
@@ -88,7 +88,7 @@ class _Row:
         return above if self.margin is None else max(grown, above)
 
 
-def unusable(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict | None:
+def verdict_without_values(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict | None:
     """What can be said before any value is compared; None when there is something to compare."""
     if not found.requests:
         return make_verdict(gate, Outcome.NO_DATA, "no complete block of requests is old enough to have its labels")
@@ -108,14 +108,14 @@ def unusable(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> 
     return None
 
 
-def differences(gate: PairedGate, found: PairedSums) -> dict[str, Difference]:
+def slice_differences(gate: PairedGate, found: PairedSums) -> dict[str, Difference]:
     """Difference of the two versions in every slice that is large enough, or of a gap between groups, by name."""
     return (_gap(gate, found) if gate.metric in GAPS else _slices(gate, found))[0]
 
 
-def judge(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict:
+def judge_paired_loss(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict:
     """Judge every slice that is large enough; none that is not counts as passed."""
-    if refused := unusable(gate, found, level):
+    if refused := verdict_without_values(gate, found, level):
         return refused
     coverage = found.labelled / found.requests
     measured, small = _gap(gate, found) if gate.metric in GAPS else _slices(gate, found)
@@ -164,7 +164,7 @@ def judge(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Ver
     )
 
 
-LATEST = (7, 14, 28)
+LATEST_BLOCK_COUNTS = (7, 14, 28)
 """Numbers of the latest blocks that are looked at by themselves while a watch has no end [count]."""
 
 
@@ -174,9 +174,9 @@ def _late(gate: PairedGate, found: PairedSums, measured: dict[str, Difference]) 
         return []
     made = []
     for name, whole in measured.items():
-        for last in (n for n in LATEST if n < whole.blocks):
+        for last in (n for n in LATEST_BLOCK_COUNTS if n < whole.blocks):
             blocks = sorted(found.slices[name], key=lambda block: block.key)[-last:]
-            if diff := difference(blocks, statistic_of(gate.metric), found.coarse):
+            if diff := block_difference(blocks, statistic_of(gate.metric), found.coarse):
                 made.append((name, diff, last))
     return made
 
@@ -192,14 +192,14 @@ def _too_little(gate: PairedGate, found: PairedSums) -> str:
     days = max((sum(block.n > 0 for block in found.slices.get(name, ())) for name in large), default=0)
     if gate.metric in GAPS and (absent := [name for name in gate.protected if name not in large]):
         return f"{', '.join(absent)} is protected and has too little data to be judged"
-    if days >= LEAST_BLOCKS and (gate.metric not in GAPS or len(large) > 1):
-        what = NAMES.get(gate.metric, gate.metric.value)
+    if days >= MIN_BLOCKS and (gate.metric not in GAPS or len(large) > 1):
+        what = STATISTIC_NAMES.get(gate.metric, gate.metric.value)
         return f"no {what} can be told: too few requests of one kind, such as those that came true"
     if gate.metric in GAPS:
-        return f"no two groups of {', '.join(gate.by)} have {gate.min_per_slice} requests on {LEAST_BLOCKS} blocks"
+        return f"no two groups of {', '.join(gate.by)} have {gate.min_per_slice} requests on {MIN_BLOCKS} blocks"
     if gate.by:
-        return f"no slice has {gate.min_per_slice} labelled requests on {LEAST_BLOCKS} {_blocks(gate)}"
-    return f"fewer than {LEAST_BLOCKS} blocks of labelled requests"
+        return f"no slice has {gate.min_per_slice} labelled requests on {MIN_BLOCKS} {_blocks(gate)}"
+    return f"fewer than {MIN_BLOCKS} blocks of labelled requests"
 
 
 Small = list[tuple[str, int]]
@@ -217,7 +217,9 @@ def _slices(gate: PairedGate, found: PairedSums) -> tuple[dict[str, Difference],
     small: Small = []
     for name, size in _sizes(gate, found).items():
         made = (
-            difference(found.slices.get(name, ()), statistic_of(gate.metric), found.coarse) if size >= least else None
+            block_difference(found.slices.get(name, ()), statistic_of(gate.metric), found.coarse)
+            if size >= least
+            else None
         )
         if made is None:
             small.append((name, size))
@@ -253,7 +255,7 @@ def _gap(gate: PairedGate, found: PairedSums) -> tuple[dict[str, Difference], Sm
     if len(groups) < 2 or set(gate.protected) - set(groups):  # noqa: PLR2004 - a gap needs two sides
         return {}, small
     n, champion, candidate = _table(found, groups)
-    made = compare(n, champion, candidate, statistic_of(gate.metric)) if len(n) >= LEAST_BLOCKS else None
+    made = jackknife_difference(n, champion, candidate, statistic_of(gate.metric)) if len(n) >= MIN_BLOCKS else None
     return ({} if made is None else {"": made}), small
 
 
@@ -270,7 +272,7 @@ def _rates(gate: PairedGate, found: PairedSums) -> list[_Group]:
     """Each group with a rate under both versions, the highest rate of the candidate first."""
     groups, _ = _groups(gate, found)
     n, champion, candidate = _table(found, groups)
-    before, after = (rates(gate.metric, n.sum(axis=0), sums.sum(axis=0)) for sums in (champion, candidate))
+    before, after = (group_rates(gate.metric, n.sum(axis=0), sums.sum(axis=0)) for sums in (champion, candidate))
     made = [
         _Group(name, int(n[:, place].sum()), float(before[place]), float(after[place]))
         for place, name in enumerate(groups)
@@ -298,7 +300,7 @@ def _between(gate: PairedGate, groups: list[_Group]) -> str:
 def _sentence(gate: PairedGate, outcome: Outcome, row: _Row, judged: int, small: Small) -> str:
     diff, where = row.found, f"on {row.name} " if row.name else ""
     where += f"in the last {row.last} blocks " if row.last else ""
-    name = NAMES.get(gate.metric, gate.metric.value)
+    name = STATISTIC_NAMES.get(gate.metric, gate.metric.value)
     near = max(abs(diff.champion), abs(diff.candidate))
     what = f"{name} {where}goes from {format_value(diff.champion, near)} to {format_value(diff.candidate, near)}"
     if row.own:
@@ -316,7 +318,7 @@ def _sentence(gate: PairedGate, outcome: Outcome, row: _Row, judged: int, small:
     return f"{what}{f', the worst of {judged} slices' if row.name else ''}{rest}"
 
 
-def _figures(diff: Difference, coverage: float, found: PairedSums) -> tuple[Figure, ...]:
+def _figures(diff: Difference, coverage: float, found: PairedSums) -> tuple[VerdictFigure, ...]:
     counts = (
         (FigureKind.UNANSWERED, found.unscored),
         (FigureKind.LATE_LABELS, found.late),
@@ -324,10 +326,10 @@ def _figures(diff: Difference, coverage: float, found: PairedSums) -> tuple[Figu
         (FigureKind.UNKNOWN_LABELS, found.unknown),
     )
     return (
-        Figure(FigureKind.CHAMPION_LOSS, diff.champion),
-        Figure(FigureKind.CANDIDATE_LOSS, diff.candidate),
-        Figure(FigureKind.BLOCKS, diff.blocks, "count"),
-        Figure(FigureKind.LABEL_COVERAGE, coverage, "share"),
-        *(Figure(kind, value, "count") for kind, value in counts),
-        *((Figure(FigureKind.AGREEMENT, found.same / found.compared, "share"),) if found.compared else ()),
+        VerdictFigure(FigureKind.CHAMPION_LOSS, diff.champion),
+        VerdictFigure(FigureKind.CANDIDATE_LOSS, diff.candidate),
+        VerdictFigure(FigureKind.BLOCKS, diff.blocks, "count"),
+        VerdictFigure(FigureKind.LABEL_COVERAGE, coverage, "share"),
+        *(VerdictFigure(kind, value, "count") for kind, value in counts),
+        *((VerdictFigure(FigureKind.AGREEMENT, found.same / found.compared, "share"),) if found.compared else ()),
     )

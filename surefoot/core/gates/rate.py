@@ -5,22 +5,22 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
+from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.evidence import SplitCounts, Stratum
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import EventGate, Metric
 from surefoot.core.stats import power
 from surefoot.core.stats.absolute_rate import limit_increments
-from surefoot.core.stats.change_point import began, log_detector, log_mixture
+from surefoot.core.stats.change_point import likely_start, log_detector, log_mixture
 from surefoot.core.stats.rate_eprocess import (
-    HARM,
-    NO_HARM,
-    band,
-    increments,
+    HARM_FACTORS,
+    NO_HARM_FACTORS,
+    degradation_interval,
+    epoch_increments,
     log_evidence,
     log_mean_exp,
     mantel_haenszel,
-    unbounded,
+    open_ended_interval,
 )
 from surefoot.core.stats.sample_ratio import log_sample_ratio
 from surefoot.core.verdicts.build import LiveMetric, decide_live, make_verdict
@@ -32,13 +32,13 @@ from surefoot.core.verdicts.wording import (
     weight_clause,
 )
 
-EPOCHS = 24
+MAX_EPOCHS = 24
 """Epochs in which a candidate may begin to break, over a ramp or a bake [count]."""
 UNKNOWN_RATE = 0.001
 """Guess of a champion's rate of which nothing is known [probability]; a wrong guess costs power, never validity."""
-UNHEALTHY = 2.0
+UNHEALTHY_FACTOR = 2.0
 """A champion that fails this many times as often as before the rollout is unhealthy itself [ratio]."""
-SURE = 0.8
+PLAN_POWER = 0.8
 """How sure a plan is to see what it looks for [probability]."""
 
 
@@ -63,11 +63,11 @@ def harm_evidence(found: dict[int, tuple[float, ...]], level: DecisionThresholds
     two false alarms is: EPOCHS / alpha epochs, which is at most alpha in the EPOCHS epochs of the bake.
     """
     if level.forever:
-        return log_detector(found), math.log(EPOCHS / level.alpha)
-    return log_mixture(found, starts=EPOCHS), -math.log(level.alpha)
+        return log_detector(found), math.log(MAX_EPOCHS / level.alpha)
+    return log_mixture(found, starts=MAX_EPOCHS), -math.log(level.alpha)
 
 
-def judge(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
+def judge_rate(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
     """Judge growth against the champion, the absolute limit, or both with half of the level each."""
     n = sum(s.candidate + s.champion for s in found.strata)
     candidate = sum(s.candidate for s in found.strata)
@@ -102,18 +102,18 @@ def _growth(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> V
     rates = observed_rates(merged, guess)
     limit = rates[0] * (1.0 + growth) + points
     s = 1.0 if single else 0.0
-    found_by_epoch = increments(strata, guess, 1.0 + s * growth, s * points, HARM)
+    found_by_epoch = epoch_increments(strata, guess, 1.0 + s * growth, s * points, HARM_FACTORS)
     harm, threshold = harm_evidence(found_by_epoch, level)
     late, since = _late(strata, found_by_epoch, level)
     now = observed_rates(merge_strata(late), guess)
     wide = level.allowance
-    safe = log_evidence(merged, guess, 1.0 + wide * growth, wide * points, NO_HARM)
-    low, high = band(merged, guess, growth, points, level.alpha, level.beta)
+    safe = log_evidence(merged, guess, 1.0 + wide * growth, wide * points, NO_HARM_FACTORS)
+    low, high = degradation_interval(merged, guess, growth, points, level.alpha, level.beta)
     unit = points or growth * max(guess, 1e-6)
-    what = failure_words(gate)
+    what = failure_text(gate)
     n = sum(s.candidate + s.champion for s in strata)
     apart = RateDifference(gate.relative, margin)
-    interval = apart.interval(rates[0], unbounded(low, high))
+    interval = apart.interval(rates[0], open_ended_interval(low, high))
     shown = (
         f"{as_percent(rates[1])} of the candidate's {candidate:,} {found.trial}s {what}, against"
         f" {as_percent(rates[0])} of the"
@@ -146,9 +146,9 @@ def _growth(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> V
             "unit": "share",
             "trials": _shares(merged, found.trial),
             "figures": (
-                Figure(FigureKind.CANDIDATE_RATE, rates[1], "share"),
-                Figure(FigureKind.CHAMPION_RATE, rates[0], "share"),
-                Figure(FigureKind.CANDIDATE_TRIALS, candidate, found.trial),
+                VerdictFigure(FigureKind.CANDIDATE_RATE, rates[1], "share"),
+                VerdictFigure(FigureKind.CHAMPION_RATE, rates[0], "share"),
+                VerdictFigure(FigureKind.CANDIDATE_TRIALS, candidate, found.trial),
             ),
         },
     )
@@ -159,7 +159,7 @@ def _growth(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> V
     return replace(verdict, outcome=Outcome.BASELINE_UNHEALTHY, reason=reason) if reason else verdict
 
 
-def failure_words(gate: EventGate) -> str:
+def failure_text(gate: EventGate) -> str:
     """What a bad trial does, in words."""
     return "have no label in time" if gate.metric is Metric.MISSING_LABEL else "fail"
 
@@ -182,9 +182,9 @@ def _late(
 
     Only this is held against the limit: a good past must not hide a bad present.
     """
-    start = began(found, starts=EPOCHS)
+    start = likely_start(found, starts=MAX_EPOCHS)
     late = [s for s in strata if s.epoch >= start]
-    return late, since_clause(start, EPOCHS, level) if len(late) < len(strata) else ""
+    return late, since_clause(start, MAX_EPOCHS, level) if len(late) < len(strata) else ""
 
 
 def trials_needed(
@@ -197,7 +197,7 @@ def trials_needed(
     level: DecisionThresholds,
 ) -> str:
     """How many trials a pass takes for a candidate with these rates, at the split of the moment."""
-    nats = power.growth(strata[-1].share, rates[1], rates[0], slope, offset, harm=False)
+    nats = power.evidence_growth(strata[-1].share, rates[1], rates[0], slope, offset, harm=False)
     return forecast_clause(nats, level.beta, n, trial, level)
 
 
@@ -227,12 +227,12 @@ def _unhealthy(gate: EventGate, found: SplitCounts, strata: Sequence[Stratum], l
     growth, points = (margin, 0.0) if gate.relative else (0.0, margin)
     # A short past is not taken at its word: three more failures than it saw would have been no surprise.
     before = found.baseline + 3.0 / found.history if found.history else found.baseline
-    limit = min(UNHEALTHY * before * (1.0 + growth) + points, 1.0 - 1e-6)
+    limit = min(UNHEALTHY_FACTOR * before * (1.0 + growth) + points, 1.0 - 1e-6)
     old = _by_epoch([(s.epoch, s.champion_bad, s.champion_good) for s in strata])
     bad, good = (sum(cell[index] for cell in old.values()) for index in range(2))
     if not bad + good or bad / (bad + good) <= limit:
         return ""
-    if log_mixture(limit_increments(old, max(limit, 1e-6)), starts=EPOCHS) < -math.log(level.alpha):
+    if log_mixture(limit_increments(old, max(limit, 1e-6)), starts=MAX_EPOCHS) < -math.log(level.alpha):
         return ""
     what = "has no label in time for" if gate.metric is Metric.MISSING_LABEL else "fails on"
     return (
@@ -250,11 +250,11 @@ def _absolute(gate: EventGate, found: SplitCounts, level: DecisionThresholds) ->
     bad, good = (sum(cell[index] for cell in mine.values()) for index in range(2))
     found_by_epoch = limit_increments(mine, limit)
     harm, threshold = harm_evidence(found_by_epoch, level)
-    safe = log_mean_exp(limit_increments({0: (bad, good)}, limit, NO_HARM)[0])
+    safe = log_mean_exp(limit_increments({0: (bad, good)}, limit, NO_HARM_FACTORS)[0])
     rate = bad / (bad + good)
     late, since = _late(strata, found_by_epoch, level)
     now = sum(s.candidate_bad for s in late) / max(sum(s.candidate for s in late), 1)
-    what = f"{as_percent(rate)} of the candidate's {bad + good:,} {found.trial}s {failure_words(gate)}"
+    what = f"{as_percent(rate)} of the candidate's {bad + good:,} {found.trial}s {failure_text(gate)}"
     shown = f"{what}; at most {as_percent(limit)} is accepted"
     seen = LiveMetric(
         harm=harm,
@@ -273,9 +273,9 @@ def _absolute(gate: EventGate, found: SplitCounts, level: DecisionThresholds) ->
             "unit": "share",
             "trials": _shares(merge_strata(strata), found.trial),
             "figures": (
-                Figure(FigureKind.CANDIDATE_RATE, rate, "share"),
-                Figure(FigureKind.BURN_RATE, rate / limit, "times the budget"),
-                Figure(FigureKind.CANDIDATE_TRIALS, bad + good, found.trial),
+                VerdictFigure(FigureKind.CANDIDATE_RATE, rate, "share"),
+                VerdictFigure(FigureKind.BURN_RATE, rate / limit, "times the budget"),
+                VerdictFigure(FigureKind.CANDIDATE_TRIALS, bad + good, found.trial),
             ),
         },
     )

@@ -2,16 +2,16 @@
 
 import math
 
-from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
-from surefoot.core.durations import span
+from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
+from surefoot.core.durations import format_duration
 from surefoot.core.judging.evidence import GaugeCounts
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import GaugeGate
-from surefoot.core.stats.mcnemar import log_harm
+from surefoot.core.stats.mcnemar import log_evidence_of_harm
 from surefoot.core.verdicts.build import make_verdict, requests_demanded
 
 
-def judge(gate: GaugeGate, found: GaugeCounts, level: DecisionThresholds) -> Verdict:
+def judge_resource(gate: GaugeGate, found: GaugeCounts, level: DecisionThresholds) -> Verdict:
     """FAIL when the candidate is above its margin in surely more than half of the blocks, PASS when in surely less.
 
     A process has one memory for all its callers: requests are no trials of it, blocks are. They must be long enough
@@ -22,10 +22,10 @@ def judge(gate: GaugeGate, found: GaugeCounts, level: DecisionThresholds) -> Ver
     n = found.above + found.below
     if not n:
         return make_verdict(gate, Outcome.NO_DATA, f"no complete block in which both versions show their {gate.column}")
-    harm, safe = log_harm(found.above, found.below), log_harm(found.below, found.above)
+    harm, safe = log_evidence_of_harm(found.above, found.below), log_evidence_of_harm(found.below, found.above)
     failing, passing = -math.log(level.alpha), -math.log(level.beta)
     limit = 1.0 + (gate.margin or 0.0)
-    each = span(gate.block)
+    each = format_duration(gate.block)
     shown = (
         f"{gate.column} of the candidate is above {limit:.2f} times the champion's in {found.above} of {n} blocks of"
         f" {each} (highest value: candidate {found.highest:.4g}, champion {found.beside:.4g})"
@@ -48,13 +48,13 @@ def judge(gate: GaugeGate, found: GaugeCounts, level: DecisionThresholds) -> Ver
         margin=0.5,
         unit="share",
         figures=(
-            Figure(FigureKind.BLOCKS_ABOVE, found.above, "count"),
-            Figure(FigureKind.BLOCKS, n, "count"),
-            Figure(FigureKind.CANDIDATE_HIGHEST, found.highest, gate.column),
-            Figure(FigureKind.CHAMPION_HIGHEST, found.beside, gate.column),
-            Figure(FigureKind.HARM, harm, "nats"),
-            Figure(FigureKind.HARM_NEEDED, failing, "nats"),
-            Figure(FigureKind.SAFETY, safe, "nats"),
-            Figure(FigureKind.SAFETY_NEEDED, passing, "nats"),
+            VerdictFigure(FigureKind.BLOCKS_ABOVE, found.above, "count"),
+            VerdictFigure(FigureKind.BLOCKS, n, "count"),
+            VerdictFigure(FigureKind.CANDIDATE_HIGHEST, found.highest, gate.column),
+            VerdictFigure(FigureKind.CHAMPION_HIGHEST, found.beside, gate.column),
+            VerdictFigure(FigureKind.HARM, harm, "nats"),
+            VerdictFigure(FigureKind.HARM_NEEDED, failing, "nats"),
+            VerdictFigure(FigureKind.SAFETY, safe, "nats"),
+            VerdictFigure(FigureKind.SAFETY_NEEDED, passing, "nats"),
         ),
     )

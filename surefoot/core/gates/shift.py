@@ -1,4 +1,4 @@
-"""Judge how far features and answers have moved."""
+"""Judge how far the distributions of features and predictions are from those of their baseline."""
 
 import math
 
@@ -11,7 +11,7 @@ from surefoot.core.policy.model import ShiftGate
 from surefoot.core.verdicts.build import make_verdict
 
 
-def judge(gate: ShiftGate, found: InputShift, level: DecisionThresholds) -> Verdict:
+def judge_shift(gate: ShiftGate, found: InputShift, level: DecisionThresholds) -> Verdict:
     """FAIL when some feature has surely moved further than the limit, PASS when none can have."""
     if not found.features:
         return make_verdict(gate, Outcome.NO_DATA, f"there is nothing to compare ({found.against})")

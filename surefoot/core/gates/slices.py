@@ -9,7 +9,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, SlicedGate
 from surefoot.core.verdicts.build import make_verdict, requests_demanded
 
-URGENT = (
+DECIDING_OUTCOMES = (
     Outcome.FAIL,
     Outcome.ERROR,
     Outcome.BASELINE_UNHEALTHY,
@@ -21,7 +21,7 @@ URGENT = (
 """Which answer of several slices stands for all of them: the first that any slice gives."""
 
 
-def trials(counts: Served) -> int:
+def trials_in_slice(counts: Served) -> int:
     """Trials of both arms in a slice [count]."""
     if isinstance(counts, SplitCounts):
         return sum(s.candidate + s.champion for s in counts.strata)
@@ -30,7 +30,7 @@ def trials(counts: Served) -> int:
     return sum(sum(s.candidate) + sum(s.champion) for s in counts.strata)
 
 
-def judge(
+def judge_slices(
     gate: SlicedGate,
     found: Sliced,
     level: DecisionThresholds,
@@ -47,7 +47,7 @@ def judge(
     Law: every slice that was ever seen takes an equal part of the level to fail, large or not, so that the whole gate
         keeps it; to pass each must pass by itself.
     """
-    sizes = {name: trials(counts) for name, counts in found.slices.items()}
+    sizes = {name: trials_in_slice(counts) for name, counts in found.slices.items()}
     large = [name for name, n in sizes.items() if n >= max(gate.min_per_slice, 1)]
     if not large:
         reason = f"no slice of {', '.join(gate.by)} has {gate.min_per_slice} trials yet"
@@ -61,7 +61,7 @@ def judge(
     if not said:
         reason = f"no slice of {', '.join(gate.by)} has data to compare"
         return make_verdict(gate, Outcome.NO_DATA, reason, n=sum(sizes.values()))
-    worst = min(said, key=lambda name: (URGENT.index(said[name].outcome), -_badness(said[name])))
+    worst = min(said, key=lambda name: (DECIDING_OUTCOMES.index(said[name].outcome), -_badness(said[name])))
     verdict = said[worst]
     if verdict.outcome is not Outcome.FAIL and found.recent < level.min_requests:
         return make_verdict(gate, Outcome.INCONCLUSIVE, requests_demanded(found.recent, level), n=sum(sizes.values()))
@@ -94,7 +94,7 @@ def _badness(verdict: Verdict) -> float:
     return (verdict.estimate - verdict.margin) / max(abs(verdict.margin), 1e-12)
 
 
-MEASURED = {
+SIDE_FIGURES = {
     "champion": {FigureKind.CHAMPION_RATE, FigureKind.CHAMPION_MEAN, FigureKind.CHAMPION_QUANTILE},
     "candidate": {FigureKind.CANDIDATE_RATE, FigureKind.CANDIDATE_MEAN, FigureKind.CANDIDATE_QUANTILE},
 }
@@ -102,7 +102,9 @@ MEASURED = {
 
 
 def _row(name: str, verdict: Verdict) -> dict[str, object]:
-    sides = {arm: next((f.value for f in verdict.figures if f.kind in kinds), None) for arm, kinds in MEASURED.items()}
+    sides = {
+        arm: next((f.value for f in verdict.figures if f.kind in kinds), None) for arm, kinds in SIDE_FIGURES.items()
+    }
     return {
         "slice": name,
         "outcome": verdict.outcome.value,

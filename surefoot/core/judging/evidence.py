@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.left_out import NOTHING, LeftOut
+from surefoot.core.judging.left_out import NOTHING_LEFT_OUT, LeftOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class SplitCounts:
     trial: str = "request"
     recent: int = 0
     history: int = 0
-    left: LeftOut = NOTHING
+    left: LeftOut = NOTHING_LEFT_OUT
 
 
 Counts = tuple[tuple[int, int], ...]
@@ -97,7 +97,7 @@ class SpeedCounts:
     unit: str = "ms"
     recent: int = 0
     trial: str = "request"
-    left: LeftOut = NOTHING
+    left: LeftOut = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class ValueCounts:
     center: float | None = None
     trial: str = "request"
     recent: int = 0
-    left: LeftOut = NOTHING
+    left: LeftOut = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class GaugeCounts:
     highest: float = 0.0
     beside: float = 0.0
     recent: int = 0
-    left: LeftOut = NOTHING
+    left: LeftOut = NOTHING_LEFT_OUT
 
 
 Served = SplitCounts | SpeedCounts | ValueCounts
@@ -173,7 +173,7 @@ class Sliced:
 
     slices: dict[str, Served]
     recent: int = 0
-    left: LeftOut = NOTHING
+    left: LeftOut = NOTHING_LEFT_OUT
 
 
 MICRO = 1_000_000
@@ -228,7 +228,7 @@ class PairedSums:
     corrected: int = 0
     unknown: int = 0
     coarse: int = 1
-    left: LeftOut = NOTHING
+    left: LeftOut = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,7 @@ class ScoreBins:
     past: tuple[tuple[int, int, int], ...]
     checked: tuple[tuple[int, int, int], ...]
     now: tuple[tuple[int, int, int], ...]
-    left: LeftOut = NOTHING
+    left: LeftOut = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +266,7 @@ class AnswerShapes:
     requests: int
     answered: int
     declared: tuple[str, ...] = ()
-    left: LeftOut = NOTHING
+    left: LeftOut = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +322,7 @@ class InputShift:
     features: tuple[FeatureShift, ...]
     same: bool = False
     blind: bool = False
-    left: LeftOut = NOTHING
+    left: LeftOut = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +362,7 @@ class Validation:
     failed: tuple[Expectation, ...]
     warnings: tuple[Expectation, ...] = ()
     report: str = ""
-    left: LeftOut = NOTHING
+    left: LeftOut = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Judge evidence by a gate: the only place that compares a metric with a limit."""
+"""Give evidence to the judge of its gate's metric; no other code compares a metric with a limit."""
 
 import math
 
@@ -32,8 +32,8 @@ from surefoot.core.judging.evidence import (
     Validation,
     ValueCounts,
 )
+from surefoot.core.judging.evidence_validation import validate_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.judging.validation import validate_evidence
 from surefoot.core.policy.model import (
     EventGate,
     ExpectedLossGate,
@@ -48,7 +48,7 @@ from surefoot.core.policy.model import (
 )
 from surefoot.core.verdicts import build, left_out
 
-EDITION = 2
+JUDGE_EDITION = 2
 """Raised whenever a change could lead to another verdict on the same counters; each is judged again by its own."""
 SAME_COUNTERS = (1,)
 """Earlier editions whose counters lead to the same verdicts today: what is new since then they did not count."""
@@ -77,36 +77,36 @@ def _judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict
         case Missing():
             return build.missing_verdict(gate, evidence, level)
         case Validation():
-            return exact.suite(gate, evidence, level)
+            return exact.judge_suite(gate, evidence, level)
         case AnswerShapes():
-            return exact.shapes(gate, evidence, level)
+            return exact.judge_shapes(gate, evidence, level)
         case GoldenRows():
-            return exact.golden(gate, evidence, level)
+            return exact.judge_golden(gate, evidence, level)
         case SplitCounts() | SpeedCounts() | ValueCounts():
             return _served(gate, evidence, level)
         case Sliced():
-            return slices.judge(narrow(gate, SlicedGate), evidence, level, _served)
+            return slices.judge_slices(narrow(gate, SlicedGate), evidence, level, _served)
         case GaugeCounts():
-            return resource.judge(narrow(gate, GaugeGate), evidence, level)
+            return resource.judge_resource(narrow(gate, GaugeGate), evidence, level)
         case PairedSums():
             pairs = narrow(gate, PairedGate)
             return (
-                paired_loss.judge(pairs, evidence, level)
+                paired_loss.judge_paired_loss(pairs, evidence, level)
                 if pairs.block
-                else paired_binary.judge(pairs, evidence, level)
+                else paired_binary.judge_paired_binary(pairs, evidence, level)
             )
         case ScoreBins():
-            return expected_loss.judge(narrow(gate, ExpectedLossGate), evidence, level)
+            return expected_loss.judge_expected_loss(narrow(gate, ExpectedLossGate), evidence, level)
         case InputShift():
-            return shift.judge(narrow(gate, ShiftGate), evidence, level)
+            return shift.judge_shift(narrow(gate, ShiftGate), evidence, level)
 
 
 def _served(gate: Gate, counts: Served, level: DecisionThresholds) -> Verdict:
     """Counts of served traffic, all together or of one slice."""
     match counts:
         case SplitCounts():
-            return rate.judge(narrow(gate, EventGate), counts, level)
+            return rate.judge_rate(narrow(gate, EventGate), counts, level)
         case SpeedCounts():
-            return latency.judge(narrow(gate, SpeedGate), counts, level)
+            return latency.judge_latency(narrow(gate, SpeedGate), counts, level)
         case ValueCounts():
-            return bounded_value.judge(narrow(gate, ValueGate), counts, level)
+            return bounded_value.judge_bounded_value(narrow(gate, ValueGate), counts, level)

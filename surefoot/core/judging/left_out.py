@@ -38,4 +38,4 @@ class LeftOut:
     what: str = ""
 
 
-NOTHING = LeftOut()
+NOTHING_LEFT_OUT = LeftOut()

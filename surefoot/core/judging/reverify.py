@@ -13,23 +13,23 @@ import rfc8785
 from surefoot.core.domain import RolloutKind, Verdict
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import Evidence, Served
-from surefoot.core.judging.judge import EDITION, SAME_COUNTERS, judge
-from surefoot.core.machine import IMPLICIT
+from surefoot.core.judging.judge import JUDGE_EDITION, SAME_COUNTERS, judge
+from surefoot.core.machine import IMPLICIT_GATES
 from surefoot.core.policy.model import GAPS, Gate, SlicedGate
 from surefoot.core.policy.parse import parse
-from surefoot.core.record.chain import Entry, canonical
-from surefoot.core.record.codec import build, plain
-from surefoot.core.record.events import GateJudged, RolloutOpened, decode
+from surefoot.core.record.chain import Entry, canonical_bytes
+from surefoot.core.record.codec import from_json, to_json
+from surefoot.core.record.events import GateJudged, RolloutOpened, decode_event
 
-KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Evidence)}
-NEAR = 1e-9
+EVIDENCE_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Evidence)}
+LOG_TOLERANCE = 1e-9
 """Relative difference that two machines' logarithms may make."""
 
 
 def pack_evidence(evidence: Evidence) -> str:
     """Counters as one text for the journal; empty when they hold what is no number, and was judged an ERROR."""
     try:
-        body = canonical(plain(evidence, frozenset(KINDS)))
+        body = canonical_bytes(to_json(evidence, frozenset(EVIDENCE_TYPES)))
     except (InvariantBroken, rfc8785.CanonicalizationError):
         return ""
     return base64.b85encode(zlib.compress(body, 9)).decode()
@@ -45,13 +45,16 @@ def unpack_evidence(text: str) -> Evidence:
 
     try:
         body = json.loads(zlib.decompress(base64.b85decode(text)))
-        return cast("Evidence", build(Evidence, body, {Evidence: ("kind", KINDS), Served: ("kind", KINDS)}))
+        return cast(
+            "Evidence",
+            from_json(Evidence, body, {Evidence: ("kind", EVIDENCE_TYPES), Served: ("kind", EVIDENCE_TYPES)}),
+        )
     except (ValueError, LookupError, TypeError, zlib.error, binascii.Error) as error:
         raise InvariantBroken(f"evidence in the journal cannot be read: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
-class Reverified:
+class ReverifyResult:
     """What became of judging one entry again.
 
     Attributes:
@@ -67,27 +70,27 @@ class Reverified:
     skipped: str = ""
 
 
-def reverify(entries: Iterable[Entry]) -> Iterator[Reverified]:
+def reverify(entries: Iterable[Entry]) -> Iterator[ReverifyResult]:
     """Judge every verdict again whose counters were kept, and whose judge this is."""
     gates: dict[str, Gate] = {}
     written: dict[str, tuple[str, ...]] = {}
     for entry in entries:
-        event = decode(entry.kind, entry.data)
+        event = decode_event(entry.kind, entry.data)
         if isinstance(event, RolloutOpened) and event.kind == RolloutKind.PROMOTION:
             gates, written = dict(parse(event.policy).gates), _protected(event.policy)
         elif isinstance(event, GateJudged) and (why := _not_again(event)):
-            yield Reverified(entry.seq, event.verdict.gate, skipped=why)
+            yield ReverifyResult(entry.seq, event.verdict.gate, skipped=why)
         elif isinstance(event, GateJudged) and event.level:
-            gate = IMPLICIT.get(event.verdict.gate) or gates.get(event.verdict.gate)
-            if isinstance(gate, SlicedGate) and event.judge != EDITION:
+            gate = IMPLICIT_GATES.get(event.verdict.gate) or gates.get(event.verdict.gate)
+            if isinstance(gate, SlicedGate) and event.judge != JUDGE_EDITION:
                 gate = gate.model_copy(update={"protected": written.get(gate.name, ())})
             if gate is None:
-                yield Reverified(entry.seq, event.verdict.gate, "its policy has no such gate")
+                yield ReverifyResult(entry.seq, event.verdict.gate, "its policy has no such gate")
                 continue
             again = judge(gate, unpack_evidence(event.evidence), event.level)
-            if gate.metric in GAPS and event.judge != EDITION:  # it named the group whose rate had moved most
+            if gate.metric in GAPS and event.judge != JUDGE_EDITION:  # it named the group whose rate had moved most
                 again = replace(again, culprit=event.verdict.culprit)
-            yield Reverified(entry.seq, event.verdict.gate, _apart(event.verdict, again))
+            yield ReverifyResult(entry.seq, event.verdict.gate, _apart(event.verdict, again))
 
 
 def _protected(policy: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
@@ -101,7 +104,7 @@ def _not_again(event: GateJudged) -> str:
     """Why a verdict cannot be judged again; empty when it can."""
     if not event.evidence or event.level is None:
         return "its counters were not kept"
-    return "" if event.judge in (EDITION, *SAME_COUNTERS) else "another edition of the judge gave it"
+    return "" if event.judge in (JUDGE_EDITION, *SAME_COUNTERS) else "another edition of the judge gave it"
 
 
 def _apart(stored: Verdict, again: Verdict) -> str:
@@ -111,7 +114,7 @@ def _apart(stored: Verdict, again: Verdict) -> str:
     for name in ("n", "estimate", "lower", "upper", "margin"):
         old, new = getattr(stored, name), getattr(again, name)
         if (old is None) != (new is None) or (
-            old is not None and not math.isclose(old, new, rel_tol=NEAR, abs_tol=NEAR)
+            old is not None and not math.isclose(old, new, rel_tol=LOG_TOLERANCE, abs_tol=LOG_TOLERANCE)
         ):
             return f"the journal says {name} {old}, its counters say {new}"
     if replace(stored, figures=(), details=()).culprit != again.culprit:

@@ -6,13 +6,13 @@ from dataclasses import replace
 from scipy import stats
 
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.planning.detectability import SURE, Detectability, smallest_detectable
+from surefoot.core.planning.detectability import PLAN_POWER, Detectability, smallest_detectable
 from surefoot.core.policy.model import GAPS, GaugeGate, Metric, PairedGate, ShiftGate
 from surefoot.core.stats import power
-from surefoot.core.stats.paired_difference import LEAST_BLOCKS
-from surefoot.core.stats.rate_eprocess import FLOOR, HARM, divergence
+from surefoot.core.stats.paired_difference import MIN_BLOCKS
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, MIN_PROBABILITY, kl_divergence
 
-DISAGREE = 0.05
+EXPECTED_DISAGREEMENT = 0.05
 """Share of the requests on which two versions disagree, unless the policy expects another one."""
 MOST_BLOCKS = 100_000
 """More blocks than anybody waits for [count]."""
@@ -52,12 +52,12 @@ def plan_paired(
     k, longest = complete_blocks(gate, window), window + patience
     alpha, beta = level.spent(gate.block)
     warning = ""
-    if complete_blocks(gate, longest) < LEAST_BLOCKS:
-        warning = f"{complete_blocks(gate, longest)} complete blocks can never decide: {LEAST_BLOCKS} are needed"
+    if complete_blocks(gate, longest) < MIN_BLOCKS:
+        warning = f"{complete_blocks(gate, longest)} complete blocks can never decide: {MIN_BLOCKS} are needed"
     elif wanted > a_second * longest:
         warning = f"demands {wanted:,} labelled requests, but only about {a_second * longest:,.0f} come in time"
     made = Detectability(step, gate.name, gate.metric.value, k, "blocks", lasts=window, warning=warning)
-    if warning or k < LEAST_BLOCKS:
+    if warning or k < MIN_BLOCKS:
         return made
     if gate.spread is None or gate.margin is None or gate.relative:
         what = "no effect is named without the spread between blocks (expect: {spread: ...})"
@@ -71,12 +71,12 @@ def _measured(gate: PairedGate, made: Detectability, longest: float, alpha: floa
     k = round(made.n)
     spread, margin = gate.spread or 0.0, gate.margin or 0.0
     error = spread / math.sqrt(k)
-    effect = max(_apart(k, alpha, SURE) * error, margin)
+    effect = max(_apart(k, alpha, PLAN_POWER) * error, margin)
     room = margin / error
     passes = _passes(room, k, beta)
-    needed = next((b for b in _sizes() if _passes(margin / (spread / math.sqrt(b)), b, beta) >= SURE), None)
+    needed = next((b for b in _sizes() if _passes(margin / (spread / math.sqrt(b)), b, beta) >= PLAN_POWER), None)
     needs = None if needed is None or margin == 0.0 else (needed + 1) * gate.block + gate.maturity
-    better = _apart(k, beta, SURE) * error
+    better = _apart(k, beta, PLAN_POWER) * error
     warning = ""
     if margin and (needs is None or needs > longest):
         warning = f"an equal candidate passes in time with a chance of {passes:.0%} only"
@@ -108,17 +108,17 @@ def plan_paired_binary(
         level: Level of the gate in this step.
         a_second: Requests planned [count per second].
     """
-    apart, margin = gate.expected if gate.expected is not None else DISAGREE, gate.margin or 0.0
+    apart, margin = gate.expected if gate.expected is not None else EXPECTED_DISAGREEMENT, gate.margin or 0.0
     n = a_second * max(window - gate.maturity, 0.0)
 
     def found(worse: float) -> float:
-        p = 0.5 + 0.5 * min(worse / apart, 1.0 - FLOOR)
-        return power.chance(n, level.alpha / level.stages, apart * divergence(p, 0.5))
+        p = 0.5 + 0.5 * min(worse / apart, 1.0 - MIN_PROBABILITY)
+        return power.chance_by_requests(n, level.alpha / level.stages, apart * kl_divergence(p, 0.5))
 
     effect = max(smallest_detectable(found, 1e-9, apart), margin)
     nats = margin * margin / (2.0 * apart)
-    passes = power.standing(n * nats, level.beta)
-    needs = power.nats_to_stand(level.beta, SURE) / nats / a_second + gate.maturity if nats else math.inf
+    passes = power.chance_above_level(n * nats, level.beta)
+    needs = power.nats_to_stand(level.beta, PLAN_POWER) / nats / a_second + gate.maturity if nats else math.inf
     warning = ""
     if not math.isfinite(effect):
         warning = "cannot fail: not even a candidate that is wrong whenever the two disagree would be found"
@@ -150,8 +150,8 @@ def plan_resource(
 ) -> Detectability:
     """What a gauge shows in a step: how many blocks there are, and how many it takes when all of them agree."""
     n = math.floor(lasts / gate.block)
-    each = math.log(2.0 * max(HARM) / (1.0 + max(HARM)))
-    fails, passing = ((math.log(len(HARM)) - math.log(x)) / each for x in (level.alpha, level.beta))
+    each = math.log(2.0 * max(HARM_FACTORS) / (1.0 + max(HARM_FACTORS)))
+    fails, passing = ((math.log(len(HARM_FACTORS)) - math.log(x)) / each for x in (level.alpha, level.beta))
     needs = math.ceil(passing) * gate.block
     warning = ""
     if n < fails:
@@ -175,7 +175,7 @@ def plan_resource(
 def _sizes() -> list[int]:
     """Numbers of blocks to try, 5 % apart."""
     made: list[int] = []
-    k = float(LEAST_BLOCKS)
+    k = float(MIN_BLOCKS)
     while k < MOST_BLOCKS:
         if not made or int(k) > made[-1]:
             made.append(int(k))

@@ -7,15 +7,15 @@ from typing import Protocol
 from surefoot.core.gates.rate import UNKNOWN_RATE
 from surefoot.core.policy.model import EventGate, Gate, SpeedGate, ValueGate, narrow
 from surefoot.core.stats import power
-from surefoot.core.stats.rate_eprocess import FLOOR
+from surefoot.core.stats.rate_eprocess import MIN_PROBABILITY
 
-SPREAD = 0.6
+LOG_LATENCY_DEVIATION = 0.6
 """Standard deviation of the logarithm of a latency, unless the policy expects another one."""
-ENDLESS = 1000.0
+UNBOUNDED_FACTOR = 1000.0
 """How many times as bad a candidate is that could not be worse."""
-HALF = 0.5
+MEAN_VALUE_SHARE = 0.5
 """Mean of a bounded value as a share of its cap, unless the policy expects another one: the hardest case."""
-NORMAL = NormalDist()
+STANDARD_NORMAL = NormalDist()
 
 
 class EvidenceGrowth(Protocol):
@@ -50,7 +50,7 @@ class EventGrowth:
     def __init__(self, gate: EventGate) -> None:
         """Take the rate from the policy, or guess."""
         rate = gate.expected if gate.expected is not None else UNKNOWN_RATE
-        self._rate = min(max(rate, FLOOR), 1.0 - FLOOR)
+        self._rate = min(max(rate, MIN_PROBABILITY), 1.0 - MIN_PROBABILITY)
         self.assumes = "" if gate.expected is not None else f"assuming {rate:.1%} of bad events (expect: {{rate: ...}})"
         margin = gate.margin or 0.0
         self._own = gate.margin is None and gate.limit is not None
@@ -65,16 +65,16 @@ class EventGrowth:
         """Growth of the evidence of harm; alone the candidate is held against the margin itself."""
         rate = min(times * self._rate, 1.0)
         if self._own:
-            return share * power.growth(1.0, rate, self._rate, 0.0, self._limit)
+            return share * power.evidence_growth(1.0, rate, self._rate, 0.0, self._limit)
         single = 1.0 if share >= 1.0 else 0.0
-        return power.growth(share, rate, self._rate, 1.0 + single * self._growth, single * self._points)
+        return power.evidence_growth(share, rate, self._rate, 1.0 + single * self._growth, single * self._points)
 
     def safe(self, share: float, allowance: float) -> float:
         """Growth of the evidence of safety."""
         if self._own:
-            return share * power.growth(1.0, self._rate, self._rate, 0.0, self._limit, harm=False)
+            return share * power.evidence_growth(1.0, self._rate, self._rate, 0.0, self._limit, harm=False)
         slope, offset = 1.0 + allowance * self._growth, allowance * self._points
-        return power.growth(share, self._rate, self._rate, slope, offset, harm=False)
+        return power.evidence_growth(share, self._rate, self._rate, slope, offset, harm=False)
 
     def words(self, times: float) -> str:
         """A rate beside the champion's."""
@@ -90,22 +90,24 @@ class SpeedGrowth:
     def __init__(self, gate: SpeedGate) -> None:
         """Take the spread from the policy, or guess."""
         self._gate = gate
-        self._spread = gate.spread or SPREAD
+        self._spread = gate.spread or LOG_LATENCY_DEVIATION
         self.assumes = (
-            "" if gate.spread else f"assuming a spread of {SPREAD} of its logarithm (expect: {{spread: ...}})"
+            ""
+            if gate.spread
+            else f"assuming a spread of {LOG_LATENCY_DEVIATION} of its logarithm (expect: {{spread: ...}})"
         )
-        self.largest = ENDLESS
+        self.largest = UNBOUNDED_FACTOR
         self.accepted = 1.0 + (gate.margin or 0.0)
 
     def _above(self, quantile: float, times: float) -> float:
         """Share of a slower candidate's answers above the champion's quantile."""
-        return 1.0 - NORMAL.cdf(NORMAL.inv_cdf(quantile) - math.log(times) / self._spread)
+        return 1.0 - STANDARD_NORMAL.cdf(STANDARD_NORMAL.inv_cdf(quantile) - math.log(times) / self._spread)
 
     def harm(self, share: float, times: float) -> float:
         """Growth of the evidence of harm; of several quantiles the best one leads."""
         margin = 1.0 + (self._gate.margin or 0.0) if share >= 1.0 else 1.0
         each = [
-            power.growth(share, self._above(quantile, times / margin), 1.0 - quantile, 1.0, 0.0)
+            power.evidence_growth(share, self._above(quantile, times / margin), 1.0 - quantile, 1.0, 0.0)
             for quantile in self._gate.quantiles
         ]
         return max(each)
@@ -114,7 +116,7 @@ class SpeedGrowth:
         """Growth of the evidence of safety; every quantile must pass."""
         wide = 1.0 + allowance * (self._gate.margin or 0.0)
         return min(
-            power.growth(share, self._above(quantile, 1.0 / wide), 1.0 - quantile, 1.0, 0.0, harm=False)
+            power.evidence_growth(share, self._above(quantile, 1.0 / wide), 1.0 - quantile, 1.0, 0.0, harm=False)
             for quantile in self._gate.quantiles
         )
 
@@ -130,16 +132,19 @@ class ValueGrowth:
         """Take the mean from the policy, or assume the hardest one."""
         self._gate = gate
         width = gate.cap - gate.floor
-        self._mean = (gate.expected - gate.floor) / width if gate.expected is not None else HALF
+        self._mean = (gate.expected - gate.floor) / width if gate.expected is not None else MEAN_VALUE_SHARE
         self.assumes = (
             ""
             if gate.expected is not None
-            else f"assuming a mean of {gate.floor + HALF * width:g} (expect: {{mean: ...}})"
+            else f"assuming a mean of {gate.floor + MEAN_VALUE_SHARE * width:g} (expect: {{mean: ...}})"
         )
         margin = gate.margin or 0.0
         self._margin = margin * self._mean if gate.relative else margin / width
         if gate.higher:
-            self.largest, self.accepted = ENDLESS, self._mean / max(self._mean - self._margin, self._mean / ENDLESS)
+            self.largest, self.accepted = (
+                UNBOUNDED_FACTOR,
+                self._mean / max(self._mean - self._margin, self._mean / UNBOUNDED_FACTOR),
+            )
         else:
             self.largest, self.accepted = 1.0 / self._mean, (self._mean + self._margin) / self._mean
 

@@ -20,7 +20,7 @@ from surefoot.core.policy.model import (
     ValueGate,
 )
 
-BETA = 0.05
+PASS_LEVEL = 0.05
 """DecisionThresholds to pass [probability]."""
 
 
@@ -126,7 +126,7 @@ def _ramp(policy: Policy) -> list[Detectability]:
                     lasts=step.hold,
                     trial=trial,
                     alpha=alpha,
-                    beta=BETA,
+                    beta=PASS_LEVEL,
                     allowance=allowance(step.weight),
                     wanted=step.min_requests,
                     patience=patience,

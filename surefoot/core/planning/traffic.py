@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass
 
-from surefoot.core.gates.rate import EPOCHS
-from surefoot.core.planning.detectability import SURE, Detectability, smallest_detectable
+from surefoot.core.gates.rate import MAX_EPOCHS
+from surefoot.core.planning.detectability import PLAN_POWER, Detectability, smallest_detectable
 from surefoot.core.planning.evidence_growth import growth_of
 from surefoot.core.policy.model import Gate, SpeedGate
 from surefoot.core.stats import power
-from surefoot.core.stats.change_point import FIRST
+from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class StepDemand:
     @property
     def level(self) -> float:
         """Level of the evidence on its most likely way: against a break at the beginning, or at any time."""
-        return self.alpha / EPOCHS if self.forever else self.alpha * FIRST
+        return self.alpha / MAX_EPOCHS if self.forever else self.alpha * BROKEN_FROM_START_WEIGHT
 
 
 def plan_served(gate: Gate, asked: StepDemand) -> Detectability:
@@ -72,13 +72,13 @@ def plan_served(gate: Gate, asked: StepDemand) -> Detectability:
 
     def found(times: float) -> float:
         nats = sum(s.n * law.harm(s.share, times) for s in asked.periods)
-        return power.chance(1.0, alpha, nats)
+        return power.chance_by_requests(1.0, alpha, nats)
 
     effect = max(smallest_detectable(found, 1.0, law.largest), law.accepted)
     nats = [s.n * law.safe(s.share, asked.allowance) for s in asked.periods]
-    passes = power.standing(sum(nats), asked.beta)
+    passes = power.chance_above_level(sum(nats), asked.beta)
     grows = law.safe(asked.periods[-1].share, asked.allowance) * asked.a_second
-    left = power.nats_to_stand(asked.beta, SURE) - sum(nats[:-1])
+    left = power.nats_to_stand(asked.beta, PLAN_POWER) - sum(nats[:-1])
     needs = max(left, 0.0) / grows if grows > 0.0 else math.inf
     seen = math.isfinite(effect) and effect < law.largest
     return Detectability(
@@ -103,7 +103,7 @@ def _warning(asked: StepDemand, passes: float, needs: float, *, seen: bool) -> s
         return f"demands {asked.wanted:,} requests, but only about {planned:,.0f} {asked.trial} come in time"
     if not seen:
         return "cannot fail: not even a candidate that always fails would be found by the end of the step"
-    if passes < SURE and not asked.forever and not math.isfinite(needs):
+    if passes < PLAN_POWER and not asked.forever and not math.isfinite(needs):
         return "cannot pass: the margin leaves nothing to prove"
     if needs > asked.lasts + asked.patience and not asked.forever:
         return f"an equal candidate passes in time with a chance of {passes:.0%} only"

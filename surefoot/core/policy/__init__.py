@@ -1,1 +1,1 @@
-"""The policy of a model: its types, and how a policy file is parsed and checked."""
+"""Define the policy of a model, and parse and check policy files."""

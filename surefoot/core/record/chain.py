@@ -38,7 +38,7 @@ class Entry:
     hash: str
 
 
-def canonical(value: object) -> bytes:
+def canonical_bytes(value: object) -> bytes:
     """Encode JSON values as RFC 8785 canonical bytes.
 
     Raises:
@@ -53,12 +53,12 @@ def canonical(value: object) -> bytes:
         raise InvariantBroken(msg) from error
 
 
-def digest(value: object) -> str:
+def canonical_digest(value: object) -> str:
     """SHA-256 of the canonical bytes of a JSON value, as "sha256:" and hex."""
-    return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
+    return "sha256:" + hashlib.sha256(canonical_bytes(value)).hexdigest()
 
 
-def seal(
+def seal_entry(
     model: str, seq: int, at: float, wall: float, actor: str, kind: str, data: Mapping[str, object], previous: str
 ) -> Entry:
     """Build an entry and hash it onto the one before."""
@@ -81,11 +81,11 @@ def seal(
         kind=kind,
         data=data,
         previous=previous,
-        hash=hashlib.sha256(canonical(body)).hexdigest(),
+        hash=hashlib.sha256(canonical_bytes(body)).hexdigest(),
     )
 
 
-def check(entries: Iterable[Entry]) -> int:
+def check_chain(entries: Iterable[Entry]) -> int:
     """Re-derive a whole chain.
 
     Args:
@@ -105,7 +105,7 @@ def check(entries: Iterable[Entry]) -> int:
         if entry.previous != previous:
             msg = f"journal of {entry.model}: entry {count} does not follow the hash of entry {count - 1}"
             raise JournalTampered(msg)
-        sealed = seal(
+        sealed = seal_entry(
             model=entry.model,
             seq=entry.seq,
             at=entry.at,

@@ -16,16 +16,16 @@ class Upgradable(Protocol):
         """Fields as this release writes them."""
 
 
-WRITTEN = "written"
+WRITTEN_NAME = "written"
 """Key in the metadata of a dataclass field: its name in the journal, where an earlier release named it otherwise."""
 
 
 def written_name(field: "Field[Any]") -> str:
     """Name of a field in the journal."""
-    return str(field.metadata.get(WRITTEN, field.name))
+    return str(field.metadata.get(WRITTEN_NAME, field.name))
 
 
-def plain(value: object, named: frozenset[str] = frozenset(), tag: str = "kind") -> object:
+def to_json(value: object, named: frozenset[str] = frozenset(), tag: str = "kind") -> object:
     """Dataclass fields as JSON values.
 
     Args:
@@ -34,14 +34,14 @@ def plain(value: object, named: frozenset[str] = frozenset(), tag: str = "kind")
         tag: Key under which they carry it.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        made = {written_name(field): plain(getattr(value, field.name), named, tag) for field in fields(value)}
+        made = {written_name(field): to_json(getattr(value, field.name), named, tag) for field in fields(value)}
         return {tag: type(value).__name__, **made} if type(value).__name__ in named else made
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, tuple | list):
-        return [plain(item, named, tag) for item in value]
+        return [to_json(item, named, tag) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): plain(item, named, tag) for key, item in value.items()}
+        return {str(key): to_json(item, named, tag) for key, item in value.items()}
     return value
 
 
@@ -52,7 +52,7 @@ def _fields(kind: type) -> dict[str, tuple[str, object]]:
     return {written_name(field): (field.name, hints[field.name]) for field in fields(kind)}
 
 
-def build(hint: object, value: object, tagged: Mapping[object, tuple[str, Mapping[str, type]]] = {}) -> object:
+def from_json(hint: object, value: object, tagged: Mapping[object, tuple[str, Mapping[str, type]]] = {}) -> object:
     """Rebuild a typed value from JSON; fields that a newer release added are left out.
 
     Args:
@@ -63,27 +63,27 @@ def build(hint: object, value: object, tagged: Mapping[object, tuple[str, Mappin
     for union, (tag, members) in tagged.items():
         if hint is union or hint == union:
             body = dict(cast("Mapping[str, object]", value))
-            return build(members[str(body.pop(tag))], body, tagged)
+            return from_json(members[str(body.pop(tag))], body, tagged)
     if isinstance(hint, type) and is_dataclass(hint):
         data = cast("Mapping[str, object]", value)
         if isinstance(hint, Upgradable):
             data = hint.upgraded(data)
         known = _fields(hint)
-        made = {known[key][0]: build(known[key][1], item, tagged) for key, item in data.items() if key in known}
+        made = {known[key][0]: from_json(known[key][1], item, tagged) for key, item in data.items() if key in known}
         return hint(**made)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(value)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in {Union, types.UnionType}:
         inner = [arm for arm in arguments if arm is not type(None)]
-        return None if value is None else build(inner[0], value, tagged)
+        return None if value is None else from_json(inner[0], value, tagged)
     if origin is tuple:
         items = cast("list[object]", value)
         if len(arguments) > 1 and arguments[1] is not Ellipsis:
-            return tuple(build(kind, item, tagged) for kind, item in zip(arguments, items, strict=True))
-        return tuple(build(arguments[0], item, tagged) for item in items)
+            return tuple(from_json(kind, item, tagged) for kind, item in zip(arguments, items, strict=True))
+        return tuple(from_json(arguments[0], item, tagged) for item in items)
     if origin is dict:
-        return {key: build(arguments[1], item, tagged) for key, item in cast("Mapping[str, object]", value).items()}
+        return {key: from_json(arguments[1], item, tagged) for key, item in cast("Mapping[str, object]", value).items()}
     if hint is float:
         return float(cast("float", value))
     return value

@@ -7,7 +7,7 @@ from typing import cast, get_args
 from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.record.codec import WRITTEN, build, plain
+from surefoot.core.record.codec import WRITTEN_NAME, from_json, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class EndDecided:
     """The rollout will end; traffic and aliases go back first."""
 
     rollout: str
-    terminal_stage: Stage = field(metadata={WRITTEN: "sink"})
+    terminal_stage: Stage = field(metadata={WRITTEN_NAME: "sink"})
     gate: str
     reason: str
 
@@ -177,7 +177,7 @@ class RolloutEnded:
     """The rollout reached a terminal stage."""
 
     rollout: str
-    terminal_stage: Stage = field(metadata={WRITTEN: "sink"})
+    terminal_stage: Stage = field(metadata={WRITTEN_NAME: "sink"})
     reason: str
 
 
@@ -257,30 +257,30 @@ Event = (
     | DriftResolved
     | CandidateRefused
 )
-KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
-EFFECTS: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}
+EVENT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
+EFFECT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}
 
 
-def encode(event: Event) -> tuple[str, dict[str, object]]:
+def encode_event(event: Event) -> tuple[str, dict[str, object]]:
     """Name and JSON fields of an event."""
-    return type(event).__name__, cast("dict[str, object]", plain(event, frozenset(EFFECTS), "effect"))
+    return type(event).__name__, cast("dict[str, object]", to_json(event, frozenset(EFFECT_TYPES), "effect"))
 
 
 def as_json(value: object) -> dict[str, object]:
     """JSON fields of any value of the core, for projections and --json output."""
-    return cast("dict[str, object]", plain(value))
+    return cast("dict[str, object]", to_json(value))
 
 
-def decode(kind: str, data: Mapping[str, object]) -> Event:
+def decode_event(kind: str, data: Mapping[str, object]) -> Event:
     """Rebuild an event from its name and JSON fields; fields that a newer release added are left out.
 
     Raises:
         InvariantBroken: The event, or something in it, is not known to this release.
     """
-    if kind not in KINDS:
+    if kind not in EVENT_TYPES:
         raise InvariantBroken(f"the journal holds a {kind}, which this release of surefoot does not know")
     try:
-        return cast("Event", build(KINDS[kind], data, {Effect: ("effect", EFFECTS)}))
+        return cast("Event", from_json(EVENT_TYPES[kind], data, {Effect: ("effect", EFFECT_TYPES)}))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise InvariantBroken(
             f"the journal holds a {kind} that this release of surefoot cannot read: {error}"

@@ -1,4 +1,4 @@
-"""Fold the events of a model into its state."""
+"""Fold the journal's events of one model into its current state, the `Ledger`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ from surefoot.core.record.events import (
     SetAlias,
     SetSplit,
     StageEntered,
-    decode,
+    decode_event,
 )
 
 
@@ -147,9 +147,9 @@ def split_of(ledger: Ledger, seq: int, effect: SetSplit) -> Split:
     )
 
 
-def apply(ledger: Ledger, entry: Entry) -> Ledger:
+def apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
     """The ledger after one more entry."""
-    event = decode(entry.kind, entry.data)
+    event = decode_event(entry.kind, entry.data)
     ledger = replace(ledger, head=entry.seq, now=entry.at)
     match event:
         case ChampionAdopted():
@@ -255,12 +255,12 @@ def _settled(ledger: Ledger, event: EffectDone | EffectRefused, at: float) -> Le
     return replace(ledger, rollouts={**ledger.rollouts, ledger.open: changed})
 
 
-def fold(model: str, entries: Iterable[Entry], start: Ledger | None = None) -> Ledger:
+def fold_entries(model: str, entries: Iterable[Entry], start: Ledger | None = None) -> Ledger:
     """The ledger that a sequence of entries leads to.
 
     Law: fold(a + b) == fold(b, start=fold(a)).
     """
     ledger = start or Ledger(model)
     for entry in entries:
-        ledger = apply(ledger, entry)
+        ledger = apply_entry(ledger, entry)
     return ledger

@@ -12,11 +12,11 @@ from surefoot.core.record.events import (
     RolloutEnded,
     RolloutOpened,
     StageEntered,
-    decode,
+    decode_event,
 )
 from surefoot.core.record.state import Ledger, Rollout
 
-REFUSED = "Refused"
+REFUSED_OUTCOME = "Refused"
 """Outcome of a version that was refused without a rollout."""
 _SAYS_NOTHING = {Stage.WITHDRAWN, Stage.SUPERSEDED}
 """Ends that are no verdict on a version: a later refusal says more."""
@@ -56,7 +56,7 @@ def version_statuses(entries: Iterable[Entry]) -> dict[str, VersionStatus]:
     opened: dict[str, RolloutOpened] = {}
     champion = ""
     for entry in entries:
-        event = decode(entry.kind, entry.data)
+        event = decode_event(entry.kind, entry.data)
         match event:
             case ChampionAdopted():
                 champion = event.champion.number
@@ -91,10 +91,10 @@ def _put(found: dict[str, VersionStatus], entry: Entry, number: str, outcome: st
 def _refuse(found: dict[str, VersionStatus], entry: Entry, event: CandidateRefused) -> None:
     """Take a refusal as the outcome of a version without a verdict; on another one, as why it is not tried again."""
     known = found.get(event.number)
-    if known is None or known.outcome in {*_SAYS_NOTHING, REFUSED}:
+    if known is None or known.outcome in {*_SAYS_NOTHING, REFUSED_OUTCOME}:
         rollout = known.rollout if known else ""
         found[event.number] = VersionStatus(
-            event.number, REFUSED, event.reason, rollout, entry.at, entry.wall, over=True
+            event.number, REFUSED_OUTCOME, event.reason, rollout, entry.at, entry.wall, over=True
         )
     elif known.over and known.outcome not in _GOOD:
         found[event.number] = replace(known, reason=event.reason, at=entry.at, wall=entry.wall)

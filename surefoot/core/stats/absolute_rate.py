@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.stats.rate_eprocess import HARM
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS
 
 
 def limit_increments(
-    epochs: Mapping[int, tuple[int, int]], limit: float, grid: tuple[float, ...] = HARM
+    epochs: Mapping[int, tuple[int, int]], limit: float, grid: tuple[float, ...] = HARM_FACTORS
 ) -> dict[int, tuple[float, ...]]:
     """Log-increments by epoch, one an alternative [nats].
 

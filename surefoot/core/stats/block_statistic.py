@@ -12,7 +12,7 @@ from surefoot.core.policy.model import Metric
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats, Floats], Floats]
 """(requests, shape (...,); sums, shape (..., k)) -> value, shape (...,); NaN where it is not defined."""
-BINS = 100
+SCORE_BINS = 100
 """Bins of equal width over the scores 0 to 1 [count]."""
 ECE_BINS = 10
 """Bins that a calibration error is read from [count]; more would mistake noise for error."""
@@ -23,19 +23,19 @@ def _divided(above: Floats, below: Floats) -> Floats:
     return np.asarray(np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below > 0))
 
 
-def mean(n: Floats, sums: Floats) -> Floats:
+def mean_loss(n: Floats, sums: Floats) -> Floats:
     """Mean of a loss."""
     return _divided(sums[..., 0] / MICRO, n)
 
 
-def root(n: Floats, sums: Floats) -> Floats:
+def root_mean_square(n: Floats, sums: Floats) -> Floats:
     """Root of a mean, for root mean squared errors."""
-    return np.sqrt(mean(n, sums))
+    return np.sqrt(mean_loss(n, sums))
 
 
 def _binned(sums: Floats) -> tuple[Floats, Floats, Floats]:
     """Requests, positives and sums of scores by bin."""
-    return sums[..., :BINS], sums[..., BINS : 2 * BINS], sums[..., 2 * BINS :] / MICRO
+    return sums[..., :SCORE_BINS], sums[..., SCORE_BINS : 2 * SCORE_BINS], sums[..., 2 * SCORE_BINS :] / MICRO
 
 
 def calibration_error(n: Floats, sums: Floats) -> Floats:
@@ -43,12 +43,12 @@ def calibration_error(n: Floats, sums: Floats) -> Floats:
 
     Source: Naeini, Cooper and Hauskrecht (2015), AAAI, equation 1.
     """
-    wide = (*sums.shape[:-1], ECE_BINS, BINS // ECE_BINS)
+    wide = (*sums.shape[:-1], ECE_BINS, SCORE_BINS // ECE_BINS)
     _, positives, scores = (part.reshape(wide).sum(axis=-1) for part in _binned(sums))
     return _divided(np.abs(scores - positives).sum(axis=-1), n)
 
 
-def misranked(_n: Floats, sums: Floats) -> Floats:
+def misranked_share(_n: Floats, sums: Floats) -> Floats:
     """Share of pairs of a positive and a negative that the scores put in the wrong order: one minus the AUC.
 
     Scores in the same bin are half wrong.
@@ -74,20 +74,20 @@ def _rate(metric: Metric, n: Floats, sums: Floats) -> Floats:
             return _divided(hits + alarms, n)
 
 
-def rates(metric: Metric, n: Floats, sums: Floats) -> Floats:
+def group_rates(metric: Metric, n: Floats, sums: Floats) -> Floats:
     """The value of each group, shape (..., groups), whose largest difference a gap is.
 
     Source: Hardt, Price and Srebro (2016), NeurIPS (true and false positive rates); Feldman et al. (2015), KDD
     (selection rates).
     """
-    return mean(n, sums) if metric is Metric.LOSS_GAP else _rate(metric, n, sums)
+    return mean_loss(n, sums) if metric is Metric.LOSS_GAP else _rate(metric, n, sums)
 
 
-def gap(metric: Metric) -> Statistic:
+def largest_gap(metric: Metric) -> Statistic:
     """Largest difference between two groups; the groups are the last axis but one of the sums."""
 
     def spread(n: Floats, sums: Floats) -> Floats:
-        found = rates(metric, n, sums)
+        found = group_rates(metric, n, sums)
         return np.asarray(found.max(axis=-1) - found.min(axis=-1))
 
     return spread
@@ -101,13 +101,13 @@ def statistic_of(metric: Metric) -> Statistic:
     """
     match metric:
         case Metric.RMSE:
-            return root
+            return root_mean_square
         case Metric.ECE:
             return calibration_error
         case Metric.AUC:
-            return misranked
+            return misranked_share
         case Metric.TPR_GAP | Metric.FPR_GAP | Metric.SELECTION_GAP | Metric.LOSS_GAP:
-            return gap(metric)
+            return largest_gap(metric)
         case (
             Metric.BRIER
             | Metric.LOG_LOSS
@@ -118,6 +118,6 @@ def statistic_of(metric: Metric) -> Statistic:
             | Metric.COST
             | Metric.DISAGREEMENT
         ):
-            return mean
+            return mean_loss
         case _:
             raise InvariantBroken(f"{metric} is not judged on the same requests")

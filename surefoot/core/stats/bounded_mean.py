@@ -7,11 +7,11 @@ from functools import lru_cache
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import ValueStratum
 
-LEVELS = 65
+VALUE_LEVELS = 65
 """Levels that a value between 0 and 1 is rounded to, both ends among them [count]."""
-BETS = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03, 0.012, 0.004)
+BET_FRACTIONS = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03, 0.012, 0.004)
 """Bets, as fractions of the largest one; where there is the traffic the smallest see a few parts in a thousand."""
-SAFE = 0.95
+MAX_BET_SHARE = 0.95
 """Share of what there is that the largest bet may lose on one trial."""
 
 
@@ -21,22 +21,22 @@ def _table(
 ) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
     """Log-increments of one trial at each level: by bet, (candidate, champion)."""
     common = slope * center
-    values = [level / (LEVELS - 1) for level in range(LEVELS)]
+    values = [level / (VALUE_LEVELS - 1) for level in range(VALUE_LEVELS)]
     mine = [sign * (y - common) / share + margin for y in values]
     theirs = [-sign * (slope * y - common) / (1.0 - share) + margin for y in values]
     # A bet is settled before its trial, by what the split can do at worst and not by what came.
     worst = min(mine[0], mine[-1], theirs[0], theirs[-1])
-    largest = SAFE / max(-worst, 1.0 - SAFE)
+    largest = MAX_BET_SHARE / max(-worst, 1.0 - MAX_BET_SHARE)
     return tuple(
         (
             tuple(math.log1p(bet * largest * g) for g in mine),
             tuple(math.log1p(bet * largest * g) for g in theirs),
         )
-        for bet in BETS
+        for bet in BET_FRACTIONS
     )
 
 
-def increments_mean(
+def mean_increments(
     strata: Sequence[ValueStratum],
     center: float,
     margin: float,
@@ -71,11 +71,11 @@ def increments_mean(
     up = harm != higher_is_better
     made: dict[int, list[float]] = {}
     for s in strata:
-        if not 0.0 < s.share <= 1.0 or len(s.candidate) != LEVELS or len(s.champion) != LEVELS:
-            raise InvariantBroken(f"a stratum needs a share and {LEVELS} levels of each arm")
+        if not 0.0 < s.share <= 1.0 or len(s.candidate) != VALUE_LEVELS or len(s.champion) != VALUE_LEVELS:
+            raise InvariantBroken(f"a stratum needs a share and {VALUE_LEVELS} levels of each arm")
         if s.share == 1.0:
             continue
-        totals = made.setdefault(s.epoch, [0.0] * len(BETS))
+        totals = made.setdefault(s.epoch, [0.0] * len(BET_FRACTIONS))
         table = _table(s.share, center, -margin if harm else margin, slope, 1.0 if up else -1.0)
         candidate = [(level, n) for level, n in enumerate(s.candidate) if n]
         champion = [(level, n) for level, n in enumerate(s.champion) if n]
@@ -85,7 +85,7 @@ def increments_mean(
     return {epoch: tuple(totals) for epoch, totals in made.items()}
 
 
-def means(strata: Sequence[ValueStratum]) -> tuple[float, float] | None:
+def arm_means(strata: Sequence[ValueStratum]) -> tuple[float, float] | None:
     """Means of both arms as if every stratum had the same split.
 
     Returns:
@@ -101,4 +101,4 @@ def means(strata: Sequence[ValueStratum]) -> tuple[float, float] | None:
             weights += weight
             new += weight * sum(level * n for level, n in enumerate(s.candidate)) / mine
             old += weight * sum(level * n for level, n in enumerate(s.champion)) / theirs
-    return (old / weights / (LEVELS - 1), new / weights / (LEVELS - 1)) if weights else None
+    return (old / weights / (VALUE_LEVELS - 1), new / weights / (VALUE_LEVELS - 1)) if weights else None

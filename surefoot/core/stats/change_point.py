@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.stats.rate_eprocess import log_mean_exp
 
-FIRST = 0.8
+BROKEN_FROM_START_WEIGHT = 0.8
 """Weight of "from the very beginning": most candidates that break are broken when they arrive."""
-NOTHING = math.log(sys.float_info.min)
+LOG_ZERO = math.log(sys.float_info.min)
 """Log of the detector before its first epoch [nats]; it stands for a sum of nothing and stays a finite number."""
 
 
@@ -30,7 +30,9 @@ def _log_sum(logs: Sequence[float]) -> float:
     return log_mean_exp(logs) + math.log(len(logs))
 
 
-def log_mixture(increments: Mapping[int, Sequence[float]], *, starts: int = 24, first: float = FIRST) -> float:
+def log_mixture(
+    increments: Mapping[int, Sequence[float]], *, starts: int = 24, first: float = BROKEN_FROM_START_WEIGHT
+) -> float:
     """Logarithm of an e-value against "never worse", with the start of the trouble unknown.
 
     Args:
@@ -82,12 +84,14 @@ def log_detector(increments: Mapping[int, Sequence[float]]) -> float:
     Source: Pollak (1985), Annals of Statistics 13(1); Shin, Ramdas and Rinaldo (2024) for sums of e-processes.
     """
     if not increments:
-        return NOTHING
+        return LOG_ZERO
     _, suffixes = _suffixes(increments)
     return log_mean_exp([_log_sum([suffix[k] for suffix in suffixes]) for k in range(len(suffixes[0]))])
 
 
-def began(increments: Mapping[int, Sequence[float]], *, starts: int = 24, first: float = FIRST) -> int:
+def likely_start(
+    increments: Mapping[int, Sequence[float]], *, starts: int = 24, first: float = BROKEN_FROM_START_WEIGHT
+) -> int:
     """Epoch in which the trouble most likely began, if there is any; 0 without data.
 
     Args:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import Stratum
 
-RATIO = 1.02
+BUCKET_RATIO = 1.02
 """Upper edge of a bucket over its lower edge."""
-LOWEST = -100_000
+LOWEST_BUCKET = -100_000
 """Bucket of everything that is not above zero; no positive number comes near it."""
-_LOG = math.log(RATIO)
+_LOG = math.log(BUCKET_RATIO)
 
 
-def bucket(value: float) -> int:
+def bucket_of(value: float) -> int:
     """Number of the bucket that holds a value.
 
     Args:
@@ -28,12 +28,12 @@ def bucket(value: float) -> int:
     """
     if not math.isfinite(value):
         raise InvariantBroken(f"{value} is not a measurement")
-    return math.floor(math.log(value) / _LOG) if value > 0.0 else LOWEST
+    return math.floor(math.log(value) / _LOG) if value > 0.0 else LOWEST_BUCKET
 
 
-def edge(number: int) -> float:
+def bucket_edge(number: int) -> float:
     """Lower edge of a bucket [unit of the measurement]; 0 for the lowest, infinite beyond the largest number."""
-    if number <= LOWEST:
+    if number <= LOWEST_BUCKET:
         return 0.0
     try:
         return math.exp(number * _LOG)
@@ -79,7 +79,7 @@ class Histogram:
             seen += self.counts[key]
             if seen >= q * total:
                 break
-        return edge(key) * math.sqrt(RATIO)
+        return bucket_edge(key) * math.sqrt(BUCKET_RATIO)
 
     def __add__(self, other: "Histogram") -> "Histogram":
         """Values of both."""
@@ -87,7 +87,9 @@ class Histogram:
         return Histogram({key: self.counts.get(key, 0) + other.counts.get(key, 0) for key in keys})
 
 
-def exceed(candidate: Histogram, champion: Histogram, share: float, epoch: int, mine: int, theirs: int) -> Stratum:
+def count_exceedances(
+    candidate: Histogram, champion: Histogram, share: float, epoch: int, mine: int, theirs: int
+) -> Stratum:
     """Values at or above an edge as bad events, exactly counted.
 
     Args:

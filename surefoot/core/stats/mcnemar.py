@@ -1,15 +1,15 @@
-"""Compare right and wrong answers of two versions to the same requests by their disagreements."""
+"""Compute anytime-valid evidence from the requests on which exactly one of two versions is right."""
 
 import math
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.stats.rate_eprocess import HARM, log_mean_exp
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, log_mean_exp
 
-BETS = (0.02, 0.05, 0.1, 0.2, 0.4)
+BET_SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)
 """Shares of what there is that each bet risks on one request."""
 
 
-def log_harm(worse: int, better: int) -> float:
+def log_evidence_of_harm(worse: int, better: int) -> float:
     """Log evidence that the candidate is wrong more often than the champion [nats].
 
     Args:
@@ -21,10 +21,10 @@ def log_harm(worse: int, better: int) -> float:
     Source: McNemar (1947), Psychometrika 12(2), made sequential by Wald's likelihood ratios (1945).
     """
     n = worse + better
-    return log_mean_exp([worse * math.log(factor) - n * math.log((1.0 + factor) / 2.0) for factor in HARM])
+    return log_mean_exp([worse * math.log(factor) - n * math.log((1.0 + factor) / 2.0) for factor in HARM_FACTORS])
 
 
-def log_no_harm(worse: int, better: int, same: int, delta: float) -> float:
+def log_evidence_of_no_harm(worse: int, better: int, same: int, delta: float) -> float:
     """Log evidence that the candidate's accuracy is less than `delta` below the champion's [nats].
 
     Args:
@@ -44,7 +44,7 @@ def log_no_harm(worse: int, better: int, same: int, delta: float) -> float:
     if not 0.0 <= delta < 1.0:
         raise InvariantBroken("the accepted loss must be at least 0 and below 1")
     logs = []
-    for bet in BETS:
+    for bet in BET_SHARES:
         lam = bet / (1.0 - delta)
         outcomes = ((worse, 1.0), (better, -1.0), (same, 0.0))
         logs.append(sum(n * math.log1p(-lam * (value - delta)) for n, value in outcomes))

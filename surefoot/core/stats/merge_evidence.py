@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from surefoot.core.errors import InvariantBroken
 
-SLACK = 1e-9
+WEIGHT_TOLERANCE = 1e-9
 """By how much floating point may carry a sum of weights above one."""
 
 
@@ -28,7 +28,11 @@ def merge_log_evidence(logs: Sequence[float], weights: Sequence[float]) -> float
     Source: Vovk and Wang (2021), Annals of Statistics 49(3), proposition 3.1; Wang (2024), arXiv 2409.19888.
     """
     total = sum(weights)
-    if len(logs) != len(weights) or any(weight < 0.0 for weight in weights) or not 0.0 < total <= 1.0 + SLACK:
+    if (
+        len(logs) != len(weights)
+        or any(weight < 0.0 for weight in weights)
+        or not 0.0 < total <= 1.0 + WEIGHT_TOLERANCE
+    ):
         raise InvariantBroken("weights of e-values must not be negative and must add up to at most one")
     if any(math.isnan(log) for log in logs):
         raise InvariantBroken("an e-value is not a number")

@@ -9,9 +9,9 @@ from scipy import stats
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MICRO, Block
-from surefoot.core.stats.block_statistic import Floats, Statistic, mean
+from surefoot.core.stats.block_statistic import Floats, Statistic, mean_loss
 
-LEAST_BLOCKS = 5
+MIN_BLOCKS = 5
 """Fewer blocks say nothing about how much blocks differ [count]."""
 
 
@@ -63,7 +63,7 @@ def spent_level(look: int) -> float:
     return 1.0 / (look * (look + 1))
 
 
-def difference(blocks: Sequence[Block], statistic: Statistic = mean, coarse: int = 1) -> Difference | None:
+def block_difference(blocks: Sequence[Block], statistic: Statistic = mean_loss, coarse: int = 1) -> Difference | None:
     """Difference of a statistic between two versions, with its spread between blocks.
 
     Args:
@@ -75,13 +75,13 @@ def difference(blocks: Sequence[Block], statistic: Statistic = mean, coarse: int
         None with fewer than LEAST_BLOCKS blocks, or where the statistic is not defined.
     """
     kept = [block for block in blocks if block.n > 0]
-    if len(kept) < LEAST_BLOCKS:
+    if len(kept) < MIN_BLOCKS:
         return None
     n = np.array([block.n for block in kept], dtype=np.float64)
     sums = (np.array([b.champion for b in kept], np.float64), np.array([b.candidate for b in kept], np.float64))
-    if statistic is mean:
+    if statistic is mean_loss:
         return _ratio(n, *(side[:, 0] * coarse / MICRO for side in sums))
-    return compare(n, sums[0] * coarse, sums[1] * coarse, statistic)
+    return jackknife_difference(n, sums[0] * coarse, sums[1] * coarse, statistic)
 
 
 def _ratio(n: Floats, champion: Floats, candidate: Floats) -> Difference:
@@ -101,7 +101,7 @@ def _ratio(n: Floats, champion: Floats, candidate: Floats) -> Difference:
     return Difference(apart, error, blocks, int(total), *means, own)
 
 
-def compare(n: Floats, champion: Floats, candidate: Floats, statistic: Statistic) -> Difference | None:
+def jackknife_difference(n: Floats, champion: Floats, candidate: Floats, statistic: Statistic) -> Difference | None:
     """Difference of any statistic, and its spread when each block in turn is left out.
 
     Args:

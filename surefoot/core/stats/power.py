@@ -7,15 +7,15 @@ from statistics import NormalDist
 import numpy as np
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.stats.rate_eprocess import FLOOR, HARM, divergence, project
+from surefoot.core.stats.rate_eprocess import HARM_FACTORS, MIN_PROBABILITY, kl_divergence, project_to_null
 
-MULTIPLES = ((0.1, 0.45), (0.5, 1.1), (0.8, 2.0), (0.9, 2.5), (0.99, 4.2))
+PASSING_MULTIPLES = ((0.1, 0.45), (0.5, 1.1), (0.8, 2.0), (0.9, 2.5), (0.99, 4.2))
 """(chance to be done by then, requests over ln(1/level)/growth): measured at .5, .8 and .9; straight lines in between.
 Beyond them the careful side of the exact chances that `chance_by_events` gives."""
-NORMAL = NormalDist()
+STANDARD_NORMAL = NormalDist()
 
 
-def growth(share: float, p1: float, p0: float, slope: float, offset: float, *, harm: bool = True) -> float:
+def evidence_growth(share: float, p1: float, p0: float, slope: float, offset: float, *, harm: bool = True) -> float:
     """Mean growth of the evidence with each request of both arms [nats per request].
 
     Args:
@@ -31,12 +31,12 @@ def growth(share: float, p1: float, p0: float, slope: float, offset: float, *, h
 
     Source: Kelly (1956), Bell System Technical Journal 35(4): growth is the divergence from the null.
     """
-    p1, p0 = (min(max(p, FLOOR), 1.0 - FLOOR) for p in (p1, p0))
+    p1, p0 = (min(max(p, MIN_PROBABILITY), 1.0 - MIN_PROBABILITY) for p in (p1, p0))
     line = slope * p0 + offset
     if (p1 <= line) if harm else (p1 >= line):
         return 0.0
-    q0, q1 = project(share, p1, p0, slope, offset)
-    return max(share * divergence(p1, q1) + (1.0 - share) * divergence(p0, q0), 0.0)
+    q0, q1 = project_to_null(share, p1, p0, slope, offset)
+    return max(share * kl_divergence(p1, q1) + (1.0 - share) * kl_divergence(p0, q0), 0.0)
 
 
 def _between(x: float, known: Sequence[float], values: Sequence[float]) -> float:
@@ -44,7 +44,7 @@ def _between(x: float, known: Sequence[float], values: Sequence[float]) -> float
     return float(np.interp(x, np.array(known), np.array(values)))
 
 
-def requests(level: float, nats: float, chance: float = 0.8) -> float:
+def requests_needed(level: float, nats: float, chance: float = 0.8) -> float:
     """Requests until the evidence reaches 1/level, with a chance [requests]; infinite without growth.
 
     Args:
@@ -57,14 +57,18 @@ def requests(level: float, nats: float, chance: float = 0.8) -> float:
 
     Law: grows with the chance, and falls with the growth.
     """
-    if not 0.0 < level < 1.0 or not MULTIPLES[0][0] <= chance <= MULTIPLES[-1][0]:
+    if not 0.0 < level < 1.0 or not PASSING_MULTIPLES[0][0] <= chance <= PASSING_MULTIPLES[-1][0]:
         raise InvariantBroken("level must be a probability and chance between 0.1 and 0.99")
     if nats <= 0.0:
         return math.inf
-    return -math.log(level) / nats * _between(chance, [row[0] for row in MULTIPLES], [row[1] for row in MULTIPLES])
+    return (
+        -math.log(level)
+        / nats
+        * _between(chance, [row[0] for row in PASSING_MULTIPLES], [row[1] for row in PASSING_MULTIPLES])
+    )
 
 
-def chance(n: float, level: float, nats: float) -> float:
+def chance_by_requests(n: float, level: float, nats: float) -> float:
     """Chance that so many requests are enough [0 to 0.99]; the inverse of `requests`.
 
     Args:
@@ -79,11 +83,11 @@ def chance(n: float, level: float, nats: float) -> float:
         raise InvariantBroken("level must be a probability")
     if nats <= 0.0 or n <= 0.0:
         return 0.0
-    table = ((0.0, 0.0), *MULTIPLES)
+    table = ((0.0, 0.0), *PASSING_MULTIPLES)
     return _between(n * nats / -math.log(level), [row[1] for row in table], [row[0] for row in table])
 
 
-def standing(nats: float, level: float) -> float:
+def chance_above_level(nats: float, level: float) -> float:
     """Chance that the evidence stands at 1/level or above at one moment, not merely that it once did [probability].
 
     Args:
@@ -97,7 +101,7 @@ def standing(nats: float, level: float) -> float:
     """
     if nats <= 0.0:
         return 0.0
-    return NORMAL.cdf((nats + math.log(level) - math.log(len(HARM))) / math.sqrt(2.0 * nats))
+    return STANDARD_NORMAL.cdf((nats + math.log(level) - math.log(len(HARM_FACTORS))) / math.sqrt(2.0 * nats))
 
 
 def nats_to_stand(level: float, likely: float = 0.8) -> float:
@@ -108,12 +112,18 @@ def nats_to_stand(level: float, likely: float = 0.8) -> float:
         likely: The chance [0.5 to 1].
     """
     # nats - bar = z * sqrt(2 nats), a quadratic in the root of nats.
-    bar, z = math.log(len(HARM)) - math.log(level), NORMAL.inv_cdf(likely) * math.sqrt(2.0)
+    bar, z = math.log(len(HARM_FACTORS)) - math.log(level), STANDARD_NORMAL.inv_cdf(likely) * math.sqrt(2.0)
     return ((z + math.sqrt(z * z + 4.0 * bar)) / 2.0) ** 2
 
 
 def chance_by_events(
-    share: float, ratio: float, events: int, level: float, grid: tuple[float, ...] = HARM, *, margin: float = 1.0
+    share: float,
+    ratio: float,
+    events: int,
+    level: float,
+    grid: tuple[float, ...] = HARM_FACTORS,
+    *,
+    margin: float = 1.0,
 ) -> float:
     """Exact chance that the evidence on rare events reaches 1/level at some moment within so many events.
 

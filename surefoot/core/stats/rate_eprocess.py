@@ -15,25 +15,25 @@ from functools import lru_cache
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import Stratum
 
-HARM = (1.1, 1.3, 1.7, 2.5, 5.0, 12.0)
+HARM_FACTORS = (1.1, 1.3, 1.7, 2.5, 5.0, 12.0)
 """Odds multipliers of the alternatives "the candidate is worse than the line"."""
-NO_HARM = (0.93, 0.85, 0.75, 0.60, 0.40, 0.15)
+NO_HARM_FACTORS = (0.93, 0.85, 0.75, 0.60, 0.40, 0.15)
 """Odds multipliers of the alternatives "the candidate is better than the line"."""
-FLOOR = 1e-6
+MIN_PROBABILITY = 1e-6
 """Lowest probability that a guess may have: keeps every logarithm finite."""
 LEAST, MOST = -5.0, 50.0
 """Ends of what a `band` looks at [multiples of the margin]."""
 CLOSE_END = 1e-3
 """How close to such an end a bisection stops that found nothing [multiples of the margin]."""
-CLOSE = 1e-15
+PROJECTION_TOLERANCE = 1e-15
 """Relative step at which a projection is as close as floating point gets."""
 
 
 def _clip(p: float) -> float:
-    return min(max(p, FLOOR), 1.0 - FLOOR)
+    return min(max(p, MIN_PROBABILITY), 1.0 - MIN_PROBABILITY)
 
 
-def divergence(p: float, q: float) -> float:
+def kl_divergence(p: float, q: float) -> float:
     """KL(Bernoulli(p) || Bernoulli(q)) [nats]."""
     return p * math.log(p / q) + (1.0 - p) * math.log((1.0 - p) / (1.0 - q))
 
@@ -43,14 +43,14 @@ def _bend(p: float, q: float) -> float:
     return p / (q * q) + (1.0 - p) / ((1.0 - q) * (1.0 - q))
 
 
-def odds(p: float, factor: float) -> float:
+def multiply_odds(p: float, factor: float) -> float:
     """Multiply the odds of a probability by a factor."""
     scaled = factor * p / (1.0 - p)
     return _clip(scaled / (1.0 + scaled))
 
 
 @lru_cache(maxsize=4096)
-def project(share: float, p1: float, p0: float, a: float, d: float) -> tuple[float, float]:
+def project_to_null(share: float, p1: float, p0: float, a: float, d: float) -> tuple[float, float]:
     """Closest point (q0, q1) of the null line to an alternative.
 
     Args:
@@ -67,8 +67,8 @@ def project(share: float, p1: float, p0: float, a: float, d: float) -> tuple[flo
     itself. Such an alternative is worth nothing: it is its own projection.
     """
     start = _clip(a * p0 + d)
-    low = max(FLOOR, (FLOOR - d) / a if a else FLOOR)
-    high = min(1.0 - FLOOR, (1.0 - FLOOR - d) / a if a else 1.0 - FLOOR)
+    low = max(MIN_PROBABILITY, (MIN_PROBABILITY - d) / a if a else MIN_PROBABILITY)
+    high = min(1.0 - MIN_PROBABILITY, (1.0 - MIN_PROBABILITY - d) / a if a else 1.0 - MIN_PROBABILITY)
     if share >= 1.0 or p1 == start or low >= high:
         return p0, start
     if a == 1.0 and d == 0.0:
@@ -88,14 +88,14 @@ def project(share: float, p1: float, p0: float, a: float, d: float) -> tuple[flo
         after = q0 - slope / bend
         if not low <= after <= high:
             after = 0.5 * (low + high)
-        if abs(after - q0) <= CLOSE * q0:
+        if abs(after - q0) <= PROJECTION_TOLERANCE * q0:
             break
         q0 = after
     return q0, _clip(a * q0 + d)
 
 
 @lru_cache(maxsize=16384)
-def coefficients(
+def trial_increments(
     share: float, guess: float, slope: float, offset: float, grid: tuple[float, ...]
 ) -> tuple[tuple[float, float, float, float], ...]:
     """Log-increments of one trial, for each alternative.
@@ -121,15 +121,15 @@ def coefficients(
     start = _clip(slope * p0 + offset)
     made = []
     for factor in grid:
-        p1 = odds(start, factor)
-        q0, q1 = project(share, p1, p0, slope, offset)
+        p1 = multiply_odds(start, factor)
+        q0, q1 = project_to_null(share, p1, p0, slope, offset)
         made.append(
             (math.log(p1 / q1), math.log((1.0 - p1) / (1.0 - q1)), math.log(p0 / q0), math.log((1.0 - p0) / (1.0 - q0)))
         )
     return tuple(made)
 
 
-def increments(
+def epoch_increments(
     strata: Sequence[Stratum], guess: float, slope: float, offset: float, grid: tuple[float, ...]
 ) -> dict[int, tuple[float, ...]]:
     """Log-increments of every epoch, one an alternative; arguments as in `log_evidence`.
@@ -145,7 +145,7 @@ def increments(
     made: dict[int, list[float]] = {}
     for s in strata:
         total = made.setdefault(s.epoch, [0.0] * len(grid))
-        for k, (a, b, c, d) in enumerate(coefficients(s.share, guess, slope, offset, grid)):
+        for k, (a, b, c, d) in enumerate(trial_increments(s.share, guess, slope, offset, grid)):
             total[k] += s.candidate_bad * a + s.candidate_good * b + s.champion_bad * c + s.champion_good * d
     return {epoch: tuple(total) for epoch, total in made.items()}
 
@@ -179,12 +179,12 @@ def log_evidence(
     totals = [0.0] * len(grid)
     for s in strata:
         n11, n10, n01, n00 = s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good
-        for k, (a, b, c, d) in enumerate(coefficients(s.share, guess, slope, offset, grid)):
+        for k, (a, b, c, d) in enumerate(trial_increments(s.share, guess, slope, offset, grid)):
             totals[k] += n11 * a + n10 * b + n01 * c + n00 * d
     return log_mean_exp(totals)
 
 
-def band(
+def degradation_interval(
     strata: Sequence[Stratum], guess: float, growth: float, points: float, alpha: float, beta: float
 ) -> tuple[float, float]:
     """Interval of the share s of the allowed degradation that the counts do not exclude.
@@ -215,11 +215,11 @@ def band(
                 high = s
         return 0.5 * (low + high)
 
-    low, high = crossing(HARM, alpha, rising=True), crossing(NO_HARM, beta, rising=False)
+    low, high = crossing(HARM_FACTORS, alpha, rising=True), crossing(NO_HARM_FACTORS, beta, rising=False)
     return min(low, high), max(low, high)
 
 
-def unbounded(low: float, high: float) -> tuple[float | None, float | None]:
+def open_ended_interval(low: float, high: float) -> tuple[float | None, float | None]:
     """Ends of a `band`, with None for an end that the counts do not reach."""
     return (None if low <= LEAST + CLOSE_END else low), (None if high >= MOST - CLOSE_END else high)
 

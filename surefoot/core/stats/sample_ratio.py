@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from surefoot.core.judging.evidence import Stratum
 from surefoot.core.stats.rate_eprocess import log_mean_exp
 
-FACTORS = (0.8, 0.9, 0.95, 0.98, 1.02, 1.05, 1.1, 1.25)
+SHARE_FACTORS = (0.8, 0.9, 0.95, 0.98, 1.02, 1.05, 1.1, 1.25)
 """Odds multipliers of the alternatives: the candidate gets less, or more, than it should."""
 
 
@@ -31,6 +31,6 @@ def log_sample_ratio(strata: Sequence[Stratum]) -> float:
                 mine * math.log(factor) - total * math.log1p(share * (factor - 1.0))
                 for share, (mine, total) in sums.items()
             )
-            for factor in FACTORS
+            for factor in SHARE_FACTORS
         ]
     )

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from surefoot.core.domain import Figure, FigureKind, Outcome, Verdict
+from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import Missing
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate
-from surefoot.core.record.chain import canonical
+from surefoot.core.record.chain import canonical_bytes
 
 
 def make_verdict(gate: Gate, outcome: Outcome, reason: str, **fields: Any) -> Verdict:
@@ -26,7 +26,7 @@ def missing_verdict(gate: Gate, found: Missing, _level: DecisionThresholds) -> V
 def journal_sample(sample: object) -> object:
     """A sample as it can be journalled; the rows that fail are those that hold NaN and the like."""
     try:
-        canonical(sample)
+        canonical_bytes(sample)
     except InvariantBroken:
         return ascii(sample)
     return sample
@@ -84,11 +84,11 @@ def decide_live(gate: Gate, seen: LiveMetric, level: DecisionThresholds) -> Verd
     """
     figures = (
         *seen.fields.get("figures", ()),
-        Figure(FigureKind.HARM, seen.harm, "nats"),
-        Figure(FigureKind.HARM_NEEDED, seen.threshold, "nats"),
-        Figure(FigureKind.SAFETY, seen.safe, "nats"),
-        Figure(FigureKind.SAFETY_NEEDED, -math.log(level.beta), "nats"),
-        Figure(FigureKind.WRONG_SPLIT, seen.split, "nats"),
+        VerdictFigure(FigureKind.HARM, seen.harm, "nats"),
+        VerdictFigure(FigureKind.HARM_NEEDED, seen.threshold, "nats"),
+        VerdictFigure(FigureKind.SAFETY, seen.safe, "nats"),
+        VerdictFigure(FigureKind.SAFETY_NEEDED, -math.log(level.beta), "nats"),
+        VerdictFigure(FigureKind.WRONG_SPLIT, seen.split, "nats"),
     )
     fields = {**seen.fields, "figures": figures, "n": seen.n}
     if seen.broken:

@@ -1,4 +1,4 @@
-"""Add to a verdict what was not counted, and turn it into an ERROR when that is too much."""
+"""Report on a verdict which records were left out, and make it an ERROR when their share exceeds a limit."""
 
 from dataclasses import replace
 
@@ -12,9 +12,9 @@ ODD_LIMIT = 0.01
 MISSING_LIMIT = 0.2
 """Share of the mirrored requests that may be missing before no gate passes: what was dropped came when the host was
 busy, so it may differ from what was answered."""
-FEW = 10
+MIN_DECIDING_RECORDS = 10
 """So many of either decide nothing, however few records there are [count]."""
-WORDS = {
+REASON_TEXTS = {
     "refused": "requests that no version could answer, which are evidence about none",
     "repeated": "records with the id of a request that was counted already",
     "unkept": "requests whose features are not kept in the log",
@@ -34,14 +34,14 @@ def note_left_out(verdict: Verdict, left: LeftOut) -> Verdict:
 
     Law: without anything left out the verdict is what it was.
     """
-    counts = {name: int(getattr(left, name)) for name in WORDS}
+    counts = {name: int(getattr(left, name)) for name in REASON_TEXTS}
     found = {name: n for name, n in counts.items() if n}
     if not found:
         return verdict
     named = f" ({left.what}; request {', '.join(left.requests)})" if left.odd and left.requests else ""
-    said = ", ".join(f"{n:,} {WORDS[name]}{named if name == 'odd' else ''}" for name, n in found.items())
+    said = ", ".join(f"{n:,} {REASON_TEXTS[name]}{named if name == 'odd' else ''}" for name, n in found.items())
     rows = tuple(
-        {"left out": WORDS[name], "n": n, **({"requests": list(left.requests)} if name == "odd" else {})}
+        {"left out": REASON_TEXTS[name], "n": n, **({"requests": list(left.requests)} if name == "odd" else {})}
         for name, n in found.items()
     )
     verdict = replace(verdict, reason=f"{verdict.reason}; left out: {said}", details=(*verdict.details, *rows))
@@ -59,11 +59,11 @@ def note_left_out(verdict: Verdict, left: LeftOut) -> Verdict:
 def _too_much(left: LeftOut) -> str:
     """Why the records cannot be judged; empty when they can."""
     total = max(left.records, 1)
-    if left.repeated >= FEW and left.repeated > REPEATED_LIMIT * total:
+    if left.repeated >= MIN_DECIDING_RECORDS and left.repeated > REPEATED_LIMIT * total:
         return (
             f"{left.repeated:,} of {left.records:,} records repeat the id of another request, and only"
             f" {left.records - left.repeated:,} were counted: each request needs an X-Request-Id of its own, or none"
         )
-    if left.odd >= FEW and left.odd > ODD_LIMIT * total:
+    if left.odd >= MIN_DECIDING_RECORDS and left.odd > ODD_LIMIT * total:
         return f"{left.odd:,} of {left.records:,} records cannot be read: {left.what or 'see the requests'}"
     return ""

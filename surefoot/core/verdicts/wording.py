@@ -3,13 +3,13 @@
 import math
 from dataclasses import dataclass
 
-from surefoot.core.durations import roughly
+from surefoot.core.durations import format_estimate
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.stats import power
 
-LIKELY = (0.1, 0.9)
+FORECAST_CHANCES = (0.1, 0.9)
 """Chances between which a forecast says that an equal candidate passes [probability]."""
-MOST = 1e12
+MAX_FORECAST_TRIALS = 1e12
 """More trials than any rollout has; nothing is said of what would take longer [count]."""
 
 
@@ -124,14 +124,14 @@ def forecast_clause(nats: float, alpha: float, seen: int, trial: str, level: Dec
     """
     if nats <= 0.0:
         return ""
-    low, high = (power.requests(alpha, nats, chance) for chance in LIKELY)
-    if high > MOST:
+    low, high = (power.requests_needed(alpha, nats, chance) for chance in FORECAST_CHANCES)
+    if high > MAX_FORECAST_TRIALS:
         return ""
     said = f"; a candidate equal to the champion passes after {round_forecast(low)} to {round_forecast(high)} {trial}s"
     said += " in 8 of 10 cases"
     said += f" ({seen:,} until now)"
     if level.per_minute and trial == "request":
-        soon, late = (roughly(60.0 * n / level.per_minute) for n in (low, high))
+        soon, late = (format_estimate(60.0 * n / level.per_minute) for n in (low, high))
         said += f", {soon} to {late} of planned traffic"
     return said
 

@@ -19,7 +19,7 @@ from surefoot.gateway.control.version_loader import VersionLoader
 from surefoot.gateway.inference.route_codec import UNBATCHABLE
 from surefoot.gateway.inference.route_snapshot import (
     KILL_SWITCH,
-    ModelRoute,
+    ConfiguredRoute,
     serving_versions,
     unbatchable_versions,
     version_key,
@@ -63,7 +63,7 @@ class ModelController:
         self.error = ""
         self.champion_only = False
         self.alarms = alarms
-        self._route: ModelRoute | None = None
+        self._route: ConfiguredRoute | None = None
         self._settings = settings
         self._root = settings.root
         self._loader = loader
@@ -72,7 +72,7 @@ class ModelController:
         self._clock = clock
         self._lock = asyncio.Lock()
 
-    def apply(self, route: ModelRoute) -> None:
+    def apply(self, route: ConfiguredRoute) -> None:
         """Follow a route that is in force for all workers, with the versions that are loaded."""
         self.requested, self._route = route.split, route
         self.error = ""

@@ -23,7 +23,7 @@ from surefoot.gateway.inference.route_snapshot import (
     read_document,
 )
 
-WORKERS = 64
+MAX_WORKERS = 64
 """Most front workers [count]."""
 _DOCUMENTS = 4  # two of routes, two of preloads: a writer that is killed spoils the one that is not in use
 _PRELOAD, _SUPERVISOR, _CONTROL_CONTACT, _STATS_REQUEST = range(GENERATION_WORD + 1, GENERATION_WORD + 5)
@@ -118,7 +118,7 @@ class SharedRouteTable:
         Raises:
             RouteTableFull: No slot is free.
         """
-        for slot in range(WORKERS):
+        for slot in range(MAX_WORKERS):
             lock = self._lock_slot(slot)
             if lock >= 0:
                 self._slot_lock, self.slot = lock, slot
@@ -127,7 +127,7 @@ class SharedRouteTable:
                     self._words[at + word] = 0
                 self._words[at + _PID] = os.getpid()
                 return
-        raise RouteTableFull(f"there are {WORKERS} workers already")
+        raise RouteTableFull(f"there are {MAX_WORKERS} workers already")
 
     def release_slot(self) -> None:
         """Give the slot of this worker back."""
@@ -138,7 +138,7 @@ class SharedRouteTable:
 
     def live_workers(self) -> Iterator[int]:
         """Iterate over the slots whose workers live; the lock of a killed worker is gone with it."""
-        for slot in range(WORKERS):
+        for slot in range(MAX_WORKERS):
             if not self._words[self._offset(slot) + _PID]:
                 continue
             if slot == self.slot and self._slot_lock >= 0:

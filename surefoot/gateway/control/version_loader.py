@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from surefoot.core.domain import Version
 from surefoot.gateway.control.route_errors import LoadFailed
 from surefoot.gateway.inference.router import as_predictor
-from surefoot.models.predictor import Load, Predictor
+from surefoot.models.predictor import LoadModel, Predictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class Loaders:
         shadow: Loads a version in a process of low priority, for mirrored requests.
     """
 
-    serving: Load
-    shadow: Load
+    serving: LoadModel
+    shadow: LoadModel
 
 
 class VersionLoader:
@@ -46,10 +46,10 @@ class VersionLoader:
         """
         return await self._run(self._loaders.shadow, version)
 
-    async def _run(self, load: Load, version: Version) -> Predictor:
+    async def _run(self, load: LoadModel, version: Version) -> Predictor:
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._load, load, version)
 
-    def _load(self, load: Load, version: Version) -> Predictor:
+    def _load(self, load: LoadModel, version: Version) -> Predictor:
         try:
             return as_predictor(load(self._model, version))  # this also proves that it answers each row by itself
         except BaseException as error:  # last resort: it runs the model's own code, SystemExit included

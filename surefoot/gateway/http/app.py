@@ -10,9 +10,9 @@ from surefoot.gateway.control.version_loader import Loaders
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoint_table import EndpointTable
-from surefoot.gateway.http.endpoints.context import HandlerContext
+from surefoot.gateway.http.endpoints.handler_context import HandlerContext
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.models.predictor import Load
+from surefoot.models.predictor import LoadModel
 
 
 class Gateway:
@@ -41,7 +41,7 @@ class Gateway:
             response = await handle(scope, receive, name)
         except HttpError as refusal:
             response = Response.refusing(refusal)
-        except asgi.CallerGone:
+        except asgi.ClientDisconnected:
             return
         except SurefootError as error:  # the clock of a replay that has not begun
             response = Response.refusing(HttpError(503, "TEMPORARILY_UNAVAILABLE", str(error), retry_after="1"))
@@ -67,8 +67,8 @@ class Gateway:
 def build_app(
     settings: GatewaySettings,
     clock: Clock,
-    load: Load,
-    shadow: Load | None = None,
+    load: LoadModel,
+    shadow: LoadModel | None = None,
     journal: CutJournal | None = None,
 ) -> Gateway:
     """Build the gateway.

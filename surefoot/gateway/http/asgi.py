@@ -10,11 +10,11 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-JSON = b"application/json"
-TEXT = b"text/plain; charset=utf-8"
+JSON_TYPE = b"application/json"
+TEXT_TYPE = b"text/plain; charset=utf-8"
 
 
-class CallerGone(Exception):
+class ClientDisconnected(Exception):
     """The caller closed the connection before the whole body had come."""
 
 
@@ -41,7 +41,7 @@ class Response:
 
     body: bytes
     status: int = 200
-    kind: bytes = JSON
+    kind: bytes = JSON_TYPE
     headers: dict[str, str] = field(default_factory=dict)
     encoded: list[tuple[bytes, bytes]] = field(default_factory=list)
     after: Callable[[], None] | None = None
@@ -55,7 +55,7 @@ class Response:
     def refusing(cls, refusal: HttpError) -> "Response":
         """Give an error as MLflow's scoring server words it."""
         body = {"error_code": refusal.code, "message": str(refusal)}
-        return cls(orjson.dumps(body), refusal.status, JSON, dict(refusal.headers))
+        return cls(orjson.dumps(body), refusal.status, JSON_TYPE, dict(refusal.headers))
 
     async def send(self, send: Send) -> None:
         """Write it to the connection."""
@@ -65,7 +65,7 @@ class Response:
         await send({"type": "http.response.body", "body": self.body})
 
 
-def header(scope: Scope, name: bytes) -> str:
+def get_header(scope: Scope, name: bytes) -> str:
     """Give a request header, or the empty text."""
     for key, value in scope["headers"]:
         if key == name:
@@ -85,7 +85,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         HttpError: It is larger.
         CallerGone: The caller closed the connection.
     """
-    length = header(scope, b"content-length")
+    length = get_header(scope, b"content-length")
     if length.isdigit() and int(length) > limit:
         raise _too_large(limit)
     parts: list[bytes] = []
@@ -93,7 +93,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise CallerGone
+            raise ClientDisconnected
         part = message.get("body", b"")
         size += len(part)
         if size > limit:

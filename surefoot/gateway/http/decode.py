@@ -25,7 +25,7 @@ class Table(NamedTuple):
     options: RequestOptions = NO_OPTIONS
 
 
-FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+JSON_FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _EXTRA_KEYS = frozenset({"params", "client_request_id", "signature_name"})
 """Keys that may come with the rows; MLflow reads the first and ignores the others."""
 _ABSENT = frozenset(
@@ -84,10 +84,12 @@ def read_table(body: bytes, content_type: str) -> Table:
 def _from_json(body: bytes) -> Table:
     content = _loads(body)
     if not isinstance(content, dict):
-        raise MalformedBody(f"the body is a JSON {_kind(content)}, not an object with one of {', '.join(FORMATS)}")
-    given = [name for name in FORMATS if name in content]
+        raise MalformedBody(f"the body is a JSON {_kind(content)}, not an object with one of {', '.join(JSON_FORMATS)}")
+    given = [name for name in JSON_FORMATS if name in content]
     if len(given) != 1:
-        raise MalformedBody(f"the body needs exactly one of {', '.join(FORMATS)}; it has {given or sorted(content)}")
+        raise MalformedBody(
+            f"the body needs exactly one of {', '.join(JSON_FORMATS)}; it has {given or sorted(content)}"
+        )
     name = given[0]
     value = content.pop(name)
     table = _from_split(value) if name == "dataframe_split" else _from_list(name, value, len(body))
@@ -109,7 +111,7 @@ def _read_options(name: str, extra: dict[str, object]) -> RequestOptions:
 def _loads(body: bytes) -> object:
     """Read JSON; NaN, as Python writes a missing number, is null, and a byte order mark is nothing."""
     try:
-        return json_body.read(body, nan=True)
+        return json_body.parse_json_body(body, nan=True)
     except ValueError as error:
         raise MalformedBody(str(error)) from None
 

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
-from surefoot.gateway.http.endpoints.context import HandlerContext
 from surefoot.gateway.http.endpoints.docs import handle_openapi, handle_page, handle_version
+from surefoot.gateway.http.endpoints.handler_context import HandlerContext
 from surefoot.gateway.http.endpoints.health import HealthHandler
 from surefoot.gateway.http.endpoints.kill_switch import KillSwitchHandler
 from surefoot.gateway.http.endpoints.labels import LabelsHandler

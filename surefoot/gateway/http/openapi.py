@@ -108,7 +108,7 @@ def _scoring(*, model: bool) -> dict[str, object]:
     return made
 
 
-def document() -> dict[str, object]:
+def openapi_document() -> dict[str, object]:
     """The OpenAPI document."""
     steer = {"200": "In force in every worker.", "401": "Not with this token."}
     tensors = _json({"type": "object", "required": ["inputs"], "properties": {"inputs": {"type": "array"}}})
@@ -207,9 +207,9 @@ _STYLE = (
 )
 
 
-def page() -> bytes:
+def openapi_page() -> bytes:
     """The document for people: every path, what it does, what it answers, and an example that can be pasted."""
-    told = document()
+    told = openapi_document()
     parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>Surefoot</title><style>{_STYLE}</style>"]
     info = told["info"]
     parts.append(f"<h1>{_text(info['title'])} {_text(info['version'])}</h1><p>{_text(info['description'])}")  # type: ignore[index]

@@ -10,9 +10,11 @@ import orjson
 from surefoot.gateway import json_body
 from surefoot.gateway.http.decode import MalformedBody, Table
 
-NUMBERS = frozenset({"FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
-DATATYPES = NUMBERS | {"BOOL", "BYTES"}
-UNKNOWN: dict[str, object] = {"inputs": [], "outputs": []}
+NUMBER_DATATYPES = frozenset(
+    {"FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"}
+)
+DATATYPES = NUMBER_DATATYPES | {"BOOL", "BYTES"}
+UNKNOWN_METADATA: dict[str, object] = {"inputs": [], "outputs": []}
 """Metadata of tensors: a version's signature is in the registry, and two versions may differ."""
 _TENSOR_KEYS = {"name", "shape", "datatype", "data", "parameters"}
 _REQUEST_KEYS = {"id", "parameters", "inputs", "outputs"}
@@ -34,7 +36,7 @@ def read_tensors(body: bytes) -> tuple[Table, str]:
         MalformedBody: Says what is wrong.
     """
     try:
-        asked = json_body.read(body, nan=True)
+        asked = json_body.parse_json_body(body, nan=True)
     except ValueError as error:
         raise MalformedBody(str(error)) from None
     if not isinstance(asked, dict) or not isinstance(asked.get("inputs"), list) or not asked["inputs"]:

@@ -8,7 +8,7 @@ import psutil
 _IDLE = ("idle", "iowait")  # not nice: a shadow that computes must not count as idle time
 _COUNTED_TWICE = ("guest", "guest_nice")  # parts of user and nice
 _TICKS = 100.0  # the kernel counts in steps of 10 ms; whole numbers subtract without an error
-SAMPLES = 10
+SAMPLES_TO_RESUME = 10
 """Samples that together must show idle time before the host counts as idle again [count]."""
 
 
@@ -27,7 +27,7 @@ class IdleMonitor:
         """
         self._least = least
         self._last: tuple[int, int] | None = None
-        self._samples: deque[tuple[int, int]] = deque(maxlen=SAMPLES)
+        self._samples: deque[tuple[int, int]] = deque(maxlen=SAMPLES_TO_RESUME)
         self._busy = False
         self._enough = True
 
@@ -47,7 +47,7 @@ class IdleMonitor:
             if before and self._busy:
                 self._enough = False
                 self._samples.clear()
-        elif len(self._samples) == SAMPLES:
+        elif len(self._samples) == SAMPLES_TO_RESUME:
             self._enough = sum(one for one, _ in self._samples) >= self._least * sum(
                 total for _, total in self._samples
             )

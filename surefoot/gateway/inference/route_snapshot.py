@@ -1,4 +1,4 @@
-"""Read the routes in force from shared memory, as immutable snapshots that each request looks at.
+"""Read the routes in force from shared memory as immutable snapshots, one look a request.
 
 Law: shared memory is written before its generation grows, and every read compares the generation first. So a version
 that has lost its route is refused at the next read, however busy this worker is, and no other part has to tell it.
@@ -28,7 +28,7 @@ VersionKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class ModelRoute:
+class ConfiguredRoute:
     """The route of one model, as all workers see it.
 
     Attributes:
@@ -60,7 +60,7 @@ class RouteSnapshot:
     """
 
     generation: int
-    models: Mapping[str, ModelRoute]
+    models: Mapping[str, ConfiguredRoute]
     broken: Mapping[str, str]
     killed: str
 
@@ -81,7 +81,7 @@ class EffectiveRoute:
 
     split: Split
     serving: frozenset[VersionKey]
-    route: ModelRoute
+    route: ConfiguredRoute
 
 
 class RouteReader:
@@ -129,7 +129,7 @@ class LiveRoute:
         self._generation = 0
         self._loaded: frozenset[VersionKey] = frozenset()
         self._champion_only = False
-        self._route: ModelRoute | None = None
+        self._route: ConfiguredRoute | None = None
         self._effective: EffectiveRoute | None = None
 
     def read(self) -> EffectiveRoute | None:
@@ -191,13 +191,13 @@ def unbatchable_versions(entry: Mapping[str, object]) -> dict[str, str]:
     return {str(digest): str(why) for digest, why in found.items()} if isinstance(found, Mapping) else {}
 
 
-def decode_route(entry: Mapping[str, object]) -> ModelRoute:
+def decode_route(entry: Mapping[str, object]) -> ConfiguredRoute:
     """Read the route of one model from its entry in the document.
 
     Raises:
         ValueError: The entry is not of the right form.
     """
-    return ModelRoute(
+    return ConfiguredRoute(
         decode_split(entry["route"]),
         tuple(decode_version("warm", version) for version in as_list(entry["warm"])),
         RequestRules.decode(entry) if "unit" in entry else None,
@@ -209,7 +209,7 @@ def decode_route(entry: Mapping[str, object]) -> ModelRoute:
 
 def _decode_snapshot(generation: int, entries: Mapping[str, dict[str, object]], before: RouteSnapshot) -> RouteSnapshot:
     """Decode a document; the route of a model that has not changed is the same object as before."""
-    models: dict[str, ModelRoute] = {}
+    models: dict[str, ConfiguredRoute] = {}
     for name, entry in entries.items():
         if "route" in entry:
             last = before.models.get(name)

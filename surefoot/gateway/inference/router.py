@@ -26,7 +26,7 @@ from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.gateway.log.request import InferenceRequest
 from surefoot.models.in_process import InProcessModel
 from surefoot.models.predictor import Model, Predictor
-from surefoot.models.rows.watch import probe_proof
+from surefoot.models.rows.live_check import probe_proof
 
 HANG_FACTOR = 10.0
 """A candidate's process is killed when one batch takes so many times the candidate's timeout."""

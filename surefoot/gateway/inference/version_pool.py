@@ -1,4 +1,4 @@
-"""Queue the requests of one version and batch them greedily: what arrived while it was busy is predicted together."""
+"""Run the replicas of one version: queue its requests, batch them, and restart replicas that die."""
 
 import asyncio
 import contextlib
@@ -32,9 +32,9 @@ from surefoot.models.predictor import NO_OPTIONS, AnswerCost, Names, Predictor, 
 
 _log = logging.getLogger(__name__)
 _ALLOWANCE_CHECK_S = 0.05
-RETRIES = 2
+MAX_RETRIES = 2
 """How often a request is asked again because the process that had it is gone [count]."""
-FAILED_STARTS = 3
+MAX_FAILED_STARTS = 3
 """Failed starts in a row after which a version is loaded anew, from the registry if need be [count]."""
 
 
@@ -118,7 +118,7 @@ class VersionPool:
     @property
     def cannot_restart(self) -> bool:
         """Whether it is down and its process could not be started several times in a row."""
-        return self.is_down and self.failed_starts >= FAILED_STARTS
+        return self.is_down and self.failed_starts >= MAX_FAILED_STARTS
 
     @property
     def ended(self) -> bool:
@@ -261,7 +261,7 @@ class VersionPool:
             if attempt.claimed:
                 continue
             attempt.retries += 1
-            if attempt.last and attempt.retries <= RETRIES and not self.stopping and self.is_routed():
+            if attempt.last and attempt.retries <= MAX_RETRIES and not self.stopping and self.is_routed():
                 retried.append(attempt)
             else:
                 failed = self.is_routed() and not discarded

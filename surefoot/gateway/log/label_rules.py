@@ -1,4 +1,4 @@
-"""Check a reported label: it says something, names a request that can exist, and has a time in Unix seconds."""
+"""Validate a reported label: it is not empty, its request id can exist, its time is in Unix seconds."""
 
 import math
 import re
@@ -8,11 +8,11 @@ from surefoot.core.canonical_text import canonical_text
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 """Ids that a request can have: what the gateway takes as an X-Request-Id."""
-AHEAD = 300.0
+MAX_AHEAD_S = 300.0
 """How far the clock of a reporter may be ahead of ours [s]."""
-BEHIND = 10 * 365.25 * 86400.0
+MAX_BEHIND_S = 10 * 365.25 * 86400.0
 """How far a label may lie in the past [s]; in minutes, hours or days a time of today is decades ago."""
-UNITS = {
+MISTAKEN_UNITS = {
     "nanoseconds": 1e-9,
     "microseconds": 1e-6,
     "milliseconds": 1e-3,
@@ -23,7 +23,7 @@ UNITS = {
 """Units that a time is often given in by mistake [s]."""
 
 
-def check_request(index: int, request: object) -> str:
+def check_request_id(index: int, request: object) -> str:
     """The request that a label is of; a number is the text that a header says.
 
     Raises:
@@ -67,10 +67,10 @@ def check_time(index: int, at: object, now: float) -> float:
     """
     if not isinstance(at, int | float) or isinstance(at, bool) or not math.isfinite(at):
         raise ValueError(f"label {index} has an `at` that is not a time in Unix seconds")
-    if now - BEHIND <= at <= now + AHEAD:
+    if now - MAX_BEHIND_S <= at <= now + MAX_AHEAD_S:
         return at
-    for unit, seconds in UNITS.items():
-        if abs(at * seconds - now) <= BEHIND < now:
+    for unit, seconds in MISTAKEN_UNITS.items():
+        if abs(at * seconds - now) <= MAX_BEHIND_S < now:
             raise ValueError(f"label {index} has an `at` of {at:.0f}, which looks like {unit}: give Unix seconds")
     when = f"{at - now:,.0f} s in the future" if at > now else f"{now - at:,.0f} s in the past"
     raise ValueError(f"label {index} has an `at` that is {when}: give when the label became known, in Unix seconds")

@@ -8,23 +8,23 @@ import orjson
 
 from surefoot.core.domain import Arm
 from surefoot.gateway import json_body
-from surefoot.gateway.log.label_rules import check_label, check_request, check_time
+from surefoot.gateway.log.label_rules import check_label, check_request_id, check_time
 from surefoot.gateway.log.request import InferenceRequest
 from surefoot.gateway.log.segment import SegmentWriter
 
 __all__ = ["PredictionLogWriter", "SegmentWriter", "json_line", "label_lines", "logged_unit", "record_lines"]
 _log = logging.getLogger(__name__)
 _LABEL_KEYS = {"request", "row", "label", "at"}
-LONGEST = 1 << 20
+MAX_LINE_BYTES = 1 << 20
 """Longest line [bytes], far below what readers can take; what makes one longer is left out."""
-REPEATED = 1 << 20
+MAX_NAME_BYTES = 1 << 20
 """Names of columns and params, which stand in every row of a request, may take so much in all its lines [bytes]."""
 A_ROW, A_COLUMN = 512, 64
 """They may take more while they take no more than so much in a row, and for each of its columns [bytes]: so the lines
 of a request grow as its body does."""
 LONGEST_TEXT = 1000
 """Longest unit and longest error [characters]."""
-TICK = 1e-6
+LABEL_TICK_S = 1e-6
 """By how much each label of a report is received after the one before it [s]."""
 TOO_LONG, TOO_DEEP = "too long", "too deep"
 _DROP_ORDER = ("features", "params", "prediction")
@@ -111,7 +111,7 @@ def record_lines(job: InferenceRequest, predictions: list[object] | None, answer
             line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
         except orjson.JSONEncodeError:
             line = json_line(record)
-        lines.append(line if len(line) <= LONGEST else json_line(record))
+        lines.append(line if len(line) <= MAX_LINE_BYTES else json_line(record))
     return lines
 
 
@@ -129,7 +129,7 @@ def _missing(job: InferenceRequest) -> dict[str, str]:
     made = {"features": why} if why else {}
     rows = len(job.values)
     if rows > 1:
-        enough = max(REPEATED // rows, A_ROW + A_COLUMN * len(job.names or ()))
+        enough = max(MAX_NAME_BYTES // rows, A_ROW + A_COLUMN * len(job.names or ()))
         params = len(job.options.params)
         if params > enough:
             return {"features": TOO_LONG, "params": TOO_LONG} | made
@@ -161,7 +161,7 @@ def _encode(record: dict[str, object]) -> tuple[bytes, str]:
         line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
     except orjson.JSONEncodeError:
         return b"", TOO_DEEP
-    return line, TOO_LONG if len(line) > LONGEST else ""
+    return line, TOO_LONG if len(line) > MAX_LINE_BYTES else ""
 
 
 def label_lines(body: bytes, now: float) -> list[bytes]:
@@ -174,7 +174,7 @@ def label_lines(body: bytes, now: float) -> list[bytes]:
     Raises:
         ValueError: Names the item that is wrong; nothing is to be taken then.
     """
-    items = json_body.read(body)
+    items = json_body.parse_json_body(body)
     if not isinstance(items, list):
         raise ValueError("labels are a JSON list of objects")  # noqa: TRY004 - one kind of error for one kind of mistake
     lines = []
@@ -183,16 +183,16 @@ def label_lines(body: bytes, now: float) -> list[bytes]:
             raise ValueError(f"label {index} is not an object")  # noqa: TRY004 - same
         if strange := item.keys() - _LABEL_KEYS:
             raise ValueError(f"label {index} has the unknown keys {sorted(strange)}")
-        request, row = check_request(index, item.get("request")), item.get("row", 0)
+        request, row = check_request_id(index, item.get("request")), item.get("row", 0)
         if not isinstance(row, int) or isinstance(row, bool) or row < 0:
             raise ValueError(f"label {index} has a row that is not a whole number from 0")
         at = check_time(index, item.get("at", now), now)
         # Of two labels of one time the later report counts; so much later each, as far as a float can tell.
-        received = now + index * TICK
+        received = now + index * LABEL_TICK_S
         record = {"v": 1, "request": request, "row": row, "label": item.get("label"), "at": at, "received": received}
         line, why = _encode(record)
         if why:
-            raise ValueError(f"label {index} is {why}: at most 250 levels and {LONGEST} bytes can be kept")
+            raise ValueError(f"label {index} is {why}: at most 250 levels and {MAX_LINE_BYTES} bytes can be kept")
         check_label(index, item.get("label"))
         lines.append(line)
     return lines

@@ -13,9 +13,9 @@ from surefoot.models.answer_checks import describe_error
 
 Ask = Callable[[list[list[object]]], list[object]]
 """Answers some rows, one JSON value a row; raises where it cannot."""
-RELATIVE = 1e-5
+RELATIVE_TOLERANCE = 1e-5
 """Largest relative difference of two numbers that are the same: batched sums in single precision differ as much."""
-ABSOLUTE = 1e-6
+ABSOLUTE_TOLERANCE = 1e-6
 """The same for numbers near zero, as a share of the usual size of such numbers (the median over the probes)."""
 LEAST_ROWS = 6
 """Rows that are asked alone at least, however slow the model [count]."""
@@ -61,10 +61,10 @@ class IndependenceProof:
 
 Place = tuple[str | int, ...]
 """Where a value stands in a nested answer."""
-SLOW = "it is too slow to be proved row-wise"
-FEW = "it has answered too few rows yet to be proved row-wise"
-DEPENDENT = "its answer to a row depends on the other rows of the batch"
-UNSTABLE = "it gives different answers to the same row: it keeps state between calls, or draws random numbers"
+TOO_SLOW_REASON = "it is too slow to be proved row-wise"
+TOO_FEW_REASON = "it has answered too few rows yet to be proved row-wise"
+DEPENDENT_REASON = "its answer to a row depends on the other rows of the batch"
+UNSTABLE_REASON = "it gives different answers to the same row: it keeps state between calls, or draws random numbers"
 
 
 def answer_parts(answer: object, place: Place = ()) -> dict[Place, object]:
@@ -115,7 +115,7 @@ def _alike(one: object, other: object, size: float) -> bool:
         return False
     if isinstance(one, int) and isinstance(other, int):
         return one == other
-    return abs(one - other) <= RELATIVE * max(abs(one), abs(other)) + ABSOLUTE * size
+    return abs(one - other) <= RELATIVE_TOLERANCE * max(abs(one), abs(other)) + ABSOLUTE_TOLERANCE * size
 
 
 class _ProbeRun:
@@ -188,11 +188,11 @@ def prove_independence(
     good = list(found.alone)
     if len(good) < _PAIR:
         slow = found.spent > TOO_LONG_S
-        why = SLOW if slow else FEW
+        why = TOO_SLOW_REASON if slow else TOO_FEW_REASON
         return IndependenceProof(RowIndependence.UNPROVEN, why, answered=len(good), problem=found.problem)
     proof = IndependenceProof(RowIndependence.ROW_WISE, "", found.sizes, len(good), found.problem)
     if not found.repeats(good[:3]):
-        return _but(proof, RowIndependence.NOT_REPEATABLE, UNSTABLE)
+        return _but(proof, RowIndependence.NOT_REPEATABLE, UNSTABLE_REASON)
     if not together:
         return proof
     done = 0
@@ -214,7 +214,7 @@ def prove_independence(
         return _but(
             proof,
             RowIndependence.UNPROVEN if slow else RowIndependence.BATCH_DEPENDENT,
-            SLOW if slow else "it refuses several rows at once",
+            TOO_SLOW_REASON if slow else "it refuses several rows at once",
         )
     if not known and all(answers_equal(found.alone[good[0]], found.alone[index]) for index in good):
         return _but(
@@ -223,8 +223,8 @@ def prove_independence(
     return proof
 
 
-_DEPENDS = (RowIndependence.BATCH_DEPENDENT, DEPENDENT)
-_UNSTABLE = (RowIndependence.NOT_REPEATABLE, UNSTABLE)
+_DEPENDS = (RowIndependence.BATCH_DEPENDENT, DEPENDENT_REASON)
+_UNSTABLE = (RowIndependence.NOT_REPEATABLE, UNSTABLE_REASON)
 
 
 def _but(proof: IndependenceProof, batching: RowIndependence, why: str) -> IndependenceProof:

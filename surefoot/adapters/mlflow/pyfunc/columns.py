@@ -1,4 +1,4 @@
-"""Convert one column to the type of a model's signature; no value depends on the rows beside it."""
+"""Cast one column to its type in a model's signature, value by value, so that batching changes nothing."""
 
 import base64
 import copy
@@ -6,19 +6,19 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-NUMBERS = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
-WHOLE = frozenset({"long", "integer"})
+NUMBER_DTYPES = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
+WHOLE_TYPES = frozenset({"long", "integer"})
 """Types that have no missing value."""
 _WORDS: dict[object, object] = {"true": True, "TRUE": True, "false": False, "FALSE": False}
 """Cells of CSV that are truth values for pandas, beside True and False, which are none of a text column's business."""
 
 
-def kind_of(spec: Any) -> str:
+def type_kind(spec: Any) -> str:
     """Name of a column's type; empty for lists, objects and whatever else is nested."""
     return str(getattr(spec.type, "name", ""))
 
 
-def column(name: object, spec: Any, values: Sequence[object], *, csv: bool = False) -> Any:
+def cast_column(name: object, spec: Any, values: Sequence[object], *, csv: bool = False) -> Any:
     """Cast one column as `mlflow models serve` does where it is not at odds with itself; an absent value is missing.
 
     Args:
@@ -32,9 +32,9 @@ def column(name: object, spec: Any, values: Sequence[object], *, csv: bool = Fal
     """
     import pandas as pd  # noqa: PLC0415 - as late as MLflow
 
-    kind = kind_of(spec)
+    kind = type_kind(spec)
     try:
-        if kind in NUMBERS:
+        if kind in NUMBER_DTYPES:
             return _numbers(kind, values, csv=csv)
         if kind == "boolean":
             return _truths(values, csv=csv)
@@ -54,18 +54,18 @@ def _numbers(kind: str, values: Sequence[object], *, csv: bool) -> Any:
     import numpy as np  # noqa: PLC0415 - it comes with pandas
 
     try:
-        made = np.array(values, dtype=NUMBERS[kind])
+        made = np.array(values, dtype=NUMBER_DTYPES[kind])
     except ValueError:
         words = [_WORDS.get(value, value) if isinstance(value, str) else value for value in values] if csv else values
         if words == values:
             raise
-        made = np.array(words, dtype=NUMBERS[kind])
+        made = np.array(words, dtype=NUMBER_DTYPES[kind])
     if made.ndim != 1:
         raise ValueError("a list is no number")
     if kind == "float" and np.isinf(made).any() and (np.isinf(made) & np.isfinite(np.array(values, dtype=float))).any():
         raise ValueError("a number is too large for 32 bits")
     # numpy would cut off what is behind the point.
-    if kind in WHOLE and float in set(map(type, values)) and any(v % 1.0 for v in values if isinstance(v, float)):
+    if kind in WHOLE_TYPES and float in set(map(type, values)) and any(v % 1.0 for v in values if isinstance(v, float)):
         raise ValueError("a number is not whole")
     return made
 

@@ -5,17 +5,17 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from surefoot.adapters.mlflow.pyfunc.columns import NUMBERS, WHOLE, column, kind_of
+from surefoot.adapters.mlflow.pyfunc.columns import NUMBER_DTYPES, WHOLE_TYPES, cast_column, type_kind
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import Model
 
 Names = tuple[str | int | float, ...]
-_BLANK: dict[str, object] = {**dict.fromkeys(NUMBERS, 0), "string": "", "boolean": False}
+_BLANK: dict[str, object] = {**dict.fromkeys(NUMBER_DTYPES, 0), "string": "", "boolean": False}
 
 
-class Inputs:
+class ModelInputs:
     """What a model's signature says of its inputs.
 
     Attributes:
@@ -45,12 +45,12 @@ class Inputs:
 
     def doubles(self) -> bool:
         """Whether all inputs are named doubles that a row must have."""
-        plain = not self.tensors and {kind_of(spec) for spec in self.specs} == {"double"}
+        plain = not self.tensors and {type_kind(spec) for spec in self.specs} == {"double"}
         return plain and self.columns is not None and self.required == set(self.columns)
 
     def blank(self) -> dict[str, object]:
         """A row of nothing."""
-        return {name: _BLANK.get(kind_of(spec)) for name, spec in zip(self.columns or (), self.specs, strict=False)}
+        return {name: _BLANK.get(type_kind(spec)) for name, spec in zip(self.columns or (), self.specs, strict=False)}
 
     def fed(self, names: Names | None, values: list[Any], *, csv: bool = False) -> Any:
         """What the pyfunc is fed.
@@ -71,7 +71,7 @@ class Inputs:
             return np.array(values)
         if self.hinted and names is None:
             return values
-        if self.hinted and names is not None and not kind_of(self.specs[0]):
+        if self.hinted and names is not None and not type_kind(self.specs[0]):
             return self._objects(names, values)
         return self.frame(*(self._named(values) if names is None else (names, values)), csv=csv)
 
@@ -97,9 +97,11 @@ class Inputs:
         else:
             # A whole number cannot be missing, so a column of them that is left out, or null, is left out of the frame.
             asked = zip(self.columns, self.specs, strict=True)
-            known = [(name, spec) for name, spec in asked if kind_of(spec) not in WHOLE or self._there(name, given)]
+            known = [
+                (name, spec) for name, spec in asked if type_kind(spec) not in WHOLE_TYPES or self._there(name, given)
+            ]
         absent = [None] * len(values)
-        return pd.DataFrame({name: column(name, spec, given.get(name, absent), csv=csv) for name, spec in known})
+        return pd.DataFrame({name: cast_column(name, spec, given.get(name, absent), csv=csv) for name, spec in known})
 
     def _there(self, name: str, given: Mapping[str | int | float, Sequence[object]]) -> bool:
         """Whether a column is given, as far as it may be missing: null is what is left out."""

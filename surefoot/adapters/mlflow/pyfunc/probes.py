@@ -13,11 +13,11 @@ from typing import Any
 
 import orjson
 
-from surefoot.adapters.mlflow.pyfunc.columns import NUMBERS, WHOLE, kind_of
-from surefoot.adapters.mlflow.pyfunc.inputs import Inputs
+from surefoot.adapters.mlflow.pyfunc.columns import NUMBER_DTYPES, WHOLE_TYPES, type_kind
+from surefoot.adapters.mlflow.pyfunc.inputs import ModelInputs
 
 Names = tuple[str | int | float, ...]
-COUNT = 24
+PROBE_ROWS = 24
 """Rows that are made [count]."""
 MOST_CELLS = 40_000
 """Most values of all rows together; large ones are fewer [count]."""
@@ -32,7 +32,7 @@ _POOLS: dict[str, list[object]] = {
 
 
 def probe_rows(
-    inputs: Inputs, path: Path | None, golden: Sequence[Mapping[str, object]]
+    inputs: ModelInputs, path: Path | None, golden: Sequence[Mapping[str, object]]
 ) -> tuple[Names | None, list[list[object]]]:
     """Rows of one table that differ from each other.
 
@@ -84,22 +84,22 @@ def _mixed(base: Sequence[Any], draw: random.Random) -> list[list[object]]:
     if not all(isinstance(row, list) and len(row) == len(base[0]) for row in base):
         return []
     made = []
-    for _ in range(COUNT):
+    for _ in range(PROBE_ROWS):
         row = [draw.choice(base)[place] for place in range(len(base[0]))]
         made.append([_moved(cell, draw) for cell in row])
     return made
 
 
 def _varied(
-    inputs: Inputs, names: Names | None, rows: Sequence[list[object]], draw: random.Random
+    inputs: ModelInputs, names: Names | None, rows: Sequence[list[object]], draw: random.Random
 ) -> list[list[object]]:
     """Rows in which columns of a known type take other values: in some rows each of them, in the others one."""
     specs = dict(zip(inputs.columns or (), inputs.specs, strict=False)) if not inputs.tensors else {}
-    known = [(place, specs[name]) for place, name in enumerate(names or ()) if name in specs and kind_of(specs[name])]
+    known = [(place, specs[name]) for place, name in enumerate(names or ()) if name in specs and type_kind(specs[name])]
     if not known or not rows:
         return []
     made = []
-    for number in range(COUNT):
+    for number in range(PROBE_ROWS):
         row = list(rows[number % len(rows)])
         for place, spec in known if number < _FEW else [known[number % len(known)]]:
             row[place] = _other(row[place], spec, draw)
@@ -109,10 +109,10 @@ def _varied(
 
 def _other(cell: object, spec: Any, draw: random.Random) -> object:
     """Another value of a column; now and then none, where it may be missing."""
-    kind = kind_of(spec)
-    if not spec.required and kind not in WHOLE and draw.random() < 0.25:  # noqa: PLR2004 - a quarter of them
+    kind = type_kind(spec)
+    if not spec.required and kind not in WHOLE_TYPES and draw.random() < 0.25:  # noqa: PLR2004 - a quarter of them
         return None
-    if kind in WHOLE and isinstance(cell, int) and draw.random() < 0.5:  # noqa: PLR2004 - half of them
+    if kind in WHOLE_TYPES and isinstance(cell, int) and draw.random() < 0.5:  # noqa: PLR2004 - half of them
         return cell + draw.randrange(1, 9)
     if kind == "string" and isinstance(cell, str) and draw.random() < 0.5:  # noqa: PLR2004 - half of them
         return f"{cell}{draw.choice('abc')}"
@@ -127,18 +127,18 @@ def _moved(cell: object, draw: random.Random) -> object:
     return cell
 
 
-def _made_up(inputs: Inputs, draw: random.Random) -> tuple[Names | None, list[list[object]]]:
+def _made_up(inputs: ModelInputs, draw: random.Random) -> tuple[Names | None, list[list[object]]]:
     """Rows that fit a signature."""
     if not inputs.signed or inputs.hinted:
         return None, []
     if inputs.tensors:
         return _tensors(inputs, draw)
-    kinds = [kind_of(spec) for spec in inputs.specs]
+    kinds = [type_kind(spec) for spec in inputs.specs]
     if any(not kind and spec.required for kind, spec in zip(kinds, inputs.specs, strict=True)):
         return None, []  # nested: nobody knows what is to be in it
     width = max(len(kinds), 1)
     rows: list[list[object]] = [
-        [_value(kind, draw) for kind in kinds] for _ in range(max(_FEW, min(COUNT, MOST_CELLS // width)))
+        [_value(kind, draw) for kind in kinds] for _ in range(max(_FEW, min(PROBE_ROWS, MOST_CELLS // width)))
     ]
     # A row and its negative: whatever a linear model weighs, it answers differently to the two.
     rows = [one for row in rows[: len(rows) // 2] for one in (row, [_negative(cell) for cell in row])]
@@ -146,7 +146,7 @@ def _made_up(inputs: Inputs, draw: random.Random) -> tuple[Names | None, list[li
     gaps = [
         place
         for place, (kind, spec) in enumerate(zip(kinds, inputs.specs, strict=True))
-        if kind not in WHOLE and not (kind == "boolean" and spec.required)
+        if kind not in WHOLE_TYPES and not (kind == "boolean" and spec.required)
     ]
     for row, place in zip(rows[-_FEW:-1], draw.sample(gaps, len(gaps)), strict=False):
         row[place] = None
@@ -156,9 +156,9 @@ def _made_up(inputs: Inputs, draw: random.Random) -> tuple[Names | None, list[li
 
 
 def _value(kind: str, draw: random.Random) -> object:
-    if kind in WHOLE:
+    if kind in WHOLE_TYPES:
         return draw.choice([0, 1, 2, 3, 7, 40, draw.randrange(100)])
-    if kind in NUMBERS:
+    if kind in NUMBER_DTYPES:
         return draw.choice([0.0, 1.0, -1.5, 3.25, draw.gauss(0.0, 3.0), draw.gauss(0.0, 3.0), draw.gauss(0.0, 50.0)])
     return draw.choice(_POOLS.get(kind, [None]))
 
@@ -167,10 +167,10 @@ def _negative(cell: object) -> object:
     return -cell if isinstance(cell, float) and cell else cell
 
 
-def _tensors(inputs: Inputs, draw: random.Random) -> tuple[Names | None, list[list[object]]]:
+def _tensors(inputs: ModelInputs, draw: random.Random) -> tuple[Names | None, list[list[object]]]:
     """Rows of one or more arrays; the first size of each is that of the batch."""
     shapes = [tuple(2 if size < 0 else size for size in spec.shape[1:]) for spec in inputs.specs]
-    count = max(_FEW, min(COUNT, MOST_CELLS // max(sum(map(math.prod, shapes)), 1)))
+    count = max(_FEW, min(PROBE_ROWS, MOST_CELLS // max(sum(map(math.prod, shapes)), 1)))
 
     def rows(place: int) -> list[Any]:
         kind = inputs.specs[place].type.kind

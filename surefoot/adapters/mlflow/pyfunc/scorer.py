@@ -7,21 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surefoot.adapters.mlflow.pyfunc.columns import kind_of
-from surefoot.adapters.mlflow.pyfunc.inputs import Inputs, Names
+from surefoot.adapters.mlflow.pyfunc.columns import type_kind
+from surefoot.adapters.mlflow.pyfunc.inputs import ModelInputs, Names
 from surefoot.adapters.mlflow.pyfunc.outputs import WrongCount, could_be_outputs, holds_outputs, plain_value, split_rows
 from surefoot.adapters.mlflow.pyfunc.probes import probe_rows
 from surefoot.models.rows.independence import IndependenceProof, RowIndependence, prove_independence
-from surefoot.models.rows.watch import ask_model
+from surefoot.models.rows.live_check import ask_model
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.pyfunc import PyFuncModel
 
-PROBES = 64
+SHORTCUT_ROWS = 64
 """Rows that are drawn to compare a shortcut with MLflow's own way [count]."""
-UNTYPED = "it has no signature that types each value by itself: types are guessed from all rows of a request"
-GOLDEN = "surefoot_golden"
+UNTYPED_REASON = "it has no signature that types each value by itself: types are guessed from all rows of a request"
+GOLDEN_KEY = "surefoot_golden"
 """Key of a model's metadata under which its author keeps rows and their answers."""
 
 
@@ -42,7 +42,7 @@ class Scorer:
         """
         self._model = model
         self._path = path
-        self._inputs = Inputs(model.metadata)
+        self._inputs = ModelInputs(model.metadata)
         self.columns = self._inputs.columns
         self.batchable = self._inputs.batchable
         self._tuned = model.metadata.get_params_schema() is not None  # type: ignore[no-untyped-call]
@@ -123,12 +123,12 @@ class Scorer:
         Raises:
             ValueError: They are not two lists of the same length.
         """
-        carried = (self._model.metadata.metadata or {}).get(GOLDEN)
+        carried = (self._model.metadata.metadata or {}).get(GOLDEN_KEY)
         if carried is None:
             return [], []
         rows, answers = (carried.get(key) for key in ("rows", "answers")) if isinstance(carried, Mapping) else (0, 0)
         if not isinstance(rows, list) or not isinstance(answers, list) or len(rows) != len(answers):
-            raise ValueError(f"{GOLDEN} in the model's metadata needs 'rows' and as many 'answers'")
+            raise ValueError(f"{GOLDEN_KEY} in the model's metadata needs 'rows' and as many 'answers'")
         return rows, answers
 
     def warm(self) -> None:
@@ -148,7 +148,7 @@ class Scorer:
         proof = prove_independence(lambda some: ask_model(self, names, some), probes, together=self.batchable)
         if self.batchable or proof.batching is RowIndependence.NOT_REPEATABLE:
             return proof
-        return replace(proof, batching=RowIndependence.BATCH_DEPENDENT, why=UNTYPED)
+        return replace(proof, batching=RowIndependence.BATCH_DEPENDENT, why=UNTYPED_REASON)
 
     def _array(self, names: Names, values: list[Any], *, csv: bool = False) -> Any:
         """Build the numbers of all rows at once; the same rows are refused as by `Inputs.frame`."""
@@ -186,7 +186,7 @@ class Scorer:
         function = getattr(raw, flavor["python_function"].get("predict_fn", "predict"), None)
         if function is None:
             return None
-        drawn = np.random.default_rng(0).normal(0.0, 3.0, (PROBES, len(self.columns)))
+        drawn = np.random.default_rng(0).normal(0.0, 3.0, (SHORTCUT_ROWS, len(self.columns)))
         probes = [*([row[name] for name in self.columns] for row in rows), *drawn.tolist()]
 
         def direct(numbers: Any) -> Any:
@@ -213,7 +213,9 @@ class Scorer:
         """What the signature says: "inputs" as types by name, as far as it names them, and "outputs" as one text."""
         outputs = self._model.metadata.get_output_schema()  # type: ignore[no-untyped-call]
         return {
-            "inputs": {name: kind_of(spec) for name, spec in zip(self.columns or (), self._inputs.specs, strict=False)},
+            "inputs": {
+                name: type_kind(spec) for name, spec in zip(self.columns or (), self._inputs.specs, strict=False)
+            },
             "outputs": "" if outputs is None else str(outputs),
         }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from surefoot.adapters.mlflow.client import PatientClient
+from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.adapters.mlflow.runs.run_writer import HASH, HEAD, PARENT, SEQ, WARNING, Pictures, RunWriter
 from surefoot.adapters.mlflow.runs.transitions import RUNNING, Key, RunView, run_views
 from surefoot.adapters.mlflow.runs.version_pages import ROLLOUT, VersionPages
@@ -52,7 +52,7 @@ class MlflowProjection:
         """
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        self._mlflow = PatientClient(uri, deadline_s)
+        self._mlflow = RetryingClient(uri, deadline_s)
         self._writer = RunWriter(self._mlflow, pictures)
         self._pages = VersionPages(self._mlflow)
         self._links: dict[str, str] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surefoot.adapters.mlflow.client import PatientClient
+from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.adapters.mlflow.runs.transitions import RUNNING, JudgedGate, RunView
 from surefoot.core.domain import Verdict
 from surefoot.core.record.events import GateJudged
@@ -43,7 +43,7 @@ class RunWriter:
     `surefoot.head` is written last: a run that has it is whole.
     """
 
-    def __init__(self, mlflow: PatientClient, pictures: Pictures) -> None:
+    def __init__(self, mlflow: RetryingClient, pictures: Pictures) -> None:
         """Nothing is asked yet."""
         self._mlflow, self._pictures = mlflow, pictures
 

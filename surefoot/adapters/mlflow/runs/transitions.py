@@ -18,7 +18,7 @@ from surefoot.core.record.events import (
     RolloutOpened,
     StageEntered,
     as_json,
-    decode,
+    decode_event,
 )
 
 Key = tuple[int, str]
@@ -114,7 +114,7 @@ def run_views(entries: Iterable[Entry]) -> list[RunView]:
     rollouts: dict[str, _OpenRollout] = {}
     transitions: list[RunView] = []
     for entry in entries:
-        event = decode(entry.kind, entry.data)
+        event = decode_event(entry.kind, entry.data)
         if isinstance(event, RolloutOpened):
             rollouts[event.rollout] = _OpenRollout(entry, event, reason=event.reason)
             continue

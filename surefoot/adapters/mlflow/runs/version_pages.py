@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from surefoot.adapters.mlflow.client import PatientClient
+from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.core.errors import NotFound, Rejected
-from surefoot.core.reason import usable
+from surefoot.core.reason import usable_reason
 from surefoot.core.record.version_status import VersionStatus
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-PREFIX = "Surefoot outcome: "
+LINE_PREFIX = "Surefoot outcome: "
 """How the line in a description begins; every line that begins so is Surefoot's, every other line is its owner's."""
 OUTCOME, REASON, ROLLOUT, RUN = "surefoot.outcome", "surefoot.reason", "surefoot.rollout", "surefoot.run"
-LONGEST = 5000
+MAX_DESCRIPTION_LENGTH = 5000
 """What MLflow's database holds of a description [characters]."""
-NEWEST = 200
+MAX_NEWEST_VERSIONS = 200
 """Versions that are read in one call [count]."""
-OLDER = 5
+MAX_OLDER_VERSIONS = 5
 """Versions beyond those that are read one by one, latest word first [count]."""
 SKEW_S = 60.0
 """How far the clocks of MLflow and of the journal may differ [seconds]."""
@@ -32,7 +32,7 @@ _MARKUP = re.compile(r"([\\`*\[\]<>])")
 class VersionPages:
     """Tags and one line of the description of each version, written again when they are lost or edited."""
 
-    def __init__(self, mlflow: PatientClient) -> None:
+    def __init__(self, mlflow: RetryingClient) -> None:
         """Nothing is asked yet."""
         self._mlflow = mlflow
 
@@ -73,14 +73,14 @@ class VersionPages:
         quote = '"' if "'" in model else "'"
         named, newest = f"name={quote}{model}{quote}", ["version_number DESC"]
         page = self._mlflow.call(
-            lambda client: client.search_model_versions(named, max_results=NEWEST, order_by=newest)
+            lambda client: client.search_model_versions(named, max_results=MAX_NEWEST_VERSIONS, order_by=newest)
         )
         found = [version for version in page if str(version.version) in wanted]
-        if len(page) < NEWEST:
+        if len(page) < MAX_NEWEST_VERSIONS:
             return found
         seen = {str(version.version) for version in page}
         older = sorted((one for number, one in wanted.items() if number not in seen), key=lambda one: -one.wall)
-        for standing in older[:OLDER]:
+        for standing in older[:MAX_OLDER_VERSIONS]:
             version = self._one(model, standing.number)
             found += [version] if version is not None else []
         return found
@@ -94,7 +94,7 @@ class VersionPages:
     def _write(self, model: str, version: "ModelVersion", standing: VersionStatus, link: str) -> bool:
         """Write what differs; whether anything did."""
         number, kept = standing.number, version.tags
-        reason = usable(standing.reason).text
+        reason = usable_reason(standing.reason).text
         tags = {OUTCOME: standing.outcome, REASON: reason, ROLLOUT: standing.rollout, RUN: link}
         changes = {name: value for name, value in tags.items() if kept.get(name, "") != value}
         for name, value in changes.items():
@@ -131,11 +131,11 @@ def with_line(description: str, standing: VersionStatus, link: str) -> str:
         The new description; the old one when MLflow has no room for a line.
     """
     lines = description.split("\n")
-    ours = [index for index, line in enumerate(lines) if line.startswith(PREFIX)]
+    ours = [index for index, line in enumerate(lines) if line.startswith(LINE_PREFIX)]
     kept = [line for index, line in enumerate(lines) if index not in ours[1:]]
     others = [*kept] if ours else [description, "", ""] if description else [""]
     at = ours[0] if ours else len(others) - 1
-    room = LONGEST - sum(len(line) + 1 for index, line in enumerate(others) if index != at)
+    room = MAX_DESCRIPTION_LENGTH - sum(len(line) + 1 for index, line in enumerate(others) if index != at)
     line = _line(standing, link, room)
     if not line:
         return description
@@ -146,11 +146,11 @@ def with_line(description: str, standing: VersionStatus, link: str) -> str:
 def _line(standing: VersionStatus, link: str, room: int) -> str:
     """The line, shortened to the room that there is [characters]; empty when there is none."""
     when = dt.datetime.fromtimestamp(standing.at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    head = f"{PREFIX}{standing.outcome} {'on' if standing.over else 'since'} {when}"
+    head = f"{LINE_PREFIX}{standing.outcome} {'on' if standing.over else 'since'} {when}"
     tail = f" ([rollout {standing.rollout}]({link}))" if link else ""
     if len(head) + len(tail) > room:
         tail = ""
-    reason = usable(standing.reason).text
+    reason = usable_reason(standing.reason).text
     told = ": " + _MARKUP.sub(r"\\\1", reason)
     if len(head) + len(told) + len(tail) > room:
         left = room - len(head) - len(tail) - 3

@@ -2,11 +2,11 @@
 
 import logging
 
-from surefoot.core.reason import usable
+from surefoot.core.reason import usable_reason
 from surefoot.gateway.control.route_errors import NotPersisted
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
-from surefoot.gateway.http.endpoints.context import HandlerContext
+from surefoot.gateway.http.endpoints.handler_context import HandlerContext
 
 _log = logging.getLogger(__name__)
 LONGEST_REASON = 1 << 20
@@ -31,7 +31,7 @@ class KillSwitchHandler:
             body = await asgi.read_body(scope, receive, LONGEST_REASON)
         except HttpError:  # whatever is wrong with the text, the switch is set
             body = b"the reason could not be read"
-        reason = usable(body.decode("utf-8", "replace")).text
+        reason = usable_reason(body.decode("utf-8", "replace")).text
         try:
             await runtime.kill(reason)
         except NotPersisted as error:

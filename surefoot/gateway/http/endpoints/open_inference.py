@@ -9,7 +9,7 @@ import orjson
 from surefoot.gateway.control.model_controller import ModelController
 from surefoot.gateway.http import asgi, tensors
 from surefoot.gateway.http.asgi import HttpError, Response
-from surefoot.gateway.http.endpoints.context import HandlerContext
+from surefoot.gateway.http.endpoints.handler_context import HandlerContext
 from surefoot.gateway.http.endpoints.health import health_report
 from surefoot.gateway.http.endpoints.scoring import (
     SCORING_ERRORS,
@@ -40,7 +40,9 @@ class OpenInferenceHandler:
         try:
             return await self._answer(scope, receive)
         except HttpError as refusal:
-            return Response(orjson.dumps({"error": str(refusal)}), refusal.status, asgi.JSON, dict(refusal.headers))
+            return Response(
+                orjson.dumps({"error": str(refusal)}), refusal.status, asgi.JSON_TYPE, dict(refusal.headers)
+            )
 
     async def _answer(self, scope: asgi.Scope, receive: asgi.Receive) -> Response:
         path = scope["path"]
@@ -61,7 +63,9 @@ class OpenInferenceHandler:
         if verb == "ready":
             return Response.json({"name": name, "ready": split is not None}, 200 if split is not None else 503)
         versions = [split.champion.number] if split is not None else []
-        return Response.json({"name": name, "versions": versions, "platform": "mlflow-pyfunc", **tensors.UNKNOWN})
+        return Response.json(
+            {"name": name, "versions": versions, "platform": "mlflow-pyfunc", **tensors.UNKNOWN_METADATA}
+        )
 
     def _server(self, path: str) -> Response:
         """Describe the server, or say whether it lives and is ready."""

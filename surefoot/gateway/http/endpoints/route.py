@@ -7,7 +7,7 @@ from surefoot.gateway import json_body
 from surefoot.gateway.control.route_errors import KillSwitchSet, LoadFailed, NotPersisted, StaleRoute
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
-from surefoot.gateway.http.endpoints.context import HandlerContext, no_route
+from surefoot.gateway.http.endpoints.handler_context import HandlerContext, no_route_error
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class RouteHandler:
             return await self._put(scope, receive, name)
         controller = self._context.model(name)
         if controller.requested is None:
-            raise no_route(name)
+            raise no_route_error(name)
         authorised = self._context.is_authorised(scope)  # first: it may end the silence of the control plane
         split = controller.router.split
         shown = encode_split(split or controller.requested)
@@ -37,7 +37,7 @@ class RouteHandler:
         self._context.require_token(scope)
         body = await asgi.read_body(scope, receive, self._context.settings.max_body_bytes)
         try:
-            split = decode_split(json_body.read(body))
+            split = decode_split(json_body.parse_json_body(body))
         except ValueError as error:  # orjson's error is one too
             raise HttpError(400, "BAD_REQUEST", str(error)) from None
         try:

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from surefoot.gateway.control.model_controller import ModelController
 from surefoot.gateway.http import asgi, decode
 from surefoot.gateway.http.asgi import HttpError, Response
-from surefoot.gateway.http.endpoints.context import HandlerContext
+from surefoot.gateway.http.endpoints.handler_context import HandlerContext
 from surefoot.gateway.inference.request import new_request
 from surefoot.gateway.inference.router import CallerAnswer, CallerError, NotServing, Overloaded
 from surefoot.gateway.log.label_rules import REQUEST_ID
@@ -33,7 +33,7 @@ class ScoringHandler:
         started, at = time.perf_counter(), context.clock.now()  # how long a caller takes to ask is not our latency
         request = read_request_id(scope) or next(self._ids)
         try:
-            table = decode.read_table(body, asgi.header(scope, b"content-type"))
+            table = decode.read_table(body, asgi.get_header(scope, b"content-type"))
             answer = await start_answer(controller, table, request, at=at, started=started)
         except SCORING_ERRORS as error:
             raise scoring_refusal(error, controller, request) from None
@@ -42,7 +42,7 @@ class ScoringHandler:
         return Response(
             b'{"predictions":' + answer.predictions + b"}",
             200,
-            asgi.JSON,
+            asgi.JSON_TYPE,
             {},
             answer_headers(answer, request),
             mirror_later(controller, answer),

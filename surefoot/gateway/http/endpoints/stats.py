@@ -3,7 +3,7 @@
 from surefoot.gateway.control import metrics
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import Response
-from surefoot.gateway.http.endpoints.context import HandlerContext
+from surefoot.gateway.http.endpoints.handler_context import HandlerContext
 
 
 class StatsHandler:

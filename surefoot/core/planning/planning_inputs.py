@@ -1,16 +1,16 @@
-"""Measure what plans count on, on past requests: the spread between blocks, and base rates."""
+"""Estimate the inputs of plans from past requests: base rates, and the deviation between blocks."""
 
 import math
 from dataclasses import dataclass
 
-from surefoot.core.durations import span
-from surefoot.core.gates.paired_loss import differences
+from surefoot.core.durations import format_duration
+from surefoot.core.gates.paired_loss import slice_differences
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.policy.model import PairedGate
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class PlanningInputs:
     """What `expect:` of a gate should say.
 
     Attributes:
@@ -26,7 +26,7 @@ class Measured:
     note: str = ""
 
 
-def measure_pairs(gate: PairedGate, found: PairedSums, *, alone: bool) -> Measured:
+def measure_planning_inputs(gate: PairedGate, found: PairedSums, *, alone: bool) -> PlanningInputs:
     """Spread of a block's difference, or how often two versions disagree where each request is for itself.
 
     Args:
@@ -39,26 +39,26 @@ def measure_pairs(gate: PairedGate, found: PairedSums, *, alone: bool) -> Measur
     """
     if not gate.block:
         return _disagreement(gate, found, alone=alone)
-    measured = differences(gate, found)
+    measured = slice_differences(gate, found)
     if not measured:
-        return Measured(gate.name, note="too few blocks of labelled requests")
+        return PlanningInputs(gate.name, note="too few blocks of labelled requests")
     rows = {name: (d.own if alone else d.error) * math.sqrt(d.blocks) for name, d in measured.items()}
     name = max(rows, key=lambda name: rows[name])
     diff, spread = measured[name], rows[name]
-    on = f"{diff.n:,} requests on {diff.blocks} blocks of {span(gate.block)}" + (f", {name}" if name else "")
+    on = f"{diff.n:,} requests on {diff.blocks} blocks of {format_duration(gate.block)}" + (f", {name}" if name else "")
     base = f"the champion's {gate.metric} is {diff.champion:.4g}"
     if spread <= 0.0:
-        return Measured(gate.name, note=f"the two versions answer alike: there is no spread ({on}; {base})")
+        return PlanningInputs(gate.name, note=f"the two versions answer alike: there is no spread ({on}; {base})")
     whose = "; of the champion alone, which is wider than that of two similar versions" if alone else ""
-    return Measured(gate.name, "spread", spread, f"{on}; {base}{whose}")
+    return PlanningInputs(gate.name, "spread", spread, f"{on}; {base}{whose}")
 
 
-def _disagreement(gate: PairedGate, found: PairedSums, *, alone: bool) -> Measured:
+def _disagreement(gate: PairedGate, found: PairedSums, *, alone: bool) -> PlanningInputs:
     blocks = [block for block in found.slices.get("", ()) if block.n]
     n = sum(block.n for block in blocks)
     if not n or alone:
         why = "it takes two versions: name one with --against" if alone else "no labelled request"
-        return Measured(gate.name, note=why)
+        return PlanningInputs(gate.name, note=why)
     apart = sum(b.champion[0] + b.candidate[0] - 2 * b.champion[1] for b in blocks)
     note = f"one of the two is wrong on {apart:,} of {n:,} requests"
-    return Measured(gate.name, "rate", (apart + 0.5) / (n + 1.0), note)
+    return PlanningInputs(gate.name, "rate", (apart + 0.5) / (n + 1.0), note)

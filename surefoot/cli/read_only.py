@@ -16,7 +16,7 @@ from surefoot.core.judging.reverify import reverify
 from surefoot.core.policy.model import Policy
 from surefoot.core.policy.schema import policy_schema
 from surefoot.core.ports import Journal
-from surefoot.core.record.chain import check
+from surefoot.core.record.chain import check_chain
 from surefoot.core.record.events import as_json
 from surefoot.rollout import lost_entries
 from surefoot.settings import Settings, read_settings
@@ -97,14 +97,14 @@ def plan(model: Model, version: Annotated[str, typer.Argument(help="Version to p
     """Say what a promotion would do, step by step, without doing any of it."""
     config = read_settings()
     _, policy = read_policy(config.configs / f"{model}.yaml")
-    registry = wiring.registry(config, 5.0)
+    registry = wiring.make_registry(config, 5.0)
     candidate = registry.resolve(model, version)
     champion = registry.alias(model, "champion")
     if champion is None:
         raise Rejected(f"{model} has no champion yet: set the alias 'champion' on the version that serves today")
     if champion == candidate.number:
         raise Rejected(f"version {version} of {model} is the champion: nothing to promote")
-    trial = wiring.hosted(config).trial(model, candidate)
+    trial = wiring.make_hosted_models(config).trial(model, candidate)
     if trial.problem:
         raise Rejected(trial.problem)
     show.print_plan(policy, candidate.number, champion)
@@ -153,7 +153,7 @@ def _verify(journal: Journal, model: str | None, generations: dict[str, int]) ->
         entries = journal.read(name)
         if not entries:
             raise NotFound(f"the journal holds nothing of {name}")
-        count, judged, skipped = check(entries), 0, 0
+        count, judged, skipped = check_chain(entries), 0, 0
         for found in reverify(entries):
             if found.skipped:
                 skipped += 1

@@ -21,14 +21,14 @@ from prefect.logging import get_run_logger
 
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.record.state import Ledger
+from tasks.stage_driver import flow_ports
 from tasks.states import state_of
-from tasks.transition import flow_ports
 
-TAG = "rollout:"
+ROLLOUT_TAG = "rollout:"
 """Begins the tag that says which rollout a flow run drives."""
-LATEST = 5
+MAX_LATEST_RUNS = 5
 """Promotions of each model whose runs are looked at [count]: only the last ones can still change their outcome."""
-OURS = frozenset(str(stage) for stage in Stage)
+OUR_STATES = frozenset(str(stage) for stage in Stage)
 """Names of the states that Surefoot gives; what a person or Prefect has set stays."""
 
 
@@ -43,7 +43,7 @@ def tag_run(rollout: str, name: str = "") -> None:
         return
     with _patiently(), get_client(sync_client=True) as client:
         run = client.read_flow_run(runtime.flow_run.id)
-        tags = sorted({*run.tags, f"{TAG}{rollout}"})
+        tags = sorted({*run.tags, f"{ROLLOUT_TAG}{rollout}"})
         if tags != sorted(run.tags) or (name and run.name != name):
             client.update_flow_run(run.id, tags=tags, name=name or run.name)
 
@@ -63,15 +63,17 @@ def update_ended_runs() -> list[str]:
         runs = client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=["promote"])),
             flow_run_filter=FlowRunFilter(
-                tags=FlowRunFilterTags(any_=[f"{TAG}{rollout}" for rollout in ledgers]),
+                tags=FlowRunFilterTags(any_=[f"{ROLLOUT_TAG}{rollout}" for rollout in ledgers]),
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED, StateType.FAILED])),
             ),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=200,
         )
         for run in runs:
-            rollout = next((tag.removeprefix(TAG) for tag in run.tags if tag.removeprefix(TAG) in ledgers), "")
-            if not rollout or run.state is None or run.state.name not in OURS:
+            rollout = next(
+                (tag.removeprefix(ROLLOUT_TAG) for tag in run.tags if tag.removeprefix(ROLLOUT_TAG) in ledgers), ""
+            )
+            if not rollout or run.state is None or run.state.name not in OUR_STATES:
                 continue
             wanted = state_of(ledgers[rollout], rollout)
             if (run.state.type, run.state.name) == (wanted.type, wanted.name):
@@ -89,7 +91,7 @@ def _ledgers() -> dict[str, Ledger]:
         for model in ports.journal.models():
             ledger = ports.ledger(model)
             promotions = [one for one, item in ledger.rollouts.items() if item.opened.kind == RolloutKind.PROMOTION]
-            found.update(dict.fromkeys(promotions[-LATEST:], ledger))
+            found.update(dict.fromkeys(promotions[-MAX_LATEST_RUNS:], ledger))
     return found
 
 

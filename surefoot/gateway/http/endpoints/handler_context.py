@@ -36,7 +36,7 @@ class HandlerContext:
         if controller is not None and controller.requested is not None:
             return controller
         if name in self.settings.units:
-            raise no_route(name)
+            raise no_route_error(name)
         raise HttpError(404, "RESOURCE_DOES_NOT_EXIST", f"the gateway does not serve a model {name}")
 
     def only_model(self) -> ModelController:
@@ -53,7 +53,7 @@ class HandlerContext:
 
     def is_authorised(self, scope: asgi.Scope) -> bool:
         """Whether a request carries the control token, which also shows that the control plane is alive."""
-        given = asgi.header(scope, b"authorization").encode("latin-1")
+        given = asgi.get_header(scope, b"authorization").encode("latin-1")
         known = hmac.compare_digest(given, b"Bearer " + self.settings.token.encode())
         if known:  # only the control plane has the token
             self.runtime.record_control_contact()
@@ -71,6 +71,6 @@ class HandlerContext:
             )
 
 
-def no_route(name: str) -> HttpError:
+def no_route_error(name: str) -> HttpError:
     """Give the refusal of a known model that has no route yet."""
     return HttpError(503, "TEMPORARILY_UNAVAILABLE", f"no route has been set for {name}", retry_after="5")

@@ -1,4 +1,4 @@
-"""Provide what every picture shares: colours, type, and bytes that are the same each time."""
+"""Provide the style that every plot shares (colours, fonts), and PNG files that are the same each time."""
 
 import io
 import math
@@ -9,7 +9,7 @@ from surefoot.core.domain import Outcome
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = {
+OUTCOME_COLOURS = {
     Outcome.PASS: "#0072B2",
     Outcome.FAIL: "#D55E00",
     Outcome.INCONCLUSIVE: "#8A6A00",
@@ -19,10 +19,10 @@ COLOURS = {
     Outcome.BASELINE_UNHEALTHY: "#7A4B00",
 }
 """After the palette of Okabe and Ito, darkened where it carries text; the marker's shape says the same again."""
-MARKERS = {Outcome.PASS: "o", Outcome.FAIL: "X", Outcome.INCONCLUSIVE: "D"}
+OUTCOME_MARKERS = {Outcome.PASS: "o", Outcome.FAIL: "X", Outcome.INCONCLUSIVE: "D"}
 ACCEPTED, INK, SOFT = "#DCEBF5", "#1C1D20", "#5D6068"
 WIDTH, DPI = 9.0, 200  # [inch], [dots per inch]: crisp when it is shown 900 pixels wide
-LEFT = 0.025
+LEFT_MARGIN = 0.025
 """Where text begins [share of the width]."""
 
 
@@ -33,7 +33,7 @@ def finite_or_none(value: object) -> float | None:
     return float(value)
 
 
-def shorten(text: str, longest: int) -> str:
+def shorten_text(text: str, longest: int) -> str:
     """A text that fits [characters]."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
@@ -43,8 +43,8 @@ def new_figure(height: float, title: str, legend: str) -> "Figure":
     from matplotlib.figure import Figure  # noqa: PLC0415 - costs half a second, and most runs draw nothing
 
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
-    literal_text(figure, LEFT, 1.0 - 0.3 / height, shorten(title, 80), size=13, weight="bold")
-    literal_text(figure, LEFT, 1.0 - 0.56 / height, legend, size=9, color=SOFT)
+    literal_text(figure, LEFT_MARGIN, 1.0 - 0.3 / height, shorten_text(title, 80), size=13, weight="bold")
+    literal_text(figure, LEFT_MARGIN, 1.0 - 0.56 / height, legend, size=9, color=SOFT)
     return figure
 
 

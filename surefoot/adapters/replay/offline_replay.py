@@ -1,4 +1,4 @@
-"""Score the same logged requests with champion and candidate: the paired evidence of the shadow stage."""
+"""Replay logged requests through champion and candidate offline: the paired evidence of a replay step."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from surefoot.adapters.evidence.block_sums import ScoredBatch, probabilities_or_nan, score_bins
-from surefoot.adapters.evidence.left_out import NAMED
+from surefoot.adapters.evidence.column_distances import column_distances, unequal_shares, unseen_texts
+from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
 from surefoot.adapters.evidence.paired_sums import sum_batches
-from surefoot.adapters.evidence.shifts import distances, odd_texts, unequal
 from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.adapters.replay.scoring import Scorable, ScoredRequests, score_requests
@@ -31,17 +31,17 @@ from surefoot.core.policy.model import GoldenGate, PairedGate, ShiftGate, narrow
 from surefoot.models.model_process import RemoteModelError
 from surefoot.models.predictor import PredictorLost
 
-SEEN = 5_000
+MAX_COMPARED_INPUTS = 5_000
 """Latest requests of a window whose inputs are compared one by one [count]."""
 
-SHAPES = 200
+MAX_COMPARED_SHAPES = 200
 """Latest requests of a window whose answers are compared by their shape [count]."""
-UNREADABLE = "answers that are no probabilities, or labels that are neither 0 nor 1"
-MOST_REFUSED = 500
+UNREADABLE_REASON = "answers that are no probabilities, or labels that are neither 0 nor 1"
+MAX_REFUSED = 500
 """Requests without an answer that the other version is asked about [count]."""
 
 
-class ShadowReplay:
+class OfflineReplay:
     """Scorable windows of the prediction log, each request once per version."""
 
     def __init__(self, log: PredictionLog, load: Callable[[str, Version], Scorable]) -> None:
@@ -106,7 +106,7 @@ class ShadowReplay:
 
     def shapes(self, question: EvidenceRequest) -> AnswerShapes | Missing:
         """What both versions' answers to the latest requests look like; nobody is asked who answered live."""
-        served = self.window(question)[-SHAPES:]
+        served = self.window(question)[-MAX_COMPARED_SHAPES:]
         if not served:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         old, new = (self._known(question, version, served) for version in (question.champion, question.candidate))
@@ -146,13 +146,13 @@ class ShadowReplay:
 
     def seen(self, question: EvidenceRequest) -> InputShift | Missing:
         """Share of the same requests on which the candidate's model is fed other values than the champion's."""
-        served = self.window(question)[-SEEN:]
+        served = self.window(question)[-MAX_COMPARED_INPUTS:]
         if not served:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         rows = [r.features for r in served]
         frames = [self._model(question, v).seen(rows) for v in (question.champion, question.candidate)]
         ignored = narrow(question.gate, ShiftGate).ignored
-        shifts = tuple(f for f in unequal(*frames) if f.name not in ignored)
+        shifts = tuple(f for f in unequal_shares(*frames) if f.name not in ignored)
         raw = all(getattr(self._model(question, v), "raw", False) for v in (question.champion, question.candidate))
         return InputShift("the champion", shifts, same=True, blind=raw)
 
@@ -162,7 +162,7 @@ class ShadowReplay:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         scored = [self.score(question, v).answers for v in (question.champion, question.candidate)]
         old, new = (answer_frame(list(side.values()), [key[0] for key in side]) for side in scored)
-        return InputShift("the champion's answers", distances(old, new), left=odd_texts(old, new))
+        return InputShift("the champion's answers", column_distances(old, new), left=unseen_texts(old, new))
 
     def past_scores(self, question: EvidenceRequest) -> ScoreBins | Missing:
         """Scorable with labels of the past, split in two by time, and scores that wait for theirs."""
@@ -184,12 +184,12 @@ class ShadowReplay:
             r.key[0] for rows, some in ((due, good), (now, fit)) for r, ok in zip(rows, some, strict=True) if not ok
         ]
         if strange and not good.any() and not fit.any():
-            return Missing(Outcome.ERROR, f"{UNREADABLE}: none of {len(strange):,} can be read")
+            return Missing(Outcome.ERROR, f"{UNREADABLE_REASON}: none of {len(strange):,} can be read")
         given, told, waiting = given[good], told[good], waiting[fit]
         half = len(given) // 2
         past, checked = (score_bins(given[part], told[part]) for part in (slice(half), slice(half, None)))
-        what = UNREADABLE if strange else ""
-        left = LeftOut(odd=len(strange), requests=tuple(strange[:NAMED]), what=what)
+        what = UNREADABLE_REASON if strange else ""
+        left = LeftOut(odd=len(strange), requests=tuple(strange[:MAX_NAMED_REQUESTS]), what=what)
         # A label before its time counts for nothing.
         return ScoreBins(past, checked, score_bins(waiting, np.zeros(len(waiting))), left)
 
@@ -204,9 +204,9 @@ class ShadowReplay:
         if key not in self._failed:
             self._failed = {key: self._log.failed(*key, question.champion.number)}
         found = self._failed[key]
-        asked = found[:MOST_REFUSED]
+        asked = found[:MAX_REFUSED]
         both = [failed[0] for failed in asked if self._refuses(question, *failed)]
-        rest = [request for request, *_ in found[MOST_REFUSED:]] if 2 * len(both) > len(asked) else []
+        rest = [request for request, *_ in found[MAX_REFUSED:]] if 2 * len(both) > len(asked) else []
         return (*both, *rest)
 
     def _refuses(self, question: EvidenceRequest, request: str, by: str, features: object, params: object) -> bool:

@@ -1,4 +1,4 @@
-"""Try each expectation on tables of extreme values: one that none of them breaks can never fail."""
+"""Find expectations that can never fail, by trying them on tables of extreme values."""
 
 import json
 import re
@@ -8,7 +8,14 @@ from typing import Any
 from surefoot.adapters.expectations import suite_rules as rules
 from surefoot.adapters.expectations import wording as words
 from surefoot.adapters.expectations.adversarial_tables import adversarial_tables
-from surefoot.adapters.expectations.engine import batch, build, first_line, great_expectations, named, what_raised
+from surefoot.adapters.expectations.engine import (
+    build_expectation,
+    exception_message,
+    expectation_phrase,
+    first_line,
+    great_expectations,
+    make_batch,
+)
 
 _ELSEWHERE = re.compile(r"row_count|unique_value_count|value_lengths|not_match|other_table")
 """Expectations that only a larger table, a longer text, or an invented text can break; the bounds of
@@ -18,7 +25,7 @@ _COLUMN = re.compile(r"column|name .* is not defined|undefined", re.IGNORECASE)
 
 
 @lru_cache(16)
-def unbreakable(declared: str) -> tuple[str, ...]:
+def unbreakable_problems(declared: str) -> tuple[str, ...]:
     """What is wrong with the expectations that no table breaks, and with those that no table can be held against.
 
     Args:
@@ -28,9 +35,9 @@ def unbreakable(declared: str) -> tuple[str, ...]:
     gx = great_expectations()
     seen: list[set[str]] = [set() for _ in items]
     for table in adversarial_tables(items):
-        wanted = [build(gx, at, rules.with_moments(item, table)) for at, item in enumerate(items)]
+        wanted = [build_expectation(gx, at, rules.with_moments(item, table)) for at, item in enumerate(items)]
         try:
-            answer = batch(gx, table).validate(
+            answer = make_batch(gx, table).validate(
                 gx.ExpectationSuite(name="tried", expectations=wanted), result_format="BASIC"
             )
         except Exception as error:  # noqa: BLE001 - one expectation may end all of them
@@ -38,11 +45,11 @@ def unbreakable(declared: str) -> tuple[str, ...]:
                 some.add(first_line(error))
             continue
         for result in answer.results:
-            problem = what_raised(result.exception_info)
+            problem = exception_message(result.exception_info)
             at = result.expectation_config.meta["position"]
             seen[at].add(problem or ("holds" if result.success else "fails"))
     found = (_problem(item, some) for item, some in zip(items, seen, strict=True))
-    return tuple(words.encodable(problem) for problem in found if problem)
+    return tuple(words.encodable_text(problem) for problem in found if problem)
 
 
 def _problem(item: dict[str, Any], seen: set[str]) -> str:
@@ -51,9 +58,11 @@ def _problem(item: dict[str, Any], seen: set[str]) -> str:
         return ""
     if "holds" in seen:
         return (
-            f"{named(item)} is no check: it held on all tables of unlikely values that it was tried on, so nothing can"
-            " fail it"
+            f"{expectation_phrase(item)} is no check: it held on all tables of unlikely values that it was tried on, so"
+            " nothing can fail it"
         )
     if len(seen) == 1 and not _COLUMN.search("".join(seen)):
-        return f"{named(item)} could not be evaluated on any table that it was tried on: {next(iter(seen))}"
+        return (
+            f"{expectation_phrase(item)} could not be evaluated on any table that it was tried on: {next(iter(seen))}"
+        )
     return ""

@@ -1,4 +1,4 @@
-"""Recheck a running model: ask a row that was answered in a batch now and then again alone, and compare."""
+"""Check a serving model: predict sampled rows of batches again alone, and compare the answers."""
 
 import random
 import time
@@ -7,8 +7,8 @@ from typing import Any, cast
 from surefoot.models.answer_checks import check_answers, describe_error
 from surefoot.models.predictor import Model, Names
 from surefoot.models.rows.independence import (
-    DEPENDENT,
-    UNSTABLE,
+    DEPENDENT_REASON,
+    UNSTABLE_REASON,
     IndependenceProof,
     RowIndependence,
     answers_equal,
@@ -19,9 +19,9 @@ ONE_IN = 200
 """One row in so many that were answered in a batch is asked again alone [count]."""
 TIME_SHARE = 0.01
 """Most of the model's time that this may take [0 to 1]."""
-ENOUGH = 16
+MIN_PROVING_ROWS = 16
 """Different rows of callers from which a model is proved that its probes did not prove [count]."""
-MANY = 256
+MIN_EQUAL_ROWS = 256
 """The same where all have the same answer, as rows of a rare class do [count]."""
 _LARGEST = 4096
 """Most characters of a row that is kept to be a probe [count]."""
@@ -84,7 +84,7 @@ class RowWatch:
     @property
     def proves_next(self) -> bool:
         """Whether the next look asks several rows together that were never asked so before."""
-        return self._proving and len(self._kept) >= (ENOUGH if self._varied else MANY)
+        return self._proving and len(self._kept) >= (MIN_PROVING_ROWS if self._varied else MIN_EQUAL_ROWS)
 
     def answer(self, names: Names, values: list[list[object]], *options: Any) -> list[object]:
         """Ask the model for one answer a row.
@@ -134,14 +134,16 @@ class RowWatch:
             stable = True
         self.differed += 1
         found, why = (
-            (RowIndependence.BATCH_DEPENDENT, DEPENDENT) if stable else (RowIndependence.NOT_REPEATABLE, UNSTABLE)
+            (RowIndependence.BATCH_DEPENDENT, DEPENDENT_REASON)
+            if stable
+            else (RowIndependence.NOT_REPEATABLE, UNSTABLE_REASON)
         )
         self.proof = IndependenceProof(found, f"{why} (seen on a caller's row)", sizes)
         return True
 
     def _keep(self, names: Names, values: list[list[object]], answers: list[object]) -> None:
         """Keep rows that callers have sent alone, with their answers, until there are enough of them."""
-        if len(values) > 1 or (self._kept and names != self._names) or len(self._kept) >= MANY:
+        if len(values) > 1 or (self._kept and names != self._names) or len(self._kept) >= MIN_EQUAL_ROWS:
             return
         self._names = names
         text = repr(values[0])
@@ -152,7 +154,7 @@ class RowWatch:
     def _prove_now(self) -> bool:
         if not self.proves_next:
             return False
-        latest = list(self._kept.values())[-ENOUGH:]  # the last of them has the other answer, if there is one
+        latest = list(self._kept.values())[-MIN_PROVING_ROWS:]  # the last of them has the other answer, if there is one
         names, (rows, known) = self._names, map(list, zip(*latest, strict=True))
         self._proving = False
         self._kept.clear()

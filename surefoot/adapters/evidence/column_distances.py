@@ -1,4 +1,4 @@
-"""Measure how far the columns of two tables are apart."""
+"""Measure the distance between the distributions of two tables, column by column."""
 
 import sys
 from collections.abc import Sequence
@@ -7,17 +7,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.left_out import NAMED
+from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
 from surefoot.core.judging.evidence import FeatureShift
 from surefoot.core.judging.left_out import LeftOut
 
 FEW_TEXTS = 0.05
 """Share of a column's values that may be no numbers while it still is one of numbers."""
-SAME = 1e-9
+EQUAL_TOLERANCE = 1e-9
 """Relative difference between two numbers that are the same."""
 
 
-def distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
+def column_distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
     """Distance of every column between two samples: Kolmogorov-Smirnov for numbers, total variation for the rest.
 
     A missing number counts as one beyond all others, so that numbers that go missing have moved. A few other
@@ -48,7 +48,7 @@ def distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
     return tuple(made)
 
 
-def odd_texts(old: pd.DataFrame, new: pd.DataFrame) -> LeftOut:
+def unseen_texts(old: pd.DataFrame, new: pd.DataFrame) -> LeftOut:
     """Values of another kind among the numbers of a column, which `distances` leaves out.
 
     Their requests are the index of the tables.
@@ -62,7 +62,7 @@ def odd_texts(old: pd.DataFrame, new: pd.DataFrame) -> LeftOut:
             ids += [str(one) for one in strange if isinstance(one, str)]
     return LeftOut(
         odd=found,
-        requests=tuple(ids[:NAMED]),
+        requests=tuple(ids[:MAX_NAMED_REQUESTS]),
         what="values of another kind among the numbers of a column" if found else "",
     )
 
@@ -100,7 +100,7 @@ def _numbers_only(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return kept.assign(**{name: pd.to_numeric(kept[name]) for name in columns}) if columns else frame
 
 
-def unequal(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
+def unequal_shares(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
     """Share of the rows in which a column that both tables have holds different values; row i is row i.
 
     A column that only one of two models looks at is no difference between what they see.
@@ -109,7 +109,7 @@ def unequal(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
     for name in (name for name in old.columns if name in new.columns):
         a, b = old[name], new[name]
         if pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b):
-            same = np.isclose(a.to_numpy(float), b.to_numpy(float), rtol=SAME, atol=0.0, equal_nan=True)
+            same = np.isclose(a.to_numpy(float), b.to_numpy(float), rtol=EQUAL_TOLERANCE, atol=0.0, equal_nan=True)
         else:
             gone = a.isna().to_numpy() & b.isna().to_numpy()
             same = gone | (a.astype(str).to_numpy() == b.astype(str).to_numpy())

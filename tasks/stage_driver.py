@@ -1,4 +1,4 @@
-"""Drive a rollout through one stage, show its verdicts and project the record: what all stage tasks share."""
+"""Drive a rollout through one stage, report its verdicts and write its record; shared by all stage tasks."""
 
 import os
 import re
@@ -14,11 +14,11 @@ from surefoot import wiring
 from surefoot.core.domain import Stage
 from surefoot.core.errors import SurefootError
 from surefoot.core.record.describe import describe_event, event_title
-from surefoot.core.record.events import GateJudged, decode
-from surefoot.core.record.state import fold
+from surefoot.core.record.events import GateJudged, decode_event
+from surefoot.core.record.state import fold_entries
 from surefoot.rollout import Ports, drive
 from surefoot.settings import read_settings
-from tasks.states import LONGEST, SKIPPED, state_of
+from tasks.states import MAX_MESSAGE_LENGTH, SKIPPED_STATE, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,19 +59,19 @@ def drive_stage(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: 
 
     with flow_ports() as ports:
         entries = ports.journal.read(model)
-        head, before = len(entries), fold(model, entries)
+        head, before = len(entries), fold_entries(model, entries)
         if reason := _nothing_to_do(before, rollout, stage, step):
-            return Completed(name=SKIPPED, message=reason[:LONGEST], data=rollout)
+            return Completed(name=SKIPPED_STATE, message=reason[:MAX_MESSAGE_LENGTH], data=rollout)
         ledger = drive(ports, model, until=left, wait=wait)
         fresh = ports.journal.read(model, after=head)
     for entry in fresh:
-        log.info("%s", describe_event(decode(entry.kind, entry.data)))
+        log.info("%s", describe_event(decode_event(entry.kind, entry.data)))
     found = ledger.rollouts[rollout]
     _artifact(model, rollout, fresh, event_title(found.opened))
     project_record(model)
     if found.stage.is_terminal or found.ending:
         return state_of(ledger, rollout, rollout)
-    return Completed(message=f"{found.stage}: {found.reason}"[:LONGEST], data=rollout)
+    return Completed(message=f"{found.stage}: {found.reason}"[:MAX_MESSAGE_LENGTH], data=rollout)
 
 
 def _nothing_to_do(ledger: "Ledger", rollout: str, stage: Stage, step: int) -> str:
@@ -91,14 +91,14 @@ def _order(stage: Stage, step: int) -> tuple[int, int]:
 def project_record(model: str, upto: int | None = None) -> None:
     """Show the journal, up to an entry, as MLflow runs; a view that is late is no reason to stop."""
     try:
-        wiring.project(read_settings(), model, str(runtime.flow_run.id or ""), upto)
+        wiring.project_journal(read_settings(), model, str(runtime.flow_run.id or ""), upto)
     except SurefootError as error:
         get_run_logger().warning("the MLflow view is behind: %s", error)
 
 
 def _artifact(model: str, rollout: str, entries: "Sequence[Entry]", name: str) -> None:
     """A table of the verdicts of this stage, in the Prefect UI."""
-    judged = [event for e in entries if isinstance(event := decode(e.kind, e.data), GateJudged)]
+    judged = [event for e in entries if isinstance(event := decode_event(e.kind, e.data), GateJudged)]
     if not judged:
         return
     lines = ["| gate | verdict | n | estimate | accepted | reason |", "|---|---|---:|---:|---:|---|"]

@@ -1,4 +1,4 @@
-"""Validate evidence: numbers that cannot be computed with are an ERROR, never a verdict."""
+"""Validate evidence: a number that is not finite, or out of range, is an ERROR and never a verdict."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,15 +15,15 @@ from surefoot.core.judging.evidence import (
     SpeedStratum,
 )
 
-LARGEST_COUNT = 2**53 - 1
+MAX_COUNT = 2**53 - 1
 """Largest count that the journal can carry."""
-LARGEST = 1e100
+MAX_MEASUREMENT = 1e100
 """Largest measurement; its square is still a number."""
 
 
 def _signed(name: str, values: Iterable[int]) -> Iterator[str]:
     """Sums and bucket numbers may be negative, but not larger than the journal can carry."""
-    if any(not abs(value) <= LARGEST_COUNT for value in values):  # false for NaN as well
+    if any(not abs(value) <= MAX_COUNT for value in values):  # false for NaN as well
         yield f"{name} is not a whole number that can be added up"
 
 
@@ -51,9 +51,9 @@ def _flaws(name: str, value: object) -> Iterator[str]:
         yield from _flaws("a count of golden rows", (value.rows, value.wrong))
         yield from _flaws("the largest difference", value.worst)
         yield from _rules(value)
-    elif isinstance(value, int) and not 0 <= value <= LARGEST_COUNT:
+    elif isinstance(value, int) and not 0 <= value <= MAX_COUNT:
         yield f"{name} is not a count"
-    elif isinstance(value, float) and not (math.isfinite(value) and abs(value) <= LARGEST):
+    elif isinstance(value, float) and not (math.isfinite(value) and abs(value) <= MAX_MEASUREMENT):
         yield f"{name} is {value}, not a number that can be compared"
     elif isinstance(value, Mapping):
         for key, item in value.items():
