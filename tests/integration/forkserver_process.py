@@ -17,7 +17,8 @@ from surefoot.models.forkserver import ChildProcess, Forkserver, ForkserverGone
 from surefoot.models.model_process import StartedProcess, fork_process, spawn_process
 
 SLOWLY = "import os,sys;from surefoot.models import frames;import socket;"
-SLOWLY += "frames.send(socket.socket(fileno=int(sys.argv[-1])),{'slow':True,'parent':os.getppid(),'pid':os.getpid()})"
+SLOWLY += "said={'slow':True,'parent':os.getppid(),'pid':os.getpid()};"
+SLOWLY += "frames.send_message(socket.socket(fileno=int(sys.argv[-1])),said)"
 
 
 def be(arguments: Sequence[str]) -> None:
