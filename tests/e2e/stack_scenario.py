@@ -162,8 +162,10 @@ class Callers:
         self.sent += 1
         known = at + 6 * HOUR
         self._labels.append((known, {"request": name, "label": house["price"], "at": known}))
-        # Every fourth offer is asked for again: a house must stay with one version.
-        body = {**{key: house[key] for key in FEATURES}, "house": f"house-{self.sent - self.sent % 4}"}
+        # Each house is asked for four times, by one caller after the other: of two requests at the same moment, while
+        # the weight changes, neither is the first.
+        turn, place = divmod(self.sent, CALLERS)
+        body = {**{key: house[key] for key in FEATURES}, "house": f"house-{turn // 4}-{place}"}
         return at, name, body
 
     def _ask(
