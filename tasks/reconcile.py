@@ -1,4 +1,4 @@
-"""Run the tasks of the reconcile flow: registry changes, interrupted rollouts, dead and cancelled runs, drift."""
+"""Run the reconcile flow's tasks: registry changes, cut-off rollouts, dead flow runs, mismatches, compaction."""
 
 import datetime as dt
 from functools import partial

@@ -1,4 +1,4 @@
-"""Find drift between the journal and the registry or the live split; journal it once, resolve it when equal."""
+"""Find where registry or live split differ from the journal; journal it once as drift, resolve it when equal."""
 
 from dataclasses import replace
 

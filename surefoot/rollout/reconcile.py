@@ -1,4 +1,4 @@
-"""Decide what reconciling does: runs to start, rollouts that a person has ended, and drift."""
+"""Decide what reconciling does: flow runs to start, rollouts to end, and where registry and journal disagree."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Refuse expectations under which nothing can fail, or that look at no row."""
+"""Check that a suite can fail: reject expectations that always pass, or whose condition selects no row."""
 
 import ast
 import re

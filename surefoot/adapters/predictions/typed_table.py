@@ -1,4 +1,4 @@
-"""Build the table that a suite sees, typed by the model's signature; what does not fit is counted apart."""
+"""Build the table that an expectation suite validates, from logged requests, in the types of the model's inputs."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Judge what must hold exactly: a suite's expectations, answer shapes, and the answers that a version carries."""
+"""Judge the gates that need no statistics: expectation suites, answer shapes, and a version's golden rows."""
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.evidence import AnswerShapes, GoldenRows, Validation

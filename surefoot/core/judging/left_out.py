@@ -1,4 +1,4 @@
-"""Define the counts of what was not counted as it came, so that every verdict can say so."""
+"""Define the counts of records that were excluded before judging, so that every verdict can state them."""
 
 from dataclasses import dataclass
 

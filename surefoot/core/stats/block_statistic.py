@@ -1,4 +1,4 @@
-"""Compute a metric from sums over requests: one vectorised function each, lower is better."""
+"""Compute metrics from sums over blocks of requests: one vectorised function a metric, lower is better."""
 
 from collections.abc import Callable
 

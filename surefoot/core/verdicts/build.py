@@ -1,4 +1,4 @@
-"""Build a verdict from its numbers, whatever the metric."""
+"""Decide a metric of live traffic, and build its verdict: what all metrics share."""
 
 import math
 from collections.abc import Mapping

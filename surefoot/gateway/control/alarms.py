@@ -1,4 +1,4 @@
-"""Report a cut candidate to the journal, and repeat the report until the journal has it."""
+"""Report to the journal that a candidate's traffic was stopped, and repeat it until the journal has it."""
 
 import asyncio
 import contextlib

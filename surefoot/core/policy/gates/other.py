@@ -1,4 +1,4 @@
-"""Define gates on shifts, expected losses and golden rows, and those that no policy names."""
+"""Define gates on shifts, expected losses and golden rows, and the implicit ones that always apply."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Unite every gate that a policy may write, told apart by its metric."""
+"""Define the union of all gate types that a policy may contain, told apart by the field `metric`."""
 
 from typing import Annotated, get_args
 
