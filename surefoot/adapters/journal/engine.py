@@ -186,7 +186,7 @@ def _write_ahead(raw: sqlite3.Connection) -> None:
     """Let readers and a writer work beside each other; SQLite itself does not wait for this lock, so wait here.
 
     Raises:
-        sqlite3.Error: The file cannot be written, or somebody holds it for longer than a writer's turn takes.
+        sqlite3.Error: The file cannot be written, or another connection locks it for longer than a write takes.
     """
     deadline = time.monotonic() + PATIENCE_S
     while True:
