@@ -99,6 +99,11 @@ REFUSED = {
     "unknown_key_in_on": (12, "on.nodata: unknown key 'nodata'; known here: baseline_unhealthy, error, fail,"),
     "unknown_metric": (9, "gates.quality.metric: expected one of error_rate, missing_label, latency,"),
     "unknown_nested_key": (5, "data.windows: unknown key 'windows'; known here: answers, every, suite, window"),
+    "live_shadow_without_a_source": (14, "steps.0.shadow: 'source' is missing"),
+    "unknown_source_of_a_live_shadow": (
+        14,
+        "steps.0.shadow.source: expected one of replay, live, found text ('lives')",
+    ),
     "unknown_source": (14, "steps.0.shadow.source: expected one of replay, live, found text ('mirror')"),
     "unknown_step": (17, "steps.2: a step is"),
     "weight_not_growing": (17, "steps.2.weight: weights must grow; 5 follows 5"),

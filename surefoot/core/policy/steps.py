@@ -84,7 +84,7 @@ class Bake(Watched):
 class LiveShadow(Watched):
     """The candidate is asked a share of the callers' requests as well; callers get the champion's answers alone."""
 
-    source: Literal["live"] = Field(description="Callers' requests.")
+    source: Annotated[Literal["live"], BeforeValidator(_source)] = Field(description="Callers' requests.")
     share: Annotated[float, Field(ge=0.1, le=100.0, allow_inf_nan=False)] = Field(
         description="Share of the requests that are mirrored to the candidate [percent, 0.1 to 100]."
     )
@@ -146,13 +146,21 @@ STEP_CLASSES: dict[str, type[PolicyModel]] = {"shadow": ShadowStep, "live shadow
 """The class of each kind of step."""
 
 
+def _is_live(shadow: Mapping[object, object]) -> bool:
+    """Whether a shadow is live; where the source is missing or misspelt, its other keys tell."""
+    source = shadow.get("source")
+    return source == "live" or (
+        source != "replay" and "window" not in shadow and bool({"share", "for"} & shadow.keys())
+    )
+
+
 def step_kind(value: object) -> str | None:
     """Which of the steps a mapping is; None when it is none."""
     if not isinstance(value, Mapping):
         return None
     if "shadow" in value:
         inner = value["shadow"]
-        return "live shadow" if isinstance(inner, Mapping) and inner.get("source") == "live" else "shadow"
+        return "live shadow" if isinstance(inner, Mapping) and _is_live(inner) else "shadow"
     return "weight" if "weight" in value else None
 
 
