@@ -13,6 +13,7 @@ class InProcessModel:
     """A model that answers in a thread of its own."""
 
     spawn_replica = None
+    proof_deaths = 0
 
     def __init__(self, model: Model, proof: IndependenceProof | None = None) -> None:
         """Run this model; without a proof its own claim about its rows is believed."""

@@ -98,6 +98,8 @@ class ModelProcess:
         proof: Why they may or may not be, as the process knows by now.
         checks: How often it has asked rows again alone.
         cost: What the last batch took in the process, or None before the first.
+        proof_deaths: Ends of earlier processes while they were to show that they answer each row by itself, before
+            this one took their place [count].
     """
 
     def __init__(
@@ -123,13 +125,15 @@ class ModelProcess:
         """
         self._start, self._prove, self._given = start, prove and known is None, known
         self.cost: AnswerCost | None = None
+        self.proof_deaths = 0
         self.proof, self.checks, self._proves = IndependenceProof(RowIndependence.UNPROVEN), RowChecks(), False
         self._connection: _Connection | None = None
         try:
             greeting = self._launch(cancelled)
         except ProcessDied:
-            if not self._proves:
+            if not self._proves or (cancelled is not None and cancelled.is_set()):
                 raise
+            self.proof_deaths += 1
             self._prove = self._proves = False
             greeting = self._launch(cancelled)
         if not isinstance(greeting, dict) or "error" in greeting:

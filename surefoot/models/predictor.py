@@ -123,6 +123,11 @@ class Predictor(Protocol):
         ...
 
     @property
+    def proof_deaths(self) -> int:
+        """How many processes ended while they were to show that they answer each row by itself, before this one."""
+        ...
+
+    @property
     def spawn_replica(self) -> "SpawnReplica | None":
         """Loads the same model once more; None where there can be only this one."""
         ...

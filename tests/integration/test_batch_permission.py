@@ -22,6 +22,7 @@ class Asked:
     spawn_replica = None
     proof = None
     checks = RowChecks()
+    proof_deaths = 0
 
     def __init__(self, *, batchable: bool) -> None:
         self.batchable = batchable

@@ -242,6 +242,16 @@ def test_a_killed_champion_loses_no_request(gateway: Gateway) -> None:
     assert len(gateway.records()) == len(seen)
 
 
+def test_a_process_that_dies_while_it_is_proved_is_counted(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A death over made-up rows is counted and told like one over a caller's, and the version answers afterwards."""
+    gateway.shift(0, None, champion=EXITS)
+    assert deaths(gateway, EXITS) == 1
+    assert f"version {EXITS}: its process ended or hung while it was asked made-up rows" in caplog.text
+    assert gateway.ask(x=0.0).json() == {"predictions": [0.0]}
+
+
 def test_a_request_that_ends_every_process_is_refused_alone(gateway: Gateway) -> None:
     """A poisonous request of the champion is given up after a few processes; the others are answered."""
     gateway.shift(0, None, champion=POISONED)

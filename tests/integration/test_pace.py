@@ -28,6 +28,7 @@ class Model:
     spawn_replica = None
     proof = None
     checks = RowChecks()
+    proof_deaths = 0
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -28,6 +28,7 @@ class Process:
     batchable = True
     proof = None
     checks = RowChecks()
+    proof_deaths = 0
 
     def __init__(self, allowed: int = 0) -> None:
         self.allowed, self.dead = allowed, False

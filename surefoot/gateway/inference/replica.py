@@ -71,6 +71,7 @@ class Replica:
                 self.predictor = await pool.spawn_replica()
                 self._checks = RowChecks()
                 pool.failed_starts = 0
+                pool.count_proof_deaths(self.predictor)
                 self._update_permission(self.predictor)
             except Exception as error:  # noqa: BLE001 - last resort: the model's own code decides whether it starts
                 if isinstance(error, PredictorLost):  # it started and died before it could answer
