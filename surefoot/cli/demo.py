@@ -226,7 +226,12 @@ def _first_answer(config: Settings, trained: TrainedVersions) -> int:
         seen = play.first_answer()
     finally:
         play.replay.close()
-    console.print(f"first answer came from version {', '.join(seen.by_version)}; {seen.failed} requests failed")
+    said = (
+        f"first answer came from version {', '.join(seen.by_version)}" if seen.by_version else "no request was answered"
+    )
+    console.print(
+        f"{said}; {seen.failed} requests failed{f': {seen.first_failure}' if seen.failed else ''}", markup=False
+    )
     return 1 if seen.failed else 0
 
 

@@ -1,4 +1,4 @@
-"""Send and receive messages between the gateway and a model's process: a length and as many bytes of JSON."""
+"""Send and receive messages between a model's process and its parent: a length and as many bytes, most often JSON."""
 
 import socket
 import struct
@@ -52,7 +52,7 @@ def send_message(end: socket.socket, message: object) -> None:
 
 
 def send_bytes(end: socket.socket, body: bytes) -> None:
-    """Send one message that is JSON already.
+    """Send one message that is bytes already.
 
     Raises:
         PeerClosed: The other side has closed.
@@ -64,7 +64,15 @@ def send_bytes(end: socket.socket, body: bytes) -> None:
 
 
 def receive_message(end: socket.socket, wait: Callable[[], None] = lambda: None) -> object:
-    """Wait for one message, however long it takes.
+    """Wait for one message of JSON; arguments and errors are those of `receive_bytes`."""
+    try:
+        return orjson.loads(receive_bytes(end, wait))
+    except orjson.JSONDecodeError as error:
+        raise PeerClosed(str(error)) from error
+
+
+def receive_bytes(end: socket.socket, wait: Callable[[], None] = lambda: None) -> bytes:
+    """Wait for the bytes of one message, however long it takes.
 
     Args:
         end: Our end.
@@ -76,10 +84,7 @@ def receive_message(end: socket.socket, wait: Callable[[], None] = lambda: None)
     (length,) = _LENGTH.unpack(_exactly(end, _LENGTH.size, wait))
     if length > MAX_MESSAGE_BYTES:
         raise PeerClosed(f"a message of {length} bytes is none")
-    try:
-        return orjson.loads(_exactly(end, length, wait))
-    except orjson.JSONDecodeError as error:
-        raise PeerClosed(str(error)) from error
+    return _exactly(end, length, wait)
 
 
 def _exactly(end: socket.socket, n: int, wait: Callable[[], None]) -> bytes:

@@ -169,6 +169,10 @@ class ModelProcess:
 
     def _receive(self, patience: float, cancelled: threading.Event | None = None) -> object:
         """Receive one message; raises PeerClosed when the process ends, is silent for so long [s], or is cancelled."""
+        return frames.receive_message(self._end, self._waiter(patience, cancelled))
+
+    def _waiter(self, patience: float, cancelled: threading.Event | None = None) -> Callable[[], None]:
+        """Give a function that returns once there is something to receive; it raises as `_receive` does."""
         poll = select.poll()
         poll.register(self._end, select.POLLIN)
         poll.register(self._watched, select.POLLIN)
@@ -181,7 +185,7 @@ class ModelProcess:
             if self._end.fileno() not in ready:
                 raise frames.PeerClosed("the process has ended")
 
-        return frames.receive_message(self._end, wait)
+        return wait
 
     def _update_proof(self, said: dict[str, Any]) -> None:
         """Update what is known of the model's rows from a message."""
@@ -234,9 +238,28 @@ class ModelProcess:
             RemoteModelError: The model raised.
             ProcessDied: The process has ended, or was ended.
         """
+        return self._call(verb, arguments, None, patience)[0]
+
+    def call_table(self, verb: str, table: bytes, patience: float) -> bytes | None:
+        """Ask the model about a table in Arrow's stream format, as `call` does.
+
+        Returns:
+            The answers in the same format; None where this model cannot answer tables.
+        """
+        return self._call(verb, [], table, patience)[1]
+
+    def _call(
+        self, verb: str, arguments: list[object], table: bytes | None, patience: float
+    ) -> tuple[object, bytes | None]:
+        """Ask, and wait for the value and, after a table, for the answers that follow it."""
+        answers = None
         try:
             frames.send_message(self._end, {"verb": verb, "arguments": arguments})
+            if table is not None:
+                frames.send_bytes(self._end, table)
             said = self._receive(patience)
+            if table is not None and isinstance(said, dict) and said.get("value"):
+                answers = frames.receive_bytes(self._end, self._waiter(patience))
         except frames.PeerSilent as error:
             self._reap()
             raise ProcessDied(f"it gave no answer within {patience:.0f} s") from error
@@ -244,7 +267,7 @@ class ModelProcess:
             raise self._reap() from error
         if not isinstance(said, dict) or "error" in said:
             raise RemoteModelError(str(said["error"] if isinstance(said, dict) else said))
-        return said["value"]
+        return said["value"], answers
 
     def spawn_replica(self, cancelled: threading.Event) -> "ModelProcess":
         """Start another process of the same model.

@@ -20,8 +20,10 @@ from surefoot.models.rows.independence import IndependenceProof, RowIndependence
 from surefoot.models.rows.live_check import RowWatch, probe_proof
 
 UNPROVED_REASON = "its process ended or hung when rows were asked together to prove it"
-REMOTE_METHODS = frozenset({"predict", "golden", "model_inputs", "is_raw", "signature_fields"})
+REMOTE_METHODS = frozenset({"predict", "golden", "model_inputs", "is_raw", "signature_fields", "table_columns"})
 """Methods of a model that may be called besides batches: see `surefoot.models.remote_scorer`."""
+PREDICT_TABLE = "predict_table"
+"""Verb of a question that an Arrow table follows, as a message of its own."""
 _OOM_SCORE = 500
 
 
@@ -48,7 +50,8 @@ def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
     [names, rows, params, csv] where that says more; its answer is {"answers", "cpu_ms", "model_ms", "rss_mb"} or
     {"error": text}, never an end of the process, unless the model itself ends it. Once more is known of the rows, the
     next answer says so. Any other question is an object, {"verb", "arguments"}; its answer is {"value"} or
-    {"error": text}.
+    {"error": text}. After the verb `PREDICT_TABLE` comes a table as an Arrow stream; where the value is true the
+    answers follow in the same form, else this model cannot answer tables.
     """
     with contextlib.suppress(frames.PeerClosed):
         order = frames.receive_message(end)
@@ -78,6 +81,12 @@ def _serve(end: socket.socket, watch: RowWatch) -> None:
     changed = False
     while True:
         asked = frames.receive_message(end)
+        if isinstance(asked, dict) and asked.get("verb") == PREDICT_TABLE:
+            reply, answers_table = _table_reply(watch.model, frames.receive_bytes(end))
+            frames.send_bytes(end, reply)
+            if answers_table is not None:
+                frames.send_bytes(end, answers_table)
+            continue
         if isinstance(asked, dict):
             frames.send_bytes(end, _call_reply(watch.model, asked))
             continue
@@ -116,6 +125,15 @@ def _answer(
         return answers, orjson.dumps(body)
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
         return None, orjson.dumps({"error": describe_error(error)})
+
+
+def _table_reply(model: Model, table: bytes) -> tuple[bytes, bytes | None]:
+    """Answer a table; the reply, and the answers where there are any."""
+    try:
+        answers = model.predict_table(table)  # type: ignore[attr-defined] # asked only where `table_columns` names some
+        return orjson.dumps({"value": answers is not None}), answers
+    except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included
+        return orjson.dumps({"error": describe_error(error)}), None
 
 
 def _call_reply(model: Model, asked: dict[str, Any]) -> bytes:

@@ -57,6 +57,20 @@ class AnswerCost(NamedTuple):
         return AnswerCost(round(self.cpu_ms / rows, 4), self.rss_mb, model_ms, rows)
 
 
+class TableColumn(NamedTuple):
+    """One column of the tables that a model can be asked about.
+
+    Attributes:
+        name: Its name.
+        kind: Its type in the model's signature.
+        required: Whether each row must have it; null counts as having it.
+    """
+
+    name: str
+    kind: str
+    required: bool
+
+
 class RowChecks(NamedTuple):
     """Rows that were answered in a batch and asked again alone, since the model was loaded.
 

@@ -3,9 +3,15 @@
 import logging
 import threading
 import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from surefoot.models.answer_checks import check_answers
 from surefoot.models.model_process import ModelProcess, RemoteModelError, StartProcess
+from surefoot.models.model_server import PREDICT_TABLE
+from surefoot.models.predictor import TableColumn
+
+Value = TypeVar("Value")
 
 _log = logging.getLogger(__name__)
 MAX_RESTARTS = 40
@@ -52,6 +58,27 @@ class RemoteScorer:
         """
         return check_answers(self._ask("predict", [rows, params], len(rows)), len(rows))
 
+    def table_columns(self) -> list[TableColumn]:
+        """Give the columns of the tables that the model can be asked about; none where it must be asked for rows."""
+        found = self._ask("table_columns", [], 1)
+        return [TableColumn(str(n), str(kind), bool(required)) for n, kind, required in cast("list[Any]", found)]
+
+    def predict_table(self, table: bytes, rows: int) -> bytes | None:
+        """Score every row of a table.
+
+        Args:
+            table: A table in Arrow's stream format with the columns of `table_columns`.
+            rows: Its rows [count].
+
+        Returns:
+            The answers in the same format, one column; None where the model cannot answer tables.
+
+        Raises:
+            RemoteModelError: The model raised.
+            ProcessDied: It has ended its process, or hung.
+        """
+        return self._run(lambda process, patience: process.call_table(PREDICT_TABLE, table, patience), rows)
+
     def golden(self) -> tuple[list[dict[str, object]], list[object]]:
         """Give the example rows that the model carries, and the answers that its author saw."""
         found = self._ask("golden", [], 1)
@@ -82,10 +109,14 @@ class RemoteScorer:
             self._close()
 
     def _ask(self, verb: str, arguments: list[object], rows: int) -> object:
+        return self._run(lambda process, patience: process.call(verb, arguments, patience), rows)
+
+    def _run(self, ask: Callable[[ModelProcess, float], Value], rows: int) -> Value:
+        """Ask the process, given the longest wait for so many rows [s]; one that is gone is started again next time."""
         with self._lock:
             process = self._running()
             try:
-                return process.call(verb, arguments, PATIENCE_S + PER_ROW_S * rows)
+                return ask(process, PATIENCE_S + PER_ROW_S * rows)
             except RemoteModelError:
                 raise
             except BaseException:

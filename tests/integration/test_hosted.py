@@ -133,7 +133,8 @@ def test_a_candidate_that_ends_its_process_fails_the_rows_that_end_it(
     assert isinstance(counts, SplitCounts)
     (stratum,) = counts.strata
     assert (stratum.candidate_bad, stratum.candidate_good) == (2, 398)
-    assert replay.score(asked, asked.candidate).problem == "ProcessDied: its process ended with code 7"
+    (found,) = replay.score(asked, asked.candidate)
+    assert found.tally.problem == "ProcessDied: its process ended with code 7"
 
 
 def test_a_candidate_that_hangs_fails_the_row_at_which_it_hangs(
@@ -152,11 +153,11 @@ def test_a_candidate_that_hangs_fails_the_row_at_which_it_hangs(
 def test_a_model_that_looks_at_its_batch_is_scored_one_request_at_a_time(odd: Path, tmp_path: Path) -> None:
     """The shadow gives the answers that callers get: each request by itself, whatever is in its chunk."""
     asked = question(odd, make_gate("errors", Metric.ERROR_RATE), champion="1", candidate="2")
-    found = OfflineReplay(logged(tmp_path, [float(i) for i in range(100)]), hosted(odd).scores).score(
+    (found,) = OfflineReplay(logged(tmp_path, [float(i) for i in range(100)]), hosted(odd).scores).score(
         asked, asked.champion
     )
     assert set(found.answers.values()) == {1.0}
-    assert found.tried == 100
+    assert found.tally.tried == 100
 
 
 @pytest.mark.parametrize(

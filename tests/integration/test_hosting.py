@@ -242,9 +242,7 @@ def test_a_killed_champion_loses_no_request(gateway: Gateway) -> None:
     assert len(gateway.records()) == len(seen)
 
 
-def test_a_process_that_dies_while_it_is_proved_is_counted(
-    gateway: Gateway, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_process_that_dies_while_it_is_proved_is_counted(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
     """A death over made-up rows is counted and told like one over a caller's, and the version answers afterwards."""
     gateway.shift(0, None, champion=EXITS)
     assert deaths(gateway, EXITS) == 1

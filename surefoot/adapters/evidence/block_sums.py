@@ -12,7 +12,7 @@ from surefoot.core.answers.class_reading import Reading
 from surefoot.core.answers.disagreement import differing_requests
 from surefoot.core.answers.losses import OF_NUMBERS, losses, scores, truths
 from surefoot.core.answers.values import Floats, probability
-from surefoot.core.canonical_text import slice_name
+from surefoot.core.canonical_text import canonical_text, canonical_text_of_json, slice_name
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MICRO
 from surefoot.core.judging.evidence_validation import MAX_COUNT
@@ -22,6 +22,39 @@ from surefoot.core.stats.block_statistic import SCORE_BINS
 Answers = Sequence[object] | Floats
 Sums = NDArray[Any]
 """Whole numbers: 64 bits where they surely fit, otherwise Python's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodedTexts:
+    """Values of one feature as canonical texts, each different one once.
+
+    Attributes:
+        codes: Place of each row's text, shape (n,).
+        texts: The texts; None for rows without a value.
+    """
+
+    codes: NDArray[np.int64]
+    texts: tuple[str | None, ...]
+
+    @classmethod
+    def of_json(cls, values: Any) -> "CodedTexts":
+        """Read an Arrow column of JSON texts."""
+        found = values.dictionary_encode()
+        return cls._coded([*map(canonical_text_of_json, found.dictionary.to_pylist()), None], found.indices)
+
+    @classmethod
+    def _coded(cls, texts: list[str | None], indices: Any) -> "CodedTexts":
+        """Give texts that are alike one code; null is the last of the texts."""
+        codes = np.asarray(indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False), dtype=np.int64)
+        different = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        return cls(np.array([different[text] for text in texts], dtype=np.int64)[codes], tuple(different))
+
+    @classmethod
+    def of_values(cls, values: "Answers") -> "CodedTexts":
+        """Read JSON values, one a row."""
+        texts: dict[str | None, int] = {}
+        codes = [texts.setdefault(canonical_text(value), len(texts)) for value in values]
+        return cls(np.array(codes, dtype=np.int64), tuple(texts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +78,7 @@ class ScoredBatch:
     labels: Answers
     late: NDArray[np.bool_]
     corrected: int = 0
-    columns: Mapping[str, Answers] = field(default_factory=dict)
+    columns: Mapping[str, Answers | CodedTexts] = field(default_factory=dict)
     ids: Sequence[str] = ()
 
 
@@ -81,12 +114,12 @@ class BlockSums:
             sums = [np.stack([side, wrong[0] & wrong[1]], axis=1).astype(np.int64) for side in wrong]
         self._into("", blocks, sums)
         for column in self.gate.by:
-            values = np.array(
-                [slice_name(column, item) for item in take_rows(batch.columns[column], chosen)], dtype=object
-            )
-            for value in np.unique(values):
-                here = values == value
-                self._into(value, blocks[here], [side[here] for side in sums])
+            values = batch.columns[column]
+            coded = values if isinstance(values, CodedTexts) else CodedTexts.of_values(values)
+            codes = coded.codes[chosen]
+            for code in np.unique(codes):
+                here = codes == code
+                self._into(slice_name(column, coded.texts[code]), blocks[here], [side[here] for side in sums])
 
     def _read(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> list[Sums] | None:
         """What both versions' answers to some requests add up to; None where some cannot be read."""

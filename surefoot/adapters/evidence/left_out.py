@@ -6,7 +6,7 @@ from dataclasses import replace
 from surefoot.adapters.evidence.served import SERVED_SQL, SqlLog, as_count, query_parameters
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import PAIRED, Metric
+from surefoot.core.policy.model import PAIRED, Metric, ShiftGate
 
 REFUSED_SQL = "(error IS NOT NULL AND answered_by IS NULL)"
 """Tells a request that nobody could answer: the caller got no prediction."""
@@ -43,7 +43,7 @@ def count_left_out(log: SqlLog, question: EvidenceRequest, refused: Sequence[str
         """,  # noqa: S608 - constants and numbers of ours
         parameters,
     )[0]
-    sampled = 0 if refused is not None else max(as_count(rows) - MAX_EXAMINED_ROWS, 0)
+    sampled = max(as_count(rows) - MAX_EXAMINED_ROWS, 0) if refused is None and examines_rows(log, question) else 0
     made = LeftOut(
         records=as_count(records) + log.repeated,
         refused=as_count(unanswered) if refused is None else len(refused),
@@ -51,9 +51,22 @@ def count_left_out(log: SqlLog, question: EvidenceRequest, refused: Sequence[str
         unkept=as_count(unkept) if refused is None else 0,
         sampled=sampled,
     )
-    if question.gate.metric not in BY_LABEL:
+    if not reads_labels(question):
         return made
     return count_labels_left_out(log, question, made, where, parameters, since)
+
+
+def reads_labels(question: EvidenceRequest) -> bool:
+    """Whether a gate waits for labels."""
+    return question.gate.metric in BY_LABEL
+
+
+def examines_rows(log: SqlLog, question: EvidenceRequest) -> bool:
+    """Whether a gate takes a sample of very many rows; sums are made of all."""
+    gate = question.gate
+    if isinstance(gate, ShiftGate):  # a replay compares all answers of both versions, and the latest inputs
+        return gate.against != "champion" or not log.live
+    return gate.metric is Metric.VALIDATION
 
 
 def count_labels_left_out(

@@ -8,7 +8,7 @@ import pandas as pd
 
 from surefoot.adapters.evidence.column_distances import column_distances, unseen_texts
 from surefoot.adapters.evidence.event_counts import event_counts
-from surefoot.adapters.evidence.left_out import count_left_out, merge_left_out
+from surefoot.adapters.evidence.left_out import count_left_out, examines_rows, merge_left_out, reads_labels
 from surefoot.adapters.evidence.level_counts import gauge_counts, speed_counts
 from surefoot.adapters.evidence.served import SqlLog
 from surefoot.adapters.evidence.value_counts import value_counts
@@ -129,6 +129,7 @@ class LogEvidence:
         self._answers = answers
         self._mirror = mirror
         self._validate = validate
+        self._counts: dict[tuple[object, ...], LeftOut] = {}
 
     def gather(self, question: EvidenceRequest) -> Evidence:
         """Measure; never raises for what the measured things do."""
@@ -151,9 +152,23 @@ class LogEvidence:
             return replace(found, left=merge_left_out(self._mirrored().left_out(question), found.left))
         if isinstance(found, AnswerShapes):
             return found
-        return replace(
-            found, left=merge_left_out(count_left_out(self._log, question, refused if live else None), found.left)
+        return replace(found, left=merge_left_out(self._left_out(question, refused if live else None), found.left))
+
+    def _left_out(self, question: EvidenceRequest, refused: tuple[str, ...] | None) -> LeftOut:
+        """What was left out of the records; counted once for all gates with the same question."""
+        if refused is not None:
+            return count_left_out(self._log, question, refused)
+        key = (
+            question.model,
+            question.since,
+            question.until,
+            reads_labels(question),
+            examines_rows(self._log, question),
         )
+        if key not in self._counts:
+            self._counts = {known: found for known, found in self._counts.items() if known[:3] == key[:3]}
+            self._counts[key] = count_left_out(self._log, question)
+        return self._counts[key]
 
     def _gather(self, question: EvidenceRequest, refused: tuple[str, ...]) -> Evidence:
         metric = question.gate.metric

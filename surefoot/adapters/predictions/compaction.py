@@ -243,7 +243,8 @@ class _Run:
         options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP}, ROW_GROUP_SIZE_BYTES '{GROUP_BYTES}'"
         target = f"{quote_text(str(fresh))} ({options})"
         try:
-            (written,) = self._row(f'COPY ({select} ORDER BY "at") TO {target}')
+            order = '"at"' if kind is LABEL_FILES else '"at", request, "row"'  # the rows of one request stay together
+            (written,) = self._row(f"COPY ({select} ORDER BY {order}) TO {target}")
         except duckdb.OutOfMemoryException:
             # Rows of megabytes cannot be sorted in so little; as they come they are nearly in the order of time.
             (written,) = self._row(f"COPY ({select}) TO {target}")

@@ -1,8 +1,9 @@
 """Query the prediction log and its labels with DuckDB; the schema is docs/record-schema.md."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 import orjson
@@ -14,6 +15,7 @@ from surefoot.adapters.predictions.typed_table import answer_frame, plain_types
 from surefoot.core.canonical_text import canonical_text_of_json
 from surefoot.core.errors import EvidenceUnavailable
 
+Found = TypeVar("Found")
 MAX_TRIES = 10
 """How often a question is asked when files go away under it; a compaction removes files once a run [count]."""
 
@@ -87,6 +89,18 @@ class PredictionLog:
         Raises:
             EvidenceUnavailable: The log cannot be read.
         """
+        return self.read(model, lambda db: db.execute(sql, list(parameters)).fetchall())
+
+    def read(self, model: str, run: Callable[[duckdb.DuckDBPyConnection], Found]) -> Found:
+        """Run something on a connection that has the views `log`, `labels` and `shadows` of a model.
+
+        Args:
+            model: Registered model.
+            run: What to run; again, where files went away under it.
+
+        Raises:
+            EvidenceUnavailable: The log cannot be read.
+        """
         left = MAX_TRIES
         while True:
             left -= 1
@@ -99,7 +113,7 @@ class PredictionLog:
                         segments, tables = current_files(self._root / model, kind)
                         files += [*segments, *tables]
                         db.execute(view_sql(segments, tables, kind))
-                    return db.execute(sql, list(parameters)).fetchall()
+                    return run(db)
             except (duckdb.Error, OSError) as error:
                 # A compaction removes what it has replaced, which may have been listed and not been opened yet.
                 if not left or all(file.exists() for file in files):
@@ -136,13 +150,13 @@ class PredictionLog:
         )
         made = []
         for request, row, at, answered_by, arm, prediction, features, labels, params in found:
-            asked = _json(features)
+            asked = json_value(features)
             if asked is not None:
                 key = (str(request), int(str(row)))
-                answer = (str(answered_by), str(arm), _json(prediction))
-                reported = tuple((float(item["at"]), _json(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
+                answer = (str(answered_by), str(arm), json_value(prediction))
+                reported = tuple((float(item["at"]), json_value(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
                 row_ = (asked, None) if isinstance(asked, dict) else ({}, [asked])
-                made.append(LoggedRequest(key, float(str(at)), *answer, row_[0], reported, _json(params), row_[1]))
+                made.append(LoggedRequest(key, float(str(at)), *answer, row_[0], reported, json_value(params), row_[1]))
         return sorted(made, key=lambda served: (served.at, served.key))
 
     def mirrored(self, model: str, rollout: str, candidate: str, until: float, limit: int) -> list[MirroredPair]:
@@ -159,11 +173,11 @@ class PredictionLog:
         for request, row, at, champion, shadow, features, labels in self.rows(
             model, MIRRORED_PAIRS_SQL, (rollout, candidate, until, limit)
         ):
-            asked = _json(features)
-            reported = tuple((float(item["at"]), _json(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
+            asked = json_value(features)
+            reported = tuple((float(item["at"]), json_value(item["label"])) for item in labels or ())  # type: ignore[attr-defined]
             key = (str(request), int(str(row)))
             kept = asked if isinstance(asked, dict) else {}
-            made.append(MirroredPair(key, float(str(at)), _json(champion), _json(shadow), kept, reported))
+            made.append(MirroredPair(key, float(str(at)), json_value(champion), json_value(shadow), kept, reported))
         return sorted(made, key=lambda pair: (pair.at, pair.key))
 
     def failed(self, model: str, until: float, rollout: str, champion: str) -> list[tuple[str, str, object, object]]:
@@ -182,7 +196,7 @@ class PredictionLog:
             """,
             (until, rollout, champion),
         )
-        return [(str(r), str(v), _json(features), _json(params)) for r, v, features, params in found]
+        return [(str(r), str(v), json_value(features), json_value(params)) for r, v, features, params in found]
 
     def frame(self, model: str, since: float, until: float) -> pd.DataFrame:
         """Features of the requests of a window by request id; rows without names have their columns by position."""
@@ -218,7 +232,7 @@ def register_functions(db: duckdb.DuckDBPyConnection) -> None:
     db.create_function("canonical_text", canonical_text_of_json, ["VARCHAR"], "VARCHAR", null_handling="special")  # type: ignore[call-overload]
 
 
-def _json(text: object) -> object:
+def json_value(text: object) -> object:
     """A JSON value of the log; what a caller nested beyond reading is nothing."""
     try:
         return orjson.loads(str(text)) if text is not None else None

@@ -1,17 +1,26 @@
 """Replay logged requests through champion and candidate offline: the paired evidence of a replay step."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from surefoot.adapters.evidence.block_sums import ScoredBatch, probabilities_or_nan, score_bins
+from surefoot.adapters.evidence.block_sums import (
+    CodedTexts,
+    ScoredBatch,
+    present_mask,
+    score_bins,
+)
 from surefoot.adapters.evidence.column_distances import column_distances, unequal_shares, unseen_texts
 from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
 from surefoot.adapters.evidence.paired_sums import sum_batches
 from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog
-from surefoot.adapters.predictions.typed_table import answer_frame
-from surefoot.adapters.replay.scoring import Scorable, ScoredRequests, score_requests
+from surefoot.adapters.replay.answer_columns import answer_table, answers_of_both, column_gaps
+from surefoot.adapters.replay.labelled_scores import read_scores
+from surefoot.adapters.replay.scoring import Scorable, score_requests
+from surefoot.adapters.replay.version_scoring import VersionScoring
+from surefoot.adapters.replay.window import ReplayWindow
 from surefoot.core.answers.shape import shapes_of
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import SurefootError
@@ -30,6 +39,7 @@ from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import GoldenGate, PairedGate, ShiftGate, narrow
 from surefoot.models.model_process import RemoteModelError
 from surefoot.models.predictor import PredictorLost
+from surefoot.models.remote_scorer import RemoteScorer
 
 MAX_COMPARED_INPUTS = 5_000
 """Latest requests of a window whose inputs are compared one by one [count]."""
@@ -49,48 +59,82 @@ class OfflineReplay:
         self._log = log
         self._load = load
         self._models: dict[str, Scorable] = {}
-        self._scored: dict[tuple[str, str, float, float], ScoredRequests] = {}
+        self._scored: dict[str, VersionScoring] = {}
         self._refused: dict[str, bool] = {}
         self._failed: dict[tuple[str, float, str], list[tuple[str, str, object, object]]] = {}
-        self._windows: dict[tuple[str, float, float], list[LoggedRequest]] = {}
+        self._window: tuple[tuple[str, float, float], ReplayWindow] | None = None
 
-    def window(self, question: EvidenceRequest) -> list[LoggedRequest]:
+    def window(self, question: EvidenceRequest) -> ReplayWindow:
         """The requests of the question's window."""
         key = (question.model, question.since, question.until)
-        if key not in self._windows:
-            self._windows = {key: self._log.requests(*key)}
-        return self._windows[key]
+        if self._window is None or self._window[0] != key:
+            self._scored = {}
+            if self._window is not None:
+                self._window[1].close()
+                self._window = None
+            self._window = (key, ReplayWindow(self._log, *key))
+        return self._window[1]
+
+    def close(self) -> None:
+        """Forget the window, and end the processes of the models."""
+        if self._window is not None:
+            self._window[1].close()
+            self._window = None
+        for model in self._models.values():
+            if isinstance(model, RemoteScorer):
+                model.close()
+        self._models = {}
 
     def _model(self, question: EvidenceRequest, version: Version) -> Scorable:
         if version.digest not in self._models:
             self._models[version.digest] = self._load(question.model, version)
         return self._models[version.digest]
 
-    def score(self, question: EvidenceRequest, version: Version) -> ScoredRequests:
-        """One version's answers; what it has already answered live is not asked again."""
-        key = (version.digest, question.model, question.since, question.until)
-        if key not in self._scored:
-            served = self.window(question)
-            known = {
-                r.key: r.prediction for r in served if r.answered_by == version.number and r.prediction is not None
-            }
-            fresh = score_requests(self._model(question, version), [r for r in served if r.key not in known])
-            answers = {**known, **fresh.answers}
-            self._scored = {k: v for k, v in self._scored.items() if k[1:] == key[1:]}
-            self._scored[key] = ScoredRequests(answers, fresh.tried + len(known), fresh.problem)
-        return self._scored[key]
+    def score(self, question: EvidenceRequest, *versions: Version) -> list[VersionScoring]:
+        """Answers of some versions to the window, each scored once; several are asked at the same time."""
+        window = self.window(question)
+        missing = {v.digest: v for v in versions if v.digest not in self._scored}
+        if missing:
+            made = {key: VersionScoring(window, self._model(question, v), v) for key, v in missing.items()}
+            with ThreadPoolExecutor(len(made)) as threads:
+                for batch in window.batches():
+                    for done in [threads.submit(scoring.add, batch) for scoring in made.values()]:
+                        done.result()
+            for scoring in made.values():
+                scoring.finish()
+            self._scored |= made
+        return [self._scored[v.digest] for v in versions]
 
     def paired(self, question: EvidenceRequest) -> PairedSums | Missing:
         """What both versions make of every request whose label has matured, by block and slice."""
         gate = narrow(question.gate, PairedGate)
-        served = self.window(question)
-        if not served:
+        if not self.window(question).rows:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
-        champion, candidate = (self.score(question, v) for v in (question.champion, question.candidate))
-        made = sum_batches(gate, question.since, question.until, [_batch(served, gate, champion, candidate)])
-        if candidate.tried < len(served):  # given up early: what was not tried counts at the rate of what was
-            made.unscored = round(made.requests * (1.0 - len(candidate.answers) / max(candidate.tried, 1)))
+        champion, candidate = self.score(question, question.champion, question.candidate)
+        made = sum_batches(gate, question.since, question.until, self._batches(question, gate, champion, candidate))
+        tally = candidate.tally
+        if tally.tried < tally.total:  # given up early: what was not tried counts at the rate of what was
+            made.unscored = round(made.requests * (1.0 - candidate.answered / max(tally.tried, 1)))
         return made.evidence(self._log.unknown_labels(question.model, question.since, question.until))
+
+    def _batches(
+        self, question: EvidenceRequest, gate: PairedGate, champion: VersionScoring, candidate: VersionScoring
+    ) -> Iterator[ScoredBatch]:
+        """The window as the sums want it, batch by batch."""
+        window = self.window(question)
+        for (number, at, ids), *sides in zip(window.times(), champion.columns(), candidate.columns(), strict=True):
+            found = window.labels(number, at, gate.maturity)
+            answers = answers_of_both(gate, *sides)
+            yield ScoredBatch(
+                at=at,
+                champion=answers[0],
+                candidate=answers[1],
+                labels=found["label"],
+                late=~present_mask(found["label"]) & (found["known"] > 0),
+                corrected=int(np.maximum(found["in_time"] - 1, 0).sum()),
+                columns={column: CodedTexts.of_json(window.feature(number, column)) for column in gate.by},
+                ids=ids,
+            )
 
     def types(self, question: EvidenceRequest) -> Mapping[str, object]:
         """Types of the candidate's inputs by name; none where its signature names none, or it cannot be asked."""
@@ -106,7 +150,7 @@ class OfflineReplay:
 
     def shapes(self, question: EvidenceRequest) -> AnswerShapes | Missing:
         """What both versions' answers to the latest requests look like; nobody is asked who answered live."""
-        served = self.window(question)[-MAX_COMPARED_SHAPES:]
+        served = self.window(question).latest(MAX_COMPARED_SHAPES)
         if not served:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         old, new = (self._known(question, version, served) for version in (question.champion, question.candidate))
@@ -146,7 +190,7 @@ class OfflineReplay:
 
     def seen(self, question: EvidenceRequest) -> InputShift | Missing:
         """Share of the same requests on which the candidate's model is fed other values than the champion's."""
-        served = self.window(question)[-MAX_COMPARED_INPUTS:]
+        served = self.window(question).latest(MAX_COMPARED_INPUTS)
         if not served:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         rows = [r.features for r in served]
@@ -158,34 +202,25 @@ class OfflineReplay:
 
     def answered(self, question: EvidenceRequest) -> InputShift | Missing:
         """How far the candidate's answers lie from the champion's as a distribution."""
-        if not self.window(question):
+        window = self.window(question)
+        if not window.rows:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
-        scored = [self.score(question, v).answers for v in (question.champion, question.candidate)]
-        old, new = (answer_frame(list(side.values()), [key[0] for key in side]) for side in scored)
+        old, new = (
+            answer_table(list(scoring.columns()), [ids for _, _, ids in window.times()])
+            for scoring in self.score(question, question.champion, question.candidate)
+        )
         return InputShift("the champion's answers", column_distances(old, new), left=unseen_texts(old, new))
 
     def past_scores(self, question: EvidenceRequest) -> ScoreBins | Missing:
-        """Scorable with labels of the past, split in two by time, and scores that wait for theirs."""
-        served = self.window(question)
-        answers = self.score(question, question.candidate).answers if served else {}
-        maturity, until = question.gate.maturity, question.until
-        due = [r for r in served if r.key in answers and r.at + maturity <= until and r.label(maturity) is not None]
-        now = [r for r in served if r.key in answers and r.at + maturity > until]
-        given, told, waiting = (
-            probabilities_or_nan(items)
-            for items in (
-                [answers[r.key] for r in due],
-                [r.label(maturity) for r in due],
-                [answers[r.key] for r in now],
-            )
-        )
-        good, fit = ~np.isnan(given + told), ~np.isnan(waiting)
-        strange = [
-            r.key[0] for rows, some in ((due, good), (now, fit)) for r, ok in zip(rows, some, strict=True) if not ok
-        ]
+        """Scores with labels of the past, split in two by time, and scores that wait for theirs."""
+        window = self.window(question)
+        scored = read_scores(window, question, *self.score(question, question.candidate) if window.rows else ())
+        due, now = scored.select(due=True), scored.select(due=False)
+        good, fit = ~np.isnan(due.score + due.label), ~np.isnan(now.score)
+        strange = [*due.named(~good), *now.named(~fit)]
         if strange and not good.any() and not fit.any():
             return Missing(Outcome.ERROR, f"{UNREADABLE_REASON}: none of {len(strange):,} can be read")
-        given, told, waiting = given[good], told[good], waiting[fit]
+        given, told, waiting = due.score[good], due.label[good], now.score[fit]
         half = len(given) // 2
         past, checked = (score_bins(given[part], told[part]) for part in (slice(half), slice(half, None)))
         what = UNREADABLE_REASON if strange else ""
@@ -225,36 +260,19 @@ class OfflineReplay:
 
     def failures(self, question: EvidenceRequest) -> SplitCounts | Missing:
         """Requests that each version cannot answer, as if both had been given half of them."""
-        served = self.window(question)
-        if not served:
+        window = self.window(question)
+        if not window.rows:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
-        champion, candidate = (self.score(question, v) for v in (question.champion, question.candidate))
-        good = len(champion.answers), len(candidate.answers)
+        champion, candidate = self.score(question, question.champion, question.candidate)
+        tried = champion.tally.tried, candidate.tally.tried
         both = 0
-        if champion.tried == candidate.tried == len(served):  # what both refuse is evidence about neither
-            both = sum(r.key not in champion.answers and r.key not in candidate.answers for r in served)
-        bad = champion.tried - good[0] - both, candidate.tried - good[1] - both
-        rate = bad[0] / max(champion.tried - both, 1)
-        counts = (Stratum(0.5, bad[1], good[1], bad[0], good[0]),)
-        return SplitCounts(counts, rate, "request", len(served) - both, left=LeftOut(refused=both))
-
-
-def _batch(
-    served: Sequence[LoggedRequest], gate: PairedGate, champion: ScoredRequests, candidate: ScoredRequests
-) -> ScoredBatch:
-    """A window as the tally wants it."""
-    labels = [r.label(gate.maturity) for r in served]
-    in_time = [[value for at, value in r.labels if not gate.maturity or at <= r.at + gate.maturity] for r in served]
-    return ScoredBatch(
-        at=np.array([r.at for r in served], dtype=np.float64),
-        champion=[champion.answers.get(r.key) for r in served],
-        candidate=[candidate.answers.get(r.key) for r in served],
-        labels=labels,
-        late=np.array([label is None and bool(r.labels) for label, r in zip(labels, served, strict=True)], dtype=bool),
-        corrected=sum(max(len(found) - 1, 0) for found in in_time),
-        columns={column: [r.features.get(column) for r in served] for column in gate.by},
-        ids=[r.key[0] for r in served],
-    )
+        if tried == (window.rows, window.rows):  # what both refuse is evidence about neither
+            pairs = zip(champion.columns(), candidate.columns(), strict=True)
+            both = sum(int((column_gaps(old) & column_gaps(new)).sum()) for old, new in pairs)
+        bad = tried[0] - champion.answered - both, tried[1] - candidate.answered - both
+        rate = bad[0] / max(tried[0] - both, 1)
+        counts = (Stratum(0.5, bad[1], candidate.answered, bad[0], champion.answered),)
+        return SplitCounts(counts, rate, "request", window.rows - both, left=LeftOut(refused=both))
 
 
 def _apart(given: object, expected: object) -> float:

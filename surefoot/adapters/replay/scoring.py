@@ -18,15 +18,22 @@ CHUNK_ROWS = 2000
 """Rows scored in one call [count]: large enough for the model, small enough for progress and memory."""
 SMALL_CHUNK_ROWS = 50
 """Rows scored in one call after a larger call has ended the model's process [count]: few restarts find the row."""
-GIVE_UP = 0.05
+MAX_FAILED_SHARE = 0.05
 """Share of unanswered requests above which the rest is not tried one by one any more."""
+MIN_FAILED_REQUESTS = 50
+"""So many unanswered requests are tried in any case [count]."""
 RECHECKED_ROWS = 8
 """Rows of a window that are asked again alone, to see that a chunk has not changed their answers [count]."""
-Key = tuple[str, int]
+RequestKey = tuple[str, int]
+"""(request id, row)."""
 
 
 class Scorable(Protocol):
-    """A loaded model."""
+    """A loaded model.
+
+    One that has the methods `table_columns` and `predict_table` of `surefoot.models.remote_scorer` as well is asked
+    whole tables.
+    """
 
     def predict(self, rows: list[Any], params: object = None) -> list[object]:
         """Answer every row under the params of its caller, or raise."""
@@ -47,7 +54,7 @@ class Scorable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScoredRequests:
-    """Answers of one version to a window of requests.
+    """Answers of one version to some requests.
 
     Attributes:
         answers: By request key; requests that it could not answer are absent.
@@ -55,9 +62,40 @@ class ScoredRequests:
         problem: What the first failure said; empty without one.
     """
 
-    answers: Mapping[Key, object]
+    answers: Mapping[RequestKey, object]
     tried: int
     problem: str = ""
+
+
+@dataclass(slots=True)
+class ScoringTally:
+    """What became of the requests that one version was asked.
+
+    Attributes:
+        total: Requests that it is to be asked [count].
+        tried: Those that it was asked [count].
+        failed: Those among them that it could not answer [count].
+        problem: What the first failure said; empty without one.
+        abandoned: Whether the rest is not tried any more.
+    """
+
+    total: int
+    tried: int = 0
+    failed: int = 0
+    problem: str = ""
+    abandoned: bool = False
+
+    def count_failed(self, requests: int) -> None:
+        """Count requests that have no answer; too many of them end the scoring."""
+        self.tried += requests
+        self.failed += requests
+        self.abandoned = self.abandoned or self.failed > max(MIN_FAILED_REQUESTS, MAX_FAILED_SHARE * self.total)
+
+
+def claims_independence(model: Scorable) -> bool | None:
+    """Whether a model says that each row has an answer of its own; None where it says nothing, and is taken to."""
+    claimed = getattr(model, "batchable", None)
+    return None if claimed is None else bool(claimed)
 
 
 def score_requests(model: Scorable, served: Sequence[LoggedRequest]) -> ScoredRequests:
@@ -69,26 +107,42 @@ def score_requests(model: Scorable, served: Sequence[LoggedRequest]) -> ScoredRe
     Raises:
         SurefootError: The model could not be had, which says nothing of its answers.
     """
-    batchable = getattr(model, "batchable", None)
-    if batchable is None or not batchable:
-        return _scored(model, served, together=batchable is None)
-    found = _scored(model, served, together=True)
-    if model.batchable and _independent(model, served, found):  # type: ignore[attr-defined] # it has said so before
-        return found
-    return _scored(model, served, together=False)
+    claimed = claims_independence(model)
+    found = _scored(model, served, together=claimed is not False)
+    if claimed and not (claims_independence(model) and keeps_answers(model, sample_answered(served, found.answers))):
+        return _scored(model, served, together=False)
+    return found
 
 
-def _independent(model: Scorable, served: Sequence[LoggedRequest], found: ScoredRequests) -> bool:
-    """Whether some rows have the same answer alone as they had in their chunks."""
-    answered = [r for r in served if r.key in found.answers]
-    for r in answered[:: max(len(answered) // RECHECKED_ROWS, 1)][:RECHECKED_ROWS]:
+def _scored(model: Scorable, served: Sequence[LoggedRequest], *, together: bool) -> ScoredRequests:
+    tally = ScoringTally(len(served))
+    answers = score_rows(model, served, tally, together=together)
+    return ScoredRequests(answers, tally.tried, tally.problem)
+
+
+def sample_answered(
+    served: Sequence[LoggedRequest], answers: Mapping[RequestKey, object]
+) -> list[tuple[LoggedRequest, object]]:
+    """Take some of the answered requests evenly, each with its answer."""
+    answered = [r for r in served if r.key in answers]
+    step = max(len(answered) // RECHECKED_ROWS, 1)
+    return [(r, answers[r.key]) for r in answered[::step][:RECHECKED_ROWS]]
+
+
+def keeps_answers(model: Scorable, sample: Sequence[tuple[LoggedRequest, object]]) -> bool:
+    """Whether some requests have the same answer alone as they had in their chunks.
+
+    Raises:
+        SurefootError: The model could not be had.
+    """
+    for request, answer in sample:
         try:
-            (alone,) = _ask(model, [r])
+            (alone,) = _ask(model, [request])
         except SurefootError:
             raise
         except Exception:  # noqa: BLE001 - alone it has no such answer
             return False
-        if not answers_equal(alone, found.answers[r.key]):
+        if not answers_equal(alone, answer):
             return False
     return True
 
@@ -99,31 +153,45 @@ def _ask(model: Scorable, chunk: Sequence[LoggedRequest]) -> list[object]:
     return model.predict(rows) if params is None else model.predict(rows, params)
 
 
-def _scored(model: Scorable, served: Sequence[LoggedRequest], *, together: bool) -> ScoredRequests:
-    answers: dict[Key, object] = {}
-    failed, problem = 0, ""
+def score_rows(
+    model: Scorable, served: Sequence[LoggedRequest], tally: ScoringTally, *, together: bool
+) -> dict[RequestKey, object]:
+    """Score requests row by row.
+
+    Args:
+        model: The version.
+        served: The requests.
+        tally: Counts them; once it is abandoned the rest has no answer.
+        together: Whether rows of several requests may be asked at once.
+
+    Returns:
+        Answers by request key.
+
+    Raises:
+        SurefootError: The model could not be had.
+    """
+    answers: dict[RequestKey, object] = {}
     waiting = _chunks(served, together=together)[::-1]
-    while waiting:
+    while waiting and not tally.abandoned:
         chunk = waiting.pop()
         try:
             found = _ask(model, chunk)
         except SurefootError:
             raise
         except ScoringAbandoned:
-            break
+            tally.abandoned = True
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the candidate's code may raise anything; that is what is measured
-            problem = problem or describe_error(error)
+            tally.problem = tally.problem or describe_error(error)
             if len(chunk) > 1 and together:
                 size = SMALL_CHUNK_ROWS if len(chunk) > SMALL_CHUNK_ROWS else 1
                 size = size if isinstance(error, PredictorLost) else (len(chunk) + 1) // 2
                 waiting += [chunk[i : i + size] for i in range(0, len(chunk), size)][::-1]
-                continue
-            failed += len(chunk)
-            if failed > max(50, GIVE_UP * len(served)):
-                break
-            continue
-        answers.update(zip((r.key for r in chunk), found, strict=True))
-    return ScoredRequests(answers, len(answers) + failed, problem)
+            else:
+                tally.count_failed(len(chunk))
+        else:
+            answers.update(zip((r.key for r in chunk), found, strict=True))
+            tally.tried += len(chunk)
+    return answers
 
 
 def _chunks(served: Sequence[LoggedRequest], *, together: bool) -> list[list[LoggedRequest]]:

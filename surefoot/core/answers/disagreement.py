@@ -13,6 +13,8 @@ from surefoot.core.errors import InvariantBroken
 
 EQUAL_TOLERANCE = 1e-3
 """Relative difference of two numbers that are one decision."""
+ABSOLUTE_TOLERANCE = 1e-8
+"""Difference of two numbers near zero that are one decision."""
 
 
 def differing_requests(
@@ -27,7 +29,8 @@ def differing_requests(
     """
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
         one, other = (decisions(numbers(side), threshold) for side in (first, second))
-        return np.asarray(~np.isclose(one, other, rtol=EQUAL_TOLERANCE, atol=1e-8))
+        allowed = np.maximum(EQUAL_TOLERANCE * np.maximum(np.abs(one), np.abs(other)), ABSOLUTE_TOLERANCE)
+        return np.asarray(np.abs(one - other) > allowed)
     return np.array([_apart(one, other, threshold) for one, other in zip(first, second, strict=True)], dtype=bool)
 
 
@@ -41,7 +44,7 @@ def _apart(one: object, other: object, threshold: float) -> bool:
     if isinstance(one, str) or isinstance(other, str):
         return _decision(one, threshold) != _decision(other, threshold)
     first, second = (_at_threshold(number_of(side), threshold) for side in (one, other))
-    return not math.isclose(first, second, rel_tol=EQUAL_TOLERANCE, abs_tol=1e-8)
+    return not math.isclose(first, second, rel_tol=EQUAL_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
 
 
 def _outputs_apart(one: object, other: object) -> bool:
@@ -59,7 +62,7 @@ def _outputs_apart(one: object, other: object) -> bool:
         return True
     if isinstance(one, str) or isinstance(other, str):
         return class_text(one) != class_text(other)
-    return not math.isclose(number_of(one), number_of(other), rel_tol=EQUAL_TOLERANCE, abs_tol=1e-8)
+    return not math.isclose(number_of(one), number_of(other), rel_tol=EQUAL_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
 
 
 def _at_threshold(number: float, threshold: float) -> float:

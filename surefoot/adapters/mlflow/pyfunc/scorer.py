@@ -11,6 +11,9 @@ from surefoot.adapters.mlflow.pyfunc.columns import type_kind
 from surefoot.adapters.mlflow.pyfunc.inputs import ModelInputs, Names
 from surefoot.adapters.mlflow.pyfunc.outputs import WrongCount, could_be_outputs, holds_outputs, plain_value, split_rows
 from surefoot.adapters.mlflow.pyfunc.probes import probe_rows
+from surefoot.adapters.mlflow.pyfunc.tables import answer_table, table_columns, table_frame
+from surefoot.models.arrow_stream import decode_table, encode_table
+from surefoot.models.predictor import TableColumn
 from surefoot.models.rows.independence import IndependenceProof, RowIndependence, prove_independence
 from surefoot.models.rows.live_check import ask_model
 
@@ -101,6 +104,28 @@ class Scorer:
             raise ValueError(str(error)) from error
         self._single = True if len(values) == 1 else self._single
         return [plain_value(one) for one in rows]
+
+    def table_columns(self) -> list[TableColumn]:
+        """Columns of the tables that `predict_table` answers; none where the model must be asked for rows."""
+        return table_columns(self._inputs)
+
+    def predict_table(self, table: bytes) -> bytes | None:
+        """Answer every row of a table as `predict` answers the same rows, without one Python object a value.
+
+        Args:
+            table: At least two rows in Arrow's stream format, with the columns of `table_columns`.
+
+        Returns:
+            One column of answers in the same format; None where they are of a form that has no column.
+        """
+        given = decode_table(table)
+        frame = table_frame(self._inputs, given)
+        if self._direct is not None:
+            answer = self._direct(frame.to_numpy(dtype="float64"))
+        else:
+            answer = self._model.predict(frame)
+        answers = answer_table(answer, given.num_rows)
+        return None if answers is None else encode_table(answers)
 
     def _see_one(self, names: Names | None, values: list[Any], params: object, *, csv: bool) -> None:
         """See whether one row has one answer, before two outputs for two rows are taken for the answers of the rows.

@@ -1,0 +1,224 @@
+"""`python -m bench.evaluate [--rows N ...] [--times N] [--json FILE]`: the whole shadow evaluation beside the models.
+
+Both versions of the flights model are asked about every request of a log and judged by five gates. Beside it, in turns,
+both are asked alone at the same time: two processes that predict the same rows from frames in memory, in chunks of the
+same size, and do nothing else. Loading the libraries and the models is counted on both sides.
+"""
+
+import argparse
+import contextlib
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.evaluating.measured import Cost, measure
+from bench.evaluating.prepared import MODEL, Prepared, prepare, write_rows
+from surefoot.adapters.evidence.source import LogEvidence
+from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.replay.hosted_models import HostedModels
+from surefoot.adapters.replay.offline_replay import OfflineReplay
+from surefoot.adapters.replay.window import BATCH_ROWS
+from surefoot.core.domain import EvidenceKind, Outcome, Verdict, Version
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.parse import parse_gate
+from surefoot.demo.flights import FEATURES
+
+HERE = Path(__file__).parent
+LABELS = {"maturity": "12h", "coverage": 0.5}
+GATES = tuple(
+    parse_gate(name, keys)
+    for name, keys in {
+        "errors": {"metric": "error_rate", "margin": "2pp"},
+        "quality": {"metric": "brier", "margin": 0.01, "labels": LABELS, "block": "1d"},
+        "cost": {
+            "metric": "cost_per_request",
+            "costs": {"tp": 60, "fp": 20, "fn": 100, "tn": 0},
+            "threshold": 0.3,
+            "margin": 0.5,
+            "labels": LABELS,
+        },
+        "slices": {
+            "metric": "brier",
+            "by": ["origin", "carrier"],
+            "margin": 0.02,
+            "min_per_slice": 1000,
+            "labels": LABELS,
+        },
+        "calibration": {"metric": "ece", "max": 0.1, "labels": LABELS},
+    }.items()
+)
+FROM_PARQUET, FROM_LINES = 0.8, 0.5
+"""Least speed, as a share of that of the models alone."""
+MEMORY_MB = 8000
+
+
+class Folders:
+    """Versions that are folders of their number."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def verified(self, version: Version, _model: str) -> Path:
+        """The folder of a number."""
+        return self._root / version.number
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One evaluation.
+
+    Attributes:
+        cost: What it cost.
+        verdicts: What each gate said.
+    """
+
+    cost: Cost
+    verdicts: dict[str, Verdict]
+
+
+def evaluate(prepared: Prepared, root: Path) -> Run:
+    """Ask five gates about the whole log."""
+    verdicts: dict[str, Verdict] = {}
+
+    def work() -> None:
+        log, models = PredictionLog(root), HostedModels(Folders(prepared.folder), MEMORY_MB)  # type: ignore[arg-type]
+        replay = OfflineReplay(log, models.scores)
+        evidence = LogEvidence(log, replay, lambda *_: _no_suite())
+        for gate in GATES:
+            question = EvidenceRequest(
+                MODEL, gate, EvidenceKind.SHADOW, "", "r", *prepared.versions, since=0.0, until=1e11, opened=1e11
+            )
+            verdicts[gate.name] = judge(gate, evidence.gather(question), DecisionThresholds())
+        replay.close()
+
+    return Run(measure(work), verdicts)
+
+
+def _no_suite() -> NoReturn:
+    raise AssertionError("no gate asks for a suite")
+
+
+@contextlib.contextmanager
+def frames_of(prepared: Prepared, rows: int) -> Iterator[Path]:
+    """The requests of the log as frames, in chunks of the same size."""
+    with tempfile.TemporaryDirectory() as folder:
+        for first in range(0, rows, BATCH_ROWS):
+            frame = prepared.frame(first, min(rows, first + BATCH_ROWS))[list(FEATURES)]
+            frame.to_parquet(Path(folder) / f"{first:010d}.parquet")
+        yield Path(folder)
+
+
+def bare(prepared: Prepared, frames: Path) -> Cost:
+    """Ask both versions alone, at the same time."""
+    command = [sys.executable, "-m", "bench.evaluating.bare"]
+    pair = [
+        subprocess.Popen(
+            [*command, str(prepared.folder / version.number), str(frames)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for version in prepared.versions
+    ]
+    for process in pair:
+        if process.stdout is not None:
+            process.stdout.readline()
+    told = [process.communicate("go\n")[0].split() for process in pair if process.stdin]
+    return Cost(max(float(cells[2]) for cells in told), sum(float(cells[3]) for cells in told), 0.0)
+
+
+def rows_of(console: Console, prepared: Prepared, rows: int, times: int) -> list[dict[str, object]]:
+    """Evaluations of one size, in turns."""
+    found: dict[str, list[Cost]] = {"bare": [], "parquet": [], "lines": []}
+    verdicts: list[dict[str, Verdict]] = []
+    with frames_of(prepared, rows) as frames, console.status(f"{rows:,} rows") as status:
+        for source in ("parquet", "lines"):
+            prepared.log(rows, lines=source == "lines")
+        for turn in range(times):
+            status.update(f"{rows:,} rows, turn {turn + 1} of {times}: the models alone")
+            found["bare"].append(bare(prepared, frames))
+            for source in ("parquet", "lines"):
+                status.update(f"{rows:,} rows, turn {turn + 1} of {times}: evaluation from {source}")
+                run = evaluate(prepared, prepared.log(rows, lines=source == "lines"))
+                found[source].append(run.cost)
+                verdicts.append(run.verdicts)
+    alone = {what: statistics.median(getattr(cost, what) for cost in found["bare"]) for what in ("wall", "cpu")}
+    made: list[dict[str, object]] = [
+        _row(f"{rows:,} rows: both models alone, {what} time", value, "s") for what, value in alone.items()
+    ]
+    for source, least in (("parquet", FROM_PARQUET), ("lines", FROM_LINES)):
+        for what, value in alone.items():
+            mine = statistics.median(getattr(cost, what) for cost in found[source])
+            made.append(_row(f"{rows:,} rows from {source}: {what} time", mine, "s"))
+            made.append(_row(f"{rows:,} rows from {source}: speed by {what} time", value / mine, "x alone", least))
+        peak = max(cost.peak for cost in found[source])
+        made.append(_row(f"{rows:,} rows from {source}: memory of all processes", peak, "MB"))
+    same = all(one == verdicts[0] for one in verdicts)
+    measured = all(verdict.outcome is not Outcome.ERROR for verdict in verdicts[0].values())
+    made.append(
+        {
+            "name": f"{rows:,} rows: verdicts of all runs",
+            "value": ", ".join(f"{name} {verdict.outcome}" for name, verdict in verdicts[0].items()),
+            "unit": "",
+            "demand": "the same each time, none an error",
+            "ok": same and measured,
+        }
+    )
+    return made
+
+
+def _row(name: str, value: float, unit: str, least: float | None = None) -> dict[str, object]:
+    demand = "printed" if least is None else f">= {least:g}"
+    return {
+        "name": name,
+        "value": round(value, 3),
+        "unit": unit,
+        "demand": demand,
+        "ok": least is None or value >= least,
+    }
+
+
+def show(console: Console, rows: Sequence[dict[str, object]]) -> None:
+    """Print the table."""
+    table = Table("what", "value", "unit", "demand", "")
+    for row in rows:
+        value = row["value"]
+        shown = f"{value:,.2f}" if isinstance(value, float) else str(value)
+        table.add_row(
+            str(row["name"]), shown, str(row["unit"]), str(row["demand"]), "ok" if row["ok"] else "[red]MISSED[/red]"
+        )
+    console.print(table)
+
+
+def main() -> int:
+    """Print the table; 1 when a demand is missed."""
+    parser = argparse.ArgumentParser(prog="python -m bench.evaluate", description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=[300_000, 3_000_000], help="sizes of the log")
+    parser.add_argument("--times", type=int, default=3, help="how often each is run, in turns")
+    parser.add_argument("--folder", type=Path, help="keep models and logs here for another run")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+    console = Console()
+    made: list[dict[str, object]] = []
+    with contextlib.ExitStack() as stack:
+        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="surefoot-bench-")))
+        prepared = prepare(folder, HERE.parent / ".bench" / "flights.parquet")
+        for rows in options.rows:
+            made += rows_of(console, prepared, rows, options.times)
+    show(console, made)
+    write_rows(options.json, made)
+    return 0 if all(row["ok"] for row in made) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

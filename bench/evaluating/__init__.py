@@ -1,0 +1,1 @@
+"""Measure how fast both versions are evaluated on logged requests, beside the models alone."""

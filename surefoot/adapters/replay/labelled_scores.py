@@ -1,0 +1,66 @@
+"""Read the scores of a window in the order of time, with the labels that count."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.adapters.evidence.block_sums import present_mask, probabilities_or_nan
+from surefoot.adapters.replay.answer_columns import column_gaps, score_values
+from surefoot.adapters.replay.version_scoring import VersionScoring
+from surefoot.adapters.replay.window import ReplayWindow
+from surefoot.core.answers.values import Floats
+from surefoot.core.judging.request import EvidenceRequest
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledScores:
+    """Scores of a version in the order of time; NaN where an answer or a label is no probability.
+
+    Attributes:
+        score: Scores, shape (n,).
+        label: Labels, shape (n,).
+        due: Which have a label that counts, shape (n,); the others wait for theirs.
+        ids: Ids of the requests where a score or a label is NaN, shape (n,).
+    """
+
+    score: Floats
+    label: Floats
+    due: NDArray[np.bool_]
+    ids: NDArray[np.object_]
+
+    def select(self, *, due: bool) -> "LabelledScores":
+        """Those that have their label, or those that wait for it."""
+        some = self.due == due
+        return LabelledScores(self.score[some], self.label[some], self.due[some], self.ids[some])
+
+    def named(self, which: NDArray[np.bool_]) -> list[str]:
+        """Ids of some requests."""
+        return [str(one) for one in self.ids[which]]
+
+
+def read_scores(window: ReplayWindow, question: EvidenceRequest, *scoring: VersionScoring) -> LabelledScores:
+    """Read the scores of the answered requests whose labels count, or can still come.
+
+    Args:
+        window: The requests.
+        question: What is asked; its gate says when a label counts.
+        scoring: The version; none for an empty window.
+    """
+    maturity, until = question.gate.maturity, question.until
+    empty = np.zeros(0)
+    parts = [(empty, empty, empty.astype(bool), empty.astype(bool), empty.astype(object))]
+    for one in scoring:
+        for (number, at, ids), column in zip(window.times(), one.columns(), strict=True):
+            label = window.labels(number, at, maturity)["label"]
+            score, truth = score_values(column), probabilities_or_nan(label)
+            old = at + maturity <= until
+            due = old & present_mask(label)
+            wanted = ~column_gaps(column) & (due | ~old)
+            odd = np.isnan(score) | (due & np.isnan(truth))
+            named = np.where(odd, np.array(ids, dtype=object), np.array("", dtype=object))
+            parts.append((score, truth, due, wanted, named))
+    score, truth, due, wanted, named = (np.concatenate(some) for some in zip(*parts, strict=True))
+    order = np.argsort(window.ranks())
+    order = order[wanted[order]]
+    return LabelledScores(score[order], truth[order], due[order], named[order])

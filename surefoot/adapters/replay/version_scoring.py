@@ -1,0 +1,206 @@
+"""Score a window batch by batch with one version, and keep its answers in files."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from surefoot.adapters.predictions.log import LoggedRequest, json_value
+from surefoot.adapters.replay.answer_columns import answer_values, make_column, parse_column, scatter
+from surefoot.adapters.replay.scoring import (
+    RECHECKED_ROWS,
+    RequestKey,
+    Scorable,
+    ScoringTally,
+    claims_independence,
+    keeps_answers,
+    score_rows,
+)
+from surefoot.adapters.replay.typed_rows import read_typed_rows
+from surefoot.adapters.replay.window import ReplayWindow, RequestBatch
+from surefoot.core.domain import Version
+from surefoot.core.errors import SurefootError
+from surefoot.models.answer_checks import describe_error
+from surefoot.models.arrow_stream import decode_table, encode_table
+from surefoot.models.predictor import PredictorLost, TableColumn
+from surefoot.models.remote_scorer import RemoteScorer, ScoringAbandoned
+
+MIN_TABLE_ROWS = 16
+"""Rows that are asked as one table at least; fewer are asked as rows [count]."""
+MAX_SAMPLE_ROWS = 2 * RECHECKED_ROWS
+"""Rows of a window of many batches that are asked again alone [count]."""
+SPLIT_PARTS = 8
+"""Parts of a table that are asked by themselves after the model has raised for the whole [count]."""
+SPLIT_PARTS_AFTER_DEATH = 64
+"""The same after the model's process has ended: few restarts find the row [count]."""
+
+
+class VersionScoring:
+    """Answers of one version to the requests of a window; what it has answered live it is not asked again.
+
+    Attributes:
+        tally: What became of the requests so far.
+        answered: Requests that have an answer [count].
+    """
+
+    def __init__(self, window: ReplayWindow, model: Scorable, version: Version) -> None:
+        """Score nothing yet.
+
+        Raises:
+            SurefootError: The model could not be had.
+        """
+        self._window, self._model, self._number = window, model, version.number
+        self._folder = window.folder / f"answers-{len(list(window.folder.glob('answers-*')))}"
+        self._folder.mkdir()
+        self._start(together=claims_independence(model) is not False)
+
+    def _start(self, *, together: bool) -> None:
+        """Forget all answers."""
+        self.tally, self.answered, self._files = ScoringTally(self._window.rows), 0, 0
+        self._together = together
+        self._columns: list[TableColumn] | None = None if together and isinstance(self._model, RemoteScorer) else []
+        self._sample: list[tuple[LoggedRequest, object]] = []
+
+    def add(self, batch: RequestBatch) -> None:
+        """Score one more batch; the batches of a window come in its order.
+
+        Raises:
+            SurefootError: The model could not be had.
+        """
+        rows = len(batch.number)
+        live = pc.and_(pc.equal(batch.texts("answered_by"), self._number), pc.is_valid(batch.texts("prediction")))
+        known = np.flatnonzero(pc.fill_null(live, fill_value=False).to_numpy(zero_copy_only=False))
+        self.tally.tried += len(known)
+        parts = [(known, parse_column(batch.texts("prediction").take(pa.array(known))))]
+        fresh = np.delete(np.arange(rows), known)
+        if len(fresh) and not self.tally.abandoned:
+            parts += self._ask(batch, fresh)
+        column = scatter(rows, parts)
+        self.answered += rows - column.null_count
+        self._keep(column)
+        if len(self._sample) < MAX_SAMPLE_ROWS:
+            asked = fresh[pc.is_valid(column.take(pa.array(fresh))).to_numpy(zero_copy_only=False)]
+            asked = asked[:: max(len(asked) // RECHECKED_ROWS, 1)][: 1 if self._sample else RECHECKED_ROWS]
+            self._sample += zip(_requests(batch, asked), answer_values(column.take(pa.array(asked))), strict=True)
+
+    def finish(self) -> None:
+        """Check that tables and chunks have changed no answer; else score everything again, one request at a time.
+
+        Raises:
+            SurefootError: The model could not be had.
+        """
+        if not claims_independence(self._model) or not self._together:
+            if self._together and claims_independence(self._model) is False:
+                self._again()
+            return
+        if not keeps_answers(self._model, self._sample):
+            self._again()
+
+    def _again(self) -> None:
+        self._start(together=False)
+        for batch in self._window.batches():
+            self.add(batch)
+
+    def columns(self) -> Iterator[pa.Array]:
+        """Give the answers of each batch; null where there is none."""
+        for index in range(self._files):
+            with pa.memory_map(str(self._folder / f"{index}.arrow")) as source:
+                yield pa.ipc.open_file(source).get_batch(0).column(0)
+
+    @property
+    def answers(self) -> dict[RequestKey, object]:
+        """All answers by request key; for small windows."""
+        made: dict[RequestKey, object] = {}
+        for batch, column in zip(self._window.batches(), self.columns(), strict=True):
+            keys = zip(batch.texts("request").to_pylist(), batch.table.column("row").to_pylist(), strict=True)
+            made |= {key: answer for key, answer in zip(keys, answer_values(column), strict=True) if answer is not None}
+        return made
+
+    def _keep(self, column: pa.Array) -> None:
+        made = pa.record_batch([column], names=["answer"])
+        with (
+            pa.OSFile(str(self._folder / f"{self._files}.arrow"), "wb") as stream,
+            pa.ipc.new_file(stream, made.schema) as file,
+        ):
+            file.write_batch(made)
+        self._files += 1
+
+    def _ask(self, batch: RequestBatch, places: NDArray[np.intp]) -> list[tuple[NDArray[np.intp], pa.Array]]:
+        """Ask about some rows of a batch: as tables where they can be, else row by row."""
+        parts: list[tuple[NDArray[np.intp], pa.Array]] = []
+        rest = places
+        if columns := self._table_columns():
+            plain = places[pc.is_null(batch.texts("params").take(pa.array(places))).to_numpy(zero_copy_only=False)]
+            table, fit = read_typed_rows(batch.texts("features").take(pa.array(plain)), columns)
+            parts = self._ask_tables(table, plain[fit])
+            done = np.concatenate([place for place, _ in parts]) if parts else places[:0]
+            rest = np.setdiff1d(places, done, assume_unique=True)
+        if len(rest) and not self.tally.abandoned:
+            requests = _requests(batch, rest)
+            found = score_rows(self._model, requests, self.tally, together=self._together)
+            parts.append((rest, make_column([found.get(request.key) for request in requests])))
+        return parts
+
+    def _table_columns(self) -> list[TableColumn]:
+        """Columns of the tables that the model can be asked about; none where it must be asked for rows."""
+        if self._columns is None:
+            try:
+                self._columns = self._model.table_columns()  # type: ignore[attr-defined] # a RemoteScorer
+            except SurefootError:
+                raise
+            except Exception:  # noqa: BLE001 - the model's own code may end its process; rows will show it
+                self._columns = []
+        return self._columns
+
+    def _ask_tables(self, table: pa.Table, places: NDArray[np.intp]) -> list[tuple[NDArray[np.intp], pa.Array]]:
+        """Ask about a table; parts for which the model raises are asked in smaller ones, the smallest not at all."""
+        parts: list[tuple[NDArray[np.intp], pa.Array]] = []
+        waiting = [np.arange(table.num_rows)]
+        while waiting and self._columns:
+            here = waiting.pop()
+            if len(here) < MIN_TABLE_ROWS:
+                continue
+            part = table.slice(int(here[0]), len(here))
+            try:
+                column = _predict(self._model, part)  # type: ignore[arg-type] # a RemoteScorer
+            except SurefootError:
+                raise
+            except ScoringAbandoned:
+                self.tally.abandoned = True
+                break
+            except Exception as error:  # noqa: BLE001 - the candidate's code may raise anything; that is what is measured
+                self.tally.problem = self.tally.problem or describe_error(error)
+                waiting += np.array_split(
+                    here, SPLIT_PARTS_AFTER_DEATH if isinstance(error, PredictorLost) else SPLIT_PARTS
+                )[::-1]
+                continue
+            if column is None:
+                self._columns = []
+                break
+            self.tally.tried += len(here)
+            parts.append((places[here], column))
+        return parts
+
+
+def _predict(model: RemoteScorer, table: pa.Table) -> pa.Array | None:
+    """Answers to a table; None where the model has no column of answers."""
+    found = model.predict_table(encode_table(table), table.num_rows)
+    if found is None:
+        return None
+    column = decode_table(found).column(0).combine_chunks()
+    if len(column) != table.num_rows:
+        raise ValueError(f"the model gave {len(column)} answers for {table.num_rows} rows")
+    return column
+
+
+def _requests(batch: RequestBatch, places: Sequence[int] | NDArray[np.intp]) -> list[LoggedRequest]:
+    """Some rows of a batch as requests."""
+    some = batch.table.select(["request", "row", "at", "features", "params"]).take(pa.array(places))
+    made = []
+    for request, row, at, features, params in zip(*(column.to_pylist() for column in some.columns), strict=True):
+        asked = json_value(features)
+        named, bare = (asked, None) if isinstance(asked, dict) else ({}, [asked])
+        made.append(LoggedRequest((request, row), at, "", "", None, named, (), json_value(params), bare))
+    return made
