@@ -18,7 +18,7 @@ from bench.flights_models import CANDIDATES, GOOD, Candidate, Shop
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.backtest import BacktestResult, backtest
-from surefoot.cli.backtest import suite_runner
+from surefoot.cli.backtest import make_suite_runner
 from surefoot.core.domain import Outcome, Verdict
 
 HERE = Path(__file__).parent
@@ -49,7 +49,7 @@ def replay(path: Path, policy: Mapping[str, object]) -> BacktestResult:
     """One back-test."""
     records = RecordFile(path)
     try:
-        return backtest(records, policy, suite_runner(SUITE))
+        return backtest(records, policy, make_suite_runner(SUITE))
     finally:
         records.close()
 

@@ -25,8 +25,8 @@ from rich.table import Column, Table
 from bench.judging.rivals import hodges_lehmann
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.evidence import (
-    Block,
-    Counts,
+    BucketCounts,
+    PairedBlock,
     PairedSums,
     SpeedCounts,
     SpeedStratum,
@@ -112,7 +112,7 @@ def speeds(candidate: Sequence[float], champion: Sequence[float], unit: str) -> 
     return judge(MEDIAN, SpeedCounts((SpeedStratum(0.5, new, old),), old, unit), LEVEL)
 
 
-def histogram(measured: Sequence[float]) -> Counts:
+def histogram(measured: Sequence[float]) -> BucketCounts:
     """Values by log bucket."""
     return tuple(sorted(Counter(bucket_of(value) for value in measured).items()))
 
@@ -238,7 +238,7 @@ def surveys(record: Record) -> Said:
     """The second survey against the first, by those who were asked twice: a pair of answers each."""
     (_, lost), (won, neither) = record["data"]["table"]
     n = sum(sum(row) for row in record["data"]["table"])
-    block = Block("all", n, (won + neither, neither), (lost + neither, neither))
+    block = PairedBlock("all", n, (won + neither, neither), (lost + neither, neither))
     verdict = judge(APPROVAL, PairedSums({"": (block,)}, n, n), LEVEL)
     also = nats(verdict, "harm") >= math.log(100.0)
     return said(verdict, Outcome.FAIL, f"; {lost} against {won} who changed", also=also, demand="FAIL, e >= 100")

@@ -17,7 +17,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from surefoot.gateway.inference.idle import IdleMonitor
+from surefoot.gateway.inference.idle_monitor import IdleMonitor
 
 Row = dict[str, object]
 

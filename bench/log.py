@@ -19,7 +19,7 @@ from surefoot.adapters.predictions.log_files import WHOLE, quote_text
 from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.parse import parse_gate
-from surefoot.gateway.inference.request import new_request
+from surefoot.gateway.inference.request_attempts import new_request
 from surefoot.gateway.log.record import PredictionLogWriter, record_lines
 from surefoot.gateway.log.segment import SegmentWriter
 from surefoot.models.predictor import AnswerCost

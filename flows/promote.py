@@ -5,8 +5,8 @@ from prefect.client.schemas.objects import State
 
 from surefoot.core.domain import Stage
 from tasks.promote import bake, closing, open_, promote_
-from tasks.stages import canary, live_shadow, shadow, validate
-from tasks.states import run_after, task_result
+from tasks.stages import canary_step, live_shadow_stage, shadow_stage, validate_stage
+from tasks.states import run_task_after, task_result
 
 
 @flow(name="promote", flow_run_name="promote {model} {version}", retries=0)
@@ -21,14 +21,14 @@ def promote(model: str, version: str, reason: str = "asked for by hand", force: 
     """
     done = open_(model, version, reason, force, return_state=True)
     rollout, mirrored, steps = task_result(done)
-    done = run_after(validate, model, rollout, Stage.VALIDATING, after=done)
-    done = run_after(shadow, model, rollout, Stage.SHADOWING, after=done)
+    done = run_task_after(validate_stage, model, rollout, Stage.VALIDATING, after=done)
+    done = run_task_after(shadow_stage, model, rollout, Stage.SHADOWING, after=done)
     if mirrored:
-        done = run_after(live_shadow, model, rollout, Stage.LIVE_SHADOWING, after=done)
+        done = run_task_after(live_shadow_stage, model, rollout, Stage.LIVE_SHADOWING, after=done)
     for step in range(1, steps + 1):
-        done = run_after(canary, model, rollout, Stage.RAMPING, step, after=done)
-    done = run_after(promote_, model, rollout, after=done)
-    run_after(bake, model, rollout, after=done)
+        done = run_task_after(canary_step, model, rollout, Stage.RAMPING, step, after=done)
+    done = run_task_after(promote_, model, rollout, after=done)
+    run_task_after(bake, model, rollout, after=done)
     return closing(model, rollout)
 
 

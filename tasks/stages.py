@@ -8,7 +8,7 @@ from tasks.stage_driver import drive_stage, is_retryable, limit_threads
 
 
 @task(retries=3, retry_delay_seconds=10, retry_condition_fn=is_retryable)
-def run_stage(model: str, rollout: str, stage: Stage, step: int = 0) -> State[str]:
+def _run_stage(model: str, rollout: str, stage: Stage, step: int = 0) -> State[str]:
     """Drive a rollout through one stage until its gates pass or one of them fails.
 
     Args:
@@ -21,7 +21,7 @@ def run_stage(model: str, rollout: str, stage: Stage, step: int = 0) -> State[st
     return drive_stage(model, rollout, stage, max(step - 1, 0))
 
 
-validate = run_stage.with_options(name="validate", task_run_name="validate")
-shadow = run_stage.with_options(name="shadow", task_run_name="shadow")
-live_shadow = run_stage.with_options(name="live shadow", task_run_name="live shadow")
-canary = run_stage.with_options(name="canary", task_run_name="canary step {step}")
+validate_stage = _run_stage.with_options(name="validate", task_run_name="validate")
+shadow_stage = _run_stage.with_options(name="shadow", task_run_name="shadow")
+live_shadow_stage = _run_stage.with_options(name="live shadow", task_run_name="live shadow")
+canary_step = _run_stage.with_options(name="canary", task_run_name="canary step {step}")

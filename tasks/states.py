@@ -17,10 +17,10 @@ SKIPPED_STATE = "Skipped"
 """Name of the state of a task that had nothing to do."""
 MAX_MESSAGE_LENGTH = 2000
 """Longest message of a state [characters]."""
-ENDED_STATES = frozenset(str(terminal_stage) for terminal_stage in TERMINAL_STAGES)
+_TERMINAL_STATE_NAMES = frozenset(str(terminal_stage) for terminal_stage in TERMINAL_STAGES)
 
 
-class EndedState(State[Any]):
+class TurnedAwayState(State[Any]):
     """A FAILED state that is an answer and no error: what the task or flow returned can be read.
 
     Of any other FAILED state that a flow returns Prefect logs a traceback, and the process of the run exits with 1.
@@ -46,16 +46,16 @@ def state_of(ledger: "Ledger", rollout: str, data: object = None, kind: RolloutK
     stage, reason = current_outcome(ledger, found)
     said = reason[:MAX_MESSAGE_LENGTH]
     if was_turned_away(found.opened.kind, stage) and kind in {None, found.opened.kind}:
-        return Failed(cls=EndedState, name=stage.value, message=said, data=data)
+        return Failed(cls=TurnedAwayState, name=stage.value, message=said, data=data)
     return Completed(name=stage.value, message=said, data=data)
 
 
 def task_result(state: State[Any]) -> Any:
     """What a task has returned, also when the rollout ended in it; raises what stopped the task otherwise."""
-    return state.result(raise_on_failure=state.name not in ENDED_STATES)
+    return state.result(raise_on_failure=state.name not in _TERMINAL_STATE_NAMES)
 
 
-def run_after(task: Callable[..., Any], *arguments: object, after: State[Any]) -> State[Any]:
+def run_task_after(task: Callable[..., Any], *arguments: object, after: State[Any]) -> State[Any]:
     """Run a task after another one, whatever that one ended as; raises what stopped the task.
 
     Args:
@@ -71,9 +71,9 @@ def run_after(task: Callable[..., Any], *arguments: object, after: State[Any]) -
 def combined_state(states: Sequence[State[Any]]) -> State[Any] | list[State[Any]]:
     """The state of a flow that looked at several models: named for a terminal stage when nothing else was wrong."""
     ended = [state for state in states if state.is_failed()]
-    if ended and all(state.name in ENDED_STATES for state in ended):
+    if ended and all(state.name in _TERMINAL_STATE_NAMES for state in ended):
         return Failed(
-            cls=EndedState,
+            cls=TurnedAwayState,
             name=ended[0].name,
             message="; ".join(state.message or "" for state in ended)[:MAX_MESSAGE_LENGTH],
         )

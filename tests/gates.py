@@ -5,9 +5,9 @@ from typing import Any
 
 from surefoot.core.domain import Role
 from surefoot.core.policy.gates.base import ExpectedRate, ExpectedSpread, Labels, PolicyModel
-from surefoot.core.policy.gates.other import ImplicitGate
 from surefoot.core.policy.gates.paired import ExpectedErrors
 from surefoot.core.policy.gates.served import ExpectedMean
+from surefoot.core.policy.gates.shift_and_golden import ImplicitGate
 from surefoot.core.policy.gates.union import GATE_CLASSES
 from surefoot.core.policy.model import Costs, Gate, InputShiftGate, Metric, PinballGate, Policy, ShiftGate, ValueGate
 from surefoot.core.policy.scalars import Margin

@@ -16,7 +16,7 @@ from surefoot.adapters.evidence.event_counts import event_counts
 from surefoot.adapters.evidence.level_counts import speed_counts
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.domain import EvidenceKind, Split, Version
-from surefoot.core.judging.evidence import MICRO, Block, PairedSums, SplitCounts, Stratum
+from surefoot.core.judging.evidence import MICRO, PairedBlock, PairedSums, SplitCounts, Stratum
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -111,7 +111,7 @@ def sums() -> PairedSums:
         blocks = []
         for day in range(BLOCKS):
             old, new = (int(value * MICRO) for value in rng.normal(18.0, 1.0, 2))
-            blocks.append(Block(f"2013-06-{day + 1:02}", 100, (old,), (new,)))
+            blocks.append(PairedBlock(f"2013-06-{day + 1:02}", 100, (old,), (new,)))
         slices[f"carrier={number}" if number else ""] = tuple(blocks)
     return PairedSums(slices, SLICES * BLOCKS * 100, SLICES * BLOCKS * 100)
 

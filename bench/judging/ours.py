@@ -19,7 +19,7 @@ from surefoot.core.stats.rate_eprocess import (
     trial_increments,
 )
 from surefoot.core.stats.sample_ratio import SHARE_FACTORS, log_sample_ratio
-from surefoot.core.verdicts.build import SPLIT_ALPHA
+from surefoot.core.verdicts.build import SAMPLE_RATIO_ALPHA
 
 ALPHA, BETA = 0.01, 0.05
 GROWTH, POINTS = 1.10, 0.002
@@ -161,5 +161,5 @@ def unhealthy(scene: Scene, outcomes: NDArray[np.intp]) -> float:
     )
     logs = plain(totals)
     _same(log_sample_ratio(strata(scene, outcomes, len(outcomes))), float(logs[-1]))
-    over = np.flatnonzero(logs >= -math.log(SPLIT_ALPHA))
+    over = np.flatnonzero(logs >= -math.log(SAMPLE_RATIO_ALPHA))
     return float(over[0] + 1) if len(over) else math.inf

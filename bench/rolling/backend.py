@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import uvicorn
 
-from surefoot.adapters.mlflow.artifacts import load
+from surefoot.adapters.mlflow.artifacts import load_model_directory
 from surefoot.gateway.http import asgi
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     """Serve until a signal."""
     path, version, port = sys.argv[1:]
     warnings.simplefilter("ignore")
-    model = load(Path(path))
+    model = load_model_directory(Path(path))
     model.warm()
 
     async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:

@@ -17,11 +17,11 @@ import uvicorn
 from bench.serving.running import Server, free_port, process
 from surefoot.adapters.mlflow.artifacts import tree_digest
 from surefoot.core.domain import Arm, Split, Version
-from surefoot.gateway.http import asgi, decode
-from surefoot.gateway.inference.request import Answered
+from surefoot.gateway.http import asgi, scoring_body
+from surefoot.gateway.inference.request_attempts import Answered
 from surefoot.gateway.inference.version_pool import VersionPool
+from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
-from surefoot.gateway.log.request import InferenceRequest
 from surefoot.models.model_process import ModelProcess, spawn_process
 
 
@@ -60,7 +60,7 @@ class Batching:
         if not body:
             await asgi.Response(b"").send(send)
             return
-        table = decode.read_table(body, asgi.get_header(scope, b"content-type"))
+        table = scoring_body.decode_table(body, asgi.get_header(scope, b"content-type"))
         now = time.perf_counter()
         job = InferenceRequest(
             "m", "", table.names, table.values, None, 0.0, now, self._split, Arm.CHAMPION, self._version,

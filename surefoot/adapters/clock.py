@@ -1,4 +1,4 @@
-"""Tell the time: the host's, or the one that a replay has set."""
+"""Tell the time: of the host, or of a replay that sets its own."""
 
 import math
 import os

@@ -16,7 +16,7 @@ from surefoot.core.record.events import EndDecided, GateJudged, Paused, RolloutE
 from surefoot.core.record.state import Ledger
 from surefoot.rollout import Ports, PromotionRequest, drive, open_promotion
 
-LONGEST_JUMP_S = 1e12
+_LONGEST_JUMP_S = 1e12
 """Longest jump of the clock [seconds]; `drive` never jumps further than to what is due."""
 
 
@@ -73,7 +73,7 @@ class BacktestResult:
         return self.stage in {Stage.PROMOTED, Stage.BAKING}
 
 
-def label_delay(policy: Policy) -> float:
+def _label_delay(policy: Policy) -> float:
     """How long the slowest label takes [seconds]."""
     return max((gate.maturity for gate in policy.gates.values()), default=0.0)
 
@@ -103,7 +103,7 @@ def backtest(
     read = parse(policy)
     window = max(read.shadow.window if read.shadow else 0.0, read.suite_window)
     start = opened if opened is not None else min(records.first + window, records.last)
-    end = records.last + label_delay(read)
+    end = records.last + _label_delay(read)
     clock = SimulatedClock(start)
     journal = MemoryJournal()
     answers = RecordedAnswers(records)
@@ -125,7 +125,7 @@ def backtest(
         read.model,
         until=lambda ledger: not ledger.open or clock.now() >= end or _stuck(ledger),
         on_step=stepped,
-        poll=LONGEST_JUMP_S,
+        poll=_LONGEST_JUMP_S,
     )
     rollout = next(iter(ledger.rollouts.values()))
     gate = rollout.ending.gate if rollout.ending else rollout.paused.gate if rollout.paused else ""

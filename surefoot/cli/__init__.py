@@ -25,21 +25,23 @@ for module in (serve, status, read_only, promote, operate, backtest, spread, com
     module.register(app)
 
 
-ACTING_COMMANDS = (*operate.EMERGENCY_COMMANDS, "repair", "promote", "up", "down", "compact", "demo")
+_STATE_CHANGING_COMMANDS = (*operate.EMERGENCY_COMMANDS, "repair", "promote", "up", "down", "compact", "demo")
 """Commands that change something: they go on when their output cannot be written."""
-MAX_ERROR_LENGTH = 280
+_MAX_ERROR_LENGTH = 280
 """Most of an error that is shown [characters]."""
 # Typer carries its own copy of Click: its errors are found through the one name that is public.
-UsageTrouble: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_ClickUsageError: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
 
 
-def shorten_error(message: str) -> str:
+def _shorten_error(message: str) -> str:
     """One line that a person reads; libraries put whole stories into their errors."""
     line = " ".join(message.split())
-    return line if len(line) <= MAX_ERROR_LENGTH else f"{line[: MAX_ERROR_LENGTH - 1]}…"
+    return line if len(line) <= _MAX_ERROR_LENGTH else f"{line[: _MAX_ERROR_LENGTH - 1]}…"
 
 
-def keep_traceback() -> str:
+def _keep_traceback() -> str:
     """Write the traceback of the error in hand to a file; the words that name the file, or nothing without room."""
     try:
         with tempfile.NamedTemporaryFile("w", prefix="surefoot-", suffix=".log", delete=False) as kept:
@@ -54,23 +56,23 @@ def main() -> None:
     if len(sys.argv) == 1:
         sys.argv.append("--help")
     if sys.argv[1] in operate.EMERGENCY_COMMANDS:
-        sys.argv[2:] = operate.tolerant_arguments(sys.argv[2:])
+        sys.argv[2:] = operate.tolerate_malformed_options(sys.argv[2:])
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a connection that breaks must not stop an emergency half-way
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal cannot show must not stop a command
-    if sys.argv[1] in ACTING_COMMANDS:
+    if sys.argv[1] in _STATE_CHANGING_COMMANDS:
         sys.stdout, sys.stderr = (cast("TextIO", LossyStream(stream)) for stream in (sys.stdout, sys.stderr))
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         code = app(standalone_mode=False)
     except SurefootError as error:
-        errors.print(f"[red]surefoot:[/red] {escape(shorten_error(str(error)))}")
+        errors.print(f"[red]surefoot:[/red] {escape(_shorten_error(str(error)))}")
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         errors.print("[red]surefoot:[/red] interrupted; the journal says how far things came")
         sys.exit(130)
-    except UsageTrouble as error:
+    except _ClickUsageError as error:
         said = " ".join(getattr(error, "format_message", error.__str__)().split())
         stop = "" if said.endswith((".", "?")) else "."
         errors.print(f"[red]surefoot:[/red] {escape(said)}{stop} Try 'surefoot --help'.")
@@ -79,8 +81,8 @@ def main() -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open until this process ends
         sys.exit(141)
     except Exception as error:  # noqa: BLE001 - last resort: a person gets one line, never a traceback
-        where = keep_traceback()
-        what = escape(shorten_error(f"{type(error).__name__}: {error}"))
+        where = _keep_traceback()
+        what = escape(_shorten_error(f"{type(error).__name__}: {error}"))
         errors.print(f"[red]surefoot:[/red] a bug of ours, or a broken installation: {what}{where}")
         sys.exit(InvariantBroken.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -19,7 +19,7 @@ from surefoot.adapters.evidence.source import Validate
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.backtest import BacktestResult, backtest
 from surefoot.backtest.run import rollout_turns
-from surefoot.cli.printing.show import clock_time, console, print_json, print_table, with_colours
+from surefoot.cli.printing.show import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.judging.evidence import Missing, Validation
@@ -28,7 +28,7 @@ from surefoot.core.record.events import GateJudged, as_json, decode_event
 if TYPE_CHECKING:
     from surefoot.core.domain import Outcome
 
-DAY_S = 86400.0
+_DAY_S = 86400.0
 
 
 def run_backtest(
@@ -69,10 +69,17 @@ def run_backtest(
                 task = bar.add_task("", day="")
 
                 def show_progress(done: float, whole: float) -> None:
-                    bar.update(task, completed=done, total=whole, day=f"day {done / DAY_S:.0f} of {whole / DAY_S:.0f}")
+                    bar.update(
+                        task, completed=done, total=whole, day=f"day {done / _DAY_S:.0f} of {whole / _DAY_S:.0f}"
+                    )
 
                 return backtest(
-                    records, value, suite_runner(suite), suite=_digest(suite), secret=seed, on_progress=show_progress
+                    records,
+                    value,
+                    make_suite_runner(suite),
+                    suite=_digest(suite),
+                    secret=seed,
+                    on_progress=show_progress,
                 )
         finally:
             records.close()
@@ -82,15 +89,15 @@ def run_backtest(
     assert log is not None  # noqa: S101 - one of the two was asked for above
     found = one(log)
     if plot is not None:
-        plot.write_bytes(write_picture(found))
+        plot.write_bytes(_write_chart_png(found))
     if as_json_:
-        print_json(result_json(found))
+        print_json(_result_json(found))
     else:
-        print_result(found, every=every)
+        _print_result(found, every=every)
     return 0
 
 
-def write_picture(found: BacktestResult) -> bytes:
+def _write_chart_png(found: BacktestResult) -> bytes:
     """The course of a back-test, as PNG."""
     from surefoot.reports.evidence_course import course_png  # noqa: PLC0415 - Matplotlib costs half a second
 
@@ -103,7 +110,7 @@ def _digest(suite: Path) -> str:
     return "sha256:" + hashlib.sha256(suite.read_bytes()).hexdigest()
 
 
-def suite_runner(suite: Path) -> Validate:
+def make_suite_runner(suite: Path) -> Validate:
     """Holds a window's requests against a suite file."""
 
     def validate(_digest: str, frame: pd.DataFrame, name: str) -> Validation | Missing:
@@ -116,7 +123,7 @@ def suite_runner(suite: Path) -> Validate:
     return validate
 
 
-def result_json(found: BacktestResult) -> dict[str, object]:
+def _result_json(found: BacktestResult) -> dict[str, object]:
     """Everything that a back-test showed, as JSON values."""
     return {
         "model": found.model,
@@ -136,7 +143,7 @@ def result_json(found: BacktestResult) -> dict[str, object]:
     }
 
 
-def print_result(found: BacktestResult, *, every: bool) -> None:
+def _print_result(found: BacktestResult, *, every: bool) -> None:
     """The looks as a table, the turns as lines, and how it ended."""
     table = Table("time (UTC)", "stage", "gate", "verdict", "n", "reason", box=None, padding=(0, 1))
     before: dict[tuple[object, ...], Outcome] = {}
@@ -150,10 +157,10 @@ def print_result(found: BacktestResult, *, every: bool) -> None:
         stage = f"{look.stage} {look.weight:g} %" if 0.0 < look.weight < 100.0 else str(look.stage)  # noqa: PLR2004 - percent
         verdict = look.verdict
         table.add_row(
-            clock_time(look.at),
+            format_utc_time(look.at),
             stage,
             verdict.gate,
-            with_colours(verdict.outcome.value),
+            colour_outcome_words(verdict.outcome.value),
             f"{verdict.n:,}",
             verdict.reason,
         )
@@ -161,12 +168,12 @@ def print_result(found: BacktestResult, *, every: bool) -> None:
     if hidden:
         console.print(f"{hidden:,} looks said the same as the one before; --every-look prints them")
     for at, what in rollout_turns(found.journal):
-        console.print(f"{clock_time(at)}  {with_colours(what)}")
+        console.print(f"{format_utc_time(at)}  {colour_outcome_words(what)}")
     took = format_duration(found.ended - found.opened)
     console.print(
-        f"version {found.candidate} against {found.champion}: {with_colours(found.stage.value)} after {took} and"
-        f" {len(found.looks):,} verdicts{f', stopped by {found.gate}' if found.gate else ''}:"
-        f" {with_colours(found.reason)}"
+        f"version {found.candidate} against {found.champion}: {colour_outcome_words(found.stage.value)} after {took}"
+        f" and {len(found.looks):,} verdicts{f', stopped by {found.gate}' if found.gate else ''}:"
+        f" {colour_outcome_words(found.reason)}"
     )
 
 
@@ -190,13 +197,15 @@ def _many(folder: Path, one: Callable[[Path], BacktestResult], *, as_json: bool)
             verdict = "miss"
         if verdict in wrong:
             wrong[verdict] += 1
-        rows.append({"name": file.stem, "truth": truth[file.stem], "said": verdict, **result_json(found)})
+        rows.append({"name": file.stem, "truth": truth[file.stem], "said": verdict, **_result_json(found)})
     if as_json:
         print_json({"rollouts": [{k: v for k, v in row.items() if k != "looks"} for row in rows], **wrong})
         return 0
     table = Table("rollout", "truth", "ended", "gate", "said", "reason", box=None, padding=(0, 1))
     for row in rows:
-        table.add_row(*(with_colours(str(row[key])) for key in ("name", "truth", "stage", "gate", "said", "reason")))
+        table.add_row(
+            *(colour_outcome_words(str(row[key])) for key in ("name", "truth", "stage", "gate", "said", "reason"))
+        )
     print_table(table)
     good = sum(row["truth"] == "good" for row in rows)
     console.print(

@@ -7,7 +7,7 @@ import typer
 
 from surefoot import wiring
 from surefoot.cli.printing.show import console, print_json
-from surefoot.cli.read_only import Json
+from surefoot.cli.read_only import JsonOption
 from surefoot.core.errors import NotFound
 from surefoot.settings import read_settings
 
@@ -15,7 +15,7 @@ from surefoot.settings import read_settings
 def compact(
     model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None,
     keep: Annotated[int, typer.Option(help="Days that a record is kept at least.", min=1)] = wiring.KEEP_DAYS,
-    json_: Json = False,
+    json_: JsonOption = False,
 ) -> None:
     """Turn closed segments of the prediction log into Parquet, and remove what is too old; `reconcile` does so too."""
     config = read_settings()

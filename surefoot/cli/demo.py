@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from surefoot.demo.report import RolloutSummary
     from surefoot.demo.story import DemoStory
 
-TrainedVersions = list[tuple[int, "Pipeline", str]]
+_TrainedVersions = list[tuple[int, "Pipeline", str]]
 """Trained versions: index into the demo's recipes, fitted pipeline, digest of the training data."""
 
-TICK_S = 10
+_REGISTRY_POLL_S = 10
 """Seconds between two looks at the registry: the demo's audience is waiting."""
 
 
-class DemoEnvironment:
+class _DemoEnvironment:
     """The running stack as the story sees it."""
 
     def __init__(self, config: Settings) -> None:
@@ -93,7 +93,8 @@ class DemoEnvironment:
             if key in self._told or waiting:
                 return
             self._told.add(key)
-        console.print(f"    {show.clock_time(entry.at)}  {show.with_colours(' '.join(describe_event(event).split()))}")
+        sentence = show.colour_outcome_words(" ".join(describe_event(event).split()))
+        console.print(f"    {show.format_utc_time(entry.at)}  {sentence}")
 
 
 def demo(
@@ -121,12 +122,15 @@ def demo(
     try:
         with stopped_by_signals(), _training(home.parent / "flights.parquet") as training:
             from surefoot.adapters.clock import ReplayClock  # noqa: PLC0415 - beside its first use
-            from surefoot.demo.story import START  # noqa: PLC0415 - scikit-learn takes seconds
+            from surefoot.demo.story import REPLAY_START  # noqa: PLC0415 - scikit-learn takes seconds
 
-            ReplayClock(replay).set(START)
+            ReplayClock(replay).set(REPLAY_START)
             with console.status("starting MLflow, Prefect and the gateway; training four models"):
                 config = stack.up(
-                    home, project.absolute(), stack.StackOptions(clock=f"replay:{replay}", tick=TICK_S), console.print
+                    home,
+                    project.absolute(),
+                    stack.StackOptions(clock=f"replay:{replay}", tick=_REGISTRY_POLL_S),
+                    console.print,
                 )
                 trained = training.result()
             console.print(f"ready after {time.monotonic() - began:.0f} s")
@@ -156,7 +160,7 @@ class TrainingProcess:
         self.process.start()
         sender.close()  # the child has its own: when the child ends, `recv` sees the end
 
-    def result(self) -> TrainedVersions:
+    def result(self) -> _TrainedVersions:
         """Wait for the trained versions.
 
         Raises:
@@ -192,34 +196,34 @@ def _train(cache: Path, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent ends this process
     try:
         from surefoot.demo.flights import build_requests  # noqa: PLC0415 - pandas and scikit-learn take seconds
-        from surefoot.demo.models import RECIPES, train_versions  # noqa: PLC0415 - same
+        from surefoot.demo.models import VERSION_RECIPES, train_versions  # noqa: PLC0415 - same
 
         made = train_versions(build_requests(cache))
-        sender.send([(RECIPES.index(recipe), pipeline, digest) for recipe, pipeline, digest in made])
+        sender.send([(VERSION_RECIPES.index(recipe), pipeline, digest) for recipe, pipeline, digest in made])
     except Exception as error:  # noqa: BLE001 - reported by the process that waits
         sender.send(f"{type(error).__name__}: {error}")
 
 
-def _theatre(config: Settings, trained: TrainedVersions) -> "tuple[DemoEnvironment, DemoStory]":
+def _theatre(config: Settings, trained: _TrainedVersions) -> "tuple[_DemoEnvironment, DemoStory]":
     """The story with its callers, every version registered."""
     from surefoot.adapters.clock import ReplayClock  # noqa: PLC0415 - beside its use
     from surefoot.demo import story  # noqa: PLC0415 - same
     from surefoot.demo.flights import build_requests  # noqa: PLC0415 - same
-    from surefoot.demo.models import RECIPES  # noqa: PLC0415 - same
+    from surefoot.demo.models import VERSION_RECIPES  # noqa: PLC0415 - same
     from surefoot.demo.traffic import TrafficReplay  # noqa: PLC0415 - same
 
     flights = build_requests(config.home.parent / "flights.parquet")
-    live = flights[flights["at"] >= story.START].iloc[:: story.EVERY_NTH_FLIGHT]
+    live = flights[flights["at"] >= story.REPLAY_START].iloc[:: story.EVERY_NTH_FLIGHT]
     replay = TrafficReplay(
         live, config.gateway, "flights-late", ReplayClock(config.clock.removeprefix("replay:")), story.FEED_CHANGES_AT
     )
-    theatre = DemoEnvironment(config)
+    theatre = _DemoEnvironment(config)
     play = story.DemoStory(theatre, live, replay)
-    play.prepare([(RECIPES[index], pipeline, digest) for index, pipeline, digest in trained])
+    play.prepare([(VERSION_RECIPES[index], pipeline, digest) for index, pipeline, digest in trained])
     return theatre, play
 
 
-def _first_answer(config: Settings, trained: TrainedVersions) -> int:
+def _first_answer(config: Settings, trained: _TrainedVersions) -> int:
     """Serve the champion and wait until it has answered one caller."""
     _, play = _theatre(config, trained)
     try:
@@ -235,7 +239,7 @@ def _first_answer(config: Settings, trained: TrainedVersions) -> int:
     return 1 if seen.failed else 0
 
 
-def _play(config: Settings, trained: TrainedVersions, began: float, json_: Path | None, *, keep: bool) -> int:
+def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path | None, *, keep: bool) -> int:
     from surefoot.adapters.predictions.log import PredictionLog  # noqa: PLC0415 - beside its use
     from surefoot.demo import report  # noqa: PLC0415 - same
 
@@ -291,8 +295,10 @@ def _timeline(found: "list[RolloutSummary]") -> None:
     console.print("\n[bold]What happened[/bold]")
     for item in found:
         version = f"version {item.scene.number}, " if item.scene.number else ""
-        console.print(f"  ({item.scene.story}) {version}{item.scene.title}: {show.with_colours(item.terminal_stage)}")
-        console.print(f"      {show.with_colours(' '.join(item.reason.split()))}")
+        console.print(
+            f"  ({item.scene.story}) {version}{item.scene.title}: {show.colour_outcome_words(item.terminal_stage)}"
+        )
+        console.print(f"      {show.colour_outcome_words(' '.join(item.reason.split()))}")
         if item.stages:
             console.print(f"      [dim]{' > '.join(item.stages)}[/dim]")
         times = []

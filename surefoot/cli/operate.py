@@ -14,7 +14,7 @@ import typer
 from surefoot import wiring
 from surefoot.cli.printing import show
 from surefoot.cli.printing.show import console
-from surefoot.cli.read_only import Json, Model
+from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import (
     AliasDrift,
@@ -42,32 +42,34 @@ from surefoot.rollout import (
 from surefoot.rollout import repair_champion as mend
 from surefoot.settings import Settings, read_settings
 
-Reason = Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")]
+_ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")]
 EMERGENCY_COMMANDS = ("abort", "rollback", "kill")
 """Commands that act whatever reason is typed."""
-DEFAULT_REASON = "operator's decision"
+_DEFAULT_REASON = "operator's decision"
 _ASKS_FOR_NOTHING = re.compile(r"--(dry|no|list|version|what)[-\w]*|-n")
 """Options that other tools have for looking without acting; a word of a sentence is none of them."""
 _FLAG_WITH_VALUE = re.compile(r"(--json|--lift)=.*", re.DOTALL)
-ATTEMPT_MS = 250.0
+_RETRIED_AFTER_MS = 250.0
 """An acknowledgement that is journalled so much later than its own attempt took needed more than one [ms]."""
 _ROUTED = {Stage.LIVE_SHADOWING, Stage.RAMPING, Stage.PROMOTING}
 """Stages in which the gateway asks the candidate, to answer callers or mirrored."""
-REGISTRY_TIMEOUT_S = 10.0
+_REGISTRY_TIMEOUT_S = 10.0
 """How long a command waits for the registry after traffic has moved [seconds]."""
 
 
-def abort(context: typer.Context, model: Model, reason: Reason = DEFAULT_REASON, json_: Json = False) -> None:
+def abort(
+    context: typer.Context, model: ModelArgument, reason: _ReasonOption = _DEFAULT_REASON, json_: JsonOption = False
+) -> None:
     """Stop the open rollout: all traffic to the champion, now."""
     _act(model, _typed(context, reason), lambda ports, why: end_rollout(ports, model, Stage.ABORTED, why), json_=json_)
 
 
 def rollback(
     context: typer.Context,
-    model: Model,
+    model: ModelArgument,
     to: Annotated[str | None, typer.Option(help="Proven-good version; the last one without a name.")] = None,
-    reason: Reason = DEFAULT_REASON,
-    json_: Json = False,
+    reason: _ReasonOption = _DEFAULT_REASON,
+    json_: JsonOption = False,
 ) -> None:
     """Take the candidate or the promoted champion back: traffic first, the registry after."""
 
@@ -83,7 +85,7 @@ def rollback(
     _act(model, _typed(context, reason), ask, json_=json_)
 
 
-def tolerant_arguments(words: Sequence[str]) -> list[str]:
+def tolerate_malformed_options(words: Sequence[str]) -> list[str]:
     """Arguments of an emergency command without what would stop it before it acts.
 
     A reason that is missing becomes an empty one, and a flag that was given a value loses that value.
@@ -107,12 +109,12 @@ def _typed(context: typer.Context, reason: str) -> str:
             raise Rejected(f"there is no option {word}: nothing was done; without it the command acts at once")
     if not words:
         return reason
-    return " ".join([*([] if reason == DEFAULT_REASON else [reason]), *words])
+    return " ".join([*([] if reason == _DEFAULT_REASON else [reason]), *words])
 
 
 def _act(model: str, typed: str, ask: Callable[[Ports, str], Ledger], *, json_: bool) -> None:
     """Have the journal hold what is asked for, then drive it to its end; no text of a reason stops that."""
-    with wiring.open_ports(read_settings(), show.current_actor(), show.REGISTRY_DEADLINE_S) as ports:
+    with wiring.open_ports(read_settings(), show.current_actor(), show.REGISTRY_TIMEOUT_S) as ports:
         why = usable_reason(typed)
         began = time.monotonic()
         try:
@@ -127,9 +129,9 @@ def _act(model: str, typed: str, ask: Callable[[Ports, str], Ledger], *, json_: 
 
 def kill(
     context: typer.Context,
-    reason: Reason = DEFAULT_REASON,
+    reason: _ReasonOption = _DEFAULT_REASON,
     lift: Annotated[bool, typer.Option("--lift", help="Let candidates have traffic again.")] = False,
-    json_: Json = False,
+    json_: JsonOption = False,
 ) -> None:
     """Set every candidate of every model to 0 percent, now and until --lift: one call to the gateway comes first."""
     config = read_settings()
@@ -174,7 +176,7 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
     """End the rollouts whose candidate has traffic, or is about to have all of it; by model, and what went wrong."""
     ended: dict[str, str] = {}
     trouble: list[str] = []
-    with wiring.open_ports(config, show.current_actor(), show.REGISTRY_DEADLINE_S) as ports:
+    with wiring.open_ports(config, show.current_actor(), show.REGISTRY_TIMEOUT_S) as ports:
         try:
             models = ports.journal.models()
         except SurefootError as error:
@@ -195,13 +197,13 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
     return ended, trouble
 
 
-def repair(model: Model) -> None:
+def repair(model: ModelArgument) -> None:
     """Set alias champion back to the version that is served, after somebody has moved it by hand."""
-    with wiring.open_ports(read_settings(), show.current_actor(), show.REGISTRY_DEADLINE_S) as ports:
+    with wiring.open_ports(read_settings(), show.current_actor(), show.REGISTRY_TIMEOUT_S) as ports:
         ledger = retry_on_conflict(lambda: mend(ports, model))
         number = ledger.champion.number if ledger.champion else "none"
         if ledger.drifts:
-            raise Unavailable(f"{model}: {'; '.join(describe_difference(drift) for drift in ledger.drifts.values())}")
+            raise Unavailable(f"{model}: {'; '.join(_describe_difference(drift) for drift in ledger.drifts.values())}")
         console.print(f"{model}: alias champion points to version {number}, which is served")
 
 
@@ -235,7 +237,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
         tell(ports.ledger(model))
         with _patience("the gateway's workers to acknowledge, or the registry to answer", quiet=json_):
             ledger = drive(
-                ports, model, until=lambda ledger: not ledger.open, on_step=tell, patience=REGISTRY_TIMEOUT_S
+                ports, model, until=lambda ledger: not ledger.open, on_step=tell, patience=_REGISTRY_TIMEOUT_S
             )
             ledger = retry_on_conflict(lambda: repeat_changes(ports, ports.ledger(model)))
     except (Unavailable, OutcomeUnknown) as error:
@@ -257,7 +259,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
         moved = "traffic has moved; " if restored is not None else ""
         raise type(problem)(f"{moved}'reconcile' finishes the rest, or run the command again: {problem}")
     if ledger.drifts:
-        what = "; ".join(describe_difference(drift) for drift in ledger.drifts.values())
+        what = "; ".join(_describe_difference(drift) for drift in ledger.drifts.values())
         if open_changes(ledger):
             raise RegistryUnavailable(
                 f"traffic is back, but {what}; 'reconcile' repeats it, and 'surefoot status' says so"
@@ -265,7 +267,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
         raise AliasDrift(f"traffic is back, but {what}; 'surefoot repair {model}' sets the alias to what is served")
 
 
-def describe_difference(drift: DriftFound) -> str:
+def _describe_difference(drift: DriftFound) -> str:
     """One clause that says what the registry does not say as the journal does."""
     return f"{drift.what} should be {drift.expected} ({drift.seen})"
 
@@ -286,7 +288,7 @@ def _restored(entries: tuple[Entry, ...]) -> float | None:
         event = decode_event(entry.kind, entry.data)
         if isinstance(event, EffectDone) and event.intent in intended:
             whole = (entry.wall - intended[event.intent].wall) * 1000.0
-            found = whole if whole > event.took_ms + ATTEMPT_MS else event.took_ms
+            found = whole if whole > event.took_ms + _RETRIED_AFTER_MS else event.took_ms
     return found
 
 

@@ -11,30 +11,30 @@ from rich.console import Console
 from surefoot import wiring
 from surefoot.cli.printing import show
 from surefoot.cli.printing.show import console
-from surefoot.cli.read_only import Json, Model
+from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.domain import Stage
 from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.rollout import Ports, drive, open_promotion
 from surefoot.settings import Settings, read_settings
 
-PREFECT_TIMEOUT_S = 30.0
+_PREFECT_TIMEOUT_S = 30.0
 """How long to ask a busy Prefect for a flow run [seconds]; after that the rollout runs here."""
 
 
 def promote(
-    model: Model,
+    model: ModelArgument,
     version: Annotated[str, typer.Argument(help="Version to promote.")],
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")] = "asked for by hand",
     force: Annotated[bool, typer.Option(help="Try again a version that has been turned away.")] = False,
     here: Annotated[bool, typer.Option("--here", help="Run in this process instead of Prefect.")] = False,
-    json_: Json = False,
+    json_: JsonOption = False,
 ) -> int:
     """Promote a version through every stage; a rollout that is already open is joined and resumed.
 
     Returns when the version bakes (exit 0) or the rollout has ended otherwise (exit 1).
     """
     config = read_settings()
-    with wiring.open_ports(config, show.current_actor(), show.REGISTRY_DEADLINE_S) as ports:
+    with wiring.open_ports(config, show.current_actor(), show.REGISTRY_TIMEOUT_S) as ports:
         head = len(ports.journal.read(model))
         rollout = open_promotion(ports, wiring.promotion_request(config, model, version, reason, force=force))
         run = None if here else _flow_run(config, model, version)
@@ -70,7 +70,7 @@ def _flow_run(config: Settings, model: str, version: str) -> str | None:
     """Start the promote deployment; None when Prefect does not answer."""
     # One key for all attempts: a request whose answer was lost must not start a second run.
     body = {"parameters": {"model": model, "version": version}, "idempotency_key": uuid.uuid4().hex}
-    deadline = time.monotonic() + PREFECT_TIMEOUT_S
+    deadline = time.monotonic() + _PREFECT_TIMEOUT_S
     why = "no answer"
     while time.monotonic() < deadline:
         try:

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from surefoot import wiring
 from surefoot.adapters.config.policy_file import policy_files, read_policy
-from surefoot.cli.printing import show, show_plan
+from surefoot.cli.printing import plan_output, show
 from surefoot.cli.printing.show import console
 from surefoot.core import planning
 from surefoot.core.errors import JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
@@ -21,8 +21,8 @@ from surefoot.core.record.events import as_json
 from surefoot.rollout import lost_entries
 from surefoot.settings import Settings, read_settings
 
-Model = Annotated[str, typer.Argument(help="Registered model.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+ModelArgument = Annotated[str, typer.Argument(help="Registered model.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 
 def lint(
@@ -33,7 +33,7 @@ def lint(
     strict: Annotated[
         bool, typer.Option("--strict", help="A step that cannot see what it should is an error.")
     ] = False,
-    json_: Json = False,
+    json_: JsonOption = False,
 ) -> int:
     """Check policy files and their suites, and say what each step can see at the planned traffic."""
     configs = project / "configs"
@@ -53,18 +53,18 @@ def lint(
                 for problem in problems:
                     console.print(f"[red]{escape(problem)}[/red]")
             continue
-        sights = planning.plan(policy)
+        sights = planning.plan_policy(policy)
         blind += sum(bool(sight.warning) for sight in sights)
         a_year = planning.false_alarms_a_year(policy)
         if json_:
             steps = [as_json(s) for s in sights]
-            said = list(planning.notes(policy))
+            said = list(planning.list_policy_notes(policy))
             found.append({"model": name, "false_rollbacks_a_year": a_year, "steps": steps, "notes": said})
             continue
         suite = f"{expectations} expectation{'' if expectations == 1 else 's'}"
         console.print(f"[green]ok[/green] {name}: {len(policy.steps)} steps, {suite}")
-        show_plan.print_detectability(policy, sights, a_year)
-        for note in planning.notes(policy):
+        plan_output.print_detectability(policy, sights, a_year)
+        for note in planning.list_policy_notes(policy):
             console.print(f"note: {escape(note)}")
     if json_:
         show.print_json({"policies": found})
@@ -93,7 +93,7 @@ def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
     return policy, expectations, [*problems, *(f"{path}:1: {problem}" for problem in wrong)]
 
 
-def plan(model: Model, version: Annotated[str, typer.Argument(help="Version to promote.")]) -> None:
+def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Version to promote.")]) -> None:
     """Say what a promotion would do, step by step, without doing any of it."""
     config = read_settings()
     _, policy = read_policy(config.configs / f"{model}.yaml")
@@ -108,8 +108,8 @@ def plan(model: Model, version: Annotated[str, typer.Argument(help="Version to p
     if trial.problem:
         raise Rejected(trial.problem)
     show.print_plan(policy, candidate.number, champion)
-    show_plan.print_load_trial(candidate.number, trial)
-    show_plan.print_detectability(policy, planning.plan(policy), planning.false_alarms_a_year(policy))
+    plan_output.print_load_trial(candidate.number, trial)
+    plan_output.print_detectability(policy, planning.plan_policy(policy), planning.false_alarms_a_year(policy))
 
 
 def schema() -> None:
@@ -118,8 +118,8 @@ def schema() -> None:
 
 
 def history(
-    model: Model,
-    json_: Json = False,
+    model: ModelArgument,
+    json_: JsonOption = False,
     everything: Annotated[bool, typer.Option("--all", help="Show intents too.")] = False,
 ) -> None:
     """Print the journal of a model: who did what, when, why, on which evidence."""

@@ -1,4 +1,4 @@
-"""Define the command spread: estimate base rates and the deviation between blocks, on which plans depend."""
+"""Define the command spread: measure on logged requests the rates and deviations that plans assume."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -8,11 +8,11 @@ import typer
 
 from surefoot import wiring
 from surefoot.adapters.config.policy_file import read_policy
-from surefoot.adapters.evidence.history import measure_history
+from surefoot.adapters.evidence.champion_history import measure_champion_history
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.replay.offline_replay import OfflineReplay
-from surefoot.cli.printing.show import clock_time, console, print_json
-from surefoot.cli.read_only import Json, Model
+from surefoot.cli.printing.show import console, format_utc_time, print_json
+from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import Missing
@@ -22,14 +22,14 @@ from surefoot.core.policy.model import PairedGate, Policy
 from surefoot.core.record.events import as_json
 from surefoot.settings import read_settings
 
-DAY_S = 86400.0
+_DAY_S = 86400.0
 
 
 def spread(
-    model: Model,
+    model: ModelArgument,
     against: Annotated[str, typer.Option(help="Another version to compare with; alias previous without.")] = "",
     days: Annotated[float, typer.Option(help="How far back the requests reach.", min=0.01)] = 30.0,
-    json_: Json = False,
+    json_: JsonOption = False,
 ) -> None:
     """Measure what `lint` and `plan` count on, on logged requests, as lines to paste under `expect:`."""
     config = read_settings()
@@ -43,18 +43,18 @@ def spread(
     log = PredictionLog(config.log)
     replay = OfflineReplay(log, wiring.make_hosted_models(config).scores)
     until = wiring.make_clock(config).now()
-    since = until - days * DAY_S
-    found = measure_gates(policy, (champion, other), log, replay, (since, until))
+    since = until - days * _DAY_S
+    found = measure_gate_expectations(policy, (champion, other), log, replay, (since, until))
     if json_:
         print_json({"model": model, "since": since, "until": until, "gates": [as_json(one) for one in found]})
         return
     versions = f"version {number}" + (f" and version {other.number}" if other.digest != champion.digest else "")
-    when = f"{clock_time(since)} to {clock_time(until)} UTC"
+    when = f"{format_utc_time(since)} to {format_utc_time(until)} UTC"
     console.print(f"# measured on the requests of {when}, with {versions}", markup=False)
-    console.print("\n".join(yaml_lines(found)), markup=False)
+    console.print("\n".join(expect_yaml_lines(found)), markup=False)
 
 
-def measure_gates(
+def measure_gate_expectations(
     policy: Policy,
     versions: tuple[Version, Version],
     log: PredictionLog,
@@ -75,7 +75,7 @@ def measure_gates(
     found: list[PlanningInputs] = []
     for gate in policy.gates.values():
         if not isinstance(gate, PairedGate):
-            found.append(measure_history(log, policy.model, champion.number, gate, since, until))
+            found.append(measure_champion_history(log, policy.model, champion.number, gate, since, until))
             continue
         pairs = replay.paired(
             EvidenceRequest(
@@ -98,10 +98,10 @@ def measure_gates(
     return found
 
 
-def yaml_lines(found: Sequence[PlanningInputs]) -> list[str]:
+def expect_yaml_lines(found: Sequence[PlanningInputs]) -> list[str]:
     """YAML lines to paste; what could not be measured is a comment with its reason."""
     said = [
-        f"  {one.gate}: {{ expect: {{ {one.key}: {plain_number(one.value)} }} }} # {one.note}"
+        f"  {one.gate}: {{ expect: {{ {one.key}: {yaml_number(one.value)} }} }} # {one.note}"
         if one.key
         else f"  # {one.gate}: {one.note}"
         for one in found
@@ -109,7 +109,7 @@ def yaml_lines(found: Sequence[PlanningInputs]) -> list[str]:
     return ["gates:", *said]
 
 
-def plain_number(value: float) -> str:
+def yaml_number(value: float) -> str:
     """A number with three digits that count and no exponent, which YAML would take for a text."""
     return format(Decimal(f"{value:.3g}"), "f")
 

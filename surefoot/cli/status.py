@@ -12,33 +12,33 @@ from surefoot.adapters import heartbeats
 from surefoot.cli.local import scheduler, stack
 from surefoot.cli.printing import show
 from surefoot.cli.printing.show import console
-from surefoot.cli.read_only import Json
+from surefoot.cli.read_only import JsonOption
 from surefoot.core.domain import RolloutKind, Split
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, SurefootError, Unavailable
 from surefoot.core.machine import look_interval
 from surefoot.core.policy.parse import parse
-from surefoot.core.record.events import LIVE_SPLIT
+from surefoot.core.record.events import LIVE_SPLIT_DRIFT
 from surefoot.core.record.state import Ledger
 from surefoot.rollout import Ports, lost_entries, split_mismatch
 from surefoot.settings import Settings, read_settings
 
-MISSED_TICKS = 2.0
+_MAX_MISSED_TICKS = 2.0
 """Ticks that may be missed before it is said [count]."""
-REGISTRY_S = 3.0
+_REGISTRY_TIMEOUT_S = 3.0
 """How long the registry may take to tell its aliases [s]."""
-PREFECT_S = 2.0
+_PREFECT_TIMEOUT_S = 2.0
 """How long Prefect may take to tell its schedules [s]."""
 
 
 def status(
     model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None,
-    json_: Json = False,
+    json_: JsonOption = False,
 ) -> int:
     """Say what is served, since when, why, what is under way, and what is wrong; exits with 1 when something is."""
     config = read_settings()
     running = stack.running_parts(config)
-    with wiring.open_ports(config, show.current_actor(), REGISTRY_S) as ports:
+    with wiring.open_ports(config, show.current_actor(), _REGISTRY_TIMEOUT_S) as ports:
         general = [*_parts(running), *_schedules(config, running), *_ticks(config, running), *_policies(config)]
         found: list[dict[str, object]] = []
         wrong = bool(general)
@@ -102,14 +102,14 @@ def _look(
         trouble.append(str(error))
     if running.get("mlflow", True):
         try:
-            aliases = wiring.make_registry(config, REGISTRY_S).aliases(name)
+            aliases = wiring.make_registry(config, _REGISTRY_TIMEOUT_S).aliases(name)
             trouble += _alias(ledger, aliases)
         except SurefootError as error:
             trouble.append(f"the registry does not tell its aliases: {error}")
     trouble += [
         f"{drift.what} should be {drift.expected}: {drift.seen}"
         for drift in ledger.drifts.values()
-        if not (drift.what == LIVE_SPLIT and live is not None)  # told by what the gateway serves now
+        if not (drift.what == LIVE_SPLIT_DRIFT and live is not None)  # told by what the gateway serves now
         if not (drift.alias == "champion" and aliases is not None)  # told by what the alias says now
         or (drift.repeat and aliases is not None and aliases.get("champion") != drift.number)
     ]
@@ -127,7 +127,7 @@ def _schedules(config: Settings, running: dict[str, bool]) -> list[str]:
     if not running.get("prefect", False):
         return []
     try:
-        return scheduler.paused_lines(config, PREFECT_S)
+        return scheduler.paused_lines(config, _PREFECT_TIMEOUT_S)
     except Unavailable as error:
         return [str(error)]
 
@@ -139,8 +139,8 @@ def _ticks(config: Settings, running: dict[str, bool]) -> list[str]:
     for name, purpose in scheduler.FLOW_PURPOSE.items():
         last = heartbeats.last_heartbeat(config.home, name)
         silent = time.time() - max(last or 0.0, started)
-        if running and silent > MISSED_TICKS * config.tick + scheduler.START_S:
-            when = f"since {show.clock_time(last)} UTC" if last else "since the stack was started"
+        if running and silent > _MAX_MISSED_TICKS * config.tick + scheduler.START_S:
+            when = f"since {show.format_utc_time(last)} UTC" if last else "since the stack was started"
             found.append(f"no tick of '{name}' {when} (one every {config.tick} s is due): {purpose}")
     return found
 
@@ -169,7 +169,7 @@ def _overdue(ledger: Ledger, ports: Ports) -> list[str]:
         late = ports.clock.now() - max(rollout.looked_at, rollout.entered_at)
     except (SurefootError, ValueError):
         return []
-    if late <= MISSED_TICKS * every + scheduler.START_S:
+    if late <= _MAX_MISSED_TICKS * every + scheduler.START_S:
         return []
     due = format_duration(every)
     return [f"the last look was {format_duration(late)} ago, and one is due every {due}: nothing is judged meanwhile"]

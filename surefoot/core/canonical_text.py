@@ -4,9 +4,9 @@ import json
 import math
 from functools import lru_cache
 
-TOO_DEEP = "(nested too deeply)"
+_TOO_DEEP_TEXT = "(nested too deeply)"
 """What stands for a list or an object that is nested too deeply to be written."""
-MISSING_SLICE = "(missing)"
+MISSING_SLICE_NAME = "(missing)"
 """Name of the slice of the rows that have no value in its column."""
 _LONGEST_NUMBER = 40
 """Longest text that is looked at as a number [characters]; Python writes no float with more than 24."""
@@ -43,7 +43,7 @@ def canonical_text(value: object) -> str | None:
     try:
         return json.dumps(_nested(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
     except RecursionError:
-        return TOO_DEEP
+        return _TOO_DEEP_TEXT
 
 
 def _of_float(value: float) -> str | None:
@@ -95,7 +95,7 @@ def canonical_text_of_json(token: str | None) -> str | None:
 def slice_name(column: str, value: object) -> str:
     """A slice as people and policies name it, such as "night=true"; empty where no column is told apart."""
     text = canonical_text(value)
-    return f"{column}={MISSING_SLICE if text is None else text}" if column else ""
+    return f"{column}={MISSING_SLICE_NAME if text is None else text}" if column else ""
 
 
 def canonical_slice(written: str) -> str:

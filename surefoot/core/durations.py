@@ -2,10 +2,10 @@
 
 import math
 
-MINUTE, HOUR, DAY, YEAR = 60, 3600, 86400, 31_557_600
+MINUTE_S, HOUR_S, DAY_S, YEAR_S = 60, 3600, 86400, 31_557_600
 """Lengths of the units that people count in [seconds]."""
-DURATION_UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (1, "s"))
-YEARS_ONLY_S = 2 * YEAR
+DURATION_UNITS = ((DAY_S, "d"), (HOUR_S, "h"), (MINUTE_S, "min"), (1, "s"))
+YEARS_ONLY_S = 2 * YEAR_S
 """From here on only years are told [seconds]."""
 
 
@@ -25,8 +25,8 @@ def format_duration(seconds: float) -> str:
     if seconds < 10.0:  # noqa: PLR2004 - one decimal says more than a second there
         return f"{round(seconds, 1):g} s"
     if seconds >= YEARS_ONLY_S:
-        return f"{seconds / YEAR:,.0f} years"
-    step = HOUR if seconds >= DAY else MINUTE if seconds >= HOUR else 1
+        return f"{seconds / YEAR_S:,.0f} years"
+    step = HOUR_S if seconds >= DAY_S else MINUTE_S if seconds >= HOUR_S else 1
     left = round(seconds / step) * step
     parts: list[str] = []
     for size, unit in DURATION_UNITS:
@@ -61,8 +61,8 @@ def format_frequency(per_year: float) -> str:
     if per_year < 0.67:  # noqa: PLR2004 - rounds to two years
         return f"about one in {1.0 / per_year:,.0f} years"
     said = f"about {per_year:,.0f} a year"
-    for size, unit in ((YEAR / 12, "month"), (7 * DAY, "week"), (DAY, "day"), (HOUR, "hour")):
-        if per_year * size / YEAR < 0.95:  # noqa: PLR2004 - rounds to one
+    for size, unit in ((YEAR_S / 12, "month"), (7 * DAY_S, "week"), (DAY_S, "day"), (HOUR_S, "hour")):
+        if per_year * size / YEAR_S < 0.95:  # noqa: PLR2004 - rounds to one
             break
-        said = f"about {per_year * size / YEAR:,.0f} a{'n' if unit == 'hour' else ''} {unit}"
+        said = f"about {per_year * size / YEAR_S:,.0f} a{'n' if unit == 'hour' else ''} {unit}"
     return said

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from surefoot.core.domain import EvidenceKind, Outcome, Role, RolloutKind, Split, Stage, Verdict
-from surefoot.core.judging.thresholds import DecisionThresholds, allowance
-from surefoot.core.policy.gates.other import ImplicitGate
+from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
+from surefoot.core.policy.gates.shift_and_golden import ImplicitGate
 from surefoot.core.policy.model import (
     DATA_GATE_NAME,
-    EVERY_REPLAY,
+    REPLAY_INTERVAL_S,
     SHAPE_GATE_NAME,
     FailureAction,
     Gate,
@@ -31,9 +31,9 @@ from surefoot.core.record.state import Ledger, Rollout
 
 PRE_TRAFFIC_ALPHA = 0.05
 """Chance that a good candidate is turned away before any traffic, over all gates of its shadows [probability]."""
-TIME_TOLERANCE_S = 1e-3
+_TIME_TOLERANCE_S = 1e-3
 """Times of day and spans of time are rounded differently [seconds]."""
-OLD_LOOKS = 3.0
+_MAX_LOOK_AGE_INTERVALS = 3.0
 """A look that is this many intervals old is repeated before anything is decided on it."""
 DATA_GATE = ImplicitGate(metric=Metric.VALIDATION).named(DATA_GATE_NAME)
 SHAPE_GATE = ImplicitGate(metric=Metric.ANSWER_SHAPE).named(SHAPE_GATE_NAME)
@@ -140,10 +140,10 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
         case Stage.SHADOWING:
             shadow = policy.shadow
             names = shadow.gates if shadow else ()
-            level = DecisionThresholds(shadow_alpha(policy), min_requests=shadow.min_requests if shadow else 0)
+            level = DecisionThresholds(alpha_per_shadow_gate(policy), min_requests=shadow.min_requests if shadow else 0)
             since = rollout.opened_at - (shadow.window if shadow else 0.0)
             gates = tuple(policy.gates[name] for name in names)
-            every = shadow.every if shadow else EVERY_REPLAY
+            every = shadow.every if shadow else REPLAY_INTERVAL_S
             return _judged(
                 rollout,
                 policy,
@@ -161,7 +161,7 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
         case Stage.BAKING:
             bake = policy.bake
             gates = tuple(policy.gates[name] for name in bake.gates)
-            level = DecisionThresholds(share_of_budget(policy, bake.gates), forever=True, lasts=bake.hold)
+            level = DecisionThresholds(alpha_per_guardrail(policy, bake.gates), forever=True, lasts=bake.hold)
             look = _Look(EvidenceKind.BAKE, gates, (), bake.hold, rollout.entered_at, level, bake.every)
             return _judged(rollout, policy, look, (Stage.PROMOTED, 0), now)
         case _:
@@ -181,7 +181,7 @@ class _Look:
     every: float
 
 
-def share_of_budget(policy: Policy, names: Iterable[str]) -> float:
+def alpha_per_guardrail(policy: Policy, names: Iterable[str]) -> float:
     """Half of the budget, shared by the guardrails among these gates; signals take no part of it.
 
     One e-process a gate runs over the whole ramp, so its steps share nothing; the bake has the other half.
@@ -190,7 +190,7 @@ def share_of_budget(policy: Policy, names: Iterable[str]) -> float:
     return policy.false_rollback_budget / 2.0 / max(guardrails, 1)
 
 
-def shadow_alpha(policy: Policy) -> float:
+def alpha_per_shadow_gate(policy: Policy) -> float:
     """The level of each gate of a shadow step: all of them, replayed and live, share what may be turned away."""
     steps = (policy.shadow, policy.live_shadow)
     return PRE_TRAFFIC_ALPHA / max(sum(len(step.gates) for step in steps if step), 1)
@@ -208,7 +208,7 @@ def _mirror(rollout: Rollout, policy: Policy, step: LiveShadow, now: float) -> A
         return ApplyEffect(wanted)
     shape = () if policy.reshaped else (SHAPE_GATE,)
     gates = (*(policy.gates[name] for name in step.gates), *shape)
-    level = DecisionThresholds(shadow_alpha(policy), min_requests=step.min_requests)
+    level = DecisionThresholds(alpha_per_shadow_gate(policy), min_requests=step.min_requests)
     look = _Look(EvidenceKind.LIVE_SHADOW, gates, (), step.hold, rollout.entered_at, level, step.every)
     return _judged(rollout, policy, look, (Stage.RAMPING, 0), now)
 
@@ -223,8 +223,8 @@ def _ramp(rollout: Rollout, policy: Policy, now: float) -> Action:
     armed = tuple(gate for name, gate in policy.gates.items() if name in earlier and gate not in gates)
     ramped = [name for item in policy.ramp for name in item.gates]
     level = DecisionThresholds(
-        share_of_budget(policy, ramped),
-        allowance=allowance(step.weight),
+        alpha_per_guardrail(policy, ramped),
+        allowance=margin_allowance(step.weight),
         min_requests=step.min_requests,
         stages=len(policy.ramp),
         weight=step.weight,
@@ -251,7 +251,7 @@ def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stag
     missing = tuple(gate for gate in everything if rollout.look == 0 or gate.name not in rollout.verdicts)
     if missing:
         return JudgeGates(look.kind, missing, asked, look.since, level)
-    if now - rollout.looked_at > OLD_LOOKS * look.every:
+    if now - rollout.looked_at > _MAX_LOOK_AGE_INTERVALS * look.every:
         # No look was taken for a while (a scheduler was down): what was true then decides nothing now.
         return JudgeGates(look.kind, everything, asked + 1, look.since, replace(level, look=asked + 1))
     verdicts = [rollout.verdicts[gate.name] for gate in everything]
@@ -268,7 +268,7 @@ def _judged(rollout: Rollout, policy: Policy, look: _Look, following: tuple[Stag
         stuck = next((v for v in needed if v.outcome is not Outcome.PASS), None)
         # Measuring takes time of its own: only what was asked after the wait was over says that it was in vain.
         waited = [v for v in needed if v.outcome is not Outcome.PASS]
-        late = [v for v in waited if rollout.asked_at >= over + policy.on[v.outcome].hold - TIME_TOLERANCE_S]
+        late = [v for v in waited if rollout.asked_at >= over + policy.on[v.outcome].hold - _TIME_TOLERANCE_S]
         expelled = next(
             (v for v in late if v.role is Role.GUARDRAIL and policy.on[v.outcome].then is FailureAction.ROLLBACK), None
         )

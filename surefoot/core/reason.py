@@ -1,10 +1,10 @@
-"""Make any typed reason a text that every record can hold, so that no reason stops an emergency command."""
+"""Convert any typed reason to a text that every record can hold, so that no reason stops an emergency command."""
 
 from dataclasses import dataclass
 
 MAX_REASON_LENGTH = 500
 """Longest reason that is kept [characters]; no line that people read needs more."""
-NONE_GIVEN = "no reason given"
+NO_REASON_TEXT = "no reason given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def usable_reason(typed: str) -> Reason:
         changes.append("characters that cannot be kept were replaced")
     line = " ".join(printable.split())
     if not line:
-        return Reason(NONE_GIVEN, "; ".join([*changes, f"it was empty: '{NONE_GIVEN}' is kept"]))
+        return Reason(NO_REASON_TEXT, "; ".join([*changes, f"it was empty: '{NO_REASON_TEXT}' is kept"]))
     if len(line) > MAX_REASON_LENGTH:
         changes.append(f"it was shortened from {len(line):,} to {MAX_REASON_LENGTH} characters")
         line = f"{line[: MAX_REASON_LENGTH - 1].rstrip()}…"

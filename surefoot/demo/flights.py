@@ -31,9 +31,9 @@ NUMBER_FEATURES = (
 FEATURES = (*TEXT_FEATURES, *NUMBER_FEATURES)
 FEATURES_WITH_GAPS = ("seats", "plane_age", "pressure")
 """Features with natural gaps: an unregistered plane, a silent barometer."""
-PREDICTED_AHEAD_S = 2 * 3600.0
+_PREDICTED_AHEAD_S = 2 * 3600.0
 """A prediction is asked for this long before the scheduled departure [seconds]."""
-LATE_MINUTES = 15.0
+_LATE_MINUTES = 15.0
 """Arrival delay from which a flight counts as late, as the Bureau of Transportation Statistics has it [minutes]."""
 UNIT_COLUMN = "tailnum"
 
@@ -55,10 +55,10 @@ def build_requests(cache: Path) -> pd.DataFrame:
     frame = flights.copy()
     hour = pd.to_datetime(frame["time_hour"], utc=True).astype("datetime64[s, UTC]").astype("int64")
     frame["scheduled"] = hour + frame["minute"] * 60
-    frame["at"] = frame["scheduled"] - PREDICTED_AHEAD_S
+    frame["at"] = frame["scheduled"] - _PREDICTED_AHEAD_S
     frame["left"] = frame["scheduled"] + frame["dep_delay"] * 60
     frame["id"] = [f"f{number:06d}" for number in range(len(frame))]
-    frame["late"] = np.where(frame["arr_delay"].isna(), np.nan, (frame["arr_delay"] >= LATE_MINUTES).astype(float))
+    frame["late"] = np.where(frame["arr_delay"].isna(), np.nan, (frame["arr_delay"] >= _LATE_MINUTES).astype(float))
     frame["label_at"] = frame["left"] + frame["air_time"] * 60 + 1200
     local = pd.to_datetime(frame[["year", "month", "day"]])
     frame["weekday"] = local.dt.day_of_week.astype(float)

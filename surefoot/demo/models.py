@@ -15,16 +15,16 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, OrdinalEncoder
 
-from surefoot.adapters.mlflow.dataset_digest import frame_digest
+from surefoot.adapters.mlflow.dataset_digest import data_frame_digest
 from surefoot.demo.flights import FEATURES, NUMBER_FEATURES, TEXT_FEATURES, fill_gaps, midnight
 
 MODEL_NAME = "flights-late"
-FROZEN_FEATURES = {"hour": 10.0, "delay_airport": -2.0, "delay_carrier": -2.0}
+_FROZEN_FEATURES = {"hour": 10.0, "delay_airport": -2.0, "delay_carrier": -2.0}
 """What LaGuardia's operations feed said on the quiet morning when it froze."""
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class VersionRecipe:
     """One version that the data scientist registers.
 
     Attributes:
@@ -44,10 +44,10 @@ class Recipe:
     wrap: Callable[[Pipeline], Pipeline] = lambda trained: trained
 
 
-def freeze_lga(requests: pd.DataFrame) -> pd.DataFrame:
+def _freeze_lga(requests: pd.DataFrame) -> pd.DataFrame:
     """What the model gets to see when LaGuardia's feed stands still."""
     seen = requests.copy()
-    for name, value in FROZEN_FEATURES.items():
+    for name, value in _FROZEN_FEATURES.items():
         seen.loc[seen["origin"] == "LGA", name] = value
     return seen
 
@@ -77,18 +77,18 @@ def _larger() -> Pipeline:
 
 
 def _frozen(trained: Pipeline) -> Pipeline:
-    return Pipeline([("feed", FunctionTransformer(freeze_lga)), *trained.steps])
+    return Pipeline([("feed", FunctionTransformer(_freeze_lga)), *trained.steps])
 
 
-RECIPES = (
-    Recipe("", "champion, trained January to March", "2013-04-01", True, lambda: _boosted("passthrough", 60)),
-    Recipe("b", "retrained, but LaGuardia's feed is frozen", "2013-06-01", False, _larger, _frozen),
-    Recipe("c", "retrained on binned numbers, without an imputer", "2013-06-01", False, _binned),
-    Recipe("a", "retrained January to May", "2013-06-01", False, _larger),
+VERSION_RECIPES = (
+    VersionRecipe("", "champion, trained January to March", "2013-04-01", True, lambda: _boosted("passthrough", 60)),
+    VersionRecipe("b", "retrained, but LaGuardia's feed is frozen", "2013-06-01", False, _larger, _frozen),
+    VersionRecipe("c", "retrained on binned numbers, without an imputer", "2013-06-01", False, _binned),
+    VersionRecipe("a", "retrained January to May", "2013-06-01", False, _larger),
 )
 
 
-def train_versions(flights: pd.DataFrame) -> list[tuple[Recipe, Pipeline, str]]:
+def train_versions(flights: pd.DataFrame) -> list[tuple[VersionRecipe, Pipeline, str]]:
     """Train every version; two of them share one training.
 
     Returns:
@@ -98,7 +98,7 @@ def train_versions(flights: pd.DataFrame) -> list[tuple[Recipe, Pipeline, str]]:
     full = fill_gaps(known)
     done: dict[tuple[object, ...], Pipeline] = {}
     made = []
-    for recipe in RECIPES:
+    for recipe in VERSION_RECIPES:
         source = known if recipe.gaps else full
         rows = source[source["at"] < midnight(recipe.until)]
         key = (recipe.make, recipe.until, recipe.gaps)
@@ -108,11 +108,13 @@ def train_versions(flights: pd.DataFrame) -> list[tuple[Recipe, Pipeline, str]]:
                     "ignore", message="Bins whose width are too small"
                 )  # weekdays have seven values
                 done[key] = recipe.make().fit(rows[list(FEATURES)], rows["late"])
-        made.append((recipe, recipe.wrap(done[key]), frame_digest(rows[[*FEATURES, "late"]])))
+        made.append((recipe, recipe.wrap(done[key]), data_frame_digest(rows[[*FEATURES, "late"]])))
     return made
 
 
-def register_version(uri: str, recipe: Recipe, trained: Pipeline, data_digest: str, example: pd.DataFrame) -> str:
+def register_version(
+    uri: str, recipe: VersionRecipe, trained: Pipeline, data_digest: str, example: pd.DataFrame
+) -> str:
     """Log and register one version the way data scientists do; returns its number."""
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     import mlflow  # noqa: PLC0415 - costs 3 seconds, and only she needs it
@@ -123,7 +125,7 @@ def register_version(uri: str, recipe: Recipe, trained: Pipeline, data_digest: s
         return _register(recipe, trained, data_digest, example)
 
 
-def _register(recipe: Recipe, trained: Pipeline, data_digest: str, example: pd.DataFrame) -> str:
+def _register(recipe: VersionRecipe, trained: Pipeline, data_digest: str, example: pd.DataFrame) -> str:
     import mlflow  # noqa: PLC0415 - same
 
     mlflow.set_experiment("training")

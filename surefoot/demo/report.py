@@ -20,11 +20,11 @@ from surefoot.core.record.events import (
 from surefoot.demo.models import MODEL_NAME
 from surefoot.demo.story import DemoScene, DemoStory
 
-MAX_RESTORE_MS = 1000.0
+_MAX_RESTORE_MS = 1000.0
 """A rollback takes less than this [ms]."""
-JUNE_REQUESTS = 9000
+_JUNE_REQUESTS = 9000
 """Requests that June alone holds [count]."""
-EXPECTED_STAGES = ("Validating", "Shadowing", "Ramping", "Promoting", "Baking")
+_EXPECTED_STAGES = ("Validating", "Shadowing", "Ramping", "Promoting", "Baking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def claim_rows(
     by = {item.scene.story: item for item in found}
     a, b, c, d = (by.get(letter) for letter in "abcd")
     seen = story.replay.seen
-    ladder = [stage for stage in EXPECTED_STAGES if a and any(item.startswith(stage) for item in a.stages)]
+    ladder = [stage for stage in _EXPECTED_STAGES if a and any(item.startswith(stage) for item in a.stages)]
     average = b.verdicts.get("Shadowing/quality") if b else None
     slice_ = b.verdicts.get("Shadowing/origins") if b else None
 
@@ -138,7 +138,7 @@ def claim_rows(
             "Promoted",
             a and a.terminal_stage == "Promoted",
         ),
-        row("a: stages it went through", len(ladder), "stages", "5", len(ladder) == len(EXPECTED_STAGES)),
+        row("a: stages it went through", len(ladder), "stages", "5", len(ladder) == len(_EXPECTED_STAGES)),
         row(
             "b: the frozen feed ends as",
             b and b.terminal_stage,
@@ -168,7 +168,7 @@ def claim_rows(
             c and c.restore_ms,
             "ms",
             "< 1000",
-            c and c.restore_ms is not None and c.restore_ms < MAX_RESTORE_MS,
+            c and c.restore_ms is not None and c.restore_ms < _MAX_RESTORE_MS,
         ),
         row(
             "d: the operator's rollback ends as",
@@ -183,9 +183,9 @@ def claim_rows(
             d and d.restore_ms,
             "ms",
             "< 1000",
-            d and d.restore_ms is not None and d.restore_ms < MAX_RESTORE_MS,
+            d and d.restore_ms is not None and d.restore_ms < _MAX_RESTORE_MS,
         ),
-        row("requests of callers", seen.sent, "requests", ">= 9000", seen.sent >= JUNE_REQUESTS),
+        row("requests of callers", seen.sent, "requests", ">= 9000", seen.sent >= _JUNE_REQUESTS),
         row("requests that callers saw fail", seen.failed, "requests", "0", seen.failed == 0),
         *(row(name, value, "", "true", value) for name, value in extra.items()),
     ]

@@ -13,19 +13,19 @@ from surefoot.core.errors import Unavailable
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.state import Ledger
 from surefoot.demo.flights import FEATURES, fill_gaps, midnight
-from surefoot.demo.models import Recipe, move_alias, register_version
+from surefoot.demo.models import VersionRecipe, move_alias, register_version
 from surefoot.demo.traffic import CallerCounts, TrafficReplay
 
-START, JULY = midnight("2013-06-01"), midnight("2013-07-01")
+REPLAY_START, JULY_START = midnight("2013-06-01"), midnight("2013-07-01")
 FEED_CHANGES_AT = midnight("2013-07-06")
 """The upstream feature service stops filling gaps on this day: requests carry the gaps that the data really has."""
 EVERY_NTH_FLIGHT = 3
 """Every third flight is replayed; the whole year tells the same story three times as slowly."""
-SLOW_RATE = 6.0
+_SLOW_RATE = 6.0
 """Requests a second while a scene is being set."""
-FAST_RATE = 250.0
+_FAST_RATE = 250.0
 """Requests a second while a rollout waits for live traffic: most of a day of the replay."""
-SCENE_TIMEOUT_S = 240.0
+_SCENE_TIMEOUT_S = 240.0
 """Longest real time of one scene [seconds]."""
 
 
@@ -88,7 +88,7 @@ class DemoStory:
     shown: int = 0
     rollback_code: int = -1
 
-    def prepare(self, training: Sequence[tuple[Recipe, Pipeline, str]]) -> None:
+    def prepare(self, training: Sequence[tuple[VersionRecipe, Pipeline, str]]) -> None:
         """Register every version; the first is the champion."""
         example = fill_gaps(self.flights.head(500))
         for recipe, trained, digest in training:
@@ -103,8 +103,8 @@ class DemoStory:
         """Serve the champion, send the first requests, and return what their callers saw."""
         self.theatre.adopt()
         self.replay.start()
-        self.replay.run_to(START + 3600.0)
-        self.replay.wait(SCENE_TIMEOUT_S)
+        self.replay.run_to(REPLAY_START + 3600.0)
+        self.replay.wait(_SCENE_TIMEOUT_S)
         return self.replay.seen
 
     def play(self) -> None:
@@ -112,8 +112,8 @@ class DemoStory:
         self.theatre.adopt()
         self.replay.start()
         self.theatre.announce("June: the champion answers, labels arrive when the planes have landed")
-        self.replay.run_to(JULY)
-        self.replay.wait(SCENE_TIMEOUT_S)
+        self.replay.run_to(JULY_START)
+        self.replay.wait(_SCENE_TIMEOUT_S)
         by_story = {scene.story: scene for scene in self.scenes}
         self._scene(by_story["b"], lambda _ledger: False)
         self._scene(by_story["c"], _ramping)
@@ -123,7 +123,7 @@ class DemoStory:
         self.rollback_code = self.theatre.rollback("alerts doubled at the gates")
         self._show()
         self.replay.run_to(self.replay.now + 86400.0)
-        self.replay.wait(SCENE_TIMEOUT_S)
+        self.replay.wait(_SCENE_TIMEOUT_S)
 
     def _scene(self, scene: DemoScene, hurry: Callable[[Ledger], bool]) -> None:
         """Move the alias, then let time pass until the rollout has ended; traffic speeds up once `hurry` holds."""
@@ -131,7 +131,7 @@ class DemoStory:
             f"({scene.story}) the data scientist moves alias 'candidate' to version {scene.number}: {scene.title}"
         )
         move_alias(self.theatre.mlflow, "candidate", scene.number)
-        deadline = time.monotonic() + SCENE_TIMEOUT_S
+        deadline = time.monotonic() + _SCENE_TIMEOUT_S
         while time.monotonic() < deadline:
             self._show()
             ledger = self.theatre.ledger()
@@ -143,10 +143,10 @@ class DemoStory:
                 if mine.paused and mine.paused.outcome is Outcome.ERROR:
                     raise Unavailable(f"scene ({scene.story}) stands still: {mine.reason}")
             fast = mine is not None and hurry(ledger)
-            self.replay.run_to(self.replay.now + (12 * 3600.0 if fast else 600.0), FAST_RATE if fast else SLOW_RATE)
+            self.replay.run_to(self.replay.now + (12 * 3600.0 if fast else 600.0), _FAST_RATE if fast else _SLOW_RATE)
             self.replay.check()
             time.sleep(0.2)
-        raise Unavailable(f"scene ({scene.story}) did not end within {SCENE_TIMEOUT_S:.0f} s")
+        raise Unavailable(f"scene ({scene.story}) did not end within {_SCENE_TIMEOUT_S:.0f} s")
 
     def _show(self) -> None:
         for entry in self.theatre.entries(self.shown):

@@ -17,8 +17,8 @@ from surefoot.adapters.clock import ReplayClock
 from surefoot.core.errors import SurefootError, Unavailable
 from surefoot.demo.flights import FEATURES, UNIT_COLUMN, fill_gaps
 
-CALLER_COUNT = 16
-LABEL_BATCH = 200
+_CALLER_COUNT = 16
+_LABEL_BATCH = 200
 
 
 @dataclass
@@ -111,7 +111,7 @@ class TrafficReplay:
     async def _main(self) -> None:
         timeout = aiohttp.ClientTimeout(total=30.0)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
-            await asyncio.gather(*(self._caller(session) for _ in range(CALLER_COUNT)), self._labeller(session))
+            await asyncio.gather(*(self._caller(session) for _ in range(_CALLER_COUNT)), self._labeller(session))
 
     async def _take(self) -> tuple[float, str, bytes, float, float] | None:
         """The next request that may be sent now, and the clock moved to it."""
@@ -150,7 +150,7 @@ class TrafficReplay:
             if not math.isnan(known):  # a flight that never arrived has no label
                 # The replay's clock may have run past it while the answer was waited for: no label is older than that.
                 heapq.heappush(self._labels, (max(known, self.now), name, late))
-            if (rest := CALLER_COUNT / self.pace - (time.monotonic() - began)) > 0.001:  # noqa: PLR2004 - shorter naps cost more
+            if (rest := _CALLER_COUNT / self.pace - (time.monotonic() - began)) > 0.001:  # noqa: PLR2004 - shorter naps cost more
                 await asyncio.sleep(rest)
 
     def _failed(self, text: str) -> None:
@@ -162,7 +162,7 @@ class TrafficReplay:
         target = f"{self._url}/models/{self._model}/labels"
         while not self._stop.is_set():
             due: list[dict[str, object]] = []
-            while self._labels and self._labels[0][0] <= self.now and len(due) < LABEL_BATCH:
+            while self._labels and self._labels[0][0] <= self.now and len(due) < _LABEL_BATCH:
                 known, name, late = heapq.heappop(self._labels)
                 due.append({"request": name, "label": late, "at": known})
             if not due:

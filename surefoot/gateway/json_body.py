@@ -1,4 +1,4 @@
-"""Parse the JSON body of a request, and refuse one that can be read in two ways."""
+"""Parse the JSON body of a request, and refuse one with duplicate keys."""
 
 import codecs
 import json
@@ -12,11 +12,11 @@ _TEXT_OR_NAN = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|NaN', re.DOTALL)
 _KEY = re.compile(rb'"\s*:')
 
 
-class Ambiguous(ValueError):
+class DuplicateKey(ValueError):
     """An object has a key twice; the message names it."""
 
 
-class NotJson(ValueError):
+class InvalidJson(ValueError):
     """The body is not JSON; the message says where."""
 
 
@@ -38,11 +38,11 @@ def parse_json_body(body: bytes, *, nan: bool = False) -> object:
         if nan and b"NaN" in plain:
             plain = _TEXT_OR_NAN.sub(lambda text: b"null" if text[0] == b"NaN" else text[0], plain)
         if plain == body:
-            raise NotJson(f"the body is not JSON: {error}") from None
+            raise InvalidJson(f"the body is not JSON: {error}") from None
         try:
             found = orjson.loads(plain)
         except orjson.JSONDecodeError as again:
-            raise NotJson(f"the body is not JSON: {again}") from None
+            raise InvalidJson(f"the body is not JSON: {again}") from None
         body = plain
     _refuse_duplicates(body, found)
     return found
@@ -63,7 +63,7 @@ def _refuse_duplicates(body: bytes, found: object) -> None:
             body, object_pairs_hook=_check_pairs, parse_int=float, parse_float=float
         )  # Python reads no long integers
     except RecursionError:
-        raise Ambiguous("the body is nested too deeply to tell whether a key is written twice") from None
+        raise DuplicateKey("the body is nested too deeply to tell whether a key is written twice") from None
 
 
 def _count_keys(found: object, objects: int) -> int:
@@ -83,4 +83,4 @@ def _count_keys(found: object, objects: int) -> int:
 def _check_pairs(pairs: Sequence[tuple[str, object]]) -> None:
     if len({key for key, _ in pairs}) < len(pairs):
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise Ambiguous(f"the key {twice[:80]!r} is written twice in one object: say it once")
+        raise DuplicateKey(f"the key {twice[:80]!r} is written twice in one object: say it once")

@@ -29,13 +29,13 @@ def check_answers(answers: object, rows: int) -> list[object]:
     Raises:
         ValueError: Names what is wrong.
     """
-    made = check_count(answers, rows)
+    made = check_answer_count(answers, rows)
     for answer in made:
         _check(answer)
     return made
 
 
-def check_count(answers: object, rows: int) -> list[object]:
+def check_answer_count(answers: object, rows: int) -> list[object]:
     """Check the number of answers.
 
     Raises:

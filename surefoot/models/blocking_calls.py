@@ -8,13 +8,13 @@ from functools import partial
 from typing import TypeVar
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-async def in_thread(work: Callable[[], T]) -> T:
+async def run_in_daemon_thread(work: Callable[[], _T]) -> _T:
     """Run a blocking call in a thread; the end of the program does not wait for it."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
+    done: asyncio.Future[_T] = loop.create_future()
 
     def resolve(settle: Callable[[], None]) -> None:
         if not done.done():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import orjson
 
 _LENGTH = struct.Struct("<I")
-MAX_MESSAGE_BYTES = 1 << 30
+_MAX_MESSAGE_BYTES = 1 << 30
 """Longest message that is accepted [bytes]."""
 _CHUNK = 1 << 20
 
@@ -34,7 +34,7 @@ def complete_frame(received: bytearray) -> bytes | None:
     if len(received) < _LENGTH.size:
         return None
     (length,) = _LENGTH.unpack_from(received)
-    if length > MAX_MESSAGE_BYTES:
+    if length > _MAX_MESSAGE_BYTES:
         raise PeerClosed(f"a message of {length} bytes is none")
     if len(received) < _LENGTH.size + length:
         return None
@@ -82,7 +82,7 @@ def receive_bytes(end: socket.socket, wait: Callable[[], None] = lambda: None) -
         PeerClosed: The other side has closed, in the middle of a message or before it.
     """
     (length,) = _LENGTH.unpack(_exactly(end, _LENGTH.size, wait))
-    if length > MAX_MESSAGE_BYTES:
+    if length > _MAX_MESSAGE_BYTES:
         raise PeerClosed(f"a message of {length} bytes is none")
     return _exactly(end, length, wait)
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from surefoot.models.predictor import AnswerCost, Model, Names, RequestOptions, RowChecks
+from surefoot.models.predictor import AnswerCost, ColumnNames, Model, RequestOptions, RowChecks
 from surefoot.models.rows.independence import IndependenceProof
 from surefoot.models.rows.live_check import RowWatch
 
@@ -36,14 +36,14 @@ class InProcessModel:
         """How often rows were asked again alone."""
         return RowChecks(self._watch.checked, self._watch.differed)
 
-    async def ask(self, names: Names, values: list[list[object]], options: RequestOptions) -> list[object]:
+    async def ask(self, names: ColumnNames, values: list[list[object]], options: RequestOptions) -> list[object]:
         """Answer every row."""
         arguments = options.arguments()
         answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, names, values, arguments)
         self._thread.submit(self._watch.check_batch, names, values, arguments, answers)
         return answers
 
-    def _answer(self, names: Names, values: list[list[object]], arguments: tuple[object, bool]) -> list[object]:
+    def _answer(self, names: ColumnNames, values: list[list[object]], arguments: tuple[object, bool]) -> list[object]:
         began, cpu = time.perf_counter(), time.thread_time()
         answers = self._watch.answer(names, values, *arguments)
         cpu_ms, model_ms = (time.thread_time() - cpu) * 1000.0, (time.perf_counter() - began) * 1000.0

@@ -18,16 +18,23 @@ import orjson
 
 from surefoot.core.errors import ArtifactTampered, NotFound, Rejected, SurefootError
 from surefoot.models import frames
-from surefoot.models.answer_checks import check_count
-from surefoot.models.blocking_calls import in_thread
+from surefoot.models.answer_checks import check_answer_count
+from surefoot.models.blocking_calls import run_in_daemon_thread
 from surefoot.models.forkserver import Forkserver, ForkserverGone
-from surefoot.models.predictor import NO_OPTIONS, AnswerCost, Names, PredictorLost, RequestOptions, RowChecks
+from surefoot.models.predictor import (
+    NO_OPTIONS,
+    AnswerCost,
+    ColumnNames,
+    PredictorLost,
+    RequestOptions,
+    RowChecks,
+)
 from surefoot.models.rows.independence import IndependenceProof, RowIndependence
 
 _log = logging.getLogger(__name__)
-START_S = 120.0
+_LOAD_TIMEOUT_S = 120.0
 """Longest that a model may take to load [s]."""
-PROOF_S = 10.0
+_PROOF_TIMEOUT_S = 10.0
 """Longest that it may then take to show that it answers each row by itself [s]."""
 _ENDING_S = 2.0
 _TICK_S = 0.1
@@ -120,7 +127,7 @@ class ModelProcess:
             known: What an earlier process has shown; nothing is to be shown again then.
 
         Raises:
-            ProcessDied: It ended before it had said anything, or was silent for START_S, or was cancelled.
+            ProcessDied: It ended before it had said anything, or was silent for _LOAD_TIMEOUT_S, or was cancelled.
             Rejected: The model cannot be loaded; ArtifactTampered or NotFound where the process says so.
         """
         self._start, self._prove, self._given = start, prove and known is None, known
@@ -139,7 +146,7 @@ class ModelProcess:
         if not isinstance(greeting, dict) or "error" in greeting:
             said = greeting if isinstance(greeting, dict) else {}
             self.close()
-            raise load_error(str(said.get("error", "")), str(said.get("message", greeting)))
+            raise _load_error(str(said.get("error", "")), str(said.get("message", greeting)))
         self._update_proof(greeting)
         if self._prove and self.proof.batching is RowIndependence.NOT_REPEATABLE:
             self._prove, self._given = False, self.proof
@@ -158,10 +165,10 @@ class ModelProcess:
         try:
             known = None if self._given is None else [self._given.batching.value, self._given.why]
             frames.send_message(ours, {"prove": self._prove, "known": known})
-            greeting = self._receive(START_S, cancelled)
+            greeting = self._receive(_LOAD_TIMEOUT_S, cancelled)
             if isinstance(greeting, dict) and "loaded" in greeting:
                 self._proves = True
-                greeting = self._receive(PROOF_S, cancelled)
+                greeting = self._receive(_PROOF_TIMEOUT_S, cancelled)
                 self._proves = False
         except frames.PeerClosed as error:
             raise self._reap() from error
@@ -203,7 +210,9 @@ class ModelProcess:
         """Whether rows of different requests may be predicted together."""
         return self.proof.row_wise
 
-    async def ask(self, names: Names, values: list[list[object]], options: RequestOptions = NO_OPTIONS) -> list[object]:
+    async def ask(
+        self, names: ColumnNames, values: list[list[object]], options: RequestOptions = NO_OPTIONS
+    ) -> list[object]:
         """Ask for one answer a row; the process has checked that each is one.
 
         Raises:
@@ -224,7 +233,7 @@ class ModelProcess:
             raise RemoteModelError(str(said["error"]))
         self.cost = AnswerCost(float(said["cpu_ms"]), float(said["rss_mb"]), float(said["model_ms"]))
         self._update_proof(said)
-        return check_count(said["answers"], len(values))
+        return check_answer_count(said["answers"], len(values))
 
     def call(self, verb: str, arguments: list[object], patience: float) -> object:
         """Call a method of the model and wait for the result; not for a process that an event loop asks.
@@ -307,7 +316,7 @@ class ModelProcess:
     async def _reap_in_thread(self) -> ProcessDied:
         """Reap the process without blocking the event loop: one of low priority takes its time to end."""
         self.kill()
-        await in_thread(self._process.wait)
+        await run_in_daemon_thread(self._process.wait)
         return self._reap()
 
     def _reap(self) -> ProcessDied:
@@ -319,7 +328,7 @@ class ModelProcess:
         return ProcessDied(f"its process ended {how}")
 
 
-def load_error(kind: str, message: str) -> SurefootError:
+def _load_error(kind: str, message: str) -> SurefootError:
     """Make the error that a model's process has named; every other kind means that the model cannot be loaded."""
     return {"ArtifactTampered": ArtifactTampered, "NotFound": NotFound}.get(kind, Rejected)(message)
 

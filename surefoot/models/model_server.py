@@ -13,14 +13,14 @@ import orjson
 
 from surefoot.models import frames
 from surefoot.models.answer_checks import describe_error
-from surefoot.models.predictor import Model, Names
+from surefoot.models.predictor import ColumnNames, Model
 from surefoot.models.process_meter import ProcessMeter
 from surefoot.models.process_priority import lower_priority
 from surefoot.models.rows.independence import IndependenceProof, RowIndependence
 from surefoot.models.rows.live_check import RowWatch, probe_proof
 
-UNPROVED_REASON = "its process ended or hung when rows were asked together to prove it"
-REMOTE_METHODS = frozenset({"predict", "golden", "model_inputs", "is_raw", "signature_fields", "table_columns"})
+_UNPROVED_REASON = "its process ended or hung when rows were asked together to prove it"
+_REMOTE_METHODS = frozenset({"predict", "golden", "model_inputs", "is_raw", "signature_fields", "table_columns"})
 """Methods of a model that may be called besides batches: see `surefoot.models.remote_scorer`."""
 PREDICT_TABLE = "predict_table"
 """Verb of a question that an Arrow table follows, as a message of its own."""
@@ -68,7 +68,7 @@ def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
         elif known:
             proof = IndependenceProof(RowIndependence(known[0]), str(known[1]), answered=1)
         elif model.batchable:
-            proof = IndependenceProof(RowIndependence.UNPROVEN, UNPROVED_REASON)
+            proof = IndependenceProof(RowIndependence.UNPROVEN, _UNPROVED_REASON)
         gc.collect()
         gc.freeze()  # what is loaded now stays: no collection in between answers walks over it
         _serve(end, RowWatch(model, proof, proving=bool(proving)))
@@ -104,7 +104,7 @@ def _proof_message(watch: RowWatch) -> dict[str, object]:
     return {"proof": message, "checked": watch.checked, "differed": watch.differed, "proves": watch.proves_next}
 
 
-def _names(names: Any) -> Names:
+def _names(names: Any) -> ColumnNames:
     return None if names is None else tuple(names)
 
 
@@ -140,7 +140,7 @@ def _call_reply(model: Model, asked: dict[str, Any]) -> bytes:
     """Call a method of the model that is no batch, and give the reply."""
     try:
         verb, arguments = asked["verb"], asked["arguments"]
-        if verb not in REMOTE_METHODS:
+        if verb not in _REMOTE_METHODS:
             raise ValueError(f"a model has no call {verb}")  # noqa: TRY301 - sent to the other side
         return orjson.dumps({"value": getattr(model, verb)(*arguments)})
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit included

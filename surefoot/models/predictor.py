@@ -9,7 +9,7 @@ import orjson
 from surefoot.core.domain import Version
 from surefoot.models.rows.independence import IndependenceProof
 
-Names = tuple[str | int | float, ...] | None
+ColumnNames = tuple[str | int | float, ...] | None
 """Columns of a request; None for rows that are bare arrays."""
 
 
@@ -96,7 +96,7 @@ class Model(Protocol):
         ...
 
     def answer(
-        self, names: Names, values: list[list[object]], params: object = None, csv: bool = False
+        self, names: ColumnNames, values: list[list[object]], params: object = None, csv: bool = False
     ) -> list[object]:
         """Answer every row with one JSON value; raise any error when it cannot.
 
@@ -146,7 +146,7 @@ class Predictor(Protocol):
         """Loads the same model once more; None where there can be only this one."""
         ...
 
-    async def ask(self, names: Names, values: list[list[object]], options: RequestOptions) -> list[object]:
+    async def ask(self, names: ColumnNames, values: list[list[object]], options: RequestOptions) -> list[object]:
         """Answer every row with one JSON value; one batch at a time.
 
         Raises:

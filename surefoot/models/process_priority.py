@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 _GROUP = Path("/proc/self/autogroup")
-MAX_TRIES = 20
+_MAX_TRIES = 20
 """How often the niceness of the session is tried [count]."""
-SLICE_NS = 100_000
+TIME_SLICE_NS = 100_000
 """Slice that is asked for [ns], the shortest that the kernel grants: others wait for its end."""
 _SET_ATTR = {"x86_64": 314, "aarch64": 274}
 """Numbers of the system call sched_setattr, for which there is no function of the C library before glibc 2.41; the one
@@ -49,7 +49,7 @@ def time_slice_ns() -> int:
 
 def _set_autogroup(nice: int) -> None:
     """Set the niceness of this session, where the kernel shares the processor by session."""
-    for _ in range(MAX_TRIES):
+    for _ in range(_MAX_TRIES):
         try:
             _GROUP.write_text(str(nice), encoding="ascii")
         except BlockingIOError:  # without privileges, one process of the host may do so in 0.1 s
@@ -65,5 +65,5 @@ def _request_short_slices(nice: int) -> bool:
     call = _SET_ATTR.get(platform.machine())
     if call is None:
         return False
-    wanted = _ATTR.pack(_ATTR.size, os.SCHED_BATCH, 0, nice, 0, SLICE_NS, 0, 0, 0, 0)
-    return not ctypes.CDLL(None).syscall(call, 0, wanted, 0) and time_slice_ns() == SLICE_NS
+    wanted = _ATTR.pack(_ATTR.size, os.SCHED_BATCH, 0, nice, 0, TIME_SLICE_NS, 0, 0, 0, 0)
+    return not ctypes.CDLL(None).syscall(call, 0, wanted, 0) and time_slice_ns() == TIME_SLICE_NS

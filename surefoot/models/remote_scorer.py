@@ -14,9 +14,9 @@ from surefoot.models.predictor import TableColumn
 Value = TypeVar("Value")
 
 _log = logging.getLogger(__name__)
-MAX_RESTARTS = 40
+_MAX_RESTARTS = 40
 """How often a model's process is started again for one version [count]; three times for each row that ends it."""
-PATIENCE_S, PER_ROW_S = 60.0, 0.05
+PATIENCE_S, ANSWER_TIMEOUT_PER_ROW_S = 60.0, 0.05
 """Longest wait for an answer: the least, and more for each row [s]."""
 
 
@@ -116,7 +116,7 @@ class RemoteScorer:
         with self._lock:
             process = self._running()
             try:
-                return ask(process, PATIENCE_S + PER_ROW_S * rows)
+                return ask(process, PATIENCE_S + ANSWER_TIMEOUT_PER_ROW_S * rows)
             except RemoteModelError:
                 raise
             except BaseException:
@@ -125,7 +125,7 @@ class RemoteScorer:
 
     def _running(self) -> ModelProcess:
         if self._process is None:
-            if self._starts > MAX_RESTARTS:
+            if self._starts > _MAX_RESTARTS:
                 raise ScoringAbandoned(f"its process has ended {self._starts} times")
             self._starts += 1
             self._process = ModelProcess(self._start)

@@ -1,1 +1,1 @@
-"""Draw what people look at: pages and plots."""
+"""Draw plots and pages for people."""

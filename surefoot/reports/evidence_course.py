@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from surefoot.core.domain import FigureKind, Outcome, Stage, Verdict
 from surefoot.core.record.events import GateJudged
 from surefoot.reports.plot_style import (
-    ACCEPTED,
-    INK,
+    ACCEPTED_COLOUR,
     LEFT_MARGIN,
+    MUTED_COLOUR,
     OUTCOME_COLOURS,
     OUTCOME_MARKERS,
-    SOFT,
+    TEXT_COLOUR,
     finite_or_none,
     literal_text,
     new_figure,
@@ -26,7 +26,7 @@ from surefoot.reports.plot_style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Looks = Sequence[tuple[float, GateJudged]]
+_GateLooks = Sequence[tuple[float, GateJudged]]
 """(time of the look [Unix seconds], what was said), in order."""
 
 _HEAD, _ROW, _FOOT = 0.95, 1.75, 0.35  # heights [inch]
@@ -40,7 +40,7 @@ _LETTER = 0.0125
 _UNITS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 
 
-def course_png(looks: Looks, title: str) -> bytes:
+def course_png(looks: _GateLooks, title: str) -> bytes:
     """A row a gate: estimate and band over time against what the owner accepts, and the evidence beside it.
 
     Args:
@@ -58,7 +58,7 @@ def course_png(looks: Looks, title: str) -> bytes:
         "line: estimate, candidate against champion; band: what it may be; shaded: what the owner accepts",
     )
     if not gates:
-        literal_text(figure, LEFT_MARGIN, 0.3, "no gate has given a number at two looks", color=SOFT)
+        literal_text(figure, LEFT_MARGIN, 0.3, "no gate has given a number at two looks", color=MUTED_COLOUR)
         return png_bytes(figure)
     start, end = looks[0][0], looks[-1][0]
     size, unit = next((row for row in _UNITS if end - start >= 2.0 * row[0]), _UNITS[-1])
@@ -69,8 +69,8 @@ def course_png(looks: Looks, title: str) -> bytes:
         last = told[-1][1].verdict
         middle = bottom + 0.66 * tall
         literal_text(figure, LEFT_MARGIN, middle, shorten_text(gate, 16), weight="bold", va="bottom")
-        literal_text(figure, LEFT_MARGIN, middle, shorten_text(last.metric, 20), size=8.5, color=SOFT, va="top")
-        literal_text(figure, LEFT_MARGIN, middle - 0.2 * tall, last.role, size=8.5, color=SOFT, va="top")
+        literal_text(figure, LEFT_MARGIN, middle, shorten_text(last.metric, 20), size=8.5, color=MUTED_COLOUR, va="top")
+        literal_text(figure, LEFT_MARGIN, middle - 0.2 * tall, last.role, size=8.5, color=MUTED_COLOUR, va="top")
         literal_text(
             figure, LEFT_MARGIN, bottom + 0.06 * tall, last.outcome, weight="bold", color=OUTCOME_COLOURS[last.outcome]
         )
@@ -84,12 +84,12 @@ def course_png(looks: Looks, title: str) -> bytes:
             picture.set_xlim(0.0, max((end - start) / size, 1e-9))
             _quiet(picture)
         if number == len(gates) - 1:
-            axes.set_xlabel(f"{unit} since {when} UTC", color=SOFT, size=8.5)
-            beside.set_xlabel(unit, color=SOFT, size=8.5)
+            axes.set_xlabel(f"{unit} since {when} UTC", color=MUTED_COLOUR, size=8.5)
+            beside.set_xlabel(unit, color=MUTED_COLOUR, size=8.5)
     return png_bytes(figure)
 
 
-def _gates(looks: Looks) -> Mapping[str, list[tuple[float, GateJudged]]]:
+def _gates(looks: _GateLooks) -> Mapping[str, list[tuple[float, GateJudged]]]:
     """Looks by gate; only those that gave a number twice, and the most urgent when there are too many."""
     found: dict[str, list[tuple[float, GateJudged]]] = defaultdict(list)
     for at, event in looks:
@@ -119,22 +119,24 @@ def _bands(axes: "Axes", times: Sequence[float], events: Sequence[GateJudged]) -
     bottom = min(max(min(lows), -2.5 * reach), -0.15 * reach)
     top = max(min(max(highs), 2.5 * reach), 1.2 * reach)
     axes.set_ylim(bottom, top)
-    axes.axhline(0.0, color=SOFT, lw=0.8, zorder=1)
+    axes.axhline(0.0, color=MUTED_COLOUR, lw=0.8, zorder=1)
     starts = [k for k, event in enumerate(events) if k == 0 or event.stage is not events[k - 1].stage]
     for first, end in itertools.pairwise([*starts, len(events)]):
         at, rows = times[first:end], range(first, end)
         if len(at) == 1:
             low, high = max(lows[first], bottom), min(highs[first], top)
-            axes.plot([at[0], at[0]], [low, high], color=SOFT, alpha=0.5, lw=4.0, solid_capstyle="butt", zorder=2)
+            axes.plot(
+                [at[0], at[0]], [low, high], color=MUTED_COLOUR, alpha=0.5, lw=4.0, solid_capstyle="butt", zorder=2
+            )
             continue
         accepted = [_or(margins[k], top) for k in rows]
-        axes.fill_between(at, [bottom] * len(at), accepted, color=ACCEPTED, lw=0.0, zorder=0)
+        axes.fill_between(at, [bottom] * len(at), accepted, color=ACCEPTED_COLOUR, lw=0.0, zorder=0)
         if last is not None:
-            axes.plot(at, accepted, color=INK, lw=1.0, ls=(0, (3, 2)), zorder=1)
+            axes.plot(at, accepted, color=TEXT_COLOUR, lw=1.0, ls=(0, (3, 2)), zorder=1)
         axes.fill_between(
-            at, [lows[k] for k in rows], [highs[k] for k in rows], color=SOFT, alpha=0.28, lw=0.0, zorder=2
+            at, [lows[k] for k in rows], [highs[k] for k in rows], color=MUTED_COLOUR, alpha=0.28, lw=0.0, zorder=2
         )
-        axes.plot(at, [middles[k] for k in rows], color=INK, lw=1.4, zorder=3)
+        axes.plot(at, [middles[k] for k in rows], color=TEXT_COLOUR, lw=1.4, zorder=3)
     for k, verdict in enumerate(verdicts):
         turned = k == 0 or verdict.outcome is not verdicts[k - 1].outcome or k == len(verdicts) - 1
         if turned and verdict.outcome in OUTCOME_MARKERS:
@@ -166,7 +168,14 @@ def _evidence(axes: "Axes", times: Sequence[float], verdicts: Sequence[Verdict])
     drawn = [(at, row) for at, row in zip(times, found, strict=True) if whole <= row.keys()]
     if not drawn:
         axes.text(
-            0.5, 0.5, "judged by its interval", ha="center", va="center", transform=axes.transAxes, size=8.5, color=SOFT
+            0.5,
+            0.5,
+            "judged by its interval",
+            ha="center",
+            va="center",
+            transform=axes.transAxes,
+            size=8.5,
+            color=MUTED_COLOUR,
         )
         axes.set_yticks([])
         return
@@ -190,10 +199,10 @@ def _evidence(axes: "Axes", times: Sequence[float], verdicts: Sequence[Verdict])
     axes.set_ylim(_BELOW, 1.1 * top)
     ticks = [10.0**k for k in range(-1, math.floor(1.1 * top / math.log(10.0)) + 1, 1 if top < 10.0 else 2)]  # noqa: PLR2004 - nats
     axes.set_yticks([math.log(tick) for tick in ticks], [f"{tick:,.4g}" for tick in ticks])
-    axes.set_title("e-value", size=8.5, color=SOFT, pad=2)
+    axes.set_title("e-value", size=8.5, color=MUTED_COLOUR, pad=2)
 
 
-def _stages(axes: "Axes", looks: Looks, start: float, size: float, *, named: bool) -> None:
+def _stages(axes: "Axes", looks: _GateLooks, start: float, size: float, *, named: bool) -> None:
     """A thin line where a stage or a step begins, with its name above the first picture where there is room."""
     wide = (looks[-1][0] - start) / size
     turns: list[tuple[float, Stage, int]] = []
@@ -203,16 +212,16 @@ def _stages(axes: "Axes", looks: Looks, start: float, size: float, *, named: boo
     ends = [x for x, _, _ in turns[1:]] + [wide]
     for number, ((x, stage, step), end) in enumerate(zip(turns, ends, strict=True)):
         if number:
-            axes.axvline(x, color=SOFT, lw=0.8, ls=":", zorder=1)
+            axes.axvline(x, color=MUTED_COLOUR, lw=0.8, ls=":", zorder=1)
         name = f"step {step + 1}" if stage is Stage.RAMPING else str(stage)
         if named and end - x >= _LETTER * len(name) * wide:
-            axes.text(x, 1.02, name, size=7.5, color=SOFT, transform=axes.get_xaxis_transform(), va="bottom")
+            axes.text(x, 1.02, name, size=7.5, color=MUTED_COLOUR, transform=axes.get_xaxis_transform(), va="bottom")
 
 
 def _quiet(axes: "Axes") -> None:
     """Few ticks, no box."""
-    axes.tick_params(axis="both", length=2.5, labelsize=8, colors=SOFT, labelcolor=INK)
+    axes.tick_params(axis="both", length=2.5, labelsize=8, colors=MUTED_COLOUR, labelcolor=TEXT_COLOUR)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axes.spines[side].set_color(SOFT)
+        axes.spines[side].set_color(MUTED_COLOUR)

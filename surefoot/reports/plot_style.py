@@ -20,8 +20,8 @@ OUTCOME_COLOURS = {
 }
 """After the palette of Okabe and Ito, darkened where it carries text; the marker's shape says the same again."""
 OUTCOME_MARKERS = {Outcome.PASS: "o", Outcome.FAIL: "X", Outcome.INCONCLUSIVE: "D"}
-ACCEPTED, INK, SOFT = "#DCEBF5", "#1C1D20", "#5D6068"
-WIDTH, DPI = 9.0, 200  # [inch], [dots per inch]: crisp when it is shown 900 pixels wide
+ACCEPTED_COLOUR, TEXT_COLOUR, MUTED_COLOUR = "#DCEBF5", "#1C1D20", "#5D6068"
+PAGE_WIDTH_INCHES, PLOT_DPI = 9.0, 200  # [inch], [dots per inch]: crisp when it is shown 900 pixels wide
 LEFT_MARGIN = 0.025
 """Where text begins [share of the width]."""
 
@@ -42,15 +42,15 @@ def new_figure(height: float, title: str, legend: str) -> "Figure":
     """A page with a heading; of no global state, so that threads can draw side by side."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - costs half a second, and most runs draw nothing
 
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    figure = Figure(figsize=(PAGE_WIDTH_INCHES, height), dpi=PLOT_DPI, facecolor="white")
     literal_text(figure, LEFT_MARGIN, 1.0 - 0.3 / height, shorten_text(title, 80), size=13, weight="bold")
-    literal_text(figure, LEFT_MARGIN, 1.0 - 0.56 / height, legend, size=9, color=SOFT)
+    literal_text(figure, LEFT_MARGIN, 1.0 - 0.56 / height, legend, size=9, color=MUTED_COLOUR)
     return figure
 
 
 def literal_text(figure: "Figure", x: float, y: float, text: str, **style: object) -> None:
     """Text as it is written: a dollar sign of a slice's name is no formula."""
-    figure.text(x, y, text, **{"size": 10.5, "color": INK, "va": "center", **style}, parse_math=False)  # type: ignore[arg-type]
+    figure.text(x, y, text, **{"size": 10.5, "color": TEXT_COLOUR, "va": "center", **style}, parse_math=False)  # type: ignore[arg-type]
 
 
 def png_bytes(figure: "Figure") -> bytes:

@@ -1,4 +1,4 @@
-"""Draw verdicts and slices, legible without telling red from green."""
+"""Draw plots of verdicts and slices in colours that people with colour blindness can tell apart."""
 
 import math
 import textwrap
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.reports.plot_style import (
-    ACCEPTED,
-    INK,
+    ACCEPTED_COLOUR,
     LEFT_MARGIN,
+    MUTED_COLOUR,
     OUTCOME_COLOURS,
     OUTCOME_MARKERS,
-    SOFT,
+    TEXT_COLOUR,
     finite_or_none,
     literal_text,
     new_figure,
@@ -64,7 +64,7 @@ def verdicts_png(verdicts: Sequence[Verdict], title: str) -> bytes:
             literal_text(figure, _PLOT, (top - _LINE * number) / height, line, size=9)
         top -= _LINE * (len(lines) + 0.5)
     if not verdicts:
-        literal_text(figure, LEFT_MARGIN, 0.2, "no gate was judged", color=SOFT)
+        literal_text(figure, LEFT_MARGIN, 0.2, "no gate was judged", color=MUTED_COLOUR)
     return png_bytes(figure)
 
 
@@ -103,7 +103,7 @@ def slice_losses_png(details: Sequence[Mapping[str, object]], title: str) -> byt
     note = f"the worst {MAX_SLICES} slices; {hidden} more are not shown" if hidden else f"{len(found)} slices"
     figure = new_figure(height, title, f"{note}; worst first; shaded: what the owner accepts")
     if not shown:
-        literal_text(figure, LEFT_MARGIN, 0.35, "no slice could be judged", color=SOFT)
+        literal_text(figure, LEFT_MARGIN, 0.35, "no slice could be judged", color=MUTED_COLOUR)
         return png_bytes(figure)
     axes = figure.add_axes((0.24, 0.7 / height, 0.5, 1.0 - (_HEAD + 0.7 + _FOOT / 2) / height))
     _scale(axes, [value for row in shown for value in (row.lower, row.upper, row.margin, row.difference)])
@@ -112,17 +112,17 @@ def slice_losses_png(details: Sequence[Mapping[str, object]], title: str) -> byt
     margins = {row.margin for row in shown}
     for at, row in enumerate(shown):
         colour = OUTCOME_COLOURS[row.outcome]
-        axes.barh(at, row.margin - low, left=low, height=1.0, color=ACCEPTED, zorder=0)
+        axes.barh(at, row.margin - low, left=low, height=1.0, color=ACCEPTED_COLOUR, zorder=0)
         if len(margins) > 1:
-            axes.plot([row.margin] * 2, [at - 0.5, at + 0.5], color=INK, lw=1.0, ls=(0, (3, 2)), zorder=1)
+            axes.plot([row.margin] * 2, [at - 0.5, at + 0.5], color=TEXT_COLOUR, lw=1.0, ls=(0, (3, 2)), zorder=1)
         _whiskers(axes, at, (row.lower, row.difference, row.upper), row.outcome)
         _outside(axes, high, at, f"{row.difference:+.{digits}f}".replace("-", "\N{MINUS SIGN}"), colour, weight="bold")
-        _outside(axes, high, at, f"n = {row.n:,}", SOFT, shift=66)
+        _outside(axes, high, at, f"n = {row.n:,}", MUTED_COLOUR, shift=66)
     if len(margins) == 1:
-        axes.axvline(shown[0].margin, color=INK, lw=1.0, ls=(0, (3, 2)), zorder=1)
+        axes.axvline(shown[0].margin, color=TEXT_COLOUR, lw=1.0, ls=(0, (3, 2)), zorder=1)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_yticks(range(len(shown)), [shorten_text(row.name, 28) for row in shown], size=9.5, parse_math=False)
-    axes.set_xlabel("candidate minus champion: right is worse", color=SOFT, size=9.5)
+    axes.set_xlabel("candidate minus champion: right is worse", color=MUTED_COLOUR, size=9.5)
     return png_bytes(figure)
 
 
@@ -139,7 +139,9 @@ def _panel(figure: "Figure", verdict: Verdict, bottom: float, height: float) -> 
     """One gate: name on the left, picture in the middle, outcome on the right."""
     colour, middle = OUTCOME_COLOURS[verdict.outcome], bottom + 0.62 * height
     literal_text(figure, LEFT_MARGIN, middle, verdict.gate, weight="bold", va="bottom")
-    literal_text(figure, LEFT_MARGIN, middle, f"{verdict.metric} ({verdict.role})", size=8.5, color=SOFT, va="top")
+    literal_text(
+        figure, LEFT_MARGIN, middle, f"{verdict.metric} ({verdict.role})", size=8.5, color=MUTED_COLOUR, va="top"
+    )
     literal_text(figure, _RIGHT, middle, verdict.outcome, weight="bold", color=colour, va="bottom")
     estimate, margin = finite_or_none(verdict.estimate) or 0.0, finite_or_none(verdict.margin)
     lower, upper = finite_or_none(verdict.lower), finite_or_none(verdict.upper)
@@ -147,17 +149,17 @@ def _panel(figure: "Figure", verdict: Verdict, bottom: float, height: float) -> 
     said = f"n = {verdict.n:,}"
     if lower is None or upper is None:
         said += ", no interval"
-    literal_text(figure, _RIGHT, middle, said, size=9, color=SOFT, va="top")
+    literal_text(figure, _RIGHT, middle, said, size=9, color=MUTED_COLOUR, va="top")
     axes = figure.add_axes((_PLOT, bottom + 0.42 * height, _RIGHT - _PLOT - 0.025, 0.4 * height))
     _scale(axes, [estimate, low, high, *([] if margin is None else [margin])])
     if margin is not None:
-        axes.axvspan(axes.get_xlim()[0], margin, color=ACCEPTED, lw=0.0, zorder=0)
-        axes.axvline(margin, color=INK, lw=1.0, ls=(0, (3, 2)), zorder=1)
+        axes.axvspan(axes.get_xlim()[0], margin, color=ACCEPTED_COLOUR, lw=0.0, zorder=0)
+        axes.axvline(margin, color=TEXT_COLOUR, lw=1.0, ls=(0, (3, 2)), zorder=1)
     _whiskers(axes, 0.0, (low, estimate, high), verdict.outcome)
     axes.set_ylim(-1.0, 1.0)
     axes.set_yticks([])
     if verdict.unit:
-        axes.set_xlabel(verdict.unit, color=SOFT, size=8.5, labelpad=1, parse_math=False)
+        axes.set_xlabel(verdict.unit, color=MUTED_COLOUR, size=8.5, labelpad=1, parse_math=False)
 
 
 def _scale(axes: "Axes", values: Sequence[float]) -> None:
@@ -168,11 +170,11 @@ def _scale(axes: "Axes", values: Sequence[float]) -> None:
     room = 0.08 * (high - low) or 1.0
     axes.set_xlim(low - room, high + room)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.tick_params(axis="both", length=2.5, labelsize=8.5, colors=SOFT, labelcolor=INK)
+    axes.tick_params(axis="both", length=2.5, labelsize=8.5, colors=MUTED_COLOUR, labelcolor=TEXT_COLOUR)
     for side in ("top", "left", "right"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(SOFT)
-    axes.axvline(0.0, color=SOFT, lw=0.8, zorder=1)
+    axes.spines["bottom"].set_color(MUTED_COLOUR)
+    axes.axvline(0.0, color=MUTED_COLOUR, lw=0.8, zorder=1)
 
 
 def _whiskers(axes: "Axes", at: float, values: tuple[float, float, float], outcome: Outcome) -> None:

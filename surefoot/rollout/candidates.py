@@ -1,4 +1,4 @@
-"""Read what the registry asks for: the version to promote, requests to refuse, and withdrawals."""
+"""Open the rollouts that the registry asks for by alias or stage, and end those that it no longer asks for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,9 +12,9 @@ from surefoot.core.record.state import Ledger, Rollout
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.requests import PromotionRequest, end_rollout, open_promotion
 
-CANDIDATE_ALIAS = "candidate"
-STAGING_STAGE = "Staging"
-ALIAS, STAGE = "alias", "stage"
+_CANDIDATE_ALIAS = "candidate"
+_STAGING_STAGE = "Staging"
+ALIAS_SOURCE, STAGE_SOURCE = "alias", "stage"
 """What asks for a version: the alias `candidate`, or the stage `Staging` of teams that still use stages."""
 _BEFORE_PROMOTION = STAGES_BEFORE_TRAFFIC | {Stage.RAMPING, Stage.AWAITING_APPROVAL}
 
@@ -36,25 +36,25 @@ class CandidateRequest:
     @property
     def asker(self) -> str:
         """What asks, in words."""
-        return "alias candidate" if self.source == ALIAS else "stage Staging"
+        return "alias candidate" if self.source == ALIAS_SOURCE else "stage Staging"
 
 
 def candidate_requests(view: RegistryView) -> tuple[CandidateRequest, ...]:
     """Everything that is asked for: the alias first, then versions in Staging, newest first."""
     found = []
-    if (number := view.aliases.get(CANDIDATE_ALIAS)) is not None:
-        found.append(CandidateRequest(number, ALIAS, "alias candidate was set on it"))
-    staged = [number for number, stage in view.stages.items() if stage == STAGING_STAGE]
+    if (number := view.aliases.get(_CANDIDATE_ALIAS)) is not None:
+        found.append(CandidateRequest(number, ALIAS_SOURCE, "alias candidate was set on it"))
+    staged = [number for number, stage in view.stages.items() if stage == _STAGING_STAGE]
     staged.sort(key=int, reverse=True)
     found += [
-        CandidateRequest(number, STAGE, "it was moved to stage Staging")
+        CandidateRequest(number, STAGE_SOURCE, "it was moved to stage Staging")
         for number in staged
-        if number != view.aliases.get(CANDIDATE_ALIAS)
+        if number != view.aliases.get(_CANDIDATE_ALIAS)
     ]
     return tuple(found)
 
 
-def withdrawal_reason(rollout: Rollout, view: RegistryView, model: str) -> str:
+def _withdrawal_reason(rollout: Rollout, view: RegistryView, model: str) -> str:
     """Why an open rollout has lost what asked for it, or nothing; what was started by hand has no alias to lose."""
     number, source = rollout.opened.candidate.number, rollout.opened.source
     if rollout.opened.kind != RolloutKind.PROMOTION or rollout.ending or rollout.stage not in _BEFORE_PROMOTION:
@@ -63,9 +63,9 @@ def withdrawal_reason(rollout: Rollout, view: RegistryView, model: str) -> str:
         return f"the registered model {model} was deleted or renamed"
     if number not in view.stages:
         return f"version {number} was deleted from the registry"
-    if source == ALIAS and CANDIDATE_ALIAS not in view.aliases:
+    if source == ALIAS_SOURCE and _CANDIDATE_ALIAS not in view.aliases:
         return "alias candidate, which had asked for it, was deleted"
-    if source == STAGE and view.stages[number] != STAGING_STAGE:
+    if source == STAGE_SOURCE and view.stages[number] != _STAGING_STAGE:
         return f"it was moved from stage Staging to {view.stages[number]}"
     return ""
 
@@ -73,13 +73,13 @@ def withdrawal_reason(rollout: Rollout, view: RegistryView, model: str) -> str:
 def end_withdrawn(ports: Ports, model: str, view: RegistryView) -> str:
     """End the open rollout when the registry has taken its wish back; the reason, or nothing."""
     rollout = ports.ledger(model).rollout
-    reason = withdrawal_reason(rollout, view, model) if rollout else ""
+    reason = _withdrawal_reason(rollout, view, model) if rollout else ""
     if reason:
         end_rollout(ports, model, Stage.WITHDRAWN, reason)
     return reason
 
 
-def is_settled(ledger: Ledger, wish: CandidateRequest) -> bool:
+def _is_settled(ledger: Ledger, wish: CandidateRequest) -> bool:
     """Whether nothing is to be done about a wish any more, or right now."""
     rollout = ledger.rollout
     if rollout is not None and rollout.opened.candidate.number == wish.number:
@@ -89,7 +89,7 @@ def is_settled(ledger: Ledger, wish: CandidateRequest) -> bool:
     if last is None:
         return False
     promoted = last.stage is Stage.PROMOTED and ledger.taken_back(last.opened.candidate.digest) is None
-    return promoted or (last.stage is Stage.SUPERSEDED and wish.source == STAGE)
+    return promoted or (last.stage is Stage.SUPERSEDED and wish.source == STAGE_SOURCE)
 
 
 def _promotes(rollout: Rollout, number: str) -> bool:
@@ -97,7 +97,7 @@ def _promotes(rollout: Rollout, number: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedCandidate:
     """What came of the wishes of one model.
 
     Attributes:
@@ -111,7 +111,7 @@ class Opened:
 
 def open_wanted(
     ports: Ports, model: str, view: RegistryView, request: Callable[[CandidateRequest], PromotionRequest], facts: object
-) -> Opened:
+) -> OpenedCandidate:
     """Open a rollout for the first wish that can be granted; a wish that is refused is journalled once.
 
     Args:
@@ -124,12 +124,12 @@ def open_wanted(
     ledger = ports.ledger(model)
     lines: list[str] = []
     asked = candidate_requests(view)
-    if not asked and (miss := view.near_miss(CANDIDATE_ALIAS)):
-        return Opened(lines=(miss,))
+    if not asked and (miss := view.near_miss(_CANDIDATE_ALIAS)):
+        return OpenedCandidate(lines=(miss,))
     for position, wish in enumerate(asked):
-        if is_settled(ledger, wish):
+        if _is_settled(ledger, wish):
             if ledger.rollout is not None:
-                return Opened(lines=tuple(lines))  # it has what it asks for; the others wait for its end
+                return OpenedCandidate(lines=tuple(lines))  # it has what it asks for; the others wait for its end
             continue
         mark = canonical_digest(
             {"champion": ledger.champion.digest if ledger.champion else "", "facts": facts, "view": _plain(view)}
@@ -140,14 +140,14 @@ def open_wanted(
         waiting = [
             f"version {other.number} ({other.asker})"
             for other in asked[position + 1 :]
-            if not is_settled(ledger, other)
+            if not _is_settled(ledger, other)
         ]
         try:
             asked_for = request(wish)
             waits = f"; {' and '.join(waiting)} waits" if waiting else ""
             open_promotion(ports, replace(asked_for, reason=f"{asked_for.reason}{waits}", source=wish.source))
         except RolloutInProgress as error:
-            return Opened(lines=(*lines, str(error)))
+            return OpenedCandidate(lines=(*lines, str(error)))
         except Rejected as error:
             reason = usable_reason(str(error)).text
             if known is None or known.reason != reason:
@@ -155,9 +155,11 @@ def open_wanted(
             ledger = ports.append(ports.ledger(model), CandidateRefused(wish.number, wish.source, reason, mark))
             continue
         except SurefootError as error:  # the registry is down, or the version is not ready: the next tick tries again
-            return Opened(lines=(*lines, f"version {wish.number} is not opened yet: {error}"))
-        return Opened(wish.number, (*lines, *(f"{one} waits: version {wish.number} is taken first" for one in waiting)))
-    return Opened(lines=tuple(lines))
+            return OpenedCandidate(lines=(*lines, f"version {wish.number} is not opened yet: {error}"))
+        return OpenedCandidate(
+            wish.number, (*lines, *(f"{one} waits: version {wish.number} is taken first" for one in waiting))
+        )
+    return OpenedCandidate(lines=tuple(lines))
 
 
 def _plain(view: RegistryView) -> dict[str, object]:

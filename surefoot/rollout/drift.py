@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from surefoot.core.domain import Split
 from surefoot.core.errors import AliasDrift, Rejected
-from surefoot.core.record.events import LIVE_SPLIT, DriftFound, DriftResolved
+from surefoot.core.record.events import LIVE_SPLIT_DRIFT, DriftFound, DriftResolved
 from surefoot.core.record.state import Ledger
 from surefoot.rollout.ports import Ports
 
-CHAMPION_DRIFT = "alias champion"
+_CHAMPION_DRIFT = "alias champion"
 
 
 def open_changes(ledger: Ledger) -> tuple[DriftFound, ...]:
@@ -54,7 +54,7 @@ def compare_champion(ports: Ports, ledger: Ledger) -> Ledger:
     champion = ledger.champion
     if champion is None or ledger.open or ledger.intent:
         return ledger
-    known = ledger.drifts.get(CHAMPION_DRIFT)
+    known = ledger.drifts.get(_CHAMPION_DRIFT)
     live = ports.registry.alias(ledger.model, "champion")
     if live == champion.number:
         return ledger if known is None else _resolve(ports, ledger, known, f"it points to version {live}")
@@ -62,7 +62,7 @@ def compare_champion(ports: Ports, ledger: Ledger) -> Ledger:
     if known is not None and (known.repeat or known.seen == seen):
         return ledger
     return ports.append(
-        ledger, DriftFound("", CHAMPION_DRIFT, champion.number, seen, "champion", champion.number, live)
+        ledger, DriftFound("", _CHAMPION_DRIFT, champion.number, seen, "champion", champion.number, live)
     )
 
 
@@ -83,13 +83,13 @@ def compare_split(ports: Ports, ledger: Ledger, live: Split | None) -> Ledger:
     """
     if ledger.split is None or ledger.open or ledger.intent:
         return ledger
-    known = ledger.drifts.get(LIVE_SPLIT)
+    known = ledger.drifts.get(LIVE_SPLIT_DRIFT)
     if ledger.split.same_routing(live):
         return ledger if known is None else _resolve(ports, ledger, known, f"the gateway serves {_words(live)}")
     seen = f"the gateway serves {_words(live)}"
     if known is not None and known.seen == seen:
         return ledger
-    return ports.append(ledger, DriftFound("", LIVE_SPLIT, _words(ledger.split), seen))
+    return ports.append(ledger, DriftFound("", LIVE_SPLIT_DRIFT, _words(ledger.split), seen))
 
 
 def _words(split: Split | None) -> str:

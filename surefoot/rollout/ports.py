@@ -1,4 +1,4 @@
-"""Bundle the ports and the actor of one use case."""
+"""Bundle the ports and the actor that one use case works with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

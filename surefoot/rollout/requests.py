@@ -15,9 +15,9 @@ from surefoot.core.record.describe import event_title
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
 from surefoot.core.record.state import Ledger, Rollout
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.steps import carry_out, drive, journal_and_apply
+from surefoot.rollout.steps import carry_out_effect, drive, journal_and_apply
 
-CONFLICT_RETRIES = 100
+_CONFLICT_RETRIES = 100
 """How often a request is made again when another process was faster [count]."""
 _GONE_BACK = {Stage.ROLLED_BACK, Stage.FAST_ROLLED_BACK, Stage.ABORTED, Stage.WITHDRAWN, Stage.SUPERSEDED}
 """After these the champion of before serves already."""
@@ -67,7 +67,7 @@ def adopt_champion(ports: Ports, model: str) -> Ledger:
             )
         ledger = ports.append(ledger, ChampionAdopted(ports.registry.resolve(model, number)))
     if ledger.intent and not ledger.open:
-        ledger = carry_out(ports, ledger, FinishEffect(*ledger.intent))
+        ledger = carry_out_effect(ports, ledger, FinishEffect(*ledger.intent))
     if not ledger.open and ledger.champion and (ledger.split is None or ports.traffic.live(model) is None):
         ledger = journal_and_apply(ports, ledger, SetSplit(ledger.champion, None, 0.0))
     return ledger
@@ -81,7 +81,7 @@ def lost_entries(model: str, head: int, generation: int) -> str:
     )
 
 
-def rollout_id(request: PromotionRequest, candidate: Version, champion: Version, attempt: int) -> str:
+def _rollout_id(request: PromotionRequest, candidate: Version, champion: Version, attempt: int) -> str:
     """Id of a rollout: the same facts join the same rollout."""
     return canonical_digest(
         {
@@ -122,7 +122,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     if champion is None:
         raise Rejected(f"{policy.model} has no champion yet")
     attempt = len(ledger.attempts(candidate)) + 1
-    rollout = rollout_id(request, candidate, champion, attempt)
+    rollout = _rollout_id(request, candidate, champion, attempt)
     ledger = ports.append(
         ledger,
         RolloutOpened(
@@ -304,7 +304,7 @@ def retry_on_conflict(request: Callable[[], Ledger]) -> Ledger:
     Raises:
         StaleLedger: It lost every time.
     """
-    for _ in range(CONFLICT_RETRIES):
+    for _ in range(_CONFLICT_RETRIES):
         try:
             return request()
         except StaleLedger:

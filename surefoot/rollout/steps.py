@@ -38,10 +38,10 @@ from surefoot.core.record.events import (
     SetAlias,
     SetSplit,
 )
-from surefoot.core.record.state import Ledger, Rollout, fold_entries, split_of
+from surefoot.core.record.state import Ledger, Rollout, fold_entries, split_of_effect
 from surefoot.rollout.ports import Ports
 
-MAX_OUTAGE_S = 600.0
+_MAX_OUTAGE_S = 600.0
 """How long `drive` keeps trying while the outside world does not answer [seconds]."""
 
 
@@ -59,7 +59,7 @@ def advance(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
     action = decide_action(ledger, policy, ports.clock.now())
     match action:
         case FinishEffect():
-            return action, carry_out(ports, ledger, action)
+            return action, carry_out_effect(ports, ledger, action)
         case AbandonEffect():
             return action, ports.append(ledger, EffectRefused(ledger.open, action.seq, "given up to go back"))
         case ApplyEffect():
@@ -115,10 +115,10 @@ def journal_and_apply(ports: Ports, ledger: Ledger, effect: SetSplit | SetAlias)
     """Journal the intent, then carry the effect out."""
     started = ports.clock.monotonic()
     ledger = ports.append(ledger, EffectIntended(ledger.open, effect))
-    return carry_out(ports, ledger, FinishEffect(ledger.head, effect), started)
+    return carry_out_effect(ports, ledger, FinishEffect(ledger.head, effect), started)
 
 
-def carry_out(ports: Ports, ledger: Ledger, settle: FinishEffect, started: float | None = None) -> Ledger:
+def carry_out_effect(ports: Ports, ledger: Ledger, settle: FinishEffect, started: float | None = None) -> Ledger:
     """Look, apply, read back, journal; an effect that is already there is only journalled."""
     began = ports.clock.monotonic() if started is None else started
     try:
@@ -165,7 +165,7 @@ def _left_open(rollout: str, effect: SetAlias, error: Exception) -> DriftFound:
 
 def _shift(ports: Ports, ledger: Ledger, seq: int, effect: SetSplit, *, look: bool) -> tuple[bool, float]:
     """Move traffic and read it back; whether it had already moved, and when it was acknowledged."""
-    wanted = split_of(ledger, seq, effect)
+    wanted = split_of_effect(ledger, seq, effect)
     if look and ports.traffic.settled(ledger.model, wanted):
         return True, ports.clock.monotonic()
     ports.traffic.shift(ledger.model, wanted)
@@ -193,7 +193,7 @@ def drive(
     *,
     until: Callable[[Ledger], bool],
     on_step: Callable[[Ledger, Action], None] = lambda _ledger, _action: None,
-    patience: float = MAX_OUTAGE_S,
+    patience: float = _MAX_OUTAGE_S,
     poll: float = 0.5,
     wait: bool = True,
 ) -> Ledger:

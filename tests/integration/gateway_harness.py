@@ -21,7 +21,7 @@ from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split
 from surefoot.core.ports import Clock
-from surefoot.gateway.control.alarms import CutJournal
+from surefoot.gateway.control.cut_reports import CutJournal
 from surefoot.gateway.http.app import build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.predictor import LoadModel

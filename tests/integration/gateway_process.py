@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.mlflow.artifacts import load, tree_digest
+from surefoot.adapters.mlflow.artifacts import load_model_directory, tree_digest
 from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered
@@ -39,7 +39,7 @@ class Models:
         path = self.root / version.number
         if tree_digest(path) != version.digest:
             raise ArtifactTampered(f"{model} version {version.number} is not of its digest")
-        return load(path)
+        return load_model_directory(path)
 
     def hold(self, number: str) -> threading.Event:
         """Let the next load of a number wait until this event is set."""

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from surefoot.gateway.control.shared_routes import Document, SharedRouteTable
-from surefoot.gateway.inference.route_snapshot import DOCUMENT_BYTES, HEAD_BYTES
+from surefoot.gateway.control.shared_routes import RouteDocument, SharedRouteTable
+from surefoot.gateway.inference.route_snapshot import MAX_DOCUMENT_BYTES, NUMBERS_AREA_BYTES
 
 if TYPE_CHECKING:
     import io
@@ -20,7 +20,7 @@ def say(found: object) -> None:
     sys.stdout.flush()
 
 
-def big(number: int) -> Document:
+def big(number: int) -> RouteDocument:
     """A document whose parts all say the same number, and whose length changes with it."""
     return {f"m{part}": {"number": number, "filler": "x" * (number % 97)} for part in range(200)}
 
@@ -81,7 +81,7 @@ def work(route_table: SharedRouteTable, first: str) -> None:
             route_table.acknowledge_preload(route_table.preload_generation)
             say("ok")
         elif verb == "tell":
-            route_table.report_stats(route_table.stats_request, rest[0])
+            route_table.report_stats(route_table.last_stats_request, rest[0])
             say("ok")
         elif verb == "leave":
             route_table.release_slot()
@@ -94,9 +94,9 @@ def die_writing(route_table: SharedRouteTable) -> None:
     """Wish, and be killed when half of the wish is written."""
     write = route_table._write_document
 
-    def half(place: int, document: Document) -> None:
+    def half(place: int, document: RouteDocument) -> None:
         write(place, document)
-        start = HEAD_BYTES + place * DOCUMENT_BYTES + 8
+        start = NUMBERS_AREA_BYTES + place * MAX_DOCUMENT_BYTES + 8
         route_table._memory[start : start + 6] = bytes(6)
         os.kill(os.getpid(), signal.SIGKILL)
 

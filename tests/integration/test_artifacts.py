@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from surefoot.adapters.mlflow.artifacts import ArtifactCache, load, tree_digest
+from surefoot.adapters.mlflow.artifacts import ArtifactCache, load_model_directory, tree_digest
 from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, NotFound, RegistryUnavailable, Rejected
@@ -73,7 +73,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scorer(saved: Path) -> Scorer:
     """The same, loaded."""
-    return load(saved)
+    return load_model_directory(saved)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_fetch_files_under_the_digest(registered: str, mlflow_server: str, saved
     assert path == tmp_path / "cache" / digest.removeprefix("sha256:")
     assert cache.fetch(registered, "1") == (path, digest)
     assert [entry.name for entry in (tmp_path / "cache").iterdir()] == [path.name]
-    assert load(path).columns == ("carrier", "distance", "hour")
+    assert load_model_directory(path).columns == ("carrier", "distance", "hour")
 
 
 def test_cached_bytes_need_no_registry(registered: str, mlflow_server: str, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def dead_server() -> str:
 def test_unloadable_files_are_rejected(tmp_path: Path) -> None:
     """A directory that is no model is Rejected, not MLflow's error."""
     with pytest.raises(Rejected, match="cannot be loaded"):
-        load(tree(tmp_path / "model"))
+        load_model_directory(tree(tmp_path / "model"))
 
 
 def test_probabilities_come_as_a_list_a_row(scorer: Scorer) -> None:
@@ -269,7 +269,7 @@ def pyfunc(tmp_path: Path, answer: Callable[[pd.DataFrame], object], example: pd
     signature = None if example is None else infer_signature(example)
     path = tmp_path / "pyfunc"
     mlflow.pyfunc.save_model(str(path), python_model=Model(), signature=signature, pip_requirements=["pandas"])
-    return load(path)
+    return load_model_directory(path)
 
 
 @pytest.mark.parametrize(

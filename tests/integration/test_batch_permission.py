@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from surefoot.core.domain import Split, Version
-from surefoot.gateway.inference.request import Answered, new_request
+from surefoot.gateway.inference.request_attempts import Answered, new_request
 from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
-from surefoot.models.predictor import NO_OPTIONS, AnswerCost, Names, RequestOptions, RowChecks
+from surefoot.models.predictor import NO_OPTIONS, AnswerCost, ColumnNames, RequestOptions, RowChecks
 
 V1 = Version("1", "sha256:1")
 XY, YX = ("x", "y"), ("y", "x")
@@ -26,10 +26,10 @@ class Asked:
 
     def __init__(self, *, batchable: bool) -> None:
         self.batchable = batchable
-        self.batches: list[tuple[Names, list[list[object]], RequestOptions]] = []
+        self.batches: list[tuple[ColumnNames, list[list[object]], RequestOptions]] = []
         self.let = asyncio.Event()
 
-    async def ask(self, names: Names, values: list[list[object]], options: RequestOptions) -> list[object]:
+    async def ask(self, names: ColumnNames, values: list[list[object]], options: RequestOptions) -> list[object]:
         """Remember."""
         await self.let.wait()
         self.batches.append((names, values, options))
@@ -43,11 +43,11 @@ class Asked:
 
 
 def batches(
-    root: Path, asked: list[tuple[Names, RequestOptions]], *, batchable: bool
-) -> list[tuple[Names, list[object], RequestOptions]]:
+    root: Path, asked: list[tuple[ColumnNames, RequestOptions]], *, batchable: bool
+) -> list[tuple[ColumnNames, list[object], RequestOptions]]:
     """How requests of one row that wait together are predicted; each row is its request's number."""
 
-    async def ask() -> list[tuple[Names, list[object], RequestOptions]]:
+    async def ask() -> list[tuple[ColumnNames, list[object], RequestOptions]]:
         process = Asked(batchable=batchable)
         pool = VersionPool(V1, process, PredictionLogWriter(SegmentWriter(root / "log.jsonl")), None, 256)
         split = Split(V1, None, 0.0, "salt", "", 1)
@@ -72,7 +72,7 @@ def batches(
 def test_only_requests_with_equal_options_share_a_batch(tmp_path: Path) -> None:
     """Other columns, other params (1 is not 1.0), and CSV and JSON are predicted apart, in order."""
     one, other, csv = RequestOptions(b'{"a":1}'), RequestOptions(b'{"a":1.0}'), RequestOptions(csv=True)
-    asked: list[tuple[Names, RequestOptions]] = [
+    asked: list[tuple[ColumnNames, RequestOptions]] = [
         (XY, NO_OPTIONS), (XY, NO_OPTIONS), (YX, NO_OPTIONS), (XY, one), (XY, one), (XY, other), (XY, NO_OPTIONS),
         (XY, csv), (None, NO_OPTIONS),
     ]  # fmt: skip

@@ -64,14 +64,16 @@ def test_a_killed_training_is_told(tmp_path: Path) -> None:
     training.stop()
 
 
-def test_an_unexpected_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unexpected_error_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     """An error that no part of the program expects is one line that names a file with the details, and exit code 70."""
 
     def breaks(*_: object, **__: object) -> None:
         raise ImportError("cannot import name 'clone' from partially initialized module")
 
     monkeypatch.setattr(stack, "up", breaks)
-    monkeypatch.setattr(sys, "argv", ["surefoot", "demo", "--home", "nowhere"])
+    monkeypatch.setattr(sys, "argv", ["surefoot", "demo", "--home", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
         main()
     said = capfd.readouterr().err

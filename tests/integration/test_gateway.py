@@ -8,7 +8,7 @@ import pytest
 
 from surefoot.core.assignment import assign_arm
 from surefoot.core.domain import Arm
-from surefoot.gateway.http.decode import Table, read_table
+from surefoot.gateway.http.scoring_body import RequestTable, decode_table
 from surefoot.models.predictor import RequestOptions
 from tests.integration.gateway_harness import (
     BETTER,
@@ -52,7 +52,7 @@ def test_every_format_gives_the_same_predictions(routed: Gateway) -> None:
 def test_csv_cells_keep_their_meaning() -> None:
     """A CSV cell is a number only where writing the number gives the cell back; empty and NA cells are null."""
     body = "\ufeffcode,amount,flag\n007,1.5,True\n12,1.50,no\n-3,,NA\n,1e5,inf\n".encode()
-    assert read_table(body, "text/csv") == Table(
+    assert decode_table(body, "text/csv") == RequestTable(
         ("code", "amount", "flag"),
         [["007", 1.5, True], [12, "1.50", "no"], [-3, None, None], [None, "1e5", "inf"]],
         RequestOptions(csv=True),

@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from surefoot.core.domain import Version
 from surefoot.gateway.http import tensors
-from surefoot.gateway.http.decode import MalformedBody, Table
-from surefoot.gateway.inference.request import NotATensor, check_tensor
-from surefoot.models.predictor import Names
+from surefoot.gateway.http.scoring_body import MalformedBody, RequestTable
+from surefoot.gateway.inference.request_attempts import NotATensor, check_tensor
+from surefoot.models.predictor import ColumnNames
 from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening
 from tests.integration.gateway_process import Models
 
@@ -118,11 +118,11 @@ def test_a_matrix_is_columns_by_number_and_nesting_does_not_matter() -> None:
     """A tensor [2, 3] is two rows of three unnamed columns, flat or nested, and texts are texts."""
     flat = {"name": "t", "shape": [2, 3], "datatype": "INT64", "data": [1, 2, 3, 4, 5, 6]}
     nested = {**flat, "data": [[1, 2, 3], [4, 5, 6]]}
-    expected = Table(("0", "1", "2"), [[1, 2, 3], [4, 5, 6]])
+    expected = RequestTable(("0", "1", "2"), [[1, 2, 3], [4, 5, 6]])
     assert [tensors.read_tensors(json.dumps({"inputs": [each]}).encode())[0] for each in (flat, nested)] == [
         expected
     ] * 2
-    assert tensors.read_tensors(json.dumps({"inputs": [column("c", "a", kind="BYTES")]}).encode())[0] == Table(
+    assert tensors.read_tensors(json.dumps({"inputs": [column("c", "a", kind="BYTES")]}).encode())[0] == RequestTable(
         ("c",), [["a"]]
     )
 
@@ -156,7 +156,7 @@ class Objects:
     batchable = True
 
     def answer(
-        self, _names: Names, values: list[list[object]], params: object = None, csv: bool = False
+        self, _names: ColumnNames, values: list[list[object]], params: object = None, csv: bool = False
     ) -> list[object]:
         """An object a row."""
         return [{"score": 0.5} for _ in values]

@@ -22,7 +22,7 @@ import pytest
 from surefoot.adapters.mlflow.artifacts import tree_digest
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered
-from surefoot.models.blocking_calls import in_thread
+from surefoot.models.blocking_calls import run_in_daemon_thread
 from surefoot.models.model_process import ModelProcess, ProcessDied, _Connection, spawn_process
 from tests.integration.gateway_harness import GOOD, Gateway, listening, save_pyfunc, wait_for
 from tests.integration.gateway_process import Models
@@ -319,7 +319,7 @@ def test_a_loop_is_touched_by_its_own_thread_alone(hosted: Hosted, monkeypatch: 
 
     async def close_in_thread() -> None:
         await process.ask(("unit", "x", "y"), [["u", 1.0, 2.0]])
-        await in_thread(process.close)
+        await run_in_daemon_thread(process.close)
 
     asyncio.run(close_in_thread())
     assert set(threads) == {threading.get_ident()}

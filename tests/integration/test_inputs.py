@@ -10,10 +10,10 @@ import pandas as pd
 import pydantic
 import pytest
 
-from surefoot.adapters.mlflow.artifacts import load
+from surefoot.adapters.mlflow.artifacts import load_model_directory
 from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
-from surefoot.gateway.http.decode import MalformedBody, Table, UnsupportedType, read_table
-from surefoot.models.predictor import Names
+from surefoot.gateway.http.scoring_body import MalformedBody, RequestTable, UnsupportedType, decode_table
+from surefoot.models.predictor import ColumnNames
 from tests.integration import semantics_formats, semantics_http, semantics_tensors, semantics_types
 
 with warnings.catch_warnings():
@@ -38,7 +38,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def tables(model: str) -> list[Table]:
+def tables(model: str) -> list[RequestTable]:
     """Everything readable that the comparison asks this model."""
     found = []
     for case in CASES:
@@ -46,13 +46,13 @@ def tables(model: str) -> list[Table]:
         if case.model != model or case.request.method != "POST" or b'"answer ' in case.request.body:
             continue
         try:
-            found.append(read_table(case.request.body, case.request.kind or ""))
+            found.append(decode_table(case.request.body, case.request.kind or ""))
         except (MalformedBody, UnsupportedType):
             continue
     return found
 
 
-def answered(scorer: Scorer, table: Table) -> list[str] | None:
+def answered(scorer: Scorer, table: RequestTable) -> list[str] | None:
     """Answers, to the digits that do not depend on how many there are; None where the model refuses."""
     try:
         answers = scorer.answer(table.names, table.values, *table.options.arguments())
@@ -64,7 +64,7 @@ def answered(scorer: Scorer, table: Table) -> list[str] | None:
 @pytest.mark.parametrize("model", [name for name in semantics_models.NAMES if name not in UNSIGNED])
 def test_requests_that_share_a_batch_do_not_change_each_other(model: str, saved: Path) -> None:
     """Every two requests that may be predicted together are answered, or refused, as each is alone."""
-    scorer = load(saved / model)
+    scorer = load_model_directory(saved / model)
     scorer.warm()
     assert scorer.batchable
     # Each pair of tables once, and equal ones only once.
@@ -75,7 +75,7 @@ def test_requests_that_share_a_batch_do_not_change_each_other(model: str, saved:
         for (others, more, mannered), other in zip(different, alone, strict=True):
             if rows is more or (names, options) != (others, mannered):
                 continue
-            together = answered(scorer, Table(names, [*rows, *more], options))
+            together = answered(scorer, RequestTable(names, [*rows, *more], options))
             if one is None or other is None:
                 assert together is None, (rows, more)
             elif together is not None:  # refused together they are asked alone, as arrays of different shapes are
@@ -87,17 +87,17 @@ def test_requests_that_share_a_batch_do_not_change_each_other(model: str, saved:
 @pytest.mark.parametrize("model", UNSIGNED)
 def test_without_a_signature_nothing_is_shared(model: str, saved: Path) -> None:
     """Where numpy and pandas guess types from all rows, requests are not predicted together."""
-    assert not load(saved / model).batchable
+    assert not load_model_directory(saved / model).batchable
 
 
 def test_the_shortcut_answers_and_refuses_what_mlflows_way_does(saved: Path) -> None:
     """With and without the shortcut every table of the comparison has the same answers to the last bit, or none."""
-    scorer = load(saved / "numbers")
+    scorer = load_model_directory(saved / "numbers")
     scorer.warm()
     quick, scorer._direct = scorer._direct, None
     assert quick is not None
     asked = tables("numbers")
-    asked += [Table(("x", "y", "z"), [[[1.0], [2.0], [3.0]]]), Table(("x", "y", "z"), [[[1.0, 2.0]] * 3])]
+    asked += [RequestTable(("x", "y", "z"), [[[1.0], [2.0], [3.0]]]), RequestTable(("x", "y", "z"), [[[1.0, 2.0]] * 3])]
     kinds = set()
     for table in asked:
         found = []
@@ -125,9 +125,9 @@ def saved_as(path: Path, answer: Callable[[pd.DataFrame], object], signature: Mo
     return path
 
 
-def rows_of(body: bytes) -> tuple[Names, list[Any]]:
+def rows_of(body: bytes) -> tuple[ColumnNames, list[Any]]:
     """Names and rows of a JSON body."""
-    names, rows, _ = read_table(body, "")
+    names, rows, _ = decode_table(body, "")
     return names, rows
 
 
@@ -144,10 +144,10 @@ def test_an_optional_whole_number_may_be_left_out(tmp_path: Path) -> None:
     path = saved_as(tmp_path / "m", lambda frame: [",".join(frame.columns)] * len(frame), ModelSignature(schema))
     for row, expected in (({"x": 1.5}, "x"), ({"x": 1.5, "n": 2}, "x,n")):
         body = json.dumps({"dataframe_records": [row]}).encode()
-        assert load(path).answer(*rows_of(body)) == theirs(path, body) == [expected]
+        assert load_model_directory(path).answer(*rows_of(body)) == theirs(path, body) == [expected]
     with pytest.raises(ValueError, match="'n' does not fit its type long"):
-        load(path).answer(("x", "n"), [[1.5, None], [1.5, 2]])
-    assert load(path).answer(("x", "n"), [[1.5, None]]) == ["x"]
+        load_model_directory(path).answer(("x", "n"), [[1.5, None], [1.5, 2]])
+    assert load_model_directory(path).answer(("x", "n"), [[1.5, None]]) == ["x"]
 
 
 def test_a_model_with_a_hint_of_objects_is_given_objects(tmp_path: Path) -> None:
@@ -166,15 +166,15 @@ def test_a_model_with_a_hint_of_objects_is_given_objects(tmp_path: Path) -> None
         warnings.simplefilter("ignore")  # MLflow's advice to the author of a model
         mlflow.pyfunc.save_model(str(tmp_path / "m"), python_model=Model(), pip_requirements=["pandas"])
     body = json.dumps({"inputs": [{"text": "a", "m": None}, {"text": "b", "n": 5, "m": 1}]}).encode()
-    found = load(tmp_path / "m").answer(*rows_of(body))
+    found = load_model_directory(tmp_path / "m").answer(*rows_of(body))
     assert found == theirs(tmp_path / "m", body) == ["a 3 None", "b 5 1"]
 
 
 def test_what_was_csv_can_be_answered_from_the_log(saved: Path) -> None:
     """Words that CSV has for truth values are read in logged rows too, which do not say that they were CSV."""
-    scorer = load(saved / "typed")
+    scorer = load_model_directory(saved / "typed")
     row = {**semantics_types.ROW, "night": "true"}
-    names, rows, options = read_table(semantics_types.table(row).body, "text/csv")
+    names, rows, options = decode_table(semantics_types.table(row).body, "text/csv")
     assert names is not None
     live = scorer.answer(names, rows, *options.arguments())
     assert scorer.predict([dict(zip(map(str, names), rows[0], strict=True))]) == live
@@ -185,5 +185,5 @@ def test_what_was_csv_can_be_answered_from_the_log(saved: Path) -> None:
 def test_what_a_nested_cell_was_is_left_as_it_was(saved: Path) -> None:
     """Casting an object leaves the caller's own alone, which is still to be logged."""
     place = {"city": "Oslo", "zip": 150}
-    load(saved / "nested").answer(("vector", "place"), [[[1.0], place]])
+    load_model_directory(saved / "nested").answer(("vector", "place"), [[[1.0], place]])
     assert [type(value) for value in place.values()] == [str, int]

@@ -22,7 +22,7 @@ from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.errors import Conflict, InvariantBroken, NotFound, Rejected
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import Metric
-from surefoot.gateway.inference.request import new_request
+from surefoot.gateway.inference.request_attempts import new_request
 from surefoot.gateway.log.record import label_lines, record_lines
 from surefoot.gateway.log.segment import SegmentWriter
 from tests.gates import make_gate

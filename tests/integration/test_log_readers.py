@@ -51,14 +51,14 @@ def test_files_that_go_while_they_are_read_are_looked_for_again(
     """A question whose files are replaced after they were listed is answered from what replaced them."""
     write(tmp_path, [record(number) for number in range(9)])
     write(tmp_path, [label(0, 1.0)], "labels")
-    real, runs = log_files.view_sql, list[CompactionResult]()
+    real, runs = log_files.log_view_sql, list[CompactionResult]()
 
     def late(segments: list[Path], tables: list[Path], kind: log_files.FileKind) -> str:
         if not runs:
             runs.append(compact(tmp_path, "m"))
         return real(segments, tables, kind)
 
-    monkeypatch.setattr(log, "view_sql", late)
+    monkeypatch.setattr(log, "log_view_sql", late)
     assert requests(tmp_path) == named(range(9))
     assert runs[0].segments == 2
 

@@ -9,8 +9,8 @@ from surefoot.adapters.predictions.compaction import compact
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.predictions.log_files import MAX_LINE_BYTES, overlong_lines
 from surefoot.core.domain import Split, Version
-from surefoot.gateway.http.decode import read_table
-from surefoot.gateway.inference.request import new_request
+from surefoot.gateway.http.scoring_body import decode_table
+from surefoot.gateway.inference.request_attempts import new_request
 from surefoot.gateway.log.record import record_lines
 from tests.integration.log_writing import label, named, record, requests, write
 
@@ -90,7 +90,7 @@ def test_a_copy_is_gone_when_its_batch_is_done(tmp_path: Path, monkeypatch: pyte
 def test_what_a_request_of_today_makes_is_read_and_compacted(tmp_path: Path) -> None:
     """A request whose cells grow sixfold leaves lines that every reader takes."""
     header = b",".join(b"%d" % number for number in range(44))
-    table = read_table(header + b"\n" + b",".join([b"\x01" * 130_000] * 44), "text/csv")
+    table = decode_table(header + b"\n" + b",".join([b"\x01" * 130_000] * 44), "text/csv")
     job = new_request(
         Split(Version("1", "sha256:1"), None, 0.0, "salt", "", 1),
         model="m",

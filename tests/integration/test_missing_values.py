@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from mlflow.types import TensorSpec
 
-from surefoot.adapters.mlflow.artifacts import load
+from surefoot.adapters.mlflow.artifacts import load_model_directory
 from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
-from surefoot.gateway.http import decode, tensors
+from surefoot.gateway.http import scoring_body, tensors
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
@@ -54,7 +54,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
         mlflow.pyfunc.save_model(
             str(path), python_model=Model(), signature=ModelSignature(Schema(columns)), pip_requirements=["pandas"]
         )
-    return load(path)
+    return load_model_directory(path)
 
 
 def as_rows(kind: str, said: str) -> bytes:
@@ -76,7 +76,7 @@ def test_all_ways_to_say_nothing_are_one(scorer: Scorer, kind: str) -> None:
     seen = set()
     for said in ("null", "NaN", "left out"):
         for table in (
-            decode.read_table(as_rows(kind, said), "application/json"),
+            scoring_body.decode_table(as_rows(kind, said), "application/json"),
             tensors.read_tensors(as_tensors(kind, said))[0],
         ):
             (row,) = scorer.answer(table.names, table.values, None, csv=table.options.csv)

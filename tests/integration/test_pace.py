@@ -9,12 +9,12 @@ import pytest
 
 from surefoot.adapters.clock import SystemClock
 from surefoot.core.domain import Split, Version
-from surefoot.gateway.inference import shadow as shadow_module
-from surefoot.gateway.inference.request import new_request
+from surefoot.gateway.inference import shadow_queue as shadow_module
+from surefoot.gateway.inference.request_attempts import new_request
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.gateway.inference.shadow import ShadowQueue
+from surefoot.gateway.inference.shadow_queue import ShadowQueue
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
-from surefoot.models.predictor import AnswerCost, Names, RequestOptions, RowChecks
+from surefoot.models.predictor import AnswerCost, ColumnNames, RequestOptions, RowChecks
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 SPLIT = Split(V1, V2, 0.0, "salt", "r", 1, 100.0)
@@ -33,7 +33,7 @@ class Model:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    async def ask(self, names: Names, values: list[list[object]], options: RequestOptions) -> list[object]:
+    async def ask(self, names: ColumnNames, values: list[list[object]], options: RequestOptions) -> list[object]:
         """Answer every row."""
         self.batches.append(len(values))
         return [0.5] * len(values)
@@ -134,7 +134,7 @@ def test_an_unused_pace_is_not_kept(tmp_path: Path) -> None:
 
 def test_there_is_a_fastest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long all goes well, no more than FASTEST batches are asked between two looks."""
-    monkeypatch.setattr(shadow_module, "LARGEST_ALLOWANCE", 2)
+    monkeypatch.setattr(shadow_module, "MAX_ALLOWED_BATCHES", 2)
 
     async def story(shadow: ShadowQueue, model: Model) -> None:
         ask(shadow, 100)

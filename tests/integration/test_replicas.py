@@ -9,14 +9,14 @@ import pytest
 from surefoot.core.domain import Split, Version
 from surefoot.core.split_json import encode_split
 from surefoot.gateway.control.shared_routes import SharedRouteTable
-from surefoot.gateway.inference.request import Answered, Failed, new_request
+from surefoot.gateway.inference.request_attempts import Answered, Failed, new_request
 from surefoot.gateway.inference.router import CallerAnswer, NotServing, VersionRouter
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.tripwire import TripLimits, TripRecord
 from surefoot.gateway.inference.version_pool import VersionPool
+from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
-from surefoot.gateway.log.request import InferenceRequest
-from surefoot.models.predictor import AnswerCost, Names, Predictor, PredictorLost, RequestOptions, RowChecks
+from surefoot.models.predictor import AnswerCost, ColumnNames, Predictor, PredictorLost, RequestOptions, RowChecks
 
 V1, V2 = Version("1", f"sha256:{1:064}"), Version("2", f"sha256:{2:064}")
 
@@ -33,7 +33,7 @@ class Process:
     def __init__(self, allowed: int = 0) -> None:
         self.allowed, self.dead = allowed, False
 
-    async def ask(self, _names: Names, values: list[list[object]], _options: RequestOptions) -> list[object]:
+    async def ask(self, _names: ColumnNames, values: list[list[object]], _options: RequestOptions) -> list[object]:
         """Answer, or be gone."""
         if self.dead:
             raise PredictorLost("its process ended")
@@ -61,7 +61,7 @@ class Stuck(Process):
         super().__init__()
         self._ended = asyncio.Event()
 
-    async def ask(self, _names: Names, _values: list[list[object]], _options: RequestOptions) -> list[object]:
+    async def ask(self, _names: ColumnNames, _values: list[list[object]], _options: RequestOptions) -> list[object]:
         """Wait for the end."""
         await self._ended.wait()
         raise PredictorLost("its process ended by signal SIGKILL")
@@ -248,7 +248,7 @@ def test_a_tripped_candidate_is_recorded_once(tmp_path: Path) -> None:
     """A candidate that fails every request leaves one record with the split that it failed under, and counts anew."""
 
     class Raising(Process):
-        async def ask(self, _names: Names, _values: list[list[object]], _options: RequestOptions) -> list[object]:
+        async def ask(self, _names: ColumnNames, _values: list[list[object]], _options: RequestOptions) -> list[object]:
             raise ValueError("no such tree")
 
     async def ask() -> None:
@@ -276,7 +276,7 @@ def test_an_answer_of_a_version_that_lost_its_route_does_not_leave(tmp_path: Pat
             super().__init__()
             self.asked, self.let = asyncio.Event(), asyncio.Event()
 
-        async def ask(self, _names: Names, values: list[list[object]], _options: RequestOptions) -> list[object]:
+        async def ask(self, _names: ColumnNames, values: list[list[object]], _options: RequestOptions) -> list[object]:
             self.asked.set()
             await self.let.wait()
             return [2.0 for _ in values]

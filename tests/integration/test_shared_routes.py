@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from surefoot.gateway.control.shared_routes import MAX_WORKERS, RouteTableFull, SharedRouteTable
-from surefoot.gateway.inference.route_snapshot import DOCUMENT_BYTES
+from surefoot.gateway.inference.route_snapshot import MAX_DOCUMENT_BYTES
 
 
 class Process:
@@ -95,21 +95,23 @@ def test_a_killed_worker_is_not_waited_for(tmp_path: Path, processes: Any) -> No
     with route_table.lock():
         generation = route_table.publish({"m": {"route": 1}})
     preload = route_table.preload("m", {"champion": "2"})
-    assert sorted(route_table.workers_behind(generation)) == sorted(route_table.workers_loading(preload)) == [0, 1]
+    assert (
+        sorted(route_table.unacknowledged_workers(generation)) == sorted(route_table.workers_loading(preload)) == [0, 1]
+    )
     one.ask("look")
     one.ask("ready")
-    assert route_table.workers_behind(generation) == route_table.workers_loading(preload) == [places[two]]
+    assert route_table.unacknowledged_workers(generation) == route_table.workers_loading(preload) == [places[two]]
     assert route_table.ready_workers() == []  # it has no champion yet
     one.ask("serves", True)
     assert route_table.ready_workers() == [places[one]]
     two.kill()
-    assert route_table.workers_behind(generation) == route_table.workers_loading(preload) == []
+    assert route_table.unacknowledged_workers(generation) == route_table.workers_loading(preload) == []
     assert list(route_table.live_workers()) == [places[one]]
     one.ask("leave")
     later = sorted(processes("work", "c").hear()["slot"] for _ in range(2))
     assert later == [0, 1]
     one.ask("look")  # a worker that has left acknowledges nothing for the next one in its slot
-    assert route_table.workers_behind(generation) == later
+    assert route_table.unacknowledged_workers(generation) == later
 
 
 def test_who_asks_is_not_taken_for_a_worker(tmp_path: Path, processes: Any) -> None:
@@ -219,7 +221,7 @@ def test_too_long_a_document_changes_nothing(tmp_path: Path) -> None:
         route_table.reset({"m": {"route": "old"}})
         route_table.take_slot()
     before = route_table.generation
-    room = DOCUMENT_BYTES
+    room = MAX_DOCUMENT_BYTES
     with pytest.raises(RouteTableFull, match="bytes"):
         route_table.publish({"m": {"route": "x" * room}})
     with pytest.raises(RouteTableFull, match="bytes"):

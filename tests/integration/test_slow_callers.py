@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from surefoot.gateway.http.asgi import Receive, Response, Scope, Send, read_body
-from surefoot.gateway.supervision.server import Server
+from surefoot.gateway.supervision.server import DrainingServer
 from tests.conftest import free_port
 
 PATIENCE = 0.5
@@ -28,7 +28,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 async def listening(patience: float) -> AsyncIterator[int]:
     """A server in front of the echo."""
     port = free_port()
-    server = Server(echo, port=port, patience=patience)  # type: ignore[arg-type]
+    server = DrainingServer(echo, port=port, patience=patience)  # type: ignore[arg-type]
     server._app = type("App", (), {"leaving": False})()
     task = asyncio.create_task(server._serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn tells it by this flag alone

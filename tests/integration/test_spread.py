@@ -9,7 +9,7 @@ import yaml
 
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.replay.offline_replay import OfflineReplay
-from surefoot.cli.spread import measure_gates, plain_number, yaml_lines
+from surefoot.cli.spread import expect_yaml_lines, measure_gate_expectations, yaml_number
 from surefoot.core.planning.planning_inputs import PlanningInputs
 from surefoot.core.policy.parse import parse
 from tests.integration import hosted_models
@@ -48,7 +48,7 @@ def found(prepared: Path, root: Path, other: str) -> dict[str, PlanningInputs]:
     log = logged(root, XS)
     versions = (version(prepared, "1"), version(prepared, other))
     replay = OfflineReplay(log, hosted(prepared).scores)
-    return {one.gate: one for one in measure_gates(parse(POLICY), versions, log, replay, (0.0, 9 * DAY))}
+    return {one.gate: one for one in measure_gate_expectations(parse(POLICY), versions, log, replay, (0.0, 9 * DAY))}
 
 
 def test_the_spread_is_that_of_the_blocks_difference(prepared: Path, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_lines_can_be_pasted(prepared: Path, tmp_path: Path) -> None:
     made = list(found(prepared, tmp_path, "2").values())
     made[0] = PlanningInputs("errors", "rate", 0.0000123, "1 of 80,000 requests failed")
     written = yaml.safe_dump(POLICY)
-    for line in yaml_lines(made)[1:]:
+    for line in expect_yaml_lines(made)[1:]:
         gate, _, expect = line.partition(" #")[0].strip().partition(": { ")
         if expect:
             written = written.replace(f"  {gate}:\n", f"  {gate}:\n    {expect.removesuffix(' }')}\n")
@@ -103,4 +103,4 @@ def test_the_lines_can_be_pasted(prepared: Path, tmp_path: Path) -> None:
 )
 def test_a_number_has_no_exponent(value: float, said: str) -> None:
     """YAML takes 1e-05 for a text, so no number is written like that."""
-    assert plain_number(value) == said
+    assert yaml_number(value) == said

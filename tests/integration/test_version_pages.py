@@ -9,7 +9,7 @@ import pytest
 
 from surefoot.adapters.mlflow.runs.projection import MlflowProjection
 from surefoot.adapters.mlflow.runs.run_writer import Pictures
-from surefoot.adapters.mlflow.runs.version_pages import LINE_PREFIX
+from surefoot.adapters.mlflow.runs.version_pages import OUTCOME_LINE_PREFIX
 from surefoot.core.domain import RolloutKind, Stage, Version
 from surefoot.core.errors import RegistryUnavailable
 from surefoot.core.record.chain import GENESIS, Entry, seal_entry
@@ -105,7 +105,7 @@ def tags(version: "ModelVersion") -> dict[str, str]:
 
 def line(version: "ModelVersion") -> str:
     """Surefoot's one line in a description."""
-    (found,) = [one for one in (version.description or "").split("\n") if one.startswith(LINE_PREFIX)]
+    (found,) = [one for one in (version.description or "").split("\n") if one.startswith(OUTCOME_LINE_PREFIX)]
     return found
 
 
@@ -125,12 +125,14 @@ def test_each_page_says_what_became_of_its_version(
     assert tags(second)["run"].startswith(f"{mlflow_server}/#/experiments/")
     assert run_name(client, second) == "promotion of version 2 (bad)"
     link = f"([rollout bad]({tags(second)['run']}))"
-    assert line(second) == f"{LINE_PREFIX}RolledBack on 2013-06-23 15:09:40 UTC: {tags(second)['reason']} {link}"
+    assert (
+        line(second) == f"{OUTCOME_LINE_PREFIX}RolledBack on 2013-06-23 15:09:40 UTC: {tags(second)['reason']} {link}"
+    )
     assert str(second.description).startswith(MINE)
     refused = page(client, model, "3")
     assert tags(refused) == {"outcome": "Refused", "reason": STORY[3].reason}  # type: ignore[union-attr]
     assert line(refused).startswith(
-        f"{LINE_PREFIX}Refused on 2013-06-23 15:10:40 UTC: version 3 is FAILED_REGISTRATION"
+        f"{OUTCOME_LINE_PREFIX}Refused on 2013-06-23 15:10:40 UTC: version 3 is FAILED_REGISTRATION"
     )
     assert tags(page(client, model, "4"))["outcome"] == "Promoted"
     assert (tags(page(client, model, "1")), page(client, model, "1").description) == ({}, "")
@@ -165,7 +167,7 @@ def test_what_is_lost_or_edited_is_written_again(view: MlflowProjection, client:
     client.set_model_version_tag(model, "2", "surefoot.outcome", "Promoted")
     client.delete_model_version_tag(model, "2", "surefoot.reason")
     client.set_model_version_tag(model, "2", "team", "blue")
-    client.update_model_version(model, "2", f"New first line.\n{LINE_PREFIX}all is well\nNew last line.")
+    client.update_model_version(model, "2", f"New first line.\n{OUTCOME_LINE_PREFIX}all is well\nNew last line.")
     assert view.project(model, entries) == 1
     again = page(client, model, "2")
     assert tags(again) == tags(whole)

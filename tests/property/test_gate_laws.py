@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from surefoot.core.domain import Outcome, Role, Verdict
 from surefoot.core.judging.evidence import (
     MICRO,
-    Block,
     Evidence,
     FeatureShift,
     GaugeCounts,
     InputShift,
+    PairedBlock,
     PairedSums,
     ScoreBins,
-    Served,
-    Sliced,
+    ServedCounts,
+    SlicedCounts,
     SpeedCounts,
     SpeedStratum,
     SplitCounts,
@@ -121,10 +121,10 @@ CONFUSION = st.tuples(*[st.integers(0, 60)] * 4)
 SUMMED = st.tuples(st.integers(0, 100 * MICRO))
 
 
-def days(side: st.SearchStrategy[tuple[int, ...]]) -> st.SearchStrategy[tuple[Block, ...]]:
+def days(side: st.SearchStrategy[tuple[int, ...]]) -> st.SearchStrategy[tuple[PairedBlock, ...]]:
     """Blocks whose keys are their days."""
     pairs = st.lists(st.tuples(st.integers(1, 200), side, side), min_size=5, max_size=9)
-    return pairs.map(lambda made: tuple(Block(f"{d:02}", *cells) for d, cells in enumerate(made)))
+    return pairs.map(lambda made: tuple(PairedBlock(f"{d:02}", *cells) for d, cells in enumerate(made)))
 
 
 def sums(side: st.SearchStrategy[tuple[int, ...]], names: tuple[str, ...]) -> st.SearchStrategy[Evidence]:
@@ -194,9 +194,9 @@ def test_histogram_may_be_counted_in_two_parts(found: SpeedCounts, part: float) 
 @given(st.lists(SPLITS, min_size=2, max_size=4), st.data())
 def test_order_of_slices_does_not_matter(parts: list[SplitCounts], data: st.DataObject) -> None:
     """Slices may come in any order: the outcome is the same, and so is the row of each of them."""
-    named: dict[str, Served] = {f"o={index}": part for index, part in enumerate(parts)}
+    named: dict[str, ServedCounts] = {f"o={index}": part for index, part in enumerate(parts)}
     names = data.draw(st.permutations(sorted(named)))
-    one, other = (judge(BY, Sliced(slices, 10_000), LEVEL) for slices in (named, {n: named[n] for n in names}))
+    one, other = (judge(BY, SlicedCounts(slices, 10_000), LEVEL) for slices in (named, {n: named[n] for n in names}))
     assert one.outcome is other.outcome
     assert sorted(map(repr, one.details)) == sorted(map(repr, other.details))
 
@@ -257,12 +257,12 @@ def test_order_of_features_does_not_matter(cells: list[tuple[float, int]], same:
 TRIPLE = st.tuples(st.integers(600, 2000), st.integers(0, 600), st.integers(0, 600 * MICRO))
 TRIPLES = st.tuples(TRIPLE, TRIPLE, TRIPLE)
 ANSWERS = st.integers(20, 900).map(
-    lambda wrong: PairedSums({"": (Block("all", 4000, (60, 20), (wrong, 20)),)}, 4000, 4000)
+    lambda wrong: PairedSums({"": (PairedBlock("all", 4000, (60, 20), (wrong, 20)),)}, 4000, 4000)
 )
 PARTS: list[tuple[Gate, st.SearchStrategy[Evidence]]] = [
     (BOTH, SPLITS),
     (BUDGET, SPLITS),
-    (BY, st.fixed_dictionaries({"o=a": SPLITS, "o=b": SPLITS}).map(lambda slices: Sliced(dict(slices)))),
+    (BY, st.fixed_dictionaries({"o=a": SPLITS, "o=b": SPLITS}).map(lambda slices: SlicedCounts(dict(slices)))),
     (PAID, VALUES),
     (MEMORY, st.builds(GaugeCounts, COUNT, COUNT, st.floats(0.0, 1e6), st.floats(0.0, 1e6), COUNT)),
     (FORESEEN, st.builds(ScoreBins, TRIPLES, TRIPLES, TRIPLES)),

@@ -9,11 +9,11 @@ import pytest
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import (
     MICRO,
-    Block,
     Evidence,
     GaugeCounts,
+    PairedBlock,
     PairedSums,
-    Sliced,
+    SlicedCounts,
     SplitCounts,
     Stratum,
     ValueCounts,
@@ -69,7 +69,7 @@ def blocks(bad: int, good: int) -> Outcome:
 
 def mistakes(bad: int, good: int) -> Outcome:
     """So many mistakes of each version alone among a thousand requests."""
-    cells = Block("all", 1000, (good + 100, 100), (bad + 100, 100))
+    cells = PairedBlock("all", 1000, (good + 100, 100), (bad + 100, 100))
     return judge(RIGHT, PairedSums({"": (cells,)}, 1000, 1000), LEVEL).outcome
 
 
@@ -136,7 +136,7 @@ def failing(seed: int, rates: tuple[float, ...]) -> Iterator[tuple[Evidence, Dec
         strata = [Stratum(0.25, *(int(cell) for cell in row)) for row in cells]
         # A start from the beginning has 0.8 of the weight, so no slice fails with less evidence; the judge is slower.
         if max(log_evidence([s], 0.02, 1.0, 0.0, HARM_FACTORS) for s in strata) >= math.log(len(rates) / LEVEL.alpha):
-            yield Sliced({f"origin={i}": SplitCounts((s,), 0.02) for i, s in enumerate(strata)}, 10_000), LEVEL
+            yield SlicedCounts({f"origin={i}": SplitCounts((s,), 0.02) for i, s in enumerate(strata)}, 10_000), LEVEL
 
 
 def test_equal_slices_are_rarely_failed() -> None:
@@ -151,7 +151,7 @@ def test_slice_that_breaks_is_failed() -> None:
         assert {v.culprit for v in verdicts if v.outcome is Outcome.FAIL} == {"origin=7"}
 
 
-def looks(made: dict[str, list[Block]]) -> Iterator[tuple[Evidence, DecisionThresholds]]:
+def looks(made: dict[str, list[PairedBlock]]) -> Iterator[tuple[Evidence, DecisionThresholds]]:
     """Growing windows of days; each look has its part of a level of five percent."""
     for look in range(1, LOOKS + 1):
         slices = {name: tuple(blocks[: 2 + DAYS * look]) for name, blocks in made.items()}
@@ -174,7 +174,7 @@ def scored(seed: int, blur: float, bend: float) -> Iterator[tuple[Evidence, Deci
         parts = [np.bincount(where, weight, days * SCORE_BINS).reshape(days, SCORE_BINS) for weight in weights]
         sides.append(np.concatenate(parts, axis=1).astype(int))
     blocks = [
-        Block(f"{d:02}", each, tuple(old), tuple(new))
+        PairedBlock(f"{d:02}", each, tuple(old), tuple(new))
         for d, (old, new) in enumerate(zip(sides[0].tolist(), sides[1].tolist(), strict=True))
     ]
     return looks({"": blocks})
@@ -195,13 +195,13 @@ def test_worse_scores_are_failed(gate: Gate, blur: float, bend: float) -> None:
 def decided(seed: int, hit: tuple[float, float]) -> Iterator[tuple[Evidence, DecisionThresholds]]:
     """Days of two groups of which the champion finds 60 %, and the candidate these shares."""
     random = np.random.default_rng(seed)
-    made: dict[str, list[Block]] = {}
+    made: dict[str, list[PairedBlock]] = {}
     for name, rate in zip("fm", hit, strict=True):
         blocks = made.setdefault(f"sex={name}", [])
         for d in range(2 + DAYS * LOOKS):
             came = int(random.binomial(60, 0.5))
             old, new = (int(random.binomial(came, chance)) for chance in (0.6, rate))
-            blocks.append(Block(f"{d:02}", 60, (old, 5, came - old, 55 - came), (new, 5, came - new, 55 - came)))
+            blocks.append(PairedBlock(f"{d:02}", 60, (old, 5, came - old, 55 - came), (new, 5, came - new, 55 - came)))
     return looks(made)
 
 

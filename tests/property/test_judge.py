@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.judging.evidence import (
     MICRO,
-    Block,
     Evidence,
     FeatureShift,
     InputShift,
+    PairedBlock,
     PairedSums,
     SpeedCounts,
     SpeedStratum,
@@ -26,7 +26,7 @@ from surefoot.core.judging.evidence import (
     Validation,
 )
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.thresholds import DecisionThresholds, allowance
+from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.policy.model import Gate, Metric
 from surefoot.core.record.chain import canonical_bytes
 from surefoot.core.record.events import GateJudged, decode_event, encode_event
@@ -46,7 +46,9 @@ STRATUM = st.builds(Stratum, st.sampled_from([0.01, 0.05, 0.5, 1.0]), COUNTS, CO
 STRATA = st.lists(STRATUM, min_size=1, max_size=3).map(tuple)
 MS = st.floats(0.1, 1000.0)
 SUMS = st.integers(0, 10**9).map(lambda value: (value,))
-BLOCKS = st.lists(st.builds(Block, st.just("b"), st.integers(1, 500), SUMS, SUMS), min_size=5, max_size=8).map(tuple)
+BLOCKS = st.lists(st.builds(PairedBlock, st.just("b"), st.integers(1, 500), SUMS, SUMS), min_size=5, max_size=8).map(
+    tuple
+)
 BUCKETS = st.dictionaries(st.integers(-50, 400), st.integers(1, 5_000), min_size=1, max_size=5).map(
     lambda cells: tuple(sorted(cells.items()))
 )
@@ -183,7 +185,9 @@ def ramps(runs: int, rate: Callable[[float], float], effect: float, seed: int) -
                 strata = (*done, Stratum(weight / 100.0, *(int(cell) for cell in cells)))
                 if log_evidence(strata, 0.05, 1.0, 0.0, HARM_FACTORS) < math.log(99.0):
                     continue  # far from any FAIL, as the law below says; the whole judge is slower
-                verdict = judge(ERRORS, SplitCounts(strata, 0.05), DecisionThresholds(allowance=allowance(weight)))
+                verdict = judge(
+                    ERRORS, SplitCounts(strata, 0.05), DecisionThresholds(allowance=margin_allowance(weight))
+                )
                 if stop := verdict.outcome is Outcome.FAIL:
                     break
             if stop:
@@ -245,7 +249,7 @@ def test_equal_losses_are_rarely_rejected() -> None:
     failed, runs = 0, 400
     for _ in range(runs):
         days = [
-            Block("d", 100, (20 * MICRO,), (round((20.0 + 100 * float(random.normal(0.0, 0.03))) * MICRO),))
+            PairedBlock("d", 100, (20 * MICRO,), (round((20.0 + 100 * float(random.normal(0.0, 0.03))) * MICRO),))
             for _ in range(30)
         ]
         looks = (PairedSums({"": tuple(days[: 10 + 2 * k])}, 3000, 3000) for k in range(1, 11))

@@ -6,7 +6,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.gateway.http.decode import read_table
+from surefoot.gateway.http.scoring_body import decode_table
 
 TEXTS = st.text(st.sampled_from('Na"\\ ,:[]{}é\n') | st.characters(exclude_categories=["Cs"]), max_size=12)
 CELLS = st.recursive(
@@ -33,4 +33,4 @@ def test_nan_is_read_as_null_and_nothing_else_is_touched(rows: list[dict[str, ob
     for ascii_only in (True, False):
         body = json.dumps({"dataframe_records": rows}, ensure_ascii=ascii_only).encode()
         plain = json.dumps({"dataframe_records": without_nan(rows)}).encode()
-        assert read_table(body, "application/json") == read_table(plain, "application/json")
+        assert decode_table(body, "application/json") == decode_table(plain, "application/json")

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.canonical_text import (
-    MISSING_SLICE,
+    MISSING_SLICE_NAME,
     canonical_slice,
     canonical_text,
     canonical_text_of_json,
     slice_name,
 )
 from surefoot.core.domain import Split, Version
-from surefoot.gateway.inference.request import new_request
+from surefoot.gateway.inference.request_attempts import new_request
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 SCALARS = st.one_of(
@@ -135,7 +135,7 @@ def test_a_text_is_itself(text: str) -> None:
 def test_what_says_nothing_is_no_value(value: object) -> None:
     """A missing, empty or blank value is the slice of the missing ones, and no unit: the request's own id decides."""
     assert canonical_text(value) is None
-    assert slice_name("c", value) == f"c={MISSING_SLICE}"
+    assert slice_name("c", value) == f"c={MISSING_SLICE_NAME}"
     job = new_request(SPLIT, model="m", request="r", names=("u",), values=[[value]], column="u", at=1.0, started=0.0)
     assert job.unit is None
 

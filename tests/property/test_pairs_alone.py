@@ -12,8 +12,8 @@ from surefoot.adapters.evidence.block_sums import ScoredBatch
 from surefoot.adapters.evidence.paired_sums import sum_batches
 from surefoot.core.answers.losses import losses
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import MICRO, Block, PairedSums
-from surefoot.core.policy.model import LOSSES, Costs, Metric, PairedGate, classes_of
+from surefoot.core.judging.evidence import MICRO, PairedBlock, PairedSums
+from surefoot.core.policy.model import LOSS_METRICS, Costs, Metric, PairedGate, classes_of
 from tests.gates import make_gate
 
 COSTS = Costs(tp=1.0, fp=2.0, fn=3.0, tn=4.0)
@@ -66,7 +66,7 @@ def test_no_pair_changes_another(gate: PairedGate, rows: list[tuple[Any, Any, An
         assert total(whole.slices.get("", ()), side) == total(blocks, side)
 
 
-def total(blocks: Sequence[Block], side: str) -> dict[str, list[int]]:
+def total(blocks: Sequence[PairedBlock], side: str) -> dict[str, list[int]]:
     """Sums of one version by the time of the block."""
     made: dict[str, list[int]] = {}
     for block in blocks:
@@ -76,7 +76,7 @@ def total(blocks: Sequence[Block], side: str) -> dict[str, list[int]]:
 
 
 @given(
-    gate=st.sampled_from([gate for gate in GATES if gate.metric in LOSSES]),
+    gate=st.sampled_from([gate for gate in GATES if gate.metric in LOSS_METRICS]),
     label=st.sampled_from([[1, 1.0, True, "1", "1.0"], [0, 0.0, False, "0"]]),
     answer=st.sampled_from([[1, 1.0, True], [0, 0.0, False]]),
 )

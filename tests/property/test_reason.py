@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.core.reason import MAX_REASON_LENGTH, NONE_GIVEN, usable_reason
+from surefoot.core.reason import MAX_REASON_LENGTH, NO_REASON_TEXT, usable_reason
 from surefoot.core.record.chain import canonical_bytes
 
 ANY = st.text(st.characters(codec=None, categories=None), max_size=3000)
@@ -29,7 +29,7 @@ def test_an_ordinary_reason_is_kept_as_it_is(typed: str) -> None:
 
 def test_what_was_done_to_a_reason_is_said() -> None:
     """An empty, a long and an unreadable reason each name what was changed."""
-    assert usable_reason("  \n ").text == NONE_GIVEN
+    assert usable_reason("  \n ").text == NO_REASON_TEXT
     assert "it was empty" in usable_reason(" ").changes
     assert "shortened from 3,000 to 500 characters" in usable_reason("x" * 3000).changes
     assert (

@@ -5,10 +5,16 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters.mlflow.runs.version_pages import LINE_PREFIX, MAX_DESCRIPTION_LENGTH, with_line
+from surefoot.adapters.mlflow.runs.version_pages import (
+    MAX_DESCRIPTION_LENGTH,
+    OUTCOME_LINE_PREFIX,
+    description_with_outcome,
+)
 from surefoot.core.record.version_status import VersionStatus
 
-OWNERS = st.text(max_size=300).filter(lambda text: not any(line.startswith(LINE_PREFIX) for line in text.split("\n")))
+OWNERS = st.text(max_size=300).filter(
+    lambda text: not any(line.startswith(OUTCOME_LINE_PREFIX) for line in text.split("\n"))
+)
 REASONS = st.text(max_size=700)
 LINKS = st.sampled_from(["", "http://127.0.0.1:5000/#/experiments/1/runs/2"])
 
@@ -21,26 +27,29 @@ def standing(outcome: str, reason: str) -> VersionStatus:
 @given(OWNERS, REASONS, REASONS, LINKS)
 def test_the_owners_text_stays_and_the_line_is_replaced(text: str, first: str, second: str, link: str) -> None:
     """Whatever the owner wrote stays as it is; of two outcomes only the later one is there, in one line."""
-    once = with_line(text, standing("Ramping", first), link)
-    twice = with_line(once, standing("RolledBack", second), link)
-    assert twice == with_line(text, standing("RolledBack", second), link)
+    once = description_with_outcome(text, standing("Ramping", first), link)
+    twice = description_with_outcome(once, standing("RolledBack", second), link)
+    assert twice == description_with_outcome(text, standing("RolledBack", second), link)
     assert twice.startswith(text)
-    assert [line.startswith(LINE_PREFIX) for line in twice[len(text) :].split("\n") if line] == [True]
-    assert with_line(twice, standing("RolledBack", second), link) == twice
+    assert [line.startswith(OUTCOME_LINE_PREFIX) for line in twice[len(text) :].split("\n") if line] == [True]
+    assert description_with_outcome(twice, standing("RolledBack", second), link) == twice
 
 
 @given(OWNERS, OWNERS, REASONS)
 def test_what_the_owner_writes_around_the_line_stays(before: str, after: str, reason: str) -> None:
     """Text that the owner has written before and after the line stays when the line changes."""
-    ours = with_line("", standing("Ramping", "x"), "")
-    line = with_line("", standing("RolledBack", reason), "")
-    assert with_line(f"{before}\n{ours}\n{after}", standing("RolledBack", reason), "") == f"{before}\n{line}\n{after}"
+    ours = description_with_outcome("", standing("Ramping", "x"), "")
+    line = description_with_outcome("", standing("RolledBack", reason), "")
+    assert (
+        description_with_outcome(f"{before}\n{ours}\n{after}", standing("RolledBack", reason), "")
+        == f"{before}\n{line}\n{after}"
+    )
 
 
 @given(st.integers(0, MAX_DESCRIPTION_LENGTH + 200), REASONS, LINKS)
 def test_no_page_grows_beyond_what_mlflow_holds(length: int, reason: str, link: str) -> None:
     """A description is at most as long as MLflow's column; where there is no room for a line, it stays as it is."""
     text = (string.ascii_letters * 101)[:length]
-    written = with_line(text, standing("RolledBack", reason), link)
+    written = description_with_outcome(text, standing("RolledBack", reason), link)
     assert written == text or len(written) <= MAX_DESCRIPTION_LENGTH
-    assert length > MAX_DESCRIPTION_LENGTH - 100 or LINE_PREFIX in written
+    assert length > MAX_DESCRIPTION_LENGTH - 100 or OUTCOME_LINE_PREFIX in written

@@ -12,8 +12,8 @@ from sklearn import metrics
 
 from surefoot.adapters.evidence.block_sums import score_bins
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import MICRO, Block
-from surefoot.core.policy.model import CONFUSIONS, GAPS, PAIRED, Metric
+from surefoot.core.judging.evidence import MICRO, PairedBlock
+from surefoot.core.policy.model import CONFUSIONS, GAP_METRICS, PAIRED, Metric
 from surefoot.core.stats.block_statistic import (
     SCORE_BINS,
     Floats,
@@ -59,10 +59,10 @@ def centre(number: int) -> int:
     return (2 * number + 1) * MICRO // (2 * SCORE_BINS)
 
 
-def blocks_of(each: int, scores: tuple[Whole, Whole], came: Flags) -> list[Block]:
+def blocks_of(each: int, scores: tuple[Whole, Whole], came: Flags) -> list[PairedBlock]:
     """Both versions' sums, cut into blocks of so many requests."""
     return [
-        Block(
+        PairedBlock(
             str(first),
             each,
             *(
@@ -160,7 +160,7 @@ def test_whole_arrays_are_taken_row_by_row(metric: Metric) -> None:
     """A statistic of a stack of sums is the stack of their statistics."""
     random = np.random.default_rng(4)
     width = 3 * SCORE_BINS if metric in {Metric.AUC, Metric.ECE} else 4
-    shape = (3, 2, 4) if metric in GAPS else (3, 2)
+    shape = (3, 2, 4) if metric in GAP_METRICS else (3, 2)
     stacked = random.integers(1, 50, (*shape, width)).astype(float)
     if width > 4:
         stacked[..., :SCORE_BINS] += stacked[..., SCORE_BINS : 2 * SCORE_BINS]  # no more positives than requests
@@ -221,7 +221,7 @@ def test_error_of_a_mean_is_the_textbooks(pairs: list[tuple[int, int]]) -> None:
     apart = (new - old) / MICRO
     expected = float(np.std(apart, ddof=1)) / math.sqrt(len(pairs))
     found = jackknife_difference(np.ones(len(pairs)), old[:, None], new[:, None], mean_loss)
-    ratio = block_difference([Block(str(i), 1, (a,), (b,)) for i, (a, b) in enumerate(pairs)])
+    ratio = block_difference([PairedBlock(str(i), 1, (a,), (b,)) for i, (a, b) in enumerate(pairs)])
     assert found is not None
     assert ratio is not None
     for made in (found, ratio):
@@ -256,8 +256,8 @@ def test_error_of_a_gap_is_that_of_two_independent_rates() -> None:
 
 def test_sums_that_were_coarsened_are_worth_as_much() -> None:
     """A unit of ten millionths gives the same difference as ten units of one, whatever the statistic."""
-    fine = [Block(str(d), 10, (40_000 * d,), (30_000 * d + 70_000,)) for d in range(1, 9)]
-    coarse = [Block(b.key, b.n, (b.champion[0] // 10,), (b.candidate[0] // 10,)) for b in fine]
+    fine = [PairedBlock(str(d), 10, (40_000 * d,), (30_000 * d + 70_000,)) for d in range(1, 9)]
+    coarse = [PairedBlock(b.key, b.n, (b.champion[0] // 10,), (b.candidate[0] // 10,)) for b in fine]
     for statistic in (mean_loss, root_mean_square):
         assert block_difference(fine, statistic) == block_difference(coarse, statistic, 10)
 

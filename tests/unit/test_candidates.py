@@ -17,13 +17,13 @@ from surefoot.rollout import (
     open_rollback,
     open_wanted,
 )
-from surefoot.rollout.candidates import ALIAS, STAGE, Opened, candidate_requests
+from surefoot.rollout.candidates import ALIAS_SOURCE, STAGE_SOURCE, OpenedCandidate, candidate_requests
 from surefoot.rollout.requests import PromotionRequest
 from tests.fakes import POLICY, Scenario
 from tests.scripted import POINTS, events, scenario, started
 
 
-def _open(env: Scenario, facts: str = "") -> Opened:
+def _open(env: Scenario, facts: str = "") -> OpenedCandidate:
     """Do what a tick does."""
     return open_wanted(env.ports(), "m", env.registry.view("m"), lambda wish: _request(env, wish), facts)
 
@@ -38,13 +38,13 @@ def test_the_alias_comes_first_and_the_others_are_named() -> None:
     env.registry.aliases = {"champion": "1", "candidate": "2"}
     env.registry.stages = {"2": "Staging", "3": "Staging"}
     assert [(wish.number, wish.source) for wish in candidate_requests(env.registry.view("m"))] == [
-        ("2", ALIAS),
-        ("3", STAGE),
+        ("2", ALIAS_SOURCE),
+        ("3", STAGE_SOURCE),
     ]
     found = _open(env)
     assert found.number == "2"
     assert found.lines == ("version 3 (stage Staging) waits: version 2 is taken first",)
-    assert _open(env) == Opened()  # it has what it asks for
+    assert _open(env) == OpenedCandidate()  # it has what it asks for
     end_rollout(env.ports(), "m", Stage.ABORTED, "a test")
     drive(env.ports(), "m", until=lambda ledger: not ledger.open)
     found = _open(env)
@@ -59,7 +59,7 @@ def test_a_refusal_is_one_entry_until_its_facts_change() -> None:
     adopt_champion(env.ports(), "m")
     assert "version 1 of m is the champion: nothing to promote" in _open(env).lines[0]
     head = env.ports().ledger("m").head
-    assert _open(env) == Opened()
+    assert _open(env) == OpenedCandidate()
     assert env.ports().ledger("m").head == head
     assert _open(env, "another policy").lines == ()  # tried again; the same reason is not said again
     assert env.ports().ledger("m").head == head + 1
@@ -119,7 +119,7 @@ def test_what_the_registry_takes_back_is_withdrawn(change: Callable[[RegistryVie
     """Without its alias, its version or its model an open rollout ends as Withdrawn, with its traffic back."""
     for point in POINTS.values():
         env = scenario()
-        request = replace(env.request(), source=ALIAS)
+        request = replace(env.request(), source=ALIAS_SOURCE)
         open_promotion(env.ports(), request)
         ledger = started(env, point)
         if ledger.rollout is None or ledger.rollout.stage in {Stage.PROMOTING, Stage.BAKING}:
@@ -179,7 +179,7 @@ def test_a_version_that_was_taken_back_after_its_promotion_is_refused_once() -> 
     (line,) = _open(env).lines
     assert "it was promoted, then taken back: alerts doubled" in line
     assert "--force" in line
-    assert _open(env) == Opened()
+    assert _open(env) == OpenedCandidate()
 
 
 def test_a_version_that_serves_after_its_promotion_is_not_refused() -> None:
@@ -189,5 +189,5 @@ def test_a_version_that_serves_after_its_promotion_is_not_refused() -> None:
     env.registry.stages = {"2": "Staging"}
     started(env)
     head = env.ports().ledger("m").head
-    assert _open(env) == Opened()
+    assert _open(env) == OpenedCandidate()
     assert env.ports().ledger("m").head == head

@@ -9,7 +9,7 @@ from surefoot.core.answers.disagreement import differing_requests
 from surefoot.core.answers.losses import losses
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MICRO
-from surefoot.core.planning import notes
+from surefoot.core.planning import list_policy_notes
 from surefoot.core.policy.model import Costs, Metric, Policy
 from surefoot.core.policy.parse import parse
 from surefoot.core.policy.violations import Violation
@@ -114,6 +114,6 @@ def test_lint_says_where_classes_are_needed() -> None:
     named = {**quality, "classes": ["on time", "late"]}
     value = {**POLICY, "gates": {**POLICY["gates"], "quality": quality, "named": named}}
     value["bake"] = {"for": "1h", "gates": ["errors", "quality", "named"]}
-    (note,) = notes(parse(value))
+    (note,) = list_policy_notes(parse(value))
     assert "gate 'quality'" in note
     assert "'classes'" in note

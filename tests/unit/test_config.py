@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.config.policy_file import MOST_BYTES, read_policy
+from surefoot.adapters.config.policy_file import MAX_POLICY_BYTES, read_policy
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.policy.model import FailureAction, Reaction
@@ -182,7 +182,7 @@ def test_missing_file_lists_its_neighbours(tmp_path: Path) -> None:
 def test_large_file_is_not_read(tmp_path: Path) -> None:
     """A file that no person wrote is refused by its size."""
     path = tmp_path / "good.yaml"
-    path.write_text(GOOD + "#" * MOST_BYTES)
+    path.write_text(GOOD + "#" * MAX_POLICY_BYTES)
     with pytest.raises(PolicyInvalid, match="larger than"):
         read_policy(path)
 

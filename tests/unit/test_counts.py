@@ -14,7 +14,7 @@ from surefoot.adapters.evidence.value_counts import value_counts
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import EvidenceUnavailable
-from surefoot.core.gates.latency import MIN_BEYOND
+from surefoot.core.gates.latency import MIN_EXCEEDANCES
 from surefoot.core.judging.evidence import Missing, SpeedCounts, SpeedStratum, SplitCounts, Stratum, ValueCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.request import EvidenceRequest
@@ -25,7 +25,7 @@ from tests.gates import changed, make_gate
 
 ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
 LATENCY = make_gate("latency", Metric.LATENCY, margin=0.2, quantiles=(0.9,))
-LEAST_HISTORY = 10 * MIN_BEYOND
+LEAST_HISTORY = 10 * MIN_EXCEEDANCES
 """Measurements without which no p90 is frozen [count]."""
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 LIVE = EvidenceRequest(

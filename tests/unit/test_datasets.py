@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from surefoot.adapters.mlflow.dataset_digest import frame_digest
+from surefoot.adapters.mlflow.dataset_digest import data_frame_digest
 from surefoot.core.errors import Rejected
 
 ROWS = 20_000
@@ -58,7 +58,7 @@ def test_a_changed_cell_anywhere_changes_the_digest(flights: pd.DataFrame, colum
     before = only.iloc[row, 0]
     after = (not before) if isinstance(before, (bool, np.bool_)) else CHANGES[column]
     edited.iloc[row, 0] = "LGA" if isinstance(before, str) and before == after else after  # type: ignore[call-overload] # any cell
-    assert frame_digest(edited) != frame_digest(only)
+    assert data_frame_digest(edited) != data_frame_digest(only)
 
 
 @pytest.mark.parametrize("column", [name for name in CHANGES if name not in {"late", "distance"}])
@@ -67,16 +67,16 @@ def test_a_cell_that_became_null_changes_the_digest(flights: pd.DataFrame, colum
     only = flights[[column]]
     edited = only.copy()
     edited.iloc[15_001, 0] = None
-    assert frame_digest(edited) != frame_digest(only)
+    assert data_frame_digest(edited) != data_frame_digest(only)
 
 
 def test_the_digest_is_that_of_the_contents(flights: pd.DataFrame) -> None:
     """A copy, another index and another memory layout have the same digest; it says its algorithm."""
     shuffled = flights.sample(frac=1, random_state=1).sort_index()
-    assert frame_digest(shuffled.set_axis(range(5, ROWS + 5))) == frame_digest(flights)
-    assert frame_digest(flights[::-1][::-1]) == frame_digest(flights)
-    assert frame_digest(flights).startswith("sha256:")
-    assert len(frame_digest(flights)) == 71
+    assert data_frame_digest(shuffled.set_axis(range(5, ROWS + 5))) == data_frame_digest(flights)
+    assert data_frame_digest(flights[::-1][::-1]) == data_frame_digest(flights)
+    assert data_frame_digest(flights).startswith("sha256:")
+    assert len(data_frame_digest(flights)) == 71
 
 
 def test_names_types_and_order_count() -> None:
@@ -91,22 +91,22 @@ def test_names_types_and_order_count() -> None:
         frame.assign(b=["xy", ""]),
         frame.astype({"a": object}),
     ]
-    assert len({frame_digest(one) for one in [frame, *others]}) == 1 + len(others)
+    assert len({data_frame_digest(one) for one in [frame, *others]}) == 1 + len(others)
 
 
 def test_nulls_are_nulls_and_nothing_else() -> None:
     """None, NaN and NA digest alike in one column; an empty table and one of nulls differ."""
     written = [pd.DataFrame({"a": pd.Series([null, "x"], dtype=object)}) for null in (None, float("nan"), pd.NA)]
-    assert len({frame_digest(one) for one in written}) == 1
+    assert len({data_frame_digest(one) for one in written}) == 1
     numbers = [pd.DataFrame({"a": pd.Series(values, dtype="Float64")}) for values in ([0.0], [None], [])]
-    assert len({frame_digest(one) for one in numbers}) == 3
+    assert len({data_frame_digest(one) for one in numbers}) == 3
 
 
 def test_two_columns_of_one_name_are_both_digested() -> None:
     """A change in the second of two columns that share a name shows."""
     frame = pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"])
     edited = pd.DataFrame([[1, 2], [3, 5]], columns=["a", "a"])
-    assert frame_digest(frame) != frame_digest(edited)
+    assert data_frame_digest(frame) != data_frame_digest(edited)
 
 
 def test_a_long_array_in_a_cell_is_digested_whole() -> None:
@@ -115,10 +115,10 @@ def test_a_long_array_in_a_cell_is_digested_whole() -> None:
     edited = long.copy()
     edited[2500] = 0
     first, second = (pd.DataFrame({"a": [{"v": one}]}) for one in (long, edited))
-    assert frame_digest(first) != frame_digest(second)
+    assert data_frame_digest(first) != data_frame_digest(second)
 
 
 def test_what_has_no_canonical_form_is_rejected() -> None:
     """An object of a foreign class is refused and its column named: its printed form may change by itself."""
     with pytest.raises(Rejected, match="column a holds a object"):
-        frame_digest(pd.DataFrame({"a": [object()]}))
+        data_frame_digest(pd.DataFrame({"a": [object()]}))

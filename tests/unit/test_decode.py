@@ -7,22 +7,22 @@ import orjson
 import pytest
 
 from surefoot.core.domain import Split, Version
-from surefoot.gateway.http.decode import MalformedBody, Table, read_table
-from surefoot.gateway.inference.request import new_request
+from surefoot.gateway.http.scoring_body import MalformedBody, RequestTable, decode_table
+from surefoot.gateway.inference.request_attempts import new_request
+from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import record_lines
-from surefoot.gateway.log.request import InferenceRequest
-from surefoot.models.predictor import NO_OPTIONS, Names, RequestOptions
+from surefoot.models.predictor import NO_OPTIONS, ColumnNames, RequestOptions
 
 ROW = {"x": 1.5, "w": "a"}
 
 
-def read(body: object) -> Table:
+def read(body: object) -> RequestTable:
     """The table of a JSON body, or of bytes as they are."""
-    return read_table(body if isinstance(body, bytes) else json.dumps(body).encode(), "application/json")
+    return decode_table(body if isinstance(body, bytes) else json.dumps(body).encode(), "application/json")
 
 
 def job(
-    names: Names, values: list[list[object]], column: str | None = None, options: RequestOptions = NO_OPTIONS
+    names: ColumnNames, values: list[list[object]], column: str | None = None, options: RequestOptions = NO_OPTIONS
 ) -> InferenceRequest:
     """A request's job."""
     return new_request(
@@ -42,7 +42,7 @@ def test_nan_is_missing_and_stays_what_it_is_in_texts() -> None:
     """A bare NaN is null; in a text, a key, or next to escaped quotes the letters are letters."""
     rows = [{"x": float("nan"), "NaN": 'NaN "NaN" \\'}, {"x": 2.0, "NaN": '\\" NaN'}]
     table = read({"dataframe_records": rows})
-    assert table == Table(("x", "NaN"), [[None, 'NaN "NaN" \\'], [2.0, '\\" NaN']])
+    assert table == RequestTable(("x", "NaN"), [[None, 'NaN "NaN" \\'], [2.0, '\\" NaN']])
 
 
 @pytest.mark.parametrize("literal", ["Infinity", "-Infinity", "-NaN", "1NaN", "NaNN", "nan", "1e999", '"\\ud800"'])
@@ -116,8 +116,10 @@ def test_columns_are_texts_or_numbers(columns: object) -> None:
 def test_a_scalar_beside_columns_is_in_every_row() -> None:
     """What is no list is repeated, null as well; and an object among columns makes one row of all."""
     for name in ("inputs", "instances"):
-        assert read({name: {"x": [1, 2], "y": 3, "z": None}}) == Table(("x", "y", "z"), [[1, 3, None], [2, 3, None]])
-        assert read({name: {"x": [1, 2], "y": {"a": 1}}}) == Table(("x", "y"), [[[1, 2], {"a": 1}]])
+        assert read({name: {"x": [1, 2], "y": 3, "z": None}}) == RequestTable(
+            ("x", "y", "z"), [[1, 3, None], [2, 3, None]]
+        )
+        assert read({name: {"x": [1, 2], "y": {"a": 1}}}) == RequestTable(("x", "y"), [[[1, 2], {"a": 1}]])
 
 
 @pytest.mark.parametrize("name", ["dataframe_records", "instances", "inputs"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.core.policy.parse import examine
+from surefoot.core.policy.parse import examine_policy
 from tests.fakes import POLICY
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def test_every_key_of_a_policy_is_in_the_table() -> None:
         "bake": {"for": "1h", "gates": ["errors"], **odd},
         **odd,
     }
-    told = examine(value).broken
+    told = examine_policy(value).broken
     known = {
         (*(part for part in violation.path[:-1] if isinstance(part, str) and part != "steps"), key)
         for violation in told

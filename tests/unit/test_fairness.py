@@ -3,7 +3,7 @@
 import pytest
 
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import Block, PairedSums
+from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Metric
@@ -27,7 +27,7 @@ def sums(**groups: tuple[tuple[float, float], tuple[float, float]]) -> PairedSum
         for day in range(DAYS):
             wave = 0.01 * (day % 3 - 1)
             cells = [confusion(hits + wave, alarms + wave) for hits, alarms in (old, new)]
-            blocks.append(Block(f"2026-01-{day + 1:02}", N, cells[0], cells[1]))
+            blocks.append(PairedBlock(f"2026-01-{day + 1:02}", N, cells[0], cells[1]))
         slices[f"sex={name}"] = tuple(blocks)
     return PairedSums(slices, len(groups) * DAYS * N, len(groups) * DAYS * N)
 

@@ -10,7 +10,7 @@ from surefoot.core.domain import FigureKind, Outcome, Role, Stage, Verdict
 from surefoot.core.judging.evidence import (
     Evidence,
     GaugeCounts,
-    Sliced,
+    SlicedCounts,
     SpeedCounts,
     SpeedStratum,
     SplitCounts,
@@ -209,7 +209,7 @@ def test_broken_split_of_one_slice_is_said_of_it() -> None:
     """One slice that does not get its share keeps the whole gate from passing, and is named."""
     gate = changed(ERRORS, by=("origin",))
     fine, broken = arms(40_000, 0.02, 0.02), arms(40_000, 0.02, 0.02, got=0.4)
-    verdict = judged(gate, Sliced({"origin=JFK": fine, "origin=LGA": broken}, 10_000))
+    verdict = judged(gate, SlicedCounts({"origin=JFK": fine, "origin=LGA": broken}, 10_000))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.reason.startswith("on origin=LGA the candidate does not get the share")
 
@@ -334,7 +334,7 @@ def test_resource_is_said_in_its_unit() -> None:
 @pytest.mark.parametrize(
     ("gate", "evidence", "culprit"),
     [
-        (changed(ERRORS, by=("origin",)), Sliced({"origin=LGA": arms(2_000, 0.3, 0.02)}, 10), "origin=LGA"),
+        (changed(ERRORS, by=("origin",)), SlicedCounts({"origin=LGA": arms(2_000, 0.3, 0.02)}, 10), "origin=LGA"),
         (
             make_gate("memory", Metric.GAUGE, margin=0.2, column="rss_mb"),
             GaugeCounts(20, 0, 150.0, 100.0, 10),

@@ -10,13 +10,13 @@ from scipy import stats
 
 from surefoot.adapters.evidence.block_sums import score_bins
 from surefoot.core.domain import Outcome, Role
-from surefoot.core.gates.expected_loss import LEAST_PAST, expected_brier, observed_brier
+from surefoot.core.gates.expected_loss import MIN_PAST_REQUESTS, expected_brier, observed_brier
 from surefoot.core.judging.evidence import (
     MICRO,
-    Block,
     FeatureShift,
     GoldenRows,
     InputShift,
+    PairedBlock,
     PairedSums,
     ScoreBins,
 )
@@ -88,8 +88,8 @@ FAIR = scored((1000, 0.205, 0.205), (1000, 0.805, 0.805))
         (FAIR, scored((1000, 0.205, 0.6)), scored((500, 0.205, 0.0)), Outcome.INCONCLUSIVE),
         (FAIR, scored((1000, 0.205, 0.6)), scored((500, 0.505, 0.0)), Outcome.INCONCLUSIVE),
         (FAIR, FAIR, scored(), Outcome.NO_DATA),
-        (scored((LEAST_PAST - 1, 0.205, 0.2)), FAIR, scored((500, 0.205, 0.0)), Outcome.NO_DATA),
-        (FAIR, scored((LEAST_PAST - 1, 0.205, 0.2)), scored((500, 0.205, 0.0)), Outcome.NO_DATA),
+        (scored((MIN_PAST_REQUESTS - 1, 0.205, 0.2)), FAIR, scored((500, 0.205, 0.0)), Outcome.NO_DATA),
+        (FAIR, scored((MIN_PAST_REQUESTS - 1, 0.205, 0.2)), scored((500, 0.205, 0.0)), Outcome.NO_DATA),
     ],
 )
 def test_foreseen_loss_is_no_surer_than_it_was(
@@ -106,7 +106,7 @@ def test_foreseen_loss_is_no_surer_than_it_was(
         assert verdict.upper is not None
         assert verdict.lower <= 0.2 < verdict.upper
         assert abs(figure(verdict, "past error of this estimate")) > 0.1
-    if past is not FAIR or checked[20][0] == LEAST_PAST - 1:
+    if past is not FAIR or checked[20][0] == MIN_PAST_REQUESTS - 1:
         assert "only 499 labelled requests to learn from; 500 are needed" in verdict.reason
 
 
@@ -142,10 +142,12 @@ def test_expectation_is_never_a_guardrail() -> None:
     assert parse_gate("g", {**plain, "role": "signal"}).role is Role.SIGNAL
 
 
-def by_day(n: int, sides: tuple[float, float], days: int = 20, wave: float = 0.02) -> tuple[Block, ...]:
+def by_day(n: int, sides: tuple[float, float], days: int = 20, wave: float = 0.02) -> tuple[PairedBlock, ...]:
     """Days of requests whose loss is a share, which goes a little up and down from day to day."""
     return tuple(
-        Block(f"{d:02}", n, *((round(n * (share + wave * math.sin(d + k)) * MICRO),) for k, share in enumerate(sides)))
+        PairedBlock(
+            f"{d:02}", n, *((round(n * (share + wave * math.sin(d + k)) * MICRO),) for k, share in enumerate(sides))
+        )
         for d in range(days)
     )
 
@@ -203,7 +205,7 @@ def by_score(scores: tuple[np.ndarray, np.ndarray], came: np.ndarray, days: int)
     for day, here in enumerate(np.array_split(np.arange(len(came)), days)):
         sides = (score_bins(side[here], came[here]) for side in scores)
         flat = (tuple(cell[part] for part in range(3) for cell in cells) for cells in sides)
-        blocks.append(Block(f"{day:02}", len(here), *flat))
+        blocks.append(PairedBlock(f"{day:02}", len(here), *flat))
     return PairedSums({"": tuple(blocks)}, len(came), len(came))
 
 
@@ -257,7 +259,7 @@ def groups(hit: Mapping[str, tuple[float, float]], *, each: int = 100, days: int
         for d in range(days):
             hits = [round(positives * rate + (1.0 if (d + place + k) % 2 else -1.0)) for k, rate in enumerate(sides)]
             cells = [(max(min(h, positives), 0), 10, positives - max(min(h, positives), 0), 40) for h in hits]
-            blocks.append(Block(f"{d:02}", each, *cells))
+            blocks.append(PairedBlock(f"{d:02}", each, *cells))
         slices[f"sex={name}"] = tuple(blocks)
     n = each * days * len(hit)
     return PairedSums(slices, n, n)
@@ -336,6 +338,6 @@ def test_one_group_has_no_gap() -> None:
 def test_answers_one_by_one_share_the_level_of_all_stages() -> None:
     """What begins anew in each of ten steps has a tenth of the level in each, as losses by block have."""
     gate = make_gate("accuracy", Metric.ZERO_ONE, margin=0.0, block=0.0)
-    evidence = PairedSums({"": (Block("all", 1000, (20, 10), (42, 10)),)}, 1000, 1000)
+    evidence = PairedSums({"": (PairedBlock("all", 1000, (20, 10), (42, 10)),)}, 1000, 1000)
     once, often = (judged(gate, evidence, DecisionThresholds(stages=stages)) for stages in (1, 10))
     assert (once.outcome, often.outcome) == (Outcome.FAIL, Outcome.INCONCLUSIVE)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from surefoot.core.planning import plan
+from surefoot.core.planning import plan_policy
 from surefoot.core.policy.model import CONFUSIONS, Metric
 from surefoot.core.policy.parse import parse
 from surefoot.core.policy.violations import Violation
@@ -148,7 +148,7 @@ def planned(gate: dict[str, object], steps: int) -> list[float]:
     """What a plan says that a gate sees in each step of a ramp: how much, and the smallest harm that it finds."""
     ramp = [{"weight": 5 + n, "hold": {"for": "10d", "gates": ["errors", "g"]}} for n in range(steps)]
     gates = {"errors": {"metric": "error_rate", "margin": "1pp"}, "g": gate}
-    seen = [sight for sight in plan(parse({**POLICY, "gates": gates, "steps": ramp})) if sight.gate == "g"]
+    seen = [sight for sight in plan_policy(parse({**POLICY, "gates": gates, "steps": ramp})) if sight.gate == "g"]
     return [number for sight in seen for number in (sight.n, sight.effect or 0.0)]
 
 

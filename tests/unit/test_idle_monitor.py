@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from surefoot.gateway.inference.idle import SAMPLES_TO_RESUME, IdleMonitor
+from surefoot.gateway.inference.idle_monitor import SAMPLES_TO_RESUME, IdleMonitor
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from surefoot.gateway.http import decode, tensors
-from surefoot.gateway.json_body import Ambiguous, NotJson, parse_json_body
+from surefoot.gateway.http import scoring_body, tensors
+from surefoot.gateway.json_body import DuplicateKey, InvalidJson, parse_json_body
 from surefoot.gateway.log.record import label_lines
 
 TEXTS = st.one_of(
@@ -38,7 +38,7 @@ def test_a_key_that_is_said_twice_is_refused(value: dict[str, object], other: ob
     escaped = data.draw(st.booleans())
     inner = json.dumps(value)[:-1] + f" , {json.dumps(key, ensure_ascii=escaped)} : {json.dumps(other)}}}"
     body = data.draw(st.sampled_from([inner, f"[{inner}]", f'{{"outer" :[1,{inner}]}}'])).encode()
-    with pytest.raises(Ambiguous, match="written twice"):
+    with pytest.raises(DuplicateKey, match="written twice"):
         parse_json_body(body)
 
 
@@ -52,13 +52,13 @@ TWICE = [
 @pytest.mark.parametrize("body", TWICE)
 def test_scoring_bodies_say_each_key_once(body: bytes) -> None:
     """A scoring body with a repeated key is malformed, at any depth."""
-    with pytest.raises(decode.MalformedBody, match="written twice"):
-        decode.read_table(body, "application/json")
+    with pytest.raises(scoring_body.MalformedBody, match="written twice"):
+        scoring_body.decode_table(body, "application/json")
 
 
 def test_tensors_and_labels_say_each_key_once() -> None:
     """The same for the Open Inference Protocol and for labels."""
-    with pytest.raises(decode.MalformedBody, match="written twice"):
+    with pytest.raises(scoring_body.MalformedBody, match="written twice"):
         tensors.read_tensors(b'{"inputs":[{"name":"x","name":"y","shape":[1],"datatype":"FP64","data":[1]}]}')
     with pytest.raises(ValueError, match="written twice"):
         label_lines(b'[{"request":"a","label":1,"label":0}]', 0.0)
@@ -66,11 +66,11 @@ def test_tensors_and_labels_say_each_key_once() -> None:
 
 def test_other_bodies_are_told_as_before() -> None:
     """What is no JSON is said so; NaN is null only where rows are read; long numbers and deep lists are no trouble."""
-    with pytest.raises(NotJson):
+    with pytest.raises(InvalidJson):
         parse_json_body(b"{")
-    with pytest.raises(NotJson):
+    with pytest.raises(InvalidJson):
         parse_json_body(b"[NaN]")
     assert parse_json_body(b'\xef\xbb\xbf[NaN, "NaN"]', nan=True) == [None, "NaN"]
     assert parse_json_body(b'["a\\":", ' + b"0." + b"1" * 5000 + b"]")
-    with pytest.raises(Ambiguous, match="nested"):
+    with pytest.raises(DuplicateKey, match="nested"):
         parse_json_body(b'["\\":",' + b"[" * 1015 + b'{"a":1}' + b"]" * 1015 + b"]")

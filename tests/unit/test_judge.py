@@ -9,12 +9,12 @@ import pytest
 from surefoot.core.domain import Outcome, Role, Stage, Verdict
 from surefoot.core.judging.evidence import (
     MICRO,
-    Block,
     Evidence,
-    Expectation,
+    FailedExpectation,
     FeatureShift,
     InputShift,
     Missing,
+    PairedBlock,
     PairedSums,
     SpeedCounts,
     SpeedStratum,
@@ -23,7 +23,7 @@ from surefoot.core.judging.evidence import (
     Validation,
 )
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.thresholds import DecisionThresholds, allowance
+from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.policy.model import Gate, Metric
 from surefoot.core.record.chain import canonical_bytes
 from surefoot.core.record.events import GateJudged, encode_event
@@ -64,7 +64,7 @@ def slow(share: float, n: int, ratio: float) -> SpeedCounts:
 def paired(gap: float, *, days: int = 20, each: int = 500, noise: float = 0.002, slices: object = None) -> PairedSums:
     """Days on which the candidate loses `gap` more, give or take a little every other day."""
     made = tuple(
-        Block(
+        PairedBlock(
             f"day{d}",
             each,
             (round(0.2 * each * MICRO),),
@@ -83,7 +83,7 @@ def shift(*distances: float, n: int = 20_000, **fields: int) -> InputShift:
     )
 
 
-BROKEN = Expectation("expect_column_values_to_not_be_null", "origin", "3 of 100 values are null", ({"row": 1},))
+BROKEN = FailedExpectation("expect_column_values_to_not_be_null", "origin", "3 of 100 values are null", ({"row": 1},))
 CASES: dict[tuple[str, Outcome], tuple[Gate, Evidence, DecisionThresholds]] = {
     ("errors", Outcome.PASS): (ERRORS, counts(0.5, 20_000, 0.02, 0.02), DecisionThresholds()),
     ("errors", Outcome.FAIL): (ERRORS, counts(0.5, 2_000, 0.1, 0.02), DecisionThresholds()),
@@ -219,7 +219,7 @@ def test_arms_without_errors_pass_when_there_is_enough() -> None:
 @pytest.mark.parametrize("weight", [1.0, 5.0, 25.0, 50.0])
 def test_any_margin_at_any_weight_can_be_judged(margin: float, weight: float) -> None:
     """Wide margins at small weights reach beyond every probability and still give an answer."""
-    level = DecisionThresholds(allowance=allowance(weight))
+    level = DecisionThresholds(allowance=margin_allowance(weight))
     for relative in (False, True):
         gate = changed(ERRORS, margin=margin, relative=relative)
         for bad in (0.0, 0.02, 0.5, 1.0):
@@ -262,7 +262,7 @@ def test_harm_within_the_margin_is_no_failure() -> None:
 
 def test_small_weights_prove_less() -> None:
     """At one percent the margin is excluded fifteen times over; at fifty as it stands."""
-    assert [allowance(w) for w in (0.5, 1, 2, 5, 10, 25, 26, 50, 99)] == [15, 15, 5, 5, 2, 2, 1, 1, 1]
+    assert [margin_allowance(w) for w in (0.5, 1, 2, 5, 10, 25, 26, 50, 99)] == [15, 15, 5, 5, 2, 2, 1, 1, 1]
     evidence = counts(0.01, 20_000, 0.02, 0.02)
     assert judge(ERRORS, evidence, DecisionThresholds(allowance=15.0)).outcome is Outcome.PASS
     assert judge(ERRORS, evidence, DecisionThresholds()).outcome is Outcome.INCONCLUSIVE
@@ -308,14 +308,14 @@ def test_missing_labels_are_not_judged_around() -> None:
 
 
 @pytest.mark.parametrize("slices", [{}, {"": ()}])
-def test_no_labels_at_all(slices: dict[str, tuple[Block, ...]]) -> None:
+def test_no_labels_at_all(slices: dict[str, tuple[PairedBlock, ...]]) -> None:
     """Without one label a gate that demands no coverage has no data; it does not break."""
     evidence = PairedSums(slices, 1000, 0)
     assert judge(changed(QUALITY, coverage=0.0), evidence, DecisionThresholds()).outcome is Outcome.NO_DATA
     assert judge(QUALITY, PairedSums({}, 0, 0), DecisionThresholds()).outcome is Outcome.NO_DATA
 
 
-def blocks(gap: float, *, days: int = 20, each: int = 50) -> tuple[Block, ...]:
+def blocks(gap: float, *, days: int = 20, each: int = 50) -> tuple[PairedBlock, ...]:
     """Days of one slice."""
     return paired(gap, days=days, each=each).slices[""]
 

@@ -15,7 +15,7 @@ from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.judging.evidence import ValueCounts
 from surefoot.core.policy.model import Metric
-from surefoot.gateway.log.label_rules import MAX_AHEAD_S, MAX_BEHIND_S
+from surefoot.gateway.log.label_rules import MAX_LABEL_AGE_S, MAX_LABEL_AHEAD_S
 from surefoot.gateway.log.record import label_lines
 from tests.gates import make_gate
 from tests.unit.test_counts import LIVE, before
@@ -48,7 +48,7 @@ def test_every_other_unit_is_named(scale: float, unit: str) -> None:
 @given(at=st.floats(allow_nan=False, allow_infinity=False) | st.integers())
 def test_a_time_that_is_taken_is_near(at: float) -> None:
     """A label's time is taken as it is where it lies in the last ten years, and else refused in one line."""
-    if NOW - MAX_BEHIND_S <= at <= NOW + MAX_AHEAD_S:
+    if NOW - MAX_LABEL_AGE_S <= at <= NOW + MAX_LABEL_AHEAD_S:
         assert lines({"request": "a", "label": 1, "at": at})[0]["at"] == at
     else:
         with pytest.raises(ValueError, match=r"^(label 0 has an `at` that|label 0 .* looks like|the body)[^\n]*$"):
@@ -82,7 +82,7 @@ def test_an_id_that_no_request_can_have_is_refused(request_: object) -> None:
 
 def test_the_future_is_refused_but_for_a_clock_that_is_a_little_ahead() -> None:
     """A label that became known tomorrow is refused; a clock may be some minutes ahead."""
-    assert lines({"request": "a", "label": 1, "at": NOW + MAX_AHEAD_S})
+    assert lines({"request": "a", "label": 1, "at": NOW + MAX_LABEL_AHEAD_S})
     with pytest.raises(ValueError, match=r"label 1 .* 86,400 s in the future"):
         lines({"request": "a", "label": 1}, {"request": "b", "label": 1, "at": NOW + 86400.0})
 

@@ -7,21 +7,21 @@ import orjson
 import pytest
 
 from surefoot.core.domain import LogPolicy, Split, Version
-from surefoot.gateway.http import decode, tensors
-from surefoot.gateway.http.decode import Table
-from surefoot.gateway.inference.request import (
+from surefoot.gateway.http import scoring_body, tensors
+from surefoot.gateway.http.scoring_body import RequestTable
+from surefoot.gateway.inference.request_attempts import (
     Answered,
     Attempt,
+    AttemptOutcome,
     Failed,
-    Outcome,
     ProcessDown,
     Revoked,
     new_request,
     shadow_records,
 )
+from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import MAX_LINE_BYTES, label_lines, record_lines
 from surefoot.gateway.log.redaction import LogRedactor
-from surefoot.gateway.log.request import InferenceRequest
 
 HIDING = LogRedactor(LogPolicy(hashed=("who",), dropped=("note",)), "s", "who")
 
@@ -31,7 +31,7 @@ def nested(levels: int, opening: str = "[", closing: str = "]") -> str:
     return f"{opening * levels}1{closing * levels}"
 
 
-def job(table: Table, redactor: LogRedactor | None = None, column: str | None = None) -> InferenceRequest:
+def job(table: RequestTable, redactor: LogRedactor | None = None, column: str | None = None) -> InferenceRequest:
     """The job of a table."""
     made = new_request(
         Split(Version("1", "sha256:1"), None, 0.0, "salt", "", 1),
@@ -48,9 +48,9 @@ def job(table: Table, redactor: LogRedactor | None = None, column: str | None = 
     return made
 
 
-def read(body: str, kind: str = "application/json") -> Table:
+def read(body: str, kind: str = "application/json") -> RequestTable:
     """The table of a body."""
-    return decode.read_table(body.encode(), kind)
+    return scoring_body.decode_table(body.encode(), kind)
 
 
 def records(made: InferenceRequest, predictions: list[object] | None = None) -> list[dict[str, Any]]:
@@ -114,14 +114,16 @@ def test_what_stands_in_every_row_does_not_multiply(failed: bool) -> None:
     params = orjson.dumps({"instances": [[1]] * 3000, "params": {"a": "p" * 10_000}})
     for content, left_out in ((body, {"features"}), (params, {"features", "params"})):
         assert len(content) < 23_000
-        made = job(decode.read_table(content, "application/json"))
+        made = job(scoring_body.decode_table(content, "application/json"))
         lines = record_lines(made, None if failed else [1] * len(made.values), None)
         assert sum(map(len, lines)) < 60 * len(content)
         assert {frozenset(orjson.loads(line)["left_out"].items()) for line in lines} == {
             frozenset((name, "too long") for name in left_out)
         }
     wide = {"columns": [f"feature_number_{number}" for number in range(20)], "data": [[1.5] * 20] * 10_000}
-    large = job(decode.read_table(orjson.dumps({"dataframe_split": wide, "params": {"a": 1}}), "application/json"))
+    large = job(
+        scoring_body.decode_table(orjson.dumps({"dataframe_split": wide, "params": {"a": 1}}), "application/json")
+    )
     assert all("left_out" not in record for record in records(large, [1] * 10_000))
 
 
@@ -138,7 +140,7 @@ UNNAMED = {
 
 
 @pytest.mark.parametrize("table", UNNAMED.values(), ids=UNNAMED)
-def test_rows_that_do_not_say_what_to_hide_are_not_written(table: Table) -> None:
+def test_rows_that_do_not_say_what_to_hide_are_not_written(table: RequestTable) -> None:
     """Where a column is to be hidden and a row does not say which one that is, nothing of the row is kept."""
     lines = record_lines(job(table, HIDING), [1], "1")
     assert b"secret" not in b"".join(lines)
@@ -211,7 +213,7 @@ def test_labels_that_cannot_be_kept_are_refused(label: str, why: str) -> None:
         (Answered(b"[1]", "1"), None),
     ],
 )
-def test_a_shadow_says_how_it_failed(outcome: Outcome, error: str | None) -> None:
+def test_a_shadow_says_how_it_failed(outcome: AttemptOutcome, error: str | None) -> None:
     """A record of a shadow without an answer always has its reason."""
     loop = asyncio.new_event_loop()
     attempt = Attempt(job(read('{"instances": [1]}')), last=False, settled=loop.create_future())

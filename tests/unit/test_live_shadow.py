@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from surefoot.adapters.mlflow.runs.transitions import run_views
-from surefoot.cli.printing import show, show_plan
+from surefoot.cli.printing import plan_output, show
 from surefoot.core.domain import Outcome, Split, Stage, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import AnswerShapes, Evidence, Missing, SplitCounts, Stratum
@@ -16,9 +16,9 @@ from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.machine import PRE_TRAFFIC_ALPHA, SHAPE_GATE, JudgeGates, decide_action, shadow_alpha
-from surefoot.core.planning import notes, plan
-from surefoot.core.policy.gates.metrics import NOT_MIRRORED
+from surefoot.core.machine import PRE_TRAFFIC_ALPHA, SHAPE_GATE, JudgeGates, alpha_per_shadow_gate, decide_action
+from surefoot.core.planning import list_policy_notes, plan_policy
+from surefoot.core.policy.gates.metrics import NOT_MIRRORED_REASONS
 from surefoot.core.policy.model import Metric
 from surefoot.core.policy.parse import parse
 from surefoot.core.policy.violations import Violation
@@ -97,7 +97,7 @@ def test_what_mirrored_requests_do_not_show_is_refused(metric: Metric) -> None:
     """A gate on something that callers' requests to a shadow cannot show is refused with the reason; others are not."""
     gates = {"errors": {"metric": "error_rate", "margin": "1pp"}, "odd": {"metric": metric.value, **GATES[metric]}}
     value = policy({"shadow": {**STEP, "gates": ["odd"]}}, RAMP, gates=gates)
-    if metric not in NOT_MIRRORED:
+    if metric not in NOT_MIRRORED_REASONS:
         assert parse(value).live_shadow is not None
         return
     with pytest.raises(Violation) as refused:
@@ -141,7 +141,7 @@ def test_the_gates_ask_about_mirrored_requests() -> None:
     assert (action.kind, action.since) == ("live_shadow", ledger.rollout.entered_at)
     assert [gate.name for gate in action.gates] == ["errors", SHAPE_GATE.name]
     assert action.level.min_requests == 500
-    assert action.level.alpha == shadow_alpha(read) == PRE_TRAFFIC_ALPHA / 2
+    assert action.level.alpha == alpha_per_shadow_gate(read) == PRE_TRAFFIC_ALPHA / 2
     drive(env.ports(), "m", until=lambda now: bool(now.rollout and now.rollout.verdicts))
     asked = env.evidence_source.asked[-1]  # type: ignore[attr-defined]
     assert (asked.mirrored, asked.epoch) == (20.0, 300.0)
@@ -266,22 +266,22 @@ def test_the_shape_of_answers_waits_for_the_demanded_requests() -> None:
 def test_a_plan_says_what_a_live_shadow_detects() -> None:
     """Each gate has a line that counts the mirrored share of the traffic; too many demanded is a warning."""
     read = parse(policy({"shadow": STEP}, RAMP))
-    (sight,) = [one for one in plan(read) if one.step == "live shadow"]
+    (sight,) = [one for one in plan_policy(read) if one.step == "live shadow"]
     assert (sight.gate, sight.n, sight.counts) == ("errors", 2 * 0.2 * 600 * 120, "answers")
     assert sight.effect is not None
     assert sight.warning == ""
-    (note,) = [one for one in notes(read) if "live shadow" in one]
+    (note,) = [one for one in list_policy_notes(read) if "live shadow" in one]
     assert "20 % more processor time" in note
     assert "only while the host has processors to spare" in note
     few = parse(policy({"shadow": {**STEP, "min_requests": 10**6}}, RAMP))
-    (short,) = [one for one in plan(few) if one.step == "live shadow"]
+    (short,) = [one for one in plan_policy(few) if one.step == "live shadow"]
     assert short.warning == "demands 1,000,000 mirrored requests, but only about 28,800 come in time"
 
 
 def test_the_replay_keeps_its_level_without_a_live_shadow() -> None:
     """The level of a replayed shadow is what it was where there is no live one; with one they share it."""
-    assert shadow_alpha(parse(POLICY)) == PRE_TRAFFIC_ALPHA
-    assert shadow_alpha(parse(MIRRORED)) == PRE_TRAFFIC_ALPHA / 2
+    assert alpha_per_shadow_gate(parse(POLICY)) == PRE_TRAFFIC_ALPHA
+    assert alpha_per_shadow_gate(parse(MIRRORED)) == PRE_TRAFFIC_ALPHA / 2
 
 
 def test_a_run_that_was_interrupted_while_mirroring_goes_on() -> None:
@@ -300,7 +300,7 @@ def test_plan_and_status_say_what_is_mirrored(capsys: pytest.CaptureFixture[str]
     """`plan` says share, length, requests and looks of the step; `status` says what is mirrored to which version."""
     read = parse(policy({"shadow": STEP}, RAMP))
     show.print_plan(read, "2", "1")
-    show_plan.print_stages(read)
+    plan_output.print_stages(read)
     env = scenario(MIRRORED)
     ledger = started(env, at(Stage.LIVE_SHADOWING, 0, 1))
     show.print_status(ledger, env.traffic.split, [])

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from surefoot.core.answers.losses import decisions, losses
-from surefoot.core.answers.values import number_of, probability
+from surefoot.core.answers.losses import decided_classes, losses
+from surefoot.core.answers.values import answer_number, probability
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.policy.model import LOSSES, Costs, Metric, PairedGate
+from surefoot.core.policy.model import LOSS_METRICS, Costs, Metric, PairedGate
 from tests.gates import make_gate
 
 PAIRS = st.lists(st.tuples(st.floats(0.001, 0.999), st.integers(0, 1)), min_size=1, max_size=50)
@@ -40,10 +40,10 @@ def asked(metric: Metric) -> PairedGate:
 
 def test_every_loss_has_an_oracle() -> None:
     """No loss goes unchecked."""
-    assert set(ORACLES) == LOSSES
+    assert set(ORACLES) == LOSS_METRICS
 
 
-@pytest.mark.parametrize("metric", sorted(LOSSES))
+@pytest.mark.parametrize("metric", sorted(LOSS_METRICS))
 @given(pairs=PAIRS)
 def test_mean_loss_is_that_of_scikit_learn(metric: Metric, pairs: list[tuple[float, int]]) -> None:
     """The mean of the losses is the number that scikit-learn gives."""
@@ -51,7 +51,7 @@ def test_mean_loss_is_that_of_scikit_learn(metric: Metric, pairs: list[tuple[flo
     assert float(np.mean(losses(asked(metric), answers, labels))) == pytest.approx(ORACLES[metric](labels, answers))
 
 
-@pytest.mark.parametrize("metric", sorted(LOSSES))
+@pytest.mark.parametrize("metric", sorted(LOSS_METRICS))
 @given(pairs=PAIRS)
 def test_losses_are_finite_and_never_negative(metric: Metric, pairs: list[tuple[float, int]]) -> None:
     """Even answers that are sure and wrong have a finite loss."""
@@ -84,7 +84,7 @@ def test_probability_in_an_answer(prediction: object, number: float) -> None:
 def test_no_number_in_an_answer(prediction: object) -> None:
     """What holds no single number that can be computed with is an error, never a zero."""
     with pytest.raises(InvariantBroken):
-        number_of(prediction)
+        answer_number(prediction)
     with pytest.raises(InvariantBroken):
         losses(make_gate("g", Metric.BRIER), [0.5, prediction], [0, 1])
     with pytest.raises(InvariantBroken):
@@ -92,7 +92,7 @@ def test_no_number_in_an_answer(prediction: object) -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("metric", sorted(LOSSES))
+@pytest.mark.parametrize("metric", sorted(LOSS_METRICS))
 def test_what_is_not_a_number_is_refused(metric: Metric, bad: float) -> None:
     """NaN and infinities have no loss; a comparison would otherwise quietly call them wrong or right."""
     with pytest.raises(InvariantBroken):
@@ -109,7 +109,15 @@ def test_metric_that_is_no_loss_is_refused() -> None:
 
 def test_decisions() -> None:
     """Probabilities are cut at one half; classes are themselves."""
-    assert decisions(np.array([0.0, 0.2, 0.5, 0.9, 1.0, 2.0, -1.0])).tolist() == [0.0, 0.0, 1.0, 1.0, 1.0, 2.0, -1.0]
+    assert decided_classes(np.array([0.0, 0.2, 0.5, 0.9, 1.0, 2.0, -1.0])).tolist() == [
+        0.0,
+        0.0,
+        1.0,
+        1.0,
+        1.0,
+        2.0,
+        -1.0,
+    ]
 
 
 @pytest.mark.parametrize("metric", [Metric.BRIER, Metric.LOG_LOSS])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.evidence.mirrored import WAIT_S, MirroredAnswers
+from surefoot.adapters.evidence.mirrored import SHADOW_ANSWER_TIMEOUT_S, MirroredAnswers
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.compaction import compact
 from surefoot.adapters.predictions.log import PredictionLog
@@ -19,7 +19,7 @@ from surefoot.core.judging.evidence import (
     InputShift,
     Missing,
     PairedSums,
-    Sliced,
+    SlicedCounts,
     SpeedCounts,
     SplitCounts,
     Stratum,
@@ -138,7 +138,7 @@ def test_slices_of_mirrored_requests_are_counted_by_themselves(tmp_path: Path) -
         shadows=[shadow(n, error="ValueError: no" if n == 1 else None) for n in range(6)],
     )
     found = gather(tmp_path, changed(ERRORS, by=("place",)))
-    assert isinstance(found, Sliced)
+    assert isinstance(found, SlicedCounts)
     assert {name: one.strata for name, one in found.slices.items()} == {
         "place=JFK": (Stratum(0.5, 0, 3, 0, 3),),
         "place=LGA": (Stratum(0.5, 1, 2, 0, 3),),
@@ -261,7 +261,7 @@ def test_dropped_requests_are_missing_and_no_agreement(tmp_path: Path, gate: Gat
 def test_requests_whose_records_are_lost_are_missing_too(tmp_path: Path) -> None:
     """What neither was answered nor counted as dropped shows in the share of the requests that was to be mirrored."""
     write(tmp_path, predictions=[champion(n) for n in NUMBERS], shadows=[shadow(n) for n in NUMBERS[:40]])
-    old = sum(SINCE + n <= UNTIL - WAIT_S and SINCE + n > SINCE for n in NUMBERS)
+    old = sum(SINCE + n <= UNTIL - SHADOW_ANSWER_TIMEOUT_S and SINCE + n > SINCE for n in NUMBERS)
     found = gather(tmp_path, ERRORS)
     assert isinstance(found, SplitCounts)
     assert found.left.dropped == old - 40

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import Block, PairedSums
+from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.planning import plan
+from surefoot.core.planning import plan_policy
 from surefoot.core.policy.model import Metric
 from surefoot.core.policy.parse import parse
 from surefoot.core.policy.violations import Violation
@@ -24,8 +24,9 @@ LEVEL = DecisionThresholds(0.01)
 
 def sums(n: int, old: int, new: int, both: int, **more: tuple[int, int, int, int]) -> PairedSums:
     """Who was wrong how often, all together and by slice."""
-    made: dict[str, tuple[Block, ...]] = {
-        name: (Block("all", k, (a, c), (b, c)),) for name, (k, a, b, c) in {"": (n, old, new, both), **more}.items()
+    made: dict[str, tuple[PairedBlock, ...]] = {
+        name: (PairedBlock("all", k, (a, c), (b, c)),)
+        for name, (k, a, b, c) in {"": (n, old, new, both), **more}.items()
     }
     return PairedSums(made, n, n)
 
@@ -100,7 +101,11 @@ def test_only_answers_can_be_judged_one_by_one() -> None:
 def test_the_plan_says_what_answers_one_by_one_find() -> None:
     """More traffic finds a smaller loss; too little is warned of."""
     few, many = (
-        next(s for s in plan(parse({**accuracy(), "traffic": {"requests_per_minute": rate}})) if s.gate == "accuracy")
+        next(
+            s
+            for s in plan_policy(parse({**accuracy(), "traffic": {"requests_per_minute": rate}}))
+            if s.gate == "accuracy"
+        )
         for rate in (0.02, 6.0)
     )
     assert "chance of" in few.warning or "cannot fail" in few.warning

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import MICRO, Block
+from surefoot.core.judging.evidence import MICRO, PairedBlock
 from surefoot.core.stats.paired_difference import MIN_BLOCKS, Difference, block_difference, spent_level
 
 LOSS = st.integers(0, 100 * MICRO).map(lambda value: (value,))
-BLOCKS = st.lists(st.builds(Block, st.just("b"), st.integers(1, 500), LOSS, LOSS), min_size=5, max_size=20)
+BLOCKS = st.lists(st.builds(PairedBlock, st.just("b"), st.integers(1, 500), LOSS, LOSS), min_size=5, max_size=20)
 
 
-def block(key: str, n: int, champion: float, candidate: float) -> Block:
+def block(key: str, n: int, champion: float, candidate: float) -> PairedBlock:
     """A block of these sums of losses."""
-    return Block(key, n, (round(champion * MICRO),), (round(candidate * MICRO),))
+    return PairedBlock(key, n, (round(champion * MICRO),), (round(candidate * MICRO),))
 
 
-def made(blocks: int, seed: int = 7) -> list[Block]:
+def made(blocks: int, seed: int = 7) -> list[PairedBlock]:
     """Days of unequal size on which everything moves together."""
     random = np.random.default_rng(seed)
     found = []
@@ -36,7 +36,7 @@ def made(blocks: int, seed: int = 7) -> list[Block]:
 
 
 @given(BLOCKS)
-def test_difference_is_a_cluster_robust_ratio(blocks: list[Block]) -> None:
+def test_difference_is_a_cluster_robust_ratio(blocks: list[PairedBlock]) -> None:
     """Mean and error are those of least squares on a constant with errors clustered by block."""
     found = block_difference(blocks)
     assert found is not None
@@ -71,8 +71,8 @@ def test_requests_of_one_day_are_not_independent() -> None:
     assert found.error > 3.0 * alone
 
 
-@given(st.lists(st.builds(Block, st.just("b"), st.integers(0, 3), LOSS, LOSS), max_size=MIN_BLOCKS - 1))
-def test_few_blocks_say_nothing(blocks: list[Block]) -> None:
+@given(st.lists(st.builds(PairedBlock, st.just("b"), st.integers(0, 3), LOSS, LOSS), max_size=MIN_BLOCKS - 1))
+def test_few_blocks_say_nothing(blocks: list[PairedBlock]) -> None:
     """Fewer than five blocks give no difference, however many empty ones are added."""
     assert block_difference(blocks) is None
     assert block_difference([*blocks, *[block("empty", 0, 0.0, 0.0)] * 9]) is None
@@ -84,7 +84,7 @@ def test_empty_blocks_change_nothing() -> None:
 
 
 @given(BLOCKS, st.randoms())
-def test_order_of_blocks_does_not_matter(blocks: list[Block], random: object) -> None:
+def test_order_of_blocks_does_not_matter(blocks: list[PairedBlock], random: object) -> None:
     """Blocks may come in any order."""
     shuffled = list(blocks)
     random.shuffle(shuffled)  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 import pytest
 
 from surefoot.adapters.replay.hosted_models import LoadTrial
-from surefoot.cli.printing import show_plan
+from surefoot.cli.printing import plan_output
 from surefoot.models.rows.independence import IndependenceProof, RowIndependence
 
 
@@ -26,5 +26,5 @@ from surefoot.models.rows.independence import IndependenceProof, RowIndependence
 )
 def test_plan_says_how_a_version_will_be_asked(found: LoadTrial, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Whether requests share a batch or why not, and which packages are not installed."""
-    show_plan.print_load_trial("4", found)
+    plan_output.print_load_trial("4", found)
     assert said in capsys.readouterr().out

@@ -41,4 +41,4 @@ def test_a_plan_says_durations_and_looks_as_people_do(capsys: pytest.CaptureFixt
 )
 def test_looks_are_those_that_are_made(lasts: float, every: float, said: str) -> None:
     """A stage looks at its beginning and then at each interval until it is over, once at least."""
-    assert show.looks_text(lasts, every).endswith(f": {said}")
+    assert show.look_frequency_text(lasts, every).endswith(f": {said}")

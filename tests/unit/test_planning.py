@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from surefoot.core.planning import Detectability, false_alarms_a_year, plan
+from surefoot.core.planning import Detectability, false_alarms_a_year, plan_policy
 from surefoot.core.planning.detectability import distinct_units, smallest_detectable
 from surefoot.core.policy.model import Policy
 from surefoot.core.policy.parse import parse
@@ -45,7 +45,7 @@ def sight(found: tuple[Detectability, ...], step: str, gate: str) -> Detectabili
 
 def test_more_traffic_finds_less_and_passes_sooner() -> None:
     """Ten times the traffic finds a smaller harm, passes more often, and needs a tenth of the time."""
-    few, many = (sight(plan(policy({}, rate=rate)), "weight 50 %", "errors") for rate in (60.0, 600.0))
+    few, many = (sight(plan_policy(policy({}, rate=rate)), "weight 50 %", "errors") for rate in (60.0, 600.0))
     assert few.effect is not None
     assert many.effect is not None
     assert many.effect < few.effect
@@ -59,14 +59,14 @@ def test_more_traffic_finds_less_and_passes_sooner() -> None:
 
 def test_nothing_below_the_margin_is_said_to_be_found() -> None:
     """A FAIL needs an estimate beyond the margin, so no smaller harm is promised, whatever the traffic."""
-    found = sight(plan(policy({}, rate=1e7)), "weight 50 %", "errors")
+    found = sight(plan_policy(policy({}, rate=1e7)), "weight 50 %", "errors")
     assert found.effect == pytest.approx(1.5)
     assert found.finds == "3.00% instead of 2.00%"
 
 
 def test_units_that_come_back_count_once() -> None:
     """Where units stick and few exist, an hour of many requests shows no more than the units there are."""
-    found = sight(plan(policy({}, units=500)), "weight 50 %", "errors")
+    found = sight(plan_policy(policy({}, units=500)), "weight 50 %", "errors")
     assert found.counts == "units"
     assert found.n == pytest.approx(500.0, rel=0.01)
     assert distinct_units(1000.0, 0.0) == 1000.0
@@ -75,7 +75,7 @@ def test_units_that_come_back_count_once() -> None:
 
 def test_a_step_that_is_too_short_is_warned_of() -> None:
     """A minute at 5 % cannot pass an equal candidate nor wait for it, and the plan says how long it should be."""
-    short = sight(plan(policy({}, hold="1m", rate=6.0)), "weight 5 %", "errors")
+    short = sight(plan_policy(policy({}, hold="1m", rate=6.0)), "weight 5 %", "errors")
     assert "cannot fail" in short.warning or "passes in time" in short.warning
     assert short.needs is not None
     assert short.needs > short.lasts
@@ -85,21 +85,21 @@ def test_requests_that_never_come_are_warned_of() -> None:
     """A step that demands more requests than the planned traffic brings, even prolonged, is named."""
     value = {**POLICY, "traffic": {"requests_per_minute": 1.0}}
     value["steps"] = [{"weight": 50, "hold": {"for": "10m", "min_requests": 100_000, "gates": ["errors"]}}]
-    found = plan(parse(value))
+    found = plan_policy(parse(value))
     assert "demands 100,000 requests" in sight(found, "weight 50 %", "errors").warning
 
 
 def test_a_window_of_too_few_blocks_can_never_decide() -> None:
     """Losses by day in a window of three days are warned of, whatever the traffic."""
     slow = {**LOSS, "block": "7d"}
-    assert "can never decide" in sight(plan(policy({"quality": slow})), "shadow", "quality").warning
-    assert not sight(plan(policy({"quality": LOSS})), "shadow", "quality").warning
+    assert "can never decide" in sight(plan_policy(policy({"quality": slow})), "shadow", "quality").warning
+    assert not sight(plan_policy(policy({"quality": LOSS})), "shadow", "quality").warning
 
 
 def test_without_a_spread_no_effect_is_promised() -> None:
     """What only the past knows is not guessed for a loss."""
     bare = {key: item for key, item in LOSS.items() if key != "expect"}
-    found = sight(plan(policy({"quality": bare})), "shadow", "quality")
+    found = sight(plan_policy(policy({"quality": bare})), "shadow", "quality")
     assert found.effect is None
     assert "spread" in found.assumes
     assert found.n == 28
@@ -107,14 +107,14 @@ def test_without_a_spread_no_effect_is_promised() -> None:
 
 def test_a_margin_of_nothing_asks_for_a_better_candidate() -> None:
     """Where the margin is zero the plan says by how much a candidate must be better to pass."""
-    found = sight(plan(policy({"quality": {**LOSS, "margin": 0}})), "shadow", "quality")
+    found = sight(plan_policy(policy({"quality": {**LOSS, "margin": 0}})), "shadow", "quality")
     assert "must be better by" in found.assumes
     assert found.passes is None
 
 
 def test_a_longer_window_finds_less_of_a_loss() -> None:
     """Three times the days show a smaller loss; a window that proves its margin is not warned of."""
-    short, long = (sight(plan(policy({"quality": LOSS}, window=w)), "shadow", "quality") for w in ("15d", "45d"))
+    short, long = (sight(plan_policy(policy({"quality": LOSS}, window=w)), "shadow", "quality") for w in ("15d", "45d"))
     assert short.effect is not None
     assert long.effect is not None
     assert long.effect <= short.effect
@@ -133,7 +133,7 @@ def test_every_kind_of_gate_has_its_line() -> None:
         "calibration": {"metric": "ece", "max": 0.1, "labels": {"maturity": "1h"}},
         "golden": {"metric": "golden"},
     }
-    found = plan(policy(gates))
+    found = plan_policy(policy(gates))
     latency, memory = (sight(found, "weight 50 %", name) for name in ("latency", "memory"))
     assert latency.finds.endswith("times the champion's p99")
     assert "assuming a spread" in latency.assumes
@@ -152,7 +152,7 @@ def test_every_kind_of_gate_has_its_line() -> None:
 def test_a_shift_that_few_requests_cannot_prove_is_warned_of() -> None:
     """A hundred requests cannot show that one in a hundred inputs at most differs."""
     gates: dict[str, object] = {"inputs": {"metric": "input_shift", "against": "champion"}}
-    found = sight(plan(policy(gates, window="100m", rate=1.0)), "shadow", "inputs")
+    found = sight(plan_policy(policy(gates, window="100m", rate=1.0)), "shadow", "inputs")
     assert "cannot pass" in found.warning
 
 

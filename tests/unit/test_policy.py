@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from surefoot.core.domain import Outcome, Role
 from surefoot.core.policy.model import FailureAction, Metric, Policy, Reaction
-from surefoot.core.policy.parse import examine, parse
+from surefoot.core.policy.parse import examine_policy, parse
 from surefoot.core.policy.violations import Violation
 from surefoot.core.record.chain import canonical_digest
 from tests.fakes import POLICY
@@ -170,7 +170,7 @@ def test_violation_names_its_place(place: tuple[str | int, ...], value: object) 
 @given(st.sampled_from(PLACES), ANYTHING)
 def test_a_violation_speaks_the_words_of_the_policy(place: tuple[str | int, ...], value: object) -> None:
     """Each broken rule is one line in plain words, with a path into the file; the library's own words never show."""
-    for violation in examine(put(place, value)).broken:
+    for violation in examine_policy(put(place, value)).broken:
         line = str(violation)
         assert line.isprintable(), line
         assert not re.search(r"[Ii]nput should|valid (string|number|integer|list)|[Ff]ield required|Extra inputs", line)
@@ -181,7 +181,7 @@ def test_a_rule_behind_an_unknown_key_is_told_too() -> None:
     """An unknown key hides no other mistake of its mapping, and a misspelt key is not missing as well."""
     slices = {**LOSS, "protected": ["tail=N1"], "colour": "red"}
     value = {**FULL, "gates": {**FULL["gates"], "slices": slices}, "traffic": {"request_per_minute": 1, "unit": 2}}
-    assert [violation.path for violation in examine(value).broken] == [
+    assert [violation.path for violation in examine_policy(value).broken] == [
         ("traffic", "request_per_minute"),
         ("traffic", "unit"),
         ("gates", "slices", "colour"),

@@ -15,7 +15,7 @@ from surefoot.adapters.config import policy_file
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.core.errors import PolicyInvalid
 from surefoot.core.policy.model import Metric
-from surefoot.core.policy.parse import examine
+from surefoot.core.policy.parse import examine_policy
 from surefoot.core.policy.schema import policy_schema
 from tests.fakes import MIRRORED, POLICY
 from tests.unit.test_config import BAD
@@ -94,7 +94,7 @@ def test_what_the_schema_refuses_the_parser_refuses(whole: dict[str, object]) ->
             value = put(place, odd, whole)
             if not VALIDATOR.is_valid(value):
                 refused += 1
-                assert examine(value).policy is None, (place, odd)
+                assert examine_policy(value).policy is None, (place, odd)
     assert refused > 200
 
 
@@ -102,7 +102,7 @@ def test_what_the_schema_refuses_the_parser_refuses(whole: dict[str, object]) ->
 def test_what_the_schema_refuses_the_parser_refuses_whatever_it_is(place: tuple[str | int, ...], value: object) -> None:
     """Law: no value anywhere is refused by the schema and taken by the parser."""
     made = put(place, value)
-    assert VALIDATOR.is_valid(made) or examine(made).policy is None
+    assert VALIDATOR.is_valid(made) or examine_policy(made).policy is None
 
 
 def test_the_schema_finds_many_mistakes_by_itself() -> None:
@@ -115,5 +115,5 @@ def test_the_schema_finds_many_mistakes_by_itself() -> None:
             continue
         if not VALIDATOR.is_valid(value):
             refused.append(path.stem)
-            assert examine(value).policy is None
+            assert examine_policy(value).policy is None
     assert len(refused) > 20

@@ -32,7 +32,7 @@ def test_a_low_priority_process_is_preempted_at_once() -> None:
     nice, policy, slice_ns = measured()
     assert nice == 19
     if granted and platform.machine() in process_priority._SET_ATTR:
-        assert (policy, slice_ns) == (os.SCHED_BATCH, process_priority.SLICE_NS)
+        assert (policy, slice_ns) == (os.SCHED_BATCH, process_priority.TIME_SLICE_NS)
     else:
         assert policy == os.SCHED_IDLE
 

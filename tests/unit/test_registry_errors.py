@@ -5,7 +5,7 @@ import requests
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import ErrorCode
 
-from surefoot.adapters.mlflow.errors import translate
+from surefoot.adapters.mlflow.errors import translate_mlflow_error
 from surefoot.core.errors import Conflict, NotFound, OutcomeUnknown, RegistryUnavailable, Rejected, SurefootError
 
 DOUBT = (RegistryUnavailable, OutcomeUnknown)  # on a read, on a write
@@ -50,9 +50,9 @@ def test_each_code_has_its_error(code: str) -> None:
     expected = TABLE[code]
     reading, writing = expected if isinstance(expected, tuple) else (expected, expected)
     error = RestException({"error_code": code, "message": "why"})
-    assert type(translate(error, writing=False)) is reading
-    assert type(translate(error, writing=True)) is writing
-    assert "why" in str(translate(error, writing=True))
+    assert type(translate_mlflow_error(error, writing=False)) is reading
+    assert type(translate_mlflow_error(error, writing=True)) is writing
+    assert "why" in str(translate_mlflow_error(error, writing=True))
 
 
 def test_no_code_is_forgotten() -> None:
@@ -60,7 +60,7 @@ def test_no_code_is_forgotten() -> None:
     allowed = {Rejected, NotFound, Conflict, RegistryUnavailable, OutcomeUnknown}
     for code in ErrorCode.keys():  # noqa: SIM118 - a protobuf enum is no mapping
         error = MlflowException("why", error_code=ErrorCode.Value(code))
-        assert {type(translate(error, writing=writing)) for writing in (True, False)} <= allowed
+        assert {type(translate_mlflow_error(error, writing=writing)) for writing in (True, False)} <= allowed
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_no_code_is_forgotten() -> None:
 def test_the_loser_of_a_first_set_may_repeat(said: str) -> None:
     """The 400 of two clients that create one alias at once is known not applied, on both databases."""
     error = RestException({"error_code": "BAD_REQUEST", "message": said})
-    assert type(translate(error, writing=True)) is RegistryUnavailable
+    assert type(translate_mlflow_error(error, writing=True)) is RegistryUnavailable
 
 
 @pytest.mark.parametrize(
@@ -95,5 +95,5 @@ def test_a_broken_line_is_told_apart(method: str, reason: str, expected: type[Su
     broken = requests.ConnectionError(cause, request=requests.Request(method, "http://h/"))
     error = MlflowException("API request failed")
     error.__context__ = broken
-    assert type(translate(error, writing=True)) is expected
-    assert type(translate(error, writing=False)) is RegistryUnavailable
+    assert type(translate_mlflow_error(error, writing=True)) is expected
+    assert type(translate_mlflow_error(error, writing=False)) is RegistryUnavailable

@@ -16,10 +16,10 @@ from surefoot.adapters.replay.scoring import CHUNK_ROWS
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import ArtifactTampered
 from surefoot.core.judging.evidence import (
-    Block,
     FeatureShift,
     InputShift,
     Missing,
+    PairedBlock,
     PairedSums,
     SplitCounts,
     Stratum,
@@ -425,4 +425,6 @@ def test_blocks_are_aligned_to_their_length(tmp_path: Path) -> None:
     write(tmp_path, "predictions", [record(i, 3600.0 + 1800.0 * i) for i in range(4)])
     write(tmp_path, "labels", [label(i, 1, 3700.0 + 1800.0 * i) for i in range(4)])
     found = paired(house(tmp_path), replace(ASKED, gate=changed(QUALITY, block=3600.0)))
-    assert found.slices[""] == tuple(Block(f"1970-01-01T0{hour}:00Z", 2, (500_000,), (500_000,)) for hour in (1, 2))
+    assert found.slices[""] == tuple(
+        PairedBlock(f"1970-01-01T0{hour}:00Z", 2, (500_000,), (500_000,)) for hour in (1, 2)
+    )

@@ -11,7 +11,7 @@ from surefoot.core.judging.evidence import GaugeCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.planning import plan
+from surefoot.core.planning import plan_policy
 from surefoot.core.policy.model import Metric
 from surefoot.core.policy.parse import parse
 from surefoot.core.policy.violations import Violation
@@ -68,9 +68,9 @@ def gauged(hold: str = "1h", **changes: object) -> dict[str, object]:
 
 def test_the_plan_counts_stretches() -> None:
     """An hour of minutes is enough either way; three minutes can neither fail nor pass, and the plan says so."""
-    fine = next(s for s in plan(parse(gauged())) if s.gate == "memory")
+    fine = next(s for s in plan_policy(parse(gauged())) if s.gate == "memory")
     assert (fine.n, fine.passes, fine.warning) == (60, 1.0, "")
-    short = next(s for s in plan(parse(gauged("3m"))) if s.gate == "memory")
+    short = next(s for s in plan_policy(parse(gauged("3m"))) if s.gate == "memory")
     assert "cannot fail" in short.warning
 
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from surefoot.cli.local.signals import ENDING_SIGNALS, signals_held, stopped_by_signals
+from surefoot.cli.local.signals import STOP_SIGNALS, signals_held, stopped_by_signals
 
 
 @pytest.fixture(autouse=True)
 def _usual_handlers() -> Iterator[None]:
     """Hear every signal, as at a terminal: who starts the tests in the background ignores some for them."""
-    usual = dict.fromkeys(ENDING_SIGNALS, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
+    usual = dict.fromkeys(STOP_SIGNALS, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
     before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
     for number, handler in before.items():
@@ -48,7 +48,7 @@ print("goes on", flush=True)
 
 
 @pytest.mark.parametrize("place", ["fork", "finalizer"])
-@pytest.mark.parametrize("number", ENDING_SIGNALS)
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_whose_exception_is_dropped_comes_again(number: signal.Signals, place: str) -> None:
     """A command that is told to end beside a fork or in a finalizer ends, though Python drops the first exception."""
     program = [sys.executable, "-c", PROGRAM, str(number.value), place]
@@ -74,7 +74,7 @@ def test_other_dropped_exceptions_are_reported() -> None:
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("number", ENDING_SIGNALS)
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_held_signal_ends_the_command_afterwards(number: signal.Signals) -> None:
     """A signal that arrives between the start of a process and its note acts once the note is written."""
     noted = []
@@ -94,7 +94,7 @@ def test_a_held_signal_ends_the_command_afterwards(number: signal.Signals) -> No
 
 def test_what_is_ignored_stays_ignored() -> None:
     """Under nohup a hang-up ends nothing, and every handler is what it was before afterwards."""
-    before = {number: signal.getsignal(number) for number in (*ENDING_SIGNALS, signal.SIGALRM)}
+    before = {number: signal.getsignal(number) for number in (*STOP_SIGNALS, signal.SIGALRM)}
     kept = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with stopped_by_signals(), signals_held():

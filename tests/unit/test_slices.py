@@ -12,7 +12,7 @@ from surefoot.adapters.evidence.value_counts import value_counts
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected
-from surefoot.core.judging.evidence import Missing, Sliced, SpeedCounts, SplitCounts, Stratum, ValueCounts
+from surefoot.core.judging.evidence import Missing, SlicedCounts, SpeedCounts, SplitCounts, Stratum, ValueCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -32,10 +32,10 @@ def at(origin: object, index: int, **fields: Any) -> dict[str, object]:
     return record(f"{origin}{index}", features={"origin": origin, "odd 'key\"": origin}, **fields)
 
 
-def counted(log: object, gate: Gate = BY) -> Sliced:
+def counted(log: object, gate: Gate = BY) -> SlicedCounts:
     """Counts that must be there."""
     found = event_counts(log, replace(LIVE, gate=gate))  # type: ignore[arg-type]
-    assert isinstance(found, Sliced)
+    assert isinstance(found, SlicedCounts)
     return found
 
 
@@ -87,11 +87,11 @@ def test_speeds_and_values_by_slice(tmp_path: Path) -> None:
     """Latencies and revenues are told apart in the same way."""
     log = write(tmp_path, *(at(port, i, latency_ms=10.0 + i) for port in ("LGA", "JFK") for i in range(3)))
     slow = speed_counts(log, replace(LIVE, gate=make_gate("l", Metric.LATENCY, by=("origin",))))
-    assert isinstance(slow, Sliced)
+    assert isinstance(slow, SlicedCounts)
     assert all(isinstance(part, SpeedCounts) for part in slow.slices.values())
     money = make_gate("v", Metric.VALUE, column="label", by=("origin",), maturity=10.0)
     rich = value_counts(log, replace(LIVE, gate=money))
-    assert isinstance(rich, Sliced)
+    assert isinstance(rich, SlicedCounts)
     assert all(isinstance(part, ValueCounts) for part in rich.slices.values())
     assert set(slow.slices) == set(rich.slices) == {"origin=JFK", "origin=LGA"}
 
@@ -110,7 +110,7 @@ def split(bad: int, good: int, old_bad: int = 20, old_good: int = 980) -> SplitC
 
 def test_the_slice_that_breaks_is_named_though_the_rest_hides_it() -> None:
     """All together the candidate passes; by slice it fails, on the one that it breaks."""
-    found = Sliced(
+    found = SlicedCounts(
         {"origin=LGA": split(90, 910), **{f"origin=X{i}": split(20, 9980, 200, 9800) for i in range(4)}}, 9999
     )
     whole = SplitCounts((Stratum(0.5, 170, 40_830, 820, 40_180),), 0.02, "request", 10_000)
@@ -123,15 +123,17 @@ def test_the_slice_that_breaks_is_named_though_the_rest_hides_it() -> None:
 
 def test_every_slice_ever_seen_takes_its_part_of_the_level() -> None:
     """The more slices there are, the more each must show before it fails the gate."""
-    alone = Sliced({"origin=LGA": split(52, 948)}, 9999)
-    crowd = Sliced({"origin=LGA": split(52, 948), **{f"origin=X{i}": split(0, 1, 0, 1) for i in range(400)}}, 9999)
+    alone = SlicedCounts({"origin=LGA": split(52, 948)}, 9999)
+    crowd = SlicedCounts(
+        {"origin=LGA": split(52, 948), **{f"origin=X{i}": split(0, 1, 0, 1) for i in range(400)}}, 9999
+    )
     assert judge(BY, alone, LEVEL).outcome is Outcome.FAIL
     assert judge(BY, crowd, LEVEL).outcome is not Outcome.FAIL
 
 
 def test_a_small_slice_is_never_a_pass_and_a_protected_one_blocks() -> None:
     """Too little data is said of a slice; a protected one without data keeps the gate from passing."""
-    found = Sliced({"origin=LGA": split(0, 5000, 0, 5000), "origin=OO": split(0, 1, 0, 1)}, 9999)
+    found = SlicedCounts({"origin=LGA": split(0, 5000, 0, 5000), "origin=OO": split(0, 1, 0, 1)}, 9999)
     verdict = judge(BY, found, LEVEL)
     assert verdict.outcome is Outcome.PASS
     assert {row["slice"]: row["outcome"] for row in verdict.details} == {"origin=LGA": "PASS", "origin=OO": "NO_DATA"}
@@ -145,13 +147,13 @@ def test_a_small_slice_is_never_a_pass_and_a_protected_one_blocks() -> None:
 
 def test_a_step_still_demands_its_requests() -> None:
     """Slices that would pass wait for the requests that the step demands."""
-    found = Sliced({"origin=LGA": split(0, 5000, 0, 5000)}, 10)
+    found = SlicedCounts({"origin=LGA": split(0, 5000, 0, 5000)}, 10)
     assert judge(BY, found, replace(LEVEL, min_requests=100)).outcome is Outcome.INCONCLUSIVE
 
 
 def test_slices_come_back_from_the_journal() -> None:
     """What is packed into the journal is judged again to the same verdict."""
-    found = Sliced({"origin=LGA": split(90, 910), "origin=JFK": split(20, 980)}, 9999)
+    found = SlicedCounts({"origin=LGA": split(90, 910), "origin=JFK": split(20, 980)}, 9999)
     assert unpack_evidence(pack_evidence(found)) == found
     assert judge(BY, unpack_evidence(pack_evidence(found)), LEVEL) == judge(BY, found, LEVEL)
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.gateway.inference.tripwire import WINDOW_S, TripLimits, Tripwire
+from surefoot.gateway.inference.tripwire import PROCESS_END_WINDOW_S, TripLimits, Tripwire
 
 
 @given(st.lists(st.booleans(), max_size=200), st.integers(2, 30))
@@ -35,19 +35,19 @@ def test_processes_that_end_often_enough_blow_it() -> None:
     wire = Tripwire(TripLimits(deaths=3), 0, lambda: now)
     said = []
     for number in range(1, 4):
-        now += WINDOW_S
-        said.append(wire.record_deaths(number))
+        now += PROCESS_END_WINDOW_S
+        said.append(wire.record_process_ends(number))
     assert said == ["", "", ""]
     now += 1.0
-    assert wire.record_deaths(4) == ""
+    assert wire.record_process_ends(4) == ""
     now += 1.0
-    assert wire.record_deaths(5) == "its process has ended 3 times within 2 s"
-    assert wire.record_deaths(9) == ""
+    assert wire.record_process_ends(5) == "its process has ended 3 times within 2 s"
+    assert wire.record_process_ends(9) == ""
 
 
 def test_ends_of_an_earlier_route_do_not_count() -> None:
     """A fuse that is set anew blows on what happens from then on."""
     wire = Tripwire(TripLimits(deaths=2), 7, lambda: 0.0)
-    assert wire.record_deaths(7) == ""
-    assert wire.record_deaths(8) == ""
-    assert wire.record_deaths(9) != ""
+    assert wire.record_process_ends(7) == ""
+    assert wire.record_process_ends(8) == ""
+    assert wire.record_process_ends(9) != ""

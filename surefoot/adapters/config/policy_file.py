@@ -10,16 +10,16 @@ import yaml
 
 from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.policy.model import Policy
-from surefoot.core.policy.parse import examine
-from surefoot.core.policy.scalars import LARGEST
+from surefoot.core.policy.parse import examine_policy
+from surefoot.core.policy.scalars import MAX_NUMBER
 from surefoot.core.policy.vacuous import vacuous_settings
-from surefoot.core.policy.violations import Mistake, Violation
-from surefoot.core.policy.violations import Path as Place
+from surefoot.core.policy.violations import KeyPath as Place
+from surefoot.core.policy.violations import MistakeKind, Violation
 
-MOST_BYTES = 1_000_000
-MOST_LEVELS = 20
+MAX_POLICY_BYTES = 1_000_000
+_MAX_NESTING_LEVELS = 20
 """Deepest nesting [levels]: a policy needs six, and a parser that recurses must not be driven into the ground."""
-BESIDE_GATES = 2
+_GATE_PATH_LENGTH = 2
 """Length of a path that leads to a gate or to all of them [keys]."""
 
 
@@ -43,7 +43,7 @@ def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
         raise NotFound(f"there is no policy {path}; policies in {path.parent}: {known}")
     document = _Document()
     value = _load(path, document)
-    examined = examine(value)
+    examined = examine_policy(value)
     broken = list(examined.broken)
     odd = {violation.path[:2] for violation in (*document.unread, *broken)}
     fine = [gate for name, gate in examined.gates.items() if gate is not None and ("gates", name) not in odd]
@@ -65,10 +65,10 @@ def _own(unread: Sequence[Violation], broken: Sequence[Violation]) -> list[Viola
     # What could not be read as a value is told as that, and not again as what it is no value for.
     kept = [v for v in broken if not any(v.path[: len(one.path)] == one.path for one in unread)]
     unnamed = [one.path[:-1] for one in unread if one.path and one.path[-1] in {"?", "<<"}]
-    kept = [v for v in kept if not (v.path in unnamed and v.mistake is Mistake.MISSING_KEY)]
-    strange = [v for v in kept if v.mistake is Mistake.STRANGE_NAME]
-    if any(v.path[:1] == ("gates",) and len(v.path) <= BESIDE_GATES for v in (*unread, *strange)):
-        kept = [v for v in kept if v.mistake is not Mistake.NO_SUCH_GATE]  # it may be the one that is unread
+    kept = [v for v in kept if not (v.path in unnamed and v.mistake is MistakeKind.MISSING_KEY)]
+    strange = [v for v in kept if v.mistake is MistakeKind.STRANGE_NAME]
+    if any(v.path[:1] == ("gates",) and len(v.path) <= _GATE_PATH_LENGTH for v in (*unread, *strange)):
+        kept = [v for v in kept if v.mistake is not MistakeKind.NO_SUCH_GATE]  # it may be the one that is unread
     return kept
 
 
@@ -82,8 +82,8 @@ class _FileRule(Violation):
 
 def _load(path: Path, document: "_Document") -> dict[str, object]:
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise PolicyInvalid(str(path), 1, f"larger than {MOST_BYTES:,} bytes")
+        if path.stat().st_size > MAX_POLICY_BYTES:
+            raise PolicyInvalid(str(path), 1, f"larger than {MAX_POLICY_BYTES:,} bytes")
         raw = path.read_bytes()
     except OSError as error:
         raise PolicyInvalid(str(path), 1, f"cannot be read: {error.strerror}") from error
@@ -120,8 +120,8 @@ def _surprises(text: str) -> Iterator[tuple[int, str]]:
         if isinstance(event, yaml.AliasEvent):
             yield line, f"aliases (*{event.anchor}) are not allowed: write the value out"
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MOST_LEVELS:
-            yield line, f"nested more than {MOST_LEVELS} levels deep"
+        if depth > _MAX_NESTING_LEVELS:
+            yield line, f"nested more than {_MAX_NESTING_LEVELS} levels deep"
             return
 
 
@@ -187,7 +187,7 @@ def _scalar(node: yaml.ScalarNode, at: Place) -> object:
             number = json.loads(text)
         except ValueError:  # not JSON, or with more digits than Python reads
             number = math.nan
-        if not isinstance(number, int | float) or not -LARGEST <= number <= LARGEST:
+        if not isinstance(number, int | float) or not -MAX_NUMBER <= number <= MAX_NUMBER:
             raise Violation(at, f"{text:.40} is not a number that can be compared")
         return number
     raise Violation(at, f"'{text}' is a YAML {kind}: quote it")

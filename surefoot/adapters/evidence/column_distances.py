@@ -11,9 +11,9 @@ from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
 from surefoot.core.judging.evidence import FeatureShift
 from surefoot.core.judging.left_out import LeftOut
 
-FEW_TEXTS = 0.05
+_MAX_TEXT_SHARE = 0.05
 """Share of a column's values that may be no numbers while it still is one of numbers."""
-EQUAL_TOLERANCE = 1e-9
+_EQUAL_TOLERANCE = 1e-9
 """Relative difference between two numbers that are the same."""
 
 
@@ -21,7 +21,7 @@ def column_distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift
     """Distance of every column between two samples: Kolmogorov-Smirnov for numbers, total variation for the rest.
 
     A missing number counts as one beyond all others, so that numbers that go missing have moved. A few other
-    values among numbers are left out, as `odd_texts` counts them.
+    values among numbers are left out, as `count_texts_among_numbers` counts them.
     """
     if not len(old) or not len(new):
         return ()
@@ -49,7 +49,7 @@ def column_distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift
 
 
 def unseen_texts(old: pd.DataFrame, new: pd.DataFrame) -> LeftOut:
-    """Values of another kind among the numbers of a column, which `distances` leaves out.
+    """Values of another kind among the numbers of a column, which `column_distances` leaves out.
 
     Their requests are the index of the tables.
     """
@@ -86,7 +86,7 @@ def _numeric(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
     for name in (name for name in old.columns if name in new.columns):
         texts = sum(int(_strange(side[name]).sum()) for side in (old, new))
         there = sum(int(side[name].notna().sum()) for side in (old, new))
-        if 0 < texts <= FEW_TEXTS * there:
+        if 0 < texts <= _MAX_TEXT_SHARE * there:
             made.append(name)
     return made
 
@@ -109,7 +109,7 @@ def unequal_shares(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, 
     for name in (name for name in old.columns if name in new.columns):
         a, b = old[name], new[name]
         if pd.api.types.is_numeric_dtype(a) and pd.api.types.is_numeric_dtype(b):
-            same = np.isclose(a.to_numpy(float), b.to_numpy(float), rtol=EQUAL_TOLERANCE, atol=0.0, equal_nan=True)
+            same = np.isclose(a.to_numpy(float), b.to_numpy(float), rtol=_EQUAL_TOLERANCE, atol=0.0, equal_nan=True)
         else:
             gone = a.isna().to_numpy() & b.isna().to_numpy()
             same = gone | (a.astype(str).to_numpy() == b.astype(str).to_numpy())

@@ -8,15 +8,15 @@ from surefoot.adapters.evidence.served import (
     LABELLED_SQL,
     ServedTraffic,
     SqlLog,
-    as_count,
+    count_served_traffic,
+    parse_count,
     query_parameters,
-    served_traffic,
-    slice_columns,
-    timed_arms,
+    slice_columns_sql,
+    timed_arms_sql,
 )
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import EvidenceKind, Outcome
-from surefoot.core.judging.evidence import Missing, Sliced, SplitCounts, Stratum
+from surefoot.core.judging.evidence import Missing, SlicedCounts, SplitCounts, Stratum
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import Metric, SlicedGate, narrow
 
@@ -34,20 +34,22 @@ _TRIALS = """
 _NONE = Missing(Outcome.NO_DATA, "no request has been served under this rollout yet")
 
 
-def event_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()) -> SplitCounts | Sliced | Missing:
+def event_counts(
+    log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
+) -> SplitCounts | SlicedCounts | Missing:
     """Bad events of both arms; a unit that sticks to one arm counts once (in each slice that it is seen in).
 
     While the candidate serves alone there is no control to share a unit's luck with, so requests are counted. A request
     that every version refuses is no trial of any.
     """
-    facts = served_traffic(log, question, refused)
+    facts = count_served_traffic(log, question, refused)
     if isinstance(facts, Missing):
         return facts
     made: dict[str, SplitCounts] = {}
-    for column, value in slice_columns(log, question):
+    for column, value in slice_columns_sql(log, question):
         made |= _by_slice(log, question, facts, column, value, refused)
     if narrow(question.gate, SlicedGate).by:
-        return Sliced(dict(sorted(made.items())), facts.recent) if made else _NONE
+        return SlicedCounts(dict(sorted(made.items())), facts.recent) if made else _NONE
     return made.get("", _NONE)
 
 
@@ -65,7 +67,7 @@ def _by_slice(
     counted = log.rows(
         question.model,
         f"""
-        WITH {timed_arms(question)},
+        WITH {timed_arms_sql(question)},
         marked AS (SELECT *, {bad} AS bad, {value} AS slice FROM timed WHERE {mature}), {_TRIALS}
         SELECT slice, share, epoch, side, count(*) FILTER (bad), count(*) FILTER (NOT bad) FROM trials GROUP BY ALL
         """,  # noqa: S608 - constants, a number of ours and a name that the log has quoted
@@ -87,7 +89,7 @@ def _by_slice(
     cells: dict[object, list[tuple[object, ...]]] = defaultdict(list)
     for slice_, *row in counted:
         cells[slice_].append(tuple(row))
-    past = {slice_: (as_count(asked), as_count(failed)) for slice_, asked, failed in history}
+    past = {slice_: (parse_count(asked), parse_count(failed)) for slice_, asked, failed in history}
     return {
         slice_name(column, slice_): SplitCounts(
             _strata(cells.get(slice_, [])),
@@ -104,7 +106,7 @@ def _strata(found: list[tuple[object, ...]]) -> tuple[Stratum, ...]:
     """Fold (share, epoch, side, bad, good) rows into strata."""
     cells: dict[tuple[float, int], dict[str, tuple[int, int]]] = defaultdict(dict)
     for share, epoch, side, bad, good in found:
-        cells[float(str(share)), as_count(epoch)][str(side)] = (as_count(bad), as_count(good))
+        cells[float(str(share)), parse_count(epoch)][str(side)] = (parse_count(bad), parse_count(good))
     zero = (0, 0)
     return tuple(
         Stratum(share, *arms.get("candidate", zero), *arms.get("champion", zero), epoch)

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from surefoot.adapters.evidence.served import SERVED_SQL, SqlLog, as_count, query_parameters
+from surefoot.adapters.evidence.served import SERVED_SQL, SqlLog, parse_count, query_parameters
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import PAIRED, Metric, ShiftGate
 
-REFUSED_SQL = "(error IS NOT NULL AND answered_by IS NULL)"
+_REFUSED_SQL = "(error IS NOT NULL AND answered_by IS NULL)"
 """Tells a request that nobody could answer: the caller got no prediction."""
 MAX_EXAMINED_ROWS = 200_000
 """Rows of a window that are looked at one by one [count]."""
-BY_LABEL = (PAIRED - {Metric.DISAGREEMENT}) | {Metric.VALUE, Metric.MISSING_LABEL, Metric.EXPECTED_LOSS}
+LABEL_METRICS = (PAIRED - {Metric.DISAGREEMENT}) | {Metric.VALUE, Metric.MISSING_LABEL, Metric.EXPECTED_LOSS}
 """Metrics that wait for labels."""
 MAX_NAMED_REQUESTS = 5
 """Requests that are named [count]."""
@@ -35,7 +35,8 @@ def count_left_out(log: SqlLog, question: EvidenceRequest, refused: Sequence[str
         question.model,
         f"""
         WITH here AS (
-          SELECT request, "row", count(*) AS n, bool_and({REFUSED_SQL}) AS refused, bool_and(features IS NULL) AS unkept
+          SELECT request, "row", count(*) AS n, bool_and({_REFUSED_SQL}) AS refused,
+                 bool_and(features IS NULL) AS unkept
           FROM log WHERE {where} GROUP BY ALL
         )
         SELECT coalesce(sum(n), 0), count(*), count(DISTINCT request) FILTER (refused),
@@ -43,22 +44,22 @@ def count_left_out(log: SqlLog, question: EvidenceRequest, refused: Sequence[str
         """,  # noqa: S608 - constants and numbers of ours
         parameters,
     )[0]
-    sampled = max(as_count(rows) - MAX_EXAMINED_ROWS, 0) if refused is None and examines_rows(log, question) else 0
+    sampled = max(parse_count(rows) - MAX_EXAMINED_ROWS, 0) if refused is None and examines_rows(log, question) else 0
     made = LeftOut(
-        records=as_count(records) + log.repeated,
-        refused=as_count(unanswered) if refused is None else len(refused),
-        repeated=as_count(records) - as_count(rows) + log.repeated,
-        unkept=as_count(unkept) if refused is None else 0,
+        records=parse_count(records) + log.repeated,
+        refused=parse_count(unanswered) if refused is None else len(refused),
+        repeated=parse_count(records) - parse_count(rows) + log.repeated,
+        unkept=parse_count(unkept) if refused is None else 0,
         sampled=sampled,
     )
     if not reads_labels(question):
         return made
-    return count_labels_left_out(log, question, made, where, parameters, since)
+    return count_left_out_labels(log, question, made, where, parameters, since)
 
 
 def reads_labels(question: EvidenceRequest) -> bool:
     """Whether a gate waits for labels."""
-    return question.gate.metric in BY_LABEL
+    return question.gate.metric in LABEL_METRICS
 
 
 def examines_rows(log: SqlLog, question: EvidenceRequest) -> bool:
@@ -69,7 +70,7 @@ def examines_rows(log: SqlLog, question: EvidenceRequest) -> bool:
     return gate.metric is Metric.VALIDATION
 
 
-def count_labels_left_out(
+def count_left_out_labels(
     log: SqlLog, question: EvidenceRequest, made: LeftOut, where: str, parameters: tuple[object, ...], since: float
 ) -> LeftOut:
     """Count labels of unknown requests, and those whose times cannot be.
@@ -98,7 +99,9 @@ def count_labels_left_out(
         """,  # noqa: S608 - same
         parameters,
     )[0]
-    return replace(made, unknown=as_count(unknown), early=as_count(early), future=as_count(future) if log.live else 0)
+    return replace(
+        made, unknown=parse_count(unknown), early=parse_count(early), future=parse_count(future) if log.live else 0
+    )
 
 
 def merge_left_out(one: LeftOut, other: LeftOut) -> LeftOut:

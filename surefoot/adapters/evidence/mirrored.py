@@ -1,4 +1,4 @@
-"""Compare the answers of both versions to mirrored requests, as they were logged; no model is asked again."""
+"""Compare both versions' logged answers to mirrored requests; no model is asked again."""
 
 import math
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ import pandas as pd
 
 from surefoot.adapters.evidence.block_sums import ScoredBatch
 from surefoot.adapters.evidence.column_distances import column_distances, unseen_texts
-from surefoot.adapters.evidence.left_out import BY_LABEL, MAX_EXAMINED_ROWS, count_labels_left_out
+from surefoot.adapters.evidence.left_out import LABEL_METRICS, MAX_EXAMINED_ROWS, count_left_out_labels
 from surefoot.adapters.evidence.paired_sums import sum_batches
-from surefoot.adapters.evidence.served import SqlLog, as_count
+from surefoot.adapters.evidence.served import SqlLog, parse_count
 from surefoot.adapters.predictions.mirrored_pairs import MirroredPair
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.answers.shape import shapes_of
@@ -21,14 +21,14 @@ from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import PairedGate, narrow
 
-WAIT_S = 10.0
+SHADOW_ANSWER_TIMEOUT_S = 10.0
 """A request that is so old has the shadow's answer, or was counted as dropped, unless its record is lost [s]."""
-MAX_MISSING_DEVIATIONS = 4.0
+_MAX_MISSING_DEVIATIONS = 4.0
 """So many standard deviations fewer records than the share of the requests that is mirrored are no accident."""
-NO_PAIRS_REASON = "no mirrored request has an answer of both versions yet"
+_NO_PAIRS_REASON = "no mirrored request has an answer of both versions yet"
 
 
-class MirrorLog(SqlLog, Protocol):
+class _MirrorLog(SqlLog, Protocol):
     """A log with the records of a shadow."""
 
     def mirrored(self, model: str, rollout: str, candidate: str, until: float, limit: int) -> list[MirroredPair]:
@@ -39,7 +39,7 @@ class MirrorLog(SqlLog, Protocol):
 class MirroredAnswers:
     """What both versions answered to the requests that were mirrored in one rollout."""
 
-    def __init__(self, log: MirrorLog) -> None:
+    def __init__(self, log: _MirrorLog) -> None:
         """Read from this log; nothing is read before the first question."""
         self._log = log
         self._pairs: dict[tuple[str, str, str, float], list[MirroredPair]] = {}
@@ -55,7 +55,7 @@ class MirroredAnswers:
         """Sums of both by block and slice; what the shadow failed is unscored, what it dropped is not there."""
         found = self.pairs(question)
         if not found:
-            return Missing(Outcome.NO_DATA, NO_PAIRS_REASON)
+            return Missing(Outcome.NO_DATA, _NO_PAIRS_REASON)
         gate = narrow(question.gate, PairedGate)
         return sum_batches(gate, question.since, question.until, [_batch(found, gate.maturity, gate.by)]).evidence()
 
@@ -63,7 +63,7 @@ class MirroredAnswers:
         """How far the candidate's answers lie from the champion's to the same requests, as distributions."""
         both = [pair for pair in self.pairs(question) if pair.candidate is not None]
         if not both:
-            return Missing(Outcome.NO_DATA, NO_PAIRS_REASON)
+            return Missing(Outcome.NO_DATA, _NO_PAIRS_REASON)
         ids = [pair.key[0] for pair in both]
         old = answer_frame([pair.champion for pair in both], ids)
         new = answer_frame([pair.candidate for pair in both], ids)
@@ -78,7 +78,7 @@ class MirroredAnswers:
         """What both versions' answers to the same requests look like; a failure is no answer of another shape."""
         both = [pair for pair in self.pairs(question) if pair.candidate is not None]
         if not both:
-            return Missing(Outcome.NO_DATA, NO_PAIRS_REASON)
+            return Missing(Outcome.NO_DATA, _NO_PAIRS_REASON)
         old, new = [pair.champion for pair in both], [pair.candidate for pair in both]
         return AnswerShapes(shapes_of(old), shapes_of(new, old), len(old), len(new))
 
@@ -89,7 +89,7 @@ class MirroredAnswers:
         in the share: of the champion's requests so many were to be mirrored.
         """
         known, repeated, blank, dropped, own = (
-            as_count(value)
+            parse_count(value)
             for value in self._log.rows(
                 question.model,
                 """
@@ -104,17 +104,23 @@ class MirroredAnswers:
                         WHERE rollout = $1 AND weight = 0 AND error IS NULL AND "at" > $4 AND "at" <= $5)
                 FROM here
                 """,
-                (question.rollout, question.candidate.number, question.until, question.since, question.until - WAIT_S),
+                (
+                    question.rollout,
+                    question.candidate.number,
+                    question.until,
+                    question.since,
+                    question.until - SHADOW_ANSWER_TIMEOUT_S,
+                ),
             )[0]
         )
         share = question.mirrored / 100.0
-        expected = math.floor(own * share - MAX_MISSING_DEVIATIONS * math.sqrt(own * share * (1.0 - share)))
+        expected = math.floor(own * share - _MAX_MISSING_DEVIATIONS * math.sqrt(own * share * (1.0 - share)))
         lost = max(expected - known - dropped, 0)
         made = LeftOut(records=known + dropped + lost, repeated=repeated, dropped=dropped + lost + blank)
-        if question.gate.metric not in BY_LABEL:
+        if question.gate.metric not in LABEL_METRICS:
             return made
         where, since = 'rollout = $1 AND weight = 0 AND "at" <= $2', question.since
-        return count_labels_left_out(self._log, question, made, where, (question.rollout, question.until), since)
+        return count_left_out_labels(self._log, question, made, where, (question.rollout, question.until), since)
 
 
 def _batch(found: Sequence[MirroredPair], maturity: float, columns: Sequence[str]) -> ScoredBatch:

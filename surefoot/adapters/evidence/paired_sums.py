@@ -17,17 +17,17 @@ from surefoot.adapters.evidence.block_sums import (
     read_answers,
 )
 from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
-from surefoot.core.answers.class_reading import NumberKinds, Reading, is_ambiguous, number_readings
+from surefoot.core.answers.class_reading import NumberKinds, Reading, decide_number_readings, is_ambiguous
 from surefoot.core.answers.values import Floats
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import Block, PairedSums
+from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.evidence_validation import MAX_COUNT
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.policy.model import Metric, PairedGate, classes_of
 
 
 @dataclass
-class PairedSumsBuilder:
+class _PairedSumsBuilder:
     """Sums of a window so far; a block of no length is one for all.
 
     What the numbers of a version are is known at the end only, where they may be names of classes or probabilities:
@@ -89,21 +89,23 @@ class PairedSumsBuilder:
         """The sums of everything that was added."""
         problem = f"answers or labels that {self.gate.metric} cannot read; {metric_reading(self.gate)}"
         try:
-            found = self.sums[number_readings(*self.kinds) if len(self.sums) > 1 else (Reading.NAMES, Reading.NAMES)]
+            found = self.sums[
+                decide_number_readings(*self.kinds) if len(self.sums) > 1 else (Reading.NAMES, Reading.NAMES)
+            ]
         except InvariantBroken:
             found = BlockSums(self.gate, odd=self.scored, named=self.named)
             problem = (
                 f"answers that may be names of the classes {', '.join(classes_of(self.gate))} or probabilities of the"
                 " second; let the model answer with the probabilities of both"
             )
-        slices: dict[str, list[Block]] = defaultdict(list)
+        slices: dict[str, list[PairedBlock]] = defaultdict(list)
         largest = max((abs(int(v)) for _, *both in found.cells.values() for side in both for v in side), default=0)
         coarse = 1
         while largest // coarse > MAX_COUNT // 16:
             coarse *= 10
         for (name, block), (count, old, new) in sorted(found.cells.items()):
             pair = (tuple(int(v) // coarse for v in side) for side in (old, new))
-            slices[name].append(Block(_date(block * self.gate.block), count[0], *pair))
+            slices[name].append(PairedBlock(_date(block * self.gate.block), count[0], *pair))
         return PairedSums(
             {name: tuple(blocks) for name, blocks in slices.items()},
             self.requests,
@@ -124,9 +126,9 @@ class PairedSumsBuilder:
         )
 
 
-def sum_batches(gate: PairedGate, since: float, until: float, batches: Iterable[ScoredBatch]) -> PairedSumsBuilder:
+def sum_batches(gate: PairedGate, since: float, until: float, batches: Iterable[ScoredBatch]) -> _PairedSumsBuilder:
     """Count every batch of a window."""
-    made = PairedSumsBuilder(gate, since, until)
+    made = _PairedSumsBuilder(gate, since, until)
     for batch in batches:
         made.add(batch)
     return made

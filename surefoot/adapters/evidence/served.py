@@ -52,11 +52,11 @@ _SHADOW = f"""
 _CHAMPION = f"""
     SELECT * FROM log WHERE rollout = $1 AND "at" <= $2 AND weight = 0 AND arm = 'champion' {FIRST_PER_REQUEST_SQL}
 """  # noqa: S608 - constant
-BOTH_ANSWERED = "own.error IS NULL AND twin.error IS NULL"
+_BOTH_ANSWERED_SQL = "own.error IS NULL AND twin.error IS NULL"
 _ONE_ANSWERED = "(own.error IS NULL OR twin.error IS NULL)"  # what both refuse is evidence about neither
 # A batch shares what a call costs among its rows, so only requests that were asked in batches of one size compare.
 _COMPARABLE = "own.{column} IS NOT NULL AND twin.{column} IS NOT NULL AND own.batch IS NOT DISTINCT FROM twin.batch"
-MIRRORED_SQL = f"""
+_MIRRORED_SQL = f"""
     shadow AS ({_SHADOW}), champion AS ({_CHAMPION}), mirrored AS (
       SELECT 0.5 AS share, 'champion' AS side, own.* FROM champion own JOIN shadow twin USING (request) WHERE {{which}}
       UNION ALL
@@ -71,7 +71,7 @@ MIRRORED_SQL = f"""
 _COUNTED = "SELECT * FROM mirrored WHERE NOT $4 AND request NOT IN (SELECT unnest($6::VARCHAR[]))"
 
 
-def column_of(question: EvidenceRequest) -> str:
+def measured_column(question: EvidenceRequest) -> str:
     """The measured column of a speed or a gauge.
 
     A latency counts queues, batches and the gateway, and a shadow's process lets all others go first: of mirrored
@@ -83,15 +83,15 @@ def column_of(question: EvidenceRequest) -> str:
     return gate.column if isinstance(gate, GaugeGate) else narrow(gate, SpeedGate).measured
 
 
-def timed_arms(question: EvidenceRequest) -> str:
+def timed_arms_sql(question: EvidenceRequest) -> str:
     """SQL of the table `timed`: each request once for each arm that answers for it, with its epoch and its trial."""
     if question.kind == EvidenceKind.LIVE_SHADOW:
         speeds = isinstance(question.gate, SpeedGate | GaugeGate)
-        which = _COMPARABLE.format(column=f'"{column_of(question)}"') if speeds else _ONE_ANSWERED
+        which = _COMPARABLE.format(column=f'"{measured_column(question)}"') if speeds else _ONE_ANSWERED
         if isinstance(question.gate, GaugeGate):
             which = which.partition(" AND own.batch")[0]  # a process has one memory, whatever it is asked at once
         # A request is in both arms, and one trial in each.
-        arms, trial = f"{MIRRORED_SQL.format(which=which)}, arms AS ({_COUNTED})", "concat(request, ' ', side)"
+        arms, trial = f"{_MIRRORED_SQL.format(which=which)}, arms AS ({_COUNTED})", "concat(request, ' ', side)"
     else:
         arms = f"arms AS ({_SERVED} {FIRST_PER_REQUEST_SQL})"
         trial = "CASE WHEN $4 OR trim(coalesce(unit, '')) = '' THEN request ELSE unit END"
@@ -127,18 +127,20 @@ def query_parameters(question: EvidenceRequest, refused: Sequence[str] = ()) -> 
     return (question.rollout, question.until, question.candidate.number, alone, epoch, list(refused))
 
 
-def as_count(value: object) -> int:
+def parse_count(value: object) -> int:
     """A count that a query gave."""
     return int(str(value))
 
 
-def served_traffic(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()) -> ServedTraffic | Missing:
+def count_served_traffic(
+    log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
+) -> ServedTraffic | Missing:
     """What this rollout has served so far, or mirrored.
 
     Two versions in one arm of one rollout are two series, and no verdict is about both: then it is an ERROR.
     """
     if question.kind == EvidenceKind.LIVE_SHADOW:
-        return ServedTraffic(answered_by_both(log, question), "request")
+        return ServedTraffic(_count_answered_by_both(log, question), "request")
     found = log.rows(
         question.model,
         f"""
@@ -152,20 +154,20 @@ def served_traffic(log: SqlLog, question: EvidenceRequest, refused: Sequence[str
         if first != last:
             reason = f"several versions served as the {side} of one rollout ({first}, {last}): no one series"
             return Missing(Outcome.ERROR, reason)
-    units = sum(as_count(row[2]) for row in found)
+    units = sum(parse_count(row[2]) for row in found)
     trial = "unit" if units and question.kind != EvidenceKind.BAKE else "request"
-    return ServedTraffic(sum(as_count(row[1]) for row in found), trial)
+    return ServedTraffic(sum(parse_count(row[1]) for row in found), trial)
 
 
-def answered_by_both(log: SqlLog, question: EvidenceRequest) -> int:
+def _count_answered_by_both(log: SqlLog, question: EvidenceRequest) -> int:
     """Mirrored requests that both versions have answered [count]."""
     sql = f"""
         WITH shadow AS ({_SHADOW}), champion AS ({_CHAMPION})
-        SELECT count(*) FROM champion own JOIN shadow twin USING (request) WHERE {BOTH_ANSWERED}
+        SELECT count(*) FROM champion own JOIN shadow twin USING (request) WHERE {_BOTH_ANSWERED_SQL}
     """  # noqa: S608 - constants
-    return as_count(log.rows(question.model, sql, query_parameters(question)[:3])[0][0])
+    return parse_count(log.rows(question.model, sql, query_parameters(question)[:3])[0][0])
 
 
-def slice_columns(log: SqlLog, question: EvidenceRequest) -> list[tuple[str, str]]:
+def slice_columns_sql(log: SqlLog, question: EvidenceRequest) -> list[tuple[str, str]]:
     """What to tell apart: (column, SQL of its value); one pair of nothing where all requests count together."""
     return [(column, log.slice_of(column)) for column in narrow(question.gate, SlicedGate).by] or [("", "''")]

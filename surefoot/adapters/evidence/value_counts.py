@@ -1,39 +1,41 @@
-"""Count an outcome value that is reported with the label, by its size, slice, traffic split, arm and epoch."""
+"""Count a numeric outcome reported with labels, such as revenue, by its size, slice, split, arm and epoch."""
 
 from collections.abc import Sequence
 
 from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
-from surefoot.adapters.evidence.level_counts import fold_cells
+from surefoot.adapters.evidence.level_counts import fold_trial_counts
 from surefoot.adapters.evidence.served import (
     FIRST_PER_REQUEST_SQL,
     ServedTraffic,
     SqlLog,
-    as_count,
+    count_served_traffic,
+    parse_count,
     query_parameters,
-    served_traffic,
-    slice_columns,
-    timed_arms,
+    slice_columns_sql,
+    timed_arms_sql,
 )
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import Missing, Sliced, ValueCounts, ValueStratum
+from surefoot.core.judging.evidence import Missing, SlicedCounts, ValueCounts, ValueStratum
 from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import ValueGate, narrow
 from surefoot.core.stats.bounded_mean import VALUE_LEVELS
 
-INVALID_LABEL_SQL = "told IS NOT NULL AND (told.v IS NULL OR NOT isfinite(told.v))"
+_INVALID_LABEL_SQL = "told IS NOT NULL AND (told.v IS NULL OR NOT isfinite(told.v))"
 """Tells a request whose label holds no number."""
 
 
-def value_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()) -> ValueCounts | Sliced | Missing:
+def value_counts(
+    log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
+) -> ValueCounts | SlicedCounts | Missing:
     """Levels of a bounded value that comes with the label; a unit's value is the mean over its requests.
 
     Values between two levels go up or down by a draw that the trial's name decides, so that the mean stays right and
     the same trial falls the same way wherever it is counted. Values beyond the bounds count as the nearer one, and are
     counted; below a bound that the policy does not name, nothing is judged.
     """
-    facts = served_traffic(log, question, refused)
+    facts = count_served_traffic(log, question, refused)
     if isinstance(facts, Missing):
         return facts
     gate = narrow(question.gate, ValueGate)
@@ -42,10 +44,10 @@ def value_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] 
         reason = f"{below:,} values are below 0, and the policy says no 'floor': they would all count as 0"
         return Missing(Outcome.ERROR, reason)
     made: dict[str, ValueCounts] = {}
-    for column, value in slice_columns(log, question):
+    for column, value in slice_columns_sql(log, question):
         made |= _values(log, question, gate, facts, column, value, refused, left)
     if gate.by and made:
-        return Sliced(dict(sorted(made.items())), facts.recent, left)
+        return SlicedCounts(dict(sorted(made.items())), facts.recent, left)
     return made.get("", Missing(Outcome.NO_DATA, "no request of this rollout is old enough to have its value"))
 
 
@@ -68,20 +70,20 @@ def _left(log: SqlLog, question: EvidenceRequest, gate: ValueGate, refused: Sequ
     below, above, odd, named = log.rows(
         question.model,
         f"""
-        WITH {timed_arms(question)}, known AS (
+        WITH {timed_arms_sql(question)}, known AS (
           SELECT request, {_told(gate, "timed")} AS told FROM timed WHERE "at" + {gate.maturity!r} <= $2
         )
         SELECT count(*) FILTER (isfinite(told.v) AND told.v < {gate.floor!r}),
                count(*) FILTER (isfinite(told.v) AND told.v > {gate.cap!r}),
-               count(*) FILTER ({INVALID_LABEL_SQL}),
-               min(request, {MAX_NAMED_REQUESTS}) FILTER ({INVALID_LABEL_SQL}) FROM known
+               count(*) FILTER ({_INVALID_LABEL_SQL}),
+               min(request, {MAX_NAMED_REQUESTS}) FILTER ({_INVALID_LABEL_SQL}) FROM known
         """,  # noqa: S608 - constants, numbers of ours and names that were checked
         query_parameters(question, refused),
     )[0]
     requests = tuple(str(request) for request in named or ())  # type: ignore[attr-defined]
     what = "labels without a number as value" if requests else ""
-    return as_count(below), LeftOut(
-        clipped=as_count(below) + as_count(above), odd=as_count(odd), requests=requests, what=what
+    return parse_count(below), LeftOut(
+        clipped=parse_count(below) + parse_count(above), odd=parse_count(odd), requests=requests, what=what
     )
 
 
@@ -99,12 +101,12 @@ def _values(
     found = log.rows(
         question.model,
         f"""
-        WITH {timed_arms(question)}, known AS (
+        WITH {timed_arms_sql(question)}, known AS (
           SELECT *, {_told(gate, "timed")} AS told, {sliced} AS slice FROM timed WHERE "at" + {gate.maturity!r} <= $2
         ), trials AS (
           SELECT slice, trial, arg_max(share, "at") AS share, arg_max(side, "at") AS side,
                  arg_max(epoch, "at") AS epoch, round(avg({_share(gate)}), 9) AS value
-          FROM known WHERE NOT ({INVALID_LABEL_SQL}) GROUP BY slice, trial
+          FROM known WHERE NOT ({_INVALID_LABEL_SQL}) GROUP BY slice, trial
         )
         SELECT slice, share, epoch, side,
                CAST(least({VALUE_LEVELS - 1}, floor(value * {VALUE_LEVELS - 1} + {draw})) AS INTEGER), count(*)
@@ -119,11 +121,11 @@ def _values(
           SELECT {_told(gate, "log")} AS told, {sliced} AS slice FROM (
             SELECT * FROM log WHERE version = $1 AND arm = 'champion' AND "at" <= $2 {FIRST_PER_REQUEST_SQL}
           ) AS log
-        ) WHERE NOT ({INVALID_LABEL_SQL}) GROUP BY slice
+        ) WHERE NOT ({_INVALID_LABEL_SQL}) GROUP BY slice
         """,  # noqa: S608 - same
         (question.champion.number, question.opened - gate.maturity),
     )
-    cells = fold_cells(found)
+    cells = fold_trial_counts(found)
     past = {slice_: round(float(str(mean)), 6) for slice_, mean in centers if mean is not None}
     return {
         slice_name(column, slice_): ValueCounts(

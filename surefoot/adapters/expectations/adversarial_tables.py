@@ -11,9 +11,9 @@ import pandas as pd
 
 from surefoot.adapters.expectations import wording as words
 
-TABLE_ROWS = 400
+_TABLE_ROWS = 400
 """Rows of each table [count]: enough for shares of 1 % and for scores of some standard deviations."""
-HUGE_NUMBER = 1e300
+_HUGE_NUMBER = 1e300
 """A number beyond every bound that means something; its square is infinite, its sum over a table is not."""
 _OTHER = "a column that no expectation names"
 _COLUMN = re.compile(r"""col\(\s*["']([^"']+)["']\s*\)""")
@@ -29,9 +29,9 @@ def adversarial_tables(declared: Sequence[Mapping[str, Any]]) -> Iterator[pd.Dat
     told = [value for item in declared for value in _values(item.get("kwargs") or {})]
     for cells in (*_numbers(told), *_texts(told), *_moments(told), *_truths()):
         yield pd.DataFrame(dict.fromkeys(names, cells))
-    rising = [float(row) for row in range(TABLE_ROWS)]
+    rising = [float(row) for row in range(_TABLE_ROWS)]
     for sign in (1.0, -1.0):  # each column lies above, and then below, the one before it
-        yield pd.DataFrame({n: [sign * (v + TABLE_ROWS * place) for v in rising] for place, n in enumerate(names)})
+        yield pd.DataFrame({n: [sign * (v + _TABLE_ROWS * place) for v in rising] for place, n in enumerate(names)})
     yield pd.DataFrame({_OTHER: rising})
 
 
@@ -73,22 +73,22 @@ def _is_text(text: str) -> bool:
 
 
 def _filled(some: Sequence[Any]) -> list[Any]:
-    return [some[row % len(some)] for row in range(TABLE_ROWS)]
+    return [some[row % len(some)] for row in range(_TABLE_ROWS)]
 
 
 def _numbers(told: Sequence[object]) -> Iterator[list[Any]]:
-    known = sorted({float(value) for value in told if isinstance(value, int | float) and abs(value) < HUGE_NUMBER})
+    known = sorted({float(value) for value in told if isinstance(value, int | float) and abs(value) < _HUGE_NUMBER})
     middles = [(one + other) / 2.0 for one, other in pairwise(known)]
     near = [around for value in known for around in (value - 1.0, value, value + 1.0)]
-    yield [-HUGE_NUMBER + row for row in range(TABLE_ROWS)]
-    yield _filled([-HUGE_NUMBER])
-    yield _filled([HUGE_NUMBER])
-    yield _filled([-HUGE_NUMBER, HUGE_NUMBER, 0.5, -0.5, 3.25])
-    yield [0.0] * (TABLE_ROWS - 1) + [1e6]
+    yield [-_HUGE_NUMBER + row for row in range(_TABLE_ROWS)]
+    yield _filled([-_HUGE_NUMBER])
+    yield _filled([_HUGE_NUMBER])
+    yield _filled([-_HUGE_NUMBER, _HUGE_NUMBER, 0.5, -0.5, 3.25])
+    yield [0.0] * (_TABLE_ROWS - 1) + [1e6]
     yield _filled([0.25])
-    yield [None] * (TABLE_ROWS - 2) + [1.0, 2.0]
-    yield [1.0, 2.0, *[float(row) for row in range(TABLE_ROWS - 2)]]
-    yield list(range(TABLE_ROWS))
+    yield [None] * (_TABLE_ROWS - 2) + [1.0, 2.0]
+    yield [1.0, 2.0, *[float(row) for row in range(_TABLE_ROWS - 2)]]
+    yield list(range(_TABLE_ROWS))
     for value in middles[:10]:
         yield _filled([value])
     if near:
@@ -100,8 +100,8 @@ def _texts(told: Sequence[object]) -> Iterator[list[Any]]:
     yield _filled([""])
     yield _filled(["~~~~ ~"])
     yield _filled(["", "zz", "9", " ", "é☃", "~~~~", "-1", "A" * 1000, "{", "00:00"])
-    yield [None] * (TABLE_ROWS - 2) + ["a", "b"]
-    yield [f"text {row}" for row in range(TABLE_ROWS)]
+    yield [None] * (_TABLE_ROWS - 2) + ["a", "b"]
+    yield [f"text {row}" for row in range(_TABLE_ROWS)]
     if known:
         yield _filled(known)
         yield _filled([value + "?" for value in known])

@@ -1,4 +1,4 @@
-"""Call Great Expectations: import it, build its expectations and tables, and read what it raised."""
+"""Call Great Expectations: import it, build its expectations and tables, and read the errors that it raised."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ class CannotJudgeError(Exception):
     """The suite gives no answer; the message is the sentence for the person."""
 
 
-def great_expectations() -> ModuleType:
+def import_great_expectations() -> ModuleType:
     """Import it late (5.5 CPU seconds) and tell it not to phone home."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     noise = logging.getLogger("great_expectations")
@@ -36,7 +36,7 @@ def build_expectation(gx: ModuleType, position: int, item: dict[str, Any]) -> An
     kind = item.get("type")
     if not isinstance(kind, str):
         raise CannotJudgeError(f"expectation {position + 1} of the suite has no type")
-    if problem := rules.condition_problem(item) or rules.never_fails(item):
+    if problem := rules.condition_problem(item) or rules.never_fails_reason(item):
         raise CannotJudgeError(f"{expectation_phrase(item)} is no check: {problem}")
     # Results come back in another order; the position leads back to what was declared.
     wanted = {"kwargs": {}, **item, "meta": {"position": position}}
@@ -54,7 +54,7 @@ def build_expectation(gx: ModuleType, position: int, item: dict[str, Any]) -> An
         raise CannotJudgeError(f"{expectation_phrase(item)} is not a valid expectation: {said}") from error
 
 
-def make_batch(gx: ModuleType, table: "pd.DataFrame") -> Any:
+def make_gx_batch(gx: ModuleType, table: "pd.DataFrame") -> Any:
     """The table as Great Expectations wants it, in a context that keeps everything in memory."""
     from great_expectations.data_context.types.base import (  # noqa: PLC0415 - lazily, like the package
         DataContextConfig,
@@ -72,7 +72,7 @@ def make_batch(gx: ModuleType, table: "pd.DataFrame") -> Any:
     return whole.get_batch({"dataframe": table})
 
 
-def exception_message(info: Mapping[str, Any] | None) -> str:
+def gx_exception_message(info: Mapping[str, Any] | None) -> str:
     """What an expectation raised: told flat, or once for each metric that it is computed from."""
     if not info:
         return ""
@@ -83,10 +83,10 @@ def exception_message(info: Mapping[str, Any] | None) -> str:
 
 def expectation_phrase(item: Mapping[str, Any]) -> str:
     """An expectation as a sentence calls it."""
-    about = words.column_words(item.get("kwargs") or {})
+    about = words.describe_columns(item.get("kwargs") or {})
     return f"{item['type']} on column {about}" if about else str(item["type"])
 
 
-def first_line(error: Exception) -> str:
+def first_error_line(error: Exception) -> str:
     """What an error says first, or its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

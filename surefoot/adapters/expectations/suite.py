@@ -14,21 +14,21 @@ from surefoot.adapters.expectations import wording as words
 from surefoot.adapters.expectations.engine import (
     CannotJudgeError,
     build_expectation,
-    exception_message,
     expectation_phrase,
-    first_line,
-    great_expectations,
-    make_batch,
+    first_error_line,
+    gx_exception_message,
+    import_great_expectations,
+    make_gx_batch,
 )
 from surefoot.adapters.expectations.unbreakable_expectations import unbreakable_problems
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import Expectation, Missing, Validation
+from surefoot.core.judging.evidence import FailedExpectation, Missing, Validation
 from surefoot.core.judging.validation_report import ValidationReport, ValidationRow
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_SAMPLES = 5
+_MAX_SAMPLES_PER_EXPECTATION = 5
 """Offending rows that are kept of an expectation [count]: enough to see the pattern, few enough for privacy."""
 
 
@@ -58,7 +58,7 @@ def run_suite(
     except CannotJudgeError as problem:
         return Missing(Outcome.ERROR, words.encodable_text(str(problem)))
     report = ValidationReport(name, len(frame), checked_at, tuple(rows))
-    broken = [(row, Expectation(row.kind, row.column, row.reason, row.samples)) for row in rows if not row.held]
+    broken = [(row, FailedExpectation(row.kind, row.column, row.reason, row.samples)) for row in rows if not row.held]
     return Validation(
         suite=name,
         rows=len(frame),
@@ -76,7 +76,7 @@ def suite_problems(suite_path: Path) -> tuple[int, tuple[str, ...]]:
         _, items = _read(suite_path)
     except CannotJudgeError as problem:
         return 0, (words.encodable_text(str(problem)),)
-    gx = great_expectations()
+    gx = import_great_expectations()
     for at, item in enumerate(items):
         try:
             build_expectation(gx, at, item)
@@ -103,7 +103,7 @@ def _read(path: Path) -> tuple[str, list[dict[str, Any]]]:
         raise CannotJudgeError(f"expectation suite {path.name} has no list of 'expectations'")
     if not declared:
         raise CannotJudgeError(f"expectation suite {path.name} is empty: it would accept anything")
-    if problem := rules.suite_never_fails(declared):
+    if problem := rules.suite_never_fails_reason(declared):
         raise CannotJudgeError(f"expectation suite {path.name} judges nothing: {problem}")
     return str(raw.get("name") or path.stem), declared
 
@@ -131,22 +131,24 @@ def _evaluate(name: str, declared: list[dict[str, Any]], frame: "pd.DataFrame") 
     if frame.empty:
         raise CannotJudgeError(f"suite {name} was given an empty table: there is nothing to validate")
     table = frame.reset_index(drop=True)  # samples tell rows by number, whatever the caller's index says
-    gx = great_expectations()
+    gx = import_great_expectations()
     for item in declared:
         build_expectation(gx, 0, item)
     if problems := unbreakable_problems(json.dumps(declared)):
         raise CannotJudgeError(problems[0])
-    wanted = [build_expectation(gx, at, rules.with_moments(item, table)) for at, item in enumerate(declared)]
+    wanted = [build_expectation(gx, at, rules.with_parsed_dates(item, table)) for at, item in enumerate(declared)]
     suite = gx.ExpectationSuite(name=name, expectations=wanted)
     try:
-        answer = make_batch(gx, table).validate(suite, result_format={"result_format": "SUMMARY", **_PARTIAL})
+        answer = make_gx_batch(gx, table).validate(suite, result_format={"result_format": "SUMMARY", **_PARTIAL})
     except Exception as error:  # the boundary to a plug-in system: expectations of owners raise what they like
-        raise CannotJudgeError(f"suite {name} cannot be evaluated: {first_line(error)}") from error
+        raise CannotJudgeError(f"suite {name} cannot be evaluated: {first_error_line(error)}") from error
     results = {result.expectation_config.meta["position"]: result for result in answer.results}
     return [_row(item, results.get(at), table) for at, item in enumerate(declared)]
 
 
-_PARTIAL = {"partial_unexpected_count": MAX_SAMPLES}  # COMPLETE would list every offending row of a million
+_PARTIAL = {
+    "partial_unexpected_count": _MAX_SAMPLES_PER_EXPECTATION
+}  # COMPLETE would list every offending row of a million
 
 
 def _row(item: Mapping[str, Any], result: Any, table: "pd.DataFrame") -> ValidationRow:
@@ -157,7 +159,7 @@ def _row(item: Mapping[str, Any], result: Any, table: "pd.DataFrame") -> Validat
     """
     if result is None:
         raise CannotJudgeError(f"{expectation_phrase(item)} was not evaluated")
-    if problem := exception_message(result.exception_info):
+    if problem := gx_exception_message(result.exception_info):
         raise CannotJudgeError(f"{expectation_phrase(item)} could not be evaluated: {problem}")
     kind, found = str(item["type"]), dict(result.result or {})
     # Great Expectations fills in defaults and its own batch id: only what the owner wrote is shown.
@@ -165,17 +167,19 @@ def _row(item: Mapping[str, Any], result: Any, table: "pd.DataFrame") -> Validat
     severity = str(item.get("severity") or "critical")
     if not result.success:
         return ValidationRow(
-            kind, words.column_words(kwargs), severity, held=False, **_blame(kind, kwargs, found, table)
+            kind, words.describe_columns(kwargs), severity, held=False, **_blame(kind, kwargs, found, table)
         )
-    if _vacuous(found) or not rules.condition_met(item, table):
+    if _vacuous(found) or not rules.condition_selects_rows(item, table):
         if severity == "critical":
             raise CannotJudgeError(
                 f"{expectation_phrase(item)} had no value to look at: every one is missing or filtered out"
             )
         return ValidationRow(
-            kind, words.column_words(kwargs), severity, held=False, reason="there is no value to look at"
+            kind, words.describe_columns(kwargs), severity, held=False, reason="there is no value to look at"
         )
-    return ValidationRow(kind, words.column_words(kwargs), severity, held=True, reason=words.demand_words(kwargs))
+    return ValidationRow(
+        kind, words.describe_columns(kwargs), severity, held=True, reason=words.describe_demand(kwargs)
+    )
 
 
 def _vacuous(found: Mapping[str, Any]) -> bool:
@@ -185,24 +189,25 @@ def _vacuous(found: Mapping[str, Any]) -> bool:
 
 
 def _blame(kind: str, kwargs: Mapping[str, Any], found: Mapping[str, Any], table: "pd.DataFrame") -> dict[str, Any]:
-    return {"reason": words.failure_words(kind, kwargs, found), "samples": _samples(kwargs, found, table)}
+    return {"reason": words.describe_failure(kind, kwargs, found), "samples": _samples(kwargs, found, table)}
 
 
 def _samples(kwargs: Mapping[str, Any], found: Mapping[str, Any], table: "pd.DataFrame") -> tuple[dict[str, Any], ...]:
     """The first offending rows, cut to the columns at fault; bare values where rows are not known."""
-    at = list(found.get("partial_unexpected_index_list") or ())[:MAX_SAMPLES]
+    at = list(found.get("partial_unexpected_index_list") or ())[:_MAX_SAMPLES_PER_EXPECTATION]
     named = [name for name in words.column_names(kwargs) if name in table.columns]
     if at and named:
         return tuple(
             {
                 "row": int(row),
-                **{words.encodable_text(name): words.plain_value(table[name].iloc[row]) for name in named},
+                **{words.encodable_text(name): words.journalable_value(table[name].iloc[row]) for name in named},
             }
             for row in at
         )
-    label = words.column_words(kwargs) or "value"
+    label = words.describe_columns(kwargs) or "value"
     return tuple(
-        {label: words.plain_value(value)} for value in list(found.get("partial_unexpected_list") or ())[:MAX_SAMPLES]
+        {label: words.journalable_value(value)}
+        for value in list(found.get("partial_unexpected_list") or ())[:_MAX_SAMPLES_PER_EXPECTATION]
     )
 
 

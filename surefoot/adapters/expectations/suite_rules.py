@@ -12,17 +12,17 @@ _COUNTS = re.compile(r"row_count|unique_value_count|value_lengths|column_count|p
 """Expectations about numbers that are never negative."""
 _SHARES = re.compile(r"proportion_of")
 """Expectations about numbers that are never above one."""
-MIN_MOSTLY = 0.01
+_MIN_MOSTLY_SHARE = 0.01
 """Smallest share of the values that an expectation may demand: with less it looks at nothing."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
-def never_fails(item: Mapping[str, Any]) -> str:
+def never_fails_reason(item: Mapping[str, Any]) -> str:
     """Why an expectation can never fail; empty when it can."""
     kind, kwargs = str(item.get("type")), item.get("kwargs") or {}
     mostly = kwargs.get("mostly")
-    if isinstance(mostly, int | float) and mostly < MIN_MOSTLY:
-        return f"with 'mostly: {mostly:g}' it holds whatever comes: give {MIN_MOSTLY:g} or more"
+    if isinstance(mostly, int | float) and mostly < _MIN_MOSTLY_SHARE:
+        return f"with 'mostly: {mostly:g}' it holds whatever comes: give {_MIN_MOSTLY_SHARE:g} or more"
     if kind.endswith("not_be_in_set") and not kwargs.get("value_set"):
         return "its 'value_set' is empty: it holds whatever comes"
     if "not_match" in kind and "regex_list" in kwargs and not kwargs["regex_list"]:
@@ -52,7 +52,7 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.5
 
 
-def suite_never_fails(declared: Sequence[Mapping[str, Any]]) -> str:
+def suite_never_fails_reason(declared: Sequence[Mapping[str, Any]]) -> str:
     """Why no table can fail a suite; empty when one can."""
     if all(str(item.get("severity") or "critical") != "critical" for item in declared):
         return "no expectation of it is critical: it would accept anything"
@@ -75,7 +75,7 @@ def condition_problem(item: Mapping[str, Any]) -> str:
     return ""
 
 
-def condition_met(item: Mapping[str, Any], table: "pd.DataFrame") -> bool:
+def condition_selects_rows(item: Mapping[str, Any], table: "pd.DataFrame") -> bool:
     """Whether some row is looked at; a condition that no row meets makes a check that cannot fail."""
     kwargs = item.get("kwargs") or {}
     condition = kwargs.get("row_condition")
@@ -87,7 +87,7 @@ def condition_met(item: Mapping[str, Any], table: "pd.DataFrame") -> bool:
         return True
 
 
-def with_moments(item: Mapping[str, Any], table: "pd.DataFrame") -> dict[str, Any]:
+def with_parsed_dates(item: Mapping[str, Any], table: "pd.DataFrame") -> dict[str, Any]:
     """The expectation with its dates as moments, where it speaks of a column of moments: texts compare as texts."""
     kwargs = dict(item.get("kwargs") or {})
     column = kwargs.get("column")

@@ -10,16 +10,16 @@ from surefoot.adapters.expectations import wording as words
 from surefoot.adapters.expectations.adversarial_tables import adversarial_tables
 from surefoot.adapters.expectations.engine import (
     build_expectation,
-    exception_message,
     expectation_phrase,
-    first_line,
-    great_expectations,
-    make_batch,
+    first_error_line,
+    gx_exception_message,
+    import_great_expectations,
+    make_gx_batch,
 )
 
 _ELSEWHERE = re.compile(r"row_count|unique_value_count|value_lengths|not_match|other_table")
 """Expectations that only a larger table, a longer text, or an invented text can break; the bounds of
-counts are looked at by `suite_rules.never_fails`."""
+counts are looked at by `suite_rules.never_fails_reason`."""
 _COLUMN = re.compile(r"column|name .* is not defined|undefined", re.IGNORECASE)
 """Tells that an expectation was not tried, for a column that it needs was not found."""
 
@@ -32,20 +32,20 @@ def unbreakable_problems(declared: str) -> tuple[str, ...]:
         declared: The expectations of a suite as JSON; each of them is known to be valid.
     """
     items: list[dict[str, Any]] = json.loads(declared)
-    gx = great_expectations()
+    gx = import_great_expectations()
     seen: list[set[str]] = [set() for _ in items]
     for table in adversarial_tables(items):
-        wanted = [build_expectation(gx, at, rules.with_moments(item, table)) for at, item in enumerate(items)]
+        wanted = [build_expectation(gx, at, rules.with_parsed_dates(item, table)) for at, item in enumerate(items)]
         try:
-            answer = make_batch(gx, table).validate(
+            answer = make_gx_batch(gx, table).validate(
                 gx.ExpectationSuite(name="tried", expectations=wanted), result_format="BASIC"
             )
         except Exception as error:  # noqa: BLE001 - one expectation may end all of them
             for some in seen:
-                some.add(first_line(error))
+                some.add(first_error_line(error))
             continue
         for result in answer.results:
-            problem = exception_message(result.exception_info)
+            problem = gx_exception_message(result.exception_info)
             at = result.expectation_config.meta["position"]
             seen[at].add(problem or ("holds" if result.success else "fails"))
     found = (_problem(item, some) for item, some in zip(items, seen, strict=True))

@@ -1,19 +1,19 @@
-"""Describe what Great Expectations found, in words that need no knowledge of it."""
+"""Describe results of Great Expectations in words that need no knowledge of it."""
 
 import datetime as dt
 import math
 import numbers
 from collections.abc import Callable, Mapping
 
-MAX_SAMPLE_LENGTH = 200
+_MAX_SAMPLE_LENGTH = 200
 """Longest text that a sample may hold [characters]."""
 _EXACT = 2**53 - 1  # RFC 8785 journals no whole number beyond what a double holds exactly
 
-Kwargs = Mapping[str, object]
-Result = Mapping[str, object]
+_ExpectationKwargs = Mapping[str, object]
+_ExpectationResult = Mapping[str, object]
 
 # Every phrase continues "37 of 900 values (4.1 %) ...".
-_MAPPED: dict[str, Callable[[Kwargs], str]] = {
+_MAPPED: dict[str, Callable[[_ExpectationKwargs], str]] = {
     "expect_column_values_to_be_between": lambda k: f"are {_outside(k)}",
     "expect_column_value_lengths_to_be_between": lambda k: f"have a length {_outside(k)}",
     "expect_column_value_lengths_to_equal": lambda k: f"do not have length {_show(k.get('value'))}",
@@ -38,19 +38,19 @@ _MAPPED: dict[str, Callable[[Kwargs], str]] = {
 _NOT_DEMANDS = frozenset({"column", "batch_id", "mostly", "row_condition", "condition_parser", "column_A", "column_B"})
 
 
-def column_words(kwargs: Kwargs) -> str:
+def describe_columns(kwargs: _ExpectationKwargs) -> str:
     """The column or columns that an expectation speaks of; empty for the whole table."""
     return encodable_text(", ".join(column_names(kwargs)))
 
 
-def column_names(kwargs: Kwargs) -> list[str]:
+def column_names(kwargs: _ExpectationKwargs) -> list[str]:
     """The columns that an expectation speaks of, one by one."""
     single = [str(kwargs[key]) for key in ("column", "column_A", "column_B") if kwargs.get(key) is not None]
     listed = kwargs.get("column_list")
     return single or ([str(item) for item in listed] if isinstance(listed, list | tuple) else [])
 
 
-def demand_words(kwargs: Kwargs) -> str:
+def describe_demand(kwargs: _ExpectationKwargs) -> str:
     """What an expectation demands, for the row of one that held."""
     said = [
         _human(key) if value is True else f"{_human(key)} {_several(value)}"
@@ -63,32 +63,32 @@ def demand_words(kwargs: Kwargs) -> str:
     return encodable_text("; ".join(said)) or "no exceptions"
 
 
-def failure_words(kind: str, kwargs: Kwargs, result: Result) -> str:
+def describe_failure(kind: str, kwargs: _ExpectationKwargs, result: _ExpectationResult) -> str:
     """Why an expectation does not hold, built from what was counted."""
     return encodable_text(_blame(kind, kwargs, result))
 
 
-def _blame(kind: str, kwargs: Kwargs, result: Result) -> str:
+def _blame(kind: str, kwargs: _ExpectationKwargs, result: _ExpectationResult) -> str:
     if kind == "expect_column_to_exist":
         return f"the table has no column {kwargs.get('column')}"
     total, bad = result.get("element_count"), result.get("unexpected_count")
     if isinstance(total, int) and isinstance(bad, int) and total:
         missing = result.get("missing_count")
         seen = total - (missing if isinstance(missing, int) else 0)
-        phrase = _MAPPED[kind](kwargs) if kind in _MAPPED else f"do not satisfy: {demand_words(kwargs)}"
+        phrase = _MAPPED[kind](kwargs) if kind in _MAPPED else f"do not satisfy: {describe_demand(kwargs)}"
         what = "values" if kwargs.get("column") is not None else "rows"
         text = f"{bad:,} of {seen:,} {what} ({_share(bad / max(seen, 1))}) {phrase}"
         mostly = kwargs.get("mostly")
         return f"{text}; {_share(1.0 - mostly)} is accepted" if isinstance(mostly, float) and mostly < 1 else text
     stray = _stray(result)
     if stray:
-        return f"found {stray}; demanded: {demand_words(kwargs)}"
+        return f"found {stray}; demanded: {describe_demand(kwargs)}"
     found = result.get("observed_value")
     seen_text = "no value that could be computed" if found is None else _several(found)
-    return f"found {seen_text}; demanded: {demand_words(kwargs)}"
+    return f"found {seen_text}; demanded: {describe_demand(kwargs)}"
 
 
-def plain_value(value: object) -> object:
+def journalable_value(value: object) -> object:
     """A value as JSON that can be journalled: finite, short, and of no library's own type."""
     if value is None or isinstance(value, bool):
         return value
@@ -103,8 +103,8 @@ def plain_value(value: object) -> object:
         None
         if text in {"<NA>", "NaT"}
         else text
-        if len(text) <= MAX_SAMPLE_LENGTH
-        else text[: MAX_SAMPLE_LENGTH - 1] + "…"
+        if len(text) <= _MAX_SAMPLE_LENGTH
+        else text[: _MAX_SAMPLE_LENGTH - 1] + "…"
     )
 
 
@@ -125,7 +125,7 @@ def _human(key: str) -> str:
 
 
 def _show(value: object) -> str:
-    made = plain_value(value)
+    made = journalable_value(value)
     if isinstance(made, float):
         return f"{made:.6g}"
     return f"{made:,}" if isinstance(made, int) and not isinstance(made, bool) else str(made)
@@ -142,7 +142,7 @@ def _several(value: object) -> str:
     return _show(value)
 
 
-def _outside(kwargs: Kwargs) -> str:
+def _outside(kwargs: _ExpectationKwargs) -> str:
     low, high = kwargs.get("min_value"), kwargs.get("max_value")
     if high is None:
         return f"{'not above' if kwargs.get('strict_min') else 'below'} {_show(low)}"
@@ -159,7 +159,7 @@ def _share(share: float) -> str:
     return "below 0.1 %" if 0.0 < percent < 0.05 else f"{percent:.1f} %"  # noqa: PLR2004 - half of the last digit
 
 
-def _stray(result: Result) -> str:
+def _stray(result: _ExpectationResult) -> str:
     """What a set of columns or of distinct values holds too much or too little of."""
     details = result.get("details")
     mismatched = details.get("mismatched") if isinstance(details, Mapping) else None

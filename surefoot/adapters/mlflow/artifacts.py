@@ -204,7 +204,7 @@ def _translated(error: "mlflow.exceptions.MlflowException", model: str, number: 
     return RegistryUnavailable(what)
 
 
-def load(path: Path) -> Scorer:
+def load_model_directory(path: Path) -> Scorer:
     """Load a verified model directory.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from surefoot.adapters.mlflow.errors import translate
+from surefoot.adapters.mlflow.errors import translate_mlflow_error
 from surefoot.core.errors import AliasDrift, OutcomeUnknown, RegistryUnavailable, Unavailable
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class RetryingClient:
@@ -36,7 +36,9 @@ class RetryingClient:
         self.deadline_s = deadline_s
         self._lazy: MlflowClient | None = None
 
-    def call(self, operation: Callable[["MlflowClient"], T], until: float | None = None, *, writing: bool = False) -> T:
+    def call(
+        self, operation: Callable[["MlflowClient"], _T], until: float | None = None, *, writing: bool = False
+    ) -> _T:
         """Ask until there is an answer or the deadline has come; only once when it is a write.
 
         Args:
@@ -45,7 +47,7 @@ class RetryingClient:
             writing: Whether it changes the registry.
 
         Raises:
-            SurefootError: What `translate` makes of MLflow's error.
+            SurefootError: What `translate_mlflow_error` makes of MLflow's error.
         """
         failures: tuple[type[Exception], ...] = (*_foreign(), Unavailable)
         until, pause = until or self._until(), _FIRST_PAUSE_S
@@ -54,7 +56,7 @@ class RetryingClient:
             try:
                 return operation(self._client())
             except failures as error:
-                ours = error if isinstance(error, Unavailable) else translate(error, writing=writing)
+                ours = error if isinstance(error, Unavailable) else translate_mlflow_error(error, writing=writing)
                 now = time.monotonic()
                 # At the pace of this attempt, the next one would end after the deadline.
                 too_late = now + pause + (now - began) > until
@@ -82,7 +84,7 @@ class RetryingClient:
             AliasDrift: It has a third value: somebody else set it meanwhile, and is not overwritten.
             RegistryUnavailable: MLflow does not answer; nothing changed.
             OutcomeUnknown: A write was sent, and whether it was applied is not known.
-            SurefootError: Whatever else `translate` makes of MLflow's error.
+            SurefootError: Whatever else `translate_mlflow_error` makes of MLflow's error.
         """
         until, pause = self._until(), _FIRST_PAUSE_S
         before = self.call(look, until)
@@ -109,9 +111,9 @@ class RetryingClient:
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
-    def pages(self, search: "Callable[[str | None, MlflowClient], PagedList[T]]") -> list[T]:
+    def pages(self, search: "Callable[[str | None, MlflowClient], PagedList[_T]]") -> list[_T]:
         """Ask for one page after the other, with one deadline for all of them."""
-        until, found, token = self._until(), list[T](), None
+        until, found, token = self._until(), list[_T](), None
         while True:
             page = self.call(partial(search, token), until)
             found += page

@@ -19,7 +19,7 @@ _SCALARS = (bool, int, float, complex, decimal.Decimal, dt.date, dt.time, dt.tim
 _WIDEST = 8  # an 80-bit float carries padding bytes that differ from run to run [bytes]
 
 
-def frame_digest(frame: "DataFrame") -> str:
+def data_frame_digest(frame: "DataFrame") -> str:
     """Digest every row and column of a table, with the columns' names and types.
 
     The order of rows and of columns counts; the index does not. A null is a null, whichever way it

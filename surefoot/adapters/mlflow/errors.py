@@ -37,7 +37,7 @@ _TURNED_AWAY = frozenset(
 _LONGEST = 500  # an error page of a proxy is no message [characters]
 
 
-def translate(error: Exception, *, writing: bool) -> SurefootError:
+def translate_mlflow_error(error: Exception, *, writing: bool) -> SurefootError:
     """Turn an error of MLflow, requests or the socket into ours.
 
     Args:
@@ -50,7 +50,7 @@ def translate(error: Exception, *, writing: bool) -> SurefootError:
     """
     code = str(getattr(error, "error_code", "") or "INTERNAL_ERROR")
     said = str(error)[:_LONGEST]
-    if lost_alias_race(error):
+    if _lost_alias_race(error):
         return RegistryUnavailable(f"another client set the same alias at the same moment: {said}")
     if code in _MISSING or code.endswith("_DOES_NOT_EXIST"):
         return NotFound(f"the registry says: {said}")
@@ -63,7 +63,7 @@ def translate(error: Exception, *, writing: bool) -> SurefootError:
     return RegistryUnavailable(f"the registry does not answer: {said}")
 
 
-def lost_alias_race(error: Exception) -> bool:
+def _lost_alias_race(error: Exception) -> bool:
     """Whether two clients raced to create one alias and this one lost.
 
     MLflow answers the loser with 400 and the database's own words; its transaction was rolled back.

@@ -1,4 +1,4 @@
-"""Serve one model as a program of its own, which the gateway starts.
+"""Host one model in a process of its own, which the gateway starts.
 
 Usage: `python -m surefoot.adapters.mlflow.model_host PATH DIGEST MEMORY_MB NICE FD`
 """
@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from surefoot.adapters.mlflow.artifacts import load, tree_digest
+from surefoot.adapters.mlflow.artifacts import load_model_directory, tree_digest
 from surefoot.core.errors import ArtifactTampered
 from surefoot.models.model_server import limit_process, serve_model
 from surefoot.models.predictor import Model
@@ -20,7 +20,7 @@ from surefoot.models.predictor import Model
 _PR_SET_PDEATHSIG = 1
 
 
-def verified(path: Path, digest: str) -> Model:
+def _load_verified_model(path: Path, digest: str) -> Model:
     """Load a model directory whose bytes are those of its digest, and ask it once so that nothing is slow later.
 
     Raises:
@@ -29,7 +29,7 @@ def verified(path: Path, digest: str) -> Model:
     """
     if tree_digest(path) != digest:
         raise ArtifactTampered(f"{path.name[:12]} is not of the digest {digest[:19]}")
-    scorer = load(path)
+    scorer = load_model_directory(path)
     scorer.warm()
     return scorer
 
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> None:
     warnings.simplefilter("ignore")
     limit_process(int(memory_mb), int(nice))
     with socket.socket(fileno=int(descriptor)) as end:
-        serve_model(end, lambda: verified(Path(path), digest))
+        serve_model(end, lambda: _load_verified_model(Path(path), digest))
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ import duckdb
 import orjson
 import pandas as pd
 
-from surefoot.adapters.predictions.log_files import FILE_KINDS, current_files, view_sql
+from surefoot.adapters.predictions.log_files import FILE_KINDS, current_files, log_view_sql
 from surefoot.adapters.predictions.mirrored_pairs import MIRRORED_PAIRS_SQL, MirroredPair
 from surefoot.adapters.predictions.typed_table import answer_frame, plain_types
 from surefoot.core.canonical_text import canonical_text_of_json
 from surefoot.core.errors import EvidenceUnavailable
 
-Found = TypeVar("Found")
-MAX_TRIES = 10
+_Found = TypeVar("_Found")
+_MAX_QUERY_TRIES = 10
 """How often a question is asked when files go away under it; a compaction removes files once a run [count]."""
 
 
@@ -91,7 +91,7 @@ class PredictionLog:
         """
         return self.read(model, lambda db: db.execute(sql, list(parameters)).fetchall())
 
-    def read(self, model: str, run: Callable[[duckdb.DuckDBPyConnection], Found]) -> Found:
+    def read(self, model: str, run: Callable[[duckdb.DuckDBPyConnection], _Found]) -> _Found:
         """Run something on a connection that has the views `log`, `labels` and `shadows` of a model.
 
         Args:
@@ -101,7 +101,7 @@ class PredictionLog:
         Raises:
             EvidenceUnavailable: The log cannot be read.
         """
-        left = MAX_TRIES
+        left = _MAX_QUERY_TRIES
         while True:
             left -= 1
             files: list[Path] = []
@@ -112,7 +112,7 @@ class PredictionLog:
                     for kind in FILE_KINDS:
                         segments, tables = current_files(self._root / model, kind)
                         files += [*segments, *tables]
-                        db.execute(view_sql(segments, tables, kind))
+                        db.execute(log_view_sql(segments, tables, kind))
                     return run(db)
             except (duckdb.Error, OSError) as error:
                 # A compaction removes what it has replaced, which may have been listed and not been opened yet.

@@ -1,4 +1,4 @@
-"""List the current files of a log, and build the SQL that reads them."""
+"""List the current files of a prediction log, and build the SQL that reads them."""
 
 import mmap
 import os
@@ -187,7 +187,7 @@ def lines_sql(segments: Sequence[Path], kind: FileKind) -> str:
     return f"read_json({sql_list(segments)}, {options}, columns = {wanted})"
 
 
-def view_sql(segments: Sequence[Path], tables: Sequence[Path], kind: FileKind) -> str:
+def log_view_sql(segments: Sequence[Path], tables: Sequence[Path], kind: FileKind) -> str:
     """SQL that makes the view over segments and tables, with the same columns whatever there is."""
     empty = ", ".join(f'NULL::{type_} AS "{column}"' for column, type_ in kind.columns.items())
     parts = [f"SELECT {empty} WHERE false"]

@@ -1,4 +1,4 @@
-"""Define the columns of a record file: names, types, and the errors of invalid ones."""
+"""Define the columns of a record file of requests: names, types, and the errors of invalid values."""
 
 import json
 import math
@@ -28,11 +28,11 @@ LABEL_COLUMNS = {"request": "VARCHAR", "row": "INTEGER", "label": "", "at": "DOU
 """Columns of a file of labels; only `row` may be absent."""
 VERSION_COLUMNS = ("version", "prediction", "error", "latency_ms", "cpu_ms", "rss_mb")
 """Columns that each of the two versions has of its own."""
-TIME_COLUMNS = frozenset({"at", "label_at"})
-NAME_COLUMNS = frozenset({"request", "version"})
+_TIME_COLUMNS = frozenset({"at", "label_at"})
+_NAME_COLUMNS = frozenset({"request", "version"})
 """Columns of names, which a table may hold as numbers: pandas makes 7.0 of 7 where one is missing."""
-FLOAT_TYPES = frozenset({"FLOAT", "DOUBLE"})
-MAX_TIME = 253_402_300_799.0
+_FLOAT_TYPES = frozenset({"FLOAT", "DOUBLE"})
+_MAX_TIME_S = 253_402_300_799.0
 """The end of the year 9999: nothing recorded is later, but milliseconds since 1970 are [Unix seconds]."""
 
 
@@ -45,22 +45,22 @@ def quote_column(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def text_sql(value: str) -> str:
+def text_literal_sql(value: str) -> str:
     """A text as SQL wants it."""
     return "'" + value.replace("'", "''") + "'"
 
 
-def canonical_sql(column: str) -> str:
+def canonical_text_sql(column: str) -> str:
     """The canonical text of a column's value, as an expression; NULL where it says nothing."""
     return f"canonical_text(CAST(to_json({column}) AS VARCHAR))"
 
 
-def double_sql(value: float) -> str:
+def double_literal_sql(value: float) -> str:
     """A number as SQL wants it; a bare one would be a decimal and lose its last bits."""
     return f"'{value!r}'::DOUBLE"
 
 
-def read_as(name: str, kind: str, found: str) -> str:
+def _cast_column_sql(name: str, kind: str, found: str) -> str:
     """A column in the type that it must have, as an expression; NULL where a value does not fit.
 
     Args:
@@ -70,10 +70,10 @@ def read_as(name: str, kind: str, found: str) -> str:
     """
     column = quote_column(name)
     if not kind:  # what is not finite is no answer and no label, as for the gateway
-        return f"CASE WHEN isfinite({column}) THEN {column} END" if found in FLOAT_TYPES else column
-    if name in TIME_COLUMNS and (found == "DATE" or found.startswith("TIMESTAMP")):
+        return f"CASE WHEN isfinite({column}) THEN {column} END" if found in _FLOAT_TYPES else column
+    if name in _TIME_COLUMNS and (found == "DATE" or found.startswith("TIMESTAMP")):
         return f"epoch({column})"
-    if name in TIME_COLUMNS and found == "VARCHAR":
+    if name in _TIME_COLUMNS and found == "VARCHAR":
         return f"coalesce(TRY_CAST({column} AS DOUBLE), epoch(TRY_CAST({column} AS TIMESTAMPTZ)))"
     if kind == "DOUBLE":  # not nullif: statistics of a Parquet file know no NaN, and a comparison with it is left out
         number = f"TRY_CAST({column} AS DOUBLE)"
@@ -81,9 +81,9 @@ def read_as(name: str, kind: str, found: str) -> str:
     if name == "row":
         return f"coalesce(TRY_CAST({column} AS INTEGER), 0)"
     if name == "unit" or (
-        name in NAME_COLUMNS and found != "VARCHAR"
+        name in _NAME_COLUMNS and found != "VARCHAR"
     ):  # numbers are spelled as a gateway would spell them
-        return canonical_sql(column)
+        return canonical_text_sql(column)
     # Tables hold an empty text where there is nothing.
     return f"nullif(TRY_CAST({column} AS VARCHAR), '')"
 
@@ -92,7 +92,7 @@ def select_columns_sql(wanted: Mapping[str, str], types: Mapping[str, str]) -> s
     """Every wanted column in its type, NULL where the file has none; rows count from 0."""
     absent = {"row": "0"}
     made = (
-        read_as(name, kind, types[name]) if name in types else absent.get(name, f"NULL::{kind or 'VARCHAR'}")
+        _cast_column_sql(name, kind, types[name]) if name in types else absent.get(name, f"NULL::{kind or 'VARCHAR'}")
         for name, kind in wanted.items()
     )
     return ", ".join(f"{made_} AS {quote_column(name)}" for name, made_ in zip(wanted, made, strict=True))
@@ -101,19 +101,19 @@ def select_columns_sql(wanted: Mapping[str, str], types: Mapping[str, str]) -> s
 def unreadable_conditions(wanted: Mapping[str, str], types: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Conditions on a file's own columns that no value may meet, and what they mean: it would be lost in reading."""
     for name, kind in wanted.items():
-        if name not in types or kind not in {"DOUBLE", "INTEGER"} or (types[name] in FLOAT_TYPES and kind == "DOUBLE"):
+        if name not in types or kind not in {"DOUBLE", "INTEGER"} or (types[name] in _FLOAT_TYPES and kind == "DOUBLE"):
             continue
         column = quote_column(name)
         lost = f"coalesce(TRY_CAST({column} AS INTEGER) <> TRY_CAST({column} AS DOUBLE), true)"
         if kind == "DOUBLE":
-            lost = f"{read_as(name, kind, types[name])} IS NULL"
-        what = "a time" if name in TIME_COLUMNS else "a whole number" if name == "row" else "a number"
-        more = ": give Unix seconds or a timestamp" if name in TIME_COLUMNS else ", nor null"
+            lost = f"{_cast_column_sql(name, kind, types[name])} IS NULL"
+        what = "a time" if name in _TIME_COLUMNS else "a whole number" if name == "row" else "a number"
+        more = ": give Unix seconds or a timestamp" if name in _TIME_COLUMNS else ", nor null"
         yield f"{column} IS NOT NULL AND {lost}", f"has something in '{name}' that is not {what}{more}"
 
 
 def _time(name: str) -> tuple[str, str]:
-    rule = f"{quote_column(name)} NOT BETWEEN -{MAX_TIME:.0f} AND {MAX_TIME:.0f}"
+    rule = f"{quote_column(name)} NOT BETWEEN -{_MAX_TIME_S:.0f} AND {_MAX_TIME_S:.0f}"
     return rule, f"has a time '{name}' beyond the year 9999: give Unix seconds, not milliseconds"
 
 
@@ -153,7 +153,7 @@ LABEL_RULES = dict(
 """The same for labels."""
 
 
-def feature_column(name: str) -> str:
+def feature_column_name(name: str) -> str:
     """A feature's column among the pairs, where no column of ours has its name."""
     return quote_column(f"feature {name}")
 
@@ -176,13 +176,13 @@ def came_true(labels: Any, number: "NDArray[np.int64]", at: Floats, maturity: fl
     latest = np.full(len(number), -1)
     latest[whose[counted]] = np.flatnonzero(counted)  # of several the last one stays
     return {
-        "label": take_json_values(labels.column("label").combine_chunks(), latest),
+        "label": _take_json_values(labels.column("label").combine_chunks(), latest),
         "in_time": np.bincount(whose[counted], minlength=len(number)),
         "known": np.bincount(whose[whose >= 0], minlength=len(number)),
     }
 
 
-def take_json_values(texts: Any, which: NDArray[np.int64]) -> Any:
+def _take_json_values(texts: Any, which: NDArray[np.int64]) -> Any:
     """Some of a column of JSON texts, of -1 none: numbers as an array with NaN, everything else as a list."""
     encoded = texts.dictionary_encode()
     values = [json.loads(item) for item in encoded.dictionary.to_pylist()]
@@ -192,7 +192,7 @@ def take_json_values(texts: Any, which: NDArray[np.int64]) -> Any:
     return [[*values, None][index] for index in where]
 
 
-def plain_array(column: Any) -> Any:
+def arrow_column_values(column: Any) -> Any:
     """An Arrow column as the tally wants it."""
     import pyarrow as pa  # noqa: PLC0415 - only who backtests needs it
 

@@ -21,13 +21,13 @@ from surefoot.adapters.predictions.record_columns import (
     RECORD_RULES,
     REQUIRED_COLUMNS,
     VERSION_COLUMNS,
+    arrow_column_values,
     came_true,
-    canonical_sql,
-    feature_column,
-    plain_array,
+    canonical_text_sql,
+    feature_column_name,
     quote_column,
     select_columns_sql,
-    text_sql,
+    text_literal_sql,
     unreadable_conditions,
 )
 from surefoot.adapters.predictions.recorded_views import mirrored_requests_sql, served_requests_sql
@@ -39,7 +39,7 @@ from surefoot.core.errors import EvidenceUnavailable, Rejected
 MAX_EXAMINED_REQUESTS = 200_000
 """Requests that are looked at one by one [count]."""
 CHUNK_ROWS = 20_000  # requests that are taken out of the file at once
-MEMORY_LIMIT = "500MB"
+_MEMORY_LIMIT = "500MB"
 """What sorting and joining may keep in memory; the rest goes through a temporary file."""
 _NULLABLE = {"TINYINT": "Int64", "SMALLINT": "Int64", "INTEGER": "Int64", "BIGINT": "Int64", "BOOLEAN": "boolean"}
 """Types of columns whose missing values have no place in numpy's own, and pandas' types that have one."""
@@ -74,7 +74,7 @@ class RecordFile:
         self._placed = False
         try:
             self._db.execute(
-                f"SET memory_limit = '{MEMORY_LIMIT}'; SET threads = 1; SET preserve_insertion_order = false"
+                f"SET memory_limit = '{_MEMORY_LIMIT}'; SET threads = 1; SET preserve_insertion_order = false"
             )
             register_functions(self._db)
             self._db.execute("SET TimeZone = 'UTC'")  # a timestamp means the same wherever the file is read
@@ -97,7 +97,7 @@ class RecordFile:
         """Read a file into a table, and refuse what would be lost on the way; the names of all other columns."""
         if not path.is_file():
             raise Rejected(f"there is no file {path}")
-        source = f"read_parquet({text_sql(str(path))}, file_row_number = true)"
+        source = f"read_parquet({text_literal_sql(str(path))}, file_row_number = true)"
         try:
             described = self._db.execute(f"DESCRIBE SELECT * EXCLUDE (file_row_number) FROM {source}").fetchall()  # noqa: S608 - quoted
             types = {str(name): str(kind) for name, kind, *_ in described}
@@ -170,7 +170,7 @@ class RecordFile:
         both = ", ".join(f"old.{name} AS champion_{name}, new.{name} AS candidate_{name}" for name in VERSION_COLUMNS)
         shared = ", ".join(f"coalesce(old.{name}, new.{name}) AS {name}" for name in ("unit", "label", "label_at"))
         features = "".join(
-            f", coalesce(old.{quote_column(name)}, new.{quote_column(name)}) AS {feature_column(name)}"
+            f", coalesce(old.{quote_column(name)}, new.{quote_column(name)}) AS {feature_column_name(name)}"
             for name in self.features
         )
         # In the order of time, then of requests: a window is one slice of the table, and ties fall the same way.
@@ -275,7 +275,7 @@ class RecordFile:
         """
         if column not in self.features:
             raise Rejected(f"the records have no column {column!r} to make slices of")
-        return canonical_sql(feature_column(column))
+        return canonical_text_sql(feature_column_name(column))
 
     def newest(self, _model: str, until: float) -> float | None:
         """When the last request until then was received [Unix seconds]; None without any."""
@@ -290,7 +290,7 @@ class RecordFile:
 
     def frame(self, _model: str, since: float, until: float) -> pd.DataFrame:
         """Features of the requests of a window, at most LIMIT of them, taken evenly."""
-        names = ", ".join(f"{feature_column(name)} AS {quote_column(name)}" for name in self.features) or "request"
+        names = ", ".join(f"{feature_column_name(name)} AS {quote_column(name)}" for name in self.features) or "request"
         sql = f'SELECT {names} FROM pairs WHERE "at" > $1 AND "at" <= $2 ORDER BY hash(request) LIMIT $3'  # noqa: S608 - names are quoted
         found = self._db.execute(sql, [since, until, MAX_EXAMINED_REQUESTS])
         kinds = {str(name): str(kind) for name, kind, *_ in found.description or ()}
@@ -314,7 +314,7 @@ class RecordFile:
                  WHERE paired AND "at" > $1 AND "at" <= $2 ORDER BY hash(request) LIMIT $3"""
         with contextlib.closing(self._db.cursor()) as reader:
             found = reader.sql(sql, params=[since, until, MAX_EXAMINED_REQUESTS]).to_arrow_table()
-        old, new = (plain_array(column.combine_chunks()) for column in found.columns)
+        old, new = (arrow_column_values(column.combine_chunks()) for column in found.columns)
         return old, new
 
     def answers(self, since: float, until: float, maturity: float, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -335,13 +335,13 @@ class RecordFile:
         """
         if absent := [name for name in columns if name not in self.features]:
             raise Rejected(f"the records have no column {absent[0]!r} to make slices of")
-        names = "".join(f", {canonical_sql(feature_column(name))}" for name in columns)
+        names = "".join(f", {canonical_text_sql(feature_column_name(name))}" for name in columns)
         sql = f"""
             SELECT n, request, "at", champion_prediction, candidate_prediction {names} FROM pairs
             WHERE paired AND "at" > $1 AND "at" <= $2
         """  # noqa: S608 - names are quoted
         for batch in self._stream(sql, [since, until]):
-            number, request, at, *sides = (plain_array(column) for column in batch.columns)
+            number, request, at, *sides = (arrow_column_values(column) for column in batch.columns)
             yield {
                 "request": request,
                 **dict(zip(("at", "champion", "candidate", *columns), (at, *sides), strict=True)),

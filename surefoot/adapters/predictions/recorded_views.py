@@ -2,7 +2,12 @@
 
 from collections.abc import Sequence
 
-from surefoot.adapters.predictions.record_columns import VERSION_COLUMNS, double_sql, feature_column, text_sql
+from surefoot.adapters.predictions.record_columns import (
+    VERSION_COLUMNS,
+    double_literal_sql,
+    feature_column_name,
+    text_literal_sql,
+)
 from surefoot.core.domain import Split
 
 
@@ -19,26 +24,25 @@ def served_requests_sql(since: float, until: float, split: Split, candidate: str
     trial = split.candidate.number if split.candidate and split.weight > 0.0 else ""
     serving = split.champion.number
     who = "candidate" if serving == candidate else "champion"
-    side = (
-        f"CASE WHEN NOT paired THEN alone WHEN place < {double_sql(split.weight)} THEN 'candidate' ELSE 'champion' END"
-    )
+    weight = double_literal_sql(split.weight)
+    side = f"CASE WHEN NOT paired THEN alone WHEN place < {weight} THEN 'candidate' ELSE 'champion' END"
     own = ", ".join(
         f"CASE WHEN side = 'candidate' THEN candidate_{name} ELSE champion_{name} END AS {name}"
         for name in VERSION_COLUMNS
         if name != "version"
     )
-    kept = "".join(f", {feature_column(name)}" for name in features)
+    kept = "".join(f", {feature_column_name(name)}" for name in features)
     answered = "true" if trial else f"(paired OR alone = '{who}')"
     return f"""
         SELECT request, "row", "at", unit, {"side" if trial else "'champion'"} AS arm,
-               CASE WHEN {text_sql(trial)} <> '' AND side = 'candidate' THEN {text_sql(trial)}
-               ELSE {text_sql(serving)} END AS version,
-               {f"CASE WHEN paired THEN {double_sql(split.weight)} ELSE recorded END" if trial else "0.0::DOUBLE"}
-               AS weight, {text_sql(split.rollout)} AS rollout, '{{}}' AS features,
+               CASE WHEN {text_literal_sql(trial)} <> '' AND side = 'candidate' THEN {text_literal_sql(trial)}
+               ELSE {text_literal_sql(serving)} END AS version,
+               {f"CASE WHEN paired THEN {weight} ELSE recorded END" if trial else "0.0::DOUBLE"}
+               AS weight, {text_literal_sql(split.rollout)} AS rollout, '{{}}' AS features,
                CASE WHEN paired AND champion_error IS NOT NULL AND candidate_error IS NOT NULL THEN NULL
                ELSE coalesce(candidate_version, champion_version) END AS answered_by, {own}, {_OWN_TIME} {kept}
         FROM (SELECT *, {side if trial else f"'{who}'"} AS side FROM pairs)
-        WHERE "at" >= {double_sql(since)} AND "at" < {double_sql(until)} AND {answered}
+        WHERE "at" >= {double_literal_sql(since)} AND "at" < {double_literal_sql(until)} AND {answered}
     """  # noqa: S608 - names are ours, a version and a rollout are quoted
 
 
@@ -57,8 +61,8 @@ def mirrored_requests_sql(since: float, until: float, split: Split) -> str:
     """
     own = ", ".join(f"candidate_{name} AS {name}" for name in VERSION_COLUMNS)
     return f"""
-        SELECT request, "row", "at", unit, {text_sql(split.rollout)} AS rollout, {own},
+        SELECT request, "row", "at", unit, {text_literal_sql(split.rollout)} AS rollout, {own},
                candidate_latency_ms AS model_ms, NULL::INTEGER AS batch, NULL::BIGINT AS dropped
-        FROM pairs WHERE paired AND "at" >= {double_sql(since)} AND "at" < {double_sql(until)}
-              AND {double_sql(split.mirror)} > 0
+        FROM pairs WHERE paired AND "at" >= {double_literal_sql(since)} AND "at" < {double_literal_sql(until)}
+              AND {double_literal_sql(split.mirror)} > 0
     """  # noqa: S608 - names are ours, a rollout is quoted

@@ -12,19 +12,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from surefoot.adapters.mlflow.pyfunc.columns import cast_column
-from surefoot.core.answers.values import number_of, unwrap
+from surefoot.core.answers.values import answer_number, unwrap_single_value
 from surefoot.core.judging.left_out import LeftOut
 
-WHOLE_TYPE_BITS = {"long": 64, "integer": 32}
+_INTEGER_TYPE_BITS = {"long": 64, "integer": 32}
 """Types of whole numbers, and how long they are [bits]."""
-FLOAT_TYPES = frozenset({"double", "float"})
-SIGNATURE_TYPES = frozenset({*WHOLE_TYPE_BITS, *FLOAT_TYPES, "boolean", "string", "datetime"})
-MAX_OTHER_KIND_SHARE = 0.05
+_FLOAT_TYPES = frozenset({"double", "float"})
+_SIGNATURE_TYPES = frozenset({*_INTEGER_TYPE_BITS, *_FLOAT_TYPES, "boolean", "string", "datetime"})
+_MAX_OTHER_KIND_SHARE = 0.05
 """Share of an undeclared column's values that may be of another kind than the rest, which then tell its type."""
-MAX_UNKNOWN_COLUMN_SHARE = 0.01
+_MAX_UNKNOWN_COLUMN_SHARE = 0.01
 """Share of the requests up to which a column that the model does not know is no column of the table."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-MAX_NAMED_REQUESTS = 5
+_MAX_NAMED_REQUESTS = 5
 """Requests that are named [count]."""
 
 
@@ -47,7 +47,7 @@ def typed_table(frame: pd.DataFrame, kinds: Mapping[str, object]) -> tuple[pd.Da
         kind = str(kinds.get(str(name), ""))
         given = frame[name]
         known = given.notna().to_numpy()
-        if kinds and str(name) not in kinds and 0 < known.sum() <= MAX_UNKNOWN_COLUMN_SHARE * len(frame):
+        if kinds and str(name) not in kinds and 0 < known.sum() <= _MAX_UNKNOWN_COLUMN_SHARE * len(frame):
             stray |= known
             about.append(str(name))
             continue
@@ -63,8 +63,8 @@ def typed_table(frame: pd.DataFrame, kinds: Mapping[str, object]) -> tuple[pd.Da
     table = pd.DataFrame({name: pd.Series(values, index=index) for name, values in made.items()}, index=index)
     told = strange | stray
     ids = [str(one) for one in frame.index[told] if isinstance(one, str)]
-    what = f"values that do not fit the type of {', '.join(about[:MAX_NAMED_REQUESTS])}" if about else ""
-    return table, LeftOut(odd=int(told.sum()), requests=tuple(ids[:MAX_NAMED_REQUESTS]), what=what)
+    what = f"values that do not fit the type of {', '.join(about[:_MAX_NAMED_REQUESTS])}" if about else ""
+    return table, LeftOut(odd=int(told.sum()), requests=tuple(ids[:_MAX_NAMED_REQUESTS]), what=what)
 
 
 def plain_types(frame: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +89,7 @@ def _by_name(frame: pd.DataFrame, kinds: Mapping[str, object]) -> pd.DataFrame:
 
 def _fed(name: object, values: Sequence[object], kind: str) -> tuple[list[object], NDArray[np.bool_]]:
     """What the model was fed of a column, None where nothing, and which values do not fit."""
-    if kind not in SIGNATURE_TYPES:
+    if kind not in _SIGNATURE_TYPES:
         return list(values), _minority(values)
     made: list[object] = [None] * len(values)
     strange = np.zeros(len(values), dtype=bool)
@@ -117,12 +117,12 @@ _MISFIT = object()
 def _cast(name: object, value: object, kind: str) -> object:
     """What the model is fed for one value; a mark of its own where it does not fit."""
     try:
-        if kind in FLOAT_TYPES and type(value) in {int, float}:
+        if kind in _FLOAT_TYPES and type(value) in {int, float}:
             return float(value)  # type: ignore[arg-type]
-        if kind in WHOLE_TYPE_BITS and isinstance(value, float) and not value.is_integer():
+        if kind in _INTEGER_TYPE_BITS and isinstance(value, float) and not value.is_integer():
             return _MISFIT
-        if kind in WHOLE_TYPE_BITS and isinstance(value, int | float):
-            return int(value) if abs(int(value)) < 2 ** (WHOLE_TYPE_BITS[kind] - 1) else _MISFIT
+        if kind in _INTEGER_TYPE_BITS and isinstance(value, int | float):
+            return int(value) if abs(int(value)) < 2 ** (_INTEGER_TYPE_BITS[kind] - 1) else _MISFIT
         (found,) = cast_column(name, SimpleNamespace(type=SimpleNamespace(name=kind)), [value], csv=True)
     except (ValueError, OverflowError):
         return _MISFIT
@@ -133,10 +133,10 @@ def _cast(name: object, value: object, kind: str) -> object:
 
 def _typed(name: object, cells: list[Any], kind: str, given: "pd.Series[Any]") -> Any:
     """A column of cells that all fit."""
-    if kind in FLOAT_TYPES:
+    if kind in _FLOAT_TYPES:
         return np.array([float("nan") if cell is None else cell for cell in cells], dtype=np.float64)
-    if kind in WHOLE_TYPE_BITS or kind == "boolean":
-        return pd.Series(cells, dtype="Int64" if kind in WHOLE_TYPE_BITS else "boolean").array
+    if kind in _INTEGER_TYPE_BITS or kind == "boolean":
+        return pd.Series(cells, dtype="Int64" if kind in _INTEGER_TYPE_BITS else "boolean").array
     if kind == "string":
         return cast_column(name, SimpleNamespace(type=SimpleNamespace(name=kind)), cells)
     if kind == "datetime":
@@ -151,14 +151,14 @@ def _minority(values: Sequence[object]) -> NDArray[np.bool_]:
     kinds = [_kind(value) for value in values]
     counts = Counter(kind for kind in kinds if kind)
     if (
-        counts["date"] < (1.0 - MAX_OTHER_KIND_SHARE) * counts.total()
+        counts["date"] < (1.0 - _MAX_OTHER_KIND_SHARE) * counts.total()
     ):  # dates are texts, but where all others are dates as well
         kinds = ["text" if kind == "date" else kind for kind in kinds]
         counts = Counter(kind for kind in kinds if kind)
     if len(counts) < 2:  # noqa: PLR2004 - one kind
         return np.zeros(len(kinds), dtype=bool)
     ((most, many),) = counts.most_common(1)
-    if counts.total() - many > MAX_OTHER_KIND_SHARE * counts.total():
+    if counts.total() - many > _MAX_OTHER_KIND_SHARE * counts.total():
         return np.zeros(len(kinds), dtype=bool)
     return np.array([bool(kind) and kind != most for kind in kinds], dtype=bool)
 
@@ -197,10 +197,10 @@ def answer_frame(answers: Sequence[object], requests: Sequence[str]) -> pd.DataF
     """Answers as columns: one number or class each, or a column for each of several outputs."""
     rows = []
     for answer in answers:
-        inside = unwrap(answer)
+        inside = unwrap_single_value(answer)
         if isinstance(inside, list | dict):
             cells = inside.items() if isinstance(inside, dict) else enumerate(inside)
             rows.append({f"prediction.{key}": value for key, value in cells})
         else:
-            rows.append({"prediction": inside if isinstance(inside, str) else number_of(inside)})
+            rows.append({"prediction": inside if isinstance(inside, str) else answer_number(inside)})
     return pd.DataFrame(rows, index=pd.Index(list(requests), dtype=object))

@@ -1,4 +1,4 @@
-"""Read the scores of a window in the order of time, with the labels that count."""
+"""Read both versions' scores of a window in the order of time, with the labels that count."""
 
 from dataclasses import dataclass
 

@@ -18,9 +18,9 @@ CHUNK_ROWS = 2000
 """Rows scored in one call [count]: large enough for the model, small enough for progress and memory."""
 SMALL_CHUNK_ROWS = 50
 """Rows scored in one call after a larger call has ended the model's process [count]: few restarts find the row."""
-MAX_FAILED_SHARE = 0.05
+_MAX_FAILED_SHARE = 0.05
 """Share of unanswered requests above which the rest is not tried one by one any more."""
-MIN_FAILED_REQUESTS = 50
+_MIN_FAILED_REQUESTS = 50
 """So many unanswered requests are tried in any case [count]."""
 RECHECKED_ROWS = 8
 """Rows of a window that are asked again alone, to see that a chunk has not changed their answers [count]."""
@@ -89,7 +89,7 @@ class ScoringTally:
         """Count requests that have no answer; too many of them end the scoring."""
         self.tried += requests
         self.failed += requests
-        self.abandoned = self.abandoned or self.failed > max(MIN_FAILED_REQUESTS, MAX_FAILED_SHARE * self.total)
+        self.abandoned = self.abandoned or self.failed > max(_MIN_FAILED_REQUESTS, _MAX_FAILED_SHARE * self.total)
 
 
 def claims_independence(model: Scorable) -> bool | None:
@@ -109,7 +109,7 @@ def score_requests(model: Scorable, served: Sequence[LoggedRequest]) -> ScoredRe
     """
     claimed = claims_independence(model)
     found = _scored(model, served, together=claimed is not False)
-    if claimed and not (claims_independence(model) and keeps_answers(model, sample_answered(served, found.answers))):
+    if claimed and not (claims_independence(model) and keeps_answers(model, _sample_answered(served, found.answers))):
         return _scored(model, served, together=False)
     return found
 
@@ -120,7 +120,7 @@ def _scored(model: Scorable, served: Sequence[LoggedRequest], *, together: bool)
     return ScoredRequests(answers, tally.tried, tally.problem)
 
 
-def sample_answered(
+def _sample_answered(
     served: Sequence[LoggedRequest], answers: Mapping[RequestKey, object]
 ) -> list[tuple[LoggedRequest, object]]:
     """Take some of the answered requests evenly, each with its answer."""

@@ -14,7 +14,7 @@ from surefoot.models.predictor import TableColumn
 
 MIN_PARSED_ROWS = 64
 """A part with a row that does not fit is split until it is as small, and then left out of the table [count]."""
-SPLIT_PARTS = 8
+_SPLIT_PARTS = 8
 """Parts that it is split into each time [count]."""
 _TYPES = {
     "double": pa.float64(),
@@ -51,7 +51,7 @@ def read_typed_rows(rows: pa.Array, columns: Sequence[TableColumn]) -> tuple[pa.
         table = _parse(rows.take(pa.array(part)), schema)
         if table is None:
             if len(part) > MIN_PARSED_ROWS:
-                waiting += list(np.array_split(part, SPLIT_PARTS))[::-1]
+                waiting += list(np.array_split(part, _SPLIT_PARTS))[::-1]
             continue
         tables.append(table)
         places.append(part)

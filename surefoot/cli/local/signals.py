@@ -1,4 +1,4 @@
-"""Handle signals that end a command which starts servers: none is lost, none cuts the note of what started."""
+"""Handle SIGINT, SIGTERM and SIGHUP in commands that start servers, so that no server is left unrecorded."""
 
 import contextlib
 import signal
@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN_S = 0.05
 """When a signal whose exception was dropped comes again [s]."""
 
@@ -60,7 +60,7 @@ def signals_held() -> Iterator[None]:
     waiting: list[int] = []
     handlers = {
         number: signal.signal(number, lambda number, _frame: waiting.append(number))
-        for number in ENDING_SIGNALS
+        for number in STOP_SIGNALS
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
@@ -74,6 +74,6 @@ def signals_held() -> Iterator[None]:
 
 def usual_signals() -> None:
     """Give a new process the usual signals: one that inherits an ignored SIGINT would shrug off its first SIGTERM."""
-    for number in ENDING_SIGNALS:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)

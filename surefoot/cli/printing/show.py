@@ -21,9 +21,9 @@ from surefoot.core.record.events import EffectIntended, as_json, decode_event
 from surefoot.core.record.state import Ledger
 
 console = Console(highlight=False, soft_wrap=True)
-REGISTRY_DEADLINE_S = 5.0
+REGISTRY_TIMEOUT_S = 5.0
 """How long a person waits for one answer of a registry that is down [seconds]."""
-WORD_COLOURS = {
+_WORD_COLOURS = {
     "Promoted": "green",
     "PASS": "green",
     "FAIL": "red",
@@ -47,15 +47,15 @@ def current_actor() -> str:
     return f"cli:{usable_reason(name).text}"
 
 
-def clock_time(at: float) -> str:
+def format_utc_time(at: float) -> str:
     """A time for people, UTC."""
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def with_colours(text: str) -> str:
+def colour_outcome_words(text: str) -> str:
     """Escape a sentence and colour the words of outcomes and stages."""
     words = escape(text).split(" ")
-    return " ".join(f"[{c}]{w}[/{c}]" if (c := WORD_COLOURS.get(w.rstrip(":,;"))) else w for w in words)
+    return " ".join(f"[{c}]{w}[/{c}]" if (c := _WORD_COLOURS.get(w.rstrip(":,;"))) else w for w in words)
 
 
 def print_table(table: Table, narrowest: int = 160) -> None:
@@ -71,17 +71,17 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2, sort_keys=True))  # noqa: T201 - standard output is the interface
 
 
-def entry_line(entry: Entry) -> str:
+def _entry_line(entry: Entry) -> str:
     """One journal entry as one line."""
     said = " ".join(describe_event(decode_event(entry.kind, entry.data)).split())
-    return f"{clock_time(entry.at)}  {entry.seq:>4}  {with_colours(said)}"
+    return f"{format_utc_time(entry.at)}  {entry.seq:>4}  {colour_outcome_words(said)}"
 
 
 def print_history(entries: Sequence[Entry], *, everything: bool) -> None:
     """Print a journal; intents only on request, since each is followed by what became of it."""
     for entry in entries:
         if everything or not isinstance(decode_event(entry.kind, entry.data), EffectIntended):
-            console.print(f"{entry_line(entry)}  [dim]{escape(entry.actor)}[/dim]")
+            console.print(f"{_entry_line(entry)}  [dim]{escape(entry.actor)}[/dim]")
 
 
 def entry_json(entry: Entry) -> dict[str, object]:
@@ -144,13 +144,15 @@ def print_status(ledger: Ledger, live: Split | None, trouble: Sequence[str]) -> 
     if rollout is None:
         last = next(reversed(tuple(ledger.rollouts.values())), None)
         if last:
-            console.print(with_colours(f"  last rollout: {event_title(last.opened)}: {last.stage}: {last.reason}"))
+            console.print(
+                colour_outcome_words(f"  last rollout: {event_title(last.opened)}: {last.stage}: {last.reason}")
+            )
     else:
-        where = f"{rollout.stage}{' (paused)' if rollout.paused else ''} since {clock_time(rollout.entered_at)}"
+        where = f"{rollout.stage}{' (paused)' if rollout.paused else ''} since {format_utc_time(rollout.entered_at)}"
         console.print(f"  rollout {ledger.open}, {event_title(rollout.opened)}: {where}")
         table = Table("gate", "verdict", "n", "reason", box=None, padding=(0, 2))
         for name, verdict in rollout.verdicts.items():
-            table.add_row(name, with_colours(verdict.outcome.value), f"{verdict.n:,}", escape(verdict.reason))
+            table.add_row(name, colour_outcome_words(verdict.outcome.value), f"{verdict.n:,}", escape(verdict.reason))
         console.print(table)
     for item in trouble:
         console.print(f"  [magenta]{escape(item)}[/magenta]")
@@ -160,31 +162,33 @@ def print_plan(policy: Policy, number: str, champion: str) -> None:
     """Print what a promotion would do, step by step."""
     console.print(f"[bold]{policy.model}[/bold]: version {number} against champion {champion}")
     window = f"the requests of the last {format_duration(policy.suite_window)}"
-    lines = [f"validate {window} with suite {policy.suite}; {looks_text(0.0, policy.suite_every)}"]
+    lines = [f"validate {window} with suite {policy.suite}; {look_frequency_text(0.0, policy.suite_every)}"]
     for step in policy.steps:
         gates = ", ".join(step.gates)
         if isinstance(step, Shadow):
             lines.append(
                 f"replay the requests of the last {format_duration(step.window)}: {gates} must pass;"
-                f" {looks_text(0.0, step.every)}"
+                f" {look_frequency_text(0.0, step.every)}"
             )
         elif isinstance(step, LiveShadow):
             most = f" and {step.min_requests:,} requests that both answer" if step.min_requests else ""
             expected = policy.requests_per_minute * step.share / 100.0 * step.hold / 60.0
             lines.append(
                 f"mirror {step.share:g} % of the requests to version {number} for {format_duration(step.hold)}{most}:"
-                f" {gates} must pass (about {format_count(expected)} requests; callers get the champion's answers, and"
-                f" version {number} waits while the host is busy); {looks_text(step.hold, step.every)}"
+                f" {gates} must pass (about {format_request_count(expected)} requests; callers get the"
+                f" champion's answers, and version {number} waits while the host is busy);"
+                f" {look_frequency_text(step.hold, step.every)}"
             )
         else:
             most = f" and {step.min_requests:,} requests" if step.min_requests else ""
             expected = policy.requests_per_minute * step.weight / 100.0 * step.hold / 60.0
             lines.append(
                 f"{step.weight:g} % of the units for {format_duration(step.hold)}{most}: {gates} must pass"
-                f" (about {format_count(expected)} requests to the candidate); {looks_text(step.hold, step.every)}"
+                f" (about {format_request_count(expected)} requests to the candidate);"
+                f" {look_frequency_text(step.hold, step.every)}"
             )
     bake = policy.bake
-    looks = looks_text(bake.hold, bake.every)
+    looks = look_frequency_text(bake.hold, bake.every)
     lines += [
         f"alias previous -> {champion}, alias champion -> {number}, all traffic to {number}",
         f"bake for {format_duration(bake.hold)}: {', '.join(bake.gates)} roll back; {looks}",
@@ -193,12 +197,12 @@ def print_plan(policy: Policy, number: str, champion: str) -> None:
         console.print(f"  {index}. {line_}")
 
 
-def format_count(n: float) -> str:
+def format_request_count(n: float) -> str:
     """A number of requests; below ten with the digits that count."""
     return f"{n:,.0f}" if n >= 10.0 or n == 0.0 else f"{n:.2g}"  # noqa: PLR2004 - two digits
 
 
-def looks_text(lasts: float, every: float) -> str:
+def look_frequency_text(lasts: float, every: float) -> str:
     """How often a stage looks, and how many looks that makes; a replay looks until it is decided."""
     if not lasts:
         return f"looks at once, then every {format_duration(every)} until it is decided"

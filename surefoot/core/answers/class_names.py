@@ -1,4 +1,4 @@
-"""Name the class that an answer or a label gives, and recognise one that says nothing."""
+"""Name the class that an answer or a label gives, and recognise missing values."""
 
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.errors import InvariantBroken
@@ -7,15 +7,15 @@ _TRUTH = {"true": "1", "false": "0"}
 _NOTHING = frozenset({"nan", "nat", "<na>", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"})
 
 
-def says_nothing(value: object) -> bool:
+def is_missing_value(value: object) -> bool:
     """Whether a value says nothing: null, NaN, a blank text, a text that stands for a missing value, or only such.
 
     A list is one value, so it needs all its items; of an object some fields may be missing.
     """
     if isinstance(value, list):
-        return not value or any(map(says_nothing, value))
+        return not value or any(map(is_missing_value, value))
     if isinstance(value, dict):
-        return all(map(says_nothing, value.values()))
+        return all(map(is_missing_value, value.values()))
     text = canonical_text(value)
     return text is None or text.strip().lower() in _NOTHING
 
@@ -32,6 +32,6 @@ def class_text(value: object) -> str:
     return _TRUTH.get(text, text)
 
 
-def is_number(text: str | None) -> bool:
+def is_numeric_class_name(text: str | None) -> bool:
     """Whether the name of a class is a number."""
     return text is not None and text.lstrip("-").replace(".", "", 1).isdecimal()

@@ -8,11 +8,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.answers.class_names import class_text, is_number, says_nothing
-from surefoot.core.answers.values import Floats, distribution, number_of, unwrap
+from surefoot.core.answers.class_names import class_text, is_missing_value, is_numeric_class_name
+from surefoot.core.answers.values import Floats, answer_number, check_class_probabilities, unwrap_single_value
 from surefoot.core.errors import InvariantBroken
 
-MAX_ODD_SHARE = 0.01
+_MAX_ODD_SHARE = 0.01
 """Up to this share of a version's numbers may be of the other kind: they are odd, and tell nothing of the others."""
 
 
@@ -24,30 +24,30 @@ class Reading(StrEnum):
 
 
 @lru_cache(256)
-def class_positions(classes: tuple[str, ...]) -> Mapping[str, int]:
+def _class_positions(classes: tuple[str, ...]) -> Mapping[str, int]:
     """Position of each class by its name."""
-    return {name if says_nothing(name) else class_text(name): index for index, name in enumerate(classes)}
+    return {name if is_missing_value(name) else class_text(name): index for index, name in enumerate(classes)}
 
 
 @lru_cache(256)
 def is_ambiguous(classes: tuple[str, ...]) -> bool:
     """Whether a number may be the name of a class or the probability of another: with "1" and "2" the 1 may be both."""
-    known = class_positions(classes)
+    known = _class_positions(classes)
     if len(known) != 2 or known == {"0": 0, "1": 1}:  # noqa: PLR2004 - only of two is one number a distribution
         return False
-    return any(is_number(name) and 0.0 <= float(name) <= 1.0 for name in known)
+    return any(is_numeric_class_name(name) and 0.0 <= float(name) <= 1.0 for name in known)
 
 
-def index_of(classes: tuple[str, ...], value: object) -> int | None:
+def _class_index(classes: tuple[str, ...], value: object) -> int | None:
     """Position of a class by its name, or by its number where no class is named by a number; None for neither."""
-    known = class_positions(classes)
+    known = _class_positions(classes)
     try:
         text = class_text(value)
     except InvariantBroken:
         return None
     if text in known:
         return known[text]
-    if isinstance(value, str | bool) or not text.isdecimal() or any(map(is_number, known)):
+    if isinstance(value, str | bool) or not text.isdecimal() or any(map(is_numeric_class_name, known)):
         return None
     return int(text) if int(text) < len(known) else None
 
@@ -63,7 +63,7 @@ def label_indices(labels: Sequence[object] | Floats, classes: tuple[str, ...]) -
         return label_indices(some.tolist(), classes)[where]
     made = []
     for label in labels:
-        index = index_of(classes, unwrap(label))
+        index = _class_index(classes, unwrap_single_value(label))
         if index is None:
             raise InvariantBroken(f"the label {label!r:.80} is none of the classes {', '.join(classes)}")
         made.append(index)
@@ -74,7 +74,7 @@ def _inside(value: object, classes: tuple[str, ...]) -> object:
     """What stands in an answer; the name of a class is not taken away from its only probability."""
     if not isinstance(value, list | dict):
         return value
-    if isinstance(value, dict) and len(value) == 1 and index_of(classes, next(iter(value))) is not None:
+    if isinstance(value, dict) and len(value) == 1 and _class_index(classes, next(iter(value))) is not None:
         return value
     inside = value[0] if isinstance(value, list) and len(value) == 1 else value
     if isinstance(inside, dict) and len(inside) == 1:
@@ -82,7 +82,7 @@ def _inside(value: object, classes: tuple[str, ...]) -> object:
     return inside if inside is value else _inside(inside, classes)
 
 
-def class_distribution(value: object, classes: tuple[str, ...], reading: Reading) -> list[float]:
+def class_probabilities(value: object, classes: tuple[str, ...], reading: Reading) -> list[float]:
     """Probabilities in one answer, in the order of the classes; one number is that of the second of two.
 
     Raises:
@@ -90,7 +90,7 @@ def class_distribution(value: object, classes: tuple[str, ...], reading: Reading
     """
     value = _inside(value, classes)
     if isinstance(value, dict):
-        known = class_positions(classes)
+        known = _class_positions(classes)
         named = {known[class_text(key)]: cell for key, cell in value.items() if class_text(key) in known}
         if len(named) != len(value):
             raise InvariantBroken(f"expected probabilities of {', '.join(classes)}, found those of other classes")
@@ -98,15 +98,15 @@ def class_distribution(value: object, classes: tuple[str, ...], reading: Reading
     if isinstance(value, list):
         if len(value) != len(classes):
             raise InvariantBroken(f"expected {len(classes)} class probabilities, found {len(value)}")
-        return distribution(value)
+        return check_class_probabilities(value)
     named_only = is_ambiguous(classes) and reading is Reading.NAMES
     if isinstance(value, str) or len(classes) != 2 or named_only:  # noqa: PLR2004 - two classes are one number
         raise InvariantBroken(f"expected {len(classes)} class probabilities, found {value!r:.80}")
-    found = number_of(value)
-    return distribution([1.0 - found, found])
+    found = answer_number(value)
+    return check_class_probabilities([1.0 - found, found])
 
 
-def class_named(value: object, classes: tuple[str, ...], reading: Reading) -> int | None:
+def named_class_index(value: object, classes: tuple[str, ...], reading: Reading) -> int | None:
     """Position of the class that an answer names; None where it holds probabilities.
 
     Raises:
@@ -118,7 +118,7 @@ def class_named(value: object, classes: tuple[str, ...], reading: Reading) -> in
     ambiguous = is_ambiguous(classes)
     if ambiguous and reading is Reading.PROBABILITIES and not isinstance(value, str):
         return None
-    index = index_of(classes, value)
+    index = _class_index(classes, value)
     if index is None and (ambiguous or isinstance(value, str) or len(classes) != 2):  # noqa: PLR2004 - as above
         raise InvariantBroken(f"the answer {value!r:.80} is none of the classes {', '.join(classes)}")
     return index
@@ -146,7 +146,7 @@ class NumberKinds:
             value = _inside(item, classes)
             if not isinstance(value, int | float):
                 continue
-            named, possible = index_of(classes, value) is not None, 0 <= value <= 1
+            named, possible = _class_index(classes, value) is not None, 0 <= value <= 1
             self.either += named and possible
             self.names += named and not possible
             self.probabilities += possible and not named
@@ -160,12 +160,12 @@ class NumberKinds:
         if not self.names and not self.probabilities:
             return None
         total = self.names + self.probabilities + self.either
-        if not self.names and self.probabilities <= MAX_ODD_SHARE * total:
+        if not self.names and self.probabilities <= _MAX_ODD_SHARE * total:
             raise InvariantBroken("numbers may be names of classes or probabilities")
         return Reading.PROBABILITIES if self.probabilities > self.names else Reading.NAMES
 
 
-def number_readings(one: NumberKinds, other: NumberKinds) -> tuple[Reading, Reading]:
+def decide_number_readings(one: NumberKinds, other: NumberKinds) -> tuple[Reading, Reading]:
     """What the numbers of two versions are: each by its own answers, else by the other's; names where nothing tells.
 
     Raises:

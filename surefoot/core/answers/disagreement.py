@@ -7,13 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.core.answers.class_names import class_text
-from surefoot.core.answers.losses import decisions
-from surefoot.core.answers.values import Floats, distribution, is_distribution, number_of, numbers, unwrap
+from surefoot.core.answers.losses import decided_classes
+from surefoot.core.answers.values import (
+    Floats,
+    answer_number,
+    answer_numbers,
+    are_class_probabilities,
+    check_class_probabilities,
+    unwrap_single_value,
+)
 from surefoot.core.errors import InvariantBroken
 
-EQUAL_TOLERANCE = 1e-3
+_EQUAL_TOLERANCE = 1e-3
 """Relative difference of two numbers that are one decision."""
-ABSOLUTE_TOLERANCE = 1e-8
+_ABSOLUTE_TOLERANCE = 1e-8
 """Difference of two numbers near zero that are one decision."""
 
 
@@ -28,28 +35,28 @@ def differing_requests(
         InvariantBroken: An answer holds neither a number nor a class.
     """
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
-        one, other = (decisions(numbers(side), threshold) for side in (first, second))
-        allowed = np.maximum(EQUAL_TOLERANCE * np.maximum(np.abs(one), np.abs(other)), ABSOLUTE_TOLERANCE)
+        one, other = (decided_classes(answer_numbers(side), threshold) for side in (first, second))
+        allowed = np.maximum(_EQUAL_TOLERANCE * np.maximum(np.abs(one), np.abs(other)), _ABSOLUTE_TOLERANCE)
         return np.asarray(np.abs(one - other) > allowed)
     return np.array([_apart(one, other, threshold) for one, other in zip(first, second, strict=True)], dtype=bool)
 
 
 def _apart(one: object, other: object, threshold: float) -> bool:
     """Whether two answers are two decisions."""
-    one, other = unwrap(one), unwrap(other)
+    one, other = unwrap_single_value(one), unwrap_single_value(other)
     if isinstance(one, list | dict) or isinstance(other, list | dict):
         if _decided(one) and _decided(other):
             return _decision(one, threshold) != _decision(other, threshold)
         return _outputs_apart(one, other)
     if isinstance(one, str) or isinstance(other, str):
         return _decision(one, threshold) != _decision(other, threshold)
-    first, second = (_at_threshold(number_of(side), threshold) for side in (one, other))
-    return not math.isclose(first, second, rel_tol=EQUAL_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
+    first, second = (_at_threshold(answer_number(side), threshold) for side in (one, other))
+    return not math.isclose(first, second, rel_tol=_EQUAL_TOLERANCE, abs_tol=_ABSOLUTE_TOLERANCE)
 
 
 def _outputs_apart(one: object, other: object) -> bool:
     """Whether some of several outputs differ; probabilities are no decisions among them."""
-    one, other = unwrap(one), unwrap(other)
+    one, other = unwrap_single_value(one), unwrap_single_value(other)
     if any(isinstance(side, list | dict) and not side for side in (one, other)):
         raise InvariantBroken("an answer is empty")
     if isinstance(one, list) and isinstance(other, list):
@@ -62,7 +69,9 @@ def _outputs_apart(one: object, other: object) -> bool:
         return True
     if isinstance(one, str) or isinstance(other, str):
         return class_text(one) != class_text(other)
-    return not math.isclose(number_of(one), number_of(other), rel_tol=EQUAL_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
+    return not math.isclose(
+        answer_number(one), answer_number(other), rel_tol=_EQUAL_TOLERANCE, abs_tol=_ABSOLUTE_TOLERANCE
+    )
 
 
 def _at_threshold(number: float, threshold: float) -> float:
@@ -72,7 +81,7 @@ def _at_threshold(number: float, threshold: float) -> float:
 def _decided(value: object) -> bool:
     """Whether an answer is a decision: a class, a number, or probabilities of classes."""
     if isinstance(value, list | dict):
-        return is_distribution(list(value.values()) if isinstance(value, dict) else value)
+        return are_class_probabilities(list(value.values()) if isinstance(value, dict) else value)
     return True
 
 
@@ -80,8 +89,8 @@ def _decision(value: object, threshold: float) -> str:
     """The class that an answer stands for."""
     if isinstance(value, list | dict):
         named = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
-        row = distribution([cell for _, cell in named])
+        row = check_class_probabilities([cell for _, cell in named])
         if len(row) == 2 and isinstance(value, list):  # noqa: PLR2004 - no and yes have a threshold, in this order
             return class_text(named[int(row[1] >= threshold)][0])
         return class_text(named[int(np.argmax(row))][0])
-    return class_text(value if isinstance(value, str) else _at_threshold(number_of(value), threshold))
+    return class_text(value if isinstance(value, str) else _at_threshold(answer_number(value), threshold))

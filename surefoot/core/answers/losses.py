@@ -5,22 +5,29 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.answers.class_names import class_text, is_number
+from surefoot.core.answers.class_names import class_text, is_numeric_class_name
 from surefoot.core.answers.class_reading import (
     NumberKinds,
     Reading,
-    class_distribution,
-    class_named,
+    class_probabilities,
+    decide_number_readings,
     is_ambiguous,
     label_indices,
-    number_readings,
+    named_class_index,
 )
-from surefoot.core.answers.values import Floats, numbers, paired_outputs, probabilities, probability, unwrap
+from surefoot.core.answers.values import (
+    Floats,
+    answer_numbers,
+    answer_probabilities,
+    pair_outputs_with_labels,
+    probability,
+    unwrap_single_value,
+)
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.policy.model import CostGate, Gate, Metric, PinballGate, classes_of, loss_of, narrow, threshold_of
 
-EPSILON = 1e-15
-HALF = 0.5
+_PROBABILITY_FLOOR = 1e-15
+_DEFAULT_THRESHOLD = 0.5
 OF_NUMBERS = frozenset({Metric.ABSOLUTE_ERROR, Metric.SQUARED_ERROR, Metric.RMSE, Metric.PINBALL})
 """Losses of a number, or of as many as the label has."""
 
@@ -57,24 +64,24 @@ def losses(
     if metric in OF_NUMBERS:
         return _of_numbers(gate, metric, answers, labels)
     if classes and metric in {Metric.BRIER, Metric.LOG_LOSS}:
-        rows = np.array([class_distribution(item, classes, reading) for item in answers], dtype=np.float64)
+        rows = np.array([class_probabilities(item, classes, reading) for item in answers], dtype=np.float64)
         return _classes(metric, rows, label_indices(labels, classes))
     given, true = scores(gate, answers, reading), truths(gate, labels)
     match metric:
         case Metric.BRIER:
             return np.square(given - true)
         case Metric.LOG_LOSS:
-            clipped = np.clip(given, EPSILON, 1.0 - EPSILON)
+            clipped = np.clip(given, _PROBABILITY_FLOOR, 1.0 - _PROBABILITY_FLOOR)
             return np.negative(true * np.log(clipped) + (1.0 - true) * np.log(1.0 - clipped))
         case Metric.COST if isinstance(gate, CostGate):
-            yes, came = given >= gate.threshold, true >= HALF
+            yes, came = given >= gate.threshold, true >= _DEFAULT_THRESHOLD
             alerted = np.where(came, gate.costs.tp, gate.costs.fp)
             return np.where(yes, alerted, np.where(came, gate.costs.fn, gate.costs.tn)).astype(np.float64)
         case _:
             raise InvariantBroken(f"{metric} is not a loss")
 
 
-def decisions(given: Floats, threshold: float = HALF) -> Floats:
+def decided_classes(given: Floats, threshold: float = _DEFAULT_THRESHOLD) -> Floats:
     """Class of each answer: probabilities at a threshold, everything else as it is."""
     return np.where((given > 0.0) & (given < 1.0), (given >= threshold).astype(np.float64), given)
 
@@ -88,7 +95,7 @@ def scores(gate: Gate, answers: Sequence[object] | Floats, reading: Reading | No
     reading = reading or _reading(gate, answers)
     classes = classes_of(gate)
     if not classes:
-        return probabilities(answers)
+        return answer_probabilities(answers)
     if isinstance(answers, np.ndarray):
         numbered = is_ambiguous(classes) and reading is Reading.NAMES
         if not numbered and bool(((answers >= 0.0) & (answers <= 1.0)).all()):
@@ -97,8 +104,8 @@ def scores(gate: Gate, answers: Sequence[object] | Floats, reading: Reading | No
         return scores(gate, some.tolist(), reading)[where]
     made = []
     for item in answers:
-        index = class_named(item, classes, reading)
-        found = class_distribution(item, classes, reading)[-1] if index is None else index == len(classes) - 1
+        index = named_class_index(item, classes, reading)
+        found = class_probabilities(item, classes, reading)[-1] if index is None else index == len(classes) - 1
         made.append(float(found))
     return np.array(made, dtype=np.float64)
 
@@ -111,7 +118,7 @@ def truths(gate: Gate, labels: Sequence[object] | Floats) -> Floats:
     """
     if classes := classes_of(gate):
         return label_indices(labels, classes).astype(np.float64)
-    made = numbers(labels)
+    made = answer_numbers(labels)
     if ((made < 0.0) | (made > 1.0)).any():
         raise InvariantBroken(f"{gate.metric} needs labels of 0 or 1, or 'classes' in the policy")
     return made
@@ -124,7 +131,7 @@ def _reading(gate: Gate, answers: Sequence[object] | Floats) -> Reading:
         return Reading.NAMES
     kinds = NumberKinds()
     kinds.add(classes, answers)
-    return number_readings(kinds, kinds)[0]
+    return decide_number_readings(kinds, kinds)[0]
 
 
 def _of_numbers(
@@ -132,8 +139,8 @@ def _of_numbers(
 ) -> Floats:
     """Losses of numbers; that of several outputs is their mean."""
     if isinstance(answers, np.ndarray) and isinstance(labels, np.ndarray):
-        return _apart(gate, metric, numbers(answers), numbers(labels))
-    pairs = [paired_outputs(given, true) for given, true in zip(answers, labels, strict=True)]
+        return _apart(gate, metric, answer_numbers(answers), answer_numbers(labels))
+    pairs = [pair_outputs_with_labels(given, true) for given, true in zip(answers, labels, strict=True)]
     counts = np.array([len(pair) for pair in pairs], dtype=np.int64)
     if not counts.all():
         raise InvariantBroken("no number to score in an empty answer")
@@ -164,11 +171,11 @@ def _wrong(
         chosen = _chosen(answers, classes, threshold, reading)
         return np.not_equal(chosen, label_indices(labels, classes)).astype(np.float64)
     if isinstance(answers, np.ndarray) and isinstance(labels, np.ndarray):
-        given, true = numbers(answers), numbers(labels)
+        given, true = answer_numbers(answers), answer_numbers(labels)
         unsure, unclear = (given > 0.0) & (given < 1.0), (true > 0.0) & (true < 1.0)
         if (unclear | (unsure & (true != 0.0) & (true != 1.0))).any():
             raise InvariantBroken("a probability can only be held against a label of 0 or 1")
-        return np.not_equal(decisions(given, threshold), true).astype(np.float64)
+        return np.not_equal(decided_classes(given, threshold), true).astype(np.float64)
     pairs = zip(answers, labels, strict=True)
     return np.array([_is_wrong(given, true, threshold) for given, true in pairs], dtype=np.float64)
 
@@ -179,7 +186,7 @@ def _is_wrong(given: object, true: object, threshold: float) -> bool:
     Raises:
         InvariantBroken: A probability is held against a label other than 0 and 1, or a number against a word.
     """
-    given, true = unwrap(given), unwrap(true)
+    given, true = unwrap_single_value(given), unwrap_single_value(true)
     label = class_text(true)
     if _is_fraction(true):
         raise InvariantBroken(f"the label {true!r:.80} is no class")
@@ -198,7 +205,7 @@ def _is_fraction(value: object) -> bool:
 
 
 def _is_word(value: object, text: str) -> bool:
-    return isinstance(value, str) and not is_number(text)
+    return isinstance(value, str) and not is_numeric_class_name(text)
 
 
 def _chosen(
@@ -207,9 +214,9 @@ def _chosen(
     """Position of the class that every answer names, or finds the most probable; of two by the threshold."""
     made = []
     for item in answers.tolist() if isinstance(answers, np.ndarray) else answers:
-        index = class_named(item, classes, reading)
+        index = named_class_index(item, classes, reading)
         if index is None:
-            row = class_distribution(item, classes, reading)
+            row = class_probabilities(item, classes, reading)
             two = len(row) == 2  # noqa: PLR2004 - two classes have a threshold
             index = int(row[1] >= threshold) if two else int(np.argmax(row))
         made.append(index)
@@ -220,7 +227,7 @@ def _classes(metric: Metric, given: Floats, true: NDArray[np.int64]) -> Floats:
     """Losses of distributions over named classes."""
     rows = np.arange(len(true))
     if metric is Metric.LOG_LOSS:
-        clipped = np.clip(given, EPSILON, 1.0)
+        clipped = np.clip(given, _PROBABILITY_FLOOR, 1.0)
         logs: Floats = np.negative(np.log(clipped))
         return np.asarray(logs[rows, true], dtype=np.float64)
     hot = np.zeros_like(given)

@@ -15,20 +15,20 @@ SUM_TOLERANCE = 1e-3
 _WHOLE = re.compile(r"-?(0|[1-9]\d*)(\.0)?")
 
 
-def unwrap(value: object) -> object:
+def unwrap_single_value(value: object) -> object:
     """The value inside lists and objects that hold one value each."""
     while isinstance(value, list | dict) and len(value) == 1:
         value = value[0] if isinstance(value, list) else next(iter(value.values()))
     return value
 
 
-def number_of(value: object) -> float:
+def answer_number(value: object) -> float:
     """The single finite number in an answer or a label; "1" and true are 1.
 
     Raises:
         InvariantBroken: There is none, or there are several.
     """
-    value = unwrap(value)
+    value = unwrap_single_value(value)
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         value = float(value)
     if isinstance(value, bool | int | float) and abs(value) <= sys.float_info.max:
@@ -36,7 +36,7 @@ def number_of(value: object) -> float:
     raise InvariantBroken(f"no number to score in the answer {value!r:.80}")
 
 
-def numbers(items: Sequence[object] | Floats) -> Floats:
+def answer_numbers(items: Sequence[object] | Floats) -> Floats:
     """The number in every answer, shape (n,); an array of numbers is taken as it is.
 
     Raises:
@@ -46,25 +46,25 @@ def numbers(items: Sequence[object] | Floats) -> Floats:
         if not np.isfinite(items).all():
             raise InvariantBroken("no number to score in an answer that is not finite")
         return items
-    return np.array([number_of(item) for item in items], dtype=np.float64)
+    return np.array([answer_number(item) for item in items], dtype=np.float64)
 
 
-def distribution(cells: Sequence[object]) -> list[float]:
+def check_class_probabilities(cells: Sequence[object]) -> list[float]:
     """Class probabilities: each between 0 and 1, and one together.
 
     Raises:
         InvariantBroken: They are none.
     """
-    made = [number_of(cell) for cell in cells if isinstance(cell, int | float)]
+    made = [answer_number(cell) for cell in cells if isinstance(cell, int | float)]
     if len(made) < max(len(cells), 2) or min(made) < 0.0 or max(made) > 1.0 or abs(sum(made) - 1.0) > SUM_TOLERANCE:
         raise InvariantBroken("class probabilities must be between 0 and 1 and add up to one")
     return made
 
 
-def is_distribution(cells: Sequence[object]) -> bool:
+def are_class_probabilities(cells: Sequence[object]) -> bool:
     """Whether several values are class probabilities."""
     try:
-        return bool(distribution(cells))
+        return bool(check_class_probabilities(cells))
     except InvariantBroken:
         return False
 
@@ -75,16 +75,16 @@ def probability(value: object) -> float:
     Raises:
         InvariantBroken: It is none.
     """
-    value = unwrap(value)
+    value = unwrap_single_value(value)
     if isinstance(value, list) and len(value) == 2:  # noqa: PLR2004 - no and yes
-        return distribution(value)[-1]
-    found = number_of(value)
+        return check_class_probabilities(value)[-1]
+    found = answer_number(value)
     if not 0.0 <= found <= 1.0:
         raise InvariantBroken(f"no probability between 0 and 1 in the answer {found:g}")
     return found
 
 
-def probabilities(items: Sequence[object] | Floats) -> Floats:
+def answer_probabilities(items: Sequence[object] | Floats) -> Floats:
     """The probability of yes in every answer, shape (n,).
 
     Raises:
@@ -97,15 +97,15 @@ def probabilities(items: Sequence[object] | Floats) -> Floats:
     return np.array([probability(item) for item in items], dtype=np.float64)
 
 
-def paired_outputs(given: object, true: object) -> list[tuple[float, float]]:
+def pair_outputs_with_labels(given: object, true: object) -> list[tuple[float, float]]:
     """Every output of an answer beside that of its label.
 
     Raises:
         InvariantBroken: They are not as many numbers, in the same places.
     """
-    given, true = unwrap(given), unwrap(true)
+    given, true = unwrap_single_value(given), unwrap_single_value(true)
     if isinstance(given, list) and isinstance(true, list) and len(given) == len(true):
-        return [pair for one, other in zip(given, true, strict=True) for pair in paired_outputs(one, other)]
+        return [pair for one, other in zip(given, true, strict=True) for pair in pair_outputs_with_labels(one, other)]
     if isinstance(given, dict) and isinstance(true, dict) and given.keys() == true.keys():
-        return [pair for key in given for pair in paired_outputs(given[key], true[key])]
-    return [(number_of(given), number_of(true))]
+        return [pair for key in given for pair in pair_outputs_with_labels(given[key], true[key])]
+    return [(answer_number(given), answer_number(true))]

@@ -11,12 +11,12 @@ from surefoot.core.stats.bounded_mean import VALUE_LEVELS, arm_means, mean_incre
 from surefoot.core.stats.change_point import likely_start
 from surefoot.core.stats.rate_eprocess import log_mean_exp
 from surefoot.core.stats.sample_ratio import log_sample_ratio
-from surefoot.core.verdicts.build import LiveMetric, decide_live, make_verdict
+from surefoot.core.verdicts.build import LiveMetric, decide_live_metric, make_verdict
 from surefoot.core.verdicts.wording import forecast_clause, interval_text, since_clause, weight_clause
 
-BISECTION_STEPS = 14
+_BISECTION_STEPS = 14
 """Halvings of an interval until its end is known to a ten-thousandth of the width [count]."""
-MIN_SLOPE = 0.01
+_MIN_SLOPE = 0.01
 """Least share of the champion's mean that a pass can be held against, however wide the margin of a small step is."""
 
 
@@ -63,7 +63,7 @@ def judge_bounded_value(gate: ValueGate, found: ValueCounts, level: DecisionThre
     # A relative margin is a slope of the null line, an absolute one its offset: neither looks at what came out.
     wide = level.allowance * margin
     lean = -1.0 if gate.higher else 1.0
-    slope, offset = (max(1.0 + lean * wide, MIN_SLOPE), 0.0) if gate.relative else (1.0, min(wide / width, 1.0))
+    slope, offset = (max(1.0 + lean * wide, _MIN_SLOPE), 0.0) if gate.relative else (1.0, min(wide / width, 1.0))
     harmed = mean_increments(strata, found.center, 0.0, harm=True, higher_is_better=gate.higher)
     harm, threshold = harm_evidence(harmed, level)
     # Only what happened since it seems to have broken is held against the limit: a good past must not hide it.
@@ -111,7 +111,7 @@ def judge_bounded_value(gate: ValueGate, found: ValueCounts, level: DecisionThre
             ),
         },
     )
-    return decide_live(gate, seen, level)
+    return decide_live_metric(gate, seen, level)
 
 
 def _ends(
@@ -136,7 +136,7 @@ def _ends(
         outer, inner = (-1.0, 1.0) if above else (1.0, -1.0)
         if not proved(outer, needed, above=above):
             return None
-        for _ in range(BISECTION_STEPS):
+        for _ in range(_BISECTION_STEPS):
             middle = 0.5 * (outer + inner)
             outer, inner = (middle, inner) if proved(middle, needed, above=above) else (outer, middle)
         return outer

@@ -8,18 +8,18 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import ExpectedLossGate
 from surefoot.core.verdicts.build import make_verdict
 
-LEAST_PAST = 500
+MIN_PAST_REQUESTS = 500
 """Labelled requests without which the past says nothing [count]."""
 
-Bins = Sequence[tuple[int, int, int]]
+_ScoreBinCounts = Sequence[tuple[int, int, int]]
 
 
-def _rates(past: Bins) -> list[float]:
+def _rates(past: _ScoreBinCounts) -> list[float]:
     """Share of positives by bin of scores; an empty bin is taken at its word, the score itself."""
     return [(bad + 0.5) / (n + 1.0) if n else (index + 0.5) / len(past) for index, (n, bad, _) in enumerate(past)]
 
 
-def expected_brier(past: Bins, now: Bins) -> float:
+def expected_brier(past: _ScoreBinCounts, now: _ScoreBinCounts) -> float:
     """Expected Brier loss of scores without labels [Brier].
 
     Args:
@@ -38,7 +38,7 @@ def expected_brier(past: Bins, now: Bins) -> float:
     return total / n
 
 
-def observed_brier(bins: Bins) -> float:
+def observed_brier(bins: _ScoreBinCounts) -> float:
     """Brier loss that the labels really show, with every score at the mean of its bin [Brier]."""
     total, n = 0.0, 0
     for count, bad, scores in bins:
@@ -65,8 +65,8 @@ def judge_expected_loss(gate: ExpectedLossGate, found: ScoreBins, _level: Decisi
     now, past, checked = (sum(cell[0] for cell in bins) for bins in (found.now, found.past, found.checked))
     if not now:
         return make_verdict(gate, Outcome.NO_DATA, "there is no request without a label to expect a loss for")
-    if past < LEAST_PAST or checked < LEAST_PAST:
-        reason = f"only {min(past, checked)} labelled requests to learn from; {LEAST_PAST} are needed"
+    if past < MIN_PAST_REQUESTS or checked < MIN_PAST_REQUESTS:
+        reason = f"only {min(past, checked)} labelled requests to learn from; {MIN_PAST_REQUESTS} are needed"
         return make_verdict(gate, Outcome.NO_DATA, reason, n=now)
     guess, before = expected_brier(found.past, found.now), observed_brier(found.past)
     wrong = expected_brier(found.past, found.checked) - observed_brier(found.checked)

@@ -13,10 +13,10 @@ from surefoot.core.stats.histogram import BUCKET_RATIO, Histogram, bucket_edge, 
 from surefoot.core.stats.merge_evidence import merge_log_evidence
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS, epoch_increments, log_evidence
 from surefoot.core.stats.sample_ratio import log_sample_ratio
-from surefoot.core.verdicts.build import LiveMetric, decide_live, make_verdict
+from surefoot.core.verdicts.build import LiveMetric, decide_live_metric, make_verdict
 from surefoot.core.verdicts.wording import interval_text, since_clause, weight_clause
 
-MIN_BEYOND = 5
+MIN_EXCEEDANCES = 5
 """Measurements that the champion must have beyond a quantile before it is frozen [count]: 10 in all for the median,
 50 for p90, 500 for p99; below that its place is a matter of luck."""
 
@@ -51,7 +51,7 @@ def judge_latency(gate: SpeedGate, found: SpeedCounts, level: DecisionThresholds
     if not candidate.total:
         return make_verdict(gate, Outcome.NO_DATA, f"the candidate has answered no {found.trial} yet", n=n)
     highest = max(gate.quantiles)
-    history = math.ceil(MIN_BEYOND / (1.0 - highest) - 1e-9)  # 1 - 0.9 is a little below 0.1
+    history = math.ceil(MIN_EXCEEDANCES / (1.0 - highest) - 1e-9)  # 1 - 0.9 is a little below 0.1
     if before.total < history:
         reason = (
             f"the champion has only {before.total:,} measurements from before the rollout; p{highest * 100:g} takes"
@@ -130,7 +130,7 @@ def judge_latency(gate: SpeedGate, found: SpeedCounts, level: DecisionThresholds
             ),
         },
     )
-    return decide_live(gate, seen, level)
+    return decide_live_metric(gate, seen, level)
 
 
 def _told(quantile: float, mine: float, beside: float, unit: str) -> str:
@@ -171,7 +171,7 @@ def _equal(known: Histogram, line: int, factor: float) -> tuple[float, float]:
     return known.above(line) / known.total, known.above(line + _steps(factor)) / known.total
 
 
-MAX_BUCKETS_BEYOND = 256
+_MAX_BUCKETS_BEYOND = 256
 """Buckets beyond an edge at which an interval is looked for [count]: 160 times the quantile, either way."""
 
 
@@ -196,8 +196,8 @@ def _ends(
             inner, outer = (inner, middle) if proved(middle, grid, needed) else (middle, outer)
         return float(BUCKET_RATIO**outer)
 
-    low = bisect(MAX_BUCKETS_BEYOND, -MAX_BUCKETS_BEYOND, HARM_FACTORS, threshold)
-    high = bisect(-MAX_BUCKETS_BEYOND, MAX_BUCKETS_BEYOND, NO_HARM_FACTORS, -math.log(level.beta))
+    low = bisect(_MAX_BUCKETS_BEYOND, -_MAX_BUCKETS_BEYOND, HARM_FACTORS, threshold)
+    high = bisect(-_MAX_BUCKETS_BEYOND, _MAX_BUCKETS_BEYOND, NO_HARM_FACTORS, -math.log(level.beta))
     return low, high
 
 

@@ -4,21 +4,21 @@ import math
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.gates.paired_loss import verdict_without_values
-from surefoot.core.judging.evidence import Block, PairedSums
+from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import PairedGate
 from surefoot.core.stats.mcnemar import BET_SHARES, log_evidence_of_harm, log_evidence_of_no_harm
 from surefoot.core.verdicts.build import make_verdict
 from surefoot.core.verdicts.wording import as_percent, forecast_clause, percentage_points
 
-MIN_LOSS_DISTANCE = 1e-6
+_MIN_LOSS_DISTANCE = 1e-6
 """How close a loss of accuracy may come to all of it [probability]."""
 
 
 class _Slice:
     """One slice: who was wrong alone, and what that says."""
 
-    def __init__(self, gate: PairedGate, name: str, block: Block, level: DecisionThresholds, parts: int) -> None:
+    def __init__(self, gate: PairedGate, name: str, block: PairedBlock, level: DecisionThresholds, parts: int) -> None:
         """Compute the evidence; a slice has its part of the level to fail."""
         (old, both), (new, _) = block.champion, block.candidate
         self.name, self.n = name, block.n
@@ -114,7 +114,7 @@ def _sentence(row: _Slice, level: DecisionThresholds) -> str:
 
 def _proved(row: _Slice, level: DecisionThresholds) -> str:
     """The largest loss of accuracy that the answers do not exclude."""
-    low, high = max(row.apart, 0.0), 1.0 - MIN_LOSS_DISTANCE
+    low, high = max(row.apart, 0.0), 1.0 - _MIN_LOSS_DISTANCE
     same = row.n - row.worse - row.better
     if log_evidence_of_no_harm(row.worse, row.better, same, high) < -math.log(level.beta):
         return "not known within limits yet"

@@ -7,15 +7,15 @@ import numpy as np
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import GAPS, Metric, PairedGate, loss_of
+from surefoot.core.policy.model import GAP_METRICS, Metric, PairedGate, loss_of
 from surefoot.core.stats.block_statistic import group_rates, statistic_of
 from surefoot.core.stats.paired_difference import MIN_BLOCKS, Difference, block_difference, jackknife_difference
 from surefoot.core.verdicts.build import make_verdict
 from surefoot.core.verdicts.wording import format_value
 
-UNSCORED_LIMIT = 0.01
+_UNSCORED_LIMIT = 0.01
 """Share of replayed requests that a candidate may leave unanswered before its shadow fails."""
-STATISTIC_NAMES = {
+_STATISTIC_NAMES = {
     Metric.AUC: "1 - auc",
     Metric.DISAGREEMENT: "share of different decisions",
     Metric.ECE: "calibration error",
@@ -92,7 +92,7 @@ def verdict_without_values(gate: PairedGate, found: PairedSums, level: DecisionT
     """What can be said before any value is compared; None when there is something to compare."""
     if not found.requests:
         return make_verdict(gate, Outcome.NO_DATA, "no complete block of requests is old enough to have its labels")
-    if found.unscored / found.requests > UNSCORED_LIMIT:
+    if found.unscored / found.requests > _UNSCORED_LIMIT:
         reason = f"the candidate cannot answer {found.unscored:,} of {found.requests:,} replayed requests"
         return make_verdict(gate, Outcome.FAIL, reason, n=found.requests)
     if found.left.odd >= max(found.labelled - found.unscored, 1):
@@ -110,7 +110,7 @@ def verdict_without_values(gate: PairedGate, found: PairedSums, level: DecisionT
 
 def slice_differences(gate: PairedGate, found: PairedSums) -> dict[str, Difference]:
     """Difference of the two versions in every slice that is large enough, or of a gap between groups, by name."""
-    return (_gap(gate, found) if gate.metric in GAPS else _slices(gate, found))[0]
+    return (_gap(gate, found) if gate.metric in GAP_METRICS else _slices(gate, found))[0]
 
 
 def judge_paired_loss(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict:
@@ -118,7 +118,7 @@ def judge_paired_loss(gate: PairedGate, found: PairedSums, level: DecisionThresh
     if refused := verdict_without_values(gate, found, level):
         return refused
     coverage = found.labelled / found.requests
-    measured, small = _gap(gate, found) if gate.metric in GAPS else _slices(gate, found)
+    measured, small = _gap(gate, found) if gate.metric in GAP_METRICS else _slices(gate, found)
     if not measured:
         return make_verdict(gate, Outcome.NO_DATA, _too_little(gate, found), n=found.labelled)
     alpha, beta = level.spent(gate.block)
@@ -132,12 +132,12 @@ def judge_paired_loss(gate: PairedGate, found: PairedSums, level: DecisionThresh
     worst = max(failed or undecided or rows, key=lambda row: row.badness(gate))
     outcome = Outcome.FAIL if failed else Outcome.INCONCLUSIVE if undecided else Outcome.PASS
     reason = _sentence(gate, outcome, worst, len(measured), small)
-    absent = [name for name in gate.protected if name not in measured] if gate.metric not in GAPS else []
+    absent = [name for name in gate.protected if name not in measured] if gate.metric not in GAP_METRICS else []
     if absent and outcome is not Outcome.FAIL:
         outcome = Outcome.NO_DATA
         reason = f"{', '.join(absent)} is protected and has too little data to be judged; {reason}"
     own = worst.own
-    groups = _rates(gate, found) if gate.metric in GAPS else []
+    groups = _rates(gate, found) if gate.metric in GAP_METRICS else []
     culprit = (_worse(gate, groups).name if groups else worst.name) if failed else ""
     if len(groups) > 1:
         reason += _between(gate, groups)
@@ -164,17 +164,17 @@ def judge_paired_loss(gate: PairedGate, found: PairedSums, level: DecisionThresh
     )
 
 
-LATEST_BLOCK_COUNTS = (7, 14, 28)
+_LATEST_BLOCK_COUNTS = (7, 14, 28)
 """Numbers of the latest blocks that are looked at by themselves while a watch has no end [count]."""
 
 
 def _late(gate: PairedGate, found: PairedSums, measured: dict[str, Difference]) -> list[tuple[str, Difference, int]]:
     """The latest blocks of every slice: (slice, difference, blocks)."""
-    if gate.metric in GAPS:
+    if gate.metric in GAP_METRICS:
         return []
     made = []
     for name, whole in measured.items():
-        for last in (n for n in LATEST_BLOCK_COUNTS if n < whole.blocks):
+        for last in (n for n in _LATEST_BLOCK_COUNTS if n < whole.blocks):
             blocks = sorted(found.slices[name], key=lambda block: block.key)[-last:]
             if diff := block_difference(blocks, statistic_of(gate.metric), found.coarse):
                 made.append((name, diff, last))
@@ -190,19 +190,19 @@ def _too_little(gate: PairedGate, found: PairedSums) -> str:
     least = gate.min_per_slice if gate.by else 1
     large = [name for name, size in _sizes(gate, found).items() if size >= least]
     days = max((sum(block.n > 0 for block in found.slices.get(name, ())) for name in large), default=0)
-    if gate.metric in GAPS and (absent := [name for name in gate.protected if name not in large]):
+    if gate.metric in GAP_METRICS and (absent := [name for name in gate.protected if name not in large]):
         return f"{', '.join(absent)} is protected and has too little data to be judged"
-    if days >= MIN_BLOCKS and (gate.metric not in GAPS or len(large) > 1):
-        what = STATISTIC_NAMES.get(gate.metric, gate.metric.value)
+    if days >= MIN_BLOCKS and (gate.metric not in GAP_METRICS or len(large) > 1):
+        what = _STATISTIC_NAMES.get(gate.metric, gate.metric.value)
         return f"no {what} can be told: too few requests of one kind, such as those that came true"
-    if gate.metric in GAPS:
+    if gate.metric in GAP_METRICS:
         return f"no two groups of {', '.join(gate.by)} have {gate.min_per_slice} requests on {MIN_BLOCKS} blocks"
     if gate.by:
         return f"no slice has {gate.min_per_slice} labelled requests on {MIN_BLOCKS} {_blocks(gate)}"
     return f"fewer than {MIN_BLOCKS} blocks of labelled requests"
 
 
-Small = list[tuple[str, int]]
+_SmallSlices = list[tuple[str, int]]
 
 
 def _sizes(gate: PairedGate, found: PairedSums) -> dict[str, int]:
@@ -210,11 +210,11 @@ def _sizes(gate: PairedGate, found: PairedSums) -> dict[str, int]:
     return {name: sum(block.n for block in found.slices.get(name, ())) for name in names}
 
 
-def _slices(gate: PairedGate, found: PairedSums) -> tuple[dict[str, Difference], Small]:
+def _slices(gate: PairedGate, found: PairedSums) -> tuple[dict[str, Difference], _SmallSlices]:
     """Difference of every slice that is large enough, and the names of those that are not."""
     least = gate.min_per_slice if gate.by else 1
     measured: dict[str, Difference] = {}
-    small: Small = []
+    small: _SmallSlices = []
     for name, size in _sizes(gate, found).items():
         made = (
             block_difference(found.slices.get(name, ()), statistic_of(gate.metric), found.coarse)
@@ -243,13 +243,13 @@ def _table(found: PairedSums, groups: list[str]) -> tuple[np.ndarray, np.ndarray
     return n, sums[0] * found.coarse, sums[1] * found.coarse
 
 
-def _groups(gate: PairedGate, found: PairedSums) -> tuple[list[str], Small]:
+def _groups(gate: PairedGate, found: PairedSums) -> tuple[list[str], _SmallSlices]:
     sizes = _sizes(gate, found)
     large = sorted(name for name, size in sizes.items() if size >= gate.min_per_slice)
     return large, [(name, size) for name, size in sizes.items() if name not in large]
 
 
-def _gap(gate: PairedGate, found: PairedSums) -> tuple[dict[str, Difference], Small]:
+def _gap(gate: PairedGate, found: PairedSums) -> tuple[dict[str, Difference], _SmallSlices]:
     """The difference between groups is one number over all that are large enough."""
     groups, small = _groups(gate, found)
     if len(groups) < 2 or set(gate.protected) - set(groups):  # noqa: PLR2004 - a gap needs two sides
@@ -297,10 +297,10 @@ def _between(gate: PairedGate, groups: list[_Group]) -> str:
     )
 
 
-def _sentence(gate: PairedGate, outcome: Outcome, row: _Row, judged: int, small: Small) -> str:
+def _sentence(gate: PairedGate, outcome: Outcome, row: _Row, judged: int, small: _SmallSlices) -> str:
     diff, where = row.found, f"on {row.name} " if row.name else ""
     where += f"in the last {row.last} blocks " if row.last else ""
-    name = STATISTIC_NAMES.get(gate.metric, gate.metric.value)
+    name = _STATISTIC_NAMES.get(gate.metric, gate.metric.value)
     near = max(abs(diff.champion), abs(diff.candidate))
     what = f"{name} {where}goes from {format_value(diff.champion, near)} to {format_value(diff.candidate, near)}"
     if row.own:

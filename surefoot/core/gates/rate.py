@@ -23,7 +23,7 @@ from surefoot.core.stats.rate_eprocess import (
     open_ended_interval,
 )
 from surefoot.core.stats.sample_ratio import log_sample_ratio
-from surefoot.core.verdicts.build import LiveMetric, decide_live, make_verdict
+from surefoot.core.verdicts.build import LiveMetric, decide_live_metric, make_verdict
 from surefoot.core.verdicts.wording import (
     RateDifference,
     as_percent,
@@ -34,11 +34,11 @@ from surefoot.core.verdicts.wording import (
 
 MAX_EPOCHS = 24
 """Epochs in which a candidate may begin to break, over a ramp or a bake [count]."""
-UNKNOWN_RATE = 0.001
+ASSUMED_CHAMPION_RATE = 0.001
 """Guess of a champion's rate of which nothing is known [probability]; a wrong guess costs power, never validity."""
-UNHEALTHY_FACTOR = 2.0
+_UNHEALTHY_FACTOR = 2.0
 """A champion that fails this many times as often as before the rollout is unhealthy itself [ratio]."""
-PLAN_POWER = 0.8
+_PLAN_POWER = 0.8
 """How sure a plan is to see what it looks for [probability]."""
 
 
@@ -93,24 +93,24 @@ def _growth(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> V
         return make_verdict(
             gate, Outcome.NO_DATA, "the candidate serves alone and no rate of the champion is known", n=candidate
         )
-    guess = found.baseline if found.baseline is not None else UNKNOWN_RATE
+    guess = found.baseline if found.baseline is not None else ASSUMED_CHAMPION_RATE
     if single and found.history:
         # Alone the past is all there is to compare with, and a short one is not taken at its word.
         guess = min(guess + 2.0 * math.sqrt(guess * (1.0 - guess) / found.history) + 3.0 / found.history, 1.0)
     margin = gate.margin or 0.0
     growth, points = (margin, 0.0) if gate.relative else (0.0, margin)
-    rates = observed_rates(merged, guess)
+    rates = _observed_rates(merged, guess)
     limit = rates[0] * (1.0 + growth) + points
     s = 1.0 if single else 0.0
     found_by_epoch = epoch_increments(strata, guess, 1.0 + s * growth, s * points, HARM_FACTORS)
     harm, threshold = harm_evidence(found_by_epoch, level)
     late, since = _late(strata, found_by_epoch, level)
-    now = observed_rates(merge_strata(late), guess)
+    now = _observed_rates(merge_strata(late), guess)
     wide = level.allowance
     safe = log_evidence(merged, guess, 1.0 + wide * growth, wide * points, NO_HARM_FACTORS)
     low, high = degradation_interval(merged, guess, growth, points, level.alpha, level.beta)
     unit = points or growth * max(guess, 1e-6)
-    what = failure_text(gate)
+    what = _failure_text(gate)
     n = sum(s.candidate + s.champion for s in strata)
     apart = RateDifference(gate.relative, margin)
     interval = apart.interval(rates[0], open_ended_interval(low, high))
@@ -152,14 +152,14 @@ def _growth(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> V
             ),
         },
     )
-    verdict = decide_live(gate, seen, level)
+    verdict = decide_live_metric(gate, seen, level)
     if verdict.outcome is Outcome.FAIL or seen.broken:
         return verdict
     reason = _unhealthy(gate, found, strata, level)
     return replace(verdict, outcome=Outcome.BASELINE_UNHEALTHY, reason=reason) if reason else verdict
 
 
-def failure_text(gate: EventGate) -> str:
+def _failure_text(gate: EventGate) -> str:
     """What a bad trial does, in words."""
     return "have no label in time" if gate.metric is Metric.MISSING_LABEL else "fail"
 
@@ -169,7 +169,7 @@ def _and(difference: str, interval: str) -> str:
     return f"{difference} ({interval})" if interval else difference
 
 
-def observed_rates(strata: Sequence[Stratum], guess: float) -> tuple[float, float]:
+def _observed_rates(strata: Sequence[Stratum], guess: float) -> tuple[float, float]:
     """Rates of (champion, candidate) [probability]; the champion's is a guess where the candidate serves alone."""
     candidate = sum(s.candidate for s in strata)
     return mantel_haenszel(strata) or (guess, sum(s.candidate_bad for s in strata) / max(candidate, 1))
@@ -227,7 +227,7 @@ def _unhealthy(gate: EventGate, found: SplitCounts, strata: Sequence[Stratum], l
     growth, points = (margin, 0.0) if gate.relative else (0.0, margin)
     # A short past is not taken at its word: three more failures than it saw would have been no surprise.
     before = found.baseline + 3.0 / found.history if found.history else found.baseline
-    limit = min(UNHEALTHY_FACTOR * before * (1.0 + growth) + points, 1.0 - 1e-6)
+    limit = min(_UNHEALTHY_FACTOR * before * (1.0 + growth) + points, 1.0 - 1e-6)
     old = _by_epoch([(s.epoch, s.champion_bad, s.champion_good) for s in strata])
     bad, good = (sum(cell[index] for cell in old.values()) for index in range(2))
     if not bad + good or bad / (bad + good) <= limit:
@@ -254,7 +254,7 @@ def _absolute(gate: EventGate, found: SplitCounts, level: DecisionThresholds) ->
     rate = bad / (bad + good)
     late, since = _late(strata, found_by_epoch, level)
     now = sum(s.candidate_bad for s in late) / max(sum(s.candidate for s in late), 1)
-    what = f"{as_percent(rate)} of the candidate's {bad + good:,} {found.trial}s {failure_text(gate)}"
+    what = f"{as_percent(rate)} of the candidate's {bad + good:,} {found.trial}s {_failure_text(gate)}"
     shown = f"{what}; at most {as_percent(limit)} is accepted"
     seen = LiveMetric(
         harm=harm,
@@ -279,4 +279,4 @@ def _absolute(gate: EventGate, found: SplitCounts, level: DecisionThresholds) ->
             ),
         },
     )
-    return decide_live(gate, seen, level)
+    return decide_live_metric(gate, seen, level)

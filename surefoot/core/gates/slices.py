@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict
-from surefoot.core.judging.evidence import Served, Sliced, SpeedCounts, SplitCounts
+from surefoot.core.judging.evidence import ServedCounts, SlicedCounts, SpeedCounts, SplitCounts
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, SlicedGate
 from surefoot.core.verdicts.build import make_verdict, requests_demanded
 
-DECIDING_OUTCOMES = (
+_DECIDING_OUTCOMES = (
     Outcome.FAIL,
     Outcome.ERROR,
     Outcome.BASELINE_UNHEALTHY,
@@ -21,7 +21,7 @@ DECIDING_OUTCOMES = (
 """Which answer of several slices stands for all of them: the first that any slice gives."""
 
 
-def trials_in_slice(counts: Served) -> int:
+def _trials_in_slice(counts: ServedCounts) -> int:
     """Trials of both arms in a slice [count]."""
     if isinstance(counts, SplitCounts):
         return sum(s.candidate + s.champion for s in counts.strata)
@@ -32,9 +32,9 @@ def trials_in_slice(counts: Served) -> int:
 
 def judge_slices(
     gate: SlicedGate,
-    found: Sliced,
+    found: SlicedCounts,
     level: DecisionThresholds,
-    one: Callable[[Gate, Served, DecisionThresholds], Verdict],
+    one: Callable[[Gate, ServedCounts, DecisionThresholds], Verdict],
 ) -> Verdict:
     """Judge every slice that is large enough, and name the one that decides.
 
@@ -47,7 +47,7 @@ def judge_slices(
     Law: every slice that was ever seen takes an equal part of the level to fail, large or not, so that the whole gate
         keeps it; to pass each must pass by itself.
     """
-    sizes = {name: trials_in_slice(counts) for name, counts in found.slices.items()}
+    sizes = {name: _trials_in_slice(counts) for name, counts in found.slices.items()}
     large = [name for name, n in sizes.items() if n >= max(gate.min_per_slice, 1)]
     if not large:
         reason = f"no slice of {', '.join(gate.by)} has {gate.min_per_slice} trials yet"
@@ -61,7 +61,7 @@ def judge_slices(
     if not said:
         reason = f"no slice of {', '.join(gate.by)} has data to compare"
         return make_verdict(gate, Outcome.NO_DATA, reason, n=sum(sizes.values()))
-    worst = min(said, key=lambda name: (DECIDING_OUTCOMES.index(said[name].outcome), -_badness(said[name])))
+    worst = min(said, key=lambda name: (_DECIDING_OUTCOMES.index(said[name].outcome), -_badness(said[name])))
     verdict = said[worst]
     if verdict.outcome is not Outcome.FAIL and found.recent < level.min_requests:
         return make_verdict(gate, Outcome.INCONCLUSIVE, requests_demanded(found.recent, level), n=sum(sizes.values()))
@@ -94,7 +94,7 @@ def _badness(verdict: Verdict) -> float:
     return (verdict.estimate - verdict.margin) / max(abs(verdict.margin), 1e-12)
 
 
-SIDE_FIGURES = {
+_SIDE_FIGURES = {
     "champion": {FigureKind.CHAMPION_RATE, FigureKind.CHAMPION_MEAN, FigureKind.CHAMPION_QUANTILE},
     "candidate": {FigureKind.CANDIDATE_RATE, FigureKind.CANDIDATE_MEAN, FigureKind.CANDIDATE_QUANTILE},
 }
@@ -103,7 +103,7 @@ SIDE_FIGURES = {
 
 def _row(name: str, verdict: Verdict) -> dict[str, object]:
     sides = {
-        arm: next((f.value for f in verdict.figures if f.kind in kinds), None) for arm, kinds in SIDE_FIGURES.items()
+        arm: next((f.value for f in verdict.figures if f.kind in kinds), None) for arm, kinds in _SIDE_FIGURES.items()
     }
     return {
         "slice": name,

@@ -1,6 +1,7 @@
 """Define evidence: what was measured, as plain values, the only thing a gate is judged on."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.left_out import NOTHING_LEFT_OUT, LeftOut
@@ -58,7 +59,7 @@ class SplitCounts:
     left: LeftOut = NOTHING_LEFT_OUT
 
 
-Counts = tuple[tuple[int, int], ...]
+BucketCounts = tuple[tuple[int, int], ...]
 """A log-bucket histogram: (bucket, values in it), in order of the buckets."""
 
 
@@ -74,8 +75,8 @@ class SpeedStratum:
     """
 
     share: float
-    candidate: Counts
-    champion: Counts
+    candidate: BucketCounts
+    champion: BucketCounts
     epoch: int = 0
 
 
@@ -93,7 +94,7 @@ class SpeedCounts:
     """
 
     strata: tuple[SpeedStratum, ...]
-    baseline: Counts
+    baseline: BucketCounts
     unit: str = "ms"
     recent: int = 0
     trial: str = "request"
@@ -157,12 +158,12 @@ class GaugeCounts:
     left: LeftOut = NOTHING_LEFT_OUT
 
 
-Served = SplitCounts | SpeedCounts | ValueCounts
+ServedCounts = SplitCounts | SpeedCounts | ValueCounts
 """What is counted on served traffic."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sliced:
+class SlicedCounts:
     """Counts of served traffic by slice.
 
     Attributes:
@@ -171,7 +172,9 @@ class Sliced:
         left: What was not counted as it came.
     """
 
-    slices: dict[str, Served]
+    JOURNAL_NAME: ClassVar[str] = "Sliced"
+
+    slices: dict[str, ServedCounts]
     recent: int = 0
     left: LeftOut = NOTHING_LEFT_OUT
 
@@ -181,7 +184,7 @@ MICRO = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class PairedBlock:
     """What both versions made of the same requests of one block of time.
 
     Attributes:
@@ -218,7 +221,7 @@ class PairedSums:
         left: What was not counted as it came.
     """
 
-    slices: dict[str, tuple[Block, ...]]
+    slices: dict[str, tuple[PairedBlock, ...]]
     requests: int
     labelled: int
     unscored: int = 0
@@ -326,7 +329,7 @@ class InputShift:
 
 
 @dataclass(frozen=True, slots=True)
-class Expectation:
+class FailedExpectation:
     """One expectation that did not hold, with rows to look at.
 
     Attributes:
@@ -359,8 +362,8 @@ class Validation:
     suite: str
     rows: int
     evaluated: int
-    failed: tuple[Expectation, ...]
-    warnings: tuple[Expectation, ...] = ()
+    failed: tuple[FailedExpectation, ...]
+    warnings: tuple[FailedExpectation, ...] = ()
     report: str = ""
     left: LeftOut = NOTHING_LEFT_OUT
 
@@ -382,7 +385,7 @@ Evidence = (
     SplitCounts
     | SpeedCounts
     | ValueCounts
-    | Sliced
+    | SlicedCounts
     | GaugeCounts
     | PairedSums
     | ScoreBins

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 
 from surefoot.core.judging.evidence import (
-    Block,
     Evidence,
-    Expectation,
+    FailedExpectation,
     FeatureShift,
     GoldenRows,
+    PairedBlock,
     PairedSums,
     SpeedCounts,
     SpeedStratum,
@@ -17,7 +17,7 @@ from surefoot.core.judging.evidence import (
 
 MAX_COUNT = 2**53 - 1
 """Largest count that the journal can carry."""
-MAX_MEASUREMENT = 1e100
+_MAX_MEASUREMENT = 1e100
 """Largest measurement; its square is still a number."""
 
 
@@ -27,9 +27,9 @@ def _signed(name: str, values: Iterable[int]) -> Iterator[str]:
         yield f"{name} is not a whole number that can be added up"
 
 
-def _counted(value: Block | SpeedStratum | SpeedCounts) -> Iterator[str]:
+def _counted(value: PairedBlock | SpeedStratum | SpeedCounts) -> Iterator[str]:
     """What is wrong with sums by block and with histograms."""
-    if isinstance(value, Block):
+    if isinstance(value, PairedBlock):
         yield from _flaws("n", value.n)
         yield from _signed("a sum of losses", (*value.champion, *value.candidate))
         if len(value.champion) != len(value.candidate):
@@ -45,7 +45,7 @@ def _counted(value: Block | SpeedStratum | SpeedCounts) -> Iterator[str]:
 
 
 def _flaws(name: str, value: object) -> Iterator[str]:
-    if isinstance(value, Block | SpeedStratum | SpeedCounts):
+    if isinstance(value, PairedBlock | SpeedStratum | SpeedCounts):
         yield from _counted(value)
     elif isinstance(value, GoldenRows):  # but for its samples: rows as they came, with NaN and all
         yield from _flaws("a count of golden rows", (value.rows, value.wrong))
@@ -53,7 +53,7 @@ def _flaws(name: str, value: object) -> Iterator[str]:
         yield from _rules(value)
     elif isinstance(value, int) and not 0 <= value <= MAX_COUNT:
         yield f"{name} is not a count"
-    elif isinstance(value, float) and not (math.isfinite(value) and abs(value) <= MAX_MEASUREMENT):
+    elif isinstance(value, float) and not (math.isfinite(value) and abs(value) <= _MAX_MEASUREMENT):
         yield f"{name} is {value}, not a number that can be compared"
     elif isinstance(value, Mapping):
         for key, item in value.items():
@@ -62,7 +62,7 @@ def _flaws(name: str, value: object) -> Iterator[str]:
     elif isinstance(value, tuple):
         for item in value:
             yield from _flaws(name, item)
-    elif is_dataclass(value) and not isinstance(value, Expectation):
+    elif is_dataclass(value) and not isinstance(value, FailedExpectation):
         for field in fields(value):
             yield from _flaws(field.name.replace("_", " "), getattr(value, field.name))
         yield from _rules(value)

@@ -1,4 +1,4 @@
-"""Give evidence to the judge of its gate's metric; no other code compares a metric with a limit."""
+"""Judge the evidence of a gate by its metric; no other code compares a metric with a limit."""
 
 import math
 
@@ -6,7 +6,7 @@ from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.gates import (
     bounded_value,
-    exact,
+    deterministic_checks,
     expected_loss,
     latency,
     paired_binary,
@@ -25,8 +25,8 @@ from surefoot.core.judging.evidence import (
     Missing,
     PairedSums,
     ScoreBins,
-    Served,
-    Sliced,
+    ServedCounts,
+    SlicedCounts,
     SpeedCounts,
     SplitCounts,
     Validation,
@@ -46,11 +46,11 @@ from surefoot.core.policy.model import (
     ValueGate,
     narrow,
 )
-from surefoot.core.verdicts import build, left_out
+from surefoot.core.verdicts import build, left_out_records
 
 JUDGE_EDITION = 2
 """Raised whenever a change could lead to another verdict on the same counters; each is judged again by its own."""
-SAME_COUNTERS = (1,)
+COMPATIBLE_EDITIONS = (1,)
 """Earlier editions whose counters lead to the same verdicts today: what is new since then they did not count."""
 
 
@@ -69,7 +69,11 @@ def judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
     numbers = (verdict.estimate, verdict.lower, verdict.upper, verdict.margin, *(f.value for f in verdict.figures))
     if any(value is not None and not math.isfinite(value) for value in numbers):
         return build.make_verdict(gate, Outcome.ERROR, "the evidence leads to a value that is not a number")
-    return verdict if isinstance(evidence, Missing | GoldenRows) else left_out.note_left_out(verdict, evidence.left)
+    return (
+        verdict
+        if isinstance(evidence, Missing | GoldenRows)
+        else left_out_records.report_left_out_records(verdict, evidence.left)
+    )
 
 
 def _judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
@@ -77,14 +81,14 @@ def _judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict
         case Missing():
             return build.missing_verdict(gate, evidence, level)
         case Validation():
-            return exact.judge_suite(gate, evidence, level)
+            return deterministic_checks.judge_expectation_suite(gate, evidence, level)
         case AnswerShapes():
-            return exact.judge_shapes(gate, evidence, level)
+            return deterministic_checks.judge_answer_shapes(gate, evidence, level)
         case GoldenRows():
-            return exact.judge_golden(gate, evidence, level)
+            return deterministic_checks.judge_golden_rows(gate, evidence, level)
         case SplitCounts() | SpeedCounts() | ValueCounts():
             return _served(gate, evidence, level)
-        case Sliced():
+        case SlicedCounts():
             return slices.judge_slices(narrow(gate, SlicedGate), evidence, level, _served)
         case GaugeCounts():
             return resource.judge_resource(narrow(gate, GaugeGate), evidence, level)
@@ -101,7 +105,7 @@ def _judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict
             return shift.judge_shift(narrow(gate, ShiftGate), evidence, level)
 
 
-def _served(gate: Gate, counts: Served, level: DecisionThresholds) -> Verdict:
+def _served(gate: Gate, counts: ServedCounts, level: DecisionThresholds) -> Verdict:
     """Counts of served traffic, all together or of one slice."""
     match counts:
         case SplitCounts():

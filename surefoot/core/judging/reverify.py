@@ -12,17 +12,17 @@ import rfc8785
 
 from surefoot.core.domain import RolloutKind, Verdict
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import Evidence, Served
-from surefoot.core.judging.judge import JUDGE_EDITION, SAME_COUNTERS, judge
+from surefoot.core.judging.evidence import Evidence, ServedCounts
+from surefoot.core.judging.judge import COMPATIBLE_EDITIONS, JUDGE_EDITION, judge
 from surefoot.core.machine import IMPLICIT_GATES
-from surefoot.core.policy.model import GAPS, Gate, SlicedGate
+from surefoot.core.policy.model import GAP_METRICS, Gate, SlicedGate
 from surefoot.core.policy.parse import parse
 from surefoot.core.record.chain import Entry, canonical_bytes
-from surefoot.core.record.codec import from_json, to_json
+from surefoot.core.record.codec import from_json, journal_name, to_json
 from surefoot.core.record.events import GateJudged, RolloutOpened, decode_event
 
-EVIDENCE_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Evidence)}
-LOG_TOLERANCE = 1e-9
+EVIDENCE_TYPES: dict[str, type] = {journal_name(kind): kind for kind in get_args(Evidence)}
+_LOG_TOLERANCE = 1e-9
 """Relative difference that two machines' logarithms may make."""
 
 
@@ -47,7 +47,7 @@ def unpack_evidence(text: str) -> Evidence:
         body = json.loads(zlib.decompress(base64.b85decode(text)))
         return cast(
             "Evidence",
-            from_json(Evidence, body, {Evidence: ("kind", EVIDENCE_TYPES), Served: ("kind", EVIDENCE_TYPES)}),
+            from_json(Evidence, body, {Evidence: ("kind", EVIDENCE_TYPES), ServedCounts: ("kind", EVIDENCE_TYPES)}),
         )
     except (ValueError, LookupError, TypeError, zlib.error, binascii.Error) as error:
         raise InvariantBroken(f"evidence in the journal cannot be read: {error}") from error
@@ -88,7 +88,9 @@ def reverify(entries: Iterable[Entry]) -> Iterator[ReverifyResult]:
                 yield ReverifyResult(entry.seq, event.verdict.gate, "its policy has no such gate")
                 continue
             again = judge(gate, unpack_evidence(event.evidence), event.level)
-            if gate.metric in GAPS and event.judge != JUDGE_EDITION:  # it named the group whose rate had moved most
+            if (
+                gate.metric in GAP_METRICS and event.judge != JUDGE_EDITION
+            ):  # it named the group whose rate had moved most
                 again = replace(again, culprit=event.verdict.culprit)
             yield ReverifyResult(entry.seq, event.verdict.gate, _apart(event.verdict, again))
 
@@ -104,7 +106,7 @@ def _not_again(event: GateJudged) -> str:
     """Why a verdict cannot be judged again; empty when it can."""
     if not event.evidence or event.level is None:
         return "its counters were not kept"
-    return "" if event.judge in (JUDGE_EDITION, *SAME_COUNTERS) else "another edition of the judge gave it"
+    return "" if event.judge in (JUDGE_EDITION, *COMPATIBLE_EDITIONS) else "another edition of the judge gave it"
 
 
 def _apart(stored: Verdict, again: Verdict) -> str:
@@ -114,7 +116,7 @@ def _apart(stored: Verdict, again: Verdict) -> str:
     for name in ("n", "estimate", "lower", "upper", "margin"):
         old, new = getattr(stored, name), getattr(again, name)
         if (old is None) != (new is None) or (
-            old is not None and not math.isclose(old, new, rel_tol=LOG_TOLERANCE, abs_tol=LOG_TOLERANCE)
+            old is not None and not math.isclose(old, new, rel_tol=_LOG_TOLERANCE, abs_tol=_LOG_TOLERANCE)
         ):
             return f"the journal says {name} {old}, its counters say {new}"
     if replace(stored, figures=(), details=()).culprit != again.culprit:

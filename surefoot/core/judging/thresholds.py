@@ -56,7 +56,7 @@ class DecisionThresholds:
         return self.alpha / self.stages * spent_level(look), self.beta * spent_level(late)
 
 
-def allowance(weight: float) -> float:
+def margin_allowance(weight: float) -> float:
     """Multiple of the margin that a step must exclude, by its weight [percent]: little traffic proves little."""
     ladder = ((1.0, 15.0), (5.0, 5.0), (25.0, 2.0))
     return next((multiple for limit, multiple in ladder if weight <= limit), 1.0)

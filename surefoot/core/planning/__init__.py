@@ -1,7 +1,7 @@
 """Plan what each step of a policy finds and proves, and how long that takes, before any request has come."""
 
 from surefoot.core.planning.detectability import Detectability, false_alarms_a_year
-from surefoot.core.planning.notes import notes
-from surefoot.core.planning.plan import plan
+from surefoot.core.planning.plan import plan_policy
+from surefoot.core.planning.policy_notes import list_policy_notes
 
-__all__ = ["Detectability", "false_alarms_a_year", "notes", "plan"]
+__all__ = ["Detectability", "false_alarms_a_year", "list_policy_notes", "plan_policy"]

@@ -8,8 +8,8 @@ from surefoot.core.policy.model import Policy
 
 PLAN_POWER = 0.8
 """Chance that a plan counts on [probability]."""
-YEAR_S = 365.25 * 86400.0
-BISECTION_STEPS = 60
+_YEAR_S = 365.25 * 86400.0
+_BISECTION_STEPS = 60
 """Halvings of an interval until a number is known as well as floating point knows it [count]."""
 
 
@@ -57,7 +57,7 @@ def smallest_detectable(found: Callable[[float], float], low: float, high: float
     """
     if found(high) < chance:
         return math.inf
-    for _ in range(BISECTION_STEPS):
+    for _ in range(_BISECTION_STEPS):
         middle = math.sqrt(low * high)
         low, high = (low, middle) if found(middle) >= chance else (middle, high)
     return high
@@ -81,4 +81,4 @@ def false_alarms_a_year(policy: Policy) -> float:
     Law: the bake's detector raises a false alarm at most once in EPOCHS / alpha epochs on average, EPOCHS of which make
         up a bake; gates share half of the budget. So the number a year is that half times the bakes a year.
     """
-    return policy.false_rollback_budget / 2.0 * YEAR_S / policy.bake.hold if policy.bake.hold > 0.0 else math.inf
+    return policy.false_rollback_budget / 2.0 * _YEAR_S / policy.bake.hold if policy.bake.hold > 0.0 else math.inf

@@ -4,18 +4,18 @@ import math
 from statistics import NormalDist
 from typing import Protocol
 
-from surefoot.core.gates.rate import UNKNOWN_RATE
+from surefoot.core.gates.rate import ASSUMED_CHAMPION_RATE
 from surefoot.core.policy.model import EventGate, Gate, SpeedGate, ValueGate, narrow
 from surefoot.core.stats import power
 from surefoot.core.stats.rate_eprocess import MIN_PROBABILITY
 
-LOG_LATENCY_DEVIATION = 0.6
+_LOG_LATENCY_DEVIATION = 0.6
 """Standard deviation of the logarithm of a latency, unless the policy expects another one."""
-UNBOUNDED_FACTOR = 1000.0
+_UNBOUNDED_FACTOR = 1000.0
 """How many times as bad a candidate is that could not be worse."""
-MEAN_VALUE_SHARE = 0.5
+_MEAN_VALUE_SHARE = 0.5
 """Mean of a bounded value as a share of its cap, unless the policy expects another one: the hardest case."""
-STANDARD_NORMAL = NormalDist()
+_STANDARD_NORMAL = NormalDist()
 
 
 class EvidenceGrowth(Protocol):
@@ -49,7 +49,7 @@ class EventGrowth:
 
     def __init__(self, gate: EventGate) -> None:
         """Take the rate from the policy, or guess."""
-        rate = gate.expected if gate.expected is not None else UNKNOWN_RATE
+        rate = gate.expected if gate.expected is not None else ASSUMED_CHAMPION_RATE
         self._rate = min(max(rate, MIN_PROBABILITY), 1.0 - MIN_PROBABILITY)
         self.assumes = "" if gate.expected is not None else f"assuming {rate:.1%} of bad events (expect: {{rate: ...}})"
         margin = gate.margin or 0.0
@@ -90,18 +90,18 @@ class SpeedGrowth:
     def __init__(self, gate: SpeedGate) -> None:
         """Take the spread from the policy, or guess."""
         self._gate = gate
-        self._spread = gate.spread or LOG_LATENCY_DEVIATION
+        self._spread = gate.spread or _LOG_LATENCY_DEVIATION
         self.assumes = (
             ""
             if gate.spread
-            else f"assuming a spread of {LOG_LATENCY_DEVIATION} of its logarithm (expect: {{spread: ...}})"
+            else f"assuming a spread of {_LOG_LATENCY_DEVIATION} of its logarithm (expect: {{spread: ...}})"
         )
-        self.largest = UNBOUNDED_FACTOR
+        self.largest = _UNBOUNDED_FACTOR
         self.accepted = 1.0 + (gate.margin or 0.0)
 
     def _above(self, quantile: float, times: float) -> float:
         """Share of a slower candidate's answers above the champion's quantile."""
-        return 1.0 - STANDARD_NORMAL.cdf(STANDARD_NORMAL.inv_cdf(quantile) - math.log(times) / self._spread)
+        return 1.0 - _STANDARD_NORMAL.cdf(_STANDARD_NORMAL.inv_cdf(quantile) - math.log(times) / self._spread)
 
     def harm(self, share: float, times: float) -> float:
         """Growth of the evidence of harm; of several quantiles the best one leads."""
@@ -132,18 +132,18 @@ class ValueGrowth:
         """Take the mean from the policy, or assume the hardest one."""
         self._gate = gate
         width = gate.cap - gate.floor
-        self._mean = (gate.expected - gate.floor) / width if gate.expected is not None else MEAN_VALUE_SHARE
+        self._mean = (gate.expected - gate.floor) / width if gate.expected is not None else _MEAN_VALUE_SHARE
         self.assumes = (
             ""
             if gate.expected is not None
-            else f"assuming a mean of {gate.floor + MEAN_VALUE_SHARE * width:g} (expect: {{mean: ...}})"
+            else f"assuming a mean of {gate.floor + _MEAN_VALUE_SHARE * width:g} (expect: {{mean: ...}})"
         )
         margin = gate.margin or 0.0
         self._margin = margin * self._mean if gate.relative else margin / width
         if gate.higher:
             self.largest, self.accepted = (
-                UNBOUNDED_FACTOR,
-                self._mean / max(self._mean - self._margin, self._mean / UNBOUNDED_FACTOR),
+                _UNBOUNDED_FACTOR,
+                self._mean / max(self._mean - self._margin, self._mean / _UNBOUNDED_FACTOR),
             )
         else:
             self.largest, self.accepted = 1.0 / self._mean, (self._mean + self._margin) / self._mean
@@ -170,7 +170,7 @@ class ValueGrowth:
         return f"{floor + found * width:.4g} instead of {floor + self._mean * width:.4g}"
 
 
-def growth_of(gate: Gate) -> EvidenceGrowth:
+def evidence_growth_of(gate: Gate) -> EvidenceGrowth:
     """The law of a gate on events, speeds or values."""
     if isinstance(gate, EventGate):
         return EventGrowth(gate)

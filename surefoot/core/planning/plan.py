@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.thresholds import DecisionThresholds, allowance
-from surefoot.core.machine import shadow_alpha, share_of_budget
-from surefoot.core.planning.blocks import plan_paired, plan_paired_binary, plan_resource, plan_shift
+from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
+from surefoot.core.machine import alpha_per_guardrail, alpha_per_shadow_gate
 from surefoot.core.planning.detectability import Detectability, distinct_units
-from surefoot.core.planning.traffic import SplitPeriod, StepDemand, plan_served
+from surefoot.core.planning.paired_gates import plan_paired, plan_paired_binary, plan_resource, plan_shift
+from surefoot.core.planning.served_gates import SplitPeriod, StepDemand, plan_served
 from surefoot.core.policy.model import (
     ErrorRateGate,
     EventGate,
@@ -20,11 +20,11 @@ from surefoot.core.policy.model import (
     ValueGate,
 )
 
-PASS_LEVEL = 0.05
+_PASS_LEVEL = 0.05
 """DecisionThresholds to pass [probability]."""
 
 
-def plan(policy: Policy) -> tuple[Detectability, ...]:
+def plan_policy(policy: Policy) -> tuple[Detectability, ...]:
     """What each step can and cannot see, in the order of the steps.
 
     Law: a pure function of the policy. Events and values of a unit that comes back count once, where the policy says
@@ -61,7 +61,7 @@ def _shadow(policy: Policy) -> list[Detectability]:
     shadow = policy.shadow
     if shadow is None:
         return []
-    level = DecisionThresholds(shadow_alpha(policy))
+    level = DecisionThresholds(alpha_per_shadow_gate(policy))
     gates = [policy.gates[name] for name in shadow.gates]
     found = [
         _replayed(policy, gate, "shadow", shadow.window, level, shadow.min_requests, _patience(policy))
@@ -75,7 +75,7 @@ def _live_shadow(policy: Policy) -> list[Detectability]:
     if step is None:
         return []
     share, patience, name = step.share / 100.0, _patience(policy), "live shadow"
-    level = DecisionThresholds(shadow_alpha(policy))
+    level = DecisionThresholds(alpha_per_shadow_gate(policy))
     made = []
     for gate in (policy.gates[key] for key in step.gates):
         if isinstance(gate, GaugeGate):
@@ -95,7 +95,7 @@ def _patience(policy: Policy) -> float:
 
 
 def _ramp(policy: Policy) -> list[Detectability]:
-    alpha = share_of_budget(policy, [name for step in policy.ramp for name in step.gates])
+    alpha = alpha_per_guardrail(policy, [name for step in policy.ramp for name in step.gates])
     a_second = policy.requests_per_minute / 60.0
     patience = _patience(policy)
     made, passed = [], 0.0
@@ -126,8 +126,8 @@ def _ramp(policy: Policy) -> list[Detectability]:
                     lasts=step.hold,
                     trial=trial,
                     alpha=alpha,
-                    beta=PASS_LEVEL,
-                    allowance=allowance(step.weight),
+                    beta=_PASS_LEVEL,
+                    allowance=margin_allowance(step.weight),
                     wanted=step.min_requests,
                     patience=patience,
                 )
@@ -140,7 +140,7 @@ def _ramp(policy: Policy) -> list[Detectability]:
 
 
 def _bake(policy: Policy) -> list[Detectability]:
-    alpha = share_of_budget(policy, policy.bake.gates)
+    alpha = alpha_per_guardrail(policy, policy.bake.gates)
     a_second = policy.requests_per_minute / 60.0
     hold = policy.bake.hold
     # Half of the level is for the latest blocks alone.

@@ -2,20 +2,19 @@
 
 from surefoot.core.policy.gates.base import Gate, LimitedGate, SlicedGate, narrow
 from surefoot.core.policy.gates.metrics import (
+    BINARY_METRICS,
     BINNED,
-    BY_CLASS,
+    CLASS_LOSS_METRICS,
     CONFUSIONS,
     EVENTS,
-    GAPS,
-    LIVE_ONLY,
-    LOSSES,
+    GAP_METRICS,
+    LIVE_ONLY_METRICS,
+    LOSS_METRICS,
     PAIRED,
-    SHIFTS,
+    SHIFT_METRICS,
     SPEEDS,
-    TWO_CLASSES,
     Metric,
 )
-from surefoot.core.policy.gates.other import ExpectedLossGate, GoldenGate, ImplicitGate, InputShiftGate, ShiftGate
 from surefoot.core.policy.gates.paired import (
     ClassGate,
     CostGate,
@@ -27,25 +26,40 @@ from surefoot.core.policy.gates.paired import (
     threshold_of,
 )
 from surefoot.core.policy.gates.served import ErrorRateGate, EventGate, GaugeGate, LatencyGate, SpeedGate, ValueGate
+from surefoot.core.policy.gates.shift_and_golden import (
+    ExpectedLossGate,
+    GoldenGate,
+    ImplicitGate,
+    InputShiftGate,
+    ShiftGate,
+)
 from surefoot.core.policy.policy import DATA_GATE_NAME, SHAPE_GATE_NAME, Policy
 from surefoot.core.policy.sections import FailureAction, Reaction
-from surefoot.core.policy.steps import EVERY_REPLAY, Bake, LiveShadow, Shadow, Step, Weight, usual_interval
+from surefoot.core.policy.steps import (
+    REPLAY_INTERVAL_S,
+    Bake,
+    LiveShadow,
+    Shadow,
+    Step,
+    Weight,
+    default_look_interval,
+)
 
 __all__ = [
+    "BINARY_METRICS",
     "BINNED",
-    "BY_CLASS",
+    "CLASS_LOSS_METRICS",
     "CONFUSIONS",
     "DATA_GATE_NAME",
     "EVENTS",
-    "EVERY_REPLAY",
-    "GAPS",
-    "LIVE_ONLY",
-    "LOSSES",
+    "GAP_METRICS",
+    "LIVE_ONLY_METRICS",
+    "LOSS_METRICS",
     "PAIRED",
+    "REPLAY_INTERVAL_S",
     "SHAPE_GATE_NAME",
-    "SHIFTS",
+    "SHIFT_METRICS",
     "SPEEDS",
-    "TWO_CLASSES",
     "Bake",
     "ClassGate",
     "CostGate",
@@ -75,8 +89,8 @@ __all__ = [
     "ValueGate",
     "Weight",
     "classes_of",
+    "default_look_interval",
     "loss_of",
     "narrow",
     "threshold_of",
-    "usual_interval",
 ]

@@ -1,4 +1,4 @@
-"""Read the mapping of a policy file, or of the journal: a Policy, or everything that is broken in it."""
+"""Parse a policy from the mapping in a file or the journal, or list every rule that it breaks."""
 
 import copy
 from collections import defaultdict
@@ -10,26 +10,26 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from surefoot.core.policy.gates.base import Gate
-from surefoot.core.policy.gates.union import GATE
-from surefoot.core.policy.messages import unknown_keys, violations_of
+from surefoot.core.policy.gates.union import GATE_ADAPTER
 from surefoot.core.policy.policy import Policy
-from surefoot.core.policy.rules import NamedGates, Outline, Phase, broken_rules, never_judged
+from surefoot.core.policy.pydantic_errors import unknown_keys, violations_of
+from surefoot.core.policy.rules import JudgingPhase, NamedGates, PolicyOutline, broken_rules, never_judged_gates
 from surefoot.core.policy.scalars import Name
 from surefoot.core.policy.sections import Log, Reaction, WrittenReaction
 from surefoot.core.policy.steps import GateNames, WeightShare, step_kind
-from surefoot.core.policy.violations import Mistake, Path, Violation
+from surefoot.core.policy.violations import KeyPath, MistakeKind, Violation
 
-NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(GateNames)
-WEIGHT: TypeAdapter[float] = TypeAdapter(WeightShare)
-REACTION: TypeAdapter[Reaction] = TypeAdapter(WrittenReaction)
-SUITE: TypeAdapter[str] = TypeAdapter(Name)
-LOG: TypeAdapter[Log] = TypeAdapter(Log)
-PHASES = {"shadow": Phase.SHADOW, "live shadow": Phase.LIVE_SHADOW}
-T = TypeVar("T")
+_GATE_NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(GateNames)
+_WEIGHT: TypeAdapter[float] = TypeAdapter(WeightShare)
+_REACTION: TypeAdapter[Reaction] = TypeAdapter(WrittenReaction)
+_SUITE: TypeAdapter[str] = TypeAdapter(Name)
+_LOG: TypeAdapter[Log] = TypeAdapter(Log)
+_PHASES = {"shadow": JudgingPhase.SHADOW, "live shadow": JudgingPhase.LIVE_SHADOW}
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class ExaminedPolicy:
     """What became of reading a policy, and those parts of it that can be read by themselves.
 
     Attributes:
@@ -69,15 +69,15 @@ def parse_gate(name: str, value: object) -> Gate:
         Violation: Names the first key that breaks a rule.
     """
     try:
-        return GATE.validate_python(value).named(name)
+        return GATE_ADAPTER.validate_python(value).named(name)
     except ValidationError as error:
         raise violations_of(error, {"gates": {name: value}}, ("gates", name))[0] from None
 
 
-def examine(value: object) -> Examined:
+def examine_policy(value: object) -> ExaminedPolicy:
     """Read a whole policy, and find everything that is broken in it at once."""
-    fail = _read(REACTION, _at(value, "on", "fail", default="rollback"))
-    suite = _read(SUITE, _at(value, "data", "suite")) or ""
+    fail = _read(_REACTION, _at(value, "on", "fail", default="rollback"))
+    suite = _read(_SUITE, _at(value, "data", "suite")) or ""
     try:
         policy = Policy.model_validate(value)
     except ValidationError as error:
@@ -86,22 +86,23 @@ def examine(value: object) -> Examined:
         # A name that is misspelt in a step is told there, and not as a gate that no step names.
         misnamed = any(violation.path[:1] in {("steps",), ("bake",)} for violation in broken)
         if not misnamed and _at(value, "steps") is not None and _at(value, "bake") is not None:
-            broken += never_judged(outline)
+            broken += never_judged_gates(outline)
         once = {(violation.path, violation.rule): violation for violation in broken}
-        return Examined(None, _without_misspelt(list(once.values())), outline.gates or {}, fail, suite)
-    return Examined(policy, (), policy.gates, fail, suite)
+        return ExaminedPolicy(None, _without_misspelt(list(once.values())), outline.gates or {}, fail, suite)
+    return ExaminedPolicy(policy, (), policy.gates, fail, suite)
 
 
 def _without_misspelt(broken: Sequence[Violation]) -> tuple[Violation, ...]:
     """Leave out a key that is missing only because it is misspelt beside: the unknown key says what is known."""
-    unknown: dict[Path, list[str]] = defaultdict(list)
+    unknown: dict[KeyPath, list[str]] = defaultdict(list)
     for violation in broken:
-        if violation.mistake is Mistake.UNKNOWN_KEY:
+        if violation.mistake is MistakeKind.UNKNOWN_KEY:
             unknown[violation.path[:-1]].append(violation.key)
     return tuple(
         violation
         for violation in broken
-        if violation.mistake is not Mistake.MISSING_KEY or not get_close_matches(violation.key, unknown[violation.path])
+        if violation.mistake is not MistakeKind.MISSING_KEY
+        or not get_close_matches(violation.key, unknown[violation.path])
     )
 
 
@@ -132,7 +133,7 @@ def _at(value: object, *keys: str, default: object = None) -> object:
     return value
 
 
-def _read(adapter: TypeAdapter[T], value: object) -> T | None:
+def _read(adapter: TypeAdapter[_T], value: object) -> _T | None:
     """A part of a policy that may be broken elsewhere; None when the part itself cannot be read."""
     try:
         return adapter.validate_python(value)
@@ -142,27 +143,27 @@ def _read(adapter: TypeAdapter[T], value: object) -> T | None:
 
 def _named(name: str, value: object) -> Gate | None:
     """A gate with its name; None when it cannot be read."""
-    gate = _read(GATE, value)
+    gate = _read(GATE_ADAPTER, value)
     return gate.named(name) if gate else None
 
 
-def _outline(value: object) -> Outline:
+def _outline(value: object) -> PolicyOutline:
     """What the rules between several parts can look at in a policy that is broken somewhere."""
-    gates, written, log = _at(value, "gates"), _at(value, "steps"), _read(LOG, _at(value, "log", default={}))
+    gates, written, log = _at(value, "gates"), _at(value, "steps"), _read(_LOG, _at(value, "log", default={}))
     named: list[NamedGates] = []
-    steps: list[tuple[Path, Phase, float | None]] = []
+    steps: list[tuple[KeyPath, JudgingPhase, float | None]] = []
 
-    def name(path: Path, phase: Phase, found: object) -> None:
-        names = _read(NAMES, found)
+    def name(path: KeyPath, phase: JudgingPhase, found: object) -> None:
+        names = _read(_GATE_NAMES, found)
         if names is not None:
             named.append(NamedGates(path, phase, names))
 
     for index, item in enumerate(written if isinstance(written, list) else ()):
-        path: Path = ("steps", index)
-        phase = PHASES.get(step_kind(item) or "", Phase.RAMP)
-        key = "hold" if phase is Phase.RAMP else "shadow"
+        path: KeyPath = ("steps", index)
+        phase = _PHASES.get(step_kind(item) or "", JudgingPhase.RAMP)
+        key = "hold" if phase is JudgingPhase.RAMP else "shadow"
         name((*path, key, "gates"), phase, _at(item, key, "gates"))
-        steps.append((path, phase, _read(WEIGHT, _at(item, "weight")) if phase is Phase.RAMP else None))
-    name(("bake", "gates"), Phase.BAKE, _at(value, "bake", "gates"))
+        steps.append((path, phase, _read(_WEIGHT, _at(item, "weight")) if phase is JudgingPhase.RAMP else None))
+    name(("bake", "gates"), JudgingPhase.BAKE, _at(value, "bake", "gates"))
     readable = {key: _named(key, item) for key, item in gates.items()} if isinstance(gates, Mapping) else None
-    return Outline(readable, named, steps, log.dropped if log else ())
+    return PolicyOutline(readable, named, steps, log.dropped if log else ())

@@ -1,4 +1,4 @@
-"""Define everything that an owner says about how a model is promoted and taken back."""
+"""Define the policy of a model: how a version is promoted and rolled back, as its owner wrote it."""
 
 from functools import cached_property
 from typing import Annotated, Literal, Self
@@ -8,28 +8,36 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 from surefoot.core.domain import LogPolicy, Outcome
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.gates.union import WrittenGate
-from surefoot.core.policy.rules import NamedGates, Outline, Phase, broken_rules, never_judged
-from surefoot.core.policy.scalars import Name, Optional, Text, Texts
-from surefoot.core.policy.sections import NEW_UNHEALTHY, OLD_UNHEALTHY, Data, Log, Reaction, Reactions, Traffic
+from surefoot.core.policy.rules import JudgingPhase, NamedGates, PolicyOutline, broken_rules, never_judged_gates
+from surefoot.core.policy.scalars import Name, OptionalKey, Text, Texts
+from surefoot.core.policy.sections import (
+    OLD_UNHEALTHY_KEY,
+    UNHEALTHY_KEY,
+    Data,
+    Log,
+    Reaction,
+    Reactions,
+    Traffic,
+)
 from surefoot.core.policy.steps import Bake, LiveShadow, Shadow, ShadowStep, Step, Weight, WrittenStep
-from surefoot.core.policy.violations import Path, describe, rule_error, rules_error
+from surefoot.core.policy.violations import KeyPath, describe_type, rule_error, rules_error
 
 DATA_GATE_NAME = "data"
 """Name of the implicit gate that every rollout starts with: its expectation suite."""
 SHAPE_GATE_NAME = "answer_shape"
 """Name of the implicit gate beside it: both versions give answers of the same shape."""
-RESERVED = {DATA_GATE_NAME: "suite", SHAPE_GATE_NAME: "comparison of answers"}
+_RESERVED_GATE_NAMES = {DATA_GATE_NAME: "suite", SHAPE_GATE_NAME: "comparison of answers"}
 
 
 def _not_reserved(name: str) -> str:
-    if name in RESERVED:
-        raise rule_error(f"'{name}' is the name of the {RESERVED[name]}'s own gate: choose another")
+    if name in _RESERVED_GATE_NAMES:
+        raise rule_error(f"'{name}' is the name of the {_RESERVED_GATE_NAMES[name]}'s own gate: choose another")
     return name
 
 
 def _steps(value: object) -> object:
     if not isinstance(value, list) or not value:
-        raise rule_error(f"expected a list of steps, found {describe(value)}")
+        raise rule_error(f"expected a list of steps, found {describe_type(value)}")
     if not any(isinstance(item, dict) and "weight" in item for item in value):
         raise rule_error("at least one weight step is needed between shadow and promotion")
     return tuple(value)
@@ -42,7 +50,7 @@ class Policy(PolicyModel):
 
     model: Name = Field(description="Registered model; the file is named after it.")
     owners: Texts = Field((), description="People or teams who answer for it.")
-    unit: Optional[Text] = Field(
+    unit: OptionalKey[Text] = Field(
         None, description="Request column that sticks to one version while the weight grows, such as a customer."
     )
     traffic: Traffic = Field(description="What traffic is planned.")
@@ -79,25 +87,25 @@ class Policy(PolicyModel):
         for name, gate in self.gates.items():
             gate.named(name)
         outline = self._outline()
-        if broken := tuple(broken_rules(outline)) or tuple(never_judged(outline)):
+        if broken := tuple(broken_rules(outline)) or tuple(never_judged_gates(outline)):
             raise rules_error(broken)
         return self
 
-    def _outline(self) -> Outline:
+    def _outline(self) -> PolicyOutline:
         """What the rules between several parts look at."""
         named: list[NamedGates] = []
-        steps: list[tuple[Path, Phase, float | None]] = []
+        steps: list[tuple[KeyPath, JudgingPhase, float | None]] = []
         for index, step in enumerate(self.written_steps):
-            path: Path = ("steps", index)
+            path: KeyPath = ("steps", index)
             if isinstance(step, Weight):
-                named.append(NamedGates((*path, "hold", "gates"), Phase.RAMP, step.gates))
-                steps.append((path, Phase.RAMP, step.weight))
+                named.append(NamedGates((*path, "hold", "gates"), JudgingPhase.RAMP, step.gates))
+                steps.append((path, JudgingPhase.RAMP, step.weight))
             else:
-                phase = Phase.SHADOW if isinstance(step, ShadowStep) else Phase.LIVE_SHADOW
+                phase = JudgingPhase.SHADOW if isinstance(step, ShadowStep) else JudgingPhase.LIVE_SHADOW
                 named.append(NamedGates((*path, "shadow", "gates"), phase, step.shadow.gates))
                 steps.append((path, phase, None))
-        named.append(NamedGates(("bake", "gates"), Phase.BAKE, self.bake.gates))
-        return Outline(self.gates, named, steps, self.log.dropped)
+        named.append(NamedGates(("bake", "gates"), JudgingPhase.BAKE, self.bake.gates))
+        return PolicyOutline(self.gates, named, steps, self.log.dropped)
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -167,5 +175,5 @@ class Policy(PolicyModel):
     @property
     def renamed_keys(self) -> dict[str, str]:
         """Keys that are written with an old name, and their new names."""
-        old = OLD_UNHEALTHY in self.reactions.model_fields_set
-        return {f"on.{OLD_UNHEALTHY}": f"on.{NEW_UNHEALTHY}"} if old else {}
+        old = OLD_UNHEALTHY_KEY in self.reactions.model_fields_set
+        return {f"on.{OLD_UNHEALTHY_KEY}": f"on.{UNHEALTHY_KEY}"} if old else {}

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from surefoot.core.policy.gates.base import Gate, SlicedGate
-from surefoot.core.policy.gates.metrics import LIVE_ONLY, NOT_MIRRORED, Metric
-from surefoot.core.policy.violations import Mistake, Path, Violation
+from surefoot.core.policy.gates.metrics import LIVE_ONLY_METRICS, NOT_MIRRORED_REASONS, Metric
+from surefoot.core.policy.violations import KeyPath, MistakeKind, Violation
 
-SPOKEN = {Metric.LATENCY: "live latency"}
+_SPOKEN_METRIC_NAMES = {Metric.LATENCY: "live latency"}
 """How a metric is called where its own word would not say what it is."""
 
 
-class Phase(Enum):
+class JudgingPhase(Enum):
     """Where a gate is judged."""
 
     SHADOW = auto()
@@ -31,13 +31,13 @@ class NamedGates:
         names: Names of the gates.
     """
 
-    path: Path
-    phase: Phase
+    path: KeyPath
+    phase: JudgingPhase
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
+class PolicyOutline:
     """What the rules look at, of a policy that may be broken elsewhere.
 
     Attributes:
@@ -49,11 +49,11 @@ class Outline:
 
     gates: Mapping[str, Gate | None] | None
     named: Sequence[NamedGates]
-    steps: Sequence[tuple[Path, Phase, float | None]]
+    steps: Sequence[tuple[KeyPath, JudgingPhase, float | None]]
     dropped: tuple[str, ...] = ()
 
 
-def broken_rules(outline: Outline) -> Iterator[Violation]:
+def broken_rules(outline: PolicyOutline) -> Iterator[Violation]:
     """Every rule between several parts of a policy that is broken."""
     yield from _slices_are_kept(outline)
     yield from _order_of_steps(outline)
@@ -62,7 +62,7 @@ def broken_rules(outline: Outline) -> Iterator[Violation]:
             yield from _judged_where_possible(named, outline.gates)
 
 
-def never_judged(outline: Outline) -> Iterator[Violation]:
+def never_judged_gates(outline: PolicyOutline) -> Iterator[Violation]:
     """Gates that no step and no bake names; said only of a policy whose steps are otherwise fine."""
     used = {name for named in outline.named for name in named.names}
     for name in outline.gates or ():
@@ -70,20 +70,20 @@ def never_judged(outline: Outline) -> Iterator[Violation]:
             yield Violation(("gates", name), f"gate '{name}' is never judged: name it in a step or in bake")
 
 
-def _slices_are_kept(outline: Outline) -> Iterator[Violation]:
+def _slices_are_kept(outline: PolicyOutline) -> Iterator[Violation]:
     for name, gate in (outline.gates or {}).items():
         for column in gate.by if isinstance(gate, SlicedGate) else ():
             if column in outline.dropped:
                 yield Violation(("log", "drop"), f"gate '{name}' makes slices of '{column}': hash it, or keep it")
 
 
-def _order_of_steps(outline: Outline) -> Iterator[Violation]:
+def _order_of_steps(outline: PolicyOutline) -> Iterator[Violation]:
     highest = 0.0
     for index, (path, phase, weight) in enumerate(outline.steps):
         before = {other for _, other, _ in outline.steps[:index]}
-        if phase is Phase.SHADOW and before:
+        if phase is JudgingPhase.SHADOW and before:
             yield Violation(path, "the shadow step comes first, once")
-        elif phase is Phase.LIVE_SHADOW and before - {Phase.SHADOW}:
+        elif phase is JudgingPhase.LIVE_SHADOW and before - {JudgingPhase.SHADOW}:
             yield Violation(path, "a shadow step with 'source: live' comes before the weights, once")
         elif weight is None:
             continue
@@ -97,22 +97,22 @@ def _judged_where_possible(named: NamedGates, gates: Mapping[str, Gate | None]) 
     for name in named.names:
         if name not in gates:
             rule = f"there is no gate '{name}'; gates: {', '.join(gates)}"
-            yield Violation(named.path, rule, Mistake.NO_SUCH_GATE)
+            yield Violation(named.path, rule, MistakeKind.NO_SUCH_GATE)
             continue
         gate = gates[name]
         if gate is not None and (why := _impossible(gate.metric, named.phase)):
             yield Violation(named.path, f"gate '{name}' {why}")
 
 
-def _impossible(metric: Metric, phase: Phase) -> str:
+def _impossible(metric: Metric, phase: JudgingPhase) -> str:
     """Why a metric cannot be judged in a phase; empty when it can."""
-    if phase is Phase.SHADOW and metric in LIVE_ONLY:
-        return f"measures {SPOKEN.get(metric, metric)}, which a replay cannot show"
-    if phase is Phase.LIVE_SHADOW:
-        why = NOT_MIRRORED.get(metric, "")
+    if phase is JudgingPhase.SHADOW and metric in LIVE_ONLY_METRICS:
+        return f"measures {_SPOKEN_METRIC_NAMES.get(metric, metric)}, which a replay cannot show"
+    if phase is JudgingPhase.LIVE_SHADOW:
+        why = NOT_MIRRORED_REASONS.get(metric, "")
         return f"measures {metric}, which mirrored requests do not show: {why}" if why else ""
-    if phase is Phase.BAKE and metric in {Metric.VALUE, Metric.GAUGE}:
+    if phase is JudgingPhase.BAKE and metric in {Metric.VALUE, Metric.GAUGE}:
         return "compares both arms of live traffic; in a bake only one serves"
-    if phase is not Phase.SHADOW and metric is Metric.GOLDEN:
+    if phase is not JudgingPhase.SHADOW and metric is Metric.GOLDEN:
         return "asks golden rows: their answers do not change, name it in the shadow"
     return ""

@@ -7,19 +7,19 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema
 
-from surefoot.core.policy.violations import describe, rule_error
+from surefoot.core.policy.violations import describe_type, rule_error
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
-LARGEST = 2**53 - 1
+MAX_NUMBER = 2**53 - 1
 """Largest number that a policy may hold: JSON and the journal carry no larger whole number."""
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 """Units of a duration [seconds]."""
-DURATION = r"^([0-9]+(?:\.[0-9]+)?)([smhd])$"
-MARGIN = r"^([0-9]+(?:\.[0-9]+)?)(pp|%)$"
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
-NOT_A_NUMBER = "is not a number that can be compared"
-LEAST_INTERVAL = 5.0
+_DURATION_PATTERN = r"^([0-9]+(?:\.[0-9]+)?)([smhd])$"
+_MARGIN_PATTERN = r"^([0-9]+(?:\.[0-9]+)?)(pp|%)$"
+_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
+NOT_A_NUMBER_MESSAGE = "is not a number that can be compared"
+MIN_INTERVAL_S = 5.0
 """Shortest time between two looks [seconds]."""
 
 
@@ -45,23 +45,23 @@ class NeverNull:
         return schema["schema"] if schema["type"] == "nullable" else schema
 
 
-Optional = Annotated[T | None, NeverNull()]
+OptionalKey = Annotated[_T | None, NeverNull()]
 
 
 def _scaled(match: re.Match[str], scale: float) -> float:
     """The number that a text begins with, in another unit."""
     found = float(match[1])
-    if not found <= LARGEST:
-        raise rule_error(f"a number ({found:g}) {NOT_A_NUMBER}")
+    if not found <= MAX_NUMBER:
+        raise rule_error(f"a number ({found:g}) {NOT_A_NUMBER_MESSAGE}")
     return found * scale
 
 
-def read_duration(value: object) -> float:
+def _read_duration(value: object) -> float:
     """A duration such as 30s, 10m, 2h or 7d [seconds]."""
-    match = re.fullmatch(DURATION, value) if isinstance(value, str) else None
+    match = re.fullmatch(_DURATION_PATTERN, value) if isinstance(value, str) else None
     if not match:
-        raise rule_error(f"expected a duration such as 30s, 10m, 2h or 7d, found {describe(value)}")
-    return _scaled(match, UNITS[match[2]])
+        raise rule_error(f"expected a duration such as 30s, 10m, 2h or 7d, found {describe_type(value)}")
+    return _scaled(match, _DURATION_UNITS_S[match[2]])
 
 
 def _some_time(seconds: float) -> float:
@@ -72,20 +72,20 @@ def _some_time(seconds: float) -> float:
 
 def _read_block(value: object) -> float:
     """A length, or "none" where each request is for itself."""
-    return 0.0 if value == "none" else read_duration(value)
+    return 0.0 if value == "none" else _read_duration(value)
 
 
 def _read_margin(value: object) -> Margin:
     """A margin: "0.5pp" (points), "20%" (of the champion) or a number in the metric's unit."""
     if isinstance(value, str):
-        match = re.fullmatch(MARGIN, value)
+        match = re.fullmatch(_MARGIN_PATTERN, value)
         if not match:
-            raise rule_error(f"expected a margin such as 0.5pp, 20% or 0.01, found {describe(value)}")
+            raise rule_error(f"expected a margin such as 0.5pp, 20% or 0.01, found {describe_type(value)}")
         return Margin(_scaled(match, 1.0) / 100.0, match[2] == "%")
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise rule_error(f"expected a margin such as 0.5pp, 20% or 0.01, found {describe(value)}")
-    if not -LARGEST <= value <= LARGEST:  # false for NaN as well
-        raise rule_error(f"{describe(value)} {NOT_A_NUMBER}")
+        raise rule_error(f"expected a margin such as 0.5pp, 20% or 0.01, found {describe_type(value)}")
+    if not -MAX_NUMBER <= value <= MAX_NUMBER:  # false for NaN as well
+        raise rule_error(f"{describe_type(value)} {NOT_A_NUMBER_MESSAGE}")
     if value < 0:
         raise rule_error(f"must be at least 0, found {value:g}")
     return Margin(float(value))
@@ -97,7 +97,7 @@ def _above_zero(margin: Margin) -> Margin:
     return margin
 
 
-def relative_only(what: str) -> AfterValidator:
+def _relative_only(what: str) -> AfterValidator:
     """Demands a share of the champion's value."""
 
     def check(margin: Margin) -> Margin:
@@ -109,9 +109,9 @@ def relative_only(what: str) -> AfterValidator:
 
 
 def _read_interval(value: object) -> float:
-    found = read_duration(value)
-    if found < LEAST_INTERVAL:
-        raise rule_error(f"a look every {value} asks more often than it can answer: {LEAST_INTERVAL:g}s or longer")
+    found = _read_duration(value)
+    if found < MIN_INTERVAL_S:
+        raise rule_error(f"a look every {value} asks more often than it can answer: {MIN_INTERVAL_S:g}s or longer")
     return found
 
 
@@ -126,7 +126,7 @@ def _listed(value: object) -> object:
         return tuple(value)
     if isinstance(value, str):
         return (value,)
-    raise rule_error(f"expected a list, found {describe(value)}")
+    raise rule_error(f"expected a list, found {describe_type(value)}")
 
 
 def _several(value: object) -> object:
@@ -134,20 +134,20 @@ def _several(value: object) -> object:
     return tuple(value) if isinstance(value, list) and value else (value,)
 
 
-_DURATION_SCHEMA = {"type": "string", "pattern": DURATION, "examples": ["30s", "10m", "2h", "7d"]}
+_DURATION_SCHEMA = {"type": "string", "pattern": _DURATION_PATTERN, "examples": ["30s", "10m", "2h", "7d"]}
 _TEXT_SCHEMA = {"type": "string", "minLength": 1}
 _QUANTILE_SCHEMA = {"type": "number", "minimum": 0.01, "maximum": 0.999}
 
 
-def one_or_more(item: dict[str, Any], least: int = 0) -> WithJsonSchema:
+def one_or_more_schema(item: dict[str, Any], least: int = 0) -> WithJsonSchema:
     """JSON Schema of one item, or of a list of them."""
     several = {"type": "array", "items": item} | ({"minItems": least} if least else {})
     return WithJsonSchema({"anyOf": [item, several]})
 
 
-Duration = Annotated[float, PlainValidator(read_duration), WithJsonSchema(_DURATION_SCHEMA)]
+Duration = Annotated[float, PlainValidator(_read_duration), WithJsonSchema(_DURATION_SCHEMA)]
 """A duration as people write it [seconds once it is read]."""
-Length = Annotated[Duration, AfterValidator(_some_time)]
+PositiveDuration = Annotated[Duration, AfterValidator(_some_time)]
 """A duration above 0 [seconds once it is read]."""
 Interval = Annotated[float, PlainValidator(_read_interval), WithJsonSchema(_DURATION_SCHEMA)]
 """A time between two looks [seconds once it is read]."""
@@ -155,7 +155,7 @@ BlockLength = Annotated[
     float, PlainValidator(_read_block), WithJsonSchema({"anyOf": [_DURATION_SCHEMA, {"const": "none"}]})
 ]
 """Length of a block [seconds once it is read]; 0 where each request is for itself."""
-_MARGIN_SCHEMA = {"type": "string", "pattern": MARGIN, "examples": ["0.5pp", "20%"]}
+_MARGIN_SCHEMA = {"type": "string", "pattern": _MARGIN_PATTERN, "examples": ["0.5pp", "20%"]}
 AnyMargin = Annotated[
     Margin,
     PlainValidator(_read_margin),
@@ -166,26 +166,28 @@ MarginAboveZero = Annotated[
     AfterValidator(_above_zero),
     WithJsonSchema({"anyOf": [_MARGIN_SCHEMA, {"type": "number", "exclusiveMinimum": 0}]}),
 ]
-_RELATIVE_SCHEMA = WithJsonSchema({"type": "string", "pattern": MARGIN.replace("(pp|%)", "%"), "examples": ["20%"]})
-RelativeLatency = Annotated[MarginAboveZero, relative_only("latency"), _RELATIVE_SCHEMA]
-RelativeResource = Annotated[MarginAboveZero, relative_only("resource"), _RELATIVE_SCHEMA]
-RelativeGauge = Annotated[AnyMargin, relative_only("gauge"), _RELATIVE_SCHEMA]
+_RELATIVE_SCHEMA = WithJsonSchema(
+    {"type": "string", "pattern": _MARGIN_PATTERN.replace("(pp|%)", "%"), "examples": ["20%"]}
+)
+RelativeLatency = Annotated[MarginAboveZero, _relative_only("latency"), _RELATIVE_SCHEMA]
+RelativeResource = Annotated[MarginAboveZero, _relative_only("resource"), _RELATIVE_SCHEMA]
+RelativeGauge = Annotated[AnyMargin, _relative_only("gauge"), _RELATIVE_SCHEMA]
 
 Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[str, Field(pattern=_NAME_PATTERN)]
 """A name that is safe in paths, URLs and logs."""
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed), one_or_more(_TEXT_SCHEMA)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed), one_or_more_schema(_TEXT_SCHEMA)]
 """One text or a list of texts."""
 
-Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, le=LARGEST), BeforeValidator(_whole)]
+Number = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=MAX_NUMBER), BeforeValidator(_whole)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=1e-6, le=1.0 - 1e-6, allow_inf_nan=False)]
 Quantile = Annotated[float, Field(ge=0.01, le=0.999, allow_inf_nan=False)]
-Quantiles = Annotated[tuple[Quantile, ...], BeforeValidator(_several), one_or_more(_QUANTILE_SCHEMA, 1)]
+Quantiles = Annotated[tuple[Quantile, ...], BeforeValidator(_several), one_or_more_schema(_QUANTILE_SCHEMA, 1)]
 """One quantile or a list of them."""
 
 
-def lasting(default: str, description: str) -> Any:
+def optional_duration(default: str, description: str) -> Any:
     """An optional duration; the JSON Schema shows its default as people write it."""
-    return Field(read_duration(default), description=description, json_schema_extra={"default": default})
+    return Field(_read_duration(default), description=description, json_schema_extra={"default": default})

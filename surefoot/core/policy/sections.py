@@ -1,4 +1,4 @@
-"""Define the sections of a policy beside gates and steps: traffic, data, log, and what each outcome leads to."""
+"""Define the sections of a policy beside gates and steps: traffic, data, log, and reactions to outcomes."""
 
 import math
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from pydantic import Field, JsonValue, PlainValidator
 
 from surefoot.core.domain import LogPolicy, Outcome
 from surefoot.core.policy.gates.base import PolicyModel
-from surefoot.core.policy.scalars import Duration, Interval, Name, Optional, Texts, lasting
-from surefoot.core.policy.violations import Violation, describe, rule_error
+from surefoot.core.policy.scalars import Duration, Interval, Name, OptionalKey, Texts, optional_duration
+from surefoot.core.policy.violations import Violation, describe_type, rule_error
 
-QUIET_GAPS = 100
+_QUIET_GAPS = 100
 """Expected gaps between two requests after which silence is no accident any more [count]."""
-MOST_TRAFFIC = 1e9
+_MAX_REQUESTS_PER_MINUTE = 1e9
 """Largest planned traffic [requests per minute]."""
-LEAST_TRAFFIC = 1e-300
+_MIN_REQUESTS_PER_MINUTE = 1e-300
 """Planned traffic that less is counted as, so that a division by it stays finite [requests per minute]."""
-LONGEST_QUIET = 10.0 * 365.25 * 86400.0
+_MAX_QUIET_S = 10.0 * 365.25 * 86400.0
 """Longest silence that is no accident by default, however rare requests are [seconds]."""
-LEAST_QUIET = 900.0
+_MIN_QUIET_S = 900.0
 """Shortest silence that makes evidence stale by default [seconds]."""
 
 
@@ -29,38 +29,38 @@ class Traffic(PolicyModel):
     """What traffic is planned."""
 
     engine: Literal["gateway"] = Field("gateway", description="Who splits the traffic.")
-    requests_per_minute: Annotated[float, Field(gt=0.0, le=MOST_TRAFFIC, allow_inf_nan=False)] = Field(
+    requests_per_minute: Annotated[float, Field(gt=0.0, le=_MAX_REQUESTS_PER_MINUTE, allow_inf_nan=False)] = Field(
         description="Planned traffic [requests per minute]; plans count on it, no verdict does."
     )
-    units: Optional[Annotated[float, Field(ge=1.0, le=1e12, allow_inf_nan=False)]] = Field(
+    units: OptionalKey[Annotated[float, Field(ge=1.0, le=1e12, allow_inf_nan=False)]] = Field(
         None, description="Different units that come back, for plans [count]."
     )
-    stale_after: Optional[Duration] = Field(
+    stale_after: OptionalKey[Duration] = Field(
         None, description="Silence of the log after which evidence is STALE; 100 mean gaps by default, 15m at least."
     )
 
     @property
     def planned(self) -> float:
         """Planned traffic, large enough to divide by [requests per minute]."""
-        return max(self.requests_per_minute, LEAST_TRAFFIC)
+        return max(self.requests_per_minute, _MIN_REQUESTS_PER_MINUTE)
 
     @property
     def quiet(self) -> float:
         """Silence of the log after which evidence is stale [seconds]."""
         if self.stale_after is not None:
             return self.stale_after
-        return min(max(QUIET_GAPS * 60.0 / self.planned, LEAST_QUIET), LONGEST_QUIET)
+        return min(max(_QUIET_GAPS * 60.0 / self.planned, _MIN_QUIET_S), _MAX_QUIET_S)
 
 
 class Data(PolicyModel):
     """The requests that the expectation suite validates."""
 
     suite: Name = Field(description="Expectation suite of the requests, expectations/<suite>.json.")
-    window: Duration = lasting("30d", "How far back requests are validated.")
+    window: Duration = optional_duration("30d", "How far back requests are validated.")
     answers: Literal["same", "any"] = Field(
         "same", description="Whether the candidate's answers may have another shape."
     )
-    every: Interval = lasting("1h", "Time between two looks while the suite has not passed.")
+    every: Interval = optional_duration("1h", "Time between two looks while the suite has not passed.")
 
 
 class Log(PolicyModel):
@@ -116,7 +116,7 @@ def _read_reaction(value: object) -> Reaction:
     """An action word, or {hold: duration, then: action}."""
     if isinstance(value, str):
         if value not in set(FailureAction):
-            raise rule_error(f"expected one of {', '.join(FailureAction)}, found {describe(value)}")
+            raise rule_error(f"expected one of {', '.join(FailureAction)}, found {describe_type(value)}")
         if value == FailureAction.HOLD:
             return Reaction(math.inf, FailureAction.PAUSE)
         return Reaction(0.0, FailureAction(value))
@@ -132,9 +132,9 @@ def _reacting(default: Reaction, description: str, words: JsonValue) -> Any:
     return Field(default=default, description=description, json_schema_extra={"default": words})
 
 
-OLD_UNHEALTHY = "both_sick"
+OLD_UNHEALTHY_KEY = "both_sick"
 """Name of the key `on.baseline_unhealthy` in policies of release 0.1.0."""
-NEW_UNHEALTHY = "baseline_unhealthy"
+UNHEALTHY_KEY = "baseline_unhealthy"
 
 
 class Reactions(PolicyModel):
@@ -156,14 +156,14 @@ class Reactions(PolicyModel):
     baseline_unhealthy: WrittenReaction = _reacting(
         Reaction(0.0, FailureAction.PAUSE), "The champion itself is far worse than before.", "pause"
     )
-    both_sick: Optional[WrittenReaction] = Field(
-        default=None, description=f"Old name of '{NEW_UNHEALTHY}'.", json_schema_extra={"deprecated": True}
+    both_sick: OptionalKey[WrittenReaction] = Field(
+        default=None, description=f"Old name of '{UNHEALTHY_KEY}'.", json_schema_extra={"deprecated": True}
     )
 
     def broken_rules(self) -> Iterator[Violation]:
         """The old name and the new one are one key."""
-        if {OLD_UNHEALTHY, NEW_UNHEALTHY} <= self.model_fields_set:
-            yield Violation((OLD_UNHEALTHY,), f"this is the old name of '{NEW_UNHEALTHY}': write one")
+        if {OLD_UNHEALTHY_KEY, UNHEALTHY_KEY} <= self.model_fields_set:
+            yield Violation((OLD_UNHEALTHY_KEY,), f"this is the old name of '{UNHEALTHY_KEY}': write one")
 
     @property
     def by_outcome(self) -> dict[Outcome, Reaction]:

@@ -7,30 +7,30 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.scalars import (
-    LEAST_INTERVAL,
+    MIN_INTERVAL_S,
     Count,
     Duration,
     Interval,
-    Optional,
+    OptionalKey,
     Texts,
-    lasting,
-    one_or_more,
+    one_or_more_schema,
+    optional_duration,
 )
-from surefoot.core.policy.violations import describe, rule_error
+from surefoot.core.policy.violations import describe_type, rule_error
 
-EVERY_REPLAY = 3600.0
+REPLAY_INTERVAL_S = 3600.0
 """Time between two looks at requests that were answered before, unless the policy says otherwise [seconds]."""
-LONGEST_INTERVAL = 21600.0
+_MAX_INTERVAL_S = 21600.0
 """Longest time between two looks at live traffic, unless the policy says otherwise [seconds]."""
-EVERY = "Time between two looks; a twelfth of the whole by default, 5s to 6h."
-SOURCES = ("replay", "live")
+_EVERY = "Time between two looks; a twelfth of the whole by default, 5s to 6h."
+_SOURCES = ("replay", "live")
 """Where the requests of a shadow come from."""
-APPROVE = "approve steps need signed approvals, which this version does not have yet"
+APPROVE_NOT_SUPPORTED = "approve steps need signed approvals, which this version does not have yet"
 
 
-def usual_interval(hold: float) -> float:
+def default_look_interval(hold: float) -> float:
     """Time between two looks at live traffic, unless the policy says otherwise: twelve a hold [seconds]."""
-    return min(max(hold / 12.0, LEAST_INTERVAL), LONGEST_INTERVAL)
+    return min(max(hold / 12.0, MIN_INTERVAL_S), _MAX_INTERVAL_S)
 
 
 def _some(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -39,13 +39,13 @@ def _some(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-GateNames = Annotated[Texts, AfterValidator(_some), one_or_more({"type": "string", "minLength": 1}, 1)]
+GateNames = Annotated[Texts, AfterValidator(_some), one_or_more_schema({"type": "string", "minLength": 1}, 1)]
 """Names of the gates that must pass."""
 
 
 def _source(value: object) -> object:
-    if value not in SOURCES:
-        raise rule_error(f"expected one of {', '.join(SOURCES)}, found {describe(value)}")
+    if value not in _SOURCES:
+        raise rule_error(f"expected one of {', '.join(_SOURCES)}, found {describe_type(value)}")
     return value
 
 
@@ -56,7 +56,7 @@ class Shadow(PolicyModel):
     window: Duration = Field(description="How far back the replay reaches, such as 7d.")
     min_requests: Count = Field(1, description="Fewest labelled requests [count].")
     gates: GateNames = Field(description="Gates that must pass.")
-    every: Interval = lasting("1h", "Time between two looks.")
+    every: Interval = optional_duration("1h", "Time between two looks.")
 
 
 class Watched(PolicyModel):
@@ -64,7 +64,7 @@ class Watched(PolicyModel):
 
     seconds: Duration = Field(alias="for", description="How long, such as 2h; the shortest time where it is a hold.")
     gates: GateNames = Field(description="Gates that must pass.")
-    interval: Optional[Interval] = Field(None, alias="every", description=EVERY)
+    interval: OptionalKey[Interval] = Field(None, alias="every", description=_EVERY)
 
     @property
     def hold(self) -> float:
@@ -74,7 +74,7 @@ class Watched(PolicyModel):
     @property
     def every(self) -> float:
         """Time between two looks [seconds]."""
-        return usual_interval(self.seconds) if self.interval is None else self.interval
+        return default_look_interval(self.seconds) if self.interval is None else self.interval
 
 
 class Bake(Watched):

@@ -1,19 +1,19 @@
-"""Find settings under which nothing can fail; a policy that is opened must have none, one of an old journal may."""
+"""Find settings of a policy under which no gate can fail; a policy that is opened must have none."""
 
 import math
 from collections.abc import Iterable, Iterator
 
-from surefoot.core.answers.class_names import class_text, says_nothing
+from surefoot.core.answers.class_names import class_text, is_missing_value
 from surefoot.core.policy.gates.base import Gate, LimitedGate
-from surefoot.core.policy.gates.metrics import BINNED, CONFUSIONS, EVENTS, SHIFTS, TWO_CLASSES, Metric
-from surefoot.core.policy.gates.other import ShiftGate
+from surefoot.core.policy.gates.metrics import BINARY_METRICS, BINNED, CONFUSIONS, EVENTS, SHIFT_METRICS, Metric
 from surefoot.core.policy.gates.paired import classes_of
 from surefoot.core.policy.gates.served import ValueGate
+from surefoot.core.policy.gates.shift_and_golden import ShiftGate
 from surefoot.core.policy.sections import Reaction
 from surefoot.core.policy.violations import Violation
 
-LARGEST = dict.fromkeys(
-    {*EVENTS, *BINNED, *CONFUSIONS, *SHIFTS, Metric.ZERO_ONE, Metric.BRIER, Metric.DISAGREEMENT}, 1.0
+_LARGEST_VALUES = dict.fromkeys(
+    {*EVENTS, *BINNED, *CONFUSIONS, *SHIFT_METRICS, Metric.ZERO_ONE, Metric.BRIER, Metric.DISAGREEMENT}, 1.0
 )
 """Largest value that a metric has, and the largest difference of two of them [unit of the metric]."""
 
@@ -34,7 +34,7 @@ def vacuous_settings(gates: Iterable[Gate], fail: Reaction | None) -> Iterator[V
 
 
 def _gate(gate: Gate) -> Iterator[Violation]:
-    largest = LARGEST.get(gate.metric, math.inf)
+    largest = _LARGEST_VALUES.get(gate.metric, math.inf)
     margin, relative, limit = None, False, None
     if isinstance(gate, LimitedGate):
         margin, relative, limit = gate.margin, gate.relative, gate.limit
@@ -57,9 +57,9 @@ def _gate(gate: Gate) -> Iterator[Violation]:
 
 def _classes(gate: Gate) -> Iterator[Violation]:
     where, classes = ("gates", gate.name, "classes"), classes_of(gate)
-    if blank := next((name for name in classes if says_nothing(name)), None):
+    if blank := next((name for name in classes if is_missing_value(name)), None):
         yield Violation(where, f"names the class {blank!r}, which stands for a missing value: no label is read as it")
     elif len({class_text(name) for name in classes}) < len(classes):
         yield Violation(where, "names a class twice: 1, 1.0, true and '1' are one name")
-    elif len(classes) == 1 or (classes and gate.metric in TWO_CLASSES and len(classes) != 2):  # noqa: PLR2004 - no and yes
+    elif len(classes) == 1 or (classes and gate.metric in BINARY_METRICS and len(classes) != 2):  # noqa: PLR2004 - no and yes
         yield Violation(where, "names every class; this metric knows two, of which the second is the positive one")

@@ -5,12 +5,12 @@ from enum import Enum, auto
 
 from pydantic_core import PydanticCustomError
 
-Path = tuple[str | int, ...]
-RULES = "policy_rules"
+KeyPath = tuple[str | int, ...]
+RULE_ERROR_TYPE = "policy_rules"
 """Type of the pydantic errors that carry violations of ours."""
 
 
-class Mistake(Enum):
+class MistakeKind(Enum):
     """What kind of mistake it is, where another one may follow from it."""
 
     MISSING_KEY = auto()
@@ -30,17 +30,17 @@ class Violation(Exception):
         key: The key that is missing or unknown; empty for other mistakes.
     """
 
-    def __init__(self, path: Path, rule: str, mistake: Mistake = Mistake.OTHER, key: str = "") -> None:
+    def __init__(self, path: KeyPath, rule: str, mistake: MistakeKind = MistakeKind.OTHER, key: str = "") -> None:
         """Remember where and why."""
         self.mistake, self.key = mistake, key
         self.path = path
-        self.rule = printable(rule)
-        super().__init__(f"{printable('.'.join(map(str, path))) or 'policy'}: {self.rule}")
+        self.rule = escape_unprintable(rule)
+        super().__init__(f"{escape_unprintable('.'.join(map(str, path))) or 'policy'}: {self.rule}")
 
 
-def missing(path: Path, key: str, advice: str = "") -> Violation:
+def missing_key(path: KeyPath, key: str, advice: str = "") -> Violation:
     """A key that must be there is not."""
-    return Violation(path, f"'{key}' is missing{advice}", Mistake.MISSING_KEY, key)
+    return Violation(path, f"'{key}' is missing{advice}", MistakeKind.MISSING_KEY, key)
 
 
 def rule_error(rule: str) -> PydanticCustomError:
@@ -51,23 +51,23 @@ def rule_error(rule: str) -> PydanticCustomError:
 def rules_error(broken: Iterable[Violation]) -> PydanticCustomError:
     """One pydantic error that carries several violations; their paths begin at the value that is being validated."""
     # The template must not hold the sentences: what a person wrote may look like a field of it.
-    return PydanticCustomError(RULES, "a rule of the policy is broken", {"broken": tuple(broken)})
+    return PydanticCustomError(RULE_ERROR_TYPE, "a rule of the policy is broken", {"broken": tuple(broken)})
 
 
-def describe(value: object) -> str:
+def describe_type(value: object) -> str:
     """Name a value's type the way a YAML author thinks of it."""
     names = {bool: "true/false", int: "a number", float: "a number", str: "text", list: "a list", type(None): "nothing"}
     if isinstance(value, Mapping):
         return "a mapping"
-    return f"{names.get(type(value), 'a mapping')} ({shown(value)})"
+    return f"{names.get(type(value), 'a mapping')} ({one_line_text(value)})"
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """A text of one line: line breaks, control characters and halves of characters as they are escaped in code."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
-def shown(value: object) -> str:
+def one_line_text(value: object) -> str:
     """A value as text of one line."""
     try:
         return f"{value!r:.80}"

@@ -20,9 +20,14 @@ WRITTEN_NAME = "written"
 """Key in the metadata of a dataclass field: its name in the journal, where an earlier release named it otherwise."""
 
 
-def written_name(field: "Field[Any]") -> str:
+def _written_name(field: "Field[Any]") -> str:
     """Name of a field in the journal."""
     return str(field.metadata.get(WRITTEN_NAME, field.name))
+
+
+def journal_name(kind: type) -> str:
+    """Name of a dataclass in the journal: its JOURNAL_NAME where an earlier release named it otherwise."""
+    return str(getattr(kind, "JOURNAL_NAME", kind.__name__))
 
 
 def to_json(value: object, named: frozenset[str] = frozenset(), tag: str = "kind") -> object:
@@ -34,8 +39,9 @@ def to_json(value: object, named: frozenset[str] = frozenset(), tag: str = "kind
         tag: Key under which they carry it.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        made = {written_name(field): to_json(getattr(value, field.name), named, tag) for field in fields(value)}
-        return {tag: type(value).__name__, **made} if type(value).__name__ in named else made
+        made = {_written_name(field): to_json(getattr(value, field.name), named, tag) for field in fields(value)}
+        name = journal_name(type(value))
+        return {tag: name, **made} if name in named else made
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, tuple | list):
@@ -49,7 +55,7 @@ def to_json(value: object, named: frozenset[str] = frozenset(), tag: str = "kind
 def _fields(kind: type) -> dict[str, tuple[str, object]]:
     """Name and type of every field, by its name in the journal."""
     hints = get_type_hints(kind)
-    return {written_name(field): (field.name, hints[field.name]) for field in fields(kind)}
+    return {_written_name(field): (field.name, hints[field.name]) for field in fields(kind)}
 
 
 def from_json(hint: object, value: object, tagged: Mapping[object, tuple[str, Mapping[str, type]]] = {}) -> object:

@@ -181,7 +181,7 @@ class RolloutEnded:
     reason: str
 
 
-LIVE_SPLIT = "live split"
+LIVE_SPLIT_DRIFT = "live split"
 """What a drift of the gateway's split is called."""
 
 
@@ -258,12 +258,12 @@ Event = (
     | CandidateRefused
 )
 EVENT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
-EFFECT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}
+_EFFECT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}
 
 
 def encode_event(event: Event) -> tuple[str, dict[str, object]]:
     """Name and JSON fields of an event."""
-    return type(event).__name__, cast("dict[str, object]", to_json(event, frozenset(EFFECT_TYPES), "effect"))
+    return type(event).__name__, cast("dict[str, object]", to_json(event, frozenset(_EFFECT_TYPES), "effect"))
 
 
 def as_json(value: object) -> dict[str, object]:
@@ -280,7 +280,7 @@ def decode_event(kind: str, data: Mapping[str, object]) -> Event:
     if kind not in EVENT_TYPES:
         raise InvariantBroken(f"the journal holds a {kind}, which this release of surefoot does not know")
     try:
-        return cast("Event", from_json(EVENT_TYPES[kind], data, {Effect: ("effect", EFFECT_TYPES)}))
+        return cast("Event", from_json(EVENT_TYPES[kind], data, {Effect: ("effect", _EFFECT_TYPES)}))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise InvariantBroken(
             f"the journal holds a {kind} that this release of surefoot cannot read: {error}"

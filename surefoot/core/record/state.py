@@ -7,7 +7,7 @@ from typing import assert_never
 from surefoot.core.domain import RolloutKind, Split, Stage, Verdict, Version
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import (
-    LIVE_SPLIT,
+    LIVE_SPLIT_DRIFT,
     CandidateRefused,
     ChampionAdopted,
     DriftFound,
@@ -133,7 +133,7 @@ def _prove(proven: tuple[Version, ...], version: Version) -> tuple[Version, ...]
     return (*(item for item in proven if item.digest != version.digest), version)
 
 
-def split_of(ledger: Ledger, seq: int, effect: SetSplit) -> Split:
+def split_of_effect(ledger: Ledger, seq: int, effect: SetSplit) -> Split:
     """The full split that an effect asks for; the intent's sequence is its generation."""
     rollout = ledger.rollout
     return Split(
@@ -147,7 +147,7 @@ def split_of(ledger: Ledger, seq: int, effect: SetSplit) -> Split:
     )
 
 
-def apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
+def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
     """The ledger after one more entry."""
     event = decode_event(entry.kind, entry.data)
     ledger = replace(ledger, head=entry.seq, now=entry.at)
@@ -241,8 +241,8 @@ def _settled(ledger: Ledger, event: EffectDone | EffectRefused, at: float) -> Le
         return replace(ledger, rollouts={**ledger.rollouts, ledger.open: changed})
     if isinstance(effect, SetSplit):
         # The split was read back after the change: what the gateway served before is no drift any more.
-        drifts = {what: drift for what, drift in ledger.drifts.items() if what != LIVE_SPLIT}
-        ledger = replace(ledger, split=split_of(ledger, seq, effect), drifts=drifts)
+        drifts = {what: drift for what, drift in ledger.drifts.items() if what != LIVE_SPLIT_DRIFT}
+        ledger = replace(ledger, split=split_of_effect(ledger, seq, effect), drifts=drifts)
     if rollout is None:
         return ledger
     if isinstance(effect, SetAlias) and effect.alias == "champion":
@@ -262,5 +262,5 @@ def fold_entries(model: str, entries: Iterable[Entry], start: Ledger | None = No
     """
     ledger = start or Ledger(model)
     for entry in entries:
-        ledger = apply_entry(ledger, entry)
+        ledger = _apply_entry(ledger, entry)
     return ledger

@@ -14,7 +14,7 @@ Statistic = Callable[[Floats, Floats], Floats]
 """(requests, shape (...,); sums, shape (..., k)) -> value, shape (...,); NaN where it is not defined."""
 SCORE_BINS = 100
 """Bins of equal width over the scores 0 to 1 [count]."""
-ECE_BINS = 10
+_ECE_BINS = 10
 """Bins that a calibration error is read from [count]; more would mistake noise for error."""
 
 
@@ -43,7 +43,7 @@ def calibration_error(n: Floats, sums: Floats) -> Floats:
 
     Source: Naeini, Cooper and Hauskrecht (2015), AAAI, equation 1.
     """
-    wide = (*sums.shape[:-1], ECE_BINS, SCORE_BINS // ECE_BINS)
+    wide = (*sums.shape[:-1], _ECE_BINS, SCORE_BINS // _ECE_BINS)
     _, positives, scores = (part.reshape(wide).sum(axis=-1) for part in _binned(sums))
     return _divided(np.abs(scores - positives).sum(axis=-1), n)
 
@@ -83,7 +83,7 @@ def group_rates(metric: Metric, n: Floats, sums: Floats) -> Floats:
     return mean_loss(n, sums) if metric is Metric.LOSS_GAP else _rate(metric, n, sums)
 
 
-def largest_gap(metric: Metric) -> Statistic:
+def _largest_gap(metric: Metric) -> Statistic:
     """Largest difference between two groups; the groups are the last axis but one of the sums."""
 
     def spread(n: Floats, sums: Floats) -> Floats:
@@ -107,7 +107,7 @@ def statistic_of(metric: Metric) -> Statistic:
         case Metric.AUC:
             return misranked_share
         case Metric.TPR_GAP | Metric.FPR_GAP | Metric.SELECTION_GAP | Metric.LOSS_GAP:
-            return largest_gap(metric)
+            return _largest_gap(metric)
         case (
             Metric.BRIER
             | Metric.LOG_LOSS

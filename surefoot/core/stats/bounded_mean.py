@@ -11,7 +11,7 @@ VALUE_LEVELS = 65
 """Levels that a value between 0 and 1 is rounded to, both ends among them [count]."""
 BET_FRACTIONS = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03, 0.012, 0.004)
 """Bets, as fractions of the largest one; where there is the traffic the smallest see a few parts in a thousand."""
-MAX_BET_SHARE = 0.95
+_MAX_BET_SHARE = 0.95
 """Share of what there is that the largest bet may lose on one trial."""
 
 
@@ -26,7 +26,7 @@ def _table(
     theirs = [-sign * (slope * y - common) / (1.0 - share) + margin for y in values]
     # A bet is settled before its trial, by what the split can do at worst and not by what came.
     worst = min(mine[0], mine[-1], theirs[0], theirs[-1])
-    largest = MAX_BET_SHARE / max(-worst, 1.0 - MAX_BET_SHARE)
+    largest = _MAX_BET_SHARE / max(-worst, 1.0 - _MAX_BET_SHARE)
     return tuple(
         (
             tuple(math.log1p(bet * largest * g) for g in mine),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from surefoot.core.errors import InvariantBroken
 
-WEIGHT_TOLERANCE = 1e-9
+_WEIGHT_TOLERANCE = 1e-9
 """By how much floating point may carry a sum of weights above one."""
 
 
@@ -31,7 +31,7 @@ def merge_log_evidence(logs: Sequence[float], weights: Sequence[float]) -> float
     if (
         len(logs) != len(weights)
         or any(weight < 0.0 for weight in weights)
-        or not 0.0 < total <= 1.0 + WEIGHT_TOLERANCE
+        or not 0.0 < total <= 1.0 + _WEIGHT_TOLERANCE
     ):
         raise InvariantBroken("weights of e-values must not be negative and must add up to at most one")
     if any(math.isnan(log) for log in logs):

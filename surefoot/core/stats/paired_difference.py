@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import MICRO, Block
+from surefoot.core.judging.evidence import MICRO, PairedBlock
 from surefoot.core.stats.block_statistic import Floats, Statistic, mean_loss
 
 MIN_BLOCKS = 5
@@ -63,7 +63,9 @@ def spent_level(look: int) -> float:
     return 1.0 / (look * (look + 1))
 
 
-def block_difference(blocks: Sequence[Block], statistic: Statistic = mean_loss, coarse: int = 1) -> Difference | None:
+def block_difference(
+    blocks: Sequence[PairedBlock], statistic: Statistic = mean_loss, coarse: int = 1
+) -> Difference | None:
     """Difference of a statistic between two versions, with its spread between blocks.
 
     Args:

@@ -12,7 +12,7 @@ from surefoot.core.stats.rate_eprocess import HARM_FACTORS, MIN_PROBABILITY, kl_
 PASSING_MULTIPLES = ((0.1, 0.45), (0.5, 1.1), (0.8, 2.0), (0.9, 2.5), (0.99, 4.2))
 """(chance to be done by then, requests over ln(1/level)/growth): measured at .5, .8 and .9; straight lines in between.
 Beyond them the careful side of the exact chances that `chance_by_events` gives."""
-STANDARD_NORMAL = NormalDist()
+_STANDARD_NORMAL = NormalDist()
 
 
 def evidence_growth(share: float, p1: float, p0: float, slope: float, offset: float, *, harm: bool = True) -> float:
@@ -69,7 +69,7 @@ def requests_needed(level: float, nats: float, chance: float = 0.8) -> float:
 
 
 def chance_by_requests(n: float, level: float, nats: float) -> float:
-    """Chance that so many requests are enough [0 to 0.99]; the inverse of `requests`.
+    """Chance that so many requests are enough [0 to 0.99]; the inverse of `requests_needed`.
 
     Args:
         n: Requests of both arms [requests].
@@ -101,18 +101,18 @@ def chance_above_level(nats: float, level: float) -> float:
     """
     if nats <= 0.0:
         return 0.0
-    return STANDARD_NORMAL.cdf((nats + math.log(level) - math.log(len(HARM_FACTORS))) / math.sqrt(2.0 * nats))
+    return _STANDARD_NORMAL.cdf((nats + math.log(level) - math.log(len(HARM_FACTORS))) / math.sqrt(2.0 * nats))
 
 
-def nats_to_stand(level: float, likely: float = 0.8) -> float:
-    """Mean of the evidence at which `standing` is a chance [nats].
+def mean_evidence_to_hold(level: float, likely: float = 0.8) -> float:
+    """Mean of the evidence at which `chance_above_level` is a chance [nats].
 
     Args:
         level: Error that is allowed [0 < probability < 1].
         likely: The chance [0.5 to 1].
     """
     # nats - bar = z * sqrt(2 nats), a quadratic in the root of nats.
-    bar, z = math.log(len(HARM_FACTORS)) - math.log(level), STANDARD_NORMAL.inv_cdf(likely) * math.sqrt(2.0)
+    bar, z = math.log(len(HARM_FACTORS)) - math.log(level), _STANDARD_NORMAL.inv_cdf(likely) * math.sqrt(2.0)
     return ((z + math.sqrt(z * z + 4.0 * bar)) / 2.0) ** 2
 
 

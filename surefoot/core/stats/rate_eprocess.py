@@ -21,11 +21,11 @@ NO_HARM_FACTORS = (0.93, 0.85, 0.75, 0.60, 0.40, 0.15)
 """Odds multipliers of the alternatives "the candidate is better than the line"."""
 MIN_PROBABILITY = 1e-6
 """Lowest probability that a guess may have: keeps every logarithm finite."""
-LEAST, MOST = -5.0, 50.0
-"""Ends of what a `band` looks at [multiples of the margin]."""
-CLOSE_END = 1e-3
+_MIN_MARGIN_MULTIPLE, _MAX_MARGIN_MULTIPLE = -5.0, 50.0
+"""Ends of what `degradation_interval` looks at [multiples of the margin]."""
+_END_TOLERANCE = 1e-3
 """How close to such an end a bisection stops that found nothing [multiples of the margin]."""
-PROJECTION_TOLERANCE = 1e-15
+_PROJECTION_TOLERANCE = 1e-15
 """Relative step at which a projection is as close as floating point gets."""
 
 
@@ -88,7 +88,7 @@ def project_to_null(share: float, p1: float, p0: float, a: float, d: float) -> t
         after = q0 - slope / bend
         if not low <= after <= high:
             after = 0.5 * (low + high)
-        if abs(after - q0) <= PROJECTION_TOLERANCE * q0:
+        if abs(after - q0) <= _PROJECTION_TOLERANCE * q0:
             break
         q0 = after
     return q0, _clip(a * q0 + d)
@@ -205,7 +205,7 @@ def degradation_interval(
     """
 
     def crossing(grid: tuple[float, ...], level: float, *, rising: bool) -> float:
-        low, high = LEAST, MOST
+        low, high = _MIN_MARGIN_MULTIPLE, _MAX_MARGIN_MULTIPLE
         for _ in range(30):
             s = 0.5 * (low + high)
             rejected = log_evidence(strata, guess, max(1.0 + s * growth, 0.01), s * points, grid) >= -math.log(level)
@@ -220,8 +220,10 @@ def degradation_interval(
 
 
 def open_ended_interval(low: float, high: float) -> tuple[float | None, float | None]:
-    """Ends of a `band`, with None for an end that the counts do not reach."""
-    return (None if low <= LEAST + CLOSE_END else low), (None if high >= MOST - CLOSE_END else high)
+    """Ends of a `degradation_interval`, with None for an end that the counts do not reach."""
+    return (None if low <= _MIN_MARGIN_MULTIPLE + _END_TOLERANCE else low), (
+        None if high >= _MAX_MARGIN_MULTIPLE - _END_TOLERANCE else high
+    )
 
 
 def mantel_haenszel(strata: Sequence[Stratum]) -> tuple[float, float] | None:

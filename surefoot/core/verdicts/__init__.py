@@ -1,1 +1,1 @@
-"""Build verdicts and put them into words, whatever the gate."""
+"""Build verdicts and word them, for every kind of gate."""

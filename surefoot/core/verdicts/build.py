@@ -23,7 +23,7 @@ def missing_verdict(gate: Gate, found: Missing, _level: DecisionThresholds) -> V
     return make_verdict(gate, found.outcome, found.reason)
 
 
-def journal_sample(sample: object) -> object:
+def journalable_sample(sample: object) -> object:
     """A sample as it can be journalled; the rows that fail are those that hold NaN and the like."""
     try:
         canonical_bytes(sample)
@@ -70,14 +70,14 @@ class LiveMetric:
     @property
     def broken(self) -> bool:
         """Whether the split is surely not the one that was asked for."""
-        return self.split >= -math.log(SPLIT_ALPHA)
+        return self.split >= -math.log(SAMPLE_RATIO_ALPHA)
 
 
-SPLIT_ALPHA = 0.001
+SAMPLE_RATIO_ALPHA = 0.001
 """Chance that a sound split is taken for a broken one over a whole rollout [probability]."""
 
 
-def decide_live(gate: Gate, seen: LiveMetric, level: DecisionThresholds) -> Verdict:
+def decide_live_metric(gate: Gate, seen: LiveMetric, level: DecisionThresholds) -> Verdict:
     """FAIL on proof of harm beyond the margin, PASS on proof of none, otherwise wait.
 
     Law: a split that is not what was asked for proves nothing, neither harm nor safety.

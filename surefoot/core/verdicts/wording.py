@@ -7,9 +7,9 @@ from surefoot.core.durations import format_estimate
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.stats import power
 
-FORECAST_CHANCES = (0.1, 0.9)
+_FORECAST_CHANCES = (0.1, 0.9)
 """Chances between which a forecast says that an equal candidate passes [probability]."""
-MAX_FORECAST_TRIALS = 1e12
+_MAX_FORECAST_TRIALS = 1e12
 """More trials than any rollout has; nothing is said of what would take longer [count]."""
 
 
@@ -124,10 +124,12 @@ def forecast_clause(nats: float, alpha: float, seen: int, trial: str, level: Dec
     """
     if nats <= 0.0:
         return ""
-    low, high = (power.requests_needed(alpha, nats, chance) for chance in FORECAST_CHANCES)
-    if high > MAX_FORECAST_TRIALS:
+    low, high = (power.requests_needed(alpha, nats, chance) for chance in _FORECAST_CHANCES)
+    if high > _MAX_FORECAST_TRIALS:
         return ""
-    said = f"; a candidate equal to the champion passes after {round_forecast(low)} to {round_forecast(high)} {trial}s"
+    said = (
+        f"; a candidate equal to the champion passes after {_round_forecast(low)} to {_round_forecast(high)} {trial}s"
+    )
     said += " in 8 of 10 cases"
     said += f" ({seen:,} until now)"
     if level.per_minute and trial == "request":
@@ -136,7 +138,7 @@ def forecast_clause(nats: float, alpha: float, seen: int, trial: str, level: Dec
     return said
 
 
-def round_forecast(n: float) -> str:
+def _round_forecast(n: float) -> str:
     """A forecast number to two digits that count."""
     digits = 1 - math.floor(math.log10(n)) if n >= 1.0 else 0
     return f"{round(n, min(digits, 0)):,.0f}"

@@ -10,7 +10,7 @@ import time
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 
 _log = logging.getLogger(__name__)
-POLL_S = 0.002
+ACKNOWLEDGEMENT_POLL_S = 0.002
 """How often it is looked whether workers have acknowledged [s]."""
 
 
@@ -26,7 +26,7 @@ async def wait_until_acknowledged(route_table: SharedRouteTable, generation: int
         patience: How long a worker may take before it is killed [s].
     """
     deadline = time.monotonic() + patience
-    while behind := route_table.workers_behind(generation):
+    while behind := route_table.unacknowledged_workers(generation):
         if time.monotonic() > deadline:
             deadline = time.monotonic() + patience
             for slot in behind:
@@ -35,4 +35,4 @@ async def wait_until_acknowledged(route_table: SharedRouteTable, generation: int
                     _log.critical("worker %d has not acknowledged the routes for %.1f s and is KILLED", pid, patience)
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(ACKNOWLEDGEMENT_POLL_S)

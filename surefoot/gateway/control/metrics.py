@@ -9,12 +9,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST.encode()
-Stats = Mapping[str, Mapping[str, object]]
+_ModelStats = Mapping[str, Mapping[str, object]]
 """Counts of each model, as in `/models/<model>/stats`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class _PrometheusSeries:
     """How a count appears in Prometheus.
 
     Attributes:
@@ -30,39 +30,49 @@ class Series:
 
 _MIB = float(2**20)
 _COUNTERS = {
-    "requests": Series("requests", "Requests that the split assigned to a version."),
-    "candidate_errors": Series("candidate_errors", "Requests that a candidate failed."),
-    "late": Series("candidate_timeouts", "Requests that a candidate did not answer in time."),
-    "caller_errors": Series("rejected_requests", "Requests that no version could answer."),
-    "deaths": Series("process_exits", "Processes of a version that ended by themselves."),
-    "cpu_seconds": Series("cpu_seconds", "Processor time of a version's answers."),
-    "batches": Series("batches", "Batches that a version predicted."),
-    "shared": Series("batched_requests", "Requests that were predicted together with others."),
-    "checked": Series("rechecked_rows", "Rows that were answered in a batch and asked again alone."),
-    "differed": Series("inconsistent_rows", "Rows that had another answer when they were asked again alone."),
+    "requests": _PrometheusSeries("requests", "Requests that the split assigned to a version."),
+    "candidate_errors": _PrometheusSeries("candidate_errors", "Requests that a candidate failed."),
+    "late": _PrometheusSeries("candidate_timeouts", "Requests that a candidate did not answer in time."),
+    "caller_errors": _PrometheusSeries("rejected_requests", "Requests that no version could answer."),
+    "deaths": _PrometheusSeries("process_exits", "Processes of a version that ended by themselves."),
+    "cpu_seconds": _PrometheusSeries("cpu_seconds", "Processor time of a version's answers."),
+    "batches": _PrometheusSeries("batches", "Batches that a version predicted."),
+    "shared": _PrometheusSeries("batched_requests", "Requests that were predicted together with others."),
+    "checked": _PrometheusSeries("rechecked_rows", "Rows that were answered in a batch and asked again alone."),
+    "differed": _PrometheusSeries(
+        "inconsistent_rows", "Rows that had another answer when they were asked again alone."
+    ),
 }
 _GAUGES = {
-    "queue": Series("queued_requests", "Requests that wait for a version."),
-    "rss_mb": Series("resident_memory_bytes", "Memory of the process that a version answered from last.", _MIB),
-    "row_wise": Series("batching_allowed", "1 when requests of a version may be predicted together, else 0."),
+    "queue": _PrometheusSeries("queued_requests", "Requests that wait for a version."),
+    "rss_mb": _PrometheusSeries(
+        "resident_memory_bytes", "Memory of the process that a version answered from last.", _MIB
+    ),
+    "row_wise": _PrometheusSeries(
+        "batching_allowed", "1 when requests of a version may be predicted together, else 0."
+    ),
 }
 _OF_MODEL = {
-    "weight": Series("candidate_weight_percent", "Share of the traffic that is assigned to the candidate."),
-    "generation": Series("route_generation", "Generation of the route in force."),
+    "weight": _PrometheusSeries("candidate_weight_percent", "Share of the traffic that is assigned to the candidate."),
+    "generation": _PrometheusSeries("route_generation", "Generation of the route in force."),
 }
 _SHADOW = {
-    "mirrored": Series("shadow_mirrored_requests", "Requests that were chosen to be mirrored to the shadow."),
-    "answered": Series("shadow_answered_requests", "Mirrored requests that the shadow has answered."),
-    "failed": Series("shadow_failed_requests", "Mirrored requests that the shadow has failed."),
-    "dropped": Series("shadow_dropped_requests", "Mirrored requests that the shadow had no room for."),
-    "cpu_seconds": Series("shadow_cpu_seconds", "Processor time of the shadow's answers."),
-    "log_dropped": Series("shadow_lost_log_records", "Records of the shadow that could not be written."),
+    "mirrored": _PrometheusSeries(
+        "shadow_mirrored_requests", "Requests that were chosen to be mirrored to the shadow."
+    ),
+    "answered": _PrometheusSeries("shadow_answered_requests", "Mirrored requests that the shadow has answered."),
+    "failed": _PrometheusSeries("shadow_failed_requests", "Mirrored requests that the shadow has failed."),
+    "dropped": _PrometheusSeries("shadow_dropped_requests", "Mirrored requests that the shadow had no room for."),
+    "cpu_seconds": _PrometheusSeries("shadow_cpu_seconds", "Processor time of the shadow's answers."),
+    "log_dropped": _PrometheusSeries("shadow_lost_log_records", "Records of the shadow that could not be written."),
 }
 _OF_SHADOW = {
-    "waiting": Series("shadow_pending_requests", "Mirrored requests that the shadow has not answered yet."),
-    "rss_mb": Series("shadow_resident_memory_bytes", "Memory of the process that the shadow answered from last.", _MIB),
+    "waiting": _PrometheusSeries("shadow_pending_requests", "Mirrored requests that the shadow has not answered yet."),
+    "rss_mb": _PrometheusSeries(
+        "shadow_resident_memory_bytes", "Memory of the process that the shadow answered from last.", _MIB
+    ),
 }
-_LOST = {"log_dropped": Series("lost_log_records", "Records that could not be written to the log.")}
+_LOST = {"log_dropped": _PrometheusSeries("lost_log_records", "Records that could not be written to the log.")}
 _LABELS = ("worker", "model", "version")
 _SAME = frozenset({"version", "weight", "generation"})
 
@@ -93,7 +103,7 @@ class _Collector(Collector):
     Each worker has series of its own: a sum over workers would fall when one of them ends, which reads like a reset.
     """
 
-    def __init__(self, workers: Mapping[int, Stats]) -> None:
+    def __init__(self, workers: Mapping[int, _ModelStats]) -> None:
         """Hold the counts, by worker."""
         self._rows = [
             (str(slot), model, counts) for slot, stats in sorted(workers.items()) for model, counts in stats.items()
@@ -104,7 +114,7 @@ class _Collector(Collector):
         versions = [
             ((worker, model, number), row)
             for worker, model, counts in self._rows
-            for number, row in cast("Stats", counts["versions"]).items()
+            for number, row in cast("_ModelStats", counts["versions"]).items()
         ]
         shadows = [
             ((worker, model, str(shadow["version"])), shadow)
@@ -122,7 +132,7 @@ class _Collector(Collector):
 
 def _families(
     kind: type[CounterMetricFamily | GaugeMetricFamily],
-    series: Mapping[str, Series],
+    series: Mapping[str, _PrometheusSeries],
     rows: Sequence[tuple[tuple[str, ...], Mapping[str, object]]],
 ) -> Iterator[Metric]:
     """Make one family for each key; what was not measured has no sample."""
@@ -134,7 +144,7 @@ def _families(
         yield family
 
 
-def prometheus_text(workers: Mapping[int, Stats]) -> bytes:
+def prometheus_text(workers: Mapping[int, _ModelStats]) -> bytes:
     """Give every series of every worker in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(_Collector(workers))

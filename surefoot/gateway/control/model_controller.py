@@ -9,16 +9,16 @@ from functools import partial
 from surefoot.core.domain import Split, Version
 from surefoot.core.ports import Clock
 from surefoot.core.split_json import decode_split, encode_split
-from surefoot.gateway.control.acknowledgement import POLL_S, wait_until_acknowledged
-from surefoot.gateway.control.alarms import Alarms
-from surefoot.gateway.control.route_entry import persist, request_rules, warm_versions, without_candidate
+from surefoot.gateway.control.acknowledgement import ACKNOWLEDGEMENT_POLL_S, wait_until_acknowledged
+from surefoot.gateway.control.cut_reports import CutReporter
+from surefoot.gateway.control.route_entry import persist_route, request_rules, warm_versions, without_candidate
 from surefoot.gateway.control.route_errors import KillSwitchSet, LoadFailed, NotPersisted, StaleRoute
 from surefoot.gateway.control.route_files import is_saved
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.control.version_loader import VersionLoader
-from surefoot.gateway.inference.route_codec import UNBATCHABLE
+from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY
 from surefoot.gateway.inference.route_snapshot import (
-    KILL_SWITCH,
+    KILL_SWITCH_KEY,
     ConfiguredRoute,
     serving_versions,
     unbatchable_versions,
@@ -26,9 +26,9 @@ from surefoot.gateway.inference.route_snapshot import (
 )
 from surefoot.gateway.inference.router import VersionRouter, policy_rules
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.gateway.inference.shadow import ShadowQueue, shadow_version
+from surefoot.gateway.inference.shadow_queue import ShadowQueue, shadow_version
 from surefoot.gateway.log.record import PredictionLogWriter
-from surefoot.models.blocking_calls import in_thread
+from surefoot.models.blocking_calls import run_in_daemon_thread
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class ModelController:
         router: VersionRouter,
         route_table: SharedRouteTable,
         shadow_log: PredictionLogWriter,
-        alarms: Alarms,
+        alarms: CutReporter,
         clock: Clock,
     ) -> None:
         """Start with nothing loaded."""
@@ -108,7 +108,7 @@ class ModelController:
             _, document = self._route_table.read_routes()
             entry = document.get(self.name)
             if entry is not None and "route" in entry:
-                document[self.name] = {**entry, UNBATCHABLE: {**unbatchable_versions(entry), **found}}
+                document[self.name] = {**entry, UNBATCHABLE_KEY: {**unbatchable_versions(entry), **found}}
                 self._route_table.publish(document)
 
     def cut(self, split: Split, reason: str) -> bool:
@@ -129,7 +129,7 @@ class ModelController:
 
     async def _save(self) -> None:
         try:
-            await in_thread(partial(persist, self._route_table, self._root, self.name))
+            await run_in_daemon_thread(partial(persist_route, self._route_table, self._root, self.name))
         except OSError as error:
             _log.critical("%s: the route file cannot be written: %s", self.name, error)
 
@@ -217,7 +217,9 @@ class ModelController:
             else:
                 generation = self._publish(split)
                 self._route_table.cancel_preload(self.name)
-            writing = asyncio.ensure_future(in_thread(partial(persist, self._route_table, self._root, self.name)))
+            writing = asyncio.ensure_future(
+                run_in_daemon_thread(partial(persist_route, self._route_table, self._root, self.name))
+            )
             try:
                 await wait_until_acknowledged(self._route_table, generation, self._settings.ack_patience_s)
             finally:
@@ -244,7 +246,7 @@ class ModelController:
         failure = None
         try:
             while self._route_table.workers_loading(preload):
-                await asyncio.sleep(POLL_S)
+                await asyncio.sleep(ACKNOWLEDGEMENT_POLL_S)
                 self._refuse_stale(split)
             failure = self._route_table.load_failure(preload, self.name)
         finally:
@@ -259,15 +261,15 @@ class ModelController:
             entry = document.get(self.name)
             if entry is not None and "route" in entry:
                 self._refuse_stale(split, decode_split(entry["route"]))
-            if (split.weight or split.mirror) and KILL_SWITCH in document:
+            if (split.weight or split.mirror) and KILL_SWITCH_KEY in document:
                 raise KillSwitchSet(
-                    f"the kill switch is set ({document[KILL_SWITCH]['reason']}): no candidate gets traffic"
+                    f"the kill switch is set ({document[KILL_SWITCH_KEY]['reason']}): no candidate gets traffic"
                 )
             document[self.name] = {
                 "route": encode_split(split),
                 "warm": warm_versions(entry, split),
                 **self._rules_for(entry, split),
-                UNBATCHABLE: unbatchable_versions(entry or {}),
+                UNBATCHABLE_KEY: unbatchable_versions(entry or {}),
             }  # fmt: skip
             return self._route_table.publish(document)
 
@@ -300,7 +302,7 @@ class ModelController:
     @property
     def settled(self) -> bool:
         """Whether every worker has acknowledged the routes in force, and this model's is on the disk."""
-        return not self._route_table.workers_behind(self._route_table.generation) and self._is_saved
+        return not self._route_table.unacknowledged_workers(self._route_table.generation) and self._is_saved
 
     @property
     def needs_loading(self) -> bool:

@@ -1,6 +1,6 @@
-"""Build the entry of one model in the route table: its route and what goes with it.
+"""Build a model's entry in the route table: its route, request rules and warm versions.
 
-`route` is as in `route_codec`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy said when
+`route` is as in `request_rules`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy said when
 the rollout began; `cut` is why the candidate gets nothing more under this route; `alone` is why versions are asked one
 request at a time, as a worker has found by asking a caller's row again. That is not written to the file: a gateway that
 is started again proves each version anew.
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from surefoot.core.domain import Split, Version
 from surefoot.core.split_json import decode_split, decode_version, encode_split, encode_version
-from surefoot.gateway.control.route_files import is_saved, save_route, write_lock
+from surefoot.gateway.control.route_files import hold_route_file_lock, is_saved, save_route
 from surefoot.gateway.control.shared_routes import SharedRouteTable
-from surefoot.gateway.inference.route_codec import UNBATCHABLE, as_list
+from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY, list_or_empty
 from surefoot.gateway.inference.route_snapshot import serving_versions, unbatchable_versions, version_key
 
 
@@ -27,7 +27,7 @@ def without_candidate(entry: Mapping[str, object], reason: str) -> dict[str, obj
         "warm": warm,
         "cut": reason,
         **request_rules(entry),
-        UNBATCHABLE: unbatchable_versions(entry),
+        UNBATCHABLE_KEY: unbatchable_versions(entry),
     }
 
 
@@ -52,7 +52,7 @@ def warm_versions(entry: Mapping[str, object] | None, split: Split) -> list[dict
     if entry is None or "route" not in entry:
         return []
     before = decode_split(entry["route"])
-    warm = [decode_version("warm", one) for one in as_list(entry["warm"])]
+    warm = [decode_version("warm", one) for one in list_or_empty(entry["warm"])]
     now = {version_key(version) for version in serving_versions(split)}
     # The order of the list says what they are: the last champion comes first, if there has been one.
     former = before.champion if version_key(before.champion) != version_key(split.champion) else None
@@ -64,13 +64,13 @@ def warm_versions(entry: Mapping[str, object] | None, split: Split) -> list[dict
     return [encode_version(version) for version in made]
 
 
-def persist(route_table: SharedRouteTable, root: Path, name: str) -> None:
+def persist_route(route_table: SharedRouteTable, root: Path, name: str) -> None:
     """Write the route of a model that is in force by now; the last writer has read last, so the file cannot go back.
 
     Raises:
         OSError: The disk refuses; the old file stands.
     """
-    with write_lock(root):
+    with hold_route_file_lock(root):
         entry = route_table.read_routes()[1].get(name)
         if entry is not None and "route" in entry and not is_saved(root, name, entry):
             save_route(root, name, entry)

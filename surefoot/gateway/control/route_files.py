@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 
 from surefoot.core.split_json import decode_split, decode_version, encode_split, encode_version
-from surefoot.gateway.inference.route_codec import UNBATCHABLE, RequestRules, as_list, is_model_name
+from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY, RequestRules, is_model_name, list_or_empty
 
 _log = logging.getLogger(__name__)
 _ENTRY_KEYS = {"warm", "cut", "unit", "kept"}
@@ -18,7 +18,7 @@ _ENTRY_KEYS = {"warm", "cut", "unit", "kept"}
 
 
 @contextlib.contextmanager
-def write_lock(root: Path) -> Iterator[None]:
+def hold_route_file_lock(root: Path) -> Iterator[None]:
     """Hold the lock of the route files; only one worker writes at a time."""
     descriptor = os.open(root / "routes.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -28,22 +28,22 @@ def write_lock(root: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def file_content(entry: Mapping[str, object]) -> bytes:
+def _file_content(entry: Mapping[str, object]) -> bytes:
     """Give the bytes of the route file for an entry of the route table."""
     split = entry["route"]
-    extra = {key: value for key, value in entry.items() if key not in {"route", UNBATCHABLE}}
+    extra = {key: value for key, value in entry.items() if key not in {"route", UNBATCHABLE_KEY}}
     return orjson.dumps({**(split if isinstance(split, Mapping) else {}), **extra}, option=orjson.OPT_INDENT_2)
 
 
 def is_saved(root: Path, model: str, entry: Mapping[str, object]) -> bool:
     """Whether the route file is that of an entry."""
     with contextlib.suppress(OSError):
-        return (root / "routes" / f"{model}.json").read_bytes() == file_content(entry)
+        return (root / "routes" / f"{model}.json").read_bytes() == _file_content(entry)
     return False
 
 
 def save_route(root: Path, model: str, entry: Mapping[str, object]) -> None:
-    """Write the route file so that a crash leaves the old or the new one, never a half; call it inside `write_lock`.
+    """Write the route file so that a crash leaves the old or the new one; call it inside `hold_route_file_lock`.
 
     Raises:
         OSError: The disk refuses; the old file stands.
@@ -54,7 +54,7 @@ def save_route(root: Path, model: str, entry: Mapping[str, object]) -> None:
     with contextlib.ExitStack() as undo:
         undo.callback(draft.unlink, missing_ok=True)
         with draft.open("wb") as file:
-            file.write(file_content(entry))
+            file.write(_file_content(entry))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(folder / f"{model}.json")
@@ -85,7 +85,7 @@ def _entry(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ValueError("a route is a JSON object")  # noqa: TRY004 - one kind of error for one kind of mistake
     extra = {key: value[key] for key in _ENTRY_KEYS & value.keys()}
-    warm = [encode_version(decode_version("warm", one)) for one in as_list(extra.get("warm"))]
+    warm = [encode_version(decode_version("warm", one)) for one in list_or_empty(extra.get("warm"))]
     RequestRules.decode(extra)
     return {
         "route": encode_split(decode_split({key: value[key] for key in value.keys() - _ENTRY_KEYS})),

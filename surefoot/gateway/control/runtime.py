@@ -13,32 +13,32 @@ from typing import Any
 
 from surefoot.core.ports import Clock
 from surefoot.gateway.control.acknowledgement import wait_until_acknowledged
-from surefoot.gateway.control.alarms import Alarms, CutJournal
+from surefoot.gateway.control.cut_reports import CutJournal, CutReporter
 from surefoot.gateway.control.handover import hand_over_socket
 from surefoot.gateway.control.metrics import add_counts
 from surefoot.gateway.control.model_controller import ModelController
-from surefoot.gateway.control.route_entry import has_candidate_traffic, persist, without_candidate
+from surefoot.gateway.control.route_entry import has_candidate_traffic, persist_route, without_candidate
 from surefoot.gateway.control.route_errors import NotPersisted
 from surefoot.gateway.control.route_files import read_routes
 from surefoot.gateway.control.shared_routes import SharedRouteTable
-from surefoot.gateway.control.version_loader import Loaders, VersionLoader
-from surefoot.gateway.inference.idle import IdleMonitor
-from surefoot.gateway.inference.route_snapshot import KILL_SWITCH, NO_ROUTES
+from surefoot.gateway.control.version_loader import ModelLoaders, VersionLoader
+from surefoot.gateway.inference.idle_monitor import IdleMonitor
+from surefoot.gateway.inference.route_snapshot import KILL_SWITCH_KEY, NO_ROUTES
 from surefoot.gateway.inference.router import VersionRouter
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
-from surefoot.models.blocking_calls import in_thread
+from surefoot.models.blocking_calls import run_in_daemon_thread
 
 _log = logging.getLogger(__name__)
-GRACE_S = 5.0
+_SHUTDOWN_TIMEOUT_S = 5.0
 """How long models may finish what they have when the gateway stops [s]."""
-STATS_TIMEOUT_S = 0.5
+_STATS_TIMEOUT_S = 0.5
 """How long counts of other workers are waited for [s]."""
-TICK_S = 0.02
+_POLL_INTERVAL_S = 0.02
 """How often a worker without requests checks for changes [s]."""
-IDLE_CHECK_S = 0.1
+_IDLE_CHECK_S = 0.1
 """How often the host's idle time is sampled for shadows [s]."""
-RETRY_S = 5.0
+_LOAD_RETRY_S = 5.0
 """How often a version that cannot be loaded is tried again [s]."""
 
 
@@ -50,7 +50,7 @@ class WorkerRuntime:
         routes: The routes that this worker has acknowledged.
     """
 
-    def __init__(self, settings: GatewaySettings, clock: Clock, load: Loaders, journal: CutJournal) -> None:
+    def __init__(self, settings: GatewaySettings, clock: Clock, load: ModelLoaders, journal: CutJournal) -> None:
         """Open the shared route table; no slot is taken yet."""
         self.models: dict[str, ModelController] = {}
         self.routes = NO_ROUTES
@@ -88,7 +88,7 @@ class WorkerRuntime:
         self._tasks.add(asyncio.create_task(self._run_ticks()))  # routes may change while this one waits
         # Loading ends this wait, and so may the end of the other workers: there is no one event to wait for.
         while not self._ready_to_serve():  # noqa: ASYNC110
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(_POLL_INTERVAL_S)
         for controller in self.models.values():
             controller.alarms.resume()
 
@@ -110,7 +110,7 @@ class WorkerRuntime:
         self._route_table.control_contact_at = time.monotonic()
         document = read_routes(self._settings.root)
         with contextlib.suppress(FileNotFoundError):
-            document[KILL_SWITCH] = {"reason": self._kill_file.read_text(encoding="utf-8")}
+            document[KILL_SWITCH_KEY] = {"reason": self._kill_file.read_text(encoding="utf-8")}
         self._route_table.reset(document)
 
     async def stop(self) -> None:
@@ -120,10 +120,10 @@ class WorkerRuntime:
         self._route_table.release_slot()  # no request is answered any more: no change waits for this worker
         for controller in self.models.values():
             controller.router.close()
-        await self._wait_until_ended(GRACE_S)
+        await self._wait_until_ended(_SHUTDOWN_TIMEOUT_S)
         for controller in self.models.values():
             controller.router.kill()
-        await self._wait_until_ended(GRACE_S)
+        await self._wait_until_ended(_SHUTDOWN_TIMEOUT_S)
         self._load_thread.shutdown(wait=False, cancel_futures=True)
 
     async def _wait_until_ended(self, seconds: float) -> None:
@@ -131,7 +131,7 @@ class WorkerRuntime:
         deadline = time.monotonic() + seconds
         # Processes end this wait, and there are many of them: there is no one event to wait for.
         while any(one.router.busy for one in self.models.values()) and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(_POLL_INTERVAL_S)
 
     def refresh(self) -> None:
         """Follow the routes that are in force, and acknowledge them; without a change this costs a load from memory."""
@@ -166,7 +166,7 @@ class WorkerRuntime:
     async def _run_ticks(self) -> None:
         """Follow changes though no request comes, load what is wanted, and kill processes that hang."""
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(_POLL_INTERVAL_S)
             try:
                 await self._tick()
             except Exception:  # noqa: BLE001 - last resort: a worker that sees no change any more would serve on for ever
@@ -178,10 +178,10 @@ class WorkerRuntime:
         for controller in self.models.values():
             controller.collect_trip()
         self._route_table.set_serving(serving=self._serves_all())
-        if self._route_table.stats_request != self._stats_reported:
+        if self._route_table.last_stats_request != self._stats_reported:
             self._report_stats()
         now = time.monotonic()
-        if now - self._sampled_at > IDLE_CHECK_S:
+        if now - self._sampled_at > _IDLE_CHECK_S:
             self._sampled_at, host_idle = now, self._idle_monitor.sample()
             for controller in self.models.values():
                 controller.router.set_shadow_allowance(host_idle=host_idle)
@@ -195,7 +195,7 @@ class WorkerRuntime:
                 controller.share_unbatchable()
         if self._loading is not None and not self._loading.done():
             return
-        if now - self._loaded_at > RETRY_S and any(one.needs_loading for one in self.models.values()):
+        if now - self._loaded_at > _LOAD_RETRY_S and any(one.needs_loading for one in self.models.values()):
             self._loading_needed = True
         if self._loading_needed or self._preload_generation != self._route_table.preload_generation:
             self._loading_needed, self._loaded_at = False, now
@@ -214,14 +214,14 @@ class WorkerRuntime:
                 for name, entry in document.items()
                 if has_candidate_traffic(entry)
             }
-            generation = self._route_table.publish({**document, **changed, KILL_SWITCH: {"reason": reason}})
+            generation = self._route_table.publish({**document, **changed, KILL_SWITCH_KEY: {"reason": reason}})
         self.refresh()
         _log.critical("KILL SWITCH: every candidate is cut: %s", reason)
         unwritten = ""
         try:
-            await in_thread(partial(self._kill_file.write_text, reason, encoding="utf-8"))
+            await run_in_daemon_thread(partial(self._kill_file.write_text, reason, encoding="utf-8"))
             for name in changed:
-                await in_thread(partial(persist, self._route_table, self._settings.root, name))
+                await run_in_daemon_thread(partial(persist_route, self._route_table, self._settings.root, name))
         except OSError as error:  # what is in force matters more: every worker is waited for all the same
             unwritten = f"{error.strerror or error}"
         await wait_until_acknowledged(self._route_table, generation, self._settings.ack_patience_s)
@@ -232,13 +232,13 @@ class WorkerRuntime:
         """Let candidates have traffic again, with their next route."""
         with self._route_table.lock():
             _, document = self._route_table.read_routes()
-            document.pop(KILL_SWITCH, None)
+            document.pop(KILL_SWITCH_KEY, None)
             self._route_table.publish(document)
-        await in_thread(partial(self._kill_file.unlink, missing_ok=True))
+        await run_in_daemon_thread(partial(self._kill_file.unlink, missing_ok=True))
 
     def _report_stats(self) -> None:
         """Report the counts of this worker to the others."""
-        request = self._stats_reported = self._route_table.stats_request
+        request = self._stats_reported = self._route_table.last_stats_request
         self._route_table.report_stats(request, {name: one.router.stats() for name, one in self.models.items()})
 
     async def total_stats(self) -> dict[str, dict[str, Any]]:
@@ -253,10 +253,10 @@ class WorkerRuntime:
         """Give the counts of every worker, by slot and by model; a worker that is late is left out."""
         request = self._route_table.request_stats()
         self._report_stats()
-        deadline = time.monotonic() + STATS_TIMEOUT_S
+        deadline = time.monotonic() + _STATS_TIMEOUT_S
         # Other processes end this wait: there is no event to wait for.
         while self._route_table.workers_without_stats(request) and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(TICK_S / 4.0)
+            await asyncio.sleep(_POLL_INTERVAL_S / 4.0)
         routed = {name for name, controller in self.models.items() if controller.requested is not None}
         return {
             slot: {name: counts for name, counts in stats.items() if name in routed}
@@ -278,7 +278,7 @@ class WorkerRuntime:
         supervisor = self._route_table.supervisor
         if supervisor != self._handed_over_to:
             self._handed_over_to = supervisor
-            await in_thread(partial(hand_over_socket, supervisor, listening))
+            await run_in_daemon_thread(partial(hand_over_socket, supervisor, listening))
 
     def controller(self, name: str) -> ModelController:
         """Give the controller of a model; a new model gets one."""
@@ -296,7 +296,7 @@ class WorkerRuntime:
                 router,
                 self._route_table,
                 PredictionLogWriter(self.new_segment(name, "shadows")),
-                Alarms(name, self._settings.root, self._journal),
+                CutReporter(name, self._settings.root, self._journal),
                 self._clock,
             )
         return self.models[name]

@@ -16,9 +16,9 @@ from typing import Any
 import orjson
 
 from surefoot.gateway.inference.route_snapshot import (
-    DOCUMENT_BYTES,
-    GENERATION_WORD,
-    HEAD_BYTES,
+    GENERATION_INDEX,
+    MAX_DOCUMENT_BYTES,
+    NUMBERS_AREA_BYTES,
     RouteReader,
     read_document,
 )
@@ -26,12 +26,12 @@ from surefoot.gateway.inference.route_snapshot import (
 MAX_WORKERS = 64
 """Most front workers [count]."""
 _DOCUMENTS = 4  # two of routes, two of preloads: a writer that is killed spoils the one that is not in use
-_PRELOAD, _SUPERVISOR, _CONTROL_CONTACT, _STATS_REQUEST = range(GENERATION_WORD + 1, GENERATION_WORD + 5)
+_PRELOAD, _SUPERVISOR, _CONTROL_CONTACT, _STATS_REQUEST = range(GENERATION_INDEX + 1, GENERATION_INDEX + 5)
 _FIRST_SLOT = 8
 _WORDS = 6
 _PID, _ACKNOWLEDGED, _PRELOADED, _FAILED, _STATS, _SERVING = range(_WORDS)
 
-Document = Mapping[str, Mapping[str, object]]
+RouteDocument = Mapping[str, Mapping[str, object]]
 
 
 class RouteTableFull(Exception):
@@ -54,13 +54,13 @@ class SharedRouteTable:
         self._slots.mkdir(exist_ok=True)
         descriptor = os.open(root / "board", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            size = HEAD_BYTES + _DOCUMENTS * DOCUMENT_BYTES
+            size = NUMBERS_AREA_BYTES + _DOCUMENTS * MAX_DOCUMENT_BYTES
             if os.fstat(descriptor).st_size < size:
                 os.posix_fallocate(descriptor, 0, size)  # a full disk is found now, not at a rollback
             self._memory = mmap.mmap(descriptor, size)
         finally:
             os.close(descriptor)
-        self._words = memoryview(self._memory)[:HEAD_BYTES].cast("Q")
+        self._words = memoryview(self._memory)[:NUMBERS_AREA_BYTES].cast("Q")
         self.reader = RouteReader(self._memory)
         self.slot = -1
         self._slot_lock = -1
@@ -68,7 +68,7 @@ class SharedRouteTable:
     @property
     def generation(self) -> int:
         """Generation of the routes in force; grows with every change of any route."""
-        return self._words[GENERATION_WORD]
+        return self._words[GENERATION_INDEX]
 
     @property
     def preload_generation(self) -> int:
@@ -107,7 +107,7 @@ class SharedRouteTable:
         """Whether some worker lives."""
         return any(True for _ in self.live_workers())
 
-    def reset(self, document: Document) -> None:
+    def reset(self, document: RouteDocument) -> None:
         """Put restored routes in force and clear all preloads; call it inside `lock`, while no worker lives."""
         self.publish(document)
         self._publish_preloads({})
@@ -190,7 +190,7 @@ class SharedRouteTable:
         self._words[self._offset(self.slot) + _FAILED] = preload
 
     @property
-    def stats_request(self) -> int:
+    def last_stats_request(self) -> int:
         """Number of the newest request for counts."""
         return self._words[_STATS_REQUEST]
 
@@ -221,7 +221,7 @@ class SharedRouteTable:
             if self._words[self._offset(slot) + _STATS] >= request:
                 yield slot, orjson.loads((self._slots / f"{slot}.counts.json").read_bytes())
 
-    def workers_behind(self, generation: int) -> list[int]:
+    def unacknowledged_workers(self, generation: int) -> list[int]:
         """List the living workers that have not acknowledged a generation."""
         return [slot for slot in self.live_workers() if self._words[self._offset(slot) + _ACKNOWLEDGED] < generation]
 
@@ -232,7 +232,7 @@ class SharedRouteTable:
     def ready_workers(self) -> list[int]:
         """List the living workers that have acknowledged everything and have loaded every champion."""
         generation, preload = self.generation, self.preload_generation
-        behind = {*self.workers_behind(generation), *self.workers_loading(preload)}
+        behind = {*self.unacknowledged_workers(generation), *self.workers_loading(preload)}
         return [
             slot
             for slot in self.live_workers()
@@ -261,11 +261,11 @@ class SharedRouteTable:
         body = read_document(self._memory, 2 + self.preload_generation % 2)
         return orjson.loads(body) if body else {}
 
-    def publish(self, document: Document) -> int:
+    def publish(self, document: RouteDocument) -> int:
         """Put routes in force; call it inside `lock`. Returns their generation."""
         generation = self.generation + 1
         self._write_document(generation % 2, document)
-        self._words[GENERATION_WORD] = generation  # one aligned store: a reader has the old word or the new one
+        self._words[GENERATION_INDEX] = generation  # one aligned store: a reader has the old word or the new one
         return generation
 
     def preload(self, model: str, route: Mapping[str, object]) -> int:
@@ -282,16 +282,16 @@ class SharedRouteTable:
             if number in (0, self.preload_generation):
                 self._publish_preloads({name: route for name, route in self._read_preloads().items() if name != model})
 
-    def _publish_preloads(self, document: Document) -> int:
+    def _publish_preloads(self, document: RouteDocument) -> int:
         preload = self.preload_generation + 1
         self._write_document(2 + preload % 2, document)
         self._words[_PRELOAD] = preload
         return preload
 
-    def _write_document(self, place: int, document: Document) -> None:
+    def _write_document(self, place: int, document: RouteDocument) -> None:
         body = orjson.dumps(document)
-        start = HEAD_BYTES + place * DOCUMENT_BYTES
-        if len(body) + 8 > DOCUMENT_BYTES:
-            raise RouteTableFull(f"routes of {len(body)} bytes do not fit into {DOCUMENT_BYTES - 8} bytes")
+        start = NUMBERS_AREA_BYTES + place * MAX_DOCUMENT_BYTES
+        if len(body) + 8 > MAX_DOCUMENT_BYTES:
+            raise RouteTableFull(f"routes of {len(body)} bytes do not fit into {MAX_DOCUMENT_BYTES - 8} bytes")
         self._memory[start : start + 8] = len(body).to_bytes(8, "little")
         self._memory[start + 8 : start + 8 + len(body)] = body

@@ -11,7 +11,7 @@ from surefoot.models.predictor import LoadModel, Predictor
 
 
 @dataclass(frozen=True, slots=True)
-class Loaders:
+class ModelLoaders:
     """Ports that load versions.
 
     Attributes:
@@ -26,7 +26,7 @@ class Loaders:
 class VersionLoader:
     """Loads the versions of one model."""
 
-    def __init__(self, model: str, loaders: Loaders, executor: Executor) -> None:
+    def __init__(self, model: str, loaders: ModelLoaders, executor: Executor) -> None:
         """Load with these ports, in the threads of this executor."""
         self._model, self._loaders, self._executor = model, loaders, executor
 

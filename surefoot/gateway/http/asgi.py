@@ -10,8 +10,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-JSON_TYPE = b"application/json"
-TEXT_TYPE = b"text/plain; charset=utf-8"
+JSON_CONTENT_TYPE = b"application/json"
+TEXT_CONTENT_TYPE = b"text/plain; charset=utf-8"
 
 
 class ClientDisconnected(Exception):
@@ -41,7 +41,7 @@ class Response:
 
     body: bytes
     status: int = 200
-    kind: bytes = JSON_TYPE
+    kind: bytes = JSON_CONTENT_TYPE
     headers: dict[str, str] = field(default_factory=dict)
     encoded: list[tuple[bytes, bytes]] = field(default_factory=list)
     after: Callable[[], None] | None = None
@@ -55,7 +55,7 @@ class Response:
     def refusing(cls, refusal: HttpError) -> "Response":
         """Give an error as MLflow's scoring server words it."""
         body = {"error_code": refusal.code, "message": str(refusal)}
-        return cls(orjson.dumps(body), refusal.status, JSON_TYPE, dict(refusal.headers))
+        return cls(orjson.dumps(body), refusal.status, JSON_CONTENT_TYPE, dict(refusal.headers))
 
     async def send(self, send: Send) -> None:
         """Write it to the connection."""

@@ -15,9 +15,9 @@ from surefoot.gateway.http.endpoints.open_inference import OpenInferenceHandler
 from surefoot.gateway.http.endpoints.route import RouteHandler
 from surefoot.gateway.http.endpoints.scoring import ScoringHandler
 from surefoot.gateway.http.endpoints.stats import MetricsHandler, StatsHandler
-from surefoot.gateway.inference.route_codec import is_model_name
+from surefoot.gateway.inference.request_rules import is_model_name
 
-Handle = Callable[[asgi.Scope, asgi.Receive, str], Awaitable[Response]]
+_Handler = Callable[[asgi.Scope, asgi.Receive, str], Awaitable[Response]]
 """Answers a request; the last argument is the model's name in the path, empty where the path has none."""
 _READ = ("GET", "HEAD")
 
@@ -32,7 +32,7 @@ class Endpoint:
     """
 
     methods: tuple[str, ...]
-    handle: Handle
+    handle: _Handler
 
 
 class EndpointTable:
@@ -59,14 +59,14 @@ class EndpointTable:
         }
         self._open_inference = Endpoint((), OpenInferenceHandler(context).handle)
 
-    def find(self, scope: asgi.Scope) -> tuple[Handle, str]:
+    def find(self, scope: asgi.Scope) -> tuple[_Handler, str]:
         """Find the handler of a request, and the model's name in its path.
 
         Raises:
             HttpError: No endpoint has this path, or it does not answer this method.
         """
         path = scope["path"]
-        name, verb = split_model_path(path)
+        name, verb = _split_model_path(path)
         endpoint = self._of_model.get(verb) if name else self._fixed.get(path)
         if endpoint is None:
             if path != "/v2" and not path.startswith("/v2/"):
@@ -78,7 +78,7 @@ class EndpointTable:
 
 
 @lru_cache(256)
-def split_model_path(path: str) -> tuple[str, str]:
+def _split_model_path(path: str) -> tuple[str, str]:
     """Split /models/<model>/<verb> into model and verb; empty when the path is none of this form."""
     name, _, verb = path.removeprefix("/models/").rpartition("/")
     return (name, verb) if path.startswith("/models/") and is_model_name(name) else ("", "")

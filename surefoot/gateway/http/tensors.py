@@ -8,19 +8,19 @@ from collections.abc import Sequence
 import orjson
 
 from surefoot.gateway import json_body
-from surefoot.gateway.http.decode import MalformedBody, Table
+from surefoot.gateway.http.scoring_body import MalformedBody, RequestTable
 
-NUMBER_DATATYPES = frozenset(
+_NUMBER_DATATYPES = frozenset(
     {"FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"}
 )
-DATATYPES = NUMBER_DATATYPES | {"BOOL", "BYTES"}
+_DATATYPES = _NUMBER_DATATYPES | {"BOOL", "BYTES"}
 UNKNOWN_METADATA: dict[str, object] = {"inputs": [], "outputs": []}
 """Metadata of tensors: a version's signature is in the registry, and two versions may differ."""
 _TENSOR_KEYS = {"name", "shape", "datatype", "data", "parameters"}
 _REQUEST_KEYS = {"id", "parameters", "inputs", "outputs"}
 
 
-def read_tensors(body: bytes) -> tuple[Table, str]:
+def read_tensors(body: bytes) -> tuple[RequestTable, str]:
     """Read an inference request.
 
     A tensor of shape [n] or [n, 1] is a column; one of shape [n, k] is k columns named by their number, as a table
@@ -55,7 +55,7 @@ def read_tensors(body: bytes) -> tuple[Table, str]:
     own = asked.get("id", "")
     if not isinstance(own, str):
         raise MalformedBody("the id of a request is a text")
-    return Table(tuple(columns), [list(row) for row in zip(*columns.values(), strict=True)]), own
+    return RequestTable(tuple(columns), [list(row) for row in zip(*columns.values(), strict=True)]), own
 
 
 def _columns(number: int, tensor: object) -> dict[str, Sequence[object]]:
@@ -64,8 +64,8 @@ def _columns(number: int, tensor: object) -> dict[str, Sequence[object]]:
     name, shape, kind = tensor["name"], tensor["shape"], tensor["datatype"]
     if not isinstance(name, str) or not name:
         raise MalformedBody(f"input {number} has no name")
-    if not isinstance(kind, str) or kind not in DATATYPES:
-        raise MalformedBody(f"input {name!r} has the datatype {kind!r}; there are {', '.join(sorted(DATATYPES))}")
+    if not isinstance(kind, str) or kind not in _DATATYPES:
+        raise MalformedBody(f"input {name!r} has the datatype {kind!r}; there are {', '.join(sorted(_DATATYPES))}")
     if (
         not isinstance(shape, list)
         or len(shape) not in (1, 2)

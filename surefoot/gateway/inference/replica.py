@@ -6,7 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from surefoot.gateway.inference.request import Attempt, Failed, Revoked, fail_waiting, split_answers
+from surefoot.gateway.inference.request_attempts import Attempt, Failed, Revoked, fail_waiting, split_answers
 from surefoot.models.answer_checks import describe_error
 from surefoot.models.predictor import Predictor, PredictorLost, RowChecks
 

@@ -12,15 +12,15 @@ import orjson
 
 from surefoot.core.domain import Split, Version
 from surefoot.core.split_json import decode_split, decode_version
-from surefoot.gateway.inference.route_codec import UNBATCHABLE, RequestRules, as_list
+from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY, RequestRules, list_or_empty
 
-HEAD_BYTES = 4096
+NUMBERS_AREA_BYTES = 4096
 """Numbers at the beginning of the shared memory [bytes]; documents come after them."""
-DOCUMENT_BYTES = 1 << 20
+MAX_DOCUMENT_BYTES = 1 << 20
 """Room for one document [bytes]."""
-GENERATION_WORD = 0
+GENERATION_INDEX = 0
 """Place of the generation among the numbers."""
-KILL_SWITCH = ""
+KILL_SWITCH_KEY = ""
 """Key of the kill switch in the document of routes; no model has this name."""
 
 VersionKey = tuple[str, str]
@@ -95,7 +95,7 @@ class RouteReader:
         """Read from this shared memory."""
         self._memory = memory
         self._snapshot = NO_ROUTES
-        self.generations = memoryview(memory)[:HEAD_BYTES].cast("Q")[GENERATION_WORD : GENERATION_WORD + 1]
+        self.generations = memoryview(memory)[:NUMBERS_AREA_BYTES].cast("Q")[GENERATION_INDEX : GENERATION_INDEX + 1]
 
     def read(self) -> RouteSnapshot:
         """Give the routes in force; the same object as before while nothing has changed."""
@@ -114,9 +114,9 @@ class RouteReader:
 
 def read_document(memory: mmap.mmap, place: int) -> bytes:
     """Give the bytes of one document in shared memory."""
-    start = HEAD_BYTES + place * DOCUMENT_BYTES
+    start = NUMBERS_AREA_BYTES + place * MAX_DOCUMENT_BYTES
     length = int.from_bytes(memory[start : start + 8], "little")
-    return memory[start + 8 : start + 8 + min(length, DOCUMENT_BYTES)]
+    return memory[start + 8 : start + 8 + min(length, MAX_DOCUMENT_BYTES)]
 
 
 class LiveRoute:
@@ -187,11 +187,11 @@ def serving_versions(split: Split) -> tuple[Version, ...]:
 
 def unbatchable_versions(entry: Mapping[str, object]) -> dict[str, str]:
     """Read from an entry why versions are asked one request at a time, by digest."""
-    found = entry.get(UNBATCHABLE)
+    found = entry.get(UNBATCHABLE_KEY)
     return {str(digest): str(why) for digest, why in found.items()} if isinstance(found, Mapping) else {}
 
 
-def decode_route(entry: Mapping[str, object]) -> ConfiguredRoute:
+def _decode_route(entry: Mapping[str, object]) -> ConfiguredRoute:
     """Read the route of one model from its entry in the document.
 
     Raises:
@@ -199,7 +199,7 @@ def decode_route(entry: Mapping[str, object]) -> ConfiguredRoute:
     """
     return ConfiguredRoute(
         decode_split(entry["route"]),
-        tuple(decode_version("warm", version) for version in as_list(entry["warm"])),
+        tuple(decode_version("warm", version) for version in list_or_empty(entry["warm"])),
         RequestRules.decode(entry) if "unit" in entry else None,
         unbatchable_versions(entry),
         str(entry.get("cut", "")),
@@ -213,6 +213,6 @@ def _decode_snapshot(generation: int, entries: Mapping[str, dict[str, object]], 
     for name, entry in entries.items():
         if "route" in entry:
             last = before.models.get(name)
-            models[name] = last if last is not None and last.entry == entry else decode_route(entry)
+            models[name] = last if last is not None and last.entry == entry else _decode_route(entry)
     broken = {name: str(entry["broken"]) for name, entry in entries.items() if "broken" in entry}
-    return RouteSnapshot(generation, models, broken, str(entries.get(KILL_SWITCH, {}).get("reason", "")))
+    return RouteSnapshot(generation, models, broken, str(entries.get(KILL_SWITCH_KEY, {}).get("reason", "")))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from surefoot.core.domain import Arm, LogPolicy, Split, Version
-from surefoot.gateway.inference.request import Answered, Attempt, Failed, Outcome, ProcessDown
-from surefoot.gateway.inference.route_codec import RequestRules
+from surefoot.gateway.inference.request_attempts import Answered, Attempt, AttemptOutcome, Failed, ProcessDown
+from surefoot.gateway.inference.request_rules import RequestRules
 from surefoot.gateway.inference.route_snapshot import (
     EffectiveRoute,
     LiveRoute,
@@ -18,19 +18,19 @@ from surefoot.gateway.inference.route_snapshot import (
     version_key,
 )
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.gateway.inference.shadow import ShadowQueue
+from surefoot.gateway.inference.shadow_queue import ShadowQueue
 from surefoot.gateway.inference.tripwire import TripRecord, Tripwire
 from surefoot.gateway.inference.version_pool import VersionPool
+from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import PredictionLogWriter, record_lines
 from surefoot.gateway.log.redaction import LogRedactor
-from surefoot.gateway.log.request import InferenceRequest
 from surefoot.models.in_process import InProcessModel
 from surefoot.models.predictor import Model, Predictor
 from surefoot.models.rows.live_check import probe_proof
 
-HANG_FACTOR = 10.0
+_HANG_FACTOR = 10.0
 """A candidate's process is killed when one batch takes so many times the candidate's timeout."""
-LEAST_HANG_S = 5.0
+_LEAST_HANG_S = 5.0
 """A process is not killed before it has been at one batch for so long [s]."""
 
 
@@ -263,7 +263,7 @@ class VersionRouter:
         if job.error is not None:
             self._counts[job.version.number].candidate_errors += 1
             reason = self._tripwire.record_failure(job.error) if blamed else ""
-            reason = reason or self._tripwire.record_deaths(candidate.deaths)
+            reason = reason or self._tripwire.record_process_ends(candidate.deaths)
             if reason and self._active is not None and self._active.split == route.split:
                 self.tripped = TripRecord(route.split, f"version {job.version.number} {reason}")
         return answer
@@ -272,11 +272,11 @@ class VersionRouter:
         """Start counting anew, because the candidate could not be cut: the tripwire will trip again."""
         self._tripwire = Tripwire(self._settings.trip)
 
-    async def _ask_candidate(self, pool: VersionPool, job: InferenceRequest) -> Outcome:
+    async def _ask_candidate(self, pool: VersionPool, job: InferenceRequest) -> AttemptOutcome:
         timeout = self._settings.candidate_timeout_s
         if pool.is_down:
             return Failed("Down: its process has ended and is being started again", asked=False)
-        pool.kill_hung(max(timeout * HANG_FACTOR, LEAST_HANG_S))
+        pool.kill_hung(max(timeout * _HANG_FACTOR, _LEAST_HANG_S))
         if pool.busy_seconds() > timeout:  # it hangs: no other request waits for it
             self._counts[job.version.number].late += 1
             return Failed(f"Late: still busy after {timeout * 1000:.0f} ms with earlier requests")
@@ -343,14 +343,14 @@ class VersionRouter:
         """Let a pool finish its queue; one that hangs is killed soon after."""
         pool.stop()
         self._retired = [one for one in self._retired if not one.ended] + [pool]
-        asyncio.get_running_loop().call_later(LEAST_HANG_S, pool.kill)
+        asyncio.get_running_loop().call_later(_LEAST_HANG_S, pool.kill)
 
     def kill_hung(self) -> None:
         """Kill processes that hang, though no further request would notice it."""
         active = self._active
         for pool in self._pools.values():
             champion = active is not None and pool is active.champion
-            patience = max(self._settings.candidate_timeout_s * HANG_FACTOR, LEAST_HANG_S)
+            patience = max(self._settings.candidate_timeout_s * _HANG_FACTOR, _LEAST_HANG_S)
             pool.kill_hung(self._settings.champion_timeout_s if champion else patience)
         if self._shadow is not None:
             self._shadow.kill_hung(self._settings.shadow_timeout_s)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from surefoot.core.domain import Split
 
-WINDOW_S = 60.0
+PROCESS_END_WINDOW_S = 60.0
 """How long an end of a process counts [s]."""
 
 
@@ -35,7 +35,7 @@ class TripLimits:
 
     Attributes:
         failures: Requests in a row that the candidate failed and the champion answered [count].
-        deaths: Ends of the candidate's process within WINDOW_S [count].
+        deaths: Ends of the candidate's process within PROCESS_END_WINDOW_S [count].
     """
 
     failures: int = 20
@@ -76,7 +76,7 @@ class Tripwire:
         self._tripped = True
         return f"failed {self._failures} requests in a row, the last with {error}"
 
-    def record_deaths(self, deaths: int) -> str:
+    def record_process_ends(self, deaths: int) -> str:
         """Note how often the process of the candidate has ended in all [count].
 
         Returns:
@@ -85,7 +85,7 @@ class Tripwire:
         now = self._clock()
         self._deaths.extend([now] * (deaths - self._counted_deaths))
         self._counted_deaths = deaths
-        if self._tripped or len(self._deaths) < self._limits.deaths or now - self._deaths[0] > WINDOW_S:
+        if self._tripped or len(self._deaths) < self._limits.deaths or now - self._deaths[0] > PROCESS_END_WINDOW_S:
             return ""
         self._tripped = True
         return f"its process has ended {len(self._deaths)} times within {now - self._deaths[0]:.0f} s"

@@ -13,28 +13,28 @@ from functools import partial
 from surefoot.core.domain import Version
 from surefoot.gateway.inference.batch_permission import BatchPermission
 from surefoot.gateway.inference.replica import Replica
-from surefoot.gateway.inference.request import (
+from surefoot.gateway.inference.request_attempts import (
     Attempt,
+    AttemptOutcome,
     Failed,
-    Outcome,
     ProcessDown,
     Revoked,
-    Settled,
+    SettledAttempt,
     caller_records,
     shadow_records,
 )
 from surefoot.gateway.inference.route_snapshot import LiveRoute, version_key
+from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import PredictionLogWriter
-from surefoot.gateway.log.request import InferenceRequest
 from surefoot.models.answer_checks import describe_error
-from surefoot.models.blocking_calls import in_thread
-from surefoot.models.predictor import NO_OPTIONS, AnswerCost, Names, Predictor, RequestOptions
+from surefoot.models.blocking_calls import run_in_daemon_thread
+from surefoot.models.predictor import NO_OPTIONS, AnswerCost, ColumnNames, Predictor, RequestOptions
 
 _log = logging.getLogger(__name__)
 _ALLOWANCE_CHECK_S = 0.05
-MAX_RETRIES = 2
+_MAX_RETRIES = 2
 """How often a request is asked again because the process that had it is gone [count]."""
-MAX_FAILED_STARTS = 3
+_MAX_FAILED_STARTS = 3
 """Failed starts in a row after which a version is loaded anew, from the registry if need be [count]."""
 
 
@@ -119,7 +119,7 @@ class VersionPool:
     @property
     def cannot_restart(self) -> bool:
         """Whether it is down and its process could not be started several times in a row."""
-        return self.is_down and self.failed_starts >= MAX_FAILED_STARTS
+        return self.is_down and self.failed_starts >= _MAX_FAILED_STARTS
 
     @property
     def ended(self) -> bool:
@@ -188,7 +188,7 @@ class VersionPool:
         """Start another process of this version."""
         if self._spawn_replica is None:
             raise RuntimeError("this model cannot be loaded a second time")
-        return await in_thread(partial(self._spawn_replica, self._cancelled))
+        return await run_in_daemon_thread(partial(self._spawn_replica, self._cancelled))
 
     def count_proof_deaths(self, predictor: Predictor) -> None:
         """Count and tell the processes that ended while they were asked made-up rows, before this one was started."""
@@ -207,7 +207,7 @@ class VersionPool:
         if self.is_down:
             self.drain(ProcessDown(f"version {self.version.number} cannot be started: {describe_error(error)}"))
 
-    def drain(self, outcome: Outcome) -> None:
+    def drain(self, outcome: AttemptOutcome) -> None:
         """Settle everything that is queued with one outcome, or as revoked when this version is not routed."""
         waiting = list(self._queue)
         self._queue.clear()
@@ -230,7 +230,7 @@ class VersionPool:
         if self.background:
             await self.wait_until_allowed()
         batch: list[Attempt] = []
-        names: Names = None
+        names: ColumnNames = None
         options: RequestOptions = NO_OPTIONS
         rows = 0
         while self._queue:
@@ -268,7 +268,7 @@ class VersionPool:
             if attempt.claimed:
                 continue
             attempt.retries += 1
-            if attempt.last and attempt.retries <= MAX_RETRIES and not self.stopping and self.is_routed():
+            if attempt.last and attempt.retries <= _MAX_RETRIES and not self.stopping and self.is_routed():
                 retried.append(attempt)
             else:
                 failed = self.is_routed() and not discarded
@@ -282,12 +282,12 @@ class VersionPool:
         if self.is_down:
             self.drain(Revoked())
         if predictor is not None:
-            await in_thread(predictor.close)
+            await run_in_daemon_thread(predictor.close)
         self._replicas.remove(replica)
 
-    def release(self, settled: Sequence[Settled]) -> None:
+    def release(self, settled: Sequence[SettledAttempt]) -> None:
         """Write the records of those outcomes that are final, then let the callers go."""
-        won: list[tuple[Attempt, Outcome]] = []
+        won: list[tuple[Attempt, AttemptOutcome]] = []
         lines: list[bytes] = []
         for attempt, outcome, answers in settled:
             if not attempt.claim():

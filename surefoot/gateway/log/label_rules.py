@@ -3,16 +3,16 @@
 import math
 import re
 
-from surefoot.core.answers.class_names import says_nothing
+from surefoot.core.answers.class_names import is_missing_value
 from surefoot.core.canonical_text import canonical_text
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 """Ids that a request can have: what the gateway takes as an X-Request-Id."""
-MAX_AHEAD_S = 300.0
+MAX_LABEL_AHEAD_S = 300.0
 """How far the clock of a reporter may be ahead of ours [s]."""
-MAX_BEHIND_S = 10 * 365.25 * 86400.0
+MAX_LABEL_AGE_S = 10 * 365.25 * 86400.0
 """How far a label may lie in the past [s]; in minutes, hours or days a time of today is decades ago."""
-MISTAKEN_UNITS = {
+_MISTAKEN_UNITS = {
     "nanoseconds": 1e-9,
     "microseconds": 1e-6,
     "milliseconds": 1e-3,
@@ -49,7 +49,7 @@ def check_label(index: int, label: object) -> None:
     """
     if label is None:
         raise ValueError(f"label {index} has no label")
-    if says_nothing(label):
+    if is_missing_value(label):
         raise ValueError(
             f"label {index} says nothing: it is blank, empty, or stands for a missing value; leave it out until it is"
             " known"
@@ -67,10 +67,10 @@ def check_time(index: int, at: object, now: float) -> float:
     """
     if not isinstance(at, int | float) or isinstance(at, bool) or not math.isfinite(at):
         raise ValueError(f"label {index} has an `at` that is not a time in Unix seconds")
-    if now - MAX_BEHIND_S <= at <= now + MAX_AHEAD_S:
+    if now - MAX_LABEL_AGE_S <= at <= now + MAX_LABEL_AHEAD_S:
         return at
-    for unit, seconds in MISTAKEN_UNITS.items():
-        if abs(at * seconds - now) <= MAX_BEHIND_S < now:
+    for unit, seconds in _MISTAKEN_UNITS.items():
+        if abs(at * seconds - now) <= MAX_LABEL_AGE_S < now:
             raise ValueError(f"label {index} has an `at` of {at:.0f}, which looks like {unit}: give Unix seconds")
     when = f"{at - now:,.0f} s in the future" if at > now else f"{now - at:,.0f} s in the past"
     raise ValueError(f"label {index} has an `at` that is {when}: give when the label became known, in Unix seconds")

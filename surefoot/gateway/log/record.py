@@ -8,8 +8,8 @@ import orjson
 
 from surefoot.core.domain import Arm
 from surefoot.gateway import json_body
+from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.label_rules import check_label, check_request_id, check_time
-from surefoot.gateway.log.request import InferenceRequest
 from surefoot.gateway.log.segment import SegmentWriter
 
 __all__ = ["PredictionLogWriter", "SegmentWriter", "json_line", "label_lines", "logged_unit", "record_lines"]
@@ -17,14 +17,14 @@ _log = logging.getLogger(__name__)
 _LABEL_KEYS = {"request", "row", "label", "at"}
 MAX_LINE_BYTES = 1 << 20
 """Longest line [bytes], far below what readers can take; what makes one longer is left out."""
-MAX_NAME_BYTES = 1 << 20
+_MAX_NAME_BYTES = 1 << 20
 """Names of columns and params, which stand in every row of a request, may take so much in all its lines [bytes]."""
-A_ROW, A_COLUMN = 512, 64
+_NAME_BYTES_PER_ROW, _NAME_BYTES_PER_COLUMN = 512, 64
 """They may take more while they take no more than so much in a row, and for each of its columns [bytes]: so the lines
 of a request grow as its body does."""
-LONGEST_TEXT = 1000
+MAX_TEXT_LENGTH = 1000
 """Longest unit and longest error [characters]."""
-LABEL_TICK_S = 1e-6
+_LABEL_TICK_S = 1e-6
 """By how much each label of a report is received after the one before it [s]."""
 TOO_LONG, TOO_DEEP = "too long", "too deep"
 _DROP_ORDER = ("features", "params", "prediction")
@@ -79,7 +79,7 @@ def record_lines(job: InferenceRequest, predictions: list[object] | None, answer
         "row": 0,
         "model": job.model,
         "at": job.at,
-        "unit": unit if unit is None or (redactor is None and len(unit) <= LONGEST_TEXT) else logged_unit(job),
+        "unit": unit if unit is None or (redactor is None and len(unit) <= MAX_TEXT_LENGTH) else logged_unit(job),
         "arm": "candidate" if job.arm is Arm.CANDIDATE else "champion",
         "version": job.version.number,
         "answered_by": answered_by,
@@ -89,7 +89,7 @@ def record_lines(job: InferenceRequest, predictions: list[object] | None, answer
         "latency_ms": job.latency_ms,
         "cpu_ms": cpu_ms,
         "rss_mb": rss_mb,
-        "error": None if error is None else error[:LONGEST_TEXT],
+        "error": None if error is None else error[:MAX_TEXT_LENGTH],
         "params": orjson.Fragment(params) if params and "params" not in missing else None,
         "model_ms": model_ms,
         "batch": batch,
@@ -118,7 +118,7 @@ def record_lines(job: InferenceRequest, predictions: list[object] | None, answer
 def logged_unit(job: InferenceRequest) -> str | None:
     """Give the unit as it is written, in every row: a digest of one that is long or hidden."""
     unit = job.unit if job.redactor is None else job.redactor.unit(job.unit)
-    if unit is None or len(unit) <= LONGEST_TEXT:
+    if unit is None or len(unit) <= MAX_TEXT_LENGTH:
         return unit
     return hashlib.blake2b(unit.encode(), digest_size=12).hexdigest()
 
@@ -129,7 +129,7 @@ def _missing(job: InferenceRequest) -> dict[str, str]:
     made = {"features": why} if why else {}
     rows = len(job.values)
     if rows > 1:
-        enough = max(MAX_NAME_BYTES // rows, A_ROW + A_COLUMN * len(job.names or ()))
+        enough = max(_MAX_NAME_BYTES // rows, _NAME_BYTES_PER_ROW + _NAME_BYTES_PER_COLUMN * len(job.names or ()))
         params = len(job.options.params)
         if params > enough:
             return {"features": TOO_LONG, "params": TOO_LONG} | made
@@ -188,7 +188,7 @@ def label_lines(body: bytes, now: float) -> list[bytes]:
             raise ValueError(f"label {index} has a row that is not a whole number from 0")
         at = check_time(index, item.get("at", now), now)
         # Of two labels of one time the later report counts; so much later each, as far as a float can tell.
-        received = now + index * LABEL_TICK_S
+        received = now + index * _LABEL_TICK_S
         record = {"v": 1, "request": request, "row": row, "label": item.get("label"), "at": at, "received": received}
         line, why = _encode(record)
         if why:

@@ -9,7 +9,7 @@ import orjson
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import LogPolicy
-from surefoot.models.predictor import Names
+from surefoot.models.predictor import ColumnNames
 
 _DIGEST_BYTES = 12
 
@@ -39,13 +39,13 @@ class LogRedactor:
         """Whether the features of a request are kept: a hash of its id, the same for all its rows and both versions."""
         return self._kept.share >= 100.0 or assignment_bucket("features", request) < self._kept.share  # noqa: PLR2004 - percent
 
-    def omission(self, request: str, names: Names) -> str:
+    def omission(self, request: str, names: ColumnNames) -> str:
         """Why nothing of a request's features is written; empty when they are."""
         if not self.keeps_features(request):
             return "not kept"
         return "" if self._names_suffice(names) else "no names"
 
-    def _names_suffice(self, names: Names) -> bool:
+    def _names_suffice(self, names: ColumnNames) -> bool:
         """Whether names say which columns are to be hidden.
 
         Rows without names say nothing. Where a column has a number for its name, as in a table without a header and in

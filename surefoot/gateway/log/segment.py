@@ -7,9 +7,9 @@ import threading
 import time
 from pathlib import Path
 
-MAX_SEGMENT_BYTES = 64 << 20
+_MAX_SEGMENT_BYTES = 64 << 20
 """A file that holds as much is closed [bytes]."""
-MAX_SEGMENT_AGE_S = 3600.0
+_MAX_SEGMENT_AGE_S = 3600.0
 """So is one that was begun so long ago, at the next append [seconds]."""
 
 
@@ -23,7 +23,7 @@ class SegmentWriter:
         path: The file that is written; before the first append, what its name is made from.
     """
 
-    def __init__(self, path: Path, size: int = MAX_SEGMENT_BYTES, age: float = MAX_SEGMENT_AGE_S) -> None:
+    def __init__(self, path: Path, size: int = _MAX_SEGMENT_BYTES, age: float = _MAX_SEGMENT_AGE_S) -> None:
         """Remember where; nothing is opened yet.
 
         Args:

@@ -8,9 +8,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from surefoot.gateway.http.app import Gateway
 
-REQUEST_S = 60.0
+_REQUEST_TIMEOUT_S = 60.0
 """How long a request may take to come, from its first byte to its last [s]."""
-DRAIN_S = 3.0
+_DRAIN_TIMEOUT_S = 3.0
 """How long callers with open connections may finish before these are closed [s]."""
 
 
@@ -21,7 +21,7 @@ class TimedConnection(HttpToolsProtocol):
         patience: How long a request may take to come, and a new connection to send something [s].
     """
 
-    patience = REQUEST_S
+    patience = _REQUEST_TIMEOUT_S
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -67,10 +67,12 @@ class TimedConnection(HttpToolsProtocol):
         self.transport.close()
 
 
-class Server(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """Takes no new connections when it is to end, asks the open ones to close with their next answer, then ends."""
 
-    def __init__(self, app: Gateway, host: str = "127.0.0.1", port: int = 0, patience: float = REQUEST_S) -> None:
+    def __init__(
+        self, app: Gateway, host: str = "127.0.0.1", port: int = 0, patience: float = _REQUEST_TIMEOUT_S
+    ) -> None:
         """Serve this app; a request must come whole within so many seconds."""
         self._app = app
         config = uvicorn.Config(
@@ -95,7 +97,7 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         self._app.leaving = True
-        for _ in range(int(DRAIN_S / 0.02)):
+        for _ in range(int(_DRAIN_TIMEOUT_S / 0.02)):
             if not self.server_state.connections or self.force_exit:
                 break
             await asyncio.sleep(0.02)
@@ -104,10 +106,10 @@ class Server(uvicorn.Server):
 
 def serve(app: Gateway, host: str, port: int) -> None:
     """Serve in this process until a signal ends it, finishing the requests that are under way."""
-    Server(app, host, port).run()
+    DrainingServer(app, host, port).run()
 
 
 def serve_socket(app: Gateway, listening: socket.socket, supervisor: int) -> None:
     """Serve on a socket that listens already, which other workers of the supervisor share."""
     app.set_listening_socket(listening.dup(), supervisor)
-    Server(app).run([listening])
+    DrainingServer(app).run([listening])

@@ -34,14 +34,14 @@ STOP_S = 25.0
 _BACK_OFF_S = 1.0
 """A worker that ended sooner than this after its start is started again only then [s]."""
 
-Mask = set[int | signal.Signals]
-MakeApp = Callable[[Forkserver], Gateway]
+_SignalMask = set[int | signal.Signals]
+_MakeApp = Callable[[Forkserver], Gateway]
 
 
 class Supervisor:
     """The parent process of the workers."""
 
-    def __init__(self, root: Path, address: tuple[str, int], workers: int, make: MakeApp, run: ProcessMain) -> None:
+    def __init__(self, root: Path, address: tuple[str, int], workers: int, make: _MakeApp, run: ProcessMain) -> None:
         """Start no worker yet.
 
         Args:
@@ -191,7 +191,7 @@ class Supervisor:
             for pid in self._foreign_workers():
                 self._terminate(pid)
 
-    def _fill(self, mask: Mask) -> None:
+    def _fill(self, mask: _SignalMask) -> None:
         """Start workers until there are as many as are wanted."""
         self._recent = [start for start in self._recent if time.monotonic() - start < _BACK_OFF_S]
         while len(self._workers.keys() - self._leaving) < self._wanted and len(self._recent) < 2 * self._wanted:
@@ -203,7 +203,7 @@ class Supervisor:
         if len(staying) > self._wanted:
             self._terminate(staying[0])
 
-    def _start(self, mask: Mask) -> int:
+    def _start(self, mask: _SignalMask) -> int:
         supervisor = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -248,7 +248,7 @@ class Supervisor:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
 
-    def _reload(self, mask: Mask) -> None:
+    def _reload(self, mask: _SignalMask) -> None:
         """Replace the workers one by one: a new one answers before an old one leaves, and without one none does."""
         for old in sorted(self._workers.keys() - self._leaving):
             fresh = self._start(mask)

@@ -11,17 +11,17 @@ from enum import StrEnum
 
 from surefoot.models.answer_checks import describe_error
 
-Ask = Callable[[list[list[object]]], list[object]]
+AskRows = Callable[[list[list[object]]], list[object]]
 """Answers some rows, one JSON value a row; raises where it cannot."""
-RELATIVE_TOLERANCE = 1e-5
+_RELATIVE_TOLERANCE = 1e-5
 """Largest relative difference of two numbers that are the same: batched sums in single precision differ as much."""
-ABSOLUTE_TOLERANCE = 1e-6
+_ABSOLUTE_TOLERANCE = 1e-6
 """The same for numbers near zero, as a share of the usual size of such numbers (the median over the probes)."""
-LEAST_ROWS = 6
+_MIN_ROWS = 6
 """Rows that are asked alone at least, however slow the model [count]."""
-SOON_S = 1.0
+_FEW_ROWS_AFTER_S = 1.0
 """After so long no more rows are asked than at least [s]."""
-TOO_LONG_S = 3.0
+_MAX_PROOF_S = 3.0
 """A model that takes longer for the least proof is left unproven [s]."""
 _PAIR = 2
 
@@ -49,7 +49,7 @@ class IndependenceProof:
 
     batching: RowIndependence
     why: str = ""
-    sizes: "Mapping[Place, float] | None" = None
+    sizes: "Mapping[_Place, float] | None" = None
     answered: int = 0
     problem: str = ""
 
@@ -59,40 +59,40 @@ class IndependenceProof:
         return self.batching is RowIndependence.ROW_WISE
 
 
-Place = tuple[str | int, ...]
+_Place = tuple[str | int, ...]
 """Where a value stands in a nested answer."""
-TOO_SLOW_REASON = "it is too slow to be proved row-wise"
-TOO_FEW_REASON = "it has answered too few rows yet to be proved row-wise"
+_TOO_SLOW_REASON = "it is too slow to be proved row-wise"
+_TOO_FEW_REASON = "it has answered too few rows yet to be proved row-wise"
 DEPENDENT_REASON = "its answer to a row depends on the other rows of the batch"
 UNSTABLE_REASON = "it gives different answers to the same row: it keeps state between calls, or draws random numbers"
 
 
-def answer_parts(answer: object, place: Place = ()) -> dict[Place, object]:
+def _answer_parts(answer: object, place: _Place = ()) -> dict[_Place, object]:
     """Every plain value of an answer by its place."""
     if isinstance(answer, Mapping):
-        made: dict[Place, object] = {(*place, "{}"): len(answer)}
+        made: dict[_Place, object] = {(*place, "{}"): len(answer)}
         for key, item in answer.items():
-            made |= answer_parts(item, (*place, str(key)))
+            made |= _answer_parts(item, (*place, str(key)))
         return made
     if isinstance(answer, list | tuple):
         made = {(*place, "[]"): len(answer)}
         for index, item in enumerate(answer):
-            made |= answer_parts(item, (*place, index))
+            made |= _answer_parts(item, (*place, index))
         return made
     return {place: answer}
 
 
-def typical_sizes(answers: Sequence[object]) -> dict[Place, float]:
+def _typical_sizes(answers: Sequence[object]) -> dict[_Place, float]:
     """Median size of the numbers at each place."""
-    found: dict[Place, list[float]] = {}
+    found: dict[_Place, list[float]] = {}
     for answer in answers:
-        for place, value in answer_parts(answer).items():
+        for place, value in _answer_parts(answer).items():
             if isinstance(value, float):
                 found.setdefault(place, []).append(abs(value))
     return {place: sorted(values)[len(values) // 2] for place, values in found.items()}
 
 
-def answers_equal(one: object, other: object, sizes: Mapping[Place, float] | None = None) -> bool:
+def answers_equal(one: object, other: object, sizes: Mapping[_Place, float] | None = None) -> bool:
     """Whether two answers are equal, but for the last digits of numbers with a fraction.
 
     Args:
@@ -102,7 +102,7 @@ def answers_equal(one: object, other: object, sizes: Mapping[Place, float] | Non
     """
     if one == other and type(one) is type(other):
         return True
-    mine, theirs = answer_parts(one), answer_parts(other)
+    mine, theirs = _answer_parts(one), _answer_parts(other)
     return mine.keys() == theirs.keys() and all(
         _alike(value, theirs[place], (sizes or {}).get(place, 0.0)) for place, value in mine.items()
     )
@@ -115,18 +115,18 @@ def _alike(one: object, other: object, size: float) -> bool:
         return False
     if isinstance(one, int) and isinstance(other, int):
         return one == other
-    return abs(one - other) <= RELATIVE_TOLERANCE * max(abs(one), abs(other)) + ABSOLUTE_TOLERANCE * size
+    return abs(one - other) <= _RELATIVE_TOLERANCE * max(abs(one), abs(other)) + _ABSOLUTE_TOLERANCE * size
 
 
 class _ProbeRun:
     """Probe rows, and what the model answered to each alone."""
 
-    def __init__(self, ask: Ask, rows: list[list[object]], known: Sequence[object] = ()) -> None:
+    def __init__(self, ask: AskRows, rows: list[list[object]], known: Sequence[object] = ()) -> None:
         self._ask = ask
         self.rows = rows
         self.alone: dict[int, object] = dict(enumerate(known))
         self.refused: list[int] = []
-        self.sizes: dict[Place, float] = {}
+        self.sizes: dict[_Place, float] = {}
         self.problem = ""
         self.began = time.monotonic()
 
@@ -138,14 +138,14 @@ class _ProbeRun:
     def ask_alone(self) -> None:
         """Ask each row alone: the least number of rows, and the others while there is time."""
         for index, row in list(enumerate(self.rows))[len(self.alone) :]:
-            if (self.spent > SOON_S and len(self.alone) >= LEAST_ROWS) or self.spent > TOO_LONG_S:
+            if (self.spent > _FEW_ROWS_AFTER_S and len(self.alone) >= _MIN_ROWS) or self.spent > _MAX_PROOF_S:
                 return
             try:
                 (self.alone[index],) = self._ask([row])
             except Exception as error:  # noqa: BLE001 - the model's own code may raise anything
                 self.problem = self.problem or describe_error(error)
                 self.refused.append(index)
-        self.sizes = typical_sizes(list(self.alone.values()))
+        self.sizes = _typical_sizes(list(self.alone.values()))
 
     def repeats(self, indices: Sequence[int]) -> bool:
         """Whether rows that were answered alone are answered the same again."""
@@ -172,7 +172,7 @@ class _ProbeRun:
 
 
 def prove_independence(
-    ask: Ask, rows: list[list[object]], known: Sequence[object] = (), *, together: bool = True
+    ask: AskRows, rows: list[list[object]], known: Sequence[object] = (), *, together: bool = True
 ) -> IndependenceProof:
     """Ask rows alone, again, in batches, in other orders and with other rows, and compare.
 
@@ -187,8 +187,8 @@ def prove_independence(
     found.ask_alone()
     good = list(found.alone)
     if len(good) < _PAIR:
-        slow = found.spent > TOO_LONG_S
-        why = TOO_SLOW_REASON if slow else TOO_FEW_REASON
+        slow = found.spent > _MAX_PROOF_S
+        why = _TOO_SLOW_REASON if slow else _TOO_FEW_REASON
         return IndependenceProof(RowIndependence.UNPROVEN, why, answered=len(good), problem=found.problem)
     proof = IndependenceProof(RowIndependence.ROW_WISE, "", found.sizes, len(good), found.problem)
     if not found.repeats(good[:3]):
@@ -197,7 +197,7 @@ def prove_independence(
         return proof
     done = 0
     for indices in _orders(good, found.refused):
-        if found.spent > TOO_LONG_S or (found.spent > SOON_S and done >= _PAIR):
+        if found.spent > _MAX_PROOF_S or (found.spent > _FEW_ROWS_AFTER_S and done >= _PAIR):
             break
         try:
             other = found.together(indices)
@@ -210,11 +210,11 @@ def prove_independence(
     if not found.repeats(good[-2:]):
         return _but(proof, *_UNSTABLE)
     if not done:
-        slow = found.spent > TOO_LONG_S
+        slow = found.spent > _MAX_PROOF_S
         return _but(
             proof,
             RowIndependence.UNPROVEN if slow else RowIndependence.BATCH_DEPENDENT,
-            TOO_SLOW_REASON if slow else "it refuses several rows at once",
+            _TOO_SLOW_REASON if slow else "it refuses several rows at once",
         )
     if not known and all(answers_equal(found.alone[good[0]], found.alone[index]) for index in good):
         return _but(

@@ -5,7 +5,7 @@ import time
 from typing import Any, cast
 
 from surefoot.models.answer_checks import check_answers, describe_error
-from surefoot.models.predictor import Model, Names
+from surefoot.models.predictor import ColumnNames, Model
 from surefoot.models.rows.independence import (
     DEPENDENT_REASON,
     UNSTABLE_REASON,
@@ -15,13 +15,13 @@ from surefoot.models.rows.independence import (
     prove_independence,
 )
 
-ONE_IN = 200
+RECHECK_ONE_ROW_IN = 200
 """One row in so many that were answered in a batch is asked again alone [count]."""
-TIME_SHARE = 0.01
+_TIME_SHARE = 0.01
 """Most of the model's time that this may take [0 to 1]."""
 MIN_PROVING_ROWS = 16
 """Different rows of callers from which a model is proved that its probes did not prove [count]."""
-MIN_EQUAL_ROWS = 256
+_MIN_EQUAL_ROWS = 256
 """The same where all have the same answer, as rows of a rare class do [count]."""
 _LARGEST = 4096
 """Most characters of a row that is kept to be a probe [count]."""
@@ -35,7 +35,7 @@ class ModelExit(Exception):
     described = True
 
 
-def ask_model(model: Model, names: Names, values: list[list[object]], *options: Any) -> list[object]:
+def ask_model(model: Model, names: ColumnNames, values: list[list[object]], *options: Any) -> list[object]:
     """One answer a row.
 
     Raises:
@@ -70,23 +70,23 @@ class RowWatch:
             proving: Whether rows of callers may be used to prove it, where its probes did not.
         """
         self.model = model
-        self.proof = proof or claimed_proof(model)
+        self.proof = proof or _claimed_proof(model)
         self.checked = self.differed = 0
         unknown = self.proof.batching is RowIndependence.UNPROVEN or (proof is not None and not proof.answered)
         self._proving = proving and unknown
-        self._names: Names = None
+        self._names: ColumnNames = None
         self._kept: dict[str, tuple[list[object], object]] = {}
         self._varied = False
         self._draw = random.Random()  # noqa: S311 - which rows are asked again is no secret
-        self._next_row = self._draw.randrange(ONE_IN)
+        self._next_row = self._draw.randrange(RECHECK_ONE_ROW_IN)
         self._not_before = 0.0
 
     @property
     def proves_next(self) -> bool:
         """Whether the next look asks several rows together that were never asked so before."""
-        return self._proving and len(self._kept) >= (MIN_PROVING_ROWS if self._varied else MIN_EQUAL_ROWS)
+        return self._proving and len(self._kept) >= (MIN_PROVING_ROWS if self._varied else _MIN_EQUAL_ROWS)
 
-    def answer(self, names: Names, values: list[list[object]], *options: Any) -> list[object]:
+    def answer(self, names: ColumnNames, values: list[list[object]], *options: Any) -> list[object]:
         """Ask the model for one answer a row.
 
         Raises:
@@ -100,7 +100,7 @@ class RowWatch:
         return answers
 
     def check_batch(
-        self, names: Names, values: list[list[object]], options: tuple[Any, ...], answers: list[object]
+        self, names: ColumnNames, values: list[list[object]], options: tuple[Any, ...], answers: list[object]
     ) -> bool:
         """Check a batch that has been answered; whether more is known now than before.
 
@@ -113,15 +113,15 @@ class RowWatch:
         self._next_row -= len(values)
         if self._next_row >= 0 or time.monotonic() < self._not_before:
             return False
-        self._next_row = self._draw.randrange(2 * ONE_IN)
+        self._next_row = self._draw.randrange(2 * RECHECK_ONE_ROW_IN)
         place = self._draw.randrange(len(values))
         began = time.monotonic()
         known = self._compare_alone(names, values[place], options, answers[place])
         now = time.monotonic()
-        self._not_before = now + (now - began) / TIME_SHARE
+        self._not_before = now + (now - began) / _TIME_SHARE
         return known
 
-    def _compare_alone(self, names: Names, row: list[object], options: tuple[Any, ...], answer: object) -> bool:
+    def _compare_alone(self, names: ColumnNames, row: list[object], options: tuple[Any, ...], answer: object) -> bool:
         self.checked += 1
         sizes = self.proof.sizes
         try:
@@ -141,9 +141,9 @@ class RowWatch:
         self.proof = IndependenceProof(found, f"{why} (seen on a caller's row)", sizes)
         return True
 
-    def _keep(self, names: Names, values: list[list[object]], answers: list[object]) -> None:
+    def _keep(self, names: ColumnNames, values: list[list[object]], answers: list[object]) -> None:
         """Keep rows that callers have sent alone, with their answers, until there are enough of them."""
-        if len(values) > 1 or (self._kept and names != self._names) or len(self._kept) >= MIN_EQUAL_ROWS:
+        if len(values) > 1 or (self._kept and names != self._names) or len(self._kept) >= _MIN_EQUAL_ROWS:
             return
         self._names = names
         text = repr(values[0])
@@ -165,7 +165,7 @@ class RowWatch:
         return True
 
 
-def claimed_proof(model: Model) -> IndependenceProof:
+def _claimed_proof(model: Model) -> IndependenceProof:
     """Give what a model claims of itself, without probes."""
     batchable = model.batchable
     return (
@@ -178,4 +178,4 @@ def claimed_proof(model: Model) -> IndependenceProof:
 def probe_proof(model: Model) -> IndependenceProof:
     """Run the model's own probes; without them, give what it claims of itself."""
     own = getattr(model, "prove", None)
-    return claimed_proof(model) if own is None else cast("IndependenceProof", own())
+    return _claimed_proof(model) if own is None else cast("IndependenceProof", own())

@@ -1,1 +1,1 @@
-"""Ask MLflow pyfunc models: JSON rows in, JSON values out."""
+"""Call MLflow pyfunc models: JSON rows in, JSON values out."""

@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-NUMBER_DTYPES = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
-WHOLE_TYPES = frozenset({"long", "integer"})
+NUMPY_NUMBER_TYPES = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
+INTEGER_TYPES = frozenset({"long", "integer"})
 """Types that have no missing value."""
 _WORDS: dict[object, object] = {"true": True, "TRUE": True, "false": False, "FALSE": False}
 """Cells of CSV that are truth values for pandas, beside True and False, which are none of a text column's business."""
@@ -34,7 +34,7 @@ def cast_column(name: object, spec: Any, values: Sequence[object], *, csv: bool 
 
     kind = type_kind(spec)
     try:
-        if kind in NUMBER_DTYPES:
+        if kind in NUMPY_NUMBER_TYPES:
             return _numbers(kind, values, csv=csv)
         if kind == "boolean":
             return _truths(values, csv=csv)
@@ -54,18 +54,22 @@ def _numbers(kind: str, values: Sequence[object], *, csv: bool) -> Any:
     import numpy as np  # noqa: PLC0415 - it comes with pandas
 
     try:
-        made = np.array(values, dtype=NUMBER_DTYPES[kind])
+        made = np.array(values, dtype=NUMPY_NUMBER_TYPES[kind])
     except ValueError:
         words = [_WORDS.get(value, value) if isinstance(value, str) else value for value in values] if csv else values
         if words == values:
             raise
-        made = np.array(words, dtype=NUMBER_DTYPES[kind])
+        made = np.array(words, dtype=NUMPY_NUMBER_TYPES[kind])
     if made.ndim != 1:
         raise ValueError("a list is no number")
     if kind == "float" and np.isinf(made).any() and (np.isinf(made) & np.isfinite(np.array(values, dtype=float))).any():
         raise ValueError("a number is too large for 32 bits")
     # numpy would cut off what is behind the point.
-    if kind in WHOLE_TYPES and float in set(map(type, values)) and any(v % 1.0 for v in values if isinstance(v, float)):
+    if (
+        kind in INTEGER_TYPES
+        and float in set(map(type, values))
+        and any(v % 1.0 for v in values if isinstance(v, float))
+    ):
         raise ValueError("a number is not whole")
     return made
 

@@ -5,14 +5,14 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from surefoot.adapters.mlflow.pyfunc.columns import NUMBER_DTYPES, WHOLE_TYPES, cast_column, type_kind
+from surefoot.adapters.mlflow.pyfunc.columns import INTEGER_TYPES, NUMPY_NUMBER_TYPES, cast_column, type_kind
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import Model
 
 Names = tuple[str | int | float, ...]
-_BLANK: dict[str, object] = {**dict.fromkeys(NUMBER_DTYPES, 0), "string": "", "boolean": False}
+_BLANK: dict[str, object] = {**dict.fromkeys(NUMPY_NUMBER_TYPES, 0), "string": "", "boolean": False}
 
 
 class ModelInputs:
@@ -98,7 +98,7 @@ class ModelInputs:
             # A whole number cannot be missing, so a column of them that is left out, or null, is left out of the frame.
             asked = zip(self.columns, self.specs, strict=True)
             known = [
-                (name, spec) for name, spec in asked if type_kind(spec) not in WHOLE_TYPES or self._there(name, given)
+                (name, spec) for name, spec in asked if type_kind(spec) not in INTEGER_TYPES or self._there(name, given)
             ]
         absent = [None] * len(values)
         return pd.DataFrame({name: cast_column(name, spec, given.get(name, absent), csv=csv) for name, spec in known})

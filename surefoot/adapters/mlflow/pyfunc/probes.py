@@ -13,13 +13,13 @@ from typing import Any
 
 import orjson
 
-from surefoot.adapters.mlflow.pyfunc.columns import NUMBER_DTYPES, WHOLE_TYPES, type_kind
+from surefoot.adapters.mlflow.pyfunc.columns import INTEGER_TYPES, NUMPY_NUMBER_TYPES, type_kind
 from surefoot.adapters.mlflow.pyfunc.inputs import ModelInputs
 
-Names = tuple[str | int | float, ...]
-PROBE_ROWS = 24
+_ColumnNames = tuple[str | int | float, ...]
+_PROBE_ROWS = 24
 """Rows that are made [count]."""
-MOST_CELLS = 40_000
+_MAX_PROBE_VALUES = 40_000
 """Most values of all rows together; large ones are fewer [count]."""
 _EXAMPLE = "serving_input_example.json"
 _FEW = 6
@@ -33,7 +33,7 @@ _POOLS: dict[str, list[object]] = {
 
 def probe_rows(
     inputs: ModelInputs, path: Path | None, golden: Sequence[Mapping[str, object]]
-) -> tuple[Names | None, list[list[object]]]:
+) -> tuple[_ColumnNames | None, list[list[object]]]:
     """Rows of one table that differ from each other.
 
     Args:
@@ -54,7 +54,9 @@ def probe_rows(
     return names, _distinct([base[0], *varied[:_FEW], *base[1:_FEW], *varied[_FEW:], *mixed])
 
 
-def _carried(path: Path | None, golden: Sequence[Mapping[str, object]]) -> tuple[Names | None, list[list[object]]]:
+def _carried(
+    path: Path | None, golden: Sequence[Mapping[str, object]]
+) -> tuple[_ColumnNames | None, list[list[object]]]:
     if golden:
         columns = tuple(dict.fromkeys(name for row in golden for name in row))
         return columns, [[row.get(name) for name in columns] for row in golden]
@@ -64,7 +66,7 @@ def _carried(path: Path | None, golden: Sequence[Mapping[str, object]]) -> tuple
     return _table(orjson.loads(file.read_bytes()))
 
 
-def _table(example: Any) -> tuple[Names | None, list[list[object]]]:
+def _table(example: Any) -> tuple[_ColumnNames | None, list[list[object]]]:
     """The rows of an input example, in one of the forms in which MLflow keeps them."""
     if "dataframe_split" in example:
         split = example["dataframe_split"]
@@ -84,14 +86,14 @@ def _mixed(base: Sequence[Any], draw: random.Random) -> list[list[object]]:
     if not all(isinstance(row, list) and len(row) == len(base[0]) for row in base):
         return []
     made = []
-    for _ in range(PROBE_ROWS):
+    for _ in range(_PROBE_ROWS):
         row = [draw.choice(base)[place] for place in range(len(base[0]))]
         made.append([_moved(cell, draw) for cell in row])
     return made
 
 
 def _varied(
-    inputs: ModelInputs, names: Names | None, rows: Sequence[list[object]], draw: random.Random
+    inputs: ModelInputs, names: _ColumnNames | None, rows: Sequence[list[object]], draw: random.Random
 ) -> list[list[object]]:
     """Rows in which columns of a known type take other values: in some rows each of them, in the others one."""
     specs = dict(zip(inputs.columns or (), inputs.specs, strict=False)) if not inputs.tensors else {}
@@ -99,7 +101,7 @@ def _varied(
     if not known or not rows:
         return []
     made = []
-    for number in range(PROBE_ROWS):
+    for number in range(_PROBE_ROWS):
         row = list(rows[number % len(rows)])
         for place, spec in known if number < _FEW else [known[number % len(known)]]:
             row[place] = _other(row[place], spec, draw)
@@ -110,9 +112,9 @@ def _varied(
 def _other(cell: object, spec: Any, draw: random.Random) -> object:
     """Another value of a column; now and then none, where it may be missing."""
     kind = type_kind(spec)
-    if not spec.required and kind not in WHOLE_TYPES and draw.random() < 0.25:  # noqa: PLR2004 - a quarter of them
+    if not spec.required and kind not in INTEGER_TYPES and draw.random() < 0.25:  # noqa: PLR2004 - a quarter of them
         return None
-    if kind in WHOLE_TYPES and isinstance(cell, int) and draw.random() < 0.5:  # noqa: PLR2004 - half of them
+    if kind in INTEGER_TYPES and isinstance(cell, int) and draw.random() < 0.5:  # noqa: PLR2004 - half of them
         return cell + draw.randrange(1, 9)
     if kind == "string" and isinstance(cell, str) and draw.random() < 0.5:  # noqa: PLR2004 - half of them
         return f"{cell}{draw.choice('abc')}"
@@ -127,7 +129,7 @@ def _moved(cell: object, draw: random.Random) -> object:
     return cell
 
 
-def _made_up(inputs: ModelInputs, draw: random.Random) -> tuple[Names | None, list[list[object]]]:
+def _made_up(inputs: ModelInputs, draw: random.Random) -> tuple[_ColumnNames | None, list[list[object]]]:
     """Rows that fit a signature."""
     if not inputs.signed or inputs.hinted:
         return None, []
@@ -138,7 +140,7 @@ def _made_up(inputs: ModelInputs, draw: random.Random) -> tuple[Names | None, li
         return None, []  # nested: nobody knows what is to be in it
     width = max(len(kinds), 1)
     rows: list[list[object]] = [
-        [_value(kind, draw) for kind in kinds] for _ in range(max(_FEW, min(PROBE_ROWS, MOST_CELLS // width)))
+        [_value(kind, draw) for kind in kinds] for _ in range(max(_FEW, min(_PROBE_ROWS, _MAX_PROBE_VALUES // width)))
     ]
     # A row and its negative: whatever a linear model weighs, it answers differently to the two.
     rows = [one for row in rows[: len(rows) // 2] for one in (row, [_negative(cell) for cell in row])]
@@ -146,7 +148,7 @@ def _made_up(inputs: ModelInputs, draw: random.Random) -> tuple[Names | None, li
     gaps = [
         place
         for place, (kind, spec) in enumerate(zip(kinds, inputs.specs, strict=True))
-        if kind not in WHOLE_TYPES and not (kind == "boolean" and spec.required)
+        if kind not in INTEGER_TYPES and not (kind == "boolean" and spec.required)
     ]
     for row, place in zip(rows[-_FEW:-1], draw.sample(gaps, len(gaps)), strict=False):
         row[place] = None
@@ -156,9 +158,9 @@ def _made_up(inputs: ModelInputs, draw: random.Random) -> tuple[Names | None, li
 
 
 def _value(kind: str, draw: random.Random) -> object:
-    if kind in WHOLE_TYPES:
+    if kind in INTEGER_TYPES:
         return draw.choice([0, 1, 2, 3, 7, 40, draw.randrange(100)])
-    if kind in NUMBER_DTYPES:
+    if kind in NUMPY_NUMBER_TYPES:
         return draw.choice([0.0, 1.0, -1.5, 3.25, draw.gauss(0.0, 3.0), draw.gauss(0.0, 3.0), draw.gauss(0.0, 50.0)])
     return draw.choice(_POOLS.get(kind, [None]))
 
@@ -167,10 +169,10 @@ def _negative(cell: object) -> object:
     return -cell if isinstance(cell, float) and cell else cell
 
 
-def _tensors(inputs: ModelInputs, draw: random.Random) -> tuple[Names | None, list[list[object]]]:
+def _tensors(inputs: ModelInputs, draw: random.Random) -> tuple[_ColumnNames | None, list[list[object]]]:
     """Rows of one or more arrays; the first size of each is that of the batch."""
     shapes = [tuple(2 if size < 0 else size for size in spec.shape[1:]) for spec in inputs.specs]
-    count = max(_FEW, min(PROBE_ROWS, MOST_CELLS // max(sum(map(math.prod, shapes)), 1)))
+    count = max(_FEW, min(_PROBE_ROWS, _MAX_PROBE_VALUES // max(sum(map(math.prod, shapes)), 1)))
 
     def rows(place: int) -> list[Any]:
         kind = inputs.specs[place].type.kind

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from surefoot.adapters.mlflow.pyfunc.columns import NUMBER_DTYPES, WHOLE_TYPES, cast_column, type_kind
+from surefoot.adapters.mlflow.pyfunc.columns import INTEGER_TYPES, NUMPY_NUMBER_TYPES, cast_column, type_kind
 from surefoot.adapters.mlflow.pyfunc.inputs import ModelInputs
 from surefoot.models.answer_checks import MISSING_INTEGER, MISSING_TEXTS
 from surefoot.models.predictor import TableColumn
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-TABLE_KINDS = frozenset({*NUMBER_DTYPES, "boolean", "string", "datetime", "binary"})
+_TABLE_KINDS = frozenset({*NUMPY_NUMBER_TYPES, "boolean", "string", "datetime", "binary"})
 """Types of the signature whose values a column can hold; dates and bytes are the texts that callers send."""
 _FLOAT_KINDS, _INTEGER_KINDS, _TEXT_KINDS = "f", "iu", "OUT"
 _MATRIX = 2
@@ -28,7 +28,7 @@ def table_columns(inputs: ModelInputs) -> list[TableColumn]:
         for name, spec in zip(inputs.columns, inputs.specs, strict=True)
     ]
     # Whether an optional column of whole numbers is fed depends on all rows of a request.
-    if any(c.kind not in TABLE_KINDS or (c.kind in WHOLE_TYPES and not c.required) for c in found):
+    if any(c.kind not in _TABLE_KINDS or (c.kind in INTEGER_TYPES and not c.required) for c in found):
         return []
     return found
 
@@ -52,22 +52,22 @@ def _column(name: str, spec: Any, column: "pa.ChunkedArray") -> Any:
     kind = type_kind(spec)
     if kind == "string":
         return pd.array(column.combine_chunks(), dtype="str")
-    if kind in NUMBER_DTYPES and not (column.null_count and kind in WHOLE_TYPES):
-        return column.to_numpy().astype(NUMBER_DTYPES[kind], copy=False)
+    if kind in NUMPY_NUMBER_TYPES and not (column.null_count and kind in INTEGER_TYPES):
+        return column.to_numpy().astype(NUMPY_NUMBER_TYPES[kind], copy=False)
     if kind == "boolean" and not column.null_count:
         return column.to_numpy()
     return cast_column(name, spec, column.to_pylist())
 
 
 def answer_table(answer: Any, rows: int) -> "pa.Table | None":
-    """Give the answers to several rows as a table of one column; None where `answer_column` gives none."""
+    """Give the answers to several rows as a table of one column; None where `_answer_column` gives none."""
     import pyarrow as pa  # noqa: PLC0415 - it comes with MLflow, as late
 
-    column = answer_column(answer, rows)
+    column = _answer_column(answer, rows)
     return None if column is None else pa.table([column], names=["answer"])
 
 
-def answer_column(answer: Any, rows: int) -> "pa.Array | None":
+def _answer_column(answer: Any, rows: int) -> "pa.Array | None":
     """Give the answers to several rows as one column: numbers, truth values, texts, or lists of as many numbers each.
 
     Args:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.adapters.mlflow.runs.run_writer import HASH, HEAD, PARENT, SEQ, WARNING, Pictures, RunWriter
-from surefoot.adapters.mlflow.runs.transitions import RUNNING, Key, RunView, run_views
+from surefoot.adapters.mlflow.runs.transitions import RUNNING, EntryKey, RunView, run_views
 from surefoot.adapters.mlflow.runs.version_pages import ROLLOUT, VersionPages
 from surefoot.core.errors import Conflict, RegistryUnavailable, Rejected, SurefootError
 from surefoot.core.record.chain import Entry
@@ -82,7 +82,7 @@ class MlflowProjection:
         done = self._draw(model, {run.key: run for run in run_views(entries)}, flow_run, reports)
         return done + self._pages.show(model, version_statuses(entries), self._links)
 
-    def _draw(self, model: str, wanted: Mapping[Key, RunView], flow_run: str, reports: Mapping[int, Path]) -> int:
+    def _draw(self, model: str, wanted: Mapping[EntryKey, RunView], flow_run: str, reports: Mapping[int, Path]) -> int:
         """Look and do what is missing until nothing is; how many runs were touched."""
         done, trouble = 0, None
         for _ in range(_PASSES if wanted else 0):
@@ -100,7 +100,7 @@ class MlflowProjection:
             raise trouble or _unsettled(model)
         return 0
 
-    def _pass(self, model: str, wanted: Mapping[Key, RunView], flow_run: str, reports: Mapping[int, Path]) -> int:
+    def _pass(self, model: str, wanted: Mapping[EntryKey, RunView], flow_run: str, reports: Mapping[int, Path]) -> int:
         """Look once and do what is missing; how many runs were touched."""
         experiment = self._experiments.get(model) or self._experiment(model)
         self._experiments[model] = experiment
@@ -158,9 +158,11 @@ def _unsettled(model: str) -> SurefootError:
     return RegistryUnavailable(f"the runs of {model} do not settle; another writer is at work")
 
 
-def _sort(runs: "Sequence[Run]", wanted: Mapping[Key, RunView]) -> "tuple[dict[Key, Run], list[Run], list[Run]]":
+def _sort(
+    runs: "Sequence[Run]", wanted: Mapping[EntryKey, RunView]
+) -> "tuple[dict[EntryKey, Run], list[Run], list[Run]]":
     """The run of each entry, runs that say the same as another, and runs of another journal."""
-    by_key: dict[Key, list[Run]] = defaultdict(list)
+    by_key: dict[EntryKey, list[Run]] = defaultdict(list)
     strangers, numbers = [], {seq for seq, _ in wanted}
     for run in runs:
         key = _key(run)
@@ -173,7 +175,7 @@ def _sort(runs: "Sequence[Run]", wanted: Mapping[Key, RunView]) -> "tuple[dict[K
     return {key: same[0] for key, same in ranked.items()}, [r for same in ranked.values() for r in same[1:]], strangers
 
 
-def _key(run: "Run") -> Key | None:
+def _key(run: "Run") -> EntryKey | None:
     """Which entry a run shows: by its parameters, which cannot be rewritten, or the tags that it was born with."""
     said = {**run.data.tags, **run.data.params}
     seq, digest = said.get(SEQ, ""), said.get(HASH, "")

@@ -21,7 +21,7 @@ from surefoot.core.record.events import (
     decode_event,
 )
 
-Key = tuple[int, str]
+EntryKey = tuple[int, str]
 """Sequence and hash of the entry that a run shows."""
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
@@ -69,8 +69,8 @@ class RunView:
         tables: JSON artifacts by file name.
     """
 
-    key: Key
-    parent: Key | None
+    key: EntryKey
+    parent: EntryKey | None
     name: str
     started: int
     ended: int | None
@@ -102,7 +102,7 @@ class _OpenRollout:
     effects: list[dict[str, object]] = field(default_factory=list)
 
     @property
-    def key(self) -> Key:
+    def key(self) -> EntryKey:
         return self.entry.seq, self.entry.hash
 
 

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-LINE_PREFIX = "Surefoot outcome: "
+OUTCOME_LINE_PREFIX = "Surefoot outcome: "
 """How the line in a description begins; every line that begins so is Surefoot's, every other line is its owner's."""
 OUTCOME, REASON, ROLLOUT, RUN = "surefoot.outcome", "surefoot.reason", "surefoot.rollout", "surefoot.run"
 MAX_DESCRIPTION_LENGTH = 5000
 """What MLflow's database holds of a description [characters]."""
 MAX_NEWEST_VERSIONS = 200
 """Versions that are read in one call [count]."""
-MAX_OLDER_VERSIONS = 5
+_MAX_OLDER_VERSIONS = 5
 """Versions beyond those that are read one by one, latest word first [count]."""
-SKEW_S = 60.0
+_MAX_CLOCK_SKEW_S = 60.0
 """How far the clocks of MLflow and of the journal may differ [seconds]."""
 _MARKUP = re.compile(r"([\\`*\[\]<>])")
 
@@ -56,7 +56,7 @@ class VersionPages:
         changed, trouble = 0, None
         for version in self._read(model, wanted) if wanted else ():
             standing = wanted[str(version.version)]
-            if version.creation_timestamp > (standing.wall + SKEW_S) * 1000.0:
+            if version.creation_timestamp > (standing.wall + _MAX_CLOCK_SKEW_S) * 1000.0:
                 continue  # the model was deleted and made again: this is another version with the same number
             try:
                 changed += self._write(model, version, standing, links.get(standing.rollout, ""))
@@ -80,7 +80,7 @@ class VersionPages:
             return found
         seen = {str(version.version) for version in page}
         older = sorted((one for number, one in wanted.items() if number not in seen), key=lambda one: -one.wall)
-        for standing in older[:MAX_OLDER_VERSIONS]:
+        for standing in older[:_MAX_OLDER_VERSIONS]:
             version = self._one(model, standing.number)
             found += [version] if version is not None else []
         return found
@@ -100,12 +100,12 @@ class VersionPages:
         for name, value in changes.items():
             self._mlflow.call(partial(_set, model=model, number=number, name=name, value=value))
         before = version.description or ""
-        if with_line(before, standing, link) == before:
+        if description_with_outcome(before, standing, link) == before:
             return bool(changes)
         # Read again right before: MLflow cannot change a description only if it is still as it was read.
         now = self._one(model, number)
         before = (now.description or "") if now else before
-        after = with_line(before, standing, link)
+        after = description_with_outcome(before, standing, link)
         if now and after != before:
             self._mlflow.call(lambda client: client.update_model_version(model, number, after))
         return True
@@ -119,7 +119,7 @@ def _set(client: "MlflowClient", model: str, number: str, name: str, value: str)
         client.delete_model_version_tag(model, number, name)
 
 
-def with_line(description: str, standing: VersionStatus, link: str) -> str:
+def description_with_outcome(description: str, standing: VersionStatus, link: str) -> str:
     """A description whose one line of Surefoot's says where the version stands; every other line stays as it is.
 
     Args:
@@ -131,7 +131,7 @@ def with_line(description: str, standing: VersionStatus, link: str) -> str:
         The new description; the old one when MLflow has no room for a line.
     """
     lines = description.split("\n")
-    ours = [index for index, line in enumerate(lines) if line.startswith(LINE_PREFIX)]
+    ours = [index for index, line in enumerate(lines) if line.startswith(OUTCOME_LINE_PREFIX)]
     kept = [line for index, line in enumerate(lines) if index not in ours[1:]]
     others = [*kept] if ours else [description, "", ""] if description else [""]
     at = ours[0] if ours else len(others) - 1
@@ -146,7 +146,7 @@ def with_line(description: str, standing: VersionStatus, link: str) -> str:
 def _line(standing: VersionStatus, link: str, room: int) -> str:
     """The line, shortened to the room that there is [characters]; empty when there is none."""
     when = dt.datetime.fromtimestamp(standing.at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    head = f"{LINE_PREFIX}{standing.outcome} {'on' if standing.over else 'since'} {when}"
+    head = f"{OUTCOME_LINE_PREFIX}{standing.outcome} {'on' if standing.over else 'since'} {when}"
     tail = f" ([rollout {standing.rollout}]({link}))" if link else ""
     if len(head) + len(tail) > room:
         tail = ""

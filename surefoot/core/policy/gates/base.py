@@ -14,7 +14,7 @@ from surefoot.core.policy.scalars import (
     Count,
     Duration,
     Number,
-    Optional,
+    OptionalKey,
     Probability,
     Share,
     Texts,
@@ -105,10 +105,10 @@ class Gate(PolicyModel):
         return None
 
 
-G = TypeVar("G", bound=Gate)
+_G = TypeVar("_G", bound=Gate)
 
 
-def narrow(gate: Gate, kind: type[G]) -> G:
+def narrow(gate: Gate, kind: type[_G]) -> _G:
     """The gate as one of a kind.
 
     Raises:
@@ -122,7 +122,7 @@ def narrow(gate: Gate, kind: type[G]) -> G:
 class SpreadGate(Gate):
     """A gate whose plans count on a spread."""
 
-    expect: Optional[ExpectedSpread] = Field(None, description="What plans count on; no verdict looks at it.")
+    expect: OptionalKey[ExpectedSpread] = Field(None, description="What plans count on; no verdict looks at it.")
 
     @property
     def spread(self) -> float | None:
@@ -133,13 +133,13 @@ class SpreadGate(Gate):
 class LimitedGate(Gate):
     """A gate with a margin (growth over the champion), a limit of the candidate's own value, or both."""
 
-    allowed: Optional[AnyMargin] = Field(
+    allowed: OptionalKey[AnyMargin] = Field(
         None,
         alias="margin",
         description="Largest degradation that is accepted: 0.5pp (points), 20% (of the champion's value), or a number"
         " in the metric's own unit.",
     )
-    limit: Optional[Number] = Field(
+    limit: OptionalKey[Number] = Field(
         None,
         alias="max",
         description="Largest value of the candidate itself, whatever the champion does [unit of the metric].",

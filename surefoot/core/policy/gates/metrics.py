@@ -1,4 +1,4 @@
-"""Name what a gate can measure, and the families of metrics that are judged alike."""
+"""Define the metrics that a gate can measure, and the families of metrics that are judged alike."""
 
 from enum import StrEnum
 
@@ -35,7 +35,7 @@ class Metric(StrEnum):
     ANSWER_SHAPE = "answer_shape"
 
 
-LOSSES = frozenset(
+LOSS_METRICS = frozenset(
     {
         Metric.BRIER,
         Metric.LOG_LOSS,
@@ -50,28 +50,28 @@ LOSSES = frozenset(
 """Losses of an answer against its label; both versions are asked about the same requests."""
 CONFUSIONS = frozenset({Metric.TPR_GAP, Metric.FPR_GAP, Metric.SELECTION_GAP})
 """Differences between groups in a rate of the decisions."""
-GAPS = CONFUSIONS | {Metric.LOSS_GAP}
+GAP_METRICS = CONFUSIONS | {Metric.LOSS_GAP}
 BINNED = frozenset({Metric.ECE, Metric.AUC})
 """Metrics of a whole distribution of scores, kept as counts by bin."""
-PAIRED = LOSSES | GAPS | BINNED | {Metric.DISAGREEMENT}
+PAIRED = LOSS_METRICS | GAP_METRICS | BINNED | {Metric.DISAGREEMENT}
 """Judged on the same requests, by block."""
 SPEEDS = frozenset({Metric.LATENCY, Metric.RESOURCE})
 """Judged on quantiles of a positive measurement of each request."""
 EVENTS = frozenset({Metric.ERROR_RATE, Metric.MISSING_LABEL})
 """Judged on a bad event that each trial has or has not."""
-LIVE_ONLY = SPEEDS | {Metric.MISSING_LABEL, Metric.VALUE, Metric.GAUGE}
+LIVE_ONLY_METRICS = SPEEDS | {Metric.MISSING_LABEL, Metric.VALUE, Metric.GAUGE}
 """What a replay cannot show: only who really served a request has it."""
-SHIFTS = frozenset({Metric.INPUT_SHIFT, Metric.PREDICTION_SHIFT})
-BY_LABEL_OF_CALLER = "callers get the champion's answers alone, so what became of them says nothing of the candidate"
-REPLAY_SHOWS = "it asks for no live requests: name it in a shadow step with 'source: replay'"
-NOT_MIRRORED = {
-    Metric.MISSING_LABEL: BY_LABEL_OF_CALLER,
-    Metric.VALUE: BY_LABEL_OF_CALLER,
-    Metric.EXPECTED_LOSS: REPLAY_SHOWS,
-    Metric.GOLDEN: REPLAY_SHOWS,
+SHIFT_METRICS = frozenset({Metric.INPUT_SHIFT, Metric.PREDICTION_SHIFT})
+_BY_LABEL_OF_CALLER = "callers get the champion's answers alone, so what became of them says nothing of the candidate"
+_REPLAY_SHOWS = "it asks for no live requests: name it in a shadow step with 'source: replay'"
+NOT_MIRRORED_REASONS = {
+    Metric.MISSING_LABEL: _BY_LABEL_OF_CALLER,
+    Metric.VALUE: _BY_LABEL_OF_CALLER,
+    Metric.EXPECTED_LOSS: _REPLAY_SHOWS,
+    Metric.GOLDEN: _REPLAY_SHOWS,
 }
 """What mirrored requests cannot show, and why."""
-BY_CLASS = frozenset({Metric.BRIER, Metric.LOG_LOSS, Metric.ZERO_ONE})
+CLASS_LOSS_METRICS = frozenset({Metric.BRIER, Metric.LOG_LOSS, Metric.ZERO_ONE})
 """Losses that are defined for more than two classes."""
-TWO_CLASSES = frozenset({Metric.COST, *BINNED, *CONFUSIONS})
+BINARY_METRICS = frozenset({Metric.COST, *BINNED, *CONFUSIONS})
 """Metrics of a yes or no; `classes` says which label is which."""

@@ -12,18 +12,18 @@ from surefoot.core.policy.scalars import (
     BlockLength,
     Duration,
     Number,
-    Optional,
+    OptionalKey,
     Probability,
     Quantile,
     Texts,
-    lasting,
-    one_or_more,
+    one_or_more_schema,
+    optional_duration,
 )
-from surefoot.core.policy.violations import Violation, missing, rule_error
+from surefoot.core.policy.violations import Violation, missing_key, rule_error
 
-BLOCK = "Length of a block: outcomes of one block move together and count once."
-THRESHOLD = "Score from which the answer is yes [probability]."
-CLASSES = "Names of the classes in the order of the model's probabilities; with two the second is the positive one."
+_BLOCK = "Length of a block: outcomes of one block move together and count once."
+_THRESHOLD = "Score from which the answer is yes [probability]."
+_CLASSES = "Names of the classes in the order of the model's probabilities; with two the second is the positive one."
 OfGap = Literal[Metric.BRIER, Metric.LOG_LOSS, Metric.ABSOLUTE_ERROR, Metric.SQUARED_ERROR, Metric.ZERO_ONE]
 """Losses of which a gap between groups can be judged."""
 
@@ -31,7 +31,7 @@ OfGap = Literal[Metric.BRIER, Metric.LOG_LOSS, Metric.ABSOLUTE_ERROR, Metric.SQU
 class PairedGate(LimitedGate, SlicedGate):
     """Both versions answer the same requests, which are compared by block."""
 
-    block: Duration = lasting("1d", BLOCK)
+    block: Duration = optional_duration("1d", _BLOCK)
 
     @property
     def coverage(self) -> float:
@@ -55,7 +55,7 @@ class LabelledGate(PairedGate):
     """Answers are held against labels."""
 
     labels: Labels = Field(description="When labels count, and how many there must be.")
-    block: BlockLength = lasting("1d", BLOCK)
+    block: BlockLength = optional_duration("1d", _BLOCK)
 
     @property
     def maturity(self) -> float:
@@ -71,13 +71,13 @@ class LabelledGate(PairedGate):
 class ClassGate(PairedGate):
     """Answers are probabilities or classes, which may have names."""
 
-    classes: Texts = Field((), description=CLASSES)
+    classes: Texts = Field((), description=_CLASSES)
 
 
 class ThresholdGate(PairedGate):
     """Answers become decisions at a threshold."""
 
-    threshold: Probability = Field(0.5, description=THRESHOLD)
+    threshold: Probability = Field(0.5, description=_THRESHOLD)
 
 
 class ProbabilityLossGate(LabelledGate, ClassGate, SpreadGate):
@@ -102,10 +102,10 @@ class PinballGate(LabelledGate, SpreadGate):
 class ExpectedErrors(PolicyModel):
     """What plans count on for right and wrong answers; no verdict looks at it."""
 
-    rate: Optional[Probability] = Field(
+    rate: OptionalKey[Probability] = Field(
         None, description="With block: none, how often the two versions disagree [probability]."
     )
-    spread: Optional[Annotated[float, Field(ge=1e-9, le=1e12, allow_inf_nan=False)]] = Field(
+    spread: OptionalKey[Annotated[float, Field(ge=1e-9, le=1e12, allow_inf_nan=False)]] = Field(
         None, description="By block, standard deviation of a block's difference [share of the answers]."
     )
 
@@ -114,7 +114,7 @@ class ZeroOneGate(LabelledGate, ClassGate, ThresholdGate):
     """Wrong answers, by block, or one by one with `block: none`."""
 
     metric: Literal[Metric.ZERO_ONE]
-    expect: Optional[ExpectedErrors] = Field(None, description="What plans count on; no verdict looks at it.")
+    expect: OptionalKey[ExpectedErrors] = Field(None, description="What plans count on; no verdict looks at it.")
 
     def broken_rules(self) -> Iterator[Violation]:
         """What plans count on is what they need."""
@@ -125,7 +125,7 @@ class ZeroOneGate(LabelledGate, ClassGate, ThresholdGate):
         if getattr(self.expect, other) is not None:
             yield Violation(("expect", other), f"plans count on '{needed}' here: 'rate' is for block: none alone")
         elif getattr(self.expect, needed) is None:
-            yield missing(("expect",), needed)
+            yield missing_key(("expect",), needed)
 
     @property
     def one_by_one(self) -> bool:
@@ -171,7 +171,7 @@ def _one_column(columns: tuple[str, ...]) -> tuple[str, ...]:
     return columns
 
 
-OneColumn = Annotated[Texts, AfterValidator(_one_column), one_or_more({"type": "string", "minLength": 1}, 1)]
+OneColumn = Annotated[Texts, AfterValidator(_one_column), one_or_more_schema({"type": "string", "minLength": 1}, 1)]
 
 
 class GapGate(LabelledGate):
@@ -200,7 +200,7 @@ class DisagreementGate(ThresholdGate, SpreadGate):
     limit: Number = Field(
         alias="max", description="Largest share of the requests on which the two may differ [0 to 1]."
     )
-    allowed: Optional[AnyMargin] = Field(
+    allowed: OptionalKey[AnyMargin] = Field(
         None, alias="margin", description="Has no effect on this metric.", json_schema_extra={"deprecated": True}
     )
 
@@ -217,7 +217,7 @@ def classes_of(gate: Gate) -> tuple[str, ...]:
 
 def threshold_of(gate: Gate) -> float:
     """Score from which the answer is yes [probability]."""
-    return gate.threshold if isinstance(gate, ThresholdGate) else HALF
+    return gate.threshold if isinstance(gate, ThresholdGate) else _DEFAULT_THRESHOLD
 
 
 def loss_of(gate: Gate) -> Metric:
@@ -225,5 +225,5 @@ def loss_of(gate: Gate) -> Metric:
     return gate.of if isinstance(gate, LossGapGate) else gate.metric
 
 
-HALF = 0.5
+_DEFAULT_THRESHOLD = 0.5
 """Score from which the answer is yes, unless a policy says otherwise [probability]."""

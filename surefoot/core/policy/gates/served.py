@@ -15,23 +15,23 @@ from surefoot.core.policy.gates.base import (
 )
 from surefoot.core.policy.gates.metrics import Metric
 from surefoot.core.policy.scalars import (
-    Length,
     MarginAboveZero,
     Name,
     Number,
-    Optional,
+    OptionalKey,
+    PositiveDuration,
     Quantiles,
     RelativeGauge,
     RelativeLatency,
     RelativeResource,
-    lasting,
+    optional_duration,
 )
-from surefoot.core.policy.violations import Violation, missing
+from surefoot.core.policy.violations import Violation, missing_key
 
-MARGIN = "Largest degradation that is accepted, as a share of the champion's value, such as 20%."
-LEAST_WIDTH = 1e-9
+_MARGIN = "Largest degradation that is accepted, as a share of the champion's value, such as 20%."
+_LEAST_WIDTH = 1e-9
 """Least distance between the bounds of a value [unit of the value]."""
-BOUND = 1e12
+_BOUND = 1e12
 """Largest bound of a value [unit of the value]."""
 
 
@@ -41,21 +41,21 @@ class EventGate(LimitedGate, SlicedGate):
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["margin"]}, {"required": ["max"]}]})
 
     metric: Literal[Metric.ERROR_RATE, Metric.MISSING_LABEL]
-    allowed: Optional[MarginAboveZero] = Field(
+    allowed: OptionalKey[MarginAboveZero] = Field(
         None,
         alias="margin",
         description="Largest growth of the rate that is accepted: 0.5pp (points) or 20% (of the champion's rate).",
     )
-    limit: Optional[Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False)]] = Field(
+    limit: OptionalKey[Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False)]] = Field(
         None, alias="max", description="Largest rate of the candidate itself, an error budget [probability]."
     )
-    expect: Optional[ExpectedRate] = Field(None, description="What plans count on; no verdict looks at it.")
+    expect: OptionalKey[ExpectedRate] = Field(None, description="What plans count on; no verdict looks at it.")
 
     def broken_rules(self) -> Iterator[Violation]:
         """Something is demanded."""
         yield from super().broken_rules()
         if self.allowed is None and self.limit is None:
-            yield missing((), "margin", ": say how much worse the candidate may be, or give 'max'")
+            yield missing_key((), "margin", ": say how much worse the candidate may be, or give 'max'")
 
     @property
     def expected(self) -> float | None:
@@ -85,7 +85,7 @@ class SpeedGate(SlicedGate, SpreadGate):
     """Quantiles of a positive measurement of each request."""
 
     metric: Literal[Metric.LATENCY, Metric.RESOURCE]
-    allowed: RelativeResource = Field(alias="margin", description=MARGIN)
+    allowed: RelativeResource = Field(alias="margin", description=_MARGIN)
     quantiles: Quantiles = Field(
         (0.9,), alias="quantile", description="Quantiles that are compared, one or several [0.01 to 0.999]."
     )
@@ -105,7 +105,7 @@ class LatencyGate(SpeedGate):
     """Quantiles of the latency [ms]."""
 
     metric: Literal[Metric.LATENCY]
-    allowed: RelativeLatency = Field(alias="margin", description=MARGIN)
+    allowed: RelativeLatency = Field(alias="margin", description=_MARGIN)
 
 
 class ResourceGate(SpeedGate):
@@ -124,9 +124,9 @@ class GaugeGate(SpreadGate):
     """A process's own measure, block by block of time."""
 
     metric: Literal[Metric.GAUGE]
-    allowed: RelativeGauge = Field(alias="margin", description=MARGIN)
+    allowed: RelativeGauge = Field(alias="margin", description=_MARGIN)
     column: Name = Field(description="Column of the log that is measured, such as rss_mb.")
-    block: Length = lasting("10m", "Length of a block of time in which the two are compared once.")
+    block: PositiveDuration = optional_duration("10m", "Length of a block of time in which the two are compared once.")
 
     @property
     def margin(self) -> float:
@@ -149,21 +149,21 @@ class ValueGate(SlicedGate):
         description="Largest degradation that is accepted: 5% (of the champion's mean), or a number in its unit.",
     )
     column: Name = Field("label", description="Field of the label that holds the value; the label itself by default.")
-    cap: Annotated[float, Field(ge=-BOUND, le=BOUND, allow_inf_nan=False)] = Field(
+    cap: Annotated[float, Field(ge=-_BOUND, le=_BOUND, allow_inf_nan=False)] = Field(
         description="Value above which more does not count [unit of the value]."
     )
-    floor: Annotated[float, Field(ge=-BOUND, le=BOUND, allow_inf_nan=False)] = Field(
+    floor: Annotated[float, Field(ge=-_BOUND, le=_BOUND, allow_inf_nan=False)] = Field(
         0.0,
         description="Value below which less does not count [unit of the value]; without it one below 0 is an ERROR.",
     )
     direction: Literal["decrease", "increase"] = Field("decrease", description="Which change of the mean is harm.")
     labels: Maturity = Field(description="When a label counts.")
-    expect: Optional[ExpectedMean] = Field(None, description="What plans count on; no verdict looks at it.")
+    expect: OptionalKey[ExpectedMean] = Field(None, description="What plans count on; no verdict looks at it.")
 
     def broken_rules(self) -> Iterator[Violation]:
         """The bounds hold something, and the margin has a meaning between them."""
         yield from super().broken_rules()
-        if self.cap - self.floor < LEAST_WIDTH:
+        if self.cap - self.floor < _LEAST_WIDTH:
             yield Violation(("cap",), f"must be above the floor, which is {self.floor:g}")
         elif self.expect is not None:
             tiny = (self.cap - self.floor) * 1e-9

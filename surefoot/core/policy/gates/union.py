@@ -6,7 +6,6 @@ from pydantic import Field, TypeAdapter
 
 from surefoot.core.policy.gates.base import Gate
 from surefoot.core.policy.gates.metrics import Metric
-from surefoot.core.policy.gates.other import ExpectedLossGate, GoldenGate, InputShiftGate, PredictionShiftGate
 from surefoot.core.policy.gates.paired import (
     CostGate,
     DecisionGapGate,
@@ -25,6 +24,12 @@ from surefoot.core.policy.gates.served import (
     MissingLabelGate,
     ResourceGate,
     ValueGate,
+)
+from surefoot.core.policy.gates.shift_and_golden import (
+    ExpectedLossGate,
+    GoldenGate,
+    InputShiftGate,
+    PredictionShiftGate,
 )
 
 WrittenGate = Annotated[
@@ -55,5 +60,5 @@ GATE_CLASSES: dict[Metric, type[Gate]] = {
     for metric in get_args(kind.model_fields["metric"].annotation)
 }
 """The class of the gates on each metric."""
-GATE: TypeAdapter[WrittenGate] = TypeAdapter(WrittenGate)
+GATE_ADAPTER: TypeAdapter[WrittenGate] = TypeAdapter(WrittenGate)
 """Reads one gate from the mapping that the file holds."""

@@ -1,4 +1,4 @@
-"""Handle /docs, /openapi.json and /version: what this gateway is and what it answers."""
+"""Handle /docs, /openapi.json and /version: the gateway's documentation and version."""
 
 import importlib.metadata
 
@@ -8,7 +8,7 @@ from surefoot.gateway.http.asgi import Response
 
 async def handle_version(_scope: asgi.Scope, _receive: asgi.Receive, _name: str) -> Response:
     """Give the version of Surefoot."""
-    return Response(importlib.metadata.version("surefoot").encode(), kind=asgi.TEXT_TYPE)
+    return Response(importlib.metadata.version("surefoot").encode(), kind=asgi.TEXT_CONTENT_TYPE)
 
 
 async def handle_openapi(_scope: asgi.Scope, _receive: asgi.Receive, _name: str) -> Response:

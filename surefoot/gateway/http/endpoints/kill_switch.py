@@ -9,7 +9,7 @@ from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoints.handler_context import HandlerContext
 
 _log = logging.getLogger(__name__)
-LONGEST_REASON = 1 << 20
+_MAX_BODY_BYTES = 1 << 20
 """Longest body of a kill [bytes]; of a longer one the switch is set without a reason."""
 
 
@@ -28,7 +28,7 @@ class KillSwitchHandler:
             await runtime.lift_kill()
             return Response.json({"killed": ""})
         try:
-            body = await asgi.read_body(scope, receive, LONGEST_REASON)
+            body = await asgi.read_body(scope, receive, _MAX_BODY_BYTES)
         except HttpError:  # whatever is wrong with the text, the switch is set
             body = b"the reason could not be read"
         reason = usable_reason(body.decode("utf-8", "replace")).text

@@ -15,8 +15,8 @@ from surefoot.gateway.http.endpoints.scoring import (
     SCORING_ERRORS,
     answer_headers,
     check_request_id,
-    mirror_later,
-    random_ids,
+    generate_request_ids,
+    mirror_after_response,
     read_request_id,
     scoring_refusal,
     start_answer,
@@ -33,7 +33,7 @@ class OpenInferenceHandler:
     def __init__(self, context: HandlerContext) -> None:
         """Score with the models of this worker."""
         self._context = context
-        self._ids = random_ids()
+        self._ids = generate_request_ids()
 
     async def handle(self, scope: asgi.Scope, receive: asgi.Receive, _name: str) -> Response:
         """Answer a request below /v2."""
@@ -41,7 +41,7 @@ class OpenInferenceHandler:
             return await self._answer(scope, receive)
         except HttpError as refusal:
             return Response(
-                orjson.dumps({"error": str(refusal)}), refusal.status, asgi.JSON_TYPE, dict(refusal.headers)
+                orjson.dumps({"error": str(refusal)}), refusal.status, asgi.JSON_CONTENT_TYPE, dict(refusal.headers)
             )
 
     async def _answer(self, scope: asgi.Scope, receive: asgi.Receive) -> Response:
@@ -92,6 +92,6 @@ class OpenInferenceHandler:
             raise scoring_refusal(error, controller, request) from None
         if controller.router.tripped is not None:  # the cut is in force before this answer leaves
             controller.collect_trip()
-        after = mirror_later(controller, answer)
+        after = mirror_after_response(controller, answer)
         body = tensors.tensor_response(answer.predictions, controller.name, answer.answered_by, own)
         return Response(body, encoded=answer_headers(answer, request), after=after)

@@ -6,14 +6,14 @@ from collections.abc import Coroutine, Iterator
 from functools import lru_cache, partial
 
 from surefoot.gateway.control.model_controller import ModelController
-from surefoot.gateway.http import asgi, decode
+from surefoot.gateway.http import asgi, scoring_body
 from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoints.handler_context import HandlerContext
-from surefoot.gateway.inference.request import new_request
+from surefoot.gateway.inference.request_attempts import new_request
 from surefoot.gateway.inference.router import CallerAnswer, CallerError, NotServing, Overloaded
 from surefoot.gateway.log.label_rules import REQUEST_ID
 
-SCORING_ERRORS = (decode.MalformedBody, CallerError, NotServing, Overloaded)
+SCORING_ERRORS = (scoring_body.MalformedBody, CallerError, NotServing, Overloaded)
 """Why a scoring request gets no answer."""
 
 
@@ -23,7 +23,7 @@ class ScoringHandler:
     def __init__(self, context: HandlerContext) -> None:
         """Score with the models of this worker."""
         self._context = context
-        self._ids = random_ids()
+        self._ids = generate_request_ids()
 
     async def handle(self, scope: asgi.Scope, receive: asgi.Receive, name: str) -> Response:
         """Score the rows of a request; without a name, with the one model that is routed."""
@@ -33,7 +33,7 @@ class ScoringHandler:
         started, at = time.perf_counter(), context.clock.now()  # how long a caller takes to ask is not our latency
         request = read_request_id(scope) or next(self._ids)
         try:
-            table = decode.read_table(body, asgi.get_header(scope, b"content-type"))
+            table = scoring_body.decode_table(body, asgi.get_header(scope, b"content-type"))
             answer = await start_answer(controller, table, request, at=at, started=started)
         except SCORING_ERRORS as error:
             raise scoring_refusal(error, controller, request) from None
@@ -42,15 +42,21 @@ class ScoringHandler:
         return Response(
             b'{"predictions":' + answer.predictions + b"}",
             200,
-            asgi.JSON_TYPE,
+            asgi.JSON_CONTENT_TYPE,
             {},
             answer_headers(answer, request),
-            mirror_later(controller, answer),
+            mirror_after_response(controller, answer),
         )
 
 
 def start_answer(
-    controller: ModelController, table: decode.Table, request: str, *, at: float, started: float, tensor: bool = False
+    controller: ModelController,
+    table: scoring_body.RequestTable,
+    request: str,
+    *,
+    at: float,
+    started: float,
+    tensor: bool = False,
 ) -> Coroutine[object, object, CallerAnswer]:
     """Assign a request to a version by the route in force, and give what is to be awaited for its answer.
 
@@ -84,9 +90,9 @@ def start_answer(
 
 def scoring_refusal(error: Exception, controller: ModelController, request: str) -> HttpError:
     """Give the HTTP error for a scoring request without an answer."""
-    if isinstance(error, decode.UnsupportedType):
+    if isinstance(error, scoring_body.UnsupportedType):
         return HttpError(415, "BAD_REQUEST", str(error), x_request_id=request)
-    if isinstance(error, decode.MalformedBody | CallerError):
+    if isinstance(error, scoring_body.MalformedBody | CallerError):
         return HttpError(400, "BAD_REQUEST", str(error), x_request_id=request)
     message = f"{error}{': ' + controller.error if controller.error else ''}"
     return HttpError(503, "TEMPORARILY_UNAVAILABLE", message, retry_after="1", x_request_id=request)
@@ -98,7 +104,7 @@ def answer_headers(answer: CallerAnswer, request: str) -> list[tuple[bytes, byte
     return [(b"x-request-id", request.encode()), *_route_headers(answer.answered_by, split.generation, split.rollout)]
 
 
-def mirror_later(controller: ModelController, answer: CallerAnswer) -> "partial[None] | None":
+def mirror_after_response(controller: ModelController, answer: CallerAnswer) -> "partial[None] | None":
     """Give what mirrors a request once its answer has been sent; None when it is not mirrored."""
     if not answer.job.split.mirror:
         return None
@@ -137,7 +143,7 @@ def check_request_id(request: str, name: str) -> str:
     return request
 
 
-def random_ids() -> Iterator[str]:
+def generate_request_ids() -> Iterator[str]:
     """Generate ids of 128 random bits, many from one call of the system."""
     while True:
         bits = os.urandom(4096)

@@ -1,11 +1,11 @@
-"""Plan gates on what both arms serve: what they find and prove, step by step."""
+"""Plan gates on the traffic that both arms serve: what they find and prove, step by step."""
 
 import math
 from dataclasses import dataclass
 
 from surefoot.core.gates.rate import MAX_EPOCHS
 from surefoot.core.planning.detectability import PLAN_POWER, Detectability, smallest_detectable
-from surefoot.core.planning.evidence_growth import growth_of
+from surefoot.core.planning.evidence_growth import evidence_growth_of
 from surefoot.core.policy.model import Gate, SpeedGate
 from surefoot.core.stats import power
 from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT
@@ -67,7 +67,7 @@ class StepDemand:
 
 def plan_served(gate: Gate, asked: StepDemand) -> Detectability:
     """What a gate on served traffic sees by the end of a step."""
-    law = growth_of(gate)
+    law = evidence_growth_of(gate)
     alpha = asked.level / (len(gate.quantiles) if isinstance(gate, SpeedGate) else 1)
 
     def found(times: float) -> float:
@@ -78,7 +78,7 @@ def plan_served(gate: Gate, asked: StepDemand) -> Detectability:
     nats = [s.n * law.safe(s.share, asked.allowance) for s in asked.periods]
     passes = power.chance_above_level(sum(nats), asked.beta)
     grows = law.safe(asked.periods[-1].share, asked.allowance) * asked.a_second
-    left = power.nats_to_stand(asked.beta, PLAN_POWER) - sum(nats[:-1])
+    left = power.mean_evidence_to_hold(asked.beta, PLAN_POWER) - sum(nats[:-1])
     needs = max(left, 0.0) / grows if grows > 0.0 else math.inf
     seen = math.isfinite(effect) and effect < law.largest
     return Detectability(

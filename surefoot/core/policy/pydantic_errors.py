@@ -1,4 +1,4 @@
-"""Turn pydantic's errors into violations: the keys that lead to the place, and one line in the policy's words."""
+"""Convert pydantic's errors to violations of the policy: the place as keys, and one line in the policy's words."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,14 +10,22 @@ from pydantic_core import ErrorDetails
 from surefoot.core.policy.gates.metrics import Metric
 from surefoot.core.policy.gates.union import GATE_CLASSES
 from surefoot.core.policy.policy import Policy
-from surefoot.core.policy.scalars import LARGEST, NOT_A_NUMBER
+from surefoot.core.policy.scalars import MAX_NUMBER, NOT_A_NUMBER_MESSAGE
 from surefoot.core.policy.sections import Wait
-from surefoot.core.policy.steps import APPROVE, STEP_CLASSES
-from surefoot.core.policy.violations import RULES, Mistake, Path, Violation, describe, missing, shown
+from surefoot.core.policy.steps import APPROVE_NOT_SUPPORTED, STEP_CLASSES
+from surefoot.core.policy.violations import (
+    RULE_ERROR_TYPE,
+    KeyPath,
+    MistakeKind,
+    Violation,
+    describe_type,
+    missing_key,
+    one_line_text,
+)
 
-TAGGED = {"gates", "steps"}
+_TAGGED = {"gates", "steps"}
 """Keys under which pydantic's path holds, third, which member of a union was tried."""
-BOUNDS = {
+_BOUNDS = {
     "greater_than": "must be above",
     "greater_than_equal": "must be at least",
     "less_than": "must be below",
@@ -25,7 +33,7 @@ BOUNDS = {
 }
 
 
-def violations_of(error: ValidationError, value: object, under: Path = ()) -> list[Violation]:
+def violations_of(error: ValidationError, value: object, under: KeyPath = ()) -> list[Violation]:
     """What is broken in a policy, in the order in which pydantic found it.
 
     Args:
@@ -36,29 +44,29 @@ def violations_of(error: ValidationError, value: object, under: Path = ()) -> li
     return [found for details in error.errors(include_url=False) for found in _translated(details, value, under)]
 
 
-def unknown_keys(error: ValidationError) -> list[Path]:
+def unknown_keys(error: ValidationError) -> list[KeyPath]:
     """Places of the keys that are not known, in a whole policy."""
     lines = error.errors(include_url=False, include_context=False)
     return [_keys(line["loc"]) for line in lines if line["type"] == "extra_forbidden"]
 
 
-def _translated(details: ErrorDetails, value: object, under: Path) -> Iterator[Violation]:
+def _translated(details: ErrorDetails, value: object, under: KeyPath) -> Iterator[Violation]:
     kind, found, context = details["type"], details.get("input"), details.get("ctx", {})
     place = (*under, *details["loc"])
     path = _path(place, value)
-    if kind == RULES:
+    if kind == RULE_ERROR_TYPE:
         for violation in context["broken"]:
             yield Violation((*path, *violation.path), violation.rule, violation.mistake, violation.key)
     elif kind == "missing":
-        yield missing(path[:-1], str(path[-1]))
+        yield missing_key(path[:-1], str(path[-1]))
     elif kind == "extra_forbidden":
         known = ", ".join(_known_keys(place))
-        rule = f"unknown key {shown(path[-1])}; known here: {known}"
-        yield Violation(path, rule, Mistake.UNKNOWN_KEY, str(path[-1]))
+        rule = f"unknown key {one_line_text(path[-1])}; known here: {known}"
+        yield Violation(path, rule, MistakeKind.UNKNOWN_KEY, str(path[-1]))
     elif kind.startswith("union_tag"):
         yield _unknown_kind(path, found)
     else:
-        strange = Mistake.STRANGE_NAME if kind == "string_pattern_mismatch" else Mistake.OTHER
+        strange = MistakeKind.STRANGE_NAME if kind == "string_pattern_mismatch" else MistakeKind.OTHER
         yield Violation(path, _rule(kind, found, context), strange)
 
 
@@ -66,41 +74,41 @@ def _rule(kind: str, found: object, context: Mapping[str, Any]) -> str:
     """What is demanded of a single value."""
     bound = next((context[key] for key in ("gt", "ge", "lt", "le") if key in context), None)
     if kind in {"float_type", "int_type"} and type(found) in {int, float}:
-        if kind == "int_type" and abs(found) <= LARGEST:  # type: ignore[arg-type]
-            return f"expected a whole number from 0, found {describe(found)}"
-        return f"{describe(found)} {NOT_A_NUMBER}"
+        if kind == "int_type" and abs(found) <= MAX_NUMBER:  # type: ignore[arg-type]
+            return f"expected a whole number from 0, found {describe_type(found)}"
+        return f"{describe_type(found)} {NOT_A_NUMBER_MESSAGE}"
     if kind in {"float_type", "int_type"}:
-        return f"expected a number, found {describe(found)}"
-    if kind == "finite_number" or (bound is not None and abs(bound) >= LARGEST):
-        return f"{describe(found)} {NOT_A_NUMBER}"
-    if kind in BOUNDS:
-        return f"{BOUNDS[kind]} {bound:g}, found {shown(found)}"
+        return f"expected a number, found {describe_type(found)}"
+    if kind == "finite_number" or (bound is not None and abs(bound) >= MAX_NUMBER):
+        return f"{describe_type(found)} {NOT_A_NUMBER_MESSAGE}"
+    if kind in _BOUNDS:
+        return f"{_BOUNDS[kind]} {bound:g}, found {one_line_text(found)}"
     if kind == "string_pattern_mismatch":
-        return f"expected a name of letters, digits, '-' and '_', found {describe(found)}"
+        return f"expected a name of letters, digits, '-' and '_', found {describe_type(found)}"
     if kind == "string_unicode":
         return f"{found!a} holds half a character, which cannot be written down"
     if kind.startswith("string"):
-        return f"expected text, found {describe(found)}"
+        return f"expected text, found {describe_type(found)}"
     if kind in {"literal_error", "enum"}:
         allowed = re.findall(r"'([^']*)'", str(context["expected"]))
-        return f"expected one of {', '.join(allowed)}, found {describe(found)}"
-    return f"expected a mapping, found {describe(found)}"
+        return f"expected one of {', '.join(allowed)}, found {describe_type(found)}"
+    return f"expected a mapping, found {describe_type(found)}"
 
 
-def _unknown_kind(path: Path, found: object) -> Violation:
+def _unknown_kind(path: KeyPath, found: object) -> Violation:
     """What is wrong with a mapping of which not even the kind is known."""
     if not isinstance(found, Mapping):
-        return Violation(path, f"expected a mapping, found {describe(found)}")
+        return Violation(path, f"expected a mapping, found {describe_type(found)}")
     if path[0] == "steps":
         steps = "a step is 'shadow: {...}' or 'weight: N' with 'hold: {...}'"
-        return Violation(path, APPROVE if "approve" in found else steps)
+        return Violation(path, APPROVE_NOT_SUPPORTED if "approve" in found else steps)
     if "metric" not in found:
-        return missing(path, "metric")
+        return missing_key(path, "metric")
     known = ", ".join(metric for metric in Metric if metric in GATE_CLASSES)
-    return Violation((*path, "metric"), f"expected one of {known}, found {describe(found['metric'])}")
+    return Violation((*path, "metric"), f"expected one of {known}, found {describe_type(found['metric'])}")
 
 
-def _path(place: Sequence[str | int], value: object) -> Path:
+def _path(place: Sequence[str | int], value: object) -> KeyPath:
     """Keys of the file that lead to a place of pydantic's, which also names members of unions and items of a text."""
     keys = _keys(place)
     if keys and isinstance(keys[-1], int) and not isinstance(_at(value, keys[:-1]), list):
@@ -108,12 +116,12 @@ def _path(place: Sequence[str | int], value: object) -> Path:
     return keys
 
 
-def _keys(place: Sequence[str | int]) -> Path:
+def _keys(place: Sequence[str | int]) -> KeyPath:
     """The place without what is third in gates and steps: the tag of a union, or a sign that the name is meant."""
-    return tuple(key for index, key in enumerate(place) if index != 2 or place[0] not in TAGGED)  # noqa: PLR2004
+    return tuple(key for index, key in enumerate(place) if index != 2 or place[0] not in _TAGGED)  # noqa: PLR2004
 
 
-def _at(value: object, path: Path) -> object:
+def _at(value: object, path: KeyPath) -> object:
     """What the file holds at a place; None when it is not there."""
     for key in path:
         if isinstance(value, list) and isinstance(key, int) and key < len(value):
@@ -128,7 +136,7 @@ def _known_keys(place: Sequence[str | int]) -> list[str]:
     """The keys that are known where an unknown one stands, without those that are old names."""
     model: type[BaseModel] = Policy
     rest = list(place[:-1])
-    if place[0] in TAGGED and len(place) > 3:  # noqa: PLR2004 - section, name, tag, key
+    if place[0] in _TAGGED and len(place) > 3:  # noqa: PLR2004 - section, name, tag, key
         tag = str(place[2])
         model = STEP_CLASSES[tag] if place[0] == "steps" else GATE_CLASSES[Metric(tag)]
         rest = rest[3:]

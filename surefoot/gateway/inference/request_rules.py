@@ -1,4 +1,4 @@
-"""Convert the rules of a policy for requests to and from JSON, and check the names of models."""
+"""Convert a policy's rules for requests to and from JSON, and check the names of models."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from surefoot.core.split_json import decode_percent
 
 _MODEL = re.compile(r"[^./:\\\x00-\x1f\x7f][^/:\\\x00-\x1f\x7f]*")
 _LONGEST_NAME = 200  # bytes; a file name holds 255
-UNBATCHABLE = "alone"
+UNBATCHABLE_KEY = "alone"
 """Key of an entry: why versions are asked one request at a time, by digest. It is not written to the route file."""
 _ALL = LogPolicy()
 
@@ -45,7 +45,7 @@ class RequestRules:
             return cls(unit)
         if not isinstance(kept, dict) or kept.keys() != {"hash", "drop", "share"}:
             raise ValueError("kept is an object with exactly the keys ['drop', 'hash', 'share']")
-        columns = [tuple(map(str, as_list(kept[key]))) for key in ("hash", "drop")]
+        columns = [tuple(map(str, list_or_empty(kept[key]))) for key in ("hash", "drop")]
         return cls(unit, LogPolicy(columns[0], columns[1], decode_percent("kept.share", kept["share"])))
 
     def encode(self) -> dict[str, object]:
@@ -57,6 +57,6 @@ class RequestRules:
         return made
 
 
-def as_list(value: object) -> list[object]:
+def list_or_empty(value: object) -> list[object]:
     """A list, or none for anything else."""
     return value if isinstance(value, list) else []

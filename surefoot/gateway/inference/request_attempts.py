@@ -1,4 +1,4 @@
-"""Define requests, attempts to answer them and their outcomes, and turn outcomes into log records."""
+"""Define attempts to answer a request and their outcomes, and convert outcomes to log records."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ import orjson
 from surefoot.core.assignment import assign_arm
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import Arm, Split
-from surefoot.gateway.log.record import LONGEST_TEXT, json_line, logged_unit, record_lines
+from surefoot.gateway.log.inference_request import InferenceRequest
+from surefoot.gateway.log.record import MAX_TEXT_LENGTH, json_line, logged_unit, record_lines
 from surefoot.gateway.log.redaction import LogRedactor
-from surefoot.gateway.log.request import InferenceRequest
 from surefoot.models.answer_checks import describe_error
-from surefoot.models.predictor import NO_OPTIONS, Names, RequestOptions
+from surefoot.models.predictor import NO_OPTIONS, ColumnNames, RequestOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Revoked:
     """The version was taken out of the route before its answer was released."""
 
 
-Outcome = Answered | Failed | ProcessDown | Revoked
+AttemptOutcome = Answered | Failed | ProcessDown | Revoked
 
 
 @dataclass(slots=True, eq=False)
@@ -71,7 +71,7 @@ class Attempt:
 
     job: InferenceRequest
     last: bool
-    settled: asyncio.Future[Outcome]
+    settled: asyncio.Future[AttemptOutcome]
     retries: int = 0
     claimed: bool = False
 
@@ -81,7 +81,7 @@ class Attempt:
         return won
 
 
-Settled = tuple[Attempt, Outcome, list[object]]
+SettledAttempt = tuple[Attempt, AttemptOutcome, list[object]]
 
 
 def fail_waiting(batch: Sequence[Attempt], error: Exception) -> None:
@@ -112,9 +112,9 @@ def check_tensor(values: list[object]) -> None:
         raise NotATensor("the answers are no tensor; ask this model at /invocations")
 
 
-def split_answers(batch: Sequence[Attempt], answers: list[object], by: str) -> list[Settled]:
+def split_answers(batch: Sequence[Attempt], answers: list[object], by: str) -> list[SettledAttempt]:
     """Give every request its own answers, in order."""
-    made: list[Settled] = []
+    made: list[SettledAttempt] = []
     start = 0
     for attempt in batch:
         job = attempt.job
@@ -136,7 +136,7 @@ def new_request(
     *,
     model: str,
     request: str,
-    names: Names,
+    names: ColumnNames,
     values: list[list[object]],
     column: str | None,
     at: float,
@@ -178,7 +178,7 @@ def _texts(names: tuple[str | int | float, ...], column: str) -> tuple[object, .
     return names if column in names else tuple(map(str, names))
 
 
-def caller_records(attempt: Attempt, outcome: Outcome, answers: list[object]) -> list[bytes]:
+def caller_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:
     """Give the records of what a caller got; none while another version is still to be asked."""
     job = attempt.job
     if isinstance(outcome, Answered):
@@ -189,7 +189,7 @@ def caller_records(attempt: Attempt, outcome: Outcome, answers: list[object]) ->
     return []
 
 
-def shadow_records(attempt: Attempt, outcome: Outcome, answers: list[object]) -> list[bytes]:
+def shadow_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:
     """Give the records of one mirrored request: answers, or how the shadow has failed."""
     job = attempt.job
     cpu_ms, rss_mb, model_ms, batch = (None, None, None, None) if job.cost is None else job.cost
@@ -215,14 +215,14 @@ def shadow_records(attempt: Attempt, outcome: Outcome, answers: list[object]) ->
     ]
 
 
-def _shadow_error(outcome: Outcome) -> str | None:
+def _shadow_error(outcome: AttemptOutcome) -> str | None:
     """Say how a shadow failed; None when it answered."""
     match outcome:
         case Answered():
             return None
         case Failed(error=error):
-            return error[:LONGEST_TEXT]
+            return error[:MAX_TEXT_LENGTH]
         case ProcessDown(error=error):
-            return f"Down: {error}"[:LONGEST_TEXT]
+            return f"Down: {error}"[:MAX_TEXT_LENGTH]
         case Revoked():
             return "Revoked: it was let go before it had answered"

@@ -20,7 +20,7 @@ from surefoot.core.judging.left_out import LeftOut
 from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Metric
-from surefoot.core.verdicts.left_out import REASON_TEXTS, note_left_out
+from surefoot.core.verdicts.left_out_records import LEFT_OUT_REASON_TEXTS, report_left_out_records
 from tests.gates import make_gate
 from tests.unit.test_counts import ERRORS, LATENCY, LIVE, V1, V2, before
 from tests.unit.test_counts import record as served
@@ -64,7 +64,7 @@ def test_what_every_version_refuses_is_no_failure_of_any(tmp_path: Path) -> None
     assert found.left.refused == 1001
     verdict = judge(ERRORS, found, DecisionThresholds())
     assert "1,001 requests that no version could answer" in verdict.reason
-    assert {"left out": REASON_TEXTS["refused"], "n": 1001} in verdict.details
+    assert {"left out": LEFT_OUT_REASON_TEXTS["refused"], "n": 1001} in verdict.details
 
 
 def test_a_failure_of_one_version_stays_its_own(tmp_path: Path) -> None:
@@ -186,12 +186,12 @@ def test_bare_arrays_are_evidence_too(tmp_path: Path) -> None:
 SOME = Verdict("g", "error_rate", Outcome.PASS, Role.GUARDRAIL, "it holds", details=({"slice": "all"},))
 
 
-@given(st.builds(LeftOut, **{name: st.integers(0, 3) for name in REASON_TEXTS}))
+@given(st.builds(LeftOut, **{name: st.integers(0, 3) for name in LEFT_OUT_REASON_TEXTS}))
 def test_every_count_is_in_the_sentence_and_in_the_details(left: LeftOut) -> None:
     """A count that is not zero is told twice; without any the verdict is what it was, and it survives the journal."""
-    verdict = note_left_out(SOME, left)
+    verdict = report_left_out_records(SOME, left)
     told = {str(row["left out"]): row["n"] for row in verdict.details if "left out" in row}
-    assert told == {words: getattr(left, name) for name, words in REASON_TEXTS.items() if getattr(left, name)}
+    assert told == {words: getattr(left, name) for name, words in LEFT_OUT_REASON_TEXTS.items() if getattr(left, name)}
     assert all(words in verdict.reason for words in told)
     assert told or verdict == SOME
     assert unpack_evidence(pack_evidence(SplitCounts((), left=left))) == SplitCounts((), left=left)

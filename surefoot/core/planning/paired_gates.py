@@ -1,4 +1,4 @@
-"""Plan gates that compare both versions on the same requests, by block."""
+"""Plan gates that compare both versions on the same requests: what they find, and how long that takes."""
 
 import math
 from dataclasses import replace
@@ -7,18 +7,18 @@ from scipy import stats
 
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning.detectability import PLAN_POWER, Detectability, smallest_detectable
-from surefoot.core.policy.model import GAPS, GaugeGate, Metric, PairedGate, ShiftGate
+from surefoot.core.policy.model import GAP_METRICS, GaugeGate, Metric, PairedGate, ShiftGate
 from surefoot.core.stats import power
 from surefoot.core.stats.paired_difference import MIN_BLOCKS
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, MIN_PROBABILITY, kl_divergence
 
-EXPECTED_DISAGREEMENT = 0.05
+_EXPECTED_DISAGREEMENT = 0.05
 """Share of the requests on which two versions disagree, unless the policy expects another one."""
-MOST_BLOCKS = 100_000
+_MAX_BLOCKS = 100_000
 """More blocks than anybody waits for [count]."""
 
 
-def complete_blocks(gate: PairedGate, window: float) -> int:
+def _complete_blocks(gate: PairedGate, window: float) -> int:
     """Complete blocks whose labels have all had their time, in a window [seconds]; one is cut at its beginning."""
     return max(math.floor((window - gate.maturity) / gate.block) - 1, 0)
 
@@ -49,11 +49,11 @@ def plan_paired(
 
     Law: needs the spread between blocks, which only the past knows; without it no effect is named.
     """
-    k, longest = complete_blocks(gate, window), window + patience
+    k, longest = _complete_blocks(gate, window), window + patience
     alpha, beta = level.spent(gate.block)
     warning = ""
-    if complete_blocks(gate, longest) < MIN_BLOCKS:
-        warning = f"{complete_blocks(gate, longest)} complete blocks can never decide: {MIN_BLOCKS} are needed"
+    if _complete_blocks(gate, longest) < MIN_BLOCKS:
+        warning = f"{_complete_blocks(gate, longest)} complete blocks can never decide: {MIN_BLOCKS} are needed"
     elif wanted > a_second * longest:
         warning = f"demands {wanted:,} labelled requests, but only about {a_second * longest:,.0f} come in time"
     made = Detectability(step, gate.name, gate.metric.value, k, "blocks", lasts=window, warning=warning)
@@ -82,7 +82,7 @@ def _measured(gate: PairedGate, made: Detectability, longest: float, alpha: floa
         warning = f"an equal candidate passes in time with a chance of {passes:.0%} only"
     assumes = "" if margin else f"to pass a candidate must be better by {better:.4g}"
     what = f"{gate.metric.value} worse by {effect:.4g}"
-    if gate.by and gate.metric not in GAPS:
+    if gate.by and gate.metric not in GAP_METRICS:
         assumes = "as if there were one slice; of several each gets its part of the level"
     return replace(
         made,
@@ -108,7 +108,7 @@ def plan_paired_binary(
         level: Level of the gate in this step.
         a_second: Requests planned [count per second].
     """
-    apart, margin = gate.expected if gate.expected is not None else EXPECTED_DISAGREEMENT, gate.margin or 0.0
+    apart, margin = gate.expected if gate.expected is not None else _EXPECTED_DISAGREEMENT, gate.margin or 0.0
     n = a_second * max(window - gate.maturity, 0.0)
 
     def found(worse: float) -> float:
@@ -118,7 +118,7 @@ def plan_paired_binary(
     effect = max(smallest_detectable(found, 1e-9, apart), margin)
     nats = margin * margin / (2.0 * apart)
     passes = power.chance_above_level(n * nats, level.beta)
-    needs = power.nats_to_stand(level.beta, PLAN_POWER) / nats / a_second + gate.maturity if nats else math.inf
+    needs = power.mean_evidence_to_hold(level.beta, PLAN_POWER) / nats / a_second + gate.maturity if nats else math.inf
     warning = ""
     if not math.isfinite(effect):
         warning = "cannot fail: not even a candidate that is wrong whenever the two disagree would be found"
@@ -176,7 +176,7 @@ def _sizes() -> list[int]:
     """Numbers of blocks to try, 5 % apart."""
     made: list[int] = []
     k = float(MIN_BLOCKS)
-    while k < MOST_BLOCKS:
+    while k < _MAX_BLOCKS:
         if not made or int(k) > made[-1]:
             made.append(int(k))
         k *= 1.05

@@ -1,4 +1,4 @@
-"""Print what a policy can find, before any request has come."""
+"""Print the plan of a policy: its stages, how a version loads, and the smallest change that each gate detects."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot.adapters.replay.hosted_models import LoadTrial
-from surefoot.cli.printing.show import console, format_count, looks_text, print_table
+from surefoot.cli.printing.show import console, format_request_count, look_frequency_text, print_table
 from surefoot.core.durations import format_duration, format_estimate, format_frequency
 from surefoot.core.planning import Detectability
 from surefoot.core.policy.model import LiveShadow, Policy, Shadow
@@ -26,22 +26,30 @@ def print_load_trial(number: str, found: LoadTrial) -> None:
 def print_stages(policy: Policy) -> None:
     """Print how long each stage lasts, and how often it looks."""
     rows = [
-        ("data", f"requests of the last {format_duration(policy.suite_window)}", looks_text(0.0, policy.suite_every))
+        (
+            "data",
+            f"requests of the last {format_duration(policy.suite_window)}",
+            look_frequency_text(0.0, policy.suite_every),
+        )
     ]
     for step in policy.steps:
         if isinstance(step, Shadow):
-            rows.append(("shadow", f"requests of the last {format_duration(step.window)}", looks_text(0.0, step.every)))
+            rows.append(
+                ("shadow", f"requests of the last {format_duration(step.window)}", look_frequency_text(0.0, step.every))
+            )
         elif isinstance(step, LiveShadow):
             lasts = f"{step.share:g} % of the requests for {format_duration(step.hold)}"
-            rows.append(("live shadow", lasts, looks_text(step.hold, step.every)))
+            rows.append(("live shadow", lasts, look_frequency_text(step.hold, step.every)))
         else:
-            rows.append((f"weight {step.weight:g} %", format_duration(step.hold), looks_text(step.hold, step.every)))
-    rows.append(("bake", format_duration(policy.bake.hold), looks_text(policy.bake.hold, policy.bake.every)))
+            rows.append(
+                (f"weight {step.weight:g} %", format_duration(step.hold), look_frequency_text(step.hold, step.every))
+            )
+    rows.append(("bake", format_duration(policy.bake.hold), look_frequency_text(policy.bake.hold, policy.bake.every)))
     for stage, lasts, often_ in rows:
         console.print(f"  {stage}: {lasts}, {often_}")
 
 
-def traffic_rate(per_minute: float) -> str:
+def _format_traffic_rate(per_minute: float) -> str:
     """Planned traffic in the largest unit in which a request comes, such as "12 requests an hour"."""
     for unit, minutes in (("minute", 1.0), ("hour", 60.0), ("day", 1440.0), ("year", 525_960.0)):
         if per_minute * minutes >= 1.0:
@@ -52,13 +60,20 @@ def traffic_rate(per_minute: float) -> str:
 def print_detectability(policy: Policy, found: Sequence[Detectability], a_year: float) -> None:
     """Print what each step can see, and what is wrong with it."""
     print_stages(policy)
-    console.print(f"  What each step sees at {traffic_rate(policy.requests_per_minute)}, with a chance of 80 %:")
+    console.print(
+        f"  What each step sees at {_format_traffic_rate(policy.requests_per_minute)}, with a chance of 80 %:"
+    )
     table = Table("step", "gate", "counts", "finds", "equal passes", "needs", box=None, padding=(0, 1))
     for sight in found:
         passes = "" if sight.passes is None else f"{sight.passes:.0%}"
         needs = "" if sight.needs is None else format_estimate(sight.needs)
         table.add_row(
-            sight.step, sight.gate, f"{format_count(sight.n)} {sight.counts}", escape(sight.finds), passes, needs
+            sight.step,
+            sight.gate,
+            f"{format_request_count(sight.n)} {sight.counts}",
+            escape(sight.finds),
+            passes,
+            needs,
         )
     print_table(table)
     for gate, assumes in dict.fromkeys((sight.gate, sight.assumes) for sight in found if sight.assumes):

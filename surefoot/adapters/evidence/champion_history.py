@@ -7,11 +7,13 @@ from surefoot.adapters.evidence.served import FIRST_PER_REQUEST_SQL, SqlLog
 from surefoot.core.planning.planning_inputs import PlanningInputs
 from surefoot.core.policy.model import Gate, Metric, SpeedGate
 
-MIN_REQUESTS = 100
+_MIN_HISTORY_REQUESTS = 100
 """Requests without which nothing is told [count]."""
 
 
-def measure_history(log: SqlLog, model: str, version: str, gate: Gate, since: float, until: float) -> PlanningInputs:
+def measure_champion_history(
+    log: SqlLog, model: str, version: str, gate: Gate, since: float, until: float
+) -> PlanningInputs:
     """A rate of failures, or the spread of the logarithm of a measurement.
 
     Args:
@@ -29,9 +31,10 @@ def measure_history(log: SqlLog, model: str, version: str, gate: Gate, since: fl
             FROM (SELECT * FROM log WHERE version = $1 AND "at" > $2 AND "at" <= $3 {FIRST_PER_REQUEST_SQL})
         """  # noqa: S608 - a constant of ours
         n, bad = (int(str(value)) for value in log.rows(model, sql, scope)[0])
-        if n < MIN_REQUESTS:
+        if n < _MIN_HISTORY_REQUESTS:
             return PlanningInputs(
-                gate.name, note=f"only {n:,} requests of version {version} are logged; {MIN_REQUESTS} are needed"
+                gate.name,
+                note=f"only {n:,} requests of version {version} are logged; {_MIN_HISTORY_REQUESTS} are needed",
             )
         return PlanningInputs(gate.name, "rate", (bad + 0.5) / (n + 1.0), f"{bad:,} of {n:,} requests failed")
     if isinstance(gate, SpeedGate):
@@ -43,9 +46,9 @@ def measure_history(log: SqlLog, model: str, version: str, gate: Gate, since: fl
         """  # noqa: S608 - a constant, a number and a name that the policy parser has checked
         counted, middle, high = log.rows(model, sql, scope)[0]
         n = int(str(counted))
-        if n < MIN_REQUESTS:
+        if n < _MIN_HISTORY_REQUESTS:
             return PlanningInputs(
-                gate.name, note=f"only {n:,} measurements of version {version}; {MIN_REQUESTS} are needed"
+                gate.name, note=f"only {n:,} measurements of version {version}; {_MIN_HISTORY_REQUESTS} are needed"
             )
         spread = (float(str(high)) - float(str(middle))) / NormalDist().inv_cdf(highest)
         median, tail = (math.exp(float(str(value))) for value in (middle, high))

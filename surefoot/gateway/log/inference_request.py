@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from surefoot.core.domain import Arm, Split, Version
 from surefoot.gateway.log.redaction import LogRedactor
-from surefoot.models.predictor import NO_OPTIONS, AnswerCost, Names, RequestOptions
+from surefoot.models.predictor import NO_OPTIONS, AnswerCost, ColumnNames, RequestOptions
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +33,7 @@ class InferenceRequest:
 
     model: str
     request: str
-    names: Names
+    names: ColumnNames
     values: list[list[object]]
     unit: str | None
     at: float

@@ -1,4 +1,4 @@
-"""Report to the journal that a candidate's traffic was stopped, and repeat it until the journal has it."""
+"""Report to the journal that a candidate's traffic was cut, and repeat it until the journal has it."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from typing import Protocol
 
 import orjson
 
-from surefoot.models.blocking_calls import in_thread
+from surefoot.models.blocking_calls import run_in_daemon_thread
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
@@ -30,7 +30,7 @@ class NoCutJournal:
         """Record nothing."""
 
 
-class Alarms:
+class CutReporter:
     """Reports of one model in one worker; all its methods belong to the event loop."""
 
     def __init__(self, model: str, root: Path, journal: CutJournal) -> None:
@@ -69,7 +69,7 @@ class Alarms:
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                await in_thread(lambda: self._journal.record_cut(self._model, rollout, reason))
+                await run_in_daemon_thread(lambda: self._journal.record_cut(self._model, rollout, reason))
                 self._note.unlink(missing_ok=True)
             except Exception as error:  # noqa: BLE001 - last resort: the cut must not go unrecorded
                 _log.error("%s: the cut is not journalled yet: %s", self._model, error)

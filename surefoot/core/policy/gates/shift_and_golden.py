@@ -1,4 +1,4 @@
-"""Define gates on shifts, expected losses and golden rows, and the implicit ones that always apply."""
+"""Define gates on distribution shifts, expected losses and golden rows, and the two implicit gates."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -9,26 +9,26 @@ from pydantic.config import JsonDict
 from surefoot.core.domain import Role
 from surefoot.core.policy.gates.base import Gate, Labels, LimitedGate, RoleField, SpreadGate
 from surefoot.core.policy.gates.metrics import Metric
-from surefoot.core.policy.scalars import BlockLength, Duration, Optional, Share, Texts, lasting
-from surefoot.core.policy.violations import Violation, missing, rule_error
+from surefoot.core.policy.scalars import BlockLength, Duration, OptionalKey, Share, Texts, optional_duration
+from surefoot.core.policy.violations import Violation, missing_key, rule_error
 
-SAME_INPUTS = 0.01
+_SAME_INPUTS = 0.01
 """Share of the requests on which two versions may see different values unless the policy says otherwise."""
-AGAINST = "With what is compared: the champion on the same requests, or the window before."
+_AGAINST = "With what is compared: the champion on the same requests, or the window before."
 
 
 class ShiftGate(SpreadGate):
     """Distance of two distributions, from 0 (alike) to 1."""
 
     metric: Literal[Metric.INPUT_SHIFT, Metric.PREDICTION_SHIFT]
-    against: Literal["champion", "before"] = Field("before", description=AGAINST)
-    block: Duration = lasting("1d", "Length of a block of requests that move together.")
-    most: Optional[Share] = Field(None, alias="max", description="Largest distance that is accepted [0 to 1].")
+    against: Literal["champion", "before"] = Field("before", description=_AGAINST)
+    block: Duration = optional_duration("1d", "Length of a block of requests that move together.")
+    most: OptionalKey[Share] = Field(None, alias="max", description="Largest distance that is accepted [0 to 1].")
 
     @property
     def limit(self) -> float:
         """Largest distance that is accepted [0 to 1]."""
-        return SAME_INPUTS if self.most is None else self.most
+        return _SAME_INPUTS if self.most is None else self.most
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ class InputShiftGate(ShiftGate):
     """What the two versions are fed, or features against the window before."""
 
     metric: Literal[Metric.INPUT_SHIFT]
-    most: Optional[Share] = Field(
+    most: OptionalKey[Share] = Field(
         None,
         alias="max",
         description="Largest distance that is accepted [0 to 1]; against the champion, a share of the requests: 0.01.",
@@ -52,7 +52,7 @@ class InputShiftGate(ShiftGate):
         """A limit is demanded; against the champion there is one by default."""
         yield from super().broken_rules()
         if self.most is None and self.against != "champion":
-            yield missing((), "max")
+            yield missing_key((), "max")
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ class ExpectedLossGate(LimitedGate, SpreadGate):
         json_schema_extra=_without_default,
     )
     labels: Labels = Field(description="When the labels of the past count.")
-    block: BlockLength = lasting("1d", "Has no effect on this metric.")
+    block: BlockLength = optional_duration("1d", "Has no effect on this metric.")
 
     @property
     def maturity(self) -> float:

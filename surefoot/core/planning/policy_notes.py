@@ -1,12 +1,12 @@
-"""List what an owner must know about a valid policy: what its gates assume, and what they cannot see."""
+"""List notes on a valid policy for its owner: what its gates assume, and what they cannot see."""
 
 from collections.abc import Iterator
 
-from surefoot.core.policy.model import BY_CLASS, ClassGate, Gate, InputShiftGate, Metric, Policy
-from surefoot.core.verdicts.left_out import MISSING_LIMIT
+from surefoot.core.policy.model import CLASS_LOSS_METRICS, ClassGate, Gate, InputShiftGate, Metric, Policy
+from surefoot.core.verdicts.left_out_records import MAX_MISSING_SHARE
 
 
-def notes(policy: Policy) -> tuple[str, ...]:
+def list_policy_notes(policy: Policy) -> tuple[str, ...]:
     """One sentence for each key with an old name, and for each thing that a gate takes for granted or cannot see."""
     renamed = (f"'{old}' has a new name: write '{new}'" for old, new in policy.renamed_keys.items())
     of_gates = (note for gate in policy.gates.values() for note in _of_gate(gate))
@@ -20,7 +20,7 @@ def _of_live_shadow(policy: Policy) -> Iterator[str]:
     yield (
         f"the live shadow takes about {step.share:g} % more processor time than the champion needs, if the candidate is"
         f" as fast; it is asked only while the host has processors to spare, and of what it has no room for at most"
-        f" {MISSING_LIMIT:.0%} may be missing, or no gate passes"
+        f" {MAX_MISSING_SHARE:.0%} may be missing, or no gate passes"
     )
     for gate in (policy.gates[name] for name in step.gates):
         if gate.metric is Metric.LATENCY:
@@ -32,7 +32,7 @@ def _of_live_shadow(policy: Policy) -> Iterator[str]:
 
 def _of_gate(gate: Gate) -> Iterator[str]:
     if isinstance(gate, ClassGate) and not gate.classes:
-        more = " or labels of more than two classes" if gate.metric in BY_CLASS else ""
+        more = " or labels of more than two classes" if gate.metric in CLASS_LOSS_METRICS else ""
         words = "; texts are compared as they are" if gate.metric is Metric.ZERO_ONE else ""
         yield (
             f"gate '{gate.name}' reads labels as 0 or 1 and answers as probabilities of 1{words}:"

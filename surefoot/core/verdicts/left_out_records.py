@@ -5,16 +5,16 @@ from dataclasses import replace
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.left_out import LeftOut
 
-REPEATED_LIMIT = 0.05
+_MAX_REPEATED_SHARE = 0.05
 """Share of the records that may repeat an id before nothing is judged: retries are rare, recycled ids are not."""
-ODD_LIMIT = 0.01
+_MAX_ODD_SHARE = 0.01
 """Share of the records that a metric may be unable to read before nothing is judged."""
-MISSING_LIMIT = 0.2
+MAX_MISSING_SHARE = 0.2
 """Share of the mirrored requests that may be missing before no gate passes: what was dropped came when the host was
 busy, so it may differ from what was answered."""
-MIN_DECIDING_RECORDS = 10
+_MIN_DECIDING_RECORDS = 10
 """So many of either decide nothing, however few records there are [count]."""
-REASON_TEXTS = {
+LEFT_OUT_REASON_TEXTS = {
     "refused": "requests that no version could answer, which are evidence about none",
     "repeated": "records with the id of a request that was counted already",
     "unkept": "requests whose features are not kept in the log",
@@ -29,28 +29,34 @@ REASON_TEXTS = {
 """Count of `LeftOut` -> what it counts, as a verdict says it."""
 
 
-def note_left_out(verdict: Verdict, left: LeftOut) -> Verdict:
+def report_left_out_records(verdict: Verdict, left: LeftOut) -> Verdict:
     """The verdict with every count that is not zero in its sentence and its details; an ERROR where one is too large.
 
     Law: without anything left out the verdict is what it was.
     """
-    counts = {name: int(getattr(left, name)) for name in REASON_TEXTS}
+    counts = {name: int(getattr(left, name)) for name in LEFT_OUT_REASON_TEXTS}
     found = {name: n for name, n in counts.items() if n}
     if not found:
         return verdict
     named = f" ({left.what}; request {', '.join(left.requests)})" if left.odd and left.requests else ""
-    said = ", ".join(f"{n:,} {REASON_TEXTS[name]}{named if name == 'odd' else ''}" for name, n in found.items())
+    said = ", ".join(
+        f"{n:,} {LEFT_OUT_REASON_TEXTS[name]}{named if name == 'odd' else ''}" for name, n in found.items()
+    )
     rows = tuple(
-        {"left out": REASON_TEXTS[name], "n": n, **({"requests": list(left.requests)} if name == "odd" else {})}
+        {
+            "left out": LEFT_OUT_REASON_TEXTS[name],
+            "n": n,
+            **({"requests": list(left.requests)} if name == "odd" else {}),
+        }
         for name, n in found.items()
     )
     verdict = replace(verdict, reason=f"{verdict.reason}; left out: {said}", details=(*verdict.details, *rows))
     if problem := _too_much(left):
         return replace(verdict, outcome=Outcome.ERROR, reason=f"{problem}; {verdict.reason}", culprit="")
-    if verdict.outcome is Outcome.PASS and left.dropped > MISSING_LIMIT * max(left.records, 1):
+    if verdict.outcome is Outcome.PASS and left.dropped > MAX_MISSING_SHARE * max(left.records, 1):
         missing = (
             f"not decided: {left.dropped:,} of {left.records:,} mirrored requests are missing, and at most"
-            f" {MISSING_LIMIT:.0%} may be"
+            f" {MAX_MISSING_SHARE:.0%} may be"
         )
         return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{missing}; {verdict.reason}")
     return verdict
@@ -59,11 +65,11 @@ def note_left_out(verdict: Verdict, left: LeftOut) -> Verdict:
 def _too_much(left: LeftOut) -> str:
     """Why the records cannot be judged; empty when they can."""
     total = max(left.records, 1)
-    if left.repeated >= MIN_DECIDING_RECORDS and left.repeated > REPEATED_LIMIT * total:
+    if left.repeated >= _MIN_DECIDING_RECORDS and left.repeated > _MAX_REPEATED_SHARE * total:
         return (
             f"{left.repeated:,} of {left.records:,} records repeat the id of another request, and only"
             f" {left.records - left.repeated:,} were counted: each request needs an X-Request-Id of its own, or none"
         )
-    if left.odd >= MIN_DECIDING_RECORDS and left.odd > ODD_LIMIT * total:
+    if left.odd >= _MIN_DECIDING_RECORDS and left.odd > _MAX_ODD_SHARE * total:
         return f"{left.odd:,} of {left.records:,} records cannot be read: {left.what or 'see the requests'}"
     return ""

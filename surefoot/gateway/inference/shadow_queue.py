@@ -15,21 +15,21 @@ import orjson
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.domain import Split, Version
 from surefoot.core.ports import Clock
-from surefoot.gateway.inference.request import Answered, Outcome, Revoked
+from surefoot.gateway.inference.request_attempts import Answered, AttemptOutcome, Revoked
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.version_pool import VersionPool
+from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import PredictionLogWriter
-from surefoot.gateway.log.request import InferenceRequest
 from surefoot.models.predictor import Predictor
 
 if TYPE_CHECKING:
     import asyncio
 
-LEAST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 1.0
+_MIN_PAUSE_S, _MAX_PAUSE_S = 0.001, 1.0
 """Pauses between batches of a shadow that fails: the first, doubled with every failure in a row, and the last [s]."""
-LARGEST_ALLOWANCE = 1024
+MAX_ALLOWED_BATCHES = 1024
 """Batches that are allowed at once, until idle time is measured again [count]."""
-MANY_DROPPED = 1024
+_MANY_DROPPED = 1024
 """So many dropped requests are recorded when idle time is measured next [count]; fewer once a second."""
 
 
@@ -87,12 +87,12 @@ class ShadowQueue:
         if not host_idle:
             self._granted = 0
         elif asked:
-            self._granted = min(asked * 2, LARGEST_ALLOWANCE)
+            self._granted = min(asked * 2, MAX_ALLOWED_BATCHES)
         elif pool.busy_seconds() <= 0.0:  # else it is at one that was allowed before
             self._granted = int(pool.is_down or (waits and self._had_waiting))
         self._had_waiting = waits
         pool.batch_allowance = self._granted
-        if self.counts.dropped - self._recorded_drops >= MANY_DROPPED:
+        if self.counts.dropped - self._recorded_drops >= _MANY_DROPPED:
             self.record_drops()
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class ShadowQueue:
         if split is not self._split:
             self.record_drops()  # those of the split before are its own
             self._split, self._in_split = split, split.candidate == self.version
-        if not self._in_split or not is_mirrored(split, job.request):
+        if not self._in_split or not _is_mirrored(split, job.request):
             return False
         if self._waiting < self._capacity and not self.pool.is_down:
             return True
@@ -132,7 +132,7 @@ class ShadowQueue:
         own.restart_timer()
         self.pool.submit(own, last=False).settled.add_done_callback(self._count_outcome)
 
-    def _count_outcome(self, outcome: "asyncio.Future[Outcome]") -> None:
+    def _count_outcome(self, outcome: "asyncio.Future[AttemptOutcome]") -> None:
         self._waiting -= 1
         if isinstance(outcome.result(), Answered):
             self.counts.answered += 1
@@ -140,7 +140,7 @@ class ShadowQueue:
         else:
             self.counts.failed += 1
             # A batch that fails is asked again in halves: one that always fails would cost more than one that answers.
-            self.pool.pause_s = min(self.pool.pause_s * 2.0 or LEAST_PAUSE_S, LONGEST_PAUSE_S)
+            self.pool.pause_s = min(self.pool.pause_s * 2.0 or _MIN_PAUSE_S, _MAX_PAUSE_S)
 
     def stats(self) -> dict[str, object]:
         """Give the counts for `/stats`."""
@@ -171,7 +171,7 @@ class ShadowQueue:
             self._log.write([orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)])
 
 
-def is_mirrored(split: Split, request: str) -> bool:
+def _is_mirrored(split: Split, request: str) -> bool:
     """Whether a request is among those that are mirrored, whichever version answers it."""
     if split.mirror in {0.0, 100.0}:  # no bucket decides
         return split.mirror > 0.0

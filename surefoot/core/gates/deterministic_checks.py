@@ -1,13 +1,13 @@
-"""Judge the gates that need no statistics: expectation suites, answer shapes, and a version's golden rows."""
+"""Judge the gates that need no statistics: expectation suites, answer shapes, and golden rows."""
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.evidence import AnswerShapes, GoldenRows, Validation
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate
-from surefoot.core.verdicts.build import journal_sample, make_verdict, requests_demanded
+from surefoot.core.verdicts.build import journalable_sample, make_verdict, requests_demanded
 
 
-def judge_suite(gate: Gate, found: Validation, _level: DecisionThresholds) -> Verdict:
+def judge_expectation_suite(gate: Gate, found: Validation, _level: DecisionThresholds) -> Verdict:
     """PASS when every expectation that blocks holds; an empty suite or table is an ERROR."""
     figures = (
         VerdictFigure(FigureKind.EXPECTATIONS, found.evaluated),
@@ -19,7 +19,7 @@ def judge_suite(gate: Gate, found: Validation, _level: DecisionThresholds) -> Ve
             "expectation": e.kind,
             "column": e.column,
             "reason": e.reason,
-            "samples": [journal_sample(x) for x in e.samples],
+            "samples": [journalable_sample(x) for x in e.samples],
         }
         for e in (*found.failed, *found.warnings)
     )
@@ -36,7 +36,7 @@ def judge_suite(gate: Gate, found: Validation, _level: DecisionThresholds) -> Ve
     return make_verdict(gate, Outcome.PASS, reason, n=found.rows, figures=figures, details=rows)
 
 
-def judge_shapes(gate: Gate, found: AnswerShapes, level: DecisionThresholds) -> Verdict:
+def judge_answer_shapes(gate: Gate, found: AnswerShapes, level: DecisionThresholds) -> Verdict:
     """PASS when callers get the same kinds of values from the candidate as from the champion, in the same places."""
     figures = (
         VerdictFigure(FigureKind.REQUESTS, found.requests, "count"),
@@ -71,7 +71,7 @@ def judge_shapes(gate: Gate, found: AnswerShapes, level: DecisionThresholds) -> 
     return make_verdict(gate, Outcome.PASS, reason, n=found.requests, figures=figures, details=rows)
 
 
-def judge_golden(gate: Gate, found: GoldenRows, _level: DecisionThresholds) -> Verdict:
+def judge_golden_rows(gate: Gate, found: GoldenRows, _level: DecisionThresholds) -> Verdict:
     """PASS when the served version answers its own examples as its author saw them answered."""
     if not found.rows:
         return make_verdict(gate, Outcome.NO_DATA, "the candidate carries no golden rows: log them with its model")
@@ -85,7 +85,7 @@ def judge_golden(gate: Gate, found: GoldenRows, _level: DecisionThresholds) -> V
             f"{found.wrong} of its {found.rows} golden rows are answered otherwise than their author saw (by up to"
             f" {found.worst:.3g}): what feeds the model is not what it was trained on"
         )
-        rows = tuple({"row": journal_sample(sample)} for sample in found.samples)
+        rows = tuple({"row": journalable_sample(sample)} for sample in found.samples)
         return make_verdict(gate, Outcome.FAIL, reason, n=found.rows, figures=figures, details=rows)
     return make_verdict(
         gate, Outcome.PASS, f"all {found.rows} golden rows are answered as written", n=found.rows, figures=figures

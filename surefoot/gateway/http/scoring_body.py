@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from surefoot.gateway import json_body
-from surefoot.models.predictor import NO_OPTIONS, Names, RequestOptions
+from surefoot.models.predictor import NO_OPTIONS, ColumnNames, RequestOptions
 
 
-class Table(NamedTuple):
+class RequestTable(NamedTuple):
     """The rows of a request.
 
     Attributes:
@@ -20,12 +20,12 @@ class Table(NamedTuple):
         options: What the model is given besides.
     """
 
-    names: Names
+    names: ColumnNames
     values: list[Any]
     options: RequestOptions = NO_OPTIONS
 
 
-JSON_FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_JSON_FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _EXTRA_KEYS = frozenset({"params", "client_request_id", "signature_name"})
 """Keys that may come with the rows; MLflow reads the first and ignores the others."""
 _ABSENT = frozenset(
@@ -35,7 +35,7 @@ _ABSENT = frozenset(
 """Cells that are missing values: what pandas takes for one in CSV."""
 _LARGEST = 2**63  # beyond it the log could not hold a whole number; infinity and NaN are beyond it too
 _EMPTY = len("null,")
-GROWTH, FREE = 4, 1 << 20
+_MAX_TABLE_GROWTH, _SMALL_TABLE_BYTES = 4, 1 << 20
 """What the rows have beyond the body, empty cells and values that stand in every row, may be so many times as large as
 the body, or so large [bytes]: it goes to the model and into the log, and a small body must not become a large table."""
 _SPLIT_KEYS = {"columns", "data", "index"}
@@ -50,7 +50,7 @@ class UnsupportedType(MalformedBody):
     """The body is of a content type that the gateway does not read."""
 
 
-def read_table(body: bytes, content_type: str) -> Table:
+def decode_table(body: bytes, content_type: str) -> RequestTable:
     """Read the rows of a request.
 
     Args:
@@ -81,14 +81,16 @@ def read_table(body: bytes, content_type: str) -> Table:
     return table
 
 
-def _from_json(body: bytes) -> Table:
+def _from_json(body: bytes) -> RequestTable:
     content = _loads(body)
     if not isinstance(content, dict):
-        raise MalformedBody(f"the body is a JSON {_kind(content)}, not an object with one of {', '.join(JSON_FORMATS)}")
-    given = [name for name in JSON_FORMATS if name in content]
+        raise MalformedBody(
+            f"the body is a JSON {_kind(content)}, not an object with one of {', '.join(_JSON_FORMATS)}"
+        )
+    given = [name for name in _JSON_FORMATS if name in content]
     if len(given) != 1:
         raise MalformedBody(
-            f"the body needs exactly one of {', '.join(JSON_FORMATS)}; it has {given or sorted(content)}"
+            f"the body needs exactly one of {', '.join(_JSON_FORMATS)}; it has {given or sorted(content)}"
         )
     name = given[0]
     value = content.pop(name)
@@ -116,7 +118,7 @@ def _loads(body: bytes) -> object:
         raise MalformedBody(str(error)) from None
 
 
-def _from_list(name: str, value: object, size: int) -> Table:
+def _from_list(name: str, value: object, size: int) -> RequestTable:
     """Read rows, or columns where the format may be either, of a body of so many bytes."""
     if isinstance(value, dict) and name != "dataframe_records":
         return _from_columns(name, value, size)
@@ -125,10 +127,10 @@ def _from_list(name: str, value: object, size: int) -> Table:
     return _from_rows(name, value, size)
 
 
-def _from_rows(name: str, rows: list[Any], size: int) -> Table:
+def _from_rows(name: str, rows: list[Any], size: int) -> RequestTable:
     """Objects become a table of every key that some row has; anything else stays a bare row."""
     if name != "dataframe_records" and not any(isinstance(row, dict) for row in rows):
-        return Table(None, rows)
+        return RequestTable(None, rows)
     names: dict[str, None] = {}
     given = 0
     for number, row in enumerate(rows):
@@ -143,10 +145,10 @@ def _from_rows(name: str, rows: list[Any], size: int) -> Table:
             f"the {len(rows)} rows of {name} have {len(columns)} columns in all and leave {empty} cells empty, of at"
             f" most {most // _EMPTY} for a body of {size} bytes; send rows of different columns in different requests"
         )
-    return Table(columns, [[row.get(column) for column in columns] for row in rows])
+    return RequestTable(columns, [[row.get(column) for column in columns] for row in rows])
 
 
-def _from_split(value: object) -> Table:
+def _from_split(value: object) -> RequestTable:
     if not isinstance(value, dict) or "data" not in value or value.keys() - _SPLIT_KEYS:
         raise MalformedBody("dataframe_split is an object with the keys data, columns and at most index")
     data = value["data"]
@@ -166,19 +168,19 @@ def _from_split(value: object) -> Table:
     index = value.get("index")
     if index is not None and (not isinstance(index, list) or len(index) != len(data)):
         raise MalformedBody("dataframe_split.index is a list with a label for each row")
-    return Table(names, data)
+    return RequestTable(names, data)
 
 
 def _most(size: int) -> int:
     """How much the rows of a body may have beyond it [bytes]."""
-    return max(FREE, GROWTH * size)
+    return max(_SMALL_TABLE_BYTES, _MAX_TABLE_GROWTH * size)
 
 
-def _from_columns(name: str, value: Mapping[str, object], size: int) -> Table:
+def _from_columns(name: str, value: Mapping[str, object], size: int) -> RequestTable:
     """Columns become rows: what is no list is in every row; an object is no column, so one among them makes one row."""
     lengths = {len(values) for values in value.values() if isinstance(values, list)}
     if not lengths or any(isinstance(values, dict) for values in value.values()):
-        return Table(tuple(value), [list(value.values())] if value else [])
+        return RequestTable(tuple(value), [list(value.values())] if value else [])
     if len(lengths) > 1:
         raise MalformedBody(f"the columns of {name} differ in length")
     (n,) = lengths
@@ -190,10 +192,10 @@ def _from_columns(name: str, value: Mapping[str, object], size: int) -> Table:
             f" {most} for a body of {size} bytes; send fewer rows at once"
         )
     columns = [values if isinstance(values, list) else [values] * n for values in value.values()]
-    return Table(tuple(value), [list(row) for row in zip(*columns, strict=True)])
+    return RequestTable(tuple(value), [list(row) for row in zip(*columns, strict=True)])
 
 
-def _from_csv(body: bytes) -> Table:
+def _from_csv(body: bytes) -> RequestTable:
     try:
         reader = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
         names = next(reader, [])
@@ -205,7 +207,7 @@ def _from_csv(body: bytes) -> Table:
     for number, line in enumerate(lines):
         if len(line) != len(names):
             raise MalformedBody(f"row {number} has {len(line)} values for {len(names)} columns")
-    return Table(tuple(names), [[_cell(text) for text in line] for line in lines], RequestOptions(csv=True))
+    return RequestTable(tuple(names), [[_cell(text) for text in line] for line in lines], RequestOptions(csv=True))
 
 
 def _cell(text: str) -> object:
