@@ -13,7 +13,7 @@ from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.mlflow.artifacts import tree_digest
 from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay import scoring
-from surefoot.adapters.replay.hosted_models import HostedModels
+from surefoot.adapters.replay.hosted_models import HostedModels, HostedScorer
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import Rejected
@@ -98,6 +98,31 @@ def test_versions_with_a_module_of_the_same_name_share_no_code(prepared: Path, t
     )
     assert isinstance(evidence, PairedSums), evidence
     assert judge(gate, evidence, DecisionThresholds(0.05)).outcome is Outcome.FAIL
+
+
+def test_a_version_with_typed_inputs_is_asked_for_tables(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signature that types every input is asked for whole tables; rows are for the sample that is checked alone."""
+    tables, rows = [], []
+    whole, single = HostedScorer.predict_table, HostedScorer.predict
+
+    def by_table(scorer: HostedScorer, table: bytes, count: int) -> bytes | None:
+        tables.append(count)
+        return whole(scorer, table, count)
+
+    def by_row(scorer: HostedScorer, asked: list[dict[str, object]], params: object = None) -> list[object]:
+        rows.append(len(asked))
+        return single(scorer, asked, params)
+
+    monkeypatch.setattr(HostedScorer, "predict_table", by_table)
+    monkeypatch.setattr(HostedScorer, "predict", by_row)
+    replay = OfflineReplay(logged(tmp_path, [float(i % 97) for i in range(400)]), hosted(prepared).scores)
+    asked = question(prepared, make_gate("apart", Metric.DISAGREEMENT, limit=0.01, block=0.0))
+    (found,) = replay.score(asked, asked.champion)
+    replay.close()
+    assert (tables, rows) == ([400], [1] * scoring.RECHECKED_ROWS)
+    assert found.answered == 400
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ from surefoot.core.judging.evidence_validation import MAX_COUNT
 from surefoot.core.policy.model import BINNED, CONFUSIONS, Gate, Metric, PairedGate, classes_of, loss_of, threshold_of
 from surefoot.core.stats.block_statistic import SCORE_BINS
 
+EXACT_FLOAT = 2**53
+"""Whole numbers below are floats without a loss."""
 Answers = Sequence[object] | Floats
 Sums = NDArray[Any]
 """Whole numbers: 64 bits where they surely fit, otherwise Python's own."""
@@ -109,17 +111,17 @@ class BlockSums:
         blocks = np.zeros(len(chosen), dtype=np.int64)
         if self.gate.block:
             blocks = np.floor(batch.at[chosen] / self.gate.block).astype(np.int64)
-        else:  # right or wrong, one by one: each version's mistakes, and those that both make
+        elif (
+            self.gate.metric not in BINNED
+        ):  # right or wrong, one by one: each version's mistakes, and those that both make
             wrong = [side[:, 0] > 0 for side in sums]
             sums = [np.stack([side, wrong[0] & wrong[1]], axis=1).astype(np.int64) for side in wrong]
-        self._into("", blocks, sums)
+        self._add_groups([""], np.zeros(len(chosen), dtype=np.int64), blocks, sums)
         for column in self.gate.by:
             values = batch.columns[column]
             coded = values if isinstance(values, CodedTexts) else CodedTexts.of_values(values)
-            codes = coded.codes[chosen]
-            for code in np.unique(codes):
-                here = codes == code
-                self._into(slice_name(column, coded.texts[code]), blocks[here], [side[here] for side in sums])
+            names = [slice_name(column, text) for text in coded.texts]
+            self._add_groups(names, coded.codes[chosen], blocks, sums)
 
     def _read(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> list[Sums] | None:
         """What both versions' answers to some requests add up to; None where some cannot be read."""
@@ -164,7 +166,7 @@ class BlockSums:
         """What one version's answers add up to, a row each."""
         gate = self.gate
         if gate.metric in BINNED:
-            return bin_scores(scores(gate, answers, reading), truths(gate, truth))
+            return bin_places(scores(gate, answers, reading), truths(gate, truth))
         if gate.metric in CONFUSIONS:
             alert, true = scores(gate, answers, reading) >= threshold_of(gate), truths(gate, truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1
             return np.stack([alert & true, alert & ~true, ~alert & true, ~alert & ~true], axis=1).astype(np.int64)
@@ -176,17 +178,35 @@ class BlockSums:
             return np.rint(found * MICRO).astype(np.int64)[:, None]
         return np.array([round(float(value) * MICRO) for value in found], dtype=object)[:, None]
 
-    def _into(self, name: str, blocks: NDArray[np.int64], sums: list[Sums]) -> None:
-        for block in np.unique(blocks):
-            here = blocks == block
-            key = (name, int(block))
+    def _add_groups(
+        self, names: Sequence[str], codes: NDArray[np.int64], blocks: NDArray[np.int64], sums: list[Sums]
+    ) -> None:
+        """Add rows to the cells of their slices, by their codes, and blocks."""
+        block, place = np.unique(blocks, return_inverse=True)
+        group = codes * len(block) + place
+        counts = np.bincount(group)
+        add_up = bin_sums if self.gate.metric in BINNED else _group_sums
+        total = [add_up(side, group, len(counts)) for side in sums]
+        for index in np.flatnonzero(counts):
+            slice_, here = divmod(int(index), len(block))
+            key = (names[slice_], int(block[here]))
             if key not in self.cells:
-                width = sums[0].shape[1]
+                width = total[0].shape[1]
                 self.cells[key] = ([0], np.zeros(width, dtype=object), np.zeros(width, dtype=object))
             count, old, new = self.cells[key]
-            count[0] += int(here.sum())
-            old += sums[0][here].sum(axis=0)
-            new += sums[1][here].sum(axis=0)
+            count[0] += int(counts[index])
+            old += total[0][index]
+            new += total[1][index]
+
+
+def _group_sums(rows: Sums, group: NDArray[np.int64], groups: int) -> Sums:
+    """Sum rows by group, exactly, shape (groups, width)."""
+    if rows.dtype == object or float(np.abs(rows).max(initial=0)) * len(rows) >= EXACT_FLOAT:
+        made = np.zeros((groups, rows.shape[1]), dtype=object)
+        np.add.at(made, group, rows)
+        return made
+    columns = [np.bincount(group, weights=rows[:, column], minlength=groups) for column in range(rows.shape[1])]
+    return np.stack(columns, axis=1).astype(np.int64)
 
 
 def metric_reading(gate: Gate) -> str:
@@ -221,8 +241,8 @@ def take_rows(items: Answers, chosen: NDArray[np.intp]) -> Answers:
     return items[chosen] if isinstance(items, np.ndarray) else [items[index] for index in chosen]
 
 
-def bin_scores(given: Floats, truth: Floats) -> Sums:
-    """Requests, positives and scores by bin of the score, a row each.
+def bin_places(given: Floats, truth: Floats) -> Sums:
+    """Bin of each score, whether its label is positive, and the score in millionths, shape (n, 3).
 
     Raises:
         ValueError: An answer or a label is not between 0 and 1.
@@ -230,12 +250,23 @@ def bin_scores(given: Floats, truth: Floats) -> Sums:
     if ((given < 0.0) | (given > 1.0) | (truth < 0.0) | (truth > 1.0)).any():
         raise ValueError("a distribution of scores needs probabilities and labels between 0 and 1")
     where = np.minimum((given * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
-    rows = np.arange(len(given))
-    made = np.zeros((len(given), 3 * SCORE_BINS), dtype=np.int64)
-    made[rows, where] = 1
-    made[rows, SCORE_BINS + where] = (truth > 0.5).astype(np.int64)  # noqa: PLR2004 - a label is 0 or 1
-    made[rows, 2 * SCORE_BINS + where] = np.rint(given * MICRO).astype(np.int64)
-    return made
+    positive = (truth > 0.5).astype(np.int64)  # noqa: PLR2004 - a label is 0 or 1
+    return np.stack([where, positive, np.rint(given * MICRO).astype(np.int64)], axis=1)
+
+
+def bin_sums(rows: Sums, group: NDArray[np.int64], groups: int) -> Sums:
+    """Requests, positives and scores by bin of the score in each group, shape (groups, 3 * SCORE_BINS).
+
+    Args:
+        rows: What `bin_places` gives, shape (n, 3).
+        group: Group of each row, shape (n,).
+        groups: How many groups there are [count].
+    """
+    cell = group * SCORE_BINS + rows[:, 0]
+    size = groups * SCORE_BINS
+    parts = [np.bincount(cell, minlength=size)]
+    parts += [np.bincount(cell, weights=rows[:, column], minlength=size).astype(np.int64) for column in (1, 2)]
+    return np.concatenate([part.reshape(groups, SCORE_BINS) for part in parts], axis=1)
 
 
 def probability_or_nan(item: object) -> float:
@@ -255,7 +286,7 @@ def probabilities_or_nan(items: Answers) -> Floats:
 
 def score_bins(given: Floats, truth: Floats) -> tuple[tuple[int, int, int], ...]:
     """Requests, positives and sum of scores in millionths of every bin."""
-    made = bin_scores(given, truth).sum(axis=0)
+    made = bin_sums(bin_places(given, truth), np.zeros(len(given), dtype=np.int64), 1)[0]
     return tuple(
         (int(made[index]), int(made[SCORE_BINS + index]), int(made[2 * SCORE_BINS + index]))
         for index in range(SCORE_BINS)

@@ -56,6 +56,10 @@ class AnswerSource(Protocol):
         """Requests of a rollout, and of the champion's past, that every version refuses."""
         ...
 
+    def records(self, question: EvidenceRequest) -> SqlLog | None:
+        """A copy of the records of the question's window; None where there is none."""
+        ...
+
     def types(self, question: EvidenceRequest) -> Mapping[str, object]:
         """Types of the candidate's inputs by name; none where they are not known."""
         ...
@@ -167,7 +171,7 @@ class LogEvidence:
         )
         if key not in self._counts:
             self._counts = {known: found for known, found in self._counts.items() if known[:3] == key[:3]}
-            self._counts[key] = count_left_out(self._log, question)
+            self._counts[key] = count_left_out(self._answers.records(question) or self._log, question)
         return self._counts[key]
 
     def _gather(self, question: EvidenceRequest, refused: tuple[str, ...]) -> Evidence:

@@ -10,15 +10,13 @@ import pyarrow.compute as pc
 import pyarrow.json
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.block_sums import Answers, probabilities_or_nan
+from surefoot.adapters.evidence.block_sums import EXACT_FLOAT, Answers, probabilities_or_nan
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.answers.values import SUM_TOLERANCE, Floats
 from surefoot.core.policy.model import BINNED, CONFUSIONS, Gate, Metric, classes_of, loss_of, threshold_of
 
 JSON_TYPE = pa.binary()
 """Type of a column of answers as JSON, each with its own form."""
-EXACT_FLOAT = 2**53
-"""Whole numbers below are floats without a loss."""
 _TWO = 2
 _PROBABILITY_LOSSES = frozenset({Metric.BRIER, Metric.LOG_LOSS, Metric.COST})
 

@@ -15,6 +15,7 @@ from surefoot.adapters.evidence.block_sums import (
 from surefoot.adapters.evidence.column_distances import column_distances, unequal_shares, unseen_texts
 from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
 from surefoot.adapters.evidence.paired_sums import sum_batches
+from surefoot.adapters.evidence.served import SqlLog
 from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_table, answers_of_both, column_gaps
 from surefoot.adapters.replay.labelled_scores import read_scores
@@ -75,6 +76,11 @@ class OfflineReplay:
             self._window = (key, ReplayWindow(self._log, *key))
         return self._window[1]
 
+    def records(self, question: EvidenceRequest) -> SqlLog | None:
+        """The records of the question's window where they have been copied; None where the log must be asked."""
+        key = (question.model, question.since, question.until)
+        return self._window[1] if self._window is not None and self._window[0] == key else None
+
     def close(self) -> None:
         """Forget the window, and end the processes of the models."""
         if self._window is not None:
@@ -108,14 +114,14 @@ class OfflineReplay:
     def paired(self, question: EvidenceRequest) -> PairedSums | Missing:
         """What both versions make of every request whose label has matured, by block and slice."""
         gate = narrow(question.gate, PairedGate)
-        if not self.window(question).rows:
+        if not self.window(question).size:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         champion, candidate = self.score(question, question.champion, question.candidate)
         made = sum_batches(gate, question.since, question.until, self._batches(question, gate, champion, candidate))
         tally = candidate.tally
         if tally.tried < tally.total:  # given up early: what was not tried counts at the rate of what was
             made.unscored = round(made.requests * (1.0 - candidate.answered / max(tally.tried, 1)))
-        return made.evidence(self._log.unknown_labels(question.model, question.since, question.until))
+        return made.evidence(self.window(question).unknown_labels())
 
     def _batches(
         self, question: EvidenceRequest, gate: PairedGate, champion: VersionScoring, candidate: VersionScoring
@@ -203,7 +209,7 @@ class OfflineReplay:
     def answered(self, question: EvidenceRequest) -> InputShift | Missing:
         """How far the candidate's answers lie from the champion's as a distribution."""
         window = self.window(question)
-        if not window.rows:
+        if not window.size:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         old, new = (
             answer_table(list(scoring.columns()), [ids for _, _, ids in window.times()])
@@ -214,7 +220,7 @@ class OfflineReplay:
     def past_scores(self, question: EvidenceRequest) -> ScoreBins | Missing:
         """Scores with labels of the past, split in two by time, and scores that wait for theirs."""
         window = self.window(question)
-        scored = read_scores(window, question, *self.score(question, question.candidate) if window.rows else ())
+        scored = read_scores(window, question, *self.score(question, question.candidate) if window.size else ())
         due, now = scored.select(due=True), scored.select(due=False)
         good, fit = ~np.isnan(due.score + due.label), ~np.isnan(now.score)
         strange = [*due.named(~good), *now.named(~fit)]
@@ -261,18 +267,18 @@ class OfflineReplay:
     def failures(self, question: EvidenceRequest) -> SplitCounts | Missing:
         """Requests that each version cannot answer, as if both had been given half of them."""
         window = self.window(question)
-        if not window.rows:
+        if not window.size:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         champion, candidate = self.score(question, question.champion, question.candidate)
         tried = champion.tally.tried, candidate.tally.tried
         both = 0
-        if tried == (window.rows, window.rows):  # what both refuse is evidence about neither
+        if tried == (window.size, window.size):  # what both refuse is evidence about neither
             pairs = zip(champion.columns(), candidate.columns(), strict=True)
             both = sum(int((column_gaps(old) & column_gaps(new)).sum()) for old, new in pairs)
         bad = tried[0] - champion.answered - both, tried[1] - candidate.answered - both
         rate = bad[0] / max(tried[0] - both, 1)
         counts = (Stratum(0.5, bad[1], candidate.answered, bad[0], champion.answered),)
-        return SplitCounts(counts, rate, "request", window.rows - both, left=LeftOut(refused=both))
+        return SplitCounts(counts, rate, "request", window.size - both, left=LeftOut(refused=both))
 
 
 def _apart(given: object, expected: object) -> float:

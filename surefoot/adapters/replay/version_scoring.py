@@ -18,7 +18,6 @@ from surefoot.adapters.replay.scoring import (
     keeps_answers,
     score_rows,
 )
-from surefoot.adapters.replay.typed_rows import read_typed_rows
 from surefoot.adapters.replay.window import ReplayWindow, RequestBatch
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
@@ -58,7 +57,7 @@ class VersionScoring:
 
     def _start(self, *, together: bool) -> None:
         """Forget all answers."""
-        self.tally, self.answered, self._files = ScoringTally(self._window.rows), 0, 0
+        self.tally, self.answered, self._files = ScoringTally(self._window.size), 0, 0
         self._together = together
         self._columns: list[TableColumn] | None = None if together and isinstance(self._model, RemoteScorer) else []
         self._sample: list[tuple[LoggedRequest, object]] = []
@@ -132,9 +131,11 @@ class VersionScoring:
         parts: list[tuple[NDArray[np.intp], pa.Array]] = []
         rest = places
         if columns := self._table_columns():
-            plain = places[pc.is_null(batch.texts("params").take(pa.array(places))).to_numpy(zero_copy_only=False)]
-            table, fit = read_typed_rows(batch.texts("features").take(pa.array(plain)), columns)
-            parts = self._ask_tables(table, plain[fit])
+            table, fit = batch.typed_rows(columns)
+            asked = np.zeros(len(batch.number), dtype=bool)
+            asked[places] = pc.is_null(batch.texts("params")).to_numpy(zero_copy_only=False)[places]
+            wanted = asked[fit]
+            parts = self._ask_tables(table if wanted.all() else table.filter(pa.array(wanted)), fit[wanted])
             done = np.concatenate([place for place, _ in parts]) if parts else places[:0]
             rest = np.setdiff1d(places, done, assume_unique=True)
         if len(rest) and not self.tally.abandoned:

@@ -3,9 +3,10 @@
 import contextlib
 import itertools
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog, json_value, register_functions
-from surefoot.adapters.predictions.log_files import quote_text
 from surefoot.adapters.predictions.record_columns import came_true
+from surefoot.adapters.replay.typed_rows import read_typed_rows
+from surefoot.adapters.replay.window_copy import MEMORY_LIMIT, REQUEST_COLUMNS, UNLOGGED_SQL, copy_window
 from surefoot.core.answers.values import Floats
+from surefoot.core.errors import EvidenceUnavailable
+from surefoot.models.predictor import TableColumn
 
 BATCH_ROWS = 50_000
 """Rows that are read and scored at once [count]: models answer large tables faster than small ones."""
-MEMORY_LIMIT = "500MB"
-"""What sorting and joining may keep in memory; the rest goes through temporary files."""
-MAX_DEPTH = 1000
-"""A row that is nested less deeply can always be read [lists and objects within each other]."""
-_COLUMNS = 'request, "row", "at", answered_by, arm, prediction, features, params'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RequestBatch:
     """Some requests of a window.
 
@@ -39,6 +38,16 @@ class RequestBatch:
 
     number: NDArray[np.int64]
     table: pa.Table
+    _typed: dict[tuple[TableColumn, ...], tuple[pa.Table, NDArray[np.intp]]] = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def typed_rows(self, columns: Sequence[TableColumn]) -> tuple[pa.Table, NDArray[np.intp]]:
+        """Give the rows that fit some columns, and their places, as `read_typed_rows` does; they are read once."""
+        with self._lock:
+            key = tuple(columns)
+            if key not in self._typed:
+                self._typed[key] = read_typed_rows(self.texts("features"), columns)
+            return self._typed[key]
 
     @property
     def at(self) -> Floats:
@@ -54,8 +63,13 @@ class ReplayWindow:
     """The requests of one window of the log, each once, with the labels known at its end.
 
     Attributes:
-        rows: How many they are [count].
+        size: How many they are [count].
+        repeated: Nothing is left out at once.
+        live: Nothing in it can be later than now.
     """
+
+    repeated = 0
+    live = True
 
     def __init__(self, log: PredictionLog, model: str, since: float, until: float) -> None:
         """Copy the window out of the log; the copy goes with this object.
@@ -63,20 +77,45 @@ class ReplayWindow:
         Raises:
             EvidenceUnavailable: The log cannot be read, or there is no room for the copy.
         """
+        self._range = (since, until)
+        self._unknown: int | None = None
         self._home = tempfile.TemporaryDirectory(prefix="surefoot-replay-")
         self.folder = Path(self._home.name)
         place = self.folder / "window.db"
         try:
-            log.read(model, lambda db: _copy(db, place, since, until))
+            log.read(model, lambda db: copy_window(db, place, since, until))
             self._db = duckdb.connect(str(place))
         except BaseException:
             self._home.cleanup()
             raise
         self._db.execute(f"SET threads = 1; SET memory_limit = '{MEMORY_LIMIT}'")
         register_functions(self._db)
-        self.rows, end = self._db.execute("SELECT count(*), coalesce(max(n) + 1, 0) FROM requests").fetchall()[0]
+        self.size, end = self._db.execute("SELECT count(*), coalesce(max(n) + 1, 0) FROM requests").fetchall()[0]
         self._cuts = [0, *(self._cut(first) for first in range(BATCH_ROWS, end, BATCH_ROWS)), end]
         self._close = weakref.finalize(self, _close, self._db, self._home)
+
+    def rows(self, _model: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """Run one query over the views `log` and `labels`, which hold what can be counted of the window's records.
+
+        These are all records of the window, with the columns request, row, at, error, answered_by and features (null
+        where they were not kept), and all labels but those of requests outside the window.
+        """
+        return self._db.execute(sql, list(parameters)).fetchall()
+
+    def slice_of(self, column: str) -> str:
+        """Refuse: there are no features in the view.
+
+        Raises:
+            EvidenceUnavailable: Always.
+        """
+        raise EvidenceUnavailable(f"a copied window has no column {column!r} to make slices of")
+
+    def unknown_labels(self) -> int:
+        """Count the labels that were reported in the window for requests that were never logged."""
+        if self._unknown is None:
+            sql = f'SELECT count(*) FROM labels l WHERE "at" > $1 AND "at" <= $2 AND {UNLOGGED_SQL}'  # noqa: S608 - constant
+            self._unknown = int(str(self.rows("", sql, self._range)[0][0]))
+        return self._unknown
 
     def _cut(self, first: int) -> int:
         """Give the number at which a batch ends, there or a little later: the rows of one request stay together."""
@@ -124,13 +163,13 @@ class ReplayWindow:
 
     def labels(self, number: NDArray[np.int64], at: Floats, maturity: float) -> dict[str, Any]:
         """Give what came true of a batch, as `came_true` does."""
-        sql = f'SELECT n, "at", label FROM labels WHERE n >= {number[0]} AND n <= {number[-1]} ORDER BY place'  # noqa: S608 - our own numbers
+        sql = f'SELECT n, "at", label FROM counted WHERE n >= {number[0]} AND n <= {number[-1]} ORDER BY place'  # noqa: S608 - our own numbers
         return came_true(self._table(sql), number, at, maturity)
 
     def latest(self, count: int) -> list[LoggedRequest]:
         """Give the latest requests, oldest first, without their labels."""
         found = self._db.execute(
-            f'SELECT {_COLUMNS} FROM requests ORDER BY "at" DESC, request DESC, "row" DESC LIMIT {count}'  # noqa: S608 - constants
+            f'SELECT {REQUEST_COLUMNS} FROM requests ORDER BY "at" DESC, request DESC, "row" DESC LIMIT {count}'  # noqa: S608 - constants
         ).fetchall()
         return [logged_request(cells) for cells in found[::-1]]
 
@@ -151,42 +190,3 @@ def logged_request(cells: Sequence[object]) -> LoggedRequest:
 def _close(db: duckdb.DuckDBPyConnection, home: "tempfile.TemporaryDirectory[str]") -> None:
     db.close()
     home.cleanup()
-
-
-def _copy(db: duckdb.DuckDBPyConnection, place: Path, since: float, until: float) -> None:
-    """Copy requests and labels of a window; requests that no version could answer, or that were not kept, stay out."""
-    place.unlink(missing_ok=True)
-    spill = quote_text(str(place.parent / "spill"))
-    db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}")
-    db.execute(f"ATTACH {quote_text(str(place))} AS replay")
-    # The rows stay in the order of the log; only their keys are sorted, to find the repeated ones.
-    db.execute(
-        f"""
-        CREATE TABLE replay.requests AS SELECT row_number() OVER () - 1 AS n, {_COLUMNS} FROM log
-        WHERE "at" > $1 AND "at" <= $2 AND NOT (error IS NOT NULL AND answered_by IS NULL)
-        """,  # noqa: S608 - constants
-        [since, until],
-    )
-    db.execute(
-        """
-        DELETE FROM replay.requests WHERE features IS NULL OR CAST(features AS VARCHAR) = 'null' OR n IN (
-          SELECT n FROM (
-            SELECT n, row_number() OVER (PARTITION BY request, "row" ORDER BY "at", n) AS place FROM replay.requests
-          ) WHERE place > 1
-        )
-        """
-    )
-    long = db.execute(f"SELECT n, features FROM replay.requests WHERE length(features) > {2 * MAX_DEPTH}").fetchall()  # noqa: S608 - constant
-    for number, features in long:
-        if json_value(features) is None:
-            db.execute("DELETE FROM replay.requests WHERE n = $1", [number])
-    db.execute(
-        """
-        CREATE TABLE replay.labels AS
-        SELECT r.n, l."at", CAST(l.label AS VARCHAR) AS label,
-               row_number() OVER (ORDER BY r.n, l."at", l.received NULLS FIRST, l.label::VARCHAR) AS place
-        FROM labels l JOIN replay.requests r ON l.request = r.request AND l."row" = r."row" WHERE l."at" <= $1
-        ORDER BY place
-        """,
-        [until],
-    )

@@ -13,7 +13,6 @@ from surefoot.adapters.mlflow.pyfunc.outputs import WrongCount, could_be_outputs
 from surefoot.adapters.mlflow.pyfunc.probes import probe_rows
 from surefoot.adapters.mlflow.pyfunc.tables import answer_table, table_columns, table_frame
 from surefoot.models.arrow_stream import decode_table, encode_table
-from surefoot.models.predictor import TableColumn
 from surefoot.models.rows.independence import IndependenceProof, RowIndependence, prove_independence
 from surefoot.models.rows.live_check import ask_model
 
@@ -105,9 +104,12 @@ class Scorer:
         self._single = True if len(values) == 1 else self._single
         return [plain_value(one) for one in rows]
 
-    def table_columns(self) -> list[TableColumn]:
-        """Columns of the tables that `predict_table` answers; none where the model must be asked for rows."""
-        return table_columns(self._inputs)
+    def table_columns(self) -> list[tuple[str, str, bool]]:
+        """Columns of the tables that `predict_table` answers, as the fields of `surefoot.models.predictor.TableColumn`.
+
+        None where the model must be asked for rows.
+        """
+        return [(column.name, column.kind, column.required) for column in table_columns(self._inputs)]
 
     def predict_table(self, table: bytes) -> bytes | None:
         """Answer every row of a table as `predict` answers the same rows, without one Python object a value.

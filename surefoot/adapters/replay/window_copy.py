@@ -1,0 +1,79 @@
+"""Write the requests and labels of a window from the log to a database of their own."""
+
+from pathlib import Path
+
+import duckdb
+
+from surefoot.adapters.predictions.log import json_value
+from surefoot.adapters.predictions.log_files import quote_text
+
+MEMORY_LIMIT = "500MB"
+"""What sorting and joining may keep in memory; the rest goes through temporary files."""
+MAX_DEPTH = 1000
+"""A row that is nested less deeply can always be read [lists and objects within each other]."""
+REQUEST_COLUMNS = 'request, "row", "at", answered_by, arm, prediction, features, params'
+"""Columns of the copied requests."""
+UNLOGGED_SQL = 'NOT EXISTS (SELECT 1 FROM log o WHERE o.request = l.request AND o."row" = l."row")'
+"""Tells a label `l` of a request that the log does not have."""
+
+
+def copy_window(db: duckdb.DuckDBPyConnection, place: Path, since: float, until: float) -> None:
+    """Copy requests and labels of a window; requests that no version could answer, or that were not kept, stay out."""
+    place.unlink(missing_ok=True)
+    spill = quote_text(str(place.parent / "spill"))
+    db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}")
+    db.execute(f"ATTACH {quote_text(str(place))} AS replay")
+    # The rows stay in the order of the log; only their keys are sorted, to find the repeated ones.
+    db.execute(
+        f"""
+        CREATE TABLE replay.requests AS SELECT row_number() OVER () - 1 AS n, {REQUEST_COLUMNS}, error FROM log
+        WHERE "at" > $1 AND "at" <= $2
+        """,  # noqa: S608 - constants
+        [since, until],
+    )
+    db.execute(
+        """
+        CREATE TABLE replay.log AS SELECT request, "row", "at", error, answered_by,
+               CASE WHEN features IS NOT NULL THEN true END AS features FROM replay.requests
+        """
+    )
+    db.execute(
+        """
+        DELETE FROM replay.requests WHERE error IS NOT NULL AND answered_by IS NULL;
+        DELETE FROM replay.requests WHERE features IS NULL OR CAST(features AS VARCHAR) = 'null' OR n IN (
+          SELECT n FROM (
+            SELECT n, row_number() OVER (PARTITION BY request, "row" ORDER BY "at", n) AS place FROM replay.requests
+          ) WHERE place > 1
+        )
+        """
+    )
+    long = db.execute(f"SELECT n, features FROM replay.requests WHERE length(features) > {2 * MAX_DEPTH}").fetchall()  # noqa: S608 - constant
+    for number, features in long:
+        if json_value(features) is None:
+            db.execute("DELETE FROM replay.requests WHERE n = $1", [number])
+    _copy_labels(db, until)
+
+
+def _copy_labels(db: duckdb.DuckDBPyConnection, until: float) -> None:
+    """Copy the labels that came by the end of the window, and the keys of all that belong to no request outside it."""
+    db.execute('CREATE TABLE replay.labels AS SELECT request, "row", "at", label, received FROM labels')
+    db.execute(
+        """
+        CREATE TABLE replay.counted AS
+        SELECT r.n, l."at", CAST(l.label AS VARCHAR) AS label,
+               row_number() OVER (ORDER BY r.n, l."at", l.received NULLS FIRST, l.label::VARCHAR) AS place
+        FROM replay.labels l JOIN replay.requests r ON l.request = r.request AND l."row" = r."row" WHERE l."at" <= $1
+        ORDER BY place
+        """,
+        [until],
+    )
+    db.execute("ALTER TABLE replay.labels DROP COLUMN label")
+    unlogged = UNLOGGED_SQL.replace("FROM log", "FROM replay.log")
+    (strange,) = db.execute(f"SELECT count(*) FROM replay.labels l WHERE {unlogged}").fetchall()[0]  # noqa: S608 - constant
+    if strange:  # the whole log is read once more, only where some label is of no request of the window
+        db.execute(
+            f"""
+            DELETE FROM replay.labels l WHERE {unlogged}
+            AND EXISTS (SELECT 1 FROM log o WHERE o.request = l.request AND o."row" = l."row")
+            """  # noqa: S608 - constants
+        )
