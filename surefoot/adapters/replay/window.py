@@ -91,7 +91,7 @@ class ReplayWindow:
         self._db.execute(f"SET threads = 1; SET memory_limit = '{MEMORY_LIMIT}'")
         register_functions(self._db)
         self.size, end = self._db.execute("SELECT count(*), coalesce(max(n) + 1, 0) FROM requests").fetchall()[0]
-        self._cuts = [0, *(self._cut(first) for first in range(BATCH_ROWS, end, BATCH_ROWS)), end]
+        self._cuts = [0, *(self._cut(first, end) for first in range(BATCH_ROWS, end, BATCH_ROWS)), end]
         self._close = weakref.finalize(self, _close, self._db, self._home)
 
     def rows(self, _model: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
@@ -117,14 +117,19 @@ class ReplayWindow:
             self._unknown = int(str(self.rows("", sql, self._range)[0][0]))
         return self._unknown
 
-    def _cut(self, first: int) -> int:
-        """Give the number at which a batch ends, there or a little later: the rows of one request stay together."""
+    def _cut(self, first: int, end: int) -> int:
+        """Give the number at which a batch ends, there or later: the rows of one request stay together."""
         before = f"SELECT arg_max(request, n) FROM requests WHERE n >= {first - BATCH_ROWS} AND n < {first}"  # noqa: S608 - our own numbers
-        near = f"n >= {first} AND n < {first + BATCH_ROWS // 2}"
-        (last,) = self._db.execute(
-            f"SELECT coalesce(max(n) + 1, {first}) FROM requests WHERE {near} AND request = ({before})"  # noqa: S608 - same
-        ).fetchall()[0]
-        return int(last)
+        ((last,),) = self._db.execute(before).fetchall()
+        looked = BATCH_ROWS
+        while True:
+            ((found,),) = self._db.execute(
+                "SELECT min(n) FROM requests WHERE n >= $1 AND n < $2 AND request IS DISTINCT FROM $3",
+                [first, first + looked, last],
+            ).fetchall()
+            if found is not None or first + looked >= end:
+                return end if found is None else int(found)
+            looked *= 2
 
     def close(self) -> None:
         """Remove the copy."""
