@@ -17,6 +17,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from surefoot.core.record.events import decode_event, encode_event
 from surefoot.gateway.inference.idle_monitor import IdleMonitor
 
 Row = dict[str, object]
@@ -99,6 +100,10 @@ revision, down_revision = "1", None
 def upgrade():
     pass
 """
+
+
+GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
+"""Journals that earlier releases wrote."""
 
 
 def row(name: str, value: float, unit: str, demand: str = "printed", *, ok: bool = True) -> Row:
@@ -234,13 +239,42 @@ def idle_time() -> list[Row]:
     return [row("sample the host's idle time (psutil), ten times a second", value, "us", "<= 1000", ok=value <= 1000.0)]
 
 
+def journal_entries(times: int) -> list[Row]:
+    """Write and read the entries of the golden journals through cattrs."""
+    entries = [json.loads(line) for file in sorted(GOLDEN.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    events = [decode_event(entry["kind"], entry["data"]) for entry in entries]
+    read, written = [], []
+    for _ in range(times):
+        began = time.perf_counter()
+        for entry in entries:
+            decode_event(entry["kind"], entry["data"])
+        middle = time.perf_counter()
+        for event in events:
+            encode_event(event)
+        read.append((middle - began) / len(entries) * 1e6)
+        written.append((time.perf_counter() - middle) / len(entries) * 1e6)
+    program = "import time; t = time.perf_counter(); import cattrs; print(time.perf_counter() - t)"
+    imported = statistics.median(fresh(program) * 1e3 for _ in range(5))
+    return [
+        row(f"read a journal entry (cattrs), median of {len(entries)} entries", statistics.median(read), "us"),
+        row(f"write a journal entry (cattrs), median of {len(entries)} entries", statistics.median(written), "us"),
+        row("import cattrs in a fresh process", imported, "ms"),
+    ]
+
+
 def main() -> int:
     """Print the table; 1 when a demand is missed."""
     parser = argparse.ArgumentParser(prog="python -m bench.libraries", description=__doc__)
     parser.add_argument("--times", type=int, default=20, help="how often each is measured")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
-    rows = [*forkservers(options.times), *journals(options.times), *retries(), *idle_time()]
+    rows = [
+        *forkservers(options.times),
+        *journals(options.times),
+        *retries(),
+        *idle_time(),
+        *journal_entries(options.times),
+    ]
     table = Table("what", "value", "unit", "demand", "")
     for each in rows:
         table.add_row(

@@ -13,7 +13,7 @@ from surefoot.core.domain import FigureKind, Outcome, Role, Verdict, VerdictFigu
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.record.chain import canonical_bytes
-from surefoot.core.record.codec import from_json, to_json
+from surefoot.core.record.codec import JsonCodec
 from surefoot.core.record.events import (
     EVENT_TYPES,
     Effect,
@@ -149,13 +149,13 @@ def test_verdict_as_json(verdict: Verdict) -> None:
 )
 def test_figures_of_an_earlier_release_get_a_kind(name: str, kind: FigureKind) -> None:
     """A figure that was journalled with its label alone keeps that label and is found by its kind."""
-    figure = from_json(VerdictFigure, {"name": name, "value": 0.5, "unit": "share"})
+    figure = JsonCodec().decode(VerdictFigure, {"name": name, "value": 0.5, "unit": "share"})
     assert figure == VerdictFigure(kind, 0.5, "share", name)
-    assert from_json(VerdictFigure, to_json(figure)) == figure
+    assert JsonCodec().decode(VerdictFigure, JsonCodec().encode(figure)) == figure
 
 
 def test_outcomes_of_an_earlier_release_are_read() -> None:
     """BOTH_SICK is what release 0.1.0 journalled for a baseline that is unhealthy; other words stay unknown."""
-    assert from_json(Outcome, "BOTH_SICK") is Outcome.BASELINE_UNHEALTHY
+    assert JsonCodec().decode(Outcome, "BOTH_SICK") is Outcome.BASELINE_UNHEALTHY
     with pytest.raises(ValueError, match="BOTH_SICKER"):
-        from_json(Outcome, "BOTH_SICKER")
+        JsonCodec().decode(Outcome, "BOTH_SICKER")

@@ -18,10 +18,11 @@ from surefoot.core.machine import IMPLICIT_GATES
 from surefoot.core.policy.model import GAP_METRICS, Gate, SlicedGate
 from surefoot.core.policy.parse import parse
 from surefoot.core.record.chain import Entry, canonical_bytes
-from surefoot.core.record.codec import from_json, journal_name, to_json
+from surefoot.core.record.codec import JsonCodec, journal_name
 from surefoot.core.record.events import GateJudged, RolloutOpened, decode_event
 
 EVIDENCE_TYPES: dict[str, type] = {journal_name(kind): kind for kind in get_args(Evidence)}
+_EVIDENCE_CODEC = JsonCodec({Evidence: ("kind", EVIDENCE_TYPES), ServedCounts: ("kind", EVIDENCE_TYPES)})
 _LOG_TOLERANCE = 1e-9
 """Relative difference that two machines' logarithms may make."""
 
@@ -29,7 +30,7 @@ _LOG_TOLERANCE = 1e-9
 def pack_evidence(evidence: Evidence) -> str:
     """Counters as one text for the journal; empty when they hold what is no number, and was judged an ERROR."""
     try:
-        body = canonical_bytes(to_json(evidence, frozenset(EVIDENCE_TYPES)))
+        body = canonical_bytes(_EVIDENCE_CODEC.encode(evidence))
     except (InvariantBroken, rfc8785.CanonicalizationError):
         return ""
     return base64.b85encode(zlib.compress(body, 9)).decode()
@@ -45,10 +46,7 @@ def unpack_evidence(text: str) -> Evidence:
 
     try:
         body = json.loads(zlib.decompress(base64.b85decode(text)))
-        return cast(
-            "Evidence",
-            from_json(Evidence, body, {Evidence: ("kind", EVIDENCE_TYPES), ServedCounts: ("kind", EVIDENCE_TYPES)}),
-        )
+        return cast("Evidence", _EVIDENCE_CODEC.decode(Evidence, body))
     except (ValueError, LookupError, TypeError, zlib.error, binascii.Error) as error:
         raise InvariantBroken(f"evidence in the journal cannot be read: {error}") from error
 

@@ -1,11 +1,11 @@
 """Convert typed values to plain JSON and back, so that what was journalled can be computed with again."""
 
-import types
-from collections.abc import Mapping
-from dataclasses import Field, fields, is_dataclass
-from enum import Enum
-from functools import cache
-from typing import Any, Protocol, Union, cast, get_args, get_origin, get_type_hints, runtime_checkable
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from cattrs import Converter
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 
 @runtime_checkable
@@ -19,10 +19,9 @@ class Upgradable(Protocol):
 WRITTEN_NAME = "written"
 """Key in the metadata of a dataclass field: its name in the journal, where an earlier release named it otherwise."""
 
-
-def _written_name(field: "Field[Any]") -> str:
-    """Name of a field in the journal."""
-    return str(field.metadata.get(WRITTEN_NAME, field.name))
+_UNCAST_TYPES = (object, str, int, bool)
+TaggedUnions = Mapping[Any, tuple[str, Mapping[str, type]]]
+"""Unions whose members carry their name: union -> (key of the name, member by name)."""
 
 
 def journal_name(kind: type) -> str:
@@ -30,66 +29,66 @@ def journal_name(kind: type) -> str:
     return str(getattr(kind, "JOURNAL_NAME", kind.__name__))
 
 
-def to_json(value: object, named: frozenset[str] = frozenset(), tag: str = "kind") -> object:
-    """Dataclass fields as JSON values.
+class JsonCodec:
+    """Writes dataclasses as JSON values and reads them; fields that a newer release added are left out."""
 
-    Args:
-        value: A dataclass, or what its fields hold.
-        named: Names of the dataclasses that carry their own name.
-        tag: Key under which they carry it.
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        made = {_written_name(field): to_json(getattr(value, field.name), named, tag) for field in fields(value)}
-        name = journal_name(type(value))
-        return {tag: name, **made} if name in named else made
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, tuple | list):
-        return [to_json(item, named, tag) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): to_json(item, named, tag) for key, item in value.items()}
-    return value
+    def __init__(self, unions: TaggedUnions | None = None) -> None:
+        """Know the unions whose members carry their name."""
+        self._unions = unions or {}
+        self._tags = {kind: (tag, name) for tag, members in self._unions.values() for name, kind in members.items()}
+        self._converter = Converter(detailed_validation=False, unstruct_collection_overrides={tuple: list})
+        self._converter.register_unstructure_hook_factory(_is_dataclass, self._writer)
+        self._converter.register_structure_hook_factory(_is_dataclass, self._reader)
+        # A value is taken as it was written: nothing is cast that the hash of its entry was made of.
+        self._converter.register_structure_hook_func(
+            lambda kind: kind in {object, str, int, bool}, lambda value, _: value
+        )
+        for union, (tag, members) in self._unions.items():
+            self._converter.register_structure_hook(union, self._union_reader(tag, members))
+
+    def encode(self, value: object) -> object:
+        """Give the JSON value of a dataclass, or of what its fields hold."""
+        return self._converter.unstructure(value, unstructure_as=type(value))
+
+    def decode(self, kind: Any, value: object) -> object:
+        """Rebuild a value of a type from JSON.
+
+        Raises:
+            Exception: The value is not of the type.
+        """
+        return self._converter.structure(value, kind)
+
+    def _writer(self, kind: type) -> Callable[[Any], object]:
+        write: Callable[[Any], dict[str, object]] = make_dict_unstructure_fn(
+            kind, self._converter, **_renamed_fields(kind)
+        )
+        if kind not in self._tags:
+            return write
+        tag, name = self._tags[kind]
+        return lambda value: {tag: name, **write(value)}
+
+    def _reader(self, kind: type) -> Callable[[Any, Any], object]:
+        read: Callable[[Any, Any], object] = make_dict_structure_fn(kind, self._converter, **_renamed_fields(kind))
+        if not isinstance(kind, Upgradable):
+            return read
+        return lambda value, _: read(kind.upgraded(value), kind)
+
+    def _union_reader(self, tag: str, members: Mapping[str, type]) -> Callable[[Any, Any], object]:
+        def read(value: Mapping[str, object], _: object) -> object:
+            body = dict(value)
+            return self._converter.structure(body, members[str(body.pop(tag))])
+
+        return read
 
 
-@cache
-def _fields(kind: type) -> dict[str, tuple[str, object]]:
-    """Name and type of every field, by its name in the journal."""
-    hints = get_type_hints(kind)
-    return {_written_name(field): (field.name, hints[field.name]) for field in fields(kind)}
+def _is_dataclass(kind: object) -> bool:
+    return isinstance(kind, type) and is_dataclass(kind)
 
 
-def from_json(hint: object, value: object, tagged: Mapping[object, tuple[str, Mapping[str, type]]] = {}) -> object:
-    """Rebuild a typed value from JSON; fields that a newer release added are left out.
-
-    Args:
-        hint: The type wanted.
-        value: JSON value.
-        tagged: Unions whose members carry their name: union -> (key of the name, member by name).
-    """
-    for union, (tag, members) in tagged.items():
-        if hint is union or hint == union:
-            body = dict(cast("Mapping[str, object]", value))
-            return from_json(members[str(body.pop(tag))], body, tagged)
-    if isinstance(hint, type) and is_dataclass(hint):
-        data = cast("Mapping[str, object]", value)
-        if isinstance(hint, Upgradable):
-            data = hint.upgraded(data)
-        known = _fields(hint)
-        made = {known[key][0]: from_json(known[key][1], item, tagged) for key, item in data.items() if key in known}
-        return hint(**made)
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return hint(value)
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in {Union, types.UnionType}:
-        inner = [arm for arm in arguments if arm is not type(None)]
-        return None if value is None else from_json(inner[0], value, tagged)
-    if origin is tuple:
-        items = cast("list[object]", value)
-        if len(arguments) > 1 and arguments[1] is not Ellipsis:
-            return tuple(from_json(kind, item, tagged) for kind, item in zip(arguments, items, strict=True))
-        return tuple(from_json(arguments[0], item, tagged) for item in items)
-    if origin is dict:
-        return {key: from_json(arguments[1], item, tagged) for key, item in cast("Mapping[str, object]", value).items()}
-    if hint is float:
-        return float(cast("float", value))
-    return value
+def _renamed_fields(kind: Any) -> dict[str, Any]:
+    """Fields that have another name in the journal."""
+    return {
+        field.name: override(rename=str(field.metadata[WRITTEN_NAME]))
+        for field in fields(kind)
+        if WRITTEN_NAME in field.metadata
+    }

@@ -7,7 +7,7 @@ from typing import cast, get_args
 from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.record.codec import WRITTEN_NAME, from_json, to_json
+from surefoot.core.record.codec import WRITTEN_NAME, JsonCodec
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,16 +259,18 @@ Event = (
 )
 EVENT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
 _EFFECT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}
+_EVENT_CODEC = JsonCodec({Effect: ("effect", _EFFECT_TYPES)})
+_PLAIN_CODEC = JsonCodec()
 
 
 def encode_event(event: Event) -> tuple[str, dict[str, object]]:
     """Name and JSON fields of an event."""
-    return type(event).__name__, cast("dict[str, object]", to_json(event, frozenset(_EFFECT_TYPES), "effect"))
+    return type(event).__name__, cast("dict[str, object]", _EVENT_CODEC.encode(event))
 
 
 def as_json(value: object) -> dict[str, object]:
     """JSON fields of any value of the core, for projections and --json output."""
-    return cast("dict[str, object]", to_json(value))
+    return cast("dict[str, object]", _PLAIN_CODEC.encode(value))
 
 
 def decode_event(kind: str, data: Mapping[str, object]) -> Event:
@@ -280,7 +282,7 @@ def decode_event(kind: str, data: Mapping[str, object]) -> Event:
     if kind not in EVENT_TYPES:
         raise InvariantBroken(f"the journal holds a {kind}, which this release of surefoot does not know")
     try:
-        return cast("Event", from_json(EVENT_TYPES[kind], data, {Effect: ("effect", _EFFECT_TYPES)}))
+        return cast("Event", _EVENT_CODEC.decode(EVENT_TYPES[kind], data))
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise InvariantBroken(
             f"the journal holds a {kind} that this release of surefoot cannot read: {error}"
