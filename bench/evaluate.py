@@ -25,7 +25,7 @@ from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
 from surefoot.adapters.replay.offline_replay import OfflineReplay
-from surefoot.adapters.replay.window import BATCH_ROWS
+from surefoot.adapters.replay.replay_window import BATCH_ROWS
 from surefoot.core.domain import EvidenceKind, Outcome, Verdict, Version
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.request import EvidenceRequest

@@ -14,7 +14,7 @@ from rich.progress import track
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.domain import Outcome
 from surefoot.core.gates.rate import MAX_EPOCHS
-from surefoot.core.judging.evidence import SplitCounts, Stratum
+from surefoot.core.judging.evidence import EventStratum, SplitCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.policy.parse import parse_gate
@@ -84,7 +84,7 @@ def looks(requests: pd.DataFrame, bad: NDArray[np.bool_], keys: NDArray[np.int64
     return made
 
 
-def strata(trials: Trials, ruler: Floats) -> tuple[Stratum, ...]:
+def strata(trials: Trials, ruler: Floats) -> tuple[EventStratum, ...]:
     """Counts of one look under one assignment."""
     mine = ruler[trials.place] < trials.weight
     code = (trials.weight.astype(np.int64) * MAX_EPOCHS + trials.epoch) * 4 + mine * 2 + trials.bad
@@ -92,7 +92,9 @@ def strata(trials: Trials, ruler: Floats) -> tuple[Stratum, ...]:
     made = []
     for key in np.flatnonzero(cells.sum(axis=1)):
         old_good, old_bad, new_good, new_bad = (int(n) for n in cells[key])
-        made.append(Stratum(key // MAX_EPOCHS / 100.0, new_bad, new_good, old_bad, old_good, int(key % MAX_EPOCHS)))
+        made.append(
+            EventStratum(key // MAX_EPOCHS / 100.0, new_bad, new_good, old_bad, old_good, int(key % MAX_EPOCHS))
+        )
     return tuple(made)
 
 

@@ -28,7 +28,7 @@ from bench.gateway import free_port
 from bench.rollback import save_models
 from bench.rolling.callers import FAILED
 from bench.rolling.engines import CANDIDATE, CHAMPION, TOKEN
-from surefoot.adapters.mlflow.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split, Version
 
@@ -49,7 +49,7 @@ class Stack:
         ]  # fmt: skip
         self._supervisors: list[subprocess.Popen[bytes]] = []
         self.begin()
-        number = {name: Version(name, tree_digest(models / name)) for name in (CHAMPION, CANDIDATE)}
+        number = {name: Version(name, directory_digest(models / name)) for name in (CHAMPION, CANDIDATE)}
         split = Split(number[CHAMPION], number[CANDIDATE], 50.0, "salt", "r", 1)
         GatewayTraffic(f"http://127.0.0.1:{self.port}", TOKEN).shift("m", split)
 

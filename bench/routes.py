@@ -23,7 +23,7 @@ from bench.gateway import free_port, process
 from bench.rollback import save_models
 from bench.rolling.callers import FAILED
 from bench.rolling.engines import CANDIDATE, CHAMPION, TOKEN
-from surefoot.adapters.mlflow.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.assignment import assign_arm
 from surefoot.core.domain import Arm, Split, Version
@@ -33,7 +33,7 @@ CALLERS, UNITS = 16, 5000
 
 def routes(models: Path, changes: int) -> list[Split]:
     """A champion alone, then a candidate whose weight grows to everything."""
-    old, new = (Version(number, tree_digest(models / number)) for number in (CHAMPION, CANDIDATE))
+    old, new = (Version(number, directory_digest(models / number)) for number in (CHAMPION, CANDIDATE))
     return [
         Split(old, new if step else None, 100.0 * step / changes, "salt", "r", step + 1) for step in range(changes + 1)
     ]

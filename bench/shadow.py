@@ -31,7 +31,7 @@ from rich.table import Table
 
 from bench.gateway import COLUMNS, TOKEN, Measured, burst, free_port, process, save_models, script
 from bench.serving.install import program
-from surefoot.adapters.mlflow.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split, Version
 
@@ -103,12 +103,12 @@ class Stage:
         self._traffic = GatewayTraffic(url, TOKEN)
         self._models = models
         self._generation = 0
-        self._champion = Version("numeric", tree_digest(models / "numeric"))
+        self._champion = Version("numeric", directory_digest(models / "numeric"))
 
     def shift(self, shadow: str | None) -> None:
         """Mirror everything to a version, or nothing."""
         self._generation += 1
-        version = None if shadow is None else Version(shadow, tree_digest(self._models / shadow))
+        version = None if shadow is None else Version(shadow, directory_digest(self._models / shadow))
         mirror = 0.0 if shadow is None else 100.0
         self._traffic.shift("m", Split(self._champion, version, 0.0, "salt", "r", self._generation, mirror))
 

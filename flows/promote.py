@@ -1,4 +1,4 @@
-"""Validate, shadow, mirror, ramp, promote; the bake that follows is watched by `watch`."""
+"""Promote one version through its stages (validate, shadow, live shadow, ramp); flow `watch` then judges its bake."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State

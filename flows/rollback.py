@@ -1,4 +1,4 @@
-"""Take a version back: traffic to the proven-good version first, the registry after."""
+"""Roll a version back: traffic to the proven-good version first, the registry after."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State

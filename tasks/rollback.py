@@ -1,4 +1,4 @@
-"""Take a version back: traffic first, the registry after."""
+"""Roll a version back in a Prefect task: traffic first, the registry after."""
 
 from prefect import task
 

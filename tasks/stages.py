@@ -1,4 +1,4 @@
-"""Drive a rollout through one stage of the promote flow: validate, shadow, live shadow, or a canary step."""
+"""Define a Prefect task for each stage of the promote flow: validate, shadow, live shadow, canary step."""
 
 from prefect import task
 from prefect.client.schemas.objects import State

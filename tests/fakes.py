@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from surefoot.core.domain import Outcome, RegistryView, Split, Version
 from surefoot.core.errors import NotFound, OutcomeUnknown, RegistryUnavailable, RouteSuperseded, StaleLedger
-from surefoot.core.judging.evidence import AnswerShapes, Evidence, Missing, SplitCounts, Stratum, Validation
+from surefoot.core.judging.evidence import AnswerShapes, EventStratum, Evidence, Missing, SplitCounts, Validation
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import Metric
 from surefoot.core.record.chain import GENESIS, Entry, canonical_bytes, check_chain, seal_entry
@@ -193,7 +193,7 @@ class FakeEvidences:
             return SAME_SHAPE
         bad = 4000 if self.story == f"bad-{question.kind}" else 0
         share = 0.5
-        return SplitCounts((Stratum(share, bad, 10_000 - bad, 0, 10_000),), 0.0, recent=20_000)
+        return SplitCounts((EventStratum(share, bad, 10_000 - bad, 0, 10_000),), 0.0, recent=20_000)
 
 
 @dataclass

@@ -4,18 +4,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from surefoot.core.domain import Stage
-from surefoot.core.judging.evidence import Evidence, FeatureShift, InputShift, SplitCounts, Stratum, Validation
+from surefoot.core.judging.evidence import (
+    EventStratum,
+    Evidence,
+    FeatureShift,
+    InputShift,
+    SplitCounts,
+    Validation,
+)
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import Metric
 from surefoot.core.record.state import Ledger
 from surefoot.rollout import drive, open_promotion
 from tests.fakes import MIRRORED, POLICY, SAME_SHAPE, Scenario
 
-PASS = SplitCounts((Stratum(0.5, 0, 20_000, 0, 20_000),), 0.0, recent=40_000)
-FAIL = SplitCounts((Stratum(0.5, 8_000, 12_000, 0, 20_000),), 0.0, recent=40_000)
+PASS = SplitCounts((EventStratum(0.5, 0, 20_000, 0, 20_000),), 0.0, recent=40_000)
+FAIL = SplitCounts((EventStratum(0.5, 8_000, 12_000, 0, 20_000),), 0.0, recent=40_000)
 ALONE = {
-    True: SplitCounts((Stratum(1.0, 8_000, 12_000, 0, 0),), 0.0),
-    False: SplitCounts((Stratum(1.0, 0, 20_000, 0, 0),), 0.0),
+    True: SplitCounts((EventStratum(1.0, 8_000, 12_000, 0, 0),), 0.0),
+    False: SplitCounts((EventStratum(1.0, 0, 20_000, 0, 0),), 0.0),
 }
 STILL, MOVED = (InputShift("before", (FeatureShift("f", d, 10**6, 10**6),)) for d in (0.0, 0.5))
 TWO = {

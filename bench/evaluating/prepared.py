@@ -15,7 +15,7 @@ from mlflow.models import infer_signature
 from mlflow.pyfunc.model import PythonModel
 
 from bench.flights_models import Shop
-from surefoot.adapters.mlflow.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.predictions.compaction import compact
 from surefoot.core.domain import Version
 from surefoot.demo.flights import FEATURES, UNIT_COLUMN
@@ -132,7 +132,7 @@ def prepare(folder: Path, cache: Path, *, cheap: bool = False) -> Prepared:
                 serialization_format="cloudpickle",
                 pip_requirements=["scikit-learn", "pandas"],
             )
-    first, second = (Version(name, tree_digest(folder / name)) for name in names)
+    first, second = (Version(name, directory_digest(folder / name)) for name in names)
     return Prepared(folder, (first, second), requests)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from bench.judging.table import Plan, Row
-from surefoot.adapters.evidence.event_counts import event_counts
-from surefoot.adapters.evidence.level_counts import speed_counts
+from surefoot.adapters.evidence.event_counts import count_events
+from surefoot.adapters.evidence.measurement_counts import count_speeds
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.domain import EvidenceKind, Split, Version
-from surefoot.core.judging.evidence import MICRO, PairedBlock, PairedSums, SplitCounts, Stratum
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, EventStratum, PairedBlock, PairedSums, SplitCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -29,10 +29,10 @@ GATES, SLICES, BLOCKS = 20, 30, 30
 """Gates of one look, slices of each, and blocks (days) of each slice."""
 ROUNDS = 15
 STRATA = [
-    Stratum(0.01, 12, 588, 1_190, 58_210),
-    Stratum(0.05, 60, 2_940, 1_140, 55_860),
-    Stratum(0.25, 300, 14_700, 900, 44_100),
-    Stratum(0.5, 600, 29_400, 600, 29_400),
+    EventStratum(0.01, 12, 588, 1_190, 58_210),
+    EventStratum(0.05, 60, 2_940, 1_140, 55_860),
+    EventStratum(0.25, 300, 14_700, 900, 44_100),
+    EventStratum(0.5, 600, 29_400, 600, 29_400),
 ]
 
 
@@ -89,8 +89,8 @@ def _counting() -> list[Row]:
             3_600.0,
         )
         try:
-            events = seconds(lambda: event_counts(records, question), 5) / REQUESTS * 1e6
-            speeds = seconds(lambda: speed_counts(records, replace(question, gate=slow)), 5) / REQUESTS * 1e6
+            events = seconds(lambda: count_events(records, question), 5) / REQUESTS * 1e6
+            speeds = seconds(lambda: count_speeds(records, replace(question, gate=slow)), 5) / REQUESTS * 1e6
         finally:
             records.close()
     return [
@@ -110,7 +110,7 @@ def sums() -> PairedSums:
     for number in range(SLICES):
         blocks = []
         for day in range(BLOCKS):
-            old, new = (int(value * MICRO) for value in rng.normal(18.0, 1.0, 2))
+            old, new = (int(value * MILLIONTHS_PER_UNIT) for value in rng.normal(18.0, 1.0, 2))
             blocks.append(PairedBlock(f"2013-06-{day + 1:02}", 100, (old,), (new,)))
         slices[f"carrier={number}" if number else ""] = tuple(blocks)
     return PairedSums(slices, SLICES * BLOCKS * 100, SLICES * BLOCKS * 100)
@@ -148,26 +148,26 @@ def merged(plan: Plan) -> Row:
     rounds = 50 if plan.quick else 500
     different = 0
     for _ in range(rounds):
-        parts: list[Stratum] = []
+        parts: list[EventStratum] = []
         for s in STRATA:
             cells = (s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good)
             cuts = [sorted(rng.randint(0, n) for _ in range(3)) for n in cells]
             for worker in range(4):
                 ends = [([0, *cut, n][worker], [0, *cut, n][worker + 1]) for cut, n in zip(cuts, cells, strict=True)]
-                parts.append(Stratum(s.share, *(high - low for low, high in ends)))
+                parts.append(EventStratum(s.share, *(high - low for low, high in ends)))
         rng.shuffle(parts)
         different += judge(gate, SplitCounts(_added(parts), 0.02), level) != whole
     name = "verdicts that differ when four workers count, in any order"
     return Row(20, name, "verdicts", different, "= 0", not different, runs=rounds)
 
 
-def _added(parts: list[Stratum]) -> tuple[Stratum, ...]:
+def _added(parts: list[EventStratum]) -> tuple[EventStratum, ...]:
     totals: dict[float, list[int]] = {}
     for s in parts:
         total = totals.setdefault(s.share, [0, 0, 0, 0])
         for index, n in enumerate((s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good)):
             total[index] += n
-    return tuple(Stratum(share, *total) for share, total in sorted(totals.items()))
+    return tuple(EventStratum(share, *total) for share, total in sorted(totals.items()))
 
 
 def rows(plan: Plan) -> list[Row]:

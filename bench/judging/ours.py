@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bench.judging.traffic import OUTCOMES, Floats, Ints, Scene
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.gates.rate import MAX_EPOCHS, merge_strata
-from surefoot.core.judging.evidence import Stratum
+from surefoot.core.judging.evidence import EventStratum
 from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT, likely_start, log_mixture
 from surefoot.core.stats.rate_eprocess import (
     HARM_FACTORS,
@@ -76,7 +76,7 @@ def plain(totals: Floats) -> Floats:
     return _log_mean_exp(totals)
 
 
-def strata(scene: Scene, outcomes: NDArray[np.intp], until: int, size: int = 0) -> list[Stratum]:
+def strata(scene: Scene, outcomes: NDArray[np.intp], until: int, size: int = 0) -> list[EventStratum]:
     """What the gateway would have counted up to a request, with an epoch every `size` requests."""
     epochs = np.minimum(np.arange(until) // size, MAX_EPOCHS - 1) if size else np.zeros(until, dtype=np.int64)
     cells = outcomes[:until] + OUTCOMES * (scene.stage[:until] + len(scene.stages) * epochs)
@@ -87,11 +87,11 @@ def strata(scene: Scene, outcomes: NDArray[np.intp], until: int, size: int = 0) 
         mine_bad, mine_good, bad, good = counts[at : at + OUTCOMES]
         share, epoch = scene.stages[number % len(scene.stages)][0], number // len(scene.stages)
         if mine_bad or mine_good or bad or good:
-            made.append(Stratum(share, mine_bad, mine_good, bad, good, epoch))
+            made.append(EventStratum(share, mine_bad, mine_good, bad, good, epoch))
     return made
 
 
-def beyond(counted: list[Stratum], guess: float) -> bool:
+def beyond(counted: list[EventStratum], guess: float) -> bool:
     """Whether the estimate since the candidate seems to have broken lies above the limit."""
     start = likely_start(epoch_increments(counted, guess, 1.0, 0.0, HARM_FACTORS), starts=MAX_EPOCHS)
     rates = mantel_haenszel(merge_strata([s for s in counted if s.epoch >= start]))

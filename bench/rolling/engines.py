@@ -15,7 +15,7 @@ import httpx
 
 from bench.gateway import free_port, process
 from bench.serving.install import program
-from surefoot.adapters.mlflow.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split, Version
 
@@ -47,7 +47,7 @@ def surefoot(models: Path, folder: Path) -> Iterator[Engine]:
     command = [sys.executable, "-m", "bench.gateway_process", str(folder / "state"), str(models), str(port), "2"]
     with process(command, {"OMP_NUM_THREADS": "1"}, f"http://127.0.0.1:{port}/version", folder / "ours.log"):
         traffic = GatewayTraffic(f"http://127.0.0.1:{port}", TOKEN)
-        known = {number: Version(number, tree_digest(models / number)) for number in (CHAMPION, CANDIDATE)}
+        known = {number: Version(number, directory_digest(models / number)) for number in (CHAMPION, CANDIDATE)}
         generation = 0
 
         def shift(weight: float) -> None:

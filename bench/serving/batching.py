@@ -15,7 +15,7 @@ from pathlib import Path
 import uvicorn
 
 from bench.serving.running import Server, free_port, process
-from surefoot.adapters.mlflow.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.core.domain import Arm, Split, Version
 from surefoot.gateway.http import asgi, scoring_body
 from surefoot.gateway.inference.request_attempts import Answered
@@ -77,7 +77,7 @@ def main() -> None:
     """Serve until a signal."""
     path, port = sys.argv[1:]
     warnings.simplefilter("ignore")
-    version = Version(Path(path).name, tree_digest(Path(path)))
+    version = Version(Path(path).name, directory_digest(Path(path)))
     start = spawn_process(
         [sys.executable, "-m", "surefoot.adapters.mlflow.model_host", path, version.digest, "4000", "0"]
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.serving.running import Server, Start, free_port, process
-from surefoot.adapters.mlflow.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split, Version
 
@@ -25,7 +25,7 @@ def ours(workers: int) -> Start:
         command = [sys.executable, "-m", "bench.gateway_process", str(state), str(root), str(port), str(workers)]
         log = folder / f"ours-{name}-{workers}.log"
         with process(command, {"OMP_NUM_THREADS": "1"}, f"{url}/version", log) as found:
-            version = Version(name, tree_digest(root / name))
+            version = Version(name, directory_digest(root / name))
             GatewayTraffic(url, TOKEN).shift("m", Split(version, None, 0.0, "salt", "", 1))
             time.sleep(2.0)
             yield Server(f"{url}/models/m/invocations", found)

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from surefoot.adapters.evidence.source import LogEvidence, Validate
+from surefoot.adapters.evidence.source import LogEvidence, ValidateTable
 from surefoot.adapters.predictions.record_file import RecordFile
-from surefoot.adapters.replay.recorded import RecordedAnswers
+from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.backtest.simulation import MemoryJournal, MemoryRegistry, RecordedTraffic, SimulatedClock
 from surefoot.core.domain import Stage, Verdict
 from surefoot.core.machine import Action
@@ -81,7 +81,7 @@ def _label_delay(policy: Policy) -> float:
 def backtest(
     records: RecordFile,
     policy: Mapping[str, object],
-    validate: Validate,
+    validate: ValidateTable,
     *,
     suite: str = "",
     secret: str = "",

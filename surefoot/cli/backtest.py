@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from surefoot.adapters.config.policy_file import read_policy
-from surefoot.adapters.evidence.source import Validate
+from surefoot.adapters.evidence.source import ValidateTable
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.backtest import BacktestResult, backtest
 from surefoot.backtest.run import rollout_turns
@@ -110,7 +110,7 @@ def _digest(suite: Path) -> str:
     return "sha256:" + hashlib.sha256(suite.read_bytes()).hexdigest()
 
 
-def make_suite_runner(suite: Path) -> Validate:
+def make_suite_runner(suite: Path) -> ValidateTable:
     """Holds a window's requests against a suite file."""
 
     def validate(_digest: str, frame: pd.DataFrame, name: str) -> Validation | Missing:

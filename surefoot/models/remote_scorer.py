@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 _log = logging.getLogger(__name__)
 _MAX_RESTARTS = 40
 """How often a model's process is started again for one version [count]; three times for each row that ends it."""
-PATIENCE_S, ANSWER_TIMEOUT_PER_ROW_S = 60.0, 0.05
+ANSWER_TIMEOUT_S, ANSWER_TIMEOUT_PER_ROW_S = 60.0, 0.05
 """Longest wait for an answer: the least, and more for each row [s]."""
 
 
@@ -116,7 +116,7 @@ class RemoteScorer:
         with self._lock:
             process = self._running()
             try:
-                return ask(process, PATIENCE_S + ANSWER_TIMEOUT_PER_ROW_S * rows)
+                return ask(process, ANSWER_TIMEOUT_S + ANSWER_TIMEOUT_PER_ROW_S * rows)
             except RemoteModelError:
                 raise
             except BaseException:

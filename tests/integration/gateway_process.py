@@ -5,8 +5,8 @@ import threading
 from pathlib import Path
 
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.mlflow.artifacts import load_model_directory, tree_digest
-from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
+from surefoot.adapters.mlflow.artifacts import directory_digest, load_model_directory
+from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered
 from surefoot.gateway.http.app import build_app
@@ -31,13 +31,13 @@ class Models:
         self.loads: list[str] = []
         self._held: dict[str, threading.Event] = {}
 
-    def __call__(self, model: str, version: Version) -> Scorer | Predictor:
+    def __call__(self, model: str, version: Version) -> PyfuncScorer | Predictor:
         """Verify, then load."""
         self.loads.append(version.number)
         if version.number in self._held:
             self._held.pop(version.number).wait(60)
         path = self.root / version.number
-        if tree_digest(path) != version.digest:
+        if directory_digest(path) != version.digest:
             raise ArtifactTampered(f"{model} version {version.number} is not of its digest")
         return load_model_directory(path)
 
@@ -47,7 +47,7 @@ class Models:
 
     def version(self, number: str) -> Version:
         """Version of that number with its true digest."""
-        return Version(number, tree_digest(self.root / number), f"sha256:data-{number}")
+        return Version(number, directory_digest(self.root / number), f"sha256:data-{number}")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def _healthy(url: str) -> bool:
 @contextlib.contextmanager
 def _gateways(root: Path, models: Path, names: Sequence[str]) -> Iterator[Mapping[str, str]]:
     """A gateway for each model, since a gateway with one model answers at `/invocations` as MLflow does."""
-    from surefoot.adapters.mlflow.artifacts import tree_digest  # noqa: PLC0415 - MLflow is late
+    from surefoot.adapters.mlflow.artifacts import directory_digest  # noqa: PLC0415 - MLflow is late
     from surefoot.core.domain import Split, Version  # noqa: PLC0415 - same
     from surefoot.models.model_process import ModelProcess, spawn_process  # noqa: PLC0415 - same
     from tests.integration.gateway_harness import listening  # noqa: PLC0415 - same
@@ -126,7 +126,7 @@ def _gateways(root: Path, models: Path, names: Sequence[str]) -> Iterator[Mappin
 
     def start(name: str) -> str:
         gateway = stacks[name].enter_context(listening(root / name, hosted, units={}))  # type: ignore[arg-type]
-        version = Version("1", tree_digest(models / name))
+        version = Version("1", directory_digest(models / name))
         gateway.traffic.shift(name, Split(version, None, 0.0, "salt", "", 1))
         return gateway.url
 

@@ -15,8 +15,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from surefoot.adapters.mlflow.artifacts import ArtifactCache, load_model_directory, tree_digest
-from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
+from surefoot.adapters.mlflow.artifacts import ArtifactCache, directory_digest, load_model_directory
+from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, NotFound, RegistryUnavailable, Rejected
 
@@ -71,7 +71,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scorer(saved: Path) -> Scorer:
+def scorer(saved: Path) -> PyfuncScorer:
     """The same, loaded."""
     return load_model_directory(saved)
 
@@ -98,8 +98,8 @@ def tree(root: Path) -> Path:
 
 def test_digest_is_of_names_and_bytes(tmp_path: Path) -> None:
     """Equal trees have equal digests; another byte, name or file gives another one."""
-    one = tree_digest(tree(tmp_path / "one"))
-    assert tree_digest(tree(tmp_path / "two")) == one
+    one = directory_digest(tree(tmp_path / "one"))
+    assert directory_digest(tree(tmp_path / "two")) == one
     assert one.startswith("sha256:")
     assert len(one) == 71
     edits: list[Callable[[Path], object]] = [
@@ -112,15 +112,15 @@ def test_digest_is_of_names_and_bytes(tmp_path: Path) -> None:
     for number, edit in enumerate(edits):
         edited = tree(tmp_path / f"edited-{number}")
         edit(edited)
-        assert tree_digest(edited) != one
+        assert directory_digest(edited) != one
 
 
 def test_digest_ignores_what_mlflow_adds(tmp_path: Path) -> None:
     """The file that MLflow writes beside a download does not change the digest."""
     root = tree(tmp_path / "model")
-    before = tree_digest(root)
+    before = directory_digest(root)
     (root / "registered_model_meta").write_text("model_name: m\nmodel_version: 1\n")
-    assert tree_digest(root) == before
+    assert directory_digest(root) == before
 
 
 def test_digest_refuses_what_is_no_file(tmp_path: Path) -> None:
@@ -134,21 +134,21 @@ def test_digest_refuses_what_is_no_file(tmp_path: Path) -> None:
         root = tree(tmp_path / f"model-{number}")
         plant(root / "planted")
         with pytest.raises(ArtifactTampered, match="planted"):
-            tree_digest(root)
+            directory_digest(root)
 
 
 def test_digest_of_nothing_is_refused(tmp_path: Path) -> None:
     """A directory without files, or none, has no digest."""
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(NotFound):
-            tree_digest(path)
+            directory_digest(path)
 
 
 def test_fetch_files_under_the_digest(registered: str, mlflow_server: str, saved: Path, tmp_path: Path) -> None:
     """A downloaded version has the digest of what was uploaded and lies in a directory of that name."""
     cache = ArtifactCache(tmp_path / "cache", mlflow_server)
     path, digest = cache.fetch(registered, "1")
-    assert digest == tree_digest(saved) == tree_digest(path)
+    assert digest == directory_digest(saved) == directory_digest(path)
     assert path == tmp_path / "cache" / digest.removeprefix("sha256:")
     assert cache.fetch(registered, "1") == (path, digest)
     assert [entry.name for entry in (tmp_path / "cache").iterdir()] == [path.name]
@@ -168,7 +168,7 @@ def test_edited_cache_is_downloaded_again(registered: str, mlflow_server: str, t
     for name in ("MLmodel", "planted.py"):
         (path / name).write_text("edited")
         assert cache.verified(Version("1", digest), registered) == path
-        assert tree_digest(path) == digest
+        assert directory_digest(path) == digest
     (path / "MLmodel").write_text("edited")
     with pytest.raises(RegistryUnavailable):
         ArtifactCache(tmp_path, dead_server()).verified(Version("1", digest), registered)
@@ -211,7 +211,7 @@ def test_unloadable_files_are_rejected(tmp_path: Path) -> None:
         load_model_directory(tree(tmp_path / "model"))
 
 
-def test_probabilities_come_as_a_list_a_row(scorer: Scorer) -> None:
+def test_probabilities_come_as_a_list_a_row(scorer: PyfuncScorer) -> None:
     """A predict_proba model answers one list of two probabilities for every row."""
     answers = scorer.predict(
         [{"carrier": "AA", "distance": 500, "hour": 3}, {"carrier": "ZZ", "distance": 1.5, "hour": 20.0}]
@@ -222,7 +222,7 @@ def test_probabilities_come_as_a_list_a_row(scorer: Scorer) -> None:
         assert sum(answer) == pytest.approx(1)
 
 
-def test_scores_equal_mlflows_own_server(scorer: Scorer, saved: Path) -> None:
+def test_scores_equal_mlflows_own_server(scorer: PyfuncScorer, saved: Path) -> None:
     """Rows with integers for doubles, nulls, and numbers as text score as `mlflow models serve` scores them."""
     rows: list[dict[str, object]] = [
         {"carrier": "AA", "distance": 500, "hour": 3},
@@ -238,7 +238,7 @@ def test_scores_equal_mlflows_own_server(scorer: Scorer, saved: Path) -> None:
     assert np.allclose(np.array(scorer.predict(rows)), np.array(expected))
 
 
-def test_an_answer_does_not_depend_on_neighbours(scorer: Scorer) -> None:
+def test_an_answer_does_not_depend_on_neighbours(scorer: PyfuncScorer) -> None:
     """A row alone and among others has the same answer."""
     rows: list[dict[str, object]] = [
         {"carrier": None, "distance": None, "hour": 3},
@@ -248,7 +248,7 @@ def test_an_answer_does_not_depend_on_neighbours(scorer: Scorer) -> None:
     assert scorer.predict(rows) == [scorer.predict([row])[0] for row in rows]
 
 
-def test_bad_rows_are_named(scorer: Scorer) -> None:
+def test_bad_rows_are_named(scorer: PyfuncScorer) -> None:
     """A missing column, a word for a number and a null for a long are refused by name, whatever their neighbours."""
     good: dict[str, object] = {"carrier": "AA", "distance": 1.0, "hour": 1}
     with pytest.raises(ValueError, match=r"row 1 lacks the required inputs \['distance'\]"):
@@ -259,7 +259,9 @@ def test_bad_rows_are_named(scorer: Scorer) -> None:
         scorer.predict([{**good, "hour": None}])
 
 
-def pyfunc(tmp_path: Path, answer: Callable[[pd.DataFrame], object], example: pd.DataFrame | None = None) -> Scorer:
+def pyfunc(
+    tmp_path: Path, answer: Callable[[pd.DataFrame], object], example: pd.DataFrame | None = None
+) -> PyfuncScorer:
     """Save and load a pyfunc that answers with this function."""
 
     class Model(PythonModel):

@@ -13,7 +13,7 @@ import pytest
 from surefoot import cli, wiring
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.predictions.compaction import compact
-from surefoot.adapters.predictions.log_files import WORK_FOLDER
+from surefoot.adapters.predictions.log_files import COMPACTION_FOLDER
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.record.events import ChampionAdopted, RolloutOpened, encode_event
@@ -105,7 +105,7 @@ def test_it_refuses_in_one_line(desk: Desk) -> None:
     """A model that was never logged is exit 2, a log that somebody else compacts exit 3; nothing changes."""
     code, _, err = desk.type("nobody")
     assert (code, err) == (2, "surefoot: nothing of nobody has been logged; logged: m, n\n")
-    with (desk.config.log / "m" / WORK_FOLDER / "lock").open("ab") as lock:
+    with (desk.config.log / "m" / COMPACTION_FOLDER / "lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         code, _, err = desk.type("m")
     assert (code, err) == (3, "surefoot: somebody else compacts the log of m: wait until that is done\n")

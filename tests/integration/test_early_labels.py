@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from surefoot.adapters.predictions.record_file import RecordFile
-from surefoot.adapters.replay.recorded import RecordedAnswers
+from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.judging.judge import judge

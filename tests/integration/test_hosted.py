@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from surefoot.adapters.evidence.source import LogEvidence
-from surefoot.adapters.mlflow.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay import scoring
 from surefoot.adapters.replay.hosted_models import HostedModels, HostedScorer
@@ -49,7 +49,7 @@ def hosted(root: Path) -> HostedModels:
 
 def version(root: Path, number: str) -> Version:
     """A version with its digest."""
-    return Version(number, tree_digest(root / number))
+    return Version(number, directory_digest(root / number))
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_a_candidate_that_hangs_fails_the_row_at_which_it_hangs(
 ) -> None:
     """A process that gives no answer is ended and started again; the row is the candidate's failure, and says so."""
     hosted_models.save(tmp_path / "1", hosted_models.Hangs())
-    monkeypatch.setattr(scores_module, "PATIENCE_S", 3.0)
+    monkeypatch.setattr(scores_module, "ANSWER_TIMEOUT_S", 3.0)
     scores = hosted(tmp_path).scores("m", version(tmp_path, "1"))
     rows = [LoggedRequest((str(i), 0), 0.0, "", "", None, {"x": 666.0 if i == 1 else 1.0, "y": 1.0}) for i in range(3)]
     found = scoring.score_requests(scores, rows)

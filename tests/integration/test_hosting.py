@@ -19,7 +19,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from surefoot.adapters.mlflow.artifacts import tree_digest
+from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered
 from surefoot.models.blocking_calls import run_in_daemon_thread
@@ -315,7 +315,7 @@ def test_a_loop_is_touched_by_its_own_thread_alone(hosted: Hosted, monkeypatch: 
         hang_up(line)
 
     monkeypatch.setattr(_Connection, "disconnect", told)
-    process = hosted("flights", Version(GOOD, tree_digest(hosted.root / GOOD)))
+    process = hosted("flights", Version(GOOD, directory_digest(hosted.root / GOOD)))
 
     async def close_in_thread() -> None:
         await process.ask(("unit", "x", "y"), [["u", 1.0, 2.0]])

@@ -11,7 +11,7 @@ import pydantic
 import pytest
 
 from surefoot.adapters.mlflow.artifacts import load_model_directory
-from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
+from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
 from surefoot.gateway.http.scoring_body import MalformedBody, RequestTable, UnsupportedType, decode_table
 from surefoot.models.predictor import ColumnNames
 from tests.integration import semantics_formats, semantics_http, semantics_tensors, semantics_types
@@ -52,7 +52,7 @@ def tables(model: str) -> list[RequestTable]:
     return found
 
 
-def answered(scorer: Scorer, table: RequestTable) -> list[str] | None:
+def answered(scorer: PyfuncScorer, table: RequestTable) -> list[str] | None:
     """Answers, to the digits that do not depend on how many there are; None where the model refuses."""
     try:
         answers = scorer.answer(table.names, table.values, *table.options.arguments())

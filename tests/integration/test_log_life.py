@@ -13,8 +13,8 @@ import duckdb
 import orjson
 import pytest
 
-from surefoot.adapters.evidence.event_counts import event_counts
-from surefoot.adapters.evidence.level_counts import speed_counts
+from surefoot.adapters.evidence.event_counts import count_events
+from surefoot.adapters.evidence.measurement_counts import count_speeds
 from surefoot.adapters.predictions import compaction, log_files
 from surefoot.adapters.predictions.compaction import compact
 from surefoot.adapters.predictions.log import PredictionLog
@@ -70,7 +70,7 @@ def test_no_answer_changes(tmp_path: Path) -> None:
                     EvidenceRequest("m", gate, EvidenceKind.LIVE, "", "r1", V1, V2, since, until, since)
                     for gate in gates
                 )
-                asked += [event_counts(log, errors), speed_counts(log, speeds)]
+                asked += [count_events(log, errors), count_speeds(log, speeds)]
         columns = ", ".join(f'"{name}", typeof("{name}")' for name in log_files.PREDICTION_FILES.columns)
         return [
             *asked,
@@ -197,7 +197,7 @@ def test_rows_of_a_table_are_in_the_order_of_time(tmp_path: Path, monkeypatch: p
 
 def test_rows_too_large_to_sort_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that do not fit in the memory allowed for sorting are written as they came, every one."""
-    monkeypatch.setattr(compaction, "SORT_MEMORY", "310MB")
+    monkeypatch.setattr(compaction, "SORT_MEMORY_LIMIT", "310MB")
     monkeypatch.setattr(compaction, "GROUP_BYTES", "1MB")
     write(tmp_path, [record(number, features={"x": f"{number}" * 40_000}) for number in reversed(range(1000))])
     assert compact(tmp_path, "m").rows == 1000
@@ -220,7 +220,7 @@ def deadly(real):
     return call
 
 home, before = Path(sys.argv[1]), float(sys.argv[2])
-compaction.PARTS_PER_TABLE, compaction.BATCH_BYTES = 2, 1
+compaction.PARTS_PER_TABLE, compaction.PART_TARGET_BYTES = 2, 1
 for name in ("rename", "unlink", "fsync", "mkdir", "rmdir"):
     setattr(os, name, deadly(getattr(os, name)))
 for strike in range(1, 1000):
@@ -255,7 +255,7 @@ def test_a_kill_anywhere_loses_and_doubles_nothing(tmp_path: Path) -> None:
         compact(case, "m")
         assert (requests(case), requests(case, "labels")) == (named(range(60)), named(range(10))), case.name
         assert not [name for name in files(case) if name.endswith(".jsonl")]
-        assert sorted(path.name for path in (case / "m" / log_files.WORK_FOLDER).iterdir()) == ["lock"]
+        assert sorted(path.name for path in (case / "m" / log_files.COMPACTION_FOLDER).iterdir()) == ["lock"]
 
 
 FULL = """
@@ -282,7 +282,7 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path) -> None:
     (said,) = done.stdout.decode().splitlines()
     assert said.startswith("EvidenceUnavailable 4 the log of m was not compacted, and nothing of it is lost: ")
     assert files(tmp_path) == before
-    assert sorted(path.name for path in (tmp_path / "m" / log_files.WORK_FOLDER).iterdir()) == ["lock"]
+    assert sorted(path.name for path in (tmp_path / "m" / log_files.COMPACTION_FOLDER).iterdir()) == ["lock"]
     assert requests(tmp_path) == named(range(2000))
     assert compact(tmp_path, "m").rows == 1990
 
@@ -290,7 +290,7 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path) -> None:
 def test_one_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second compaction at the same time is refused, and changes nothing."""
     write(tmp_path, [record(0)])
-    real, refused = log_files.lines_sql, list[bool]()
+    real, refused = log_files.json_lines_sql, list[bool]()
 
     def meanwhile(segments: list[Path], kind: log_files.FileKind) -> str:
         with pytest.raises(Conflict, match="somebody else compacts the log of m"):
@@ -298,7 +298,7 @@ def test_one_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         refused.append(True)
         return real(segments, kind)
 
-    monkeypatch.setattr(compaction, "lines_sql", meanwhile)
+    monkeypatch.setattr(compaction, "json_lines_sql", meanwhile)
     assert compact(tmp_path, "m").rows == 1
     assert refused
     with pytest.raises(NotFound, match="nothing of n has been logged"):

@@ -36,7 +36,7 @@ def test_a_line_of_an_older_release_stops_no_reader(tmp_path: Path) -> None:
     assert lengths(tmp_path)[1][1] is None
     assert PredictionLog(tmp_path).rows("m", "SELECT prediction FROM log WHERE left_out IS NOT NULL") == [("0.25",)]
     assert not list((tmp_path / "m").glob("*.jsonl"))
-    assert sorted(path.name for path in (tmp_path / "m" / log_files.WORK_FOLDER).iterdir()) == ["lock"]
+    assert sorted(path.name for path in (tmp_path / "m" / log_files.COMPACTION_FOLDER).iterdir()) == ["lock"]
 
 
 def test_long_lines_that_are_no_record_are_counted_and_left_out(tmp_path: Path) -> None:
@@ -72,16 +72,20 @@ def test_long_lines_are_found_where_they_are(tmp_path: Path, monkeypatch: pytest
 
 def test_a_copy_is_gone_when_its_batch_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compaction needs room for one batch's copies, and a kill in the middle leaves every record."""
-    monkeypatch.setattr(compaction, "BATCH_BYTES", 1)
+    monkeypatch.setattr(compaction, "PART_TARGET_BYTES", 1)
     for number in range(3):
         write(tmp_path, [record(number, features=POISON)])
-    scratch, real, seen = tmp_path / "m" / log_files.WORK_FOLDER / "scratch", log_files.lines_sql, list[int]()
+    scratch, real, seen = (
+        tmp_path / "m" / log_files.COMPACTION_FOLDER / "scratch",
+        log_files.json_lines_sql,
+        list[int](),
+    )
 
     def lines(segments: list[Path], kind: log_files.FileKind) -> str:
         seen.append(len(list(scratch.iterdir())))
         return real(segments, kind)
 
-    monkeypatch.setattr(compaction, "lines_sql", lines)
+    monkeypatch.setattr(compaction, "json_lines_sql", lines)
     assert compact(tmp_path, "m").rows == 3
     assert seen == [1, 1, 1]
     assert requests(tmp_path) == named(range(3))

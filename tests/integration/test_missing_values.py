@@ -8,7 +8,7 @@ import pytest
 from mlflow.types import TensorSpec
 
 from surefoot.adapters.mlflow.artifacts import load_model_directory
-from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
+from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
 from surefoot.gateway.http import scoring_body, tensors
 
 with warnings.catch_warnings():
@@ -37,7 +37,7 @@ def shown(frame: pd.DataFrame) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> PyfuncScorer:
     """A model with an optional input of every type, which answers what it sees."""
 
     class Model(PythonModel):
@@ -71,7 +71,7 @@ def as_tensors(kind: str, said: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_ways_to_say_nothing_are_one(scorer: Scorer, kind: str) -> None:
+def test_all_ways_to_say_nothing_are_one(scorer: PyfuncScorer, kind: str) -> None:
     """A model sees the same row whether a value is null, NaN or left out, as rows or as tensors."""
     seen = set()
     for said in ("null", "NaN", "left out"):

@@ -12,7 +12,7 @@ from mlflow.models import ModelSignature, infer_signature
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import ColSpec, Schema
 
-from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
+from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
 from surefoot.models.rows.independence import RowIndependence
 
 CARRIED = pd.DataFrame({"carrier": ["AA"], "dist": [500.0], "qty": [3], "late": [True]})
@@ -50,7 +50,7 @@ def lists_by_output(frame: pd.DataFrame) -> object:
 
 def scorer(
     folder: Path, answer: Callable[[pd.DataFrame], object], example: pd.DataFrame | None, signature: ModelSignature
-) -> Scorer:
+) -> PyfuncScorer:
     """A saved and loaded model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -61,7 +61,7 @@ def scorer(
 
         kept = {} if example is None else {"input_example": example}
         mlflow.pyfunc.save_model(str(folder / "m"), python_model=Model(), signature=signature, **kept)
-        made = Scorer(mlflow.pyfunc.load_model(str(folder / "m")), folder / "m")
+        made = PyfuncScorer(mlflow.pyfunc.load_model(str(folder / "m")), folder / "m")
     made.warm()
     return made
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
+from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
 from surefoot.adapters.replay.answer_columns import answer_values
 from surefoot.adapters.replay.typed_rows import read_typed_rows
 from surefoot.models.arrow_stream import decode_table, encode_table
@@ -67,7 +67,7 @@ ANSWERS: dict[str, Callable[[pd.DataFrame], object]] = {
 }
 
 
-def saved(path: Path, answer: Callable[[pd.DataFrame], object]) -> Scorer:
+def saved(path: Path, answer: Callable[[pd.DataFrame], object]) -> PyfuncScorer:
     """A model that answers with a function of what it is fed."""
 
     class Model(PythonModel):
@@ -78,7 +78,7 @@ def saved(path: Path, answer: Callable[[pd.DataFrame], object]) -> Scorer:
         warnings.simplefilter("ignore")  # MLflow's advice to the author of a model
         signature = ModelSignature(inputs=Schema(SPECS))
         mlflow.pyfunc.save_model(str(path), python_model=Model(), signature=signature, pip_requirements=["pandas"])
-        return Scorer(mlflow.pyfunc.load_model(str(path)), path)
+        return PyfuncScorer(mlflow.pyfunc.load_model(str(path)), path)
 
 
 @pytest.mark.parametrize("kind", ANSWERS)

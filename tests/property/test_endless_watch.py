@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import MICRO, PairedBlock, PairedSums
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Metric
@@ -20,7 +20,9 @@ COST = make_gate("cost", Metric.BRIER, margin=0.005)
 def days(differences: list[float]) -> PairedSums:
     """A block a day on which the candidate's loss differs by so much, 100 requests each."""
     blocks = tuple(
-        PairedBlock(f"{number:04}", 100, (20 * MICRO,), (round((20.0 + 100.0 * apart) * MICRO),))
+        PairedBlock(
+            f"{number:04}", 100, (20 * MILLIONTHS_PER_UNIT,), (round((20.0 + 100.0 * apart) * MILLIONTHS_PER_UNIT),)
+        )
         for number, apart in enumerate(differences)
     )
     return PairedSums({"": blocks}, 100 * len(blocks), 100 * len(blocks))

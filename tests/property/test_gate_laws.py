@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from surefoot.core.domain import Outcome, Role, Verdict
 from surefoot.core.judging.evidence import (
-    MICRO,
+    MILLIONTHS_PER_UNIT,
+    EventStratum,
     Evidence,
     FeatureShift,
     GaugeCounts,
@@ -23,7 +24,6 @@ from surefoot.core.judging.evidence import (
     SpeedCounts,
     SpeedStratum,
     SplitCounts,
-    Stratum,
     ValueCounts,
     ValueStratum,
 )
@@ -61,11 +61,11 @@ SLOWER = st.integers(0, 20)
 PAST = tuple((bucket, 50) for bucket in range(0, 200, 10))
 
 
-def stratum(share: float, n: int, rates: tuple[float, float], epoch: int) -> Stratum:
+def stratum(share: float, n: int, rates: tuple[float, float], epoch: int) -> EventStratum:
     """Requests that fail at these rates, and of which the candidate got its share."""
     new = round(n * share)
     mine, theirs = round(new * rates[0]), round((n - new) * rates[1])
-    return Stratum(share, mine, new - mine, theirs, n - new - theirs, epoch)
+    return EventStratum(share, mine, new - mine, theirs, n - new - theirs, epoch)
 
 
 def speed(share: float, n: int, slower: tuple[int, int], epoch: int) -> SpeedStratum:
@@ -110,7 +110,7 @@ def binned(cells: Mapping[int, tuple[int, int]]) -> tuple[int, ...]:
     for number, (negatives, positives) in cells.items():
         n = negatives + positives
         made[number], made[SCORE_BINS + number] = n, positives
-        made[2 * SCORE_BINS + number] = n * (2 * number + 1) * MICRO // (2 * SCORE_BINS)
+        made[2 * SCORE_BINS + number] = n * (2 * number + 1) * MILLIONTHS_PER_UNIT // (2 * SCORE_BINS)
     return tuple(made)
 
 
@@ -118,7 +118,7 @@ SCORED = st.dictionaries(
     st.integers(0, SCORE_BINS - 1), st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=5
 )
 CONFUSION = st.tuples(*[st.integers(0, 60)] * 4)
-SUMMED = st.tuples(st.integers(0, 100 * MICRO))
+SUMMED = st.tuples(st.integers(0, 100 * MILLIONTHS_PER_UNIT))
 
 
 def days(side: st.SearchStrategy[tuple[int, ...]]) -> st.SearchStrategy[tuple[PairedBlock, ...]]:
@@ -172,7 +172,7 @@ def test_stratum_may_be_counted_in_two_parts(gate: Gate, found: SplitCounts, dat
     whole = (first.candidate_bad, first.candidate_good, first.champion_bad, first.champion_good)
     mine = [min(a, b) for a, b in zip(part, whole, strict=True)]
     halves = (mine, [b - a for a, b in zip(mine, whole, strict=True)])
-    cut = [Stratum(first.share, a, b, c, d, first.epoch) for a, b, c, d in halves]
+    cut = [EventStratum(first.share, a, b, c, d, first.epoch) for a, b, c, d in halves]
     near(judge(gate, found, LEVEL), judge(gate, replace(found, strata=(*cut, *rest)), LEVEL))
 
 
@@ -254,7 +254,7 @@ def test_order_of_features_does_not_matter(cells: list[tuple[float, int]], same:
     assert sorted(map(repr, one.details)) == sorted(map(repr, other.details))
 
 
-TRIPLE = st.tuples(st.integers(600, 2000), st.integers(0, 600), st.integers(0, 600 * MICRO))
+TRIPLE = st.tuples(st.integers(600, 2000), st.integers(0, 600), st.integers(0, 600 * MILLIONTHS_PER_UNIT))
 TRIPLES = st.tuples(TRIPLE, TRIPLE, TRIPLE)
 ANSWERS = st.integers(20, 900).map(
     lambda wrong: PairedSums({"": (PairedBlock("all", 4000, (60, 20), (wrong, 20)),)}, 4000, 4000)

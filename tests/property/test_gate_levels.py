@@ -8,14 +8,14 @@ import pytest
 
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import (
-    MICRO,
+    MILLIONTHS_PER_UNIT,
+    EventStratum,
     Evidence,
     GaugeCounts,
     PairedBlock,
     PairedSums,
     SlicedCounts,
     SplitCounts,
-    Stratum,
     ValueCounts,
     ValueStratum,
 )
@@ -133,7 +133,7 @@ def failing(seed: int, rates: tuple[float, ...]) -> Iterator[tuple[Evidence, Dec
             new = int(random.binomial(400, 0.25))
             bad, old = int(random.binomial(new, rate)), int(random.binomial(400 - new, 0.02))
             cells[index] += np.array([bad, new - bad, old, 400 - new - old])
-        strata = [Stratum(0.25, *(int(cell) for cell in row)) for row in cells]
+        strata = [EventStratum(0.25, *(int(cell) for cell in row)) for row in cells]
         # A start from the beginning has 0.8 of the weight, so no slice fails with less evidence; the judge is slower.
         if max(log_evidence([s], 0.02, 1.0, 0.0, HARM_FACTORS) for s in strata) >= math.log(len(rates) / LEVEL.alpha):
             yield SlicedCounts({f"origin={i}": SplitCounts((s,), 0.02) for i, s in enumerate(strata)}, 10_000), LEVEL
@@ -170,7 +170,7 @@ def scored(seed: int, blur: float, bend: float) -> Iterator[tuple[Evidence, Deci
     for spread, turn in ((0.8, 1.0), (blur, bend)):
         score = 1.0 / (1.0 + np.exp(-turn * (truth + random.normal(0.0, spread, (days, each))) / 1.44))
         where = day + (score.ravel() * SCORE_BINS).astype(int)
-        weights = (np.ones(days * each), came.ravel(), np.rint(score.ravel() * MICRO))
+        weights = (np.ones(days * each), came.ravel(), np.rint(score.ravel() * MILLIONTHS_PER_UNIT))
         parts = [np.bincount(where, weight, days * SCORE_BINS).reshape(days, SCORE_BINS) for weight in weights]
         sides.append(np.concatenate(parts, axis=1).astype(int))
     blocks = [

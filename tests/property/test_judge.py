@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.judging.evidence import (
-    MICRO,
+    MILLIONTHS_PER_UNIT,
+    EventStratum,
     Evidence,
     FeatureShift,
     InputShift,
@@ -22,7 +23,6 @@ from surefoot.core.judging.evidence import (
     SpeedCounts,
     SpeedStratum,
     SplitCounts,
-    Stratum,
     Validation,
 )
 from surefoot.core.judging.judge import judge
@@ -42,7 +42,7 @@ SHIFT = make_gate("inputs", Metric.INPUT_SHIFT, limit=0.2)
 DATA = make_gate("data", Metric.VALIDATION)
 
 COUNTS = st.integers(0, 20_000)
-STRATUM = st.builds(Stratum, st.sampled_from([0.01, 0.05, 0.5, 1.0]), COUNTS, COUNTS, COUNTS, COUNTS)
+STRATUM = st.builds(EventStratum, st.sampled_from([0.01, 0.05, 0.5, 1.0]), COUNTS, COUNTS, COUNTS, COUNTS)
 STRATA = st.lists(STRATUM, min_size=1, max_size=3).map(tuple)
 MS = st.floats(0.1, 1000.0)
 SUMS = st.integers(0, 10**9).map(lambda value: (value,))
@@ -150,7 +150,9 @@ def test_more_failures_never_help(cells: tuple[int, int, int, int], share: float
     """Turning one more of the candidate's answers into a failure never turns a FAIL into a PASS."""
     bad, good, champion_bad, champion_good = cells
     better, worse = (
-        judged(ERRORS, SplitCounts((Stratum(share, b, g, champion_bad, champion_good),), 0.02), DecisionThresholds())
+        judged(
+            ERRORS, SplitCounts((EventStratum(share, b, g, champion_bad, champion_good),), 0.02), DecisionThresholds()
+        )
         for b, g in ((bad, good + 1), (bad + 1, good))
     )
     assert not (better is Outcome.FAIL and worse is Outcome.PASS)
@@ -158,7 +160,7 @@ def test_more_failures_never_help(cells: tuple[int, int, int, int], share: float
 
 @settings(deadline=None, max_examples=50)
 @given(STRATA.filter(lambda strata: all(s.share < 1.0 for s in strata)), st.floats(0.0, 1.0), st.floats(1e-4, 0.4))
-def test_no_failure_without_evidence_of_harm(strata: tuple[Stratum, ...], guess: float, alpha: float) -> None:
+def test_no_failure_without_evidence_of_harm(strata: tuple[EventStratum, ...], guess: float, alpha: float) -> None:
     """Beside a champion, a FAIL always has evidence of harm of at least 1 / alpha."""
     if judged(ERRORS, SplitCounts(strata, guess), DecisionThresholds(alpha)) is Outcome.FAIL:
         assert log_evidence(strata, guess, 1.0, 0.0, HARM_FACTORS) >= -math.log(alpha)
@@ -172,7 +174,7 @@ def ramps(runs: int, rate: Callable[[float], float], effect: float, seed: int) -
     random = np.random.default_rng(seed)
     failed = 0
     for _ in range(runs):
-        done: list[Stratum] = []
+        done: list[EventStratum] = []
         for weight, requests in RAMP:
             cells = np.zeros(4, dtype=int)
             stop = False
@@ -182,7 +184,7 @@ def ramps(runs: int, rate: Callable[[float], float], effect: float, seed: int) -
                 old = requests // 15 - new
                 bad, champion_bad = int(random.binomial(new, q * effect)), int(random.binomial(old, q))
                 cells += np.array([bad, new - bad, champion_bad, old - champion_bad])
-                strata = (*done, Stratum(weight / 100.0, *(int(cell) for cell in cells)))
+                strata = (*done, EventStratum(weight / 100.0, *(int(cell) for cell in cells)))
                 if log_evidence(strata, 0.05, 1.0, 0.0, HARM_FACTORS) < math.log(99.0):
                     continue  # far from any FAIL, as the law below says; the whole judge is slower
                 verdict = judge(
@@ -249,7 +251,12 @@ def test_equal_losses_are_rarely_rejected() -> None:
     failed, runs = 0, 400
     for _ in range(runs):
         days = [
-            PairedBlock("d", 100, (20 * MICRO,), (round((20.0 + 100 * float(random.normal(0.0, 0.03))) * MICRO),))
+            PairedBlock(
+                "d",
+                100,
+                (20 * MILLIONTHS_PER_UNIT,),
+                (round((20.0 + 100 * float(random.normal(0.0, 0.03))) * MILLIONTHS_PER_UNIT),),
+            )
             for _ in range(30)
         ]
         looks = (PairedSums({"": tuple(days[: 10 + 2 * k])}, 3000, 3000) for k in range(1, 11))

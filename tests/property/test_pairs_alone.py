@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.adapters.evidence.block_sums import ScoredBatch
-from surefoot.adapters.evidence.paired_sums import sum_batches
-from surefoot.core.answers.losses import losses
+from surefoot.adapters.evidence.paired_sums import sum_paired_losses
+from surefoot.core.answers.losses import compute_losses
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import MICRO, PairedBlock, PairedSums
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock, PairedSums
 from surefoot.core.policy.model import LOSS_METRICS, Costs, Metric, PairedGate, classes_of
 from tests.gates import make_gate
 
@@ -41,7 +41,7 @@ def batch(rows: list[tuple[Any, Any, Any]], start: int = 0) -> ScoredBatch:
 
 def summed(gate: PairedGate, *batches: ScoredBatch) -> PairedSums:
     """The evidence of some batches."""
-    return sum_batches(gate, 0.0, 1000.0, batches).evidence()
+    return sum_paired_losses(gate, 0.0, 1000.0, batches).evidence()
 
 
 @given(gate=st.sampled_from(GATES), rows=ROWS, data=st.data())
@@ -88,7 +88,7 @@ def test_one_reading_of_one(gate: PairedGate, label: list[object], answer: list[
     for told in label:
         for given_ in answer:
             try:
-                found.add(float(losses(gate, [given_], [told])[0]))
+                found.add(float(compute_losses(gate, [given_], [told])[0]))
             except InvariantBroken:
                 found.add(-1.0)
     assert len(found) == 1
@@ -101,7 +101,9 @@ def test_a_sure_probability_is_one(classes: tuple[str, str], share: float, *, wr
     n = 200
     unsure = max(int(share * n), 3)
     answers: list[float] = [0.97] * unsure + [1.0] * (n - unsure)
-    found = losses(make_gate("g", Metric.ZERO_ONE, classes=classes), answers, [classes[0] if wrong else classes[1]] * n)
+    found = compute_losses(
+        make_gate("g", Metric.ZERO_ONE, classes=classes), answers, [classes[0] if wrong else classes[1]] * n
+    )
     assert list(found) == [float(wrong)] * n
 
 
@@ -113,4 +115,4 @@ def test_a_few_fractions_do_not_make_names_probabilities(others: list[float]) ->
     found = summed(gate, batch(rows + [(1, other, "1") for other in others]))
     assert found.left.odd == sum(other != 1.0 for other in others)
     right, wrong = (sum(sum(getattr(b, side)) for b in found.slices[""]) for side in ("champion", "candidate"))
-    assert (right, wrong) == (0, 300 * MICRO)
+    assert (right, wrong) == (0, 300 * MILLIONTHS_PER_UNIT)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from surefoot.adapters.evidence.block_sums import score_bins
+from surefoot.adapters.evidence.block_sums import score_bin_totals
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import MICRO, PairedBlock
-from surefoot.core.policy.model import CONFUSIONS, GAP_METRICS, PAIRED, Metric
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock
+from surefoot.core.policy.model import GAP_METRICS, GROUP_RATE_METRICS, PAIRED_METRICS, Metric
 from surefoot.core.stats.block_statistic import (
     SCORE_BINS,
     Floats,
@@ -29,7 +29,7 @@ from surefoot.core.stats.paired_difference import MIN_BLOCKS, block_difference, 
 Whole = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-SCORED = st.lists(st.tuples(st.integers(0, MICRO), st.booleans()), min_size=1, max_size=60)
+SCORED = st.lists(st.tuples(st.integers(0, MILLIONTHS_PER_UNIT), st.booleans()), min_size=1, max_size=60)
 """Requests: a score in millionths, and what came true."""
 CENTRED = st.lists(st.tuples(st.integers(0, SCORE_BINS - 1), st.booleans()), min_size=1, max_size=60)
 """The same with the number of the score's bin."""
@@ -47,7 +47,7 @@ def sums(scores: Sequence[int], came: Sequence[bool]) -> Floats:
     """Requests, positives and scores by bin, counted one by one."""
     made = np.zeros(3 * SCORE_BINS)
     for score, true in zip(scores, came, strict=True):
-        where = min(score * SCORE_BINS // MICRO, SCORE_BINS - 1)
+        where = min(score * SCORE_BINS // MILLIONTHS_PER_UNIT, SCORE_BINS - 1)
         made[where] += 1
         made[SCORE_BINS + where] += true
         made[2 * SCORE_BINS + where] += score
@@ -56,7 +56,7 @@ def sums(scores: Sequence[int], came: Sequence[bool]) -> Floats:
 
 def centre(number: int) -> int:
     """Middle of a bin [millionths]."""
-    return (2 * number + 1) * MICRO // (2 * SCORE_BINS)
+    return (2 * number + 1) * MILLIONTHS_PER_UNIT // (2 * SCORE_BINS)
 
 
 def blocks_of(each: int, scores: tuple[Whole, Whole], came: Flags) -> list[PairedBlock]:
@@ -91,7 +91,7 @@ def test_area_is_known_to_within_its_ties(requests: list[tuple[int, bool]]) -> N
     scores, came = np.array([score for score, _ in requests]), np.array([true for _, true in requests])
     if len(set(came.tolist())) == 1:
         return
-    bins = np.minimum(scores * SCORE_BINS // MICRO, SCORE_BINS - 1)
+    bins = np.minimum(scores * SCORE_BINS // MILLIONTHS_PER_UNIT, SCORE_BINS - 1)
     shared = float(np.mean(bins[came][:, None] == bins[~came][None, :]))
     found = float(misranked_share(np.array(1.0), sums(scores.tolist(), came.tolist())))
     assert abs(1.0 - found - metrics.roc_auc_score(came, scores)) <= 0.5 * shared + 1e-12
@@ -102,7 +102,7 @@ def test_calibration_error_is_that_of_ten_bins(requests: list[tuple[int, bool]])
     """The error is the mean over ten bins of how far the mean score lies from the frequency, by requests."""
     members: dict[int, list[tuple[float, bool]]] = {}
     for score, true in requests:
-        members.setdefault(min(score * 10 // MICRO, 9), []).append((score / MICRO, true))
+        members.setdefault(min(score * 10 // MILLIONTHS_PER_UNIT, 9), []).append((score / MILLIONTHS_PER_UNIT, true))
     expected = 0.0
     for inside in members.values():
         apart = sum(score for score, _ in inside) / len(inside) - sum(true for _, true in inside) / len(inside)
@@ -115,10 +115,10 @@ def test_calibration_error_is_that_of_ten_bins(requests: list[tuple[int, bool]])
 def test_adapter_counts_scores_as_the_statistics_read_them(requests: list[tuple[int, bool]]) -> None:
     """Bins that the adapter fills are those that the core takes apart, however the scores lie."""
     scores, came = zip(*requests, strict=True)
-    cells = score_bins(np.array(scores) / MICRO, np.array(came, dtype=float))
+    cells = score_bin_totals(np.array(scores) / MILLIONTHS_PER_UNIT, np.array(came, dtype=float))
     flat = np.array([cell[part] for part in range(3) for cell in cells], dtype=float)
     assert flat.sum() == sums(scores, came).sum()
-    if all(score * SCORE_BINS % MICRO for score in scores):  # on an edge the last bit of a float decides
+    if all(score * SCORE_BINS % MILLIONTHS_PER_UNIT for score in scores):  # on an edge the last bit of a float decides
         assert flat.tolist() == sums(scores, came).tolist()
 
 
@@ -126,13 +126,13 @@ def test_adapter_counts_scores_as_the_statistics_read_them(requests: list[tuple[
 def test_mean_and_root(losses: list[int]) -> None:
     """A mean is that of the losses, and a root mean squared error its root."""
     n, total = np.array(float(len(losses))), np.array([float(sum(losses))])
-    expected = math.fsum(loss / MICRO for loss in losses) / len(losses)
+    expected = math.fsum(loss / MILLIONTHS_PER_UNIT for loss in losses) / len(losses)
     assert float(mean_loss(n, total)) == pytest.approx(expected, abs=1e-12)
     assert float(root_mean_square(n, total)) == pytest.approx(math.sqrt(expected), abs=1e-12)
     assert math.isnan(float(mean_loss(np.array(0.0), np.array([0.0]))))
 
 
-@pytest.mark.parametrize("metric", sorted(CONFUSIONS))
+@pytest.mark.parametrize("metric", sorted(GROUP_RATE_METRICS))
 @given(groups=GROUPS)
 def test_gap_is_the_largest_difference_between_two_groups(metric: Metric, groups: list[tuple[int, ...]]) -> None:
     """A gap is the largest over all pairs; one group whose rate nobody knows leaves it unknown."""
@@ -150,12 +150,12 @@ def test_gap_is_the_largest_difference_between_two_groups(metric: Metric, groups
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 10**8)), min_size=2, max_size=5))
 def test_gap_of_a_loss_is_between_means(groups: list[tuple[int, int]]) -> None:
     """The gap of a loss is between the groups' mean losses."""
-    means = [total / MICRO / n for n, total in groups]
+    means = [total / MILLIONTHS_PER_UNIT / n for n, total in groups]
     n, total = (np.array([float(group[k]) for group in groups]) for k in (0, 1))
     assert float(statistic_of(Metric.LOSS_GAP)(n, total[:, None])) == pytest.approx(max(means) - min(means), abs=1e-9)
 
 
-@pytest.mark.parametrize("metric", sorted(PAIRED))
+@pytest.mark.parametrize("metric", sorted(PAIRED_METRICS))
 def test_whole_arrays_are_taken_row_by_row(metric: Metric) -> None:
     """A statistic of a stack of sums is the stack of their statistics."""
     random = np.random.default_rng(4)
@@ -171,7 +171,7 @@ def test_whole_arrays_are_taken_row_by_row(metric: Metric) -> None:
         assert float(found[row]) == pytest.approx(float(statistic_of(metric)(n[row], stacked[row])), abs=1e-12)
 
 
-@pytest.mark.parametrize("metric", sorted(set(Metric) - PAIRED))
+@pytest.mark.parametrize("metric", sorted(set(Metric) - PAIRED_METRICS))
 def test_what_is_not_judged_on_the_same_requests_has_no_statistic(metric: Metric) -> None:
     """A statistic of a served metric is a bug."""
     with pytest.raises(InvariantBroken, match="not judged on the same requests"):
@@ -203,7 +203,9 @@ def test_error_of_an_area_is_delongs(seed: int) -> None:
     came = random.random(n) < 1.0 / (1.0 + np.exp(1.0 - 2.0 * truth))
     one, other = (truth + random.normal(0.0, spread, n) for spread in (0.7, 1.2))
     old, new = (
-        ((2 * np.floor(SCORE_BINS / (1.0 + np.exp(-side))) + 1) * MICRO / (2 * SCORE_BINS)).astype(np.int64)
+        ((2 * np.floor(SCORE_BINS / (1.0 + np.exp(-side))) + 1) * MILLIONTHS_PER_UNIT / (2 * SCORE_BINS)).astype(
+            np.int64
+        )
         for side in (one, other)
     )
     found = block_difference(blocks_of(each, (old, new), came), misranked_share)
@@ -214,11 +216,17 @@ def test_error_of_an_area_is_delongs(seed: int) -> None:
     assert found.own == pytest.approx(own, rel=0.1)
 
 
-@given(st.lists(st.tuples(st.integers(0, MICRO), st.integers(0, MICRO)), min_size=MIN_BLOCKS, max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, MILLIONTHS_PER_UNIT), st.integers(0, MILLIONTHS_PER_UNIT)),
+        min_size=MIN_BLOCKS,
+        max_size=40,
+    )
+)
 def test_error_of_a_mean_is_the_textbooks(pairs: list[tuple[int, int]]) -> None:
     """With one request a block the error is the deviation of paired differences over the root of their number."""
     old, new = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))
-    apart = (new - old) / MICRO
+    apart = (new - old) / MILLIONTHS_PER_UNIT
     expected = float(np.std(apart, ddof=1)) / math.sqrt(len(pairs))
     found = jackknife_difference(np.ones(len(pairs)), old[:, None], new[:, None], mean_loss)
     ratio = block_difference([PairedBlock(str(i), 1, (a,), (b,)) for i, (a, b) in enumerate(pairs)])
@@ -227,16 +235,18 @@ def test_error_of_a_mean_is_the_textbooks(pairs: list[tuple[int, int]]) -> None:
     for made in (found, ratio):
         assert made.mean == pytest.approx(float(apart.mean()), abs=1e-9)
         assert made.error == pytest.approx(expected, abs=1e-9)
-        assert made.own == pytest.approx(float(np.std(new / MICRO, ddof=1)) / math.sqrt(len(pairs)), abs=1e-9)
+        assert made.own == pytest.approx(
+            float(np.std(new / MILLIONTHS_PER_UNIT, ddof=1)) / math.sqrt(len(pairs)), abs=1e-9
+        )
 
 
 def test_error_of_a_root_is_that_of_the_delta_method() -> None:
     """A root mean squared error varies as its square does, over twice itself."""
     random = np.random.default_rng(6)
-    squares = np.square(random.normal(0.0, 2.0, (2, 4000))) * MICRO
+    squares = np.square(random.normal(0.0, 2.0, (2, 4000))) * MILLIONTHS_PER_UNIT
     found = jackknife_difference(np.ones(4000), squares[0][:, None], squares[1][:, None], root_mean_square)
     assert found is not None
-    expected = float(np.std(squares[1] / MICRO, ddof=1)) / math.sqrt(4000.0) / (2.0 * found.candidate)
+    expected = float(np.std(squares[1] / MILLIONTHS_PER_UNIT, ddof=1)) / math.sqrt(4000.0) / (2.0 * found.candidate)
     assert found.own == pytest.approx(expected, rel=0.01)
 
 
@@ -267,7 +277,7 @@ def test_sums_that_were_coarsened_are_worth_as_much() -> None:
 def test_value_that_hangs_on_one_block_is_no_value(lonely: int) -> None:
     """Where all positives are in one block, leaving it out leaves no area and no true positive rate: no difference."""
     came = np.array([index // 10 == lonely and index % 2 == 0 for index in range(80)])
-    scores = np.arange(80) * MICRO // 80
+    scores = np.arange(80) * MILLIONTHS_PER_UNIT // 80
     assert block_difference(blocks_of(10, (scores, scores), came), misranked_share) is None
     cells = np.array([[[10.0, 0.0, 0.0, 0.0], [5.0 * (d == lonely), 5.0, 0.0, 5.0]] for d in range(8)])
     assert jackknife_difference(cells.sum(axis=-1), cells, cells, statistic_of(Metric.TPR_GAP)) is None

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from surefoot.adapters.evidence.block_sums import ScoredBatch
-from surefoot.adapters.evidence.paired_sums import sum_batches
+from surefoot.adapters.evidence.paired_sums import sum_paired_losses
 from surefoot.core.answers.disagreement import differing_requests
-from surefoot.core.answers.losses import losses
+from surefoot.core.answers.losses import compute_losses
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import MICRO
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
 from surefoot.core.planning import list_policy_notes
 from surefoot.core.policy.model import Costs, Metric, Policy
 from surefoot.core.policy.parse import parse
@@ -26,34 +26,34 @@ LATE = make_gate("g", Metric.ZERO_ONE, classes=("on time", "late"))
 def test_names_win_over_positions(label: object) -> None:
     """With classes 1, 2 and 3 the label 2 is the class "2", whatever its type, and not the third one."""
     second = [[0.1, 0.8, 0.1]]
-    assert list(losses(NUMBERED, second, [label])) == [0.0]
-    assert list(losses(NUMBERED, [[0.1, 0.1, 0.8]], np.array([2.0]))) == [1.0]
+    assert list(compute_losses(NUMBERED, second, [label])) == [0.0]
+    assert list(compute_losses(NUMBERED, [[0.1, 0.1, 0.8]], np.array([2.0]))) == [1.0]
     with pytest.raises(InvariantBroken, match="none of the classes"):
-        losses(NUMBERED, second, [0])
+        compute_losses(NUMBERED, second, [0])
 
 
 def test_positions_count_where_no_class_is_a_number() -> None:
     """With classes that are words the label 2 is the third one, and true is none of them."""
-    assert list(losses(NAMED, [[0.1, 0.1, 0.8]] * 2, [2, "away"])) == [0.0, 0.0]
+    assert list(compute_losses(NAMED, [[0.1, 0.1, 0.8]] * 2, [2, "away"])) == [0.0, 0.0]
     with pytest.raises(InvariantBroken, match="none of the classes"):
-        losses(NAMED, [[0.1, 0.1, 0.8]], [True])
+        compute_losses(NAMED, [[0.1, 0.1, 0.8]], [True])
 
 
 def test_texts_are_compared_as_classes() -> None:
     """Text answers and text labels are right where they name the same class, with `classes` and without."""
     answers, labels = ["late", "on time", "late"], ["late", "late", "late"]
     for asked in (LATE, make_gate("g", Metric.ZERO_ONE)):
-        assert list(losses(asked, answers, labels)) == [0.0, 1.0, 0.0]
-    assert list(losses(make_gate("g", Metric.ZERO_ONE), [1, 0.0, True], ["1", "0", "true"])) == [0.0, 0.0, 0.0]
+        assert list(compute_losses(asked, answers, labels)) == [0.0, 1.0, 0.0]
+    assert list(compute_losses(make_gate("g", Metric.ZERO_ONE), [1, 0.0, True], ["1", "0", "true"])) == [0.0, 0.0, 0.0]
 
 
 def test_probabilities_meet_texts_only_by_classes() -> None:
     """A probability is of the second class where `classes` says so; without it nothing says what it is of."""
-    assert list(losses(LATE, [0.7, 0.2, [0.9, 0.1]], ["late", "on time", "late"])) == [0.0, 0.0, 1.0]
+    assert list(compute_losses(LATE, [0.7, 0.2, [0.9, 0.1]], ["late", "on time", "late"])) == [0.0, 0.0, 1.0]
     brier = make_gate("g", Metric.BRIER, classes=("on time", "late"))
-    assert losses(brier, [0.7], ["late"]) == pytest.approx([0.18])
+    assert compute_losses(brier, [0.7], ["late"]) == pytest.approx([0.18])
     with pytest.raises(InvariantBroken, match="without 'classes'"):
-        losses(make_gate("g", Metric.ZERO_ONE), [0.7], ["late"])
+        compute_losses(make_gate("g", Metric.ZERO_ONE), [0.7], ["late"])
 
 
 def test_disagreement_of_texts_and_distributions() -> None:
@@ -73,8 +73,8 @@ def test_two_classes_are_known_to_metrics_of_yes_and_no(metric: Metric) -> None:
     named = ScoredBatch(champion=["late", "on time"], candidate=["late", "late"], labels=["late", "on time"], **rows)  # type: ignore[arg-type]
     numbered = ScoredBatch(champion=[1.0, 0.0], candidate=[1.0, 1.0], labels=[1, 0], **rows)  # type: ignore[arg-type]
     assert (
-        sum_batches(asked, 0.0, 20.0, [named]).evidence().slices
-        == sum_batches(plain, 0.0, 20.0, [numbered]).evidence().slices
+        sum_paired_losses(asked, 0.0, 20.0, [named]).evidence().slices
+        == sum_paired_losses(plain, 0.0, 20.0, [numbered]).evidence().slices
     )
 
 
@@ -88,11 +88,11 @@ def test_a_candidate_that_is_always_wrong_is_seen_with_integer_labels() -> None:
         late=np.array([False, False]),
     )
     (block,) = (
-        sum_batches(make_gate("g", Metric.ZERO_ONE, classes=("1", "2", "3"), block=10.0), 0.0, 20.0, [wrong])
+        sum_paired_losses(make_gate("g", Metric.ZERO_ONE, classes=("1", "2", "3"), block=10.0), 0.0, 20.0, [wrong])
         .evidence()
         .slices[""]
     )
-    assert (block.champion, block.candidate) == ((0,), (2 * MICRO,))
+    assert (block.champion, block.candidate) == ((0,), (2 * MILLIONTHS_PER_UNIT,))
 
 
 def _with(gate: dict[str, object]) -> Policy:

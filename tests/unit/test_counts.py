@@ -8,14 +8,21 @@ from typing import Any
 
 import pytest
 
-from surefoot.adapters.evidence.event_counts import event_counts
-from surefoot.adapters.evidence.level_counts import speed_counts
-from surefoot.adapters.evidence.value_counts import value_counts
+from surefoot.adapters.evidence.event_counts import count_events
+from surefoot.adapters.evidence.measurement_counts import count_speeds
+from surefoot.adapters.evidence.value_counts import count_label_values
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.gates.latency import MIN_EXCEEDANCES
-from surefoot.core.judging.evidence import Missing, SpeedCounts, SpeedStratum, SplitCounts, Stratum, ValueCounts
+from surefoot.core.judging.evidence import (
+    EventStratum,
+    Missing,
+    SpeedCounts,
+    SpeedStratum,
+    SplitCounts,
+    ValueCounts,
+)
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -76,7 +83,7 @@ def write(
 
 def errors(log: PredictionLog, question: EvidenceRequest = LIVE) -> SplitCounts:
     """Counts that must be there."""
-    found = event_counts(log, question)
+    found = count_events(log, question)
     assert isinstance(found, SplitCounts)
     return found
 
@@ -94,7 +101,7 @@ def test_requests_by_weight_and_arm(tmp_path: Path) -> None:
         record("f", error="ValueError: no", answered_by=None, prediction=None),
     )
     found = errors(log)
-    assert found.strata == (Stratum(0.05, 1, 0, 1, 7), Stratum(0.5, 2, 3, 0, 4))
+    assert found.strata == (EventStratum(0.05, 1, 0, 1, 7), EventStratum(0.5, 2, 3, 0, 4))
     assert (found.trial, found.recent, found.baseline) == ("request", 18, None)
 
 
@@ -109,7 +116,7 @@ def test_unit_counts_once_per_rollout(tmp_path: Path) -> None:
         *(record(f"e{i}", at=1200.0, unit="bob", arm="candidate", weight=50.0) for i in range(9)),
     )
     found = errors(log)
-    assert found.strata == (Stratum(0.05, 1, 0, 0, 1), Stratum(0.5, 0, 1, 0, 0))
+    assert found.strata == (EventStratum(0.05, 1, 0, 0, 1), EventStratum(0.5, 0, 1, 0, 0))
     assert (found.trial, found.recent) == ("unit", 45)
 
 
@@ -119,8 +126,8 @@ def test_rows_of_one_request_are_one_trial(tmp_path: Path) -> None:
     history = [before(f"h{i}", latency_ms=float(i)) for i in range(LEAST_HISTORY)]
     log = write(tmp_path, *bulk, *(record(f"c{i}") for i in range(3)), *history)
     found = errors(log)
-    assert (found.strata, found.recent) == ((Stratum(0.05, 1, 0, 0, 3),), 4)
-    slow = speed_counts(log, replace(LIVE, gate=LATENCY))
+    assert (found.strata, found.recent) == ((EventStratum(0.05, 1, 0, 0, 3),), 4)
+    slow = count_speeds(log, replace(LIVE, gate=LATENCY))
     assert isinstance(slow, SpeedCounts)
     assert [sum(n for _, n in side) for side in (slow.strata[0].candidate, slow.strata[0].champion)] == [1, 3]
     assert slow.recent == 4
@@ -129,7 +136,7 @@ def test_rows_of_one_request_are_one_trial(tmp_path: Path) -> None:
 def test_bulk_request_is_no_history(tmp_path: Path) -> None:
     """Fifty rows of one request are one latency, from which no quantile is frozen."""
     log = write(tmp_path, *(before("bulk", row=row) for row in range(LEAST_HISTORY)))
-    found = speed_counts(log, replace(LIVE, gate=LATENCY))
+    found = count_speeds(log, replace(LIVE, gate=LATENCY))
     assert isinstance(found, SpeedCounts)
     assert sum(n for _, n in found.baseline) == 1
     assert judge(LATENCY, found, DecisionThresholds()).outcome is Outcome.NO_DATA
@@ -156,7 +163,7 @@ def test_repeated_request_id_counts_the_first(tmp_path: Path) -> None:
         record("a", at=1100.0, arm="candidate"),
         record("b", arm="candidate"),
     )
-    assert errors(log).strata == (Stratum(0.05, 0, 2, 0, 0),)
+    assert errors(log).strata == (EventStratum(0.05, 0, 2, 0, 0),)
 
 
 def test_bake_counts_requests_of_the_candidate_alone(tmp_path: Path) -> None:
@@ -171,7 +178,7 @@ def test_bake_counts_requests_of_the_candidate_alone(tmp_path: Path) -> None:
         *(record(f"c{i}", at=1600.0, version="1", weight=0.0) for i in range(9)),
     )
     found = errors(log, BAKE)
-    assert found.strata == (Stratum(1.0, 2, 3, 0, 0),)
+    assert found.strata == (EventStratum(1.0, 2, 3, 0, 0),)
     assert (found.trial, found.recent) == ("request", 5)
 
 
@@ -201,7 +208,7 @@ def test_baseline_of_a_bake_includes_the_ramp(tmp_path: Path) -> None:
 def test_nothing_served_is_no_data(tmp_path: Path) -> None:
     """A log without this rollout, and no log at all, is NO_DATA."""
     for log in (PredictionLog(tmp_path / "nowhere"), write(tmp_path, before("h"), record("x", rollout="other"))):
-        found = event_counts(log, LIVE)
+        found = count_events(log, LIVE)
         assert isinstance(found, Missing)
         assert found.outcome is Outcome.NO_DATA
 
@@ -209,7 +216,7 @@ def test_nothing_served_is_no_data(tmp_path: Path) -> None:
 def test_future_and_other_rollouts_are_left_out(tmp_path: Path) -> None:
     """Counts end at the question's time and at the rollout's door."""
     log = write(tmp_path, record("a"), record("b", at=2000.1), record("c", rollout="other"), record("d", at=2000.0))
-    assert errors(log).strata == (Stratum(0.05, 0, 0, 0, 2),)
+    assert errors(log).strata == (EventStratum(0.05, 0, 0, 0, 2),)
 
 
 def test_recent_counts_since_the_step_began(tmp_path: Path) -> None:
@@ -227,7 +234,7 @@ def test_torn_lines_are_left_out(tmp_path: Path, tail: bytes) -> None:
     """What a crash or a full disk leaves behind is skipped, and everything else is counted."""
     log = write(tmp_path, record("a"), record("b", arm="candidate"), tail=tail)
     write(tmp_path, record("c"), name="predictions-2-2.jsonl")
-    assert errors(log).strata == (Stratum(0.05, 0, 1, 0, 2),)
+    assert errors(log).strata == (EventStratum(0.05, 0, 1, 0, 2),)
 
 
 def test_empty_and_foreign_files_are_left_out(tmp_path: Path) -> None:
@@ -272,7 +279,7 @@ def test_latency_histograms(tmp_path: Path) -> None:
         *(record(f"b{i}", latency_ms=ms) for i, ms in enumerate([100.0, 170.0, 190.0, 230.0])),
         record("c", arm="candidate", weight=50.0, latency_ms=999.0),
     )
-    assert speed_counts(log, replace(LIVE, gate=LATENCY)) == SpeedCounts(
+    assert count_speeds(log, replace(LIVE, gate=LATENCY)) == SpeedCounts(
         (
             SpeedStratum(0.05, cells(100.0, 190.0, 230.0), cells(100.0, 170.0, 190.0, 230.0)),
             SpeedStratum(0.5, cells(999.0), ()),
@@ -288,7 +295,7 @@ def test_latency_of_a_bake(tmp_path: Path) -> None:
     log = write(
         tmp_path, *history(), *(record(f"a{i}", at=1600.0, version="2", weight=0.0, latency_ms=500.0) for i in range(4))
     )
-    found = speed_counts(log, replace(BAKE, gate=LATENCY))
+    found = count_speeds(log, replace(BAKE, gate=LATENCY))
     assert isinstance(found, SpeedCounts)
     assert found.strata == (SpeedStratum(1.0, cells(500.0, 500.0, 500.0, 500.0), ()),)
 
@@ -296,7 +303,7 @@ def test_latency_of_a_bake(tmp_path: Path) -> None:
 def test_any_measured_column_is_counted(tmp_path: Path) -> None:
     """A resource is counted like a latency, over the requests that have it."""
     log = write(tmp_path, record("a", arm="candidate", cpu_ms=3.0), record("b", cpu_ms=2.0), record("c"))
-    found = speed_counts(log, replace(LIVE, gate=make_gate("cpu", Metric.RESOURCE, margin=0.2, column="cpu_ms")))
+    found = count_speeds(log, replace(LIVE, gate=make_gate("cpu", Metric.RESOURCE, margin=0.2, column="cpu_ms")))
     assert isinstance(found, SpeedCounts)
     assert found.strata == (SpeedStratum(0.05, cells(3.0), cells(2.0)),)
 
@@ -304,7 +311,7 @@ def test_any_measured_column_is_counted(tmp_path: Path) -> None:
 def test_two_versions_in_one_arm_are_an_error(tmp_path: Path) -> None:
     """Two series under one name are no evidence about either."""
     log = write(tmp_path, record("a", arm="candidate", version="2"), record("b", arm="candidate", version="3"))
-    for found in (event_counts(log, LIVE), speed_counts(log, replace(LIVE, gate=LATENCY))):
+    for found in (count_events(log, LIVE), count_speeds(log, replace(LIVE, gate=LATENCY))):
         assert isinstance(found, Missing)
         assert found.outcome is Outcome.ERROR
         assert "(2, 3)" in found.reason
@@ -323,11 +330,11 @@ def test_missing_labels_are_counted_at_maturity(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     labels = [{"v": 1, "request": r, "row": 0, "label": 1, "at": at} for r, at in (("a0", 1150.0), ("a1", 1800.0))]
     (folder / "labels-1-1.jsonl").write_bytes(b"".join(json.dumps(item).encode() + b"\n" for item in labels))
-    found = event_counts(
+    found = count_events(
         log, replace(LIVE, gate=make_gate("labels", Metric.MISSING_LABEL, margin=0.01, maturity=100.0))
     )
     assert isinstance(found, SplitCounts)
-    assert found.strata == (Stratum(0.05, 0, 0, 2, 1),)
+    assert found.strata == (EventStratum(0.05, 0, 0, 2, 1),)
 
 
 def test_values_are_levels_of_their_cap(tmp_path: Path) -> None:
@@ -343,7 +350,7 @@ def test_values_are_levels_of_their_cap(tmp_path: Path) -> None:
     labels = [{"v": 1, "request": r, "row": 0, "label": {"paid": paid}, "at": 910.0} for r, paid in known.items()]
     (folder / "labels-1-1.jsonl").write_bytes(b"".join(json.dumps(item).encode() + b"\n" for item in labels))
     gate = make_gate("value", Metric.VALUE, margin=1.0, column="paid", cap=100.0, maturity=50.0)
-    found = value_counts(log, replace(LIVE, gate=gate))
+    found = count_label_values(log, replace(LIVE, gate=gate))
     assert isinstance(found, ValueCounts)
     (stratum,) = found.strata
     assert {level: n for level, n in enumerate(stratum.candidate) if n} == {0: 1, 32: 1, 64: 1}
@@ -370,5 +377,5 @@ def test_segments_may_be_cut_anyhow(tmp_path: Path) -> None:
     for part in range(7):
         second = write(many, *rows[::-1][part::7], name=f"predictions-{9 - part}-1.jsonl")
     for ask in (LIVE, replace(LIVE, gate=LATENCY)):
-        count = event_counts if ask.gate is ERRORS else speed_counts
+        count = count_events if ask.gate is ERRORS else count_speeds
         assert count(first, ask) == count(second, ask)

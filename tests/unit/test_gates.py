@@ -8,13 +8,13 @@ import pytest
 
 from surefoot.core.domain import FigureKind, Outcome, Role, Stage, Verdict
 from surefoot.core.judging.evidence import (
+    EventStratum,
     Evidence,
     GaugeCounts,
     SlicedCounts,
     SpeedCounts,
     SpeedStratum,
     SplitCounts,
-    Stratum,
     ValueCounts,
     ValueStratum,
 )
@@ -60,7 +60,7 @@ def arms(n: int, bad: float, champion_bad: float, baseline: float | None = 0.02,
     """Trials at half each that fail at these rates; the candidate may have got another share of them."""
     new = round(n * got)
     mine, theirs = round(new * bad), round((n - new) * champion_bad)
-    return SplitCounts((Stratum(0.5, mine, new - mine, theirs, n - new - theirs),), baseline, recent=n)
+    return SplitCounts((EventStratum(0.5, mine, new - mine, theirs, n - new - theirs),), baseline, recent=n)
 
 
 def values(n: int, mean: float, champion_mean: float, center: float | None = 0.5, got: float = 0.5) -> ValueCounts:
@@ -120,8 +120,8 @@ def test_error_budget_does_not_look_at_the_champion() -> None:
 
 def test_good_past_does_not_hide_that_the_budget_burns() -> None:
     """What happened since the candidate broke is held against the limit, and the sentence says since when."""
-    good = [Stratum(0.5, 0, 2000, 0, 2000, epoch) for epoch in range(10)]
-    bad = [Stratum(0.5, 200, 1800, 0, 2000, epoch) for epoch in (10, 11)]
+    good = [EventStratum(0.5, 0, 2000, 0, 2000, epoch) for epoch in range(10)]
+    bad = [EventStratum(0.5, 200, 1800, 0, 2000, epoch) for epoch in (10, 11)]
     verdict = judged(BUDGET, SplitCounts((*good, *bad), 0.0))
     assert verdict.outcome is Outcome.FAIL
     assert verdict.estimate is not None
@@ -350,7 +350,7 @@ def test_proven_harm_does_not_wait_for_the_steps_requests(gate: Gate, evidence: 
 
 def test_a_short_past_calls_no_baseline_unhealthy() -> None:
     """Three requests without a failure before the rollout say nothing about a champion that fails on one in twenty."""
-    both = (Stratum(0.5, 50, 950, 50, 950),)
+    both = (EventStratum(0.5, 50, 950, 50, 950),)
     outcomes = [
         judge(ERRORS, SplitCounts(both, 0.0, "request", 10_000, history), DecisionThresholds()).outcome
         for history in (3, 100_000)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from surefoot.adapters.evidence.block_sums import score_bins
+from surefoot.adapters.evidence.block_sums import score_bin_totals
 from surefoot.core.domain import Outcome, Role
 from surefoot.core.gates.expected_loss import MIN_PAST_REQUESTS, expected_brier, observed_brier
 from surefoot.core.judging.evidence import (
-    MICRO,
+    MILLIONTHS_PER_UNIT,
     FeatureShift,
     GoldenRows,
     InputShift,
@@ -73,7 +73,7 @@ def scored(*cells: tuple[int, float, float]) -> tuple[tuple[int, int, int], ...]
     """Requests by score bin: so many at a score, of which a share came true."""
     made = [(0, 0, 0)] * SCORE_BINS
     for n, score, rate in cells:
-        made[int(score * SCORE_BINS)] = (n, round(n * rate), round(n * score * MICRO))
+        made[int(score * SCORE_BINS)] = (n, round(n * rate), round(n * score * MILLIONTHS_PER_UNIT))
     return tuple(made)
 
 
@@ -126,7 +126,7 @@ def test_foreseen_loss_is_the_one_that_comes() -> None:
     truth = (random.beta(2.0, 5.0, 40_000), random.beta(4.0, 4.0, 40_000))
     scores = [np.sqrt(chance) for chance in truth]  # as sure of itself as no past would bear out
     came = [(random.random(40_000) < chance).astype(float) for chance in truth]
-    past, now = score_bins(scores[0], came[0]), score_bins(scores[1], np.zeros(40_000))
+    past, now = score_bin_totals(scores[0], came[0]), score_bin_totals(scores[1], np.zeros(40_000))
     true = float(np.mean(np.square(scores[1] - came[1])))
     assert expected_brier(past, now) == pytest.approx(true, abs=0.005)
     assert abs(float(np.mean(scores[1] * (1.0 - scores[1]))) - true) > 0.02
@@ -146,7 +146,9 @@ def by_day(n: int, sides: tuple[float, float], days: int = 20, wave: float = 0.0
     """Days of requests whose loss is a share, which goes a little up and down from day to day."""
     return tuple(
         PairedBlock(
-            f"{d:02}", n, *((round(n * (share + wave * math.sin(d + k)) * MICRO),) for k, share in enumerate(sides))
+            f"{d:02}",
+            n,
+            *((round(n * (share + wave * math.sin(d + k)) * MILLIONTHS_PER_UNIT),) for k, share in enumerate(sides)),
         )
         for d in range(days)
     )
@@ -203,7 +205,7 @@ def by_score(scores: tuple[np.ndarray, np.ndarray], came: np.ndarray, days: int)
     """Both versions' scores of the same requests, day by day."""
     blocks = []
     for day, here in enumerate(np.array_split(np.arange(len(came)), days)):
-        sides = (score_bins(side[here], came[here]) for side in scores)
+        sides = (score_bin_totals(side[here], came[here]) for side in scores)
         flat = (tuple(cell[part] for part in range(3) for cell in cells) for cells in sides)
         blocks.append(PairedBlock(f"{day:02}", len(here), *flat))
     return PairedSums({"": tuple(blocks)}, len(came), len(came))

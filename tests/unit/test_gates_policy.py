@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from surefoot.core.planning import plan_policy
-from surefoot.core.policy.model import CONFUSIONS, Metric
+from surefoot.core.policy.model import GROUP_RATE_METRICS, Metric
 from surefoot.core.policy.parse import parse
 from surefoot.core.policy.violations import Violation
 from tests.fakes import POLICY
@@ -37,7 +37,7 @@ MINIMAL: dict[Metric, dict[str, object]] = {
     },
     Metric.PINBALL: {"quantile": 0.9, "labels": LABELS},
     Metric.COST: {"costs": {"tp": 1, "fp": 2, "fn": 3, "tn": 0}, "labels": LABELS},
-    **{metric: {"by": ["origin"], "labels": LABELS} for metric in CONFUSIONS},
+    **{metric: {"by": ["origin"], "labels": LABELS} for metric in GROUP_RATE_METRICS},
     Metric.LOSS_GAP: {"of": "brier", "by": ["origin"], "labels": LABELS},
     Metric.DISAGREEMENT: {"max": 0.1},
     Metric.INPUT_SHIFT: {"max": 0.1},

@@ -8,7 +8,8 @@ import pytest
 
 from surefoot.core.domain import Outcome, Role, Stage, Verdict
 from surefoot.core.judging.evidence import (
-    MICRO,
+    MILLIONTHS_PER_UNIT,
+    EventStratum,
     Evidence,
     FailedExpectation,
     FeatureShift,
@@ -19,7 +20,6 @@ from surefoot.core.judging.evidence import (
     SpeedCounts,
     SpeedStratum,
     SplitCounts,
-    Stratum,
     Validation,
 )
 from surefoot.core.judging.judge import judge
@@ -43,7 +43,7 @@ def counts(share: float, n: int, bad: float, champion_bad: float, **fields: obje
     """Arms that served n requests and failed at these rates."""
     new, old = round(n * share), n - round(n * share)
     mine, theirs = round(new * bad), round(old * champion_bad)
-    return SplitCounts((Stratum(share, mine, new - mine, theirs, old - theirs),), champion_bad, **fields)  # type: ignore[arg-type]
+    return SplitCounts((EventStratum(share, mine, new - mine, theirs, old - theirs),), champion_bad, **fields)  # type: ignore[arg-type]
 
 
 def spread(n: int, scale: float) -> tuple[tuple[int, int], ...]:
@@ -67,8 +67,8 @@ def paired(gap: float, *, days: int = 20, each: int = 500, noise: float = 0.002,
         PairedBlock(
             f"day{d}",
             each,
-            (round(0.2 * each * MICRO),),
-            (round((0.2 + gap + (noise if d % 2 else -noise)) * each * MICRO),),
+            (round(0.2 * each * MILLIONTHS_PER_UNIT),),
+            (round((0.2 + gap + (noise if d % 2 else -noise)) * each * MILLIONTHS_PER_UNIT),),
         )
         for d in range(days)
     )
@@ -88,7 +88,7 @@ CASES: dict[tuple[str, Outcome], tuple[Gate, Evidence, DecisionThresholds]] = {
     ("errors", Outcome.PASS): (ERRORS, counts(0.5, 20_000, 0.02, 0.02), DecisionThresholds()),
     ("errors", Outcome.FAIL): (ERRORS, counts(0.5, 2_000, 0.1, 0.02), DecisionThresholds()),
     ("errors", Outcome.INCONCLUSIVE): (ERRORS, counts(0.5, 2_000, 0.02, 0.02), DecisionThresholds()),
-    ("errors", Outcome.NO_DATA): (ERRORS, SplitCounts((Stratum(0.5, 0, 0, 3, 97),), 0.02), DecisionThresholds()),
+    ("errors", Outcome.NO_DATA): (ERRORS, SplitCounts((EventStratum(0.5, 0, 0, 3, 97),), 0.02), DecisionThresholds()),
     ("errors", Outcome.STALE): (ERRORS, Missing(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
     ("errors", Outcome.ERROR): (ERRORS, counts(0.5, 2_000, 0.02, 0.02, recent=-1), DecisionThresholds()),
     ("ratio", Outcome.PASS): (RATIO, counts(0.5, 100_000, 0.02, 0.02), DecisionThresholds()),
@@ -205,7 +205,7 @@ def test_candidate_that_often_fails_is_caught_at_once(share: float, trials: int)
 
 def test_candidate_whose_champion_never_fails_is_caught() -> None:
     """A champion without a single error is not a licence to fail."""
-    evidence = SplitCounts((Stratum(0.05, 8, 12, 0, 380),), 0.0)
+    evidence = SplitCounts((EventStratum(0.05, 8, 12, 0, 380),), 0.0)
     assert judge(ERRORS, evidence, DecisionThresholds()).outcome is Outcome.FAIL
 
 
@@ -270,14 +270,14 @@ def test_small_weights_prove_less() -> None:
 
 def test_candidate_alone_is_judged_against_the_baseline_and_its_margin() -> None:
     """After promotion a rise within the margin is no harm; one beyond it is."""
-    alone = SplitCounts((Stratum(1.0, 25, 975, 0, 0),), 0.02)
+    alone = SplitCounts((EventStratum(1.0, 25, 975, 0, 0),), 0.02)
     assert judge(ERRORS, alone, DecisionThresholds()).outcome is Outcome.INCONCLUSIVE
     assert (
-        judge(ERRORS, replace(alone, strata=(Stratum(1.0, 80, 920, 0, 0),)), DecisionThresholds()).outcome
+        judge(ERRORS, replace(alone, strata=(EventStratum(1.0, 80, 920, 0, 0),)), DecisionThresholds()).outcome
         is Outcome.FAIL
     )
     assert (
-        judge(ERRORS, replace(alone, strata=(Stratum(1.0, 1000, 49_000, 0, 0),)), DecisionThresholds()).outcome
+        judge(ERRORS, replace(alone, strata=(EventStratum(1.0, 1000, 49_000, 0, 0),)), DecisionThresholds()).outcome
         is Outcome.PASS
     )
 
@@ -285,7 +285,7 @@ def test_candidate_alone_is_judged_against_the_baseline_and_its_margin() -> None
 def test_candidate_alone_without_a_baseline_is_not_judged() -> None:
     """Nobody knows what to compare with, so it neither passes nor fails."""
     for bad in (0, 500):
-        alone = SplitCounts((Stratum(1.0, bad, 10_000 - bad, 0, 0),), None)
+        alone = SplitCounts((EventStratum(1.0, bad, 10_000 - bad, 0, 0),), None)
         assert judge(ERRORS, alone, DecisionThresholds()).outcome is Outcome.NO_DATA
 
 

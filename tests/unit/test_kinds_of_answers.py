@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from surefoot.adapters.evidence.block_sums import Answers, ScoredBatch
-from surefoot.adapters.evidence.paired_sums import sum_batches
+from surefoot.adapters.evidence.block_sums import AnswerColumn, ScoredBatch
+from surefoot.adapters.evidence.paired_sums import sum_paired_losses
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.judge import judge
@@ -20,12 +20,12 @@ COIN = [bool(value) for value in DRAWN.random(N) < 0.5]
 GROUPS = ["a" if value else "b" for value in DRAWN.random(N) < 0.5]
 
 
-def judged(gate: PairedGate, champion: Answers, candidate: Answers, labels: Answers) -> Verdict:
+def judged(gate: PairedGate, champion: AnswerColumn, candidate: AnswerColumn, labels: AnswerColumn) -> Verdict:
     """The verdict on a month of requests."""
     at = np.sort(np.random.default_rng(0).uniform(0.0, 30 * 86400.0, N))
     ids = [f"q{index}" for index in range(N)]
     batch = ScoredBatch(at, champion, candidate, labels, np.zeros(N, dtype=bool), columns={"g": GROUPS}, ids=ids)
-    return judge(gate, sum_batches(gate, 0.0, 1e9, [batch]).evidence(), DecisionThresholds(0.005))
+    return judge(gate, sum_paired_losses(gate, 0.0, 1e9, [batch]).evidence(), DecisionThresholds(0.005))
 
 
 @pytest.mark.parametrize("odd", [None, "1", 1, 1.0, "late", "NaN", [1]], ids=str)

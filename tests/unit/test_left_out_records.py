@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
-from surefoot.adapters.replay.offline_replay import MAX_REFUSED, OfflineReplay
+from surefoot.adapters.replay.offline_replay import MAX_REFUSED_REQUESTS, OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Role, Verdict, Version
 from surefoot.core.errors import NotFound
-from surefoot.core.judging.evidence import PairedSums, SplitCounts, Stratum, Validation
+from surefoot.core.judging.evidence import EventStratum, PairedSums, SplitCounts, Validation
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Metric
@@ -59,7 +59,7 @@ def test_what_every_version_refuses_is_no_failure_of_any(tmp_path: Path) -> None
     write(tmp_path, "predictions", [*good, *garbage(1000), before("b", features={"x": "oops"}, **NO), before("ok")])
     found = measured(tmp_path).gather(LIVE)
     assert isinstance(found, SplitCounts)
-    assert found.strata == (Stratum(0.05, 0, 200, 0, 200),)
+    assert found.strata == (EventStratum(0.05, 0, 200, 0, 200),)
     assert (found.baseline, found.history) == (0.0, 1)
     assert found.left.refused == 1001
     verdict = judge(ERRORS, found, DecisionThresholds())
@@ -80,7 +80,7 @@ def test_a_failure_of_one_version_stays_its_own(tmp_path: Path) -> None:
     )
     found = measured(tmp_path, candidate=Model(half)).gather(LIVE)
     assert isinstance(found, SplitCounts)
-    assert found.strata == (Stratum(0.05, 3, 1, 6, 0),)
+    assert found.strata == (EventStratum(0.05, 3, 1, 6, 0),)
     assert found.left.refused == 0
 
 
@@ -98,9 +98,13 @@ def test_while_it_bakes_the_old_champion_is_asked(tmp_path: Path) -> None:
 def test_of_very_many_the_rest_is_taken_as_most(tmp_path: Path) -> None:
     """So many are asked and no more; the rest is taken as most of those."""
     candidate = Model(strict)
-    write(tmp_path, "predictions", [served(f"g{i}", features={"x": "oops"}, **NO) for i in range(MAX_REFUSED + 50)])
-    assert len(measured(tmp_path, candidate=candidate)._answers.refused(LIVE)) == MAX_REFUSED + 50
-    assert len(candidate.sizes) == MAX_REFUSED
+    write(
+        tmp_path,
+        "predictions",
+        [served(f"g{i}", features={"x": "oops"}, **NO) for i in range(MAX_REFUSED_REQUESTS + 50)],
+    )
+    assert len(measured(tmp_path, candidate=candidate)._answers.refused(LIVE)) == MAX_REFUSED_REQUESTS + 50
+    assert len(candidate.sizes) == MAX_REFUSED_REQUESTS
 
 
 def test_a_version_that_cannot_be_loaded_refuses_nothing(tmp_path: Path) -> None:
@@ -113,7 +117,7 @@ def test_a_version_that_cannot_be_loaded_refuses_nothing(tmp_path: Path) -> None
     log = PredictionLog(tmp_path)
     found = LogEvidence(log, OfflineReplay(log, load), lambda suite, _f, _n: Validation(suite, 1, 1, ())).gather(LIVE)
     assert isinstance(found, SplitCounts)
-    assert found.strata == (Stratum(0.05, 0, 1, 1, 0),)
+    assert found.strata == (EventStratum(0.05, 0, 1, 1, 0),)
 
 
 def test_refused_requests_are_not_validated_and_not_replayed(tmp_path: Path) -> None:
@@ -121,10 +125,10 @@ def test_refused_requests_are_not_validated_and_not_replayed(tmp_path: Path) -> 
     rows = [record(i, 100.0 + i, features={"x": 1.0}) for i in range(5)]
     write(tmp_path, "predictions", [*rows, record(9, 200.0, features={"x": "oops"}, **NO)])
     found = measured(tmp_path).gather(replace(ASKED, gate=make_gate("data", Metric.VALIDATION), kind=EvidenceKind.DATA))
-    assert found == Validation("sha256:s", 5, 1, (), left=LeftOut(records=6, refused=1))
+    assert found == Validation("sha256:s", 5, 1, (), left=LeftOutRecords(records=6, refused=1))
     shadow = measured(tmp_path).gather(replace(ASKED, gate=ERRORS))
     assert isinstance(shadow, SplitCounts)
-    assert shadow.strata == (Stratum(0.5, 0, 5, 0, 5),)
+    assert shadow.strata == (EventStratum(0.5, 0, 5, 0, 5),)
 
 
 @pytest.mark.parametrize(("copies", "outcome"), [(9900, Outcome.ERROR), (3, Outcome.PASS)])
@@ -147,7 +151,7 @@ def test_every_live_gate_says_what_was_left_out(tmp_path: Path) -> None:
     """The latency gate tells of refused requests as the error gate does."""
     write(tmp_path, "predictions", [*garbage(10), served("a"), served("b", arm="candidate")])
     found = measured(tmp_path).gather(replace(LIVE, gate=LATENCY))
-    assert found.left == LeftOut(records=12, refused=10)  # type: ignore[union-attr]
+    assert found.left == LeftOutRecords(records=12, refused=10)  # type: ignore[union-attr]
 
 
 def test_labels_of_nothing_and_labels_before_their_request(tmp_path: Path) -> None:
@@ -175,7 +179,7 @@ def test_bare_arrays_are_evidence_too(tmp_path: Path) -> None:
 
     found = measured(tmp_path, Model(half), Model(answer)).gather(replace(ASKED, gate=ERRORS))
     assert isinstance(found, SplitCounts)
-    assert found.strata == (Stratum(0.5, 0, 5, 0, 5),)
+    assert found.strata == (EventStratum(0.5, 0, 5, 0, 5),)
     assert seen.count([1.0, 2.0]) == 4
     assert found.left.unkept == 1
     frame = PredictionLog(tmp_path).frame("m", 0.0, 1000.0)
@@ -186,8 +190,8 @@ def test_bare_arrays_are_evidence_too(tmp_path: Path) -> None:
 SOME = Verdict("g", "error_rate", Outcome.PASS, Role.GUARDRAIL, "it holds", details=({"slice": "all"},))
 
 
-@given(st.builds(LeftOut, **{name: st.integers(0, 3) for name in LEFT_OUT_REASON_TEXTS}))
-def test_every_count_is_in_the_sentence_and_in_the_details(left: LeftOut) -> None:
+@given(st.builds(LeftOutRecords, **{name: st.integers(0, 3) for name in LEFT_OUT_REASON_TEXTS}))
+def test_every_count_is_in_the_sentence_and_in_the_details(left: LeftOutRecords) -> None:
     """A count that is not zero is told twice; without any the verdict is what it was, and it survives the journal."""
     verdict = report_left_out_records(SOME, left)
     told = {str(row["left out"]): row["n"] for row in verdict.details if "left out" in row}

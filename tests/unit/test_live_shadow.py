@@ -10,9 +10,9 @@ from surefoot.adapters.mlflow.runs.transitions import run_views
 from surefoot.cli.printing import plan_output, show
 from surefoot.core.domain import Outcome, Split, Stage, Version
 from surefoot.core.errors import Rejected
-from surefoot.core.judging.evidence import AnswerShapes, Evidence, Missing, SplitCounts, Stratum
+from surefoot.core.judging.evidence import AnswerShapes, EventStratum, Evidence, Missing, SplitCounts
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -234,13 +234,13 @@ def test_a_split_of_an_earlier_release_mirrors_nothing() -> None:
 
 
 ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
-COUNTS = SplitCounts((Stratum(0.5, 0, 20_000, 0, 20_000),), 0.0, recent=20_000)
+COUNTS = SplitCounts((EventStratum(0.5, 0, 20_000, 0, 20_000),), 0.0, recent=20_000)
 
 
 @pytest.mark.parametrize(("dropped", "outcome"), [(0, "PASS"), (1_999, "PASS"), (2_001, "INCONCLUSIVE")])
 def test_no_gate_passes_when_too_many_mirrored_requests_are_missing(dropped: int, outcome: str) -> None:
     """A fifth of the mirrored requests may be missing, and the verdict says how many are."""
-    left = LeftOut(records=10_000, dropped=dropped)
+    left = LeftOutRecords(records=10_000, dropped=dropped)
     for gate, found in ((ERRORS, COUNTS), (SHAPE_GATE, SAME_SHAPE)):
         verdict = judge(gate, replace(found, left=left), DecisionThresholds())
         assert verdict.outcome == outcome, verdict.reason
@@ -251,7 +251,7 @@ def test_no_gate_passes_when_too_many_mirrored_requests_are_missing(dropped: int
 
 def test_missing_requests_save_no_candidate_that_fails() -> None:
     """A proof of harm stands, however many requests are missing."""
-    found = replace(FAIL, left=LeftOut(records=100_000, dropped=60_000))
+    found = replace(FAIL, left=LeftOutRecords(records=100_000, dropped=60_000))
     assert judge(ERRORS, found, DecisionThresholds()).outcome is Outcome.FAIL
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from surefoot.core.answers.losses import decided_classes, losses
-from surefoot.core.answers.values import answer_number, probability
+from surefoot.core.answers.losses import compute_losses, decided_classes
+from surefoot.core.answers.values import answer_number, answer_probability
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.policy.model import LOSS_METRICS, Costs, Metric, PairedGate
 from tests.gates import make_gate
@@ -48,7 +48,9 @@ def test_every_loss_has_an_oracle() -> None:
 def test_mean_loss_is_that_of_scikit_learn(metric: Metric, pairs: list[tuple[float, int]]) -> None:
     """The mean of the losses is the number that scikit-learn gives."""
     answers, labels = [p for p, _ in pairs], [y for _, y in pairs]
-    assert float(np.mean(losses(asked(metric), answers, labels))) == pytest.approx(ORACLES[metric](labels, answers))
+    assert float(np.mean(compute_losses(asked(metric), answers, labels))) == pytest.approx(
+        ORACLES[metric](labels, answers)
+    )
 
 
 @pytest.mark.parametrize("metric", sorted(LOSS_METRICS))
@@ -56,7 +58,7 @@ def test_mean_loss_is_that_of_scikit_learn(metric: Metric, pairs: list[tuple[flo
 def test_losses_are_finite_and_never_negative(metric: Metric, pairs: list[tuple[float, int]]) -> None:
     """Even answers that are sure and wrong have a finite loss."""
     sure = [float(round(p)) for p, _ in pairs]
-    found = losses(asked(metric), sure, [y for _, y in pairs])
+    found = compute_losses(asked(metric), sure, [y for _, y in pairs])
     assert np.isfinite(found).all()
     assert (found >= 0.0).all()
 
@@ -75,7 +77,7 @@ def test_losses_are_finite_and_never_negative(metric: Metric, pairs: list[tuple[
 )
 def test_probability_in_an_answer(prediction: object, number: float) -> None:
     """A number, the second of two class probabilities, or the only value of a mapping counts."""
-    assert probability(prediction) == number
+    assert answer_probability(prediction) == number
 
 
 @pytest.mark.parametrize(
@@ -86,9 +88,9 @@ def test_no_number_in_an_answer(prediction: object) -> None:
     with pytest.raises(InvariantBroken):
         answer_number(prediction)
     with pytest.raises(InvariantBroken):
-        losses(make_gate("g", Metric.BRIER), [0.5, prediction], [0, 1])
+        compute_losses(make_gate("g", Metric.BRIER), [0.5, prediction], [0, 1])
     with pytest.raises(InvariantBroken):
-        losses(make_gate("g", Metric.BRIER), [0.5, 0.5], [0, prediction])
+        compute_losses(make_gate("g", Metric.BRIER), [0.5, 0.5], [0, prediction])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -96,15 +98,15 @@ def test_no_number_in_an_answer(prediction: object) -> None:
 def test_what_is_not_a_number_is_refused(metric: Metric, bad: float) -> None:
     """NaN and infinities have no loss; a comparison would otherwise quietly call them wrong or right."""
     with pytest.raises(InvariantBroken):
-        losses(asked(metric), [bad], [1])
+        compute_losses(asked(metric), [bad], [1])
     with pytest.raises(InvariantBroken):
-        losses(asked(metric), [0.5], [bad])
+        compute_losses(asked(metric), [0.5], [bad])
 
 
 def test_metric_that_is_no_loss_is_refused() -> None:
     """Latency has no loss of an answer."""
     with pytest.raises(InvariantBroken, match="latency is not a loss"):
-        losses(make_gate("g", Metric.LATENCY), [1.0], [1.0])
+        compute_losses(make_gate("g", Metric.LATENCY), [1.0], [1.0])
 
 
 def test_decisions() -> None:
@@ -125,7 +127,7 @@ def test_decisions() -> None:
 def test_probabilities_are_probabilities(metric: Metric, given_answer: float, label: int) -> None:
     """A score or a label outside 0 to 1 has no log loss: it could be negative, and a bad candidate would shine."""
     with pytest.raises(InvariantBroken, match=r"probability between 0 and 1|needs labels"):
-        losses(asked(metric), [0.5, given_answer], [0, label])
+        compute_losses(asked(metric), [0.5, given_answer], [0, label])
 
 
 CLASSES = ("low", "mid", "high")
@@ -146,20 +148,20 @@ def test_losses_of_many_classes_are_those_of_scikit_learn(pairs: list[tuple[list
     ):
         gate = make_gate("g", metric, classes=CLASSES)
         for labels in (named, numbered):
-            assert float(np.mean(losses(gate, given_, labels))) == pytest.approx(oracle)
+            assert float(np.mean(compute_losses(gate, given_, labels))) == pytest.approx(oracle)
         mapped = [dict(zip(CLASSES, row, strict=True)) for row in given_]
-        assert losses(gate, mapped, named) == pytest.approx(losses(gate, given_, named))
+        assert compute_losses(gate, mapped, named) == pytest.approx(compute_losses(gate, given_, named))
 
 
 @pytest.mark.parametrize("row", [[0.5, 0.5], [0.5, 0.5, 0.5], [1.5, -0.5, 0.0], 0.5, {"low": 1.0}])
 def test_what_is_no_distribution_is_refused(row: object) -> None:
     """Class probabilities that are too few, negative, or do not add up to one have no loss."""
     with pytest.raises(InvariantBroken):
-        losses(make_gate("g", Metric.LOG_LOSS, classes=CLASSES), [row], ["low"])
+        compute_losses(make_gate("g", Metric.LOG_LOSS, classes=CLASSES), [row], ["low"])
 
 
 @pytest.mark.parametrize("label", ["lowest", 3, -1, 0.5, True, None])
 def test_label_that_is_no_class_is_refused(label: object) -> None:
     """A label outside the classes is an error, never the nearest class."""
     with pytest.raises(InvariantBroken):
-        losses(make_gate("g", Metric.ZERO_ONE, classes=CLASSES), [[0.2, 0.3, 0.5]], [label])
+        compute_losses(make_gate("g", Metric.ZERO_ONE, classes=CLASSES), [[0.2, 0.3, 0.5]], [label])

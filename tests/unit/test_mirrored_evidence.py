@@ -14,6 +14,7 @@ from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.judging.evidence import (
     AnswerShapes,
+    EventStratum,
     Evidence,
     GaugeCounts,
     InputShift,
@@ -22,10 +23,9 @@ from surefoot.core.judging.evidence import (
     SlicedCounts,
     SpeedCounts,
     SplitCounts,
-    Stratum,
 )
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.machine import SHAPE_GATE
@@ -127,7 +127,7 @@ def test_failures_of_both_versions_are_counted_on_the_same_requests(tmp_path: Pa
     )
     found = gather(tmp_path, ERRORS)
     assert isinstance(found, SplitCounts)
-    assert (found.strata, found.recent, found.trial) == ((Stratum(0.5, 1, 8, 1, 8),), 7, "request")
+    assert (found.strata, found.recent, found.trial) == ((EventStratum(0.5, 1, 8, 1, 8),), 7, "request")
 
 
 def test_slices_of_mirrored_requests_are_counted_by_themselves(tmp_path: Path) -> None:
@@ -140,8 +140,8 @@ def test_slices_of_mirrored_requests_are_counted_by_themselves(tmp_path: Path) -
     found = gather(tmp_path, changed(ERRORS, by=("place",)))
     assert isinstance(found, SlicedCounts)
     assert {name: one.strata for name, one in found.slices.items()} == {
-        "place=JFK": (Stratum(0.5, 0, 3, 0, 3),),
-        "place=LGA": (Stratum(0.5, 1, 2, 0, 3),),
+        "place=JFK": (EventStratum(0.5, 0, 3, 0, 3),),
+        "place=LGA": (EventStratum(0.5, 1, 2, 0, 3),),
     }
 
 
@@ -151,7 +151,7 @@ def test_another_rollout_another_version_and_later_requests_do_not_count(tmp_pat
     write(tmp_path, predictions=[champion(n) for n in range(5)], shadows=[shadow(0), *odd])
     found = gather(tmp_path, ERRORS, until=SINCE + 2.5)
     assert isinstance(found, SplitCounts)
-    assert found.strata == (Stratum(0.5, 0, 1, 0, 1),)
+    assert found.strata == (EventStratum(0.5, 0, 1, 0, 1),)
 
 
 def test_what_was_revoked_is_neither_a_failure_nor_an_agreement(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_what_was_revoked_is_neither_a_failure_nor_an_agreement(tmp_path: Path) 
     errors, same = gather(tmp_path, ERRORS), gather(tmp_path, SAME)
     assert isinstance(errors, SplitCounts)
     assert isinstance(same, PairedSums)
-    assert errors.strata == (Stratum(0.5, 0, 1, 0, 1),)
+    assert errors.strata == (EventStratum(0.5, 0, 1, 0, 1),)
     assert (same.requests, same.unscored) == (1, 0)
 
 
@@ -254,7 +254,7 @@ def test_dropped_requests_are_missing_and_no_agreement(tmp_path: Path, gate: Gat
     )
     found = gather(tmp_path, gate, mirrored=50.0)
     assert not isinstance(found, Missing)
-    assert replace(found.left, requests=()) == LeftOut(records=160, dropped=60)  # type: ignore[union-attr]
+    assert replace(found.left, requests=()) == LeftOutRecords(records=160, dropped=60)  # type: ignore[union-attr]
     assert "60 mirrored requests" in judge(gate, found, DecisionThresholds()).reason
 
 

@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 
 from surefoot.adapters.evidence.block_sums import ScoredBatch
-from surefoot.adapters.evidence.column_distances import column_distances, unseen_texts
-from surefoot.adapters.evidence.left_out import count_left_out
-from surefoot.adapters.evidence.paired_sums import sum_batches
+from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
+from surefoot.adapters.evidence.left_out_records import count_left_out_records
+from surefoot.adapters.evidence.paired_sums import sum_paired_losses
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import MICRO, Evidence, InputShift, PairedSums, Validation
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, Evidence, InputShift, PairedSums, Validation
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
@@ -68,7 +68,7 @@ def test_a_label_that_is_no_class_is_odd() -> None:
         late=np.zeros(4, dtype=bool),
         ids=["a", "b", "c", "d"],
     )
-    found = sum_batches(three, 0.0, 100.0, [batch]).evidence()
+    found = sum_paired_losses(three, 0.0, 100.0, [batch]).evidence()
     assert (found.left.odd, set(found.left.requests)) == (2, {"b", "c"})
     (block,) = found.slices[""]
     assert block.n == 2
@@ -84,12 +84,12 @@ def test_the_sums_are_those_without_the_odd_requests() -> None:
         return ScoredBatch(np.arange(n, dtype=np.float64), [1.0] * n, [2.0] * n, labels, np.zeros(n, dtype=bool))
 
     mixed, clean = (
-        sum_batches(gate, 0.0, 100.0, [batch([1, "x", 3, "y", 5])]),
-        sum_batches(gate, 0.0, 100.0, [batch([1])]),
+        sum_paired_losses(gate, 0.0, 100.0, [batch([1, "x", 3, "y", 5])]),
+        sum_paired_losses(gate, 0.0, 100.0, [batch([1])]),
     )
     (block,), (alone,) = mixed.evidence().slices[""], clean.evidence().slices[""]
-    assert (block.n, block.champion, block.candidate) == (3, (6 * MICRO,), (5 * MICRO,))
-    assert (alone.champion, alone.candidate) == ((0,), (MICRO,))
+    assert (block.n, block.champion, block.candidate) == (3, (6 * MILLIONTHS_PER_UNIT,), (5 * MILLIONTHS_PER_UNIT,))
+    assert (alone.champion, alone.candidate) == ((0,), (MILLIONTHS_PER_UNIT,))
     assert mixed.evidence().left.odd == 2
 
 
@@ -101,8 +101,8 @@ def test_one_text_among_numbers_moves_no_distance(odd: object) -> None:
     mixed = pd.DataFrame({"x": pd.Series([odd, *rows], dtype=object).to_list()}, index=[f"q{i}" for i in range(201)])
     (found,) = column_distances(clean, mixed)
     assert (found.distance, found.categories) == (0.0, 0)
-    assert unseen_texts(clean, mixed).requests == ("q0",)
-    assert unseen_texts(clean, clean).odd == 0
+    assert count_texts_among_numbers(clean, mixed).requests == ("q0",)
+    assert count_texts_among_numbers(clean, clean).odd == 0
 
 
 def test_texts_are_categories_where_they_are_the_rule() -> None:
@@ -147,4 +147,4 @@ def test_what_a_gate_cannot_see_is_said() -> None:
 def test_features_that_are_not_kept_are_counted(tmp_path: Path) -> None:
     """Requests whose features the policy does not keep are missing from every window, and counted."""
     write(tmp_path, "predictions", [record(i, 100.0 + i, features=None if i % 2 else {"x": 1}) for i in range(10)])
-    assert count_left_out(PredictionLog(tmp_path), ASKED).unkept == 5
+    assert count_left_out_records(PredictionLog(tmp_path), ASKED).unkept == 5

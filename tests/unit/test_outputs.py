@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import coo_array, csr_matrix
 
-from surefoot.adapters.mlflow.pyfunc.outputs import holds_outputs, plain_value, split_rows
+from surefoot.adapters.mlflow.pyfunc.outputs import is_multi_output, plain_json_value, split_rows
 from surefoot.models.answer_checks import check_answers
 
 MOMENT = pd.Timestamp("2013-07-01 08:30:00")
@@ -20,7 +20,7 @@ TEXT = "2013-07-01T08:30:00"
 
 def answers(returned: object, rows: int, outputs: bool | None = None) -> list[object]:
     """As a caller gets them."""
-    return check_answers([plain_value(one) for one in split_rows(returned, rows, outputs=outputs)], rows)
+    return check_answers([plain_json_value(one) for one in split_rows(returned, rows, outputs=outputs)], rows)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_what_does_not_fit_the_rows_is_refused(returned: object, why: str) -> No
 def test_a_pair_of_arrays_is_read_as_it_was_for_one_row() -> None:
     """Two arrays for two rows are outputs where the model gave two for one row, and answers where it gave one."""
     pair = (np.array([1, 2]), np.array([3, 4]))
-    assert holds_outputs((np.array([1]), np.array([3]))) is True
-    assert holds_outputs([np.array([1, 2])]) is False
-    assert holds_outputs([1.0]) is None
+    assert is_multi_output((np.array([1]), np.array([3]))) is True
+    assert is_multi_output([np.array([1, 2])]) is False
+    assert is_multi_output([1.0]) is None
     assert answers(pair, 2, outputs=True) == [[1, 3], [2, 4]]
     assert answers(pair, 2, outputs=False) == [[1, 2], [3, 4]]
 

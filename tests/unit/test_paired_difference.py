@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import MICRO, PairedBlock
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock
 from surefoot.core.stats.paired_difference import MIN_BLOCKS, Difference, block_difference, spent_level
 
-LOSS = st.integers(0, 100 * MICRO).map(lambda value: (value,))
+LOSS = st.integers(0, 100 * MILLIONTHS_PER_UNIT).map(lambda value: (value,))
 BLOCKS = st.lists(st.builds(PairedBlock, st.just("b"), st.integers(1, 500), LOSS, LOSS), min_size=5, max_size=20)
 
 
 def block(key: str, n: int, champion: float, candidate: float) -> PairedBlock:
     """A block of these sums of losses."""
-    return PairedBlock(key, n, (round(champion * MICRO),), (round(candidate * MICRO),))
+    return PairedBlock(key, n, (round(champion * MILLIONTHS_PER_UNIT),), (round(candidate * MILLIONTHS_PER_UNIT),))
 
 
 def made(blocks: int, seed: int = 7) -> list[PairedBlock]:
@@ -41,7 +41,7 @@ def test_difference_is_a_cluster_robust_ratio(blocks: list[PairedBlock]) -> None
     found = block_difference(blocks)
     assert found is not None
     sizes = np.array([b.n for b in blocks], dtype=float)
-    sums = np.array([b.candidate[0] - b.champion[0] for b in blocks]) / MICRO
+    sums = np.array([b.candidate[0] - b.champion[0] for b in blocks]) / MILLIONTHS_PER_UNIT
     # Sandwich of a regression on a constant: bread 1/n, meat the squared block sums of the residuals.
     mean = sums.sum() / sizes.sum()
     meat = np.square(sums - mean * sizes).sum() * len(blocks) / (len(blocks) - 1)
@@ -57,7 +57,10 @@ def test_error_is_what_resampling_blocks_shows() -> None:
     found = block_difference(blocks)
     assert found is not None
     random = np.random.default_rng(1)
-    sizes, sums = np.array([b.n for b in blocks]), np.array([b.candidate[0] - b.champion[0] for b in blocks]) / MICRO
+    sizes, sums = (
+        np.array([b.n for b in blocks]),
+        np.array([b.candidate[0] - b.champion[0] for b in blocks]) / MILLIONTHS_PER_UNIT,
+    )
     drawn = random.integers(0, 40, (4000, 40))
     spread = float(np.std(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)))
     assert found.error == pytest.approx(spread, rel=0.06)

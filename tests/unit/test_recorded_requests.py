@@ -11,9 +11,9 @@ import pytest
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.replay.offline_replay import OfflineReplay
-from surefoot.adapters.replay.recorded import RecordedAnswers
+from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import FeatureShift, InputShift, Missing, ScoreBins, SplitCounts, Stratum
+from surefoot.core.judging.evidence import EventStratum, FeatureShift, InputShift, Missing, ScoreBins, SplitCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from tests.gates import changed
@@ -95,7 +95,7 @@ def test_failures_are_those_of_each_version(tmp_path: Path) -> None:
     """What each could not answer is counted as if both had been given half, without what both refuse."""
     with recorded(tmp_path) as asked:
         found = asked.failures(ASKED)
-    assert found == SplitCounts((Stratum(0.5, 2, 57, 0, 59),), 0.0, "request", 59, 59)
+    assert found == SplitCounts((EventStratum(0.5, 2, 57, 0, 59),), 0.0, "request", 59, 59)
     replay = replayed(tmp_path).failures(ASKED)
     assert isinstance(replay, SplitCounts)
     assert (found.strata, found.baseline) == (replay.strata, replay.baseline)

@@ -14,11 +14,11 @@ import pytest
 
 from surefoot.adapters.predictions import record_file as module
 from surefoot.adapters.predictions.record_file import RecordFile
-from surefoot.adapters.replay.recorded import RecordedAnswers
+from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.core.assignment import assign_arm, assignment_bucket
 from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.errors import EvidenceUnavailable, Rejected
-from surefoot.core.judging.evidence import InputShift, Missing, PairedSums, ScoreBins, SplitCounts, Stratum
+from surefoot.core.judging.evidence import EventStratum, InputShift, Missing, PairedSums, ScoreBins, SplitCounts
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import Gate, Metric
 from tests.gates import changed, make_gate
@@ -156,7 +156,7 @@ def test_what_is_not_finite_is_no_answer_and_no_label(opened: Opens) -> None:
     assert (found.requests, found.labelled, found.unscored, found.late) == (2, 1, 1, 0)
     failures = RecordedAnswers(file).failures(SHADOW)
     assert isinstance(failures, SplitCounts)
-    assert failures.strata == (Stratum(0.5, 0, 3, 0, 3),)
+    assert failures.strata == (EventStratum(0.5, 0, 3, 0, 3),)
 
 
 def split(weight: float) -> Split:

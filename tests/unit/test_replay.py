@@ -16,17 +16,17 @@ from surefoot.adapters.replay.scoring import CHUNK_ROWS
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import ArtifactTampered
 from surefoot.core.judging.evidence import (
+    EventStratum,
     FeatureShift,
     InputShift,
     Missing,
     PairedBlock,
     PairedSums,
     SplitCounts,
-    Stratum,
     Validation,
 )
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Metric
@@ -331,7 +331,7 @@ def test_failures_of_a_replay(tmp_path: Path) -> None:
     """Each version's unanswered requests are counted, with the champion's share as the baseline."""
     days(tmp_path, 100)
     replay = house(tmp_path, raising(lambda row: row["i"] == 50), raising(lambda row: int(str(row["i"])) < 4))
-    assert replay.failures(ASKED) == SplitCounts((Stratum(0.5, 4, 96, 1, 99),), 0.01, "request", 100)
+    assert replay.failures(ASKED) == SplitCounts((EventStratum(0.5, 4, 96, 1, 99),), 0.01, "request", 100)
 
 
 def measured(root: Path, load: Callable[[str, Version], Model]) -> LogEvidence:
@@ -377,7 +377,7 @@ def test_data_is_validated_as_it_was_asked(tmp_path: Path) -> None:
     days(tmp_path, 7)
     ask = replace(ASKED, gate=make_gate("data", Metric.VALIDATION), kind=EvidenceKind.DATA)
     measure = measured(tmp_path, lambda _model, _version: Model(half))
-    assert measure.gather(ask) == Validation("sha256:s", 7, 1, (), left=LeftOut(records=7))
+    assert measure.gather(ask) == Validation("sha256:s", 7, 1, (), left=LeftOutRecords(records=7))
     found = measure.gather(replace(ask, model="other"))
     assert isinstance(found, Missing)
     assert found.outcome is Outcome.ERROR

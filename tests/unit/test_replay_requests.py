@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from surefoot.adapters.evidence.column_distances import column_distances, unequal_shares
+from surefoot.adapters.evidence.column_distances import column_distances, unequal_row_shares
 from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.replay.offline_replay import MAX_COMPARED_INPUTS, UNREADABLE_REASON, OfflineReplay
@@ -28,7 +28,7 @@ from surefoot.core.judging.evidence import (
     Validation,
 )
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Gate, Metric
 from tests.gates import make_gate
@@ -267,10 +267,10 @@ def test_values_that_are_the_same_are_no_difference() -> None:
     """Two absent values are the same, and so are numbers but for their last bits; a value and none are not."""
     old = pd.DataFrame({"x": [1.0, np.nan, np.nan, 2.0], "c": ["a", None, None, "b"], "kind": [1, 2, 3, 4]})
     new = pd.DataFrame({"x": [1.0 + 1e-12, np.nan, 0.0, 2.1], "c": ["a", None, "", "B"], "kind": ["1", "2", "3", "x"]})
-    assert unequal_shares(old, new) == tuple(
+    assert unequal_row_shares(old, new) == tuple(
         FeatureShift(name, share, 4, 4) for name, share in (("x", 0.5), ("c", 0.5), ("kind", 0.25))
     )
-    assert unequal_shares(old, new[["c"]]) == (FeatureShift("c", 0.5, 4, 4),)
+    assert unequal_row_shares(old, new[["c"]]) == (FeatureShift("c", 0.5, 4, 4),)
 
 
 def test_model_that_raises_is_an_error_with_its_reason(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_answers_are_compared_with_the_window_before(tmp_path: Path) -> None:
     write(tmp_path, "predictions", [*rows, record(9, 2500.0, prediction=None, error="E: x")])
     found = measured(tmp_path).gather(SINCE)
     shift = FeatureShift("prediction", near(2 / 3), 2, 3)
-    assert found == InputShift("the window before", (shift,), left=LeftOut(records=4))
+    assert found == InputShift("the window before", (shift,), left=LeftOutRecords(records=4))
 
 
 def test_versions_are_asked_by_their_bytes(tmp_path: Path) -> None:

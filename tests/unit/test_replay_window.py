@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from surefoot.adapters.predictions.log import PredictionLog
-from surefoot.adapters.replay import window as window_module
+from surefoot.adapters.replay import replay_window as window_module
 from surefoot.adapters.replay.offline_replay import OfflineReplay
-from surefoot.adapters.replay.window import ReplayWindow
+from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.policy.model import Metric
 from tests.gates import changed, make_gate

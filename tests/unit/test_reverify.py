@@ -7,8 +7,9 @@ import pytest
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import (
-    MICRO,
+    MILLIONTHS_PER_UNIT,
     AnswerShapes,
+    EventStratum,
     Evidence,
     FailedExpectation,
     FeatureShift,
@@ -23,7 +24,6 @@ from surefoot.core.judging.evidence import (
     SpeedCounts,
     SpeedStratum,
     SplitCounts,
-    Stratum,
     Validation,
     ValueCounts,
     ValueStratum,
@@ -38,7 +38,7 @@ from surefoot.core.record.events import GateJudged, encode_event
 from tests.gates import changed, gate_of
 from tests.scripted import TWO, scenario, started
 
-STRATUM = Stratum(0.5, 1, 2, 3, 4, 5)
+STRATUM = EventStratum(0.5, 1, 2, 3, 4, 5)
 SOME: tuple[Evidence, ...] = (
     SplitCounts((STRATUM,), 0.25, "unit", 7, 9),
     SplitCounts((), None),
@@ -46,7 +46,9 @@ SOME: tuple[Evidence, ...] = (
     ValueCounts((ValueStratum(0.5, (1,) * 65, (0,) * 65),), 0.5, "request", 3),
     SlicedCounts({"origin=LGA": SplitCounts((STRATUM,), None), "origin=JFK": SplitCounts((), 0.1)}, 12),
     GaugeCounts(3, 4, 120.5, 100.0, 9),
-    PairedSums({"": (PairedBlock("2013-06-24", 9, (MICRO, -3), (0, 2**50)),)}, 9, 8, 1, 2, 3, 4, 5, 6, 10),
+    PairedSums(
+        {"": (PairedBlock("2013-06-24", 9, (MILLIONTHS_PER_UNIT, -3), (0, 2**50)),)}, 9, 8, 1, 2, 3, 4, 5, 6, 10
+    ),
     ScoreBins(((1, 0, 3),), ((2, 1, 5),), ((4, 0, 7),)),
     InputShift("the champion", (FeatureShift("hour", 0.5, 10, 11, 3),), same=True),
     AnswerShapes(("a number",), ("a text",), 200, 190, ("x", "y")),
@@ -161,7 +163,7 @@ def test_verdicts_of_the_edition_before_are_judged_again() -> None:
 def test_protected_slices_of_an_old_journal_are_compared_as_they_were_written() -> None:
     """A slice that an old policy spelled "night=True" is the one that its counters have under that name."""
     written = {"metric": "error_rate", "margin": "1pp", "by": "night", "protected": ["night=True"], "min_per_slice": 1}
-    half = SplitCounts((Stratum(0.5, 0, 5000, 0, 5000),), 0.0, recent=20_000)
+    half = SplitCounts((EventStratum(0.5, 0, 5000, 0, 5000),), 0.0, recent=20_000)
     opened = next(e for e in told() if e.kind == "RolloutOpened")
     policy = {**opened.data["policy"], "gates": {"errors": written, "drift": opened.data["policy"]["gates"]["drift"]}}  # type: ignore[dict-item, index]
     opened = replace(opened, data={**opened.data, "policy": policy})

@@ -5,22 +5,22 @@ import math
 import numpy as np
 import pytest
 
-from surefoot.core.judging.evidence import Stratum
+from surefoot.core.judging.evidence import EventStratum
 from surefoot.core.stats.sample_ratio import SHARE_FACTORS, log_sample_ratio
 
 ALARM = math.log(1000.0)
 SHARES = [0.01, 0.1, 0.5, 0.95]
 
 
-def split(share: float, n: int, actual: float) -> Stratum:
+def split(share: float, n: int, actual: float) -> EventStratum:
     """So many trials, of which the candidate got an actual share."""
-    return Stratum(share, 0, round(n * actual), 0, n - round(n * actual))
+    return EventStratum(share, 0, round(n * actual), 0, n - round(n * actual))
 
 
 @pytest.mark.parametrize("share", SHARES)
 def test_one_trial_is_worth_one(share: float) -> None:
     """Under the share that was asked for, a trial's mean evidence is exactly one."""
-    mine, theirs = (math.exp(log_sample_ratio([Stratum(share, *cells)])) for cells in ((0, 1, 0, 0), (0, 0, 1, 0)))
+    mine, theirs = (math.exp(log_sample_ratio([EventStratum(share, *cells)])) for cells in ((0, 1, 0, 0), (0, 0, 1, 0)))
     assert share * mine + (1.0 - share) * theirs == pytest.approx(1.0, abs=1e-12)
 
 
@@ -49,20 +49,22 @@ def test_a_tenth_off_is_noticed(factor: float) -> None:
 
 def test_rates_do_not_matter() -> None:
     """Which trials failed says nothing about the split."""
-    assert log_sample_ratio([Stratum(0.5, 40, 60, 0, 100)]) == log_sample_ratio([Stratum(0.5, 0, 100, 90, 10)])
+    assert log_sample_ratio([EventStratum(0.5, 40, 60, 0, 100)]) == log_sample_ratio(
+        [EventStratum(0.5, 0, 100, 90, 10)]
+    )
 
 
 def test_schedule_does_not_matter() -> None:
     """Epochs under one share are worth what they are worth together."""
-    parts = [Stratum(0.1, 1, 99, 5, 895, 0), Stratum(0.1, 3, 127, 5, 865, 1)]
-    assert log_sample_ratio(parts) == pytest.approx(log_sample_ratio([Stratum(0.1, 4, 226, 10, 1760)]))
+    parts = [EventStratum(0.1, 1, 99, 5, 895, 0), EventStratum(0.1, 3, 127, 5, 865, 1)]
+    assert log_sample_ratio(parts) == pytest.approx(log_sample_ratio([EventStratum(0.1, 4, 226, 10, 1760)]))
 
 
 def test_where_there_is_no_split_there_is_no_doubt() -> None:
     """A candidate that serves alone, and no data at all, are worth one."""
     assert log_sample_ratio([]) == 0.0
-    assert log_sample_ratio([Stratum(1.0, 5, 1000, 0, 0)]) == 0.0
-    assert log_sample_ratio([Stratum(1.0, 5, 1000, 0, 50)]) == 0.0
+    assert log_sample_ratio([EventStratum(1.0, 5, 1000, 0, 0)]) == 0.0
+    assert log_sample_ratio([EventStratum(1.0, 5, 1000, 0, 50)]) == 0.0
 
 
 @pytest.mark.parametrize("share", SHARES)
@@ -75,7 +77,7 @@ def test_exact_chance_of_a_false_alarm(share: float) -> None:
     logs = np.arange(n + 1)[:, None] * np.log(SHARE_FACTORS)
     for k in (0, n // 3, n):
         exact = math.log(np.exp(logs[k] - n * scales).mean())
-        assert log_sample_ratio([Stratum(share, 0, k, 0, n - k)]) == pytest.approx(exact, abs=1e-9)
+        assert log_sample_ratio([EventStratum(share, 0, k, 0, n - k)]) == pytest.approx(exact, abs=1e-9)
     for m in range(1, n + 1):
         alive[1:] = alive[1:] * (1.0 - share) + alive[:-1] * share
         alive[0] *= 1.0 - share

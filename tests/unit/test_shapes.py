@@ -9,8 +9,8 @@ import pytest
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.replay.offline_replay import OfflineReplay
-from surefoot.adapters.replay.recorded import RecordedAnswers
-from surefoot.core.answers.shape import shapes_of
+from surefoot.adapters.replay.recorded_answers import RecordedAnswers
+from surefoot.core.answers.shape import describe_shapes
 from surefoot.core.domain import EvidenceKind, Outcome, Stage
 from surefoot.core.judging.evidence import AnswerShapes, Missing
 from surefoot.core.judging.judge import judge
@@ -66,7 +66,7 @@ def test_a_change_of_shape_fails(tmp_path: Path, old: object, new: object, outco
     verdict = judge(SHAPE_GATE, asked(tmp_path, old, new), DecisionThresholds())
     assert verdict.outcome is outcome
     if outcome is Outcome.FAIL and new is not None:
-        (before,), (after,) = shapes_of([old]), shapes_of([new])
+        (before,), (after,) = describe_shapes([old]), describe_shapes([new])
         assert before in verdict.reason
         assert after in verdict.reason
         assert "answers: any" in verdict.reason
@@ -75,10 +75,10 @@ def test_a_change_of_shape_fails(tmp_path: Path, old: object, new: object, outco
 def test_lists_of_any_length_have_one_shape() -> None:
     """Where the champion's own lists vary in length, the candidate's may too."""
     old = [["a"], ["a", "b"]]
-    assert shapes_of(old) == shapes_of([["x", "y", "z"]], old) == ("a list of texts",)
-    assert shapes_of([[1.0, 2.0]]) == ("a list of 2 numbers",)
-    assert shapes_of([[]], old) == ("a list of nothing",)
-    assert shapes_of([None, 1.0]) == ("a number",)
+    assert describe_shapes(old) == describe_shapes([["x", "y", "z"]], old) == ("a list of texts",)
+    assert describe_shapes([[1.0, 2.0]]) == ("a list of 2 numbers",)
+    assert describe_shapes([[]], old) == ("a list of nothing",)
+    assert describe_shapes([None, 1.0]) == ("a number",)
 
 
 def test_without_requests_nothing_is_known(tmp_path: Path) -> None:

@@ -6,13 +6,20 @@ from typing import Any
 
 import pytest
 
-from surefoot.adapters.evidence.event_counts import event_counts
-from surefoot.adapters.evidence.level_counts import speed_counts
-from surefoot.adapters.evidence.value_counts import value_counts
+from surefoot.adapters.evidence.event_counts import count_events
+from surefoot.adapters.evidence.measurement_counts import count_speeds
+from surefoot.adapters.evidence.value_counts import count_label_values
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected
-from surefoot.core.judging.evidence import Missing, SlicedCounts, SpeedCounts, SplitCounts, Stratum, ValueCounts
+from surefoot.core.judging.evidence import (
+    EventStratum,
+    Missing,
+    SlicedCounts,
+    SpeedCounts,
+    SplitCounts,
+    ValueCounts,
+)
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -34,7 +41,7 @@ def at(origin: object, index: int, **fields: Any) -> dict[str, object]:
 
 def counted(log: object, gate: Gate = BY) -> SlicedCounts:
     """Counts that must be there."""
-    found = event_counts(log, replace(LIVE, gate=gate))  # type: ignore[arg-type]
+    found = count_events(log, replace(LIVE, gate=gate))  # type: ignore[arg-type]
     assert isinstance(found, SlicedCounts)
     return found
 
@@ -51,10 +58,10 @@ def test_each_value_of_a_column_is_counted_for_itself(tmp_path: Path) -> None:
     )
     found = counted(log)
     assert {name: part.strata for name, part in found.slices.items() if isinstance(part, SplitCounts)} == {
-        "origin=(missing)": (Stratum(0.05, 0, 0, 0, 1),),
+        "origin=(missing)": (EventStratum(0.05, 0, 0, 0, 1),),
         "origin=EWR": (),
-        "origin=JFK": (Stratum(0.05, 0, 4, 0, 0),),
-        "origin=LGA": (Stratum(0.05, 3, 0, 0, 2),),
+        "origin=JFK": (EventStratum(0.05, 0, 4, 0, 0),),
+        "origin=LGA": (EventStratum(0.05, 3, 0, 0, 2),),
     }
     ewr = found.slices["origin=EWR"]
     assert isinstance(ewr, SplitCounts)
@@ -71,8 +78,8 @@ def test_a_unit_counts_once_in_each_slice_that_it_is_seen_in(tmp_path: Path) -> 
     )
     found = counted(log)
     assert [found.slices[name].strata for name in ("origin=JFK", "origin=LGA")] == [
-        (Stratum(0.05, 0, 1, 0, 0),),
-        (Stratum(0.05, 1, 0, 0, 0),),
+        (EventStratum(0.05, 0, 1, 0, 0),),
+        (EventStratum(0.05, 1, 0, 0, 0),),
     ]
 
 
@@ -86,11 +93,11 @@ def test_several_columns_and_strange_names(tmp_path: Path) -> None:
 def test_speeds_and_values_by_slice(tmp_path: Path) -> None:
     """Latencies and revenues are told apart in the same way."""
     log = write(tmp_path, *(at(port, i, latency_ms=10.0 + i) for port in ("LGA", "JFK") for i in range(3)))
-    slow = speed_counts(log, replace(LIVE, gate=make_gate("l", Metric.LATENCY, by=("origin",))))
+    slow = count_speeds(log, replace(LIVE, gate=make_gate("l", Metric.LATENCY, by=("origin",))))
     assert isinstance(slow, SlicedCounts)
     assert all(isinstance(part, SpeedCounts) for part in slow.slices.values())
     money = make_gate("v", Metric.VALUE, column="label", by=("origin",), maturity=10.0)
-    rich = value_counts(log, replace(LIVE, gate=money))
+    rich = count_label_values(log, replace(LIVE, gate=money))
     assert isinstance(rich, SlicedCounts)
     assert all(isinstance(part, ValueCounts) for part in rich.slices.values())
     assert set(slow.slices) == set(rich.slices) == {"origin=JFK", "origin=LGA"}
@@ -98,14 +105,14 @@ def test_speeds_and_values_by_slice(tmp_path: Path) -> None:
 
 def test_nothing_served_is_no_data(tmp_path: Path) -> None:
     """A rollout without a request has no slices."""
-    found = event_counts(write(tmp_path), replace(LIVE, gate=BY))
+    found = count_events(write(tmp_path), replace(LIVE, gate=BY))
     assert isinstance(found, Missing)
     assert found.outcome is Outcome.NO_DATA
 
 
 def split(bad: int, good: int, old_bad: int = 20, old_good: int = 980) -> SplitCounts:
     """Counts of one slice at half each."""
-    return SplitCounts((Stratum(0.5, bad, good, old_bad, old_good),), 0.02, "request", 10_000)
+    return SplitCounts((EventStratum(0.5, bad, good, old_bad, old_good),), 0.02, "request", 10_000)
 
 
 def test_the_slice_that_breaks_is_named_though_the_rest_hides_it() -> None:
@@ -113,7 +120,7 @@ def test_the_slice_that_breaks_is_named_though_the_rest_hides_it() -> None:
     found = SlicedCounts(
         {"origin=LGA": split(90, 910), **{f"origin=X{i}": split(20, 9980, 200, 9800) for i in range(4)}}, 9999
     )
-    whole = SplitCounts((Stratum(0.5, 170, 40_830, 820, 40_180),), 0.02, "request", 10_000)
+    whole = SplitCounts((EventStratum(0.5, 170, 40_830, 820, 40_180),), 0.02, "request", 10_000)
     assert judge(changed(BY, by=()), whole, LEVEL).outcome is Outcome.PASS
     verdict = judge(BY, found, LEVEL)
     assert (verdict.outcome, verdict.culprit) == (Outcome.FAIL, "origin=LGA")

@@ -1,4 +1,4 @@
-"""Add up the losses of both versions by slice and block, with all answers read in one way."""
+"""Add up the losses of both versions by slice and block of requests, with all answers read in one way."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,22 +7,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
-from surefoot.core.answers.class_reading import Reading
+from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS
+from surefoot.core.answers.class_reading import NumberReading
 from surefoot.core.answers.disagreement import differing_requests
-from surefoot.core.answers.losses import OF_NUMBERS, losses, scores, truths
-from surefoot.core.answers.values import Floats, probability
+from surefoot.core.answers.losses import NUMBER_LOSSES, compute_losses, labels_as_numbers, positive_class_scores
+from surefoot.core.answers.values import Floats, answer_probability
 from surefoot.core.canonical_text import canonical_text, canonical_text_of_json, slice_name
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import MICRO
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
 from surefoot.core.judging.evidence_validation import MAX_COUNT
-from surefoot.core.policy.model import BINNED, CONFUSIONS, Gate, Metric, PairedGate, classes_of, loss_of, threshold_of
+from surefoot.core.policy.model import (
+    GROUP_RATE_METRICS,
+    SCORE_BIN_METRICS,
+    Gate,
+    Metric,
+    PairedGate,
+    classes_of,
+    loss_of,
+    threshold_of,
+)
 from surefoot.core.stats.block_statistic import SCORE_BINS
 
 EXACT_FLOAT = 2**53
 """Whole numbers below are floats without a loss."""
-Answers = Sequence[object] | Floats
-Sums = NDArray[Any]
+AnswerColumn = Sequence[object] | Floats
+IntegerArray = NDArray[Any]
 """Whole numbers: 64 bits where they surely fit, otherwise Python's own."""
 
 
@@ -52,7 +61,7 @@ class CodedTexts:
         return cls(np.array([different[text] for text in texts], dtype=np.int64)[codes], tuple(different))
 
     @classmethod
-    def of_values(cls, values: "Answers") -> "CodedTexts":
+    def of_values(cls, values: "AnswerColumn") -> "CodedTexts":
         """Read JSON values, one a row."""
         texts: dict[str | None, int] = {}
         codes = [texts.setdefault(canonical_text(value), len(texts)) for value in values]
@@ -75,12 +84,12 @@ class ScoredBatch:
     """
 
     at: Floats
-    champion: Answers
-    candidate: Answers
-    labels: Answers
+    champion: AnswerColumn
+    candidate: AnswerColumn
+    labels: AnswerColumn
     late: NDArray[np.bool_]
     corrected: int = 0
-    columns: Mapping[str, Answers | CodedTexts] = field(default_factory=dict)
+    columns: Mapping[str, AnswerColumn | CodedTexts] = field(default_factory=dict)
     ids: Sequence[str] = ()
 
 
@@ -92,8 +101,8 @@ class BlockSums:
     """
 
     gate: PairedGate
-    readings: tuple[Reading, Reading] = (Reading.NAMES, Reading.NAMES)
-    cells: dict[tuple[str, int], tuple[list[int], Sums, Sums]] = field(default_factory=dict)
+    readings: tuple[NumberReading, NumberReading] = (NumberReading.NAMES, NumberReading.NAMES)
+    cells: dict[tuple[str, int], tuple[list[int], IntegerArray, IntegerArray]] = field(default_factory=dict)
     compared: int = 0
     same: int = 0
     odd: int = 0
@@ -107,12 +116,12 @@ class BlockSums:
             sums = self._read(batch, chosen) if len(chosen) else None
         if sums is None:
             return
-        self._compare(read_answers(batch, chosen)[0])
+        self._compare(read_both_answers(batch, chosen)[0])
         blocks = np.zeros(len(chosen), dtype=np.int64)
         if self.gate.block:
             blocks = np.floor(batch.at[chosen] / self.gate.block).astype(np.int64)
         elif (
-            self.gate.metric not in BINNED
+            self.gate.metric not in SCORE_BIN_METRICS
         ):  # right or wrong, one by one: each version's mistakes, and those that both make
             wrong = [side[:, 0] > 0 for side in sums]
             sums = [np.stack([side, wrong[0] & wrong[1]], axis=1).astype(np.int64) for side in wrong]
@@ -123,9 +132,9 @@ class BlockSums:
             names = [slice_name(column, text) for text in coded.texts]
             self._add_groups(names, coded.codes[chosen], blocks, sums)
 
-    def _read(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> list[Sums] | None:
+    def _read(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> list[IntegerArray] | None:
         """What both versions' answers to some requests add up to; None where some cannot be read."""
-        pair, truth = read_answers(batch, chosen)
+        pair, truth = read_both_answers(batch, chosen)
         both = zip(pair, self.readings, strict=True)
         try:
             return [self._sums(answers, pair[0], truth, reading) for answers, reading in both]
@@ -151,7 +160,7 @@ class BlockSums:
                     self.named.append(str(batch.ids[int(part[0])]))
         return np.concatenate(good) if good else chosen[:0]
 
-    def _compare(self, pair: list[Answers]) -> None:
+    def _compare(self, pair: list[AnswerColumn]) -> None:
         """Count on how many requests both give the same answer, as far as answers are numbers."""
         if classes_of(self.gate):
             return
@@ -162,30 +171,33 @@ class BlockSums:
         self.compared += len(apart)
         self.same += int((~apart).sum())
 
-    def _sums(self, answers: Answers, champion: Answers, truth: Answers, reading: Reading) -> Sums:
+    def _sums(
+        self, answers: AnswerColumn, champion: AnswerColumn, truth: AnswerColumn, reading: NumberReading
+    ) -> IntegerArray:
         """What one version's answers add up to, a row each."""
         gate = self.gate
-        if gate.metric in BINNED:
-            return bin_places(scores(gate, answers, reading), truths(gate, truth))
-        if gate.metric in CONFUSIONS:
-            alert, true = scores(gate, answers, reading) >= threshold_of(gate), truths(gate, truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1
+        if gate.metric in SCORE_BIN_METRICS:
+            return _bin_places(positive_class_scores(gate, answers, reading), labels_as_numbers(gate, truth))
+        if gate.metric in GROUP_RATE_METRICS:
+            alert = positive_class_scores(gate, answers, reading) >= threshold_of(gate)
+            true = labels_as_numbers(gate, truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1
             return np.stack([alert & true, alert & ~true, ~alert & true, ~alert & ~true], axis=1).astype(np.int64)
         if gate.metric is Metric.DISAGREEMENT:
             apart = differing_requests(answers, champion, threshold_of(gate))
-            return (apart.astype(np.int64) * MICRO)[:, None]
-        found = losses(gate, answers, truth, reading)
-        if float(np.abs(found).max()) * MICRO * len(found) < float(MAX_COUNT):
-            return np.rint(found * MICRO).astype(np.int64)[:, None]
-        return np.array([round(float(value) * MICRO) for value in found], dtype=object)[:, None]
+            return (apart.astype(np.int64) * MILLIONTHS_PER_UNIT)[:, None]
+        found = compute_losses(gate, answers, truth, reading)
+        if float(np.abs(found).max()) * MILLIONTHS_PER_UNIT * len(found) < float(MAX_COUNT):
+            return np.rint(found * MILLIONTHS_PER_UNIT).astype(np.int64)[:, None]
+        return np.array([round(float(value) * MILLIONTHS_PER_UNIT) for value in found], dtype=object)[:, None]
 
     def _add_groups(
-        self, names: Sequence[str], codes: NDArray[np.int64], blocks: NDArray[np.int64], sums: list[Sums]
+        self, names: Sequence[str], codes: NDArray[np.int64], blocks: NDArray[np.int64], sums: list[IntegerArray]
     ) -> None:
         """Add rows to the cells of their slices, by their codes, and blocks."""
         block, place = np.unique(blocks, return_inverse=True)
         group = codes * len(block) + place
         counts = np.bincount(group)
-        add_up = bin_sums if self.gate.metric in BINNED else _group_sums
+        add_up = _bin_sums if self.gate.metric in SCORE_BIN_METRICS else _group_sums
         total = [add_up(side, group, len(counts)) for side in sums]
         for index in np.flatnonzero(counts):
             slice_, here = divmod(int(index), len(block))
@@ -199,7 +211,7 @@ class BlockSums:
             new += total[1][index]
 
 
-def _group_sums(rows: Sums, group: NDArray[np.int64], groups: int) -> Sums:
+def _group_sums(rows: IntegerArray, group: NDArray[np.int64], groups: int) -> IntegerArray:
     """Sum rows by group, exactly, shape (groups, width)."""
     if rows.dtype == object or float(np.abs(rows).max(initial=0)) * len(rows) >= EXACT_FLOAT:
         made = np.zeros((groups, rows.shape[1]), dtype=object)
@@ -209,39 +221,39 @@ def _group_sums(rows: Sums, group: NDArray[np.int64], groups: int) -> Sums:
     return np.stack(columns, axis=1).astype(np.int64)
 
 
-def metric_reading(gate: Gate) -> str:
+def reading_for_metric(gate: Gate) -> str:
     """What a metric can read."""
     if classes := classes_of(gate):
         return f"labels are among {', '.join(classes)}, answers their probabilities or names"
-    if gate.metric in BINNED | CONFUSIONS | {Metric.BRIER, Metric.LOG_LOSS, Metric.COST}:
+    if gate.metric in SCORE_BIN_METRICS | GROUP_RATE_METRICS | {Metric.BRIER, Metric.LOG_LOSS, Metric.COST}:
         return "probabilities and labels of 0 or 1 are wanted, or 'classes' in the policy"
     if gate.metric is Metric.ZERO_ONE:
         return (
             "classes are wanted, or 'classes' in the policy where probabilities or numbers meet labels that are texts"
         )
-    if loss_of(gate) in OF_NUMBERS:
+    if loss_of(gate) in NUMBER_LOSSES:
         return "numbers are wanted; where the model answers with several, a label with as many"
     return "numbers or classes are wanted"
 
 
-def read_answers(batch: ScoredBatch, chosen: NDArray[np.intp]) -> tuple[list[Answers], Answers]:
+def read_both_answers(batch: ScoredBatch, chosen: NDArray[np.intp]) -> tuple[list[AnswerColumn], AnswerColumn]:
     """Both versions' answers to some requests, and their labels."""
-    return [take_rows(side, chosen) for side in (batch.champion, batch.candidate)], take_rows(batch.labels, chosen)
+    return [_take_rows(side, chosen) for side in (batch.champion, batch.candidate)], _take_rows(batch.labels, chosen)
 
 
-def present_mask(items: Answers) -> NDArray[np.bool_]:
+def present_mask(items: AnswerColumn) -> NDArray[np.bool_]:
     """Which of the answers or labels exist, shape (n,)."""
     if isinstance(items, np.ndarray):
         return np.asarray(~np.isnan(items))
     return np.array([item is not None for item in items], dtype=bool)
 
 
-def take_rows(items: Answers, chosen: NDArray[np.intp]) -> Answers:
+def _take_rows(items: AnswerColumn, chosen: NDArray[np.intp]) -> AnswerColumn:
     """Some of the answers, labels or values of a column."""
     return items[chosen] if isinstance(items, np.ndarray) else [items[index] for index in chosen]
 
 
-def bin_places(given: Floats, truth: Floats) -> Sums:
+def _bin_places(given: Floats, truth: Floats) -> IntegerArray:
     """Bin of each score, whether its label is positive, and the score in millionths, shape (n, 3).
 
     Raises:
@@ -251,10 +263,10 @@ def bin_places(given: Floats, truth: Floats) -> Sums:
         raise ValueError("a distribution of scores needs probabilities and labels between 0 and 1")
     where = np.minimum((given * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
     positive = (truth > 0.5).astype(np.int64)  # noqa: PLR2004 - a label is 0 or 1
-    return np.stack([where, positive, np.rint(given * MICRO).astype(np.int64)], axis=1)
+    return np.stack([where, positive, np.rint(given * MILLIONTHS_PER_UNIT).astype(np.int64)], axis=1)
 
 
-def bin_sums(rows: Sums, group: NDArray[np.int64], groups: int) -> Sums:
+def _bin_sums(rows: IntegerArray, group: NDArray[np.int64], groups: int) -> IntegerArray:
     """Requests, positives and scores by bin of the score in each group, shape (groups, 3 * SCORE_BINS).
 
     Args:
@@ -269,24 +281,24 @@ def bin_sums(rows: Sums, group: NDArray[np.int64], groups: int) -> Sums:
     return np.concatenate([part.reshape(groups, SCORE_BINS) for part in parts], axis=1)
 
 
-def probability_or_nan(item: object) -> float:
+def _probability_or_nan(item: object) -> float:
     """The probability in an answer, or in a label of 0 or 1; NaN where there is none."""
     try:
-        return probability(item)
+        return answer_probability(item)
     except InvariantBroken:
         return float("nan")
 
 
-def probabilities_or_nan(items: Answers) -> Floats:
+def probabilities_or_nan(items: AnswerColumn) -> Floats:
     """The probability in every answer or label, shape (n,); NaN where there is none."""
     if isinstance(items, np.ndarray):
         return np.where((items >= 0.0) & (items <= 1.0), items, np.nan)
-    return np.array([probability_or_nan(item) for item in items], dtype=np.float64)
+    return np.array([_probability_or_nan(item) for item in items], dtype=np.float64)
 
 
-def score_bins(given: Floats, truth: Floats) -> tuple[tuple[int, int, int], ...]:
+def score_bin_totals(given: Floats, truth: Floats) -> tuple[tuple[int, int, int], ...]:
     """Requests, positives and sum of scores in millionths of every bin."""
-    made = bin_sums(bin_places(given, truth), np.zeros(len(given), dtype=np.int64), 1)[0]
+    made = _bin_sums(_bin_places(given, truth), np.zeros(len(given), dtype=np.int64), 1)[0]
     return tuple(
         (int(made[index]), int(made[SCORE_BINS + index]), int(made[2 * SCORE_BINS + index]))
         for index in range(SCORE_BINS)

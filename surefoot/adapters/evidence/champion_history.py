@@ -3,7 +3,7 @@
 import math
 from statistics import NormalDist
 
-from surefoot.adapters.evidence.served import FIRST_PER_REQUEST_SQL, SqlLog
+from surefoot.adapters.evidence.served_traffic import FIRST_PER_REQUEST_SQL, SqlLog
 from surefoot.core.planning.planning_inputs import PlanningInputs
 from surefoot.core.policy.model import Gate, Metric, SpeedGate
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
+from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS
 from surefoot.core.judging.evidence import FeatureShift
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.left_out_records import LeftOutRecords
 
 _MAX_TEXT_SHARE = 0.05
 """Share of a column's values that may be no numbers while it still is one of numbers."""
@@ -48,7 +48,7 @@ def column_distances(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift
     return tuple(made)
 
 
-def unseen_texts(old: pd.DataFrame, new: pd.DataFrame) -> LeftOut:
+def count_texts_among_numbers(old: pd.DataFrame, new: pd.DataFrame) -> LeftOutRecords:
     """Values of another kind among the numbers of a column, which `column_distances` leaves out.
 
     Their requests are the index of the tables.
@@ -60,7 +60,7 @@ def unseen_texts(old: pd.DataFrame, new: pd.DataFrame) -> LeftOut:
             strange = list(side.index[_strange(side[name])])
             found += len(strange)
             ids += [str(one) for one in strange if isinstance(one, str)]
-    return LeftOut(
+    return LeftOutRecords(
         odd=found,
         requests=tuple(ids[:MAX_NAMED_REQUESTS]),
         what="values of another kind among the numbers of a column" if found else "",
@@ -100,7 +100,7 @@ def _numbers_only(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return kept.assign(**{name: pd.to_numeric(kept[name]) for name in columns}) if columns else frame
 
 
-def unequal_shares(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
+def unequal_row_shares(old: pd.DataFrame, new: pd.DataFrame) -> tuple[FeatureShift, ...]:
     """Share of the rows in which a column that both tables have holds different values; row i is row i.
 
     A column that only one of two models looks at is no difference between what they see.

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from surefoot.adapters.evidence.served import (
+from surefoot.adapters.evidence.served_traffic import (
     FIRST_PER_REQUEST_SQL,
     LABELLED_SQL,
     ServedTraffic,
@@ -16,7 +16,7 @@ from surefoot.adapters.evidence.served import (
 )
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import EvidenceKind, Outcome
-from surefoot.core.judging.evidence import Missing, SlicedCounts, SplitCounts, Stratum
+from surefoot.core.judging.evidence import EventStratum, Missing, SlicedCounts, SplitCounts
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import Metric, SlicedGate, narrow
 
@@ -34,7 +34,7 @@ _TRIALS = """
 _NONE = Missing(Outcome.NO_DATA, "no request has been served under this rollout yet")
 
 
-def event_counts(
+def count_events(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
 ) -> SplitCounts | SlicedCounts | Missing:
     """Bad events of both arms; a unit that sticks to one arm counts once (in each slice that it is seen in).
@@ -102,13 +102,13 @@ def _by_slice(
     }
 
 
-def _strata(found: list[tuple[object, ...]]) -> tuple[Stratum, ...]:
+def _strata(found: list[tuple[object, ...]]) -> tuple[EventStratum, ...]:
     """Fold (share, epoch, side, bad, good) rows into strata."""
     cells: dict[tuple[float, int], dict[str, tuple[int, int]]] = defaultdict(dict)
     for share, epoch, side, bad, good in found:
         cells[float(str(share)), parse_count(epoch)][str(side)] = (parse_count(bad), parse_count(good))
     zero = (0, 0)
     return tuple(
-        Stratum(share, *arms.get("candidate", zero), *arms.get("champion", zero), epoch)
+        EventStratum(share, *arms.get("candidate", zero), *arms.get("champion", zero), epoch)
         for (share, epoch), arms in sorted(cells.items())
     )

@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 
 from surefoot.adapters.evidence.block_sums import ScoredBatch
-from surefoot.adapters.evidence.column_distances import column_distances, unseen_texts
-from surefoot.adapters.evidence.left_out import LABEL_METRICS, MAX_EXAMINED_ROWS, count_left_out_labels
-from surefoot.adapters.evidence.paired_sums import sum_batches
-from surefoot.adapters.evidence.served import SqlLog, parse_count
+from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
+from surefoot.adapters.evidence.left_out_records import LABEL_METRICS, MAX_EXAMINED_ROWS, count_left_out_labels
+from surefoot.adapters.evidence.paired_sums import sum_paired_losses
+from surefoot.adapters.evidence.served_traffic import SqlLog, parse_count
 from surefoot.adapters.predictions.mirrored_pairs import MirroredPair
 from surefoot.adapters.predictions.typed_table import answer_frame
-from surefoot.core.answers.shape import shapes_of
+from surefoot.core.answers.shape import describe_shapes
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import AnswerShapes, InputShift, Missing, PairedSums
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import PairedGate, narrow
 
@@ -57,7 +57,9 @@ class MirroredAnswers:
         if not found:
             return Missing(Outcome.NO_DATA, _NO_PAIRS_REASON)
         gate = narrow(question.gate, PairedGate)
-        return sum_batches(gate, question.since, question.until, [_batch(found, gate.maturity, gate.by)]).evidence()
+        return sum_paired_losses(
+            gate, question.since, question.until, [_batch(found, gate.maturity, gate.by)]
+        ).evidence()
 
     def answered(self, question: EvidenceRequest) -> InputShift | Missing:
         """How far the candidate's answers lie from the champion's to the same requests, as distributions."""
@@ -67,7 +69,9 @@ class MirroredAnswers:
         ids = [pair.key[0] for pair in both]
         old = answer_frame([pair.champion for pair in both], ids)
         new = answer_frame([pair.candidate for pair in both], ids)
-        return InputShift("the champion's answers", column_distances(old, new), left=unseen_texts(old, new))
+        return InputShift(
+            "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
+        )
 
     def given(self, question: EvidenceRequest) -> pd.DataFrame:
         """Answers of the candidate, by request id, as columns."""
@@ -80,9 +84,9 @@ class MirroredAnswers:
         if not both:
             return Missing(Outcome.NO_DATA, _NO_PAIRS_REASON)
         old, new = [pair.champion for pair in both], [pair.candidate for pair in both]
-        return AnswerShapes(shapes_of(old), shapes_of(new, old), len(old), len(new))
+        return AnswerShapes(describe_shapes(old), describe_shapes(new, old), len(old), len(new))
 
-    def left_out(self, question: EvidenceRequest) -> LeftOut:
+    def left_out(self, question: EvidenceRequest) -> LeftOutRecords:
         """Count what is not counted as it came.
 
         What the shadow had no room for is in its log. What is in no log (a worker was killed, the disk was full) shows
@@ -116,7 +120,7 @@ class MirroredAnswers:
         share = question.mirrored / 100.0
         expected = math.floor(own * share - _MAX_MISSING_DEVIATIONS * math.sqrt(own * share * (1.0 - share)))
         lost = max(expected - known - dropped, 0)
-        made = LeftOut(records=known + dropped + lost, repeated=repeated, dropped=dropped + lost + blank)
+        made = LeftOutRecords(records=known + dropped + lost, repeated=repeated, dropped=dropped + lost + blank)
         if question.gate.metric not in LABEL_METRICS:
             return made
         where, since = 'rollout = $1 AND weight = 0 AND "at" <= $2', question.since

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from surefoot.adapters.evidence.block_sums import (
     BlockSums,
     ScoredBatch,
-    metric_reading,
     present_mask,
-    read_answers,
+    read_both_answers,
+    reading_for_metric,
 )
-from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
-from surefoot.core.answers.class_reading import NumberKinds, Reading, decide_number_readings, is_ambiguous
+from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS
+from surefoot.core.answers.class_reading import NumberKinds, NumberReading, decide_number_readings, is_ambiguous
 from surefoot.core.answers.values import Floats
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.evidence_validation import MAX_COUNT
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.model import Metric, PairedGate, classes_of
 
 
@@ -47,11 +47,11 @@ class _PairedSumsBuilder:
     scored: int = 0
     named: list[str] = field(default_factory=list)
     kinds: tuple[NumberKinds, NumberKinds] = field(default_factory=lambda: (NumberKinds(), NumberKinds()))
-    sums: dict[tuple[Reading, Reading], BlockSums] = field(init=False)
+    sums: dict[tuple[NumberReading, NumberReading], BlockSums] = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the sums of each reading."""
-        several = tuple(Reading) if is_ambiguous(classes_of(self.gate)) else (Reading.NAMES,)
+        several = tuple(NumberReading) if is_ambiguous(classes_of(self.gate)) else (NumberReading.NAMES,)
         self.sums = {(one, other): BlockSums(self.gate, (one, other)) for one, other in product(several, several)}
 
     def complete(self, at: Floats) -> NDArray[np.bool_]:
@@ -77,7 +77,7 @@ class _PairedSumsBuilder:
             return
         self.scored += len(chosen)
         if len(self.sums) > 1:
-            for kinds, side in zip(self.kinds, read_answers(batch, chosen)[0], strict=True):
+            for kinds, side in zip(self.kinds, read_both_answers(batch, chosen)[0], strict=True):
                 kinds.add(classes_of(self.gate), side)
             self.named += [
                 str(batch.ids[index]) for index in chosen[: MAX_NAMED_REQUESTS - len(self.named)] if len(batch.ids)
@@ -87,10 +87,12 @@ class _PairedSumsBuilder:
 
     def evidence(self, unknown: int = 0) -> PairedSums:
         """The sums of everything that was added."""
-        problem = f"answers or labels that {self.gate.metric} cannot read; {metric_reading(self.gate)}"
+        problem = f"answers or labels that {self.gate.metric} cannot read; {reading_for_metric(self.gate)}"
         try:
             found = self.sums[
-                decide_number_readings(*self.kinds) if len(self.sums) > 1 else (Reading.NAMES, Reading.NAMES)
+                decide_number_readings(*self.kinds)
+                if len(self.sums) > 1
+                else (NumberReading.NAMES, NumberReading.NAMES)
             ]
         except InvariantBroken:
             found = BlockSums(self.gate, odd=self.scored, named=self.named)
@@ -117,7 +119,7 @@ class _PairedSumsBuilder:
             self.corrected,
             unknown,
             coarse,
-            LeftOut(
+            LeftOutRecords(
                 records=self.requests,
                 odd=found.odd,
                 requests=tuple(found.named),
@@ -126,7 +128,9 @@ class _PairedSumsBuilder:
         )
 
 
-def sum_batches(gate: PairedGate, since: float, until: float, batches: Iterable[ScoredBatch]) -> _PairedSumsBuilder:
+def sum_paired_losses(
+    gate: PairedGate, since: float, until: float, batches: Iterable[ScoredBatch]
+) -> _PairedSumsBuilder:
     """Count every batch of a window."""
     made = _PairedSumsBuilder(gate, since, until)
     for batch in batches:

@@ -6,26 +6,31 @@ from typing import Protocol
 
 import pandas as pd
 
-from surefoot.adapters.evidence.column_distances import column_distances, unseen_texts
-from surefoot.adapters.evidence.event_counts import event_counts
-from surefoot.adapters.evidence.left_out import count_left_out, examines_rows, merge_left_out, reads_labels
-from surefoot.adapters.evidence.level_counts import gauge_counts, speed_counts
-from surefoot.adapters.evidence.served import SqlLog
-from surefoot.adapters.evidence.value_counts import value_counts
+from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
+from surefoot.adapters.evidence.event_counts import count_events
+from surefoot.adapters.evidence.left_out_records import (
+    count_left_out_records,
+    examines_rows,
+    merge_left_out_counts,
+    reads_labels,
+)
+from surefoot.adapters.evidence.measurement_counts import count_gauges, count_speeds
+from surefoot.adapters.evidence.served_traffic import SqlLog
+from surefoot.adapters.evidence.value_counts import count_label_values
 from surefoot.adapters.predictions.typed_table import typed_table
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import InvariantBroken, SurefootError
 from surefoot.core.judging.evidence import AnswerShapes, Evidence, GoldenRows, InputShift, Missing, Validation
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import EVENTS, PAIRED, SPEEDS, Metric, ShiftGate, narrow
+from surefoot.core.policy.model import EVENT_METRICS, PAIRED_METRICS, SPEED_METRICS, Metric, ShiftGate, narrow
 
-Validate = Callable[[str, pd.DataFrame, str], Validation | Missing]
+ValidateTable = Callable[[str, pd.DataFrame, str], Validation | Missing]
 """(suite digest, requests, name of the report) -> what the suite says."""
 
 
-class RequestLog(SqlLog, Protocol):
+class _RequestLog(SqlLog, Protocol):
     """What was served and reported."""
 
     def newest(self, model: str, until: float) -> float | None:
@@ -41,7 +46,7 @@ class RequestLog(SqlLog, Protocol):
         ...
 
 
-class AnswerSource(Protocol):
+class _AnswerSource(Protocol):
     """What each of the two versions answers to the same requests."""
 
     def paired(self, question: EvidenceRequest) -> Evidence:
@@ -85,7 +90,7 @@ class AnswerSource(Protocol):
         ...
 
 
-class MirrorSource(Protocol):
+class _MirrorSource(Protocol):
     """What each of the two versions answered to the requests that were mirrored in a rollout."""
 
     def paired(self, question: EvidenceRequest) -> Evidence:
@@ -104,14 +109,14 @@ class MirrorSource(Protocol):
         """Answers of the candidate, as columns."""
         ...
 
-    def left_out(self, question: EvidenceRequest) -> LeftOut:
+    def left_out(self, question: EvidenceRequest) -> LeftOutRecords:
         """What was not counted as it came, dropped requests among it."""
         ...
 
 
-LIVE_KINDS = frozenset({EvidenceKind.LIVE_SHADOW, EvidenceKind.LIVE, EvidenceKind.BAKE})
+_LIVE_EVIDENCE_KINDS = frozenset({EvidenceKind.LIVE_SHADOW, EvidenceKind.LIVE, EvidenceKind.BAKE})
 """Evidence of requests that come now."""
-SERVED_KINDS = frozenset({EvidenceKind.LIVE, EvidenceKind.BAKE})
+_SERVED_EVIDENCE_KINDS = frozenset({EvidenceKind.LIVE, EvidenceKind.BAKE})
 """Evidence of what callers got."""
 
 
@@ -119,7 +124,7 @@ class LogEvidence:
     """Implements the Evidences port; whatever goes wrong while measuring is an ERROR, with its reason."""
 
     def __init__(
-        self, log: RequestLog, answers: AnswerSource, validate: Validate, mirror: MirrorSource | None = None
+        self, log: _RequestLog, answers: _AnswerSource, validate: ValidateTable, mirror: _MirrorSource | None = None
     ) -> None:
         """Wire the sources; nothing is read yet.
 
@@ -133,7 +138,7 @@ class LogEvidence:
         self._answers = answers
         self._mirror = mirror
         self._validate = validate
-        self._counts: dict[tuple[object, ...], LeftOut] = {}
+        self._counts: dict[tuple[object, ...], LeftOutRecords] = {}
 
     def gather(self, question: EvidenceRequest) -> Evidence:
         """Measure; never raises for what the measured things do."""
@@ -147,21 +152,26 @@ class LogEvidence:
     def _counted(self, question: EvidenceRequest) -> Evidence:
         """The evidence, with what was left out of it."""
         metric = question.gate.metric
-        live = question.kind in SERVED_KINDS and metric in EVENTS | SPEEDS | {Metric.GAUGE, Metric.VALUE}
+        live = question.kind in _SERVED_EVIDENCE_KINDS and metric in EVENT_METRICS | SPEED_METRICS | {
+            Metric.GAUGE,
+            Metric.VALUE,
+        }
         refused = self._answers.refused(question) if live else ()
         found = self._gather(question, refused)
         if isinstance(found, Missing | GoldenRows):
             return found
         if question.kind == EvidenceKind.LIVE_SHADOW and metric is not Metric.INPUT_SHIFT:
-            return replace(found, left=merge_left_out(self._mirrored().left_out(question), found.left))
+            return replace(found, left=merge_left_out_counts(self._mirrored().left_out(question), found.left))
         if isinstance(found, AnswerShapes):
             return found
-        return replace(found, left=merge_left_out(self._left_out(question, refused if live else None), found.left))
+        return replace(
+            found, left=merge_left_out_counts(self._left_out(question, refused if live else None), found.left)
+        )
 
-    def _left_out(self, question: EvidenceRequest, refused: tuple[str, ...] | None) -> LeftOut:
+    def _left_out(self, question: EvidenceRequest, refused: tuple[str, ...] | None) -> LeftOutRecords:
         """What was left out of the records; counted once for all gates with the same question."""
         if refused is not None:
-            return count_left_out(self._log, question, refused)
+            return count_left_out_records(self._log, question, refused)
         key = (
             question.model,
             question.since,
@@ -171,7 +181,7 @@ class LogEvidence:
         )
         if key not in self._counts:
             self._counts = {known: found for known, found in self._counts.items() if known[:3] == key[:3]}
-            self._counts[key] = count_left_out(self._answers.records(question) or self._log, question)
+            self._counts[key] = count_left_out_records(self._answers.records(question) or self._log, question)
         return self._counts[key]
 
     def _gather(self, question: EvidenceRequest, refused: tuple[str, ...]) -> Evidence:
@@ -181,19 +191,19 @@ class LogEvidence:
         answers = self._mirrored() if question.kind == EvidenceKind.LIVE_SHADOW else self._answers
         if metric is Metric.ANSWER_SHAPE:
             return answers.shapes(question)
-        if question.kind in LIVE_KINDS and (stale := self._stale(question)):
+        if question.kind in _LIVE_EVIDENCE_KINDS and (stale := self._stale(question)):
             return stale
         if metric is Metric.ERROR_RATE and question.kind == EvidenceKind.SHADOW:
             return self._answers.failures(question)
-        if metric in EVENTS:
-            return event_counts(self._log, question, refused)
-        if metric in SPEEDS:
-            return speed_counts(self._log, question, refused)
+        if metric in EVENT_METRICS:
+            return count_events(self._log, question, refused)
+        if metric in SPEED_METRICS:
+            return count_speeds(self._log, question, refused)
         if metric is Metric.GAUGE:
-            return gauge_counts(self._log, question, refused)
+            return count_gauges(self._log, question, refused)
         if metric is Metric.VALUE:
-            return value_counts(self._log, question, refused)
-        if metric in PAIRED:
+            return count_label_values(self._log, question, refused)
+        if metric in PAIRED_METRICS:
             # On live traffic too, both versions are asked about the same requests: pairs see what arms cannot.
             return answers.paired(question)
         if metric is Metric.GOLDEN:
@@ -202,7 +212,7 @@ class LogEvidence:
             return self._answers.past_scores(question)
         return self._shift(question)
 
-    def _mirrored(self) -> MirrorSource:
+    def _mirrored(self) -> _MirrorSource:
         """What both versions answered to mirrored requests.
 
         Raises:
@@ -233,7 +243,7 @@ class LogEvidence:
         if not len(table):
             return Missing(Outcome.ERROR, f"{left.what}: none of {left.odd:,} requests can be validated")
         found = self._validate(question.suite, table, question.rollout)
-        return replace(found, left=merge_left_out(found.left, left)) if isinstance(found, Validation) else found
+        return replace(found, left=merge_left_out_counts(found.left, left)) if isinstance(found, Validation) else found
 
     def _shift(self, question: EvidenceRequest) -> Evidence:
         gate = narrow(question.gate, ShiftGate)
@@ -249,4 +259,6 @@ class LogEvidence:
         now = self._mirrored().given(question) if mirrored else frame(question.model, question.since, question.until)
         if not answers:
             before, now = (side.drop(columns=[c for c in gate.ignored if c in side]) for side in (before, now))
-        return InputShift("the window before", column_distances(before, now), left=unseen_texts(before, now))
+        return InputShift(
+            "the window before", column_distances(before, now), left=count_texts_among_numbers(before, now)
+        )

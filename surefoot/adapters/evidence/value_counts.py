@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
-from surefoot.adapters.evidence.level_counts import fold_trial_counts
-from surefoot.adapters.evidence.served import (
+from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS
+from surefoot.adapters.evidence.measurement_counts import fold_trial_counts
+from surefoot.adapters.evidence.served_traffic import (
     FIRST_PER_REQUEST_SQL,
     ServedTraffic,
     SqlLog,
@@ -17,7 +17,7 @@ from surefoot.adapters.evidence.served import (
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import Missing, SlicedCounts, ValueCounts, ValueStratum
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import ValueGate, narrow
 from surefoot.core.stats.bounded_mean import VALUE_LEVELS
@@ -26,7 +26,7 @@ _INVALID_LABEL_SQL = "told IS NOT NULL AND (told.v IS NULL OR NOT isfinite(told.
 """Tells a request whose label holds no number."""
 
 
-def value_counts(
+def count_label_values(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
 ) -> ValueCounts | SlicedCounts | Missing:
     """Levels of a bounded value that comes with the label; a unit's value is the mean over its requests.
@@ -65,7 +65,9 @@ def _share(gate: ValueGate) -> str:
     return f"least(greatest((coalesce(told.v, 0) - {gate.floor!r}) / {gate.cap - gate.floor!r}, 0), 1)"
 
 
-def _left(log: SqlLog, question: EvidenceRequest, gate: ValueGate, refused: Sequence[str]) -> tuple[int, LeftOut]:
+def _left(
+    log: SqlLog, question: EvidenceRequest, gate: ValueGate, refused: Sequence[str]
+) -> tuple[int, LeftOutRecords]:
     """Values below the lower bound, and everything that is clipped or cannot be read."""
     below, above, odd, named = log.rows(
         question.model,
@@ -82,7 +84,7 @@ def _left(log: SqlLog, question: EvidenceRequest, gate: ValueGate, refused: Sequ
     )[0]
     requests = tuple(str(request) for request in named or ())  # type: ignore[attr-defined]
     what = "labels without a number as value" if requests else ""
-    return parse_count(below), LeftOut(
+    return parse_count(below), LeftOutRecords(
         clipped=parse_count(below) + parse_count(above), odd=parse_count(odd), requests=requests, what=what
     )
 
@@ -95,7 +97,7 @@ def _values(
     column: str,
     sliced: str,
     refused: Sequence[str],
-    left: LeftOut,
+    left: LeftOutRecords,
 ) -> dict[str, ValueCounts]:
     draw = "md5_number_lower(trial) / 18446744073709551616.0"
     found = log.rows(

@@ -24,7 +24,7 @@ from sqlalchemy.schema import CreateTable
 
 from surefoot.core.errors import JournalTampered, JournalUnavailable, OutcomeUnknown, Rejected, SurefootError
 
-PATIENCE_S = 10  # a writer's turn takes milliseconds: a longer wait is for something broken
+_LOCK_TIMEOUT_S = 10  # a writer's turn takes milliseconds: a longer wait is for something broken
 _WRITES = "surefoot_writes"
 _ONE_CREATOR = 0x73757265666F6F74  # key of the advisory lock under which PostgreSQL creates the tables
 
@@ -53,7 +53,7 @@ def open_engine(url: str) -> sa.Engine:
         ) from error
     family = parsed.drivername.partition("+")[0]
     if parsed.drivername == "sqlite":
-        asked = parsed.set(query={"timeout": str(PATIENCE_S), **parsed.query})
+        asked = parsed.set(query={"timeout": str(_LOCK_TIMEOUT_S), **parsed.query})
         path = parsed.database or ""
         plain = path not in {"", ":memory:"} and not path.startswith("file:") and not parsed.query
         engine = sa.create_engine(asked, creator=partial(_connect_sqlite, path)) if plain else sa.create_engine(asked)
@@ -62,7 +62,7 @@ def open_engine(url: str) -> sa.Engine:
         sa.event.listen(engine, "begin", _begin_sqlite)
     elif family in {"postgresql", "postgres"}:
         # libpq waits for ever by default, for a host that is gone as well.
-        patience = {"connect_timeout": str(PATIENCE_S), "tcp_user_timeout": str(PATIENCE_S * 1000)}
+        patience = {"connect_timeout": str(_LOCK_TIMEOUT_S), "tcp_user_timeout": str(_LOCK_TIMEOUT_S * 1000)}
         parsed = parsed.set(drivername="postgresql+psycopg", query={**patience, **parsed.query})
         try:
             engine = sa.create_engine(parsed, pool_pre_ping=True)
@@ -165,7 +165,7 @@ def _connect_sqlite(path: str) -> sqlite3.Connection:
         sqlite3.Error: It cannot be read either, or another connection has entries that are not in the file yet.
     """
     try:
-        raw = sqlite3.connect(path, timeout=PATIENCE_S, check_same_thread=False)
+        raw = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, check_same_thread=False)
         try:
             _write_ahead(raw)
             raw.execute("SELECT 1 FROM sqlite_master").fetchone()
@@ -178,7 +178,7 @@ def _connect_sqlite(path: str) -> sqlite3.Connection:
         if not unwritable or not Path(path).is_file() or (ahead.is_file() and ahead.stat().st_size):
             raise
         uri = f"file:{quote(str(Path(path).absolute()))}?mode=ro&immutable=1"
-        return sqlite3.connect(uri, uri=True, timeout=PATIENCE_S, check_same_thread=False, factory=_Snapshot)
+        return sqlite3.connect(uri, uri=True, timeout=_LOCK_TIMEOUT_S, check_same_thread=False, factory=_Snapshot)
     return raw
 
 
@@ -188,7 +188,7 @@ def _write_ahead(raw: sqlite3.Connection) -> None:
     Raises:
         sqlite3.Error: The file cannot be written, or another connection locks it for longer than a write takes.
     """
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         try:
             raw.execute("PRAGMA journal_mode=WAL")
@@ -222,4 +222,4 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 def _begin_postgres(connection: sa.Connection) -> None:
     if connection.get_execution_options().get(_WRITES):
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{PATIENCE_S}s'")
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'")

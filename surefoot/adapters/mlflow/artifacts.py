@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surefoot.adapters.mlflow.load_errors import load_failure_reason
-from surefoot.adapters.mlflow.pyfunc.scorer import Scorer
+from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
 from surefoot.core.domain import Version
 from surefoot.core.errors import (
     ArtifactTampered,
@@ -61,7 +61,7 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
                     raise ArtifactTampered(f"{path.relative_to(root)} is not a regular file; a model holds only those")
 
 
-def tree_digest(path: Path) -> str:
+def directory_digest(path: Path) -> str:
     """Digest a whole model directory: names, sizes and bytes of all its files.
 
     Args:
@@ -153,7 +153,7 @@ class ArtifactCache:
         return self.root / name
 
     def _file_away(self, arrived: Path, broken: Path) -> tuple[Path, str]:
-        digest = tree_digest(arrived)
+        digest = directory_digest(arrived)
         home = self._home(digest)
         if not self._holds(home, digest):
             if home.exists():  # its bytes rotted or were edited
@@ -168,7 +168,7 @@ class ArtifactCache:
     @staticmethod
     def _holds(home: Path, digest: str) -> bool:
         try:
-            return tree_digest(home) == digest
+            return directory_digest(home) == digest
         except (NotFound, ArtifactTampered, OSError):
             return False
 
@@ -204,7 +204,7 @@ def _translated(error: "mlflow.exceptions.MlflowException", model: str, number: 
     return RegistryUnavailable(what)
 
 
-def load_model_directory(path: Path) -> Scorer:
+def load_model_directory(path: Path) -> PyfuncScorer:
     """Load a verified model directory.
 
     Args:
@@ -217,6 +217,6 @@ def load_model_directory(path: Path) -> Scorer:
     # A model's own code would otherwise leave compiled files in its tree, and its digest would change.
     sys.dont_write_bytecode = True
     try:
-        return Scorer(lib.pyfunc.load_model(str(path)), path)
+        return PyfuncScorer(lib.pyfunc.load_model(str(path)), path)
     except Exception as error:  # loading runs the model's own code, which may raise anything
         raise Rejected(f"the model cannot be loaded: {load_failure_reason(error, path)}") from error

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from surefoot.adapters.mlflow.artifacts import load_model_directory, tree_digest
+from surefoot.adapters.mlflow.artifacts import directory_digest, load_model_directory
 from surefoot.core.errors import ArtifactTampered
 from surefoot.models.model_server import limit_process, serve_model
 from surefoot.models.predictor import Model
@@ -27,7 +27,7 @@ def _load_verified_model(path: Path, digest: str) -> Model:
         ArtifactTampered: They are not.
         Rejected: The files are not a model that this environment can load.
     """
-    if tree_digest(path) != digest:
+    if directory_digest(path) != digest:
         raise ArtifactTampered(f"{path.name[:12]} is not of the digest {digest[:19]}")
     scorer = load_model_directory(path)
     scorer.warm()

@@ -14,35 +14,35 @@ import duckdb
 import orjson
 
 from surefoot.adapters.predictions.log_files import (
+    COMPACTION_FOLDER,
     FILE_KINDS,
     LABEL_FILES,
     MAX_LINE_BYTES,
-    NOTE_SUFFIX,
     PART,
+    REPLACED_NOTE_SUFFIX,
     WHOLE,
-    WORK_FOLDER,
     FileKind,
     current_files,
-    lines_sql,
-    list_files,
+    json_lines_sql,
+    list_log_files,
     overlong_lines,
     quote_text,
-    read_note,
-    sql_list,
+    read_replaced_note,
+    sql_path_list,
 )
 from surefoot.core.errors import Conflict, EvidenceUnavailable, InvariantBroken, NotFound, Rejected
 
-RECORD_VERSION = 1
+_RECORD_VERSION = 1
 """Version of the records that the tables have columns for."""
-BATCH_BYTES = 256 << 20
+PART_TARGET_BYTES = 256 << 20
 """Segments that become one part hold about as much [bytes]."""
 PARTS_PER_TABLE = 24
 """So many parts become one whole table; where segments are an hour long that is one table a day [count]."""
 GROUP, GROUP_BYTES = 65_536, "64MB"
 """Rows of a row group [count], or their size where that is less: what a question about a short time reads at least."""
-COPY_BYTES = 1 << 20
+_COPY_BYTES = 1 << 20
 """So much of a segment is copied at once [bytes]."""
-SORT_MEMORY = "512MB"
+SORT_MEMORY_LIMIT = "512MB"
 """What sorting may keep in memory; the rest goes through temporary files beside the log."""
 
 
@@ -112,7 +112,8 @@ def compact(root: Path, model: str, *, before: float | None = None, batches: int
     try:
         with _alone(folder) as scratch, duckdb.connect() as db:
             db.execute(
-                f"SET threads = 1; SET memory_limit = '{SORT_MEMORY}'; SET temp_directory = {quote_text(str(scratch))}"
+                f"SET threads = 1; SET memory_limit = '{SORT_MEMORY_LIMIT}';"
+                f" SET temp_directory = {quote_text(str(scratch))}"
             )
             db.execute("SET preserve_insertion_order = false")  # needed for row groups limited by their size
             run = _Run(db, folder, scratch, CompactionResult(model))
@@ -132,9 +133,9 @@ def compact(root: Path, model: str, *, before: float | None = None, batches: int
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[Path]:
     """Be the only one who compacts this log, with an empty folder for what is not finished."""
-    (folder / WORK_FOLDER).mkdir(exist_ok=True)
-    scratch = folder / WORK_FOLDER / "scratch"
-    with (folder / WORK_FOLDER / "lock").open("ab") as lock:
+    (folder / COMPACTION_FOLDER).mkdir(exist_ok=True)
+    scratch = folder / COMPACTION_FOLDER / "scratch"
+    with (folder / COMPACTION_FOLDER / "lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -158,11 +159,11 @@ class _Run:
         closed = [path for path in current_files(self._folder, kind)[0] if _closed(path)]
         for batch in itertools.islice(_batches(closed), batches):
             readable = [self._readable(path, kind) for path in batch]
-            source = lines_sql(readable, kind)
+            source = json_lines_sql(readable, kind)
             read, rows, version = self._row(
                 f"SELECT count(*), count(*) FILTER ({kind.record}), max(v) FROM {source}"  # noqa: S608 - files are ours
             )
-            if (version or 0) > RECORD_VERSION:
+            if (version or 0) > _RECORD_VERSION:
                 raise Rejected(
                     f"the log of {self._folder.name} holds records of version {version}: update Surefoot first"
                 )
@@ -186,10 +187,10 @@ class _Run:
         made = self._scratch / segment.name
         with segment.open("rb") as source, made.open("wb") as target:
             for start, end in spans:
-                for at in range(source.tell(), start, COPY_BYTES):
-                    target.write(source.read(min(COPY_BYTES, start - at)))
+                for at in range(source.tell(), start, _COPY_BYTES):
+                    target.write(source.read(min(_COPY_BYTES, start - at)))
                 target.write(_short(source.read(end - start), kind))
-            shutil.copyfileobj(source, target, COPY_BYTES)
+            shutil.copyfileobj(source, target, _COPY_BYTES)
         return made
 
     def merge(self, kind: FileKind) -> None:
@@ -198,7 +199,7 @@ class _Run:
         parts.sort(key=lambda path: path.stat().st_mtime_ns)
         for first in range(0, len(parts) - PARTS_PER_TABLE + 1, PARTS_PER_TABLE):
             some = parts[first : first + PARTS_PER_TABLE]
-            source = f"read_parquet({sql_list(some)}, union_by_name = true)"
+            source = f"read_parquet({sql_path_list(some)}, union_by_name = true)"
             (rows,) = self._row(f"SELECT count(*) FROM {source}")  # noqa: S608 - files are ours
             self._publish(kind, WHOLE, some, f"SELECT * FROM {source}", rows)  # noqa: S608 - same
             self.done.merged += len(some)
@@ -206,10 +207,10 @@ class _Run:
     def clear(self, kind: FileKind) -> None:
         """Remove what has been replaced, in this run or in one that was killed."""
         for ending in (PART, WHOLE):  # what a part has replaced goes before the part itself may go
-            for name in list_files(self._folder / WORK_FOLDER, kind, ending + NOTE_SUFFIX):
-                note = self._folder / WORK_FOLDER / name
-                if (self._folder / name.removesuffix(NOTE_SUFFIX)).exists():
-                    for old in read_note(note):
+            for name in list_log_files(self._folder / COMPACTION_FOLDER, kind, ending + REPLACED_NOTE_SUFFIX):
+                note = self._folder / COMPACTION_FOLDER / name
+                if (self._folder / name.removesuffix(REPLACED_NOTE_SUFFIX)).exists():
+                    for old in read_replaced_note(note):
                         (self._folder / old).unlink(missing_ok=True)
                     _sync(self._folder)
                 note.unlink()
@@ -221,7 +222,7 @@ class _Run:
             return
         found = self._db.execute(
             f"""
-            SELECT file_name, sum(row_group_num_rows) FROM parquet_metadata({sql_list(tables)})
+            SELECT file_name, sum(row_group_num_rows) FROM parquet_metadata({sql_path_list(tables)})
             WHERE path_in_schema = 'at' GROUP BY file_name HAVING max(CAST(stats_max_value AS DOUBLE)) < $1
             """,  # noqa: S608 - files are ours
             (before,),
@@ -251,9 +252,9 @@ class _Run:
         if written != rows:
             raise InvariantBroken(f"{fresh.name} got {written} of {rows} rows: somebody writes what is closed")
         fresh.chmod(0o640)  # as the segments: requests are private
-        note = fresh.with_name(fresh.name + NOTE_SUFFIX)
+        note = fresh.with_name(fresh.name + REPLACED_NOTE_SUFFIX)
         note.write_bytes(orjson.dumps([path.name for path in sources]))
-        for path, place in ((note, self._folder / WORK_FOLDER), (fresh, self._folder)):
+        for path, place in ((note, self._folder / COMPACTION_FOLDER), (fresh, self._folder)):
             _sync(path)
             path.rename(place / path.name)
             _sync(place)
@@ -280,7 +281,7 @@ def _batches(segments: Sequence[Path]) -> Iterator[list[Path]]:
     for path in sorted(segments, key=lambda path: path.stat().st_mtime_ns):
         batch.append(path)
         size += path.stat().st_size
-        if size >= BATCH_BYTES:
+        if size >= PART_TARGET_BYTES:
             yield batch
             batch, size = [], 0
     if batch:

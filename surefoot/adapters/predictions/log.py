@@ -108,7 +108,7 @@ class PredictionLog:
             try:
                 with duckdb.connect() as db:
                     db.execute("SET threads = 1")
-                    register_functions(db)
+                    register_sql_functions(db)
                     for kind in FILE_KINDS:
                         segments, tables = current_files(self._root / model, kind)
                         files += [*segments, *tables]
@@ -227,7 +227,7 @@ class PredictionLog:
         return int(str(found[0][0]))
 
 
-def register_functions(db: duckdb.DuckDBPyConnection) -> None:
+def register_sql_functions(db: duckdb.DuckDBPyConnection) -> None:
     """Give a connection the function canonical_text(JSON text): SQL and Python spell every value alike."""
     db.create_function("canonical_text", canonical_text_of_json, ["VARCHAR"], "VARCHAR", null_handling="special")  # type: ignore[call-overload]
 

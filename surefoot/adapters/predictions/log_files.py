@@ -8,13 +8,13 @@ from pathlib import Path
 
 import orjson
 
-WORK_FOLDER = ".compaction"
+COMPACTION_FOLDER = ".compaction"
 """Folder of the compaction, in the model's own."""
 PART, WHOLE = ".part.parquet", ".whole.parquet"
 """How tables end: made of closed segments, and made of parts."""
 MAX_LINE_BYTES = 16 << 20
 """What readers of JSON lines make room for at least [bytes]; gateways write lines of 1 MiB at most."""
-NOTE_SUFFIX = ".replaces"
+REPLACED_NOTE_SUFFIX = ".replaces"
 """Ends the name of the note that says what a table has replaced, while some of that may still be there."""
 
 
@@ -95,7 +95,7 @@ SHADOW_FILES = FileKind(
 FILE_KINDS = (PREDICTION_FILES, LABEL_FILES, SHADOW_FILES)
 
 
-def list_files(folder: Path, kind: FileKind, ending: str) -> list[str]:
+def list_log_files(folder: Path, kind: FileKind, ending: str) -> list[str]:
     """Files of one kind, in order; none where there is no folder.
 
     Raises:
@@ -118,18 +118,18 @@ def current_files(folder: Path, kind: FileKind) -> tuple[list[Path], list[Path]]
     Raises:
         OSError: The folder cannot be read.
     """
-    segments = list_files(folder, kind, ".jsonl")
-    tables = list_files(folder, kind, PART)
-    tables += list_files(folder, kind, WHOLE)
+    segments = list_log_files(folder, kind, ".jsonl")
+    tables = list_log_files(folder, kind, PART)
+    tables += list_log_files(folder, kind, WHOLE)
     replaced: set[str] = set()
-    for name in list_files(folder / WORK_FOLDER, kind, NOTE_SUFFIX):
-        if name.removesuffix(NOTE_SUFFIX) in tables:
-            replaced |= set(read_note(folder / WORK_FOLDER / name))
+    for name in list_log_files(folder / COMPACTION_FOLDER, kind, REPLACED_NOTE_SUFFIX):
+        if name.removesuffix(REPLACED_NOTE_SUFFIX) in tables:
+            replaced |= set(read_replaced_note(folder / COMPACTION_FOLDER / name))
     listed = (segments, tables)
     return tuple([folder / name for name in some if name not in replaced] for some in listed)  # type: ignore[return-value]
 
 
-def read_note(note: Path) -> list[str]:
+def read_replaced_note(note: Path) -> list[str]:
     """Names of the files that a table has replaced; none when they are gone, and the note with them."""
     try:
         return list(orjson.loads(note.read_bytes()))
@@ -142,7 +142,7 @@ def quote_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def sql_list(files: Sequence[Path]) -> str:
+def sql_path_list(files: Sequence[Path]) -> str:
     """Files as an SQL list."""
     return "[" + ", ".join(quote_text(str(file)) for file in files) + "]"
 
@@ -171,7 +171,7 @@ def overlong_lines(segment: Path) -> list[tuple[int, int]]:
     return found
 
 
-def lines_sql(segments: Sequence[Path], kind: FileKind) -> str:
+def json_lines_sql(segments: Sequence[Path], kind: FileKind) -> str:
     """SQL that reads every line of some segments; what is no record has no request or no time.
 
     One line that is longer than DuckDB has been told would end the whole question, whatever else it is told to ignore.
@@ -184,7 +184,7 @@ def lines_sql(segments: Sequence[Path], kind: FileKind) -> str:
         (end - start for segment in segments for start, end in overlong_lines(segment)), default=MAX_LINE_BYTES
     )
     options = f"format = 'newline_delimited', ignore_errors = true, maximum_object_size = {longest}"
-    return f"read_json({sql_list(segments)}, {options}, columns = {wanted})"
+    return f"read_json({sql_path_list(segments)}, {options}, columns = {wanted})"
 
 
 def log_view_sql(segments: Sequence[Path], tables: Sequence[Path], kind: FileKind) -> str:
@@ -192,7 +192,7 @@ def log_view_sql(segments: Sequence[Path], tables: Sequence[Path], kind: FileKin
     empty = ", ".join(f'NULL::{type_} AS "{column}"' for column, type_ in kind.columns.items())
     parts = [f"SELECT {empty} WHERE false"]
     if segments:
-        parts.append(f"SELECT * FROM {lines_sql(segments, kind)} WHERE {kind.record}")  # noqa: S608 - files are ours
+        parts.append(f"SELECT * FROM {json_lines_sql(segments, kind)} WHERE {kind.record}")  # noqa: S608 - files are ours
     if tables:
-        parts.append(f"SELECT * FROM read_parquet({sql_list(tables)}, union_by_name = true)")  # noqa: S608 - same
+        parts.append(f"SELECT * FROM read_parquet({sql_path_list(tables)}, union_by_name = true)")  # noqa: S608 - same
     return f"CREATE VIEW {kind.view} AS " + " UNION ALL BY NAME ".join(parts)

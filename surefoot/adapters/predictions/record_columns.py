@@ -158,7 +158,7 @@ def feature_column_name(name: str) -> str:
     return quote_column(f"feature {name}")
 
 
-def came_true(labels: Any, number: "NDArray[np.int64]", at: Floats, maturity: float) -> dict[str, Any]:
+def labels_in_time(labels: Any, number: "NDArray[np.int64]", at: Floats, maturity: float) -> dict[str, Any]:
     """The label of each request that counts, how many came in time, and how many came at all.
 
     Args:

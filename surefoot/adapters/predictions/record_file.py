@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from surefoot.adapters.predictions.log import register_functions
+from surefoot.adapters.predictions.log import register_sql_functions
 from surefoot.adapters.predictions.record_columns import (
     INDEX_COLUMN_NAME,
     LABEL_COLUMNS,
@@ -22,9 +22,9 @@ from surefoot.adapters.predictions.record_columns import (
     REQUIRED_COLUMNS,
     VERSION_COLUMNS,
     arrow_column_values,
-    came_true,
     canonical_text_sql,
     feature_column_name,
+    labels_in_time,
     quote_column,
     select_columns_sql,
     text_literal_sql,
@@ -76,7 +76,7 @@ class RecordFile:
             self._db.execute(
                 f"SET memory_limit = '{_MEMORY_LIMIT}'; SET threads = 1; SET preserve_insertion_order = false"
             )
-            register_functions(self._db)
+            register_sql_functions(self._db)
             self._db.execute("SET TimeZone = 'UTC'")  # a timestamp means the same wherever the file is read
             self._load(records)
             self._pair(records)
@@ -354,7 +354,7 @@ class RecordFile:
         sql = 'SELECT n, "at", label FROM labels WHERE n BETWEEN $1 AND $2 AND "at" <= $3 ORDER BY n, "at", received'
         with contextlib.closing(self._db.cursor()) as reader:
             found = reader.sql(sql, params=[first, last, until]).to_arrow_table()
-        return came_true(found, number, at, maturity)
+        return labels_in_time(found, number, at, maturity)
 
     def _stream(self, sql: str, parameters: list[object]) -> Iterator[Any]:
         """Arrow batches of a query, one at a time."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from surefoot.adapters.mlflow.pyfunc.columns import cast_column
 from surefoot.core.answers.values import answer_number, unwrap_single_value
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.left_out_records import LeftOutRecords
 
 _INTEGER_TYPE_BITS = {"long": 64, "integer": 32}
 """Types of whole numbers, and how long they are [bits]."""
@@ -28,7 +28,7 @@ _MAX_NAMED_REQUESTS = 5
 """Requests that are named [count]."""
 
 
-def typed_table(frame: pd.DataFrame, kinds: Mapping[str, object]) -> tuple[pd.DataFrame, LeftOut]:
+def typed_table(frame: pd.DataFrame, kinds: Mapping[str, object]) -> tuple[pd.DataFrame, LeftOutRecords]:
     """Cast each column as the model's input is cast; one value of another kind changes the type of no column.
 
     Args:
@@ -64,7 +64,7 @@ def typed_table(frame: pd.DataFrame, kinds: Mapping[str, object]) -> tuple[pd.Da
     told = strange | stray
     ids = [str(one) for one in frame.index[told] if isinstance(one, str)]
     what = f"values that do not fit the type of {', '.join(about[:_MAX_NAMED_REQUESTS])}" if about else ""
-    return table, LeftOut(odd=int(told.sum()), requests=tuple(ids[:_MAX_NAMED_REQUESTS]), what=what)
+    return table, LeftOutRecords(odd=int(told.sum()), requests=tuple(ids[:_MAX_NAMED_REQUESTS]), what=what)
 
 
 def plain_types(frame: pd.DataFrame) -> pd.DataFrame:

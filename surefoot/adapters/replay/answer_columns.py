@@ -1,4 +1,4 @@
-"""Hold answers as Arrow columns: numbers, texts and equal lists in types of their own, everything else as JSON."""
+"""Convert answers to Arrow columns: numbers, texts and equal lists in types of their own, all others as JSON."""
 
 from collections.abc import Sequence
 
@@ -10,18 +10,26 @@ import pyarrow.compute as pc
 import pyarrow.json
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.block_sums import EXACT_FLOAT, Answers, probabilities_or_nan
+from surefoot.adapters.evidence.block_sums import EXACT_FLOAT, AnswerColumn, probabilities_or_nan
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.answers.values import SUM_TOLERANCE, Floats
-from surefoot.core.policy.model import BINNED, CONFUSIONS, Gate, Metric, classes_of, loss_of, threshold_of
+from surefoot.core.policy.model import (
+    GROUP_RATE_METRICS,
+    SCORE_BIN_METRICS,
+    Gate,
+    Metric,
+    classes_of,
+    loss_of,
+    threshold_of,
+)
 
-JSON_TYPE = pa.binary()
+_JSON_TYPE = pa.binary()
 """Type of a column of answers as JSON, each with its own form."""
 _TWO = 2
 _PROBABILITY_LOSSES = frozenset({Metric.BRIER, Metric.LOG_LOSS, Metric.COST})
 
 
-def make_column(answers: Sequence[object]) -> pa.Array:
+def make_answer_column(answers: Sequence[object]) -> pa.Array:
     """Make a column of JSON values; None is no answer."""
     given = [answer for answer in answers if answer is not None]
     kinds = {type(answer) for answer in given}
@@ -36,10 +44,10 @@ def make_column(answers: Sequence[object]) -> pa.Array:
         widths = {len(answer) for answer in given}  # type: ignore[arg-type] # same
         if len(widths) == 1 and (width := widths.pop()):
             return pa.array(answers, type=pa.list_(pa.float64(), width))
-    return pa.array([None if a is None else orjson.dumps(a) for a in answers], type=JSON_TYPE)
+    return pa.array([None if a is None else orjson.dumps(a) for a in answers], type=_JSON_TYPE)
 
 
-def parse_column(texts: pa.Array) -> pa.Array:
+def parse_answer_column(texts: pa.Array) -> pa.Array:
     """Make a column of answers that are written as JSON texts; null is no answer."""
     known = texts.drop_null()
     for wanted, first in ((pa.float64(), "-0123456789"), (pa.list_(pa.float64()), "[")):
@@ -56,8 +64,8 @@ def parse_column(texts: pa.Array) -> pa.Array:
                 continue
             column = _equal_lists(found.column("a").combine_chunks())
             if column is not None and column.null_count == 0 and len(column) == len(known) and _exact(column):
-                return scatter(len(texts), [(np.flatnonzero(_present(texts)), column)])
-    return make_column([None if text is None else _loads(text) for text in texts.to_pylist()])
+                return scatter_parts(len(texts), [(np.flatnonzero(_present(texts)), column)])
+    return make_answer_column([None if text is None else _loads(text) for text in texts.to_pylist()])
 
 
 def _loads(text: str) -> object:
@@ -84,7 +92,7 @@ def _equal_lists(column: pa.Array) -> pa.Array | None:
     return pa.FixedSizeListArray.from_arrays(column.flatten(), widths[0].as_py())
 
 
-def scatter(rows: int, parts: Sequence[tuple[NDArray[np.intp], pa.Array]]) -> pa.Array:
+def scatter_parts(rows: int, parts: Sequence[tuple[NDArray[np.intp], pa.Array]]) -> pa.Array:
     """Put parts of a column at their places among so many rows; a row without a part has no answer."""
     parts = [(place, column) for place, column in parts if len(place)]
     if not parts:
@@ -97,19 +105,19 @@ def scatter(rows: int, parts: Sequence[tuple[NDArray[np.intp], pa.Array]]) -> pa
 
 
 def _as_json(column: pa.Array) -> pa.Array:
-    if column.type == JSON_TYPE:
+    if column.type == _JSON_TYPE:
         return column
-    return pa.array([None if a is None else orjson.dumps(a) for a in column.to_pylist()], type=JSON_TYPE)
+    return pa.array([None if a is None else orjson.dumps(a) for a in column.to_pylist()], type=_JSON_TYPE)
 
 
 def answer_values(column: pa.Array) -> list[object]:
     """JSON values of a column; None where there is no answer."""
-    if column.type == JSON_TYPE:
+    if column.type == _JSON_TYPE:
         return [None if text is None else orjson.loads(text) for text in column.to_pylist()]
     return list(column.to_pylist())
 
 
-def answer_numbers(column: pa.Array) -> Floats | None:
+def _answer_numbers(column: pa.Array) -> Floats | None:
     """The one number in each answer, NaN where there is no answer, shape (n,); None where answers are no numbers."""
     if pa.types.is_fixed_size_list(column.type) and column.type.list_size == 1:
         column = _cells(column)[0]
@@ -118,7 +126,7 @@ def answer_numbers(column: pa.Array) -> Floats | None:
     return None
 
 
-def answer_probabilities(column: pa.Array) -> Floats | None:
+def _answer_probabilities(column: pa.Array) -> Floats | None:
     """The probability of yes in each answer of two class probabilities, NaN where there is no answer, shape (n,).
 
     Returns:
@@ -132,14 +140,14 @@ def answer_probabilities(column: pa.Array) -> Floats | None:
     return yes if bool((fine | ~there).all()) else None
 
 
-def answers_of_both(gate: Gate, champion: pa.Array, candidate: pa.Array) -> tuple[Answers, Answers]:
+def columns_of_both_answers(gate: Gate, champion: pa.Array, candidate: pa.Array) -> tuple[AnswerColumn, AnswerColumn]:
     """Give the answers of both versions to the same requests as a metric reads them fastest.
 
     Law: what the metric makes of arrays is what it makes of the values.
     """
-    both = [answer_numbers(column) for column in (champion, candidate)]
+    both = [_answer_numbers(column) for column in (champion, candidate)]
     if both[0] is None and _reads_probabilities(gate):
-        both = [answer_probabilities(column) for column in (champion, candidate)]
+        both = [_answer_probabilities(column) for column in (champion, candidate)]
     if both[0] is not None and both[1] is not None:
         return both[0], both[1]
     return answer_values(champion), answer_values(candidate)
@@ -149,13 +157,16 @@ def _reads_probabilities(gate: Gate) -> bool:
     """Whether a metric takes the probabilities of no and yes for the probability of yes."""
     if classes_of(gate) or not 0.0 < threshold_of(gate) < 1.0:
         return False
-    return gate.metric in BINNED | CONFUSIONS | {Metric.DISAGREEMENT} or loss_of(gate) in _PROBABILITY_LOSSES
+    return (
+        gate.metric in SCORE_BIN_METRICS | GROUP_RATE_METRICS | {Metric.DISAGREEMENT}
+        or loss_of(gate) in _PROBABILITY_LOSSES
+    )
 
 
 def score_values(column: pa.Array) -> Floats:
     """The probability of yes in each answer, shape (n,); NaN where there is none."""
-    found = answer_numbers(column)
-    found = answer_probabilities(column) if found is None else found
+    found = _answer_numbers(column)
+    found = _answer_probabilities(column) if found is None else found
     return probabilities_or_nan(answer_values(column) if found is None else found)
 
 
@@ -173,7 +184,7 @@ def answer_table(columns: Sequence[pa.Array], ids: Sequence[Sequence[str]]) -> p
     """
     if len({column.type for column in columns}) == 1:
         both = pa.concat_arrays(columns).drop_null()
-        if (numbers := answer_numbers(both)) is not None:
+        if (numbers := _answer_numbers(both)) is not None:
             return pd.DataFrame({"prediction": numbers})
         if pa.types.is_fixed_size_list(both.type):
             return pd.DataFrame({f"prediction.{i}": cells.to_numpy() for i, cells in enumerate(_cells(both))})

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.block_sums import present_mask, probabilities_or_nan
 from surefoot.adapters.replay.answer_columns import column_gaps, score_values
+from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.adapters.replay.version_scoring import VersionScoring
-from surefoot.adapters.replay.window import ReplayWindow
 from surefoot.core.answers.values import Floats
 from surefoot.core.judging.request import EvidenceRequest
 

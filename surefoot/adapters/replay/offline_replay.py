@@ -6,36 +6,35 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from surefoot.adapters.evidence.block_sums import (
-    CodedTexts,
-    ScoredBatch,
-    present_mask,
-    score_bins,
+from surefoot.adapters.evidence.block_sums import CodedTexts, ScoredBatch, present_mask, score_bin_totals
+from surefoot.adapters.evidence.column_distances import (
+    column_distances,
+    count_texts_among_numbers,
+    unequal_row_shares,
 )
-from surefoot.adapters.evidence.column_distances import column_distances, unequal_shares, unseen_texts
-from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS
-from surefoot.adapters.evidence.paired_sums import sum_batches
-from surefoot.adapters.evidence.served import SqlLog
+from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS
+from surefoot.adapters.evidence.paired_sums import sum_paired_losses
+from surefoot.adapters.evidence.served_traffic import SqlLog
 from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog
-from surefoot.adapters.replay.answer_columns import answer_table, answers_of_both, column_gaps
+from surefoot.adapters.replay.answer_columns import answer_table, column_gaps, columns_of_both_answers
 from surefoot.adapters.replay.labelled_scores import read_scores
-from surefoot.adapters.replay.scoring import Scorable, score_requests
+from surefoot.adapters.replay.replay_window import ReplayWindow
+from surefoot.adapters.replay.scoring import ScorableModel, score_requests
 from surefoot.adapters.replay.version_scoring import VersionScoring
-from surefoot.adapters.replay.window import ReplayWindow
-from surefoot.core.answers.shape import shapes_of
+from surefoot.core.answers.shape import describe_shapes
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import SurefootError
 from surefoot.core.judging.evidence import (
     AnswerShapes,
+    EventStratum,
     GoldenRows,
     InputShift,
     Missing,
     PairedSums,
     ScoreBins,
     SplitCounts,
-    Stratum,
 )
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import GoldenGate, PairedGate, ShiftGate, narrow
 from surefoot.models.model_process import RemoteModelError
@@ -48,18 +47,18 @@ MAX_COMPARED_INPUTS = 5_000
 MAX_COMPARED_SHAPES = 200
 """Latest requests of a window whose answers are compared by their shape [count]."""
 UNREADABLE_REASON = "answers that are no probabilities, or labels that are neither 0 nor 1"
-MAX_REFUSED = 500
+MAX_REFUSED_REQUESTS = 500
 """Requests without an answer that the other version is asked about [count]."""
 
 
 class OfflineReplay:
     """Scorable windows of the prediction log, each request once per version."""
 
-    def __init__(self, log: PredictionLog, load: Callable[[str, Version], Scorable]) -> None:
+    def __init__(self, log: PredictionLog, load: Callable[[str, Version], ScorableModel]) -> None:
         """Nothing is read or loaded before the first question."""
         self._log = log
         self._load = load
-        self._models: dict[str, Scorable] = {}
+        self._models: dict[str, ScorableModel] = {}
         self._scored: dict[str, VersionScoring] = {}
         self._refused: dict[str, bool] = {}
         self._failed: dict[tuple[str, float, str], list[tuple[str, str, object, object]]] = {}
@@ -91,7 +90,7 @@ class OfflineReplay:
                 model.close()
         self._models = {}
 
-    def _model(self, question: EvidenceRequest, version: Version) -> Scorable:
+    def _model(self, question: EvidenceRequest, version: Version) -> ScorableModel:
         if version.digest not in self._models:
             self._models[version.digest] = self._load(question.model, version)
         return self._models[version.digest]
@@ -117,7 +116,9 @@ class OfflineReplay:
         if not self.window(question).size:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         champion, candidate = self.score(question, question.champion, question.candidate)
-        made = sum_batches(gate, question.since, question.until, self._batches(question, gate, champion, candidate))
+        made = sum_paired_losses(
+            gate, question.since, question.until, self._batches(question, gate, champion, candidate)
+        )
         tally = candidate.tally
         if tally.tried < tally.total:  # given up early: what was not tried counts at the rate of what was
             made.unscored = round(made.requests * (1.0 - candidate.answered / max(tally.tried, 1)))
@@ -130,7 +131,7 @@ class OfflineReplay:
         window = self.window(question)
         for (number, at, ids), *sides in zip(window.times(), champion.columns(), candidate.columns(), strict=True):
             found = window.labels(number, at, gate.maturity)
-            answers = answers_of_both(gate, *sides)
+            answers = columns_of_both_answers(gate, *sides)
             yield ScoredBatch(
                 at=at,
                 champion=answers[0],
@@ -166,7 +167,9 @@ class OfflineReplay:
         declared = tuple(str(one) for one in said if one)
         reference = list(old.values())
         mine = [new[r.key] for r in asked if r.key in new]
-        return AnswerShapes(shapes_of(reference), shapes_of(mine, reference), len(asked), len(mine), declared)
+        return AnswerShapes(
+            describe_shapes(reference), describe_shapes(mine, reference), len(asked), len(mine), declared
+        )
 
     def _known(
         self, question: EvidenceRequest, version: Version, served: Sequence[LoggedRequest]
@@ -202,7 +205,7 @@ class OfflineReplay:
         rows = [r.features for r in served]
         frames = [self._model(question, v).seen(rows) for v in (question.champion, question.candidate)]
         ignored = narrow(question.gate, ShiftGate).ignored
-        shifts = tuple(f for f in unequal_shares(*frames) if f.name not in ignored)
+        shifts = tuple(f for f in unequal_row_shares(*frames) if f.name not in ignored)
         raw = all(getattr(self._model(question, v), "raw", False) for v in (question.champion, question.candidate))
         return InputShift("the champion", shifts, same=True, blind=raw)
 
@@ -215,7 +218,9 @@ class OfflineReplay:
             answer_table(list(scoring.columns()), [ids for _, _, ids in window.times()])
             for scoring in self.score(question, question.champion, question.candidate)
         )
-        return InputShift("the champion's answers", column_distances(old, new), left=unseen_texts(old, new))
+        return InputShift(
+            "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
+        )
 
     def past_scores(self, question: EvidenceRequest) -> ScoreBins | Missing:
         """Scores with labels of the past, split in two by time, and scores that wait for theirs."""
@@ -228,11 +233,11 @@ class OfflineReplay:
             return Missing(Outcome.ERROR, f"{UNREADABLE_REASON}: none of {len(strange):,} can be read")
         given, told, waiting = due.score[good], due.label[good], now.score[fit]
         half = len(given) // 2
-        past, checked = (score_bins(given[part], told[part]) for part in (slice(half), slice(half, None)))
+        past, checked = (score_bin_totals(given[part], told[part]) for part in (slice(half), slice(half, None)))
         what = UNREADABLE_REASON if strange else ""
-        left = LeftOut(odd=len(strange), requests=tuple(strange[:MAX_NAMED_REQUESTS]), what=what)
+        left = LeftOutRecords(odd=len(strange), requests=tuple(strange[:MAX_NAMED_REQUESTS]), what=what)
         # A label before its time counts for nothing.
-        return ScoreBins(past, checked, score_bins(waiting, np.zeros(len(waiting))), left)
+        return ScoreBins(past, checked, score_bin_totals(waiting, np.zeros(len(waiting))), left)
 
     def refused(self, question: EvidenceRequest) -> tuple[str, ...]:
         """Requests of a rollout, and of the champion's past, that every version refuses.
@@ -245,9 +250,9 @@ class OfflineReplay:
         if key not in self._failed:
             self._failed = {key: self._log.failed(*key, question.champion.number)}
         found = self._failed[key]
-        asked = found[:MAX_REFUSED]
+        asked = found[:MAX_REFUSED_REQUESTS]
         both = [failed[0] for failed in asked if self._refuses(question, *failed)]
-        rest = [request for request, *_ in found[MAX_REFUSED:]] if 2 * len(both) > len(asked) else []
+        rest = [request for request, *_ in found[MAX_REFUSED_REQUESTS:]] if 2 * len(both) > len(asked) else []
         return (*both, *rest)
 
     def _refuses(self, question: EvidenceRequest, request: str, by: str, features: object, params: object) -> bool:
@@ -277,8 +282,8 @@ class OfflineReplay:
             both = sum(int((column_gaps(old) & column_gaps(new)).sum()) for old, new in pairs)
         bad = tried[0] - champion.answered - both, tried[1] - candidate.answered - both
         rate = bad[0] / max(tried[0] - both, 1)
-        counts = (Stratum(0.5, bad[1], candidate.answered, bad[0], champion.answered),)
-        return SplitCounts(counts, rate, "request", window.size - both, left=LeftOut(refused=both))
+        counts = (EventStratum(0.5, bad[1], candidate.answered, bad[0], champion.answered),)
+        return SplitCounts(counts, rate, "request", window.size - both, left=LeftOutRecords(refused=both))
 
 
 def _apart(given: object, expected: object) -> float:

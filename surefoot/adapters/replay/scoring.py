@@ -28,7 +28,7 @@ RequestKey = tuple[str, int]
 """(request id, row)."""
 
 
-class Scorable(Protocol):
+class ScorableModel(Protocol):
     """A loaded model.
 
     One that has the methods `table_columns` and `predict_table` of `surefoot.models.remote_scorer` as well is asked
@@ -92,13 +92,13 @@ class ScoringTally:
         self.abandoned = self.abandoned or self.failed > max(_MIN_FAILED_REQUESTS, _MAX_FAILED_SHARE * self.total)
 
 
-def claims_independence(model: Scorable) -> bool | None:
+def claims_independence(model: ScorableModel) -> bool | None:
     """Whether a model says that each row has an answer of its own; None where it says nothing, and is taken to."""
     claimed = getattr(model, "batchable", None)
     return None if claimed is None else bool(claimed)
 
 
-def score_requests(model: Scorable, served: Sequence[LoggedRequest]) -> ScoredRequests:
+def score_requests(model: ScorableModel, served: Sequence[LoggedRequest]) -> ScoredRequests:
     """Score requests; what fails in a chunk is asked again in smaller ones until what breaks it stands alone.
 
     A model says by its attribute `batchable` whether each row has an answer of its own; without that attribute it is
@@ -109,12 +109,14 @@ def score_requests(model: Scorable, served: Sequence[LoggedRequest]) -> ScoredRe
     """
     claimed = claims_independence(model)
     found = _scored(model, served, together=claimed is not False)
-    if claimed and not (claims_independence(model) and keeps_answers(model, _sample_answered(served, found.answers))):
+    if claimed and not (
+        claims_independence(model) and answers_stay_equal(model, _sample_answered(served, found.answers))
+    ):
         return _scored(model, served, together=False)
     return found
 
 
-def _scored(model: Scorable, served: Sequence[LoggedRequest], *, together: bool) -> ScoredRequests:
+def _scored(model: ScorableModel, served: Sequence[LoggedRequest], *, together: bool) -> ScoredRequests:
     tally = ScoringTally(len(served))
     answers = score_rows(model, served, tally, together=together)
     return ScoredRequests(answers, tally.tried, tally.problem)
@@ -129,7 +131,7 @@ def _sample_answered(
     return [(r, answers[r.key]) for r in answered[::step][:RECHECKED_ROWS]]
 
 
-def keeps_answers(model: Scorable, sample: Sequence[tuple[LoggedRequest, object]]) -> bool:
+def answers_stay_equal(model: ScorableModel, sample: Sequence[tuple[LoggedRequest, object]]) -> bool:
     """Whether some requests have the same answer alone as they had in their chunks.
 
     Raises:
@@ -147,14 +149,14 @@ def keeps_answers(model: Scorable, sample: Sequence[tuple[LoggedRequest, object]
     return True
 
 
-def _ask(model: Scorable, chunk: Sequence[LoggedRequest]) -> list[object]:
+def _ask(model: ScorableModel, chunk: Sequence[LoggedRequest]) -> list[object]:
     rows: list[Any] = [r.features if r.bare is None else r.bare[0] for r in chunk]
     params = chunk[0].params
     return model.predict(rows) if params is None else model.predict(rows, params)
 
 
 def score_rows(
-    model: Scorable, served: Sequence[LoggedRequest], tally: ScoringTally, *, together: bool
+    model: ScorableModel, served: Sequence[LoggedRequest], tally: ScoringTally, *, together: bool
 ) -> dict[RequestKey, object]:
     """Score requests row by row.
 

@@ -1,4 +1,4 @@
-"""Score a window batch by batch with one version, and keep its answers in files."""
+"""Score the requests of a replay batch by batch with one version, and keep its answers in files."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,17 +8,22 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from surefoot.adapters.predictions.log import LoggedRequest, json_value
-from surefoot.adapters.replay.answer_columns import answer_values, make_column, parse_column, scatter
+from surefoot.adapters.replay.answer_columns import (
+    answer_values,
+    make_answer_column,
+    parse_answer_column,
+    scatter_parts,
+)
+from surefoot.adapters.replay.replay_window import ReplayWindow, RequestBatch
 from surefoot.adapters.replay.scoring import (
     RECHECKED_ROWS,
     RequestKey,
-    Scorable,
+    ScorableModel,
     ScoringTally,
+    answers_stay_equal,
     claims_independence,
-    keeps_answers,
     score_rows,
 )
-from surefoot.adapters.replay.window import ReplayWindow, RequestBatch
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
 from surefoot.models.answer_checks import describe_error
@@ -26,13 +31,13 @@ from surefoot.models.arrow_stream import decode_table, encode_table
 from surefoot.models.predictor import PredictorLost, TableColumn
 from surefoot.models.remote_scorer import RemoteScorer, ScoringAbandoned
 
-MIN_TABLE_ROWS = 16
+_MIN_TABLE_ROWS = 16
 """Rows that are asked as one table at least; fewer are asked as rows [count]."""
-MAX_SAMPLE_ROWS = 2 * RECHECKED_ROWS
+_MAX_SAMPLE_ROWS = 2 * RECHECKED_ROWS
 """Rows of a window of many batches that are asked again alone [count]."""
-SPLIT_PARTS = 8
+_SPLIT_PARTS = 8
 """Parts of a table that are asked by themselves after the model has raised for the whole [count]."""
-SPLIT_PARTS_AFTER_DEATH = 64
+_SPLIT_PARTS_AFTER_DEATH = 64
 """The same after the model's process has ended: few restarts find the row [count]."""
 
 
@@ -44,7 +49,7 @@ class VersionScoring:
         answered: Requests that have an answer [count].
     """
 
-    def __init__(self, window: ReplayWindow, model: Scorable, version: Version) -> None:
+    def __init__(self, window: ReplayWindow, model: ScorableModel, version: Version) -> None:
         """Score nothing yet.
 
         Raises:
@@ -72,14 +77,14 @@ class VersionScoring:
         live = pc.and_(pc.equal(batch.texts("answered_by"), self._number), pc.is_valid(batch.texts("prediction")))
         known = np.flatnonzero(pc.fill_null(live, fill_value=False).to_numpy(zero_copy_only=False))
         self.tally.tried += len(known)
-        parts = [(known, parse_column(batch.texts("prediction").take(pa.array(known))))]
+        parts = [(known, parse_answer_column(batch.texts("prediction").take(pa.array(known))))]
         fresh = np.delete(np.arange(rows), known)
         if len(fresh) and not self.tally.abandoned:
             parts += self._ask(batch, fresh)
-        column = scatter(rows, parts)
+        column = scatter_parts(rows, parts)
         self.answered += rows - column.null_count
         self._keep(column)
-        if len(self._sample) < MAX_SAMPLE_ROWS:
+        if len(self._sample) < _MAX_SAMPLE_ROWS:
             asked = fresh[pc.is_valid(column.take(pa.array(fresh))).to_numpy(zero_copy_only=False)]
             asked = asked[:: max(len(asked) // RECHECKED_ROWS, 1)][: 1 if self._sample else RECHECKED_ROWS]
             self._sample += zip(_requests(batch, asked), answer_values(column.take(pa.array(asked))), strict=True)
@@ -94,7 +99,7 @@ class VersionScoring:
             if self._together and claims_independence(self._model) is False:
                 self._again()
             return
-        if not keeps_answers(self._model, self._sample):
+        if not answers_stay_equal(self._model, self._sample):
             self._again()
 
     def _again(self) -> None:
@@ -141,7 +146,7 @@ class VersionScoring:
         if len(rest) and not self.tally.abandoned:
             requests = _requests(batch, rest)
             found = score_rows(self._model, requests, self.tally, together=self._together)
-            parts.append((rest, make_column([found.get(request.key) for request in requests])))
+            parts.append((rest, make_answer_column([found.get(request.key) for request in requests])))
         return parts
 
     def _table_columns(self) -> list[TableColumn]:
@@ -161,7 +166,7 @@ class VersionScoring:
         waiting = [np.arange(table.num_rows)]
         while waiting and self._columns:
             here = waiting.pop()
-            if len(here) < MIN_TABLE_ROWS:
+            if len(here) < _MIN_TABLE_ROWS:
                 continue
             part = table.slice(int(here[0]), len(here))
             try:
@@ -174,7 +179,7 @@ class VersionScoring:
             except Exception as error:  # noqa: BLE001 - the candidate's code may raise anything; that is what is measured
                 self.tally.problem = self.tally.problem or describe_error(error)
                 waiting += np.array_split(
-                    here, SPLIT_PARTS_AFTER_DEATH if isinstance(error, PredictorLost) else SPLIT_PARTS
+                    here, _SPLIT_PARTS_AFTER_DEATH if isinstance(error, PredictorLost) else _SPLIT_PARTS
                 )[::-1]
                 continue
             if column is None:

@@ -9,7 +9,7 @@ from surefoot.adapters.predictions.log_files import quote_text
 
 MEMORY_LIMIT = "500MB"
 """What sorting and joining may keep in memory; the rest goes through temporary files."""
-MAX_DEPTH = 1000
+_MAX_DEPTH = 1000
 """A row that is nested less deeply can always be read [lists and objects within each other]."""
 REQUEST_COLUMNS = 'request, "row", "at", answered_by, arm, prediction, features, params'
 """Columns of the copied requests."""
@@ -47,7 +47,7 @@ def copy_window(db: duckdb.DuckDBPyConnection, place: Path, since: float, until:
         )
         """
     )
-    long = db.execute(f"SELECT n, features FROM replay.requests WHERE length(features) > {2 * MAX_DEPTH}").fetchall()  # noqa: S608 - constant
+    long = db.execute(f"SELECT n, features FROM replay.requests WHERE length(features) > {2 * _MAX_DEPTH}").fetchall()  # noqa: S608 - constant
     for number, features in long:
         if json_value(features) is None:
             db.execute("DELETE FROM replay.requests WHERE n = $1", [number])

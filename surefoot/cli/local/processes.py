@@ -14,7 +14,7 @@ from surefoot.gateway.supervision.workers import current_supervisor, live_worker
 
 PART_VARIABLE = "SUREFOOT_PART"
 """Environment variable of every process that `up` has started, and of their children: the name of the part."""
-ProcessIdentity = tuple[int, float]
+_ProcessIdentity = tuple[int, float]
 """Process id and start time: together they name one process for ever."""
 _LEFTOVER_EXIT_TIMEOUT_S = 5.0
 """How long those may take to leave that were left behind [s]."""
@@ -45,7 +45,7 @@ def stack_lock(home: Path) -> Iterator[None]:
                 home.rmdir()
 
 
-def is_alive(process: ProcessIdentity) -> bool:
+def is_alive(process: _ProcessIdentity) -> bool:
     """Whether exactly this process is still running."""
     with contextlib.suppress(psutil.NoSuchProcess):
         found = psutil.Process(process[0])
@@ -53,14 +53,14 @@ def is_alive(process: ProcessIdentity) -> bool:
     return False
 
 
-def find_leader(process: ProcessIdentity) -> list[psutil.Process]:
+def find_leader(process: _ProcessIdentity) -> list[psutil.Process]:
     """The process, if it is still running."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return [psutil.Process(process[0])] if is_alive(process) else []
     return []
 
 
-def session_members(home: Path, process: ProcessIdentity) -> list[psutil.Process]:
+def session_members(home: Path, process: _ProcessIdentity) -> list[psutil.Process]:
     """Processes that are still in the session of a leader of this home, though the leader is gone."""
     if is_alive(process):
         return []

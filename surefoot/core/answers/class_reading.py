@@ -16,7 +16,7 @@ _MAX_ODD_SHARE = 0.01
 """Up to this share of a version's numbers may be of the other kind: they are odd, and tell nothing of the others."""
 
 
-class Reading(StrEnum):
+class NumberReading(StrEnum):
     """What the numbers among a version's answers are."""
 
     NAMES = "names of classes"
@@ -82,7 +82,7 @@ def _inside(value: object, classes: tuple[str, ...]) -> object:
     return inside if inside is value else _inside(inside, classes)
 
 
-def class_probabilities(value: object, classes: tuple[str, ...], reading: Reading) -> list[float]:
+def class_probabilities(value: object, classes: tuple[str, ...], reading: NumberReading) -> list[float]:
     """Probabilities in one answer, in the order of the classes; one number is that of the second of two.
 
     Raises:
@@ -99,14 +99,14 @@ def class_probabilities(value: object, classes: tuple[str, ...], reading: Readin
         if len(value) != len(classes):
             raise InvariantBroken(f"expected {len(classes)} class probabilities, found {len(value)}")
         return check_class_probabilities(value)
-    named_only = is_ambiguous(classes) and reading is Reading.NAMES
+    named_only = is_ambiguous(classes) and reading is NumberReading.NAMES
     if isinstance(value, str) or len(classes) != 2 or named_only:  # noqa: PLR2004 - two classes are one number
         raise InvariantBroken(f"expected {len(classes)} class probabilities, found {value!r:.80}")
     found = answer_number(value)
     return check_class_probabilities([1.0 - found, found])
 
 
-def named_class_index(value: object, classes: tuple[str, ...], reading: Reading) -> int | None:
+def named_class_index(value: object, classes: tuple[str, ...], reading: NumberReading) -> int | None:
     """Position of the class that an answer names; None where it holds probabilities.
 
     Raises:
@@ -116,7 +116,7 @@ def named_class_index(value: object, classes: tuple[str, ...], reading: Reading)
     if isinstance(value, list | dict):
         return None
     ambiguous = is_ambiguous(classes)
-    if ambiguous and reading is Reading.PROBABILITIES and not isinstance(value, str):
+    if ambiguous and reading is NumberReading.PROBABILITIES and not isinstance(value, str):
         return None
     index = _class_index(classes, value)
     if index is None and (ambiguous or isinstance(value, str) or len(classes) != 2):  # noqa: PLR2004 - as above
@@ -151,7 +151,7 @@ class NumberKinds:
             self.names += named and not possible
             self.probabilities += possible and not named
 
-    def reading(self) -> Reading | None:
+    def reading(self) -> NumberReading | None:
         """What these numbers are; None where nothing tells.
 
         Raises:
@@ -162,14 +162,14 @@ class NumberKinds:
         total = self.names + self.probabilities + self.either
         if not self.names and self.probabilities <= _MAX_ODD_SHARE * total:
             raise InvariantBroken("numbers may be names of classes or probabilities")
-        return Reading.PROBABILITIES if self.probabilities > self.names else Reading.NAMES
+        return NumberReading.PROBABILITIES if self.probabilities > self.names else NumberReading.NAMES
 
 
-def decide_number_readings(one: NumberKinds, other: NumberKinds) -> tuple[Reading, Reading]:
+def decide_number_readings(one: NumberKinds, other: NumberKinds) -> tuple[NumberReading, NumberReading]:
     """What the numbers of two versions are: each by its own answers, else by the other's; names where nothing tells.
 
     Raises:
         InvariantBroken: It cannot be told.
     """
     first, second = one.reading(), other.reading()
-    return first or second or Reading.NAMES, second or first or Reading.NAMES
+    return first or second or NumberReading.NAMES, second or first or NumberReading.NAMES

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from surefoot.core.answers.class_names import class_text, is_numeric_class_name
 from surefoot.core.answers.class_reading import (
     NumberKinds,
-    Reading,
+    NumberReading,
     class_probabilities,
     decide_number_readings,
     is_ambiguous,
@@ -19,8 +19,8 @@ from surefoot.core.answers.values import (
     Floats,
     answer_numbers,
     answer_probabilities,
+    answer_probability,
     pair_outputs_with_labels,
-    probability,
     unwrap_single_value,
 )
 from surefoot.core.errors import InvariantBroken
@@ -28,15 +28,15 @@ from surefoot.core.policy.model import CostGate, Gate, Metric, PinballGate, clas
 
 _PROBABILITY_FLOOR = 1e-15
 _DEFAULT_THRESHOLD = 0.5
-OF_NUMBERS = frozenset({Metric.ABSOLUTE_ERROR, Metric.SQUARED_ERROR, Metric.RMSE, Metric.PINBALL})
+NUMBER_LOSSES = frozenset({Metric.ABSOLUTE_ERROR, Metric.SQUARED_ERROR, Metric.RMSE, Metric.PINBALL})
 """Losses of a number, or of as many as the label has."""
 
 
-def losses(
+def compute_losses(
     gate: Gate,
     answers: Sequence[object] | Floats,
     labels: Sequence[object] | Floats,
-    reading: Reading | None = None,
+    reading: NumberReading | None = None,
 ) -> Floats:
     """Loss of each answer.
 
@@ -61,12 +61,12 @@ def losses(
     reading = reading or _reading(gate, answers)
     if metric is Metric.ZERO_ONE:
         return _wrong(gate, answers, labels, reading)
-    if metric in OF_NUMBERS:
+    if metric in NUMBER_LOSSES:
         return _of_numbers(gate, metric, answers, labels)
     if classes and metric in {Metric.BRIER, Metric.LOG_LOSS}:
         rows = np.array([class_probabilities(item, classes, reading) for item in answers], dtype=np.float64)
         return _classes(metric, rows, label_indices(labels, classes))
-    given, true = scores(gate, answers, reading), truths(gate, labels)
+    given, true = positive_class_scores(gate, answers, reading), labels_as_numbers(gate, labels)
     match metric:
         case Metric.BRIER:
             return np.square(given - true)
@@ -86,7 +86,9 @@ def decided_classes(given: Floats, threshold: float = _DEFAULT_THRESHOLD) -> Flo
     return np.where((given > 0.0) & (given < 1.0), (given >= threshold).astype(np.float64), given)
 
 
-def scores(gate: Gate, answers: Sequence[object] | Floats, reading: Reading | None = None) -> Floats:
+def positive_class_scores(
+    gate: Gate, answers: Sequence[object] | Floats, reading: NumberReading | None = None
+) -> Floats:
     """The probability of yes in every answer, shape (n,); of named classes the last one is yes.
 
     Raises:
@@ -97,11 +99,11 @@ def scores(gate: Gate, answers: Sequence[object] | Floats, reading: Reading | No
     if not classes:
         return answer_probabilities(answers)
     if isinstance(answers, np.ndarray):
-        numbered = is_ambiguous(classes) and reading is Reading.NAMES
+        numbered = is_ambiguous(classes) and reading is NumberReading.NAMES
         if not numbered and bool(((answers >= 0.0) & (answers <= 1.0)).all()):
             return answers
         some, where = np.unique(answers, return_inverse=True)
-        return scores(gate, some.tolist(), reading)[where]
+        return positive_class_scores(gate, some.tolist(), reading)[where]
     made = []
     for item in answers:
         index = named_class_index(item, classes, reading)
@@ -110,7 +112,7 @@ def scores(gate: Gate, answers: Sequence[object] | Floats, reading: Reading | No
     return np.array(made, dtype=np.float64)
 
 
-def truths(gate: Gate, labels: Sequence[object] | Floats) -> Floats:
+def labels_as_numbers(gate: Gate, labels: Sequence[object] | Floats) -> Floats:
     """Labels as numbers between 0 and 1, shape (n,); 1 for the last class, 0 for the other where the policy names both.
 
     Raises:
@@ -124,11 +126,11 @@ def truths(gate: Gate, labels: Sequence[object] | Floats) -> Floats:
     return made
 
 
-def _reading(gate: Gate, answers: Sequence[object] | Floats) -> Reading:
+def _reading(gate: Gate, answers: Sequence[object] | Floats) -> NumberReading:
     """What the numbers among all answers are."""
     classes = classes_of(gate)
     if not is_ambiguous(classes):
-        return Reading.NAMES
+        return NumberReading.NAMES
     kinds = NumberKinds()
     kinds.add(classes, answers)
     return decide_number_readings(kinds, kinds)[0]
@@ -163,7 +165,7 @@ def _apart(gate: Gate, metric: Metric, given: Floats, true: Floats) -> Floats:
 
 
 def _wrong(
-    gate: Gate, answers: Sequence[object] | Floats, labels: Sequence[object] | Floats, reading: Reading
+    gate: Gate, answers: Sequence[object] | Floats, labels: Sequence[object] | Floats, reading: NumberReading
 ) -> Floats:
     """One where the class that an answer stands for is not the one that came true."""
     classes, threshold = classes_of(gate), threshold_of(gate)
@@ -193,7 +195,7 @@ def _is_wrong(given: object, true: object, threshold: float) -> bool:
     if isinstance(given, list | dict) or _is_fraction(given):
         if label not in {"0", "1"}:
             raise InvariantBroken("probabilities cannot be held against labels that are texts without 'classes'")
-        return label != ("1" if probability(given) >= threshold else "0")
+        return label != ("1" if answer_probability(given) >= threshold else "0")
     answer = class_text(given)
     if _is_word(given, answer) != _is_word(true, label) and not (isinstance(given, str) and isinstance(true, str)):
         raise InvariantBroken("numbers cannot be held against labels that are words without 'classes'")
@@ -209,7 +211,7 @@ def _is_word(value: object, text: str) -> bool:
 
 
 def _chosen(
-    answers: Sequence[object] | Floats, classes: tuple[str, ...], threshold: float, reading: Reading
+    answers: Sequence[object] | Floats, classes: tuple[str, ...], threshold: float, reading: NumberReading
 ) -> NDArray[np.int64]:
     """Position of the class that every answer names, or finds the most probable; of two by the threshold."""
     made = []

@@ -6,7 +6,7 @@ _MAX_SHAPES = 12
 """Shapes that are told apart [count]."""
 
 
-def shapes_of(answers: Iterable[object], like: Iterable[object] = ()) -> tuple[str, ...]:
+def describe_shapes(answers: Iterable[object], like: Iterable[object] = ()) -> tuple[str, ...]:
     """Different shapes of some answers, in words; lists are of any length where those that they are held against vary.
 
     Args:

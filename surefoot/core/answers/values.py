@@ -69,7 +69,7 @@ def are_class_probabilities(cells: Sequence[object]) -> bool:
         return False
 
 
-def probability(value: object) -> float:
+def answer_probability(value: object) -> float:
     """The probability of yes in an answer: a number between 0 and 1, or the last of two probabilities.
 
     Raises:
@@ -94,7 +94,7 @@ def answer_probabilities(items: Sequence[object] | Floats) -> Floats:
         if not ((items >= 0.0) & (items <= 1.0)).all():
             raise InvariantBroken("an answer is no probability between 0 and 1")
         return items
-    return np.array([probability(item) for item in items], dtype=np.float64)
+    return np.array([answer_probability(item) for item in items], dtype=np.float64)
 
 
 def pair_outputs_with_labels(given: object, true: object) -> list[tuple[float, float]]:

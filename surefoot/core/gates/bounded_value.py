@@ -4,7 +4,7 @@ import math
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.gates.rate import MAX_EPOCHS, harm_evidence
-from surefoot.core.judging.evidence import Stratum, ValueCounts, ValueStratum
+from surefoot.core.judging.evidence import EventStratum, ValueCounts, ValueStratum
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import ValueGate
 from surefoot.core.stats.bounded_mean import VALUE_LEVELS, arm_means, mean_increments
@@ -20,9 +20,9 @@ _MIN_SLOPE = 0.01
 """Least share of the champion's mean that a pass can be held against, however wide the margin of a small step is."""
 
 
-def _counted(strata: list[ValueStratum]) -> list[Stratum]:
+def _counted(strata: list[ValueStratum]) -> list[EventStratum]:
     """How many trials each arm has, as events of which none is bad."""
-    return [Stratum(s.share, 0, sum(s.candidate), 0, sum(s.champion), s.epoch) for s in strata]
+    return [EventStratum(s.share, 0, sum(s.candidate), 0, sum(s.champion), s.epoch) for s in strata]
 
 
 def _needed(strata: list[ValueStratum], room: float, level: DecisionThresholds, trial: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
-from surefoot.core.judging.evidence import MICRO, ScoreBins
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, ScoreBins
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import ExpectedLossGate
 from surefoot.core.verdicts.build import make_verdict
@@ -32,7 +32,7 @@ def expected_brier(past: _ScoreBinCounts, now: _ScoreBinCounts) -> float:
     total, n = 0.0, 0
     for rate, (count, _, scores) in zip(_rates(past), now, strict=True):
         if count:
-            score = scores / MICRO / count
+            score = scores / MILLIONTHS_PER_UNIT / count
             total += count * (rate * (1.0 - score) ** 2 + (1.0 - rate) * score**2)
             n += count
     return total / n
@@ -43,7 +43,7 @@ def observed_brier(bins: _ScoreBinCounts) -> float:
     total, n = 0.0, 0
     for count, bad, scores in bins:
         if count:
-            score = scores / MICRO / count
+            score = scores / MILLIONTHS_PER_UNIT / count
             total += bad * (1.0 - score) ** 2 + (count - bad) * score**2
             n += count
     return total / n

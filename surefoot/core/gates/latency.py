@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.gates.rate import MAX_EPOCHS, candidate_serves_all, harm_evidence, merge_strata, trials_needed
-from surefoot.core.judging.evidence import SpeedCounts, SpeedStratum, Stratum
+from surefoot.core.judging.evidence import EventStratum, SpeedCounts, SpeedStratum
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import SpeedGate
 from surefoot.core.stats.change_point import likely_start
@@ -28,7 +28,7 @@ def _summed(strata: list[SpeedStratum], side: str) -> Histogram:
     return total
 
 
-def _strata(strata: list[SpeedStratum], mine: int, theirs: int) -> list[Stratum]:
+def _strata(strata: list[SpeedStratum], mine: int, theirs: int) -> list[EventStratum]:
     """Exceedances of each arm's own edge."""
     return [
         count_exceedances(Histogram(dict(s.candidate)), Histogram(dict(s.champion)), s.share, s.epoch, mine, theirs)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
-from surefoot.core.judging.evidence import SplitCounts, Stratum
+from surefoot.core.judging.evidence import EventStratum, SplitCounts
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import EventGate, Metric
 from surefoot.core.stats import power
@@ -42,18 +42,18 @@ _PLAN_POWER = 0.8
 """How sure a plan is to see what it looks for [probability]."""
 
 
-def candidate_serves_all(strata: Sequence[Stratum]) -> bool:
+def candidate_serves_all(strata: Sequence[EventStratum]) -> bool:
     """Whether the candidate answers everything, so that only a frozen baseline is left to compare with."""
     return all(s.share >= 1.0 for s in strata)
 
 
-def merge_strata(strata: Sequence[Stratum]) -> list[Stratum]:
+def merge_strata(strata: Sequence[EventStratum]) -> list[EventStratum]:
     """Strata of the same split in one, whenever they were."""
     sums: dict[float, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for s in strata:
         for index, n in enumerate((s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good)):
             sums[s.share][index] += n
-    return [Stratum(share, *cells) for share, cells in sorted(sums.items())]
+    return [EventStratum(share, *cells) for share, cells in sorted(sums.items())]
 
 
 def harm_evidence(found: dict[int, tuple[float, ...]], level: DecisionThresholds) -> tuple[float, float]:
@@ -169,15 +169,15 @@ def _and(difference: str, interval: str) -> str:
     return f"{difference} ({interval})" if interval else difference
 
 
-def _observed_rates(strata: Sequence[Stratum], guess: float) -> tuple[float, float]:
+def _observed_rates(strata: Sequence[EventStratum], guess: float) -> tuple[float, float]:
     """Rates of (champion, candidate) [probability]; the champion's is a guess where the candidate serves alone."""
     candidate = sum(s.candidate for s in strata)
     return mantel_haenszel(strata) or (guess, sum(s.candidate_bad for s in strata) / max(candidate, 1))
 
 
 def _late(
-    strata: Sequence[Stratum], found: dict[int, tuple[float, ...]], level: DecisionThresholds
-) -> tuple[list[Stratum], str]:
+    strata: Sequence[EventStratum], found: dict[int, tuple[float, ...]], level: DecisionThresholds
+) -> tuple[list[EventStratum], str]:
     """What happened since the candidate seems to have broken, and words for when that was.
 
     Only this is held against the limit: a good past must not hide a bad present.
@@ -191,7 +191,7 @@ def trials_needed(
     rates: tuple[float, float],
     slope: float,
     offset: float,
-    strata: Sequence[Stratum],
+    strata: Sequence[EventStratum],
     n: int,
     trial: str,
     level: DecisionThresholds,
@@ -201,7 +201,7 @@ def trials_needed(
     return forecast_clause(nats, level.beta, n, trial, level)
 
 
-def _shares(strata: Sequence[Stratum], trial: str) -> str:
+def _shares(strata: Sequence[EventStratum], trial: str) -> str:
     """What each split was, and what became of it."""
     return ", ".join(
         f"{s.candidate / (s.candidate + s.champion):.1%} of {s.candidate + s.champion:,} {trial}s instead of"
@@ -218,7 +218,7 @@ def _by_epoch(cells: Sequence[tuple[int, int, int]]) -> dict[int, tuple[int, int
     return sums
 
 
-def _unhealthy(gate: EventGate, found: SplitCounts, strata: Sequence[Stratum], level: DecisionThresholds) -> str:
+def _unhealthy(gate: EventGate, found: SplitCounts, strata: Sequence[EventStratum], level: DecisionThresholds) -> str:
     """Why neither arm can be judged: the champion itself has left its own past far behind; empty when it has not."""
     # Units are bad once any request of theirs is, and the past is counted in requests: the two are no comparison.
     if found.baseline is None or found.trial == "unit" or candidate_serves_all(strata):

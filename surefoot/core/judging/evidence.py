@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.left_out import NOTHING_LEFT_OUT, LeftOut
+from surefoot.core.judging.left_out_records import NOTHING_LEFT_OUT, LeftOutRecords
 
 
 @dataclass(frozen=True, slots=True)
-class Stratum:
+class EventStratum:
     """Event counts of both arms under one split.
 
     Attributes:
@@ -51,12 +51,12 @@ class SplitCounts:
         left: What was not counted as it came.
     """
 
-    strata: tuple[Stratum, ...]
+    strata: tuple[EventStratum, ...]
     baseline: float | None = None
     trial: str = "request"
     recent: int = 0
     history: int = 0
-    left: LeftOut = NOTHING_LEFT_OUT
+    left: LeftOutRecords = NOTHING_LEFT_OUT
 
 
 BucketCounts = tuple[tuple[int, int], ...]
@@ -98,7 +98,7 @@ class SpeedCounts:
     unit: str = "ms"
     recent: int = 0
     trial: str = "request"
-    left: LeftOut = NOTHING_LEFT_OUT
+    left: LeftOutRecords = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class ValueCounts:
     center: float | None = None
     trial: str = "request"
     recent: int = 0
-    left: LeftOut = NOTHING_LEFT_OUT
+    left: LeftOutRecords = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class GaugeCounts:
     highest: float = 0.0
     beside: float = 0.0
     recent: int = 0
-    left: LeftOut = NOTHING_LEFT_OUT
+    left: LeftOutRecords = NOTHING_LEFT_OUT
 
 
 ServedCounts = SplitCounts | SpeedCounts | ValueCounts
@@ -176,10 +176,10 @@ class SlicedCounts:
 
     slices: dict[str, ServedCounts]
     recent: int = 0
-    left: LeftOut = NOTHING_LEFT_OUT
+    left: LeftOutRecords = NOTHING_LEFT_OUT
 
 
-MICRO = 1_000_000
+MILLIONTHS_PER_UNIT = 1_000_000
 """Sums of losses and scores are kept in millionths: integers add up to the same in any order."""
 
 
@@ -231,7 +231,7 @@ class PairedSums:
     corrected: int = 0
     unknown: int = 0
     coarse: int = 1
-    left: LeftOut = NOTHING_LEFT_OUT
+    left: LeftOutRecords = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ class ScoreBins:
     past: tuple[tuple[int, int, int], ...]
     checked: tuple[tuple[int, int, int], ...]
     now: tuple[tuple[int, int, int], ...]
-    left: LeftOut = NOTHING_LEFT_OUT
+    left: LeftOutRecords = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +269,7 @@ class AnswerShapes:
     requests: int
     answered: int
     declared: tuple[str, ...] = ()
-    left: LeftOut = NOTHING_LEFT_OUT
+    left: LeftOutRecords = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +325,7 @@ class InputShift:
     features: tuple[FeatureShift, ...]
     same: bool = False
     blind: bool = False
-    left: LeftOut = NOTHING_LEFT_OUT
+    left: LeftOutRecords = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +365,7 @@ class Validation:
     failed: tuple[FailedExpectation, ...]
     warnings: tuple[FailedExpectation, ...] = ()
     report: str = ""
-    left: LeftOut = NOTHING_LEFT_OUT
+    left: LeftOutRecords = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)

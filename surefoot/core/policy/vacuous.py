@@ -5,7 +5,14 @@ from collections.abc import Iterable, Iterator
 
 from surefoot.core.answers.class_names import class_text, is_missing_value
 from surefoot.core.policy.gates.base import Gate, LimitedGate
-from surefoot.core.policy.gates.metrics import BINARY_METRICS, BINNED, CONFUSIONS, EVENTS, SHIFT_METRICS, Metric
+from surefoot.core.policy.gates.metrics import (
+    BINARY_METRICS,
+    EVENT_METRICS,
+    GROUP_RATE_METRICS,
+    SCORE_BIN_METRICS,
+    SHIFT_METRICS,
+    Metric,
+)
 from surefoot.core.policy.gates.paired import classes_of
 from surefoot.core.policy.gates.served import ValueGate
 from surefoot.core.policy.gates.shift_and_golden import ShiftGate
@@ -13,7 +20,16 @@ from surefoot.core.policy.sections import Reaction
 from surefoot.core.policy.violations import Violation
 
 _LARGEST_VALUES = dict.fromkeys(
-    {*EVENTS, *BINNED, *CONFUSIONS, *SHIFT_METRICS, Metric.ZERO_ONE, Metric.BRIER, Metric.DISAGREEMENT}, 1.0
+    {
+        *EVENT_METRICS,
+        *SCORE_BIN_METRICS,
+        *GROUP_RATE_METRICS,
+        *SHIFT_METRICS,
+        Metric.ZERO_ONE,
+        Metric.BRIER,
+        Metric.DISAGREEMENT,
+    },
+    1.0,
 )
 """Largest value that a metric has, and the largest difference of two of them [unit of the metric]."""
 

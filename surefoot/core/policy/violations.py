@@ -34,8 +34,8 @@ class Violation(Exception):
         """Remember where and why."""
         self.mistake, self.key = mistake, key
         self.path = path
-        self.rule = escape_unprintable(rule)
-        super().__init__(f"{escape_unprintable('.'.join(map(str, path))) or 'policy'}: {self.rule}")
+        self.rule = _escape_unprintable(rule)
+        super().__init__(f"{_escape_unprintable('.'.join(map(str, path))) or 'policy'}: {self.rule}")
 
 
 def missing_key(path: KeyPath, key: str, advice: str = "") -> Violation:
@@ -62,7 +62,7 @@ def describe_type(value: object) -> str:
     return f"{names.get(type(value), 'a mapping')} ({one_line_text(value)})"
 
 
-def escape_unprintable(text: str) -> str:
+def _escape_unprintable(text: str) -> str:
     """A text of one line: line breaks, control characters and halves of characters as they are escaped in code."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import MICRO
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
 from surefoot.core.policy.model import Metric
 
 Floats = NDArray[np.float64]
@@ -25,7 +25,7 @@ def _divided(above: Floats, below: Floats) -> Floats:
 
 def mean_loss(n: Floats, sums: Floats) -> Floats:
     """Mean of a loss."""
-    return _divided(sums[..., 0] / MICRO, n)
+    return _divided(sums[..., 0] / MILLIONTHS_PER_UNIT, n)
 
 
 def root_mean_square(n: Floats, sums: Floats) -> Floats:
@@ -35,7 +35,11 @@ def root_mean_square(n: Floats, sums: Floats) -> Floats:
 
 def _binned(sums: Floats) -> tuple[Floats, Floats, Floats]:
     """Requests, positives and sums of scores by bin."""
-    return sums[..., :SCORE_BINS], sums[..., SCORE_BINS : 2 * SCORE_BINS], sums[..., 2 * SCORE_BINS :] / MICRO
+    return (
+        sums[..., :SCORE_BINS],
+        sums[..., SCORE_BINS : 2 * SCORE_BINS],
+        sums[..., 2 * SCORE_BINS :] / MILLIONTHS_PER_UNIT,
+    )
 
 
 def calibration_error(n: Floats, sums: Floats) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import MICRO, PairedBlock
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock
 from surefoot.core.stats.block_statistic import Floats, Statistic, mean_loss
 
 MIN_BLOCKS = 5
@@ -82,7 +82,7 @@ def block_difference(
     n = np.array([block.n for block in kept], dtype=np.float64)
     sums = (np.array([b.champion for b in kept], np.float64), np.array([b.candidate for b in kept], np.float64))
     if statistic is mean_loss:
-        return _ratio(n, *(side[:, 0] * coarse / MICRO for side in sums))
+        return _ratio(n, *(side[:, 0] * coarse / MILLIONTHS_PER_UNIT for side in sums))
     return jackknife_difference(n, sums[0] * coarse, sums[1] * coarse, statistic)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from surefoot.core.domain import Outcome, Verdict
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.left_out_records import LeftOutRecords
 
 _MAX_REPEATED_SHARE = 0.05
 """Share of the records that may repeat an id before nothing is judged: retries are rare, recycled ids are not."""
@@ -26,10 +26,10 @@ LEFT_OUT_REASON_TEXTS = {
     "dropped": "mirrored requests that the shadow had no room for, which are missing",
     "odd": "values that cannot be read",
 }
-"""Count of `LeftOut` -> what it counts, as a verdict says it."""
+"""Count of `LeftOutRecords` -> what it counts, as a verdict says it."""
 
 
-def report_left_out_records(verdict: Verdict, left: LeftOut) -> Verdict:
+def report_left_out_records(verdict: Verdict, left: LeftOutRecords) -> Verdict:
     """The verdict with every count that is not zero in its sentence and its details; an ERROR where one is too large.
 
     Law: without anything left out the verdict is what it was.
@@ -62,7 +62,7 @@ def report_left_out_records(verdict: Verdict, left: LeftOut) -> Verdict:
     return verdict
 
 
-def _too_much(left: LeftOut) -> str:
+def _too_much(left: LeftOutRecords) -> str:
     """Why the records cannot be judged; empty when they can."""
     total = max(left.records, 1)
     if left.repeated >= _MIN_DECIDING_RECORDS and left.repeated > _MAX_REPEATED_SHARE * total:

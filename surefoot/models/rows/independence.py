@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from surefoot.models.answer_checks import describe_error
 
-AskRows = Callable[[list[list[object]]], list[object]]
+_AskRows = Callable[[list[list[object]]], list[object]]
 """Answers some rows, one JSON value a row; raises where it cannot."""
 _RELATIVE_TOLERANCE = 1e-5
 """Largest relative difference of two numbers that are the same: batched sums in single precision differ as much."""
@@ -121,7 +121,7 @@ def _alike(one: object, other: object, size: float) -> bool:
 class _ProbeRun:
     """Probe rows, and what the model answered to each alone."""
 
-    def __init__(self, ask: AskRows, rows: list[list[object]], known: Sequence[object] = ()) -> None:
+    def __init__(self, ask: _AskRows, rows: list[list[object]], known: Sequence[object] = ()) -> None:
         self._ask = ask
         self.rows = rows
         self.alone: dict[int, object] = dict(enumerate(known))
@@ -172,7 +172,7 @@ class _ProbeRun:
 
 
 def prove_independence(
-    ask: AskRows, rows: list[list[object]], known: Sequence[object] = (), *, together: bool = True
+    ask: _AskRows, rows: list[list[object]], known: Sequence[object] = (), *, together: bool = True
 ) -> IndependenceProof:
     """Ask rows alone, again, in batches, in other orders and with other rows, and compare.
 

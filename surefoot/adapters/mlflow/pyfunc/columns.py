@@ -13,7 +13,7 @@ _WORDS: dict[object, object] = {"true": True, "TRUE": True, "false": False, "FAL
 """Cells of CSV that are truth values for pandas, beside True and False, which are none of a text column's business."""
 
 
-def type_kind(spec: Any) -> str:
+def column_type_name(spec: Any) -> str:
     """Name of a column's type; empty for lists, objects and whatever else is nested."""
     return str(getattr(spec.type, "name", ""))
 
@@ -32,7 +32,7 @@ def cast_column(name: object, spec: Any, values: Sequence[object], *, csv: bool 
     """
     import pandas as pd  # noqa: PLC0415 - as late as MLflow
 
-    kind = type_kind(spec)
+    kind = column_type_name(spec)
     try:
         if kind in NUMPY_NUMBER_TYPES:
             return _numbers(kind, values, csv=csv)

@@ -5,13 +5,18 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from surefoot.adapters.mlflow.pyfunc.columns import INTEGER_TYPES, NUMPY_NUMBER_TYPES, cast_column, type_kind
+from surefoot.adapters.mlflow.pyfunc.columns import (
+    INTEGER_TYPES,
+    NUMPY_NUMBER_TYPES,
+    cast_column,
+    column_type_name,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import Model
 
-Names = tuple[str | int | float, ...]
+ColumnNames = tuple[str | int | float, ...]
 _BLANK: dict[str, object] = {**dict.fromkeys(NUMPY_NUMBER_TYPES, 0), "string": "", "boolean": False}
 
 
@@ -45,14 +50,16 @@ class ModelInputs:
 
     def doubles(self) -> bool:
         """Whether all inputs are named doubles that a row must have."""
-        plain = not self.tensors and {type_kind(spec) for spec in self.specs} == {"double"}
+        plain = not self.tensors and {column_type_name(spec) for spec in self.specs} == {"double"}
         return plain and self.columns is not None and self.required == set(self.columns)
 
     def blank(self) -> dict[str, object]:
         """A row of nothing."""
-        return {name: _BLANK.get(type_kind(spec)) for name, spec in zip(self.columns or (), self.specs, strict=False)}
+        return {
+            name: _BLANK.get(column_type_name(spec)) for name, spec in zip(self.columns or (), self.specs, strict=False)
+        }
 
-    def fed(self, names: Names | None, values: list[Any], *, csv: bool = False) -> Any:
+    def fed(self, names: ColumnNames | None, values: list[Any], *, csv: bool = False) -> Any:
         """What the pyfunc is fed.
 
         Args:
@@ -71,11 +78,11 @@ class ModelInputs:
             return np.array(values)
         if self.hinted and names is None:
             return values
-        if self.hinted and names is not None and not type_kind(self.specs[0]):
+        if self.hinted and names is not None and not column_type_name(self.specs[0]):
             return self._objects(names, values)
         return self.frame(*(self._named(values) if names is None else (names, values)), csv=csv)
 
-    def frame(self, names: Names, values: list[Any], *, csv: bool = False) -> "pd.DataFrame":
+    def frame(self, names: ColumnNames, values: list[Any], *, csv: bool = False) -> "pd.DataFrame":
         """Build one typed frame in which no value depends on the neighbours of its row; without a signature, as pandas.
 
         Raises:
@@ -98,7 +105,9 @@ class ModelInputs:
             # A whole number cannot be missing, so a column of them that is left out, or null, is left out of the frame.
             asked = zip(self.columns, self.specs, strict=True)
             known = [
-                (name, spec) for name, spec in asked if type_kind(spec) not in INTEGER_TYPES or self._there(name, given)
+                (name, spec)
+                for name, spec in asked
+                if column_type_name(spec) not in INTEGER_TYPES or self._there(name, given)
             ]
         absent = [None] * len(values)
         return pd.DataFrame({name: cast_column(name, spec, given.get(name, absent), csv=csv) for name, spec in known})
@@ -107,14 +116,14 @@ class ModelInputs:
         """Whether a column is given, as far as it may be missing: null is what is left out."""
         return name in given and (name in self.required or any(value is not None for value in given[name]))
 
-    def _objects(self, names: Names, values: list[Any]) -> list[dict[str | int | float, Any]]:
+    def _objects(self, names: ColumnNames, values: list[Any]) -> list[dict[str | int | float, Any]]:
         """Rows as objects, of keys that only some rows have the more; what may be null has null for its default."""
         rows = [dict(zip(names, row, strict=True)) for row in values]
         if not hasattr(self.specs[0].type, "properties"):
             return rows
         return [{name: value for name, value in row.items() if value is not None} for row in rows]
 
-    def _named(self, values: list[Any]) -> tuple[Names, list[list[Any]]]:
+    def _named(self, values: list[Any]) -> tuple[ColumnNames, list[list[Any]]]:
         """Bare rows as a table: the one column that there is, or columns by their number."""
         if self.columns is None:
             rows = [row if isinstance(row, list) else [row] for row in values]
@@ -124,7 +133,7 @@ class ModelInputs:
             raise ValueError(f"the inputs of the model have the names {list(self.columns)}; send them with the values")
         return self.columns, [[value] for value in values]
 
-    def _arrays(self, names: Names | None, values: list[Any]) -> Any:
+    def _arrays(self, names: ColumnNames | None, values: list[Any]) -> Any:
         """One array, or one for each name."""
         import numpy as np  # noqa: PLC0415 - it comes with MLflow, as late
 
@@ -150,7 +159,7 @@ def _shaped(cells: Sequence[Any], spec: Any) -> Any:
     return made.reshape(len(cells), *inner) if flat else made
 
 
-def _as_csv(names: Names, values: list[Any]) -> "pd.DataFrame":
+def _as_csv(names: ColumnNames, values: list[Any]) -> "pd.DataFrame":
     """What pandas makes of CSV; every cell is written as the caller wrote it."""
     import pandas as pd  # noqa: PLC0415 - it comes with MLflow, as late
 

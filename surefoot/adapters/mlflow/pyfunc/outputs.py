@@ -41,14 +41,14 @@ def split_rows(answer: Any, rows: int, *, outputs: bool | None = None) -> Sequen
     return _counted(answer, rows)
 
 
-def holds_outputs(answer: Any) -> bool | None:
+def is_multi_output(answer: Any) -> bool | None:
     """Whether a tuple or list of arrays, given for one row, holds outputs; None for anything else."""
     if isinstance(answer, list | tuple) and answer and all(map(_array_like, answer)):
         return len(answer) != 1
     return None
 
 
-def could_be_outputs(answer: Any, rows: int) -> bool:
+def may_be_multi_output(answer: Any, rows: int) -> bool:
     """Whether an answer for several rows could be one array or list an output, each as long as the rows are many."""
     if hasattr(answer, "to_dict") and hasattr(answer, "columns"):
         return False
@@ -87,7 +87,7 @@ def _column(name: object, column: Any, rows: int) -> Sequence[Any]:
     return _counted(column, rows)
 
 
-class WrongCount(ValueError):
+class AnswerCountMismatch(ValueError):
     """The model gave another number of answers than it was asked for.
 
     Attributes:
@@ -102,7 +102,7 @@ class WrongCount(ValueError):
 
 def _counted(answers: Sequence[Any], rows: int) -> Sequence[Any]:
     if len(answers) != rows:
-        raise WrongCount(len(answers), rows)
+        raise AnswerCountMismatch(len(answers), rows)
     return answers
 
 
@@ -127,7 +127,7 @@ def _in_order(answer: Any, rows: int) -> Any:
         ValueError: Its index is not made of these numbers, each once.
     """
     if len(answer) != rows:
-        raise WrongCount(len(answer), rows)
+        raise AnswerCountMismatch(len(answer), rows)
     index = answer.index
     found = index.tolist()
     wanted = list(range(rows))
@@ -150,7 +150,7 @@ def _records(frame: Any) -> list[Any]:
     return [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 
-def plain_value(value: Any) -> object:
+def plain_json_value(value: Any) -> object:
     """Give a plain JSON value for one of numpy's, pandas' or Python's; times are ISO 8601, whatever holds them.
 
     Raises:
@@ -163,12 +163,12 @@ def plain_value(value: Any) -> object:
     if hasattr(value, "shape") or hasattr(value, "tolist"):
         return _array(value)
     if isinstance(value, Mapping):
-        made = {str(key): plain_value(item) for key, item in value.items()}
+        made = {str(key): plain_json_value(item) for key, item in value.items()}
         if len(made) < len(value):
             raise ValueError("two keys of the model's answer are the same text")
         return made
     if isinstance(value, list | tuple):
-        return [plain_value(item) for item in value]
+        return [plain_json_value(item) for item in value]
     if isinstance(value, dt.date | dt.time | dt.timedelta):  # pandas' are among them
         return _time(value)
     if isinstance(value, bytes | bytearray):
@@ -181,15 +181,15 @@ def plain_value(value: Any) -> object:
 def _array(value: Any) -> object:
     """A numpy scalar, or an array, series or frame inside an answer."""
     if getattr(getattr(value, "dtype", None), "kind", "") in {"m", "M"}:
-        return [plain_value(item) for item in value] if value.shape else _time(value)
+        return [plain_json_value(item) for item in value] if value.shape else _time(value)
     if hasattr(value, "toarray"):
         value = value.toarray()
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
-        return [plain_value(item) for item in _records(value)]
+        return [plain_json_value(item) for item in _records(value)]
     plain = value.tolist()
     if type(plain) is type(value):  # numpy's longest floats have no other form
         plain = float(plain)
-    return plain_value(plain)
+    return plain_json_value(plain)
 
 
 def _time(value: Any) -> str:

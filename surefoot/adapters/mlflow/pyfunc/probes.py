@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from surefoot.adapters.mlflow.pyfunc.columns import INTEGER_TYPES, NUMPY_NUMBER_TYPES, type_kind
+from surefoot.adapters.mlflow.pyfunc.columns import INTEGER_TYPES, NUMPY_NUMBER_TYPES, column_type_name
 from surefoot.adapters.mlflow.pyfunc.inputs import ModelInputs
 
 _ColumnNames = tuple[str | int | float, ...]
@@ -97,7 +97,11 @@ def _varied(
 ) -> list[list[object]]:
     """Rows in which columns of a known type take other values: in some rows each of them, in the others one."""
     specs = dict(zip(inputs.columns or (), inputs.specs, strict=False)) if not inputs.tensors else {}
-    known = [(place, specs[name]) for place, name in enumerate(names or ()) if name in specs and type_kind(specs[name])]
+    known = [
+        (place, specs[name])
+        for place, name in enumerate(names or ())
+        if name in specs and column_type_name(specs[name])
+    ]
     if not known or not rows:
         return []
     made = []
@@ -111,7 +115,7 @@ def _varied(
 
 def _other(cell: object, spec: Any, draw: random.Random) -> object:
     """Another value of a column; now and then none, where it may be missing."""
-    kind = type_kind(spec)
+    kind = column_type_name(spec)
     if not spec.required and kind not in INTEGER_TYPES and draw.random() < 0.25:  # noqa: PLR2004 - a quarter of them
         return None
     if kind in INTEGER_TYPES and isinstance(cell, int) and draw.random() < 0.5:  # noqa: PLR2004 - half of them
@@ -135,7 +139,7 @@ def _made_up(inputs: ModelInputs, draw: random.Random) -> tuple[_ColumnNames | N
         return None, []
     if inputs.tensors:
         return _tensors(inputs, draw)
-    kinds = [type_kind(spec) for spec in inputs.specs]
+    kinds = [column_type_name(spec) for spec in inputs.specs]
     if any(not kind and spec.required for kind, spec in zip(kinds, inputs.specs, strict=True)):
         return None, []  # nested: nobody knows what is to be in it
     width = max(len(kinds), 1)

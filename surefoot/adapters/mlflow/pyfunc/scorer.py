@@ -7,9 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surefoot.adapters.mlflow.pyfunc.columns import type_kind
-from surefoot.adapters.mlflow.pyfunc.inputs import ModelInputs, Names
-from surefoot.adapters.mlflow.pyfunc.outputs import WrongCount, could_be_outputs, holds_outputs, plain_value, split_rows
+from surefoot.adapters.mlflow.pyfunc.columns import column_type_name
+from surefoot.adapters.mlflow.pyfunc.inputs import ColumnNames, ModelInputs
+from surefoot.adapters.mlflow.pyfunc.outputs import (
+    AnswerCountMismatch,
+    is_multi_output,
+    may_be_multi_output,
+    plain_json_value,
+    split_rows,
+)
 from surefoot.adapters.mlflow.pyfunc.probes import probe_rows
 from surefoot.adapters.mlflow.pyfunc.tables import answer_table, table_columns, table_frame
 from surefoot.models.arrow_stream import decode_table, encode_table
@@ -20,14 +26,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.pyfunc import PyFuncModel
 
-SHORTCUT_ROWS = 64
+_SHORTCUT_CHECK_ROWS = 64
 """Rows that are drawn to compare a shortcut with MLflow's own way [count]."""
-UNTYPED_REASON = "it has no signature that types each value by itself: types are guessed from all rows of a request"
-GOLDEN_KEY = "surefoot_golden"
+_UNTYPED_REASON = "it has no signature that types each value by itself: types are guessed from all rows of a request"
+_GOLDEN_ROWS_KEY = "surefoot_golden"
 """Key of a model's metadata under which its author keeps rows and their answers."""
 
 
-class Scorer:
+class PyfuncScorer:
     """A loaded pyfunc that answers JSON rows with JSON values; no answer depends on the other rows of its batch.
 
     Attributes:
@@ -76,7 +82,9 @@ class Scorer:
         table = [[row.get(name) for name in names] for row in rows]
         return self.answer(tuple(names), table, params, csv=self._inputs.signed)
 
-    def answer(self, names: Names | None, values: list[Any], params: object = None, csv: bool = False) -> list[object]:
+    def answer(
+        self, names: ColumnNames | None, values: list[Any], params: object = None, csv: bool = False
+    ) -> list[object]:
         """Answer every row of a table, as `predict` does.
 
         Args:
@@ -93,16 +101,16 @@ class Scorer:
             answer = self._model.predict(fed, told)
         if len(values) == 1:
             if self._outputs is None:
-                self._outputs = holds_outputs(answer)
-        elif self._single is not True and could_be_outputs(answer, len(values)):
+                self._outputs = is_multi_output(answer)
+        elif self._single is not True and may_be_multi_output(answer, len(values)):
             self._see_one(names, values, params, csv=csv)
         try:
             rows = split_rows(answer, len(values), outputs=self._outputs)
-        except WrongCount as error:
+        except AnswerCountMismatch as error:
             self._single = False if len(values) == 1 < error.given else self._single
             raise ValueError(str(error)) from error
         self._single = True if len(values) == 1 else self._single
-        return [plain_value(one) for one in rows]
+        return [plain_json_value(one) for one in rows]
 
     def table_columns(self) -> list[tuple[str, str, bool]]:
         """Columns of the tables that `predict_table` answers, as the fields of `surefoot.models.predictor.TableColumn`.
@@ -129,7 +137,7 @@ class Scorer:
         answers = answer_table(answer, given.num_rows)
         return None if answers is None else encode_table(answers)
 
-    def _see_one(self, names: Names | None, values: list[Any], params: object, *, csv: bool) -> None:
+    def _see_one(self, names: ColumnNames | None, values: list[Any], params: object, *, csv: bool) -> None:
         """See whether one row has one answer, before two outputs for two rows are taken for the answers of the rows.
 
         Raises:
@@ -150,12 +158,12 @@ class Scorer:
         Raises:
             ValueError: They are not two lists of the same length.
         """
-        carried = (self._model.metadata.metadata or {}).get(GOLDEN_KEY)
+        carried = (self._model.metadata.metadata or {}).get(_GOLDEN_ROWS_KEY)
         if carried is None:
             return [], []
         rows, answers = (carried.get(key) for key in ("rows", "answers")) if isinstance(carried, Mapping) else (0, 0)
         if not isinstance(rows, list) or not isinstance(answers, list) or len(rows) != len(answers):
-            raise ValueError(f"{GOLDEN_KEY} in the model's metadata needs 'rows' and as many 'answers'")
+            raise ValueError(f"{_GOLDEN_ROWS_KEY} in the model's metadata needs 'rows' and as many 'answers'")
         return rows, answers
 
     def warm(self) -> None:
@@ -175,9 +183,9 @@ class Scorer:
         proof = prove_independence(lambda some: ask_model(self, names, some), probes, together=self.batchable)
         if self.batchable or proof.batching is RowIndependence.NOT_REPEATABLE:
             return proof
-        return replace(proof, batching=RowIndependence.BATCH_DEPENDENT, why=UNTYPED_REASON)
+        return replace(proof, batching=RowIndependence.BATCH_DEPENDENT, why=_UNTYPED_REASON)
 
-    def _array(self, names: Names, values: list[Any], *, csv: bool = False) -> Any:
+    def _array(self, names: ColumnNames, values: list[Any], *, csv: bool = False) -> Any:
         """Build the numbers of all rows at once; the same rows are refused as by `Inputs.frame`."""
         import numpy as np  # noqa: PLC0415 - it comes with MLflow, as late
 
@@ -213,7 +221,7 @@ class Scorer:
         function = getattr(raw, flavor["python_function"].get("predict_fn", "predict"), None)
         if function is None:
             return None
-        drawn = np.random.default_rng(0).normal(0.0, 3.0, (SHORTCUT_ROWS, len(self.columns)))
+        drawn = np.random.default_rng(0).normal(0.0, 3.0, (_SHORTCUT_CHECK_ROWS, len(self.columns)))
         probes = [*([row[name] for name in self.columns] for row in rows), *drawn.tolist()]
 
         def direct(numbers: Any) -> Any:
@@ -224,7 +232,7 @@ class Scorer:
         try:
             for some in (probes, probes[:1]):
                 slow, fast = (
-                    [plain_value(one) for one in split_rows(made, len(some))]
+                    [plain_json_value(one) for one in split_rows(made, len(some))]
                     for made in (
                         self._model.predict(self._inputs.frame(self.columns, some)),
                         direct(self._array(self.columns, some)),
@@ -241,7 +249,7 @@ class Scorer:
         outputs = self._model.metadata.get_output_schema()  # type: ignore[no-untyped-call]
         return {
             "inputs": {
-                name: type_kind(spec) for name, spec in zip(self.columns or (), self._inputs.specs, strict=False)
+                name: column_type_name(spec) for name, spec in zip(self.columns or (), self._inputs.specs, strict=False)
             },
             "outputs": "" if outputs is None else str(outputs),
         }

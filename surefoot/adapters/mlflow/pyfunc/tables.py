@@ -2,7 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from surefoot.adapters.mlflow.pyfunc.columns import INTEGER_TYPES, NUMPY_NUMBER_TYPES, cast_column, type_kind
+from surefoot.adapters.mlflow.pyfunc.columns import (
+    INTEGER_TYPES,
+    NUMPY_NUMBER_TYPES,
+    cast_column,
+    column_type_name,
+)
 from surefoot.adapters.mlflow.pyfunc.inputs import ModelInputs
 from surefoot.models.answer_checks import MISSING_INTEGER, MISSING_TEXTS
 from surefoot.models.predictor import TableColumn
@@ -24,7 +29,7 @@ def table_columns(inputs: ModelInputs) -> list[TableColumn]:
     if not inputs.batchable or inputs.tensors or inputs.hinted or inputs.columns is None:
         return []
     found = [
-        TableColumn(name, type_kind(spec), name in inputs.required)
+        TableColumn(name, column_type_name(spec), name in inputs.required)
         for name, spec in zip(inputs.columns, inputs.specs, strict=True)
     ]
     # Whether an optional column of whole numbers is fed depends on all rows of a request.
@@ -49,7 +54,7 @@ def _column(name: str, spec: Any, column: "pa.ChunkedArray") -> Any:
     """Build one column as `cast_column` does."""
     import pandas as pd  # noqa: PLC0415 - as late as MLflow
 
-    kind = type_kind(spec)
+    kind = column_type_name(spec)
     if kind == "string":
         return pd.array(column.combine_chunks(), dtype="str")
     if kind in NUMPY_NUMBER_TYPES and not (column.null_count and kind in INTEGER_TYPES):

@@ -48,18 +48,18 @@ LOSS_METRICS = frozenset(
     }
 )
 """Losses of an answer against its label; both versions are asked about the same requests."""
-CONFUSIONS = frozenset({Metric.TPR_GAP, Metric.FPR_GAP, Metric.SELECTION_GAP})
+GROUP_RATE_METRICS = frozenset({Metric.TPR_GAP, Metric.FPR_GAP, Metric.SELECTION_GAP})
 """Differences between groups in a rate of the decisions."""
-GAP_METRICS = CONFUSIONS | {Metric.LOSS_GAP}
-BINNED = frozenset({Metric.ECE, Metric.AUC})
+GAP_METRICS = GROUP_RATE_METRICS | {Metric.LOSS_GAP}
+SCORE_BIN_METRICS = frozenset({Metric.ECE, Metric.AUC})
 """Metrics of a whole distribution of scores, kept as counts by bin."""
-PAIRED = LOSS_METRICS | GAP_METRICS | BINNED | {Metric.DISAGREEMENT}
+PAIRED_METRICS = LOSS_METRICS | GAP_METRICS | SCORE_BIN_METRICS | {Metric.DISAGREEMENT}
 """Judged on the same requests, by block."""
-SPEEDS = frozenset({Metric.LATENCY, Metric.RESOURCE})
+SPEED_METRICS = frozenset({Metric.LATENCY, Metric.RESOURCE})
 """Judged on quantiles of a positive measurement of each request."""
-EVENTS = frozenset({Metric.ERROR_RATE, Metric.MISSING_LABEL})
+EVENT_METRICS = frozenset({Metric.ERROR_RATE, Metric.MISSING_LABEL})
 """Judged on a bad event that each trial has or has not."""
-LIVE_ONLY_METRICS = SPEEDS | {Metric.MISSING_LABEL, Metric.VALUE, Metric.GAUGE}
+LIVE_ONLY_METRICS = SPEED_METRICS | {Metric.MISSING_LABEL, Metric.VALUE, Metric.GAUGE}
 """What a replay cannot show: only who really served a request has it."""
 SHIFT_METRICS = frozenset({Metric.INPUT_SHIFT, Metric.PREDICTION_SHIFT})
 _BY_LABEL_OF_CALLER = "callers get the champion's answers alone, so what became of them says nothing of the candidate"
@@ -73,5 +73,5 @@ NOT_MIRRORED_REASONS = {
 """What mirrored requests cannot show, and why."""
 CLASS_LOSS_METRICS = frozenset({Metric.BRIER, Metric.LOG_LOSS, Metric.ZERO_ONE})
 """Losses that are defined for more than two classes."""
-BINARY_METRICS = frozenset({Metric.COST, *BINNED, *CONFUSIONS})
+BINARY_METRICS = frozenset({Metric.COST, *SCORE_BIN_METRICS, *GROUP_RATE_METRICS})
 """Metrics of a yes or no; `classes` says which label is which."""

@@ -1,4 +1,4 @@
-"""Hold the requests of a window in a temporary database, so that memory does not grow with their number."""
+"""Hold the requests that a replay scores in a temporary database, so that memory does not grow with them."""
 
 import contextlib
 import itertools
@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog, json_value, register_functions
-from surefoot.adapters.predictions.record_columns import came_true
+from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog, json_value, register_sql_functions
+from surefoot.adapters.predictions.record_columns import labels_in_time
 from surefoot.adapters.replay.typed_rows import read_typed_rows
 from surefoot.adapters.replay.window_copy import MEMORY_LIMIT, REQUEST_COLUMNS, UNLOGGED_SQL, copy_window
 from surefoot.core.answers.values import Floats
@@ -89,7 +89,7 @@ class ReplayWindow:
             self._home.cleanup()
             raise
         self._db.execute(f"SET threads = 1; SET memory_limit = '{MEMORY_LIMIT}'")
-        register_functions(self._db)
+        register_sql_functions(self._db)
         self.size, end = self._db.execute("SELECT count(*), coalesce(max(n) + 1, 0) FROM requests").fetchall()[0]
         self._cuts = [0, *(self._cut(first, end) for first in range(BATCH_ROWS, end, BATCH_ROWS)), end]
         self._close = weakref.finalize(self, _close, self._db, self._home)
@@ -167,23 +167,23 @@ class ReplayWindow:
         return self._table(sql).column("value").combine_chunks()
 
     def labels(self, number: NDArray[np.int64], at: Floats, maturity: float) -> dict[str, Any]:
-        """Give what came true of a batch, as `came_true` does."""
+        """Give what came true of a batch, as `labels_in_time` does."""
         sql = f'SELECT n, "at", label FROM counted WHERE n >= {number[0]} AND n <= {number[-1]} ORDER BY place'  # noqa: S608 - our own numbers
-        return came_true(self._table(sql), number, at, maturity)
+        return labels_in_time(self._table(sql), number, at, maturity)
 
     def latest(self, count: int) -> list[LoggedRequest]:
         """Give the latest requests, oldest first, without their labels."""
         found = self._db.execute(
             f'SELECT {REQUEST_COLUMNS} FROM requests ORDER BY "at" DESC, request DESC, "row" DESC LIMIT {count}'  # noqa: S608 - constants
         ).fetchall()
-        return [logged_request(cells) for cells in found[::-1]]
+        return [_logged_request(cells) for cells in found[::-1]]
 
     def _table(self, sql: str) -> pa.Table:
         with contextlib.closing(self._db.cursor()) as reader:
             return reader.sql(sql).to_arrow_table()
 
 
-def logged_request(cells: Sequence[object]) -> LoggedRequest:
+def _logged_request(cells: Sequence[object]) -> LoggedRequest:
     """Make a request of a row of the window's own columns."""
     request, row, at, answered_by, arm, *texts = cells
     prediction, features, params = (json_value(text) for text in texts)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOutRecords:
     """What stands in the records of a question and was not counted as it came; no verdict is silent about it.
 
     Attributes:
@@ -38,4 +38,4 @@ class LeftOut:
     what: str = ""
 
 
-NOTHING_LEFT_OUT = LeftOut()
+NOTHING_LEFT_OUT = LeftOutRecords()

@@ -1,24 +1,26 @@
-"""Count the records that a gate did not count as they came, by reason."""
+"""Count, by reason, the logged records that the evidence for a gate leaves out."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from surefoot.adapters.evidence.served import SERVED_SQL, SqlLog, parse_count, query_parameters
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.adapters.evidence.served_traffic import SERVED_SQL, SqlLog, parse_count, query_parameters
+from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import PAIRED, Metric, ShiftGate
+from surefoot.core.policy.model import PAIRED_METRICS, Metric, ShiftGate
 
 _REFUSED_SQL = "(error IS NOT NULL AND answered_by IS NULL)"
 """Tells a request that nobody could answer: the caller got no prediction."""
 MAX_EXAMINED_ROWS = 200_000
 """Rows of a window that are looked at one by one [count]."""
-LABEL_METRICS = (PAIRED - {Metric.DISAGREEMENT}) | {Metric.VALUE, Metric.MISSING_LABEL, Metric.EXPECTED_LOSS}
+LABEL_METRICS = (PAIRED_METRICS - {Metric.DISAGREEMENT}) | {Metric.VALUE, Metric.MISSING_LABEL, Metric.EXPECTED_LOSS}
 """Metrics that wait for labels."""
 MAX_NAMED_REQUESTS = 5
 """Requests that are named [count]."""
 
 
-def count_left_out(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] | None = None) -> LeftOut:
+def count_left_out_records(
+    log: SqlLog, question: EvidenceRequest, refused: Sequence[str] | None = None
+) -> LeftOutRecords:
     """Count it.
 
     Args:
@@ -45,7 +47,7 @@ def count_left_out(log: SqlLog, question: EvidenceRequest, refused: Sequence[str
         parameters,
     )[0]
     sampled = max(parse_count(rows) - MAX_EXAMINED_ROWS, 0) if refused is None and examines_rows(log, question) else 0
-    made = LeftOut(
+    made = LeftOutRecords(
         records=parse_count(records) + log.repeated,
         refused=parse_count(unanswered) if refused is None else len(refused),
         repeated=parse_count(records) - parse_count(rows) + log.repeated,
@@ -71,8 +73,13 @@ def examines_rows(log: SqlLog, question: EvidenceRequest) -> bool:
 
 
 def count_left_out_labels(
-    log: SqlLog, question: EvidenceRequest, made: LeftOut, where: str, parameters: tuple[object, ...], since: float
-) -> LeftOut:
+    log: SqlLog,
+    question: EvidenceRequest,
+    made: LeftOutRecords,
+    where: str,
+    parameters: tuple[object, ...],
+    since: float,
+) -> LeftOutRecords:
     """Count labels of unknown requests, and those whose times cannot be.
 
     Args:
@@ -104,9 +111,9 @@ def count_left_out_labels(
     )
 
 
-def merge_left_out(one: LeftOut, other: LeftOut) -> LeftOut:
+def merge_left_out_counts(one: LeftOutRecords, other: LeftOutRecords) -> LeftOutRecords:
     """What two counts of the same records found; neither counts what the other does."""
-    return LeftOut(
+    return LeftOutRecords(
         records=max(one.records, other.records),
         **{name: getattr(one, name) + getattr(other, name) for name in _SUMS},
         requests=(*one.requests, *other.requests)[:MAX_NAMED_REQUESTS],

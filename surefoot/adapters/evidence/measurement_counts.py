@@ -1,9 +1,9 @@
-"""Count measurements by level, slice, split, arm and epoch: the evidence of speeds and gauges."""
+"""Count latencies and gauges by histogram bucket, slice, traffic split, arm and epoch of the rollout."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
-from surefoot.adapters.evidence.served import (
+from surefoot.adapters.evidence.served_traffic import (
     FIRST_PER_REQUEST_SQL,
     ServedTraffic,
     SqlLog,
@@ -47,7 +47,7 @@ def _histogram(found: dict[int, int]) -> BucketCounts:
     return tuple(sorted(found.items()))
 
 
-def speed_counts(
+def count_speeds(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
 ) -> SpeedCounts | SlicedCounts | Missing:
     """Log-bucket histograms of a measurement, and the champion's own as it was when the rollout opened.
@@ -120,7 +120,7 @@ def _speeds(
     }
 
 
-def gauge_counts(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()) -> GaugeCounts | Missing:
+def count_gauges(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()) -> GaugeCounts | Missing:
     """Blocks of time in which both versions showed a gauge, by which was higher; the one under way is left out."""
     facts = count_served_traffic(log, question, refused)
     if isinstance(facts, Missing):

@@ -1,4 +1,4 @@
-"""Select who answered which request in a rollout: every count of served or mirrored traffic begins with it."""
+"""Build the SQL that assigns served and mirrored requests to arms; all counts of live traffic use it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -121,7 +121,7 @@ class ServedTraffic:
 
 
 def query_parameters(question: EvidenceRequest, refused: Sequence[str] = ()) -> tuple[object, ...]:
-    """Parameters $1 to $6 of `timed_arms`."""
+    """Parameters $1 to $6 of `timed_arms_sql`."""
     alone = question.kind == EvidenceKind.BAKE
     epoch = max(question.epoch, 1.0)
     return (question.rollout, question.until, question.candidate.number, alone, epoch, list(refused))

@@ -9,18 +9,24 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.block_sums import ScoredBatch, present_mask, probabilities_or_nan, score_bins
-from surefoot.adapters.evidence.column_distances import column_distances, unseen_texts
-from surefoot.adapters.evidence.left_out import MAX_NAMED_REQUESTS, count_left_out
-from surefoot.adapters.evidence.paired_sums import sum_batches
+from surefoot.adapters.evidence.block_sums import (
+    ScoredBatch,
+    present_mask,
+    probabilities_or_nan,
+    score_bin_totals,
+)
+from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
+from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS, count_left_out_records
+from surefoot.adapters.evidence.paired_sums import sum_paired_losses
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.adapters.replay.offline_replay import MAX_COMPARED_SHAPES, UNREADABLE_REASON
-from surefoot.core.answers.shape import shapes_of
+from surefoot.core.answers.shape import describe_shapes
 from surefoot.core.answers.values import Floats
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import (
     AnswerShapes,
+    EventStratum,
     FeatureShift,
     GoldenRows,
     InputShift,
@@ -28,9 +34,8 @@ from surefoot.core.judging.evidence import (
     PairedSums,
     ScoreBins,
     SplitCounts,
-    Stratum,
 )
-from surefoot.core.judging.left_out import LeftOut
+from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.policy.model import PairedGate, ShiftGate, narrow
 from surefoot.core.stats.block_statistic import SCORE_BINS
@@ -75,7 +80,7 @@ class RecordedAnswers:
 
     def _sums(self, question: EvidenceRequest) -> PairedSums:
         gate = narrow(question.gate, PairedGate)
-        made = sum_batches(gate, question.since, question.until, self._batches(question, gate.maturity, gate.by))
+        made = sum_paired_losses(gate, question.since, question.until, self._batches(question, gate.maturity, gate.by))
         unknown = self._records.rows(
             "",
             'SELECT count(*) FROM labels WHERE n IS NULL AND "at" > $1 AND "at" <= $2',
@@ -98,7 +103,7 @@ class RecordedAnswers:
         n, old, new = n - both, old - both, new - both  # what both refuse is evidence about neither
         if not n:
             return Missing(Outcome.NO_DATA, "no request of the window was answered by any version")
-        return SplitCounts((Stratum(0.5, new, n - new, old, n - old),), old / n, "request", n, n)
+        return SplitCounts((EventStratum(0.5, new, n - new, old, n - old),), old / n, "request", n, n)
 
     def refused(self, question: EvidenceRequest) -> tuple[str, ...]:
         """Requests that both versions could not answer, as far as the file says."""
@@ -120,7 +125,7 @@ class RecordedAnswers:
     def shapes(self, _question: EvidenceRequest) -> AnswerShapes | Missing:
         """What both versions' answers look like according to the file, whenever they were given."""
         old, new = self._records.first_answers(MAX_COMPARED_SHAPES)
-        return AnswerShapes(shapes_of(old), shapes_of(new, old), len(old), len(new))
+        return AnswerShapes(describe_shapes(old), describe_shapes(new, old), len(old), len(new))
 
     def golden(self, _question: EvidenceRequest) -> GoldenRows | Missing:
         """A file of records holds no model to ask."""
@@ -139,15 +144,17 @@ class RecordedAnswers:
         if not len(sides[0]):
             return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
         old, new = (_frame(side) for side in sides)
-        return InputShift("the champion's answers", column_distances(old, new), left=unseen_texts(old, new))
+        return InputShift(
+            "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
+        )
 
     def given(self, question: EvidenceRequest) -> pd.DataFrame:
         """The candidate's answers, as columns."""
         return _frame(self._records.sample(question.since, question.until)[1])
 
-    def left_out(self, question: EvidenceRequest) -> LeftOut:
+    def left_out(self, question: EvidenceRequest) -> LeftOutRecords:
         """What was not counted as it came: of a file every pair counts as mirrored, and nothing was dropped."""
-        return count_left_out(self._records, question)
+        return count_left_out_records(self._records, question)
 
     def past_scores(self, question: EvidenceRequest) -> ScoreBins | Missing:
         """Scores with labels of the past, split in two by time, and scores that wait for theirs."""
@@ -167,13 +174,13 @@ class RecordedAnswers:
             ripe = np.flatnonzero(old)
             young = np.flatnonzero(present_mask(scores) & (batch.at + question.gate.maturity > question.until))
             for index, chosen in enumerate((ripe[:left], ripe[left:], young)):
-                made[index] += score_bins(scores[chosen], np.where(old, truth, 0.0)[chosen])
+                made[index] += score_bin_totals(scores[chosen], np.where(old, truth, 0.0)[chosen])
             left = max(left - len(ripe), 0)
         if odd and not made.any():
             return Missing(Outcome.ERROR, f"{UNREADABLE_REASON}: none of {odd:,} can be read")
         past, later, now = (tuple((int(n), int(true), int(total)) for n, true, total in part) for part in made)
         what = UNREADABLE_REASON if odd else ""
-        return ScoreBins(past, later, now, LeftOut(odd=odd, requests=tuple(named), what=what))
+        return ScoreBins(past, later, now, LeftOutRecords(odd=odd, requests=tuple(named), what=what))
 
     def _scored(self, question: EvidenceRequest) -> Iterator[tuple[ScoredBatch, Floats, Floats, NDArray[np.bool_]]]:
         """Every batch of a window in the order of time, its scores and labels, and which have had their label in time.
