@@ -23,7 +23,7 @@ class Settings:
         token: Secret of the gateway's control calls.
         clock: "system" or "replay:<file>".
         journal: SQLAlchemy URL of the journal.
-        tick: Time between two runs of the scheduled flows [seconds].
+        tick: Time between two ticks of the scheduled flows [seconds].
         processes: What was started: name -> [pid, start time].
     """
 

@@ -13,9 +13,11 @@ from surefoot.adapters.clock import HostClock, open_clock
 from surefoot.adapters.config.policy_file import policy_files, read_policy
 from surefoot.adapters.evidence.mirrored import MirroredAnswers
 from surefoot.adapters.evidence.source import LogEvidence
+from surefoot.adapters.heartbeats import record_shown
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.adapters.mlflow.registry import MlflowRegistry
+from surefoot.adapters.predictions.closed_segments import closed_segments as closed_log_segments
 from surefoot.adapters.predictions.compaction import CompactionResult
 from surefoot.adapters.predictions.compaction import compact as compact_log
 from surefoot.adapters.predictions.log import PredictionLog
@@ -278,12 +280,24 @@ def project_journal(config: Settings, model: str, flow_run: str = "", upto: int 
             if page.is_file():
                 reports[entry.seq] = page
     view = MlflowProjection(config.mlflow, Pictures(verdicts_png, slice_losses_png, course_png))
-    return view.project(model, entries, flow_run, reports=reports)
+    done = view.project(model, entries, flow_run, reports=reports)
+    if entries:
+        record_shown(config.home, model, entries[-1].seq)
+    return done
 
 
 def logged_models(config: Settings) -> tuple[str, ...]:
     """Models of which something was logged."""
     return tuple(sorted(path.name for path in config.log.glob("*/") if not path.name.startswith(".")))
+
+
+def closed_segments(config: Settings, model: str) -> tuple[str, ...]:
+    """Names of the segments of a model's log that wait to be compacted.
+
+    Raises:
+        EvidenceUnavailable: The folder of the log cannot be read.
+    """
+    return closed_log_segments(config.log, model)
 
 
 def compact_model_log(

@@ -19,15 +19,20 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
+from surefoot.adapters import heartbeats
 from surefoot.core.domain import RolloutKind, Stage
+from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.state import Ledger
+from surefoot.rollout import ended_outcomes
+from surefoot.rollout.reconcile import MAX_LATEST_RUNS
+from surefoot.settings import read_settings
 from tasks.stage_driver import flow_ports
 from tasks.states import state_of
 
 ROLLOUT_TAG = "rollout:"
 """Begins the tag that says which rollout a flow run drives."""
-MAX_LATEST_RUNS = 5
-"""Promotions of each model whose runs are looked at [count]: only the last ones can still change their outcome."""
+MAX_NAME_LENGTH = 150
+"""Longest name of a run [characters]."""
 OUR_STATES = frozenset(str(stage) for stage in Stage)
 """Names of the states that Surefoot gives; what a person or Prefect has set stays."""
 
@@ -46,6 +51,19 @@ def tag_run(rollout: str, name: str = "") -> None:
         tags = sorted({*run.tags, f"{ROLLOUT_TAG}{rollout}"})
         if tags != sorted(run.tags) or (name and run.name != name):
             client.update_flow_run(run.id, tags=tags, name=name or run.name)
+
+
+def name_run(name: str) -> None:
+    """Name this flow run for what it did; without a Prefect server nothing is named.
+
+    Args:
+        name: The name; a long one is cut.
+    """
+    if not runtime.flow_run.id:
+        return
+    short = name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}…"
+    with _patiently(), get_client(sync_client=True) as client:
+        client.update_flow_run(runtime.flow_run.id, name=short)
 
 
 @task(name="tell runs")
@@ -81,6 +99,8 @@ def update_ended_runs() -> list[str]:
             client.set_flow_run_state(run.id, wanted, force=True)
             told.append(f"{run.name}: {wanted.name}: {wanted.message}")
             get_run_logger().info("flow run %s is told: %s", run.name, told[-1])
+        outcomes = {one: item for ledger in ledgers.values() for one, item in ended_outcomes(ledger).items()}
+        heartbeats.record_told(read_settings().home, canonical_digest(dict(outcomes)))
     return told
 
 

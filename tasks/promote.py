@@ -1,18 +1,24 @@
 """Start and finish a promotion in Prefect tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from prefect import task
 from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from surefoot import wiring
 from surefoot.adapters import heartbeats
+from surefoot.controller.scheduler import NOTHING_TO_DO
 from surefoot.core.domain import RolloutKind, Stage
+from surefoot.core.errors import SurefootError
+from surefoot.core.machine import NoRollout, WaitUntil
 from surefoot.core.policy.parse import parse
+from surefoot.core.record.state import Ledger
 from surefoot.rollout import open_promotion
+from surefoot.rollout.reconcile import bake_action
 from surefoot.settings import read_settings
-from tasks.ended_runs import tag_run, update_ended_runs
+from tasks.ended_runs import name_run, tag_run, update_ended_runs
 from tasks.stage_driver import drive_stage, flow_ports, is_retryable, project_record
 from tasks.states import combined_state, state_of
 
@@ -67,11 +73,25 @@ def bake(model: str, rollout: str) -> State[str]:
     return drive_stage(model, rollout, Stage.BAKING, wait=False)
 
 
-def baking(model: str) -> str:
-    """Id of the rollout that bakes, or nothing."""
+def due_bakes() -> dict[str, str]:
+    """Rollouts that bake and of which something is due, by model: one pass over all of them.
+
+    A rollout whose policy cannot be read is among them: its own task fails of that, and no other.
+    """
+    heartbeats.record_heartbeat(read_settings().home, "watch")
     with flow_ports() as ports:
-        ledger = ports.ledger(model)
-    return ledger.open if ledger.rollout and ledger.rollout.stage is Stage.BAKING else ""
+        ledgers = {model: ports.ledger(model) for model in ports.journal.models()}
+        now = ports.clock.now()
+    return {model: ledger.open for model, ledger in ledgers.items() if _is_due(ledger, now)}
+
+
+def _is_due(ledger: Ledger, now: float) -> bool:
+    if ledger.rollout is None or ledger.rollout.stage is not Stage.BAKING:
+        return False
+    try:
+        return not isinstance(bake_action(ledger, now), WaitUntil | NoRollout)
+    except SurefootError:
+        return True
 
 
 def closing(model: str, rollout: str, kind: RolloutKind = RolloutKind.PROMOTION) -> State[str]:
@@ -90,15 +110,15 @@ def closing(model: str, rollout: str, kind: RolloutKind = RolloutKind.PROMOTION)
         return state_of(ports.ledger(model), rollout, kind=kind)
 
 
-def looked(states: Sequence[State[Any]]) -> State[Any] | list[State[Any]]:
-    """The last state of a flow that looked at bakes; runs whose bake ended in it are told so at once."""
-    if any(state.name != "Completed" for state in states):
+def looked(states: Mapping[str, State[Any]]) -> State[Any] | list[State[Any]]:
+    """The last state of a flow that looked at bakes; runs whose bake ended in it are told so at once.
+
+    Args:
+        states: State of each look, by model.
+    """
+    if any(state.name != "Completed" for state in states.values()):
         update_ended_runs()
-    return combined_state(states)
-
-
-def models() -> tuple[str, ...]:
-    """Every model with a record; a policy file that was broken since does not end a watch."""
-    heartbeats.record_heartbeat(read_settings().home, "watch")
-    with flow_ports() as ports:
-        return ports.journal.models()
+    if not states:
+        return Completed(name=NOTHING_TO_DO, message="no look is due")
+    name_run(f"watch: looked at {', '.join(states)}")
+    return combined_state(list(states.values()))

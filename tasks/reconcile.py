@@ -12,15 +12,16 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import run_deployment
 from prefect.logging import get_run_logger
-from prefect.states import Crashed
+from prefect.states import Completed, Crashed
 from prefect.types._datetime import now
 
 from surefoot import wiring
 from surefoot.adapters import heartbeats
+from surefoot.controller.scheduler import NOTHING_TO_DO
 from surefoot.core.errors import SurefootError
 from surefoot.rollout import (
     CancelledRun,
@@ -31,16 +32,23 @@ from surefoot.rollout import (
     end_cancelled,
     end_withdrawn,
     finish_ending,
+    is_cancelled_by_person,
     next_step,
     open_wanted,
 )
-from surefoot.rollout.reconcile import MAX_VAIN_RUNS
+from surefoot.rollout.reconcile import MAX_VAIN_RUNS, SILENCE_S
 from surefoot.settings import read_settings
+from tasks.ended_runs import name_run
 from tasks.stage_driver import flow_ports, is_retryable, project_record
+from tasks.states import MAX_MESSAGE_LENGTH
 
-SILENCE_S = 100.0
-"""A run that beats every 30 seconds and has been silent this long is dead [seconds]."""
 LIVE = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
+
+
+def heads() -> dict[str, int]:
+    """Sequence of the last entry of each journal."""
+    with wiring.open_journal(read_settings()) as journal:
+        return {model: seq for model, (seq, _) in journal.heads().items()}
 
 
 @task(name="adopt champions", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable)
@@ -117,7 +125,7 @@ def cancelled() -> list[str]:
             run.state.timestamp.timestamp(),
         )
         for run in _runs((StateType.CANCELLED, StateType.CANCELLING))
-        if run.state is not None and _by_a_person(run)
+        if run.state is not None and is_cancelled_by_person(run.state.message or "")
     ]
     with flow_ports() as ports:
         ended = end_cancelled(ports, runs)
@@ -125,11 +133,6 @@ def cancelled() -> list[str]:
             get_run_logger().warning("%s: %s", model, run.reason)
             _try_to_finish(ports, model)
     return [f"{model} {run.version}: {run.reason}" for model, run in ended.items()]
-
-
-def _by_a_person(run: FlowRun) -> bool:
-    """Whether a run was cancelled from outside: the scheduler gives its own cancels a message of its own."""
-    return run.state is not None and "concurrency limit" not in (run.state.message or "").lower()
 
 
 @task(name="read registry changes", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable)
@@ -215,16 +218,24 @@ def _try_to_finish(ports: Ports, model: str) -> bool:
     return True
 
 
+@task(name="show the journals")
+def show() -> list[str]:
+    """Show in MLflow what is over; a rollout that is open is shown by the run that drives it.
+
+    Returns:
+        Models of which something was drawn.
+    """
+    with flow_ports() as ports:
+        ledgers = {model: ports.ledger(model) for model in ports.journal.models()}
+    return [model for model, ledger in ledgers.items() if not ledger.open and project_record(model, ledger.head)]
+
+
 @task(name="compare with the journal")
 def compare() -> list[str]:
     """Journal and report where the gateway or the registry does not say what the journal says."""
     found = []
     with flow_ports() as ports:
         for model in ports.journal.models():
-            ledger = ports.ledger(model)
-            if not ledger.open:
-                # An open rollout is shown by the run that drives it: shown from here it would carry this run's id.
-                project_record(model, ledger.head)
             found += compare_model(ports, model)
     for line in found:
         get_run_logger().error("drift: %s", line)
@@ -249,3 +260,19 @@ def compact() -> list[str]:
             done.append(f"{model}: {said}")
             get_run_logger().info("%s: %s", model, said)
     return done
+
+
+def reconciled(done: dict[str, list[str]], before: dict[str, int]) -> State[dict[str, list[str]]]:
+    """The last state of the flow, whose run is named for what it did.
+
+    Args:
+        done: What each part has done or has to say.
+        before: Sequence of the last entry of each journal when the flow began.
+    """
+    said = [f"{what} {', '.join(lines)}" for what, lines in done.items() if lines]
+    named = " ".join(line for lines in done.values() for line in lines)
+    said += [f"journalled {model}" for model, seq in heads().items() if seq != before.get(model) and model not in named]
+    if not said:
+        return Completed(name=NOTHING_TO_DO, message="journal, registry, gateway and Prefect agree", data=done)
+    name_run(f"reconcile: {'; '.join(said)}")
+    return Completed(message="; ".join(said)[:MAX_MESSAGE_LENGTH], data=done)

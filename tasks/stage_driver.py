@@ -88,12 +88,17 @@ def _order(stage: Stage, step: int) -> tuple[int, int]:
     return list(Stage).index(stage), step
 
 
-def project_record(model: str, upto: int | None = None) -> None:
-    """Show the journal, up to an entry, as MLflow runs; a view that is late is no reason to stop."""
+def project_record(model: str, upto: int | None = None) -> int:
+    """Show the journal, up to an entry, as MLflow runs; a view that is late is no reason to stop.
+
+    Returns:
+        Runs and pages that were written [count].
+    """
     try:
-        wiring.project_journal(read_settings(), model, str(runtime.flow_run.id or ""), upto)
+        return wiring.project_journal(read_settings(), model, str(runtime.flow_run.id or ""), upto)
     except SurefootError as error:
         get_run_logger().warning("the MLflow view is behind: %s", error)
+        return 0
 
 
 def _artifact(model: str, rollout: str, entries: "Sequence[Entry]", name: str) -> None:

@@ -1,7 +1,8 @@
-"""Record when each scheduled flow ran last, as the time of a file that `status` reads."""
+"""Record when each scheduled flow came last, and what flows have shown to people, in small files below the home."""
 
 import contextlib
 from pathlib import Path
+from urllib.parse import quote
 
 
 def record_heartbeat(home: Path, name: str) -> None:
@@ -28,3 +29,57 @@ def last_heartbeat(home: Path, name: str) -> float | None:
         return (home / "ticks" / name).stat().st_mtime
     except OSError:
         return None
+
+
+def record_shown(home: Path, model: str, head: int) -> None:
+    """Remember that MLflow shows the journal of a model up to an entry.
+
+    Args:
+        home: Folder of all state.
+        model: Registered model.
+        head: Sequence of the entry.
+    """
+    _write(home / "shown" / quote(model, safe=""), str(head))
+
+
+def last_shown(home: Path, model: str) -> int:
+    """Sequence of the last entry that MLflow was made to show; 0 when that is not known.
+
+    Args:
+        home: Folder of all state.
+        model: Registered model.
+    """
+    said = _read(home / "shown" / quote(model, safe=""))
+    return int(said) if said.isdecimal() else 0
+
+
+def record_told(home: Path, outcomes: str) -> None:
+    """Remember which outcomes the ended flow runs tell.
+
+    Args:
+        home: Folder of all state.
+        outcomes: Digest of the outcomes.
+    """
+    _write(home / "ticks" / "told", outcomes)
+
+
+def last_told(home: Path) -> str:
+    """Digest of the outcomes that the ended flow runs tell; empty when that is not known.
+
+    Args:
+        home: Folder of all state.
+    """
+    return _read(home / "ticks" / "told")
+
+
+def _write(path: Path, text: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk must not stop a flow: it is shown once more
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -1,5 +1,6 @@
-"""Define up, down and gateway: commands that start and stop processes."""
+"""Define up, down, gateway and controller: commands that start and stop processes, or are one of them."""
 
+import logging
 import os
 import time
 from functools import partial
@@ -16,6 +17,19 @@ from surefoot.cli.local.signals import stopped_by_signals
 from surefoot.cli.printing.show import console
 from surefoot.settings import home, read_settings
 
+PRELOADED = (
+    "flows.promote",
+    "flows.rollback",
+    "flows.watch",
+    "flows.reconcile",
+    "mlflow.client",
+    "surefoot.adapters.mlflow.runs.projection",
+    "surefoot.reports.plots",
+    "surefoot.reports.evidence_course",
+    "matplotlib.backends.backend_agg",
+)
+"""What flow runs import, but for Great Expectations: it costs 5 CPU seconds, and few runs need it."""
+
 
 def up(
     project: Annotated[Path, typer.Option(help="Folder with prefect.yaml, configs/ and expectations/.")] = Path(),
@@ -23,9 +37,9 @@ def up(
     prefect_port: Annotated[int, typer.Option(help="Port of Prefect; 0 takes any free one.")] = 0,
     gateway_port: Annotated[int, typer.Option(help="Port of the gateway; 0 takes any free one.")] = 0,
     clock: Annotated[str, typer.Option(help="'system', or 'replay:FILE' for replayed traffic.")] = "system",
-    tick: Annotated[int, typer.Option(help="Seconds between two runs of the scheduled flows.", min=5)] = 60,
+    tick: Annotated[int, typer.Option(help="Seconds between two ticks of the scheduled flows.", min=5)] = 60,
 ) -> None:
-    """Start MLflow, Prefect (server and worker) and the gateway, and wait until each answers."""
+    """Start MLflow, Prefect (server and worker), the gateway and the controller, and wait until each answers."""
     options = stack.StackOptions(mlflow_port, prefect_port, gateway_port, clock, tick)
     began = time.monotonic()
     with stopped_by_signals(), console.status("starting MLflow, Prefect and the gateway"):
@@ -61,7 +75,24 @@ def gateway(
     Supervisor(config.home / "gateway", listen, count, make, model_host.run).run()
 
 
+def controller() -> None:
+    """Look before each tick of the scheduled flows whether there is work for them; `up` starts this for you."""
+    from surefoot.cli.local.tick_runs import TickRuns  # noqa: PLC0415 - the other commands need no scheduler
+    from surefoot.controller.flow_processes import FlowProcesses  # noqa: PLC0415 - same
+    from surefoot.controller.loop import Controller, only_controller  # noqa: PLC0415 - same
+    from surefoot.controller.snapshot import Snapshot  # noqa: PLC0415 - same
+    from surefoot.controller.work import Work  # noqa: PLC0415 - same
+
+    config = read_settings()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    runs = TickRuns(config)
+    with only_controller(config.home):
+        processes = FlowProcesses(config.project, PRELOADED)
+        Controller(Work(Snapshot(config), runs), runs, config.home, processes).run()
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (up, down, gateway):
+    for command in (up, down, gateway, controller):
         app.command()(command)

@@ -1,7 +1,8 @@
 """Carry out use cases through ports: open a rollout, advance it, take it back, reconcile."""
 
-from surefoot.rollout.candidates import CandidateRequest, end_withdrawn, open_wanted
+from surefoot.rollout.candidates import CandidateRequest, candidate_requests, end_withdrawn, open_wanted
 from surefoot.rollout.drift import compare_champion, open_changes, repair_champion, repeat_changes, split_mismatch
+from surefoot.rollout.dry_run import wanted_change
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.reconcile import (
     CancelledRun,
@@ -9,7 +10,9 @@ from surefoot.rollout.reconcile import (
     adopt_champions,
     compare_model,
     end_cancelled,
+    ended_outcomes,
     finish_ending,
+    is_cancelled_by_person,
     next_step,
 )
 from surefoot.rollout.requests import (
@@ -33,6 +36,7 @@ __all__ = [
     "adopt_champion",
     "adopt_champions",
     "advance",
+    "candidate_requests",
     "compare_champion",
     "compare_model",
     "drive",
@@ -40,7 +44,9 @@ __all__ = [
     "end_cut",
     "end_rollout",
     "end_withdrawn",
+    "ended_outcomes",
     "finish_ending",
+    "is_cancelled_by_person",
     "lost_entries",
     "next_step",
     "open_changes",
@@ -51,4 +57,5 @@ __all__ = [
     "repeat_changes",
     "retry_on_conflict",
     "split_mismatch",
+    "wanted_change",
 ]

@@ -7,16 +7,22 @@ from functools import partial
 
 from surefoot.core.domain import RolloutKind, Split, Stage
 from surefoot.core.errors import SurefootError
-from surefoot.core.machine import NoRollout
+from surefoot.core.machine import Action, NoRollout, decide_action
+from surefoot.core.policy.parse import parse
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.state import Ledger
+from surefoot.core.record.version_status import current_outcome
 from surefoot.rollout.drift import compare_champion, compare_split, repeat_changes, split_mismatch
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.requests import adopt_champion, end_rollout, retry_on_conflict
 from surefoot.rollout.steps import advance
 
+MAX_LATEST_RUNS = 5
+"""Promotions of each model whose runs are looked at [count]: only the last ones can still change their outcome."""
 MAX_VAIN_RUNS = 3
 """Runs that may end without an entry in the journal before a person has to look [count]."""
+SILENCE_S = 100.0
+"""A flow run that beats every 30 seconds and has been silent this long is dead [seconds]."""
 UNKNOWN_PERSON = "Prefect UI, not identified"
 """Actor of a cancellation: the scheduler records that a run was cancelled, and not who did it."""
 
@@ -41,6 +47,15 @@ class CancelledRun:
     def reason(self) -> str:
         """Why its rollout ends, for the record."""
         return f"flow run '{self.name}' was cancelled in Prefect"
+
+
+def is_cancelled_by_person(message: str) -> bool:
+    """Whether a run was cancelled from outside: the scheduler gives its own cancels a message of its own.
+
+    Args:
+        message: What the run's last state says.
+    """
+    return "concurrency limit" not in message.lower()
 
 
 class NextStep(StrEnum):
@@ -75,8 +90,12 @@ def end_cancelled(ports: Ports, runs: Sequence[CancelledRun]) -> dict[str, Cance
         rollout = ledger.rollout
         if rollout is None or rollout.ending or rollout.opened.kind != RolloutKind.PROMOTION:
             continue
-        number, opened = rollout.opened.candidate.number, _opened_at(ports.journal.read(model), ledger.open)
-        run = next((run for run in runs if (run.model, run.version) == (model, number) and run.at >= opened), None)
+        number = rollout.opened.candidate.number
+        mine = [run for run in runs if (run.model, run.version) == (model, number)]
+        if not mine:
+            continue
+        opened = _opened_at(ports.journal.read(model), ledger.open)
+        run = next((run for run in mine if run.at >= opened), None)
         if run is None:
             continue
         ended[model] = run
@@ -102,6 +121,27 @@ def next_step(ledger: Ledger, *, driven: bool) -> NextStep:
     if rollout.ending or rollout.opened.kind == RolloutKind.ROLLBACK:
         return NextStep.FINISH
     return NextStep.NOTHING if rollout.stage is Stage.BAKING else NextStep.RUN
+
+
+def ended_outcomes(ledger: Ledger) -> dict[str, list[str]]:
+    """Outcome and reason of each of the latest promotions that has ended, by id of its rollout."""
+    promotions = [item for item in ledger.rollouts.items() if item[1].opened.kind == RolloutKind.PROMOTION]
+    return {
+        rollout: [str(part) for part in current_outcome(ledger, item)]
+        for rollout, item in promotions[-MAX_LATEST_RUNS:]
+        if item.stage.is_terminal
+    }
+
+
+def bake_action(ledger: Ledger, now: float) -> Action:
+    """What is to be done about a rollout that bakes; WaitUntil when no look is due.
+
+    Raises:
+        PolicyInvalid: The policy that it was opened with cannot be read by this release.
+    """
+    rollout = ledger.rollout
+    # The way back needs no policy.
+    return decide_action(ledger, parse(rollout.opened.policy) if rollout and not rollout.ending else None, now)
 
 
 def finish_ending(ports: Ports, model: str) -> None:

@@ -72,5 +72,5 @@ def test_status_agrees_with_the_gateway(stack: Scenario, promotion: Promotion) -
     assert (model["champion"], model["rollout"], model["proven_good"]) == ("2", None, ["1", "2"])
     assert model["live"]["champion"]["number"] == live["champion"]["number"] == "2"
     assert model["live"]["generation"] == live["generation"]
-    assert set(said["processes"]) == {"mlflow", "prefect", "gateway", "worker"}
+    assert set(said["processes"]) == {"mlflow", "prefect", "gateway", "worker", "controller"}
     assert all(said["processes"].values())

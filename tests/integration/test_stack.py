@@ -45,7 +45,7 @@ class Partial(Home):
         self.project = folder / "project"
         (self.project / "configs").mkdir(parents=True)
         (self.project / "prefect.yaml").touch()
-        self.others = {name: self._sleeper() for name in ("mlflow", "prefect", "worker")}
+        self.others = {name: self._sleeper() for name in ("mlflow", "prefect", "worker", "controller")}
         mlflow, prefect, gateway = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
         known = {name: _process(one.pid) for name, one in self.others.items()}
         Settings(self.folder, self.project, mlflow, prefect, gateway, "secret", processes=known).save()
@@ -127,7 +127,7 @@ def test_up_starts_what_is_missing(partial: Partial) -> None:
     before = partial.settings
     first = partial.up()
     assert (first.returncode, first.stderr) == (0, "")
-    assert "already running: mlflow, prefect, worker; starting again: gateway" in first.stdout
+    assert "already running: mlflow, prefect, worker, controller; starting again: gateway" in first.stdout
     old = partial.lose_supervisor()
     with asking(before.gateway) as troubles:
         refused = partial.up("--gateway-port", str(free_port()))

@@ -109,6 +109,20 @@ class SqlJournal:
         with self._transaction(writing=False) as connection:
             return tuple(sorted(connection.execute(sa.select(ENTRIES_TABLE.c.model).distinct()).scalars()))
 
+    def heads(self) -> dict[str, tuple[int, str]]:
+        """Sequence and hash of the last entry of every model.
+
+        Raises:
+            JournalUnavailable: The database cannot be read.
+        """
+        columns = ENTRIES_TABLE.c
+        last = sa.select(columns.model, sa.func.max(columns.seq).label("seq")).group_by(columns.model).subquery()
+        query = sa.select(columns.model, columns.seq, columns.hash).join(
+            last, (columns.model == last.c.model) & (columns.seq == last.c.seq)
+        )
+        with self._transaction(writing=False) as connection:
+            return {row.model: (row.seq, row.hash) for row in connection.execute(query)}
+
     def append(self, model: str, expected: int, at: float, actor: str, kind: str, data: Mapping[str, object]) -> Entry:
         """Append one entry as number `expected` + 1; when this returns, it survives a kill and a crash.
 

@@ -1,7 +1,10 @@
 """Read and write aliases, tags and versions of the registry; each change is read back."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +15,34 @@ from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 DATA_DIGEST_TAG = "surefoot.data_digest"
 PENDING_S = 3600.0
 """How long a version may be in registration before it is given up [s]."""
+_FEW_MODELS = 8
+"""So many models are asked for one by one; more of them in a search over all of the registry [count]."""
+_LARGEST_PAGE = 1000
 _LISTED = 20  # a message names no more versions or models than a person reads
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryFingerprint:
+    """What MLflow says of a model without a look at each of its versions.
+
+    Attributes:
+        aliases: Version numbers by alias.
+        state: Changes whenever a version is added, deleted, moved to another stage or gets another status.
+    """
+
+    aliases: Mapping[str, str]
+    state: tuple[object, ...]
+
+
+def _fingerprint(found: "RegisteredModel") -> RegistryFingerprint:
+    latest = sorted((str(one.version), str(one.current_stage), str(one.status)) for one in found.latest_versions or ())
+    aliases = {name: str(number) for name, number in found.aliases.items()}
+    return RegistryFingerprint(aliases, (found.last_updated_timestamp, *latest))
 
 
 class MlflowRegistry:
@@ -129,6 +154,24 @@ class MlflowRegistry:
         """
         found = self._mlflow.pages(lambda token, client: client.search_registered_models(page_token=token))
         return tuple(sorted(str(one.name) for one in found))
+
+    def fingerprints(self, models: Collection[str]) -> dict[str, RegistryFingerprint]:
+        """What tells whether anything of a model has changed, for many models in few calls; absent ones are left out.
+
+        Raises:
+            Rejected: MLflow does not let us look.
+            RegistryUnavailable: MLflow does not answer.
+        """
+        if len(models) > _FEW_MODELS:
+            found = self._mlflow.pages(
+                lambda token, client: client.search_registered_models(max_results=_LARGEST_PAGE, page_token=token)
+            )
+            return {str(one.name): _fingerprint(one) for one in found if one.name in models}
+        made = {}
+        for model in models:
+            with suppress(NotFound):
+                made[model] = _fingerprint(self._mlflow.call(methodcaller("get_registered_model", model)))
+        return made
 
     def _versions(self, model: str) -> "list[ModelVersion]":
         quote = '"' if "'" in model else "'"

@@ -164,6 +164,25 @@ class GatewayTraffic:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise GatewayUnavailable(f"{self.base_url} tells no generations: {error!r}") from error
 
+    def served_states(self) -> dict[str, str]:
+        """What the gateway says of the state of each model that it serves: the same text as long as nothing changes.
+
+        A model that cannot be loaded is left out.
+
+        Raises:
+            GatewayUnavailable: The gateway does not answer, or says something we cannot read.
+        """
+        try:
+            told = self._get("/health").json()
+            killed = str(told.get("killed", ""))
+            return {
+                str(name): f"{sorted(state.items())} {killed}"
+                for name, state in told["models"].items()
+                if state.get("generation") and state.get("loaded")
+            }
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise GatewayUnavailable(f"{self.base_url} tells no states: {error!r}") from error
+
     def killed(self) -> str:
         """Why the kill switch is set; empty when it is not.
 

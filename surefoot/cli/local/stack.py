@@ -20,11 +20,11 @@ from surefoot.cli.local.signals import signals_held, usual_signals
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.settings import Settings, read_settings
 
-STACK_PARTS = ("mlflow", "gateway", "prefect", "worker")
+STACK_PARTS = ("mlflow", "gateway", "prefect", "worker", "controller")
 START_TIMEOUT_S = 240.0
 """How long a server may take to answer for the first time [seconds]."""
 GRACE_S = 15.0
-"""How long MLflow, Prefect and its worker may take to leave [seconds]."""
+"""How long MLflow, Prefect, its worker and the controller may take to leave [seconds]."""
 _BEGINS = "--- 'surefoot up' starts this\n"
 """Stands in the log before the output of each process."""
 QUIET_ENVIRONMENT = {
@@ -81,6 +81,8 @@ def stack_environment(config: Settings) -> dict[str, str]:
         "PREFECT_UI_API_URL": f"{config.prefect}/api",
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
+        # The controller looks before a tick is due; a worker that takes it earlier would start a process for nothing.
+        "PREFECT_WORKER_PREFETCH_SECONDS": "0",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "surefoot",
         "MLFLOW_TRACKING_URI": config.mlflow,
@@ -309,6 +311,9 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], repo
         for line in scheduler.paused_lines(config, scheduler.PREFECT_TIMEOUT_S):
             report(line)
         pending.remove("worker")
+    if "controller" in wanted:
+        begin("controller", "surefoot", "controller")
+        pending.remove("controller")  # nothing depends on it: the worker takes the ticks that it does not answer
     if "prefect" in wanted:
         came("prefect", "Prefect", config.prefect)
     return config
@@ -358,7 +363,7 @@ def _halt(
     """Stop these parts, and forget them."""
     from surefoot.gateway.supervision.supervisor import STOP_S  # noqa: PLC0415 - the other commands need no server
 
-    for name in ("worker", "gateway", "mlflow", "prefect"):
+    for name in ("worker", "controller", "gateway", "mlflow", "prefect"):
         recorded = config.processes.get(name) if name in names else None
         leaders = processes.find_leader(recorded) if recorded else []
         others = processes.session_members(config.home, recorded) if recorded else []

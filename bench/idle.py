@@ -1,0 +1,265 @@
+"""`python -m bench.idle [--minutes N] [--models N ...] [--json FILE]`: processor time of a stack with nothing to do.
+
+One stack of real servers stands still: first with both schedules off and no controller (that is what MLflow, the
+Prefect server and its worker cost by themselves), then with the schedules on and 0, 1, 10 and 100 models that bake.
+Each model is looked at every ten minutes, and the looks of many models are spread evenly over them.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from surefoot import wiring
+from surefoot.adapters.clock import SystemClock
+from surefoot.cli.local import stack
+from surefoot.cli.local.processes import PART_VARIABLE, end_processes, processes_of
+from surefoot.cli.local.scheduler import SCHEDULED_FLOWS, ask_prefect
+from surefoot.core.domain import RolloutKind, Stage
+from surefoot.core.record.chain import canonical_digest
+from surefoot.core.record.events import ChampionAdopted, RolloutOpened, SetSplit, StageEntered
+from surefoot.rollout import Ports, advance
+from surefoot.rollout.steps import journal_and_apply
+from surefoot.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVERS = ("mlflow", "prefect", "worker")
+"""Parts that any stack of MLflow and Prefect has."""
+EVERY_S = 600.0
+"""Time between two looks at a model [s]."""
+SETTLE_S = 150.0
+"""How long a stack is left alone before it is measured: its start, and what was changed, is over by then [s]."""
+MOST_ABOVE_S = 1.5
+"""Most that a stack with one model may cost above its servers by themselves [CPU s a minute]."""
+MOST_TIMES = 20.0
+"""Most that a hundred models may cost above the servers, as a multiple of one model."""
+POLICY = """\
+model: MODEL
+owners: [bench]
+traffic: { requests_per_minute: 1 }
+data: { suite: idle, window: 30d }
+gates:
+  errors: { metric: error_rate, margin: 10pp }
+on:
+  no_data: { hold: 60d, then: pause }
+  stale: { hold: 60d, then: pause }
+steps:
+  - shadow: { window: 30d, gates: [errors] }
+  - weight: 50
+    hold: { for: 6h, gates: [errors] }
+bake: { for: 30d, every: 10m, gates: [errors] }
+"""
+SUITE = """\
+{ "name": "idle", "expectations": [
+  { "type": "expect_table_row_count_to_be_between", "kwargs": { "min_value": 1 } }
+] }
+"""
+
+Spent = dict[str, float]
+"""Processor time by part of the stack [s]."""
+
+
+class EarlierClock(SystemClock):
+    """The host's clock, some time ago."""
+
+    def __init__(self, ago: float) -> None:
+        """Remember how long ago [s]."""
+        self._ago = ago
+
+    def now(self) -> float:
+        """Time of the host, less what it is behind [Unix seconds]."""
+        return super().now() - self._ago
+
+
+def spent(home: Path) -> Spent:
+    """Processor time of all processes of a stack since they started, those that have ended among them [s]."""
+    found: Spent = {}
+    for process in processes_of(home):
+        with contextlib.suppress(psutil.Error):
+            part, times = process.environ().get(PART_VARIABLE, "other"), process.cpu_times()
+            own = times.user + times.system + times.children_user + times.children_system
+            found[part] = found.get(part, 0.0) + own
+    return found
+
+
+def measured(home: Path, minutes: float) -> Spent:
+    """Processor time by part of the stack while it is left alone [CPU s a minute]."""
+    before = spent(home)
+    time.sleep(minutes * 60.0)
+    after = spent(home)
+    return {part: (after[part] - before.get(part, 0.0)) / minutes for part in after}
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Settings]:
+    """A stack of this checkout with a project of its own."""
+    project, home = folder / "project", folder / "home"
+    (project / "configs").mkdir(parents=True)
+    (project / "expectations").mkdir()
+    (project / "expectations" / "idle.json").write_text(SUITE, encoding="utf-8")
+    for name in ("flows", "tasks", "prefect.yaml"):
+        (project / name).symlink_to(ROOT / name)
+    config = stack.up(home, project, stack.StackOptions())
+    try:
+        yield config
+    finally:
+        stack.down(home)
+
+
+def switch(config: Settings, *, on: bool) -> None:
+    """Turn both schedules on or off."""
+    for name in SCHEDULED_FLOWS:
+        trouble = f"Prefect does not switch {name}"
+        found = ask_prefect(config, "GET", f"/deployments/name/{name}/{name}", trouble).json()
+        ask_prefect(config, "PATCH", f"/deployments/{found['id']}", trouble, {"paused": not on})
+
+
+@dataclass
+class Registered:
+    """Two versions of a model that does nearly nothing, under as many names as are asked for."""
+
+    config: Settings
+    sources: tuple[str, ...] = ()
+    count: int = 0
+
+    def bake(self, count: int) -> None:
+        """Have so many models bake."""
+        if count and not self.sources:
+            self.sources = tuple(self._logged(slope) for slope in (1.0, 1.5))
+        for number in range(self.count, count):
+            self._bake(f"idle-{number:03d}", (number % 10 + 0.5) / 10.0 * EVERY_S * 0.9)
+        self.count = count
+
+    def _logged(self, slope: float) -> str:
+        import mlflow  # noqa: PLC0415 - costs seconds
+        import numpy as np  # noqa: PLC0415 - same
+        import pandas as pd  # noqa: PLC0415 - same
+        from sklearn.linear_model import LinearRegression  # noqa: PLC0415 - same
+
+        mlflow.set_tracking_uri(self.config.mlflow)
+        mlflow.set_experiment("idle")
+        inputs = pd.DataFrame({"x": np.arange(50.0)})
+        model = LinearRegression().fit(inputs, inputs["x"] * slope)
+        with mlflow.start_run():
+            signature = mlflow.models.infer_signature(inputs, model.predict(inputs))
+            logged = mlflow.sklearn.log_model(
+                model,
+                name="model",
+                signature=signature,
+                serialization_format="cloudpickle",
+                pip_requirements=["scikit-learn"],
+            )
+        return str(logged.model_uri)
+
+    def _bake(self, model: str, ago: float) -> None:
+        """Register both versions, and journal that the second one has come to its bake and was looked at."""
+        import mlflow  # noqa: PLC0415 - costs seconds
+
+        client = mlflow.MlflowClient(self.config.mlflow, self.config.mlflow)
+        for source in self.sources:
+            mlflow.register_model(source, model)
+        client.set_registered_model_alias(model, "champion", "2")
+        client.set_registered_model_alias(model, "previous", "1")
+        (self.config.configs / f"{model}.yaml").write_text(POLICY.replace("MODEL", model), encoding="utf-8")
+        request = wiring.promotion_request(self.config, model, "2", "a bench")
+        with wiring.open_ports(self.config, "bench") as ports:
+            old, new = (ports.registry.resolve(model, number) for number in ("1", "2"))
+            opened = RolloutOpened(
+                rollout="r1",
+                kind=RolloutKind.PROMOTION,
+                candidate=new,
+                champion=old,
+                policy=request.policy,
+                policy_digest=canonical_digest(request.policy),
+                suite_digest=request.suite_digest,
+                salt="salt",
+                attempt=1,
+                reason="a bench",
+            )
+            earlier = replace(ports, clock=EarlierClock(ago))
+            ledger = earlier.append(earlier.ledger(model), ChampionAdopted(old))
+            ledger = earlier.append(ledger, opened)
+            ledger = earlier.append(ledger, StageEntered("r1", Stage.BAKING, 0, "a bench"))
+            ledger = journal_and_apply(ports, ledger, SetSplit(new, None, 0.0))
+            self._look(earlier, model)
+
+    @staticmethod
+    def _look(ports: Ports, model: str) -> None:
+        advance(ports, ports.ledger(model))
+
+
+def row(name: str, value: float, unit: str, demand: str = "", *, ok: bool = True) -> dict[str, object]:
+    """One measured number, and what is asked of it."""
+    return {"name": name, "value": round(value, 2), "unit": unit, "demand": demand, "ok": ok}
+
+
+def rows(base: Spent, found: dict[int, Spent]) -> list[dict[str, object]]:
+    """Every row of the report."""
+    unit, alone = "CPU s a minute", sum(base.get(part, 0.0) for part in SERVERS)
+    made = [row("MLflow, Prefect server and worker by themselves", alone, unit)]
+    made += [row(f"by themselves: {part}", base.get(part, 0.0), unit) for part in SERVERS]
+    above = {count: sum(by_part.values()) - alone for count, by_part in found.items()}
+    for count, by_part in found.items():
+        said = f"{count} model{'' if count == 1 else 's'} baking"
+        made.append(row(f"{said}: the whole stack", sum(by_part.values()), unit))
+        made += [row(f"{said}: {part}", value, unit) for part, value in sorted(by_part.items())]
+        ok = count != 1 or above[count] <= MOST_ABOVE_S
+        made.append(
+            row(f"{said}: above the servers", above[count], unit, f"<= {MOST_ABOVE_S}" if count == 1 else "", ok=ok)
+        )
+    if 1 in above and 100 in above:
+        times = above[100] / max(above[1], 0.01)
+        made.append(
+            row("100 models baking, as a multiple of 1", times, "times", f"<= {MOST_TIMES:g}", ok=times <= MOST_TIMES)
+        )
+    return made
+
+
+def main() -> int:
+    """Print what a stack that stands still costs; 1 when it is more than it may be."""
+    parser = argparse.ArgumentParser(prog="python -m bench.idle", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long each number of models is measured")
+    parser.add_argument("--settle", type=float, default=SETTLE_S, help="seconds before each measurement")
+    parser.add_argument("--models", type=int, nargs="+", default=[0, 1, 10, 100], help="how many models bake")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+    os.environ.update(stack.QUIET_ENVIRONMENT)
+    found: dict[int, Spent] = {}
+    with tempfile.TemporaryDirectory(prefix="surefoot-idle-") as folder, running(Path(folder)) as config:
+        switch(config, on=False)
+        end_processes(processes_of(config.home, ("controller",)), [], 15.0)
+        time.sleep(options.settle)
+        base = measured(config.home, options.minutes)
+        print(f"servers by themselves: {base}", file=sys.stderr, flush=True)
+        if "controller" in stack.STACK_PARTS:
+            stack.up(config.home, config.project, stack.StackOptions())
+        models = Registered(config)
+        for count in sorted(options.models):
+            models.bake(count)
+            switch(config, on=True)
+            time.sleep(options.settle)
+            found[count] = measured(config.home, options.minutes)
+            print(f"{count} models: {found[count]}", file=sys.stderr, flush=True)
+            switch(config, on=False)
+    made = rows(base, found)
+    table = Table("", "value", "unit", "demand", "")
+    for each in made:
+        table.add_row(*(str(each[key]) for key in ("name", "value", "unit", "demand")), "" if each["ok"] else "MISSED")
+    Console(width=140).print(table)
+    if options.json:
+        options.json.write_text(json.dumps({"rows": made}, indent=2), encoding="utf-8")
+    return 0 if all(each["ok"] for each in made) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""List the segments of a log that wait to be compacted."""
+
+from pathlib import Path
+
+from surefoot.adapters.predictions.compaction import _closed
+from surefoot.adapters.predictions.log_files import FILE_KINDS, current_files
+from surefoot.core.errors import EvidenceUnavailable
+
+
+def closed_segments(root: Path, model: str) -> tuple[str, ...]:
+    """Names of the segments of a model's log that wait to be compacted; empty ones are taken away.
+
+    Args:
+        root: Folder of the logs.
+        model: Registered model.
+
+    Raises:
+        EvidenceUnavailable: The folder cannot be read.
+    """
+    folder = root / model
+    try:
+        return tuple(path.name for kind in FILE_KINDS for path in current_files(folder, kind)[0] if _waits(path))
+    except OSError as error:
+        raise EvidenceUnavailable(f"the log of {model} cannot be read: {error}") from error
+
+
+def _waits(segment: Path) -> bool:
+    try:
+        return _closed(segment)
+    except FileNotFoundError:  # compacted just now
+        return False

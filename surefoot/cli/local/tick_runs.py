@@ -1,0 +1,141 @@
+"""Read and take off the planned runs of the scheduled flows, through Prefect's REST interface."""
+
+import datetime as dt
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import httpx
+
+from surefoot.cli.local.scheduler import SCHEDULED_FLOWS, ask_prefect
+from surefoot.controller.scheduler import NOTHING_TO_DO, PromoteRun, TickRun
+from surefoot.rollout import CancelledRun, is_cancelled_by_person
+from surefoot.settings import Settings
+
+AUTO_SCHEDULED = "auto-scheduled"
+"""Tag that Prefect gives to runs that a schedule has made, and to no others."""
+PATIENCE_S = 5.0
+"""How long a busy Prefect is asked again [s]: the worker takes what the controller does not come to."""
+MOST_RUNS = 200
+"""Runs that are read at once [count]."""
+LIVE_STATES = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED")
+
+
+class TickRuns:
+    """Prefect as the controller sees it."""
+
+    def __init__(self, config: Settings) -> None:
+        """Ask nothing yet."""
+        self._config = config
+        self._known: dict[str, str] = {}
+        self._client = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+
+    def tick_runs(self, until: float) -> Sequence[TickRun]:
+        """Runs of the scheduled flows that are under way, or due until a time [Unix seconds]; the earliest first."""
+        found = self._filter(
+            "/flow_runs/filter",
+            deployments={"name": {"any_": list(SCHEDULED_FLOWS)}},
+            flow_runs={
+                "state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}},
+                "expected_start_time": {"before_": _iso(until)},
+            },
+            sort="EXPECTED_START_TIME_ASC",
+            limit=MOST_RUNS,
+        )
+        flows = self._names({str(run["deployment_id"]) for run in found})
+        return [
+            TickRun(
+                id=str(run["id"]),
+                flow=flows[str(run["deployment_id"])],
+                due=_seconds(run["expected_start_time"]),
+                waiting=run["state_type"] == "SCHEDULED",
+                scheduled=AUTO_SCHEDULED in run["tags"],
+            )
+            for run in found
+            if str(run["deployment_id"]) in flows
+        ]
+
+    def _names(self, deployments: Collection[str]) -> dict[str, str]:
+        """Names of these deployments; they are read once, and again when one is new."""
+        if not set(deployments) <= set(self._known):
+            found = self._filter("/deployments/filter", deployments={"name": {"any_": list(SCHEDULED_FLOWS)}})
+            self._known = {str(one["id"]): str(one["name"]) for one in found}
+        return self._known
+
+    def drop_ticks(self, runs: Sequence[TickRun]) -> None:
+        """End runs that have nothing to do before they begin; one that has been started meanwhile goes on."""
+        if runs:
+            waiting = {"id": {"any_": [run.id for run in runs]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+            state = {"type": "COMPLETED", "name": NOTHING_TO_DO}
+            self._filter("/flow_runs/bulk_set_state", flow_runs=self._ours(waiting), state=state)
+
+    def clear_ticks(self) -> None:
+        """Take scheduled runs off the list that had nothing to do.
+
+        Prefect plans a run again that is deleted before it is due: call this after that.
+        """
+        if self._known:
+            self._filter("/flow_runs/bulk_delete", flow_runs=self._ours({"state": {"name": {"any_": [NOTHING_TO_DO]}}}))
+
+    def _ours(self, runs: dict[str, object]) -> dict[str, object]:
+        """A filter of runs, with the condition that a schedule of ours has made them."""
+        return {**runs, "deployment_id": {"any_": list(self._known)}, "tags": {"all_": [AUTO_SCHEDULED]}}
+
+    def promote_runs(self) -> Sequence[PromoteRun]:
+        """Promotions that are not over."""
+        return [
+            PromoteRun(
+                id=str(run["id"]),
+                model=str(run["parameters"].get("model")),
+                started=_seconds(run["start_time"]) if run["state_type"] == "RUNNING" and run["start_time"] else None,
+            )
+            for run in self._promotions(LIVE_STATES)
+        ]
+
+    def cancelled_runs(self) -> Sequence[CancelledRun]:
+        """Promotions that a person has cancelled, the latest first."""
+        return [
+            CancelledRun(
+                run["name"],
+                str(run["parameters"].get("model")),
+                str(run["parameters"].get("version")),
+                _seconds(run["state"]["timestamp"]),
+            )
+            for run in self._promotions(("CANCELLED", "CANCELLING"))
+            if is_cancelled_by_person(run["state"].get("message") or "")
+        ]
+
+    def _promotions(self, states: Sequence[str]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._filter(
+            "/flow_runs/filter",
+            deployments={"name": {"any_": ["promote"]}},
+            flow_runs={"state": {"type": {"any_": list(states)}}},
+            sort="EXPECTED_START_TIME_DESC",
+            limit=MOST_RUNS,
+        )
+        return found
+
+    def silent_runs(self, runs: Collection[str], since: float) -> Collection[str]:
+        """Which of these runs have sent no heartbeat since a time [Unix seconds of the host]."""
+        silent = []
+        for run in runs:  # one question each: an answer holds no more than fifty events
+            events = {
+                "occurred": {"since": _iso(since)},
+                "event": {"name": ["prefect.flow-run.heartbeat"]},
+                "resource": {"id": [f"prefect.flow-run.{run}"]},
+            }
+            said = self._filter("/events/filter", filter=events, limit=1)
+            if not said.get("events"):
+                silent.append(run)
+        return silent
+
+    def _filter(self, path: str, **body: object) -> Any:
+        trouble = f"Prefect does not answer the controller: see {self._config.home}/logs/prefect.log"
+        return ask_prefect(self._config, "POST", path, trouble, body, PATIENCE_S, self._client).json()
+
+
+def _iso(at: float) -> str:
+    return dt.datetime.fromtimestamp(at, dt.UTC).isoformat()
+
+
+def _seconds(text: str) -> float:
+    return dt.datetime.fromisoformat(text).timestamp()

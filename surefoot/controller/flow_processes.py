@@ -1,0 +1,48 @@
+"""Keep the forkserver of the flows alive."""
+
+import logging
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PAUSE_S = 60.0
+LONGEST_PAUSE_S = 3600.0
+"""How long to wait before a forkserver that has ended is started again [s]: twice as long each time."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class FlowProcesses:
+    """The forkserver that processes of flow runs are forked from; runs need none, they only start faster.
+
+    Attributes:
+        project: Folder in which the modules are found.
+        modules: What is imported.
+    """
+
+    project: Path
+    modules: tuple[str, ...]
+    _server: "subprocess.Popen[bytes] | None" = None
+    _again: float = 0.0
+    _pause: float = PAUSE_S
+
+    def ensure(self) -> None:
+        """Start the forkserver where it does not run; it ends with this process, whose pipe it reads."""
+        if self._server is not None and self._server.poll() is None:
+            return
+        now = time.monotonic()
+        if now < self._again:
+            return
+        if self._server is not None:
+            log.warning(
+                "the forkserver of the flows has ended (exit code %s): it is started again", self._server.returncode
+            )
+            if self._server.stdin is not None:
+                self._server.stdin.close()
+            self._pause = min(2.0 * self._pause, LONGEST_PAUSE_S)
+        self._again = now + self._pause
+        command = [sys.executable, "-m", "surefoot.controller.forkserver", *self.modules]
+        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=self.project)  # noqa: S603 - ours

@@ -1,0 +1,72 @@
+"""Define what the controller asks of the scheduler, and the runs that it tells of."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from surefoot.rollout import CancelledRun
+
+NOTHING_TO_DO = "Nothing to do"
+"""Name of the last state of a scheduled run that found nothing to do; such runs are taken off the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class TickRun:
+    """One run of a scheduled flow that the scheduler has planned, or that is under way.
+
+    Attributes:
+        id: Id of the run.
+        flow: Name of the flow.
+        due: When it is to start [Unix seconds of the host].
+        waiting: Whether it has not been started yet.
+        scheduled: Whether the schedule has made it, and no person.
+    """
+
+    id: str
+    flow: str
+    due: float
+    waiting: bool
+    scheduled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PromoteRun:
+    """A run of a promotion that is not over.
+
+    Attributes:
+        id: Id of the run.
+        model: Registered model.
+        started: When its process began [Unix seconds of the host]; None before that, and while it does not run.
+    """
+
+    id: str
+    model: str
+    started: float | None
+
+
+class Scheduler(Protocol):
+    """The scheduler of the flows; every method raises Unavailable when it does not answer."""
+
+    def tick_runs(self, until: float) -> Sequence[TickRun]:
+        """Runs of the scheduled flows that are under way, or due until a time [Unix seconds]; the earliest first."""
+        ...
+
+    def drop_ticks(self, runs: Sequence[TickRun]) -> None:
+        """End runs that have nothing to do before they begin; one that has been started meanwhile goes on."""
+        ...
+
+    def clear_ticks(self) -> None:
+        """Take scheduled runs off the list that had nothing to do, and are not due any more."""
+        ...
+
+    def promote_runs(self) -> Sequence[PromoteRun]:
+        """Promotions that are not over."""
+        ...
+
+    def cancelled_runs(self) -> Sequence[CancelledRun]:
+        """Promotions that a person has cancelled, the latest first."""
+        ...
+
+    def silent_runs(self, runs: Collection[str], since: float) -> Collection[str]:
+        """Which of these runs have sent no heartbeat since a time [Unix seconds of the host]."""
+        ...

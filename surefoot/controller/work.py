@@ -1,0 +1,195 @@
+"""Find out what the scheduled flows would have to do now, by their own use cases on ports that refuse every change."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from surefoot import wiring
+from surefoot.adapters import heartbeats
+from surefoot.controller.backoff import Once
+from surefoot.controller.scheduler import Scheduler
+from surefoot.controller.snapshot import KnownPorts, Snapshot
+from surefoot.core.domain import RegistryView, Stage
+from surefoot.core.errors import SurefootError
+from surefoot.core.machine import NoRollout, WaitUntil
+from surefoot.core.policy.model import Policy
+from surefoot.core.record.chain import canonical_digest
+from surefoot.core.record.state import Ledger
+from surefoot.rollout import (
+    CandidateRequest,
+    NextStep,
+    Ports,
+    PromotionRequest,
+    adopt_champion,
+    candidate_requests,
+    compare_model,
+    end_cancelled,
+    end_withdrawn,
+    ended_outcomes,
+    next_step,
+    open_wanted,
+    wanted_change,
+)
+from surefoot.rollout.dry_run import ChangeWanted
+from surefoot.rollout.reconcile import SILENCE_S, bake_action
+
+FULL_S = 3600.0
+"""How often `reconcile` runs whatever a look says [s]: it draws MLflow runs again that were edited or deleted."""
+
+WAITS = " beside an open rollout"
+
+Wanted = dict[str, object]
+"""What is to be done -> what that rests on: as long as that is the same, a flow that has done nothing does nothing."""
+
+
+@dataclass
+class Work:
+    """What is to be done by the flows of one installation.
+
+    Attributes:
+        snapshot: What is read.
+        scheduler: Tells of the runs.
+        full_at: When `reconcile` runs whatever a look says [monotonic seconds].
+    """
+
+    snapshot: Snapshot
+    scheduler: Scheduler
+    full_at: float = 0.0
+    _idle: dict[str, object] = field(default_factory=dict)
+    _looks: dict[str, tuple[object, float]] = field(default_factory=dict)
+    _outcomes: dict[str, tuple[object, dict[str, list[str]]]] = field(default_factory=dict)
+
+    def find(self, flows: Iterable[str]) -> dict[str, Wanted]:
+        """What each of these flows would do now.
+
+        Raises:
+            SurefootError: The journal cannot be read, or the scheduler does not answer.
+        """
+        with self.snapshot.open() as ports:
+            return {flow: self._watch(ports) if flow == "watch" else self._reconcile(ports) for flow in flows}
+
+    def _watch(self, ports: KnownPorts) -> Wanted:
+        """Models that bake, and of which something is due."""
+        wanted: Wanted = {}
+        for model, ledger in ports.ledgers.items():
+            if ledger.rollout is None or ledger.rollout.stage is not Stage.BAKING:
+                self._looks.pop(model, None)
+                continue
+            head, now = self.snapshot.heads[model], ports.clock.now()
+            if model in self._looks and self._looks[model][0] == head and now < self._looks[model][1]:
+                continue
+            try:
+                action = bake_action(ledger, now)
+            except SurefootError as error:  # the flow fails of it, where a person sees it
+                wanted[f"{model}: {error}"] = head
+                continue
+            if isinstance(action, WaitUntil):
+                self._looks[model] = head, action.until
+            elif not isinstance(action, NoRollout):
+                wanted[f"{model}: {type(action).__name__}"] = head
+        return wanted
+
+    def _reconcile(self, ports: KnownPorts) -> Wanted:
+        """Everything that `reconcile` would do."""
+        wanted: Wanted = {}
+        if time.monotonic() >= self.full_at:
+            wanted["everything is compared"] = self.full_at
+        policies = self.snapshot.policies()
+        models = {*policies, *ports.ledgers}
+        looking = self.snapshot.look(ports, models, policies)
+        runs = self.scheduler.promote_runs()
+        since = time.time() - SILENCE_S
+        started = [run.id for run in runs if run.started is not None and run.started < since]
+        for run in self.scheduler.silent_runs(started, since) if started else ():
+            wanted[f"flow run {run} is dead"] = ""
+        if any(ledger.open for ledger in ports.ledgers.values()):
+            cancelled = self.scheduler.cancelled_runs()
+            if said := wanted_change(partial(end_cancelled, runs=cancelled), looking):
+                wanted[said] = ""
+        busy = {run.model for run in runs}
+        for model in sorted(models):
+            mark = (self.snapshot.heads.get(model), self.snapshot.marks.get(model), model in busy)
+            if self._idle.get(model) == mark:
+                continue
+            try:
+                said = self._of_model(looking, model, policies.get(model), driven=model in busy)
+            except SurefootError:  # as in the flow: the next tick asks again
+                continue
+            if said:
+                wanted[f"{model}: {said}"] = self._waiting(model, ports) if said.endswith(WAITS) else mark
+            elif not self.snapshot.troubles:
+                self._idle[model] = mark
+        return {**wanted, **self._shown(ports), **self._to_compact()}
+
+    def _waiting(self, model: str, ports: KnownPorts) -> Once:
+        """What a wish rests on that waits for the end of a rollout: the stages of that rollout change nothing of it."""
+        registry, _, *files = self.snapshot.marks[model]
+        return Once((ports.ledger(model).open, registry, *files))
+
+    def _of_model(self, ports: KnownPorts, model: str, policy: Policy | None, *, driven: bool) -> str:
+        """What is to be done about one model, in the order of the flow."""
+        ledger = ports.ledger(model)
+        if policy is not None and (said := wanted_change(partial(_adopt, model=model), ports)):
+            return said
+        view = ports.registry.view(model)
+        if said := wanted_change(partial(end_withdrawn, model=model, view=view), ports):
+            return said
+        if policy is not None and candidate_requests(view):
+            facts = wiring.policy_facts(self.snapshot.config, model, policy)
+            if said := wanted_change(partial(_open, model=model, view=view, facts=facts), ports):
+                return said
+        if (step := next_step(ledger, driven=driven)) is not NextStep.NOTHING:
+            return f"rollout {ledger.open} needs {step}"
+        return wanted_change(partial(compare_model, model=model), ports)
+
+    def _shown(self, ports: KnownPorts) -> Wanted:
+        """What MLflow and the ended flow runs do not show yet; an open rollout is shown by the run that drives it."""
+        home = self.snapshot.config.home
+        wanted: Wanted = {}
+        outcomes: dict[str, list[str]] = {}
+        for model, ledger in ports.ledgers.items():
+            head = self.snapshot.heads[model]
+            if not ledger.open and heartbeats.last_shown(home, model) != head[0]:
+                wanted[f"{model}: is to be shown in MLflow"] = head
+            outcomes.update(self._ended(model, head, ledger))
+        digest = outcomes_digest(outcomes)
+        if outcomes and digest != heartbeats.last_told(home):
+            wanted["ended flow runs are told"] = digest
+        return wanted
+
+    def _ended(self, model: str, head: object, ledger: Ledger) -> Mapping[str, list[str]]:
+        known = self._outcomes.get(model)
+        if known is None or known[0] != head:
+            known = self._outcomes[model] = head, ended_outcomes(ledger)
+        return known[1]
+
+    def _to_compact(self) -> Wanted:
+        wanted: Wanted = {}
+        for model in wiring.logged_models(self.snapshot.config):
+            if closed := wiring.closed_segments(self.snapshot.config, model):
+                wanted[f"{model}: segments to compact"] = closed
+        return wanted
+
+
+def outcomes_digest(outcomes: Mapping[str, list[str]]) -> str:
+    """Digest of how the latest promotions have ended."""
+    return canonical_digest(dict(outcomes))
+
+
+def _adopt(ports: Ports, model: str) -> None:
+    """Adopt a champion; what stops it is said by the flow."""
+    try:
+        adopt_champion(ports, model)
+    except SurefootError:
+        return
+
+
+def _open(ports: Ports, model: str, view: RegistryView, facts: object) -> None:
+    """Open what the registry asks for, as far as that can be said without the version itself."""
+    ledger = ports.ledger(model)
+
+    def request(wish: CandidateRequest) -> PromotionRequest:
+        raise ChangeWanted(f"version {wish.number} is asked for{WAITS if ledger.open else ''}")
+
+    open_wanted(ports, model, view, request, facts)

@@ -1,0 +1,169 @@
+"""The controller in front of a real Prefect, MLflow, gateway and worker: what it leaves, what it takes off the list."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import psutil
+import pytest
+
+from surefoot.adapters import heartbeats
+from surefoot.adapters.journal.sql_journal import SqlJournal
+from surefoot.cli.local.tick_runs import AUTO_SCHEDULED, TickRuns
+from surefoot.controller.snapshot import Snapshot
+from surefoot.controller.work import Work
+from tests.e2e.promotion_fixtures import QUICK, SUITE
+from tests.e2e.stack_scenario import Scenario, begin, end, wait_for, write
+
+MODEL, CANCELLED = "cabins-whole", "cabins-ramp"
+FLOWS = ("watch", "reconcile")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
+    """The same stack that the end-to-end tests use; the first test starts it."""
+    try:
+        yield begin(tmp_path_factory.mktemp("stack"))
+    finally:
+        end()
+
+
+@pytest.fixture
+def scheduled(stack: Scenario) -> Iterator[Scenario]:
+    """The stack with both schedules on."""
+    stack.schedules(on=True)
+    try:
+        yield stack
+    finally:
+        stack.schedules(on=False)
+
+
+def _listed(stack: Scenario) -> list[dict[str, Any]]:
+    """Scheduled runs that have begun, or should have, some seconds ago."""
+    query = {"deployments": {"name": {"any_": list(FLOWS)}}, "flow_runs": {"tags": {"all_": [AUTO_SCHEDULED]}}}
+    found = stack.prefect("POST", "/flow_runs/filter", {**query, "sort": "EXPECTED_START_TIME_DESC"})
+    return [run for run in found if run["state_type"] != "SCHEDULED"]
+
+
+def _beaten(stack: Scenario, since: float) -> bool:
+    return all((heartbeats.last_heartbeat(stack.folder, flow) or 0.0) > since for flow in FLOWS)
+
+
+def _quiet(stack: Scenario) -> None:
+    """Wait for ticks of both flows that found nothing to do: what there was to do has been done."""
+    wait_for(lambda: not _working(stack), "no scheduled run is under way", nap=1.0)
+    since = time.time()
+    wait_for(lambda: _beaten(stack, since) and not _working(stack), "ticks that have nothing to do", nap=0.5)
+
+
+def _working(stack: Scenario) -> list[dict[str, Any]]:
+    return [run for run in _listed(stack) if run["state_type"] in {"PENDING", "RUNNING"}]
+
+
+def test_ticks_without_work_leave_no_run(scheduled: Scenario) -> None:
+    """Ticks go on, as their heartbeats say, while no run of them stays in Prefect's list.
+
+    On a busy machine the worker may be faster than the controller; what it runs for nothing does not stay either.
+    """
+    _quiet(scheduled)
+    before = {run["id"] for run in _listed(scheduled)}
+    for _ in range(3):
+        wait_for(partial(_beaten, scheduled, time.time()), "the next ticks")
+    wait_for(lambda: not {run["id"] for run in _listed(scheduled)} - before, "no run of these ticks is on the list")
+
+
+def test_a_tick_with_work_is_a_run_named_for_it(scheduled: Scenario) -> None:
+    """A policy for a model with a champion makes the next tick of `reconcile` a run, which says so in its name."""
+    _quiet(scheduled)
+    (scheduled.project / "expectations").mkdir(exist_ok=True)
+    (scheduled.project / "expectations" / "cabins.json").write_text(SUITE.replace("MODEL", "cabins"))
+    write(scheduled.project, MODEL, QUICK)
+    wait_for(lambda: scheduled.serves(MODEL), "reconcile adopts the champion")
+    named = wait_for(
+        lambda: [run for run in _listed(scheduled) if run["name"].startswith("reconcile: ") and MODEL in run["name"]],
+        "a run that is named for it",
+    )
+    assert {run["state_type"] for run in named} == {"COMPLETED"}
+    _quiet(scheduled)
+    assert not scheduled.ledger(MODEL).rollouts
+
+
+def test_a_paused_schedule_is_obeyed(stack: Scenario) -> None:
+    """With both schedules off no tick comes, though there is work; switched on again the work is done."""
+    since = time.time()
+    stack.point(MODEL, "candidate", "2")
+    ticks = TickRuns(stack.settings)
+    deadline = time.monotonic() + 25.0
+    while time.monotonic() < deadline:
+        assert [run for run in ticks.tick_runs(time.time() + 60.0) if run.scheduled] == []
+        time.sleep(1.0)
+    assert not _beaten(stack, since)
+    assert stack.ledger(MODEL).rollout is None
+    stack.schedules(on=True)
+    try:
+        wait_for(lambda: stack.ledger(MODEL).rollouts, "reconcile opens the rollout")
+    finally:
+        stack.schedules(on=False)
+    told = stack.run("abort", MODEL, "--reason", "a test")
+    assert told.returncode == 0, told.stderr
+
+
+def test_the_next_look_of_a_bake_is_found_in_one_pass(stack: Scenario) -> None:
+    """What a look says of the flows is what they do: after a reconcile by hand nothing is left of it."""
+    runs = TickRuns(stack.settings)
+    work = Work(Snapshot(stack.settings), runs, full_at=time.monotonic() + 3600.0)
+    for _ in range(3):
+        assert stack.flow("reconcile")["state_type"] == "COMPLETED"
+        wanted = work.find(FLOWS)
+        if not any(wanted.values()):
+            break
+    assert wanted == {"watch": {}, "reconcile": {}}
+    journal = SqlJournal(stack.settings.journal_url, stack.clock)
+    assert journal.heads().keys() >= {MODEL}
+    journal.close()
+
+
+def _forked(stack: Scenario) -> list[psutil.Process]:
+    """Processes of flow runs that were forked from the controller's forkserver."""
+    controller = psutil.Process(stack.settings.processes["controller"][0])
+    return [process for server in controller.children() for process in server.children()]
+
+
+def test_a_run_that_a_person_cancels_ends_with_its_process(stack: Scenario) -> None:
+    """A promotion runs in a forked process; cancelled in Prefect it ends at once, and its rollout is aborted."""
+    write(stack.project, CANCELLED, QUICK)
+    stack.flow("reconcile")
+    stack.point(CANCELLED, "candidate", "2")
+    assert stack.flow("reconcile")["name"].startswith("reconcile: opened")
+    (run,) = stack.flow_runs(model=CANCELLED)
+    wait_for(lambda: stack.prefect("GET", f"/flow_runs/{run['id']}")["state_type"] == "RUNNING", "it runs")
+    assert _forked(stack)
+    told = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
+    stack.prefect("POST", f"/flow_runs/{run['id']}/set_state", told)
+    wait_for(lambda: stack.prefect("GET", f"/flow_runs/{run['id']}")["state_type"] == "CANCELLED", "it is cancelled")
+    wait_for(lambda: not _forked(stack), "its process is gone")
+    assert stack.flow("reconcile")["state_type"] == "COMPLETED"
+    assert stack.stage(CANCELLED) == "Aborted"
+
+
+def test_without_a_controller_the_worker_takes_the_ticks(stack: Scenario) -> None:
+    """After the controller was killed `status` says so, ticks go on as runs of the worker, and `up` starts it again."""
+    pid = stack.settings.processes["controller"][0]
+    os.kill(pid, signal.SIGKILL)
+    stack.schedules(on=True)
+    try:
+        since = time.time()
+        wait_for(lambda: _beaten(stack, since), "the worker runs both flows")
+        assert {run["state_type"] for run in _listed(stack)} <= {"COMPLETED", "PENDING", "RUNNING", "CANCELLED"}
+    finally:
+        stack.schedules(on=False)
+    assert "controller is not running: 'surefoot up' starts it" in stack.run("status").stdout
+    done = stack.run("up")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "starting again: controller" in done.stdout
+    again = stack.settings.processes["controller"][0]
+    assert again != pid
+    wait_for(lambda: stack.run("controller").returncode == 3, "a second controller is refused")

@@ -1,0 +1,185 @@
+"""Ticks without work are taken off the scheduler's list, ticks with work stay there, and nothing is asked in vain."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surefoot.adapters import heartbeats
+from surefoot.controller.backoff import LONGEST_WAIT, Backoff, Once
+from surefoot.controller.loop import LEAD_S, LONGEST_NAP_S, PAUSE_S, Controller, only_controller
+from surefoot.controller.scheduler import PromoteRun, TickRun
+from surefoot.controller.work import Wanted, Work
+from surefoot.core.errors import Conflict, Unavailable
+from surefoot.rollout import CancelledRun
+
+NOW = 1_000_000.0
+
+
+@dataclass
+class FakeScheduler:
+    """A list of runs."""
+
+    runs: list[TickRun] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    cleared: int = 0
+    down: bool = False
+
+    def tick_runs(self, until: float) -> Sequence[TickRun]:
+        if self.down:
+            raise Unavailable("Prefect does not answer")
+        return [run for run in self.runs if run.due <= until]
+
+    def drop_ticks(self, runs: Sequence[TickRun]) -> None:
+        self.dropped += [run.id for run in runs]
+
+    def clear_ticks(self) -> None:
+        self.cleared += 1
+
+    def promote_runs(self) -> Sequence[PromoteRun]:
+        return []
+
+    def cancelled_runs(self) -> Sequence[CancelledRun]:
+        return []
+
+    def silent_runs(self, runs: Collection[str], since: float) -> Collection[str]:
+        return []
+
+
+@dataclass
+class FakeWork:
+    """Work by the name of the flow."""
+
+    wanted: dict[str, Wanted] = field(default_factory=dict)
+    full_at: float = 0.0
+    asked: list[set[str]] = field(default_factory=list)
+
+    def find(self, flows: Collection[str]) -> dict[str, Wanted]:
+        self.asked.append(set(flows))
+        return {flow: self.wanted.get(flow, {}) for flow in flows}
+
+
+def _tick(name: str, flow: str = "watch", due: float = NOW, *, waiting: bool = True, scheduled: bool = True) -> TickRun:
+    return TickRun(name, flow, due, waiting, scheduled)
+
+
+def _controller(home: Path, runs: Sequence[TickRun], **wanted: Wanted) -> tuple[Controller, FakeScheduler, FakeWork]:
+    scheduler, work = FakeScheduler(list(runs)), FakeWork(dict(wanted))
+    return Controller(cast("Work", work), scheduler, home), scheduler, work
+
+
+def test_a_tick_without_work_is_dropped_and_one_with_work_stays(tmp_path: Path) -> None:
+    """Of two flows that are due, the one with work keeps its run, and the other one's tick counts as come."""
+    runs = [_tick("a"), _tick("b", "reconcile")]
+    controller, scheduler, _ = _controller(tmp_path, runs, watch={"m: a look": 1})
+    controller.tick(NOW)
+    assert scheduler.dropped == ["b"]
+    assert heartbeats.last_heartbeat(tmp_path, "reconcile") is not None
+    assert heartbeats.last_heartbeat(tmp_path, "watch") is None
+
+
+def test_runs_of_people_and_later_ticks_are_left_alone(tmp_path: Path) -> None:
+    """A run that a person asked for, one that has begun, and one that is not due yet are never dropped."""
+    runs = [
+        _tick("by hand", scheduled=False),
+        _tick("running", "reconcile", waiting=False),
+        _tick("next", due=NOW + LEAD_S + 1.0),
+    ]
+    controller, scheduler, work = _controller(tmp_path, runs)
+    controller.tick(NOW)
+    assert scheduler.dropped == []
+    assert work.asked == []
+
+
+def test_a_flow_that_runs_is_not_asked_again(tmp_path: Path) -> None:
+    """A tick that comes while the last run still works is dropped unseen, so that no cancelled run is left behind."""
+    runs = [_tick("old", waiting=False), _tick("new")]
+    controller, scheduler, work = _controller(tmp_path, runs, watch={"m: a look": 1})
+    controller.tick(NOW)
+    assert scheduler.dropped == ["new"]
+    assert work.asked == [set()]
+
+
+def test_of_late_ticks_one_is_enough(tmp_path: Path) -> None:
+    """Ticks that nobody took while the worker was down become one run when there is work, and none without."""
+    runs = [_tick("a", due=NOW - 120.0), _tick("b", due=NOW - 60.0), _tick("c")]
+    controller, scheduler, _ = _controller(tmp_path, runs, watch={"m: a look": 1})
+    controller.tick(NOW)
+    assert scheduler.dropped == ["a", "b"]
+    controller, scheduler, _ = _controller(tmp_path, runs)
+    controller.tick(NOW)
+    assert scheduler.dropped == ["a", "b", "c"]
+
+
+def test_what_was_dropped_is_cleared_once_it_is_not_due_any_more(tmp_path: Path) -> None:
+    """The list is cleared after the ticks were due, and only after something was answered."""
+    controller, scheduler, _ = _controller(tmp_path, [_tick("a")])
+    nap = controller.tick(NOW)
+    assert nap > LEAD_S
+    assert scheduler.cleared == 0
+    scheduler.runs.clear()
+    assert controller.tick(NOW + nap) == LONGEST_NAP_S - LEAD_S / 2.0 - nap  # when the schedules are read again
+    assert scheduler.cleared == 1
+    controller.tick(NOW + nap + LONGEST_NAP_S)
+    assert scheduler.cleared == 1
+
+
+def test_a_scheduler_that_is_down_is_asked_again(tmp_path: Path) -> None:
+    """While the scheduler does not answer no tick counts as come; the loop goes on and answers when it is back."""
+    controller, scheduler, _ = _controller(tmp_path, [_tick("a", due=0.0)])
+    scheduler.down = True
+    naps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        assert heartbeats.last_heartbeat(tmp_path, "watch") is None or not scheduler.down
+        scheduler.down = len(naps) < 3
+
+    controller.run(sleep, until=lambda: bool(scheduler.dropped))
+    assert naps[:3] == [PAUSE_S] * 3
+    assert heartbeats.last_heartbeat(tmp_path, "watch") is not None
+
+
+def test_there_is_one_controller_a_home(tmp_path: Path) -> None:
+    """A second controller of the same home is refused; the end of the first makes room."""
+    with only_controller(tmp_path):
+        second = only_controller(tmp_path)
+        with pytest.raises(Conflict, match="another controller runs"):
+            second.__enter__()
+    with only_controller(tmp_path):
+        pass
+
+
+def test_work_in_vain_is_asked_for_less_and_less_often() -> None:
+    """Work of which nothing changes is asked for after 1, 2, 4 and 8 ticks and then every ten; a change starts anew."""
+    backoff = Backoff()
+    asked = [tick for tick in range(40) if backoff.choose({"m": 1})]
+    assert asked == [0, 1, 3, 7, 15, 25, 35]
+    assert backoff.choose({"m": 2}) == ["m"]
+    assert backoff.choose({}) == []
+    assert backoff.choose({"m": 2}) == ["m"]
+
+
+def test_what_can_only_wait_is_asked_for_once() -> None:
+    """A wish that waits for the end of a rollout is asked for once, until what it rests on changes."""
+    backoff = Backoff()
+    assert [bool(backoff.choose({"m": Once("r1")})) for _ in range(30)] == [True, *[False] * 29]
+    assert backoff.choose({"m": Once("r2")}) == ["m"]
+
+
+@given(st.lists(st.sets(st.sampled_from("abc")), max_size=60))
+def test_no_work_waits_longer_than_ten_ticks(story: list[set[str]]) -> None:
+    """Law: whatever comes and goes, work that stays is asked for at least every ten ticks, and new work at once."""
+    backoff, waiting = Backoff(), dict.fromkeys("abc", 0)
+    before: set[str] = set()
+    for wanted in story:
+        chosen = backoff.choose(dict.fromkeys(sorted(wanted), 0))
+        assert wanted - before <= set(chosen) <= wanted
+        for name in waiting:
+            waiting[name] = 0 if name in chosen or name not in wanted else waiting[name] + 1
+            assert waiting[name] < LONGEST_WAIT
+        before = wanted
