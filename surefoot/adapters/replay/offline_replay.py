@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -100,14 +100,11 @@ class OfflineReplay:
         window = self.window(question)
         missing = {v.digest: v for v in versions if v.digest not in self._scored}
         if missing:
-            made = {key: VersionScoring(window, self._model(question, v), v) for key, v in missing.items()}
-            with ThreadPoolExecutor(len(made)) as threads:
-                for batch in window.batches():
-                    for done in [threads.submit(scoring.add, batch) for scoring in made.values()]:
-                        done.result()
-            for scoring in made.values():
-                scoring.finish()
-            self._scored |= made
+            models = [(self._model(question, version), version) for version in missing.values()]
+            with ThreadPoolExecutor(len(models)) as threads:  # both processes start at the same time as well
+                made = list(threads.map(lambda pair: VersionScoring(window, *pair), models))
+                _score_all(window, made, threads)
+            self._scored |= dict(zip(missing, made, strict=True))
         return [self._scored[v.digest] for v in versions]
 
     def paired(self, question: EvidenceRequest) -> PairedSums | Missing:
@@ -284,6 +281,21 @@ class OfflineReplay:
         rate = bad[0] / max(tried[0] - both, 1)
         counts = (EventStratum(0.5, bad[1], candidate.answered, bad[0], champion.answered),)
         return SplitCounts(counts, rate, "request", window.size - both, left=LeftOutRecords(refused=both))
+
+
+def _score_all(window: ReplayWindow, versions: Sequence[VersionScoring], threads: ThreadPoolExecutor) -> None:
+    """Score a window with some versions at the same time; the next batch is read while one is being scored."""
+    running: list[Future[None]] = []
+    for batch in window.batches():
+        for version in versions:
+            version.prepare(batch)
+        for done in running:
+            done.result()
+        running = [threads.submit(version.add, batch) for version in versions]
+    for done in running:
+        done.result()
+    for done in [threads.submit(version.finish) for version in versions]:
+        done.result()
 
 
 def _apart(given: object, expected: object) -> float:

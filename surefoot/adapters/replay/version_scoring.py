@@ -1,6 +1,8 @@
 """Score the requests of a replay batch by batch with one version, and keep its answers in files."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -56,8 +58,7 @@ class VersionScoring:
             SurefootError: The model could not be had.
         """
         self._window, self._model, self._number = window, model, version.number
-        self._folder = window.folder / f"answers-{len(list(window.folder.glob('answers-*')))}"
-        self._folder.mkdir()
+        self._folder = Path(tempfile.mkdtemp(prefix="answers-", dir=window.folder))
         self._start(together=claims_independence(model) is not False)
 
     def _start(self, *, together: bool) -> None:
@@ -67,6 +68,16 @@ class VersionScoring:
         self._columns: list[TableColumn] | None = None if together and isinstance(self._model, RemoteScorer) else []
         self._sample: list[tuple[LoggedRequest, object]] = []
 
+    def prepare(self, batch: RequestBatch) -> None:
+        """Read the rows of a batch into columns before it is scored, where the version is asked for tables."""
+        if self._columns and len(self._fresh(batch)):
+            batch.typed_rows(self._columns)
+
+    def _fresh(self, batch: RequestBatch) -> NDArray[np.intp]:
+        """Places of the requests that the version has not answered live."""
+        live = pc.and_(pc.equal(batch.texts("answered_by"), self._number), pc.is_valid(batch.texts("prediction")))
+        return np.flatnonzero(~pc.fill_null(live, fill_value=False).to_numpy(zero_copy_only=False))
+
     def add(self, batch: RequestBatch) -> None:
         """Score one more batch; the batches of a window come in its order.
 
@@ -74,11 +85,10 @@ class VersionScoring:
             SurefootError: The model could not be had.
         """
         rows = len(batch.number)
-        live = pc.and_(pc.equal(batch.texts("answered_by"), self._number), pc.is_valid(batch.texts("prediction")))
-        known = np.flatnonzero(pc.fill_null(live, fill_value=False).to_numpy(zero_copy_only=False))
+        fresh = self._fresh(batch)
+        known = np.delete(np.arange(rows), fresh)
         self.tally.tried += len(known)
         parts = [(known, parse_answer_column(batch.texts("prediction").take(pa.array(known))))]
-        fresh = np.delete(np.arange(rows), known)
         if len(fresh) and not self.tally.abandoned:
             parts += self._ask(batch, fresh)
         column = scatter_parts(rows, parts)
