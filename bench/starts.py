@@ -43,10 +43,20 @@ def start(folder: Path, number: int) -> tuple[str, float]:
         return f"left running: {', '.join(left)}", took
     if demo.returncode:
         lines = [line for line in output.splitlines() if line.strip()]
-        return f"exit code {demo.returncode}: {lines[-1] if lines else 'no output'}", took
+        said = lines[-1] if lines else "no output"
+        return "\n  ".join([f"exit code {demo.returncode}: {said}", *gateway_warnings(home)]), took
     if not re.search(r"first answer came from version", output):
         return "exit code 0, but no answer", took
     return "", took
+
+
+def gateway_warnings(home: Path) -> list[str]:
+    """Last warnings and errors in the log of the gateway that was started for a home below this folder."""
+    found = []
+    for log in sorted(home.glob("*/logs/gateway.log")):
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        found += [line for line in lines if re.search(r"WARNING|ERROR|CRITICAL", line)]
+    return found[-10:]
 
 
 def left_running(home: Path) -> list[str]:
