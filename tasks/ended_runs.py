@@ -1,4 +1,4 @@
-"""Update ended runs of the promote flow with what became of their rollout."""
+"""Update ended Prefect runs of the promote flow: tag and rename them with the outcome of their rollout."""
 
 import contextlib
 from collections.abc import Iterator

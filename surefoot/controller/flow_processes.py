@@ -1,4 +1,4 @@
-"""Keep the forkserver of the flows alive."""
+"""Start the forkserver, from which Prefect flow runs are forked, again whenever it has died."""
 
 import logging
 import subprocess

@@ -1,4 +1,4 @@
-"""Read what a tick looks at, and keep from tick to tick what has not changed."""
+"""Read the state that a tick of the controller decides on: rollouts, policies, registry; reuse what has not changed."""
 
 import logging
 import time

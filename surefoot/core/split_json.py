@@ -1,4 +1,4 @@
-"""Convert splits and versions to JSON and read them strictly, on the wire and in route files."""
+"""Convert traffic splits and model versions to JSON, and decode them strictly, for messages and route files."""
 
 import math
 import re

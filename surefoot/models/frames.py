@@ -1,4 +1,4 @@
-"""Send and receive messages between a model's process and its parent: a length and as many bytes, most often JSON."""
+"""Send and receive length-prefixed messages, most often JSON, between a model's process and its parent."""
 
 import socket
 import struct

@@ -94,6 +94,7 @@ def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: J
             epoch=max(lasts / MAX_EPOCHS, 1.0),
             stale_after=policy.stale_after,
             mirrored=policy.live_shadow.share if policy.live_shadow else 0.0,
+            max_rows=policy.shadow.max_rows if policy.shadow and look.kind == EvidenceKind.SHADOW else None,
         )
         evidence = ports.evidence_source.gather(question)
         verdict = judge(gate, evidence, look.level)

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from surefoot.adapters.evidence.source import LogEvidence
 from surefoot.adapters.predictions.log import PredictionLog
 from surefoot.adapters.replay import replay_window as window_module
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.core.judging.evidence import PairedSums
+from surefoot.core.judging.judge import judge
+from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.model import Metric
 from tests.gates import changed, make_gate
 from tests.unit.test_replay import ASKED, QUALITY, Model, label, raising, record, write
@@ -62,3 +65,24 @@ def test_sums_do_not_depend_on_the_batches(gate: object, tmp_path: Path, monkeyp
         replay.close()
     assert found[0] == found[1] == found[2]
     assert found[0][0].unscored == 3
+
+
+def test_no_more_rows_than_wanted_are_replayed_and_the_verdict_says_so(tmp_path: Path) -> None:
+    """Whole requests are drawn by their id, the same ones each time, and what was left out is counted."""
+    log, asked = written(tmp_path), []
+    for most in (100, 100, 60):
+        drawn = ReplayWindow(log, "m", 0.0, ASKED.until, most)
+        asked.append({key for batch in drawn.batches() for key in batch.texts("request").to_pylist()})
+        assert (drawn.size, drawn.sampled) == (most // 3 * 3, 3 * ROWS - most // 3 * 3)
+        drawn.close()
+    assert asked[0] == asked[1] > asked[2]
+    models = {"sha256:1": Model(lambda _row: [0.4, 0.6]), "sha256:2": Model(lambda _row: 0.3)}
+    replay = OfflineReplay(log, lambda _model, version: models[version.digest])
+    evidence = LogEvidence(log, replay, lambda *_: pytest.fail("no gate asks for a suite"))
+    found = evidence.gather(replace(ASKED, max_rows=100))
+    assert isinstance(found, PairedSums)
+    assert (found.requests, found.left.sampled) == (99, 81)
+    assert (
+        "81 requests beyond those that are looked at one by one" in judge(QUALITY, found, DecisionThresholds()).reason
+    )
+    replay.close()

@@ -46,7 +46,8 @@ def count_left_out_records(
         """,  # noqa: S608 - constants and numbers of ours
         parameters,
     )[0]
-    sampled = max(parse_count(rows) - MAX_EXAMINED_ROWS, 0) if refused is None and examines_rows(log, question) else 0
+    examined = refused is None and examines_rows(log, question)
+    sampled = log.sampled + (max(parse_count(rows) - MAX_EXAMINED_ROWS, 0) if examined else 0)
     made = LeftOutRecords(
         records=parse_count(records) + log.repeated,
         refused=parse_count(unanswered) if refused is None else len(refused),

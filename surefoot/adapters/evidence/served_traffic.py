@@ -16,10 +16,12 @@ class SqlLog(Protocol):
 
     Attributes:
         repeated: Records that were left out at once, because their request is in an earlier one [count].
+        sampled: Rows that are not there, because only so many are wanted [count].
         live: Whether nothing in it can be later than the moment of a question.
     """
 
     repeated: int
+    sampled: int
     live: bool
 
     def rows(self, model: str, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]]:

@@ -180,7 +180,7 @@ class LogEvidence:
             examines_rows(self._log, question),
         )
         if key not in self._counts:
-            self._counts = {known: found for known, found in self._counts.items() if known[:3] == key[:3]}
+            self._counts = {known: found for known, found in self._counts.items() if known[:4] == key[:4]}
             self._counts[key] = count_left_out_records(self._answers.records(question) or self._log, question)
         return self._counts[key]
 

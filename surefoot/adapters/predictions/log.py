@@ -68,10 +68,11 @@ class PredictionLog:
 
     Attributes:
         repeated: Nothing is left out at once.
+        sampled: Every row is there.
         live: Nothing in it can be later than now.
     """
 
-    repeated = 0
+    repeated = sampled = 0
     live = True
 
     def __init__(self, root: Path) -> None:

@@ -58,9 +58,12 @@ class RecordFile:
         last: Time of the last record [Unix seconds].
         requests: Different request rows [count].
         repeated: Records of a version for a row that an earlier one is of [count].
+        sampled: Every row is there.
         live: Whether nothing in it can be later than a question; labels are known here before their time has come.
         features: Columns that are features.
     """
+
+    sampled = 0
 
     def __init__(self, records: Path, labels: Path | None = None) -> None:
         """Read and check the file.

@@ -1,4 +1,4 @@
-"""Convert answers to Arrow columns: numbers, texts and equal lists in types of their own, all others as JSON."""
+"""Convert answers of models to Arrow columns: numbers, texts and lists of one length as such, the rest as JSON."""
 
 from collections.abc import Sequence
 

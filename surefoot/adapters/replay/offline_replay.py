@@ -62,11 +62,11 @@ class OfflineReplay:
         self._scored: dict[str, VersionScoring] = {}
         self._refused: dict[str, bool] = {}
         self._failed: dict[tuple[str, float, str], list[tuple[str, str, object, object]]] = {}
-        self._window: tuple[tuple[str, float, float], ReplayWindow] | None = None
+        self._window: tuple[tuple[str, float, float, int | None], ReplayWindow] | None = None
 
     def window(self, question: EvidenceRequest) -> ReplayWindow:
         """The requests of the question's window."""
-        key = (question.model, question.since, question.until)
+        key = (question.model, question.since, question.until, question.max_rows)
         if self._window is None or self._window[0] != key:
             self._scored = {}
             if self._window is not None:
@@ -77,7 +77,7 @@ class OfflineReplay:
 
     def records(self, question: EvidenceRequest) -> SqlLog | None:
         """The records of the question's window where they have been copied; None where the log must be asked."""
-        key = (question.model, question.since, question.until)
+        key = (question.model, question.since, question.until, question.max_rows)
         return self._window[1] if self._window is not None and self._window[0] == key else None
 
     def close(self) -> None:

@@ -65,14 +65,22 @@ class ReplayWindow:
     Attributes:
         size: How many they are [count].
         repeated: Nothing is left out at once.
+        sampled: Rows that were left out, because no more are wanted [count].
         live: Nothing in it can be later than now.
     """
 
     repeated = 0
     live = True
 
-    def __init__(self, log: PredictionLog, model: str, since: float, until: float) -> None:
+    def __init__(self, log: PredictionLog, model: str, since: float, until: float, max_rows: int | None = None) -> None:
         """Copy the window out of the log; the copy goes with this object.
+
+        Args:
+            log: The log.
+            model: Registered model.
+            since: Beginning, not included [Unix seconds].
+            until: End [Unix seconds].
+            max_rows: Most rows, drawn by request id [count]; None for all.
 
         Raises:
             EvidenceUnavailable: The log cannot be read, or there is no room for the copy.
@@ -83,7 +91,7 @@ class ReplayWindow:
         self.folder = Path(self._home.name)
         place = self.folder / "window.db"
         try:
-            log.read(model, lambda db: copy_window(db, place, since, until))
+            self.sampled = log.read(model, lambda db: copy_window(db, place, (since, until), max_rows))
             self._db = duckdb.connect(str(place))
         except BaseException:
             self._home.cleanup()

@@ -17,7 +17,7 @@ UNLOGGED_SQL = 'NOT EXISTS (SELECT 1 FROM log o WHERE o.request = l.request AND 
 """Tells a label `l` of a request that the log does not have."""
 
 
-def copy_window(db: duckdb.DuckDBPyConnection, place: Path, since: float, until: float) -> None:
+def copy_window(db: duckdb.DuckDBPyConnection, place: Path, window: tuple[float, float], max_rows: int | None) -> int:
     """Copy requests and labels of a window; requests that no version could answer, or that were not kept, stay out."""
     place.unlink(missing_ok=True)
     spill = quote_text(str(place.parent / "spill"))
@@ -29,7 +29,7 @@ def copy_window(db: duckdb.DuckDBPyConnection, place: Path, since: float, until:
         CREATE TABLE replay.requests AS SELECT row_number() OVER () - 1 AS n, {REQUEST_COLUMNS}, error FROM log
         WHERE "at" > $1 AND "at" <= $2
         """,  # noqa: S608 - constants
-        [since, until],
+        list(window),
     )
     db.execute(
         """
@@ -51,7 +51,26 @@ def copy_window(db: duckdb.DuckDBPyConnection, place: Path, since: float, until:
     for number, features in long:
         if json_value(features) is None:
             db.execute("DELETE FROM replay.requests WHERE n = $1", [number])
-    _copy_labels(db, until)
+    sampled = 0 if max_rows is None else _draw_requests(db, max_rows)
+    _copy_labels(db, window[1])
+    return sampled
+
+
+def _draw_requests(db: duckdb.DuckDBPyConnection, most: int) -> int:
+    """Leave so many rows at most, whole requests by the digest of their id; how many rows are left out."""
+    db.execute(
+        """
+        CREATE TABLE replay.left_out AS SELECT request FROM (
+          SELECT request, sum(rows) OVER (ORDER BY md5(request), request) AS place
+          FROM (SELECT request, count(*) AS rows FROM replay.requests GROUP BY request)
+        ) WHERE place > $1
+        """,
+        [most],
+    )
+    ((rows,),) = db.execute(
+        "DELETE FROM replay.requests WHERE request IN (SELECT request FROM replay.left_out)"
+    ).fetchall()
+    return int(rows)
 
 
 def _copy_labels(db: duckdb.DuckDBPyConnection, until: float) -> None:

@@ -1,4 +1,4 @@
-"""Judge the loss to expect before labels are in, by past losses of scores like these."""
+"""Judge the Brier score before labels arrive: estimate it from labelled past requests with similar scores."""
 
 from collections.abc import Sequence
 

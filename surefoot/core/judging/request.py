@@ -24,6 +24,7 @@ class EvidenceRequest:
         epoch: Length of an epoch; a candidate may break in a later one [seconds].
         stale_after: Age of the newest request above which live evidence is stale [seconds].
         mirrored: Share of the requests that are mirrored to the candidate [percent].
+        max_rows: Most rows of the window that are replayed [count]; None for all.
     """
 
     model: str
@@ -39,3 +40,4 @@ class EvidenceRequest:
     epoch: float = 0.0
     stale_after: float = 0.0
     mirrored: float = 0.0
+    max_rows: int | None = None

@@ -1,4 +1,4 @@
-"""Export the types of a policy, in one place to import them from."""
+"""Give all types of a policy one place to import them from."""
 
 from surefoot.core.policy.gates.base import Gate, LimitedGate, SlicedGate, narrow
 from surefoot.core.policy.gates.metrics import (

@@ -55,6 +55,9 @@ class Shadow(PolicyModel):
     source: Annotated[Literal["replay"], BeforeValidator(_source)] = Field("replay", description="Logged requests.")
     window: Duration = Field(description="How far back the replay reaches, such as 7d.")
     min_requests: Count = Field(1, description="Fewest labelled requests [count].")
+    max_rows: OptionalKey[Count] = Field(
+        None, description="Most rows that are replayed, drawn by request id [count]; all without it."
+    )
     gates: GateNames = Field(description="Gates that must pass.")
     every: Interval = optional_duration("1h", "Time between two looks.")
 

@@ -1,4 +1,4 @@
-"""Test one arm's rate against an absolute limit, such as a service level objective."""
+"""Compute the evidence that one arm's rate exceeds an absolute limit, such as a service level objective."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Wrap a loaded model for the gateway and the evaluation: JSON rows in, JSON values out."""
+"""Ask a loaded MLflow model: convert rows or tables to its inputs, and its outputs to JSON; warm it up and prove it."""
 
 import contextlib
 import warnings
