@@ -23,7 +23,8 @@ from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered
 from surefoot.models.blocking_calls import run_in_daemon_thread
-from surefoot.models.model_process import ModelProcess, ProcessDied, _Connection, spawn_process
+from surefoot.models.model_connection import ModelConnection
+from surefoot.models.model_process import ModelProcess, ProcessDied, spawn_process
 from tests.integration.gateway_harness import GOOD, Gateway, listening, save_pyfunc, wait_for
 from tests.integration.gateway_process import Models
 
@@ -308,13 +309,13 @@ def test_a_process_that_says_nothing_is_known_dead() -> None:
 def test_a_loop_is_touched_by_its_own_thread_alone(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is closed in another thread is removed from the loop by the loop, whose memory stays sound."""
     threads = []
-    hang_up = _Connection.disconnect
+    hang_up = ModelConnection.disconnect
 
-    def told(line: _Connection) -> None:
+    def told(line: ModelConnection) -> None:
         threads.append(threading.get_ident())
         hang_up(line)
 
-    monkeypatch.setattr(_Connection, "disconnect", told)
+    monkeypatch.setattr(ModelConnection, "disconnect", told)
     process = hosted("flights", Version(GOOD, directory_digest(hosted.root / GOOD)))
 
     async def close_in_thread() -> None:

@@ -105,7 +105,7 @@ def test_a_flow_that_runs_is_not_asked_again(tmp_path: Path) -> None:
 
 
 def test_of_late_ticks_one_is_enough(tmp_path: Path) -> None:
-    """Ticks that nobody took while the worker was down become one run when there is work, and none without."""
+    """Ticks that piled up while the worker was down become one run when there is work, and no run without."""
     runs = [_tick("a", due=NOW - 120.0), _tick("b", due=NOW - 60.0), _tick("c")]
     controller, scheduler, _ = _controller(tmp_path, runs, watch={"m: a look": 1})
     controller.tick(NOW)

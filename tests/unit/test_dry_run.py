@@ -50,7 +50,7 @@ def _outcome(use_case: UseCase, ports: Ports) -> str:
 
 @st.composite
 def _scenarios(draw: st.DrawFn) -> Scenario:
-    """A rollout that was stopped anywhere, and a registry or a gateway that somebody has moved since."""
+    """Build a rollout that was stopped at any call, after which an alias or the split may have been moved by hand."""
     env = scenario()
     point = draw(st.sampled_from([None, "fresh", *POINTS]))
     if point is not None and point != "fresh":

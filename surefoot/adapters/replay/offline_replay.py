@@ -153,7 +153,7 @@ class OfflineReplay:
             return {}
 
     def shapes(self, question: EvidenceRequest) -> AnswerShapes | Missing:
-        """What both versions' answers to the latest requests look like; nobody is asked who answered live."""
+        """What both versions' answers to the latest requests look like; live answers are taken as they were."""
         served = self.window(question).latest(MAX_COMPARED_SHAPES)
         if not served:
             return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
