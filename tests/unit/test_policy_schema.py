@@ -117,3 +117,15 @@ def test_the_schema_finds_many_mistakes_by_itself() -> None:
             refused.append(path.stem)
             assert examine_policy(value).policy is None
     assert len(refused) > 20
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [("0", "must be at least 1"), ("499", "must be at least min_requests (500), or no gate could pass"), ("500", "")],
+)
+def test_a_replay_has_enough_rows_to_be_judged(rows: str, said: str) -> None:
+    """A limit under which no gate could pass is refused where it is written; the smallest one that could is taken."""
+    wanted, _ = read_policy(ROOT / "configs" / "flights-late.yaml")
+    made = json.loads(json.dumps(wanted))
+    made["steps"][0]["shadow"] |= {"min_requests": 500, "max_rows": int(rows)}
+    assert [said in broken.rule for broken in examine_policy(made).broken] == [True] * bool(said)

@@ -215,18 +215,6 @@ class PredictionLog:
         found = self.rows(model, 'SELECT max("at") FROM log WHERE "at" <= $1', (until,))[0][0]
         return None if found is None else float(str(found))
 
-    def unknown_labels(self, model: str, since: float, until: float) -> int:
-        """Labels reported in a window for requests that were never logged [count]."""
-        found = self.rows(
-            model,
-            """
-            SELECT count(*) FROM labels l WHERE "at" > $1 AND "at" <= $2
-            AND NOT EXISTS (SELECT 1 FROM log o WHERE o.request = l.request AND o."row" = l."row")
-            """,
-            (since, until),
-        )
-        return int(str(found[0][0]))
-
 
 def register_sql_functions(db: duckdb.DuckDBPyConnection) -> None:
     """Give a connection the function canonical_text(JSON text): SQL and Python spell every value alike."""

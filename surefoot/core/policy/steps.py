@@ -1,6 +1,6 @@
 """Define the steps of a rollout: shadows, weights that grow, and the bake."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
@@ -16,7 +16,7 @@ from surefoot.core.policy.scalars import (
     one_or_more_schema,
     optional_duration,
 )
-from surefoot.core.policy.violations import describe_type, rule_error
+from surefoot.core.policy.violations import Violation, describe_type, rule_error
 
 REPLAY_INTERVAL_S = 3600.0
 """Time between two looks at requests that were answered before, unless the policy says otherwise [seconds]."""
@@ -55,11 +55,18 @@ class Shadow(PolicyModel):
     source: Annotated[Literal["replay"], BeforeValidator(_source)] = Field("replay", description="Logged requests.")
     window: Duration = Field(description="How far back the replay reaches, such as 7d.")
     min_requests: Count = Field(1, description="Fewest labelled requests [count].")
-    max_rows: OptionalKey[Count] = Field(
+    max_rows: OptionalKey[Annotated[Count, Field(ge=1)]] = Field(
         None, description="Most rows that are replayed, drawn by request id [count]; all without it."
     )
     gates: GateNames = Field(description="Gates that must pass.")
     every: Interval = optional_duration("1h", "Time between two looks.")
+
+    def broken_rules(self) -> Iterator[Violation]:
+        """Enough rows are replayed for the gates to be judged at all."""
+        if self.max_rows is not None and self.max_rows < self.min_requests:
+            yield Violation(
+                ("max_rows",), f"must be at least min_requests ({self.min_requests}), or no gate could pass"
+            )
 
 
 class Watched(PolicyModel):
