@@ -21,14 +21,14 @@ from rich.table import Table
 
 from bench.evaluating.measured import Cost, measure
 from bench.evaluating.prepared import MODEL, Prepared, prepare, write_rows
-from surefoot.adapters.evidence.source import LogEvidence
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.replay_window import BATCH_ROWS
 from surefoot.core.domain import EvidenceKind, Outcome, Verdict, Version
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_gate
 from surefoot.demo.flights import FEATURES

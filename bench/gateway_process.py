@@ -50,7 +50,7 @@ def main() -> None:
         settings = GatewaySettings(Path(state), "bench", units={"m": None, "u": "unit"}, trip=TripLimits(deaths=1000))
         return build_app(settings, HostClock(), partial(hosted, 0), partial(hosted, SHADOW_NICENESS))
 
-    Supervisor(Path(state), ("127.0.0.1", int(port)), int(workers), make, model_host.run).run()
+    Supervisor(Path(state), ("127.0.0.1", int(port)), int(workers), make, model_host.run_model_host).run()
 
 
 if __name__ == "__main__":

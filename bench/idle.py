@@ -23,12 +23,12 @@ from rich.table import Table
 from surefoot import wiring
 from surefoot.adapters.clock import SystemClock
 from surefoot.cli.local import stack
-from surefoot.cli.local.processes import PART_VARIABLE, end_processes, processes_of
-from surefoot.cli.local.scheduler import SCHEDULED_FLOWS, ask_prefect
+from surefoot.cli.local.processes import PART_ENVIRONMENT_VARIABLE, end_processes, stack_processes
+from surefoot.cli.local.scheduler import SCHEDULED_FLOWS, _request_prefect
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.events import ChampionAdopted, RolloutOpened, SetSplit, StageEntered
-from surefoot.rollout import Ports, advance
+from surefoot.rollout import Ports, advance_rollout
 from surefoot.rollout.steps import journal_and_apply
 from surefoot.settings import Settings
 
@@ -84,9 +84,9 @@ class EarlierClock(SystemClock):
 def spent(home: Path) -> Spent:
     """Processor time of all processes of a stack since they started, those that have ended among them [s]."""
     found: Spent = {}
-    for process in processes_of(home):
+    for process in stack_processes(home):
         with contextlib.suppress(psutil.Error):
-            part, times = process.environ().get(PART_VARIABLE, "other"), process.cpu_times()
+            part, times = process.environ().get(PART_ENVIRONMENT_VARIABLE, "other"), process.cpu_times()
             own = times.user + times.system + times.children_user + times.children_system
             found[part] = found.get(part, 0.0) + own
     return found
@@ -109,19 +109,19 @@ def running(folder: Path) -> Iterator[Settings]:
     (project / "expectations" / "idle.json").write_text(SUITE, encoding="utf-8")
     for name in ("flows", "tasks", "prefect.yaml"):
         (project / name).symlink_to(ROOT / name)
-    config = stack.up(home, project, stack.StackOptions())
+    config = stack.start_stack(home, project, stack.StackOptions())
     try:
         yield config
     finally:
-        stack.down(home)
+        stack.stop_stack_of_home(home)
 
 
 def switch(config: Settings, *, on: bool) -> None:
     """Turn both schedules on or off."""
     for name in SCHEDULED_FLOWS:
         trouble = f"Prefect does not switch {name}"
-        found = ask_prefect(config, "GET", f"/deployments/name/{name}/{name}", trouble).json()
-        ask_prefect(config, "PATCH", f"/deployments/{found['id']}", trouble, {"paused": not on})
+        found = _request_prefect(config, "GET", f"/deployments/name/{name}/{name}", trouble).json()
+        _request_prefect(config, "PATCH", f"/deployments/{found['id']}", trouble, {"paused": not on})
 
 
 @dataclass
@@ -195,7 +195,7 @@ class Registered:
 
     @staticmethod
     def _look(ports: Ports, model: str) -> None:
-        advance(ports, ports.ledger(model))
+        advance_rollout(ports, ports.ledger(model))
 
 
 def row(name: str, value: float, unit: str, demand: str = "", *, ok: bool = True) -> dict[str, object]:
@@ -233,16 +233,16 @@ def main() -> int:
     parser.add_argument("--models", type=int, nargs="+", default=[0, 1, 10, 100], help="how many models bake")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
-    os.environ.update(stack.QUIET_ENVIRONMENT)
+    os.environ.update(stack.SERVER_ENVIRONMENT)
     found: dict[int, Spent] = {}
     with tempfile.TemporaryDirectory(prefix="surefoot-idle-") as folder, running(Path(folder)) as config:
         switch(config, on=False)
-        end_processes(processes_of(config.home, ("controller",)), [], 15.0)
+        end_processes(stack_processes(config.home, ("controller",)), [], 15.0)
         time.sleep(options.settle)
         base = measured(config.home, options.minutes)
         print(f"servers by themselves: {base}", file=sys.stderr, flush=True)
         if "controller" in stack.STACK_PARTS:
-            stack.up(config.home, config.project, stack.StackOptions())
+            stack.start_stack(config.home, config.project, stack.StackOptions())
         models = Registered(config)
         for count in sorted(options.models):
             models.bake(count)

@@ -37,8 +37,8 @@ from surefoot.core.judging.evidence import (
 )
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
 from surefoot.core.policy.parse import parse_gate
+from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.core.policy.scalars import Margin
 from surefoot.core.stats.bounded_mean import VALUE_LEVELS
 from surefoot.core.stats.histogram import bucket_of

@@ -13,11 +13,11 @@ import duckdb
 
 from surefoot.adapters.evidence.event_counts import count_events
 from surefoot.adapters.evidence.measurement_counts import count_speeds
-from surefoot.adapters.predictions.compaction import GROUP, GROUP_BYTES, compact
-from surefoot.adapters.predictions.log import PredictionLog as Log
+from surefoot.adapters.predictions.compaction import GROUP, GROUP_BYTES, compact_log
 from surefoot.adapters.predictions.log_files import WHOLE, quote_text
+from surefoot.adapters.predictions.prediction_log import PredictionLog as Log
 from surefoot.core.domain import EvidenceKind, Split, Version
-from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.parse import parse_gate
 from surefoot.gateway.inference.request_attempts import new_request
 from surefoot.gateway.log.record import PredictionLogWriter, record_lines
@@ -172,7 +172,7 @@ def read(home: Path, rows: int) -> list[Row]:
     if rows <= RAW:
         write_lines(home / "raw" / MODEL, rows)
         made += asked(home / "raw", f"{rows:,} rows, raw lines")
-        took = median_ms(lambda: compact(home / "raw", MODEL), 1)
+        took = median_ms(lambda: compact_log(home / "raw", MODEL), 1)
         made.append(row(f"{rows:,} rows, compaction", rows / took, "rows/ms"))
     write_tables(home / "tables" / MODEL, rows)
     return made + asked(home / "tables", f"{rows:,} rows, compacted", QUERY_MS.get(rows))

@@ -4,7 +4,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from surefoot.core.domain import Stage
-from tasks.promote import bake, closing, open_, promote_
+from tasks.promote import final_rollout_state, judge_bake_once, make_champion, open_rollout
 from tasks.stages import canary_step, live_shadow_stage, shadow_stage, validate_stage
 from tasks.states import run_task_after, task_result
 
@@ -19,7 +19,7 @@ def promote(model: str, version: str, reason: str = "asked for by hand", force: 
         reason: Why, in a few words; it is kept in the record.
         force: Try again a version that has already been turned away.
     """
-    done = open_(model, version, reason, force, return_state=True)
+    done = open_rollout(model, version, reason, force, return_state=True)
     rollout, mirrored, steps = task_result(done)
     done = run_task_after(validate_stage, model, rollout, Stage.VALIDATING, after=done)
     done = run_task_after(shadow_stage, model, rollout, Stage.SHADOWING, after=done)
@@ -27,9 +27,9 @@ def promote(model: str, version: str, reason: str = "asked for by hand", force: 
         done = run_task_after(live_shadow_stage, model, rollout, Stage.LIVE_SHADOWING, after=done)
     for step in range(1, steps + 1):
         done = run_task_after(canary_step, model, rollout, Stage.RAMPING, step, after=done)
-    done = run_task_after(promote_, model, rollout, after=done)
-    run_task_after(bake, model, rollout, after=done)
-    return closing(model, rollout)
+    done = run_task_after(make_champion, model, rollout, after=done)
+    run_task_after(judge_bake_once, model, rollout, after=done)
+    return final_rollout_state(model, rollout)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,32 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.ended_runs import update_ended_runs
-from tasks.reconcile import adopt, cancelled, compact, compare, heads, read_registry, reap, reconciled, resume, show
+from tasks.finished_flow_runs import update_ended_runs
+from tasks.reconcile import (
+    abort_cancelled_rollouts,
+    apply_registry_changes,
+    compact_all_logs,
+    heads,
+    mark_dead_runs_crashed,
+    reconciled,
+    report_drift,
+    resume_rollouts,
+    serve_champions,
+    show,
+)
 
 
 @flow(name="reconcile")
 def reconcile() -> State[dict[str, list[str]]]:
     """Run when there is something to do; each part finds what it needs by itself and is safe to repeat."""
     before = heads()
-    reaped = reap()
-    aborted = cancelled()
-    adopt()
-    changes = read_registry()
-    started = resume()
+    reaped = mark_dead_runs_crashed()
+    aborted = abort_cancelled_rollouts()
+    serve_champions()
+    changes = apply_registry_changes()
+    started = resume_rollouts()
     shown = show()
     done = {"reaped": reaped, "aborted": aborted, **changes, "started": started, "shown": shown}
-    return reconciled({**done, "drift": compare(), "told": update_ended_runs(), "compacted": compact()}, before)
+    return reconciled(
+        {**done, "drift": report_drift(), "told": update_ended_runs(), "compacted": compact_all_logs()}, before
+    )

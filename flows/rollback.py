@@ -4,7 +4,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from surefoot.core.domain import RolloutKind
-from tasks.promote import closing
+from tasks.promote import final_rollout_state
 from tasks.rollback import roll_back
 
 
@@ -17,4 +17,4 @@ def rollback(model: str, reason: str, to: str | None = None) -> State[str]:
         reason: Why, in a few words; it is kept in the record.
         to: Proven-good version to go back to; the last one when left empty.
     """
-    return closing(model, roll_back(model, reason, to), kind=RolloutKind.ROLLBACK)
+    return final_rollout_state(model, roll_back(model, reason, to), kind=RolloutKind.ROLLBACK)

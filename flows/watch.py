@@ -1,14 +1,16 @@
-"""Keep judging what bakes; a version that slips after its promotion is taken back."""
+"""Judge promoted versions that still bake, and roll back one whose gates fail."""
 
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.promote import bake, due_bakes, looked
+from tasks.promote import due_bakes, final_watch_state, judge_bake_once
 
 
 @flow(name="watch", retries=0)
 def watch() -> State[Any] | list[State[Any]]:
     """Take one look at every version that bakes and is due; one that cannot be looked at does not hide the others."""
-    return looked({model: bake(model, rollout, return_state=True) for model, rollout in due_bakes().items()})
+    return final_watch_state(
+        {model: judge_bake_once(model, rollout, return_state=True) for model, rollout in due_bakes().items()}
+    )

@@ -63,7 +63,7 @@ class Settings:
         fresh.replace(target)
 
 
-def home() -> Path:
+def home_folder() -> Path:
     """Folder of all state: SUREFOOT_HOME, or .surefoot here."""
     return Path(os.environ.get("SUREFOOT_HOME", ".surefoot")).absolute()
 
@@ -74,7 +74,7 @@ def read_settings(where: Path | None = None) -> Settings:
     Raises:
         Rejected: There is no running stack, or its file is broken.
     """
-    file = (where or home()) / "stack.json"
+    file = (where or home_folder()) / "stack.json"
     try:
         plain = json.loads(file.read_text(encoding="utf-8"))
         plain["home"], plain["project"] = Path(plain["home"]), Path(plain["project"])

@@ -10,40 +10,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from surefoot.adapters.clock import HostClock, open_clock
-from surefoot.adapters.config.policy_file import policy_files, read_policy
-from surefoot.adapters.evidence.mirrored import MirroredAnswers
-from surefoot.adapters.evidence.source import LogEvidence
+from surefoot.adapters.config.policy_file import list_policy_files, read_policy
+from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
 from surefoot.adapters.heartbeats import record_shown
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.adapters.mlflow.registry import MlflowRegistry
 from surefoot.adapters.predictions.closed_segments import closed_segments as closed_log_segments
-from surefoot.adapters.predictions.compaction import CompactionResult
-from surefoot.adapters.predictions.compaction import compact as compact_log
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.compaction import CompactionResult, compact_log
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import NotFound, PolicyInvalid
-from surefoot.core.judging.evidence import Missing, Validation
-from surefoot.core.policy.model import Policy
+from surefoot.core.judging.evidence import MissingEvidence, ValidationResult
+from surefoot.core.policy.policy_types import Policy
 from surefoot.core.record.state import fold_entries
 from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
 from surefoot.models.predictor import SHADOW_NICENESS
-from surefoot.rollout import CandidateRequest, Ports, PromotionRequest, end_cut
+from surefoot.rollout import CandidateRequest, Ports, PromotionRequest, end_cut_rollout
 from surefoot.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-T = TypeVar("T")
-LEAST_MEMORY_MB = 4096
+_T = TypeVar("_T")
+_MIN_MODEL_MEMORY_MB = 4096
 """Least address space of a model's process [MB]: libraries reserve much more of it than they use."""
-KEEP_DAYS = 90
+LOG_RETENTION_DAYS = 90
 """How long the prediction log reaches back unless told otherwise [days]."""
 
 
@@ -62,14 +61,14 @@ def open_journal(config: Settings) -> Iterator[SqlJournal]:
         journal.close()
 
 
-def make_artifact_cache(config: Settings) -> ArtifactCache:
+def _make_artifact_cache(config: Settings) -> ArtifactCache:
     """The verified copies of model artifacts."""
     return ArtifactCache(config.home / "artifacts", config.mlflow)
 
 
 def make_registry(config: Settings, deadline_s: float = 20.0) -> MlflowRegistry:
     """The model registry."""
-    return MlflowRegistry(config.mlflow, make_artifact_cache(config).fetch, deadline_s)
+    return MlflowRegistry(config.mlflow, _make_artifact_cache(config).fetch, deadline_s)
 
 
 @contextmanager
@@ -84,7 +83,7 @@ def open_traffic(config: Settings) -> Iterator[GatewayTraffic]:
 
 def make_hosted_models(config: Settings) -> HostedModels:
     """Versions in processes of their own, for those who do not serve them."""
-    return HostedModels(make_artifact_cache(config), model_memory(2))
+    return HostedModels(_make_artifact_cache(config), model_memory_mb(2))
 
 
 @contextmanager
@@ -103,14 +102,16 @@ def open_ports(config: Settings, actor: str, registry_deadline_s: float = 20.0) 
         yield Ports(journal, found, traffic, evidence, make_clock(config), actor, models.problem)
 
 
-def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> Validation | Missing:
+def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:
     """Hold a table against a suite as it was when the rollout opened, and write the page about it."""
     from surefoot.adapters.expectations.suite import run_suite  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
-    from surefoot.reports.validation import validation_page  # noqa: PLC0415 - same
+    from surefoot.reports.validation_page import validation_page  # noqa: PLC0415 - same
 
     kept = _kept(config, suite)
     if not kept.is_file() or "sha256:" + hashlib.sha256(kept.read_bytes()).hexdigest() != suite:
-        return Missing(Outcome.ERROR, f"the suite {suite[:19]} that this rollout was opened with is gone or changed")
+        return MissingEvidence(
+            Outcome.ERROR, f"the suite {suite[:19]} that this rollout was opened with is gone or changed"
+        )
     return run_suite(kept, frame, validation_page, config.home / "reports" / f"{name}.html")
 
 
@@ -119,15 +120,15 @@ def _kept(config: Settings, digest: str) -> Path:
     return config.home / "suites" / f"{digest.removeprefix('sha256:')}.json"
 
 
-def model_memory(workers: int) -> int:
+def model_memory_mb(workers: int) -> int:
     """Address space of a model's process [MB]; what leaks in every worker leaves half of the host to others."""
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-    return max(LEAST_MEMORY_MB, host // 2 // workers)
+    return max(_MIN_MODEL_MEMORY_MB, host // 2 // workers)
 
 
 def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> Gateway:
     """The data plane of one worker, with the verified loader that it may not reach by itself."""
-    cache = make_artifact_cache(config)
+    cache = _make_artifact_cache(config)
     knobs = GatewaySettings(
         config.home / "gateway",
         config.token,
@@ -155,17 +156,17 @@ class _GatewayJournal:
     def record_cut(self, model: str, rollout: str, reason: str) -> None:
         """Record a cut; raise when it is not recorded yet."""
         with open_ports(self._config, "gateway") as ports:
-            end_cut(ports, model, rollout, reason)
+            end_cut_rollout(ports, model, rollout, reason)
 
 
-class PolicyView(Mapping[str, T]):
+class PolicyView(Mapping[str, _T]):
     """What the gateway needs of each model's policy, as it is written now; a broken policy says nothing.
 
     The gateway asks when a rollout begins and keeps to that, for an edit must not send the units of an open rollout
     somewhere else.
     """
 
-    def __init__(self, config: Settings, choose: Callable[[Policy], T]) -> None:
+    def __init__(self, config: Settings, choose: Callable[[Policy], _T]) -> None:
         """Read nothing yet.
 
         Args:
@@ -174,9 +175,9 @@ class PolicyView(Mapping[str, T]):
         """
         self._config = config
         self._choose = choose
-        self._known: dict[str, tuple[int, tuple[T, ...]]] = {}
+        self._known: dict[str, tuple[int, tuple[_T, ...]]] = {}
 
-    def __getitem__(self, model: str) -> T:
+    def __getitem__(self, model: str) -> _T:
         """What was chosen; KeyError without a valid policy."""
         path = self._config.configs / f"{model}.yaml"
         try:
@@ -185,7 +186,7 @@ class PolicyView(Mapping[str, T]):
             raise KeyError(model) from None
         if model not in self._known or self._known[model][0] != written:  # callers of unknown models make us ask too
             try:
-                found: tuple[T, ...] = (self._choose(read_policy(path)[1]),)
+                found: tuple[_T, ...] = (self._choose(read_policy(path)[1]),)
             except (PolicyInvalid, NotFound):
                 found = ()
             self._known[model] = written, found
@@ -205,7 +206,7 @@ class PolicyView(Mapping[str, T]):
 def read_policies(config: Settings) -> dict[str, Policy]:
     """Every policy in configs/ that can be read; broken ones are left to `lint`."""
     found = {}
-    for path in policy_files(config.configs):
+    for path in list_policy_files(config.configs):
         with suppress(PolicyInvalid, NotFound):
             found[path.stem] = read_policy(path)[1]
     return found
@@ -214,7 +215,7 @@ def read_policies(config: Settings) -> dict[str, Policy]:
 def broken_policies(config: Settings) -> dict[str, str]:
     """What is wrong with the policies in configs/ that cannot be read, by model."""
     found = {}
-    for path in policy_files(config.configs):
+    for path in list_policy_files(config.configs):
         try:
             read_policy(path)
         except (PolicyInvalid, NotFound) as error:
@@ -266,8 +267,8 @@ def project_journal(config: Settings, model: str, flow_run: str = "", upto: int 
         Unavailable: MLflow does not answer; nothing but the view is behind.
     """
     from surefoot.adapters.mlflow.runs.projection import MlflowProjection  # noqa: PLC0415 - MLflow costs 2.6 CPU seconds
-    from surefoot.adapters.mlflow.runs.run_writer import Pictures  # noqa: PLC0415 - same
-    from surefoot.reports.evidence_course import course_png  # noqa: PLC0415 - so does Matplotlib
+    from surefoot.adapters.mlflow.runs.run_writer import RunPlots  # noqa: PLC0415 - same
+    from surefoot.reports.evidence_over_time import evidence_course_png  # noqa: PLC0415 - so does Matplotlib
     from surefoot.reports.plots import slice_losses_png, verdicts_png  # noqa: PLC0415 - same
 
     with open_journal(config) as journal:
@@ -279,7 +280,7 @@ def project_journal(config: Settings, model: str, flow_run: str = "", upto: int 
             page = config.home / "reports" / f"{entry.data['rollout']}.html"
             if page.is_file():
                 reports[entry.seq] = page
-    view = MlflowProjection(config.mlflow, Pictures(verdicts_png, slice_losses_png, course_png))
+    view = MlflowProjection(config.mlflow, RunPlots(verdicts_png, slice_losses_png, evidence_course_png))
     done = view.project(model, entries, flow_run, reports=reports)
     if entries:
         record_shown(config.home, model, entries[-1].seq)
@@ -301,7 +302,7 @@ def closed_segments(config: Settings, model: str) -> tuple[str, ...]:
 
 
 def compact_model_log(
-    config: Settings, model: str, keep: float = KEEP_DAYS, batches: int | None = None
+    config: Settings, model: str, keep: float = LOG_RETENTION_DAYS, batches: int | None = None
 ) -> CompactionResult:
     """Turn what is closed of a model's log into Parquet, and remove what is older than is kept.
 
@@ -314,7 +315,7 @@ def compact_model_log(
         batches: Most parts to make of each kind of records [count]; all without it.
 
     Raises:
-        SurefootError: As `surefoot.adapters.predictions.compaction.compact` does; or the journal cannot be read.
+        SurefootError: As `surefoot.adapters.predictions.compaction.compact_log` does; or the journal cannot be read.
     """
     with open_journal(config) as journal:
         ledger = fold_entries(model, journal.read(model))

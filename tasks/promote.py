@@ -1,4 +1,4 @@
-"""Start and finish a promotion in Prefect tasks."""
+"""Define the Prefect tasks that open, promote and bake a rollout, and the last state of the flow."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,15 +12,15 @@ from surefoot.adapters import heartbeats
 from surefoot.controller.scheduler import NOTHING_TO_DO
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import SurefootError
-from surefoot.core.machine import NoRollout, WaitUntil
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.state import Ledger
+from surefoot.core.state_machine import NoRollout, WaitUntil
 from surefoot.rollout import open_promotion
 from surefoot.rollout.reconcile import bake_action
 from surefoot.settings import read_settings
-from tasks.ended_runs import name_run, tag_run, update_ended_runs
-from tasks.stage_driver import drive_stage, flow_ports, is_retryable, project_record
-from tasks.states import combined_state, state_of
+from tasks.finished_flow_runs import name_run, tag_flow_run, update_ended_runs
+from tasks.stage_driver import drive_stage, is_retryable_failure, open_flow_ports, project_journal_to_mlflow
+from tasks.states import combine_states, rollout_state
 
 
 @task(
@@ -28,23 +28,25 @@ from tasks.states import combined_state, state_of
     task_run_name="open",
     retries=3,
     retry_delay_seconds=5,
-    retry_condition_fn=is_retryable,
+    retry_condition_fn=is_retryable_failure,
     timeout_seconds=600,
 )
-def open_(model: str, version: str, reason: str, force: bool) -> tuple[str, bool, int] | State[tuple[str, bool, int]]:
+def open_rollout(
+    model: str, version: str, reason: str, force: bool
+) -> tuple[str, bool, int] | State[tuple[str, bool, int]]:
     """Open the rollout or join it; the result is FAILED when it was rejected.
 
     Returns:
         Id of the rollout, whether it has a live shadow, and the number of its weight steps.
     """
     request = wiring.promotion_request(read_settings(), model, version, reason, force=force)
-    with flow_ports() as ports:
+    with open_flow_ports() as ports:
         rollout = open_promotion(ports, request)
-        tag_run(rollout)
+        tag_flow_run(rollout)
         ledger = ports.ledger(model)
-    policy = parse(ledger.rollouts[rollout].opened.policy)
+    policy = parse_policy(ledger.rollouts[rollout].opened.policy)
     found = rollout, policy.live_shadow is not None, len(policy.ramp)
-    return state_of(ledger, rollout, found) if ledger.open != rollout else found
+    return rollout_state(ledger, rollout, found) if ledger.open != rollout else found
 
 
 @task(
@@ -52,10 +54,10 @@ def open_(model: str, version: str, reason: str, force: bool) -> tuple[str, bool
     task_run_name="promote",
     retries=5,
     retry_delay_seconds=10,
-    retry_condition_fn=is_retryable,
+    retry_condition_fn=is_retryable_failure,
     timeout_seconds=3600,
 )
-def promote_(model: str, rollout: str) -> State[str]:
+def make_champion(model: str, rollout: str) -> State[str]:
     """Move `previous`, then `champion`, then all traffic."""
     return drive_stage(model, rollout, Stage.PROMOTING)
 
@@ -65,10 +67,10 @@ def promote_(model: str, rollout: str) -> State[str]:
     task_run_name="bake {model}",
     retries=3,
     retry_delay_seconds=10,
-    retry_condition_fn=is_retryable,
+    retry_condition_fn=is_retryable_failure,
     timeout_seconds=3600,
 )
-def bake(model: str, rollout: str) -> State[str]:
+def judge_bake_once(model: str, rollout: str) -> State[str]:
     """Take one look at a version that serves everything; the `watch` flow comes back for the next one."""
     return drive_stage(model, rollout, Stage.BAKING, wait=False)
 
@@ -79,7 +81,7 @@ def due_bakes() -> dict[str, str]:
     A rollout whose policy cannot be read is among them: its own task fails of that, and no other.
     """
     heartbeats.record_heartbeat(read_settings().home, "watch")
-    with flow_ports() as ports:
+    with open_flow_ports() as ports:
         ledgers = {model: ports.ledger(model) for model in ports.journal.models()}
         now = ports.clock.now()
     return {model: ledger.open for model, ledger in ledgers.items() if _is_due(ledger, now)}
@@ -94,7 +96,7 @@ def _is_due(ledger: Ledger, now: float) -> bool:
         return True
 
 
-def closing(model: str, rollout: str, kind: RolloutKind = RolloutKind.PROMOTION) -> State[str]:
+def final_rollout_state(model: str, rollout: str, kind: RolloutKind = RolloutKind.PROMOTION) -> State[str]:
     """The flow's own last state: named for where the rollout stands, with the reason in words.
 
     A rollout that was turned away is FAILED, and never retried: the journal says that nothing is left to do.
@@ -104,13 +106,13 @@ def closing(model: str, rollout: str, kind: RolloutKind = RolloutKind.PROMOTION)
         rollout: Id of the rollout.
         kind: What the flow is for.
     """
-    project_record(model)
-    tag_run(rollout)
-    with flow_ports() as ports:
-        return state_of(ports.ledger(model), rollout, kind=kind)
+    project_journal_to_mlflow(model)
+    tag_flow_run(rollout)
+    with open_flow_ports() as ports:
+        return rollout_state(ports.ledger(model), rollout, kind=kind)
 
 
-def looked(states: Mapping[str, State[Any]]) -> State[Any] | list[State[Any]]:
+def final_watch_state(states: Mapping[str, State[Any]]) -> State[Any] | list[State[Any]]:
     """The last state of a flow that looked at bakes; runs whose bake ended in it are told so at once.
 
     Args:
@@ -121,4 +123,4 @@ def looked(states: Mapping[str, State[Any]]) -> State[Any] | list[State[Any]]:
     if not states:
         return Completed(name=NOTHING_TO_DO, message="no look is due")
     name_run(f"watch: looked at {', '.join(states)}")
-    return combined_state(list(states.values()))
+    return combine_states(list(states.values()))

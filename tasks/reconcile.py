@@ -1,4 +1,4 @@
-"""Run the reconcile flow's tasks: registry changes, cut-off rollouts, dead flow runs, mismatches, compaction."""
+"""Define the tasks of the reconcile flow: registry changes, cancelled or interrupted rollouts, drift, compaction."""
 
 import datetime as dt
 from functools import partial
@@ -28,21 +28,21 @@ from surefoot.rollout import (
     NextStep,
     Ports,
     adopt_champions,
-    compare_model,
-    end_cancelled,
+    end_cancelled_rollouts,
     end_withdrawn,
-    finish_ending,
+    finish_decided_ending,
     is_cancelled_by_person,
+    journal_model_drift,
     next_step,
-    open_wanted,
+    open_requested_rollout,
 )
-from surefoot.rollout.reconcile import MAX_VAIN_RUNS, SILENCE_S
+from surefoot.rollout.reconcile import MAX_RUNS_WITHOUT_PROGRESS, SILENCE_S
 from surefoot.settings import read_settings
-from tasks.ended_runs import name_run
-from tasks.stage_driver import flow_ports, is_retryable, project_record
+from tasks.finished_flow_runs import name_run
+from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow
 from tasks.states import MAX_MESSAGE_LENGTH
 
-LIVE = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
+_UNFINISHED_STATES = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
 
 
 def heads() -> dict[str, int]:
@@ -51,11 +51,11 @@ def heads() -> dict[str, int]:
         return {model: seq for model, (seq, _) in journal.heads().items()}
 
 
-@task(name="adopt champions", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable)
-def adopt() -> dict[str, str]:
+@task(name="adopt champions", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable_failure)
+def serve_champions() -> dict[str, str]:
     """Serve the champion of every model with a policy."""
     heartbeats.record_heartbeat(read_settings().home, "reconcile")
-    with flow_ports() as ports:
+    with open_flow_ports() as ports:
         said = adopt_champions(ports, wiring.read_policies(read_settings()))
     for model, line in said.items():
         get_run_logger().info("%s: %s", model, line)
@@ -63,7 +63,7 @@ def adopt() -> dict[str, str]:
 
 
 @task(name="reap dead runs")
-def reap(silence: float = SILENCE_S) -> list[str]:
+def mark_dead_runs_crashed(silence: float = SILENCE_S) -> list[str]:
     """Mark runs as crashed whose process is gone; each run's state is read again right before.
 
     Returns:
@@ -108,8 +108,8 @@ def _runs(states: tuple[StateType, ...]) -> list[FlowRun]:
         )
 
 
-@task(name="end cancelled rollouts", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable)
-def cancelled() -> list[str]:
+@task(name="end cancelled rollouts", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable_failure)
+def abort_cancelled_rollouts() -> list[str]:
     """Abort every rollout whose flow run a person has cancelled: a person's word counts, and nothing is started again.
 
     What Surefoot or Prefect ends by itself (a dead process, a full slot, `surefoot down`) is CRASHED, or says so.
@@ -127,16 +127,16 @@ def cancelled() -> list[str]:
         for run in _runs((StateType.CANCELLED, StateType.CANCELLING))
         if run.state is not None and is_cancelled_by_person(run.state.message or "")
     ]
-    with flow_ports() as ports:
-        ended = end_cancelled(ports, runs)
+    with open_flow_ports() as ports:
+        ended = end_cancelled_rollouts(ports, runs)
         for model, run in ended.items():
             get_run_logger().warning("%s: %s", model, run.reason)
             _try_to_finish(ports, model)
     return [f"{model} {run.version}: {run.reason}" for model, run in ended.items()]
 
 
-@task(name="read registry changes", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable)
-def read_registry() -> dict[str, list[str]]:
+@task(name="read registry changes", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable_failure)
+def apply_registry_changes() -> dict[str, list[str]]:
     """Open what the registry asks for, end what it no longer asks for, and journal what cannot be done, once.
 
     Returns:
@@ -145,7 +145,7 @@ def read_registry() -> dict[str, list[str]]:
     config, log = read_settings(), get_run_logger()
     opened, withdrawn, said = [], [], []
     policies = wiring.read_policies(config)
-    with flow_ports() as ports:
+    with open_flow_ports() as ports:
         for model in sorted({*policies, *ports.journal.models()}):
             try:
                 view = ports.registry.view(model)
@@ -157,7 +157,7 @@ def read_registry() -> dict[str, list[str]]:
                     continue
                 facts = wiring.policy_facts(config, model, policy)
                 wish = partial(wiring.candidate_promotion, config, model)
-                found = open_wanted(ports, model, view, wish, facts)
+                found = open_requested_rollout(ports, model, view, wish, facts)
             except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
                 said.append(f"{model}: {error}")
                 continue
@@ -174,7 +174,7 @@ def _start(model: str, version: str, reason: str, head: int) -> bool:
     ended = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
     key = f"{model}-{version}-{head}-"
     vain = sum((run.idempotency_key or "").startswith(key) for run in _runs(ended))
-    if vain >= MAX_VAIN_RUNS:
+    if vain >= MAX_RUNS_WITHOUT_PROGRESS:
         get_run_logger().error("%s %s: %d runs have ended without an entry in the journal", model, version, vain)
         return False
     parameters = {"model": model, "version": version, "reason": reason}
@@ -184,12 +184,12 @@ def _start(model: str, version: str, reason: str, head: int) -> bool:
     return True
 
 
-@task(name="start and resume rollouts", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable)
-def resume() -> list[str]:
+@task(name="start and resume rollouts", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable_failure)
+def resume_rollouts() -> list[str]:
     """Start a run for every open rollout that no run drives; finish endings right here."""
-    busy = {run.parameters.get("model") for run in _runs(LIVE)}
+    busy = {run.parameters.get("model") for run in _runs(_UNFINISHED_STATES)}
     resumed = []
-    with flow_ports() as ports:
+    with open_flow_ports() as ports:
         for model in ports.journal.models():
             ledger = ports.ledger(model)
             match next_step(ledger, driven=model in busy):
@@ -211,7 +211,7 @@ def resume() -> list[str]:
 def _try_to_finish(ports: Ports, model: str) -> bool:
     """Bring an ending to its end if that can be done now; the next tick tries again."""
     try:
-        finish_ending(ports, model)
+        finish_decided_ending(ports, model)
     except SurefootError as error:
         get_run_logger().error("%s cannot be brought to its end: %s", model, error)
         return False
@@ -225,25 +225,27 @@ def show() -> list[str]:
     Returns:
         Models of which something was drawn.
     """
-    with flow_ports() as ports:
+    with open_flow_ports() as ports:
         ledgers = {model: ports.ledger(model) for model in ports.journal.models()}
-    return [model for model, ledger in ledgers.items() if not ledger.open and project_record(model, ledger.head)]
+    return [
+        model for model, ledger in ledgers.items() if not ledger.open and project_journal_to_mlflow(model, ledger.head)
+    ]
 
 
 @task(name="compare with the journal")
-def compare() -> list[str]:
+def report_drift() -> list[str]:
     """Journal and report where the gateway or the registry does not say what the journal says."""
     found = []
-    with flow_ports() as ports:
+    with open_flow_ports() as ports:
         for model in ports.journal.models():
-            found += compare_model(ports, model)
+            found += journal_model_drift(ports, model)
     for line in found:
         get_run_logger().error("drift: %s", line)
     return found
 
 
 @task(name="compact the log")
-def compact() -> list[str]:
+def compact_all_logs() -> list[str]:
     """Turn what is closed of every model's log into Parquet and remove what is too old; a bounded amount a run.
 
     Returns:

@@ -2,15 +2,17 @@
 
 from prefect import task
 
-from surefoot.rollout import drive, open_rollback, retry_on_conflict
-from tasks.ended_runs import tag_run
-from tasks.stage_driver import flow_ports, is_retryable, project_record
+from surefoot.rollout import drive_rollout, open_rollback, retry_on_conflict
+from tasks.finished_flow_runs import tag_flow_run
+from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow
 
 
-@task(name="roll back", retries=30, retry_delay_seconds=2, retry_condition_fn=is_retryable, timeout_seconds=1800)
+@task(
+    name="roll back", retries=30, retry_delay_seconds=2, retry_condition_fn=is_retryable_failure, timeout_seconds=1800
+)
 def roll_back(model: str, reason: str, to: str | None) -> str:
     """Take back the open rollout, or the promoted champion; returns the id of what ended."""
-    with flow_ports() as ports:
+    with open_flow_ports() as ports:
         before = ports.ledger(model)
         if before.rollout is None or not (before.rollout.ending or before.rollout.opened.kind == "rollback"):
             before = retry_on_conflict(lambda: open_rollback(ports, model, reason, to))
@@ -19,7 +21,7 @@ def roll_back(model: str, reason: str, to: str | None) -> str:
             taken, back = opened.champion.number, opened.candidate.number
             if opened.kind == "promotion":
                 taken, back = back, taken
-            tag_run(before.open, f"{model}: rollback of {taken} to {back}")
-        drive(ports, model, until=lambda ledger: not ledger.open)
-    project_record(model)
+            tag_flow_run(before.open, f"{model}: rollback of {taken} to {back}")
+        drive_rollout(ports, model, until=lambda ledger: not ledger.open)
+    project_journal_to_mlflow(model)
     return before.open

@@ -1,4 +1,4 @@
-"""Drive a rollout through one stage, report its verdicts and write its record; shared by all stage tasks."""
+"""Drive a rollout through one stage, log its verdicts and show them in MLflow; all stage tasks call it."""
 
 import os
 import re
@@ -16,9 +16,9 @@ from surefoot.core.errors import SurefootError
 from surefoot.core.record.describe import describe_event, event_title
 from surefoot.core.record.events import GateJudged, decode_event
 from surefoot.core.record.state import fold_entries
-from surefoot.rollout import Ports, drive
+from surefoot.rollout import Ports, drive_rollout
 from surefoot.settings import read_settings
-from tasks.states import MAX_MESSAGE_LENGTH, SKIPPED_STATE, state_of
+from tasks.states import MAX_MESSAGE_LENGTH, SKIPPED_STATE_NAME, rollout_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from surefoot.core.record.state import Ledger
 
 
-def flow_ports() -> AbstractContextManager[Ports]:
+def open_flow_ports() -> AbstractContextManager[Ports]:
     """Open the ports of a rollout in the name of this flow run; they are closed at the end."""
     flow = runtime.flow_run.flow_name or "flow"
     return wiring.open_ports(read_settings(), f"flow:{flow}/{runtime.flow_run.name or 'local'}")
 
 
-def is_retryable(_task: "Task", _run: "TaskRun", state: "State") -> bool:  # type: ignore[type-arg]
+def is_retryable_failure(_task: "Task", _run: "TaskRun", state: "State") -> bool:  # type: ignore[type-arg]
     """Retry what is known to pass: the class of the error decides, never its text."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, SurefootError) and error.retryable
@@ -57,20 +57,20 @@ def drive_stage(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: 
             return now is None or ledger.open != rollout
         return _order(now.stage, now.step) > _order(stage, step)
 
-    with flow_ports() as ports:
+    with open_flow_ports() as ports:
         entries = ports.journal.read(model)
         head, before = len(entries), fold_entries(model, entries)
         if reason := _nothing_to_do(before, rollout, stage, step):
-            return Completed(name=SKIPPED_STATE, message=reason[:MAX_MESSAGE_LENGTH], data=rollout)
-        ledger = drive(ports, model, until=left, wait=wait)
+            return Completed(name=SKIPPED_STATE_NAME, message=reason[:MAX_MESSAGE_LENGTH], data=rollout)
+        ledger = drive_rollout(ports, model, until=left, wait=wait)
         fresh = ports.journal.read(model, after=head)
     for entry in fresh:
         log.info("%s", describe_event(decode_event(entry.kind, entry.data)))
     found = ledger.rollouts[rollout]
     _artifact(model, rollout, fresh, event_title(found.opened))
-    project_record(model)
+    project_journal_to_mlflow(model)
     if found.stage.is_terminal or found.ending:
-        return state_of(ledger, rollout, rollout)
+        return rollout_state(ledger, rollout, rollout)
     return Completed(message=f"{found.stage}: {found.reason}"[:MAX_MESSAGE_LENGTH], data=rollout)
 
 
@@ -88,7 +88,7 @@ def _order(stage: Stage, step: int) -> tuple[int, int]:
     return list(Stage).index(stage), step
 
 
-def project_record(model: str, upto: int | None = None) -> int:
+def project_journal_to_mlflow(model: str, upto: int | None = None) -> int:
     """Show the journal, up to an entry, as MLflow runs; a view that is late is no reason to stop.
 
     Returns:
@@ -119,6 +119,6 @@ def _artifact(model: str, rollout: str, entries: "Sequence[Entry]", name: str) -
     )
 
 
-def limit_threads() -> None:
+def limit_openmp_threads() -> None:
     """One thread a model: two on a small machine wait for each other."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -4,10 +4,10 @@ from prefect import task
 from prefect.client.schemas.objects import State
 
 from surefoot.core.domain import Stage
-from tasks.stage_driver import drive_stage, is_retryable, limit_threads
+from tasks.stage_driver import drive_stage, is_retryable_failure, limit_openmp_threads
 
 
-@task(retries=3, retry_delay_seconds=10, retry_condition_fn=is_retryable)
+@task(retries=3, retry_delay_seconds=10, retry_condition_fn=is_retryable_failure)
 def _run_stage(model: str, rollout: str, stage: Stage, step: int = 0) -> State[str]:
     """Drive a rollout through one stage until its gates pass or one of them fails.
 
@@ -17,7 +17,7 @@ def _run_stage(model: str, rollout: str, stage: Stage, step: int = 0) -> State[s
         stage: The stage.
         step: Step of the canary, from 1; 0 in stages without steps.
     """
-    limit_threads()
+    limit_openmp_threads()
     return drive_stage(model, rollout, stage, max(step - 1, 0))
 
 

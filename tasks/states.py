@@ -13,7 +13,7 @@ from surefoot.core.record.version_status import current_outcome, was_turned_away
 if TYPE_CHECKING:
     from surefoot.core.record.state import Ledger
 
-SKIPPED_STATE = "Skipped"
+SKIPPED_STATE_NAME = "Skipped"
 """Name of the state of a task that had nothing to do."""
 MAX_MESSAGE_LENGTH = 2000
 """Longest message of a state [characters]."""
@@ -32,7 +32,7 @@ class TurnedAwayState(State[Any]):
         return read(raise_on_failure=False, _sync=True)
 
 
-def state_of(ledger: "Ledger", rollout: str, data: object = None, kind: RolloutKind | None = None) -> State[Any]:
+def rollout_state(ledger: "Ledger", rollout: str, data: object = None, kind: RolloutKind | None = None) -> State[Any]:
     """The state that says where a rollout stands: FAILED when it was turned away, with the reason as the message.
 
     Args:
@@ -68,7 +68,7 @@ def run_task_after(task: Callable[..., Any], *arguments: object, after: State[An
     return state
 
 
-def combined_state(states: Sequence[State[Any]]) -> State[Any] | list[State[Any]]:
+def combine_states(states: Sequence[State[Any]]) -> State[Any] | list[State[Any]]:
     """The state of a flow that looked at several models: named for a terminal stage when nothing else was wrong."""
     ended = [state for state in states if state.is_failed()]
     if ended and all(state.name in _TERMINAL_STATE_NAMES for state in ended):

@@ -6,10 +6,17 @@ from typing import Any, TypeVar
 
 from surefoot.core.domain import Outcome, RegistryView, Split, Version
 from surefoot.core.errors import NotFound, OutcomeUnknown, RegistryUnavailable, RouteSuperseded, StaleLedger
-from surefoot.core.judging.evidence import AnswerShapes, EventStratum, Evidence, Missing, SplitCounts, Validation
-from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import Metric
-from surefoot.core.record.chain import GENESIS, Entry, canonical_bytes, check_chain, seal_entry
+from surefoot.core.judging.evidence import (
+    AnswerShapes,
+    EventStratum,
+    Evidence,
+    MissingEvidence,
+    SplitCounts,
+    ValidationResult,
+)
+from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.policy.policy_types import Metric
+from surefoot.core.record.chain import GENESIS_HASH, Entry, canonical_bytes, check_chain, seal_entry
 from surefoot.rollout import Ports, PromotionRequest
 
 T = TypeVar("T")
@@ -107,7 +114,7 @@ class FakeJournal:
             if (head.seq if head else 0) != expected:
                 raise StaleLedger(f"expected {expected}")
             canonical_bytes(data)
-            entry = seal_entry(model, expected + 1, at, at, actor, kind, data, head.hash if head else GENESIS)
+            entry = seal_entry(model, expected + 1, at, at, actor, kind, data, head.hash if head else GENESIS_HASH)
             self.entries.append(entry)
             return entry
 
@@ -187,8 +194,8 @@ class FakeEvidences:
     def _evidence(self, question: EvidenceRequest) -> Evidence:
         if question.kind == "data":
             if self.story == "bad-data":
-                return Missing(Outcome.ERROR, "the suite is empty")
-            return Validation("m", 100, 3, ())
+                return MissingEvidence(Outcome.ERROR, "the suite is empty")
+            return ValidationResult("m", 100, 3, ())
         if question.gate.metric is Metric.ANSWER_SHAPE:
             return SAME_SHAPE
         bad = 4000 if self.story == f"bad-{question.kind}" else 0

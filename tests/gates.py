@@ -9,7 +9,16 @@ from surefoot.core.policy.gates.paired import ExpectedErrors
 from surefoot.core.policy.gates.served import ExpectedMean
 from surefoot.core.policy.gates.shift_and_golden import ImplicitGate
 from surefoot.core.policy.gates.union import GATE_CLASSES
-from surefoot.core.policy.model import Costs, Gate, InputShiftGate, Metric, PinballGate, Policy, ShiftGate, ValueGate
+from surefoot.core.policy.policy_types import (
+    Costs,
+    Gate,
+    InputShiftGate,
+    Metric,
+    PinballGate,
+    Policy,
+    ShiftGate,
+    ValueGate,
+)
 from surefoot.core.policy.scalars import Margin
 
 EXPECTED: dict[str, type[PolicyModel]] = {"rate": ExpectedRate, "spread": ExpectedSpread, "mean": ExpectedMean}

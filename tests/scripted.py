@@ -10,12 +10,12 @@ from surefoot.core.judging.evidence import (
     FeatureShift,
     InputShift,
     SplitCounts,
-    Validation,
+    ValidationResult,
 )
-from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import Metric
+from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.policy.policy_types import Metric
 from surefoot.core.record.state import Ledger
-from surefoot.rollout import drive, open_promotion
+from surefoot.rollout import drive_rollout, open_promotion
 from tests.fakes import MIRRORED, POLICY, SAME_SHAPE, Scenario
 
 PASS = SplitCounts((EventStratum(0.5, 0, 20_000, 0, 20_000),), 0.0, recent=40_000)
@@ -51,7 +51,7 @@ class Script:
         if found := self.play(question):
             return found
         if question.kind == "data":
-            return Validation("m", 100, 3, ())
+            return ValidationResult("m", 100, 3, ())
         if question.gate.metric is Metric.ANSWER_SHAPE:
             return SAME_SHAPE
         return STILL if question.gate.name == "drift" else ALONE[False] if question.kind == "bake" else PASS
@@ -74,7 +74,7 @@ def events(env: Scenario, kind: str) -> list[Mapping[str, object]]:
 def started(env: Scenario, until: Callable[[Ledger], bool] = lambda ledger: not ledger.open) -> Ledger:
     """Open the promotion of version 2 and drive it."""
     open_promotion(env.ports(), env.request())
-    return drive(env.ports(), "m", until=until)
+    return drive_rollout(env.ports(), "m", until=until)
 
 
 def at(stage: Stage, step: int = 0, done: int = 0) -> Callable[[Ledger], bool]:

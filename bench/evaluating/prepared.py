@@ -16,7 +16,7 @@ from mlflow.pyfunc.model import PythonModel
 
 from bench.flights_models import Shop
 from surefoot.adapters.mlflow.artifacts import directory_digest
-from surefoot.adapters.predictions.compaction import compact
+from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.core.domain import Version
 from surefoot.demo.flights import FEATURES, UNIT_COLUMN
 
@@ -63,7 +63,7 @@ class Prepared:
         for first in range(0, rows, SEGMENT_ROWS):
             self._segment(root / MODEL, first, min(rows, first + SEGMENT_ROWS))
             if not lines:  # as it comes: a log of millions of lines takes as many gigabytes
-                compact(root, MODEL)
+                compact_log(root, MODEL)
         return root
 
     def frame(self, first: int, last: int) -> pd.DataFrame:

@@ -17,8 +17,8 @@ from surefoot.adapters.evidence.measurement_counts import count_speeds
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, EventStratum, PairedBlock, PairedSums, SplitCounts
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_gate
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, degradation_interval, log_evidence

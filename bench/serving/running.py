@@ -13,7 +13,7 @@ import httpx
 import psutil
 
 from bench.serving.models import Body, split_body
-from surefoot.cli.local.signals import stopped_by_signals
+from surefoot.cli.local.signals import exit_on_stop_signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def free_port() -> int:
 @contextlib.contextmanager
 def process(command: Sequence[str], environment: Mapping[str, str], url: str, log: Path) -> Iterator[psutil.Process]:
     """A server that answers; it and its children are ended, also when this process is to end."""
-    with stopped_by_signals(), log.open("w") as out:
+    with exit_on_stop_signals(), log.open("w") as out:
         started = subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=out)
         found = psutil.Process(started.pid)
         try:

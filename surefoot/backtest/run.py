@@ -3,21 +3,21 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from surefoot.adapters.evidence.source import LogEvidence, ValidateTable
+from surefoot.adapters.evidence.log_evidence import LogEvidence, ValidateTable
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.backtest.simulation import MemoryJournal, MemoryRegistry, RecordedTraffic, SimulatedClock
 from surefoot.core.domain import Stage, Verdict
-from surefoot.core.machine import Action
-from surefoot.core.policy.model import Policy, Weight
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Policy, Weight
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import EndDecided, GateJudged, Paused, RolloutEnded, StageEntered, decode_event
 from surefoot.core.record.state import Ledger
-from surefoot.rollout import Ports, PromotionRequest, drive, open_promotion
+from surefoot.core.state_machine import Action
+from surefoot.rollout import Ports, PromotionRequest, drive_rollout, open_promotion
 
 _LONGEST_JUMP_S = 1e12
-"""Longest jump of the clock [seconds]; `drive` never jumps further than to what is due."""
+"""Longest jump of the clock [seconds]; `drive_rollout` never jumps further than to what is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def backtest(
             the policy looks back over. As live, labels that are not due by then come while the shadow waits.
         on_progress: Called after every step with the time passed and the time in all [seconds].
     """
-    read = parse(policy)
+    read = parse_policy(policy)
     window = max(read.shadow.window if read.shadow else 0.0, read.suite_window)
     start = opened if opened is not None else min(records.first + window, records.last)
     end = records.last + _label_delay(read)
@@ -120,7 +120,7 @@ def backtest(
     def stepped(_ledger: Ledger, _action: Action) -> None:
         on_progress(clock.now() - start, end - start)
 
-    ledger = drive(
+    ledger = drive_rollout(
         ports,
         read.model,
         until=lambda ledger: not ledger.open or clock.now() >= end or _stuck(ledger),

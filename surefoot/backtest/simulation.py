@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.domain import RegistryView, Split, Version
 from surefoot.core.errors import NotFound, StaleLedger
-from surefoot.core.record.chain import GENESIS, Entry, seal_entry
+from surefoot.core.record.chain import GENESIS_HASH, Entry, seal_entry
 
 
 class SimulatedClock:
@@ -46,7 +46,7 @@ class MemoryJournal:
         """
         if expected != len(self.entries):
             raise StaleLedger(f"expected {expected}, the journal has {len(self.entries)} entries")
-        previous = self.entries[-1].hash if self.entries else GENESIS
+        previous = self.entries[-1].hash if self.entries else GENESIS_HASH
         entry = seal_entry(
             model=model, seq=expected + 1, at=at, wall=at, actor=actor, kind=kind, data=data, previous=previous
         )

@@ -56,7 +56,7 @@ def main() -> None:
     if len(sys.argv) == 1:
         sys.argv.append("--help")
     if sys.argv[1] in operate.EMERGENCY_COMMANDS:
-        sys.argv[2:] = operate.tolerate_malformed_options(sys.argv[2:])
+        sys.argv[2:] = operate.ignore_malformed_options(sys.argv[2:])
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a connection that breaks must not stop an emergency half-way
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -15,14 +15,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from surefoot.adapters.config.policy_file import read_policy
-from surefoot.adapters.evidence.source import ValidateTable
+from surefoot.adapters.evidence.log_evidence import ValidateTable
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.backtest import BacktestResult, backtest
 from surefoot.backtest.run import rollout_turns
-from surefoot.cli.printing.show import colour_outcome_words, console, format_utc_time, print_json, print_table
+from surefoot.cli.printing.output import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, Rejected
-from surefoot.core.judging.evidence import Missing, Validation
+from surefoot.core.judging.evidence import MissingEvidence, ValidationResult
 from surefoot.core.record.events import GateJudged, as_json, decode_event
 
 if TYPE_CHECKING:
@@ -99,11 +99,13 @@ def run_backtest(
 
 def _write_chart_png(found: BacktestResult) -> bytes:
     """The course of a back-test, as PNG."""
-    from surefoot.reports.evidence_course import course_png  # noqa: PLC0415 - Matplotlib costs half a second
+    from surefoot.reports.evidence_over_time import evidence_course_png  # noqa: PLC0415 - Matplotlib costs half a second
 
     judged = [(entry.at, decode_event(entry.kind, entry.data)) for entry in found.journal]
     looks = [(at, event) for at, event in judged if isinstance(event, GateJudged)]
-    return course_png(looks, f"{found.model}: version {found.candidate} against {found.champion}, {found.stage}")
+    return evidence_course_png(
+        looks, f"{found.model}: version {found.candidate} against {found.champion}, {found.stage}"
+    )
 
 
 def _digest(suite: Path) -> str:
@@ -113,9 +115,9 @@ def _digest(suite: Path) -> str:
 def make_suite_runner(suite: Path) -> ValidateTable:
     """Holds a window's requests against a suite file."""
 
-    def validate(_digest: str, frame: pd.DataFrame, name: str) -> Validation | Missing:
+    def validate(_digest: str, frame: pd.DataFrame, name: str) -> ValidationResult | MissingEvidence:
         from surefoot.adapters.expectations.suite import run_suite as check  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
-        from surefoot.reports.validation import validation_page  # noqa: PLC0415 - same
+        from surefoot.reports.validation_page import validation_page  # noqa: PLC0415 - same
 
         with tempfile.TemporaryDirectory() as folder:
             return check(suite, frame, validation_page, Path(folder) / f"{name}.html")

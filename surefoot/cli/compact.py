@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from surefoot import wiring
-from surefoot.cli.printing.show import console, print_json
+from surefoot.cli.printing.output import console, print_json
 from surefoot.cli.read_only import JsonOption
 from surefoot.core.errors import NotFound
 from surefoot.settings import read_settings
@@ -14,7 +14,7 @@ from surefoot.settings import read_settings
 
 def compact(
     model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None,
-    keep: Annotated[int, typer.Option(help="Days that a record is kept at least.", min=1)] = wiring.KEEP_DAYS,
+    keep: Annotated[int, typer.Option(help="Days that a record is kept at least.", min=1)] = wiring.LOG_RETENTION_DAYS,
     json_: JsonOption = False,
 ) -> None:
     """Turn closed segments of the prediction log into Parquet, and remove what is too old; `reconcile` does so too."""

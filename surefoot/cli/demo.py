@@ -17,9 +17,9 @@ from rich.table import Table
 
 from surefoot import wiring
 from surefoot.cli.local import stack
-from surefoot.cli.local.signals import stopped_by_signals
-from surefoot.cli.printing import show
-from surefoot.cli.printing.show import console
+from surefoot.cli.local.signals import exit_on_stop_signals
+from surefoot.cli.printing import output
+from surefoot.cli.printing.output import console
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected, SurefootError, Unavailable
 from surefoot.core.record.chain import Entry, check_chain
@@ -93,8 +93,8 @@ class _DemoEnvironment:
             if key in self._told or waiting:
                 return
             self._told.add(key)
-        sentence = show.colour_outcome_words(" ".join(describe_event(event).split()))
-        console.print(f"    {show.format_utc_time(entry.at)}  {sentence}")
+        sentence = output.colour_outcome_words(" ".join(describe_event(event).split()))
+        console.print(f"    {output.format_utc_time(entry.at)}  {sentence}")
 
 
 def demo(
@@ -120,13 +120,13 @@ def demo(
     config: Settings | None = None
     finished = False
     try:
-        with stopped_by_signals(), _training(home.parent / "flights.parquet") as training:
+        with exit_on_stop_signals(), _training(home.parent / "flights.parquet") as training:
             from surefoot.adapters.clock import ReplayClock  # noqa: PLC0415 - beside its first use
             from surefoot.demo.story import REPLAY_START  # noqa: PLC0415 - scikit-learn takes seconds
 
             ReplayClock(replay).set(REPLAY_START)
             with console.status("starting MLflow, Prefect and the gateway; training four models"):
-                config = stack.up(
+                config = stack.start_stack(
                     home,
                     project.absolute(),
                     stack.StackOptions(clock=f"replay:{replay}", tick=_REGISTRY_POLL_S),
@@ -139,7 +139,7 @@ def demo(
             return code
     finally:
         if config and not (keep and finished):
-            stack.stop(config)
+            stack.stop_stack(config)
 
 
 class TrainingProcess:
@@ -240,7 +240,7 @@ def _first_answer(config: Settings, trained: _TrainedVersions) -> int:
 
 
 def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path | None, *, keep: bool) -> int:
-    from surefoot.adapters.predictions.log import PredictionLog  # noqa: PLC0415 - beside its use
+    from surefoot.adapters.predictions.prediction_log import PredictionLog  # noqa: PLC0415 - beside its use
     from surefoot.demo import report  # noqa: PLC0415 - same
 
     theatre, play = _theatre(config, trained)
@@ -296,9 +296,9 @@ def _timeline(found: "list[RolloutSummary]") -> None:
     for item in found:
         version = f"version {item.scene.number}, " if item.scene.number else ""
         console.print(
-            f"  ({item.scene.story}) {version}{item.scene.title}: {show.colour_outcome_words(item.terminal_stage)}"
+            f"  ({item.scene.story}) {version}{item.scene.title}: {output.colour_outcome_words(item.terminal_stage)}"
         )
-        console.print(f"      {show.colour_outcome_words(' '.join(item.reason.split()))}")
+        console.print(f"      {output.colour_outcome_words(' '.join(item.reason.split()))}")
         if item.stages:
             console.print(f"      [dim]{' > '.join(item.stages)}[/dim]")
         times = []

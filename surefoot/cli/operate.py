@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from surefoot import wiring
-from surefoot.cli.printing import show
-from surefoot.cli.printing.show import console
+from surefoot.cli.printing import output
+from surefoot.cli.printing.output import console
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import (
@@ -32,14 +32,14 @@ from surefoot.core.record.events import DriftFound, EffectDone, EffectIntended, 
 from surefoot.core.record.state import Ledger
 from surefoot.rollout import (
     Ports,
-    drive,
+    drive_rollout,
     end_rollout,
-    open_changes,
     open_rollback,
-    repeat_changes,
+    pending_alias_changes,
+    repeat_alias_changes,
     retry_on_conflict,
 )
-from surefoot.rollout import repair_champion as mend
+from surefoot.rollout import repair_champion_alias as mend
 from surefoot.settings import Settings, read_settings
 
 _ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")]
@@ -78,14 +78,14 @@ def rollback(
             return open_rollback(ports, model, why, to)
         except Rejected:
             ledger = ports.ledger(model)
-            if to is None and open_changes(ledger):
+            if to is None and pending_alias_changes(ledger):
                 return ledger  # traffic is back; what is left is the registry, and `_finish` sees to it
             raise
 
     _act(model, _typed(context, reason), ask, json_=json_)
 
 
-def tolerate_malformed_options(words: Sequence[str]) -> list[str]:
+def ignore_malformed_options(words: Sequence[str]) -> list[str]:
     """Arguments of an emergency command without what would stop it before it acts.
 
     A reason that is missing becomes an empty one, and a flag that was given a value loses that value.
@@ -114,7 +114,7 @@ def _typed(context: typer.Context, reason: str) -> str:
 
 def _act(model: str, typed: str, ask: Callable[[Ports, str], Ledger], *, json_: bool) -> None:
     """Have the journal hold what is asked for, then drive it to its end; no text of a reason stops that."""
-    with wiring.open_ports(read_settings(), show.current_actor(), show.REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(read_settings(), output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
         why = usable_reason(typed)
         began = time.monotonic()
         try:
@@ -139,7 +139,7 @@ def kill(
         with wiring.open_traffic(config) as engine:
             engine.lift()
         if json_:
-            show.print_json({"killed": False, "models": {}})
+            output.print_json({"killed": False, "models": {}})
         else:
             console.print("the kill switch is lifted: the next route of a rollout counts again")
         return
@@ -162,7 +162,7 @@ def kill(
     ended, trouble = _end_candidates(config, why.text, quiet=json_)
     if json_:
         said = {"in_force": problem is None, "ms": took, "note": note, "models": ended, "trouble": trouble}
-        show.print_json({"killed": problem is None, **said})
+        output.print_json({"killed": problem is None, **said})
     if problem is not None:
         begun = f"; rollouts that will be rolled back: {', '.join(ended)}" if ended else ""
         raise type(problem)(f"the switch may not be in force: {problem}{begun}; run 'surefoot kill' again")
@@ -176,7 +176,7 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
     """End the rollouts whose candidate has traffic, or is about to have all of it; by model, and what went wrong."""
     ended: dict[str, str] = {}
     trouble: list[str] = []
-    with wiring.open_ports(config, show.current_actor(), show.REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(config, output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
         try:
             models = ports.journal.models()
         except SurefootError as error:
@@ -199,7 +199,7 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
 
 def repair(model: ModelArgument) -> None:
     """Set alias champion back to the version that is served, after somebody has moved it by hand."""
-    with wiring.open_ports(read_settings(), show.current_actor(), show.REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(read_settings(), output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
         ledger = retry_on_conflict(lambda: mend(ports, model))
         number = ledger.champion.number if ledger.champion else "none"
         if ledger.drifts:
@@ -230,16 +230,16 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
         # What cannot be told stops nothing: the action comes first.
         if not json_ and ledger.head > shown:
             with contextlib.suppress(Exception):
-                show.print_history(ports.journal.read(model, after=shown), everything=False)
+                output.print_history(ports.journal.read(model, after=shown), everything=False)
             shown = ledger.head
 
     try:
         tell(ports.ledger(model))
         with _patience("the gateway's workers to acknowledge, or the registry to answer", quiet=json_):
-            ledger = drive(
+            ledger = drive_rollout(
                 ports, model, until=lambda ledger: not ledger.open, on_step=tell, patience=_REGISTRY_TIMEOUT_S
             )
-            ledger = retry_on_conflict(lambda: repeat_changes(ports, ports.ledger(model)))
+            ledger = retry_on_conflict(lambda: repeat_alias_changes(ports, ports.ledger(model)))
     except (Unavailable, OutcomeUnknown) as error:
         problem, ledger = error, ports.ledger(model)
     entries = ports.journal.read(model, after=head)
@@ -248,7 +248,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
     if json_:
         said = {"restore_ms": restored, "total_ms": took, "reason": why.text, "reason_changes": why.changes}
         drifts = [as_json(drift) for drift in ledger.drifts.values()]
-        show.print_json({"entries": [show.entry_json(e) for e in entries], "drifts": drifts, **said})
+        output.print_json({"entries": [output.entry_json(e) for e in entries], "drifts": drifts, **said})
     elif restored is not None:
         console.print(
             f"traffic was back {restored:.0f} ms after the intent, everything {took:.0f} ms after the command"
@@ -260,7 +260,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
         raise type(problem)(f"{moved}'reconcile' finishes the rest, or run the command again: {problem}")
     if ledger.drifts:
         what = "; ".join(_describe_difference(drift) for drift in ledger.drifts.values())
-        if open_changes(ledger):
+        if pending_alias_changes(ledger):
             raise RegistryUnavailable(
                 f"traffic is back, but {what}; 'reconcile' repeats it, and 'surefoot status' says so"
             )

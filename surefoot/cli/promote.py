@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 
 from surefoot import wiring
-from surefoot.cli.printing import show
-from surefoot.cli.printing.show import console
+from surefoot.cli.printing import output
+from surefoot.cli.printing.output import console
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.domain import Stage
 from surefoot.core.record.state import Ledger, fold_entries
-from surefoot.rollout import Ports, drive, open_promotion
+from surefoot.rollout import Ports, drive_rollout, open_promotion
 from surefoot.settings import Settings, read_settings
 
 _PREFECT_TIMEOUT_S = 30.0
@@ -34,7 +34,7 @@ def promote(
     Returns when the version bakes (exit 0) or the rollout has ended otherwise (exit 1).
     """
     config = read_settings()
-    with wiring.open_ports(config, show.current_actor(), show.REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(config, output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
         head = len(ports.journal.read(model))
         rollout = open_promotion(ports, wiring.promotion_request(config, model, version, reason, force=force))
         run = None if here else _flow_run(config, model, version)
@@ -55,7 +55,7 @@ def promote(
             return 130
         stage = ledger.rollouts[rollout].stage
         if json_:
-            show.print_json(
+            output.print_json(
                 {"rollout": rollout, "stage": stage.value, "reason": ledger.rollouts[rollout].reason, "flow_run": run}
             )
         return 0 if stage in {Stage.BAKING, Stage.PROMOTED} else 1
@@ -99,11 +99,11 @@ def _drive(ports: Ports, model: str, head: int, *, quiet: bool) -> Ledger:
     def show_new(ledger: Ledger, _action: object) -> None:
         nonlocal shown
         if not quiet and ledger.head > shown:
-            show.print_history(ports.journal.read(model, after=shown), everything=False)
+            output.print_history(ports.journal.read(model, after=shown), everything=False)
         shown = max(shown, ledger.head)
 
     show_new(ports.ledger(model), None)  # a rollout that ended when it was opened takes no step any more
-    ledger = drive(ports, model, until=_over, on_step=show_new)
+    ledger = drive_rollout(ports, model, until=_over, on_step=show_new)
     show_new(ledger, None)
     return ledger
 
@@ -112,14 +112,14 @@ def _follow(ports: Ports, model: str, rollout: str, head: int, *, quiet: bool) -
     """Print what the flow run journals until the rollout bakes or ends."""
     ledger = fold_entries(model, ports.journal.read(model))
     if not quiet:
-        show.print_history(ports.journal.read(model, after=head), everything=False)
+        output.print_history(ports.journal.read(model, after=head), everything=False)
     while ledger.open == rollout and not _over(ledger):
         fresh = ports.journal.read(model, after=ledger.head)
         if not fresh:
             time.sleep(0.3)
             continue
         if not quiet:
-            show.print_history(fresh, everything=False)
+            output.print_history(fresh, everything=False)
         ledger = fold_entries(model, fresh, ledger)
     return ledger
 

@@ -7,18 +7,18 @@ import typer
 from rich.markup import escape
 
 from surefoot import wiring
-from surefoot.adapters.config.policy_file import policy_files, read_policy
-from surefoot.cli.printing import plan_output, show
-from surefoot.cli.printing.show import console
+from surefoot.adapters.config.policy_file import list_policy_files, read_policy
+from surefoot.cli.printing import output, plan_output
+from surefoot.cli.printing.output import console
 from surefoot.core import planning
 from surefoot.core.errors import JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.judging.reverify import reverify
-from surefoot.core.policy.model import Policy
+from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.schema import policy_schema
 from surefoot.core.ports import Journal
 from surefoot.core.record.chain import check_chain
 from surefoot.core.record.events import as_json
-from surefoot.rollout import lost_entries
+from surefoot.rollout import lost_entries_message
 from surefoot.settings import Settings, read_settings
 
 ModelArgument = Annotated[str, typer.Argument(help="Registered model.")]
@@ -38,7 +38,7 @@ def lint(
     """Check policy files and their suites, and say what each step can see at the planned traffic."""
     configs = project / "configs"
     files = [Path(one) if one.endswith(".yaml") else configs / f"{one}.yaml" for one in models or []]
-    files = files or policy_files(configs)
+    files = files or list_policy_files(configs)
     if not files:
         raise NotFound(f"there is no policy in {configs}")
     wrong, blind = 0, 0
@@ -67,7 +67,7 @@ def lint(
         for note in planning.list_policy_notes(policy):
             console.print(f"note: {escape(note)}")
     if json_:
-        show.print_json({"policies": found})
+        output.print_json({"policies": found})
     return 2 if wrong or (strict and blind) else 0
 
 
@@ -107,14 +107,14 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
     trial = wiring.make_hosted_models(config).trial(model, candidate)
     if trial.problem:
         raise Rejected(trial.problem)
-    show.print_plan(policy, candidate.number, champion)
+    output.print_plan(policy, candidate.number, champion)
     plan_output.print_load_trial(candidate.number, trial)
     plan_output.print_detectability(policy, planning.plan_policy(policy), planning.false_alarms_a_year(policy))
 
 
 def schema() -> None:
     """Print the JSON Schema of a policy file, for editors."""
-    show.print_json(policy_schema())
+    output.print_json(policy_schema())
 
 
 def history(
@@ -128,9 +128,9 @@ def history(
     if not entries:
         raise NotFound(f"the journal holds nothing of {model}")
     if json_:
-        show.print_json([show.entry_json(entry) for entry in entries])
+        output.print_json([output.entry_json(entry) for entry in entries])
     else:
-        show.print_history(entries, everything=everything)
+        output.print_history(entries, everything=everything)
 
 
 def verify(model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None) -> None:
@@ -148,7 +148,7 @@ def _verify(journal: Journal, model: str | None, generations: dict[str, int]) ->
     for name, generation in generations.items():
         head = len(journal.read(name)) if name in known else 0
         if generation > head and model in (None, name):
-            raise JournalTampered(lost_entries(name, head, generation))
+            raise JournalTampered(lost_entries_message(name, head, generation))
     for name in [model] if model else known:
         entries = journal.read(name)
         if not entries:

@@ -13,11 +13,11 @@ import typer
 from surefoot import wiring
 from surefoot.adapters.mlflow.pyfunc.scorer import preload_libraries
 from surefoot.cli.local import stack
-from surefoot.cli.local.signals import stopped_by_signals
-from surefoot.cli.printing.show import console
-from surefoot.settings import home, read_settings
+from surefoot.cli.local.signals import exit_on_stop_signals
+from surefoot.cli.printing.output import console
+from surefoot.settings import home_folder, read_settings
 
-PRELOADED = (
+_PRELOADED = (
     "flows.promote",
     "flows.rollback",
     "flows.watch",
@@ -25,7 +25,7 @@ PRELOADED = (
     "mlflow.client",
     "surefoot.adapters.mlflow.runs.projection",
     "surefoot.reports.plots",
-    "surefoot.reports.evidence_course",
+    "surefoot.reports.evidence_over_time",
     "matplotlib.backends.backend_agg",
 )
 """What flow runs import, but for Great Expectations: it costs 5 CPU seconds, and few runs need it."""
@@ -42,14 +42,14 @@ def up(
     """Start MLflow, Prefect (server and worker), the gateway and the controller, and wait until each answers."""
     options = stack.StackOptions(mlflow_port, prefect_port, gateway_port, clock, tick)
     began = time.monotonic()
-    with stopped_by_signals(), console.status("starting MLflow, Prefect and the gateway"):
-        config = stack.up(home(), project.absolute(), options, console.print)
+    with exit_on_stop_signals(), console.status("starting MLflow, Prefect and the gateway"):
+        config = stack.start_stack(home_folder(), project.absolute(), options, console.print)
     console.print(f"up in {time.monotonic() - began:.0f} s; state in {config.home}; 'surefoot down' stops it")
 
 
 def down() -> None:
     """Stop what `up` has started; all state stays."""
-    stack.down(home(), console.print)
+    stack.stop_stack_of_home(home_folder(), console.print)
 
 
 def gateway(
@@ -69,18 +69,18 @@ def gateway(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     preload_libraries()
     count = workers or min(4, len(os.sched_getaffinity(0)))
-    memory = model_memory or wiring.model_memory(count)
+    memory = model_memory or wiring.model_memory_mb(count)
     listen = (address.hostname or "127.0.0.1", address.port or 80)
     make = partial(wiring.build_gateway, config, memory)
-    Supervisor(config.home / "gateway", listen, count, make, model_host.run).run()
+    Supervisor(config.home / "gateway", listen, count, make, model_host.run_model_host).run()
 
 
 def controller() -> None:
     """Look before each tick of the scheduled flows whether there is work for them; `up` starts this for you."""
     from surefoot.cli.local.tick_runs import TickRuns  # noqa: PLC0415 - the other commands need no scheduler
-    from surefoot.controller.flow_processes import FlowProcesses  # noqa: PLC0415 - same
+    from surefoot.controller.flow_forkserver import FlowForkserver  # noqa: PLC0415 - same
     from surefoot.controller.loop import Controller, only_controller  # noqa: PLC0415 - same
-    from surefoot.controller.snapshot import Snapshot  # noqa: PLC0415 - same
+    from surefoot.controller.tick_state import TickState  # noqa: PLC0415 - same
     from surefoot.controller.work import Work  # noqa: PLC0415 - same
 
     config = read_settings()
@@ -88,8 +88,8 @@ def controller() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     runs = TickRuns(config)
     with only_controller(config.home):
-        processes = FlowProcesses(config.project, PRELOADED)
-        Controller(Work(Snapshot(config), runs), runs, config.home, processes).run()
+        processes = FlowForkserver(config.project, _PRELOADED)
+        Controller(Work(TickState(config), runs), runs, config.home, processes).run()
 
 
 def register(app: typer.Typer) -> None:

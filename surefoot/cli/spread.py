@@ -9,16 +9,16 @@ import typer
 from surefoot import wiring
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.evidence.champion_history import measure_champion_history
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import OfflineReplay
-from surefoot.cli.printing.show import console, format_utc_time, print_json
+from surefoot.cli.printing.output import console, format_utc_time, print_json
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.errors import Rejected
-from surefoot.core.judging.evidence import Missing
-from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.judging.evidence import MissingEvidence
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.planning.planning_inputs import PlanningInputs, measure_planning_inputs
-from surefoot.core.policy.model import PairedGate, Policy
+from surefoot.core.policy.policy_types import PairedGate, Policy
 from surefoot.core.record.events import as_json
 from surefoot.settings import read_settings
 
@@ -91,7 +91,7 @@ def measure_gate_expectations(
                 opened=until,
             )
         )
-        if isinstance(pairs, Missing):
+        if isinstance(pairs, MissingEvidence):
             found.append(PlanningInputs(gate.name, note=pairs.reason))
         else:
             found.append(measure_planning_inputs(gate, pairs, alone=other.digest == champion.digest))

@@ -10,17 +10,17 @@ from rich.markup import escape
 from surefoot import wiring
 from surefoot.adapters import heartbeats
 from surefoot.cli.local import scheduler, stack
-from surefoot.cli.printing import show
-from surefoot.cli.printing.show import console
+from surefoot.cli.printing import output
+from surefoot.cli.printing.output import console
 from surefoot.cli.read_only import JsonOption
 from surefoot.core.domain import RolloutKind, Split
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, SurefootError, Unavailable
-from surefoot.core.machine import look_interval
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.events import LIVE_SPLIT_DRIFT
 from surefoot.core.record.state import Ledger
-from surefoot.rollout import Ports, lost_entries, split_mismatch
+from surefoot.core.state_machine import look_interval
+from surefoot.rollout import Ports, lost_entries_message, split_mismatch
 from surefoot.settings import Settings, read_settings
 
 _MAX_MISSED_TICKS = 2.0
@@ -38,7 +38,7 @@ def status(
     """Say what is served, since when, why, what is under way, and what is wrong; exits with 1 when something is."""
     config = read_settings()
     running = stack.running_parts(config)
-    with wiring.open_ports(config, show.current_actor(), _REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(config, output.current_actor(), _REGISTRY_TIMEOUT_S) as ports:
         general = [*_parts(running), *_schedules(config, running), *_ticks(config, running), *_policies(config)]
         found: list[dict[str, object]] = []
         wrong = bool(general)
@@ -56,11 +56,11 @@ def status(
             ledger, live, trouble, notes, aliases = _look(config, ports, name, running)
             wrong = wrong or bool(trouble)
             if json_:
-                found.append({**show.status_json(ledger, live, aliases), "trouble": trouble, "notes": notes})
+                found.append({**output.status_json(ledger, live, aliases), "trouble": trouble, "notes": notes})
             else:
-                show.print_status(ledger, live, [*trouble, *notes])
+                output.print_status(ledger, live, [*trouble, *notes])
         if json_:
-            show.print_json({"models": found, "processes": running, "trouble": general, "ok": not wrong})
+            output.print_json({"models": found, "processes": running, "trouble": general, "ok": not wrong})
         elif not known:
             console.print(f"no model yet: write a policy into {config.configs} and set alias champion in MLflow")
         return 1 if wrong else 0
@@ -95,7 +95,7 @@ def _look(
         if live is None and not trouble:
             trouble.append("the gateway does not serve this model yet: 'reconcile' sees to it once it has a champion")
         if live and live.generation > ledger.head:
-            trouble.append(lost_entries(name, ledger.head, live.generation))
+            trouble.append(lost_entries_message(name, ledger.head, live.generation))
         elif live and (mismatch := split_mismatch(ledger, live)):
             trouble.append(f"{mismatch}: 'surefoot history {name}' shows why")
     except SurefootError as error:
@@ -127,7 +127,7 @@ def _schedules(config: Settings, running: dict[str, bool]) -> list[str]:
     if not running.get("prefect", False):
         return []
     try:
-        return scheduler.paused_lines(config, _PREFECT_TIMEOUT_S)
+        return scheduler.describe_paused_flows(config, _PREFECT_TIMEOUT_S)
     except Unavailable as error:
         return [str(error)]
 
@@ -136,11 +136,11 @@ def _ticks(config: Settings, running: dict[str, bool]) -> list[str]:
     """Scheduled flows that have not come for more than two ticks."""
     found = []
     started = max((born for _, born in config.processes.values()), default=0.0)
-    for name, purpose in scheduler.FLOW_PURPOSE.items():
+    for name, purpose in scheduler.PAUSED_FLOW_EFFECTS.items():
         last = heartbeats.last_heartbeat(config.home, name)
         silent = time.time() - max(last or 0.0, started)
-        if running and silent > _MAX_MISSED_TICKS * config.tick + scheduler.START_S:
-            when = f"since {show.format_utc_time(last)} UTC" if last else "since the stack was started"
+        if running and silent > _MAX_MISSED_TICKS * config.tick + scheduler.FLOW_START_TIMEOUT_S:
+            when = f"since {output.format_utc_time(last)} UTC" if last else "since the stack was started"
             found.append(f"no tick of '{name}' {when} (one every {config.tick} s is due): {purpose}")
     return found
 
@@ -165,11 +165,11 @@ def _overdue(ledger: Ledger, ports: Ports) -> list[str]:
     if rollout is None or rollout.ending or rollout.opened.kind != RolloutKind.PROMOTION:
         return []
     try:
-        every = look_interval(rollout, parse(rollout.opened.policy))
+        every = look_interval(rollout, parse_policy(rollout.opened.policy))
         late = ports.clock.now() - max(rollout.looked_at, rollout.entered_at)
     except (SurefootError, ValueError):
         return []
-    if late <= _MAX_MISSED_TICKS * every + scheduler.START_S:
+    if late <= _MAX_MISSED_TICKS * every + scheduler.FLOW_START_TIMEOUT_S:
         return []
     due = format_duration(every)
     return [f"the last look was {format_duration(late)} ago, and one is due every {due}: nothing is judged meanwhile"]

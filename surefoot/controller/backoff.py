@@ -1,4 +1,4 @@
-"""Ask less and less often for work that comes to nothing."""
+"""Track work for which a flow was started in vain, and wait longer before each new attempt."""
 
 from dataclasses import dataclass
 

@@ -17,7 +17,7 @@ from types import FrameType
 
 SOCKET = "flows.sock"
 """Socket of the forkserver, in the home."""
-REPLY_S = 10.0
+_REPLY_S = 10.0
 """How long the forkserver may take to fork [s]: it does nothing else."""
 KILLED = 128 + signal.SIGKILL
 """Exit code of a run whose process went without a word."""
@@ -52,7 +52,7 @@ def _begin(home: Path) -> tuple[socket.socket, int]:
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        connection.settimeout(REPLY_S)
+        connection.settimeout(_REPLY_S)
         with socket_address(home) as address:
             connection.connect(address)
         request = {"arguments": sys.argv[1:], "environment": dict(os.environ), "folder": str(Path.cwd())}

@@ -41,7 +41,7 @@ def main() -> None:
     home, modules = Path(os.environ["SUREFOOT_HOME"]), sys.argv[1:]
     for module in modules:
         importlib.import_module(module)
-    stamp = newest_source()
+    stamp = _newest_source()
     gc.collect()
     gc.freeze()  # what is shared with the processes of runs stays shared
     signal.signal(signal.SIGCHLD, _reap)
@@ -57,13 +57,13 @@ def main() -> None:
             return
         connection, _ = listening.accept()
         with connection:
-            if newest_source() != stamp:  # this run starts an interpreter; the next ones are forked from what is new
+            if _newest_source() != stamp:  # this run starts an interpreter; the next ones are forked from what is new
                 listening.close()
                 os.execv(sys.executable, [sys.executable, "-m", "surefoot.controller.forkserver", *modules])  # noqa: S606 - ours
             _serve(connection, listening)
 
 
-def newest_source() -> float:
+def _newest_source() -> float:
     """When a loaded module of the project, or of this package, was changed last [Unix seconds]."""
     roots = (str(Path.cwd()) + os.sep, str(Path(__file__).resolve().parents[2]) + os.sep)
     packages = f"{os.sep}site-packages{os.sep}"

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from surefoot.adapters import heartbeats
 from surefoot.controller.backoff import Backoff
-from surefoot.controller.flow_processes import FlowProcesses
+from surefoot.controller.flow_forkserver import FlowForkserver
 from surefoot.controller.scheduler import Scheduler, TickRun
 from surefoot.controller.work import FULL_S, Work
 from surefoot.core.errors import Conflict, SurefootError
 
 LEAD_S = 2.0
 """How long before a tick is due the controller looks [s]: the worker takes it when it is due."""
-HORIZON_S = 150.0
+_HORIZON_S = 150.0
 """How far ahead ticks are read [s]."""
 LONGEST_NAP_S = 60.0
 """How long the controller sleeps at most [s]: a person may have changed a schedule."""
@@ -60,7 +60,7 @@ class Controller:
     work: Work
     scheduler: Scheduler
     home: Path
-    processes: FlowProcesses | None = None
+    processes: FlowForkserver | None = None
     _backoffs: dict[str, Backoff] = field(default_factory=dict)
     _trouble: str = ""
     _clear: bool = False
@@ -100,7 +100,7 @@ class Controller:
             self._clear = False
             if self._next_due > now + LEAD_S:
                 return self._nap(now)
-        runs = self.scheduler.tick_runs(now + HORIZON_S)
+        runs = self.scheduler.tick_runs(now + _HORIZON_S)
         due = [run for run in runs if run.waiting and run.scheduled and run.due <= now + LEAD_S]
         later = [run.due for run in runs if run.waiting and run.due > now + LEAD_S]
         self._next_due = min(later, default=now + LONGEST_NAP_S)

@@ -1,4 +1,4 @@
-"""Define what the controller asks of the scheduler, and the runs that it tells of."""
+"""Define the port to the scheduler of the flows, and the runs that it reports."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

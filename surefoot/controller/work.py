@@ -1,4 +1,4 @@
-"""Find out what the scheduled flows would have to do now, by their own use cases on ports that refuse every change."""
+"""List the work of the scheduled flows: their use cases run on ports that refuse every change."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -9,13 +9,13 @@ from surefoot import wiring
 from surefoot.adapters import heartbeats
 from surefoot.controller.backoff import Once
 from surefoot.controller.scheduler import Scheduler
-from surefoot.controller.snapshot import KnownPorts, Snapshot
+from surefoot.controller.tick_state import CachedPorts, TickState
 from surefoot.core.domain import RegistryView, Stage
 from surefoot.core.errors import SurefootError
-from surefoot.core.machine import NoRollout, WaitUntil
-from surefoot.core.policy.model import Policy
+from surefoot.core.policy.policy_types import Policy
 from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.state import Ledger
+from surefoot.core.state_machine import NoRollout, WaitUntil
 from surefoot.rollout import (
     CandidateRequest,
     NextStep,
@@ -23,12 +23,12 @@ from surefoot.rollout import (
     PromotionRequest,
     adopt_champion,
     candidate_requests,
-    compare_model,
-    end_cancelled,
+    end_cancelled_rollouts,
     end_withdrawn,
     ended_outcomes,
+    journal_model_drift,
     next_step,
-    open_wanted,
+    open_requested_rollout,
     wanted_change,
 )
 from surefoot.rollout.dry_run import ChangeWanted
@@ -37,7 +37,7 @@ from surefoot.rollout.reconcile import SILENCE_S, bake_action
 FULL_S = 3600.0
 """How often `reconcile` runs whatever a look says [s]: it draws MLflow runs again that were edited or deleted."""
 
-WAITS = " beside an open rollout"
+_WAITS = " beside an open rollout"
 
 Wanted = dict[str, object]
 """What is to be done -> what that rests on: as long as that is the same, a flow that has done nothing does nothing."""
@@ -53,7 +53,7 @@ class Work:
         full_at: When `reconcile` runs whatever a look says [monotonic seconds].
     """
 
-    snapshot: Snapshot
+    snapshot: TickState
     scheduler: Scheduler
     full_at: float = 0.0
     _idle: dict[str, object] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Work:
         with self.snapshot.open() as ports:
             return {flow: self._watch(ports) if flow == "watch" else self._reconcile(ports) for flow in flows}
 
-    def _watch(self, ports: KnownPorts) -> Wanted:
+    def _watch(self, ports: CachedPorts) -> Wanted:
         """Models that bake, and of which something is due."""
         wanted: Wanted = {}
         for model, ledger in ports.ledgers.items():
@@ -90,7 +90,7 @@ class Work:
                 wanted[f"{model}: {type(action).__name__}"] = head
         return wanted
 
-    def _reconcile(self, ports: KnownPorts) -> Wanted:
+    def _reconcile(self, ports: CachedPorts) -> Wanted:
         """Everything that `reconcile` would do."""
         wanted: Wanted = {}
         if time.monotonic() >= self.full_at:
@@ -105,7 +105,7 @@ class Work:
             wanted[f"flow run {run} is dead"] = ""
         if any(ledger.open for ledger in ports.ledgers.values()):
             cancelled = self.scheduler.cancelled_runs()
-            if said := wanted_change(partial(end_cancelled, runs=cancelled), looking):
+            if said := wanted_change(partial(end_cancelled_rollouts, runs=cancelled), looking):
                 wanted[said] = ""
         busy = {run.model for run in runs}
         for model in sorted(models):
@@ -117,17 +117,17 @@ class Work:
             except SurefootError:  # as in the flow: the next tick asks again
                 continue
             if said:
-                wanted[f"{model}: {said}"] = self._waiting(model, ports) if said.endswith(WAITS) else mark
+                wanted[f"{model}: {said}"] = self._waiting(model, ports) if said.endswith(_WAITS) else mark
             elif not self.snapshot.troubles:
                 self._idle[model] = mark
         return {**wanted, **self._shown(ports), **self._to_compact()}
 
-    def _waiting(self, model: str, ports: KnownPorts) -> Once:
+    def _waiting(self, model: str, ports: CachedPorts) -> Once:
         """What a wish rests on that waits for the end of a rollout: the stages of that rollout change nothing of it."""
         registry, _, *files = self.snapshot.marks[model]
         return Once((ports.ledger(model).open, registry, *files))
 
-    def _of_model(self, ports: KnownPorts, model: str, policy: Policy | None, *, driven: bool) -> str:
+    def _of_model(self, ports: CachedPorts, model: str, policy: Policy | None, *, driven: bool) -> str:
         """What is to be done about one model, in the order of the flow."""
         ledger = ports.ledger(model)
         if policy is not None and (said := wanted_change(partial(_adopt, model=model), ports)):
@@ -141,9 +141,9 @@ class Work:
                 return said
         if (step := next_step(ledger, driven=driven)) is not NextStep.NOTHING:
             return f"rollout {ledger.open} needs {step}"
-        return wanted_change(partial(compare_model, model=model), ports)
+        return wanted_change(partial(journal_model_drift, model=model), ports)
 
-    def _shown(self, ports: KnownPorts) -> Wanted:
+    def _shown(self, ports: CachedPorts) -> Wanted:
         """What MLflow and the ended flow runs do not show yet; an open rollout is shown by the run that drives it."""
         home = self.snapshot.config.home
         wanted: Wanted = {}
@@ -153,7 +153,7 @@ class Work:
             if not ledger.open and heartbeats.last_shown(home, model) != head[0]:
                 wanted[f"{model}: is to be shown in MLflow"] = head
             outcomes.update(self._ended(model, head, ledger))
-        digest = outcomes_digest(outcomes)
+        digest = _outcomes_digest(outcomes)
         if outcomes and digest != heartbeats.last_told(home):
             wanted["ended flow runs are told"] = digest
         return wanted
@@ -172,7 +172,7 @@ class Work:
         return wanted
 
 
-def outcomes_digest(outcomes: Mapping[str, list[str]]) -> str:
+def _outcomes_digest(outcomes: Mapping[str, list[str]]) -> str:
     """Digest of how the latest promotions have ended."""
     return canonical_digest(dict(outcomes))
 
@@ -190,6 +190,6 @@ def _open(ports: Ports, model: str, view: RegistryView, facts: object) -> None:
     ledger = ports.ledger(model)
 
     def request(wish: CandidateRequest) -> PromotionRequest:
-        raise ChangeWanted(f"version {wish.number} is asked for{WAITS if ledger.open else ''}")
+        raise ChangeWanted(f"version {wish.number} is asked for{_WAITS if ledger.open else ''}")
 
-    open_wanted(ports, model, view, request, facts)
+    open_requested_rollout(ports, model, view, request, facts)

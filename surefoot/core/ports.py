@@ -4,7 +4,7 @@ from typing import Protocol
 
 from surefoot.core.domain import RegistryView, Split, Version
 from surefoot.core.judging.evidence import Evidence
-from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.record.chain import Entry
 
 
@@ -82,7 +82,7 @@ class EvidenceSource(Protocol):
     """Where measurements come from."""
 
     def gather(self, question: EvidenceRequest) -> Evidence:
-        """Measure; what cannot be measured comes back as `Missing`, never as an exception."""
+        """Measure; what cannot be measured comes back as `MissingEvidence`, never as an exception."""
         ...
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Verdict
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import (

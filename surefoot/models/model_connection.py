@@ -6,7 +6,7 @@ import socket
 import threading
 from typing import cast
 
-from surefoot.models import frames
+from surefoot.models import process_messages
 
 _DISCONNECT_TIMEOUT_S = 2.0
 """Longest wait for the event loop to let go of a connection, for a thread that closes it [s]."""
@@ -40,9 +40,9 @@ class ModelConnection(asyncio.Protocol):
             PeerClosed: The other side has closed, or its process has ended.
         """
         if self._gone or self._transport is None:
-            raise frames.PeerClosed("it has closed")
+            raise process_messages.PeerClosed("it has closed")
         self._answer = self._loop.create_future()
-        message = frames.frame_header(len(body)) + body
+        message = process_messages.frame_header(len(body)) + body
         # At once, not when the loop comes round to it: nothing is being written, for there is one question at a time.
         with contextlib.suppress(BlockingIOError):
             message = message[self._end.send(message) :]
@@ -60,7 +60,7 @@ class ModelConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Collect a message; hand it over when it is whole."""
         self._received += data
-        if (whole := frames.complete_frame(self._received)) is None:
+        if (whole := process_messages.complete_frame(self._received)) is None:
             return
         self._received.clear()
         if self._answer is not None and not self._answer.done():
@@ -97,4 +97,4 @@ class ModelConnection(asyncio.Protocol):
             with contextlib.suppress(RuntimeError):
                 self._transport.close()
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(frames.PeerClosed("the process has ended"))
+            self._answer.set_exception(process_messages.PeerClosed("the process has ended"))

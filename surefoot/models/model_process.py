@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 import orjson
 
 from surefoot.core.errors import ArtifactTampered, NotFound, Rejected, SurefootError
-from surefoot.models import frames
+from surefoot.models import process_messages
 from surefoot.models.answer_checks import check_answer_count
 from surefoot.models.blocking_calls import run_in_daemon_thread
 from surefoot.models.forkserver import Forkserver, ForkserverGone
@@ -164,19 +164,19 @@ class ModelProcess:
         self._watched = os.pidfd_open(self.pid)
         try:
             known = None if self._given is None else [self._given.batching.value, self._given.why]
-            frames.send_message(ours, {"prove": self._prove, "known": known})
+            process_messages.send_message(ours, {"prove": self._prove, "known": known})
             greeting = self._receive(_LOAD_TIMEOUT_S, cancelled)
             if isinstance(greeting, dict) and "loaded" in greeting:
                 self._proves = True
                 greeting = self._receive(_PROOF_TIMEOUT_S, cancelled)
                 self._proves = False
-        except frames.PeerClosed as error:
+        except process_messages.PeerClosed as error:
             raise self._reap() from error
         return greeting
 
     def _receive(self, patience: float, cancelled: threading.Event | None = None) -> object:
         """Receive one message; raises PeerClosed when the process ends, is silent for so long [s], or is cancelled."""
-        return frames.receive_message(self._end, self._waiter(patience, cancelled))
+        return process_messages.receive_message(self._end, self._waiter(patience, cancelled))
 
     def _waiter(self, patience: float, cancelled: threading.Event | None = None) -> Callable[[], None]:
         """Give a function that returns once there is something to receive; it raises as `_receive` does."""
@@ -188,9 +188,9 @@ class ModelProcess:
         def wait() -> None:
             while not (ready := dict(poll.poll(_TICK_S * 1000.0))):
                 if time.monotonic() > deadline or (cancelled is not None and cancelled.is_set()):
-                    raise frames.PeerSilent("it has sent nothing within the time limit")
+                    raise process_messages.PeerSilent("it has sent nothing within the time limit")
             if self._end.fileno() not in ready:
-                raise frames.PeerClosed("the process has ended")
+                raise process_messages.PeerClosed("the process has ended")
 
         return wait
 
@@ -225,7 +225,7 @@ class ModelProcess:
             arguments = () if options == NO_OPTIONS else options.arguments()
             body = await self._connection.ask(orjson.dumps((names, values, *arguments)))
             said = orjson.loads(body)
-        except (frames.PeerClosed, orjson.JSONDecodeError, OSError) as error:
+        except (process_messages.PeerClosed, orjson.JSONDecodeError, OSError) as error:
             raise await self._reap_in_thread() from error
         if not isinstance(said, dict):
             raise await self._reap_in_thread()
@@ -239,7 +239,7 @@ class ModelProcess:
         """Call a method of the model and wait for the result; not for a process that an event loop asks.
 
         Args:
-            verb: One of `surefoot.models.model_server.CALLS`.
+            verb: One of `surefoot.models.model_server._REMOTE_METHODS`.
             arguments: Arguments of the method.
             patience: A process that is silent for longer is ended [s].
 
@@ -263,16 +263,16 @@ class ModelProcess:
         """Ask, and wait for the value and, after a table, for the answers that follow it."""
         answers = None
         try:
-            frames.send_message(self._end, {"verb": verb, "arguments": arguments})
+            process_messages.send_message(self._end, {"verb": verb, "arguments": arguments})
             if table is not None:
-                frames.send_bytes(self._end, table)
+                process_messages.send_bytes(self._end, table)
             said = self._receive(patience)
             if table is not None and isinstance(said, dict) and said.get("value"):
-                answers = frames.receive_bytes(self._end, self._waiter(patience))
-        except frames.PeerSilent as error:
+                answers = process_messages.receive_bytes(self._end, self._waiter(patience))
+        except process_messages.PeerSilent as error:
             self._reap()
             raise ProcessDied(f"it gave no answer within {patience:.0f} s") from error
-        except frames.PeerClosed as error:
+        except process_messages.PeerClosed as error:
             raise self._reap() from error
         if not isinstance(said, dict) or "error" in said:
             raise RemoteModelError(str(said["error"] if isinstance(said, dict) else said))

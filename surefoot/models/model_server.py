@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import orjson
 
-from surefoot.models import frames
+from surefoot.models import process_messages
 from surefoot.models.answer_checks import describe_error
 from surefoot.models.predictor import ColumnNames, Model
 from surefoot.models.process_meter import ProcessMeter
@@ -53,17 +53,17 @@ def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
     {"error": text}. After the verb `PREDICT_TABLE` comes a table as an Arrow stream; where the value is true the
     answers follow in the same form, else this model cannot answer tables.
     """
-    with contextlib.suppress(frames.PeerClosed):
-        order = frames.receive_message(end)
+    with contextlib.suppress(process_messages.PeerClosed):
+        order = process_messages.receive_message(end)
         proving, known = (order.get("prove"), order.get("known")) if isinstance(order, dict) else (False, None)
         try:
             model = load()
         except BaseException as error:  # noqa: BLE001 - it runs the model's own code, SystemExit included
-            frames.send_message(end, {"error": type(error).__name__, "message": str(error)})
+            process_messages.send_message(end, {"error": type(error).__name__, "message": str(error)})
             return
         proof = None
         if proving:
-            frames.send_message(end, {"loaded": True})
+            process_messages.send_message(end, {"loaded": True})
             proof = probe_proof(model)
         elif known:
             proof = IndependenceProof(RowIndependence(known[0]), str(known[1]), answered=1)
@@ -76,22 +76,22 @@ def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
 
 def _serve(end: socket.socket, watch: RowWatch) -> None:
     """Greet and answer; raises PeerClosed when the other side has closed."""
-    frames.send_message(end, {"ready": True, **_proof_message(watch)})
+    process_messages.send_message(end, {"ready": True, **_proof_message(watch)})
     meter = ProcessMeter.open()
     changed = False
     while True:
-        asked = frames.receive_message(end)
+        asked = process_messages.receive_message(end)
         if isinstance(asked, dict) and asked.get("verb") == PREDICT_TABLE:
-            reply, answers_table = _table_reply(watch.model, frames.receive_bytes(end))
-            frames.send_bytes(end, reply)
+            reply, answers_table = _table_reply(watch.model, process_messages.receive_bytes(end))
+            process_messages.send_bytes(end, reply)
             if answers_table is not None:
-                frames.send_bytes(end, answers_table)
+                process_messages.send_bytes(end, answers_table)
             continue
         if isinstance(asked, dict):
-            frames.send_bytes(end, _call_reply(watch.model, asked))
+            process_messages.send_bytes(end, _call_reply(watch.model, asked))
             continue
         answers, body = _answer(watch, asked, meter, _proof_message(watch) if changed else {})
-        frames.send_bytes(end, body)
+        process_messages.send_bytes(end, body)
         if answers is not None:
             names, values, *options = cast("Any", asked)
             changed = watch.check_batch(_names(names), values, tuple(options), answers)

@@ -1,31 +1,42 @@
 """Carry out use cases through ports: open a rollout, advance it, take it back, reconcile."""
 
-from surefoot.rollout.candidates import CandidateRequest, candidate_requests, end_withdrawn, open_wanted
-from surefoot.rollout.drift import compare_champion, open_changes, repair_champion, repeat_changes, split_mismatch
+from surefoot.rollout.candidates import (
+    CandidateRequest,
+    candidate_requests,
+    end_withdrawn,
+    open_requested_rollout,
+)
+from surefoot.rollout.drift import (
+    journal_champion_drift,
+    pending_alias_changes,
+    repair_champion_alias,
+    repeat_alias_changes,
+    split_mismatch,
+)
 from surefoot.rollout.dry_run import wanted_change
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.reconcile import (
     CancelledRun,
     NextStep,
     adopt_champions,
-    compare_model,
-    end_cancelled,
+    end_cancelled_rollouts,
     ended_outcomes,
-    finish_ending,
+    finish_decided_ending,
     is_cancelled_by_person,
+    journal_model_drift,
     next_step,
 )
 from surefoot.rollout.requests import (
     PromotionRequest,
     adopt_champion,
-    end_cut,
+    end_cut_rollout,
     end_rollout,
-    lost_entries,
+    lost_entries_message,
     open_promotion,
     open_rollback,
     retry_on_conflict,
 )
-from surefoot.rollout.steps import advance, drive
+from surefoot.rollout.steps import advance_rollout, drive_rollout
 
 __all__ = [
     "CancelledRun",
@@ -35,26 +46,26 @@ __all__ = [
     "PromotionRequest",
     "adopt_champion",
     "adopt_champions",
-    "advance",
+    "advance_rollout",
     "candidate_requests",
-    "compare_champion",
-    "compare_model",
-    "drive",
-    "end_cancelled",
-    "end_cut",
+    "drive_rollout",
+    "end_cancelled_rollouts",
+    "end_cut_rollout",
     "end_rollout",
     "end_withdrawn",
     "ended_outcomes",
-    "finish_ending",
+    "finish_decided_ending",
     "is_cancelled_by_person",
-    "lost_entries",
+    "journal_champion_drift",
+    "journal_model_drift",
+    "lost_entries_message",
     "next_step",
-    "open_changes",
     "open_promotion",
+    "open_requested_rollout",
     "open_rollback",
-    "open_wanted",
-    "repair_champion",
-    "repeat_changes",
+    "pending_alias_changes",
+    "repair_champion_alias",
+    "repeat_alias_changes",
     "retry_on_conflict",
     "split_mismatch",
     "wanted_change",

@@ -109,7 +109,7 @@ class OpenedCandidate:
     lines: tuple[str, ...] = ()
 
 
-def open_wanted(
+def open_requested_rollout(
     ports: Ports, model: str, view: RegistryView, request: Callable[[CandidateRequest], PromotionRequest], facts: object
 ) -> OpenedCandidate:
     """Open a rollout for the first wish that can be granted; a wish that is refused is journalled once.

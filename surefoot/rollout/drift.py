@@ -11,19 +11,19 @@ from surefoot.rollout.ports import Ports
 _CHAMPION_DRIFT = "alias champion"
 
 
-def open_changes(ledger: Ledger) -> tuple[DriftFound, ...]:
+def pending_alias_changes(ledger: Ledger) -> tuple[DriftFound, ...]:
     """Registry changes of ours that could not be made yet and are repeated."""
     return tuple(drift for drift in ledger.drifts.values() if drift.alias and drift.repeat)
 
 
-def repeat_changes(ports: Ports, ledger: Ledger) -> Ledger:
+def repeat_alias_changes(ports: Ports, ledger: Ledger) -> Ledger:
     """Repeat the registry changes that a rollback could not make; leave alone what somebody else has changed since.
 
     Raises:
         Unavailable: The registry does not answer.
         Conflict: Another process has appended to the journal.
     """
-    for drift in open_changes(ledger):
+    for drift in pending_alias_changes(ledger):
         if drift.alias == "champion" and ledger.champion and ledger.champion.number != drift.number:
             ledger = _resolve(ports, ledger, drift, "a later rollout has decided otherwise")
             continue
@@ -44,7 +44,7 @@ def repeat_changes(ports: Ports, ledger: Ledger) -> Ledger:
     return ledger
 
 
-def compare_champion(ports: Ports, ledger: Ledger) -> Ledger:
+def journal_champion_drift(ports: Ports, ledger: Ledger) -> Ledger:
     """Journal that alias `champion` does not say what is served, once for each value; and that it says so again.
 
     Raises:
@@ -73,7 +73,7 @@ def split_mismatch(ledger: Ledger, live: Split | None) -> str:
     return f"the gateway serves {_words(live)}, the journal says {_words(ledger.split)}"
 
 
-def compare_split(ports: Ports, ledger: Ledger, live: Split | None) -> Ledger:
+def journal_split_drift(ports: Ports, ledger: Ledger, live: Split | None) -> Ledger:
     """Journal that the gateway does not serve the split of the journal, once for each value; and that it does again.
 
     A rollout that is open moves the split itself and reads it back: nothing is journalled meanwhile.
@@ -102,7 +102,7 @@ def _words(split: Split | None) -> str:
     return f"version {split.champion.number}, and version {split.candidate.number} at {split.weight:g}%"
 
 
-def repair_champion(ports: Ports, model: str) -> Ledger:
+def repair_champion_alias(ports: Ports, model: str) -> Ledger:
     """Set alias `champion` to the version that is served, after another person has moved it.
 
     Raises:
@@ -114,10 +114,10 @@ def repair_champion(ports: Ports, model: str) -> Ledger:
         raise Rejected(f"{model} has no champion in the journal yet: there is nothing to set the alias to")
     if ledger.open:
         raise Rejected(f"rollout {ledger.open} of {model} is open and sets the aliases itself: abort it, or wait")
-    ledger = repeat_changes(ports, ledger)
+    ledger = repeat_alias_changes(ports, ledger)
     if ports.registry.alias(model, "champion") != ledger.champion.number:  # type: ignore[union-attr]
         ports.registry.set_alias(model, "champion", ledger.champion.number)  # type: ignore[union-attr]
-    return compare_champion(ports, ledger)
+    return journal_champion_drift(ports, ledger)
 
 
 def _resolve(ports: Ports, ledger: Ledger, drift: DriftFound, how: str) -> Ledger:

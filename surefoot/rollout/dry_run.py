@@ -1,11 +1,11 @@
-"""Find out whether a use case would change anything: run it on ports that refuse every change."""
+"""Check whether a use case would change anything: run it on ports that refuse every change."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from surefoot.core.domain import RegistryView, Split, Version
 from surefoot.core.judging.evidence import Evidence
-from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.ports import Journal, Registry, Traffic
 from surefoot.core.record.chain import Entry
 from surefoot.rollout.ports import Ports
@@ -111,7 +111,7 @@ def _no_trial(model: str, version: Version) -> str:
     raise ChangeWanted(f"{model}: version {version.number} is to be tried")
 
 
-def read_only(ports: Ports) -> Ports:
+def _read_only(ports: Ports) -> Ports:
     """The same outside world, which no use case can change: the attempt raises ChangeWanted."""
     return replace(
         ports,
@@ -134,7 +134,7 @@ def wanted_change(use_case: Callable[[Ports], object], ports: Ports) -> str:
         SurefootError: The outside world does not answer, and the use case does not handle that.
     """
     try:
-        use_case(read_only(ports))
+        use_case(_read_only(ports))
     except ChangeWanted as wanted:
         return str(wanted)
     return ""

@@ -7,23 +7,28 @@ from functools import partial
 
 from surefoot.core.domain import RolloutKind, Split, Stage
 from surefoot.core.errors import SurefootError
-from surefoot.core.machine import Action, NoRollout, decide_action
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.state import Ledger
 from surefoot.core.record.version_status import current_outcome
-from surefoot.rollout.drift import compare_champion, compare_split, repeat_changes, split_mismatch
+from surefoot.core.state_machine import Action, NoRollout, decide_action
+from surefoot.rollout.drift import (
+    journal_champion_drift,
+    journal_split_drift,
+    repeat_alias_changes,
+    split_mismatch,
+)
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.requests import adopt_champion, end_rollout, retry_on_conflict
-from surefoot.rollout.steps import advance
+from surefoot.rollout.steps import advance_rollout
 
 MAX_LATEST_RUNS = 5
 """Promotions of each model whose runs are looked at [count]: only the last ones can still change their outcome."""
-MAX_VAIN_RUNS = 3
+MAX_RUNS_WITHOUT_PROGRESS = 3
 """Runs that may end without an entry in the journal before a person has to look [count]."""
 SILENCE_S = 100.0
 """A flow run that beats every 30 seconds and has been silent this long is dead [seconds]."""
-UNKNOWN_PERSON = "Prefect UI, not identified"
+UNKNOWN_PERSON_ACTOR = "Prefect UI, not identified"
 """Actor of a cancellation: the scheduler records that a run was cancelled, and not who did it."""
 
 
@@ -78,13 +83,13 @@ def adopt_champions(ports: Ports, models: Iterable[str]) -> dict[str, str]:
     return outcome
 
 
-def end_cancelled(ports: Ports, runs: Sequence[CancelledRun]) -> dict[str, CancelledRun]:
+def end_cancelled_rollouts(ports: Ports, runs: Sequence[CancelledRun]) -> dict[str, CancelledRun]:
     """Abort every open promotion whose run a person has cancelled; returns these runs by model.
 
     Law: a run that was cancelled before its rollout was opened ends nothing.
     """
     ended = {}
-    by_person = replace(ports, actor=UNKNOWN_PERSON)
+    by_person = replace(ports, actor=UNKNOWN_PERSON_ACTOR)
     for model in ports.journal.models():
         ledger = ports.ledger(model)
         rollout = ledger.rollout
@@ -141,10 +146,10 @@ def bake_action(ledger: Ledger, now: float) -> Action:
     """
     rollout = ledger.rollout
     # The way back needs no policy.
-    return decide_action(ledger, parse(rollout.opened.policy) if rollout and not rollout.ending else None, now)
+    return decide_action(ledger, parse_policy(rollout.opened.policy) if rollout and not rollout.ending else None, now)
 
 
-def finish_ending(ports: Ports, model: str) -> None:
+def finish_decided_ending(ports: Ports, model: str) -> None:
     """Bring a decided ending to its terminal state.
 
     Raises:
@@ -152,12 +157,12 @@ def finish_ending(ports: Ports, model: str) -> None:
     """
     ledger = ports.ledger(model)
     while ledger.open:
-        action, ledger = advance(ports, ledger)
+        action, ledger = advance_rollout(ports, ledger)
         if isinstance(action, NoRollout):
             break
 
 
-def compare_model(ports: Ports, model: str) -> list[str]:
+def journal_model_drift(ports: Ports, model: str) -> list[str]:
     """Journal where the gateway or the registry does not say what the journal says; one line for each difference.
 
     Registry changes of a rollback that could not be made are repeated; what another person has changed is left alone.
@@ -167,7 +172,7 @@ def compare_model(ports: Ports, model: str) -> list[str]:
         return []
     try:
         live: Split | None = ports.traffic.live(model)
-        ledger = compare_split(ports, compare_champion(ports, repeat_changes(ports, ledger)), live)
+        ledger = journal_split_drift(ports, journal_champion_drift(ports, repeat_alias_changes(ports, ledger)), live)
     except SurefootError as error:
         return [f"{model}: {error}"]
     lines = [f"{model}: {drift.what} should be {drift.expected}, {drift.seen}" for drift in ledger.drifts.values()]

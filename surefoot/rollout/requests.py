@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from surefoot.core.domain import RolloutKind, Stage, Version
 from surefoot.core.errors import JournalTampered, NotFound, Rejected, RolloutInProgress, StaleLedger, TransitionIllegal
-from surefoot.core.machine import FinishEffect
-from surefoot.core.policy.model import Policy
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Policy
 from surefoot.core.reason import usable_reason
 from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.describe import event_title
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
 from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.state_machine import FinishEffect
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.steps import carry_out_effect, drive, journal_and_apply
+from surefoot.rollout.steps import carry_out_effect, drive_rollout, journal_and_apply
 
 _CONFLICT_RETRIES = 100
 """How often a request is made again when another process was faster [count]."""
@@ -57,7 +57,7 @@ def adopt_champion(ports: Ports, model: str) -> Ledger:
     if ledger.champion is None:
         live = ports.traffic.live(model)
         if live is not None and live.generation > ledger.head:
-            raise JournalTampered(lost_entries(model, ledger.head, live.generation))
+            raise JournalTampered(lost_entries_message(model, ledger.head, live.generation))
         number = ports.registry.alias(model, "champion")
         if number is None:
             miss = ports.registry.view(model).near_miss("champion")
@@ -73,7 +73,7 @@ def adopt_champion(ports: Ports, model: str) -> Ledger:
     return ledger
 
 
-def lost_entries(model: str, head: int, generation: int) -> str:
+def lost_entries_message(model: str, head: int, generation: int) -> str:
     """What it means that the gateway's generation, which is an entry's number, is above the journal's head."""
     return (
         f"the journal of {model} has {head} entries, but the gateway serves what entry {generation} asked for: entries"
@@ -106,7 +106,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
         Rejected: Nothing to do, or not without `force`; the message says what to do instead.
         RolloutInProgress: Another rollout is open and the policy does not replace it.
     """
-    policy = parse(request.policy)
+    policy = parse_policy(request.policy)
     candidate = ports.registry.resolve(policy.model, request.number)
     ledger = adopt_champion(ports, policy.model)
     current = ledger.rollout
@@ -156,7 +156,7 @@ def _try(ports: Ports, ledger: Ledger) -> None:
             ports.append(now, EndDecided(opened, Stage.REJECTED, "", problem))
         except StaleLedger:  # another process drives it already: only the latest reader may write
             continue
-    drive(ports, ledger.model, until=lambda seen: seen.open != opened)
+    drive_rollout(ports, ledger.model, until=lambda seen: seen.open != opened)
 
 
 def _agree(ports: Ports, ledger: Ledger) -> None:
@@ -210,7 +210,7 @@ def _make_room(ports: Ports, ledger: Ledger, current: Rollout, policy: Policy, c
     if not current.ending:
         reason = f"version {candidate.number} came"
         ledger = ports.append(ledger, EndDecided(ledger.open, Stage.SUPERSEDED, "", reason))
-    return drive(ports, ledger.model, until=lambda seen: not seen.open)
+    return drive_rollout(ports, ledger.model, until=lambda seen: not seen.open)
 
 
 def _unknown(ports: Ports, model: str) -> NotFound:
@@ -312,7 +312,7 @@ def retry_on_conflict(request: Callable[[], Ledger]) -> Ledger:
     return request()
 
 
-def end_cut(ports: Ports, model: str, rollout: str, reason: str) -> None:
+def end_cut_rollout(ports: Ports, model: str, rollout: str, reason: str) -> None:
     """Journal that the gateway has cut the candidate of a rollout; the run that drives it brings it to its end.
 
     Raises:

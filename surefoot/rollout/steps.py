@@ -13,22 +13,11 @@ from surefoot.core.errors import (
     Unavailable,
 )
 from surefoot.core.gates.rate import MAX_EPOCHS
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import JUDGE_EDITION, judge
-from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.reverify import pack_evidence
-from surefoot.core.machine import (
-    AbandonEffect,
-    Action,
-    ApplyEffect,
-    FinishEffect,
-    JudgeGates,
-    NoRollout,
-    RecordEvent,
-    WaitUntil,
-    decide_action,
-)
-from surefoot.core.policy.model import Policy
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Policy
 from surefoot.core.record.events import (
     DriftFound,
     EffectDone,
@@ -39,13 +28,24 @@ from surefoot.core.record.events import (
     SetSplit,
 )
 from surefoot.core.record.state import Ledger, Rollout, fold_entries, split_of_effect
+from surefoot.core.state_machine import (
+    AbandonEffect,
+    Action,
+    ApplyEffect,
+    FinishEffect,
+    JudgeGates,
+    NoRollout,
+    RecordEvent,
+    WaitUntil,
+    decide_action,
+)
 from surefoot.rollout.ports import Ports
 
 _MAX_OUTAGE_S = 600.0
-"""How long `drive` keeps trying while the outside world does not answer [seconds]."""
+"""How long `drive_rollout` keeps trying while the outside world does not answer [seconds]."""
 
 
-def advance(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
+def advance_rollout(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
     """Take one step; look at the world before changing it, and read it back after.
 
     Raises:
@@ -55,7 +55,7 @@ def advance(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
     rollout = ledger.rollout
     # The way back needs no policy: one that a newer release cannot read must not stand in its way.
     forward = rollout is not None and rollout.opened.kind == RolloutKind.PROMOTION and not rollout.ending
-    policy = parse(rollout.opened.policy) if rollout and forward else None
+    policy = parse_policy(rollout.opened.policy) if rollout and forward else None
     action = decide_action(ledger, policy, ports.clock.now())
     match action:
         case FinishEffect():
@@ -188,7 +188,7 @@ def _point(ports: Ports, ledger: Ledger, effect: SetAlias) -> bool:
     return False
 
 
-def drive(
+def drive_rollout(
     ports: Ports,
     model: str,
     *,
@@ -216,7 +216,7 @@ def drive(
     ledger, trouble, lost = ports.ledger(model), None, 0
     while not until(ledger):
         try:
-            action, ledger = advance(ports, ledger)
+            action, ledger = advance_rollout(ports, ledger)
         except (Unavailable, OutcomeUnknown):
             ledger = ports.ledger(model)
             trouble = ports.clock.monotonic() if trouble is None else trouble

@@ -12,13 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from surefoot.models import frames
+from surefoot.models import process_messages
 from surefoot.models.forkserver import ChildProcess, Forkserver, ForkserverGone
 from surefoot.models.model_process import StartedProcess, fork_process, spawn_process
 
-SLOWLY = "import os,sys;from surefoot.models import frames;import socket;"
+SLOWLY = "import os,sys;from surefoot.models import process_messages;import socket;"
 SLOWLY += "said={'slow':True,'parent':os.getppid(),'pid':os.getpid()};"
-SLOWLY += "frames.send_message(socket.socket(fileno=int(sys.argv[-1])),said)"
+SLOWLY += "process_messages.send_message(socket.socket(fileno=int(sys.argv[-1])),said)"
 
 
 def be(arguments: Sequence[str]) -> None:
@@ -26,7 +26,7 @@ def be(arguments: Sequence[str]) -> None:
     verb, descriptor = arguments[0], int(arguments[-1])
     with socket.socket(fileno=descriptor) as end:
         said = {"arguments": list(arguments[:-1]), "parent": os.getppid(), "pid": os.getpid()}
-        frames.send_message(end, {**said, "session": os.getsid(0), "shut": shut()})
+        process_messages.send_message(end, {**said, "session": os.getsid(0), "shut": shut()})
         if verb == "stay":
             end.recv(1)
         if verb == "exit":
@@ -93,7 +93,7 @@ def obey(forkserver: Forkserver) -> None:
 
 def heard(end: socket.socket) -> dict[str, object]:
     """What a process says of itself."""
-    said = frames.receive_message(end)
+    said = process_messages.receive_message(end)
     assert isinstance(said, dict)
     return said
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.gateway.log.segment import SegmentWriter
 
 ROOT = Path(__file__).resolve().parents[2]

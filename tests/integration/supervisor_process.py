@@ -33,7 +33,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     preload_libraries()
     if (root / "hasty").exists():
-        supervisor_module.STOP_S, supervisor_module._HANDOVER_S = 6.0, 2.0
+        supervisor_module.WORKER_STOP_TIMEOUT_S, supervisor_module._HANDOVER_S = 6.0, 2.0
 
     def hosted(forkserver: Forkserver) -> LoadModel:
         def load(_model: str, version: Version) -> ModelProcess:
@@ -58,7 +58,7 @@ def main() -> None:
         )
 
     try:
-        Supervisor(root, ("127.0.0.1", port), workers, make, model_host.run).run()
+        Supervisor(root, ("127.0.0.1", port), workers, make, model_host.run_model_host).run()
     except Rejected as error:
         sys.exit(str(error))
 

@@ -12,7 +12,7 @@ import pytest
 
 from surefoot import cli, wiring
 from surefoot.adapters.config.policy_file import read_policy
-from surefoot.adapters.predictions.compaction import compact
+from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.log_files import COMPACTION_FOLDER
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.domain import RolloutKind, Version
@@ -118,7 +118,7 @@ def test_the_documented_way_from_the_log_to_a_back_test(tmp_path: Path, monkeypa
     log = tmp_path / "log"
     write(log, [record(number, version="8" if number % 5 == 0 else "7", answered_by="7") for number in range(50)])
     write(log, [label(number, number + 9.0) for number in range(50)], "labels")
-    compact(log, "m")
+    compact_log(log, "m")
     sql = (ROOT / "docs" / "record-schema.md").read_text(encoding="utf-8").split("```sql")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)
     duckdb.execute(sql.replace("MODEL", "m"))

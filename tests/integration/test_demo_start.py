@@ -72,7 +72,7 @@ def test_an_unexpected_error_is_one_line(
     def breaks(*_: object, **__: object) -> None:
         raise ImportError("cannot import name 'clone' from partially initialized module")
 
-    monkeypatch.setattr(stack, "up", breaks)
+    monkeypatch.setattr(stack, "start_stack", breaks)
     monkeypatch.setattr(sys, "argv", ["surefoot", "demo", "--home", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
         main()

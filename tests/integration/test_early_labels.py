@@ -11,10 +11,10 @@ from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.judging.evidence import PairedSums
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.demo.flights import build_requests, midnight
 from tests.gates import make_gate
 

@@ -95,8 +95,8 @@ def test_a_connection_that_breaks_stops_no_command(emergency: Emergency) -> None
     script = (
         f"import os, signal, sys; sys.argv = ['surefoot', 'rollback', {MODEL!r}]; from surefoot import cli, rollout"
     )
-    script += "; real = cli.operate.drive; import surefoot.cli.operate as o"
-    script += "; o.drive = lambda *a, **k: (os.kill(os.getpid(), signal.SIGHUP), real(*a, **k))[1]; cli.main()"
+    script += "; real = cli.operate.drive_rollout; import surefoot.cli.operate as o"
+    script += "; o.drive_rollout = lambda *a, **k: (os.kill(os.getpid(), signal.SIGHUP), real(*a, **k))[1]; cli.main()"
     done = subprocess.run([sys.executable, "-c", script], env=plain, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert emergency.live().weight == 0.0

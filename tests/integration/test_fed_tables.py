@@ -8,16 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from surefoot.adapters.evidence.source import LogEvidence
+from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.expectations.suite import run_suite
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.typed_table import typed_table
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import Outcome, Verdict
-from surefoot.core.judging.evidence import Missing, Validation
+from surefoot.core.judging.evidence import MissingEvidence, ValidationResult
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.machine import DATA_GATE
+from surefoot.core.state_machine import DATA_GATE
 from tests.unit.test_replay import ASKED, DAY, record, write
 from tests.unit.test_replay_requests import Model
 
@@ -53,7 +53,7 @@ def verdict(root: Path, kind: str, rows: list[object], *checks: Check) -> Verdic
     items = [{"type": f"expect_{name}", "kwargs": kwargs} for name, kwargs in checks]
     suite.write_text(json.dumps({"name": "suite", "expectations": items}))
 
-    def validate(_digest: str, frame: pd.DataFrame, _name: str) -> Validation | Missing:
+    def validate(_digest: str, frame: pd.DataFrame, _name: str) -> ValidationResult | MissingEvidence:
         return run_suite(suite, frame, lambda _report: "", root / "page.html")
 
     log = PredictionLog(root)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.controller.flow_processes import FlowProcesses
+from surefoot.controller.flow_forkserver import FlowForkserver
 from surefoot.controller.forked_run import KILLED, SOCKET
 from tests.integration.waiting import ended, wait_for
 
@@ -102,7 +102,7 @@ def server(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator["subpr
     """Its forkserver."""
     for name, value in project.environment.items():
         monkeypatch.setenv(name, value)
-    processes = FlowProcesses(project.folder, ("slow_to_import",))
+    processes = FlowForkserver(project.folder, ("slow_to_import",))
     processes.ensure()
     found = processes._server
     assert found is not None
@@ -195,8 +195,8 @@ def test_a_forkserver_that_is_killed_takes_no_run_along(project: Project, server
 def test_a_forkserver_ends_with_its_controller(project: Project) -> None:
     """When the process that has started it is killed the forkserver ends, and it is started anew by the next one."""
     program = (
-        "import sys, time; from pathlib import Path; from surefoot.controller.flow_processes import FlowProcesses\n"
-        "one = FlowProcesses(Path('.'), ('slow_to_import',)); one.ensure(); print(one._server.pid, flush=True)\n"
+        "import sys, time; from pathlib import Path; from surefoot.controller.flow_forkserver import FlowForkserver\n"
+        "one = FlowForkserver(Path('.'), ('slow_to_import',)); one.ensure(); print(one._server.pid, flush=True)\n"
         "time.sleep(600)"
     )
     command = [sys.executable, "-c", program]
@@ -213,7 +213,7 @@ def test_a_forkserver_that_dies_is_started_again_after_a_pause(
 ) -> None:
     """A forkserver that has ended is started again, and one that cannot start is not tried without a pause."""
     monkeypatch.setenv("SUREFOOT_HOME", str(project.folder))
-    processes = FlowProcesses(project.folder, ("no_such_module",))
+    processes = FlowForkserver(project.folder, ("no_such_module",))
     processes.ensure()
     first = processes._server
     assert first is not None

@@ -13,7 +13,7 @@ import pytest
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.cli.local.stack import QUIET_ENVIRONMENT
+from surefoot.cli.local.stack import SERVER_ENVIRONMENT
 from surefoot.core.domain import RolloutKind, Split, Stage, Version
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, encode_event
 from tests.e2e.promotion_fixtures import QUICK, SUITE
@@ -105,7 +105,7 @@ def test_every_process_is_told_to_keep_quiet(stack: Scenario) -> None:
     processes += [child for process in processes for child in process.children(recursive=True)]
     assert len(processes) >= len(stack.settings.processes)
     told = {process.pid: process.environ() for process in processes}
-    assert [pid for pid, environment in told.items() if not QUIET_ENVIRONMENT.items() <= environment.items()] == []
+    assert [pid for pid, environment in told.items() if not SERVER_ENVIRONMENT.items() <= environment.items()] == []
 
 
 def _flow(*calls: str) -> str:
@@ -138,7 +138,7 @@ def test_the_registry_asks_withdraws_and_is_refused(stack: Scenario, asked: str)
     """
     write(stack.project, "absent", QUICK)
     (stack.project / "configs" / "wrong.yaml").write_text("model: wrong\n", encoding="utf-8")
-    first, second = stack.python(_flow("read_registry()", "read_registry()"))
+    first, second = stack.python(_flow("apply_registry_changes()", "apply_registry_changes()"))
     (stack.project / "configs" / "wrong.yaml").unlink()
     (stack.project / "configs" / "absent.yaml").unlink()
     assert (_of(asked, first, "opened"), _of(asked, second, "opened")) == ([f"{asked} 2"], [])
@@ -147,18 +147,18 @@ def test_the_registry_asks_withdraws_and_is_refused(stack: Scenario, asked: str)
     assert opened is not None
     assert (opened.opened.source, opened.opened.reason) == ("stage", "it was moved to stage Staging")
     _move(stack, asked, "None")
-    (third,) = stack.python(_flow("read_registry()"))
+    (third,) = stack.python(_flow("apply_registry_changes()"))
     assert _of(asked, third, "withdrawn") == [f"{asked}: it was moved from stage Staging to None"]
     assert stack.stage(asked) == "Withdrawn"
     _move(stack, asked, "Staging")
-    (fourth,) = stack.python(_flow("read_registry()"))
+    (fourth,) = stack.python(_flow("apply_registry_changes()"))
     assert _of(asked, fourth, "opened") == [f"{asked} 2"]
 
 
 def test_a_cancelled_run_aborts_its_rollout_and_is_not_started_again(stack: Scenario, asked: str) -> None:
     """An open rollout gets one run; a person who cancels it in Prefect ends the rollout for good."""
-    stack.python(_flow("read_registry()"))
-    first, again = stack.python(_flow("resume()", "resume()"))
+    stack.python(_flow("apply_registry_changes()"))
+    first, again = stack.python(_flow("resume_rollouts()", "resume_rollouts()"))
     assert ([line for line in first if asked in line], [line for line in again if asked in line]) == (
         [f"{asked} 2"],
         [],
@@ -166,11 +166,11 @@ def test_a_cancelled_run_aborts_its_rollout_and_is_not_started_again(stack: Scen
     runs: list[dict[str, Any]] = stack.flow_runs(model=asked)
     assert [run["parameters"]["version"] for run in runs] == ["2"]
     assert runs[0]["idempotency_key"].startswith(f"{asked}-2-")
-    (before,) = stack.python(_flow("cancelled()"))
+    (before,) = stack.python(_flow("abort_cancelled_rollouts()"))
     assert before == []
     told = {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True}
     stack.prefect("POST", f"/flow_runs/{runs[0]['id']}/set_state", told)
-    ended, resumed = stack.python(_flow("cancelled()", "resume()"))
+    ended, resumed = stack.python(_flow("abort_cancelled_rollouts()", "resume_rollouts()"))
     (line,) = ended
     assert line.startswith(f"{asked} 2: flow run '")
     assert line.endswith("was cancelled in Prefect")
@@ -184,7 +184,7 @@ def test_a_cancelled_run_aborts_its_rollout_and_is_not_started_again(stack: Scen
 
 def test_a_wish_that_can_only_be_refused_is_said_once(stack: Scenario, asked: str) -> None:
     """A version that was turned away and is still asked for is one entry and one line, not one a tick."""
-    first, second = stack.python(_flow("read_registry()", "read_registry()"))
+    first, second = stack.python(_flow("apply_registry_changes()", "apply_registry_changes()"))
     (line,) = _of(asked, first, "said")
     assert "version 2 is not taken, though stage Staging asks for it: " in line
     assert "--force" in line
@@ -195,7 +195,7 @@ def test_a_wish_that_can_only_be_refused_is_said_once(stack: Scenario, asked: st
 def test_the_reaper_marks_only_what_is_dead(stack: Scenario, runs: dict[str, str]) -> None:
     """A silent RUNNING run becomes CRASHED; one that beats, a Paused and a Suspended one stay as they are."""
     time.sleep(max(0.0, float(runs["began"]) + SILENCE + 1.0 - time.monotonic()))
-    assert stack.python(_flow(f"reap({SILENCE})")) == [["dead"]]
+    assert stack.python(_flow(f"mark_dead_runs_crashed({SILENCE})")) == [["dead"]]
     names = ("dead", "beating", "paused", "suspended")
     states = {name: stack.prefect("GET", f"/flow_runs/{runs[name]}")["state_name"] for name in names}
     assert states == {"dead": "Crashed", "beating": "Running", "paused": "Paused", "suspended": "Suspended"}
@@ -223,7 +223,7 @@ def test_one_models_trouble_stops_no_other(stack: Scenario, asked: str) -> None:
         kind, data = encode_event(event)
         journal.append("ghost", len(journal.read("ghost")), stack.clock.now(), "test", kind, data)
     journal.close()
-    (resumed,) = stack.python(_flow("resume()"))
+    (resumed,) = stack.python(_flow("resume_rollouts()"))
     assert [line for line in resumed if line.startswith("ghost")] == []
     assert stack.ledger("ghost").open == "r1"
 
@@ -234,7 +234,7 @@ def test_the_log_is_compacted(stack: Scenario) -> None:
     write_lines(log, [record(0, now, v=2)], model="a-later-release")
     write_lines(log, [record(1, now), record(2, now)], model="closed")
     # The scheduled flow may have been faster: what counts is what is there afterwards.
-    (done,) = stack.python(_flow("compact()"))
+    (done,) = stack.python(_flow("compact_all_logs()"))
     assert [line for line in done if line.startswith("a-later-release")] == []
     assert [path.suffix for path in (log / "closed").iterdir() if path.is_file()] == [".parquet"]
     assert [path.suffix for path in (log / "a-later-release").iterdir() if path.is_file()] == [".jsonl"]

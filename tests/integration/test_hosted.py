@@ -9,19 +9,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from surefoot.adapters.evidence.source import LogEvidence
+from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.mlflow.artifacts import directory_digest
-from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog
+from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay import scoring
 from surefoot.adapters.replay.hosted_models import HostedModels, HostedScorer
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import PairedSums, SplitCounts
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.models import remote_scorer as scores_module
 from surefoot.models.rows.independence import RowIndependence
 from tests.gates import make_gate

@@ -14,18 +14,18 @@ import pandas as pd
 import pytest
 
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.evidence.mirrored import MirroredAnswers
-from surefoot.adapters.evidence.source import LogEvidence
+from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Stage
-from surefoot.core.judging.evidence import Evidence, Validation
-from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.judging.evidence import Evidence, ValidationResult
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.reverify import reverify
-from surefoot.core.policy.model import Metric
+from surefoot.core.policy.policy_types import Metric
 from surefoot.core.record.events import GateJudged, decode_event
 from surefoot.core.record.state import Ledger
-from surefoot.rollout import Ports, PromotionRequest, adopt_champion, drive, end_rollout, open_promotion
+from surefoot.rollout import Ports, PromotionRequest, adopt_champion, drive_rollout, end_rollout, open_promotion
 from tests.fakes import SAME_SHAPE, FakeRegistry, Faults
 from tests.integration.gateway_harness import ROW, Gateway, listening, save_pyfunc, wait_for
 from tests.integration.test_shadows import Hosted
@@ -159,7 +159,7 @@ class LiveEvidence:
     def gather(self, question: EvidenceRequest) -> Evidence:
         """Measure."""
         if question.kind is EvidenceKind.DATA:
-            return SAME_SHAPE if question.gate.metric is Metric.ANSWER_SHAPE else Validation("m", 100, 3, ())
+            return SAME_SHAPE if question.gate.metric is Metric.ANSWER_SHAPE else ValidationResult("m", 100, 3, ())
         return self._source.gather(question)
 
 
@@ -174,7 +174,7 @@ class Live:
     def promote(self, number: str, until: Callable[[Ledger], bool]) -> Ledger:
         """Promote a version until something holds or the rollout has ended."""
         open_promotion(self.ports, PromotionRequest(POLICY, "sha256:suite", number, "a test asks"))
-        return drive(self.ports, "flights", until=lambda ledger: not ledger.open or until(ledger))
+        return drive_rollout(self.ports, "flights", until=lambda ledger: not ledger.open or until(ledger))
 
     def verdicts(self, rollout: str) -> dict[str, GateJudged]:
         """The last answer of each gate in the live shadow."""
@@ -238,7 +238,7 @@ def test_an_equal_candidate_passes_to_the_next_step(live: Live) -> None:
         ("errors", "speed", "cpu", "memory", "same", "answer_shape"), "PASS"
     )
     end_rollout(live.ports, "flights", Stage.ABORTED, "the test is over")
-    drive(live.ports, "flights", until=lambda ledger: not ledger.open)
+    drive_rollout(live.ports, "flights", until=lambda ledger: not ledger.open)
     assert [one for one in reverify(live.ports.journal.read("flights")) if one.problem] == []
     assert live.callers.wrong == []
     assert live.callers.asked > 40

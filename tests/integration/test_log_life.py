@@ -16,12 +16,12 @@ import pytest
 from surefoot.adapters.evidence.event_counts import count_events
 from surefoot.adapters.evidence.measurement_counts import count_speeds
 from surefoot.adapters.predictions import compaction, log_files
-from surefoot.adapters.predictions.compaction import compact
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.compaction import compact_log
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.errors import Conflict, InvariantBroken, NotFound, Rejected
-from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import Metric
+from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.policy.policy_types import Metric
 from surefoot.gateway.inference.request_attempts import new_request
 from surefoot.gateway.log.record import label_lines, record_lines
 from surefoot.gateway.log.segment import SegmentWriter
@@ -79,13 +79,13 @@ def test_no_answer_changes(tmp_path: Path) -> None:
         ]
 
     before = answers()
-    done = compact(tmp_path, "m")
+    done = compact_log(tmp_path, "m")
     assert (done.segments, done.rows, done.torn) == (6, 954, 0)
     assert whole(tmp_path) == ["labels-*.part.parquet", "predictions-*.part.parquet"]
     assert answers() == before
     write(tmp_path, [record(601)])
     mixed = answers()
-    compact(tmp_path, "m")
+    compact_log(tmp_path, "m")
     assert answers() == mixed != before
 
 
@@ -107,7 +107,7 @@ def test_every_field_that_the_gateway_writes_is_kept(tmp_path: Path) -> None:
     labels = label_lines(b'[{"request": "q", "label": {"cost": 1.5}, "at": 3}]', 0.0)
     write(tmp_path, lines)
     write(tmp_path, labels, "labels")
-    compact(tmp_path, "m")
+    compact_log(tmp_path, "m")
     for view, written in (("log", lines), ("labels", labels)):
         sql = f"SELECT to_json(w) FROM {view} w ORDER BY w.request, w.row"  # noqa: S608 - a test's own
         for row, line in zip(PredictionLog(tmp_path).rows("m", sql), written, strict=True):
@@ -137,7 +137,7 @@ def test_torn_lines_are_counted_and_left_out(tmp_path: Path) -> None:
     write(tmp_path, [b'{"v":1'])
     write(tmp_path, [b'{"v":1'], "labels")
     assert requests(tmp_path) == named(range(2))
-    done = compact(tmp_path, "m")
+    done = compact_log(tmp_path, "m")
     assert (done.segments, done.rows, done.torn) == (3, 2, 6)
     assert requests(tmp_path) == named(range(2))
     assert whole(tmp_path) == ["predictions-*.part.parquet"]
@@ -151,12 +151,12 @@ def test_only_closed_segments_are_taken(tmp_path: Path) -> None:
     (tmp_path / "m" / "predictions-4-4.jsonl").touch()
     with (tmp_path / "m" / "predictions-3-3.jsonl").open("ab", buffering=0) as older:
         older.write(record(2))
-        assert compact(tmp_path, "m").segments == 1
+        assert compact_log(tmp_path, "m").segments == 1
         assert whole(tmp_path) == ["predictions-*.jsonl", "predictions-*.jsonl", "predictions-*.part.parquet"]
         older.write(record(3))
         locked.append(record(4))
     locked.close()
-    assert compact(tmp_path, "m").segments == 2
+    assert compact_log(tmp_path, "m").segments == 2
     assert requests(tmp_path) == named(range(5))
 
 
@@ -170,10 +170,10 @@ def test_where_files_cannot_be_leased_the_lock_alone_tells(tmp_path: Path, monke
     write(tmp_path, [record(0)])
     segment = SegmentWriter(tmp_path / "m" / "predictions-2-2.jsonl")
     segment.append(record(1))
-    assert compact(tmp_path, "m").segments == 1
+    assert compact_log(tmp_path, "m").segments == 1
     segment.append(record(2))
     segment.close()
-    assert compact(tmp_path, "m").segments == 1
+    assert compact_log(tmp_path, "m").segments == 1
     assert requests(tmp_path) == named(range(3))
 
 
@@ -184,7 +184,7 @@ def test_rows_of_a_table_are_in_the_order_of_time(tmp_path: Path, monkeypatch: p
     for first in range(2):
         for second in range(2):
             write(tmp_path, [record(number) for number in range(20_000) if number % 4 == first * 2 + second])
-        compact(tmp_path, "m")
+        compact_log(tmp_path, "m")
         (table,) = (tmp_path / "m").glob("*.parquet")
         spans = duckdb.execute(
             f"SELECT stats_min_value::DOUBLE, stats_max_value::DOUBLE FROM parquet_metadata('{table}')"  # noqa: S608 - a test's own
@@ -200,7 +200,7 @@ def test_rows_too_large_to_sort_are_kept(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(compaction, "SORT_MEMORY_LIMIT", "310MB")
     monkeypatch.setattr(compaction, "GROUP_BYTES", "1MB")
     write(tmp_path, [record(number, features={"x": f"{number}" * 40_000}) for number in reversed(range(1000))])
-    assert compact(tmp_path, "m").rows == 1000
+    assert compact_log(tmp_path, "m").rows == 1000
     assert requests(tmp_path) == named(range(1000))
     assert PredictionLog(tmp_path).rows("m", "SELECT request FROM log LIMIT 1") == [("q000999",)]
 
@@ -229,7 +229,7 @@ for strike in range(1, 1000):
     child = os.fork()  # a child a strike: to import all this again would take most of the time
     if not child:
         left = strike
-        compaction.compact(home / str(strike), "m", before=before)
+        compaction.compact_log(home / str(strike), "m", before=before)
         os._exit(0)
     if os.waitpid(child, 0)[1] == 0:
         break
@@ -241,7 +241,7 @@ def test_a_kill_anywhere_loses_and_doubles_nothing(tmp_path: Path) -> None:
     start = tmp_path / "start"
     for first in (0, 10, 20):
         write(start, [record(number) for number in range(first, first + 10)])
-    compact(start, "m")
+    compact_log(start, "m")
     for first in (30, 40):
         write(start, [record(number) for number in range(first, first + 10)])
     write(start, [record(number, 9 * DAY + number) for number in range(50, 60)])
@@ -252,7 +252,7 @@ def test_a_kill_anywhere_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assert len(struck) > 40
     for case in struck:
         assert (requests(case), requests(case, "labels")) == (named(range(60)), named(range(10))), case.name
-        compact(case, "m")
+        compact_log(case, "m")
         assert (requests(case), requests(case, "labels")) == (named(range(60)), named(range(10))), case.name
         assert not [name for name in files(case) if name.endswith(".jsonl")]
         assert sorted(path.name for path in (case / "m" / log_files.COMPACTION_FOLDER).iterdir()) == ["lock"]
@@ -261,12 +261,12 @@ def test_a_kill_anywhere_loses_and_doubles_nothing(tmp_path: Path) -> None:
 FULL = """
 import resource, sys
 from pathlib import Path
-from surefoot.adapters.predictions.compaction import compact
+from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.core.errors import SurefootError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    compact(Path(sys.argv[1]), "m")
+    compact_log(Path(sys.argv[1]), "m")
 except SurefootError as error:
     print(type(error).__name__, error.exit_code, error)
 """
@@ -275,7 +275,7 @@ except SurefootError as error:
 def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path) -> None:
     """A disk that takes no more is one sentence, and segments and tables stay as they were to the byte."""
     write(tmp_path, [record(number) for number in range(10)])
-    compact(tmp_path, "m")
+    compact_log(tmp_path, "m")
     write(tmp_path, [record(number, features={"x": str(hash(number) * 7919)}) for number in range(10, 2000)])
     before = files(tmp_path)
     done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], cwd=ROOT, capture_output=True, check=False)
@@ -284,7 +284,7 @@ def test_a_full_disk_leaves_all_as_it_was(tmp_path: Path) -> None:
     assert files(tmp_path) == before
     assert sorted(path.name for path in (tmp_path / "m" / log_files.COMPACTION_FOLDER).iterdir()) == ["lock"]
     assert requests(tmp_path) == named(range(2000))
-    assert compact(tmp_path, "m").rows == 1990
+    assert compact_log(tmp_path, "m").rows == 1990
 
 
 def test_one_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,22 +294,22 @@ def test_one_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     def meanwhile(segments: list[Path], kind: log_files.FileKind) -> str:
         with pytest.raises(Conflict, match="somebody else compacts the log of m"):
-            compact(tmp_path, "m")
+            compact_log(tmp_path, "m")
         refused.append(True)
         return real(segments, kind)
 
     monkeypatch.setattr(compaction, "json_lines_sql", meanwhile)
-    assert compact(tmp_path, "m").rows == 1
+    assert compact_log(tmp_path, "m").rows == 1
     assert refused
     with pytest.raises(NotFound, match="nothing of n has been logged"):
-        compact(tmp_path, "n")
+        compact_log(tmp_path, "n")
 
 
 def test_files_stay_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment an hour leaves one whole table a day and less than a day's parts, with every record once."""
     for hour in range(60):
         write(tmp_path, [record(hour, hour * 3600.0)])
-        done = compact(tmp_path, "m", batches=1)
+        done = compact_log(tmp_path, "m", batches=1)
         assert done.merged == (24 if hour % 24 == 23 else 0)
     assert whole(tmp_path) == ["predictions-*.part.parquet"] * 12 + ["predictions-*.whole.parquet"] * 2
     assert requests(tmp_path) == named(range(60))
@@ -320,9 +320,9 @@ def test_tables_expire_as_a_whole(tmp_path: Path) -> None:
     for day in range(4):
         write(tmp_path, [record(day * 10 + part, day * DAY + part) for part in range(2)])
         write(tmp_path, [label(day * 10, day * DAY + 5.0)], "labels")
-        compact(tmp_path, "m")
-    assert compact(tmp_path, "m", before=0.0).removed == 0
-    done = compact(tmp_path, "m", before=2 * DAY + 1.0)
+        compact_log(tmp_path, "m")
+    assert compact_log(tmp_path, "m", before=0.0).removed == 0
+    done = compact_log(tmp_path, "m", before=2 * DAY + 1.0)
     assert (done.removed, done.removed_rows) == (4, 6)
     assert requests(tmp_path) == named([20, 21, 30, 31])
     assert requests(tmp_path, "labels") == named([20, 30])
@@ -341,7 +341,7 @@ def test_a_segment_that_grows_though_it_is_closed_is_not_replaced(
 
     monkeypatch.setattr(secrets, "token_hex", meanwhile)
     with pytest.raises(InvariantBroken, match="2 of 1 rows"):
-        compact(tmp_path, "m")
+        compact_log(tmp_path, "m")
     assert list(files(tmp_path)) == [path.name]
     assert requests(tmp_path) == named(range(2))
 
@@ -351,5 +351,5 @@ def test_records_of_a_later_release_are_left_alone(tmp_path: Path) -> None:
     write(tmp_path, [record(0), record(1, v=2, more="fields")])
     before = files(tmp_path)
     with pytest.raises(Rejected, match="records of version 2"):
-        compact(tmp_path, "m")
+        compact_log(tmp_path, "m")
     assert files(tmp_path) == before

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.predictions import compaction, log, log_files
-from surefoot.adapters.predictions.compaction import CompactionResult, compact
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions import compaction, log_files, prediction_log
+from surefoot.adapters.predictions.compaction import CompactionResult, compact_log
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.errors import EvidenceUnavailable
 from tests.integration.log_writing import acknowledged, label, named, record, requests, start_writer, write
 
@@ -23,7 +23,7 @@ def test_a_compaction_between_two_listings_hides_and_doubles_nothing(
         write(tmp_path, [record(number)])
         write(tmp_path, [label(number, 1.0)], "labels")
         if becomes != "parts":
-            compact(tmp_path, "m")
+            compact_log(tmp_path, "m")
     if becomes == "both":
         write(tmp_path, [record(2)])
         write(tmp_path, [label(2, 1.0)], "labels")
@@ -34,7 +34,7 @@ def test_a_compaction_between_two_listings_hides_and_doubles_nothing(
     def lists(folder: Path, kind: log_files.FileKind, ending: str) -> list[str]:
         left[0] -= 1
         if left[0] == 0:
-            assert bool(compact(tmp_path, "m").merged) == (becomes != "parts")
+            assert bool(compact_log(tmp_path, "m").merged) == (becomes != "parts")
         return real(folder, kind, ending)
 
     monkeypatch.setattr(log_files, "list_log_files", lists)
@@ -55,10 +55,10 @@ def test_files_that_go_while_they_are_read_are_looked_for_again(
 
     def late(segments: list[Path], tables: list[Path], kind: log_files.FileKind) -> str:
         if not runs:
-            runs.append(compact(tmp_path, "m"))
+            runs.append(compact_log(tmp_path, "m"))
         return real(segments, tables, kind)
 
-    monkeypatch.setattr(log, "log_view_sql", late)
+    monkeypatch.setattr(prediction_log, "log_view_sql", late)
     assert requests(tmp_path) == named(range(9))
     assert runs[0].segments == 2
 
@@ -66,7 +66,9 @@ def test_files_that_go_while_they_are_read_are_looked_for_again(
 def test_files_that_are_always_gone_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader gives up with a reason when its files vanish again and again."""
     write(tmp_path, [record(0)])
-    monkeypatch.setattr(log, "current_files", lambda folder, _kind: ([folder / "predictions-gone.jsonl"], []))
+    monkeypatch.setattr(
+        prediction_log, "current_log_files", lambda folder, _kind: ([folder / "predictions-gone.jsonl"], [])
+    )
     with pytest.raises(EvidenceUnavailable, match="cannot be read"):
         requests(tmp_path)
 
@@ -86,7 +88,7 @@ def test_readers_see_every_record_once_while_it_is_written_and_compacted(
                 looking.wait()  # one run beside each look: files go while they are listed, opened or read
                 looking.clear()
                 if (tmp_path / "m").is_dir():
-                    merged[0] += compact(tmp_path, "m", batches=2).merged
+                    merged[0] += compact_log(tmp_path, "m", batches=2).merged
         except Exception as error:  # noqa: BLE001 - the test says what it was
             troubles.append(error)
 
@@ -109,6 +111,6 @@ def test_readers_see_every_record_once_while_it_is_written_and_compacted(
             thread.join()
     assert troubles == []
     assert looks > 3
-    compact(tmp_path, "m")
+    compact_log(tmp_path, "m")
     assert requests(tmp_path) == named(range(most))
     assert merged[0] > 0

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from surefoot.adapters.predictions import compaction, log_files
-from surefoot.adapters.predictions.compaction import compact
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.log_files import MAX_LINE_BYTES, overlong_lines
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Split, Version
 from surefoot.gateway.http.scoring_body import decode_table
 from surefoot.gateway.inference.request_attempts import new_request
@@ -30,7 +30,7 @@ def test_a_line_of_an_older_release_stops_no_reader(tmp_path: Path) -> None:
     write(tmp_path, [label(number, 5.0) for number in range(4)], "labels")
     assert requests(tmp_path) == named(range(4))
     assert len(PredictionLog(tmp_path).requests("m", -1.0, 10.0)) == 4
-    done = compact(tmp_path, "m")
+    done = compact_log(tmp_path, "m")
     assert (done.segments, done.rows, done.torn) == (3, 8, 0)
     assert [row[2] for row in lengths(tmp_path)] == [None, '{"features":"too long"}', None, None]
     assert lengths(tmp_path)[1][1] is None
@@ -47,7 +47,7 @@ def test_long_lines_that_are_no_record_are_counted_and_left_out(tmp_path: Path) 
     write(tmp_path, [record(2, features=None, prediction="a" * MAX_LINE_BYTES)])
     write(tmp_path, [label(0, 5.0), label(1, 5.0, "a" * MAX_LINE_BYTES)], "labels")
     assert requests(tmp_path) == named(range(3))
-    done = compact(tmp_path, "m")
+    done = compact_log(tmp_path, "m")
     assert (done.segments, done.rows, done.torn) == (4, 4, 5)
     assert requests(tmp_path) == named(range(3))
     assert requests(tmp_path, "labels") == named([0])
@@ -86,7 +86,7 @@ def test_a_copy_is_gone_when_its_batch_is_done(tmp_path: Path, monkeypatch: pyte
         return real(segments, kind)
 
     monkeypatch.setattr(compaction, "json_lines_sql", lines)
-    assert compact(tmp_path, "m").rows == 3
+    assert compact_log(tmp_path, "m").rows == 3
     assert seen == [1, 1, 1]
     assert requests(tmp_path) == named(range(3))
 
@@ -109,5 +109,5 @@ def test_what_a_request_of_today_makes_is_read_and_compacted(tmp_path: Path) -> 
     write(tmp_path, [record(0), *record_lines(job, [0.5], "1")])
     for _ in range(2):
         assert requests(tmp_path) == named(range(2))
-        compact(tmp_path, "m")
+        compact_log(tmp_path, "m")
     assert lengths(tmp_path)[1] == (named([1])[0], None, '{"features":"too long"}')

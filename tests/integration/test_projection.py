@@ -11,10 +11,10 @@ from uuid import uuid4
 import pytest
 
 from surefoot.adapters.mlflow.runs.projection import MlflowProjection
-from surefoot.adapters.mlflow.runs.run_writer import Pictures
+from surefoot.adapters.mlflow.runs.run_writer import RunPlots
 from surefoot.core.domain import FigureKind, Outcome, Role, RolloutKind, Stage, Verdict, VerdictFigure, Version
 from surefoot.core.errors import RegistryUnavailable
-from surefoot.core.record.chain import GENESIS, Entry, seal_entry
+from surefoot.core.record.chain import GENESIS_HASH, Entry, seal_entry
 from surefoot.core.record.events import (
     ChampionAdopted,
     EffectDone,
@@ -30,14 +30,14 @@ from surefoot.core.record.events import (
     StageEntered,
     encode_event,
 )
-from surefoot.reports.evidence_course import course_png
+from surefoot.reports.evidence_over_time import evidence_course_png
 from surefoot.reports.plots import slice_losses_png, verdicts_png
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PICTURES = Pictures(verdicts_png, slice_losses_png, course_png)
+PICTURES = RunPlots(verdicts_png, slice_losses_png, evidence_course_png)
 OLD, NEW = Version("1", "sha256:" + "1" * 64), Version("2", "sha256:" + "2" * 64)
 ID = "ab12cd34" + "0" * 24
 POLICY = {"model": "m", "steps": [{"shadow": {"window": "7d"}}, {"weight": 5}, {"weight": 50}]}
@@ -94,7 +94,7 @@ def sealed(model: str, events: Sequence[Event]) -> list[Entry]:
     """A journal of these events, a minute apart."""
     entries: list[Entry] = []
     for seq, event in enumerate(events, start=1):
-        previous = entries[-1].hash if entries else GENESIS
+        previous = entries[-1].hash if entries else GENESIS_HASH
         at = 1_372_000_000.0 + 60.0 * seq
         entries.append(seal_entry(model, seq, at, at + 0.25, "flow:promote", *encode_event(event), previous))
     return entries

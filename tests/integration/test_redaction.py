@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from surefoot.core.domain import LogPolicy
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
 from surefoot.gateway.log.redaction import LogRedactor
 from tests.fakes import POLICY
@@ -73,13 +73,13 @@ def test_digests_need_the_key() -> None:
 def test_contradictions_are_refused(log: dict[str, object], says: str) -> None:
     """A policy that says two things at once, or something unknown, is refused with its key."""
     with pytest.raises(Violation) as caught:
-        parse({**POLICY, "log": log})
+        parse_policy({**POLICY, "log": log})
     assert says in f"{caught.value} {caught.value.path}"
 
 
 def test_a_gate_needs_its_columns() -> None:
     """A column that a gate makes slices of may be hashed, but not dropped."""
     gates = {**POLICY["gates"], "errors": {"metric": "error_rate", "margin": "1pp", "by": ["carrier"]}}
-    parse({**POLICY, "gates": gates, "log": {"hash": ["carrier"]}})
+    parse_policy({**POLICY, "gates": gates, "log": {"hash": ["carrier"]}})
     with pytest.raises(Violation, match="hash it, or keep it"):
-        parse({**POLICY, "gates": gates, "log": {"drop": ["carrier"]}})
+        parse_policy({**POLICY, "gates": gates, "log": {"drop": ["carrier"]}})

@@ -14,7 +14,12 @@ from uuid import uuid4
 
 import pytest
 
-from surefoot.adapters.mlflow.registry import DATA_DIGEST_TAG, PENDING_S, MlflowRegistry, _demand_ready
+from surefoot.adapters.mlflow.registry import (
+    DATA_DIGEST_TAG,
+    PENDING_VERSION_TIMEOUT_S,
+    MlflowRegistry,
+    _demand_ready,
+)
 from surefoot.core.domain import RegistryView
 from surefoot.core.errors import (
     AliasDrift,
@@ -203,7 +208,7 @@ def test_a_version_that_is_not_ready_is_not_taken(registry: MlflowRegistry, clie
     cases = [
         ("PENDING_REGISTRATION", 0.0, RegistryUnavailable, "is PENDING_REGISTRATION"),
         ("FAILED_REGISTRATION", 0.0, Rejected, "is FAILED_REGISTRATION"),
-        ("PENDING_REGISTRATION", 2 * PENDING_S, Rejected, "after 2 hours"),
+        ("PENDING_REGISTRATION", 2 * PENDING_VERSION_TIMEOUT_S, Rejected, "after 2 hours"),
     ]
     for status, age, error, says in cases:
         told = {**dict(known), "status": status, "creation_timestamp": int((time.time() - age) * 1000)}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from surefoot.core.domain import Split, Version
-from surefoot.core.split_json import encode_split
+from surefoot.core.traffic_split_json import encode_traffic_split
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.inference.request_attempts import Answered, Failed, new_request
 from surefoot.gateway.inference.router import CallerAnswer, NotServing, VersionRouter
@@ -92,7 +92,7 @@ class RoutedModel:
         for version, predictor in loaded.items():
             self.router.add_version(version, predictor)
         with self.table.lock():
-            self.table.publish({"m": {"route": encode_split(split), "warm": []}})
+            self.table.publish({"m": {"route": encode_traffic_split(split), "warm": []}})
         self.router.current_route()  # as the tick of a worker does
 
     async def answer(self, number: int) -> CallerAnswer:
@@ -288,7 +288,7 @@ def test_an_answer_of_a_version_that_lost_its_route_does_not_leave(tmp_path: Pat
         await slow.asked.wait()
         other = SharedRouteTable(tmp_path)  # as another worker sees it
         with other.lock():
-            other.publish({"m": {"route": encode_split(Split(V1, V2, 0.0, "salt", "r", 2)), "warm": []}})
+            other.publish({"m": {"route": encode_traffic_split(Split(V1, V2, 0.0, "salt", "r", 2)), "warm": []}})
         slow.let.set()
         assert (await asyncio.wait_for(waiting, 5.0)).answered_by == "1"
         made.router.close()

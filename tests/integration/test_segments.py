@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.predictions.compaction import compact
+from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.gateway.log.segment import SegmentWriter
 from tests.integration.log_writing import acknowledged, named, record, requests, start_writer
 
@@ -162,7 +162,7 @@ def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
     seen = requests(tmp_path)
     assert told <= len(seen) <= told + 1
     assert seen == named(range(len(seen)))
-    done = compact(tmp_path, "m")
+    done = compact_log(tmp_path, "m")
     assert (done.rows, done.torn) == (len(seen), 0)
     assert segments(tmp_path) == []
     assert requests(tmp_path) == seen

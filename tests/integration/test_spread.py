@@ -11,7 +11,7 @@ from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.cli.spread import expect_yaml_lines, measure_gate_expectations, yaml_number
 from surefoot.core.planning.planning_inputs import PlanningInputs
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
 from tests.integration import hosted_models
 from tests.integration.test_hosted import DAY, hosted, logged, version
 
@@ -48,7 +48,9 @@ def found(prepared: Path, root: Path, other: str) -> dict[str, PlanningInputs]:
     log = logged(root, XS)
     versions = (version(prepared, "1"), version(prepared, other))
     replay = OfflineReplay(log, hosted(prepared).scores)
-    return {one.gate: one for one in measure_gate_expectations(parse(POLICY), versions, log, replay, (0.0, 9 * DAY))}
+    return {
+        one.gate: one for one in measure_gate_expectations(parse_policy(POLICY), versions, log, replay, (0.0, 9 * DAY))
+    }
 
 
 def test_the_spread_is_that_of_the_blocks_difference(prepared: Path, tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_down_ends_what_a_dead_server_left_behind(tmp_path: Path) -> None:
             leader.wait()
         url = "http://127.0.0.1:1"
         both = {"mlflow": known["mine"], "prefect": known["other"]}
-        stack.stop(Settings(tmp_path / "mine", tmp_path, url, url, url, "secret", processes=both))
+        stack.stop_stack(Settings(tmp_path / "mine", tmp_path, url, url, url, "secret", processes=both))
         assert ended(left[0])
         assert not ended(left[1])
 
@@ -239,7 +239,9 @@ def test_a_request_that_is_under_way_is_answered_before_down_ends_its_model(tmp_
 
         asking, ending = (
             threading.Thread(target=ask),
-            threading.Thread(target=stack.stop, args=(Settings(home, tmp_path, url, url, url, "t", processes=known),)),
+            threading.Thread(
+                target=stack.stop_stack, args=(Settings(home, tmp_path, url, url, url, "t", processes=known),)
+            ),
         )
         asking.start()
         wait_for(begun.exists)
@@ -277,7 +279,7 @@ def test_options_that_what_runs_cannot_follow_are_refused(
     url = "http://127.0.0.1:1"
     Settings(tmp_path, tmp_path, url, url, url, "t", processes={"mlflow": _process(os.getpid())}).save()
     with pytest.raises(Rejected, match=says):
-        stack.up(tmp_path, tmp_path, options)
+        stack.start_stack(tmp_path, tmp_path, options)
     assert not (tmp_path / "logs").exists()
 
 
@@ -299,7 +301,7 @@ def test_down_finds_what_nothing_has_written_down(tmp_path: Path, written: str) 
     home = Home(tmp_path)
     if written != "nothing":
         (tmp_path / "stack.json").write_text(written, encoding="utf-8")
-    environment = {**os.environ, "SUREFOOT_HOME": str(tmp_path), processes.PART_VARIABLE: "mlflow"}
+    environment = {**os.environ, "SUREFOOT_HOME": str(tmp_path), processes.PART_ENVIRONMENT_VARIABLE: "mlflow"}
     with subprocess.Popen(SLEEPER, start_new_session=True, env=environment) as lost:
         done = home.run("down")
         assert (done.returncode, done.stderr) == (0, "")

@@ -96,7 +96,7 @@ def _silent(emergency: Emergency) -> None:
     ("spoil", "says"),
     [
         (_down, "prefect is not running: 'surefoot up' starts it"),
-        (_silent, f"is due): {scheduler.FLOW_PURPOSE['watch']}"),
+        (_silent, f"is due): {scheduler.PAUSED_FLOW_EFFECTS['watch']}"),
     ],
 )
 def test_parts_and_ticks_that_do_not_come_are_said(

@@ -13,9 +13,9 @@ import pytest
 
 from surefoot.adapters.expectations.suite import run_suite
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import Missing, Validation
+from surefoot.core.judging.evidence import MissingEvidence, ValidationResult
 from surefoot.core.record.chain import canonical_bytes
-from surefoot.reports.validation import validation_page
+from surefoot.reports.validation_page import validation_page
 
 
 def expect(kind: str, severity: str | None = None, **kwargs: object) -> dict[str, object]:
@@ -54,7 +54,7 @@ class Bench:
         """Put a suite file in place."""
         self.suite.write_text(text, "utf-8")
 
-    def check(self, frame: pd.DataFrame, *expectations: Mapping[str, object]) -> Validation | Missing:
+    def check(self, frame: pd.DataFrame, *expectations: Mapping[str, object]) -> ValidationResult | MissingEvidence:
         """Validate against these expectations."""
         self.write(json.dumps({"name": "flights", "expectations": expectations}))
         return run_suite(self.suite, frame, validation_page, self.report, checked_at="23 June 2013, 08:00 UTC")
@@ -63,9 +63,9 @@ class Bench:
         """The sentence of a validation that gave no answer."""
         return self.reason(self.check(frame, *expectations))
 
-    def reason(self, answer: Validation | Missing) -> str:
+    def reason(self, answer: ValidationResult | MissingEvidence) -> str:
         """The sentence of an answer that is an error, for which no page was written."""
-        assert isinstance(answer, Missing)
+        assert isinstance(answer, MissingEvidence)
         assert answer.outcome is Outcome.ERROR
         assert not self.report.exists()
         return answer.reason
@@ -77,9 +77,9 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def answered(answer: Validation | Missing) -> Validation:
+def answered(answer: ValidationResult | MissingEvidence) -> ValidationResult:
     """An answer that is one."""
-    assert isinstance(answer, Validation), answer
+    assert isinstance(answer, ValidationResult), answer
     return answer
 
 

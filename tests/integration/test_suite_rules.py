@@ -10,7 +10,7 @@ from surefoot.adapters.expectations.suite import run_suite, suite_problems
 from surefoot.adapters.predictions.typed_table import typed_table
 from surefoot.cli.read_only import lint
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import Missing, Validation
+from surefoot.core.judging.evidence import MissingEvidence, ValidationResult
 
 N = 1000
 
@@ -28,7 +28,7 @@ def written(root: Path, *expectations: dict[str, object]) -> Path:
     return path
 
 
-def held(root: Path, frame: pd.DataFrame, *expectations: dict[str, object]) -> Validation | Missing:
+def held(root: Path, frame: pd.DataFrame, *expectations: dict[str, object]) -> ValidationResult | MissingEvidence:
     """What the suite says of a table."""
     return run_suite(written(root, *expectations), frame, lambda _report: "", root / "page.html")
 
@@ -48,7 +48,7 @@ def test_one_missing_number_changes_no_type(tmp_path: Path, kind: str) -> None:
         expectation("column_values_to_be_in_set", column="n", value_set=list(range(10))),
         expectation("column_values_to_be_in_set", column="b", value_set=[True, False]),
     )
-    assert isinstance(found, Validation)
+    assert isinstance(found, ValidationResult)
     assert (found.failed, found.evaluated) == ((), 5)
 
 
@@ -67,7 +67,7 @@ def test_dates_are_compared_as_dates(tmp_path: Path, kind: str, latest: str, *, 
     """A date of the signature is one, however it is written: 1 Jan 2099 is later than the end of February."""
     table, _ = typed_table(pd.DataFrame({"when": ["2026-01-01", latest]}), {"when": "datetime"})
     found = held(tmp_path, table, expectation(kind, column="when", max_value="2026-02-28"))
-    assert isinstance(found, Validation)
+    assert isinstance(found, ValidationResult)
     assert (found.failed == ()) is good
 
 
@@ -117,7 +117,7 @@ def test_what_cannot_fail_is_refused_by_lint_and_at_run(tmp_path: Path, idle: di
     """An expectation that holds whatever comes, or that is misspelt, is an error before and in a rollout."""
     assert suite_problems(written(tmp_path, idle))[1] != ()
     found = held(tmp_path, pd.DataFrame({"x": [1.0, 2.0]}), idle)
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingEvidence)
     assert found.outcome is Outcome.ERROR
 
 
@@ -195,7 +195,7 @@ def test_a_condition_that_no_row_meets_is_an_error(tmp_path: Path, blind: dict[s
     """An expectation that looks at no row has not held."""
     blind["kwargs"] = {**dict(blind["kwargs"]), "row_condition": "x > 100", "condition_parser": "pandas"}  # type: ignore[call-overload]
     found = held(tmp_path, pd.DataFrame({"x": [1.0, 2.0]}), blind)
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingEvidence)
     assert found.outcome is Outcome.ERROR
 
 

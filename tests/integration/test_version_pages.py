@@ -8,11 +8,11 @@ from uuid import uuid4
 import pytest
 
 from surefoot.adapters.mlflow.runs.projection import MlflowProjection
-from surefoot.adapters.mlflow.runs.run_writer import Pictures
+from surefoot.adapters.mlflow.runs.run_writer import RunPlots
 from surefoot.adapters.mlflow.runs.version_pages import OUTCOME_LINE_PREFIX
 from surefoot.core.domain import RolloutKind, Stage, Version
 from surefoot.core.errors import RegistryUnavailable
-from surefoot.core.record.chain import GENESIS, Entry, seal_entry
+from surefoot.core.record.chain import GENESIS_HASH, Entry, seal_entry
 from surefoot.core.record.events import (
     CandidateRefused,
     ChampionAdopted,
@@ -22,7 +22,7 @@ from surefoot.core.record.events import (
     StageEntered,
     encode_event,
 )
-from surefoot.reports.evidence_course import course_png
+from surefoot.reports.evidence_over_time import evidence_course_png
 from surefoot.reports.plots import slice_losses_png, verdicts_png
 from tests.conftest import free_port
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-PICTURES = Pictures(verdicts_png, slice_losses_png, course_png)
+PICTURES = RunPlots(verdicts_png, slice_losses_png, evidence_course_png)
 V1, V2, V3, V4 = (Version(number, f"sha256:{number * 64}") for number in "1234")
 MINE = "Trained on June.\n\n* see the notebook\n"
 
@@ -60,7 +60,7 @@ def sealed(model: str, events: Sequence[Event]) -> list[Entry]:
     entries: list[Entry] = []
     for seq, event in enumerate(events, start=1):
         at = 1_372_000_000.0 + 60.0 * seq
-        previous = entries[-1].hash if entries else GENESIS
+        previous = entries[-1].hash if entries else GENESIS_HASH
         entries.append(
             seal_entry(model, seq, at, time.time() + 0.001 * seq, "flow:promote", *encode_event(event), previous)
         )

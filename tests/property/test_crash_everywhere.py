@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from surefoot.core.domain import Stage
 from surefoot.core.record.events import EffectDone, EffectIntended, decode_event
 from surefoot.core.record.state import fold_entries
-from surefoot.rollout import Ports, drive, end_rollout, open_promotion, open_rollback
+from surefoot.rollout import Ports, drive_rollout, end_rollout, open_promotion, open_rollback
 from tests.fakes import MIRRORED, POLICY, Faults, Killed, Scenario
 
 
@@ -32,10 +32,10 @@ def abort_while_ramping(scenario: Scenario) -> None:
     ports = scenario.ports()
     if not any(e.kind == "RolloutEnded" for e in scenario.journal.entries):
         open_promotion(ports, scenario.request())
-        drive(ports, "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.stage is Stage.RAMPING))
-        drive(ports, "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.done))
+        drive_rollout(ports, "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.stage is Stage.RAMPING))
+        drive_rollout(ports, "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.done))
         end_rollout(ports, "m", Stage.ABORTED, "operator")
-        drive(ports, "m", until=lambda ledger: not ledger.open)
+        drive_rollout(ports, "m", until=lambda ledger: not ledger.open)
 
 
 def abort_while_mirroring(scenario: Scenario) -> None:
@@ -43,9 +43,9 @@ def abort_while_mirroring(scenario: Scenario) -> None:
     ports = scenario.ports()
     if not any(e.kind == "RolloutEnded" for e in scenario.journal.entries):
         open_promotion(ports, scenario.request())
-        drive(ports, "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.done))
+        drive_rollout(ports, "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.done))
         end_rollout(ports, "m", Stage.ABORTED, "operator")
-        drive(ports, "m", until=lambda ledger: not ledger.open)
+        drive_rollout(ports, "m", until=lambda ledger: not ledger.open)
 
 
 def drive_to_end(scenario: Scenario, opening: Callable[[Ports], object]) -> None:
@@ -53,7 +53,7 @@ def drive_to_end(scenario: Scenario, opening: Callable[[Ports], object]) -> None
     ports = scenario.ports()
     if not fold_entries("m", scenario.journal.entries).open:
         opening(ports)
-    drive(ports, "m", until=lambda ledger: not ledger.open)
+    drive_rollout(ports, "m", until=lambda ledger: not ledger.open)
 
 
 STORIES: dict[str, tuple[str, Callable[[Scenario], None]]] = {

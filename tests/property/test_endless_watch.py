@@ -9,7 +9,7 @@ from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Metric
+from surefoot.core.policy.policy_types import Metric
 from tests.gates import changed, make_gate
 
 DAY = 86400.0

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import Evidence, Missing
-from surefoot.core.judging.request import EvidenceRequest
-from surefoot.rollout import drive, open_promotion
+from surefoot.core.judging.evidence import Evidence, MissingEvidence
+from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.rollout import drive_rollout, open_promotion
 from tests.fakes import POLICY, FakeClock, Scenario
 from tests.scripted import scenario
 
@@ -35,7 +35,7 @@ def _policy(outcome: str, hold: int, every: int, then: str) -> dict[str, object]
 
 def _stuck(kind: str, outcome: Outcome, policy: dict[str, object]) -> Scenario:
     def play(question: EvidenceRequest) -> Evidence | None:
-        return Missing(outcome, "planned") if question.kind == kind else None
+        return MissingEvidence(outcome, "planned") if question.kind == kind else None
 
     made = scenario(policy, play)
     made.clock = ExactClock()
@@ -53,7 +53,7 @@ def test_a_hold_ends_when_it_says(kind: str, outcome: Outcome, hold: int, every:
     seen = _stuck(kind, outcome, _policy(outcome.value.lower(), hold, every, "rollback"))
     ports = seen.ports()
     open_promotion(ports, seen.request())
-    drive(ports, "m", until=lambda ledger: not ledger.open, poll=1e9)
+    drive_rollout(ports, "m", until=lambda ledger: not ledger.open, poll=1e9)
     entered = max(e.at for e in seen.journal.entries if e.kind == "StageEntered")
     live = [e.at for e in seen.journal.entries if e.kind == "EffectDone"][1:2]
     begun = live[0] + 600.0 if kind == "live" else entered
@@ -68,7 +68,7 @@ def test_a_step_ends_when_its_hold_is_over(every: int) -> None:
     env.clock = ExactClock()
     ports = env.ports()
     open_promotion(ports, env.request())
-    drive(ports, "m", until=lambda ledger: not ledger.open, poll=1e9)
+    drive_rollout(ports, "m", until=lambda ledger: not ledger.open, poll=1e9)
     entered = {str(e.data["stage"]): e.at for e in env.journal.entries if e.kind == "StageEntered"}
     assert entered["Promoting"] - entered["Ramping"] == pytest.approx(600.0, abs=0.01)
     (ended,) = [e.at for e in env.journal.entries if e.kind == "RolloutEnded"]
@@ -81,7 +81,7 @@ def test_looks_come_as_often_as_the_policy_says(every: int) -> None:
     seen = _stuck("shadow", Outcome.NO_DATA, _policy("no_data", 3600, every, "rollback"))
     ports = seen.ports()
     open_promotion(ports, seen.request())
-    drive(ports, "m", until=lambda ledger: not ledger.open, poll=1e9)
+    drive_rollout(ports, "m", until=lambda ledger: not ledger.open, poll=1e9)
     looks = [e.at for e in seen.journal.entries if e.kind == "GateJudged" and e.data["stage"] == "Shadowing"]
     gaps = [later - sooner for sooner, later in itertools.pairwise(looks)]
     assert gaps

@@ -23,11 +23,11 @@ from surefoot.core.judging.evidence import (
     SpeedCounts,
     SpeedStratum,
     SplitCounts,
-    Validation,
+    ValidationResult,
 )
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.core.record.chain import canonical_bytes
 from surefoot.core.record.events import GateJudged, decode_event, encode_event
 from surefoot.core.stats.histogram import bucket_of
@@ -66,7 +66,7 @@ JUDGED: list[tuple[Gate, st.SearchStrategy[Evidence]]] = [
             lambda features: InputShift("before", tuple(features))
         ),
     ),
-    (DATA, st.builds(Validation, st.just("m"), COUNTS, COUNTS, st.just(()))),
+    (DATA, st.builds(ValidationResult, st.just("m"), COUNTS, COUNTS, st.just(()))),
 ]
 CASE = st.one_of(*(st.tuples(st.just(gate), evidence) for gate, evidence in JUDGED))
 

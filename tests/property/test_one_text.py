@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.canonical_text import (
     MISSING_SLICE_NAME,

@@ -13,7 +13,7 @@ from surefoot.adapters.evidence.paired_sums import sum_paired_losses
 from surefoot.core.answers.losses import compute_losses
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock, PairedSums
-from surefoot.core.policy.model import LOSS_METRICS, Costs, Metric, PairedGate, classes_of
+from surefoot.core.policy.policy_types import LOSS_METRICS, Costs, Metric, PairedGate, classes_of
 from tests.gates import make_gate
 
 COSTS = Costs(tp=1.0, fp=2.0, fn=3.0, tn=4.0)

@@ -10,9 +10,9 @@ from surefoot.core.gates.rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import EventStratum, SplitCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
-from surefoot.core.machine import alpha_per_guardrail
 from surefoot.core.planning import plan_policy
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.state_machine import alpha_per_guardrail
 from tests.fakes import POLICY
 
 RUNS = 150
@@ -36,7 +36,7 @@ def ramp(rate: float, minutes: int) -> dict[str, object]:
 
 def ends(value: dict[str, object], times: float, seed: int) -> tuple[float, float]:
     """Share of simulated rollouts that fail by the end of the ramp, and share that pass at its end."""
-    policy, random = parse(value), np.random.default_rng(seed)
+    policy, random = parse_policy(value), np.random.default_rng(seed)
     gate, alpha = policy.gates["errors"], alpha_per_guardrail(policy, ["errors"])
     n = round(policy.requests_per_minute * policy.ramp[0].hold / 60.0 / LOOKS)
     failed = passed = 0
@@ -61,7 +61,7 @@ def ends(value: dict[str, object], times: float, seed: int) -> tuple[float, floa
 def test_the_smallest_harm_is_found_about_as_often_as_promised() -> None:
     """A candidate of just the smallest harm that is found with 80 % fails in 65 % to 95 % of simulated ramps."""
     value = ramp(600.0, 30)
-    promised = next(s for s in plan_policy(parse(value)) if s.step == "weight 50 %")
+    promised = next(s for s in plan_policy(parse_policy(value)) if s.step == "weight 50 %")
     assert promised.effect is not None
     found, _ = ends(value, promised.effect, seed=3)
     assert 0.65 <= found <= 0.95
@@ -71,7 +71,7 @@ def test_the_smallest_harm_is_found_about_as_often_as_promised() -> None:
 def test_an_equal_candidate_passes_about_as_often_as_promised(minutes: int) -> None:
     """The chance to pass by the end of the ramp is that of simulated ramps, within 15 points."""
     value = ramp(600.0, minutes)
-    promised = next(s for s in plan_policy(parse(value)) if s.step == "weight 50 %")
+    promised = next(s for s in plan_policy(parse_policy(value)) if s.step == "weight 50 %")
     assert promised.passes is not None
     failed, passed = ends(value, 1.0, seed=4)
     assert passed == pytest.approx(promised.passes, abs=0.15)

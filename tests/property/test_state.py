@@ -4,9 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.core.domain import TERMINAL_STAGES, Outcome, Role, RolloutKind, Stage, Verdict, Version
-from surefoot.core.machine import AbandonEffect, ApplyEffect, FinishEffect, NoRollout, RecordEvent, decide_action
-from surefoot.core.policy.parse import parse
-from surefoot.core.record.chain import GENESIS, Entry, seal_entry
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.record.chain import GENESIS_HASH, Entry, seal_entry
 from surefoot.core.record.events import (
     ChampionAdopted,
     DriftFound,
@@ -25,6 +24,14 @@ from surefoot.core.record.events import (
     encode_event,
 )
 from surefoot.core.record.state import Ledger, fold_entries
+from surefoot.core.state_machine import (
+    AbandonEffect,
+    ApplyEffect,
+    FinishEffect,
+    NoRollout,
+    RecordEvent,
+    decide_action,
+)
 from tests.fakes import POLICY
 
 VERSIONS = st.sampled_from([Version(n, f"sha256:{n * 64}") for n in "123"])
@@ -78,7 +85,7 @@ def sealed(events: list[Event]) -> list[Entry]:
     for seq, event in enumerate(events, start=1):
         kind, data = encode_event(event)
         entries.append(
-            seal_entry("m", seq, 600.0 * seq, 0.0, "test", kind, data, entries[-1].hash if entries else GENESIS)
+            seal_entry("m", seq, 600.0 * seq, 0.0, "test", kind, data, entries[-1].hash if entries else GENESIS_HASH)
         )
     return entries
 
@@ -114,8 +121,8 @@ def test_machine_answers_every_ledger(events: list[Event], later: float) -> None
     """Whatever the journal holds there is a next action, the same each time; an ending rollout only goes back."""
     ledger = fold_entries("m", sealed(events))
     now = ledger.now + later
-    action = decide_action(ledger, parse(POLICY), now)
-    assert action == decide_action(ledger, parse(POLICY), now)
+    action = decide_action(ledger, parse_policy(POLICY), now)
+    assert action == decide_action(ledger, parse_policy(POLICY), now)
     rollout = ledger.rollout
     if ledger.intent:
         assert isinstance(action, FinishEffect | AbandonEffect)
@@ -136,7 +143,9 @@ def judged(ledger: Ledger, outcome: Outcome) -> Ledger:
     assert rollout is not None
     verdict = Verdict("errors", "error_rate", outcome, Role.GUARDRAIL, "so")
     kind, data = encode_event(GateJudged(ledger.open, rollout.stage, rollout.step, 1, verdict))
-    return fold_entries("m", [seal_entry("m", ledger.head + 1, ledger.now, 0.0, "test", kind, data, GENESIS)], ledger)
+    return fold_entries(
+        "m", [seal_entry("m", ledger.head + 1, ledger.now, 0.0, "test", kind, data, GENESIS_HASH)], ledger
+    )
 
 
 @settings(deadline=None)
@@ -153,6 +162,6 @@ def test_only_pass_advances(stage: Stage, outcome: Outcome, later: float) -> Non
         StageEntered("r", stage, 0, ""),
     ]
     ledger = judged(fold_entries("m", sealed(events)), outcome)
-    action = decide_action(ledger, parse(POLICY), ledger.now + later)
+    action = decide_action(ledger, parse_policy(POLICY), ledger.now + later)
     advanced = isinstance(action, RecordEvent) and isinstance(action.event, StageEntered | RolloutEnded)
     assert not advanced or outcome is Outcome.PASS

@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.adapters.replay.answer_columns import (
+    answer_scores,
     answer_table,
     answer_values,
-    column_gaps,
-    columns_of_both_answers,
     make_answer_column,
+    merge_answer_parts,
+    missing_answer_mask,
+    paired_answer_arrays,
     parse_answer_column,
-    scatter_parts,
-    score_values,
 )
 from surefoot.core.answers.disagreement import differing_requests
 from surefoot.core.answers.losses import compute_losses
-from surefoot.core.policy.model import Metric
+from surefoot.core.policy.policy_types import Metric
 from tests.gates import make_gate
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**63 - 1)
@@ -41,7 +41,7 @@ def test_answers_come_back(answers: list[object]) -> None:
     """What was put into a column, or was logged as JSON, comes out of it; None is no answer."""
     column = make_answer_column(answers)
     assert answer_values(column) == answers
-    assert column_gaps(column).tolist() == [answer is None for answer in answers]
+    assert missing_answer_mask(column).tolist() == [answer is None for answer in answers]
     texts = pa.array([None if answer is None else json.dumps(answer) for answer in answers], type=pa.string())
     assert answer_values(parse_answer_column(texts)) == answers
 
@@ -49,11 +49,11 @@ def test_answers_come_back(answers: list[object]) -> None:
 def test_parts_come_to_their_places() -> None:
     """Parts of one type stay of that type; parts of several keep each value; rows without a part have none."""
     numbers, texts = pa.array([0.5, 0.25]), pa.array(["a"])
-    one = scatter_parts(4, [(np.array([2, 0]), numbers)])
+    one = merge_answer_parts(4, [(np.array([2, 0]), numbers)])
     assert answer_values(one) == [0.25, None, 0.5, None]
-    both = scatter_parts(4, [(np.array([2, 0]), numbers), (np.array([3]), texts)])
+    both = merge_answer_parts(4, [(np.array([2, 0]), numbers), (np.array([3]), texts)])
     assert answer_values(both) == [0.25, None, 0.5, "a"]
-    assert answer_values(scatter_parts(2, [])) == [None, None]
+    assert answer_values(merge_answer_parts(2, [])) == [None, None]
 
 
 @given(pairs=st.lists(st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.booleans()), min_size=1, max_size=20))
@@ -63,7 +63,7 @@ def test_metrics_read_columns_as_values(metric: Metric, pairs: list[tuple[float,
     gate = make_gate("g", metric, margin=0.1)
     old, new = ([[1.0 - pair[side], pair[side]] for pair in pairs] for side in (0, 1))
     labels = np.array([float(pair[2]) for pair in pairs])
-    fast = columns_of_both_answers(gate, make_answer_column(old), make_answer_column(new))
+    fast = paired_answer_arrays(gate, make_answer_column(old), make_answer_column(new))
     assert all(isinstance(side, np.ndarray) for side in fast)
     for quick, slow in zip(fast, (old, new), strict=True):
         assert compute_losses(gate, quick, labels).tolist() == compute_losses(gate, slow, labels).tolist()
@@ -82,10 +82,10 @@ def test_numbers_differ_alike_in_arrays_and_lists(pairs: list[tuple[float, float
 def test_scores_are_probabilities_or_nothing() -> None:
     """The probability of yes is read from numbers and pairs; whatever else was answered is NaN."""
     given_ = [[0.3, 0.7], 0.25, "late", None, 7.0, [0.5, 0.9]]
-    found = score_values(make_answer_column(given_)).tolist()
+    found = answer_scores(make_answer_column(given_)).tolist()
     assert found[:2] == [0.7, 0.25]
     assert all(math.isnan(one) for one in found[2:])
-    assert score_values(make_answer_column([[0.3, 0.7], None])).tolist()[0] == 0.7
+    assert answer_scores(make_answer_column([[0.3, 0.7], None])).tolist()[0] == 0.7
 
 
 def test_answers_as_a_table() -> None:

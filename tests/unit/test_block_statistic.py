@@ -13,7 +13,7 @@ from sklearn import metrics
 from surefoot.adapters.evidence.block_sums import score_bin_totals
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock
-from surefoot.core.policy.model import GAP_METRICS, GROUP_RATE_METRICS, PAIRED_METRICS, Metric
+from surefoot.core.policy.policy_types import GAP_METRICS, GROUP_RATE_METRICS, PAIRED_METRICS, Metric
 from surefoot.core.stats.block_statistic import (
     SCORE_BINS,
     Floats,

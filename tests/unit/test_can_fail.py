@@ -3,8 +3,8 @@
 import pytest
 
 from surefoot.core.domain import Outcome
-from surefoot.core.policy.model import Policy
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.vacuous import vacuous_settings
 from surefoot.core.policy.violations import Violation
 from tests.fakes import POLICY
@@ -46,7 +46,7 @@ def policy(gate: dict[str, object]) -> Policy:
     if gate["metric"] == "value":
         steps = [{"weight": 5, "hold": {"for": "10m", "gates": ["errors", "g"]}}]
         stage = {"steps": steps}  # type: ignore[dict-item]
-    return parse({**POLICY, "gates": {**POLICY["gates"], "g": gate}, **stage})
+    return parse_policy({**POLICY, "gates": {**POLICY["gates"], "g": gate}, **stage})
 
 
 @pytest.mark.parametrize("idle", IDLE, ids=str)
@@ -65,8 +65,8 @@ def test_a_wide_gate_is_a_gate(busy: dict[str, object]) -> None:
 def test_a_fail_that_waits_for_ever_is_refused() -> None:
     """`fail: hold` never acts; a hold with an end does."""
     with pytest.raises(Violation, match="lets nothing fail"):
-        refuse_vacuous(parse({**POLICY, "on": {"fail": "hold"}}))
-    refuse_vacuous(parse({**POLICY, "on": {"fail": {"hold": "1h", "then": "rollback"}}}))
+        refuse_vacuous(parse_policy({**POLICY, "on": {"fail": "hold"}}))
+    refuse_vacuous(parse_policy({**POLICY, "on": {"fail": {"hold": "1h", "then": "rollback"}}}))
 
 
 @pytest.mark.parametrize("metric", ["input_shift", "prediction_shift"])
@@ -79,4 +79,4 @@ def test_a_shift_whose_blocks_have_no_length_is_refused(metric: str) -> None:
 def test_a_policy_of_an_old_journal_is_still_read() -> None:
     """What was opened before these rules can still be folded, driven and judged again."""
     assert gate_of(policy(IDLE[0]), "g").margin == 1.0
-    assert parse({**POLICY, "on": {"fail": "hold"}}).on[Outcome.FAIL]
+    assert parse_policy({**POLICY, "on": {"fail": "hold"}}).on[Outcome.FAIL]

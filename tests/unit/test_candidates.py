@@ -10,12 +10,12 @@ from surefoot.core.errors import RegistryUnavailable, Rejected
 from surefoot.rollout import (
     CandidateRequest,
     adopt_champion,
-    drive,
+    drive_rollout,
     end_rollout,
     end_withdrawn,
     open_promotion,
+    open_requested_rollout,
     open_rollback,
-    open_wanted,
 )
 from surefoot.rollout.candidates import ALIAS_SOURCE, STAGE_SOURCE, OpenedCandidate, candidate_requests
 from surefoot.rollout.requests import PromotionRequest
@@ -25,7 +25,7 @@ from tests.scripted import POINTS, events, scenario, started
 
 def _open(env: Scenario, facts: str = "") -> OpenedCandidate:
     """Do what a tick does."""
-    return open_wanted(env.ports(), "m", env.registry.view("m"), lambda wish: _request(env, wish), facts)
+    return open_requested_rollout(env.ports(), "m", env.registry.view("m"), lambda wish: _request(env, wish), facts)
 
 
 def _request(env: Scenario, wish: CandidateRequest) -> PromotionRequest:
@@ -46,7 +46,7 @@ def test_the_alias_comes_first_and_the_others_are_named() -> None:
     assert found.lines == ("version 3 (stage Staging) waits: version 2 is taken first",)
     assert _open(env) == OpenedCandidate()  # it has what it asks for
     end_rollout(env.ports(), "m", Stage.ABORTED, "a test")
-    drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     found = _open(env)
     assert found.number == "3"
     assert "version 2 is not taken, though alias candidate asks for it" in found.lines[0]
@@ -91,7 +91,7 @@ def test_a_new_alias_supersedes_and_stages_take_no_turns() -> None:
     assert _open(env).number == "3"
     assert next(item.stage for item in env.ports().ledger("m").rollouts.values()) is Stage.SUPERSEDED
     end_rollout(env.ports(), "m", Stage.ABORTED, "a test")
-    drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     assert _open(env).number == ""
 
 
@@ -127,7 +127,7 @@ def test_what_the_registry_takes_back_is_withdrawn(change: Callable[[RegistryVie
             continue
         assert end_withdrawn(env.ports(), "m", env.registry.view("m")) == ""
         assert end_withdrawn(env.ports(), "m", change(env.registry.view("m"))) == says
-        ledger = drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+        ledger = drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
         (ended,) = events(env, "RolloutEnded")
         assert ended["sink"] == Stage.WITHDRAWN
         assert env.traffic.split is None or env.traffic.split.candidate is None
@@ -146,7 +146,7 @@ def test_a_withdrawn_version_may_be_asked_for_again() -> None:
     env = scenario()
     assert _open(env).number == "2"
     end_withdrawn(env.ports(), "m", _without(env.registry.view("m")))
-    drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     assert _open(env).number == "2"
 
 
@@ -174,7 +174,7 @@ def test_a_version_that_was_taken_back_after_its_promotion_is_refused_once() -> 
     env = scenario()
     started(env)
     open_rollback(env.ports(), "m", "alerts doubled")
-    drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     env.registry.aliases["candidate"] = "2"
     (line,) = _open(env).lines
     assert "it was promoted, then taken back: alerts doubled" in line

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from surefoot.adapters.journal.sql_journal import parse_canonical_json
 from surefoot.core.errors import InvariantBroken, JournalTampered
-from surefoot.core.record.chain import GENESIS, Entry, canonical_bytes, check_chain, seal_entry
+from surefoot.core.record.chain import GENESIS_HASH, Entry, canonical_bytes, check_chain, seal_entry
 
 WHOLE = st.integers(-(2**53) + 1, 2**53 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -44,7 +44,7 @@ ENTRY = st.tuples(FLOATS, FLOATS, TEXT, TEXT, OBJECT)
 def _chain(bodies: Sequence[tuple[float, float, str, str, dict[str, object]]]) -> list[Entry]:
     entries: list[Entry] = []
     for seq, (at, wall, actor, kind, data) in enumerate(bodies, start=1):
-        entries.append(seal_entry("m", seq, at, wall, actor, kind, data, entries[-1].hash if entries else GENESIS))
+        entries.append(seal_entry("m", seq, at, wall, actor, kind, data, entries[-1].hash if entries else GENESIS_HASH))
     return entries
 
 

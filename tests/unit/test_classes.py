@@ -10,8 +10,8 @@ from surefoot.core.answers.losses import compute_losses
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
 from surefoot.core.planning import list_policy_notes
-from surefoot.core.policy.model import Costs, Metric, Policy
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Costs, Metric, Policy
 from surefoot.core.policy.violations import Violation
 from tests.fakes import POLICY
 from tests.gates import make_gate
@@ -98,7 +98,7 @@ def test_a_candidate_that_is_always_wrong_is_seen_with_integer_labels() -> None:
 def _with(gate: dict[str, object]) -> Policy:
     """A policy with one more gate."""
     bake = {"for": "1h", "gates": ["errors", "g"]}
-    return parse({**POLICY, "gates": {**POLICY["gates"], "g": gate}, "bake": bake})
+    return parse_policy({**POLICY, "gates": {**POLICY["gates"], "g": gate}, "bake": bake})
 
 
 @pytest.mark.parametrize("classes", [["1", "1.0"], ["a"], ["a", "b", "c"]])
@@ -114,6 +114,6 @@ def test_lint_says_where_classes_are_needed() -> None:
     named = {**quality, "classes": ["on time", "late"]}
     value = {**POLICY, "gates": {**POLICY["gates"], "quality": quality, "named": named}}
     value["bake"] = {"for": "1h", "gates": ["errors", "quality", "named"]}
-    (note,) = list_policy_notes(parse(value))
+    (note,) = list_policy_notes(parse_policy(value))
     assert "gate 'quality'" in note
     assert "'classes'" in note

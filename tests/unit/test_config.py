@@ -7,7 +7,7 @@ import pytest
 from surefoot.adapters.config.policy_file import MAX_POLICY_BYTES, read_policy
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import NotFound, PolicyInvalid
-from surefoot.core.policy.model import FailureAction, Reaction
+from surefoot.core.policy.policy_types import FailureAction, Reaction
 from surefoot.settings import Settings
 from surefoot.wiring import broken_policies, read_policies
 from tests.gates import gate_of

@@ -11,22 +11,22 @@ import pytest
 from surefoot.adapters.evidence.event_counts import count_events
 from surefoot.adapters.evidence.measurement_counts import count_speeds
 from surefoot.adapters.evidence.value_counts import count_label_values
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.core.gates.latency import MIN_EXCEEDANCES
 from surefoot.core.judging.evidence import (
     EventStratum,
-    Missing,
+    MissingEvidence,
     SpeedCounts,
     SpeedStratum,
     SplitCounts,
     ValueCounts,
 )
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Metric
+from surefoot.core.policy.policy_types import Metric
 from surefoot.core.stats.histogram import bucket_of
 from tests.gates import changed, make_gate
 
@@ -209,7 +209,7 @@ def test_nothing_served_is_no_data(tmp_path: Path) -> None:
     """A log without this rollout, and no log at all, is NO_DATA."""
     for log in (PredictionLog(tmp_path / "nowhere"), write(tmp_path, before("h"), record("x", rollout="other"))):
         found = count_events(log, LIVE)
-        assert isinstance(found, Missing)
+        assert isinstance(found, MissingEvidence)
         assert found.outcome is Outcome.NO_DATA
 
 
@@ -312,7 +312,7 @@ def test_two_versions_in_one_arm_are_an_error(tmp_path: Path) -> None:
     """Two series under one name are no evidence about either."""
     log = write(tmp_path, record("a", arm="candidate", version="2"), record("b", arm="candidate", version="3"))
     for found in (count_events(log, LIVE), count_speeds(log, replace(LIVE, gate=LATENCY))):
-        assert isinstance(found, Missing)
+        assert isinstance(found, MissingEvidence)
         assert found.outcome is Outcome.ERROR
         assert "(2, 3)" in found.reason
 

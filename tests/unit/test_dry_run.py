@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from surefoot.core.domain import Stage
 from surefoot.core.errors import SurefootError
-from surefoot.core.machine import NoRollout, WaitUntil
+from surefoot.core.state_machine import NoRollout, WaitUntil
 from surefoot.rollout import (
     CancelledRun,
     Ports,
     adopt_champion,
-    compare_model,
-    drive,
-    end_cancelled,
+    drive_rollout,
+    end_cancelled_rollouts,
     end_withdrawn,
+    journal_model_drift,
     open_rollback,
     wanted_change,
 )
@@ -30,9 +30,9 @@ from tests.scripted import POINTS, scenario, started
 UseCase = Callable[[Ports], object]
 USE_CASES: dict[str, UseCase] = {
     "adopt": partial(adopt_champion, model="m"),
-    "compare": partial(compare_model, model="m"),
+    "compare": partial(journal_model_drift, model="m"),
     "withdraw": lambda ports: end_withdrawn(ports, "m", ports.registry.view("m")),
-    "cancel": partial(end_cancelled, runs=[CancelledRun("quick fox", "m", "2", 1e12)]),
+    "cancel": partial(end_cancelled_rollouts, runs=[CancelledRun("quick fox", "m", "2", 1e12)]),
 }
 
 
@@ -88,11 +88,11 @@ def test_a_bake_that_waits_is_left_alone(wait: float) -> None:
     """Driving a bake changes something exactly when the look before it says that something is due."""
     env = scenario()
     ledger = started(env, lambda ledger: ledger.rollout is not None and ledger.rollout.stage is Stage.BAKING)
-    ledger = drive(env.ports(), "m", until=lambda _: False, wait=False)  # the first look
+    ledger = drive_rollout(env.ports(), "m", until=lambda _: False, wait=False)  # the first look
     env.clock.time += wait
     due = not isinstance(bake_action(ledger, env.clock.now()), WaitUntil | NoRollout)
     before = _state(env)
-    drive(env.ports(), "m", until=lambda _: False, wait=False)
+    drive_rollout(env.ports(), "m", until=lambda _: False, wait=False)
     assert (_state(env) != before) == due
     assert due == (wait == 1e6)
 

@@ -6,7 +6,7 @@ from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Metric
+from surefoot.core.policy.policy_types import Metric
 from tests.gates import make_gate
 
 DAYS = 20

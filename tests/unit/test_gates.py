@@ -20,7 +20,7 @@ from surefoot.core.judging.evidence import (
 )
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric, ValueGate
+from surefoot.core.policy.policy_types import Gate, Metric, ValueGate
 from surefoot.core.record.chain import canonical_bytes
 from surefoot.core.record.events import GateJudged, decode_event, encode_event
 from surefoot.core.stats.bounded_mean import VALUE_LEVELS

@@ -21,8 +21,8 @@ from surefoot.core.judging.evidence import (
     ScoreBins,
 )
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Metric
 from surefoot.core.policy.parse import parse_gate
+from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.violations import Violation
 from surefoot.core.stats.block_statistic import SCORE_BINS
 from tests.gates import changed, make_gate

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from surefoot.core.planning import plan_policy
-from surefoot.core.policy.model import GROUP_RATE_METRICS, Metric
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import GROUP_RATE_METRICS, Metric
 from surefoot.core.policy.violations import Violation
 from tests.fakes import POLICY
 from tests.gates import gate_of
@@ -81,7 +81,7 @@ def policy(metric: Metric, stages: tuple[str, ...], **keys: object) -> dict[str,
 def refused(value: dict[str, object]) -> str:
     """What is wrong with a policy; empty when nothing is."""
     try:
-        parse(value)
+        parse_policy(value)
     except Violation as violation:
         return violation.rule
     return ""
@@ -97,7 +97,7 @@ def test_few_words_ask_for_any_metric(metric: Metric) -> None:
     """A gate with what its metric needs is read under the name that it was given, and one with less is refused."""
     stages = [stage for stage in STAGES if not refused(policy(metric, (stage,)))]
     assert stages
-    found = parse(policy(metric, tuple(stages))).gates["g"]
+    found = parse_policy(policy(metric, tuple(stages))).gates["g"]
     assert (found.name, found.metric) == ("g", metric)
     for key in MINIMAL[metric]:
         less = policy(metric, tuple(stages))
@@ -139,16 +139,18 @@ def test_validation_cannot_be_written() -> None:
 def test_inputs_of_the_same_requests_have_a_limit_of_their_own() -> None:
     """What two versions are fed may differ on one percent of the requests unless the policy says otherwise."""
     value = policy(Metric.INPUT_SHIFT, ("shadow",), against="champion")
-    assert gate_of(parse(value), "g").limit == 0.1
+    assert gate_of(parse_policy(value), "g").limit == 0.1
     del value["gates"]["g"]["max"]
-    assert gate_of(parse(value), "g").limit == 0.01
+    assert gate_of(parse_policy(value), "g").limit == 0.01
 
 
 def planned(gate: dict[str, object], steps: int) -> list[float]:
     """What a plan says that a gate sees in each step of a ramp: how much, and the smallest harm that it finds."""
     ramp = [{"weight": 5 + n, "hold": {"for": "10d", "gates": ["errors", "g"]}} for n in range(steps)]
     gates = {"errors": {"metric": "error_rate", "margin": "1pp"}, "g": gate}
-    seen = [sight for sight in plan_policy(parse({**POLICY, "gates": gates, "steps": ramp})) if sight.gate == "g"]
+    seen = [
+        sight for sight in plan_policy(parse_policy({**POLICY, "gates": gates, "steps": ramp})) if sight.gate == "g"
+    ]
     return [number for sight in seen for number in (sight.n, sight.effect or 0.0)]
 
 

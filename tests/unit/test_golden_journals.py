@@ -15,7 +15,7 @@ from surefoot.adapters.journal.sql_journal import ENTRIES_TABLE, SqlJournal, par
 from surefoot.adapters.mlflow.runs.transitions import run_views
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.judging.reverify import reverify
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.chain import Entry, canonical_bytes, check_chain
 from surefoot.core.record.describe import describe_event
 from surefoot.core.record.events import GateJudged, RolloutOpened, decode_event
@@ -46,7 +46,7 @@ def test_a_journal_of_an_earlier_release_is_read(name: str) -> None:
         event = decode_event(entry.kind, entry.data)
         assert describe_event(event)
         if isinstance(event, RolloutOpened):
-            assert not event.policy or parse(event.policy)
+            assert not event.policy or parse_policy(event.policy)
     views = run_views(entries)
     assert sum(view.parent is None for view in views) == sum(entry.kind == "RolloutOpened" for entry in entries)
     assert version_statuses(entries)
@@ -63,7 +63,7 @@ def test_names_of_an_earlier_release_are_understood() -> None:
     rollouts = fold_entries("m", entries).rollouts.values()
     assert [one.stage for one in rollouts] == [Stage.ABORTED, Stage.PROMOTED, Stage.FAST_ROLLED_BACK]
     opened = next(event for event in events if isinstance(event, RolloutOpened))
-    assert parse(opened.policy).on[Outcome.BASELINE_UNHEALTHY].hold == 600.0
+    assert parse_policy(opened.policy).on[Outcome.BASELINE_UNHEALTHY].hold == 600.0
 
 
 def test_an_earlier_journal_is_continued(tmp_path: Path) -> None:

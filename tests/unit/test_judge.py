@@ -14,17 +14,17 @@ from surefoot.core.judging.evidence import (
     FailedExpectation,
     FeatureShift,
     InputShift,
-    Missing,
+    MissingEvidence,
     PairedBlock,
     PairedSums,
     SpeedCounts,
     SpeedStratum,
     SplitCounts,
-    Validation,
+    ValidationResult,
 )
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.core.record.chain import canonical_bytes
 from surefoot.core.record.events import GateJudged, encode_event
 from surefoot.core.stats.histogram import bucket_of
@@ -89,7 +89,7 @@ CASES: dict[tuple[str, Outcome], tuple[Gate, Evidence, DecisionThresholds]] = {
     ("errors", Outcome.FAIL): (ERRORS, counts(0.5, 2_000, 0.1, 0.02), DecisionThresholds()),
     ("errors", Outcome.INCONCLUSIVE): (ERRORS, counts(0.5, 2_000, 0.02, 0.02), DecisionThresholds()),
     ("errors", Outcome.NO_DATA): (ERRORS, SplitCounts((EventStratum(0.5, 0, 0, 3, 97),), 0.02), DecisionThresholds()),
-    ("errors", Outcome.STALE): (ERRORS, Missing(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
+    ("errors", Outcome.STALE): (ERRORS, MissingEvidence(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
     ("errors", Outcome.ERROR): (ERRORS, counts(0.5, 2_000, 0.02, 0.02, recent=-1), DecisionThresholds()),
     ("ratio", Outcome.PASS): (RATIO, counts(0.5, 100_000, 0.02, 0.02), DecisionThresholds()),
     ("ratio", Outcome.FAIL): (RATIO, counts(0.5, 20_000, 0.04, 0.02), DecisionThresholds()),
@@ -98,26 +98,30 @@ CASES: dict[tuple[str, Outcome], tuple[Gate, Evidence, DecisionThresholds]] = {
     ("latency", Outcome.FAIL): (LATENCY, slow(0.5, 5_000, 1.5), DecisionThresholds()),
     ("latency", Outcome.INCONCLUSIVE): (LATENCY, slow(0.5, 40, 1.0), DecisionThresholds()),
     ("latency", Outcome.NO_DATA): (LATENCY, SpeedCounts((), ((232, 1000),)), DecisionThresholds()),
-    ("latency", Outcome.STALE): (LATENCY, Missing(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
+    ("latency", Outcome.STALE): (LATENCY, MissingEvidence(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
     ("latency", Outcome.ERROR): (LATENCY, replace(slow(0.5, 200, 1.0), recent=-1), DecisionThresholds()),
     ("quality", Outcome.PASS): (QUALITY, paired(0.0), DecisionThresholds()),
     ("quality", Outcome.FAIL): (QUALITY, paired(0.05), DecisionThresholds()),
     ("quality", Outcome.INCONCLUSIVE): (QUALITY, paired(0.009, noise=0.05), DecisionThresholds()),
     ("quality", Outcome.NO_DATA): (QUALITY, paired(0.0, days=4), DecisionThresholds()),
-    ("quality", Outcome.STALE): (QUALITY, Missing(Outcome.STALE, "labels end 2 d ago"), DecisionThresholds()),
+    ("quality", Outcome.STALE): (QUALITY, MissingEvidence(Outcome.STALE, "labels end 2 d ago"), DecisionThresholds()),
     ("quality", Outcome.ERROR): (QUALITY, replace(paired(0.0), labelled=-1), DecisionThresholds()),
     ("inputs", Outcome.PASS): (SHIFT, shift(0.05, 0.1), DecisionThresholds()),
     ("inputs", Outcome.FAIL): (SHIFT, shift(0.05, 0.4), DecisionThresholds()),
     ("inputs", Outcome.INCONCLUSIVE): (SHIFT, shift(0.05, 0.19), DecisionThresholds()),
     ("inputs", Outcome.NO_DATA): (SHIFT, InputShift("the window before", ()), DecisionThresholds()),
-    ("inputs", Outcome.STALE): (SHIFT, Missing(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
+    ("inputs", Outcome.STALE): (SHIFT, MissingEvidence(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
     ("inputs", Outcome.ERROR): (SHIFT, shift(0.05, math.nan), DecisionThresholds()),
-    ("data", Outcome.PASS): (DATA, Validation("m", 100, 3, ()), DecisionThresholds()),
-    ("data", Outcome.FAIL): (DATA, Validation("m", 100, 3, (BROKEN,)), DecisionThresholds()),
-    ("data", Outcome.INCONCLUSIVE): (DATA, Missing(Outcome.INCONCLUSIVE, "only half was read"), DecisionThresholds()),
-    ("data", Outcome.NO_DATA): (DATA, Missing(Outcome.NO_DATA, "no request was logged"), DecisionThresholds()),
-    ("data", Outcome.STALE): (DATA, Missing(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
-    ("data", Outcome.ERROR): (DATA, Validation("m", 0, 3, ()), DecisionThresholds()),
+    ("data", Outcome.PASS): (DATA, ValidationResult("m", 100, 3, ()), DecisionThresholds()),
+    ("data", Outcome.FAIL): (DATA, ValidationResult("m", 100, 3, (BROKEN,)), DecisionThresholds()),
+    ("data", Outcome.INCONCLUSIVE): (
+        DATA,
+        MissingEvidence(Outcome.INCONCLUSIVE, "only half was read"),
+        DecisionThresholds(),
+    ),
+    ("data", Outcome.NO_DATA): (DATA, MissingEvidence(Outcome.NO_DATA, "no request was logged"), DecisionThresholds()),
+    ("data", Outcome.STALE): (DATA, MissingEvidence(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
+    ("data", Outcome.ERROR): (DATA, ValidationResult("m", 0, 3, ()), DecisionThresholds()),
 }
 
 
@@ -169,7 +173,7 @@ def test_shift_reason_holds_the_distance_and_the_others() -> None:
 
 def test_data_reason_counts_the_expectations() -> None:
     """A failed suite names its expectations and the column to blame, with rows to look at."""
-    verdict = judge(DATA, Validation("m", 100, 3, (BROKEN,)), DecisionThresholds())
+    verdict = judge(DATA, ValidationResult("m", 100, 3, (BROKEN,)), DecisionThresholds())
     assert verdict.reason == "1 of 3 expectations do not hold: expect_column_values_to_not_be_null(origin)"
     assert verdict.culprit == "origin"
     assert verdict.details[0]["samples"] == [{"row": 1}]
@@ -178,20 +182,20 @@ def test_data_reason_counts_the_expectations() -> None:
 def test_samples_that_are_no_json_are_shown_as_text() -> None:
     """A failed row that holds NaN is shown all the same, and the verdict can be journalled."""
     odd = replace(BROKEN, samples=(math.nan, {"row": 10**400}, "\ud800"))
-    verdict = judge(DATA, Validation("m", 100, 3, (odd,)), DecisionThresholds())
+    verdict = judge(DATA, ValidationResult("m", 100, 3, (odd,)), DecisionThresholds())
     assert verdict.outcome is Outcome.FAIL
     canonical_bytes(encode_event(GateJudged("r", Stage.VALIDATING, 0, 1, verdict))[1])
 
 
-@pytest.mark.parametrize("validation", [Validation("m", 0, 3, ()), Validation("m", 100, 0, ())])
-def test_suite_that_judged_nothing_has_not_passed(validation: Validation) -> None:
+@pytest.mark.parametrize("validation", [ValidationResult("m", 0, 3, ()), ValidationResult("m", 100, 0, ())])
+def test_suite_that_judged_nothing_has_not_passed(validation: ValidationResult) -> None:
     """An empty table or an empty suite is an ERROR."""
     assert judge(DATA, validation, DecisionThresholds()).outcome is Outcome.ERROR
 
 
 def test_warnings_of_a_suite_do_not_block() -> None:
     """An expectation of lesser severity is shown and passes."""
-    verdict = judge(DATA, Validation("m", 100, 3, (), (BROKEN,)), DecisionThresholds())
+    verdict = judge(DATA, ValidationResult("m", 100, 3, (), (BROKEN,)), DecisionThresholds())
     assert verdict.outcome is Outcome.PASS
     assert verdict.details[0]["column"] == "origin"
 

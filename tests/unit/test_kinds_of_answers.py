@@ -11,7 +11,7 @@ from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Metric, PairedGate
+from surefoot.core.policy.policy_types import Metric, PairedGate
 from tests.gates import make_gate
 
 N = 1500

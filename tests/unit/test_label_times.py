@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.adapters.evidence.value_counts import count_label_values
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.judging.evidence import ValueCounts
-from surefoot.core.policy.model import Metric
+from surefoot.core.policy.policy_types import Metric
 from surefoot.gateway.log.label_rules import MAX_LABEL_AGE_S, MAX_LABEL_AHEAD_S
 from surefoot.gateway.log.record import label_lines
 from tests.gates import make_gate

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters.evidence.source import LogEvidence
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import MAX_REFUSED_REQUESTS, OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Role, Verdict, Version
 from surefoot.core.errors import NotFound
-from surefoot.core.judging.evidence import EventStratum, PairedSums, SplitCounts, Validation
+from surefoot.core.judging.evidence import EventStratum, PairedSums, SplitCounts, ValidationResult
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Metric
+from surefoot.core.policy.policy_types import Metric
 from surefoot.core.verdicts.left_out_records import LEFT_OUT_REASON_TEXTS, report_left_out_records
 from tests.gates import make_gate
 from tests.unit.test_counts import ERRORS, LATENCY, LIVE, V1, V2, before
@@ -43,7 +43,7 @@ def measured(root: Path, champion: Model | None = None, candidate: Model | None 
     return LogEvidence(
         log,
         OfflineReplay(log, lambda _model, version: models[version.digest]),
-        lambda suite, frame, _name: Validation(suite, len(frame), 1, ()),
+        lambda suite, frame, _name: ValidationResult(suite, len(frame), 1, ()),
     )
 
 
@@ -115,7 +115,9 @@ def test_a_version_that_cannot_be_loaded_refuses_nothing(tmp_path: Path) -> None
         raise NotFound("no such version")
 
     log = PredictionLog(tmp_path)
-    found = LogEvidence(log, OfflineReplay(log, load), lambda suite, _f, _n: Validation(suite, 1, 1, ())).gather(LIVE)
+    found = LogEvidence(log, OfflineReplay(log, load), lambda suite, _f, _n: ValidationResult(suite, 1, 1, ())).gather(
+        LIVE
+    )
     assert isinstance(found, SplitCounts)
     assert found.strata == (EventStratum(0.05, 0, 1, 1, 0),)
 
@@ -125,7 +127,7 @@ def test_refused_requests_are_not_validated_and_not_replayed(tmp_path: Path) -> 
     rows = [record(i, 100.0 + i, features={"x": 1.0}) for i in range(5)]
     write(tmp_path, "predictions", [*rows, record(9, 200.0, features={"x": "oops"}, **NO)])
     found = measured(tmp_path).gather(replace(ASKED, gate=make_gate("data", Metric.VALIDATION), kind=EvidenceKind.DATA))
-    assert found == Validation("sha256:s", 5, 1, (), left=LeftOutRecords(records=6, refused=1))
+    assert found == ValidationResult("sha256:s", 5, 1, (), left=LeftOutRecords(records=6, refused=1))
     shadow = measured(tmp_path).gather(replace(ASKED, gate=ERRORS))
     assert isinstance(shadow, SplitCounts)
     assert shadow.strata == (EventStratum(0.5, 0, 5, 0, 5),)

@@ -7,25 +7,31 @@ from typing import Any
 import pytest
 
 from surefoot.adapters.mlflow.runs.transitions import run_views
-from surefoot.cli.printing import plan_output, show
+from surefoot.cli.printing import output, plan_output
 from surefoot.core.domain import Outcome, Split, Stage, Version
 from surefoot.core.errors import Rejected
-from surefoot.core.judging.evidence import AnswerShapes, EventStratum, Evidence, Missing, SplitCounts
+from surefoot.core.judging.evidence import AnswerShapes, EventStratum, Evidence, MissingEvidence, SplitCounts
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.machine import PRE_TRAFFIC_ALPHA, SHAPE_GATE, JudgeGates, alpha_per_shadow_gate, decide_action
 from surefoot.core.planning import list_policy_notes, plan_policy
 from surefoot.core.policy.gates.metrics import NOT_MIRRORED_REASONS
-from surefoot.core.policy.model import Metric
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.violations import Violation
 from surefoot.core.record.describe import describe_effect
 from surefoot.core.record.events import SetSplit, decode_event
 from surefoot.core.record.state import fold_entries
-from surefoot.rollout import drive, open_promotion
+from surefoot.core.state_machine import (
+    PRE_TRAFFIC_ALPHA,
+    SHAPE_GATE,
+    JudgeGates,
+    alpha_per_shadow_gate,
+    decide_action,
+)
+from surefoot.rollout import drive_rollout, open_promotion
 from surefoot.rollout.drift import split_mismatch
 from tests.fakes import MIRRORED, POLICY, SAME_SHAPE, Scenario
 from tests.gates import make_gate
@@ -57,7 +63,7 @@ def policy(*steps: Mapping[str, object], **fields: object) -> dict[str, object]:
 
 def test_a_policy_asks_for_a_live_shadow() -> None:
     """Share, length, fewest requests, gates and looks are read; a look comes twelve times by default."""
-    read = parse(policy({"shadow": STEP}, RAMP))
+    read = parse_policy(policy({"shadow": STEP}, RAMP))
     live = read.live_shadow
     assert live is not None
     assert (live.share, live.hold, live.min_requests, live.gates, live.every) == (20.0, 7200.0, 500, ("errors",), 600.0)
@@ -87,7 +93,7 @@ def test_a_wrong_live_shadow_is_refused_in_one_line(case: str) -> None:
     """What is wrong with a live shadow is said in one line that names the rule."""
     value, rule = WRONG[case]
     with pytest.raises(Violation) as refused:
-        parse(value)
+        parse_policy(value)
     assert rule in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -98,10 +104,10 @@ def test_what_mirrored_requests_do_not_show_is_refused(metric: Metric) -> None:
     gates = {"errors": {"metric": "error_rate", "margin": "1pp"}, "odd": {"metric": metric.value, **GATES[metric]}}
     value = policy({"shadow": {**STEP, "gates": ["odd"]}}, RAMP, gates=gates)
     if metric not in NOT_MIRRORED_REASONS:
-        assert parse(value).live_shadow is not None
+        assert parse_policy(value).live_shadow is not None
         return
     with pytest.raises(Violation) as refused:
-        parse(value)
+        parse_policy(value)
     assert f"gate 'odd' measures {metric}, which mirrored requests do not show: " in str(refused.value)
 
 
@@ -135,14 +141,14 @@ def test_the_gates_ask_about_mirrored_requests() -> None:
     env = scenario(MIRRORED)
     ledger = started(env, at(Stage.LIVE_SHADOWING, 0, 1))
     assert ledger.rollout is not None
-    read = parse(ledger.rollout.opened.policy)
+    read = parse_policy(ledger.rollout.opened.policy)
     action = decide_action(ledger, read, env.clock.now())
     assert isinstance(action, JudgeGates)
     assert (action.kind, action.since) == ("live_shadow", ledger.rollout.entered_at)
     assert [gate.name for gate in action.gates] == ["errors", SHAPE_GATE.name]
     assert action.level.min_requests == 500
     assert action.level.alpha == alpha_per_shadow_gate(read) == PRE_TRAFFIC_ALPHA / 2
-    drive(env.ports(), "m", until=lambda now: bool(now.rollout and now.rollout.verdicts))
+    drive_rollout(env.ports(), "m", until=lambda now: bool(now.rollout and now.rollout.verdicts))
     asked = env.evidence_source.asked[-1]  # type: ignore[attr-defined]
     assert (asked.mirrored, asked.epoch) == (20.0, 300.0)
 
@@ -168,7 +174,7 @@ def test_a_candidate_that_fails_its_live_shadow_is_rejected() -> None:
 def test_only_pass_leaves_the_live_shadow(outcome: Outcome) -> None:
     """What is no PASS keeps the candidate in its live shadow until the policy's reaction."""
     reaction = {outcome.value.lower(): {"hold": "1h", "then": "pause"}}
-    env = scenario({**MIRRORED, "on": reaction}, lambda q: _if_mirrored(q, Missing(outcome, "so it is")))
+    env = scenario({**MIRRORED, "on": reaction}, lambda q: _if_mirrored(q, MissingEvidence(outcome, "so it is")))
     start = env.clock.time
     ledger = started(env, lambda ledger: not ledger.open or ledger.now > start + 50_000)
     assert ledger.rollout is not None
@@ -265,7 +271,7 @@ def test_the_shape_of_answers_waits_for_the_demanded_requests() -> None:
 
 def test_a_plan_says_what_a_live_shadow_detects() -> None:
     """Each gate has a line that counts the mirrored share of the traffic; too many demanded is a warning."""
-    read = parse(policy({"shadow": STEP}, RAMP))
+    read = parse_policy(policy({"shadow": STEP}, RAMP))
     (sight,) = [one for one in plan_policy(read) if one.step == "live shadow"]
     assert (sight.gate, sight.n, sight.counts) == ("errors", 2 * 0.2 * 600 * 120, "answers")
     assert sight.effect is not None
@@ -273,37 +279,37 @@ def test_a_plan_says_what_a_live_shadow_detects() -> None:
     (note,) = [one for one in list_policy_notes(read) if "live shadow" in one]
     assert "20 % more processor time" in note
     assert "only while the host has processors to spare" in note
-    few = parse(policy({"shadow": {**STEP, "min_requests": 10**6}}, RAMP))
+    few = parse_policy(policy({"shadow": {**STEP, "min_requests": 10**6}}, RAMP))
     (short,) = [one for one in plan_policy(few) if one.step == "live shadow"]
     assert short.warning == "demands 1,000,000 mirrored requests, but only about 28,800 come in time"
 
 
 def test_the_replay_keeps_its_level_without_a_live_shadow() -> None:
     """The level of a replayed shadow is what it was where there is no live one; with one they share it."""
-    assert alpha_per_shadow_gate(parse(POLICY)) == PRE_TRAFFIC_ALPHA
-    assert alpha_per_shadow_gate(parse(MIRRORED)) == PRE_TRAFFIC_ALPHA / 2
+    assert alpha_per_shadow_gate(parse_policy(POLICY)) == PRE_TRAFFIC_ALPHA
+    assert alpha_per_shadow_gate(parse_policy(MIRRORED)) == PRE_TRAFFIC_ALPHA / 2
 
 
 def test_a_run_that_was_interrupted_while_mirroring_goes_on() -> None:
     """A new process finds the mirror in force and does not set it again."""
     env = scenario(MIRRORED, lambda q: PASS if q.kind == "live_shadow" and q.gate.name == "errors" else None)
     open_promotion(env.ports(), env.request())
-    drive(env.ports(), "m", until=at(Stage.LIVE_SHADOWING, 0, 1))
+    drive_rollout(env.ports(), "m", until=at(Stage.LIVE_SHADOWING, 0, 1))
     before = len(env.traffic.changes)
-    drive(env.ports(), "m", until=at(Stage.RAMPING, 0, 1))
+    drive_rollout(env.ports(), "m", until=at(Stage.RAMPING, 0, 1))
     assert len(env.traffic.changes) == before
-    drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     assert fold_entries("m", env.journal.entries).champion == env.registry.versions["2"]
 
 
 def test_plan_and_status_say_what_is_mirrored(capsys: pytest.CaptureFixture[str]) -> None:
     """`plan` says share, length, requests and looks of the step; `status` says what is mirrored to which version."""
-    read = parse(policy({"shadow": STEP}, RAMP))
-    show.print_plan(read, "2", "1")
+    read = parse_policy(policy({"shadow": STEP}, RAMP))
+    output.print_plan(read, "2", "1")
     plan_output.print_stages(read)
     env = scenario(MIRRORED)
     ledger = started(env, at(Stage.LIVE_SHADOWING, 0, 1))
-    show.print_status(ledger, env.traffic.split, [])
+    output.print_status(ledger, env.traffic.split, [])
     said = capsys.readouterr().out
     step = (
         "2. mirror 20 % of the requests to version 2 for 2 h and 500 requests that both answer: errors must pass"

@@ -11,7 +11,7 @@ from sklearn import metrics
 from surefoot.core.answers.losses import compute_losses, decided_classes
 from surefoot.core.answers.values import answer_number, answer_probability
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.policy.model import LOSS_METRICS, Costs, Metric, PairedGate
+from surefoot.core.policy.policy_types import LOSS_METRICS, Costs, Metric, PairedGate
 from tests.gates import make_gate
 
 PAIRS = st.lists(st.tuples(st.floats(0.001, 0.999), st.integers(0, 1)), min_size=1, max_size=50)

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from surefoot.core.domain import EvidenceKind, Outcome, Stage
-from surefoot.core.judging.evidence import Missing
-from surefoot.core.machine import PRE_TRAFFIC_ALPHA, JudgeGates, NoRollout, decide_action
-from surefoot.core.policy.parse import parse
+from surefoot.core.judging.evidence import MissingEvidence
+from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.state import Ledger, fold_entries
-from surefoot.rollout import drive, open_promotion
+from surefoot.core.state_machine import PRE_TRAFFIC_ALPHA, JudgeGates, NoRollout, decide_action
+from surefoot.rollout import drive_rollout, open_promotion
 from tests.fakes import POLICY
 from tests.scripted import ALONE, FAIL, MOVED, TWO, at, events, scenario, started
 
 if TYPE_CHECKING:
-    from surefoot.core.judging.request import EvidenceRequest
+    from surefoot.core.judging.evidence_request import EvidenceRequest
 
 
 def test_failing_signal_pauses_until_it_passes() -> None:
@@ -56,7 +56,7 @@ def test_every_outcome_leads_to_its_action(outcome: Outcome, kind: str, terminal
     action: object = "hold" if then == "hold" else {"hold": "1h", "then": then}
     env = scenario(
         {**POLICY, "on": {outcome.value.lower(): action}},
-        lambda q: Missing(outcome, "so it is") if q.kind == kind else None,
+        lambda q: MissingEvidence(outcome, "so it is") if q.kind == kind else None,
     )
     start = env.clock.time
     ledger = started(env, lambda ledger: not ledger.open or ledger.now > start + 100_000)
@@ -81,7 +81,8 @@ def test_every_outcome_leads_to_its_action(outcome: Outcome, kind: str, terminal
 def test_missing_evidence_that_comes_in_time_advances() -> None:
     """A gate without data for a while passes as soon as it has some."""
     env = scenario(
-        POLICY, lambda q: Missing(Outcome.NO_DATA, "nobody came") if q.kind == "live" and q.until < 1_004_000 else None
+        POLICY,
+        lambda q: MissingEvidence(Outcome.NO_DATA, "nobody came") if q.kind == "live" and q.until < 1_004_000 else None,
     )
     started(env)
     assert events(env, "RolloutEnded")[-1]["sink"] == "Promoted"
@@ -137,7 +138,7 @@ def test_levels_share_the_budget() -> None:
             levels[action.kind] = action.level
 
     open_promotion(env.ports(), env.request())
-    drive(env.ports(), "m", until=lambda ledger: not ledger.open, on_step=note)
+    drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open, on_step=note)
     assert levels[EvidenceKind.SHADOW].alpha == PRE_TRAFFIC_ALPHA / 2
     assert levels[EvidenceKind.LIVE].alpha == levels[EvidenceKind.BAKE].alpha == 0.005
     assert levels[EvidenceKind.LIVE].allowance == 1.0
@@ -155,7 +156,7 @@ def test_old_look_decides_nothing() -> None:
         env, lambda ledger: bool(at(Stage.RAMPING, 0, 1)(ledger) and ledger.rollout and ledger.rollout.verdicts)
     )
     now = ledger.now + 86400.0
-    action = decide_action(ledger, parse(POLICY), now)
+    action = decide_action(ledger, parse_policy(POLICY), now)
     assert isinstance(action, JudgeGates)
     assert ledger.rollout is not None
     assert action.look == ledger.rollout.look + 1

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.evidence.mirrored import SHADOW_ANSWER_TIMEOUT_S, MirroredAnswers
-from surefoot.adapters.evidence.source import LogEvidence
-from surefoot.adapters.predictions.compaction import compact
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.mirrored_answers import SHADOW_ANSWER_TIMEOUT_S, MirroredAnswers
+from surefoot.adapters.predictions.compaction import compact_log
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.judging.evidence import (
     AnswerShapes,
@@ -18,18 +18,18 @@ from surefoot.core.judging.evidence import (
     Evidence,
     GaugeCounts,
     InputShift,
-    Missing,
+    MissingEvidence,
     PairedSums,
     SlicedCounts,
     SpeedCounts,
     SplitCounts,
 )
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.machine import SHAPE_GATE
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.policy_types import Gate, Metric
+from surefoot.core.state_machine import SHAPE_GATE
 from tests.gates import changed, make_gate
 
 V1, V2 = (Version(n, f"sha256:{n * 64}") for n in "12")
@@ -253,7 +253,7 @@ def test_dropped_requests_are_missing_and_no_agreement(tmp_path: Path, gate: Gat
         shadows=[*(shadow(n) for n in range(100)), dropped(60), dropped(40, version="3"), dropped(1, at=UNTIL + 1.0)],
     )
     found = gather(tmp_path, gate, mirrored=50.0)
-    assert not isinstance(found, Missing)
+    assert not isinstance(found, MissingEvidence)
     assert replace(found.left, requests=()) == LeftOutRecords(records=160, dropped=60)  # type: ignore[union-attr]
     assert "60 mirrored requests" in judge(gate, found, DecisionThresholds()).reason
 
@@ -297,7 +297,7 @@ def test_a_compaction_changes_no_evidence(tmp_path: Path, gate: Gate) -> None:
         shadows=[*(shadow(n, **(failed if n == 30 else {})) for n in NUMBERS), dropped(7), {"v": 1, "at": 1_500.0}],
     )
     before = gather(tmp_path, gate)
-    done = compact(tmp_path, "m")
+    done = compact_log(tmp_path, "m")
     assert (done.segments, done.rows, done.torn) == (2, 199, 1)
     assert sorted(path.name.partition("-")[0] for path in (tmp_path / "m").glob("*.parquet")) == [
         "predictions",

@@ -10,16 +10,16 @@ import pytest
 from surefoot.adapters.evidence.block_sums import ScoredBatch
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
 from surefoot.adapters.evidence.left_out_records import count_left_out_records
+from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.evidence.paired_sums import sum_paired_losses
-from surefoot.adapters.evidence.source import LogEvidence
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, Evidence, InputShift, PairedSums, Validation
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, Evidence, InputShift, PairedSums, ValidationResult
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.policy_types import Gate, Metric
 from tests.gates import make_gate
 from tests.unit.test_replay import ASKED, QUALITY, V1, V2, label, record, write
 from tests.unit.test_replay_requests import Model
@@ -37,7 +37,7 @@ def shadow(root: Path, strange: int, gate: Gate = QUALITY, value: object = "bela
     models = {V1.digest: Model(lambda _row: 0.4), V2.digest: Model(lambda _row: 0.5)}
     log = PredictionLog(root)
     replay = OfflineReplay(log, lambda _model, version: models[version.digest])
-    measured = LogEvidence(log, replay, lambda suite, _frame, _name: Validation(suite, 1, 1, ()))
+    measured = LogEvidence(log, replay, lambda suite, _frame, _name: ValidationResult(suite, 1, 1, ()))
     return measured.gather(replace(ASKED, gate=gate, until=11 * DAY))
 
 
@@ -125,7 +125,7 @@ def test_columns_can_be_left_out_of_a_shift(tmp_path: Path, keys: tuple[str, ...
     gate = make_gate("inputs", Metric.INPUT_SHIFT, limit=0.1, ignored=keys)
     question = replace(ASKED, gate=gate, since=1999.0, until=2999.0)
     found = LogEvidence(
-        log, OfflineReplay(log, lambda _m, _v: Model()), lambda s, _f, _n: Validation(s, 1, 1, ())
+        log, OfflineReplay(log, lambda _m, _v: Model()), lambda s, _f, _n: ValidationResult(s, 1, 1, ())
     ).gather(question)
     assert isinstance(found, InputShift)
     assert {feature.name for feature in found.features} == {"y"} | ({"x"} - set(keys))

@@ -10,8 +10,8 @@ from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning import plan_policy
-from surefoot.core.policy.model import Metric
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.violations import Violation
 from surefoot.core.stats.mcnemar import log_evidence_of_harm
 from tests.fakes import POLICY
@@ -92,10 +92,10 @@ def accuracy(**changes: object) -> dict[str, object]:
 
 def test_only_answers_can_be_judged_one_by_one() -> None:
     """`block: none` is for right and wrong with a margin in points; anything else moves together by the day."""
-    assert gate_of(parse(accuracy()), "accuracy").block == 0.0
+    assert gate_of(parse_policy(accuracy()), "accuracy").block == 0.0
     for changes in ({"metric": "brier"}, {"max": 0.1}, {"margin": "5%"}):
         with pytest.raises(Violation, match="each for itself only"):
-            parse(accuracy(**changes))
+            parse_policy(accuracy(**changes))
 
 
 def test_the_plan_says_what_answers_one_by_one_find() -> None:
@@ -103,7 +103,7 @@ def test_the_plan_says_what_answers_one_by_one_find() -> None:
     few, many = (
         next(
             s
-            for s in plan_policy(parse({**accuracy(), "traffic": {"requests_per_minute": rate}}))
+            for s in plan_policy(parse_policy({**accuracy(), "traffic": {"requests_per_minute": rate}}))
             if s.gate == "accuracy"
         )
         for rate in (0.02, 6.0)

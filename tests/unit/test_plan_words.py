@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from surefoot.cli.printing import show
-from surefoot.core.policy.parse import parse
+from surefoot.cli.printing import output
+from surefoot.core.policy.parse import parse_policy
 from tests.fakes import POLICY
 
 
@@ -22,7 +22,7 @@ def test_a_plan_says_durations_and_looks_as_people_do(capsys: pytest.CaptureFixt
         "steps": steps,
         "bake": {"for": "8m", "gates": ["errors"]},
     }
-    show.print_plan(parse(value), "2", "1")
+    output.print_plan(parse_policy(value), "2", "1")
     said = capsys.readouterr().out
     for words in (
         "1. validate the requests of the last 8 min with suite m; looks at once, then every 1 h until it is decided",
@@ -41,4 +41,4 @@ def test_a_plan_says_durations_and_looks_as_people_do(capsys: pytest.CaptureFixt
 )
 def test_looks_are_those_that_are_made(lasts: float, every: float, said: str) -> None:
     """A stage looks at its beginning and then at each interval until it is over, once at least."""
-    assert show.look_frequency_text(lasts, every).endswith(f": {said}")
+    assert output.look_frequency_text(lasts, every).endswith(f": {said}")

@@ -6,8 +6,8 @@ import pytest
 
 from surefoot.core.planning import Detectability, false_alarms_a_year, plan_policy
 from surefoot.core.planning.detectability import distinct_units, smallest_detectable
-from surefoot.core.policy.model import Policy
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.violations import Violation
 from tests.fakes import POLICY
 
@@ -23,7 +23,7 @@ def policy(
     replayed = [name for name, gate in gates.items() if gate["metric"] not in served]  # type: ignore[index]
     baked = [name for name in live if gates[name]["metric"] != "value"]  # type: ignore[index]
     gates = {**gates, "errors": {"metric": "error_rate", "margin": "1pp", "expect": {"rate": 0.02}}}
-    return parse(
+    return parse_policy(
         {
             **POLICY,
             "traffic": {"requests_per_minute": rate, **more},
@@ -85,7 +85,7 @@ def test_requests_that_never_come_are_warned_of() -> None:
     """A step that demands more requests than the planned traffic brings, even prolonged, is named."""
     value = {**POLICY, "traffic": {"requests_per_minute": 1.0}}
     value["steps"] = [{"weight": 50, "hold": {"for": "10m", "min_requests": 100_000, "gates": ["errors"]}}]
-    found = plan_policy(parse(value))
+    found = plan_policy(parse_policy(value))
     assert "demands 100,000 requests" in sight(found, "weight 50 %", "errors").warning
 
 
@@ -178,14 +178,14 @@ def test_a_value_in_a_bake_is_refused() -> None:
         "bake": {"for": "1d", "gates": ["money"]},
     }
     with pytest.raises(Violation, match="in a bake only one serves"):
-        parse(value)
+        parse_policy(value)
 
 
 @pytest.mark.parametrize("expect", [{"rate": 0}, {"rate": 1.5}, {"spread": 0.1}, {}])
 def test_expectations_that_are_none_are_refused(expect: dict[str, object]) -> None:
     """An expected rate is a probability, and a rate has no spread."""
     with pytest.raises(Violation, match=r"gates\.errors\.expect"):
-        parse(
+        parse_policy(
             {
                 **POLICY,
                 "gates": {**POLICY["gates"], "errors": {"metric": "error_rate", "margin": "1pp", "expect": expect}},

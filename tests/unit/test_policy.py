@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.core.domain import Outcome, Role
-from surefoot.core.policy.model import FailureAction, Metric, Policy, Reaction
-from surefoot.core.policy.parse import examine_policy, parse
+from surefoot.core.policy.parse import examine_policy, parse_policy
+from surefoot.core.policy.policy_types import FailureAction, Metric, Policy, Reaction
 from surefoot.core.policy.violations import Violation
 from surefoot.core.record.chain import canonical_digest
 from tests.fakes import POLICY
@@ -86,7 +86,7 @@ ANYTHING = st.recursive(
 def kept(value: object) -> Policy | None:
     """The policy, which can then be journalled, or None after a violation."""
     try:
-        policy = parse(value)
+        policy = parse_policy(value)
     except Violation as violation:
         str(violation).encode()
         return None
@@ -108,7 +108,7 @@ def put(place: tuple[str | int, ...], value: object, whole: Mapping[str, object]
 
 def test_full_policy() -> None:
     """Each key of a gate arrives in the field that the judge reads."""
-    policy = parse(FULL)
+    policy = parse_policy(FULL)
     slices, inputs, latency = (gate_of(policy, name) for name in ("slices", "inputs", "latency"))
     assert (slices.metric, slices.margin, slices.relative) == (Metric.BRIER, 0.05, True)
     assert (slices.by, slices.maturity, slices.block) == (("origin", "carrier"), 43200.0, 7 * 86400.0)
@@ -131,7 +131,7 @@ def test_full_policy() -> None:
 )
 def test_reactions(outcome: Outcome, words: object, reaction: Reaction) -> None:
     """Each outcome other than PASS takes each action, and leaves the others at their defaults."""
-    policy = parse({**FULL, "on": {outcome.value.lower(): words}})
+    policy = parse_policy({**FULL, "on": {outcome.value.lower(): words}})
     assert policy.on == {**REACTIONS, outcome: reaction}
 
 
@@ -157,7 +157,7 @@ def test_anything_anywhere_in_a_policy(place: tuple[str | int, ...], value: obje
 def test_violation_names_its_place(place: tuple[str | int, ...], value: object) -> None:
     """A violation stands at the place that was changed, above it, below it, or where it is referred to."""
     try:
-        parse(put(place, value))
+        parse_policy(put(place, value))
     except Violation as caught:
         violation = caught
     else:
@@ -193,4 +193,4 @@ def test_number_that_cannot_be_printed() -> None:
     """A number with more digits than Python prints is refused like any other."""
     for place in PLACES:
         with pytest.raises(Violation, match="too large to show"):
-            parse(put(place, [10**5000] if place == ("gates", "slices", "by") else 10**5000))
+            parse_policy(put(place, [10**5000] if place == ("gates", "slices", "by") else 10**5000))

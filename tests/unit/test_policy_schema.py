@@ -14,8 +14,8 @@ from surefoot import cli
 from surefoot.adapters.config import policy_file
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.core.errors import PolicyInvalid
-from surefoot.core.policy.model import Metric
 from surefoot.core.policy.parse import examine_policy
+from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.schema import policy_schema
 from tests.fakes import MIRRORED, POLICY
 from tests.unit.test_config import BAD

@@ -8,16 +8,16 @@ from surefoot.core.domain import Stage
 from surefoot.rollout import (
     CancelledRun,
     NextStep,
-    compare_model,
-    drive,
-    end_cancelled,
+    drive_rollout,
+    end_cancelled_rollouts,
     end_rollout,
-    finish_ending,
+    finish_decided_ending,
+    journal_model_drift,
     next_step,
     open_rollback,
     split_mismatch,
 )
-from surefoot.rollout.reconcile import UNKNOWN_PERSON
+from surefoot.rollout.reconcile import UNKNOWN_PERSON_ACTOR
 from tests.scripted import POINTS, at, events, scenario, started
 
 
@@ -37,7 +37,7 @@ def test_an_ending_is_finished_without_a_run() -> None:
     started(env, at(Stage.RAMPING))
     end_rollout(env.ports(), "m", Stage.ABORTED, "by hand")
     assert next_step(env.ports().ledger("m"), driven=False) is NextStep.FINISH
-    finish_ending(env.ports(), "m")
+    finish_decided_ending(env.ports(), "m")
     assert events(env, "RolloutEnded")[-1]["sink"] == "Aborted"
     env = scenario()
     started(env)
@@ -52,12 +52,12 @@ def test_a_cancelled_run_ends_the_rollout_that_it_drove() -> None:
     opened = env.journal.entries[-1].wall
     run = CancelledRun("quick fox", "m", "2", opened + 1e6)
     for other in (replace(run, version="3"), replace(run, model="n"), replace(run, at=opened - 1e9)):
-        assert end_cancelled(env.ports(), [other]) == {}
-    assert end_cancelled(env.ports(), [run]) == {"m": run}
+        assert end_cancelled_rollouts(env.ports(), [other]) == {}
+    assert end_cancelled_rollouts(env.ports(), [run]) == {"m": run}
     decided = next(entry for entry in env.journal.entries if entry.kind == "EndDecided")
-    assert (decided.actor, decided.data["sink"]) == (UNKNOWN_PERSON, "Aborted")
+    assert (decided.actor, decided.data["sink"]) == (UNKNOWN_PERSON_ACTOR, "Aborted")
     assert decided.data["reason"] == "flow run 'quick fox' was cancelled in Prefect"
-    assert end_cancelled(env.ports(), [run]) == {}
+    assert end_cancelled_rollouts(env.ports(), [run]) == {}
 
 
 def test_a_moved_split_is_journalled_once_and_resolved() -> None:
@@ -66,15 +66,15 @@ def test_a_moved_split_is_journalled_once_and_resolved() -> None:
     started(env)
     right = env.traffic.split
     assert right is not None
-    assert compare_model(env.ports(), "m") == []
+    assert journal_model_drift(env.ports(), "m") == []
     env.traffic.split = replace(right, champion=env.registry.versions["3"])
     line = "m: live split should be version 2, the gateway serves version 3"
-    assert [compare_model(env.ports(), "m") for _ in range(3)] == [[line]] * 3
+    assert [journal_model_drift(env.ports(), "m") for _ in range(3)] == [[line]] * 3
     assert len(events(env, "DriftFound")) == 1
     env.traffic.split = None
-    assert compare_model(env.ports(), "m") == ["m: live split should be version 2, the gateway serves no version"]
+    assert journal_model_drift(env.ports(), "m") == ["m: live split should be version 2, the gateway serves no version"]
     env.traffic.split = right
-    assert compare_model(env.ports(), "m") == []
+    assert journal_model_drift(env.ports(), "m") == []
     assert len(events(env, "DriftFound")) == 2
     assert len(events(env, "DriftResolved")) == 1
 
@@ -86,7 +86,7 @@ def test_an_open_rollout_is_compared_without_an_entry() -> None:
     assert env.traffic.split is not None
     env.traffic.split = replace(env.traffic.split, weight=0.0)
     assert split_mismatch(ledger, env.traffic.split)
-    (line,) = compare_model(env.ports(), "m")
+    (line,) = journal_model_drift(env.ports(), "m")
     assert line.startswith("m: the gateway serves version 1, the journal says version 1, and version 2 at ")
     assert events(env, "DriftFound") == []
 
@@ -97,9 +97,9 @@ def test_a_rollback_resolves_the_drift_of_the_split() -> None:
     started(env)
     assert env.traffic.split is not None
     env.traffic.split = replace(env.traffic.split, champion=env.registry.versions["3"])
-    compare_model(env.ports(), "m")
+    journal_model_drift(env.ports(), "m")
     assert env.ports().ledger("m").drifts
     open_rollback(env.ports(), "m", "by hand")
-    ledger = drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    ledger = drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     assert ledger.drifts == {}
     assert env.traffic.split.champion.number == "1"

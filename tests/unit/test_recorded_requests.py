@@ -8,12 +8,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import EventStratum, FeatureShift, InputShift, Missing, ScoreBins, SplitCounts
+from surefoot.core.judging.evidence import (
+    EventStratum,
+    FeatureShift,
+    InputShift,
+    MissingEvidence,
+    ScoreBins,
+    SplitCounts,
+)
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from tests.gates import changed
@@ -137,7 +144,7 @@ def test_records_hold_no_golden_rows(tmp_path: Path) -> None:
     """A file of records has no model to ask, and says so."""
     with recorded(tmp_path) as asked:
         found = asked.golden(GOLDEN)
-    assert found == Missing(Outcome.NO_DATA, "records hold no model that golden rows could be asked of")
+    assert found == MissingEvidence(Outcome.NO_DATA, "records hold no model that golden rows could be asked of")
 
 
 @pytest.mark.parametrize("name", ["failures", "answered", "past_scores", "seen"])

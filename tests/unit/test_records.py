@@ -18,9 +18,16 @@ from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.core.assignment import assign_arm, assignment_bucket
 from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.errors import EvidenceUnavailable, Rejected
-from surefoot.core.judging.evidence import EventStratum, InputShift, Missing, PairedSums, ScoreBins, SplitCounts
-from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.judging.evidence import (
+    EventStratum,
+    InputShift,
+    MissingEvidence,
+    PairedSums,
+    ScoreBins,
+    SplitCounts,
+)
+from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.policy.policy_types import Gate, Metric
 from tests.gates import changed, make_gate
 
 Row = dict[str, object]
@@ -295,5 +302,5 @@ def test_window_without_pairs_is_no_data(opened: Opens) -> None:
     made = RecordedAnswers(file)
     assert scored(file).requests == 0
     for found in (made.failures(SHADOW), made.answered(SHADOW), made.past_scores(SHADOW)):
-        assert isinstance(found, Missing)
+        assert isinstance(found, MissingEvidence)
         assert "no request of the window was answered by both versions" in found.reason

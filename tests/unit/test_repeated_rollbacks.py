@@ -6,8 +6,8 @@ import pytest
 
 from surefoot.core.domain import Outcome, Split, Stage
 from surefoot.core.errors import Rejected, RolloutInProgress
-from surefoot.core.judging.evidence import Missing
-from surefoot.rollout import adopt_champion, drive, open_promotion, open_rollback
+from surefoot.core.judging.evidence import MissingEvidence
+from surefoot.rollout import adopt_champion, drive_rollout, open_promotion, open_rollback
 from tests.fakes import Scenario
 from tests.scripted import events, started
 from tests.scripted import scenario as scripted
@@ -17,7 +17,7 @@ def promoted() -> Scenario:
     """A world in which version 2 was promoted and has baked."""
     scenario = Scenario()
     open_promotion(scenario.ports(), scenario.request())
-    drive(scenario.ports(), "m", until=lambda ledger: not ledger.open)
+    drive_rollout(scenario.ports(), "m", until=lambda ledger: not ledger.open)
     return scenario
 
 
@@ -25,13 +25,13 @@ def test_second_rollback_needs_a_name() -> None:
     """Asking twice takes back one version, not two."""
     scenario = promoted()
     open_promotion(scenario.ports(), scenario.request("3"))
-    drive(scenario.ports(), "m", until=lambda ledger: not ledger.open)
+    drive_rollout(scenario.ports(), "m", until=lambda ledger: not ledger.open)
     open_rollback(scenario.ports(), "m", "first")
-    drive(scenario.ports(), "m", until=lambda ledger: not ledger.open)
+    drive_rollout(scenario.ports(), "m", until=lambda ledger: not ledger.open)
     with pytest.raises(Rejected, match=r"traffic is back at version 2 already .* name a proven-good version with --to"):
         open_rollback(scenario.ports(), "m", "second")
     open_rollback(scenario.ports(), "m", "on purpose", "1")
-    drive(scenario.ports(), "m", until=lambda ledger: not ledger.open)
+    drive_rollout(scenario.ports(), "m", until=lambda ledger: not ledger.open)
     assert scenario.traffic.split
     assert scenario.traffic.split.champion.number == "1"
 
@@ -48,7 +48,7 @@ def test_unservable_target_ends_the_rollback(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(scenario.traffic, "shift", refuse)
     opened = open_rollback(scenario.ports(), "m", "operator")
-    ended = drive(scenario.ports(), "m", until=lambda ledger: not ledger.open).rollouts[opened.open]
+    ended = drive_rollout(scenario.ports(), "m", until=lambda ledger: not ledger.open).rollouts[opened.open]
     assert ended.stage is Stage.ABORTED
     assert "--to" in ended.reason
     assert scenario.registry.aliases["champion"] == "2"
@@ -58,7 +58,7 @@ def test_newcomer_waits_for_a_bake() -> None:
     """A new candidate never takes back a champion that bakes."""
     scenario = Scenario()
     open_promotion(scenario.ports(), scenario.request())
-    baking = drive(
+    baking = drive_rollout(
         scenario.ports(), "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.stage is Stage.BAKING)
     )
     assert baking.open
@@ -80,16 +80,16 @@ def test_broken_policy_does_not_stop_the_way_back() -> None:
     """An ending rollout ends although its journalled policy can no longer be read."""
     scenario = Scenario()
     open_promotion(scenario.ports(), scenario.request())
-    drive(scenario.ports(), "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.done))
+    drive_rollout(scenario.ports(), "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.done))
     open_rollback(scenario.ports(), "m", "operator")
     opened = next(entry for entry in scenario.journal.entries if entry.kind == "RolloutOpened")
     cast("dict[str, object]", opened.data["policy"])["gates"] = {}
-    assert not drive(scenario.ports(), "m", until=lambda ledger: not ledger.open).open
+    assert not drive_rollout(scenario.ports(), "m", until=lambda ledger: not ledger.open).open
 
 
 def test_a_step_begins_when_its_weight_is_live() -> None:
     """A version that takes days to load has its whole hold afterwards, and is not expelled for having no data yet."""
-    empty = Missing(Outcome.NO_DATA, "no request has been served under this rollout yet")
+    empty = MissingEvidence(Outcome.NO_DATA, "no request has been served under this rollout yet")
     env = scripted(play=lambda question: empty if question.kind == "live" else None)
     shift, clock = env.traffic.shift, env.clock
 
@@ -108,7 +108,7 @@ def test_a_step_begins_when_its_weight_is_live() -> None:
     assert rollout is not None
     assert rollout.ending is None
     assert clock.time - rollout.entered_at < 600.0
-    assert drive(env.ports(), "m", until=lambda ledger: not ledger.open).rollout is None
+    assert drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open).rollout is None
     (ended,) = events(env, "EndDecided")
     assert "NO_DATA" in str(ended["reason"])
     assert clock.time - rollout.entered_at >= 600.0 + 7200.0

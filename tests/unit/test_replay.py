@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from surefoot.adapters.evidence.source import LogEvidence
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.scoring import CHUNK_ROWS
 from surefoot.core.domain import EvidenceKind, Outcome, Version
@@ -19,17 +19,17 @@ from surefoot.core.judging.evidence import (
     EventStratum,
     FeatureShift,
     InputShift,
-    Missing,
+    MissingEvidence,
     PairedBlock,
     PairedSums,
     SplitCounts,
-    Validation,
+    ValidationResult,
 )
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.judging.request import EvidenceRequest
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Metric
+from surefoot.core.policy.policy_types import Metric
 from tests.gates import changed, make_gate
 
 DAY = 86400.0
@@ -323,7 +323,7 @@ def test_slices(tmp_path: Path) -> None:
 def test_no_request_is_no_data(tmp_path: Path) -> None:
     """An empty window is NO_DATA for losses and for failures."""
     for found in (house(tmp_path).paired(ASKED), house(tmp_path).failures(ASKED)):
-        assert isinstance(found, Missing)
+        assert isinstance(found, MissingEvidence)
         assert found.outcome is Outcome.NO_DATA
 
 
@@ -337,7 +337,9 @@ def test_failures_of_a_replay(tmp_path: Path) -> None:
 def measured(root: Path, load: Callable[[str, Version], Model]) -> LogEvidence:
     """The evidence port over a log."""
     log = PredictionLog(root)
-    return LogEvidence(log, OfflineReplay(log, load), lambda suite, frame, _name: Validation(suite, len(frame), 1, ()))
+    return LogEvidence(
+        log, OfflineReplay(log, load), lambda suite, frame, _name: ValidationResult(suite, len(frame), 1, ())
+    )
 
 
 def test_labels_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
@@ -360,7 +362,7 @@ def test_artifact_that_was_edited_is_an_error(tmp_path: Path) -> None:
         raise ArtifactTampered(f"version {version.number} is not what it was")
 
     found = measured(tmp_path, load).gather(ASKED)
-    assert found == Missing(Outcome.ERROR, "version 1 is not what it was")
+    assert found == MissingEvidence(Outcome.ERROR, "version 1 is not what it was")
 
 
 def test_one_row_without_features_does_not_spoil_the_window(tmp_path: Path) -> None:
@@ -377,9 +379,9 @@ def test_data_is_validated_as_it_was_asked(tmp_path: Path) -> None:
     days(tmp_path, 7)
     ask = replace(ASKED, gate=make_gate("data", Metric.VALIDATION), kind=EvidenceKind.DATA)
     measure = measured(tmp_path, lambda _model, _version: Model(half))
-    assert measure.gather(ask) == Validation("sha256:s", 7, 1, (), left=LeftOutRecords(records=7))
+    assert measure.gather(ask) == ValidationResult("sha256:s", 7, 1, (), left=LeftOutRecords(records=7))
     found = measure.gather(replace(ask, model="other"))
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingEvidence)
     assert found.outcome is Outcome.ERROR
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from surefoot.adapters.evidence.column_distances import column_distances, unequal_row_shares
-from surefoot.adapters.evidence.source import LogEvidence
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import MAX_COMPARED_INPUTS, UNREADABLE_REASON, OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Role, Version
 from surefoot.core.judging.evidence import (
@@ -23,14 +23,14 @@ from surefoot.core.judging.evidence import (
     FeatureShift,
     GoldenRows,
     InputShift,
-    Missing,
+    MissingEvidence,
     ScoreBins,
-    Validation,
+    ValidationResult,
 )
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.policy_types import Gate, Metric
 from tests.gates import make_gate
 from tests.unit.test_replay import ASKED, V1, V2, days, half, label, record, write
 from tests.unit.test_replay import Model as Plain
@@ -87,7 +87,7 @@ def measured(root: Path, champion: Model | None = None, candidate: Model | None 
     return LogEvidence(
         PredictionLog(root),
         house(root, champion, candidate),
-        lambda suite, frame, _: Validation(suite, len(frame), 1, ()),
+        lambda suite, frame, _: ValidationResult(suite, len(frame), 1, ()),
     )
 
 
@@ -211,7 +211,7 @@ def test_empty_window_is_no_data(tmp_path: Path, question: object) -> None:
     """A window without a request is NO_DATA, and nothing to foresee is no data for its gate either."""
     replay = house(tmp_path)
     found = replay.seen(FED) if question is FED else replay.answered(GIVEN)
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingEvidence)
     assert found.outcome is Outcome.NO_DATA
     assert judge(FORESEEN.gate, replay.past_scores(FORESEEN), DecisionThresholds()).outcome is Outcome.NO_DATA
 
@@ -278,14 +278,14 @@ def test_model_that_raises_is_an_error_with_its_reason(tmp_path: Path) -> None:
     days(tmp_path, 3)
     broken = Model(rows=({"i": 1},), written=(0.5,), fed=lambda row: {"x": row["no such column"]})
     found = measured(tmp_path, candidate=broken).gather(FED)
-    assert found == Missing(Outcome.ERROR, "input_shift cannot be measured: KeyError: 'no such column'")
+    assert found == MissingEvidence(Outcome.ERROR, "input_shift cannot be measured: KeyError: 'no such column'")
     text = measured(tmp_path, candidate=Model(lambda _row: "late"))
-    assert text.gather(FORESEEN) == Missing(Outcome.ERROR, f"{UNREADABLE_REASON}: none of 3 can be read")
+    assert text.gather(FORESEEN) == MissingEvidence(Outcome.ERROR, f"{UNREADABLE_REASON}: none of 3 can be read")
     moved = text.gather(GIVEN)
     assert isinstance(moved, InputShift)
     assert moved.features[0].distance == 1.0
     odd = measured(tmp_path, candidate=Model(lambda _row: 1.5)).gather(FORESEEN)
-    assert isinstance(odd, Missing)
+    assert isinstance(odd, MissingEvidence)
     assert odd.reason.startswith(UNREADABLE_REASON)
 
 
@@ -307,7 +307,7 @@ def test_log_that_cannot_be_read_is_an_error_of_every_gate(tmp_path: Path, gate:
     """A folder in the place of a segment makes no gate pass, fail, or raise."""
     (tmp_path / "m" / "predictions-1-1.jsonl").mkdir(parents=True)
     found = measured(tmp_path).gather(replace(ASKED, gate=gate, kind=EvidenceKind.LIVE))
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingEvidence)
     assert found.outcome is Outcome.ERROR
     assert found.reason.startswith("the prediction log of m cannot be read: ")
 
@@ -324,20 +324,20 @@ def test_silence_is_stale(tmp_path: Path, metric: Metric) -> None:
     gate = make_gate("g", metric, where_known={"limit": 0.1})
     for kind in (EvidenceKind.LIVE, EvidenceKind.BAKE):
         found = gathered(tmp_path, kind, 499.0, gate)
-        assert isinstance(found, Missing)
+        assert isinstance(found, MissingEvidence)
         assert found.outcome is Outcome.STALE
         assert found.reason == (
             "the newest request was logged 8 min 20 s ago; after 8 min 19 s of silence (stale_after) nothing is decided"
         )
     for kind, allowed in ((EvidenceKind.LIVE, 500.0), (EvidenceKind.LIVE, 0.0), (EvidenceKind.SHADOW, 1.0)):
         fresh = gathered(tmp_path, kind, allowed, gate)
-        assert not isinstance(fresh, Missing) or fresh.outcome is not Outcome.STALE
+        assert not isinstance(fresh, MissingEvidence) or fresh.outcome is not Outcome.STALE
 
 
 def test_log_without_a_request_is_not_stale(tmp_path: Path) -> None:
     """Nothing was ever logged: that is no data, not old data."""
     found = gathered(tmp_path, EvidenceKind.LIVE, 1.0, make_gate("e", Metric.ERROR_RATE))
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingEvidence)
     assert found.outcome is Outcome.NO_DATA
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.evidence.source import LogEvidence
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay import replay_window as window_module
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Metric
+from surefoot.core.policy.policy_types import Metric
 from tests.gates import changed, make_gate
 from tests.unit.test_replay import ASKED, QUALITY, Model, label, raising, record, write
 

@@ -8,13 +8,20 @@ from surefoot.core.domain import Stage, Version
 from surefoot.core.errors import NotFound, Rejected, RolloutInProgress, TransitionIllegal
 from surefoot.core.policy.violations import Violation
 from surefoot.core.record.state import Ledger, fold_entries
-from surefoot.rollout import PromotionRequest, adopt_champion, drive, end_rollout, open_promotion, open_rollback
+from surefoot.rollout import (
+    PromotionRequest,
+    adopt_champion,
+    drive_rollout,
+    end_rollout,
+    open_promotion,
+    open_rollback,
+)
 from tests.fakes import POLICY, Scenario
 
 
 def finish(scenario: Scenario) -> Ledger:
     """Drive the open rollout to its end."""
-    return drive(scenario.ports(), "m", until=lambda ledger: not ledger.open)
+    return drive_rollout(scenario.ports(), "m", until=lambda ledger: not ledger.open)
 
 
 def promote(scenario: Scenario, number: str = "2", *, force: bool = False) -> Ledger:
@@ -139,7 +146,7 @@ def test_new_candidate_replaces() -> None:
     """By default the newcomer ends the open rollout, which goes back in order, and starts its own."""
     scenario = Scenario()
     open_promotion(scenario.ports(), scenario.request("2"))
-    drive(scenario.ports(), "m", until=lambda seen: bool(seen.rollout and seen.rollout.done))
+    drive_rollout(scenario.ports(), "m", until=lambda seen: bool(seen.rollout and seen.rollout.done))
     second = open_promotion(scenario.ports(), scenario.request("3"))
     now = ledger(scenario)
     assert now.open == second
@@ -161,7 +168,7 @@ def test_baking_champion_is_not_taken_back_for_a_newcomer() -> None:
     """A version that serves everything and bakes is left to its bake; the next one waits."""
     scenario = Scenario()
     open_promotion(scenario.ports(), scenario.request("2"))
-    drive(scenario.ports(), "m", until=lambda seen: bool(seen.rollout and seen.rollout.stage is Stage.BAKING))
+    drive_rollout(scenario.ports(), "m", until=lambda seen: bool(seen.rollout and seen.rollout.stage is Stage.BAKING))
     with pytest.raises(RolloutInProgress, match="of version 2 is Baking; version 3 waits for its end"):
         open_promotion(scenario.ports(), scenario.request("3"))
     assert finish(scenario).champion == scenario.registry.versions["2"]
@@ -171,7 +178,7 @@ def test_old_champion_is_no_candidate_against_itself() -> None:
     """Asking for the old champion while its successor bakes changes nothing: going back is a rollback."""
     scenario = Scenario()
     open_promotion(scenario.ports(), scenario.request("2"))
-    drive(scenario.ports(), "m", until=lambda seen: bool(seen.rollout and seen.rollout.stage is Stage.BAKING))
+    drive_rollout(scenario.ports(), "m", until=lambda seen: bool(seen.rollout and seen.rollout.stage is Stage.BAKING))
     before = len(scenario.journal.entries)
     with pytest.raises(
         Rejected, match="version 1 of m is what the rollout of version 2 goes back to: roll back instead"
@@ -298,7 +305,7 @@ def test_rollback_of_an_open_rollout() -> None:
     """While a rollout is open a rollback ends it; naming a version then is refused."""
     scenario = Scenario()
     open_promotion(scenario.ports(), scenario.request())
-    drive(scenario.ports(), "m", until=lambda seen: bool(seen.rollout and seen.rollout.stage is Stage.RAMPING))
+    drive_rollout(scenario.ports(), "m", until=lambda seen: bool(seen.rollout and seen.rollout.stage is Stage.RAMPING))
     with pytest.raises(TransitionIllegal, match="roll back without naming a version, or abort"):
         open_rollback(scenario.ports(), "m", "operator", "1")
     open_rollback(scenario.ports(), "m", "operator")
@@ -359,6 +366,8 @@ def test_a_version_is_tried_before_its_rollout_goes_on() -> None:
     ports = replace(scenario.ports(), trial=trial)
     assert open_promotion(ports, scenario.request("2")) == rollout
     assert tried == ["2"]
-    drive(scenario.ports(), "m", until=lambda seen: seen.rollout is None or seen.rollout.stage is not Stage.SUBMITTED)
+    drive_rollout(
+        scenario.ports(), "m", until=lambda seen: seen.rollout is None or seen.rollout.stage is not Stage.SUBMITTED
+    )
     open_promotion(ports, scenario.request("2"))
     assert tried == ["2"]

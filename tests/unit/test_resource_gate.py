@@ -12,8 +12,8 @@ from surefoot.core.judging.judge import judge
 from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning import plan_policy
-from surefoot.core.policy.model import Metric
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.violations import Violation
 from tests.fakes import POLICY
 from tests.gates import make_gate
@@ -68,17 +68,17 @@ def gauged(hold: str = "1h", **changes: object) -> dict[str, object]:
 
 def test_the_plan_counts_stretches() -> None:
     """An hour of minutes is enough either way; three minutes can neither fail nor pass, and the plan says so."""
-    fine = next(s for s in plan_policy(parse(gauged())) if s.gate == "memory")
+    fine = next(s for s in plan_policy(parse_policy(gauged())) if s.gate == "memory")
     assert (fine.n, fine.passes, fine.warning) == (60, 1.0, "")
-    short = next(s for s in plan_policy(parse(gauged("3m"))) if s.gate == "memory")
+    short = next(s for s in plan_policy(parse_policy(gauged("3m"))) if s.gate == "memory")
     assert "cannot fail" in short.warning
 
 
 def test_a_gauge_in_milligrams_or_in_a_bake_is_refused() -> None:
     """Its margin is a share of the champion's, its blocks have a length, and there must be a champion beside it."""
     with pytest.raises(Violation, match="a gauge margin is a share"):
-        parse(gauged(margin=100))
+        parse_policy(gauged(margin=100))
     with pytest.raises(Violation, match=r"gates\.memory\.block: must be above 0s"):
-        parse(gauged(block="0s"))
+        parse_policy(gauged(block="0s"))
     with pytest.raises(Violation, match="in a bake only one serves"):
-        parse({**gauged(), "bake": {"for": "1d", "gates": ["memory"]}})
+        parse_policy({**gauged(), "bake": {"for": "1d", "gates": ["memory"]}})

@@ -16,7 +16,7 @@ from surefoot.core.judging.evidence import (
     GaugeCounts,
     GoldenRows,
     InputShift,
-    Missing,
+    MissingEvidence,
     PairedBlock,
     PairedSums,
     ScoreBins,
@@ -24,14 +24,14 @@ from surefoot.core.judging.evidence import (
     SpeedCounts,
     SpeedStratum,
     SplitCounts,
-    Validation,
+    ValidationResult,
     ValueCounts,
     ValueStratum,
 )
 from surefoot.core.judging.judge import JUDGE_EDITION, judge
 from surefoot.core.judging.reverify import EVIDENCE_TYPES, pack_evidence, reverify, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.codec import journal_name
 from surefoot.core.record.events import GateJudged, encode_event
@@ -53,8 +53,8 @@ SOME: tuple[Evidence, ...] = (
     InputShift("the champion", (FeatureShift("hour", 0.5, 10, 11, 3),), same=True),
     AnswerShapes(("a number",), ("a text",), 200, 190, ("x", "y")),
     GoldenRows(5, 1, 0.25, ({"row": {"x": 1}, "expected": 0.5},)),
-    Validation("m", 100, 3, (FailedExpectation("e", "c", "why", (1, None, "x")),), (), "report.html"),
-    Missing(Outcome.STALE, "old"),
+    ValidationResult("m", 100, 3, (FailedExpectation("e", "c", "why", (1, None, "x")),), (), "report.html"),
+    MissingEvidence(Outcome.STALE, "old"),
 )
 
 
@@ -168,7 +168,7 @@ def test_protected_slices_of_an_old_journal_are_compared_as_they_were_written() 
     policy = {**opened.data["policy"], "gates": {"errors": written, "drift": opened.data["policy"]["gates"]["drift"]}}  # type: ignore[dict-item, index]
     opened = replace(opened, data={**opened.data, "policy": policy})
     level = DecisionThresholds(0.01)
-    gate = gate_of(parse(policy), "errors")
+    gate = gate_of(parse_policy(policy), "errors")
     assert gate.protected == ("night=true",)
     for edition, name in ((1, "night=True"), (JUDGE_EDITION, "night=true")):
         evidence = SlicedCounts({name: half}, 20_000)

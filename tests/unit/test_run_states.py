@@ -6,7 +6,7 @@ from prefect.states import Completed, Failed
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind, Stage
 from surefoot.core.record.events import ChampionAdopted, EndDecided, Event, RolloutEnded
 from surefoot.core.record.state import Ledger, fold_entries
-from tasks.states import combined_state, state_of, task_result
+from tasks.states import combine_states, rollout_state, task_result
 from tests.unit.test_state import V1, V2, opened, sealed
 
 
@@ -18,7 +18,7 @@ def told(*events: Event) -> Ledger:
 @pytest.mark.parametrize("terminal_stage", sorted(TERMINAL_STAGES - {Stage.FAST_ROLLED_BACK}))
 def test_a_run_is_named_for_the_end_of_its_rollout(terminal_stage: Stage) -> None:
     """A promoted version's run is COMPLETED, every other end is FAILED, with the reason; none is CANCELLED."""
-    state = state_of(told(RolloutEnded("r", terminal_stage, "because")), "r", "r")
+    state = rollout_state(told(RolloutEnded("r", terminal_stage, "because")), "r", "r")
     good = terminal_stage in {Stage.PROMOTED, Stage.FAST_PROMOTED}
     assert (state.type.value, state.name) == ("COMPLETED" if good else "FAILED", terminal_stage.value)
     assert state.message == "promotion of version 2: because"
@@ -26,9 +26,9 @@ def test_a_run_is_named_for_the_end_of_its_rollout(terminal_stage: Stage) -> Non
 
 def test_an_end_that_is_decided_is_not_green_either() -> None:
     """While traffic is still going back the run already says how its rollout will end."""
-    state = state_of(told(EndDecided("r", Stage.ROLLED_BACK, "", "too slow")), "r")
+    state = rollout_state(told(EndDecided("r", Stage.ROLLED_BACK, "", "too slow")), "r")
     assert (state.type.value, state.name) == ("FAILED", "RolledBack")
-    assert state_of(told(), "r").type.value == "COMPLETED"
+    assert rollout_state(told(), "r").type.value == "COMPLETED"
 
 
 def test_a_version_taken_back_later_turns_its_run_red() -> None:
@@ -40,27 +40,27 @@ def test_a_version_taken_back_later_turns_its_run_red() -> None:
         RolloutEnded("b", Stage.FAST_ROLLED_BACK, "complaints"),
     ]
     ledger = told(*events)
-    state = state_of(ledger, "r")
+    state = rollout_state(ledger, "r")
     assert (state.type.value, state.name) == ("FAILED", "FastRolledBack")
     assert state.message == "rollback of version 2 to version 1: complaints"
-    assert state_of(ledger, "b", kind=RolloutKind.ROLLBACK).type.value == "COMPLETED"
+    assert rollout_state(ledger, "b", kind=RolloutKind.ROLLBACK).type.value == "COMPLETED"
 
 
 def test_a_run_that_takes_an_open_promotion_back_is_green() -> None:
     """The rollback flow has done what it was for when the promotion has ended; a rollback that was aborted has not."""
     ledger = told(RolloutEnded("r", Stage.ROLLED_BACK, "complaints"))
-    assert state_of(ledger, "r", kind=RolloutKind.ROLLBACK).type.value == "COMPLETED"
+    assert rollout_state(ledger, "r", kind=RolloutKind.ROLLBACK).type.value == "COMPLETED"
     failed = told(
         RolloutEnded("r", Stage.PROMOTED, ""),
         opened("b", V1, V2, RolloutKind.ROLLBACK),
         RolloutEnded("b", Stage.ABORTED, "x"),
     )
-    assert state_of(failed, "b", kind=RolloutKind.ROLLBACK).type.value == "FAILED"
+    assert rollout_state(failed, "b", kind=RolloutKind.ROLLBACK).type.value == "FAILED"
 
 
 def test_an_end_is_an_answer_and_no_error() -> None:
     """What a task returned is read from a state that names an end; another failed state raises what stopped it."""
-    ended = state_of(told(RolloutEnded("r", Stage.REJECTED, "because")), "r", "answer")
+    ended = rollout_state(told(RolloutEnded("r", Stage.REJECTED, "because")), "r", "answer")
     assert (task_result(ended), ended.result()) == ("answer", "answer")
     with pytest.raises(ZeroDivisionError):
         task_result(Failed(data=ZeroDivisionError()))
@@ -68,9 +68,9 @@ def test_an_end_is_an_answer_and_no_error() -> None:
 
 def test_a_flow_that_looked_at_several_bakes_is_named_for_what_ended() -> None:
     """One bake that was rolled back names the flow's state; an error beside it is left to Prefect to count."""
-    ended = state_of(told(RolloutEnded("r", Stage.ROLLED_BACK, "because")), "r")
-    named = combined_state([Completed(), ended])
+    ended = rollout_state(told(RolloutEnded("r", Stage.ROLLED_BACK, "because")), "r")
+    named = combine_states([Completed(), ended])
     assert not isinstance(named, list)
     assert (named.type.value, named.name, named.message) == ("FAILED", "RolledBack", "promotion of version 2: because")
-    assert isinstance(combined_state([ended, Failed(message="no journal")]), list)
-    assert isinstance(combined_state([Completed(), Completed()]), list)
+    assert isinstance(combine_states([ended, Failed(message="no journal")]), list)
+    assert isinstance(combine_states([Completed(), Completed()]), list)

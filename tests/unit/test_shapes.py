@@ -6,20 +6,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.core.answers.shape import describe_shapes
 from surefoot.core.domain import EvidenceKind, Outcome, Stage
-from surefoot.core.judging.evidence import AnswerShapes, Missing
+from surefoot.core.judging.evidence import AnswerShapes, MissingEvidence
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.machine import SHAPE_GATE, JudgeGates, decide_action
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
 from surefoot.core.record.state import fold_entries
-from surefoot.rollout import drive, open_promotion
+from surefoot.core.state_machine import SHAPE_GATE, JudgeGates, decide_action
+from surefoot.rollout import drive_rollout, open_promotion
 from tests.fakes import POLICY, Scenario
 from tests.unit.test_replay import ASKED, V1, V2, record, write
 from tests.unit.test_replay_requests import Model
@@ -84,7 +84,7 @@ def test_lists_of_any_length_have_one_shape() -> None:
 def test_without_requests_nothing_is_known(tmp_path: Path) -> None:
     """An empty window has no answers to compare, and nothing passes for it."""
     found = OfflineReplay(PredictionLog(tmp_path), lambda _m, _v: Model()).shapes(QUESTION)
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingEvidence)
     assert judge(SHAPE_GATE, AnswerShapes((), ("a number",), 0, 0), DecisionThresholds()).outcome is Outcome.NO_DATA
 
 
@@ -119,9 +119,11 @@ def test_it_is_asked_before_any_traffic_unless_the_policy_allows_any(data: dict[
     """The first stage asks for the shape of answers beside the suite, except where the policy says `answers: any`."""
     scenario = Scenario(policy={**POLICY, "data": {**POLICY["data"], **data}})
     open_promotion(scenario.ports(), scenario.request())
-    drive(scenario.ports(), "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.stage is Stage.VALIDATING))
+    drive_rollout(
+        scenario.ports(), "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.stage is Stage.VALIDATING)
+    )
     ledger = fold_entries("m", scenario.journal.entries)
-    action = decide_action(ledger, parse(scenario.policy), scenario.clock.now())
+    action = decide_action(ledger, parse_policy(scenario.policy), scenario.clock.now())
     assert isinstance(action, JudgeGates)
     assert {gate.name for gate in action.gates} == gates
 
@@ -130,4 +132,4 @@ def test_its_name_is_taken() -> None:
     """A policy cannot give the name to a gate of its own."""
     value = {**POLICY, "gates": {**POLICY["gates"], "answer_shape": POLICY["gates"]["errors"]}}
     with pytest.raises(Violation, match="choose another"):
-        parse(value)
+        parse_policy(value)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from surefoot.cli.local.signals import STOP_SIGNALS, signals_held, stopped_by_signals
+from surefoot.cli.local.signals import STOP_SIGNALS, defer_stop_signals, exit_on_stop_signals
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def _usual_handlers() -> Iterator[None]:
 # Told to end where Python drops the exception of a handler: beside a fork, and in a finalizer.
 PROGRAM = """
 import os, signal, sys, time
-from surefoot.cli.local.signals import stopped_by_signals
+from surefoot.cli.local.signals import exit_on_stop_signals
 number, place = int(sys.argv[1]), sys.argv[2]
 told = []
 def once():
@@ -34,7 +34,7 @@ def once():
 class Finalized:
     def __del__(self):
         once()
-with stopped_by_signals():
+with exit_on_stop_signals():
     print("begins", flush=True)
     if place == "fork":
         os.register_at_fork(after_in_parent=once)
@@ -67,7 +67,7 @@ def test_other_dropped_exceptions_are_reported() -> None:
     seen: list[object] = []
     before, sys.unraisablehook = sys.unraisablehook, seen.append
     try:
-        with stopped_by_signals():
+        with exit_on_stop_signals():
             Breaks()
     finally:
         sys.unraisablehook = before
@@ -80,8 +80,8 @@ def test_a_held_signal_ends_the_command_afterwards(number: signal.Signals) -> No
     noted = []
 
     def start() -> None:
-        with stopped_by_signals():
-            with signals_held():
+        with exit_on_stop_signals():
+            with defer_stop_signals():
                 signal.raise_signal(number)
                 noted.append("process")
             time.sleep(10)
@@ -97,7 +97,7 @@ def test_what_is_ignored_stays_ignored() -> None:
     before = {number: signal.getsignal(number) for number in (*STOP_SIGNALS, signal.SIGALRM)}
     kept = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with stopped_by_signals(), signals_held():
+        with exit_on_stop_signals(), defer_stop_signals():
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, kept)

@@ -14,7 +14,7 @@ from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import (
     EventStratum,
-    Missing,
+    MissingEvidence,
     SlicedCounts,
     SpeedCounts,
     SplitCounts,
@@ -23,8 +23,8 @@ from surefoot.core.judging.evidence import (
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.core.policy.violations import Violation
 from tests.fakes import POLICY
 from tests.gates import changed, gate_of, make_gate
@@ -106,7 +106,7 @@ def test_speeds_and_values_by_slice(tmp_path: Path) -> None:
 def test_nothing_served_is_no_data(tmp_path: Path) -> None:
     """A rollout without a request has no slices."""
     found = count_events(write(tmp_path), replace(LIVE, gate=BY))
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingEvidence)
     assert found.outcome is Outcome.NO_DATA
 
 
@@ -169,10 +169,10 @@ def test_a_policy_may_slice_what_is_served() -> None:
     """`by`, `min_per_slice` and `protected` are understood by errors, latencies and values; a stranger is refused."""
     sliced = {"by": ["origin"], "min_per_slice": 50, "protected": ["origin=LGA"]}
     errors = {"metric": "error_rate", "margin": "1pp", **sliced}
-    gate = gate_of(parse({**POLICY, "gates": {"errors": errors}}), "errors")
+    gate = gate_of(parse_policy({**POLICY, "gates": {"errors": errors}}), "errors")
     assert (gate.by, gate.min_per_slice, gate.protected) == (("origin",), 50, ("origin=LGA",))
     with pytest.raises(Violation, match="expected a slice such as origin=LGA"):
-        parse({**POLICY, "gates": {"errors": {**errors, "protected": ["carrier=MQ"]}}})
+        parse_policy({**POLICY, "gates": {"errors": {**errors, "protected": ["carrier=MQ"]}}})
 
 
 def test_a_record_file_without_the_column_says_so(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from surefoot.core.domain import Outcome, Role, RolloutKind, Split, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.record.chain import GENESIS, Entry, seal_entry
+from surefoot.core.record.chain import GENESIS_HASH, Entry, seal_entry
 from surefoot.core.record.events import (
     ChampionAdopted,
     DriftFound,
@@ -45,7 +45,7 @@ def sealed(events: Iterable[Event]) -> list[Entry]:
     for seq, event in enumerate(events, start=1):
         kind, data = encode_event(event)
         entries.append(
-            seal_entry("m", seq, float(seq), 0.0, "test", kind, data, entries[-1].hash if entries else GENESIS)
+            seal_entry("m", seq, float(seq), 0.0, "test", kind, data, entries[-1].hash if entries else GENESIS_HASH)
         )
     return entries
 
@@ -197,6 +197,6 @@ def test_events_outside_a_rollout_change_no_rollout() -> None:
 
 def test_unknown_event_stops_the_fold() -> None:
     """A journal of a newer release is not half understood."""
-    entry = seal_entry("m", 1, 0.0, 0.0, "test", "RolloutTeleported", {}, GENESIS)
+    entry = seal_entry("m", 1, 0.0, 0.0, "test", "RolloutTeleported", {}, GENESIS_HASH)
     with pytest.raises(InvariantBroken, match="RolloutTeleported"):
         fold_entries("m", [entry])

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.evidence.source import LogEvidence
-from surefoot.adapters.predictions.log import PredictionLog
+from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import Evidence, Missing, Validation, ValueCounts
+from surefoot.core.judging.evidence import Evidence, MissingEvidence, ValidationResult, ValueCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
 from surefoot.core.policy.parse import parse_gate
+from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.core.policy.violations import Violation
 from surefoot.core.stats.bounded_mean import VALUE_LEVELS
 from tests.gates import make_gate
@@ -34,7 +34,7 @@ def measured(root: Path, asked: Gate, champion: object, candidate: object, odd: 
     log = PredictionLog(root)
     question = replace(LIVE, gate=asked, opened=1700.0, until=1800.0)
     never = OfflineReplay(log, lambda _model, _version: None)  # type: ignore[arg-type, return-value]
-    return LogEvidence(log, never, lambda suite, _frame, _name: Validation(suite, 1, 1, ())).gather(question)
+    return LogEvidence(log, never, lambda suite, _frame, _name: ValidationResult(suite, 1, 1, ())).gather(question)
 
 
 def test_a_candidate_that_loses_money_fails(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_losses_without_a_floor_are_an_error(tmp_path: Path) -> None:
     found = measured(
         tmp_path, make_gate("money", Metric.VALUE, margin=2.0, cap=100.0, column="label", maturity=600.0), 10.0, -15.0
     )
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingEvidence)
     assert found.outcome is Outcome.ERROR
     assert f"{N} values are below 0" in found.reason
     assert "'floor'" in found.reason

@@ -8,19 +8,19 @@ import pytest
 from surefoot.core.domain import Stage
 from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected, SurefootError
 from surefoot.core.judging.evidence import Evidence
-from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.record.events import EffectIntended, SetAlias, SetSplit, decode_event
 from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.rollout import (
     adopt_champion,
-    compare_champion,
-    drive,
+    drive_rollout,
     end_rollout,
-    open_changes,
+    journal_champion_drift,
     open_promotion,
     open_rollback,
-    repair_champion,
-    repeat_changes,
+    pending_alias_changes,
+    repair_champion_alias,
+    repeat_alias_changes,
 )
 from tests.fakes import POLICY, Faults, Killed, Scenario
 from tests.scripted import ALONE, CASES, FAIL, POINTS, events, scenario, started
@@ -48,7 +48,7 @@ def test_way_back_from_every_stage(point: str, how: str) -> None:
         open_rollback(env.ports(), "m", "operator")
     else:
         end_rollout(env.ports(), "m", Stage.ABORTED if how == "abort" else Stage.SUPERSEDED, "operator")
-    ledger = drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    ledger = drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     terminal_stage = {"abort": Stage.ABORTED, "supersede": Stage.SUPERSEDED}.get(
         how, Stage.ABORTED if before else Stage.ROLLED_BACK
     )
@@ -86,7 +86,7 @@ def test_way_back_after_a_kill_at_every_call(how: str) -> None:
             end_rollout(env.ports(), "m", Stage.ABORTED, "operator")
         else:
             open_rollback(env.ports(), "m", "operator")
-        drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+        drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
         ends = events(env, "RolloutEnded")
         if ends[0]["sink"] != "Promoted":
             back_in_order(env)
@@ -156,7 +156,7 @@ def test_human_moves_the_champion_at_every_call(story: str) -> None:
             assert env.registry.aliases["champion"] == "3"
             assert not env.ports().ledger("m").rollouts
             continue
-        ledger = drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+        ledger = drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
         if not human.struck:
             break
         kept = env.registry.aliases["champion"] == "3"
@@ -185,14 +185,14 @@ def test_registry_is_down_during_a_rollback(point: str) -> None:
     needs_registry = point in {"champion is set", "baking"}
     if needs_registry:
         with pytest.raises(RegistryUnavailable):
-            drive(env.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
+            drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
     else:
-        drive(env.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
+        drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
     live = env.traffic.split
     assert live is not None
     assert (live.champion.number, live.candidate) == ("1", None)
     env.registry.faults = calm
-    drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     assert events(env, "RolloutEnded")[-1]["sink"] == "RolledBack"
     assert env.registry.aliases["champion"] == "1"
 
@@ -204,12 +204,12 @@ def test_registry_is_down_while_a_promoted_version_is_taken_back() -> None:
     calm, env.registry.faults = env.registry.faults, Faults(dict.fromkeys(range(1, 10_000), "refused"))
     open_rollback(env.ports(), "m", "operator")
     with pytest.raises(RegistryUnavailable):
-        drive(env.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
+        drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open, patience=5.0)
     assert env.traffic.split is not None
     assert env.traffic.split.champion.number == "1"
     assert env.registry.aliases["champion"] == "2"
     env.registry.faults = calm
-    ledger = drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    ledger = drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     assert events(env, "RolloutEnded")[-1]["sink"] == "FastRolledBack"
     assert env.registry.aliases == {"champion": "1"}
     assert ledger.champion is not None
@@ -222,7 +222,7 @@ def test_human_moved_the_champion_before_a_rollback_of_a_promoted_version() -> N
     started(env)
     env.registry.aliases["champion"] = "3"
     open_rollback(env.ports(), "m", "operator")
-    ledger = drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+    ledger = drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     assert env.registry.aliases["champion"] == "3"
     assert len(events(env, "DriftFound")) == 1
     assert ledger.champion is not None
@@ -251,15 +251,15 @@ def test_a_registry_change_that_is_refused_stays_open_and_is_repeated(
     with monkeypatch.context() as broken:
         broken.setattr(env.registry, "set_alias", _refusing(error, "champion"))
         open_rollback(env.ports(), "m", "operator")
-        ledger = drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+        ledger = drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
         assert env.traffic.split is not None
         assert env.traffic.split.champion.number == "1"
         assert env.registry.aliases["champion"] == "2"
-        assert [drift.what for drift in open_changes(ledger)] == ["alias champion"]
+        assert [drift.what for drift in pending_alias_changes(ledger)] == ["alias champion"]
         assert str(error) in ledger.drifts["alias champion"].seen
-        assert repeat_changes(env.ports(), ledger).head == ledger.head  # still refused: nothing new to say
-        assert compare_champion(env.ports(), ledger).head == ledger.head
-    ledger = repeat_changes(env.ports(), ledger)
+        assert repeat_alias_changes(env.ports(), ledger).head == ledger.head  # still refused: nothing new to say
+        assert journal_champion_drift(env.ports(), ledger).head == ledger.head
+    ledger = repeat_alias_changes(env.ports(), ledger)
     assert not ledger.drifts
     assert env.registry.aliases["champion"] == "1"
     assert fold_entries("m", env.journal.entries) == ledger
@@ -272,13 +272,13 @@ def test_a_choice_of_another_hand_is_not_repeated_over(monkeypatch: pytest.Monke
     with monkeypatch.context() as broken:
         broken.setattr(env.registry, "set_alias", _refusing(Rejected("403"), "champion"))
         open_rollback(env.ports(), "m", "operator")
-        ledger = drive(env.ports(), "m", until=lambda ledger: not ledger.open)
+        ledger = drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     env.registry.aliases["champion"] = "3"
-    ledger = repeat_changes(env.ports(), ledger)
+    ledger = repeat_alias_changes(env.ports(), ledger)
     assert env.registry.aliases["champion"] == "3"
-    assert not open_changes(ledger)
+    assert not pending_alias_changes(ledger)
     assert ledger.drifts["alias champion"].seen == "it points to version 3"
-    ledger = repair_champion(env.ports(), "m")
+    ledger = repair_champion_alias(env.ports(), "m")
     assert env.registry.aliases["champion"] == "1"
     assert not ledger.drifts
 
@@ -288,11 +288,11 @@ def test_an_alias_that_somebody_moves_is_told_once_and_told_again_when_it_agrees
     env = scenario()
     ledger = adopt_champion(env.ports(), "m")
     env.registry.aliases["champion"] = "3"
-    first = compare_champion(env.ports(), ledger)
+    first = journal_champion_drift(env.ports(), ledger)
     assert first.drifts["alias champion"].seen == "it points to version 3"
-    assert compare_champion(env.ports(), first).head == first.head
+    assert journal_champion_drift(env.ports(), first).head == first.head
     del env.registry.aliases["champion"]
-    second = compare_champion(env.ports(), first)
+    second = journal_champion_drift(env.ports(), first)
     assert second.drifts["alias champion"].seen == "it points to nothing"
     env.registry.aliases["champion"] = "1"
-    assert not compare_champion(env.ports(), second).drifts
+    assert not journal_champion_drift(env.ports(), second).drifts

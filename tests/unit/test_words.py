@@ -9,7 +9,7 @@ from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import Evidence, FeatureShift, InputShift, PairedSums, SplitCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, Metric
+from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.core.verdicts.wording import as_percent, forecast_clause, format_value, percentage_points
 from tests.gates import changed, make_gate
 from tests.unit.test_gates import BOTH, BUDGET, ERRORS, LATENCY, PAID, TAIL, WAIT, arms, speeds, values

@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 from surefoot.core.errors import NotFound, PolicyInvalid
-from surefoot.core.policy.model import Policy
 from surefoot.core.policy.parse import examine_policy
+from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.scalars import MAX_NUMBER
 from surefoot.core.policy.vacuous import vacuous_settings
 from surefoot.core.policy.violations import KeyPath as Place
@@ -23,7 +23,7 @@ _GATE_PATH_LENGTH = 2
 """Length of a path that leads to a gate or to all of them [keys]."""
 
 
-def policy_files(folder: Path) -> list[Path]:
+def list_policy_files(folder: Path) -> list[Path]:
     """Policy files of a folder, sorted; hidden files, such as an editor's lock, and folders are none."""
     return [path for path in sorted(folder.glob("*.yaml")) if not path.name.startswith(".") and not path.is_dir()]
 
@@ -39,7 +39,7 @@ def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
         PolicyInvalid: Names file, line and rule of everything in it that is broken.
     """
     if not path.is_file():
-        known = ", ".join(item.stem for item in policy_files(path.parent)) or "none"
+        known = ", ".join(item.stem for item in list_policy_files(path.parent)) or "none"
         raise NotFound(f"there is no policy {path}; policies in {path.parent}: {known}")
     document = _Document()
     value = _load(path, document)

@@ -16,7 +16,7 @@ from surefoot.core.canonical_text import canonical_text, canonical_text_of_json,
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
 from surefoot.core.judging.evidence_validation import MAX_COUNT
-from surefoot.core.policy.model import (
+from surefoot.core.policy.policy_types import (
     GROUP_RATE_METRICS,
     SCORE_BIN_METRICS,
     Gate,
@@ -31,7 +31,7 @@ from surefoot.core.stats.block_statistic import SCORE_BINS
 EXACT_FLOAT = 2**53
 """Whole numbers below are floats without a loss."""
 AnswerColumn = Sequence[object] | Floats
-IntegerArray = NDArray[Any]
+_IntegerArray = NDArray[Any]
 """Whole numbers: 64 bits where they surely fit, otherwise Python's own."""
 
 
@@ -102,7 +102,7 @@ class BlockSums:
 
     gate: PairedGate
     readings: tuple[NumberReading, NumberReading] = (NumberReading.NAMES, NumberReading.NAMES)
-    cells: dict[tuple[str, int], tuple[list[int], IntegerArray, IntegerArray]] = field(default_factory=dict)
+    cells: dict[tuple[str, int], tuple[list[int], _IntegerArray, _IntegerArray]] = field(default_factory=dict)
     compared: int = 0
     same: int = 0
     odd: int = 0
@@ -132,7 +132,7 @@ class BlockSums:
             names = [slice_name(column, text) for text in coded.texts]
             self._add_groups(names, coded.codes[chosen], blocks, sums)
 
-    def _read(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> list[IntegerArray] | None:
+    def _read(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> list[_IntegerArray] | None:
         """What both versions' answers to some requests add up to; None where some cannot be read."""
         pair, truth = read_both_answers(batch, chosen)
         both = zip(pair, self.readings, strict=True)
@@ -173,7 +173,7 @@ class BlockSums:
 
     def _sums(
         self, answers: AnswerColumn, champion: AnswerColumn, truth: AnswerColumn, reading: NumberReading
-    ) -> IntegerArray:
+    ) -> _IntegerArray:
         """What one version's answers add up to, a row each."""
         gate = self.gate
         if gate.metric in SCORE_BIN_METRICS:
@@ -191,7 +191,7 @@ class BlockSums:
         return np.array([round(float(value) * MILLIONTHS_PER_UNIT) for value in found], dtype=object)[:, None]
 
     def _add_groups(
-        self, names: Sequence[str], codes: NDArray[np.int64], blocks: NDArray[np.int64], sums: list[IntegerArray]
+        self, names: Sequence[str], codes: NDArray[np.int64], blocks: NDArray[np.int64], sums: list[_IntegerArray]
     ) -> None:
         """Add rows to the cells of their slices, by their codes, and blocks."""
         block, place = np.unique(blocks, return_inverse=True)
@@ -211,7 +211,7 @@ class BlockSums:
             new += total[1][index]
 
 
-def _group_sums(rows: IntegerArray, group: NDArray[np.int64], groups: int) -> IntegerArray:
+def _group_sums(rows: _IntegerArray, group: NDArray[np.int64], groups: int) -> _IntegerArray:
     """Sum rows by group, exactly, shape (groups, width)."""
     if rows.dtype == object or float(np.abs(rows).max(initial=0)) * len(rows) >= EXACT_FLOAT:
         made = np.zeros((groups, rows.shape[1]), dtype=object)
@@ -253,7 +253,7 @@ def _take_rows(items: AnswerColumn, chosen: NDArray[np.intp]) -> AnswerColumn:
     return items[chosen] if isinstance(items, np.ndarray) else [items[index] for index in chosen]
 
 
-def _bin_places(given: Floats, truth: Floats) -> IntegerArray:
+def _bin_places(given: Floats, truth: Floats) -> _IntegerArray:
     """Bin of each score, whether its label is positive, and the score in millionths, shape (n, 3).
 
     Raises:
@@ -266,7 +266,7 @@ def _bin_places(given: Floats, truth: Floats) -> IntegerArray:
     return np.stack([where, positive, np.rint(given * MILLIONTHS_PER_UNIT).astype(np.int64)], axis=1)
 
 
-def _bin_sums(rows: IntegerArray, group: NDArray[np.int64], groups: int) -> IntegerArray:
+def _bin_sums(rows: _IntegerArray, group: NDArray[np.int64], groups: int) -> _IntegerArray:
     """Requests, positives and scores by bin of the score in each group, shape (groups, 3 * SCORE_BINS).
 
     Args:

@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 from surefoot.adapters.evidence.served_traffic import FIRST_PER_REQUEST_SQL, SqlLog
 from surefoot.core.planning.planning_inputs import PlanningInputs
-from surefoot.core.policy.model import Gate, Metric, SpeedGate
+from surefoot.core.policy.policy_types import Gate, Metric, SpeedGate
 
 _MIN_HISTORY_REQUESTS = 100
 """Requests without which nothing is told [count]."""

@@ -16,9 +16,9 @@ from surefoot.adapters.evidence.served_traffic import (
 )
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import EvidenceKind, Outcome
-from surefoot.core.judging.evidence import EventStratum, Missing, SlicedCounts, SplitCounts
-from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import Metric, SlicedGate, narrow
+from surefoot.core.judging.evidence import EventStratum, MissingEvidence, SlicedCounts, SplitCounts
+from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.policy.policy_types import Metric, SlicedGate, narrow
 
 # A unit sticks to its arm, so it is one trial however often it comes back: where it first went wrong, or else where
 # it was seen last. Its arm is then one draw at the share of that moment, whatever happened before.
@@ -31,19 +31,19 @@ _TRIALS = """
     FROM marked GROUP BY slice, trial
   )
 """
-_NONE = Missing(Outcome.NO_DATA, "no request has been served under this rollout yet")
+_NONE = MissingEvidence(Outcome.NO_DATA, "no request has been served under this rollout yet")
 
 
 def count_events(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
-) -> SplitCounts | SlicedCounts | Missing:
+) -> SplitCounts | SlicedCounts | MissingEvidence:
     """Bad events of both arms; a unit that sticks to one arm counts once (in each slice that it is seen in).
 
     While the candidate serves alone there is no control to share a unit's luck with, so requests are counted. A request
     that every version refuses is no trial of any.
     """
     facts = count_served_traffic(log, question, refused)
-    if isinstance(facts, Missing):
+    if isinstance(facts, MissingEvidence):
         return facts
     made: dict[str, SplitCounts] = {}
     for column, value in slice_columns_sql(log, question):

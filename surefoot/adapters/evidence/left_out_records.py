@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from surefoot.adapters.evidence.served_traffic import SERVED_SQL, SqlLog, parse_count, query_parameters
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import PAIRED_METRICS, Metric, ShiftGate
+from surefoot.core.policy.policy_types import PAIRED_METRICS, Metric, ShiftGate
 
 _REFUSED_SQL = "(error IS NOT NULL AND answered_by IS NULL)"
 """Tells a request that nobody could answer: the caller got no prediction."""

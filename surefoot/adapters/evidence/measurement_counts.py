@@ -18,13 +18,13 @@ from surefoot.core.canonical_text import slice_name
 from surefoot.core.judging.evidence import (
     BucketCounts,
     GaugeCounts,
-    Missing,
+    MissingEvidence,
     SlicedCounts,
     SpeedCounts,
     SpeedStratum,
 )
-from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import GaugeGate, SpeedGate, narrow
+from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.policy.policy_types import GaugeGate, SpeedGate, narrow
 from surefoot.core.stats.histogram import BUCKET_RATIO, LOWEST_BUCKET
 
 _BASELINE_WINDOW_S = 7 * 86400.0
@@ -49,13 +49,13 @@ def _histogram(found: dict[int, int]) -> BucketCounts:
 
 def count_speeds(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
-) -> SpeedCounts | SlicedCounts | Missing:
+) -> SpeedCounts | SlicedCounts | MissingEvidence:
     """Log-bucket histograms of a measurement, and the champion's own as it was when the rollout opened.
 
     A unit that sticks to one arm is one trial, by one of its requests: a draw that does not look at the measurement.
     """
     facts = count_served_traffic(log, question, refused)
-    if isinstance(facts, Missing):
+    if isinstance(facts, MissingEvidence):
         return facts
     made: dict[str, SpeedCounts] = {}
     for column, value in slice_columns_sql(log, question):
@@ -120,10 +120,10 @@ def _speeds(
     }
 
 
-def count_gauges(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()) -> GaugeCounts | Missing:
+def count_gauges(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()) -> GaugeCounts | MissingEvidence:
     """Blocks of time in which both versions showed a gauge, by which was higher; the one under way is left out."""
     facts = count_served_traffic(log, question, refused)
-    if isinstance(facts, Missing):
+    if isinstance(facts, MissingEvidence):
         return facts
     gate = narrow(question.gate, GaugeGate)
     column, block, limit = f'"{gate.column}"', gate.block, 1.0 + gate.margin

@@ -23,7 +23,7 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.evidence_validation import MAX_COUNT
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.policy.model import Metric, PairedGate, classes_of
+from surefoot.core.policy.policy_types import Metric, PairedGate, classes_of
 
 
 @dataclass

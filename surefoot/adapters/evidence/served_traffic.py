@@ -6,9 +6,9 @@ from typing import Protocol
 
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.gates.rate import MAX_EPOCHS
-from surefoot.core.judging.evidence import Missing
-from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import GaugeGate, LatencyGate, SlicedGate, SpeedGate, narrow
+from surefoot.core.judging.evidence import MissingEvidence
+from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.policy.policy_types import GaugeGate, LatencyGate, SlicedGate, SpeedGate, narrow
 
 
 class SqlLog(Protocol):
@@ -136,7 +136,7 @@ def parse_count(value: object) -> int:
 
 def count_served_traffic(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
-) -> ServedTraffic | Missing:
+) -> ServedTraffic | MissingEvidence:
     """What this rollout has served so far, or mirrored.
 
     Two versions in one arm of one rollout are two series, and no verdict is about both: then it is an ERROR.
@@ -155,7 +155,7 @@ def count_served_traffic(
     for side, _, _, first, last in found:
         if first != last:
             reason = f"several versions served as the {side} of one rollout ({first}, {last}): no one series"
-            return Missing(Outcome.ERROR, reason)
+            return MissingEvidence(Outcome.ERROR, reason)
     units = sum(parse_count(row[2]) for row in found)
     trial = "unit" if units and question.kind != EvidenceKind.BAKE else "request"
     return ServedTraffic(sum(parse_count(row[1]) for row in found), trial)

@@ -16,10 +16,10 @@ from surefoot.adapters.evidence.served_traffic import (
 )
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import Missing, SlicedCounts, ValueCounts, ValueStratum
+from surefoot.core.judging.evidence import MissingEvidence, SlicedCounts, ValueCounts, ValueStratum
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import ValueGate, narrow
+from surefoot.core.policy.policy_types import ValueGate, narrow
 from surefoot.core.stats.bounded_mean import VALUE_LEVELS
 
 _INVALID_LABEL_SQL = "told IS NOT NULL AND (told.v IS NULL OR NOT isfinite(told.v))"
@@ -28,7 +28,7 @@ _INVALID_LABEL_SQL = "told IS NOT NULL AND (told.v IS NULL OR NOT isfinite(told.
 
 def count_label_values(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
-) -> ValueCounts | SlicedCounts | Missing:
+) -> ValueCounts | SlicedCounts | MissingEvidence:
     """Levels of a bounded value that comes with the label; a unit's value is the mean over its requests.
 
     Values between two levels go up or down by a draw that the trial's name decides, so that the mean stays right and
@@ -36,19 +36,19 @@ def count_label_values(
     counted; below a bound that the policy does not name, nothing is judged.
     """
     facts = count_served_traffic(log, question, refused)
-    if isinstance(facts, Missing):
+    if isinstance(facts, MissingEvidence):
         return facts
     gate = narrow(question.gate, ValueGate)
     below, left = _left(log, question, gate, refused)
     if below and not gate.floored:
         reason = f"{below:,} values are below 0, and the policy says no 'floor': they would all count as 0"
-        return Missing(Outcome.ERROR, reason)
+        return MissingEvidence(Outcome.ERROR, reason)
     made: dict[str, ValueCounts] = {}
     for column, value in slice_columns_sql(log, question):
         made |= _values(log, question, gate, facts, column, value, refused, left)
     if gate.by and made:
         return SlicedCounts(dict(sorted(made.items())), facts.recent, left)
-    return made.get("", Missing(Outcome.NO_DATA, "no request of this rollout is old enough to have its value"))
+    return made.get("", MissingEvidence(Outcome.NO_DATA, "no request of this rollout is old enough to have its value"))
 
 
 def _told(gate: ValueGate, of: str) -> str:

@@ -22,7 +22,7 @@ from surefoot.adapters.expectations.engine import (
 )
 from surefoot.adapters.expectations.unbreakable_expectations import unbreakable_problems
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import FailedExpectation, Missing, Validation
+from surefoot.core.judging.evidence import FailedExpectation, MissingEvidence, ValidationResult
 from surefoot.core.judging.validation_report import ValidationReport, ValidationRow
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def run_suite(
     report_path: Path,
     *,
     checked_at: str = "",
-) -> Validation | Missing:
+) -> ValidationResult | MissingEvidence:
     """Hold a table against an expectation suite and write a page about it.
 
     Args:
@@ -50,16 +50,16 @@ def run_suite(
         checked_at: When the data was checked, for the page.
 
     Returns:
-        What held and what did not; Missing with outcome ERROR when any expectation of the suite gave no answer.
+        What held and what did not; MissingEvidence with outcome ERROR when any expectation of the suite gave no answer.
     """
     try:
         name, declared = _read(suite_path)
         rows = _evaluate(name, declared, frame)
     except CannotJudgeError as problem:
-        return Missing(Outcome.ERROR, words.encodable_text(str(problem)))
+        return MissingEvidence(Outcome.ERROR, words.encodable_text(str(problem)))
     report = ValidationReport(name, len(frame), checked_at, tuple(rows))
     broken = [(row, FailedExpectation(row.kind, row.column, row.reason, row.samples)) for row in rows if not row.held]
-    return Validation(
+    return ValidationResult(
         suite=name,
         rows=len(frame),
         evaluated=len(rows),
@@ -103,7 +103,7 @@ def _read(path: Path) -> tuple[str, list[dict[str, Any]]]:
         raise CannotJudgeError(f"expectation suite {path.name} has no list of 'expectations'")
     if not declared:
         raise CannotJudgeError(f"expectation suite {path.name} is empty: it would accept anything")
-    if problem := rules.suite_never_fails_reason(declared):
+    if problem := rules.why_suite_never_fails(declared):
         raise CannotJudgeError(f"expectation suite {path.name} judges nothing: {problem}")
     return str(raw.get("name") or path.stem), declared
 
@@ -136,7 +136,7 @@ def _evaluate(name: str, declared: list[dict[str, Any]], frame: "pd.DataFrame") 
         build_expectation(gx, 0, item)
     if problems := unbreakable_problems(json.dumps(declared)):
         raise CannotJudgeError(problems[0])
-    wanted = [build_expectation(gx, at, rules.with_parsed_dates(item, table)) for at, item in enumerate(declared)]
+    wanted = [build_expectation(gx, at, rules.parse_date_columns(item, table)) for at, item in enumerate(declared)]
     suite = gx.ExpectationSuite(name=name, expectations=wanted)
     try:
         answer = make_gx_batch(gx, table).validate(suite, result_format={"result_format": "SUMMARY", **_PARTIAL})

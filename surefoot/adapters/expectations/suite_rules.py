@@ -17,7 +17,7 @@ _MIN_MOSTLY_SHARE = 0.01
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
-def never_fails_reason(item: Mapping[str, Any]) -> str:
+def why_expectation_never_fails(item: Mapping[str, Any]) -> str:
     """Why an expectation can never fail; empty when it can."""
     kind, kwargs = str(item.get("type")), item.get("kwargs") or {}
     mostly = kwargs.get("mostly")
@@ -52,14 +52,14 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.5
 
 
-def suite_never_fails_reason(declared: Sequence[Mapping[str, Any]]) -> str:
+def why_suite_never_fails(declared: Sequence[Mapping[str, Any]]) -> str:
     """Why no table can fail a suite; empty when one can."""
     if all(str(item.get("severity") or "critical") != "critical" for item in declared):
         return "no expectation of it is critical: it would accept anything"
     return ""
 
 
-def condition_problem(item: Mapping[str, Any]) -> str:
+def row_condition_problem(item: Mapping[str, Any]) -> str:
     """What is wrong with the condition on rows; empty when it can be read."""
     kwargs = item.get("kwargs") or {}
     condition, parser = kwargs.get("row_condition"), kwargs.get("condition_parser")
@@ -87,7 +87,7 @@ def condition_selects_rows(item: Mapping[str, Any], table: "pd.DataFrame") -> bo
         return True
 
 
-def with_parsed_dates(item: Mapping[str, Any], table: "pd.DataFrame") -> dict[str, Any]:
+def parse_date_columns(item: Mapping[str, Any], table: "pd.DataFrame") -> dict[str, Any]:
     """The expectation with its dates as moments, where it speaks of a column of moments: texts compare as texts."""
     kwargs = dict(item.get("kwargs") or {})
     column = kwargs.get("column")

@@ -19,7 +19,7 @@ from surefoot.adapters.expectations.engine import (
 
 _ELSEWHERE = re.compile(r"row_count|unique_value_count|value_lengths|not_match|other_table")
 """Expectations that only a larger table, a longer text, or an invented text can break; the bounds of
-counts are looked at by `suite_rules.never_fails_reason`."""
+counts are looked at by `suite_rules.why_expectation_never_fails`."""
 _COLUMN = re.compile(r"column|name .* is not defined|undefined", re.IGNORECASE)
 """Tells that an expectation was not tried, for a column that it needs was not found."""
 
@@ -35,7 +35,7 @@ def unbreakable_problems(declared: str) -> tuple[str, ...]:
     gx = import_great_expectations()
     seen: list[set[str]] = [set() for _ in items]
     for table in adversarial_tables(items):
-        wanted = [build_expectation(gx, at, rules.with_parsed_dates(item, table)) for at, item in enumerate(items)]
+        wanted = [build_expectation(gx, at, rules.parse_date_columns(item, table)) for at, item in enumerate(items)]
         try:
             answer = make_gx_batch(gx, table).validate(
                 gx.ExpectationSuite(name="tried", expectations=wanted), result_format="BASIC"

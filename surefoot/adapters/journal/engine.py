@@ -74,7 +74,7 @@ def open_engine(url: str) -> sa.Engine:
     return engine
 
 
-def masked_url(engine: sa.Engine) -> str:
+def url_without_password(engine: sa.Engine) -> str:
     """The database as messages name it, without its password."""
     return engine.url.set(query={}).render_as_string(hide_password=True)
 
@@ -92,7 +92,7 @@ def create_tables(engine: sa.Engine, tables: sa.MetaData) -> None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise JournalUnavailable(
-                f"the folder of the journal {masked_url(engine)} cannot be created: {error}"
+                f"the folder of the journal {url_without_password(engine)} cannot be created: {error}"
             ) from error
     # Looked for first: an auditor's read-only copy can be read although nothing can be created in it.
     with open_transaction(engine, writing=False) as connection:
@@ -124,7 +124,7 @@ def open_transaction(engine: sa.Engine, *, writing: bool) -> Iterator[sa.Connect
     except sa.exc.IntegrityError:
         raise  # only the caller knows what the clash means
     except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
-        raise _failure(error, masked_url(engine), committing=committing) from error
+        raise _failure(error, url_without_password(engine), committing=committing) from error
 
 
 def _failure(error: sa.exc.SQLAlchemyError, name: str, *, committing: bool) -> SurefootError:

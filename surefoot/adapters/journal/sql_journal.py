@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
-from surefoot.adapters.journal.engine import create_tables, masked_url, open_engine, open_transaction
+from surefoot.adapters.journal.engine import create_tables, open_engine, open_transaction, url_without_password
 from surefoot.core.errors import (
     InvariantBroken,
     JournalTampered,
@@ -16,7 +16,7 @@ from surefoot.core.errors import (
     OutcomeUnknown,
     StaleLedger,
 )
-from surefoot.core.record.chain import GENESIS, Entry, canonical_bytes, seal_entry
+from surefoot.core.record.chain import GENESIS_HASH, Entry, canonical_bytes, seal_entry
 
 _EXACT = 2**53  # JSON's numbers are doubles: every larger integer in canonical text was written by a float
 
@@ -36,7 +36,7 @@ ENTRIES_TABLE: Final = sa.Table(
 )
 
 
-class WallClock(Protocol):
+class _WallClock(Protocol):
     """What the journal needs of a clock."""
 
     def wall(self) -> float:
@@ -65,7 +65,7 @@ class SqlJournal:
         name: The database as messages name it, without its password.
     """
 
-    def __init__(self, url: str, clock: WallClock) -> None:
+    def __init__(self, url: str, clock: _WallClock) -> None:
         """Open nothing yet; the first use creates the folder, the database and the tables.
 
         Args:
@@ -78,7 +78,7 @@ class SqlJournal:
         self._engine = open_engine(url)
         self._clock = clock
         self._ready = False
-        self.name = masked_url(self._engine)
+        self.name = url_without_password(self._engine)
 
     def close(self) -> None:
         """Close every connection; the next use opens new ones."""
@@ -138,7 +138,7 @@ class SqlJournal:
             with self._transaction(writing=True) as connection:
                 head = sa.select(ENTRIES_TABLE.c.seq, ENTRIES_TABLE.c.hash).where(ENTRIES_TABLE.c.model == model)
                 last = connection.execute(head.order_by(ENTRIES_TABLE.c.seq.desc()).limit(1)).first()
-                seen, previous = (last.seq, last.hash) if last else (0, GENESIS)
+                seen, previous = (last.seq, last.hash) if last else (0, GENESIS_HASH)
                 if seen != expected:
                     raise StaleLedger(f"journal of {model}: expected {expected} entries, found {seen}")
                 wall = self._clock.wall()

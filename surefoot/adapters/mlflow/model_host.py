@@ -34,7 +34,7 @@ def _load_verified_model(path: Path, digest: str) -> Model:
     return scorer
 
 
-def run(arguments: Sequence[str]) -> None:
+def run_model_host(arguments: Sequence[str]) -> None:
     """Host one model until the gateway closes.
 
     Args:
@@ -50,4 +50,4 @@ def run(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1:])
+    run_model_host(sys.argv[1:])

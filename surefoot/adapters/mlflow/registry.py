@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 DATA_DIGEST_TAG = "surefoot.data_digest"
-PENDING_S = 3600.0
+PENDING_VERSION_TIMEOUT_S = 3600.0
 """How long a version may be in registration before it is given up [s]."""
 _FEW_MODELS = 8
 """So many models are asked for one by one; more of them in a search over all of the registry [count]."""
@@ -197,7 +197,7 @@ def _demand_ready(found: "ModelVersion", model: str) -> None:
     """Refuse a version whose files may be incomplete.
 
     Raises:
-        Rejected: Its registration has failed, or has taken longer than PENDING_S.
+        Rejected: Its registration has failed, or has taken longer than PENDING_VERSION_TIMEOUT_S.
         RegistryUnavailable: It is still being registered: later it may be ready.
     """
     status = str(found.status)
@@ -206,7 +206,7 @@ def _demand_ready(found: "ModelVersion", model: str) -> None:
     what = f"version {found.version} of {model} is {status}"
     said = f" ({found.status_message})" if found.status_message else ""
     age = time.time() - found.creation_timestamp / 1000.0
-    if status == "PENDING_REGISTRATION" and age < PENDING_S:
+    if status == "PENDING_REGISTRATION" and age < PENDING_VERSION_TIMEOUT_S:
         raise RegistryUnavailable(f"{what}{said}: its files may still be on their way; ask again when it is READY")
     late = f" after {age / 3600.0:.0f} hours" if status == "PENDING_REGISTRATION" else ""
     raise Rejected(f"{what}{late}{said}: its files may be incomplete; register the model again")

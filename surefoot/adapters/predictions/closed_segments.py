@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from surefoot.adapters.predictions.compaction import _closed
-from surefoot.adapters.predictions.log_files import FILE_KINDS, current_files
+from surefoot.adapters.predictions.compaction import is_closed_segment
+from surefoot.adapters.predictions.log_files import FILE_KINDS, current_log_files
 from surefoot.core.errors import EvidenceUnavailable
 
 
@@ -19,13 +19,13 @@ def closed_segments(root: Path, model: str) -> tuple[str, ...]:
     """
     folder = root / model
     try:
-        return tuple(path.name for kind in FILE_KINDS for path in current_files(folder, kind)[0] if _waits(path))
+        return tuple(path.name for kind in FILE_KINDS for path in current_log_files(folder, kind)[0] if _waits(path))
     except OSError as error:
         raise EvidenceUnavailable(f"the log of {model} cannot be read: {error}") from error
 
 
 def _waits(segment: Path) -> bool:
     try:
-        return _closed(segment)
+        return is_closed_segment(segment)
     except FileNotFoundError:  # compacted just now
         return False

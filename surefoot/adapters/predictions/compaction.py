@@ -22,7 +22,7 @@ from surefoot.adapters.predictions.log_files import (
     REPLACED_NOTE_SUFFIX,
     WHOLE,
     FileKind,
-    current_files,
+    current_log_files,
     json_lines_sql,
     list_log_files,
     overlong_lines,
@@ -91,7 +91,7 @@ def _some(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def compact(root: Path, model: str, *, before: float | None = None, batches: int | None = None) -> CompactionResult:
+def compact_log(root: Path, model: str, *, before: float | None = None, batches: int | None = None) -> CompactionResult:
     """Do what is to be done with the log of one model; what is killed or fails loses no record, and doubles none.
 
     Args:
@@ -156,7 +156,7 @@ class _Run:
 
     def take(self, kind: FileKind, batches: int | None) -> None:
         """Make parts of closed segments."""
-        closed = [path for path in current_files(self._folder, kind)[0] if _closed(path)]
+        closed = [path for path in current_log_files(self._folder, kind)[0] if is_closed_segment(path)]
         for batch in itertools.islice(_batches(closed), batches):
             readable = [self._readable(path, kind) for path in batch]
             source = json_lines_sql(readable, kind)
@@ -195,7 +195,7 @@ class _Run:
 
     def merge(self, kind: FileKind) -> None:
         """Make whole tables of parts, as soon as there are enough."""
-        parts = [path for path in current_files(self._folder, kind)[1] if path.name.endswith(PART)]
+        parts = [path for path in current_log_files(self._folder, kind)[1] if path.name.endswith(PART)]
         parts.sort(key=lambda path: path.stat().st_mtime_ns)
         for first in range(0, len(parts) - PARTS_PER_TABLE + 1, PARTS_PER_TABLE):
             some = parts[first : first + PARTS_PER_TABLE]
@@ -217,7 +217,7 @@ class _Run:
 
     def expire(self, kind: FileKind, before: float) -> None:
         """Remove tables whose newest record is too old."""
-        tables = current_files(self._folder, kind)[1]
+        tables = current_log_files(self._folder, kind)[1]
         if not tables:
             return
         found = self._db.execute(
@@ -288,7 +288,7 @@ def _batches(segments: Sequence[Path]) -> Iterator[list[Path]]:
         yield batch
 
 
-def _closed(segment: Path) -> bool:
+def is_closed_segment(segment: Path) -> bool:
     """Whether a segment is closed for good; one with nothing in it is taken away."""
     descriptor = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
     try:

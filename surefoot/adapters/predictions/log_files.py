@@ -108,7 +108,7 @@ def list_log_files(folder: Path, kind: FileKind, ending: str) -> list[str]:
     return sorted(name for name in found if name.startswith(f"{kind.name}-") and name.endswith(ending))
 
 
-def current_files(folder: Path, kind: FileKind) -> tuple[list[Path], list[Path]]:
+def current_log_files(folder: Path, kind: FileKind) -> tuple[list[Path], list[Path]]:
     """Segments and tables that hold every record once, whatever a compaction is doing or wherever one was killed.
 
     A table stands before what it replaces goes. So one that looks for segments, then for parts, then for whole tables

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from surefoot.adapters.predictions.log import register_sql_functions
+from surefoot.adapters.predictions.prediction_log import register_sql_functions
 from surefoot.adapters.predictions.record_columns import (
     INDEX_COLUMN_NAME,
     LABEL_COLUMNS,

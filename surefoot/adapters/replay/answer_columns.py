@@ -1,4 +1,4 @@
-"""Convert answers of models to Arrow columns: numbers, texts and lists of one length as such, the rest as JSON."""
+"""Convert answers to Arrow columns: numbers, texts and equal lists in types of their own, all others as JSON."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from surefoot.adapters.evidence.block_sums import EXACT_FLOAT, AnswerColumn, probabilities_or_nan
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.answers.values import SUM_TOLERANCE, Floats
-from surefoot.core.policy.model import (
+from surefoot.core.policy.policy_types import (
     GROUP_RATE_METRICS,
     SCORE_BIN_METRICS,
     Gate,
@@ -64,7 +64,7 @@ def parse_answer_column(texts: pa.Array) -> pa.Array:
                 continue
             column = _equal_lists(found.column("a").combine_chunks())
             if column is not None and column.null_count == 0 and len(column) == len(known) and _exact(column):
-                return scatter_parts(len(texts), [(np.flatnonzero(_present(texts)), column)])
+                return merge_answer_parts(len(texts), [(np.flatnonzero(_present(texts)), column)])
     return make_answer_column([None if text is None else _loads(text) for text in texts.to_pylist()])
 
 
@@ -92,7 +92,7 @@ def _equal_lists(column: pa.Array) -> pa.Array | None:
     return pa.FixedSizeListArray.from_arrays(column.flatten(), widths[0].as_py())
 
 
-def scatter_parts(rows: int, parts: Sequence[tuple[NDArray[np.intp], pa.Array]]) -> pa.Array:
+def merge_answer_parts(rows: int, parts: Sequence[tuple[NDArray[np.intp], pa.Array]]) -> pa.Array:
     """Put parts of a column at their places among so many rows; a row without a part has no answer."""
     parts = [(place, column) for place, column in parts if len(place)]
     if not parts:
@@ -140,7 +140,7 @@ def _answer_probabilities(column: pa.Array) -> Floats | None:
     return yes if bool((fine | ~there).all()) else None
 
 
-def columns_of_both_answers(gate: Gate, champion: pa.Array, candidate: pa.Array) -> tuple[AnswerColumn, AnswerColumn]:
+def paired_answer_arrays(gate: Gate, champion: pa.Array, candidate: pa.Array) -> tuple[AnswerColumn, AnswerColumn]:
     """Give the answers of both versions to the same requests as a metric reads them fastest.
 
     Law: what the metric makes of arrays is what it makes of the values.
@@ -163,14 +163,14 @@ def _reads_probabilities(gate: Gate) -> bool:
     )
 
 
-def score_values(column: pa.Array) -> Floats:
+def answer_scores(column: pa.Array) -> Floats:
     """The probability of yes in each answer, shape (n,); NaN where there is none."""
     found = _answer_numbers(column)
     found = _answer_probabilities(column) if found is None else found
     return probabilities_or_nan(answer_values(column) if found is None else found)
 
 
-def column_gaps(column: pa.Array) -> NDArray[np.bool_]:
+def missing_answer_mask(column: pa.Array) -> NDArray[np.bool_]:
     """Which rows have no answer, shape (n,)."""
     return ~_present(column)
 

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.block_sums import present_mask, probabilities_or_nan
-from surefoot.adapters.replay.answer_columns import column_gaps, score_values
+from surefoot.adapters.replay.answer_columns import answer_scores, missing_answer_mask
 from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.adapters.replay.version_scoring import VersionScoring
 from surefoot.core.answers.values import Floats
-from surefoot.core.judging.request import EvidenceRequest
+from surefoot.core.judging.evidence_request import EvidenceRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ def read_scores(window: ReplayWindow, question: EvidenceRequest, *scoring: Versi
     for one in scoring:
         for (number, at, ids), column in zip(window.times(), one.columns(), strict=True):
             label = window.labels(number, at, maturity)["label"]
-            score, truth = score_values(column), probabilities_or_nan(label)
+            score, truth = answer_scores(column), probabilities_or_nan(label)
             old = at + maturity <= until
             due = old & present_mask(label)
-            wanted = ~column_gaps(column) & (due | ~old)
+            wanted = ~missing_answer_mask(column) & (due | ~old)
             odd = np.isnan(score) | (due & np.isnan(truth))
             named = np.where(odd, np.array(ids, dtype=object), np.array("", dtype=object))
             parts.append((score, truth, due, wanted, named))

@@ -15,8 +15,8 @@ from surefoot.adapters.evidence.column_distances import (
 from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS
 from surefoot.adapters.evidence.paired_sums import sum_paired_losses
 from surefoot.adapters.evidence.served_traffic import SqlLog
-from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog
-from surefoot.adapters.replay.answer_columns import answer_table, column_gaps, columns_of_both_answers
+from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
+from surefoot.adapters.replay.answer_columns import answer_table, missing_answer_mask, paired_answer_arrays
 from surefoot.adapters.replay.labelled_scores import read_scores
 from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.adapters.replay.scoring import ScorableModel, score_requests
@@ -29,14 +29,14 @@ from surefoot.core.judging.evidence import (
     EventStratum,
     GoldenRows,
     InputShift,
-    Missing,
+    MissingEvidence,
     PairedSums,
     ScoreBins,
     SplitCounts,
 )
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import GoldenGate, PairedGate, ShiftGate, narrow
+from surefoot.core.policy.policy_types import GoldenGate, PairedGate, ShiftGate, narrow
 from surefoot.models.model_process import RemoteModelError
 from surefoot.models.predictor import PredictorLost
 from surefoot.models.remote_scorer import RemoteScorer
@@ -107,11 +107,11 @@ class OfflineReplay:
             self._scored |= dict(zip(missing, made, strict=True))
         return [self._scored[v.digest] for v in versions]
 
-    def paired(self, question: EvidenceRequest) -> PairedSums | Missing:
+    def paired(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
         """What both versions make of every request whose label has matured, by block and slice."""
         gate = narrow(question.gate, PairedGate)
         if not self.window(question).size:
-            return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
+            return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         champion, candidate = self.score(question, question.champion, question.candidate)
         made = sum_paired_losses(
             gate, question.since, question.until, self._batches(question, gate, champion, candidate)
@@ -128,7 +128,7 @@ class OfflineReplay:
         window = self.window(question)
         for (number, at, ids), *sides in zip(window.times(), champion.columns(), candidate.columns(), strict=True):
             found = window.labels(number, at, gate.maturity)
-            answers = columns_of_both_answers(gate, *sides)
+            answers = paired_answer_arrays(gate, *sides)
             yield ScoredBatch(
                 at=at,
                 champion=answers[0],
@@ -152,11 +152,11 @@ class OfflineReplay:
         except (SurefootError, RemoteModelError, PredictorLost):
             return {}
 
-    def shapes(self, question: EvidenceRequest) -> AnswerShapes | Missing:
+    def shapes(self, question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
         """What both versions' answers to the latest requests look like; live answers are taken as they were."""
         served = self.window(question).latest(MAX_COMPARED_SHAPES)
         if not served:
-            return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
+            return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         old, new = (self._known(question, version, served) for version in (question.champion, question.candidate))
         asked = [r for r in served if r.key in old]
         pair = (question.champion, question.candidate)
@@ -176,7 +176,7 @@ class OfflineReplay:
         rest = [r for r in served if r.key not in known]
         return {**known, **score_requests(self._model(question, version), rest).answers} if rest else known
 
-    def golden(self, question: EvidenceRequest) -> GoldenRows | Missing:
+    def golden(self, question: EvidenceRequest) -> GoldenRows | MissingEvidence:
         """What the candidate answers to the rows that it carries."""
         model = self._model(question, question.candidate)
         rows, written = model.golden()
@@ -194,11 +194,11 @@ class OfflineReplay:
                 wrong.append({"row": rows[index], "expected": expected, "answered": given})
         return GoldenRows(len(rows), len(wrong), worst, tuple(wrong[:5]))
 
-    def seen(self, question: EvidenceRequest) -> InputShift | Missing:
+    def seen(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
         """Share of the same requests on which the candidate's model is fed other values than the champion's."""
         served = self.window(question).latest(MAX_COMPARED_INPUTS)
         if not served:
-            return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
+            return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         rows = [r.features for r in served]
         frames = [self._model(question, v).seen(rows) for v in (question.champion, question.candidate)]
         ignored = narrow(question.gate, ShiftGate).ignored
@@ -206,11 +206,11 @@ class OfflineReplay:
         raw = all(getattr(self._model(question, v), "raw", False) for v in (question.champion, question.candidate))
         return InputShift("the champion", shifts, same=True, blind=raw)
 
-    def answered(self, question: EvidenceRequest) -> InputShift | Missing:
+    def answered(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
         """How far the candidate's answers lie from the champion's as a distribution."""
         window = self.window(question)
         if not window.size:
-            return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
+            return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         old, new = (
             answer_table(list(scoring.columns()), [ids for _, _, ids in window.times()])
             for scoring in self.score(question, question.champion, question.candidate)
@@ -219,7 +219,7 @@ class OfflineReplay:
             "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
         )
 
-    def past_scores(self, question: EvidenceRequest) -> ScoreBins | Missing:
+    def past_scores(self, question: EvidenceRequest) -> ScoreBins | MissingEvidence:
         """Scores with labels of the past, split in two by time, and scores that wait for theirs."""
         window = self.window(question)
         scored = read_scores(window, question, *self.score(question, question.candidate) if window.size else ())
@@ -227,7 +227,7 @@ class OfflineReplay:
         good, fit = ~np.isnan(due.score + due.label), ~np.isnan(now.score)
         strange = [*due.named(~good), *now.named(~fit)]
         if strange and not good.any() and not fit.any():
-            return Missing(Outcome.ERROR, f"{UNREADABLE_REASON}: none of {len(strange):,} can be read")
+            return MissingEvidence(Outcome.ERROR, f"{UNREADABLE_REASON}: none of {len(strange):,} can be read")
         given, told, waiting = due.score[good], due.label[good], now.score[fit]
         half = len(given) // 2
         past, checked = (score_bin_totals(given[part], told[part]) for part in (slice(half), slice(half, None)))
@@ -266,17 +266,17 @@ class OfflineReplay:
                 return False
         return self._refused[request]
 
-    def failures(self, question: EvidenceRequest) -> SplitCounts | Missing:
+    def failures(self, question: EvidenceRequest) -> SplitCounts | MissingEvidence:
         """Requests that each version cannot answer, as if both had been given half of them."""
         window = self.window(question)
         if not window.size:
-            return Missing(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
+            return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         champion, candidate = self.score(question, question.champion, question.candidate)
         tried = champion.tally.tried, candidate.tally.tried
         both = 0
         if tried == (window.size, window.size):  # what both refuse is evidence about neither
             pairs = zip(champion.columns(), candidate.columns(), strict=True)
-            both = sum(int((column_gaps(old) & column_gaps(new)).sum()) for old, new in pairs)
+            both = sum(int((missing_answer_mask(old) & missing_answer_mask(new)).sum()) for old, new in pairs)
         bad = tried[0] - champion.answered - both, tried[1] - candidate.answered - both
         rate = bad[0] / max(tried[0] - both, 1)
         counts = (EventStratum(0.5, bad[1], candidate.answered, bad[0], champion.answered),)

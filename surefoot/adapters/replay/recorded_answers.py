@@ -30,14 +30,14 @@ from surefoot.core.judging.evidence import (
     FeatureShift,
     GoldenRows,
     InputShift,
-    Missing,
+    MissingEvidence,
     PairedSums,
     ScoreBins,
     SplitCounts,
 )
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import PairedGate, ShiftGate, narrow
+from surefoot.core.policy.policy_types import PairedGate, ShiftGate, narrow
 from surefoot.core.stats.block_statistic import SCORE_BINS
 
 
@@ -65,7 +65,7 @@ class RecordedAnswers:
                 ids=found["request"],
             )
 
-    def paired(self, question: EvidenceRequest) -> PairedSums | Missing:
+    def paired(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
         """Sums by block and slice over every request that both versions were asked."""
         gate = narrow(question.gate, PairedGate)
         # Nothing counts before its block is complete, so between two blocks the evidence is the same.
@@ -88,7 +88,7 @@ class RecordedAnswers:
         )[0][0]
         return made.evidence(int(str(unknown)))
 
-    def failures(self, question: EvidenceRequest) -> SplitCounts | Missing:
+    def failures(self, question: EvidenceRequest) -> SplitCounts | MissingEvidence:
         """Requests that each version could not answer, as if both had been given half of them."""
         found = self._records.rows(
             "",
@@ -99,10 +99,10 @@ class RecordedAnswers:
         )[0]
         n, old, new, both = (int(str(value)) for value in found)
         if not n:
-            return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
+            return MissingEvidence(Outcome.NO_DATA, "no request of the window was answered by both versions")
         n, old, new = n - both, old - both, new - both  # what both refuse is evidence about neither
         if not n:
-            return Missing(Outcome.NO_DATA, "no request of the window was answered by any version")
+            return MissingEvidence(Outcome.NO_DATA, "no request of the window was answered by any version")
         return SplitCounts((EventStratum(0.5, new, n - new, old, n - old),), old / n, "request", n, n)
 
     def refused(self, question: EvidenceRequest) -> tuple[str, ...]:
@@ -122,27 +122,27 @@ class RecordedAnswers:
         """The file's own types are all there is."""
         return {}
 
-    def shapes(self, _question: EvidenceRequest) -> AnswerShapes | Missing:
+    def shapes(self, _question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
         """What both versions' answers look like according to the file, whenever they were given."""
         old, new = self._records.first_answers(MAX_COMPARED_SHAPES)
         return AnswerShapes(describe_shapes(old), describe_shapes(new, old), len(old), len(new))
 
-    def golden(self, _question: EvidenceRequest) -> GoldenRows | Missing:
+    def golden(self, _question: EvidenceRequest) -> GoldenRows | MissingEvidence:
         """A file of records holds no model to ask."""
-        return Missing(Outcome.NO_DATA, "records hold no model that golden rows could be asked of")
+        return MissingEvidence(Outcome.NO_DATA, "records hold no model that golden rows could be asked of")
 
-    def seen(self, question: EvidenceRequest) -> InputShift | Missing:
+    def seen(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
         """Share of the requests on which the candidate's features differ from the champion's."""
         found = self._records.unequal(question.since, question.until)
         ignored = narrow(question.gate, ShiftGate).ignored
         features = tuple(FeatureShift(name, apart, n, n) for name, apart, n in found if name not in ignored)
         return InputShift("the champion", features, same=True)
 
-    def answered(self, question: EvidenceRequest) -> InputShift | Missing:
+    def answered(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
         """How far the candidate's answers lie from the champion's as a distribution."""
         sides = self._records.sample(question.since, question.until)
         if not len(sides[0]):
-            return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
+            return MissingEvidence(Outcome.NO_DATA, "no request of the window was answered by both versions")
         old, new = (_frame(side) for side in sides)
         return InputShift(
             "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
@@ -156,7 +156,7 @@ class RecordedAnswers:
         """What was not counted as it came: of a file every pair counts as mirrored, and nothing was dropped."""
         return count_left_out_records(self._records, question)
 
-    def past_scores(self, question: EvidenceRequest) -> ScoreBins | Missing:
+    def past_scores(self, question: EvidenceRequest) -> ScoreBins | MissingEvidence:
         """Scores with labels of the past, split in two by time, and scores that wait for theirs."""
         asked = labelled = odd = 0
         named: list[str] = []
@@ -167,7 +167,7 @@ class RecordedAnswers:
             odd += len(strange)
             named += [str(batch.ids[index]) for index in strange[: MAX_NAMED_REQUESTS - len(named)]]
         if not asked:
-            return Missing(Outcome.NO_DATA, "no request of the window was answered by both versions")
+            return MissingEvidence(Outcome.NO_DATA, "no request of the window was answered by both versions")
         made = np.zeros((3, SCORE_BINS, 3), dtype=np.int64)
         left = labelled // 2  # of the first half
         for batch, scores, truth, old in self._scored(question):
@@ -177,7 +177,7 @@ class RecordedAnswers:
                 made[index] += score_bin_totals(scores[chosen], np.where(old, truth, 0.0)[chosen])
             left = max(left - len(ripe), 0)
         if odd and not made.any():
-            return Missing(Outcome.ERROR, f"{UNREADABLE_REASON}: none of {odd:,} can be read")
+            return MissingEvidence(Outcome.ERROR, f"{UNREADABLE_REASON}: none of {odd:,} can be read")
         past, later, now = (tuple((int(n), int(true), int(total)) for n, true, total in part) for part in made)
         what = UNREADABLE_REASON if odd else ""
         return ScoreBins(past, later, now, LeftOutRecords(odd=odd, requests=tuple(named), what=what))

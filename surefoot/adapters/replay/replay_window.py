@@ -15,7 +15,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.predictions.log import LoggedRequest, PredictionLog, json_value, register_sql_functions
+from surefoot.adapters.predictions.prediction_log import (
+    LoggedRequest,
+    PredictionLog,
+    json_value,
+    register_sql_functions,
+)
 from surefoot.adapters.predictions.record_columns import labels_in_time
 from surefoot.adapters.replay.typed_rows import read_typed_rows
 from surefoot.adapters.replay.window_copy import MEMORY_LIMIT, REQUEST_COLUMNS, UNLOGGED_SQL, copy_window

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import orjson
 import pandas as pd
 
-from surefoot.adapters.predictions.log import LoggedRequest
+from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.core.errors import SurefootError
 from surefoot.models.answer_checks import describe_error
 from surefoot.models.predictor import PredictorLost

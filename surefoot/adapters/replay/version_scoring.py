@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from surefoot.adapters.predictions.log import LoggedRequest, json_value
+from surefoot.adapters.predictions.prediction_log import LoggedRequest, json_value
 from surefoot.adapters.replay.answer_columns import (
     answer_values,
     make_answer_column,
+    merge_answer_parts,
     parse_answer_column,
-    scatter_parts,
 )
 from surefoot.adapters.replay.replay_window import ReplayWindow, RequestBatch
 from surefoot.adapters.replay.scoring import (
@@ -91,7 +91,7 @@ class VersionScoring:
         parts = [(known, parse_answer_column(batch.texts("prediction").take(pa.array(known))))]
         if len(fresh) and not self.tally.abandoned:
             parts += self._ask(batch, fresh)
-        column = scatter_parts(rows, parts)
+        column = merge_answer_parts(rows, parts)
         self.answered += rows - column.null_count
         self._keep(column)
         if len(self._sample) < _MAX_SAMPLE_ROWS:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import duckdb
 
-from surefoot.adapters.predictions.log import json_value
 from surefoot.adapters.predictions.log_files import quote_text
+from surefoot.adapters.predictions.prediction_log import json_value
 
 MEMORY_LIMIT = "500MB"
 """What sorting and joining may keep in memory; the rest goes through temporary files."""

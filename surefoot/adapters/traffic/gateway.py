@@ -14,7 +14,7 @@ from surefoot.core.errors import (
     SurefootError,
 )
 from surefoot.core.reason import usable_reason
-from surefoot.core.split_json import SPLIT_KEYS, decode_split, encode_split
+from surefoot.core.traffic_split_json import TRAFFIC_SPLIT_KEYS, decode_traffic_split, encode_traffic_split
 
 _ASK = httpx.Timeout(5.0, connect=2.0)
 _SHIFT = httpx.Timeout(5.0, connect=2.0, read=60.0)  # the gateway may have to load a version before it can say yes
@@ -90,7 +90,7 @@ class GatewayTraffic:
         """
         url = f"{self.base_url}/models/{quote(model, safe='')}/route"
         try:
-            reply = self._client.put(url, json=encode_split(split), timeout=_SHIFT)
+            reply = self._client.put(url, json=encode_traffic_split(split), timeout=_SHIFT)
         except _NEVER_SENT as error:
             raise GatewayUnavailable(f"{self.base_url} does not answer: {error!r}") from error
         except httpx.HTTPError as error:
@@ -230,4 +230,4 @@ def _refusal(reply: httpx.Response) -> SurefootError:
 
 def _split(told: dict[str, object]) -> Split:
     """The split that a gateway tells, among what else it tells of the route."""
-    return decode_split({key: told[key] for key in (*SPLIT_KEYS, "mirror") if key in told})
+    return decode_traffic_split({key: told[key] for key in (*TRAFFIC_SPLIT_KEYS, "mirror") if key in told})

@@ -12,7 +12,7 @@ import psutil
 from surefoot.core.errors import Conflict
 from surefoot.gateway.supervision.workers import current_supervisor, live_workers
 
-PART_VARIABLE = "SUREFOOT_PART"
+PART_ENVIRONMENT_VARIABLE = "SUREFOOT_PART"
 """Environment variable of every process that `up` has started, and of their children: the name of the part."""
 _ProcessIdentity = tuple[int, float]
 """Process id and start time: together they name one process for ever."""
@@ -21,7 +21,7 @@ _LEFTOVER_EXIT_TIMEOUT_S = 5.0
 
 
 @contextlib.contextmanager
-def stack_lock(home: Path) -> Iterator[None]:
+def hold_stack_lock(home: Path) -> Iterator[None]:
     """Be the only command that starts or stops this home's stack.
 
     Raises:
@@ -53,21 +53,21 @@ def is_alive(process: _ProcessIdentity) -> bool:
     return False
 
 
-def find_leader(process: _ProcessIdentity) -> list[psutil.Process]:
+def find_running_process(process: _ProcessIdentity) -> list[psutil.Process]:
     """The process, if it is still running."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return [psutil.Process(process[0])] if is_alive(process) else []
     return []
 
 
-def session_members(home: Path, process: _ProcessIdentity) -> list[psutil.Process]:
+def processes_in_session(home: Path, process: _ProcessIdentity) -> list[psutil.Process]:
     """Processes that are still in the session of a leader of this home, though the leader is gone."""
     if is_alive(process):
         return []
     return [each for each in psutil.process_iter() if _session(each.pid) == process[0] and _of(home, each)]
 
 
-def processes_of(home: Path, parts: Iterable[str] = ()) -> list[psutil.Process]:
+def stack_processes(home: Path, parts: Iterable[str] = ()) -> list[psutil.Process]:
     """Processes that `up` has started for a home, and their children, wherever their numbers were written down.
 
     Args:
@@ -77,7 +77,7 @@ def processes_of(home: Path, parts: Iterable[str] = ()) -> list[psutil.Process]:
     wanted, found = set(parts), []
     for each in psutil.process_iter():
         try:
-            part = each.environ().get(PART_VARIABLE) if _of(home, each) else None
+            part = each.environ().get(PART_ENVIRONMENT_VARIABLE) if _of(home, each) else None
         except psutil.Error:
             continue
         if part and (not wanted or part in wanted) and each.pid != os.getpid():
@@ -85,7 +85,7 @@ def processes_of(home: Path, parts: Iterable[str] = ()) -> list[psutil.Process]:
     return found
 
 
-def orphaned_workers(home: Path) -> list[psutil.Process]:
+def orphaned_gateway_workers(home: Path) -> list[psutil.Process]:
     """Front workers of the gateway that serve on though their supervisor is gone."""
     root, found = home / "gateway", []
     supervisor = current_supervisor(root)
@@ -97,7 +97,7 @@ def orphaned_workers(home: Path) -> list[psutil.Process]:
     return found
 
 
-def has_worker(home: Path, supervisor: int) -> bool:
+def has_front_worker(home: Path, supervisor: int) -> bool:
     """Whether this supervisor of the gateway has a front worker."""
     for pid in live_workers(home / "gateway"):
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""Manage Prefect as the scheduler: its pool, schedules that people turned off, and runs of dead processes."""
+"""Manage the stack's Prefect server: its work pool, paused schedules, and flow runs whose process is dead."""
 
 import time
 from collections.abc import Mapping
@@ -10,17 +10,20 @@ import httpx
 from surefoot.core.errors import Unavailable
 from surefoot.settings import Settings
 
-WORK_POOL = "surefoot"
+WORK_POOL_NAME = "surefoot"
 SCHEDULED_FLOWS = ("watch", "reconcile")
 """Deployments that run on a schedule."""
 PREFECT_TIMEOUT_S = 240.0
 """How long a busy Prefect is asked again [seconds]."""
-START_S = 60.0
+FLOW_START_TIMEOUT_S = 60.0
 """How long a run of a flow may take to start and to come to its work on a busy machine [s]."""
-ANCHOR = "2020-01-01T00:00:00+00:00"
+_ANCHOR = "2020-01-01T00:00:00+00:00"
 """A moment at which every interval begins."""
-GONE_REASON = "its process ended when the stack was stopped; the journal says how far it came"
-FLOW_PURPOSE = {"watch": "no bake is watched", "reconcile": "registry changes and interrupted rollouts are not seen"}
+_STOPPED_RUN_MESSAGE = "its process ended when the stack was stopped; the journal says how far it came"
+PAUSED_FLOW_EFFECTS = {
+    "watch": "no bake is watched",
+    "reconcile": "registry changes and interrupted rollouts are not seen",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class PausedSchedules:
         return self.paused or not any(self.active.values())
 
 
-def ask_prefect(
+def _request_prefect(
     config: Settings,
     method: str,
     path: str,
@@ -90,7 +93,9 @@ def wait_for_pool(config: Settings) -> None:
     """
     trouble = f"the Prefect worker made no pool: see {config.home}/logs/worker.log"
     deadline = time.monotonic() + PREFECT_TIMEOUT_S
-    while ask_prefect(config, "GET", f"/work_pools/{WORK_POOL}", trouble).status_code == httpx.codes.NOT_FOUND:
+    while (
+        _request_prefect(config, "GET", f"/work_pools/{WORK_POOL_NAME}", trouble).status_code == httpx.codes.NOT_FOUND
+    ):
         if time.monotonic() > deadline:
             raise Unavailable(trouble)
         time.sleep(0.3)
@@ -98,11 +103,11 @@ def wait_for_pool(config: Settings) -> None:
 
 def _deployment(config: Settings, name: str, patience: float = PREFECT_TIMEOUT_S) -> dict[str, Any] | None:
     trouble = f"Prefect does not tell of the deployment {name}: see {config.home}/logs/prefect.log"
-    answer = ask_prefect(config, "GET", f"/deployments/name/{name}/{name}", trouble, patience=patience)
+    answer = _request_prefect(config, "GET", f"/deployments/name/{name}/{name}", trouble, patience=patience)
     return None if answer.status_code == httpx.codes.NOT_FOUND else answer.json()
 
 
-def read_switches(config: Settings, patience: float = PREFECT_TIMEOUT_S) -> dict[str, PausedSchedules]:
+def read_paused_schedules(config: Settings, patience: float = PREFECT_TIMEOUT_S) -> dict[str, PausedSchedules]:
     """What people have turned off of each scheduled deployment; those that are not deployed yet are left out.
 
     Raises:
@@ -117,7 +122,7 @@ def read_switches(config: Settings, patience: float = PREFECT_TIMEOUT_S) -> dict
     return found
 
 
-def set_pace(config: Settings, before: Mapping[str, PausedSchedules]) -> None:
+def set_schedule_intervals(config: Settings, before: Mapping[str, PausedSchedules]) -> None:
     """Give the scheduled flows the tick that was asked for, and leave off what people had turned off before.
 
     Args:
@@ -136,27 +141,28 @@ def set_pace(config: Settings, before: Mapping[str, PausedSchedules]) -> None:
         for item in found["schedules"]:
             slug = str(item.get("slug") or item["id"])
             # Both tick at the same moment: the controller looks once for both.
-            schedule = {"interval": config.tick, "anchor_date": ANCHOR}
+            schedule = {"interval": config.tick, "anchor_date": _ANCHOR}
             body = {"schedule": schedule, "active": known.active.get(slug, True)}
-            ask_prefect(config, "PATCH", f"/deployments/{found['id']}/schedules/{item['id']}", trouble, body)
+            _request_prefect(config, "PATCH", f"/deployments/{found['id']}/schedules/{item['id']}", trouble, body)
         if known.paused:
-            ask_prefect(config, "PATCH", f"/deployments/{found['id']}", trouble, {"paused": True})
+            _request_prefect(config, "PATCH", f"/deployments/{found['id']}", trouble, {"paused": True})
 
 
-def paused_lines(config: Settings, patience: float = 0.0) -> list[str]:
+def describe_paused_flows(config: Settings, patience: float = 0.0) -> list[str]:
     """One line for each scheduled flow that somebody has turned off: what does not happen, and how to turn it on.
 
     Raises:
         Unavailable: Prefect does not answer.
     """
     return [
-        f"the schedule of '{name}' is off in Prefect: {FLOW_PURPOSE[name]}; turn it on at {config.prefect}/deployments"
-        for name, switch in read_switches(config, patience).items()
+        f"the schedule of '{name}' is off in Prefect: {PAUSED_FLOW_EFFECTS[name]};"
+        f" turn it on at {config.prefect}/deployments"
+        for name, switch in read_paused_schedules(config, patience).items()
         if switch.off
     ]
 
 
-def release_dead_runs(config: Settings) -> list[str]:
+def mark_leftover_runs_crashed(config: Settings) -> list[str]:
     """Mark runs of the stack's own flows as crashed that no process runs any more; call it while no worker runs.
 
     A run that was under way when the stack was stopped stays RUNNING for ever, and holds the slot of its deployment, so
@@ -171,17 +177,21 @@ def release_dead_runs(config: Settings) -> list[str]:
     trouble = f"Prefect does not tell which runs are left over: see {config.home}/logs/prefect.log"
     query = {
         "flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}},
-        "work_pools": {"name": {"any_": [WORK_POOL]}},
+        "work_pools": {"name": {"any_": [WORK_POOL_NAME]}},
         "limit": 200,
     }
     marked: list[str] = []
     for _ in range(50):  # each round takes what it has found off the list
-        found = ask_prefect(config, "POST", "/flow_runs/filter", trouble, query).json()
+        found = _request_prefect(config, "POST", "/flow_runs/filter", trouble, query).json()
         for run in found:
             state = run["state"]["type"]
             # A person's cancel stays one: the rollout that it drove is ended by it.
-            end = {"type": "CANCELLED"} if state == "CANCELLING" else {"type": "CRASHED", "message": GONE_REASON}
-            ask_prefect(config, "POST", f"/flow_runs/{run['id']}/set_state", trouble, {"state": end, "force": True})
+            end = (
+                {"type": "CANCELLED"} if state == "CANCELLING" else {"type": "CRASHED", "message": _STOPPED_RUN_MESSAGE}
+            )
+            _request_prefect(
+                config, "POST", f"/flow_runs/{run['id']}/set_state", trouble, {"state": end, "force": True}
+            )
             marked.append(str(run["name"]))
         if not found:
             break

@@ -12,7 +12,7 @@ _AGAIN_S = 0.05
 
 
 @contextlib.contextmanager
-def stopped_by_signals() -> Iterator[None]:
+def exit_on_stop_signals() -> Iterator[None]:
     """Turn SIGTERM and SIGHUP into SystemExit, so that a closed terminal leaves no server running.
 
     Python drops an exception that a handler raises inside a finalizer or beside a fork. Such a signal comes again a
@@ -49,7 +49,7 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def signals_held() -> Iterator[None]:
+def defer_stop_signals() -> Iterator[None]:
     """Let a signal that would end this command wait: for the time between the start of a process and its note.
 
     A mask is not enough: another thread takes the signal, and its handler runs in the main thread all the same.
@@ -72,7 +72,7 @@ def signals_held() -> Iterator[None]:
             signal.raise_signal(waiting[0])
 
 
-def usual_signals() -> None:
+def reset_signal_handlers() -> None:
     """Give a new process the usual signals: one that inherits an ignored SIGINT would shrug off its first SIGTERM."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)

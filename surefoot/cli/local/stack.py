@@ -16,18 +16,18 @@ import httpx
 import psutil
 
 from surefoot.cli.local import processes, scheduler
-from surefoot.cli.local.signals import signals_held, usual_signals
+from surefoot.cli.local.signals import defer_stop_signals, reset_signal_handlers
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.settings import Settings, read_settings
 
 STACK_PARTS = ("mlflow", "gateway", "prefect", "worker", "controller")
-START_TIMEOUT_S = 240.0
+_SERVER_START_TIMEOUT_S = 240.0
 """How long a server may take to answer for the first time [seconds]."""
-GRACE_S = 15.0
+_SHUTDOWN_TIMEOUT_S = 15.0
 """How long MLflow, Prefect, its worker and the controller may take to leave [seconds]."""
 _BEGINS = "--- 'surefoot up' starts this\n"
 """Stands in the log before the output of each process."""
-QUIET_ENVIRONMENT = {
+SERVER_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -39,7 +39,7 @@ QUIET_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 
-Report = Callable[[str], None]
+_PrintLine = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class StackOptions:
     tick: int = 60
 
 
-def free_port(wanted: int, what: str, otherwise: str = "name another, or none for any") -> int:
+def find_free_port(wanted: int, what: str, otherwise: str = "name another, or none for any") -> int:
     """A port that nothing listens on.
 
     Raises:
@@ -72,7 +72,7 @@ def stack_environment(config: Settings) -> dict[str, str]:
     """Environment of every process of the stack, and of every client of Prefect."""
     return {
         **os.environ,
-        **QUIET_ENVIRONMENT,
+        **SERVER_ENVIRONMENT,
         "SUREFOOT_HOME": str(config.home),
         "SUREFOOT_PROJECT": str(config.project),
         "SUREFOOT_PYTHON": sys.executable,
@@ -102,16 +102,16 @@ def _start(config: Settings, name: str, command: list[str], env: Mapping[str, st
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             cwd=config.project,
-            env={**env, processes.PART_VARIABLE: name},
+            env={**env, processes.PART_ENVIRONMENT_VARIABLE: name},
             start_new_session=True,
-            preexec_fn=usual_signals,  # noqa: PLW1509 - it takes no lock that another thread could hold
+            preexec_fn=reset_signal_handlers,  # noqa: PLW1509 - it takes no lock that another thread could hold
         )
     return child.pid, psutil.Process(child.pid).create_time()
 
 
 def _wait(config: Settings, name: str, url: str, ready: Callable[[], bool] = lambda: True) -> None:
     """Wait until a server answers and is ready; its process dying ends the wait."""
-    deadline = time.monotonic() + START_TIMEOUT_S
+    deadline = time.monotonic() + _SERVER_START_TIMEOUT_S
     pid = config.processes[name][0]
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.HTTPError):
@@ -121,7 +121,7 @@ def _wait(config: Settings, name: str, url: str, ready: Callable[[], bool] = lam
             raise Unavailable(f"{name} (process {pid}) ended while starting: {_last_word(config, name)[:300]}")
         time.sleep(0.2)
     raise Unavailable(
-        f"{name} did not answer at {url} within {START_TIMEOUT_S:.0f} s: see {config.home}/logs/{name}.log"
+        f"{name} did not answer at {url} within {_SERVER_START_TIMEOUT_S:.0f} s: see {config.home}/logs/{name}.log"
     )
 
 
@@ -138,7 +138,7 @@ def running_parts(config: Settings) -> dict[str, bool]:
     return {name: processes.is_alive(process) for name, process in config.processes.items()}
 
 
-def up(home: Path, project: Path, options: StackOptions, report: Report = lambda _line: None) -> Settings:
+def start_stack(home: Path, project: Path, options: StackOptions, report: _PrintLine = lambda _line: None) -> Settings:
     """Start everything and wait until each part answers; of a stack that runs in part, only what is missing.
 
     Raises:
@@ -146,17 +146,17 @@ def up(home: Path, project: Path, options: StackOptions, report: Report = lambda
         Conflict: Another command starts or stops the same stack.
         Unavailable: A part did not come up; what was started has been stopped again.
     """
-    with processes.stack_lock(home):
+    with processes.hold_stack_lock(home):
         return _up(home, project, options, report)
 
 
-def _up(home: Path, project: Path, options: StackOptions, report: Report) -> Settings:
+def _up(home: Path, project: Path, options: StackOptions, report: _PrintLine) -> Settings:
     before = _before(home)
-    if before and (any(running_parts(before).values()) or processes.orphaned_workers(home)):
+    if before and (any(running_parts(before).values()) or processes.orphaned_gateway_workers(home)):
         return _again(before, project, options, report)
     _holds_flows(project)
     ports = {
-        name: free_port(wanted, name)
+        name: find_free_port(wanted, name)
         for name, wanted in (
             ("mlflow", options.mlflow_port),
             ("prefect", options.prefect_port),
@@ -174,15 +174,15 @@ def _up(home: Path, project: Path, options: StackOptions, report: Report) -> Set
         journal=before.journal if before else "",
         tick=options.tick,
     )
-    stray = processes.processes_of(home)
+    stray = processes.stack_processes(home)
     if stray:  # a command that was killed has started them and could not write down that it had
         report(f"stopping {len(stray)} processes that an interrupted 'surefoot up' has left behind")
-        processes.end_processes(stray, [], GRACE_S)
+        processes.end_processes(stray, [], _SHUTDOWN_TIMEOUT_S)
     config.save()
     try:
         return _bring_up(config, STACK_PARTS, set(), report)
     except BaseException:
-        stop(read_settings(home))
+        stop_stack(read_settings(home))
         raise
 
 
@@ -193,7 +193,7 @@ def _holds_flows(project: Path) -> None:
         )
 
 
-def _again(config: Settings, project: Path, options: StackOptions, report: Report) -> Settings:
+def _again(config: Settings, project: Path, options: StackOptions, report: _PrintLine) -> Settings:
     """Start what is missing, at the addresses that it had: callers and every other part know no other ones."""
     runs = [name for name, lives in running_parts(config).items() if lives]
     missing = [name for name in STACK_PARTS if name not in runs]
@@ -202,12 +202,14 @@ def _again(config: Settings, project: Path, options: StackOptions, report: Repor
     _agree(config, project, options)
     _holds_flows(config.project)
     ports = _ports(config)
-    orphans = processes.orphaned_workers(config.home) if "gateway" in missing else []
+    orphans = processes.orphaned_gateway_workers(config.home) if "gateway" in missing else []
     for name in missing:
         if name in ("mlflow", "prefect") and name in config.processes:  # the port is held by what it has left behind
-            processes.end_processes([], processes.session_members(config.home, config.processes[name]), 0.0)
+            processes.end_processes([], processes.processes_in_session(config.home, config.processes[name]), 0.0)
         if name in ports and not (name == "gateway" and orphans):  # these hand their socket over
-            free_port(ports[name], name, "the stack had it: end who has taken it, or let 'surefoot down' end the rest")
+            find_free_port(
+                ports[name], name, "the stack had it: end who has taken it, or let 'surefoot down' end the rest"
+            )
     serving = [f"{len(orphans)} gateway workers without a supervisor"] if orphans else []
     report(f"already running: {', '.join(runs + serving)}; starting again: {', '.join(missing)}")
     pending: set[str] = set()
@@ -250,7 +252,7 @@ def _before(home: Path) -> Settings | None:
         return None
 
 
-def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], report: Report) -> Settings:
+def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], report: _PrintLine) -> Settings:
     """Start what is wanted; `pending` names at any time what has been started and does not answer yet."""
     env = stack_environment(config)
     python = [sys.executable, "-m"]
@@ -258,7 +260,7 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], repo
     def begin(name: str, *command: str) -> None:
         nonlocal config
         pending.add(name)
-        with signals_held():
+        with defer_stop_signals():
             config = _remember(config, name, _start(config, name, [*python, *command], env))
 
     def came(name: str, title: str, url: str) -> None:
@@ -279,23 +281,25 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], repo
         begin("gateway", "surefoot", "gateway")
         supervisor = config.processes["gateway"][0]
         # Workers of an earlier supervisor answer all the time.
-        _wait(config, "gateway", f"{config.gateway}/version", lambda: processes.has_worker(config.home, supervisor))
+        _wait(
+            config, "gateway", f"{config.gateway}/version", lambda: processes.has_front_worker(config.home, supervisor)
+        )
         came("gateway", "gateway", config.gateway)
     if "prefect" in wanted:
         _wait(config, "prefect", f"{config.prefect}/api/health")
     if "worker" in wanted:
         # A flow that outlived its worker would act beside the one that is started for the same rollout.
-        processes.end_processes([], processes.processes_of(config.home, ("worker",)), 0.0)
-        for name in scheduler.release_dead_runs(config):
+        processes.end_processes([], processes.stack_processes(config.home, ("worker",)), 0.0)
+        for name in scheduler.mark_leftover_runs_crashed(config):
             report(f"flow run '{name}' was cut off when the stack was stopped: marked as crashed")
-        before = scheduler.read_switches(config)
+        before = scheduler.read_paused_schedules(config)
         begin(
             "worker",
             "prefect",
             "worker",
             "start",
             "--pool",
-            scheduler.WORK_POOL,
+            scheduler.WORK_POOL_NAME,
             "--type",
             "process",
             "--name",
@@ -307,8 +311,8 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], repo
         (config.home / "logs" / "deploy.log").write_text(done.stdout + done.stderr, encoding="utf-8")
         if done.returncode:
             raise Unavailable(f"the flows could not be deployed: see {config.home}/logs/deploy.log")
-        scheduler.set_pace(config, before)
-        for line in scheduler.paused_lines(config, scheduler.PREFECT_TIMEOUT_S):
+        scheduler.set_schedule_intervals(config, before)
+        for line in scheduler.describe_paused_flows(config, scheduler.PREFECT_TIMEOUT_S):
             report(line)
         pending.remove("worker")
     if "controller" in wanted:
@@ -326,31 +330,31 @@ def _remember(config: Settings, name: str, process: tuple[int, float]) -> Settin
     return config
 
 
-def down(home: Path, report: Report = lambda _line: None) -> None:
+def stop_stack_of_home(home: Path, report: _PrintLine = lambda _line: None) -> None:
     """Stop what was started for a home, also when the file that names its processes is missing or broken.
 
     Raises:
         Rejected: Nothing was ever started there.
         Conflict: Another command starts or stops the same stack.
     """
-    with processes.stack_lock(home):
+    with processes.hold_stack_lock(home):
         config = _before(home)
         if config is not None:
-            stop(config, report)
+            stop_stack(config, report)
             return
-        stray = processes.processes_of(home)
+        stray = processes.stack_processes(home)
         if not stray:
             raise Rejected(f"no stack in {home}: start one with 'surefoot up', or set SUREFOOT_HOME")
-        processes.end_processes(stray, [], GRACE_S)
+        processes.end_processes(stray, [], _SHUTDOWN_TIMEOUT_S)
         report(f"stopped {len(stray)} processes that were started for {home}")
 
 
-def stop(config: Settings, report: Report = lambda _line: None) -> None:
+def stop_stack(config: Settings, report: _PrintLine = lambda _line: None) -> None:
     """Stop what was started, worker first, and front workers of the gateway whose supervisor is gone."""
-    _halt(config, STACK_PARTS, processes.orphaned_workers(config.home), report)
-    stray = processes.processes_of(config.home)
+    _halt(config, STACK_PARTS, processes.orphaned_gateway_workers(config.home), report)
+    stray = processes.stack_processes(config.home)
     if stray:
-        processes.end_processes(stray, [], GRACE_S)
+        processes.end_processes(stray, [], _SHUTDOWN_TIMEOUT_S)
         report(f"stopped {len(stray)} processes that nothing had written down")
 
 
@@ -358,19 +362,19 @@ def _halt(
     config: Settings,
     names: Collection[str],
     orphans: Collection[psutil.Process] = (),
-    report: Report = lambda _line: None,
+    report: _PrintLine = lambda _line: None,
 ) -> None:
     """Stop these parts, and forget them."""
-    from surefoot.gateway.supervision.supervisor import STOP_S  # noqa: PLC0415 - the other commands need no server
+    from surefoot.gateway.supervision.supervisor import WORKER_STOP_TIMEOUT_S  # noqa: PLC0415 - the other commands need no server
 
     for name in ("worker", "controller", "gateway", "mlflow", "prefect"):
         recorded = config.processes.get(name) if name in names else None
-        leaders = processes.find_leader(recorded) if recorded else []
-        others = processes.session_members(config.home, recorded) if recorded else []
+        leaders = processes.find_running_process(recorded) if recorded else []
+        others = processes.processes_in_session(config.home, recorded) if recorded else []
         stray = orphans if name == "gateway" else ()
         if leaders or others or stray:
             # The supervisor kills its workers after its own time limit; before that they answer what is under way.
-            patience = STOP_S + GRACE_S if name == "gateway" else GRACE_S
+            patience = WORKER_STOP_TIMEOUT_S + _SHUTDOWN_TIMEOUT_S if name == "gateway" else _SHUTDOWN_TIMEOUT_S
             processes.end_processes([*leaders, *stray], others, patience)
             report(f"stopped {name}" + (f", {len(stray)} workers without a supervisor among it" if stray else ""))
     replace(config, processes={name: pid for name, pid in config.processes.items() if name not in names}).save()

@@ -6,18 +6,18 @@ from typing import Any
 
 import httpx
 
-from surefoot.cli.local.scheduler import SCHEDULED_FLOWS, ask_prefect
+from surefoot.cli.local.scheduler import SCHEDULED_FLOWS, _request_prefect
 from surefoot.controller.scheduler import NOTHING_TO_DO, PromoteRun, TickRun
 from surefoot.rollout import CancelledRun, is_cancelled_by_person
 from surefoot.settings import Settings
 
 AUTO_SCHEDULED = "auto-scheduled"
 """Tag that Prefect gives to runs that a schedule has made, and to no others."""
-PATIENCE_S = 5.0
+_PATIENCE_S = 5.0
 """How long a busy Prefect is asked again [s]: the worker takes what the controller does not come to."""
-MOST_RUNS = 200
+_MOST_RUNS = 200
 """Runs that are read at once [count]."""
-LIVE_STATES = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED")
+_LIVE_STATES = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED")
 
 
 class TickRuns:
@@ -39,7 +39,7 @@ class TickRuns:
                 "expected_start_time": {"before_": _iso(until)},
             },
             sort="EXPECTED_START_TIME_ASC",
-            limit=MOST_RUNS,
+            limit=_MOST_RUNS,
         )
         flows = self._names({str(run["deployment_id"]) for run in found})
         return [
@@ -88,7 +88,7 @@ class TickRuns:
                 model=str(run["parameters"].get("model")),
                 started=_seconds(run["start_time"]) if run["state_type"] == "RUNNING" and run["start_time"] else None,
             )
-            for run in self._promotions(LIVE_STATES)
+            for run in self._promotions(_LIVE_STATES)
         ]
 
     def cancelled_runs(self) -> Sequence[CancelledRun]:
@@ -110,7 +110,7 @@ class TickRuns:
             deployments={"name": {"any_": ["promote"]}},
             flow_runs={"state": {"type": {"any_": list(states)}}},
             sort="EXPECTED_START_TIME_DESC",
-            limit=MOST_RUNS,
+            limit=_MOST_RUNS,
         )
         return found
 
@@ -130,7 +130,7 @@ class TickRuns:
 
     def _filter(self, path: str, **body: object) -> Any:
         trouble = f"Prefect does not answer the controller: see {self._config.home}/logs/prefect.log"
-        return ask_prefect(self._config, "POST", path, trouble, body, PATIENCE_S, self._client).json()
+        return _request_prefect(self._config, "POST", path, trouble, body, _PATIENCE_S, self._client).json()
 
 
 def _iso(at: float) -> str:

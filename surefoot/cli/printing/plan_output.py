@@ -6,10 +6,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot.adapters.replay.hosted_models import LoadTrial
-from surefoot.cli.printing.show import console, format_request_count, look_frequency_text, print_table
+from surefoot.cli.printing.output import console, format_request_count, look_frequency_text, print_table
 from surefoot.core.durations import format_duration, format_estimate, format_frequency
 from surefoot.core.planning import Detectability
-from surefoot.core.policy.model import LiveShadow, Policy, Shadow
+from surefoot.core.policy.policy_types import LiveShadow, Policy, Shadow
 
 
 def print_load_trial(number: str, found: LoadTrial) -> None:

@@ -24,7 +24,16 @@ from surefoot.core.answers.values import (
     unwrap_single_value,
 )
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.policy.model import CostGate, Gate, Metric, PinballGate, classes_of, loss_of, narrow, threshold_of
+from surefoot.core.policy.policy_types import (
+    CostGate,
+    Gate,
+    Metric,
+    PinballGate,
+    classes_of,
+    loss_of,
+    narrow,
+    threshold_of,
+)
 
 _PROBABILITY_FLOOR = 1e-15
 _DEFAULT_THRESHOLD = 0.5

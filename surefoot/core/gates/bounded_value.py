@@ -6,7 +6,7 @@ from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.gates.rate import MAX_EPOCHS, harm_evidence
 from surefoot.core.judging.evidence import EventStratum, ValueCounts, ValueStratum
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import ValueGate
+from surefoot.core.policy.policy_types import ValueGate
 from surefoot.core.stats.bounded_mean import VALUE_LEVELS, arm_means, mean_increments
 from surefoot.core.stats.change_point import likely_start
 from surefoot.core.stats.rate_eprocess import log_mean_exp

@@ -1,13 +1,13 @@
 """Judge the gates that need no statistics: expectation suites, answer shapes, and golden rows."""
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
-from surefoot.core.judging.evidence import AnswerShapes, GoldenRows, Validation
+from surefoot.core.judging.evidence import AnswerShapes, GoldenRows, ValidationResult
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate
+from surefoot.core.policy.policy_types import Gate
 from surefoot.core.verdicts.build import journalable_sample, make_verdict, requests_demanded
 
 
-def judge_expectation_suite(gate: Gate, found: Validation, _level: DecisionThresholds) -> Verdict:
+def judge_expectation_suite(gate: Gate, found: ValidationResult, _level: DecisionThresholds) -> Verdict:
     """PASS when every expectation that blocks holds; an empty suite or table is an ERROR."""
     figures = (
         VerdictFigure(FigureKind.EXPECTATIONS, found.evaluated),

@@ -7,7 +7,7 @@ from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.gates.rate import MAX_EPOCHS, candidate_serves_all, harm_evidence, merge_strata, trials_needed
 from surefoot.core.judging.evidence import EventStratum, SpeedCounts, SpeedStratum
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import SpeedGate
+from surefoot.core.policy.policy_types import SpeedGate
 from surefoot.core.stats.change_point import likely_start
 from surefoot.core.stats.histogram import BUCKET_RATIO, Histogram, bucket_edge, bucket_of, count_exceedances
 from surefoot.core.stats.merge_evidence import merge_log_evidence

@@ -6,7 +6,7 @@ from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.gates.paired_loss import verdict_without_values
 from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import PairedGate
+from surefoot.core.policy.policy_types import PairedGate
 from surefoot.core.stats.mcnemar import BET_SHARES, log_evidence_of_harm, log_evidence_of_no_harm
 from surefoot.core.verdicts.build import make_verdict
 from surefoot.core.verdicts.wording import as_percent, forecast_clause, percentage_points

@@ -7,7 +7,7 @@ import numpy as np
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import GAP_METRICS, Metric, PairedGate, loss_of
+from surefoot.core.policy.policy_types import GAP_METRICS, Metric, PairedGate, loss_of
 from surefoot.core.stats.block_statistic import group_rates, statistic_of
 from surefoot.core.stats.paired_difference import MIN_BLOCKS, Difference, block_difference, jackknife_difference
 from surefoot.core.verdicts.build import make_verdict

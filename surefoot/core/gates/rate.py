@@ -8,9 +8,9 @@ from dataclasses import replace
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.evidence import EventStratum, SplitCounts
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import EventGate, Metric
+from surefoot.core.policy.policy_types import EventGate, Metric
 from surefoot.core.stats import power
-from surefoot.core.stats.absolute_rate import limit_increments
+from surefoot.core.stats.absolute_rate import rate_limit_increments
 from surefoot.core.stats.change_point import likely_start, log_detector, log_mixture
 from surefoot.core.stats.rate_eprocess import (
     HARM_FACTORS,
@@ -232,7 +232,7 @@ def _unhealthy(gate: EventGate, found: SplitCounts, strata: Sequence[EventStratu
     bad, good = (sum(cell[index] for cell in old.values()) for index in range(2))
     if not bad + good or bad / (bad + good) <= limit:
         return ""
-    if log_mixture(limit_increments(old, max(limit, 1e-6)), starts=MAX_EPOCHS) < -math.log(level.alpha):
+    if log_mixture(rate_limit_increments(old, max(limit, 1e-6)), starts=MAX_EPOCHS) < -math.log(level.alpha):
         return ""
     what = "has no label in time for" if gate.metric is Metric.MISSING_LABEL else "fails on"
     return (
@@ -248,9 +248,9 @@ def _absolute(gate: EventGate, found: SplitCounts, level: DecisionThresholds) ->
     limit = min(max(gate.limit or 0.0, 1e-6), 1.0 - 1e-6)
     mine = _by_epoch([(s.epoch, s.candidate_bad, s.candidate_good) for s in strata])
     bad, good = (sum(cell[index] for cell in mine.values()) for index in range(2))
-    found_by_epoch = limit_increments(mine, limit)
+    found_by_epoch = rate_limit_increments(mine, limit)
     harm, threshold = harm_evidence(found_by_epoch, level)
-    safe = log_mean_exp(limit_increments({0: (bad, good)}, limit, NO_HARM_FACTORS)[0])
+    safe = log_mean_exp(rate_limit_increments({0: (bad, good)}, limit, NO_HARM_FACTORS)[0])
     rate = bad / (bad + good)
     late, since = _late(strata, found_by_epoch, level)
     now = sum(s.candidate_bad for s in late) / max(sum(s.candidate for s in late), 1)

@@ -6,7 +6,7 @@ from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.durations import format_duration
 from surefoot.core.judging.evidence import GaugeCounts
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import GaugeGate
+from surefoot.core.policy.policy_types import GaugeGate
 from surefoot.core.stats.mcnemar import log_evidence_of_harm
 from surefoot.core.verdicts.build import make_verdict, requests_demanded
 

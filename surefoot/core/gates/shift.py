@@ -7,7 +7,7 @@ from scipy import stats
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.evidence import FeatureShift, InputShift
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import ShiftGate
+from surefoot.core.policy.policy_types import ShiftGate
 from surefoot.core.verdicts.build import make_verdict
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from surefoot.core.domain import FigureKind, Outcome, Verdict
 from surefoot.core.judging.evidence import ServedCounts, SlicedCounts, SpeedCounts, SplitCounts
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate, SlicedGate
+from surefoot.core.policy.policy_types import Gate, SlicedGate
 from surefoot.core.verdicts.build import make_verdict, requests_demanded
 
 _DECIDING_OUTCOMES = (

@@ -346,7 +346,7 @@ class FailedExpectation:
 
 
 @dataclass(frozen=True, slots=True)
-class Validation:
+class ValidationResult:
     """The answer of a data validation suite.
 
     Attributes:
@@ -359,6 +359,8 @@ class Validation:
         left: What was not counted as it came.
     """
 
+    JOURNAL_NAME: ClassVar[str] = "Validation"
+
     suite: str
     rows: int
     evaluated: int
@@ -369,13 +371,15 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class MissingEvidence:
     """Evidence that could not be had; never taken for a pass or a fail.
 
     Attributes:
         outcome: NO_DATA, STALE or ERROR.
         reason: Why, in one sentence.
     """
+
+    JOURNAL_NAME: ClassVar[str] = "Missing"
 
     outcome: Outcome
     reason: str
@@ -392,6 +396,6 @@ Evidence = (
     | InputShift
     | GoldenRows
     | AnswerShapes
-    | Validation
-    | Missing
+    | ValidationResult
+    | MissingEvidence
 )

@@ -22,19 +22,19 @@ from surefoot.core.judging.evidence import (
     GaugeCounts,
     GoldenRows,
     InputShift,
-    Missing,
+    MissingEvidence,
     PairedSums,
     ScoreBins,
     ServedCounts,
     SlicedCounts,
     SpeedCounts,
     SplitCounts,
-    Validation,
+    ValidationResult,
     ValueCounts,
 )
 from surefoot.core.judging.evidence_validation import validate_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import (
+from surefoot.core.policy.policy_types import (
     EventGate,
     ExpectedLossGate,
     Gate,
@@ -71,16 +71,16 @@ def judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
         return build.make_verdict(gate, Outcome.ERROR, "the evidence leads to a value that is not a number")
     return (
         verdict
-        if isinstance(evidence, Missing | GoldenRows)
+        if isinstance(evidence, MissingEvidence | GoldenRows)
         else left_out_records.report_left_out_records(verdict, evidence.left)
     )
 
 
 def _judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
     match evidence:
-        case Missing():
+        case MissingEvidence():
             return build.missing_verdict(gate, evidence, level)
-        case Validation():
+        case ValidationResult():
             return deterministic_checks.judge_expectation_suite(gate, evidence, level)
         case AnswerShapes():
             return deterministic_checks.judge_answer_shapes(gate, evidence, level)

@@ -14,12 +14,12 @@ from surefoot.core.domain import RolloutKind, Verdict
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import Evidence, ServedCounts
 from surefoot.core.judging.judge import COMPATIBLE_EDITIONS, JUDGE_EDITION, judge
-from surefoot.core.machine import IMPLICIT_GATES
-from surefoot.core.policy.model import GAP_METRICS, Gate, SlicedGate
-from surefoot.core.policy.parse import parse
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import GAP_METRICS, Gate, SlicedGate
 from surefoot.core.record.chain import Entry, canonical_bytes
 from surefoot.core.record.codec import JsonCodec, journal_name
 from surefoot.core.record.events import GateJudged, RolloutOpened, decode_event
+from surefoot.core.state_machine import IMPLICIT_GATES
 
 EVIDENCE_TYPES: dict[str, type] = {journal_name(kind): kind for kind in get_args(Evidence)}
 _EVIDENCE_CODEC = JsonCodec({Evidence: ("kind", EVIDENCE_TYPES), ServedCounts: ("kind", EVIDENCE_TYPES)})
@@ -75,7 +75,7 @@ def reverify(entries: Iterable[Entry]) -> Iterator[ReverifyResult]:
     for entry in entries:
         event = decode_event(entry.kind, entry.data)
         if isinstance(event, RolloutOpened) and event.kind == RolloutKind.PROMOTION:
-            gates, written = dict(parse(event.policy).gates), _protected(event.policy)
+            gates, written = dict(parse_policy(event.policy).gates), _protected(event.policy)
         elif isinstance(event, GateJudged) and (why := _not_again(event)):
             yield ReverifyResult(entry.seq, event.verdict.gate, skipped=why)
         elif isinstance(event, GateJudged) and event.level:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from surefoot.core.policy.model import Policy
+from surefoot.core.policy.policy_types import Policy
 
 PLAN_POWER = 0.8
 """Chance that a plan counts on [probability]."""

@@ -5,7 +5,7 @@ from statistics import NormalDist
 from typing import Protocol
 
 from surefoot.core.gates.rate import ASSUMED_CHAMPION_RATE
-from surefoot.core.policy.model import EventGate, Gate, SpeedGate, ValueGate, narrow
+from surefoot.core.policy.policy_types import EventGate, Gate, SpeedGate, ValueGate, narrow
 from surefoot.core.stats import power
 from surefoot.core.stats.rate_eprocess import MIN_PROBABILITY
 

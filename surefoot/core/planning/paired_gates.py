@@ -7,7 +7,7 @@ from scipy import stats
 
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning.detectability import PLAN_POWER, Detectability, smallest_detectable
-from surefoot.core.policy.model import GAP_METRICS, GaugeGate, Metric, PairedGate, ShiftGate
+from surefoot.core.policy.policy_types import GAP_METRICS, GaugeGate, Metric, PairedGate, ShiftGate
 from surefoot.core.stats import power
 from surefoot.core.stats.paired_difference import MIN_BLOCKS
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, MIN_PROBABILITY, kl_divergence

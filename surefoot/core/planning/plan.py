@@ -4,11 +4,10 @@ from dataclasses import replace
 
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
-from surefoot.core.machine import alpha_per_guardrail, alpha_per_shadow_gate
 from surefoot.core.planning.detectability import Detectability, distinct_units
 from surefoot.core.planning.paired_gates import plan_paired, plan_paired_binary, plan_resource, plan_shift
 from surefoot.core.planning.served_gates import SplitPeriod, StepDemand, plan_served
-from surefoot.core.policy.model import (
+from surefoot.core.policy.policy_types import (
     ErrorRateGate,
     EventGate,
     Gate,
@@ -19,6 +18,7 @@ from surefoot.core.policy.model import (
     SpeedGate,
     ValueGate,
 )
+from surefoot.core.state_machine import alpha_per_guardrail, alpha_per_shadow_gate
 
 _PASS_LEVEL = 0.05
 """DecisionThresholds to pass [probability]."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from surefoot.core.durations import format_duration
 from surefoot.core.gates.paired_loss import slice_differences
 from surefoot.core.judging.evidence import PairedSums
-from surefoot.core.policy.model import PairedGate
+from surefoot.core.policy.policy_types import PairedGate
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from surefoot.core.policy.model import CLASS_LOSS_METRICS, ClassGate, Gate, InputShiftGate, Metric, Policy
+from surefoot.core.policy.policy_types import CLASS_LOSS_METRICS, ClassGate, Gate, InputShiftGate, Metric, Policy
 from surefoot.core.verdicts.left_out_records import MAX_MISSING_SHARE
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from surefoot.core.gates.rate import MAX_EPOCHS
 from surefoot.core.planning.detectability import PLAN_POWER, Detectability, smallest_detectable
 from surefoot.core.planning.evidence_growth import evidence_growth_of
-from surefoot.core.policy.model import Gate, SpeedGate
+from surefoot.core.policy.policy_types import Gate, SpeedGate
 from surefoot.core.stats import power
 from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT
 

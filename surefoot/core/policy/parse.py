@@ -47,7 +47,7 @@ class ExaminedPolicy:
     suite: str
 
 
-def parse(value: object) -> Policy:
+def parse_policy(value: object) -> Policy:
     """Read a whole policy.
 
     Args:

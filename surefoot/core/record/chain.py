@@ -8,7 +8,7 @@ import rfc8785
 
 from surefoot.core.errors import InvariantBroken, JournalTampered
 
-GENESIS = "0" * 64
+GENESIS_HASH = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def check_chain(entries: Iterable[Entry]) -> int:
     Raises:
         JournalTampered: Names the first entry that is missing, moved or altered.
     """
-    previous, count = GENESIS, 0
+    previous, count = GENESIS_HASH, 0
     for count, entry in enumerate(entries, start=1):
         if entry.seq != count:
             msg = f"journal of {entry.model}: entry {count} is missing (found {entry.seq})"

@@ -20,7 +20,7 @@ WRITTEN_NAME = "written"
 """Key in the metadata of a dataclass field: its name in the journal, where an earlier release named it otherwise."""
 
 _UNCAST_TYPES = (object, str, int, bool)
-TaggedUnions = Mapping[Any, tuple[str, Mapping[str, type]]]
+_TaggedUnions = Mapping[Any, tuple[str, Mapping[str, type]]]
 """Unions whose members carry their name: union -> (key of the name, member by name)."""
 
 
@@ -32,7 +32,7 @@ def journal_name(kind: type) -> str:
 class JsonCodec:
     """Writes dataclasses as JSON values and reads them; fields that a newer release added are left out."""
 
-    def __init__(self, unions: TaggedUnions | None = None) -> None:
+    def __init__(self, unions: _TaggedUnions | None = None) -> None:
         """Know the unions whose members carry their name."""
         self._unions = unions or {}
         self._tags = {kind: (tag, name) for tag, members in self._unions.values() for name, kind in members.items()}

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
-from surefoot.core.policy.model import Metric
+from surefoot.core.policy.policy_types import Metric
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats, Floats], Floats]

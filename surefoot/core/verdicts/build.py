@@ -7,9 +7,9 @@ from typing import Any
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import Missing
+from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.model import Gate
+from surefoot.core.policy.policy_types import Gate
 from surefoot.core.record.chain import canonical_bytes
 
 
@@ -18,7 +18,7 @@ def make_verdict(gate: Gate, outcome: Outcome, reason: str, **fields: Any) -> Ve
     return Verdict(gate.name, gate.metric.value, outcome, gate.role, reason, **fields)
 
 
-def missing_verdict(gate: Gate, found: Missing, _level: DecisionThresholds) -> Verdict:
+def missing_verdict(gate: Gate, found: MissingEvidence, _level: DecisionThresholds) -> Verdict:
     """What could not be had, as it was said."""
     return make_verdict(gate, found.outcome, found.reason)
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from surefoot.core.domain import Split, Version
 from surefoot.core.ports import Clock
-from surefoot.core.split_json import decode_split, encode_split
+from surefoot.core.traffic_split_json import decode_traffic_split, encode_traffic_split
 from surefoot.gateway.control.acknowledgement import ACKNOWLEDGEMENT_POLL_S, wait_until_acknowledged
 from surefoot.gateway.control.cut_reports import CutReporter
 from surefoot.gateway.control.route_entry import persist_route, request_rules, warm_versions, without_candidate
@@ -120,7 +120,12 @@ class ModelController:
         with self._route_table.lock():
             _, document = self._route_table.read_routes()
             entry = document.get(self.name)
-            if entry is None or "route" not in entry or not split.weight or decode_split(entry["route"]) != split:
+            if (
+                entry is None
+                or "route" not in entry
+                or not split.weight
+                or decode_traffic_split(entry["route"]) != split
+            ):
                 return False
             document[self.name] = without_candidate(entry, reason)
             self._route_table.publish(document)
@@ -139,7 +144,7 @@ class ModelController:
         Returns:
             Why a version of the preload, or the shadow, cannot be loaded; None when all of them are.
         """
-        ahead = None if preload is None else decode_split(preload)
+        ahead = None if preload is None else decode_traffic_split(preload)
         wanted = () if ahead is None else serving_versions(ahead)
         failure = None
         for version in (*self._routed, *wanted):
@@ -242,7 +247,7 @@ class ModelController:
 
     async def _preload(self, split: Split) -> None:
         """Have every worker load what a route needs, before any request goes there."""
-        preload = self._route_table.preload(self.name, encode_split(split))
+        preload = self._route_table.preload(self.name, encode_traffic_split(split))
         failure = None
         try:
             while self._route_table.workers_loading(preload):
@@ -260,13 +265,13 @@ class ModelController:
             _, document = self._route_table.read_routes()
             entry = document.get(self.name)
             if entry is not None and "route" in entry:
-                self._refuse_stale(split, decode_split(entry["route"]))
+                self._refuse_stale(split, decode_traffic_split(entry["route"]))
             if (split.weight or split.mirror) and KILL_SWITCH_KEY in document:
                 raise KillSwitchSet(
                     f"the kill switch is set ({document[KILL_SWITCH_KEY]['reason']}): no candidate gets traffic"
                 )
             document[self.name] = {
-                "route": encode_split(split),
+                "route": encode_traffic_split(split),
                 "warm": warm_versions(entry, split),
                 **self._rules_for(entry, split),
                 UNBATCHABLE_KEY: unbatchable_versions(entry or {}),
@@ -276,7 +281,7 @@ class ModelController:
     def _rules_for(self, entry: Mapping[str, object] | None, split: Split) -> dict[str, object]:
         """Give the rules of the policy as it is now when a rollout begins, else those that the rollout began with."""
         if split.rollout and entry is not None and "route" in entry:
-            before = decode_split(entry["route"])
+            before = decode_traffic_split(entry["route"])
             if before.rollout == split.rollout:
                 return request_rules(entry)
         return policy_rules(self._settings, self.name).encode()

@@ -11,7 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from surefoot.core.domain import Split, Version
-from surefoot.core.split_json import decode_split, decode_version, encode_split, encode_version
+from surefoot.core.traffic_split_json import (
+    decode_traffic_split,
+    decode_version,
+    encode_traffic_split,
+    encode_version,
+)
 from surefoot.gateway.control.route_files import hold_route_file_lock, is_saved, save_route
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY, list_or_empty
@@ -20,10 +25,10 @@ from surefoot.gateway.inference.route_snapshot import serving_versions, unbatcha
 
 def without_candidate(entry: Mapping[str, object], reason: str) -> dict[str, object]:
     """Give the entry of a model whose candidate is cut: it gets nothing more under this route, and stays warm."""
-    without = replace(decode_split(entry["route"]), weight=0.0, mirror=0.0)
+    without = replace(decode_traffic_split(entry["route"]), weight=0.0, mirror=0.0)
     warm = warm_versions(entry, without)
     return {
-        "route": encode_split(without),
+        "route": encode_traffic_split(without),
         "warm": warm,
         "cut": reason,
         **request_rules(entry),
@@ -35,7 +40,7 @@ def has_candidate_traffic(entry: Mapping[str, object]) -> bool:
     """Whether a candidate gets requests, to answer callers or mirrored."""
     if "route" not in entry:
         return False
-    split = decode_split(entry["route"])
+    split = decode_traffic_split(entry["route"])
     return split.weight > 0.0 or split.mirror > 0.0
 
 
@@ -51,7 +56,7 @@ def warm_versions(entry: Mapping[str, object] | None, split: Split) -> list[dict
     """
     if entry is None or "route" not in entry:
         return []
-    before = decode_split(entry["route"])
+    before = decode_traffic_split(entry["route"])
     warm = [decode_version("warm", one) for one in list_or_empty(entry["warm"])]
     now = {version_key(version) for version in serving_versions(split)}
     # The order of the list says what they are: the last champion comes first, if there has been one.

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import orjson
 
-from surefoot.core.split_json import decode_split, decode_version, encode_split, encode_version
+from surefoot.core.traffic_split_json import (
+    decode_traffic_split,
+    decode_version,
+    encode_traffic_split,
+    encode_version,
+)
 from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY, RequestRules, is_model_name, list_or_empty
 
 _log = logging.getLogger(__name__)
@@ -88,7 +93,7 @@ def _entry(value: object) -> dict[str, object]:
     warm = [encode_version(decode_version("warm", one)) for one in list_or_empty(extra.get("warm"))]
     RequestRules.decode(extra)
     return {
-        "route": encode_split(decode_split({key: value[key] for key in value.keys() - _ENTRY_KEYS})),
+        "route": encode_traffic_split(decode_traffic_split({key: value[key] for key in value.keys() - _ENTRY_KEYS})),
         **extra,
         "warm": warm,
     }

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from surefoot.core.domain import LogPolicy
-from surefoot.core.split_json import decode_percent
+from surefoot.core.traffic_split_json import decode_percent
 
 _MODEL = re.compile(r"[^./:\\\x00-\x1f\x7f][^/:\\\x00-\x1f\x7f]*")
 _LONGEST_NAME = 200  # bytes; a file name holds 255

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from surefoot.core.domain import Split, Version
-from surefoot.core.split_json import decode_split, decode_version
+from surefoot.core.traffic_split_json import decode_traffic_split, decode_version
 from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY, RequestRules, list_or_empty
 
 NUMBERS_AREA_BYTES = 4096
@@ -198,7 +198,7 @@ def _decode_route(entry: Mapping[str, object]) -> ConfiguredRoute:
         ValueError: The entry is not of the right form.
     """
     return ConfiguredRoute(
-        decode_split(entry["route"]),
+        decode_traffic_split(entry["route"]),
         tuple(decode_version("warm", version) for version in list_or_empty(entry["warm"])),
         RequestRules.decode(entry) if "unit" in entry else None,
         unbatchable_versions(entry),

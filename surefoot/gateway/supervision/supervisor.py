@@ -29,7 +29,7 @@ _SIGNALS = {
 }  # fmt: skip
 _HANDOVER_S = 10.0
 """How long workers of an earlier supervisor may take to hand their socket over [s]."""
-STOP_S = 25.0
+WORKER_STOP_TIMEOUT_S = 25.0
 """Longest that a worker may take to leave, which is more than all of its own limits together; then it is killed [s]."""
 _BACK_OFF_S = 1.0
 """A worker that ended sooner than this after its start is started again only then [s]."""
@@ -238,13 +238,13 @@ class Supervisor:
             del self._leaving[pid]
         for pid, until in self._leaving.items():
             if time.monotonic() > until:
-                _log.critical("worker %d has not left within %.0f s and is killed", pid, STOP_S)
+                _log.critical("worker %d has not left within %.0f s and is killed", pid, WORKER_STOP_TIMEOUT_S)
                 self._leaving[pid] = math.inf
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
     def _terminate(self, pid: int) -> None:
-        self._leaving.setdefault(pid, time.monotonic() + STOP_S)
+        self._leaving.setdefault(pid, time.monotonic() + WORKER_STOP_TIMEOUT_S)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
 
@@ -252,7 +252,7 @@ class Supervisor:
         """Replace the workers one by one: a new one answers before an old one leaves, and without one none does."""
         for old in sorted(self._workers.keys() - self._leaving):
             fresh = self._start(mask)
-            deadline = time.monotonic() + STOP_S
+            deadline = time.monotonic() + WORKER_STOP_TIMEOUT_S
             while not (ready := self.is_ready(fresh)) and fresh in self._workers and time.monotonic() < deadline:
                 time.sleep(0.02)
                 self._reap()

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from surefoot.adapters.mlflow.client import RetryingClient
-from surefoot.adapters.mlflow.runs.run_writer import HASH, HEAD, PARENT, SEQ, WARNING, Pictures, RunWriter
+from surefoot.adapters.mlflow.runs.run_writer import HASH, HEAD, PARENT, SEQ, WARNING, RunPlots, RunWriter
 from surefoot.adapters.mlflow.runs.transitions import RUNNING, EntryKey, RunView, run_views
 from surefoot.adapters.mlflow.runs.version_pages import ROLLOUT, VersionPages
 from surefoot.core.errors import Conflict, RegistryUnavailable, Rejected, SurefootError
@@ -38,7 +38,7 @@ class MlflowProjection:
     def __init__(
         self,
         uri: str,
-        pictures: Pictures,
+        pictures: RunPlots,
         experiment_prefix: str = "surefoot/",
         deadline_s: float = 10.0,
     ) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class RunPlots:
     """Draws what a run shows, each as PNG.
 
     Attributes:
@@ -43,7 +43,7 @@ class RunWriter:
     `surefoot.head` is written last: a run that has it is whole.
     """
 
-    def __init__(self, mlflow: RetryingClient, pictures: Pictures) -> None:
+    def __init__(self, mlflow: RetryingClient, pictures: RunPlots) -> None:
         """Nothing is asked yet."""
         self._mlflow, self._pictures = mlflow, pictures
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from surefoot.core.split_json import decode_split, encode_split
+from surefoot.core.traffic_split_json import decode_traffic_split, encode_traffic_split
 from surefoot.gateway import json_body
 from surefoot.gateway.control.route_errors import KillSwitchSet, LoadFailed, NotPersisted, StaleRoute
 from surefoot.gateway.http import asgi
@@ -28,7 +28,7 @@ class RouteHandler:
             raise no_route_error(name)
         authorised = self._context.is_authorised(scope)  # first: it may end the silence of the control plane
         split = controller.router.split
-        shown = encode_split(split or controller.requested)
+        shown = encode_traffic_split(split or controller.requested)
         if not authorised:
             del shown["salt"]  # with the salt a caller could compute which units the candidate answers
         return Response.json({**shown, "serving": split is not None, "settled": controller.settled})
@@ -37,7 +37,7 @@ class RouteHandler:
         self._context.require_token(scope)
         body = await asgi.read_body(scope, receive, self._context.settings.max_body_bytes)
         try:
-            split = decode_split(json_body.parse_json_body(body))
+            split = decode_traffic_split(json_body.parse_json_body(body))
         except ValueError as error:  # orjson's error is one too
             raise HttpError(400, "BAD_REQUEST", str(error)) from None
         try:

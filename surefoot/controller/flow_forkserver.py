@@ -7,15 +7,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-PAUSE_S = 60.0
-LONGEST_PAUSE_S = 3600.0
+_PAUSE_S = 60.0
+_LONGEST_PAUSE_S = 3600.0
 """How long to wait before a forkserver that has ended is started again [s]: twice as long each time."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class FlowProcesses:
+class FlowForkserver:
     """The forkserver that processes of flow runs are forked from; runs need none, they only start faster.
 
     Attributes:
@@ -27,7 +27,7 @@ class FlowProcesses:
     modules: tuple[str, ...]
     _server: "subprocess.Popen[bytes] | None" = None
     _again: float = 0.0
-    _pause: float = PAUSE_S
+    _pause: float = _PAUSE_S
 
     def ensure(self) -> None:
         """Start the forkserver where it does not run; it ends with this process, whose pipe it reads."""
@@ -42,7 +42,7 @@ class FlowProcesses:
             )
             if self._server.stdin is not None:
                 self._server.stdin.close()
-            self._pause = min(2.0 * self._pause, LONGEST_PAUSE_S)
+            self._pause = min(2.0 * self._pause, _LONGEST_PAUSE_S)
         self._again = now + self._pause
         command = [sys.executable, "-m", "surefoot.controller.forkserver", *self.modules]
         self._server = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=self.project)  # noqa: S603 - ours

@@ -9,7 +9,7 @@ import duckdb
 import orjson
 import pandas as pd
 
-from surefoot.adapters.predictions.log_files import FILE_KINDS, current_files, log_view_sql
+from surefoot.adapters.predictions.log_files import FILE_KINDS, current_log_files, log_view_sql
 from surefoot.adapters.predictions.mirrored_pairs import MIRRORED_PAIRS_SQL, MirroredPair
 from surefoot.adapters.predictions.typed_table import answer_frame, plain_types
 from surefoot.core.canonical_text import canonical_text_of_json
@@ -111,7 +111,7 @@ class PredictionLog:
                     db.execute("SET threads = 1")
                     register_sql_functions(db)
                     for kind in FILE_KINDS:
-                        segments, tables = current_files(self._root / model, kind)
+                        segments, tables = current_log_files(self._root / model, kind)
                         files += [*segments, *tables]
                         db.execute(log_view_sql(segments, tables, kind))
                     return run(db)

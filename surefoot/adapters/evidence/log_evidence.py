@@ -1,4 +1,4 @@
-"""Answer the questions of the judge from the prediction log, the labels and the models themselves."""
+"""Measure the evidence that the judge requests, from the prediction log, its labels and the models."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,12 +21,26 @@ from surefoot.adapters.predictions.typed_table import typed_table
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import InvariantBroken, SurefootError
-from surefoot.core.judging.evidence import AnswerShapes, Evidence, GoldenRows, InputShift, Missing, Validation
+from surefoot.core.judging.evidence import (
+    AnswerShapes,
+    Evidence,
+    GoldenRows,
+    InputShift,
+    MissingEvidence,
+    ValidationResult,
+)
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import EVENT_METRICS, PAIRED_METRICS, SPEED_METRICS, Metric, ShiftGate, narrow
+from surefoot.core.policy.policy_types import (
+    EVENT_METRICS,
+    PAIRED_METRICS,
+    SPEED_METRICS,
+    Metric,
+    ShiftGate,
+    narrow,
+)
 
-ValidateTable = Callable[[str, pd.DataFrame, str], Validation | Missing]
+ValidateTable = Callable[[str, pd.DataFrame, str], ValidationResult | MissingEvidence]
 """(suite digest, requests, name of the report) -> what the suite says."""
 
 
@@ -145,9 +159,11 @@ class LogEvidence:
         try:
             return self._counted(question)
         except SurefootError as error:
-            return Missing(Outcome.ERROR, str(error))
+            return MissingEvidence(Outcome.ERROR, str(error))
         except Exception as error:  # noqa: BLE001 - last boundary: a metric that raises is an ERROR, never a pass
-            return Missing(Outcome.ERROR, f"{question.gate.metric} cannot be measured: {type(error).__name__}: {error}")
+            return MissingEvidence(
+                Outcome.ERROR, f"{question.gate.metric} cannot be measured: {type(error).__name__}: {error}"
+            )
 
     def _counted(self, question: EvidenceRequest) -> Evidence:
         """The evidence, with what was left out of it."""
@@ -158,7 +174,7 @@ class LogEvidence:
         }
         refused = self._answers.refused(question) if live else ()
         found = self._gather(question, refused)
-        if isinstance(found, Missing | GoldenRows):
+        if isinstance(found, MissingEvidence | GoldenRows):
             return found
         if question.kind == EvidenceKind.LIVE_SHADOW and metric is not Metric.INPUT_SHIFT:
             return replace(found, left=merge_left_out_counts(self._mirrored().left_out(question), found.left))
@@ -222,7 +238,7 @@ class LogEvidence:
             raise InvariantBroken("no log of mirrored requests is wired")
         return self._mirror
 
-    def _stale(self, question: EvidenceRequest) -> Missing | None:
+    def _stale(self, question: EvidenceRequest) -> MissingEvidence | None:
         """Why the log cannot speak of now; None when it can."""
         if not question.stale_after:
             return None
@@ -231,19 +247,23 @@ class LogEvidence:
             return None
         age, allowed = format_duration(question.until - newest), format_duration(question.stale_after)
         reason = f"the newest request was logged {age} ago; after {allowed} of silence (stale_after) nothing is decided"
-        return Missing(Outcome.STALE, reason)
+        return MissingEvidence(Outcome.STALE, reason)
 
     def _data(self, question: EvidenceRequest) -> Evidence:
         frame = self._log.frame(question.model, question.since, question.until)
         if not len(frame):
-            return Missing(
+            return MissingEvidence(
                 Outcome.ERROR, f"no request of {question.model} was logged in the window: nothing to validate"
             )
         table, left = typed_table(frame, self._answers.types(question))
         if not len(table):
-            return Missing(Outcome.ERROR, f"{left.what}: none of {left.odd:,} requests can be validated")
+            return MissingEvidence(Outcome.ERROR, f"{left.what}: none of {left.odd:,} requests can be validated")
         found = self._validate(question.suite, table, question.rollout)
-        return replace(found, left=merge_left_out_counts(found.left, left)) if isinstance(found, Validation) else found
+        return (
+            replace(found, left=merge_left_out_counts(found.left, left))
+            if isinstance(found, ValidationResult)
+            else found
+        )
 
     def _shift(self, question: EvidenceRequest) -> Evidence:
         gate = narrow(question.gate, ShiftGate)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from surefoot.core.domain import EvidenceKind, Outcome, Role, RolloutKind, Split, Stage, Verdict
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.policy.gates.shift_and_golden import ImplicitGate
-from surefoot.core.policy.model import (
+from surefoot.core.policy.policy_types import (
     DATA_GATE_NAME,
     REPLAY_INTERVAL_S,
     SHAPE_GATE_NAME,

@@ -26,18 +26,18 @@ from surefoot.core.record.state import Ledger
 from surefoot.rollout import ended_outcomes
 from surefoot.rollout.reconcile import MAX_LATEST_RUNS
 from surefoot.settings import read_settings
-from tasks.stage_driver import flow_ports
-from tasks.states import state_of
+from tasks.stage_driver import open_flow_ports
+from tasks.states import rollout_state
 
-ROLLOUT_TAG = "rollout:"
+_ROLLOUT_TAG_PREFIX = "rollout:"
 """Begins the tag that says which rollout a flow run drives."""
-MAX_NAME_LENGTH = 150
+_MAX_NAME_LENGTH = 150
 """Longest name of a run [characters]."""
-OUR_STATES = frozenset(str(stage) for stage in Stage)
+_SUREFOOT_STATE_NAMES = frozenset(str(stage) for stage in Stage)
 """Names of the states that Surefoot gives; what a person or Prefect has set stays."""
 
 
-def tag_run(rollout: str, name: str = "") -> None:
+def tag_flow_run(rollout: str, name: str = "") -> None:
     """Tag this flow run with the rollout that it drives, and name it; without a Prefect server nothing is marked.
 
     Args:
@@ -48,7 +48,7 @@ def tag_run(rollout: str, name: str = "") -> None:
         return
     with _patiently(), get_client(sync_client=True) as client:
         run = client.read_flow_run(runtime.flow_run.id)
-        tags = sorted({*run.tags, f"{ROLLOUT_TAG}{rollout}"})
+        tags = sorted({*run.tags, f"{_ROLLOUT_TAG_PREFIX}{rollout}"})
         if tags != sorted(run.tags) or (name and run.name != name):
             client.update_flow_run(run.id, tags=tags, name=name or run.name)
 
@@ -61,7 +61,7 @@ def name_run(name: str) -> None:
     """
     if not runtime.flow_run.id:
         return
-    short = name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}…"
+    short = name if len(name) <= _MAX_NAME_LENGTH else f"{name[: _MAX_NAME_LENGTH - 1]}…"
     with _patiently(), get_client(sync_client=True) as client:
         client.update_flow_run(runtime.flow_run.id, name=short)
 
@@ -81,7 +81,7 @@ def update_ended_runs() -> list[str]:
         runs = client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=["promote"])),
             flow_run_filter=FlowRunFilter(
-                tags=FlowRunFilterTags(any_=[f"{ROLLOUT_TAG}{rollout}" for rollout in ledgers]),
+                tags=FlowRunFilterTags(any_=[f"{_ROLLOUT_TAG_PREFIX}{rollout}" for rollout in ledgers]),
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED, StateType.FAILED])),
             ),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
@@ -89,11 +89,16 @@ def update_ended_runs() -> list[str]:
         )
         for run in runs:
             rollout = next(
-                (tag.removeprefix(ROLLOUT_TAG) for tag in run.tags if tag.removeprefix(ROLLOUT_TAG) in ledgers), ""
+                (
+                    tag.removeprefix(_ROLLOUT_TAG_PREFIX)
+                    for tag in run.tags
+                    if tag.removeprefix(_ROLLOUT_TAG_PREFIX) in ledgers
+                ),
+                "",
             )
-            if not rollout or run.state is None or run.state.name not in OUR_STATES:
+            if not rollout or run.state is None or run.state.name not in _SUREFOOT_STATE_NAMES:
                 continue
-            wanted = state_of(ledgers[rollout], rollout)
+            wanted = rollout_state(ledgers[rollout], rollout)
             if (run.state.type, run.state.name) == (wanted.type, wanted.name):
                 continue
             client.set_flow_run_state(run.id, wanted, force=True)
@@ -107,7 +112,7 @@ def update_ended_runs() -> list[str]:
 def _ledgers() -> dict[str, Ledger]:
     """The ledger of each of the latest promotions, by id of the rollout."""
     found = {}
-    with flow_ports() as ports:
+    with open_flow_ports() as ports:
         for model in ports.journal.models():
             ledger = ports.ledger(model)
             promotions = [one for one, item in ledger.rollouts.items() if item.opened.kind == RolloutKind.PROMOTION]

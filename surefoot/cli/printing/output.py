@@ -13,7 +13,7 @@ from rich.table import Table
 
 from surefoot.core.domain import Split
 from surefoot.core.durations import format_duration
-from surefoot.core.policy.model import LiveShadow, Policy, Shadow
+from surefoot.core.policy.policy_types import LiveShadow, Policy, Shadow
 from surefoot.core.reason import usable_reason
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.describe import describe_event, event_title

@@ -16,10 +16,10 @@ from surefoot.adapters.predictions.mirrored_pairs import MirroredPair
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.answers.shape import describe_shapes
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import AnswerShapes, InputShift, Missing, PairedSums
+from surefoot.core.judging.evidence import AnswerShapes, InputShift, MissingEvidence, PairedSums
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.judging.request import EvidenceRequest
-from surefoot.core.policy.model import PairedGate, narrow
+from surefoot.core.policy.policy_types import PairedGate, narrow
 
 SHADOW_ANSWER_TIMEOUT_S = 10.0
 """A request that is so old has the shadow's answer, or was counted as dropped, unless its record is lost [s]."""
@@ -51,21 +51,21 @@ class MirroredAnswers:
             self._pairs = {key: self._log.mirrored(*key, MAX_EXAMINED_ROWS)}
         return self._pairs[key]
 
-    def paired(self, question: EvidenceRequest) -> PairedSums | Missing:
+    def paired(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
         """Sums of both by block and slice; what the shadow failed is unscored, what it dropped is not there."""
         found = self.pairs(question)
         if not found:
-            return Missing(Outcome.NO_DATA, _NO_PAIRS_REASON)
+            return MissingEvidence(Outcome.NO_DATA, _NO_PAIRS_REASON)
         gate = narrow(question.gate, PairedGate)
         return sum_paired_losses(
             gate, question.since, question.until, [_batch(found, gate.maturity, gate.by)]
         ).evidence()
 
-    def answered(self, question: EvidenceRequest) -> InputShift | Missing:
+    def answered(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
         """How far the candidate's answers lie from the champion's to the same requests, as distributions."""
         both = [pair for pair in self.pairs(question) if pair.candidate is not None]
         if not both:
-            return Missing(Outcome.NO_DATA, _NO_PAIRS_REASON)
+            return MissingEvidence(Outcome.NO_DATA, _NO_PAIRS_REASON)
         ids = [pair.key[0] for pair in both]
         old = answer_frame([pair.champion for pair in both], ids)
         new = answer_frame([pair.candidate for pair in both], ids)
@@ -78,11 +78,11 @@ class MirroredAnswers:
         both = [pair for pair in self.pairs(question) if pair.candidate is not None]
         return answer_frame([pair.candidate for pair in both], [pair.key[0] for pair in both])
 
-    def shapes(self, question: EvidenceRequest) -> AnswerShapes | Missing:
+    def shapes(self, question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
         """What both versions' answers to the same requests look like; a failure is no answer of another shape."""
         both = [pair for pair in self.pairs(question) if pair.candidate is not None]
         if not both:
-            return Missing(Outcome.NO_DATA, _NO_PAIRS_REASON)
+            return MissingEvidence(Outcome.NO_DATA, _NO_PAIRS_REASON)
         old, new = [pair.champion for pair in both], [pair.candidate for pair in both]
         return AnswerShapes(describe_shapes(old), describe_shapes(new, old), len(old), len(new))
 

@@ -5,7 +5,7 @@ import re
 
 from surefoot.core.domain import Split, Version
 
-SPLIT_KEYS = frozenset({"generation", "rollout", "salt", "weight", "champion", "candidate"})
+TRAFFIC_SPLIT_KEYS = frozenset({"generation", "rollout", "salt", "weight", "champion", "candidate"})
 """Keys that every split has; `mirror` is there when it is above 0."""
 _PRINTABLE = re.compile(r"[\x20-\x7e]{0,200}")  # what may stand in a response header
 _NUMBER = re.compile(r"[0-9A-Za-z._-]{1,64}")
@@ -14,7 +14,7 @@ _VERSION_KEYS = {"number", "digest", "data_digest"}
 _HUNDRED = 100
 
 
-def encode_split(split: Split) -> dict[str, object]:
+def encode_traffic_split(split: Split) -> dict[str, object]:
     """Give a split as a JSON object."""
     made: dict[str, object] = {
         "generation": split.generation,
@@ -32,7 +32,7 @@ def encode_version(version: Version) -> dict[str, object]:
     return {"number": version.number, "digest": version.digest, "data_digest": version.data_digest}
 
 
-def decode_split(value: object) -> Split:
+def decode_traffic_split(value: object) -> Split:
     """Read a split, strictly.
 
     Raises:
@@ -41,8 +41,8 @@ def decode_split(value: object) -> Split:
     if not isinstance(value, dict):
         raise ValueError("a route is a JSON object")  # noqa: TRY004 - one kind of error for one kind of mistake
     value = {"mirror": 0.0, **value}
-    if strange := value.keys() ^ {*SPLIT_KEYS, "mirror"}:
-        raise ValueError(f"a route has exactly the keys {sorted(SPLIT_KEYS)}; look at {sorted(strange)}")
+    if strange := value.keys() ^ {*TRAFFIC_SPLIT_KEYS, "mirror"}:
+        raise ValueError(f"a route has exactly the keys {sorted(TRAFFIC_SPLIT_KEYS)}; look at {sorted(strange)}")
     generation = value["generation"]
     if not isinstance(generation, int) or isinstance(generation, bool) or generation < 0:
         raise ValueError("generation is a whole number, at least 0")

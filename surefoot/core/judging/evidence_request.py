@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from surefoot.core.domain import EvidenceKind, Version
-from surefoot.core.policy.model import Gate
+from surefoot.core.policy.policy_types import Gate
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,28 +8,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from surefoot import wiring
-from surefoot.adapters.config.policy_file import policy_files, read_policy
+from surefoot.adapters.config.policy_file import list_policy_files, read_policy
 from surefoot.adapters.mlflow.registry import MlflowRegistry, RegistryFingerprint
 from surefoot.core.domain import RegistryView, Split, Version
 from surefoot.core.errors import NotFound, PolicyInvalid, SurefootError
-from surefoot.core.policy.model import Policy
+from surefoot.core.policy.policy_types import Policy
 from surefoot.core.ports import Traffic
 from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.rollout import Ports
 from surefoot.settings import Settings
 
 log = logging.getLogger(__name__)
-REGISTRY_S = 5.0
+REGISTRY_CACHE_S = 5.0
 """How long MLflow may take to answer a tick [s]: the next one asks again."""
-REREAD_S = 600.0
+REREAD_INTERVAL_S = 600.0
 """How long what the registry says of a model is taken as read while its fingerprint stays the same [s]."""
 
-Head = tuple[int, str]
+JournalHead = tuple[int, str]
 """Sequence and hash of the last entry of a journal."""
 
 
 @dataclass(frozen=True, slots=True)
-class KnownPorts(Ports):
+class CachedPorts(Ports):
     """Ports that have folded the journals already."""
 
     ledgers: Mapping[str, Ledger] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class KnownPorts(Ports):
 
 
 @dataclass
-class Snapshot:
+class TickState:
     """Everything that a tick reads, of one installation.
 
     Attributes:
@@ -51,35 +51,35 @@ class Snapshot:
     """
 
     config: Settings
-    heads: dict[str, Head] = field(default_factory=dict)
+    heads: dict[str, JournalHead] = field(default_factory=dict)
     marks: dict[str, tuple[object, ...]] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
-    _ledgers: dict[str, tuple[Head, Ledger]] = field(default_factory=dict)
+    _ledgers: dict[str, tuple[JournalHead, Ledger]] = field(default_factory=dict)
     _policies: dict[str, tuple[object, Policy | None]] = field(default_factory=dict)
     _views: dict[str, tuple[RegistryFingerprint, float, RegistryView]] = field(default_factory=dict)
     _splits: dict[str, tuple[str, Split | None]] = field(default_factory=dict)
 
     @contextmanager
-    def open(self) -> Iterator[KnownPorts]:
+    def open(self) -> Iterator[CachedPorts]:
         """Read the journal's news, and open ports for one tick.
 
         Raises:
             SurefootError: The journal cannot be read.
         """
         with (
-            wiring.open_ports(self.config, "controller", REGISTRY_S) as ports,
+            wiring.open_ports(self.config, "controller", REGISTRY_CACHE_S) as ports,
             wiring.open_journal(self.config) as journal,
         ):
             self.heads = journal.heads()
             for model, head in self.heads.items():
                 self._ledgers[model] = head, self._fold(ports, model, head)
             known = {model: self._ledgers[model][1] for model in self.heads}
-            yield KnownPorts(
+            yield CachedPorts(
                 ports.journal, ports.registry, ports.traffic, ports.evidence_source, ports.clock, ports.actor,
                 ledgers=known,
             )  # fmt: skip
 
-    def _fold(self, ports: Ports, model: str, head: Head) -> Ledger:
+    def _fold(self, ports: Ports, model: str, head: JournalHead) -> Ledger:
         """The ledger of a model; only new entries are read, unless the journal is not the one that was known."""
         (seq, digest), ledger = self._ledgers.get(model, ((0, ""), Ledger(model)))
         if (seq, digest) == head:
@@ -91,7 +91,7 @@ class Snapshot:
 
     def policies(self) -> dict[str, Policy]:
         """Every policy that can be read; a file is read again when it has changed."""
-        files = {path.stem: path for path in policy_files(self.config.configs)}
+        files = {path.stem: path for path in list_policy_files(self.config.configs)}
         self._policies = {model: self._policy(model, path) for model, path in files.items()}
         return {model: policy for model, (_, policy) in self._policies.items() if policy is not None}
 
@@ -105,9 +105,9 @@ class Snapshot:
         except (PolicyInvalid, NotFound):  # `lint` and `status` name it
             return mark, None
 
-    def look(self, ports: KnownPorts, models: set[str], policies: Mapping[str, Policy]) -> KnownPorts:
+    def look(self, ports: CachedPorts, models: set[str], policies: Mapping[str, Policy]) -> CachedPorts:
         """The same ports with a registry and a gateway that answer from one look at each; one that is down says so."""
-        registry = wiring.make_registry(self.config, REGISTRY_S)
+        registry = wiring.make_registry(self.config, REGISTRY_CACHE_S)
         found: Mapping[str, RegistryFingerprint] = {}
         states: Mapping[str, str] = {}
         registry_trouble = traffic_trouble = None
@@ -169,7 +169,7 @@ class _KnownRegistry:
         if (mark := self.found.get(model)) is None:
             return RegistryView(exists=False)
         known = self.views.get(model)
-        if known is None or known[0] != mark or time.monotonic() - known[1] > REREAD_S:
+        if known is None or known[0] != mark or time.monotonic() - known[1] > REREAD_INTERVAL_S:
             known = self.views[model] = mark, time.monotonic(), self.registry.view(model)
         return known[2]
 
