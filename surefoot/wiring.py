@@ -21,7 +21,7 @@ from surefoot.adapters.predictions.closed_segments import closed_segments as clo
 from surefoot.adapters.predictions.compaction import CompactionResult, compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
-from surefoot.adapters.replay.offline_replay import OfflineReplay
+from surefoot.adapters.replay.kept_replay import KeptReplay
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import NotFound, PolicyInvalid
@@ -96,7 +96,8 @@ def open_ports(config: Settings, actor: str, registry_deadline_s: float = 20.0) 
         registry_deadline_s: How long to ask a registry that is down; people at a terminal wait less long [s].
     """
     models, log = make_hosted_models(config), PredictionLog(config.log)
-    evidence = LogEvidence(log, OfflineReplay(log, models.scores), partial(_run_suite, config), MirroredAnswers(log))
+    replay = KeptReplay(log, models.scores, config.home / "evidence")
+    evidence = LogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
     found = make_registry(config, registry_deadline_s)
     with open_journal(config) as journal, open_traffic(config) as traffic:
         yield Ports(journal, found, traffic, evidence, make_clock(config), actor, models.problem)

@@ -1,6 +1,7 @@
 """Add up the losses of both versions by slice and block of requests, with all answers read in one way."""
 
-from collections.abc import Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,6 +133,16 @@ class BlockSums:
             names = [slice_name(column, text) for text in coded.texts]
             self._add_groups(names, coded.codes[chosen], blocks, sums)
 
+    def merge(self, other: "BlockSums") -> None:
+        """Add the sums of other requests."""
+        for key, (count, old, new) in other.cells.items():
+            mine = self.cells.setdefault(key, ([0], np.zeros_like(old), np.zeros_like(new)))
+            mine[0][0] += count[0]
+            self.cells[key] = (mine[0], mine[1] + old, mine[2] + new)
+        for name in ("compared", "same", "odd"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.named = first_requests([*self.named, *other.named])
+
     def _read(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> list[_IntegerArray] | None:
         """What both versions' answers to some requests add up to; None where some cannot be read."""
         pair, truth = read_both_answers(batch, chosen)
@@ -156,8 +167,8 @@ class BlockSums:
                 waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
             else:
                 self.odd += 1
-                if len(self.named) < MAX_NAMED_REQUESTS and len(batch.ids):
-                    self.named.append(str(batch.ids[int(part[0])]))
+                if len(batch.ids):
+                    self.named = first_requests([*self.named, str(batch.ids[int(part[0])])])
         return np.concatenate(good) if good else chosen[:0]
 
     def _compare(self, pair: list[AnswerColumn]) -> None:
@@ -209,6 +220,11 @@ class BlockSums:
             count[0] += int(counts[index])
             old += total[0][index]
             new += total[1][index]
+
+
+def first_requests(ids: Iterable[str]) -> list[str]:
+    """Give the few ids that are named, the same ones in whatever order they come."""
+    return heapq.nsmallest(MAX_NAMED_REQUESTS, set(ids))
 
 
 def _group_sums(rows: _IntegerArray, group: NDArray[np.int64], groups: int) -> _IntegerArray:

@@ -75,8 +75,8 @@ class _AnswerSource(Protocol):
         """Requests of a rollout, and of the champion's past, that every version refuses."""
         ...
 
-    def records(self, question: EvidenceRequest) -> SqlLog | None:
-        """A copy of the records of the question's window; None where there is none."""
+    def left_out(self, question: EvidenceRequest) -> LeftOutRecords:
+        """What the evidence leaves out of the records of the question's window."""
         ...
 
     def types(self, question: EvidenceRequest) -> Mapping[str, object]:
@@ -197,7 +197,7 @@ class LogEvidence:
         )
         if key not in self._counts:
             self._counts = {known: found for known, found in self._counts.items() if known[:4] == key[:4]}
-            self._counts[key] = count_left_out_records(self._answers.records(question) or self._log, question)
+            self._counts[key] = self._answers.left_out(question)
         return self._counts[key]
 
     def _gather(self, question: EvidenceRequest, refused: tuple[str, ...]) -> Evidence:

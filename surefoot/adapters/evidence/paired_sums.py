@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from surefoot.adapters.evidence.block_sums import (
     BlockSums,
     ScoredBatch,
+    first_requests,
     present_mask,
     read_both_answers,
     reading_for_metric,
 )
-from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS
 from surefoot.core.answers.class_reading import NumberKinds, NumberReading, decide_number_readings, is_ambiguous
 from surefoot.core.answers.values import Floats
 from surefoot.core.errors import InvariantBroken
@@ -27,7 +27,7 @@ from surefoot.core.policy.policy_types import Metric, PairedGate, classes_of
 
 
 @dataclass
-class _PairedSumsBuilder:
+class PairedSumsBuilder:
     """Sums of a window so far; a block of no length is one for all.
 
     What the numbers of a version are is known at the end only, where they may be names of classes or probabilities:
@@ -79,11 +79,20 @@ class _PairedSumsBuilder:
         if len(self.sums) > 1:
             for kinds, side in zip(self.kinds, read_both_answers(batch, chosen)[0], strict=True):
                 kinds.add(classes_of(self.gate), side)
-            self.named += [
-                str(batch.ids[index]) for index in chosen[: MAX_NAMED_REQUESTS - len(self.named)] if len(batch.ids)
-            ]
+            if len(batch.ids):
+                self.named = first_requests([*self.named, *(str(batch.ids[int(index)]) for index in chosen)])
         for sums in self.sums.values():
             sums.add(batch, chosen)
+
+    def merge(self, other: "PairedSumsBuilder") -> None:
+        """Count everything that another has counted of other requests under the same gate."""
+        for name in ("requests", "labelled", "unscored", "late", "corrected", "scored"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.named = first_requests([*self.named, *other.named])
+        for mine, theirs in zip(self.kinds, other.kinds, strict=True):
+            mine.merge(theirs)
+        for readings, sums in self.sums.items():
+            sums.merge(other.sums[readings])
 
     def evidence(self, unknown: int = 0) -> PairedSums:
         """The sums of everything that was added."""
@@ -130,9 +139,9 @@ class _PairedSumsBuilder:
 
 def sum_paired_losses(
     gate: PairedGate, since: float, until: float, batches: Iterable[ScoredBatch]
-) -> _PairedSumsBuilder:
+) -> PairedSumsBuilder:
     """Count every batch of a window."""
-    made = _PairedSumsBuilder(gate, since, until)
+    made = PairedSumsBuilder(gate, since, until)
     for batch in batches:
         made.add(batch)
     return made

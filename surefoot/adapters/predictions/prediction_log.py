@@ -9,7 +9,7 @@ import duckdb
 import orjson
 import pandas as pd
 
-from surefoot.adapters.predictions.log_files import FILE_KINDS, current_log_files, log_view_sql
+from surefoot.adapters.predictions.log_files import FILE_KINDS, FileKind, current_log_files, log_view_sql
 from surefoot.adapters.predictions.mirrored_pairs import MIRRORED_PAIRS_SQL, MirroredPair
 from surefoot.adapters.predictions.typed_table import answer_frame, plain_types
 from surefoot.core.canonical_text import canonical_text_of_json
@@ -67,6 +67,7 @@ class PredictionLog:
     """Read access to everything that a gateway has logged below one folder.
 
     Attributes:
+        root: Folder of the logs.
         repeated: Nothing is left out at once.
         sampled: Every row is there.
         live: Nothing in it can be later than now.
@@ -77,7 +78,7 @@ class PredictionLog:
 
     def __init__(self, root: Path) -> None:
         """Remember where the segments are; nothing is opened before the first question."""
-        self._root = root
+        self.root = root
 
     def rows(self, model: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Run one query over `log` and `labels` of a model.
@@ -111,7 +112,7 @@ class PredictionLog:
                     db.execute("SET threads = 1")
                     register_sql_functions(db)
                     for kind in FILE_KINDS:
-                        segments, tables = current_log_files(self._root / model, kind)
+                        segments, tables = self.current_files(model, kind)
                         files += [*segments, *tables]
                         db.execute(log_view_sql(segments, tables, kind))
                     return run(db)
@@ -119,6 +120,14 @@ class PredictionLog:
                 # A compaction removes what it has replaced, which may have been listed and not been opened yet.
                 if not left or all(file.exists() for file in files):
                     raise EvidenceUnavailable(f"the prediction log of {model} cannot be read: {error}") from error
+
+    def current_files(self, model: str, kind: FileKind) -> tuple[list[Path], list[Path]]:
+        """Segments and tables that hold every record of one kind once.
+
+        Raises:
+            OSError: The folder cannot be read.
+        """
+        return current_log_files(self.root / model, kind)
 
     def slice_of(self, column: str) -> str:
         """SQL that reads one feature of a row of `log` as its canonical text; NULL where it is missing."""

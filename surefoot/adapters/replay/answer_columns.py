@@ -110,6 +110,26 @@ def _as_json(column: pa.Array) -> pa.Array:
     return pa.array([None if a is None else orjson.dumps(a) for a in column.to_pylist()], type=_JSON_TYPE)
 
 
+def answer_texts(column: pa.Array) -> pa.Array:
+    """Give each answer as JSON text, null where there is none; `parse_answer_column` gives back what each is worth."""
+    if pa.types.is_floating(column.type):
+        return _number_texts(column)
+    if pa.types.is_boolean(column.type) or pa.types.is_integer(column.type):
+        return column.cast(pa.string())
+    if pa.types.is_fixed_size_list(column.type):
+        cells = [_number_texts(cell) for cell in _cells(column)]
+        return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*cells, ","), "]", "")
+    if column.type == _JSON_TYPE:
+        return column.cast(pa.string())
+    return pa.array([None if a is None else orjson.dumps(a).decode() for a in column.to_pylist()], type=pa.string())
+
+
+def _number_texts(column: pa.Array) -> pa.Array:
+    """Numbers as JSON texts that are read as numbers with a fraction again, even where it is nought."""
+    texts = column.cast(pa.string())
+    return pc.if_else(pc.match_substring_regex(texts, "[.e]"), texts, pc.binary_join_element_wise(texts, ".0", ""))
+
+
 def answer_values(column: pa.Array) -> list[object]:
     """JSON values of a column; None where there is no answer."""
     if column.type == _JSON_TYPE:

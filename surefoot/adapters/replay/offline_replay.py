@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
@@ -12,9 +13,9 @@ from surefoot.adapters.evidence.column_distances import (
     count_texts_among_numbers,
     unequal_row_shares,
 )
-from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS
-from surefoot.adapters.evidence.paired_sums import sum_paired_losses
-from surefoot.adapters.evidence.served_traffic import SqlLog
+from surefoot.adapters.evidence.failure_counts import FailureCounts
+from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS, count_left_out_records
+from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder, sum_paired_losses
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_table, missing_answer_mask, paired_answer_arrays
 from surefoot.adapters.replay.labelled_scores import read_scores
@@ -26,7 +27,6 @@ from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import SurefootError
 from surefoot.core.judging.evidence import (
     AnswerShapes,
-    EventStratum,
     GoldenRows,
     InputShift,
     MissingEvidence,
@@ -54,10 +54,26 @@ MAX_REFUSED_REQUESTS = 500
 class OfflineReplay:
     """Scorable windows of the prediction log, each request once per version."""
 
-    def __init__(self, log: PredictionLog, load: Callable[[str, Version], ScorableModel]) -> None:
-        """Nothing is read or loaded before the first question."""
+    def __init__(
+        self,
+        log: PredictionLog,
+        load: Callable[[str, Version], ScorableModel],
+        kept: Callable[[Version, float, float], Sequence[Path]] = lambda _version, _since, _until: (),
+        *,
+        section: bool = False,
+    ) -> None:
+        """Nothing is read or loaded before the first question.
+
+        Args:
+            log: The log.
+            load: Gives a version by model; it is asked once for each.
+            kept: Gives the files of answers that a version has given to requests of a time before.
+            section: Whether the log is a part of a log only.
+        """
         self._log = log
         self._load = load
+        self._kept = kept
+        self._section = section
         self._models: dict[str, ScorableModel] = {}
         self._scored: dict[str, VersionScoring] = {}
         self._refused: dict[str, bool] = {}
@@ -72,19 +88,26 @@ class OfflineReplay:
             if self._window is not None:
                 self._window[1].close()
                 self._window = None
-            self._window = (key, ReplayWindow(self._log, *key))
+            self._window = (key, ReplayWindow(self._log, *key, section=self._section))
         return self._window[1]
 
-    def records(self, question: EvidenceRequest) -> SqlLog | None:
-        """The records of the question's window where they have been copied; None where the log must be asked."""
+    def left_out(self, question: EvidenceRequest) -> LeftOutRecords:
+        """Count what the evidence for a gate leaves out of the records of the window."""
         key = (question.model, question.since, question.until, question.max_rows)
-        return self._window[1] if self._window is not None and self._window[0] == key else None
+        if self._window is not None and self._window[0] == key:
+            return count_left_out_records(self._window[1], question)
+        return count_left_out_records(self._log, question)
 
-    def close(self) -> None:
-        """Forget the window, and end the processes of the models."""
+    def close_window(self) -> None:
+        """Forget the window."""
+        self._scored = {}
         if self._window is not None:
             self._window[1].close()
             self._window = None
+
+    def close(self) -> None:
+        """Forget the window, and end the processes of the models."""
+        self.close_window()
         for model in self._models.values():
             if isinstance(model, RemoteScorer):
                 model.close()
@@ -95,6 +118,10 @@ class OfflineReplay:
             self._models[version.digest] = self._load(question.model, version)
         return self._models[version.digest]
 
+    def scored(self, versions: Sequence[Version]) -> bool:
+        """Whether all of some versions have scored the window."""
+        return all(version.digest in self._scored for version in versions)
+
     def score(self, question: EvidenceRequest, *versions: Version) -> list[VersionScoring]:
         """Answers of some versions to the window, each scored once; several are asked at the same time."""
         window = self.window(question)
@@ -102,24 +129,29 @@ class OfflineReplay:
         if missing:
             models = [(self._model(question, version), version) for version in missing.values()]
             with ThreadPoolExecutor(len(models)) as threads:  # both processes start at the same time as well
-                made = list(threads.map(lambda pair: VersionScoring(window, *pair), models))
+                made = [
+                    VersionScoring(window, *pair, self._kept(pair[1], question.since, question.until))
+                    for pair in models
+                ]
                 _score_all(window, made, threads)
             self._scored |= dict(zip(missing, made, strict=True))
         return [self._scored[v.digest] for v in versions]
 
     def paired(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
         """What both versions make of every request whose label has matured, by block and slice."""
-        gate = narrow(question.gate, PairedGate)
         if not self.window(question).size:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
-        champion, candidate = self.score(question, question.champion, question.candidate)
-        made = sum_paired_losses(
-            gate, question.since, question.until, self._batches(question, gate, champion, candidate)
-        )
+        made, candidate = self.sum_losses(question), self.score(question, question.candidate)[0]
         tally = candidate.tally
         if tally.tried < tally.total:  # given up early: what was not tried counts at the rate of what was
             made.unscored = round(made.requests * (1.0 - candidate.answered / max(tally.tried, 1)))
         return made.evidence(self.window(question).unknown_labels())
+
+    def sum_losses(self, question: EvidenceRequest) -> PairedSumsBuilder:
+        """Add up what both versions make of the window."""
+        gate = narrow(question.gate, PairedGate)
+        both = self.score(question, question.champion, question.candidate)
+        return sum_paired_losses(gate, question.since, question.until, self._batches(question, gate, *both))
 
     def _batches(
         self, question: EvidenceRequest, gate: PairedGate, champion: VersionScoring, candidate: VersionScoring
@@ -152,9 +184,13 @@ class OfflineReplay:
         except (SurefootError, RemoteModelError, PredictorLost):
             return {}
 
+    def latest(self, question: EvidenceRequest, count: int) -> list[LoggedRequest]:
+        """Give the latest requests of the window, oldest first, without their labels."""
+        return self.window(question).latest(count)
+
     def shapes(self, question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
         """What both versions' answers to the latest requests look like; live answers are taken as they were."""
-        served = self.window(question).latest(MAX_COMPARED_SHAPES)
+        served = self.latest(question, MAX_COMPARED_SHAPES)
         if not served:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         old, new = (self._known(question, version, served) for version in (question.champion, question.candidate))
@@ -196,7 +232,7 @@ class OfflineReplay:
 
     def seen(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
         """Share of the same requests on which the candidate's model is fed other values than the champion's."""
-        served = self.window(question).latest(MAX_COMPARED_INPUTS)
+        served = self.latest(question, MAX_COMPARED_INPUTS)
         if not served:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         rows = [r.features for r in served]
@@ -268,19 +304,19 @@ class OfflineReplay:
 
     def failures(self, question: EvidenceRequest) -> SplitCounts | MissingEvidence:
         """Requests that each version cannot answer, as if both had been given half of them."""
-        window = self.window(question)
-        if not window.size:
+        if not self.window(question).size:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
+        return self.count_failures(question).evidence()
+
+    def count_failures(self, question: EvidenceRequest) -> FailureCounts:
+        """Count the requests of the window that each version cannot answer."""
         champion, candidate = self.score(question, question.champion, question.candidate)
-        tried = champion.tally.tried, candidate.tally.tried
+        size, tried = self.window(question).size, (champion.tally.tried, candidate.tally.tried)
         both = 0
-        if tried == (window.size, window.size):  # what both refuse is evidence about neither
+        if tried == (size, size):  # what both refuse is evidence about neither
             pairs = zip(champion.columns(), candidate.columns(), strict=True)
             both = sum(int((missing_answer_mask(old) & missing_answer_mask(new)).sum()) for old, new in pairs)
-        bad = tried[0] - champion.answered - both, tried[1] - candidate.answered - both
-        rate = bad[0] / max(tried[0] - both, 1)
-        counts = (EventStratum(0.5, bad[1], candidate.answered, bad[0], champion.answered),)
-        return SplitCounts(counts, rate, "request", window.size - both, left=LeftOutRecords(refused=both))
+        return FailureCounts(size, *tried, champion.answered, candidate.answered, both)
 
 
 def _score_all(window: ReplayWindow, versions: Sequence[VersionScoring], threads: ThreadPoolExecutor) -> None:

@@ -115,9 +115,6 @@ class RecordedAnswers:
         )
         return tuple(str(request) for (request,) in found)
 
-    def records(self, _question: EvidenceRequest) -> None:
-        """There is no other copy than the file."""
-
     def types(self, _question: EvidenceRequest) -> dict[str, object]:
         """The file's own types are all there is."""
         return {}

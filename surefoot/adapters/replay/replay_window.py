@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from surefoot.adapters.predictions.log_files import sql_path_list
 from surefoot.adapters.predictions.prediction_log import (
     LoggedRequest,
     PredictionLog,
@@ -77,7 +78,16 @@ class ReplayWindow:
     repeated = 0
     live = True
 
-    def __init__(self, log: PredictionLog, model: str, since: float, until: float, max_rows: int | None = None) -> None:
+    def __init__(
+        self,
+        log: PredictionLog,
+        model: str,
+        since: float,
+        until: float,
+        max_rows: int | None = None,
+        *,
+        section: bool = False,
+    ) -> None:
         """Copy the window out of the log; the copy goes with this object.
 
         Args:
@@ -86,17 +96,19 @@ class ReplayWindow:
             since: Beginning, not included [Unix seconds].
             until: End [Unix seconds].
             max_rows: Most rows, drawn by request id [count]; None for all.
+            section: Whether the log is a part of a log only.
 
         Raises:
             EvidenceUnavailable: The log cannot be read, or there is no room for the copy.
         """
         self._range = (since, until)
         self._unknown: int | None = None
+        self._joined = 0
         self._home = tempfile.TemporaryDirectory(prefix="surefoot-replay-")
         self.folder = Path(self._home.name)
         place = self.folder / "window.db"
         try:
-            self.sampled = log.read(model, lambda db: copy_window(db, place, (since, until), max_rows))
+            self.sampled = log.read(model, lambda db: copy_window(db, place, (since, until), max_rows, section=section))
             self._db = duckdb.connect(str(place))
         except BaseException:
             self._home.cleanup()
@@ -183,6 +195,27 @@ class ReplayWindow:
         """Give what came true of a batch, as `labels_in_time` does."""
         sql = f'SELECT n, "at", label FROM counted WHERE n >= {number[0]} AND n <= {number[-1]} ORDER BY place'  # noqa: S608 - our own numbers
         return labels_in_time(self._table(sql), number, at, maturity)
+
+    def join_answers(self, files: Sequence[Path]) -> str:
+        """Look up kept answers to the requests; give the name of the table that has them."""
+        name = f"kept_{self._joined}"
+        self._joined += 1
+        self._db.execute(
+            f"""
+            CREATE TABLE {name} AS SELECT r.n, any_value(k.answer) AS answer FROM requests r
+            JOIN read_parquet({sql_path_list(files)}) k
+              ON r.request = k.request AND r."row" = k."row" AND r."at" = k."at"
+            GROUP BY r.n ORDER BY r.n
+            """  # noqa: S608 - our own names
+        )
+        return name
+
+    def joined_answers(self, name: str, number: NDArray[np.int64]) -> tuple[NDArray[np.intp], pa.Array]:
+        """Give the places of the requests of a batch that were answered before, and the answers as JSON."""
+        sql = f"SELECT n, answer FROM {name} WHERE n >= {number[0]} AND n <= {number[-1]} ORDER BY n"  # noqa: S608 - our own names and numbers
+        found = self._table(sql)
+        places = np.searchsorted(number, found.column("n").to_numpy())
+        return np.asarray(places, dtype=np.intp), found.column("answer").combine_chunks().cast(pa.string())
 
     def latest(self, count: int) -> list[LoggedRequest]:
         """Give the latest requests, oldest first, without their labels."""

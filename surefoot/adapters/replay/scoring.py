@@ -77,6 +77,7 @@ class ScoringTally:
         failed: Those among them that it could not answer [count].
         problem: What the first failure said; empty without one.
         abandoned: Whether the rest is not tried any more.
+        lost: Whether the process of the version has ended, or was ended because it hung.
     """
 
     total: int
@@ -84,6 +85,7 @@ class ScoringTally:
     failed: int = 0
     problem: str = ""
     abandoned: bool = False
+    lost: bool = False
 
     def count_failed(self, requests: int) -> None:
         """Count requests that have no answer; too many of them end the scoring."""
@@ -184,6 +186,7 @@ def score_rows(
             tally.abandoned = True
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the candidate's code may raise anything; that is what is measured
             tally.problem = tally.problem or describe_error(error)
+            tally.lost = tally.lost or isinstance(error, PredictorLost)
             if len(chunk) > 1 and together:
                 size = SMALL_CHUNK_ROWS if len(chunk) > SMALL_CHUNK_ROWS else 1
                 size = size if isinstance(error, PredictorLost) else (len(chunk) + 1) // 2

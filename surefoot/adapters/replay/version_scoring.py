@@ -9,11 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from surefoot.adapters.evidence_store.answer_files import ANSWER_SCHEMA
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, json_value
 from surefoot.adapters.replay.answer_columns import (
+    answer_texts,
     answer_values,
     make_answer_column,
     merge_answer_parts,
+    missing_answer_mask,
     parse_answer_column,
 )
 from surefoot.adapters.replay.replay_window import ReplayWindow, RequestBatch
@@ -44,39 +47,70 @@ _SPLIT_PARTS_AFTER_DEATH = 64
 
 
 class VersionScoring:
-    """Answers of one version to the requests of a window; what it has answered live it is not asked again.
+    """Answers of one version to the requests of a window; what it has answered before it is not asked again.
 
     Attributes:
         tally: What became of the requests so far.
         answered: Requests that have an answer [count].
+        asked: Requests that the version was asked here: it had answered them neither live nor before [count].
     """
 
-    def __init__(self, window: ReplayWindow, model: ScorableModel, version: Version) -> None:
+    def __init__(self, window: ReplayWindow, model: ScorableModel, version: Version, kept: Sequence[Path] = ()) -> None:
         """Score nothing yet.
+
+        Args:
+            window: The requests.
+            model: The version.
+            version: Which one it is.
+            kept: Files of answers that it gave before, in the form of ANSWER_SCHEMA.
 
         Raises:
             SurefootError: The model could not be had.
         """
         self._window, self._model, self._number = window, model, version.number
         self._folder = Path(tempfile.mkdtemp(prefix="answers-", dir=window.folder))
-        self._start(together=claims_independence(model) is not False)
+        self._kept = window.join_answers(kept) if kept else ""
+        self._start(together=None)
 
-    def _start(self, *, together: bool) -> None:
-        """Forget all answers."""
-        self.tally, self.answered, self._files = ScoringTally(self._window.size), 0, 0
-        self._together = together
-        self._columns: list[TableColumn] | None = None if together and isinstance(self._model, RemoteScorer) else []
+    def _start(self, *, together: bool | None) -> None:
+        """Forget all answers.
+
+        Args:
+            together: Whether rows of several requests may be asked at once; None where the model is to be asked that.
+        """
+        self.tally, self.answered, self.asked, self._files = ScoringTally(self._window.size), 0, 0, 0
+        self._asked_together = together
+        self._columns: list[TableColumn] | None = None if isinstance(self._model, RemoteScorer) else []
         self._sample: list[tuple[LoggedRequest, object]] = []
+
+    @property
+    def _together(self) -> bool:
+        """Whether rows of several requests may be asked at once; the first question starts the model's process."""
+        if self._asked_together is None:
+            self._asked_together = claims_independence(self._model) is not False
+        return self._asked_together
 
     def prepare(self, batch: RequestBatch) -> None:
         """Read the rows of a batch into columns before it is scored, where the version is asked for tables."""
-        if self._columns and len(self._fresh(batch)):
+        if self._columns and len(self._known(batch)[2]):
             batch.typed_rows(self._columns)
 
-    def _fresh(self, batch: RequestBatch) -> NDArray[np.intp]:
-        """Places of the requests that the version has not answered live."""
+    def _known(self, batch: RequestBatch) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        """Places of the requests that the version has answered live, those with a kept answer, and the others."""
         live = pc.and_(pc.equal(batch.texts("answered_by"), self._number), pc.is_valid(batch.texts("prediction")))
-        return np.flatnonzero(~pc.fill_null(live, fill_value=False).to_numpy(zero_copy_only=False))
+        rest = ~pc.fill_null(live, fill_value=False).to_numpy(zero_copy_only=False)
+        served = np.flatnonzero(~rest)
+        if not self._kept:
+            return served, served[:0], np.flatnonzero(rest)
+        before = self._window.joined_answers(self._kept, batch.number)[0]
+        before = before[rest[before]]
+        rest[before] = False
+        return served, before, np.flatnonzero(rest)
+
+    def _kept_column(self, batch: RequestBatch, places: NDArray[np.intp]) -> pa.Array:
+        """Answers that were kept of some requests."""
+        found, texts = self._window.joined_answers(self._kept, batch.number)
+        return parse_answer_column(texts.filter(pa.array(np.isin(found, places))))
 
     def add(self, batch: RequestBatch) -> None:
         """Score one more batch; the batches of a window come in its order.
@@ -85,10 +119,14 @@ class VersionScoring:
             SurefootError: The model could not be had.
         """
         rows = len(batch.number)
-        fresh = self._fresh(batch)
-        known = np.delete(np.arange(rows), fresh)
-        self.tally.tried += len(known)
-        parts = [(known, parse_answer_column(batch.texts("prediction").take(pa.array(known))))]
+        served, before, fresh = self._known(batch)
+        self.tally.tried += len(served) + len(before)
+        self.asked += len(fresh)
+        parts = [(served, parse_answer_column(batch.texts("prediction").take(pa.array(served))))]
+        if len(before):
+            kept = self._kept_column(batch, before)
+            self.tally.failed += kept.null_count
+            parts.append((before, kept))
         if len(fresh) and not self.tally.abandoned:
             parts += self._ask(batch, fresh)
         column = merge_answer_parts(rows, parts)
@@ -105,6 +143,8 @@ class VersionScoring:
         Raises:
             SurefootError: The model could not be had.
         """
+        if not self.asked:
+            return
         if not claims_independence(self._model) or not self._together:
             if self._together and claims_independence(self._model) is False:
                 self._again()
@@ -122,6 +162,21 @@ class VersionScoring:
         for index in range(self._files):
             with pa.memory_map(str(self._folder / f"{index}.arrow")) as source:
                 yield pa.ipc.open_file(source).get_batch(0).column(0)
+
+    def complete(self) -> bool:
+        """Whether the version was asked about every request, and its process never ended or hung meanwhile."""
+        return not self.tally.abandoned and not self.tally.lost
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Give the answers in the form of ANSWER_SCHEMA, but those that stand in the log."""
+        for batch, column in zip(self._window.batches(), self.columns(), strict=True):
+            served = self._known(batch)[0]
+            made = batch.table.select(["request", "row", "at"]).append_column("answer", answer_texts(column))
+            wanted = np.ones(len(batch.number), dtype=bool)
+            wanted[served] = False
+            if not self.complete():  # what did not come may come another time
+                wanted &= ~missing_answer_mask(column)
+            yield made.filter(pa.array(wanted)).cast(ANSWER_SCHEMA)
 
     @property
     def answers(self) -> dict[RequestKey, object]:
@@ -161,6 +216,8 @@ class VersionScoring:
 
     def _table_columns(self) -> list[TableColumn]:
         """Columns of the tables that the model can be asked about; none where it must be asked for rows."""
+        if self._columns is None and not self._together:
+            self._columns = []
         if self._columns is None:
             try:
                 self._columns = self._model.table_columns()  # type: ignore[attr-defined] # a RemoteScorer
@@ -188,6 +245,7 @@ class VersionScoring:
                 break
             except Exception as error:  # noqa: BLE001 - the candidate's code may raise anything; that is what is measured
                 self.tally.problem = self.tally.problem or describe_error(error)
+                self.tally.lost = self.tally.lost or isinstance(error, PredictorLost)
                 waiting += np.array_split(
                     here, _SPLIT_PARTS_AFTER_DEATH if isinstance(error, PredictorLost) else _SPLIT_PARTS
                 )[::-1]

@@ -17,8 +17,21 @@ UNLOGGED_SQL = 'NOT EXISTS (SELECT 1 FROM log o WHERE o.request = l.request AND 
 """Tells a label `l` of a request that the log does not have."""
 
 
-def copy_window(db: duckdb.DuckDBPyConnection, place: Path, window: tuple[float, float], max_rows: int | None) -> int:
-    """Copy requests and labels of a window; requests that no version could answer, or that were not kept, stay out."""
+def copy_window(
+    db: duckdb.DuckDBPyConnection, place: Path, window: tuple[float, float], max_rows: int | None, *, section: bool
+) -> int:
+    """Copy requests and labels of a window; requests that no version could answer, or that were not kept, stay out.
+
+    Args:
+        db: Connection to the log.
+        place: Where the copy goes.
+        window: Beginning, not included, and end [Unix seconds].
+        max_rows: Most rows [count]; None for all.
+        section: Whether the log is a part of a log only, so that labels of other requests are no concern of it.
+
+    Returns:
+        How many rows are left out, because no more are wanted.
+    """
     place.unlink(missing_ok=True)
     spill = quote_text(str(place.parent / "spill"))
     db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}")
@@ -52,7 +65,7 @@ def copy_window(db: duckdb.DuckDBPyConnection, place: Path, window: tuple[float,
         if json_value(features) is None:
             db.execute("DELETE FROM replay.requests WHERE n = $1", [number])
     sampled = 0 if max_rows is None else _draw_requests(db, max_rows)
-    _copy_labels(db, window[1])
+    _copy_labels(db, window[1], section=section)
     return sampled
 
 
@@ -73,9 +86,10 @@ def _draw_requests(db: duckdb.DuckDBPyConnection, most: int) -> int:
     return int(rows)
 
 
-def _copy_labels(db: duckdb.DuckDBPyConnection, until: float) -> None:
+def _copy_labels(db: duckdb.DuckDBPyConnection, until: float, *, section: bool) -> None:
     """Copy the labels that came by the end of the window, and the keys of all that belong to no request outside it."""
-    db.execute('CREATE TABLE replay.labels AS SELECT request, "row", "at", label, received FROM labels')
+    own = f"WHERE NOT ({UNLOGGED_SQL.replace('FROM log', 'FROM replay.log')})" if section else ""
+    db.execute(f'CREATE TABLE replay.labels AS SELECT request, "row", "at", label, received FROM labels l {own}')  # noqa: S608 - constants
     db.execute(
         """
         CREATE TABLE replay.counted AS
@@ -87,6 +101,8 @@ def _copy_labels(db: duckdb.DuckDBPyConnection, until: float) -> None:
         [until],
     )
     db.execute("ALTER TABLE replay.labels DROP COLUMN label")
+    if section:
+        return
     unlogged = UNLOGGED_SQL.replace("FROM log", "FROM replay.log")
     (strange,) = db.execute(f"SELECT count(*) FROM replay.labels l WHERE {unlogged}").fetchall()[0]  # noqa: S608 - constant
     if strange:  # the whole log is read once more, only where some label is of no request of the window

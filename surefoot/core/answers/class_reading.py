@@ -151,6 +151,12 @@ class NumberKinds:
             self.names += named and not possible
             self.probabilities += possible and not named
 
+    def merge(self, other: "NumberKinds") -> None:
+        """Count what another has counted of other answers."""
+        self.names += other.names
+        self.probabilities += other.probabilities
+        self.either += other.either
+
     def reading(self) -> NumberReading | None:
         """What these numbers are; None where nothing tells.
 

@@ -49,6 +49,7 @@ class SplitCounts:
         recent: Requests of both arms since the step began [count].
         history: Trials behind `baseline` [count].
         left: What was not counted as it came.
+        kept: Digest of the file that says which kept counts these were added up from; empty without one.
     """
 
     strata: tuple[EventStratum, ...]
@@ -57,6 +58,7 @@ class SplitCounts:
     recent: int = 0
     history: int = 0
     left: LeftOutRecords = NOTHING_LEFT_OUT
+    kept: str = ""
 
 
 BucketCounts = tuple[tuple[int, int], ...]
@@ -219,6 +221,7 @@ class PairedSums:
         unknown: Labels of requests that were never logged [count].
         coarse: How many millionths one unit of the sums is, where millionths would not fit the journal [>= 1].
         left: What was not counted as it came.
+        kept: Digest of the file that says which kept sums these were added up from; empty without one.
     """
 
     slices: dict[str, tuple[PairedBlock, ...]]
@@ -232,6 +235,7 @@ class PairedSums:
     unknown: int = 0
     coarse: int = 1
     left: LeftOutRecords = NOTHING_LEFT_OUT
+    kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)

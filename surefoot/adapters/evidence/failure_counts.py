@@ -1,0 +1,40 @@
+"""Count the requests that each of two versions cannot answer; counts of different requests add up."""
+
+from dataclasses import dataclass, fields
+
+from surefoot.core.judging.evidence import EventStratum, SplitCounts
+from surefoot.core.judging.left_out_records import LeftOutRecords
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCounts:
+    """What two versions made of the same requests.
+
+    Attributes:
+        requests: Requests [count].
+        champion_tried: Those that the champion was asked, or had answered [count].
+        candidate_tried: The same of the candidate [count].
+        champion_answered: Those that the champion could answer [count].
+        candidate_answered: The same of the candidate [count].
+        neither: Those that neither could answer [count].
+    """
+
+    requests: int = 0
+    champion_tried: int = 0
+    candidate_tried: int = 0
+    champion_answered: int = 0
+    candidate_answered: int = 0
+    neither: int = 0
+
+    def __add__(self, other: "FailureCounts") -> "FailureCounts":
+        """Count the requests of both."""
+        return FailureCounts(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+
+    def evidence(self) -> SplitCounts:
+        """Say it as if both had been given half of the requests; what both refuse is evidence about neither."""
+        both = self.neither
+        champion_bad = self.champion_tried - self.champion_answered - both
+        candidate_bad = self.candidate_tried - self.candidate_answered - both
+        rate = champion_bad / max(self.champion_tried - both, 1)
+        counts = (EventStratum(0.5, candidate_bad, self.candidate_answered, champion_bad, self.champion_answered),)
+        return SplitCounts(counts, rate, "request", self.requests - both, left=LeftOutRecords(refused=both))

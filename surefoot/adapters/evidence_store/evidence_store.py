@@ -1,0 +1,114 @@
+"""Keep the sums of closed parts of a log, and of what each verdict's evidence was made; every file names its digest."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from surefoot.adapters.evidence_store.answer_files import AnswerFiles
+from surefoot.adapters.evidence_store.checked_files import file_digest, read_table, write_table
+from surefoot.core.errors import EvidenceUnavailable, NotFound
+from surefoot.core.record.chain import canonical_digest
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPiece:
+    """Sums of one part under one gate.
+
+    Attributes:
+        name: Name of its file, which ends with the digest of its bytes.
+        table: Rows.
+        facts: All else.
+    """
+
+    name: str
+    table: pa.Table
+    facts: Mapping[str, object]
+
+
+class EvidenceStore:
+    """Everything that was counted of one model's log."""
+
+    def __init__(self, root: Path, model: str) -> None:
+        """Remember the folder; nothing is there before something is kept."""
+        self._folder = root / model
+        self.indexes = self._folder / "index"
+        self.answers = AnswerFiles(self._folder / "answers")
+
+    def piece(self, key: Mapping[str, object]) -> KeptPiece | None:
+        """What was counted under a key; None when nothing was.
+
+        Raises:
+            EvidenceUnavailable: It is not as it was written.
+        """
+        for path in (self._folder / "sums").glob(f"{_key_name(key)}-*.parquet"):
+            return self.named_piece(path.name)
+        return None
+
+    def named_piece(self, name: str) -> KeptPiece:
+        """Read a piece by its name.
+
+        Raises:
+            NotFound: It is gone.
+            EvidenceUnavailable: It is not as it was written.
+        """
+        path = self._folder / "sums" / name
+        _check(path, path.stem.split("-")[1])
+        return KeptPiece(name, *read_table(path))
+
+    def keep_piece(self, key: Mapping[str, object], table: pa.Table, facts: Mapping[str, object]) -> KeptPiece:
+        """Keep what was counted under a key.
+
+        Raises:
+            EvidenceUnavailable: The disk is full, or refuses something else.
+        """
+        name = self._keep("sums", f"{_key_name(key)}-", table, {**facts, "key": key})
+        return KeptPiece(name, table, facts)
+
+    def keep_look(self, table: pa.Table, facts: Mapping[str, object]) -> str:
+        """Keep what one verdict's evidence was made of; give its digest.
+
+        Raises:
+            EvidenceUnavailable: The disk is full, or refuses something else.
+        """
+        return self._keep("looks", "", table, facts).removesuffix(".parquet")
+
+    def look(self, digest: str) -> tuple[pa.Table, dict[str, object]]:
+        """What one verdict's evidence was made of.
+
+        Raises:
+            NotFound: It is gone.
+            EvidenceUnavailable: It is not as it was written.
+        """
+        path = self._folder / "looks" / f"{digest}.parquet"
+        _check(path, digest)
+        return read_table(path)
+
+    def _keep(self, place: str, prefix: str, table: pa.Table, facts: Mapping[str, object]) -> str:
+        folder = self._folder / place
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".", dir=folder) as scratch:
+                made = Path(scratch) / "made"
+                name = f"{prefix}{write_table(made, table, facts)}.parquet"
+                made.replace(folder / name)
+        except OSError as error:
+            raise EvidenceUnavailable(f"evidence cannot be kept in {folder}: {error}") from error
+        return name
+
+
+def _key_name(key: Mapping[str, object]) -> str:
+    return canonical_digest(key).removeprefix("sha256:")[:32]
+
+
+def _check(path: Path, digest: str) -> None:
+    try:
+        found = file_digest(path)
+    except FileNotFoundError as error:
+        raise NotFound(f"kept evidence {path.name} is gone") from error
+    except OSError as error:
+        raise EvidenceUnavailable(f"kept evidence {path.name} cannot be read: {error}") from error
+    if found != digest:
+        raise EvidenceUnavailable(f"kept evidence {path.name} has been altered: its bytes are not those of its name")

@@ -1,0 +1,122 @@
+"""Cut a log into sections that share no request: closed parts, which never change, and the tail that still grows."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from surefoot.adapters.evidence_store.key_index import (
+    KeyIndex,
+    forget_gone_files,
+    index_growing_files,
+    read_key_index,
+    shared_keys,
+)
+from surefoot.adapters.evidence_store.labels_in_force import LabelsInForce, LabelState
+from surefoot.adapters.evidence_store.section_log import PartsReplaced, SectionLog
+from surefoot.adapters.predictions.log_files import LABEL_FILES, PREDICTION_FILES
+from surefoot.adapters.predictions.prediction_log import PredictionLog
+
+
+@dataclass(frozen=True, slots=True)
+class LogSection:
+    """Some files of a log whose requests are in no other file.
+
+    Attributes:
+        parts: Closed files of requests.
+        segments: Files of requests that still grow; empty but for the tail.
+        labels: State of all labels of the parts.
+        log: The section as a log of its own.
+        first_at: Time of the earliest request in the parts [Unix seconds].
+        last_at: Time of the latest request in the parts [Unix seconds].
+    """
+
+    parts: tuple[KeyIndex, ...]
+    segments: tuple[Path, ...]
+    labels: LabelState
+    log: SectionLog
+    first_at: float
+    last_at: float
+
+    @property
+    def name(self) -> str:
+        """What its answers are kept under; empty for the tail."""
+        digests = sorted(part.digest for part in self.parts)
+        return "" if self.segments else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+    def within(self, since: float, until: float) -> bool:
+        """Whether it is closed, and all its requests are of a time."""
+        return not self.segments and since < self.first_at and self.last_at <= until
+
+
+@dataclass(frozen=True, slots=True)
+class LogSections:
+    """A log in sections.
+
+    Attributes:
+        sections: Those that have requests of the window.
+        names: Names of all closed sections that the log has now, in any window.
+        unknown: Labels in the window that belong to no request of the log [count].
+    """
+
+    sections: tuple[LogSection, ...]
+    names: tuple[str, ...]
+    unknown: int
+
+
+def cut_log(log: PredictionLog, model: str, since: float, until: float, indexes: Path) -> LogSections:
+    """Cut a log into sections for a window.
+
+    Args:
+        log: The log.
+        model: Registered model.
+        since: Beginning of the window, not included [Unix seconds].
+        until: End of the window [Unix seconds].
+        indexes: Folder of the key indexes.
+
+    Raises:
+        EvidenceUnavailable: A closed file has changed, or something cannot be read.
+        PartsReplaced: A compaction has replaced files meanwhile.
+    """
+    try:
+        segments, tables = log.current_files(model, PREDICTION_FILES)
+        label_segments, label_tables = log.current_files(model, LABEL_FILES)
+        parts = [read_key_index(indexes, path, PREDICTION_FILES) for path in tables]
+        closed = [read_key_index(indexes, path, LABEL_FILES) for path in label_tables]
+        tail, growing = (
+            index_growing_files(some, kind)
+            for some, kind in ((segments, PREDICTION_FILES), (label_segments, LABEL_FILES))
+        )
+    except FileNotFoundError as error:
+        raise PartsReplaced(f"{error.filename} of the log of {model} is in another file by now") from error
+    forget_gone_files(indexes, [path.name for path in (*tables, *label_tables)])
+    known = LabelsInForce(indexes, parts, closed, growing)
+    paths = {path.name: path for path in (*tables, *label_tables)}
+    inside = [part for part in parts if part.last_at > since and part.first_at <= until]
+    made = []
+    for group in _groups([tail, *inside] if len(tail.key) else inside):
+        some = tuple(one for one in group if one.name)
+        own = tuple(segments) if len(some) < len(group) else ()
+        names = sorted({name for part in some for name in known.files[part.digest]})
+        if own:
+            names = sorted({*names, *known.closed_files_of(tail.key)})
+        section = SectionLog(
+            log.root, (own, [paths[part.name] for part in some]), (label_segments, [paths[name] for name in names])
+        )
+        state = sum((known.state(part.digest) for part in some), LabelState())
+        first, last = min(p.first_at for p in group), max(p.last_at for p in group)
+        made.append(LogSection(some, own, state, section, first, last))
+    made.sort(key=lambda section: section.last_at)
+    alone = {hashlib.sha256(part.digest.encode()).hexdigest() for part in parts}
+    current = tuple(sorted(alone | {section.name for section in made}))
+    return LogSections(tuple(made), current, known.count_unknown(since, until, tail))
+
+
+def _groups(indexes: Sequence[KeyIndex]) -> list[list[KeyIndex]]:
+    """Files that share a request, in whatever way, together; the others each alone."""
+    whose = np.arange(len(indexes))
+    for one, other in shared_keys(indexes):
+        whose[whose == whose[other]] = whose[one]
+    return [[indexes[int(place)] for place in np.flatnonzero(whose == group)] for group in np.unique(whose)]
