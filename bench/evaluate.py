@@ -7,6 +7,7 @@ same size, and do nothing else. Loading the libraries and the models is counted 
 
 import argparse
 import contextlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from bench.evaluating.prepared import MODEL, Prepared, prepare, write_rows
 from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
-from surefoot.adapters.replay.offline_replay import OfflineReplay
+from surefoot.adapters.replay.kept_replay import KeptReplay
 from surefoot.adapters.replay.replay_window import BATCH_ROWS
 from surefoot.core.domain import EvidenceKind, Outcome, Verdict, Version
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -57,6 +58,10 @@ GATES = tuple(
         "calibration": {"metric": "ece", "max": 0.1, "labels": LABELS},
     }.items()
 )
+FIRST_LOOK = 1e11
+"""End of the window of a first look [Unix seconds]: after every request."""
+SECOND_LOOK = 0.03
+"""Longest second look after 1 % new rows, as a share of the first."""
 FROM_PARQUET, FROM_LINES = 0.8, 0.5
 """Least speed, as a share of that of the models alone."""
 MEMORY_MB = 8000
@@ -80,28 +85,90 @@ class Run:
     Attributes:
         cost: What it cost.
         verdicts: What each gate said.
+        asked: Requests that a version was asked, for both versions together [count].
     """
 
     cost: Cost
     verdicts: dict[str, Verdict]
+    asked: int
+
+
+def open_replay(prepared: Prepared, root: Path, kept: Path) -> KeptReplay:
+    """A replay of a log, with what it keeps in a folder."""
+    models = HostedModels(Folders(prepared.folder), MEMORY_MB)  # type: ignore[arg-type]
+    return KeptReplay(PredictionLog(root), models.scores, kept)
+
+
+def ask_gates(prepared: Prepared, root: Path, replay: KeptReplay, until: float) -> dict[str, Verdict]:
+    """Ask five gates about the log up to some time [Unix seconds]."""
+    evidence = LogEvidence(PredictionLog(root), replay, lambda *_: _no_suite())
+    made = {}
+    for gate in GATES:
+        question = EvidenceRequest(
+            MODEL, gate, EvidenceKind.SHADOW, "", "r", *prepared.versions, since=0.0, until=until, opened=until
+        )
+        made[gate.name] = judge(gate, evidence.gather(question), DecisionThresholds())
+    return made
 
 
 def evaluate(prepared: Prepared, root: Path) -> Run:
-    """Ask five gates about the whole log."""
+    """Ask five gates about the whole log, with nothing kept of it."""
     verdicts: dict[str, Verdict] = {}
+    asked = [0]
 
     def work() -> None:
-        log, models = PredictionLog(root), HostedModels(Folders(prepared.folder), MEMORY_MB)  # type: ignore[arg-type]
-        replay = OfflineReplay(log, models.scores)
-        evidence = LogEvidence(log, replay, lambda *_: _no_suite())
-        for gate in GATES:
-            question = EvidenceRequest(
-                MODEL, gate, EvidenceKind.SHADOW, "", "r", *prepared.versions, since=0.0, until=1e11, opened=1e11
-            )
-            verdicts[gate.name] = judge(gate, evidence.gather(question), DecisionThresholds())
-        replay.close()
+        with tempfile.TemporaryDirectory() as kept:
+            replay = open_replay(prepared, root, Path(kept))
+            verdicts.update(ask_gates(prepared, root, replay, FIRST_LOOK))
+            asked[0] = replay.rows_asked
+            replay.close()
 
-    return Run(measure(work), verdicts)
+    return Run(measure(work), verdicts, asked[0])
+
+
+def look_again(prepared: Prepared, rows: int) -> dict[str, Run]:
+    """Ask about a compacted log, and again after 1 % more rows have come: in the same process, and in a fresh one."""
+    made: dict[str, Run] = {}
+    with tempfile.TemporaryDirectory(dir=prepared.folder) as folder:
+        root, kept = Path(folder) / "log", Path(folder) / "evidence"
+        shutil.copytree(prepared.log(rows, lines=False), root)
+        replay = open_replay(prepared, root, kept)
+
+        def run(name: str, replay: KeptReplay, until: float) -> None:
+            verdicts: dict[str, Verdict] = {}
+            before = replay.rows_asked
+            cost = measure(lambda: verdicts.update(ask_gates(prepared, root, replay, until)))
+            made[name] = Run(cost, verdicts, replay.rows_asked - before)
+
+        run("first look", replay, FIRST_LOOK)
+        prepared.add_segment(root, rows, rows + rows // 100)
+        run("second look", replay, FIRST_LOOK + 1.0)
+        replay.close()
+        fresh = open_replay(prepared, root, kept)
+        run("second look, fresh process", fresh, FIRST_LOOK + 2.0)
+        fresh.close()
+        whole = open_replay(prepared, root, Path(folder) / "nothing")
+        run("one pass over all of it", whole, FIRST_LOOK + 2.0)
+        whole.close()
+    return made
+
+
+def look_again_rows(console: Console, prepared: Prepared, rows: int) -> list[dict[str, object]]:
+    """What a second look costs."""
+    with console.status(f"{rows:,} rows: a second look after 1 % new rows"):
+        found = look_again(prepared, rows)
+    new = 2 * (rows // 100)
+    first, second = found["first look"], found["second look"]
+    made = [_row(f"{rows:,} rows: {name}, wall time", run.cost.wall, "s") for name, run in found.items()]
+    share = second.cost.wall / first.cost.wall
+    made.append({**_row(f"{rows:,} rows: second look as a share of the first", share, "x")})
+    made[-1] |= {"demand": f"<= {SECOND_LOOK:g}", "ok": share <= SECOND_LOOK}
+    made.append(_row(f"{rows:,} rows: requests asked of both versions at the second look", second.asked, "requests"))
+    made[-1] |= {"demand": f"{new:,}", "ok": second.asked == new}
+    same = found["second look, fresh process"].verdicts == found["one pass over all of it"].verdicts
+    made.append(_row(f"{rows:,} rows: verdicts of kept sums and of one pass", float(same), "equal"))
+    made[-1] |= {"demand": "equal", "ok": same}
+    return made
 
 
 def _no_suite() -> NoReturn:
@@ -205,6 +272,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.evaluate", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[300_000, 3_000_000], help="sizes of the log")
     parser.add_argument("--times", type=int, default=3, help="how often each is run, in turns")
+    parser.add_argument("--only-looks", action="store_true", help="measure second looks only")
     parser.add_argument("--folder", type=Path, help="keep models and logs here for another run")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
@@ -214,7 +282,8 @@ def main() -> int:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="surefoot-bench-")))
         prepared = prepare(folder, HERE.parent / ".bench" / "flights.parquet")
         for rows in options.rows:
-            made += rows_of(console, prepared, rows, options.times)
+            made += [] if options.only_looks else rows_of(console, prepared, rows, options.times)
+            made += look_again_rows(console, prepared, rows)
     show(console, made)
     write_rows(options.json, made)
     return 0 if all(row["ok"] for row in made) else 1

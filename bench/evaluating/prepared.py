@@ -66,6 +66,10 @@ class Prepared:
                 compact_log(root, MODEL)
         return root
 
+    def add_segment(self, root: Path, first: int, last: int) -> None:
+        """Write requests and labels from one row to another to a log that is there, as lines."""
+        self._segment(root / MODEL, first, last)
+
     def frame(self, first: int, last: int) -> pd.DataFrame:
         """Requests from one row to another, the year repeated."""
         rows = np.arange(first, last)
