@@ -13,6 +13,7 @@ from surefoot.adapters.clock import HostClock, open_clock
 from surefoot.adapters.config.policy_file import list_policy_files, read_policy
 from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
+from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
 from surefoot.adapters.heartbeats import record_shown
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
@@ -96,7 +97,7 @@ def open_ports(config: Settings, actor: str, registry_deadline_s: float = 20.0) 
         registry_deadline_s: How long to ask a registry that is down; people at a terminal wait less long [s].
     """
     models, log = make_hosted_models(config), PredictionLog(config.log)
-    replay = KeptReplay(log, models.scores, config.home / "evidence")
+    replay = KeptReplay(log, models.scores, _evidence_folder(config))
     evidence = LogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
     found = make_registry(config, registry_deadline_s)
     with open_journal(config) as journal, open_traffic(config) as traffic:
@@ -321,4 +322,16 @@ def compact_model_log(
     with open_journal(config) as journal:
         ledger = fold_entries(model, journal.read(model))
     before = None if ledger.open else make_clock(config).now() - keep * 86400.0
-    return compact_log(config.log, model, before=before, batches=batches)
+    done = compact_log(config.log, model, before=before, batches=batches)
+    if before is not None:
+        open_evidence_store(config, model).answers.forget_before(before)
+    return done
+
+
+def open_evidence_store(config: Settings, model: str) -> EvidenceStore:
+    """What was counted of a model's log."""
+    return EvidenceStore(_evidence_folder(config), model)
+
+
+def _evidence_folder(config: Settings) -> Path:
+    return config.home / "evidence"

@@ -1,5 +1,7 @@
 """Define lint, plan, schema, history and verify: commands that change nothing."""
 
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,11 +10,13 @@ from rich.markup import escape
 
 from surefoot import wiring
 from surefoot.adapters.config.policy_file import list_policy_files, read_policy
+from surefoot.adapters.evidence_store.key_index import altered_message, altered_parts
+from surefoot.adapters.evidence_store.recount import recount
 from surefoot.cli.printing import output, plan_output
 from surefoot.cli.printing.output import console
 from surefoot.core import planning
 from surefoot.core.errors import JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
-from surefoot.core.judging.reverify import reverify
+from surefoot.core.judging.reverify import Recount, reverify
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.schema import policy_schema
 from surefoot.core.ports import Journal
@@ -134,16 +138,16 @@ def history(
 
 
 def verify(model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None) -> None:
-    """Re-derive the hash chain of the journal, judge every verdict again, and name the first entry that is wrong."""
+    """Re-derive the hash chain, judge every verdict again from counters and kept sums, and name what is wrong first."""
     config = read_settings()
     generations, unseen = _generations(config)
     with wiring.open_journal(config) as journal:
-        _verify(journal, model, generations)
+        _verify(config, journal, model, generations)
     if unseen:
         console.print(f"not compared with the gateway: {unseen}", markup=False)
 
 
-def _verify(journal: Journal, model: str | None, generations: dict[str, int]) -> None:
+def _verify(config: Settings, journal: Journal, model: str | None, generations: dict[str, int]) -> None:
     known = journal.models()
     for name, generation in generations.items():
         head = len(journal.read(name)) if name in known else 0
@@ -154,16 +158,23 @@ def _verify(journal: Journal, model: str | None, generations: dict[str, int]) ->
         if not entries:
             raise NotFound(f"the journal holds nothing of {name}")
         count, judged, skipped = check_chain(entries), 0, 0
-        for found in reverify(entries):
+        store, recounts = wiring.open_evidence_store(config, name), Counter[Recount]()
+        for found in reverify(entries, partial(recount, store)):
             if found.skipped:
                 skipped += 1
                 continue
             if found.problem:
                 raise JournalTampered(f"entry {found.seq} of {name}, gate {found.gate}: {found.problem}")
             judged += 1
+            recounts[found.recount] += 1
+        if altered := altered_parts(store.indexes, config.log / name):
+            raise JournalTampered(altered_message(altered[0]))
+        more = [f"{skipped} cannot be judged again"] if skipped else []
+        more += [f"counters of {done} were added up again from kept sums"] if (done := recounts[Recount.DONE]) else []
+        more += [f"the kept sums of {gone} are not on this host"] if (gone := recounts[Recount.GONE]) else []
         console.print(
-            f"[green]ok[/green] {name}: {count} entries, head {entries[-1].hash[:16]}; {judged} verdicts follow from"
-            f" their counters{f', {skipped} cannot be judged again' if skipped else ''}"
+            f"[green]ok[/green] {name}: {count} entries, head {entries[-1].hash[:16]}; "
+            + ", ".join([f"{judged} verdicts follow from their counters", *more])
         )
 
 

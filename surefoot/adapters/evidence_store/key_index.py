@@ -136,8 +136,8 @@ def forget_gone_files(folder: Path, names: Sequence[str]) -> None:
 
 def shared_keys(indexes: Sequence[KeyIndex]) -> list[tuple[int, int]]:
     """Pairs of indexes that have a key in common, by their places."""
-    together = np.concatenate([np.unique(index.key) for index in indexes]) if indexes else np.zeros(0, np.uint64)
-    together.sort()
+    together = np.concatenate([_once(index.key) for index in indexes]) if indexes else np.zeros(0, np.uint64)
+    together.sort(kind="stable")  # it merges what is in order already
     twice = np.unique(together[1:][together[1:] == together[:-1]])
     if not len(twice):
         return []
@@ -147,6 +147,11 @@ def shared_keys(indexes: Sequence[KeyIndex]) -> list[tuple[int, int]]:
         places = np.flatnonzero(column).tolist()
         pairs |= set(itertools.pairwise(places))
     return sorted(pairs)
+
+
+def _once(keys: _Hashes) -> _Hashes:
+    """Sorted keys, each once."""
+    return keys[np.append(True, keys[1:] != keys[:-1])] if len(keys) else keys
 
 
 def _query(segments: Sequence[Path], tables: Sequence[Path], kind: FileKind) -> pa.Table:

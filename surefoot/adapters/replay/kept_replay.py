@@ -1,6 +1,6 @@
 """Replay a log part by part: a closed part is counted once, and later looks add up what was kept of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from surefoot.adapters.evidence.left_out_records import MAX_EXAMINED_ROWS, exami
 from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
 from surefoot.adapters.evidence_store.answer_files import TAIL, environment_digest
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore, KeptPiece
+from surefoot.adapters.evidence_store.recount import failure_facts, read_failures
 from surefoot.adapters.evidence_store.section_log import PartsReplaced
 from surefoot.adapters.evidence_store.sums_table import decode_sums, encode_sums
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
@@ -165,7 +166,7 @@ class KeptReplay(OfflineReplay):
                 if made is None:
                     return None
                 counts = made.count_failures(question)
-                piece = self._store().keep_piece(key, _no_rows(), asdict(counts)) if key and whole else None
+                piece = self._store().keep_piece(key, _no_rows(), failure_facts(counts)) if key and whole else None
             else:
                 counts = read_failures(piece.facts)
             total += counts
@@ -175,7 +176,7 @@ class KeptReplay(OfflineReplay):
                 names.append(piece.name)
         if not total.requests:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
-        kept = self._keep_look(question, names, _no_rows(), {**asdict(tail), "kind": "failures"})
+        kept = self._keep_look(question, names, _no_rows(), {**failure_facts(tail), "kind": "failures"})
         return replace(total.evidence(), kept=kept)
 
     def left_out(self, question: EvidenceRequest) -> LeftOutRecords:
@@ -275,11 +276,6 @@ class KeptReplay(OfflineReplay):
             key["environment"] = environment_digest()
             key["versions"] = [[v.number, v.digest] for v in (question.champion, question.candidate)]
         return key
-
-
-def read_failures(facts: Mapping[str, Any]) -> FailureCounts:
-    """Read counts of failures from the facts of a piece."""
-    return FailureCounts(*(int(facts[one.name]) for one in fields(FailureCounts)))
 
 
 def _read_left_out(piece: KeptPiece) -> LeftOutRecords:

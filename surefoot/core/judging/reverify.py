@@ -4,8 +4,9 @@ import base64
 import binascii
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import cast, get_args
 
 import rfc8785
@@ -51,6 +52,14 @@ def unpack_evidence(text: str) -> Evidence:
         raise InvariantBroken(f"evidence in the journal cannot be read: {error}") from error
 
 
+class Recount(StrEnum):
+    """What became of adding up the counters of a verdict again."""
+
+    NONE = "no sums were kept"
+    GONE = "the kept sums are not here"
+    DONE = "added up again"
+
+
 @dataclass(frozen=True, slots=True)
 class ReverifyResult:
     """What became of judging one entry again.
@@ -60,16 +69,29 @@ class ReverifyResult:
         gate: The gate that it speaks of.
         problem: How the verdict differs from what its counters say; empty when it does not.
         skipped: Why it was not judged again; empty when it was.
+        recount: Whether its counters were added up again.
     """
 
     seq: int
     gate: str
     problem: str = ""
     skipped: str = ""
+    recount: Recount = Recount.NONE
 
 
-def reverify(entries: Iterable[Entry]) -> Iterator[ReverifyResult]:
-    """Judge every verdict again whose counters were kept, and whose judge this is."""
+def _no_recount(_gate: Gate, _evidence: Evidence) -> tuple[Recount, str]:
+    return Recount.NONE, ""
+
+
+def reverify(
+    entries: Iterable[Entry], recount: Callable[[Gate, Evidence], tuple[Recount, str]] = _no_recount
+) -> Iterator[ReverifyResult]:
+    """Judge every verdict again whose counters were kept, and whose judge this is.
+
+    Args:
+        entries: The journal of a model.
+        recount: Adds up the counters of a verdict again; what became of it, and what is wrong with them.
+    """
     gates: dict[str, Gate] = {}
     written: dict[str, tuple[str, ...]] = {}
     for entry in entries:
@@ -85,12 +107,15 @@ def reverify(entries: Iterable[Entry]) -> Iterator[ReverifyResult]:
             if gate is None:
                 yield ReverifyResult(entry.seq, event.verdict.gate, "its policy has no such gate")
                 continue
-            again = judge(gate, unpack_evidence(event.evidence), event.level)
+            evidence = unpack_evidence(event.evidence)
+            done, wrong = recount(gate, evidence)
+            again = judge(gate, evidence, event.level)
             if (
                 gate.metric in GAP_METRICS and event.judge != JUDGE_EDITION
             ):  # it named the group whose rate had moved most
                 again = replace(again, culprit=event.verdict.culprit)
-            yield ReverifyResult(entry.seq, event.verdict.gate, _apart(event.verdict, again))
+            problem = wrong if done is Recount.DONE and wrong else _apart(event.verdict, again)
+            yield ReverifyResult(entry.seq, event.verdict.gate, problem, recount=done)
 
 
 def _protected(policy: Mapping[str, object]) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,64 @@
+"""Add up the kept sums that a journalled verdict was made of again, and compare them with the journal's counters."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+from surefoot.adapters.evidence.failure_counts import FailureCounts
+from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
+from surefoot.adapters.evidence_store.sums_table import decode_sums
+from surefoot.core.errors import EvidenceUnavailable, NotFound
+from surefoot.core.judging.evidence import Evidence, PairedSums, SplitCounts
+from surefoot.core.judging.left_out_records import NOTHING_LEFT_OUT
+from surefoot.core.judging.reverify import Recount
+from surefoot.core.policy.policy_types import Gate, PairedGate, narrow
+
+
+def recount(store: EvidenceStore, gate: Gate, evidence: Evidence) -> tuple[Recount, str]:
+    """Add up what was kept of the parts, without any row of the log.
+
+    Args:
+        store: What was kept of the model.
+        gate: The gate of the verdict.
+        evidence: The counters in the journal.
+
+    Returns:
+        Whether it was done; where the sums are not the journal's, or a file is not as it was written, what is wrong.
+    """
+    if not isinstance(evidence, PairedSums | SplitCounts) or not evidence.kept:
+        return Recount.NONE, ""
+    try:
+        again = _add_up(store, gate, evidence)
+    except NotFound as error:
+        return Recount.GONE, str(error)
+    except EvidenceUnavailable as error:
+        return Recount.DONE, str(error)
+    if replace(again, left=NOTHING_LEFT_OUT) != replace(evidence, left=NOTHING_LEFT_OUT, kept=""):
+        return Recount.DONE, f"the kept sums of look {evidence.kept[:16]} do not add up to the journal's counters"
+    return Recount.DONE, ""
+
+
+def _add_up(store: EvidenceStore, gate: Gate, evidence: PairedSums | SplitCounts) -> PairedSums | SplitCounts:
+    table, facts = store.look(evidence.kept)
+    pieces = [store.named_piece(str(name)) for name in _names(facts)]
+    if isinstance(evidence, SplitCounts):
+        return sum((read_failures(piece.facts) for piece in pieces), read_failures(facts)).evidence()
+    paired, window = narrow(gate, PairedGate), (float(str(facts["since"])), float(str(facts["until"])))
+    total = decode_sums(paired, *window, table, facts)
+    for piece in pieces:
+        total.merge(decode_sums(paired, *window, piece.table, piece.facts))
+    return total.evidence(int(str(facts["unknown"])))
+
+
+def _names(facts: Mapping[str, Any]) -> list[str]:
+    return list(facts["pieces"])
+
+
+def read_failures(facts: Mapping[str, Any]) -> FailureCounts:
+    """Read counts of failures from the facts of a piece."""
+    return FailureCounts(*(int(facts[one.name]) for one in fields(FailureCounts)))
+
+
+def failure_facts(counts: FailureCounts) -> dict[str, object]:
+    """Counts of failures as facts of a piece."""
+    return asdict(counts)
