@@ -33,7 +33,7 @@ class House:
     """A log, what is kept of it, and two models that count what they are asked."""
 
     def __init__(self, home: Path, candidate: Model | None = None) -> None:
-        self.home, self.root, self.files = home, home / "log", 0
+        self.home, self.root, self.files = home, home / "gateway" / "log", 0
         (self.root / "m").mkdir(parents=True)
         self.models = {V1.digest: Model(half), V2.digest: candidate or Model(lambda row: (row["i"] % 4) / 4.0)}  # type: ignore[operator] # numbers
         self.store = EvidenceStore(home / "evidence", "m")
