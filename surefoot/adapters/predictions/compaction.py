@@ -13,12 +13,16 @@ from pathlib import Path
 import duckdb
 import orjson
 
+from surefoot.adapters.predictions.feature_columns import RECORD_COLUMNS, Feature, choose_features
+from surefoot.adapters.predictions.feature_samples import sample_segments, sample_tables
+from surefoot.adapters.predictions.feature_sql import footer_option, typed_columns_sql
 from surefoot.adapters.predictions.log_files import (
     COMPACTION_FOLDER,
     FILE_KINDS,
     LABEL_FILES,
     MAX_LINE_BYTES,
     PART,
+    PREDICTION_FILES,
     REPLACED_NOTE_SUFFIX,
     WHOLE,
     FileKind,
@@ -148,6 +152,26 @@ def _alone(folder: Path) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What a table gets.
+
+    Attributes:
+        select: SQL of the records.
+        rows: How many they are [count].
+        features: Features that get typed columns, or are known to have none; empty where the table has no such columns.
+    """
+
+    select: str
+    rows: int
+    features: tuple[Feature, ...]
+
+    def sql(self, db: duckdb.DuckDBPyConnection, order: str) -> str:
+        """SQL of the records in this order, with their typed columns."""
+        ordered = f"{self.select} {order}"
+        return typed_columns_sql(db, ordered, self.features) if self.features else ordered
+
+
 class _Run:
     """One run over one model's log."""
 
@@ -168,8 +192,9 @@ class _Run:
                     f"the log of {self._folder.name} holds records of version {version}: update Surefoot first"
                 )
             if rows:
+                features = choose_features(sample_segments(readable)) if kind is PREDICTION_FILES else ()
                 select = f"SELECT * FROM {source} WHERE {kind.record}"  # noqa: S608 - same
-                part = self._publish(kind, PART, batch, select, rows)
+                part = self._publish(kind, PART, batch, _Contents(select, rows, features))
                 self.done.bytes_after += part.stat().st_size
             self.done.segments += len(batch)
             self.done.rows += rows
@@ -201,7 +226,10 @@ class _Run:
             some = parts[first : first + PARTS_PER_TABLE]
             source = f"read_parquet({sql_path_list(some)}, union_by_name = true)"
             (rows,) = self._row(f"SELECT count(*) FROM {source}")  # noqa: S608 - files are ours
-            self._publish(kind, WHOLE, some, f"SELECT * FROM {source}", rows)  # noqa: S608 - same
+            # Typed columns are made of the JSON again: that costs no more than to sort them, and parts may have others.
+            features = choose_features(sample_tables(some)) if kind is PREDICTION_FILES else ()
+            select = f"SELECT {RECORD_COLUMNS} FROM {source}"  # noqa: S608 - files are ours
+            self._publish(kind, WHOLE, some, _Contents(select, rows, features))
             self.done.merged += len(some)
 
     def clear(self, kind: FileKind) -> None:
@@ -235,22 +263,24 @@ class _Run:
     def _row(self, sql: str) -> tuple[int, ...]:
         return self._db.execute(sql).fetchall()[0]
 
-    def _publish(self, kind: FileKind, ending: str, sources: Sequence[Path], select: str, rows: int) -> Path:
+    def _publish(self, kind: FileKind, ending: str, sources: Sequence[Path], contents: _Contents) -> Path:
         """Write a table in the place of its sources; its last rename is the moment at which it counts and they do not.
 
         The sources stay for now: questions that have listed them may go on reading.
         """
         fresh = self._scratch / f"{kind.name}-{secrets.token_hex(8)}{ending}"
         options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP}, ROW_GROUP_SIZE_BYTES '{GROUP_BYTES}'"
+        if contents.features:
+            options += f", {footer_option(contents.features)}"
         target = f"{quote_text(str(fresh))} ({options})"
         try:
             order = '"at"' if kind is LABEL_FILES else '"at", request, "row"'  # the rows of one request stay together
-            (written,) = self._row(f"COPY ({select} ORDER BY {order}) TO {target}")
+            (written,) = self._row(f"COPY ({contents.sql(self._db, f'ORDER BY {order}')}) TO {target}")
         except duckdb.OutOfMemoryException:
             # Rows of megabytes cannot be sorted in so little; as they come they are nearly in the order of time.
-            (written,) = self._row(f"COPY ({select}) TO {target}")
-        if written != rows:
-            raise InvariantBroken(f"{fresh.name} got {written} of {rows} rows: somebody writes what is closed")
+            (written,) = self._row(f"COPY ({contents.sql(self._db, '')}) TO {target}")
+        if written != contents.rows:
+            raise InvariantBroken(f"{fresh.name} got {written} of {contents.rows} rows: somebody writes what is closed")
         fresh.chmod(0o640)  # as the segments: requests are private
         note = fresh.with_name(fresh.name + REPLACED_NOTE_SUFFIX)
         note.write_bytes(orjson.dumps([path.name for path in sources]))

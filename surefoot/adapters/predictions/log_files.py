@@ -8,6 +8,8 @@ from pathlib import Path
 
 import orjson
 
+from surefoot.adapters.predictions.feature_columns import RECORD_COLUMNS
+
 COMPACTION_FOLDER = ".compaction"
 """Folder of the compaction, in the model's own."""
 PART, WHOLE = ".part.parquet", ".whole.parquet"
@@ -194,5 +196,5 @@ def log_view_sql(segments: Sequence[Path], tables: Sequence[Path], kind: FileKin
     if segments:
         parts.append(f"SELECT * FROM {json_lines_sql(segments, kind)} WHERE {kind.record}")  # noqa: S608 - files are ours
     if tables:
-        parts.append(f"SELECT * FROM read_parquet({sql_path_list(tables)}, union_by_name = true)")  # noqa: S608 - same
+        parts.append(f"SELECT {RECORD_COLUMNS} FROM read_parquet({sql_path_list(tables)}, union_by_name = true)")  # noqa: S608 - same
     return f"CREATE VIEW {kind.view} AS " + " UNION ALL BY NAME ".join(parts)
