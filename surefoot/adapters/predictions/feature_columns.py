@@ -1,4 +1,4 @@
-"""Choose the typed columns that a table of predictions has for features, and read which ones it has."""
+"""Select the typed columns that a table of predictions has for features, and read which ones it has."""
 
 import re
 from collections import Counter
