@@ -171,6 +171,25 @@ def test_null_is_told_from_absent(tmp_path: Path) -> None:
     assert read[1].tolist() == []
 
 
+@pytest.mark.parametrize("huge", ["1e400", "-1E400", "1" + "0" * 400, "9" * 299 + "e10"])
+@pytest.mark.parametrize("place", ['"x":%s', '"n":%s', '"any":[%s]', '"any":%s', '"rare":%s'])
+def test_a_number_beyond_double_is_read_as_from_json(tmp_path: Path, huge: str, place: str) -> None:
+    """A row with a number that parsers of JSON may refuse fits exactly if it fits where the JSON is read."""
+    rows = ['{"x":1.5,"n":1,"any":[1],"any":2}' if n == 3 else f'{{"x":{n}.5,"n":{n},"any":[1]}}' for n in range(20)]
+    rows[5] = "{" + place % huge + "}"
+    lines = [record(n).replace(b'{"x": %d, "place": "LGA"}' % n, row.encode()) for n, row in enumerate(rows)]
+    write(tmp_path, lines)
+    compact_log(tmp_path, "m")
+    table = only_table(tmp_path)
+    texts = pq.read_table(table, columns=["features"]).column(0).combine_chunks().cast(pa.string())
+    for column in (*X, TableColumn("n", "long", False), TableColumn("other", "string", False)):
+        read = read_typed_features(table, 0, 20, [column])
+        expected, places = read_typed_rows(texts, [column])
+        assert read is not None
+        assert read[1].tolist() == places.tolist()
+        assert read[0].equals(expected)
+
+
 def test_zeros_keep_their_signs(tmp_path: Path) -> None:
     """A column that has both zeros gives each as it was written."""
     table = compacted(tmp_path, *({"x": 0.0 if n % 3 else -0.0} for n in range(300)))

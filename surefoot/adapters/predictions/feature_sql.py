@@ -116,9 +116,10 @@ def _create_presence_function(db: duckdb.DuckDBPyConnection, name: str, features
         present = codes != _ABSENT
         fits = fitting[every, codes].all(axis=1)
         fits &= present.sum(axis=1) == keys.fill_null(-1).to_numpy()  # else a key is no feature, or is there twice
-        for field, place in enumerate(typed):  # a number beyond the range of its column became nothing
-            valued = found.field(field).is_valid().to_numpy(zero_copy_only=False)
-            fits &= valued | (codes[:, place] == _NULL) | (codes[:, place] == _ABSENT)
+        for field, place in enumerate(typed):  # a number beyond the range of its column became infinite or nothing
+            values = found.field(field)
+            held = values.is_valid() if not pa.types.is_floating(values.type) else pc.is_finite(values).fill_null(False)
+            fits &= held.to_numpy(zero_copy_only=False) | (codes[:, place] == _NULL) | (codes[:, place] == _ABSENT)
         packed = np.packbits(present, axis=1)
         data = pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(packed.shape[1]),
