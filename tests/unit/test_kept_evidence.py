@@ -1,4 +1,4 @@
-"""What was counted of a closed part is kept, is asked for once, and names whoever has altered it."""
+"""What was counted of a closed part is kept, is asked for once, and an altered part is named."""
 
 import json
 import shutil
