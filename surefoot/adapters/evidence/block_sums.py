@@ -34,6 +34,8 @@ EXACT_FLOAT = 2**53
 AnswerColumn = Sequence[object] | Floats
 _IntegerArray = NDArray[Any]
 """Whole numbers: 64 bits where they surely fit, otherwise Python's own."""
+SumCell = tuple[int, list[int], list[int]]
+"""Requests of one slice and block, and the sums of both versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class BlockSums:
 
     gate: PairedGate
     readings: tuple[NumberReading, NumberReading] = (NumberReading.NAMES, NumberReading.NAMES)
-    cells: dict[tuple[str, int], tuple[list[int], _IntegerArray, _IntegerArray]] = field(default_factory=dict)
+    cells: dict[tuple[str, int], SumCell] = field(default_factory=dict)
     compared: int = 0
     same: int = 0
     odd: int = 0
@@ -135,10 +137,8 @@ class BlockSums:
 
     def merge(self, other: "BlockSums") -> None:
         """Add the sums of other requests."""
-        for key, (count, old, new) in other.cells.items():
-            mine = self.cells.setdefault(key, ([0], np.zeros_like(old), np.zeros_like(new)))
-            mine[0][0] += count[0]
-            self.cells[key] = (mine[0], mine[1] + old, mine[2] + new)
+        for key, cell in other.cells.items():
+            self._add_cell(key, cell)
         for name in ("compared", "same", "odd"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.named = first_requests([*self.named, *other.named])
@@ -209,17 +209,21 @@ class BlockSums:
         group = codes * len(block) + place
         counts = np.bincount(group)
         add_up = _bin_sums if self.gate.metric in SCORE_BIN_METRICS else _group_sums
-        total = [add_up(side, group, len(counts)) for side in sums]
-        for index in np.flatnonzero(counts):
-            slice_, here = divmod(int(index), len(block))
-            key = (names[slice_], int(block[here]))
-            if key not in self.cells:
-                width = total[0].shape[1]
-                self.cells[key] = ([0], np.zeros(width, dtype=object), np.zeros(width, dtype=object))
-            count, old, new = self.cells[key]
-            count[0] += int(counts[index])
-            old += total[0][index]
-            new += total[1][index]
+        used = np.flatnonzero(counts)
+        old, new = (add_up(side, group, len(counts))[used].tolist() for side in sums)
+        for index, *cell in zip(used.tolist(), counts[used].tolist(), old, new, strict=True):
+            slice_, here = divmod(index, len(block))
+            self._add_cell((names[slice_], int(block[here])), (cell[0], cell[1], cell[2]))
+
+    def _add_cell(self, key: tuple[str, int], cell: SumCell) -> None:
+        """Add the sums of some requests of one slice and block."""
+        known = self.cells.get(key)
+        if known is None:
+            self.cells[key] = cell
+        else:
+            old = [a + b for a, b in zip(known[1], cell[1], strict=True)]
+            new = [a + b for a, b in zip(known[2], cell[2], strict=True)]
+            self.cells[key] = (known[0] + cell[0], old, new)
 
 
 def first_requests(ids: Iterable[str]) -> list[str]:

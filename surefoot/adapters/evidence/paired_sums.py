@@ -110,13 +110,15 @@ class PairedSumsBuilder:
                 " second; let the model answer with the probabilities of both"
             )
         slices: dict[str, list[PairedBlock]] = defaultdict(list)
-        largest = max((abs(int(v)) for _, *both in found.cells.values() for side in both for v in side), default=0)
+        sides = [side for _, *both in found.cells.values() for side in both]
+        largest = max((max(*side, -min(side)) for side in sides), default=0)
         coarse = 1
         while largest // coarse > MAX_COUNT // 16:
             coarse *= 10
-        for (name, block), (count, old, new) in sorted(found.cells.items()):
-            pair = (tuple(int(v) // coarse for v in side) for side in (old, new))
-            slices[name].append(PairedBlock(_date(block * self.gate.block), count[0], *pair))
+        dates = {block: _date(block * self.gate.block) for block in {block for _, block in found.cells}}
+        for (name, block), (count, *both) in sorted(found.cells.items()):
+            pair = (tuple(side) if coarse == 1 else tuple(v // coarse for v in side) for side in both)
+            slices[name].append(PairedBlock(dates[block], count, *pair))
         return PairedSums(
             {name: tuple(blocks) for name, blocks in slices.items()},
             self.requests,

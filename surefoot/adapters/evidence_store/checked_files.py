@@ -25,8 +25,14 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_table(path: Path, table: pa.Table, facts: Mapping[str, object]) -> str:
+def write_table(path: Path, table: pa.Table, facts: Mapping[str, object], compression: str = "zstd") -> str:
     """Write a table with some facts about it in the place of what is there; give the SHA-256 of the file in hex.
+
+    Args:
+        path: Where it goes.
+        table: Rows.
+        facts: All else, as JSON values.
+        compression: Of the Parquet file: "none" where hashes would not become smaller.
 
     Raises:
         EvidenceUnavailable: The disk is full, or refuses something else.
@@ -36,7 +42,7 @@ def write_table(path: Path, table: pa.Table, facts: Mapping[str, object]) -> str
         fresh = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
             made = table.replace_schema_metadata({_META: orjson.dumps(facts)})
-            pyarrow.parquet.write_table(made, fresh, compression="zstd")
+            pyarrow.parquet.write_table(made, fresh, compression=compression, use_dictionary=compression != "none")
             fresh.chmod(0o640)  # as the log: what a version answered is as private as what it was asked
             digest = file_digest(fresh)
             fresh.replace(path)

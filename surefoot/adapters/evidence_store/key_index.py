@@ -98,7 +98,7 @@ def read_key_index(folder: Path, path: Path, kind: FileKind) -> KeyIndex:
         if facts.get("digest", digest) != digest:
             raise EvidenceUnavailable(altered_message(path.name))
         table = _index_table(_query([], [path], kind))
-        write_table(place, table, {"format": _FORMAT, "stamp": stamp, "digest": digest})
+        write_table(place, table, {"format": _FORMAT, "stamp": stamp, "digest": digest}, "none")
         facts = {"digest": digest}
     return _key_index(path.name, str(facts["digest"]), table)
 

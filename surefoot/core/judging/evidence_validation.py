@@ -30,6 +30,8 @@ def _signed(name: str, values: Iterable[int]) -> Iterator[str]:
 def _counted(value: PairedBlock | SpeedStratum | SpeedCounts) -> Iterator[str]:
     """What is wrong with sums by block and with histograms."""
     if isinstance(value, PairedBlock):
+        if _whole(value):
+            return
         yield from _flaws("n", value.n)
         yield from _signed("a sum of losses", (*value.champion, *value.candidate))
         if len(value.champion) != len(value.candidate):
@@ -42,6 +44,13 @@ def _counted(value: PairedBlock | SpeedStratum | SpeedCounts) -> Iterator[str]:
             yield from _flaws("a bucket's count", tuple(count for _, count in item))
         else:
             yield from _flaws(field.name, item)
+
+
+def _whole(block: PairedBlock) -> bool:
+    """Whether all numbers of a block are whole and fit the journal; there are very many blocks."""
+    sums = (*block.champion, *block.candidate)
+    whole = {*map(type, sums), type(block.n)} == {int} and len(block.champion) == len(block.candidate)
+    return whole and 0 <= block.n <= MAX_COUNT and max(sums, default=0) <= MAX_COUNT >= -min(sums, default=0)
 
 
 def _flaws(name: str, value: object) -> Iterator[str]:
