@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
 from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
 from surefoot.adapters.replay.answer_columns import answer_values
-from surefoot.adapters.replay.typed_rows import read_typed_rows
 from surefoot.models.arrow_stream import decode_table, encode_table
 from surefoot.models.predictor import TableColumn
 

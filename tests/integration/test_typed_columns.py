@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from surefoot.adapters.feature_tables.typed_features import TypedFeatures, read_typed_features
+from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
 from surefoot.adapters.predictions import compaction, feature_columns
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.feature_columns import PRESENT_COLUMN, Feature, read_footer
 from surefoot.adapters.predictions.log_files import PREDICTION_FILES
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.replay.typed_features import TypedFeatures, read_typed_features
-from surefoot.adapters.replay.typed_rows import read_typed_rows
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.models.predictor import TableColumn
 from tests.integration.log_writing import record, write

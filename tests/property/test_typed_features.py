@@ -13,6 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from surefoot.adapters.feature_tables import typed_rows
+from surefoot.adapters.feature_tables.typed_features import read_typed_features
+from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
 from surefoot.adapters.predictions import compaction
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.feature_columns import (
@@ -22,9 +25,6 @@ from surefoot.adapters.predictions.feature_columns import (
     choose_features,
     is_listable,
 )
-from surefoot.adapters.replay import typed_rows
-from surefoot.adapters.replay.typed_features import read_typed_features
-from surefoot.adapters.replay.typed_rows import read_typed_rows
 from surefoot.models.predictor import TableColumn
 
 NAMES = [

@@ -5,8 +5,8 @@ import json
 import pyarrow as pa
 import pytest
 
-from surefoot.adapters.replay import typed_rows
-from surefoot.adapters.replay.typed_rows import read_typed_rows
+from surefoot.adapters.feature_tables import typed_rows
+from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
 from surefoot.models.predictor import TableColumn
 
 COLUMNS = [

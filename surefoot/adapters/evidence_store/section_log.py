@@ -28,6 +28,11 @@ class SectionLog(PredictionLog):
         super().__init__(root)
         self._files = {PREDICTION_FILES.name: requests, LABEL_FILES.name: labels, SHADOW_FILES.name: ((), ())}
 
+    @property
+    def only_table(self) -> Path:
+        """The first of its tables of requests."""
+        return self._files[PREDICTION_FILES.name][1][0]
+
     def current_files(self, model: str, kind: FileKind) -> tuple[list[Path], list[Path]]:
         """The files of one kind.
 

@@ -85,7 +85,11 @@ class KeptReplay(OfflineReplay):
         """A replay of one section, with the models of this one."""
         if id(section) not in self._replays:
             self._replays[id(section)] = OfflineReplay(
-                section.log, lambda _model, version: self._model(question, version), self._kept, section=True
+                section.log,
+                lambda _model, version: self._model(question, version),
+                self._kept,
+                section=True,
+                part=section.table,
             )
         return self._replays[id(section)]
 

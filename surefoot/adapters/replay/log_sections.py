@@ -46,6 +46,11 @@ class LogSection:
         digests = sorted(part.digest for part in self.parts)
         return "" if self.segments else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
+    @property
+    def table(self) -> Path | None:
+        """Its one file of requests; None where there are several, or some that grow."""
+        return self.log.only_table if len(self.parts) == 1 and not self.segments else None
+
     def within(self, since: float, until: float) -> bool:
         """Whether it is closed, and all its requests are of a time."""
         return not self.segments and since < self.first_at and self.last_at <= until

@@ -61,6 +61,7 @@ class OfflineReplay:
         kept: Callable[[Version, float, float], Sequence[Path]] = lambda _version, _since, _until: (),
         *,
         section: bool = False,
+        part: Path | None = None,
     ) -> None:
         """Nothing is read or loaded before the first question.
 
@@ -69,11 +70,12 @@ class OfflineReplay:
             load: Gives a version by model; it is asked once for each.
             kept: Gives the files of answers that a version has given to requests of a time before.
             section: Whether the log is a part of a log only.
+            part: The one table of requests that this log has; None for any others.
         """
         self._log = log
         self._load = load
         self._kept = kept
-        self._section = section
+        self._section, self._part = section, part
         self._models: dict[str, ScorableModel] = {}
         self._scored: dict[str, VersionScoring] = {}
         self._refused: dict[str, bool] = {}
@@ -88,7 +90,7 @@ class OfflineReplay:
             if self._window is not None:
                 self._window[1].close()
                 self._window = None
-            self._window = (key, ReplayWindow(self._log, *key, section=self._section))
+            self._window = (key, ReplayWindow(self._log, *key, section=self._section, part=self._part))
         return self._window[1]
 
     def left_out(self, question: EvidenceRequest) -> LeftOutRecords:

@@ -15,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from surefoot.adapters.feature_tables.part_features import PartFeatures, open_typed_part
+from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
 from surefoot.adapters.predictions.log_files import sql_path_list
 from surefoot.adapters.predictions.prediction_log import (
     LoggedRequest,
@@ -23,7 +25,6 @@ from surefoot.adapters.predictions.prediction_log import (
     register_sql_functions,
 )
 from surefoot.adapters.predictions.record_columns import labels_in_time
-from surefoot.adapters.replay.typed_rows import read_typed_rows
 from surefoot.adapters.replay.window_copy import MEMORY_LIMIT, REQUEST_COLUMNS, UNLOGGED_SQL, copy_window
 from surefoot.core.answers.values import Floats
 from surefoot.core.errors import EvidenceUnavailable
@@ -40,10 +41,12 @@ class RequestBatch:
     Attributes:
         number: Number of each in the window, in order, shape (n,).
         table: Columns request, row, at, answered_by, prediction, features and params; the last three are JSON.
+        part: Has the features in place of the column, where they were not copied.
     """
 
     number: NDArray[np.int64]
     table: pa.Table
+    part: PartFeatures | None = None
     _typed: dict[tuple[TableColumn, ...], tuple[pa.Table, NDArray[np.intp]]] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
@@ -52,8 +55,14 @@ class RequestBatch:
         with self._lock:
             key = tuple(columns)
             if key not in self._typed:
-                self._typed[key] = read_typed_rows(self.texts("features"), columns)
+                found = None if self.part is None else self.part.typed_rows(self.number, columns)
+                self._typed[key] = read_typed_rows(self.features, columns) if found is None else found
             return self._typed[key]
+
+    @property
+    def features(self) -> pa.Array:
+        """Features as JSON."""
+        return self.texts("features") if self.part is None else self.part.json_texts(self.number)
 
     @property
     def at(self) -> Floats:
@@ -87,6 +96,7 @@ class ReplayWindow:
         max_rows: int | None = None,
         *,
         section: bool = False,
+        part: Path | None = None,
     ) -> None:
         """Copy the window out of the log; the copy goes with this object.
 
@@ -97,6 +107,7 @@ class ReplayWindow:
             until: End [Unix seconds].
             max_rows: Most rows, drawn by request id [count]; None for all.
             section: Whether the log is a part of a log only.
+            part: The one table of requests that this log has; None for any others.
 
         Raises:
             EvidenceUnavailable: The log cannot be read, or there is no room for the copy.
@@ -108,7 +119,11 @@ class ReplayWindow:
         self.folder = Path(self._home.name)
         place = self.folder / "window.db"
         try:
-            self.sampled = log.read(model, lambda db: copy_window(db, place, (since, until), max_rows, section=section))
+            self._part = None if part is None else open_typed_part(part)
+            copied = None if self._part is None else part
+            self.sampled = log.read(
+                model, lambda db: copy_window(db, place, (since, until), max_rows, section=section, part=copied)
+            )
             self._db = duckdb.connect(str(place))
         except BaseException:
             self._home.cleanup()
@@ -117,7 +132,7 @@ class ReplayWindow:
         register_sql_functions(self._db)
         self.size, end = self._db.execute("SELECT count(*), coalesce(max(n) + 1, 0) FROM requests").fetchall()[0]
         self._cuts = [0, *(self._cut(first, end) for first in range(BATCH_ROWS, end, BATCH_ROWS)), end]
-        self._close = weakref.finalize(self, _close, self._db, self._home)
+        self._close = weakref.finalize(self, _close, self._db, self._home, self._part)
 
     def rows(self, _model: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Run one query over the views `log` and `labels`, which hold what can be counted of the window's records.
@@ -168,7 +183,7 @@ class ReplayWindow:
                 f" WHERE n >= {first} AND n < {end} ORDER BY n"
             )
             if found.num_rows:
-                yield RequestBatch(found.column("n").to_numpy(), found)
+                yield RequestBatch(found.column("n").to_numpy(), found, self._part)
 
     def times(self) -> Iterator[tuple[NDArray[np.int64], Floats, list[str]]]:
         """Give number, time and id of all requests, batch by batch as `batches`."""
@@ -186,8 +201,16 @@ class ReplayWindow:
 
     def feature(self, number: NDArray[np.int64], column: str) -> pa.Array:
         """Give one feature of a batch as JSON texts; null where it is missing."""
+        if self._part is not None and (found := self._part.one_feature(number, column)) is not None:
+            return found
         key = column.replace("\\", "\\\\").replace('"', '\\"').replace("'", "''")
-        sql = f"""SELECT CAST(json_extract(features, '$."{key}"') AS VARCHAR) AS value FROM requests
+        value = f"""CAST(json_extract(features, '$."{key}"') AS VARCHAR) AS value"""
+        if self._part is not None:
+            _rows = pa.table({"features": self._part.json_texts(number)})
+            with contextlib.closing(self._db.cursor()) as reader:
+                found = reader.sql(f"SELECT {value} FROM _rows").to_arrow_table()  # noqa: S608 - quoted
+                return found.column("value").combine_chunks()
+        sql = f"""SELECT {value} FROM requests
                   WHERE n >= {number[0]} AND n <= {number[-1]} ORDER BY n"""  # noqa: S608 - quoted, and our own numbers
         return self._table(sql).column("value").combine_chunks()
 
@@ -219,10 +242,16 @@ class ReplayWindow:
 
     def latest(self, count: int) -> list[LoggedRequest]:
         """Give the latest requests, oldest first, without their labels."""
-        found = self._db.execute(
-            f'SELECT {REQUEST_COLUMNS} FROM requests ORDER BY "at" DESC, request DESC, "row" DESC LIMIT {count}'  # noqa: S608 - constants
-        ).fetchall()
-        return [_logged_request(cells) for cells in found[::-1]]
+        found = self._table(
+            f'SELECT n, {REQUEST_COLUMNS} FROM requests ORDER BY "at" DESC, request DESC, "row" DESC LIMIT {count}'  # noqa: S608 - constants
+        )
+        if self._part is not None and found.num_rows:
+            order = np.argsort(found.column("n").to_numpy(), kind="stable")
+            texts = self._part.json_texts(found.column("n").to_numpy()[order])
+            place = found.schema.get_field_index("features")
+            found = found.set_column(place, "features", texts.take(pa.array(np.argsort(order))))
+        rows = zip(*(column.to_pylist() for column in found.columns[1:]), strict=True)
+        return [_logged_request(cells) for cells in rows][::-1]
 
     def _table(self, sql: str) -> pa.Table:
         with contextlib.closing(self._db.cursor()) as reader:
@@ -238,6 +267,8 @@ def _logged_request(cells: Sequence[object]) -> LoggedRequest:
     return LoggedRequest(key, float(str(at)), str(answered_by), str(arm), prediction, named, (), params, bare)
 
 
-def _close(db: duckdb.DuckDBPyConnection, home: "tempfile.TemporaryDirectory[str]") -> None:
+def _close(db: duckdb.DuckDBPyConnection, home: "tempfile.TemporaryDirectory[str]", part: PartFeatures | None) -> None:
     db.close()
+    if part is not None:
+        part.close()
     home.cleanup()

@@ -271,7 +271,8 @@ def _predict(model: RemoteScorer, table: pa.Table) -> pa.Array | None:
 
 def _requests(batch: RequestBatch, places: Sequence[int] | NDArray[np.intp]) -> list[LoggedRequest]:
     """Some rows of a batch as requests."""
-    some = batch.table.select(["request", "row", "at", "features", "params"]).take(pa.array(places))
+    some = batch.table.select(["request", "row", "at", "params"]).take(pa.array(places))
+    some = some.add_column(3, "features", batch.features.take(pa.array(places)))
     made = []
     for request, row, at, features, params in zip(*(column.to_pylist() for column in some.columns), strict=True):
         asked = json_value(features)

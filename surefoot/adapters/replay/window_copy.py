@@ -4,6 +4,7 @@ from pathlib import Path
 
 import duckdb
 
+from surefoot.adapters.predictions.feature_columns import PRESENT_COLUMN
 from surefoot.adapters.predictions.log_files import quote_text
 from surefoot.adapters.predictions.prediction_log import json_value
 
@@ -18,7 +19,13 @@ UNLOGGED_SQL = 'NOT EXISTS (SELECT 1 FROM log o WHERE o.request = l.request AND 
 
 
 def copy_window(
-    db: duckdb.DuckDBPyConnection, place: Path, window: tuple[float, float], max_rows: int | None, *, section: bool
+    db: duckdb.DuckDBPyConnection,
+    place: Path,
+    window: tuple[float, float],
+    max_rows: int | None,
+    *,
+    section: bool = False,
+    part: Path | None = None,
 ) -> int:
     """Copy requests and labels of a window; requests that no version could answer, or that were not kept, stay out.
 
@@ -28,6 +35,8 @@ def copy_window(
         window: Beginning, not included, and end [Unix seconds].
         max_rows: Most rows [count]; None for all.
         section: Whether the log is a part of a log only, so that labels of other requests are no concern of it.
+        part: The table of requests, where the log has but one and that has typed columns: then features that are in
+            these are not copied, and rows have their numbers in the table.
 
     Returns:
         How many rows are left out, because no more are wanted.
@@ -37,23 +46,32 @@ def copy_window(
     db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}")
     db.execute(f"ATTACH {quote_text(str(place))} AS replay")
     # The rows stay in the order of the log; only their keys are sorted, to find the repeated ones.
+    source, number, typed = "log", "row_number() OVER () - 1", "false"
+    if part is not None:
+        source = f"read_parquet({quote_text(str(part))}, file_row_number = true)"
+        number, typed = "file_row_number", f"{PRESENT_COLUMN} IS NOT NULL"
+    features = "features" if part is None else "NULL::JSON AS features"
     db.execute(
         f"""
-        CREATE TABLE replay.requests AS SELECT row_number() OVER () - 1 AS n, {REQUEST_COLUMNS}, error FROM log
-        WHERE "at" > $1 AND "at" <= $2
-        """,  # noqa: S608 - constants
+        CREATE TABLE replay.requests AS
+        SELECT {number} AS n, {REQUEST_COLUMNS.replace("features", features)}, error, {typed} AS typed
+        FROM {source} WHERE "at" > $1 AND "at" <= $2
+        """,  # noqa: S608 - constants and our own file
         list(window),
     )
+    if part is not None:
+        _copy_untyped_features(db, source)
     db.execute(
         """
         CREATE TABLE replay.log AS SELECT request, "row", "at", error, answered_by,
-               CASE WHEN features IS NOT NULL THEN true END AS features FROM replay.requests
+               CASE WHEN typed OR features IS NOT NULL THEN true END AS features FROM replay.requests
         """
     )
     db.execute(
         """
         DELETE FROM replay.requests WHERE error IS NOT NULL AND answered_by IS NULL;
-        DELETE FROM replay.requests WHERE features IS NULL OR CAST(features AS VARCHAR) = 'null' OR n IN (
+        DELETE FROM replay.requests
+        WHERE (NOT typed AND (features IS NULL OR CAST(features AS VARCHAR) = 'null')) OR n IN (
           SELECT n FROM (
             SELECT n, row_number() OVER (PARTITION BY request, "row" ORDER BY "at", n) AS place FROM replay.requests
           ) WHERE place > 1
@@ -67,6 +85,19 @@ def copy_window(
     sampled = 0 if max_rows is None else _draw_requests(db, max_rows)
     _copy_labels(db, window[1], section=section)
     return sampled
+
+
+def _copy_untyped_features(db: duckdb.DuckDBPyConnection, source: str) -> None:
+    """Copy the features of the rows that have no typed columns."""
+    (untyped,) = db.execute("SELECT count(*) FROM replay.requests WHERE NOT typed").fetchall()[0]
+    if untyped:
+        db.execute(
+            f"""
+            UPDATE replay.requests SET features = p.features
+            FROM (SELECT file_row_number, features FROM {source} WHERE {PRESENT_COLUMN} IS NULL) p
+            WHERE n = p.file_row_number
+            """  # noqa: S608 - constants and our own file
+        )
 
 
 def _draw_requests(db: duckdb.DuckDBPyConnection, most: int) -> int:

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from surefoot.adapters.feature_tables.typed_rows import read_typed_rows, rows_in_range, table_schema
 from surefoot.adapters.predictions.feature_columns import PRESENT_COLUMN, Feature, FeatureKind, read_footer
 from surefoot.adapters.predictions.feature_samples import parquet_errors
-from surefoot.adapters.replay.typed_rows import read_typed_rows, rows_in_range, table_schema
 from surefoot.models.predictor import TableColumn
 
 _NUMBERS = frozenset({FeatureKind.NUMBER, FeatureKind.INTEGER})
@@ -31,6 +31,9 @@ class TypedFeatures:
     """An open table of predictions that may have typed columns.
 
     Consecutive ranges read each row group once. Not safe for use by several threads at the same time.
+
+    Attributes:
+        features: Features of the table; empty where it has no typed columns.
     """
 
     def __init__(self, parquet: Path) -> None:
@@ -42,8 +45,8 @@ class TypedFeatures:
         self._path = parquet
         with parquet_errors(parquet):
             self._file = pq.ParquetFile(parquet)
-        self._features = read_footer(self._file.metadata.metadata)
-        self._place = {feature.name: place for place, feature in enumerate(self._features)}
+        self.features = read_footer(self._file.metadata.metadata)
+        self._place = {feature.name: place for place, feature in enumerate(self.features)}
         sizes = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
         self._ends = np.cumsum([0, *sizes])
         self._held: dict[tuple[str, ...], tuple[int, pa.Table]] = {}
@@ -78,13 +81,13 @@ class TypedFeatures:
         Raises:
             OSError: The file cannot be read.
         """
-        if not self._features:
+        if not self.features:
             return None
         if first >= end:
             return table_schema(columns).empty_table(), np.zeros(0, dtype=np.intp)
         wanted = [self._source(column) for column in columns]
         if not all(readable for _, readable in wanted):
-            return read_typed_rows(self._texts(first, end), columns)
+            return read_typed_rows(self.texts(first, end), columns)
         stored = [feature.column for feature, _ in wanted if feature is not None and feature.column]
         found = self._rows(first, end, (PRESENT_COLUMN, *stored))
         present = found.column(PRESENT_COLUMN)
@@ -97,7 +100,7 @@ class TypedFeatures:
         if typed.all():
             return table, places
         rest = np.flatnonzero(~typed)
-        others, fitting = read_typed_rows(self._texts(first, end).take(pa.array(rest)), columns)
+        others, fitting = read_typed_rows(self.texts(first, end).take(pa.array(rest)), columns)
         every = np.concatenate([places, rest[fitting]])
         order = np.argsort(every, kind="stable")
         return pa.concat_tables([table, others]).take(pa.array(order)), every[order]
@@ -107,7 +110,7 @@ class TypedFeatures:
         place = self._place.get(column.name)
         if place is None:
             return None, True
-        feature = self._features[place]
+        feature = self.features[place]
         kinds = _READABLE.get(column.kind, _TEXTS)
         return feature, feature.kind in kinds or feature.kind is FeatureKind.NULL
 
@@ -146,7 +149,18 @@ class TypedFeatures:
         )
         return np.asarray(sets[coded.indices.to_numpy()])
 
-    def _texts(self, first: int, end: int) -> pa.Array:
+    def feature(self, name: str) -> Feature | None:
+        """Give a feature by its name; None where no row in columns has it."""
+        place = self._place.get(name)
+        return None if place is None else self.features[place]
+
+    def stored(self, first: int, end: int, feature: Feature) -> pa.Array | None:
+        """Give the typed column of a feature, null where a row lacks it; None where a row of the range is only JSON."""
+        found = self._rows(first, end, (PRESENT_COLUMN, str(feature.column)))
+        return None if found.column(0).null_count else found.column(1).combine_chunks()
+
+    def texts(self, first: int, end: int) -> pa.Array:
+        """Give the JSON of a range of rows."""
         return self._rows(first, end, (_JSON,)).column(_JSON).combine_chunks().cast(pa.string())
 
     def _rows(self, first: int, end: int, names: tuple[str, ...]) -> pa.Table:
