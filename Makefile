@@ -2,8 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-# About half of the tests, by time: those of the whole stack, those that draw examples, and the benchmarks' own.
-HALF := tests/e2e tests/property tests/integration/test_benches.py
 # Threads of one library that spin for each other take the processors from the servers beside them.
 export OMP_NUM_THREADS ?= 1
 
@@ -20,13 +18,11 @@ demo: setup
 	$(BIN)/surefoot demo $(ARGS)
 needs: # before anything that takes time
 	@.ci/need browser $(ARGS)
-test: needs check
 ifeq ($(ARGS),)
-	@# Two halves beside each other: each waits a lot, and a run has two processors.
-	@$(BIN)/python -m pytest $(HALF) >.half.log 2>&1 & half=$$!; \
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(HALF)); code=$$?; \
-	wait $$half || code=$$?; cat .half.log; exit $$code
+test: needs setup
+	@.ci/tests
 else
+test: needs check
 	$(BIN)/python -m pytest $(ARGS)
 endif
 check: setup

@@ -10,10 +10,8 @@ from tests.e2e import promotion_fixtures, stack_scenario
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack_scenario.Scenario]:
     """MLflow, Prefect and the gateway, started by `surefoot up` and stopped by `surefoot down`."""
-    try:
-        yield stack_scenario.begin(tmp_path_factory.mktemp("stack"))
-    finally:
-        stack_scenario.end()
+    with stack_scenario.running_stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from surefoot.adapters.clock import ReplayClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.settings import Settings, read_settings
+from tests import local_http
 from tests.e2e.scientist import BLOCK, FEATURES, NAMES, houses
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,7 +152,7 @@ class Callers:
         known = [label for at, label in self._labels if at <= until]
         self._labels = [pair for pair in self._labels if pair[0] > until]
         if known:
-            httpx.post(f"{self.url}/models/{self.model}/labels", json=known, trust_env=False).raise_for_status()
+            local_http.post(f"{self.url}/models/{self.model}/labels", json=known).raise_for_status()
 
     def _request(self, at: float) -> tuple[float, str, dict[str, Any]]:
         block, row = divmod(self.sent, BLOCK)
@@ -202,7 +203,7 @@ class Scenario(Home):
         """Ask MLflow's REST interface."""
         url = f"{self.settings.mlflow}/api/2.0/mlflow/{path}"
         params, data = (body, None) if method == "GET" else (None, body)
-        said = httpx.request(method, url, timeout=30.0, trust_env=False, params=params, json=data)
+        said = local_http.request(method, url, timeout=30.0, params=params, json=data)
         return said.raise_for_status().json()
 
     def point(self, model: str, alias: str, number: str) -> None:
@@ -219,7 +220,7 @@ class Scenario(Home):
         url = f"{self.settings.prefect}/api{path}"
 
         def asked() -> httpx.Response | None:
-            answer = httpx.request(method, url, json=body, timeout=60.0, trust_env=False)
+            answer = local_http.request(method, url, json=body, timeout=60.0)
             # With SQLite, 503 is its way to say that somebody else was writing: ask again.
             return None if answer.status_code == http.client.SERVICE_UNAVAILABLE else answer
 
@@ -311,12 +312,12 @@ class Scenario(Home):
     def live(self, model: str) -> dict[str, Any]:
         """The split that the gateway says it serves."""
         url = f"{self.settings.gateway}/models/{model}/route"
-        return dict(httpx.get(url, timeout=30.0, trust_env=False).json())
+        return dict(local_http.get(url, timeout=30.0).json())
 
     def serves(self, model: str) -> bool:
         """Whether the gateway answers for a model."""
         url = f"{self.settings.gateway}/models/{model}/route"
-        return httpx.get(url, timeout=30.0, trust_env=False).status_code == http.client.OK
+        return local_http.get(url, timeout=30.0).status_code == http.client.OK
 
 
 def leftovers(home: Path) -> Iterator[str]:
@@ -338,13 +339,9 @@ def write(project: Path, model: str, policy: str, suite: str | None = None) -> N
         (project / "expectations" / f"{model}.json").write_text(suite.replace("MODEL", model))
 
 
-_shared: list[Scenario] = []
-
-
-def begin(folder: Path) -> Scenario:
-    """Start the one stack of this session, or give the one that runs; starting costs half a minute."""
-    if _shared:
-        return _shared[0]
+@contextlib.contextmanager
+def running_stack(folder: Path) -> Iterator[Scenario]:
+    """Start a stack with every model registered, and insist that nothing of it is left afterwards."""
     project, clock = folder / "project", ReplayClock(folder / "clock")
     project.mkdir(parents=True)
     for name in ("flows", "tasks", "prefect.yaml"):
@@ -354,8 +351,19 @@ def begin(folder: Path) -> Scenario:
     scenario.folder.mkdir()
     done = scenario.run("up", "--tick", "10", "--clock", f"replay:{clock.path}", "--project", str(project))
     assert done.returncode == 0, done.stdout + done.stderr
-    _shared.append(scenario)
-    scenario.schedules(on=False)
+    try:
+        scenario.schedules(on=False)
+        _register(scenario)
+        yield scenario
+    finally:
+        done = scenario.run("down")
+        left = list(leftovers(scenario.folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not left, f"'surefoot down' left {left}"
+
+
+def _register(scenario: Scenario) -> None:
+    """Let the data scientist's script register every model, and give each its champion."""
     uri = {"MLFLOW_TRACKING_URI": scenario.settings.mlflow, "MLFLOW_DISABLE_TELEMETRY": "true"}
     subprocess.run(
         [sys.executable, "-m", "tests.e2e.scientist"],
@@ -369,15 +377,3 @@ def begin(folder: Path) -> Scenario:
     for name in NAMES:
         if name != "lost":
             scenario.point(name, "champion", "1")
-    return scenario
-
-
-def end() -> None:
-    """Stop the stack, and insist that nothing of it is left."""
-    if not _shared:
-        return
-    scenario = _shared.pop()
-    done = scenario.run("down")
-    left = list(leftovers(scenario.folder))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not left, f"'surefoot down' left {left}"

@@ -22,7 +22,6 @@ import httpx
 
 if TYPE_CHECKING:
     from surefoot.core.domain import Version
-    from surefoot.models.model_process import ModelProcess
 
 START_S = 180.0
 """Longest that the servers may take to start [s]."""
@@ -98,8 +97,10 @@ def _program(command: Sequence[object], log: Path) -> Iterator[Callable[[Callabl
 
 
 def _healthy(url: str) -> bool:
+    from tests import local_http  # noqa: PLC0415 - not where this is a program
+
     try:
-        return httpx.get(f"{url}/ping", timeout=5.0).status_code == 200
+        return local_http.get(f"{url}/ping", timeout=5.0).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -109,36 +110,30 @@ def _gateways(root: Path, models: Path, names: Sequence[str]) -> Iterator[Mappin
     """A gateway for each model, since a gateway with one model answers at `/invocations` as MLflow does."""
     from surefoot.adapters.mlflow.artifacts import directory_digest  # noqa: PLC0415 - MLflow is late
     from surefoot.core.domain import Split, Version  # noqa: PLC0415 - same
-    from surefoot.models.model_process import ModelProcess, spawn_process  # noqa: PLC0415 - same
     from tests.integration.gateway_harness import listening  # noqa: PLC0415 - same
+    from tests.integration.model_forkserver import ForkedModels, running_forkserver  # noqa: PLC0415 - same
 
-    def hosted(model: str, version: "Version") -> "ModelProcess":
-        command = [
-            sys.executable,
-            "-m",
-            "surefoot.adapters.mlflow.model_host",
-            str(models / model),
-            version.digest,
-            "0",
-            "0",
-        ]
-        return ModelProcess(spawn_process(command))
+    class Named(ForkedModels):
+        def folder(self, model: str, version: "Version") -> Path:
+            return self.root / model
 
     def start(name: str) -> str:
-        gateway = stacks[name].enter_context(listening(root / name, hosted, units={}))  # type: ignore[arg-type]
+        gateway = stacks[name].enter_context(listening(root / name, hosted, units={}))
         version = Version("1", directory_digest(models / name))
         gateway.traffic.shift(name, Split(version, None, 0.0, "salt", "", 1))
         return gateway.url
 
     # Each waits for its process, when it starts and when it ends; so they do it side by side.
     stacks = {name: contextlib.ExitStack() for name in names}
-    try:
-        with ThreadPoolExecutor(len(names)) as pool:
-            urls = list(pool.map(start, names))
-        yield dict(zip(names, urls, strict=True))
-    finally:
-        with ThreadPoolExecutor(len(names)) as pool:
-            list(pool.map(contextlib.ExitStack.close, stacks.values()))
+    with running_forkserver() as forkserver:
+        hosted = Named(models, forkserver)
+        try:
+            with ThreadPoolExecutor(len(names)) as pool:
+                urls = list(pool.map(start, names))
+            yield dict(zip(names, urls, strict=True))
+        finally:
+            with ThreadPoolExecutor(len(names)) as pool:
+                list(pool.map(contextlib.ExitStack.close, stacks.values()))
 
 
 def main() -> None:

@@ -4,13 +4,13 @@ import threading
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from surefoot.core.domain import Split
 from surefoot.core.errors import Rejected, RouteSuperseded
 from surefoot.gateway.control.model_controller import ModelController
 from surefoot.gateway.inference.tripwire import TripLimits
+from tests import local_http
 from tests.integration.gateway_harness import BETTER, GOOD, NAN, RAISING, Gateway, listening, wait_for
 from tests.integration.gateway_process import TOKEN, Models
 
@@ -33,13 +33,13 @@ class Journal:
 
 def health(gateway: Gateway) -> dict[str, object]:
     """What the gateway says of itself."""
-    told: dict[str, object] = httpx.get(gateway.url + "/health").json()
+    told: dict[str, object] = local_http.get(gateway.url + "/health").json()
     return told
 
 
 def weight(gateway: Gateway) -> float:
     """The share that a candidate really gets, as anybody may ask for it."""
-    return float(httpx.get(gateway.url + "/models/flights/route").json()["weight"])
+    return float(local_http.get(gateway.url + "/models/flights/route").json()["weight"])
 
 
 @pytest.mark.parametrize("candidate", [RAISING, NAN])
@@ -149,7 +149,7 @@ def test_one_call_cuts_every_candidate_until_it_is_lifted(tmp_path: Path, models
             gateway.traffic.shift(model, gateway.split(100))
         gateway.traffic.kill("it smells")
         for model in ("flights", "later"):
-            assert httpx.get(f"{gateway.url}/models/{model}/route").json()["weight"] == 0.0
+            assert local_http.get(f"{gateway.url}/models/{model}/route").json()["weight"] == 0.0
         assert gateway.ask().headers["x-model-version"] == GOOD
         assert health(gateway)["killed"] == "it smells"
         with pytest.raises(Rejected, match="the kill switch is set \\(it smells\\)"):
@@ -181,7 +181,7 @@ def test_strangers_cannot_kill(tmp_path: Path, models: Models) -> None:
     """Without the token the switch stays as it is."""
     with listening(tmp_path, models) as gateway:
         gateway.shift(100)
-        assert httpx.put(gateway.url + "/kill", content=b"why not").status_code == 401
+        assert local_http.put(gateway.url + "/kill", content=b"why not").status_code == 401
         assert weight(gateway) == 100.0
 
 
@@ -190,7 +190,7 @@ def test_no_reason_stops_the_kill_switch(tmp_path: Path, models: Models, body: b
     """An empty, long or unreadable reason is replaced, and every candidate is cut all the same."""
     with listening(tmp_path, models) as gateway:
         gateway.shift(100)
-        answer = httpx.put(gateway.url + "/kill", content=body, headers={"Authorization": f"Bearer {TOKEN}"})
+        answer = local_http.put(gateway.url + "/kill", content=body, headers={"Authorization": f"Bearer {TOKEN}"})
         assert answer.status_code == 200
         assert 0 < len(answer.json()["killed"]) <= 500
         assert weight(gateway) == 0.0

@@ -13,7 +13,7 @@ from surefoot.core.domain import Stage
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import GOOD
 
-ROUNDS, EXAMPLES = 4, 50
+ROUNDS, EXAMPLES = 10, 20
 """200 reasons in all; each round has a journal of its own, which a long one would only slow down."""
 
 

@@ -3,13 +3,13 @@
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from surefoot.core.assignment import assign_arm
 from surefoot.core.domain import Arm
 from surefoot.gateway.http.scoring_body import RequestTable, decode_table
 from surefoot.models.predictor import RequestOptions
+from tests import local_http
 from tests.integration.gateway_harness import (
     BETTER,
     GOOD,
@@ -105,7 +105,7 @@ def test_other_refusals(tmp_path: Path, models: Models) -> None:
         assert gateway.post(b"x" * 1001).status_code == 413
         assert gateway.post(body, "/nowhere").status_code == 404
         assert gateway.post(body, "/models/..%2f..%2fetc/labels").status_code == 404
-        refused = httpx.get(gateway.url + "/models/flights/invocations")
+        refused = local_http.get(gateway.url + "/models/flights/invocations")
         assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
 
 
@@ -128,15 +128,15 @@ def test_a_request_id_that_cannot_be_kept_is_refused(routed: Gateway) -> None:
         refused = routed.post({"dataframe_records": [ROW]}, x_request_id=strange)
         assert (refused.status_code, "X-Request-Id" in refused.json()["message"]) == (400, True)
     twice = [("content-type", "application/json"), ("x-request-id", "a"), ("x-request-id", "b")]
-    refused = httpx.post(routed.url + "/models/flights/invocations", content=b"{}", headers=twice)
+    refused = local_http.post(routed.url + "/models/flights/invocations", content=b"{}", headers=twice)
     assert (refused.status_code, "twice" in refused.json()["message"]) == (400, True)
 
 
 def test_health_and_version(routed: Gateway) -> None:
     """Ping and health answer 200 when every routed model is loaded, and version tells Surefoot's."""
-    assert httpx.get(routed.url + "/ping").status_code == 200
-    assert httpx.get(routed.url + "/health").json()["models"]["flights"]["loaded"] is True
-    assert httpx.get(routed.url + "/version").text == "0.1.0"
+    assert local_http.get(routed.url + "/ping").status_code == 200
+    assert local_http.get(routed.url + "/health").json()["models"]["flights"]["loaded"] is True
+    assert local_http.get(routed.url + "/version").text == "0.1.0"
     assert healthy(routed.url)
 
 

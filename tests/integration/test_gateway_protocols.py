@@ -14,6 +14,7 @@ from surefoot.gateway.http import tensors
 from surefoot.gateway.http.scoring_body import MalformedBody, RequestTable
 from surefoot.gateway.inference.request_attempts import NotATensor, check_tensor
 from surefoot.models.predictor import ColumnNames
+from tests import local_http
 from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening
 from tests.integration.gateway_process import Models
 
@@ -51,9 +52,9 @@ def test_labels_find_a_request_by_the_id_that_its_caller_knows(gateway: Gateway)
     """The id in the body is the request's, one in the header comes first, and one that no label can name is refused."""
     body = {"id": "my-7", "inputs": [column("x", 1.0), column("y", 2.0)]}
     url = f"{gateway.url}/v2/models/flights/infer"
-    assert httpx.post(url, json=body).headers["x-request-id"] == "my-7"
-    assert httpx.post(url, json=body, headers={"x-request-id": "other"}).headers["x-request-id"] == "other"
-    refused = httpx.post(url, json={**body, "id": "my 7"})
+    assert local_http.post(url, json=body).headers["x-request-id"] == "my-7"
+    assert local_http.post(url, json=body, headers={"x-request-id": "other"}).headers["x-request-id"] == "other"
+    refused = local_http.post(url, json={**body, "id": "my 7"})
     assert (refused.status_code, refused.json()["error"].partition(":")[0]) == (
         400,
         "id must be 1 to 128 visible ASCII characters without a space; send another one, or none",
@@ -188,7 +189,7 @@ def test_prometheus_reads_the_counts(gateway: Gateway) -> None:
     gateway.shift(100, RAISING, generation=2)
     for _ in range(3):
         gateway.ask()
-    said = httpx.get(f"{gateway.url}/metrics")
+    said = local_http.get(f"{gateway.url}/metrics")
     assert said.headers["content-type"].startswith("text/plain")
     series = {
         (sample.name, sample.labels.get("version")): sample.value

@@ -10,7 +10,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
 
 from surefoot.adapters.traffic.gateway import GatewayTraffic
@@ -22,6 +21,7 @@ from surefoot.core.errors import (
     Rejected,
     RouteSuperseded,
 )
+from tests import local_http
 from tests.conftest import free_port
 from tests.integration.gateway_harness import (
     BETTER,
@@ -134,7 +134,7 @@ def test_routes_need_the_token(routed: Gateway) -> None:
     stranger = GatewayTraffic(routed.url, "guess")
     with pytest.raises(Rejected, match="401"):
         stranger.shift("flights", routed.split(50, generation=2))
-    shown = httpx.get(routed.url + "/models/flights/route").json()
+    shown = local_http.get(routed.url + "/models/flights/route").json()
     assert "salt" not in shown
     assert shown["champion"]["number"] == GOOD
 
@@ -153,10 +153,10 @@ def test_routes_need_the_token(routed: Gateway) -> None:
 )
 def test_malformed_routes_are_refused(routed: Gateway, change: dict[str, object], says: str) -> None:
     """A route that breaks a rule is 400 and says which."""
-    route = {**httpx.get(routed.url + "/models/flights/route").json(), "salt": "s", "weight": 5, "generation": 2}
+    route = {**local_http.get(routed.url + "/models/flights/route").json(), "salt": "s", "weight": 5, "generation": 2}
     del route["serving"], route["settled"]
     route["candidate"] = route["champion"]
-    answer = httpx.put(
+    answer = local_http.put(
         routed.url + "/models/flights/route", json={**route, **change}, headers={"Authorization": f"Bearer {TOKEN}"}
     )
     assert answer.status_code == 400
@@ -205,13 +205,13 @@ def test_restart_without_the_candidate(tmp_path: Path, models: Models) -> None:
     with listening(tmp_path, models) as gateway:
         wait_for(lambda: healthy(gateway.url))
         assert gateway.ask().headers["x-model-version"] == GOOD
-        assert httpx.get(gateway.url + "/health").json()["models"]["flights"]["candidate_missing"] is True
+        assert local_http.get(gateway.url + "/health").json()["models"]["flights"]["candidate_missing"] is True
         live = gateway.traffic.live("flights")
         assert live is not None
         assert live.weight == 0
         assert not live.same_routing(wanted)
         gateway.shift(0, generation=2)  # the rollback needs no candidate
-        assert httpx.get(gateway.url + "/health").json()["models"]["flights"]["candidate_missing"] is False
+        assert local_http.get(gateway.url + "/health").json()["models"]["flights"]["candidate_missing"] is False
     file.write_text(whole.replace(models.version(GOOD).digest, "sha256:" + "0" * 64))
     with listening(tmp_path, models) as gateway:
         wait_for(lambda: "not of its digest" in gateway.ask().text)
@@ -248,10 +248,10 @@ def test_a_route_that_was_not_written_is_written_when_it_is_sent_again(gateway: 
     file = gateway.root / "routes" / "flights.json"
     whole = file.read_bytes()
     file.unlink()
-    assert httpx.get(gateway.url + "/health").json()["models"]["flights"]["persisted"] is False
+    assert local_http.get(gateway.url + "/health").json()["models"]["flights"]["persisted"] is False
     gateway.traffic.shift("flights", split)
     assert file.read_bytes() == whole
-    assert httpx.get(gateway.url + "/health").json()["models"]["flights"]["persisted"] is True
+    assert local_http.get(gateway.url + "/health").json()["models"]["flights"]["persisted"] is True
 
 
 def test_a_policys_words_stay_for_a_rollout(tmp_path: Path, models: Models) -> None:

@@ -23,10 +23,13 @@ from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered
 from surefoot.models.blocking_calls import run_in_daemon_thread
+from surefoot.models.forkserver import Forkserver
 from surefoot.models.model_connection import ModelConnection
 from surefoot.models.model_process import ModelProcess, ProcessDied, spawn_process
 from tests.integration.gateway_harness import GOOD, Gateway, listening, save_pyfunc, wait_for
 from tests.integration.gateway_process import Models
+from tests.integration.model_forkserver import ForkedModels, running_forkserver
+from tests.integration.waiting import ended
 
 EXITS, CRASHES, ALLOCATES, FORKS, RAISES, HANGS, POISONED = "11", "12", "13", "14", "15", "16", "17"
 MEMORY_MB = 6000
@@ -90,35 +93,24 @@ def poisoned(frame: pd.DataFrame) -> object:
     return frame["x"] * 0.5
 
 
-class Hosted(Models):
-    """Loads each version into a process of its own.
-
-    Attributes:
-        started: Every process that was started, siblings left out.
-    """
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.started: list[ModelProcess] = []
+class SpawnedModels(Models):
+    """Loads each version into a process of its own, which is started as a new program."""
 
     def __call__(self, model: str, version: Version) -> ModelProcess:
         """Start a process; it verifies the digest before it loads."""
-        path = self.root / version.number
-        command = [
-            sys.executable,
-            "-m",
-            "surefoot.adapters.mlflow.model_host",
-            str(path),
-            version.digest,
-            str(MEMORY_MB),
-            "0",
-        ]
-        self.started.append(ModelProcess(spawn_process(command)))
-        return self.started[-1]
+        arguments = [str(self.root / version.number), version.digest, str(MEMORY_MB), "0"]
+        return ModelProcess(spawn_process([sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments]))
 
 
 @pytest.fixture(scope="module")
-def hosted(models: Models) -> Hosted:
+def forkserver() -> Iterator[Forkserver]:
+    """Forks the processes of models, which then need no seconds to start."""
+    with running_forkserver() as made:
+        yield made
+
+
+@pytest.fixture
+def hosted(models: Models, forkserver: Forkserver) -> ForkedModels:
     """Two good models and some that end their process."""
     bad = {EXITS: exits, CRASHES: crashes, ALLOCATES: allocates, FORKS: forks, RAISES: raises, HANGS: hangs}
     with warnings.catch_warnings():
@@ -126,23 +118,14 @@ def hosted(models: Models) -> Hosted:
         for number, answer in {**bad, POISONED: poisoned}.items():
             if not (models.root / number).exists():
                 save_pyfunc(models.root / number, answer)
-    return Hosted(models.root)
+    return ForkedModels(models.root, forkserver, MEMORY_MB)
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, hosted: Hosted) -> Iterator[Gateway]:
+def gateway(tmp_path: Path, hosted: ForkedModels) -> Iterator[Gateway]:
     """A gateway whose models have processes of their own."""
     with listening(tmp_path, hosted, candidate_timeout_s=20.0, processes=2) as made:
         yield made
-
-
-def children() -> set[int]:
-    """Processes of this one that host models."""
-    return {
-        child.pid
-        for child in psutil.Process().children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE and "surefoot.adapters.mlflow.model_host" in " ".join(child.cmdline())
-    }
 
 
 def deaths(gateway: Gateway, number: str) -> int:
@@ -175,21 +158,30 @@ def test_callers_never_notice_a_candidate_that_dies(gateway: Gateway, candidate:
     assert counts["candidate_errors"] == 3
 
 
-def test_what_a_dead_candidate_forked_is_gone_too(gateway: Gateway) -> None:
+def test_what_a_dead_candidate_forked_is_gone_too(gateway: Gateway, hosted: ForkedModels) -> None:
     """No child of a candidate's process outlives it."""
     gateway.shift(100, FORKS)
     gateway.ask()
     assert deaths(gateway, FORKS) >= 1
-    theirs = f"/{FORKS} "
 
-    def orphans() -> list[psutil.Process]:
-        found = [p for p in psutil.process_iter(["cmdline", "ppid"]) if theirs in " ".join(p.info["cmdline"] or [])]
-        return [p for p in found if p.info["ppid"] != os.getpid() and p.status() != psutil.STATUS_ZOMBIE]
+    def orphans() -> list[int]:
+        """Processes of a session whose leader, the candidate's process, has ended."""
+        leaders = {pid for number, pid in hosted.started if number == FORKS and ended(pid)}
+        return [pid for pid in psutil.pids() if session(pid) in leaders and not ended(pid)]
 
+    assert any(number == FORKS and ended(pid) for number, pid in hosted.started)
     wait_for(lambda: not orphans())
 
 
-def test_a_hanging_candidate_is_ended_and_started_again(tmp_path: Path, hosted: Hosted) -> None:
+def session(pid: int) -> int:
+    """Session of a process; 0 when it is gone."""
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def test_a_hanging_candidate_is_ended_and_started_again(tmp_path: Path, hosted: ForkedModels) -> None:
     """Callers wait no longer than the patience; the process that hangs is ended in the end."""
     with listening(tmp_path, hosted, candidate_timeout_s=0.2) as gateway:
         gateway.shift(100, HANGS)
@@ -227,18 +219,18 @@ def callers(gateway: Gateway, count: int = 4) -> Iterator[list[int]]:
             thread.join()
 
 
-def test_a_killed_champion_loses_no_request(gateway: Gateway) -> None:
+def test_a_killed_champion_loses_no_request(gateway: Gateway, hosted: ForkedModels) -> None:
     """Each of a champion's processes is killed under load, one after the other: every caller has an answer."""
     gateway.shift(0, None)
-    wait_for(lambda: len(children()) == 2)
+    wait_for(lambda: len(hosted.living(GOOD)) == 2)
     with callers(gateway) as seen:
         wait_for(lambda: len(seen) > 20)
         for _ in range(3):
             before = deaths(gateway, GOOD)
-            os.kill(min(children()), signal.SIGKILL)
+            os.kill(min(hosted.living(GOOD)), signal.SIGKILL)
             wait_for(lambda before=before: deaths(gateway, GOOD) > before)  # type: ignore[misc]
             asked = len(seen)
-            wait_for(lambda asked=asked: len(seen) > asked + 20 and len(children()) == 2)  # type: ignore[misc]
+            wait_for(lambda asked=asked: len(seen) > asked + 20 and len(hosted.living(GOOD)) == 2)  # type: ignore[misc]
     assert set(seen) == {200}
     assert len(gateway.records()) == len(seen)
 
@@ -271,9 +263,9 @@ def test_time_and_memory_are_of_the_models_process(gateway: Gateway) -> None:
     assert 50.0 < float(str(record["rss_mb"])) < MEMORY_MB
 
 
-def test_a_champion_whose_files_were_spoiled_is_fetched_again(tmp_path: Path, hosted: Hosted) -> None:
+def test_a_champion_whose_files_were_spoiled_is_fetched_again(tmp_path: Path, hosted: ForkedModels) -> None:
     """When its process ends and cannot be started from what is on the disk, it is loaded as if for the first time."""
-    copied, fetched = Hosted(tmp_path / "copies"), list[str]()
+    copied, fetched = ForkedModels(tmp_path / "copies", hosted.forkserver, MEMORY_MB), list[str]()
     kept = copied.root / GOOD
 
     def fetch(model: str, version: Version) -> ModelProcess:
@@ -286,18 +278,18 @@ def test_a_champion_whose_files_were_spoiled_is_fetched_again(tmp_path: Path, ho
         gateway.shift(0, None)
         expected = gateway.ask().json()
         (kept / "MLmodel").write_text("spoiled")
-        os.kill(copied.started[-1].pid, signal.SIGKILL)
+        os.kill(copied.started[-1][1], signal.SIGKILL)
         wait_for(lambda: gateway.ask().status_code == 503)
         wait_for(lambda: gateway.ask().status_code == 200)
         assert gateway.ask().json() == expected
         assert fetched == [GOOD, GOOD]
 
 
-def test_other_bytes_are_not_hosted(hosted: Hosted) -> None:
+def test_other_bytes_are_not_hosted(models: Models) -> None:
     """The process itself checks the digest before it loads, and says what it found."""
-    good = hosted.version(GOOD)
+    good, spawned = models.version(GOOD), SpawnedModels(models.root)
     with pytest.raises(ArtifactTampered, match="is not of the digest"):
-        hosted("flights", Version(GOOD, "sha256:" + "0" * 64, good.data_digest))
+        spawned("flights", Version(GOOD, "sha256:" + "0" * 64, good.data_digest))
 
 
 def test_a_process_that_says_nothing_is_known_dead() -> None:
@@ -306,7 +298,7 @@ def test_a_process_that_says_nothing_is_known_dead() -> None:
         ModelProcess(spawn_process([sys.executable, "-c", "import sys; sys.exit(3)"]))
 
 
-def test_a_loop_is_touched_by_its_own_thread_alone(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_is_touched_by_its_own_thread_alone(hosted: ForkedModels, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is closed in another thread is removed from the loop by the loop, whose memory stays sound."""
     threads = []
     hang_up = ModelConnection.disconnect
@@ -326,9 +318,13 @@ def test_a_loop_is_touched_by_its_own_thread_alone(hosted: Hosted, monkeypatch: 
     assert set(threads) == {threading.get_ident()}
 
 
-def test_no_process_is_left_behind(tmp_path: Path, hosted: Hosted) -> None:
-    """When the gateway has stopped, so have the processes of its models."""
-    with listening(tmp_path, hosted) as gateway:
+@pytest.mark.parametrize("forked", [True, False])
+def test_no_process_is_left_behind(tmp_path: Path, hosted: ForkedModels, forked: bool) -> None:
+    """When the gateway has stopped, so have the processes of its models, forked ones and new programs."""
+    before = set(psutil.Process().children(recursive=True))
+    with listening(tmp_path, hosted if forked else SpawnedModels(hosted.root)) as gateway:
         gateway.shift(0, None)
         assert gateway.ask().status_code == 200
-    wait_for(lambda: not children())
+        mine = set(psutil.Process().children(recursive=True)) - before
+        assert mine
+    wait_for(lambda: all(ended(process.pid) for process in mine))

@@ -28,7 +28,7 @@ from surefoot.core.record.state import Ledger
 from surefoot.rollout import Ports, PromotionRequest, adopt_champion, drive_rollout, end_rollout, open_promotion
 from tests.fakes import SAME_SHAPE, FakeRegistry, Faults
 from tests.integration.gateway_harness import ROW, Gateway, listening, save_pyfunc, wait_for
-from tests.integration.test_shadows import Hosted
+from tests.integration.model_forkserver import ForkedModels, running_forkserver
 
 CHAMPION, EQUAL, WAITS, BURNS, LEAKS, DIFFERS = "41", "42", "43", "44", "45", "46"
 NUMBERS = (CHAMPION, EQUAL, WAITS, BURNS, LEAKS, DIFFERS)
@@ -191,25 +191,26 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         warnings.simplefilter("ignore")  # MLflow's advice to the author of a model
         for number, model in candidates().items():
             save_pyfunc(root / "models" / number, model)
-    models, clock = Hosted(root / "models"), FastClock()
-    registry = FakeRegistry(Faults())
-    registry.versions = {number: models.version(number) for number in NUMBERS}
-    registry.aliases = {"champion": CHAMPION}
+    clock, registry = FastClock(), FakeRegistry(Faults())
     journal = SqlJournal(f"sqlite:///{root}/journal.db", SystemClock())
-    with listening(root, models, clock=clock) as gateway:
-        log = PredictionLog(root / "log")
-        ports = Ports(journal, registry, gateway.traffic, LiveEvidence(log), clock, "test")
-        adopt_champion(ports, "flights")
-        callers = Callers(gateway.url)
-        thread = threading.Thread(target=callers.run)
-        thread.start()
-        try:
-            wait_for(lambda: callers.asked >= PAST)
-            yield Live(gateway, callers, ports)
-        finally:
-            callers.done.set()
-            thread.join()
-            journal.close()
+    with running_forkserver() as forkserver:
+        models = ForkedModels(root / "models", forkserver)
+        registry.versions = {number: models.version(number) for number in NUMBERS}
+        registry.aliases = {"champion": CHAMPION}
+        with listening(root, models, clock=clock) as gateway:
+            log = PredictionLog(root / "log")
+            ports = Ports(journal, registry, gateway.traffic, LiveEvidence(log), clock, "test")
+            adopt_champion(ports, "flights")
+            callers = Callers(gateway.url)
+            thread = threading.Thread(target=callers.run)
+            thread.start()
+            try:
+                wait_for(lambda: callers.asked >= PAST)
+                yield Live(gateway, callers, ports)
+            finally:
+                callers.done.set()
+                thread.join()
+                journal.close()
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@
 import re
 from typing import Any, cast
 
-import httpx
 from jsonschema import Draft202012Validator
 
 from surefoot.gateway.http.openapi import openapi_document, openapi_page
+from tests import local_http
 from tests.integration.gateway_harness import Gateway
 
 BODIES = {
@@ -20,7 +20,7 @@ def test_every_path_of_the_document_is_answered_as_it_says(routed: Gateway) -> N
     for path, operations in openapi_document()["paths"].items():  # type: ignore[attr-defined]
         for method, operation in operations.items():
             url = routed.url + path.replace("{model}", "flights")
-            said = httpx.request(method.upper(), url, **BODIES.get(path, {"content": b"{}"}), timeout=60.0)  # type: ignore[arg-type]
+            said = local_http.request(method.upper(), url, **BODIES.get(path, {"content": b"{}"}), timeout=60.0)  # type: ignore[arg-type]
             assert str(said.status_code) in operation["responses"], (path, method, said.text)
 
 
@@ -34,7 +34,7 @@ def test_the_example_of_a_request_fits_its_own_schema() -> None:
 
 def test_the_page_needs_nothing_from_elsewhere(routed: Gateway) -> None:
     """It loads no script and no style, names every path, and is the page that is served."""
-    said = httpx.get(routed.url + "/docs")
+    said = local_http.get(routed.url + "/docs")
     assert said.headers["content-type"].startswith("text/html")
     assert said.content == openapi_page()
     assert not re.findall(r"(?:src|href)=.?https?:", said.text)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -12,23 +11,24 @@ from pathlib import Path
 from typing import cast
 
 import pandas as pd
-import psutil
 import pytest
 
 from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
-from surefoot.models.model_process import ModelProcess, spawn_process
 from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening, save_pyfunc, wait_for
 from tests.integration.gateway_process import Models
+from tests.integration.model_forkserver import ForkedModels, running_forkserver
+from tests.integration.waiting import ended
 
 HANGS, EXITS = "21", "22"
+CALLERS_Y = 2.125
+"""Value of a column that tells callers' rows from those that a model is warmed with and probed with."""
 
 
 def hangs(frame: pd.DataFrame) -> object:
-    """Never come back."""
-    if (frame["x"] == 0.0).all():  # the row that it is warmed with
-        return frame["x"]
-    time.sleep(600)
+    """Never come back from a caller's row."""
+    if (frame["y"] == CALLERS_Y).any():
+        time.sleep(600)
     return frame["x"]
 
 
@@ -39,25 +39,16 @@ def exits(frame: pd.DataFrame) -> object:
     os._exit(7)
 
 
-class Hosted(Models):
-    """Loads each version into a process of its own."""
-
-    def __call__(self, model: str, version: Version) -> ModelProcess:
-        """Start a process."""
-        arguments = [str(self.root / version.number), version.digest, "0", "0"]
-        command = [sys.executable, "-m", "surefoot.adapters.mlflow.model_host", *arguments]
-        return ModelProcess(spawn_process(command))
-
-
 @pytest.fixture(scope="module")
-def hosted(models: Models) -> Hosted:
-    """Good models and bad shadows."""
+def hosted(models: Models) -> Iterator[ForkedModels]:
+    """Good models and bad shadows, each in a process of its own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's advice to the author of a model
         for number, answer in ((HANGS, hangs), (EXITS, exits)):
             if not (models.root / number).exists():
                 save_pyfunc(models.root / number, answer)
-    return Hosted(models.root)
+    with running_forkserver() as forkserver:
+        yield ForkedModels(models.root, forkserver)
 
 
 def mirror(gateway: Gateway, shadow: str | None, share: float = 100.0, generation: int = 1) -> None:
@@ -111,12 +102,12 @@ def test_the_sample_is_chosen_by_the_request_alone(tmp_path: Path, models: Model
 
 @pytest.mark.parametrize("shadow", [HANGS, EXITS])
 def test_a_shadow_that_hangs_or_dies_costs_no_answer_and_every_drop_is_counted(
-    tmp_path: Path, hosted: Hosted, shadow: str
+    tmp_path: Path, hosted: ForkedModels, shadow: str
 ) -> None:
     """Callers are answered by the champion; answered, failed, dropped and waiting add up to what was mirrored."""
-    with listening(tmp_path, hosted, shadow_queue=4, shadow_timeout_s=1.0) as gateway:
+    with listening(tmp_path, hosted, shadow_queue=2, shadow_timeout_s=1.0) as gateway:
         mirror(gateway, shadow)
-        answers = [gateway.ask(x=float(number + 1)) for number in range(40)]
+        answers = [gateway.ask(x=float(number + 1), y=CALLERS_Y) for number in range(40)]
         assert {(answer.status_code, answer.headers["x-model-version"]) for answer in answers} == {(200, GOOD)}
         told = tally(gateway)
         assert told["mirrored"] == 40
@@ -139,18 +130,12 @@ def test_a_shadow_is_not_asked_while_callers_need_the_processors(tmp_path: Path,
         assert told["mirrored"] == told["answered"] + told["waiting"] + told["dropped"]
 
 
-def test_a_shadow_that_is_wanted_no_more_is_let_go(tmp_path: Path, hosted: Hosted) -> None:
+def test_a_shadow_that_is_wanted_no_more_is_let_go(tmp_path: Path, hosted: ForkedModels) -> None:
     """The route without a mirror ends the shadow's process, and a killed one is started again until then."""
     with listening(tmp_path, hosted) as gateway:
         mirror(gateway, BETTER)
-
-        def processes() -> list[psutil.Process]:
-            theirs = f"/{BETTER} "
-            alive = (p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE)
-            return [p for p in alive if theirs in " ".join(p.cmdline())]
-
-        (process,) = processes()
-        os.kill(process.pid, signal.SIGKILL)
+        (process,) = hosted.living(BETTER)
+        os.kill(process, signal.SIGKILL)
         gateway.ask()
 
         def again() -> bool:
@@ -159,10 +144,10 @@ def test_a_shadow_that_is_wanted_no_more_is_let_go(tmp_path: Path, hosted: Hoste
 
         wait_for(again)
         mirror(gateway, None, generation=2)
-        wait_for(lambda: not processes())
+        wait_for(lambda: not hosted.living(BETTER))
 
 
-def test_a_shadow_that_died_without_requests_comes_back(tmp_path: Path, hosted: Hosted) -> None:
+def test_a_shadow_that_died_without_requests_comes_back(tmp_path: Path, hosted: ForkedModels) -> None:
     """One request that ends its process is enough to have it started again, and later ones are asked."""
     with listening(tmp_path, hosted) as gateway:
         mirror(gateway, EXITS)
@@ -177,17 +162,17 @@ def test_a_shadow_that_died_without_requests_comes_back(tmp_path: Path, hosted: 
         wait_for(again)
 
 
-def test_what_waits_for_a_shadow_that_is_let_go_is_let_go_as_well(tmp_path: Path, hosted: Hosted) -> None:
+def test_what_waits_for_a_shadow_that_is_let_go_is_let_go_as_well(tmp_path: Path, hosted: ForkedModels) -> None:
     """Its process ends at once, whatever it was at, and what it had not answered is no failure of it."""
     with listening(tmp_path, hosted, shadow_queue=4, shadow_timeout_s=600.0) as gateway:
         mirror(gateway, HANGS)
         for _ in range(6):
-            gateway.ask(x=1.0)
+            gateway.ask(x=1.0, y=CALLERS_Y)
         wait_for(lambda: tally(gateway)["dropped"] == 2)
-        (process,) = [p for p in psutil.Process().children(recursive=True) if f"/{HANGS} " in " ".join(p.cmdline())]
+        (process,) = hosted.living(HANGS)
         time.sleep(0.5)  # it is at one of them
         mirror(gateway, None, generation=2)
-        process.wait(60.0)
+        wait_for(lambda: ended(process))
         wait_for(lambda: sum("request" in record for record in shadows(gateway)) == 4)
         errors = [str(record["error"]) for record in shadows(gateway) if "request" in record]
         assert {error.partition(":")[0] for error in errors} == {"Revoked"}

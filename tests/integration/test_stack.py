@@ -20,6 +20,7 @@ from surefoot.cli.local import processes, stack
 from surefoot.core.errors import Rejected
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.settings import Settings
+from tests import local_http
 from tests.conftest import free_port
 from tests.e2e.stack_scenario import Home, leftovers
 from tests.integration.gateway_harness import BETTER, GOOD, save_pyfunc
@@ -104,7 +105,7 @@ def asking(url: str) -> Iterator[list[str]]:
     def ask() -> None:
         while not enough.is_set():
             try:
-                httpx.get(f"{url}/version", timeout=30.0, trust_env=False).raise_for_status()
+                local_http.get(f"{url}/version", timeout=30.0).raise_for_status()
             except httpx.HTTPError as error:
                 troubles.append(repr(error))
             asked.set()
@@ -235,7 +236,7 @@ def test_a_request_that_is_under_way_is_answered_before_down_ends_its_model(tmp_
 
         def ask() -> None:
             body = {"dataframe_records": [{"unit": "N14228", "x": 1.0, "y": 2.0}]}
-            answers.append(httpx.post(url + PATH, json=body, timeout=60.0, trust_env=False))
+            answers.append(local_http.post(url + PATH, json=body, timeout=60.0))
 
         asking, ending = (
             threading.Thread(target=ask),
@@ -257,7 +258,7 @@ def test_a_request_that_is_under_way_is_answered_before_down_ends_its_model(tmp_
 
 def _refuses(url: str) -> bool:
     try:
-        httpx.get(f"{url}/version", timeout=1.0, trust_env=False)
+        local_http.get(f"{url}/version", timeout=1.0)
     except httpx.HTTPError:
         return True
     return False

@@ -6,11 +6,11 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 
 from surefoot.core.domain import Split
 from surefoot.core.errors import Rejected
+from tests import local_http
 from tests.integration import hosted_models
 from tests.integration.gateway_harness import GOOD, listening
 from tests.integration.gateway_process import Models
@@ -66,7 +66,7 @@ def test_what_one_worker_finds_all_workers_know(tmp_path: Path) -> None:
             return counts()["shared"] == before
 
         wait_for(quiet)
-        assert "surefoot_batching_allowed" in httpx.get(f"http://127.0.0.1:{gateway.port}/metrics").text
+        assert "surefoot_batching_allowed" in local_http.get(f"http://127.0.0.1:{gateway.port}/metrics").text
         gateway.end()
     finally:
         gateway.clear()
@@ -85,7 +85,7 @@ def test_a_champion_that_cannot_be_loaded_is_named(tmp_path: Path, models: Model
         split = Split(models.version(GOOD), None, 0.0, "salt", "", 1)
         with pytest.raises(Rejected, match="it needs the module 'torch'"):
             gateway.traffic.shift("broken", split)
-        said = httpx.get(f"{gateway.url}/health")
+        said = local_http.get(f"{gateway.url}/health")
         assert (said.status_code, said.json()["models"]["broken"]["loaded"]) == (503, False)
         assert "'torch'" in said.json()["models"]["broken"]["error"]
         (note,) = gateway.traffic.notes("broken")

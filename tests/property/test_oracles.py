@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 
 from surefoot.core.judging.evidence import EventStratum
+from surefoot.core.stats import quantiles
 from surefoot.core.stats.mcnemar import log_evidence_of_harm
 from surefoot.core.stats.power import chance_by_events
 from surefoot.core.stats.rate_eprocess import (
@@ -19,6 +21,26 @@ from surefoot.core.stats.rate_eprocess import (
     log_evidence,
     trial_increments,
 )
+
+
+@given(
+    level=st.floats(1e-300, 1.0, exclude_max=True),
+    degrees=st.integers(-1, 100_000),
+    value=st.floats(-50.0, 50.0),
+    shapes=st.tuples(*[st.one_of(st.integers(1, 10**7), st.floats(1e-9, 1e7))] * 2),
+)
+def test_quantiles_are_those_of_scipy_stats_to_the_bit(
+    level: float, degrees: int, value: float, shapes: tuple[float, float]
+) -> None:
+    """Journalled verdicts rest on the numbers of `scipy.stats`, and ours are the same."""
+    pairs = [
+        (quantiles.student_upper_quantile(level, degrees), stats.t.isf(level, degrees)),
+        (quantiles.normal_quantile(level), stats.norm.ppf(level)),
+        (quantiles.normal_probability(value), stats.norm.cdf(value)),
+        (quantiles.beta_quantile(level, *shapes), stats.beta.ppf(level, *shapes)),
+    ]
+    assert all(ours == theirs or (math.isnan(ours) and math.isnan(theirs)) for ours, theirs in pairs), pairs
+
 
 CELLS = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
 

@@ -2,12 +2,11 @@
 
 import math
 
-from scipy import stats
-
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.evidence import FeatureShift, InputShift
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import ShiftGate
+from surefoot.core.stats.quantiles import beta_quantile
 from surefoot.core.verdicts.build import make_verdict
 
 
@@ -77,8 +76,8 @@ def _share(feature: FeatureShift, alpha: float) -> tuple[float, float]:
     """
     n = feature.current
     k = round(feature.distance * n)
-    low = float(stats.beta.ppf(alpha, k, n - k + 1)) if k else 0.0
-    return low, float(stats.beta.ppf(1.0 - alpha, k + 1, n - k)) if k < n else 1.0
+    low = beta_quantile(alpha, k, n - k + 1) if k else 0.0
+    return low, beta_quantile(1.0 - alpha, k + 1, n - k) if k < n else 1.0
 
 
 def _sentence(

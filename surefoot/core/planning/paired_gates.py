@@ -3,13 +3,12 @@
 import math
 from dataclasses import replace
 
-from scipy import stats
-
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning.detectability import PLAN_POWER, Detectability, smallest_detectable
 from surefoot.core.policy.policy_types import GAP_METRICS, GaugeGate, Metric, PairedGate, ShiftGate
 from surefoot.core.stats import power
 from surefoot.core.stats.paired_difference import MIN_BLOCKS
+from surefoot.core.stats.quantiles import beta_quantile, normal_probability, normal_quantile, student_upper_quantile
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, MIN_PROBABILITY, kl_divergence
 
 _EXPECTED_DISAGREEMENT = 0.05
@@ -25,12 +24,12 @@ def _complete_blocks(gate: PairedGate, window: float) -> int:
 
 def _apart(k: int, level: float, chance: float) -> float:
     """Difference that Student's test at a level shows with a chance [standard errors]."""
-    return float(stats.t.isf(level, k - 1)) + float(stats.norm.ppf(chance))
+    return student_upper_quantile(level, k - 1) + normal_quantile(chance)
 
 
 def _passes(room: float, k: int, level: float) -> float:
     """Chance that an equal candidate stays below a margin that lies so many standard errors off."""
-    return float(stats.norm.cdf(room - float(stats.t.isf(level, k - 1))))
+    return normal_probability(room - student_upper_quantile(level, k - 1))
 
 
 def plan_paired(
@@ -193,9 +192,7 @@ def plan_shift(gate: ShiftGate, step: str, window: float, level: DecisionThresho
         radius = -math.log(alpha) / n
 
         def found(share: float) -> float:
-            certain = (
-                float(stats.beta.ppf(alpha, max(share * n - 1.0, 1e-9), n - share * n + 2.0)) if share < 1.0 else 1.0
-            )
+            certain = beta_quantile(alpha, max(share * n - 1.0, 1e-9), n - share * n + 2.0) if share < 1.0 else 1.0
             return float(certain > limit)
 
         effect = smallest_detectable(found, 1.0 / n, 1.0)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock
 from surefoot.core.stats.block_statistic import Floats, Statistic, mean_loss
+from surefoot.core.stats.quantiles import student_upper_quantile
 
 MIN_BLOCKS = 5
 """Fewer blocks say nothing about how much blocks differ [count]."""
@@ -49,7 +49,7 @@ class Difference:
         """
         if not 0.0 < alpha < 0.5:  # noqa: PLR2004 - a level above one half is no level
             raise InvariantBroken("alpha must be between 0 and 0.5")
-        return float(stats.t.isf(alpha, self.blocks - 1)) * (self.own if own else self.error)
+        return student_upper_quantile(alpha, self.blocks - 1) * (self.own if own else self.error)
 
 
 def spent_level(look: int) -> float:

@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,21 +18,12 @@ from surefoot.cli.local.stack import SERVER_ENVIRONMENT
 from surefoot.core.domain import RolloutKind, Split, Stage, Version
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, encode_event
 from tests.e2e.promotion_fixtures import QUICK, SUITE
-from tests.e2e.stack_scenario import Scenario, begin, end, wait_for, write
+from tests.e2e.stack_scenario import Scenario, wait_for, write
 from tests.integration.log_writing import record
 from tests.integration.log_writing import write as write_lines
 
 SILENCE = 20.0
 """A heartbeat is written to the database up to five seconds after it was sent [seconds]."""
-
-
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
-    """The same stack that the end-to-end tests use; the first test starts it."""
-    try:
-        yield begin(tmp_path_factory.mktemp("stack"))
-    finally:
-        end()
 
 
 @pytest.fixture(scope="module")
@@ -209,10 +201,12 @@ print(json.dumps(wiring.make_registry(read_settings()).resolve("staged", "1").di
 """
 
 
-def test_one_models_trouble_stops_no_other(stack: Scenario, asked: str) -> None:
+def test_one_models_trouble_stops_no_other(stack: Scenario, asked: str, tmp_path: Path) -> None:
     """`resume` leaves an abort that cannot be finished for later, and does not fail for the models behind it."""
     champion = Version("1", stack.python(RESOLVE))
-    config = stack.settings
+    # A journal of its own: what can never be finished would stay on the list of every later reconcile.
+    home = stack.side(tmp_path, journal=f"sqlite:///{tmp_path}/journal.db")
+    config = home.settings
     # Somebody else's gateway route, newer than all that this journal will ever ask for.
     GatewayTraffic(config.gateway, config.token).shift("ghost", Split(champion, generation=1000))
     candidate = Version("2", "sha256:" + "1" * 64)
@@ -223,9 +217,9 @@ def test_one_models_trouble_stops_no_other(stack: Scenario, asked: str) -> None:
         kind, data = encode_event(event)
         journal.append("ghost", len(journal.read("ghost")), stack.clock.now(), "test", kind, data)
     journal.close()
-    (resumed,) = stack.python(_flow("resume_rollouts()"))
+    (resumed,) = home.python(_flow("resume_rollouts()"))
     assert [line for line in resumed if line.startswith("ghost")] == []
-    assert stack.ledger("ghost").open == "r1"
+    assert home.ledger("ghost").open == "r1"
 
 
 def test_the_log_is_compacted(stack: Scenario) -> None:

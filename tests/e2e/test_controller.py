@@ -16,19 +16,10 @@ from surefoot.cli.local.tick_runs import AUTO_SCHEDULED, TickRuns
 from surefoot.controller.tick_state import TickState
 from surefoot.controller.work import Work
 from tests.e2e.promotion_fixtures import QUICK, SUITE
-from tests.e2e.stack_scenario import Scenario, begin, end, wait_for, write
+from tests.e2e.stack_scenario import Scenario, wait_for, write
 
-MODEL, CANCELLED = "cabins-whole", "cabins-ramp"
+MODEL, CANCELLED = "lodges", "barns"
 FLOWS = ("watch", "reconcile")
-
-
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
-    """The same stack that the end-to-end tests use; the first test starts it."""
-    try:
-        yield begin(tmp_path_factory.mktemp("stack"))
-    finally:
-        end()
 
 
 @pytest.fixture
