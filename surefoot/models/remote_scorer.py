@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -18,6 +19,10 @@ _MAX_RESTARTS = 40
 """How often a model's process is started again for one version [count]; three times for each row that ends it."""
 ANSWER_TIMEOUT_S, ANSWER_TIMEOUT_PER_ROW_S = 60.0, 0.05
 """Longest wait for an answer: the least, and more for each row [s]."""
+_TIMEOUT_FACTOR = 20.0
+"""Once the model is known: a row may take so many times the longest time that a row has taken in a call."""
+_MIN_TIMED_ROWS = 1000
+"""Calls with fewer rows tell nothing of the time that a row takes [count]."""
 
 
 class ScoringAbandoned(Exception):
@@ -40,6 +45,7 @@ class RemoteScorer:
         self._lock = threading.Lock()
         self._process: ModelProcess | None = None
         self._starts = 0
+        self._row_s = 0.0
         self._end: weakref.finalize[..., RemoteScorer] | None = None
 
     @property
@@ -116,12 +122,23 @@ class RemoteScorer:
         with self._lock:
             process = self._running()
             try:
-                return ask(process, ANSWER_TIMEOUT_S + ANSWER_TIMEOUT_PER_ROW_S * rows)
+                began = time.monotonic()
+                found = ask(process, self._patience(rows))
+                if rows >= _MIN_TIMED_ROWS:
+                    self._row_s = max(self._row_s, (time.monotonic() - began) / rows)
             except RemoteModelError:
                 raise
             except BaseException:
                 self._close()
                 raise
+            return found
+
+    def _patience(self, rows: int) -> float:
+        """Longest wait for so many rows [s]: a table of a fast model does not wait an hour for one row that hangs."""
+        a_row = (
+            min(ANSWER_TIMEOUT_PER_ROW_S, _TIMEOUT_FACTOR * self._row_s) if self._row_s else ANSWER_TIMEOUT_PER_ROW_S
+        )
+        return ANSWER_TIMEOUT_S + a_row * rows
 
     def _running(self) -> ModelProcess:
         if self._process is None:

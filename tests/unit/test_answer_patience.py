@@ -1,0 +1,43 @@
+"""How long a version's process is waited for follows what its rows have taken."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from surefoot.models import remote_scorer
+from surefoot.models.remote_scorer import ANSWER_TIMEOUT_PER_ROW_S, ANSWER_TIMEOUT_S, RemoteScorer
+
+
+class Process:
+    """Answers tables, and remembers how long it could have taken."""
+
+    waits: list[float]
+
+    def __init__(self, _start: object) -> None:
+        self.waits = []
+
+    def call_table(self, _verb: str, _table: bytes, patience: float) -> bytes:
+        """Answer at once."""
+        self.waits.append(patience)
+        return b""
+
+    def close(self) -> None:
+        """End."""
+
+
+def test_a_fast_model_that_hangs_is_not_waited_for_as_long_as_a_slow_one_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first table may take 50 ms a row; later ones a multiple of what its rows took, and at least a minute."""
+    clock = iter([0.0, 0.5, 1.0, 1.1, 2.0, 2.1])
+    monkeypatch.setattr(remote_scorer, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(remote_scorer, "ModelProcess", Process)
+    scorer = RemoteScorer(lambda _number: None)  # type: ignore[arg-type, return-value]
+    for _ in range(3):
+        scorer.predict_table(b"", 50_000)
+    waits = scorer._process.waits  # type: ignore[union-attr] # what it was given
+    slowest = 20.0 * 0.5
+    assert waits == [
+        ANSWER_TIMEOUT_S + 50_000 * ANSWER_TIMEOUT_PER_ROW_S,
+        *[pytest.approx(ANSWER_TIMEOUT_S + slowest)] * 2,
+    ]
