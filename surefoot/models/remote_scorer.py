@@ -135,10 +135,8 @@ class RemoteScorer:
 
     def _patience(self, rows: int) -> float:
         """Longest wait for so many rows [s]: a table of a fast model does not wait an hour for one row that hangs."""
-        a_row = (
-            min(ANSWER_TIMEOUT_PER_ROW_S, _TIMEOUT_FACTOR * self._row_s) if self._row_s else ANSWER_TIMEOUT_PER_ROW_S
-        )
-        return ANSWER_TIMEOUT_S + a_row * rows
+        known = _TIMEOUT_FACTOR * self._row_s or ANSWER_TIMEOUT_PER_ROW_S
+        return ANSWER_TIMEOUT_S + min(ANSWER_TIMEOUT_PER_ROW_S, known) * rows
 
     def _running(self) -> ModelProcess:
         if self._process is None:
