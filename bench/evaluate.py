@@ -7,6 +7,7 @@ same size, and do nothing else. Loading the libraries and the models is counted 
 
 import argparse
 import contextlib
+import os
 import shutil
 import statistics
 import subprocess
@@ -62,6 +63,10 @@ FIRST_LOOK = 1e11
 """End of the window of a first look [Unix seconds]: after every request."""
 SECOND_LOOK = 0.03
 """Longest second look after 1 % new rows, as a share of the first."""
+MLFLOW_ROWS = 300_000
+"""Largest size at which `mlflow.models.evaluate` is run beside [rows]."""
+MEMORY_GROWTH = 1.3
+"""Most memory for the largest log, as a multiple of that for the smallest."""
 FROM_PARQUET, FROM_LINES = 0.8, 0.5
 """Least speed, as a share of that of the models alone."""
 MEMORY_MB = 8000
@@ -205,6 +210,42 @@ def bare(prepared: Prepared, frames: Path) -> Cost:
     return Cost(max(float(cells[2]) for cells in told), sum(float(cells[3]) for cells in told), 0.0)
 
 
+def through_mlflow(prepared: Prepared, frames: Path, rows: int) -> Cost:
+    """Evaluate one version, the champion, with `mlflow.models.evaluate` and nothing of this project."""
+    with tempfile.TemporaryDirectory() as folder:
+        labels = Path(folder) / "labels"
+        prepared.frame(0, rows)[["late"]].to_parquet(labels)
+        model = prepared.folder / prepared.versions[0].number
+        command = [sys.executable, "-m", "bench.evaluating.mlflow_evaluate", str(model), str(frames), str(labels)]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder, env=_paths()
+        ) as process:
+            if process.stdout is not None:
+                process.stdout.readline()
+            wall, cpu = process.communicate("go\n")[0].split()[-2:]
+    return Cost(float(wall), float(cpu), 0.0)
+
+
+def _paths() -> dict[str, str]:
+    """The environment of a process that works in another folder."""
+    return {**os.environ, "PYTHONPATH": str(HERE.parent)}
+
+
+def memory_rows(console: Console, prepared: Prepared, sizes: Sequence[int]) -> list[dict[str, object]]:
+    """Memory of all processes for logs of several sizes, from Parquet, with models that take 1 us a row."""
+    peaks, made = [], []
+    for rows in sizes:
+        with console.status(f"{rows:,} rows with models of 1 us a row"):
+            run = evaluate(prepared, prepared.log(rows, lines=False))
+        peaks.append(run.cost.peak)
+        made.append(_row(f"{rows:,} rows, models of 1 us a row: memory of all processes", run.cost.peak, "MB"))
+        made.append(_row(f"{rows:,} rows, models of 1 us a row: wall time", run.cost.wall, "s"))
+    ratio = peaks[-1] / peaks[0]
+    made.append(_row(f"memory for {sizes[-1]:,} rows beside that for {sizes[0]:,}", ratio, "x"))
+    made[-1] |= {"demand": f"<= {MEMORY_GROWTH:g}", "ok": ratio <= MEMORY_GROWTH}
+    return made
+
+
 def rows_of(console: Console, prepared: Prepared, rows: int, times: int) -> list[dict[str, object]]:
     """Evaluations of one size, in turns."""
     found: dict[str, list[Cost]] = {"bare": [], "parquet": [], "lines": []}
@@ -220,6 +261,9 @@ def rows_of(console: Console, prepared: Prepared, rows: int, times: int) -> list
                 run = evaluate(prepared, prepared.log(rows, lines=source == "lines"))
                 found[source].append(run.cost)
                 verdicts.append(run.verdicts)
+        if rows <= MLFLOW_ROWS:
+            status.update(f"{rows:,} rows: mlflow.models.evaluate, one version")
+            found["mlflow"] = [through_mlflow(prepared, frames, rows)]
     alone = {what: statistics.median(getattr(cost, what) for cost in found["bare"]) for what in ("wall", "cpu")}
     made: list[dict[str, object]] = [
         _row(f"{rows:,} rows: both models alone, {what} time", value, "s") for what, value in alone.items()
@@ -231,6 +275,9 @@ def rows_of(console: Console, prepared: Prepared, rows: int, times: int) -> list
             made.append(_row(f"{rows:,} rows from {source}: speed by {what} time", value / mine, "x alone", least))
         peak = max(cost.peak for cost in found[source])
         made.append(_row(f"{rows:,} rows from {source}: memory of all processes", peak, "MB"))
+    for cost in found.get("mlflow", ()):
+        made.append(_row(f"{rows:,} rows: mlflow.models.evaluate, one version, wall time", cost.wall, "s"))
+        made.append(_row(f"{rows:,} rows: mlflow.models.evaluate, one version, cpu time", cost.cpu, "s"))
     same = all(one == verdicts[0] for one in verdicts)
     measured = all(verdict.outcome is not Outcome.ERROR for verdict in verdicts[0].values())
     made.append(
@@ -273,6 +320,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.evaluate", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[300_000, 3_000_000], help="sizes of the log")
     parser.add_argument("--times", type=int, default=3, help="how often each is run, in turns")
+    parser.add_argument("--memory", type=int, nargs="+", help="measure memory only, for logs of these sizes")
     parser.add_argument("--only-looks", action="store_true", help="measure second looks only")
     parser.add_argument("--folder", type=Path, help="keep models and logs here for another run")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
@@ -282,7 +330,10 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="surefoot-bench-")))
         prepared = prepare(folder, HERE.parent / ".bench" / "flights.parquet")
-        for rows in options.rows:
+        if options.memory:
+            cheap = prepare(folder, HERE.parent / ".bench" / "flights.parquet", cheap=True)
+            made += memory_rows(console, cheap, options.memory)
+        for rows in [] if options.memory else options.rows:
             made += [] if options.only_looks else rows_of(console, prepared, rows, options.times)
             made += look_again_rows(console, prepared, rows)
     show(console, made)

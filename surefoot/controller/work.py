@@ -1,4 +1,4 @@
-"""List the work of the scheduled flows: their use cases run on ports that refuse every change."""
+"""Find which scheduled flows have work to do, by dry runs of their use cases on ports that refuse changes."""
 
 import time
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Convert any typed reason to a text that every record can hold, so that no reason stops an emergency command."""
+"""Clean the reason that an operator types, so that no text stops an emergency command."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Define the protocols of a loaded model: `Model` answers synchronously, `Predictor` asynchronously."""
+"""Define protocols of models: `Model` in this process, `Predictor` for one in a process of its own."""
 
 import threading
 from collections.abc import Callable

@@ -53,7 +53,7 @@ WORDS = re.compile(
 VERBS = frozenset(
     re.findall(
         r"\w+",
-        "Add Advance Answer Append Ask Assign Build Bundle Call Carry Cast Check Combine Compact Compare "
+        "Add Advance Answer Append Ask Assign Build Bundle Call Carry Cast Check Clean Combine Compact Compare "
         "Compute Connect Control Convert Count Cut Decide Decode Define Describe Divide Download Draw Drive "
         "Estimate Explain Export Find Fold Fork Format Generate Give Hand Handle Hash Hold Host Index Judge Keep List "
         "Load Lower Make Manage Map Measure Merge Mirror Name Open Order Parse Plan Play Print Project "

@@ -1,4 +1,4 @@
-"""Write derived files so that they are whole or not there, and read them only as they were written."""
+"""Write evidence tables to Parquet atomically, with facts beside the rows, and read them back."""
 
 import hashlib
 import secrets

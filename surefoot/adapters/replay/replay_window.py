@@ -1,4 +1,4 @@
-"""Hold the requests that a replay scores in a temporary database, so that memory does not grow with them."""
+"""Store the requests of a replay in a temporary database on disk, so that memory does not grow with them."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""Plan gates on the traffic that both arms serve: what they find and prove, step by step."""
+"""Plan which effects the gates on live traffic can detect at each step of a ramp, and whether they can pass."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Define a scoring request: its rows, the version it was assigned to, and how long that version took."""
+"""Hold one scoring request from its arrival until it is logged: its rows, its version and its latency."""
 
 import time
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Ask a loaded MLflow model: convert rows or tables to its inputs, and its outputs to JSON; warm it up and prove it."""
+"""Score rows or tables with a loaded MLflow model, warm it up, and test whether its rows are independent."""
 
 import contextlib
 import warnings
