@@ -107,14 +107,14 @@ def open_ports(config: Settings, actor: str, registry_deadline_s: float = 20.0) 
 def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:
     """Hold a table against a suite as it was when the rollout opened, and write the page about it."""
     from surefoot.adapters.expectations.suite import run_suite  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
-    from surefoot.reports.validation_page import validation_page  # noqa: PLC0415 - same
+    from surefoot.reports.validation_page import render_validation_page  # noqa: PLC0415 - same
 
     kept = _kept(config, suite)
     if not kept.is_file() or "sha256:" + hashlib.sha256(kept.read_bytes()).hexdigest() != suite:
         return MissingEvidence(
             Outcome.ERROR, f"the suite {suite[:19]} that this rollout was opened with is gone or changed"
         )
-    return run_suite(kept, frame, validation_page, config.home / "reports" / f"{name}.html")
+    return run_suite(kept, frame, render_validation_page, config.home / "reports" / f"{name}.html")
 
 
 def _kept(config: Settings, digest: str) -> Path:

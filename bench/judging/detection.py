@@ -8,7 +8,7 @@ from bench.judging import advance, rivals
 from bench.judging.false_alarms import bad
 from bench.judging.table import RIVALS, Plan, Row, quantile
 from bench.judging.traffic import EVEN, RAMP, Scene, requests
-from surefoot.core.stats.power import chance_by_events
+from surefoot.core.stats.power import detection_chance_by_events
 
 SHORT = ((0.5, 60_000),)
 """An even split, long enough for what is looked for."""
@@ -42,7 +42,7 @@ def median_events(ratio: float, share: float, level: float = 0.01) -> int:
     low, high = 1, NEEDED_EVENTS
     while low < high:
         middle = (low + high) // 2
-        if chance_by_events(share, ratio, middle, level) >= 0.5:
+        if detection_chance_by_events(share, ratio, middle, level) >= 0.5:
             high = middle
         else:
             low = middle + 1

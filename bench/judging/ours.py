@@ -18,7 +18,7 @@ from surefoot.core.stats.rate_eprocess import (
     mantel_haenszel,
     trial_increments,
 )
-from surefoot.core.stats.sample_ratio import SHARE_FACTORS, log_sample_ratio
+from surefoot.core.stats.sample_ratio import ALTERNATIVE_SHARE_FACTORS, sample_ratio_evidence
 from surefoot.core.verdicts.build import SAMPLE_RATIO_ALPHA
 
 ALPHA, BETA = 0.01, 0.05
@@ -157,9 +157,9 @@ def unhealthy(scene: Scene, outcomes: NDArray[np.intp]) -> float:
     mine = outcomes < OUTCOMES // 2
     shares = scene.shares
     totals = np.array(
-        [np.cumsum(mine * math.log(factor) - np.log1p(shares * (factor - 1.0))) for factor in SHARE_FACTORS]
+        [np.cumsum(mine * math.log(factor) - np.log1p(shares * (factor - 1.0))) for factor in ALTERNATIVE_SHARE_FACTORS]
     )
     logs = plain(totals)
-    _same(log_sample_ratio(strata(scene, outcomes, len(outcomes))), float(logs[-1]))
+    _same(sample_ratio_evidence(strata(scene, outcomes, len(outcomes))), float(logs[-1]))
     over = np.flatnonzero(logs >= -math.log(SAMPLE_RATIO_ALPHA))
     return float(over[0] + 1) if len(over) else math.inf

@@ -20,8 +20,8 @@ from surefoot.core.domain import Arm, Split, Version
 from surefoot.gateway.http import asgi, scoring_body
 from surefoot.gateway.inference.request_attempts import Answered
 from surefoot.gateway.inference.version_pool import VersionPool
-from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
+from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.model_process import ModelProcess, spawn_process
 
 
@@ -62,7 +62,7 @@ class Batching:
             return
         table = scoring_body.decode_table(body, asgi.get_header(scope, b"content-type"))
         now = time.perf_counter()
-        job = InferenceRequest(
+        job = ScoringRequest(
             "m", "", table.names, table.values, None, 0.0, now, self._split, Arm.CHAMPION, self._version,
             options=table.options,
         )  # fmt: skip

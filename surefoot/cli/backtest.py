@@ -117,10 +117,10 @@ def make_suite_runner(suite: Path) -> ValidateTable:
 
     def validate(_digest: str, frame: pd.DataFrame, name: str) -> ValidationResult | MissingEvidence:
         from surefoot.adapters.expectations.suite import run_suite as check  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
-        from surefoot.reports.validation_page import validation_page  # noqa: PLC0415 - same
+        from surefoot.reports.validation_page import render_validation_page  # noqa: PLC0415 - same
 
         with tempfile.TemporaryDirectory() as folder:
-            return check(suite, frame, validation_page, Path(folder) / f"{name}.html")
+            return check(suite, frame, render_validation_page, Path(folder) / f"{name}.html")
 
     return validate
 

@@ -25,8 +25,8 @@ from surefoot.core.errors import (
     SurefootError,
     Unavailable,
 )
-from surefoot.core.reason import Reason as Why
-from surefoot.core.reason import usable_reason
+from surefoot.core.operator_reason import Reason as Why
+from surefoot.core.operator_reason import clean_reason
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import DriftFound, EffectDone, EffectIntended, SetSplit, as_json, decode_event
 from surefoot.core.record.state import Ledger
@@ -115,7 +115,7 @@ def _typed(context: typer.Context, reason: str) -> str:
 def _act(model: str, typed: str, ask: Callable[[Ports, str], Ledger], *, json_: bool) -> None:
     """Have the journal hold what is asked for, then drive it to its end; no text of a reason stops that."""
     with wiring.open_ports(read_settings(), output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
-        why = usable_reason(typed)
+        why = clean_reason(typed)
         began = time.monotonic()
         try:
             head = ports.ledger(model).head
@@ -143,7 +143,7 @@ def kill(
         else:
             console.print("the kill switch is lifted: the next route of a rollout counts again")
         return
-    why = usable_reason(_typed(context, reason))
+    why = clean_reason(_typed(context, reason))
     began = time.monotonic()
     problem: SurefootError | None = None
     note = ""

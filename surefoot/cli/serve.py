@@ -78,10 +78,10 @@ def gateway(
 def controller() -> None:
     """Look before each tick of the scheduled flows whether there is work for them; `up` starts this for you."""
     from surefoot.cli.local.tick_runs import TickRuns  # noqa: PLC0415 - the other commands need no scheduler
+    from surefoot.controller.due_work import DueWork  # noqa: PLC0415 - same
     from surefoot.controller.flow_forkserver import FlowForkserver  # noqa: PLC0415 - same
     from surefoot.controller.loop import Controller, only_controller  # noqa: PLC0415 - same
     from surefoot.controller.tick_state import TickState  # noqa: PLC0415 - same
-    from surefoot.controller.work import Work  # noqa: PLC0415 - same
 
     config = read_settings()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -89,7 +89,7 @@ def controller() -> None:
     runs = TickRuns(config)
     with only_controller(config.home):
         processes = FlowForkserver(config.project, _PRELOADED)
-        Controller(Work(TickState(config), runs), runs, config.home, processes).run()
+        Controller(DueWork(TickState(config), runs), runs, config.home, processes).run()
 
 
 def register(app: typer.Typer) -> None:

@@ -19,7 +19,7 @@ from surefoot.core.errors import NotFound, SurefootError, Unavailable
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.events import LIVE_SPLIT_DRIFT
 from surefoot.core.record.state import Ledger
-from surefoot.core.state_machine import look_interval
+from surefoot.core.state_machine import gate_look_interval
 from surefoot.rollout import Ports, lost_entries_message, split_mismatch
 from surefoot.settings import Settings, read_settings
 
@@ -165,7 +165,7 @@ def _overdue(ledger: Ledger, ports: Ports) -> list[str]:
     if rollout is None or rollout.ending or rollout.opened.kind != RolloutKind.PROMOTION:
         return []
     try:
-        every = look_interval(rollout, parse_policy(rollout.opened.policy))
+        every = gate_look_interval(rollout, parse_policy(rollout.opened.policy))
         late = ports.clock.now() - max(rollout.looked_at, rollout.entered_at)
     except (SurefootError, ValueError):
         return []

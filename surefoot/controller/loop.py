@@ -14,9 +14,9 @@ from pathlib import Path
 
 from surefoot.adapters import heartbeats
 from surefoot.controller.backoff import Backoff
+from surefoot.controller.due_work import FULL_LOOK_INTERVAL_S, DueWork
 from surefoot.controller.flow_forkserver import FlowForkserver
 from surefoot.controller.scheduler import Scheduler, TickRun
-from surefoot.controller.work import FULL_S, Work
 from surefoot.core.errors import Conflict, SurefootError
 
 LEAD_S = 2.0
@@ -57,7 +57,7 @@ class Controller:
         processes: Where the processes of flow runs are forked from.
     """
 
-    work: Work
+    work: DueWork
     scheduler: Scheduler
     home: Path
     processes: FlowForkserver | None = None
@@ -125,7 +125,7 @@ class Controller:
                 log.info("%s has work: %s", flow, "; ".join(chosen)[:500])
                 dropped += mine[:-1]  # one run does it all
                 if flow == "reconcile":
-                    self.work.full_at = time.monotonic() + FULL_S
+                    self.work.full_at = time.monotonic() + FULL_LOOK_INTERVAL_S
                 continue
             dropped += mine
             if flow not in under_way:

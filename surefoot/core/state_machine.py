@@ -291,7 +291,7 @@ def _deadlines(rollout: Rollout, policy: Policy, needed: Iterable[Verdict], over
     return (math.inf, *(end for end in ends if end > max(rollout.asked_at, rollout.looked_at)))
 
 
-def look_interval(rollout: Rollout, policy: Policy) -> float:
+def gate_look_interval(rollout: Rollout, policy: Policy) -> float:
     """Time between two looks in the stage that a rollout stands in [seconds]; infinity where nothing is judged."""
     match rollout.stage:
         case Stage.VALIDATING:

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from surefoot.core.judging.validation_report import ValidationReport, ValidationRow
 
 
-def validation_page(report: ValidationReport) -> str:
+def render_validation_page(report: ValidationReport) -> str:
     """One self-contained HTML page about a validation.
 
     Law: every text of the report is escaped; the page names no address outside itself.

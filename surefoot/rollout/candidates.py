@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from surefoot.core.domain import STAGES_BEFORE_TRAFFIC, RegistryView, RolloutKind, Stage
 from surefoot.core.errors import Rejected, RolloutInProgress, SurefootError
-from surefoot.core.reason import usable_reason
+from surefoot.core.operator_reason import clean_reason
 from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.events import CandidateRefused
 from surefoot.core.record.state import Ledger, Rollout
@@ -149,7 +149,7 @@ def open_requested_rollout(
         except RolloutInProgress as error:
             return OpenedCandidate(lines=(*lines, str(error)))
         except Rejected as error:
-            reason = usable_reason(str(error)).text
+            reason = clean_reason(str(error)).text
             if known is None or known.reason != reason:
                 lines.append(f"version {wish.number} is not taken, though {wish.asker} asks for it: {reason}")
             ledger = ports.append(ports.ledger(model), CandidateRefused(wish.number, wish.source, reason, mark))

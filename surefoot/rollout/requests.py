@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from surefoot.core.domain import RolloutKind, Stage, Version
 from surefoot.core.errors import JournalTampered, NotFound, Rejected, RolloutInProgress, StaleLedger, TransitionIllegal
+from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.reason import usable_reason
 from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.describe import event_title
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
@@ -136,7 +136,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
             # The same salt for every attempt: a retry must not expose another set of users.
             salt=canonical_digest({"model": policy.model, "secret": request.secret})[7:23],
             attempt=attempt,
-            reason=usable_reason(request.reason).text,
+            reason=clean_reason(request.reason).text,
             source=request.source,
         ),
     )
@@ -244,7 +244,7 @@ def end_rollout(ports: Ports, model: str, terminal_stage: Stage, reason: str, ga
         )
     if rollout.ending or rollout.opened.kind == RolloutKind.ROLLBACK:
         return ledger
-    return ports.append(ledger, EndDecided(ledger.open, terminal_stage, gate, usable_reason(reason).text))
+    return ports.append(ledger, EndDecided(ledger.open, terminal_stage, gate, clean_reason(reason).text))
 
 
 def open_rollback(ports: Ports, model: str, reason: str, number: str | None = None) -> Ledger:
@@ -280,7 +280,7 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
         )
     attempt = sum(item.opened.kind == RolloutKind.ROLLBACK for item in ledger.rollouts.values()) + 1
     facts = {"champion": champion.digest, "model": model, "rollback": attempt, "target": target.digest}
-    why = usable_reason(reason).text
+    why = clean_reason(reason).text
     opened = RolloutOpened(
         rollout=canonical_digest(facts)[7:19],
         kind=RolloutKind.ROLLBACK,

@@ -13,8 +13,8 @@ import pytest
 from surefoot.adapters import heartbeats
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.cli.local.tick_runs import AUTO_SCHEDULED, TickRuns
+from surefoot.controller.due_work import DueWork
 from surefoot.controller.tick_state import TickState
-from surefoot.controller.work import Work
 from tests.e2e.promotion_fixtures import QUICK, SUITE
 from tests.e2e.stack_scenario import Scenario, wait_for, write
 
@@ -105,7 +105,7 @@ def test_a_paused_schedule_is_obeyed(stack: Scenario) -> None:
 def test_the_next_look_of_a_bake_is_found_in_one_pass(stack: Scenario) -> None:
     """What a look says of the flows is what they do: after a reconcile by hand nothing is left of it."""
     runs = TickRuns(stack.settings)
-    work = Work(TickState(stack.settings), runs, full_at=time.monotonic() + 3600.0)
+    work = DueWork(TickState(stack.settings), runs, full_at=time.monotonic() + 3600.0)
     for _ in range(3):
         assert stack.flow("reconcile")["state_type"] == "COMPLETED"
         wanted = work.find(FLOWS)

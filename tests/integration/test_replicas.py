@@ -14,8 +14,8 @@ from surefoot.gateway.inference.router import CallerAnswer, NotServing, VersionR
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.tripwire import TripLimits, TripRecord
 from surefoot.gateway.inference.version_pool import VersionPool
-from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
+from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.predictor import AnswerCost, ColumnNames, Predictor, PredictorLost, RequestOptions, RowChecks
 
 V1, V2 = Version("1", f"sha256:{1:064}"), Version("2", f"sha256:{2:064}")
@@ -71,7 +71,7 @@ class Stuck(Process):
         self._ended.set()
 
 
-def new_job(split: Split, number: int) -> InferenceRequest:
+def new_job(split: Split, number: int) -> ScoringRequest:
     """A request that is assigned under a split."""
     return new_request(
         split, model="m", request=f"r{number}", names=("x",), values=[[1]], column=None, at=0.0, started=0.0

@@ -15,7 +15,7 @@ from surefoot.adapters.expectations.suite import run_suite
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import MissingEvidence, ValidationResult
 from surefoot.core.record.chain import canonical_bytes
-from surefoot.reports.validation_page import validation_page
+from surefoot.reports.validation_page import render_validation_page
 
 
 def expect(kind: str, severity: str | None = None, **kwargs: object) -> dict[str, object]:
@@ -57,7 +57,7 @@ class Bench:
     def check(self, frame: pd.DataFrame, *expectations: Mapping[str, object]) -> ValidationResult | MissingEvidence:
         """Validate against these expectations."""
         self.write(json.dumps({"name": "flights", "expectations": expectations}))
-        return run_suite(self.suite, frame, validation_page, self.report, checked_at="23 June 2013, 08:00 UTC")
+        return run_suite(self.suite, frame, render_validation_page, self.report, checked_at="23 June 2013, 08:00 UTC")
 
     def error(self, frame: pd.DataFrame, *expectations: Mapping[str, object]) -> str:
         """The sentence of a validation that gave no answer."""
@@ -195,7 +195,7 @@ def test_text_that_is_no_text_can_be_journalled(bench: Bench) -> None:
 def test_a_missing_suite_is_an_error(bench: Bench) -> None:
     """A suite file that is not there is named, and nothing passes."""
     assert "flights.json does not exist" in bench.reason(
-        run_suite(bench.suite, people(), validation_page, bench.report)
+        run_suite(bench.suite, people(), render_validation_page, bench.report)
     )
 
 
@@ -214,7 +214,7 @@ def test_a_missing_suite_is_an_error(bench: Bench) -> None:
 def test_a_broken_suite_is_an_error(bench: Bench, text: str, said: str) -> None:
     """A suite that cannot be read, or that would accept anything, is an error that says why."""
     bench.write(text)
-    assert said in bench.reason(run_suite(bench.suite, people(), validation_page, bench.report))
+    assert said in bench.reason(run_suite(bench.suite, people(), render_validation_page, bench.report))
 
 
 def test_an_unknown_expectation_is_an_error(bench: Bench) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from surefoot.adapters.feature_tables.typed_features import TypedFeatures, read_typed_features
+from surefoot.adapters.feature_tables.typed_features import TypedFeatures
 from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
 from surefoot.adapters.predictions import compaction, feature_columns
 from surefoot.adapters.predictions.compaction import compact_log
@@ -18,6 +18,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.errors import EvidenceUnavailable
 from surefoot.models.predictor import TableColumn
 from tests.integration.log_writing import record, write
+from tests.typed_columns import read_typed_features
 
 X = [TableColumn("x", "double", True)]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.core.stats.absolute_rate import rate_limit_increments
+from surefoot.core.stats.absolute_rate import evidence_against_rate_limit
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS
 
 LIMITS = st.floats(1e-9, 1.0 - 1e-9)
@@ -16,7 +16,7 @@ GRIDS = st.sampled_from([HARM_FACTORS, NO_HARM_FACTORS])
 @given(LIMITS, st.floats(0.0, 1.0), GRIDS)
 def test_a_trial_is_worth_at_most_one_on_the_good_side(limit: float, part: float, grid: tuple[float, ...]) -> None:
     """Each alternative alone is worth at most one on average wherever its null holds, and exactly one at the limit."""
-    bad, good = (rate_limit_increments({0: cell}, limit, grid)[0] for cell in ((1, 0), (0, 1)))
+    bad, good = (evidence_against_rate_limit({0: cell}, limit, grid)[0] for cell in ((1, 0), (0, 1)))
     rate = part * limit if grid is HARM_FACTORS else limit + part * (1.0 - limit)
     for up, down in zip(bad, good, strict=True):
         assert limit * math.exp(up) + (1.0 - limit) * math.exp(down) == pytest.approx(1.0, abs=1e-9)
@@ -28,7 +28,8 @@ def test_bad_trials_are_harm_and_good_ones_are_not(limit: float, bad: int, good:
     """A bad trial never lowers the evidence of harm nor raises that of safety, under any alternative."""
     for grid, sign in ((HARM_FACTORS, 1.0), (NO_HARM_FACTORS, -1.0)):
         here, worse, better = (
-            rate_limit_increments({0: cell}, limit, grid)[0] for cell in ((bad, good), (bad + 1, good), (bad, good + 1))
+            evidence_against_rate_limit({0: cell}, limit, grid)[0]
+            for cell in ((bad, good), (bad + 1, good), (bad, good + 1))
         )
         assert all(math.isfinite(x) for x in (*here, *worse, *better))
         slack = 1e-9 * (1.0 + bad + good)

@@ -13,7 +13,7 @@ from scipy import stats
 from surefoot.core.judging.evidence import EventStratum
 from surefoot.core.stats import quantiles
 from surefoot.core.stats.mcnemar import log_evidence_of_harm
-from surefoot.core.stats.power import chance_by_events
+from surefoot.core.stats.power import detection_chance_by_events
 from surefoot.core.stats.rate_eprocess import (
     HARM_FACTORS,
     MIN_PROBABILITY,
@@ -56,7 +56,7 @@ CELLS = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
 )
 def test_false_rollbacks_within_events(share: float, published: tuple[float, ...]) -> None:
     """Equal arms are rolled back within 100, 1,000 and 5,000 events exactly as rarely as published."""
-    found = [chance_by_events(share, 1.0, events, 0.01) for events in (100, 1000, 5000)]
+    found = [detection_chance_by_events(share, 1.0, events, 0.01) for events in (100, 1000, 5000)]
     assert found == pytest.approx(published, abs=6e-6)
 
 
@@ -77,14 +77,14 @@ def test_false_rollbacks_within_events(share: float, published: tuple[float, ...
 def test_events_until_rollback(share: float, ratio: float, median: int, ninth: int) -> None:
     """The median and the ninth decile of the events until rollback are the published ones, to the event."""
     for events, likely in ((median, 0.5), (ninth, 0.9)):
-        assert chance_by_events(share, ratio, events - 1, 0.01) < likely
-        assert chance_by_events(share, ratio, events, 0.01) >= likely
+        assert detection_chance_by_events(share, ratio, events - 1, 0.01) < likely
+        assert detection_chance_by_events(share, ratio, events, 0.01) >= likely
 
 
 @pytest.mark.parametrize(("margin", "events", "published"), [(1.2, 6000, 0.0401), (1.1, 12_000, 0.0448)])
 def test_passes_on_the_margin(margin: float, events: int, published: float) -> None:
     """A candidate exactly on its margin passes as rarely as published."""
-    assert chance_by_events(0.5, margin, events, 0.05, NO_HARM_FACTORS, margin=margin) == pytest.approx(
+    assert detection_chance_by_events(0.5, margin, events, 0.05, NO_HARM_FACTORS, margin=margin) == pytest.approx(
         published, abs=6e-5
     )
 
@@ -93,7 +93,7 @@ def test_passes_on_the_margin(margin: float, events: int, published: float) -> N
 @pytest.mark.parametrize("margin", [1.1, 1.2, 1.5])
 def test_passes_on_any_margin_keep_their_level(share: float, margin: float) -> None:
     """On the margin between 2.9 % and 4.6 % pass within 6,000 events: below the level of 5 %, and near it."""
-    assert 0.029 <= chance_by_events(share, margin, 6000, 0.05, NO_HARM_FACTORS, margin=margin) <= 0.046
+    assert 0.029 <= detection_chance_by_events(share, margin, 6000, 0.05, NO_HARM_FACTORS, margin=margin) <= 0.046
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
@@ -103,7 +103,7 @@ def test_events_are_near_walds_bound(share: float, ratio: float) -> None:
     true = share * ratio / (share * ratio + 1.0 - share)
     nats = true * math.log(true / share) + (1.0 - true) * math.log((1.0 - true) / (1.0 - share))
     bound = -math.log(0.01) / nats
-    assert chance_by_events(share, ratio, math.floor(1.25 * bound), 0.01) >= 0.5
+    assert detection_chance_by_events(share, ratio, math.floor(1.25 * bound), 0.01) >= 0.5
 
 
 def worth(n: int, share: float, s: float, grid: tuple[float, ...]) -> NDArray[np.float64]:

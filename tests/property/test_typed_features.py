@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.adapters.feature_tables import typed_rows
-from surefoot.adapters.feature_tables.typed_features import read_typed_features
 from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
 from surefoot.adapters.predictions import compaction
 from surefoot.adapters.predictions.compaction import compact_log
@@ -26,6 +25,7 @@ from surefoot.adapters.predictions.feature_columns import (
     is_listable,
 )
 from surefoot.models.predictor import TableColumn
+from tests.typed_columns import read_typed_features
 
 NAMES = [
     "a",

@@ -6,14 +6,14 @@ import pytest
 from scipy import stats
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.stats.absolute_rate import rate_limit_increments
+from surefoot.core.stats.absolute_rate import evidence_against_rate_limit
 from surefoot.core.stats.change_point import log_detector, log_mixture
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS, log_mean_exp, multiply_odds
 
 
 def evidence(bad: int, good: int, limit: float, grid: tuple[float, ...]) -> float:
     """Log evidence of one epoch."""
-    return log_mean_exp(rate_limit_increments({0: (bad, good)}, limit, grid)[0])
+    return log_mean_exp(evidence_against_rate_limit({0: (bad, good)}, limit, grid)[0])
 
 
 @pytest.mark.parametrize("grid", [HARM_FACTORS, NO_HARM_FACTORS])
@@ -40,9 +40,9 @@ def test_one_alternative_is_walds_ratio(factor: float) -> None:
 
 def test_epochs_are_kept_apart() -> None:
     """Each epoch has its own increments, and their sum is what all trials together are worth."""
-    found = rate_limit_increments({0: (1, 99), 3: (9, 91)}, 0.02)
+    found = evidence_against_rate_limit({0: (1, 99), 3: (9, 91)}, 0.02)
     assert set(found) == {0, 3}
-    whole = rate_limit_increments({0: (10, 190)}, 0.02)[0]
+    whole = evidence_against_rate_limit({0: (10, 190)}, 0.02)[0]
     assert [a + b for a, b in zip(found[0], found[3], strict=True)] == pytest.approx(whole)
 
 
@@ -55,14 +55,14 @@ def test_breach_is_found_and_health_is_proved() -> None:
 def test_breach_after_a_long_good_time_is_found() -> None:
     """A breach after fifty good epochs reaches both the mixture over starts and the detector."""
     good = dict.fromkeys(range(50), (5, 995))
-    found = rate_limit_increments(good | {50: (40, 960), 51: (40, 960)}, 0.01)
+    found = evidence_against_rate_limit(good | {50: (40, 960), 51: (40, 960)}, 0.01)
     assert log_detector(found) >= math.log(24.0 / 0.01)
     assert log_mixture(found, starts=51) >= math.log(100.0)
-    assert log_detector(rate_limit_increments(good, 0.01)) < math.log(50.0)
+    assert log_detector(evidence_against_rate_limit(good, 0.01)) < math.log(50.0)
 
 
 @pytest.mark.parametrize("limit", [0.0, 1.0, -0.1, math.nan])
 def test_a_limit_that_is_none_is_refused(limit: float) -> None:
     """Only a rate between 0 and 1 can be a limit."""
     with pytest.raises(InvariantBroken):
-        rate_limit_increments({0: (1, 1)}, limit)
+        evidence_against_rate_limit({0: (1, 1)}, limit)

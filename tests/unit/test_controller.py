@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from surefoot.adapters import heartbeats
 from surefoot.controller.backoff import LONGEST_WAIT, Backoff, Once
+from surefoot.controller.due_work import DueRuns, DueWork
 from surefoot.controller.loop import LEAD_S, LONGEST_NAP_S, PAUSE_S, Controller, only_controller
 from surefoot.controller.scheduler import PromoteRun, TickRun
-from surefoot.controller.work import Wanted, Work
 from surefoot.core.errors import Conflict, Unavailable
 from surefoot.rollout import CancelledRun
 
@@ -54,11 +54,11 @@ class FakeScheduler:
 class FakeWork:
     """Work by the name of the flow."""
 
-    wanted: dict[str, Wanted] = field(default_factory=dict)
+    wanted: dict[str, DueRuns] = field(default_factory=dict)
     full_at: float = 0.0
     asked: list[set[str]] = field(default_factory=list)
 
-    def find(self, flows: Collection[str]) -> dict[str, Wanted]:
+    def find(self, flows: Collection[str]) -> dict[str, DueRuns]:
         self.asked.append(set(flows))
         return {flow: self.wanted.get(flow, {}) for flow in flows}
 
@@ -67,9 +67,9 @@ def _tick(name: str, flow: str = "watch", due: float = NOW, *, waiting: bool = T
     return TickRun(name, flow, due, waiting, scheduled)
 
 
-def _controller(home: Path, runs: Sequence[TickRun], **wanted: Wanted) -> tuple[Controller, FakeScheduler, FakeWork]:
+def _controller(home: Path, runs: Sequence[TickRun], **wanted: DueRuns) -> tuple[Controller, FakeScheduler, FakeWork]:
     scheduler, work = FakeScheduler(list(runs)), FakeWork(dict(wanted))
-    return Controller(cast("Work", work), scheduler, home), scheduler, work
+    return Controller(cast("DueWork", work), scheduler, home), scheduler, work
 
 
 def test_a_tick_without_work_is_dropped_and_one_with_work_stays(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from surefoot.core.domain import Split, Version
 from surefoot.gateway.http.scoring_body import MalformedBody, RequestTable, decode_table
 from surefoot.gateway.inference.request_attempts import new_request
-from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import record_lines
+from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.predictor import NO_OPTIONS, ColumnNames, RequestOptions
 
 ROW = {"x": 1.5, "w": "a"}
@@ -23,7 +23,7 @@ def read(body: object) -> RequestTable:
 
 def job(
     names: ColumnNames, values: list[list[object]], column: str | None = None, options: RequestOptions = NO_OPTIONS
-) -> InferenceRequest:
+) -> ScoringRequest:
     """A request's job."""
     return new_request(
         Split(Version("1", "sha256:1"), None, 0.0, "salt", "", 1),

@@ -19,9 +19,9 @@ from surefoot.gateway.inference.request_attempts import (
     new_request,
     shadow_records,
 )
-from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import MAX_LINE_BYTES, label_lines, record_lines
 from surefoot.gateway.log.redaction import LogRedactor
+from surefoot.gateway.log.scoring_request import ScoringRequest
 
 HIDING = LogRedactor(LogPolicy(hashed=("who",), dropped=("note",)), "s", "who")
 
@@ -31,7 +31,7 @@ def nested(levels: int, opening: str = "[", closing: str = "]") -> str:
     return f"{opening * levels}1{closing * levels}"
 
 
-def job(table: RequestTable, redactor: LogRedactor | None = None, column: str | None = None) -> InferenceRequest:
+def job(table: RequestTable, redactor: LogRedactor | None = None, column: str | None = None) -> ScoringRequest:
     """The job of a table."""
     made = new_request(
         Split(Version("1", "sha256:1"), None, 0.0, "salt", "", 1),
@@ -53,7 +53,7 @@ def read(body: str, kind: str = "application/json") -> RequestTable:
     return scoring_body.decode_table(body.encode(), kind)
 
 
-def records(made: InferenceRequest, predictions: list[object] | None = None) -> list[dict[str, Any]]:
+def records(made: ScoringRequest, predictions: list[object] | None = None) -> list[dict[str, Any]]:
     """What the lines of a job say; each can be read."""
     lines = record_lines(made, predictions, None if predictions is None else "1")
     assert all(line.endswith(b"\n") and line.count(b"\n") == 1 and len(line) <= MAX_LINE_BYTES for line in lines)

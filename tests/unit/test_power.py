@@ -6,10 +6,10 @@ import pytest
 
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.stats.power import (
-    PASSING_MULTIPLES,
+    TRAFFIC_MULTIPLES_TO_PASS,
     chance_above_level,
-    chance_by_events,
-    chance_by_requests,
+    detection_chance_by_events,
+    detection_chance_by_requests,
     evidence_growth,
     mean_evidence_to_hold,
     requests_needed,
@@ -78,8 +78,8 @@ def test_planned_chances_are_near_the_exact_ones(share: float, ratio: float) -> 
     """The table of multiples is within 7 points of the exact chance, and careful beyond what was measured."""
     true = share * ratio / (share * ratio + 1.0 - share)
     nats = true * math.log(true / share) + (1.0 - true) * math.log((1.0 - true) / (1.0 - share))
-    for likely, multiple in PASSING_MULTIPLES:
-        exact = chance_by_events(share, ratio, round(multiple * -math.log(ALPHA) / nats), ALPHA)
+    for likely, multiple in TRAFFIC_MULTIPLES_TO_PASS:
+        exact = detection_chance_by_events(share, ratio, round(multiple * -math.log(ALPHA) / nats), ALPHA)
         assert exact == pytest.approx(likely, abs=0.07)
         if likely in {0.1, 0.99}:
             assert exact >= likely
@@ -94,14 +94,16 @@ def test_standing_is_reached_where_it_says(likely: float) -> None:
 
 def test_having_stood_is_likelier_than_standing() -> None:
     """To be above the bar at the end is less likely than to have been above it at some moment."""
-    assert all(chance_above_level(nats, BETA) < chance_by_requests(1.0, BETA, nats) for nats in (2.0, 3.5, 6.0, 9.0))
+    assert all(
+        chance_above_level(nats, BETA) < detection_chance_by_requests(1.0, BETA, nats) for nats in (2.0, 3.5, 6.0, 9.0)
+    )
 
 
 def test_chance_has_ends() -> None:
     """No traffic or no growth has no chance, and endless traffic is never called certain."""
-    assert chance_by_requests(0.0, ALPHA, 0.1) == chance_by_requests(1000.0, ALPHA, 0.0) == 0.0
-    assert chance_by_requests(1e12, ALPHA, 0.1) == 0.99
-    assert 0.0 < chance_by_requests(10.0, ALPHA, 0.01) < 0.1
+    assert detection_chance_by_requests(0.0, ALPHA, 0.1) == detection_chance_by_requests(1000.0, ALPHA, 0.0) == 0.0
+    assert detection_chance_by_requests(1e12, ALPHA, 0.1) == 0.99
+    assert 0.0 < detection_chance_by_requests(10.0, ALPHA, 0.01) < 0.1
 
 
 @pytest.mark.parametrize(("level", "likely"), [(0.0, 0.8), (1.0, 0.8), (math.nan, 0.8), (0.01, 0.05), (0.01, 0.995)])
@@ -114,7 +116,7 @@ def test_levels_and_chances_out_of_range_are_refused(level: float, likely: float
 def test_chance_at_a_level_that_is_none_is_refused() -> None:
     """A level is a probability."""
     with pytest.raises(InvariantBroken):
-        chance_by_requests(100.0, 1.0, 0.01)
+        detection_chance_by_requests(100.0, 1.0, 0.01)
 
 
 def naive(share: float, ratio: float, events: int, level: float, grid: tuple[float, ...], margin: float) -> float:
@@ -146,15 +148,15 @@ def test_exact_chance_is_that_of_a_plain_walk(
     share: float, grid: tuple[float, ...], ratio: float, margin: float
 ) -> None:
     """Following the boundary gives the same chance as asking every point."""
-    found = chance_by_events(share, ratio, 120, BETA, grid, margin=margin)
+    found = detection_chance_by_events(share, ratio, 120, BETA, grid, margin=margin)
     assert found == pytest.approx(naive(share, ratio, 120, BETA, grid, margin), abs=1e-12)
 
 
 def test_no_events_no_chance() -> None:
     """Without an event nothing is found, and a candidate that never fails never fails."""
-    assert chance_by_events(0.5, 2.0, 0, ALPHA) == 0.0
-    assert chance_by_events(0.5, 0.0, 500, ALPHA) == 0.0
-    assert chance_by_events(0.5, 0.0, 500, ALPHA, NO_HARM_FACTORS) == pytest.approx(1.0)
+    assert detection_chance_by_events(0.5, 2.0, 0, ALPHA) == 0.0
+    assert detection_chance_by_events(0.5, 0.0, 500, ALPHA) == 0.0
+    assert detection_chance_by_events(0.5, 0.0, 500, ALPHA, NO_HARM_FACTORS) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -174,4 +176,4 @@ def test_events_out_of_range_are_refused(
 ) -> None:
     """Shares, ratios, counts, levels and alternatives that cannot be are bugs."""
     with pytest.raises(InvariantBroken):
-        chance_by_events(share, ratio, events, level, grid, margin=margin)
+        detection_chance_by_events(share, ratio, events, level, grid, margin=margin)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from surefoot.adapters.evidence_store.checked_files import write_table
+from surefoot.adapters.evidence_store.evidence_tables import write_table
 from surefoot.core.domain import Version
 
 ANSWER_SCHEMA = pa.schema(

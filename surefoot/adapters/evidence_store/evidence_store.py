@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from surefoot.adapters.evidence_store.answer_files import AnswerFiles
-from surefoot.adapters.evidence_store.checked_files import file_digest, read_table, write_table
+from surefoot.adapters.evidence_store.evidence_tables import file_digest, read_table, write_table
 from surefoot.core.errors import EvidenceUnavailable, NotFound
 from surefoot.core.record.chain import canonical_digest
 

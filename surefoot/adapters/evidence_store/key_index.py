@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence_store.checked_files import file_digest, file_stamp, read_table, write_table
+from surefoot.adapters.evidence_store.evidence_tables import file_digest, file_stamp, read_table, write_table
 from surefoot.adapters.predictions.log_files import LABEL_FILES, PREDICTION_FILES, FileKind, log_view_sql
 from surefoot.core.errors import EvidenceUnavailable
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence_store.checked_files import read_table, write_table
+from surefoot.adapters.evidence_store.evidence_tables import read_table, write_table
 from surefoot.adapters.evidence_store.key_index import KeyIndex
 
 _MASK = (1 << 64) - 1

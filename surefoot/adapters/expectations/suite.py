@@ -56,7 +56,7 @@ def run_suite(
         name, declared = _read(suite_path)
         rows = _evaluate(name, declared, frame)
     except CannotJudgeError as problem:
-        return MissingEvidence(Outcome.ERROR, words.encodable_text(str(problem)))
+        return MissingEvidence(Outcome.ERROR, words.replace_unencodable(str(problem)))
     report = ValidationReport(name, len(frame), checked_at, tuple(rows))
     broken = [(row, FailedExpectation(row.kind, row.column, row.reason, row.samples)) for row in rows if not row.held]
     return ValidationResult(
@@ -75,13 +75,13 @@ def suite_problems(suite_path: Path) -> tuple[int, tuple[str, ...]]:
     try:
         _, items = _read(suite_path)
     except CannotJudgeError as problem:
-        return 0, (words.encodable_text(str(problem)),)
+        return 0, (words.replace_unencodable(str(problem)),)
     gx = import_great_expectations()
     for at, item in enumerate(items):
         try:
             build_expectation(gx, at, item)
         except CannotJudgeError as problem:
-            found.append(words.encodable_text(str(problem)))
+            found.append(words.replace_unencodable(str(problem)))
     if not found:
         found += unbreakable_problems(json.dumps(items))
     return len(items), tuple(found)
@@ -178,7 +178,7 @@ def _row(item: Mapping[str, Any], result: Any, table: "pd.DataFrame") -> Validat
             kind, words.describe_columns(kwargs), severity, held=False, reason="there is no value to look at"
         )
     return ValidationRow(
-        kind, words.describe_columns(kwargs), severity, held=True, reason=words.describe_demand(kwargs)
+        kind, words.describe_columns(kwargs), severity, held=True, reason=words.describe_expectation(kwargs)
     )
 
 
@@ -200,13 +200,13 @@ def _samples(kwargs: Mapping[str, Any], found: Mapping[str, Any], table: "pd.Dat
         return tuple(
             {
                 "row": int(row),
-                **{words.encodable_text(name): words.journalable_value(table[name].iloc[row]) for name in named},
+                **{words.replace_unencodable(name): words.to_journal_value(table[name].iloc[row]) for name in named},
             }
             for row in at
         )
     label = words.describe_columns(kwargs) or "value"
     return tuple(
-        {label: words.journalable_value(value)}
+        {label: words.to_journal_value(value)}
         for value in list(found.get("partial_unexpected_list") or ())[:_MAX_SAMPLES_PER_EXPECTATION]
     )
 

@@ -49,7 +49,7 @@ def unbreakable_problems(declared: str) -> tuple[str, ...]:
             at = result.expectation_config.meta["position"]
             seen[at].add(problem or ("holds" if result.success else "fails"))
     found = (_problem(item, some) for item, some in zip(items, seen, strict=True))
-    return tuple(words.encodable_text(problem) for problem in found if problem)
+    return tuple(words.replace_unencodable(problem) for problem in found if problem)
 
 
 def _problem(item: dict[str, Any], seen: set[str]) -> str:

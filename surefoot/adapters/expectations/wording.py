@@ -40,7 +40,7 @@ _NOT_DEMANDS = frozenset({"column", "batch_id", "mostly", "row_condition", "cond
 
 def describe_columns(kwargs: _ExpectationKwargs) -> str:
     """The column or columns that an expectation speaks of; empty for the whole table."""
-    return encodable_text(", ".join(column_names(kwargs)))
+    return replace_unencodable(", ".join(column_names(kwargs)))
 
 
 def column_names(kwargs: _ExpectationKwargs) -> list[str]:
@@ -50,7 +50,7 @@ def column_names(kwargs: _ExpectationKwargs) -> list[str]:
     return single or ([str(item) for item in listed] if isinstance(listed, list | tuple) else [])
 
 
-def describe_demand(kwargs: _ExpectationKwargs) -> str:
+def describe_expectation(kwargs: _ExpectationKwargs) -> str:
     """What an expectation demands, for the row of one that held."""
     said = [
         _human(key) if value is True else f"{_human(key)} {_several(value)}"
@@ -60,12 +60,12 @@ def describe_demand(kwargs: _ExpectationKwargs) -> str:
     mostly = kwargs.get("mostly")
     if isinstance(mostly, float | int) and mostly < 1:
         said.append(f"{_share(1.0 - mostly)} exceptions are accepted")
-    return encodable_text("; ".join(said)) or "no exceptions"
+    return replace_unencodable("; ".join(said)) or "no exceptions"
 
 
 def describe_failure(kind: str, kwargs: _ExpectationKwargs, result: _ExpectationResult) -> str:
     """Why an expectation does not hold, built from what was counted."""
-    return encodable_text(_blame(kind, kwargs, result))
+    return replace_unencodable(_blame(kind, kwargs, result))
 
 
 def _blame(kind: str, kwargs: _ExpectationKwargs, result: _ExpectationResult) -> str:
@@ -75,20 +75,20 @@ def _blame(kind: str, kwargs: _ExpectationKwargs, result: _ExpectationResult) ->
     if isinstance(total, int) and isinstance(bad, int) and total:
         missing = result.get("missing_count")
         seen = total - (missing if isinstance(missing, int) else 0)
-        phrase = _MAPPED[kind](kwargs) if kind in _MAPPED else f"do not satisfy: {describe_demand(kwargs)}"
+        phrase = _MAPPED[kind](kwargs) if kind in _MAPPED else f"do not satisfy: {describe_expectation(kwargs)}"
         what = "values" if kwargs.get("column") is not None else "rows"
         text = f"{bad:,} of {seen:,} {what} ({_share(bad / max(seen, 1))}) {phrase}"
         mostly = kwargs.get("mostly")
         return f"{text}; {_share(1.0 - mostly)} is accepted" if isinstance(mostly, float) and mostly < 1 else text
     stray = _stray(result)
     if stray:
-        return f"found {stray}; demanded: {describe_demand(kwargs)}"
+        return f"found {stray}; demanded: {describe_expectation(kwargs)}"
     found = result.get("observed_value")
     seen_text = "no value that could be computed" if found is None else _several(found)
-    return f"found {seen_text}; demanded: {describe_demand(kwargs)}"
+    return f"found {seen_text}; demanded: {describe_expectation(kwargs)}"
 
 
-def journalable_value(value: object) -> object:
+def to_journal_value(value: object) -> object:
     """A value as JSON that can be journalled: finite, short, and of no library's own type."""
     if value is None or isinstance(value, bool):
         return value
@@ -98,7 +98,7 @@ def journalable_value(value: object) -> object:
         return float(value) if math.isfinite(value) else None if math.isnan(value) else str(float(value))
     if isinstance(value, dt.date):  # a pandas Timestamp is one as well
         return None if value != value else value.isoformat()  # noqa: PLR0124 - pandas' NaT is unlike itself
-    text = encodable_text(str(value))
+    text = replace_unencodable(str(value))
     return (
         None
         if text in {"<NA>", "NaT"}
@@ -108,7 +108,7 @@ def journalable_value(value: object) -> object:
     )
 
 
-def encodable_text(text: str) -> str:
+def replace_unencodable(text: str) -> str:
     """Text that UTF-8 can hold; data and suites may have lone surrogates."""
     return text.encode("utf-8", "replace").decode()
 
@@ -125,7 +125,7 @@ def _human(key: str) -> str:
 
 
 def _show(value: object) -> str:
-    made = journalable_value(value)
+    made = to_journal_value(value)
     if isinstance(made, float):
         return f"{made:.6g}"
     return f"{made:,}" if isinstance(made, int) and not isinstance(made, bool) else str(made)

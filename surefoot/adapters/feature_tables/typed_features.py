@@ -184,11 +184,3 @@ class TypedFeatures:
                 table = self._file.read_row_group(group, columns=list(names), use_threads=False)
             self._held[names] = (group, table)
         return table
-
-
-def read_typed_features(
-    parquet: Path, first: int, end: int, columns: Sequence[TableColumn]
-) -> tuple[pa.Table, NDArray[np.intp]] | None:
-    """Open a table for one range of rows, and read it as `TypedFeatures.read` does."""
-    with TypedFeatures(parquet) as features:
-        return features.read(first, end, columns)

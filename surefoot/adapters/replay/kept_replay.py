@@ -20,7 +20,7 @@ from surefoot.adapters.predictions.prediction_log import LoggedRequest, Predicti
 from surefoot.adapters.replay.log_sections import LogSection, LogSections, cut_log
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.scoring import ScorableModel
-from surefoot.adapters.replay.version_scoring import VersionScoring
+from surefoot.adapters.replay.version_scoring import VersionScorer
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.judging.evidence import MissingEvidence, PairedSums, SplitCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -227,7 +227,7 @@ class KeptReplay(OfflineReplay):
             found = sorted(found, key=lambda served: (served.at, served.key))[-count:]
         return found
 
-    def score(self, question: EvidenceRequest, *versions: Version) -> list[VersionScoring]:
+    def score(self, question: EvidenceRequest, *versions: Version) -> list[VersionScorer]:
         """Answers of some versions to the whole window, each asked for what was not kept."""
         self._model_name = question.model
         fresh = [version for version in versions if not self.scored([version])]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from surefoot.adapters.evidence.block_sums import present_mask, probabilities_or_nan
 from surefoot.adapters.replay.answer_columns import answer_scores, missing_answer_mask
 from surefoot.adapters.replay.replay_window import ReplayWindow
-from surefoot.adapters.replay.version_scoring import VersionScoring
+from surefoot.adapters.replay.version_scoring import VersionScorer
 from surefoot.core.answers.values import Floats
 from surefoot.core.judging.evidence_request import EvidenceRequest
 
@@ -39,7 +39,7 @@ class LabelledScores:
         return [str(one) for one in self.ids[which]]
 
 
-def read_scores(window: ReplayWindow, question: EvidenceRequest, *scoring: VersionScoring) -> LabelledScores:
+def read_scores(window: ReplayWindow, question: EvidenceRequest, *scoring: VersionScorer) -> LabelledScores:
     """Read the scores of the answered requests whose labels count, or can still come.
 
     Args:

@@ -21,7 +21,7 @@ from surefoot.adapters.replay.answer_columns import answer_table, missing_answer
 from surefoot.adapters.replay.labelled_scores import read_scores
 from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.adapters.replay.scoring import ScorableModel, score_requests
-from surefoot.adapters.replay.version_scoring import VersionScoring
+from surefoot.adapters.replay.version_scoring import VersionScorer
 from surefoot.core.answers.shape import describe_shapes
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import SurefootError
@@ -77,7 +77,7 @@ class OfflineReplay:
         self._kept = kept
         self._section, self._part = section, part
         self._models: dict[str, ScorableModel] = {}
-        self._scored: dict[str, VersionScoring] = {}
+        self._scored: dict[str, VersionScorer] = {}
         self._refused: dict[str, bool] = {}
         self._failed: dict[tuple[str, float, str], list[tuple[str, str, object, object]]] = {}
         self._window: tuple[tuple[str, float, float, int | None], ReplayWindow] | None = None
@@ -124,7 +124,7 @@ class OfflineReplay:
         """Whether all of some versions have scored the window."""
         return all(version.digest in self._scored for version in versions)
 
-    def score(self, question: EvidenceRequest, *versions: Version) -> list[VersionScoring]:
+    def score(self, question: EvidenceRequest, *versions: Version) -> list[VersionScorer]:
         """Answers of some versions to the window, each scored once; several are asked at the same time."""
         window = self.window(question)
         missing = {v.digest: v for v in versions if v.digest not in self._scored}
@@ -132,8 +132,7 @@ class OfflineReplay:
             models = [(self._model(question, version), version) for version in missing.values()]
             with ThreadPoolExecutor(len(models)) as threads:  # both processes start at the same time as well
                 made = [
-                    VersionScoring(window, *pair, self._kept(pair[1], question.since, question.until))
-                    for pair in models
+                    VersionScorer(window, *pair, self._kept(pair[1], question.since, question.until)) for pair in models
                 ]
                 _score_all(window, made, threads)
             self._scored |= dict(zip(missing, made, strict=True))
@@ -156,7 +155,7 @@ class OfflineReplay:
         return sum_paired_losses(gate, question.since, question.until, self._batches(question, gate, *both))
 
     def _batches(
-        self, question: EvidenceRequest, gate: PairedGate, champion: VersionScoring, candidate: VersionScoring
+        self, question: EvidenceRequest, gate: PairedGate, champion: VersionScorer, candidate: VersionScorer
     ) -> Iterator[ScoredBatch]:
         """The window as the sums want it, batch by batch."""
         window = self.window(question)
@@ -321,7 +320,7 @@ class OfflineReplay:
         return FailureCounts(size, *tried, champion.answered, candidate.answered, both)
 
 
-def _score_all(window: ReplayWindow, versions: Sequence[VersionScoring], threads: ThreadPoolExecutor) -> None:
+def _score_all(window: ReplayWindow, versions: Sequence[VersionScorer], threads: ThreadPoolExecutor) -> None:
     """Score a window with some versions at the same time; the next batch is read while one is being scored."""
     running: list[Future[None]] = []
     for batch in window.batches():

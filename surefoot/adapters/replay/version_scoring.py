@@ -46,7 +46,7 @@ _SPLIT_PARTS_AFTER_DEATH = 64
 """The same after the model's process has ended: few restarts find the row [count]."""
 
 
-class VersionScoring:
+class VersionScorer:
     """Answers of one version to the requests of a window; what it has answered before it is not asked again.
 
     Attributes:

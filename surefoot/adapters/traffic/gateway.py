@@ -13,7 +13,7 @@ from surefoot.core.errors import (
     RouteSuperseded,
     SurefootError,
 )
-from surefoot.core.reason import usable_reason
+from surefoot.core.operator_reason import clean_reason
 from surefoot.core.traffic_split_json import TRAFFIC_SPLIT_KEYS, decode_traffic_split, encode_traffic_split
 
 _ASK = httpx.Timeout(5.0, connect=2.0)
@@ -110,7 +110,7 @@ class GatewayTraffic:
             OutcomeUnknown: It may have changed; do it again.
             Rejected: The gateway refuses.
         """
-        return self._switch("PUT", usable_reason(reason).text.encode())
+        return self._switch("PUT", clean_reason(reason).text.encode())
 
     def lift(self) -> None:
         """Let candidates have traffic again, with their next route; raises what `kill` raises."""

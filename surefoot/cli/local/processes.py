@@ -97,7 +97,7 @@ def orphaned_gateway_workers(home: Path) -> list[psutil.Process]:
     return found
 
 
-def has_front_worker(home: Path, supervisor: int) -> bool:
+def has_http_worker(home: Path, supervisor: int) -> bool:
     """Whether this supervisor of the gateway has a front worker."""
     for pid in live_workers(home / "gateway"):
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -282,7 +282,7 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], repo
         supervisor = config.processes["gateway"][0]
         # Workers of an earlier supervisor answer all the time.
         _wait(
-            config, "gateway", f"{config.gateway}/version", lambda: processes.has_front_worker(config.home, supervisor)
+            config, "gateway", f"{config.gateway}/version", lambda: processes.has_http_worker(config.home, supervisor)
         )
         came("gateway", "gateway", config.gateway)
     if "prefect" in wanted:

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from surefoot.core.domain import Split
 from surefoot.core.durations import format_duration
+from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.policy_types import LiveShadow, Policy, Shadow
-from surefoot.core.reason import usable_reason
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.describe import describe_event, event_title
 from surefoot.core.record.events import EffectIntended, as_json, decode_event
@@ -44,7 +44,7 @@ def current_actor() -> str:
         name = getpass.getuser()
     except (KeyError, OSError):
         name = f"uid {os.getuid()}"
-    return f"cli:{usable_reason(name).text}"
+    return f"cli:{clean_reason(name).text}"
 
 
 def format_utc_time(at: float) -> str:

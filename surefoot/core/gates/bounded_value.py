@@ -10,7 +10,7 @@ from surefoot.core.policy.policy_types import ValueGate
 from surefoot.core.stats.bounded_mean import VALUE_LEVELS, arm_means, mean_increments
 from surefoot.core.stats.change_point import likely_start
 from surefoot.core.stats.rate_eprocess import log_mean_exp
-from surefoot.core.stats.sample_ratio import log_sample_ratio
+from surefoot.core.stats.sample_ratio import sample_ratio_evidence
 from surefoot.core.verdicts.build import LiveMetric, decide_live_metric, make_verdict
 from surefoot.core.verdicts.wording import forecast_clause, interval_text, since_clause, weight_clause
 
@@ -91,7 +91,7 @@ def judge_bounded_value(gate: ValueGate, found: ValueCounts, level: DecisionThre
     seen = LiveMetric(
         harm=harm,
         safe=safe,
-        split=log_sample_ratio(counted),
+        split=sample_ratio_evidence(counted),
         beyond=(before - now if gate.higher else now - before) > (margin * abs(before) if gate.relative else margin),
         n=n,
         recent=found.recent,

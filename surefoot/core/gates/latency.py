@@ -12,7 +12,7 @@ from surefoot.core.stats.change_point import likely_start
 from surefoot.core.stats.histogram import BUCKET_RATIO, Histogram, bucket_edge, bucket_of, count_exceedances
 from surefoot.core.stats.merge_evidence import merge_log_evidence
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS, epoch_increments, log_evidence
-from surefoot.core.stats.sample_ratio import log_sample_ratio
+from surefoot.core.stats.sample_ratio import sample_ratio_evidence
 from surefoot.core.verdicts.build import LiveMetric, decide_live_metric, make_verdict
 from surefoot.core.verdicts.wording import interval_text, since_clause, weight_clause
 
@@ -104,7 +104,7 @@ def judge_latency(gate: SpeedGate, found: SpeedCounts, level: DecisionThresholds
     seen = LiveMetric(
         harm=harm,
         safe=safe,
-        split=log_sample_ratio(counted),
+        split=sample_ratio_evidence(counted),
         beyond=now[1] > now[2] * (1.0 + margin),
         n=n,
         recent=found.recent,

@@ -10,7 +10,7 @@ from surefoot.core.judging.evidence import EventStratum, SplitCounts
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import EventGate, Metric
 from surefoot.core.stats import power
-from surefoot.core.stats.absolute_rate import rate_limit_increments
+from surefoot.core.stats.absolute_rate import evidence_against_rate_limit
 from surefoot.core.stats.change_point import likely_start, log_detector, log_mixture
 from surefoot.core.stats.rate_eprocess import (
     HARM_FACTORS,
@@ -22,7 +22,7 @@ from surefoot.core.stats.rate_eprocess import (
     mantel_haenszel,
     open_ended_interval,
 )
-from surefoot.core.stats.sample_ratio import log_sample_ratio
+from surefoot.core.stats.sample_ratio import sample_ratio_evidence
 from surefoot.core.verdicts.build import LiveMetric, decide_live_metric, make_verdict
 from surefoot.core.verdicts.wording import (
     RateDifference,
@@ -129,7 +129,7 @@ def _growth(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> V
     seen = LiveMetric(
         harm=harm,
         safe=safe,
-        split=log_sample_ratio(merged),
+        split=sample_ratio_evidence(merged),
         beyond=now[1] > accepted,
         n=n,
         recent=found.recent,
@@ -232,7 +232,7 @@ def _unhealthy(gate: EventGate, found: SplitCounts, strata: Sequence[EventStratu
     bad, good = (sum(cell[index] for cell in old.values()) for index in range(2))
     if not bad + good or bad / (bad + good) <= limit:
         return ""
-    if log_mixture(rate_limit_increments(old, max(limit, 1e-6)), starts=MAX_EPOCHS) < -math.log(level.alpha):
+    if log_mixture(evidence_against_rate_limit(old, max(limit, 1e-6)), starts=MAX_EPOCHS) < -math.log(level.alpha):
         return ""
     what = "has no label in time for" if gate.metric is Metric.MISSING_LABEL else "fails on"
     return (
@@ -248,9 +248,9 @@ def _absolute(gate: EventGate, found: SplitCounts, level: DecisionThresholds) ->
     limit = min(max(gate.limit or 0.0, 1e-6), 1.0 - 1e-6)
     mine = _by_epoch([(s.epoch, s.candidate_bad, s.candidate_good) for s in strata])
     bad, good = (sum(cell[index] for cell in mine.values()) for index in range(2))
-    found_by_epoch = rate_limit_increments(mine, limit)
+    found_by_epoch = evidence_against_rate_limit(mine, limit)
     harm, threshold = harm_evidence(found_by_epoch, level)
-    safe = log_mean_exp(rate_limit_increments({0: (bad, good)}, limit, NO_HARM_FACTORS)[0])
+    safe = log_mean_exp(evidence_against_rate_limit({0: (bad, good)}, limit, NO_HARM_FACTORS)[0])
     rate = bad / (bad + good)
     late, since = _late(strata, found_by_epoch, level)
     now = sum(s.candidate_bad for s in late) / max(sum(s.candidate for s in late), 1)
@@ -259,7 +259,7 @@ def _absolute(gate: EventGate, found: SplitCounts, level: DecisionThresholds) ->
     seen = LiveMetric(
         harm=harm,
         safe=safe,
-        split=log_sample_ratio(merge_strata(strata)),
+        split=sample_ratio_evidence(merge_strata(strata)),
         beyond=now > limit,
         n=bad + good,
         recent=found.recent,

@@ -112,7 +112,7 @@ def plan_paired_binary(
 
     def found(worse: float) -> float:
         p = 0.5 + 0.5 * min(worse / apart, 1.0 - MIN_PROBABILITY)
-        return power.chance_by_requests(n, level.alpha / level.stages, apart * kl_divergence(p, 0.5))
+        return power.detection_chance_by_requests(n, level.alpha / level.stages, apart * kl_divergence(p, 0.5))
 
     effect = max(smallest_detectable(found, 1e-9, apart), margin)
     nats = margin * margin / (2.0 * apart)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.planning.detectability import Detectability, distinct_units
+from surefoot.core.planning.live_gates import StepDemand, TrafficSplitPeriod, plan_live_gates
 from surefoot.core.planning.paired_gates import plan_paired, plan_paired_binary, plan_resource, plan_shift
-from surefoot.core.planning.served_gates import SplitPeriod, StepDemand, plan_served
 from surefoot.core.policy.policy_types import (
     ErrorRateGate,
     EventGate,
@@ -52,8 +52,8 @@ def _replayed(
     if isinstance(gate, ShiftGate):
         return plan_shift(gate, step, window, level, a_second * window)
     if isinstance(gate, ErrorRateGate | SpeedGate):
-        both = (SplitPeriod(0.5, 2.0 * a_second * window),)
-        return plan_served(gate, StepDemand(step, both, 2.0 * a_second, window, "answers", level.alpha))
+        both = (TrafficSplitPeriod(0.5, 2.0 * a_second * window),)
+        return plan_live_gates(gate, StepDemand(step, both, 2.0 * a_second, window, "answers", level.alpha))
     return None
 
 
@@ -117,7 +117,9 @@ def _ramp(policy: Policy) -> list[Detectability]:
                 # A unit that comes back moves to the split of the moment: what the later steps see it has first.
                 whole = distinct_units(a_second * passed, policy.units if sticks else 0.0)
                 scale = whole / (a_second * passed) if passed else 1.0
-                served_so_far = tuple(SplitPeriod(share, a_second * seconds * scale) for share, seconds in before)
+                served_so_far = tuple(
+                    TrafficSplitPeriod(share, a_second * seconds * scale) for share, seconds in before
+                )
                 trial = "units" if sticks else "requests"
                 asked = StepDemand(
                     step=name,
@@ -131,7 +133,7 @@ def _ramp(policy: Policy) -> list[Detectability]:
                     wanted=step.min_requests,
                     patience=patience,
                 )
-                seen = plan_served(gate, asked)
+                seen = plan_live_gates(gate, asked)
                 if sticks and not policy.units:
                     counted = "counting each request as another unit (traffic: {units: ...})"
                     seen = replace(seen, assumes="; ".join(filter(None, (seen.assumes, counted))))
@@ -148,8 +150,10 @@ def _bake(policy: Policy) -> list[Detectability]:
     made = []
     for gate in (policy.gates[name] for name in policy.bake.gates):
         if isinstance(gate, EventGate | SpeedGate):
-            periods = (SplitPeriod(1.0, a_second * hold),)
-            made.append(plan_served(gate, StepDemand("bake", periods, a_second, hold, "requests", alpha, forever=True)))
+            periods = (TrafficSplitPeriod(1.0, a_second * hold),)
+            made.append(
+                plan_live_gates(gate, StepDemand("bake", periods, a_second, hold, "requests", alpha, forever=True))
+            )
         elif sight := _replayed(policy, gate, "bake", hold, level, 0, _patience(policy)):
             made.append(sight)
     return made

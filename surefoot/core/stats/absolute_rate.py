@@ -7,7 +7,7 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS
 
 
-def rate_limit_increments(
+def evidence_against_rate_limit(
     epochs: Mapping[int, tuple[int, int]], limit: float, grid: tuple[float, ...] = HARM_FACTORS
 ) -> dict[int, tuple[float, ...]]:
     """Log-increments by epoch, one an alternative [nats].

@@ -9,9 +9,9 @@ import numpy as np
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, MIN_PROBABILITY, kl_divergence, project_to_null
 
-PASSING_MULTIPLES = ((0.1, 0.45), (0.5, 1.1), (0.8, 2.0), (0.9, 2.5), (0.99, 4.2))
+TRAFFIC_MULTIPLES_TO_PASS = ((0.1, 0.45), (0.5, 1.1), (0.8, 2.0), (0.9, 2.5), (0.99, 4.2))
 """(chance to be done by then, requests over ln(1/level)/growth): measured at .5, .8 and .9; straight lines in between.
-Beyond them the careful side of the exact chances that `chance_by_events` gives."""
+Beyond them the careful side of the exact chances that `detection_chance_by_events` gives."""
 _STANDARD_NORMAL = NormalDist()
 
 
@@ -57,18 +57,18 @@ def requests_needed(level: float, nats: float, chance: float = 0.8) -> float:
 
     Law: grows with the chance, and falls with the growth.
     """
-    if not 0.0 < level < 1.0 or not PASSING_MULTIPLES[0][0] <= chance <= PASSING_MULTIPLES[-1][0]:
+    if not 0.0 < level < 1.0 or not TRAFFIC_MULTIPLES_TO_PASS[0][0] <= chance <= TRAFFIC_MULTIPLES_TO_PASS[-1][0]:
         raise InvariantBroken("level must be a probability and chance between 0.1 and 0.99")
     if nats <= 0.0:
         return math.inf
     return (
         -math.log(level)
         / nats
-        * _between(chance, [row[0] for row in PASSING_MULTIPLES], [row[1] for row in PASSING_MULTIPLES])
+        * _between(chance, [row[0] for row in TRAFFIC_MULTIPLES_TO_PASS], [row[1] for row in TRAFFIC_MULTIPLES_TO_PASS])
     )
 
 
-def chance_by_requests(n: float, level: float, nats: float) -> float:
+def detection_chance_by_requests(n: float, level: float, nats: float) -> float:
     """Chance that so many requests are enough [0 to 0.99]; the inverse of `requests_needed`.
 
     Args:
@@ -83,7 +83,7 @@ def chance_by_requests(n: float, level: float, nats: float) -> float:
         raise InvariantBroken("level must be a probability")
     if nats <= 0.0 or n <= 0.0:
         return 0.0
-    table = ((0.0, 0.0), *PASSING_MULTIPLES)
+    table = ((0.0, 0.0), *TRAFFIC_MULTIPLES_TO_PASS)
     return _between(n * nats / -math.log(level), [row[1] for row in table], [row[0] for row in table])
 
 
@@ -116,7 +116,7 @@ def mean_evidence_to_hold(level: float, likely: float = 0.8) -> float:
     return ((z + math.sqrt(z * z + 4.0 * bar)) / 2.0) ** 2
 
 
-def chance_by_events(
+def detection_chance_by_events(
     share: float,
     ratio: float,
     events: int,

@@ -23,7 +23,7 @@ class CutJournal(Protocol):
         ...
 
 
-class NoCutJournal:
+class NullCutJournal:
     """A journal that keeps nothing, for a gateway without a control plane."""
 
     def record_cut(self, model: str, rollout: str, reason: str) -> None:

@@ -101,7 +101,7 @@ class ModelController:
 
     def share_unbatchable(self) -> None:
         """Have every worker ask versions one request at a time that this worker has found to need it."""
-        found = self.router.unbatchable_findings()
+        found = self.router.unbatchable_probe_results()
         if not found or (self._route is not None and found.keys() <= self._route.unbatchable.keys()):
             return
         with self._route_table.lock():

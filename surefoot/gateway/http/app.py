@@ -4,7 +4,7 @@ import socket
 
 from surefoot.core.errors import SurefootError
 from surefoot.core.ports import Clock
-from surefoot.gateway.control.cut_reports import CutJournal, NoCutJournal
+from surefoot.gateway.control.cut_reports import CutJournal, NullCutJournal
 from surefoot.gateway.control.runtime import WorkerRuntime
 from surefoot.gateway.control.version_loader import ModelLoaders
 from surefoot.gateway.http import asgi
@@ -80,5 +80,5 @@ def build_app(
         shadow: Loads a version for mirrored requests, in a process of low priority; `load` does so without it.
         journal: Where a cut candidate is recorded; nowhere without it.
     """
-    runtime = WorkerRuntime(settings, clock, ModelLoaders(load, shadow or load), journal or NoCutJournal())
+    runtime = WorkerRuntime(settings, clock, ModelLoaders(load, shadow or load), journal or NullCutJournal())
     return Gateway(settings, clock, runtime)

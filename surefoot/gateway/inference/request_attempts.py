@@ -9,9 +9,9 @@ import orjson
 from surefoot.core.assignment import assign_arm
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import Arm, Split
-from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import MAX_TEXT_LENGTH, json_line, logged_unit, record_lines
 from surefoot.gateway.log.redaction import LogRedactor
+from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.answer_checks import describe_error
 from surefoot.models.predictor import NO_OPTIONS, ColumnNames, RequestOptions
 
@@ -69,7 +69,7 @@ class Attempt:
         claimed: Whether this attempt is settled, or about to be.
     """
 
-    job: InferenceRequest
+    job: ScoringRequest
     last: bool
     settled: asyncio.Future[AttemptOutcome]
     retries: int = 0
@@ -144,7 +144,7 @@ def new_request(
     tensor: bool = False,
     redactor: LogRedactor | None = None,
     options: RequestOptions = NO_OPTIONS,
-) -> InferenceRequest:
+) -> ScoringRequest:
     """Assign a request to an arm, by the first row's unit; one whose unit is missing or empty, by its own id."""
     unit = None
     if column is not None and names is not None and column in (texts := _texts(names, column)):
@@ -153,7 +153,7 @@ def new_request(
         unit = None if isinstance(value, list | dict) else canonical_text(value)
     arm = assign_arm(split, request if unit is None else unit)
     version = split.candidate if arm is Arm.CANDIDATE and split.candidate is not None else split.champion
-    return InferenceRequest(
+    return ScoringRequest(
         model,
         request,
         names,

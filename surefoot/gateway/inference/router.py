@@ -21,9 +21,9 @@ from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.shadow_queue import ShadowQueue
 from surefoot.gateway.inference.tripwire import TripRecord, Tripwire
 from surefoot.gateway.inference.version_pool import VersionPool
-from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import PredictionLogWriter, record_lines
 from surefoot.gateway.log.redaction import LogRedactor
+from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.in_process import InProcessModel
 from surefoot.models.predictor import Model, Predictor
 from surefoot.models.rows.live_check import probe_proof
@@ -71,7 +71,7 @@ class CallerAnswer:
 
     predictions: bytes
     answered_by: str
-    job: InferenceRequest
+    job: ScoringRequest
 
 
 @dataclass(slots=True)
@@ -178,7 +178,7 @@ class VersionRouter:
             pool.version.number: pool.permission.why for pool in self._pools.values() if not pool.permission.allowed
         }
 
-    def unbatchable_findings(self) -> dict[str, str]:
+    def unbatchable_probe_results(self) -> dict[str, str]:
         """Say the same by digest, of versions where callers' rows have shown it: other workers may not know."""
         return {
             pool.version.digest: pool.permission.finding for pool in self._pools.values() if pool.permission.finding
@@ -220,7 +220,7 @@ class VersionRouter:
             old.close()
             self._retire(old.pool)
 
-    def shadow_for(self, job: InferenceRequest) -> ShadowQueue | None:
+    def shadow_for(self, job: ScoringRequest) -> ShadowQueue | None:
         """Give the shadow that a request is to be submitted to once its caller has been answered.
 
         None when the request is not mirrored, or the shadow has no room for it; a dropped request is counted.
@@ -233,7 +233,7 @@ class VersionRouter:
         if self._shadow is not None:
             self._shadow.set_allowance(host_idle=host_idle)
 
-    def answer(self, route: ActiveRoute, job: InferenceRequest) -> Coroutine[object, object, CallerAnswer]:
+    def answer(self, route: ActiveRoute, job: ScoringRequest) -> Coroutine[object, object, CallerAnswer]:
         """Answer one request by the version that it is assigned to, or else by the champion.
 
         Args:
@@ -249,7 +249,7 @@ class VersionRouter:
             return self._ask_both(route, route.candidate, job)
         return self._ask_champion(route, job)
 
-    async def _ask_both(self, route: ActiveRoute, candidate: VersionPool, job: InferenceRequest) -> CallerAnswer:
+    async def _ask_both(self, route: ActiveRoute, candidate: VersionPool, job: ScoringRequest) -> CallerAnswer:
         """Ask the candidate, and the champion when the candidate cannot answer."""
         outcome, blamed = await self._ask_candidate(candidate, job), False
         if isinstance(outcome, Answered):
@@ -272,7 +272,7 @@ class VersionRouter:
         """Start counting anew, because the candidate could not be cut: the tripwire will trip again."""
         self._tripwire = Tripwire(self._settings.trip)
 
-    async def _ask_candidate(self, pool: VersionPool, job: InferenceRequest) -> AttemptOutcome:
+    async def _ask_candidate(self, pool: VersionPool, job: ScoringRequest) -> AttemptOutcome:
         timeout = self._settings.candidate_timeout_s
         if pool.is_down:
             return Failed("Down: its process has ended and is being started again", asked=False)
@@ -296,7 +296,7 @@ class VersionRouter:
             limit = self._settings.candidate_timeout_s * 1000
             attempt.settled.set_result(Failed(f"Late: no answer within {limit:.0f} ms"))
 
-    async def _ask_champion(self, route: ActiveRoute | None, job: InferenceRequest) -> CallerAnswer:
+    async def _ask_champion(self, route: ActiveRoute | None, job: ScoringRequest) -> CallerAnswer:
         while route is not None:
             pool = route.champion
             if pool.queued >= self._settings.max_queue:

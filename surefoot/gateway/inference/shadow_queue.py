@@ -18,8 +18,8 @@ from surefoot.core.ports import Clock
 from surefoot.gateway.inference.request_attempts import Answered, AttemptOutcome, Revoked
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.version_pool import VersionPool
-from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import PredictionLogWriter
+from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class ShadowQueue:
         self.pool.kill()
         self.record_drops()
 
-    def accepts(self, job: InferenceRequest) -> bool:
+    def accepts(self, job: ScoringRequest) -> bool:
         """Whether a request is to be mirrored when its caller has been answered; one without room is counted.
 
         Every request comes here, and on a busy host nearly all of them are dropped: that must cost next to nothing.
@@ -119,7 +119,7 @@ class ShadowQueue:
         self.counts.dropped += 1
         return False
 
-    def submit(self, job: InferenceRequest) -> None:
+    def submit(self, job: ScoringRequest) -> None:
         """Ask what a caller has asked, if there is still room for it."""
         self.counts.mirrored += 1
         if self._waiting >= self._capacity or self.pool.is_down or self.pool.stopping:

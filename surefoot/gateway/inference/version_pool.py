@@ -24,8 +24,8 @@ from surefoot.gateway.inference.request_attempts import (
     shadow_records,
 )
 from surefoot.gateway.inference.route_snapshot import LiveRoute, version_key
-from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.record import PredictionLogWriter
+from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.answer_checks import describe_error
 from surefoot.models.blocking_calls import run_in_daemon_thread
 from surefoot.models.predictor import NO_OPTIONS, AnswerCost, ColumnNames, Predictor, RequestOptions
@@ -149,7 +149,7 @@ class VersionPool:
         """Give the processor time of all answers [s], and the memory of the process that answered last [MB]."""
         return {"cpu_seconds": round(self._cpu_s, 6), "rss_mb": self._rss_mb}
 
-    def submit(self, job: InferenceRequest, *, last: bool) -> Attempt:
+    def submit(self, job: ScoringRequest, *, last: bool) -> Attempt:
         """Queue a request."""
         attempt = Attempt(job, last, self._loop.create_future())
         self._queue.append(attempt)

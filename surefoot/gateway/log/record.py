@@ -8,8 +8,8 @@ import orjson
 
 from surefoot.core.domain import Arm
 from surefoot.gateway import json_body
-from surefoot.gateway.log.inference_request import InferenceRequest
 from surefoot.gateway.log.label_rules import check_label, check_request_id, check_time
+from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.gateway.log.segment import SegmentWriter
 
 __all__ = ["PredictionLogWriter", "SegmentWriter", "json_line", "label_lines", "logged_unit", "record_lines"]
@@ -60,7 +60,7 @@ class PredictionLogWriter:
             self._failing = False
 
 
-def record_lines(job: InferenceRequest, predictions: list[object] | None, answered_by: str | None) -> list[bytes]:
+def record_lines(job: ScoringRequest, predictions: list[object] | None, answered_by: str | None) -> list[bytes]:
     """Give one JSON line for every row of a request.
 
     Args:
@@ -115,7 +115,7 @@ def record_lines(job: InferenceRequest, predictions: list[object] | None, answer
     return lines
 
 
-def logged_unit(job: InferenceRequest) -> str | None:
+def logged_unit(job: ScoringRequest) -> str | None:
     """Give the unit as it is written, in every row: a digest of one that is long or hidden."""
     unit = job.unit if job.redactor is None else job.redactor.unit(job.unit)
     if unit is None or len(unit) <= MAX_TEXT_LENGTH:
@@ -123,7 +123,7 @@ def logged_unit(job: InferenceRequest) -> str | None:
     return hashlib.blake2b(unit.encode(), digest_size=12).hexdigest()
 
 
-def _missing(job: InferenceRequest) -> dict[str, str]:
+def _missing(job: ScoringRequest) -> dict[str, str]:
     """Say what is left out of all rows of a request, and why: by the policy, or because each would repeat too much."""
     why = "" if job.redactor is None else job.redactor.omission(job.request, job.names)
     made = {"features": why} if why else {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.core.errors import NotFound, Rejected
-from surefoot.core.reason import usable_reason
+from surefoot.core.operator_reason import clean_reason
 from surefoot.core.record.version_status import VersionStatus
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class VersionPages:
     def _write(self, model: str, version: "ModelVersion", standing: VersionStatus, link: str) -> bool:
         """Write what differs; whether anything did."""
         number, kept = standing.number, version.tags
-        reason = usable_reason(standing.reason).text
+        reason = clean_reason(standing.reason).text
         tags = {OUTCOME: standing.outcome, REASON: reason, ROLLOUT: standing.rollout, RUN: link}
         changes = {name: value for name, value in tags.items() if kept.get(name, "") != value}
         for name, value in changes.items():
@@ -150,7 +150,7 @@ def _line(standing: VersionStatus, link: str, room: int) -> str:
     tail = f" ([rollout {standing.rollout}]({link}))" if link else ""
     if len(head) + len(tail) > room:
         tail = ""
-    reason = usable_reason(standing.reason).text
+    reason = clean_reason(standing.reason).text
     told = ": " + _MARKUP.sub(r"\\\1", reason)
     if len(head) + len(told) + len(tail) > room:
         left = room - len(head) - len(tail) - 3

@@ -2,7 +2,7 @@
 
 import logging
 
-from surefoot.core.reason import usable_reason
+from surefoot.core.operator_reason import clean_reason
 from surefoot.gateway.control.route_errors import NotPersisted
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
@@ -31,7 +31,7 @@ class KillSwitchHandler:
             body = await asgi.read_body(scope, receive, _MAX_BODY_BYTES)
         except HttpError:  # whatever is wrong with the text, the switch is set
             body = b"the reason could not be read"
-        reason = usable_reason(body.decode("utf-8", "replace")).text
+        reason = clean_reason(body.decode("utf-8", "replace")).text
         try:
             await runtime.kill(reason)
         except NotPersisted as error:

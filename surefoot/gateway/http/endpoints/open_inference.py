@@ -18,7 +18,7 @@ from surefoot.gateway.http.endpoints.scoring import (
     generate_request_ids,
     mirror_after_response,
     read_request_id,
-    scoring_refusal,
+    scoring_error_answer,
     start_answer,
 )
 
@@ -89,7 +89,7 @@ class OpenInferenceHandler:
             request = given or check_request_id(own, "id") or request
             answer = await start_answer(controller, table, request, at=at, started=started, tensor=True)
         except SCORING_ERRORS as error:
-            raise scoring_refusal(error, controller, request) from None
+            raise scoring_error_answer(error, controller, request) from None
         if controller.router.tripped is not None:  # the cut is in force before this answer leaves
             controller.collect_trip()
         after = mirror_after_response(controller, answer)

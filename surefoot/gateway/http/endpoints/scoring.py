@@ -36,7 +36,7 @@ class ScoringHandler:
             table = scoring_body.decode_table(body, asgi.get_header(scope, b"content-type"))
             answer = await start_answer(controller, table, request, at=at, started=started)
         except SCORING_ERRORS as error:
-            raise scoring_refusal(error, controller, request) from None
+            raise scoring_error_answer(error, controller, request) from None
         if controller.router.tripped is not None:  # the cut is in force before this answer leaves
             controller.collect_trip()
         return Response(
@@ -88,7 +88,7 @@ def start_answer(
     return controller.router.answer(route, job)
 
 
-def scoring_refusal(error: Exception, controller: ModelController, request: str) -> HttpError:
+def scoring_error_answer(error: Exception, controller: ModelController, request: str) -> HttpError:
     """Give the HTTP error for a scoring request without an answer."""
     if isinstance(error, scoring_body.UnsupportedType):
         return HttpError(415, "BAD_REQUEST", str(error), x_request_id=request)

@@ -20,7 +20,7 @@ class Reason:
     changes: str = ""
 
 
-def usable_reason(typed: str) -> Reason:
+def clean_reason(typed: str) -> Reason:
     """Make a reason usable: replace what no record can hold, shorten what is too long, name what is missing.
 
     Args:

@@ -12,7 +12,7 @@ from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT
 
 
 @dataclass(frozen=True, slots=True)
-class SplitPeriod:
+class TrafficSplitPeriod:
     """Traffic under one split.
 
     Attributes:
@@ -43,7 +43,7 @@ class StepDemand:
     """
 
     step: str
-    periods: tuple[SplitPeriod, ...]
+    periods: tuple[TrafficSplitPeriod, ...]
     a_second: float
     lasts: float
     trial: str
@@ -65,14 +65,14 @@ class StepDemand:
         return self.alpha / MAX_EPOCHS if self.forever else self.alpha * BROKEN_FROM_START_WEIGHT
 
 
-def plan_served(gate: Gate, asked: StepDemand) -> Detectability:
+def plan_live_gates(gate: Gate, asked: StepDemand) -> Detectability:
     """What a gate on served traffic sees by the end of a step."""
     law = evidence_growth_of(gate)
     alpha = asked.level / (len(gate.quantiles) if isinstance(gate, SpeedGate) else 1)
 
     def found(times: float) -> float:
         nats = sum(s.n * law.harm(s.share, times) for s in asked.periods)
-        return power.chance_by_requests(1.0, alpha, nats)
+        return power.detection_chance_by_requests(1.0, alpha, nats)
 
     effect = max(smallest_detectable(found, 1.0, law.largest), law.accepted)
     nats = [s.n * law.safe(s.share, asked.allowance) for s in asked.periods]

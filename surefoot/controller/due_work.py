@@ -34,17 +34,17 @@ from surefoot.rollout import (
 from surefoot.rollout.dry_run import ChangeWanted
 from surefoot.rollout.reconcile import SILENCE_S, bake_action
 
-FULL_S = 3600.0
+FULL_LOOK_INTERVAL_S = 3600.0
 """How often `reconcile` runs whatever a look says [s]: it draws MLflow runs again that were edited or deleted."""
 
 _WAITS = " beside an open rollout"
 
-Wanted = dict[str, object]
+DueRuns = dict[str, object]
 """What is to be done -> what that rests on: as long as that is the same, a flow that has done nothing does nothing."""
 
 
 @dataclass
-class Work:
+class DueWork:
     """What is to be done by the flows of one installation.
 
     Attributes:
@@ -60,7 +60,7 @@ class Work:
     _looks: dict[str, tuple[object, float]] = field(default_factory=dict)
     _outcomes: dict[str, tuple[object, dict[str, list[str]]]] = field(default_factory=dict)
 
-    def find(self, flows: Iterable[str]) -> dict[str, Wanted]:
+    def find(self, flows: Iterable[str]) -> dict[str, DueRuns]:
         """What each of these flows would do now.
 
         Raises:
@@ -69,9 +69,9 @@ class Work:
         with self.snapshot.open() as ports:
             return {flow: self._watch(ports) if flow == "watch" else self._reconcile(ports) for flow in flows}
 
-    def _watch(self, ports: CachedPorts) -> Wanted:
+    def _watch(self, ports: CachedPorts) -> DueRuns:
         """Models that bake, and of which something is due."""
-        wanted: Wanted = {}
+        wanted: DueRuns = {}
         for model, ledger in ports.ledgers.items():
             if ledger.rollout is None or ledger.rollout.stage is not Stage.BAKING:
                 self._looks.pop(model, None)
@@ -90,9 +90,9 @@ class Work:
                 wanted[f"{model}: {type(action).__name__}"] = head
         return wanted
 
-    def _reconcile(self, ports: CachedPorts) -> Wanted:
+    def _reconcile(self, ports: CachedPorts) -> DueRuns:
         """Everything that `reconcile` would do."""
-        wanted: Wanted = {}
+        wanted: DueRuns = {}
         if time.monotonic() >= self.full_at:
             wanted["everything is compared"] = self.full_at
         policies = self.snapshot.policies()
@@ -143,10 +143,10 @@ class Work:
             return f"rollout {ledger.open} needs {step}"
         return wanted_change(partial(journal_model_drift, model=model), ports)
 
-    def _shown(self, ports: CachedPorts) -> Wanted:
+    def _shown(self, ports: CachedPorts) -> DueRuns:
         """What MLflow and the ended flow runs do not show yet; an open rollout is shown by the run that drives it."""
         home = self.snapshot.config.home
-        wanted: Wanted = {}
+        wanted: DueRuns = {}
         outcomes: dict[str, list[str]] = {}
         for model, ledger in ports.ledgers.items():
             head = self.snapshot.heads[model]
@@ -164,8 +164,8 @@ class Work:
             known = self._outcomes[model] = head, ended_outcomes(ledger)
         return known[1]
 
-    def _to_compact(self) -> Wanted:
-        wanted: Wanted = {}
+    def _to_compact(self) -> DueRuns:
+        wanted: DueRuns = {}
         for model in wiring.logged_models(self.snapshot.config):
             if closed := wiring.closed_segments(self.snapshot.config, model):
                 wanted[f"{model}: segments to compact"] = closed

@@ -9,7 +9,7 @@ from surefoot.models.predictor import NO_OPTIONS, AnswerCost, ColumnNames, Reque
 
 
 @dataclass(slots=True, eq=False)
-class InferenceRequest:
+class ScoringRequest:
     """One request: what was asked, to which arm it was assigned, and what the assigned arm took.
 
     Attributes:
