@@ -11,6 +11,7 @@ import pyarrow.json
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.block_sums import EXACT_FLOAT, AnswerColumn, probabilities_or_nan
+from surefoot.adapters.feature_tables.part_features import number_texts
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.answers.values import SUM_TOLERANCE, Floats
 from surefoot.core.policy.policy_types import (
@@ -113,21 +114,15 @@ def _as_json(column: pa.Array) -> pa.Array:
 def answer_texts(column: pa.Array) -> pa.Array:
     """Give each answer as JSON text, null where there is none; `parse_answer_column` gives back what each is worth."""
     if pa.types.is_floating(column.type):
-        return _number_texts(column)
+        return number_texts(column)
     if pa.types.is_boolean(column.type) or pa.types.is_integer(column.type):
         return column.cast(pa.string())
     if pa.types.is_fixed_size_list(column.type):
-        cells = [_number_texts(cell) for cell in _cells(column)]
+        cells = [number_texts(cell) for cell in _cells(column)]
         return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*cells, ","), "]", "")
     if column.type == _JSON_TYPE:
         return column.cast(pa.string())
     return pa.array([None if a is None else orjson.dumps(a).decode() for a in column.to_pylist()], type=pa.string())
-
-
-def _number_texts(column: pa.Array) -> pa.Array:
-    """Numbers as JSON texts that are read as numbers with a fraction again, even where it is nought."""
-    texts = column.cast(pa.string())
-    return pc.if_else(pc.match_substring_regex(texts, "[.e]"), texts, pc.binary_join_element_wise(texts, ".0", ""))
 
 
 def answer_values(column: pa.Array) -> list[object]:
