@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -142,6 +143,22 @@ def test_hundreds_of_features_have_columns_and_more_have_none(tmp_path: Path, co
     assert (read is not None) is typed
     if read is not None:
         assert read[0].to_pylist() == [row, {**row, "x0": None}, row]
+
+
+@pytest.mark.parametrize("error", [duckdb.OutOfMemoryException, duckdb.BinderException, duckdb.ConversionException])
+def test_what_cannot_be_typed_is_compacted_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[duckdb.Error]
+) -> None:
+    """Features that DuckDB cannot type, or not in the memory that it may use, keep no log from being compacted."""
+
+    def fails(*_: object) -> str:
+        raise error("no")
+
+    monkeypatch.setattr(compaction, "typed_columns_sql", fails)
+    table = compacted(tmp_path, *({"x": float(-n)} for n in range(5)))
+    assert table_features(table) == ()
+    assert pq.read_schema(table).names == list(PREDICTION_FILES.columns)
+    assert pq.read_table(table, columns=["at"]).column(0).to_pylist() == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
 def test_without_features_there_are_no_columns(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ PART_TARGET_BYTES = 256 << 20
 """Segments that become one part hold about as much [bytes]."""
 PARTS_PER_TABLE = 24
 """So many parts become one whole table; where segments are an hour long that is one table a day [count]."""
-GROUP, GROUP_BYTES = 65_536, "64MB"
+GROUP, GROUP_BYTES = 65_536, "32MB"
 """Rows of a row group [count], or their size where that is less: what a question about a short time reads at least."""
 _COPY_BYTES = 1 << 20
 """So much of a segment is copied at once [bytes]."""
@@ -166,11 +166,6 @@ class _Contents:
     rows: int
     features: tuple[Feature, ...]
 
-    def sql(self, db: duckdb.DuckDBPyConnection, order: str) -> str:
-        """SQL of the records in this order, with their typed columns."""
-        ordered = f"{self.select} {order}"
-        return typed_columns_sql(db, ordered, self.features) if self.features else ordered
-
 
 class _Run:
     """One run over one model's log."""
@@ -263,22 +258,32 @@ class _Run:
     def _row(self, sql: str) -> tuple[int, ...]:
         return self._db.execute(sql).fetchall()[0]
 
+    def _write(self, fresh: Path, kind: FileKind, contents: _Contents) -> int:
+        """Write a table, and give how many rows it has; without order or typed columns where there is no other way."""
+        by = '"at"' if kind is LABEL_FILES else '"at", request, "row"'  # the rows of one request stay together
+        # Rows of megabytes cannot be sorted in so little memory; as they come they are nearly in the order of time.
+        attempts = [(f"{contents.select} ORDER BY {by}", False), (contents.select, False)]
+        if contents.features:  # they repeat the JSON: what fails with them is written without them
+            attempts = [(select, True) for select, _ in attempts] + attempts
+        while True:
+            select, typed = attempts.pop(0)
+            options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP}, ROW_GROUP_SIZE_BYTES '{GROUP_BYTES}'"
+            try:
+                if typed:
+                    options += f", {footer_option(contents.features)}"
+                    select = typed_columns_sql(self._db, select, contents.features)
+                return self._row(f"COPY ({select}) TO {quote_text(str(fresh))} ({options})")[0]
+            except (duckdb.OutOfMemoryException, duckdb.ProgrammingError, duckdb.DataError):
+                if not attempts:
+                    raise
+
     def _publish(self, kind: FileKind, ending: str, sources: Sequence[Path], contents: _Contents) -> Path:
         """Write a table in the place of its sources; its last rename is the moment at which it counts and they do not.
 
         The sources stay for now: questions that have listed them may go on reading.
         """
         fresh = self._scratch / f"{kind.name}-{secrets.token_hex(8)}{ending}"
-        options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP}, ROW_GROUP_SIZE_BYTES '{GROUP_BYTES}'"
-        if contents.features:
-            options += f", {footer_option(contents.features)}"
-        target = f"{quote_text(str(fresh))} ({options})"
-        try:
-            order = '"at"' if kind is LABEL_FILES else '"at", request, "row"'  # the rows of one request stay together
-            (written,) = self._row(f"COPY ({contents.sql(self._db, f'ORDER BY {order}')}) TO {target}")
-        except duckdb.OutOfMemoryException:
-            # Rows of megabytes cannot be sorted in so little; as they come they are nearly in the order of time.
-            (written,) = self._row(f"COPY ({contents.sql(self._db, '')}) TO {target}")
+        written = self._write(fresh, kind, contents)
         if written != contents.rows:
             raise InvariantBroken(f"{fresh.name} got {written} of {contents.rows} rows: somebody writes what is closed")
         fresh.chmod(0o640)  # as the segments: requests are private
