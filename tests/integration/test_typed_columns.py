@@ -14,6 +14,7 @@ from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
 from surefoot.adapters.predictions import compaction, feature_columns
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.feature_columns import PRESENT_COLUMN, Feature, read_footer
+from surefoot.adapters.predictions.feature_sql import typed_columns_sql
 from surefoot.adapters.predictions.log_files import PREDICTION_FILES
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.errors import EvidenceUnavailable
@@ -159,6 +160,24 @@ def test_what_cannot_be_typed_is_compacted_without(
     assert table_features(table) == ()
     assert pq.read_schema(table).names == list(PREDICTION_FILES.columns)
     assert pq.read_table(table, columns=["at"]).column(0).to_pylist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_many_columns_are_typed_after_they_are_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory does not suffice to sort and to type at once, rows are sorted first, and are in order and typed."""
+
+    def fails(db: duckdb.DuckDBPyConnection, select: str, features: tuple[Feature, ...]) -> str:
+        if "ORDER BY" in select:
+            raise duckdb.OutOfMemoryException("no")
+        return typed_columns_sql(db, select, features)
+
+    monkeypatch.setattr(compaction, "typed_columns_sql", fails)
+    monkeypatch.setattr(compaction, "GROUP", 2048)
+    write(tmp_path, [record(n, features={"x": float(n)}) for n in reversed(range(9000))])
+    compact_log(tmp_path, "m")
+    read = read_typed_features(only_table(tmp_path), 0, 9000, X)
+    assert read is not None
+    assert read[0].column("x").to_pylist() == [float(n) for n in range(9000)]
+    assert sorted(path.name for path in (tmp_path / "m" / ".compaction").iterdir()) == ["lock"]
 
 
 def test_without_features_there_are_no_columns(tmp_path: Path) -> None:

@@ -44,6 +44,10 @@ PARTS_PER_TABLE = 24
 """So many parts become one whole table; where segments are an hour long that is one table a day [count]."""
 GROUP, GROUP_BYTES = 65_536, "32MB"
 """Rows of a row group [count], or their size where that is less: what a question about a short time reads at least."""
+_SMALL_GROUP_BYTES = "16MB"
+"""Size of a row group of so many typed columns that memory is short."""
+_UNTYPABLE = (duckdb.OutOfMemoryException, duckdb.ProgrammingError, duckdb.DataError)
+"""Errors of DuckDB that typed columns may have caused."""
 _COPY_BYTES = 1 << 20
 """So much of a segment is copied at once [bytes]."""
 SORT_MEMORY_LIMIT = "512MB"
@@ -260,22 +264,39 @@ class _Run:
 
     def _write(self, fresh: Path, kind: FileKind, contents: _Contents) -> int:
         """Write a table, and give how many rows it has; without order or typed columns where there is no other way."""
-        by = '"at"' if kind is LABEL_FILES else '"at", request, "row"'  # the rows of one request stay together
-        # Rows of megabytes cannot be sorted in so little memory; as they come they are nearly in the order of time.
-        attempts = [(f"{contents.select} ORDER BY {by}", False), (contents.select, False)]
-        if contents.features:  # they repeat the JSON: what fails with them is written without them
-            attempts = [(select, True) for select, _ in attempts] + attempts
-        while True:
-            select, typed = attempts.pop(0)
-            options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP}, ROW_GROUP_SIZE_BYTES '{GROUP_BYTES}'"
-            try:
-                if typed:
-                    options += f", {footer_option(contents.features)}"
-                    select = typed_columns_sql(self._db, select, contents.features)
-                return self._row(f"COPY ({select}) TO {quote_text(str(fresh))} ({options})")[0]
-            except (duckdb.OutOfMemoryException, duckdb.ProgrammingError, duckdb.DataError):
-                if not attempts:
-                    raise
+        order = (
+            'ORDER BY "at"' if kind is LABEL_FILES else 'ORDER BY "at", request, "row"'
+        )  # rows of a request together
+        ordered = f"{contents.select} {order}"
+        if not contents.features:
+            return self._write_records(fresh, ordered, contents.select)
+        with contextlib.suppress(*_UNTYPABLE):
+            return self._copy(fresh, typed_columns_sql(self._db, ordered, contents.features), contents.features)
+        # To sort and to type many columns at once takes too much memory; typed columns repeat the JSON, so they may go.
+        untyped = fresh.with_name(fresh.name + ".untyped")
+        rows = self._write_records(untyped, ordered, contents.select)
+        try:
+            select = f"SELECT * FROM read_parquet({quote_text(str(untyped))})"  # noqa: S608 - ours
+            typed = typed_columns_sql(self._db, select, contents.features)
+            rows = self._copy(fresh, typed, contents.features, _SMALL_GROUP_BYTES)
+        except _UNTYPABLE:
+            untyped.rename(fresh)
+        untyped.unlink(missing_ok=True)
+        return rows
+
+    def _write_records(self, target: Path, ordered: str, select: str) -> int:
+        try:
+            return self._copy(target, ordered)
+        except duckdb.OutOfMemoryException:
+            # Rows of megabytes cannot be sorted in so little; as they come they are nearly in the order of time.
+            return self._copy(target, select)
+
+    def _copy(self, target: Path, select: str, features: tuple[Feature, ...] = (), group: str = "") -> int:
+        """Write rows to a table, and give how many they are."""
+        options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP}"
+        options += f", ROW_GROUP_SIZE_BYTES '{group or GROUP_BYTES}'"
+        options += f", {footer_option(features)}" if features else ""
+        return self._row(f"COPY ({select}) TO {quote_text(str(target))} ({options})")[0]
 
     def _publish(self, kind: FileKind, ending: str, sources: Sequence[Path], contents: _Contents) -> Path:
         """Write a table in the place of its sources; its last rename is the moment at which it counts and they do not.
