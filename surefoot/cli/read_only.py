@@ -62,13 +62,13 @@ def lint(
         a_year = planning.false_alarms_a_year(policy)
         if json_:
             steps = [as_json(s) for s in sights]
-            said = list(planning.list_policy_notes(policy))
+            said = [*planning.list_policy_notes(policy), *plan_output.missing_engine_notes(policy)]
             found.append({"model": name, "false_rollbacks_a_year": a_year, "steps": steps, "notes": said})
             continue
         suite = f"{expectations} expectation{'' if expectations == 1 else 's'}"
         console.print(f"[green]ok[/green] {name}: {len(policy.steps)} steps, {suite}")
         plan_output.print_detectability(policy, sights, a_year)
-        for note in planning.list_policy_notes(policy):
+        for note in (*planning.list_policy_notes(policy), *plan_output.missing_engine_notes(policy)):
             console.print(f"note: {escape(note)}")
     if json_:
         output.print_json({"policies": found})
@@ -114,6 +114,8 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
     output.print_plan(policy, candidate.number, champion)
     plan_output.print_load_trial(candidate.number, trial)
     plan_output.print_detectability(policy, planning.plan_policy(policy), planning.false_alarms_a_year(policy))
+    for note in plan_output.missing_engine_notes(policy):
+        console.print(f"note: {escape(note)}")
 
 
 def schema() -> None:

@@ -80,6 +80,22 @@ REFUSED = {
     "recursive_alias": (2, "aliases (*o)"),
     "scalar_at_top": (1, "a policy is a mapping"),
     "sexagesimal": (19, f"bake.for: 12:30:00 {NUMBER}"),
+    "scoring_address_of_a_local_engine": (17, "scoring.address: only engine 'dask' has it"),
+    "scoring_address_without_a_port": (
+        17,
+        "scoring.address: expected the address of a scheduler such as tcp://10.0.0.5:8786, found text ('10.0.0.5')",
+    ),
+    "scoring_by_an_unknown_engine": (17, "scoring.engine: expected one of local, dask, found text ('spark')"),
+    "scoring_by_ray": (
+        17,
+        "scoring.engine: 'ray' is not supported: 'dask' spreads the same work over processes or hosts",
+    ),
+    "scoring_no_workers": (17, "scoring.workers: must be at least 1, found 0"),
+    "scoring_workers_and_address": (
+        17,
+        "scoring.workers: the cluster at 'address' has workers of its own: one of the two",
+    ),
+    "scoring_workers_without_dask": (17, "scoring.workers: only engine 'dask' has it"),
     "shadow_after_a_weight": (18, "steps.2: the shadow step comes first"),
     "tab": (18, "'\\t'"),
     "tag": (2, "owners: tags (set) are not allowed"),

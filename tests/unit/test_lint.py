@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from surefoot import cli
 from surefoot.adapters.config.policy_file import read_policy
+from surefoot.cli.printing import plan_output
 from surefoot.core.errors import PolicyInvalid
 from tests.fakes import POLICY
 from tests.unit.test_config import BAD
@@ -81,6 +82,23 @@ def test_a_program_reads_the_same_numbers(project: Path) -> None:
     assert step["effect"] > 1.0
     assert step["warning"] == ""
     assert good["false_rollbacks_a_year"] > 0.0
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_engine_that_is_not_installed_is_a_note(
+    project: Path, monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
+    """A policy that spreads its scoring out is valid without that engine; `lint` then says what to install."""
+    monkeypatch.setattr(plan_output, "find_spec", lambda name: name if there else None)
+    write(project, {**POLICY, "scoring": {"engine": "dask", "workers": 2}})
+    said = lint(project, "--strict")
+    assert said.return_value == 0
+    note = "note: scoring.engine 'dask' is not installed here, so each look asks both versions itself:"
+    assert (f"{note} pip install 'surefoot[dask]'" in said.output) is not there
+    notes = json.loads(lint(project, "--json").output)["policies"][0]["notes"]
+    assert any("surefoot[dask]" in line for line in notes) is not there
+    write(project, POLICY)
+    assert "scoring" not in lint(project).output
 
 
 def test_a_policy_may_be_named_by_its_file(project: Path) -> None:

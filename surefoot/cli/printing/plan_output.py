@@ -1,6 +1,7 @@
 """Print the plan of a policy: its stages, how a version loads, and the smallest change that each gate detects."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from rich.markup import escape
 from rich.table import Table
@@ -10,6 +11,19 @@ from surefoot.cli.printing.output import console, format_request_count, look_fre
 from surefoot.core.durations import format_duration, format_estimate, format_frequency
 from surefoot.core.planning import Detectability
 from surefoot.core.policy.policy_types import LiveShadow, Policy, Shadow
+
+_ENGINE_MODULES = {"dask": "prefect_dask"}
+"""Module that each engine of a policy's `scoring` needs beside Surefoot, and that an extra of that name installs."""
+
+
+def missing_engine_notes(policy: Policy) -> list[str]:
+    """Say what to install where the engine of a policy's `scoring` is not there."""
+    engine = policy.scoring.engine
+    module = _ENGINE_MODULES.get(engine)
+    if module is None or find_spec(module):
+        return []
+    what = f"scoring.engine '{engine}' is not installed here, so each look asks both versions itself"
+    return [f"{what}: pip install 'surefoot[{engine}]'"]
 
 
 def print_load_trial(number: str, found: LoadTrial) -> None:

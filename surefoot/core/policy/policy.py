@@ -17,6 +17,7 @@ from surefoot.core.policy.sections import (
     Log,
     Reaction,
     Reactions,
+    Scoring,
     Traffic,
 )
 from surefoot.core.policy.steps import Bake, LiveShadow, Shadow, ShadowStep, Step, Weight, WrittenStep
@@ -79,6 +80,10 @@ class Policy(PolicyModel):
     log: Log = Field(
         default_factory=lambda: Log.model_validate({}),
         description="What of a request's features is kept in the prediction log.",
+    )
+    scoring: Scoring = Field(
+        default_factory=lambda: Scoring.model_validate({}),
+        description="Where both versions are asked about logged requests; no verdict depends on it.",
     )
 
     @model_validator(mode="after")

@@ -34,7 +34,7 @@ from surefoot.core.policy.gates.shift_and_golden import (
     ShiftGate,
 )
 from surefoot.core.policy.policy import DATA_GATE_NAME, SHAPE_GATE_NAME, Policy
-from surefoot.core.policy.sections import FailureAction, Reaction
+from surefoot.core.policy.sections import FailureAction, Reaction, Scoring
 from surefoot.core.policy.steps import (
     REPLAY_INTERVAL_S,
     Bake,
@@ -81,6 +81,7 @@ __all__ = [
     "PinballGate",
     "Policy",
     "Reaction",
+    "Scoring",
     "Shadow",
     "ShiftGate",
     "SlicedGate",

@@ -1,16 +1,17 @@
 """Define the sections of a policy beside gates and steps: traffic, data, log, and reactions to outcomes."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, PlainValidator, WithJsonSchema
 
 from surefoot.core.domain import LogPolicy, Outcome
 from surefoot.core.policy.gates.base import PolicyModel
-from surefoot.core.policy.scalars import Duration, Interval, Name, OptionalKey, Texts, optional_duration
+from surefoot.core.policy.scalars import Count, Duration, Interval, Name, OptionalKey, Text, Texts, optional_duration
 from surefoot.core.policy.violations import Violation, describe_type, rule_error
 
 _QUIET_GAPS = 100
@@ -23,6 +24,7 @@ _MAX_QUIET_S = 10.0 * 365.25 * 86400.0
 """Longest silence that is no accident by default, however rare requests are [seconds]."""
 _MIN_QUIET_S = 900.0
 """Shortest silence that makes evidence stale by default [seconds]."""
+_ADDRESS_PATTERN = r"^(tcp|tls|ws|wss)://[^\s:]+:[0-9]+$"
 
 
 class Traffic(PolicyModel):
@@ -82,6 +84,43 @@ class Log(PolicyModel):
     def kept(self) -> LogPolicy:
         """What of the requests' features stays in the log."""
         return LogPolicy(self.hashed, self.dropped, self.share)
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(_ADDRESS_PATTERN, text):
+        raise rule_error(
+            f"expected the address of a scheduler such as tcp://10.0.0.5:8786, found {describe_type(text)}"
+        )
+    return text
+
+
+def _engine(value: object) -> object:
+    if value == "ray":
+        raise rule_error("'ray' is not supported: 'dask' spreads the same work over processes or hosts")
+    return value
+
+
+class Scoring(PolicyModel):
+    """Where both versions are asked about logged requests."""
+
+    engine: Annotated[Literal["local", "dask"], BeforeValidator(_engine)] = Field(
+        "local", description="Who asks both versions about logged requests: this process, or workers of a Dask cluster."
+    )
+    workers: OptionalKey[Annotated[Count, Field(ge=1, le=1000)]] = Field(
+        None, description="Worker processes that are started for it on this host [count]; one a processor by default."
+    )
+    address: OptionalKey[
+        Annotated[Text, AfterValidator(_address), WithJsonSchema({"type": "string", "pattern": _ADDRESS_PATTERN})]
+    ] = Field(None, description="Scheduler of a Dask cluster that runs already, such as tcp://10.0.0.5:8786.")
+
+    def broken_rules(self) -> Iterator[Violation]:
+        """Only Dask has workers, and a cluster that runs already has its own."""
+        if self.engine == "local":
+            for key in ("workers", "address"):
+                if getattr(self, key) is not None:
+                    yield Violation((key,), "only engine 'dask' has it: write 'engine: dask' beside, or leave it out")
+        elif self.workers is not None and self.address is not None:
+            yield Violation(("workers",), "the cluster at 'address' has workers of its own: one of the two")
 
 
 class FailureAction(StrEnum):
