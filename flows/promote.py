@@ -3,6 +3,7 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.score import count_parts_before_look
 from surefoot.core.domain import Stage
 from tasks.promote import final_rollout_state, judge_bake_once, make_champion, open_rollout
 from tasks.stages import canary_step, live_shadow_stage, shadow_stage, validate_stage
@@ -22,6 +23,7 @@ def promote(model: str, version: str, reason: str = "asked for by hand", force: 
     done = open_rollout(model, version, reason, force, return_state=True)
     rollout, mirrored, steps = task_result(done)
     done = run_task_after(validate_stage, model, rollout, Stage.VALIDATING, after=done)
+    count_parts_before_look(model, rollout)
     done = run_task_after(shadow_stage, model, rollout, Stage.SHADOWING, after=done)
     if mirrored:
         done = run_task_after(live_shadow_stage, model, rollout, Stage.LIVE_SHADOWING, after=done)

@@ -23,6 +23,7 @@ from surefoot.adapters.predictions.compaction import CompactionResult, compact_l
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
 from surefoot.adapters.replay.kept_replay import KeptReplay
+from surefoot.adapters.replay.scoring_progress import ProgressReport
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import NotFound, PolicyInvalid
@@ -87,17 +88,36 @@ def make_hosted_models(config: Settings) -> HostedModels:
     return HostedModels(_make_artifact_cache(config), model_memory_mb(2))
 
 
+def make_replay(
+    config: Settings, models: HostedModels, report: ProgressReport = lambda _done, _total: None
+) -> KeptReplay:
+    """What both versions answer to logged requests, and what was kept of it.
+
+    Args:
+        config: Where everything is.
+        models: Both versions.
+        report: Is told how far they have come; it must not raise.
+    """
+    return KeptReplay(PredictionLog(config.log), models.scores, _evidence_folder(config), report)
+
+
 @contextmanager
-def open_ports(config: Settings, actor: str, registry_deadline_s: float = 20.0) -> Iterator[Ports]:
+def open_ports(
+    config: Settings,
+    actor: str,
+    registry_deadline_s: float = 20.0,
+    report: ProgressReport = lambda _done, _total: None,
+) -> Iterator[Ports]:
     """Open everything that a rollout needs, for one actor, and close it at the end.
 
     Args:
         config: Where everything is.
         actor: Who acts, as the journal names them.
         registry_deadline_s: How long to ask a registry that is down; people at a terminal wait less long [s].
+        report: Is told how far both versions have come with the requests of a replay; it must not raise.
     """
     models, log = make_hosted_models(config), PredictionLog(config.log)
-    replay = KeptReplay(log, models.scores, _evidence_folder(config))
+    replay = make_replay(config, models, report)
     evidence = LogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
     found = make_registry(config, registry_deadline_s)
     with open_journal(config) as journal, open_traffic(config) as traffic:

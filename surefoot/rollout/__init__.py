@@ -36,7 +36,7 @@ from surefoot.rollout.requests import (
     open_rollback,
     retry_on_conflict,
 )
-from surefoot.rollout.steps import advance_rollout, drive_rollout
+from surefoot.rollout.steps import advance_rollout, drive_rollout, due_replay_requests
 
 __all__ = [
     "CancelledRun",
@@ -49,6 +49,7 @@ __all__ = [
     "advance_rollout",
     "candidate_requests",
     "drive_rollout",
+    "due_replay_requests",
     "end_cancelled_rollouts",
     "end_cut_rollout",
     "end_rollout",

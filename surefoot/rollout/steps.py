@@ -73,29 +73,8 @@ def advance_rollout(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
 
 
 def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: JudgeGates) -> Ledger:
-    asked_at = ports.clock.now()  # one moment for all gates: they are asked about the same requests
-    lasts = policy.bake.hold
-    if look.kind == EvidenceKind.LIVE:
-        lasts = sum(step.hold for step in policy.ramp)
-    elif look.kind == EvidenceKind.LIVE_SHADOW and policy.live_shadow:
-        lasts = policy.live_shadow.hold
-    for gate in look.gates:
-        question = EvidenceRequest(
-            model=ledger.model,
-            gate=gate,
-            kind=look.kind,
-            suite=rollout.opened.suite_digest,
-            rollout=ledger.open,
-            champion=rollout.opened.champion,
-            candidate=rollout.opened.candidate,
-            since=look.since,
-            until=asked_at,
-            opened=rollout.opened_at,
-            epoch=max(lasts / MAX_EPOCHS, 1.0),
-            stale_after=policy.stale_after,
-            mirrored=policy.live_shadow.share if policy.live_shadow else 0.0,
-            max_rows=policy.shadow.max_rows if policy.shadow and look.kind == EvidenceKind.SHADOW else None,
-        )
+    for question in evidence_requests(ledger.model, rollout, policy, look, ports.clock.now()):
+        gate = question.gate
         evidence = ports.evidence_source.gather(question)
         verdict = judge(gate, evidence, look.level)
         judged = GateJudged(
@@ -110,6 +89,63 @@ def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: J
         )
         ledger = ports.append(ledger, judged)
     return ledger
+
+
+def evidence_requests(
+    model: str, rollout: Rollout, policy: Policy, look: JudgeGates, asked_at: float
+) -> tuple[EvidenceRequest, ...]:
+    """What a look asks for each of its gates, all at one moment: they are asked about the same requests.
+
+    Args:
+        model: Registered model.
+        rollout: The rollout under way.
+        policy: Its policy.
+        look: The look.
+        asked_at: When it is asked [Unix seconds].
+    """
+    lasts = policy.bake.hold
+    if look.kind == EvidenceKind.LIVE:
+        lasts = sum(step.hold for step in policy.ramp)
+    elif look.kind == EvidenceKind.LIVE_SHADOW and policy.live_shadow:
+        lasts = policy.live_shadow.hold
+    opened = rollout.opened
+    return tuple(
+        EvidenceRequest(
+            model=model,
+            gate=gate,
+            kind=look.kind,
+            suite=opened.suite_digest,
+            rollout=opened.rollout,
+            champion=opened.champion,
+            candidate=opened.candidate,
+            since=look.since,
+            until=asked_at,
+            opened=rollout.opened_at,
+            epoch=max(lasts / MAX_EPOCHS, 1.0),
+            stale_after=policy.stale_after,
+            mirrored=policy.live_shadow.share if policy.live_shadow else 0.0,
+            max_rows=policy.shadow.max_rows if policy.shadow and look.kind == EvidenceKind.SHADOW else None,
+        )
+        for gate in look.gates
+    )
+
+
+def due_replay_requests(ledger: Ledger, rollout: str, asked_at: float) -> tuple[EvidenceRequest, ...]:
+    """What the look of a rollout's replay asks that is due; nothing where no such look is.
+
+    Args:
+        ledger: The model's ledger.
+        rollout: Id of the rollout.
+        asked_at: When it is asked [Unix seconds].
+    """
+    found = ledger.rollout
+    if found is None or ledger.open != rollout or found.opened.kind != RolloutKind.PROMOTION or found.ending:
+        return ()
+    policy = parse_policy(found.opened.policy)
+    action = decide_action(ledger, policy, asked_at)
+    if not isinstance(action, JudgeGates) or action.kind != EvidenceKind.SHADOW:
+        return ()
+    return evidence_requests(ledger.model, found, policy, action, asked_at)
 
 
 def journal_and_apply(ports: Ports, ledger: Ledger, effect: SetSplit | SetAlias) -> Ledger:

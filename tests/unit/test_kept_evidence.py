@@ -85,6 +85,42 @@ def house(tmp_path: Path) -> House:
     return made
 
 
+def test_parts_that_are_counted_before_a_look_are_added_up_by_it(house: House) -> None:
+    """Each closed part waits until it is counted, by whichever process; then the look asks only about the tail."""
+    questions = (SLICED, ERRORS)
+    whole = [house.look(question)[0] for question in questions]
+    shutil.rmtree(house.home / "evidence")
+
+    def replay() -> KeptReplay:
+        models = house.models
+        return KeptReplay(
+            PredictionLog(house.root), lambda _m, version: models[version.digest], house.home / "evidence"
+        )
+
+    waiting = replay().uncounted_parts(questions)
+    assert sorted(waiting.values()) == [path.name for path in house.parts()]
+    for name in reversed(list(waiting)):
+        mine = replay()
+        assert mine.count_part(questions, name)
+        assert mine.rows_asked == 2 * PER_FILE
+        mine.close()
+    assert replay().uncounted_parts(questions) == {}
+    assert replay().count_part(questions, "of another log") is False
+    looks = [house.look(question) for question in questions]
+    assert [found for found, _ in looks] == whole
+    assert [asked for _, asked in looks] == [2 * PER_FILE, 0]
+
+
+def test_a_question_that_needs_no_version_waits_for_no_part(house: House) -> None:
+    """Parts wait for gates that ask about all requests; not for golden rows, nor where the window is sampled."""
+    log = PredictionLog(house.root)
+    replay = KeptReplay(log, lambda _m, version: house.models[version.digest], house.home / "evidence")
+    golden = replace(ASKED, gate=make_gate("rows", Metric.GOLDEN))
+    assert replay.uncounted_parts([golden, replace(SLICED, max_rows=5)]) == {}
+    assert len(replay.uncounted_parts([golden, SLICED])) == 2
+    assert replay.count_part([], "any") is False
+
+
 def test_a_version_is_asked_about_each_request_once(house: House) -> None:
     """A second look, another gate and a compaction ask no version about a request again; new ones are asked."""
     first, asked = house.sums()

@@ -83,3 +83,8 @@ def _lists(column: pa.Array) -> list[list[int]]:
         return [[*map(int, text.split())] for text in column.to_pylist()]
     flat = column.flatten().to_numpy()
     return cast("list[list[int]]", flat.reshape(len(column), column.type.list_size).tolist())
+
+
+def no_rows() -> pa.Table:
+    """A table for what is kept as facts alone."""
+    return pa.table({"none": pa.nulls(0, pa.int64())})

@@ -31,6 +31,7 @@ class LogSection:
         log: The section as a log of its own.
         first_at: Time of the earliest request in the parts [Unix seconds].
         last_at: Time of the latest request in the parts [Unix seconds].
+        rows: Its records of requests, those outside the window and repeated ones among them [count].
     """
 
     parts: tuple[KeyIndex, ...]
@@ -39,6 +40,12 @@ class LogSection:
     log: SectionLog
     first_at: float
     last_at: float
+    rows: int = 0
+
+    @property
+    def title(self) -> str:
+        """Names of its closed files, for people."""
+        return " and ".join(part.name for part in self.parts)
 
     @property
     def name(self) -> str:
@@ -112,7 +119,7 @@ def cut_log(log: PredictionLog, model: str, since: float, until: float, indexes:
         )
         state = sum((known.state(part.digest) for part in some), LabelState())
         first, last = min(p.first_at for p in group), max(p.last_at for p in group)
-        made.append(LogSection(some, own, state, section, first, last))
+        made.append(LogSection(some, own, state, section, first, last, sum(len(p.key) for p in group)))
     made.sort(key=lambda section: section.last_at)
     alone = {hashlib.sha256(part.digest.encode()).hexdigest() for part in parts}
     current = tuple(sorted(alone | {section.name for section in made}))

@@ -52,7 +52,11 @@ MAX_REFUSED_REQUESTS = 500
 
 
 class OfflineReplay:
-    """Scorable windows of the prediction log, each request once per version."""
+    """Scorable windows of the prediction log, each request once per version.
+
+    Attributes:
+        on_rows: Is told how many more requests were asked about, for all versions together [count].
+    """
 
     def __init__(
         self,
@@ -76,6 +80,7 @@ class OfflineReplay:
         self._load = load
         self._kept = kept
         self._section, self._part = section, part
+        self.on_rows: Callable[[int], None] = lambda _rows: None
         self._models: dict[str, ScorableModel] = {}
         self._scored: dict[str, VersionScorer] = {}
         self._refused: dict[str, bool] = {}
@@ -134,7 +139,7 @@ class OfflineReplay:
                 made = [
                     VersionScorer(window, *pair, self._kept(pair[1], question.since, question.until)) for pair in models
                 ]
-                _score_all(window, made, threads)
+                _score_all(window, made, threads, self.on_rows)
             self._scored |= dict(zip(missing, made, strict=True))
         return [self._scored[v.digest] for v in versions]
 
@@ -320,17 +325,25 @@ class OfflineReplay:
         return FailureCounts(size, *tried, champion.answered, candidate.answered, both)
 
 
-def _score_all(window: ReplayWindow, versions: Sequence[VersionScorer], threads: ThreadPoolExecutor) -> None:
+def _score_all(
+    window: ReplayWindow,
+    versions: Sequence[VersionScorer],
+    threads: ThreadPoolExecutor,
+    on_rows: Callable[[int], None],
+) -> None:
     """Score a window with some versions at the same time; the next batch is read while one is being scored."""
     running: list[Future[None]] = []
+    rows = 0
     for batch in window.batches():
         for version in versions:
             version.prepare(batch)
         for done in running:
             done.result()
-        running = [threads.submit(version.add, batch) for version in versions]
+        on_rows(rows)
+        running, rows = [threads.submit(version.add, batch) for version in versions], len(versions) * len(batch.number)
     for done in running:
         done.result()
+    on_rows(rows)
     for done in [threads.submit(version.finish) for version in versions]:
         done.result()
 

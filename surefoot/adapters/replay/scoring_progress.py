@@ -1,0 +1,52 @@
+"""Count the requests that versions have been asked of those that they are to be asked, for people who wait."""
+
+from collections.abc import Callable
+
+ProgressReport = Callable[[int, int], None]
+"""(requests done, requests to do), for both versions together [count]."""
+
+
+class ScoringProgress:
+    """How far one pass over some requests has come.
+
+    Attributes:
+        report: Is told of each step; it must not raise.
+    """
+
+    def __init__(self, report: ProgressReport) -> None:
+        """Nothing is to do yet."""
+        self.report = report
+        self._done, self._total, self._section_end = 0, 0, 0
+
+    def begin(self, total: int) -> None:
+        """A pass begins.
+
+        Args:
+            total: Requests that are to be asked about [count].
+        """
+        self._done, self._total, self._section_end = 0, total, 0
+
+    def begin_section(self, rows: int) -> None:
+        """A section of the pass begins: whatever was counted before, the sections before it are done.
+
+        Args:
+            rows: Requests of the section, for both versions [count].
+        """
+        self._done = self._section_end
+        self._section_end += rows
+
+    def advance(self, rows: int) -> None:
+        """Some more requests were asked about [count]; what is asked again does not count twice."""
+        end = self._section_end or self._total
+        self._done = min(self._done + rows, end)
+        self._tell()
+
+    def end(self) -> None:
+        """The pass is over."""
+        self._done = self._total
+        self._tell()
+        self._total = 0
+
+    def _tell(self) -> None:
+        if self._total:
+            self.report(min(self._done, self._total), self._total)
