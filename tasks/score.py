@@ -116,7 +116,7 @@ class _WorkerCounter:
         self._of, self._counter = None, None
 
 
-_WORKER_COUNTER = _WorkerCounter()
+WORKER_COUNTER = _WorkerCounter()
 
 
 @task(name="count part", task_run_name="count {title}", retries=0)
@@ -139,4 +139,4 @@ def count_part(home: str, model: str, rollout: str, name: str, title: str, asked
     # Looked up by name: Dask sends this function to a worker, whose counter is its own.
     from tasks import score as here  # noqa: PLC0415, PLW0406 - see above
 
-    return here._WORKER_COUNTER.count(home, model, rollout, name, asked_at)  # noqa: SLF001 - this module's own
+    return here.WORKER_COUNTER.count(home, model, rollout, name, asked_at)

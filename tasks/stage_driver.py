@@ -1,7 +1,6 @@
 """Drive a rollout through one stage, log its verdicts and show them in MLflow; all stage tasks call it."""
 
 import os
-import re
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from surefoot import wiring
+from surefoot.adapters.replay.scoring_progress import ProgressReport
 from surefoot.core.domain import Stage
 from surefoot.core.errors import SurefootError
 from surefoot.core.record.describe import describe_event, event_title
@@ -18,6 +18,7 @@ from surefoot.core.record.events import GateJudged, decode_event
 from surefoot.core.record.state import fold_entries
 from surefoot.rollout import Ports, drive_rollout
 from surefoot.settings import read_settings
+from tasks.progress import ProgressArtifact, artifact_key
 from tasks.states import MAX_MESSAGE_LENGTH, SKIPPED_STATE_NAME, rollout_state
 
 if TYPE_CHECKING:
@@ -30,10 +31,14 @@ if TYPE_CHECKING:
     from surefoot.core.record.state import Ledger
 
 
-def open_flow_ports() -> AbstractContextManager[Ports]:
-    """Open the ports of a rollout in the name of this flow run; they are closed at the end."""
+def open_flow_ports(report: ProgressReport = lambda _done, _total: None) -> AbstractContextManager[Ports]:
+    """Open the ports of a rollout in the name of this flow run; they are closed at the end.
+
+    Args:
+        report: Is told how far both versions have come with the requests of a replay; it must not raise.
+    """
     flow = runtime.flow_run.flow_name or "flow"
-    return wiring.open_ports(read_settings(), f"flow:{flow}/{runtime.flow_run.name or 'local'}")
+    return wiring.open_ports(read_settings(), f"flow:{flow}/{runtime.flow_run.name or 'local'}", report=report)
 
 
 def is_retryable_failure(_task: "Task", _run: "TaskRun", state: "State") -> bool:  # type: ignore[type-arg]
@@ -57,7 +62,7 @@ def drive_stage(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: 
             return now is None or ledger.open != rollout
         return _order(now.stage, now.step) > _order(stage, step)
 
-    with open_flow_ports() as ports:
+    with open_flow_ports(ProgressArtifact(model, rollout)) as ports:
         entries = ports.journal.read(model)
         head, before = len(entries), fold_entries(model, entries)
         if reason := _nothing_to_do(before, rollout, stage, step):
@@ -112,8 +117,7 @@ def _artifact(model: str, rollout: str, entries: "Sequence[Entry]", name: str) -
         numbers = [f"{x:+.4g}" if x is not None else "" for x in (v.estimate, v.margin)]
         reason = v.reason.replace("|", "/")
         lines.append(f"| {v.gate} | **{v.outcome}** | {v.n:,} | {numbers[0]} | {numbers[1]} | {reason} |")
-    # Prefect takes no other characters in a key; a model's name may have more.
-    key = re.sub("[^a-z0-9]+", "-", f"{model}-{rollout}-{judged[-1].stage}-{judged[-1].step}".lower())
+    key = artifact_key(model, rollout, judged[-1].stage, judged[-1].step)
     create_markdown_artifact(
         key=key, markdown="\n".join(lines), description=f"Verdicts of {judged[-1].stage}: {name} of {model}"
     )

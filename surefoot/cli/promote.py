@@ -11,6 +11,7 @@ from rich.console import Console
 from surefoot import wiring
 from surefoot.cli.printing import output
 from surefoot.cli.printing.output import console
+from surefoot.cli.printing.progress_bar import replay_progress_bar
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.domain import Stage
 from surefoot.core.record.state import Ledger, fold_entries
@@ -34,7 +35,10 @@ def promote(
     Returns when the version bakes (exit 0) or the rollout has ended otherwise (exit 1).
     """
     config = read_settings()
-    with wiring.open_ports(config, output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
+    with (
+        replay_progress_bar(quiet=json_) as report,
+        wiring.open_ports(config, output.current_actor(), output.REGISTRY_TIMEOUT_S, report) as ports,
+    ):
         head = len(ports.journal.read(model))
         rollout = open_promotion(ports, wiring.promotion_request(config, model, version, reason, force=force))
         run = None if here else _flow_run(config, model, version)

@@ -1,15 +1,19 @@
-"""A replay that is spread out over workers of Dask is judged as one that is not."""
+"""A replay that is spread out over workers of Dask is judged as one that is not; how far it is shows in Prefect."""
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import UUID
 
 import dask
 import distributed
+import httpx
 import pytest
-from prefect import flow
+from prefect import artifacts as prefect_artifacts
+from prefect import flow, task
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.testing.utilities import prefect_test_harness
 
 from bench.evaluating.replaying import ROLLOUT, make_settings, open_replay_stage
@@ -25,6 +29,7 @@ from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.record.state import fold_entries
 from surefoot.rollout import due_replay_requests
 from surefoot.settings import Settings
+from tasks.progress import ProgressArtifact
 from tests.integration import hosted_models
 from tests.integration.log_writing import DAY, label, record, write
 
@@ -214,3 +219,69 @@ def test_without_an_engine_nothing_is_spread_out(
     before = _subflows()
     outer()
     assert _subflows() == before
+
+
+class Watch:
+    """A clock that is set by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """The time [s]."""
+        return self.now
+
+
+@task(name="wait", task_run_name="wait")
+def long_wait(name: str, seconds: tuple[float, ...]) -> None:
+    """Report 0, 100, 200 ... of 1,000 requests at these times, and the end at the last one."""
+    watch = Watch()
+    report = ProgressArtifact("flights late", name, watch)
+    for number, at in enumerate(seconds):
+        watch.now = at
+        report(1_000 if at == seconds[-1] else 100 * number, 1_000)
+
+
+@flow(name="waiting")
+def waiting(name: str, seconds: tuple[float, ...]) -> None:
+    """Run one such task."""
+    long_wait(name, seconds)
+
+
+def _artifacts(name: str) -> list[tuple[float, str]]:
+    """Progress and words of the artifacts of a rollout."""
+    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[f"progress-flights-late-{name}"]))
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=wanted)
+    return [(float(str(one.data)), one.description or "") for one in found]
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_long_evaluation_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to five seconds show nothing; then there is one artifact, updated every three seconds and at the end."""
+    updates: list[float] = []
+    update = prefect_artifacts.update_progress_artifact
+
+    def counted(artifact: UUID, progress: float, description: str) -> object:
+        updates.append(progress)
+        return update(artifact, progress=progress, description=description)
+
+    monkeypatch.setattr("tasks.progress.update_progress_artifact", counted)
+    waiting("short", (0.0, 1.0, 4.9))
+    assert _artifacts("short") == []
+    waiting("long", (0.0, 4.0, 6.0, 7.0, 8.0, 9.5, 10.0))
+    assert updates == [50.0, 100.0]
+    assert _artifacts("long") == [(100.0, "1,000 of 1,000 requests to both versions of flights late, 100 a second")]
+
+
+@pytest.mark.usefixtures("prefect")
+def test_what_prefect_cannot_show_stops_no_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API that refuses artifacts is asked once, with a warning; the evaluation goes on."""
+    asked: list[float] = []
+
+    def refuse(**told: float) -> UUID:
+        asked.append(told["progress"])
+        raise httpx.ConnectError("no server")
+
+    monkeypatch.setattr("tasks.progress.create_progress_artifact", refuse)
+    waiting("refused", (0.0, 6.0, 10.0, 20.0))
+    assert (len(asked), _artifacts("refused")) == (1, [])

@@ -264,6 +264,7 @@ class KeptReplay(OfflineReplay):
                     self._section_failures(question, section)
                 else:
                     self._score_section(question, section)
+                self._section_left_out(question, section)
             if replay := self._replays.pop(id(section), None):
                 replay.close_window()
             return True
@@ -277,27 +278,26 @@ class KeptReplay(OfflineReplay):
         return self._over_sections(question, lambda cut: self._left_out(question, cut))
 
     def _left_out(self, question: EvidenceRequest, cut: LogSections) -> LeftOutRecords:
-        labels = reads_labels(question)
-        total = LeftOutRecords()
+        labels, total = reads_labels(question), LeftOutRecords()
         for section in cut.sections:
-            key = self._key(question, section, "left out", labels=labels, versions=False, reads=labels)
-            piece = self._store().piece(key) if key else None
-            if piece is None:
-                replay = self._replay(question, section)
-                replay.window(question)
-                found = replay.left_out(question)
-                if key:
-                    self._store().keep_piece(key, no_rows(), {**asdict(found), "requests": list(found.requests)})
-            else:
-                found = read_left_out(piece.facts)
-            total = add_left_out(total, found)
+            total = add_left_out(total, self._section_left_out(question, section))
         rows = total.records - total.repeated
         examined = examines_rows(self._log, question)
-        return replace(
-            total,
-            unknown=cut.unknown if labels else 0,
-            sampled=max(rows - MAX_EXAMINED_ROWS, 0) if examined else 0,
-        )
+        sampled = max(rows - MAX_EXAMINED_ROWS, 0) if examined else 0
+        return replace(total, unknown=cut.unknown if labels else 0, sampled=sampled)
+
+    def _section_left_out(self, question: EvidenceRequest, section: LogSection) -> LeftOutRecords:
+        """What is left out of the records of a section."""
+        labels = reads_labels(question)
+        key = self._key(question, section, "left out", labels=labels, versions=False, reads=labels)
+        if key and (piece := self._store().piece(key)):
+            return read_left_out(piece.facts)
+        replay = self._replay(question, section)
+        replay.window(question)
+        found = replay.left_out(question)
+        if key:
+            self._store().keep_piece(key, no_rows(), {**asdict(found), "requests": list(found.requests)})
+        return found
 
     def latest(self, question: EvidenceRequest, count: int) -> list[LoggedRequest]:
         """Give the latest requests of the window, oldest first, without their labels."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 ProgressReport = Callable[[int, int], None]
-"""(requests done, requests to do), for both versions together [count]."""
+"""(requests done, requests to do), for both versions together [count]; 0 done begins a pass."""
 
 
 class ScoringProgress:
@@ -25,6 +25,7 @@ class ScoringProgress:
             total: Requests that are to be asked about [count].
         """
         self._done, self._total, self._section_end = 0, total, 0
+        self._tell()
 
     def begin_section(self, rows: int) -> None:
         """A section of the pass begins: whatever was counted before, the sections before it are done.

@@ -1,0 +1,26 @@
+"""Run on a worker of Dask for `bench.spread`: counting a part, its processor time, its core."""
+
+import resource
+
+from bench.evaluating.measured import pin
+from tasks import score
+
+
+def count_on_worker(home: str, model: str, rollout: str, part: str, asked_at: float) -> bool:
+    """Count a part, as the task of the flow does."""
+    return score.WORKER_COUNTER.count(home, model, rollout, part, asked_at)
+
+
+def close_versions() -> None:
+    """End the processes of both versions, so that their time is counted and the next turn starts them again."""
+    score.WORKER_COUNTER.close()
+
+
+def pin_worker(core: int) -> None:
+    """Keep this worker and what it starts on one core."""
+    pin(core)
+
+
+def processor_time() -> float:
+    """Processor time of this process and of its children that have ended [s]."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
