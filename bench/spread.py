@@ -180,8 +180,8 @@ def _row(name: str, value: float, unit: str) -> dict[str, object]:
 def main() -> int:
     """Print the table; 1 when a demand is missed."""
     parser = argparse.ArgumentParser(prog="python -m bench.spread", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_200_000, help="size of the log")
-    parser.add_argument("--parts", type=int, default=8, help="closed parts of the log")
+    parser.add_argument("--rows", type=int, default=3_000_000, help="size of the log")
+    parser.add_argument("--parts", type=int, default=12, help="closed parts of the log")
     parser.add_argument("--times", type=int, default=3, help="how often each is run, in turns")
     parser.add_argument("--folder", type=Path, help="keep models here for another run")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
