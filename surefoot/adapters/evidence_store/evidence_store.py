@@ -43,9 +43,13 @@ class EvidenceStore:
         Raises:
             EvidenceUnavailable: It is not as it was written.
         """
-        for path in (self._folder / "sums").glob(f"{_key_name(key)}-*.parquet"):
+        for path in (self._folder / "sums").glob(f"{key_name(key)}-*.parquet"):
             return self.named_piece(path.name)
         return None
+
+    def kept_names(self) -> frozenset[str]:
+        """Names of the keys under which something was counted, as `key_name` gives them; no file is read."""
+        return frozenset(path.name.split("-")[0] for path in (self._folder / "sums").glob("*-*.parquet"))
 
     def named_piece(self, name: str) -> KeptPiece:
         """Read a piece by its name.
@@ -64,7 +68,7 @@ class EvidenceStore:
         Raises:
             EvidenceUnavailable: The disk is full, or refuses something else.
         """
-        name = self._keep("sums", f"{_key_name(key)}-", table, {**facts, "key": key})
+        name = self._keep("sums", f"{key_name(key)}-", table, {**facts, "key": key})
         return KeptPiece(name, table, facts)
 
     def keep_look(self, table: pa.Table, facts: Mapping[str, object]) -> str:
@@ -99,7 +103,8 @@ class EvidenceStore:
         return name
 
 
-def _key_name(key: Mapping[str, object]) -> str:
+def key_name(key: Mapping[str, object]) -> str:
+    """What the names of files begin with that were counted under a key."""
     return canonical_digest(key).removeprefix("sha256:")[:32]
 
 

@@ -12,7 +12,7 @@ from surefoot.adapters.evidence.failure_counts import FailureCounts
 from surefoot.adapters.evidence.left_out_records import MAX_EXAMINED_ROWS, examines_rows, reads_labels
 from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
 from surefoot.adapters.evidence_store.answer_files import TAIL, environment_digest
-from surefoot.adapters.evidence_store.evidence_store import EvidenceStore, KeptPiece
+from surefoot.adapters.evidence_store.evidence_store import EvidenceStore, KeptPiece, key_name
 from surefoot.adapters.evidence_store.left_out_facts import add_left_out, read_left_out
 from surefoot.adapters.evidence_store.recount import failure_facts, read_failures
 from surefoot.adapters.evidence_store.section_log import PartsReplaced
@@ -225,15 +225,16 @@ class KeptReplay(OfflineReplay):
             return {}
 
         def waiting(cut: LogSections) -> dict[str, str]:
+            kept = self._store().kept_names()
             named = (section for section in cut.sections if section.name)
-            return {one.name: one.title for one in named if any(self._waits(question, one) for question in asked)}
+            return {one.name: one.title for one in named if any(self._waits(question, one, kept) for question in asked)}
 
         return self._over_sections(asked[0], waiting)
 
-    def _waits(self, question: EvidenceRequest, section: LogSection) -> bool:
+    def _waits(self, question: EvidenceRequest, section: LogSection, kept: frozenset[str]) -> bool:
         """Whether a look would have to ask the versions about a section, or to add it up."""
         if key := self._sums_key(question, section):
-            return self._store().piece(key) is None
+            return key_name(key) not in kept
         answers = self._store().answers
         return not all(answers.has(version, section.name) for version in (question.champion, question.candidate))
 
@@ -326,12 +327,12 @@ class KeptReplay(OfflineReplay):
 
     def _told(self, question: EvidenceRequest, cut: LogSections) -> Iterator[LogSection]:
         """Give the sections, and tell how far the versions have come with those that are not counted yet."""
-        versions = (question.champion, question.candidate)
+        versions, kept = (question.champion, question.candidate), self._store().kept_names()
 
         def waits(section: LogSection) -> bool:
             replay = self._replays.get(id(section))
             known = replay is not None and replay.scored(versions)
-            return not known and (self._waits(question, section) or not section.name)
+            return not known and (not section.name or self._waits(question, section, kept))
 
         waiting = {id(section): len(versions) * section.rows for section in cut.sections if waits(section)}
         self._progress.begin(sum(waiting.values()))
