@@ -20,6 +20,7 @@ import psutil
 
 from surefoot.adapters.clock import ReplayClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
+from surefoot.controller.forked_run import SOCKET
 from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.settings import Settings, read_settings
 from tests import local_http
@@ -79,11 +80,14 @@ class Home:
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     def python(self, code: str) -> Any:
-        """Run a program in the stack's environment; the JSON on its last line is the answer."""
+        """Run a program in the stack's environment; the JSON on its last line is the answer.
+
+        It is forked as the runs of flows are, from the controller's process with all imports.
+        """
         from surefoot.cli.local.stack import stack_environment  # noqa: PLC0415 - only some tests need the command line's modules
 
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-m", "surefoot.controller.forked_run", "tests.e2e.program", code],
             env={**stack_environment(self.settings), "SUREFOOT_HOME": str(self.folder), "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
@@ -197,6 +201,7 @@ class Scenario(Home):
         folder.mkdir(parents=True, exist_ok=True)
         plain = json.loads((self.folder / "stack.json").read_text())
         (folder / "stack.json").write_text(json.dumps(plain | changes))
+        (folder / SOCKET).symlink_to(self.folder / SOCKET)
         return Home(folder)
 
     def mlflow(self, method: str, path: str, **body: Any) -> Any:
