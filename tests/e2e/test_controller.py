@@ -73,9 +73,14 @@ def test_a_tick_with_work_is_a_run_named_for_it(scheduled: Scenario) -> None:
     (scheduled.project / "expectations" / "cabins.json").write_text(SUITE.replace("MODEL", "cabins"))
     write(scheduled.project, MODEL, QUICK)
     wait_for(lambda: scheduled.serves(MODEL), "reconcile adopts the champion")
+    # A run has its name a moment before its end.
     named = wait_for(
-        lambda: [run for run in _listed(scheduled) if run["name"].startswith("reconcile: ") and MODEL in run["name"]],
-        "a run that is named for it",
+        lambda: [
+            run
+            for run in _listed(scheduled)
+            if run["name"].startswith("reconcile: ") and MODEL in run["name"] and run["state_type"] != "RUNNING"
+        ],
+        "a run that is named for it, and over",
     )
     assert {run["state_type"] for run in named} == {"COMPLETED"}
     _quiet(scheduled)
