@@ -2,7 +2,8 @@
 
 Version N is the directory N. With a file `hosted` in ROOT models have processes of their own. With a file `broken` no
 worker can be built; every attempt to build one leaves a line in `attempts`. While there is a file `narrow` only one
-more worker is built, the others wait. With a file `hasty` the supervisor waits seconds for what it waits long for.
+more worker is built, the others wait. With a file `hasty` the supervisor waits seconds for what it waits long for. With
+a file `rare` idle workers check for changes once an hour.
 """
 
 import sys
@@ -15,6 +16,7 @@ from surefoot.adapters.mlflow import model_host
 from surefoot.adapters.mlflow.pyfunc.scorer import preload_libraries
 from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
+from surefoot.gateway.control import runtime
 from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.supervision import supervisor as supervisor_module
@@ -34,6 +36,8 @@ def main() -> None:
     preload_libraries()
     if (root / "hasty").exists():
         supervisor_module.WORKER_STOP_TIMEOUT_S, supervisor_module._HANDOVER_S = 6.0, 2.0
+    if (root / "rare").exists():
+        runtime._IDLE_INTERVAL_S = 3600.0
 
     def hosted(forkserver: Forkserver) -> LoadModel:
         def load(_model: str, version: Version) -> ModelProcess:

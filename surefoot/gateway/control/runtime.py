@@ -22,6 +22,7 @@ from surefoot.gateway.control.route_errors import NotPersisted
 from surefoot.gateway.control.route_files import read_routes
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.control.version_loader import ModelLoaders, VersionLoader
+from surefoot.gateway.control.wake_sockets import drain
 from surefoot.gateway.inference.idle_monitor import IdleMonitor
 from surefoot.gateway.inference.route_snapshot import KILL_SWITCH_KEY, NO_ROUTES
 from surefoot.gateway.inference.router import VersionRouter
@@ -35,7 +36,11 @@ _SHUTDOWN_TIMEOUT_S = 5.0
 _STATS_TIMEOUT_S = 0.5
 """How long counts of other workers are waited for [s]."""
 _POLL_INTERVAL_S = 0.02
-"""How often a worker without requests checks for changes [s]."""
+"""How often a worker that has something to do checks for changes [s]."""
+_IDLE_INTERVAL_S = 0.5
+"""How often a worker that has nothing to do checks for changes that no other process has told it [s]."""
+_BUSY_S = 1.0
+"""How long after its last request a worker still counts as busy [s]."""
 _IDLE_CHECK_S = 0.1
 """How often the host's idle time is sampled for shadows [s]."""
 _LOAD_RETRY_S = 5.0
@@ -71,6 +76,11 @@ class WorkerRuntime:
         self._loading_needed = False
         self._checked_at = self._loaded_at = self._sampled_at = time.monotonic()
         self._idle_monitor = IdleMonitor(settings.shadow_idle_share)
+        self._in_flight = 0
+        self._busy_at = time.monotonic()
+        self._wake_socket: socket.socket | None = None
+        self._sleep: asyncio.Future[None] | None = None
+        self._woken = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading: asyncio.Task[None] | None = None
 
@@ -84,6 +94,9 @@ class WorkerRuntime:
             if not self._route_table.has_workers():
                 self._restore_routes()
             self._route_table.take_slot()
+        self._wake_socket = self._route_table.wake_sockets.open(self._route_table.slot)
+        if self._wake_socket is not None:  # a change before this line is found by the first look, which is below
+            asyncio.get_running_loop().add_reader(self._wake_socket, self._wake, self._wake_socket)
         self.refresh()
         self._tasks.add(asyncio.create_task(self._run_ticks()))  # routes may change while this one waits
         # Loading ends this wait, and so may the end of the other workers: there is no one event to wait for.
@@ -117,6 +130,10 @@ class WorkerRuntime:
         """Let the models finish their queues, and give the slot back."""
         for task in (*self._tasks, *(() if self._loading is None else (self._loading,))):
             task.cancel()
+        if self._wake_socket is not None:
+            asyncio.get_running_loop().remove_reader(self._wake_socket)
+            self._wake_socket.close()
+            self._wake_socket = None
         self._route_table.release_slot()  # no request is answered any more: no change waits for this worker
         for controller in self.models.values():
             controller.router.close()
@@ -166,12 +183,52 @@ class WorkerRuntime:
     async def _run_ticks(self) -> None:
         """Follow changes though no request comes, load what is wanted, and kill processes that hang."""
         while True:
-            await asyncio.sleep(_POLL_INTERVAL_S)
+            await self._wait_for_tick()
             try:
                 await self._tick()
             except Exception:  # noqa: BLE001 - last resort: a worker that sees no change any more would serve on for ever
                 _log.exception("this worker could not check for changes; it tries again")
                 await asyncio.sleep(1.0)
+
+    async def _wait_for_tick(self) -> None:
+        """Wait a moment while there is something to do, else until a change, a request or the next idle check."""
+        if self._woken:  # while this worker was at the last tick
+            self._woken = False
+            return
+        loop = asyncio.get_running_loop()
+        self._sleep = loop.create_future()
+        timer = loop.call_later(_IDLE_INTERVAL_S if self._is_idle() else _POLL_INTERVAL_S, self._wake)
+        try:
+            await self._sleep
+        finally:
+            timer.cancel()
+            self._sleep, self._woken = None, False
+
+    def _is_idle(self) -> bool:
+        """Whether nothing is under way here, and another process that changes something wakes this one."""
+        loading = self._preload_generation < 0 or (self._loading is not None and not self._loading.done())
+        if self._wake_socket is None or loading or self._in_flight or time.monotonic() - self._busy_at < _BUSY_S:
+            return False
+        return all(one.router.shadow is None for one in self.models.values())
+
+    def _wake(self, receiver: socket.socket | None = None) -> None:
+        """End the wait for the next tick."""
+        if receiver is not None:
+            drain(receiver)
+        self._woken = True
+        if self._sleep is not None and not self._sleep.done():
+            self._sleep.set_result(None)
+
+    def begin_request(self) -> None:
+        """Note that a request is under way, and look after it; each call needs an `end_request`."""
+        if not self._in_flight and time.monotonic() - self._busy_at >= _BUSY_S:
+            self._wake()
+        self._in_flight += 1
+
+    def end_request(self) -> None:
+        """Note that a request is over."""
+        self._in_flight -= 1
+        self._busy_at = time.monotonic()
 
     async def _tick(self) -> None:
         self.refresh()

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from surefoot.gateway.control.wake_sockets import WakeSockets
 from surefoot.gateway.inference.route_snapshot import (
     GENERATION_INDEX,
     MAX_DOCUMENT_BYTES,
@@ -44,6 +45,7 @@ class SharedRouteTable:
     Attributes:
         slot: The slot of this worker; -1 for a process that only looks.
         reader: Reads snapshots of the routes.
+        wake_sockets: Wake the workers when something has changed here.
     """
 
     def __init__(self, root: Path) -> None:
@@ -60,6 +62,7 @@ class SharedRouteTable:
             self._memory = mmap.mmap(descriptor, size)
         finally:
             os.close(descriptor)
+        self.wake_sockets = WakeSockets(root / "board")
         self._words = memoryview(self._memory)[:NUMBERS_AREA_BYTES].cast("Q")
         self.reader = RouteReader(self._memory)
         self.slot = -1
@@ -83,6 +86,7 @@ class SharedRouteTable:
     @supervisor.setter
     def supervisor(self, pid: int) -> None:
         self._words[_SUPERVISOR] = pid
+        self._wake_workers()
 
     @property
     def control_contact_at(self) -> float:
@@ -198,6 +202,7 @@ class SharedRouteTable:
         """Request the counts of every worker. Returns the number of the request."""
         with self.lock():
             self._words[_STATS_REQUEST] += 1
+            self._wake_workers()
             return self._words[_STATS_REQUEST]
 
     def report_stats(self, request: int, counts: Mapping[str, object]) -> None:
@@ -266,6 +271,7 @@ class SharedRouteTable:
         generation = self.generation + 1
         self._write_document(generation % 2, document)
         self._words[GENERATION_INDEX] = generation  # one aligned store: a reader has the old word or the new one
+        self._wake_workers()
         return generation
 
     def preload(self, model: str, route: Mapping[str, object]) -> int:
@@ -286,7 +292,12 @@ class SharedRouteTable:
         preload = self.preload_generation + 1
         self._write_document(2 + preload % 2, document)
         self._words[_PRELOAD] = preload
+        self._wake_workers()
         return preload
+
+    def _wake_workers(self) -> None:
+        """Wake the workers of all slots that are taken; a killed one has no socket any more."""
+        self.wake_sockets.wake(slot for slot in range(MAX_WORKERS) if self._words[self._offset(slot) + _PID])
 
     def _write_document(self, place: int, document: RouteDocument) -> None:
         body = orjson.dumps(document)

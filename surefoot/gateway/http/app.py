@@ -35,6 +35,14 @@ class Gateway:
             return
         if scope["type"] != "http":
             return
+        self._runtime.begin_request()
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._runtime.end_request()
+
+    async def _answer(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Answer one request by the routes that are in force."""
         try:
             self._runtime.refresh()
             handle, name = self._endpoints.find(scope)
