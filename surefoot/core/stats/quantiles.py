@@ -1,6 +1,7 @@
 """Compute quantiles of Student's, the normal and the beta distribution.
 
-They are bit for bit those of `scipy.stats`, whose import takes as long as half of a command.
+They are bit for bit those of `scipy.stats`, whose import takes as long as half of a command, for probabilities from
+1e-30: far below any level that a policy's budget is split into. Below, a beta quantile may be NaN, which is an ERROR.
 """
 
 from scipy import special
