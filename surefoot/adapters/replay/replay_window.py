@@ -1,4 +1,4 @@
-"""Store the requests of a replay in a temporary database on disk, so that memory does not grow with them."""
+"""Store the requests of a replay in a temporary database on disk, not in memory."""
 
 import contextlib
 import itertools
