@@ -27,7 +27,8 @@ from surefoot.adapters.replay.scoring_progress import ProgressReport
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import NotFound, PolicyInvalid
-from surefoot.core.judging.evidence import MissingEvidence, ValidationResult
+from surefoot.core.judging.evidence import MissingEvidence
+from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.record.state import fold_entries
 from surefoot.gateway.http.app import Gateway, build_app

@@ -6,15 +6,9 @@ from typing import Any, TypeVar
 
 from surefoot.core.domain import Outcome, RegistryView, Split, Version
 from surefoot.core.errors import NotFound, OutcomeUnknown, RegistryUnavailable, RouteSuperseded, StaleLedger
-from surefoot.core.judging.evidence import (
-    AnswerShapes,
-    EventStratum,
-    Evidence,
-    MissingEvidence,
-    SplitCounts,
-    ValidationResult,
-)
+from surefoot.core.judging.evidence import AnswerShapes, EventStratum, Evidence, MissingEvidence, SplitCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.record.chain import GENESIS_HASH, Entry, canonical_bytes, check_chain, seal_entry
 from surefoot.rollout import Ports, PromotionRequest

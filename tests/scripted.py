@@ -4,15 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from surefoot.core.domain import Stage
-from surefoot.core.judging.evidence import (
-    EventStratum,
-    Evidence,
-    FeatureShift,
-    InputShift,
-    SplitCounts,
-    ValidationResult,
-)
+from surefoot.core.judging.evidence import EventStratum, Evidence, FeatureShift, InputShift, SplitCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.record.state import Ledger
 from surefoot.rollout import drive_rollout, open_promotion

@@ -17,7 +17,6 @@ import orjson
 
 from surefoot.core.errors import ArtifactTampered, NotFound, Rejected, SurefootError
 from surefoot.models import process_messages
-from surefoot.models.answer_checks import check_answer_count
 from surefoot.models.blocking_calls import run_in_daemon_thread
 from surefoot.models.forkserver import Forkserver, ForkserverGone
 from surefoot.models.model_connection import ModelConnection
@@ -29,6 +28,7 @@ from surefoot.models.predictor import (
     RequestOptions,
     RowChecks,
 )
+from surefoot.models.rows.answer_checks import check_answer_count
 from surefoot.models.rows.independence import IndependenceProof, RowIndependence
 
 _log = logging.getLogger(__name__)

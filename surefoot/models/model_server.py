@@ -12,10 +12,10 @@ from typing import Any, cast
 import orjson
 
 from surefoot.models import process_messages
-from surefoot.models.answer_checks import describe_error
 from surefoot.models.predictor import ColumnNames, Model
 from surefoot.models.process_meter import ProcessMeter
 from surefoot.models.process_priority import lower_priority
+from surefoot.models.rows.answer_checks import describe_error
 from surefoot.models.rows.independence import IndependenceProof, RowIndependence
 from surefoot.models.rows.live_check import RowWatch, probe_proof
 

@@ -7,10 +7,10 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from surefoot.models.answer_checks import check_answers
 from surefoot.models.model_process import ModelProcess, RemoteModelError, StartProcess
 from surefoot.models.model_server import PREDICT_TABLE
 from surefoot.models.predictor import TableColumn
+from surefoot.models.rows.answer_checks import check_answers
 
 Value = TypeVar("Value")
 

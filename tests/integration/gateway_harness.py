@@ -65,7 +65,7 @@ def quits(frame: pd.DataFrame) -> object:
 
 
 def sleeps(frame: pd.DataFrame) -> object:
-    """Answer a caller's row long after anybody's patience; rows that the gateway makes up are answered at once."""
+    """Answer a caller's row only after every timeout; rows that the gateway makes up are answered at once."""
     if (frame["x"] == ROW["x"]).all() and (frame["y"] == ROW["y"]).all():
         time.sleep(4 * PATIENCE)
     return frame["x"]

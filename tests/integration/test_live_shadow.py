@@ -19,9 +19,10 @@ from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Stage
-from surefoot.core.judging.evidence import Evidence, ValidationResult
+from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.reverify import reverify
+from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.record.events import GateJudged, decode_event
 from surefoot.core.record.state import Ledger

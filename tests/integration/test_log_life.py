@@ -331,7 +331,7 @@ def test_tables_expire_as_a_whole(tmp_path: Path) -> None:
 def test_a_segment_that_grows_though_it_is_closed_is_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When more is written than was counted somebody writes what is closed, and nothing is removed."""
+    """When a closed segment grows after it was counted, the compaction stops and removes nothing."""
     path = write(tmp_path, [record(0)])
     real = secrets.token_hex
 

@@ -10,7 +10,8 @@ from surefoot.adapters.expectations.suite import run_suite, suite_problems
 from surefoot.adapters.predictions.typed_table import typed_table
 from surefoot.cli.read_only import lint
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import MissingEvidence, ValidationResult
+from surefoot.core.judging.evidence import MissingEvidence
+from surefoot.core.judging.validation_evidence import ValidationResult
 
 N = 1000
 

@@ -11,7 +11,6 @@ from surefoot.core.judging.evidence import (
     MILLIONTHS_PER_UNIT,
     EventStratum,
     Evidence,
-    FailedExpectation,
     FeatureShift,
     InputShift,
     MissingEvidence,
@@ -20,10 +19,10 @@ from surefoot.core.judging.evidence import (
     SpeedCounts,
     SpeedStratum,
     SplitCounts,
-    ValidationResult,
 )
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
+from surefoot.core.judging.validation_evidence import FailedExpectation, ValidationResult
 from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.core.record.chain import canonical_bytes
 from surefoot.core.record.events import GateJudged, encode_event

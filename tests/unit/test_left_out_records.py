@@ -14,11 +14,12 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import MAX_REFUSED_REQUESTS, OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Role, Verdict, Version
 from surefoot.core.errors import NotFound
-from surefoot.core.judging.evidence import EventStratum, PairedSums, SplitCounts, ValidationResult
+from surefoot.core.judging.evidence import EventStratum, PairedSums, SplitCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.verdicts.left_out_records import LEFT_OUT_REASON_TEXTS, report_left_out_records
 from tests.gates import make_gate

@@ -82,7 +82,9 @@ def test_missing_evidence_that_comes_in_time_advances() -> None:
     """A gate without data for a while passes as soon as it has some."""
     env = scenario(
         POLICY,
-        lambda q: MissingEvidence(Outcome.NO_DATA, "nobody came") if q.kind == "live" and q.until < 1_004_000 else None,
+        lambda q: (
+            MissingEvidence(Outcome.NO_DATA, "no request came") if q.kind == "live" and q.until < 1_004_000 else None
+        ),
     )
     started(env)
     assert events(env, "RolloutEnded")[-1]["sink"] == "Promoted"

@@ -16,9 +16,10 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, Evidence, InputShift, PairedSums, ValidationResult
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, Evidence, InputShift, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Gate, Metric
 from tests.gates import make_gate
 from tests.unit.test_replay import ASKED, QUALITY, V1, V2, label, record, write

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array, csr_matrix
 
 from surefoot.adapters.mlflow.pyfunc.outputs import is_multi_output, plain_json_value, split_rows
-from surefoot.models.answer_checks import check_answers
+from surefoot.models.rows.answer_checks import check_answers
 
 MOMENT = pd.Timestamp("2013-07-01 08:30:00")
 TEXT = "2013-07-01T08:30:00"

@@ -23,12 +23,12 @@ from surefoot.core.judging.evidence import (
     PairedBlock,
     PairedSums,
     SplitCounts,
-    ValidationResult,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Metric
 from tests.gates import changed, make_gate
 

@@ -18,18 +18,11 @@ from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import MAX_COMPARED_INPUTS, UNREADABLE_REASON, OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Role, Version
-from surefoot.core.judging.evidence import (
-    Evidence,
-    FeatureShift,
-    GoldenRows,
-    InputShift,
-    MissingEvidence,
-    ScoreBins,
-    ValidationResult,
-)
+from surefoot.core.judging.evidence import Evidence, FeatureShift, GoldenRows, InputShift, MissingEvidence, ScoreBins
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Gate, Metric
 from tests.gates import make_gate
 from tests.unit.test_replay import ASKED, V1, V2, days, half, label, record, write

@@ -11,7 +11,6 @@ from surefoot.core.judging.evidence import (
     AnswerShapes,
     EventStratum,
     Evidence,
-    FailedExpectation,
     FeatureShift,
     GaugeCounts,
     GoldenRows,
@@ -24,13 +23,13 @@ from surefoot.core.judging.evidence import (
     SpeedCounts,
     SpeedStratum,
     SplitCounts,
-    ValidationResult,
     ValueCounts,
     ValueStratum,
 )
 from surefoot.core.judging.judge import JUDGE_EDITION, judge
 from surefoot.core.judging.reverify import EVIDENCE_TYPES, pack_evidence, reverify, unpack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.judging.validation_evidence import FailedExpectation, ValidationResult
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.codec import journal_name

@@ -21,16 +21,10 @@ from surefoot.adapters.predictions.typed_table import typed_table
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import InvariantBroken, SurefootError
-from surefoot.core.judging.evidence import (
-    AnswerShapes,
-    Evidence,
-    GoldenRows,
-    InputShift,
-    MissingEvidence,
-    ValidationResult,
-)
+from surefoot.core.judging.evidence import AnswerShapes, Evidence, GoldenRows, InputShift, MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
+from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import (
     EVENT_METRICS,
     PAIRED_METRICS,

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from surefoot.models.answer_checks import describe_error
+from surefoot.models.rows.answer_checks import describe_error
 
 _PYTHON = re.compile(r"^\s*python_version:\s*['\"]?(\d+\.\d+)", re.MULTILINE)
 

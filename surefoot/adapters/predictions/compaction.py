@@ -306,7 +306,9 @@ class _Run:
         fresh = self._scratch / f"{kind.name}-{secrets.token_hex(8)}{ending}"
         written = self._write(fresh, kind, contents)
         if written != contents.rows:
-            raise InvariantBroken(f"{fresh.name} got {written} of {contents.rows} rows: somebody writes what is closed")
+            raise InvariantBroken(
+                f"{fresh.name} got {written} of {contents.rows} rows: another process still writes to a closed segment"
+            )
         fresh.chmod(0o640)  # as the segments: requests are private
         note = fresh.with_name(fresh.name + REPLACED_NOTE_SUFFIX)
         note.write_bytes(orjson.dumps([path.name for path in sources]))

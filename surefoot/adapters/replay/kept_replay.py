@@ -14,11 +14,11 @@ from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
 from surefoot.adapters.evidence_store.answer_files import TAIL, environment_digest
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore, KeptPiece, key_name
 from surefoot.adapters.evidence_store.left_out_facts import add_left_out, read_left_out
+from surefoot.adapters.evidence_store.log_sections import LogSection, LogSections, cut_log
 from surefoot.adapters.evidence_store.recount import failure_facts, read_failures
 from surefoot.adapters.evidence_store.section_log import PartsReplaced
 from surefoot.adapters.evidence_store.sums_table import decode_sums, encode_sums, no_rows
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
-from surefoot.adapters.replay.log_sections import LogSection, LogSections, cut_log
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.part_questions import asks_every_request
 from surefoot.adapters.replay.scoring import ScorableModel

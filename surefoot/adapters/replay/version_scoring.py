@@ -31,10 +31,10 @@ from surefoot.adapters.replay.scoring import (
 )
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
-from surefoot.models.answer_checks import describe_error
 from surefoot.models.arrow_stream import decode_table, encode_table
 from surefoot.models.predictor import PredictorLost, TableColumn
 from surefoot.models.remote_scorer import RemoteScorer, ScoringAbandoned
+from surefoot.models.rows.answer_checks import describe_error
 
 _MIN_TABLE_ROWS = 16
 """Rows that are asked as one table at least; fewer are asked as rows [count]."""

@@ -6,7 +6,6 @@ from dataclasses import fields, is_dataclass
 
 from surefoot.core.judging.evidence import (
     Evidence,
-    FailedExpectation,
     FeatureShift,
     GoldenRows,
     PairedBlock,
@@ -14,6 +13,7 @@ from surefoot.core.judging.evidence import (
     SpeedCounts,
     SpeedStratum,
 )
+from surefoot.core.judging.validation_evidence import FailedExpectation
 
 MAX_COUNT = 2**53 - 1
 """Largest count that the journal can carry."""

@@ -29,11 +29,11 @@ from surefoot.core.judging.evidence import (
     SlicedCounts,
     SpeedCounts,
     SplitCounts,
-    ValidationResult,
     ValueCounts,
 )
 from surefoot.core.judging.evidence_validation import validate_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import (
     EventGate,
     ExpectedLossGate,

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from surefoot.gateway.inference.request_attempts import Attempt, Failed, Revoked, fail_waiting, split_answers
-from surefoot.models.answer_checks import describe_error
 from surefoot.models.predictor import Predictor, PredictorLost, RowChecks
+from surefoot.models.rows.answer_checks import describe_error
 
 if TYPE_CHECKING:
     from surefoot.gateway.inference.version_pool import VersionPool

@@ -12,8 +12,8 @@ from surefoot.core.domain import Arm, Split
 from surefoot.gateway.log.record import MAX_TEXT_LENGTH, json_line, logged_unit, record_lines
 from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.gateway.log.scoring_request import ScoringRequest
-from surefoot.models.answer_checks import describe_error
 from surefoot.models.predictor import NO_OPTIONS, ColumnNames, RequestOptions
+from surefoot.models.rows.answer_checks import describe_error
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,9 @@ from surefoot.gateway.inference.request_attempts import (
 from surefoot.gateway.inference.route_snapshot import LiveRoute, version_key
 from surefoot.gateway.log.record import PredictionLogWriter
 from surefoot.gateway.log.scoring_request import ScoringRequest
-from surefoot.models.answer_checks import describe_error
 from surefoot.models.blocking_calls import run_in_daemon_thread
 from surefoot.models.predictor import NO_OPTIONS, AnswerCost, ColumnNames, Predictor, RequestOptions
+from surefoot.models.rows.answer_checks import describe_error
 
 _log = logging.getLogger(__name__)
 _ALLOWANCE_CHECK_S = 0.05

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from surefoot.models.answer_checks import describe_error
+from surefoot.models.rows.answer_checks import describe_error
 
 _AskRows = Callable[[list[list[object]]], list[object]]
 """Answers some rows, one JSON value a row; raises where it cannot."""

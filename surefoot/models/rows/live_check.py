@@ -4,8 +4,8 @@ import random
 import time
 from typing import Any, cast
 
-from surefoot.models.answer_checks import check_answers, describe_error
 from surefoot.models.predictor import ColumnNames, Model
+from surefoot.models.rows.answer_checks import check_answers, describe_error
 from surefoot.models.rows.independence import (
     DEPENDENT_REASON,
     UNSTABLE_REASON,

@@ -9,8 +9,8 @@ from surefoot.adapters.mlflow.pyfunc.columns import (
     column_type_name,
 )
 from surefoot.adapters.mlflow.pyfunc.inputs import ModelInputs
-from surefoot.models.answer_checks import MISSING_INTEGER, MISSING_TEXTS
 from surefoot.models.predictor import TableColumn
+from surefoot.models.rows.answer_checks import MISSING_INTEGER, MISSING_TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
