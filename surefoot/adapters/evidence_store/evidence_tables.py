@@ -1,8 +1,9 @@
 """Write evidence tables to Parquet atomically, with facts beside the rows, and read them back."""
 
+import contextlib
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import orjson
@@ -25,32 +26,37 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_table(path: Path, table: pa.Table, facts: Mapping[str, object], compression: str = "zstd") -> str:
+def write_table(path: Path, table: pa.Table, facts: Mapping[str, object]) -> str:
     """Write a table with some facts about it in the place of what is there; give the SHA-256 of the file in hex.
 
     Args:
         path: Where it goes.
         table: Rows.
         facts: All else, as JSON values.
-        compression: Of the Parquet file: "none" where hashes would not become smaller.
 
     Raises:
         EvidenceUnavailable: The disk is full, or refuses something else.
     """
+    made = table.replace_schema_metadata({_META: orjson.dumps(facts)})
+    with _fresh_file(path) as fresh:
+        pyarrow.parquet.write_table(made, fresh, compression="zstd")
+        return file_digest(fresh)
+
+
+@contextlib.contextmanager
+def _fresh_file(path: Path) -> Iterator[Path]:
+    """Give a file to write to, which takes the place of what is there in the end."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
-            made = table.replace_schema_metadata({_META: orjson.dumps(facts)})
-            pyarrow.parquet.write_table(made, fresh, compression=compression, use_dictionary=compression != "none")
+            yield fresh
             fresh.chmod(0o640)  # as the log: what a version answered is as private as what it was asked
-            digest = file_digest(fresh)
             fresh.replace(path)
         finally:
             fresh.unlink(missing_ok=True)
     except OSError as error:
         raise EvidenceUnavailable(f"evidence cannot be kept in {path.parent}: {error}") from error
-    return digest
 
 
 def read_table(path: Path) -> tuple[pa.Table, dict[str, object]]:
@@ -60,13 +66,72 @@ def read_table(path: Path) -> tuple[pa.Table, dict[str, object]]:
         FileNotFoundError: There is none.
         EvidenceUnavailable: It cannot be read.
     """
-    try:
+    with _reading(path):
         table = pyarrow.parquet.read_table(path, use_threads=False, memory_map=True)
         return table, dict(orjson.loads((table.schema.metadata or {})[_META]))
+
+
+def read_table_facts(path: Path) -> dict[str, object]:
+    """Read the facts about a table, and none of its rows.
+
+    Raises:
+        FileNotFoundError: There is none.
+        EvidenceUnavailable: It cannot be read.
+    """
+    with _reading(path):
+        return dict(orjson.loads((pyarrow.parquet.read_schema(path).metadata or {})[_META]))
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Map what can be wrong with a file to our errors."""
+    try:
+        yield
     except FileNotFoundError:
         raise
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise EvidenceUnavailable(f"kept evidence {path.name} cannot be read: {error}") from error
+
+
+def write_mapped_table(path: Path, table: pa.Table, facts: Mapping[str, object]) -> None:
+    """Write a table with some facts so that it can be read without being loaded.
+
+    Raises:
+        EvidenceUnavailable: The disk is full, or refuses something else.
+    """
+    made = table.combine_chunks().replace_schema_metadata({_META: orjson.dumps(facts)})
+    with (
+        _fresh_file(path) as fresh,
+        pa.OSFile(str(fresh), "wb") as stream,
+        pa.ipc.new_file(stream, made.schema) as file,
+    ):
+        file.write_table(made)
+
+
+@contextlib.contextmanager
+def map_table(path: Path) -> Iterator[pa.Table]:
+    """Open what `write_mapped_table` has written; its pages are read when they are looked at.
+
+    Raises:
+        FileNotFoundError: There is none.
+        EvidenceUnavailable: It cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        with _reading(path):
+            source = stack.enter_context(pa.memory_map(str(path)))
+            table = pa.ipc.open_file(source).read_all()
+        yield table
+
+
+def read_mapped_facts(path: Path) -> dict[str, object]:
+    """Read the facts about what `write_mapped_table` has written.
+
+    Raises:
+        FileNotFoundError: There is none.
+        EvidenceUnavailable: It cannot be read.
+    """
+    with map_table(path) as table, _reading(path):
+        return dict(orjson.loads((table.schema.metadata or {})[_META]))
 
 
 def file_stamp(path: Path) -> list[int]:

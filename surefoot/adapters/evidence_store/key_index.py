@@ -1,21 +1,29 @@
 """Index the keys of log files by 64-bit hashes: which files share a request, and which labels belong to which file."""
 
+import contextlib
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence_store.evidence_tables import file_digest, file_stamp, read_table, write_table
+from surefoot.adapters.evidence_store.evidence_tables import (
+    file_digest,
+    file_stamp,
+    map_table,
+    read_mapped_facts,
+    write_mapped_table,
+)
 from surefoot.adapters.predictions.log_files import LABEL_FILES, PREDICTION_FILES, FileKind, log_view_sql
 from surefoot.core.errors import EvidenceUnavailable
 
-_FORMAT = f"1, DuckDB {duckdb.__version__}"
+_FORMAT = f"2, DuckDB {duckdb.__version__}"
 """Indexes of another form, or of another hash function, are made anew."""
 _Hashes = NDArray[np.uint64]
 _KEY_SQL = 'hash(request, "row")'
@@ -27,52 +35,58 @@ _COLUMNS = {
     ),
 }
 _INDEX_MEMORY = "1GB"
+_RANGE_KEYS = 2_000_000
+"""Keys of all files that are compared at once [count]."""
+_HASHES = 1 << 64
 
 
 @dataclass(frozen=True, slots=True)
 class KeyIndex:
-    """Keys of the records of some files, in the order of their hashes.
+    """Keys of the records of some files, in the order of their hashes; they stay on disk until they are asked for.
 
     Attributes:
         name: Name of the file; empty for several.
         digest: SHA-256 of its bytes, in hex; empty for files that still grow.
-        key: Hash of request id and row of each record, sorted, shape (n,).
-        at: Time of each record [Unix seconds], shape (n,).
-        one: Hash of all that a label says; empty for requests, shape (n,).
-        two: Another one, shape (n,).
+        size: Its records [count].
+        first_at: Time of the earliest record [Unix seconds]; infinite without any.
+        last_at: Time of the latest record [Unix seconds]; minus infinity without any.
+        place: Where the index is kept; None for files that still grow.
     """
 
     name: str
     digest: str
-    key: _Hashes
-    at: NDArray[np.float64]
-    one: _Hashes
-    two: _Hashes
+    size: int
+    first_at: float
+    last_at: float
+    place: Path | None = None
+    _held: pa.Table | None = field(default=None, repr=False)
 
-    @property
-    def first_at(self) -> float:
-        """Time of the earliest record [Unix seconds]; infinite without any."""
-        return float(self.at.min(initial=np.inf))
+    @contextlib.contextmanager
+    def columns(self) -> Iterator[Mapping[str, Any]]:
+        """Open the index.
 
-    @property
-    def last_at(self) -> float:
-        """Time of the latest record [Unix seconds]; minus infinity without any."""
-        return float(self.at.max(initial=-np.inf))
-
-    def find(self, keys: _Hashes) -> NDArray[np.intp]:
-        """Places of all records that have one of some keys."""
-        keys = np.unique(keys)
-        first, last = (np.searchsorted(self.key, keys, side) for side in ("left", "right"))
-        counts = last - first
-        starts = np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) if len(keys) else first
-        return np.asarray(starts + np.arange(int(counts.sum())), dtype=np.intp)
+        Yields:
+            Arrays in the order of the keys, shape (size,): key, the hash of request id and row, and of labels at, the
+            time [Unix seconds], and one and two, hashes of all that a label says. None outlives the index.
+        """
+        with contextlib.ExitStack() as stack:
+            table = self._held if self.place is None else stack.enter_context(map_table(self.place))
+            if table is None or not table.num_rows:
+                yield {name: np.zeros(0, dtype=kind) for name, kind in _KINDS.items()}
+                return
+            yield {name: table.column(name).chunk(0).to_numpy() for name in table.column_names}
 
     def contains(self, keys: _Hashes) -> NDArray[np.bool_]:
         """Which of some keys a record has, shape (len(keys),)."""
-        if not len(self.key):
+        if not self.size or not len(keys):
             return np.zeros(len(keys), dtype=bool)
-        place = np.minimum(np.searchsorted(self.key, keys), len(self.key) - 1)
-        return np.asarray(self.key[place] == keys)
+        with self.columns() as columns:
+            own = columns["key"]
+            place = np.minimum(np.searchsorted(own, keys), len(own) - 1)
+            return np.asarray(own[place] == keys)
+
+
+_KINDS = {"key": np.uint64, "at": np.float64, "one": np.uint64, "two": np.uint64}
 
 
 def read_key_index(folder: Path, path: Path, kind: FileKind) -> KeyIndex:
@@ -90,17 +104,33 @@ def read_key_index(folder: Path, path: Path, kind: FileKind) -> KeyIndex:
     place = folder / f"{path.name}.index"
     stamp = file_stamp(path)
     try:
-        table, facts = read_table(place)
-    except FileNotFoundError:
+        facts = read_mapped_facts(place)
+    except (FileNotFoundError, EvidenceUnavailable):  # of an older release, or cut by a lost host
         facts = {}
     if facts.get("stamp") != stamp or facts.get("format") != _FORMAT:
         digest = file_digest(path)
         if facts.get("digest", digest) != digest:
             raise EvidenceUnavailable(altered_message(path.name))
-        table = _index_table(_query([], [path], kind))
-        write_table(place, table, {"format": _FORMAT, "stamp": stamp, "digest": digest}, "none")
-        facts = {"digest": digest}
-    return _key_index(path.name, str(facts["digest"]), table)
+        made = _index_files([], [path], kind)
+        facts = {
+            "format": _FORMAT,
+            "stamp": stamp,
+            "digest": digest,
+            "size": made.size,
+            "first_at": made.first_at if made.size else None,
+            "last_at": made.last_at if made.size else None,
+        }
+        kept = [name for name in _KINDS if kind is LABEL_FILES or name == "key"]
+        write_mapped_table(place, (made._held or pa.table({})).select(kept), facts)  # noqa: SLF001 - of this module
+    first, last = facts["first_at"], facts["last_at"]
+    return KeyIndex(
+        path.name,
+        str(facts["digest"]),
+        int(str(facts["size"])),
+        np.inf if first is None else float(str(first)),
+        -np.inf if last is None else float(str(last)),
+        place,
+    )
 
 
 def altered_message(name: str) -> str:
@@ -110,7 +140,7 @@ def altered_message(name: str) -> str:
 
 def index_growing_files(segments: Sequence[Path], kind: FileKind) -> KeyIndex:
     """Index files that still grow; nothing is kept."""
-    return _key_index("", "", _index_table(_query(segments, [], kind)))
+    return _index_files(segments, [], kind)
 
 
 def altered_parts(folder: Path, log: Path) -> list[str]:
@@ -119,63 +149,86 @@ def altered_parts(folder: Path, log: Path) -> list[str]:
     for place in sorted(folder.glob("*.index")) if folder.is_dir() else ():
         path = log / place.name.removesuffix(".index")
         try:
-            _, facts = read_table(place)
-            if facts.get("digest") != file_digest(path):
+            if read_mapped_facts(place).get("digest") != file_digest(path):
                 found.append(path.name)
-        except FileNotFoundError:  # its rows have expired, or are in a larger file now
+        except (FileNotFoundError, EvidenceUnavailable):  # its rows have expired, or are in a larger file now
             continue
     return found
 
 
 def forget_gone_files(folder: Path, names: Sequence[str]) -> None:
     """Remove the indexes of files that are not there any more."""
-    for place in folder.glob("*.index") if folder.is_dir() else ():
-        if place.name.removesuffix(".index") not in names:
-            place.unlink(missing_ok=True)
+    for kind in (".index", ".matches"):
+        for place in folder.glob(f"*{kind}") if folder.is_dir() else ():
+            if place.name.removesuffix(kind) not in names:
+                place.unlink(missing_ok=True)
 
 
-def shared_keys(indexes: Sequence[KeyIndex]) -> list[tuple[int, int]]:
-    """Pairs of indexes that have a key in common, by their places."""
-    together = np.concatenate([_once(index.key) for index in indexes]) if indexes else np.zeros(0, np.uint64)
+def hash_ranges(keys: int) -> list[tuple[int, int]]:
+    """Cut the hashes into equal ranges, first and last included, each of few enough of so many keys."""
+    count = -(-max(keys, 1) // _RANGE_KEYS)
+    bounds = [_HASHES * place // count for place in range(count + 1)]
+    return [(low, high - 1) for low, high in itertools.pairwise(bounds)]
+
+
+def range_places(keys: _Hashes, low: int, high: int) -> slice:
+    """Places of the sorted keys in a range, its first and last hash included."""
+    first = int(np.searchsorted(keys, np.uint64(low), "left"))
+    return slice(first, int(np.searchsorted(keys, np.uint64(high), "right")))
+
+
+def shared_keys(folder: Path, parts: Sequence[KeyIndex]) -> frozenset[tuple[str, str]]:
+    """Pairs of closed files that have a key in common, by their digests: enough of them to tell who is connected.
+
+    Args:
+        folder: Where it is kept which files were compared.
+        parts: The files.
+    """
+    place = folder / "shared.json"
+    digests = sorted(part.digest for part in parts)
+    try:
+        known = orjson.loads(place.read_bytes())
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        known = {}
+    if known.get("format") == _FORMAT and set(digests) <= set(known["digests"]):
+        return frozenset((one, other) for one, other in known["pairs"])
+    pairs: set[tuple[str, str]] = set()
+    for low, high in hash_ranges(sum(part.size for part in parts)):
+        pairs |= {(parts[one].digest, parts[other].digest) for one, other in _shared_in_range(parts, low, high)}
+    if parts:
+        made = {"format": _FORMAT, "digests": digests, "pairs": sorted(pairs)}
+        with contextlib.suppress(OSError):  # they are compared again next time
+            fresh = place.with_suffix(".tmp")
+            fresh.write_bytes(orjson.dumps(made))
+            fresh.replace(place)
+    return frozenset(pairs)
+
+
+def _shared_in_range(parts: Sequence[KeyIndex], low: int, high: int) -> set[tuple[int, int]]:
+    keys = []
+    for part in parts:
+        with part.columns() as columns:
+            some = columns["key"][range_places(columns["key"], low, high)]
+            keys.append(some[np.append(True, some[1:] != some[:-1])] if len(some) else some.copy())
+    together = np.concatenate(keys)
     together.sort(kind="stable")  # it merges what is in order already
     twice = np.unique(together[1:][together[1:] == together[:-1]])
-    if not len(twice):
-        return []
-    has = np.array([index.contains(twice) for index in indexes])
-    pairs = {tuple(np.flatnonzero(column)[:2].tolist()) for column in has.T}
-    for column in has.T:
-        places = np.flatnonzero(column).tolist()
-        pairs |= set(itertools.pairwise(places))
-    return sorted(pairs)
+    owners: dict[int, int] = {}
+    pairs = set()
+    for number, some in enumerate(keys):
+        for key in np.intersect1d(some, twice, assume_unique=True).tolist() if len(twice) else ():
+            if key in owners:
+                pairs.add((owners[key], number))
+            owners[key] = number
+    return pairs
 
 
-def _once(keys: _Hashes) -> _Hashes:
-    """Sorted keys, each once."""
-    return keys[np.append(True, keys[1:] != keys[:-1])] if len(keys) else keys
-
-
-def _query(segments: Sequence[Path], tables: Sequence[Path], kind: FileKind) -> pa.Table:
+def _index_files(segments: Sequence[Path], tables: Sequence[Path], kind: FileKind) -> KeyIndex:
     with duckdb.connect() as db:
         db.execute(f"SET threads = 1; SET memory_limit = '{_INDEX_MEMORY}'")
         db.execute(log_view_sql(segments, tables, kind))
-        return db.sql(f"SELECT {_COLUMNS[kind.name]} FROM {kind.view}").to_arrow_table()  # noqa: S608 - constants
-
-
-def _index_table(found: pa.Table) -> pa.Table:
-    return found.sort_by("key").combine_chunks()
-
-
-def _key_index(name: str, digest: str, table: pa.Table) -> KeyIndex:
-    def column(wanted: str, kind: Any) -> Any:
-        if wanted not in table.column_names:
-            return np.zeros(0, dtype=kind)
-        return table.column(wanted).combine_chunks().to_numpy(zero_copy_only=False).astype(kind, copy=False)
-
-    return KeyIndex(
-        name,
-        digest,
-        column("key", np.uint64),
-        column("at", np.float64),
-        column("one", np.uint64),
-        column("two", np.uint64),
-    )
+        found = db.sql(f"SELECT {_COLUMNS[kind.name]} FROM {kind.view}").to_arrow_table()  # noqa: S608 - constants
+    found = found.sort_by("key").combine_chunks()
+    at = found.column("at").to_numpy()
+    name, digest = "", ""
+    return KeyIndex(name, digest, len(at), float(at.min(initial=np.inf)), float(at.max(initial=-np.inf)), _held=found)

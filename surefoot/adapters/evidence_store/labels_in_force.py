@@ -1,15 +1,18 @@
 """Tell which labels each part of a log has, so that its sums are made anew when, and only when, these change."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence_store.evidence_tables import read_table, write_table
-from surefoot.adapters.evidence_store.key_index import KeyIndex
+from surefoot.adapters.evidence_store.evidence_tables import read_table, read_table_facts, write_table
+from surefoot.adapters.evidence_store.key_index import KeyIndex, hash_ranges, range_places
+from surefoot.core.errors import EvidenceUnavailable
 
 _MASK = (1 << 64) - 1
 
@@ -40,38 +43,33 @@ class LabelState:
         return f"{self.count} {self.one:x} {self.two:x}"
 
 
-def label_state(labels: KeyIndex, places: NDArray[np.intp]) -> LabelState:
-    """State of some labels of an index."""
+def _label_state(labels: Mapping[str, Any], places: NDArray[np.intp]) -> LabelState:
+    """State of some labels, given the columns of their index."""
     if not len(places):
         return LabelState()
     with np.errstate(over="ignore"):
-        one, two = (int(hashes[places].sum(dtype=np.uint64)) for hashes in (labels.one, labels.two))
-    return LabelState(len(places), one, two, float(labels.at[places].max()))
+        one, two = (int(labels[name][places].sum(dtype=np.uint64)) for name in ("one", "two"))
+    return LabelState(len(places), one, two, float(labels["at"][places].max()))
 
 
 @dataclass
 class _LabelFile:
-    """A closed file of labels: which parts of the log its labels belong to."""
+    """A closed file of labels: which parts of the log its labels belong to.
+
+    Attributes:
+        index: Its labels.
+        states: State of its labels of each part, by the part's digest.
+        unmatched: Its labels that belong to no part [count].
+    """
 
     index: KeyIndex
     states: dict[str, LabelState] = field(default_factory=dict)
-    matched: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    unmatched: int = 0
 
-    def match(self, parts: Sequence[KeyIndex]) -> bool:
-        """Look up the parts that were not looked up yet; whether there were any."""
-        digests = {part.digest for part in parts}
-        if self.states.keys() - digests or len(self.matched) != len(self.index.key):
-            self.states = {}  # the requests of a part that is gone are in another file now, or nowhere
-            self.matched = np.zeros(len(self.index.key), dtype=bool)
-        fresh = [part for part in parts if part.digest not in self.states]
-        for part in fresh:
-            if len(part.key) > len(self.index.key):
-                places = np.flatnonzero(part.contains(self.index.key))
-            else:
-                places = self.index.find(part.key)
-            self.states[part.digest] = label_state(self.index, places)
-            self.matched[places] = True
-        return bool(fresh)
+    def forget_gone(self, digests: set[str]) -> None:
+        """Forget everything where a part is gone: its requests are in another file now, or nowhere."""
+        if self.states.keys() - digests:
+            self.states, self.unmatched = {}, self.index.size
 
 
 class LabelsInForce:
@@ -90,14 +88,18 @@ class LabelsInForce:
             closed: Closed files of labels.
             growing: Labels in files that still grow.
         """
-        self._growing = growing
+        self._folder, self._growing = folder, growing
         self._closed = [_read(folder, index) for index in closed]
+        digests = {part.digest for part in parts}
         for file in self._closed:
-            if file.match(parts):
-                _write(folder, file)
-        self._tail = {part.digest: label_state(growing, np.flatnonzero(part.contains(growing.key))) for part in parts}
-        known = [part.contains(growing.key) for part in parts]
-        self._tail_matched = np.logical_or.reduce(known) if known else np.zeros(len(growing.key), dtype=bool)
+            file.forget_gone(digests)
+        _match(folder, parts, [file for file in self._closed if file.states.keys() != digests])
+        with growing.columns() as columns:
+            found = {part.digest: np.flatnonzero(part.contains(columns["key"])) for part in parts}
+            self._tail = {digest: _label_state(columns, places) for digest, places in found.items()}
+        self._tail_matched = np.zeros(growing.size, dtype=bool)
+        for places in found.values():
+            self._tail_matched[places] = True
         self.files: Mapping[str, list[str]] = {
             part.digest: [file.index.name for file in self._closed if file.states[part.digest].count] for part in parts
         }
@@ -118,32 +120,98 @@ class LabelsInForce:
             until: End [Unix seconds].
             tail: All requests that are in no part.
         """
+        sides = [(file.index, None) for file in self._closed if file.unmatched]
         found = 0
-        sides = [(file.index, file.matched) for file in self._closed] + [(self._growing, self._tail_matched)]
-        for index, matched in sides:
-            rest = np.flatnonzero(~matched & (index.at > since) & (index.at <= until))
-            found += int((~tail.contains(index.key[rest])).sum())
+        for index, matched in [*sides, (self._growing, self._tail_matched)]:
+            known = _matched(self._folder, index) if matched is None else matched
+            with index.columns() as columns:
+                rest = np.flatnonzero(~known & (columns["at"] > since) & (columns["at"] <= until))
+                found += int((~tail.contains(columns["key"][rest])).sum())
         return found
+
+
+def _match(folder: Path, parts: Sequence[KeyIndex], files: Sequence[_LabelFile]) -> None:
+    """Look up which fresh parts the labels of some files belong to, a range of hashes after the other, and keep it."""
+    if not files:
+        return
+    fresh = [part for part in parts if any(part.digest not in file.states for file in files)]
+    wanted = [np.array([part.digest not in file.states for part in fresh], dtype=bool) for file in files]
+    matched = [_matched(folder, file.index) if file.states else np.zeros(file.index.size, dtype=bool) for file in files]
+    for file in files:
+        file.states |= {part.digest: LabelState() for part in fresh if part.digest not in file.states}
+    for low, high in hash_ranges(sum(part.size for part in fresh)):
+        keys, owners = _keys_in_range(fresh, low, high)
+        for file, known, asked in zip(files, matched, wanted, strict=True):
+            with file.index.columns() as columns:
+                here = range_places(columns["key"], low, high)
+                some = {name: column[here] for name, column in columns.items()}
+                for owner, places in _owned(keys, owners, some["key"], asked):
+                    known[here][places] = True
+                    file.states[fresh[owner].digest] += _label_state(some, places)
+    for file, known in zip(files, matched, strict=True):
+        file.unmatched = int((~known).sum())
+        _write(folder, file, known)
+
+
+def _owned(
+    keys: NDArray[np.uint64], owners: NDArray[np.int32], labels: NDArray[np.uint64], asked: NDArray[np.bool_]
+) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Give each part that has some of the labels, and their places; each label once for a part.
+
+    Args:
+        keys: Sorted keys of all parts.
+        owners: Number of the part of each.
+        labels: Sorted keys of labels.
+        asked: Which parts are wanted, by their number.
+    """
+    first, last = (np.searchsorted(keys, labels, side) for side in ("left", "right"))
+    counts = last - first
+    begins = np.cumsum(counts) - counts
+    whose = owners[np.repeat(first - begins, counts) + np.arange(int(counts.sum()))].astype(np.int64)
+    places = np.repeat(np.arange(len(labels)), counts)
+    found = np.unique((whose * max(len(labels), 1) + places)[asked[whose]])
+    whose, places = np.divmod(found, max(len(labels), 1))
+    for start, end in itertools.pairwise([*np.flatnonzero(np.diff(whose, prepend=-1)), len(whose)]):
+        yield int(whose[start]), places[start:end]
+
+
+def _keys_in_range(parts: Sequence[KeyIndex], low: int, high: int) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
+    """Sorted keys of all parts in a range of hashes, and the number of the part of each."""
+    keys, owners = [np.zeros(0, np.uint64)], [np.zeros(0, np.int32)]
+    for number, part in enumerate(parts):
+        with part.columns() as columns:
+            some = columns["key"][range_places(columns["key"], low, high)].copy()
+        keys.append(some)
+        owners.append(np.full(len(some), number, dtype=np.int32))
+    together = np.concatenate(keys)
+    order = np.argsort(together, kind="stable")
+    return together[order], np.concatenate(owners)[order]
 
 
 def _read(folder: Path, index: KeyIndex) -> _LabelFile:
     try:
-        table, facts = read_table(folder / f"{index.name}.matches")
-    except FileNotFoundError:
+        facts = read_table_facts(folder / f"{index.name}.matches")
+    except (FileNotFoundError, EvidenceUnavailable):
         return _LabelFile(index)
-    if facts.get("digest") != index.digest:
+    if facts.get("digest") != index.digest or "unmatched" not in facts:
         return _LabelFile(index)
     found: Mapping[str, list[float]] = facts["states"]  # type: ignore[assignment] # as it was written
     states = {
         digest: LabelState(int(count), int(one), int(two), -np.inf if last is None else float(last))
         for digest, (count, one, two, last) in found.items()
     }
-    return _LabelFile(index, states, table.column("matched").combine_chunks().to_numpy(zero_copy_only=False).copy())
+    return _LabelFile(index, states, int(str(facts["unmatched"])))
 
 
-def _write(folder: Path, file: _LabelFile) -> None:
+def _matched(folder: Path, index: KeyIndex) -> NDArray[np.bool_]:
+    """Which labels of a file belong to a part, in the order of its index."""
+    table, _ = read_table(folder / f"{index.name}.matches")
+    return np.asarray(table.column("matched").combine_chunks().to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _write(folder: Path, file: _LabelFile, matched: NDArray[np.bool_]) -> None:
     states = {
         digest: (s.count, str(s.one), str(s.two), s.last_at if s.count else None) for digest, s in file.states.items()
     }
-    facts = {"digest": file.index.digest, "states": states}
-    write_table(folder / f"{file.index.name}.matches", pa.table({"matched": pa.array(file.matched)}), facts)
+    facts = {"digest": file.index.digest, "states": states, "unmatched": file.unmatched}
+    write_table(folder / f"{file.index.name}.matches", pa.table({"matched": pa.array(matched)}), facts)

@@ -1,11 +1,12 @@
 """Cut a log into sections that share no request: closed parts, which never change, and the tail that still grows."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from surefoot.adapters.evidence_store.key_index import (
     KeyIndex,
@@ -93,42 +94,60 @@ def cut_log(log: PredictionLog, model: str, since: float, until: float, indexes:
         PartsReplaced: A compaction has replaced files meanwhile.
     """
     try:
-        segments, tables = log.current_files(model, PREDICTION_FILES)
-        label_segments, label_tables = log.current_files(model, LABEL_FILES)
-        parts = [read_key_index(indexes, path, PREDICTION_FILES) for path in tables]
-        closed = [read_key_index(indexes, path, LABEL_FILES) for path in label_tables]
-        tail, growing = (
-            index_growing_files(some, kind)
-            for some, kind in ((segments, PREDICTION_FILES), (label_segments, LABEL_FILES))
-        )
+        return _cut(log, model, since, until, indexes)
     except FileNotFoundError as error:
         raise PartsReplaced(f"{error.filename} of the log of {model} is in another file by now") from error
+
+
+def _cut(log: PredictionLog, model: str, since: float, until: float, indexes: Path) -> LogSections:
+    segments, tables = log.current_files(model, PREDICTION_FILES)
+    label_segments, label_tables = log.current_files(model, LABEL_FILES)
+    parts = [read_key_index(indexes, path, PREDICTION_FILES) for path in tables]
+    closed = [read_key_index(indexes, path, LABEL_FILES) for path in label_tables]
+    tail, growing = (
+        index_growing_files(some, kind) for some, kind in ((segments, PREDICTION_FILES), (label_segments, LABEL_FILES))
+    )
     forget_gone_files(indexes, [path.name for path in (*tables, *label_tables)])
     known = LabelsInForce(indexes, parts, closed, growing)
     paths = {path.name: path for path in (*tables, *label_tables)}
     inside = [part for part in parts if part.last_at > since and part.first_at <= until]
+    with tail.columns() as columns:
+        keys = columns["key"]
     made = []
-    for group in _groups([tail, *inside] if len(tail.key) else inside):
+    for group in _groups(inside, shared_keys(indexes, parts), tail, keys):
         some = tuple(one for one in group if one.name)
         own = tuple(segments) if len(some) < len(group) else ()
         names = sorted({name for part in some for name in known.files[part.digest]})
         if own:
-            names = sorted({*names, *known.closed_files_of(tail.key)})
+            names = sorted({*names, *known.closed_files_of(keys)})
         section = SectionLog(
             log.root, (own, [paths[part.name] for part in some]), (label_segments, [paths[name] for name in names])
         )
         state = sum((known.state(part.digest) for part in some), LabelState())
         first, last = min(p.first_at for p in group), max(p.last_at for p in group)
-        made.append(LogSection(some, own, state, section, first, last, sum(len(p.key) for p in group)))
+        made.append(LogSection(some, own, state, section, first, last, sum(p.size for p in group)))
     made.sort(key=lambda section: section.last_at)
     alone = {hashlib.sha256(part.digest.encode()).hexdigest() for part in parts}
     current = tuple(sorted(alone | {section.name for section in made}))
     return LogSections(tuple(made), current, known.count_unknown(since, until, tail))
 
 
-def _groups(indexes: Sequence[KeyIndex]) -> list[list[KeyIndex]]:
-    """Files that share a request, in whatever way, together; the others each alone."""
+def _groups(
+    parts: Sequence[KeyIndex], shared: Collection[tuple[str, str]], tail: KeyIndex, keys: NDArray[np.uint64]
+) -> list[list[KeyIndex]]:
+    """Files that share a request, in whatever way, together; the others each alone.
+
+    Args:
+        parts: Closed files.
+        shared: Pairs of them that share one, by digest.
+        tail: Files that still grow, as one.
+        keys: Its keys.
+    """
+    indexes = [tail, *parts] if tail.size else [*parts]
+    places = {index.digest: place for place, index in enumerate(indexes)}
+    pairs = [(places[one], places[other]) for one, other in shared if one in places and other in places]
+    pairs += [(0, places[part.digest]) for part in parts if part.contains(keys).any()]
     whose = np.arange(len(indexes))
-    for one, other in shared_keys(indexes):
+    for one, other in pairs:
         whose[whose == whose[other]] = whose[one]
     return [[indexes[int(place)] for place in np.flatnonzero(whose == group)] for group in np.unique(whose)]
