@@ -110,7 +110,16 @@ def ask_gates(prepared: Prepared, root: Path, replay: KeptReplay, until: float) 
     made = {}
     for gate in GATES:
         question = EvidenceRequest(
-            MODEL, gate, EvidenceKind.SHADOW, "", "r", *prepared.versions, since=0.0, until=until, opened=until
+            MODEL,
+            gate,
+            EvidenceKind.SHADOW,
+            "",
+            "r",
+            *prepared.versions,
+            since=0.0,
+            until=until,
+            opened=until,
+            look_gates=GATES,
         )
         made[gate.name] = judge(gate, evidence.gather(question), DecisionThresholds())
     return made

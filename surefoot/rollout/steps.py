@@ -125,6 +125,7 @@ def evidence_requests(
             stale_after=policy.stale_after,
             mirrored=policy.live_shadow.share if policy.live_shadow else 0.0,
             max_rows=policy.shadow.max_rows if policy.shadow and look.kind == EvidenceKind.SHADOW else None,
+            look_gates=tuple(look.gates),
         )
         for gate in look.gates
     )

@@ -12,10 +12,14 @@ import pyarrow as pa
 from surefoot.adapters.evidence_store.evidence_tables import write_table
 from surefoot.core.domain import Version
 
+ANSWER_COLUMNS = {"number": pa.float64(), "numbers": pa.list_(pa.float64()), "answer": pa.string()}
+"""An answer is in the first of these that can hold it: a number, a list of numbers, any as JSON; else there is none."""
 ANSWER_SCHEMA = pa.schema(
-    [("request", pa.string()), ("row", pa.int32()), ("at", pa.float64()), ("answer", pa.string())]
+    [("request", pa.string()), ("row", pa.int32()), ("at", pa.float64()), *ANSWER_COLUMNS.items()]
 )
-"""Answers as JSON; null where the version could not answer."""
+"""Answers to some requests."""
+_FORMAT = 2
+"""Version of the form of the files; files of another form are not read."""
 TAIL = "tail"
 """Name of the file of requests that are in no closed part yet."""
 
@@ -35,7 +39,9 @@ class AnswerFiles:
         self._folder = folder
 
     def _of(self, version: Version) -> Path:
-        digest = hashlib.sha256(f"{version.number} {version.digest} {environment_digest()}".encode()).hexdigest()
+        digest = hashlib.sha256(
+            f"{_FORMAT} {version.number} {version.digest} {environment_digest()}".encode()
+        ).hexdigest()
         return self._folder / digest[:32]
 
     def overlapping(self, version: Version, first_at: float, last_at: float) -> list[Path]:
@@ -64,7 +70,7 @@ class AnswerFiles:
         at = table.column("at").to_numpy()
         first, last = math.floor(at.min()), math.ceil(at.max())
         made = self._of(version) / f"{name}_{first}_{last}.parquet"
-        write_table(made, table, {})
+        write_table(made, table, {}, ["row", "answer"])
         known = {*current, name}
         for path, begin, end in _listed(made.parent):
             whose = path.name.split("_")[0]

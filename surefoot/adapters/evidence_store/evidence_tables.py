@@ -26,20 +26,21 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_table(path: Path, table: pa.Table, facts: Mapping[str, object]) -> str:
+def write_table(path: Path, table: pa.Table, facts: Mapping[str, object], repeating: bool | list[str] = True) -> str:
     """Write a table with some facts about it in the place of what is there; give the SHA-256 of the file in hex.
 
     Args:
         path: Where it goes.
         table: Rows.
         facts: All else, as JSON values.
+        repeating: Columns whose values repeat, so that each value is written once; True for all.
 
     Raises:
         EvidenceUnavailable: The disk is full, or refuses something else.
     """
     made = table.replace_schema_metadata({_META: orjson.dumps(facts)})
     with _fresh_file(path) as fresh:
-        pyarrow.parquet.write_table(made, fresh, compression="zstd")
+        pyarrow.parquet.write_table(made, fresh, compression="zstd", use_dictionary=repeating)
         return file_digest(fresh)
 
 

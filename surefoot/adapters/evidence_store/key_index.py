@@ -184,6 +184,8 @@ def shared_keys(folder: Path, parts: Sequence[KeyIndex]) -> frozenset[tuple[str,
         folder: Where it is kept which files were compared.
         parts: The files.
     """
+    if not parts:
+        return frozenset()
     place = folder / "shared.json"
     digests = sorted(part.digest for part in parts)
     try:
@@ -195,12 +197,11 @@ def shared_keys(folder: Path, parts: Sequence[KeyIndex]) -> frozenset[tuple[str,
     pairs: set[tuple[str, str]] = set()
     for low, high in hash_ranges(sum(part.size for part in parts)):
         pairs |= {(parts[one].digest, parts[other].digest) for one, other in _shared_in_range(parts, low, high)}
-    if parts:
-        made = {"format": _FORMAT, "digests": digests, "pairs": sorted(pairs)}
-        with contextlib.suppress(OSError):  # they are compared again next time
-            fresh = place.with_suffix(".tmp")
-            fresh.write_bytes(orjson.dumps(made))
-            fresh.replace(place)
+    made = {"format": _FORMAT, "digests": digests, "pairs": sorted(pairs)}
+    with contextlib.suppress(OSError):  # they are compared again next time
+        fresh = place.with_suffix(".tmp")
+        fresh.write_bytes(orjson.dumps(made))
+        fresh.replace(place)
     return frozenset(pairs)
 
 

@@ -11,7 +11,7 @@ import pyarrow.json
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.block_sums import EXACT_FLOAT, AnswerColumn, probabilities_or_nan
-from surefoot.adapters.feature_tables.part_features import number_texts
+from surefoot.adapters.evidence_store.answer_files import ANSWER_COLUMNS
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.answers.values import SUM_TOLERANCE, Floats
 from surefoot.core.policy.policy_types import (
@@ -111,18 +111,39 @@ def _as_json(column: pa.Array) -> pa.Array:
     return pa.array([None if a is None else orjson.dumps(a) for a in column.to_pylist()], type=_JSON_TYPE)
 
 
-def answer_texts(column: pa.Array) -> pa.Array:
-    """Give each answer as JSON text, null where there is none; `parse_answer_column` gives back what each is worth."""
+def kept_columns(column: pa.Array) -> dict[str, pa.Array]:
+    """Give answers in the form of ANSWER_COLUMNS; `read_kept_columns` gives back what each is worth."""
+    made = {name: pa.nulls(len(column), kind) for name, kind in ANSWER_COLUMNS.items()}
     if pa.types.is_floating(column.type):
-        return number_texts(column)
-    if pa.types.is_boolean(column.type) or pa.types.is_integer(column.type):
-        return column.cast(pa.string())
-    if pa.types.is_fixed_size_list(column.type):
-        cells = [number_texts(cell) for cell in _cells(column)]
-        return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*cells, ","), "]", "")
-    if column.type == _JSON_TYPE:
-        return column.cast(pa.string())
-    return pa.array([None if a is None else orjson.dumps(a).decode() for a in column.to_pylist()], type=pa.string())
+        made["number"] = column.cast(pa.float64())
+    elif pa.types.is_fixed_size_list(column.type) and pa.types.is_floating(column.type.value_type):
+        made["numbers"] = column.cast(pa.list_(pa.float64()))
+    elif pa.types.is_boolean(column.type) or pa.types.is_integer(column.type) or column.type == _JSON_TYPE:
+        made["answer"] = column.cast(pa.string())
+    else:
+        texts = [None if a is None else orjson.dumps(a).decode() for a in column.to_pylist()]
+        made["answer"] = pa.array(texts, type=pa.string())
+    return made
+
+
+def read_kept_columns(kept: pa.Table) -> pa.Array:
+    """Make a column of answers of the form of ANSWER_COLUMNS."""
+    columns = {name: kept.column(name).combine_chunks() for name in ANSWER_COLUMNS}
+    places = {name: np.flatnonzero(_present(column)) for name, column in columns.items()}
+    parts = []
+    for name, where in places.items():
+        if not len(where):
+            continue
+        some = columns[name] if len(where) == kept.num_rows else columns[name].take(pa.array(where))
+        if name == "answer":
+            some = parse_answer_column(some)
+        elif name == "numbers":
+            equal = _equal_lists(some)
+            some = make_answer_column(some.to_pylist()) if equal is None else equal
+        parts.append((where, some))
+    if len(parts) == 1 and len(parts[0][0]) == kept.num_rows:
+        return parts[0][1]
+    return merge_answer_parts(kept.num_rows, parts)
 
 
 def answer_values(column: pa.Array) -> list[object]:

@@ -58,7 +58,8 @@ def read_scores(window: ReplayWindow, question: EvidenceRequest, *scoring: Versi
             due = old & present_mask(label)
             wanted = ~missing_answer_mask(column) & (due | ~old)
             odd = np.isnan(score) | (due & np.isnan(truth))
-            named = np.where(odd, np.array(ids, dtype=object), np.array("", dtype=object))
+            named = np.full(len(odd), "", dtype=object)
+            named[odd] = [ids[int(place)] for place in np.flatnonzero(odd)]
             parts.append((score, truth, due, wanted, named))
     score, truth, due, wanted, named = (np.concatenate(some) for some in zip(*parts, strict=True))
     order = np.argsort(window.ranks())

@@ -1,7 +1,7 @@
 """Replay logged requests through champion and candidate offline: the paired evidence of a replay step."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from surefoot.adapters.evidence.column_distances import (
 )
 from surefoot.adapters.evidence.failure_counts import FailureCounts
 from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS, count_left_out_records
-from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder, sum_paired_losses
+from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_table, missing_answer_mask, paired_answer_arrays
 from surefoot.adapters.replay.labelled_scores import read_scores
@@ -147,36 +147,36 @@ class OfflineReplay:
         """What both versions make of every request whose label has matured, by block and slice."""
         if not self.window(question).size:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
-        made, candidate = self.sum_losses(question), self.score(question, question.candidate)[0]
+        (made,), candidate = self.sum_losses(question), self.score(question, question.candidate)[0]
         tally = candidate.tally
         if tally.tried < tally.total:  # given up early: what was not tried counts at the rate of what was
             made.unscored = round(made.requests * (1.0 - candidate.answered / max(tally.tried, 1)))
         return made.evidence(self.window(question).unknown_labels())
 
-    def sum_losses(self, question: EvidenceRequest) -> PairedSumsBuilder:
-        """Add up what both versions make of the window."""
-        gate = narrow(question.gate, PairedGate)
-        both = self.score(question, question.champion, question.candidate)
-        return sum_paired_losses(gate, question.since, question.until, self._batches(question, gate, *both))
-
-    def _batches(
-        self, question: EvidenceRequest, gate: PairedGate, champion: VersionScorer, candidate: VersionScorer
-    ) -> Iterator[ScoredBatch]:
-        """The window as the sums want it, batch by batch."""
-        window = self.window(question)
+    def sum_losses(self, *questions: EvidenceRequest) -> list[PairedSumsBuilder]:
+        """Add up what both versions make of the window, for the gates of some questions in one pass."""
+        gates = [narrow(question.gate, PairedGate) for question in questions]
+        made = [PairedSumsBuilder(gate, q.since, q.until) for gate, q in zip(gates, questions, strict=True)]
+        window = self.window(questions[0])
+        champion, candidate = self.score(questions[0], questions[0].champion, questions[0].candidate)
         for (number, at, ids), *sides in zip(window.times(), champion.columns(), candidate.columns(), strict=True):
-            found = window.labels(number, at, gate.maturity)
-            answers = paired_answer_arrays(gate, *sides)
-            yield ScoredBatch(
-                at=at,
-                champion=answers[0],
-                candidate=answers[1],
-                labels=found["label"],
-                late=~present_mask(found["label"]) & (found["known"] > 0),
-                corrected=int(np.maximum(found["in_time"] - 1, 0).sum()),
-                columns={column: CodedTexts.of_json(window.feature(number, column)) for column in gate.by},
-                ids=ids,
-            )
+            labels = {maturity: window.labels(number, at, maturity) for maturity in {gate.maturity for gate in gates}}
+            for gate, sums in zip(gates, made, strict=True):
+                found = labels[gate.maturity]
+                answers = paired_answer_arrays(gate, *sides)
+                sums.add(
+                    ScoredBatch(
+                        at=at,
+                        champion=answers[0],
+                        candidate=answers[1],
+                        labels=found["label"],
+                        late=~present_mask(found["label"]) & (found["known"] > 0),
+                        corrected=int(np.maximum(found["in_time"] - 1, 0).sum()),
+                        columns={column: CodedTexts.of_json(window.feature(number, column)) for column in gate.by},
+                        ids=ids,
+                    )
+                )
+        return made
 
     def types(self, question: EvidenceRequest) -> Mapping[str, object]:
         """Types of the candidate's inputs by name; none where its signature names none, or it cannot be asked."""

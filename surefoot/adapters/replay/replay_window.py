@@ -8,13 +8,14 @@ import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from surefoot.adapters.evidence_store.answer_files import ANSWER_COLUMNS
 from surefoot.adapters.feature_tables.part_features import PartFeatures, open_typed_part
 from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
 from surefoot.adapters.predictions.log_files import sql_path_list
@@ -72,6 +73,27 @@ class RequestBatch:
     def texts(self, column: str) -> pa.Array:
         """One column in one piece."""
         return self.table.column(column).combine_chunks().cast(pa.string())
+
+
+class _Texts(Sequence[str]):
+    """A column of texts, of which few are looked at."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        found = self._column[place]
+        return found.to_pylist() if isinstance(place, slice) else str(found.as_py())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._column.to_pylist())
 
 
 class ReplayWindow:
@@ -185,14 +207,23 @@ class ReplayWindow:
             if found.num_rows:
                 yield RequestBatch(found.column("n").to_numpy(), found, self._part)
 
-    def times(self) -> Iterator[tuple[NDArray[np.int64], Floats, list[str]]]:
+    def keys(self) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
+        """Give the numbers of all requests, and a table of request, row and at, batch by batch as `batches`."""
+        for first, end in itertools.pairwise(self._cuts):
+            found = self._table(
+                f'SELECT n, request, "row", "at" FROM requests WHERE n >= {first} AND n < {end} ORDER BY n'  # noqa: S608 - our own numbers
+            )
+            if found.num_rows:
+                yield found.column("n").to_numpy(), found.drop_columns("n")
+
+    def times(self) -> Iterator[tuple[NDArray[np.int64], Floats, Sequence[str]]]:
         """Give number, time and id of all requests, batch by batch as `batches`."""
         for first, end in itertools.pairwise(self._cuts):
             found = self._table(
                 f'SELECT n, "at", request FROM requests WHERE n >= {first} AND n < {end} ORDER BY n'  # noqa: S608 - our own numbers
             )
             if found.num_rows:
-                yield found.column("n").to_numpy(), found.column("at").to_numpy(), found.column("request").to_pylist()
+                yield found.column("n").to_numpy(), found.column("at").to_numpy(), _Texts(found.column("request"))
 
     def ranks(self) -> NDArray[np.int64]:
         """Give the place of each request in the order of time, then of ids, in the order of the log, shape (rows,)."""
@@ -225,7 +256,8 @@ class ReplayWindow:
         self._joined += 1
         self._db.execute(
             f"""
-            CREATE TABLE {name} AS SELECT r.n, any_value(k.answer) AS answer FROM requests r
+            CREATE TABLE {name} AS SELECT r.n, {", ".join(f"any_value(k.{c}) AS {c}" for c in ANSWER_COLUMNS)}
+            FROM requests r
             JOIN read_parquet({sql_path_list(files)}) k
               ON r.request = k.request AND r."row" = k."row" AND r."at" = k."at"
             GROUP BY r.n ORDER BY r.n
@@ -233,12 +265,12 @@ class ReplayWindow:
         )
         return name
 
-    def joined_answers(self, name: str, number: NDArray[np.int64]) -> tuple[NDArray[np.intp], pa.Array]:
-        """Give the places of the requests of a batch that were answered before, and the answers as JSON."""
-        sql = f"SELECT n, answer FROM {name} WHERE n >= {number[0]} AND n <= {number[-1]} ORDER BY n"  # noqa: S608 - our own names and numbers
+    def joined_answers(self, name: str, number: NDArray[np.int64]) -> tuple[NDArray[np.intp], pa.Table]:
+        """Give the places of the requests of a batch that were answered before, and the answers as they are kept."""
+        sql = f"SELECT * FROM {name} WHERE n >= {number[0]} AND n <= {number[-1]} ORDER BY n"  # noqa: S608 - our own names and numbers
         found = self._table(sql)
         places = np.searchsorted(number, found.column("n").to_numpy())
-        return np.asarray(places, dtype=np.intp), found.column("answer").combine_chunks().cast(pa.string())
+        return np.asarray(places, dtype=np.intp), found
 
     def latest(self, count: int) -> list[LoggedRequest]:
         """Give the latest requests, oldest first, without their labels."""

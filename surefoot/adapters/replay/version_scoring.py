@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from surefoot.adapters.evidence_store.answer_files import ANSWER_SCHEMA
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, json_value
 from surefoot.adapters.replay.answer_columns import (
-    answer_texts,
     answer_values,
+    kept_columns,
     make_answer_column,
     merge_answer_parts,
     missing_answer_mask,
     parse_answer_column,
+    read_kept_columns,
 )
 from surefoot.adapters.replay.replay_window import ReplayWindow, RequestBatch
 from surefoot.adapters.replay.scoring import (
@@ -82,6 +83,7 @@ class VersionScorer:
         self._asked_together = together
         self._columns: list[TableColumn] | None = None if isinstance(self._model, RemoteScorer) else []
         self._sample: list[tuple[LoggedRequest, object]] = []
+        self._served: list[NDArray[np.intp]] = []
 
     @property
     def _together(self) -> bool:
@@ -109,8 +111,8 @@ class VersionScorer:
 
     def _kept_column(self, batch: RequestBatch, places: NDArray[np.intp]) -> pa.Array:
         """Answers that were kept of some requests."""
-        found, texts = self._window.joined_answers(self._kept, batch.number)
-        return parse_answer_column(texts.filter(pa.array(np.isin(found, places))))
+        found, kept = self._window.joined_answers(self._kept, batch.number)
+        return read_kept_columns(kept.filter(pa.array(np.isin(found, places))))
 
     def add(self, batch: RequestBatch) -> None:
         """Score one more batch; the batches of a window come in its order.
@@ -129,6 +131,7 @@ class VersionScorer:
             parts.append((before, kept))
         if len(fresh) and not self.tally.abandoned:
             parts += self._ask(batch, fresh)
+        self._served.append(served)
         column = merge_answer_parts(rows, parts)
         self.answered += rows - column.null_count
         self._keep(column)
@@ -169,14 +172,14 @@ class VersionScorer:
 
     def tables(self) -> Iterator[pa.Table]:
         """Give the answers in the form of ANSWER_SCHEMA, but those that stand in the log."""
-        for batch, column in zip(self._window.batches(), self.columns(), strict=True):
-            served = self._known(batch)[0]
-            made = batch.table.select(["request", "row", "at"]).append_column("answer", answer_texts(column))
-            wanted = np.ones(len(batch.number), dtype=bool)
+        for (_, keys), column, served in zip(self._window.keys(), self.columns(), self._served, strict=True):
+            answers = kept_columns(column)
+            made = pa.table([*keys.columns, *answers.values()], names=[*keys.column_names, *answers])
+            wanted = np.ones(len(column), dtype=bool)
             wanted[served] = False
             if not self.complete():  # what did not come may come another time
                 wanted &= ~missing_answer_mask(column)
-            yield made.filter(pa.array(wanted)).cast(ANSWER_SCHEMA)
+            yield (made if wanted.all() else made.filter(pa.array(wanted))).cast(ANSWER_SCHEMA)
 
     @property
     def answers(self) -> dict[RequestKey, object]:

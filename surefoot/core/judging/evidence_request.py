@@ -25,6 +25,7 @@ class EvidenceRequest:
         stale_after: Age of the newest request above which live evidence is stale [seconds].
         mirrored: Share of the requests that are mirrored to the candidate [percent].
         max_rows: Most rows of the window that are replayed [count]; None for all.
+        look_gates: All gates that the same look asks about, this one among them, so that rows are read once for all.
     """
 
     model: str
@@ -41,3 +42,4 @@ class EvidenceRequest:
     stale_after: float = 0.0
     mirrored: float = 0.0
     max_rows: int | None = None
+    look_gates: tuple[Gate, ...] = ()
