@@ -14,7 +14,7 @@ from surefoot.adapters.evidence.column_distances import (
     unequal_row_shares,
 )
 from surefoot.adapters.evidence.failure_counts import FailureCounts
-from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS, count_left_out_records
+from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS, count_left_out_records, examines_rows
 from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_table, missing_answer_mask, paired_answer_arrays
@@ -102,7 +102,7 @@ class OfflineReplay:
         """Count what the evidence for a gate leaves out of the records of the window."""
         key = (question.model, question.since, question.until, question.max_rows)
         if self._window is not None and self._window[0] == key:
-            return count_left_out_records(self._window[1], question)
+            return self._window[1].left_out(question, examined=examines_rows(self._log, question))
         return count_left_out_records(self._log, question)
 
     def close_window(self) -> None:

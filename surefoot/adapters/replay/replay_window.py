@@ -6,7 +6,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from surefoot.adapters.evidence.left_out_records import MAX_EXAMINED_ROWS, reads_labels
 from surefoot.adapters.evidence_store.answer_files import ANSWER_COLUMNS
 from surefoot.adapters.feature_tables.part_features import PartFeatures, open_typed_part
 from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
@@ -26,9 +27,10 @@ from surefoot.adapters.predictions.prediction_log import (
     register_sql_functions,
 )
 from surefoot.adapters.predictions.record_columns import labels_in_time
-from surefoot.adapters.replay.window_copy import MEMORY_LIMIT, REQUEST_COLUMNS, UNLOGGED_SQL, copy_window
+from surefoot.adapters.replay.window_copy import MEMORY_LIMIT, REQUEST_COLUMNS, copy_window
 from surefoot.core.answers.values import Floats
-from surefoot.core.errors import EvidenceUnavailable
+from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.models.predictor import TableColumn
 
 BATCH_ROWS = 50_000
@@ -101,13 +103,8 @@ class ReplayWindow:
 
     Attributes:
         size: How many they are [count].
-        repeated: Nothing is left out at once.
         sampled: Rows that were left out, because no more are wanted [count].
-        live: Nothing in it can be later than now.
     """
-
-    repeated = 0
-    live = True
 
     def __init__(
         self,
@@ -135,7 +132,7 @@ class ReplayWindow:
             EvidenceUnavailable: The log cannot be read, or there is no room for the copy.
         """
         self._range = (since, until)
-        self._unknown: int | None = None
+        self._counted: dict[str, list[int]] = {}
         self._joined = 0
         self._home = tempfile.TemporaryDirectory(prefix="surefoot-replay-")
         self.folder = Path(self._home.name)
@@ -156,28 +153,44 @@ class ReplayWindow:
         self._cuts = [0, *(self._cut(first, end) for first in range(BATCH_ROWS, end, BATCH_ROWS)), end]
         self._close = weakref.finalize(self, _close, self._db, self._home, self._part)
 
-    def rows(self, _model: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
-        """Run one query over the views `log` and `labels`, which hold what can be counted of the window's records.
+    def left_out(self, question: EvidenceRequest, *, examined: bool) -> LeftOutRecords:
+        """Count what the evidence for a gate leaves out of the records of the window.
 
-        These are all records of the window, with the columns request, row, at, error, answered_by and features (null
-        where they were not kept), and all labels but those of requests outside the window.
+        Args:
+            question: What is asked.
+            examined: Whether the gate looks at no more than MAX_EXAMINED_ROWS of them, one by one.
         """
-        return self._db.execute(sql, list(parameters)).fetchall()
-
-    def slice_of(self, column: str) -> str:
-        """Refuse: there are no features in the view.
-
-        Raises:
-            EvidenceUnavailable: Always.
-        """
-        raise EvidenceUnavailable(f"a copied window has no column {column!r} to make slices of")
+        records, rows, refused, unkept = self._counts(
+            """
+            SELECT coalesce(sum(records), 0), count(*), count(DISTINCT request) FILTER (refused),
+                   count(DISTINCT request) FILTER (unkept AND NOT refused) FROM keys
+            """
+        )
+        sampled = self.sampled + (max(rows - MAX_EXAMINED_ROWS, 0) if examined else 0)
+        made = LeftOutRecords(records, refused, repeated=records - rows, unkept=unkept, sampled=sampled)
+        if not reads_labels(question):
+            return made
+        early, future = self._counts(
+            f"""
+            SELECT count(*) FILTER ("at" < asked),
+                   count(*) FILTER (asked IS NOT NULL AND "at" > {self._range[1]!r}
+                                    AND coalesce(received, 0) <= {self._range[1]!r}) FROM labels
+            """  # noqa: S608 - our own numbers
+        )
+        return replace(made, unknown=self.unknown_labels(), early=early, future=future)
 
     def unknown_labels(self) -> int:
         """Count the labels that were reported in the window for requests that were never logged."""
-        if self._unknown is None:
-            sql = f'SELECT count(*) FROM labels l WHERE "at" > $1 AND "at" <= $2 AND {UNLOGGED_SQL}'  # noqa: S608 - constant
-            self._unknown = int(str(self.rows("", sql, self._range)[0][0]))
-        return self._unknown
+        since, until = self._range
+        sql = f'SELECT count(*) FROM labels WHERE asked IS NULL AND "at" > {since!r} AND "at" <= {until!r}'  # noqa: S608 - our own numbers
+        return self._counts(sql)[0]
+
+    def _counts(self, sql: str) -> list[int]:
+        """The whole numbers of a query with one row; the copy never changes, so each is asked once."""
+        if sql not in self._counted:
+            (found,) = self._db.execute(sql).fetchall()
+            self._counted[sql] = [int(value) for value in found]
+        return self._counted[sql]
 
     def _cut(self, first: int, end: int) -> int:
         """Give the number at which a batch ends, there or later: the rows of one request stay together."""

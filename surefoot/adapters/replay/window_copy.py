@@ -14,8 +14,6 @@ _MAX_DEPTH = 1000
 """A row that is nested less deeply can always be read [lists and objects within each other]."""
 REQUEST_COLUMNS = 'request, "row", "at", answered_by, arm, prediction, features, params'
 """Columns of the copied requests."""
-UNLOGGED_SQL = 'NOT EXISTS (SELECT 1 FROM log o WHERE o.request = l.request AND o."row" = l."row")'
-"""Tells a label `l` of a request that the log does not have."""
 
 
 def copy_window(
@@ -63,8 +61,9 @@ def copy_window(
         _copy_untyped_features(db, source)
     db.execute(
         """
-        CREATE TABLE replay.log AS SELECT request, "row", "at", error, answered_by,
-               CASE WHEN typed OR features IS NOT NULL THEN true END AS features FROM replay.requests
+        CREATE TABLE replay.records AS SELECT n, request, "row", "at",
+               error IS NOT NULL AND answered_by IS NULL AS refused,
+               NOT typed AND features IS NULL AS unkept FROM replay.requests
         """
     )
     db.execute(
@@ -83,6 +82,14 @@ def copy_window(
         if json_value(features) is None:
             db.execute("DELETE FROM replay.requests WHERE n = $1", [number])
     sampled = 0 if max_rows is None else _draw_requests(db, max_rows)
+    db.execute(
+        """
+        CREATE TABLE replay.keys AS SELECT l.request, l."row", count(*) AS records, bool_and(refused) AS refused,
+               bool_and(unkept) AS unkept, min(l."at") AS asked, max(r.n) AS n
+        FROM replay.records l LEFT JOIN replay.requests r ON l.n = r.n GROUP BY l.request, l."row"
+        """
+    )
+    db.execute("DROP TABLE replay.records")
     _copy_labels(db, window[1], section=section)
     return sampled
 
@@ -119,27 +126,30 @@ def _draw_requests(db: duckdb.DuckDBPyConnection, most: int) -> int:
 
 def _copy_labels(db: duckdb.DuckDBPyConnection, until: float, *, section: bool) -> None:
     """Copy the labels that came by the end of the window, and the keys of all that belong to no request outside it."""
-    own = f"WHERE NOT ({UNLOGGED_SQL.replace('FROM log', 'FROM replay.log')})" if section else ""
-    db.execute(f'CREATE TABLE replay.labels AS SELECT request, "row", "at", label, received FROM labels l {own}')  # noqa: S608 - constants
+    join, which = ("JOIN", "") if section else ("LEFT JOIN", 'l.request, l."row",')
+    db.execute(
+        f"""
+        CREATE TABLE replay.labels AS
+        SELECT {which} k.n, k.asked, l."at", l.received, CAST(l.label AS VARCHAR) AS label
+        FROM labels l {join} replay.keys k ON l.request = k.request AND l."row" = k."row"
+        """  # noqa: S608 - constants
+    )
     db.execute(
         """
         CREATE TABLE replay.counted AS
-        SELECT r.n, l."at", CAST(l.label AS VARCHAR) AS label,
-               row_number() OVER (ORDER BY r.n, l."at", l.received NULLS FIRST, l.label::VARCHAR) AS place
-        FROM replay.labels l JOIN replay.requests r ON l.request = r.request AND l."row" = r."row" WHERE l."at" <= $1
-        ORDER BY place
+        SELECT n, "at", label, row_number() OVER (ORDER BY n, "at", received NULLS FIRST, label) AS place
+        FROM replay.labels WHERE n IS NOT NULL AND "at" <= $1 ORDER BY place
         """,
         [until],
     )
     db.execute("ALTER TABLE replay.labels DROP COLUMN label")
     if section:
         return
-    unlogged = UNLOGGED_SQL.replace("FROM log", "FROM replay.log")
-    (strange,) = db.execute(f"SELECT count(*) FROM replay.labels l WHERE {unlogged}").fetchall()[0]  # noqa: S608 - constant
+    (strange,) = db.execute("SELECT count(*) FROM replay.labels WHERE asked IS NULL").fetchall()[0]
     if strange:  # the whole log is read once more, only where some label is of no request of the window
         db.execute(
-            f"""
-            DELETE FROM replay.labels l WHERE {unlogged}
+            """
+            DELETE FROM replay.labels l WHERE asked IS NULL
             AND EXISTS (SELECT 1 FROM log o WHERE o.request = l.request AND o."row" = l."row")
-            """  # noqa: S608 - constants
+            """
         )
