@@ -79,11 +79,12 @@ def plain(found: Evidence) -> Evidence:
 
 
 @settings(max_examples=20, deadline=None)
-@given(CUTS, st.sampled_from([0.0, 0.0, 3 * DAY]), st.sampled_from([12 * DAY, 12 * DAY, 6 * DAY]))
+@given(CUTS, st.sampled_from([0.0, 0.0, 3 * DAY]), st.sampled_from([12 * DAY, 12 * DAY, 6 * DAY]), st.booleans())
 def test_kept_evidence_is_that_of_one_pass(
     cuts: list[tuple[bool, list[tuple[int, int, float, object, str]], list[tuple[int, int, float, object]]]],
     since: float,
     until: float,
+    together: bool,
 ) -> None:
     """Whatever comes, is compacted and is asked in whatever order: all evidence is that of one pass over the window."""
     with tempfile.TemporaryDirectory() as home:
@@ -97,7 +98,7 @@ def test_kept_evidence_is_that_of_one_pass(
             once = OfflineReplay(log, lambda _m, version, loaded=loaded: loaded[version.digest])  # type: ignore[misc]
             kept = KeptReplay(log, lambda _m, version, loaded=loaded: loaded[version.digest], store)  # type: ignore[misc]
             for gate in GATES:
-                question = replace(ASKED, gate=gate, since=since, until=until)
+                question = replace(ASKED, gate=gate, since=since, until=until, look_gates=GATES if together else ())
                 whole, parts = (
                     LogEvidence(log, replay, lambda *_: None).gather(question)  # type: ignore[arg-type]
                     for replay in (once, kept)

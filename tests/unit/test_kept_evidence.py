@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,7 +15,9 @@ from surefoot.adapters.evidence_store.key_index import altered_parts
 from surefoot.adapters.evidence_store.recount import recount
 from surefoot.adapters.predictions.compaction import PARTS_PER_TABLE, compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
+from surefoot.adapters.replay import replay_window
 from surefoot.adapters.replay.kept_replay import KeptReplay
+from surefoot.adapters.replay.window_copy import copy_window
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import Evidence, MissingEvidence, PairedSums, SplitCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -255,3 +258,37 @@ def test_answers_go_with_their_requests(house: House) -> None:
     assert house.sums()[1] == 0  # the sums of that part are kept
     house.write("labels", [label(3, 0, 3600.0 * 4 + 60.0)])
     assert house.sums()[1] == 2 * PER_FILE
+
+
+def test_two_parts_of_the_same_bytes_are_one_set_of_requests(tmp_path: Path) -> None:
+    """Files with equal bytes, such as a restored backup beside the original, are counted as the same requests once."""
+    house = House(tmp_path)
+    for compacted in (True, True):
+        house.add(compacted=compacted)
+    whole, _ = house.look()
+    for kind in ("predictions", "labels"):
+        first = house.parts(kind)[0]
+        shutil.copy(first, first.with_name(f"{kind}-0123456789abcdef.part.parquet"))
+    again, _ = house.look()
+    assert isinstance(whole, PairedSums)
+    assert isinstance(again, PairedSums)
+    assert (again.slices, again.requests) == (whole.slices, whole.requests)
+
+
+def test_a_look_copies_each_part_out_of_the_log_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All gates of a look are counted while a part is open; what the next gate asks is at hand or kept."""
+    copied: list[Path | None] = []
+
+    def copy(db: duckdb.DuckDBPyConnection, place: Path, *rest: object, part: Path | None, **how: object) -> int:
+        copied.append(part)
+        return copy_window(db, place, *rest, part=part, **how)  # type: ignore[arg-type] # as it was called
+
+    monkeypatch.setattr(replay_window, "copy_window", copy)
+    models = house.models
+    replay = KeptReplay(PredictionLog(house.root), lambda _m, version: models[version.digest], house.home / "evidence")
+    gates = (SLICED.gate, ERRORS.gate, make_gate("apart", Metric.DISAGREEMENT, limit=0.01, block=0.0))
+    for gate in gates:
+        question = replace(SLICED, gate=gate, look_gates=gates)
+        LogEvidence(PredictionLog(house.root), replay, lambda *_: None).gather(question)  # type: ignore[arg-type] # no suite
+    assert len(copied) == 3
+    replay.close()

@@ -178,7 +178,7 @@ def range_places(keys: _Hashes, low: int, high: int) -> slice:
 
 
 def shared_keys(folder: Path, parts: Sequence[KeyIndex]) -> frozenset[tuple[str, str]]:
-    """Pairs of closed files that have a key in common, by their digests: enough of them to tell who is connected.
+    """Pairs of closed files that have a key in common, by their names: enough of them to tell who is connected.
 
     Args:
         folder: Where it is kept which files were compared.
@@ -187,17 +187,17 @@ def shared_keys(folder: Path, parts: Sequence[KeyIndex]) -> frozenset[tuple[str,
     if not parts:
         return frozenset()
     place = folder / "shared.json"
-    digests = sorted(part.digest for part in parts)
+    names = sorted(part.name for part in parts)
     try:
         known = orjson.loads(place.read_bytes())
     except (FileNotFoundError, orjson.JSONDecodeError):
         known = {}
-    if known.get("format") == _FORMAT and set(digests) <= set(known["digests"]):
+    if known.get("format") == _FORMAT and set(names) <= set(known["names"]):
         return frozenset((one, other) for one, other in known["pairs"])
     pairs: set[tuple[str, str]] = set()
     for low, high in hash_ranges(sum(part.size for part in parts)):
-        pairs |= {(parts[one].digest, parts[other].digest) for one, other in _shared_in_range(parts, low, high)}
-    made = {"format": _FORMAT, "digests": digests, "pairs": sorted(pairs)}
+        pairs |= {(parts[one].name, parts[other].name) for one, other in _shared_in_range(parts, low, high)}
+    made = {"format": _FORMAT, "names": names, "pairs": sorted(pairs)}
     with contextlib.suppress(OSError):  # they are compared again next time
         fresh = place.with_suffix(".tmp")
         fresh.write_bytes(orjson.dumps(made))

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,8 @@ class _LabelFile:
     """
 
     index: KeyIndex
-    states: dict[str, LabelState] = field(default_factory=dict)
-    unmatched: int = 0
+    states: dict[str, LabelState]
+    unmatched: int
 
     def forget_gone(self, digests: set[str]) -> None:
         """Forget everything where a part is gone: its requests are in another file now, or nowhere."""
@@ -120,10 +120,10 @@ class LabelsInForce:
             until: End [Unix seconds].
             tail: All requests that are in no part.
         """
-        sides = [(file.index, None) for file in self._closed if file.unmatched]
         found = 0
-        for index, matched in [*sides, (self._growing, self._tail_matched)]:
-            known = _matched(self._folder, index) if matched is None else matched
+        for file in [*(file for file in self._closed if file.unmatched), None]:
+            index = self._growing if file is None else file.index
+            known = self._tail_matched if file is None else _matched(self._folder, file)
             with index.columns() as columns:
                 rest = np.flatnonzero(~known & (columns["at"] > since) & (columns["at"] <= until))
                 found += int((~tail.contains(columns["key"][rest])).sum())
@@ -134,9 +134,10 @@ def _match(folder: Path, parts: Sequence[KeyIndex], files: Sequence[_LabelFile])
     """Look up which fresh parts the labels of some files belong to, a range of hashes after the other, and keep it."""
     if not files:
         return
-    fresh = [part for part in parts if any(part.digest not in file.states for file in files)]
+    once = {part.digest: part for part in parts}  # files of the same bytes have the same labels
+    fresh = [part for part in once.values() if any(part.digest not in file.states for file in files)]
     wanted = [np.array([part.digest not in file.states for part in fresh], dtype=bool) for file in files]
-    matched = [_matched(folder, file.index) if file.states else np.zeros(file.index.size, dtype=bool) for file in files]
+    matched = [_matched(folder, file) for file in files]
     for file in files:
         file.states |= {part.digest: LabelState() for part in fresh if part.digest not in file.states}
     for low, high in hash_ranges(sum(part.size for part in fresh)):
@@ -192,9 +193,9 @@ def _read(folder: Path, index: KeyIndex) -> _LabelFile:
     try:
         facts = read_table_facts(folder / f"{index.name}.matches")
     except (FileNotFoundError, EvidenceUnavailable):
-        return _LabelFile(index)
+        return _LabelFile(index, {}, index.size)
     if facts.get("digest") != index.digest or "unmatched" not in facts:
-        return _LabelFile(index)
+        return _LabelFile(index, {}, index.size)
     found: Mapping[str, list[float]] = facts["states"]  # type: ignore[assignment] # as it was written
     states = {
         digest: LabelState(int(count), int(one), int(two), -np.inf if last is None else float(last))
@@ -203,10 +204,12 @@ def _read(folder: Path, index: KeyIndex) -> _LabelFile:
     return _LabelFile(index, states, int(str(facts["unmatched"])))
 
 
-def _matched(folder: Path, index: KeyIndex) -> NDArray[np.bool_]:
+def _matched(folder: Path, file: _LabelFile) -> NDArray[np.bool_]:
     """Which labels of a file belong to a part, in the order of its index."""
-    table, _ = read_table(folder / f"{index.name}.matches")
-    return np.asarray(table.column("matched").combine_chunks().to_numpy(zero_copy_only=False), dtype=bool)
+    if not file.states:
+        return np.zeros(file.index.size, dtype=bool)
+    table, _ = read_table(folder / f"{file.index.name}.matches")
+    return np.array(table.column("matched").combine_chunks().to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _write(folder: Path, file: _LabelFile, matched: NDArray[np.bool_]) -> None:

@@ -139,14 +139,14 @@ def _groups(
 
     Args:
         parts: Closed files.
-        shared: Pairs of them that share one, by digest.
+        shared: Pairs of them that share one, by name.
         tail: Files that still grow, as one.
         keys: Its keys.
     """
     indexes = [tail, *parts] if tail.size else [*parts]
-    places = {index.digest: place for place, index in enumerate(indexes)}
+    places = {index.name: place for place, index in enumerate(indexes)}
     pairs = [(places[one], places[other]) for one, other in shared if one in places and other in places]
-    pairs += [(0, places[part.digest]) for part in parts if part.contains(keys).any()]
+    pairs += [(0, places[part.name]) for part in parts if part.contains(keys).any()]
     whose = np.arange(len(indexes))
     for one, other in pairs:
         whose[whose == whose[other]] = whose[one]
