@@ -1,4 +1,4 @@
-"""Judge promoted versions that still bake, and roll back one whose gates fail."""
+"""Judge promoted versions that still bake, and champions after their bake; roll back what is worse."""
 
 from typing import Any
 
@@ -6,11 +6,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.promote import due_bakes, final_watch_state, judge_bake_once
+from tasks.watch import due_champions, watch_champion_once
 
 
 @flow(name="watch", retries=0)
 def watch() -> State[Any] | list[State[Any]]:
-    """Take one look at every version that bakes and is due; one that cannot be looked at does not hide the others."""
-    return final_watch_state(
-        {model: judge_bake_once(model, rollout, return_state=True) for model, rollout in due_bakes().items()}
-    )
+    """Take one look at every version that is due; one that cannot be looked at does not hide the others."""
+    looks = {model: judge_bake_once(model, rollout, return_state=True) for model, rollout in due_bakes().items()}
+    looks |= {model: watch_champion_once(model, return_state=True) for model in due_champions() if model not in looks}
+    return final_watch_state(looks)

@@ -24,6 +24,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
 from surefoot.adapters.replay.kept_replay import KeptReplay
 from surefoot.adapters.replay.scoring_progress import ProgressReport
+from surefoot.adapters.standing_watch.logged_days import LoggedDays
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import NotFound, PolicyInvalid
@@ -122,7 +123,8 @@ def open_ports(
     evidence = LogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
     found = make_registry(config, registry_deadline_s)
     with open_journal(config) as journal, open_traffic(config) as traffic:
-        yield Ports(journal, found, traffic, evidence, make_clock(config), actor, models.problem)
+        days = LoggedDays(log).count_days
+        yield Ports(journal, found, traffic, evidence, make_clock(config), actor, models.problem, days)
 
 
 def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:

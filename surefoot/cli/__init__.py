@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from surefoot.cli import backtest, compact, demo, operate, promote, read_only, serve, spread, status
+from surefoot.cli import backtest, compact, demo, operate, promote, read_only, serve, spread, status, watch
 from surefoot.cli.printing.lossy_stream import LossyStream
 from surefoot.core.errors import InvariantBroken, SurefootError
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Promotes MLflow model versions one provable step at a time, and takes them back the moment they slip.",
 )
-for module in (serve, status, read_only, promote, operate, backtest, spread, compact, demo):
+for module in (serve, status, read_only, promote, operate, backtest, spread, watch, compact, demo):
     module.register(app)
 
 

@@ -1,5 +1,6 @@
 """Find which scheduled flows have work to do, by dry runs of their use cases on ports that refuse changes."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from surefoot.rollout import (
     ended_outcomes,
     journal_model_drift,
     next_step,
+    next_watch,
     open_requested_rollout,
     wanted_change,
 )
@@ -70,14 +72,21 @@ class DueWork:
             return {flow: self._watch(ports) if flow == "watch" else self._reconcile(ports) for flow in flows}
 
     def _watch(self, ports: CachedPorts) -> DueRuns:
-        """Models that bake, and of which something is due."""
+        """Models that bake, or whose champion is watched, and of which something is due."""
         wanted: DueRuns = {}
         for model, ledger in ports.ledgers.items():
-            if ledger.rollout is None or ledger.rollout.stage is not Stage.BAKING:
-                self._looks.pop(model, None)
-                continue
             head, now = self.snapshot.heads[model], ports.clock.now()
             if model in self._looks and self._looks[model][0] == head and now < self._looks[model][1]:
+                continue
+            if ledger.rollout is None or ledger.rollout.stage is not Stage.BAKING:
+                try:
+                    due = next_watch(ledger)
+                except SurefootError as error:
+                    wanted[f"{model}: {error}"] = head
+                    continue
+                if due is not None and due <= now:
+                    wanted[f"{model}: a look at the champion"] = head
+                self._looks[model] = head, math.inf if due is None else due
                 continue
             try:
                 action = bake_action(ledger, now)

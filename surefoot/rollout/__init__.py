@@ -36,6 +36,13 @@ from surefoot.rollout.requests import (
     open_rollback,
     retry_on_conflict,
 )
+from surefoot.rollout.standing_watch import (
+    look_at_champion,
+    next_watch,
+    read_champion_signals,
+    retraining,
+    watched_champion,
+)
 from surefoot.rollout.steps import advance_rollout, drive_rollout, due_replay_requests
 
 __all__ = [
@@ -59,15 +66,20 @@ __all__ = [
     "is_cancelled_by_person",
     "journal_champion_drift",
     "journal_model_drift",
+    "look_at_champion",
     "lost_entries_message",
     "next_step",
+    "next_watch",
     "open_promotion",
     "open_requested_rollout",
     "open_rollback",
     "pending_alias_changes",
+    "read_champion_signals",
     "repair_champion_alias",
     "repeat_alias_changes",
+    "retraining",
     "retry_on_conflict",
     "split_mismatch",
     "wanted_change",
+    "watched_champion",
 ]

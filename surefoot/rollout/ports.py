@@ -1,16 +1,23 @@
 """Bundle the ports and the actor that one use case works with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from surefoot.core.domain import Version
 from surefoot.core.ports import Clock, EvidenceSource, Journal, Registry, Traffic
 from surefoot.core.record.events import Event, encode_event
 from surefoot.core.record.state import Ledger, fold_entries
+from surefoot.core.watching.day_counts import DayCounts
 
 
 def _untried(_model: str, _version: Version) -> str:
     return ""
+
+
+def _no_days(
+    _model: str, _champion: str, _maturity: float, _ignored: Sequence[str], _until: int
+) -> Sequence[DayCounts]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,8 @@ class Ports:
     actor: str
     trial: Callable[[str, Version], str] = _untried
     """Why a version cannot be served here, in one line; empty when it can, or when nothing is loaded here."""
+    count_days: Callable[[str, str, float, Sequence[str], int], Sequence[DayCounts]] = _no_days
+    """Counts the latest days of a model: (model, champion, maturity of labels, ignored columns, last day)."""
 
     def ledger(self, model: str) -> Ledger:
         """Fold the model's journal."""

@@ -20,6 +20,7 @@ from surefoot.core.policy.policy_types import GAP_METRICS, Gate, SlicedGate
 from surefoot.core.record.chain import Entry, canonical_bytes
 from surefoot.core.record.codec import JsonCodec, journal_name
 from surefoot.core.record.events import GateJudged, RolloutOpened, decode_event
+from surefoot.core.record.watch_events import ChampionJudged
 from surefoot.core.state_machine import IMPLICIT_GATES
 
 EVIDENCE_TYPES: dict[str, type] = {journal_name(kind): kind for kind in get_args(Evidence)}
@@ -92,15 +93,15 @@ def reverify(
         entries: The journal of a model.
         recount: Adds up the counters of a verdict again; what became of it, and what is wrong with them.
     """
-    gates: dict[str, Gate] = {}
-    written: dict[str, tuple[str, ...]] = {}
+    policies: dict[str, tuple[dict[str, Gate], dict[str, tuple[str, ...]]]] = {}
     for entry in entries:
         event = decode_event(entry.kind, entry.data)
         if isinstance(event, RolloutOpened) and event.kind == RolloutKind.PROMOTION:
-            gates, written = dict(parse_policy(event.policy).gates), _protected(event.policy)
-        elif isinstance(event, GateJudged) and (why := _not_again(event)):
+            policies[event.rollout] = dict(parse_policy(event.policy).gates), _protected(event.policy)
+        elif isinstance(event, GateJudged | ChampionJudged) and (why := _not_again(event)):
             yield ReverifyResult(entry.seq, event.verdict.gate, skipped=why)
-        elif isinstance(event, GateJudged) and event.level:
+        elif isinstance(event, GateJudged | ChampionJudged) and event.level:
+            gates, written = policies.get(event.rollout, ({}, {}))
             gate = IMPLICIT_GATES.get(event.verdict.gate) or gates.get(event.verdict.gate)
             if isinstance(gate, SlicedGate) and event.judge != JUDGE_EDITION:
                 gate = gate.model_copy(update={"protected": written.get(gate.name, ())})
@@ -125,7 +126,7 @@ def _protected(policy: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
     return {name: (some,) if isinstance(some, str) else tuple(cast("list[str]", some)) for name, some in found.items()}
 
 
-def _not_again(event: GateJudged) -> str:
+def _not_again(event: GateJudged | ChampionJudged) -> str:
     """Why a verdict cannot be judged again; empty when it can."""
     if not event.evidence or event.level is None:
         return "its counters were not kept"

@@ -20,7 +20,7 @@ from surefoot.core.policy.sections import (
     Scoring,
     Traffic,
 )
-from surefoot.core.policy.steps import Bake, LiveShadow, Shadow, ShadowStep, Step, Weight, WrittenStep
+from surefoot.core.policy.steps import Bake, LiveShadow, Shadow, ShadowStep, Step, Watch, Weight, WrittenStep
 from surefoot.core.policy.violations import KeyPath, describe_type, rule_error, rules_error
 
 DATA_GATE_NAME = "data"
@@ -66,6 +66,9 @@ class Policy(PolicyModel):
         json_schema_extra={"minItems": 1, "contains": {"required": ["weight"]}},
     )
     bake: Bake = Field(description="How long a promoted version is watched, and what rolls it back.")
+    watch: OptionalKey[Watch] = Field(
+        None, description="How a champion is judged after its bake, for as long as it serves."
+    )
     reactions: Reactions = Field(
         default_factory=lambda: Reactions.model_validate({}),
         alias="on",
@@ -110,6 +113,8 @@ class Policy(PolicyModel):
                 named.append(NamedGates((*path, "shadow", "gates"), phase, step.shadow.gates))
                 steps.append((path, phase, None))
         named.append(NamedGates(("bake", "gates"), JudgingPhase.BAKE, self.bake.gates))
+        if self.watch is not None:
+            named.append(NamedGates(("watch", "gates"), JudgingPhase.WATCH, self.watch.gates))
         return PolicyOutline(self.gates, named, steps, self.log.dropped)
 
     @cached_property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from surefoot.core.policy.gates.base import Gate, SlicedGate
-from surefoot.core.policy.gates.metrics import LIVE_ONLY_METRICS, NOT_MIRRORED_REASONS, Metric
+from surefoot.core.policy.gates.metrics import LIVE_ONLY_METRICS, NOT_MIRRORED_REASONS, PAIRED_METRICS, Metric
 from surefoot.core.policy.violations import KeyPath, MistakeKind, Violation
 
 _SPOKEN_METRIC_NAMES = {Metric.LATENCY: "live latency"}
@@ -19,6 +19,7 @@ class JudgingPhase(Enum):
     LIVE_SHADOW = auto()
     RAMP = auto()
     BAKE = auto()
+    WATCH = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def never_judged_gates(outline: PolicyOutline) -> Iterator[Violation]:
     used = {name for named in outline.named for name in named.names}
     for name in outline.gates or ():
         if name not in used:
-            yield Violation(("gates", name), f"gate '{name}' is never judged: name it in a step or in bake")
+            yield Violation(("gates", name), f"gate '{name}' is never judged: name it in a step, in bake or in watch")
 
 
 def _slices_are_kept(outline: PolicyOutline) -> Iterator[Violation]:
@@ -111,6 +112,8 @@ def _impossible(metric: Metric, phase: JudgingPhase) -> str:
     if phase is JudgingPhase.LIVE_SHADOW:
         why = NOT_MIRRORED_REASONS.get(metric, "")
         return f"measures {metric}, which mirrored requests do not show: {why}" if why else ""
+    if phase is JudgingPhase.WATCH and metric not in PAIRED_METRICS - {Metric.DISAGREEMENT}:
+        return f"measures {metric}: a watch compares what both versions make of the same labels, such as a loss"
     if phase is JudgingPhase.BAKE and metric in {Metric.VALUE, Metric.GAUGE}:
         return "compares both arms of live traffic; in a bake only one serves"
     if phase is not JudgingPhase.SHADOW and metric is Metric.GOLDEN:

@@ -12,6 +12,7 @@ from surefoot.core.policy.scalars import (
     Duration,
     Interval,
     OptionalKey,
+    Text,
     Texts,
     one_or_more_schema,
     optional_duration,
@@ -89,6 +90,32 @@ class Watched(PolicyModel):
 
 class Bake(Watched):
     """Time at 100 percent during which the gates stay armed."""
+
+
+class Watch(PolicyModel):
+    """How a champion is judged after its bake, for as long as it serves."""
+
+    every: Interval = optional_duration("1d", "Time between two looks.")
+    window: Duration = optional_duration("28d", "How far back requests are compared with the version before.")
+    gates: Texts = Field(
+        (), description="Paired gates: would the proven-good version before do better on the same requests?"
+    )
+    against: Literal["proven_good"] = Field("proven_good", description="Whom the champion is compared with.")
+    ignored: Texts = Field(
+        (), alias="except", description="Columns whose drift says nothing; those of the calendar are found by default."
+    )
+    false_alarms: Annotated[float, Field(ge=0.001, le=12.0, allow_inf_nan=False)] = Field(
+        0.1, alias="false_alarms_a_year", description="False alarms that are accepted, of everything [count a year]."
+    )
+    worse: Literal["rollback", "incident", "tell"] = Field(
+        "rollback", description="What follows when the version before would do better now."
+    )
+    alarm: Literal["incident", "tell"] = Field(
+        "incident", description="What follows when labels, failures or times leave the champion's own past."
+    )
+    retrain: OptionalKey[Text] = Field(
+        None, description="Prefect deployment, flow/name, that is started once an incident; its output is a candidate."
+    )
 
 
 class LiveShadow(Watched):

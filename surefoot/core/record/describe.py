@@ -21,6 +21,7 @@ from surefoot.core.record.events import (
     SetSplit,
     StageEntered,
 )
+from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 
 
 def describe_effect(change: Effect) -> str:
@@ -82,5 +83,28 @@ def describe_event(event: Event) -> str:
             return f"{event.what} is as it should be again: {event.how}"
         case CandidateRefused():
             return f"version {event.number} is not taken, though {event.source} asks for it: {event.reason}"
+        case ChampionJudged() | ChampionWatched() | IncidentOpened():
+            return _describe_watch_event(event)
         case _:
             assert_never(event)
+
+
+def _describe_watch_event(event: ChampionJudged | ChampionWatched | IncidentOpened) -> str:
+    """What a look at a champion has found, as one line for a person."""
+    match event:
+        case ChampionJudged():
+            against = f"version {event.champion.number} beside version {event.against.number}"
+            return f"{against}, {event.verdict.gate} {event.verdict.outcome}: {event.verdict.reason}"
+        case ChampionWatched():
+            return f"version {event.champion.number} was watched: {_watched(event)}"
+        case IncidentOpened():
+            return f"incident {event.incident} of version {event.champion.number}, {event.trigger}: {event.reason}"
+        case _:
+            assert_never(event)
+
+
+def _watched(event: ChampionWatched) -> str:
+    """What a look at a champion has found."""
+    said = [*event.alarms, *(f"early: {one}" for one in event.early)]
+    unread = f"; too little is known of {', '.join(event.unread)}" if event.unread else ""
+    return ("; ".join(said) or "as in its past") + unread

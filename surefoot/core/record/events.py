@@ -8,6 +8,7 @@ from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.record.codec import WRITTEN_NAME, JsonCodec
+from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +257,9 @@ Event = (
     | DriftFound
     | DriftResolved
     | CandidateRefused
+    | ChampionJudged
+    | ChampionWatched
+    | IncidentOpened
 )
 EVENT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
 _EFFECT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}

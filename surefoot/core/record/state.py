@@ -26,6 +26,7 @@ from surefoot.core.record.events import (
     StageEntered,
     decode_event,
 )
+from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,12 @@ class Ledger:
         open: Id of the open rollout; empty when none is.
         drifts: What disagrees with the journal and has not been resolved, by what it is.
         refusals: The last refusal of each version that the registry asked for, by number, since its last rollout.
+        watched_rollout: Promotion of the champion that was last looked at after its bake; empty without one.
+        watched_at: When that was [Unix seconds].
+        watched: What was found then; None before the first look.
+        judged: The latest comparison with the proven-good version, by gate.
+        incidents: When each incident was opened, by promotion and trigger [Unix seconds].
+        retrain: When an incident last wanted a deployment started [Unix seconds], and which; None without one.
     """
 
     model: str
@@ -96,6 +103,12 @@ class Ledger:
     open: str = ""
     drifts: Mapping[str, DriftFound] = field(default_factory=dict)
     refusals: Mapping[str, CandidateRefused] = field(default_factory=dict)
+    watched_rollout: str = ""
+    watched_at: float = 0.0
+    watched: ChampionWatched | None = None
+    judged: Mapping[str, ChampionJudged] = field(default_factory=dict)
+    incidents: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    retrain: tuple[float, str] | None = None
 
     @property
     def rollout(self) -> Rollout | None:
@@ -165,6 +178,15 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
             return _settled(ledger, event, entry.at)
         case CandidateRefused():
             return replace(ledger, refusals={**ledger.refusals, event.number: event})
+        case ChampionJudged():
+            return replace(ledger, judged={**ledger.judged, event.verdict.gate: event})
+        case ChampionWatched():
+            judged = {name: one for name, one in ledger.judged.items() if one.rollout == event.rollout}
+            return replace(ledger, watched_rollout=event.rollout, watched_at=entry.at, watched=event, judged=judged)
+        case IncidentOpened():
+            retrain = (entry.at, event.retrain) if event.retrain else ledger.retrain
+            incidents = {**ledger.incidents, (event.rollout, event.trigger): entry.at}
+            return replace(ledger, incidents=incidents, retrain=retrain)
         case DriftResolved():
             return replace(ledger, drifts={what: one for what, one in ledger.drifts.items() if what != event.what})
         case DriftFound():

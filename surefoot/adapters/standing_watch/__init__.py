@@ -1,0 +1,1 @@
+"""Count the days of a champion from the prediction log."""

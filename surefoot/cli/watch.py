@@ -1,0 +1,82 @@
+"""Define the command watch: look at a champion after its bake, now."""
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from surefoot import wiring
+from surefoot.cli.printing import output
+from surefoot.cli.printing.output import console
+from surefoot.cli.printing.progress_bar import replay_progress_bar
+from surefoot.cli.read_only import JsonOption, ModelArgument
+from surefoot.core.domain import Outcome
+from surefoot.core.errors import Rejected
+from surefoot.core.record.events import as_json
+from surefoot.core.watching.signals import MIN_PAST_DAYS, SignalReading
+from surefoot.rollout import drive_rollout, look_at_champion, read_champion_signals, watched_champion
+from surefoot.settings import read_settings
+
+
+def watch(
+    model: ModelArgument,
+    look: Annotated[bool, typer.Option("--look", help="Judge as the schedule does, journal and act on it.")] = False,
+    json_: JsonOption = False,
+) -> int:
+    """Say how a champion does beside its own past, what would be an alarm, and what its last look found."""
+    with (
+        replay_progress_bar(quiet=json_) as report,
+        wiring.open_ports(read_settings(), output.current_actor(), report=report) as ports,
+    ):
+        ledger = ports.ledger(model)
+        watched = watched_champion(ledger)
+        if watched is None or ledger.champion is None:
+            why = f"rollout {ledger.open} is open" if ledger.open else "its policy had no 'watch' when it was promoted"
+            raise Rejected(f"no champion of {model} is watched: {why}")
+        champion = ledger.champion
+        if look:
+            ledger = look_at_champion(ports, model)
+            if ledger.open:
+                ledger = drive_rollout(ports, model, until=lambda seen: not seen.open)
+        readings = read_champion_signals(ports, model, watched, champion, ports.clock.now())
+    worse = [one for one in ledger.judged.values() if one.rollout == watched.rollout]
+    if json_:
+        output.print_json(
+            {
+                "model": model,
+                "version": champion.number,
+                "served": ledger.champion.number if ledger.champion else None,
+                "signals": [{**as_json(one), "sentence": one.sentence} for one in readings],
+                "against_proven_good": [as_json(one.verdict) for one in worse],
+                "looked_at": ledger.watched_at or None,
+            }
+        )
+    else:
+        console.print(f"champion {champion.number} of {escape(model)}, beside its own past", highlight=False)
+        console.print(_table(readings))
+        for one in worse:
+            against = f"beside version {one.against.number}: {one.verdict.gate} {one.verdict.outcome}"
+            console.print(f"{against}: {escape(one.verdict.reason)}", highlight=False)
+        if ledger.champion and ledger.champion.number != champion.number:
+            console.print(f"[red]taken back:[/red] version {ledger.champion.number} serves now")
+    return 1 if any(one.outcome is Outcome.FAIL and not one.early for one in readings) else 0
+
+
+def _table(readings: tuple[SignalReading, ...]) -> Table:
+    table = Table("signal", "before", "now", "an alarm", "")
+    for one in readings:
+        if one.outcome is Outcome.NO_DATA:
+            table.add_row(one.name, "", "", "", f"fewer than {MIN_PAST_DAYS} days")
+            continue
+        shown = [f"{value:.3f}" if one.early or one.signed else f"{value:.2%}" for value in (one.usual, one.recent)]
+        limit = f"beyond {one.limit:.3f}" if one.early else f"a change of {one.limit:.3f}"
+        alarm = "[yellow]early[/yellow]" if one.early else "[red]alarm[/red]"
+        state = "[green]ok[/green]" if one.outcome is Outcome.PASS else alarm
+        table.add_row(one.name, *shown, limit if one.limit < 1.0 else "none: it moves too much by itself", state)
+    return table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(watch)

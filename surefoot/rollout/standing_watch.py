@@ -1,0 +1,209 @@
+"""Judge a champion for as long as it serves: against the proven-good version before it, and against its own past."""
+
+from dataclasses import dataclass
+from math import floor
+
+from surefoot.core.domain import EvidenceKind, Outcome, RolloutKind, Stage, Verdict, Version
+from surefoot.core.errors import Rejected
+from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.judging.judge import JUDGE_EDITION, judge
+from surefoot.core.judging.reverify import pack_evidence
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Policy
+from surefoot.core.policy.steps import Watch
+from surefoot.core.record.chain import canonical_digest
+from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.watching.day_counts import DAY_S
+from surefoot.core.watching.signals import SignalReading, read_signals
+from surefoot.rollout.ports import Ports
+from surefoot.rollout.requests import open_rollback
+
+_YEAR_S = 365.25 * DAY_S
+_REPEAT_S = 28.0 * DAY_S
+"""Time for which the same trouble of the same champion opens no second incident [seconds]."""
+_LEVEL_SHARE = 0.5
+"""Share of the false alarms that is for the comparison with the proven-good version; the rest is for the signals."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedChampion:
+    """A champion that its policy has watched.
+
+    Attributes:
+        rollout: Id of its promotion.
+        promotion: Its promotion.
+        policy: The policy as it was then.
+        watch: What that says of the time after the bake.
+    """
+
+    rollout: str
+    promotion: Rollout
+    policy: Policy
+    watch: Watch
+
+
+def watched_champion(ledger: Ledger) -> WatchedChampion | None:
+    """The champion of a model, where it was promoted under a policy that has it watched, and no rollout is open.
+
+    Raises:
+        Violation: The policy in the journal cannot be read by this release.
+    """
+    if ledger.open or ledger.champion is None:
+        return None
+    for rollout, promotion in reversed(tuple(ledger.rollouts.items())):
+        if promotion.opened.kind != RolloutKind.PROMOTION or promotion.opened.candidate != ledger.champion:
+            continue
+        if promotion.stage not in {Stage.PROMOTED, Stage.FAST_PROMOTED}:
+            continue
+        policy = parse_policy(promotion.opened.policy)
+        return None if policy.watch is None else WatchedChampion(rollout, promotion, policy, policy.watch)
+    return None
+
+
+def next_watch(ledger: Ledger) -> float | None:
+    """When the champion is to be looked at next [Unix seconds]; None where it is not watched.
+
+    Raises:
+        Violation: The policy in the journal cannot be read by this release.
+    """
+    watched = watched_champion(ledger)
+    if watched is None:
+        return None
+    began = ledger.watched_at if ledger.watched_rollout == watched.rollout else watched.promotion.entered_at
+    return began + watched.watch.every
+
+
+def look_at_champion(ports: Ports, model: str) -> Ledger:
+    """Take one look at a champion, journal what was found, and do what its policy says.
+
+    Raises:
+        Rejected: The champion is not watched.
+    """
+    ledger = ports.ledger(model)
+    watched = watched_champion(ledger)
+    if watched is None or ledger.champion is None:
+        raise Rejected(
+            f"no champion of {model} is watched: its policy had no 'watch' when it was promoted, or a rollout is open"
+        )
+    now, champion, proven = ports.clock.now(), ledger.champion, ledger.target()
+    worse: list[Verdict] = []
+    if proven is not None:
+        for question in _questions(model, watched, champion, proven, now):
+            evidence = ports.evidence_source.gather(question)
+            level = _level(watched)
+            verdict = judge(question.gate, evidence, level)
+            ledger = ports.append(
+                ledger,
+                ChampionJudged(
+                    watched.rollout, champion, proven, verdict, level, pack_evidence(evidence), JUDGE_EDITION
+                ),
+            )
+            worse += [verdict] if verdict.outcome is Outcome.FAIL else []
+    readings = read_champion_signals(ports, model, watched, champion, now)
+    alarms = [one for one in readings if one.outcome is Outcome.FAIL]
+    ledger = ports.append(
+        ledger,
+        ChampionWatched(
+            rollout=watched.rollout,
+            champion=champion,
+            alarms=tuple(one.sentence for one in alarms if not one.early),
+            early=tuple(one.sentence for one in alarms if one.early),
+            unread=tuple(one.name for one in readings if one.outcome is Outcome.NO_DATA),
+        ),
+    )
+    return _react(ports, ledger, watched, worse, [one for one in alarms if not one.early])
+
+
+def read_champion_signals(
+    ports: Ports, model: str, watched: WatchedChampion, champion: Version, now: float
+) -> tuple[SignalReading, ...]:
+    """Compare the champion with its own past, as of a moment [Unix seconds]."""
+    maturity = max((gate.maturity for gate in watched.policy.gates.values()), default=0.0)
+    until, matured = floor(now / DAY_S) - 1, floor((now - maturity) / DAY_S) - 1
+    days = ports.count_days(model, champion.number, maturity, watched.watch.ignored, until)
+    per_year = watched.watch.false_alarms * (1.0 - _LEVEL_SHARE if watched.watch.gates else 1.0)
+    return read_signals(days, until, matured, per_year)
+
+
+def _questions(
+    model: str, watched: WatchedChampion, champion: Version, proven: Version, now: float
+) -> tuple[EvidenceRequest, ...]:
+    """What is asked about the champion, with the proven-good version in the place of the one that served before."""
+    gates = tuple(watched.policy.gates[name] for name in watched.watch.gates)
+    return tuple(
+        EvidenceRequest(
+            model=model,
+            gate=gate,
+            kind=EvidenceKind.BAKE,
+            suite=watched.promotion.opened.suite_digest,
+            rollout=watched.rollout,
+            champion=proven,
+            candidate=champion,
+            since=now - watched.watch.window - gate.maturity,
+            until=now,
+            opened=watched.promotion.opened_at,
+            stale_after=watched.policy.stale_after,
+            look_gates=gates,
+        )
+        for gate in gates
+    )
+
+
+def _level(watched: WatchedChampion) -> DecisionThresholds:
+    """How sure a verdict must be in a watch without an end: so many false alarms a year, over all gates."""
+    alpha = min(watched.watch.false_alarms * _LEVEL_SHARE, 0.5) / max(len(watched.watch.gates), 1)
+    return DecisionThresholds(
+        alpha=alpha,
+        elapsed=watched.watch.window,
+        per_minute=watched.policy.requests_per_minute,
+        forever=True,
+        lasts=_YEAR_S,
+    )
+
+
+def _react(
+    ports: Ports, ledger: Ledger, watched: WatchedChampion, worse: list[Verdict], alarms: list[SignalReading]
+) -> Ledger:
+    """Open an incident, and take the champion back, where the policy says so."""
+    model, champion = ledger.model, ledger.champion
+    if champion is None:
+        return ledger
+    if worse and watched.watch.worse != "tell":
+        reason = f"gate {worse[0].gate}: the version before would do better now: {worse[0].reason}"
+        ledger = _open_incident(ports, ledger, watched, f"worse than before by {worse[0].gate}", reason)
+        if watched.watch.worse == "rollback":
+            try:
+                return open_rollback(ports, model, reason)
+            except Rejected as refused:
+                return _open_incident(ports, ledger, watched, "no rollback", str(refused))
+    elif alarms and watched.watch.alarm == "incident":
+        ledger = _open_incident(ports, ledger, watched, alarms[0].kind.value, alarms[0].sentence)
+    return ledger
+
+
+def _open_incident(ports: Ports, ledger: Ledger, watched: WatchedChampion, trigger: str, reason: str) -> Ledger:
+    """Journal an incident, unless the same trouble of the same champion has one that is not old."""
+    now, champion = ports.clock.now(), ledger.champion
+    known = ledger.incidents.get((watched.rollout, trigger))
+    if champion is None or (known is not None and now - known < _REPEAT_S):
+        return ledger
+    facts = {"model": ledger.model, "rollout": watched.rollout, "trigger": trigger, "seq": ledger.head}
+    return ports.append(
+        ledger,
+        IncidentOpened(
+            canonical_digest(facts)[7:19], watched.rollout, champion, trigger, reason, watched.watch.retrain or ""
+        ),
+    )
+
+
+def retraining(ledger: Ledger) -> tuple[str, str] | None:
+    """The deployment that an incident of the champion's promotion wants started, and a key by which it starts once.
+
+    The key is the same for a month, so that trouble that goes on does not train one version after the other.
+    """
+    if not ledger.watched_rollout or ledger.retrain is None:
+        return None
+    at, deployment = ledger.retrain
+    return deployment, f"surefoot {ledger.model} {ledger.watched_rollout} {floor(at / _REPEAT_S)}"

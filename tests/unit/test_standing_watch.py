@@ -1,0 +1,258 @@
+"""A champion is judged for as long as it serves: what its policy says follows, once, and survives every kill."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from bench.watch_years import FAULT_DAY, Fault, years
+from surefoot.core.domain import Outcome, Stage
+from surefoot.core.errors import Rejected
+from surefoot.core.judging.evidence import Evidence, MissingEvidence, PairedBlock, PairedSums
+from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.judging.reverify import reverify
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Metric
+from surefoot.core.policy.violations import Violation
+from surefoot.core.record.describe import describe_event
+from surefoot.core.record.events import decode_event
+from surefoot.core.record.state import Ledger
+from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.watching.day_counts import DAY_S, DayCounts
+from surefoot.rollout import Ports, drive_rollout, look_at_champion, next_watch, open_promotion, retraining
+from tests.fakes import POLICY, Killed, Scenario
+
+LOSS = {"metric": "brier", "role": "guardrail", "margin": 0.02, "block": "1d", "labels": {"maturity": "12h"}}
+QUIET = list(years(3, FAULT_DAY + 10))
+BROKEN = list(years(3, FAULT_DAY + 10, Fault(times=4.0)))
+DRIFTED = list(years(3, FAULT_DAY + 10, Fault(broken="seats")))
+
+
+def policy(**watch: object) -> dict[str, object]:
+    """The usual policy, with a watch after the bake."""
+    gates = {**cast("dict[str, Any]", POLICY["gates"]), "loss": LOSS}
+    return {**POLICY, "gates": gates, "watch": {"every": "1d", "gates": ["loss"], **watch}}
+
+
+def losses(champion: float, candidate: float) -> PairedSums:
+    """Four weeks of 500 requests a day, of which each version loses so much, a little more or less each day."""
+    days = []
+    for number in range(28):
+        sides = [round(500 * 1e6 * (loss + 0.002 * (number % 3))) for loss in (champion, candidate)]
+        days.append(PairedBlock(f"2026-01-{number + 1:02d}T00:00Z", 500, (sides[0],), (sides[1],)))
+    return PairedSums({"": tuple(days)}, 28 * 500, 28 * 500)
+
+
+class World:
+    """A promoted champion, the days of its log, and what it loses beside the version before."""
+
+    def __init__(
+        self, watch: dict[str, object], old: float = 0.2, new: float = 0.2, days: Sequence[DayCounts] = QUIET
+    ) -> None:
+        self.scenario = Scenario(policy=policy(**watch))
+        self.old, self.new, self.days = old, new, days
+        self.asked: list[EvidenceRequest] = []
+        open_promotion(self.scenario.ports(), self.scenario.request())
+        drive_rollout(self.scenario.ports(), "m", until=lambda ledger: not ledger.open)
+
+    def gather(self, question: EvidenceRequest) -> Evidence:
+        """The evidence of the watch."""
+        self.asked.append(question)
+        if question.gate.metric is Metric.BRIER:
+            return self.scenario.faults.call(lambda: losses(self.old, self.new))
+        return self.scenario.evidence_source.gather(question)
+
+    def count_days(self, *_: object) -> Sequence[DayCounts]:
+        """The days, moved to now."""
+        now = int(self.scenario.clock.time // DAY_S)
+        return [replace(one, day=one.day + now - FAULT_DAY - 10) for one in self.days]
+
+    def ports(self) -> Ports:
+        """What a look uses."""
+        return replace(self.scenario.ports(), evidence_source=self, count_days=self.count_days)
+
+    def look(self, days: float = 1.0) -> Ledger:
+        """Look once, a day later."""
+        self.scenario.clock.time += days * DAY_S
+        ledger = look_at_champion(self.ports(), "m")
+        return drive_rollout(self.ports(), "m", until=lambda seen: not seen.open) if ledger.open else ledger
+
+    def incidents(self) -> list[IncidentOpened]:
+        """All incidents."""
+        events = [decode_event(entry.kind, entry.data) for entry in self.scenario.journal.entries]
+        return [event for event in events if isinstance(event, IncidentOpened)]
+
+    def served(self) -> str:
+        """The version that callers get."""
+        split = self.scenario.traffic.split
+        return split.champion.number if split else ""
+
+
+def test_a_champion_that_has_decayed_goes_back_to_the_version_that_is_better_now() -> None:
+    """The old version loses less on the same requests: an incident is opened, and the champion is taken back."""
+    world = World({}, old=0.2, new=0.3)
+    assert world.served() == "2"
+    ledger = world.look()
+    assert world.served() == "1"
+    assert world.scenario.registry.aliases["champion"] == "1"
+    (incident,) = world.incidents()
+    assert incident.champion.number == "2"
+    assert "would do better now" in incident.reason
+    last = tuple(ledger.rollouts.values())[-1]
+    assert last.stage is Stage.FAST_ROLLED_BACK
+    assert "gate loss" in last.opened.reason
+    question = world.asked[-1]
+    assert (question.champion.number, question.candidate.number) == ("1", "2")
+    with pytest.raises(Rejected, match="watched"):  # the version that serves now was promoted under no policy
+        world.look()
+
+
+def test_what_hurts_both_versions_alike_rolls_nothing_back() -> None:
+    """Both versions lose three times as much as before, and labels come true far more often: told, not rolled back."""
+    world = World({}, old=0.6, new=0.6, days=BROKEN)
+    ledger = world.look()
+    assert world.served() == "2"
+    assert [one.trigger for one in world.incidents()] == ["base rate"]
+    assert ledger.watched is not None
+    assert any("base rate" in one for one in ledger.watched.alarms)
+
+
+@pytest.mark.parametrize(
+    ("worse", "incidents", "served"), [("tell", 0, "2"), ("incident", 1, "2"), ("rollback", 1, "1")]
+)
+def test_the_policy_says_what_follows(worse: str, incidents: int, served: str) -> None:
+    """A version that is worse now is told, is an incident, or is taken back."""
+    world = World({"worse": worse}, old=0.2, new=0.3)
+    world.look()
+    assert (len(world.incidents()), world.served()) == (incidents, served)
+
+
+def test_alarms_may_be_told_alone() -> None:
+    """With `alarm: tell` a changed base rate stands in the journal and opens no incident."""
+    world = World({"alarm": "tell"}, days=BROKEN)
+    ledger = world.look()
+    assert ledger.watched is not None
+    assert ledger.watched.alarms
+    assert world.incidents() == []
+
+
+def test_an_early_signal_alone_is_no_incident() -> None:
+    """A column that has lost its values needs no labels: it is journalled as early, and nothing else follows."""
+    world = World({}, days=DRIFTED)
+    ledger = world.look()
+    assert ledger.watched is not None
+    assert not ledger.watched.alarms
+    assert any("seats" in one for one in ledger.watched.early)
+    assert world.incidents() == []
+    assert world.served() == "2"
+
+
+def test_trouble_that_goes_on_is_one_incident_a_month() -> None:
+    """The same trouble opens no second incident the next day; four weeks later it does."""
+    world = World({}, days=BROKEN)
+    for _ in range(3):
+        world.look()
+    assert len(world.incidents()) == 1
+    world.look(days=28.0)
+    assert len(world.incidents()) == 2
+
+
+def test_a_look_is_due_each_day_while_nothing_else_is_open() -> None:
+    """The first look is due a day after the bake, the next one a day later; none while a rollout is open."""
+    world = World({})
+    ledger = world.ports().ledger("m")
+    first = next_watch(ledger)
+    assert first is not None
+    assert first == pytest.approx(ledger.now + DAY_S, abs=DAY_S)
+    seen = world.look()
+    assert next_watch(seen) == pytest.approx(world.scenario.clock.time + DAY_S, abs=1.0)
+    open_promotion(world.scenario.ports(), world.scenario.request("3"))
+    assert next_watch(world.ports().ledger("m")) is None
+    with pytest.raises(Rejected, match="a rollout is open"):
+        look_at_champion(world.ports(), "m")
+
+
+def test_without_a_watch_nothing_is_looked_at() -> None:
+    """A policy that says nothing of the time after the bake has nothing done."""
+    scenario = Scenario()
+    open_promotion(scenario.ports(), scenario.request())
+    ledger = drive_rollout(scenario.ports(), "m", until=lambda seen: not seen.open)
+    assert next_watch(ledger) is None
+    assert retraining(ledger) is None
+
+
+def test_an_incident_asks_for_training_once_a_month() -> None:
+    """The key by which the deployment starts is the same for each look of a month, and another one afterwards."""
+    world = World({"retrain": "train/late", "worse": "incident"}, old=0.2, new=0.3)
+    keys = {retraining(world.look()) for _ in range(3)}
+    assert len(keys) == 1
+    ((deployment, _),) = keys  # type: ignore[misc] # there is one
+    assert deployment == "train/late"
+    assert retraining(world.look(days=60.0)) not in keys
+
+
+def test_evidence_that_cannot_be_had_takes_nobody_back() -> None:
+    """An ERROR of the comparison is journalled and is no FAIL."""
+    world = World({})
+    world.gather = lambda _question: MissingEvidence(Outcome.ERROR, "the log cannot be read")  # type: ignore[method-assign, assignment]
+    ledger = world.look()
+    assert ledger.judged["loss"].verdict.outcome is Outcome.ERROR
+    assert world.served() == "2"
+    assert world.incidents() == []
+
+
+def test_verdicts_of_a_watch_are_judged_again_from_their_counters() -> None:
+    """`verify` comes to the same verdict, under the policy of the promotion that put the champion there."""
+    world = World({}, old=0.2, new=0.3)
+    world.look()
+    found = [one for one in reverify(world.scenario.journal.entries) if one.gate == "loss"]
+    assert [(one.problem, one.skipped) for one in found] == [("", "")]
+
+
+def test_every_event_of_a_watch_is_one_sentence() -> None:
+    """What is journalled reads as a line for people, and comes back from the journal as it was."""
+    world = World({}, old=0.2, new=0.3, days=BROKEN)
+    world.look()
+    events = [decode_event(entry.kind, entry.data) for entry in world.scenario.journal.entries]
+    said = [describe_event(one) for one in events if isinstance(one, ChampionJudged | ChampionWatched | IncidentOpened)]
+    assert len(said) == 3
+    assert said[0].startswith("version 2 beside version 1, loss FAIL:")
+    assert "base rate" in said[1]
+    assert said[2].startswith("incident ")
+
+
+def test_a_kill_at_any_port_call_ends_where_it_would_have_ended() -> None:
+    """Whichever call of a look is the last one, the next look takes the champion back, with one incident."""
+    plain = World({}, old=0.2, new=0.3)
+    before = plain.scenario.faults.calls
+    plain.look()
+    calls = plain.scenario.faults.calls - before
+    assert calls > 5
+    for place in range(1, calls + 1):
+        for how in ("before", "after"):
+            world = World({}, old=0.2, new=0.3)
+            world.scenario.faults.at = {world.scenario.faults.calls + place: how}
+            try:
+                world.look()
+            except Killed:
+                drive_rollout(world.ports(), "m", until=lambda seen: not seen.open)
+                if world.served() == "2":
+                    world.look()
+            assert world.served() == "1", (place, how)
+            assert len(world.incidents()) == 1, (place, how)
+
+
+@pytest.mark.parametrize(
+    ("watch", "rule"),
+    [
+        ({"gates": ["errors"]}, "compares what both versions make"),
+        ({"gates": ["missing"]}, "there is no gate 'missing'"),
+        ({"worse": "panic"}, "worse"),
+        ({"false_alarms_a_year": 0}, "false_alarms_a_year"),
+    ],
+)
+def test_a_watch_that_cannot_be_is_refused(watch: dict[str, object], rule: str) -> None:
+    """Gates that compare nothing, unknown ones, unknown reactions and a budget of nothing are refused by lint."""
+    with pytest.raises(Violation, match=rule):
+        parse_policy(policy(**watch))
