@@ -20,12 +20,12 @@ class Fault:
 
     Attributes:
         times: What the base rate of the labels is multiplied with, up to 95 %.
-        misses: What is added to the share of labels that come true, while answers stay as they were.
+        answers: What the model's answers are multiplied with, while labels stay as they were.
         broken: Column that has one value only.
     """
 
     times: float = 1.0
-    misses: float = 0.0
+    answers: float = 1.0
     broken: str = ""
 
 
@@ -55,7 +55,7 @@ def years(seed: int, days: int, fault: Fault | None = None) -> Iterator[DayCount
         n = max(int(rng.poisson(volume * np.exp(0.2 * year + 0.1 * week[day % 7]))), 1)
         rate, seen = 1.0 / (1.0 + np.exp(-odds)), 1.0 / (1.0 + np.exp(-(odds - 0.5 * state)))
         if fault is not None and wrong:
-            rate, seen = min(fault.times * rate + fault.misses, 0.95), min(fault.times * seen, 0.95)
+            rate, seen = min(fault.times * rate, 0.95), min(fault.answers * fault.times * seen, 0.95)
         told = int(rng.binomial(n, 0.95))
         units = max(told // 5, 1)  # a unit's requests come true alike
         true = int(rng.binomial(units, rate)) * (told / units)
@@ -76,7 +76,8 @@ def years(seed: int, days: int, fault: Fault | None = None) -> Iterator[DayCount
             labelled=told,
             labels=round(true * MILLIONTHS),
             scored=told,
-            misses=round((true - seen * told) * MILLIONTHS),
+            came=round(true * MILLIONTHS),
+            expected=round(seen * told * MILLIONTHS),
             columns=columns,
         )
 

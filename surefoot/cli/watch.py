@@ -14,7 +14,7 @@ from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected
 from surefoot.core.record.events import as_json
-from surefoot.core.watching.signals import MIN_PAST_DAYS, SignalReading
+from surefoot.core.watching.signals import MIN_PAST_DAYS, SignalKind, SignalReading
 from surefoot.rollout import drive_rollout, look_at_champion, read_champion_signals, watched_champion
 from surefoot.settings import read_settings
 
@@ -69,11 +69,12 @@ def _table(readings: tuple[SignalReading, ...]) -> Table:
         if one.outcome is Outcome.NO_DATA:
             table.add_row(one.name, "", "", "", f"fewer than {MIN_PAST_DAYS} days")
             continue
-        shown = [f"{value:.3f}" if one.early or one.signed else f"{value:.2%}" for value in (one.usual, one.recent)]
+        shown = [f"{value:.2%}" if one.is_share else f"{value:.3f}" for value in (one.usual, one.recent)]
         limit = f"beyond {one.limit:.3f}" if one.early else f"a change of {one.limit:.3f}"
         alarm = "[yellow]early[/yellow]" if one.early else "[red]alarm[/red]"
         state = "[green]ok[/green]" if one.outcome is Outcome.PASS else alarm
-        table.add_row(one.name, *shown, limit if one.limit < 1.0 else "none: it moves too much by itself", state)
+        blind = one.limit >= 1.0 and one.kind is not SignalKind.CALIBRATION
+        table.add_row(one.name, *shown, "none: it moves too much by itself" if blind else limit, state)
     return table
 
 

@@ -54,7 +54,8 @@ _RATES_SQL = f"""
          count(*) FILTER (own AND latency_ms > (SELECT slow FROM usual)), count(latency_ms) FILTER (own),
          count(label), coalesce(CAST(round(sum(label) * {MILLIONTHS}) AS HUGEINT), 0),
          count(*) FILTER (own AND label IS NOT NULL AND answer IS NOT NULL),
-         coalesce(CAST(round(sum(label - answer) FILTER (own) * {MILLIONTHS}) AS HUGEINT), 0)
+         coalesce(CAST(round(sum(label) FILTER (own AND answer IS NOT NULL) * {MILLIONTHS}) AS HUGEINT), 0),
+         coalesce(CAST(round(sum(answer) FILTER (own AND label IS NOT NULL) * {MILLIONTHS}) AS HUGEINT), 0)
   FROM joined GROUP BY day
 """  # noqa: S608 - constants
 _SAMPLE_SQL = f"""

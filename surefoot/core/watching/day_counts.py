@@ -23,7 +23,8 @@ class DayCounts:
         labelled: Requests with a label that counts and is a number [count].
         labels: Sum of their labels [millionths].
         scored: Those of the labelled that the champion of today has answered with a number [count].
-        misses: Sum of label minus answer over these [millionths].
+        came: Sum of the labels of these [millionths].
+        expected: Sum of the answers to these [millionths].
         columns: Requests by the place of their value, for each column: fixed cuts, or the most frequent texts; the last
             place is for requests without a value.
     """
@@ -37,5 +38,6 @@ class DayCounts:
     labelled: int = 0
     labels: int = 0
     scored: int = 0
-    misses: int = 0
+    came: int = 0
+    expected: int = 0
     columns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

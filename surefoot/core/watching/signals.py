@@ -28,8 +28,10 @@ MIN_PAST_DAYS = 28
 _MIN_CHUNKS = 4
 """Fewest weeks of the past that tell how far a week of a column lies from the others [count]."""
 _MAX_CORRELATION = 0.9
-_MEDIAN_SPREAD = math.sqrt(math.pi / 2.0)
-"""Standard deviation of a median beside that of a mean, of normal days."""
+_HOLIDAYS = 3
+"""Highest, and lowest, days of a stretch that do not count: a holiday of three days is no change [days]."""
+_MIDDLE_SPREAD = {7: 1.22, 14: 1.09}
+"""Standard deviation of the mean of the middle days of a stretch beside that of the mean of all, of normal days."""
 _WEEK = 7
 _YEAR_WEEKS = 52.0
 _SMALLEST_SHARE = 0.001
@@ -53,14 +55,14 @@ _EARLY = frozenset({SignalKind.PREDICTION, SignalKind.INPUT})
 """Signals that need no labels: they may come before harm is measured, and before it is known to be harm."""
 MARGINS = {
     SignalKind.BASE_RATE: 0.6,
-    SignalKind.CALIBRATION: 0.05,
+    SignalKind.CALIBRATION: 0.5,
     SignalKind.ERRORS: 1.0,
     SignalKind.LATENCY: 2.0,
     SignalKind.PREDICTION: 0.3,
     SignalKind.INPUT: 0.3,
 }
-"""Changes that are no alarm: of shares in parts of the past's share, of calibration as probability, of columns as total
-variation distance."""
+"""Changes that are no alarm: of a share p in parts of p (1 - p) of the past, of calibration in parts of its past value,
+of columns as total variation distance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,9 @@ class SignalReading:
     early: bool = False
 
     @property
-    def signed(self) -> bool:
-        """Whether its values are differences, which may be below 0."""
-        return self.kind is SignalKind.CALIBRATION
+    def is_share(self) -> bool:
+        """Whether its values are shares of requests."""
+        return self.kind not in _EARLY and self.kind is not SignalKind.CALIBRATION
 
     @property
     def sentence(self) -> str:
@@ -103,8 +105,8 @@ class SignalReading:
             how = f"the last {self.days} days lie {self.recent:.2f} from the days before (of 1; usual {self.usual:.2f})"
             return f"{self.name}: {how}; {self.limit:.2f} is an alarm"
         if self.kind is SignalKind.CALIBRATION:
-            how = f"labels minus answers are {self.recent:+.3f} in the last {self.days} days, {self.usual:+.3f} before"
-            return f"{self.name}: {how}; a change of {self.limit:.3f} is an alarm"
+            how = f"{self.recent:.2f} times as many came true as the answers say in the last {self.days} days"
+            return f"{self.name}: {how}, {self.usual:.2f} times before; a change of {self.limit:.2f} is an alarm"
         how = f"{self.recent:.2%} in the last {self.days} days, {self.usual:.2%} before"
         return f"{self.name}: {how}; a change of {100.0 * self.limit:.2f} points is an alarm"
 
@@ -152,7 +154,9 @@ def _base_rate(day: DayCounts) -> float | None:
 
 
 def _calibration(day: DayCounts) -> float | None:
-    return day.misses / MILLIONTHS / day.scored if day.scored else None
+    if day.expected < MILLIONTHS or not 0 <= day.expected <= day.scored * MILLIONTHS:
+        return None  # less than one is expected, or the answers are no probabilities
+    return day.came / day.expected
 
 
 def _errors(day: DayCounts) -> float | None:
@@ -181,13 +185,11 @@ def _read_rate(known: dict[int, DayCounts], kind: SignalKind, last: int, level: 
         past = _values(known, value, last - _GAP_DAYS - PAST_DAYS + 1, last - _GAP_DAYS)
         if len(recent) < length // 2 or len(past) < MIN_PAST_DAYS:
             continue
-        # Medians: a holiday of three days is no change, one that fills most of a week is.
-        now, usual = float(np.median(recent[:, 1])), float(np.median(past[:, 1]))
+        now, usual = (_middle(side[:, 1], _HOLIDAYS / length) for side in (recent, past))
         spread, inflation = _spread(past)
-        error = _MEDIAN_SPREAD * spread * math.sqrt(inflation * (1.0 / len(recent) + 1.0 / len(past)))
-        degrees = max(len(past) / inflation - 1.0, 2.0)
-        margin = MARGINS[kind] if kind is SignalKind.CALIBRATION else MARGINS[kind] * max(usual, _SMALLEST_SHARE)
-        limit = margin + student_upper_quantile(level / 2.0, degrees) * error
+        error = _MIDDLE_SPREAD[length] * spread * math.sqrt(inflation * (1.0 / len(recent) + 1.0 / len(past)))
+        scale = usual if kind is SignalKind.CALIBRATION else max(usual * (1.0 - usual), _SMALLEST_SHARE)
+        limit = MARGINS[kind] * scale + student_upper_quantile(level / 2.0, len(past) - 1.0) * error
         outcome = Outcome.FAIL if abs(now - usual) > limit else Outcome.PASS
         found.append(SignalReading(kind.value, kind, outcome, length, now, usual, now - usual, limit))
     if not found:
@@ -203,6 +205,13 @@ def _values(
     return np.array([pair for pair in pairs if pair[1] is not None], dtype=float).reshape(-1, 2)
 
 
+def _middle(values: NDArray[np.float64], cut: float) -> float:
+    """Mean of the middle values, without a share at each end [0 to 0.5)."""
+    some = np.sort(values)
+    out = min(int(len(some) * cut + 1e-9), (len(some) - 1) // 2)
+    return float(some[out : len(some) - out].mean())
+
+
 def _spread(past: NDArray[np.float64]) -> tuple[float, float]:
     """Standard deviation of a day, weekdays apart, and what correlation from day to day makes of a mean's variance."""
     rest = past[:, 1].copy()
@@ -212,7 +221,9 @@ def _spread(past: NDArray[np.float64]) -> tuple[float, float]:
             rest[own] -= rest[own].mean()
         elif own.any():
             rest[own] -= rest.mean()
-    spread = float(np.sqrt((rest**2).sum() / max(len(rest) - _WEEK, 1)))
+    at = past[:, 0] - past[:, 0].mean()
+    rest -= at * float((at * rest).sum() / max((at**2).sum(), 1.0))  # a season's slope is no spread of days
+    spread = float(np.sqrt((rest**2).sum() / max(len(rest) - _WEEK - 1, 1)))
     if spread == 0.0:
         return 0.0, 1.0
     together = np.diff(past[:, 0]) == 1

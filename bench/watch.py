@@ -1,0 +1,154 @@
+"""`python -m bench.watch [--years N] [--seeds N] [--json FILE]`: false and true alarms of the standing watch.
+
+Years in which nothing is wrong, though seasons, weekdays, holidays, correlated days and drifting columns make no two
+days alike, must stay within the false alarms that a policy accepts. Faults that begin on some day must be alarmed
+within the label delay and two weeks. The flights of 2013 are real; from some day on their labels are made four times
+as frequent.
+"""
+
+import argparse
+import datetime as dt
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from scipy import stats
+
+from bench.evaluate import show
+from bench.evaluating.prepared import write_rows
+from bench.flights_models import Shop
+from bench.watch_years import FAULT_DAY, Fault, years
+from surefoot.core.domain import Outcome
+from surefoot.core.watching.day_counts import DAY_S, MILLIONTHS, DayCounts
+from surefoot.core.watching.signals import PAST_DAYS, RECENT_DAYS, SignalReading, read_signals
+from surefoot.demo.flights import FEATURES
+
+PER_YEAR = 0.1
+"""False alarms that are accepted [count a year]."""
+BEFORE = PAST_DAYS + max(RECENT_DAYS)
+DETECTED_WITHIN = 14
+"""Days from the first day of a fault, label delay apart."""
+_QUIET_DAYS = 28
+"""Days after an alarm in which the same trouble is no second one, as in an incident."""
+FAULTS = {
+    "a fourfold base rate": Fault(times=4.0),
+    "answers a third as high as what comes true": Fault(answers=1.0 / 3.0),
+    "a column without values": Fault(broken="seats"),
+}
+
+
+def look(days: Sequence[DayCounts], until: int) -> list[SignalReading]:
+    """Alarms of one look at the days up to one."""
+    first = until - BEFORE
+    seen = [one for one in days if first < one.day <= until]
+    return [one for one in read_signals(seen, until, until, PER_YEAR) if one.outcome is Outcome.FAIL]
+
+
+def quiet_year(seed: int) -> list[str]:
+    """Names of the alarms of one year in which nothing is wrong."""
+    days, found, silent = list(years(seed, BEFORE + 365)), [], 0
+    for until in range(BEFORE, BEFORE + 365):
+        alarms = look(days, until)
+        if alarms and until >= silent:
+            found.append(alarms[0].name)
+            silent = until + _QUIET_DAYS
+    return found
+
+
+def days_to_alarm(seed: int, fault: Fault) -> int | None:
+    """Days from the beginning of a fault to the alarm; None where none comes in time."""
+    days = list(years(10_000 + seed, FAULT_DAY + DETECTED_WITHIN, fault))
+    return next((n for n in range(1, DETECTED_WITHIN + 1) if look(days, FAULT_DAY + n - 1)), None)
+
+
+def flight_days() -> list[DayCounts]:
+    """The flights of 2013 by day: how many, how many were late, and what a model of the first quarter says of them."""
+    shop = Shop(Path(__file__).parent.parent / ".bench" / "flights.parquet")
+    known = shop.requests[shop.requests["late"].notna()]
+    scores = shop.train(60).predict_proba(known[list(FEATURES)])[:, 1]
+    facts = known.assign(day=(known["at"] // DAY_S).astype(int), score=scores)
+    found = facts.groupby("day").agg(size=("late", "size"), late=("late", "sum"), score=("score", "sum"))
+    return [
+        DayCounts(
+            int(day),
+            int(size),
+            labelled=int(size),
+            labels=int(late) * MILLIONTHS,
+            scored=int(size),
+            came=int(late) * MILLIONTHS,
+            expected=round(score * MILLIONTHS),
+        )
+        for day, size, late, score in found.itertuples()
+    ]
+
+
+def flights_to_alarm(seed: int, days: Sequence[DayCounts]) -> int | None:
+    """Days from where the late flights of 2013 become four times as frequent to the alarm; None without one in time."""
+    rng = np.random.default_rng(seed)
+    begins = days[0].day + int(rng.integers(BEFORE, len(days) - DETECTED_WITHIN))
+    changed = [one if one.day < begins else _four_times(one, rng) for one in days]
+    return next((n for n in range(1, DETECTED_WITHIN + 1) if look(changed, begins + n - 1)), None)
+
+
+def _four_times(day: DayCounts, rng: np.random.Generator) -> DayCounts:
+    rate = min(4.0 * day.labels / MILLIONTHS / day.labelled, 0.95)
+    labels = int(rng.binomial(day.labelled, rate)) * MILLIONTHS
+    return replace(day, labels=labels, came=labels)
+
+
+def _date(day: int) -> str:
+    return dt.datetime.fromtimestamp(day * DAY_S, dt.UTC).date().isoformat()
+
+
+def main() -> int:
+    """Print the table; 1 when a demand is missed."""
+    parser = argparse.ArgumentParser(prog="python -m bench.watch", description=__doc__)
+    parser.add_argument("--years", type=int, default=200, help="simulated years without a fault")
+    parser.add_argument("--seeds", type=int, default=100, help="series for each fault")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+    console = Console()
+    rows: list[dict[str, object]] = []
+    with ProcessPoolExecutor(os.cpu_count()) as pool, console.status("years without a fault") as status:
+        alarms = [name for found in pool.map(quiet_year, range(options.years)) for name in found]
+        most = int(stats.poisson.ppf(0.95, PER_YEAR * options.years))
+        told = ", ".join(f"{name} {count}" for name, count in Counter(alarms).items()) or "none"
+        rows.append(_row(f"false alarms in {options.years} years ({told})", len(alarms), "alarms", most=most))
+        days = flight_days()
+        status.update("flights of 2013")
+        real = [look(days, one.day) for one in days[BEFORE:]]
+        dates = [days[0].day + BEFORE + place for place, alarms in enumerate(real) if alarms]
+        said = f" ({_date(dates[0])} to {_date(dates[-1])})" if dates else ""
+        rows.append(_row(f"days of alarm in the real flights of 2013, as they were{said}", len(dates), "days"))
+        least = -(-95 * options.seeds // 100)
+        faults: dict[str, Callable[[int], int | None]] = {
+            name: partial(days_to_alarm, fault=fault) for name, fault in FAULTS.items()
+        }
+        faults["late flights of 2013 four times as frequent"] = partial(flights_to_alarm, days=days)
+        for name, simulate in faults.items():
+            status.update(name)
+            found = list(pool.map(simulate, range(options.seeds)))
+            hits = sorted(day for day in found if day is not None)
+            rows.append(_row(f"{name}: alarmed within {DETECTED_WITHIN} days", len(hits), "series", least=least))
+            if hits:
+                rows.append(_row(f"{name}: median time to the alarm", hits[len(hits) // 2], "days"))
+    show(console, rows)
+    write_rows(options.json, rows)
+    return 0 if all(row["ok"] for row in rows) else 1
+
+
+def _row(name: str, value: int, unit: str, least: int | None = None, most: int | None = None) -> dict[str, object]:
+    demand = f">= {least}" if least is not None else f"<= {most}" if most is not None else "printed"
+    ok = (least is None or value >= least) and (most is None or value <= most)
+    return {"name": name, "value": value, "unit": unit, "demand": demand, "ok": ok}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
