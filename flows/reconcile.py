@@ -8,6 +8,7 @@ from tasks.reconcile import (
     abort_cancelled_rollouts,
     apply_registry_changes,
     compact_all_logs,
+    count_ended_rollouts,
     heads,
     mark_dead_runs_crashed,
     reconciled,
@@ -27,8 +28,9 @@ def reconcile() -> State[dict[str, list[str]]]:
     serve_champions()
     changes = apply_registry_changes()
     started = resume_rollouts()
+    counted = count_ended_rollouts()
     shown = show()
-    done = {"reaped": reaped, "aborted": aborted, **changes, "started": started, "shown": shown}
+    done = {"reaped": reaped, "aborted": aborted, **changes, "started": started, "counted": counted, "shown": shown}
     return reconciled(
         {**done, "drift": report_drift(), "told": update_ended_runs(), "compacted": compact_all_logs()}, before
     )

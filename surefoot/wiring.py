@@ -24,6 +24,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
 from surefoot.adapters.replay.kept_replay import KeptReplay
 from surefoot.adapters.replay.scoring_progress import ProgressReport
+from surefoot.adapters.served_answers.service_counts import CountedWindow, count_service, main_loss_gate
 from surefoot.adapters.standing_watch.logged_days import LoggedDays
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Outcome, Version
@@ -31,13 +32,21 @@ from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.record.state import fold_entries
+from surefoot.core.record.service_events import VersionCounts
+from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
 from surefoot.models.predictor import SHADOW_NICENESS
-from surefoot.rollout import CandidateRequest, Ports, PromotionRequest, end_cut_rollout
+from surefoot.rollout import (
+    CandidateRequest,
+    Ports,
+    PromotionRequest,
+    end_cut_rollout,
+    journal_service_counts,
+    retry_on_conflict,
+)
 from surefoot.settings import Settings
 
 if TYPE_CHECKING:
@@ -345,10 +354,41 @@ def compact_model_log(
     with open_journal(config) as journal:
         ledger = fold_entries(model, journal.read(model))
     before = None if ledger.open else make_clock(config).now() - keep * 86400.0
+    if before is not None and ledger.champion and before > (ledger.counted.until if ledger.counted else 0.0):
+        with open_ports(config, "compaction") as ports:
+            journal_counts(config, ports, model, always=True)  # what is removed can never be counted again
     done = compact_log(config.log, model, before=before, batches=batches)
     if before is not None:
         open_evidence_store(config, model).answers.forget_before(before)
     return done
+
+
+def journal_counts(config: Settings, ports: Ports, model: str, *, always: bool = False) -> Ledger:
+    """Journal what each version has answered since the last count, when a rollout has ended, or always.
+
+    Raises:
+        SurefootError: The log or the journal cannot be read.
+    """
+    gate = main_loss_gate(read_policies(config).get(model))
+    maturity = gate.maturity if gate else 0.0
+
+    def count(since: float, until: float, labels_since: float, labels_until: float) -> tuple[VersionCounts, ...]:
+        window = CountedWindow(since, until, labels_since, labels_until, ports.clock.now())
+        return count_service(PredictionLog(config.log), model, window, gate)
+
+    return retry_on_conflict(lambda: journal_service_counts(ports, model, maturity, count, always=always))
+
+
+def count_since(config: Settings, ledger: Ledger, now: float) -> tuple[VersionCounts, ...]:
+    """What each version has answered since the last count in the journal; matured labels only.
+
+    Raises:
+        EvidenceUnavailable: The log cannot be read.
+    """
+    gate = main_loss_gate(read_policies(config).get(ledger.model))
+    since, labels_since = (ledger.counted.until, ledger.counted.labels_until) if ledger.counted else (0.0, 0.0)
+    window = CountedWindow(since, now, labels_since, now - (gate.maturity if gate else 0.0), now)
+    return count_service(PredictionLog(config.log), ledger.model, window, gate)
 
 
 def open_evidence_store(config: Settings, model: str) -> EvidenceStore:

@@ -23,6 +23,7 @@ from surefoot import wiring
 from surefoot.adapters import heartbeats
 from surefoot.controller.scheduler import NOTHING_TO_DO
 from surefoot.core.errors import SurefootError
+from surefoot.exposure import list_due_exposure
 from surefoot.rollout import (
     CancelledRun,
     NextStep,
@@ -32,6 +33,7 @@ from surefoot.rollout import (
     end_withdrawn,
     finish_decided_ending,
     is_cancelled_by_person,
+    is_list_due,
     journal_model_drift,
     next_step,
     open_requested_rollout,
@@ -216,6 +218,31 @@ def _try_to_finish(ports: Ports, model: str) -> bool:
         get_run_logger().error("%s cannot be brought to its end: %s", model, error)
         return False
     return True
+
+
+@task(name="count what versions answered")
+def count_ended_rollouts() -> list[str]:
+    """Journal what each version has answered once a rollout has ended: the log that says so does not last.
+
+    What a version answered that was taken back is listed as well, one version of a model a run.
+
+    Returns:
+        One line a model that was counted, or of which something was listed.
+    """
+    done, config = [], read_settings()
+    with open_flow_ports() as ports:
+        for model in ports.journal.models():
+            before = ports.ledger(model).head
+            try:
+                ledger = wiring.journal_counts(config, ports, model)
+                listed = list_due_exposure(config, ports, model) if is_list_due(ledger, ports.clock.now()) else ""
+            except SurefootError as error:  # the next tick counts, for as long as the log is there
+                get_run_logger().error("what versions of %s answered cannot be counted: %s", model, error)
+                continue
+            if listed:
+                get_run_logger().info("%s: listed %s", model, listed)
+            done += [f"{model}: {listed}"] if listed else [model] if ledger.head != before else []
+    return done
 
 
 @task(name="show the journals")

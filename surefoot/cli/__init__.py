@@ -12,7 +12,20 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from surefoot.cli import backtest, compact, demo, operate, promote, read_only, serve, spread, status, watch
+from surefoot.cli import (
+    backtest,
+    compact,
+    demo,
+    exposure,
+    operate,
+    promote,
+    read_only,
+    serve,
+    spread,
+    status,
+    versions,
+    watch,
+)
 from surefoot.cli.printing.lossy_stream import LossyStream
 from surefoot.core.errors import InvariantBroken, SurefootError
 
@@ -21,11 +34,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Promotes MLflow model versions one provable step at a time, and takes them back the moment they slip.",
 )
-for module in (serve, status, read_only, promote, operate, backtest, spread, watch, compact, demo):
+for module in (
+    serve,
+    status,
+    read_only,
+    promote,
+    operate,
+    versions,
+    exposure,
+    backtest,
+    spread,
+    watch,
+    compact,
+    demo,
+):
     module.register(app)
 
 
-_STATE_CHANGING_COMMANDS = (*operate.EMERGENCY_COMMANDS, "repair", "promote", "up", "down", "compact", "demo")
+_STATE_CHANGING_COMMANDS = (
+    *operate.EMERGENCY_COMMANDS,
+    "repair",
+    "release",
+    "promote",
+    "up",
+    "down",
+    "compact",
+    "demo",
+)
 """Commands that change something: they go on when their output cannot be written."""
 _MAX_ERROR_LENGTH = 280
 """Most of an error that is shown [characters]."""

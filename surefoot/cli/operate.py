@@ -29,6 +29,7 @@ from surefoot.core.operator_reason import Reason as Why
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import DriftFound, EffectDone, EffectIntended, SetSplit, as_json, decode_event
+from surefoot.core.record.exposure_periods import last_taken_back
 from surefoot.core.record.state import Ledger
 from surefoot.rollout import (
     Ports,
@@ -253,6 +254,9 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
         console.print(
             f"traffic was back {restored:.0f} ms after the intent, everything {took:.0f} ms after the command"
         )
+        if (taken := last_taken_back(ledger)) and taken.rollout in _ended(entries):
+            number = taken.version.number
+            console.print(f"'surefoot exposure {model}' lists what version {number} answered", markup=False)
     if why.changes and not json_:
         console.print(f"the reason: {why.changes}", markup=False)
     if problem:
@@ -265,6 +269,11 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
                 f"traffic is back, but {what}; 'reconcile' repeats it, and 'surefoot status' says so"
             )
         raise AliasDrift(f"traffic is back, but {what}; 'surefoot repair {model}' sets the alias to what is served")
+
+
+def _ended(entries: tuple[Entry, ...]) -> set[str]:
+    """Ids of the rollouts that have ended in these entries."""
+    return {str(entry.data["rollout"]) for entry in entries if entry.kind == "RolloutEnded"}
 
 
 def _describe_difference(drift: DriftFound) -> str:

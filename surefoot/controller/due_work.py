@@ -27,6 +27,8 @@ from surefoot.rollout import (
     end_cancelled_rollouts,
     end_withdrawn,
     ended_outcomes,
+    is_count_due,
+    is_list_due,
     journal_model_drift,
     next_step,
     next_watch,
@@ -129,7 +131,7 @@ class DueWork:
                 wanted[f"{model}: {said}"] = self._waiting(model, ports) if said.endswith(_WAITS) else mark
             elif not self.snapshot.troubles:
                 self._idle[model] = mark
-        return {**wanted, **self._shown(ports), **self._to_compact()}
+        return {**wanted, **self._to_count(ports), **self._shown(ports), **self._to_compact()}
 
     def _waiting(self, model: str, ports: CachedPorts) -> Once:
         """What a wish rests on that waits for the end of a rollout: the stages of that rollout change nothing of it."""
@@ -151,6 +153,15 @@ class DueWork:
         if (step := next_step(ledger, driven=driven)) is not NextStep.NOTHING:
             return f"rollout {ledger.open} needs {step}"
         return wanted_change(partial(journal_model_drift, model=model), ports)
+
+    def _to_count(self, ports: CachedPorts) -> DueRuns:
+        """Models of which a rollout has ended, so that what versions answered is to be counted or listed."""
+        now = ports.clock.now()
+        return {
+            f"{model}: what versions answered is to be counted": self.snapshot.heads[model]
+            for model, ledger in ports.ledgers.items()
+            if is_count_due(ledger, now) or is_list_due(ledger, now)
+        }
 
     def _shown(self, ports: CachedPorts) -> DueRuns:
         """What MLflow and the ended flow runs do not show yet; an open rollout is shown by the run that drives it."""

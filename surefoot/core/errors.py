@@ -13,6 +13,7 @@ SurefootError
 ├── Unavailable              known not applied; retry with back-off               exit 4
 │   ├── RegistryUnavailable
 │   ├── GatewayUnavailable
+│   │   └── VersionUnavailable   the gateway answers, but cannot get the version's files now
 │   ├── EvidenceUnavailable
 │   └── JournalUnavailable
 ├── OutcomeUnknown           may be applied; look again, never repeat blindly     exit 4
@@ -110,6 +111,10 @@ class RegistryUnavailable(Unavailable):
 
 class GatewayUnavailable(Unavailable):
     """The gateway does not answer or does not acknowledge."""
+
+
+class VersionUnavailable(GatewayUnavailable):
+    """The gateway answers, but a version is not on its host and the registry does not answer: nothing changed."""
 
 
 class EvidenceUnavailable(Unavailable):

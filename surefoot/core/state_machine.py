@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from surefoot.core.domain import EvidenceKind, Outcome, Role, RolloutKind, Split, Stage, Verdict
+from surefoot.core.domain import EvidenceKind, Outcome, Role, RolloutKind, Stage, Verdict
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.policy.gates.shift_and_golden import ImplicitGate
 from surefoot.core.policy.policy_types import (
@@ -28,6 +28,7 @@ from surefoot.core.record.events import (
     StageEntered,
 )
 from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.way_back import other_rollback_target, rollback_effects, undo_effects
 
 PRE_TRAFFIC_ALPHA = 0.05
 """Chance that a good candidate is turned away before any traffic, over all gates of its shadows [probability]."""
@@ -110,18 +111,20 @@ def decide_action(ledger: Ledger, policy: Policy | None, now: float) -> Action:
     rollout = ledger.rollout
     if ledger.intent:
         seq, effect = ledger.intent
-        if rollout and rollout.ending and effect not in _undo(ledger, rollout):
+        if rollout and rollout.ending and effect not in undo_effects(ledger, rollout):
             return AbandonEffect(seq)
         return FinishEffect(seq, effect)
     if rollout is None:
         return NoRollout()
-    if rollout.opened.kind == RolloutKind.ROLLBACK and any(isinstance(effect, SetSplit) for effect in rollout.refused):
-        reason = f"version {rollout.opened.candidate.number} cannot be served: name another one with --to"
-        return RecordEvent(RolloutEnded(ledger.open, Stage.ABORTED, reason))
+    if changed := other_rollback_target(ledger, rollout):
+        return RecordEvent(changed)
     if rollout.opened.kind == RolloutKind.ROLLBACK:
-        return _finish(rollout, _restore(ledger, rollout), Stage.FAST_ROLLED_BACK, rollout.opened.reason)
+        if SetSplit(rollout.way_back, None, 0.0) in rollout.refused:
+            reason = f"version {rollout.way_back.number} cannot be served: name another one with --to"
+            return RecordEvent(RolloutEnded(ledger.open, Stage.ABORTED, reason))
+        return _finish(rollout, rollback_effects(ledger, rollout), Stage.FAST_ROLLED_BACK, rollout.opened.reason)
     if rollout.ending:
-        return _finish(rollout, _undo(ledger, rollout), rollout.ending.terminal_stage, rollout.ending.reason)
+        return _finish(rollout, undo_effects(ledger, rollout), rollout.ending.terminal_stage, rollout.ending.reason)
     if rollout.drifted or _blocked(rollout):
         return RecordEvent(EndDecided(ledger.open, Stage.ABORTED, "", f"it could not go on: {rollout.reason}"))
     return _forward(rollout, policy, now) if policy else NoRollout()
@@ -333,39 +336,6 @@ def _promotion(rollout: Rollout) -> tuple[Effect, ...]:
         SetAlias("champion", new.number, old.number),
         SetSplit(new, None, 0.0),
         SetAlias("candidate", None, new.number),
-    )
-
-
-def _older(ledger: Ledger, rollout: Rollout) -> str | None:
-    """The last proven-good version that is neither end of this rollout, for the alias `previous`."""
-    both = {rollout.opened.champion.digest, rollout.opened.candidate.digest}
-    known = [version for version in ledger.proven if version.digest not in both]
-    return known[-1].number if known else None
-
-
-def _undo(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
-    """Traffic back first; then the registry, unless somebody else has moved it."""
-    old, new = rollout.opened.champion, rollout.opened.candidate
-    effects: list[Effect] = []
-    back = SetSplit(old, None, 0.0)
-    routed = ledger.split.same_routing(Split(old, None, 0.0, ledger.split.salt)) if ledger.split else False
-    unsure = any(isinstance(effect, SetSplit) for effect in rollout.refused)
-    if back in rollout.done or unsure or not routed:
-        effects.append(back)
-    promoted = SetAlias("champion", new.number, old.number)
-    if not rollout.drifted and promoted in (*rollout.done, *rollout.refused):
-        # Only what this rollout has written is taken back: a version that a human chose since then stays.
-        effects += [SetAlias("champion", old.number, new.number), SetAlias("previous", _older(ledger, rollout), None)]
-    return tuple(effects)
-
-
-def _restore(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
-    """The effects of a rollback of a promoted version: traffic first, the registry after."""
-    target, current = rollout.opened.candidate, rollout.opened.champion
-    return (
-        SetSplit(target, None, 0.0),
-        SetAlias("champion", target.number, current.number),
-        SetAlias("previous", _older(ledger, rollout), None),
     )
 
 

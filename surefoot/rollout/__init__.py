@@ -15,6 +15,7 @@ from surefoot.rollout.drift import (
 )
 from surefoot.rollout.dry_run import wanted_change
 from surefoot.rollout.ports import Ports
+from surefoot.rollout.quarantine import release_version
 from surefoot.rollout.reconcile import (
     CancelledRun,
     NextStep,
@@ -36,6 +37,7 @@ from surefoot.rollout.requests import (
     open_rollback,
     retry_on_conflict,
 )
+from surefoot.rollout.service import is_count_due, is_list_due, journal_service_counts
 from surefoot.rollout.standing_watch import (
     look_at_champion,
     next_watch,
@@ -64,8 +66,11 @@ __all__ = [
     "ended_outcomes",
     "finish_decided_ending",
     "is_cancelled_by_person",
+    "is_count_due",
+    "is_list_due",
     "journal_champion_drift",
     "journal_model_drift",
+    "journal_service_counts",
     "look_at_champion",
     "lost_entries_message",
     "next_step",
@@ -75,6 +80,7 @@ __all__ = [
     "open_rollback",
     "pending_alias_changes",
     "read_champion_signals",
+    "release_version",
     "repair_champion_alias",
     "repeat_alias_changes",
     "retraining",

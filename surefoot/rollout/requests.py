@@ -12,7 +12,9 @@ from surefoot.core.policy.policy_types import Policy
 from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.describe import event_title
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
-from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.record.quarantine import Quarantine
+from surefoot.core.record.service_events import VersionReleased
+from surefoot.core.record.state import PROMOTED_STAGES, Ledger, Rollout
 from surefoot.core.state_machine import FinishEffect
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.steps import carry_out_effect, drive_rollout, journal_and_apply
@@ -121,6 +123,9 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     champion = ledger.champion
     if champion is None:
         raise Rejected(f"{policy.model} has no champion yet")
+    why = clean_reason(request.reason).text
+    if candidate.digest in ledger.quarantined:  # asked for by --force: the record says who has lifted it
+        ledger = ports.append(ledger, VersionReleased(candidate, why, forced=True))
     attempt = len(ledger.attempts(candidate)) + 1
     rollout = _rollout_id(request, candidate, champion, attempt)
     ledger = ports.append(
@@ -136,7 +141,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
             # The same salt for every attempt: a retry must not expose another set of users.
             salt=canonical_digest({"model": policy.model, "secret": request.secret})[7:23],
             attempt=attempt,
-            reason=clean_reason(request.reason).text,
+            reason=why,
             source=request.source,
         ),
     )
@@ -186,16 +191,27 @@ def _refuse(ledger: Ledger, request: PromotionRequest, candidate: Version) -> No
             f"version {candidate.number} of {ledger.model} is what the rollout of version"
             f" {current.opened.candidate.number} goes back to: roll back instead"
         )
-    open_again = {Stage.SUPERSEDED, Stage.WITHDRAWN}  # these say nothing against the version
-    ended = [item for item in ledger.attempts(candidate) if item.stage.is_terminal and item.stage not in open_again]
-    if ended and not request.force:
-        back = ledger.taken_back(candidate.digest)
-        last, became = (back, "was promoted, then taken back") if back else (ended[-1], f"is {ended[-1].stage}")
+    held = ledger.quarantined.get(candidate.digest)
+    if held and not request.force:
+        # The way out comes first: long reasons are shortened where they are shown.
+        same = "" if held.version.number == candidate.number else f"has the bytes of version {held.version.number} and "
         raise Rejected(
-            # The way out comes first: long reasons are shortened where they are shown.
-            f"version {candidate.number} of {ledger.model} was already tried, and --force tries it again; it {became}:"
-            f" {last.reason}"
+            f"version {candidate.number} of {ledger.model} {same}is quarantined: 'surefoot release {ledger.model}"
+            f" {held.version.number} --reason ...' lifts that, and --force tries it again; {_became(held)}"
         )
+    judged = [item for item in ledger.attempts(candidate) if item.stage in PROMOTED_STAGES]
+    proven = any(version.digest == candidate.digest for version in ledger.proven)
+    if judged and proven and not request.force:
+        raise Rejected(
+            f"version {candidate.number} of {ledger.model} was promoted before and is proven-good, and --force promotes"
+            f" it again; it is {judged[-1].stage}: {judged[-1].reason}"
+        )
+
+
+def _became(held: Quarantine) -> str:
+    """What became of a quarantined version, as a clause."""
+    became = "was promoted, then taken back" if held.stage is Stage.FAST_ROLLED_BACK else f"is {held.stage}"
+    return f"it {became}: {held.reason}"
 
 
 def _make_room(ports: Ports, ledger: Ledger, current: Rollout, policy: Policy, candidate: Version) -> Ledger:
@@ -268,11 +284,18 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
         raise _unknown(ports, model)
     champion = ledger.champion
     target = ledger.target() if number is None else next((v for v in ledger.proven if v.number == number), None)
+    held = ledger.quarantined.get(target.digest) if target else None
+    if held is not None:
+        raise Rejected(
+            f"version {number} of {model} is quarantined: 'surefoot release {model} {number} --reason ...' lifts that;"
+            f" {_became(held)}"
+        )
     if champion is None or target is None or target.digest == champion.digest:
-        proven = ", ".join(v.number for v in ledger.proven) or "none"
+        proven = ", ".join(v.number for v in ledger.proven if v.digest not in ledger.quarantined) or "none"
         raise Rejected(f"{model} has no other proven-good version to go back to (proven-good: {proven})")
     last = next(reversed(tuple(ledger.rollouts.values())), None)
-    if number is None and last and last.stage in _GONE_BACK:
+    stayed = last is not None and last.opened.kind == RolloutKind.ROLLBACK and last.stage is Stage.ABORTED
+    if number is None and last and last.stage in _GONE_BACK and not stayed:
         # Asked twice, or a gate was faster: taking the good champion back as well would be the accident.
         raise Rejected(
             f"traffic is back at version {champion.number} already ({last.stage}: {last.reason});"
@@ -292,6 +315,7 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
         salt="",
         attempt=attempt,
         reason=why,
+        passed_over=ledger.passed_over(target) if number is None else (),
     )
     return ports.append(ledger, opened)
 

@@ -7,10 +7,13 @@ from surefoot.core.errors import (
     AliasDrift,
     ArtifactTampered,
     Conflict,
+    NotFound,
     OutcomeUnknown,
     Rejected,
     RouteSuperseded,
+    SurefootError,
     Unavailable,
+    VersionUnavailable,
 )
 from surefoot.core.gates.rate import MAX_EPOCHS
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -165,7 +168,7 @@ def carry_out_effect(ports: Ports, ledger: Ledger, settle: FinishEffect, started
             already, done = _shift(ports, ledger, settle.seq, settle.effect, look=started is None)
         else:
             already, done = _point(ports, ledger, settle.effect), ports.clock.monotonic()
-    except (AliasDrift, RouteSuperseded, ArtifactTampered, Rejected) as error:
+    except (AliasDrift, RouteSuperseded, ArtifactTampered, Rejected, VersionUnavailable) as error:
         return _give_up(ports, ledger, settle, error)
     took = (done - began) * 1000.0
     return ports.append(ledger, EffectDone(ledger.open, settle.seq, already, round(took, 3)))
@@ -175,8 +178,10 @@ def _give_up(ports: Ports, ledger: Ledger, settle: FinishEffect, error: Exceptio
     """The effect cannot be: going forward that ends the rollout, going back it stays open as a drift."""
     rollout = ledger.rollout
     back = rollout is None or rollout.ending is not None
+    if rollout is not None and (unfit := _unfit_versions(ports, ledger, rollout, settle.effect, error)):
+        return ports.append(ledger, EffectRefused(ledger.open, settle.seq, str(error), unfit))
     if isinstance(settle.effect, SetSplit):
-        if back:
+        if back or isinstance(error, VersionUnavailable):
             raise error
     elif back or (rollout is not None and rollout.opened.kind == RolloutKind.ROLLBACK):
         ledger = ports.append(ledger, _left_open(ledger.open, settle.effect, error))
@@ -184,6 +189,34 @@ def _give_up(ports: Ports, ledger: Ledger, settle: FinishEffect, error: Exceptio
         expected = settle.effect.expected or ""
         ledger = ports.append(ledger, DriftFound(ledger.open, "alias champion", expected, str(error)))
     return ports.append(ledger, EffectRefused(ledger.open, settle.seq, str(error)))
+
+
+def _unfit_versions(
+    ports: Ports, ledger: Ledger, rollout: Rollout, effect: SetSplit | SetAlias, error: Exception
+) -> tuple[str, ...]:
+    """Digests of versions that traffic cannot go back to, as a refusal shows; none where no other is proven-good."""
+    back = rollout.way_back
+    unfit: tuple[str, ...] = ()
+    if isinstance(effect, SetSplit):
+        serves = ledger.split is not None and ledger.split.champion.digest == back.digest
+        if effect == SetSplit(back, None, 0.0) and not serves and not isinstance(error, RouteSuperseded):
+            unfit = (back.digest,)
+    elif (effect.alias, effect.number) == ("champion", back.number) and isinstance(error, NotFound):
+        unfit = _deleted_versions(ports, ledger, rollout)
+    backwards = rollout.ending is not None or rollout.opened.kind == RolloutKind.ROLLBACK
+    return unfit if backwards and unfit and ledger.next_target(rollout, unfit) else ()
+
+
+def _deleted_versions(ports: Ports, ledger: Ledger, rollout: Rollout) -> tuple[str, ...]:
+    """Digests of the versions to go back to that the registry does not have any more; none when it does not tell."""
+    try:
+        view = ports.registry.view(ledger.model)
+    except SurefootError:
+        return ()
+    if not view.exists or rollout.way_back.number in view.stages:
+        return ()
+    gone = (version.digest for version in ledger.proven if version.number not in view.stages)
+    return tuple(dict.fromkeys((rollout.way_back.digest, *gone)))
 
 
 def _left_open(rollout: str, effect: SetAlias, error: Exception) -> DriftFound:

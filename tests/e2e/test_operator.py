@@ -137,6 +137,25 @@ def test_a_rollback_by_command_shows_in_every_view(stack: Scenario, taken_back: 
     assert f"last rollout: {said}: FastRolledBack: complaints" in stack.run("status", MODEL).stdout
 
 
+def test_what_the_version_answered_is_listed_after_its_rollback(
+    stack: Scenario, promotion: Promotion, taken_back: TakenBack
+) -> None:
+    """A tick some minutes later journals counts and list of what callers were answered; commands tell the same."""
+    assert taken_back.again.returncode == 0
+    promotion.callers.live(HOUR)
+    assert stack.flow("reconcile")["state_type"] == "COMPLETED"
+    kinds = [kind for _, kind, _ in stack.entries(MODEL)]
+    assert (kinds.count("ServiceCounted") >= 1, kinds.count("ExposureListed")) == (True, 1)
+    (event,) = [data for _, kind, data in stack.entries(MODEL) if kind == "ExposureListed"]
+    said = json.loads(stack.run("exposure", MODEL, "--json").stdout)
+    assert said["rows"] == event["requests"] > 0
+    assert (said["phases"], set(said["unknown"])) == (event["phases"], set())
+    shown = json.loads(stack.run("versions", MODEL, "--json").stdout)["versions"]
+    assert {one["version"]: one["standing"] for one in shown} == {"1": "champion", "2": "quarantined"}
+    corrected = json.loads(stack.run("correct", MODEL, "--json").stdout)
+    assert (corrected["by"], corrected["known"]) == ("1", said["rows"])
+
+
 def test_who_was_taken_back_is_not_promoted_again_by_itself(stack: Scenario, taken_back: TakenBack) -> None:
     """Alias `candidate` on a version that was taken back is refused once; a person must say --force."""
     stack.point(MODEL, "candidate", "2")

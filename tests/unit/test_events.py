@@ -24,6 +24,7 @@ from surefoot.core.record.events import (
     decode_event,
     encode_event,
 )
+from surefoot.core.record.service_events import VersionCounts
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -58,6 +59,7 @@ ALIASES = st.builds(SetAlias, TEXT, st.none() | TEXT, st.none() | TEXT)
 LEVEL = st.builds(
     DecisionThresholds, FLOATS, FLOATS, FLOATS, WHOLE, WHOLE, WHOLE, FLOAT, FLOATS, FLOATS, WHOLE, st.booleans()
 )
+COUNTS = st.builds(VersionCounts, TEXT, WHOLE, WHOLE, WHOLE, FLOAT, TEXT)
 BUILT: Mapping[type, st.SearchStrategy[object]] = {
     Version: VERSION,
     Verdict: VERDICT,
@@ -66,6 +68,10 @@ BUILT: Mapping[type, st.SearchStrategy[object]] = {
     float: FLOATS,
     int: WHOLE,
     Mapping[str, object]: OBJECT,
+    Mapping[str, int]: st.dictionaries(TEXT, WHOLE, max_size=3),
+    int | None: st.none() | WHOLE,  # type: ignore[dict-item]
+    tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
+    tuple[VersionCounts, ...]: st.lists(COUNTS, max_size=3).map(tuple),
     Effect: SPLITS | ALIASES,  # type: ignore[dict-item]
 }
 
@@ -99,7 +105,7 @@ def test_effects_are_told_apart(effect: Effect) -> None:
 def test_all_kinds_are_known() -> None:
     """The union of events and the table of names are one list."""
     assert set(EVENT_TYPES.values()) == set(get_args(Event))
-    assert len(EVENT_TYPES) == 13
+    assert len(EVENT_TYPES) == 21
 
 
 @pytest.mark.parametrize(

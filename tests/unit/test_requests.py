@@ -138,7 +138,9 @@ def test_same_bytes_under_another_number_count_as_tried() -> None:
     scenario = Scenario("bad-shadow")
     promote(scenario)
     scenario.registry.versions["4"] = Version("4", scenario.registry.versions["2"].digest)
-    with pytest.raises(Rejected, match=r"version 4 of m was already tried, .* it is Rejected"):
+    with pytest.raises(
+        Rejected, match=r"version 4 of m has the bytes of version 2 and is quarantined: .* it is Rejected"
+    ):
         open_promotion(scenario.ports(), scenario.request("4"))
 
 
@@ -349,7 +351,7 @@ def test_a_version_that_cannot_be_loaded_is_rejected_once() -> None:
     assert (ledger(scenario).open, ended.stage, ended.reason, tried) == ("", Stage.REJECTED, why, ["2"])
     assert scenario.traffic.split is not None
     assert scenario.traffic.split.champion.number == "1"
-    with pytest.raises(Rejected, match=r"was already tried, .* it is Rejected: .*'torch'"):
+    with pytest.raises(Rejected, match=r"is quarantined: .* it is Rejected: .*'torch'"):
         open_promotion(ports, scenario.request("2"))
     assert tried == ["2"]
 

@@ -12,6 +12,7 @@ from surefoot.core.errors import (
     Rejected,
     RouteSuperseded,
     SurefootError,
+    VersionUnavailable,
 )
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.traffic_split_json import TRAFFIC_SPLIT_KEYS, decode_traffic_split, encode_traffic_split
@@ -224,7 +225,7 @@ def _refusal(reply: httpx.Response) -> SurefootError:
     if kind == "ArtifactTampered":
         return ArtifactTampered(message)
     if kind == "RegistryUnavailable":
-        return GatewayUnavailable(message)  # nothing changed, and later it may work
+        return VersionUnavailable(message)  # nothing changed, and later it may work
     return Rejected(message) if httpx.codes.is_client_error(status) else OutcomeUnknown(message)
 
 

@@ -16,9 +16,10 @@ from surefoot.core.durations import format_duration
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.policy_types import LiveShadow, Policy, Shadow
 from surefoot.core.record.chain import Entry
-from surefoot.core.record.describe import describe_event, event_title
+from surefoot.core.record.describe import describe_event
 from surefoot.core.record.events import EffectIntended, as_json, decode_event
 from surefoot.core.record.state import Ledger
+from surefoot.core.record.version_status import rollout_title
 
 console = Console(highlight=False, soft_wrap=True)
 REGISTRY_TIMEOUT_S = 5.0
@@ -119,7 +120,7 @@ def status_json(ledger: Ledger, live: Split | None, aliases: dict[str, str] | No
             "since": rollout.entered_at,
             "stage": rollout.stage.value,
             "step": rollout.step,
-            "title": event_title(rollout.opened),
+            "title": rollout_title(rollout),
             "verdicts": {name: as_json(verdict) for name, verdict in rollout.verdicts.items()},
         },
     }
@@ -144,12 +145,10 @@ def print_status(ledger: Ledger, live: Split | None, trouble: Sequence[str]) -> 
     if rollout is None:
         last = next(reversed(tuple(ledger.rollouts.values())), None)
         if last:
-            console.print(
-                colour_outcome_words(f"  last rollout: {event_title(last.opened)}: {last.stage}: {last.reason}")
-            )
+            console.print(colour_outcome_words(f"  last rollout: {rollout_title(last)}: {last.stage}: {last.reason}"))
     else:
         where = f"{rollout.stage}{' (paused)' if rollout.paused else ''} since {format_utc_time(rollout.entered_at)}"
-        console.print(f"  rollout {ledger.open}, {event_title(rollout.opened)}: {where}")
+        console.print(f"  rollout {ledger.open}, {rollout_title(rollout)}: {where}")
         table = Table("gate", "verdict", "n", "reason", box=None, padding=(0, 2))
         for name, verdict in rollout.verdicts.items():
             table.add_row(name, colour_outcome_words(verdict.outcome.value), f"{verdict.n:,}", escape(verdict.reason))

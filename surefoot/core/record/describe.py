@@ -21,6 +21,13 @@ from surefoot.core.record.events import (
     SetSplit,
     StageEntered,
 )
+from surefoot.core.record.service_events import (
+    CorrectionsWritten,
+    ExposureListed,
+    RollbackTargetChanged,
+    ServiceCounted,
+    VersionReleased,
+)
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 
 
@@ -58,7 +65,8 @@ def describe_event(event: Event) -> str:
             return f"found version {event.champion.number} as the champion"
         case RolloutOpened():
             against = "" if event.kind == RolloutKind.ROLLBACK else f" against champion {event.champion.number}"
-            return f"{event_title(event)} opened{against}: {event.reason}"
+            over = "".join(f"; version {number} is passed over: it is quarantined" for number in event.passed_over)
+            return f"{event_title(event)} opened{against}: {event.reason}{over}"
         case StageEntered():
             step = f" step {event.step + 1}" if event.stage is Stage.RAMPING else ""
             return f"entered {event.stage}{step}: {event.reason}"
@@ -86,7 +94,7 @@ def describe_event(event: Event) -> str:
         case ChampionJudged() | ChampionWatched() | IncidentOpened():
             return _describe_watch_event(event)
         case _:
-            assert_never(event)
+            return _describe_service_event(event)
 
 
 def _describe_watch_event(event: ChampionJudged | ChampionWatched | IncidentOpened) -> str:
@@ -103,8 +111,43 @@ def _describe_watch_event(event: ChampionJudged | ChampionWatched | IncidentOpen
             assert_never(event)
 
 
+def _describe_service_event(
+    event: VersionReleased | RollbackTargetChanged | ServiceCounted | ExposureListed | CorrectionsWritten,
+) -> str:
+    """What happened to a version that served, as one line for a person."""
+    match event:
+        case VersionReleased():
+            how = " by --force" if event.forced else ""
+            return f"the quarantine of version {event.version.number} was lifted{how}: {event.reason}"
+        case RollbackTargetChanged():
+            return (
+                f"traffic cannot go back to version {event.unfit.number} ({event.reason}): it goes to version"
+                f" {event.target.number}, the next proven-good one"
+            )
+        case ServiceCounted():
+            counts = ", ".join(f"version {one.number}: {one.requests:,}" for one in event.versions)
+            return f"requests answered since the last count: {counts or 'none'}"
+        case ExposureListed():
+            return f"listed {event.requests:,} answers of version {event.number}{_details(event)}: {event.file}"
+        case CorrectionsWritten():
+            return (
+                f"{event.corrected:,} of {event.rows:,} answers of version {event.number} have a corrected answer of"
+                f" version {event.by}, {event.changed:,} of them another one: {event.file}"
+            )
+        case _:
+            assert_never(event)
+
+
 def _watched(event: ChampionWatched) -> str:
     """What a look at a champion has found."""
     said = [*event.alarms, *(f"early: {one}" for one in event.early)]
     unread = f"; too little is known of {', '.join(event.unread)}" if event.unread else ""
     return ("; ".join(said) or "as in its past") + unread
+
+
+def _details(event: ExposureListed) -> str:
+    """Units, phases and what is not known of a list, in words."""
+    units = [] if event.units is None else [f"{event.units:,} unit{'' if event.units == 1 else 's'}"]
+    phases = [f"{phase} {count:,}" for phase, count in event.phases.items()]
+    said = ", ".join([*units, *phases])
+    return f" ({said})" if said else ""

@@ -8,6 +8,13 @@ from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.record.codec import WRITTEN_NAME, JsonCodec
+from surefoot.core.record.service_events import (
+    CorrectionsWritten,
+    ExposureListed,
+    RollbackTargetChanged,
+    ServiceCounted,
+    VersionReleased,
+)
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 
 
@@ -69,6 +76,7 @@ class RolloutOpened:
         attempt: One-based number of the attempt for the same version.
         reason: Why it was asked for.
         source: What asked for it: "alias", "stage" or "hand"; empty in journals of the first release.
+        passed_over: Of a rollback: later proven-good versions that are quarantined, so that traffic does not go there.
     """
 
     rollout: str
@@ -82,6 +90,7 @@ class RolloutOpened:
     attempt: int
     reason: str
     source: str = ""
+    passed_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +155,19 @@ class EffectDone:
 
 @dataclass(frozen=True, slots=True)
 class EffectRefused:
-    """The change was not made, because the world had moved or its bytes were wrong."""
+    """The change was not made, because the world had moved or its bytes were wrong.
+
+    Attributes:
+        rollout: Id of the rollout; empty outside one.
+        intent: Sequence of the intent.
+        reason: Why it was not made.
+        unfit: Digests of versions that traffic cannot go back to, as the refusal shows: not loadable, or deleted.
+    """
 
     rollout: str
     intent: int
     reason: str
+    unfit: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +277,11 @@ Event = (
     | ChampionJudged
     | ChampionWatched
     | IncidentOpened
+    | VersionReleased
+    | RollbackTargetChanged
+    | ServiceCounted
+    | ExposureListed
+    | CorrectionsWritten
 )
 EVENT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
 _EFFECT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}

@@ -26,7 +26,19 @@ from surefoot.core.record.events import (
     StageEntered,
     decode_event,
 )
+from surefoot.core.record.quarantine import Quarantine
+from surefoot.core.record.service_events import (
+    ExposureListed,
+    RollbackTargetChanged,
+    ServiceCounted,
+    VersionReleased,
+)
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+
+PROMOTED_STAGES = frozenset({Stage.PROMOTED, Stage.FAST_PROMOTED})
+"""Ends after which the candidate serves on."""
+_TURNED_AWAY = frozenset({Stage.REJECTED, Stage.ABORTED, Stage.ROLLED_BACK})
+"""Ends of a promotion that quarantine the candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,8 @@ class Rollout:
         done: Effects that were applied, in order.
         refused: Effects that could not be applied since the end was decided.
         reason: Why it stands where it stands.
+        unfit: Digests of versions that traffic cannot go back to.
+        instead: Version that traffic goes back to in place of one that is unfit, or None.
     """
 
     opened: RolloutOpened
@@ -66,6 +80,15 @@ class Rollout:
     done: tuple[Effect, ...] = ()
     refused: tuple[Effect, ...] = ()
     reason: str = ""
+    unfit: tuple[str, ...] = ()
+    instead: Version | None = None
+
+    @property
+    def way_back(self) -> Version:
+        """The version that traffic goes back to: the champion of before, or the target of a rollback."""
+        if self.instead is not None:
+            return self.instead
+        return self.opened.candidate if self.opened.kind == RolloutKind.ROLLBACK else self.opened.champion
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +113,11 @@ class Ledger:
         judged: The latest comparison with the proven-good version, by gate.
         incidents: When each incident was opened, by promotion and trigger [Unix seconds].
         retrain: When an incident last wanted a deployment started [Unix seconds], and which; None without one.
+        quarantined: Versions that are not promoted again until a person releases them, by digest.
+        uncounted: Rollouts that have ended since the versions' requests were counted last.
+        ended_at: When the last rollout ended [Unix seconds].
+        counted: The last count of what versions have answered.
+        unlisted: Rollouts that have taken a version back whose answers have not been listed yet.
     """
 
     model: str
@@ -109,6 +137,11 @@ class Ledger:
     judged: Mapping[str, ChampionJudged] = field(default_factory=dict)
     incidents: Mapping[tuple[str, str], float] = field(default_factory=dict)
     retrain: tuple[float, str] | None = None
+    quarantined: Mapping[str, Quarantine] = field(default_factory=dict)
+    uncounted: tuple[str, ...] = ()
+    ended_at: float = 0.0
+    counted: ServiceCounted | None = None
+    unlisted: tuple[str, ...] = ()
 
     @property
     def rollout(self) -> Rollout | None:
@@ -133,9 +166,32 @@ class Ledger:
         return None
 
     def target(self) -> Version | None:
-        """The last proven-good version that is not the champion."""
-        current = self.champion.digest if self.champion else ""
-        return next((version for version in reversed(self.proven) if version.digest != current), None)
+        """The last proven-good version that is not the champion and not quarantined."""
+        return self._last_fit({self.champion.digest} if self.champion else set())
+
+    def next_target(self, rollout: Rollout, unfit: Iterable[str] = ()) -> Version | None:
+        """The last proven-good version that an ending rollout can go back to when its own target is unfit.
+
+        Args:
+            rollout: The rollout.
+            unfit: Digests of further versions that are unfit.
+        """
+        both = (rollout.opened.champion, rollout.opened.candidate, rollout.way_back)
+        return self._last_fit({version.digest for version in both} | {*rollout.unfit, *unfit})
+
+    def _last_fit(self, unfit: set[str]) -> Version | None:
+        known = (v for v in reversed(self.proven) if v.digest not in unfit and v.digest not in self.quarantined)
+        return next(known, None)
+
+    def passed_over(self, target: Version) -> tuple[str, ...]:
+        """Numbers of the proven-good versions after a target that are quarantined, latest first."""
+        found = []
+        for version in reversed(self.proven):
+            if version.digest == target.digest:
+                break
+            if version.digest in self.quarantined:
+                found.append(version.number)
+        return tuple(found)
 
 
 _TIMED_BY_SPLIT = {Stage.LIVE_SHADOWING, Stage.RAMPING}
@@ -194,20 +250,37 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
             # Surefoot's own change that could not be made yet is no sign of another hand.
             theirs = event.rollout and event.rollout == ledger.open and not event.repeat
             return _within(ledger, ledger.rollout, event, entry.at) if ledger.rollout and theirs else ledger
-        case StageEntered() | GateJudged() | Paused() | EndDecided() | RolloutEnded() if ledger.rollout:
+        case VersionReleased() | ServiceCounted() | ExposureListed():
+            return _after_service_event(ledger, event)
+        case RolloutEnded() if ledger.rollout:
+            return _ended(ledger, ledger.rollout, event, entry.at)
+        case StageEntered() | GateJudged() | Paused() | EndDecided() | RollbackTargetChanged() if ledger.rollout:
             return _within(ledger, ledger.rollout, event, entry.at)
         case _:
             return ledger
 
 
+def _after_service_event(ledger: Ledger, event: VersionReleased | ServiceCounted | ExposureListed) -> Ledger:
+    """The ledger after an event about a version that served."""
+    match event:
+        case VersionReleased():
+            held = {digest: one for digest, one in ledger.quarantined.items() if digest != event.version.digest}
+            return replace(ledger, quarantined=held, refusals={})
+        case ServiceCounted():
+            return replace(ledger, counted=event, uncounted=())
+        case ExposureListed():
+            return replace(ledger, unlisted=tuple(one for one in ledger.unlisted if one != event.rollout))
+        case _:
+            assert_never(event)
+
+
 def _within(
     ledger: Ledger,
     rollout: Rollout,
-    event: StageEntered | GateJudged | Paused | EndDecided | RolloutEnded | DriftFound,
+    event: StageEntered | GateJudged | Paused | EndDecided | RollbackTargetChanged | DriftFound,
     at: float,
 ) -> Ledger:
     """The ledger after an event of the open rollout."""
-    proven = ledger.proven
     match event:
         case StageEntered():
             changed = replace(
@@ -233,20 +306,54 @@ def _within(
             changed = replace(rollout, ending=event, reason=event.reason)
         case DriftFound():
             changed = replace(rollout, drifted=True, reason=f"{event.what} should be {event.expected}: {event.seen}")
-        case RolloutEnded():
-            changed = replace(rollout, stage=event.terminal_stage, reason=event.reason, paused=None)
-            if event.terminal_stage in {Stage.PROMOTED, Stage.FAST_PROMOTED}:
-                proven = _prove(proven, rollout.opened.candidate)
-            if event.terminal_stage is Stage.FAST_ROLLED_BACK:
-                # A version that was taken back after its bake is no target any more.
-                proven = tuple(v for v in proven if v.digest != rollout.opened.champion.digest)
-            # The traffic has ended there, even when the alias was somebody else's to move.
-            kept = event.terminal_stage in {Stage.PROMOTED, Stage.FAST_PROMOTED, Stage.FAST_ROLLED_BACK}
-            served = rollout.opened.candidate if kept else rollout.opened.champion
-            ledger = replace(ledger, open="", champion=served)
+        case RollbackTargetChanged():
+            changed = replace(rollout, instead=event.target, unfit=(*rollout.unfit, event.unfit.digest))
         case _:
             assert_never(event)
-    return replace(ledger, proven=proven, rollouts={**ledger.rollouts, rollout.opened.rollout: changed})
+    return replace(ledger, rollouts={**ledger.rollouts, rollout.opened.rollout: changed})
+
+
+def _ended(ledger: Ledger, rollout: Rollout, event: RolloutEnded, at: float) -> Ledger:
+    """The ledger after the end of the open rollout."""
+    stage, opened, proven = event.terminal_stage, rollout.opened, ledger.proven
+    changed = replace(rollout, stage=stage, reason=event.reason, paused=None)
+    # The traffic has ended there, even when the alias was somebody else's to move.
+    served, bad = rollout.way_back, None
+    if stage in PROMOTED_STAGES:
+        served, proven = opened.candidate, _prove(proven, opened.candidate)
+    elif opened.kind == RolloutKind.ROLLBACK and stage is not Stage.FAST_ROLLED_BACK:
+        served = opened.champion  # it could not go back
+    elif stage is Stage.FAST_ROLLED_BACK:
+        # A version that was taken back after its bake is no target any more.
+        bad = opened.champion
+        proven = _prove(tuple(v for v in proven if v.digest != bad.digest), served)
+    elif stage in _TURNED_AWAY:
+        bad = opened.candidate
+    held = {digest: one for digest, one in ledger.quarantined.items() if digest != served.digest}
+    if bad is not None:
+        held[bad.digest] = Quarantine(bad, stage, event.reason, opened.rollout, at)
+    exposed = bad is not None and (stage is Stage.FAST_ROLLED_BACK or _had_callers(rollout))
+    return replace(
+        ledger,
+        open="",
+        champion=served,
+        proven=proven,
+        quarantined=held,
+        rollouts={**ledger.rollouts, opened.rollout: changed},
+        uncounted=(*ledger.uncounted, opened.rollout),
+        ended_at=at,
+        unlisted=(*ledger.unlisted, opened.rollout) if exposed else ledger.unlisted,
+    )
+
+
+def _had_callers(rollout: Rollout) -> bool:
+    """Whether the candidate of a promotion may have answered callers."""
+    new = rollout.opened.candidate.digest
+    return any(
+        isinstance(effect, SetSplit)
+        and (effect.champion.digest == new or (effect.candidate is not None and effect.weight > 0.0))
+        for effect in (*rollout.done, *rollout.refused)
+    )
 
 
 def _settled(ledger: Ledger, event: EffectDone | EffectRefused, at: float) -> Ledger:
@@ -259,7 +366,8 @@ def _settled(ledger: Ledger, event: EffectDone | EffectRefused, at: float) -> Le
         if rollout is None:
             return ledger
         reason = rollout.reason if rollout.ending else event.reason  # why it ends matters more than what that meets
-        changed = replace(rollout, refused=(*rollout.refused, effect), reason=reason)
+        unfit = (*rollout.unfit, *event.unfit)
+        changed = replace(rollout, refused=(*rollout.refused, effect), reason=reason, unfit=unfit)
         return replace(ledger, rollouts={**ledger.rollouts, ledger.open: changed})
     if isinstance(effect, SetSplit):
         # The split was read back after the change: what the gateway served before is no drift any more.
@@ -268,7 +376,7 @@ def _settled(ledger: Ledger, event: EffectDone | EffectRefused, at: float) -> Le
     if rollout is None:
         return ledger
     if isinstance(effect, SetAlias) and effect.alias == "champion":
-        both = (rollout.opened.champion, rollout.opened.candidate)
+        both = (rollout.opened.champion, rollout.opened.candidate, rollout.way_back)
         ledger = replace(ledger, champion=next((v for v in both if v.number == effect.number), ledger.champion))
     changed = replace(rollout, done=(*rollout.done, effect))
     if isinstance(effect, SetSplit) and rollout.stage in _TIMED_BY_SPLIT and rollout.ending is None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from surefoot.core.domain import RolloutKind, Stage
+from surefoot.core.domain import RolloutKind, Stage, Version
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.describe import event_title
 from surefoot.core.record.events import (
@@ -14,6 +14,7 @@ from surefoot.core.record.events import (
     StageEntered,
     decode_event,
 )
+from surefoot.core.record.service_events import RollbackTargetChanged, VersionReleased
 from surefoot.core.record.state import Ledger, Rollout
 
 REFUSED_OUTCOME = "Refused"
@@ -76,11 +77,27 @@ def version_statuses(entries: Iterable[Entry]) -> dict[str, VersionStatus]:
                 elif event.terminal_stage is Stage.FAST_ROLLED_BACK:
                     reason = f"{event_title(began)}: {event.reason}"
                     _put(found, entry, began.champion.number, event.terminal_stage, reason, event.rollout)
+            case RollbackTargetChanged() if event.rollout in opened:
+                opened[event.rollout] = _redirected(opened[event.rollout], event.target)
+            case VersionReleased() if known := found.get(event.version.number):
+                found[known.number] = replace(known, reason=f"{known.reason}; released: {event.reason}")
             case CandidateRefused() if event.number != champion:
                 _refuse(found, entry, event)
             case _:
                 pass
     return found
+
+
+def _redirected(opened: RolloutOpened, target: Version) -> RolloutOpened:
+    """The opening of a rollout as if it had named the version that traffic went back to in the end."""
+    if opened.kind == RolloutKind.ROLLBACK:
+        return replace(opened, candidate=target)
+    return replace(opened, champion=target)
+
+
+def rollout_title(rollout: Rollout) -> str:
+    """What a rollout does; a rollback whose target was unfit names the version that it went back to instead."""
+    return event_title(_redirected(rollout.opened, rollout.way_back))
 
 
 def _put(found: dict[str, VersionStatus], entry: Entry, number: str, outcome: str, reason: str, rollout: str) -> None:
@@ -116,10 +133,10 @@ def current_outcome(ledger: Ledger, rollout: Rollout) -> tuple[Stage, str]:
                 break  # it was promoted once more: that rollout has the later word
             taken = item.opened.champion.digest == rollout.opened.candidate.digest
             if item.opened.kind == RolloutKind.ROLLBACK and item.stage is Stage.FAST_ROLLED_BACK and taken:
-                return item.stage, f"{event_title(item.opened)}: {item.reason}"
+                return item.stage, f"{rollout_title(item)}: {item.reason}"
     if rollout.ending and not rollout.stage.is_terminal:
-        return rollout.ending.terminal_stage, f"{event_title(rollout.opened)}: {rollout.ending.reason}"
-    return rollout.stage, f"{event_title(rollout.opened)}: {rollout.reason}"
+        return rollout.ending.terminal_stage, f"{rollout_title(rollout)}: {rollout.ending.reason}"
+    return rollout.stage, f"{rollout_title(rollout)}: {rollout.reason}"
 
 
 def was_turned_away(kind: str, stage: Stage) -> bool:

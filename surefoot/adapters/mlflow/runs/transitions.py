@@ -20,6 +20,7 @@ from surefoot.core.record.events import (
     as_json,
     decode_event,
 )
+from surefoot.core.record.service_events import ExposureListed, RollbackTargetChanged
 
 EntryKey = tuple[int, str]
 """Sequence and hash of the entry that a run shows."""
@@ -96,6 +97,8 @@ class _OpenRollout:
     stage: Stage = Stage.SUBMITTED
     status: str = RUNNING
     reason: str = ""
+    target: str = ""
+    exposed: tuple[int, ExposureListed] | None = None
     intents: dict[int, EffectIntended] = field(default_factory=dict)
     judged: dict[str, JudgedGate] = field(default_factory=dict)
     looks: list[tuple[float, GateJudged]] = field(default_factory=list)
@@ -129,6 +132,10 @@ def run_views(entries: Iterable[Entry]) -> list[RunView]:
                 rollout.intents[entry.seq] = event
             case EffectDone() | EffectRefused():
                 rollout.effects.append(_effect(entry.seq, rollout.intents.get(event.intent), event))
+            case RollbackTargetChanged():
+                rollout.target = event.target.number
+            case ExposureListed():
+                rollout.exposed = entry.seq, event
             case StageEntered() | RolloutEnded():
                 transitions.append(_transition(entry, event, rollout))
             case _:
@@ -181,6 +188,7 @@ def _rollout(rollout: _OpenRollout) -> RunView:
     """The run of a rollout, as far as the entries tell."""
     entry, event = rollout.entry, rollout.event
     over = rollout.status != RUNNING and rollout.last is not None
+    seen, listed = rollout.exposed or (0, None)
     return RunView(
         key=rollout.key,
         parent=None,
@@ -188,7 +196,7 @@ def _rollout(rollout: _OpenRollout) -> RunView:
         started=_ms(entry),
         ended=_ms(rollout.last) if over and rollout.last else None,
         status=rollout.status,
-        head=rollout.last.seq if rollout.last else entry.seq,
+        head=max(seen, rollout.last.seq if rollout.last else entry.seq),
         params={
             **_identity(entry, event.rollout),
             "surefoot.kind": event.kind,
@@ -203,8 +211,10 @@ def _rollout(rollout: _OpenRollout) -> RunView:
             **_note(event.reason, entry),
             "surefoot.stage": str(rollout.stage),
             "surefoot.reason": rollout.reason[:_LONGEST],
+            **({"surefoot.target": rollout.target} if rollout.target else {}),
         },
-        tables={"policy.json": event.policy},
+        metrics={"exposure.requests": float(listed.requests)} if listed else {},
+        tables={"policy.json": event.policy, **({"exposure.json": as_json(listed)} if listed else {})},
     )
 
 

@@ -1,0 +1,1 @@
+"""Tell what versions answered callers: counts, lists of exposed requests, and corrected answers."""

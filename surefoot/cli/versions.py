@@ -1,0 +1,135 @@
+"""Define the commands versions and release: how each version has served, and lifting a quarantine."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from surefoot import wiring
+from surefoot.cli.printing import output
+from surefoot.cli.printing.output import console
+from surefoot.cli.read_only import JsonOption, ModelArgument
+from surefoot.core.durations import format_duration
+from surefoot.core.errors import EvidenceUnavailable, NotFound
+from surefoot.core.record.quarantine import Quarantine
+from surefoot.core.record.service_record import ServiceRecord, quarantine_reason, quarantined_unserved, service_records
+from surefoot.core.record.state import Ledger, fold_entries
+from surefoot.rollout import release_version, retry_on_conflict
+from surefoot.settings import read_settings
+
+_HOUR_S = 3600.0
+_NO_DRILL = "none yet"
+"""What stands for the last drill of a version: no release of Surefoot drills yet."""
+
+
+def versions(model: ModelArgument, json_: JsonOption = False) -> None:
+    """Say how each version has served: hours at 100 %, requests, labels, score, last drill, where it stands and why."""
+    config = read_settings()
+    now = wiring.make_clock(config).now()
+    with wiring.open_journal(config) as journal:
+        entries = journal.read(model)
+        known = journal.models()
+    if not entries:
+        raise NotFound(f"the journal holds nothing of {model}; known: {', '.join(known) or 'none'}")
+    ledger = fold_entries(model, entries)
+    trouble = ""
+    try:
+        latest = wiring.count_since(config, ledger, now)
+    except EvidenceUnavailable as error:
+        latest = ()
+        trouble = f"only what was journalled is counted: {error}"
+    records = service_records(ledger, entries, now, latest)
+    unserved = tuple(quarantined_unserved(ledger, records).values())
+    if json_:
+        output.print_json(_versions_json(ledger, records, unserved, trouble))
+        return
+    output.print_table(_versions_table(records, unserved))
+    if trouble:
+        console.print(trouble, markup=False)
+
+
+def _versions_json(
+    ledger: Ledger, records: Sequence[ServiceRecord], unserved: Sequence[Quarantine], trouble: str
+) -> dict[str, object]:
+    """How each version has served, for a program."""
+    target = ledger.target()
+    return {
+        "model": ledger.model,
+        "rollback_target": target.number if target else None,
+        "trouble": trouble,
+        "versions": [_record_json(record) for record in records]
+        + [
+            {
+                "version": held.version.number,
+                "served": False,
+                "standing": "quarantined",
+                "reason": quarantine_reason(held),
+            }
+            for held in unserved
+        ],
+    }
+
+
+def _record_json(record: ServiceRecord) -> dict[str, object]:
+    counts = record.counts
+    return {
+        "digest": record.version.digest,
+        "first_at": record.first_at,
+        "hours_at_100": record.alone_s / _HOUR_S,
+        "hours_shared": record.shared_s / _HOUR_S,
+        "labels": counts.labels if counts else 0,
+        "last_drill": None,
+        "metric": counts.metric if counts and record.score is not None else None,
+        "reason": record.reason,
+        "requests": counts.requests if counts else 0,
+        "score": record.score,
+        "scored": counts.scored if counts else 0,
+        "served": True,
+        "standing": record.standing.value,
+        "verdicts": {outcome.value: count for outcome, count in record.verdicts.items()},
+        "version": record.version.number,
+    }
+
+
+def _versions_table(records: Sequence[ServiceRecord], unserved: Sequence[Quarantine]) -> Table:
+    """How each version has served, for a person."""
+    heads = ("version", "standing", "at 100 %", "requests", "labels", "score", "verdicts", "last drill", "why")
+    table = Table(*heads, box=None, padding=(0, 2))
+    for record in records:
+        counts = record.counts
+        score = "no label yet" if record.score is None or not counts else f"{counts.metric} {record.score:.4g}"
+        table.add_row(
+            record.version.number,
+            record.standing.value,
+            format_duration(record.alone_s) if record.alone_s else "never",
+            f"{counts.requests if counts else 0:,}",
+            f"{counts.labels if counts else 0:,}",
+            score,
+            ", ".join(f"{outcome} {count:,}" for outcome, count in record.verdicts.items()) or "none",
+            _NO_DRILL,
+            escape(record.reason),
+        )
+    for held in unserved:
+        why = escape(quarantine_reason(held))
+        table.add_row(held.version.number, "quarantined", "never", "0", "0", "no label yet", "", _NO_DRILL, why)
+    return table
+
+
+def release(
+    model: ModelArgument,
+    version: Annotated[str, typer.Argument(help="Quarantined version.")],
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why it may be tried again, for the record.")],
+) -> None:
+    """Lift the quarantine of a version that was turned away or taken back; it is not promoted by this."""
+    with wiring.open_ports(read_settings(), output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
+        ledger = retry_on_conflict(lambda: release_version(ports, model, version, reason))
+        output.print_history(ports.journal.read(model, after=ledger.head - 1), everything=False)
+    console.print(f"version {version} of {model} may be promoted again", markup=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (versions, release):
+        app.command()(command)

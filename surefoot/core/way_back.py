@@ -1,0 +1,55 @@
+"""Decide how traffic and aliases go back when a rollout ends without success, or a promoted version is taken back."""
+
+from surefoot.core.domain import RolloutKind, Split
+from surefoot.core.record.events import Effect, SetAlias, SetSplit
+from surefoot.core.record.service_events import RollbackTargetChanged
+from surefoot.core.record.state import Ledger, Rollout
+
+
+def _older_version(ledger: Ledger, rollout: Rollout) -> str | None:
+    """The last proven-good version that is neither end of this rollout, for the alias `previous`."""
+    both = {rollout.opened.champion.digest, rollout.opened.candidate.digest}
+    both |= {rollout.way_back.digest, *rollout.unfit}
+    known = [version for version in ledger.proven if version.digest not in both]
+    return known[-1].number if known else None
+
+
+def other_rollback_target(ledger: Ledger, rollout: Rollout) -> RollbackTargetChanged | None:
+    """The change of an ending rollout to the next proven-good version, when its own target has turned out unfit."""
+    if rollout.opened.kind != RolloutKind.ROLLBACK and rollout.ending is None:
+        return None
+    unfit = rollout.way_back
+    target = ledger.next_target(rollout) if unfit.digest in rollout.unfit else None
+    if target is None:
+        return None
+    why = "it cannot be served" if SetSplit(unfit, None, 0.0) in rollout.refused else "it is not in the registry"
+    return RollbackTargetChanged(rollout.opened.rollout, unfit, target, why)
+
+
+def undo_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
+    """Traffic back first; then the registry, unless somebody else has moved it."""
+    old, new = rollout.way_back, rollout.opened.candidate
+    effects: list[Effect] = []
+    back = SetSplit(old, None, 0.0)
+    routed = ledger.split.same_routing(Split(old, None, 0.0, ledger.split.salt)) if ledger.split else False
+    unsure = any(isinstance(effect, SetSplit) for effect in rollout.refused)
+    if back in rollout.done or unsure or not routed:
+        effects.append(back)
+    promoted = SetAlias("champion", new.number, rollout.opened.champion.number)
+    if not rollout.drifted and promoted in (*rollout.done, *rollout.refused):
+        # Only what this rollout has written is taken back: a version that a human chose since then stays.
+        effects += [
+            SetAlias("champion", old.number, new.number),
+            SetAlias("previous", _older_version(ledger, rollout), None),
+        ]
+    return tuple(effects)
+
+
+def rollback_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
+    """The effects of a rollback of a promoted version: traffic first, the registry after."""
+    target, current = rollout.way_back, rollout.opened.champion
+    return (
+        SetSplit(target, None, 0.0),
+        SetAlias("champion", target.number, current.number),
+        SetAlias("previous", _older_version(ledger, rollout), None),
+    )
