@@ -18,26 +18,26 @@ from surefoot.core.stats.quantiles import student_upper_quantile
 from surefoot.core.watching.day_counts import MILLIONTHS, DayCounts
 
 RECENT_DAYS = (7, 14)
-"""Lengths of the latest stretches that are compared: whole weeks, so that each weekday counts the same [days]."""
+"""Lengths of the latest windows that are compared: whole weeks, so that each weekday counts the same [days]."""
 PAST_DAYS = 56
 """Days before them that are the past [days]."""
 _GAP_DAYS = max(RECENT_DAYS)
-"""Latest days that are no part of the past, whatever stretch is compared: a fresh change is not usual [days]."""
+"""Latest days that are no part of the past, whatever window is compared: a fresh change is not usual [days]."""
 MIN_PAST_DAYS = 28
 """Fewest days with data that make a past [days]."""
 _MIN_CHUNKS = 4
 """Fewest weeks of the past that tell how far a week of a column lies from the others [count]."""
 _MAX_CORRELATION = 0.9
 _HOLIDAYS = 3
-"""Highest, and lowest, days of a stretch that do not count: a holiday of three days is no change [days]."""
+"""Highest, and lowest, days of a window that do not count: a holiday of three days is no change [days]."""
 _MIDDLE_SPREAD = {7: 1.22, 14: 1.09}
-"""Standard deviation of the mean of the middle days of a stretch beside that of the mean of all, of normal days."""
+"""Standard deviation of the mean of the middle days of a window beside that of the mean of all, of normal days."""
 _WEEK = 7
 _YEAR_WEEKS = 52.0
 _SMALLEST_SHARE = 0.001
 """Shares below are taken for this one where a change is compared with them: one failure of many is no alarm."""
 _LOOKS_PER_WEEK = 3.0
-"""What looking each day costs beside looking once a stretch, as a multiple of independent looks: stretches overlap."""
+"""What looking each day costs beside looking once a window, as a multiple of independent looks: windows overlap."""
 
 
 class SignalKind(StrEnum):
@@ -73,7 +73,7 @@ class SignalReading:
         name: What is followed, such as "base rate" or "input drift of seats".
         kind: What it follows.
         outcome: FAIL is an alarm, NO_DATA a past that is too short; PASS otherwise.
-        days: Length of the stretch that is compared [days].
+        days: Length of the window that is compared [days].
         recent: Its value in the latest days; of a column the distance from the past.
         usual: Its value in the past; of a column how far a week of the past lies from the others.
         change: How far the two are apart, on the scale of `limit`.
