@@ -15,6 +15,7 @@ from tasks.reconcile import (
     report_drift,
     resume_rollouts,
     serve_champions,
+    settle_all_tables,
     show,
 )
 
@@ -28,9 +29,11 @@ def reconcile() -> State[dict[str, list[str]]]:
     serve_champions()
     changes = apply_registry_changes()
     started = resume_rollouts()
+    tables = settle_all_tables()
     counted = count_ended_rollouts()
     shown = show()
-    done = {"reaped": reaped, "aborted": aborted, **changes, "started": started, "counted": counted, "shown": shown}
+    done = {"reaped": reaped, "aborted": aborted, **changes, "started": started, "tables": tables, "counted": counted}
+    done["shown"] = shown
     return reconciled(
         {**done, "drift": report_drift(), "told": update_ended_runs(), "compacted": compact_all_logs()}, before
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from surefoot.adapters.clock import HostClock, open_clock
 from surefoot.adapters.config.policy_file import list_policy_files, read_policy
+from surefoot.adapters.datalayer.data_layer import TableAdapters
 from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
@@ -128,12 +129,11 @@ def open_ports(
         report: Is told how far both versions have come with the requests of a replay; it must not raise.
     """
     models, log = make_hosted_models(config), PredictionLog(config.log)
-    replay = make_replay(config, models, report)
+    replay, days = make_replay(config, models, report), LoggedDays(log).count_days
     evidence = LogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
-    found = make_registry(config, registry_deadline_s)
+    found, tables = make_registry(config, registry_deadline_s), TableAdapters(config.project, config.home / "tables")
     with open_journal(config) as journal, open_traffic(config) as traffic:
-        days = LoggedDays(log).count_days
-        yield Ports(journal, found, traffic, evidence, make_clock(config), actor, models.problem, days)
+        yield Ports(journal, found, traffic, evidence, make_clock(config), actor, models.problem, days, tables)
 
 
 def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:

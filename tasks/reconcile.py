@@ -23,6 +23,9 @@ from surefoot import wiring
 from surefoot.adapters import heartbeats
 from surefoot.controller.scheduler import NOTHING_TO_DO
 from surefoot.core.errors import SurefootError
+from surefoot.core.record.data_events import DataEvent
+from surefoot.core.record.describe import describe_event
+from surefoot.core.record.events import decode_event
 from surefoot.exposure import list_due_exposure
 from surefoot.rollout import (
     CancelledRun,
@@ -37,6 +40,8 @@ from surefoot.rollout import (
     journal_model_drift,
     next_step,
     open_requested_rollout,
+    prove_checkpoints,
+    settle_tables,
 )
 from surefoot.rollout.reconcile import MAX_RUNS_WITHOUT_PROGRESS, SILENCE_S
 from surefoot.settings import read_settings
@@ -269,6 +274,29 @@ def report_drift() -> list[str]:
     for line in found:
         get_run_logger().error("drift: %s", line)
     return found
+
+
+@task(name="restore and prove tables")
+def settle_all_tables() -> list[str]:
+    """Restore what rollbacks have left to be restored, and prove once a day that checkpoints can be.
+
+    Returns:
+        What was done, one line a table.
+    """
+    done = []
+    with open_flow_ports() as ports:
+        for model in ports.journal.models():
+            head = ports.ledger(model).head
+            try:
+                settle_tables(ports, model)
+                prove_checkpoints(ports, model)
+            except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
+                get_run_logger().error("tables of %s: %s", model, error)
+            events = (decode_event(entry.kind, entry.data) for entry in ports.journal.read(model, after=head))
+            done += [f"{model}: {describe_event(event)}" for event in events if isinstance(event, DataEvent)]
+    for line in done:
+        get_run_logger().info("%s", line)
+    return done
 
 
 @task(name="compact the log")

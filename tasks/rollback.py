@@ -1,8 +1,10 @@
 """Roll a version back in a Prefect task: traffic first, the registry after."""
 
 from prefect import task
+from prefect.logging import get_run_logger
 
-from surefoot.rollout import drive_rollout, open_rollback, retry_on_conflict
+from surefoot.core.errors import SurefootError
+from surefoot.rollout import drive_rollout, open_rollback, retry_on_conflict, settle_tables
 from tasks.finished_flow_runs import tag_flow_run
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow
 
@@ -23,5 +25,9 @@ def roll_back(model: str, reason: str, to: str | None) -> str:
                 taken, back = back, taken
             tag_flow_run(before.open, f"{model}: rollback of {taken} to {back}")
         drive_rollout(ports, model, until=lambda ledger: not ledger.open)
+        try:
+            settle_tables(ports, model)
+        except SurefootError as error:  # traffic and registry are back; `reconcile` takes the tables up again
+            get_run_logger().error("a table of %s waits to be restored: %s", model, error)
     project_journal_to_mlflow(model)
     return before.open

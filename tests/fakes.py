@@ -4,11 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from surefoot.core.data_layer import Checkpoint, RestoreResult, TableDigest
 from surefoot.core.domain import Outcome, RegistryView, Split, Version
-from surefoot.core.errors import NotFound, OutcomeUnknown, RegistryUnavailable, RouteSuperseded, StaleLedger
+from surefoot.core.errors import (
+    DataTampered,
+    NewerWrite,
+    NotFound,
+    OutcomeUnknown,
+    RegistryUnavailable,
+    RouteSuperseded,
+    StaleLedger,
+)
 from surefoot.core.judging.evidence import AnswerShapes, EventStratum, Evidence, MissingEvidence, SplitCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.validation_evidence import ValidationResult
+from surefoot.core.policy.data_layer import DataSource
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.record.chain import GENESIS_HASH, Entry, canonical_bytes, check_chain, seal_entry
 from surefoot.rollout import Ports, PromotionRequest
@@ -40,6 +50,17 @@ MIRRORED: dict[str, Any] = {
     ],
 }
 """The same policy with a live shadow."""
+
+
+WITH_TABLES: dict[str, Any] = {
+    **POLICY,
+    "data_layer": [
+        {"name": "predictions", "kind": "parquet", "path": "predictions"},
+        {"name": "stream", "kind": "delta", "path": "stream", "consumers": ["billing"]},
+        {"name": "scratch", "kind": "delta", "path": "scratch", "on_rollback": "leave"},
+    ],
+}
+"""The same policy with a table of each reaction to a rollback."""
 
 
 class Killed(BaseException):
@@ -175,6 +196,55 @@ class FakeTraffic:
         self.faults.call(apply)
 
 
+class FakeDataLayer:
+    """Tables as lists of the versions that wrote to them, with a log of real changes."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self.tables: dict[str, list[str]] = {"predictions": ["1"], "stream": ["1"], "scratch": ["1"]}
+        self.damaged: set[str] = set()
+        self.restores: list[tuple[str, str]] = []
+
+    def digest(self, model: str, source: DataSource) -> TableDigest:
+        return self.faults.call(lambda: self._digest(self.tables[source.name]))
+
+    def _digest(self, rows: list[str]) -> TableDigest:
+        return TableDigest(len(rows), "rows " + ",".join(rows), "schema")
+
+    def checkpoint(self, model: str, source: DataSource) -> Checkpoint:
+        def apply() -> Checkpoint:
+            rows = self.tables[source.name]
+            return Checkpoint(str(len(rows)), self._digest(rows))
+
+        return self.faults.call(apply)
+
+    def verify_restorable(self, model: str, source: DataSource, checkpoint: Checkpoint) -> None:
+        def apply() -> None:
+            if source.name in self.damaged:
+                raise DataTampered(f"the checkpoint of {source.name} is damaged")
+
+        self.faults.call(apply)
+
+    def restore(
+        self, model: str, source: DataSource, checkpoint: Checkpoint, versions: tuple[str, ...], intent: str
+    ) -> RestoreResult:
+        def apply() -> RestoreResult:
+            rows = self.tables[source.name]
+            before = self._digest(rows)
+            newer = rows[int(checkpoint.position) :]
+            if source.name in self.damaged:
+                raise DataTampered(f"the checkpoint of {source.name} is damaged")
+            if not newer:
+                return RestoreResult(before.digest, before.digest, already=True)
+            if others := set(newer) - set(versions):
+                raise NewerWrite(f"version {min(others)} has written since")
+            self.restores.append((source.name, intent))
+            self.tables[source.name] = rows[: int(checkpoint.position)]
+            return RestoreResult(before.digest, self._digest(self.tables[source.name]).digest, already=False)
+
+        return self.faults.call(apply)
+
+
 class FakeEvidences:
     """Evidence by what the story wants: "good", or "bad-" and a kind of evidence."""
 
@@ -209,11 +279,20 @@ class Scenario:
         self.journal = FakeJournal(self.faults)
         self.registry = FakeRegistry(self.faults)
         self.traffic = FakeTraffic(self.faults)
+        self.data_layer = FakeDataLayer(self.faults)
         self.evidence_source = FakeEvidences(self.faults, self.story)
         self.clock = FakeClock()
 
     def ports(self, actor: str = "test") -> Ports:
-        return Ports(self.journal, self.registry, self.traffic, self.evidence_source, self.clock, actor)
+        return Ports(
+            self.journal,
+            self.registry,
+            self.traffic,
+            self.evidence_source,
+            self.clock,
+            actor,
+            data_layer=self.data_layer,
+        )
 
     def request(self, number: str = "2", *, force: bool = False) -> PromotionRequest:
         return PromotionRequest(self.policy, "sha256:suite", number, "a test asks", force=force)

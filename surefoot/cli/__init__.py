@@ -15,6 +15,7 @@ from rich.markup import escape
 from surefoot.cli import (
     backtest,
     compact,
+    data,
     demo,
     exposure,
     operate,
@@ -40,6 +41,7 @@ for module in (
     read_only,
     promote,
     operate,
+    data,
     versions,
     exposure,
     backtest,
@@ -55,6 +57,7 @@ _STATE_CHANGING_COMMANDS = (
     *operate.EMERGENCY_COMMANDS,
     "repair",
     "release",
+    "data",
     "promote",
     "up",
     "down",

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from surefoot import wiring
+from surefoot.cli.data import restore_tables
 from surefoot.cli.printing import output
 from surefoot.cli.printing.output import console
 from surefoot.cli.read_only import JsonOption, ModelArgument
@@ -37,6 +38,7 @@ from surefoot.rollout import (
     end_rollout,
     open_rollback,
     pending_alias_changes,
+    pending_tables,
     repeat_alias_changes,
     retry_on_conflict,
 )
@@ -79,8 +81,8 @@ def rollback(
             return open_rollback(ports, model, why, to)
         except Rejected:
             ledger = ports.ledger(model)
-            if to is None and pending_alias_changes(ledger):
-                return ledger  # traffic is back; what is left is the registry, and `_finish` sees to it
+            if to is None and (pending_alias_changes(ledger) or pending_tables(ledger)):
+                return ledger  # traffic is back; what is left is the registry or a table, and `_finish` sees to it
             raise
 
     _act(model, _typed(context, reason), ask, json_=json_)
@@ -243,13 +245,17 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
             ledger = retry_on_conflict(lambda: repeat_alias_changes(ports, ports.ledger(model)))
     except (Unavailable, OutcomeUnknown) as error:
         problem, ledger = error, ports.ledger(model)
+    tables = None if ledger.open else restore_tables(ports, model)
+    with contextlib.suppress(SurefootError):
+        tell(ports.ledger(model))
     entries = ports.journal.read(model, after=head)
     restored = _restored(entries)
     took = (time.monotonic() - began) * 1000.0
     if json_:
         said = {"restore_ms": restored, "total_ms": took, "reason": why.text, "reason_changes": why.changes}
         drifts = [as_json(drift) for drift in ledger.drifts.values()]
-        output.print_json({"entries": [output.entry_json(e) for e in entries], "drifts": drifts, **said})
+        found = {"entries": [output.entry_json(e) for e in entries], "drifts": drifts, "tables": str(tables or "")}
+        output.print_json({**found, **said})
     elif restored is not None:
         console.print(
             f"traffic was back {restored:.0f} ms after the intent, everything {took:.0f} ms after the command"
@@ -269,6 +275,8 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
                 f"traffic is back, but {what}; 'reconcile' repeats it, and 'surefoot status' says so"
             )
         raise AliasDrift(f"traffic is back, but {what}; 'surefoot repair {model}' sets the alias to what is served")
+    if tables:
+        raise tables
 
 
 def _ended(entries: tuple[Entry, ...]) -> set[str]:

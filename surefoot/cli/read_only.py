@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 
 from surefoot import wiring
-from surefoot.adapters.config.policy_file import list_policy_files, read_policy
+from surefoot.adapters.config.policy_file import line_of_place, list_policy_files, read_policy
+from surefoot.adapters.datalayer.policy_check import TableNotes, check_tables
 from surefoot.adapters.evidence_store.key_index import altered_message, altered_parts
 from surefoot.adapters.evidence_store.recount import recount
 from surefoot.cli.printing import output, plan_output
@@ -50,6 +51,8 @@ def lint(
     for file in files:
         name = file.stem
         policy, expectations, problems = _examined(file, project / "expectations")
+        tables = check_tables(policy, project) if policy is not None else TableNotes()
+        problems += [f"{file}:{line_of_place(file, ('data_layer', at))}: {problem}" for at, problem in tables.problems]
         if problems or policy is None:
             wrong += 1
             found.append({"model": name, "error": problems[0], "errors": problems})
@@ -62,13 +65,13 @@ def lint(
         a_year = planning.false_alarms_a_year(policy)
         if json_:
             steps = [as_json(s) for s in sights]
-            said = [*planning.list_policy_notes(policy), *plan_output.missing_engine_notes(policy)]
+            said = [*planning.list_policy_notes(policy), *plan_output.missing_engine_notes(policy), *tables.notes]
             found.append({"model": name, "false_rollbacks_a_year": a_year, "steps": steps, "notes": said})
             continue
         suite = f"{expectations} expectation{'' if expectations == 1 else 's'}"
         console.print(f"[green]ok[/green] {name}: {len(policy.steps)} steps, {suite}")
         plan_output.print_detectability(policy, sights, a_year)
-        for note in (*planning.list_policy_notes(policy), *plan_output.missing_engine_notes(policy)):
+        for note in (*planning.list_policy_notes(policy), *plan_output.missing_engine_notes(policy), *tables.notes):
             console.print(f"note: {escape(note)}")
     if json_:
         output.print_json({"policies": found})

@@ -20,7 +20,7 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.events import LIVE_SPLIT_DRIFT
 from surefoot.core.record.state import Ledger
 from surefoot.core.state_machine import gate_look_interval
-from surefoot.rollout import Ports, lost_entries_message, split_mismatch
+from surefoot.rollout import Ports, lost_entries_message, split_mismatch, table_problems
 from surefoot.settings import Settings, read_settings
 
 _MAX_MISSED_TICKS = 2.0
@@ -113,6 +113,7 @@ def _look(
         if not (drift.alias == "champion" and aliases is not None)  # told by what the alias says now
         or (drift.repeat and aliases is not None and aliases.get("champion") != drift.number)
     ]
+    trouble += table_problems(ledger)
     trouble += _overdue(ledger, ports)
     notes += [f"version {number} is not taken: {one.reason}" for number, one in ledger.refusals.items()]
     return ledger, live, trouble, notes, aliases

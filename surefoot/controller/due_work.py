@@ -24,6 +24,7 @@ from surefoot.rollout import (
     PromotionRequest,
     adopt_champion,
     candidate_requests,
+    due_proofs,
     end_cancelled_rollouts,
     end_withdrawn,
     ended_outcomes,
@@ -33,6 +34,7 @@ from surefoot.rollout import (
     next_step,
     next_watch,
     open_requested_rollout,
+    pending_tables,
     wanted_change,
 )
 from surefoot.rollout.dry_run import ChangeWanted
@@ -131,7 +133,7 @@ class DueWork:
                 wanted[f"{model}: {said}"] = self._waiting(model, ports) if said.endswith(_WAITS) else mark
             elif not self.snapshot.troubles:
                 self._idle[model] = mark
-        return {**wanted, **self._to_count(ports), **self._shown(ports), **self._to_compact()}
+        return {**wanted, **_tables(ports), **self._to_count(ports), **self._shown(ports), **self._to_compact()}
 
     def _waiting(self, model: str, ports: CachedPorts) -> Once:
         """What a wish rests on that waits for the end of a rollout: the stages of that rollout change nothing of it."""
@@ -195,6 +197,18 @@ class DueWork:
 def _outcomes_digest(outcomes: Mapping[str, list[str]]) -> str:
     """Digest of how the latest promotions have ended."""
     return canonical_digest(dict(outcomes))
+
+
+def _tables(ports: CachedPorts) -> DueRuns:
+    """Tables that a rollback has left to be restored, and checkpoints that are to be proved."""
+    wanted: DueRuns = {}
+    now = ports.clock.now()
+    for model, ledger in ports.ledgers.items():
+        for due in pending_tables(ledger):
+            wanted[f"{model}: table {due.name} is to be restored"] = due.rollout
+        for kept in due_proofs(ledger, now):
+            wanted[f"{model}: the checkpoint of table {kept.event.name} is to be proved"] = kept.tried_at
+    return wanted
 
 
 def _adopt(ports: Ports, model: str) -> None:

@@ -100,6 +100,9 @@ TERMINAL_STAGES = frozenset(
     }
 )
 
+PROMOTED_STAGES = frozenset({Stage.PROMOTED, Stage.FAST_PROMOTED})
+"""Ends after which the candidate serves on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Version:

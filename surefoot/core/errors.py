@@ -4,21 +4,25 @@ SurefootError
 ├── Rejected                 nothing happened; do not retry; tell the person      exit 2
 │   ├── PolicyInvalid        the policy file breaks a rule (path, line, rule)
 │   ├── NotFound             the named model, version or alias does not exist
+│   ├── NotEquippedHere      this process has no URL, driver or library for a table; another one may
 │   └── TransitionIllegal    the rollout is not in a state that allows this
 ├── Conflict                 somebody else acts; read again and stop              exit 3
 │   ├── RolloutInProgress    another rollout of this model is open
 │   ├── AliasDrift           the registry does not say what the journal says
 │   ├── RouteSuperseded      the gateway serves a route of a newer generation
+│   ├── NewerWrite           somebody else has written to a table since its checkpoint
 │   └── StaleLedger          the journal has grown since it was read
 ├── Unavailable              known not applied; retry with back-off               exit 4
 │   ├── RegistryUnavailable
 │   ├── GatewayUnavailable
 │   │   └── VersionUnavailable   the gateway answers, but cannot get the version's files now
 │   ├── EvidenceUnavailable
+│   ├── DataUnavailable      a table of the data layer cannot be read or written
 │   └── JournalUnavailable
 ├── OutcomeUnknown           may be applied; look again, never repeat blindly     exit 4
 ├── Tampered                 stop, page                                           exit 5
 │   ├── ArtifactTampered
+│   ├── DataTampered         a checkpoint of a table is damaged
 │   └── JournalTampered
 └── InvariantBroken          our bug; stop, page                                  exit 70
 
@@ -72,6 +76,10 @@ class NotFound(Rejected):
     """The named model, version or alias does not exist."""
 
 
+class NotEquippedHere(Rejected):
+    """This process has no URL, driver or library for a table; another one may have it."""
+
+
 class TransitionIllegal(Rejected):
     """The rollout is not in a state that allows this request."""
 
@@ -92,6 +100,10 @@ class AliasDrift(Conflict):
 
 class RouteSuperseded(Conflict):
     """The gateway serves a route of a newer generation."""
+
+
+class NewerWrite(Conflict):
+    """Somebody else has written to a table since its checkpoint: it is not overwritten."""
 
 
 class StaleLedger(Conflict):
@@ -121,6 +133,10 @@ class EvidenceUnavailable(Unavailable):
     """The prediction log, the labels or the scorer cannot be read."""
 
 
+class DataUnavailable(Unavailable):
+    """A table of the data layer cannot be read or written."""
+
+
 class JournalUnavailable(Unavailable):
     """The journal's database cannot be reached or written."""
 
@@ -140,6 +156,10 @@ class Tampered(SurefootError):
 
 class ArtifactTampered(Tampered):
     """The bytes of a model are not the journalled bytes."""
+
+
+class DataTampered(Tampered):
+    """A checkpoint of a table is damaged."""
 
 
 class JournalTampered(Tampered):

@@ -2,9 +2,11 @@
 
 from typing import Protocol
 
+from surefoot.core.data_layer import Checkpoint, RestoreResult, TableDigest
 from surefoot.core.domain import RegistryView, Split, Version
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.policy.data_layer import DataSource
 from surefoot.core.record.chain import Entry
 
 
@@ -83,6 +85,53 @@ class EvidenceSource(Protocol):
 
     def gather(self, question: EvidenceRequest) -> Evidence:
         """Measure; what cannot be measured comes back as `MissingEvidence`, never as an exception."""
+        ...
+
+
+class DataLayer(Protocol):
+    """The tables that a model's versions write."""
+
+    def digest(self, model: str, source: DataSource) -> TableDigest:
+        """What a table holds now."""
+        ...
+
+    def checkpoint(self, model: str, source: DataSource) -> Checkpoint:
+        """Keep what a table holds now, so that it can be restored; safe to repeat.
+
+        Raises:
+            Rejected: There is no such table, or it cannot be read.
+            DataUnavailable: It does not answer, or was written meanwhile.
+        """
+        ...
+
+    def verify_restorable(self, model: str, source: DataSource, checkpoint: Checkpoint) -> None:
+        """Restore a checkpoint into a scratch copy; two readers compare rows, schema and digest.
+
+        Raises:
+            DataTampered: What was kept is damaged, or the scratch copy does not hold what the checkpoint says.
+            Rejected: The table is gone, or cannot be restored.
+            DataUnavailable: It does not answer.
+        """
+        ...
+
+    def restore(
+        self, model: str, source: DataSource, checkpoint: Checkpoint, versions: tuple[str, ...], intent: str
+    ) -> RestoreResult:
+        """Undo the writes of some versions since a checkpoint; a damaged checkpoint and newer writes stop it first.
+
+        Args:
+            model: Registered model.
+            source: The table.
+            checkpoint: What it goes back to.
+            versions: Numbers of the versions whose writes may be undone.
+            intent: Name of this restore; repeating it changes nothing.
+
+        Raises:
+            NewerWrite: Somebody else has written since the checkpoint; nothing of it was overwritten.
+            DataTampered: The checkpoint is damaged; nothing was changed.
+            Rejected: The table is gone, or cannot be restored.
+            DataUnavailable: It does not answer; nothing was changed, or what was begun goes on when it is repeated.
+        """
         ...
 
 

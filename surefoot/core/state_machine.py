@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from surefoot.core.domain import EvidenceKind, Outcome, Role, RolloutKind, Stage, Verdict
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
+from surefoot.core.policy.data_layer import DataSource
 from surefoot.core.policy.gates.shift_and_golden import ImplicitGate
 from surefoot.core.policy.policy_types import (
     DATA_GATE_NAME,
@@ -28,6 +29,7 @@ from surefoot.core.record.events import (
     StageEntered,
 )
 from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.table_checkpoints import next_checkpoint
 from surefoot.core.way_back import other_rollback_target, rollback_effects, undo_effects
 
 PRE_TRAFFIC_ALPHA = 0.05
@@ -91,6 +93,13 @@ class RecordEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointData:
+    """Checkpoint a table before the candidate is promoted."""
+
+    source: DataSource
+
+
+@dataclass(frozen=True, slots=True)
 class WaitUntil:
     """Nothing to do before this time [Unix seconds]."""
 
@@ -103,7 +112,7 @@ class NoRollout:
     """No rollout is open."""
 
 
-Action = FinishEffect | AbandonEffect | ApplyEffect | JudgeGates | RecordEvent | WaitUntil | NoRollout
+Action = FinishEffect | AbandonEffect | ApplyEffect | JudgeGates | RecordEvent | CheckpointData | WaitUntil | NoRollout
 
 
 def decide_action(ledger: Ledger, policy: Policy | None, now: float) -> Action:
@@ -127,10 +136,10 @@ def decide_action(ledger: Ledger, policy: Policy | None, now: float) -> Action:
         return _finish(rollout, undo_effects(ledger, rollout), rollout.ending.terminal_stage, rollout.ending.reason)
     if rollout.drifted or _blocked(rollout):
         return RecordEvent(EndDecided(ledger.open, Stage.ABORTED, "", f"it could not go on: {rollout.reason}"))
-    return _forward(rollout, policy, now) if policy else NoRollout()
+    return _forward(ledger, rollout, policy, now) if policy else NoRollout()
 
 
-def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
+def _forward(ledger: Ledger, rollout: Rollout, policy: Policy, now: float) -> Action:
     match rollout.stage:
         case Stage.SUBMITTED:
             return _enter(rollout, Stage.VALIDATING, 0, "data first")
@@ -159,6 +168,11 @@ def _forward(rollout: Rollout, policy: Policy, now: float) -> Action:
         case Stage.RAMPING:
             return _ramp(rollout, policy, now)
         case Stage.PROMOTING:
+            table = next_checkpoint(ledger, rollout, policy)
+            if table is not None and not isinstance(table, str):
+                return CheckpointData(table)
+            if table is not None:
+                return RecordEvent(EndDecided(ledger.open, Stage.ABORTED, "", table))
             effects = _promotion(rollout)
             return _next(rollout, effects) or _enter(rollout, Stage.BAKING, 0, "serving everything, still watched")
         case Stage.BAKING:

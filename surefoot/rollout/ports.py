@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from surefoot.core.domain import Version
-from surefoot.core.ports import Clock, EvidenceSource, Journal, Registry, Traffic
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.ports import Clock, DataLayer, EvidenceSource, Journal, Registry, Traffic
 from surefoot.core.record.events import Event, encode_event
 from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.core.watching.day_counts import DayCounts
@@ -34,6 +35,19 @@ class Ports:
     """Why a version cannot be served here, in one line; empty when it can, or when nothing is loaded here."""
     count_days: Callable[[str, str, float, Sequence[str], int], Sequence[DayCounts]] = _no_days
     """Counts the latest days of a model: (model, champion, maturity of labels, ignored columns, last day)."""
+    data_layer: DataLayer | None = None
+    """The tables that versions write; None where no table is touched."""
+
+    @property
+    def tables(self) -> DataLayer:
+        """The tables that versions write.
+
+        Raises:
+            InvariantBroken: These ports were opened without them.
+        """
+        if self.data_layer is None:
+            raise InvariantBroken("these ports were opened without a data layer")
+        return self.data_layer
 
     def ledger(self, model: str) -> Ledger:
         """Fold the model's journal."""

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from surefoot.core.domain import RolloutKind, Stage, Version
+from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
 from surefoot.core.errors import JournalTampered, NotFound, Rejected, RolloutInProgress, StaleLedger, TransitionIllegal
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.parse import parse_policy
@@ -14,7 +14,7 @@ from surefoot.core.record.describe import event_title
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
 from surefoot.core.record.quarantine import Quarantine
 from surefoot.core.record.service_events import VersionReleased
-from surefoot.core.record.state import PROMOTED_STAGES, Ledger, Rollout
+from surefoot.core.record.state import Ledger, Rollout
 from surefoot.core.state_machine import FinishEffect
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.steps import carry_out_effect, drive_rollout, journal_and_apply

@@ -35,6 +35,7 @@ from surefoot.core.state_machine import (
     AbandonEffect,
     Action,
     ApplyEffect,
+    CheckpointData,
     FinishEffect,
     JudgeGates,
     NoRollout,
@@ -42,6 +43,7 @@ from surefoot.core.state_machine import (
     WaitUntil,
     decide_action,
 )
+from surefoot.rollout.data_layer import checkpoint_table
 from surefoot.rollout.ports import Ports
 
 _MAX_OUTAGE_S = 600.0
@@ -69,6 +71,8 @@ def advance_rollout(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
             return action, journal_and_apply(ports, ledger, action.effect)
         case RecordEvent():
             return action, ports.append(ledger, action.event)
+        case CheckpointData():
+            return action, checkpoint_table(ports, ledger, action.source)
         case JudgeGates() if rollout and policy:
             return action, _ask(ports, ledger, rollout, policy, action)
         case _:

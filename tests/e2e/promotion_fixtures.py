@@ -5,6 +5,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+from deltalake import CommitProperties, write_deltalake
+
 from tests.e2e.scientist import CABINS
 from tests.e2e.stack_scenario import DAY, HOUR, PATIENCE, Callers, Home, Scenario, wait_for, write
 
@@ -32,6 +35,8 @@ steps:
   - weight: 50
     hold: { for: 12h, min_requests: 60, gates: [errors] }
 bake: { for: 7d, gates: [errors, regress] }
+data_layer:
+  - { name: prices, kind: delta, path: data/prices }
 """
 SUITE = """\
 { "name": "MODEL", "expectations": [
@@ -84,6 +89,17 @@ class Promotion:
     head: int
 
 
+def write_prices(scenario: Scenario, version: str, rows: int) -> None:
+    """Append prices to the table of house-prices, as a scoring job of a version does."""
+    write_deltalake(
+        scenario.project / "data" / "prices",
+        pa.table({"house": pa.array(range(rows)), "price": [one * 1000.0 / 7 for one in range(rows)]}),
+        mode="append",
+        configuration={"delta.deletedFileRetentionDuration": "interval 30 days"},
+        commit_properties=CommitProperties(custom_metadata={"model_version": version}),
+    )
+
+
 def promote(scenario: Scenario) -> Promotion:
     """Write a policy and a suite, serve for ten days, set alias `candidate`, and let time pass until Promoted."""
     write(scenario.project, MODEL, POLICY, SUITE)
@@ -91,6 +107,7 @@ def promote(scenario: Scenario) -> Promotion:
     wait_for(lambda: scenario.serves(MODEL), "the scheduled reconcile adopts the champion")
     callers = scenario.callers(MODEL)
     callers.live(10 * DAY)
+    write_prices(scenario, "1", 400)
     at_start = scenario.stage(MODEL), scenario.aliases(MODEL)
     scenario.point(MODEL, "candidate", "2")
     deadline = time.monotonic() + 900.0

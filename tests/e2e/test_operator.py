@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from deltalake import DeltaTable
 
 from tests.conftest import free_port
-from tests.e2e.promotion_fixtures import MODEL, Cabins, Promotion, warm
+from tests.e2e.promotion_fixtures import MODEL, Cabins, Promotion, warm, write_prices
 from tests.e2e.stack_scenario import HOUR, Callers, Scenario, wait_for
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class TakenBack:
     serving: tuple[str, str | None, float]
     aliases: dict[str, str]
     failed: int
+    rows: int
     again: "subprocess.CompletedProcess[str]"
 
 
@@ -89,13 +91,15 @@ def taken_back(stack: Scenario, promotion: Promotion) -> TakenBack:
         mlflow=f"http://127.0.0.1:{free_port()}",
         journal=stack.settings.journal_url,
     )
+    write_prices(stack, "2", 30)
     with asking(promotion.callers):
         first = broken.run("rollback", MODEL, "--reason", "complaints", "--json")
     seen = stack.serving(MODEL), stack.aliases(MODEL)
     promotion.callers.seen.clear()
     promotion.callers.live(3 * HOUR)
     assert {version for _, version in promotion.callers.seen} == {"1"}
-    return TakenBack(first, *seen, promotion.callers.failed, stack.run("rollback", MODEL, "--json"))
+    rows = DeltaTable(stack.project / "data" / "prices").count()
+    return TakenBack(first, *seen, promotion.callers.failed, rows, stack.run("rollback", MODEL, "--json"))
 
 
 def test_rollback_needs_no_mlflow(taken_back: TakenBack) -> None:
@@ -117,6 +121,21 @@ def test_rollback_finishes_once_mlflow_answers(stack: Scenario, taken_back: Take
     assert "previous" not in stack.aliases(MODEL)
     assert stack.stage(MODEL) == "FastRolledBack"
     assert stack.serving(MODEL) == ("1", None, 0.0)
+
+
+def test_a_table_goes_back_with_its_model(stack: Scenario, taken_back: TakenBack) -> None:
+    """While MLflow is down the table stays; then it goes back once, to what was proved each day of the bake."""
+    assert taken_back.rows == 430
+    assert DeltaTable(stack.project / "data" / "prices").count() == 400
+    entries = [(kind, data) for _, kind, data in stack.entries(MODEL) if kind.startswith("Data")]
+    kinds = [kind for kind, _ in entries]
+    assert kinds[:2] == ["DataCheckpointRequested", "DataCheckpointed"]
+    assert kinds[-2:] == ["DataRestoreRequested", "DataRestored"]
+    assert set(kinds[2:-2]) == {"DataProved"}
+    assert {data["problem"] for kind, data in entries if kind == "DataProved"} == {""}
+    assert entries[-1][1]["after"] == entries[1][1]["checkpoint"]["content"]["digest"]
+    told = json.loads(stack.run("data", MODEL, "--json").stdout)
+    assert [one["state"].partition(" ")[0] for one in told["checkpoints"]] == ["restored"]
 
 
 def test_a_rollback_by_command_shows_in_every_view(stack: Scenario, taken_back: TakenBack) -> None:

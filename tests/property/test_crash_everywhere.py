@@ -1,5 +1,6 @@
 """A kill, a refusal or a lost reply at any port call ends where the undisturbed run ends."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 from surefoot.core.domain import Stage
 from surefoot.core.record.events import EffectDone, EffectIntended, decode_event
 from surefoot.core.record.state import fold_entries
-from surefoot.rollout import Ports, drive_rollout, end_rollout, open_promotion, open_rollback
-from tests.fakes import MIRRORED, POLICY, Faults, Killed, Scenario
+from surefoot.rollout import Ports, drive_rollout, end_rollout, open_promotion, open_rollback, settle_tables
+from tests.fakes import MIRRORED, POLICY, WITH_TABLES, Faults, Killed, Scenario
 
 
 def promote(scenario: Scenario) -> None:
@@ -25,6 +26,18 @@ def promote_and_roll_back(scenario: Scenario) -> None:
     ended = [e for e in scenario.journal.entries if e.kind == "RolloutEnded"]
     if len(ended) == 1:
         drive_to_end(scenario, lambda ports: open_rollback(ports, "m", "operator"))
+
+
+def write_and_roll_back(scenario: Scenario) -> None:
+    """Promote version 2, which writes to every table; then an operator takes it back."""
+    promote(scenario)
+    ended = [e for e in scenario.journal.entries if e.kind == "RolloutEnded"]
+    if len(ended) == 1 and not fold_entries("m", scenario.journal.entries).open:
+        for rows in scenario.data_layer.tables.values():
+            rows.extend(["2"] * (rows[-1] == "1"))
+    if len(ended) == 1:
+        drive_to_end(scenario, lambda ports: open_rollback(ports, "m", "operator"))
+    settle_tables(scenario.ports(), "m")
 
 
 def abort_while_ramping(scenario: Scenario) -> None:
@@ -61,17 +74,22 @@ STORIES: dict[str, tuple[str, Callable[[Scenario], None]]] = {
     "rejected in shadow": ("bad-shadow", promote),
     "rolled back in canary": ("bad-live", promote),
     "operator rolls back": ("good", promote_and_roll_back),
+    "promoted with tables": ("good", promote),
+    "operator rolls back with tables": ("good", write_and_roll_back),
     "operator aborts": ("good", abort_while_ramping),
     "mirrored and promoted": ("good", promote),
     "rejected in the live shadow": ("bad-live_shadow", promote),
     "operator aborts while mirrored": ("good", abort_while_mirroring),
 }
 POLICIES = {story: MIRRORED for story in STORIES if "mirrored" in story or "live shadow" in story}
+POLICIES |= {story: WITH_TABLES for story in STORIES if "tables" in story}
 ENDS = {
     "promoted": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
     "rejected in shadow": (("Rejected",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
     "rolled back in canary": (("RolledBack",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
     "operator rolls back": (("Promoted", "FastRolledBack"), {"champion": "1"}, ("1", None, 0.0)),
+    "promoted with tables": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
+    "operator rolls back with tables": (("Promoted", "FastRolledBack"), {"champion": "1"}, ("1", None, 0.0)),
     "operator aborts": (("Aborted",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
     "mirrored and promoted": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
     "rejected in the live shadow": (("Rejected",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
@@ -111,6 +129,22 @@ def laws(scenario: Scenario) -> None:
     assert all(split.candidate is not None and not split.weight for split in mirrored)
     assert scenario.traffic.split is not None
     assert scenario.traffic.split.mirror == 0.0
+    tables_are_right(scenario)
+
+
+def tables_are_right(scenario: Scenario) -> None:
+    """Each table is checkpointed once a promotion, and settled once a rollback, as its policy says."""
+    kinds = Counter((e.kind, str(e.data["name"])) for e in scenario.journal.entries if e.kind.startswith("Data"))
+    tables = ("predictions", "stream", "scratch") if scenario.policy.get("data_layer") else ()
+    assert {name for (kind, name) in kinds if kind == "DataCheckpointed"} == set(tables)
+    assert all(count == 1 for (kind, _), count in kinds.items() if kind != "DataRestoreRequested"), kinds
+    ends = [e.data["sink"] for e in scenario.journal.entries if e.kind == "RolloutEnded"]
+    if tables and ends[-1] == "FastRolledBack":
+        assert scenario.data_layer.tables == {"predictions": ["1"], "stream": ["1", "2"], "scratch": ["1", "2"]}
+        assert [name for name, _ in scenario.data_layer.restores] == ["predictions"]
+        assert {kind for kind, name in kinds if name == "predictions"} >= {"DataRestoreRequested", "DataRestored"}
+        assert {name for kind, name in kinds if kind == "DataLeft"} == {"stream", "scratch"}
+        assert not fold_entries("m", scenario.journal.entries).data.due
 
 
 @pytest.mark.parametrize("story", STORIES)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.adapters.journal.sql_journal import parse_canonical_json
+from surefoot.core.data_layer import Checkpoint, TableDigest
 from surefoot.core.domain import FigureKind, Outcome, Role, Verdict, VerdictFigure, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -73,6 +74,7 @@ BUILT: Mapping[type, st.SearchStrategy[object]] = {
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
     tuple[VersionCounts, ...]: st.lists(COUNTS, max_size=3).map(tuple),
     Effect: SPLITS | ALIASES,  # type: ignore[dict-item]
+    Checkpoint: st.builds(Checkpoint, TEXT, st.builds(TableDigest, WHOLE, TEXT, TEXT), TEXT),
 }
 
 
@@ -105,7 +107,7 @@ def test_effects_are_told_apart(effect: Effect) -> None:
 def test_all_kinds_are_known() -> None:
     """The union of events and the table of names are one list."""
     assert set(EVENT_TYPES.values()) == set(get_args(Event))
-    assert len(EVENT_TYPES) == 21
+    assert len(EVENT_TYPES) == 30
 
 
 @pytest.mark.parametrize(

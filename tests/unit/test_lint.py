@@ -4,8 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import yaml
+from deltalake import write_deltalake
 from typer.testing import CliRunner, Result
 
 from surefoot import cli
@@ -237,3 +239,50 @@ def test_the_shipped_example_can_pass_an_equal_version() -> None:
     assert all(step["warning"] == "" for step in policy["steps"])
     assert all(step["passes"] > 0.7 for step in policy["steps"])
     assert policy["false_rollbacks_a_year"] < 1.0
+
+
+def with_tables(*tables: dict[str, object]) -> dict[str, object]:
+    """The policy with tables that follow a rollback."""
+    return {**POLICY, "bake": {"for": "14d", "gates": ["errors"]}, "data_layer": list(tables)}
+
+
+def test_a_table_that_is_not_here_is_a_note(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that this host does not have, or whose URL is not set here, is said and refuses nothing."""
+    monkeypatch.delenv("ROWS_URL", raising=False)
+    sql = {"kind": "sql", "url_variable": "ROWS_URL", "table": "t", "valid_from": "at", "version_column": "v"}
+    write(
+        project,
+        with_tables(
+            {"name": "rows", **sql},
+            {"name": "files", "kind": "parquet", "path": "files"},
+            {"name": "lake", "kind": "delta", "path": "lake", "on_rollback": "restore", "consumers": ["billing"]},
+        ),
+    )
+    said = lint(project)
+    assert said.return_value == 0
+    for line in (
+        "environment variable ROWS_URL of table rows is not set here",
+        "the folder of table files is not on this host",
+        "table lake is not on this host",
+        "a restore of table lake counts as new data for its consumers (billing)",
+    ):
+        assert f"note: {line}" in said.output
+
+
+@pytest.mark.parametrize(
+    ("retention", "reaction", "refused"),
+    [(None, "restore", True), ("interval 15 days", "restore", False), (None, "correct", False)],
+)
+def test_a_table_that_vacuum_may_empty_first_is_refused(
+    project: Path, retention: str | None, reaction: str, refused: bool
+) -> None:
+    """A Delta Lake table whose files may be vacuumed before ramp and bake are over is an error, with what to set."""
+    configuration = {"delta.deletedFileRetentionDuration": retention} if retention else {}
+    write_deltalake(project / "lake", pa.table({"a": [1]}), configuration=configuration)
+    write(project, with_tables({"name": "lake", "kind": "delta", "path": "lake", "on_rollback": reaction}))
+    said = lint(project)
+    assert said.return_value == (2 if refused else 0)
+    line = "is 7 d, ramp and bake take 14 d: set it to 'interval 15 days' or more"
+    assert (line in said.output) == refused, said.output
+    number = (project / "configs" / "m.yaml").read_text().splitlines().index("data_layer:") + 2
+    assert (f"m.yaml:{number}: table lake" in said.output) == refused

@@ -6,7 +6,7 @@ import pytest
 
 from surefoot.cli.printing import output
 from surefoot.core.policy.parse import parse_policy
-from tests.fakes import POLICY
+from tests.fakes import POLICY, WITH_TABLES
 
 
 def test_a_plan_says_durations_and_looks_as_people_do(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,3 +42,15 @@ def test_a_plan_says_durations_and_looks_as_people_do(capsys: pytest.CaptureFixt
 def test_looks_are_those_that_are_made(lasts: float, every: float, said: str) -> None:
     """A stage looks at its beginning and then at each interval until it is over, once at least."""
     assert output.look_frequency_text(lasts, every).endswith(f": {said}")
+
+
+def test_a_plan_says_which_tables_follow() -> None:
+    """A plan names each table before the promotion, and what a rollback does with it."""
+    with output.console.capture() as said:
+        output.print_plan(parse_policy(WITH_TABLES), "2", "1")
+    lines = said.get().splitlines()
+    moved = next(place for place, line in enumerate(lines) if "alias champion -> 2" in line)
+    assert (
+        "checkpoint table predictions, and restore it into a scratch copy: a rollback restores it" in lines[moved - 3]
+    )
+    assert "checkpoint table stream: a rollback leaves it as it is (correct)" in lines[moved - 2]

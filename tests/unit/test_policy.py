@@ -40,6 +40,19 @@ FULL = {
         {"shadow": {"window": "7d", "min_requests": 10, "gates": ["errors", "slices"]}},
         {"weight": 5, "hold": {"for": "10m", "gates": ["errors", "latency", "inputs"]}},
     ],
+    "data_layer": [
+        {"name": "files", "kind": "parquet", "path": "files", "on_rollback": "leave"},
+        {"name": "stream", "kind": "delta", "path": "stream", "consumers": ["billing"]},
+        {
+            "name": "rows",
+            "kind": "sql",
+            "url_variable": "ROWS_URL",
+            "table": "public.rows",
+            "valid_from": "at",
+            "version_column": "version",
+            "key": "request",
+        },
+    ],
 }
 PLACES = [
     (),
@@ -59,6 +72,10 @@ PLACES = [
     ("gates", "inputs", "max"),
     ("on",),
     ("on", "fail"),
+    ("data_layer",),
+    ("data_layer", 0, "path"),
+    ("data_layer", 1),
+    ("data_layer", 2, "table"),
     ("steps",),
     ("steps", 0),
     ("steps", 0, "shadow", "gates"),

@@ -60,6 +60,17 @@ def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
     return value, examined.policy
 
 
+def line_of_place(path: Path, place: Place) -> int:
+    """Line of a place in a policy file that can be read [one-based].
+
+    Raises:
+        PolicyInvalid: It cannot be read any more.
+    """
+    document = _Document()
+    _load(path, document)
+    return document.line(place)
+
+
 def _own(unread: Sequence[Violation], broken: Sequence[Violation]) -> list[Violation]:
     """Broken rules that do not follow from another mistake in the same file."""
     # What could not be read as a value is told as that, and not again as what it is no value for.

@@ -14,6 +14,7 @@ from rich.table import Table
 from surefoot.core.domain import Split
 from surefoot.core.durations import format_duration
 from surefoot.core.operator_reason import clean_reason
+from surefoot.core.policy.data_layer import DataSource, OnRollback
 from surefoot.core.policy.policy_types import LiveShadow, Policy, Shadow
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.describe import describe_event
@@ -188,12 +189,20 @@ def print_plan(policy: Policy, number: str, champion: str) -> None:
             )
     bake = policy.bake
     looks = look_frequency_text(bake.hold, bake.every)
+    lines += [_table_line(source) for source in policy.data_layer]
     lines += [
         f"alias previous -> {champion}, alias champion -> {number}, all traffic to {number}",
         f"bake for {format_duration(bake.hold)}: {', '.join(bake.gates)} roll back; {looks}",
     ]
     for index, line_ in enumerate(lines, start=1):
         console.print(f"  {index}. {line_}")
+
+
+def _table_line(source: DataSource) -> str:
+    """What becomes of a table."""
+    if source.on_rollback is OnRollback.RESTORE:
+        return f"checkpoint table {source.name}, and restore it into a scratch copy: a rollback restores it"
+    return f"checkpoint table {source.name}: a rollback leaves it as it is ({source.on_rollback})"
 
 
 def format_request_count(n: float) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from surefoot.core.domain import LogPolicy, Outcome
+from surefoot.core.policy.data_layer import DataLayerSection
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.gates.union import WrittenGate
 from surefoot.core.policy.rules import JudgingPhase, NamedGates, PolicyOutline, broken_rules, never_judged_gates
@@ -87,6 +88,9 @@ class Policy(PolicyModel):
     scoring: Scoring = Field(
         default_factory=lambda: Scoring.model_validate({}),
         description="Where both versions are asked about logged requests; no verdict depends on it.",
+    )
+    data_layer: DataLayerSection = Field(
+        (), description="Tables that are checkpointed at promotion, and what becomes of them on rollback."
     )
 
     @model_validator(mode="after")

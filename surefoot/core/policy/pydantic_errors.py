@@ -7,6 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from surefoot.core.policy.data_layer import SOURCE_CLASSES
 from surefoot.core.policy.gates.metrics import Metric
 from surefoot.core.policy.gates.union import GATE_CLASSES
 from surefoot.core.policy.policy import Policy
@@ -23,7 +24,7 @@ from surefoot.core.policy.violations import (
     one_line_text,
 )
 
-_TAGGED = {"gates", "steps"}
+_TAGGED = {"gates", "steps", "data_layer"}
 """Keys under which pydantic's path holds, third, which member of a union was tried."""
 _BOUNDS = {
     "greater_than": "must be above",
@@ -102,6 +103,11 @@ def _unknown_kind(path: KeyPath, found: object) -> Violation:
     if path[0] == "steps":
         steps = "a step is 'shadow: {...}' or 'weight: N' with 'hold: {...}'"
         return Violation(path, APPROVE_NOT_SUPPORTED if "approve" in found else steps)
+    if path[0] == "data_layer":
+        if "kind" not in found:
+            return missing_key(path, "kind", f": one of {', '.join(SOURCE_CLASSES)}")
+        kinds = f"expected one of {', '.join(SOURCE_CLASSES)}, found {describe_type(found['kind'])}"
+        return Violation((*path, "kind"), kinds)
     if "metric" not in found:
         return missing_key(path, "metric")
     known = ", ".join(metric for metric in Metric if metric in GATE_CLASSES)
@@ -117,7 +123,7 @@ def _path(place: Sequence[str | int], value: object) -> KeyPath:
 
 
 def _keys(place: Sequence[str | int]) -> KeyPath:
-    """The place without what is third in gates and steps: the tag of a union, or a sign that the name is meant."""
+    """The place without what is third in gates, steps and tables: the tag of a union, or a sign for a name."""
     return tuple(key for index, key in enumerate(place) if index != 2 or place[0] not in _TAGGED)  # noqa: PLR2004
 
 
@@ -138,11 +144,18 @@ def _known_keys(place: Sequence[str | int]) -> list[str]:
     rest = list(place[:-1])
     if place[0] in _TAGGED and len(place) > 3:  # noqa: PLR2004 - section, name, tag, key
         tag = str(place[2])
-        model = STEP_CLASSES[tag] if place[0] == "steps" else GATE_CLASSES[Metric(tag)]
+        model = _tagged_model(str(place[0]), tag)
         rest = rest[3:]
     for key in rest:
         model = next((_model_in(field.annotation) for alias, field in _fields(model) if alias == key), Wait)
     return sorted(alias for alias, field in _fields(model) if not (field.json_schema_extra or {}).get("deprecated"))
+
+
+def _tagged_model(section: str, tag: str) -> type[BaseModel]:
+    """The mapping that the member of a union stands for."""
+    if section == "data_layer":
+        return SOURCE_CLASSES[tag]
+    return STEP_CLASSES[tag] if section == "steps" else GATE_CLASSES[Metric(tag)]
 
 
 def _fields(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:

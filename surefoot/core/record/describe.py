@@ -3,6 +3,18 @@
 from typing import assert_never
 
 from surefoot.core.domain import RolloutKind, Stage
+from surefoot.core.record.data_events import (
+    DataCheckpointed,
+    DataCheckpointRefused,
+    DataCheckpointRequested,
+    DataEvent,
+    DataLeft,
+    DataProved,
+    DataRestored,
+    DataRestoreRefused,
+    DataRestoreRequested,
+    DataRestoreRetried,
+)
 from surefoot.core.record.events import (
     CandidateRefused,
     ChampionAdopted,
@@ -30,6 +42,9 @@ from surefoot.core.record.service_events import (
 )
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 
+_WatchEvent = ChampionJudged | ChampionWatched | IncidentOpened
+_ServiceEvent = VersionReleased | RollbackTargetChanged | ServiceCounted | ExposureListed | CorrectionsWritten
+
 
 def describe_effect(change: Effect) -> str:
     """What a change of the outside world is."""
@@ -56,6 +71,35 @@ def event_title(opened: RolloutOpened, *, short: bool = False) -> str:
         return f"{opened.kind} of version {opened.candidate.number}"
     word = "" if short else "version "
     return f"rollback of {word}{opened.champion.number} to {word}{opened.candidate.number}"
+
+
+def _describe_data(event: DataEvent) -> str:
+    """What happened to a table of the data layer, as one line for a person."""
+    match event:
+        case DataCheckpointRequested():
+            return f"about to checkpoint table {event.name}"
+        case DataCheckpointed():
+            proof = ", restored into a scratch copy and read back" if event.proved else ""
+            content = event.checkpoint.content
+            return f"table {event.name} checkpointed: {content.rows} rows, digest {content.digest[:19]}{proof}"
+        case DataCheckpointRefused():
+            return f"table {event.name} not checkpointed: {event.reason}"
+        case DataRestoreRequested():
+            return f"about to restore table {event.name} to the checkpoint of entry {event.checkpoint}"
+        case DataRestored():
+            found = ": nothing was to be undone" if event.already else f", digest {event.before[:19]} before"
+            return f"table {event.name} holds its checkpoint again, digest {event.after[:19]}{found}"
+        case DataRestoreRefused():
+            return f"table {event.name} not restored: {event.reason}"
+        case DataRestoreRetried():
+            return f"table {event.name} is to be restored after all: {event.reason}"
+        case DataLeft():
+            return f"table {event.name} stays as it is ({event.on_rollback} on rollback): {event.reason}"
+        case DataProved():
+            done = event.problem or "it was restored into a scratch copy and read back"
+            return f"checkpoint {event.checkpoint} of table {event.name} tried: {done}"
+        case _:
+            assert_never(event)
 
 
 def describe_event(event: Event) -> str:
@@ -91,13 +135,18 @@ def describe_event(event: Event) -> str:
             return f"{event.what} is as it should be again: {event.how}"
         case CandidateRefused():
             return f"version {event.number} is not taken, though {event.source} asks for it: {event.reason}"
-        case ChampionJudged() | ChampionWatched() | IncidentOpened():
-            return _describe_watch_event(event)
         case _:
-            return _describe_service_event(event)
+            return _describe_other(event)
 
 
-def _describe_watch_event(event: ChampionJudged | ChampionWatched | IncidentOpened) -> str:
+def _describe_other(event: DataEvent | _WatchEvent | _ServiceEvent) -> str:
+    """What happened beside the rollouts, as one line for a person."""
+    if isinstance(event, DataEvent):
+        return _describe_data(event)
+    return _describe_watch_event(event) if isinstance(event, _WatchEvent) else _describe_service_event(event)
+
+
+def _describe_watch_event(event: _WatchEvent) -> str:
     """What a look at a champion has found, as one line for a person."""
     match event:
         case ChampionJudged():
@@ -111,9 +160,7 @@ def _describe_watch_event(event: ChampionJudged | ChampionWatched | IncidentOpen
             assert_never(event)
 
 
-def _describe_service_event(
-    event: VersionReleased | RollbackTargetChanged | ServiceCounted | ExposureListed | CorrectionsWritten,
-) -> str:
+def _describe_service_event(event: _ServiceEvent) -> str:
     """What happened to a version that served, as one line for a person."""
     match event:
         case VersionReleased():

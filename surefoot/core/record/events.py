@@ -8,6 +8,7 @@ from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.record.codec import WRITTEN_NAME, JsonCodec
+from surefoot.core.record.data_events import DataEvent
 from surefoot.core.record.service_events import (
     CorrectionsWritten,
     ExposureListed,
@@ -282,6 +283,7 @@ Event = (
     | ServiceCounted
     | ExposureListed
     | CorrectionsWritten
+    | DataEvent
 )
 EVENT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
 _EFFECT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Effect)}

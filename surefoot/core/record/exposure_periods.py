@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from surefoot.core.domain import RolloutKind, Stage, Version
+from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import EffectIntended, RolloutEnded, RolloutOpened, SetSplit, decode_event
-from surefoot.core.record.state import PROMOTED_STAGES, Ledger, fold_entries
+from surefoot.core.record.state import Ledger, fold_entries
 
 
 class Phase(StrEnum):

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from surefoot.core.domain import Outcome, RolloutKind, Version
+from surefoot.core.domain import PROMOTED_STAGES, Outcome, RolloutKind, Version
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import EffectDone, EffectIntended, GateJudged, RolloutOpened, SetSplit, decode_event
 from surefoot.core.record.quarantine import Quarantine
 from surefoot.core.record.service_events import ServiceCounted, VersionCounts
-from surefoot.core.record.state import PROMOTED_STAGES, Ledger
+from surefoot.core.record.state import Ledger
 
 
 class Standing(StrEnum):

@@ -4,8 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from surefoot.core.domain import RolloutKind, Split, Stage, Verdict, Version
+from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Split, Stage, Verdict, Version
 from surefoot.core.record.chain import Entry
+from surefoot.core.record.data_events import DataEvent
+from surefoot.core.record.data_state import DataState, fold_data_event
+from surefoot.core.record.due_tables import data_after_end
 from surefoot.core.record.events import (
     LIVE_SPLIT_DRIFT,
     CandidateRefused,
@@ -27,16 +30,9 @@ from surefoot.core.record.events import (
     decode_event,
 )
 from surefoot.core.record.quarantine import Quarantine
-from surefoot.core.record.service_events import (
-    ExposureListed,
-    RollbackTargetChanged,
-    ServiceCounted,
-    VersionReleased,
-)
+from surefoot.core.record.service_events import ExposureListed, RollbackTargetChanged, ServiceCounted, VersionReleased
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 
-PROMOTED_STAGES = frozenset({Stage.PROMOTED, Stage.FAST_PROMOTED})
-"""Ends after which the candidate serves on."""
 _TURNED_AWAY = frozenset({Stage.REJECTED, Stage.ABORTED, Stage.ROLLED_BACK})
 """Ends of a promotion that quarantine the candidate."""
 
@@ -118,6 +114,7 @@ class Ledger:
         ended_at: When the last rollout ended [Unix seconds].
         counted: The last count of what versions have answered.
         unlisted: Rollouts that have taken a version back whose answers have not been listed yet.
+        data: Checkpoints of the model's tables, and what a rollback has still to do with them.
     """
 
     model: str
@@ -142,6 +139,7 @@ class Ledger:
     ended_at: float = 0.0
     counted: ServiceCounted | None = None
     unlisted: tuple[str, ...] = ()
+    data: DataState = field(default_factory=DataState)
 
     @property
     def rollout(self) -> Rollout | None:
@@ -253,9 +251,14 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
         case VersionReleased() | ServiceCounted() | ExposureListed():
             return _after_service_event(ledger, event)
         case RolloutEnded() if ledger.rollout:
-            return _ended(ledger, ledger.rollout, event, entry.at)
+            ended = ledger.rollout
+            ledger = _ended(ledger, ended, event, entry.at)
+            earlier = tuple(ledger.rollouts.values())
+            return replace(ledger, data=data_after_end(ledger.data, earlier, ended, event.terminal_stage))
         case StageEntered() | GateJudged() | Paused() | EndDecided() | RollbackTargetChanged() if ledger.rollout:
             return _within(ledger, ledger.rollout, event, entry.at)
+        case _ if isinstance(event, DataEvent):
+            return replace(ledger, data=fold_data_event(ledger.data, event, entry.seq, entry.at))
         case _:
             return ledger
 

@@ -1,0 +1,158 @@
+"""Define the command data: list the checkpoints of a model's tables, and settle a restore that was refused."""
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from surefoot import wiring
+from surefoot.cli.printing import output
+from surefoot.cli.printing.output import console, format_utc_time
+from surefoot.cli.read_only import JsonOption, ModelArgument
+from surefoot.core.errors import DataUnavailable, NewerWrite, NotFound, Rejected, SurefootError
+from surefoot.core.record.data_state import KeptCheckpoint
+from surefoot.core.record.due_tables import checkpoints_in_use
+from surefoot.core.record.events import as_json
+from surefoot.core.record.state import Ledger
+from surefoot.rollout import (
+    Ports,
+    leave_table,
+    pending_tables,
+    retry_on_conflict,
+    retry_table,
+    settle_tables,
+    table_problems,
+)
+from surefoot.settings import read_settings
+
+_DEFAULT_REASON = "operator's decision"
+
+
+def data(
+    model: ModelArgument,
+    restore: Annotated[str | None, typer.Option(help="Table whose refused restore is tried again.")] = None,
+    leave: Annotated[str | None, typer.Option(help="Table that stays as it is, instead of being restored.")] = None,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why, for the record.")] = _DEFAULT_REASON,
+    json_: JsonOption = False,
+) -> int:
+    """List the checkpoints of a model's tables and what waits to be restored; exits with 1 when something is wrong."""
+    if restore and leave:
+        raise Rejected("--restore and --leave contradict each other: nothing was done")
+    with wiring.open_ports(read_settings(), output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
+        if leave:
+            retry_on_conflict(lambda: leave_table(ports, model, leave, reason))
+        if restore:
+            _try_again(ports, model, restore, reason)
+        ledger = ports.ledger(model)
+        if not ledger.head:
+            raise NotFound(f"the journal holds nothing of {model}")
+    problems = table_problems(ledger)
+    if json_:
+        output.print_json(
+            {
+                "model": model,
+                "checkpoints": [_checkpoint_json(ledger, one) for one in ledger.data.checkpoints],
+                "due": [as_json(one) for one in ledger.data.due.values()],
+                "trouble": list(problems),
+            }
+        )
+    else:
+        _print(ledger, problems)
+    return 1 if problems else 0
+
+
+def _try_again(ports: Ports, model: str, name: str, reason: str) -> None:
+    """Have a table restored, whether an earlier try was refused or has not come to its end.
+
+    Raises:
+        Rejected: It does not wait for a restore.
+        NewerWrite: It was refused again.
+    """
+    due = ports.ledger(model).data.due.get(name)
+    if due is None or due.refused:
+        retry_on_conflict(lambda: retry_table(ports, model, name, reason))
+    again = settle_tables(ports, model).data.due.get(name)
+    if again is not None:
+        raise NewerWrite(f"table {name} was not restored: {again.refused}")
+
+
+def _state(ledger: Ledger, kept: KeptCheckpoint) -> str:
+    """Where a checkpoint stands, in words."""
+    due = ledger.data.due.get(kept.event.name)
+    if due is not None and due.checkpoint == kept.seq:
+        return "restore refused" if due.refused else "to be restored"
+    if kept.restored_at is not None:
+        return f"restored {format_utc_time(kept.restored_at)}"
+    if kept.problem:
+        return "cannot be restored"
+    return "in use" if kept in checkpoints_in_use(ledger) else "not in use"
+
+
+def _version(ledger: Ledger, kept: KeptCheckpoint) -> str:
+    """Number of the version that was served until the checkpoint."""
+    return ledger.rollouts[kept.event.rollout].opened.champion.number
+
+
+def _checkpoint_json(ledger: Ledger, kept: KeptCheckpoint) -> dict[str, object]:
+    return {
+        "entry": kept.seq,
+        "at": kept.at,
+        "name": kept.event.name,
+        "kind": kept.event.source["kind"],
+        "on_rollback": kept.event.on_rollback,
+        "version": _version(ledger, kept),
+        "rollout": kept.event.rollout,
+        **as_json(kept.event.checkpoint),
+        "proved_at": kept.proved_at,
+        "problem": kept.problem,
+        "state": _state(ledger, kept),
+    }
+
+
+def _print(ledger: Ledger, problems: tuple[str, ...]) -> None:
+    if not ledger.data.checkpoints:
+        console.print(
+            f"no table of {ledger.model} was checkpointed yet: a promotion does so, see 'data_layer' in its policy"
+        )
+    else:
+        table = Table(title=f"Checkpoints of {ledger.model}")
+        for column in ("table", "when", "version before", "rows", "digest", "proved", "on rollback", "state"):
+            table.add_column(column)
+        for kept in ledger.data.checkpoints:
+            content = kept.event.checkpoint.content
+            table.add_row(
+                kept.event.name,
+                format_utc_time(kept.at),
+                _version(ledger, kept),
+                f"{content.rows:,}",
+                content.digest.removeprefix("sha256:")[:12],
+                format_utc_time(kept.proved_at) if kept.proved_at is not None else "never",
+                kept.event.on_rollback,
+                _state(ledger, kept),
+            )
+        output.print_table(table)
+    for line in problems:
+        console.print(f"[magenta]{escape(line)}[/magenta]")
+
+
+def restore_tables(ports: Ports, model: str) -> SurefootError | None:
+    """Restore what a rollback has still to settle; what is left, as an error, or None.
+
+    Whatever happens here, traffic has gone back already.
+    """
+    try:
+        if pending_tables(ports.ledger(model)):
+            settle_tables(ports, model)
+        due = ports.ledger(model).data.due.values()
+    except Exception as error:  # noqa: BLE001 - traffic is back: no trouble of a table may hide that
+        return DataUnavailable(f"traffic is back, but a table waits to be restored, which 'reconcile' does: {error}")
+    refused = [f"table {one.name} was not restored: {one.refused}" for one in due if one.refused]
+    if not refused:
+        return None
+    return NewerWrite(f"traffic is back, but {'; '.join(refused)}; 'surefoot data {model}' shows what can be done")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(data)

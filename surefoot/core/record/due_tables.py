@@ -1,0 +1,63 @@
+"""Find which tables a rollback has to settle, and which checkpoints it would go back to."""
+
+from typing import TYPE_CHECKING
+
+from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
+from surefoot.core.record.data_state import DataState, KeptCheckpoint, due_restores, without_requests
+from surefoot.core.record.events import SetAlias, SetSplit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from surefoot.core.record.state import Ledger, Rollout
+
+
+def data_after_end(
+    data: DataState, rollouts: "Sequence[Rollout]", ended: "Rollout", terminal_stage: Stage
+) -> DataState:
+    """The state of the tables after the end of a rollout: what its rollback has to do with them is due.
+
+    Args:
+        data: The state before.
+        rollouts: Every rollout, in order of opening.
+        ended: The rollout that has ended, as it was before.
+        terminal_stage: How it has ended.
+    """
+    opened, back = ended.opened, ended.way_back
+    if opened.kind == RolloutKind.ROLLBACK:
+        if terminal_stage is not Stage.FAST_ROLLED_BACK:
+            return data
+        checkpoints, versions = _since_replaced(data, rollouts, back)
+        return due_restores(data, opened.rollout, checkpoints, versions)
+    data, new = without_requests(data), opened.candidate
+    if terminal_stage in PROMOTED_STAGES:
+        return data
+    if back != opened.champion:  # the champion could not serve: what it wrote is taken back as well
+        checkpoints, versions = _since_replaced(data, rollouts, back)
+        return due_restores(data, opened.rollout, checkpoints, (*versions, new.number))
+    promoted = (SetAlias("champion", new.number, opened.champion.number), SetSplit(new, None, 0.0))
+    if not any(effect in promoted for effect in (*ended.done, *ended.refused)):
+        return data  # it was never about to answer everything
+    return due_restores(data, opened.rollout, data.needed([opened.rollout]), [new.number])
+
+
+def _since_replaced(
+    data: DataState, rollouts: "Sequence[Rollout]", target: Version
+) -> tuple[tuple[KeptCheckpoint, ...], tuple[str, ...]]:
+    """The checkpoints of when a version was last replaced, and the versions that were promoted since."""
+    promotions = [
+        item for item in rollouts if item.opened.kind == RolloutKind.PROMOTION and item.stage in PROMOTED_STAGES
+    ]
+    replaced = [item for item in promotions if item.opened.champion.digest == target.digest]
+    if not replaced:
+        return (), ()
+    since = promotions[promotions.index(replaced[-1]) :]
+    return data.needed([replaced[-1].opened.rollout]), tuple(item.opened.candidate.number for item in since)
+
+
+def checkpoints_in_use(ledger: "Ledger") -> tuple[KeptCheckpoint, ...]:
+    """The checkpoints that a rollback of now would go back to."""
+    if found := ledger.data.needed([ledger.open]):
+        return found
+    target = ledger.target()
+    return _since_replaced(ledger.data, tuple(ledger.rollouts.values()), target)[0] if target is not None else ()
