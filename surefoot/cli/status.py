@@ -13,7 +13,7 @@ from surefoot.cli.local import scheduler, stack
 from surefoot.cli.printing import output
 from surefoot.cli.printing.output import console
 from surefoot.cli.read_only import JsonOption
-from surefoot.core.domain import RolloutKind, Split
+from surefoot.core.domain import Outcome, RolloutKind, Split
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, SurefootError, Unavailable
 from surefoot.core.policy.parse import parse_policy
@@ -116,6 +116,9 @@ def _look(
     trouble += table_problems(ledger)
     trouble += _overdue(ledger, ports)
     notes += [f"version {number} is not taken: {one.reason}" for number, one in ledger.refusals.items()]
+    alarms, early = _watched(ledger)
+    trouble += alarms
+    notes += early
     return ledger, live, trouble, notes, aliases
 
 
@@ -158,6 +161,21 @@ def _alias(ledger: Ledger, aliases: dict[str, str]) -> list[str]:
     number = ledger.champion.number
     mend = f"'surefoot repair {ledger.model}' sets it to {number}"
     return [f"alias champion {says}, but version {number} is served: {mend}"]
+
+
+def _watched(ledger: Ledger) -> tuple[list[str], list[str]]:
+    """What the last look at the champion that serves has found: alarms, and early signals."""
+    found = ledger.watched
+    if found is None or found.champion != ledger.champion:
+        return [], []
+    when = time.strftime("%Y-%m-%d %H:%M", time.gmtime(ledger.watched_at))
+    since = f"version {found.champion.number}, watched at {when} UTC"
+    worse = [
+        f"{since}: version {one.against.number} would do better now: {one.verdict.reason}"
+        for one in ledger.judged.values()
+        if one.rollout == found.rollout and one.verdict.outcome is Outcome.FAIL
+    ]
+    return [*worse, *(f"{since}: {one}" for one in found.alarms)], [f"{since}, early: {one}" for one in found.early]
 
 
 def _overdue(ledger: Ledger, ports: Ports) -> list[str]:
