@@ -92,6 +92,17 @@ def test_an_alias_is_set_moved_and_removed(registry: MlflowRegistry, client: "Ml
     assert registry.aliases(model) == {"champion": "3", "previous": "2"}
 
 
+def test_a_deleted_version_is_known_by_its_alias_and_by_the_view(
+    registry: MlflowRegistry, client: "MlflowClient"
+) -> None:
+    """A rollback learns from the alias that its target is deleted, and from the view which versions are left."""
+    model = _register(client, count=3)
+    client.delete_model_version(model, "2")
+    with pytest.raises(NotFound):
+        registry.set_alias(model, "champion", "2")
+    assert set(registry.view(model).stages) == {"1", "3"}
+
+
 def test_what_does_not_exist_is_named(registry: MlflowRegistry, client: "MlflowClient") -> None:
     """A missing version or model is NotFound and says which there are."""
     model = _register(client, count=2)
