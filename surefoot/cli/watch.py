@@ -70,7 +70,8 @@ def _table(readings: tuple[SignalReading, ...]) -> Table:
             table.add_row(one.name, "", "", "", f"fewer than {MIN_PAST_DAYS} days")
             continue
         shown = [f"{value:.2%}" if one.is_share else f"{value:.3f}" for value in (one.usual, one.recent)]
-        limit = f"beyond {one.limit:.3f}" if one.early else f"a change of {one.limit:.3f}"
+        change = f"{100.0 * one.limit:.2f} points" if one.is_share else f"{one.limit:.3f}"
+        limit = f"beyond {change}" if one.early else f"a change of {change}"
         alarm = "[yellow]early[/yellow]" if one.early else "[red]alarm[/red]"
         state = "[green]ok[/green]" if one.outcome is Outcome.PASS else alarm
         blind = one.limit >= 1.0 and one.kind is not SignalKind.CALIBRATION
