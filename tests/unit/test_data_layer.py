@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
-from surefoot.core.domain import Stage
+from surefoot.core.domain import Split, Stage
 from surefoot.core.errors import (
     DataUnavailable,
     InvariantBroken,
     NotEquippedHere,
     NotFound,
     RegistryUnavailable,
+    Rejected,
     SurefootError,
     TransitionIllegal,
 )
@@ -228,6 +229,30 @@ def test_going_further_back_undoes_every_version_since() -> None:
     env.data_layer.tables["predictions"].append("3")
     open_rollback(env.ports(), "m", "operator", "1")
     ledger = drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
+    assert ledger.data.due["predictions"].versions == ("2", "3")
+    settle_tables(env.ports(), "m")
+    assert env.data_layer.tables["predictions"] == ["1"]
+
+
+@pytest.mark.parametrize("point", ["in the bake", "promoted"])
+def test_tables_go_where_traffic_goes(point: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollback whose target cannot be served goes further back, and the tables go to what that version left."""
+    env = promoted()
+    open_promotion(env.ports(), env.request("3"))
+    until = at(Stage.BAKING) if point == "in the bake" else lambda ledger: not ledger.open
+    drive_rollout(env.ports(), "m", until=until)
+    env.data_layer.tables["predictions"].append("3")
+    shift = env.traffic.shift
+
+    def refusing(model: str, split: Split) -> None:
+        if split.champion.number == "2":
+            raise Rejected("it needs torch")
+        shift(model, split)
+
+    monkeypatch.setattr(env.traffic, "shift", refusing)
+    ledger = rolled_back(env)
+    assert env.traffic.split is not None
+    assert env.traffic.split.champion.number == "1"
     assert ledger.data.due["predictions"].versions == ("2", "3")
     settle_tables(env.ports(), "m")
     assert env.data_layer.tables["predictions"] == ["1"]
