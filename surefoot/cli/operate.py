@@ -257,12 +257,12 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
         found = {"entries": [output.entry_json(e) for e in entries], "drifts": drifts, "tables": str(tables or "")}
         output.print_json({**found, **said})
     elif restored is not None:
-        console.print(
-            f"traffic was back {restored:.0f} ms after the intent, everything {took:.0f} ms after the command"
-        )
         if (taken := last_taken_back(ledger)) and taken.rollout in _ended(entries):
             number = taken.version.number
             console.print(f"'surefoot exposure {model}' lists what version {number} answered", markup=False)
+        console.print(
+            f"traffic was back {restored:.0f} ms after the intent, everything {took:.0f} ms after the command"
+        )
     if why.changes and not json_:
         console.print(f"the reason: {why.changes}", markup=False)
     if problem:
