@@ -4,8 +4,6 @@ import contextlib
 import json
 import multiprocessing
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -26,6 +24,7 @@ from surefoot.core.record.chain import Entry, check_chain
 from surefoot.core.record.describe import describe_event
 from surefoot.core.record.events import EffectDone, EffectIntended, GateJudged, decode_event
 from surefoot.core.record.state import Ledger, fold_entries
+from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched
 from surefoot.rollout import adopt_champions
 from surefoot.settings import Settings
 
@@ -67,15 +66,6 @@ class _DemoEnvironment:
         with wiring.open_ports(self.config, "demo") as ports:
             adopt_champions(ports, wiring.read_policies(self.config))
 
-    def rollback(self, reason: str) -> int:
-        """Run the operator's command as he would."""
-        command = [sys.executable, "-m", "surefoot", "rollback", self._model, "--reason", reason]
-        env = stack.stack_environment(self.config)
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
-        console.print(f"[dim]$ surefoot rollback {self._model} --reason '{reason}'[/dim]")
-        console.print(done.stdout.strip() + done.stderr.strip(), markup=False)
-        return done.returncode
-
     def announce(self, text: str) -> None:
         """Tell the audience."""
         console.print(f"[bold cyan]·[/bold cyan] {text}")
@@ -93,8 +83,21 @@ class _DemoEnvironment:
             if key in self._told or waiting:
                 return
             self._told.add(key)
+        if isinstance(event, ChampionJudged | ChampionWatched) and not self._news(event):
+            return
         sentence = output.colour_outcome_words(" ".join(describe_event(event).split()))
         console.print(f"    {output.format_utc_time(entry.at)}  {sentence}")
+
+    def _news(self, event: ChampionJudged | ChampionWatched) -> bool:
+        """Whether a look at the champion has found something that was not told yet."""
+        if isinstance(event, ChampionJudged):
+            found = [event.verdict.gate] if event.verdict.outcome is Outcome.FAIL else []
+        else:
+            found = [one.partition(":")[0] for one in (*event.alarms, *event.early)]
+        keys = {("watch", name, "", event.champion.number) for name in found}
+        news = bool(keys - self._told)
+        self._told |= keys
+        return news
 
 
 def demo(
@@ -262,7 +265,7 @@ def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path
         "aliases agree with the journal": _aliases(config, theatre.ledger()),
         "the story came to its end": not trouble,
     }
-    rows = report.claim_rows(play, found, extra)
+    rows = report.claim_rows(play, found, entries, extra)
     _timeline(found)
     _claims(rows)
     seen = replay.seen

@@ -14,7 +14,7 @@ from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected
 from surefoot.core.record.events import as_json
-from surefoot.core.watching.signals import MIN_PAST_DAYS, SignalKind, SignalReading
+from surefoot.core.watching.signals import MIN_PAST_DAYS, SignalReading
 from surefoot.rollout import drive_rollout, look_at_champion, read_champion_signals, watched_champion
 from surefoot.settings import read_settings
 
@@ -74,7 +74,7 @@ def _table(readings: tuple[SignalReading, ...]) -> Table:
         limit = f"beyond {change}" if one.early else f"a change of {change}"
         alarm = "[yellow]early[/yellow]" if one.early else "[red]alarm[/red]"
         state = "[green]ok[/green]" if one.outcome is Outcome.PASS else alarm
-        blind = one.limit >= 1.0 and one.kind is not SignalKind.CALIBRATION
+        blind = one.limit >= 1.0 and one.is_share
         table.add_row(one.name, *shown, "none: it moves too much by itself" if blind else limit, state)
     return table
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.core.domain import Verdict
+from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import (
     EffectDone,
@@ -17,6 +17,7 @@ from surefoot.core.record.events import (
     as_json,
     decode_event,
 )
+from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched
 from surefoot.demo.models import MODEL_NAME
 from surefoot.demo.story import DemoScene, DemoStory
 
@@ -72,11 +73,12 @@ class RolloutSummary:
 
 
 def summarize_rollouts(story: DemoStory, entries: Sequence[Entry], log: PredictionLog) -> list[RolloutSummary]:
-    """Read every scene's rollout, and the operator's, from the journal."""
-    operator = [e for e in entries if e.kind == "RolloutOpened" and e.data["kind"] == "rollback"]
+    """Read every scene's rollout, and the one that took the promoted version back, from the journal."""
+    taken_back = [e for e in entries if e.kind == "RolloutOpened" and e.data["kind"] == "rollback"]
     scenes = list(story.scenes)
     scenes += [
-        DemoScene("d", "the operator takes the promoted version back", "", str(e.data["rollout"])) for e in operator
+        DemoScene("d", "the promoted version decays, and the watch takes it back", "", str(e.data["rollout"]))
+        for e in taken_back
     ]
     return sorted((_rollout(scene, entries, log) for scene in scenes), key=lambda item: item.scene.story)
 
@@ -116,9 +118,12 @@ def _rollout(scene: DemoScene, entries: Sequence[Entry], log: PredictionLog) -> 
 
 
 def claim_rows(
-    story: DemoStory, found: Sequence[RolloutSummary], extra: Mapping[str, object]
+    story: DemoStory, found: Sequence[RolloutSummary], entries: Sequence[Entry], extra: Mapping[str, object]
 ) -> list[dict[str, object]]:
     """One row a claim of the story."""
+    events = [decode_event(entry.kind, entry.data) for entry in entries]
+    worse = [e.verdict.gate for e in events if isinstance(e, ChampionJudged) and e.verdict.outcome is Outcome.FAIL]
+    early = [one for e in events if isinstance(e, ChampionWatched) for one in e.early if "pressure" in one]
     by = {item.scene.story: item for item in found}
     a, b, c, d = (by.get(letter) for letter in "abcd")
     seen = story.replay.seen
@@ -171,13 +176,14 @@ def claim_rows(
             c and c.restore_ms is not None and c.restore_ms < _MAX_RESTORE_MS,
         ),
         row(
-            "d: the operator's rollback ends as",
+            "d: the rollback of the decayed champion ends as",
             d and d.terminal_stage,
             "stage",
             "FastRolledBack",
             d and d.terminal_stage == "FastRolledBack",
         ),
-        row("d: exit code of his command", story.rollback_code, "", "0", story.rollback_code == 0),
+        row("d: the version before does better by gate", worse[0] if worse else "", "", "quality", "quality" in worse),
+        row("d: looks that saw the feed change before", len(early), "looks", "> 0", early),
         row(
             "d: traffic was back after",
             d and d.restore_ms,

@@ -1,4 +1,4 @@
-"""Run the demo's script: a champion serves, three candidates are tried, an operator rolls one back."""
+"""Run the demo's script: a champion serves, three candidates are tried, and the one that was promoted decays."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -47,10 +47,6 @@ class DemoActions(Protocol):
         """Serve the champion that the registry names."""
         ...
 
-    def rollback(self, reason: str) -> int:
-        """Run the operator's command; returns its exit code."""
-        ...
-
     def announce(self, text: str) -> None:
         """Tell the audience."""
         ...
@@ -86,7 +82,6 @@ class DemoStory:
     replay: TrafficReplay
     scenes: list[DemoScene] = field(default_factory=list)
     shown: int = 0
-    rollback_code: int = -1
 
     def prepare(self, training: Sequence[tuple[VersionRecipe, Pipeline, str]]) -> None:
         """Register every version; the first is the champion."""
@@ -119,11 +114,27 @@ class DemoStory:
         self._scene(by_story["c"], _ramping)
         self.theatre.announce("6 July: the feature service has stopped filling gaps; from here on requests carry them")
         self._scene(by_story["a"], _ramping)
-        self.theatre.announce("an operator does not like what he sees and takes the promoted version back")
-        self.rollback_code = self.theatre.rollback("alerts doubled at the gates")
-        self._show()
+        self._decay()
         self.replay.run_to(self.replay.now + 86400.0)
         self.replay.wait(_SCENE_TIMEOUT_S)
+
+    def _decay(self) -> None:
+        """Let the promoted version decay, and time pass until the watch has taken it back."""
+        self.theatre.announce("the weather provider sends the pressure in pascal from now on, and tells nobody")
+        self.replay.pressure_unit = 100.0
+        changed = self.replay.now
+        deadline = time.monotonic() + _SCENE_TIMEOUT_S
+        while time.monotonic() < deadline:
+            self._show()
+            ledger = self.theatre.ledger()
+            if any(r.stage.is_terminal for r in ledger.rollouts.values() if r.opened.kind == "rollback"):
+                return
+            # What needs no labels is seen before the harm is measured: one look comes before a fortnight has passed.
+            early = ledger.watched_at < changed + 8 * 86400.0 and self.replay.now > changed + 9 * 86400.0
+            self.replay.run_to(self.replay.now + (600.0 if early else 12 * 3600.0), _SLOW_RATE if early else _FAST_RATE)
+            self.replay.check()
+            time.sleep(0.2)
+        raise Unavailable(f"the promoted version was not taken back within {_SCENE_TIMEOUT_S:.0f} s")
 
     def _scene(self, scene: DemoScene, hurry: Callable[[Ledger], bool]) -> None:
         """Move the alias, then let time pass until the rollout has ended; traffic speeds up once `hurry` holds."""

@@ -39,7 +39,11 @@ class CallerCounts:
 
 
 class TrafficReplay:
-    """Callers in a thread of their own; the replay's clock follows the requests."""
+    """Callers in a thread of their own; the replay's clock follows the requests.
+
+    Attributes:
+        pressure_unit: What the pressure of later requests is multiplied with: 100 is pascal in place of hectopascal.
+    """
 
     def __init__(self, flights: pd.DataFrame, url: str, model: str, clock: ReplayClock, raw_from: float) -> None:
         """Prepare the requests of a table in order of `at`; gaps are filled for requests before `raw_from`."""
@@ -49,6 +53,7 @@ class TrafficReplay:
         self._url, self._model, self._clock = url, model, clock
         self._until = self.now
         self._stop = threading.Event()
+        self.pressure_unit = 1.0
         self._requests = self._prepare(flights, raw_from)
         self._labels: list[tuple[float, str, float]] = []
         self._next: tuple[float, str, bytes, float, float] | None = None
@@ -56,8 +61,7 @@ class TrafficReplay:
         clock.set(self.now)
         self._thread = threading.Thread(target=self._run, name="callers", daemon=True)
 
-    @staticmethod
-    def _prepare(flights: pd.DataFrame, raw_from: float) -> Iterator[tuple[float, str, bytes, float, float]]:
+    def _prepare(self, flights: pd.DataFrame, raw_from: float) -> Iterator[tuple[float, str, bytes, float, float]]:
         """Requests one by one: time, id, body, label and the time it is known."""
         columns = [*FEATURES, UNIT_COLUMN]
         whole = fill_gaps(flights)
@@ -67,7 +71,9 @@ class TrafficReplay:
             rows, smooth = part[columns].to_dict("records"), soft[columns].to_dict("records")
             facts = zip(part["at"], part["id"], part["late"], part["label_at"], rows, smooth, strict=True)
             for at, name, late, known, raw, full in facts:
-                row = {key: _json(value) for key, value in (raw if at >= raw_from else full).items()}
+                found = dict(raw if at >= raw_from else full)
+                found["pressure"] *= self.pressure_unit
+                row = {key: _json(value) for key, value in found.items()}
                 yield float(at), str(name), orjson.dumps({"dataframe_records": [row]}), float(late), float(known)
 
     def start(self) -> None:

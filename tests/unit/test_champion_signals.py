@@ -121,6 +121,17 @@ def test_a_column_that_moves_by_itself_alarms_later() -> None:
     assert found["input drift of wild"].outcome is Outcome.PASS
 
 
+def test_values_that_were_never_there_alarm_however_much_a_column_moves() -> None:
+    """A column whose weeks have little in common still alarms when a week has nothing in common with any of them."""
+
+    def of(number: int) -> DayCounts:
+        wild = (90, 10, 0) if number // 7 % 2 else (10, 90, 0)
+        return replace(noisy(number), columns={"wild": (0, 0, 100) if number >= BEFORE else wild})
+
+    found = read_signals([of(n) for n in range(BEFORE + 7)], BEFORE + 6, BEFORE + 6, PER_YEAR)
+    assert [one.name for one in found if one.outcome is Outcome.FAIL] == ["input drift of wild"]
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.permutations(range(BEFORE)), st.integers(0, 3))
 def test_days_may_come_in_any_order(order: list[int], seed: int) -> None:

@@ -151,7 +151,8 @@ def _place(pairs: Sequence[tuple[int, object]], past: int) -> Mapping[int, tuple
         some = numbers[known & before].to_numpy(dtype=float)
         if not len(some):
             return {}
-        cuts = np.unique(np.quantile(some, np.linspace(0.1, 0.9, _CUTS)))
+        # Beyond the smallest and the largest value of the past are places of their own: another unit is no cold week.
+        cuts = np.unique(np.quantile(some, np.linspace(0.0, 1.0, _CUTS + 2)))
         # A value that many rows share is a place of its own: it neither hides in a wider one nor moves to the next.
         places = 2 * np.searchsorted(cuts, numbers.to_numpy(dtype=float, na_value=0.0))
         exact = np.isin(numbers.to_numpy(dtype=float, na_value=np.nan), cuts)

@@ -25,6 +25,8 @@ _GAP_DAYS = max(RECENT_DAYS)
 """Latest days that are no part of the past, whatever window is compared: a fresh change is not usual [days]."""
 MIN_PAST_DAYS = 28
 """Fewest days with data that make a past [days]."""
+_DISJOINT = 0.97
+"""Distance beyond which two distributions have next to nothing in common: an alarm, however much a column moves."""
 _MIN_CHUNKS = 4
 """Fewest weeks of the past that tell how far a week of a column lies from the others [count]."""
 _MAX_CORRELATION = 0.9
@@ -247,7 +249,7 @@ def _read_column(known: dict[int, DayCounts], name: str, kind: SignalKind, last:
     usual = np.array([_distance(chunk, past - chunk) for chunk in filled])
     mean, spread = float(usual.mean()), float(usual.std(ddof=1))
     reach = student_upper_quantile(level, len(filled) - 1.0) * spread * math.sqrt(1.0 + 1.0 / len(filled))
-    limit = mean + max(MARGINS[kind], reach)
+    limit = min(mean + max(MARGINS[kind], reach), _DISJOINT)
     apart = _distance(recent, past)
     outcome = Outcome.FAIL if apart > limit else Outcome.PASS
     return SignalReading(label, kind, outcome, _WEEK, apart, mean, apart, limit, early=True)
@@ -263,5 +265,9 @@ def _bins(known: dict[int, DayCounts], name: str, first: int, last: int) -> NDAr
 
 
 def _distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Total variation distance of two distributions, 0 to 1."""
-    return float(np.abs(one / max(one.sum(), 1.0) - other / max(other.sum(), 1.0)).sum() / 2.0)
+    """Distance of two columns, 0 to 1: of their values in total variation, or of their shares without a value."""
+    gone = abs(float(one[-1] / max(one.sum(), 1.0) - other[-1] / max(other.sum(), 1.0)))
+    mine, theirs = one[:-1], other[:-1]
+    if not mine.sum() or not theirs.sum():
+        return gone
+    return max(float(np.abs(mine / mine.sum() - theirs / theirs.sum()).sum() / 2.0), gone)
