@@ -1,5 +1,7 @@
 """Roll a version back: traffic to the proven-good version first, the registry after."""
 
+from typing import Literal
+
 from prefect import flow
 from prefect.client.schemas.objects import State
 
@@ -9,12 +11,15 @@ from tasks.rollback import roll_back
 
 
 @flow(name="rollback", flow_run_name="roll back {model}")
-def rollback(model: str, reason: str, to: str | None = None) -> State[str]:
+def rollback(
+    model: str, reason: str, to: str | None = None, mode: Literal["immediate", "stepped"] | None = None
+) -> State[str]:
     """Take back the version under rollout, or the promoted champion.
 
     Args:
         model: Registered model, for example flights-late.
         reason: Why, in a few words; it is kept in the record.
         to: Proven-good version to go back to; the last one when left empty.
+        mode: At once or step by step; what the policy says when left empty. "immediate" finishes one that is stepping.
     """
-    return final_rollout_state(model, roll_back(model, reason, to), kind=RolloutKind.ROLLBACK)
+    return final_rollout_state(model, roll_back(model, reason, to, mode), kind=RolloutKind.ROLLBACK)

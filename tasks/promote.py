@@ -10,11 +10,11 @@ from prefect.states import Completed
 from surefoot import wiring
 from surefoot.adapters import heartbeats
 from surefoot.controller.scheduler import NOTHING_TO_DO
+from surefoot.core.actions import NoRollout, WaitUntil
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.state import Ledger
-from surefoot.core.state_machine import NoRollout, WaitUntil
 from surefoot.rollout import open_promotion
 from surefoot.rollout.reconcile import bake_action
 from surefoot.settings import read_settings

@@ -4,6 +4,7 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from surefoot.core.errors import SurefootError
+from surefoot.core.stepped_rollback import is_held
 from surefoot.rollout import drive_rollout, open_rollback, retry_on_conflict, settle_tables
 from tasks.finished_flow_runs import tag_flow_run
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow
@@ -12,19 +13,20 @@ from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_jo
 @task(
     name="roll back", retries=30, retry_delay_seconds=2, retry_condition_fn=is_retryable_failure, timeout_seconds=1800
 )
-def roll_back(model: str, reason: str, to: str | None) -> str:
+def roll_back(model: str, reason: str, to: str | None, mode: str | None = None) -> str:
     """Take back the open rollout, or the promoted champion; returns the id of what ended."""
     with open_flow_ports() as ports:
         before = ports.ledger(model)
-        if before.rollout is None or not (before.rollout.ending or before.rollout.opened.kind == "rollback"):
-            before = retry_on_conflict(lambda: open_rollback(ports, model, reason, to))
+        resumed = before.rollout is not None and (before.rollout.ending or before.rollout.opened.kind == "rollback")
+        if not resumed or mode == "immediate":
+            before = retry_on_conflict(lambda: open_rollback(ports, model, reason, to, mode))
         if before.rollout is not None:
             opened = before.rollout.opened
             taken, back = opened.champion.number, opened.candidate.number
             if opened.kind == "promotion":
                 taken, back = back, taken
             tag_flow_run(before.open, f"{model}: rollback of {taken} to {back}")
-        drive_rollout(ports, model, until=lambda ledger: not ledger.open)
+        drive_rollout(ports, model, until=lambda ledger: not ledger.open or is_held(ledger.rollout))
         try:
             settle_tables(ports, model)
         except SurefootError as error:  # traffic and registry are back; `reconcile` takes the tables up again

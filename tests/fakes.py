@@ -63,6 +63,10 @@ WITH_TABLES: dict[str, Any] = {
 """The same policy with a table of each reaction to a rollback."""
 
 
+STEPPED: dict[str, Any] = {**POLICY, "rollback": {"mode": "stepped", "steps": [10, 50], "hold": "5m"}}
+"""The same policy with a rollback by steps."""
+
+
 class Killed(BaseException):
     """The process is gone: nothing may catch this."""
 

@@ -32,6 +32,7 @@ from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import DriftFound, EffectDone, EffectIntended, SetSplit, as_json, decode_event
 from surefoot.core.record.exposure_periods import last_taken_back
 from surefoot.core.record.state import Ledger
+from surefoot.core.stepped_rollback import is_held
 from surefoot.rollout import (
     Ports,
     drive_rollout,
@@ -49,9 +50,9 @@ _ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why, for the
 EMERGENCY_COMMANDS = ("abort", "rollback", "kill")
 """Commands that act whatever reason is typed."""
 _DEFAULT_REASON = "operator's decision"
-_ASKS_FOR_NOTHING = re.compile(r"--(dry|no|list|version|what)[-\w]*|-n")
+_ASKS_FOR_NOTHING = re.compile(r"--(?!now\b)(dry|no|list|version|what)[-\w]*|-n")
 """Options that other tools have for looking without acting; a word of a sentence is none of them."""
-_FLAG_WITH_VALUE = re.compile(r"(--json|--lift)=.*", re.DOTALL)
+_FLAG_WITH_VALUE = re.compile(r"(--json|--lift|--now|--stepped)=.*", re.DOTALL)
 _RETRIED_AFTER_MS = 250.0
 """An acknowledgement that is journalled so much later than its own attempt took needed more than one [ms]."""
 _ROUTED = {Stage.LIVE_SHADOWING, Stage.RAMPING, Stage.PROMOTING}
@@ -63,8 +64,12 @@ _REGISTRY_TIMEOUT_S = 10.0
 def abort(
     context: typer.Context, model: ModelArgument, reason: _ReasonOption = _DEFAULT_REASON, json_: JsonOption = False
 ) -> None:
-    """Stop the open rollout: all traffic to the champion, now."""
-    _act(model, _typed(context, reason), lambda ports, why: end_rollout(ports, model, Stage.ABORTED, why), json_=json_)
+    """Stop the open rollout, or call a stepped rollback off: all traffic to the champion, now."""
+
+    def ask(ports: Ports, why: str) -> Ledger:
+        return end_rollout(ports, model, Stage.ABORTED, why)
+
+    _act(model, _typed(context, reason), ask, wanted=Stage.ABORTED, json_=json_)
 
 
 def rollback(
@@ -72,20 +77,27 @@ def rollback(
     model: ModelArgument,
     to: Annotated[str | None, typer.Option(help="Proven-good version; the last one without a name.")] = None,
     reason: _ReasonOption = _DEFAULT_REASON,
+    now: Annotated[
+        bool, typer.Option("--now", help="All traffic at once, whatever the policy says; also ends the steps of one.")
+    ] = False,
+    stepped: Annotated[
+        bool, typer.Option("--stepped", help="By weights that grow; --now is stronger, and a candidate goes at once.")
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Take the candidate or the promoted champion back: traffic first, the registry after."""
+    mode = "immediate" if now else "stepped" if stepped else None
 
     def ask(ports: Ports, why: str) -> Ledger:
         try:
-            return open_rollback(ports, model, why, to)
+            return open_rollback(ports, model, why, to, mode)
         except Rejected:
             ledger = ports.ledger(model)
             if to is None and (pending_alias_changes(ledger) or pending_tables(ledger)):
                 return ledger  # traffic is back; what is left is the registry or a table, and `_finish` sees to it
             raise
 
-    _act(model, _typed(context, reason), ask, json_=json_)
+    _act(model, _typed(context, reason), ask, wanted=Stage.FAST_ROLLED_BACK, json_=json_)
 
 
 def ignore_malformed_options(words: Sequence[str]) -> list[str]:
@@ -115,19 +127,45 @@ def _typed(context: typer.Context, reason: str) -> str:
     return " ".join([*([] if reason == _DEFAULT_REASON else [reason]), *words])
 
 
-def _act(model: str, typed: str, ask: Callable[[Ports, str], Ledger], *, json_: bool) -> None:
-    """Have the journal hold what is asked for, then drive it to its end; no text of a reason stops that."""
+def _act(model: str, typed: str, ask: Callable[[Ports, str], Ledger], *, wanted: Stage, json_: bool) -> None:
+    """Have the journal hold what is asked for, then drive it to its end; no text of a reason stops that.
+
+    Raises:
+        Exit: A rollback has ended in another stage than the wanted one, or waits for a person.
+    """
     with wiring.open_ports(read_settings(), output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
         why = clean_reason(typed)
         began = time.monotonic()
         try:
             head = ports.ledger(model).head
-            retry_on_conflict(lambda: ask(ports, why.text))
+            rollout = retry_on_conflict(lambda: ask(ports, why.text)).open
         except JournalUnavailable as error:
             raise JournalUnavailable(
                 f"{error}; without the journal only 'surefoot kill' works: it cuts every candidate at the gateway"
             ) from error
         _finish(ports, model, head, began, why, json_=json_)
+        if other := _other_end(ports.ledger(model), rollout, wanted):
+            if not json_:
+                console.print(other, markup=False)
+            raise typer.Exit(1)
+
+
+def _other_end(ledger: Ledger, rollout: str, wanted: Stage) -> str:
+    """What became of a rollback instead of what was asked for; empty where it is that."""
+    found = ledger.rollouts.get(rollout)
+    if found is None or found.opened.kind != RolloutKind.ROLLBACK:
+        return ""
+    model, serves, target = ledger.model, found.opened.champion.number, found.way_back.number
+    if is_held(found):
+        return (
+            f"the rollback is held, since version {target} fails a gate: 'surefoot rollback {model} --now' moves all"
+            f" traffic to it, 'surefoot abort {model}' leaves version {serves}"
+        )
+    if not found.stage.is_terminal or found.stage is wanted:
+        return ""
+    if found.stage is Stage.ABORTED:
+        return f"not rolled back: version {serves} of {model} serves on ({found.reason})"
+    return f"not aborted: version {target} of {model} answers everything already; its rollback was finished"
 
 
 def kill(
@@ -238,9 +276,16 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
 
     try:
         tell(ports.ledger(model))
-        with _patience("the gateway's workers to acknowledge, or the registry to answer", quiet=json_):
+        opened = ports.ledger(model).rollout
+        steps = opened is not None and opened.opened.stepped is not None
+        awaited = "the gateway's workers to acknowledge, or the registry to answer"
+        with _patience("the steps of the rollback; --now elsewhere ends them" if steps else awaited, quiet=json_):
             ledger = drive_rollout(
-                ports, model, until=lambda ledger: not ledger.open, on_step=tell, patience=_REGISTRY_TIMEOUT_S
+                ports,
+                model,
+                until=lambda ledger: not ledger.open or is_held(ledger.rollout),
+                on_step=tell,
+                patience=_REGISTRY_TIMEOUT_S,
             )
             ledger = retry_on_conflict(lambda: repeat_alias_changes(ports, ports.ledger(model)))
     except (Unavailable, OutcomeUnknown) as error:

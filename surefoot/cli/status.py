@@ -20,6 +20,7 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.events import LIVE_SPLIT_DRIFT
 from surefoot.core.record.state import Ledger
 from surefoot.core.state_machine import gate_look_interval
+from surefoot.core.stepped_rollback import is_held
 from surefoot.rollout import Ports, lost_entries_message, split_mismatch, table_problems
 from surefoot.settings import Settings, read_settings
 
@@ -114,7 +115,7 @@ def _look(
         or (drift.repeat and aliases is not None and aliases.get("champion") != drift.number)
     ]
     trouble += table_problems(ledger)
-    trouble += _overdue(ledger, ports)
+    trouble += [*_overdue(ledger, ports), *_held(ledger)]
     notes += [f"version {number} is not taken: {one.reason}" for number, one in ledger.refusals.items()]
     alarms, early = _watched(ledger)
     trouble += alarms
@@ -176,6 +177,15 @@ def _watched(ledger: Ledger) -> tuple[list[str], list[str]]:
         if one.rollout == found.rollout and one.verdict.outcome is Outcome.FAIL
     ]
     return [*worse, *(f"{since}: {one}" for one in found.alarms)], [f"{since}, early: {one}" for one in found.early]
+
+
+def _held(ledger: Ledger) -> list[str]:
+    """Whether a stepped rollback waits for a person."""
+    rollout = ledger.rollout
+    if rollout is None or not is_held(rollout):
+        return []
+    ways = f"'surefoot rollback {ledger.model} --now' moves all traffic, 'surefoot abort {ledger.model}' calls it off"
+    return [f"the rollback is held at step {rollout.step + 1}: {rollout.reason}; {ways}"]
 
 
 def _overdue(ledger: Ledger, ports: Ports) -> list[str]:

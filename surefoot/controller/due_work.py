@@ -11,12 +11,12 @@ from surefoot.adapters import heartbeats
 from surefoot.controller.backoff import Once
 from surefoot.controller.scheduler import Scheduler
 from surefoot.controller.tick_state import CachedPorts, TickState
+from surefoot.core.actions import NoRollout, WaitUntil
 from surefoot.core.domain import RegistryView, Stage
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.state import Ledger
-from surefoot.core.state_machine import NoRollout, WaitUntil
 from surefoot.rollout import (
     CandidateRequest,
     NextStep,
@@ -42,6 +42,8 @@ from surefoot.rollout.reconcile import SILENCE_S, bake_action
 
 FULL_LOOK_INTERVAL_S = 3600.0
 """How often `reconcile` runs whatever a look says [s]: it draws MLflow runs again that were edited or deleted."""
+
+_NEXT_STEP = " of its steps"
 
 _WAITS = " beside an open rollout"
 
@@ -129,7 +131,10 @@ class DueWork:
                 said = self._of_model(looking, model, policies.get(model), driven=model in busy)
             except SurefootError:  # as in the flow: the next tick asks again
                 continue
-            if said:
+            if said.endswith(_NEXT_STEP):
+                # A tick in which the step's time is not over is no tick in vain: the next one asks again.
+                wanted[f"{model}: {said}"] = time.monotonic()
+            elif said:
                 wanted[f"{model}: {said}"] = self._waiting(model, ports) if said.endswith(_WAITS) else mark
             elif not self.snapshot.troubles:
                 self._idle[model] = mark
@@ -153,7 +158,7 @@ class DueWork:
             if said := wanted_change(partial(_open, model=model, view=view, facts=facts), ports):
                 return said
         if (step := next_step(ledger, driven=driven)) is not NextStep.NOTHING:
-            return f"rollout {ledger.open} needs {step}"
+            return f"rollout {ledger.open} needs {step}{_stepping(ledger)}"
         return wanted_change(partial(journal_model_drift, model=model), ports)
 
     def _to_count(self, ports: CachedPorts) -> DueRuns:
@@ -197,6 +202,12 @@ class DueWork:
 def _outcomes_digest(outcomes: Mapping[str, list[str]]) -> str:
     """Digest of how the latest promotions have ended."""
     return canonical_digest(dict(outcomes))
+
+
+def _stepping(ledger: Ledger) -> str:
+    """Whether an open rollback goes step by step, so that time alone brings work."""
+    rollout = ledger.rollout
+    return _NEXT_STEP if rollout is not None and rollout.opened.stepped is not None and not rollout.ending else ""
 
 
 def _tables(ports: CachedPorts) -> DueRuns:

@@ -4,9 +4,19 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from surefoot.core.actions import (
+    AbandonEffect,
+    Action,
+    ApplyEffect,
+    CheckpointData,
+    FinishEffect,
+    JudgeGates,
+    NoRollout,
+    RecordEvent,
+    WaitUntil,
+)
 from surefoot.core.domain import EvidenceKind, Outcome, Role, RolloutKind, Stage, Verdict
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
-from surefoot.core.policy.data_layer import DataSource
 from surefoot.core.policy.gates.shift_and_golden import ImplicitGate
 from surefoot.core.policy.policy_types import (
     DATA_GATE_NAME,
@@ -21,7 +31,6 @@ from surefoot.core.policy.policy_types import (
 from surefoot.core.record.events import (
     Effect,
     EndDecided,
-    Event,
     Paused,
     RolloutEnded,
     SetAlias,
@@ -29,8 +38,9 @@ from surefoot.core.record.events import (
     StageEntered,
 )
 from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.stepped_rollback import next_rollback_step, rollback_is_aborted
 from surefoot.core.table_checkpoints import next_checkpoint
-from surefoot.core.way_back import other_rollback_target, rollback_effects, undo_effects
+from surefoot.core.way_back import ending_effects, other_rollback_target, rollback_effects, undo_effects
 
 PRE_TRAFFIC_ALPHA = 0.05
 """Chance that a good candidate is turned away before any traffic, over all gates of its shadows [probability]."""
@@ -44,83 +54,12 @@ IMPLICIT_GATES: dict[str, Gate] = {gate.name: gate for gate in (DATA_GATE, SHAPE
 """Gates that no policy writes, by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class FinishEffect:
-    """Carry out an effect that was intended and not yet done."""
-
-    seq: int
-    effect: Effect
-
-
-@dataclass(frozen=True, slots=True)
-class AbandonEffect:
-    """Give up a change on the way forward: it would stand in the way of moving traffic back."""
-
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class ApplyEffect:
-    """Intend an effect, then carry it out."""
-
-    effect: Effect
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeGates:
-    """Ask these gates, one look.
-
-    Attributes:
-        kind: Where the evidence comes from.
-        gates: The gates that have not answered at this look.
-        look: One-based number of the look within the step.
-        since: Start of the evidence window [Unix seconds].
-        level: How sure each verdict must be.
-    """
-
-    kind: EvidenceKind
-    gates: tuple[Gate, ...]
-    look: int
-    since: float
-    level: DecisionThresholds
-
-
-@dataclass(frozen=True, slots=True)
-class RecordEvent:
-    """Append an event."""
-
-    event: Event
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointData:
-    """Checkpoint a table before the candidate is promoted."""
-
-    source: DataSource
-
-
-@dataclass(frozen=True, slots=True)
-class WaitUntil:
-    """Nothing to do before this time [Unix seconds]."""
-
-    until: float
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class NoRollout:
-    """No rollout is open."""
-
-
-Action = FinishEffect | AbandonEffect | ApplyEffect | JudgeGates | RecordEvent | CheckpointData | WaitUntil | NoRollout
-
-
 def decide_action(ledger: Ledger, policy: Policy | None, now: float) -> Action:
-    """The next action; None as policy only for a rollback, which has none."""
+    """The next action; a rollback needs no policy, and is judged by no gate without one."""
     rollout = ledger.rollout
     if ledger.intent:
         seq, effect = ledger.intent
-        if rollout and rollout.ending and effect not in undo_effects(ledger, rollout):
+        if rollout and rollout.ending and effect not in ending_effects(ledger, rollout):
             return AbandonEffect(seq)
         return FinishEffect(seq, effect)
     if rollout is None:
@@ -128,6 +67,10 @@ def decide_action(ledger: Ledger, policy: Policy | None, now: float) -> Action:
     if changed := other_rollback_target(ledger, rollout):
         return RecordEvent(changed)
     if rollout.opened.kind == RolloutKind.ROLLBACK:
+        if rollback_is_aborted(rollout):
+            return _finish(rollout, ending_effects(ledger, rollout), Stage.ABORTED, rollout.reason)
+        if step := next_rollback_step(rollout, policy, now):
+            return step
         if SetSplit(rollout.way_back, None, 0.0) in rollout.refused:
             reason = f"version {rollout.way_back.number} cannot be served: name another one with --to"
             return RecordEvent(RolloutEnded(ledger.open, Stage.ABORTED, reason))

@@ -4,6 +4,7 @@ from surefoot.core.domain import RolloutKind, Split
 from surefoot.core.record.events import Effect, SetAlias, SetSplit
 from surefoot.core.record.service_events import RollbackTargetChanged
 from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.stepped_rollback import rollback_is_aborted
 
 
 def _older_version(ledger: Ledger, rollout: Rollout) -> str | None:
@@ -17,6 +18,8 @@ def _older_version(ledger: Ledger, rollout: Rollout) -> str | None:
 def other_rollback_target(ledger: Ledger, rollout: Rollout) -> RollbackTargetChanged | None:
     """The change of an ending rollout to the next proven-good version, when its own target has turned out unfit."""
     if rollout.opened.kind != RolloutKind.ROLLBACK and rollout.ending is None:
+        return None
+    if rollback_is_aborted(rollout):
         return None
     unfit = rollout.way_back
     target = ledger.next_target(rollout) if unfit.digest in rollout.unfit else None
@@ -53,3 +56,12 @@ def rollback_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
         SetAlias("champion", target.number, current.number),
         SetAlias("previous", _older_version(ledger, rollout), None),
     )
+
+
+def ending_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
+    """The effects of the end that was decided of an open rollout; anything else that was intended is given up."""
+    if rollout.opened.kind != RolloutKind.ROLLBACK:
+        return undo_effects(ledger, rollout)
+    if rollback_is_aborted(rollout):
+        return (SetSplit(rollout.opened.champion, None, 0.0),)
+    return rollback_effects(ledger, rollout)

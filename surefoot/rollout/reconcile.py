@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
+from surefoot.core.actions import Action, NoRollout, WaitUntil
 from surefoot.core.domain import RolloutKind, Split, Stage
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.state import Ledger
 from surefoot.core.record.version_status import current_outcome
-from surefoot.core.state_machine import Action, NoRollout, decide_action
+from surefoot.core.state_machine import decide_action
 from surefoot.rollout.drift import (
     journal_champion_drift,
     journal_split_drift,
@@ -158,8 +159,8 @@ def finish_decided_ending(ports: Ports, model: str) -> None:
     ledger = ports.ledger(model)
     while ledger.open:
         action, ledger = advance_rollout(ports, ledger)
-        if isinstance(action, NoRollout):
-            break
+        if isinstance(action, NoRollout | WaitUntil):
+            break  # a stepped rollback goes on at a later tick
 
 
 def journal_model_drift(ports: Ports, model: str) -> list[str]:

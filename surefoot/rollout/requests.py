@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from surefoot.core.actions import FinishEffect
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
 from surefoot.core.errors import JournalTampered, NotFound, Rejected, RolloutInProgress, StaleLedger, TransitionIllegal
 from surefoot.core.operator_reason import clean_reason
@@ -15,8 +16,9 @@ from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpen
 from surefoot.core.record.quarantine import Quarantine
 from surefoot.core.record.service_events import VersionReleased
 from surefoot.core.record.state import Ledger, Rollout
-from surefoot.core.state_machine import FinishEffect
+from surefoot.core.stepped_rollback import is_stepping
 from surefoot.rollout.ports import Ports
+from surefoot.rollout.rollback_steps import resolve_rollback_steps
 from surefoot.rollout.steps import carry_out_effect, drive_rollout, journal_and_apply
 
 _CONFLICT_RETRIES = 100
@@ -258,21 +260,34 @@ def end_rollout(ports: Ports, model: str, terminal_stage: Stage, reason: str, ga
         raise TransitionIllegal(
             f"no rollout of {model} is open: nothing to {'abort' if terminal_stage is Stage.ABORTED else 'end'}"
         )
-    if rollout.ending or rollout.opened.kind == RolloutKind.ROLLBACK:
-        return ledger
-    return ports.append(ledger, EndDecided(ledger.open, terminal_stage, gate, clean_reason(reason).text))
+    why = clean_reason(reason).text
+    if rollout.opened.kind == RolloutKind.ROLLBACK:
+        # A rollback that shares traffic can be called off; one that has moved it all goes on to its end.
+        stepping = not rollout.ending and is_stepping(ledger, rollout)
+        return ports.append(ledger, EndDecided(ledger.open, Stage.ABORTED, gate, why)) if stepping else ledger
+    return ledger if rollout.ending else ports.append(ledger, EndDecided(ledger.open, terminal_stage, gate, why))
 
 
-def open_rollback(ports: Ports, model: str, reason: str, number: str | None = None) -> Ledger:
+def open_rollback(ports: Ports, model: str, reason: str, number: str | None = None, mode: str | None = None) -> Ledger:
     """Decide a rollback: of the open rollout, or of the promoted champion to the last proven-good version.
 
-    Needs the journal and nothing else.
+    Needs the journal and nothing else. An open promotion always goes back at once.
+
+    Args:
+        ports: The outside world.
+        model: Registered model.
+        reason: Why.
+        number: Version to go back to; the last proven-good one without it.
+        mode: "immediate" or "stepped"; what the policy of the champion's promotion says without it. A stepped rollback
+            that is open already is finished at once by "immediate".
 
     Raises:
         Rejected: There is no proven-good version to go back to, or the named one is not proven.
     """
     ledger = ports.ledger(model)
     rollout = ledger.rollout
+    if rollout and rollout.opened.kind == RolloutKind.ROLLBACK and number in {None, rollout.way_back.number}:
+        return _finish_at_once(ports, ledger, rollout, reason) if mode == "immediate" else ledger
     if rollout and number is None:
         ends_as = Stage.ABORTED if rollout.stage.before_traffic else Stage.ROLLED_BACK
         return end_rollout(ports, model, ends_as, reason)
@@ -304,20 +319,31 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
     attempt = sum(item.opened.kind == RolloutKind.ROLLBACK for item in ledger.rollouts.values()) + 1
     facts = {"champion": champion.digest, "model": model, "rollback": attempt, "target": target.digest}
     why = clean_reason(reason).text
+    steps, mode_reason, policy = resolve_rollback_steps(ports, ledger, champion, target, mode)
     opened = RolloutOpened(
         rollout=canonical_digest(facts)[7:19],
         kind=RolloutKind.ROLLBACK,
         candidate=target,
         champion=champion,
-        policy={},
-        policy_digest="",
+        policy=policy,
+        policy_digest=canonical_digest(policy) if policy else "",
         suite_digest="",
-        salt="",
+        salt=canonical_digest({"model": model, "rollback": attempt})[7:23] if steps else "",
         attempt=attempt,
         reason=why,
         passed_over=ledger.passed_over(target) if number is None else (),
+        stepped=steps,
+        mode_reason=mode_reason,
     )
     return ports.append(ledger, opened)
+
+
+def _finish_at_once(ports: Ports, ledger: Ledger, rollout: Rollout, reason: str) -> Ledger:
+    """Move all traffic of a stepped rollback back now, also one that is being aborted."""
+    finished = rollout.ending is not None and rollout.ending.terminal_stage is Stage.FAST_ROLLED_BACK
+    if finished or not is_stepping(ledger, rollout):
+        return ledger
+    return ports.append(ledger, EndDecided(ledger.open, Stage.FAST_ROLLED_BACK, "", clean_reason(reason).text))
 
 
 def retry_on_conflict(request: Callable[[], Ledger]) -> Ledger:

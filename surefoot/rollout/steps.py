@@ -2,7 +2,18 @@
 
 from collections.abc import Callable
 
-from surefoot.core.domain import EvidenceKind, RolloutKind
+from surefoot.core.actions import (
+    AbandonEffect,
+    Action,
+    ApplyEffect,
+    CheckpointData,
+    FinishEffect,
+    JudgeGates,
+    NoRollout,
+    RecordEvent,
+    WaitUntil,
+)
+from surefoot.core.domain import EvidenceKind, Outcome, RolloutKind
 from surefoot.core.errors import (
     AliasDrift,
     ArtifactTampered,
@@ -16,11 +27,13 @@ from surefoot.core.errors import (
     VersionUnavailable,
 )
 from surefoot.core.gates.rate import MAX_EPOCHS
+from surefoot.core.judging.evidence import Evidence, MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import JUDGE_EDITION, judge
 from surefoot.core.judging.reverify import pack_evidence
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
+from surefoot.core.policy.violations import Violation
 from surefoot.core.record.events import (
     DriftFound,
     EffectDone,
@@ -31,18 +44,8 @@ from surefoot.core.record.events import (
     SetSplit,
 )
 from surefoot.core.record.state import Ledger, Rollout, fold_entries, split_of_effect
-from surefoot.core.state_machine import (
-    AbandonEffect,
-    Action,
-    ApplyEffect,
-    CheckpointData,
-    FinishEffect,
-    JudgeGates,
-    NoRollout,
-    RecordEvent,
-    WaitUntil,
-    decide_action,
-)
+from surefoot.core.state_machine import decide_action
+from surefoot.core.stepped_rollback import rollback_is_aborted
 from surefoot.rollout.data_layer import checkpoint_table
 from surefoot.rollout.ports import Ports
 
@@ -60,7 +63,7 @@ def advance_rollout(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
     rollout = ledger.rollout
     # The way back needs no policy: one that a newer release cannot read must not stand in its way.
     forward = rollout is not None and rollout.opened.kind == RolloutKind.PROMOTION and not rollout.ending
-    policy = parse_policy(rollout.opened.policy) if rollout and forward else None
+    policy = parse_policy(rollout.opened.policy) if rollout and forward else rollback_policy(rollout)
     action = decide_action(ledger, policy, ports.clock.now())
     match action:
         case FinishEffect():
@@ -79,10 +82,20 @@ def advance_rollout(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
             return action, ledger
 
 
+def rollback_policy(rollout: Rollout | None) -> Policy | None:
+    """The policy whose gates judge the steps of a rollback; None where no gate judges them, or it cannot be read."""
+    if rollout is None or rollout.opened.stepped is None or rollout.ending:
+        return None
+    try:
+        return parse_policy(rollout.opened.policy)
+    except Violation:
+        return None
+
+
 def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: JudgeGates) -> Ledger:
     for question in evidence_requests(ledger.model, rollout, policy, look, ports.clock.now()):
         gate = question.gate
-        evidence = ports.evidence_source.gather(question)
+        evidence = _gather(ports, rollout, question)
         verdict = judge(gate, evidence, look.level)
         judged = GateJudged(
             rollout=ledger.open,
@@ -98,6 +111,16 @@ def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: J
     return ledger
 
 
+def _gather(ports: Ports, rollout: Rollout, question: EvidenceRequest) -> Evidence:
+    """The evidence of a gate; what keeps a rollback from it is evidence that is missing, and holds nothing up."""
+    if rollout.opened.kind == RolloutKind.PROMOTION:
+        return ports.evidence_source.gather(question)
+    try:
+        return ports.evidence_source.gather(question)
+    except Exception as error:  # noqa: BLE001 - a rollback needs nothing that may be broken
+        return MissingEvidence(Outcome.ERROR, f"the evidence cannot be gathered: {error}")
+
+
 def evidence_requests(
     model: str, rollout: Rollout, policy: Policy, look: JudgeGates, asked_at: float
 ) -> tuple[EvidenceRequest, ...]:
@@ -111,7 +134,9 @@ def evidence_requests(
         asked_at: When it is asked [Unix seconds].
     """
     lasts = policy.bake.hold
-    if look.kind == EvidenceKind.LIVE:
+    if rollout.opened.stepped is not None:
+        lasts = rollout.opened.stepped.hold * len(rollout.opened.stepped.weights)
+    elif look.kind == EvidenceKind.LIVE:
         lasts = sum(step.hold for step in policy.ramp)
     elif look.kind == EvidenceKind.LIVE_SHADOW and policy.live_shadow:
         lasts = policy.live_shadow.hold
@@ -181,7 +206,9 @@ def carry_out_effect(ports: Ports, ledger: Ledger, settle: FinishEffect, started
 def _give_up(ports: Ports, ledger: Ledger, settle: FinishEffect, error: Exception) -> Ledger:
     """The effect cannot be: going forward that ends the rollout, going back it stays open as a drift."""
     rollout = ledger.rollout
-    back = rollout is None or rollout.ending is not None
+    # A rollback that is finished at once may still find that its target cannot be served.
+    finished = rollout is not None and rollout.opened.kind == RolloutKind.ROLLBACK and not rollback_is_aborted(rollout)
+    back = rollout is None or (rollout.ending is not None and not finished)
     if rollout is not None and (unfit := _unfit_versions(ports, ledger, rollout, settle.effect, error)):
         return ports.append(ledger, EffectRefused(ledger.open, settle.seq, str(error), unfit))
     if isinstance(settle.effect, SetSplit):
@@ -203,7 +230,8 @@ def _unfit_versions(
     unfit: tuple[str, ...] = ()
     if isinstance(effect, SetSplit):
         serves = ledger.split is not None and ledger.split.champion.digest == back.digest
-        if effect == SetSplit(back, None, 0.0) and not serves and not isinstance(error, RouteSuperseded):
+        step = effect.candidate is not None and effect.candidate.digest == back.digest
+        if (step or effect == SetSplit(back, None, 0.0)) and not serves and not isinstance(error, RouteSuperseded):
             unfit = (back.digest,)
     elif (effect.alias, effect.number) == ("champion", back.number) and isinstance(error, NotFound):
         unfit = _deleted_versions(ports, ledger, rollout)

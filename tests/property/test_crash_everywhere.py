@@ -11,7 +11,7 @@ from surefoot.core.domain import Stage
 from surefoot.core.record.events import EffectDone, EffectIntended, decode_event
 from surefoot.core.record.state import fold_entries
 from surefoot.rollout import Ports, drive_rollout, end_rollout, open_promotion, open_rollback, settle_tables
-from tests.fakes import MIRRORED, POLICY, WITH_TABLES, Faults, Killed, Scenario
+from tests.fakes import MIRRORED, POLICY, STEPPED, WITH_TABLES, Faults, Killed, Scenario
 
 
 def promote(scenario: Scenario) -> None:
@@ -61,6 +61,38 @@ def abort_while_mirroring(scenario: Scenario) -> None:
         drive_rollout(ports, "m", until=lambda ledger: not ledger.open)
 
 
+def step_back_and_abort(scenario: Scenario) -> None:
+    """Promote version 2; an operator takes it back step by step, and calls that off at the first weight."""
+    promote(scenario)
+    ended = [e for e in scenario.journal.entries if e.kind == "RolloutEnded"]
+    if len(ended) > 1:
+        return
+    ports = scenario.ports()
+    if not fold_entries("m", scenario.journal.entries).open:
+        open_rollback(ports, "m", "operator")
+    ledger = ports.ledger("m")
+    if ledger.rollout and not ledger.rollout.ending:
+        drive_rollout(ports, "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.done))
+        end_rollout(ports, "m", Stage.ABORTED, "operator")
+    drive_rollout(ports, "m", until=lambda ledger: not ledger.open)
+
+
+def step_back_then_at_once(scenario: Scenario) -> None:
+    """Promote version 2; an operator takes it back step by step, and finishes that at the first weight."""
+    promote(scenario)
+    ended = [e for e in scenario.journal.entries if e.kind == "RolloutEnded"]
+    if len(ended) > 1:
+        return
+    ports = scenario.ports()
+    if not fold_entries("m", scenario.journal.entries).open:
+        open_rollback(ports, "m", "operator")
+    ledger = ports.ledger("m")
+    if ledger.rollout and not ledger.rollout.ending:
+        drive_rollout(ports, "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.done))
+        open_rollback(ports, "m", "at once", mode="immediate")
+    drive_rollout(ports, "m", until=lambda ledger: not ledger.open)
+
+
 def drive_to_end(scenario: Scenario, opening: Callable[[Ports], object]) -> None:
     """Open unless already ended, then drive to the end."""
     ports = scenario.ports()
@@ -74,6 +106,9 @@ STORIES: dict[str, tuple[str, Callable[[Scenario], None]]] = {
     "rejected in shadow": ("bad-shadow", promote),
     "rolled back in canary": ("bad-live", promote),
     "operator rolls back": ("good", promote_and_roll_back),
+    "stepped rollback": ("good", promote_and_roll_back),
+    "stepped rollback aborted": ("good", step_back_and_abort),
+    "stepped rollback finished at once": ("good", step_back_then_at_once),
     "promoted with tables": ("good", promote),
     "operator rolls back with tables": ("good", write_and_roll_back),
     "operator aborts": ("good", abort_while_ramping),
@@ -82,12 +117,16 @@ STORIES: dict[str, tuple[str, Callable[[Scenario], None]]] = {
     "operator aborts while mirrored": ("good", abort_while_mirroring),
 }
 POLICIES = {story: MIRRORED for story in STORIES if "mirrored" in story or "live shadow" in story}
+POLICIES |= {story: STEPPED for story in STORIES if "stepped" in story}
 POLICIES |= {story: WITH_TABLES for story in STORIES if "tables" in story}
 ENDS = {
     "promoted": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
     "rejected in shadow": (("Rejected",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
     "rolled back in canary": (("RolledBack",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
     "operator rolls back": (("Promoted", "FastRolledBack"), {"champion": "1"}, ("1", None, 0.0)),
+    "stepped rollback": (("Promoted", "FastRolledBack"), {"champion": "1"}, ("1", None, 0.0)),
+    "stepped rollback aborted": (("Promoted", "Aborted"), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
+    "stepped rollback finished at once": (("Promoted", "FastRolledBack"), {"champion": "1"}, ("1", None, 0.0)),
     "promoted with tables": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
     "operator rolls back with tables": (("Promoted", "FastRolledBack"), {"champion": "1"}, ("1", None, 0.0)),
     "operator aborts": (("Aborted",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),

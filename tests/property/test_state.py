@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surefoot.core.actions import AbandonEffect, ApplyEffect, FinishEffect, NoRollout, RecordEvent
 from surefoot.core.domain import TERMINAL_STAGES, Outcome, Role, RolloutKind, Stage, Verdict, Version
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.chain import GENESIS_HASH, Entry, seal_entry
@@ -24,14 +25,7 @@ from surefoot.core.record.events import (
     encode_event,
 )
 from surefoot.core.record.state import Ledger, fold_entries
-from surefoot.core.state_machine import (
-    AbandonEffect,
-    ApplyEffect,
-    FinishEffect,
-    NoRollout,
-    RecordEvent,
-    decide_action,
-)
+from surefoot.core.state_machine import decide_action
 from tests.fakes import POLICY
 
 VERSIONS = st.sampled_from([Version(n, f"sha256:{n * 64}") for n in "123"])

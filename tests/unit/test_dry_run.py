@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from surefoot.core.actions import NoRollout, WaitUntil
 from surefoot.core.domain import Stage
 from surefoot.core.errors import SurefootError
-from surefoot.core.state_machine import NoRollout, WaitUntil
 from surefoot.rollout import (
     CancelledRun,
     Ports,

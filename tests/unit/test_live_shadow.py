@@ -8,6 +8,7 @@ import pytest
 
 from surefoot.adapters.mlflow.runs.transitions import run_views
 from surefoot.cli.printing import output, plan_output
+from surefoot.core.actions import JudgeGates
 from surefoot.core.domain import Outcome, Split, Stage, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import AnswerShapes, EventStratum, Evidence, MissingEvidence, SplitCounts
@@ -24,13 +25,7 @@ from surefoot.core.policy.violations import Violation
 from surefoot.core.record.describe import describe_effect
 from surefoot.core.record.events import SetSplit, decode_event
 from surefoot.core.record.state import fold_entries
-from surefoot.core.state_machine import (
-    PRE_TRAFFIC_ALPHA,
-    SHAPE_GATE,
-    JudgeGates,
-    alpha_per_shadow_gate,
-    decide_action,
-)
+from surefoot.core.state_machine import PRE_TRAFFIC_ALPHA, SHAPE_GATE, alpha_per_shadow_gate, decide_action
 from surefoot.rollout import drive_rollout, open_promotion
 from surefoot.rollout.drift import split_mismatch
 from tests.fakes import MIRRORED, POLICY, SAME_SHAPE, Scenario

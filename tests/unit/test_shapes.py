@@ -10,6 +10,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
+from surefoot.core.actions import JudgeGates
 from surefoot.core.answers.shape import describe_shapes
 from surefoot.core.domain import EvidenceKind, Outcome, Stage
 from surefoot.core.judging.evidence import AnswerShapes, MissingEvidence
@@ -18,7 +19,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
 from surefoot.core.record.state import fold_entries
-from surefoot.core.state_machine import SHAPE_GATE, JudgeGates, decide_action
+from surefoot.core.state_machine import SHAPE_GATE, decide_action
 from surefoot.rollout import drive_rollout, open_promotion
 from tests.fakes import POLICY, Scenario
 from tests.unit.test_replay import ASKED, V1, V2, record, write

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from surefoot.core.domain import Split
+from surefoot.core.domain import Split, Stage
 from surefoot.core.durations import format_duration
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.data_layer import DataSource, OnRollback
@@ -121,6 +121,7 @@ def status_json(ledger: Ledger, live: Split | None, aliases: dict[str, str] | No
             "since": rollout.entered_at,
             "stage": rollout.stage.value,
             "step": rollout.step,
+            "stepped": as_json(rollout.opened.stepped) if rollout.opened.stepped else None,
             "title": rollout_title(rollout),
             "verdicts": {name: as_json(verdict) for name, verdict in rollout.verdicts.items()},
         },
@@ -150,6 +151,8 @@ def print_status(ledger: Ledger, live: Split | None, trouble: Sequence[str]) -> 
     else:
         where = f"{rollout.stage}{' (paused)' if rollout.paused else ''} since {format_utc_time(rollout.entered_at)}"
         console.print(f"  rollout {ledger.open}, {rollout_title(rollout)}: {where}")
+        if (plan := rollout.opened.stepped) and rollout.stage is Stage.RAMPING:
+            console.print(f"  step {rollout.step + 1} of {len(plan.weights)}: {rollout.reason}", markup=False)
         table = Table("gate", "verdict", "n", "reason", box=None, padding=(0, 2))
         for name, verdict in rollout.verdicts.items():
             table.add_row(name, colour_outcome_words(verdict.outcome.value), f"{verdict.n:,}", escape(verdict.reason))

@@ -11,7 +11,7 @@ from typing import cast, get_args
 
 import rfc8785
 
-from surefoot.core.domain import RolloutKind, Verdict
+from surefoot.core.domain import Verdict
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import Evidence, ServedCounts
 from surefoot.core.judging.judge import COMPATIBLE_EDITIONS, JUDGE_EDITION, judge
@@ -96,7 +96,7 @@ def reverify(
     policies: dict[str, tuple[dict[str, Gate], dict[str, tuple[str, ...]]]] = {}
     for entry in entries:
         event = decode_event(entry.kind, entry.data)
-        if isinstance(event, RolloutOpened) and event.kind == RolloutKind.PROMOTION:
+        if isinstance(event, RolloutOpened) and event.policy:
             policies[event.rollout] = dict(parse_policy(event.policy).gates), _protected(event.policy)
         elif isinstance(event, GateJudged | ChampionJudged) and (why := _not_again(event)):
             yield ReverifyResult(entry.seq, event.verdict.gate, skipped=why)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from surefoot.core.durations import format_duration
 from surefoot.core.policy.policy_types import CLASS_LOSS_METRICS, ClassGate, Gate, InputShiftGate, Metric, Policy
 from surefoot.core.verdicts.left_out_records import MAX_MISSING_SHARE
 
@@ -10,7 +11,7 @@ def list_policy_notes(policy: Policy) -> tuple[str, ...]:
     """One sentence for each key with an old name, and for each thing that a gate takes for granted or cannot see."""
     renamed = (f"'{old}' has a new name: write '{new}'" for old, new in policy.renamed_keys.items())
     of_gates = (note for gate in policy.gates.values() for note in _of_gate(gate))
-    return (*renamed, *of_gates, *_of_live_shadow(policy))
+    return (*renamed, *of_gates, *_of_live_shadow(policy), *_of_rollback(policy))
 
 
 def _of_live_shadow(policy: Policy) -> Iterator[str]:
@@ -28,6 +29,23 @@ def _of_live_shadow(policy: Policy) -> Iterator[str]:
                 f"gate '{gate.name}' compares the models' own times in the live shadow, without queues, batches and the"
                 " gateway: what callers wait for shows in a weight step"
             )
+
+
+def _of_rollback(policy: Policy) -> Iterator[str]:
+    section = policy.rollback
+    if section.mode == "immediate":
+        ignored = sorted(section.model_fields_set - {"mode"})
+        names = ", ".join("steps" if name == "weights" else name for name in ignored)
+        if ignored:
+            yield f"rollback.mode is immediate: of {names} nothing is used but by 'surefoot rollback --stepped'"
+        return
+    whole = format_duration(section.hold * len(section.weights))
+    callers = f"the version that is taken back answers callers for {whole} more; 'surefoot rollback --now' ends that"
+    judged = ", ".join(policy.rollback_gates)
+    yield f"a stepped rollback: {callers}" + ("" if judged else "; no gate judges its steps")
+    if judged:
+        hold = format_duration(section.hold)
+        yield f"a step of a rollback that {judged} cannot judge within {hold} is widened all the same"
 
 
 def _of_gate(gate: Gate) -> Iterator[str]:

@@ -165,5 +165,7 @@ def _outline(value: object) -> PolicyOutline:
         name((*path, key, "gates"), phase, _at(item, key, "gates"))
         steps.append((path, phase, _read(_WEIGHT, _at(item, "weight")) if phase is JudgingPhase.RAMP else None))
     name(("bake", "gates"), JudgingPhase.BAKE, _at(value, "bake", "gates"))
+    name(("watch", "gates"), JudgingPhase.WATCH, _at(value, "watch", "gates"))
+    name(("rollback", "gates"), JudgingPhase.ROLLBACK, _at(value, "rollback", "gates"))
     readable = {key: _named(key, item) for key, item in gates.items()} if isinstance(gates, Mapping) else None
     return PolicyOutline(readable, named, steps, log.dropped if log else ())

@@ -8,7 +8,9 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 from surefoot.core.domain import LogPolicy, Outcome
 from surefoot.core.policy.data_layer import DataLayerSection
 from surefoot.core.policy.gates.base import PolicyModel
+from surefoot.core.policy.gates.metrics import OBSERVABILITY_METRICS
 from surefoot.core.policy.gates.union import WrittenGate
+from surefoot.core.policy.rollback import RollbackSection
 from surefoot.core.policy.rules import JudgingPhase, NamedGates, PolicyOutline, broken_rules, never_judged_gates
 from surefoot.core.policy.scalars import Name, OptionalKey, Text, Texts
 from surefoot.core.policy.sections import (
@@ -70,6 +72,10 @@ class Policy(PolicyModel):
     watch: OptionalKey[Watch] = Field(
         None, description="How a champion is judged after its bake, for as long as it serves."
     )
+    rollback: RollbackSection = Field(
+        default_factory=lambda: RollbackSection.model_validate({}),
+        description="How traffic goes back from a promoted version: at once, or step by step.",
+    )
     reactions: Reactions = Field(
         default_factory=lambda: Reactions.model_validate({}),
         alias="on",
@@ -119,6 +125,8 @@ class Policy(PolicyModel):
         named.append(NamedGates(("bake", "gates"), JudgingPhase.BAKE, self.bake.gates))
         if self.watch is not None:
             named.append(NamedGates(("watch", "gates"), JudgingPhase.WATCH, self.watch.gates))
+        if self.rollback.gates:
+            named.append(NamedGates(("rollback", "gates"), JudgingPhase.ROLLBACK, self.rollback.gates))
         return PolicyOutline(self.gates, named, steps, self.log.dropped)
 
     @cached_property
@@ -145,6 +153,12 @@ class Policy(PolicyModel):
     def on(self) -> dict[Outcome, Reaction]:
         """Reaction to each outcome other than PASS."""
         return self.reactions.by_outcome
+
+    @property
+    def rollback_gates(self) -> tuple[str, ...]:
+        """Names of the gates of a stepped rollback: those it names, or every gate of errors and latency."""
+        every = (name for name, gate in self.gates.items() if gate.metric in OBSERVABILITY_METRICS)
+        return self.rollback.gates or tuple(every)
 
     @property
     def requests_per_minute(self) -> float:

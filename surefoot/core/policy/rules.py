@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from surefoot.core.policy.gates.base import Gate, SlicedGate
-from surefoot.core.policy.gates.metrics import LIVE_ONLY_METRICS, NOT_MIRRORED_REASONS, PAIRED_METRICS, Metric
+from surefoot.core.policy.gates.metrics import (
+    LIVE_ONLY_METRICS,
+    NOT_MIRRORED_REASONS,
+    OBSERVABILITY_METRICS,
+    PAIRED_METRICS,
+    Metric,
+)
 from surefoot.core.policy.violations import KeyPath, MistakeKind, Violation
 
 _SPOKEN_METRIC_NAMES = {Metric.LATENCY: "live latency"}
@@ -20,6 +26,7 @@ class JudgingPhase(Enum):
     RAMP = auto()
     BAKE = auto()
     WATCH = auto()
+    ROLLBACK = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,9 @@ def never_judged_gates(outline: PolicyOutline) -> Iterator[Violation]:
     used = {name for named in outline.named for name in named.names}
     for name in outline.gates or ():
         if name not in used:
-            yield Violation(("gates", name), f"gate '{name}' is never judged: name it in a step, in bake or in watch")
+            yield Violation(
+                ("gates", name), f"gate '{name}' is never judged: name it in a step, in bake, in watch or in rollback"
+            )
 
 
 def _slices_are_kept(outline: PolicyOutline) -> Iterator[Violation]:
@@ -114,6 +123,8 @@ def _impossible(metric: Metric, phase: JudgingPhase) -> str:
         return f"measures {metric}, which mirrored requests do not show: {why}" if why else ""
     if phase is JudgingPhase.WATCH and metric not in PAIRED_METRICS - {Metric.DISAGREEMENT}:
         return f"measures {metric}: a watch compares what both versions make of the same labels, such as a loss"
+    if phase is JudgingPhase.ROLLBACK and metric not in OBSERVABILITY_METRICS:
+        return f"measures {metric}: a rollback does not wait for labels, name gates of error_rate or latency"
     if phase is JudgingPhase.BAKE and metric in {Metric.VALUE, Metric.GAUGE}:
         return "compares both arms of live traffic; in a bake only one serves"
     if phase is not JudgingPhase.SHADOW and metric is Metric.GOLDEN:

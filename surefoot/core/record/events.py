@@ -9,6 +9,7 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.record.codec import WRITTEN_NAME, JsonCodec
 from surefoot.core.record.data_events import DataEvent
+from surefoot.core.record.rollback_steps import RollbackSteps
 from surefoot.core.record.service_events import (
     CorrectionsWritten,
     ExposureListed,
@@ -78,6 +79,8 @@ class RolloutOpened:
         reason: Why it was asked for.
         source: What asked for it: "alias", "stage" or "hand"; empty in journals of the first release.
         passed_over: Of a rollback: later proven-good versions that are quarantined, so that traffic does not go there.
+        stepped: Of a rollback: the steps by which traffic goes back; None where it goes at once.
+        mode_reason: Of a rollback: why it goes at once or step by step; empty where nothing but that was possible.
     """
 
     rollout: str
@@ -92,6 +95,8 @@ class RolloutOpened:
     reason: str
     source: str = ""
     passed_over: tuple[str, ...] = ()
+    stepped: RollbackSteps | None = None
+    mode_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,27 @@ def service_records(
     return tuple(made)
 
 
+def last_served_at(entries: Iterable[Entry], version: Version, now: float) -> float | None:
+    """When a version last answered callers, as the journal says [Unix seconds]; None when it never did.
+
+    Args:
+        entries: The whole journal of the model.
+        version: The version.
+        now: The time, for a version that answers callers still [Unix seconds].
+    """
+    intents, serves, last = dict[int, SetSplit](), False, None
+    for entry in entries:
+        event = decode_event(entry.kind, entry.data)
+        if isinstance(event, EffectIntended) and isinstance(event.effect, SetSplit):
+            intents[entry.seq] = event.effect
+        elif isinstance(event, EffectDone) and event.intent in intents:
+            split = intents[event.intent]
+            shared = split.candidate is not None and split.weight > 0.0 and split.candidate.digest == version.digest
+            last = entry.at if serves else last
+            serves = shared or split.champion.digest == version.digest
+    return now if serves else last
+
+
 def _add_counts(counts: dict[str, VersionCounts], more: Iterable[VersionCounts]) -> None:
     """Add counts of other requests; a loss of another metric than the latest is left out."""
     for one in more:

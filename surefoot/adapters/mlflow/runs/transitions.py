@@ -246,6 +246,9 @@ def _status(kind: str, terminal_stage: Stage) -> str:
 
 def _weight(rollout: _OpenRollout) -> str:
     """The share of a ramp's step, or of a live shadow, for the name, as the policy of the rollout says."""
+    plan = rollout.event.stepped
+    if plan is not None:
+        return f" {plan.weights[rollout.step]:g} %" if rollout.stage is Stage.RAMPING else ""
     steps = rollout.event.policy.get("steps")
     if not isinstance(steps, list):
         return ""

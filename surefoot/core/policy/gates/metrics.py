@@ -59,6 +59,8 @@ SPEED_METRICS = frozenset({Metric.LATENCY, Metric.RESOURCE})
 """Judged on quantiles of a positive measurement of each request."""
 EVENT_METRICS = frozenset({Metric.ERROR_RATE, Metric.MISSING_LABEL})
 """Judged on a bad event that each trial has or has not."""
+OBSERVABILITY_METRICS = frozenset({Metric.ERROR_RATE, Metric.LATENCY})
+"""What live traffic shows at once, without labels."""
 LIVE_ONLY_METRICS = SPEED_METRICS | {Metric.MISSING_LABEL, Metric.VALUE, Metric.GAUGE}
 """What a replay cannot show: only who really served a request has it."""
 SHIFT_METRICS = frozenset({Metric.INPUT_SHIFT, Metric.PREDICTION_SHIFT})

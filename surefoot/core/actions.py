@@ -1,0 +1,80 @@
+"""Define what a rollout can do next: the actions that a decision names and a use case carries out."""
+
+from dataclasses import dataclass
+
+from surefoot.core.domain import EvidenceKind
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.data_layer import DataSource
+from surefoot.core.policy.policy_types import Gate
+from surefoot.core.record.events import Effect, Event
+
+
+@dataclass(frozen=True, slots=True)
+class FinishEffect:
+    """Carry out an effect that was intended and not yet done."""
+
+    seq: int
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonEffect:
+    """Give up a change on the way forward: it would stand in the way of moving traffic back."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyEffect:
+    """Intend an effect, then carry it out."""
+
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeGates:
+    """Ask these gates, one look.
+
+    Attributes:
+        kind: Where the evidence comes from.
+        gates: The gates that have not answered at this look.
+        look: One-based number of the look within the step.
+        since: Start of the evidence window [Unix seconds].
+        level: How sure each verdict must be.
+    """
+
+    kind: EvidenceKind
+    gates: tuple[Gate, ...]
+    look: int
+    since: float
+    level: DecisionThresholds
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEvent:
+    """Append an event."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointData:
+    """Checkpoint a table before the candidate is promoted."""
+
+    source: DataSource
+
+
+@dataclass(frozen=True, slots=True)
+class WaitUntil:
+    """Nothing to do before this time [Unix seconds]."""
+
+    until: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoRollout:
+    """No rollout is open."""
+
+
+Action = FinishEffect | AbandonEffect | ApplyEffect | JudgeGates | RecordEvent | CheckpointData | WaitUntil | NoRollout

@@ -1,0 +1,43 @@
+"""Resolve by which steps a rollback goes, from the policy that its champion was promoted under."""
+
+import contextlib
+from collections.abc import Mapping
+
+from surefoot.core.domain import Version
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.rollback import RollbackSection
+from surefoot.core.policy.violations import Violation
+from surefoot.core.record.rollback_steps import RollbackSteps
+from surefoot.core.record.service_record import last_served_at
+from surefoot.core.record.state import Ledger
+from surefoot.core.stepped_rollback import promotion_policy, rollback_steps, why_outside_window
+from surefoot.rollout.ports import Ports
+
+
+def resolve_rollback_steps(
+    ports: Ports, ledger: Ledger, champion: Version, target: Version, mode: str | None
+) -> tuple[RollbackSteps | None, str, Mapping[str, object]]:
+    """The steps of a rollback (None: at once), why, and the policy whose gates judge them.
+
+    What a policy says that cannot be read is no reason to wait: the rollback goes at once, or by steps without gates.
+
+    Args:
+        ports: The outside world; the journal alone is asked.
+        ledger: The model's ledger.
+        champion: The version that is taken back.
+        target: The version that traffic goes back to.
+        mode: "immediate" or "stepped" where a person asks for it; None for what the policy says.
+    """
+    promotion = promotion_policy(ledger, champion)
+    section, gates, written = RollbackSection.model_validate({}), tuple[str, ...](), dict[str, object]()
+    if promotion is not None:
+        with contextlib.suppress(Violation):
+            policy = parse_policy(promotion.opened.policy)
+            section, gates, written = policy.rollback, policy.rollback_gates, dict(promotion.opened.policy)
+    outside = ""
+    if mode is None and section.window is not None:
+        now = ports.clock.now()
+        served = last_served_at(ports.journal.read(ledger.model), target, now)
+        outside = why_outside_window(ledger, section, target, served, now)
+    steps, why = rollback_steps(section, gates, mode, outside)
+    return steps, why, written if steps else {}

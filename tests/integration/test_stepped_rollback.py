@@ -1,0 +1,150 @@
+"""A stepped rollback by the real commands, a real gateway and a journal under load, with MLflow and Prefect down."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from surefoot.core.domain import RolloutKind, Stage
+from surefoot.core.record.events import (
+    EffectIntended,
+    GateJudged,
+    RolloutEnded,
+    RolloutOpened,
+    SetSplit,
+    StageEntered,
+    decode_event,
+)
+from surefoot.core.record.state import Rollout
+from surefoot.core.stepped_rollback import is_stepping
+from surefoot.rollout.steps import journal_and_apply
+from tests.fakes import POLICY
+from tests.integration.emergency import MODEL, Emergency
+from tests.integration.gateway_harness import BETTER, GOOD
+from tests.integration.waiting import wait_for
+
+WITHOUT_REGISTRY = 4
+"""Exit code of a rollback whose traffic is back and whose aliases have to wait."""
+
+
+def promote(emergency: Emergency, hold: str = "2s") -> None:
+    """Promote version 2 under a policy whose rollback goes by two steps of this length."""
+    rollback = {"mode": "stepped", "steps": [10, 50], "hold": hold}
+    policy = {**POLICY, "model": MODEL, "rollback": rollback}
+    new, old = emergency.candidate, emergency.champion
+    emergency.append(RolloutOpened("up", RolloutKind.PROMOTION, new, old, policy, "", "", "salt", 1, "test"))
+    emergency.append(StageEntered("up", Stage.PROMOTING, 0, "test"))
+    journal_and_apply(emergency.ports, emergency.ports.ledger(MODEL), SetSplit(new, None, 0.0))
+    emergency.append(RolloutEnded("up", Stage.PROMOTED, "test"))
+
+
+def started(emergency: Emergency, *words: str) -> subprocess.Popen[str]:
+    """Run a command in a process of its own."""
+    plain = {**os.environ, "SUREFOOT_HOME": str(emergency.home)}
+    whole = [sys.executable, "-m", "surefoot", *words]
+    return subprocess.Popen(whole, env=plain, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def last(emergency: Emergency) -> Rollout:
+    """The rollout that was opened last."""
+    return list(emergency.ports.ledger(MODEL).rollouts.values())[-1]
+
+
+def stepping(emergency: Emergency) -> bool:
+    """Whether a weight of the rollback is in force."""
+    ledger = emergency.ports.ledger(MODEL)
+    return ledger.rollout is not None and bool(ledger.rollout.done) and is_stepping(ledger, ledger.rollout)
+
+
+@contextmanager
+def load(emergency: Emergency) -> Iterator[Counter[tuple[int, str]]]:
+    """Ask for one row after the other, each of another unit; counts (status, version) of the answers."""
+    found: Counter[tuple[int, str]] = Counter()
+    over = threading.Event()
+
+    def ask() -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            answer = emergency.gateway.ask(unit=f"N{number}")
+            found[answer.status_code, answer.headers.get("x-surefoot-version", "")] += 1
+
+    caller = threading.Thread(target=ask)
+    caller.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        caller.join()
+
+
+def test_callers_see_no_error_while_traffic_goes_back_by_steps(emergency: Emergency) -> None:
+    """Each weight is held and judged in the journal, and every request is answered."""
+    promote(emergency)
+    with load(emergency) as found:
+        assert emergency.command("rollback", MODEL, "-m", "latency doubled") == WITHOUT_REGISTRY
+    assert {status for status, _ in found} == {200}
+    live = emergency.live()
+    assert (live.champion.number, live.candidate) == (GOOD, None)
+    entries = emergency.journal.read(MODEL)
+    moves = [decode_event(entry.kind, entry.data) for entry in entries]
+    splits = [move.effect for move in moves if isinstance(move, EffectIntended)]
+    shares = [split.weight for split in splits if isinstance(split, SetSplit)]
+    assert shares[-3:] == [10.0, 50.0, 0.0]
+    judged = {(one.step, one.verdict.gate) for one in moves if isinstance(one, GateJudged)}
+    assert judged == {(0, "errors"), (1, "errors")}
+
+
+def test_abort_in_the_middle_leaves_the_version_that_serves(emergency: Emergency) -> None:
+    """`abort` exits with 0 and says Aborted; the rollback that was under way exits with 1 and says what serves."""
+    promote(emergency, "1h")
+    running = started(emergency, "rollback", MODEL)
+    wait_for(lambda: stepping(emergency))
+    assert emergency.command("abort", MODEL, "-m", "not that") == 0
+    said, _ = running.communicate()
+    assert running.returncode == 1
+    assert f"not rolled back: version {BETTER} of {MODEL} serves on" in said
+    assert last(emergency).stage is Stage.ABORTED
+    assert (emergency.live().champion.number, emergency.live().candidate) == (BETTER, None)
+
+
+def test_now_in_another_shell_finishes_the_steps(emergency: Emergency, capfd: pytest.CaptureFixture[str]) -> None:
+    """`rollback --now` moves all traffic of a rollback that is stepping, however its flag is written."""
+    promote(emergency, "1h")
+    running = started(emergency, "rollback", MODEL)
+    wait_for(lambda: stepping(emergency))
+    capfd.readouterr()
+    emergency.command("status", MODEL, "--json")
+    shown = json.loads(capfd.readouterr().out)["models"][0]["rollout"]
+    assert (shown["step"], shown["stepped"]["weights"]) == (0, [10.0, 50.0])
+    began = time.monotonic()
+    assert emergency.command("rollback", MODEL, "--now=yes") == WITHOUT_REGISTRY
+    assert time.monotonic() - began < 3600.0
+    running.communicate()
+    assert running.returncode == WITHOUT_REGISTRY
+    assert (emergency.live().champion.number, emergency.live().candidate) == (GOOD, None)
+
+
+def test_a_command_that_was_killed_is_taken_up_by_the_next_one(emergency: Emergency) -> None:
+    """After SIGKILL at a weight, two commands at once bring the same rollback to its end, with the same exit code."""
+    promote(emergency, "4s")
+    running = started(emergency, "rollback", MODEL)
+    wait_for(lambda: stepping(emergency))
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    assert emergency.live().weight == 10.0
+    both = [started(emergency, "rollback", MODEL) for _ in range(2)]
+    for one in both:
+        one.communicate()
+    assert [one.returncode for one in both] == [WITHOUT_REGISTRY, WITHOUT_REGISTRY]
+    assert (emergency.live().champion.number, emergency.live().candidate) == (GOOD, None)
+    opened = [entry for entry in emergency.journal.read(MODEL) if entry.kind == "RolloutOpened"]
+    assert len(opened) == 2
