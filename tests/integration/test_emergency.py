@@ -110,6 +110,8 @@ def test_a_connection_that_breaks_stops_no_command(emergency: Emergency) -> None
         ["kill", "--json=1", "-m", "x"],
         ["rollback", MODEL, "--json=yes"],
         ["abort", MODEL, "--", "--dry-run"],
+        ["abort", MODEL, "--now"],
+        ["rollback", MODEL, "--now=1", "--stepped=no"],
     ],
 )
 def test_words_that_look_like_options_stop_no_command(emergency: Emergency, words: list[str]) -> None:

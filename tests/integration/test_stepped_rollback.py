@@ -92,6 +92,7 @@ def test_callers_see_no_error_while_traffic_goes_back_by_steps(emergency: Emerge
     with load(emergency) as found:
         assert emergency.command("rollback", MODEL, "-m", "latency doubled") == WITHOUT_REGISTRY
     assert {status for status, _ in found} == {200}
+    assert {10.0, 50.0} <= {record["weight"] for record in emergency.gateway.records()}
     live = emergency.live()
     assert (live.champion.number, live.candidate) == (GOOD, None)
     entries = emergency.journal.read(MODEL)

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from surefoot.adapters.mlflow.runs.transitions import run_views
 from surefoot.core.domain import Outcome, RolloutKind, Stage
 from surefoot.core.errors import OutcomeUnknown, VersionUnavailable
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.reverify import reverify
+from surefoot.core.planning.policy_notes import list_policy_notes
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
 from surefoot.core.record.events import SetSplit
@@ -18,6 +20,7 @@ from surefoot.core.stepped_rollback import is_held
 from surefoot.rollout import (
     NextStep,
     drive_rollout,
+    end_cut_rollout,
     end_rollout,
     finish_decided_ending,
     next_step,
@@ -232,6 +235,34 @@ def test_an_abort_after_all_traffic_has_moved_changes_nothing() -> None:
     end_rollout(env.ports(), "m", Stage.ABORTED, "too late")
     ledger = drive_rollout(env.ports(), "m", until=lambda seen: not seen.open)
     assert last(ledger).stage is Stage.FAST_ROLLED_BACK
+
+
+def test_a_target_that_the_gateway_cuts_calls_the_rollback_off() -> None:
+    """The tripwire has moved traffic to the version that serves; the journal follows, and one may ask again."""
+    env = promoted()
+    open_rollback(env.ports(), "m", "operator")
+    ledger = drive_rollout(env.ports(), "m", until=first_weight)
+    end_cut_rollout(env.ports("gateway"), "m", ledger.open, "9 of 10 requests failed")
+    ledger = drive_rollout(env.ports(), "m", until=lambda seen: not seen.open)
+    assert (last(ledger).stage, last(ledger).reason) == (Stage.ABORTED, "9 of 10 requests failed")
+    assert last(rollback(env, "immediate")).stage is Stage.FAST_ROLLED_BACK
+
+
+def test_runs_of_the_steps_are_named_by_their_weight() -> None:
+    """MLflow shows each step of a rollback under its own weight, not under one of the promotion's."""
+    env = promoted()
+    rollback(env)
+    names = [view.name for view in run_views(env.journal.entries) if "Ramping" in view.name]
+    assert names[-2:] == ["01 Ramping 10 %", "02 Ramping 50 %"]
+
+
+def test_lint_says_what_a_stepped_rollback_costs() -> None:
+    """How long callers go on with the bad version is said, and keys that are not used are named."""
+    said = list_policy_notes(parse_policy(STEPPED))
+    assert any("answers callers for 10 min more" in note for note in said)
+    unused = {**POLICY, "rollback": {"hold": "5m", "window": {"versions": 2}}}
+    assert any("of hold, window nothing is used" in note for note in list_policy_notes(parse_policy(unused)))
+    assert not any("rollback" in note for note in list_policy_notes(parse_policy(POLICY)))
 
 
 def test_ticks_bring_a_rollback_to_its_end_whose_command_was_killed() -> None:
