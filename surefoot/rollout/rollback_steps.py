@@ -1,4 +1,4 @@
-"""Resolve by which steps a rollback goes, from the policy that its champion was promoted under."""
+"""Decide by which steps a rollback goes, from the policy that its champion was promoted under."""
 
 import contextlib
 from collections.abc import Mapping
