@@ -9,6 +9,7 @@ from prefect.states import Completed, Failed
 
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind
 from surefoot.core.record.version_status import current_outcome, was_turned_away
+from surefoot.core.stepped_rollback import is_held
 
 if TYPE_CHECKING:
     from surefoot.core.record.state import Ledger
@@ -35,6 +36,8 @@ class TurnedAwayState(State[Any]):
 def rollout_state(ledger: "Ledger", rollout: str, data: object = None, kind: RolloutKind | None = None) -> State[Any]:
     """The state that says where a rollout stands: FAILED when it was turned away, with the reason as the message.
 
+    A stepped rollback that waits for a person is FAILED as well, and named Held.
+
     Args:
         ledger: What the journal says.
         rollout: Id of the rollout.
@@ -45,6 +48,8 @@ def rollout_state(ledger: "Ledger", rollout: str, data: object = None, kind: Rol
     found = ledger.rollouts[rollout]
     stage, reason = current_outcome(ledger, found)
     said = reason[:MAX_MESSAGE_LENGTH]
+    if is_held(found):
+        return Failed(cls=TurnedAwayState, name="Held", message=said, data=data)
     if was_turned_away(found.opened.kind, stage) and kind in {None, found.opened.kind}:
         return Failed(cls=TurnedAwayState, name=stage.value, message=said, data=data)
     return Completed(name=stage.value, message=said, data=data)

@@ -4,9 +4,15 @@ import pytest
 from prefect.states import Completed, Failed
 
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind, Stage
+from surefoot.core.judging.evidence import Evidence
+from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.record.events import ChampionAdopted, EndDecided, Event, RolloutEnded
 from surefoot.core.record.state import Ledger, fold_entries
+from surefoot.core.stepped_rollback import is_held
+from surefoot.rollout import drive_rollout, open_rollback
 from tasks.states import combine_states, rollout_state, task_result
+from tests.fakes import STEPPED
+from tests.scripted import FAIL, scenario, started
 from tests.unit.test_state import V1, V2, opened, sealed
 
 
@@ -44,6 +50,22 @@ def test_a_version_taken_back_later_turns_its_run_red() -> None:
     assert (state.type.value, state.name) == ("FAILED", "FastRolledBack")
     assert state.message == "rollback of version 2 to version 1: complaints"
     assert rollout_state(ledger, "b", kind=RolloutKind.ROLLBACK).type.value == "COMPLETED"
+
+
+def test_a_rollback_that_is_held_is_not_green() -> None:
+    """The run of a stepped rollback whose target fails a gate is red and named Held, with the gate's reason."""
+
+    def play(question: EvidenceRequest) -> Evidence | None:
+        return FAIL if question.kind == "live" and question.candidate.number == "1" else None
+
+    env = scenario(STEPPED, play)
+    started(env)
+    rollout = open_rollback(env.ports(), "m", "complaints").open
+    ledger = drive_rollout(env.ports(), "m", until=lambda seen: is_held(seen.rollout))
+    state = rollout_state(ledger, rollout, kind=RolloutKind.ROLLBACK)
+    assert (state.type.value, state.name) == ("FAILED", "Held")
+    assert state.message is not None
+    assert state.message.startswith("rollback of version 2 to version 1: ")
 
 
 def test_a_run_that_takes_an_open_promotion_back_is_green() -> None:
