@@ -3,14 +3,15 @@
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from surefoot.adapters.clock import HostClock, open_clock
 from surefoot.adapters.config.policy_file import list_policy_files, read_policy
+from surefoot.adapters.config.policy_view import PolicyView
 from surefoot.adapters.datalayer.data_layer import TableAdapters
 from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
@@ -44,7 +45,9 @@ from surefoot.rollout import (
     CandidateRequest,
     Ports,
     PromotionRequest,
+    begin_fallback,
     end_cut_rollout,
+    end_fallback,
     journal_service_counts,
     retry_on_conflict,
 )
@@ -53,7 +56,6 @@ from surefoot.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-_T = TypeVar("_T")
 _MIN_MODEL_MEMORY_MB = 4096
 """Least address space of a model's process [MB]: libraries reserve much more of it than they use."""
 LOG_RETENTION_DAYS = 90
@@ -166,8 +168,9 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
     knobs = GatewaySettings(
         config.home / "gateway",
         config.token,
-        kept=PolicyView(config, lambda policy: policy.kept),
-        units=PolicyView(config, lambda policy: policy.unit),
+        kept=PolicyView(config.configs, lambda policy: policy.kept),
+        units=PolicyView(config.configs, lambda policy: policy.unit),
+        fallbacks=PolicyView(config.configs, lambda policy: policy.fallback_answer),
     )
 
     def launched(nice: int, model: str, version: Version) -> ModelProcess:
@@ -182,7 +185,7 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
 
 
 class _GatewayJournal:
-    """Records in the journal that the gateway has cut a candidate."""
+    """Records in the journal what the gateway has done by itself."""
 
     def __init__(self, config: Settings) -> None:
         self._config = config
@@ -192,49 +195,15 @@ class _GatewayJournal:
         with open_ports(self._config, "gateway") as ports:
             end_cut_rollout(ports, model, rollout, reason)
 
+    def record_fallback_began(self, model: str, champion: Version, kind: str, reason: str) -> None:
+        """Record that callers get fallback answers, once."""
+        with open_ports(self._config, "gateway") as ports:
+            begin_fallback(ports, model, champion, kind, reason)
 
-class PolicyView(Mapping[str, _T]):
-    """What the gateway needs of each model's policy, as it is written now; a broken policy says nothing.
-
-    The gateway asks when a rollout begins and keeps to that, for an edit must not send the units of an open rollout
-    somewhere else.
-    """
-
-    def __init__(self, config: Settings, choose: Callable[[Policy], _T]) -> None:
-        """Read nothing yet.
-
-        Args:
-            config: Where policies are.
-            choose: Takes what is needed from one.
-        """
-        self._config = config
-        self._choose = choose
-        self._known: dict[str, tuple[int, tuple[_T, ...]]] = {}
-
-    def __getitem__(self, model: str) -> _T:
-        """What was chosen; KeyError without a valid policy."""
-        path = self._config.configs / f"{model}.yaml"
-        try:
-            written = path.stat().st_mtime_ns
-        except OSError:
-            raise KeyError(model) from None
-        if model not in self._known or self._known[model][0] != written:  # callers of unknown models make us ask too
-            try:
-                found: tuple[_T, ...] = (self._choose(read_policy(path)[1]),)
-            except (PolicyInvalid, NotFound):
-                found = ()
-            self._known[model] = written, found
-        for value in self._known[model][1]:
-            return value
-        raise KeyError(model)
-
-    def __iter__(self) -> Iterator[str]:
-        """Models that have a policy."""
-        return iter(read_policies(self._config))
-
-    def __len__(self) -> int:
-        """How many."""
-        return len(read_policies(self._config))
+    def record_fallback_ended(self, model: str, champion: Version) -> None:
+        """Record that the champion answers again, once."""
+        with open_ports(self._config, "gateway") as ports:
+            end_fallback(ports, model, champion)
 
 
 def read_policies(config: Settings) -> dict[str, Policy]:

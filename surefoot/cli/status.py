@@ -115,7 +115,7 @@ def _look(
         or (drift.repeat and aliases is not None and aliases.get("champion") != drift.number)
     ]
     trouble += table_problems(ledger)
-    trouble += [*_overdue(ledger, ports), *_held(ledger)]
+    trouble += [*_fallback(ledger), *_overdue(ledger, ports), *_held(ledger)]
     notes += [f"version {number} is not taken: {one.reason}" for number, one in ledger.refusals.items()]
     alarms, early = _watched(ledger)
     trouble += alarms
@@ -186,6 +186,15 @@ def _held(ledger: Ledger) -> list[str]:
         return []
     ways = f"'surefoot rollback {ledger.model} --now' moves all traffic, 'surefoot abort {ledger.model}' calls it off"
     return [f"the rollback is held at step {rollout.step + 1}: {rollout.reason}; {ways}"]
+
+
+def _fallback(ledger: Ledger) -> list[str]:
+    """Whether callers get fallback answers."""
+    began = ledger.fallback
+    if began is None:
+        return []
+    since = f"since {output.format_utc_time(ledger.fallback_since)} UTC"
+    return [f"callers get the policy's {began.kind} {since}: version {began.champion.number} fails: {began.reason}"]
 
 
 def _overdue(ledger: Ledger, ports: Ports) -> list[str]:

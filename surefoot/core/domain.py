@@ -175,6 +175,19 @@ class LogPolicy:
     share: float = 100.0
 
 
+@dataclass(frozen=True, slots=True)
+class FallbackAnswer:
+    """What a caller gets for each row of a request that no version can answer.
+
+    Attributes:
+        kind: Kind of the fallback, as in the policy: "constant".
+        json: The answer of one row, as JSON.
+    """
+
+    kind: str
+    json: str
+
+
 class FigureKind(StrEnum):
     """What a number of a verdict measures; the value is the label that people read."""
 

@@ -23,6 +23,7 @@ from surefoot.rollout.drift import (
     split_mismatch,
 )
 from surefoot.rollout.dry_run import wanted_change
+from surefoot.rollout.fallback import begin_fallback, end_fallback
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.quarantine import release_version
 from surefoot.rollout.reconcile import (
@@ -65,12 +66,14 @@ __all__ = [
     "adopt_champion",
     "adopt_champions",
     "advance_rollout",
+    "begin_fallback",
     "candidate_requests",
     "drive_rollout",
     "due_proofs",
     "due_replay_requests",
     "end_cancelled_rollouts",
     "end_cut_rollout",
+    "end_fallback",
     "end_rollout",
     "end_withdrawn",
     "ended_outcomes",

@@ -21,7 +21,7 @@ from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split
 from surefoot.core.ports import Clock
-from surefoot.gateway.control.cut_reports import CutJournal
+from surefoot.gateway.control.gateway_journal import GatewayJournal
 from surefoot.gateway.http.app import build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.predictor import LoadModel
@@ -135,7 +135,7 @@ def listening(
     root: Path,
     models: Models,
     load: LoadModel | None = None,
-    journal: CutJournal | None = None,
+    journal: GatewayJournal | None = None,
     clock: Clock | None = None,
     **settings: object,
 ) -> Iterator[Gateway]:

@@ -1,6 +1,5 @@
 """A candidate is cut for all at once: by the fuse, by a person, or because the control plane is silent."""
 
-import threading
 import time
 from pathlib import Path
 
@@ -13,22 +12,7 @@ from surefoot.gateway.inference.tripwire import TripLimits
 from tests import local_http
 from tests.integration.gateway_harness import BETTER, GOOD, NAN, RAISING, Gateway, listening, wait_for
 from tests.integration.gateway_process import TOKEN, Models
-
-
-class Journal:
-    """A journal that remembers what it was told, and is down for so many reports first."""
-
-    def __init__(self, failures: float = 0) -> None:
-        self.reports: list[tuple[str, str, str]] = []
-        self.asked = threading.Event()
-        self._failures = failures
-
-    def record_cut(self, model: str, rollout: str, reason: str) -> None:
-        """Remember, or be down."""
-        self.reports.append((model, rollout, reason))
-        self.asked.set()
-        if len(self.reports) <= self._failures:
-            raise OSError("the journal is down")
+from tests.integration.remembered_journal import Journal
 
 
 def health(gateway: Gateway) -> dict[str, object]:

@@ -9,8 +9,8 @@ import pytest
 from surefoot.core.domain import Split, Version
 from surefoot.core.traffic_split_json import encode_traffic_split
 from surefoot.gateway.control.shared_routes import SharedRouteTable
-from surefoot.gateway.inference.request_attempts import Answered, Failed, new_request
-from surefoot.gateway.inference.router import CallerAnswer, NotServing, VersionRouter
+from surefoot.gateway.inference.request_attempts import Answered, CallerAnswer, Failed, NotServing, new_request
+from surefoot.gateway.inference.router import VersionRouter
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.tripwire import TripLimits, TripRecord
 from surefoot.gateway.inference.version_pool import VersionPool
@@ -97,7 +97,9 @@ class RoutedModel:
 
     async def answer(self, number: int) -> CallerAnswer:
         """Answer one request."""
-        route = self.router.require_route()
+        route = self.router.current_route()
+        if route is None:
+            raise NotServing("no champion is loaded")
         return await self.router.answer(route, new_job(route.split, number))
 
 

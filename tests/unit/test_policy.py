@@ -53,9 +53,12 @@ FULL = {
             "key": "request",
         },
     ],
+    "fallback": {"constant": [0.8, 0.2]},
 }
 PLACES = [
     (),
+    ("fallback",),
+    ("fallback", "constant"),
     ("model",),
     ("owners",),
     ("unit",),

@@ -63,6 +63,8 @@ PREDICTION_FILES = FileKind(
         "left_out": "JSON",
         "model_ms": "DOUBLE",
         "batch": "INTEGER",
+        "fallback": "VARCHAR",
+        "fallback_answer": "JSON",
     },
 )
 LABEL_FILES = FileKind(

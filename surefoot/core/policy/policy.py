@@ -5,8 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
-from surefoot.core.domain import LogPolicy, Outcome
+from surefoot.core.domain import FallbackAnswer, LogPolicy, Outcome
 from surefoot.core.policy.data_layer import DataLayerSection
+from surefoot.core.policy.fallback import WrittenFallback
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.gates.metrics import OBSERVABILITY_METRICS
 from surefoot.core.policy.gates.union import WrittenGate
@@ -97,6 +98,10 @@ class Policy(PolicyModel):
     )
     data_layer: DataLayerSection = Field(
         (), description="Tables that are checkpointed at promotion, and what becomes of them on rollback."
+    )
+
+    fallback: OptionalKey[WrittenFallback] = Field(
+        None, description="What answers a request that no version can answer; it is refused by default."
     )
 
     @model_validator(mode="after")
@@ -199,6 +204,11 @@ class Policy(PolicyModel):
     def kept(self) -> LogPolicy:
         """What of the requests' features stays in the prediction log."""
         return self.log.kept
+
+    @property
+    def fallback_answer(self) -> FallbackAnswer | None:
+        """What answers a request that no version can answer; None where it is refused."""
+        return None if self.fallback is None else self.fallback.answer
 
     @property
     def renamed_keys(self) -> dict[str, str]:

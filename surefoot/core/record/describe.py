@@ -33,6 +33,7 @@ from surefoot.core.record.events import (
     SetSplit,
     StageEntered,
 )
+from surefoot.core.record.fallback_events import FallbackBegan, FallbackEvent
 from surefoot.core.record.service_events import (
     CorrectionsWritten,
     ExposureListed,
@@ -139,8 +140,17 @@ def describe_event(event: Event) -> str:
             return _describe_other(event)
 
 
-def _describe_other(event: DataEvent | _WatchEvent | _ServiceEvent) -> str:
+def _describe_fallback(event: FallbackEvent) -> str:
+    """When callers got fallback answers, as one line for a person."""
+    if isinstance(event, FallbackBegan):
+        return f"callers get the policy's {event.kind}: version {event.champion.number} fails ({event.reason})"
+    return f"version {event.champion.number} answers again: callers get no fallback answers any more"
+
+
+def _describe_other(event: DataEvent | _WatchEvent | _ServiceEvent | FallbackEvent) -> str:
     """What happened beside the rollouts, as one line for a person."""
+    if isinstance(event, FallbackEvent):
+        return _describe_fallback(event)
     if isinstance(event, DataEvent):
         return _describe_data(event)
     return _describe_watch_event(event) if isinstance(event, _WatchEvent) else _describe_service_event(event)

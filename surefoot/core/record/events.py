@@ -9,6 +9,7 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.record.codec import WRITTEN_NAME, JsonCodec
 from surefoot.core.record.data_events import DataEvent
+from surefoot.core.record.fallback_events import FallbackBegan, FallbackEnded
 from surefoot.core.record.rollback_steps import RollbackSteps
 from surefoot.core.record.service_events import (
     CorrectionsWritten,
@@ -288,6 +289,8 @@ Event = (
     | ServiceCounted
     | ExposureListed
     | CorrectionsWritten
+    | FallbackBegan
+    | FallbackEnded
     | DataEvent
 )
 EVENT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}

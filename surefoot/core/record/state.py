@@ -29,12 +29,15 @@ from surefoot.core.record.events import (
     StageEntered,
     decode_event,
 )
+from surefoot.core.record.fallback_events import FallbackBegan, FallbackEnded, FallbackEvent
 from surefoot.core.record.quarantine import Quarantine
 from surefoot.core.record.service_events import ExposureListed, RollbackTargetChanged, ServiceCounted, VersionReleased
+from surefoot.core.record.traffic_effects import had_callers
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 
 _TURNED_AWAY = frozenset({Stage.REJECTED, Stage.ABORTED, Stage.ROLLED_BACK})
 """Ends of a promotion that quarantine the candidate."""
+_ServiceEvent = VersionReleased | ServiceCounted | ExposureListed | FallbackEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ class Ledger:
         counted: The last count of what versions have answered.
         unlisted: Rollouts that have taken a version back whose answers have not been listed yet.
         data: Checkpoints of the model's tables, and what a rollback has still to do with them.
+        fallback: Why callers get fallback answers; None while the champion answers.
+        fallback_since: When the first of them was journalled [Unix seconds].
     """
 
     model: str
@@ -140,6 +145,8 @@ class Ledger:
     counted: ServiceCounted | None = None
     unlisted: tuple[str, ...] = ()
     data: DataState = field(default_factory=DataState)
+    fallback: FallbackBegan | None = None
+    fallback_since: float = 0.0
 
     @property
     def rollout(self) -> Rollout | None:
@@ -248,8 +255,8 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
             # Surefoot's own change that could not be made yet is no sign of another hand.
             theirs = event.rollout and event.rollout == ledger.open and not event.repeat
             return _within(ledger, ledger.rollout, event, entry.at) if ledger.rollout and theirs else ledger
-        case VersionReleased() | ServiceCounted() | ExposureListed():
-            return _after_service_event(ledger, event)
+        case VersionReleased() | ServiceCounted() | ExposureListed() | FallbackBegan() | FallbackEnded():
+            return _after_service_event(ledger, event, entry.at)
         case RolloutEnded() if ledger.rollout:
             ended = ledger.rollout
             ledger = _ended(ledger, ended, event, entry.at)
@@ -263,14 +270,16 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
             return ledger
 
 
-def _after_service_event(ledger: Ledger, event: VersionReleased | ServiceCounted | ExposureListed) -> Ledger:
-    """The ledger after an event about a version that served."""
+def _after_service_event(ledger: Ledger, event: _ServiceEvent, at: float) -> Ledger:
+    """The ledger after an event about a version that served, or failed to."""
     match event:
         case VersionReleased():
             held = {digest: one for digest, one in ledger.quarantined.items() if digest != event.version.digest}
             return replace(ledger, quarantined=held, refusals={})
         case ServiceCounted():
             return replace(ledger, counted=event, uncounted=())
+        case FallbackBegan() | FallbackEnded():
+            return replace(ledger, fallback=event if isinstance(event, FallbackBegan) else None, fallback_since=at)
         case ExposureListed():
             return replace(ledger, unlisted=tuple(one for one in ledger.unlisted if one != event.rollout))
         case _:
@@ -335,7 +344,9 @@ def _ended(ledger: Ledger, rollout: Rollout, event: RolloutEnded, at: float) -> 
     held = {digest: one for digest, one in ledger.quarantined.items() if digest != served.digest}
     if bad is not None:
         held[bad.digest] = Quarantine(bad, stage, event.reason, opened.rollout, at)
-    exposed = bad is not None and (stage is Stage.FAST_ROLLED_BACK or _had_callers(rollout))
+    exposed = bad is not None and (
+        stage is Stage.FAST_ROLLED_BACK or had_callers((*rollout.done, *rollout.refused), opened.candidate.digest)
+    )
     return replace(
         ledger,
         open="",
@@ -346,16 +357,6 @@ def _ended(ledger: Ledger, rollout: Rollout, event: RolloutEnded, at: float) -> 
         uncounted=(*ledger.uncounted, opened.rollout),
         ended_at=at,
         unlisted=(*ledger.unlisted, opened.rollout) if exposed else ledger.unlisted,
-    )
-
-
-def _had_callers(rollout: Rollout) -> bool:
-    """Whether the candidate of a promotion may have answered callers."""
-    new = rollout.opened.candidate.digest
-    return any(
-        isinstance(effect, SetSplit)
-        and (effect.champion.digest == new or (effect.candidate is not None and effect.weight > 0.0))
-        for effect in (*rollout.done, *rollout.refused)
     )
 
 

@@ -5,35 +5,20 @@ import contextlib
 import logging
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Protocol
 
 import orjson
 
+from surefoot.gateway.control.gateway_journal import GatewayJournal
 from surefoot.models.blocking_calls import run_in_daemon_thread
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 
 
-class CutJournal(Protocol):
-    """Port to the journal: records that the gateway has cut a candidate."""
-
-    def record_cut(self, model: str, rollout: str, reason: str) -> None:
-        """Record a cut; raise when it is not recorded yet, so that the report is repeated."""
-        ...
-
-
-class NullCutJournal:
-    """A journal that keeps nothing, for a gateway without a control plane."""
-
-    def record_cut(self, model: str, rollout: str, reason: str) -> None:
-        """Record nothing."""
-
-
 class CutReporter:
     """Reports of one model in one worker; all its methods belong to the event loop."""
 
-    def __init__(self, model: str, root: Path, journal: CutJournal) -> None:
+    def __init__(self, model: str, root: Path, journal: GatewayJournal) -> None:
         """Start with nothing to report.
 
         Args:

@@ -16,6 +16,7 @@ from surefoot.gateway.control.route_errors import KillSwitchSet, LoadFailed, Not
 from surefoot.gateway.control.route_files import is_saved
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.control.version_loader import VersionLoader
+from surefoot.gateway.inference.active_route import policy_rules
 from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY
 from surefoot.gateway.inference.route_snapshot import (
     KILL_SWITCH_KEY,
@@ -24,7 +25,7 @@ from surefoot.gateway.inference.route_snapshot import (
     unbatchable_versions,
     version_key,
 )
-from surefoot.gateway.inference.router import VersionRouter, policy_rules
+from surefoot.gateway.inference.router import VersionRouter
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.shadow_queue import ShadowQueue, shadow_version
 from surefoot.gateway.log.record import PredictionLogWriter
@@ -297,6 +298,7 @@ class ModelController:
             "one_at_a_time": self.router.unbatchable_reasons(),
             "silent": self.champion_only,
             "cut": "" if self._route is None else self._route.cut,
+            "fallback": "" if (period := self.router.fallback.period) is None else period.reason,
         }
 
     @property

@@ -13,7 +13,9 @@ from typing import Any
 
 from surefoot.core.ports import Clock
 from surefoot.gateway.control.acknowledgement import wait_until_acknowledged
-from surefoot.gateway.control.cut_reports import CutJournal, CutReporter
+from surefoot.gateway.control.cut_reports import CutReporter
+from surefoot.gateway.control.fallback_reports import FallbackReporter
+from surefoot.gateway.control.gateway_journal import GatewayJournal
 from surefoot.gateway.control.handover import hand_over_socket
 from surefoot.gateway.control.metrics import add_counts
 from surefoot.gateway.control.model_controller import ModelController
@@ -55,10 +57,11 @@ class WorkerRuntime:
         routes: The routes that this worker has acknowledged.
     """
 
-    def __init__(self, settings: GatewaySettings, clock: Clock, load: ModelLoaders, journal: CutJournal) -> None:
+    def __init__(self, settings: GatewaySettings, clock: Clock, load: ModelLoaders, journal: GatewayJournal) -> None:
         """Open the shared route table; no slot is taken yet."""
         self.models: dict[str, ModelController] = {}
         self.routes = NO_ROUTES
+        self._fallback_reports: dict[str, FallbackReporter] = {}
         self._kill_file = settings.root / "killed"
         self._settings = settings
         self._clock = clock
@@ -104,6 +107,8 @@ class WorkerRuntime:
             await asyncio.sleep(_POLL_INTERVAL_S)
         for controller in self.models.values():
             controller.alarms.resume()
+        for reporter in self._fallback_reports.values():
+            reporter.resume()
 
     def _ready_to_serve(self) -> bool:
         """Whether callers are better off with this worker than without it."""
@@ -234,6 +239,8 @@ class WorkerRuntime:
         self.refresh()
         for controller in self.models.values():
             controller.collect_trip()
+        for reporter in self._fallback_reports.values():
+            reporter.look()
         self._route_table.set_serving(serving=self._serves_all())
         if self._route_table.last_stats_request != self._stats_reported:
             self._report_stats()
@@ -355,6 +362,14 @@ class WorkerRuntime:
                 PredictionLogWriter(self.new_segment(name, "shadows")),
                 CutReporter(name, self._settings.root, self._journal),
                 self._clock,
+            )
+            self._fallback_reports[name] = FallbackReporter(
+                name,
+                self._settings.root,
+                router.fallback,
+                self._journal,
+                self._route_table,
+                self._settings.fallback_quiet_s,
             )
         return self.models[name]
 

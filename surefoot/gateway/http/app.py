@@ -4,7 +4,7 @@ import socket
 
 from surefoot.core.errors import SurefootError
 from surefoot.core.ports import Clock
-from surefoot.gateway.control.cut_reports import CutJournal, NullCutJournal
+from surefoot.gateway.control.gateway_journal import GatewayJournal, NullJournal
 from surefoot.gateway.control.runtime import WorkerRuntime
 from surefoot.gateway.control.version_loader import ModelLoaders
 from surefoot.gateway.http import asgi
@@ -77,7 +77,7 @@ def build_app(
     clock: Clock,
     load: LoadModel,
     shadow: LoadModel | None = None,
-    journal: CutJournal | None = None,
+    journal: GatewayJournal | None = None,
 ) -> Gateway:
     """Build the gateway.
 
@@ -86,7 +86,7 @@ def build_app(
         clock: Gives the times of the records.
         load: Loads a version of a model; must refuse bytes that are not of its digest.
         shadow: Loads a version for mirrored requests, in a process of low priority; `load` does so without it.
-        journal: Where a cut candidate is recorded; nowhere without it.
+        journal: Where cut candidates and times of fallback answers are recorded; nowhere without it.
     """
-    runtime = WorkerRuntime(settings, clock, ModelLoaders(load, shadow or load), journal or NullCutJournal())
+    runtime = WorkerRuntime(settings, clock, ModelLoaders(load, shadow or load), journal or NullJournal())
     return Gateway(settings, clock, runtime)

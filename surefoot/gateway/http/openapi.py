@@ -39,7 +39,8 @@ _ERROR = {
 }
 _TOLD = {
     "x-request-id": "Id of the request.",
-    "x-model-version": "Version that answered.",
+    "x-model-version": "Version that answered; absent from a fallback answer.",
+    "x-surefoot-fallback": "Kind of the policy's fallback that answered, because no version could; else absent.",
     "x-model-generation": "Generation of the route at receipt.",
     "x-model-rollout": "Rollout that asked for this route; empty outside one.",
 }

@@ -16,6 +16,35 @@ from surefoot.models.predictor import NO_OPTIONS, ColumnNames, RequestOptions
 from surefoot.models.rows.answer_checks import describe_error
 
 
+class NotServing(Exception):
+    """The model has no loaded champion."""
+
+
+class Overloaded(Exception):
+    """More requests wait than the queue may hold."""
+
+
+class CallerError(Exception):
+    """No version could answer this request."""
+
+
+@dataclass(slots=True)
+class CallerAnswer:
+    """What the caller gets.
+
+    Attributes:
+        predictions: JSON list of predictions.
+        answered_by: Number of the version that gave it; empty for a fallback answer.
+        job: The request.
+        fallback: Kind of the fallback that gave it; empty when a version did.
+    """
+
+    predictions: bytes
+    answered_by: str
+    job: ScoringRequest
+    fallback: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Answered:
     """A version answered; the record is written.
@@ -179,14 +208,8 @@ def _texts(names: tuple[str | int | float, ...], column: str) -> tuple[object, .
 
 
 def caller_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:
-    """Give the records of what a caller got; none while another version is still to be asked."""
-    job = attempt.job
-    if isinstance(outcome, Answered):
-        return record_lines(job, answers, outcome.by)
-    if isinstance(outcome, Failed) and attempt.last:
-        job.error = job.error or outcome.error
-        return record_lines(job, None, None)
-    return []
+    """Give the records of answers; of a failure none: another version or a fallback is still to be asked."""
+    return record_lines(attempt.job, answers, outcome.by) if isinstance(outcome, Answered) else []
 
 
 def shadow_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:

@@ -143,6 +143,11 @@ class LiveRoute:
             self._generation = snapshot.generation
         return self._effective
 
+    def configured(self) -> ConfiguredRoute | None:
+        """Give the route that all workers see, whether its champion is loaded here or not; None without a route."""
+        self.read()
+        return self._route
+
     def serves(self, key: VersionKey) -> bool:
         """Whether a version may answer right now."""
         effective = self.read()

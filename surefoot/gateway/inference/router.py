@@ -3,12 +3,23 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
-from surefoot.core.domain import Arm, LogPolicy, Split, Version
-from surefoot.gateway.inference.request_attempts import Answered, Attempt, AttemptOutcome, Failed, ProcessDown
-from surefoot.gateway.inference.request_rules import RequestRules
+from surefoot.core.domain import Arm, Split, Version
+from surefoot.gateway.inference.active_route import ActiveRoute, UnservedRoute, make_redactor, policy_rules
+from surefoot.gateway.inference.fallback_answers import FallbackAnswers
+from surefoot.gateway.inference.request_attempts import (
+    Answered,
+    Attempt,
+    AttemptOutcome,
+    CallerAnswer,
+    CallerError,
+    Failed,
+    NotServing,
+    Overloaded,
+    ProcessDown,
+)
 from surefoot.gateway.inference.route_snapshot import (
     EffectiveRoute,
     LiveRoute,
@@ -22,7 +33,6 @@ from surefoot.gateway.inference.shadow_queue import ShadowQueue
 from surefoot.gateway.inference.tripwire import TripRecord, Tripwire
 from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.record import PredictionLogWriter, record_lines
-from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.in_process import InProcessModel
 from surefoot.models.predictor import Model, Predictor
@@ -32,46 +42,6 @@ _HANG_FACTOR = 10.0
 """A candidate's process is killed when one batch takes so many times the candidate's timeout."""
 _LEAST_HANG_S = 5.0
 """A process is not killed before it has been at one batch for so long [s]."""
-
-
-class NotServing(Exception):
-    """The model has no loaded champion."""
-
-
-class Overloaded(Exception):
-    """More requests wait than the queue may hold."""
-
-
-class CallerError(Exception):
-    """No version could answer this request."""
-
-
-@dataclass(frozen=True, slots=True)
-class ActiveRoute:
-    """The route in force with the pools that answer; replaced as a whole when the route changes.
-
-    Attributes:
-        split: The split that requests are assigned by.
-        champion: The pool of the champion.
-        candidate: The pool of the candidate, or None.
-        rules: What the policy said of requests when the rollout began.
-        redactor: Prepares rows for the log; None where all of a row is written.
-    """
-
-    split: Split
-    champion: VersionPool
-    candidate: VersionPool | None
-    rules: RequestRules
-    redactor: LogRedactor | None
-
-
-@dataclass(slots=True)
-class CallerAnswer:
-    """What the caller gets: JSON list of predictions, the version that gave it, and the request."""
-
-    predictions: bytes
-    answered_by: str
-    job: ScoringRequest
 
 
 @dataclass(slots=True)
@@ -89,6 +59,7 @@ class VersionRouter:
 
     Attributes:
         log: Where answers are recorded.
+        fallback: Answers requests that the champion cannot answer.
         tripped: Why and under which split the candidate is to be cut; the control room collects it.
     """
 
@@ -102,6 +73,7 @@ class VersionRouter:
             routes: Reads the routes in force.
         """
         self.log = log
+        self.fallback = FallbackAnswers(model, settings, log)
         self.tripped: TripRecord | None = None
         self._model = model
         self._settings = settings
@@ -121,16 +93,18 @@ class VersionRouter:
             self._bind(effective)
         return self._active
 
-    def require_route(self) -> ActiveRoute:
-        """Read the route in force from shared memory.
+    def unserved_route(self) -> UnservedRoute:
+        """Give the route in force though its champion is not loaded here, for a fallback.
 
         Raises:
-            NotServing: No champion is loaded.
+            NotServing: There is no route, or failed requests are refused.
         """
-        route = self.current_route()
-        if route is None:
+        route = self._route.configured()
+        if route is None or not self.fallback.refresh():
             raise NotServing("no champion is loaded")
-        return route
+        rules = route.rules or policy_rules(self._settings, self._model)
+        split = replace(route.split, weight=0.0, mirror=0.0)
+        return UnservedRoute(split, rules, make_redactor(rules, self._settings))
 
     @property
     def split(self) -> Split | None:
@@ -156,8 +130,8 @@ class VersionRouter:
             if serving is not None:
                 serving.ensure_replicas(self._settings.processes)
         rules = route.rules or policy_rules(self._settings, self._model)
-        redactor = None if rules.kept == LogPolicy() else LogRedactor(rules.kept, self._settings.token, rules.unit)
-        self._active = ActiveRoute(split, champion, candidate, rules, redactor)
+        self._active = ActiveRoute(split, champion, candidate, rules, make_redactor(rules, self._settings))
+        self.fallback.refresh()  # while the policy can be read
 
     def set_champion_only(self, *, champion_only: bool) -> None:
         """Have the champion answer everything from now on, or follow the route again."""
@@ -249,6 +223,11 @@ class VersionRouter:
             return self._ask_both(route, route.candidate, job)
         return self._ask_champion(route, job)
 
+    def answer_unserved(self, job: ScoringRequest) -> Coroutine[object, object, CallerAnswer]:
+        """Answer one request by the fallback, because no champion is loaded."""
+        self._counts[job.version.number].requests += 1
+        return self._ask_champion(None, job)
+
     async def _ask_both(self, route: ActiveRoute, candidate: VersionPool, job: ScoringRequest) -> CallerAnswer:
         """Ask the candidate, and the champion when the candidate cannot answer."""
         outcome, blamed = await self._ask_candidate(candidate, job), False
@@ -260,7 +239,9 @@ class VersionRouter:
             job.error = outcome.error
             job.record_latency()
         answer = await self._ask_champion(self.current_route(), job)
-        if job.error is not None:
+        if (
+            job.error is not None and not answer.fallback
+        ):  # what the champion fails as well is not the candidate's fault
             self._counts[job.version.number].candidate_errors += 1
             reason = self._tripwire.record_failure(job.error) if blamed else ""
             reason = reason or self._tripwire.record_process_ends(candidate.deaths)
@@ -299,20 +280,47 @@ class VersionRouter:
     async def _ask_champion(self, route: ActiveRoute | None, job: ScoringRequest) -> CallerAnswer:
         while route is not None:
             pool = route.champion
+            version = pool.version
+            if pool.failed_starts and pool.is_down and self.fallback.refresh():  # nothing is waited for
+                down = f"version {version.number} cannot be started"
+                return self._fall_back(job, version, f"Down: {down}", NotServing(down))
             if pool.queued >= self._settings.max_queue:
-                if job.error is not None:  # the candidate's failure is recorded all the same
-                    self.log.write(record_lines(job, None, None))
-                raise Overloaded(f"{pool.queued} requests wait for version {pool.version.number}")
+                full = f"{pool.queued} requests wait for version {version.number}"
+                return self._fall_back(job, version, f"Overloaded: {full}", Overloaded(full))
             outcome = await pool.submit(job, last=True).settled
             if isinstance(outcome, Answered):
-                return CallerAnswer(outcome.predictions, pool.version.number, job)
+                if self.fallback.period is not None:
+                    self.fallback.period.recovered = version
+                return CallerAnswer(outcome.predictions, version.number, job)
             if isinstance(outcome, ProcessDown):
-                raise NotServing(outcome.error)
+                return self._fall_back(job, version, f"Down: {outcome.error}", NotServing(outcome.error))
             if isinstance(outcome, Failed):
-                self._counts[pool.version.number].caller_errors += 1
-                raise CallerError(outcome.error)
+                self._counts[version.number].caller_errors += 1
+                if outcome.asked:
+                    job.error = job.error or outcome.error
+                return self._fall_back(job, version, outcome.error, CallerError(outcome.error))
             route = self.current_route()  # it was revoked
-        raise NotServing("no champion is loaded")
+        nothing = "no champion is loaded"
+        return self._fall_back(job, job.split.champion, f"Down: {nothing}", NotServing(nothing))
+
+    def _fall_back(
+        self, job: ScoringRequest, champion: Version, error: str, refusal: NotServing | Overloaded | CallerError
+    ) -> CallerAnswer:
+        """Answer a request that the champion has failed by the fallback, or else record the failure and refuse it.
+
+        Args:
+            job: The request.
+            champion: The version that has failed it.
+            error: How it has failed.
+            refusal: What is raised where there is no fallback.
+        """
+        answer = self.fallback.answer(job, champion, error)
+        if answer is not None:
+            return CallerAnswer(answer[0], "", job, answer[1])
+        # Without a version that was asked there is nothing to say of one.
+        if job.error is not None and not isinstance(refusal, NotServing):
+            self.log.write(record_lines(job, None, None))
+        raise refusal
 
     def stats(self) -> dict[str, object]:
         """Give the counts since start, by version."""
@@ -333,6 +341,7 @@ class VersionRouter:
         split = self.split
         return {
             "log_dropped": self.log.dropped,
+            "fallback_answers": self.fallback.answered,
             "weight": 0.0 if split is None else split.weight,
             "generation": 0 if split is None else split.generation,
             "versions": versions,
@@ -375,9 +384,3 @@ class VersionRouter:
 def as_predictor(loaded: Model | Predictor) -> Predictor:
     """Give a loaded model as a predictor that replicas can ask."""
     return cast("Predictor", loaded) if hasattr(loaded, "ask") else InProcessModel(loaded, probe_proof(loaded))
-
-
-def policy_rules(settings: GatewaySettings, model: str) -> RequestRules:
-    """Give what the policy of a model says of requests now."""
-    kept = settings.kept.get(model)
-    return RequestRules(settings.units.get(model), LogPolicy() if kept is None else kept)

@@ -6,7 +6,7 @@ from typing import cast
 
 import orjson
 
-from surefoot.core.domain import Arm
+from surefoot.core.domain import Arm, FallbackAnswer
 from surefoot.gateway import json_body
 from surefoot.gateway.log.label_rules import check_label, check_request_id, check_time
 from surefoot.gateway.log.scoring_request import ScoringRequest
@@ -60,13 +60,20 @@ class PredictionLogWriter:
             self._failing = False
 
 
-def record_lines(job: ScoringRequest, predictions: list[object] | None, answered_by: str | None) -> list[bytes]:
+def record_lines(
+    job: ScoringRequest,
+    predictions: list[object] | None,
+    answered_by: str | None,
+    fallback: FallbackAnswer | None = None,
+) -> list[bytes]:
     """Give one JSON line for every row of a request.
 
     Args:
         job: The request, with what its assigned arm took and how it failed.
         predictions: What the caller gets, or None when no version could answer.
         answered_by: Number of the version that gave it, or None.
+        fallback: What the caller gets instead for each row; `prediction` stays null, so that no reader takes it for
+            the answer of a version.
     """
     split, redactor, params, cost = job.split, job.redactor, job.options.params, job.cost
     missing = _missing(job) if redactor is not None or len(job.values) > 1 else {}
@@ -96,6 +103,8 @@ def record_lines(job: ScoringRequest, predictions: list[object] | None, answered
     }
     if missing:
         record["left_out"] = missing
+    if fallback is not None:
+        record["fallback"], record["fallback_answer"] = fallback.kind, orjson.Fragment(fallback.json)
     lines = []
     for number, values in enumerate(job.values):
         record["row"] = number

@@ -12,6 +12,14 @@ MISSING_INTEGER = -(2**63)
 """What numpy makes of a missing time, and of NaN, that is cast to a whole number."""
 
 
+class UnfitInput(ValueError):
+    """The rows of a request do not fit the model's signature: that is the caller's mistake, not the model's failure."""
+
+
+UNFIT_INPUT_PREFIX = f"{UnfitInput.__name__}: "
+"""How the description of such an error begins."""
+
+
 def describe_error(error: BaseException) -> str:
     """Describe an error in one short line: its type and the beginning of its message."""
     if getattr(error, "described", False):

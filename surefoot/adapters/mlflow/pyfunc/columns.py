@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from surefoot.models.rows.answer_checks import UnfitInput
+
 NUMPY_NUMBER_TYPES = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
 INTEGER_TYPES = frozenset({"long", "integer"})
 """Types that have no missing value."""
@@ -45,7 +47,7 @@ def cast_column(name: object, spec: Any, values: Sequence[object], *, csv: bool 
             return _dates(values)
         made = [_bytes(value) if kind == "binary" else _nested(value, spec) for value in values]
     except (TypeError, ValueError, OverflowError, LookupError) as error:
-        raise ValueError(f"input {name!r} does not fit its type {kind or spec.type}: {error}") from error
+        raise UnfitInput(f"input {name!r} does not fit its type {kind or spec.type}: {error}") from error
     return pd.Series(made, dtype=object)
 
 

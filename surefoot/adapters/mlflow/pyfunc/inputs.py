@@ -11,6 +11,7 @@ from surefoot.adapters.mlflow.pyfunc.columns import (
     cast_column,
     column_type_name,
 )
+from surefoot.models.rows.answer_checks import UnfitInput
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,10 +98,10 @@ class ModelInputs:
             return pd.DataFrame(given)
         if self.columns is None:
             if len(names) < len(self.specs):
-                raise ValueError(f"the model takes {len(self.specs)} inputs, not {len(names)}")
+                raise UnfitInput(f"the model takes {len(self.specs)} inputs, not {len(names)}")
             known: list[tuple[Any, Any]] = list(zip(names, self.specs, strict=False))
         elif missing := self.required - given.keys():
-            raise ValueError(f"the required inputs {sorted(missing)} are missing")
+            raise UnfitInput(f"the required inputs {sorted(missing)} are missing")
         else:
             # A whole number cannot be missing, so a column of them that is left out, or null, is left out of the frame.
             asked = zip(self.columns, self.specs, strict=True)
@@ -130,7 +131,7 @@ class ModelInputs:
             width = min(*map(len, rows), len(self.specs))
             return tuple(range(width)), [row[:width] for row in rows]
         if len(self.columns) > 1:
-            raise ValueError(f"the inputs of the model have the names {list(self.columns)}; send them with the values")
+            raise UnfitInput(f"the inputs of the model have the names {list(self.columns)}; send them with the values")
         return self.columns, [[value] for value in values]
 
     def _arrays(self, names: ColumnNames | None, values: list[Any]) -> Any:
@@ -144,7 +145,7 @@ class ModelInputs:
                 return _shaped([row[0] for row in values], self.specs[0])
             return np.array(values, dtype=self.specs[0].type)
         if missing := [name for name in self.columns if name not in names]:
-            raise ValueError(f"the required inputs {missing} are missing")
+            raise UnfitInput(f"the required inputs {missing} are missing")
         given = dict(zip(names, zip(*values, strict=True), strict=True))
         return {name: _shaped(given[name], spec) for name, spec in zip(self.columns, self.specs, strict=True)}
 

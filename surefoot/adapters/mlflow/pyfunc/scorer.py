@@ -19,6 +19,7 @@ from surefoot.adapters.mlflow.pyfunc.outputs import (
 from surefoot.adapters.mlflow.pyfunc.probes import probe_rows
 from surefoot.adapters.mlflow.pyfunc.tables import answer_table, table_columns, table_frame
 from surefoot.models.arrow_stream import decode_table, encode_table
+from surefoot.models.rows.answer_checks import UnfitInput
 from surefoot.models.rows.independence import IndependenceProof, RowIndependence, prove_independence
 from surefoot.models.rows.live_check import ask_model
 
@@ -77,7 +78,7 @@ class PyfuncScorer:
         names: dict[str, None] = {}
         for number, row in enumerate(rows):
             if missing := self._inputs.required - row.keys():
-                raise ValueError(f"row {number} lacks the required inputs {sorted(missing)}")
+                raise UnfitInput(f"row {number} lacks the required inputs {sorted(missing)}")
             names.update(dict.fromkeys(row))
         table = [[row.get(name) for name in names] for row in rows]
         return self.answer(tuple(names), table, params, csv=self._inputs.signed)

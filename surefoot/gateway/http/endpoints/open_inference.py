@@ -93,5 +93,5 @@ class OpenInferenceHandler:
         if controller.router.tripped is not None:  # the cut is in force before this answer leaves
             controller.collect_trip()
         after = mirror_after_response(controller, answer)
-        body = tensors.tensor_response(answer.predictions, controller.name, answer.answered_by, own)
+        body = tensors.tensor_response(answer.predictions, controller.name, answer.answered_by or answer.fallback, own)
         return Response(body, encoded=answer_headers(answer, request), after=after)

@@ -9,8 +9,13 @@ from surefoot.gateway.control.model_controller import ModelController
 from surefoot.gateway.http import asgi, scoring_body
 from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoints.handler_context import HandlerContext
-from surefoot.gateway.inference.request_attempts import new_request
-from surefoot.gateway.inference.router import CallerAnswer, CallerError, NotServing, Overloaded
+from surefoot.gateway.inference.request_attempts import (
+    CallerAnswer,
+    CallerError,
+    NotServing,
+    Overloaded,
+    new_request,
+)
 from surefoot.gateway.log.label_rules import REQUEST_ID
 
 SCORING_ERRORS = (scoring_body.MalformedBody, CallerError, NotServing, Overloaded)
@@ -69,23 +74,25 @@ def start_answer(
         tensor: Whether the caller can only be given answers that make one tensor.
 
     Raises:
-        NotServing: No champion is loaded.
+        NotServing: No champion is loaded, and failed requests are refused.
     """
-    route = controller.router.require_route()
+    router = controller.router
+    route = router.current_route()
+    assigned = router.unserved_route() if route is None else route
     job = new_request(
-        route.split,
+        assigned.split,
         model=controller.name,
         request=request,
         names=table.names,
         values=table.values,
-        column=route.rules.unit,
+        column=assigned.rules.unit,
         at=at,
         started=started,
         tensor=tensor,
-        redactor=route.redactor,
+        redactor=assigned.redactor,
         options=table.options,
     )
-    return controller.router.answer(route, job)
+    return router.answer_unserved(job) if route is None else router.answer(route, job)
 
 
 def scoring_error_answer(error: Exception, controller: ModelController, request: str) -> HttpError:
@@ -99,14 +106,17 @@ def scoring_error_answer(error: Exception, controller: ModelController, request:
 
 
 def answer_headers(answer: CallerAnswer, request: str) -> list[tuple[bytes, bytes]]:
-    """Give the headers that say which request was answered, by which version, under which route."""
+    """Give the headers that say which request was answered, by which version or fallback, under which route."""
     split = answer.job.split
+    if answer.fallback:  # no version has answered: there is no x-model-version
+        routed = _route_headers("", split.generation, split.rollout)[1:]
+        return [(b"x-request-id", request.encode()), (b"x-surefoot-fallback", answer.fallback.encode()), *routed]
     return [(b"x-request-id", request.encode()), *_route_headers(answer.answered_by, split.generation, split.rollout)]
 
 
 def mirror_after_response(controller: ModelController, answer: CallerAnswer) -> "partial[None] | None":
     """Give what mirrors a request once its answer has been sent; None when it is not mirrored."""
-    if not answer.job.split.mirror:
+    if not answer.job.split.mirror or answer.fallback:
         return None
     shadow = controller.router.shadow_for(answer.job)
     return None if shadow is None else partial(shadow.submit, answer.job)

@@ -1,0 +1,59 @@
+"""Show the gateway what it needs of each model's policy, as it is written now."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from surefoot.adapters.config.policy_file import list_policy_files, read_policy
+from surefoot.core.errors import NotFound, PolicyInvalid
+from surefoot.core.policy.policy_types import Policy
+
+_T = TypeVar("_T")
+
+
+class PolicyView(Mapping[str, _T]):
+    """What the gateway needs of each model's policy, as it is written now; a broken policy says nothing.
+
+    The gateway asks when a rollout begins and keeps to that, for an edit must not send the units of an open rollout
+    somewhere else.
+    """
+
+    def __init__(self, folder: Path, choose: Callable[[Policy], _T]) -> None:
+        """Read nothing yet.
+
+        Args:
+            folder: Where policies are.
+            choose: Takes what is needed from one.
+        """
+        self._folder = folder
+        self._choose = choose
+        self._known: dict[str, tuple[int, tuple[_T, ...]]] = {}
+
+    def __getitem__(self, model: str) -> _T:
+        """What was chosen; KeyError without a valid policy."""
+        path = self._folder / f"{model}.yaml"
+        try:
+            written = path.stat().st_mtime_ns
+        except OSError:
+            raise KeyError(model) from None
+        if model not in self._known or self._known[model][0] != written:  # callers of unknown models make us ask too
+            try:
+                found: tuple[_T, ...] = (self._choose(read_policy(path)[1]),)
+            except (PolicyInvalid, NotFound):
+                found = ()
+            self._known[model] = written, found
+        for value in self._known[model][1]:
+            return value
+        raise KeyError(model)
+
+    def __iter__(self) -> Iterator[str]:
+        """Models that have a policy."""
+        return iter(self._models())
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self._models())
+
+    def _models(self) -> list[str]:
+        """Models whose policy can be read."""
+        return [path.stem for path in list_policy_files(self._folder) if path.stem in self]

@@ -1,0 +1,89 @@
+"""Define what answers a request that no version can answer: the last rung of the ladder."""
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+
+from surefoot.core.domain import FallbackAnswer
+from surefoot.core.policy.gates.base import PolicyModel
+from surefoot.core.policy.scalars import MAX_NUMBER, NOT_A_NUMBER_MESSAGE, OptionalKey
+from surefoot.core.policy.violations import Violation, describe_type, rule_error
+
+_MAX_CONSTANT_CHARACTERS = 10_000
+"""Longest constant, as JSON: it stands in the log for each row that it answers [characters]."""
+_PLANNED = ("table", "pyfunc")
+"""Kinds of fallbacks that are planned, and not built yet."""
+
+
+def _check_kept(value: JsonValue) -> None:
+    """Refuse numbers and texts that the journal or a caller's JSON cannot carry."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_kept(key)
+            _check_kept(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_kept(inner)
+    elif isinstance(value, str):
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise rule_error(f"{describe_type(value)} holds half a character")
+    elif isinstance(value, int | float) and not -MAX_NUMBER <= value <= MAX_NUMBER:  # true for NaN as well
+        raise rule_error(f"{describe_type(value)} {NOT_A_NUMBER_MESSAGE}")
+
+
+def _constant(value: JsonValue) -> JsonValue:
+    """A constant that a caller can be given for a row."""
+    if value is None:
+        raise rule_error("null is no answer: write the answer that each row gets, or 'refuse: true'")
+    _check_kept(value)
+    text = json.dumps(value, allow_nan=False)
+    if len(text) > _MAX_CONSTANT_CHARACTERS:
+        raise rule_error(f"it has {len(text):,} characters as JSON, of at most {_MAX_CONSTANT_CHARACTERS:,}")
+    return value
+
+
+def _only_true(value: object) -> object:
+    """The one value of a key that only says which kind is wanted."""
+    if value is not True:
+        raise rule_error(f"expected true, found {describe_type(value)}")
+    return value
+
+
+def _built(value: object) -> object:
+    """Say of kinds that are planned that they are not built yet."""
+    if isinstance(value, dict):
+        for kind in _PLANNED:
+            if kind in value:
+                raise rule_error(f"'{kind}' is not supported yet: write 'constant: <answer>' or 'refuse: true'")
+    return value
+
+
+class Fallback(PolicyModel):
+    """What a request gets that no version can answer."""
+
+    constant: Annotated[JsonValue, AfterValidator(_constant)] = Field(
+        None,
+        description="JSON answer that each row of the request gets, such as 0.18.",
+        json_schema_extra={"not": {"type": "null"}},
+    )
+    refuse: OptionalKey[Annotated[Literal[True], BeforeValidator(_only_true)]] = Field(
+        None, description="Refuse the request with an error and its reason, as without this section."
+    )
+
+    def broken_rules(self) -> Iterator[Violation]:
+        """Exactly one kind is written."""
+        if ("constant" in self.model_fields_set) == (self.refuse is True):
+            yield Violation((), "exactly one of 'constant' and 'refuse' is written")
+
+    @property
+    def answer(self) -> FallbackAnswer | None:
+        """What answers; None where the request is refused."""
+        if self.refuse:
+            return None
+        return FallbackAnswer("constant", json.dumps(self.constant, allow_nan=False))
+
+
+WrittenFallback = Annotated[Fallback, BeforeValidator(_built)]
+"""The section as people write it."""

@@ -1,0 +1,19 @@
+"""Read from the effects of a rollout which versions may have answered callers."""
+
+from collections.abc import Iterable
+
+from surefoot.core.record.events import Effect, SetSplit
+
+
+def had_callers(effects: Iterable[Effect], digest: str) -> bool:
+    """Whether a version may have answered callers under some split.
+
+    Args:
+        effects: What was applied, or may have been.
+        digest: Digest of the version.
+    """
+    return any(
+        isinstance(effect, SetSplit)
+        and (effect.champion.digest == digest or (effect.candidate is not None and effect.weight > 0.0))
+        for effect in effects
+    )

@@ -1,0 +1,34 @@
+"""Define the port to the journal: what a gateway reports to it by itself."""
+
+from typing import Protocol
+
+from surefoot.core.domain import Version
+
+
+class GatewayJournal(Protocol):
+    """Records what the gateway has done by itself; each method raises when it is not recorded yet, and is repeated."""
+
+    def record_cut(self, model: str, rollout: str, reason: str) -> None:
+        """Record that a candidate's traffic was cut."""
+        ...
+
+    def record_fallback_began(self, model: str, champion: Version, kind: str, reason: str) -> None:
+        """Record that callers get fallback answers; once, however often it is told."""
+        ...
+
+    def record_fallback_ended(self, model: str, champion: Version) -> None:
+        """Record that the champion answers again; once, however often it is told."""
+        ...
+
+
+class NullJournal:
+    """A journal that keeps nothing, for a gateway without a control plane."""
+
+    def record_cut(self, model: str, rollout: str, reason: str) -> None:
+        """Record nothing."""
+
+    def record_fallback_began(self, model: str, champion: Version, kind: str, reason: str) -> None:
+        """Record nothing."""
+
+    def record_fallback_ended(self, model: str, champion: Version) -> None:
+        """Record nothing."""

@@ -1,0 +1,54 @@
+"""Hold the route that requests of one model are assigned by, with the pools that answer under it."""
+
+from dataclasses import dataclass
+
+from surefoot.core.domain import LogPolicy, Split
+from surefoot.gateway.inference.request_rules import RequestRules
+from surefoot.gateway.inference.settings import GatewaySettings
+from surefoot.gateway.inference.version_pool import VersionPool
+from surefoot.gateway.log.redaction import LogRedactor
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRoute:
+    """The route in force with the pools that answer; replaced as a whole when the route changes.
+
+    Attributes:
+        split: The split that requests are assigned by.
+        champion: The pool of the champion.
+        candidate: The pool of the candidate, or None.
+        rules: What the policy said of requests when the rollout began.
+        redactor: Prepares rows for the log; None where all of a row is written.
+    """
+
+    split: Split
+    champion: VersionPool
+    candidate: VersionPool | None
+    rules: RequestRules
+    redactor: LogRedactor | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnservedRoute:
+    """The route in force whose champion is not loaded: only a fallback can answer.
+
+    Attributes:
+        split: The split, without a candidate.
+        rules: What the policy said of requests when the rollout began.
+        redactor: Prepares rows for the log; None where all of a row is written.
+    """
+
+    split: Split
+    rules: RequestRules
+    redactor: LogRedactor | None
+
+
+def policy_rules(settings: GatewaySettings, model: str) -> RequestRules:
+    """Give what the policy of a model says of requests now."""
+    kept = settings.kept.get(model)
+    return RequestRules(settings.units.get(model), LogPolicy() if kept is None else kept)
+
+
+def make_redactor(rules: RequestRules, settings: GatewaySettings) -> LogRedactor | None:
+    """Make what prepares rows for the log; None where all of a row is written."""
+    return None if rules.kept == LogPolicy() else LogRedactor(rules.kept, settings.token, rules.unit)
