@@ -1,5 +1,6 @@
 """Requests that the champion fails are answered by the policy's fallback, marked, and never counted as its answers."""
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -25,6 +26,12 @@ from surefoot.core.domain import FallbackAnswer, Version
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.core.record.describe import describe_event
 from surefoot.core.record.events import decode_event
+from surefoot.gateway.control.fallback_reports import FallbackReporter
+from surefoot.gateway.control.shared_routes import SharedRouteTable
+from surefoot.gateway.inference.fallback_answers import FallbackAnswers, FallbackPeriod
+from surefoot.gateway.inference.settings import GatewaySettings
+from surefoot.gateway.log.record import PredictionLogWriter
+from surefoot.gateway.log.segment import SegmentWriter
 from surefoot.models.model_process import ModelProcess
 from surefoot.rollout import Ports, begin_fallback, end_fallback
 from tests import local_http
@@ -189,6 +196,64 @@ def test_a_time_of_fallback_answers_survives_the_gateway(tmp_path: Path, models:
     with serving(tmp_path / "gateway", models, journal, load=load) as gateway:
         assert not marked(gateway.ask())
         wait_for(lambda: journal.kinds() == ["FallbackBegan", "FallbackEnded"])
+
+
+def test_several_workers_journal_one_beginning_and_one_end(tmp_path: Path) -> None:
+    """Each worker has a time of fallback answers of its own; the journal has the first beginning and the last end."""
+    journal, version = RealJournal(tmp_path / "journal.db"), Version("1", f"sha256:{1:064}")
+
+    class Worker:
+        """A worker as its reports see it."""
+
+        def __init__(self) -> None:
+            self.table = SharedRouteTable(tmp_path / "gateway")
+            with self.table.lock():
+                self.table.take_slot()
+            settings = GatewaySettings(tmp_path / "gateway", "token")
+            log = PredictionLogWriter(SegmentWriter(tmp_path / "log.jsonl"))
+            self.fallback = FallbackAnswers("flights", settings, log)
+            self.reports = FallbackReporter(
+                "flights", tmp_path / "gateway", self.fallback, journal, self.table, quiet_s=0.0
+            )
+
+        def fail(self) -> None:
+            """The champion has failed a request here."""
+            self.fallback.period = FallbackPeriod(version, "constant", "it is down", 0.0)
+
+        def recover(self) -> None:
+            """The champion answers again here."""
+            assert self.fallback.period is not None
+            self.fallback.period.recovered = version
+
+    async def look(*workers: Worker) -> None:
+        """Let every worker look until each has reported what it knows."""
+        for _ in range(3):
+            for worker in workers:
+                worker.reports.look()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            await asyncio.gather(*others)
+
+    async def story() -> None:
+        one, two, three = Worker(), Worker(), Worker()
+        for worker in (one, two):
+            worker.fail()
+        await look(one, two)
+        one.recover()
+        await look(one, two)
+        assert journal.kinds() == ["FallbackBegan"]
+        two.table.release_slot()  # it is killed, and nothing of it is left but its note
+        await look(one, three)
+        assert journal.kinds() == ["FallbackBegan"]
+        three.reports.resume()
+        one.fail()
+        await look(one, three)
+        for worker in (one, three):  # at the same time
+            worker.recover()
+        await look(one, three)
+        assert journal.kinds() == ["FallbackBegan", "FallbackEnded"]
+        assert not list((tmp_path / "gateway" / "alarms").glob("*"))
+
+    asyncio.run(story())
 
 
 def test_a_champion_whose_process_is_gone_for_good_is_answered_for(tmp_path: Path, models: Models) -> None:
