@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind
-from surefoot.core.record.version_status import current_outcome, was_turned_away
+from surefoot.core.served_versions.version_status import current_outcome, was_turned_away
 from surefoot.core.stepped_rollback import is_held
 
 if TYPE_CHECKING:

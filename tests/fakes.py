@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from surefoot.core.data_layer import Checkpoint, RestoreResult, TableDigest
 from surefoot.core.domain import Outcome, RegistryView, Split, Version
 from surefoot.core.errors import (
     DataTampered,
@@ -18,9 +17,10 @@ from surefoot.core.errors import (
 from surefoot.core.judging.evidence import AnswerShapes, EventStratum, Evidence, MissingEvidence, SplitCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.validation_evidence import ValidationResult
-from surefoot.core.policy.data_layer import DataSource
 from surefoot.core.policy.policy_types import Metric
+from surefoot.core.policy.recovery.data_layer import DataSource
 from surefoot.core.record.chain import GENESIS_HASH, Entry, canonical_bytes, check_chain, seal_entry
+from surefoot.core.tables.data_layer import Checkpoint, RestoreResult, TableDigest
 from surefoot.rollout import Ports, PromotionRequest
 
 T = TypeVar("T")

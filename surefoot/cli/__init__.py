@@ -12,22 +12,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from surefoot.cli import (
-    backtest,
-    compact,
-    data,
-    demo,
-    exposure,
-    operate,
-    promote,
-    read_only,
-    serve,
-    spread,
-    status,
-    versions,
-    watch,
-)
+from surefoot.cli import backtest, compact, demo, operate, promote, read_only, serve, spread, status
 from surefoot.cli.printing.lossy_stream import LossyStream
+from surefoot.cli.served import data, exposure, versions, watch
 from surefoot.core.errors import InvariantBroken, SurefootError
 
 app = typer.Typer(

@@ -12,10 +12,10 @@ from typing import Annotated
 import typer
 
 from surefoot import wiring
-from surefoot.cli.data import restore_tables
 from surefoot.cli.printing import output
 from surefoot.cli.printing.output import console
 from surefoot.cli.read_only import JsonOption, ModelArgument
+from surefoot.cli.served.data import restore_tables
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import (
     AliasDrift,
@@ -30,8 +30,8 @@ from surefoot.core.operator_reason import Reason as Why
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import DriftFound, EffectDone, EffectIntended, SetSplit, as_json, decode_event
-from surefoot.core.record.exposure_periods import last_taken_back
 from surefoot.core.record.state import Ledger
+from surefoot.core.served_versions.exposure_periods import last_taken_back
 from surefoot.core.stepped_rollback import is_held
 from surefoot.rollout import (
     Ports,

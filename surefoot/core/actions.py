@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from surefoot.core.domain import EvidenceKind
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.data_layer import DataSource
 from surefoot.core.policy.policy_types import Gate
+from surefoot.core.policy.recovery.data_layer import DataSource
 from surefoot.core.record.events import Effect, Event
 
 

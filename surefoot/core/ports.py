@@ -2,12 +2,12 @@
 
 from typing import Protocol
 
-from surefoot.core.data_layer import Checkpoint, RestoreResult, TableDigest
 from surefoot.core.domain import RegistryView, Split, Version
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.policy.data_layer import DataSource
+from surefoot.core.policy.recovery.data_layer import DataSource
 from surefoot.core.record.chain import Entry
+from surefoot.core.tables.data_layer import Checkpoint, RestoreResult, TableDigest
 
 
 class Journal(Protocol):

@@ -39,7 +39,7 @@ from surefoot.core.record.events import (
 )
 from surefoot.core.record.state import Ledger, Rollout
 from surefoot.core.stepped_rollback import next_rollback_step, rollback_is_aborted
-from surefoot.core.table_checkpoints import next_checkpoint
+from surefoot.core.tables.table_checkpoints import next_checkpoint
 from surefoot.core.way_back import ending_effects, other_rollback_target, rollback_effects, undo_effects
 
 PRE_TRAFFIC_ALPHA = 0.05

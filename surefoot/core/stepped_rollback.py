@@ -7,7 +7,7 @@ from surefoot.core.domain import PROMOTED_STAGES, EvidenceKind, Outcome, Role, R
 from surefoot.core.durations import format_duration
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.policy.rollback import RollbackSection
+from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.record.events import Paused, SetSplit, StageEntered
 from surefoot.core.record.rollback_steps import RollbackSteps
 from surefoot.core.record.state import Ledger, Rollout

@@ -6,15 +6,6 @@ from surefoot.rollout.candidates import (
     end_withdrawn,
     open_requested_rollout,
 )
-from surefoot.rollout.data_layer import (
-    due_proofs,
-    leave_table,
-    pending_tables,
-    prove_checkpoints,
-    retry_table,
-    settle_tables,
-    table_problems,
-)
 from surefoot.rollout.drift import (
     journal_champion_drift,
     pending_alias_changes,
@@ -23,9 +14,7 @@ from surefoot.rollout.drift import (
     split_mismatch,
 )
 from surefoot.rollout.dry_run import wanted_change
-from surefoot.rollout.fallback import begin_fallback, end_fallback
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.quarantine import release_version
 from surefoot.rollout.reconcile import (
     CancelledRun,
     NextStep,
@@ -37,6 +26,17 @@ from surefoot.rollout.reconcile import (
     journal_model_drift,
     next_step,
 )
+from surefoot.rollout.recovery.data_layer import (
+    due_proofs,
+    leave_table,
+    pending_tables,
+    prove_checkpoints,
+    retry_table,
+    settle_tables,
+    table_problems,
+)
+from surefoot.rollout.recovery.fallback import begin_fallback, end_fallback
+from surefoot.rollout.recovery.quarantine import release_version
 from surefoot.rollout.requests import (
     PromotionRequest,
     adopt_champion,

@@ -11,7 +11,7 @@ from surefoot.core.errors import SurefootError
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.state import Ledger
-from surefoot.core.record.version_status import current_outcome
+from surefoot.core.served_versions.version_status import current_outcome
 from surefoot.core.state_machine import decide_action
 from surefoot.rollout.drift import (
     journal_champion_drift,

@@ -13,12 +13,12 @@ from surefoot.core.policy.policy_types import Policy
 from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.describe import event_title
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
-from surefoot.core.record.quarantine import Quarantine
 from surefoot.core.record.service_events import VersionReleased
 from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.stepped_rollback import is_stepping
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.rollback_steps import resolve_rollback_steps
+from surefoot.rollout.recovery.rollback_steps import resolve_rollback_steps
 from surefoot.rollout.steps import carry_out_effect, drive_rollout, journal_and_apply
 
 _CONFLICT_RETRIES = 100

@@ -46,8 +46,8 @@ from surefoot.core.record.events import (
 from surefoot.core.record.state import Ledger, Rollout, fold_entries, split_of_effect
 from surefoot.core.state_machine import decide_action
 from surefoot.core.stepped_rollback import rollback_is_aborted
-from surefoot.rollout.data_layer import checkpoint_table
 from surefoot.rollout.ports import Ports
+from surefoot.rollout.recovery.data_layer import checkpoint_table
 
 _MAX_OUTAGE_S = 600.0
 """How long `drive_rollout` keeps trying while the outside world does not answer [seconds]."""

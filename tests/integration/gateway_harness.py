@@ -21,7 +21,7 @@ from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Split
 from surefoot.core.ports import Clock
-from surefoot.gateway.control.gateway_journal import GatewayJournal
+from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
 from surefoot.gateway.http.app import build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.predictor import LoadModel

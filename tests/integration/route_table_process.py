@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from surefoot.gateway.control.shared_routes import RouteDocument, SharedRouteTable
-from surefoot.gateway.inference.route_snapshot import MAX_DOCUMENT_BYTES, NUMBERS_AREA_BYTES
+from surefoot.gateway.inference.routes.route_snapshot import MAX_DOCUMENT_BYTES, NUMBERS_AREA_BYTES
 
 if TYPE_CHECKING:
     import io

@@ -20,8 +20,8 @@ from surefoot.adapters.datalayer.delta_log import DeltaLog, read_interval
 from surefoot.adapters.datalayer.delta_reader import duckdb_delta_digest
 from surefoot.adapters.datalayer.delta_table import DeltaLakeTable
 from surefoot.adapters.datalayer.kept_files import KeptFiles
-from surefoot.core.data_layer import Checkpoint
 from surefoot.core.errors import DataTampered, NewerWrite, NotFound, Rejected
+from surefoot.core.tables.data_layer import Checkpoint
 
 Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 

@@ -26,7 +26,7 @@ from surefoot.core.domain import FallbackAnswer, Version
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.core.record.describe import describe_event
 from surefoot.core.record.events import decode_event
-from surefoot.gateway.control.fallback_reports import FallbackReporter
+from surefoot.gateway.control.reports.fallback_reports import FallbackReporter
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.inference.fallback_answers import FallbackAnswers, FallbackPeriod
 from surefoot.gateway.inference.settings import GatewaySettings

@@ -15,9 +15,9 @@ from surefoot.adapters.datalayer.kept_files import KeptFiles
 from surefoot.adapters.datalayer.parquet_files import ParquetFiles
 from surefoot.adapters.datalayer.row_digest import RowDigest, digest_reader
 from surefoot.adapters.datalayer.two_readers import arrow_digest, duckdb_digest
-from surefoot.core.data_layer import Checkpoint
 from surefoot.core.errors import DataTampered, NewerWrite, NotFound, Rejected
-from surefoot.core.policy.data_layer import ParquetSource, parse_data_source
+from surefoot.core.policy.recovery.data_layer import ParquetSource, parse_data_source
+from surefoot.core.tables.data_layer import Checkpoint
 
 
 def write(path: Path, version: int, ids: Sequence[int], *, marked: bool = True, **more: list[object]) -> None:

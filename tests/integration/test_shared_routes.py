@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from surefoot.gateway.control.shared_routes import MAX_WORKERS, RouteTableFull, SharedRouteTable
-from surefoot.gateway.inference.route_snapshot import MAX_DOCUMENT_BYTES
+from surefoot.gateway.inference.routes.route_snapshot import MAX_DOCUMENT_BYTES
 
 
 class Process:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from surefoot.adapters.datalayer.data_layer import TableAdapters
 from surefoot.adapters.datalayer.sql_table import SqlTable, open_table_engine
 from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotFound, Rejected
-from surefoot.core.policy.data_layer import SqlSource, parse_data_source
+from surefoot.core.policy.recovery.data_layer import SqlSource, parse_data_source
 
 START = datetime(2013, 7, 1, tzinfo=UTC)
 SOURCE = {

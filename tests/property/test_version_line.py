@@ -10,7 +10,7 @@ from surefoot.adapters.mlflow.runs.version_pages import (
     OUTCOME_LINE_PREFIX,
     description_with_outcome,
 )
-from surefoot.core.record.version_status import VersionStatus
+from surefoot.core.served_versions.version_status import VersionStatus
 
 OWNERS = st.text(max_size=300).filter(
     lambda text: not any(line.startswith(OUTCOME_LINE_PREFIX) for line in text.split("\n"))

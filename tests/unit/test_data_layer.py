@@ -15,12 +15,12 @@ from surefoot.core.errors import (
     SurefootError,
     TransitionIllegal,
 )
-from surefoot.core.policy.data_layer import OnRollback, data_source_json, parse_data_source
 from surefoot.core.policy.parse import examine_policy, parse_policy
+from surefoot.core.policy.recovery.data_layer import OnRollback, data_source_json, parse_data_source
 from surefoot.core.record.describe import describe_event
-from surefoot.core.record.due_tables import checkpoints_in_use
 from surefoot.core.record.events import decode_event
 from surefoot.core.record.state import Ledger, fold_entries
+from surefoot.core.tables.due_tables import checkpoints_in_use
 from surefoot.rollout import (
     drive_rollout,
     due_proofs,
@@ -33,7 +33,7 @@ from surefoot.rollout import (
     settle_tables,
     table_problems,
 )
-from surefoot.rollout.data_layer import PROOF_INTERVAL_S
+from surefoot.rollout.recovery.data_layer import PROOF_INTERVAL_S
 from tests.fakes import POLICY, WITH_TABLES, Faults, Scenario
 from tests.scripted import FAIL, at, events, scenario, started
 

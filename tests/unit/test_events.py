@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.adapters.journal.sql_journal import parse_canonical_json
-from surefoot.core.data_layer import Checkpoint, TableDigest
 from surefoot.core.domain import FigureKind, Outcome, Role, Verdict, VerdictFigure, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -27,6 +26,7 @@ from surefoot.core.record.events import (
 )
 from surefoot.core.record.rollback_steps import RollbackSteps
 from surefoot.core.record.service_events import VersionCounts
+from surefoot.core.tables.data_layer import Checkpoint, TableDigest
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)

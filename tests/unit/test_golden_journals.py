@@ -20,7 +20,7 @@ from surefoot.core.record.chain import Entry, canonical_bytes, check_chain
 from surefoot.core.record.describe import describe_event
 from surefoot.core.record.events import GateJudged, RolloutOpened, decode_event
 from surefoot.core.record.state import fold_entries
-from surefoot.core.record.version_status import version_statuses
+from surefoot.core.served_versions.version_status import version_statuses
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

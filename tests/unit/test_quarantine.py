@@ -8,7 +8,7 @@ from surefoot.core.record.describe import describe_event
 from surefoot.core.record.events import decode_event
 from surefoot.core.record.service_events import VersionReleased
 from surefoot.core.record.state import Ledger
-from surefoot.core.record.version_status import rollout_title, version_statuses
+from surefoot.core.served_versions.version_status import rollout_title, version_statuses
 from surefoot.rollout import (
     drive_rollout,
     end_rollout,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from surefoot.core.domain import Outcome
 from surefoot.core.record.service_events import ServiceCounted, VersionCounts
-from surefoot.core.record.service_record import Standing, service_records
+from surefoot.core.served_versions.service_record import Standing, service_records
 from surefoot.rollout import Ports, drive_rollout, is_count_due, is_list_due, journal_service_counts, open_promotion
 from tests.fakes import Scenario
 

@@ -6,7 +6,7 @@ from surefoot.core.domain import TERMINAL_STAGES, RolloutKind, Stage, Version
 from surefoot.core.record.describe import describe_event, event_title
 from surefoot.core.record.events import CandidateRefused, ChampionAdopted, Event, RolloutEnded, StageEntered
 from surefoot.core.record.state import fold_entries
-from surefoot.core.record.version_status import (
+from surefoot.core.served_versions.version_status import (
     REFUSED_OUTCOME,
     VersionStatus,
     current_outcome,

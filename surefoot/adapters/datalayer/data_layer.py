@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from surefoot.adapters.datalayer.kept_files import KeptFiles
-from surefoot.core.data_layer import Checkpoint, RestoreResult, TableDigest
 from surefoot.core.errors import NotEquippedHere
-from surefoot.core.policy.data_layer import DataSource, DeltaSource, SqlSource
+from surefoot.core.policy.recovery.data_layer import DataSource, DeltaSource, SqlSource
+from surefoot.core.tables.data_layer import Checkpoint, RestoreResult, TableDigest
 
 
 class _Table(Protocol):

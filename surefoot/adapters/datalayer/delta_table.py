@@ -16,8 +16,8 @@ from surefoot.adapters.datalayer.delta_reader import duckdb_delta_digest
 from surefoot.adapters.datalayer.kept_files import KeptFiles, file_digest
 from surefoot.adapters.datalayer.row_digest import digest_reader
 from surefoot.adapters.datalayer.two_readers import check_copy
-from surefoot.core.data_layer import Checkpoint, RestoreResult, TableDigest
 from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotEquippedHere, Rejected
+from surefoot.core.tables.data_layer import Checkpoint, RestoreResult, TableDigest
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

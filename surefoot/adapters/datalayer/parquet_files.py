@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from surefoot.adapters.datalayer.kept_files import KeptFiles, copy_durably, file_digest
 from surefoot.adapters.datalayer.two_readers import arrow_digest, check_copy, duckdb_digest
-from surefoot.core.data_layer import Checkpoint, RestoreResult, TableDigest
 from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotFound, Rejected
+from surefoot.core.tables.data_layer import Checkpoint, RestoreResult, TableDigest
 
 _VERSION_SEGMENT = re.compile(r"model_version=([^/]+)")
 _VERSION_KEY = b"model_version"

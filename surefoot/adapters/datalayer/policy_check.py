@@ -8,8 +8,8 @@ from pathlib import Path
 
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import DataUnavailable, NotFound, Rejected
-from surefoot.core.policy.data_layer import DeltaSource, OnRollback, ParquetSource, SqlSource
 from surefoot.core.policy.policy_types import Policy
+from surefoot.core.policy.recovery.data_layer import DeltaSource, OnRollback, ParquetSource, SqlSource
 
 
 @dataclass(frozen=True, slots=True)

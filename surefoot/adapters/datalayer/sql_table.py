@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from surefoot.adapters.datalayer.row_digest import RowDigest, plain_value
-from surefoot.core.data_layer import Checkpoint, RestoreResult, TableDigest
 from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotEquippedHere, NotFound, Rejected
-from surefoot.core.policy.data_layer import SqlSource
+from surefoot.core.policy.recovery.data_layer import SqlSource
+from surefoot.core.tables.data_layer import Checkpoint, RestoreResult, TableDigest
 
 _LOCK_TIMEOUT_S = 10
 """How long a lock on the table is waited for [s]."""

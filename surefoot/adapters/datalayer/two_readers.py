@@ -9,8 +9,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from surefoot.adapters.datalayer.row_digest import digest_reader
-from surefoot.core.data_layer import TableDigest
 from surefoot.core.errors import DataTampered
+from surefoot.core.tables.data_layer import TableDigest
 
 _BATCH_ROWS = 50_000
 

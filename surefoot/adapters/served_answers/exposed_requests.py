@@ -11,7 +11,7 @@ from surefoot.adapters.predictions.log_files import quote_text
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.record_columns import quote_column
 from surefoot.core.canonical_text import MISSING_SLICE_NAME, canonical_text_of_json
-from surefoot.core.record.exposure_periods import ExposurePeriod, Phase
+from surefoot.core.served_versions.exposure_periods import ExposurePeriod, Phase
 
 MEMORY_LIMIT = "500MB"
 """What sorting and joining may keep in memory; the rest goes through temporary files."""

@@ -14,13 +14,13 @@ from rich.table import Table
 from surefoot.core.domain import Split, Stage
 from surefoot.core.durations import format_duration
 from surefoot.core.operator_reason import clean_reason
-from surefoot.core.policy.data_layer import DataSource, OnRollback
 from surefoot.core.policy.policy_types import LiveShadow, Policy, Shadow
+from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.describe import describe_event
 from surefoot.core.record.events import EffectIntended, as_json, decode_event
 from surefoot.core.record.state import Ledger
-from surefoot.core.record.version_status import rollout_title
+from surefoot.core.served_versions.version_status import rollout_title
 
 console = Console(highlight=False, soft_wrap=True)
 REGISTRY_TIMEOUT_S = 5.0

@@ -6,12 +6,12 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from surefoot.core.domain import FallbackAnswer, LogPolicy, Outcome
-from surefoot.core.policy.data_layer import DataLayerSection
-from surefoot.core.policy.fallback import WrittenFallback
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.gates.metrics import OBSERVABILITY_METRICS
 from surefoot.core.policy.gates.union import WrittenGate
-from surefoot.core.policy.rollback import RollbackSection
+from surefoot.core.policy.recovery.data_layer import DataLayerSection
+from surefoot.core.policy.recovery.fallback import WrittenFallback
+from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.rules import JudgingPhase, NamedGates, PolicyOutline, broken_rules, never_judged_gates
 from surefoot.core.policy.scalars import Name, OptionalKey, Text, Texts
 from surefoot.core.policy.sections import (

@@ -3,18 +3,6 @@
 from typing import assert_never
 
 from surefoot.core.domain import RolloutKind, Stage
-from surefoot.core.record.data_events import (
-    DataCheckpointed,
-    DataCheckpointRefused,
-    DataCheckpointRequested,
-    DataEvent,
-    DataLeft,
-    DataProved,
-    DataRestored,
-    DataRestoreRefused,
-    DataRestoreRequested,
-    DataRestoreRetried,
-)
 from surefoot.core.record.events import (
     CandidateRefused,
     ChampionAdopted,
@@ -42,6 +30,18 @@ from surefoot.core.record.service_events import (
     VersionReleased,
 )
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.tables.data_events import (
+    DataCheckpointed,
+    DataCheckpointRefused,
+    DataCheckpointRequested,
+    DataEvent,
+    DataLeft,
+    DataProved,
+    DataRestored,
+    DataRestoreRefused,
+    DataRestoreRequested,
+    DataRestoreRetried,
+)
 
 _WatchEvent = ChampionJudged | ChampionWatched | IncidentOpened
 _ServiceEvent = VersionReleased | RollbackTargetChanged | ServiceCounted | ExposureListed | CorrectionsWritten

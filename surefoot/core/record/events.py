@@ -8,7 +8,6 @@ from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.record.codec import WRITTEN_NAME, JsonCodec
-from surefoot.core.record.data_events import DataEvent
 from surefoot.core.record.fallback_events import FallbackBegan, FallbackEnded
 from surefoot.core.record.rollback_steps import RollbackSteps
 from surefoot.core.record.service_events import (
@@ -19,6 +18,7 @@ from surefoot.core.record.service_events import (
     VersionReleased,
 )
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.tables.data_events import DataEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,6 @@ from typing import assert_never
 
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Split, Stage, Verdict, Version
 from surefoot.core.record.chain import Entry
-from surefoot.core.record.data_events import DataEvent
-from surefoot.core.record.data_state import DataState, fold_data_event
-from surefoot.core.record.due_tables import data_after_end
 from surefoot.core.record.events import (
     LIVE_SPLIT_DRIFT,
     CandidateRefused,
@@ -30,10 +27,13 @@ from surefoot.core.record.events import (
     decode_event,
 )
 from surefoot.core.record.fallback_events import FallbackBegan, FallbackEnded, FallbackEvent
-from surefoot.core.record.quarantine import Quarantine
 from surefoot.core.record.service_events import ExposureListed, RollbackTargetChanged, ServiceCounted, VersionReleased
 from surefoot.core.record.traffic_effects import had_callers
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.served_versions.quarantine import Quarantine
+from surefoot.core.tables.data_events import DataEvent
+from surefoot.core.tables.data_state import DataState, fold_data_event
+from surefoot.core.tables.due_tables import data_after_end
 
 _TURNED_AWAY = frozenset({Stage.REJECTED, Stage.ABORTED, Stage.ROLLED_BACK})
 """Ends of a promotion that quarantine the candidate."""

@@ -10,22 +10,22 @@ from surefoot.core.domain import Split, Version
 from surefoot.core.ports import Clock
 from surefoot.core.traffic_split_json import decode_traffic_split, encode_traffic_split
 from surefoot.gateway.control.acknowledgement import ACKNOWLEDGEMENT_POLL_S, wait_until_acknowledged
-from surefoot.gateway.control.cut_reports import CutReporter
+from surefoot.gateway.control.reports.cut_reports import CutReporter
 from surefoot.gateway.control.route_entry import persist_route, request_rules, warm_versions, without_candidate
 from surefoot.gateway.control.route_errors import KillSwitchSet, LoadFailed, NotPersisted, StaleRoute
 from surefoot.gateway.control.route_files import is_saved
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.control.version_loader import VersionLoader
-from surefoot.gateway.inference.active_route import policy_rules
 from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY
-from surefoot.gateway.inference.route_snapshot import (
+from surefoot.gateway.inference.router import VersionRouter
+from surefoot.gateway.inference.routes.active_route import policy_rules
+from surefoot.gateway.inference.routes.route_snapshot import (
     KILL_SWITCH_KEY,
     ConfiguredRoute,
     serving_versions,
     unbatchable_versions,
     version_key,
 )
-from surefoot.gateway.inference.router import VersionRouter
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.shadow_queue import ShadowQueue, shadow_version
 from surefoot.gateway.log.record import PredictionLogWriter

@@ -20,7 +20,7 @@ from surefoot.core.traffic_split_json import (
 from surefoot.gateway.control.route_files import hold_route_file_lock, is_saved, save_route
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY, list_or_empty
-from surefoot.gateway.inference.route_snapshot import serving_versions, unbatchable_versions, version_key
+from surefoot.gateway.inference.routes.route_snapshot import serving_versions, unbatchable_versions, version_key
 
 
 def without_candidate(entry: Mapping[str, object], reason: str) -> dict[str, object]:

@@ -13,12 +13,12 @@ from typing import Any
 
 from surefoot.core.ports import Clock
 from surefoot.gateway.control.acknowledgement import wait_until_acknowledged
-from surefoot.gateway.control.cut_reports import CutReporter
-from surefoot.gateway.control.fallback_reports import FallbackReporter
-from surefoot.gateway.control.gateway_journal import GatewayJournal
 from surefoot.gateway.control.handover import hand_over_socket
 from surefoot.gateway.control.metrics import add_counts
 from surefoot.gateway.control.model_controller import ModelController
+from surefoot.gateway.control.reports.cut_reports import CutReporter
+from surefoot.gateway.control.reports.fallback_reports import FallbackReporter
+from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
 from surefoot.gateway.control.route_entry import has_candidate_traffic, persist_route, without_candidate
 from surefoot.gateway.control.route_errors import NotPersisted
 from surefoot.gateway.control.route_files import read_routes
@@ -26,8 +26,8 @@ from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.control.version_loader import ModelLoaders, VersionLoader
 from surefoot.gateway.control.wake_sockets import drain
 from surefoot.gateway.inference.idle_monitor import IdleMonitor
-from surefoot.gateway.inference.route_snapshot import KILL_SWITCH_KEY, NO_ROUTES
 from surefoot.gateway.inference.router import VersionRouter
+from surefoot.gateway.inference.routes.route_snapshot import KILL_SWITCH_KEY, NO_ROUTES
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
 from surefoot.models.blocking_calls import run_in_daemon_thread

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from surefoot.gateway.control.wake_sockets import WakeSockets
-from surefoot.gateway.inference.route_snapshot import (
+from surefoot.gateway.inference.routes.route_snapshot import (
     GENERATION_INDEX,
     MAX_DOCUMENT_BYTES,
     NUMBERS_AREA_BYTES,

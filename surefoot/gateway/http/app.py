@@ -4,7 +4,7 @@ import socket
 
 from surefoot.core.errors import SurefootError
 from surefoot.core.ports import Clock
-from surefoot.gateway.control.gateway_journal import GatewayJournal, NullJournal
+from surefoot.gateway.control.reports.gateway_journal import GatewayJournal, NullJournal
 from surefoot.gateway.control.runtime import WorkerRuntime
 from surefoot.gateway.control.version_loader import ModelLoaders
 from surefoot.gateway.http import asgi

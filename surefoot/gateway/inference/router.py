@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from surefoot.core.domain import Arm, Split, Version
-from surefoot.gateway.inference.active_route import ActiveRoute, UnservedRoute, make_redactor, policy_rules
 from surefoot.gateway.inference.fallback_answers import FallbackAnswers
 from surefoot.gateway.inference.request_attempts import (
     Answered,
@@ -20,7 +19,8 @@ from surefoot.gateway.inference.request_attempts import (
     Overloaded,
     ProcessDown,
 )
-from surefoot.gateway.inference.route_snapshot import (
+from surefoot.gateway.inference.routes.active_route import ActiveRoute, UnservedRoute, make_redactor, policy_rules
+from surefoot.gateway.inference.routes.route_snapshot import (
     EffectiveRoute,
     LiveRoute,
     RouteReader,

@@ -23,7 +23,7 @@ from surefoot.gateway.inference.request_attempts import (
     caller_records,
     shadow_records,
 )
-from surefoot.gateway.inference.route_snapshot import LiveRoute, version_key
+from surefoot.gateway.inference.routes.route_snapshot import LiveRoute, version_key
 from surefoot.gateway.log.record import PredictionLogWriter
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.blocking_calls import run_in_daemon_thread

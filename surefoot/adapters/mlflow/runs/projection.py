@@ -13,7 +13,7 @@ from surefoot.adapters.mlflow.runs.transitions import RUNNING, EntryKey, RunView
 from surefoot.adapters.mlflow.runs.version_pages import ROLLOUT, VersionPages
 from surefoot.core.errors import Conflict, RegistryUnavailable, Rejected, SurefootError
 from surefoot.core.record.chain import Entry
-from surefoot.core.record.version_status import version_statuses
+from surefoot.core.served_versions.version_status import version_statuses
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from surefoot.adapters.mlflow.client import RetryingClient
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.operator_reason import clean_reason
-from surefoot.core.record.version_status import VersionStatus
+from surefoot.core.served_versions.version_status import VersionStatus
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 from surefoot.core.domain import Version
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.policy.rollback import RollbackSection
+from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.violations import Violation
 from surefoot.core.record.rollback_steps import RollbackSteps
-from surefoot.core.record.service_record import last_served_at
 from surefoot.core.record.state import Ledger
+from surefoot.core.served_versions.service_record import last_served_at
 from surefoot.core.stepped_rollback import promotion_policy, rollback_steps, why_outside_window
 from surefoot.rollout.ports import Ports
 

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
-from surefoot.core.record.data_state import DataState, KeptCheckpoint, due_restores, without_requests
 from surefoot.core.record.events import SetAlias, SetSplit
+from surefoot.core.tables.data_state import DataState, KeptCheckpoint, due_restores, without_requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from surefoot.core.record.data_events import (
+from surefoot.core.tables.data_events import (
     DataCheckpointed,
     DataCheckpointRefused,
     DataCheckpointRequested,

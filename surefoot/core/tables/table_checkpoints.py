@@ -1,7 +1,7 @@
 """Decide which table is checkpointed next before a promotion."""
 
-from surefoot.core.policy.data_layer import DataSource, OnRollback
 from surefoot.core.policy.policy_types import Policy
+from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback
 from surefoot.core.record.events import SetAlias
 from surefoot.core.record.state import Ledger, Rollout
 

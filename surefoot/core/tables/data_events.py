@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from surefoot.core.data_layer import Checkpoint
+from surefoot.core.tables.data_layer import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from surefoot.core.errors import (
     TransitionIllegal,
 )
 from surefoot.core.operator_reason import clean_reason
-from surefoot.core.policy.data_layer import DataSource, OnRollback, data_source_json, parse_data_source
-from surefoot.core.record.data_events import (
+from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback, data_source_json, parse_data_source
+from surefoot.core.record.state import Ledger
+from surefoot.core.tables.data_events import (
     DataCheckpointed,
     DataCheckpointRefused,
     DataCheckpointRequested,
@@ -28,9 +29,8 @@ from surefoot.core.record.data_events import (
     DataRestoreRequested,
     DataRestoreRetried,
 )
-from surefoot.core.record.data_state import DueRestore, KeptCheckpoint
-from surefoot.core.record.due_tables import checkpoints_in_use
-from surefoot.core.record.state import Ledger
+from surefoot.core.tables.data_state import DueRestore, KeptCheckpoint
+from surefoot.core.tables.due_tables import checkpoints_in_use
 from surefoot.rollout.ports import Ports
 
 PROOF_INTERVAL_S = 86400.0

@@ -13,9 +13,14 @@ from surefoot.cli.printing.output import console
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import EvidenceUnavailable, NotFound
-from surefoot.core.record.quarantine import Quarantine
-from surefoot.core.record.service_record import ServiceRecord, quarantine_reason, quarantined_unserved, service_records
 from surefoot.core.record.state import Ledger, fold_entries
+from surefoot.core.served_versions.quarantine import Quarantine
+from surefoot.core.served_versions.service_record import (
+    ServiceRecord,
+    quarantine_reason,
+    quarantined_unserved,
+    service_records,
+)
 from surefoot.rollout import release_version, retry_on_conflict
 from surefoot.settings import read_settings
 

@@ -10,9 +10,9 @@ from surefoot.core.domain import PROMOTED_STAGES, Outcome, RolloutKind, Version
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import EffectDone, EffectIntended, GateJudged, RolloutOpened, SetSplit, decode_event
-from surefoot.core.record.quarantine import Quarantine
 from surefoot.core.record.service_events import ServiceCounted, VersionCounts
 from surefoot.core.record.state import Ledger
+from surefoot.core.served_versions.quarantine import Quarantine
 
 
 class Standing(StrEnum):

@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 
 from surefoot.core.traffic_split_json import decode_version, encode_version
-from surefoot.gateway.control.gateway_journal import GatewayJournal
+from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.inference.fallback_answers import FallbackAnswers, FallbackPeriod
 from surefoot.models.blocking_calls import run_in_daemon_thread

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from surefoot.gateway.control.gateway_journal import GatewayJournal
+from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
 from surefoot.models.blocking_calls import run_in_daemon_thread
 
 _log = logging.getLogger(__name__)
