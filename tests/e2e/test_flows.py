@@ -161,7 +161,14 @@ def test_a_cancelled_run_aborts_its_rollout_and_is_not_started_again(stack: Scen
     (before,) = stack.python(_flow("abort_cancelled_rollouts()"))
     assert before == []
     told = {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True}
-    stack.prefect("POST", f"/flow_runs/{runs[0]['id']}/set_state", told)
+
+    def cancelled() -> bool:
+        """Cancel; a run that is just starting may say RUNNING after that."""
+        stack.prefect("POST", f"/flow_runs/{runs[0]['id']}/set_state", told)
+        time.sleep(3.0)
+        return bool(stack.prefect("GET", f"/flow_runs/{runs[0]['id']}")["state_type"] == "CANCELLED")
+
+    wait_for(cancelled, "the run stays cancelled")
     ended, resumed = stack.python(_flow("abort_cancelled_rollouts()", "resume_rollouts()"))
     (line,) = ended
     assert line.startswith(f"{asked} 2: flow run '")
