@@ -10,7 +10,7 @@ SurefootError
 │   ├── RolloutInProgress    another rollout of this model is open
 │   ├── AliasDrift           the registry does not say what the journal says
 │   ├── RouteSuperseded      the gateway serves a route of a newer generation
-│   ├── NewerWrite           somebody else has written to a table since its checkpoint
+│   ├── NewerWrite           another writer has written to a table since its checkpoint
 │   └── StaleLedger          the journal has grown since it was read
 ├── Unavailable              known not applied; retry with back-off               exit 4
 │   ├── RegistryUnavailable
@@ -103,7 +103,7 @@ class RouteSuperseded(Conflict):
 
 
 class NewerWrite(Conflict):
-    """Somebody else has written to a table since its checkpoint: it is not overwritten."""
+    """Another writer has written to a table since its checkpoint: it is not overwritten."""
 
 
 class StaleLedger(Conflict):

@@ -127,7 +127,7 @@ class DataLayer(Protocol):
             intent: Name of this restore; repeating it changes nothing.
 
         Raises:
-            NewerWrite: Somebody else has written since the checkpoint; nothing of it was overwritten.
+            NewerWrite: Another writer has written since the checkpoint; nothing of it was overwritten.
             DataTampered: The checkpoint is damaged; nothing was changed.
             Rejected: The table is gone, or cannot be restored.
             DataUnavailable: It does not answer; nothing was changed, or what was begun goes on when it is repeated.

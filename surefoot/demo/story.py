@@ -120,7 +120,7 @@ class DemoStory:
 
     def _decay(self) -> None:
         """Let the promoted version decay, and time pass until the watch has taken it back."""
-        self.theatre.announce("the weather provider sends the pressure in pascal from now on, and tells nobody")
+        self.theatre.announce("without notice, the weather provider sends the pressure in pascal instead of hPa")
         self.replay.pressure_unit = 100.0
         changed = self.replay.now
         deadline = time.monotonic() + _SCENE_TIMEOUT_S

@@ -66,7 +66,7 @@ class DeltaLakeTable:
             check_copy(checkpoint.content, duckdb_delta_digest(scratch, copy.version(restored)), "DuckDB")
 
     def restore(self, checkpoint: Checkpoint, versions: tuple[str, ...], intent: str) -> RestoreResult:
-        """Add a version that holds what the checkpoint holds, unless somebody else has committed since."""
+        """Add a version that holds what the checkpoint holds, unless another writer has committed since."""
         log, wanted = DeltaLog(self.folder), int(checkpoint.position)
         table = _open(self.folder)
         seen, content = int(table.version()), checkpoint.content.digest
@@ -179,7 +179,7 @@ def _restore(table: "DeltaTable", version: int, intent: str) -> None:
     """Have deltalake restore a version.
 
     Raises:
-        NewerWrite: Somebody has committed since the table was opened.
+        NewerWrite: Another writer has committed since the table was opened.
         Rejected: deltalake cannot restore it.
     """
     from deltalake import CommitProperties  # noqa: PLC0415 - an extra

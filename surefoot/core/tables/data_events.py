@@ -97,7 +97,7 @@ class DataRestored:
 
 @dataclass(frozen=True, slots=True)
 class DataRestoreRefused:
-    """A table was not restored: somebody else has written since, or its checkpoint is damaged.
+    """A table was not restored: another writer has written since, or its checkpoint is damaged.
 
     Attributes:
         rollout: Id of the rollout that took the version back.
