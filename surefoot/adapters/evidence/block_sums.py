@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS
+from surefoot.adapters.evidence.sum_cells import INTEGERS, CellRows, SumCells, group_sums
 from surefoot.core.answers.class_reading import NumberReading
 from surefoot.core.answers.disagreement import differing_requests
 from surefoot.core.answers.losses import NUMBER_LOSSES, compute_losses, labels_as_numbers, positive_class_scores
@@ -29,13 +30,7 @@ from surefoot.core.policy.policy_types import (
 )
 from surefoot.core.stats.block_statistic import SCORE_BINS
 
-EXACT_FLOAT = 2**53
-"""Whole numbers below are floats without a loss."""
 AnswerColumn = Sequence[object] | Floats
-_IntegerArray = NDArray[Any]
-"""Whole numbers: 64 bits where they surely fit, otherwise Python's own."""
-SumCell = tuple[int, list[int], list[int]]
-"""Requests of one slice and block, and the sums of both versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +100,7 @@ class BlockSums:
 
     gate: PairedGate
     readings: tuple[NumberReading, NumberReading] = (NumberReading.NAMES, NumberReading.NAMES)
-    cells: dict[tuple[str, int], SumCell] = field(default_factory=dict)
+    cells: SumCells = field(default_factory=SumCells)
     compared: int = 0
     same: int = 0
     odd: int = 0
@@ -137,13 +132,12 @@ class BlockSums:
 
     def merge(self, other: "BlockSums") -> None:
         """Add the sums of other requests."""
-        for key, cell in other.cells.items():
-            self._add_cell(key, cell)
+        self.cells.merge(other.cells)
         for name in ("compared", "same", "odd"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.named = first_requests([*self.named, *other.named])
 
-    def _read(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> list[_IntegerArray] | None:
+    def _read(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> list[INTEGERS] | None:
         """What both versions' answers to some requests add up to; None where some cannot be read."""
         pair, truth = read_both_answers(batch, chosen)
         both = zip(pair, self.readings, strict=True)
@@ -184,7 +178,7 @@ class BlockSums:
 
     def _sums(
         self, answers: AnswerColumn, champion: AnswerColumn, truth: AnswerColumn, reading: NumberReading
-    ) -> _IntegerArray:
+    ) -> INTEGERS:
         """What one version's answers add up to, a row each."""
         gate = self.gate
         if gate.metric in SCORE_BIN_METRICS:
@@ -202,43 +196,22 @@ class BlockSums:
         return np.array([round(float(value) * MILLIONTHS_PER_UNIT) for value in found], dtype=object)[:, None]
 
     def _add_groups(
-        self, names: Sequence[str], codes: NDArray[np.int64], blocks: NDArray[np.int64], sums: list[_IntegerArray]
+        self, names: Sequence[str], codes: NDArray[np.int64], blocks: NDArray[np.int64], sums: list[INTEGERS]
     ) -> None:
         """Add rows to the cells of their slices, by their codes, and blocks."""
         block, place = np.unique(blocks, return_inverse=True)
         group = codes * len(block) + place
         counts = np.bincount(group)
-        add_up = _bin_sums if self.gate.metric in SCORE_BIN_METRICS else _group_sums
+        add_up = _bin_sums if self.gate.metric in SCORE_BIN_METRICS else group_sums
         used = np.flatnonzero(counts)
-        old, new = (add_up(side, group, len(counts))[used].tolist() for side in sums)
-        for index, *cell in zip(used.tolist(), counts[used].tolist(), old, new, strict=True):
-            slice_, here = divmod(index, len(block))
-            self._add_cell((names[slice_], int(block[here])), (cell[0], cell[1], cell[2]))
-
-    def _add_cell(self, key: tuple[str, int], cell: SumCell) -> None:
-        """Add the sums of some requests of one slice and block."""
-        known = self.cells.get(key)
-        if known is None:
-            self.cells[key] = cell
-        else:
-            old = [a + b for a, b in zip(known[1], cell[1], strict=True)]
-            new = [a + b for a, b in zip(known[2], cell[2], strict=True)]
-            self.cells[key] = (known[0] + cell[0], old, new)
+        old, new = (add_up(side, group, len(counts))[used] for side in sums)
+        slices, places = np.divmod(used, len(block))
+        self.cells.add(names, CellRows(slices, block[places], counts[used], old, new))
 
 
 def first_requests(ids: Iterable[str]) -> list[str]:
     """Give the few ids that are named, the same ones in whatever order they come."""
     return heapq.nsmallest(MAX_NAMED_REQUESTS, set(ids))
-
-
-def _group_sums(rows: _IntegerArray, group: NDArray[np.int64], groups: int) -> _IntegerArray:
-    """Sum rows by group, exactly, shape (groups, width)."""
-    if rows.dtype == object or float(np.abs(rows).max(initial=0)) * len(rows) >= EXACT_FLOAT:
-        made = np.zeros((groups, rows.shape[1]), dtype=object)
-        np.add.at(made, group, rows)
-        return made
-    columns = [np.bincount(group, weights=rows[:, column], minlength=groups) for column in range(rows.shape[1])]
-    return np.stack(columns, axis=1).astype(np.int64)
 
 
 def reading_for_metric(gate: Gate) -> str:
@@ -273,7 +246,7 @@ def _take_rows(items: AnswerColumn, chosen: NDArray[np.intp]) -> AnswerColumn:
     return items[chosen] if isinstance(items, np.ndarray) else [items[index] for index in chosen]
 
 
-def _bin_places(given: Floats, truth: Floats) -> _IntegerArray:
+def _bin_places(given: Floats, truth: Floats) -> INTEGERS:
     """Bin of each score, whether its label is positive, and the score in millionths, shape (n, 3).
 
     Raises:
@@ -286,7 +259,7 @@ def _bin_places(given: Floats, truth: Floats) -> _IntegerArray:
     return np.stack([where, positive, np.rint(given * MILLIONTHS_PER_UNIT).astype(np.int64)], axis=1)
 
 
-def _bin_sums(rows: _IntegerArray, group: NDArray[np.int64], groups: int) -> _IntegerArray:
+def _bin_sums(rows: INTEGERS, group: NDArray[np.int64], groups: int) -> INTEGERS:
     """Requests, positives and scores by bin of the score in each group, shape (groups, 3 * SCORE_BINS).
 
     Args:

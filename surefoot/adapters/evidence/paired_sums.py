@@ -1,7 +1,6 @@
 """Add up two versions' losses on the same requests, by block and slice; the order of rows does not matter."""
 
 import datetime as dt
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
@@ -17,6 +16,7 @@ from surefoot.adapters.evidence.block_sums import (
     read_both_answers,
     reading_for_metric,
 )
+from surefoot.adapters.evidence.sum_cells import CellRows
 from surefoot.core.answers.class_reading import NumberKinds, NumberReading, decide_number_readings, is_ambiguous
 from surefoot.core.answers.values import Floats
 from surefoot.core.errors import InvariantBroken
@@ -109,18 +109,13 @@ class PairedSumsBuilder:
                 f"answers that may be names of the classes {', '.join(classes_of(self.gate))} or probabilities of the"
                 " second; let the model answer with the probabilities of both"
             )
-        slices: dict[str, list[PairedBlock]] = defaultdict(list)
-        sides = [side for _, *both in found.cells.values() for side in both]
-        largest = max((max(*side, -min(side)) for side in sides), default=0)
-        coarse = 1
+        largest, coarse = found.cells.largest(), 1
         while largest // coarse > MAX_COUNT // 16:
             coarse *= 10
-        dates = {block: _date(block * self.gate.block) for block in {block for _, block in found.cells}}
-        for (name, block), (count, *both) in sorted(found.cells.items()):
-            pair = (tuple(side) if coarse == 1 else tuple(v // coarse for v in side) for side in both)
-            slices[name].append(PairedBlock(dates[block], count, *pair))
+        dates: dict[int, str] = {}
+        slices = {name: self._blocks(rows, coarse, dates) for name, rows in found.cells.by_slice()}
         return PairedSums(
-            {name: tuple(blocks) for name, blocks in slices.items()},
+            slices,
             self.requests,
             self.labelled,
             self.unscored,
@@ -137,6 +132,22 @@ class PairedSumsBuilder:
                 what=problem if found.odd else "",
             ),
         )
+
+    def _blocks(self, rows: CellRows, coarse: int, dates: dict[int, str]) -> tuple[PairedBlock, ...]:
+        """The blocks of one slice.
+
+        Args:
+            rows: Its cells, in the order of time.
+            coarse: How many millionths one unit of the sums is [>= 1].
+            dates: Names of the blocks that were met; others are added.
+        """
+        sides = ((side // coarse).tolist() for side in (rows.champion, rows.candidate))
+        made = []
+        for block, count, old, new in zip(rows.blocks.tolist(), rows.counts.tolist(), *sides, strict=True):
+            if block not in dates:
+                dates[block] = _date(block * self.gate.block)
+            made.append(PairedBlock(dates[block], count, tuple(old), tuple(new)))
+        return tuple(made)
 
 
 def sum_paired_losses(

@@ -5,12 +5,14 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
-from surefoot.core.answers.class_reading import NumberKinds, NumberReading
+from surefoot.adapters.evidence.sum_cells import INTEGERS, CellRows
+from surefoot.core.answers.class_reading import NumberKinds
 from surefoot.core.policy.policy_types import PairedGate
 
-_KEYS = ("champion_reading", "candidate_reading", "slice", "block", "requests")
+_READINGS = ("champion_reading", "candidate_reading")
 _SIDES = ("champion", "candidate")
 _LARGEST = 2**63 - 1
 """Largest number of an integer column; larger sums are written as decimal digits."""
@@ -20,16 +22,17 @@ _SUM_COUNTS = ("compared", "same", "odd")
 
 def encode_sums(made: PairedSumsBuilder) -> tuple[pa.Table, dict[str, object]]:
     """Give the sums as rows, and everything else as facts."""
-    cells = [
-        ((*(one.name for one in readings), slice_, block, count), (old, new))
-        for readings, sums in made.sums.items()
-        for (slice_, block), (count, old, new) in sorted(sums.cells.items())
-    ]
-    columns: dict[str, pa.Array] = dict(
-        zip(_KEYS, map(pa.array, zip(*(keys for keys, _ in cells), strict=True)), strict=False)
-    )
-    sides = zip(*(both for _, both in cells), strict=True)
-    columns |= dict(zip(_SIDES, map(_numbers, sides), strict=False))
+    parts = [(readings, name, rows) for readings, sums in made.sums.items() for name, rows in sums.cells.by_slice()]
+    columns: dict[str, pa.Array] = {}
+    if parts:
+        lengths = [len(rows) for _, _, rows in parts]
+        for place, column in enumerate(_READINGS):
+            columns[column] = _repeat([readings[place].name for readings, _, _ in parts], lengths)
+        columns["slice"] = _repeat([name for _, name, _ in parts], lengths)
+        columns["block"] = pa.array(np.concatenate([rows.blocks for _, _, rows in parts]))
+        columns["requests"] = pa.array(np.concatenate([rows.counts for _, _, rows in parts]))
+        columns["champion"] = _numbers(np.concatenate([rows.champion for _, _, rows in parts]))
+        columns["candidate"] = _numbers(np.concatenate([rows.candidate for _, _, rows in parts]))
     facts = {
         **{name: getattr(made, name) for name in _COUNTS},
         "named": made.named,
@@ -62,27 +65,42 @@ def decode_sums(
         sums.named = list(told["named"])
     if not table.num_rows:
         return made
-    keys = [table.column(name).to_pylist() for name in _KEYS]
-    sides = [_lists(table.column(name).combine_chunks()) for name in _SIDES]
-    for one, other, slice_, block, count, old, new in zip(*keys, *sides, strict=True):
-        made.sums[NumberReading[one], NumberReading[other]].cells[slice_, block] = (count, old, new)
+    names, places = _coded(table, "slice")
+    blocks, counts = (table.column(name).to_numpy() for name in ("block", "requests"))
+    rows = CellRows(places, blocks, counts, *(_sums(table.column(name).combine_chunks()) for name in _SIDES))
+    readings_of = [_coded(table, column) for column in _READINGS]
+    for readings, sums in made.sums.items():
+        mine = np.ones(len(rows), dtype=bool)
+        for one, (told, codes) in zip(readings, readings_of, strict=True):
+            mine &= codes == (told.index(one.name) if one.name in told else -1)
+        sums.cells.add(names, rows.take(mine))
     return made
 
 
-def _numbers(sums: Sequence[Sequence[int]]) -> pa.Array:
+def _repeat(texts: Sequence[str], lengths: Sequence[int]) -> pa.Array:
+    """A column of texts, each as often as told."""
+    return pa.array(texts).take(pa.array(np.repeat(np.arange(len(texts)), lengths)))
+
+
+def _coded(table: pa.Table, column: str) -> tuple[list[str], NDArray[np.int64]]:
+    """Different texts of a column, and the place of each row's among them."""
+    found = table.column(column).combine_chunks().dictionary_encode()
+    return found.dictionary.to_pylist(), found.indices.to_numpy().astype(np.int64)
+
+
+def _numbers(sums: INTEGERS) -> pa.Array:
     """A column of as many sums a row."""
-    width = len(sums[0])
-    if all(min(row) >= -_LARGEST and max(row) <= _LARGEST for row in sums):
-        return pa.FixedSizeListArray.from_arrays(pa.array(np.array(sums, dtype=np.int64).ravel()), width)
-    return pa.array([" ".join(map(str, row)) for row in sums])
+    if sums.dtype != object or max(sums.max(), -sums.min()) <= _LARGEST:
+        return pa.FixedSizeListArray.from_arrays(pa.array(sums.astype(np.int64).ravel()), sums.shape[1])
+    return pa.array([" ".join(map(str, row)) for row in sums.tolist()])
 
 
-def _lists(column: pa.Array) -> list[list[int]]:
-    """What `_numbers` has written."""
+def _sums(column: pa.Array) -> INTEGERS:
+    """What `_numbers` has written, shape (n, width)."""
     if pa.types.is_string(column.type):
-        return [[*map(int, text.split())] for text in column.to_pylist()]
-    flat = column.flatten().to_numpy()
-    return cast("list[list[int]]", flat.reshape(len(column), column.type.list_size).tolist())
+        return np.array([[*map(int, text.split())] for text in column.to_pylist()], dtype=object)
+    flat: INTEGERS = column.flatten().to_numpy()
+    return flat.reshape(len(column), column.type.list_size)
 
 
 def no_rows() -> pa.Table:
