@@ -31,7 +31,7 @@ from bench.serving.on_mlflow import mlflow
 from bench.serving.on_mlserver import mlserver
 from bench.serving.on_ray import ray
 from bench.serving.ours import TOKEN, ours
-from bench.serving.running import Server, Start, free_port, go_on, hold, process, prove
+from bench.serving.running import Server, Start, check_answers, free_port, go_on, hold, process
 
 __all__ = ["COLUMNS", "TOKEN", "Measured", "burst", "free_port", "process", "save_models", "script"]
 NOTES = Console(stderr=True)
@@ -148,7 +148,7 @@ class Bench:
                 NOTES.print(f"{case.name}: {name} starts")
                 up[name] = stack.enter_context(start(self.models, case.model, self.folder))
                 for count in sorted({load.rows for load in case.loads if takes_part(name, case, load)}):
-                    prove(up[name], case.model, count, expected(self.models, case.model, count))
+                    check_answers(up[name], case.model, count, expected(self.models, case.model, count))
                 stack.callback(go_on, up[name])
                 hold(up[name])
             for load in case.loads:

@@ -276,9 +276,9 @@ def report_drift() -> list[str]:
     return found
 
 
-@task(name="restore and prove tables")
+@task(name="restore tables and test restores")
 def settle_all_tables() -> list[str]:
-    """Restore what rollbacks have left to be restored, and prove once a day that checkpoints can be.
+    """Restore what rollbacks have left to be restored, and test once a day that checkpoints can be.
 
     Returns:
         What was done, one line a table.

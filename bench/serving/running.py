@@ -96,7 +96,7 @@ def go_on(server: Server) -> None:
         time.sleep(1.0)
 
 
-def prove(server: Server, model: str, rows: int, right: Sequence[float]) -> None:
+def check_answers(server: Server, model: str, rows: int, right: Sequence[float]) -> None:
     """Wait until a server answers, and see that its answers are the model's.
 
     Raises:

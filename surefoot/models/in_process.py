@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from surefoot.models.predictor import AnswerCost, ColumnNames, Model, RequestOptions, RowChecks
-from surefoot.models.rows.independence import IndependenceProof
+from surefoot.models.rows.independence import IndependenceResult
 from surefoot.models.rows.live_check import RowWatch
 
 
@@ -15,21 +15,21 @@ class InProcessModel:
     spawn_replica = None
     proof_deaths = 0
 
-    def __init__(self, model: Model, proof: IndependenceProof | None = None) -> None:
-        """Run this model; without a proof its own claim about its rows is believed."""
-        self._watch = RowWatch(model, proof)
+    def __init__(self, model: Model, independence: IndependenceResult | None = None) -> None:
+        """Run this model; without a result its own claim about its rows is believed."""
+        self._watch = RowWatch(model, independence)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self.cost: AnswerCost | None = None
 
     @property
     def batchable(self) -> bool:
         """Whether rows of different requests may be predicted together."""
-        return self._watch.proof.row_wise
+        return self._watch.independence.row_wise
 
     @property
-    def proof(self) -> IndependenceProof:
+    def independence(self) -> IndependenceResult:
         """Why they may or may not be."""
-        return self._watch.proof
+        return self._watch.independence
 
     @property
     def checks(self) -> RowChecks:

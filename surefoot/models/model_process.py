@@ -29,7 +29,7 @@ from surefoot.models.predictor import (
     RowChecks,
 )
 from surefoot.models.rows.answer_checks import check_answer_count
-from surefoot.models.rows.independence import IndependenceProof, RowIndependence
+from surefoot.models.rows.independence import IndependenceResult, RowIndependence
 
 _log = logging.getLogger(__name__)
 _LOAD_TIMEOUT_S = 120.0
@@ -102,7 +102,7 @@ class ModelProcess:
     Attributes:
         pid: Process id.
         batchable: Whether rows of different requests may be predicted together.
-        proof: Why they may or may not be, as the process knows by now.
+        independence: Why they may or may not be, as the process knows by now.
         checks: How often it has asked rows again alone.
         cost: What the last batch took in the process, or None before the first.
         proof_deaths: Ends of earlier processes while they were to show that they answer each row by itself, before
@@ -114,15 +114,15 @@ class ModelProcess:
         start: StartProcess,
         cancelled: threading.Event | None = None,
         *,
-        prove: bool = True,
-        known: IndependenceProof | None = None,
+        probe: bool = True,
+        known: IndependenceResult | None = None,
     ) -> None:
         """Start the process; return when its model is loaded.
 
         Args:
             start: Starts it, given the number of its socket.
             cancelled: Once it is set the process is not needed any more, and is killed.
-            prove: Whether the model is to show at once that it answers each row by itself; one that ends or hangs
+            probe: Whether the model is to show at once that it answers each row by itself; one that ends or hangs
                 meanwhile is started again without, and so is one that keeps state, which the probes have changed.
             known: What an earlier process has shown; nothing is to be shown again then.
 
@@ -130,26 +130,26 @@ class ModelProcess:
             ProcessDied: It ended before it had said anything, or was silent for _LOAD_TIMEOUT_S, or was cancelled.
             Rejected: The model cannot be loaded; ArtifactTampered or NotFound where the process says so.
         """
-        self._start, self._prove, self._given = start, prove and known is None, known
+        self._start, self._probe, self._given = start, probe and known is None, known
         self.cost: AnswerCost | None = None
         self.proof_deaths = 0
-        self.proof, self.checks, self._proves = IndependenceProof(RowIndependence.UNPROVEN), RowChecks(), False
+        self.independence, self.checks, self._probing = IndependenceResult(RowIndependence.UNPROVEN), RowChecks(), False
         self._connection: ModelConnection | None = None
         try:
             greeting = self._launch(cancelled)
         except ProcessDied:
-            if not self._proves or (cancelled is not None and cancelled.is_set()):
+            if not self._probing or (cancelled is not None and cancelled.is_set()):
                 raise
             self.proof_deaths += 1
-            self._prove = self._proves = False
+            self._probe = self._probing = False
             greeting = self._launch(cancelled)
         if not isinstance(greeting, dict) or "error" in greeting:
             said = greeting if isinstance(greeting, dict) else {}
             self.close()
             raise _load_error(str(said.get("error", "")), str(said.get("message", greeting)))
         self._update_proof(greeting)
-        if self._prove and self.proof.batching is RowIndependence.NOT_REPEATABLE:
-            self._prove, self._given = False, self.proof
+        if self._probe and self.independence.batching is RowIndependence.NOT_REPEATABLE:
+            self._probe, self._given = False, self.independence
             self.close()
             self._update_proof(cast("dict[str, Any]", self._launch(cancelled)))
 
@@ -164,12 +164,12 @@ class ModelProcess:
         self._watched = os.pidfd_open(self.pid)
         try:
             known = None if self._given is None else [self._given.batching.value, self._given.why]
-            process_messages.send_message(ours, {"prove": self._prove, "known": known})
+            process_messages.send_message(ours, {"probe": self._probe, "known": known})
             greeting = self._receive(_LOAD_TIMEOUT_S, cancelled)
             if isinstance(greeting, dict) and "loaded" in greeting:
-                self._proves = True
+                self._probing = True
                 greeting = self._receive(_PROOF_TIMEOUT_S, cancelled)
-                self._proves = False
+                self._probing = False
         except process_messages.PeerClosed as error:
             raise self._reap() from error
         return greeting
@@ -196,19 +196,19 @@ class ModelProcess:
 
     def _update_proof(self, said: dict[str, Any]) -> None:
         """Update what is known of the model's rows from a message."""
-        if "proof" in said:
-            proof = said["proof"]
-            batching = RowIndependence(str(proof["batching"]))
-            self.proof = IndependenceProof(
-                batching, str(proof["why"]), None, int(proof["answered"]), str(proof["problem"])
+        if "independence" in said:
+            independence = said["independence"]
+            batching = RowIndependence(str(independence["batching"]))
+            self.independence = IndependenceResult(
+                batching, str(independence["why"]), None, int(independence["answered"]), str(independence["problem"])
             )
             self.checks = RowChecks(int(said["checked"]), int(said["differed"]))
-            self._proves = bool(said["proves"])
+            self._probing = bool(said["probing"])
 
     @property
     def batchable(self) -> bool:
         """Whether rows of different requests may be predicted together."""
-        return self.proof.row_wise
+        return self.independence.row_wise
 
     async def ask(
         self, names: ColumnNames, values: list[list[object]], options: RequestOptions = NO_OPTIONS
@@ -284,8 +284,8 @@ class ModelProcess:
         Raises:
             ProcessDied: It ended before it had said anything, or was cancelled.
         """
-        # One that ended while rows were asked together to prove it is not asked so again.
-        return ModelProcess(self._start, cancelled, prove=self._prove and not self._proves, known=self._given)
+        # One that ended while rows were asked together to probe it is not asked so again.
+        return ModelProcess(self._start, cancelled, probe=self._probe and not self._probing, known=self._given)
 
     def kill(self) -> None:
         """Kill the process at once; what waits for an answer gets ProcessDied."""

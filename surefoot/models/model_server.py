@@ -1,4 +1,4 @@
-"""Serve one model inside its own process: load it, prove that rows are independent, and answer batches."""
+"""Serve one model inside its own process: load it, probe whether it answers each row by itself, and answer batches."""
 
 import contextlib
 import gc
@@ -16,11 +16,11 @@ from surefoot.models.predictor import ColumnNames, Model
 from surefoot.models.process_meter import ProcessMeter
 from surefoot.models.process_priority import lower_priority
 from surefoot.models.rows.answer_checks import describe_error
-from surefoot.models.rows.independence import IndependenceProof, RowIndependence
-from surefoot.models.rows.live_check import RowWatch, probe_proof
+from surefoot.models.rows.independence import IndependenceResult, RowIndependence
+from surefoot.models.rows.live_check import RowWatch, probe_model
 
-_UNPROVED_REASON = "its process ended or hung when rows were asked together to prove it"
-_REMOTE_METHODS = frozenset({"predict", "golden", "model_inputs", "is_raw", "signature_fields", "table_columns"})
+_NOT_PROBED_REASON = "its process ended or hung when rows were asked together to probe it"
+_REMOTE_METHODS = frozenset({"predict", "golden_rows", "model_inputs", "is_raw", "signature_fields", "table_columns"})
 """Methods of a model that may be called besides batches: see `surefoot.models.remote_scorer`."""
 PREDICT_TABLE = "predict_table"
 """Verb of a question that an Arrow table follows, as a message of its own."""
@@ -41,9 +41,9 @@ def limit_process(memory_mb: int, nice: int) -> None:
 
 
 def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
-    """Load, prove, greet, and answer until the other side has closed.
+    """Load, probe, greet, and answer until the other side has closed.
 
-    The first message is {"prove": whether made-up rows are to be asked together, "known": [batching, why] of an earlier
+    The first message is {"probe": whether made-up rows are to be asked together, "known": [batching, why] of an earlier
     process, or null}. It says {"loaded": true}
     before it does so, for the model may end or hang there. The greeting is {"ready": true, ...} and what is known of
     the model's rows, or {"error": kind, "message": text} when the model cannot be loaded. A batch is [names, rows], or
@@ -55,23 +55,23 @@ def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
     """
     with contextlib.suppress(process_messages.PeerClosed):
         order = process_messages.receive_message(end)
-        proving, known = (order.get("prove"), order.get("known")) if isinstance(order, dict) else (False, None)
+        probing, known = (order.get("probe"), order.get("known")) if isinstance(order, dict) else (False, None)
         try:
             model = load()
         except BaseException as error:  # noqa: BLE001 - it runs the model's own code, SystemExit included
             process_messages.send_message(end, {"error": type(error).__name__, "message": str(error)})
             return
-        proof = None
-        if proving:
+        independence = None
+        if probing:
             process_messages.send_message(end, {"loaded": True})
-            proof = probe_proof(model)
+            independence = probe_model(model)
         elif known:
-            proof = IndependenceProof(RowIndependence(known[0]), str(known[1]), answered=1)
+            independence = IndependenceResult(RowIndependence(known[0]), str(known[1]), answered=1)
         elif model.batchable:
-            proof = IndependenceProof(RowIndependence.UNPROVEN, _UNPROVED_REASON)
+            independence = IndependenceResult(RowIndependence.UNPROVEN, _NOT_PROBED_REASON)
         gc.collect()
         gc.freeze()  # what is loaded now stays: no collection in between answers walks over it
-        _serve(end, RowWatch(model, proof, proving=bool(proving)))
+        _serve(end, RowWatch(model, independence, probing=bool(probing)))
 
 
 def _serve(end: socket.socket, watch: RowWatch) -> None:
@@ -99,9 +99,14 @@ def _serve(end: socket.socket, watch: RowWatch) -> None:
 
 def _proof_message(watch: RowWatch) -> dict[str, object]:
     """Give what is known of the model's rows, as a part of a message."""
-    proof = watch.proof
-    message = {"batching": proof.batching.value, "why": proof.why, "answered": proof.answered, "problem": proof.problem}
-    return {"proof": message, "checked": watch.checked, "differed": watch.differed, "proves": watch.proves_next}
+    independence = watch.independence
+    message = {
+        "batching": independence.batching.value,
+        "why": independence.why,
+        "answered": independence.answered,
+        "problem": independence.problem,
+    }
+    return {"independence": message, "checked": watch.checked, "differed": watch.differed, "probing": watch.probes_next}
 
 
 def _names(names: Any) -> ColumnNames:
@@ -118,7 +123,7 @@ def _answer(
         answers = watch.answer(_names(names), values, *options)
         cpu_ms = round((time.process_time() - cpu) * 1000.0, 4)  # as the log has them
         model_ms = round((meter.model_time() - began) * 1000.0, 4)
-        if watch.proves_next:
+        if watch.probes_next:
             more = _proof_message(watch)
         cost = {"cpu_ms": cpu_ms, "model_ms": model_ms, "rss_mb": round(meter.resident_memory(), 2)}
         body = {"answers": answers, **cost, **more}

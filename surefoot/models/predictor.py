@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import orjson
 
 from surefoot.core.domain import Version
-from surefoot.models.rows.independence import IndependenceProof
+from surefoot.models.rows.independence import IndependenceResult
 
 ColumnNames = tuple[str | int | float, ...] | None
 """Columns of a request; None for rows that are bare arrays."""
@@ -127,7 +127,7 @@ class Predictor(Protocol):
         ...
 
     @property
-    def proof(self) -> IndependenceProof | None:
+    def independence(self) -> IndependenceResult | None:
         """Why they may or may not be, as known after the last answer; None where nothing has been looked at."""
         ...
 

@@ -85,9 +85,9 @@ class RemoteScorer:
         """
         return self._run(lambda process, patience: process.call_table(PREDICT_TABLE, table, patience), rows)
 
-    def golden(self) -> tuple[list[dict[str, object]], list[object]]:
+    def golden_rows(self) -> tuple[list[dict[str, object]], list[object]]:
         """Give the example rows that the model carries, and the answers that its author saw."""
-        found = self._ask("golden", [], 1)
+        found = self._ask("golden_rows", [], 1)
         if not isinstance(found, list):
             raise RemoteModelError("the model's process gave no rows")
         return found[0], found[1]

@@ -20,7 +20,7 @@ class Asked:
 
     cost: AnswerCost | None = None
     spawn_replica = None
-    proof = None
+    independence = None
     checks = RowChecks()
     proof_deaths = 0
 

@@ -208,8 +208,8 @@ def test_a_version_that_answers_is_not_turned_away(odd: Path) -> None:
     """What its requirements name in vain is told, but a version that answers without it is no problem."""
     good, late = (hosted(odd).trial("m", version(odd, number)) for number in ("1", "7"))
     assert (good.problem, late.problem) == ("", "")
-    assert good.proof is not None
-    assert good.proof.batching is RowIndependence.BATCH_DEPENDENT
+    assert good.independence is not None
+    assert good.independence.batching is RowIndependence.BATCH_DEPENDENT
     assert late.missing == ("nowhere-to-be-found==1.0",)
 
 
@@ -229,7 +229,7 @@ def test_a_process_ends_with_the_one_that_asks(odd: Path) -> None:
     assert scores.predict([{"x": 3.0, "y": 1.0}]) == [1.5]
     assert scores.batchable
     assert scores.raw
-    assert list(scores.seen([{"x": 3.0, "y": None}]).iloc[0].isna()) == [False, True]
+    assert list(scores.preprocessed([{"x": 3.0, "y": None}]).iloc[0].isna()) == [False, True]
     del scores
 
 

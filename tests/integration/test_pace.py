@@ -26,7 +26,7 @@ class Model:
     cost: AnswerCost | None = None
     batchable = True
     spawn_replica = None
-    proof = None
+    independence = None
     checks = RowChecks()
     proof_deaths = 0
 

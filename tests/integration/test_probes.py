@@ -75,7 +75,7 @@ def test_an_example_of_equal_rows_hides_nothing(
     """Columns that do not vary in what a model carries vary in its probes, whatever their type."""
     example = pd.concat([CARRIED] * rows, ignore_index=True)
     made = scorer(tmp_path, model, example, infer_signature(example, [1.0]))
-    assert made.prove().batching is RowIndependence.BATCH_DEPENDENT
+    assert made.probe().batching is RowIndependence.BATCH_DEPENDENT
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -84,7 +84,7 @@ def test_a_missing_truth_value_is_among_the_probes(tmp_path: Path, example: pd.D
     """A column of truth values that may be missing is probed with a gap."""
     signature = ModelSignature(Schema([ColSpec("double", "dist"), ColSpec("boolean", "late", required=False)]), None)
     made = scorer(tmp_path, inverted, example, signature)
-    assert made.prove().batching is RowIndependence.BATCH_DEPENDENT
+    assert made.probe().batching is RowIndependence.BATCH_DEPENDENT
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -26,7 +26,7 @@ class Process:
 
     cost: AnswerCost | None = None
     batchable = True
-    proof = None
+    independence = None
     checks = RowChecks()
     proof_deaths = 0
 

@@ -4,22 +4,22 @@ import pytest
 
 from surefoot.adapters.replay.hosted_models import LoadTrial
 from surefoot.cli.printing import plan_output
-from surefoot.models.rows.independence import IndependenceProof, RowIndependence
+from surefoot.models.rows.independence import IndependenceResult, RowIndependence
 
 
 @pytest.mark.parametrize(
     ("found", "said"),
     [
         (
-            LoadTrial("", IndependenceProof(RowIndependence.ROW_WISE)),
+            LoadTrial("", IndependenceResult(RowIndependence.ROW_WISE)),
             "Version 4 answers each row by itself: requests are predicted together.",
         ),
         (
-            LoadTrial("", IndependenceProof(RowIndependence.NOT_REPEATABLE, "it keeps state")),
+            LoadTrial("", IndependenceResult(RowIndependence.NOT_REPEATABLE, "it keeps state")),
             "is asked one request at a time: it keeps state",
         ),
         (
-            LoadTrial("", IndependenceProof(RowIndependence.ROW_WISE), ("torch==2.9",)),
+            LoadTrial("", IndependenceResult(RowIndependence.ROW_WISE), ("torch==2.9",)),
             "name torch==2.9, which is not installed here",
         ),
     ],

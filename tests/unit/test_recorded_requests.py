@@ -111,21 +111,21 @@ def test_failures_are_those_of_each_version(tmp_path: Path) -> None:
 def test_answers_lie_as_far_apart_as_in_a_replay(tmp_path: Path) -> None:
     """The distributions of both versions' answers differ by as much as those of the models that gave them."""
     with recorded(tmp_path) as asked:
-        found = asked.answered(GIVEN)
+        found = asked.answer_shift(GIVEN)
     assert isinstance(found, InputShift)
     (feature,) = found.features
     assert (feature.name, feature.reference, feature.current) == ("prediction", 59, 57)
-    assert found == replayed(tmp_path).answered(GIVEN)
+    assert found == replayed(tmp_path).answer_shift(GIVEN)
 
 
 def test_inputs_differ_on_as_many_requests_as_in_a_replay(tmp_path: Path) -> None:
     """Features that a version wrote down for itself are compared request by request."""
     with recorded(tmp_path) as asked:
-        found = asked.seen(FED)
+        found = asked.input_differences(FED)
     assert found == InputShift(
         "the champion", (FeatureShift("i", 0.25, 60, 60), FeatureShift("origin", 0.0, 60, 60)), same=True
     )
-    assert found == replayed(tmp_path).seen(FED)
+    assert found == replayed(tmp_path).input_differences(FED)
 
 
 def test_scores_to_come_are_those_of_a_replay(tmp_path: Path) -> None:
@@ -143,14 +143,14 @@ def test_scores_to_come_are_those_of_a_replay(tmp_path: Path) -> None:
 def test_records_hold_no_golden_rows(tmp_path: Path) -> None:
     """A file of records has no model to ask, and says so."""
     with recorded(tmp_path) as asked:
-        found = asked.golden(GOLDEN)
+        found = asked.golden_rows(GOLDEN)
     assert found == MissingEvidence(Outcome.NO_DATA, "records hold no model that golden rows could be asked of")
 
 
-@pytest.mark.parametrize("name", ["failures", "answered", "past_scores", "seen"])
+@pytest.mark.parametrize("name", ["failures", "answer_shift", "past_scores", "input_differences"])
 def test_window_without_a_pair_is_no_data(tmp_path: Path, name: str) -> None:
     """A window that nothing was recorded in leaves each of the gates without data, and none of them passes."""
-    question = {"failures": ASKED, "answered": GIVEN, "past_scores": FORESEEN, "seen": FED}[name]
+    question = {"failures": ASKED, "answer_shift": GIVEN, "past_scores": FORESEEN, "input_differences": FED}[name]
     with recorded(tmp_path) as asked:
         found = getattr(asked, name)(replace(question, since=0.0, until=999.0))
     assert judge(question.gate, found, DecisionThresholds()).outcome is Outcome.NO_DATA
@@ -164,6 +164,6 @@ def test_features_that_only_the_champion_wrote_down_are_not_compared(tmp_path: P
         for arm, number, x in (("champion", "1", 1.0), ("candidate", "2", None))
     ]
     with recorded(tmp_path, pd.DataFrame(rows)) as asked:
-        found = asked.seen(FED)
+        found = asked.input_differences(FED)
     assert isinstance(found, InputShift)
     assert judge(FED.gate, found, DecisionThresholds()).outcome is Outcome.NO_DATA

@@ -261,7 +261,13 @@ def evidence(file: RecordFile) -> tuple[object, ...]:
     asked = replace(SHADOW, until=29.5 * DAY, gate=changed(BRIER, by=("region",)))
     made = RecordedAnswers(file)
     fed = replace(asked, gate=make_gate("fed", Metric.INPUT_SHIFT, against="champion"))
-    return made.paired(asked), made.past_scores(asked), made.answered(asked), made.failures(asked), made.seen(fed)
+    return (
+        made.paired(asked),
+        made.past_scores(asked),
+        made.answer_shift(asked),
+        made.failures(asked),
+        made.input_differences(fed),
+    )
 
 
 def test_order_and_cut_of_a_file_change_nothing(opened: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,6 +307,6 @@ def test_window_without_pairs_is_no_data(opened: Opens) -> None:
     file = opened([record("a", weight=5.0), record("b", "candidate", weight=5.0)])
     made = RecordedAnswers(file)
     assert scored(file).requests == 0
-    for found in (made.failures(SHADOW), made.answered(SHADOW), made.past_scores(SHADOW)):
+    for found in (made.failures(SHADOW), made.answer_shift(SHADOW), made.past_scores(SHADOW)):
         assert isinstance(found, MissingEvidence)
         assert "no request of the window was answered by both versions" in found.reason

@@ -51,11 +51,11 @@ class Model:
         """It has no signature."""
         return {}
 
-    def golden(self) -> tuple[list[dict[str, object]], list[object]]:
+    def golden_rows(self) -> tuple[list[dict[str, object]], list[object]]:
         """It carries no rows."""
         return [], []
 
-    def seen(self, rows: list[dict[str, object]]) -> pd.DataFrame:
+    def preprocessed(self, rows: list[dict[str, object]]) -> pd.DataFrame:
         """Rows as they came."""
         return pd.DataFrame(rows)
 

@@ -60,11 +60,11 @@ class Model(Plain):
         super().__init__(function)
         self.rows, self.written, self.fed = rows, written, fed
 
-    def golden(self) -> tuple[list[dict[str, object]], list[object]]:
+    def golden_rows(self) -> tuple[list[dict[str, object]], list[object]]:
         """Rows and answers as its author saw them."""
         return list(self.rows), list(self.written)
 
-    def seen(self, rows: list[dict[str, object]]) -> pd.DataFrame:
+    def preprocessed(self, rows: list[dict[str, object]]) -> pd.DataFrame:
         """Rows as they are after the first steps."""
         return pd.DataFrame([self.fed(row) for row in rows])
 
@@ -94,7 +94,7 @@ def golden(root: Path, answers: tuple[object, ...], written: tuple[object, ...])
         return made
 
     rows: tuple[dict[str, object], ...] = tuple({"i": index} for index in range(len(written)))
-    found = house(root, Model(lambda _row: "the champion's"), Model(function, rows, written)).golden(GOLDEN)
+    found = house(root, Model(lambda _row: "the champion's"), Model(function, rows, written)).golden_rows(GOLDEN)
     assert isinstance(found, GoldenRows)
     return found
 
@@ -143,7 +143,7 @@ def test_one_golden_row_that_breaks_the_model_is_wrong_alone(tmp_path: Path) -> 
 def test_version_without_golden_rows_has_none(tmp_path: Path) -> None:
     """A model that carries no rows is not asked anything."""
     candidate = Model()
-    assert house(tmp_path, candidate=candidate).golden(GOLDEN) == GoldenRows(0, 0)
+    assert house(tmp_path, candidate=candidate).golden_rows(GOLDEN) == GoldenRows(0, 0)
     assert candidate.sizes == []
 
 
@@ -154,7 +154,7 @@ def test_share_of_rows_on_which_another_value_is_seen(tmp_path: Path) -> None:
     def other(row: dict[str, object]) -> dict[str, object]:
         return {"i": float(str(row["i"])) + (int(str(row["i"])) % 4 == 0), "origin": "JFK", "own": 1}
 
-    found = house(tmp_path, Model(), Model(fed=other)).seen(FED)
+    found = house(tmp_path, Model(), Model(fed=other)).input_differences(FED)
     assert found == InputShift(
         "the champion", (FeatureShift("i", 0.25, 40, 40), FeatureShift("origin", 0.0, 40, 40)), same=True
     )
@@ -163,7 +163,7 @@ def test_share_of_rows_on_which_another_value_is_seen(tmp_path: Path) -> None:
 def test_only_the_latest_inputs_are_compared(tmp_path: Path) -> None:
     """Of a long window the last five thousand requests are looked at: what both see now is what counts."""
     write(tmp_path, "predictions", [record(i, 1000.0 + i, features={"i": i}) for i in range(MAX_COMPARED_INPUTS + 10)])
-    found = house(tmp_path, Model(), Model(fed=lambda row: {"i": max(int(str(row["i"])), 10)})).seen(FED)
+    found = house(tmp_path, Model(), Model(fed=lambda row: {"i": max(int(str(row["i"])), 10)})).input_differences(FED)
     assert found == InputShift(
         "the champion", (FeatureShift("i", 0.0, MAX_COMPARED_INPUTS, MAX_COMPARED_INPUTS),), same=True
     )
@@ -178,7 +178,7 @@ def test_answers_are_compared_as_distributions(tmp_path: Path) -> None:
             raise ZeroDivisionError("division by zero")
         return int(str(row["i"])) / 100.0 + 0.2
 
-    found = house(tmp_path, Model(lambda row: int(str(row["i"])) / 100.0), Model(function)).answered(GIVEN)
+    found = house(tmp_path, Model(lambda row: int(str(row["i"])) / 100.0), Model(function)).answer_shift(GIVEN)
     assert isinstance(found, InputShift)
     old = np.arange(50) / 100.0
     expected = stats.ks_2samp(old, np.delete(old, 7) + 0.2).statistic
@@ -203,7 +203,7 @@ def test_scores_to_come_are_told_from_the_past(tmp_path: Path) -> None:
 def test_empty_window_is_no_data(tmp_path: Path, question: object) -> None:
     """A window without a request is NO_DATA, and nothing to foresee is no data for its gate either."""
     replay = house(tmp_path)
-    found = replay.seen(FED) if question is FED else replay.answered(GIVEN)
+    found = replay.input_differences(FED) if question is FED else replay.answer_shift(GIVEN)
     assert isinstance(found, MissingEvidence)
     assert found.outcome is Outcome.NO_DATA
     assert judge(FORESEEN.gate, replay.past_scores(FORESEEN), DecisionThresholds()).outcome is Outcome.NO_DATA
@@ -354,5 +354,5 @@ def test_versions_are_asked_by_their_bytes(tmp_path: Path) -> None:
         return Model()
 
     replay = OfflineReplay(PredictionLog(tmp_path), load)
-    replay.seen(replace(FED, candidate=Version("9", V1.digest)))
+    replay.input_differences(replace(FED, candidate=Version("9", V1.digest)))
     assert loaded == ["1"]

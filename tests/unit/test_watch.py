@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from surefoot.models.predictor import ColumnNames
 from surefoot.models.rows import live_check
 from surefoot.models.rows.independence import (
-    IndependenceProof,
+    IndependenceResult,
     RowIndependence,
     answers_equal,
-    prove_independence,
+    probe_independence,
 )
 from surefoot.models.rows.live_check import MIN_PROVING_ROWS, RowWatch
 
@@ -82,46 +82,46 @@ def filling(rows: list[list[object]]) -> list[object]:
 )
 def test_what_depends_on_neighbours_or_memory_is_told_apart(function: Function, batching: RowIndependence) -> None:
     """Rounding is no difference; sorting, statistics, ranks, groups, positions and gaps filled from others are."""
-    proof = prove_independence(function, ROWS)
-    assert proof.batching is batching
-    assert bool(proof.why) is (batching is not RowIndependence.ROW_WISE)
+    result = probe_independence(function, ROWS)
+    assert result.batching is batching
+    assert bool(result.why) is (batching is not RowIndependence.ROW_WISE)
 
 
 def test_what_made_up_rows_do_not_show_the_rows_of_callers_show() -> None:
-    """A model that made-up rows tell nothing of is asked alone until so many callers' rows have proved it."""
+    """A model that made-up rows tell nothing of is asked alone until enough callers' rows have shown it."""
     model = Model(lambda rows: ["late" if value > 900.0 else "on time" for value in x(rows)])
-    watched = RowWatch(model, prove_independence(model.function, ROWS))
-    assert watched.proof.batching is RowIndependence.UNPROVEN
+    watched = RowWatch(model, probe_independence(model.function, ROWS))
+    assert watched.independence.batching is RowIndependence.UNPROVEN
     for number in range(MIN_PROVING_ROWS):
-        assert not watched.proof.row_wise
+        assert not watched.independence.row_wise
         row: list[object] = [1000.0 * (number % 3) + number, 0]
         watched.check_batch(("x", "g"), [row], (), watched.answer(("x", "g"), [row]))
-    assert watched.proof.row_wise
+    assert watched.independence.row_wise
     assert max(model.sizes) == MIN_PROVING_ROWS
 
 
 def test_rows_of_one_answer_prove_little() -> None:
     """While all callers' rows have the same answer many more are waited for: of equal answers none is out of place."""
     model = Model(lambda rows: [*sorted("late" if value > 900.0 else "on time" for value in x(rows))])
-    watched = RowWatch(model, prove_independence(model.function, ROWS))
+    watched = RowWatch(model, probe_independence(model.function, ROWS))
     for number in range(3 * MIN_PROVING_ROWS):
         row: list[object] = [2000.0 - 50.0 * (number == 2 * MIN_PROVING_ROWS) * 30 + number, 0]
         watched.check_batch(("x", "g"), [row], (), watched.answer(("x", "g"), [row]))
-        assert not watched.proof.row_wise
-    assert watched.proof.batching is RowIndependence.BATCH_DEPENDENT
+        assert not watched.independence.row_wise
+    assert watched.independence.batching is RowIndependence.BATCH_DEPENDENT
 
 
 def test_a_difference_on_a_callers_row_ends_batches_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that passed at load, and answers a caller's row otherwise in a batch than alone, is found out."""
     monkeypatch.setattr(live_check, "RECHECK_ONE_ROW_IN", 1)
     model = Model(lambda rows: [value + (100.0 if len(rows) > 1 and value > 50.0 else 0.0) for value in x(rows)])
-    watched = RowWatch(model, prove_independence(model.function, ROWS))
-    assert watched.proof.row_wise
+    watched = RowWatch(model, probe_independence(model.function, ROWS))
+    assert watched.independence.row_wise
     rows: list[list[object]] = [[60.0, 0], [70.0, 1]]
     while not watched.checked:
         watched.check_batch(("x", "g"), rows, (), watched.answer(("x", "g"), rows))
-    assert (watched.proof.batching, watched.differed) == (RowIndependence.BATCH_DEPENDENT, 1)
-    assert "seen on a caller's row" in watched.proof.why
+    assert (watched.independence.batching, watched.differed) == (RowIndependence.BATCH_DEPENDENT, 1)
+    assert "seen on a caller's row" in watched.independence.why
 
 
 def test_looking_takes_a_hundredth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_looking_takes_a_hundredth_of_the_time_at_most(monkeypatch: pytest.Monke
         now[0] += 1.0
         return list(x(rows))
 
-    watched = RowWatch(Model(slow), IndependenceProof(RowIndependence.ROW_WISE, answered=9))
+    watched = RowWatch(Model(slow), IndependenceResult(RowIndependence.ROW_WISE, answered=9))
     for _ in range(500):
         watched.check_batch(("x", "g"), ROWS, (), watched.answer(("x", "g"), ROWS))
     assert 1 <= watched.checked <= 6

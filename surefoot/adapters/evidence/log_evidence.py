@@ -81,15 +81,15 @@ class _AnswerSource(Protocol):
         """What the answers of both look like."""
         ...
 
-    def golden(self, question: EvidenceRequest) -> Evidence:
+    def golden_rows(self, question: EvidenceRequest) -> Evidence:
         """The candidate's answers to the rows that it carries."""
         ...
 
-    def seen(self, question: EvidenceRequest) -> Evidence:
+    def input_differences(self, question: EvidenceRequest) -> Evidence:
         """Share of requests on which each is fed other values."""
         ...
 
-    def answered(self, question: EvidenceRequest) -> Evidence:
+    def answer_shift(self, question: EvidenceRequest) -> Evidence:
         """How far the distributions of their answers are apart."""
         ...
 
@@ -109,7 +109,7 @@ class _MirrorSource(Protocol):
         """What the answers of both look like."""
         ...
 
-    def answered(self, question: EvidenceRequest) -> Evidence:
+    def answer_shift(self, question: EvidenceRequest) -> Evidence:
         """How far the distributions of their answers are apart."""
         ...
 
@@ -217,7 +217,7 @@ class LogEvidence:
             # On live traffic too, both versions are asked about the same requests: pairs see what arms cannot.
             return answers.paired(question)
         if metric is Metric.GOLDEN:
-            return self._answers.golden(question)
+            return self._answers.golden_rows(question)
         if metric is Metric.EXPECTED_LOSS:
             return self._answers.past_scores(question)
         return self._shift(question)
@@ -264,9 +264,9 @@ class LogEvidence:
         answers = gate.metric is Metric.PREDICTION_SHIFT
         mirrored = answers and question.kind == EvidenceKind.LIVE_SHADOW
         if gate.against == "champion" and mirrored:
-            return self._mirrored().answered(question)
+            return self._mirrored().answer_shift(question)
         if gate.against == "champion":
-            return self._answers.answered(question) if answers else self._answers.seen(question)
+            return self._answers.answer_shift(question) if answers else self._answers.input_differences(question)
         width = question.until - question.since
         frame = self._log.given if answers else self._log.frame
         before = frame(question.model, question.since - width, question.since)

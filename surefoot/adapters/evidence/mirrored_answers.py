@@ -61,7 +61,7 @@ class MirroredAnswers:
             gate, question.since, question.until, [_batch(found, gate.maturity, gate.by)]
         ).evidence()
 
-    def answered(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
+    def answer_shift(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
         """How far the candidate's answers lie from the champion's to the same requests, as distributions."""
         both = [pair for pair in self.pairs(question) if pair.candidate is not None]
         if not both:

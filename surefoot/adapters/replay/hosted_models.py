@@ -14,7 +14,7 @@ from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
 from surefoot.models.model_process import ModelProcess, ProcessDied, StartProcess, spawn_process
 from surefoot.models.remote_scorer import RemoteScorer
-from surefoot.models.rows.independence import IndependenceProof
+from surefoot.models.rows.independence import IndependenceResult
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 class HostedScorer(RemoteScorer):
     """One version as the evidence asks it."""
 
-    def seen(self, rows: list[dict[str, object]]) -> pd.DataFrame:
+    def preprocessed(self, rows: list[dict[str, object]]) -> pd.DataFrame:
         """What the model is fed after everything that goes before it but keeps the columns."""
         columns = self.model_inputs(rows)
         return pd.DataFrame({str(column["name"]): _column(column) for column in columns})
@@ -42,12 +42,12 @@ class LoadTrial:
 
     Attributes:
         problem: Why it cannot be served here, in one line; empty when it can.
-        proof: Whether it answers each row by itself; None when it was not loaded.
+        independence: Whether it answers each row by itself; None when it was not loaded.
         missing: Packages that its requirements name and that are not installed, though it answers without them.
     """
 
     problem: str
-    proof: IndependenceProof | None = None
+    independence: IndependenceResult | None = None
     missing: tuple[str, ...] = ()
 
 
@@ -94,15 +94,17 @@ class HostedModels:
             return LoadTrial(_line(f"{what} cannot be served here: {said}"))
         process.close()
         missing = _missing(path)
-        proof = process.proof
-        if proof.answered:
-            return LoadTrial("", proof, missing)
+        independence = process.independence
+        if independence.answered:
+            return LoadTrial("", independence, missing)
         if missing:
             named = ", ".join(missing)
-            return LoadTrial(f"{what} cannot be served here: it needs {named}, which is not installed", proof)
-        if proof.problem.startswith(("ModuleNotFoundError", "ImportError")):
-            return LoadTrial(_line(f"{what} cannot be served here: it cannot answer: {proof.problem}"), proof)
-        return LoadTrial("", proof)
+            return LoadTrial(f"{what} cannot be served here: it needs {named}, which is not installed", independence)
+        if independence.problem.startswith(("ModuleNotFoundError", "ImportError")):
+            return LoadTrial(
+                _line(f"{what} cannot be served here: it cannot answer: {independence.problem}"), independence
+            )
+        return LoadTrial("", independence)
 
     def _start(self, path: Path, version: Version) -> StartProcess:
         arguments = [str(path), version.digest, str(self._memory_mb), "0"]

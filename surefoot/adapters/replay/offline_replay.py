@@ -218,10 +218,10 @@ class OfflineReplay:
         rest = [r for r in served if r.key not in known]
         return {**known, **score_requests(self._model(question, version), rest).answers} if rest else known
 
-    def golden(self, question: EvidenceRequest) -> GoldenRows | MissingEvidence:
+    def golden_rows(self, question: EvidenceRequest) -> GoldenRows | MissingEvidence:
         """What the candidate answers to the rows that it carries."""
         model = self._model(question, question.candidate)
-        rows, written = model.golden()
+        rows, written = model.golden_rows()
         if not rows:
             return GoldenRows(0, 0)
         found = score_requests(
@@ -236,19 +236,19 @@ class OfflineReplay:
                 wrong.append({"row": rows[index], "expected": expected, "answered": given})
         return GoldenRows(len(rows), len(wrong), worst, tuple(wrong[:5]))
 
-    def seen(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
+    def input_differences(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
         """Share of the same requests on which the candidate's model is fed other values than the champion's."""
         served = self.latest(question, MAX_COMPARED_INPUTS)
         if not served:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         rows = [r.features for r in served]
-        frames = [self._model(question, v).seen(rows) for v in (question.champion, question.candidate)]
+        frames = [self._model(question, v).preprocessed(rows) for v in (question.champion, question.candidate)]
         ignored = narrow(question.gate, ShiftGate).ignored
         shifts = tuple(f for f in unequal_row_shares(*frames) if f.name not in ignored)
         raw = all(getattr(self._model(question, v), "raw", False) for v in (question.champion, question.candidate))
         return InputShift("the champion", shifts, same=True, blind=raw)
 
-    def answered(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
+    def answer_shift(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
         """How far the candidate's answers lie from the champion's as a distribution."""
         window = self.window(question)
         if not window.size:

@@ -124,18 +124,18 @@ class RecordedAnswers:
         old, new = self._records.first_answers(MAX_COMPARED_SHAPES)
         return AnswerShapes(describe_shapes(old), describe_shapes(new, old), len(old), len(new))
 
-    def golden(self, _question: EvidenceRequest) -> GoldenRows | MissingEvidence:
+    def golden_rows(self, _question: EvidenceRequest) -> GoldenRows | MissingEvidence:
         """A file of records holds no model to ask."""
         return MissingEvidence(Outcome.NO_DATA, "records hold no model that golden rows could be asked of")
 
-    def seen(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
+    def input_differences(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
         """Share of the requests on which the candidate's features differ from the champion's."""
         found = self._records.unequal(question.since, question.until)
         ignored = narrow(question.gate, ShiftGate).ignored
         features = tuple(FeatureShift(name, apart, n, n) for name, apart, n in found if name not in ignored)
         return InputShift("the champion", features, same=True)
 
-    def answered(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
+    def answer_shift(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
         """How far the candidate's answers lie from the champion's as a distribution."""
         sides = self._records.sample(question.since, question.until)
         if not len(sides[0]):

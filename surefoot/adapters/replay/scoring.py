@@ -39,7 +39,7 @@ class ScorableModel(Protocol):
         """Answer every row under the params of its caller, or raise."""
         ...
 
-    def golden(self) -> tuple[list[dict[str, object]], list[object]]:
+    def golden_rows(self) -> tuple[list[dict[str, object]], list[object]]:
         """Rows that the model carries, and the answers that its author saw."""
         ...
 
@@ -47,7 +47,7 @@ class ScorableModel(Protocol):
         """What its signature says: "inputs" as types by name, and "outputs" as one text."""
         ...
 
-    def seen(self, rows: list[dict[str, object]]) -> pd.DataFrame:
+    def preprocessed(self, rows: list[dict[str, object]]) -> pd.DataFrame:
         """What the model is fed after everything that goes before it but keeps the columns."""
         ...
 

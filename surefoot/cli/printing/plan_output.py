@@ -28,11 +28,11 @@ def missing_engine_notes(policy: Policy) -> list[str]:
 
 def print_load_trial(number: str, found: LoadTrial) -> None:
     """Print how a version will be asked, and what it may lack."""
-    proof = found.proof
-    if proof is not None and proof.row_wise:
+    independence = found.independence
+    if independence is not None and independence.row_wise:
         console.print(f"  Version {number} answers each row by itself: requests are predicted together.")
-    elif proof is not None:
-        console.print(f"  Version {number} is asked one request at a time: {escape(proof.why)}")
+    elif independence is not None:
+        console.print(f"  Version {number} is asked one request at a time: {escape(independence.why)}")
     for name in found.missing:
         console.print(f"  [yellow]warning[/yellow] its requirements name {escape(name)}, which is not installed here")
 

@@ -3,7 +3,7 @@
 `route` is as in `request_rules`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy said when
 the rollout began; `cut` is why the candidate gets nothing more under this route; `alone` is why versions are asked one
 request at a time, as a worker has found by asking a caller's row again. That is not written to the file: a gateway that
-is started again proves each version anew.
+is started again probes each version anew.
 """
 
 from collections.abc import Mapping

@@ -51,6 +51,6 @@ class VersionLoader:
 
     def _load(self, load: LoadModel, version: Version) -> Predictor:
         try:
-            return as_predictor(load(self._model, version))  # this also proves that it answers each row by itself
+            return as_predictor(load(self._model, version))  # this also probes whether it answers each row by itself
         except BaseException as error:  # last resort: it runs the model's own code, SystemExit included
             raise LoadFailed(f"version {version.number} cannot be loaded: {error}", type(error).__name__) from error

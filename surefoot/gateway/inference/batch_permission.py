@@ -3,7 +3,7 @@
 import logging
 
 from surefoot.models.predictor import Predictor, RowChecks
-from surefoot.models.rows.independence import IndependenceProof, RowIndependence
+from surefoot.models.rows.independence import IndependenceResult, RowIndependence
 
 _log = logging.getLogger(__name__)
 _FINAL = (RowIndependence.BATCH_DEPENDENT, RowIndependence.NOT_REPEATABLE)
@@ -26,28 +26,28 @@ class BatchPermission:
         self._final = False
         self._batches = self._shared = 0
         self._checks = RowChecks()
-        if predictor.proof is not None:
-            self._apply(predictor.proof)
+        if predictor.independence is not None:
+            self._apply(predictor.independence)
 
-    def update(self, proof: IndependenceProof | None, now: RowChecks, before: RowChecks) -> None:
+    def update(self, independence: IndependenceResult | None, now: RowChecks, before: RowChecks) -> None:
         """Update from what a process knows by now.
 
         Args:
-            proof: What it knows of its rows.
+            independence: What it knows of its rows.
             now: Rows that it has asked again alone since it was started.
             before: The same at the last update.
         """
         self._checks = RowChecks(*(have + new - old for have, new, old in zip(self._checks, now, before, strict=True)))
-        if proof is None or self._final:
+        if independence is None or self._final:
             return
-        if proof.batching in _FINAL:
-            self.finding = proof.why
-        self._apply(proof)
+        if independence.batching in _FINAL:
+            self.finding = independence.why
+        self._apply(independence)
 
     def forbid(self, why: str) -> None:
         """Ask one request at a time from now on, because another worker has found out why."""
         if not self._final:
-            self._apply(IndependenceProof(RowIndependence.BATCH_DEPENDENT, why))
+            self._apply(IndependenceResult(RowIndependence.BATCH_DEPENDENT, why))
 
     def count_batch(self, requests: int) -> None:
         """Count a batch of so many requests."""
@@ -65,9 +65,9 @@ class BatchPermission:
             "one_at_a_time": self.why,
         }
 
-    def _apply(self, proof: IndependenceProof) -> None:
-        before, self._final = (self.allowed, self.why), proof.batching in _FINAL
-        self.allowed, self.why = proof.row_wise, proof.why
+    def _apply(self, independence: IndependenceResult) -> None:
+        before, self._final = (self.allowed, self.why), independence.batching in _FINAL
+        self.allowed, self.why = independence.row_wise, independence.why
         if before == (self.allowed, self.why):
             return
         if self.allowed:

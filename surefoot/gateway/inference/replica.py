@@ -12,7 +12,7 @@ from surefoot.models.rows.answer_checks import describe_error
 
 if TYPE_CHECKING:
     from surefoot.gateway.inference.version_pool import VersionPool
-    from surefoot.models.rows.independence import IndependenceProof
+    from surefoot.models.rows.independence import IndependenceResult
 
 _log = logging.getLogger(__name__)
 _RESTART_PAUSES_S = (0.1, 0.5, 2.0, 10.0)
@@ -33,7 +33,7 @@ class Replica:
         """Start the task; without a predictor it starts one first."""
         self._pool = pool
         self.predictor = predictor
-        self._proof: IndependenceProof | None = None
+        self._independence: IndependenceResult | None = None
         self._checks = RowChecks()
         self.busy_since = math.inf
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -71,7 +71,7 @@ class Replica:
                 self.predictor = await pool.spawn_replica()
                 self._checks = RowChecks()
                 pool.failed_starts = 0
-                pool.count_proof_deaths(self.predictor)
+                pool.count_probe_deaths(self.predictor)
                 self._update_permission(self.predictor)
             except Exception as error:  # noqa: BLE001 - last resort: the model's own code decides whether it starts
                 if isinstance(error, PredictorLost):  # it started and died before it could answer
@@ -84,9 +84,9 @@ class Replica:
 
     def _update_permission(self, predictor: Predictor) -> None:
         """Pass on what is known of the rows of the model since the last batch."""
-        if predictor.proof is not self._proof:
-            self._proof, before, self._checks = predictor.proof, self._checks, predictor.checks
-            self._pool.permission.update(predictor.proof, self._checks, before)
+        if predictor.independence is not self._independence:
+            self._independence, before, self._checks = predictor.independence, self._checks, predictor.checks
+            self._pool.permission.update(predictor.independence, self._checks, before)
 
     async def _predict(self, batch: list[Attempt], predictor: Predictor) -> None:
         """Predict, record and release one batch.

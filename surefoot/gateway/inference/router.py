@@ -36,7 +36,7 @@ from surefoot.gateway.log.record import PredictionLogWriter, record_lines
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.in_process import InProcessModel
 from surefoot.models.predictor import Model, Predictor
-from surefoot.models.rows.live_check import probe_proof
+from surefoot.models.rows.live_check import probe_model
 
 _HANG_FACTOR = 10.0
 """A candidate's process is killed when one batch takes so many times the candidate's timeout."""
@@ -383,4 +383,4 @@ class VersionRouter:
 
 def as_predictor(loaded: Model | Predictor) -> Predictor:
     """Give a loaded model as a predictor that replicas can ask."""
-    return cast("Predictor", loaded) if hasattr(loaded, "ask") else InProcessModel(loaded, probe_proof(loaded))
+    return cast("Predictor", loaded) if hasattr(loaded, "ask") else InProcessModel(loaded, probe_model(loaded))

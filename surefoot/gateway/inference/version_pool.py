@@ -83,7 +83,7 @@ class VersionPool:
         self.background = background
         self.stopping = False
         self.deaths = 0
-        self.count_proof_deaths(predictor)
+        self.count_probe_deaths(predictor)
         self.pause_s = 0.0
         self.batch_allowance = 0.0 if background else math.inf
         self.failed_starts = 0
@@ -190,7 +190,7 @@ class VersionPool:
             raise RuntimeError("this model cannot be loaded a second time")
         return await run_in_daemon_thread(partial(self._spawn_replica, self._cancelled))
 
-    def count_proof_deaths(self, predictor: Predictor) -> None:
+    def count_probe_deaths(self, predictor: Predictor) -> None:
         """Count and tell the processes that ended while they were asked made-up rows, before this one was started."""
         self.deaths += predictor.proof_deaths
         for _ in range(predictor.proof_deaths):

@@ -1,1 +1,1 @@
-"""Prove that a model answers each row by itself, at load and while it serves."""
+"""Probe whether a model answers each row by itself, at load and while it serves."""

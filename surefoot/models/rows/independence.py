@@ -1,6 +1,6 @@
-"""Prove that a model answers each row by itself, with probe rows that are asked alone and together.
+"""Probe whether a model answers each row by itself, with probe rows that are asked alone and together.
 
-Requests of different callers are predicted together only with this proof. What is compared are JSON values.
+Requests of different callers are predicted together only after this probe. What is compared are JSON values.
 """
 
 import random
@@ -22,7 +22,7 @@ _MIN_ROWS = 6
 _FEW_ROWS_AFTER_S = 1.0
 """After so long no more rows are asked than at least [s]."""
 _MAX_PROOF_S = 3.0
-"""A model that takes longer for the least proof is left unproven [s]."""
+"""A model that takes longer for the shortest probe is left unproven [s]."""
 _PAIR = 2
 
 
@@ -36,7 +36,7 @@ class RowIndependence(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class IndependenceProof:
+class IndependenceResult:
     """What the probes have shown.
 
     Attributes:
@@ -61,8 +61,8 @@ class IndependenceProof:
 
 _Place = tuple[str | int, ...]
 """Where a value stands in a nested answer."""
-_TOO_SLOW_REASON = "it is too slow to be proved row-wise"
-_TOO_FEW_REASON = "it has answered too few rows yet to be proved row-wise"
+_TOO_SLOW_REASON = "it is too slow to be shown row-wise"
+_TOO_FEW_REASON = "it has answered too few rows yet to be shown row-wise"
 DEPENDENT_REASON = "its answer to a row depends on the other rows of the batch"
 UNSTABLE_REASON = "it gives different answers to the same row: it keeps state between calls, or draws random numbers"
 
@@ -171,9 +171,9 @@ class _ProbeRun:
         return None
 
 
-def prove_independence(
+def probe_independence(
     ask: _AskRows, rows: list[list[object]], known: Sequence[object] = (), *, together: bool = True
-) -> IndependenceProof:
+) -> IndependenceResult:
     """Ask rows alone, again, in batches, in other orders and with other rows, and compare.
 
     Args:
@@ -189,12 +189,12 @@ def prove_independence(
     if len(good) < _PAIR:
         slow = found.spent > _MAX_PROOF_S
         why = _TOO_SLOW_REASON if slow else _TOO_FEW_REASON
-        return IndependenceProof(RowIndependence.UNPROVEN, why, answered=len(good), problem=found.problem)
-    proof = IndependenceProof(RowIndependence.ROW_WISE, "", found.sizes, len(good), found.problem)
+        return IndependenceResult(RowIndependence.UNPROVEN, why, answered=len(good), problem=found.problem)
+    independence = IndependenceResult(RowIndependence.ROW_WISE, "", found.sizes, len(good), found.problem)
     if not found.repeats(good[:3]):
-        return _but(proof, RowIndependence.NOT_REPEATABLE, UNSTABLE_REASON)
+        return _but(independence, RowIndependence.NOT_REPEATABLE, UNSTABLE_REASON)
     if not together:
-        return proof
+        return independence
     done = 0
     for indices in _orders(good, found.refused):
         if found.spent > _MAX_PROOF_S or (found.spent > _FEW_ROWS_AFTER_S and done >= _PAIR):
@@ -206,29 +206,29 @@ def prove_independence(
         done += 1
         if other is not None:
             stable = other not in found.alone or found.repeats([other])
-            return _but(proof, *(_DEPENDS if stable else _UNSTABLE))
+            return _but(independence, *(_DEPENDS if stable else _UNSTABLE))
     if not found.repeats(good[-2:]):
-        return _but(proof, *_UNSTABLE)
+        return _but(independence, *_UNSTABLE)
     if not done:
         slow = found.spent > _MAX_PROOF_S
         return _but(
-            proof,
+            independence,
             RowIndependence.UNPROVEN if slow else RowIndependence.BATCH_DEPENDENT,
             _TOO_SLOW_REASON if slow else "it refuses several rows at once",
         )
     if not known and all(answers_equal(found.alone[good[0]], found.alone[index]) for index in good):
         return _but(
-            proof, RowIndependence.UNPROVEN, "its answers to made-up rows are all the same, which proves nothing"
+            independence, RowIndependence.UNPROVEN, "its answers to made-up rows are all the same, which shows nothing"
         )
-    return proof
+    return independence
 
 
 _DEPENDS = (RowIndependence.BATCH_DEPENDENT, DEPENDENT_REASON)
 _UNSTABLE = (RowIndependence.NOT_REPEATABLE, UNSTABLE_REASON)
 
 
-def _but(proof: IndependenceProof, batching: RowIndependence, why: str) -> IndependenceProof:
-    return IndependenceProof(batching, why, proof.sizes, proof.answered, proof.problem)
+def _but(independence: IndependenceResult, batching: RowIndependence, why: str) -> IndependenceResult:
+    return IndependenceResult(batching, why, independence.sizes, independence.answered, independence.problem)
 
 
 def _orders(good: list[int], refused: list[int]) -> list[list[int]]:

@@ -9,10 +9,10 @@ from surefoot.models.rows.answer_checks import check_answers, describe_error
 from surefoot.models.rows.independence import (
     DEPENDENT_REASON,
     UNSTABLE_REASON,
-    IndependenceProof,
+    IndependenceResult,
     RowIndependence,
     answers_equal,
-    prove_independence,
+    probe_independence,
 )
 
 RECHECK_ONE_ROW_IN = 200
@@ -20,7 +20,7 @@ RECHECK_ONE_ROW_IN = 200
 _TIME_SHARE = 0.01
 """Most of the model's time that this may take [0 to 1]."""
 MIN_PROVING_ROWS = 16
-"""Different rows of callers from which a model is proved that its probes did not prove [count]."""
+"""Different rows of callers that show a model row-wise where its probes did not [count]."""
 _MIN_EQUAL_ROWS = 256
 """The same where all have the same answer, as rows of a rare class do [count]."""
 _LARGEST = 4096
@@ -35,7 +35,7 @@ class ModelExit(Exception):
     described = True
 
 
-def ask_model(model: Model, names: ColumnNames, values: list[list[object]], *options: Any) -> list[object]:
+def predict_rows(model: Model, names: ColumnNames, values: list[list[object]], *options: Any) -> list[object]:
     """One answer a row.
 
     Raises:
@@ -56,24 +56,26 @@ class RowWatch:
 
     Attributes:
         model: The model.
-        proof: What is known of its rows by now.
+        independence: What is known of its rows by now.
         checked: Rows that were asked again alone [count].
         differed: Those of them that then had another answer [count].
     """
 
-    def __init__(self, model: Model, proof: IndependenceProof | None = None, *, proving: bool = True) -> None:
+    def __init__(self, model: Model, independence: IndependenceResult | None = None, *, probing: bool = True) -> None:
         """Start with what is known of the model.
 
         Args:
             model: The model.
-            proof: What its probes have shown; without it the model is believed.
-            proving: Whether rows of callers may be used to prove it, where its probes did not.
+            independence: What its probes have shown; without it the model is believed.
+            probing: Whether rows of callers may be used as probes, where made-up rows showed nothing.
         """
         self.model = model
-        self.proof = proof or _claimed_proof(model)
+        self.independence = independence or _claimed_independence(model)
         self.checked = self.differed = 0
-        unknown = self.proof.batching is RowIndependence.UNPROVEN or (proof is not None and not proof.answered)
-        self._proving = proving and unknown
+        unknown = self.independence.batching is RowIndependence.UNPROVEN or (
+            independence is not None and not independence.answered
+        )
+        self._probing = probing and unknown
         self._names: ColumnNames = None
         self._kept: dict[str, tuple[list[object], object]] = {}
         self._varied = False
@@ -82,9 +84,9 @@ class RowWatch:
         self._not_before = 0.0
 
     @property
-    def proves_next(self) -> bool:
+    def probes_next(self) -> bool:
         """Whether the next look asks several rows together that were never asked so before."""
-        return self._proving and len(self._kept) >= (MIN_PROVING_ROWS if self._varied else _MIN_EQUAL_ROWS)
+        return self._probing and len(self._kept) >= (MIN_PROVING_ROWS if self._varied else _MIN_EQUAL_ROWS)
 
     def answer(self, names: ColumnNames, values: list[list[object]], *options: Any) -> list[object]:
         """Ask the model for one answer a row.
@@ -94,8 +96,8 @@ class RowWatch:
             ModelExit: It tried to end the process.
             Exception: What the model raised.
         """
-        answers = ask_model(self.model, names, values, *options)
-        if self._proving and options in _PLAIN:
+        answers = predict_rows(self.model, names, values, *options)
+        if self._probing and options in _PLAIN:
             self._keep(names, values, answers)
         return answers
 
@@ -106,9 +108,9 @@ class RowWatch:
 
         Callers have their answers already; only the next batch waits for this.
         """
-        if self._proving:
+        if self._probing:
             return self._prove_now()
-        if not self.proof.row_wise or len(values) == 1:
+        if not self.independence.row_wise or len(values) == 1:
             return False
         self._next_row -= len(values)
         if self._next_row >= 0 or time.monotonic() < self._not_before:
@@ -123,12 +125,12 @@ class RowWatch:
 
     def _compare_alone(self, names: ColumnNames, row: list[object], options: tuple[Any, ...], answer: object) -> bool:
         self.checked += 1
-        sizes = self.proof.sizes
+        sizes = self.independence.sizes
         try:
-            (alone,) = ask_model(self.model, names, [row], *options)
+            (alone,) = predict_rows(self.model, names, [row], *options)
             if answers_equal(answer, alone, sizes):
                 return True
-            (twice,) = ask_model(self.model, names, [row], *options)
+            (twice,) = predict_rows(self.model, names, [row], *options)
             stable = answers_equal(alone, twice, sizes)
         except Exception:  # noqa: BLE001 - the model's own code may raise anything; alone it has no such answer
             stable = True
@@ -138,7 +140,7 @@ class RowWatch:
             if stable
             else (RowIndependence.NOT_REPEATABLE, UNSTABLE_REASON)
         )
-        self.proof = IndependenceProof(found, f"{why} (seen on a caller's row)", sizes)
+        self.independence = IndependenceResult(found, f"{why} (seen on a caller's row)", sizes)
         return True
 
     def _keep(self, names: ColumnNames, values: list[list[object]], answers: list[object]) -> None:
@@ -152,30 +154,32 @@ class RowWatch:
             self._varied = self._varied or answers[0] != next(iter(self._kept.values()))[1]
 
     def _prove_now(self) -> bool:
-        if not self.proves_next:
+        if not self.probes_next:
             return False
         latest = list(self._kept.values())[-MIN_PROVING_ROWS:]  # the last of them has the other answer, if there is one
         names, (rows, known) = self._names, map(list, zip(*latest, strict=True))
-        self._proving = False
+        self._probing = False
         self._kept.clear()
         together = bool(getattr(self.model, "batchable", True))
-        proof = prove_independence(lambda some: ask_model(self.model, names, some), rows, known, together=together)
-        if together or proof.batching is RowIndependence.NOT_REPEATABLE:
-            self.proof = proof
+        independence = probe_independence(
+            lambda some: predict_rows(self.model, names, some), rows, known, together=together
+        )
+        if together or independence.batching is RowIndependence.NOT_REPEATABLE:
+            self.independence = independence
         return True
 
 
-def _claimed_proof(model: Model) -> IndependenceProof:
+def _claimed_independence(model: Model) -> IndependenceResult:
     """Give what a model claims of itself, without probes."""
     batchable = model.batchable
     return (
-        IndependenceProof(RowIndependence.ROW_WISE)
+        IndependenceResult(RowIndependence.ROW_WISE)
         if batchable
-        else IndependenceProof(RowIndependence.BATCH_DEPENDENT, "it wants each request alone")
+        else IndependenceResult(RowIndependence.BATCH_DEPENDENT, "it wants each request alone")
     )
 
 
-def probe_proof(model: Model) -> IndependenceProof:
+def probe_model(model: Model) -> IndependenceResult:
     """Run the model's own probes; without them, give what it claims of itself."""
-    own = getattr(model, "prove", None)
-    return _claimed_proof(model) if own is None else cast("IndependenceProof", own())
+    own = getattr(model, "probe", None)
+    return _claimed_independence(model) if own is None else cast("IndependenceResult", own())

@@ -1,4 +1,4 @@
-"""Checkpoint a model's tables before a promotion, settle them after a rollback, prove that checkpoints can be restored.
+"""Checkpoint a model's tables before a promotion, settle them after a rollback, test that checkpoints can be restored.
 
 Traffic and registry never wait for any of this: what is due after a rollback is folded from the journal when the
 rollback has ended, and each run that finds it due takes it up where the last one stopped.
@@ -40,7 +40,7 @@ _CONFLICT_RETRIES = 50
 
 
 def checkpoint_table(ports: Ports, ledger: Ledger, source: DataSource) -> Ledger:
-    """Keep what a table holds before the candidate is promoted, and prove that it can be restored.
+    """Keep what a table holds before the candidate is promoted, and test that it can be restored.
 
     Raises:
         Unavailable: The table does not answer.

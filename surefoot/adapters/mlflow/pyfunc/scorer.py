@@ -20,8 +20,8 @@ from surefoot.adapters.mlflow.pyfunc.probes import probe_rows
 from surefoot.adapters.mlflow.pyfunc.tables import answer_table, table_columns, table_frame
 from surefoot.models.arrow_stream import decode_table, encode_table
 from surefoot.models.rows.answer_checks import UnfitInput
-from surefoot.models.rows.independence import IndependenceProof, RowIndependence, prove_independence
-from surefoot.models.rows.live_check import ask_model
+from surefoot.models.rows.independence import IndependenceResult, RowIndependence, probe_independence
+from surefoot.models.rows.live_check import predict_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,7 +153,7 @@ class PyfuncScorer:
                 " return one row of outputs for each row"
             )
 
-    def golden(self) -> tuple[list[dict[str, object]], list[object]]:
+    def golden_rows(self) -> tuple[list[dict[str, object]], list[object]]:
         """Rows that the model carries in its metadata, and the answers that its author saw.
 
         Raises:
@@ -170,21 +170,21 @@ class PyfuncScorer:
     def warm(self) -> None:
         """Ask once, so that nothing is loaded late: its golden rows, or else a row of nothing; failing is fine."""
         with contextlib.suppress(Exception):
-            rows, _ = self.golden()
+            rows, _ = self.golden_rows()
             self.predict(rows or [self._inputs.blank()])
             self._direct = self._shortcut(rows)
 
-    def prove(self) -> IndependenceProof:
+    def probe(self) -> IndependenceResult:
         """Whether it answers each row by itself, as shown on rows that the model carries or that fit its signature."""
         try:
-            rows, _ = self.golden()
+            rows, _ = self.golden_rows()
             names, probes = probe_rows(self._inputs, self._path, rows)
         except Exception:  # noqa: BLE001 - last resort: what a model carries may be anything; callers' rows are left
             names, probes = None, []
-        proof = prove_independence(lambda some: ask_model(self, names, some), probes, together=self.batchable)
-        if self.batchable or proof.batching is RowIndependence.NOT_REPEATABLE:
-            return proof
-        return replace(proof, batching=RowIndependence.BATCH_DEPENDENT, why=_UNTYPED_REASON)
+        independence = probe_independence(lambda some: predict_rows(self, names, some), probes, together=self.batchable)
+        if self.batchable or independence.batching is RowIndependence.NOT_REPEATABLE:
+            return independence
+        return replace(independence, batching=RowIndependence.BATCH_DEPENDENT, why=_UNTYPED_REASON)
 
     def _array(self, names: ColumnNames, values: list[Any], *, csv: bool = False) -> Any:
         """Build the numbers of all rows at once; the same rows are refused as by `Inputs.frame`."""
@@ -208,7 +208,7 @@ class PyfuncScorer:
         return made
 
     def _shortcut(self, rows: list[dict[str, object]]) -> Callable[[Any], Any] | None:
-        """The model's own function, where it may be asked with bare numbers; None where that is not proved.
+        """The model's own function, where it may be asked with bare numbers; None where that is not shown.
 
         Law: all inputs are required doubles, and over the golden rows and PROBES drawn ones the answers are the same to
         the last bit as with MLflow's checks in between.
@@ -276,7 +276,7 @@ class PyfuncScorer:
         import pandas as pd  # noqa: PLC0415 - it comes with MLflow, as late
 
         made: list[dict[str, object]] = []
-        for name, column in self.seen(rows).items():
+        for name, column in self.preprocessed(rows).items():
             if pd.api.types.is_numeric_dtype(column):
                 kind = str(column.dtype) if str(column.dtype).startswith(("int", "uint", "bool")) else "float64"
                 values = [None if value != value else value for value in column.to_numpy(float).tolist()]  # noqa: PLR0124 - only NaN differs from itself
@@ -286,7 +286,7 @@ class PyfuncScorer:
             made.append({"name": str(name), "kind": kind, "values": values})
         return made
 
-    def seen(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
+    def preprocessed(self, rows: list[dict[str, object]]) -> "pd.DataFrame":
         """What the model is fed: the rows after every first step of a pipeline that keeps their columns."""
         names = tuple(dict.fromkeys(name for row in rows for name in row))
         frame = self._inputs.frame(names, [[row.get(name) for name in names] for row in rows], csv=self._inputs.signed)
