@@ -56,7 +56,7 @@ VERBS = frozenset(
         "Add Advance Answer Append Ask Assign Build Bundle Call Carry Cast Check Checkpoint Clean Combine Compact "
         "Compare Compute Connect Control Convert Count Cut Decide Decode Define Describe Divide Download Draw Drive "
         "End Estimate Explain Export Find Fold Fork Format Generate Give Hand Handle Hash Hold Host Index Judge Keep "
-        "List Load Lower Make Manage Map Measure Merge Mirror Name Open Order Parse Plan Play Print Project "
+        "List Load Lower Make Manage Map Measure Merge Mirror Name Open Order Parse Plan Play Print Probe Project "
         "Promote Prove Provide Query Queue Read Recheck Reconcile Record Redact Refuse Replay Report Roll Route "
         "Run Score Select Send Serve Share Show Simulate Speak Split Start Stop Store Summarise Supervise "
         "Take Tell Test Track Train Try Turn Unite Update Use Validate Wait Wrap Write ",
