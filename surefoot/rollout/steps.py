@@ -274,8 +274,10 @@ def _shift(ports: Ports, ledger: Ledger, seq: int, effect: SetSplit, *, look: bo
     ports.traffic.shift(ledger.model, wanted)
     acknowledged = ports.clock.monotonic()
     live = ports.traffic.live(ledger.model)
+    if live is None:  # one of its workers was started a moment ago: that is no sign of another hand
+        raise OutcomeUnknown(f"the gateway has acknowledged generation {seq}, and serves no version of {ledger.model}")
     if live != wanted:
-        raise RouteSuperseded(f"the gateway serves generation {live.generation if live else 0}, not {seq}")
+        raise RouteSuperseded(f"the gateway serves generation {live.generation}, not {seq}")
     return False, acknowledged
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from surefoot.gateway.control.shared_routes import RouteDocument, SharedRouteTable
+from surefoot.gateway.control.shared_routes import RouteDocument, SharedRouteTable, WorkerState
 from surefoot.gateway.inference.routes.route_snapshot import MAX_DOCUMENT_BYTES, NUMBERS_AREA_BYTES
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def work(route_table: SharedRouteTable, first: str) -> None:
             route_table.acknowledge_preload(route_table.preload_generation)
             say(route_table.preloads())
         elif verb == "serves":
-            route_table.set_serving(serving=rest[0])
+            route_table.set_state(WorkerState(rest[0]))
             say("ok")
         elif verb == "failed":
             route_table.report_load_failures(route_table.preload_generation, rest[0])

@@ -2,8 +2,8 @@
 
 Version N is the directory N. With a file `hosted` in ROOT models have processes of their own. With a file `broken` no
 worker can be built; every attempt to build one leaves a line in `attempts`. While there is a file `narrow` only one
-more worker is built, the others wait. With a file `hasty` the supervisor waits seconds for what it waits long for. With
-a file `rare` idle workers check for changes once an hour.
+more worker is built, the others wait. While there is a file `hold-N` version N is not loaded. With a file `hasty` the
+supervisor waits seconds for what it waits long for. With a file `rare` idle workers check for changes once an hour.
 """
 
 import sys
@@ -23,7 +23,7 @@ from surefoot.gateway.supervision import supervisor as supervisor_module
 from surefoot.gateway.supervision.supervisor import Supervisor
 from surefoot.models.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
-from surefoot.models.predictor import LoadModel
+from surefoot.models.predictor import LoadModel, Model, Predictor
 from tests.integration.gateway_process import TOKEN, Models
 
 
@@ -36,6 +36,7 @@ def main() -> None:
     preload_libraries()
     if (root / "hasty").exists():
         supervisor_module.WORKER_STOP_TIMEOUT_S, supervisor_module._HANDOVER_S = 6.0, 2.0
+        supervisor_module._READY_TIMEOUT_S = 6.0
     if (root / "rare").exists():
         runtime._IDLE_INTERVAL_S = 3600.0
 
@@ -47,6 +48,14 @@ def main() -> None:
 
         return load
 
+    def held(load: LoadModel) -> LoadModel:
+        def wait(model: str, version: Version) -> Model | Predictor:
+            while (root / f"hold-{version.number}").exists():
+                time.sleep(0.02)
+            return load(model, version)
+
+        return wait
+
     def make(forkserver: Forkserver) -> Gateway:
         with (root / "attempts").open("a") as attempts:
             attempts.write(f"{time.monotonic()}\n")
@@ -55,7 +64,7 @@ def main() -> None:
         if (root / "narrow").exists() and not first(root / "through"):
             while (root / "narrow").exists():
                 time.sleep(0.02)
-        load = hosted(forkserver) if (root / "hosted").exists() else Models(models)
+        load = held(hosted(forkserver) if (root / "hosted").exists() else Models(models))
         # No request is to be late, however busy the host.
         return build_app(
             GatewaySettings(root, TOKEN, candidate_timeout_s=60.0, units={"flights": "unit"}), SystemClock(), load

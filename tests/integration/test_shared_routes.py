@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from surefoot.gateway.control.shared_routes import MAX_WORKERS, RouteTableFull, SharedRouteTable
+from surefoot.gateway.control.shared_routes import MAX_WORKERS, RouteTableFull, SharedRouteTable, WorkerState
 from surefoot.gateway.inference.routes.route_snapshot import MAX_DOCUMENT_BYTES
 
 
@@ -102,7 +102,7 @@ def test_a_killed_worker_is_not_waited_for(tmp_path: Path, processes: Any) -> No
     one.ask("ready")
     assert route_table.unacknowledged_workers(generation) == route_table.workers_loading(preload) == [places[two]]
     assert route_table.ready_workers() == []  # it has no champion yet
-    one.ask("serves", True)
+    one.ask("serves", WorkerState.SERVES.value)
     assert route_table.ready_workers() == [places[one]]
     two.kill()
     assert route_table.unacknowledged_workers(generation) == route_table.workers_loading(preload) == []
@@ -112,6 +112,27 @@ def test_a_killed_worker_is_not_waited_for(tmp_path: Path, processes: Any) -> No
     assert later == [0, 1]
     one.ask("look")  # a worker that has left acknowledges nothing for the next one in its slot
     assert route_table.unacknowledged_workers(generation) == later
+
+
+def test_a_worker_without_its_warm_versions_is_known(tmp_path: Path, processes: Any) -> None:
+    """A worker that answers callers and lacks a warm version is named; one that still starts answers nobody."""
+    one, two = processes("work", "a"), processes("work", "b")
+    places = {worker: worker.hear()["slot"] for worker in (one, two)}
+    route_table = SharedRouteTable(tmp_path)
+    for worker in (one, two):
+        worker.ask("look")
+        worker.ask("ready")
+    fresh = WorkerState.SERVES | WorkerState.WARM_MISSING | WorkerState.WARM_UNTRIED
+    one.ask("serves", fresh.value)
+    two.ask("serves", (fresh | WorkerState.STARTING).value)
+    assert route_table.ready_workers() == []
+    assert route_table.answering_workers() == route_table.workers_without_warm() == [places[one]]
+    one.ask("serves", (WorkerState.SERVES | WorkerState.WARM_MISSING).value)  # it has tried, and cannot load it
+    assert route_table.ready_workers() == route_table.workers_without_warm() == [places[one]]
+    one.ask("serves", WorkerState.SERVES.value)
+    two.ask("serves", WorkerState.SERVES.value)
+    assert sorted(route_table.ready_workers()) == sorted(route_table.answering_workers()) == [0, 1]
+    assert route_table.workers_without_warm() == []
 
 
 def test_who_asks_is_not_taken_for_a_worker(tmp_path: Path, processes: Any) -> None:

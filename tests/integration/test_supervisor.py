@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from surefoot.core.assignment import assign_arm
-from surefoot.core.domain import Arm
+from surefoot.core.domain import Arm, Split
 from surefoot.gateway.supervision import supervisor as supervisor_module
 from tests.integration.gateway_harness import BETTER, GOOD
 from tests.integration.gateway_process import Models
@@ -61,6 +61,34 @@ def test_a_stopped_worker_cannot_hold_a_rollback_up_or_answer_by_an_old_route(ga
     assert not gateway.traffic.settled("flights", replace(split, generation=split.generation - 1))
     log = (gateway.root / "supervisor.log").read_text()
     assert f"worker {victim} has not acknowledged the routes for 2.0 s and is KILLED" in log
+    gateway.split(50.0)
+
+
+def test_going_back_fails_no_request_while_a_new_worker_loads(gateway: SupervisedGateway) -> None:
+    """A worker that has just been started answers nobody before it has the versions that may be gone back to."""
+    newer, older = gateway.models.version(BETTER), gateway.models.version(GOOD)
+    for champion in (older, newer):
+        gateway.generation += 1
+        gateway.traffic.shift("flights", Split(champion, generation=gateway.generation))
+    before = gateway.settled(2)
+    hold = gateway.root / f"hold-{GOOD}"
+    hold.touch()
+    try:
+        os.kill(min(before), signal.SIGKILL)
+        wait_for(lambda: len(gateway.living() - before) == 1)
+        table = gateway.route_table
+        wait_for(lambda: not table.workers_loading(table.preload_generation))  # it has the champion
+        with Callers(gateway.port, fresh=1) as callers:
+            callers.go_on()
+            gateway.generation += 1
+            gateway.traffic.shift("flights", Split(older, generation=gateway.generation))
+            callers.go_on(400)
+        assert gateway.traffic.live("flights") == Split(older, generation=gateway.generation)
+    finally:
+        hold.unlink()
+    assert callers.lost == []
+    assert {one.status for one in callers.seen} == {200}
+    gateway.settled(2)
     gateway.split(50.0)
 
 

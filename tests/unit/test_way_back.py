@@ -1,11 +1,11 @@
 """Every way back moves traffic first, needs nothing that may be broken, and overwrites nobody's choice."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from surefoot.core.domain import Stage
+from surefoot.core.domain import Split, Stage
 from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected, SurefootError
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -296,3 +296,39 @@ def test_an_alias_that_somebody_moves_is_told_once_and_told_again_when_it_agrees
     assert second.drifts["alias champion"].seen == "it points to nothing"
     env.registry.aliases["champion"] = "1"
     assert not journal_champion_drift(env.ports(), second).drifts
+
+
+@dataclass
+class StartingWorker:
+    """A gateway of which, once, a worker answers that was started a moment ago and serves nothing yet."""
+
+    env: Scenario
+    asked: int = 0
+
+    def live(self, model: str) -> Split | None:
+        """No version the first time, then what the gateway serves."""
+        self.asked += 1
+        return None if self.asked == 1 else self.env.traffic.live(model)
+
+    def settled(self, model: str, split: Split) -> bool:
+        """As the gateway."""
+        return self.env.traffic.settled(model, split)
+
+    def shift(self, model: str, split: Split) -> None:
+        """As the gateway."""
+        self.env.traffic.shift(model, split)
+
+
+def test_a_worker_that_serves_nothing_yet_is_no_other_hand() -> None:
+    """When the read-back of a route finds a worker that has just been started, the route is looked at again."""
+    env = scenario()
+    started(env, POINTS["ramping"])
+    gateway = StartingWorker(env)
+    ports = replace(env.ports(), traffic=gateway)
+    open_rollback(ports, "m", "operator")
+    ledger = drive_rollout(ports, "m", until=lambda ledger: not ledger.open)
+    assert gateway.asked >= 1
+    assert events(env, "EffectRefused") == []
+    assert ledger.split is not None
+    assert (ledger.split.champion.number, ledger.split.weight) == ("1", 0.0)
+    assert events(env, "RolloutEnded")[-1]["sink"] == "RolledBack"

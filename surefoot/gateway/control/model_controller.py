@@ -204,6 +204,11 @@ class ModelController:
         """Versions that stay loaded, so that going back loads nothing."""
         return () if self._route is None else self._route.warm
 
+    @property
+    def is_warm(self) -> bool:
+        """Whether all versions are loaded here that are to be kept warm."""
+        return all(map(self.router.is_loaded, self._warm))
+
     async def shift(self, split: Split) -> None:
         """Put a route in force: load what is missing everywhere, switch all workers at once, write the file.
 
@@ -239,6 +244,8 @@ class ModelController:
     def _loaded_everywhere(self, split: Split) -> bool:
         """Whether every worker has what a route needs, because all of it is in force or kept warm already."""
         if self.requested is None or self._candidate_missing or self.router.split is None:
+            return False
+        if self._route_table.workers_without_warm():  # one that was started a moment ago would have no champion
             return False
         if shadow_version(split) is not None and shadow_version(split) != shadow_version(self.requested):
             return False

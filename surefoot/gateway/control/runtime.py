@@ -22,7 +22,7 @@ from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
 from surefoot.gateway.control.route_entry import has_candidate_traffic, persist_route, without_candidate
 from surefoot.gateway.control.route_errors import NotPersisted
 from surefoot.gateway.control.route_files import read_routes
-from surefoot.gateway.control.shared_routes import SharedRouteTable
+from surefoot.gateway.control.shared_routes import SharedRouteTable, WorkerState
 from surefoot.gateway.control.version_loader import ModelLoaders, VersionLoader
 from surefoot.gateway.control.wake_sockets import drain
 from surefoot.gateway.inference.idle_monitor import IdleMonitor
@@ -73,6 +73,8 @@ class WorkerRuntime:
         self._generations = self._route_table.reader.generations
         self._generation = 0
         self._preload_generation = -1
+        self._starting = True
+        self._warm_tried = False
         self._stats_reported = 0
         self._listening: socket.socket | None = None
         self._supervisor = self._handed_over_to = 0
@@ -105,6 +107,8 @@ class WorkerRuntime:
         # Loading ends this wait, and so may the end of the other workers: there is no one event to wait for.
         while not self._ready_to_serve():  # noqa: ASYNC110
             await asyncio.sleep(_POLL_INTERVAL_S)
+        self._starting = False
+        self._tell_state()
         for controller in self.models.values():
             controller.alarms.resume()
         for reporter in self._fallback_reports.values():
@@ -114,14 +118,22 @@ class WorkerRuntime:
         """Whether callers are better off with this worker than without it."""
         if self._preload_generation < 0:
             return False
-        others = [slot for slot in self._route_table.ready_workers() if slot != self._route_table.slot]
-        return self._serves_all() or not others
+        others = [slot for slot in self._route_table.answering_workers() if slot != self._route_table.slot]
+        return (self._serves_all() and self._warm_tried) or not others
 
     def _serves_all(self) -> bool:
         """Whether every routed model has a loaded champion here."""
         return all(
             controller.requested is None or controller.router.split is not None for controller in self.models.values()
         )
+
+    def _tell_state(self) -> None:
+        """Tell the other workers and the supervisor what this worker has loaded."""
+        missing = any(not controller.is_warm for controller in self.models.values())
+        state = WorkerState.SERVES if self._serves_all() else WorkerState(0)
+        state |= WorkerState.WARM_MISSING if missing else state
+        state |= WorkerState.STARTING if self._starting else state
+        self._route_table.set_state(state if self._warm_tried else state | WorkerState.WARM_UNTRIED)
 
     def _restore_routes(self) -> None:
         """Put the routes of the route files in force; call it inside the lock, while no other worker lives."""
@@ -180,10 +192,12 @@ class WorkerRuntime:
             self._preload_generation = preload
             if failures:
                 self._route_table.report_load_failures(preload, failures)
-            self._route_table.set_serving(serving=self._serves_all())
+            self._tell_state()
             self._route_table.acknowledge_preload(preload)
         for controller in list(self.models.values()):
             await controller.load_warm_versions()
+        self._warm_tried = True
+        self._tell_state()
 
     async def _run_ticks(self) -> None:
         """Follow changes though no request comes, load what is wanted, and kill processes that hang."""
@@ -241,7 +255,7 @@ class WorkerRuntime:
             controller.collect_trip()
         for reporter in self._fallback_reports.values():
             reporter.look()
-        self._route_table.set_serving(serving=self._serves_all())
+        self._tell_state()
         if self._route_table.last_stats_request != self._stats_reported:
             self._report_stats()
         now = time.monotonic()

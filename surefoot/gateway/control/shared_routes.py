@@ -6,6 +6,7 @@ the one in use, and the generation says which of the two counts.
 """
 
 import contextlib
+import enum
 import fcntl
 import mmap
 import os
@@ -30,9 +31,22 @@ _DOCUMENTS = 4  # two of routes, two of preloads: a writer that is killed spoils
 _PRELOAD, _SUPERVISOR, _CONTROL_CONTACT, _STATS_REQUEST = range(GENERATION_INDEX + 1, GENERATION_INDEX + 5)
 _FIRST_SLOT = 8
 _WORDS = 6
-_PID, _ACKNOWLEDGED, _PRELOADED, _FAILED, _STATS, _SERVING = range(_WORDS)
+_PID, _ACKNOWLEDGED, _PRELOADED, _FAILED, _STATS, _STATE = range(_WORDS)
 
 RouteDocument = Mapping[str, Mapping[str, object]]
+
+
+class WorkerState(enum.IntFlag):
+    """What a worker says of itself; a worker of an earlier release says only whether it serves."""
+
+    SERVES = 1
+    """It has loaded every champion that is routed."""
+    WARM_MISSING = 2
+    """It lacks a version that is to be kept warm."""
+    STARTING = 4
+    """It does not take callers yet."""
+    WARM_UNTRIED = 8
+    """It has not tried yet to load all versions that are to be kept warm."""
 
 
 class RouteTableFull(Exception):
@@ -127,7 +141,7 @@ class SharedRouteTable:
             if lock >= 0:
                 self._slot_lock, self.slot = lock, slot
                 at = self._offset(slot)
-                for word in (_ACKNOWLEDGED, _PRELOADED, _FAILED, _STATS, _SERVING):
+                for word in (_ACKNOWLEDGED, _PRELOADED, _FAILED, _STATS, _STATE):
                     self._words[at + word] = 0
                 self._words[at + _PID] = os.getpid()
                 return
@@ -178,10 +192,10 @@ class SharedRouteTable:
             return
         self._words[self._offset(self.slot) + _ACKNOWLEDGED] = generation
 
-    def set_serving(self, *, serving: bool) -> None:
-        """Say whether this worker has loaded every champion that is routed."""
+    def set_state(self, state: WorkerState) -> None:
+        """Say what this worker has loaded, and whether it takes callers."""
         if self._slot_lock >= 0:
-            self._words[self._offset(self.slot) + _SERVING] = int(serving)
+            self._words[self._offset(self.slot) + _STATE] = state.value
 
     def acknowledge_preload(self, preload: int) -> None:
         """Acknowledge a preload: this worker has loaded what it could."""
@@ -235,14 +249,27 @@ class SharedRouteTable:
         return [slot for slot in self.live_workers() if self._words[self._offset(slot) + _PRELOADED] < preload]
 
     def ready_workers(self) -> list[int]:
-        """List the living workers that have acknowledged everything and have loaded every champion."""
+        """List the living workers that have acknowledged everything, and have loaded what they can."""
+        awaited = WorkerState.SERVES | WorkerState.WARM_UNTRIED
+        return [slot for slot in self._current_workers() if self._state(slot) & awaited == WorkerState.SERVES]
+
+    def answering_workers(self) -> list[int]:
+        """List the living workers that have acknowledged everything, have every champion, and take callers."""
+        awaited = WorkerState.SERVES | WorkerState.STARTING
+        return [slot for slot in self._current_workers() if self._state(slot) & awaited == WorkerState.SERVES]
+
+    def workers_without_warm(self) -> list[int]:
+        """List the living workers that take callers and lack a version that is to be kept warm."""
+        awaited = WorkerState.WARM_MISSING | WorkerState.STARTING
+        return [slot for slot in self.live_workers() if self._state(slot) & awaited == WorkerState.WARM_MISSING]
+
+    def _current_workers(self) -> list[int]:
         generation, preload = self.generation, self.preload_generation
         behind = {*self.unacknowledged_workers(generation), *self.workers_loading(preload)}
-        return [
-            slot
-            for slot in self.live_workers()
-            if slot not in behind and self._words[self._offset(slot) + _SERVING]
-        ]  # fmt: skip
+        return [slot for slot in self.live_workers() if slot not in behind]
+
+    def _state(self, slot: int) -> WorkerState:
+        return WorkerState(self._words[self._offset(slot) + _STATE])
 
     def load_failure(self, preload: int, model: str) -> dict[str, str] | None:
         """Give the reason why some worker cannot load a preload of a model; None when none has reported one."""

@@ -31,6 +31,8 @@ _HANDOVER_S = 10.0
 """How long workers of an earlier supervisor may take to hand their socket over [s]."""
 WORKER_STOP_TIMEOUT_S = 25.0
 """Longest that a worker may take to leave, which is more than all of its own limits together; then it is killed [s]."""
+_READY_TIMEOUT_S = 60.0
+"""How long a new worker may take to load every champion, and every version that is kept warm [s]."""
 _BACK_OFF_S = 1.0
 """A worker that ended sooner than this after its start is started again only then [s]."""
 
@@ -252,7 +254,7 @@ class Supervisor:
         """Replace the workers one by one: a new one answers before an old one leaves, and without one none does."""
         for old in sorted(self._workers.keys() - self._leaving):
             fresh = self._start(mask)
-            deadline = time.monotonic() + WORKER_STOP_TIMEOUT_S
+            deadline = time.monotonic() + _READY_TIMEOUT_S
             while not (ready := self.is_ready(fresh)) and fresh in self._workers and time.monotonic() < deadline:
                 time.sleep(0.02)
                 self._reap()
@@ -267,7 +269,7 @@ class Supervisor:
                 self._reap()
 
     def is_ready(self, pid: int) -> bool:
-        """Whether a worker has acknowledged everything and serves every model."""
+        """Whether a worker has acknowledged everything, serves every model, and can go back to every warm version."""
         return any(self._route_table.worker_pid(slot) == pid for slot in self._route_table.ready_workers())
 
     def _stop(self) -> None:
