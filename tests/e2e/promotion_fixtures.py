@@ -3,8 +3,10 @@
 import functools
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pyarrow as pa
 from deltalake import CommitProperties, write_deltalake
 
@@ -91,8 +93,13 @@ class Promotion:
 
 def write_prices(scenario: Scenario, version: str, rows: int) -> None:
     """Append prices to the table of house-prices, as a scoring job of a version does."""
+    write_rows(scenario.project / "data" / "prices", version, rows)
+
+
+def write_rows(table: Path, version: str, rows: int) -> None:
+    """Append rows to a Delta table, as a scoring job of a version does."""
     write_deltalake(
-        scenario.project / "data" / "prices",
+        table,
         pa.table({"house": pa.array(range(rows)), "price": [one * 1000.0 / 7 for one in range(rows)]}),
         mode="append",
         configuration={"delta.deletedFileRetentionDuration": "interval 30 days"},
@@ -223,3 +230,19 @@ def effects(home: Home, model: str) -> list[dict[str, Any]]:
 def stages(home: Home, model: str) -> list[tuple[str, int]]:
     """Every stage and step that was entered, in order."""
     return [(data["stage"], data["step"]) for _, kind, data in home.entries(model) if kind == "StageEntered"]
+
+
+def process_of_flow_run(run: str) -> psutil.Process:
+    """The process that the worker has started for a flow run."""
+
+    def found() -> psutil.Process | None:
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("PREFECT__FLOW_RUN_ID") == run and "prefect.engine" in process.cmdline():
+                    return process
+            except psutil.Error:
+                continue
+        return None
+
+    process: psutil.Process = wait_for(found, f"the process of flow run {run}")
+    return process

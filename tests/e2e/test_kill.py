@@ -4,10 +4,9 @@ import signal
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import pytest
 
-from tests.e2e.promotion_fixtures import QUICK, SUITE, Cabins, effects, follow, stages, warm
+from tests.e2e.promotion_fixtures import QUICK, SUITE, Cabins, effects, follow, process_of_flow_run, stages, warm
 from tests.e2e.stack_scenario import HOUR, Callers, Home, Scenario, wait_for, write
 from tests.e2e.tollgate import tollgate
 
@@ -91,22 +90,6 @@ def test_a_kill_at_the_commit_point_is_repaired(cabins: Cabins, whole: Ending, m
     assert callers.failed == 0, callers.seen
 
 
-def _engine(run: str) -> psutil.Process:
-    """The process of a flow run."""
-
-    def found() -> psutil.Process | None:
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("PREFECT__FLOW_RUN_ID") == run and "prefect.engine" in process.cmdline():
-                    return process
-            except psutil.Error:
-                continue
-        return None
-
-    process: psutil.Process = wait_for(found, f"the process of flow run {run}")
-    return process
-
-
 @dataclass
 class Resumed:
     """What was seen of a promotion whose flow run was killed in the ramp.
@@ -137,7 +120,7 @@ def resumed(stack: Scenario) -> Resumed:
     stack.flow("reconcile")
     wait_for(lambda: stack.stage(model) == "Ramping1" and stack.serving(model)[2] == 25.0, "the ramp begins")
     (run,) = stack.flow_runs(model=model)
-    _engine(run["id"]).kill()
+    process_of_flow_run(run["id"]).kill()
     callers.live(6 * HOUR)
     wait_for(lambda: stack.flow_runs(model=model)[0]["state_type"] == "CRASHED", "the worker sees the kill", nap=0.5)
     stack.flow("reconcile")
