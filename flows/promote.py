@@ -5,6 +5,7 @@ from prefect.client.schemas.objects import State
 
 from flows.score import count_parts_before_look
 from surefoot.core.domain import Stage
+from tasks.cancelled_runs import cancelled_state
 from tasks.promote import final_rollout_state, judge_bake_once, make_champion, open_rollout
 from tasks.stages import canary_step, live_shadow_stage, shadow_stage, validate_stage
 from tasks.states import run_task_after, task_result
@@ -20,6 +21,8 @@ def promote(model: str, version: str, reason: str = "asked for by hand", force: 
         reason: Why, in a few words; it is kept in the record.
         force: Try again a version that has already been turned away.
     """
+    if cancelled := cancelled_state():
+        return cancelled
     done = open_rollout(model, version, reason, force, return_state=True)
     rollout, mirrored, steps = task_result(done)
     done = run_task_after(validate_stage, model, rollout, Stage.VALIDATING, after=done)

@@ -20,6 +20,7 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
 from surefoot.adapters import heartbeats
+from surefoot.controller.scheduler import ROLLOUT_TAG_PREFIX
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.state import Ledger
@@ -29,8 +30,6 @@ from surefoot.settings import read_settings
 from tasks.stage_driver import open_flow_ports
 from tasks.states import rollout_state
 
-_ROLLOUT_TAG_PREFIX = "rollout:"
-"""Begins the tag that says which rollout a flow run drives."""
 _MAX_NAME_LENGTH = 150
 """Longest name of a run [characters]."""
 _SUREFOOT_STATE_NAMES = frozenset(str(stage) for stage in Stage)
@@ -48,7 +47,7 @@ def tag_flow_run(rollout: str, name: str = "") -> None:
         return
     with _patiently(), get_client(sync_client=True) as client:
         run = client.read_flow_run(runtime.flow_run.id)
-        tags = sorted({*run.tags, f"{_ROLLOUT_TAG_PREFIX}{rollout}"})
+        tags = sorted({*run.tags, f"{ROLLOUT_TAG_PREFIX}{rollout}"})
         if tags != sorted(run.tags) or (name and run.name != name):
             client.update_flow_run(run.id, tags=tags, name=name or run.name)
 
@@ -81,7 +80,7 @@ def update_ended_runs() -> list[str]:
         runs = client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=["promote"])),
             flow_run_filter=FlowRunFilter(
-                tags=FlowRunFilterTags(any_=[f"{_ROLLOUT_TAG_PREFIX}{rollout}" for rollout in ledgers]),
+                tags=FlowRunFilterTags(any_=[f"{ROLLOUT_TAG_PREFIX}{rollout}" for rollout in ledgers]),
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED, StateType.FAILED])),
             ),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
@@ -90,9 +89,9 @@ def update_ended_runs() -> list[str]:
         for run in runs:
             rollout = next(
                 (
-                    tag.removeprefix(_ROLLOUT_TAG_PREFIX)
+                    tag.removeprefix(ROLLOUT_TAG_PREFIX)
                     for tag in run.tags
-                    if tag.removeprefix(_ROLLOUT_TAG_PREFIX) in ledgers
+                    if tag.removeprefix(ROLLOUT_TAG_PREFIX) in ledgers
                 ),
                 "",
             )

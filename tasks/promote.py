@@ -15,9 +15,10 @@ from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.state import Ledger
-from surefoot.rollout import open_promotion
+from surefoot.rollout import end_cancelled_rollouts, open_promotion
 from surefoot.rollout.reconcile import bake_action
 from surefoot.settings import read_settings
+from tasks.cancelled_runs import this_cancelled_run
 from tasks.finished_flow_runs import name_run, tag_flow_run, update_ended_runs
 from tasks.stage_driver import drive_stage, is_retryable_failure, open_flow_ports, project_journal_to_mlflow
 from tasks.states import combine_states, rollout_state
@@ -43,6 +44,9 @@ def open_rollout(
     with open_flow_ports() as ports:
         rollout = open_promotion(ports, request)
         tag_flow_run(rollout)
+        # Cancelled while this ran: whatever the instant, the rollout that this run has opened ends with it.
+        if run := this_cancelled_run(model, version, rollout):
+            end_cancelled_rollouts(ports, [run])
         ledger = ports.ledger(model)
     policy = parse_policy(ledger.rollouts[rollout].opened.policy)
     found = rollout, policy.live_shadow is not None, len(policy.ramp)

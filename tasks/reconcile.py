@@ -5,15 +5,7 @@ from functools import partial
 
 from prefect import task
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterName,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.objects import State, StateType
 from prefect.deployments import run_deployment
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Crashed
@@ -28,14 +20,12 @@ from surefoot.core.record.events import decode_event
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.exposure import list_due_exposure
 from surefoot.rollout import (
-    CancelledRun,
     NextStep,
     Ports,
     adopt_champions,
     end_cancelled_rollouts,
     end_withdrawn,
     finish_decided_ending,
-    is_cancelled_by_person,
     is_list_due,
     journal_model_drift,
     next_step,
@@ -45,6 +35,7 @@ from surefoot.rollout import (
 )
 from surefoot.rollout.reconcile import MAX_RUNS_WITHOUT_PROGRESS, SILENCE_S
 from surefoot.settings import read_settings
+from tasks.cancelled_runs import cancelled_runs, latest_promote_runs
 from tasks.finished_flow_runs import name_run
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow
 from tasks.states import MAX_MESSAGE_LENGTH
@@ -78,7 +69,7 @@ def mark_dead_runs_crashed(silence: float = SILENCE_S) -> list[str]:
     """
     marked, since = [], now("UTC") - dt.timedelta(seconds=silence)
     with get_client(sync_client=True) as client:
-        for run in _runs((StateType.RUNNING,)):
+        for run in latest_promote_runs((StateType.RUNNING,)):
             if run.start_time is None or run.start_time > since:
                 continue
             beats = client._client.post(  # noqa: SLF001 - the sync client has no method for events
@@ -104,38 +95,19 @@ def mark_dead_runs_crashed(silence: float = SILENCE_S) -> list[str]:
     return marked
 
 
-def _runs(states: tuple[StateType, ...]) -> list[FlowRun]:
-    """The latest runs of the promote deployment in some states."""
-    with get_client(sync_client=True) as client:
-        return client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))),
-            deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=["promote"])),
-            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-            limit=200,
-        )
-
-
 @task(name="end cancelled rollouts", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable_failure)
 def abort_cancelled_rollouts() -> list[str]:
     """Abort every rollout whose flow run a person has cancelled: a person's word counts, and nothing is started again.
 
     What Surefoot or Prefect ends by itself (a dead process, a full slot, `surefoot down`) is CRASHED, or says so.
+    What a cancelled run says after that changes nothing: Prefect lets one that is just starting say RUNNING.
 
     Returns:
         One line a rollout.
     """
-    runs = [
-        CancelledRun(
-            run.name,
-            str(run.parameters.get("model")),
-            str(run.parameters.get("version")),
-            run.state.timestamp.timestamp(),
-        )
-        for run in _runs((StateType.CANCELLED, StateType.CANCELLING))
-        if run.state is not None and is_cancelled_by_person(run.state.message or "")
-    ]
     with open_flow_ports() as ports:
-        ended = end_cancelled_rollouts(ports, runs)
+        opened = [model for model in ports.journal.models() if ports.ledger(model).open]
+        ended = end_cancelled_rollouts(ports, cancelled_runs(opened))
         for model, run in ended.items():
             get_run_logger().warning("%s: %s", model, run.reason)
             _try_to_finish(ports, model)
@@ -180,7 +152,7 @@ def _start(model: str, version: str, reason: str, head: int) -> bool:
     """Start a run unless as many as make sense have already come to nothing at this head of the journal."""
     ended = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
     key = f"{model}-{version}-{head}-"
-    vain = sum((run.idempotency_key or "").startswith(key) for run in _runs(ended))
+    vain = sum((run.idempotency_key or "").startswith(key) for run in latest_promote_runs(ended))
     if vain >= MAX_RUNS_WITHOUT_PROGRESS:
         get_run_logger().error("%s %s: %d runs have ended without an entry in the journal", model, version, vain)
         return False
@@ -194,7 +166,7 @@ def _start(model: str, version: str, reason: str, head: int) -> bool:
 @task(name="start and resume rollouts", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable_failure)
 def resume_rollouts() -> list[str]:
     """Start a run for every open rollout that no run drives; finish endings right here."""
-    busy = {run.parameters.get("model") for run in _runs(_UNFINISHED_STATES)}
+    busy = {run.parameters.get("model") for run in latest_promote_runs(_UNFINISHED_STATES)}
     resumed = []
     with open_flow_ports() as ports:
         for model in ports.journal.models():

@@ -118,8 +118,8 @@ class DueWork:
         started = [run.id for run in runs if run.started is not None and run.started < since]
         for run in self.scheduler.silent_runs(started, since) if started else ():
             wanted[f"flow run {run} is dead"] = ""
-        if any(ledger.open for ledger in ports.ledgers.values()):
-            cancelled = self.scheduler.cancelled_runs()
+        if opened := [model for model, ledger in ports.ledgers.items() if ledger.open]:
+            cancelled = self.scheduler.cancelled_runs(opened)
             if said := wanted_change(partial(end_cancelled_rollouts, runs=cancelled), looking):
                 wanted[said] = ""
         busy = {run.model for run in runs}

@@ -1,6 +1,6 @@
 """Define the port to the scheduler of the flows, and the runs that it reports."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +8,15 @@ from surefoot.rollout import CancelledRun
 
 NOTHING_TO_DO = "Nothing to do"
 """Name of the last state of a scheduled run that found nothing to do; such runs are taken off the list."""
+
+ROLLOUT_TAG_PREFIX = "rollout:"
+"""Begins the tag that says which rollout a flow run drives."""
+
+
+def rollout_of_tags(tags: Iterable[str]) -> str:
+    """Id of the rollout that a flow run drives, from its tags; empty when none says so."""
+    found = (tag.removeprefix(ROLLOUT_TAG_PREFIX) for tag in tags if tag.startswith(ROLLOUT_TAG_PREFIX))
+    return next(found, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +72,8 @@ class Scheduler(Protocol):
         """Promotions that are not over."""
         ...
 
-    def cancelled_runs(self) -> Sequence[CancelledRun]:
-        """Promotions that a person has cancelled, the latest first."""
+    def cancelled_runs(self, models: Collection[str]) -> Sequence[CancelledRun]:
+        """Promotions of these models that a person has cancelled, whatever they said afterwards; the latest first."""
         ...
 
     def silent_runs(self, runs: Collection[str], since: float) -> Collection[str]:

@@ -27,6 +27,8 @@ MAX_LATEST_RUNS = 5
 """Promotions of each model whose runs are looked at [count]: only the last ones can still change their outcome."""
 MAX_RUNS_WITHOUT_PROGRESS = 3
 """Runs that may end without an entry in the journal before a person has to look [count]."""
+_CANCELLED = frozenset({"CANCELLED", "CANCELLING"})
+"""Types of the states of a run that was cancelled, or that is about to be."""
 SILENCE_S = 100.0
 """A flow run that beats every 30 seconds and has been silent this long is dead [seconds]."""
 UNKNOWN_PERSON_ACTOR = "Prefect UI, not identified"
@@ -42,12 +44,14 @@ class CancelledRun:
         model: Registered model.
         version: Version number that it was to promote.
         at: When it was cancelled [Unix seconds of the host].
+        rollout: Id of the rollout that it drives; empty before it has opened or joined one.
     """
 
     name: str
     model: str
     version: str
     at: float
+    rollout: str = ""
 
     @property
     def reason(self) -> str:
@@ -62,6 +66,19 @@ def is_cancelled_by_person(message: str) -> bool:
         message: What the run's last state says.
     """
     return "concurrency limit" not in message.lower()
+
+
+def cancelled_by_person_at(states: Iterable[tuple[str, str, float]]) -> float | None:
+    """When a person first cancelled a run [Unix seconds of the host]; None where no person has.
+
+    Every state counts that the run ever had: the scheduler lets a run that is just starting say RUNNING after a
+    person has set CANCELLED, and a run that ends say how it ended.
+
+    Args:
+        states: Type, message and time of each state of the run, in any order.
+    """
+    found = (at for kind, message, at in states if kind in _CANCELLED and is_cancelled_by_person(message))
+    return min(found, default=None)
 
 
 class NextStep(StrEnum):
@@ -87,7 +104,7 @@ def adopt_champions(ports: Ports, models: Iterable[str]) -> dict[str, str]:
 def end_cancelled_rollouts(ports: Ports, runs: Sequence[CancelledRun]) -> dict[str, CancelledRun]:
     """Abort every open promotion whose run a person has cancelled; returns these runs by model.
 
-    Law: a run that was cancelled before its rollout was opened ends nothing.
+    Law: a run that was cancelled before a rollout was opened ends nothing, unless it drives that rollout itself.
     """
     ended = {}
     by_person = replace(ports, actor=UNKNOWN_PERSON_ACTOR)
@@ -101,7 +118,7 @@ def end_cancelled_rollouts(ports: Ports, runs: Sequence[CancelledRun]) -> dict[s
         if not mine:
             continue
         opened = _opened_at(ports.journal.read(model), ledger.open)
-        run = next((run for run in mine if run.at >= opened), None)
+        run = next((run for run in mine if run.at >= opened or run.rollout == ledger.open), None)
         if run is None:
             continue
         ended[model] = run

@@ -15,10 +15,11 @@ from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.cli.local.stack import SERVER_ENVIRONMENT
+from surefoot.cli.local.tick_runs import TickRuns
 from surefoot.core.domain import RolloutKind, Split, Stage, Version
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, encode_event
 from tests.e2e.promotion_fixtures import QUICK, SUITE
-from tests.e2e.stack_scenario import Scenario, wait_for, write
+from tests.e2e.stack_scenario import Home, Scenario, wait_for, write
 from tests.integration.log_writing import record
 from tests.integration.log_writing import write as write_lines
 
@@ -160,15 +161,9 @@ def test_a_cancelled_run_aborts_its_rollout_and_is_not_started_again(stack: Scen
     assert runs[0]["idempotency_key"].startswith(f"{asked}-2-")
     (before,) = stack.python(_flow("abort_cancelled_rollouts()"))
     assert before == []
+    # It may be just starting, and say RUNNING after this: the cancel counts all the same.
     told = {"state": {"type": "CANCELLED", "name": "Cancelled"}, "force": True}
-
-    def cancelled() -> bool:
-        """Cancel; a run that is just starting may say RUNNING after that."""
-        stack.prefect("POST", f"/flow_runs/{runs[0]['id']}/set_state", told)
-        time.sleep(3.0)
-        return bool(stack.prefect("GET", f"/flow_runs/{runs[0]['id']}")["state_type"] == "CANCELLED")
-
-    wait_for(cancelled, "the run stays cancelled")
+    stack.prefect("POST", f"/flow_runs/{runs[0]['id']}/set_state", told)
     ended, resumed = stack.python(_flow("abort_cancelled_rollouts()", "resume_rollouts()"))
     (line,) = ended
     assert line.startswith(f"{asked} 2: flow run '")
@@ -179,6 +174,72 @@ def test_a_cancelled_run_aborts_its_rollout_and_is_not_started_again(stack: Scen
     decided = [entry for entry in journal.read(asked) if entry.kind == "EndDecided"][-1]
     journal.close()
     assert decided.actor == "Prefect UI, not identified"
+
+
+def _cancelled_before_it_runs(stack: Scenario, model: str) -> str:
+    """Id of a promote run that a person has cancelled when its process was about to start."""
+    deployment = stack.prefect("GET", f"/deployments/{stack.deployment('promote')}")
+    body = {"flow_id": deployment["flow_id"], "deployment_id": deployment["id"], "name": f"hasty {model}"}
+    made = stack.prefect(
+        "POST", "/flow_runs/", {**body, "parameters": {"model": model, "version": "2"}, "state": _in("PENDING")}
+    )
+    path = f"/flow_runs/{made['id']}/set_state"
+    assert stack.prefect("POST", path, {"state": _in("CANCELLED"), "force": True})["status"] == "ACCEPT"
+    return str(made["id"])
+
+
+def _journal_with_rollout(stack: Scenario, folder: Path, model: str) -> Home:
+    """A home with a journal of its own, in which the promotion of version 2 of a model is open."""
+    champion, candidate = (Version(number, "sha256:" + number * 64) for number in ("1", "2"))
+    policy, _ = read_policy(stack.project / "configs" / "staged.yaml")
+    opened = RolloutOpened("r1", RolloutKind.PROMOTION, candidate, champion, policy, "", "", "salt", 1, "a test")
+    home = stack.side(folder, journal=f"sqlite:///{folder}/journal.db")
+    journal = SqlJournal(home.settings.journal_url, stack.clock)
+    for event in (ChampionAdopted(champion), opened):
+        kind, data = encode_event(event)
+        journal.append(model, len(journal.read(model)), stack.clock.now(), "test", kind, data)
+    journal.close()
+    return home
+
+
+def test_a_cancel_counts_though_the_run_says_running_after_it(stack: Scenario, asked: str, tmp_path: Path) -> None:
+    """Prefect lets a run that is just starting go from CANCELLED to RUNNING; controller and flow see the cancel."""
+    home = _journal_with_rollout(stack, tmp_path / "home", "hasty")
+    run = _cancelled_before_it_runs(stack, "hasty")
+    assert stack.prefect("POST", f"/flow_runs/{run}/set_state", {"state": _in("RUNNING")})["status"] == "ACCEPT"
+    (seen,) = TickRuns(stack.settings).cancelled_runs(["hasty"])
+    assert (seen.model, seen.version) == ("hasty", "2")
+    ((line,),) = home.python(_flow("abort_cancelled_rollouts()"))
+    assert line == "hasty 2: flow run 'hasty hasty' was cancelled in Prefect"
+    rollout = home.ledger("hasty").rollout
+    assert rollout is not None
+    assert rollout.ending is not None
+    assert rollout.ending.terminal_stage is Stage.ABORTED
+    stack.prefect("DELETE", f"/flow_runs/{run}")
+
+
+RUN_PROMOTE = """
+import json
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from flows.promote import promote
+
+with get_client(sync_client=True) as client:
+    run = client.read_flow_run(RUN)
+state = run_flow(promote, flow_run=run, parameters=run.parameters, return_type="state")
+print(json.dumps([state.type.value, state.message]))
+"""
+
+
+def test_a_run_that_was_cancelled_before_it_began_opens_nothing(stack: Scenario, asked: str) -> None:
+    """The flow itself finds that it was cancelled before it said RUNNING, and ends CANCELLED without a rollout."""
+    run = _cancelled_before_it_runs(stack, asked)
+    head = len(stack.entries(asked))
+    said = stack.python(RUN_PROMOTE.replace("RUN)", f"{run!r})"))
+    assert said == ["CANCELLED", "a person had cancelled this run before it began"]
+    assert stack.prefect("GET", f"/flow_runs/{run}")["state_type"] == "CANCELLED"
+    assert len(stack.entries(asked)) == head
+    stack.prefect("DELETE", f"/flow_runs/{run}")
 
 
 def test_a_wish_that_can_only_be_refused_is_said_once(stack: Scenario, asked: str) -> None:

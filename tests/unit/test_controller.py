@@ -43,7 +43,7 @@ class FakeScheduler:
     def promote_runs(self) -> Sequence[PromoteRun]:
         return []
 
-    def cancelled_runs(self) -> Sequence[CancelledRun]:
+    def cancelled_runs(self, models: Collection[str]) -> Sequence[CancelledRun]:
         return []
 
     def silent_runs(self, runs: Collection[str], since: float) -> Collection[str]:

@@ -8,6 +8,7 @@ from surefoot.core.domain import Stage
 from surefoot.rollout import (
     CancelledRun,
     NextStep,
+    cancelled_by_person_at,
     drive_rollout,
     end_cancelled_rollouts,
     end_rollout,
@@ -58,6 +59,33 @@ def test_a_cancelled_run_ends_the_rollout_that_it_drove() -> None:
     assert (decided.actor, decided.data["sink"]) == (UNKNOWN_PERSON_ACTOR, "Aborted")
     assert decided.data["reason"] == "flow run 'quick fox' was cancelled in Prefect"
     assert end_cancelled_rollouts(env.ports(), [run]) == {}
+
+
+def test_a_run_that_was_cancelled_while_it_opened_a_rollout_ends_it() -> None:
+    """A cancel a moment before the opening ends the rollout that this very run has opened, and no other one."""
+    env = scenario()
+    ledger = started(env, at(Stage.RAMPING))
+    before = CancelledRun("quick fox", "m", "2", 0.0, "another")
+    assert end_cancelled_rollouts(env.ports(), [before]) == {}
+    mine = replace(before, rollout=ledger.open)
+    assert end_cancelled_rollouts(env.ports(), [mine]) == {"m": mine}
+
+
+@pytest.mark.parametrize(
+    ("states", "at_"),
+    [
+        ([("PENDING", "", 1.0), ("CANCELLED", "", 2.0), ("RUNNING", "", 3.0)], 2.0),
+        ([("COMPLETED", "", 9.0), ("CANCELLED", "Flow run was cancelled.", 4.0), ("CANCELLING", "", 3.0)], 3.0),
+        ([("PENDING", "", 1.0), ("CANCELLED", "Deployment concurrency limit reached.", 2.0)], None),
+        ([("RUNNING", "", 1.0), ("CRASHED", "no heartbeat", 2.0)], None),
+        ([], None),
+    ],
+)
+def test_a_cancel_counts_whatever_a_run_said_afterwards(
+    states: list[tuple[str, str, float]], at_: float | None
+) -> None:
+    """A person's cancel is found among all states of a run; what Prefect cancels by itself is none."""
+    assert cancelled_by_person_at(states) == at_
 
 
 def test_a_moved_split_is_journalled_once_and_resolved() -> None:

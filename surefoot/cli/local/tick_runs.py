@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 
 from surefoot.cli.local.scheduler import SCHEDULED_FLOWS, _request_prefect
-from surefoot.controller.scheduler import NOTHING_TO_DO, PromoteRun, TickRun
-from surefoot.rollout import CancelledRun, is_cancelled_by_person
+from surefoot.controller.scheduler import NOTHING_TO_DO, PromoteRun, TickRun, rollout_of_tags
+from surefoot.rollout import CancelledRun, cancelled_by_person_at
 from surefoot.settings import Settings
 
 AUTO_SCHEDULED = "auto-scheduled"
@@ -18,6 +18,7 @@ _PATIENCE_S = 5.0
 _MOST_RUNS = 200
 """Runs that are read at once [count]."""
 _LIVE_STATES = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED")
+_BEGUN_STATES = ("PENDING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CRASHED", "CANCELLING", "CANCELLED")
 
 
 class TickRuns:
@@ -27,6 +28,7 @@ class TickRuns:
         """Ask nothing yet."""
         self._config = config
         self._known: dict[str, str] = {}
+        self._histories: dict[str, tuple[str, float | None]] = {}
         self._client = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
     def tick_runs(self, until: float) -> Sequence[TickRun]:
@@ -91,18 +93,30 @@ class TickRuns:
             for run in self._promotions(_LIVE_STATES)
         ]
 
-    def cancelled_runs(self) -> Sequence[CancelledRun]:
-        """Promotions that a person has cancelled, the latest first."""
-        return [
-            CancelledRun(
-                run["name"],
-                str(run["parameters"].get("model")),
-                str(run["parameters"].get("version")),
-                _seconds(run["state"]["timestamp"]),
-            )
-            for run in self._promotions(("CANCELLED", "CANCELLING"))
-            if is_cancelled_by_person(run["state"].get("message") or "")
-        ]
+    def cancelled_runs(self, models: Collection[str]) -> Sequence[CancelledRun]:
+        """Promotions of these models that a person has cancelled, whatever they said afterwards; the latest first."""
+        found = []
+        for run in self._promotions(_BEGUN_STATES):
+            model = str(run["parameters"].get("model"))
+            if model not in models:
+                continue
+            at = self._cancelled_at(str(run["id"]), str(run["state_id"]))
+            if at is not None:
+                version, rollout = str(run["parameters"].get("version")), rollout_of_tags(run["tags"])
+                found.append(CancelledRun(run["name"], model, version, at, rollout))
+        return found
+
+    def _cancelled_at(self, run: str, state: str) -> float | None:
+        """When a person has cancelled a run; its states are read again when it has a new one."""
+        known = self._histories.get(run)
+        if known is None or known[0] != state:
+            trouble = f"Prefect does not tell the controller of its runs: see {self._config.home}/logs/prefect.log"
+            path = f"/flow_run_states/?flow_run_id={run}"
+            answer = _request_prefect(self._config, "GET", path, trouble, None, _PATIENCE_S, self._client)
+            states = answer.json() if answer.is_success else []  # it has been deleted meanwhile
+            history = ((one["type"], one.get("message") or "", _seconds(one["timestamp"])) for one in states)
+            known = self._histories[run] = state, cancelled_by_person_at(history)
+        return known[1]
 
     def _promotions(self, states: Sequence[str]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._filter(
