@@ -1,4 +1,4 @@
-"""Roll a version back: traffic to the proven-good version first, the registry after."""
+"""Roll a version back: move traffic to the last good version first, then change the registry."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Count the closed parts of a log on several workers before the look of a replay, which then adds them up."""
+"""Count closed parts of the prediction log on several workers, before a replay adds up the counts."""
 
 from collections.abc import Mapping
 from typing import Any

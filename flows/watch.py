@@ -1,4 +1,4 @@
-"""Judge promoted versions that still bake, and champions after their bake; roll back what is worse."""
+"""Judge promoted versions during and after their bake, and roll back those that are worse."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""List what a version answered before it was taken back, and correct it with a proven-good one; journal both."""
+"""List what a rolled-back version answered, compute corrected answers with a good version, and journal both."""
 
 import hashlib
 import tempfile

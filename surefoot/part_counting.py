@@ -1,4 +1,4 @@
-"""Count closed parts of a log before a look, in whatever process: the look adds up what was kept."""
+"""Count the evidence in closed prediction-log files before a gate evaluation, which then only adds up the counts."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Connect ports to real adapters, and close what was opened."""
+"""Connect the ports of use cases to their adapters, and close what was opened."""
 
 import hashlib
 import os

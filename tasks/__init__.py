@@ -1,1 +1,1 @@
-"""Wrap use cases in Prefect tasks with time limits, retries and artifacts; no task decides on a number."""
+"""Wrap use cases in Prefect tasks with time limits, retries and artifacts, without decisions on values."""

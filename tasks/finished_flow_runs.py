@@ -1,4 +1,4 @@
-"""Update ended Prefect runs of the promote flow: tag and rename them with the outcome of their rollout."""
+"""Name and tag Prefect runs of the promote flow, and update ended runs with the outcome of their rollout."""
 
 import contextlib
 from collections.abc import Iterator

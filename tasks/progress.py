@@ -1,4 +1,4 @@
-"""Show the progress of a long evaluation as a Prefect artifact; what Prefect cannot show stops no evaluation."""
+"""Show the progress of a long evaluation as a Prefect artifact; a failure to show it stops nothing."""
 
 import re
 import time

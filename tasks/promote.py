@@ -1,4 +1,4 @@
-"""Define the Prefect tasks that open, promote and bake a rollout, and the last state of the flow."""
+"""Define the Prefect tasks that open, promote and bake a rollout, and the final state of the flow."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Define the tasks of the reconcile flow: registry changes, cancelled or interrupted rollouts, drift, compaction."""
+"""Define the Prefect tasks of the reconcile flow: registry changes, interrupted rollouts, drift and compaction."""
 
 import datetime as dt
 from functools import partial

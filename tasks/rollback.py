@@ -1,4 +1,4 @@
-"""Roll a version back in a Prefect task: traffic first, the registry after."""
+"""Define the Prefect task that rolls a version back: traffic first, then the registry."""
 
 from prefect import task
 from prefect.logging import get_run_logger

@@ -1,4 +1,4 @@
-"""Define the task that counts one closed part of a log on a worker, and the task runner that a policy asks for."""
+"""Define the Prefect task that counts one closed part of the prediction log on a worker, and its task runner."""
 
 import contextlib
 import os

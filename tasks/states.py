@@ -1,4 +1,4 @@
-"""Map the outcome of a rollout to Prefect states: a version that was turned away never shows as Completed."""
+"""Map the outcome of a rollout to Prefect states; a version that was rejected never shows as Completed."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any

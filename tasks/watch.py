@@ -1,4 +1,4 @@
-"""Define the Prefect tasks that look at champions after their bake, and the deployment that retrains them."""
+"""Define the Prefect tasks that judge champions after the bake, and start the deployment that retrains them."""
 
 from prefect import task
 from prefect.client.schemas.objects import State

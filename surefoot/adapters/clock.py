@@ -1,4 +1,4 @@
-"""Tell the time: of the host, or of a replay that sets its own."""
+"""Provide clocks: the host's own, and one whose time a replay sets."""
 
 import math
 import os

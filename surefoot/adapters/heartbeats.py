@@ -1,4 +1,4 @@
-"""Record when each scheduled flow came last, and what flows have shown to people, in small files below the home."""
+"""Store small state files of scheduled flows: when each last ran, and what was last shown in MLflow and Prefect."""
 
 import contextlib
 from pathlib import Path

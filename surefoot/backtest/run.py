@@ -1,4 +1,4 @@
-"""Drive one rollout over recorded traffic, and report every look."""
+"""Run one rollout on recorded traffic, and report every evaluation of its gates."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

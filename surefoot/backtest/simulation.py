@@ -1,4 +1,4 @@
-"""Simulate clock, journal, registry and traffic in memory, from a record file."""
+"""Simulate the clock, journal, registry and traffic of a back-test in memory."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Define the command backtest: try a policy on recorded traffic."""
+"""Define the command `backtest`, which runs a policy on recorded traffic."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Define the command compact: turn the prediction log into Parquet, and remove what is too old."""
+"""Define the command `compact`, which converts the prediction log to Parquet and removes old records."""
 
 from dataclasses import asdict
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Define the command demo: run an end-to-end demo on public flight data, on this machine."""
+"""Define the command `demo`, which runs an end-to-end demo on public flight data on this machine."""
 
 import contextlib
 import json

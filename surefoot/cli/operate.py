@@ -1,4 +1,4 @@
-"""Define abort, rollback, kill and repair: they move traffic without MLflow or Prefect."""
+"""Define the emergency commands `abort`, `rollback` and `kill`, and `repair`, which resets the alias `champion`."""
 
 import contextlib
 import re

@@ -1,4 +1,4 @@
-"""Define the command promote: open a rollout, let Prefect run it, and follow it on the screen."""
+"""Define the command `promote`, which opens a rollout, has Prefect run it, and shows its progress."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""Define lint, plan, schema, history and verify: commands that change nothing."""
+"""Define the read-only commands `lint`, `plan`, `schema`, `history` and `verify`."""
 
 from collections import Counter
 from functools import partial

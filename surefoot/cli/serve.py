@@ -1,4 +1,4 @@
-"""Define up, down, gateway and controller: commands that start and stop processes, or are one of them."""
+"""Define the commands `up` and `down`, which start and stop the stack, and `gateway` and `controller`, parts of it."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Define the command spread: measure on logged requests the rates and deviations that plans assume."""
+"""Define the command `spread`, which measures on logged requests the rates and deviations that plans assume."""
 
 from collections.abc import Sequence
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Define the command status: show what is served, what is under way, and everything that is wrong."""
+"""Define the command `status`, which shows what is served, which rollout is open, and all known problems."""
 
 import contextlib
 import time

@@ -1,1 +1,1 @@
-"""Decide before each tick of the scheduled flows whether there is work for them."""
+"""Check before each run of a scheduled flow whether it has work to do."""

@@ -1,4 +1,4 @@
-"""Track work for which a flow was started in vain, and wait longer before each new attempt."""
+"""Choose the work for which a flow is started now, and wait longer after each start that did not finish it."""
 
 from dataclasses import dataclass
 

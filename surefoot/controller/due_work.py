@@ -1,4 +1,4 @@
-"""Find which scheduled flows have work to do, by dry runs of their use cases on ports that refuse changes."""
+"""Find which scheduled flows have work to do, by dry runs of their use cases."""
 
 import math
 import time

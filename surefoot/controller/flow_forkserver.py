@@ -1,4 +1,4 @@
-"""Start the forkserver, from which Prefect flow runs are forked, again whenever it has died."""
+"""Start the forkserver that Prefect flow runs are forked from, and restart it when it has died."""
 
 import logging
 import subprocess

@@ -1,4 +1,4 @@
-"""Run a module in a process forked from one that has imported everything: `python -m ... MODULE ARGUMENT...`.
+"""Run a Python module in a process forked from the forkserver, which has already imported all libraries.
 
 A worker starts this in the place of `python -m MODULE`, and supervises it as before: it lives as long as the run,
 passes signals on, and ends with its exit code. Without a forkserver it becomes `python -m MODULE`.

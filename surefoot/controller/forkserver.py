@@ -1,4 +1,4 @@
-"""Fork a process for each run from one that has the imports: `python -m surefoot.controller.forkserver MODULE...`.
+"""Serve as a forkserver: import the modules named on the command line once, and fork a process for each flow run.
 
 The caller names the modules, for this package knows neither flows nor their scheduler. The server starts no thread,
 opens no connection but its socket, and runs no flow itself. It ends when its standard input does.

@@ -1,4 +1,4 @@
-"""Answer the ticks of the scheduled flows: one that has nothing to do is taken off the list, the others stay.
+"""Run the controller: check each due run of a scheduled flow, skip it if there is no work, else leave it to Prefect.
 
 The controller never acts on a model. A tick that it leaves, or that it does not come to, is run by the scheduler's
 worker as it always was: with the controller gone nothing is missed, it only costs more.

@@ -1,4 +1,4 @@
-"""Define the port to the scheduler of the flows, and the runs that it reports."""
+"""Define the scheduler port: how the controller lists flow runs, and skips those with nothing to do."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass

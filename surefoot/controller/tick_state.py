@@ -1,4 +1,4 @@
-"""Read the state that a tick of the controller decides on: rollouts, policies, registry; reuse what has not changed."""
+"""Read what one cycle of the controller needs (rollouts, policies, registry), and cache what has not changed."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""Define what a rollout can do next: the actions that a decision names and a use case carries out."""
+"""Define the actions that the state machine can choose as the next step of a rollout."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Assign a unit to an arm: a pure function of salt, key and weight."""
+"""Assign a unit, such as a customer, to a rollout arm by a hash of salt and key."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Write every JSON value as one canonical text, by which arms, slices, joins and labels compare."""
+"""Convert JSON values to canonical text, so that equal values are equal in slices, joins and labels."""
 
 import json
 import math

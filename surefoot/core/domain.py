@@ -1,4 +1,4 @@
-"""Define the values that all packages share: versions, stages, splits, verdicts, and a model's registry view."""
+"""Define the core value types: versions, stages, traffic splits, verdicts, and the view of a registered model."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Format lengths of time and frequencies as people write them."""
+"""Format durations and frequencies for people to read."""
 
 import math
 

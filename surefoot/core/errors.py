@@ -1,4 +1,4 @@
-"""Define every error that Surefoot raises, arranged by what the caller should do.
+"""Define all errors that Surefoot raises, grouped by what the caller should do.
 
 SurefootError
 ├── Rejected                 nothing happened; do not retry; tell the person      exit 2

@@ -1,4 +1,4 @@
-"""Define the ports: what use cases ask of the outside world, one small Protocol each."""
+"""Define the ports: protocols through which use cases reach journal, registry, traffic, evidence, tables and clock."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Decide the next step of a rollout, as a pure function of ledger, policy and time."""
+"""Decide the next action of a rollout, as a pure function of journal state, policy and time."""
 
 import math
 from collections.abc import Iterable

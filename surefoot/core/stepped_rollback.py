@@ -1,4 +1,4 @@
-"""Decide the steps of a stepped rollback: weights that grow, each held while no gate fails."""
+"""Decide the steps of a stepped rollback: increasing weights, each held while no gate fails."""
 
 import math
 

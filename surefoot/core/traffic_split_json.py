@@ -1,4 +1,4 @@
-"""Convert traffic splits and model versions to JSON, and decode them strictly, for messages and route files."""
+"""Convert traffic splits and model versions to JSON, and decode them strictly."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Decide how traffic and aliases go back when a rollout ends without success, or a promoted version is taken back."""
+"""Decide which traffic and alias changes undo a rollout that ends without success, or a promotion."""
 
 from surefoot.core.domain import RolloutKind, Split
 from surefoot.core.record.events import Effect, SetAlias, SetSplit

@@ -1,4 +1,4 @@
-"""Build requests from every flight that left New York City in 2013."""
+"""Build model requests from the public data set of all flights that left New York City in 2013."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Train and register the demo's versions: a champion, a better one, and two that must not get through."""
+"""Train and register the demo's model versions: a champion, a better one, and two that must be stopped."""
 
 import contextlib
 import io

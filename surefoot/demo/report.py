@@ -1,4 +1,4 @@
-"""Report what the demo showed: one row a claim, and the rollouts with their evidence."""
+"""Report the results of the demo: one row for each claim, and the rollouts with their evidence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Run the demo's script: a champion serves, three candidates are tried, and the one that was promoted decays."""
+"""Run the demo's script: a champion serves, three candidates are tried, and the promoted one gets worse."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Replay the year's requests through the gateway in compressed time; labels arrive as late as they did."""
+"""Send a year of flight requests to the gateway in compressed time, with labels delayed as in reality."""
 
 import asyncio
 import heapq

@@ -1,4 +1,4 @@
-"""Parse the JSON body of a request, and refuse one with duplicate keys."""
+"""Parse the JSON body of a request, and reject duplicate keys."""
 
 import codecs
 import json

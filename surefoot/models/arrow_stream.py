@@ -1,4 +1,4 @@
-"""Write tables to Arrow's stream format and read them, the form in which they pass between processes."""
+"""Encode tables in Arrow's stream format to pass them between processes, and decode them."""
 
 from typing import TYPE_CHECKING
 

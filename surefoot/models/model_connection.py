@@ -1,4 +1,4 @@
-"""Ask a model's process over its socket from an event loop, and notice when the process has ended."""
+"""Exchange messages with a model's process over a socket in an event loop, and detect that the process has ended."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Serve one model inside its own process: load it, probe whether it answers each row by itself, and answer batches."""
+"""Serve one model inside its own process: load it, test whether it answers rows independently, and answer batches."""
 
 import contextlib
 import gc

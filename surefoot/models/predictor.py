@@ -1,4 +1,4 @@
-"""Define protocols of models: `Model` in this process, `Predictor` for one in a process of its own."""
+"""Define the model protocols: `Model` for direct calls, and `Predictor` for calls from an event loop."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Send and receive length-prefixed messages, most often JSON, between a model's process and its parent."""
+"""Send and receive length-prefixed messages between a model's process and its parent."""
 
 import socket
 import struct

@@ -1,4 +1,4 @@
-"""Measure what answering takes in this process: its memory, and the time of the model itself."""
+"""Measure the memory of this process and the time that its model takes to answer."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Score logged requests with a version in a process of its own, and restart the process when it dies."""
+"""Score logged requests with a version in a separate process, which is restarted when it dies."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Draw how the evidence of a rollout went: each gate's interval against its limit over time, and the e-value."""
+"""Plot the evidence of a rollout over time: each gate's interval against its limit, and its e-value."""
 
 import datetime as dt
 import itertools

@@ -1,4 +1,4 @@
-"""Provide the style that every plot shares (colours, fonts), and PNG files that are the same each time."""
+"""Define the style of all plots (colours, fonts), and export each figure as a reproducible PNG file."""
 
 import io
 import math

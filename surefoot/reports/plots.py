@@ -1,4 +1,4 @@
-"""Draw plots of verdicts and slices in colours that people with colour blindness can tell apart."""
+"""Plot verdicts and slices in colours that colour-blind readers can distinguish."""
 
 import math
 import textwrap

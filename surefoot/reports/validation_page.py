@@ -1,4 +1,4 @@
-"""Write the page about one data validation: a single file that opens on a machine without a network."""
+"""Render the report on one data validation as a self-contained HTML page."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Carry out use cases through ports: open a rollout, advance it, take it back, reconcile."""
+"""Carry out use cases through ports: open, advance, roll back and reconcile rollouts."""
 
 from surefoot.rollout.candidates import (
     CandidateRequest,

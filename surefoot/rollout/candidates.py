@@ -1,4 +1,4 @@
-"""Open the rollouts that the registry asks for by alias or stage, and end those that it no longer asks for."""
+"""Open rollouts of versions with alias `candidate` or stage Staging, and end those that have lost it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Find where registry or live split differ from the journal; journal it once as drift, resolve it when equal."""
+"""Find where the registry or the live traffic split differs from the journal, and journal the drift and its end."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Check whether a use case would change anything: run it on ports that refuse every change."""
+"""Check whether a use case would change anything, by running it on ports that refuse every change."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

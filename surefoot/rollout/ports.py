@@ -1,4 +1,4 @@
-"""Bundle the ports and the actor that one use case works with."""
+"""Bundle the ports that one use case works with, and the actor on whose behalf it acts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Decide what reconciling does: flow runs to start, rollouts to end, and where registry and journal disagree."""
+"""Decide how to reconcile: which flow runs to start, which rollouts to end, and which drift to journal."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Carry out requests to promote, abort or roll back: each becomes one event or a clear refusal."""
+"""Handle requests to promote, abort or roll back: journal each as one event, or refuse it with a reason."""
 
 import difflib
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Record in the journal what versions have answered, before the log that says so expires."""
+"""Count what each version has answered, and journal the counts before the prediction log expires."""
 
 from collections.abc import Callable
 

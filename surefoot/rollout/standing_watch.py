@@ -1,4 +1,4 @@
-"""Judge a champion for as long as it serves: against the proven-good version before it, and against its own past."""
+"""Judge a champion for as long as it serves: against the previous good version, and against its own past."""
 
 from dataclasses import dataclass
 from math import floor

@@ -1,4 +1,4 @@
-"""Advance a rollout step by step: intent, effect, done; the next run repairs a kill between any two."""
+"""Advance a rollout by one step at a time: journal the intent, apply the effect, and journal that it is done."""
 
 from collections.abc import Callable
 

@@ -53,13 +53,14 @@ WORDS = re.compile(
 VERBS = frozenset(
     re.findall(
         r"\w+",
-        "Add Advance Answer Append Ask Assign Build Bundle Call Carry Cast Check Checkpoint Clean Combine Compact "
-        "Compare Compute Connect Control Convert Count Cut Decide Decode Define Describe Divide Download Draw Drive "
-        "End Estimate Explain Export Find Fold Fork Format Generate Give Hand Handle Hash Hold Host Index Judge Keep "
-        "List Load Lower Make Manage Map Measure Merge Mirror Name Open Order Parse Plan Play Print Probe Project "
-        "Promote Prove Provide Query Queue Read Recheck Reconcile Record Redact Refuse Replay Report Roll Route "
-        "Run Score Select Send Serve Share Show Simulate Speak Split Start Stop Store Summarise Supervise "
-        "Take Tell Test Track Train Try Turn Unite Update Use Validate Wait Wrap Write ",
+        "Add Advance Answer Append Ask Assign Build Bundle Call Carry Cast Check Checkpoint Choose Clean Combine "
+        "Compact Compare Compute Connect Control Convert Copy Count Decide Decode Define Describe Detect "
+        "Determine Dispatch Divide Download Draw Drive Encode End Estimate Exchange Explain Export Find Fold "
+        "Fork Format Gather Generate Give Hand Handle Hash Hold Host Index Journal Judge Keep List Load Lower "
+        "Manage Map Measure Merge Mirror Name Open Order Parse Plan Plot Print Probe Project Promote Provide "
+        "Query Queue Read Recompute Reconcile Record Redact Refuse Release Render Replay Report Roll Route Run "
+        "Score Select Send Serve Share Show Simulate Speak Split Start Stop Store Sum Summarise Supervise Take "
+        "Tell Test Track Train Try Update Use Validate Verify Wait Wake Wrap Write ",
     )
 )
 """How the first line of a module begins."""

@@ -1,4 +1,4 @@
-"""Read policy files: strict YAML, refused with path, line and rule."""
+"""Read policy files as strict YAML; an error names the file, the line and the broken rule."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Show the gateway what it needs of each model's policy, as it is written now."""
+"""Give the gateway, for each model, the settings that it needs from the current policy file."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Give each table of a policy to the adapter of its kind."""
+"""Dispatch operations on a policy's tables (digest, checkpoint, restore) to the adapter for each kind of table."""
 
 import os
 from collections.abc import Iterator, Mapping

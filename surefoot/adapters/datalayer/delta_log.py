@@ -1,4 +1,4 @@
-"""Read the log of a Delta Lake table without a library of Delta Lake: its active files, and who has committed."""
+"""Read a Delta Lake table's transaction log without the deltalake library: active data files and commits."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Read a version of a Delta Lake table with DuckDB, from the files that its log names."""
+"""Compute the digest of a Delta Lake table with DuckDB, from the data files that the transaction log lists."""
 
 from collections import defaultdict
 from collections.abc import Mapping

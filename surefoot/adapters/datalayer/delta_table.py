@@ -1,4 +1,4 @@
-"""Checkpoint and restore a Delta Lake table by its versions, through deltalake."""
+"""Checkpoint and restore a Delta Lake table by its table versions, with the deltalake library."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Keep the files of a checkpoint by the SHA-256 of their bytes; a manifest, whose digest is journalled, lists them."""
+"""Store the files of a table checkpoint under their SHA-256 digests, with a manifest that lists them."""
 
 import hashlib
 import json

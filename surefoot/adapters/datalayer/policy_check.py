@@ -1,4 +1,4 @@
-"""Check the tables of a policy for what would make a restore impossible."""
+"""Check the tables that a policy names, and report what would prevent restoring them."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Hash the rows of a table whatever their order, so that two readers can agree on what it holds."""
+"""Compute a digest of a table's rows that does not depend on their order or on the library that read them."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Checkpoint and restore a SQL table whose rows are added and never changed, by the column of their validity."""
+"""Checkpoint and restore a SQL table that only grows and whose rows carry the time from which they are valid."""
 
 import json
 from collections.abc import Iterator

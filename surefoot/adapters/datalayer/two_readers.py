@@ -1,4 +1,4 @@
-"""Read Parquet files with two readers that share no code, pyarrow and DuckDB, and compare what they find."""
+"""Compute the digest of Parquet files with two independent readers, pyarrow and DuckDB, to check a restored copy."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Answer the judge's evidence requests from the prediction log and its labels."""
+"""Measure the evidence for gates from the prediction log and its labels."""

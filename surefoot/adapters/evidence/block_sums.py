@@ -1,4 +1,4 @@
-"""Add up the losses of both versions by slice and block of requests, with all answers read in one way."""
+"""Sum both versions' losses by slice and time block, with all answers interpreted in the same way."""
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence

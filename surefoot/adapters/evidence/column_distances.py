@@ -1,4 +1,4 @@
-"""Measure the distance between the distributions of two tables, column by column."""
+"""Measure how far the distributions of two tables differ, column by column."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Count bad events by slice, traffic split, arm and epoch of the rollout: the evidence of rates."""
+"""Count bad events, such as errors, by slice, traffic split, arm and epoch of the rollout."""
 
 from collections import defaultdict
 from collections.abc import Sequence

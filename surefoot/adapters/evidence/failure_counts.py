@@ -1,4 +1,4 @@
-"""Count the requests that each of two versions cannot answer; counts of different requests add up."""
+"""Count the requests that the champion, the candidate, or both could not answer."""
 
 from dataclasses import dataclass, fields
 

@@ -1,4 +1,4 @@
-"""Count, by reason, the logged records that the evidence for a gate leaves out."""
+"""Count, by reason, the logged records that are left out of a gate's evidence."""
 
 from collections.abc import Sequence
 from dataclasses import replace

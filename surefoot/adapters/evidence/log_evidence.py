@@ -1,4 +1,4 @@
-"""Measure the evidence that the judge requests, from the prediction log, its labels and the models."""
+"""Gather the evidence for a gate from the prediction log, its labels and the models."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

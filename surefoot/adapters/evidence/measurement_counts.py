@@ -1,4 +1,4 @@
-"""Count latencies and gauges by histogram bucket, slice, traffic split, arm and epoch of the rollout."""
+"""Count speeds, such as latency, in histogram buckets, and compare process gauges, such as memory, in time blocks."""
 
 from collections import defaultdict
 from collections.abc import Sequence

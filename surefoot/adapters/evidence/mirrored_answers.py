@@ -1,4 +1,4 @@
-"""Compare both versions' logged answers to mirrored requests; no model is asked again."""
+"""Compare the logged answers of champion and candidate to mirrored requests, without calling a model again."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Add up two versions' losses on the same requests, by block and slice; the order of rows does not matter."""
+"""Build the evidence of a paired-loss gate: sums of both versions' losses on the same requests, batch by batch."""
 
 import datetime as dt
 from collections.abc import Iterable

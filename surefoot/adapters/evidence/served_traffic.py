@@ -1,4 +1,4 @@
-"""Build the SQL that assigns served and mirrored requests to arms; all counts of live traffic use it."""
+"""Build the SQL that assigns served and mirrored requests to rollout arms, which all counts of live traffic use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Hold sums of two versions' answers by slice and block in arrays: a cell takes bytes, not Python objects."""
+"""Store sums over both versions' answers in NumPy arrays, one cell for each slice and time block."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

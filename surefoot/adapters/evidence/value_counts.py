@@ -1,4 +1,4 @@
-"""Count a numeric outcome reported with labels, such as revenue, by its size, slice, split, arm and epoch."""
+"""Count numeric outcomes reported with labels, such as revenue, by size bucket, slice, split, arm and epoch."""
 
 from collections.abc import Sequence
 

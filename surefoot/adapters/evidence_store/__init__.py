@@ -1,1 +1,1 @@
-"""Keep what was counted: indexes of log parts, answers of versions, sums of parts, and what verdicts are made of."""
+"""Store counted evidence: indexes of log files, answers of versions, sums, and what each verdict used."""

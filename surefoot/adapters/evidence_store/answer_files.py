@@ -1,4 +1,4 @@
-"""Keep the answers of versions to logged requests, so that no version is asked about a request twice."""
+"""Store versions' answers to logged requests in files, so that no version scores a request twice."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""Keep the sums of closed parts of a log, and of what each verdict's evidence was made; every file names its digest."""
+"""Store the evidence counted in sections of the prediction log, and list which of it each verdict used."""
 
 import tempfile
 from collections.abc import Mapping

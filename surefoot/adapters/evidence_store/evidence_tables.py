@@ -1,4 +1,4 @@
-"""Write evidence tables to Parquet atomically, with facts beside the rows, and read them back."""
+"""Read and write evidence tables with metadata, as Parquet or memory-mapped Arrow files; writes are atomic."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Index the keys of log files by 64-bit hashes: which files share a request, and which labels belong to which file."""
+"""Index request keys of log files by 64-bit hash, to find files that share a request and the labels of each file."""
 
 import contextlib
 import itertools

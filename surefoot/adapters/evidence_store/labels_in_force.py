@@ -1,4 +1,4 @@
-"""Tell which labels each part of a log has, so that its sums are made anew when, and only when, these change."""
+"""Track the labels of each section of the prediction log, so that its sums are recomputed only when labels change."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Read counts of left out records as they are kept, and add those of different records up."""
+"""Read stored counts of left-out records, and add such counts together."""
 
 from collections.abc import Mapping
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""Cut a log into sections that share no request: closed parts, which never change, and the tail that still grows."""
+"""Split the prediction log into sections that share no request: closed, unchanging ones and one that still grows."""
 
 import hashlib
 from collections.abc import Collection, Sequence

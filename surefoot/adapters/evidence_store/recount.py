@@ -1,4 +1,4 @@
-"""Add up the kept sums that a journalled verdict was made of again, and compare them with the journal's counters."""
+"""Recompute a journalled verdict's totals from the stored sums, and compare them with the counters in the journal."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace

@@ -1,4 +1,4 @@
-"""Read some files of a log as if they were the whole log."""
+"""Query some files of the prediction log as if they were the whole log."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write sums of paired losses as a table, and read them again: exact, whatever their size."""
+"""Convert sums of paired losses to an Arrow table and back without rounding."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Generate tables of extreme values, each of which tries to break every expectation of a suite."""
+"""Generate tables of extreme values that try to violate every expectation in a suite."""
 
 import ast
 import datetime as dt

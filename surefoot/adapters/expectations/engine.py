@@ -1,4 +1,4 @@
-"""Call Great Expectations: import it, build its expectations and tables, and read the errors that it raised."""
+"""Call Great Expectations: import it, build expectations and batches, and extract the errors that it raised."""
 
 import logging
 import os

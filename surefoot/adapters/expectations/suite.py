@@ -1,4 +1,4 @@
-"""Run an expectation suite as a gate: what it could not judge is an error, never a pass and never bad data."""
+"""Run a Great Expectations suite on a table; an expectation that cannot be evaluated makes the result an error."""
 
 import contextlib
 import json

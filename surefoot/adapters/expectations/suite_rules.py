@@ -1,4 +1,4 @@
-"""Check that a suite can fail: reject expectations that always pass, or whose condition selects no row."""
+"""Check that an expectation suite can fail: find expectations that always pass or that select no row."""
 
 import ast
 import re

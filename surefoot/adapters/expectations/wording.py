@@ -1,4 +1,4 @@
-"""Describe results of Great Expectations in words that need no knowledge of it."""
+"""Describe Great Expectations results in plain language, for readers who do not know the library."""
 
 import datetime as dt
 import math

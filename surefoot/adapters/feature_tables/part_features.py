@@ -1,4 +1,4 @@
-"""Read the features of some rows of a compacted table: as typed columns, as JSON, or one feature of all."""
+"""Read features of selected rows of a compacted prediction table: typed columns, JSON, or a single feature."""
 
 import threading
 from collections.abc import Sequence

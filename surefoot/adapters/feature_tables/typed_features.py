@@ -1,4 +1,4 @@
-"""Read the rows of a compacted table into the columns that a model declares, from typed columns where it has them."""
+"""Read rows of a compacted prediction table into the typed columns that a model's signature declares."""
 
 from collections.abc import Sequence
 from pathlib import Path

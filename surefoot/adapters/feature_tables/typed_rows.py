@@ -1,4 +1,4 @@
-"""Read logged rows into Arrow columns of the types that a model declares; rows that do not fit are left for later."""
+"""Parse logged JSON rows into Arrow columns of a model's input types, and report which rows fit."""
 
 import contextlib
 import json

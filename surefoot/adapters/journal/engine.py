@@ -1,4 +1,4 @@
-"""Open and lock the journal's database, SQLite or PostgreSQL, and map its errors."""
+"""Open and lock the journal database (SQLite or PostgreSQL), and translate its errors."""
 
 import sqlite3
 import time

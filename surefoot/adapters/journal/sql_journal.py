@@ -1,4 +1,4 @@
-"""Store the journal in one SQL table; the unique key (model, number) lets only one of two writers append."""
+"""Store the journal in one SQL table, whose unique key (model, number) rejects the second of two concurrent appends."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Download the artifacts of a version, verify their digest, and load only what the journal names."""
+"""Download a model version's artifacts, verify their digest, and load the model from the verified files."""
 
 import hashlib
 import os

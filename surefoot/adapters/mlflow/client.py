@@ -1,4 +1,4 @@
-"""Call MLflow with time limits of our own: reads are retried; after a failed write, its effect is checked."""
+"""Call the MLflow API with time limits: retry reads, and check the effect of a failed write before repeating it."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Compute the digest of a whole data set; MLflow's own covers its first 10,000 rows only."""
+"""Compute the digest of a whole data set; MLflow's own digest covers only its first 10,000 rows."""
 
 import datetime as dt
 import decimal

@@ -1,4 +1,4 @@
-"""Map every error of the MLflow client to one of ours, by what the caller should do about it."""
+"""Map MLflow client errors to Surefoot errors, which say what the caller should do."""
 
 from surefoot.core.errors import Conflict, NotFound, OutcomeUnknown, RegistryUnavailable, Rejected, SurefootError
 

@@ -1,4 +1,4 @@
-"""Explain why a model cannot be loaded here, in one line that says what to do."""
+"""Explain in one line why a model cannot be loaded on this host, and what to do about it."""
 
 import platform
 import re

@@ -1,4 +1,4 @@
-"""Host one model in a process of its own, which the gateway starts.
+"""Host one MLflow model in a separate process that the gateway starts.
 
 Usage: `python -m surefoot.adapters.mlflow.model_host PATH DIGEST MEMORY_MB NICE FD`
 """

@@ -1,4 +1,4 @@
-"""Read and write aliases, tags and versions of the registry; each change is read back."""
+"""Read and write aliases, tags and versions in the MLflow registry; each change is verified by reading it back."""
 
 import time
 from collections.abc import Callable, Collection, Mapping

@@ -1,4 +1,4 @@
-"""List the segments of a log that wait to be compacted."""
+"""List the segment files of a prediction log that wait to be compacted."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Compact closed segments of a log into Parquet, merge its files, and remove what is too old."""
+"""Compact closed segment files of the prediction log into Parquet tables, merge tables, and remove expired ones."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""Select the typed columns that a table of predictions has for features, and read which ones it has."""
+"""Choose the features that a compacted prediction table stores as typed columns, and list them in its footer."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Read the features of some rows of a log, to choose typed columns by them; no file is read whole."""
+"""Read the features of sample rows from a prediction log, to choose the typed columns of compacted tables."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

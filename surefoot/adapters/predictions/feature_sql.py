@@ -1,4 +1,4 @@
-"""Build the SQL that writes features into typed columns, exactly where that loses nothing of their JSON."""
+"""Build the SQL that stores features in typed columns where this loses nothing of their JSON."""
 
 import itertools
 from collections.abc import Sequence

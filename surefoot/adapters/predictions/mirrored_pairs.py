@@ -1,4 +1,4 @@
-"""Read the requests that were mirrored to a shadow, each with both versions' answers and its labels."""
+"""Define the query for requests mirrored to a shadow version: both versions' answers and the labels of each."""
 
 from dataclasses import dataclass
 

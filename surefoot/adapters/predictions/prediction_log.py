@@ -1,4 +1,4 @@
-"""Query the prediction log and its labels with DuckDB; the schema is docs/record-schema.md."""
+"""Query the prediction log and its labels with DuckDB (schema: docs/record-schema.md)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Read a file of recorded requests of both versions: the log, labels and answers of a rollout."""
+"""Read a Parquet file of recorded requests, both versions' answers and labels, as the log of a simulated rollout."""
 
 import contextlib
 import math

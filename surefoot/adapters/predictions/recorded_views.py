@@ -1,4 +1,4 @@
-"""Build SQL that presents recorded pairs of answers as the gateway's log under a given traffic split."""
+"""Build SQL that presents recorded requests as the gateway would have logged them under a given traffic split."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Build the table that an expectation suite validates, from logged requests, in the types of the model's inputs."""
+"""Build the table that an expectation suite validates: logged requests, cast to the model's input types."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Convert answers to Arrow columns: numbers, texts and equal lists in types of their own, all others as JSON."""
+"""Convert model answers to Arrow columns (numbers, texts, lists of equal length, or else JSON) and back."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Run versions in processes of their own for evaluation: the shadow, gates, and the trial before a rollout."""
+"""Start model versions in processes of their own, to score logged requests or to try out loading before a rollout."""
 
 import re
 import sys

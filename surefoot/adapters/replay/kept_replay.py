@@ -1,4 +1,4 @@
-"""Replay a log part by part: a closed part is counted once, and later looks add up what was kept of it."""
+"""Replay the prediction log incrementally: score each closed section once, and add up stored sums in later runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Read both versions' scores of a window in the order of time, with the labels that count."""
+"""Read a version's scores of logged requests in time order, with the labels that have matured."""
 
 from dataclasses import dataclass
 

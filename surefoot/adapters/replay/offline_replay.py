@@ -1,4 +1,4 @@
-"""Replay logged requests through champion and candidate offline: the paired evidence of a replay step."""
+"""Score logged requests offline with champion and candidate, as evidence that compares both on the same requests."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

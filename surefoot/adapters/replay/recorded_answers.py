@@ -1,4 +1,4 @@
-"""Read both versions' answers from a record file: the paired evidence of a back-test."""
+"""Build the paired evidence of a back-test from both versions' answers in a record file."""
 
 import math
 from collections.abc import Iterator

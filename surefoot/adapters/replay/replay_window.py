@@ -1,4 +1,4 @@
-"""Store the requests of a replay in a temporary database on disk, not in memory."""
+"""Store the requests that a replay scores in a temporary DuckDB database on disk."""
 
 import contextlib
 import itertools

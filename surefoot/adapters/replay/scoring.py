@@ -1,4 +1,4 @@
-"""Score logged requests with one version: in large batches where its rows are independent, else one by one."""
+"""Score logged requests with one version: in large batches if its answers do not depend on other rows, else singly."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

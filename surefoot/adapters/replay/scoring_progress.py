@@ -1,4 +1,4 @@
-"""Count the requests that versions have been asked of those that they are to be asked, for people who wait."""
+"""Count how many of a replay's requests have been scored, to report progress."""
 
 from collections.abc import Callable
 

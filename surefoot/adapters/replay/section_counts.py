@@ -1,4 +1,4 @@
-"""Count sections of a log for all gates of a look while each is open: closed ones are kept, others stay at hand."""
+"""Count the evidence in sections of the prediction log for several gates at once; store that of closed sections."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

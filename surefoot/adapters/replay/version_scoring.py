@@ -1,4 +1,4 @@
-"""Score the requests of a replay batch by batch with one version, and keep its answers in files."""
+"""Score the requests of a replay in batches with one version, and store its answers in files."""
 
 import tempfile
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Write the requests and labels of a window from the log to a database of their own."""
+"""Copy the requests and labels of a time window from the prediction log into a temporary database."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""Tell what versions answered callers: counts, lists of exposed requests, and corrected answers."""
+"""Report what versions answered callers: counts, lists of exposed requests, and corrected answers."""

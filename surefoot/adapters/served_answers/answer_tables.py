@@ -1,4 +1,4 @@
-"""Write the tables of exposed requests and of corrected answers, and count what is in them."""
+"""Write tables that compare a bad version's answers with a good version's, and count their rows by group."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""List every answer that callers got from one version, with what it served as and the groups of the request."""
+"""List every answer that callers got from one version, with the rollout phase and the slice of each request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

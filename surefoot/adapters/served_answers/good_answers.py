@@ -1,4 +1,4 @@
-"""Ask good versions about the requests that another version answered, in processes of their own."""
+"""Score the requests that a bad version answered again with good versions, each in a process of its own."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Count from the log what each version answered, how many labels have matured, and how far off its answers were."""
+"""Count each version's answers and matured labels in the prediction log, and sum the loss of its answers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

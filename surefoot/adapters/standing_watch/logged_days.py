@@ -1,4 +1,4 @@
-"""Count the latest days of a model from its prediction log: rates of every request, columns of a sample."""
+"""Count a model's latest days from its prediction log: rates over all requests, and column values of a sample."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Control Surefoot's own gateway as the engine that splits live traffic."""
+"""Control the traffic split of Surefoot's own gateway over HTTP."""
 
 from urllib.parse import quote
 

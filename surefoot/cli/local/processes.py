@@ -1,4 +1,4 @@
-"""Find and end the processes of the local stack."""
+"""Find and end the server processes of the local stack."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""Manage the stack's Prefect server: its work pool, paused schedules, and flow runs whose process is dead."""
+"""Manage the local Prefect server: its work pool, paused schedules, and flow runs whose process has died."""
 
 import time
 from collections.abc import Mapping

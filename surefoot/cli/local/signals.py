@@ -1,4 +1,4 @@
-"""Handle SIGINT, SIGTERM and SIGHUP in commands that start servers, so that no server is left unrecorded."""
+"""Handle SIGINT, SIGTERM and SIGHUP in commands that start servers, so that every started server is recorded."""
 
 import contextlib
 import signal

@@ -1,4 +1,4 @@
-"""Start and stop MLflow, Prefect and the gateway on this machine, and keep their state in one folder."""
+"""Start and stop MLflow, Prefect and the gateway on this machine, and store their state in one folder."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Read and take off the planned runs of the scheduled flows, through Prefect's REST interface."""
+"""List planned runs of scheduled flows through Prefect's REST API, and remove those with nothing to do."""
 
 import datetime as dt
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""Write to a stream that never fails, so that a full disk or a closed pipe stops no command that acts."""
+"""Wrap an output stream so that a write never fails, even if the disk is full or the pipe is closed."""
 
 import contextlib
 import os

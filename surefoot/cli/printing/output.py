@@ -1,4 +1,4 @@
-"""Print times, tables, JSON and sentences for all commands."""
+"""Format and print the output of all commands: tables, JSON, journal entries, status and plans."""
 
 import datetime as dt
 import getpass

@@ -1,4 +1,4 @@
-"""Print the plan of a policy: its stages, how a version loads, and the smallest change that each gate detects."""
+"""Print the plan of a policy: stage durations, how a version loads, and the smallest change that each gate detects."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec

@@ -1,1 +1,1 @@
-"""Define the commands about what a version has served: how it does, whom it answered, and the tables with it."""
+"""Define the commands about served versions: service counts, exposure, champion watch and tables."""

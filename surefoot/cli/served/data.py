@@ -1,4 +1,4 @@
-"""Define the command data: list the checkpoints of a model's tables, and settle a restore that was refused."""
+"""Define the command `data`, which lists a model's table checkpoints and resolves a refused table restore."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Define the commands exposure and correct: what a bad version answered, and what a good one would have said."""
+"""Define the commands `exposure`, which lists a bad version's answers, and `correct`, which computes better ones."""
 
 import tempfile
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Define the commands versions and release: how each version has served, and lifting a quarantine."""
+"""Define the commands `versions`, which shows how versions have served, and `release`, which lifts a quarantine."""
 
 from collections.abc import Sequence
 from typing import Annotated

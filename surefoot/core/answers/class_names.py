@@ -1,4 +1,4 @@
-"""Name the class that an answer or a label gives, and recognise missing values."""
+"""Convert an answer or a label to the text of its class label, and recognise missing values."""
 
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.errors import InvariantBroken

@@ -1,4 +1,4 @@
-"""Read answers and labels as classes of a policy: names before positions, one way for a whole version."""
+"""Map a classifier's answers and labels to the class labels in the policy, or to their probabilities."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Find the requests on which two versions decide differently; each pair is compared by itself."""
+"""Find the requests on which two versions decide differently."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Compute losses of answers against labels, one value a request; what cannot be scored is an error."""
+"""Compute the loss of each answer against its label; an answer that has no loss raises an error."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Describe the shape of an answer: its kind, and the kinds of what is inside it."""
+"""Describe the shape of a model's answer: its JSON type, and the types of its elements."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Read what one answer or one label holds: a number, a probability, or several outputs."""
+"""Read the value of one answer or label: a number, a probability, class probabilities or several outputs."""
 
 import re
 import sys

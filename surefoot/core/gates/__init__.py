@@ -1,1 +1,1 @@
-"""Judge one kind of evidence a module: a gate, its evidence and its thresholds in, a verdict out."""
+"""Judge a gate from its evidence and thresholds: one module for each kind of evidence."""

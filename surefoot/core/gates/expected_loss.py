@@ -1,4 +1,4 @@
-"""Judge the Brier score before labels arrive: estimate it from labelled past requests with similar scores."""
+"""Judge the expected Brier loss of unlabelled requests, estimated from past labelled requests with similar scores."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Judge latency, or another positive measurement, by how often it exceeds the champion's frozen quantiles."""
+"""Judge latency and similar measurements by how often they exceed quantiles of the champion from before the rollout."""
 
 import math
 from collections.abc import Sequence

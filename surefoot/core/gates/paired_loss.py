@@ -1,4 +1,4 @@
-"""Judge a loss on the same requests of both versions, from sums by block: its increase and its own value."""
+"""Judge the loss of both versions on the same requests: its increase over the champion, and its own value."""
 
 from typing import NamedTuple
 

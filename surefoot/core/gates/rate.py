@@ -1,4 +1,4 @@
-"""Judge the rates of bad events of both arms against each other and against a limit."""
+"""Judge the rate of bad events, such as errors: against the champion's rate and against an absolute limit."""
 
 import math
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Judge a gauge of each version's process, such as its memory, block by block of time."""
+"""Judge a resource measure of each version's process, such as memory, in time blocks."""
 
 import math
 

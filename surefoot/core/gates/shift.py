@@ -1,4 +1,4 @@
-"""Judge how far the distributions of features and predictions are from those of their baseline."""
+"""Judge how far the distributions of features or predictions have shifted from their baseline."""
 
 import math
 

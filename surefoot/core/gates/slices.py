@@ -1,4 +1,4 @@
-"""Judge served traffic slice by slice, each with its part of the level; a small slice never passes unseen."""
+"""Judge served traffic separately in each slice, and combine the outcomes of the slices into one verdict."""
 
 from collections.abc import Callable
 from dataclasses import replace

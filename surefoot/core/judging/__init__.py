@@ -1,1 +1,1 @@
-"""Judge evidence by thresholds, and check that a journalled verdict can be computed again."""
+"""Judge evidence against thresholds, and verify journalled verdicts."""

@@ -1,4 +1,4 @@
-"""Define evidence: what was measured, as plain values, the only thing a gate is judged on."""
+"""Define the types of evidence: the measurements that gates are judged on."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Define an evidence request: the model, gate, versions and window that are asked about."""
+"""Define an evidence request: the model, gate, versions and time window to measure."""
 
 from dataclasses import dataclass
 

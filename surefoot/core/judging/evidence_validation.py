@@ -1,4 +1,4 @@
-"""Validate evidence: a number that is not finite, or out of range, is an ERROR and never a verdict."""
+"""Check that evidence holds only finite numbers within valid ranges; otherwise the gate's verdict is an error."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping

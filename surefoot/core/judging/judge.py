@@ -1,4 +1,4 @@
-"""Judge the evidence of a gate by its metric; no other code compares a metric with a limit."""
+"""Judge a gate: compare its evidence with its limits, and return a verdict."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Define the counts of records that were excluded before judging, so that every verdict can state them."""
+"""Define the counts of records that were left out of the evidence; every verdict states them."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Tell which questions are answered part by part: those for which both versions are asked about every request."""
+"""Select the evidence requests for which both versions must score every request of the replay's time window."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Judge journalled evidence again, and compare the verdict with the journalled one."""
+"""Verify journalled verdicts by judging their journalled evidence again."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Define decision thresholds: how sure a verdict must be."""
+"""Define decision thresholds: the error probabilities and the number of requests that a verdict must satisfy."""
 
 from dataclasses import dataclass
 

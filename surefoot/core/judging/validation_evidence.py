@@ -1,4 +1,4 @@
-"""Define what a data validation found: the expectations that did not hold, with rows to look at."""
+"""Define the result of a data validation: the failed expectations, with sample rows."""
 
 from dataclasses import dataclass
 from typing import ClassVar

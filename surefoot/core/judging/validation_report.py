@@ -1,4 +1,4 @@
-"""Define what the page about one data validation shows."""
+"""Define the contents of the report on one data validation."""
 
 from dataclasses import dataclass
 

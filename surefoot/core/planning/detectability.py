@@ -1,4 +1,4 @@
-"""Compute what one gate can detect in one step."""
+"""Compute the smallest effect that a gate can detect in one step."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Compute how fast the evidence of a gate on served traffic grows, by kind of measurement."""
+"""Compute how fast the evidence of a gate on served traffic grows, for each kind of metric."""
 
 import math
 from statistics import NormalDist

@@ -1,4 +1,4 @@
-"""Plan which effects the gates on live traffic can detect at each step of a ramp, and whether they can pass."""
+"""Plan the gates on live traffic: the effects that each can detect at each step, and whether it can pass."""
 
 import math
 from dataclasses import dataclass

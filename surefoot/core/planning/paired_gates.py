@@ -1,4 +1,4 @@
-"""Plan gates that compare both versions on the same requests: what they find, and how long that takes."""
+"""Plan the gates that compare both versions on the same requests: what they detect, and how long that takes."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Plan every gate of every step of a policy at the planned traffic."""
+"""Plan every gate in every step of a policy, given the planned traffic."""
 
 from dataclasses import replace
 

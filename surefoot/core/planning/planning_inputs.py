@@ -1,4 +1,4 @@
-"""Estimate the inputs of plans from past requests: base rates, and the deviation between blocks."""
+"""Estimate planning inputs (base rates, deviation between time blocks) from past requests."""
 
 import math
 from dataclasses import dataclass

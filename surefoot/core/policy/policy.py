@@ -1,4 +1,4 @@
-"""Define the policy of a model: how a version is promoted and rolled back, as its owner wrote it."""
+"""Define the policy of a model: how its owner wants versions promoted and rolled back."""
 
 from functools import cached_property
 from typing import Annotated, Literal, Self

@@ -1,4 +1,4 @@
-"""Give all types of a policy one place to import them from."""
+"""Export all types of a policy, so that other packages import them from one module."""
 
 from surefoot.core.policy.gates.base import Gate, LimitedGate, SlicedGate, narrow
 from surefoot.core.policy.gates.metrics import (

@@ -1,4 +1,4 @@
-"""Convert pydantic's errors to violations of the policy: the place as keys, and one line in the policy's words."""
+"""Convert pydantic validation errors to policy violations: the key path, and a one-line explanation."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

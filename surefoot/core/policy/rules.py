@@ -1,4 +1,4 @@
-"""Check the rules between gates, steps, bake and log; each names the keys that lead to the place."""
+"""Check the policy rules that span several sections: gates, steps, bake and log."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

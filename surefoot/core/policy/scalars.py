@@ -1,4 +1,4 @@
-"""Define single values of a policy: how a YAML author writes them, and what they mean."""
+"""Define the scalar types of a policy, such as durations and margins, and how they are written in YAML."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Define the sections of a policy beside gates and steps: traffic, data, log, and reactions to outcomes."""
+"""Define the policy sections on traffic, data, log, scoring, and reactions to gate outcomes."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Define the steps of a rollout: shadows, weights that grow, and the bake."""
+"""Define the steps of a rollout policy: shadow evaluation, increasing traffic weights, and the bake."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal

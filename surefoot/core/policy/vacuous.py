@@ -1,4 +1,4 @@
-"""Find settings of a policy under which no gate can fail; a policy that is opened must have none."""
+"""Find policy settings under which a gate can never fail or never pass."""
 
 import math
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Describe a broken rule of the policy: its place, and one sentence that says what is demanded."""
+"""Describe a violation of a policy rule: the key path, and one sentence that states the requirement."""
 
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto

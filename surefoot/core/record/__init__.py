@@ -1,1 +1,1 @@
-"""Record what happens: events, their codec, the hash chain, and the state that follows from them."""
+"""Define the journal: events, their JSON, the hash chain, and the state folded from them."""

@@ -1,4 +1,4 @@
-"""Hash entries of the journal into a chain, so that an edited journal shows."""
+"""Hash journal entries into a chain, so that any later edit can be detected."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Convert typed values to plain JSON and back, so that what was journalled can be computed with again."""
+"""Convert dataclasses to JSON for the journal, and JSON from any release back to dataclasses."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass

@@ -1,4 +1,4 @@
-"""Describe each event in one plain sentence."""
+"""Describe each journal event in one sentence."""
 
 from typing import assert_never
 

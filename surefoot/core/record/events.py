@@ -1,4 +1,4 @@
-"""Define the events of the journal, named in the past tense."""
+"""Define the events of the journal, named in the past tense, and convert them to and from JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Define the events of a time in which callers get fallback answers, since no version can answer them."""
+"""Define the journal events that mark when callers start and stop getting fallback answers."""
 
 from dataclasses import dataclass
 

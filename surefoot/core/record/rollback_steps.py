@@ -1,4 +1,4 @@
-"""Define the steps by which traffic goes back to a proven-good version."""
+"""Define the resolved steps by which a rollback moves traffic back to an earlier version."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Define the events about versions that served: released, counted, listed, corrected, and not gone back to."""
+"""Define the journal events about versions that have served: answer counts, corrections, released quarantines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Fold the journal's events of one model into its current state, the `Ledger`."""
+"""Fold the journal entries of a model into its current state, the class `Ledger`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Read from the effects of a rollout which versions may have answered callers."""
+"""Determine from a rollout's traffic changes whether a version may have answered callers."""
 
 from collections.abc import Iterable
 

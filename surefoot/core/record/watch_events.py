@@ -1,4 +1,4 @@
-"""Define the events of the time after a bake: what a look at the champion has found, and incidents."""
+"""Define the journal events of incidents, and of judging a champion after its bake."""
 
 from dataclasses import dataclass
 

@@ -1,1 +1,1 @@
-"""Tell how each version has served: its hours and counts, whom it answered, and whether it may serve again."""
+"""Summarise how each version has served: its hours and counts, whom it answered, and its quarantine."""

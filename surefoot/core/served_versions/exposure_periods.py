@@ -1,4 +1,4 @@
-"""Find when a version answered callers, as what, and which version would have answered in its place."""
+"""Find the periods in which a version answered callers, with its role and the version to answer in its place."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Define the quarantine of a version that was turned away or taken back."""
+"""Define the quarantine of a version that was rejected or rolled back."""
 
 from dataclasses import dataclass
 

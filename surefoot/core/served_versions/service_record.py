@@ -1,4 +1,4 @@
-"""Summarise how each version of a model has served: hours, requests, labels, score, and where it stands."""
+"""Summarise how each version of a model has served: hours, requests, labels, mean loss and current standing."""
 
 import math
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""Summarise the outcome of each version of a model, in words for its page."""
+"""Summarise the outcome of each version of a model in words, for its MLflow page."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

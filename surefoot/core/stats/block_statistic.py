@@ -1,4 +1,4 @@
-"""Compute metrics from sums over blocks of requests: one vectorised function a metric, lower is better."""
+"""Compute metrics from sums over blocks of requests, vectorised; lower values are better."""
 
 from collections.abc import Callable
 

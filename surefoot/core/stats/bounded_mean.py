@@ -1,4 +1,4 @@
-"""Compare the means of a bounded value in two arms by fixed bets, for which counts by level are enough."""
+"""Compare the means of a bounded value in two arms by anytime-valid betting, from counts of value levels."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Combine evidence over the times at which a candidate may have begun to fail."""
+"""Combine the evidence over all times at which a candidate may have begun to fail."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Count measurements in log buckets: counts at bucket edges are exact, and histograms add up."""
+"""Count measurements in histograms with logarithmic buckets, which can be added together."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Compute anytime-valid evidence from the requests on which exactly one of two versions is right."""
+"""Compute anytime-valid McNemar evidence from the requests on which exactly one of two versions is right."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Merge the evidence of several gates into one number."""
+"""Merge the e-values of several gates into one by their weighted mean."""
 
 import math
 from collections.abc import Sequence

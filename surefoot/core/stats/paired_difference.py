@@ -1,4 +1,4 @@
-"""Estimate the difference of two versions on the same requests, where requests of a block move together."""
+"""Estimate the difference between two versions on the same requests, with a standard error over time blocks."""
 
 import math
 from collections.abc import Sequence

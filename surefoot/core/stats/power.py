@@ -1,4 +1,4 @@
-"""Compute how much traffic a verdict takes, and what a step can detect."""
+"""Compute how much traffic a verdict needs, and which effect a step can detect."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Test whether the arms get the shares of traffic that they were given."""
+"""Test for sample ratio mismatch: whether each arm gets its assigned share of the traffic."""
 
 import math
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""Define checkpoints of tables: what is journalled of them, and what a rollback still owes them."""
+"""Define table checkpoints: their journal events, and the tables that a rollback must restore."""

@@ -1,4 +1,4 @@
-"""Define the events of the data layer: checkpoints of tables, proofs and restores."""
+"""Define the journal events about table checkpoints, restores, and tests of restoring."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

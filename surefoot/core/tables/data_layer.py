@@ -1,4 +1,4 @@
-"""Define what is measured and kept of a table of the data layer."""
+"""Define the values that describe a table: its digest, a table checkpoint, and the result of a restore."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Fold the events of the data layer: checkpoints that are known, and tables that a rollback has still to settle."""
+"""Fold data-layer events into state: known table checkpoints, and tables that a rollback must still restore."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Find which tables a rollback has to settle, and which checkpoints it would go back to."""
+"""Find the tables that a rollback must restore, and the table checkpoints that it would use."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Decide which table is checkpointed next before a promotion."""
+"""Choose the next table to checkpoint before a promotion."""
 
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback

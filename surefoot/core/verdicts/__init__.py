@@ -1,1 +1,1 @@
-"""Build verdicts and word them, for every kind of gate."""
+"""Build verdicts and format their sentences, for every kind of gate."""

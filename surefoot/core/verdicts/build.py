@@ -1,4 +1,4 @@
-"""Decide a metric of live traffic, and build its verdict: what all metrics share."""
+"""Build verdicts: shared constructors, and the decision on a live metric from its evidence of harm and safety."""
 
 import math
 from collections.abc import Mapping

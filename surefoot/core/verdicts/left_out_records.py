@@ -1,4 +1,4 @@
-"""Report on a verdict which records were left out, and make it an ERROR when their share exceeds a limit."""
+"""Add the counts of left-out records to a verdict; too large a share turns it into an error."""
 
 from dataclasses import replace
 

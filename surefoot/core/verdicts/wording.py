@@ -1,4 +1,4 @@
-"""Format rates, differences and intervals as an operator reads them, in the metric's own unit."""
+"""Format rates, differences and intervals for the sentences of verdicts, in the metric's own unit."""
 
 import math
 from dataclasses import dataclass

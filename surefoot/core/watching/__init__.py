@@ -1,1 +1,1 @@
-"""Tell from daily counts whether a champion that serves for months has left its own past."""
+"""Compare the daily counts of a long-serving champion with its past."""

@@ -1,4 +1,4 @@
-"""Define what is counted of one day of a champion's traffic."""
+"""Define the daily counts of a champion's traffic."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

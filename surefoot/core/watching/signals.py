@@ -1,4 +1,4 @@
-"""Compare the latest days of a champion with its own past: rates of days, and distributions of columns.
+"""Compare a champion's latest days with its past: daily rates, and distributions of columns.
 
 A day is one observation: its requests share weather, campaigns and customers. The null is not "nothing changes": a
 signal alarms only where the change is larger than a margin that seasons stay within, by more than the days' own spread,

@@ -1,4 +1,4 @@
-"""Wait until every worker has acknowledged new routes, and kill a worker that does not."""
+"""Wait until every gateway worker has acknowledged new routes, and kill a worker that does not."""
 
 import asyncio
 import contextlib

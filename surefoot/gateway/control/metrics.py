@@ -1,4 +1,4 @@
-"""Export the counts of all workers as Prometheus metrics."""
+"""Export the counts of all gateway workers as Prometheus metrics."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Control one model in a worker: accept its routes, load the versions they need, and switch all workers at once."""
+"""Control one model in a gateway worker: accept its routes, load versions, and switch all workers at once."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Build a model's entry in the route table: its route, request rules and warm versions.
+"""Build a model's entry in the shared route table: its route, request rules, and versions to keep loaded.
 
 `route` is as in `request_rules`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy said when
 the rollout began; `cut` is why the candidate gets nothing more under this route; `alone` is why versions are asked one

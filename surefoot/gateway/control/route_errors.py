@@ -1,4 +1,4 @@
-"""Define why a route is refused, or is in force without being saved."""
+"""Define the errors of a route change: it is refused, or in force without being saved."""
 
 
 class StaleRoute(Exception):

@@ -1,4 +1,4 @@
-"""Read and write the route file of each model, so that a restart serves what was served before."""
+"""Read and write the route file of each model, so that a restarted gateway serves the same routes."""
 
 import contextlib
 import fcntl

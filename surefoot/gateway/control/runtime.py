@@ -1,4 +1,4 @@
-"""Run one worker: follow the shared routes, load what they need, and supervise the processes of its models."""
+"""Run one gateway worker: follow the shared routes, load the versions they need, and supervise model processes."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Share the routes in force between all front workers of a gateway, and collect acknowledgements, in shared memory.
+"""Share the routes in force with all gateway workers through shared memory, and collect their acknowledgements.
 
 Every worker reads the generation at every request (a load from memory), so no worker can miss a change, however busy it
 is: a watcher in the background would starve exactly then. Numbers are aligned words; a new document is written next to

@@ -1,4 +1,4 @@
-"""Tell the workers of a gateway at once that something in their shared memory has changed.
+"""Wake the workers of a gateway through sockets when something in their shared memory has changed.
 
 A worker without requests looks seldom by itself, so a process that changes something wakes the others. A message is a
 hint only: what has changed stands in shared memory, and a worker whose socket cannot be opened looks often.

@@ -1,1 +1,1 @@
-"""Speak HTTP: MLflow scoring, Open Inference, labels, routes, metrics and OpenAPI."""
+"""Serve HTTP: MLflow scoring, Open Inference, labels, routes, metrics and OpenAPI."""

@@ -1,4 +1,4 @@
-"""Convert the tensors of the Open Inference Protocol to rows, and answers to a tensor.
+"""Convert tensors of the Open Inference Protocol to rows, and model answers to a tensor.
 
 Source: Open Inference Protocol, version 2, over REST (KServe), https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 """

@@ -1,4 +1,4 @@
-"""Track whether requests of one version may share a batch, and count how often they did."""
+"""Track whether requests of one version may share a batch, and count its batches."""
 
 import logging
 

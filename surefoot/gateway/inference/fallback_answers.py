@@ -1,4 +1,4 @@
-"""Answer requests that no version can answer, by the fallback of the model's policy, and note since when.
+"""Give the policy's fallback answer to requests that no version can answer, and record since when.
 
 Law: a fallback is asked only for a request that the champion has failed, after the champion has failed it.
 """

@@ -1,4 +1,4 @@
-"""Run one replica of a version: take batches from the queue of its pool, predict them, and restart a dead process."""
+"""Run one replica of a version: take batches from the shared queue, predict them, and restart a dead process."""
 
 import asyncio
 import logging

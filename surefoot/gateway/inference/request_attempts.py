@@ -1,4 +1,4 @@
-"""Define attempts to answer a request and their outcomes, and convert outcomes to log records."""
+"""Define attempts to answer a request and their outcomes, and convert the outcomes to log records."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Convert a policy's rules for requests to and from JSON, and check the names of models."""
+"""Convert a policy's rules for requests to and from JSON, and validate model names."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Route each request of one model to a loaded version, and to the champion when that version cannot answer."""
+"""Route each request of one model to a loaded version, and to the champion if that version cannot answer."""
 
 import asyncio
 from collections import defaultdict

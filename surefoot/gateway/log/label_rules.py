@@ -1,4 +1,4 @@
-"""Validate a reported label: it is not empty, its request id can exist, its time is in Unix seconds."""
+"""Validate a reported label: its value, its request id and its time."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Write prediction and label records as JSON lines (docs/record-schema.md)."""
+"""Write predictions and labels to the log as JSON lines (schema: docs/record-schema.md)."""
 
 import hashlib
 import logging

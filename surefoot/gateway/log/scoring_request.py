@@ -1,4 +1,4 @@
-"""Hold one scoring request from its arrival until it is logged: its rows, its version and its latency."""
+"""Hold one scoring request until it is logged: its rows, its assigned version and its latency."""
 
 import time
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Serve the gateway with uvicorn: limit the time of a request, and drain open connections before the end."""
+"""Serve the gateway with uvicorn, with a time limit for receiving a request and a graceful shutdown."""
 
 import asyncio
 import socket

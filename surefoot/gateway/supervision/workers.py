@@ -1,4 +1,4 @@
-"""Find the worker processes of a gateway by its state directory, for commands that start and stop it."""
+"""Find the running worker processes of a gateway by its state directory."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Check the answers of a model, and describe an error in one line."""
+"""Check the number and the values of a model's answers, and describe an error in one line."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Probe whether a model answers each row by itself, with probe rows that are asked alone and together.
+"""Test with probe rows whether a model's answer to a row depends on the other rows of its batch.
 
 Requests of different callers are predicted together only after this probe. What is compared are JSON values.
 """

@@ -1,4 +1,4 @@
-"""Check a serving model: predict sampled rows of batches again alone, and compare the answers."""
+"""Check that a serving model answers rows independently: predict sampled rows again alone, compare the answers."""
 
 import random
 import time

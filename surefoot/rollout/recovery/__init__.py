@@ -1,1 +1,1 @@
-"""Carry out what belongs to a rollback: its steps, tables, quarantine and fallback answers."""
+"""Carry out the parts of a rollback: steps, table restores, quarantine and fallback answers."""

@@ -1,4 +1,4 @@
-"""Checkpoint a model's tables before a promotion, settle them after a rollback, test that checkpoints can be restored.
+"""Checkpoint a model's tables before a promotion, restore them after a rollback, and test their checkpoints.
 
 Traffic and registry never wait for any of this: what is due after a rollback is folded from the journal when the
 rollback has ended, and each run that finds it due takes it up where the last one stopped.

@@ -1,4 +1,4 @@
-"""Record in the journal the beginning and the end of a time in which callers get fallback answers."""
+"""Journal when callers start and stop getting fallback answers."""
 
 from surefoot.core.domain import Version
 from surefoot.core.operator_reason import clean_reason

@@ -1,4 +1,4 @@
-"""End the quarantine of a version that was turned away or taken back."""
+"""Release a version from quarantine, so that it may be promoted again."""
 
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.operator_reason import clean_reason

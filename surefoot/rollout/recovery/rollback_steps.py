@@ -1,4 +1,4 @@
-"""Decide by which steps a rollback goes, from the policy that its champion was promoted under."""
+"""Decide the steps of a rollback from the policy under which its champion was promoted."""
 
 import contextlib
 from collections.abc import Mapping

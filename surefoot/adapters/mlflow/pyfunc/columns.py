@@ -1,4 +1,4 @@
-"""Cast one column to its type in a model's signature, value by value, so that batching changes nothing."""
+"""Cast an input column to its type in the model's signature, value by value, so that no row affects another."""
 
 import base64
 import copy

@@ -1,4 +1,4 @@
-"""Convert tables to what a model's signature wants: a typed frame, or arrays."""
+"""Convert request tables to the input that a model's signature requires: a typed data frame, or arrays."""
 
 import csv as tables
 import io

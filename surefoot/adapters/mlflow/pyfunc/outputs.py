@@ -1,4 +1,4 @@
-"""Split what a model returned into one JSON value a row, matched by index where there is one."""
+"""Split a model's output into one JSON value for each input row."""
 
 import base64
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Score rows or tables with a loaded MLflow model, warm it up, and test whether its rows are independent."""
+"""Score rows or tables with a loaded MLflow model, and test whether an answer depends on other rows of its batch."""
 
 import contextlib
 import warnings

@@ -1,4 +1,4 @@
-"""Answer whole tables: Arrow columns in the types of the signature in, one Arrow column of answers out."""
+"""Convert Arrow tables to a model's input data frame, and the model's output to a one-column Arrow table."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""Project the journal to MLflow runs: a view that may be deleted or edited, and that is written again."""
+"""Write the journal to MLflow as runs, and write again the runs that people have edited or deleted."""
 
 import os
 from collections import defaultdict

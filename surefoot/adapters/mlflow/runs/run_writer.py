@@ -1,4 +1,4 @@
-"""Write one MLflow run so that writing it again, or twice at once, gives the same run."""
+"""Write one MLflow run idempotently: repeated or concurrent writes give the same single run."""
 
 import json
 import tempfile

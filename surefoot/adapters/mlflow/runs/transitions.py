@@ -1,4 +1,4 @@
-"""Divide a journal into MLflow runs: one for each rollout, and below it one for each transition."""
+"""Map journal entries to MLflow runs: a parent run for each rollout, and a child run for each stage transition."""
 
 import datetime as dt
 import math

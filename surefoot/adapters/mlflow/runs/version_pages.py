@@ -1,4 +1,4 @@
-"""Write the outcome of each version on its page in MLflow, so that it is not picked again by mistake."""
+"""Write the outcome of each model version into its tags and description in MLflow."""
 
 import datetime as dt
 import re

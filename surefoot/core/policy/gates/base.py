@@ -1,4 +1,4 @@
-"""Define what gates of several metrics have in common: role, margins, slices and labels."""
+"""Define the base classes and shared settings of gates: roles, margins, slices and label maturity."""
 
 from collections.abc import Iterator
 from typing import Annotated, Self, TypeVar

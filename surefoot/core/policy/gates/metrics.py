@@ -1,4 +1,4 @@
-"""Define the metrics that a gate can measure, and the families of metrics that are judged alike."""
+"""Define the metrics that a gate can measure, and groups of metrics that are judged alike."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""Define gates on the same requests of both versions, compared block by block or answer by answer."""
+"""Define the gates that compare both versions' answers to the same requests."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Define gates on what both versions served: bad events, speeds, gauges and bounded values."""
+"""Define the gates on served traffic: bad events, latency, resource use and bounded values."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Define gates on distribution shifts, expected losses and golden rows, and the two implicit gates."""
+"""Define the gates on distribution shift, expected loss and golden rows, and the implicit gates of every rollout."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal

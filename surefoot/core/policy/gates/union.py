@@ -1,4 +1,4 @@
-"""Define the union of all gate types that a policy may contain, told apart by the field `metric`."""
+"""Define the union type of all gates in a policy, discriminated by the field `metric`."""
 
 from typing import Annotated, get_args
 

@@ -1,1 +1,1 @@
-"""Define the sections of a policy about what goes back, and what answers when nothing else can."""
+"""Define the policy sections on rollback: its steps, the tables to restore, and the fallback answer."""

@@ -1,4 +1,4 @@
-"""Define the section `data_layer` of a policy: tables that are checkpointed at promotion and restored on rollback."""
+"""Define the policy section `data_layer`: tables that are checkpointed at promotion and restored on rollback."""
 
 from enum import StrEnum
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Define what answers a request that no version can answer: the last rung of the ladder."""
+"""Define the policy section `fallback`: the answer to a request that no version can answer."""
 
 import json
 from collections.abc import Iterator

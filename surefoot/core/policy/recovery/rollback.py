@@ -1,4 +1,4 @@
-"""Define the section `rollback` of a policy: at once or step by step, and onto which versions."""
+"""Define the policy section `rollback`: whether traffic moves back at once or in steps, and to which versions."""
 
 import itertools
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""Report to the journal what the gateway has cut, and when fallback answers began and ended."""
+"""Report to the journal that candidates were cut, and when fallback answers began and ended."""

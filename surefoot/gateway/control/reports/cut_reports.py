@@ -1,4 +1,4 @@
-"""Report to the journal that a candidate's traffic was cut, and repeat it until the journal has it."""
+"""Report to the journal that the gateway cut a candidate's traffic, and retry until that is stored."""
 
 import asyncio
 import contextlib

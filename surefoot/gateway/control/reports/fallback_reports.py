@@ -1,4 +1,4 @@
-"""Report to the journal when a time with fallback answers begins and ends, once for all workers.
+"""Report to the journal when callers start and stop getting fallback answers, once for all workers.
 
 Each worker has a note on disk while its callers get fallback answers. The worker whose note is the last one that is not
 over reports the end. A note outlives its worker: the next worker takes it over. The beginning is reported again while

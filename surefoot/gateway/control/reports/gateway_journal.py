@@ -1,4 +1,4 @@
-"""Define the port to the journal: what a gateway reports to it by itself."""
+"""Define the port through which the gateway writes its own actions to the journal."""
 
 from typing import Protocol
 

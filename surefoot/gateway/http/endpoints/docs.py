@@ -1,4 +1,4 @@
-"""Handle /docs, /openapi.json and /version: the gateway's documentation and version."""
+"""Handle /docs, /openapi.json and /version: return the gateway's documentation and version."""
 
 import importlib.metadata
 

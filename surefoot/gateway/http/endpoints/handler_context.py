@@ -1,4 +1,4 @@
-"""Give handlers what they share: settings, the models of this worker, and the check of the control token."""
+"""Hold what request handlers share: settings, the worker's models, and the check of the control token."""
 
 import hmac
 

@@ -1,4 +1,4 @@
-"""Handle /health and /ping: whether every routed model has a loaded champion."""
+"""Handle /health and /ping: report whether every routed model has a loaded champion."""
 
 from surefoot.gateway.control.runtime import WorkerRuntime
 from surefoot.gateway.http import asgi

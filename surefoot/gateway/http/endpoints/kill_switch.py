@@ -1,4 +1,4 @@
-"""Handle /kill: set or lift the kill switch, which cuts every candidate of every model."""
+"""Handle /kill: set or lift the kill switch, which stops the candidate traffic of all models."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Handle /models/<model>/labels: write reported labels to the log."""
+"""Handle /models/<model>/labels: write the reported labels to the prediction log."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Handle the Open Inference Protocol, version 2: everything below /v2."""
+"""Handle requests of the Open Inference Protocol, version 2: all paths below /v2."""
 
 import importlib.metadata
 import re

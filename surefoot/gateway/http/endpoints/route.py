@@ -1,4 +1,4 @@
-"""Handle /models/<model>/route: show the route of a model, or put another one in force."""
+"""Handle /models/<model>/route: show the model's route, or replace it."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Hold the route that requests of one model are assigned by, with the pools that answer under it."""
+"""Hold a model's current route together with the version pools that answer its requests."""
 
 from dataclasses import dataclass
 
