@@ -24,9 +24,9 @@ from scipy import stats
 from bench.evaluate import show
 from bench.evaluating.prepared import write_rows
 from bench.flights_models import Shop
-from bench.watch_years import FAULT_DAY, Fault, years
+from bench.watch_years import BASKET, FAULT_DAY, Fault, years
 from surefoot.core.domain import Outcome
-from surefoot.core.watching.day_counts import DAY_S, MILLIONTHS, DayCounts
+from surefoot.core.watching.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
 from surefoot.core.watching.signals import PAST_DAYS, RECENT_DAYS, SignalReading, read_signals
 from surefoot.demo.flights import FEATURES
 
@@ -41,14 +41,15 @@ FAULTS = {
     "a fourfold base rate": Fault(times=4.0),
     "answers a third as high as what comes true": Fault(answers=1.0 / 3.0),
     "a column without values": Fault(broken="seats"),
+    "requests that bring a quarter of what they did": Fault(value=0.25),
 }
 
 
-def look(days: Sequence[DayCounts], until: int) -> list[SignalReading]:
+def look(days: Sequence[DayCounts], until: int, value: LabelValue | None = BASKET) -> list[SignalReading]:
     """Alarms of one look at the days up to one."""
     first = until - BEFORE
     seen = [one for one in days if first < one.day <= until]
-    return [one for one in read_signals(seen, until, until, PER_YEAR) if one.outcome is Outcome.FAIL]
+    return [one for one in read_signals(seen, until, until, PER_YEAR, value) if one.outcome is Outcome.FAIL]
 
 
 def quiet_year(seed: int) -> list[str]:
@@ -94,7 +95,7 @@ def flights_to_alarm(seed: int, days: Sequence[DayCounts]) -> int | None:
     rng = np.random.default_rng(seed)
     begins = days[0].day + int(rng.integers(BEFORE, len(days) - DETECTED_WITHIN))
     changed = [one if one.day < begins else _four_times(one, rng) for one in days]
-    return next((n for n in range(1, DETECTED_WITHIN + 1) if look(changed, begins + n - 1)), None)
+    return next((n for n in range(1, DETECTED_WITHIN + 1) if look(changed, begins + n - 1, None)), None)
 
 
 def _four_times(day: DayCounts, rng: np.random.Generator) -> DayCounts:
@@ -123,7 +124,7 @@ def main() -> int:
         rows.append(_row(f"false alarms in {options.years} years ({told})", len(alarms), "alarms", most=most))
         days = flight_days()
         status.update("flights of 2013")
-        real = [look(days, one.day) for one in days[BEFORE:]]
+        real = [look(days, one.day, None) for one in days[BEFORE:]]
         dates = [days[0].day + BEFORE + place for place, alarms in enumerate(real) if alarms]
         said = f" ({_date(dates[0])} to {_date(dates[-1])})" if dates else ""
         rows.append(_row(f"days of alarm in the real flights of 2013, as they were{said}", len(dates), "days"))

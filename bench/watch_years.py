@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.watching.day_counts import MILLIONTHS, DayCounts
+from surefoot.core.watching.day_counts import MILLIONTHS, DayCounts, LabelValue
 
 PLACES = 10
 COLUMNS = ("prediction", "weather", "price", "origin", "seats", "age", "distance")
+BASKET = LabelValue("label", 0.0, 100.0)
+"""What a request brings: a value that comes with its label, up to 100."""
 FAULT_DAY = 200
 """Day of the simulated series on which a fault begins."""
 
@@ -22,11 +24,13 @@ class Fault:
         times: What the base rate of the labels is multiplied with, up to 95 %.
         answers: What the model's answers are multiplied with, while labels stay as they were.
         broken: Column that has one value only.
+        value: What the value of a request is multiplied with.
     """
 
     times: float = 1.0
     answers: float = 1.0
     broken: str = ""
+    value: float = 1.0
 
 
 def years(seed: int, days: int, fault: Fault | None = None) -> Iterator[DayCounts]:
@@ -46,6 +50,8 @@ def years(seed: int, days: int, fault: Fault | None = None) -> Iterator[DayCount
     shapes = {name: rng.dirichlet(np.full(PLACES, 2.0)) for name in COLUMNS}
     tilt = {name: rng.uniform(0.0, 1.2 if name == "weather" else 0.25) for name in COLUMNS}
     trend = {name: rng.uniform(-0.3, 0.3) for name in COLUMNS}
+    money = np.random.default_rng([seed, 1])  # of its own: the rest of a series does not depend on it
+    usual, market = float(np.exp(money.uniform(-4.0, -1.0))), 0.0
     state, moods = 0.0, dict.fromkeys(COLUMNS, 0.0)
     for day in range(days):
         state = correlation * state + rng.normal(0.0, noise)
@@ -66,6 +72,9 @@ def years(seed: int, days: int, fault: Fault | None = None) -> Iterator[DayCount
             columns[name] = _day(rng, shapes[name], slope, n)
             if wrong and fault is not None and name == fault.broken:
                 columns[name] = (n, *([0] * PLACES))
+        market = 0.5 * market + money.normal(0.0, 0.1)
+        brought = usual * np.exp(0.2 * year + market) * np.exp(money.normal(0.0, 2.0 / np.sqrt(n)))
+        brought *= fault.value if fault is not None and wrong else 1.0
         yield DayCounts(
             day,
             n,
@@ -79,6 +88,8 @@ def years(seed: int, days: int, fault: Fault | None = None) -> Iterator[DayCount
             came=round(true * MILLIONTHS),
             expected=round(seen * told * MILLIONTHS),
             columns=columns,
+            valued=n,
+            value=round(min(float(brought), 1.0) * n * MILLIONTHS),
         )
 
 

@@ -166,17 +166,20 @@ def _alias(ledger: Ledger, aliases: dict[str, str]) -> list[str]:
 
 def _watched(ledger: Ledger) -> tuple[list[str], list[str]]:
     """What the last look at the champion that serves has found: alarms, and early signals."""
-    found = ledger.watched
+    found = ledger.watch.found
     if found is None or found.champion != ledger.champion:
         return [], []
-    when = time.strftime("%Y-%m-%d %H:%M", time.gmtime(ledger.watched_at))
+    when = time.strftime("%Y-%m-%d %H:%M", time.gmtime(ledger.watch.at))
     since = f"version {found.champion.number}, watched at {when} UTC"
     worse = [
         f"{since}: version {one.against.number} would do better now: {one.verdict.reason}"
-        for one in ledger.judged.values()
+        for one in ledger.watch.judged.values()
         if one.rollout == found.rollout and one.verdict.outcome is Outcome.FAIL
     ]
-    return [*worse, *(f"{since}: {one}" for one in found.alarms)], [f"{since}, early: {one}" for one in found.early]
+    return [*worse, *(f"{since}: {one}" for one in found.alarms)], [
+        f"{since}, early: {one}; {ledger.watch.early[name].sentence}"
+        for name, one in zip(found.early_signals, found.early, strict=False)
+    ]
 
 
 def _held(ledger: Ledger) -> list[str]:

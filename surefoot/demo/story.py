@@ -130,7 +130,7 @@ class DemoStory:
             if any(r.stage.is_terminal for r in ledger.rollouts.values() if r.opened.kind == "rollback"):
                 return
             # What needs no labels is seen before the harm is measured: one look comes before a fortnight has passed.
-            early = ledger.watched_at < changed + 8 * 86400.0 and self.replay.now > changed + 9 * 86400.0
+            early = ledger.watch.at < changed + 8 * 86400.0 and self.replay.now > changed + 9 * 86400.0
             self.replay.run_to(self.replay.now + (600.0 if early else 12 * 3600.0), _SLOW_RATE if early else _FAST_RATE)
             self.replay.check()
             time.sleep(0.2)

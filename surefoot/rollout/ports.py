@@ -8,7 +8,7 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.ports import Clock, DataLayer, EvidenceSource, Journal, Registry, Traffic
 from surefoot.core.record.events import Event, encode_event
 from surefoot.core.record.state import Ledger, fold_entries
-from surefoot.core.watching.day_counts import DayCounts
+from surefoot.core.watching.day_counts import DayCounts, LabelValue
 
 
 def _untried(_model: str, _version: Version) -> str:
@@ -16,7 +16,7 @@ def _untried(_model: str, _version: Version) -> str:
 
 
 def _no_days(
-    _model: str, _champion: str, _maturity: float, _ignored: Sequence[str], _until: int
+    _model: str, _champion: str, _maturity: float, _ignored: Sequence[str], _until: int, _value: LabelValue | None
 ) -> Sequence[DayCounts]:
     return ()
 
@@ -33,8 +33,8 @@ class Ports:
     actor: str
     trial: Callable[[str, Version], str] = _untried
     """Why a version cannot be served here, in one line; empty when it can, or when nothing is loaded here."""
-    count_days: Callable[[str, str, float, Sequence[str], int], Sequence[DayCounts]] = _no_days
-    """Counts the latest days of a model: (model, champion, maturity of labels, ignored columns, last day)."""
+    count_days: Callable[[str, str, float, Sequence[str], int, LabelValue | None], Sequence[DayCounts]] = _no_days
+    """Counts the latest days of a model: (model, champion, maturity of labels, ignored columns, last day, value)."""
     data_layer: DataLayer | None = None
     """The tables that versions write; None where no table is touched."""
 

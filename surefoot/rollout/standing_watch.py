@@ -10,12 +10,12 @@ from surefoot.core.judging.judge import JUDGE_EDITION, judge
 from surefoot.core.judging.reverify import pack_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.policy.policy_types import Policy
+from surefoot.core.policy.policy_types import Policy, ValueGate
 from surefoot.core.policy.steps import Watch
 from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.state import Ledger, Rollout
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
-from surefoot.core.watching.day_counts import DAY_S
+from surefoot.core.watching.day_counts import DAY_S, LabelValue
 from surefoot.core.watching.signals import SignalReading, read_signals
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.requests import open_rollback
@@ -71,7 +71,7 @@ def next_watch(ledger: Ledger) -> float | None:
     watched = watched_champion(ledger)
     if watched is None:
         return None
-    began = ledger.watched_at if ledger.watched_rollout == watched.rollout else watched.promotion.entered_at
+    began = ledger.watch.at if ledger.watch.rollout == watched.rollout else watched.promotion.entered_at
     return began + watched.watch.every
 
 
@@ -111,6 +111,8 @@ def look_at_champion(ports: Ports, model: str) -> Ledger:
             alarms=tuple(one.sentence for one in alarms if not one.early),
             early=tuple(one.sentence for one in alarms if one.early),
             unread=tuple(one.name for one in readings if one.outcome is Outcome.NO_DATA),
+            early_signals=tuple(one.name for one in alarms if one.early),
+            label_delay=_label_delay(watched),
         ),
     )
     return _react(ports, ledger, watched, worse, [one for one in alarms if not one.early])
@@ -120,11 +122,25 @@ def read_champion_signals(
     ports: Ports, model: str, watched: WatchedChampion, champion: Version, now: float
 ) -> tuple[SignalReading, ...]:
     """Compare the champion with its own past, as of a moment [Unix seconds]."""
-    maturity = max((gate.maturity for gate in watched.policy.gates.values()), default=0.0)
+    maturity = _label_delay(watched)
     until, matured = floor(now / DAY_S) - 1, floor((now - maturity) / DAY_S) - 1
-    days = ports.count_days(model, champion.number, maturity, watched.watch.ignored, until)
+    value = label_value(watched.policy)
+    days = ports.count_days(model, champion.number, maturity, watched.watch.ignored, until, value)
     per_year = watched.watch.false_alarms * (1.0 - _LEVEL_SHARE if watched.watch.gates else 1.0)
-    return read_signals(days, until, matured, per_year)
+    return read_signals(days, until, matured, per_year, value)
+
+
+def label_value(policy: Policy) -> LabelValue | None:
+    """The value that the first gate on a value follows; None where a policy has none."""
+    for gate in policy.gates.values():
+        if isinstance(gate, ValueGate):
+            return LabelValue(gate.column, gate.floor, gate.cap, gate.higher)
+    return None
+
+
+def _label_delay(watched: WatchedChampion) -> float:
+    """Age at which every gate's labels count [seconds]."""
+    return max((gate.maturity for gate in watched.policy.gates.values()), default=0.0)
 
 
 def _questions(
@@ -186,7 +202,7 @@ def _react(
 def _open_incident(ports: Ports, ledger: Ledger, watched: WatchedChampion, trigger: str, reason: str) -> Ledger:
     """Journal an incident, unless the same trouble of the same champion has one that is not old."""
     now, champion = ports.clock.now(), ledger.champion
-    known = ledger.incidents.get((watched.rollout, trigger))
+    known = ledger.watch.incidents.get((watched.rollout, trigger))
     if champion is None or (known is not None and now - known < _REPEAT_S):
         return ledger
     facts = {"model": ledger.model, "rollout": watched.rollout, "trigger": trigger, "seq": ledger.head}
@@ -203,7 +219,7 @@ def retraining(ledger: Ledger) -> tuple[str, str] | None:
 
     The key is the same for a month, so that trouble that goes on does not train one version after the other.
     """
-    if not ledger.watched_rollout or ledger.retrain is None:
+    if not ledger.watch.rollout or ledger.watch.retrain is None:
         return None
-    at, deployment = ledger.retrain
-    return deployment, f"surefoot {ledger.model} {ledger.watched_rollout} {floor(at / _REPEAT_S)}"
+    at, deployment = ledger.watch.retrain
+    return deployment, f"surefoot {ledger.model} {ledger.watch.rollout} {floor(at / _REPEAT_S)}"

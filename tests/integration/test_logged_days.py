@@ -11,7 +11,7 @@ from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.standing_watch.logged_days import LoggedDays
 from surefoot.core.domain import Outcome
-from surefoot.core.watching.day_counts import DAY_S, MILLIONTHS, DayCounts
+from surefoot.core.watching.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
 from surefoot.core.watching.signals import SignalKind, read_signals
 
 FIRST = 20_000
@@ -127,3 +127,19 @@ def test_a_fault_in_the_log_is_an_alarm(
 def test_an_empty_log_has_no_days(tmp_path: Path) -> None:
     """Without a log nothing is counted, and nothing raises."""
     assert counted(PredictionLog(tmp_path)) == {}
+
+
+@pytest.mark.parametrize("compacted", [False, True], ids=["lines", "tables"])
+@pytest.mark.parametrize("column", ["label", "revenue"])
+def test_the_value_of_a_day_is_the_sum_by_hand(tmp_path: Path, column: str, *, compacted: bool) -> None:
+    """Values count between their bounds, one that came late or not at all has brought nothing, text is not counted."""
+    brought: list[object] = [5.0, 500.0, -50.0, "much", 30, None]
+    requests = [request(n, 0) for n in range(len(brought))]
+    told = [value if column == "label" else {"revenue": value} for value in brought]
+    labels = [label(n, 0, one, after=MATURITY + 60.0 if n == 4 else 60.0) for n, one in enumerate(told) if n != 5]
+    log = written(tmp_path, [*requests, request(7, 0, version="1", answered_by="1")], labels)
+    if compacted:
+        compact_log(tmp_path, "m")
+    day = counted(log, until=FIRST, value=LabelValue(column, -10.0, 90.0))[FIRST]
+    # Of six requests one has a text for a value; 5, the cap, the floor, and twice nothing are 0.15, 1, 0 and 0.1 each.
+    assert (day.valued, day.value) == (5, round((0.15 + 1.0 + 0.0 + 2 * 0.1) * MILLIONTHS))

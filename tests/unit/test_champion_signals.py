@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bench.watch_years import FAULT_DAY, Fault, years
 from surefoot.core.domain import Outcome
-from surefoot.core.watching.day_counts import MILLIONTHS, DayCounts
+from surefoot.core.watching.day_counts import MILLIONTHS, DayCounts, LabelValue
 from surefoot.core.watching.signals import (
     MIN_PAST_DAYS,
     PAST_DAYS,
@@ -158,3 +158,23 @@ def test_a_fault_in_a_simulated_year_alarms_within_two_weeks(fault: Fault) -> No
     days = list(years(7, FAULT_DAY + 14, fault))
     assert not any(alarms(days[: until + 1], until) for until in range(FAULT_DAY - 20, FAULT_DAY))
     assert any(alarms(days[: until + 1], until) for until in range(FAULT_DAY, FAULT_DAY + 14))
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_a_value_alarms_in_the_direction_that_is_harm(*, better: bool) -> None:
+    """Requests that bring a tenth alarm where more is better, and those that bring four times where less is better."""
+    value = LabelValue("label", -10.0, 90.0, higher_is_better=better)
+
+    def brought(number: int, mean: float) -> DayCounts:
+        share = (mean + number % 3 - 1.0 + 10.0) / 100.0
+        return replace(noisy(number), valued=100, value=round(share * 100 * MILLIONTHS))
+
+    for mean, harm in ((2.0, better), (80.0, not better)):
+        days = [brought(number, 20.0 if number < BEFORE else mean) for number in range(BEFORE + 14)]
+        found = read_signals(days, BEFORE + 13, BEFORE + 13, PER_YEAR, value)
+        (one,) = (signal for signal in found if signal.kind is SignalKind.VALUE)
+        assert (one.outcome is Outcome.FAIL) is harm
+        assert one.recent == pytest.approx(mean, abs=1.0)
+        assert one.usual == pytest.approx(20.0, abs=1.0)
+        assert f"{one.recent:.4g} a request in the last" in one.sentence
+    assert not [one for one in read_signals(days, BEFORE + 13, BEFORE + 13, PER_YEAR) if one.kind is SignalKind.VALUE]

@@ -20,6 +20,7 @@ from surefoot.core.record.events import decode_event
 from surefoot.core.record.state import Ledger
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.watching.day_counts import DAY_S, DayCounts
+from surefoot.core.watching.early_history import EarlySignalHistory
 from surefoot.rollout import Ports, drive_rollout, look_at_champion, next_watch, open_promotion, retraining
 from tests.fakes import POLICY, Killed, Scenario
 
@@ -55,6 +56,7 @@ class World:
         self.asked: list[EvidenceRequest] = []
         open_promotion(self.scenario.ports(), self.scenario.request())
         drive_rollout(self.scenario.ports(), "m", until=lambda ledger: not ledger.open)
+        self.began = self.scenario.clock.time + DAY_S
 
     def gather(self, question: EvidenceRequest) -> Evidence:
         """The evidence of the watch."""
@@ -114,8 +116,8 @@ def test_what_hurts_both_versions_alike_rolls_nothing_back() -> None:
     ledger = world.look()
     assert world.served() == "2"
     assert [one.trigger for one in world.incidents()] == ["base rate"]
-    assert ledger.watched is not None
-    assert any("base rate" in one for one in ledger.watched.alarms)
+    assert ledger.watch.found is not None
+    assert any("base rate" in one for one in ledger.watch.found.alarms)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +134,8 @@ def test_alarms_may_be_told_alone() -> None:
     """With `alarm: tell` a changed base rate stands in the journal and opens no incident."""
     world = World({"alarm": "tell"}, days=BROKEN)
     ledger = world.look()
-    assert ledger.watched is not None
-    assert ledger.watched.alarms
+    assert ledger.watch.found is not None
+    assert ledger.watch.found.alarms
     assert world.incidents() == []
 
 
@@ -141,11 +143,29 @@ def test_an_early_signal_alone_is_no_incident() -> None:
     """A column that has lost its values needs no labels: it is journalled as early, and nothing else follows."""
     world = World({}, days=DRIFTED)
     ledger = world.look()
-    assert ledger.watched is not None
-    assert not ledger.watched.alarms
-    assert any("seats" in one for one in ledger.watched.early)
+    assert ledger.watch.found is not None
+    assert not ledger.watch.found.alarms
+    assert any("seats" in one for one in ledger.watch.found.early)
     assert world.incidents() == []
     assert world.served() == "2"
+
+
+def test_an_early_signal_has_a_history_of_hits_and_false_alarms() -> None:
+    """An early alarm without harm within the label delay and two weeks was false; one that harm follows is a hit."""
+    world = World({"gates": ["loss"], "worse": "tell"}, days=DRIFTED)
+    name = "input drift of seats"
+    assert world.look().watch.early[name].sentence == "its first early alarm"
+    world.look(14.0)
+    assert world.look(0.4).watch.early[name] == EarlySignalHistory(since=world.began, alarmed=True)
+    assert world.look(0.2).watch.early[name] == EarlySignalHistory(false_alarms=1, alarmed=True)
+    world.days = QUIET
+    assert not world.look().watch.early[name].alarmed
+    world.days = DRIFTED
+    world.look()
+    world.new = 0.3
+    found = world.look(3.0).watch.early[name]
+    assert (found.hits, found.false_alarms, found.since) == (1, 1, None)
+    assert found.sentence == "1 of its 2 earlier alarms came before measured harm"
 
 
 def test_trouble_that_goes_on_is_one_incident_a_month() -> None:
@@ -197,7 +217,7 @@ def test_evidence_that_cannot_be_had_takes_nobody_back() -> None:
     world = World({})
     world.gather = lambda _question: MissingEvidence(Outcome.ERROR, "the log cannot be read")  # type: ignore[method-assign, assignment]
     ledger = world.look()
-    assert ledger.judged["loss"].verdict.outcome is Outcome.ERROR
+    assert ledger.watch.judged["loss"].verdict.outcome is Outcome.ERROR
     assert world.served() == "2"
     assert world.incidents() == []
 

@@ -10,7 +10,7 @@ import orjson
 import pandas as pd
 
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.core.watching.day_counts import DAY_S, MILLIONTHS, DayCounts
+from surefoot.core.watching.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
 from surefoot.core.watching.signals import PAST_DAYS, RECENT_DAYS
 
 _DAYS = PAST_DAYS + max(RECENT_DAYS)
@@ -46,7 +46,7 @@ _RATES_SQL = f"""
     WHERE $3 = 0 OR l."at" <= o."at" + $3 GROUP BY ALL
   ), joined AS (
     SELECT o.*, {_NUMBER.format(of="t.label")} AS label, {_NUMBER.format(of="o.prediction")} AS answer,
-           o.version = $4 AS own
+           o.version = $4 AS own, <value> AS value
     FROM once o LEFT JOIN told t ON o.request = t.request AND o."row" = t."row"
   ), usual AS (SELECT quantile_cont(latency_ms, 0.9) AS slow FROM joined WHERE own AND "at" < $5)
   SELECT CAST(floor("at" / {DAY_S!r}) AS INTEGER) AS day, count(*), count(*) FILTER (own),
@@ -55,7 +55,8 @@ _RATES_SQL = f"""
          count(label), coalesce(CAST(round(sum(label) * {MILLIONTHS}) AS HUGEINT), 0),
          count(*) FILTER (own AND label IS NOT NULL AND answer IS NOT NULL),
          coalesce(CAST(round(sum(label) FILTER (own AND answer IS NOT NULL) * {MILLIONTHS}) AS HUGEINT), 0),
-         coalesce(CAST(round(sum(answer) FILTER (own AND label IS NOT NULL) * {MILLIONTHS}) AS HUGEINT), 0)
+         coalesce(CAST(round(sum(answer) FILTER (own AND label IS NOT NULL) * {MILLIONTHS}) AS HUGEINT), 0),
+         count(value) FILTER (own), coalesce(CAST(round(sum(value) FILTER (own) * {MILLIONTHS}) AS HUGEINT), 0)
   FROM joined GROUP BY day
 """  # noqa: S608 - constants
 _SAMPLE_SQL = f"""
@@ -73,7 +74,13 @@ class LoggedDays:
         self._log = log
 
     def count_days(
-        self, model: str, champion: str, maturity: float, ignored: Sequence[str], until: int
+        self,
+        model: str,
+        champion: str,
+        maturity: float,
+        ignored: Sequence[str],
+        until: int,
+        value: LabelValue | None = None,
     ) -> tuple[DayCounts, ...]:
         """Count the latest days.
 
@@ -83,6 +90,7 @@ class LoggedDays:
             maturity: Age at which a label counts [seconds]; 0 takes whatever is known.
             ignored: Columns that are left out, beside those of the calendar.
             until: The last day, in days since 1970-01-01 UTC; the days before it reach back as far as signals need.
+            value: The value that comes with the labels; None for none.
 
         Raises:
             EvidenceUnavailable: The log cannot be read.
@@ -90,7 +98,8 @@ class LoggedDays:
         first = until - _DAYS - int(maturity // DAY_S) - 1
         window = (first * DAY_S, (until + 1) * DAY_S)
         past = (until + 1 - max(RECENT_DAYS)) * DAY_S
-        rates = self._log.rows(model, _RATES_SQL, (*window, maturity, champion, past))
+        sql = _RATES_SQL.replace("<value>", _value_sql(value))
+        rates = self._log.rows(model, sql, (*window, maturity, champion, past))
         columns = self._columns(model, champion, window, ignored, until - max(RECENT_DAYS))
         names = [field.name for field in fields(DayCounts) if field.name != "columns"]
         made = []
@@ -118,6 +127,17 @@ class LoggedDays:
             for day, counts in _place(pairs, past).items():
                 made[day][name] = counts
         return made
+
+
+def _value_sql(value: LabelValue | None) -> str:
+    """Where a request's value lies between its bounds, 0 to 1; one without a label has brought nothing."""
+    if value is None:
+        return "NULL::DOUBLE"
+    path = "t.label" if value.column == "label" else f"json_extract(t.label, '$.\"{value.column}\"')"
+    number = f"TRY_CAST({path} AS DOUBLE)"
+    share = f"least(greatest(({number} - {value.floor!r}) / {value.cap - value.floor!r}, 0), 1)"
+    nothing = min(max(-value.floor / (value.cap - value.floor), 0.0), 1.0)
+    return f"CASE WHEN t.label IS NULL THEN {nothing!r} WHEN isfinite({number}) THEN {share} END"
 
 
 def _follows_calendar(name: str) -> bool:

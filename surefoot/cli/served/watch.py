@@ -40,7 +40,7 @@ def watch(
             if ledger.open:
                 ledger = drive_rollout(ports, model, until=lambda seen: not seen.open)
         readings = read_champion_signals(ports, model, watched, champion, ports.clock.now())
-    worse = [one for one in ledger.judged.values() if one.rollout == watched.rollout]
+    worse = [one for one in ledger.watch.judged.values() if one.rollout == watched.rollout]
     if json_:
         output.print_json(
             {
@@ -49,12 +49,15 @@ def watch(
                 "served": ledger.champion.number if ledger.champion else None,
                 "signals": [{**as_json(one), "sentence": one.sentence} for one in readings],
                 "against_proven_good": [as_json(one.verdict) for one in worse],
-                "looked_at": ledger.watched_at or None,
+                "looked_at": ledger.watch.at or None,
+                "early_alarms": {name: as_json(one) for name, one in ledger.watch.early.items()},
             }
         )
     else:
         console.print(f"champion {champion.number} of {escape(model)}, beside its own past", highlight=False)
         console.print(_table(readings))
+        for name, history in ledger.watch.early.items():
+            console.print(f"early alarms of {escape(name)}: {history.summary}", highlight=False)
         for one in worse:
             against = f"beside version {one.against.number}: {one.verdict.gate} {one.verdict.outcome}"
             console.print(f"{against}: {escape(one.verdict.reason)}", highlight=False)

@@ -30,6 +30,7 @@ from surefoot.core.record.fallback_events import FallbackBegan, FallbackEnded, F
 from surefoot.core.record.service_events import ExposureListed, RollbackTargetChanged, ServiceCounted, VersionReleased
 from surefoot.core.record.traffic_effects import had_callers
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
+from surefoot.core.record.watch_state import WatchState
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.core.tables.data_state import DataState, fold_data_event
@@ -106,12 +107,7 @@ class Ledger:
         open: Id of the open rollout; empty when none is.
         drifts: What disagrees with the journal and has not been resolved, by what it is.
         refusals: The last refusal of each version that the registry asked for, by number, since its last rollout.
-        watched_rollout: Promotion of the champion that was last looked at after its bake; empty without one.
-        watched_at: When that was [Unix seconds].
-        watched: What was found then; None before the first look.
-        judged: The latest comparison with the proven-good version, by gate.
-        incidents: When each incident was opened, by promotion and trigger [Unix seconds].
-        retrain: When an incident last wanted a deployment started [Unix seconds], and which; None without one.
+        watch: What is known of the champion after its bake.
         quarantined: Versions that are not promoted again until a person releases them, by digest.
         uncounted: Rollouts that have ended since the versions' requests were counted last.
         ended_at: When the last rollout ended [Unix seconds].
@@ -133,12 +129,7 @@ class Ledger:
     open: str = ""
     drifts: Mapping[str, DriftFound] = field(default_factory=dict)
     refusals: Mapping[str, CandidateRefused] = field(default_factory=dict)
-    watched_rollout: str = ""
-    watched_at: float = 0.0
-    watched: ChampionWatched | None = None
-    judged: Mapping[str, ChampionJudged] = field(default_factory=dict)
-    incidents: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    retrain: tuple[float, str] | None = None
+    watch: WatchState = field(default_factory=WatchState)
     quarantined: Mapping[str, Quarantine] = field(default_factory=dict)
     uncounted: tuple[str, ...] = ()
     ended_at: float = 0.0
@@ -239,15 +230,8 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
             return _settled(ledger, event, entry.at)
         case CandidateRefused():
             return replace(ledger, refusals={**ledger.refusals, event.number: event})
-        case ChampionJudged():
-            return replace(ledger, judged={**ledger.judged, event.verdict.gate: event})
-        case ChampionWatched():
-            judged = {name: one for name, one in ledger.judged.items() if one.rollout == event.rollout}
-            return replace(ledger, watched_rollout=event.rollout, watched_at=entry.at, watched=event, judged=judged)
-        case IncidentOpened():
-            retrain = (entry.at, event.retrain) if event.retrain else ledger.retrain
-            incidents = {**ledger.incidents, (event.rollout, event.trigger): entry.at}
-            return replace(ledger, incidents=incidents, retrain=retrain)
+        case ChampionJudged() | ChampionWatched() | IncidentOpened():
+            return replace(ledger, watch=ledger.watch.apply(event, entry.at))
         case DriftResolved():
             return replace(ledger, drifts={what: one for what, one in ledger.drifts.items() if what != event.what})
         case DriftFound():

@@ -39,6 +39,8 @@ class ChampionWatched:
         alarms: What has left the champion's past, each as a sentence.
         early: The same of what needs no labels, and may be harmless.
         unread: Signals of which too little is known.
+        early_signals: Names of the signals in `early`.
+        label_delay: Age at which every gate's labels count [seconds].
     """
 
     rollout: str
@@ -46,6 +48,8 @@ class ChampionWatched:
     alarms: tuple[str, ...]
     early: tuple[str, ...]
     unread: tuple[str, ...]
+    early_signals: tuple[str, ...] = ()
+    label_delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,23 @@ MILLIONTHS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class LabelValue:
+    """A bounded value that comes with labels, such as revenue up to a cap.
+
+    Attributes:
+        column: Field of the label that holds it; "label" is the label itself.
+        floor: Value below which less does not count [unit of the value].
+        cap: Value above which more does not count [unit of the value].
+        higher_is_better: Whether a smaller mean is harm.
+    """
+
+    column: str
+    floor: float
+    cap: float
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class DayCounts:
     """Counts of the requests that one day brought; all labels are those known when it was counted.
 
@@ -27,6 +44,8 @@ class DayCounts:
         expected: Sum of the answers to these [millionths].
         columns: Requests by the place of their value, for each column: fixed cuts, or the most frequent texts; the last
             place is for requests without a value.
+        valued: Requests of the champion whose value is known: one without a label in time has brought none [count].
+        value: Sum of their values, as parts of the way from the floor to the cap [millionths].
     """
 
     day: int
@@ -41,3 +60,5 @@ class DayCounts:
     came: int = 0
     expected: int = 0
     columns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    valued: int = 0
+    value: int = 0

@@ -7,7 +7,7 @@ correlation from day to day included.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from surefoot.core.domain import Outcome
 from surefoot.core.stats.quantiles import student_upper_quantile
-from surefoot.core.watching.day_counts import MILLIONTHS, DayCounts
+from surefoot.core.watching.day_counts import MILLIONTHS, DayCounts, LabelValue
 
 RECENT_DAYS = (7, 14)
 """Lengths of the latest windows that are compared: whole weeks, so that each weekday counts the same [days]."""
@@ -49,6 +49,7 @@ class SignalKind(StrEnum):
     CALIBRATION = "calibration"
     ERRORS = "error rate"
     LATENCY = "latency"
+    VALUE = "business value"
     PREDICTION = "prediction drift"
     INPUT = "input drift"
 
@@ -60,11 +61,12 @@ MARGINS = {
     SignalKind.CALIBRATION: 0.5,
     SignalKind.ERRORS: 1.0,
     SignalKind.LATENCY: 2.0,
+    SignalKind.VALUE: 0.6,
     SignalKind.PREDICTION: 0.3,
     SignalKind.INPUT: 0.3,
 }
 """Changes that are no alarm: of a share p in parts of p (1 - p) of the past, of calibration in parts of its past value,
-of columns as total variation distance."""
+of columns as total variation distance; of a value, p is where its mean lies between its bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class SignalReading:
     @property
     def is_share(self) -> bool:
         """Whether its values are shares of requests."""
-        return self.kind not in _EARLY and self.kind is not SignalKind.CALIBRATION
+        return self.kind not in _EARLY and self.kind not in {SignalKind.CALIBRATION, SignalKind.VALUE}
 
     @property
     def sentence(self) -> str:
@@ -109,6 +111,9 @@ class SignalReading:
         if self.kind is SignalKind.CALIBRATION:
             how = f"{self.recent:.2f} times as many came true as the answers say in the last {self.days} days"
             return f"{self.name}: {how}, {self.usual:.2f} times before; a change of {self.limit:.2f} is an alarm"
+        if self.kind is SignalKind.VALUE:
+            how = f"{self.recent:.4g} a request in the last {self.days} days, {self.usual:.4g} before"
+            return f"{self.name}: {how}; a change for the worse of {self.limit:.3g} is an alarm"
         how = f"{self.recent:.2%} in the last {self.days} days, {self.usual:.2%} before"
         return f"{self.name}: {how}; a change of {100.0 * self.limit:.2f} points is an alarm"
 
@@ -127,7 +132,9 @@ def comparison_level(per_year: float, signals: int) -> float:
     return per_year / (looks * max(signals, 1))
 
 
-def read_signals(days: Sequence[DayCounts], until: int, matured: int, per_year: float) -> tuple[SignalReading, ...]:
+def read_signals(
+    days: Sequence[DayCounts], until: int, matured: int, per_year: float, value: LabelValue | None = None
+) -> tuple[SignalReading, ...]:
     """Read every signal.
 
     Args:
@@ -135,14 +142,17 @@ def read_signals(days: Sequence[DayCounts], until: int, matured: int, per_year: 
         until: The last whole day.
         matured: The last day all of whose labels have had their time.
         per_year: False alarms that are accepted, of all signals together [count per year].
+        value: The value that comes with the labels; None where the policy names none.
     """
     known = {one.day: one for one in days if one.requests}
     columns = sorted({name for one in known.values() for name in one.columns})
-    level = comparison_level(per_year, len(_RATES) + len(columns))
+    level = comparison_level(per_year, len(_RATES) + len(columns) + (value is not None))
     made = [
         _read_rate(known, kind, last, level)
         for kind, last in ((k, matured if k in _LABELLED else until) for k in _RATES)
     ]
+    if value is not None:
+        made.append(_read_value(known, value, matured, level))
     for name in columns:
         kind = SignalKind.PREDICTION if name == "prediction" else SignalKind.INPUT
         made.append(_read_column(known, name, kind, until, level))
@@ -169,6 +179,10 @@ def _latency(day: DayCounts) -> float | None:
     return day.slow / day.timed if day.timed else None
 
 
+def _value(day: DayCounts) -> float | None:
+    return day.value / MILLIONTHS / day.valued if day.valued else None
+
+
 _RATES: dict[SignalKind, Callable[[DayCounts], float | None]] = {
     SignalKind.BASE_RATE: _base_rate,
     SignalKind.CALIBRATION: _calibration,
@@ -178,9 +192,29 @@ _RATES: dict[SignalKind, Callable[[DayCounts], float | None]] = {
 _LABELLED = frozenset({SignalKind.BASE_RATE, SignalKind.CALIBRATION})
 
 
-def _read_rate(known: dict[int, DayCounts], kind: SignalKind, last: int, level: float) -> SignalReading:
-    """Compare a daily value of the latest days with that of the past."""
-    value = _RATES[kind]
+def _read_value(known: dict[int, DayCounts], value: LabelValue, last: int, level: float) -> SignalReading:
+    """Compare the mean value of a request of the latest days with that of the past, in the value's own unit."""
+    found = _read_rate(known, SignalKind.VALUE, last, level, -1.0 if value.higher_is_better else 1.0)
+    if found.outcome is Outcome.NO_DATA:
+        return found
+    width = value.cap - value.floor
+    recent, usual = (value.floor + width * share for share in (found.recent, found.usual))
+    return replace(found, recent=recent, usual=usual, change=width * found.change, limit=width * found.limit)
+
+
+def _read_rate(
+    known: dict[int, DayCounts], kind: SignalKind, last: int, level: float, worse: float | None = None
+) -> SignalReading:
+    """Compare a daily value of the latest days with that of the past.
+
+    Args:
+        known: Counts by day.
+        kind: What is compared.
+        last: The last day that is compared.
+        level: Probability of a false alarm of one comparison.
+        worse: Sign of a change that is harm; None where either is.
+    """
+    value = _value if kind is SignalKind.VALUE else _RATES[kind]
     found: list[SignalReading] = []
     for length in RECENT_DAYS:
         recent = _values(known, value, last - length + 1, last)
@@ -192,11 +226,16 @@ def _read_rate(known: dict[int, DayCounts], kind: SignalKind, last: int, level: 
         error = _MIDDLE_SPREAD[length] * spread * math.sqrt(inflation * (1.0 / len(recent) + 1.0 / len(past)))
         scale = usual if kind is SignalKind.CALIBRATION else max(usual * (1.0 - usual), _SMALLEST_SHARE)
         limit = MARGINS[kind] * scale + student_upper_quantile(level / 2.0, len(past) - 1.0) * error
-        outcome = Outcome.FAIL if abs(now - usual) > limit else Outcome.PASS
+        outcome = Outcome.FAIL if _harm(now - usual, worse) > limit else Outcome.PASS
         found.append(SignalReading(kind.value, kind, outcome, length, now, usual, now - usual, limit))
     if not found:
         return SignalReading(kind.value, kind, Outcome.NO_DATA)
-    return max(found, key=lambda one: abs(one.change) / one.limit)
+    return max(found, key=lambda one: _harm(one.change, worse) / one.limit)
+
+
+def _harm(change: float, worse: float | None) -> float:
+    """How far a change goes in the direction that is harm; either is where no sign is given."""
+    return abs(change) if worse is None else change * worse
 
 
 def _values(
