@@ -317,6 +317,19 @@ def test_files_stay_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert requests(tmp_path) == named(range(60))
 
 
+def test_merged_tables_have_a_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts become several tables where one would have too many rows; a large part stays as it is."""
+    monkeypatch.setattr(compaction, "PARTS_PER_TABLE", 4)
+    monkeypatch.setattr(compaction, "TABLE_ROWS", 10)
+    first = 0
+    for size in (4, 4, 6, 4, 4):
+        write(tmp_path, [record(number, number * 60.0) for number in range(first, first + size)])
+        compact_log(tmp_path, "m", batches=1)
+        first += size
+    assert whole(tmp_path) == ["predictions-*.part.parquet"] + ["predictions-*.whole.parquet"] * 2
+    assert requests(tmp_path) == named(range(first))
+
+
 def test_tables_expire_as_a_whole(tmp_path: Path) -> None:
     """A table goes when its newest record is older than is kept, whichever kind it is, and nothing else does."""
     for day in range(4):

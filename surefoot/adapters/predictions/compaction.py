@@ -29,6 +29,7 @@ from surefoot.adapters.predictions.log_files import (
     current_log_files,
     json_lines_sql,
     list_log_files,
+    mergeable_parts,
     overlong_lines,
     quote_text,
     read_replaced_note,
@@ -42,6 +43,8 @@ PART_TARGET_BYTES = 256 << 20
 """Segments that become one part hold about as much [bytes]."""
 PARTS_PER_TABLE = 24
 """So many parts become one whole table; where segments are an hour long that is one table a day [count]."""
+TABLE_ROWS = 1_000_000
+"""Most rows of a table that is made of parts: evidence copies and counts a table at once [count]."""
 GROUP, GROUP_BYTES = 65_536, "32MB"
 """Rows of a row group [count], or their size where that is less: what a question about a short time reads at least."""
 _SMALL_GROUP_BYTES = "16MB"
@@ -220,9 +223,12 @@ class _Run:
     def merge(self, kind: FileKind) -> None:
         """Make whole tables of parts, as soon as there are enough."""
         parts = [path for path in current_log_files(self._folder, kind)[1] if path.name.endswith(PART)]
+        if len(parts) < PARTS_PER_TABLE:
+            return
+        counts = f"SELECT file_name, num_rows FROM parquet_file_metadata({sql_path_list(parts)})"  # noqa: S608 - ours
+        sizes = dict(self._db.execute(counts).fetchall())
         parts.sort(key=lambda path: path.stat().st_mtime_ns)
-        for first in range(0, len(parts) - PARTS_PER_TABLE + 1, PARTS_PER_TABLE):
-            some = parts[first : first + PARTS_PER_TABLE]
+        for some in mergeable_parts({path: sizes[str(path)] for path in parts}, PARTS_PER_TABLE, TABLE_ROWS):
             source = f"read_parquet({sql_path_list(some)}, union_by_name = true)"
             (rows,) = self._row(f"SELECT count(*) FROM {source}")  # noqa: S608 - files are ours
             # Typed columns are made of the JSON again: that costs no more than to sort them, and parts may have others.

@@ -2,7 +2,7 @@
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,6 +131,30 @@ def current_log_files(folder: Path, kind: FileKind) -> tuple[list[Path], list[Pa
             replaced |= set(read_replaced_note(folder / COMPACTION_FOLDER / name))
     listed = (segments, tables)
     return tuple([folder / name for name in some if name not in replaced] for some in listed)  # type: ignore[return-value]
+
+
+def mergeable_parts(rows: Mapping[Path, int], together: int, most: int) -> list[list[Path]]:
+    """Choose the parts that become one table each, as soon as there are enough of them.
+
+    Args:
+        rows: How many rows each part has, oldest first [count].
+        together: Parts that are merged at a time [count].
+        most: Most rows of a table [count]; a part of more than half as many is large enough already.
+
+    Returns:
+        Two parts or more for each table.
+    """
+    small = [part for part, count in rows.items() if 2 * count <= most]
+    made: list[list[Path]] = []
+    for first in range(0, len(small) - together + 1, together):
+        room = 0
+        for part in small[first : first + together]:
+            if not room or rows[part] > room:
+                made.append([])
+                room = most
+            made[-1].append(part)
+            room -= rows[part]
+    return [parts for parts in made if len(parts) > 1]
 
 
 def read_replaced_note(note: Path) -> list[str]:
