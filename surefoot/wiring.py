@@ -29,7 +29,7 @@ from surefoot.adapters.replay.scoring_progress import ProgressReport
 from surefoot.adapters.served_answers.service_counts import CountedWindow, count_service, main_loss_gate
 from surefoot.adapters.standing_watch.logged_days import LoggedDays
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.core.domain import Outcome, Version
+from surefoot.core.domain import Outcome, Rung, Version
 from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.validation_evidence import ValidationResult
@@ -135,7 +135,8 @@ def open_ports(
     evidence = LogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
     found, tables = make_registry(config, registry_deadline_s), TableAdapters(config.project, config.home / "tables")
     with open_journal(config) as journal, open_traffic(config) as traffic:
-        yield Ports(journal, found, traffic, evidence, make_clock(config), actor, models.problem, days, tables)
+        named = traffic.set_standby
+        yield Ports(journal, found, traffic, evidence, make_clock(config), actor, models.problem, days, named, tables)
 
 
 def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:
@@ -195,15 +196,17 @@ class _GatewayJournal:
         with open_ports(self._config, "gateway") as ports:
             end_cut_rollout(ports, model, rollout, reason)
 
-    def record_fallback_began(self, model: str, champion: Version, kind: str, reason: str) -> None:
-        """Record that callers get fallback answers, once."""
+    def record_fallback_began(
+        self, model: str, champion: Version, kind: str, reason: str, standby: Version | None
+    ) -> None:
+        """Record that callers get answers of another rung, once."""
         with open_ports(self._config, "gateway") as ports:
-            begin_fallback(ports, model, champion, kind, reason)
+            begin_fallback(ports, model, champion, kind, reason, standby)
 
-    def record_fallback_ended(self, model: str, champion: Version) -> None:
-        """Record that the champion answers again, once."""
+    def record_fallback_ended(self, model: str, champion: Version, rung: Rung) -> None:
+        """Record that a version above this rung answers again, once."""
         with open_ports(self._config, "gateway") as ports:
-            end_fallback(ports, model, champion)
+            end_fallback(ports, model, champion, rung)
 
 
 def read_policies(config: Settings) -> dict[str, Policy]:

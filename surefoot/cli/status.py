@@ -17,6 +17,7 @@ from surefoot.core.domain import Outcome, RolloutKind, Split
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, SurefootError, Unavailable
 from surefoot.core.policy.parse import parse_policy
+from surefoot.core.record.describe import describe_rung
 from surefoot.core.record.events import LIVE_SPLIT_DRIFT
 from surefoot.core.record.state import Ledger
 from surefoot.core.state_machine import gate_look_interval
@@ -192,12 +193,12 @@ def _held(ledger: Ledger) -> list[str]:
 
 
 def _fallback(ledger: Ledger) -> list[str]:
-    """Whether callers get fallback answers."""
-    began = ledger.fallback
-    if began is None:
-        return []
-    since = f"since {output.format_utc_time(ledger.fallback_since)} UTC"
-    return [f"callers get the policy's {began.kind} {since}: version {began.champion.number} fails: {began.reason}"]
+    """Whether callers get answers of the proven-good version, or fallback answers."""
+    return [
+        f"callers get {describe_rung(began)} since {output.format_utc_time(since)} UTC:"
+        f" version {began.champion.number} fails: {began.reason}"
+        for began, since in ledger.fallbacks.values()
+    ]
 
 
 def _overdue(ledger: Ledger, ports: Ports) -> list[str]:

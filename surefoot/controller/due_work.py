@@ -10,6 +10,7 @@ from surefoot import wiring
 from surefoot.adapters import heartbeats
 from surefoot.controller.backoff import Once
 from surefoot.controller.scheduler import Scheduler
+from surefoot.controller.standbys import NamedStandbys
 from surefoot.controller.tick_state import CachedPorts, TickState
 from surefoot.core.actions import NoRollout, WaitUntil
 from surefoot.core.domain import RegistryView, Stage
@@ -66,6 +67,7 @@ class DueWork:
     full_at: float = 0.0
     _idle: dict[str, object] = field(default_factory=dict)
     _looks: dict[str, tuple[object, float]] = field(default_factory=dict)
+    _standbys: NamedStandbys = field(default_factory=NamedStandbys)
     _outcomes: dict[str, tuple[object, dict[str, list[str]]]] = field(default_factory=dict)
 
     def find(self, flows: Iterable[str]) -> dict[str, DueRuns]:
@@ -113,6 +115,7 @@ class DueWork:
         policies = self.snapshot.policies()
         models = {*policies, *ports.ledgers}
         looking = self.snapshot.look(ports, models, policies)
+        self._standbys.name_all(ports, self.snapshot)
         runs = self.scheduler.promote_runs()
         since = time.time() - SILENCE_S
         started = [run.id for run in runs if run.started is not None and run.started < since]

@@ -175,6 +175,13 @@ class LogPolicy:
     share: float = 100.0
 
 
+class Rung(StrEnum):
+    """What answers a request that the champion fails: the last proven-good version, then the policy's fallback."""
+
+    PROVEN_GOOD = "proven_good"
+    FALLBACK = "fallback"
+
+
 @dataclass(frozen=True, slots=True)
 class FallbackAnswer:
     """What a caller gets for each row of a request that no version can answer.

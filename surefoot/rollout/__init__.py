@@ -37,6 +37,7 @@ from surefoot.rollout.recovery.data_layer import (
 )
 from surefoot.rollout.recovery.fallback import begin_fallback, end_fallback
 from surefoot.rollout.recovery.quarantine import release_version
+from surefoot.rollout.recovery.standby import wanted_standby
 from surefoot.rollout.requests import (
     PromotionRequest,
     adopt_champion,
@@ -106,5 +107,6 @@ __all__ = [
     "split_mismatch",
     "table_problems",
     "wanted_change",
+    "wanted_standby",
     "watched_champion",
 ]

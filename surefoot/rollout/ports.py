@@ -21,6 +21,10 @@ def _no_days(
     return ()
 
 
+def _no_standby(_model: str, _generation: int, _standby: Version | None) -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The outside world, and who acts on it."""
@@ -35,6 +39,8 @@ class Ports:
     """Why a version cannot be served here, in one line; empty when it can, or when nothing is loaded here."""
     count_days: Callable[[str, str, float, Sequence[str], int, LabelValue | None], Sequence[DayCounts]] = _no_days
     """Counts the latest days of a model: (model, champion, maturity of labels, ignored columns, last day, value)."""
+    set_standby: Callable[[str, int, Version | None], None] = _no_standby
+    """Names the version that answers what the champion fails: (model, generation of the split, version or None)."""
     data_layer: DataLayer | None = None
     """The tables that versions write; None where no table is touched."""
 

@@ -48,6 +48,7 @@ from surefoot.core.state_machine import decide_action
 from surefoot.core.stepped_rollback import rollback_is_aborted
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.recovery.data_layer import checkpoint_table
+from surefoot.rollout.recovery.standby import name_standby
 
 _MAX_OUTAGE_S = 600.0
 """How long `drive_rollout` keeps trying while the outside world does not answer [seconds]."""
@@ -278,6 +279,7 @@ def _shift(ports: Ports, ledger: Ledger, seq: int, effect: SetSplit, *, look: bo
         raise OutcomeUnknown(f"the gateway has acknowledged generation {seq}, and serves no version of {ledger.model}")
     if live != wanted:
         raise RouteSuperseded(f"the gateway serves generation {live.generation}, not {seq}")
+    name_standby(ports, ledger, wanted)
     return False, acknowledged
 
 

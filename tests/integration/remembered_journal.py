@@ -2,7 +2,7 @@
 
 import threading
 
-from surefoot.core.domain import Version
+from surefoot.core.domain import Rung, Version
 
 
 class Journal:
@@ -27,10 +27,12 @@ class Journal:
         if len(self.reports) <= self._failures:
             raise OSError("the journal is down")
 
-    def record_fallback_began(self, model: str, champion: Version, kind: str, reason: str) -> None:
+    def record_fallback_began(
+        self, model: str, champion: Version, kind: str, reason: str, standby: Version | None
+    ) -> None:
         """Remember."""
         self.fallbacks.append((f"{model} began {kind}", champion.number, reason))
 
-    def record_fallback_ended(self, model: str, champion: Version) -> None:
+    def record_fallback_ended(self, model: str, champion: Version, rung: Rung) -> None:
         """Remember."""
         self.fallbacks.append((f"{model} ended", champion.number, ""))

@@ -22,13 +22,13 @@ from surefoot.adapters.config.policy_view import PolicyView
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.core.domain import FallbackAnswer, Version
+from surefoot.core.domain import FallbackAnswer, Rung, Version
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.core.record.describe import describe_event
 from surefoot.core.record.events import decode_event
 from surefoot.gateway.control.reports.fallback_reports import FallbackReporter
 from surefoot.gateway.control.shared_routes import SharedRouteTable
-from surefoot.gateway.inference.fallback_answers import FallbackAnswers, FallbackPeriod
+from surefoot.gateway.inference.failover.fallback_answers import FallbackAnswers, FallbackPeriod
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.log.record import PredictionLogWriter
 from surefoot.gateway.log.segment import SegmentWriter
@@ -74,15 +74,17 @@ class RealJournal:
         finally:
             journal.close()
 
-    def record_fallback_began(self, model: str, champion: Version, kind: str, reason: str) -> None:
+    def record_fallback_began(
+        self, model: str, champion: Version, kind: str, reason: str, standby: Version | None
+    ) -> None:
         """Journal it once."""
         with self.ports() as ports:
-            begin_fallback(ports, model, champion, kind, reason)
+            begin_fallback(ports, model, champion, kind, reason, standby)
 
-    def record_fallback_ended(self, model: str, champion: Version) -> None:
+    def record_fallback_ended(self, model: str, champion: Version, rung: Rung) -> None:
         """Journal it once."""
         with self.ports() as ports:
-            end_fallback(ports, model, champion)
+            end_fallback(ports, model, champion, rung)
 
     def kinds(self) -> list[str]:
         """The kinds of all entries."""

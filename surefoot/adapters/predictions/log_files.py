@@ -63,6 +63,7 @@ PREDICTION_FILES = FileKind(
         "left_out": "JSON",
         "model_ms": "DOUBLE",
         "batch": "INTEGER",
+        "rung": "VARCHAR",
         "fallback": "VARCHAR",
         "fallback_answer": "JSON",
     },

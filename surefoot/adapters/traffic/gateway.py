@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import httpx
 
-from surefoot.core.domain import Split
+from surefoot.core.domain import Split, Version
 from surefoot.core.errors import (
     ArtifactTampered,
     GatewayUnavailable,
@@ -15,7 +15,12 @@ from surefoot.core.errors import (
     VersionUnavailable,
 )
 from surefoot.core.operator_reason import clean_reason
-from surefoot.core.traffic_split_json import TRAFFIC_SPLIT_KEYS, decode_traffic_split, encode_traffic_split
+from surefoot.core.traffic_split_json import (
+    TRAFFIC_SPLIT_KEYS,
+    decode_traffic_split,
+    encode_traffic_split,
+    encode_version,
+)
 
 _ASK = httpx.Timeout(5.0, connect=2.0)
 _SHIFT = httpx.Timeout(5.0, connect=2.0, read=60.0)  # the gateway may have to load a version before it can say yes
@@ -100,6 +105,30 @@ class GatewayTraffic:
             return
         raise _refusal(reply)
 
+    def set_standby(self, model: str, generation: int, standby: Version | None) -> None:
+        """Name the version that answers requests that the champion fails, and that stays loaded; None names none.
+
+        Args:
+            model: Registered model.
+            generation: Of the split that it belongs to.
+            standby: The version.
+
+        Raises:
+            RouteSuperseded: Another split is being served.
+            GatewayUnavailable: The gateway does not answer; nothing changed.
+            OutcomeUnknown: It may have changed.
+            Rejected: The gateway refuses, as one of an earlier release does.
+        """
+        told = {"generation": generation, "version": None if standby is None else encode_version(standby)}
+        try:
+            reply = self._client.put(f"{self.base_url}/models/{quote(model, safe='')}/standby", json=told)
+        except _NEVER_SENT as error:
+            raise GatewayUnavailable(f"{self.base_url} does not answer: {error!r}") from error
+        except httpx.HTTPError as error:
+            raise OutcomeUnknown(f"{self.base_url} did not say whether it took the standby: {error!r}") from error
+        if reply.status_code != httpx.codes.OK:
+            raise _refusal(reply)
+
     def kill(self, reason: str) -> str:
         """Set every candidate of every model to 0; no route gives one traffic until `lift`.
 
@@ -148,9 +177,14 @@ class GatewayTraffic:
             told = self._get("/health").json()["models"].get(model, {})
             alone = dict(told.get("one_at_a_time", {}))
             error = str(told.get("error", ""))
+            standby = told.get("standby") or {}
         except (AttributeError, KeyError, TypeError, ValueError):
             return ()  # an earlier release says less
         notes = [f"{model} cannot be served: {error}"] if error else []
+        if standby and not standby.get("loaded", True):
+            notes.append(
+                f"proven-good version {standby.get('version')} is not loaded: it cannot answer for the champion"
+            )
         return (*notes, *(f"version {number} is asked one request at a time: {why}" for number, why in alone.items()))
 
     def generations(self) -> dict[str, int]:

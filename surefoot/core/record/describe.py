@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from surefoot.core.domain import RolloutKind, Stage
+from surefoot.core.domain import RolloutKind, Rung, Stage
 from surefoot.core.record.events import (
     CandidateRefused,
     ChampionAdopted,
@@ -142,9 +142,19 @@ def describe_event(event: Event) -> str:
 
 def _describe_fallback(event: FallbackEvent) -> str:
     """When callers got fallback answers, as one line for a person."""
+    number = event.champion.number
     if isinstance(event, FallbackBegan):
-        return f"callers get the policy's {event.kind}: version {event.champion.number} fails ({event.reason})"
-    return f"version {event.champion.number} answers again: callers get no fallback answers any more"
+        return f"callers get {describe_rung(event)}: version {number} fails ({event.reason})"
+    if event.rung is Rung.PROVEN_GOOD:
+        return f"version {number} answers again: no other version answers for it any more"
+    return f"version {number} answers again: callers get no fallback answers any more"
+
+
+def describe_rung(event: FallbackBegan) -> str:
+    """What callers get instead of the champion's answers."""
+    if event.standby is not None:
+        return f"answers of proven-good version {event.standby.number}"
+    return f"the policy's {event.kind}"
 
 
 def _describe_other(event: DataEvent | _WatchEvent | _ServiceEvent | FallbackEvent) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Split, Stage, Verdict, Version
+from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Rung, Split, Stage, Verdict, Version
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import (
     LIVE_SPLIT_DRIFT,
@@ -114,8 +114,7 @@ class Ledger:
         counted: The last count of what versions have answered.
         unlisted: Rollouts that have taken a version back whose answers have not been listed yet.
         data: Checkpoints of the model's tables, and what a rollback has still to do with them.
-        fallback: Why callers get fallback answers; None while the champion answers.
-        fallback_since: When the first of them was journalled [Unix seconds].
+        fallbacks: Why callers get answers of another rung, and when the first was journalled [Unix seconds], by rung.
     """
 
     model: str
@@ -136,8 +135,7 @@ class Ledger:
     counted: ServiceCounted | None = None
     unlisted: tuple[str, ...] = ()
     data: DataState = field(default_factory=DataState)
-    fallback: FallbackBegan | None = None
-    fallback_since: float = 0.0
+    fallbacks: Mapping[Rung, tuple[FallbackBegan, float]] = field(default_factory=dict)
 
     @property
     def rollout(self) -> Rollout | None:
@@ -262,8 +260,12 @@ def _after_service_event(ledger: Ledger, event: _ServiceEvent, at: float) -> Led
             return replace(ledger, quarantined=held, refusals={})
         case ServiceCounted():
             return replace(ledger, counted=event, uncounted=())
-        case FallbackBegan() | FallbackEnded():
-            return replace(ledger, fallback=event if isinstance(event, FallbackBegan) else None, fallback_since=at)
+        case FallbackBegan():
+            return replace(ledger, fallbacks={**ledger.fallbacks, event.rung: (event, at)})
+        case FallbackEnded():
+            return replace(
+                ledger, fallbacks={rung: one for rung, one in ledger.fallbacks.items() if rung != event.rung}
+            )
         case ExposureListed():
             return replace(ledger, unlisted=tuple(one for one in ledger.unlisted if one != event.rollout))
         case _:

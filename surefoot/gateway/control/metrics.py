@@ -72,10 +72,13 @@ _OF_SHADOW = {
         "shadow_resident_memory_bytes", "Memory of the process that the shadow answered from last.", _MIB
     ),
 }
-_FALLBACK = {
+_RUNGS = {
+    "proven_good_answers": _PrometheusSeries(
+        "proven_good_answers", "Requests that the champion has failed and the last proven-good version has answered."
+    ),
     "fallback_answers": _PrometheusSeries(
         "fallback_answers", "Requests that no version could answer and the policy's fallback has answered."
-    )
+    ),
 }
 _LOST = {"log_dropped": _PrometheusSeries("lost_log_records", "Records that could not be written to the log.")}
 _LABELS = ("worker", "model", "version")
@@ -132,7 +135,7 @@ class _Collector(Collector):
         yield from _families(CounterMetricFamily, _SHADOW, shadows)
         yield from _families(GaugeMetricFamily, _OF_SHADOW, shadows)
         yield from _families(GaugeMetricFamily, _OF_MODEL, models)
-        yield from _families(CounterMetricFamily, _FALLBACK, models)
+        yield from _families(CounterMetricFamily, _RUNGS, models)
         yield from _families(CounterMetricFamily, _LOST, models)
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from collections.abc import Mapping
 from functools import partial
 
@@ -11,7 +13,14 @@ from surefoot.core.ports import Clock
 from surefoot.core.traffic_split_json import decode_traffic_split, encode_traffic_split
 from surefoot.gateway.control.acknowledgement import ACKNOWLEDGEMENT_POLL_S, wait_until_acknowledged
 from surefoot.gateway.control.reports.cut_reports import CutReporter
-from surefoot.gateway.control.route_entry import persist_route, request_rules, warm_versions, without_candidate
+from surefoot.gateway.control.route_entry import (
+    kept_standby,
+    persist_route,
+    publish_standby,
+    request_rules,
+    warm_versions,
+    without_candidate,
+)
 from surefoot.gateway.control.route_errors import KillSwitchSet, LoadFailed, NotPersisted, StaleRoute
 from surefoot.gateway.control.route_files import is_saved
 from surefoot.gateway.control.shared_routes import SharedRouteTable
@@ -32,6 +41,8 @@ from surefoot.gateway.log.record import PredictionLogWriter
 from surefoot.models.blocking_calls import run_in_daemon_thread
 
 _log = logging.getLogger(__name__)
+_STANDBY_RETRY_S = 60.0
+"""How often a standby that cannot be loaded is tried again [s]."""
 
 
 class ModelController:
@@ -72,6 +83,7 @@ class ModelController:
         self._shadow_log = shadow_log
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._warm_failed_at = -math.inf
 
     def apply(self, route: ConfiguredRoute) -> None:
         """Follow a route that is in force for all workers, with the versions that are loaded."""
@@ -174,6 +186,7 @@ class ModelController:
                     loaded = await self._loader.load(version)
                 except LoadFailed as error:
                     _log.error("%s: not kept warm: %s", self.name, error)
+                    self._warm_failed_at = time.monotonic()
                     continue
                 self.router.add_version(version, loaded)
         # The route may have changed meanwhile: the next round loads and unloads.
@@ -282,9 +295,28 @@ class ModelController:
                 "route": encode_traffic_split(split),
                 "warm": warm_versions(entry, split),
                 **self._rules_for(entry, split),
+                **kept_standby(entry, split),
                 UNBATCHABLE_KEY: unbatchable_versions(entry or {}),
             }  # fmt: skip
             return self._route_table.publish(document)
+
+    async def set_standby(self, generation: int, standby: Version | None) -> None:
+        """Name the version that answers requests that the champion fails, and keep it loaded; or name none.
+
+        Args:
+            generation: The route that it belongs to.
+            standby: The version.
+
+        Raises:
+            StaleRoute: Another route is in force.
+            NotPersisted: It is in force, but the disk refused its file.
+        """
+        if not publish_standby(self._route_table, self.name, generation, standby):
+            return
+        try:
+            await run_in_daemon_thread(partial(persist_route, self._route_table, self._root, self.name))
+        except OSError as error:
+            raise NotPersisted(f"the route file cannot be written: {error}") from error
 
     def _rules_for(self, entry: Mapping[str, object] | None, split: Split) -> dict[str, object]:
         """Give the rules of the policy as it is now when a rollout begins, else those that the rollout began with."""
@@ -305,8 +337,16 @@ class ModelController:
             "one_at_a_time": self.router.unbatchable_reasons(),
             "silent": self.champion_only,
             "cut": "" if self._route is None else self._route.cut,
-            "fallback": "" if (period := self.router.fallback.period) is None else period.reason,
+            "standby": self._standby_health,
+            "proven_good": "" if (period := self.router.failover.proven_good.period) is None else period.reason,
+            "fallback": "" if (period := self.router.failover.fallback.period) is None else period.reason,
         }
+
+    @property
+    def _standby_health(self) -> dict[str, object] | None:
+        """The version that answers requests that the champion fails, and whether it is loaded here."""
+        standby = None if self._route is None else self._route.standby
+        return None if standby is None else {"version": standby.number, "loaded": self.router.is_loaded(standby)}
 
     @property
     def _is_saved(self) -> bool:
@@ -325,6 +365,9 @@ class ModelController:
             return False
         if any(map(self.router.cannot_restart, self._routed)):
             return True
+        standby = None if self._route is None else self._route.standby
+        if standby is not None and not self.router.is_loaded(standby):
+            return time.monotonic() - self._warm_failed_at > _STANDBY_RETRY_S
         return bool(self.router.missing_versions(self.requested)) or (
             shadow_version(self.requested) is not None and self.router.shadow is None
         )

@@ -1,9 +1,9 @@
 """Build a model's entry in the shared route table: its route, request rules, and versions to keep loaded.
 
 `route` is as in `request_rules`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy said when
-the rollout began; `cut` is why the candidate gets nothing more under this route; `alone` is why versions are asked one
-request at a time, as a worker has found by asking a caller's row again. That is not written to the file: a gateway that
-is started again probes each version anew.
+the rollout began; `standby` is the version that answers requests that the champion fails; `cut` is why the candidate
+gets nothing more under this route; `alone` is why versions are asked one request at a time, as a worker has found by
+asking a caller's row again. That is not written to the file: a gateway that is started again probes each version anew.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,17 @@ from surefoot.core.traffic_split_json import (
     encode_traffic_split,
     encode_version,
 )
+from surefoot.gateway.control.route_errors import StaleRoute
 from surefoot.gateway.control.route_files import hold_route_file_lock, is_saved, save_route
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY, list_or_empty
-from surefoot.gateway.inference.routes.route_snapshot import serving_versions, unbatchable_versions, version_key
+from surefoot.gateway.inference.routes.route_snapshot import (
+    STANDBY_KEY,
+    read_standby,
+    serving_versions,
+    unbatchable_versions,
+    version_key,
+)
 
 
 def without_candidate(entry: Mapping[str, object], reason: str) -> dict[str, object]:
@@ -32,6 +39,7 @@ def without_candidate(entry: Mapping[str, object], reason: str) -> dict[str, obj
         "warm": warm,
         "cut": reason,
         **request_rules(entry),
+        **kept_standby(entry, without),
         UNBATCHABLE_KEY: unbatchable_versions(entry),
     }
 
@@ -67,6 +75,48 @@ def warm_versions(entry: Mapping[str, object] | None, split: Split) -> list[dict
     for versions in (champions, others):
         made += [one for one in versions if version_key(one) not in now | set(map(version_key, made))][:1]
     return [encode_version(version) for version in made]
+
+
+def kept_standby(entry: Mapping[str, object] | None, split: Split) -> dict[str, object]:
+    """Give the part of an entry that names the standby, for a new route; it stays while the champion does."""
+    if entry is None or "route" not in entry:
+        return {}
+    standby, before = read_standby(entry), decode_traffic_split(entry["route"])
+    if standby is None or version_key(before.champion) != version_key(split.champion):
+        return {}
+    return {STANDBY_KEY: encode_version(standby)}
+
+
+def publish_standby(route_table: SharedRouteTable, model: str, generation: int, standby: Version | None) -> bool:
+    """Put another standby of a model in force, or none, and have every worker load it; whether that changed anything.
+
+    Raises:
+        StaleRoute: Another route than that of this generation is in force.
+    """
+    with route_table.lock():
+        _, document = route_table.read_routes()
+        entry = document.get(model)
+        if entry is None or "route" not in entry:
+            raise StaleRoute("no route is in force")
+        if (found := decode_traffic_split(entry["route"]).generation) != generation:
+            raise StaleRoute(f"generation {found} is in force, not {generation}")
+        changed = _with_standby(entry, standby)
+        if changed == entry:
+            return False
+        route_table.publish({**document, model: changed})
+    route_table.request_loading()
+    return True
+
+
+def _with_standby(entry: Mapping[str, object], standby: Version | None) -> dict[str, object]:
+    """Give the entry of a model with another standby, or none; only it and the candidate stay loaded."""
+    split = decode_traffic_split(entry["route"])
+    kept = {key: value for key, value in entry.items() if key != STANDBY_KEY}
+    serving = set(map(version_key, serving_versions(split)))
+    wanted = [version for version in (standby, split.candidate) if version is not None]
+    warm = {version_key(version): version for version in wanted if version_key(version) not in serving}
+    named = {} if standby is None else {STANDBY_KEY: encode_version(standby)}
+    return {**kept, "warm": [encode_version(version) for version in warm.values()], **named}
 
 
 def persist_route(route_table: SharedRouteTable, root: Path, name: str) -> None:

@@ -16,9 +16,10 @@ from surefoot.core.traffic_split_json import (
     encode_version,
 )
 from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY, RequestRules, is_model_name, list_or_empty
+from surefoot.gateway.inference.routes.route_snapshot import STANDBY_KEY, read_standby
 
 _log = logging.getLogger(__name__)
-_ENTRY_KEYS = {"warm", "cut", "unit", "kept"}
+_ENTRY_KEYS = {"warm", "cut", "unit", "kept", STANDBY_KEY}
 """Keys of a route file that are not keys of its split."""
 
 
@@ -92,6 +93,7 @@ def _entry(value: object) -> dict[str, object]:
     extra = {key: value[key] for key in _ENTRY_KEYS & value.keys()}
     warm = [encode_version(decode_version("warm", one)) for one in list_or_empty(extra.get("warm"))]
     RequestRules.decode(extra)
+    read_standby(extra)
     return {
         "route": encode_traffic_split(decode_traffic_split({key: value[key] for key in value.keys() - _ENTRY_KEYS})),
         **extra,

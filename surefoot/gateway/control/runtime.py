@@ -61,7 +61,7 @@ class WorkerRuntime:
         """Open the shared route table; no slot is taken yet."""
         self.models: dict[str, ModelController] = {}
         self.routes = NO_ROUTES
-        self._fallback_reports: dict[str, FallbackReporter] = {}
+        self._fallback_reports: list[FallbackReporter] = []
         self._kill_file = settings.root / "killed"
         self._settings = settings
         self._clock = clock
@@ -111,7 +111,7 @@ class WorkerRuntime:
         self._tell_state()
         for controller in self.models.values():
             controller.alarms.resume()
-        for reporter in self._fallback_reports.values():
+        for reporter in self._fallback_reports:
             reporter.resume()
 
     def _ready_to_serve(self) -> bool:
@@ -253,7 +253,7 @@ class WorkerRuntime:
         self.refresh()
         for controller in self.models.values():
             controller.collect_trip()
-        for reporter in self._fallback_reports.values():
+        for reporter in self._fallback_reports:
             reporter.look()
         self._tell_state()
         if self._route_table.last_stats_request != self._stats_reported:
@@ -377,14 +377,11 @@ class WorkerRuntime:
                 CutReporter(name, self._settings.root, self._journal),
                 self._clock,
             )
-            self._fallback_reports[name] = FallbackReporter(
-                name,
-                self._settings.root,
-                router.fallback,
-                self._journal,
-                self._route_table,
-                self._settings.fallback_quiet_s,
-            )
+            root, quiet_s = self._settings.root, self._settings.fallback_quiet_s
+            self._fallback_reports += [
+                FallbackReporter(name, root, rung, self._journal, self._route_table, quiet_s)
+                for rung in (router.failover.proven_good, router.failover.fallback)
+            ]
         return self.models[name]
 
     def new_segment(self, name: str, kind: str) -> SegmentWriter:

@@ -315,6 +315,11 @@ class SharedRouteTable:
             if number in (0, self.preload_generation):
                 self._publish_preloads({name: route for name, route in self._read_preloads().items() if name != model})
 
+    def request_loading(self) -> None:
+        """Have every worker load and unload what routes and preloads need; preloads that are under way go on."""
+        with self.lock():
+            self._publish_preloads(self._read_preloads())
+
     def _publish_preloads(self, document: RouteDocument) -> int:
         preload = self.preload_generation + 1
         self._write_document(2 + preload % 2, document)

@@ -14,6 +14,7 @@ from surefoot.gateway.http.endpoints.labels import LabelsHandler
 from surefoot.gateway.http.endpoints.open_inference import OpenInferenceHandler
 from surefoot.gateway.http.endpoints.route import RouteHandler
 from surefoot.gateway.http.endpoints.scoring import ScoringHandler
+from surefoot.gateway.http.endpoints.standby import StandbyHandler
 from surefoot.gateway.http.endpoints.stats import MetricsHandler, StatsHandler
 from surefoot.gateway.inference.request_rules import is_model_name
 
@@ -55,6 +56,7 @@ class EndpointTable:
             "invocations": Endpoint(("POST",), scoring.handle),
             "labels": Endpoint(("POST",), LabelsHandler(context).handle),
             "route": Endpoint(("GET", "PUT"), RouteHandler(context).handle),
+            "standby": Endpoint(("PUT",), StandbyHandler(context).handle),
             "stats": Endpoint(("GET",), StatsHandler(context).handle),
         }
         self._open_inference = Endpoint((), OpenInferenceHandler(context).handle)

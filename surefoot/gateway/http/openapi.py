@@ -40,6 +40,7 @@ _ERROR = {
 _TOLD = {
     "x-request-id": "Id of the request.",
     "x-model-version": "Version that answered; absent from a fallback answer.",
+    "x-surefoot-rung": "What answered because the champion failed: proven_good or fallback; else absent.",
     "x-surefoot-fallback": "Kind of the policy's fallback that answered, because no version could; else absent.",
     "x-model-generation": "Generation of the route at receipt.",
     "x-model-rollout": "Rollout that asked for this route; empty outside one.",
@@ -155,6 +156,15 @@ def openapi_document() -> dict[str, object]:
                 model=True,
                 token=True,
             ),
+        },
+        "/models/{model}/standby": {
+            "put": _operation(
+                "Name the proven-good version that answers requests that the champion fails; null names none.",
+                {**steer, "409": "Another route is in force.", "507": "It is in force and not on disk."},
+                _json({"type": "object", "required": ["generation", "version"]}),
+                model=True,
+                token=True,
+            )
         },
         "/models/{model}/stats": {
             "get": _operation("Counts of all workers.", {"200": "Counts by version."}, model=True)

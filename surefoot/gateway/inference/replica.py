@@ -6,7 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from surefoot.gateway.inference.request_attempts import Attempt, Failed, Revoked, fail_waiting, split_answers
+from surefoot.gateway.inference.request_attempts import Attempt, Failed, fail_waiting, split_answers
 from surefoot.models.predictor import Predictor, PredictorLost, RowChecks
 from surefoot.models.rows.answer_checks import describe_error
 
@@ -59,7 +59,13 @@ class Replica:
     async def _restart(self) -> None:
         """Start another process, however often it takes, until the pool stops."""
         self.predictor = None
-        pool = self._pool
+        self._pool.restarting += 1
+        try:
+            await self._start_process(self._pool)
+        finally:
+            self._pool.restarting -= 1
+
+    async def _start_process(self, pool: "VersionPool") -> None:
         if pool.background:
             pause = min(_BACKGROUND_PAUSE_S * 2.0 ** min(pool.deaths, 10), _RESTART_PAUSES_S[-1])
             await pool.sleep_unless_stopped(pause)
@@ -98,8 +104,7 @@ class Replica:
         batch = [attempt for attempt in batch if not attempt.claimed]  # no caller waits for the others
         if not batch:
             return
-        if not pool.is_routed():
-            pool.release([(attempt, Revoked(), []) for attempt in batch])
+        if not pool.is_routed() and not (batch := pool.revoke_unrouted(batch)):
             return
         self.busy_since = time.perf_counter()
         values = [row for attempt in batch for row in attempt.job.values] if len(batch) > 1 else batch[0].job.values
@@ -127,7 +132,8 @@ class Replica:
         if pool.is_routed():  # the fence: an answer that was revoked meanwhile does not leave
             pool.release(settled)
         else:
-            pool.release([(attempt, Revoked(), []) for attempt in batch])
+            left = pool.revoke_unrouted(batch)
+            pool.release([one for one in settled if one[0] in left])
 
 
 def _log_crash(task: "asyncio.Task[None]") -> None:

@@ -8,7 +8,7 @@ import orjson
 
 from surefoot.core.assignment import assign_arm
 from surefoot.core.canonical_text import canonical_text
-from surefoot.core.domain import Arm, Split
+from surefoot.core.domain import Arm, Rung, Split
 from surefoot.gateway.log.record import MAX_TEXT_LENGTH, json_line, logged_unit, record_lines
 from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.gateway.log.scoring_request import ScoringRequest
@@ -43,6 +43,11 @@ class CallerAnswer:
     answered_by: str
     job: ScoringRequest
     fallback: str = ""
+
+    @property
+    def rung(self) -> Rung | None:
+        """What answered because the champion failed; None when champion or candidate answered."""
+        return self.job.rung
 
 
 @dataclass(frozen=True, slots=True)

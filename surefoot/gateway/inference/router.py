@@ -1,17 +1,21 @@
-"""Route each request of one model to a loaded version, and to the champion if that version cannot answer."""
+"""Route each request of one model to a loaded version; to the champion when that fails, then to another rung."""
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 from surefoot.core.domain import Arm, Split, Version
-from surefoot.gateway.inference.fallback_answers import FallbackAnswers
+from surefoot.gateway.inference.failover.failover import Failover
+from surefoot.gateway.inference.failover.timed_attempts import (
+    LEAST_HANG_S,
+    TimedAttempts,
+    VersionCounts,
+    hang_patience,
+)
 from surefoot.gateway.inference.request_attempts import (
     Answered,
-    Attempt,
-    AttemptOutcome,
     CallerAnswer,
     CallerError,
     Failed,
@@ -32,26 +36,11 @@ from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.shadow_queue import ShadowQueue
 from surefoot.gateway.inference.tripwire import TripRecord, Tripwire
 from surefoot.gateway.inference.version_pool import VersionPool
-from surefoot.gateway.log.record import PredictionLogWriter, record_lines
+from surefoot.gateway.log.record import PredictionLogWriter
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.in_process import InProcessModel
 from surefoot.models.predictor import Model, Predictor
 from surefoot.models.rows.live_check import probe_model
-
-_HANG_FACTOR = 10.0
-"""A candidate's process is killed when one batch takes so many times the candidate's timeout."""
-_LEAST_HANG_S = 5.0
-"""A process is not killed before it has been at one batch for so long [s]."""
-
-
-@dataclass(slots=True)
-class VersionCounts:
-    """Requests of one version since the gateway started [count]."""
-
-    requests: int = 0
-    candidate_errors: int = 0
-    late: int = 0
-    caller_errors: int = 0
 
 
 class VersionRouter:
@@ -59,7 +48,7 @@ class VersionRouter:
 
     Attributes:
         log: Where answers are recorded.
-        fallback: Answers requests that the champion cannot answer.
+        failover: Answers requests that the champion fails.
         tripped: Why and under which split the candidate is to be cut; the control room collects it.
     """
 
@@ -73,7 +62,9 @@ class VersionRouter:
             routes: Reads the routes in force.
         """
         self.log = log
-        self.fallback = FallbackAnswers(model, settings, log)
+        self._counts: defaultdict[str, VersionCounts] = defaultdict(VersionCounts)
+        self._attempts = TimedAttempts(settings, self._counts)
+        self.failover = Failover(model, settings, log, self._attempts)
         self.tripped: TripRecord | None = None
         self._model = model
         self._settings = settings
@@ -84,7 +75,6 @@ class VersionRouter:
         self._pools: dict[VersionKey, VersionPool] = {}
         self._retired: list[VersionPool] = []
         self._shadow: ShadowQueue | None = None
-        self._counts: defaultdict[str, VersionCounts] = defaultdict(VersionCounts)
 
     def current_route(self) -> ActiveRoute | None:
         """Read the route in force from shared memory; None when no champion is loaded."""
@@ -94,13 +84,14 @@ class VersionRouter:
         return self._active
 
     def unserved_route(self) -> UnservedRoute:
-        """Give the route in force though its champion is not loaded here, for a fallback.
+        """Give the route in force though its champion is not loaded here, for standby and fallback.
 
         Raises:
             NotServing: There is no route, or failed requests are refused.
         """
         route = self._route.configured()
-        if route is None or not self.fallback.refresh():
+        self._find_standby()
+        if route is None or (self.failover.standby is None and not self.failover.fallback.refresh()):
             raise NotServing("no champion is loaded")
         rules = route.rules or policy_rules(self._settings, self._model)
         split = replace(route.split, weight=0.0, mirror=0.0)
@@ -115,6 +106,7 @@ class VersionRouter:
     def _bind(self, effective: EffectiveRoute | None) -> None:
         """Give the route in force the pools that answer under it."""
         before, self._effective = self._active, effective
+        self._find_standby()
         if effective is None:
             self._active = None
             return
@@ -131,7 +123,13 @@ class VersionRouter:
                 serving.ensure_replicas(self._settings.processes)
         rules = route.rules or policy_rules(self._settings, self._model)
         self._active = ActiveRoute(split, champion, candidate, rules, make_redactor(rules, self._settings))
-        self.fallback.refresh()  # while the policy can be read
+        self.failover.fallback.refresh()  # while the policy can be read
+
+    def _find_standby(self) -> None:
+        """Find the pool of the last proven-good version that the route names; None where it is not loaded."""
+        route = self._route.configured()
+        named = None if route is None else route.standby
+        self.failover.standby = None if named is None else self._pools.get(version_key(named))
 
     def set_champion_only(self, *, champion_only: bool) -> None:
         """Have the champion answer everything from now on, or follow the route again."""
@@ -224,13 +222,13 @@ class VersionRouter:
         return self._ask_champion(route, job)
 
     def answer_unserved(self, job: ScoringRequest) -> Coroutine[object, object, CallerAnswer]:
-        """Answer one request by the fallback, because no champion is loaded."""
+        """Answer one request by standby or fallback, because no champion is loaded."""
         self._counts[job.version.number].requests += 1
         return self._ask_champion(None, job)
 
     async def _ask_both(self, route: ActiveRoute, candidate: VersionPool, job: ScoringRequest) -> CallerAnswer:
         """Ask the candidate, and the champion when the candidate cannot answer."""
-        outcome, blamed = await self._ask_candidate(candidate, job), False
+        outcome, blamed = await self._attempts.ask(candidate, job), False
         if isinstance(outcome, Answered):
             self._tripwire.record_answer()
             return CallerAnswer(outcome.predictions, job.version.number, job)
@@ -240,7 +238,7 @@ class VersionRouter:
             job.record_latency()
         answer = await self._ask_champion(self.current_route(), job)
         if (
-            job.error is not None and not answer.fallback
+            job.error is not None and answer.rung is None
         ):  # what the champion fails as well is not the candidate's fault
             self._counts[job.version.number].candidate_errors += 1
             reason = self._tripwire.record_failure(job.error) if blamed else ""
@@ -253,74 +251,42 @@ class VersionRouter:
         """Start counting anew, because the candidate could not be cut: the tripwire will trip again."""
         self._tripwire = Tripwire(self._settings.trip)
 
-    async def _ask_candidate(self, pool: VersionPool, job: ScoringRequest) -> AttemptOutcome:
-        timeout = self._settings.candidate_timeout_s
-        if pool.is_down:
-            return Failed("Down: its process has ended and is being started again", asked=False)
-        pool.kill_hung(max(timeout * _HANG_FACTOR, _LEAST_HANG_S))
-        if pool.busy_seconds() > timeout:  # it hangs: no other request waits for it
-            self._counts[job.version.number].late += 1
-            return Failed(f"Late: still busy after {timeout * 1000:.0f} ms with earlier requests")
-        if pool.queued >= self._settings.max_queue:
-            return Failed(f"Overloaded: {pool.queued} requests wait for this version", asked=False)
-        attempt = pool.submit(job, last=False)
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(timeout, self._time_out, attempt)
-        try:
-            return await attempt.settled
-        finally:
-            timer.cancel()
-
-    def _time_out(self, attempt: Attempt) -> None:
-        if attempt.claim() and not attempt.settled.done():
-            self._counts[attempt.job.version.number].late += 1
-            limit = self._settings.candidate_timeout_s * 1000
-            attempt.settled.set_result(Failed(f"Late: no answer within {limit:.0f} ms"))
-
     async def _ask_champion(self, route: ActiveRoute | None, job: ScoringRequest) -> CallerAnswer:
         while route is not None:
             pool = route.champion
             version = pool.version
-            if pool.failed_starts and pool.is_down and self.fallback.refresh():  # nothing is waited for
-                down = f"version {version.number} cannot be started"
-                return self._fall_back(job, version, f"Down: {down}", NotServing(down))
+            if pool.restarting and pool.is_down:  # nothing is waited for that can be answered at once
+                state = "cannot be started" if pool.failed_starts else "has ended and is being started again"
+                down = f"version {version.number} {state}"
+                if (answer := await self.failover.ask_standby(job, version, f"Down: {down}")) is not None:
+                    return answer
+                if pool.failed_starts and self.failover.fallback.refresh():
+                    return self.failover.fall_back(job, version, f"Down: {down}", NotServing(down))
             if pool.queued >= self._settings.max_queue:
                 full = f"{pool.queued} requests wait for version {version.number}"
-                return self._fall_back(job, version, f"Overloaded: {full}", Overloaded(full))
-            outcome = await pool.submit(job, last=True).settled
+                return self.failover.fall_back(job, version, f"Overloaded: {full}", Overloaded(full))
+            # Where a standby can answer, no request waits for another process of the champion.
+            outcome = await pool.submit(job, last=self.failover.standby is None).settled
             if isinstance(outcome, Answered):
-                if self.fallback.period is not None:
-                    self.fallback.period.recovered = version
+                if self.failover.periods:
+                    self.failover.record_recovery(version)
                 return CallerAnswer(outcome.predictions, version.number, job)
+            if isinstance(outcome, ProcessDown | Failed):
+                error = f"Down: {outcome.error}" if isinstance(outcome, ProcessDown) else outcome.error
+                if (answer := await self.failover.ask_standby(job, version, error)) is not None:
+                    return answer
             if isinstance(outcome, ProcessDown):
-                return self._fall_back(job, version, f"Down: {outcome.error}", NotServing(outcome.error))
+                return self.failover.fall_back(job, version, f"Down: {outcome.error}", NotServing(outcome.error))
             if isinstance(outcome, Failed):
                 self._counts[version.number].caller_errors += 1
                 if outcome.asked:
                     job.error = job.error or outcome.error
-                return self._fall_back(job, version, outcome.error, CallerError(outcome.error))
+                return self.failover.fall_back(job, version, outcome.error, CallerError(outcome.error))
             route = self.current_route()  # it was revoked
         nothing = "no champion is loaded"
-        return self._fall_back(job, job.split.champion, f"Down: {nothing}", NotServing(nothing))
-
-    def _fall_back(
-        self, job: ScoringRequest, champion: Version, error: str, refusal: NotServing | Overloaded | CallerError
-    ) -> CallerAnswer:
-        """Answer a request that the champion has failed by the fallback, or else record the failure and refuse it.
-
-        Args:
-            job: The request.
-            champion: The version that has failed it.
-            error: How it has failed.
-            refusal: What is raised where there is no fallback.
-        """
-        answer = self.fallback.answer(job, champion, error)
-        if answer is not None:
-            return CallerAnswer(answer[0], "", job, answer[1])
-        # Without a version that was asked there is nothing to say of one.
-        if job.error is not None and not isinstance(refusal, NotServing):
-            self.log.write(record_lines(job, None, None))
-        raise refusal
+        if (answer := await self.failover.ask_standby(job, job.split.champion, f"Down: {nothing}")) is not None:
+            return answer
+        return self.failover.fall_back(job, job.split.champion, f"Down: {nothing}", NotServing(nothing))
 
     def stats(self) -> dict[str, object]:
         """Give the counts since start, by version."""
@@ -341,7 +307,8 @@ class VersionRouter:
         split = self.split
         return {
             "log_dropped": self.log.dropped,
-            "fallback_answers": self.fallback.answered,
+            "proven_good_answers": self.failover.proven_good.answered,
+            "fallback_answers": self.failover.fallback.answered,
             "weight": 0.0 if split is None else split.weight,
             "generation": 0 if split is None else split.generation,
             "versions": versions,
@@ -352,15 +319,14 @@ class VersionRouter:
         """Let a pool finish its queue; one that hangs is killed soon after."""
         pool.stop()
         self._retired = [one for one in self._retired if not one.ended] + [pool]
-        asyncio.get_running_loop().call_later(_LEAST_HANG_S, pool.kill)
+        asyncio.get_running_loop().call_later(LEAST_HANG_S, pool.kill)
 
     def kill_hung(self) -> None:
         """Kill processes that hang, though no further request would notice it."""
         active = self._active
         for pool in self._pools.values():
             champion = active is not None and pool is active.champion
-            patience = max(self._settings.candidate_timeout_s * _HANG_FACTOR, _LEAST_HANG_S)
-            pool.kill_hung(self._settings.champion_timeout_s if champion else patience)
+            pool.kill_hung(self._settings.champion_timeout_s if champion else hang_patience(self._settings))
         if self._shadow is not None:
             self._shadow.kill_hung(self._settings.shadow_timeout_s)
 

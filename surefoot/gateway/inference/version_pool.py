@@ -53,6 +53,7 @@ class VersionPool:
         batch_allowance: Batches that a background version may still be asked [count].
         max_batch: Rows that are predicted together [count].
         failed_starts: How often in a row no new process could be started [count].
+        restarting: Replicas whose process is being started [count].
         permission: Whether requests may be predicted together.
     """
 
@@ -87,6 +88,7 @@ class VersionPool:
         self.pause_s = 0.0
         self.batch_allowance = 0.0 if background else math.inf
         self.failed_starts = 0
+        self.restarting = 0
         self._cpu_s = 0.0
         self._rss_mb: float | None = None
         self._spawn_replica = predictor.spawn_replica
@@ -183,6 +185,17 @@ class VersionPool:
     def is_routed(self) -> bool:
         """Whether this version may answer right now."""
         return self._route is None or self._route.serves(self._key)
+
+    def revoke_unrouted(self, batch: Sequence[Attempt]) -> list[Attempt]:
+        """Revoke what a version may not answer that has no share of the traffic.
+
+        Returns:
+            The rest: requests that the champion has failed, where this version is the standby.
+        """
+        standby = self._route is not None and self._route.is_standby(self._key)
+        left = [attempt for attempt in batch if standby and attempt.job.rung is not None]
+        self.release([(attempt, Revoked(), []) for attempt in batch if attempt not in left])
+        return left
 
     async def spawn_replica(self) -> Predictor:
         """Start another process of this version."""

@@ -103,6 +103,8 @@ def record_lines(
     }
     if missing:
         record["left_out"] = missing
+    if job.rung is not None:
+        record["rung"] = job.rung
     if fallback is not None:
         record["fallback"], record["fallback_answer"] = fallback.kind, orjson.Fragment(fallback.json)
     lines = []

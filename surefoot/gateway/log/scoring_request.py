@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from surefoot.core.domain import Arm, Split, Version
+from surefoot.core.domain import Arm, Rung, Split, Version
 from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.models.predictor import NO_OPTIONS, AnswerCost, ColumnNames, RequestOptions
 
@@ -29,6 +29,7 @@ class ScoringRequest:
         tensor: Whether the caller can only be given answers that make one tensor.
         redactor: Prepares the rows for the log; None where all of it is kept.
         options: What the model is told besides the rows.
+        rung: What answered because the champion failed; None when champion or candidate answered.
     """
 
     model: str
@@ -47,6 +48,7 @@ class ScoringRequest:
     tensor: bool = False
     redactor: LogRedactor | None = None
     options: RequestOptions = NO_OPTIONS
+    rung: Rung | None = None
 
     def age(self) -> float:
         """Time since receipt [s]."""

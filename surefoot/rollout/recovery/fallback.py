@@ -1,6 +1,6 @@
-"""Journal when callers start and stop getting fallback answers."""
+"""Journal when callers start and stop getting answers of another rung, because the champion fails."""
 
-from surefoot.core.domain import Version
+from surefoot.core.domain import Rung, Version
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.record.fallback_events import FallbackBegan, FallbackEnded
 from surefoot.core.record.state import Ledger
@@ -8,36 +8,41 @@ from surefoot.rollout.ports import Ports
 from surefoot.rollout.requests import retry_on_conflict
 
 
-def begin_fallback(ports: Ports, model: str, champion: Version, kind: str, reason: str) -> Ledger:
-    """Journal that callers get fallback answers; nothing when the journal says so already.
+def begin_fallback(
+    ports: Ports, model: str, champion: Version, kind: str, reason: str, standby: Version | None = None
+) -> Ledger:
+    """Journal that callers get answers of another rung; nothing when the journal says so already.
 
     Args:
         ports: Ports of the use cases.
         model: Registered model.
         champion: The version that failed.
-        kind: Kind of the fallback.
+        kind: Kind of the fallback; "proven_good" where a version answers instead.
         reason: How the version failed.
+        standby: The proven-good version that answers instead; None for the policy's fallback.
 
     Raises:
         SurefootError: The journal cannot be written now.
     """
+    rung = Rung.FALLBACK if standby is None else Rung.PROVEN_GOOD
 
     def request() -> Ledger:
         ledger = ports.ledger(model)
-        if ledger.fallback is not None:
+        if rung in ledger.fallbacks:
             return ledger
-        return ports.append(ledger, FallbackBegan(champion, kind, clean_reason(reason).text))
+        return ports.append(ledger, FallbackBegan(champion, kind, clean_reason(reason).text, rung, standby))
 
     return retry_on_conflict(request)
 
 
-def end_fallback(ports: Ports, model: str, champion: Version) -> Ledger:
-    """Journal that a champion answers again; nothing when the journal knows of no fallback answers.
+def end_fallback(ports: Ports, model: str, champion: Version, rung: Rung = Rung.FALLBACK) -> Ledger:
+    """Journal that a version answers again; nothing when the journal knows of no such time.
 
     Args:
         ports: Ports of the use cases.
         model: Registered model.
         champion: The version that answers.
+        rung: What answered instead.
 
     Raises:
         SurefootError: The journal cannot be written now.
@@ -45,6 +50,6 @@ def end_fallback(ports: Ports, model: str, champion: Version) -> Ledger:
 
     def request() -> Ledger:
         ledger = ports.ledger(model)
-        return ledger if ledger.fallback is None else ports.append(ledger, FallbackEnded(champion))
+        return ports.append(ledger, FallbackEnded(champion, rung)) if rung in ledger.fallbacks else ledger
 
     return retry_on_conflict(request)

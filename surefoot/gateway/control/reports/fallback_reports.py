@@ -1,6 +1,6 @@
-"""Report to the journal when callers start and stop getting fallback answers, once for all workers.
+"""Report to the journal when a rung below the champion starts and stops answering, once for all workers.
 
-Each worker has a note on disk while its callers get fallback answers. The worker whose note is the last one that is not
+Each worker has a note on disk while its callers get such answers. The worker whose note is the last one that is not
 over reports the end. A note outlives its worker: the next worker takes it over. The beginning is reported again while
 the time lasts, so that a report of another worker's end cannot hide it.
 """
@@ -18,7 +18,7 @@ import orjson
 from surefoot.core.traffic_split_json import decode_version, encode_version
 from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
 from surefoot.gateway.control.shared_routes import SharedRouteTable
-from surefoot.gateway.inference.fallback_answers import FallbackAnswers, FallbackPeriod
+from surefoot.gateway.inference.failover.fallback_answers import FallbackPeriod, RungRecord
 from surefoot.models.blocking_calls import run_in_daemon_thread
 
 _log = logging.getLogger(__name__)
@@ -26,13 +26,13 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 
 
 class FallbackReporter:
-    """Reports of one model in one worker; all its methods belong to the event loop."""
+    """Reports of one rung of one model in one worker; all its methods belong to the event loop."""
 
     def __init__(
         self,
         model: str,
         root: Path,
-        answers: FallbackAnswers,
+        answers: RungRecord,
         journal: GatewayJournal,
         route_table: SharedRouteTable,
         quiet_s: float,
@@ -42,12 +42,12 @@ class FallbackReporter:
         Args:
             model: The registered model.
             root: The gateway's state directory.
-            answers: The fallback of the model in this worker.
+            answers: What the rung has answered in this worker.
             journal: Where it is recorded.
             route_table: Says which workers live.
-            quiet_s: A time is over when the fallback has answered nothing for so long [s].
+            quiet_s: A time is over when the rung has answered nothing for so long [s].
         """
-        self._model, self._answers, self._journal = model, answers, journal
+        self._model, self._answers, self._journal, self._rung = model, answers, journal, answers.rung
         self._folder = root / "alarms"
         self._route_table = route_table
         self._quiet_s = quiet_s
@@ -62,7 +62,10 @@ class FallbackReporter:
                 continue
             with contextlib.suppress(KeyError, ValueError):
                 champion = decode_version("champion", note["champion"])
-                period = FallbackPeriod(champion, str(note["kind"]), str(note["reason"]), time.monotonic())
+                named = note.get("standby")
+                standby = None if named is None else decode_version("standby", named)
+                kind, reason = str(note["kind"]), str(note["reason"])
+                period = FallbackPeriod(champion, kind, reason, time.monotonic(), standby=standby)
                 self._answers.period = self._answers.period or period
                 self._write_note(self._answers.period, over=False)
             if slot != self._route_table.slot:
@@ -75,7 +78,8 @@ class FallbackReporter:
             return
         now = time.monotonic()
         if self._told_at is None:
-            _log.critical("%s: callers get FALLBACK answers: %s", self._model, period.reason)
+            instead = "FALLBACK answers" if period.standby is None else f"answers of STANDBY {period.standby.number}"
+            _log.critical("%s: callers get %s: %s", self._model, instead, period.reason)
             self._start(self._begin(period), now)
         elif period.is_over(now, self._quiet_s):
             self._answers.period = None
@@ -90,15 +94,15 @@ class FallbackReporter:
     async def _begin(self, period: FallbackPeriod) -> None:
         self._write_note(period, over=False)
         record = self._journal.record_fallback_began
-        await self._repeat(partial(record, self._model, period.champion, period.kind, period.reason))
+        await self._repeat(partial(record, self._model, period.champion, period.kind, period.reason, period.standby))
 
     async def _end(self, period: FallbackPeriod) -> None:
         champion = period.recovered or period.champion
-        _log.warning("%s: version %s answers again: no fallback answers any more", self._model, champion.number)
+        _log.warning("%s: version %s answers again: no %s answers any more", self._model, champion.number, self._rung)
         self._write_note(period, over=True)
         live = {*self._route_table.live_workers()}
         if all(slot not in live or note.get("over") for slot, note in self._notes()):
-            await self._repeat(partial(self._journal.record_fallback_ended, self._model, champion))
+            await self._repeat(partial(self._journal.record_fallback_ended, self._model, champion, self._rung))
         if self._answers.period is None:
             self._note(self._route_table.slot).unlink(missing_ok=True)
 
@@ -109,17 +113,19 @@ class FallbackReporter:
             try:
                 await run_in_daemon_thread(record)
             except Exception as error:  # noqa: BLE001 - last resort: it must not go unrecorded
-                _log.error("%s: fallback answers are not journalled yet: %s", self._model, error)
+                _log.error("%s: answers of another rung are not journalled yet: %s", self._model, error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2.0, _LONGEST_PAUSE_S)
             else:
                 return
 
     def _note(self, slot: int) -> Path:
-        return self._folder / f"{self._model}.fallback.{slot}.json"
+        return self._folder / f"{self._model}.{self._rung}.{slot}.json"
 
     def _write_note(self, period: FallbackPeriod, *, over: bool) -> None:
-        told = {"champion": encode_version(period.champion), "kind": period.kind, "reason": period.reason}
+        standby = None if period.standby is None else encode_version(period.standby)
+        champion, kind = encode_version(period.champion), period.kind
+        told = {"champion": champion, "kind": kind, "reason": period.reason, "standby": standby}
         with contextlib.suppress(OSError):  # a full disk: a worker that ends now leaves no note
             self._folder.mkdir(exist_ok=True)
             draft = self._note(self._route_table.slot).with_suffix(".tmp")
@@ -128,7 +134,7 @@ class FallbackReporter:
 
     def _notes(self) -> Iterator[tuple[int, Mapping[str, object]]]:
         """Iterate over slot and note of every worker."""
-        prefix = f"{self._model}.fallback."
+        prefix = f"{self._model}.{self._rung}."
         for path in sorted(self._folder.glob("*.json")):
             slot = path.stem.removeprefix(prefix)
             if path.stem.startswith(prefix) and slot.isdigit():

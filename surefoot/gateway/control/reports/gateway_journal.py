@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from surefoot.core.domain import Version
+from surefoot.core.domain import Rung, Version
 
 
 class GatewayJournal(Protocol):
@@ -12,12 +12,14 @@ class GatewayJournal(Protocol):
         """Record that a candidate's traffic was cut."""
         ...
 
-    def record_fallback_began(self, model: str, champion: Version, kind: str, reason: str) -> None:
-        """Record that callers get fallback answers; once, however often it is told."""
+    def record_fallback_began(
+        self, model: str, champion: Version, kind: str, reason: str, standby: Version | None
+    ) -> None:
+        """Record that callers get answers of the standby, or without one of the fallback; once, however often told."""
         ...
 
-    def record_fallback_ended(self, model: str, champion: Version) -> None:
-        """Record that the champion answers again; once, however often it is told."""
+    def record_fallback_ended(self, model: str, champion: Version, rung: Rung) -> None:
+        """Record that a version above this rung answers again; once, however often it is told."""
         ...
 
 
@@ -27,8 +29,10 @@ class NullJournal:
     def record_cut(self, model: str, rollout: str, reason: str) -> None:
         """Record nothing."""
 
-    def record_fallback_began(self, model: str, champion: Version, kind: str, reason: str) -> None:
+    def record_fallback_began(
+        self, model: str, champion: Version, kind: str, reason: str, standby: Version | None
+    ) -> None:
         """Record nothing."""
 
-    def record_fallback_ended(self, model: str, champion: Version) -> None:
+    def record_fallback_ended(self, model: str, champion: Version, rung: Rung) -> None:
         """Record nothing."""

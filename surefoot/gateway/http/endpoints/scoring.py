@@ -107,16 +107,19 @@ def scoring_error_answer(error: Exception, controller: ModelController, request:
 
 def answer_headers(answer: CallerAnswer, request: str) -> list[tuple[bytes, bytes]]:
     """Give the headers that say which request was answered, by which version or fallback, under which route."""
-    split = answer.job.split
+    split, said = answer.job.split, [(b"x-request-id", request.encode())]
+    routed = _route_headers(answer.answered_by, split.generation, split.rollout)
+    if answer.rung is None:
+        return said + routed
+    said.append((b"x-surefoot-rung", answer.rung.encode()))
     if answer.fallback:  # no version has answered: there is no x-model-version
-        routed = _route_headers("", split.generation, split.rollout)[1:]
-        return [(b"x-request-id", request.encode()), (b"x-surefoot-fallback", answer.fallback.encode()), *routed]
-    return [(b"x-request-id", request.encode()), *_route_headers(answer.answered_by, split.generation, split.rollout)]
+        return [*said, (b"x-surefoot-fallback", answer.fallback.encode()), *routed[1:]]
+    return said + routed
 
 
 def mirror_after_response(controller: ModelController, answer: CallerAnswer) -> "partial[None] | None":
     """Give what mirrors a request once its answer has been sent; None when it is not mirrored."""
-    if not answer.job.split.mirror or answer.fallback:
+    if not answer.job.split.mirror or answer.rung is not None:
         return None
     shadow = controller.router.shadow_for(answer.job)
     return None if shadow is None else partial(shadow.submit, answer.job)

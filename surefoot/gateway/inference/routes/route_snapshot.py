@@ -23,6 +23,9 @@ GENERATION_INDEX = 0
 KILL_SWITCH_KEY = ""
 """Key of the kill switch in the document of routes; no model has this name."""
 
+STANDBY_KEY = "standby"
+"""Key of an entry: the version that answers requests that the champion fails."""
+
 VersionKey = tuple[str, str]
 """What makes two versions the same one to a gateway: number and digest of the bytes."""
 
@@ -37,6 +40,8 @@ class ConfiguredRoute:
         rules: What the policy said of requests when the rollout began; None where the entry does not say.
         unbatchable: Why versions are asked one request at a time, by digest.
         cut: Why the candidate gets nothing more under this route; empty when it was not cut.
+        standby: The last proven-good version, which answers requests that the champion fails; None where the control
+            plane names none.
         entry: The JSON object that this was read from.
     """
 
@@ -45,6 +50,7 @@ class ConfiguredRoute:
     rules: RequestRules | None
     unbatchable: Mapping[str, str]
     cut: str
+    standby: Version | None
     entry: Mapping[str, object]
 
 
@@ -130,6 +136,7 @@ class LiveRoute:
         self._loaded: frozenset[VersionKey] = frozenset()
         self._champion_only = False
         self._route: ConfiguredRoute | None = None
+        self._standby: VersionKey | None = None
         self._effective: EffectiveRoute | None = None
 
     def read(self) -> EffectiveRoute | None:
@@ -153,6 +160,11 @@ class LiveRoute:
         effective = self.read()
         return effective is not None and key in effective.serving
 
+    def is_standby(self, key: VersionKey) -> bool:
+        """Whether a version may answer requests that the champion fails, right now."""
+        self.read()
+        return key == self._standby
+
     def set_loaded(self, keys: Iterable[VersionKey]) -> None:
         """Say which versions this worker has loaded."""
         self._loaded = frozenset(keys)
@@ -165,6 +177,7 @@ class LiveRoute:
 
     def _update(self) -> None:
         route, before = self._route, self._effective
+        self._standby = None if route is None or route.standby is None else version_key(route.standby)
         if route is None or version_key(route.split.champion) not in self._loaded:
             self._effective = None
             return
@@ -196,6 +209,16 @@ def unbatchable_versions(entry: Mapping[str, object]) -> dict[str, str]:
     return {str(digest): str(why) for digest, why in found.items()} if isinstance(found, Mapping) else {}
 
 
+def read_standby(entry: Mapping[str, object]) -> Version | None:
+    """Read from an entry which proven-good version answers requests that the champion fails.
+
+    Raises:
+        ValueError: It is no version.
+    """
+    found = entry.get(STANDBY_KEY)
+    return None if found is None else decode_version(STANDBY_KEY, found)
+
+
 def _decode_route(entry: Mapping[str, object]) -> ConfiguredRoute:
     """Read the route of one model from its entry in the document.
 
@@ -208,6 +231,7 @@ def _decode_route(entry: Mapping[str, object]) -> ConfiguredRoute:
         RequestRules.decode(entry) if "unit" in entry else None,
         unbatchable_versions(entry),
         str(entry.get("cut", "")),
+        read_standby(entry),
         entry,
     )
 

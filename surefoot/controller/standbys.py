@@ -1,0 +1,45 @@
+"""Keep naming to the gateway which proven-good version is to stay loaded: windows end, and a gateway may forget."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from surefoot.controller.tick_state import CachedPorts, JournalHead, TickState
+from surefoot.core.domain import Version
+from surefoot.core.errors import SurefootError
+from surefoot.core.served_versions.service_record import last_served_at
+from surefoot.rollout import wanted_standby
+
+
+@dataclass
+class NamedStandbys:
+    """What was named, by model."""
+
+    _named: dict[str, object] = field(default_factory=dict)
+    _served: dict[tuple[str, str], tuple[JournalHead, float | None]] = field(default_factory=dict)
+
+    def name_all(self, ports: CachedPorts, snapshot: TickState) -> None:
+        """Name the standby of each model whose split, standby or gateway state has changed since the last tick."""
+        for model, ledger in ports.ledgers.items():
+            if ledger.split is None or ledger.intent:
+                continue
+            served = partial(self._last_served, ports, snapshot.heads, model)
+            try:
+                standby = wanted_standby(ledger, ledger.split.champion, ports.clock.now(), served)
+                mark = (ledger.split.generation, standby, snapshot.marks.get(model, (None, None))[1])
+                if self._named.get(model) == mark:
+                    continue
+                ports.set_standby(model, ledger.split.generation, standby)
+            except SurefootError:  # the next tick names it
+                continue
+            self._named[model] = mark
+
+    def _last_served(
+        self, ports: CachedPorts, heads: Mapping[str, JournalHead], model: str, version: Version
+    ) -> float | None:
+        """When a version that does not serve now last answered callers; read again when the journal has grown."""
+        known = self._served.get((model, version.digest))
+        if known is None or known[0] != heads[model]:
+            last = last_served_at(ports.journal.read(model), version, ports.clock.now())
+            known = self._served[model, version.digest] = heads[model], last
+        return known[1]

@@ -1,0 +1,130 @@
+"""Give the policy's fallback answer to requests that no version can answer, and record since when a rung answers.
+
+Law: a rung is asked only for a request that all rungs above it have failed, after they have failed it. The rungs are
+the champion, the last proven-good version, and the fallback.
+"""
+
+import contextlib
+import time
+from dataclasses import dataclass
+
+import orjson
+
+from surefoot.core.domain import FallbackAnswer, Rung, Version
+from surefoot.gateway.inference.request_attempts import NotATensor, check_tensor
+from surefoot.gateway.inference.settings import GatewaySettings
+from surefoot.gateway.log.record import PredictionLogWriter, record_lines
+from surefoot.gateway.log.scoring_request import ScoringRequest
+from surefoot.models.rows.answer_checks import UNFIT_INPUT_PREFIX
+
+
+@dataclass(slots=True)
+class FallbackPeriod:
+    """A time in which callers get answers of one rung below the champion.
+
+    Attributes:
+        champion: The version that failed first.
+        kind: Kind of the fallback; "proven_good" where a version answers.
+        reason: How the version failed the first request.
+        last: Time of the last answer, on the host's monotonic clock [s].
+        recovered: The version of a rung above that has answered since then; None when none has.
+        standby: The proven-good version that answers; None for the policy's fallback.
+    """
+
+    champion: Version
+    kind: str
+    reason: str
+    last: float
+    recovered: Version | None = None
+    standby: Version | None = None
+
+    def is_over(self, now: float, quiet_s: float) -> bool:
+        """Whether a rung above answers again, and this one has answered nothing for so long [s]."""
+        return self.recovered is not None and now - self.last >= quiet_s
+
+
+OpenPeriods = dict[Rung, FallbackPeriod]
+"""The times of one model that are not over; empty while the champion answers everything."""
+
+
+class RungRecord:
+    """What one rung below the champion has answered in this worker; its methods belong to the event loop.
+
+    Attributes:
+        rung: The rung.
+        answered: Requests that it has answered since start [count].
+    """
+
+    def __init__(self, rung: Rung, periods: OpenPeriods) -> None:
+        """Keep the time that is not over among those of the other rungs."""
+        self.rung = rung
+        self.answered = 0
+        self._periods = periods
+
+    @property
+    def period(self) -> FallbackPeriod | None:
+        """The time of its answers that is not over; None when there is none."""
+        return self._periods.get(self.rung)
+
+    @period.setter
+    def period(self, period: FallbackPeriod | None) -> None:
+        if period is None:
+            self._periods.pop(self.rung, None)
+        else:
+            self._periods[self.rung] = period
+
+    def record_answer(self, champion: Version, kind: str, error: str, standby: Version | None = None) -> None:
+        """Count an answer, and begin a time if none lasts."""
+        now = time.monotonic()
+        period = self.period
+        if period is None:
+            period = self.period = FallbackPeriod(champion, kind, error, now, standby=standby)
+        period.last, period.recovered = now, None
+        self.answered += 1
+
+
+class FallbackAnswers(RungRecord):
+    """The fallback of one model in this worker; all its methods belong to the event loop."""
+
+    def __init__(
+        self, model: str, settings: GatewaySettings, log: PredictionLogWriter, periods: OpenPeriods | None = None
+    ) -> None:
+        """Answer by the policy of this model."""
+        super().__init__(Rung.FALLBACK, {} if periods is None else periods)
+        self._model, self._settings, self._log = model, settings, log
+        self._fallback: FallbackAnswer | None = None
+
+    def refresh(self) -> bool:
+        """Read the policy as it is written now; one that cannot be read leaves the fallback as it was.
+
+        Returns:
+            Whether failed requests are answered.
+        """
+        with contextlib.suppress(KeyError):
+            self._fallback = self._settings.fallbacks[self._model]
+        return self._fallback is not None
+
+    def answer(self, job: ScoringRequest, champion: Version, error: str) -> tuple[bytes, str] | None:
+        """Answer a request that the champion has failed, and record that.
+
+        Args:
+            job: The request.
+            champion: The version that has failed it.
+            error: How.
+
+        Returns:
+            JSON list of predictions, and the kind of the fallback; None where the request is to be refused.
+        """
+        if error.startswith(UNFIT_INPUT_PREFIX) or not self.refresh() or (fallback := self._fallback) is None:
+            return None
+        rows = len(job.values)
+        if job.tensor:
+            try:
+                check_tensor([orjson.loads(fallback.json)] * rows)
+            except NotATensor:
+                return None
+        self.record_answer(champion, fallback.kind, error)
+        job.error, job.rung = job.error or error, self.rung
+        job.record_latency()
+        self._log.write(record_lines(job, None, None, fallback))
+        return b"[" + b",".join([fallback.json.encode()] * rows) + b"]", fallback.kind

@@ -1,0 +1,42 @@
+"""Name to the gateway the proven-good version that stays loaded, and answers requests that the champion fails."""
+
+import contextlib
+from collections.abc import Callable
+
+from surefoot.core.domain import Split, Version
+from surefoot.core.errors import SurefootError
+from surefoot.core.record.state import Ledger
+from surefoot.core.served_versions.service_record import last_served_at
+from surefoot.core.served_versions.standby import standby_version, why_not_kept
+from surefoot.rollout.ports import Ports
+
+
+def wanted_standby(
+    ledger: Ledger, champion: Version, now: float, last_served: Callable[[Version], float | None]
+) -> Version | None:
+    """The version that is to stay loaded beside a champion; None when there is none, or it is outside of its window.
+
+    Args:
+        ledger: The model's ledger.
+        champion: The version that answers everything else.
+        now: The time [Unix seconds].
+        last_served: When a version last answered callers [Unix seconds]; None when that is not known.
+    """
+    standby = standby_version(ledger, champion)
+    if standby is None or why_not_kept(ledger, champion, standby, last_served, now):
+        return None
+    return standby
+
+
+def name_standby(ports: Ports, ledger: Ledger, split: Split) -> None:
+    """Name the standby of a split that has just been put in force.
+
+    Nothing depends on it that moves traffic: what goes wrong here is left to the controller, which looks at each tick.
+    """
+
+    def served(version: Version) -> float | None:
+        return last_served_at(ports.journal.read(ledger.model), version, ports.clock.now())
+
+    with contextlib.suppress(SurefootError):
+        standby = wanted_standby(ledger, split.champion, ports.clock.now(), served)
+        ports.set_standby(ledger.model, split.generation, standby)
