@@ -26,7 +26,7 @@ from bench.evaluating.prepared import MODEL, Prepared, prepare, write_rows
 from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
-from surefoot.adapters.replay.kept_replay import KeptReplay
+from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.adapters.replay.replay_window import BATCH_ROWS
 from surefoot.core.domain import EvidenceKind, Outcome, Verdict, Version
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -98,13 +98,13 @@ class Run:
     asked: int
 
 
-def open_replay(prepared: Prepared, root: Path, kept: Path) -> KeptReplay:
+def open_replay(prepared: Prepared, root: Path, kept: Path) -> IncrementalReplay:
     """A replay of a log, with what it keeps in a folder."""
     models = HostedModels(Folders(prepared.folder), MEMORY_MB)  # type: ignore[arg-type]
-    return KeptReplay(PredictionLog(root), models.scores, kept)
+    return IncrementalReplay(PredictionLog(root), models.scores, kept)
 
 
-def ask_gates(prepared: Prepared, root: Path, replay: KeptReplay, until: float) -> dict[str, Verdict]:
+def ask_gates(prepared: Prepared, root: Path, replay: IncrementalReplay, until: float) -> dict[str, Verdict]:
     """Ask five gates about the log up to some time [Unix seconds]."""
     evidence = LogEvidence(PredictionLog(root), replay, lambda *_: no_suite())
     made = {}
@@ -134,7 +134,7 @@ def evaluate(prepared: Prepared, root: Path) -> Run:
         with tempfile.TemporaryDirectory() as kept:
             replay = open_replay(prepared, root, Path(kept))
             verdicts.update(ask_gates(prepared, root, replay, FIRST_LOOK))
-            asked[0] = replay.rows_asked
+            asked[0] = replay.rows_scored
             replay.close()
 
     return Run(measure(work), verdicts, asked[0])
@@ -148,11 +148,11 @@ def look_again(prepared: Prepared, rows: int) -> dict[str, Run]:
         shutil.copytree(prepared.log(rows, lines=False), root)
         replay = open_replay(prepared, root, kept)
 
-        def run(name: str, replay: KeptReplay, until: float) -> None:
+        def run(name: str, replay: IncrementalReplay, until: float) -> None:
             verdicts: dict[str, Verdict] = {}
-            before = replay.rows_asked
+            before = replay.rows_scored
             cost = measure(lambda: verdicts.update(ask_gates(prepared, root, replay, until)))
-            made[name] = Run(cost, verdicts, replay.rows_asked - before)
+            made[name] = Run(cost, verdicts, replay.rows_scored - before)
 
         run("first look", replay, FIRST_LOOK)
         prepared.add_segment(root, rows, rows + rows // 100)

@@ -26,7 +26,7 @@ from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
-from surefoot.adapters.replay.kept_replay import KeptReplay
+from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.judging.evidence import SplitCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -91,7 +91,7 @@ def count_failures(prepared: Prepared, root: Path, candidate: Version) -> tuple[
     """Evaluate one candidate beside the champion; what it could not answer, and how long it took [s]."""
     log, models = PredictionLog(root), HostedModels(Folders(prepared.folder), min(MEMORY_MB, CANDIDATE_MEMORY_MB))  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as kept:
-        replay = KeptReplay(log, models.scores, Path(kept))
+        replay = IncrementalReplay(log, models.scores, Path(kept))
         question = EvidenceRequest(
             MODEL,
             GATE,

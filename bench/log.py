@@ -14,7 +14,7 @@ import duckdb
 from surefoot.adapters.evidence.event_counts import count_events
 from surefoot.adapters.evidence.measurement_counts import count_speeds
 from surefoot.adapters.predictions.compaction import GROUP, GROUP_BYTES, compact_log
-from surefoot.adapters.predictions.log_files import WHOLE, quote_text
+from surefoot.adapters.predictions.log_files import WHOLE, quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog as Log
 from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -116,7 +116,7 @@ def write_tables(folder: Path, rows: int) -> None:
     with duckdb.connect() as db:
         db.execute("SET memory_limit = '1GB'; SET threads = 1; SET preserve_insertion_order = false")
         for day in range(DAYS):
-            target = quote_text(str(folder / f"predictions-{day:08x}{WHOLE}"))
+            target = quote_sql_string(str(folder / f"predictions-{day:08x}{WHOLE}"))
             db.execute(f"COPY ({select(rows, rows * day // DAYS, rows * (day + 1) // DAYS)}) TO {target} ({options})")
 
 
@@ -126,7 +126,7 @@ def write_lines(folder: Path, rows: int) -> None:
     with duckdb.connect() as db:
         db.execute("SET memory_limit = '1GB'; SET threads = 1")
         for part in range(10):
-            target = quote_text(str(folder / f"predictions-1-1-{part:08x}.jsonl"))
+            target = quote_sql_string(str(folder / f"predictions-1-1-{part:08x}.jsonl"))
             db.execute(f"COPY ({select(rows, rows * part // 10, rows * (part + 1) // 10)}) TO {target} (FORMAT json)")
 
 

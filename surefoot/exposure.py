@@ -21,7 +21,7 @@ from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import Event, decode_event
 from surefoot.core.record.service_events import CorrectionsWritten, ExposureListed
 from surefoot.core.record.state import Ledger, fold_entries
-from surefoot.core.served_versions.exposure_periods import exposure_periods, last_taken_back, taken_back_by
+from surefoot.core.served_versions.exposure_periods import exposure_periods, last_rolled_back, version_rolled_back_by
 from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.rollout import Ports, retry_on_conflict
 from surefoot.settings import Settings
@@ -101,7 +101,7 @@ def find_exposure(
     elif number:
         version, named = _known_version(ledger, number), ""
     else:
-        last = last_taken_back(ledger)
+        last = last_rolled_back(ledger)
         if last is None:
             raise Rejected(f"no version of {model} was taken back from callers: name one with --version")
         version, named = last.version, last.rollout
@@ -268,7 +268,7 @@ def list_due_exposure(config: Settings, ports: Ports, model: str) -> str:
     """
     entries = ports.journal.read(model)
     ledger = fold_entries(model, entries)
-    due = next((one for one in ledger.unlisted if taken_back_by(ledger, one)), "")
+    due = next((one for one in ledger.unlisted if version_rolled_back_by(ledger, one)), "")
     if not due:
         return ""
     exposure = find_exposure(config, model, entries, rollout=due)

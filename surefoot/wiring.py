@@ -16,7 +16,7 @@ from surefoot.adapters.datalayer.data_layer import TableAdapters
 from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
-from surefoot.adapters.heartbeats import record_shown
+from surefoot.adapters.flow_state import record_projected_entry
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.adapters.mlflow.registry import MlflowRegistry
@@ -24,9 +24,9 @@ from surefoot.adapters.predictions.closed_segments import closed_segments as clo
 from surefoot.adapters.predictions.compaction import CompactionResult, compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
-from surefoot.adapters.replay.kept_replay import KeptReplay
+from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.adapters.replay.scoring_progress import ProgressReport
-from surefoot.adapters.served_answers.service_counts import CountedWindow, count_service, main_loss_gate
+from surefoot.adapters.served_answers.service_counts import CountedWindow, count_served_answers, primary_loss_gate
 from surefoot.adapters.standing_watch.logged_days import LoggedDays
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Outcome, Rung, Version
@@ -104,7 +104,7 @@ def make_hosted_models(config: Settings) -> HostedModels:
 
 def make_replay(
     config: Settings, models: HostedModels, report: ProgressReport = lambda _done, _total: None
-) -> KeptReplay:
+) -> IncrementalReplay:
     """What both versions answer to logged requests, and what was kept of it.
 
     Args:
@@ -112,7 +112,7 @@ def make_replay(
         models: Both versions.
         report: Is told how far they have come; it must not raise.
     """
-    return KeptReplay(PredictionLog(config.log), models.scores, _evidence_folder(config), report)
+    return IncrementalReplay(PredictionLog(config.log), models.scores, _evidence_folder(config), report)
 
 
 @contextmanager
@@ -274,7 +274,7 @@ def project_journal(config: Settings, model: str, flow_run: str = "", upto: int 
     """
     from surefoot.adapters.mlflow.runs.projection import MlflowProjection  # noqa: PLC0415 - MLflow costs 2.6 CPU seconds
     from surefoot.adapters.mlflow.runs.run_writer import RunPlots  # noqa: PLC0415 - same
-    from surefoot.reports.evidence_over_time import evidence_course_png  # noqa: PLC0415 - so does Matplotlib
+    from surefoot.reports.evidence_over_time import evidence_over_time_png  # noqa: PLC0415 - so does Matplotlib
     from surefoot.reports.plots import slice_losses_png, verdicts_png  # noqa: PLC0415 - same
 
     with open_journal(config) as journal:
@@ -286,10 +286,10 @@ def project_journal(config: Settings, model: str, flow_run: str = "", upto: int 
             page = config.home / "reports" / f"{entry.data['rollout']}.html"
             if page.is_file():
                 reports[entry.seq] = page
-    view = MlflowProjection(config.mlflow, RunPlots(verdicts_png, slice_losses_png, evidence_course_png))
+    view = MlflowProjection(config.mlflow, RunPlots(verdicts_png, slice_losses_png, evidence_over_time_png))
     done = view.project(model, entries, flow_run, reports=reports)
     if entries:
-        record_shown(config.home, model, entries[-1].seq)
+        record_projected_entry(config.home, model, entries[-1].seq)
     return done
 
 
@@ -331,7 +331,7 @@ def compact_model_log(
             journal_counts(config, ports, model, always=True)  # what is removed can never be counted again
     done = compact_log(config.log, model, before=before, batches=batches)
     if before is not None:
-        open_evidence_store(config, model).answers.forget_before(before)
+        open_evidence_store(config, model).answers.remove_before(before)
     return done
 
 
@@ -341,12 +341,12 @@ def journal_counts(config: Settings, ports: Ports, model: str, *, always: bool =
     Raises:
         SurefootError: The log or the journal cannot be read.
     """
-    gate = main_loss_gate(read_policies(config).get(model))
+    gate = primary_loss_gate(read_policies(config).get(model))
     maturity = gate.maturity if gate else 0.0
 
     def count(since: float, until: float, labels_since: float, labels_until: float) -> tuple[VersionCounts, ...]:
         window = CountedWindow(since, until, labels_since, labels_until, ports.clock.now())
-        return count_service(PredictionLog(config.log), model, window, gate)
+        return count_served_answers(PredictionLog(config.log), model, window, gate)
 
     return retry_on_conflict(lambda: journal_service_counts(ports, model, maturity, count, always=always))
 
@@ -357,10 +357,10 @@ def count_since(config: Settings, ledger: Ledger, now: float) -> tuple[VersionCo
     Raises:
         EvidenceUnavailable: The log cannot be read.
     """
-    gate = main_loss_gate(read_policies(config).get(ledger.model))
+    gate = primary_loss_gate(read_policies(config).get(ledger.model))
     since, labels_since = (ledger.counted.until, ledger.counted.labels_until) if ledger.counted else (0.0, 0.0)
     window = CountedWindow(since, now, labels_since, now - (gate.maturity if gate else 0.0), now)
-    return count_service(PredictionLog(config.log), ledger.model, window, gate)
+    return count_served_answers(PredictionLog(config.log), ledger.model, window, gate)
 
 
 def open_evidence_store(config: Settings, model: str) -> EvidenceStore:

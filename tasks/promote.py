@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from surefoot import wiring
-from surefoot.adapters import heartbeats
+from surefoot.adapters import flow_state
 from surefoot.controller.scheduler import NOTHING_TO_DO
 from surefoot.core.actions import NoRollout, WaitUntil
 from surefoot.core.domain import RolloutKind, Stage
@@ -84,7 +84,7 @@ def due_bakes() -> dict[str, str]:
 
     A rollout whose policy cannot be read is among them: its own task fails of that, and no other.
     """
-    heartbeats.record_heartbeat(read_settings().home, "watch")
+    flow_state.record_heartbeat(read_settings().home, "watch")
     with open_flow_ports() as ports:
         ledgers = {model: ports.ledger(model) for model in ports.journal.models()}
         now = ports.clock.now()

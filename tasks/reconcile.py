@@ -12,7 +12,7 @@ from prefect.states import Completed, Crashed
 from prefect.types._datetime import now
 
 from surefoot import wiring
-from surefoot.adapters import heartbeats
+from surefoot.adapters import flow_state
 from surefoot.controller.scheduler import NOTHING_TO_DO
 from surefoot.core.errors import SurefootError
 from surefoot.core.record.describe import describe_event
@@ -24,7 +24,7 @@ from surefoot.rollout import (
     Ports,
     adopt_champions,
     end_cancelled_rollouts,
-    end_withdrawn,
+    end_withdrawn_rollout,
     finish_decided_ending,
     is_list_due,
     journal_model_drift,
@@ -52,7 +52,7 @@ def heads() -> dict[str, int]:
 @task(name="adopt champions", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable_failure)
 def serve_champions() -> dict[str, str]:
     """Serve the champion of every model with a policy."""
-    heartbeats.record_heartbeat(read_settings().home, "reconcile")
+    flow_state.record_heartbeat(read_settings().home, "reconcile")
     with open_flow_ports() as ports:
         said = adopt_champions(ports, wiring.read_policies(read_settings()))
     for model, line in said.items():
@@ -128,7 +128,7 @@ def apply_registry_changes() -> dict[str, list[str]]:
         for model in sorted({*policies, *ports.journal.models()}):
             try:
                 view = ports.registry.view(model)
-                if reason := end_withdrawn(ports, model, view):
+                if reason := end_withdrawn_rollout(ports, model, view):
                     withdrawn.append(f"{model}: {reason}")
                     log.warning("%s is withdrawn: %s", model, reason)
                     _try_to_finish(ports, model)

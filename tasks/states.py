@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind
-from surefoot.core.served_versions.version_status import current_outcome, was_turned_away
+from surefoot.core.served_versions.version_status import current_outcome, is_unwanted_end
 from surefoot.core.stepped_rollback import is_held
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def rollout_state(ledger: "Ledger", rollout: str, data: object = None, kind: Rol
     said = reason[:MAX_MESSAGE_LENGTH]
     if is_held(found):
         return Failed(cls=TurnedAwayState, name="Held", message=said, data=data)
-    if was_turned_away(found.opened.kind, stage) and kind in {None, found.opened.kind}:
+    if is_unwanted_end(found.opened.kind, stage) and kind in {None, found.opened.kind}:
         return Failed(cls=TurnedAwayState, name=stage.value, message=said, data=data)
     return Completed(name=stage.value, message=said, data=data)
 

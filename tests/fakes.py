@@ -20,7 +20,7 @@ from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.recovery.data_layer import DataSource
 from surefoot.core.record.chain import GENESIS_HASH, Entry, canonical_bytes, check_chain, seal_entry
-from surefoot.core.tables.data_layer import Checkpoint, RestoreResult, TableDigest
+from surefoot.core.tables.data_layer import RestoreResult, TableCheckpoint, TableDigest
 from surefoot.rollout import Ports, PromotionRequest
 
 T = TypeVar("T")
@@ -215,14 +215,14 @@ class FakeDataLayer:
     def _digest(self, rows: list[str]) -> TableDigest:
         return TableDigest(len(rows), "rows " + ",".join(rows), "schema")
 
-    def checkpoint(self, model: str, source: DataSource) -> Checkpoint:
-        def apply() -> Checkpoint:
+    def checkpoint(self, model: str, source: DataSource) -> TableCheckpoint:
+        def apply() -> TableCheckpoint:
             rows = self.tables[source.name]
-            return Checkpoint(str(len(rows)), self._digest(rows))
+            return TableCheckpoint(str(len(rows)), self._digest(rows))
 
         return self.faults.call(apply)
 
-    def verify_restorable(self, model: str, source: DataSource, checkpoint: Checkpoint) -> None:
+    def verify_restorable(self, model: str, source: DataSource, checkpoint: TableCheckpoint) -> None:
         def apply() -> None:
             if source.name in self.damaged:
                 raise DataTampered(f"the checkpoint of {source.name} is damaged")
@@ -230,7 +230,7 @@ class FakeDataLayer:
         self.faults.call(apply)
 
     def restore(
-        self, model: str, source: DataSource, checkpoint: Checkpoint, versions: tuple[str, ...], intent: str
+        self, model: str, source: DataSource, checkpoint: TableCheckpoint, versions: tuple[str, ...], intent: str
     ) -> RestoreResult:
         def apply() -> RestoreResult:
             rows = self.tables[source.name]

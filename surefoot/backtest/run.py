@@ -161,7 +161,7 @@ def _looks(entries: list[Entry], ramp: tuple[Weight, ...]) -> list[GateLook]:
     return made
 
 
-def rollout_turns(entries: tuple[Entry, ...]) -> list[tuple[float, str]]:
+def rollout_milestones(entries: tuple[Entry, ...]) -> list[tuple[float, str]]:
     """The turns that a rollout took: (when, what), without its looks."""
     made = []
     for entry in entries:

@@ -18,7 +18,7 @@ from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.evidence.log_evidence import ValidateTable
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.backtest import BacktestResult, backtest
-from surefoot.backtest.run import rollout_turns
+from surefoot.backtest.run import rollout_milestones
 from surefoot.cli.printing.output import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, Rejected
@@ -100,11 +100,11 @@ def run_backtest(
 
 def _write_chart_png(found: BacktestResult) -> bytes:
     """The course of a back-test, as PNG."""
-    from surefoot.reports.evidence_over_time import evidence_course_png  # noqa: PLC0415 - Matplotlib costs half a second
+    from surefoot.reports.evidence_over_time import evidence_over_time_png  # noqa: PLC0415 - Matplotlib costs half a second
 
     judged = [(entry.at, decode_event(entry.kind, entry.data)) for entry in found.journal]
     looks = [(at, event) for at, event in judged if isinstance(event, GateJudged)]
-    return evidence_course_png(
+    return evidence_over_time_png(
         looks, f"{found.model}: version {found.candidate} against {found.champion}, {found.stage}"
     )
 
@@ -170,7 +170,7 @@ def _print_result(found: BacktestResult, *, every: bool) -> None:
     print_table(table)
     if hidden:
         console.print(f"{hidden:,} looks said the same as the one before; --every-look prints them")
-    for at, what in rollout_turns(found.journal):
+    for at, what in rollout_milestones(found.journal):
         console.print(f"{format_utc_time(at)}  {colour_outcome_words(what)}")
     took = format_duration(found.ended - found.opened)
     console.print(

@@ -31,7 +31,7 @@ from surefoot.core.operator_reason import clean_reason
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import DriftFound, EffectDone, EffectIntended, SetSplit, as_json, decode_event
 from surefoot.core.record.state import Ledger
-from surefoot.core.served_versions.exposure_periods import last_taken_back
+from surefoot.core.served_versions.exposure_periods import last_rolled_back
 from surefoot.core.stepped_rollback import is_held
 from surefoot.rollout import (
     Ports,
@@ -155,7 +155,7 @@ def _other_end(ledger: Ledger, rollout: str, wanted: Stage) -> str:
     found = ledger.rollouts.get(rollout)
     if found is None or found.opened.kind != RolloutKind.ROLLBACK:
         return ""
-    model, serves, target = ledger.model, found.opened.champion.number, found.way_back.number
+    model, serves, target = ledger.model, found.opened.champion.number, found.rollback_target.number
     if is_held(found):
         return (
             f"the rollback is held, since version {target} fails a gate: 'surefoot rollback {model} --now' moves all"
@@ -227,7 +227,7 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
                 rollout = ports.ledger(model).rollout
                 if rollout is None or rollout.opened.kind != RolloutKind.PROMOTION or rollout.stage not in _ROUTED:
                     continue
-                ends_as = Stage.ABORTED if rollout.stage.before_traffic else Stage.ROLLED_BACK
+                ends_as = Stage.ABORTED if rollout.stage.is_before_traffic else Stage.ROLLED_BACK
                 retry_on_conflict(partial(end_rollout, ports, model, ends_as, why, "kill switch"))
             except SurefootError as error:  # one model's trouble must not keep the others
                 trouble.append(f"{model}: {error}")
@@ -302,7 +302,7 @@ def _finish(ports: Ports, model: str, head: int, began: float, why: Why, *, json
         found = {"entries": [output.entry_json(e) for e in entries], "drifts": drifts, "tables": str(tables or "")}
         output.print_json({**found, **said})
     elif restored is not None:
-        if (taken := last_taken_back(ledger)) and taken.rollout in _ended(entries):
+        if (taken := last_rolled_back(ledger)) and taken.rollout in _ended(entries):
             number = taken.version.number
             console.print(f"'surefoot exposure {model}' lists what version {number} answered", markup=False)
         console.print(

@@ -9,15 +9,15 @@ import typer
 from rich.markup import escape
 
 from surefoot import wiring
-from surefoot.adapters.config.policy_file import line_of_place, list_policy_files, read_policy
+from surefoot.adapters.config.policy_file import find_line, list_policy_files, read_policy
 from surefoot.adapters.datalayer.policy_check import TableNotes, check_tables
-from surefoot.adapters.evidence_store.key_index import altered_message, altered_parts
-from surefoot.adapters.evidence_store.recount import recount
+from surefoot.adapters.evidence_store.key_index import altered_part_message, find_altered_parts
+from surefoot.adapters.evidence_store.verdict_recount import recount_verdict
 from surefoot.cli.printing import output, plan_output
 from surefoot.cli.printing.output import console
 from surefoot.core import planning
 from surefoot.core.errors import JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
-from surefoot.core.judging.reverify import Recount, reverify
+from surefoot.core.judging.reverify import RecountResult, reverify
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.schema import policy_schema
 from surefoot.core.ports import Journal
@@ -52,7 +52,7 @@ def lint(
         name = file.stem
         policy, expectations, problems = _examined(file, project / "expectations")
         tables = check_tables(policy, project) if policy is not None else TableNotes()
-        problems += [f"{file}:{line_of_place(file, ('data_layer', at))}: {problem}" for at, problem in tables.problems]
+        problems += [f"{file}:{find_line(file, ('data_layer', at))}: {problem}" for at, problem in tables.problems]
         if problems or policy is None:
             wrong += 1
             found.append({"model": name, "error": problems[0], "errors": problems})
@@ -94,9 +94,9 @@ def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
     path = suites / f"{suite}.json"
     if not path.is_file():
         return policy, 0, [*problems, f"there is no suite {path}"]
-    from surefoot.adapters.expectations.suite import suite_problems  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
+    from surefoot.adapters.expectations.suite import find_suite_problems  # noqa: PLC0415 - Great Expectations costs 5 CPU seconds
 
-    expectations, wrong = suite_problems(path)
+    expectations, wrong = find_suite_problems(path)
     return policy, expectations, [*problems, *(f"{path}:1: {problem}" for problem in wrong)]
 
 
@@ -163,8 +163,8 @@ def _verify(config: Settings, journal: Journal, model: str | None, generations: 
         if not entries:
             raise NotFound(f"the journal holds nothing of {name}")
         count, judged, skipped = check_chain(entries), 0, 0
-        store, recounts = wiring.open_evidence_store(config, name), Counter[Recount]()
-        for found in reverify(entries, partial(recount, store)):
+        store, recounts = wiring.open_evidence_store(config, name), Counter[RecountResult]()
+        for found in reverify(entries, partial(recount_verdict, store)):
             if found.skipped:
                 skipped += 1
                 continue
@@ -172,11 +172,13 @@ def _verify(config: Settings, journal: Journal, model: str | None, generations: 
                 raise JournalTampered(f"entry {found.seq} of {name}, gate {found.gate}: {found.problem}")
             judged += 1
             recounts[found.recount] += 1
-        if altered := altered_parts(store.indexes, config.log / name):
-            raise JournalTampered(altered_message(altered[0]))
+        if altered := find_altered_parts(store.indexes, config.log / name):
+            raise JournalTampered(altered_part_message(altered[0]))
         more = [f"{skipped} cannot be judged again"] if skipped else []
-        more += [f"counters of {done} were added up again from kept sums"] if (done := recounts[Recount.DONE]) else []
-        more += [f"the kept sums of {gone} are not on this host"] if (gone := recounts[Recount.GONE]) else []
+        more += (
+            [f"counters of {done} were added up again from kept sums"] if (done := recounts[RecountResult.DONE]) else []
+        )
+        more += [f"the kept sums of {gone} are not on this host"] if (gone := recounts[RecountResult.GONE]) else []
         console.print(
             f"[green]ok[/green] {name}: {count} entries, head {entries[-1].hash[:16]}; "
             + ", ".join([f"{judged} verdicts follow from their counters", *more])

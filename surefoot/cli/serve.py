@@ -77,17 +77,17 @@ def gateway(
 
 def controller() -> None:
     """Look before each tick of the scheduled flows whether there is work for them; `up` starts this for you."""
-    from surefoot.cli.local.tick_runs import TickRuns  # noqa: PLC0415 - the other commands need no scheduler
+    from surefoot.cli.local.scheduled_runs import PrefectRuns  # noqa: PLC0415 - the other commands need no scheduler
     from surefoot.controller.due_work import DueWork  # noqa: PLC0415 - same
     from surefoot.controller.flow_forkserver import FlowForkserver  # noqa: PLC0415 - same
-    from surefoot.controller.loop import Controller, only_controller  # noqa: PLC0415 - same
+    from surefoot.controller.loop import Controller, single_controller_lock  # noqa: PLC0415 - same
     from surefoot.controller.tick_state import TickState  # noqa: PLC0415 - same
 
     config = read_settings()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    runs = TickRuns(config)
-    with only_controller(config.home):
+    runs = PrefectRuns(config)
+    with single_controller_lock(config.home):
         processes = FlowForkserver(config.project, _PRELOADED)
         Controller(DueWork(TickState(config), runs), runs, config.home, processes).run()
 

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from surefoot import wiring
-from surefoot.adapters import heartbeats
+from surefoot.adapters import flow_state
 from surefoot.cli.local import scheduler, stack
 from surefoot.cli.printing import output
 from surefoot.cli.printing.output import console
@@ -143,7 +143,7 @@ def _ticks(config: Settings, running: dict[str, bool]) -> list[str]:
     found = []
     started = max((born for _, born in config.processes.values()), default=0.0)
     for name, purpose in scheduler.PAUSED_FLOW_EFFECTS.items():
-        last = heartbeats.last_heartbeat(config.home, name)
+        last = flow_state.last_heartbeat(config.home, name)
         silent = time.time() - max(last or 0.0, started)
         if running and silent > _MAX_MISSED_TICKS * config.tick + scheduler.FLOW_START_TIMEOUT_S:
             when = f"since {output.format_utc_time(last)} UTC" if last else "since the stack was started"

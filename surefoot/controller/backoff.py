@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-LONGEST_WAIT = 10
+MAX_WAIT_TICKS = 10
 """Most ticks between two attempts at the same work [count]."""
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class OneTimeWork:
     """What work rests on that is asked for a single time, until this changes."""
 
     signature: object
@@ -44,10 +44,10 @@ class Backoff:
             known = self._attempts.get(name)
             if known is None or known.signature != signature:
                 known = self._attempts[name] = _Attempt(signature, 0, self._tick)
-            if isinstance(signature, Once) and known.count:
+            if isinstance(signature, OneTimeWork) and known.count:
                 continue
             if self._tick >= known.again:
-                known.again = self._tick + min(2**known.count, LONGEST_WAIT)
+                known.again = self._tick + min(2**known.count, MAX_WAIT_TICKS)
                 known.count += 1
                 chosen.append(name)
         return chosen

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from surefoot import wiring
-from surefoot.adapters import heartbeats
-from surefoot.controller.backoff import Once
+from surefoot.adapters import flow_state
+from surefoot.controller.backoff import OneTimeWork
 from surefoot.controller.scheduler import Scheduler
 from surefoot.controller.standbys import NamedStandbys
 from surefoot.controller.tick_state import CachedPorts, TickState
@@ -27,7 +27,7 @@ from surefoot.rollout import (
     candidate_requests,
     due_proofs,
     end_cancelled_rollouts,
-    end_withdrawn,
+    end_withdrawn_rollout,
     ended_outcomes,
     is_count_due,
     is_list_due,
@@ -41,7 +41,7 @@ from surefoot.rollout import (
 from surefoot.rollout.dry_run import ChangeWanted
 from surefoot.rollout.reconcile import SILENCE_S, bake_action
 
-FULL_LOOK_INTERVAL_S = 3600.0
+FULL_CHECK_INTERVAL_S = 3600.0
 """How often `reconcile` runs whatever a look says [s]: it draws MLflow runs again that were edited or deleted."""
 
 _NEXT_STEP = " of its steps"
@@ -143,10 +143,10 @@ class DueWork:
                 self._idle[model] = mark
         return {**wanted, **_tables(ports), **self._to_count(ports), **self._shown(ports), **self._to_compact()}
 
-    def _waiting(self, model: str, ports: CachedPorts) -> Once:
+    def _waiting(self, model: str, ports: CachedPorts) -> OneTimeWork:
         """What a wish rests on that waits for the end of a rollout: the stages of that rollout change nothing of it."""
         registry, _, *files = self.snapshot.marks[model]
-        return Once((ports.ledger(model).open, registry, *files))
+        return OneTimeWork((ports.ledger(model).open, registry, *files))
 
     def _of_model(self, ports: CachedPorts, model: str, policy: Policy | None, *, driven: bool) -> str:
         """What is to be done about one model, in the order of the flow."""
@@ -154,7 +154,7 @@ class DueWork:
         if policy is not None and (said := wanted_change(partial(_adopt, model=model), ports)):
             return said
         view = ports.registry.view(model)
-        if said := wanted_change(partial(end_withdrawn, model=model, view=view), ports):
+        if said := wanted_change(partial(end_withdrawn_rollout, model=model, view=view), ports):
             return said
         if policy is not None and candidate_requests(view):
             facts = wiring.policy_facts(self.snapshot.config, model, policy)
@@ -180,11 +180,11 @@ class DueWork:
         outcomes: dict[str, list[str]] = {}
         for model, ledger in ports.ledgers.items():
             head = self.snapshot.heads[model]
-            if not ledger.open and heartbeats.last_shown(home, model) != head[0]:
+            if not ledger.open and flow_state.last_projected_entry(home, model) != head[0]:
                 wanted[f"{model}: is to be shown in MLflow"] = head
             outcomes.update(self._ended(model, head, ledger))
         digest = _outcomes_digest(outcomes)
-        if outcomes and digest != heartbeats.last_told(home):
+        if outcomes and digest != flow_state.last_flow_run_outcomes(home):
             wanted["ended flow runs are told"] = digest
         return wanted
 

@@ -12,27 +12,27 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from surefoot.adapters import heartbeats
+from surefoot.adapters import flow_state
 from surefoot.controller.backoff import Backoff
-from surefoot.controller.due_work import FULL_LOOK_INTERVAL_S, DueWork
+from surefoot.controller.due_work import FULL_CHECK_INTERVAL_S, DueWork
 from surefoot.controller.flow_forkserver import FlowForkserver
-from surefoot.controller.scheduler import Scheduler, TickRun
+from surefoot.controller.scheduler import ScheduledRun, Scheduler
 from surefoot.core.errors import Conflict, SurefootError
 
-LEAD_S = 2.0
+LEAD_TIME_S = 2.0
 """How long before a tick is due the controller looks [s]: the worker takes it when it is due."""
 _HORIZON_S = 150.0
 """How far ahead ticks are read [s]."""
-LONGEST_NAP_S = 60.0
+MAX_SLEEP_S = 60.0
 """How long the controller sleeps at most [s]: a person may have changed a schedule."""
-PAUSE_S = 5.0
+RETRY_DELAY_S = 5.0
 """How long it waits for a scheduler that does not answer [s]."""
 
 log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def only_controller(home: Path) -> Iterator[None]:
+def single_controller_lock(home: Path) -> Iterator[None]:
     """Be the only controller of a home; the kernel ends that with this process.
 
     Raises:
@@ -81,7 +81,7 @@ class Controller:
                 nap = max(self.tick(now) - (time.time() - now), 0.1)
             except SurefootError as error:  # the worker takes this tick
                 self._say(str(error))
-                nap = PAUSE_S
+                nap = RETRY_DELAY_S
             else:
                 self._say("")
             sleep(nap)
@@ -96,28 +96,28 @@ class Controller:
             SurefootError: The scheduler does not answer, or the journal cannot be read.
         """
         if self._clear:
-            self.scheduler.clear_ticks()
+            self.scheduler.delete_skipped_runs()
             self._clear = False
-            if self._next_due > now + LEAD_S:
+            if self._next_due > now + LEAD_TIME_S:
                 return self._nap(now)
-        runs = self.scheduler.tick_runs(now + _HORIZON_S)
-        due = [run for run in runs if run.waiting and run.scheduled and run.due <= now + LEAD_S]
-        later = [run.due for run in runs if run.waiting and run.due > now + LEAD_S]
-        self._next_due = min(later, default=now + LONGEST_NAP_S)
+        runs = self.scheduler.scheduled_runs(now + _HORIZON_S)
+        due = [run for run in runs if run.waiting and run.scheduled and run.due <= now + LEAD_TIME_S]
+        later = [run.due for run in runs if run.waiting and run.due > now + LEAD_TIME_S]
+        self._next_due = min(later, default=now + MAX_SLEEP_S)
         if due:
             self._answer(due, {run.flow for run in runs if not run.waiting})
             self._clear = True
-            return LEAD_S + 1.0
+            return LEAD_TIME_S + 1.0
         return self._nap(now)
 
     def _nap(self, now: float) -> float:
         """How long to sleep until a second before the next ticks are due, or until the schedules are read again [s]."""
-        return max(min(LONGEST_NAP_S, self._next_due - LEAD_S / 2.0 - now), 0.1)
+        return max(min(MAX_SLEEP_S, self._next_due - LEAD_TIME_S / 2.0 - now), 0.1)
 
-    def _answer(self, due: Sequence[TickRun], under_way: Collection[str]) -> None:
+    def _answer(self, due: Sequence[ScheduledRun], under_way: Collection[str]) -> None:
         flows = {run.flow for run in due}
         found = self.work.find(flows - set(under_way))
-        dropped: list[TickRun] = []
+        dropped: list[ScheduledRun] = []
         for flow in sorted(flows):
             mine = [run for run in due if run.flow == flow]
             chosen = self._backoffs.setdefault(flow, Backoff()).choose(found[flow]) if flow in found else []
@@ -125,12 +125,12 @@ class Controller:
                 log.info("%s has work: %s", flow, "; ".join(chosen)[:500])
                 dropped += mine[:-1]  # one run does it all
                 if flow == "reconcile":
-                    self.work.full_at = time.monotonic() + FULL_LOOK_INTERVAL_S
+                    self.work.full_at = time.monotonic() + FULL_CHECK_INTERVAL_S
                 continue
             dropped += mine
             if flow not in under_way:
-                heartbeats.record_heartbeat(self.home, flow)
-        self.scheduler.drop_ticks(dropped)
+                flow_state.record_heartbeat(self.home, flow)
+        self.scheduler.skip_runs(dropped)
 
     def _say(self, trouble: str) -> None:
         """Write down a trouble once, and that it is over."""

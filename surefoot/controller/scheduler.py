@@ -20,7 +20,7 @@ def rollout_of_tags(tags: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class TickRun:
+class ScheduledRun:
     """One run of a scheduled flow that the scheduler has planned, or that is under way.
 
     Attributes:
@@ -56,15 +56,15 @@ class PromoteRun:
 class Scheduler(Protocol):
     """The scheduler of the flows; every method raises Unavailable when it does not answer."""
 
-    def tick_runs(self, until: float) -> Sequence[TickRun]:
+    def scheduled_runs(self, until: float) -> Sequence[ScheduledRun]:
         """Runs of the scheduled flows that are under way, or due until a time [Unix seconds]; the earliest first."""
         ...
 
-    def drop_ticks(self, runs: Sequence[TickRun]) -> None:
+    def skip_runs(self, runs: Sequence[ScheduledRun]) -> None:
         """End runs that have nothing to do before they begin; one that has been started meanwhile goes on."""
         ...
 
-    def clear_ticks(self) -> None:
+    def delete_skipped_runs(self) -> None:
         """Take scheduled runs off the list that had nothing to do, and are not due any more."""
         ...
 

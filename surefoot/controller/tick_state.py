@@ -1,4 +1,4 @@
-"""Read what one cycle of the controller needs (rollouts, policies, registry), and cache what has not changed."""
+"""Read what the controller needs at each tick (rollouts, policies, registry), and cache what has not changed."""
 
 import logging
 import time

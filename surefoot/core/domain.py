@@ -80,7 +80,7 @@ class Stage(StrEnum):
         return self in TERMINAL_STAGES
 
     @property
-    def before_traffic(self) -> bool:
+    def is_before_traffic(self) -> bool:
         """Whether no caller has had an answer of the candidate yet."""
         return self in STAGES_BEFORE_TRAFFIC
 
@@ -141,7 +141,7 @@ class Split:
     generation: int = 0
     mirror: float = 0.0
 
-    def same_routing(self, other: "Split | None") -> bool:
+    def routes_same_as(self, other: "Split | None") -> bool:
         """Whether both send every unit to the same version, whatever their generation."""
         return other is not None and (
             self.champion.digest,
@@ -270,7 +270,7 @@ class VerdictFigure:
             object.__setattr__(self, "name", self.kind.value)
 
     @staticmethod
-    def upgraded(data: Mapping[str, object]) -> Mapping[str, object]:
+    def from_older_format(data: Mapping[str, object]) -> Mapping[str, object]:
         """Journal fields of a figure as this release writes them; release 0.1.0 wrote the label and no kind."""
         if "kind" in data:
             return data
@@ -333,7 +333,7 @@ class RegistryView:
     stages: Mapping[str, str] = field(default_factory=dict)
     statuses: Mapping[str, str] = field(default_factory=dict)
 
-    def near_miss(self, wanted: str) -> str:
+    def similar_alias(self, wanted: str) -> str:
         """An alias that is spelt almost like the wanted one, as a clause; empty when there is none."""
         if wanted in self.aliases:
             return ""

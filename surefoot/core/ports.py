@@ -7,7 +7,7 @@ from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.recovery.data_layer import DataSource
 from surefoot.core.record.chain import Entry
-from surefoot.core.tables.data_layer import Checkpoint, RestoreResult, TableDigest
+from surefoot.core.tables.data_layer import RestoreResult, TableCheckpoint, TableDigest
 
 
 class Journal(Protocol):
@@ -95,7 +95,7 @@ class DataLayer(Protocol):
         """What a table holds now."""
         ...
 
-    def checkpoint(self, model: str, source: DataSource) -> Checkpoint:
+    def checkpoint(self, model: str, source: DataSource) -> TableCheckpoint:
         """Keep what a table holds now, so that it can be restored; safe to repeat.
 
         Raises:
@@ -104,7 +104,7 @@ class DataLayer(Protocol):
         """
         ...
 
-    def verify_restorable(self, model: str, source: DataSource, checkpoint: Checkpoint) -> None:
+    def verify_restorable(self, model: str, source: DataSource, checkpoint: TableCheckpoint) -> None:
         """Restore a checkpoint into a scratch copy; two readers compare rows, schema and digest.
 
         Raises:
@@ -115,7 +115,7 @@ class DataLayer(Protocol):
         ...
 
     def restore(
-        self, model: str, source: DataSource, checkpoint: Checkpoint, versions: tuple[str, ...], intent: str
+        self, model: str, source: DataSource, checkpoint: TableCheckpoint, versions: tuple[str, ...], intent: str
     ) -> RestoreResult:
         """Undo the writes of some versions since a checkpoint; a damaged checkpoint and newer writes stop it first.
 

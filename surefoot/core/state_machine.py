@@ -38,9 +38,14 @@ from surefoot.core.record.events import (
     StageEntered,
 )
 from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.rollback_effects import (
+    alternative_rollback_target,
+    rollback_effects,
+    rollout_end_effects,
+    undo_effects,
+)
 from surefoot.core.stepped_rollback import next_rollback_step, rollback_is_aborted
 from surefoot.core.tables.table_checkpoints import next_checkpoint
-from surefoot.core.way_back import ending_effects, other_rollback_target, rollback_effects, undo_effects
 
 PRE_TRAFFIC_ALPHA = 0.05
 """Chance that a good candidate is turned away before any traffic, over all gates of its shadows [probability]."""
@@ -59,20 +64,20 @@ def decide_action(ledger: Ledger, policy: Policy | None, now: float) -> Action:
     rollout = ledger.rollout
     if ledger.intent:
         seq, effect = ledger.intent
-        if rollout and rollout.ending and effect not in ending_effects(ledger, rollout):
+        if rollout and rollout.ending and effect not in rollout_end_effects(ledger, rollout):
             return AbandonEffect(seq)
         return FinishEffect(seq, effect)
     if rollout is None:
         return NoRollout()
-    if changed := other_rollback_target(ledger, rollout):
+    if changed := alternative_rollback_target(ledger, rollout):
         return RecordEvent(changed)
     if rollout.opened.kind == RolloutKind.ROLLBACK:
         if rollback_is_aborted(rollout):
-            return _finish(rollout, ending_effects(ledger, rollout), Stage.ABORTED, rollout.reason)
+            return _finish(rollout, rollout_end_effects(ledger, rollout), Stage.ABORTED, rollout.reason)
         if step := next_rollback_step(rollout, policy, now):
             return step
-        if SetSplit(rollout.way_back, None, 0.0) in rollout.refused:
-            reason = f"version {rollout.way_back.number} cannot be served: name another one with --to"
+        if SetSplit(rollout.rollback_target, None, 0.0) in rollout.refused:
+            reason = f"version {rollout.rollback_target.number} cannot be served: name another one with --to"
             return RecordEvent(RolloutEnded(ledger.open, Stage.ABORTED, reason))
         return _finish(rollout, rollback_effects(ledger, rollout), Stage.FAST_ROLLED_BACK, rollout.opened.reason)
     if rollout.ending:
@@ -280,7 +285,7 @@ def _enter(rollout: Rollout, stage: Stage, step: int, reason: str) -> Action:
 
 
 def _end(rollout: Rollout, verdict: Verdict) -> Action:
-    terminal_stage = Stage.REJECTED if rollout.stage.before_traffic else Stage.ROLLED_BACK
+    terminal_stage = Stage.REJECTED if rollout.stage.is_before_traffic else Stage.ROLLED_BACK
     reason = f"{verdict.gate} is {verdict.outcome}: {verdict.reason}"
     return RecordEvent(EndDecided(rollout.opened.rollout, terminal_stage, verdict.gate, reason))
 

@@ -30,7 +30,7 @@ def rollback_is_aborted(rollout: Rollout) -> bool:
 
 def is_stepping(ledger: Ledger, rollout: Rollout) -> bool:
     """Whether a stepped rollback still shares the traffic: it can be aborted, or finished at once."""
-    final = SetSplit(rollout.way_back, None, 0.0)
+    final = SetSplit(rollout.rollback_target, None, 0.0)
     intended = ledger.intent is not None and ledger.intent[1] == final
     return rollout.opened.stepped is not None and not _moved_all(rollout) and not intended
 
@@ -109,7 +109,7 @@ def next_rollback_step(rollout: Rollout, policy: Policy | None, now: float) -> A
         return None
     if rollout.stage is not Stage.RAMPING:
         return _enter(rollout, plan, 0, rollout.opened.mode_reason)
-    wanted = SetSplit(rollout.opened.champion, rollout.way_back, plan.weights[rollout.step])
+    wanted = SetSplit(rollout.opened.champion, rollout.rollback_target, plan.weights[rollout.step])
     if wanted in rollout.refused:
         return None
     if wanted not in rollout.done:
@@ -157,7 +157,7 @@ def _enter(rollout: Rollout, plan: RollbackSteps, step: int, reason: str) -> Act
     if step >= len(plan.weights):
         return None
     weight, hold = plan.weights[step], format_duration(plan.hold)
-    said = f"version {rollout.way_back.number} answers {weight:g} % of the units for {hold}: {reason}"
+    said = f"version {rollout.rollback_target.number} answers {weight:g} % of the units for {hold}: {reason}"
     return RecordEvent(StageEntered(rollout.opened.rollout, Stage.RAMPING, step, said))
 
 

@@ -40,7 +40,7 @@ _LETTER = 0.0125
 _UNITS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 
 
-def evidence_course_png(looks: _GateLooks, title: str) -> bytes:
+def evidence_over_time_png(looks: _GateLooks, title: str) -> bytes:
     """A row a gate: estimate and band over time against what the owner accepts, and the evidence beside it.
 
     Args:

@@ -3,7 +3,7 @@
 from surefoot.rollout.candidates import (
     CandidateRequest,
     candidate_requests,
-    end_withdrawn,
+    end_withdrawn_rollout,
     open_requested_rollout,
 )
 from surefoot.rollout.drift import (
@@ -77,7 +77,7 @@ __all__ = [
     "end_cut_rollout",
     "end_fallback",
     "end_rollout",
-    "end_withdrawn",
+    "end_withdrawn_rollout",
     "ended_outcomes",
     "finish_decided_ending",
     "is_count_due",

@@ -70,7 +70,7 @@ def _withdrawal_reason(rollout: Rollout, view: RegistryView, model: str) -> str:
     return ""
 
 
-def end_withdrawn(ports: Ports, model: str, view: RegistryView) -> str:
+def end_withdrawn_rollout(ports: Ports, model: str, view: RegistryView) -> str:
     """End the open rollout when the registry has taken its wish back; the reason, or nothing."""
     rollout = ports.ledger(model).rollout
     reason = _withdrawal_reason(rollout, view, model) if rollout else ""
@@ -88,7 +88,7 @@ def _is_settled(ledger: Ledger, wish: CandidateRequest) -> bool:
     # A version that was superseded while it waited in Staging would otherwise take turns with its successor.
     if last is None:
         return False
-    promoted = last.stage is Stage.PROMOTED and ledger.taken_back(last.opened.candidate.digest) is None
+    promoted = last.stage is Stage.PROMOTED and ledger.rollback_of(last.opened.candidate.digest) is None
     return promoted or (last.stage is Stage.SUPERSEDED and wish.source == STAGE_SOURCE)
 
 
@@ -124,7 +124,7 @@ def open_requested_rollout(
     ledger = ports.ledger(model)
     lines: list[str] = []
     asked = candidate_requests(view)
-    if not asked and (miss := view.near_miss(_CANDIDATE_ALIAS)):
+    if not asked and (miss := view.similar_alias(_CANDIDATE_ALIAS)):
         return OpenedCandidate(lines=(miss,))
     for position, wish in enumerate(asked):
         if _is_settled(ledger, wish):

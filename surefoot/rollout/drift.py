@@ -68,7 +68,7 @@ def journal_champion_drift(ports: Ports, ledger: Ledger) -> Ledger:
 
 def split_mismatch(ledger: Ledger, live: Split | None) -> str:
     """What the gateway serves instead of the journal's split, in one clause; empty when they agree."""
-    if ledger.split is None or ledger.split.same_routing(live):
+    if ledger.split is None or ledger.split.routes_same_as(live):
         return ""
     return f"the gateway serves {_words(live)}, the journal says {_words(ledger.split)}"
 
@@ -84,7 +84,7 @@ def journal_split_drift(ports: Ports, ledger: Ledger, live: Split | None) -> Led
     if ledger.split is None or ledger.open or ledger.intent:
         return ledger
     known = ledger.drifts.get(LIVE_SPLIT_DRIFT)
-    if ledger.split.same_routing(live):
+    if ledger.split.routes_same_as(live):
         return ledger if known is None else _resolve(ports, ledger, known, f"the gateway serves {_words(live)}")
     seen = f"the gateway serves {_words(live)}"
     if known is not None and known.seen == seen:

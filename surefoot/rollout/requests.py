@@ -64,7 +64,7 @@ def adopt_champion(ports: Ports, model: str) -> Ledger:
             raise JournalTampered(lost_entries_message(model, ledger.head, live.generation))
         number = ports.registry.alias(model, "champion")
         if number is None:
-            miss = ports.registry.view(model).near_miss("champion")
+            miss = ports.registry.view(model).similar_alias("champion")
             why = f" ({miss})" if miss else ""
             raise Rejected(
                 f"{model} has no champion yet: set the alias 'champion' on the version that serves today{why}"
@@ -286,10 +286,10 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
     """
     ledger = ports.ledger(model)
     rollout = ledger.rollout
-    if rollout and rollout.opened.kind == RolloutKind.ROLLBACK and number in {None, rollout.way_back.number}:
+    if rollout and rollout.opened.kind == RolloutKind.ROLLBACK and number in {None, rollout.rollback_target.number}:
         return _finish_at_once(ports, ledger, rollout, reason) if mode == "immediate" else ledger
     if rollout and number is None:
-        ends_as = Stage.ABORTED if rollout.stage.before_traffic else Stage.ROLLED_BACK
+        ends_as = Stage.ABORTED if rollout.stage.is_before_traffic else Stage.ROLLED_BACK
         return end_rollout(ports, model, ends_as, reason)
     if rollout:
         raise TransitionIllegal(
@@ -331,7 +331,7 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
         salt=canonical_digest({"model": model, "rollback": attempt})[7:23] if steps else "",
         attempt=attempt,
         reason=why,
-        passed_over=ledger.passed_over(target) if number is None else (),
+        passed_over=ledger.skipped_targets(target) if number is None else (),
         stepped=steps,
         mode_reason=mode_reason,
     )

@@ -134,7 +134,7 @@ def label_value(policy: Policy) -> LabelValue | None:
     """The value that the first gate on a value follows; None where a policy has none."""
     for gate in policy.gates.values():
         if isinstance(gate, ValueGate):
-            return LabelValue(gate.column, gate.floor, gate.cap, gate.higher)
+            return LabelValue(gate.column, gate.floor, gate.cap, gate.higher_is_better)
     return None
 
 

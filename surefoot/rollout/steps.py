@@ -227,7 +227,7 @@ def _unfit_versions(
     ports: Ports, ledger: Ledger, rollout: Rollout, effect: SetSplit | SetAlias, error: Exception
 ) -> tuple[str, ...]:
     """Digests of versions that traffic cannot go back to, as a refusal shows; none where no other is proven-good."""
-    back = rollout.way_back
+    back = rollout.rollback_target
     unfit: tuple[str, ...] = ()
     if isinstance(effect, SetSplit):
         serves = ledger.split is not None and ledger.split.champion.digest == back.digest
@@ -246,10 +246,10 @@ def _deleted_versions(ports: Ports, ledger: Ledger, rollout: Rollout) -> tuple[s
         view = ports.registry.view(ledger.model)
     except SurefootError:
         return ()
-    if not view.exists or rollout.way_back.number in view.stages:
+    if not view.exists or rollout.rollback_target.number in view.stages:
         return ()
     gone = (version.digest for version in ledger.proven if version.number not in view.stages)
-    return tuple(dict.fromkeys((rollout.way_back.digest, *gone)))
+    return tuple(dict.fromkeys((rollout.rollback_target.digest, *gone)))
 
 
 def _left_open(rollout: str, effect: SetAlias, error: Exception) -> DriftFound:

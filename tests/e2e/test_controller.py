@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 import pytest
 
-from surefoot.adapters import heartbeats
+from surefoot.adapters import flow_state
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.cli.local.tick_runs import AUTO_SCHEDULED, TickRuns
+from surefoot.cli.local.scheduled_runs import AUTO_SCHEDULED, PrefectRuns
 from surefoot.controller.due_work import DueWork
 from surefoot.controller.tick_state import TickState
 from tests.e2e.promotion_fixtures import QUICK, SUITE
@@ -44,7 +44,7 @@ def _listed(stack: Scenario) -> list[dict[str, Any]]:
 
 
 def _beaten(stack: Scenario, since: float) -> bool:
-    return all((heartbeats.last_heartbeat(stack.folder, flow) or 0.0) > since for flow in FLOWS)
+    return all((flow_state.last_heartbeat(stack.folder, flow) or 0.0) > since for flow in FLOWS)
 
 
 def _quiet(stack: Scenario) -> None:
@@ -95,10 +95,10 @@ def test_a_paused_schedule_is_obeyed(stack: Scenario) -> None:
     """With both schedules off no tick comes, though there is work; switched on again the work is done."""
     since = time.time()
     stack.point(MODEL, "candidate", "2")
-    ticks = TickRuns(stack.settings)
+    ticks = PrefectRuns(stack.settings)
     deadline = time.monotonic() + 25.0
     while time.monotonic() < deadline:
-        assert [run for run in ticks.tick_runs(time.time() + 60.0) if run.scheduled] == []
+        assert [run for run in ticks.scheduled_runs(time.time() + 60.0) if run.scheduled] == []
         time.sleep(1.0)
     assert not _beaten(stack, since)
     assert stack.ledger(MODEL).rollout is None
@@ -113,7 +113,7 @@ def test_a_paused_schedule_is_obeyed(stack: Scenario) -> None:
 
 def test_the_next_look_of_a_bake_is_found_in_one_pass(stack: Scenario) -> None:
     """What a look says of the flows is what they do: after a reconcile by hand nothing is left of it."""
-    runs = TickRuns(stack.settings)
+    runs = PrefectRuns(stack.settings)
     work = DueWork(TickState(stack.settings), runs, full_at=time.monotonic() + 3600.0)
     for _ in range(3):
         assert stack.flow("reconcile")["state_type"] == "COMPLETED"

@@ -14,8 +14,8 @@ import pytest
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.traffic.gateway import GatewayTraffic
+from surefoot.cli.local.scheduled_runs import PrefectRuns
 from surefoot.cli.local.stack import SERVER_ENVIRONMENT
-from surefoot.cli.local.tick_runs import TickRuns
 from surefoot.core.domain import RolloutKind, Split, Stage, Version
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, encode_event
 from tests.e2e.promotion_fixtures import QUICK, SUITE
@@ -207,7 +207,7 @@ def test_a_cancel_counts_though_the_run_says_running_after_it(stack: Scenario, a
     home = _journal_with_rollout(stack, tmp_path / "home", "hasty")
     run = _cancelled_before_it_runs(stack, "hasty")
     assert stack.prefect("POST", f"/flow_runs/{run}/set_state", {"state": _in("RUNNING")})["status"] == "ACCEPT"
-    (seen,) = TickRuns(stack.settings).cancelled_runs(["hasty"])
+    (seen,) = PrefectRuns(stack.settings).cancelled_runs(["hasty"])
     assert (seen.model, seen.version) == ("hasty", "2")
     ((line,),) = home.python(_flow("abort_cancelled_rollouts()"))
     assert line == "hasty 2: flow run 'hasty hasty' was cancelled in Prefect"

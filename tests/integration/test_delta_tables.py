@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.adapters.datalayer import delta_table
-from surefoot.adapters.datalayer.delta_log import DeltaLog, read_interval
-from surefoot.adapters.datalayer.delta_reader import duckdb_delta_digest
+from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles
+from surefoot.adapters.datalayer.delta_digest import duckdb_delta_digest
+from surefoot.adapters.datalayer.delta_log import DeltaLog, parse_interval
 from surefoot.adapters.datalayer.delta_table import DeltaLakeTable
-from surefoot.adapters.datalayer.kept_files import KeptFiles
 from surefoot.core.errors import DataTampered, NewerWrite, NotFound, Rejected
-from surefoot.core.tables.data_layer import Checkpoint
+from surefoot.core.tables.data_layer import TableCheckpoint
 
 Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 
@@ -54,7 +54,7 @@ def table(request: pytest.FixtureRequest, tmp_path: Path) -> DeltaLakeTable:
     by = ["day"] if request.param == "partitioned" else None
     write_deltalake(folder, rows(range(100)), partition_by=by, commit_properties=marked(1))
     write(folder, 1, range(100, 150))
-    return DeltaLakeTable(folder, KeptFiles(tmp_path / "kept"))
+    return DeltaLakeTable(folder, CheckpointFiles(tmp_path / "kept"))
 
 
 def test_what_a_version_has_written_is_taken_back(table: DeltaLakeTable) -> None:
@@ -189,7 +189,7 @@ def test_a_restore_that_does_nothing_is_found(table: DeltaLakeTable, monkeypatch
     assert DeltaTable(table.folder).version() == head
 
 
-def damage(table: DeltaLakeTable, checkpoint: Checkpoint, draw: random.Random) -> None:
+def damage(table: DeltaLakeTable, checkpoint: TableCheckpoint, draw: random.Random) -> None:
     """Damage one file that the checkpoint rests on."""
     manifest = table.kept.folder / "manifests" / f"{checkpoint.manifest}.json"
     named = json.loads(manifest.read_text())
@@ -270,7 +270,7 @@ def test_a_log_that_does_not_say_who_wrote_is_refused(table: DeltaLakeTable) -> 
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     """A folder without a log is no table."""
     with pytest.raises(NotFound, match="no Delta Lake table"):
-        DeltaLakeTable(tmp_path, KeptFiles(tmp_path / "kept")).checkpoint()
+        DeltaLakeTable(tmp_path, CheckpointFiles(tmp_path / "kept")).checkpoint()
 
 
 @pytest.mark.parametrize(
@@ -279,13 +279,13 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
 )
 def test_retention_is_read(text: str | None, seconds: float) -> None:
     """A retention is an interval as Delta Lake writes it; 7 days without one."""
-    assert read_interval(text) == seconds
+    assert parse_interval(text) == seconds
 
 
 def test_a_retention_that_is_none_is_refused() -> None:
     """What is no interval is no retention."""
     with pytest.raises(Rejected, match="is no interval"):
-        read_interval("for ever")
+        parse_interval("for ever")
 
 
 KINDS = {

@@ -209,7 +209,7 @@ def test_restart_without_the_candidate(tmp_path: Path, models: Models) -> None:
         live = gateway.traffic.live("flights")
         assert live is not None
         assert live.weight == 0
-        assert not live.same_routing(wanted)
+        assert not live.routes_same_as(wanted)
         gateway.shift(0, generation=2)  # the rollback needs no candidate
         assert local_http.get(gateway.url + "/health").json()["models"]["flights"]["candidate_missing"] is False
     file.write_text(whole.replace(models.version(GOOD).digest, "sha256:" + "0" * 64))

@@ -29,7 +29,7 @@ def test_a_compaction_between_two_listings_hides_and_doubles_nothing(
         write(tmp_path, [label(2, 1.0)], "labels")
     elif becomes == "a whole table":
         monkeypatch.setattr(compaction, "PARTS_PER_TABLE", 2)
-    real, left = log_files.list_log_files, [0]
+    real, left = log_files.list_all_log_files, [0]
 
     def lists(folder: Path, kind: log_files.FileKind, ending: str) -> list[str]:
         left[0] -= 1
@@ -37,7 +37,7 @@ def test_a_compaction_between_two_listings_hides_and_doubles_nothing(
             assert bool(compact_log(tmp_path, "m").merged) == (becomes != "parts")
         return real(folder, kind, ending)
 
-    monkeypatch.setattr(log_files, "list_log_files", lists)
+    monkeypatch.setattr(log_files, "list_all_log_files", lists)
     left[0] = strike
     sql = "SELECT request, 'log' AS view FROM log UNION ALL SELECT request, 'labels' FROM labels ORDER BY ALL"
     found = PredictionLog(tmp_path).rows("m", sql)

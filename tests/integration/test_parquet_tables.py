@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles
 from surefoot.adapters.datalayer.data_layer import TableAdapters
-from surefoot.adapters.datalayer.kept_files import KeptFiles
 from surefoot.adapters.datalayer.parquet_files import ParquetFiles
-from surefoot.adapters.datalayer.row_digest import RowDigest, digest_reader
+from surefoot.adapters.datalayer.row_digest import RowDigest, digest_record_batches
 from surefoot.adapters.datalayer.two_readers import arrow_digest, duckdb_digest
 from surefoot.core.errors import DataTampered, NewerWrite, NotFound, Rejected
 from surefoot.core.policy.recovery.data_layer import ParquetSource, parse_data_source
-from surefoot.core.tables.data_layer import Checkpoint
+from surefoot.core.tables.data_layer import TableCheckpoint
 
 
 def write(path: Path, version: int, ids: Sequence[int], *, marked: bool = True, **more: list[object]) -> None:
@@ -34,7 +34,7 @@ def table(tmp_path: Path) -> ParquetFiles:
     """Predictions of version 1, in two files."""
     write(tmp_path / "table" / "model_version=1" / "a.parquet", 1, range(100), marked=False)
     write(tmp_path / "table" / "b.parquet", 1, range(100, 150))
-    return ParquetFiles(tmp_path / "table", KeptFiles(tmp_path / "kept"))
+    return ParquetFiles(tmp_path / "table", CheckpointFiles(tmp_path / "kept"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -124,7 +124,7 @@ def test_a_removed_file_is_not_brought_back(table: ParquetFiles) -> None:
         table.restore(checkpoint, ("2",), "m/9")
 
 
-def damage(kept: KeptFiles, checkpoint: Checkpoint, draw: random.Random) -> None:
+def damage(kept: CheckpointFiles, checkpoint: TableCheckpoint, draw: random.Random) -> None:
     """Damage one thing of what was kept: flip a bit, cut a file, swap two, put an older one, remove one."""
     objects = sorted((kept.folder / "objects").iterdir())
     manifest = kept.folder / "manifests" / f"{checkpoint.manifest}.json"
@@ -227,7 +227,7 @@ def test_both_readers_agree_on_any_table(tmp_path_factory: pytest.TempPathFactor
     files = [folder / "a", folder / "b"]
     pq.write_table(whole.slice(cut), files[0])
     pq.write_table(whole.slice(0, cut), files[1])
-    wanted = digest_reader(whole.to_reader())
+    wanted = digest_record_batches(whole.to_reader())
     assert arrow_digest(files) == wanted
     assert duckdb_digest(files) == wanted
 

@@ -30,14 +30,14 @@ from surefoot.core.record.events import (
     StageEntered,
     encode_event,
 )
-from surefoot.reports.evidence_over_time import evidence_course_png
+from surefoot.reports.evidence_over_time import evidence_over_time_png
 from surefoot.reports.plots import slice_losses_png, verdicts_png
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PICTURES = RunPlots(verdicts_png, slice_losses_png, evidence_course_png)
+PICTURES = RunPlots(verdicts_png, slice_losses_png, evidence_over_time_png)
 OLD, NEW = Version("1", "sha256:" + "1" * 64), Version("2", "sha256:" + "2" * 64)
 ID = "ab12cd34" + "0" * 24
 POLICY = {"model": "m", "steps": [{"shadow": {"window": "7d"}}, {"weight": 5}, {"weight": 50}]}

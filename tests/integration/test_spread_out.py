@@ -93,7 +93,7 @@ class Installation:
         replay._root = self.config.home / kept
         evidence = LogEvidence(log, replay, lambda *_: pytest.fail("no gate asks for a suite"))
         found = {question.gate.name: _plain(evidence.gather(question)) for question in self.questions()}
-        asked = replay.rows_asked
+        asked = replay.rows_scored
         replay.close()
         return found, asked
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from surefoot.adapters.expectations.suite import run_suite, suite_problems
+from surefoot.adapters.expectations.suite import find_suite_problems, run_suite
 from surefoot.adapters.predictions.typed_table import typed_table
 from surefoot.cli.read_only import lint
 from surefoot.core.domain import Outcome
@@ -116,7 +116,7 @@ IDLE = [
 @pytest.mark.parametrize("idle", IDLE, ids=str)
 def test_what_cannot_fail_is_refused_by_lint_and_at_run(tmp_path: Path, idle: dict[str, object]) -> None:
     """An expectation that holds whatever comes, or that is misspelt, is an error before and in a rollout."""
-    assert suite_problems(written(tmp_path, idle))[1] != ()
+    assert find_suite_problems(written(tmp_path, idle))[1] != ()
     found = held(tmp_path, pd.DataFrame({"x": [1.0, 2.0]}), idle)
     assert isinstance(found, MissingEvidence)
     assert found.outcome is Outcome.ERROR
@@ -180,7 +180,7 @@ def test_what_can_fail_is_let_pass(tmp_path: Path) -> None:
         expectation("table_columns_to_match_ordered_list", column_list=["x", "y"]),
         expectation("table_column_count_to_equal", value=2),
     ]
-    assert suite_problems(written(tmp_path, *good)) == (len(good), ())
+    assert find_suite_problems(written(tmp_path, *good)) == (len(good), ())
 
 
 @pytest.mark.parametrize(

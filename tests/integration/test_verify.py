@@ -20,8 +20,8 @@ from surefoot.core.record.events import Event, GateJudged, RolloutOpened, encode
 from surefoot.settings import Settings
 from tests.conftest import free_port
 from tests.fakes import POLICY
-from tests.unit.test_kept_evidence import House
 from tests.unit.test_replay import ASKED, V1, V2
+from tests.unit.test_stored_evidence import House
 
 LABELS = {"maturity": "100s", "coverage": 0.5}
 GATES = {

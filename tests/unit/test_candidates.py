@@ -12,7 +12,7 @@ from surefoot.rollout import (
     adopt_champion,
     drive_rollout,
     end_rollout,
-    end_withdrawn,
+    end_withdrawn_rollout,
     open_promotion,
     open_requested_rollout,
     open_rollback,
@@ -123,10 +123,10 @@ def test_what_the_registry_takes_back_is_withdrawn(change: Callable[[RegistryVie
         open_promotion(env.ports(), request)
         ledger = started(env, point)
         if ledger.rollout is None or ledger.rollout.stage in {Stage.PROMOTING, Stage.BAKING}:
-            assert end_withdrawn(env.ports(), "m", change(env.registry.view("m"))) == ""
+            assert end_withdrawn_rollout(env.ports(), "m", change(env.registry.view("m"))) == ""
             continue
-        assert end_withdrawn(env.ports(), "m", env.registry.view("m")) == ""
-        assert end_withdrawn(env.ports(), "m", change(env.registry.view("m"))) == says
+        assert end_withdrawn_rollout(env.ports(), "m", env.registry.view("m")) == ""
+        assert end_withdrawn_rollout(env.ports(), "m", change(env.registry.view("m"))) == says
         ledger = drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
         (ended,) = events(env, "RolloutEnded")
         assert ended["sink"] == Stage.WITHDRAWN
@@ -137,15 +137,15 @@ def test_what_was_started_by_hand_has_no_alias_to_lose() -> None:
     """A rollout that a person has started goes on without an alias, and ends with its version."""
     env = scenario()
     open_promotion(env.ports(), env.request())
-    assert end_withdrawn(env.ports(), "m", _without(env.registry.view("m"))) == ""
-    assert end_withdrawn(env.ports(), "m", _deleted(env.registry.view("m"))) != ""
+    assert end_withdrawn_rollout(env.ports(), "m", _without(env.registry.view("m"))) == ""
+    assert end_withdrawn_rollout(env.ports(), "m", _deleted(env.registry.view("m"))) != ""
 
 
 def test_a_withdrawn_version_may_be_asked_for_again() -> None:
     """After a withdrawal the same version is opened again without force."""
     env = scenario()
     assert _open(env).number == "2"
-    end_withdrawn(env.ports(), "m", _without(env.registry.view("m")))
+    end_withdrawn_rollout(env.ports(), "m", _without(env.registry.view("m")))
     drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     assert _open(env).number == "2"
 

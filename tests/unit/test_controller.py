@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters import heartbeats
-from surefoot.controller.backoff import LONGEST_WAIT, Backoff, Once
+from surefoot.adapters import flow_state
+from surefoot.controller.backoff import MAX_WAIT_TICKS, Backoff, OneTimeWork
 from surefoot.controller.due_work import DueRuns, DueWork
-from surefoot.controller.loop import LEAD_S, LONGEST_NAP_S, PAUSE_S, Controller, only_controller
-from surefoot.controller.scheduler import PromoteRun, TickRun
+from surefoot.controller.loop import LEAD_TIME_S, MAX_SLEEP_S, RETRY_DELAY_S, Controller, single_controller_lock
+from surefoot.controller.scheduler import PromoteRun, ScheduledRun
 from surefoot.core.errors import Conflict, Unavailable
 from surefoot.rollout import CancelledRun
 
@@ -24,20 +24,20 @@ NOW = 1_000_000.0
 class FakeScheduler:
     """A list of runs."""
 
-    runs: list[TickRun] = field(default_factory=list)
+    runs: list[ScheduledRun] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     cleared: int = 0
     down: bool = False
 
-    def tick_runs(self, until: float) -> Sequence[TickRun]:
+    def scheduled_runs(self, until: float) -> Sequence[ScheduledRun]:
         if self.down:
             raise Unavailable("Prefect does not answer")
         return [run for run in self.runs if run.due <= until]
 
-    def drop_ticks(self, runs: Sequence[TickRun]) -> None:
+    def skip_runs(self, runs: Sequence[ScheduledRun]) -> None:
         self.dropped += [run.id for run in runs]
 
-    def clear_ticks(self) -> None:
+    def delete_skipped_runs(self) -> None:
         self.cleared += 1
 
     def promote_runs(self) -> Sequence[PromoteRun]:
@@ -63,11 +63,15 @@ class FakeWork:
         return {flow: self.wanted.get(flow, {}) for flow in flows}
 
 
-def _tick(name: str, flow: str = "watch", due: float = NOW, *, waiting: bool = True, scheduled: bool = True) -> TickRun:
-    return TickRun(name, flow, due, waiting, scheduled)
+def _tick(
+    name: str, flow: str = "watch", due: float = NOW, *, waiting: bool = True, scheduled: bool = True
+) -> ScheduledRun:
+    return ScheduledRun(name, flow, due, waiting, scheduled)
 
 
-def _controller(home: Path, runs: Sequence[TickRun], **wanted: DueRuns) -> tuple[Controller, FakeScheduler, FakeWork]:
+def _controller(
+    home: Path, runs: Sequence[ScheduledRun], **wanted: DueRuns
+) -> tuple[Controller, FakeScheduler, FakeWork]:
     scheduler, work = FakeScheduler(list(runs)), FakeWork(dict(wanted))
     return Controller(cast("DueWork", work), scheduler, home), scheduler, work
 
@@ -78,8 +82,8 @@ def test_a_tick_without_work_is_dropped_and_one_with_work_stays(tmp_path: Path) 
     controller, scheduler, _ = _controller(tmp_path, runs, watch={"m: a look": 1})
     controller.tick(NOW)
     assert scheduler.dropped == ["b"]
-    assert heartbeats.last_heartbeat(tmp_path, "reconcile") is not None
-    assert heartbeats.last_heartbeat(tmp_path, "watch") is None
+    assert flow_state.last_heartbeat(tmp_path, "reconcile") is not None
+    assert flow_state.last_heartbeat(tmp_path, "watch") is None
 
 
 def test_runs_of_people_and_later_ticks_are_left_alone(tmp_path: Path) -> None:
@@ -87,7 +91,7 @@ def test_runs_of_people_and_later_ticks_are_left_alone(tmp_path: Path) -> None:
     runs = [
         _tick("by hand", scheduled=False),
         _tick("running", "reconcile", waiting=False),
-        _tick("next", due=NOW + LEAD_S + 1.0),
+        _tick("next", due=NOW + LEAD_TIME_S + 1.0),
     ]
     controller, scheduler, work = _controller(tmp_path, runs)
     controller.tick(NOW)
@@ -119,12 +123,12 @@ def test_what_was_dropped_is_cleared_once_it_is_not_due_any_more(tmp_path: Path)
     """The list is cleared after the ticks were due, and only after something was answered."""
     controller, scheduler, _ = _controller(tmp_path, [_tick("a")])
     nap = controller.tick(NOW)
-    assert nap > LEAD_S
+    assert nap > LEAD_TIME_S
     assert scheduler.cleared == 0
     scheduler.runs.clear()
-    assert controller.tick(NOW + nap) == LONGEST_NAP_S - LEAD_S / 2.0 - nap  # when the schedules are read again
+    assert controller.tick(NOW + nap) == MAX_SLEEP_S - LEAD_TIME_S / 2.0 - nap  # when the schedules are read again
     assert scheduler.cleared == 1
-    controller.tick(NOW + nap + LONGEST_NAP_S)
+    controller.tick(NOW + nap + MAX_SLEEP_S)
     assert scheduler.cleared == 1
 
 
@@ -136,21 +140,21 @@ def test_a_scheduler_that_is_down_is_asked_again(tmp_path: Path) -> None:
 
     def sleep(seconds: float) -> None:
         naps.append(seconds)
-        assert heartbeats.last_heartbeat(tmp_path, "watch") is None or not scheduler.down
+        assert flow_state.last_heartbeat(tmp_path, "watch") is None or not scheduler.down
         scheduler.down = len(naps) < 3
 
     controller.run(sleep, until=lambda: bool(scheduler.dropped))
-    assert naps[:3] == [PAUSE_S] * 3
-    assert heartbeats.last_heartbeat(tmp_path, "watch") is not None
+    assert naps[:3] == [RETRY_DELAY_S] * 3
+    assert flow_state.last_heartbeat(tmp_path, "watch") is not None
 
 
 def test_there_is_one_controller_a_home(tmp_path: Path) -> None:
     """A second controller of the same home is refused; the end of the first makes room."""
-    with only_controller(tmp_path):
-        second = only_controller(tmp_path)
+    with single_controller_lock(tmp_path):
+        second = single_controller_lock(tmp_path)
         with pytest.raises(Conflict, match="another controller runs"):
             second.__enter__()
-    with only_controller(tmp_path):
+    with single_controller_lock(tmp_path):
         pass
 
 
@@ -167,8 +171,8 @@ def test_work_in_vain_is_asked_for_less_and_less_often() -> None:
 def test_what_can_only_wait_is_asked_for_once() -> None:
     """A wish that waits for the end of a rollout is asked for once, until what it rests on changes."""
     backoff = Backoff()
-    assert [bool(backoff.choose({"m": Once("r1")})) for _ in range(30)] == [True, *[False] * 29]
-    assert backoff.choose({"m": Once("r2")}) == ["m"]
+    assert [bool(backoff.choose({"m": OneTimeWork("r1")})) for _ in range(30)] == [True, *[False] * 29]
+    assert backoff.choose({"m": OneTimeWork("r2")}) == ["m"]
 
 
 @given(st.lists(st.sets(st.sampled_from("abc")), max_size=60))
@@ -181,5 +185,5 @@ def test_no_work_waits_longer_than_ten_ticks(story: list[set[str]]) -> None:
         assert wanted - before <= set(chosen) <= wanted
         for name in waiting:
             waiting[name] = 0 if name in chosen or name not in wanted else waiting[name] + 1
-            assert waiting[name] < LONGEST_WAIT
+            assert waiting[name] < MAX_WAIT_TICKS
         before = wanted

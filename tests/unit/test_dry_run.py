@@ -18,7 +18,7 @@ from surefoot.rollout import (
     adopt_champion,
     drive_rollout,
     end_cancelled_rollouts,
-    end_withdrawn,
+    end_withdrawn_rollout,
     journal_model_drift,
     open_rollback,
     wanted_change,
@@ -31,7 +31,7 @@ UseCase = Callable[[Ports], object]
 USE_CASES: dict[str, UseCase] = {
     "adopt": partial(adopt_champion, model="m"),
     "compare": partial(journal_model_drift, model="m"),
-    "withdraw": lambda ports: end_withdrawn(ports, "m", ports.registry.view("m")),
+    "withdraw": lambda ports: end_withdrawn_rollout(ports, "m", ports.registry.view("m")),
     "cancel": partial(end_cancelled_rollouts, runs=[CancelledRun("quick fox", "m", "2", 1e12)]),
 }
 

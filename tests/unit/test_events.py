@@ -26,7 +26,7 @@ from surefoot.core.record.events import (
 )
 from surefoot.core.record.rollback_steps import RollbackSteps
 from surefoot.core.record.service_events import VersionCounts
-from surefoot.core.tables.data_layer import Checkpoint, TableDigest
+from surefoot.core.tables.data_layer import TableCheckpoint, TableDigest
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -78,7 +78,7 @@ BUILT: Mapping[type, st.SearchStrategy[object]] = {
     Effect: SPLITS | ALIASES,  # type: ignore[dict-item]
     RollbackSteps: STEPS,
     RollbackSteps | None: st.none() | STEPS,  # type: ignore[dict-item]
-    Checkpoint: st.builds(Checkpoint, TEXT, st.builds(TableDigest, WHOLE, TEXT, TEXT), TEXT),
+    TableCheckpoint: st.builds(TableCheckpoint, TEXT, st.builds(TableDigest, WHOLE, TEXT, TEXT), TEXT),
 }
 
 

@@ -246,7 +246,9 @@ def test_value_is_said_in_its_own_unit(gate: ValueGate, mean: float, old: float,
     verdict = judged(gate, values(40_000, mean, old))
     assert verdict.outcome is outcome, verdict.reason
     assert words in verdict.reason
-    assert verdict.estimate == pytest.approx(abs(mean - old) * gate.cap * (1 if (mean > old) != gate.higher else -1))
+    assert verdict.estimate == pytest.approx(
+        abs(mean - old) * gate.cap * (1 if (mean > old) != gate.higher_is_better else -1)
+    )
     assert verdict.margin == pytest.approx(10.0 if gate is PAID else 5.0)
     assert verdict.unit == gate.column
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.replay.kept_replay import KeptReplay
+from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.adapters.replay.scoring_progress import ScoringProgress
 from surefoot.cli.printing import progress_bar
 from surefoot.cli.printing.progress_bar import replay_progress_bar
-from tests.unit.test_kept_evidence import ERRORS, PER_FILE, SLICED, House
+from tests.unit.test_stored_evidence import ERRORS, PER_FILE, SLICED, House
 
 STEPS = st.lists(st.lists(st.integers(0, 90), max_size=5), max_size=5)
 
@@ -40,7 +40,7 @@ def test_a_look_tells_how_far_it_is(tmp_path: Path) -> None:
     for compacted in (True, True, False):
         house.add(compacted=compacted)
     told: list[tuple[int, int]] = []
-    replay = KeptReplay(
+    replay = IncrementalReplay(
         PredictionLog(house.root),
         lambda _model, version: house.models[version.digest],
         house.home / "evidence",

@@ -297,7 +297,7 @@ def test_a_target_that_cannot_be_loaded_at_a_step_gives_way_to_the_next() -> Non
     ledger = rollback(env)
     assert splits(env, before) == WEIGHTS
     assert env.registry.aliases["champion"] == "1"
-    assert last(ledger).way_back.number == "1"
+    assert last(ledger).rollback_target.number == "1"
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def read_policy(path: Path) -> tuple[dict[str, object], Policy]:
     return value, examined.policy
 
 
-def line_of_place(path: Path, place: Place) -> int:
+def find_line(path: Path, place: Place) -> int:
     """Line of a place in a policy file that can be read [one-based].
 
     Raises:

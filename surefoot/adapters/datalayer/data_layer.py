@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from surefoot.adapters.datalayer.kept_files import KeptFiles
+from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles
 from surefoot.core.errors import NotEquippedHere
 from surefoot.core.policy.recovery.data_layer import DataSource, DeltaSource, SqlSource
-from surefoot.core.tables.data_layer import Checkpoint, RestoreResult, TableDigest
+from surefoot.core.tables.data_layer import RestoreResult, TableCheckpoint, TableDigest
 
 
 class _Table(Protocol):
@@ -18,11 +18,11 @@ class _Table(Protocol):
 
     def digest(self) -> TableDigest: ...
 
-    def checkpoint(self) -> Checkpoint: ...
+    def checkpoint(self) -> TableCheckpoint: ...
 
-    def verify_restorable(self, checkpoint: Checkpoint) -> None: ...
+    def verify_restorable(self, checkpoint: TableCheckpoint) -> None: ...
 
-    def restore(self, checkpoint: Checkpoint, versions: tuple[str, ...], intent: str) -> RestoreResult: ...
+    def restore(self, checkpoint: TableCheckpoint, versions: tuple[str, ...], intent: str) -> RestoreResult: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +44,18 @@ class TableAdapters:
         with self._table(model, source) as table:
             return table.digest()
 
-    def checkpoint(self, model: str, source: DataSource) -> Checkpoint:
+    def checkpoint(self, model: str, source: DataSource) -> TableCheckpoint:
         """Keep what a table holds now."""
         with self._table(model, source) as table:
             return table.checkpoint()
 
-    def verify_restorable(self, model: str, source: DataSource, checkpoint: Checkpoint) -> None:
+    def verify_restorable(self, model: str, source: DataSource, checkpoint: TableCheckpoint) -> None:
         """Restore a checkpoint into a scratch copy; two readers compare it with the checkpoint."""
         with self._table(model, source) as table:
             table.verify_restorable(checkpoint)
 
     def restore(
-        self, model: str, source: DataSource, checkpoint: Checkpoint, versions: tuple[str, ...], intent: str
+        self, model: str, source: DataSource, checkpoint: TableCheckpoint, versions: tuple[str, ...], intent: str
     ) -> RestoreResult:
         """Undo the writes of some versions since a checkpoint."""
         with self._table(model, source) as table:
@@ -79,7 +79,7 @@ class TableAdapters:
             finally:
                 engine.dispose()
             return
-        folder, kept = self.project / source.path, KeptFiles(self.home / model / source.name)
+        folder, kept = self.project / source.path, CheckpointFiles(self.home / model / source.name)
         if isinstance(source, DeltaSource):
             from surefoot.adapters.datalayer.delta_table import DeltaLakeTable  # noqa: PLC0415 - same
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 
+from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles, file_digest
+from surefoot.adapters.datalayer.delta_digest import duckdb_delta_digest
 from surefoot.adapters.datalayer.delta_log import Commit, DeltaLog, LoggedVersion
-from surefoot.adapters.datalayer.delta_reader import duckdb_delta_digest
-from surefoot.adapters.datalayer.kept_files import KeptFiles, file_digest
-from surefoot.adapters.datalayer.row_digest import digest_reader
-from surefoot.adapters.datalayer.two_readers import check_copy
+from surefoot.adapters.datalayer.row_digest import digest_record_batches
+from surefoot.adapters.datalayer.two_readers import check_restored_copy
 from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotEquippedHere, Rejected
-from surefoot.core.tables.data_layer import Checkpoint, RestoreResult, TableDigest
+from surefoot.core.tables.data_layer import RestoreResult, TableCheckpoint, TableDigest
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -36,23 +36,23 @@ class DeltaLakeTable:
     """
 
     folder: Path
-    kept: KeptFiles
+    kept: CheckpointFiles
 
     def digest(self) -> TableDigest:
         """What the table holds now."""
         return _deltalake_digest(self.folder, DeltaLog(self.folder).head())
 
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> TableCheckpoint:
         """Note the version, and the digests of its data files and of its log."""
         log = DeltaLog(self.folder)
         version = log.version(log.head())
         content = _deltalake_digest(self.folder, version.number)
         files = [{"path": one.path, "sha256": self._digest_of(self.folder / one.path)} for one in version.files]
         entries = [{"path": name, "sha256": self._digest_of(log.folder / name)} for name in version.log]
-        manifest = self.kept.keep_manifest({"version": version.number, "files": files, "log": entries})
-        return Checkpoint(str(version.number), content, manifest)
+        manifest = self.kept.store_manifest({"version": version.number, "files": files, "log": entries})
+        return TableCheckpoint(str(version.number), content, manifest)
 
-    def verify_restorable(self, checkpoint: Checkpoint) -> None:
+    def verify_restorable(self, checkpoint: TableCheckpoint) -> None:
         """Restore a copy of the table; deltalake and DuckDB compare it with the checkpoint."""
         log, wanted = DeltaLog(self.folder), int(checkpoint.position)
         self._check_files(checkpoint, log)
@@ -62,10 +62,10 @@ class DeltaLakeTable:
                 _write_something(scratch)  # a restore of the newest version would prove nothing
             _restore(_open(scratch), wanted, "proof")
             restored = copy.head()
-            check_copy(checkpoint.content, _deltalake_digest(scratch, restored), "deltalake")
-            check_copy(checkpoint.content, duckdb_delta_digest(scratch, copy.version(restored)), "DuckDB")
+            check_restored_copy(checkpoint.content, _deltalake_digest(scratch, restored), "deltalake")
+            check_restored_copy(checkpoint.content, duckdb_delta_digest(scratch, copy.version(restored)), "DuckDB")
 
-    def restore(self, checkpoint: Checkpoint, versions: tuple[str, ...], intent: str) -> RestoreResult:
+    def restore(self, checkpoint: TableCheckpoint, versions: tuple[str, ...], intent: str) -> RestoreResult:
         """Add a version that holds what the checkpoint holds, unless another writer has committed since."""
         log, wanted = DeltaLog(self.folder), int(checkpoint.position)
         table = _open(self.folder)
@@ -94,13 +94,13 @@ class DeltaLakeTable:
             )
         return RestoreResult(before, after.digest, already=False)
 
-    def _check_files(self, checkpoint: Checkpoint, log: DeltaLog) -> None:
+    def _check_files(self, checkpoint: TableCheckpoint, log: DeltaLog) -> None:
         """Compare data files and log with what the checkpoint noted.
 
         Raises:
             DataTampered: One is gone or changed.
         """
-        manifest = self.kept.manifest(checkpoint.manifest)
+        manifest = self.kept.read_manifest(checkpoint.manifest)
         for one in cast("list[Mapping[str, str]]", manifest["files"]):
             path = self.folder / one["path"]
             if not path.is_file():
@@ -169,7 +169,7 @@ def _deltalake_digest(folder: Path, version: int) -> TableDigest:
     """What a version of a table holds, read by deltalake."""
     table = _open(folder, version)
     try:
-        return digest_reader(pa.RecordBatchReader.from_stream(table.scan()))
+        return digest_record_batches(pa.RecordBatchReader.from_stream(table.scan()))
     except Exception as error:
         # deltalake raises errors of several families from its engine, some of them plain exceptions.
         raise DataTampered(f"deltalake cannot read version {version} of {folder}: {_line(error)}") from error

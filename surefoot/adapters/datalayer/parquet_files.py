@@ -10,10 +10,10 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surefoot.adapters.datalayer.kept_files import KeptFiles, copy_durably, file_digest
-from surefoot.adapters.datalayer.two_readers import arrow_digest, check_copy, duckdb_digest
+from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles, copy_durably, file_digest
+from surefoot.adapters.datalayer.two_readers import arrow_digest, check_restored_copy, duckdb_digest
 from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotFound, Rejected
-from surefoot.core.tables.data_layer import Checkpoint, RestoreResult, TableDigest
+from surefoot.core.tables.data_layer import RestoreResult, TableCheckpoint, TableDigest
 
 _VERSION_SEGMENT = re.compile(r"model_version=([^/]+)")
 _VERSION_KEY = b"model_version"
@@ -29,7 +29,7 @@ class ParquetFiles:
     """
 
     folder: Path
-    kept: KeptFiles
+    kept: CheckpointFiles
 
     def digest(self) -> TableDigest:
         """What the folder holds now.
@@ -42,31 +42,31 @@ class ParquetFiles:
         except DataTampered as error:  # what is there now is the writer's business, not that of a checkpoint
             raise Rejected(f"{self.folder}: {error}") from error
 
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> TableCheckpoint:
         """Copy every file; the manifest is where the checkpoint is found."""
         before = self._listing()
         files = []
         for path in before:
-            digest, size = self.kept.keep(self.folder / path)
+            digest, size = self.kept.store(self.folder / path)
             files.append({"path": path, "sha256": digest, "size": size})
         if self._listing() != before:
             raise DataUnavailable(f"{self.folder} was written while it was checkpointed: it is tried again")
         content = self._digest_kept({str(one["path"]): str(one["sha256"]) for one in files})
-        manifest = self.kept.keep_manifest({"files": files})
-        return Checkpoint(manifest, content, manifest)
+        manifest = self.kept.store_manifest({"files": files})
+        return TableCheckpoint(manifest, content, manifest)
 
-    def verify_restorable(self, checkpoint: Checkpoint) -> None:
+    def verify_restorable(self, checkpoint: TableCheckpoint) -> None:
         """Restore into a scratch folder; pyarrow and DuckDB compare it with the checkpoint."""
         files = self._manifest(checkpoint)
         with self.kept.scratch() as scratch:
             copies = []
             for path, digest in files.items():
                 copies.append(scratch / path)
-                copy_durably(self.kept.object(digest), copies[-1])
-            check_copy(checkpoint.content, arrow_digest(copies), "pyarrow")
-            check_copy(checkpoint.content, duckdb_digest(copies), "DuckDB")
+                copy_durably(self.kept.checked_path(digest), copies[-1])
+            check_restored_copy(checkpoint.content, arrow_digest(copies), "pyarrow")
+            check_restored_copy(checkpoint.content, duckdb_digest(copies), "DuckDB")
 
-    def restore(self, checkpoint: Checkpoint, versions: tuple[str, ...], intent: str) -> RestoreResult:
+    def restore(self, checkpoint: TableCheckpoint, versions: tuple[str, ...], intent: str) -> RestoreResult:
         """Put files back that some versions have changed, and take away those that they have added.
 
         What is taken away is kept beside the checkpoints, in `taken_back/`.
@@ -108,17 +108,17 @@ class ParquetFiles:
             if wanted is None:
                 target.unlink()
             else:
-                copy_durably(self.kept.object(wanted), target)
+                copy_durably(self.kept.checked_path(wanted), target)
         except OSError as error:
             raise DataUnavailable(f"{target} cannot be put back: {error}") from error
 
-    def _manifest(self, checkpoint: Checkpoint) -> dict[str, str]:
+    def _manifest(self, checkpoint: TableCheckpoint) -> dict[str, str]:
         """SHA-256 of each file of a checkpoint, by path."""
-        files = cast("list[Mapping[str, object]]", self.kept.manifest(checkpoint.manifest)["files"])
+        files = cast("list[Mapping[str, object]]", self.kept.read_manifest(checkpoint.manifest)["files"])
         return {str(one["path"]): str(one["sha256"]) for one in files}
 
     def _digest_kept(self, files: Mapping[str, str]) -> TableDigest:
-        return arrow_digest([self.kept.object(digest) for digest in files.values()])
+        return arrow_digest([self.kept.checked_path(digest) for digest in files.values()])
 
     def _paths(self) -> list[str]:
         """Paths of the files below the folder; names that begin with a dot or an underscore are no part of a table."""

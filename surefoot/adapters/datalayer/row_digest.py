@@ -53,15 +53,15 @@ class RowDigest:
         return TableDigest(self._rows, f"sha256:{hashlib.sha256(whole).hexdigest()}", f"sha256:{schema}")
 
 
-def digest_reader(reader: pa.RecordBatchReader) -> TableDigest:
+def digest_record_batches(reader: pa.RecordBatchReader) -> TableDigest:
     """The digest of everything that an Arrow reader gives."""
-    found = RowDigest(arrow_columns(reader.schema))
+    found = RowDigest(canonical_column_types(reader.schema))
     for batch in reader:
         found.add_batch(batch)
     return found.finish()
 
 
-def arrow_columns(schema: pa.Schema) -> dict[str, str]:
+def canonical_column_types(schema: pa.Schema) -> dict[str, str]:
     """Names and types of columns, in words that do not depend on who has read them."""
     return {item.name: _type_name(item.type) for item in schema}
 
@@ -114,12 +114,12 @@ def arrow_values(values: pa.Array) -> list[object]:
         found: list[object] = values.cast(pa.int32()).to_pylist()
         return found
     if pa.types.is_struct(kind) or _is_list(kind) or pa.types.is_map(kind):
-        return [plain_value(one) for one in values.to_pylist()]
+        return [canonical_value(one) for one in values.to_pylist()]
     plain: list[object] = values.to_pylist()
     return plain
 
 
-def plain_value(value: Any) -> object:
+def canonical_value(value: Any) -> object:
     """A value as a Python value whose text is the same wherever it was read."""
     match value:
         case None | bool() | int() | float() | str() | bytes() | Decimal():
@@ -137,8 +137,8 @@ def plain_value(value: Any) -> object:
         case UUID():
             return str(value)
         case Mapping():
-            return tuple((str(key), plain_value(one)) for key, one in sorted(value.items()))
+            return tuple((str(key), canonical_value(one)) for key, one in sorted(value.items()))
         case list() | tuple():
-            return tuple(plain_value(one) for one in value)
+            return tuple(canonical_value(one) for one in value)
         case _:
             return repr(value)

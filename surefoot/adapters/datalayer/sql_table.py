@@ -10,10 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from surefoot.adapters.datalayer.row_digest import RowDigest, plain_value
+from surefoot.adapters.datalayer.row_digest import RowDigest, canonical_value
 from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotEquippedHere, NotFound, Rejected
 from surefoot.core.policy.recovery.data_layer import SqlSource
-from surefoot.core.tables.data_layer import Checkpoint, RestoreResult, TableDigest
+from surefoot.core.tables.data_layer import RestoreResult, TableCheckpoint, TableDigest
 
 _LOCK_TIMEOUT_S = 10
 """How long a lock on the table is waited for [s]."""
@@ -79,18 +79,18 @@ class SqlTable:
         with self._transaction(writing=False) as (connection, table):
             return _digest(connection, table)
 
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> TableCheckpoint:
         """Note the last validity and what is valid by then."""
         with self._transaction(writing=False) as (connection, table):
             last = connection.execute(sa.select(sa.func.max(table.c[self.source.valid_from]))).scalar()
-            return Checkpoint(_write_position(last), _digest(connection, table, self._covered(table, last)))
+            return TableCheckpoint(_write_position(last), _digest(connection, table, self._covered(table, last)))
 
-    def verify_restorable(self, checkpoint: Checkpoint) -> None:
+    def verify_restorable(self, checkpoint: TableCheckpoint) -> None:
         """Restore into a temporary table; its rows read back, and a set difference by the database, are compared."""
         with self._transaction(writing=False) as (connection, table):
             self._verify(connection, table, checkpoint)
 
-    def _verify(self, connection: sa.Connection, table: sa.Table, checkpoint: Checkpoint) -> None:
+    def _verify(self, connection: sa.Connection, table: sa.Table, checkpoint: TableCheckpoint) -> None:
         last = _read_position(checkpoint.position)
         covered = self._covered(table, last)
         found = _digest(connection, table, covered)
@@ -120,7 +120,7 @@ class SqlTable:
                 )
         scratch.drop(connection)
 
-    def restore(self, checkpoint: Checkpoint, versions: tuple[str, ...], intent: str) -> RestoreResult:  # noqa: ARG002 - the port's: rows tell what is done
+    def restore(self, checkpoint: TableCheckpoint, versions: tuple[str, ...], intent: str) -> RestoreResult:  # noqa: ARG002 - the port's: rows tell what is done
         """Remove the rows that some versions have added since, in one transaction that keeps other writers out."""
         last = _read_position(checkpoint.position)
         self.verify_restorable(checkpoint)  # before the lock: writers wait for nothing that could be done without it
@@ -211,7 +211,7 @@ def _digest(connection: sa.Connection, table: sa.Table, which: Any = None) -> Ta
     found = RowDigest(columns)
     rows = connection.execute(query if which is None else query.where(which)).yield_per(_BATCH_ROWS)
     for part in rows.partitions():
-        found.add([plain_value(one) for one in row] for row in part)
+        found.add([canonical_value(one) for one in row] for row in part)
     return found.finish()
 
 

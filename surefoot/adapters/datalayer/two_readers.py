@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from surefoot.adapters.datalayer.row_digest import digest_reader
+from surefoot.adapters.datalayer.row_digest import digest_record_batches
 from surefoot.core.errors import DataTampered
 from surefoot.core.tables.data_layer import TableDigest
 
@@ -22,12 +22,12 @@ def arrow_digest(files: Sequence[Path]) -> TableDigest:
         DataTampered: A file is no Parquet file.
     """
     if not files:
-        return digest_reader(pa.RecordBatchReader.from_batches(pa.schema([]), []))
+        return digest_record_batches(pa.RecordBatchReader.from_batches(pa.schema([]), []))
     try:
         schema = pa.unify_schemas([pq.read_schema(file) for file in files], promote_options="default")
         found = ds.dataset([str(file) for file in files], schema=schema.remove_metadata(), format="parquet")
         scanner = found.scanner(batch_size=_BATCH_ROWS)
-        return digest_reader(scanner.to_reader())
+        return digest_record_batches(scanner.to_reader())
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataTampered(f"pyarrow cannot read the table: {_line(error)}") from error
 
@@ -39,7 +39,7 @@ def duckdb_digest(files: Sequence[Path]) -> TableDigest:
         DataTampered: A file is no Parquet file.
     """
     if not files:
-        return digest_reader(pa.RecordBatchReader.from_batches(pa.schema([]), []))
+        return digest_record_batches(pa.RecordBatchReader.from_batches(pa.schema([]), []))
     try:
         with duckdb.connect(config={"threads": 1}) as connection:
             connection.execute("SET TimeZone = 'UTC'")
@@ -47,12 +47,12 @@ def duckdb_digest(files: Sequence[Path]) -> TableDigest:
                 "SELECT * FROM read_parquet($files, union_by_name = true, hive_partitioning = false)",
                 params={"files": [str(file) for file in files]},
             )
-            return digest_reader(found.to_arrow_reader(_BATCH_ROWS))
+            return digest_record_batches(found.to_arrow_reader(_BATCH_ROWS))
     except (duckdb.Error, pa.ArrowException) as error:
         raise DataTampered(f"DuckDB cannot read the table: {_line(error)}") from error
 
 
-def check_copy(expected: TableDigest, found: TableDigest, name: str) -> None:
+def check_restored_copy(expected: TableDigest, found: TableDigest, name: str) -> None:
     """Compare what a reader finds in a scratch copy with what the checkpoint says.
 
     Raises:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS
-from surefoot.adapters.evidence.sum_cells import INTEGERS, CellRows, SumCells, group_sums
+from surefoot.adapters.evidence.sum_cells import CellRows, IntegerArray, SumCells, group_sums
 from surefoot.core.answers.class_reading import NumberReading
 from surefoot.core.answers.disagreement import differing_requests
 from surefoot.core.answers.losses import NUMBER_LOSSES, compute_losses, labels_as_numbers, positive_class_scores
@@ -24,9 +24,9 @@ from surefoot.core.policy.policy_types import (
     Gate,
     Metric,
     PairedGate,
-    classes_of,
-    loss_of,
-    threshold_of,
+    gate_classes,
+    gate_loss,
+    gate_threshold,
 )
 from surefoot.core.stats.block_statistic import SCORE_BINS
 
@@ -34,7 +34,7 @@ AnswerColumn = Sequence[object] | Floats
 
 
 @dataclass(frozen=True, slots=True)
-class CodedTexts:
+class CategoryCodes:
     """Values of one feature as canonical texts, each different one once.
 
     Attributes:
@@ -46,20 +46,20 @@ class CodedTexts:
     texts: tuple[str | None, ...]
 
     @classmethod
-    def of_json(cls, values: Any) -> "CodedTexts":
+    def from_arrow_json(cls, values: Any) -> "CategoryCodes":
         """Read an Arrow column of JSON texts."""
         found = values.dictionary_encode()
         return cls._coded([*map(canonical_text_of_json, found.dictionary.to_pylist()), None], found.indices)
 
     @classmethod
-    def _coded(cls, texts: list[str | None], indices: Any) -> "CodedTexts":
+    def _coded(cls, texts: list[str | None], indices: Any) -> "CategoryCodes":
         """Give texts that are alike one code; null is the last of the texts."""
         codes = np.asarray(indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False), dtype=np.int64)
         different = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         return cls(np.array([different[text] for text in texts], dtype=np.int64)[codes], tuple(different))
 
     @classmethod
-    def of_values(cls, values: "AnswerColumn") -> "CodedTexts":
+    def from_values(cls, values: "AnswerColumn") -> "CategoryCodes":
         """Read JSON values, one a row."""
         texts: dict[str | None, int] = {}
         codes = [texts.setdefault(canonical_text(value), len(texts)) for value in values]
@@ -87,7 +87,7 @@ class ScoredBatch:
     labels: AnswerColumn
     late: NDArray[np.bool_]
     corrected: int = 0
-    columns: Mapping[str, AnswerColumn | CodedTexts] = field(default_factory=dict)
+    columns: Mapping[str, AnswerColumn | CategoryCodes] = field(default_factory=dict)
     ids: Sequence[str] = ()
 
 
@@ -126,7 +126,7 @@ class BlockSums:
         self._add_groups([""], np.zeros(len(chosen), dtype=np.int64), blocks, sums)
         for column in self.gate.by:
             values = batch.columns[column]
-            coded = values if isinstance(values, CodedTexts) else CodedTexts.of_values(values)
+            coded = values if isinstance(values, CategoryCodes) else CategoryCodes.from_values(values)
             names = [slice_name(column, text) for text in coded.texts]
             self._add_groups(names, coded.codes[chosen], blocks, sums)
 
@@ -135,9 +135,9 @@ class BlockSums:
         self.cells.merge(other.cells)
         for name in ("compared", "same", "odd"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.named = first_requests([*self.named, *other.named])
+        self.named = pick_example_ids([*self.named, *other.named])
 
-    def _read(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> list[INTEGERS] | None:
+    def _read(self, batch: ScoredBatch, chosen: NDArray[np.intp]) -> list[IntegerArray] | None:
         """What both versions' answers to some requests add up to; None where some cannot be read."""
         pair, truth = read_both_answers(batch, chosen)
         both = zip(pair, self.readings, strict=True)
@@ -162,15 +162,15 @@ class BlockSums:
             else:
                 self.odd += 1
                 if len(batch.ids):
-                    self.named = first_requests([*self.named, str(batch.ids[int(part[0])])])
+                    self.named = pick_example_ids([*self.named, str(batch.ids[int(part[0])])])
         return np.concatenate(good) if good else chosen[:0]
 
     def _compare(self, pair: list[AnswerColumn]) -> None:
         """Count on how many requests both give the same answer, as far as answers are numbers."""
-        if classes_of(self.gate):
+        if gate_classes(self.gate):
             return
         try:
-            apart = differing_requests(pair[0], pair[1], threshold_of(self.gate))
+            apart = differing_requests(pair[0], pair[1], gate_threshold(self.gate))
         except InvariantBroken:  # no metric of the gate: what cannot be compared is not counted
             return
         self.compared += len(apart)
@@ -178,17 +178,17 @@ class BlockSums:
 
     def _sums(
         self, answers: AnswerColumn, champion: AnswerColumn, truth: AnswerColumn, reading: NumberReading
-    ) -> INTEGERS:
+    ) -> IntegerArray:
         """What one version's answers add up to, a row each."""
         gate = self.gate
         if gate.metric in SCORE_BIN_METRICS:
             return _bin_places(positive_class_scores(gate, answers, reading), labels_as_numbers(gate, truth))
         if gate.metric in GROUP_RATE_METRICS:
-            alert = positive_class_scores(gate, answers, reading) >= threshold_of(gate)
+            alert = positive_class_scores(gate, answers, reading) >= gate_threshold(gate)
             true = labels_as_numbers(gate, truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1
             return np.stack([alert & true, alert & ~true, ~alert & true, ~alert & ~true], axis=1).astype(np.int64)
         if gate.metric is Metric.DISAGREEMENT:
-            apart = differing_requests(answers, champion, threshold_of(gate))
+            apart = differing_requests(answers, champion, gate_threshold(gate))
             return (apart.astype(np.int64) * MILLIONTHS_PER_UNIT)[:, None]
         found = compute_losses(gate, answers, truth, reading)
         if float(np.abs(found).max()) * MILLIONTHS_PER_UNIT * len(found) < float(MAX_COUNT):
@@ -196,7 +196,7 @@ class BlockSums:
         return np.array([round(float(value) * MILLIONTHS_PER_UNIT) for value in found], dtype=object)[:, None]
 
     def _add_groups(
-        self, names: Sequence[str], codes: NDArray[np.int64], blocks: NDArray[np.int64], sums: list[INTEGERS]
+        self, names: Sequence[str], codes: NDArray[np.int64], blocks: NDArray[np.int64], sums: list[IntegerArray]
     ) -> None:
         """Add rows to the cells of their slices, by their codes, and blocks."""
         block, place = np.unique(blocks, return_inverse=True)
@@ -209,14 +209,14 @@ class BlockSums:
         self.cells.add(names, CellRows(slices, block[places], counts[used], old, new))
 
 
-def first_requests(ids: Iterable[str]) -> list[str]:
+def pick_example_ids(ids: Iterable[str]) -> list[str]:
     """Give the few ids that are named, the same ones in whatever order they come."""
     return heapq.nsmallest(MAX_NAMED_REQUESTS, set(ids))
 
 
-def reading_for_metric(gate: Gate) -> str:
+def readable_values_text(gate: Gate) -> str:
     """What a metric can read."""
-    if classes := classes_of(gate):
+    if classes := gate_classes(gate):
         return f"labels are among {', '.join(classes)}, answers their probabilities or names"
     if gate.metric in SCORE_BIN_METRICS | GROUP_RATE_METRICS | {Metric.BRIER, Metric.LOG_LOSS, Metric.COST}:
         return "probabilities and labels of 0 or 1 are wanted, or 'classes' in the policy"
@@ -224,7 +224,7 @@ def reading_for_metric(gate: Gate) -> str:
         return (
             "classes are wanted, or 'classes' in the policy where probabilities or numbers meet labels that are texts"
         )
-    if loss_of(gate) in NUMBER_LOSSES:
+    if gate_loss(gate) in NUMBER_LOSSES:
         return "numbers are wanted; where the model answers with several, a label with as many"
     return "numbers or classes are wanted"
 
@@ -246,7 +246,7 @@ def _take_rows(items: AnswerColumn, chosen: NDArray[np.intp]) -> AnswerColumn:
     return items[chosen] if isinstance(items, np.ndarray) else [items[index] for index in chosen]
 
 
-def _bin_places(given: Floats, truth: Floats) -> INTEGERS:
+def _bin_places(given: Floats, truth: Floats) -> IntegerArray:
     """Bin of each score, whether its label is positive, and the score in millionths, shape (n, 3).
 
     Raises:
@@ -259,7 +259,7 @@ def _bin_places(given: Floats, truth: Floats) -> INTEGERS:
     return np.stack([where, positive, np.rint(given * MILLIONTHS_PER_UNIT).astype(np.int64)], axis=1)
 
 
-def _bin_sums(rows: INTEGERS, group: NDArray[np.int64], groups: int) -> INTEGERS:
+def _bin_sums(rows: IntegerArray, group: NDArray[np.int64], groups: int) -> IntegerArray:
     """Requests, positives and scores by bin of the score in each group, shape (groups, 3 * SCORE_BINS).
 
     Args:

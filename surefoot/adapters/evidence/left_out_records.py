@@ -46,7 +46,7 @@ def count_left_out_records(
         """,  # noqa: S608 - constants and numbers of ours
         parameters,
     )[0]
-    examined = refused is None and examines_rows(log, question)
+    examined = refused is None and samples_rows(log, question)
     sampled = log.sampled + (max(parse_count(rows) - MAX_EXAMINED_ROWS, 0) if examined else 0)
     made = LeftOutRecords(
         records=parse_count(records) + log.repeated,
@@ -55,17 +55,17 @@ def count_left_out_records(
         unkept=parse_count(unkept) if refused is None else 0,
         sampled=sampled,
     )
-    if not reads_labels(question):
+    if not waits_for_labels(question):
         return made
     return count_left_out_labels(log, question, made, where, parameters, since)
 
 
-def reads_labels(question: EvidenceRequest) -> bool:
+def waits_for_labels(question: EvidenceRequest) -> bool:
     """Whether a gate waits for labels."""
     return question.gate.metric in LABEL_METRICS
 
 
-def examines_rows(log: SqlLog, question: EvidenceRequest) -> bool:
+def samples_rows(log: SqlLog, question: EvidenceRequest) -> bool:
     """Whether a gate takes a sample of very many rows; sums are made of all."""
     gate = question.gate
     if isinstance(gate, ShiftGate):  # a replay compares all answers of both versions, and the latest inputs

@@ -10,9 +10,9 @@ from surefoot.adapters.evidence.column_distances import column_distances, count_
 from surefoot.adapters.evidence.event_counts import count_events
 from surefoot.adapters.evidence.left_out_records import (
     count_left_out_records,
-    examines_rows,
     merge_left_out_counts,
-    reads_labels,
+    samples_rows,
+    waits_for_labels,
 )
 from surefoot.adapters.evidence.measurement_counts import count_gauges, count_speeds
 from surefoot.adapters.evidence.served_traffic import SqlLog
@@ -186,8 +186,8 @@ class LogEvidence:
             question.model,
             question.since,
             question.until,
-            reads_labels(question),
-            examines_rows(self._log, question),
+            waits_for_labels(question),
+            samples_rows(self._log, question),
         )
         if key not in self._counts:
             self._counts = {known: found for known, found in self._counts.items() if known[:4] == key[:4]}

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from surefoot.adapters.evidence.block_sums import (
     BlockSums,
     ScoredBatch,
-    first_requests,
+    pick_example_ids,
     present_mask,
     read_both_answers,
-    reading_for_metric,
+    readable_values_text,
 )
 from surefoot.adapters.evidence.sum_cells import CellRows
 from surefoot.core.answers.class_reading import NumberKinds, NumberReading, decide_number_readings, is_ambiguous
@@ -23,7 +23,7 @@ from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.evidence_validation import MAX_COUNT
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.policy.policy_types import Metric, PairedGate, classes_of
+from surefoot.core.policy.policy_types import Metric, PairedGate, gate_classes
 
 
 @dataclass
@@ -51,7 +51,7 @@ class PairedSumsBuilder:
 
     def __post_init__(self) -> None:
         """Make the sums of each reading."""
-        several = tuple(NumberReading) if is_ambiguous(classes_of(self.gate)) else (NumberReading.NAMES,)
+        several = tuple(NumberReading) if is_ambiguous(gate_classes(self.gate)) else (NumberReading.NAMES,)
         self.sums = {(one, other): BlockSums(self.gate, (one, other)) for one, other in product(several, several)}
 
     def complete(self, at: Floats) -> NDArray[np.bool_]:
@@ -78,9 +78,9 @@ class PairedSumsBuilder:
         self.scored += len(chosen)
         if len(self.sums) > 1:
             for kinds, side in zip(self.kinds, read_both_answers(batch, chosen)[0], strict=True):
-                kinds.add(classes_of(self.gate), side)
+                kinds.add(gate_classes(self.gate), side)
             if len(batch.ids):
-                self.named = first_requests([*self.named, *(str(batch.ids[int(index)]) for index in chosen)])
+                self.named = pick_example_ids([*self.named, *(str(batch.ids[int(index)]) for index in chosen)])
         for sums in self.sums.values():
             sums.add(batch, chosen)
 
@@ -88,7 +88,7 @@ class PairedSumsBuilder:
         """Count everything that another has counted of other requests under the same gate."""
         for name in ("requests", "labelled", "unscored", "late", "corrected", "scored"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.named = first_requests([*self.named, *other.named])
+        self.named = pick_example_ids([*self.named, *other.named])
         for mine, theirs in zip(self.kinds, other.kinds, strict=True):
             mine.merge(theirs)
         for readings, sums in self.sums.items():
@@ -96,7 +96,7 @@ class PairedSumsBuilder:
 
     def evidence(self, unknown: int = 0) -> PairedSums:
         """The sums of everything that was added."""
-        problem = f"answers or labels that {self.gate.metric} cannot read; {reading_for_metric(self.gate)}"
+        problem = f"answers or labels that {self.gate.metric} cannot read; {readable_values_text(self.gate)}"
         try:
             found = self.sums[
                 decide_number_readings(*self.kinds)
@@ -106,7 +106,7 @@ class PairedSumsBuilder:
         except InvariantBroken:
             found = BlockSums(self.gate, odd=self.scored, named=self.named)
             problem = (
-                f"answers that may be names of the classes {', '.join(classes_of(self.gate))} or probabilities of the"
+                f"answers that may be names of the classes {', '.join(gate_classes(self.gate))} or probabilities of the"
                 " second; let the model answer with the probabilities of both"
             )
         largest, coarse = found.cells.largest(), 1

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-INTEGERS = NDArray[Any]
+IntegerArray = NDArray[Any]
 """Whole numbers: 64 bits where they surely fit, otherwise Python's own."""
-EXACT_FLOAT = 2**53
+MAX_EXACT_FLOAT = 2**53
 """Whole numbers below are floats without a loss."""
 _SURELY_FITS = 2.0**62
 """Sums whose size stays below fit 64 bits, also after the rounding of this estimate."""
@@ -32,8 +32,8 @@ class CellRows:
     slices: NDArray[np.int64]
     blocks: NDArray[np.int64]
     counts: NDArray[np.int64]
-    champion: INTEGERS
-    candidate: INTEGERS
+    champion: IntegerArray
+    candidate: IntegerArray
 
     def __len__(self) -> int:
         """How many cells there are."""
@@ -127,12 +127,12 @@ def _one_row_a_cell(parts: Sequence[CellRows]) -> CellRows:
     return CellRows(slices[first], blocks[first], np.add.reduceat(counts[order], first), *sides)
 
 
-def _size(sums: INTEGERS) -> int:
+def _size(sums: IntegerArray) -> int:
     """Size of the largest sum."""
     return max(int(sums.max(initial=0)), -int(sums.min(initial=0)))
 
 
-def group_sums(rows: INTEGERS, group: NDArray[np.int64], groups: int) -> INTEGERS:
+def group_sums(rows: IntegerArray, group: NDArray[np.int64], groups: int) -> IntegerArray:
     """Sum rows by group, exactly.
 
     Args:
@@ -143,7 +143,7 @@ def group_sums(rows: INTEGERS, group: NDArray[np.int64], groups: int) -> INTEGER
     Returns:
         The sums, shape (groups, width).
     """
-    if rows.dtype == object or float(np.abs(rows).max(initial=0)) * len(rows) >= EXACT_FLOAT:
+    if rows.dtype == object or float(np.abs(rows).max(initial=0)) * len(rows) >= MAX_EXACT_FLOAT:
         made = np.zeros((groups, rows.shape[1]), dtype=object)
         np.add.at(made, group, rows)
         return made

@@ -40,7 +40,7 @@ def count_label_values(
         return facts
     gate = narrow(question.gate, ValueGate)
     below, left = _left(log, question, gate, refused)
-    if below and not gate.floored:
+    if below and not gate.has_floor:
         reason = f"{below:,} values are below 0, and the policy says no 'floor': they would all count as 0"
         return MissingEvidence(Outcome.ERROR, reason)
     made: dict[str, ValueCounts] = {}

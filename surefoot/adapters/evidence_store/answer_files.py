@@ -78,7 +78,7 @@ class AnswerFiles:
             if path != made and replaced:
                 path.unlink(missing_ok=True)
 
-    def forget_before(self, at: float) -> int:
+    def remove_before(self, at: float) -> int:
         """Remove the answers whose requests are all older [Unix seconds]; give the number of files."""
         old = [path for folder in self._folder.glob("*/") for path, _, last in _listed(folder) if last < at]
         for path in old:

@@ -14,7 +14,7 @@ from surefoot.core.record.chain import canonical_digest
 
 
 @dataclass(frozen=True, slots=True)
-class KeptPiece:
+class StoredCounts:
     """Sums of one part under one gate.
 
     Attributes:
@@ -37,21 +37,21 @@ class EvidenceStore:
         self.indexes = self._folder / "index"
         self.answers = AnswerFiles(self._folder / "answers")
 
-    def piece(self, key: Mapping[str, object]) -> KeptPiece | None:
+    def load_counts(self, key: Mapping[str, object]) -> StoredCounts | None:
         """What was counted under a key; None when nothing was.
 
         Raises:
             EvidenceUnavailable: It is not as it was written.
         """
         for path in (self._folder / "sums").glob(f"{key_name(key)}-*.parquet"):
-            return self.named_piece(path.name)
+            return self.load_counts_by_name(path.name)
         return None
 
-    def kept_names(self) -> frozenset[str]:
+    def stored_keys(self) -> frozenset[str]:
         """Names of the keys under which something was counted, as `key_name` gives them; no file is read."""
         return frozenset(path.name.split("-")[0] for path in (self._folder / "sums").glob("*-*.parquet"))
 
-    def named_piece(self, name: str) -> KeptPiece:
+    def load_counts_by_name(self, name: str) -> StoredCounts:
         """Read a piece by its name.
 
         Raises:
@@ -60,18 +60,18 @@ class EvidenceStore:
         """
         path = self._folder / "sums" / name
         _check(path, path.stem.split("-")[1])
-        return KeptPiece(name, *read_table(path))
+        return StoredCounts(name, *read_table(path))
 
-    def keep_piece(self, key: Mapping[str, object], table: pa.Table, facts: Mapping[str, object]) -> KeptPiece:
+    def save_counts(self, key: Mapping[str, object], table: pa.Table, facts: Mapping[str, object]) -> StoredCounts:
         """Keep what was counted under a key.
 
         Raises:
             EvidenceUnavailable: The disk is full, or refuses something else.
         """
         name = self._keep("sums", f"{key_name(key)}-", table, {**facts, "key": key})
-        return KeptPiece(name, table, facts)
+        return StoredCounts(name, table, facts)
 
-    def keep_look(self, table: pa.Table, facts: Mapping[str, object]) -> str:
+    def save_verdict_sources(self, table: pa.Table, facts: Mapping[str, object]) -> str:
         """Keep what one verdict's evidence was made of; give its digest.
 
         Raises:
@@ -79,7 +79,7 @@ class EvidenceStore:
         """
         return self._keep("looks", "", table, facts).removesuffix(".parquet")
 
-    def look(self, digest: str) -> tuple[pa.Table, dict[str, object]]:
+    def load_verdict_sources(self, digest: str) -> tuple[pa.Table, dict[str, object]]:
         """What one verdict's evidence was made of.
 
         Raises:

@@ -110,7 +110,7 @@ def read_key_index(folder: Path, path: Path, kind: FileKind) -> KeyIndex:
     if facts.get("stamp") != stamp or facts.get("format") != _FORMAT:
         digest = file_digest(path)
         if facts.get("digest", digest) != digest:
-            raise EvidenceUnavailable(altered_message(path.name))
+            raise EvidenceUnavailable(altered_part_message(path.name))
         made = _index_files([], [path], kind)
         facts = {
             "format": _FORMAT,
@@ -133,7 +133,7 @@ def read_key_index(folder: Path, path: Path, kind: FileKind) -> KeyIndex:
     )
 
 
-def altered_message(name: str) -> str:
+def altered_part_message(name: str) -> str:
     """Say that a closed part of the log is not what it was."""
     return f"part {name} of the log has changed since its requests were counted: bring back the file as it was"
 
@@ -143,7 +143,7 @@ def index_growing_files(segments: Sequence[Path], kind: FileKind) -> KeyIndex:
     return _index_files(segments, [], kind)
 
 
-def altered_parts(folder: Path, log: Path) -> list[str]:
+def find_altered_parts(folder: Path, log: Path) -> list[str]:
     """Names of the indexed files that are in the log and have other bytes than when they were indexed."""
     found = []
     for place in sorted(folder.glob("*.index")) if folder.is_dir() else ():
@@ -156,7 +156,7 @@ def altered_parts(folder: Path, log: Path) -> list[str]:
     return found
 
 
-def forget_gone_files(folder: Path, names: Sequence[str]) -> None:
+def remove_stale_indexes(folder: Path, names: Sequence[str]) -> None:
     """Remove the indexes of files that are not there any more."""
     for kind in (".index", ".matches"):
         for place in folder.glob(f"*{kind}") if folder.is_dir() else ():
@@ -171,7 +171,7 @@ def hash_ranges(keys: int) -> list[tuple[int, int]]:
     return [(low, high - 1) for low, high in itertools.pairwise(bounds)]
 
 
-def range_places(keys: _Hashes, low: int, high: int) -> slice:
+def positions_in_range(keys: _Hashes, low: int, high: int) -> slice:
     """Places of the sorted keys in a range, its first and last hash included."""
     first = int(np.searchsorted(keys, np.uint64(low), "left"))
     return slice(first, int(np.searchsorted(keys, np.uint64(high), "right")))
@@ -209,7 +209,7 @@ def _shared_in_range(parts: Sequence[KeyIndex], low: int, high: int) -> set[tupl
     keys = []
     for part in parts:
         with part.columns() as columns:
-            some = columns["key"][range_places(columns["key"], low, high)]
+            some = columns["key"][positions_in_range(columns["key"], low, high)]
             keys.append(some[np.append(True, some[1:] != some[:-1])] if len(some) else some.copy())
     together = np.concatenate(keys)
     together.sort(kind="stable")  # it merges what is in order already

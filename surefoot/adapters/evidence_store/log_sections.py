@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.adapters.evidence_store.current_labels import CurrentLabels, LabelState
 from surefoot.adapters.evidence_store.key_index import (
     KeyIndex,
-    forget_gone_files,
     index_growing_files,
     read_key_index,
+    remove_stale_indexes,
     shared_keys,
 )
-from surefoot.adapters.evidence_store.labels_in_force import LabelsInForce, LabelState
 from surefoot.adapters.evidence_store.section_log import PartsReplaced, SectionLog
 from surefoot.adapters.predictions.log_files import LABEL_FILES, PREDICTION_FILES
 from surefoot.adapters.predictions.prediction_log import PredictionLog
@@ -79,7 +79,7 @@ class LogSections:
     unknown: int
 
 
-def cut_log(log: PredictionLog, model: str, since: float, until: float, indexes: Path) -> LogSections:
+def split_log(log: PredictionLog, model: str, since: float, until: float, indexes: Path) -> LogSections:
     """Cut a log into sections for a window.
 
     Args:
@@ -107,8 +107,8 @@ def _cut(log: PredictionLog, model: str, since: float, until: float, indexes: Pa
     tail, growing = (
         index_growing_files(some, kind) for some, kind in ((segments, PREDICTION_FILES), (label_segments, LABEL_FILES))
     )
-    forget_gone_files(indexes, [path.name for path in (*tables, *label_tables)])
-    known = LabelsInForce(indexes, parts, closed, growing)
+    remove_stale_indexes(indexes, [path.name for path in (*tables, *label_tables)])
+    known = CurrentLabels(indexes, parts, closed, growing)
     paths = {path.name: path for path in (*tables, *label_tables)}
     inside = [part for part in parts if part.last_at > since and part.first_at <= until]
     with tail.columns() as columns:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
-from surefoot.adapters.evidence.sum_cells import INTEGERS, CellRows
+from surefoot.adapters.evidence.sum_cells import CellRows, IntegerArray
 from surefoot.core.answers.class_reading import NumberKinds
 from surefoot.core.policy.policy_types import PairedGate
 
@@ -88,21 +88,21 @@ def _coded(table: pa.Table, column: str) -> tuple[list[str], NDArray[np.int64]]:
     return found.dictionary.to_pylist(), found.indices.to_numpy().astype(np.int64)
 
 
-def _numbers(sums: INTEGERS) -> pa.Array:
+def _numbers(sums: IntegerArray) -> pa.Array:
     """A column of as many sums a row."""
     if sums.dtype != object or max(sums.max(), -sums.min()) <= _LARGEST:
         return pa.FixedSizeListArray.from_arrays(pa.array(sums.astype(np.int64).ravel()), sums.shape[1])
     return pa.array([" ".join(map(str, row)) for row in sums.tolist()])
 
 
-def _sums(column: pa.Array) -> INTEGERS:
+def _sums(column: pa.Array) -> IntegerArray:
     """What `_numbers` has written, shape (n, width)."""
     if pa.types.is_string(column.type):
         return np.array([[*map(int, text.split())] for text in column.to_pylist()], dtype=object)
-    flat: INTEGERS = column.flatten().to_numpy()
+    flat: IntegerArray = column.flatten().to_numpy()
     return flat.reshape(len(column), column.type.list_size)
 
 
-def no_rows() -> pa.Table:
+def empty_table() -> pa.Table:
     """A table for what is kept as facts alone."""
     return pa.table({"none": pa.nulls(0, pa.int64())})

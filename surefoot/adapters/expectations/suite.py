@@ -20,7 +20,7 @@ from surefoot.adapters.expectations.engine import (
     import_great_expectations,
     make_gx_batch,
 )
-from surefoot.adapters.expectations.unbreakable_expectations import unbreakable_problems
+from surefoot.adapters.expectations.unbreakable_expectations import find_unbreakable_expectations
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.validation_evidence import FailedExpectation, ValidationResult
@@ -70,7 +70,7 @@ def run_suite(
     )
 
 
-def suite_problems(suite_path: Path) -> tuple[int, tuple[str, ...]]:
+def find_suite_problems(suite_path: Path) -> tuple[int, tuple[str, ...]]:
     """How many expectations a suite declares, and what is wrong with each of them that is no check."""
     found: list[str] = []
     try:
@@ -84,7 +84,7 @@ def suite_problems(suite_path: Path) -> tuple[int, tuple[str, ...]]:
         except CannotJudgeError as problem:
             found.append(words.replace_unencodable(str(problem)))
     if not found:
-        found += unbreakable_problems(json.dumps(items))
+        found += find_unbreakable_expectations(json.dumps(items))
     return len(items), tuple(found)
 
 
@@ -135,7 +135,7 @@ def _evaluate(name: str, declared: list[dict[str, Any]], frame: "pd.DataFrame") 
     gx = import_great_expectations()
     for item in declared:
         build_expectation(gx, 0, item)
-    if problems := unbreakable_problems(json.dumps(declared)):
+    if problems := find_unbreakable_expectations(json.dumps(declared)):
         raise CannotJudgeError(problems[0])
     wanted = [build_expectation(gx, at, rules.parse_date_columns(item, table)) for at, item in enumerate(declared)]
     suite = gx.ExpectationSuite(name=name, expectations=wanted)

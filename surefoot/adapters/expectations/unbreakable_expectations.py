@@ -25,7 +25,7 @@ _COLUMN = re.compile(r"column|name .* is not defined|undefined", re.IGNORECASE)
 
 
 @lru_cache(16)
-def unbreakable_problems(declared: str) -> tuple[str, ...]:
+def find_unbreakable_expectations(declared: str) -> tuple[str, ...]:
     """What is wrong with the expectations that no table breaks, and with those that no table can be held against.
 
     Args:

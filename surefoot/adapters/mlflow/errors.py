@@ -73,7 +73,7 @@ def _lost_alias_race(error: Exception) -> bool:
     return named and ("unique constraint" in said or "duplicate" in said)
 
 
-def alias_is_missing(error: Exception) -> bool:
+def is_missing_alias_error(error: Exception) -> bool:
     """Whether MLflow says that an alias is not set.
 
     It does so with INVALID_PARAMETER_VALUE, the code of a malformed alias too; only the words differ.

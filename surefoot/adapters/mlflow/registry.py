@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surefoot.adapters.mlflow.client import RetryingClient
-from surefoot.adapters.mlflow.errors import alias_is_missing
+from surefoot.adapters.mlflow.errors import is_missing_alias_error
 from surefoot.core.domain import RegistryView, Version
 from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected
 
@@ -218,6 +218,6 @@ def _alias(client: "MlflowClient", model: str, alias: str) -> str | None:
     try:
         return str(client.get_model_version_by_alias(model, alias).version)
     except MlflowException as error:
-        if alias_is_missing(error):
+        if is_missing_alias_error(error):
             return None
         raise

@@ -18,21 +18,21 @@ from surefoot.adapters.predictions.feature_samples import sample_segments, sampl
 from surefoot.adapters.predictions.feature_sql import footer_option, typed_columns_sql
 from surefoot.adapters.predictions.log_files import (
     COMPACTION_FOLDER,
+    COMPACTION_NOTE_SUFFIX,
     FILE_KINDS,
     LABEL_FILES,
     MAX_LINE_BYTES,
     PART,
     PREDICTION_FILES,
-    REPLACED_NOTE_SUFFIX,
     WHOLE,
     FileKind,
     current_log_files,
     json_lines_sql,
-    list_log_files,
+    list_all_log_files,
     mergeable_parts,
     overlong_lines,
-    quote_text,
-    read_replaced_note,
+    quote_sql_string,
+    read_compaction_note,
     sql_path_list,
 )
 from surefoot.core.errors import Conflict, EvidenceUnavailable, InvariantBroken, NotFound, Rejected
@@ -124,7 +124,7 @@ def compact_log(root: Path, model: str, *, before: float | None = None, batches:
         with _alone(folder) as scratch, duckdb.connect() as db:
             db.execute(
                 f"SET threads = 1; SET memory_limit = '{SORT_MEMORY_LIMIT}';"
-                f" SET temp_directory = {quote_text(str(scratch))}"
+                f" SET temp_directory = {quote_sql_string(str(scratch))}"
             )
             db.execute("SET preserve_insertion_order = false")  # needed for row groups limited by their size
             run = _Run(db, folder, scratch, CompactionResult(model))
@@ -240,10 +240,10 @@ class _Run:
     def clear(self, kind: FileKind) -> None:
         """Remove what has been replaced, in this run or in one that was killed."""
         for ending in (PART, WHOLE):  # what a part has replaced goes before the part itself may go
-            for name in list_log_files(self._folder / COMPACTION_FOLDER, kind, ending + REPLACED_NOTE_SUFFIX):
+            for name in list_all_log_files(self._folder / COMPACTION_FOLDER, kind, ending + COMPACTION_NOTE_SUFFIX):
                 note = self._folder / COMPACTION_FOLDER / name
-                if (self._folder / name.removesuffix(REPLACED_NOTE_SUFFIX)).exists():
-                    for old in read_replaced_note(note):
+                if (self._folder / name.removesuffix(COMPACTION_NOTE_SUFFIX)).exists():
+                    for old in read_compaction_note(note):
                         (self._folder / old).unlink(missing_ok=True)
                     _sync(self._folder)
                 note.unlink()
@@ -282,7 +282,7 @@ class _Run:
         untyped = fresh.with_name(fresh.name + ".untyped")
         rows = self._write_records(untyped, ordered, contents.select)
         try:
-            select = f"SELECT * FROM read_parquet({quote_text(str(untyped))})"  # noqa: S608 - ours
+            select = f"SELECT * FROM read_parquet({quote_sql_string(str(untyped))})"  # noqa: S608 - ours
             typed = typed_columns_sql(self._db, select, contents.features)
             rows = self._copy(fresh, typed, contents.features, _SMALL_GROUP_BYTES)
         except _UNTYPABLE:
@@ -302,7 +302,7 @@ class _Run:
         options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP}"
         options += f", ROW_GROUP_SIZE_BYTES '{group or GROUP_BYTES}'"
         options += f", {footer_option(features)}" if features else ""
-        return self._row(f"COPY ({select}) TO {quote_text(str(target))} ({options})")[0]
+        return self._row(f"COPY ({select}) TO {quote_sql_string(str(target))} ({options})")[0]
 
     def _publish(self, kind: FileKind, ending: str, sources: Sequence[Path], contents: _Contents) -> Path:
         """Write a table in the place of its sources; its last rename is the moment at which it counts and they do not.
@@ -316,7 +316,7 @@ class _Run:
                 f"{fresh.name} got {written} of {contents.rows} rows: another process still writes to a closed segment"
             )
         fresh.chmod(0o640)  # as the segments: requests are private
-        note = fresh.with_name(fresh.name + REPLACED_NOTE_SUFFIX)
+        note = fresh.with_name(fresh.name + COMPACTION_NOTE_SUFFIX)
         note.write_bytes(orjson.dumps([path.name for path in sources]))
         for path, place in ((note, self._folder / COMPACTION_FOLDER), (fresh, self._folder)):
             _sync(path)

@@ -16,7 +16,7 @@ from surefoot.adapters.predictions.feature_columns import (
     FeatureKind,
     write_footer,
 )
-from surefoot.adapters.predictions.log_files import quote_text
+from surefoot.adapters.predictions.log_files import quote_sql_string
 
 _NUMBERS = itertools.count()
 """Numbers of the functions that connections have been given."""
@@ -43,7 +43,7 @@ _FITTING = {
 
 def footer_option(features: Sequence[Feature]) -> str:
     """SQL of the option of COPY that lists the features in the table's footer."""
-    return f"KV_METADATA {{{FOOTER_KEY}: {quote_text(write_footer(features))}}}"
+    return f"KV_METADATA {{{FOOTER_KEY}: {quote_sql_string(write_footer(features))}}}"
 
 
 def typed_columns_sql(db: duckdb.DuckDBPyConnection, select: str, features: Sequence[Feature]) -> str:
@@ -56,14 +56,15 @@ def typed_columns_sql(db: duckdb.DuckDBPyConnection, select: str, features: Sequ
     """
     typed = [feature for feature in features if feature.column]
     fields = {feature.name: _SQL_TYPES[feature.kind] for feature in typed}
-    kept = ", ".join(f"struct_extract(kept, {quote_text(f.name)}) AS {quote_name(f.column or '')}" for f in typed)
+    kept = ", ".join(f"struct_extract(kept, {quote_sql_string(f.name)}) AS {quote_name(f.column or '')}" for f in typed)
     presence = f"feature_presence_{next(_NUMBERS)}"
     _create_presence_function(db, presence, features)
-    paths = ", ".join(quote_text(_path(feature.name)) for feature in features)
+    paths = ", ".join(quote_sql_string(_path(feature.name)) for feature in features)
     # Where the columns make the same JSON again, the row has exactly their features: nothing more is to be checked.
     whole = f"'{_blob(np.packbits([feature.column is not None for feature in features]).tobytes())}'::BLOB"
     nested = any(feature.kind is FeatureKind.ANY for feature in features)
     unsure = f"WHEN regexp_matches(CAST(features AS VARCHAR), '{_HUGE}') THEN NULL" if nested else ""
+    layout = quote_sql_string(orjson.dumps(fields).decode())
     return f"""
       SELECT * EXCLUDE (found, kept), {kept} FROM (
         SELECT *, CASE WHEN {PRESENT_COLUMN} IS NOT NULL THEN found END AS kept FROM (
@@ -73,7 +74,7 @@ def typed_columns_sql(db: duckdb.DuckDBPyConnection, select: str, features: Sequ
               {unsure}
               ELSE {presence}(json_type(features, [{paths}]), len(json_keys(features)), found)
             END AS {PRESENT_COLUMN}
-          FROM (SELECT *, from_json(features, {quote_text(orjson.dumps(fields).decode())}) AS found FROM ({select}))
+          FROM (SELECT *, from_json(features, {layout}) AS found FROM ({select}))
         )
       )
     """  # noqa: S608 - names and texts are quoted

@@ -16,7 +16,7 @@ PART, WHOLE = ".part.parquet", ".whole.parquet"
 """How tables end: made of closed segments, and made of parts."""
 MAX_LINE_BYTES = 16 << 20
 """What readers of JSON lines make room for at least [bytes]; gateways write lines of 1 MiB at most."""
-REPLACED_NOTE_SUFFIX = ".replaces"
+COMPACTION_NOTE_SUFFIX = ".replaces"
 """Ends the name of the note that says what a table has replaced, while some of that may still be there."""
 
 
@@ -100,7 +100,7 @@ SHADOW_FILES = FileKind(
 FILE_KINDS = (PREDICTION_FILES, LABEL_FILES, SHADOW_FILES)
 
 
-def list_log_files(folder: Path, kind: FileKind, ending: str) -> list[str]:
+def list_all_log_files(folder: Path, kind: FileKind, ending: str) -> list[str]:
     """Files of one kind, in order; none where there is no folder.
 
     Raises:
@@ -123,13 +123,13 @@ def current_log_files(folder: Path, kind: FileKind) -> tuple[list[Path], list[Pa
     Raises:
         OSError: The folder cannot be read.
     """
-    segments = list_log_files(folder, kind, ".jsonl")
-    tables = list_log_files(folder, kind, PART)
-    tables += list_log_files(folder, kind, WHOLE)
+    segments = list_all_log_files(folder, kind, ".jsonl")
+    tables = list_all_log_files(folder, kind, PART)
+    tables += list_all_log_files(folder, kind, WHOLE)
     replaced: set[str] = set()
-    for name in list_log_files(folder / COMPACTION_FOLDER, kind, REPLACED_NOTE_SUFFIX):
-        if name.removesuffix(REPLACED_NOTE_SUFFIX) in tables:
-            replaced |= set(read_replaced_note(folder / COMPACTION_FOLDER / name))
+    for name in list_all_log_files(folder / COMPACTION_FOLDER, kind, COMPACTION_NOTE_SUFFIX):
+        if name.removesuffix(COMPACTION_NOTE_SUFFIX) in tables:
+            replaced |= set(read_compaction_note(folder / COMPACTION_FOLDER / name))
     listed = (segments, tables)
     return tuple([folder / name for name in some if name not in replaced] for some in listed)  # type: ignore[return-value]
 
@@ -158,7 +158,7 @@ def mergeable_parts(rows: Mapping[Path, int], together: int, most: int) -> list[
     return [parts for parts in made if len(parts) > 1]
 
 
-def read_replaced_note(note: Path) -> list[str]:
+def read_compaction_note(note: Path) -> list[str]:
     """Names of the files that a table has replaced; none when they are gone, and the note with them."""
     try:
         return list(orjson.loads(note.read_bytes()))
@@ -166,14 +166,14 @@ def read_replaced_note(note: Path) -> list[str]:
         return []
 
 
-def quote_text(text: str) -> str:
+def quote_sql_string(text: str) -> str:
     """A text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def sql_path_list(files: Sequence[Path]) -> str:
     """Files as an SQL list."""
-    return "[" + ", ".join(quote_text(str(file)) for file in files) + "]"
+    return "[" + ", ".join(quote_sql_string(str(file)) for file in files) + "]"
 
 
 def overlong_lines(segment: Path) -> list[tuple[int, int]]:

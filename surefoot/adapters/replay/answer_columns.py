@@ -11,7 +11,7 @@ import pyarrow.json
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.block_sums import AnswerColumn, probabilities_or_nan
-from surefoot.adapters.evidence.sum_cells import EXACT_FLOAT
+from surefoot.adapters.evidence.sum_cells import MAX_EXACT_FLOAT
 from surefoot.adapters.evidence_store.answer_files import ANSWER_COLUMNS
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.answers.values import SUM_TOLERANCE, Floats
@@ -20,9 +20,9 @@ from surefoot.core.policy.policy_types import (
     SCORE_BIN_METRICS,
     Gate,
     Metric,
-    classes_of,
-    loss_of,
-    threshold_of,
+    gate_classes,
+    gate_loss,
+    gate_threshold,
 )
 
 _JSON_TYPE = pa.binary()
@@ -40,7 +40,7 @@ def make_answer_column(answers: Sequence[object]) -> pa.Array:
     for kind, made in ((float, pa.float64()), (str, pa.string()), (bool, pa.bool_())):
         if kinds == {kind}:
             return pa.array(answers, type=made)
-    if kinds == {int} and all(abs(answer) < EXACT_FLOAT for answer in given):  # type: ignore[arg-type] # all are
+    if kinds == {int} and all(abs(answer) < MAX_EXACT_FLOAT for answer in given):  # type: ignore[arg-type] # all are
         return pa.array(answers, type=pa.int64())
     if kinds == {list} and all(type(cell) is float for answer in given for cell in answer):  # type: ignore[attr-defined] # all are lists
         widths = {len(answer) for answer in given}  # type: ignore[arg-type] # same
@@ -81,7 +81,7 @@ def _loads(text: str) -> object:
 def _exact(column: pa.Array) -> bool:
     """Whether each number is what was written, as far as it may have been a whole one."""
     numbers = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
-    return bool(pc.all(pc.less(pc.abs(numbers), float(EXACT_FLOAT))).as_py())
+    return bool(pc.all(pc.less(pc.abs(numbers), float(MAX_EXACT_FLOAT))).as_py())
 
 
 def _equal_lists(column: pa.Array) -> pa.Array | None:
@@ -112,8 +112,8 @@ def _as_json(column: pa.Array) -> pa.Array:
     return pa.array([None if a is None else orjson.dumps(a) for a in column.to_pylist()], type=_JSON_TYPE)
 
 
-def kept_columns(column: pa.Array) -> dict[str, pa.Array]:
-    """Give answers in the form of ANSWER_COLUMNS; `read_kept_columns` gives back what each is worth."""
+def encode_stored_answers(column: pa.Array) -> dict[str, pa.Array]:
+    """Give answers in the form of ANSWER_COLUMNS; `decode_stored_answers` gives back what each is worth."""
     made = {name: pa.nulls(len(column), kind) for name, kind in ANSWER_COLUMNS.items()}
     if pa.types.is_floating(column.type):
         made["number"] = column.cast(pa.float64())
@@ -127,7 +127,7 @@ def kept_columns(column: pa.Array) -> dict[str, pa.Array]:
     return made
 
 
-def read_kept_columns(kept: pa.Table) -> pa.Array:
+def decode_stored_answers(kept: pa.Table) -> pa.Array:
     """Make a column of answers of the form of ANSWER_COLUMNS."""
     columns = {name: kept.column(name).combine_chunks() for name in ANSWER_COLUMNS}
     places = {name: np.flatnonzero(_present(column)) for name, column in columns.items()}
@@ -192,11 +192,11 @@ def paired_answer_arrays(gate: Gate, champion: pa.Array, candidate: pa.Array) ->
 
 def _reads_probabilities(gate: Gate) -> bool:
     """Whether a metric takes the probabilities of no and yes for the probability of yes."""
-    if classes_of(gate) or not 0.0 < threshold_of(gate) < 1.0:
+    if gate_classes(gate) or not 0.0 < gate_threshold(gate) < 1.0:
         return False
     return (
         gate.metric in SCORE_BIN_METRICS | GROUP_RATE_METRICS | {Metric.DISAGREEMENT}
-        or loss_of(gate) in _PROBABILITY_LOSSES
+        or gate_loss(gate) in _PROBABILITY_LOSSES
     )
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from surefoot.adapters.evidence.block_sums import CodedTexts, ScoredBatch, present_mask, score_bin_totals
+from surefoot.adapters.evidence.block_sums import CategoryCodes, ScoredBatch, present_mask, score_bin_totals
 from surefoot.adapters.evidence.column_distances import (
     column_distances,
     count_texts_among_numbers,
     unequal_row_shares,
 )
 from surefoot.adapters.evidence.failure_counts import FailureCounts
-from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS, count_left_out_records, examines_rows
+from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS, count_left_out_records, samples_rows
 from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_table, missing_answer_mask, paired_answer_arrays
@@ -102,7 +102,7 @@ class OfflineReplay:
         """Count what the evidence for a gate leaves out of the records of the window."""
         key = (question.model, question.since, question.until, question.max_rows)
         if self._window is not None and self._window[0] == key:
-            return self._window[1].left_out(question, examined=examines_rows(self._log, question))
+            return self._window[1].left_out(question, examined=samples_rows(self._log, question))
         return count_left_out_records(self._log, question)
 
     def close_window(self) -> None:
@@ -172,7 +172,9 @@ class OfflineReplay:
                         labels=found["label"],
                         late=~present_mask(found["label"]) & (found["known"] > 0),
                         corrected=int(np.maximum(found["in_time"] - 1, 0).sum()),
-                        columns={column: CodedTexts.of_json(window.feature(number, column)) for column in gate.by},
+                        columns={
+                            column: CategoryCodes.from_arrow_json(window.feature(number, column)) for column in gate.by
+                        },
                         ids=ids,
                     )
                 )

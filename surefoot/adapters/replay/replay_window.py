@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.left_out_records import MAX_EXAMINED_ROWS, reads_labels
+from surefoot.adapters.evidence.left_out_records import MAX_EXAMINED_ROWS, waits_for_labels
 from surefoot.adapters.evidence_store.answer_files import ANSWER_COLUMNS
 from surefoot.adapters.feature_tables.part_features import PartFeatures, open_typed_part
 from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
@@ -168,7 +168,7 @@ class ReplayWindow:
         )
         sampled = self.sampled + (max(rows - MAX_EXAMINED_ROWS, 0) if examined else 0)
         made = LeftOutRecords(records, refused, repeated=records - rows, unkept=unkept, sampled=sampled)
-        if not reads_labels(question):
+        if not waits_for_labels(question):
             return made
         early, future = self._counts(
             f"""

@@ -7,25 +7,25 @@ from dataclasses import asdict
 import numpy as np
 
 from surefoot.adapters.evidence.failure_counts import FailureCounts
-from surefoot.adapters.evidence.left_out_records import reads_labels
+from surefoot.adapters.evidence.left_out_records import waits_for_labels
 from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
 from surefoot.adapters.evidence_store.answer_files import TAIL, environment_digest
-from surefoot.adapters.evidence_store.evidence_store import EvidenceStore, KeptPiece, key_name
+from surefoot.adapters.evidence_store.evidence_store import EvidenceStore, StoredCounts, key_name
 from surefoot.adapters.evidence_store.left_out_facts import read_left_out
 from surefoot.adapters.evidence_store.log_sections import LogSection, LogSections
-from surefoot.adapters.evidence_store.recount import failure_facts, read_failures
-from surefoot.adapters.evidence_store.sums_table import decode_sums, encode_sums, no_rows
+from surefoot.adapters.evidence_store.sums_table import decode_sums, empty_table, encode_sums
+from surefoot.adapters.evidence_store.verdict_recount import decode_failures, encode_failures
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.scoring_progress import ScoringProgress
 from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.judging.full_replay_requests import needs_every_request
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.judging.replay_questions import asks_every_request
 from surefoot.core.policy.policy_types import PAIRED_METRICS, Metric, PairedGate, narrow
 
 _FORMAT = 1
 """Version of what is kept; other sums are made anew."""
-_Sums = tuple[PairedSumsBuilder, int, KeptPiece | None]
-_Failures = tuple[FailureCounts, KeptPiece | None]
+_Sums = tuple[PairedSumsBuilder, int, StoredCounts | None]
+_Failures = tuple[FailureCounts, StoredCounts | None]
 
 
 class SectionCounts:
@@ -79,7 +79,7 @@ class SectionCounts:
         added up. No more than three are open.
         """
         first = questions[0]
-        kept, versions = self._store.kept_names(), (first.champion, first.candidate)
+        kept, versions = self._store.stored_keys(), (first.champion, first.candidate)
         waiting = [section for section in self.cut.sections if self._uncounted(first, section, kept)]
         rows = {id(section): len(versions) * section.rows * self._asks(first, section) for section in waiting}
         self._progress.begin(sum(rows.values()))
@@ -130,8 +130,8 @@ class SectionCounts:
             section: The section.
             keep_open: Whether it is going to be asked more.
         """
-        asked = [question for question in questions if asks_every_request(question)]
-        kept = self._store.kept_names()
+        asked = [question for question in questions if needs_every_request(question)]
+        kept = self._store.stored_keys()
         paired = [question for question in asked if question.gate.metric in PAIRED_METRICS]
         if waiting := [question for question in paired if self._uncounted(question, section, kept)]:
             self._add_up(waiting, section)
@@ -150,7 +150,7 @@ class SectionCounts:
         if name in self._sums:
             return self._sums[name]
         key = self._sums_key(question, section)
-        piece = self._store.piece(key) if key else None
+        piece = self._store.load_counts(key) if key else None
         if piece is not None:
             gate = narrow(question.gate, PairedGate)
             sums = decode_sums(gate, question.since, question.until, piece.table, piece.facts)
@@ -169,7 +169,7 @@ class SectionCounts:
             piece = None
             if key and whole:
                 table, facts = encode_sums(sums)
-                piece = self._store.keep_piece(key, table, {**facts, "rows": size})
+                piece = self._store.save_counts(key, table, {**facts, "rows": size})
             else:
                 self._sums[id(section), _gate_name(question)] = (sums, size, None)
             found.append((sums, size, piece))
@@ -181,32 +181,32 @@ class SectionCounts:
         if name in self._failures:
             return self._failures[name]
         key = self._sums_key(question, section)
-        piece = self._store.piece(key) if key else None
+        piece = self._store.load_counts(key) if key else None
         if piece is not None:
-            return read_failures(piece.facts), piece
+            return decode_failures(piece.facts), piece
         made, whole = self._keep_answers(question, section)
         if made is None:
             return None
         counts = made.count_failures(question)
         if key and whole:
-            return counts, self._store.keep_piece(key, no_rows(), failure_facts(counts))
+            return counts, self._store.save_counts(key, empty_table(), encode_failures(counts))
         self._failures[name] = (counts, None)
         return self._failures[name]
 
     def left_out(self, question: EvidenceRequest, section: LogSection) -> LeftOutRecords:
         """What is left out of the records of a section."""
-        labels = reads_labels(question)
+        labels = waits_for_labels(question)
         name = (id(section), labels)
         if name in self._left:
             return self._left[name]
         key = self._key(question, section, "left out", labels=labels, versions=False, reads=labels)
-        if key and (piece := self._store.piece(key)):
+        if key and (piece := self._store.load_counts(key)):
             return read_left_out(piece.facts)
         replay = self.replay(section)
         replay.window(question)
         found = replay.left_out(question)
         if key:
-            self._store.keep_piece(key, no_rows(), {**asdict(found), "requests": list(found.requests)})
+            self._store.save_counts(key, empty_table(), {**asdict(found), "requests": list(found.requests)})
         self._left[name] = found
         return found
 

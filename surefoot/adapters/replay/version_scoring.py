@@ -13,12 +13,12 @@ from surefoot.adapters.evidence_store.answer_files import ANSWER_SCHEMA
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, json_value
 from surefoot.adapters.replay.answer_columns import (
     answer_values,
-    kept_columns,
+    decode_stored_answers,
+    encode_stored_answers,
     make_answer_column,
     merge_answer_parts,
     missing_answer_mask,
     parse_answer_column,
-    read_kept_columns,
 )
 from surefoot.adapters.replay.replay_window import ReplayWindow, RequestBatch
 from surefoot.adapters.replay.scoring import (
@@ -112,7 +112,7 @@ class VersionScorer:
     def _kept_column(self, batch: RequestBatch, places: NDArray[np.intp]) -> pa.Array:
         """Answers that were kept of some requests."""
         found, kept = self._window.joined_answers(self._kept, batch.number)
-        return read_kept_columns(kept.filter(pa.array(np.isin(found, places))))
+        return decode_stored_answers(kept.filter(pa.array(np.isin(found, places))))
 
     def add(self, batch: RequestBatch) -> None:
         """Score one more batch; the batches of a window come in its order.
@@ -173,7 +173,7 @@ class VersionScorer:
     def tables(self) -> Iterator[pa.Table]:
         """Give the answers in the form of ANSWER_SCHEMA, but those that stand in the log."""
         for (_, keys), column, served in zip(self._window.keys(), self.columns(), self._served, strict=True):
-            answers = kept_columns(column)
+            answers = encode_stored_answers(column)
             made = pa.table([*keys.columns, *answers.values()], names=[*keys.column_names, *answers])
             wanted = np.ones(len(column), dtype=bool)
             wanted[served] = False

@@ -5,7 +5,7 @@ from pathlib import Path
 import duckdb
 
 from surefoot.adapters.predictions.feature_columns import PRESENT_COLUMN
-from surefoot.adapters.predictions.log_files import quote_text
+from surefoot.adapters.predictions.log_files import quote_sql_string
 from surefoot.adapters.predictions.prediction_log import json_value
 
 MEMORY_LIMIT = "500MB"
@@ -40,13 +40,13 @@ def copy_window(
         How many rows are left out, because no more are wanted.
     """
     place.unlink(missing_ok=True)
-    spill = quote_text(str(place.parent / "spill"))
+    spill = quote_sql_string(str(place.parent / "spill"))
     db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}")
-    db.execute(f"ATTACH {quote_text(str(place))} AS replay")
+    db.execute(f"ATTACH {quote_sql_string(str(place))} AS replay")
     # The rows stay in the order of the log; only their keys are sorted, to find the repeated ones.
     source, number, typed = "log", "row_number() OVER () - 1", "false"
     if part is not None:
-        source = f"read_parquet({quote_text(str(part))}, file_row_number = true)"
+        source = f"read_parquet({quote_sql_string(str(part))}, file_row_number = true)"
         number, typed = "file_row_number", f"{PRESENT_COLUMN} IS NOT NULL"
     features = "features" if part is None else "NULL::JSON AS features"
     db.execute(

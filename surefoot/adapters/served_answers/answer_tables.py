@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from surefoot.adapters.predictions.log_files import quote_text, sql_path_list
+from surefoot.adapters.predictions.log_files import quote_sql_string, sql_path_list
 from surefoot.adapters.predictions.record_columns import quote_column
 from surefoot.adapters.served_answers.exposed_requests import GROUP_PREFIX, MEMORY_LIMIT
 from surefoot.adapters.served_answers.good_answers import COULD_NOT_ANSWER, GoodAnswers
@@ -87,7 +87,7 @@ def write_answer_table(
         fresh = made.with_name(f".{secrets.token_hex(8)}.tmp")
         with duckdb.connect() as db, contextlib.ExitStack() as undo:
             undo.callback(fresh.unlink, missing_ok=True)
-            spill = quote_text(str(exposed.parent / "spill"))
+            spill = quote_sql_string(str(exposed.parent / "spill"))
             db.execute(f"SET threads = 1; SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}")
             db.execute(
                 "CREATE MACRO differ(a, b) AS CASE WHEN a IS NULL OR b IS NULL THEN (a IS NULL) <> (b IS NULL)"
@@ -95,7 +95,7 @@ def write_answer_table(
             )
             db.execute(f"CREATE TABLE joined AS {_joined_sql(exposed, good)}")
             db.execute(
-                f"COPY (SELECT {select} FROM joined ORDER BY n) TO {quote_text(str(fresh))}"  # noqa: S608 - names are quoted
+                f"COPY (SELECT {select} FROM joined ORDER BY n) TO {quote_sql_string(str(fresh))}"  # noqa: S608 - names are quoted
                 f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP_ROWS})"
             )
             found = _counted(db, groups, made, _settled_digest(fresh))
@@ -129,9 +129,9 @@ def _joined_sql(exposed: Path, good: GoodAnswers) -> str:
         SELECT *, {_CHANGED_SQL} AS changed FROM (
           SELECT e.* EXCLUDE (features, params), a.good_answer,
                  CASE WHEN a.good_answer IS NULL THEN coalesce(k.why, '{COULD_NOT_ANSWER}') END AS unknown
-          FROM read_parquet({quote_text(str(exposed))}) e
+          FROM read_parquet({quote_sql_string(str(exposed))}) e
           LEFT JOIN ({answers}) a ON e.ask = a.ask AND e."row" = a."row"
-          LEFT JOIN read_parquet({quote_text(str(good.reasons))}) k ON e.n = k.n
+          LEFT JOIN read_parquet({quote_sql_string(str(good.reasons))}) k ON e.n = k.n
         )
     """  # noqa: S608 - constants and our own files
 

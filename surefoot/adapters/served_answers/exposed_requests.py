@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from surefoot.adapters.predictions.log_files import quote_text
+from surefoot.adapters.predictions.log_files import quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.record_columns import quote_column
 from surefoot.core.canonical_text import MISSING_SLICE_NAME, canonical_text_of_json
@@ -81,7 +81,7 @@ def list_exposed_requests(log: PredictionLog, question: ExposureQuestion, folder
 
 
 def _write(db: duckdb.DuckDBPyConnection, question: ExposureQuestion, folder: Path, made: Path) -> None:
-    db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {quote_text(str(folder / 'spill'))}")
+    db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {quote_sql_string(str(folder / 'spill'))}")
     db.register("periods", _period_table(question.periods))
     wanted = ["answered_by = $number"]
     asked: dict[str, object] = {"number": question.number, "unknown": str(Phase.UNKNOWN), "good": question.good or None}
@@ -126,7 +126,7 @@ def _write(db: duckdb.DuckDBPyConnection, question: ExposureQuestion, folder: Pa
         FROM (
           SELECT *, dense_rank() OVER (PARTITION BY request ORDER BY "at", generation) - 1 AS occurrence,
                  row_number() OVER (PARTITION BY request, "row", "at", generation ORDER BY answer) - 1 AS twin
-          FROM read_parquet({quote_text(str(listed))})
+          FROM read_parquet({quote_sql_string(str(listed))})
         ) r {joins} ORDER BY n
         """,  # noqa: S608 - names are quoted
         made,
@@ -162,7 +162,7 @@ def _raw_name(place: int) -> str:
 def _map_values(db: duckdb.DuckDBPyConnection, listed: Path, place: int) -> None:
     """Make the table that spells each different value of a column canonically, as slices are named."""
     name = _raw_name(place)
-    sql = f"SELECT DISTINCT {name} AS value FROM read_parquet({quote_text(str(listed))}) WHERE {name} IS NOT NULL"  # noqa: S608 - our own name
+    sql = f"SELECT DISTINCT {name} AS value FROM read_parquet({quote_sql_string(str(listed))}) WHERE {name} IS NOT NULL"  # noqa: S608 - our own name
     values = db.sql(sql).to_arrow_table().column("value").to_pylist()
     spelt = pa.table(
         {
@@ -178,9 +178,11 @@ def _group_sql(question: ExposureQuestion, place: int) -> str:
     if question.groups[place] in question.dropped:
         return "NULL::VARCHAR"
     named = "r.features IS NOT NULL AND starts_with(r.features, '{')"
-    return f"CASE WHEN {named} THEN coalesce(v{place}.text, {quote_text(MISSING_SLICE_NAME)}) END"
+    return f"CASE WHEN {named} THEN coalesce(v{place}.text, {quote_sql_string(MISSING_SLICE_NAME)}) END"
 
 
 def _copy(db: duckdb.DuckDBPyConnection, select: str, made: Path, parameters: dict[str, object]) -> None:
     """Write the rows of a query to a Parquet file."""
-    db.execute(f"COPY ({select}) TO {quote_text(str(made))} (FORMAT parquet, COMPRESSION zstd)", parameters or None)
+    db.execute(
+        f"COPY ({select}) TO {quote_sql_string(str(made))} (FORMAT parquet, COMPRESSION zstd)", parameters or None
+    )

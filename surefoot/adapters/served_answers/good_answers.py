@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from surefoot.adapters.feature_tables.part_features import number_texts
-from surefoot.adapters.predictions.log_files import PREDICTION_FILES, WHOLE, quote_text
+from surefoot.adapters.predictions.log_files import PREDICTION_FILES, WHOLE, quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_values
 from surefoot.adapters.replay.hosted_models import HostedScorer
@@ -86,7 +86,7 @@ def ask_good_versions(exposed: Path, question: ExposureQuestion, who: GoodVersio
     problems: dict[str, str] = {}
     answers = []
     with _database(folder) as db:
-        rows = f"read_parquet({quote_text(str(exposed))})"
+        rows = f"read_parquet({quote_sql_string(str(exposed))})"
         db.execute("CREATE TABLE reasons (n BIGINT, why VARCHAR)")
         if who.load is None:
             db.execute(f"INSERT INTO reasons SELECT n, '{NOT_ASKED}' FROM {rows}")  # noqa: S608 - constants and our own file
@@ -104,7 +104,7 @@ def ask_good_versions(exposed: Path, question: ExposureQuestion, who: GoodVersio
                 answers += [made] if made else []
         reasons = folder / "reasons.parquet"
         each = "SELECT n, min(why) AS why FROM reasons GROUP BY n"
-        db.execute(f"COPY ({each}) TO {quote_text(str(reasons))} (FORMAT parquet)")
+        db.execute(f"COPY ({each}) TO {quote_sql_string(str(reasons))} (FORMAT parquet)")
     return GoodAnswers(tuple(answers), reasons, problems)
 
 
@@ -112,7 +112,7 @@ def ask_good_versions(exposed: Path, question: ExposureQuestion, who: GoodVersio
 def _database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an empty database that spills into a folder."""
     with duckdb.connect() as db:
-        spill = quote_text(str(folder / "spill"))
+        spill = quote_sql_string(str(folder / "spill"))
         db.execute(f"SET threads = 1; SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {spill}")
         yield db
 
@@ -163,7 +163,7 @@ def _ask_version(
         _write_log(db, rows, left, number, scratch / question.model)
         made = folder / f"answers-{number}.parquet"
         if _score(scratch, question.model, version, model, kept, made):
-            given = f'SELECT ask, "row" FROM read_parquet({quote_text(str(made))}) WHERE good_answer IS NOT NULL'  # noqa: S608 - our own file
+            given = f'SELECT ask, "row" FROM read_parquet({quote_sql_string(str(made))}) WHERE good_answer IS NOT NULL'  # noqa: S608 - our own file
             _give_reason(db, rows, number, GIVEN_UP, f'(ask, "row") NOT IN ({given})')
         return made
     finally:
@@ -215,7 +215,7 @@ def _write_log(db: duckdb.DuckDBPyConnection, rows: str, left: str, number: str,
     select = ", ".join(
         f'CAST({columns.get(name, "NULL")} AS {kind}) AS "{name}"' for name, kind in PREDICTION_FILES.columns.items()
     )
-    made = quote_text(str(folder / f"predictions-exposed{WHOLE}"))
+    made = quote_sql_string(str(folder / f"predictions-exposed{WHOLE}"))
     db.execute(
         f"COPY (SELECT {select} FROM {rows} r WHERE {left} ORDER BY n) TO {made} (FORMAT parquet, COMPRESSION zstd)",  # noqa: S608 - our own file
         [number],

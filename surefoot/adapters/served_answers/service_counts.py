@@ -58,13 +58,13 @@ class CountedWindow:
     now: float
 
 
-def main_loss_gate(policy: Policy | None) -> PairedGate | None:
+def primary_loss_gate(policy: Policy | None) -> PairedGate | None:
     """The first gate of a policy that measures a loss: what the score of a version is told in; None without one."""
     gates = policy.gates.values() if policy else ()
     return next((gate for gate in gates if isinstance(gate, PairedGate) and gate.metric in LOSS_METRICS), None)
 
 
-def count_service(
+def count_served_answers(
     log: PredictionLog, model: str, window: CountedWindow, gate: PairedGate | None
 ) -> tuple[VersionCounts, ...]:
     """What each version answered in a window, by number.

@@ -13,7 +13,7 @@ from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.errors import DataUnavailable, NewerWrite, NotFound, Rejected, SurefootError
 from surefoot.core.record.events import as_json
 from surefoot.core.record.state import Ledger
-from surefoot.core.tables.data_state import KeptCheckpoint
+from surefoot.core.tables.data_state import JournalledCheckpoint
 from surefoot.core.tables.due_tables import checkpoints_in_use
 from surefoot.rollout import (
     Ports,
@@ -77,7 +77,7 @@ def _try_again(ports: Ports, model: str, name: str, reason: str) -> None:
         raise NewerWrite(f"table {name} was not restored: {again.refused}")
 
 
-def _state(ledger: Ledger, kept: KeptCheckpoint) -> str:
+def _state(ledger: Ledger, kept: JournalledCheckpoint) -> str:
     """Where a checkpoint stands, in words."""
     due = ledger.data.due.get(kept.event.name)
     if due is not None and due.checkpoint == kept.seq:
@@ -89,12 +89,12 @@ def _state(ledger: Ledger, kept: KeptCheckpoint) -> str:
     return "in use" if kept in checkpoints_in_use(ledger) else "not in use"
 
 
-def _version(ledger: Ledger, kept: KeptCheckpoint) -> str:
+def _version(ledger: Ledger, kept: JournalledCheckpoint) -> str:
     """Number of the version that was served until the checkpoint."""
     return ledger.rollouts[kept.event.rollout].opened.champion.number
 
 
-def _checkpoint_json(ledger: Ledger, kept: KeptCheckpoint) -> dict[str, object]:
+def _checkpoint_json(ledger: Ledger, kept: JournalledCheckpoint) -> dict[str, object]:
     return {
         "entry": kept.seq,
         "at": kept.at,

@@ -20,7 +20,7 @@ def is_missing_value(value: object) -> bool:
     return text is None or text.strip().lower() in _NOTHING
 
 
-def class_text(value: object) -> str:
+def class_label_text(value: object) -> str:
     """The name of a class that one value gives: 1, 1.0, true and "1" are one class.
 
     Raises:

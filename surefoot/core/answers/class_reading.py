@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.answers.class_names import class_text, is_missing_value, is_numeric_class_name
+from surefoot.core.answers.class_names import class_label_text, is_missing_value, is_numeric_class_name
 from surefoot.core.answers.values import Floats, answer_number, check_class_probabilities, unwrap_single_value
 from surefoot.core.errors import InvariantBroken
 
@@ -26,7 +26,7 @@ class NumberReading(StrEnum):
 @lru_cache(256)
 def _class_positions(classes: tuple[str, ...]) -> Mapping[str, int]:
     """Position of each class by its name."""
-    return {name if is_missing_value(name) else class_text(name): index for index, name in enumerate(classes)}
+    return {name if is_missing_value(name) else class_label_text(name): index for index, name in enumerate(classes)}
 
 
 @lru_cache(256)
@@ -42,7 +42,7 @@ def _class_index(classes: tuple[str, ...], value: object) -> int | None:
     """Position of a class by its name, or by its number where no class is named by a number; None for neither."""
     known = _class_positions(classes)
     try:
-        text = class_text(value)
+        text = class_label_text(value)
     except InvariantBroken:
         return None
     if text in known:
@@ -91,7 +91,7 @@ def class_probabilities(value: object, classes: tuple[str, ...], reading: Number
     value = _inside(value, classes)
     if isinstance(value, dict):
         known = _class_positions(classes)
-        named = {known[class_text(key)]: cell for key, cell in value.items() if class_text(key) in known}
+        named = {known[class_label_text(key)]: cell for key, cell in value.items() if class_label_text(key) in known}
         if len(named) != len(value):
             raise InvariantBroken(f"expected probabilities of {', '.join(classes)}, found those of other classes")
         value = [named.get(index) for index in range(len(classes))]

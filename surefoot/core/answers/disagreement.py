@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.answers.class_names import class_text
+from surefoot.core.answers.class_names import class_label_text
 from surefoot.core.answers.losses import decided_classes
 from surefoot.core.answers.values import (
     Floats,
@@ -68,7 +68,7 @@ def _outputs_apart(one: object, other: object) -> bool:
     if isinstance(one, list | dict) or isinstance(other, list | dict):
         return True
     if isinstance(one, str) or isinstance(other, str):
-        return class_text(one) != class_text(other)
+        return class_label_text(one) != class_label_text(other)
     return not math.isclose(
         answer_number(one), answer_number(other), rel_tol=_EQUAL_TOLERANCE, abs_tol=_ABSOLUTE_TOLERANCE
     )
@@ -91,6 +91,6 @@ def _decision(value: object, threshold: float) -> str:
         named = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
         row = check_class_probabilities([cell for _, cell in named])
         if len(row) == 2 and isinstance(value, list):  # noqa: PLR2004 - no and yes have a threshold, in this order
-            return class_text(named[int(row[1] >= threshold)][0])
-        return class_text(named[int(np.argmax(row))][0])
-    return class_text(value if isinstance(value, str) else _at_threshold(answer_number(value), threshold))
+            return class_label_text(named[int(row[1] >= threshold)][0])
+        return class_label_text(named[int(np.argmax(row))][0])
+    return class_label_text(value if isinstance(value, str) else _at_threshold(answer_number(value), threshold))

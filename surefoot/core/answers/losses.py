@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.answers.class_names import class_text, is_numeric_class_name
+from surefoot.core.answers.class_names import class_label_text, is_numeric_class_name
 from surefoot.core.answers.class_reading import (
     NumberKinds,
     NumberReading,
@@ -29,10 +29,10 @@ from surefoot.core.policy.policy_types import (
     Gate,
     Metric,
     PinballGate,
-    classes_of,
-    loss_of,
+    gate_classes,
+    gate_loss,
+    gate_threshold,
     narrow,
-    threshold_of,
 )
 
 _PROBABILITY_FLOOR = 1e-15
@@ -66,7 +66,7 @@ def compute_losses(
     Source: Brier (1950), Monthly Weather Review 78(1), for brier; Koenker and Bassett (1978), Econometrica 46(1), for
         pinball.
     """
-    metric, classes = loss_of(gate), classes_of(gate)
+    metric, classes = gate_loss(gate), gate_classes(gate)
     reading = reading or _reading(gate, answers)
     if metric is Metric.ZERO_ONE:
         return _wrong(gate, answers, labels, reading)
@@ -104,7 +104,7 @@ def positive_class_scores(
         InvariantBroken: One of them holds none, or names no class.
     """
     reading = reading or _reading(gate, answers)
-    classes = classes_of(gate)
+    classes = gate_classes(gate)
     if not classes:
         return answer_probabilities(answers)
     if isinstance(answers, np.ndarray):
@@ -127,7 +127,7 @@ def labels_as_numbers(gate: Gate, labels: Sequence[object] | Floats) -> Floats:
     Raises:
         InvariantBroken: One of them is none, or names no class.
     """
-    if classes := classes_of(gate):
+    if classes := gate_classes(gate):
         return label_indices(labels, classes).astype(np.float64)
     made = answer_numbers(labels)
     if ((made < 0.0) | (made > 1.0)).any():
@@ -137,7 +137,7 @@ def labels_as_numbers(gate: Gate, labels: Sequence[object] | Floats) -> Floats:
 
 def _reading(gate: Gate, answers: Sequence[object] | Floats) -> NumberReading:
     """What the numbers among all answers are."""
-    classes = classes_of(gate)
+    classes = gate_classes(gate)
     if not is_ambiguous(classes):
         return NumberReading.NAMES
     kinds = NumberKinds()
@@ -177,7 +177,7 @@ def _wrong(
     gate: Gate, answers: Sequence[object] | Floats, labels: Sequence[object] | Floats, reading: NumberReading
 ) -> Floats:
     """One where the class that an answer stands for is not the one that came true."""
-    classes, threshold = classes_of(gate), threshold_of(gate)
+    classes, threshold = gate_classes(gate), gate_threshold(gate)
     if classes:
         chosen = _chosen(answers, classes, threshold, reading)
         return np.not_equal(chosen, label_indices(labels, classes)).astype(np.float64)
@@ -198,14 +198,14 @@ def _is_wrong(given: object, true: object, threshold: float) -> bool:
         InvariantBroken: A probability is held against a label other than 0 and 1, or a number against a word.
     """
     given, true = unwrap_single_value(given), unwrap_single_value(true)
-    label = class_text(true)
+    label = class_label_text(true)
     if _is_fraction(true):
         raise InvariantBroken(f"the label {true!r:.80} is no class")
     if isinstance(given, list | dict) or _is_fraction(given):
         if label not in {"0", "1"}:
             raise InvariantBroken("probabilities cannot be held against labels that are texts without 'classes'")
         return label != ("1" if answer_probability(given) >= threshold else "0")
-    answer = class_text(given)
+    answer = class_label_text(given)
     if _is_word(given, answer) != _is_word(true, label) and not (isinstance(given, str) and isinstance(true, str)):
         raise InvariantBroken("numbers cannot be held against labels that are words without 'classes'")
     return answer != label

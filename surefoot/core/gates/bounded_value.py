@@ -62,20 +62,22 @@ def judge_bounded_value(gate: ValueGate, found: ValueCounts, level: DecisionThre
     room = margin * abs(old) if gate.relative else margin
     # A relative margin is a slope of the null line, an absolute one its offset: neither looks at what came out.
     wide = level.allowance * margin
-    lean = -1.0 if gate.higher else 1.0
+    lean = -1.0 if gate.higher_is_better else 1.0
     slope, offset = (max(1.0 + lean * wide, _MIN_SLOPE), 0.0) if gate.relative else (1.0, min(wide / width, 1.0))
-    harmed = mean_increments(strata, found.center, 0.0, harm=True, higher_is_better=gate.higher)
+    harmed = mean_increments(strata, found.center, 0.0, harm=True, higher_is_better=gate.higher_is_better)
     harm, threshold = harm_evidence(harmed, level)
     # Only what happened since it seems to have broken is held against the limit: a good past must not hide it.
     start = likely_start(harmed, starts=MAX_EPOCHS)
     since = arm_means([s for s in strata if s.epoch >= start]) or both
     before, now = (gate.floor + value * width for value in since)
-    kept = mean_increments(strata, found.center, offset, harm=False, higher_is_better=gate.higher, slope=slope)
+    kept = mean_increments(
+        strata, found.center, offset, harm=False, higher_is_better=gate.higher_is_better, slope=slope
+    )
     safe = log_mean_exp([sum(column) for column in zip(*kept.values(), strict=True)]) if kept else 0.0
-    lost = old - new if gate.higher else new - old
+    lost = old - new if gate.higher_is_better else new - old
     name = gate.column or "value"
     shown = f"{name} per {found.trial} is {new:.4g} on the candidate, {old:.4g} on the champion: {new - old:+.3g}"
-    limit = old - room if gate.higher else old + room
+    limit = old - room if gate.higher_is_better else old + room
     late = (
         f" ({now - before:+.3g}{since_clause(start, MAX_EPOCHS, level)})"
         if start > min(s.epoch for s in strata)
@@ -85,18 +87,19 @@ def judge_bounded_value(gate: ValueGate, found: ValueCounts, level: DecisionThre
     wanted = _needed(strata, wide_room / width, level, found.trial)
     ends = _ends(gate, strata, found.center, threshold, level)
     low, high = (None if end is None else f"{end * width:+.3g}" for end in ends)
-    passes = weight_clause(level, f"{wide_room:.3g} {'less' if gate.higher else 'more'}")
+    passes = weight_clause(level, f"{wide_room:.3g} {'less' if gate.higher_is_better else 'more'}")
     told = f"{shown} ({interval_text(low, high)}); {passes}"
     counted = _counted(strata)
     seen = LiveMetric(
         harm=harm,
         safe=safe,
         split=sample_ratio_evidence(counted),
-        beyond=(before - now if gate.higher else now - before) > (margin * abs(before) if gate.relative else margin),
+        beyond=(before - now if gate.higher_is_better else now - before)
+        > (margin * abs(before) if gate.relative else margin),
         n=n,
         recent=found.recent,
         threshold=threshold,
-        failed=f"{shown}{late}; {'at least' if gate.higher else 'at most'} {limit:.4g} is accepted",
+        failed=f"{shown}{late}; {'at least' if gate.higher_is_better else 'at most'} {limit:.4g} is accepted",
         passed=told,
         undecided=f"not decided: {told}{wanted}",
         fields={
@@ -128,7 +131,7 @@ def _ends(
 
     def proved(loss: float, needed: float, *, above: bool) -> bool:
         """Whether the true loss surely lies above (or below) this one."""
-        harm, better = (above, gate.higher) if loss >= 0.0 else (not above, not gate.higher)
+        harm, better = (above, gate.higher_is_better) if loss >= 0.0 else (not above, not gate.higher_is_better)
         made = mean_increments(strata, center, abs(loss), harm=harm, higher_is_better=better)
         return bool(made) and log_mean_exp([sum(column) for column in zip(*made.values(), strict=True)]) >= needed
 
@@ -142,6 +145,6 @@ def _ends(
         return outer
 
     low, high = end(threshold, above=True), end(-math.log(level.beta), above=False)
-    if gate.higher:
+    if gate.higher_is_better:
         return (None if high is None else -high), (None if low is None else -low)
     return low, high

@@ -7,8 +7,8 @@ import numpy as np
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.policy_types import GAP_METRICS, Metric, PairedGate, loss_of
-from surefoot.core.stats.block_statistic import group_rates, statistic_of
+from surefoot.core.policy.policy_types import GAP_METRICS, Metric, PairedGate, gate_loss
+from surefoot.core.stats.block_statistic import group_metric_values, statistic_for_metric
 from surefoot.core.stats.paired_difference import MIN_BLOCKS, Difference, block_difference, jackknife_difference
 from surefoot.core.verdicts.build import make_verdict
 from surefoot.core.verdicts.wording import format_value
@@ -176,7 +176,7 @@ def _late(gate: PairedGate, found: PairedSums, measured: dict[str, Difference]) 
     for name, whole in measured.items():
         for last in (n for n in _LATEST_BLOCK_COUNTS if n < whole.blocks):
             blocks = sorted(found.slices[name], key=lambda block: block.key)[-last:]
-            if diff := block_difference(blocks, statistic_of(gate.metric), found.coarse):
+            if diff := block_difference(blocks, statistic_for_metric(gate.metric), found.coarse):
                 made.append((name, diff, last))
     return made
 
@@ -217,7 +217,7 @@ def _slices(gate: PairedGate, found: PairedSums) -> tuple[dict[str, Difference],
     small: _SmallSlices = []
     for name, size in _sizes(gate, found).items():
         made = (
-            block_difference(found.slices.get(name, ()), statistic_of(gate.metric), found.coarse)
+            block_difference(found.slices.get(name, ()), statistic_for_metric(gate.metric), found.coarse)
             if size >= least
             else None
         )
@@ -255,7 +255,11 @@ def _gap(gate: PairedGate, found: PairedSums) -> tuple[dict[str, Difference], _S
     if len(groups) < 2 or set(gate.protected) - set(groups):  # noqa: PLR2004 - a gap needs two sides
         return {}, small
     n, champion, candidate = _table(found, groups)
-    made = jackknife_difference(n, champion, candidate, statistic_of(gate.metric)) if len(n) >= MIN_BLOCKS else None
+    made = (
+        jackknife_difference(n, champion, candidate, statistic_for_metric(gate.metric))
+        if len(n) >= MIN_BLOCKS
+        else None
+    )
     return ({} if made is None else {"": made}), small
 
 
@@ -272,7 +276,9 @@ def _rates(gate: PairedGate, found: PairedSums) -> list[_Group]:
     """Each group with a rate under both versions, the highest rate of the candidate first."""
     groups, _ = _groups(gate, found)
     n, champion, candidate = _table(found, groups)
-    before, after = (group_rates(gate.metric, n.sum(axis=0), sums.sum(axis=0)) for sums in (champion, candidate))
+    before, after = (
+        group_metric_values(gate.metric, n.sum(axis=0), sums.sum(axis=0)) for sums in (champion, candidate)
+    )
     made = [
         _Group(name, int(n[:, place].sum()), float(before[place]), float(after[place]))
         for place, name in enumerate(groups)
@@ -290,7 +296,7 @@ def _between(gate: PairedGate, groups: list[_Group]) -> str:
     """The two groups that make the gap, in words."""
     high, low = groups[0], groups[-1]
     what = {Metric.TPR_GAP: "true positive rate", Metric.FPR_GAP: "false positive rate"}.get(gate.metric, "")
-    what = what or ("selection rate" if gate.metric is Metric.SELECTION_GAP else f"mean {loss_of(gate)}")
+    what = what or ("selection rate" if gate.metric is Metric.SELECTION_GAP else f"mean {gate_loss(gate)}")
     return (
         f"; with the candidate the {what} is {high.candidate:.4f} on {high.name} (champion: {high.champion:.4f})"
         f" and {low.candidate:.4f} on {low.name} ({low.champion:.4f})"

@@ -53,7 +53,7 @@ def unpack_evidence(text: str) -> Evidence:
         raise InvariantBroken(f"evidence in the journal cannot be read: {error}") from error
 
 
-class Recount(StrEnum):
+class RecountResult(StrEnum):
     """What became of adding up the counters of a verdict again."""
 
     NONE = "no sums were kept"
@@ -77,15 +77,15 @@ class ReverifyResult:
     gate: str
     problem: str = ""
     skipped: str = ""
-    recount: Recount = Recount.NONE
+    recount: RecountResult = RecountResult.NONE
 
 
-def _no_recount(_gate: Gate, _evidence: Evidence) -> tuple[Recount, str]:
-    return Recount.NONE, ""
+def _no_recount(_gate: Gate, _evidence: Evidence) -> tuple[RecountResult, str]:
+    return RecountResult.NONE, ""
 
 
 def reverify(
-    entries: Iterable[Entry], recount: Callable[[Gate, Evidence], tuple[Recount, str]] = _no_recount
+    entries: Iterable[Entry], recount: Callable[[Gate, Evidence], tuple[RecountResult, str]] = _no_recount
 ) -> Iterator[ReverifyResult]:
     """Judge every verdict again whose counters were kept, and whose judge this is.
 
@@ -115,7 +115,7 @@ def reverify(
                 gate.metric in GAP_METRICS and event.judge != JUDGE_EDITION
             ):  # it named the group whose rate had moved most
                 again = replace(again, culprit=event.verdict.culprit)
-            problem = wrong if done is Recount.DONE and wrong else _apart(event.verdict, again)
+            problem = wrong if done is RecountResult.DONE and wrong else _apart(event.verdict, again)
             yield ReverifyResult(entry.seq, event.verdict.gate, problem, recount=done)
 
 

@@ -140,7 +140,7 @@ class ValueGrowth:
         )
         margin = gate.margin or 0.0
         self._margin = margin * self._mean if gate.relative else margin / width
-        if gate.higher:
+        if gate.higher_is_better:
             self.largest, self.accepted = (
                 _UNBOUNDED_FACTOR,
                 self._mean / max(self._mean - self._margin, self._mean / _UNBOUNDED_FACTOR),
@@ -157,7 +157,7 @@ class ValueGrowth:
 
     def harm(self, share: float, times: float) -> float:
         """Growth of the evidence of harm."""
-        return self._grows(share, self._mean * (1.0 - 1.0 / times if self._gate.higher else times - 1.0))
+        return self._grows(share, self._mean * (1.0 - 1.0 / times if self._gate.higher_is_better else times - 1.0))
 
     def safe(self, share: float, allowance: float) -> float:
         """Growth of the evidence of safety."""
@@ -165,7 +165,7 @@ class ValueGrowth:
 
     def words(self, times: float) -> str:
         """A mean beside the champion's."""
-        found = self._mean / times if self._gate.higher else self._mean * times
+        found = self._mean / times if self._gate.higher_is_better else self._mean * times
         floor, width = self._gate.floor, self._gate.cap - self._gate.floor
         return f"{floor + found * width:.4g} instead of {floor + self._mean * width:.4g}"
 

@@ -21,9 +21,9 @@ from surefoot.core.policy.gates.paired import (
     Costs,
     PairedGate,
     PinballGate,
-    classes_of,
-    loss_of,
-    threshold_of,
+    gate_classes,
+    gate_loss,
+    gate_threshold,
 )
 from surefoot.core.policy.gates.served import ErrorRateGate, EventGate, GaugeGate, LatencyGate, SpeedGate, ValueGate
 from surefoot.core.policy.gates.shift_and_golden import (
@@ -89,9 +89,9 @@ __all__ = [
     "Step",
     "ValueGate",
     "Weight",
-    "classes_of",
     "default_look_interval",
-    "loss_of",
+    "gate_classes",
+    "gate_loss",
+    "gate_threshold",
     "narrow",
-    "threshold_of",
 ]

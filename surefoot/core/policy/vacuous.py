@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 
-from surefoot.core.answers.class_names import class_text, is_missing_value
+from surefoot.core.answers.class_names import class_label_text, is_missing_value
 from surefoot.core.policy.gates.base import Gate, LimitedGate
 from surefoot.core.policy.gates.metrics import (
     BINARY_METRICS,
@@ -13,7 +13,7 @@ from surefoot.core.policy.gates.metrics import (
     SHIFT_METRICS,
     Metric,
 )
-from surefoot.core.policy.gates.paired import classes_of
+from surefoot.core.policy.gates.paired import gate_classes
 from surefoot.core.policy.gates.served import ValueGate
 from surefoot.core.policy.gates.shift_and_golden import ShiftGate
 from surefoot.core.policy.sections import Reaction
@@ -54,7 +54,7 @@ def _gate(gate: Gate) -> Iterator[Violation]:
     margin, relative, limit = None, False, None
     if isinstance(gate, LimitedGate):
         margin, relative, limit = gate.margin, gate.relative, gate.limit
-        if gate.metric is Metric.BRIER and classes_of(gate):
+        if gate.metric is Metric.BRIER and gate_classes(gate):
             largest = 2.0
     elif isinstance(gate, ValueGate):
         margin, relative, largest = gate.margin, gate.relative, gate.cap - gate.floor
@@ -72,10 +72,10 @@ def _gate(gate: Gate) -> Iterator[Violation]:
 
 
 def _classes(gate: Gate) -> Iterator[Violation]:
-    where, classes = ("gates", gate.name, "classes"), classes_of(gate)
+    where, classes = ("gates", gate.name, "classes"), gate_classes(gate)
     if blank := next((name for name in classes if is_missing_value(name)), None):
         yield Violation(where, f"names the class {blank!r}, which stands for a missing value: no label is read as it")
-    elif len({class_text(name) for name in classes}) < len(classes):
+    elif len({class_label_text(name) for name in classes}) < len(classes):
         yield Violation(where, "names a class twice: 1, 1.0, true and '1' are one name")
     elif len(classes) == 1 or (classes and gate.metric in BINARY_METRICS and len(classes) != 2):  # noqa: PLR2004 - no and yes
         yield Violation(where, "names every class; this metric knows two, of which the second is the positive one")

@@ -12,7 +12,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 class Upgradable(Protocol):
     """A dataclass that reads what an earlier release wrote in other fields."""
 
-    def upgraded(self, data: Mapping[str, object], /) -> Mapping[str, object]:
+    def from_older_format(self, data: Mapping[str, object], /) -> Mapping[str, object]:
         """Fields as this release writes them."""
 
 
@@ -71,7 +71,7 @@ class JsonCodec:
         read: Callable[[Any, Any], object] = make_dict_structure_fn(kind, self._converter, **_renamed_fields(kind))
         if not isinstance(kind, Upgradable):
             return read
-        return lambda value, _: read(kind.upgraded(value), kind)
+        return lambda value, _: read(kind.from_older_format(value), kind)
 
     def _union_reader(self, tag: str, members: Mapping[str, type]) -> Callable[[Any, Any], object]:
         def read(value: Mapping[str, object], _: object) -> object:

@@ -28,7 +28,7 @@ from surefoot.core.record.events import (
 )
 from surefoot.core.record.fallback_events import FallbackBegan, FallbackEnded, FallbackEvent
 from surefoot.core.record.service_events import ExposureListed, RollbackTargetChanged, ServiceCounted, VersionReleased
-from surefoot.core.record.traffic_effects import had_callers
+from surefoot.core.record.traffic_effects import may_have_answered
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.record.watch_state import WatchState
 from surefoot.core.served_versions.quarantine import Quarantine
@@ -84,7 +84,7 @@ class Rollout:
     instead: Version | None = None
 
     @property
-    def way_back(self) -> Version:
+    def rollback_target(self) -> Version:
         """The version that traffic goes back to: the champion of before, or the target of a rollback."""
         if self.instead is not None:
             return self.instead
@@ -150,7 +150,7 @@ class Ledger:
             if item.opened.kind == RolloutKind.PROMOTION and item.opened.candidate.digest == version.digest
         )
 
-    def taken_back(self, digest: str) -> Rollout | None:
+    def rollback_of(self, digest: str) -> Rollout | None:
         """The rollback that took these bytes back after their last promotion; None when none has."""
         for item in reversed(tuple(self.rollouts.values())):
             if item.opened.kind == RolloutKind.PROMOTION and item.opened.candidate.digest == digest:
@@ -170,14 +170,14 @@ class Ledger:
             rollout: The rollout.
             unfit: Digests of further versions that are unfit.
         """
-        both = (rollout.opened.champion, rollout.opened.candidate, rollout.way_back)
+        both = (rollout.opened.champion, rollout.opened.candidate, rollout.rollback_target)
         return self._last_fit({version.digest for version in both} | {*rollout.unfit, *unfit})
 
     def _last_fit(self, unfit: set[str]) -> Version | None:
         known = (v for v in reversed(self.proven) if v.digest not in unfit and v.digest not in self.quarantined)
         return next(known, None)
 
-    def passed_over(self, target: Version) -> tuple[str, ...]:
+    def skipped_targets(self, target: Version) -> tuple[str, ...]:
         """Numbers of the proven-good versions after a target that are quarantined, latest first."""
         found = []
         for version in reversed(self.proven):
@@ -316,7 +316,7 @@ def _ended(ledger: Ledger, rollout: Rollout, event: RolloutEnded, at: float) -> 
     stage, opened, proven = event.terminal_stage, rollout.opened, ledger.proven
     changed = replace(rollout, stage=stage, reason=event.reason, paused=None)
     # The traffic has ended there, even when the alias was somebody else's to move.
-    served, bad = rollout.way_back, None
+    served, bad = rollout.rollback_target, None
     if stage in PROMOTED_STAGES:
         served, proven = opened.candidate, _prove(proven, opened.candidate)
     elif opened.kind == RolloutKind.ROLLBACK and stage is not Stage.FAST_ROLLED_BACK:
@@ -331,7 +331,7 @@ def _ended(ledger: Ledger, rollout: Rollout, event: RolloutEnded, at: float) -> 
     if bad is not None:
         held[bad.digest] = Quarantine(bad, stage, event.reason, opened.rollout, at)
     exposed = bad is not None and (
-        stage is Stage.FAST_ROLLED_BACK or had_callers((*rollout.done, *rollout.refused), opened.candidate.digest)
+        stage is Stage.FAST_ROLLED_BACK or may_have_answered((*rollout.done, *rollout.refused), opened.candidate.digest)
     )
     return replace(
         ledger,
@@ -366,7 +366,7 @@ def _settled(ledger: Ledger, event: EffectDone | EffectRefused, at: float) -> Le
     if rollout is None:
         return ledger
     if isinstance(effect, SetAlias) and effect.alias == "champion":
-        both = (rollout.opened.champion, rollout.opened.candidate, rollout.way_back)
+        both = (rollout.opened.champion, rollout.opened.candidate, rollout.rollback_target)
         ledger = replace(ledger, champion=next((v for v in both if v.number == effect.number), ledger.champion))
     changed = replace(rollout, done=(*rollout.done, effect))
     if isinstance(effect, SetSplit) and rollout.stage in _TIMED_BY_SPLIT and rollout.ending is None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from surefoot.core.record.events import Effect, SetSplit
 
 
-def had_callers(effects: Iterable[Effect], digest: str) -> bool:
+def may_have_answered(effects: Iterable[Effect], digest: str) -> bool:
     """Whether a version may have answered callers under some split.
 
     Args:

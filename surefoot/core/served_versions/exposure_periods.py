@@ -78,7 +78,7 @@ def _period(ledger: Ledger, seq: int, effect: SetSplit, bad: Version) -> Exposur
 
 
 @dataclass(frozen=True, slots=True)
-class TakenBack:
+class RolledBackVersion:
     """A version that was taken back from callers.
 
     Attributes:
@@ -92,27 +92,27 @@ class TakenBack:
     opened: RolloutOpened
 
 
-def last_taken_back(ledger: Ledger) -> TakenBack | None:
+def last_rolled_back(ledger: Ledger) -> RolledBackVersion | None:
     """The version that was taken back last; None when callers never had answers of one that was."""
     for item in reversed(tuple(ledger.rollouts.values())):
-        found = taken_back_by(ledger, item.opened.rollout)
+        found = version_rolled_back_by(ledger, item.opened.rollout)
         if found is not None:
             return found
     return None
 
 
-def taken_back_by(ledger: Ledger, rollout: str) -> TakenBack | None:
+def version_rolled_back_by(ledger: Ledger, rollout: str) -> RolledBackVersion | None:
     """The version that a rollout took back from callers, or put before them; None when it did neither."""
     item = ledger.rollouts[rollout]
     if item.opened.kind == RolloutKind.ROLLBACK:
         # Traffic is back before the registry is, which may take its time.
-        back = item.stage is Stage.FAST_ROLLED_BACK or SetSplit(item.way_back, None, 0.0) in item.done
-        return TakenBack(item.opened.champion, rollout, item.opened) if back else None
+        back = item.stage is Stage.FAST_ROLLED_BACK or SetSplit(item.rollback_target, None, 0.0) in item.done
+        return RolledBackVersion(item.opened.champion, rollout, item.opened) if back else None
     bad = item.opened.candidate
     shown = any(isinstance(effect, SetSplit) and _answers(effect, bad) for effect in (*item.done, *item.refused))
     stage = item.ending.terminal_stage if item.ending else item.stage
     back = stage in {Stage.ROLLED_BACK, Stage.ABORTED, Stage.WITHDRAWN, Stage.SUPERSEDED}
-    return TakenBack(bad, rollout, item.opened) if shown and back else None
+    return RolledBackVersion(bad, rollout, item.opened) if shown and back else None
 
 
 def _answers(effect: SetSplit, version: Version) -> bool:

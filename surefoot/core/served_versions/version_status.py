@@ -97,7 +97,7 @@ def _redirected(opened: RolloutOpened, target: Version) -> RolloutOpened:
 
 def rollout_title(rollout: Rollout) -> str:
     """What a rollout does; a rollback whose target was unfit names the version that it went back to instead."""
-    return event_title(_redirected(rollout.opened, rollout.way_back))
+    return event_title(_redirected(rollout.opened, rollout.rollback_target))
 
 
 def _put(found: dict[str, VersionStatus], entry: Entry, number: str, outcome: str, reason: str, rollout: str) -> None:
@@ -139,7 +139,7 @@ def current_outcome(ledger: Ledger, rollout: Rollout) -> tuple[Stage, str]:
     return rollout.stage, f"{rollout_title(rollout)}: {rollout.reason}"
 
 
-def was_turned_away(kind: str, stage: Stage) -> bool:
+def is_unwanted_end(kind: str, stage: Stage) -> bool:
     """Whether this is an end that was not wanted; a rollback that went back has done what it was for."""
     return (
         stage.is_terminal

@@ -78,7 +78,7 @@ def _rate(metric: Metric, n: Floats, sums: Floats) -> Floats:
             return _divided(hits + alarms, n)
 
 
-def group_rates(metric: Metric, n: Floats, sums: Floats) -> Floats:
+def group_metric_values(metric: Metric, n: Floats, sums: Floats) -> Floats:
     """The value of each group, shape (..., groups), whose largest difference a gap is.
 
     Source: Hardt, Price and Srebro (2016), NeurIPS (true and false positive rates); Feldman et al. (2015), KDD
@@ -91,13 +91,13 @@ def _largest_gap(metric: Metric) -> Statistic:
     """Largest difference between two groups; the groups are the last axis but one of the sums."""
 
     def spread(n: Floats, sums: Floats) -> Floats:
-        found = group_rates(metric, n, sums)
+        found = group_metric_values(metric, n, sums)
         return np.asarray(found.max(axis=-1) - found.min(axis=-1))
 
     return spread
 
 
-def statistic_of(metric: Metric) -> Statistic:
+def statistic_for_metric(metric: Metric) -> Statistic:
     """The statistic of a metric that is judged on the same requests.
 
     Raises:

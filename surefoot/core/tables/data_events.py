@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from surefoot.core.tables.data_layer import Checkpoint
+from surefoot.core.tables.data_layer import TableCheckpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class DataCheckpointed:
     intent: int
     source: Mapping[str, object]
     on_rollback: str
-    checkpoint: Checkpoint
+    checkpoint: TableCheckpoint
     proved: bool
 
 

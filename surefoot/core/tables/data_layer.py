@@ -19,7 +19,7 @@ class TableDigest:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class TableCheckpoint:
     """A state of a table that can be restored.
 
     Attributes:

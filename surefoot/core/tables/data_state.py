@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class KeptCheckpoint:
+class JournalledCheckpoint:
     """A checkpoint that the journal knows of.
 
     Attributes:
@@ -77,24 +77,24 @@ class DataState:
         due: Tables that a rollback has still to settle, by name.
     """
 
-    checkpoints: tuple[KeptCheckpoint, ...] = ()
+    checkpoints: tuple[JournalledCheckpoint, ...] = ()
     requested: Mapping[str, int] = field(default_factory=dict)
     refused: Mapping[tuple[str, str], str] = field(default_factory=dict)
     due: Mapping[str, DueRestore] = field(default_factory=dict)
 
-    def checkpoint(self, seq: int) -> KeptCheckpoint:
+    def checkpoint(self, seq: int) -> JournalledCheckpoint:
         """The checkpoint of an entry; KeyError without one."""
         for one in self.checkpoints:
             if one.seq == seq:
                 return one
         raise KeyError(seq)
 
-    def of_rollout(self, rollout: str, name: str) -> KeptCheckpoint | None:
+    def of_rollout(self, rollout: str, name: str) -> JournalledCheckpoint | None:
         """The checkpoint that a rollout has made of a table; None before."""
         found = (one for one in self.checkpoints if (one.event.rollout, one.event.name) == (rollout, name))
         return next(found, None)
 
-    def needed(self, rollouts: Iterable[str]) -> tuple[KeptCheckpoint, ...]:
+    def needed(self, rollouts: Iterable[str]) -> tuple[JournalledCheckpoint, ...]:
         """The last checkpoint that each of these rollouts has made of each table, oldest first.
 
         Args:
@@ -117,7 +117,7 @@ def fold_data_event(state: DataState, event: DataEvent, seq: int, at: float) -> 
         case DataCheckpointRequested():
             return replace(state, requested={**state.requested, event.name: seq})
         case DataCheckpointed():
-            kept = KeptCheckpoint(seq, at, event, at if event.proved else None, at)
+            kept = JournalledCheckpoint(seq, at, event, at if event.proved else None, at)
             # A later checkpoint is what counts from now on: an older one is not restored over it any more.
             return replace(
                 state,
@@ -161,7 +161,9 @@ def _after(
     return replace(due, requested=0, refused="")
 
 
-def _changed_checkpoint(state: DataState, seq: int, change: Callable[[KeptCheckpoint], KeptCheckpoint]) -> DataState:
+def _changed_checkpoint(
+    state: DataState, seq: int, change: Callable[[JournalledCheckpoint], JournalledCheckpoint]
+) -> DataState:
     return replace(state, checkpoints=tuple(change(one) if one.seq == seq else one for one in state.checkpoints))
 
 
@@ -169,13 +171,13 @@ def _without(known: Mapping[str, _T], name: str) -> dict[str, _T]:
     return {key: one for key, one in known.items() if key != name}
 
 
-def without_requests(state: DataState) -> DataState:
+def drop_unfinished_requests(state: DataState) -> DataState:
     """The state after a rollout has ended: a checkpoint that was not finished before is none."""
     return replace(state, requested={})
 
 
-def due_restores(
-    state: DataState, rollout: str, checkpoints: Iterable[KeptCheckpoint], versions: Iterable[str]
+def add_due_restores(
+    state: DataState, rollout: str, checkpoints: Iterable[JournalledCheckpoint], versions: Iterable[str]
 ) -> DataState:
     """The state after a version was taken back: the tables of these checkpoints are to be settled.
 

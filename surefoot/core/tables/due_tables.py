@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
 from surefoot.core.record.events import SetAlias, SetSplit
-from surefoot.core.tables.data_state import DataState, KeptCheckpoint, due_restores, without_requests
+from surefoot.core.tables.data_state import DataState, JournalledCheckpoint, add_due_restores, drop_unfinished_requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,27 +23,27 @@ def data_after_end(
         ended: The rollout that has ended, as it was before.
         terminal_stage: How it has ended.
     """
-    opened, back = ended.opened, ended.way_back
+    opened, back = ended.opened, ended.rollback_target
     if opened.kind == RolloutKind.ROLLBACK:
         if terminal_stage is not Stage.FAST_ROLLED_BACK:
             return data
         checkpoints, versions = _since_replaced(data, rollouts, back)
-        return due_restores(data, opened.rollout, checkpoints, versions)
-    data, new = without_requests(data), opened.candidate
+        return add_due_restores(data, opened.rollout, checkpoints, versions)
+    data, new = drop_unfinished_requests(data), opened.candidate
     if terminal_stage in PROMOTED_STAGES:
         return data
     if back != opened.champion:  # the champion could not serve: what it wrote is taken back as well
         checkpoints, versions = _since_replaced(data, rollouts, back)
-        return due_restores(data, opened.rollout, checkpoints, (*versions, new.number))
+        return add_due_restores(data, opened.rollout, checkpoints, (*versions, new.number))
     promoted = (SetAlias("champion", new.number, opened.champion.number), SetSplit(new, None, 0.0))
     if not any(effect in promoted for effect in (*ended.done, *ended.refused)):
         return data  # it was never about to answer everything
-    return due_restores(data, opened.rollout, data.needed([opened.rollout]), [new.number])
+    return add_due_restores(data, opened.rollout, data.needed([opened.rollout]), [new.number])
 
 
 def _since_replaced(
     data: DataState, rollouts: "Sequence[Rollout]", target: Version
-) -> tuple[tuple[KeptCheckpoint, ...], tuple[str, ...]]:
+) -> tuple[tuple[JournalledCheckpoint, ...], tuple[str, ...]]:
     """The checkpoints of when a version was last replaced, and the versions that were promoted since."""
     promotions = [
         item for item in rollouts if item.opened.kind == RolloutKind.PROMOTION and item.stage in PROMOTED_STAGES
@@ -55,7 +55,7 @@ def _since_replaced(
     return data.needed([replaced[-1].opened.rollout]), tuple(item.opened.candidate.number for item in since)
 
 
-def checkpoints_in_use(ledger: "Ledger") -> tuple[KeptCheckpoint, ...]:
+def checkpoints_in_use(ledger: "Ledger") -> tuple[JournalledCheckpoint, ...]:
     """The checkpoints that a rollback of now would go back to."""
     if found := ledger.data.needed([ledger.open]):
         return found

@@ -29,7 +29,7 @@ from surefoot.core.tables.data_events import (
     DataRestoreRequested,
     DataRestoreRetried,
 )
-from surefoot.core.tables.data_state import DueRestore, KeptCheckpoint
+from surefoot.core.tables.data_state import DueRestore, JournalledCheckpoint
 from surefoot.core.tables.due_tables import checkpoints_in_use
 from surefoot.rollout.ports import Ports
 
@@ -136,7 +136,7 @@ def _append(ports: Ports, ledger: Ledger, due: DueRestore, event: DataEvent) -> 
     return ports.append(ledger, event)
 
 
-def due_proofs(ledger: Ledger, now: float) -> tuple[KeptCheckpoint, ...]:
+def due_proofs(ledger: Ledger, now: float) -> tuple[JournalledCheckpoint, ...]:
     """Checkpoints in use that were not tried for a day, and whose table has nothing else to settle.
 
     Args:
@@ -222,7 +222,7 @@ def _due(ledger: Ledger, name: str) -> DueRestore:
     return ledger.data.due[name]
 
 
-def _source(kept: KeptCheckpoint) -> DataSource:
+def _source(kept: JournalledCheckpoint) -> DataSource:
     return parse_data_source(dict(kept.event.source))
 
 

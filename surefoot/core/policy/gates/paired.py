@@ -24,7 +24,7 @@ from surefoot.core.policy.violations import Violation, missing_key, rule_error
 _BLOCK = "Length of a block: outcomes of one block move together and count once."
 _THRESHOLD = "Score from which the answer is yes [probability]."
 _CLASSES = "Names of the classes in the order of the model's probabilities; with two the second is the positive one."
-OfGap = Literal[Metric.BRIER, Metric.LOG_LOSS, Metric.ABSOLUTE_ERROR, Metric.SQUARED_ERROR, Metric.ZERO_ONE]
+GapLossMetric = Literal[Metric.BRIER, Metric.LOG_LOSS, Metric.ABSOLUTE_ERROR, Metric.SQUARED_ERROR, Metric.ZERO_ONE]
 """Losses of which a gap between groups can be judged."""
 
 
@@ -171,13 +171,13 @@ def _one_column(columns: tuple[str, ...]) -> tuple[str, ...]:
     return columns
 
 
-OneColumn = Annotated[Texts, AfterValidator(_one_column), one_or_more_schema({"type": "string", "minLength": 1}, 1)]
+SingleColumn = Annotated[Texts, AfterValidator(_one_column), one_or_more_schema({"type": "string", "minLength": 1}, 1)]
 
 
 class GapGate(LabelledGate):
     """Largest difference between the groups of one column."""
 
-    by: OneColumn = Field(description="Column whose values are the groups.")
+    by: SingleColumn = Field(description="Column whose values are the groups.")
 
 
 class DecisionGapGate(GapGate, ClassGate, ThresholdGate, SpreadGate):
@@ -190,7 +190,7 @@ class LossGapGate(GapGate, SpreadGate):
     """Largest difference between groups in a loss."""
 
     metric: Literal[Metric.LOSS_GAP]
-    of: OfGap = Field(description="Loss whose gap is judged.")
+    of: GapLossMetric = Field(description="Loss whose gap is judged.")
 
 
 class DisagreementGate(ThresholdGate, SpreadGate):
@@ -210,17 +210,17 @@ class DisagreementGate(ThresholdGate, SpreadGate):
         return None
 
 
-def classes_of(gate: Gate) -> tuple[str, ...]:
+def gate_classes(gate: Gate) -> tuple[str, ...]:
     """Names of the classes in the order of the model's probabilities; empty where the policy names none."""
     return gate.classes if isinstance(gate, ClassGate) else ()
 
 
-def threshold_of(gate: Gate) -> float:
+def gate_threshold(gate: Gate) -> float:
     """Score from which the answer is yes [probability]."""
     return gate.threshold if isinstance(gate, ThresholdGate) else _DEFAULT_THRESHOLD
 
 
-def loss_of(gate: Gate) -> Metric:
+def gate_loss(gate: Gate) -> Metric:
     """The loss that a gate looks at: its own, or the one whose gap between groups it judges."""
     return gate.of if isinstance(gate, LossGapGate) else gate.metric
 

@@ -186,12 +186,12 @@ class ValueGate(SlicedGate):
         return self.allowed.relative
 
     @property
-    def floored(self) -> bool:
+    def has_floor(self) -> bool:
         """Whether the policy names the floor; values below one that it does not name are an error."""
         return "floor" in self.model_fields_set
 
     @property
-    def higher(self) -> bool:
+    def higher_is_better(self) -> bool:
         """Whether more is better."""
         return self.direction == "decrease"
 

@@ -19,7 +19,7 @@ from surefoot.gateway.http.endpoints.scoring import (
     mirror_after_response,
     read_request_id,
     scoring_error_answer,
-    start_answer,
+    start_scoring,
 )
 
 _PATH = re.compile(
@@ -87,7 +87,7 @@ class OpenInferenceHandler:
             table, own = tensors.read_tensors(body)
             # Labels are reported by the id that the caller knows: the header's, or else the one in the body.
             request = given or check_request_id(own, "id") or request
-            answer = await start_answer(controller, table, request, at=at, started=started, tensor=True)
+            answer = await start_scoring(controller, table, request, at=at, started=started, tensor=True)
         except SCORING_ERRORS as error:
             raise scoring_error_answer(error, controller, request) from None
         if controller.router.tripped is not None:  # the cut is in force before this answer leaves

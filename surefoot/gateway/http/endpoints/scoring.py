@@ -39,7 +39,7 @@ class ScoringHandler:
         request = read_request_id(scope) or next(self._ids)
         try:
             table = scoring_body.decode_table(body, asgi.get_header(scope, b"content-type"))
-            answer = await start_answer(controller, table, request, at=at, started=started)
+            answer = await start_scoring(controller, table, request, at=at, started=started)
         except SCORING_ERRORS as error:
             raise scoring_error_answer(error, controller, request) from None
         if controller.router.tripped is not None:  # the cut is in force before this answer leaves
@@ -54,7 +54,7 @@ class ScoringHandler:
         )
 
 
-def start_answer(
+def start_scoring(
     controller: ModelController,
     table: scoring_body.RequestTable,
     request: str,

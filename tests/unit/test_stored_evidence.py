@@ -11,17 +11,17 @@ import pytest
 
 from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
-from surefoot.adapters.evidence_store.key_index import altered_parts
-from surefoot.adapters.evidence_store.recount import recount
+from surefoot.adapters.evidence_store.key_index import find_altered_parts
+from surefoot.adapters.evidence_store.verdict_recount import recount_verdict
 from surefoot.adapters.predictions.compaction import PARTS_PER_TABLE, compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay import replay_window
-from surefoot.adapters.replay.kept_replay import KeptReplay
+from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.adapters.replay.window_copy import copy_window
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import Evidence, MissingEvidence, PairedSums, SplitCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.reverify import Recount
+from surefoot.core.judging.reverify import RecountResult
 from surefoot.core.policy.policy_types import Metric
 from surefoot.models.predictor import PredictorLost
 from tests.gates import changed, make_gate
@@ -62,9 +62,9 @@ class House:
     def look(self, question: EvidenceRequest = SLICED) -> tuple[Evidence, int]:
         """Ask in a process of its own, as it were; and how many rows the versions were asked."""
         log = PredictionLog(self.root)
-        replay = KeptReplay(log, lambda _model, version: self.models[version.digest], self.home / "evidence")
+        replay = IncrementalReplay(log, lambda _model, version: self.models[version.digest], self.home / "evidence")
         found = LogEvidence(log, replay, lambda *_: pytest.fail("no gate asks for a suite")).gather(question)
-        asked = replay.rows_asked
+        asked = replay.rows_scored
         replay.close()
         return found, asked
 
@@ -94,9 +94,9 @@ def test_parts_that_are_counted_before_a_look_are_added_up_by_it(house: House) -
     whole = [house.look(question)[0] for question in questions]
     shutil.rmtree(house.home / "evidence")
 
-    def replay() -> KeptReplay:
+    def replay() -> IncrementalReplay:
         models = house.models
-        return KeptReplay(
+        return IncrementalReplay(
             PredictionLog(house.root), lambda _m, version: models[version.digest], house.home / "evidence"
         )
 
@@ -105,7 +105,7 @@ def test_parts_that_are_counted_before_a_look_are_added_up_by_it(house: House) -
     for name in reversed(list(waiting)):
         mine = replay()
         assert mine.count_part(questions, name)
-        assert mine.rows_asked == 2 * PER_FILE
+        assert mine.rows_scored == 2 * PER_FILE
         mine.close()
     assert replay().uncounted_parts(questions) == {}
     assert replay().count_part(questions, "of another log") is False
@@ -117,7 +117,7 @@ def test_parts_that_are_counted_before_a_look_are_added_up_by_it(house: House) -
 def test_a_question_that_needs_no_version_waits_for_no_part(house: House) -> None:
     """Parts wait for gates that ask about all requests; not for golden rows, nor where the window is sampled."""
     log = PredictionLog(house.root)
-    replay = KeptReplay(log, lambda _m, version: house.models[version.digest], house.home / "evidence")
+    replay = IncrementalReplay(log, lambda _m, version: house.models[version.digest], house.home / "evidence")
     golden = replace(ASKED, gate=make_gate("rows", Metric.GOLDEN))
     assert replay.uncounted_parts([golden, replace(SLICED, max_rows=5)]) == {}
     assert len(replay.uncounted_parts([golden, SLICED])) == 2
@@ -171,11 +171,11 @@ def test_the_kept_sums_add_up_to_the_counters_when_the_rows_are_gone(house: Hous
     for question, evidence in zip((SLICED, ERRORS), found, strict=True):
         assert isinstance(evidence, PairedSums | SplitCounts)
         assert evidence.kept
-        assert recount(house.store, question.gate, evidence) == (Recount.DONE, "")
+        assert recount_verdict(house.store, question.gate, evidence) == (RecountResult.DONE, "")
     sums = found[0]
     assert isinstance(sums, PairedSums)
-    done, problem = recount(house.store, SLICED.gate, replace(sums, labelled=sums.labelled - 1))
-    assert (done, "do not add up" in problem) == (Recount.DONE, True)
+    done, problem = recount_verdict(house.store, SLICED.gate, replace(sums, labelled=sums.labelled - 1))
+    assert (done, "do not add up" in problem) == (RecountResult.DONE, True)
 
 
 @pytest.mark.parametrize("place", ["sums", "looks"])
@@ -184,8 +184,8 @@ def test_an_altered_file_of_sums_is_named(house: House, place: str) -> None:
     found, _ = house.sums()
     for path in (house.home / "evidence" / "m" / place).glob("*.parquet"):
         path.write_bytes(path.read_bytes()[:-1] + b"?")
-    done, problem = recount(house.store, SLICED.gate, found)
-    assert done is Recount.DONE
+    done, problem = recount_verdict(house.store, SLICED.gate, found)
+    assert done is RecountResult.DONE
     assert "has been altered" in problem
     if place == "sums":
         again = house.look()[0]
@@ -197,17 +197,17 @@ def test_sums_that_are_not_here_are_said_to_be_gone(house: House) -> None:
     """Where the folder of kept evidence was lost, verdicts are still judged again from the journal, and it is said."""
     found, _ = house.sums()
     shutil.rmtree(house.home / "evidence")
-    assert recount(house.store, SLICED.gate, found)[0] is Recount.GONE
+    assert recount_verdict(house.store, SLICED.gate, found)[0] is RecountResult.GONE
 
 
 def test_an_altered_part_of_the_log_is_named(house: House) -> None:
     """A closed part whose requests were counted, and that has other bytes now, ends the look with its name."""
     house.sums()
-    assert altered_parts(house.store.indexes, house.root / "m") == []
+    assert find_altered_parts(house.store.indexes, house.root / "m") == []
     path = house.parts()[0]
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
-    assert altered_parts(house.store.indexes, house.root / "m") == [path.name]
+    assert find_altered_parts(house.store.indexes, house.root / "m") == [path.name]
     found = house.look()[0]
     assert isinstance(found, MissingEvidence)
     assert path.name in found.reason
@@ -254,7 +254,7 @@ def test_what_a_version_cannot_answer_is_kept_like_an_answer(tmp_path: Path) -> 
 def test_answers_go_with_their_requests(house: House) -> None:
     """Answers to requests that are older than what the log keeps are removed; younger ones stay."""
     house.sums()
-    assert house.store.answers.forget_before(3600.0 * (PER_FILE + 0.5)) == 2
+    assert house.store.answers.remove_before(3600.0 * (PER_FILE + 0.5)) == 2
     assert house.sums()[1] == 0  # the sums of that part are kept
     house.write("labels", [label(3, 0, 3600.0 * 4 + 60.0)])
     assert house.sums()[1] == 2 * PER_FILE
@@ -285,7 +285,9 @@ def test_a_look_copies_each_part_out_of_the_log_once(house: House, monkeypatch: 
 
     monkeypatch.setattr(replay_window, "copy_window", copy)
     models = house.models
-    replay = KeptReplay(PredictionLog(house.root), lambda _m, version: models[version.digest], house.home / "evidence")
+    replay = IncrementalReplay(
+        PredictionLog(house.root), lambda _m, version: models[version.digest], house.home / "evidence"
+    )
     gates = (SLICED.gate, ERRORS.gate, make_gate("apart", Metric.DISAGREEMENT, limit=0.01, block=0.0))
     for gate in gates:
         question = replace(SLICED, gate=gate, look_gates=gates)

@@ -31,7 +31,7 @@ def last_heartbeat(home: Path, name: str) -> float | None:
         return None
 
 
-def record_shown(home: Path, model: str, head: int) -> None:
+def record_projected_entry(home: Path, model: str, head: int) -> None:
     """Remember that MLflow shows the journal of a model up to an entry.
 
     Args:
@@ -42,7 +42,7 @@ def record_shown(home: Path, model: str, head: int) -> None:
     _write(home / "shown" / quote(model, safe=""), str(head))
 
 
-def last_shown(home: Path, model: str) -> int:
+def last_projected_entry(home: Path, model: str) -> int:
     """Sequence of the last entry that MLflow was made to show; 0 when that is not known.
 
     Args:
@@ -53,7 +53,7 @@ def last_shown(home: Path, model: str) -> int:
     return int(said) if said.isdecimal() else 0
 
 
-def record_told(home: Path, outcomes: str) -> None:
+def record_flow_run_outcomes(home: Path, outcomes: str) -> None:
     """Remember which outcomes the ended flow runs tell.
 
     Args:
@@ -63,7 +63,7 @@ def record_told(home: Path, outcomes: str) -> None:
     _write(home / "ticks" / "told", outcomes)
 
 
-def last_told(home: Path) -> str:
+def last_flow_run_outcomes(home: Path) -> str:
     """Digest of the outcomes that the ended flow runs tell; empty when that is not known.
 
     Args:

@@ -16,7 +16,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class KeptFiles:
+class CheckpointFiles:
     """The files that were kept of one table.
 
     Attributes:
@@ -25,7 +25,7 @@ class KeptFiles:
 
     folder: Path
 
-    def keep(self, source: Path) -> tuple[str, int]:
+    def store(self, source: Path) -> tuple[str, int]:
         """Copy a file, unless the same bytes are kept already; its SHA-256 and size [bytes].
 
         Raises:
@@ -52,7 +52,7 @@ class KeptFiles:
             fresh.unlink(missing_ok=True)
         return digest.hexdigest(), size
 
-    def keep_manifest(self, manifest: Mapping[str, object]) -> str:
+    def store_manifest(self, manifest: Mapping[str, object]) -> str:
         """Write a manifest; its SHA-256."""
         body = json.dumps(manifest, sort_keys=True).encode()
         digest = hashlib.sha256(body).hexdigest()
@@ -64,7 +64,7 @@ class KeptFiles:
             raise DataUnavailable(f"{path} cannot be written: {error}") from error
         return digest
 
-    def manifest(self, digest: str) -> dict[str, object]:
+    def read_manifest(self, digest: str) -> dict[str, object]:
         """The manifest of a checkpoint.
 
         Raises:
@@ -82,7 +82,7 @@ class KeptFiles:
         found: dict[str, object] = json.loads(body)
         return found
 
-    def object(self, digest: str) -> Path:
+    def checked_path(self, digest: str) -> Path:
         """Where a file is kept, after its bytes were checked.
 
         Raises:

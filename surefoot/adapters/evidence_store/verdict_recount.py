@@ -10,11 +10,11 @@ from surefoot.adapters.evidence_store.sums_table import decode_sums
 from surefoot.core.errors import EvidenceUnavailable, NotFound
 from surefoot.core.judging.evidence import Evidence, PairedSums, SplitCounts
 from surefoot.core.judging.left_out_records import NOTHING_LEFT_OUT
-from surefoot.core.judging.reverify import Recount
+from surefoot.core.judging.reverify import RecountResult
 from surefoot.core.policy.policy_types import Gate, PairedGate, narrow
 
 
-def recount(store: EvidenceStore, gate: Gate, evidence: Evidence) -> tuple[Recount, str]:
+def recount_verdict(store: EvidenceStore, gate: Gate, evidence: Evidence) -> tuple[RecountResult, str]:
     """Add up what was kept of the parts, without any row of the log.
 
     Args:
@@ -26,23 +26,23 @@ def recount(store: EvidenceStore, gate: Gate, evidence: Evidence) -> tuple[Recou
         Whether it was done; where the sums are not the journal's, or a file is not as it was written, what is wrong.
     """
     if not isinstance(evidence, PairedSums | SplitCounts) or not evidence.kept:
-        return Recount.NONE, ""
+        return RecountResult.NONE, ""
     try:
         again = _add_up(store, gate, evidence)
     except NotFound as error:
-        return Recount.GONE, str(error)
+        return RecountResult.GONE, str(error)
     except EvidenceUnavailable as error:
-        return Recount.DONE, str(error)
+        return RecountResult.DONE, str(error)
     if replace(again, left=NOTHING_LEFT_OUT) != replace(evidence, left=NOTHING_LEFT_OUT, kept=""):
-        return Recount.DONE, f"the kept sums of look {evidence.kept[:16]} do not add up to the journal's counters"
-    return Recount.DONE, ""
+        return RecountResult.DONE, f"the kept sums of look {evidence.kept[:16]} do not add up to the journal's counters"
+    return RecountResult.DONE, ""
 
 
 def _add_up(store: EvidenceStore, gate: Gate, evidence: PairedSums | SplitCounts) -> PairedSums | SplitCounts:
-    table, facts = store.look(evidence.kept)
-    pieces = [store.named_piece(str(name)) for name in _names(facts)]
+    table, facts = store.load_verdict_sources(evidence.kept)
+    pieces = [store.load_counts_by_name(str(name)) for name in _names(facts)]
     if isinstance(evidence, SplitCounts):
-        return sum((read_failures(piece.facts) for piece in pieces), read_failures(facts)).evidence()
+        return sum((decode_failures(piece.facts) for piece in pieces), decode_failures(facts)).evidence()
     paired, window = narrow(gate, PairedGate), (float(str(facts["since"])), float(str(facts["until"])))
     total = decode_sums(paired, *window, table, facts)
     for piece in pieces:
@@ -54,11 +54,11 @@ def _names(facts: Mapping[str, Any]) -> list[str]:
     return list(facts["pieces"])
 
 
-def read_failures(facts: Mapping[str, Any]) -> FailureCounts:
+def decode_failures(facts: Mapping[str, Any]) -> FailureCounts:
     """Read counts of failures from the facts of a piece."""
     return FailureCounts(*(int(facts[one.name]) for one in fields(FailureCounts)))
 
 
-def failure_facts(counts: FailureCounts) -> dict[str, object]:
+def encode_failures(counts: FailureCounts) -> dict[str, object]:
     """Counts of failures as facts of a piece."""
     return asdict(counts)

@@ -10,18 +10,18 @@ from surefoot.core.stepped_rollback import rollback_is_aborted
 def _older_version(ledger: Ledger, rollout: Rollout) -> str | None:
     """The last proven-good version that is neither end of this rollout, for the alias `previous`."""
     both = {rollout.opened.champion.digest, rollout.opened.candidate.digest}
-    both |= {rollout.way_back.digest, *rollout.unfit}
+    both |= {rollout.rollback_target.digest, *rollout.unfit}
     known = [version for version in ledger.proven if version.digest not in both]
     return known[-1].number if known else None
 
 
-def other_rollback_target(ledger: Ledger, rollout: Rollout) -> RollbackTargetChanged | None:
+def alternative_rollback_target(ledger: Ledger, rollout: Rollout) -> RollbackTargetChanged | None:
     """The change of an ending rollout to the next proven-good version, when its own target has turned out unfit."""
     if rollout.opened.kind != RolloutKind.ROLLBACK and rollout.ending is None:
         return None
     if rollback_is_aborted(rollout):
         return None
-    unfit = rollout.way_back
+    unfit = rollout.rollback_target
     target = ledger.next_target(rollout) if unfit.digest in rollout.unfit else None
     if target is None:
         return None
@@ -31,10 +31,10 @@ def other_rollback_target(ledger: Ledger, rollout: Rollout) -> RollbackTargetCha
 
 def undo_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
     """Traffic back first; then the registry, unless somebody else has moved it."""
-    old, new = rollout.way_back, rollout.opened.candidate
+    old, new = rollout.rollback_target, rollout.opened.candidate
     effects: list[Effect] = []
     back = SetSplit(old, None, 0.0)
-    routed = ledger.split.same_routing(Split(old, None, 0.0, ledger.split.salt)) if ledger.split else False
+    routed = ledger.split.routes_same_as(Split(old, None, 0.0, ledger.split.salt)) if ledger.split else False
     unsure = any(isinstance(effect, SetSplit) for effect in rollout.refused)
     if back in rollout.done or unsure or not routed:
         effects.append(back)
@@ -50,7 +50,7 @@ def undo_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
 
 def rollback_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
     """The effects of a rollback of a promoted version: traffic first, the registry after."""
-    target, current = rollout.way_back, rollout.opened.champion
+    target, current = rollout.rollback_target, rollout.opened.champion
     return (
         SetSplit(target, None, 0.0),
         SetAlias("champion", target.number, current.number),
@@ -58,7 +58,7 @@ def rollback_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
     )
 
 
-def ending_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
+def rollout_end_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
     """The effects of the end that was decided of an open rollout; anything else that was intended is given up."""
     if rollout.opened.kind != RolloutKind.ROLLBACK:
         return undo_effects(ledger, rollout)

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from surefoot.cli.local.scheduler import SCHEDULED_FLOWS, _request_prefect
-from surefoot.controller.scheduler import NOTHING_TO_DO, PromoteRun, TickRun, rollout_of_tags
+from surefoot.controller.scheduler import NOTHING_TO_DO, PromoteRun, ScheduledRun, rollout_of_tags
 from surefoot.rollout import CancelledRun, cancelled_by_person_at
 from surefoot.settings import Settings
 
@@ -21,7 +21,7 @@ _LIVE_STATES = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED")
 _BEGUN_STATES = ("PENDING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CRASHED", "CANCELLING", "CANCELLED")
 
 
-class TickRuns:
+class PrefectRuns:
     """Prefect as the controller sees it."""
 
     def __init__(self, config: Settings) -> None:
@@ -31,7 +31,7 @@ class TickRuns:
         self._histories: dict[str, tuple[str, float | None]] = {}
         self._client = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
-    def tick_runs(self, until: float) -> Sequence[TickRun]:
+    def scheduled_runs(self, until: float) -> Sequence[ScheduledRun]:
         """Runs of the scheduled flows that are under way, or due until a time [Unix seconds]; the earliest first."""
         found = self._filter(
             "/flow_runs/filter",
@@ -45,7 +45,7 @@ class TickRuns:
         )
         flows = self._names({str(run["deployment_id"]) for run in found})
         return [
-            TickRun(
+            ScheduledRun(
                 id=str(run["id"]),
                 flow=flows[str(run["deployment_id"])],
                 due=_seconds(run["expected_start_time"]),
@@ -63,14 +63,14 @@ class TickRuns:
             self._known = {str(one["id"]): str(one["name"]) for one in found}
         return self._known
 
-    def drop_ticks(self, runs: Sequence[TickRun]) -> None:
+    def skip_runs(self, runs: Sequence[ScheduledRun]) -> None:
         """End runs that have nothing to do before they begin; one that has been started meanwhile goes on."""
         if runs:
             waiting = {"id": {"any_": [run.id for run in runs]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
             state = {"type": "COMPLETED", "name": NOTHING_TO_DO}
             self._filter("/flow_runs/bulk_set_state", flow_runs=self._ours(waiting), state=state)
 
-    def clear_ticks(self) -> None:
+    def delete_skipped_runs(self) -> None:
         """Take scheduled runs off the list that had nothing to do.
 
         Prefect plans a run again that is deleted before it is due: call this after that.

@@ -38,12 +38,12 @@ def back_in_order(env: Scenario) -> None:
 
 @pytest.mark.parametrize("how", ["abort", "roll back", "supersede"])
 @pytest.mark.parametrize("point", CASES)
-def test_way_back_from_every_stage(point: str, how: str) -> None:
+def test_rollback_effects_from_every_stage(point: str, how: str) -> None:
     """From every stage an abort or a rollback ends as it should, with the old champion served and registered."""
     policy, reached = CASES[point]
     env = scenario(policy)
     ledger = started(env, reached)
-    before = ledger.rollout.stage.before_traffic if ledger.rollout else False
+    before = ledger.rollout.stage.is_before_traffic if ledger.rollout else False
     if how == "roll back":
         open_rollback(env.ports(), "m", "operator")
     else:
@@ -66,7 +66,7 @@ def test_way_back_from_every_stage(point: str, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["abort", "roll back"])
-def test_way_back_after_a_kill_at_every_call(how: str) -> None:
+def test_rollback_effects_after_a_kill_at_every_call(how: str) -> None:
     """Killed at any call of a promotion and then taken back, the rollout ends with the old champion everywhere."""
     calls = 0
     while True:

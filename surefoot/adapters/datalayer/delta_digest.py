@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from surefoot.adapters.datalayer.delta_log import LoggedVersion
-from surefoot.adapters.datalayer.row_digest import digest_reader
+from surefoot.adapters.datalayer.row_digest import digest_record_batches
 from surefoot.core.errors import DataTampered, Rejected
 from surefoot.core.tables.data_layer import TableDigest
 
@@ -67,7 +67,7 @@ def duckdb_delta_digest(table: Path, version: LoggedVersion) -> TableDigest:
         with duckdb.connect(config={"threads": 1}) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             found = connection.sql(" UNION ALL BY NAME ".join(queries), params=parameters)
-            return digest_reader(found.to_arrow_reader(_BATCH_ROWS))
+            return digest_record_batches(found.to_arrow_reader(_BATCH_ROWS))
     except (duckdb.Error, pa.ArrowException) as error:
         raise DataTampered(f"DuckDB cannot read the table: {' '.join(str(error).split())[:200]}") from error
 

@@ -8,14 +8,14 @@ from typing import TypeVar
 import pyarrow as pa
 
 from surefoot.adapters.evidence.failure_counts import FailureCounts
-from surefoot.adapters.evidence.left_out_records import MAX_EXAMINED_ROWS, examines_rows, reads_labels
+from surefoot.adapters.evidence.left_out_records import MAX_EXAMINED_ROWS, samples_rows, waits_for_labels
 from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
 from surefoot.adapters.evidence_store.left_out_facts import add_left_out
-from surefoot.adapters.evidence_store.log_sections import LogSection, cut_log
-from surefoot.adapters.evidence_store.recount import failure_facts
+from surefoot.adapters.evidence_store.log_sections import LogSection, split_log
 from surefoot.adapters.evidence_store.section_log import PartsReplaced
-from surefoot.adapters.evidence_store.sums_table import encode_sums, no_rows
+from surefoot.adapters.evidence_store.sums_table import empty_table, encode_sums
+from surefoot.adapters.evidence_store.verdict_recount import encode_failures
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.scoring import ScorableModel
@@ -25,8 +25,8 @@ from surefoot.adapters.replay.version_scoring import VersionScorer
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.judging.evidence import MissingEvidence, PairedSums, SplitCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
+from surefoot.core.judging.full_replay_requests import combined_requests, needs_every_request
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.judging.replay_questions import asks_every_request, look_questions
 from surefoot.core.policy.policy_types import PairedGate, narrow
 
 _MAX_TRIES = 10
@@ -34,7 +34,7 @@ _MAX_TRIES = 10
 _Found = TypeVar("_Found")
 
 
-class KeptReplay(OfflineReplay):
+class IncrementalReplay(OfflineReplay):
     """An offline replay whose answers and sums outlive it. Law: the evidence is that of one pass over the window."""
 
     def __init__(
@@ -62,7 +62,7 @@ class KeptReplay(OfflineReplay):
         self._asked = 0
 
     @property
-    def rows_asked(self) -> int:
+    def rows_scored(self) -> int:
         """Requests that a version was asked, for both versions together [count]."""
         return self._asked + (0 if self._cut is None else self._cut[1].asked)
 
@@ -87,7 +87,7 @@ class KeptReplay(OfflineReplay):
             self.close_window()
             self._model_name = question.model
             store = self._store()
-            cut = cut_log(self._log, *key, store.indexes)
+            cut = split_log(self._log, *key, store.indexes)
             self._cut = (key, SectionCounts(cut, store, lambda one: self._open_section(question, one), self._progress))
         return self._cut[1]
 
@@ -128,7 +128,7 @@ class KeptReplay(OfflineReplay):
         gate = narrow(question.gate, PairedGate)
         total, tail = (PairedSumsBuilder(gate, question.since, question.until) for _ in range(2))
         names, rows = [], 0
-        counts.count_waiting(look_questions(question))
+        counts.count_waiting(combined_requests(question))
         for section in counts.cut.sections:
             made = counts.sums(question, section)
             if made is None:
@@ -151,7 +151,7 @@ class KeptReplay(OfflineReplay):
         if not names:
             return ""
         facts |= {"pieces": names, "since": question.since, "until": question.until}
-        return self._store().keep_look(table, facts)
+        return self._store().save_verdict_sources(table, facts)
 
     def failures(self, question: EvidenceRequest) -> SplitCounts | MissingEvidence:
         """Requests that each version cannot answer, as if both had been given half of them."""
@@ -163,7 +163,7 @@ class KeptReplay(OfflineReplay):
 
     def _failures(self, question: EvidenceRequest, counts: SectionCounts) -> SplitCounts | MissingEvidence | None:
         names, total, tail = [], FailureCounts(), FailureCounts()
-        counts.count_waiting(look_questions(question))
+        counts.count_waiting(combined_requests(question))
         for section in counts.cut.sections:
             made = counts.failures(question, section)
             if made is None:
@@ -176,7 +176,7 @@ class KeptReplay(OfflineReplay):
                 names.append(piece.name)
         if not total.requests:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
-        kept = self._keep_look(question, names, no_rows(), {**failure_facts(tail), "kind": "failures"})
+        kept = self._keep_look(question, names, empty_table(), {**encode_failures(tail), "kind": "failures"})
         return replace(total.evidence(), kept=kept)
 
     def uncounted_parts(self, questions: Sequence[EvidenceRequest]) -> Mapping[str, str]:
@@ -188,12 +188,12 @@ class KeptReplay(OfflineReplay):
         Raises:
             EvidenceUnavailable: The log, or what was kept of it, cannot be read.
         """
-        asked = [question for question in questions if asks_every_request(question)]
+        asked = [question for question in questions if needs_every_request(question)]
         if not asked:
             return {}
 
         def waiting(counts: SectionCounts) -> dict[str, str]:
-            kept = self._store().kept_names()
+            kept = self._store().stored_keys()
             named = (section for section in counts.cut.sections if section.name)
             return {one.name: one.title for one in named if any(counts.waits(other, one, kept) for other in asked)}
 
@@ -229,11 +229,11 @@ class KeptReplay(OfflineReplay):
         return self._over_sections(question, lambda counts: self._left_out(question, counts))
 
     def _left_out(self, question: EvidenceRequest, counts: SectionCounts) -> LeftOutRecords:
-        labels, total = reads_labels(question), LeftOutRecords()
+        labels, total = waits_for_labels(question), LeftOutRecords()
         for section in counts.cut.sections:
             total = add_left_out(total, counts.left_out(question, section))
         rows = total.records - total.repeated
-        examined = examines_rows(self._log, question)
+        examined = samples_rows(self._log, question)
         sampled = max(rows - MAX_EXAMINED_ROWS, 0) if examined else 0
         return replace(total, unknown=counts.cut.unknown if labels else 0, sampled=sampled)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence_store.evidence_tables import read_table, read_table_facts, write_table
-from surefoot.adapters.evidence_store.key_index import KeyIndex, hash_ranges, range_places
+from surefoot.adapters.evidence_store.key_index import KeyIndex, hash_ranges, positions_in_range
 from surefoot.core.errors import EvidenceUnavailable
 
 _MASK = (1 << 64) - 1
@@ -72,7 +72,7 @@ class _LabelFile:
             self.states, self.unmatched = {}, self.index.size
 
 
-class LabelsInForce:
+class CurrentLabels:
     """The labels of a log as of one moment.
 
     Attributes:
@@ -144,7 +144,7 @@ def _match(folder: Path, parts: Sequence[KeyIndex], files: Sequence[_LabelFile])
         keys, owners = _keys_in_range(fresh, low, high)
         for file, known, asked in zip(files, matched, wanted, strict=True):
             with file.index.columns() as columns:
-                here = range_places(columns["key"], low, high)
+                here = positions_in_range(columns["key"], low, high)
                 some = {name: column[here] for name, column in columns.items()}
                 for owner, places in _owned(keys, owners, some["key"], asked):
                     known[here][places] = True
@@ -181,7 +181,7 @@ def _keys_in_range(parts: Sequence[KeyIndex], low: int, high: int) -> tuple[NDAr
     keys, owners = [np.zeros(0, np.uint64)], [np.zeros(0, np.int32)]
     for number, part in enumerate(parts):
         with part.columns() as columns:
-            some = columns["key"][range_places(columns["key"], low, high)].copy()
+            some = columns["key"][positions_in_range(columns["key"], low, high)].copy()
         keys.append(some)
         owners.append(np.full(len(some), number, dtype=np.int32))
     together = np.concatenate(keys)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.replay.kept_replay import KeptReplay
+from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.judging.evidence import Evidence, PairedSums, SplitCounts
 from surefoot.core.policy.policy_types import Gate, Metric
@@ -80,7 +80,7 @@ def plain(found: Evidence) -> Evidence:
 
 @settings(max_examples=20, deadline=None)
 @given(CUTS, st.sampled_from([0.0, 0.0, 3 * DAY]), st.sampled_from([12 * DAY, 12 * DAY, 6 * DAY]), st.booleans())
-def test_kept_evidence_is_that_of_one_pass(
+def test_stored_evidence_is_that_of_one_pass(
     cuts: list[tuple[bool, list[tuple[int, int, float, object, str]], list[tuple[int, int, float, object]]]],
     since: float,
     until: float,
@@ -96,7 +96,7 @@ def test_kept_evidence_is_that_of_one_pass(
                 compact_log(root, "m")
             loaded = models()
             once = OfflineReplay(log, lambda _m, version, loaded=loaded: loaded[version.digest])  # type: ignore[misc]
-            kept = KeptReplay(log, lambda _m, version, loaded=loaded: loaded[version.digest], store)  # type: ignore[misc]
+            kept = IncrementalReplay(log, lambda _m, version, loaded=loaded: loaded[version.digest], store)  # type: ignore[misc]
             for gate in GATES:
                 question = replace(ASKED, gate=gate, since=since, until=until, look_gates=GATES if together else ())
                 whole, parts = (
