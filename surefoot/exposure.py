@@ -10,7 +10,7 @@ from pathlib import Path
 from surefoot import wiring
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.served_answers.answer_tables import AnswerTable, write_answer_table
-from surefoot.adapters.served_answers.exposed_requests import ExposureQuestion, list_exposed_requests
+from surefoot.adapters.served_answers.exposed_requests import ExposureRequest, list_exposed_requests
 from surefoot.adapters.served_answers.good_answers import GoodVersions, ask_good_versions
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import LogPolicy, Version
@@ -58,7 +58,7 @@ class Exposure:
 
     version: Version
     rollout: str
-    question: ExposureQuestion
+    question: ExposureRequest
     good: tuple[Version, ...]
     notes: tuple[str, ...]
 
@@ -107,9 +107,9 @@ def find_exposure(
         version, named = last.version, last.rollout
         own = last.rollout if last.opened.kind == "promotion" else ""
     policies = tuple(_policies(config, ledger))
-    kept = tuple(policy.kept for policy in policies)
+    kept = tuple(policy.log_policy for policy in policies)
     periods = exposure_periods(model, entries, version)
-    question = ExposureQuestion(
+    question = ExposureRequest(
         model=model,
         number=version.number,
         periods=periods,
@@ -168,7 +168,7 @@ def _unit_spellings(config: Settings, policies: Iterable[Policy], unit: str) -> 
     return tuple(sorted(made))
 
 
-def _notes(question: ExposureQuestion, kept: Iterable[LogPolicy]) -> tuple[str, ...]:
+def _notes(question: ExposureRequest, kept: Iterable[LogPolicy]) -> tuple[str, ...]:
     """What the log does not hold by the policies, in words."""
     notes = []
     if question.hashed:

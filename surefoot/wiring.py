@@ -48,7 +48,7 @@ from surefoot.rollout import (
     begin_fallback,
     end_cut_rollout,
     end_fallback,
-    journal_service_counts,
+    journal_answer_counts,
     retry_on_conflict,
 )
 from surefoot.settings import Settings
@@ -169,7 +169,7 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
     knobs = GatewaySettings(
         config.home / "gateway",
         config.token,
-        kept=PolicyView(config.configs, lambda policy: policy.kept),
+        kept=PolicyView(config.configs, lambda policy: policy.log_policy),
         units=PolicyView(config.configs, lambda policy: policy.unit),
         fallbacks=PolicyView(config.configs, lambda policy: policy.fallback_answer),
     )
@@ -348,7 +348,7 @@ def journal_counts(config: Settings, ports: Ports, model: str, *, always: bool =
         window = CountedWindow(since, until, labels_since, labels_until, ports.clock.now())
         return count_served_answers(PredictionLog(config.log), model, window, gate)
 
-    return retry_on_conflict(lambda: journal_service_counts(ports, model, maturity, count, always=always))
+    return retry_on_conflict(lambda: journal_answer_counts(ports, model, maturity, count, always=always))
 
 
 def count_since(config: Settings, ledger: Ledger, now: float) -> tuple[VersionCounts, ...]:

@@ -26,7 +26,7 @@ from surefoot.rollout import (
     end_cancelled_rollouts,
     end_withdrawn_rollout,
     finish_decided_ending,
-    is_list_due,
+    is_exposure_list_due,
     journal_model_drift,
     next_step,
     open_requested_rollout,
@@ -212,7 +212,9 @@ def count_ended_rollouts() -> list[str]:
             before = ports.ledger(model).head
             try:
                 ledger = wiring.journal_counts(config, ports, model)
-                listed = list_due_exposure(config, ports, model) if is_list_due(ledger, ports.clock.now()) else ""
+                listed = (
+                    list_due_exposure(config, ports, model) if is_exposure_list_due(ledger, ports.clock.now()) else ""
+                )
             except SurefootError as error:  # the next tick counts, for as long as the log is there
                 get_run_logger().error("what versions of %s answered cannot be counted: %s", model, error)
                 continue

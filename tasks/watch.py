@@ -10,7 +10,7 @@ from surefoot.core.errors import SurefootError
 from surefoot.core.record.describe import describe_event
 from surefoot.core.record.events import decode_event
 from surefoot.core.stepped_rollback import is_held
-from surefoot.rollout import Ports, drive_rollout, look_at_champion, next_watch, retraining
+from surefoot.rollout import Ports, drive_rollout, evaluate_champion, next_watch, retraining
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow
 from tasks.states import MAX_MESSAGE_LENGTH
 
@@ -42,7 +42,7 @@ def watch_champion_once(model: str) -> State[str]:
     log = get_run_logger()
     with open_flow_ports() as ports:
         head = len(ports.journal.read(model))
-        ledger = look_at_champion(ports, model)
+        ledger = evaluate_champion(ports, model)
         if ledger.open:
             drive_rollout(ports, model, until=lambda seen: not seen.open or is_held(seen.rollout))
         fresh = [decode_event(entry.kind, entry.data) for entry in ports.journal.read(model, after=head)]

@@ -58,7 +58,7 @@ def make_gate(
         for key, value in (where_known or {}).items()
         if _translated(made, key, value, {})[0] in kind.model_fields
     }
-    return changed(made, **values, **some).named(name)
+    return changed(made, **values, **some).with_name(name)
 
 
 def gate_of(policy: Policy, name: str) -> Any:
@@ -74,7 +74,7 @@ def changed(gate: Any, **values: Any) -> Any:
     if unknown := set(update) - set(type(gate).model_fields):
         raise TypeError(f"a gate on {gate.metric} has no {', '.join(sorted(unknown))}")
     made: Gate = gate.model_copy(update=update)
-    return made.named(gate.name)
+    return made.with_name(gate.name)
 
 
 def _translated(gate: Gate, key: str, value: Any, values: dict[str, Any]) -> tuple[str, Any]:

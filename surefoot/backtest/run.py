@@ -21,7 +21,7 @@ _LONGEST_JUMP_S = 1e12
 
 
 @dataclass(frozen=True, slots=True)
-class GateLook:
+class GateEvaluation:
     """What one gate said at one look.
 
     Attributes:
@@ -64,7 +64,7 @@ class BacktestResult:
     gate: str
     reason: str
     requests: int
-    looks: tuple[GateLook, ...]
+    looks: tuple[GateEvaluation, ...]
     journal: tuple[Entry, ...]
 
     @property
@@ -151,13 +151,13 @@ def _stuck(ledger: Ledger) -> bool:
     return rollout is not None and rollout.paused is not None and rollout.stage in {Stage.VALIDATING, Stage.SHADOWING}
 
 
-def _looks(entries: list[Entry], ramp: tuple[Weight, ...]) -> list[GateLook]:
+def _looks(entries: list[Entry], ramp: tuple[Weight, ...]) -> list[GateEvaluation]:
     made = []
     for entry in entries:
         event = decode_event(entry.kind, entry.data)
         if isinstance(event, GateJudged):
             weight = {Stage.RAMPING: ramp[event.step].weight, Stage.BAKING: 100.0}.get(event.stage, 0.0)
-            made.append(GateLook(entry.at, event.stage, weight, event.verdict))
+            made.append(GateEvaluation(entry.at, event.stage, weight, event.verdict))
     return made
 
 

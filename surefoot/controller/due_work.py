@@ -30,7 +30,7 @@ from surefoot.rollout import (
     end_withdrawn_rollout,
     ended_outcomes,
     is_count_due,
-    is_list_due,
+    is_exposure_list_due,
     journal_model_drift,
     next_step,
     next_watch,
@@ -170,7 +170,7 @@ class DueWork:
         return {
             f"{model}: what versions answered is to be counted": self.snapshot.heads[model]
             for model, ledger in ports.ledgers.items()
-            if is_count_due(ledger, now) or is_list_due(ledger, now)
+            if is_count_due(ledger, now) or is_exposure_list_due(ledger, now)
         }
 
     def _shown(self, ports: CachedPorts) -> DueRuns:

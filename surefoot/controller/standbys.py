@@ -1,4 +1,4 @@
-"""Keep naming to the gateway which proven-good version is to stay loaded: windows end, and a gateway may forget."""
+"""Send the gateway, whenever it may have changed, the version that must stay loaded as each model's standby."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -53,8 +53,8 @@ _TIME_TOLERANCE_S = 1e-3
 """Times of day and spans of time are rounded differently [seconds]."""
 _MAX_LOOK_AGE_INTERVALS = 3.0
 """A look that is this many intervals old is repeated before anything is decided on it."""
-DATA_GATE = ImplicitGate(metric=Metric.VALIDATION).named(DATA_GATE_NAME)
-SHAPE_GATE = ImplicitGate(metric=Metric.ANSWER_SHAPE).named(SHAPE_GATE_NAME)
+DATA_GATE = ImplicitGate(metric=Metric.VALIDATION).with_name(DATA_GATE_NAME)
+SHAPE_GATE = ImplicitGate(metric=Metric.ANSWER_SHAPE).with_name(SHAPE_GATE_NAME)
 IMPLICIT_GATES: dict[str, Gate] = {gate.name: gate for gate in (DATA_GATE, SHAPE_GATE)}
 """Gates that no policy writes, by name."""
 

@@ -1,5 +1,6 @@
 """Carry out use cases through ports: open, advance, roll back and reconcile rollouts."""
 
+from surefoot.rollout.answer_counts import is_count_due, is_exposure_list_due, journal_answer_counts
 from surefoot.rollout.candidates import (
     CandidateRequest,
     candidate_requests,
@@ -48,9 +49,8 @@ from surefoot.rollout.requests import (
     open_rollback,
     retry_on_conflict,
 )
-from surefoot.rollout.service import is_count_due, is_list_due, journal_service_counts
 from surefoot.rollout.standing_watch import (
-    look_at_champion,
+    evaluate_champion,
     next_watch,
     read_champion_signals,
     retraining,
@@ -79,14 +79,14 @@ __all__ = [
     "end_rollout",
     "end_withdrawn_rollout",
     "ended_outcomes",
+    "evaluate_champion",
     "finish_decided_ending",
     "is_count_due",
-    "is_list_due",
+    "is_exposure_list_due",
+    "journal_answer_counts",
     "journal_champion_drift",
     "journal_model_drift",
-    "journal_service_counts",
     "leave_table",
-    "look_at_champion",
     "lost_entries_message",
     "next_step",
     "next_watch",

@@ -75,7 +75,7 @@ def next_watch(ledger: Ledger) -> float | None:
     return began + watched.watch.every
 
 
-def look_at_champion(ports: Ports, model: str) -> Ledger:
+def evaluate_champion(ports: Ports, model: str) -> Ledger:
     """Take one look at a champion, journal what was found, and do what its policy says.
 
     Raises:

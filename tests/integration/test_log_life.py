@@ -59,7 +59,7 @@ def test_no_answer_changes(tmp_path: Path) -> None:
         for since, until in ((-1.0, 1000.0), (100.0, 200.0), (199.0, 201.0), (650.0, 800.0), (900.0, 901.0)):
             asked += [log.requests("m", since, until), log.requests("m", since, until, limit=20)]
             asked.append(log.newest("m", until))
-            for table in (log.frame("m", since, until), log.given("m", since, until)):
+            for table in (log.frame("m", since, until), log.predictions("m", since, until)):
                 asked.append(table.astype(object).where(table.notna(), None).to_dict())  # NaN equals nothing
             for by in ((), ("place",)):
                 gates = (

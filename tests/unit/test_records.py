@@ -297,7 +297,7 @@ def test_large_windows_are_sampled_evenly(opened: Opens, monkeypatch: pytest.Mon
     file.shift(0.0, Split(V1, None, 0.0, ""))
     frame = file.frame("", -1.0, 30 * DAY)
     assert len(frame) == 50
-    assert len(file.given("", -1.0, 30 * DAY)) == 50
+    assert len(file.predictions("", -1.0, 30 * DAY)) == 50
     assert [len(side) for side in file.sample(-1.0, 30 * DAY)] == [50, 50]
     assert frame.equals(file.frame("", -1.0, 30 * DAY))
 

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from surefoot.core.domain import Outcome
 from surefoot.core.record.service_events import ServiceCounted, VersionCounts
 from surefoot.core.served_versions.service_record import Standing, service_records
-from surefoot.rollout import Ports, drive_rollout, is_count_due, is_list_due, journal_service_counts, open_promotion
+from surefoot.rollout import (
+    Ports,
+    drive_rollout,
+    is_count_due,
+    is_exposure_list_due,
+    journal_answer_counts,
+    open_promotion,
+)
 from tests.fakes import Scenario
 
 COUNTS = st.builds(
@@ -99,11 +106,11 @@ def test_each_moment_falls_into_one_count() -> None:
 
     ledger = env.ports().ledger("m")
     assert not is_count_due(ledger, ledger.ended_at)
-    assert not is_list_due(ledger, ledger.ended_at)
+    assert not is_exposure_list_due(ledger, ledger.ended_at)
     for maturity in (500.0, 5_000_000.0, 0.0):
         env.clock.time += 1000.0
-        assert is_list_due(env.ports().ledger("m"), env.clock.now())
-        journal_service_counts(env.ports(), "m", maturity, count, always=True)
+        assert is_exposure_list_due(env.ports().ledger("m"), env.clock.now())
+        journal_answer_counts(env.ports(), "m", maturity, count, always=True)
     for one, other in itertools.pairwise(seen):
         assert (one[1], one[3]) == (other[0], other[2])
         assert other[0] <= other[1]

@@ -21,7 +21,7 @@ from surefoot.core.record.state import Ledger
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.watching.day_counts import DAY_S, DayCounts
 from surefoot.core.watching.early_history import EarlySignalHistory
-from surefoot.rollout import Ports, drive_rollout, look_at_champion, next_watch, open_promotion, retraining
+from surefoot.rollout import Ports, drive_rollout, evaluate_champion, next_watch, open_promotion, retraining
 from tests.fakes import POLICY, Killed, Scenario
 
 LOSS = {"metric": "brier", "role": "guardrail", "margin": 0.02, "block": "1d", "labels": {"maturity": "12h"}}
@@ -77,7 +77,7 @@ class World:
     def look(self, days: float = 1.0) -> Ledger:
         """Look once, a day later."""
         self.scenario.clock.time += days * DAY_S
-        ledger = look_at_champion(self.ports(), "m")
+        ledger = evaluate_champion(self.ports(), "m")
         return drive_rollout(self.ports(), "m", until=lambda seen: not seen.open) if ledger.open else ledger
 
     def incidents(self) -> list[IncidentOpened]:
@@ -190,7 +190,7 @@ def test_a_look_is_due_each_day_while_nothing_else_is_open() -> None:
     open_promotion(world.scenario.ports(), world.scenario.request("3"))
     assert next_watch(world.ports().ledger("m")) is None
     with pytest.raises(Rejected, match="a rollout is open"):
-        look_at_champion(world.ports(), "m")
+        evaluate_champion(world.ports(), "m")
 
 
 def test_without_a_watch_nothing_is_looked_at() -> None:

@@ -49,7 +49,7 @@ class _RequestLog(SqlLog, Protocol):
         """Features of the requests of a window."""
         ...
 
-    def given(self, model: str, since: float, until: float) -> pd.DataFrame:
+    def predictions(self, model: str, since: float, until: float) -> pd.DataFrame:
         """Answers that callers got in a window, as the column "prediction"."""
         ...
 
@@ -113,7 +113,7 @@ class _MirrorSource(Protocol):
         """How far the distributions of their answers are apart."""
         ...
 
-    def given(self, question: EvidenceRequest) -> pd.DataFrame:
+    def predictions(self, question: EvidenceRequest) -> pd.DataFrame:
         """Answers of the candidate, as columns."""
         ...
 
@@ -268,9 +268,13 @@ class LogEvidence:
         if gate.against == "champion":
             return self._answers.answer_shift(question) if answers else self._answers.input_differences(question)
         width = question.until - question.since
-        frame = self._log.given if answers else self._log.frame
+        frame = self._log.predictions if answers else self._log.frame
         before = frame(question.model, question.since - width, question.since)
-        now = self._mirrored().given(question) if mirrored else frame(question.model, question.since, question.until)
+        now = (
+            self._mirrored().predictions(question)
+            if mirrored
+            else frame(question.model, question.since, question.until)
+        )
         if not answers:
             before, now = (side.drop(columns=[c for c in gate.ignored if c in side]) for side in (before, now))
         return InputShift(

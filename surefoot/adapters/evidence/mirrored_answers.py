@@ -73,7 +73,7 @@ class MirroredAnswers:
             "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
         )
 
-    def given(self, question: EvidenceRequest) -> pd.DataFrame:
+    def predictions(self, question: EvidenceRequest) -> pd.DataFrame:
         """Answers of the candidate, by request id, as columns."""
         both = [pair for pair in self.pairs(question) if pair.candidate is not None]
         return answer_frame([pair.candidate for pair in both], [pair.key[0] for pair in both])

@@ -65,7 +65,7 @@ class RetryingClient:
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
-    def settle(
+    def ensure_written(
         self,
         look: Callable[["MlflowClient"], str | None],
         write: Callable[["MlflowClient"], None],
@@ -111,7 +111,7 @@ class RetryingClient:
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
-    def pages(self, search: "Callable[[str | None, MlflowClient], PagedList[_T]]") -> list[_T]:
+    def read_pages(self, search: "Callable[[str | None, MlflowClient], PagedList[_T]]") -> list[_T]:
         """Ask for one page after the other, with one deadline for all of them."""
         until, found, token = self._until(), list[_T](), None
         while True:

@@ -144,7 +144,9 @@ class MlflowRegistry:
             else:
                 client.set_registered_model_alias(model, alias, number)
 
-        self._mlflow.settle(lambda client: _alias(client, model, alias), write, number, f"alias {alias} of {model}")
+        self._mlflow.ensure_written(
+            lambda client: _alias(client, model, alias), write, number, f"alias {alias} of {model}"
+        )
 
     def models(self) -> tuple[str, ...]:
         """Names of all registered models, sorted.
@@ -152,7 +154,7 @@ class MlflowRegistry:
         Raises:
             RegistryUnavailable: MLflow does not answer.
         """
-        found = self._mlflow.pages(lambda token, client: client.search_registered_models(page_token=token))
+        found = self._mlflow.read_pages(lambda token, client: client.search_registered_models(page_token=token))
         return tuple(sorted(str(one.name) for one in found))
 
     def fingerprints(self, models: Collection[str]) -> dict[str, RegistryFingerprint]:
@@ -163,7 +165,7 @@ class MlflowRegistry:
             RegistryUnavailable: MLflow does not answer.
         """
         if len(models) > _FEW_MODELS:
-            found = self._mlflow.pages(
+            found = self._mlflow.read_pages(
                 lambda token, client: client.search_registered_models(max_results=_LARGEST_PAGE, page_token=token)
             )
             return {str(one.name): _fingerprint(one) for one in found if one.name in models}
@@ -176,7 +178,7 @@ class MlflowRegistry:
     def _versions(self, model: str) -> "list[ModelVersion]":
         quote = '"' if "'" in model else "'"
         named = f"name={quote}{model}{quote}"
-        found = self._mlflow.pages(lambda token, client: client.search_model_versions(named, page_token=token))
+        found = self._mlflow.read_pages(lambda token, client: client.search_model_versions(named, page_token=token))
         return sorted(found, key=lambda one: int(one.version), reverse=True)
 
     def _nearest(self, model: str, number: str) -> str:

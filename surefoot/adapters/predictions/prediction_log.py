@@ -214,7 +214,7 @@ class PredictionLog:
         ids = pd.Index([row.key[0] for row in rows], dtype=object)
         return plain_types(pd.DataFrame([row.columns() for row in rows], index=ids, dtype=object))
 
-    def given(self, model: str, since: float, until: float) -> pd.DataFrame:
+    def predictions(self, model: str, since: float, until: float) -> pd.DataFrame:
         """Answers that callers got in a window, by request id, as columns."""
         found = [row for row in self.requests(model, since, until) if row.prediction is not None]
         return answer_frame([row.prediction for row in found], [row.key[0] for row in found])

@@ -285,7 +285,7 @@ class RecordFile:
         found = self.rows("", 'SELECT max("at") FROM pairs WHERE "at" <= $1', (until,))[0][0]
         return None if found is None else float(str(found))
 
-    def given(self, _model: str, since: float, until: float) -> pd.DataFrame:
+    def predictions(self, _model: str, since: float, until: float) -> pd.DataFrame:
         """Answers that callers got in a window, at most LIMIT of them, as the column "prediction"."""
         sql = """SELECT prediction FROM log WHERE "at" > $1 AND "at" <= $2 AND prediction IS NOT NULL
                  ORDER BY hash(request) LIMIT $3"""

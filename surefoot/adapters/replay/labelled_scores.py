@@ -34,7 +34,7 @@ class LabelledScores:
         some = self.due == due
         return LabelledScores(self.score[some], self.label[some], self.due[some], self.ids[some])
 
-    def named(self, which: NDArray[np.bool_]) -> list[str]:
+    def request_ids(self, which: NDArray[np.bool_]) -> list[str]:
         """Ids of some requests."""
         return [str(one) for one in self.ids[which]]
 

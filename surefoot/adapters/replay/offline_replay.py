@@ -269,7 +269,7 @@ class OfflineReplay:
         scored = read_scores(window, question, *self.score(question, question.candidate) if window.size else ())
         due, now = scored.select(due=True), scored.select(due=False)
         good, fit = ~np.isnan(due.score + due.label), ~np.isnan(now.score)
-        strange = [*due.named(~good), *now.named(~fit)]
+        strange = [*due.request_ids(~good), *now.request_ids(~fit)]
         if strange and not good.any() and not fit.any():
             return MissingEvidence(Outcome.ERROR, f"{UNREADABLE_REASON}: none of {len(strange):,} can be read")
         given, told, waiting = due.score[good], due.label[good], now.score[fit]

@@ -145,7 +145,7 @@ class RecordedAnswers:
             "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
         )
 
-    def given(self, question: EvidenceRequest) -> pd.DataFrame:
+    def predictions(self, question: EvidenceRequest) -> pd.DataFrame:
         """The candidate's answers, as columns."""
         return _frame(self._records.sample(question.since, question.until)[1])
 

@@ -32,7 +32,7 @@ _PERIOD_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class ExposureQuestion:
+class ExposureRequest:
     """Which answers are listed.
 
     Attributes:
@@ -58,7 +58,7 @@ class ExposureQuestion:
     good: str = ""
 
 
-def list_exposed_requests(log: PredictionLog, question: ExposureQuestion, folder: Path) -> Path:
+def list_exposed_requests(log: PredictionLog, question: ExposureRequest, folder: Path) -> Path:
     """Write every answer that callers got from the version to a table, in the order of time.
 
     Records with the id of another one are answers too and are all listed: `occurrence` counts them from 0.
@@ -80,7 +80,7 @@ def list_exposed_requests(log: PredictionLog, question: ExposureQuestion, folder
     return made
 
 
-def _write(db: duckdb.DuckDBPyConnection, question: ExposureQuestion, folder: Path, made: Path) -> None:
+def _write(db: duckdb.DuckDBPyConnection, question: ExposureRequest, folder: Path, made: Path) -> None:
     db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {quote_sql_string(str(folder / 'spill'))}")
     db.register("periods", _period_table(question.periods))
     wanted = ["answered_by = $number"]
@@ -173,7 +173,7 @@ def _map_values(db: duckdb.DuckDBPyConnection, listed: Path, place: int) -> None
     db.register(f"values_{place}", spelt)
 
 
-def _group_sql(question: ExposureQuestion, place: int) -> str:
+def _group_sql(question: ExposureRequest, place: int) -> str:
     """SQL of the group of a row; NULL where the log does not hold it."""
     if question.groups[place] in question.dropped:
         return "NULL::VARCHAR"

@@ -19,7 +19,7 @@ from surefoot.adapters.replay.hosted_models import HostedScorer
 from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.adapters.replay.scoring import claims_independence
 from surefoot.adapters.replay.version_scoring import VersionScorer
-from surefoot.adapters.served_answers.exposed_requests import MEMORY_LIMIT, NO_GOOD_VERSION, NOT_ASKED, ExposureQuestion
+from surefoot.adapters.served_answers.exposed_requests import MEMORY_LIMIT, NO_GOOD_VERSION, NOT_ASKED, ExposureRequest
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
 
@@ -70,7 +70,7 @@ class GoodVersions:
     strict: bool = False
 
 
-def ask_good_versions(exposed: Path, question: ExposureQuestion, who: GoodVersions, folder: Path) -> GoodAnswers:
+def ask_good_versions(exposed: Path, question: ExposureRequest, who: GoodVersions, folder: Path) -> GoodAnswers:
     """Ask the good version of each exposed request what it would have said; what cannot be known gets a reason.
 
     Args:
@@ -142,7 +142,7 @@ def _give_reason(db: duckdb.DuckDBPyConnection, rows: str, number: str, why: str
 def _ask_version(
     db: duckdb.DuckDBPyConnection,
     rows: str,
-    question: ExposureQuestion,
+    question: ExposureRequest,
     version: Version,
     kept: KeptAnswers,
     load: LoadModel,
@@ -176,7 +176,7 @@ def _read_columns(model: HostedScorer) -> frozenset[str] | None:
     return frozenset(map(str, inputs)) if isinstance(inputs, dict) and inputs else None
 
 
-def _hidden_sql(question: ExposureQuestion, reads: frozenset[str] | None) -> str:
+def _hidden_sql(question: ExposureRequest, reads: frozenset[str] | None) -> str:
     """SQL of the rows in which the log hides something that a model reads; empty where it hides nothing of that."""
     found = []
     for column in sorted(question.dropped | question.hashed):

@@ -15,7 +15,7 @@ from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected
 from surefoot.core.record.events import as_json
 from surefoot.core.watching.signals import MIN_PAST_DAYS, SignalReading
-from surefoot.rollout import drive_rollout, look_at_champion, read_champion_signals, watched_champion
+from surefoot.rollout import drive_rollout, evaluate_champion, read_champion_signals, watched_champion
 from surefoot.settings import read_settings
 
 
@@ -36,7 +36,7 @@ def watch(
             raise Rejected(f"no champion of {model} is watched: {why}")
         champion = ledger.champion
         if look:
-            ledger = look_at_champion(ports, model)
+            ledger = evaluate_champion(ports, model)
             if ledger.open:
                 ledger = drive_rollout(ports, model, until=lambda seen: not seen.open)
         readings = read_champion_signals(ports, model, watched, champion, ports.clock.now())

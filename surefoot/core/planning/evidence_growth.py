@@ -39,7 +39,7 @@ class EvidenceGrowth(Protocol):
         """Growth of the evidence of safety where a candidate is as good [nats per trial of both arms]."""
         ...
 
-    def words(self, times: float) -> str:
+    def describe_harm(self, times: float) -> str:
         """A harm in words."""
         ...
 
@@ -76,7 +76,7 @@ class EventGrowth:
         slope, offset = 1.0 + allowance * self._growth, allowance * self._points
         return power.evidence_growth(share, self._rate, self._rate, slope, offset, harm=False)
 
-    def words(self, times: float) -> str:
+    def describe_harm(self, times: float) -> str:
         """A rate beside the champion's."""
         return f"{min(times * self._rate, 1.0):.2%} instead of {self._rate:.2%}"
 
@@ -120,7 +120,7 @@ class SpeedGrowth:
             for quantile in self._gate.quantiles
         )
 
-    def words(self, times: float) -> str:
+    def describe_harm(self, times: float) -> str:
         """A factor."""
         return f"{times:.2f} times the champion's p{max(self._gate.quantiles) * 100:g}"
 
@@ -163,14 +163,14 @@ class ValueGrowth:
         """Growth of the evidence of safety."""
         return self._grows(share, allowance * self._margin)
 
-    def words(self, times: float) -> str:
+    def describe_harm(self, times: float) -> str:
         """A mean beside the champion's."""
         found = self._mean / times if self._gate.higher_is_better else self._mean * times
         floor, width = self._gate.floor, self._gate.cap - self._gate.floor
         return f"{floor + found * width:.4g} instead of {floor + self._mean * width:.4g}"
 
 
-def evidence_growth_of(gate: Gate) -> EvidenceGrowth:
+def evidence_growth_for_gate(gate: Gate) -> EvidenceGrowth:
     """The law of a gate on events, speeds or values."""
     if isinstance(gate, EventGate):
         return EventGrowth(gate)

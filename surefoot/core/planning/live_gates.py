@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from surefoot.core.gates.rate import MAX_EPOCHS
 from surefoot.core.planning.detectability import PLAN_POWER, Detectability, smallest_detectable
-from surefoot.core.planning.evidence_growth import evidence_growth_of
+from surefoot.core.planning.evidence_growth import evidence_growth_for_gate
 from surefoot.core.policy.policy_types import Gate, SpeedGate
 from surefoot.core.stats import power
 from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT
@@ -67,7 +67,7 @@ class StepDemand:
 
 def plan_live_gates(gate: Gate, asked: StepDemand) -> Detectability:
     """What a gate on served traffic sees by the end of a step."""
-    law = evidence_growth_of(gate)
+    law = evidence_growth_for_gate(gate)
     alpha = asked.level / (len(gate.quantiles) if isinstance(gate, SpeedGate) else 1)
 
     def found(times: float) -> float:
@@ -88,7 +88,7 @@ def plan_live_gates(gate: Gate, asked: StepDemand) -> Detectability:
         n=asked.n,
         counts=asked.trial,
         effect=effect if seen else None,
-        finds=law.words(effect) if seen else "",
+        finds=law.describe_harm(effect) if seen else "",
         passes=passes,
         needs=needs if math.isfinite(needs) else None,
         lasts=asked.lasts,

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from surefoot.core.policy.gates.base import Gate
 from surefoot.core.policy.gates.union import GATE_ADAPTER
 from surefoot.core.policy.policy import Policy
-from surefoot.core.policy.pydantic_errors import unknown_keys, violations_of
+from surefoot.core.policy.pydantic_errors import unknown_keys, violations_from_error
 from surefoot.core.policy.rules import JudgingPhase, NamedGates, PolicyOutline, broken_rules, never_judged_gates
 from surefoot.core.policy.scalars import Name
 from surefoot.core.policy.sections import Log, Reaction, WrittenReaction
@@ -59,7 +59,7 @@ def parse_policy(value: object) -> Policy:
     try:
         return Policy.model_validate(value)
     except ValidationError as error:
-        raise violations_of(error, value)[0] from None
+        raise violations_from_error(error, value)[0] from None
 
 
 def parse_gate(name: str, value: object) -> Gate:
@@ -69,9 +69,9 @@ def parse_gate(name: str, value: object) -> Gate:
         Violation: Names the first key that breaks a rule.
     """
     try:
-        return GATE_ADAPTER.validate_python(value).named(name)
+        return GATE_ADAPTER.validate_python(value).with_name(name)
     except ValidationError as error:
-        raise violations_of(error, {"gates": {name: value}}, ("gates", name))[0] from None
+        raise violations_from_error(error, {"gates": {name: value}}, ("gates", name))[0] from None
 
 
 def examine_policy(value: object) -> ExaminedPolicy:
@@ -82,7 +82,7 @@ def examine_policy(value: object) -> ExaminedPolicy:
         policy = Policy.model_validate(value)
     except ValidationError as error:
         outline = _outline(value)
-        broken = violations_of(error, value) + _behind_unknown_keys(error, value) + list(broken_rules(outline))
+        broken = violations_from_error(error, value) + _behind_unknown_keys(error, value) + list(broken_rules(outline))
         # A name that is misspelt in a step is told there, and not as a gate that no step names.
         misnamed = any(violation.path[:1] in {("steps",), ("bake",)} for violation in broken)
         if not misnamed and _at(value, "steps") is not None and _at(value, "bake") is not None:
@@ -120,7 +120,7 @@ def _behind_unknown_keys(error: ValidationError, value: object) -> list[Violatio
     try:
         Policy.model_validate(pruned)
     except ValidationError as more:
-        return violations_of(more, pruned)
+        return violations_from_error(more, pruned)
     return []
 
 
@@ -144,7 +144,7 @@ def _read(adapter: TypeAdapter[_T], value: object) -> _T | None:
 def _named(name: str, value: object) -> Gate | None:
     """A gate with its name; None when it cannot be read."""
     gate = _read(GATE_ADAPTER, value)
-    return gate.named(name) if gate else None
+    return gate.with_name(name) if gate else None
 
 
 def _outline(value: object) -> PolicyOutline:

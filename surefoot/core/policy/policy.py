@@ -108,7 +108,7 @@ class Policy(PolicyModel):
     def _keep_common_rules(self) -> Self:
         """Name the gates, and keep the rules between several parts."""
         for name, gate in self.gates.items():
-            gate.named(name)
+            gate.with_name(name)
         outline = self._outline()
         if broken := tuple(broken_rules(outline)) or tuple(never_judged_gates(outline)):
             raise rules_error(broken)
@@ -201,9 +201,9 @@ class Policy(PolicyModel):
         return self.data.answers == "any"
 
     @property
-    def kept(self) -> LogPolicy:
+    def log_policy(self) -> LogPolicy:
         """What of the requests' features stays in the prediction log."""
-        return self.log.kept
+        return self.log.log_policy
 
     @property
     def fallback_answer(self) -> FallbackAnswer | None:

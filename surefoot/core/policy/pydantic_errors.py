@@ -34,7 +34,7 @@ _BOUNDS = {
 }
 
 
-def violations_of(error: ValidationError, value: object, under: KeyPath = ()) -> list[Violation]:
+def violations_from_error(error: ValidationError, value: object, under: KeyPath = ()) -> list[Violation]:
     """What is broken in a policy, in the order in which pydantic found it.
 
     Args:

@@ -81,7 +81,7 @@ class Log(PolicyModel):
                 yield Violation(("hash",), f"column '{column}' is dropped as well: one of the two")
 
     @property
-    def kept(self) -> LogPolicy:
+    def log_policy(self) -> LogPolicy:
         """What of the requests' features stays in the log."""
         return LogPolicy(self.hashed, self.dropped, self.share)
 

@@ -1,4 +1,4 @@
-"""Define the journal events that mark when callers start and stop getting answers because the champion fails."""
+"""Define the journal events of when the standby or fallback starts and stops answering in the champion's place."""
 
 from dataclasses import dataclass
 

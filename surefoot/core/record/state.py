@@ -34,7 +34,7 @@ from surefoot.core.record.watch_state import WatchState
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.core.tables.data_state import DataState, fold_data_event
-from surefoot.core.tables.due_tables import data_after_end
+from surefoot.core.tables.due_tables import table_state_after_end
 
 _TURNED_AWAY = frozenset({Stage.REJECTED, Stage.ABORTED, Stage.ROLLED_BACK})
 """Ends of a promotion that quarantine the candidate."""
@@ -243,7 +243,7 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
             ended = ledger.rollout
             ledger = _ended(ledger, ended, event, entry.at)
             earlier = tuple(ledger.rollouts.values())
-            return replace(ledger, data=data_after_end(ledger.data, earlier, ended, event.terminal_stage))
+            return replace(ledger, data=table_state_after_end(ledger.data, earlier, ended, event.terminal_stage))
         case StageEntered() | GateJudged() | Paused() | EndDecided() | RollbackTargetChanged() if ledger.rollout:
             return _within(ledger, ledger.rollout, event, entry.at)
         case _ if isinstance(event, DataEvent):

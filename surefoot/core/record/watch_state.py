@@ -1,4 +1,4 @@
-"""Fold the events of the time after a bake into what is known of the champion: looks, incidents, early signals."""
+"""Fold the journal events of a champion after its bake into state: evaluations, incidents and early signals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Decide which proven-good version stays loaded beside the champion, to answer requests that the champion fails."""
+"""Choose the earlier good version that stays loaded as standby, to answer requests that the champion fails."""
 
 from collections.abc import Callable
 

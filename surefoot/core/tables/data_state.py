@@ -89,7 +89,7 @@ class DataState:
                 return one
         raise KeyError(seq)
 
-    def of_rollout(self, rollout: str, name: str) -> JournalledCheckpoint | None:
+    def rollout_checkpoint(self, rollout: str, name: str) -> JournalledCheckpoint | None:
         """The checkpoint that a rollout has made of a table; None before."""
         found = (one for one in self.checkpoints if (one.event.rollout, one.event.name) == (rollout, name))
         return next(found, None)

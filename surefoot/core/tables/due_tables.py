@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from surefoot.core.record.state import Ledger, Rollout
 
 
-def data_after_end(
+def table_state_after_end(
     data: DataState, rollouts: "Sequence[Rollout]", ended: "Rollout", terminal_stage: Stage
 ) -> DataState:
     """The state of the tables after the end of a rollout: what its rollback has to do with them is due.

@@ -15,6 +15,6 @@ def next_checkpoint(ledger: Ledger, rollout: Rollout, policy: Policy) -> DataSou
         refused = ledger.data.refused.get((opened, source.name))
         if refused is not None and source.on_rollback is OnRollback.RESTORE:
             return f"it could not go on: table {source.name} could not be restored after a rollback: {refused}"
-        if refused is None and ledger.data.of_rollout(opened, source.name) is None:
+        if refused is None and ledger.data.rollout_checkpoint(opened, source.name) is None:
             return source
     return None

@@ -1,4 +1,4 @@
-"""Name to the gateway the proven-good version that stays loaded, and answers requests that the champion fails."""
+"""Send the gateway the version that must stay loaded as standby for a model's champion."""
 
 import contextlib
 from collections.abc import Callable

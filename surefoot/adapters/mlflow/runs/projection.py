@@ -130,7 +130,7 @@ class MlflowProjection:
 
     def _search(self, experiment: str) -> "list[Run]":
         """Every run of the experiment; one call for a thousand."""
-        return self._mlflow.pages(
+        return self._mlflow.read_pages(
             lambda token, client: client.search_runs([experiment], max_results=_PAGE, page_token=token)
         )
 

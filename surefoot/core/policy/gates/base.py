@@ -84,7 +84,7 @@ class Gate(PolicyModel):
         """Key of the gate in the policy file."""
         return self._name
 
-    def named(self, name: str) -> Self:
+    def with_name(self, name: str) -> Self:
         """The same gate, which now knows its key in the policy file."""
         self._name = name
         return self

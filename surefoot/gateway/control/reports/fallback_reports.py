@@ -1,4 +1,4 @@
-"""Report to the journal when a rung below the champion starts and stops answering, once for all workers.
+"""Report to the journal when the standby or fallback starts and stops answering in the champion's place.
 
 Each worker has a note on disk while its callers get such answers. The worker whose note is the last one that is not
 over reports the end. A note outlives its worker: the next worker takes it over. The beginning is reported again while

@@ -1,4 +1,4 @@
-"""Answer a request that the champion has failed: by the last proven-good version, then by the fallback, or not."""
+"""Answer a request that the champion failed with the standby version, or else with the policy's fallback."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Ask a version that another one can answer for: the request waits for it no longer than a limit."""
+"""Call a version with a time limit, for requests that another version can answer instead."""
 
 import asyncio
 from collections import defaultdict

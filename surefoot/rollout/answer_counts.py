@@ -6,24 +6,24 @@ from surefoot.core.record.service_events import ServiceCounted, VersionCounts
 from surefoot.core.record.state import Ledger
 from surefoot.rollout.ports import Ports
 
-SETTLED_S = 60.0
+MAX_LOG_DELAY_S = 60.0
 """Age at which every answer to a request is in the log: none takes longer [seconds]."""
-CountService = Callable[[float, float, float, float], tuple[VersionCounts, ...]]
+CountServedAnswers = Callable[[float, float, float, float], tuple[VersionCounts, ...]]
 """Counts what versions answered: requests of (since, until], and labels of requests of (labels since, labels until]."""
 
 
 def is_count_due(ledger: Ledger, now: float) -> bool:
     """Whether a rollout has ended since the last count, and all that was answered before its end is in the log."""
-    return bool(ledger.uncounted) and not ledger.open and now >= ledger.ended_at + 2.0 * SETTLED_S
+    return bool(ledger.uncounted) and not ledger.open and now >= ledger.ended_at + 2.0 * MAX_LOG_DELAY_S
 
 
-def is_list_due(ledger: Ledger, now: float) -> bool:
+def is_exposure_list_due(ledger: Ledger, now: float) -> bool:
     """Whether a version was taken back whose answers are not listed, and all of them are in the log."""
-    return bool(ledger.unlisted) and not ledger.open and now >= ledger.ended_at + 2.0 * SETTLED_S
+    return bool(ledger.unlisted) and not ledger.open and now >= ledger.ended_at + 2.0 * MAX_LOG_DELAY_S
 
 
-def journal_service_counts(
-    ports: Ports, model: str, maturity: float, count: CountService, *, always: bool = False
+def journal_answer_counts(
+    ports: Ports, model: str, maturity: float, count: CountServedAnswers, *, always: bool = False
 ) -> Ledger:
     """Count what each version has answered since the last count, and journal it; each request is counted once.
 
@@ -43,7 +43,7 @@ def journal_service_counts(
         return ledger
     last = ledger.counted
     since, labels_since = (last.until, last.labels_until) if last else (0.0, 0.0)
-    until = max(now - SETTLED_S, since)
+    until = max(now - MAX_LOG_DELAY_S, since)
     labels_until = max(until - maturity, labels_since)
     versions = count(since, until, labels_since, labels_until)
     return ports.append(ledger, ServiceCounted(since, until, labels_since, labels_until, versions))
