@@ -19,6 +19,7 @@ from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
 from surefoot.adapters.flow_state import record_projected_entry
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
+from surefoot.adapters.mlflow.deleted_versions import is_version_deleted
 from surefoot.adapters.mlflow.registry import MlflowRegistry
 from surefoot.adapters.predictions.closed_segments import closed_segments as closed_log_segments
 from surefoot.adapters.predictions.compaction import CompactionResult, compact_log
@@ -135,8 +136,9 @@ def open_ports(
     evidence = LogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
     found, tables = make_registry(config, registry_deadline_s), TableAdapters(config.project, config.home / "tables")
     with open_journal(config) as journal, open_traffic(config) as traffic:
+        clock, gone = make_clock(config), partial(is_version_deleted, config.mlflow)
         named = traffic.set_standby
-        yield Ports(journal, found, traffic, evidence, make_clock(config), actor, models.problem, days, named, tables)
+        yield Ports(journal, found, traffic, evidence, clock, actor, models.problem, days, named, gone, tables)
 
 
 def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:

@@ -32,7 +32,7 @@ from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import DriftFound, EffectDone, EffectIntended, SetSplit, as_json, decode_event
 from surefoot.core.record.state import Ledger
 from surefoot.core.served_versions.exposure_periods import last_rolled_back
-from surefoot.core.stepped_rollback import is_held
+from surefoot.core.stepped_rollback import is_held, is_stepping
 from surefoot.rollout import (
     Ports,
     drive_rollout,
@@ -224,7 +224,15 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
             return ended, [f"no rollout could be ended: {error}"]
         for model in models:
             try:
-                rollout = ports.ledger(model).rollout
+                ledger = ports.ledger(model)
+                rollout = ledger.rollout
+                if rollout is not None and is_stepping(ledger, rollout):
+                    _finish_steps(ports, model, why)
+                    ended[model] = rollout.opened.rollout
+                    if not quiet:
+                        number = rollout.rollback_target.number
+                        console.print(f"{model}: version {number} answers everything: its rollback goes on at once")
+                    continue
                 if rollout is None or rollout.opened.kind != RolloutKind.PROMOTION or rollout.stage not in _ROUTED:
                     continue
                 ends_as = Stage.ABORTED if rollout.stage.is_before_traffic else Stage.ROLLED_BACK
@@ -236,6 +244,21 @@ def _end_candidates(config: Settings, why: str, *, quiet: bool) -> tuple[dict[st
             if not quiet:
                 console.print(f"{model}: rollout {rollout.opened.rollout} is being rolled back")
     return ended, trouble
+
+
+def _finish_steps(ports: Ports, model: str, why: str) -> None:
+    """Move all traffic of a stepped rollback to the version that it goes back to; the registry is left to others.
+
+    Raises:
+        SurefootError: The gateway or the journal does not let it.
+    """
+    retry_on_conflict(lambda: open_rollback(ports, model, why, mode="immediate"))
+
+    def moved(ledger: Ledger) -> bool:
+        rollout = ledger.rollout
+        return rollout is None or not (is_stepping(ledger, rollout) or ledger.intent)
+
+    drive_rollout(ports, model, until=moved, patience=_REGISTRY_TIMEOUT_S)
 
 
 def repair(model: ModelArgument) -> None:

@@ -8,7 +8,7 @@ from surefoot.controller.tick_state import CachedPorts, JournalHead, TickState
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
 from surefoot.core.served_versions.service_record import last_served_at
-from surefoot.rollout import wanted_standby
+from surefoot.rollout import goes_back, wanted_standby
 
 
 @dataclass
@@ -26,10 +26,11 @@ class NamedStandbys:
             served = partial(self._last_served, ports, snapshot.heads, model)
             try:
                 standby = wanted_standby(ledger, ledger.split.champion, ports.clock.now(), served)
-                mark = (ledger.split.generation, standby, snapshot.marks.get(model, (None, None))[1])
+                back = goes_back(ledger, ledger.split)
+                mark = (ledger.split.generation, standby, back, snapshot.marks.get(model, (None, None))[1])
                 if self._named.get(model) == mark:
                     continue
-                ports.set_standby(model, ledger.split.generation, standby)
+                ports.set_standby(model, ledger.split.generation, standby, going_back=back)
             except SurefootError:  # the next tick names it
                 continue
             self._named[model] = mark

@@ -38,7 +38,7 @@ from surefoot.rollout.recovery.data_layer import (
 )
 from surefoot.rollout.recovery.fallback import begin_fallback, end_fallback
 from surefoot.rollout.recovery.quarantine import release_version
-from surefoot.rollout.recovery.standby import wanted_standby
+from surefoot.rollout.recovery.standby import goes_back, wanted_standby
 from surefoot.rollout.requests import (
     PromotionRequest,
     adopt_champion,
@@ -81,6 +81,7 @@ __all__ = [
     "ended_outcomes",
     "evaluate_champion",
     "finish_decided_ending",
+    "goes_back",
     "is_count_due",
     "is_exposure_list_due",
     "journal_answer_counts",

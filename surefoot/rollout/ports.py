@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from surefoot.core.domain import Version
 from surefoot.core.errors import InvariantBroken
@@ -21,8 +22,20 @@ def _no_days(
     return ()
 
 
-def _no_standby(_model: str, _generation: int, _standby: Version | None) -> None:
-    return
+def _not_deleted(_model: str, _number: str) -> bool:
+    return False
+
+
+class SetStandby(Protocol):
+    """Names the version that answers what the champion fails, of the split of one generation; None names none."""
+
+    def __call__(self, model: str, generation: int, standby: Version | None, *, going_back: bool) -> None:
+        """Name it, and whether the candidate of the split is what traffic goes back to."""
+        ...
+
+
+def _no_standby(model: str, generation: int, standby: Version | None, *, going_back: bool) -> None:
+    """Name none: the engine has no standby."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +52,10 @@ class Ports:
     """Why a version cannot be served here, in one line; empty when it can, or when nothing is loaded here."""
     count_days: Callable[[str, str, float, Sequence[str], int, LabelValue | None], Sequence[DayCounts]] = _no_days
     """Counts the latest days of a model: (model, champion, maturity of labels, ignored columns, last day, value)."""
-    set_standby: Callable[[str, int, Version | None], None] = _no_standby
-    """Names the version that answers what the champion fails: (model, generation of the split, version or None)."""
+    set_standby: SetStandby = _no_standby
+    """Names the version that answers what the champion fails."""
+    is_deleted: Callable[[str, str], bool] = _not_deleted
+    """Whether the registry says within a moment that (model, number) is deleted; False when it says nothing."""
     data_layer: DataLayer | None = None
     """The tables that versions write; None where no table is touched."""
 

@@ -43,6 +43,7 @@ from surefoot.core.record.events import (
     SetAlias,
     SetSplit,
 )
+from surefoot.core.record.service_events import RollbackTargetChanged
 from surefoot.core.record.state import Ledger, Rollout, fold_entries, split_of_effect
 from surefoot.core.state_machine import decide_action
 from surefoot.core.stepped_rollback import rollback_is_aborted
@@ -72,6 +73,8 @@ def advance_rollout(ports: Ports, ledger: Ledger) -> tuple[Action, Ledger]:
         case AbandonEffect():
             return action, ports.append(ledger, EffectRefused(ledger.open, action.seq, "given up to go back"))
         case ApplyEffect():
+            if (changed := _other_than_deleted(ports, ledger, action.effect)) is not None:
+                return RecordEvent(changed), ports.append(ledger, changed)
             return action, journal_and_apply(ports, ledger, action.effect)
         case RecordEvent():
             return action, ports.append(ledger, action.event)
@@ -238,6 +241,32 @@ def _unfit_versions(
         unfit = _deleted_versions(ports, ledger, rollout)
     backwards = rollout.ending is not None or rollout.opened.kind == RolloutKind.ROLLBACK
     return unfit if backwards and unfit and ledger.next_target(rollout, unfit) else ()
+
+
+def _other_than_deleted(ports: Ports, ledger: Ledger, effect: SetSplit | SetAlias) -> RollbackTargetChanged | None:
+    """The change to the next proven-good version before any traffic goes to one that the registry has deleted.
+
+    Only what the registry says in a moment counts. Where it says nothing, or no other version is proven-good, traffic
+    goes to the bytes that are loaded.
+    """
+    rollout = ledger.rollout
+    if rollout is None or not isinstance(effect, SetSplit) or _goes_forward(rollout):
+        return None
+    back, split = rollout.rollback_target, ledger.split
+    shared = split is not None and split.candidate == back and split.weight > 0.0
+    if shared or (split is not None and split.champion == back) or back not in {effect.champion, effect.candidate}:
+        return None
+    target = ledger.next_target(rollout)
+    if target is None or not ports.is_deleted(ledger.model, back.number):
+        return None
+    return RollbackTargetChanged(ledger.open, back, target, "it is not in the registry")
+
+
+def _goes_forward(rollout: Rollout) -> bool:
+    """Whether a rollout is not on its way back: a promotion that was not ended, or a rollback that is called off."""
+    if rollout.opened.kind == RolloutKind.PROMOTION:
+        return rollout.ending is None
+    return rollback_is_aborted(rollout)
 
 
 def _deleted_versions(ports: Ports, ledger: Ledger, rollout: Rollout) -> tuple[str, ...]:

@@ -179,3 +179,26 @@ def test_no_reason_stops_the_kill_switch(tmp_path: Path, models: Models, body: b
         assert 0 < len(answer.json()["killed"]) <= 500
         assert weight(gateway) == 0.0
         assert gateway.traffic.kill("  ") == ""
+
+
+def test_the_kill_switch_finishes_a_rollback_that_is_stepping(tmp_path: Path, models: Models) -> None:
+    """Where the candidate is what traffic goes back to, it gets everything; a later split without it counts."""
+    with listening(tmp_path, models) as gateway:
+        gateway.shift(10, GOOD, BETTER)
+        gateway.traffic.set_standby("flights", 1, gateway.models.version(GOOD), going_back=True)
+        gateway.shift(50, GOOD, BETTER, 2)  # the next step of the same rollback
+        gateway.traffic.kill("enough")
+        live = gateway.traffic.live("flights")
+        assert live is not None
+        assert (live.champion.number, live.candidate) == (GOOD, None)
+        assert {gateway.ask(unit=f"u{number}").headers["x-model-version"] for number in range(50)} == {GOOD}
+        with pytest.raises(Rejected):
+            gateway.shift(60, GOOD, BETTER, 3)
+        gateway.shift(0, None, GOOD, 4)
+    with listening(tmp_path / "other", models) as gateway:
+        gateway.shift(10, GOOD, BETTER)
+        gateway.traffic.set_standby("flights", 1, gateway.models.version(GOOD))  # a promotion of a proven version
+        gateway.traffic.kill("enough")
+        live = gateway.traffic.live("flights")
+        assert live is not None
+        assert (live.champion.number, live.weight) == (BETTER, 0.0)

@@ -1,6 +1,7 @@
 """The registry adapter against a real MLflow server."""
 
 import hashlib
+import socket
 import tempfile
 import threading
 import time
@@ -14,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+from surefoot.adapters.mlflow.deleted_versions import is_version_deleted
 from surefoot.adapters.mlflow.registry import (
     DATA_DIGEST_TAG,
     PENDING_VERSION_TIMEOUT_S,
@@ -29,6 +31,7 @@ from surefoot.core.errors import (
     Rejected,
     SurefootError,
 )
+from tests.conftest import free_port
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -101,6 +104,19 @@ def test_a_deleted_version_is_known_by_its_alias_and_by_the_view(
     with pytest.raises(NotFound):
         registry.set_alias(model, "champion", "2")
     assert set(registry.view(model).stages) == {"1", "3"}
+
+
+def test_a_deleted_version_is_known_without_mlflows_client(mlflow_server: str, client: "MlflowClient") -> None:
+    """Only MLflow's own word counts: another version, a server that is down or hangs, and a file say nothing."""
+    model = _register(client, count=2)
+    client.delete_model_version(model, "2")
+    assert is_version_deleted(mlflow_server, model, "2")
+    assert not is_version_deleted(mlflow_server, model, "1")
+    assert not is_version_deleted(f"http://127.0.0.1:{free_port()}", model, "2")
+    assert not is_version_deleted("sqlite:///mlflow.db", model, "2")
+    assert not is_version_deleted("http://[", model, "2")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts and never answers
+        assert not is_version_deleted(f"http://127.0.0.1:{silent.getsockname()[1]}", model, "2")
 
 
 def test_what_does_not_exist_is_named(registry: MlflowRegistry, client: "MlflowClient") -> None:

@@ -1,5 +1,6 @@
 """A stepped rollback by the real commands, a real gateway and a journal under load, with MLflow and Prefect down."""
 
+import itertools
 import json
 import os
 import signal
@@ -9,12 +10,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.record.events import (
+    EffectDone,
     EffectIntended,
     GateJudged,
     RolloutEnded,
@@ -149,3 +153,87 @@ def test_a_command_that_was_killed_is_taken_up_by_the_next_one(emergency: Emerge
     assert (emergency.live().champion.number, emergency.live().candidate) == (GOOD, None)
     opened = [entry for entry in emergency.journal.read(MODEL) if entry.kind == "RolloutOpened"]
     assert len(opened) == 2
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_kill_in_the_middle_gives_everything_to_the_target_at_once(
+    emergency: Emergency, monkeypatch: pytest.MonkeyPatch, *, marked: bool
+) -> None:
+    """`kill` ends with the proven-good version serving, whether or not the gateway knew that it is the way back."""
+    promote(emergency, "1h")
+    running = started(emergency, "rollback", MODEL)
+    wait_for(lambda: stepping(emergency))
+    if not marked:
+        emergency.gateway.traffic.set_standby(MODEL, emergency.live().generation, None)
+    assert emergency.command("kill", "-m", "enough") == 0
+    assert (emergency.live().champion.number, emergency.live().candidate) == (GOOD, None)
+    running.communicate()
+    assert running.returncode == WITHOUT_REGISTRY
+    assert (emergency.live().champion.number, emergency.live().candidate) == (GOOD, None)
+    emergency.gateway.traffic.lift()
+
+
+@contextmanager
+def crowd(emergency: Emergency, callers: int = 32) -> Iterator[Counter[int]]:
+    """Have many callers ask at once, each request for another unit; counts the statuses of the answers."""
+    found: Counter[int] = Counter()
+    over, numbers = threading.Event(), itertools.count()
+
+    def ask() -> None:
+        while not over.is_set():
+            found[emergency.gateway.ask(unit=f"N{next(numbers)}").status_code] += 1
+
+    with ThreadPoolExecutor(callers) as pool:
+        asking = [pool.submit(ask) for _ in range(callers)]
+        try:
+            yield found
+        finally:
+            over.set()
+            for one in asking:
+                one.result()
+
+
+def unload_target(emergency: Emergency) -> None:
+    """Unload the version that a rollback goes to, as outside of its window."""
+    emergency.gateway.traffic.set_standby(MODEL, emergency.live().generation, None)
+
+    def is_cold() -> bool:
+        counts: Any = emergency.gateway.traffic.stats(MODEL)
+        return "row_wise" not in counts["versions"].get(GOOD, {})
+
+    wait_for(is_cold)
+
+
+@pytest.mark.parametrize("story", ["to its end", "aborted", "killed"])
+def test_no_caller_fails_while_a_cold_target_takes_its_share(emergency: Emergency, story: str) -> None:
+    """Thirty-two callers at once: the target is loaded before it is asked, each step has its gate and its time."""
+    promote(emergency, "3s")
+    unload_target(emergency)
+    with crowd(emergency) as found:
+        running = started(emergency, "rollback", MODEL)
+        wait_for(lambda: stepping(emergency))
+        if story == "aborted":
+            assert emergency.command("abort", MODEL, "-m", "not that") == 0
+        elif story == "killed":
+            running.send_signal(signal.SIGKILL)
+        running.communicate()
+        if story == "killed":
+            assert emergency.command("rollback", MODEL) == WITHOUT_REGISTRY
+    assert set(found) == {200}
+    served = BETTER if story == "aborted" else GOOD
+    assert (emergency.live().champion.number, emergency.live().candidate) == (served, None)
+    entries = emergency.journal.read(MODEL)
+    events = [decode_event(entry.kind, entry.data) for entry in entries]
+    intents = {entry.seq: event.effect for entry, event in zip(entries, events, strict=True)
+               if isinstance(event, EffectIntended)}  # fmt: skip
+    took = {
+        (effect.candidate.number, effect.weight): event.took_ms
+        for event in events
+        if isinstance(event, EffectDone)
+        and isinstance(effect := intents[event.intent], SetSplit)
+        and effect.candidate is not None
+    }
+    steps = {(GOOD, 10.0)} if story == "aborted" else {(GOOD, 10.0), (GOOD, 50.0)}
+    assert steps <= took.keys()
+    judged = {event.step for event in events if isinstance(event, GateJudged)}
+    assert judged >= (set() if story == "aborted" else {0, 1})

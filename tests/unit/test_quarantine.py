@@ -1,5 +1,7 @@
 """A version that was turned away or taken back is quarantined until a person releases it, with a reason."""
 
+from dataclasses import replace
+
 import pytest
 
 from surefoot.core.domain import Split, Stage, Version
@@ -245,3 +247,28 @@ def test_a_bake_goes_back_to_the_next_proven_version_when_the_old_champion_canno
         "1",
     )
     assert numbers(ledger) == {"3": Stage.ROLLED_BACK}
+
+
+@pytest.mark.parametrize("stepped", [False, True])
+def test_no_traffic_goes_to_a_target_that_the_registry_has_deleted(*, stepped: bool) -> None:
+    """Where the registry says so in time, the next proven-good version gets the first request already."""
+    env = three_proven()
+    before = len(env.traffic.changes)
+    ports = replace(env.ports(), is_deleted=lambda _model, number: number == "2")
+    open_rollback(ports, "m", "test", mode="stepped" if stepped else "immediate")
+    ledger = drive_rollout(ports, "m", until=lambda ledger: not ledger.open)
+    assert ledger.champion == env.registry.versions["1"]
+    asked = [version for split in env.traffic.changes[before:] for version in (split.champion, split.candidate)]
+    assert "2" not in {version.number for version in asked if version is not None}
+    (changed,) = [decode_event(e.kind, e.data) for e in env.journal.entries if e.kind == "RollbackTargetChanged"]
+    assert "it is not in the registry" in describe_event(changed)
+
+
+def test_loaded_bytes_count_where_every_target_is_deleted() -> None:
+    """Without another proven-good version traffic goes back all the same: the version at hand is known to be bad."""
+    env = three_proven()
+    ports = replace(env.ports(), is_deleted=lambda _model, _number: True)
+    open_rollback(ports, "m", "test", mode="immediate")
+    drive_rollout(ports, "m", until=lambda ledger: not ledger.open)
+    assert env.traffic.split is not None
+    assert env.traffic.split.champion.number == "1"

@@ -27,7 +27,7 @@ def named(env: Scenario, *, refuse: bool = False) -> tuple[Ports, list[tuple[str
     """Ports that remember champion and standby of each naming, or refuse it."""
     told: list[tuple[str, str | None]] = []
 
-    def set_standby(_model: str, generation: int, standby: Version | None) -> None:
+    def set_standby(model: str, generation: int, standby: Version | None, *, going_back: bool) -> None:
         if refuse:
             raise Rejected("the gateway has no standby")
         assert env.traffic.split is not None
@@ -124,10 +124,10 @@ def test_a_tick_names_the_standby_again_when_something_has_changed() -> None:
     promote(env, ports, "2")
     down = [True]
 
-    def set_standby(model: str, generation: int, standby: Version | None) -> None:
+    def set_standby(model: str, generation: int, standby: Version | None, *, going_back: bool) -> None:
         if down[0]:
             raise Rejected("the gateway is down")
-        ports.set_standby(model, generation, standby)
+        ports.set_standby(model, generation, standby, going_back=going_back)
 
     ledger = ports.ledger("m")
     cached = CachedPorts(

@@ -105,13 +105,15 @@ class GatewayTraffic:
             return
         raise _refusal(reply)
 
-    def set_standby(self, model: str, generation: int, standby: Version | None) -> None:
+    def set_standby(self, model: str, generation: int, standby: Version | None, *, going_back: bool = False) -> None:
         """Name the version that answers requests that the champion fails, and that stays loaded; None names none.
 
         Args:
             model: Registered model.
             generation: Of the split that it belongs to.
             standby: The version.
+            going_back: Whether the candidate of the split is what traffic goes back to: the kill switch then gives it
+                everything.
 
         Raises:
             RouteSuperseded: Another split is being served.
@@ -119,7 +121,8 @@ class GatewayTraffic:
             OutcomeUnknown: It may have changed.
             Rejected: The gateway refuses, as one of an earlier release does.
         """
-        told = {"generation": generation, "version": None if standby is None else encode_version(standby)}
+        version = None if standby is None else encode_version(standby)
+        told = {"generation": generation, "version": version, "going_back": going_back}
         try:
             reply = self._client.put(f"{self.base_url}/models/{quote(model, safe='')}/standby", json=told)
         except _NEVER_SENT as error:

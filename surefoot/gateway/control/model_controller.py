@@ -18,6 +18,7 @@ from surefoot.gateway.control.route_entry import (
     persist_route,
     publish_standby,
     request_rules,
+    standby_state,
     warm_versions,
     without_candidate,
 )
@@ -300,18 +301,19 @@ class ModelController:
             }  # fmt: skip
             return self._route_table.publish(document)
 
-    async def set_standby(self, generation: int, standby: Version | None) -> None:
+    async def set_standby(self, generation: int, standby: Version | None, *, going_back: bool = False) -> None:
         """Name the version that answers requests that the champion fails, and keep it loaded; or name none.
 
         Args:
             generation: The route that it belongs to.
             standby: The version.
+            going_back: Whether the candidate is what traffic goes back to: the kill switch gives it everything.
 
         Raises:
             StaleRoute: Another route is in force.
             NotPersisted: It is in force, but the disk refused its file.
         """
-        if not publish_standby(self._route_table, self.name, generation, standby):
+        if not publish_standby(self._route_table, self.name, generation, standby, going_back=going_back):
             return
         try:
             await run_in_daemon_thread(partial(persist_route, self._route_table, self._root, self.name))
@@ -337,16 +339,10 @@ class ModelController:
             "one_at_a_time": self.router.unbatchable_reasons(),
             "silent": self.champion_only,
             "cut": "" if self._route is None else self._route.cut,
-            "standby": self._standby_health,
+            "standby": standby_state(self._route, self.router.is_loaded),
             "proven_good": "" if (period := self.router.failover.proven_good.period) is None else period.reason,
             "fallback": "" if (period := self.router.failover.fallback.period) is None else period.reason,
         }
-
-    @property
-    def _standby_health(self) -> dict[str, object] | None:
-        """The version that answers requests that the champion fails, and whether it is loaded here."""
-        standby = None if self._route is None else self._route.standby
-        return None if standby is None else {"version": standby.number, "loaded": self.router.is_loaded(standby)}
 
     @property
     def _is_saved(self) -> bool:

@@ -1,12 +1,13 @@
 """Build a model's entry in the shared route table: its route, request rules, and versions to keep loaded.
 
 `route` is as in `request_rules`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy said when
-the rollout began; `standby` is the version that answers requests that the champion fails; `cut` is why the candidate
-gets nothing more under this route; `alone` is why versions are asked one request at a time, as a worker has found by
-asking a caller's row again. That is not written to the file: a gateway that is started again probes each version anew.
+the rollout began; `standby` is the version that answers requests that the champion fails; `going_back` is true where
+the candidate is what traffic goes back to; `cut` is why the candidate gets nothing more under this route; `alone` is
+why versions are asked one request at a time, as a worker has found by asking a caller's row again. That is not written
+to the file: a gateway that is started again probes each version anew.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,9 @@ from surefoot.gateway.control.route_files import hold_route_file_lock, is_saved,
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY, list_or_empty
 from surefoot.gateway.inference.routes.route_snapshot import (
+    GOING_BACK_KEY,
     STANDBY_KEY,
+    ConfiguredRoute,
     read_standby,
     serving_versions,
     unbatchable_versions,
@@ -82,12 +85,31 @@ def kept_standby(entry: Mapping[str, object] | None, split: Split) -> dict[str, 
     if entry is None or "route" not in entry:
         return {}
     standby, before = read_standby(entry), decode_traffic_split(entry["route"])
-    if standby is None or version_key(before.champion) != version_key(split.champion):
+    back = {GOING_BACK_KEY: True} if entry.get(GOING_BACK_KEY) is True and before.rollout == split.rollout else {}
+    if version_key(before.champion) != version_key(split.champion):
         return {}
-    return {STANDBY_KEY: encode_version(standby)}
+    named = {} if standby is None else {STANDBY_KEY: encode_version(standby)}
+    return {**named, **(back if split.candidate is not None else {})}
 
 
-def publish_standby(route_table: SharedRouteTable, model: str, generation: int, standby: Version | None) -> bool:
+def after_kill(entry: Mapping[str, object], reason: str) -> dict[str, object]:
+    """Give the entry of a model under the kill switch: all traffic to the champion, or to what it goes back to."""
+    split = decode_traffic_split(entry["route"])
+    if entry.get(GOING_BACK_KEY) is not True or split.candidate is None or not split.weight:
+        return without_candidate(entry, reason)
+    back = replace(split, champion=split.candidate, candidate=None, weight=0.0)
+    return {
+        "route": encode_traffic_split(back),
+        "warm": warm_versions(entry, back),
+        "cut": reason,
+        **request_rules(entry),
+        UNBATCHABLE_KEY: unbatchable_versions(entry),
+    }
+
+
+def publish_standby(
+    route_table: SharedRouteTable, model: str, generation: int, standby: Version | None, *, going_back: bool
+) -> bool:
     """Put another standby of a model in force, or none, and have every worker load it; whether that changed anything.
 
     Raises:
@@ -100,7 +122,7 @@ def publish_standby(route_table: SharedRouteTable, model: str, generation: int, 
             raise StaleRoute("no route is in force")
         if (found := decode_traffic_split(entry["route"]).generation) != generation:
             raise StaleRoute(f"generation {found} is in force, not {generation}")
-        changed = _with_standby(entry, standby)
+        changed = _with_standby(entry, standby, going_back=going_back)
         if changed == entry:
             return False
         route_table.publish({**document, model: changed})
@@ -108,15 +130,22 @@ def publish_standby(route_table: SharedRouteTable, model: str, generation: int, 
     return True
 
 
-def _with_standby(entry: Mapping[str, object], standby: Version | None) -> dict[str, object]:
+def _with_standby(entry: Mapping[str, object], standby: Version | None, *, going_back: bool) -> dict[str, object]:
     """Give the entry of a model with another standby, or none; only it and the candidate stay loaded."""
     split = decode_traffic_split(entry["route"])
-    kept = {key: value for key, value in entry.items() if key != STANDBY_KEY}
+    kept = {key: value for key, value in entry.items() if key not in {STANDBY_KEY, GOING_BACK_KEY}}
     serving = set(map(version_key, serving_versions(split)))
     wanted = [version for version in (standby, split.candidate) if version is not None]
     warm = {version_key(version): version for version in wanted if version_key(version) not in serving}
-    named = {} if standby is None else {STANDBY_KEY: encode_version(standby)}
+    named: dict[str, object] = {} if standby is None else {STANDBY_KEY: encode_version(standby)}
+    named |= {GOING_BACK_KEY: True} if going_back and split.candidate is not None else {}
     return {**kept, "warm": [encode_version(version) for version in warm.values()], **named}
+
+
+def standby_state(route: ConfiguredRoute | None, is_loaded: Callable[[Version], bool]) -> dict[str, object] | None:
+    """Say which version answers requests that the champion fails, and whether it is loaded; None without one."""
+    standby = None if route is None else route.standby
+    return None if standby is None else {"version": standby.number, "loaded": is_loaded(standby)}
 
 
 def persist_route(route_table: SharedRouteTable, root: Path, name: str) -> None:

@@ -16,10 +16,10 @@ from surefoot.core.traffic_split_json import (
     encode_version,
 )
 from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY, RequestRules, is_model_name, list_or_empty
-from surefoot.gateway.inference.routes.route_snapshot import STANDBY_KEY, read_standby
+from surefoot.gateway.inference.routes.route_snapshot import GOING_BACK_KEY, STANDBY_KEY, read_standby
 
 _log = logging.getLogger(__name__)
-_ENTRY_KEYS = {"warm", "cut", "unit", "kept", STANDBY_KEY}
+_ENTRY_KEYS = {"warm", "cut", "unit", "kept", STANDBY_KEY, GOING_BACK_KEY}
 """Keys of a route file that are not keys of its split."""
 
 

@@ -19,7 +19,7 @@ from surefoot.gateway.control.model_controller import ModelController
 from surefoot.gateway.control.reports.cut_reports import CutReporter
 from surefoot.gateway.control.reports.fallback_reports import FallbackReporter
 from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
-from surefoot.gateway.control.route_entry import has_candidate_traffic, persist_route, without_candidate
+from surefoot.gateway.control.route_entry import after_kill, has_candidate_traffic, persist_route
 from surefoot.gateway.control.route_errors import NotPersisted
 from surefoot.gateway.control.route_files import read_routes
 from surefoot.gateway.control.shared_routes import SharedRouteTable, WorkerState
@@ -288,9 +288,7 @@ class WorkerRuntime:
         with self._route_table.lock():
             _, document = self._route_table.read_routes()
             changed = {
-                name: without_candidate(entry, reason)
-                for name, entry in document.items()
-                if has_candidate_traffic(entry)
+                name: after_kill(entry, reason) for name, entry in document.items() if has_candidate_traffic(entry)
             }
             generation = self._route_table.publish({**document, **changed, KILL_SWITCH_KEY: {"reason": reason}})
         self.refresh()

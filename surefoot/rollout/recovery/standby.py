@@ -3,11 +3,12 @@
 import contextlib
 from collections.abc import Callable
 
-from surefoot.core.domain import Split, Version
+from surefoot.core.domain import RolloutKind, Split, Version
 from surefoot.core.errors import SurefootError
 from surefoot.core.record.state import Ledger
 from surefoot.core.served_versions.service_record import last_served_at
 from surefoot.core.served_versions.standby import standby_version, why_not_kept
+from surefoot.core.stepped_rollback import rollback_is_aborted
 from surefoot.rollout.ports import Ports
 
 
@@ -28,6 +29,13 @@ def wanted_standby(
     return standby
 
 
+def goes_back(ledger: Ledger, split: Split) -> bool:
+    """Whether the candidate of a split is what traffic goes back to, as in a stepped rollback."""
+    rollout = ledger.rollout
+    back = rollout is not None and rollout.opened.kind == RolloutKind.ROLLBACK and not rollback_is_aborted(rollout)
+    return back and rollout is not None and split.candidate == rollout.rollback_target
+
+
 def name_standby(ports: Ports, ledger: Ledger, split: Split) -> None:
     """Name the standby of a split that has just been put in force.
 
@@ -39,4 +47,4 @@ def name_standby(ports: Ports, ledger: Ledger, split: Split) -> None:
 
     with contextlib.suppress(SurefootError):
         standby = wanted_standby(ledger, split.champion, ports.clock.now(), served)
-        ports.set_standby(ledger.model, split.generation, standby)
+        ports.set_standby(ledger.model, split.generation, standby, going_back=goes_back(ledger, split))

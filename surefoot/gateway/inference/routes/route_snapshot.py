@@ -25,6 +25,8 @@ KILL_SWITCH_KEY = ""
 
 STANDBY_KEY = "standby"
 """Key of an entry: the version that answers requests that the champion fails."""
+GOING_BACK_KEY = "going_back"
+"""Key of an entry: whether the candidate is what traffic goes back to, as in a stepped rollback."""
 
 VersionKey = tuple[str, str]
 """What makes two versions the same one to a gateway: number and digest of the bytes."""
