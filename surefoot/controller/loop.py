@@ -18,6 +18,7 @@ from surefoot.controller.due_work import FULL_CHECK_INTERVAL_S, DueWork
 from surefoot.controller.flow_forkserver import FlowForkserver
 from surefoot.controller.scheduler import ScheduledRun, Scheduler
 from surefoot.core.errors import Conflict, SurefootError
+from surefoot.rollout.reconcile import SILENCE_S
 
 LEAD_TIME_S = 2.0
 """How long before a tick is due the controller looks [s]: the worker takes it when it is due."""
@@ -25,6 +26,8 @@ _HORIZON_S = 150.0
 """How far ahead ticks are read [s]."""
 MAX_SLEEP_S = 60.0
 """How long the controller sleeps at most [s]: a person may have changed a schedule."""
+MAX_PENDING_S = 300.0
+"""How long the process of a run may take to start [s]: an interpreter with all imports, on a busy machine."""
 RETRY_DELAY_S = 5.0
 """How long it waits for a scheduler that does not answer [s]."""
 
@@ -105,10 +108,25 @@ class Controller:
         later = [run.due for run in runs if run.waiting and run.due > now + LEAD_TIME_S]
         self._next_due = min(later, default=now + MAX_SLEEP_S)
         if due:
-            self._answer(due, {run.flow for run in runs if not run.waiting})
+            begun = [run for run in runs if not run.waiting]
+            dead = self._dead(begun, now)
+            self._answer(due, {run.flow for run in begun if run.id not in dead})
             self._clear = True
             return LEAD_TIME_S + 1.0
         return self._nap(now)
+
+    def _dead(self, begun: Sequence[ScheduledRun], now: float) -> Collection[str]:
+        """Runs that have begun and whose process is gone; they are ended, for until then their flow is taken to run.
+
+        Prefect says RUNNING for ever of a run whose worker, or server, could not be told how it ended.
+        """
+        old = [run.id for run in begun if run.running and run.since < now - SILENCE_S]
+        dead = list(self.scheduler.silent_runs(old, now - SILENCE_S)) if old else []
+        dead += [run.id for run in begun if not run.running and run.since < now - MAX_PENDING_S]
+        if dead:
+            log.warning("%d runs whose process is gone are marked as crashed", len(dead))
+            self.scheduler.mark_crashed(dead)
+        return dead
 
     def _nap(self, now: float) -> float:
         """How long to sleep until a second before the next ticks are due, or until the schedules are read again [s]."""

@@ -1,5 +1,6 @@
 """Define the scheduler port: how the controller lists flow runs, and skips those with nothing to do."""
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,6 +30,8 @@ class ScheduledRun:
         due: When it is to start [Unix seconds of the host].
         waiting: Whether it has not been started yet.
         scheduled: Whether the schedule has made it, and no person.
+        running: Whether its process has said that it runs.
+        since: When it came to the state that it is in [Unix seconds of the host]; infinity where that is not known.
     """
 
     id: str
@@ -36,6 +39,8 @@ class ScheduledRun:
     due: float
     waiting: bool
     scheduled: bool
+    running: bool = False
+    since: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,10 @@ class Scheduler(Protocol):
 
     def skip_runs(self, runs: Sequence[ScheduledRun]) -> None:
         """End runs that have nothing to do before they begin; one that has been started meanwhile goes on."""
+        ...
+
+    def mark_crashed(self, runs: Collection[str]) -> None:
+        """End runs whose process is gone: what they hold of the scheduler is free again."""
         ...
 
     def delete_skipped_runs(self) -> None:

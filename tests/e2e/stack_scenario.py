@@ -260,11 +260,12 @@ class Scenario(Home):
 
     def flow(self, name: str, **parameters: str) -> dict[str, Any]:
         """Run a deployed flow now, again if it gave way to a scheduled run, and give its run when it is over."""
-        while (run := self._flow(name, parameters))["state_type"] == "CANCELLED":
+        while (run := self.flow_once(name, **parameters))["state_type"] == "CANCELLED":
             time.sleep(0.5)
         return run
 
-    def _flow(self, name: str, parameters: dict[str, str]) -> dict[str, Any]:
+    def flow_once(self, name: str, **parameters: str) -> dict[str, Any]:
+        """Run a deployed flow now, and give its run when it is over."""
         body = {"idempotency_key": f"{name}-{time.monotonic_ns()}", "parameters": parameters}
         made = self.prefect("POST", f"/deployments/{self.deployment(name)}/create_flow_run", body)
 

@@ -126,6 +126,20 @@ def test_the_next_look_of_a_bake_is_found_in_one_pass(stack: Scenario) -> None:
     journal.close()
 
 
+def test_the_slot_of_a_run_without_a_process_is_free_at_once(stack: Scenario) -> None:
+    """A run that Prefect takes for running stops every other one of its flow until the controller ends it."""
+    deployment = stack.prefect("GET", f"/deployments/{stack.deployment('watch')}")
+    body = {"flow_id": deployment["flow_id"], "deployment_id": deployment["id"], "name": "gone"}
+    dead = stack.prefect("POST", "/flow_runs/", {**body, "state": {"type": "SCHEDULED"}})["id"]
+    for state in ("PENDING", "RUNNING"):  # no worker sees it: it is in no queue
+        told = stack.prefect("POST", f"/flow_runs/{dead}/set_state", {"state": {"type": state}})
+        assert told["status"] == "ACCEPT"
+    assert stack.flow_once("watch")["state_type"] == "CANCELLED"
+    PrefectRuns(stack.settings).mark_crashed([dead])
+    assert stack.prefect("GET", f"/flow_runs/{dead}")["state_type"] == "CRASHED"
+    assert stack.flow_once("watch")["state_type"] == "COMPLETED"
+
+
 def _forked(stack: Scenario) -> list[psutil.Process]:
     """Processes of flow runs that were forked from the controller's forkserver."""
     controller = psutil.Process(stack.settings.processes["controller"][0])
@@ -156,7 +170,8 @@ def test_without_a_controller_the_worker_takes_the_ticks(stack: Scenario) -> Non
     stack.schedules(on=True)
     try:
         since = time.time()
-        # Each is a fresh interpreter; the slot of a run that died with the controller is free after five minutes.
+        # Each is a fresh interpreter, two at a time. A run that lost its process holds the slot of its flow: a minute
+        # before it says RUNNING, five minutes after that, since no controller ends it.
         wait_for(lambda: _beaten(stack, since), "the worker runs both flows", patience=2.0 * PATIENCE)
         assert {run["state_type"] for run in _listed(stack)} <= {"COMPLETED", "PENDING", "RUNNING", "CANCELLED"}
     finally:

@@ -1,7 +1,7 @@
 """Ticks without work are taken off the scheduler's list, ticks with work stay there, and nothing is asked in vain."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -12,10 +12,18 @@ from hypothesis import strategies as st
 from surefoot.adapters import flow_state
 from surefoot.controller.backoff import MAX_WAIT_TICKS, Backoff, OneTimeWork
 from surefoot.controller.due_work import DueRuns, DueWork
-from surefoot.controller.loop import LEAD_TIME_S, MAX_SLEEP_S, RETRY_DELAY_S, Controller, single_controller_lock
+from surefoot.controller.loop import (
+    LEAD_TIME_S,
+    MAX_PENDING_S,
+    MAX_SLEEP_S,
+    RETRY_DELAY_S,
+    Controller,
+    single_controller_lock,
+)
 from surefoot.controller.scheduler import PromoteRun, ScheduledRun
 from surefoot.core.errors import Conflict, Unavailable
 from surefoot.rollout import CancelledRun
+from surefoot.rollout.reconcile import SILENCE_S
 
 NOW = 1_000_000.0
 
@@ -28,6 +36,8 @@ class FakeScheduler:
     dropped: list[str] = field(default_factory=list)
     cleared: int = 0
     down: bool = False
+    crashed: list[str] = field(default_factory=list)
+    silent: set[str] = field(default_factory=set)
 
     def scheduled_runs(self, until: float) -> Sequence[ScheduledRun]:
         if self.down:
@@ -36,6 +46,10 @@ class FakeScheduler:
 
     def skip_runs(self, runs: Sequence[ScheduledRun]) -> None:
         self.dropped += [run.id for run in runs]
+
+    def mark_crashed(self, runs: Collection[str]) -> None:
+        self.crashed += runs
+        self.runs = [run for run in self.runs if run.id not in runs]
 
     def delete_skipped_runs(self) -> None:
         self.cleared += 1
@@ -47,7 +61,7 @@ class FakeScheduler:
         return []
 
     def silent_runs(self, runs: Collection[str], since: float) -> Collection[str]:
-        return []
+        return [run for run in runs if run in self.silent]
 
 
 @dataclass
@@ -106,6 +120,33 @@ def test_a_flow_that_runs_is_not_asked_again(tmp_path: Path) -> None:
     controller.tick(NOW)
     assert scheduler.dropped == ["new"]
     assert work.asked == [set()]
+
+
+def _begun(name: str, ago: float, *, running: bool) -> ScheduledRun:
+    return replace(_tick(name, due=NOW - ago, waiting=False), running=running, since=NOW - ago)
+
+
+@pytest.mark.parametrize(
+    ("run", "silent", "dead"),
+    [
+        (_begun("gone", SILENCE_S + 1.0, running=True), True, True),
+        (_begun("beats", SILENCE_S + 1.0, running=True), False, False),
+        (_begun("young", SILENCE_S - 1.0, running=True), True, False),
+        (_begun("never came", MAX_PENDING_S + 1.0, running=False), True, True),
+        (_begun("comes late", MAX_PENDING_S - 1.0, running=False), True, False),
+    ],
+    ids=lambda value: value.id if isinstance(value, ScheduledRun) else str(value),
+)
+def test_a_run_without_a_process_stops_no_later_tick(
+    tmp_path: Path, run: ScheduledRun, silent: bool, dead: bool
+) -> None:
+    """A run that says RUNNING or PENDING though its process is gone is ended, and the next tick is answered."""
+    controller, scheduler, work = _controller(tmp_path, [run, _tick("new")], watch={"m: a look": 1})
+    scheduler.silent = {run.id} if silent else set()
+    controller.tick(NOW)
+    assert scheduler.crashed == ([run.id] if dead else [])
+    assert work.asked == [{"watch"} if dead else set()]
+    assert scheduler.dropped == ([] if dead else ["new"])
 
 
 def test_of_late_ticks_one_is_enough(tmp_path: Path) -> None:

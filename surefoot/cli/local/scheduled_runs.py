@@ -17,6 +17,7 @@ _PATIENCE_S = 5.0
 """How long a busy Prefect is asked again [s]: the worker takes what the controller does not come to."""
 _MOST_RUNS = 200
 """Runs that are read at once [count]."""
+_DEAD_RUN_MESSAGE = "it has sent no heartbeat for too long: its process or host is gone"
 _LIVE_STATES = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED")
 _BEGUN_STATES = ("PENDING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CRASHED", "CANCELLING", "CANCELLED")
 
@@ -51,6 +52,8 @@ class PrefectRuns:
                 due=_seconds(run["expected_start_time"]),
                 waiting=run["state_type"] == "SCHEDULED",
                 scheduled=AUTO_SCHEDULED in run["tags"],
+                running=run["state_type"] == "RUNNING",
+                since=_seconds(run["state"]["timestamp"]),
             )
             for run in found
             if str(run["deployment_id"]) in flows
@@ -69,6 +72,12 @@ class PrefectRuns:
             waiting = {"id": {"any_": [run.id for run in runs]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
             state = {"type": "COMPLETED", "name": NOTHING_TO_DO}
             self._filter("/flow_runs/bulk_set_state", flow_runs=self._ours(waiting), state=state)
+
+    def mark_crashed(self, runs: Collection[str]) -> None:
+        """End runs whose process is gone: what they hold of the scheduler is free again."""
+        state = {"type": "CRASHED", "message": _DEAD_RUN_MESSAGE}
+        for run in runs:
+            self._filter(f"/flow_runs/{run}/set_state", state=state, force=True)
 
     def delete_skipped_runs(self) -> None:
         """Take scheduled runs off the list that had nothing to do.
