@@ -305,17 +305,17 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
             f"version {number} of {model} is quarantined: 'surefoot release {model} {number} --reason ...' lifts that;"
             f" {_became(held)}"
         )
-    if champion is None or target is None or target.digest == champion.digest:
-        proven = ", ".join(v.number for v in ledger.proven if v.digest not in ledger.quarantined) or "none"
-        raise Rejected(f"{model} has no other proven-good version to go back to (proven-good: {proven})")
     last = next(reversed(tuple(ledger.rollouts.values())), None)
     stayed = last is not None and last.opened.kind == RolloutKind.ROLLBACK and last.stage is Stage.ABORTED
-    if number is None and last and last.stage in _GONE_BACK and not stayed:
+    if number is None and champion and last and last.stage in _GONE_BACK and not stayed:
         # Asked twice, or a gate was faster: taking the good champion back as well would be the accident.
         raise Rejected(
             f"traffic is back at version {champion.number} already ({last.stage}: {last.reason});"
             " name a proven-good version with --to to go further back"
         )
+    if champion is None or target is None or target.digest == champion.digest:
+        proven = ", ".join(v.number for v in ledger.proven if v.digest not in ledger.quarantined) or "none"
+        raise Rejected(f"{model} has no other proven-good version to go back to (proven-good: {proven})")
     attempt = sum(item.opened.kind == RolloutKind.ROLLBACK for item in ledger.rollouts.values()) + 1
     facts = {"champion": champion.digest, "model": model, "rollback": attempt, "target": target.digest}
     why = clean_reason(reason).text

@@ -36,6 +36,16 @@ def test_second_rollback_needs_a_name() -> None:
     assert scenario.traffic.split.champion.number == "1"
 
 
+def test_the_second_rollback_of_a_first_candidate_says_that_traffic_is_back() -> None:
+    """Where one version only is proven-good, asking twice is told what the first rollback has done."""
+    scenario = Scenario()
+    open_promotion(scenario.ports(), scenario.request())
+    open_rollback(scenario.ports(), "m", "first")
+    drive_rollout(scenario.ports(), "m", until=lambda ledger: not ledger.open)
+    with pytest.raises(Rejected, match=r"traffic is back at version 1 already \(Aborted: first\)"):
+        open_rollback(scenario.ports(), "m", "second")
+
+
 def test_unservable_target_ends_the_rollback(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rollback whose target cannot be served ends as aborted, and another target can be named."""
     scenario = promoted()
