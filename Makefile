@@ -32,8 +32,9 @@ check: setup
 	$(BIN)/vulture
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
-fault: setup # hours: starts on a machine under pressure, and every test that kills or waits, thirty times
+fault: setup # hours: damage, kills during rollbacks, starts under pressure, every test that kills or waits thirty times
 	@.ci/need browser
+	$(BIN)/python -m bench.damage && $(BIN)/python -m bench.rollback_kills
 	$(BIN)/python -m bench.starts && $(BIN)/python -m bench.steady $(ARGS)
 wheel: setup
 	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --wheel-dir dist .

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -176,6 +177,8 @@ def running_stack(folder: Path) -> Iterator[Stack]:
 
 def _register(uri: str) -> None:
     """Register two versions of each model, and set alias champion on the first one."""
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    logging.disable(logging.WARNING)  # advice on saving a model, and progress
     import mlflow  # noqa: PLC0415 - costs seconds
     import pandas as pd  # noqa: PLC0415 - same
     from sklearn.linear_model import LinearRegression  # noqa: PLC0415 - same
@@ -196,3 +199,4 @@ def _register(uri: str) -> None:
                 mlflow.register_model(logged.model_uri, model_of(mode))
     for mode in MODES:
         client.set_registered_model_alias(model_of(mode), "champion", "1")
+    logging.disable(logging.NOTSET)

@@ -77,3 +77,30 @@ def test_what_a_bench_needs_is_named_before_it_begins(tmp_path: Path, command: s
     assert (
         done.stderr == f"this bench needs {missing}: python -m bench.serving.install {missing}, or choose with --only\n"
     )
+
+
+def test_nothing_damaged_is_used(tmp_path: Path) -> None:
+    """A fiftieth of the sweep over damaged artifacts and checkpoints is stopped as a whole, in every place."""
+    file = tmp_path / "damage.json"
+    command = [sys.executable, "-m", "bench.damage", "--share", "0.02", "--json", str(file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    rows = json.loads(file.read_text())["rows"]
+    assert len(rows) == 8
+    assert all(row["ok"] and row["value"] > 0 for row in rows)
+
+
+def test_a_sweep_that_stops_nothing_misses(tmp_path: Path) -> None:
+    """The bench can fail: with a cache that gives out whatever it has, damaged copies are named and it exits with 1."""
+    broken = (
+        "import runpy, sys; from surefoot.adapters.mlflow.artifacts import ArtifactCache;"
+        " ArtifactCache._holds = staticmethod(lambda home, digest: home.is_dir());"
+        " sys.argv = ['bench.damage', '--share', '0.02', '--json', sys.argv[1]];"
+        " runpy.run_module('bench.damage', run_name='__main__')"
+    )
+    file = tmp_path / "damage.json"
+    done = subprocess.run(
+        [sys.executable, "-c", broken, str(file)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "NOT STOPPED cached sklearn model" in done.stdout

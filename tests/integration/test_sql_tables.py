@@ -115,6 +115,20 @@ def test_a_newer_write_is_never_overwritten(database: Database, version: int | N
     assert database.adapters.digest("m", database.source) == before
 
 
+@pytest.mark.parametrize("value", ["'x'", "x'ff'", "'2013-99-99'", "9e999"])
+@pytest.mark.parametrize("column", ["late", "at", "detail"])
+def test_a_value_that_is_none_of_its_column_stops_the_restore(tmp_path: Path, column: str, value: str) -> None:
+    """What a damaged SQLite file holds in the place of a number, a time or a document is found; nothing is done."""
+    database = Database(f"sqlite:///{tmp_path}/predictions.db", tmp_path)
+    checkpoint = database.adapters.checkpoint("m", database.source)
+    database.write(2, 5)
+    database.execute(sa.text(f"UPDATE predictions SET {column} = {value} WHERE request = 'r9'"))  # noqa: S608 - of this test
+    with pytest.raises(DataTampered):
+        database.adapters.restore("m", database.source, checkpoint, ("2",), "m/9")
+    assert database.versions() == [1, 2]
+    database.engine.dispose()
+
+
 def test_rows_of_the_checkpoint_that_were_changed_stop_the_restore(database: Database) -> None:
     """A changed, a removed and a late row of the time before the checkpoint are each found before anything is done."""
     checkpoint = database.adapters.checkpoint("m", database.source)

@@ -205,13 +205,20 @@ class SqlTable:
 
 
 def _digest(connection: sa.Connection, table: sa.Table, which: Any = None) -> TableDigest:
-    """Digest of the rows that are meant; all without a condition."""
+    """Digest of the rows that are meant; all without a condition.
+
+    Raises:
+        DataTampered: A row holds what its column cannot: its database, or its file, is damaged.
+    """
     columns = {one.name: str(one.type) for one in table.columns}
     query = sa.select(*(table.c[name] for name in sorted(columns)))
     found = RowDigest(columns)
     rows = connection.execute(query if which is None else query.where(which)).yield_per(_BATCH_ROWS)
-    for part in rows.partitions():
-        found.add([canonical_value(one) for one in row] for row in part)
+    try:
+        for part in rows.partitions():
+            found.add([canonical_value(one) for one in row] for row in part)
+    except (TypeError, ValueError, ArithmeticError) as error:  # the driver's own, of a value that it cannot convert
+        raise DataTampered(f"a row of table {table.name} holds what its column cannot: {error}") from error
     return found.finish()
 
 
