@@ -228,7 +228,10 @@ class Scenario(Home):
         url = f"{self.settings.prefect}/api{path}"
 
         def asked() -> httpx.Response | None:
-            answer = local_http.request(method, url, json=body, timeout=60.0)
+            try:
+                answer = local_http.request(method, url, json=body, timeout=60.0)
+            except httpx.TimeoutException:  # with SQLite a writer waits for up to 60 s for the one before
+                return None
             # With SQLite, 503 is its way to say that somebody else was writing: ask again.
             return None if answer.status_code == http.client.SERVICE_UNAVAILABLE else answer
 

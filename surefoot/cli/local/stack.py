@@ -80,8 +80,6 @@ def stack_environment(config: Settings) -> dict[str, str]:
         "PREFECT_API_URL": f"{config.prefect}/api",
         "PREFECT_UI_API_URL": f"{config.prefect}/api",
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        # A run that dies before it says RUNNING holds the slot of its flow for so long [s], and not for five minutes.
-        "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "60",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         # The controller looks before a tick is due; a worker that takes it earlier would start a process for nothing.
         "PREFECT_WORKER_PREFETCH_SECONDS": "0",
