@@ -12,13 +12,13 @@ import sqlalchemy as sa
 from deltalake import CommitProperties, write_deltalake
 
 from bench.damaging.files import Snapshot, damage_file
+from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles
 from surefoot.adapters.datalayer.delta_table import DeltaLakeTable
-from surefoot.adapters.datalayer.kept_files import KeptFiles
 from surefoot.adapters.datalayer.parquet_files import ParquetFiles
 from surefoot.adapters.datalayer.sql_table import SqlTable, open_table_engine
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.recovery.data_layer import SqlSource, parse_data_source
-from surefoot.core.tables.data_layer import Checkpoint, RestoreResult
+from surefoot.core.tables.data_layer import RestoreResult, TableCheckpoint
 
 Restore = Callable[[], RestoreResult]
 _TAKEN_BACK = ("2",)
@@ -40,7 +40,7 @@ def _parquet(path: Path, version: int, ids: range) -> None:
 
 def damaged_parquet(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
     """Damage what was kept of a folder of Parquet files; name, way and what was wrong of each."""
-    table = ParquetFiles(folder / "table", KeptFiles(folder / "kept"))
+    table = ParquetFiles(folder / "table", CheckpointFiles(folder / "kept"))
     for number in range(3):
         _parquet(table.folder / f"{number}.parquet", 1, range(100 * number, 100 * number + 60))
     older = (table.folder / "0.parquet").read_bytes() + b"\0"
@@ -53,7 +53,7 @@ def damaged_parquet(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
 
 def damaged_delta(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
     """Damage what a checkpoint of a Delta table rests on: its files, its log, the manifest."""
-    table = DeltaLakeTable(folder / "table", KeptFiles(folder / "kept"))
+    table = DeltaLakeTable(folder / "table", CheckpointFiles(folder / "kept"))
 
     def write(version: str, ids: range) -> None:
         named = CommitProperties(custom_metadata={"model_version": version})
@@ -72,12 +72,12 @@ def damaged_delta(folder: Path, times: int) -> Iterator[tuple[str, str, str]]:
     yield from _sweep("Delta checkpoint", folder, files, older, times, _restore(table, checkpoint), checkpoint)
 
 
-def _restore(table: ParquetFiles | DeltaLakeTable | SqlTable, checkpoint: Checkpoint) -> Restore:
+def _restore(table: ParquetFiles | DeltaLakeTable | SqlTable, checkpoint: TableCheckpoint) -> Restore:
     return lambda: table.restore(checkpoint, _TAKEN_BACK, "bench/9")
 
 
 def _sweep(
-    name: str, folder: Path, files: list[Path], older: bytes, times: int, restore: Restore, checkpoint: Checkpoint
+    name: str, folder: Path, files: list[Path], older: bytes, times: int, restore: Restore, checkpoint: TableCheckpoint
 ) -> Iterator[tuple[str, str, str]]:
     whole = Snapshot(folder)
     for seed in range(times):
