@@ -3,6 +3,7 @@
 import contextlib
 import json
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from surefoot.core.record.describe import describe_event
 from surefoot.core.record.events import EffectDone, EffectIntended, GateJudged, decode_event
 from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched
+from surefoot.core.tables.data_events import DataCheckpointRequested, DataProved, DataRestoreRequested
+from surefoot.demo.predictions_table import URL_VARIABLE, PredictionsTable, make_project
 from surefoot.rollout import adopt_champions
 from surefoot.settings import Settings
 
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 _TrainedVersions = list[tuple[int, "Pipeline", str]]
 """Trained versions: index into the demo's recipes, fitted pipeline, digest of the training data."""
 
+_PREDICTIONS = "predictions.db"
+"""The database of the predictions, in the demo's home."""
 _REGISTRY_POLL_S = 10
 """Seconds between two looks at the registry: the demo's audience is waiting."""
 
@@ -73,7 +78,7 @@ class _DemoEnvironment:
     def show(self, entry: Entry) -> None:
         """Show what matters of the journal: every turn, and each gate's answer when it changes."""
         event = decode_event(entry.kind, entry.data)
-        if isinstance(event, EffectIntended | EffectDone):
+        if isinstance(event, EffectIntended | EffectDone | DataCheckpointRequested | DataRestoreRequested | DataProved):
             return
         if isinstance(event, GateJudged):
             key = (event.rollout, f"{event.stage}{event.step}", event.verdict.gate, event.verdict.outcome.value)
@@ -119,6 +124,7 @@ def demo(
     began = time.monotonic()
     home = where.absolute() / time.strftime("%Y%m%d-%H%M%S")
     replay = home / "clock"
+    os.environ[URL_VARIABLE] = f"sqlite:///{home / _PREDICTIONS}"
     console.print(f"[bold]Surefoot[/bold] on the flights of New York City, 2013; state in {home}")
     config: Settings | None = None
     finished = False
@@ -128,10 +134,11 @@ def demo(
             from surefoot.demo.story import REPLAY_START  # noqa: PLC0415 - scikit-learn takes seconds
 
             ReplayClock(replay).set(REPLAY_START)
+            own = make_project(project.absolute(), home / "project", "flights-late")
             with console.status("starting MLflow, Prefect and the gateway; training four models"):
                 config = stack.start_stack(
                     home,
-                    project.absolute(),
+                    own,
                     stack.StackOptions(clock=f"replay:{replay}", tick=_REGISTRY_POLL_S),
                     console.print,
                 )
@@ -221,7 +228,7 @@ def _theatre(config: Settings, trained: _TrainedVersions) -> "tuple[_DemoEnviron
         live, config.gateway, "flights-late", ReplayClock(config.clock.removeprefix("replay:")), story.FEED_CHANGES_AT
     )
     theatre = _DemoEnvironment(config)
-    play = story.DemoStory(theatre, live, replay)
+    play = story.DemoStory(theatre, live, replay, PredictionsTable(config.home / _PREDICTIONS))
     play.prepare([(VERSION_RECIPES[index], pipeline, digest) for index, pipeline, digest in trained])
     return theatre, play
 
@@ -280,6 +287,7 @@ def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path
             "rollouts": [item.plain() for item in found],
             "requests": {"sent": seen.sent, "failed": seen.failed, "by_version": dict(seen.by_version)},
             "first_failure": seen.first_failure,
+            "predictions": play.table.rows_by_version(),
             "seconds": seconds,
             "home": str(config.home),
             "addresses": {"mlflow": config.mlflow, "prefect": config.prefect, "gateway": config.gateway},

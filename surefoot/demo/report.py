@@ -18,6 +18,7 @@ from surefoot.core.record.events import (
     decode_event,
 )
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched
+from surefoot.core.tables.data_events import DataCheckpointed, DataRestored
 from surefoot.demo.models import MODEL_NAME
 from surefoot.demo.story import DemoScene, DemoStory
 
@@ -124,6 +125,10 @@ def claim_rows(
     events = [decode_event(entry.kind, entry.data) for entry in entries]
     worse = [e.verdict.gate for e in events if isinstance(e, ChampionJudged) and e.verdict.outcome is Outcome.FAIL]
     early = [one for e in events if isinstance(e, ChampionWatched) for one in e.early if "pressure" in one]
+    kept = [e.checkpoint.content.digest for e in events if isinstance(e, DataCheckpointed)]
+    restored = [e.after for e in events if isinstance(e, DataRestored) and not e.already]
+    promoted = next((scene.number for scene in story.scenes if scene.story == "a"), "")
+    left = story.table.rows_by_version().get(promoted, 0)
     by = {item.scene.story: item for item in found}
     a, b, c, d = (by.get(letter) for letter in "abcd")
     seen = story.replay.seen
@@ -191,6 +196,14 @@ def claim_rows(
             "< 1000",
             d and d.restore_ms is not None and d.restore_ms < _MAX_RESTORE_MS,
         ),
+        row(
+            "d: its predictions table is what was checkpointed",
+            len(restored),
+            "restores",
+            "1",
+            restored == kept[-1:] != [],
+        ),
+        row("d: rows that it has left in the table", left, "rows", "0", left == 0),
         row("requests of callers", seen.sent, "requests", ">= 9000", seen.sent >= _JUNE_REQUESTS),
         row("requests that callers saw fail", seen.failed, "requests", "0", seen.failed == 0),
         *(row(name, value, "", "true", value) for name, value in extra.items()),

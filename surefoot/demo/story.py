@@ -14,6 +14,7 @@ from surefoot.core.record.chain import Entry
 from surefoot.core.record.state import Ledger
 from surefoot.demo.flights import FEATURES, fill_gaps, midnight
 from surefoot.demo.models import VersionRecipe, move_alias, register_version
+from surefoot.demo.predictions_table import PredictionsTable
 from surefoot.demo.traffic import CallerCounts, TrafficReplay
 
 REPLAY_START, JULY_START = midnight("2013-06-01"), midnight("2013-07-01")
@@ -80,8 +81,10 @@ class DemoStory:
     theatre: DemoActions
     flights: pd.DataFrame
     replay: TrafficReplay
+    table: PredictionsTable
     scenes: list[DemoScene] = field(default_factory=list)
     shown: int = 0
+    written_at: float = 0.0
 
     def prepare(self, training: Sequence[tuple[VersionRecipe, Pipeline, str]]) -> None:
         """Register every version; the first is the champion."""
@@ -109,6 +112,7 @@ class DemoStory:
         self.theatre.announce("June: the champion answers, labels arrive when the planes have landed")
         self.replay.run_to(JULY_START)
         self.replay.wait(_SCENE_TIMEOUT_S)
+        self._write_predictions(self.theatre.ledger())
         by_story = {scene.story: scene for scene in self.scenes}
         self._scene(by_story["b"], lambda _ledger: False)
         self._scene(by_story["c"], _ramping)
@@ -117,6 +121,15 @@ class DemoStory:
         self._decay()
         self.replay.run_to(self.replay.now + 86400.0)
         self.replay.wait(_SCENE_TIMEOUT_S)
+        self._write_predictions(self.theatre.ledger())
+
+    def _write_predictions(self, ledger: Ledger) -> None:
+        """Do the nightly job: write what the champion has answered, while no rollout or restore is under way."""
+        over = self.replay.now >= self.written_at + 86400.0
+        if ledger.open or ledger.data.due or ledger.champion is None or not over:
+            return
+        self.written_at = self.replay.now
+        self.table.write(self.replay.take_answers(), ledger.champion.number, self.written_at)
 
     def _decay(self) -> None:
         """Let the promoted version decay, and time pass until the watch has taken it back."""
@@ -125,10 +138,16 @@ class DemoStory:
         changed = self.replay.now
         deadline = time.monotonic() + _SCENE_TIMEOUT_S
         while time.monotonic() < deadline:
-            self._show()
             ledger = self.theatre.ledger()
-            if any(r.stage.is_terminal for r in ledger.rollouts.values() if r.opened.kind == "rollback"):
+            self._show()
+            self._write_predictions(ledger)
+            taken_back = any(r.stage.is_terminal for r in ledger.rollouts.values() if r.opened.kind == "rollback")
+            if taken_back and not any(not due.refused for due in ledger.data.due.values()):
                 return
+            if taken_back:  # the next tick restores the table: callers go on at their own pace
+                self.replay.run_to(self.replay.now + 600.0, _SLOW_RATE)
+                time.sleep(0.2)
+                continue
             # What needs no labels is seen before the harm is measured: one look comes before a fortnight has passed.
             early = ledger.watch.at < changed + 8 * 86400.0 and self.replay.now > changed + 9 * 86400.0
             self.replay.run_to(self.replay.now + (600.0 if early else 12 * 3600.0), _SLOW_RATE if early else _FAST_RATE)
@@ -146,6 +165,7 @@ class DemoStory:
         while time.monotonic() < deadline:
             self._show()
             ledger = self.theatre.ledger()
+            self._write_predictions(ledger)
             mine = next((r for r in ledger.rollouts.values() if r.opened.candidate.number == scene.number), None)
             if mine:
                 scene.rollout = mine.opened.rollout

@@ -56,6 +56,7 @@ class TrafficReplay:
         self.pressure_unit = 1.0
         self._requests = self._prepare(flights, raw_from)
         self._labels: list[tuple[float, str, float]] = []
+        self._answers: list[tuple[str, str, bytes]] = []
         self._next: tuple[float, str, bytes, float, float] | None = None
         self.problem: BaseException | None = None
         clock.set(self.now)
@@ -101,6 +102,11 @@ class TrafficReplay:
             said = f"{type(self.problem).__name__}: {self.problem}"
             said = str(self.problem) if isinstance(self.problem, SurefootError) else said
             raise Unavailable(f"the demo's callers have stopped: {said}") from self.problem
+
+    def take_answers(self) -> list[tuple[str, str, bytes]]:
+        """Request, version and body of each answer since the last call."""
+        taken, self._answers = self._answers, []
+        return taken
 
     def close(self) -> None:
         """Stop the callers."""
@@ -148,7 +154,9 @@ class TrafficReplay:
                 async with session.post(target, data=body, headers=headers) as reply:
                     text = await reply.read()
                     if reply.status == 200:  # noqa: PLR2004 - HTTP
-                        self.seen.by_version[reply.headers.get("x-model-version", "?")] += 1
+                        version = reply.headers.get("x-model-version", "?")
+                        self.seen.by_version[version] += 1
+                        self._answers.append((name, version, text))
                     else:
                         self._failed(f"{reply.status} {text[:200]!r}")
             except (aiohttp.ClientError, TimeoutError) as error:
