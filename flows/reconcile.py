@@ -9,6 +9,7 @@ from tasks.reconcile import (
     apply_registry_changes,
     compact_all_logs,
     count_ended_rollouts,
+    drill_fallbacks,
     heads,
     mark_dead_runs_crashed,
     reconciled,
@@ -31,9 +32,10 @@ def reconcile() -> State[dict[str, list[str]]]:
     started = resume_rollouts()
     tables = settle_all_tables()
     counted = count_ended_rollouts()
+    drilled = drill_fallbacks()
     shown = show()
     done = {"reaped": reaped, "aborted": aborted, **changes, "started": started, "tables": tables, "counted": counted}
-    done["shown"] = shown
+    done |= {"drilled": drilled, "shown": shown}
     return reconciled(
         {**done, "drift": report_drift(), "told": update_ended_runs(), "compacted": compact_all_logs()}, before
     )

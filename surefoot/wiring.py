@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surefoot.adapters.clock import HostClock, open_clock
+from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.policy_file import list_policy_files, read_policy
 from surefoot.adapters.config.policy_view import PolicyView
 from surefoot.adapters.datalayer.data_layer import TableAdapters
@@ -27,6 +28,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
 from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.adapters.replay.scoring_progress import ProgressReport
+from surefoot.adapters.served_answers.fallback_drills import try_fallback
 from surefoot.adapters.served_answers.service_counts import CountedWindow, count_served_answers, primary_loss_gate
 from surefoot.adapters.standing_watch.logged_days import LoggedDays
 from surefoot.adapters.traffic.gateway import GatewayTraffic
@@ -35,6 +37,7 @@ from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Policy
+from surefoot.core.record.fallback_events import FallbackDrilled
 from surefoot.core.record.service_events import VersionCounts
 from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.gateway.http.app import Gateway, build_app
@@ -138,7 +141,11 @@ def open_ports(
     with open_journal(config) as journal, open_traffic(config) as traffic:
         clock, gone = make_clock(config), partial(is_version_deleted, config.mlflow)
         named = traffic.set_standby
-        yield Ports(journal, found, traffic, evidence, clock, actor, models.problem, days, named, gone, tables)
+
+        def tried(model: str, champion: str) -> FallbackDrilled | None:
+            return try_fallback(config.project, config.log, model, champion, clock.now())
+
+        yield Ports(journal, found, traffic, evidence, clock, actor, models.problem, days, named, gone, tried, tables)
 
 
 def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:
@@ -173,7 +180,7 @@ def build_gateway(config: Settings, memory_mb: int, forkserver: Forkserver) -> G
         config.token,
         kept=PolicyView(config.configs, lambda policy: policy.log_policy),
         units=PolicyView(config.configs, lambda policy: policy.unit),
-        fallbacks=PolicyView(config.configs, lambda policy: policy.fallback_answer),
+        fallbacks=PolicyView(config.configs, partial(read_fallback, config.project)),
     )
 
     def launched(nice: int, model: str, version: Version) -> ModelProcess:
@@ -243,13 +250,16 @@ def promotion_request(
     suite = config.project / "expectations" / f"{policy.suite}.json"
     if not suite.is_file():
         raise NotFound(f"policy {model} names suite '{policy.suite}', but there is no {suite}")
+    fallback = read_fallback(config.project, policy)
     body = suite.read_bytes()
     digest = "sha256:" + hashlib.sha256(body).hexdigest()
     kept = _kept(config, digest)
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_bytes(body)
     secret = hashlib.sha256(f"assignment {config.token}".encode()).hexdigest()
-    return PromotionRequest(value, digest, number, reason, force, secret)
+    return PromotionRequest(
+        value, digest, number, reason, force, secret, fallback_digest=fallback.digest if fallback else ""
+    )
 
 
 def candidate_promotion(config: Settings, model: str, candidate: CandidateRequest) -> PromotionRequest:

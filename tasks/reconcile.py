@@ -23,9 +23,11 @@ from surefoot.rollout import (
     NextStep,
     Ports,
     adopt_champions,
+    drill,
     end_cancelled_rollouts,
     end_withdrawn_rollout,
     finish_decided_ending,
+    is_drill_due,
     is_exposure_list_due,
     journal_model_drift,
     next_step,
@@ -270,6 +272,27 @@ def settle_all_tables() -> list[str]:
             done += [f"{model}: {describe_event(event)}" for event in events if isinstance(event, DataEvent)]
     for line in done:
         get_run_logger().info("%s", line)
+    return done
+
+
+@task(name="try the fallbacks")
+def drill_fallbacks() -> list[str]:
+    """Ask the fallback of every model recent rows once a day, and journal whether its answers will do.
+
+    Returns:
+        One line a model.
+    """
+    done = []
+    with open_flow_ports() as ports:
+        for model in wiring.read_policies(read_settings()):
+            try:
+                due = is_drill_due(ports.ledger(model), ports.clock.now())
+                found = drill(ports, model) if due else None
+            except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
+                get_run_logger().error("the fallback of %s cannot be tried: %s", model, error)
+                continue
+            if found is not None:
+                done.append(f"{model}: {describe_event(found)}")
     return done
 
 

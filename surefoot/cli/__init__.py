@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from surefoot.cli import backtest, compact, demo, operate, promote, read_only, serve, spread, status
 from surefoot.cli.printing.lossy_stream import LossyStream
-from surefoot.cli.served import data, exposure, versions, watch
+from surefoot.cli.served import data, exposure, fallback, versions, watch
 from surefoot.core.errors import InvariantBroken, SurefootError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ for module in (
     data,
     versions,
     exposure,
+    fallback,
     backtest,
     spread,
     watch,

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from surefoot import wiring
+from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.policy_file import find_line, list_policy_files, read_policy
 from surefoot.adapters.datalayer.policy_check import TableNotes, check_tables
 from surefoot.adapters.evidence_store.key_index import altered_part_message, find_altered_parts
@@ -16,7 +17,7 @@ from surefoot.adapters.evidence_store.verdict_recount import recount_verdict
 from surefoot.cli.printing import output, plan_output
 from surefoot.cli.printing.output import console
 from surefoot.core import planning
-from surefoot.core.errors import JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
+from surefoot.core.errors import FallbackInvalid, JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.judging.reverify import RecountResult, reverify
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.schema import policy_schema
@@ -89,6 +90,11 @@ def _examined(file: Path, suites: Path) -> tuple[Policy | None, int, list[str]]:
         suite = error.suite
     except NotFound as error:
         return None, 0, [str(error)]
+    if policy is not None:
+        try:
+            read_fallback(suites.parent, policy)
+        except FallbackInvalid as error:
+            problems += [f"{file}:{find_line(file, ('fallback', 'table'))}: {error}"]
     if not suite:
         return policy, 0, problems
     path = suites / f"{suite}.json"

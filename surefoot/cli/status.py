@@ -17,7 +17,7 @@ from surefoot.core.domain import Outcome, RolloutKind, Split
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, SurefootError, Unavailable
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.record.describe import describe_rung
+from surefoot.core.record.describe import describe_event, describe_rung
 from surefoot.core.record.events import LIVE_SPLIT_DRIFT
 from surefoot.core.record.state import Ledger
 from surefoot.core.state_machine import gate_look_interval
@@ -118,6 +118,9 @@ def _look(
     trouble += table_problems(ledger)
     trouble += [*_fallback(ledger), *_overdue(ledger, ports), *_held(ledger)]
     notes += [f"version {number} is not taken: {one.reason}" for number, one in ledger.refusals.items()]
+    wrong, tried = _drilled(ledger)
+    trouble += wrong
+    notes += tried
     alarms, early = _watched(ledger)
     trouble += alarms
     notes += early
@@ -199,6 +202,15 @@ def _fallback(ledger: Ledger) -> list[str]:
         f" version {began.champion.number} fails: {began.reason}"
         for began, since in ledger.fallbacks.values()
     ]
+
+
+def _drilled(ledger: Ledger) -> tuple[list[str], list[str]]:
+    """What the latest drill of the fallback has found: what is wrong, and what is worth knowing."""
+    if ledger.drilled is None:
+        return [], []
+    found, at = ledger.drilled
+    said = f"{describe_event(found)} ({output.format_utc_time(at)} UTC)"
+    return ([said], []) if found.problem else ([], [said])
 
 
 def _overdue(ledger: Ledger, ports: Ports) -> list[str]:

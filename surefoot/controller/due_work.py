@@ -30,6 +30,7 @@ from surefoot.rollout import (
     end_withdrawn_rollout,
     ended_outcomes,
     is_count_due,
+    is_drill_due,
     is_exposure_list_due,
     journal_model_drift,
     next_step,
@@ -141,7 +142,14 @@ class DueWork:
                 wanted[f"{model}: {said}"] = self._waiting(model, ports) if said.endswith(_WAITS) else mark
             elif not self.snapshot.troubles:
                 self._idle[model] = mark
-        return {**wanted, **_tables(ports), **self._to_count(ports), **self._shown(ports), **self._to_compact()}
+        return {
+            **wanted,
+            **_tables(ports),
+            **_drills(ports, policies),
+            **self._to_count(ports),
+            **self._shown(ports),
+            **self._to_compact(),
+        }
 
     def _waiting(self, model: str, ports: CachedPorts) -> OneTimeWork:
         """What a wish rests on that waits for the end of a rollout: the stages of that rollout change nothing of it."""
@@ -222,6 +230,17 @@ def _tables(ports: CachedPorts) -> DueRuns:
             wanted[f"{model}: table {due.name} is to be restored"] = due.rollout
         for kept in due_proofs(ledger, now):
             wanted[f"{model}: the checkpoint of table {kept.event.name} is to be proved"] = kept.tried_at
+    return wanted
+
+
+def _drills(ports: CachedPorts, policies: Mapping[str, Policy]) -> DueRuns:
+    """Fallbacks that were not tried for a day."""
+    now = ports.clock.now()
+    wanted: DueRuns = {}
+    for model, policy in policies.items():
+        ledger = ports.ledger(model)
+        if policy.fallback is not None and not policy.fallback.refuse and is_drill_due(ledger, now):
+            wanted[f"{model}: the fallback is to be tried"] = ledger.drilled
     return wanted
 
 

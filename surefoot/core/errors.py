@@ -46,6 +46,10 @@ class Rejected(SurefootError):
     exit_code = 2
 
 
+class FallbackInvalid(Rejected):
+    """The file of a policy's fallback is not there, or something in it is wrong."""
+
+
 class PolicyInvalid(Rejected):
     """A policy file breaks a rule.
 

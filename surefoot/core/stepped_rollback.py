@@ -52,7 +52,10 @@ def rollback_steps(
         mode: "immediate" or "stepped" where a person has asked for it; None for what the policy says.
         outside: Why the target is outside of the window; empty when it is inside.
     """
+    cohort = section.cohort
     steps = RollbackSteps(section.weights, section.hold, gates)
+    if cohort is not None:
+        steps = RollbackSteps((cohort.share, *section.weights), section.hold, gates, cohort.hold)
     if mode is not None:
         return (steps, "asked for step by step") if mode == "stepped" else (None, "asked for at once")
     if section.mode != "stepped":
@@ -115,8 +118,9 @@ def next_rollback_step(rollout: Rollout, policy: Policy | None, now: float) -> A
     if wanted not in rollout.done:
         return ApplyEffect(wanted)
     gates = tuple(policy.gates[name] for name in plan.gates if name in policy.gates) if policy else ()
-    over = rollout.entered_at + plan.hold
-    interval = max(plan.hold / _LOOKS_PER_STEP, _HELD_INTERVAL_S if rollout.paused else _SHORTEST_INTERVAL_S)
+    hold = plan.hold_of(rollout.step)
+    over = rollout.entered_at + hold
+    interval = max(hold / _LOOKS_PER_STEP, _HELD_INTERVAL_S if rollout.paused else _SHORTEST_INTERVAL_S)
     judged_late = rollout.look > 0 and rollout.asked_at >= over - _TIME_TOLERANCE_S
     due = min(max(rollout.looked_at, rollout.entered_at) + interval, math.inf if judged_late else over)
     level = DecisionThresholds(
@@ -156,7 +160,7 @@ def _moved_all(rollout: Rollout) -> bool:
 def _enter(rollout: Rollout, plan: RollbackSteps, step: int, reason: str) -> Action | None:
     if step >= len(plan.weights):
         return None
-    weight, hold = plan.weights[step], format_duration(plan.hold)
+    weight, hold = plan.weights[step], format_duration(plan.hold_of(step))
     said = f"version {rollout.rollback_target.number} answers {weight:g} % of the units for {hold}: {reason}"
     return RecordEvent(StageEntered(rollout.opened.rollout, Stage.RAMPING, step, said))
 

@@ -36,7 +36,7 @@ from surefoot.rollout.recovery.data_layer import (
     settle_tables,
     table_problems,
 )
-from surefoot.rollout.recovery.fallback import begin_fallback, end_fallback
+from surefoot.rollout.recovery.fallback import begin_fallback, drill, end_fallback, is_drill_due
 from surefoot.rollout.recovery.quarantine import release_version
 from surefoot.rollout.recovery.standby import goes_back, wanted_standby
 from surefoot.rollout.requests import (
@@ -70,6 +70,7 @@ __all__ = [
     "begin_fallback",
     "cancelled_by_person_at",
     "candidate_requests",
+    "drill",
     "drive_rollout",
     "due_proofs",
     "due_replay_requests",
@@ -83,6 +84,7 @@ __all__ = [
     "finish_decided_ending",
     "goes_back",
     "is_count_due",
+    "is_drill_due",
     "is_exposure_list_due",
     "journal_answer_counts",
     "journal_champion_drift",

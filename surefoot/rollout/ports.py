@@ -8,6 +8,7 @@ from surefoot.core.domain import Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.ports import Clock, DataLayer, EvidenceSource, Journal, Registry, Traffic
 from surefoot.core.record.events import Event, encode_event
+from surefoot.core.record.fallback_events import FallbackDrilled
 from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.core.watching.day_counts import DayCounts, LabelValue
 
@@ -20,6 +21,10 @@ def _no_days(
     _model: str, _champion: str, _maturity: float, _ignored: Sequence[str], _until: int, _value: LabelValue | None
 ) -> Sequence[DayCounts]:
     return ()
+
+
+def _no_drill(_model: str, _champion: str) -> FallbackDrilled | None:
+    return None
 
 
 def _not_deleted(_model: str, _number: str) -> bool:
@@ -56,6 +61,8 @@ class Ports:
     """Names the version that answers what the champion fails."""
     is_deleted: Callable[[str, str], bool] = _not_deleted
     """Whether the registry says within a moment that (model, number) is deleted; False when it says nothing."""
+    try_fallback: Callable[[str, str], FallbackDrilled | None] = _no_drill
+    """Asks the fallback of (model, champion) recent rows; None where the policy has none."""
     data_layer: DataLayer | None = None
     """The tables that versions write; None where no table is touched."""
 

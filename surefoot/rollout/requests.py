@@ -39,6 +39,7 @@ class PromotionRequest:
         force: Try again a version that has already been turned away.
         secret: Secret of the installation; the salt is derived from it, so that an outsider cannot guess an arm.
         source: What asked: "alias", "stage" or "hand".
+        fallback_digest: SHA-256 of the file of the policy's fallback; empty where it has none.
     """
 
     policy: Mapping[str, object]
@@ -48,6 +49,7 @@ class PromotionRequest:
     force: bool = False
     secret: str = ""
     source: str = "hand"
+    fallback_digest: str = ""
 
 
 def adopt_champion(ports: Ports, model: str) -> Ledger:
@@ -128,6 +130,8 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     why = clean_reason(request.reason).text
     if candidate.digest in ledger.quarantined:  # asked for by --force: the record says who has lifted it
         ledger = ports.append(ledger, VersionReleased(candidate, why, forced=True))
+    if (drilled := ports.try_fallback(policy.model, champion.number)) is not None:
+        ledger = ports.append(ledger, drilled)
     attempt = len(ledger.attempts(candidate)) + 1
     rollout = _rollout_id(request, candidate, champion, attempt)
     ledger = ports.append(
@@ -145,6 +149,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
             attempt=attempt,
             reason=why,
             source=request.source,
+            fallback_digest=request.fallback_digest,
         ),
     )
     _try(ports, ledger)

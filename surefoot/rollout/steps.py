@@ -139,7 +139,7 @@ def evidence_requests(
     """
     lasts = policy.bake.hold
     if rollout.opened.stepped is not None:
-        lasts = rollout.opened.stepped.hold * len(rollout.opened.stepped.weights)
+        lasts = rollout.opened.stepped.lasts
     elif look.kind == EvidenceKind.LIVE:
         lasts = sum(step.hold for step in policy.ramp)
     elif look.kind == EvidenceKind.LIVE_SHADOW and policy.live_shadow:

@@ -18,7 +18,7 @@ from surefoot.adapters.evidence.measurement_counts import count_speeds
 from surefoot.adapters.predictions import compaction, log_files
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.core.domain import EvidenceKind, FallbackAnswer, Split, Version
+from surefoot.core.domain import EvidenceKind, Rung, Split, Version
 from surefoot.core.errors import Conflict, InvariantBroken, NotFound, Rejected
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.policy_types import Metric
@@ -104,7 +104,8 @@ def test_every_field_that_the_gateway_writes_is_kept(tmp_path: Path) -> None:
     job.latency_ms = 3.5
     lines = record_lines(job, [0.1, {"p": [1, None]}], "1")
     lines += record_lines(replace(job, request="r", values=[["x" * (1 << 20)], [2]]), [0.1, 0.2], "1")[:1]
-    lines += record_lines(replace(job, request="s", error="down"), None, None, FallbackAnswer("constant", "[0.5,1]"))
+    failed = replace(job, request="s", error="down", rung=Rung.FALLBACK)
+    lines += record_lines(failed, None, None, "constant", ["[0.5,1]"] * 2)
     labels = label_lines(b'[{"request": "q", "label": {"cost": 1.5}, "at": 3}]', 0.0)
     write(tmp_path, lines)
     write(tmp_path, labels, "labels")
@@ -112,7 +113,7 @@ def test_every_field_that_the_gateway_writes_is_kept(tmp_path: Path) -> None:
     for view, written in (("log", lines), ("labels", labels)):
         sql = f"SELECT to_json(w) FROM {view} w ORDER BY w.request, w.row"  # noqa: S608 - a test's own
         for row, line in zip(PredictionLog(tmp_path).rows("m", sql), written, strict=True):
-            unwritten = dict.fromkeys(("left_out", "fallback", "fallback_answer"))
+            unwritten = dict.fromkeys(("left_out", "rung", "fallback", "fallback_answer"))
             absent = unwritten if view == "log" else {}  # where nothing is left out and a version has answered
             assert orjson.loads(str(row[0])) == absent | orjson.loads(line)
 

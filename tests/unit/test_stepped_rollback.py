@@ -318,3 +318,15 @@ def test_a_section_that_cannot_be_meant_is_refused(section: dict[str, object], s
     policy["steps"] = [{"shadow": {"window": "7d", "gates": ["errors", "loss"]}}, *POLICY["steps"][1:]]
     with pytest.raises(Violation, match=said):
         parse_policy(policy)
+
+
+def test_a_cohort_goes_back_before_all_others() -> None:
+    """The first weight is the cohort's, for a time of its own; its units are among those of every later step."""
+    cohort = {"share": 1, "hold": "10m"}
+    env = promoted({**STEPPED, "rollback": {**STEPPED["rollback"], "cohort": cohort}})
+    before = len(env.traffic.changes)
+    ledger = rollback(env)
+    assert splits(env, before) == [(1.0, "1"), *WEIGHTS]
+    steps = last(ledger).opened.stepped
+    assert steps is not None
+    assert (steps.hold_of(0), steps.hold_of(1), steps.lasts) == (600.0, steps.hold, 600.0 + 2 * steps.hold)

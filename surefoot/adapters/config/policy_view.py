@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from surefoot.adapters.config.policy_file import list_policy_files, read_policy
-from surefoot.core.errors import NotFound, PolicyInvalid
+from surefoot.core.errors import FallbackInvalid, NotFound, PolicyInvalid
 from surefoot.core.policy.policy_types import Policy
 
 _T = TypeVar("_T")
@@ -39,7 +39,7 @@ class PolicyView(Mapping[str, _T]):
         if model not in self._known or self._known[model][0] != written:  # callers of unknown models make us ask too
             try:
                 found: tuple[_T, ...] = (self._choose(read_policy(path)[1]),)
-            except (PolicyInvalid, NotFound):
+            except (PolicyInvalid, FallbackInvalid, NotFound):
                 found = ()
             self._known[model] = written, found
         for value in self._known[model][1]:

@@ -39,7 +39,8 @@ def _of_rollback(policy: Policy) -> Iterator[str]:
         if ignored:
             yield f"rollback.mode is immediate: of {names} nothing is used but by 'surefoot rollback --stepped'"
         return
-    whole = format_duration(section.hold * len(section.weights))
+    cohort = section.cohort.hold if section.cohort else 0.0
+    whole = format_duration(section.hold * len(section.weights) + cohort)
     callers = f"the version that is taken back answers callers for {whole} more; 'surefoot rollback --now' ends that"
     judged = ", ".join(policy.rollback_gates)
     yield f"a stepped rollback: {callers}" + ("" if judged else "; no gate judges its steps")

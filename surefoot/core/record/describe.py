@@ -21,7 +21,7 @@ from surefoot.core.record.events import (
     SetSplit,
     StageEntered,
 )
-from surefoot.core.record.fallback_events import FallbackBegan, FallbackEvent
+from surefoot.core.record.fallback_events import FallbackBegan, FallbackDrilled, FallbackEvent
 from surefoot.core.record.service_events import (
     CorrectionsWritten,
     ExposureListed,
@@ -142,6 +142,8 @@ def describe_event(event: Event) -> str:
 
 def _describe_fallback(event: FallbackEvent) -> str:
     """When callers got fallback answers, as one line for a person."""
+    if isinstance(event, FallbackDrilled):
+        return f"fallback {event.kind} was asked {event.rows:,} logged rows: {event.problem or 'each answer will do'}"
     number = event.champion.number
     if isinstance(event, FallbackBegan):
         return f"callers get {describe_rung(event)}: version {number} fails ({event.reason})"

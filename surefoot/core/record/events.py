@@ -8,7 +8,7 @@ from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.record.codec import WRITTEN_NAME, JsonCodec
-from surefoot.core.record.fallback_events import FallbackBegan, FallbackEnded
+from surefoot.core.record.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
 from surefoot.core.record.rollback_steps import RollbackSteps
 from surefoot.core.record.service_events import (
     CorrectionsWritten,
@@ -82,6 +82,7 @@ class RolloutOpened:
         passed_over: Of a rollback: later proven-good versions that are quarantined, so that traffic does not go there.
         stepped: Of a rollback: the steps by which traffic goes back; None where it goes at once.
         mode_reason: Of a rollback: why it goes at once or step by step; empty where nothing but that was possible.
+        fallback_digest: SHA-256 of the file of the policy's fallback when it was opened; empty where it has none.
     """
 
     rollout: str
@@ -98,6 +99,7 @@ class RolloutOpened:
     passed_over: tuple[str, ...] = ()
     stepped: RollbackSteps | None = None
     mode_reason: str = ""
+    fallback_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +293,7 @@ Event = (
     | CorrectionsWritten
     | FallbackBegan
     | FallbackEnded
+    | FallbackDrilled
     | DataEvent
 )
 EVENT_TYPES: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}

@@ -37,5 +37,22 @@ class FallbackEnded:
     rung: Rung = Rung.FALLBACK
 
 
-FallbackEvent = FallbackBegan | FallbackEnded
-"""Requests that the champion fails are answered by another rung, or no longer."""
+@dataclass(frozen=True, slots=True)
+class FallbackDrilled:
+    """The policy's fallback was asked recent requests, before it is needed.
+
+    Attributes:
+        kind: Kind of the fallback, as in the policy.
+        digest: SHA-256 of its file; empty where it has none.
+        rows: Logged rows that it was asked [count].
+        problem: Why it would not do; empty where each answer was valid, and of the champion's shape.
+    """
+
+    kind: str
+    digest: str
+    rows: int
+    problem: str
+
+
+FallbackEvent = FallbackBegan | FallbackEnded | FallbackDrilled
+"""Requests that the champion fails are answered by another rung, or no longer; or a fallback was tried."""

@@ -10,9 +10,20 @@ class RollbackSteps:
     Attributes:
         weights: Share of the units that the proven-good version answers in each step, growing [percent].
         hold: Time at each weight [seconds].
+        first_hold: Time at the first weight, where that is a cohort [seconds]; None for the time of the others.
         gates: Names of the gates that must not fail; the policy of the rollback defines them.
     """
 
     weights: tuple[float, ...]
     hold: float
     gates: tuple[str, ...] = ()
+    first_hold: float | None = None
+
+    def hold_of(self, step: int) -> float:
+        """Time at the weight of a step [seconds]."""
+        return self.hold if self.first_hold is None or step else self.first_hold
+
+    @property
+    def lasts(self) -> float:
+        """Time of all steps [seconds]."""
+        return sum(map(self.hold_of, range(len(self.weights))))

@@ -26,7 +26,7 @@ from surefoot.core.record.events import (
     StageEntered,
     decode_event,
 )
-from surefoot.core.record.fallback_events import FallbackBegan, FallbackEnded, FallbackEvent
+from surefoot.core.record.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded, FallbackEvent
 from surefoot.core.record.service_events import ExposureListed, RollbackTargetChanged, ServiceCounted, VersionReleased
 from surefoot.core.record.traffic_effects import may_have_answered
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
@@ -114,6 +114,7 @@ class Ledger:
         counted: The last count of what versions have answered.
         unlisted: Rollouts that have taken a version back whose answers have not been listed yet.
         data: Checkpoints of the model's tables, and what a rollback has still to do with them.
+        drilled: The latest drill of the fallback, and when it was [Unix seconds]; None before the first.
         fallbacks: Why callers get answers of another rung, and when the first was journalled [Unix seconds], by rung.
     """
 
@@ -136,6 +137,7 @@ class Ledger:
     unlisted: tuple[str, ...] = ()
     data: DataState = field(default_factory=DataState)
     fallbacks: Mapping[Rung, tuple[FallbackBegan, float]] = field(default_factory=dict)
+    drilled: tuple[FallbackDrilled, float] | None = None
 
     @property
     def rollout(self) -> Rollout | None:
@@ -237,7 +239,7 @@ def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
             # Surefoot's own change that could not be made yet is no sign of another hand.
             theirs = event.rollout and event.rollout == ledger.open and not event.repeat
             return _within(ledger, ledger.rollout, event, entry.at) if ledger.rollout and theirs else ledger
-        case VersionReleased() | ServiceCounted() | ExposureListed() | FallbackBegan() | FallbackEnded():
+        case _ if isinstance(event, _ServiceEvent):
             return _after_service_event(ledger, event, entry.at)
         case RolloutEnded() if ledger.rollout:
             ended = ledger.rollout
@@ -260,6 +262,8 @@ def _after_service_event(ledger: Ledger, event: _ServiceEvent, at: float) -> Led
             return replace(ledger, quarantined=held, refusals={})
         case ServiceCounted():
             return replace(ledger, counted=event, uncounted=())
+        case FallbackDrilled():
+            return replace(ledger, drilled=(event, at))
         case FallbackBegan():
             return replace(ledger, fallbacks={**ledger.fallbacks, event.rung: (event, at)})
         case FallbackEnded():

@@ -2,11 +2,12 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from typing import cast
 
 import orjson
 
-from surefoot.core.domain import Arm, FallbackAnswer
+from surefoot.core.domain import Arm
 from surefoot.gateway import json_body
 from surefoot.gateway.log.label_rules import check_label, check_request_id, check_time
 from surefoot.gateway.log.scoring_request import ScoringRequest
@@ -64,7 +65,8 @@ def record_lines(
     job: ScoringRequest,
     predictions: list[object] | None,
     answered_by: str | None,
-    fallback: FallbackAnswer | None = None,
+    fallback: str = "",
+    fallback_answers: Sequence[str] = (),
 ) -> list[bytes]:
     """Give one JSON line for every row of a request.
 
@@ -72,8 +74,9 @@ def record_lines(
         job: The request, with what its assigned arm took and how it failed.
         predictions: What the caller gets, or None when no version could answer.
         answered_by: Number of the version that gave it, or None.
-        fallback: What the caller gets instead for each row; `prediction` stays null, so that no reader takes it for
-            the answer of a version.
+        fallback: Kind of the fallback that has answered; empty where a version has, or nothing.
+        fallback_answers: What the caller gets instead for each row, as JSON; `prediction` stays null, so that no reader
+            takes it for the answer of a version.
     """
     split, redactor, params, cost = job.split, job.redactor, job.options.params, job.cost
     missing = _missing(job) if redactor is not None or len(job.values) > 1 else {}
@@ -105,12 +108,14 @@ def record_lines(
         record["left_out"] = missing
     if job.rung is not None:
         record["rung"] = job.rung
-    if fallback is not None:
-        record["fallback"], record["fallback_answer"] = fallback.kind, orjson.Fragment(fallback.json)
+    if fallback:
+        record["fallback"] = fallback
     lines = []
     for number, values in enumerate(job.values):
         record["row"] = number
         record["prediction"] = None if predictions is None else predictions[number]
+        if fallback:
+            record["fallback_answer"] = orjson.Fragment(fallback_answers[number])
         if not written:
             record["features"] = None
         elif job.names is None:

@@ -2,10 +2,39 @@
 
 from surefoot.core.domain import Rung, Version
 from surefoot.core.operator_reason import clean_reason
-from surefoot.core.record.fallback_events import FallbackBegan, FallbackEnded
+from surefoot.core.record.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
 from surefoot.core.record.state import Ledger
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.requests import retry_on_conflict
+
+DRILL_INTERVAL_S = 86400.0
+"""Time between two drills of a fallback [seconds]."""
+
+
+def is_drill_due(ledger: Ledger, now: float) -> bool:
+    """Whether the fallback of a model that serves was not tried for a day.
+
+    Args:
+        ledger: The model's ledger.
+        now: The time [Unix seconds].
+    """
+    return ledger.champion is not None and (ledger.drilled is None or now - ledger.drilled[1] >= DRILL_INTERVAL_S)
+
+
+def drill(ports: Ports, model: str) -> FallbackDrilled | None:
+    """Try the fallback of a model and journal the result; None where its policy has none.
+
+    Raises:
+        SurefootError: The journal cannot be written now.
+    """
+    ledger = ports.ledger(model)
+    if ledger.champion is None:
+        return None
+    found = ports.try_fallback(model, ledger.champion.number)
+    if found is not None:
+        result = found
+        retry_on_conflict(lambda: ports.append(ports.ledger(model), result))
+    return found
 
 
 def begin_fallback(

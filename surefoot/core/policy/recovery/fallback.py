@@ -2,19 +2,37 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+from pydantic_core import PydanticCustomError
 
 from surefoot.core.domain import FallbackAnswer
 from surefoot.core.policy.gates.base import PolicyModel
-from surefoot.core.policy.scalars import MAX_NUMBER, NOT_A_NUMBER_MESSAGE, OptionalKey
+from surefoot.core.policy.scalars import MAX_NUMBER, NOT_A_NUMBER_MESSAGE, OptionalKey, Text, Texts
 from surefoot.core.policy.violations import Violation, describe_type, rule_error
 
 _MAX_CONSTANT_CHARACTERS = 10_000
 """Longest constant, as JSON: it stands in the log for each row that it answers [characters]."""
-_PLANNED = ("table", "pyfunc")
+_PLANNED = ("pyfunc",)
 """Kinds of fallbacks that are planned, and not built yet."""
+
+
+ANSWER_COLUMN = "answer"
+"""Column of a table's file that holds the answers, as JSON."""
+
+
+def check_answer(value: JsonValue) -> None:
+    """Check that a caller can be given a value for a row.
+
+    Raises:
+        Violation: It is null, no number that JSON has, or too long.
+    """
+    try:
+        _constant(value)
+    except PydanticCustomError as error:
+        raise Violation((), "; ".join(one.rule for one in (error.context or {})["broken"])) from error
 
 
 def _check_kept(value: JsonValue) -> None:
@@ -56,8 +74,36 @@ def _built(value: object) -> object:
     if isinstance(value, dict):
         for kind in _PLANNED:
             if kind in value:
-                raise rule_error(f"'{kind}' is not supported yet: write 'constant: <answer>' or 'refuse: true'")
+                raise rule_error(
+                    f"'{kind}' is not supported yet: write 'constant: <answer>', 'table: {{file, keys}}' or"
+                    " 'refuse: true'"
+                )
     return value
+
+
+def _below_project(file: str) -> str:
+    """A file below the project's folder, so that the policy means the same on each host."""
+    path = PurePosixPath(file)
+    if path.is_absolute() or ".." in path.parts or path.suffix.lower() not in {".csv", ".parquet"}:
+        raise rule_error(f"expected a .csv or .parquet file below the project's folder, found '{file}'")
+    return file
+
+
+def _distinct(keys: tuple[str, ...]) -> tuple[str, ...]:
+    if not keys or len(set(keys)) < len(keys) or ANSWER_COLUMN in keys:
+        raise rule_error(f"expected one or more different columns of the requests, none of them '{ANSWER_COLUMN}'")
+    return keys
+
+
+class FallbackTableSection(PolicyModel):
+    """A file of answers by one or more columns of the requests."""
+
+    file: Annotated[Text, AfterValidator(_below_project)] = Field(
+        description="CSV or Parquet file below the project's folder: the key columns, and `answer` as JSON."
+    )
+    keys: Annotated[Texts, AfterValidator(_distinct)] = Field(
+        description="Columns of the requests whose values name a row of the file."
+    )
 
 
 class Fallback(PolicyModel):
@@ -68,19 +114,23 @@ class Fallback(PolicyModel):
         description="JSON answer that each row of the request gets, such as 0.18.",
         json_schema_extra={"not": {"type": "null"}},
     )
+    table: OptionalKey[FallbackTableSection] = Field(
+        None, description="File of answers by columns of the request; the row without a key is that of all others."
+    )
     refuse: OptionalKey[Annotated[Literal[True], BeforeValidator(_only_true)]] = Field(
         None, description="Refuse the request with an error and its reason, as without this section."
     )
 
     def broken_rules(self) -> Iterator[Violation]:
         """Exactly one kind is written."""
-        if ("constant" in self.model_fields_set) == (self.refuse is True):
-            yield Violation((), "exactly one of 'constant' and 'refuse' is written")
+        written = ("constant" in self.model_fields_set, self.table is not None, self.refuse is True)
+        if sum(written) != 1:
+            yield Violation((), "exactly one of 'constant', 'table' and 'refuse' is written")
 
     @property
     def answer(self) -> FallbackAnswer | None:
-        """What answers; None where the request is refused."""
-        if self.refuse:
+        """What answers; None where the request is refused, and for a table, which has to be read from its file."""
+        if self.refuse or self.table is not None:
             return None
         return FallbackAnswer("constant", json.dumps(self.constant, allow_nan=False))
 

@@ -43,6 +43,13 @@ class RollbackWindow(PolicyModel):
             yield Violation((), "give 'age', 'versions' or both: a window without either holds every version")
 
 
+class RollbackCohort(PolicyModel):
+    """Units that the proven-good version answers first: a canary of the rollback."""
+
+    share: WeightShare = Field(description="Share of the units, by their hash; they stay in all later steps [percent].")
+    hold: PositiveDuration = optional_duration("1m", "Time in which the cohort alone is with the proven-good version.")
+
+
 class RollbackSection(PolicyModel):
     """How traffic goes back from a promoted version; an open rollout always goes back at once."""
 
@@ -55,6 +62,9 @@ class RollbackSection(PolicyModel):
         description="Share of the units that the proven-good version answers in each step [percent, 0.1 to 99].",
         json_schema_extra={"minItems": 1, "default": [10, 25, 50]},
     )
+    cohort: OptionalKey[RollbackCohort] = Field(
+        None, description="Units that go back before all others, for a time of their own."
+    )
     hold: PositiveDuration = optional_duration("1m", "Time at each weight.")
     gates: Texts = Field(
         (), description="Gates of errors and latency that must not fail; every one of the policy without a name."
@@ -62,3 +72,9 @@ class RollbackSection(PolicyModel):
     window: OptionalKey[RollbackWindow] = Field(
         None, description="Versions that a stepped rollback goes to at once, since they are warm or well known."
     )
+
+    def broken_rules(self) -> Iterator[Violation]:
+        """A cohort is smaller than the first step."""
+        if self.cohort is not None and self.cohort.share >= self.weights[0]:
+            first = self.weights[0]
+            yield Violation(("cohort", "share"), f"{self.cohort.share:g} is not below the first step, {first:g}")

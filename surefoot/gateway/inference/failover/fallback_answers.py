@@ -117,14 +117,14 @@ class FallbackAnswers(RungRecord):
         """
         if error.startswith(UNFIT_INPUT_PREFIX) or not self.refresh() or (fallback := self._fallback) is None:
             return None
-        rows = len(job.values)
+        answers = fallback.answers_of(job.names, job.values)
         if job.tensor:
             try:
-                check_tensor([orjson.loads(fallback.json)] * rows)
+                check_tensor([orjson.loads(answer) for answer in answers])
             except NotATensor:
                 return None
         self.record_answer(champion, fallback.kind, error)
         job.error, job.rung = job.error or error, self.rung
         job.record_latency()
-        self._log.write(record_lines(job, None, None, fallback))
-        return b"[" + b",".join([fallback.json.encode()] * rows) + b"]", fallback.kind
+        self._log.write(record_lines(job, None, None, fallback.kind, answers))
+        return f"[{','.join(answers)}]".encode(), fallback.kind
