@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from surefoot.adapters.bundle.config_files import ConfigFileStore
 from surefoot.adapters.clock import HostClock, open_clock
 from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.policy_file import list_policy_files, read_policy
@@ -138,6 +139,7 @@ def open_ports(
     replay, days = make_replay(config, models, report), LoggedDays(log).count_days
     evidence = LogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
     found, tables = make_registry(config, registry_deadline_s), TableAdapters(config.project, config.home / "tables")
+    files = ConfigFileStore(config.project, config.home / "bundle", _make_artifact_cache(config).verified)
     with open_journal(config) as journal, open_traffic(config) as traffic:
         clock, gone = make_clock(config), partial(is_version_deleted, config.mlflow)
         named = traffic.set_standby
@@ -145,7 +147,8 @@ def open_ports(
         def tried(model: str, champion: str) -> FallbackDrilled | None:
             return try_fallback(config.project, config.log, model, champion, clock.now())
 
-        yield Ports(journal, found, traffic, evidence, clock, actor, models.problem, days, named, gone, tried, tables)
+        actions = (models.problem, days, named, gone, tried)
+        yield Ports(journal, found, traffic, evidence, clock, actor, *actions, tables, files)
 
 
 def _run_suite(config: Settings, suite: str, frame: "pd.DataFrame", name: str) -> ValidationResult | MissingEvidence:

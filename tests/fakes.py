@@ -63,6 +63,13 @@ WITH_TABLES: dict[str, Any] = {
 """The same policy with a table of each reaction to a rollback."""
 
 
+WITH_CONFIG: dict[str, Any] = {
+    **POLICY,
+    "bundle": [{"name": "thresholds", "from": "thresholds.json", "to": "thresholds.json"}],
+}
+"""The same policy with a configuration file that goes with the version."""
+
+
 STEPPED: dict[str, Any] = {**POLICY, "rollback": {"mode": "stepped", "steps": [10, 50], "hold": "5m"}}
 """The same policy with a rollback by steps."""
 
@@ -249,6 +256,36 @@ class FakeDataLayer:
         return self.faults.call(apply)
 
 
+class FakeConfigFiles:
+    """Configuration files by name; a content is the number of its version, and its digest names it."""
+
+    def __init__(self, faults: Faults, traffic: FakeTraffic) -> None:
+        self.faults = faults
+        self.traffic = traffic
+        self.files: dict[str, str] = {"thresholds.json": "sha256:1"}
+        self.writes: list[tuple[int, str]] = []
+        """How many splits had been served before, and the content."""
+
+    def current_digest(self, file: str) -> str:
+        return self.faults.call(lambda: self.files.get(file, ""))
+
+    def keep_current(self, file: str) -> str:
+        return self.faults.call(lambda: self.files.get(file, ""))
+
+    def keep_bundled(self, model: str, version: Version, source: str) -> str:
+        return self.faults.call(lambda: f"sha256:{version.number}")
+
+    def write(self, file: str, content: str) -> None:
+        def apply() -> None:
+            self.writes.append((len(self.traffic.changes), content))
+            if content:
+                self.files[file] = content
+            else:
+                self.files.pop(file, None)
+
+        self.faults.call(apply)
+
+
 class FakeEvidences:
     """Evidence by what the story wants: "good", or "bad-" and a kind of evidence."""
 
@@ -284,6 +321,7 @@ class Scenario:
         self.registry = FakeRegistry(self.faults)
         self.traffic = FakeTraffic(self.faults)
         self.data_layer = FakeDataLayer(self.faults)
+        self.config_files = FakeConfigFiles(self.faults, self.traffic)
         self.evidence_source = FakeEvidences(self.faults, self.story)
         self.clock = FakeClock()
 
@@ -296,6 +334,7 @@ class Scenario:
             self.clock,
             actor,
             data_layer=self.data_layer,
+            config_files=self.config_files,
         )
 
     def request(self, number: str = "2", *, force: bool = False) -> PromotionRequest:

@@ -107,7 +107,7 @@ class RouteSuperseded(Conflict):
 
 
 class NewerWrite(Conflict):
-    """Another writer has written to a table since its checkpoint: it is not overwritten."""
+    """Another writer has written to a table or a configuration file meanwhile: it is not overwritten."""
 
 
 class StaleLedger(Conflict):
@@ -135,6 +135,10 @@ class VersionUnavailable(GatewayUnavailable):
 
 class EvidenceUnavailable(Unavailable):
     """The prediction log, the labels or the scorer cannot be read."""
+
+
+class ConfigUnavailable(Unavailable):
+    """A configuration file that goes with a version cannot be read or written now."""
 
 
 class DataUnavailable(Unavailable):

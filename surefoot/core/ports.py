@@ -88,6 +88,51 @@ class EvidenceSource(Protocol):
         ...
 
 
+class ConfigFiles(Protocol):
+    """Configuration files that go with versions, and every content that they have had."""
+
+    def current_digest(self, file: str) -> str:
+        """SHA-256 of what a file holds now; empty where there is no file.
+
+        Raises:
+            Rejected: It is no regular file.
+            ConfigUnavailable: It cannot be read.
+        """
+        ...
+
+    def keep_current(self, file: str) -> str:
+        """Keep what a file holds now.
+
+        Returns:
+            Its SHA-256; empty where there is no file.
+
+        Raises:
+            ConfigUnavailable: It cannot be read or kept.
+        """
+        ...
+
+    def keep_bundled(self, model: str, version: Version, source: str) -> str:
+        """Keep a file of a version's artifact.
+
+        Returns:
+            Its SHA-256.
+
+        Raises:
+            Rejected: The artifact has no such file.
+            ConfigUnavailable: It cannot be kept.
+        """
+        ...
+
+    def write(self, file: str, content: str) -> None:
+        """Let a file hold a content that was kept, or remove it where that is empty; whole or not at all.
+
+        Raises:
+            ArtifactTampered: What was kept is gone or altered.
+            ConfigUnavailable: The file cannot be written.
+        """
+        ...
+
+
 class DataLayer(Protocol):
     """The tables that a model's versions write."""
 

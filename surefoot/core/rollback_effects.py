@@ -1,5 +1,6 @@
 """Decide which traffic and alias changes undo a rollout that ends without success, or a promotion."""
 
+from surefoot.core.bundle_effects import backward_config_effects
 from surefoot.core.domain import RolloutKind, Split
 from surefoot.core.record.events import Effect, SetAlias, SetSplit
 from surefoot.core.record.service_events import RollbackTargetChanged
@@ -45,7 +46,7 @@ def undo_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
             SetAlias("champion", old.number, new.number),
             SetAlias("previous", _older_version(ledger, rollout), None),
         ]
-    return tuple(effects)
+    return (*effects, *(() if rollout.drifted else backward_config_effects(ledger, old)))
 
 
 def rollback_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
@@ -55,6 +56,7 @@ def rollback_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
         SetSplit(target, None, 0.0),
         SetAlias("champion", target.number, current.number),
         SetAlias("previous", _older_version(ledger, rollout), None),
+        *backward_config_effects(ledger, target),
     )
 
 

@@ -15,6 +15,7 @@ from surefoot.core.actions import (
     RecordEvent,
     WaitUntil,
 )
+from surefoot.core.bundle_effects import forward_config_effects
 from surefoot.core.domain import EvidenceKind, Outcome, Role, RolloutKind, Stage, Verdict
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.policy.gates.shift_and_golden import ImplicitGate
@@ -168,6 +169,8 @@ def _after_replay(policy: Policy) -> tuple[Stage, int]:
 
 def _mirror(rollout: Rollout, policy: Policy, step: LiveShadow, now: float) -> Action:
     """Mirror first, then look; the champion answers every caller."""
+    if first := _next(rollout, forward_config_effects(rollout)):
+        return first
     wanted = SetSplit(rollout.opened.champion, rollout.opened.candidate, 0.0, step.share)
     if wanted not in rollout.done:
         return ApplyEffect(wanted)
@@ -180,6 +183,8 @@ def _mirror(rollout: Rollout, policy: Policy, step: LiveShadow, now: float) -> A
 
 def _ramp(rollout: Rollout, policy: Policy, now: float) -> Action:
     step = policy.ramp[rollout.step]
+    if first := _next(rollout, forward_config_effects(rollout)):
+        return first
     wanted = SetSplit(rollout.opened.champion, rollout.opened.candidate, step.weight)
     if wanted not in rollout.done:
         return ApplyEffect(wanted)
@@ -312,4 +317,4 @@ def _finish(rollout: Rollout, effects: tuple[Effect, ...], terminal_stage: Stage
 
 def _blocked(rollout: Rollout) -> bool:
     """Whether an effect that the rollout cannot do without was refused."""
-    return any(isinstance(effect, SetSplit) or effect.alias == "champion" for effect in rollout.refused)
+    return any(not isinstance(effect, SetAlias) or effect.alias == "champion" for effect in rollout.refused)

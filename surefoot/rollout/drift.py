@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+from surefoot.core.bundle_effects import config_files_of
 from surefoot.core.domain import Split
 from surefoot.core.errors import AliasDrift, Rejected
 from surefoot.core.record.events import LIVE_SPLIT_DRIFT, DriftFound, DriftResolved
 from surefoot.core.record.state import Ledger
+from surefoot.rollout.config_files import short_digest
 from surefoot.rollout.ports import Ports
 
 _CHAMPION_DRIFT = "alias champion"
@@ -90,6 +92,26 @@ def journal_split_drift(ports: Ports, ledger: Ledger, live: Split | None) -> Led
     if known is not None and known.seen == seen:
         return ledger
     return ports.append(ledger, DriftFound("", LIVE_SPLIT_DRIFT, _words(ledger.split), seen))
+
+
+def journal_config_drift(ports: Ports, ledger: Ledger) -> Ledger:
+    """Journal that a configuration file does not hold what goes with the champion, once for each content; and its end.
+
+    Raises:
+        Unavailable: A file cannot be read.
+        Conflict: Another process has appended to the journal.
+    """
+    if ledger.champion is None or ledger.open or ledger.intent:
+        return ledger
+    for file, (name, content) in config_files_of(ledger, ledger.champion).items():
+        what = f"configuration {name}"
+        known, live = ledger.drifts.get(what), ports.bundled.current_digest(file)
+        seen = f"{file} holds {short_digest(live)}"
+        if live == content and known is not None:
+            ledger = _resolve(ports, ledger, known, seen)
+        elif live != content and (known is None or known.seen != seen):
+            ledger = ports.append(ledger, DriftFound("", what, short_digest(content), seen))
+    return ledger
 
 
 def _words(split: Split | None) -> str:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from surefoot.core.domain import Version
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.ports import Clock, DataLayer, EvidenceSource, Journal, Registry, Traffic
+from surefoot.core.ports import Clock, ConfigFiles, DataLayer, EvidenceSource, Journal, Registry, Traffic
 from surefoot.core.record.events import Event, encode_event
 from surefoot.core.record.fallback_events import FallbackDrilled
 from surefoot.core.record.state import Ledger, fold_entries
@@ -65,6 +65,20 @@ class Ports:
     """Asks the fallback of (model, champion) recent rows; None where the policy has none."""
     data_layer: DataLayer | None = None
     """The tables that versions write; None where no table is touched."""
+
+    config_files: ConfigFiles | None = None
+    """The configuration files that go with versions; None where no file is touched."""
+
+    @property
+    def bundled(self) -> ConfigFiles:
+        """The configuration files that go with versions.
+
+        Raises:
+            InvariantBroken: These ports were opened without them.
+        """
+        if self.config_files is None:
+            raise InvariantBroken("these ports were opened without configuration files")
+        return self.config_files
 
     @property
     def tables(self) -> DataLayer:

@@ -15,6 +15,7 @@ from surefoot.core.served_versions.version_status import current_outcome
 from surefoot.core.state_machine import decide_action
 from surefoot.rollout.drift import (
     journal_champion_drift,
+    journal_config_drift,
     journal_split_drift,
     repeat_alias_changes,
     split_mismatch,
@@ -191,6 +192,7 @@ def journal_model_drift(ports: Ports, model: str) -> list[str]:
     try:
         live: Split | None = ports.traffic.live(model)
         ledger = journal_split_drift(ports, journal_champion_drift(ports, repeat_alias_changes(ports, ledger)), live)
+        ledger = journal_config_drift(ports, ledger)
     except SurefootError as error:
         return [f"{model}: {error}"]
     lines = [f"{model}: {drift.what} should be {drift.expected}, {drift.seen}" for drift in ledger.drifts.values()]

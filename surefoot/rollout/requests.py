@@ -17,6 +17,7 @@ from surefoot.core.record.service_events import VersionReleased
 from surefoot.core.record.state import Ledger, Rollout
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.stepped_rollback import is_stepping
+from surefoot.rollout.config_files import resolve_bundle
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.recovery.rollback_steps import resolve_rollback_steps
 from surefoot.rollout.steps import carry_out_effect, drive_rollout, journal_and_apply
@@ -150,6 +151,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
             reason=why,
             source=request.source,
             fallback_digest=request.fallback_digest,
+            bundle=resolve_bundle(ports, policy, candidate),
         ),
     )
     _try(ports, ledger)

@@ -18,6 +18,7 @@ from surefoot.core.errors import (
     AliasDrift,
     ArtifactTampered,
     Conflict,
+    NewerWrite,
     NotFound,
     OutcomeUnknown,
     Rejected,
@@ -34,8 +35,10 @@ from surefoot.core.judging.reverify import pack_evidence
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.violations import Violation
+from surefoot.core.record.bundled_files import SetConfig
 from surefoot.core.record.events import (
     DriftFound,
+    Effect,
     EffectDone,
     EffectIntended,
     EffectRefused,
@@ -47,6 +50,7 @@ from surefoot.core.record.service_events import RollbackTargetChanged
 from surefoot.core.record.state import Ledger, Rollout, fold_entries, split_of_effect
 from surefoot.core.state_machine import decide_action
 from surefoot.core.stepped_rollback import rollback_is_aborted
+from surefoot.rollout.config_files import config_drift, write_config
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.recovery.data_layer import checkpoint_table
 from surefoot.rollout.recovery.standby import name_standby
@@ -185,7 +189,7 @@ def due_replay_requests(ledger: Ledger, rollout: str, asked_at: float) -> tuple[
     return evidence_requests(ledger.model, found, policy, action, asked_at)
 
 
-def journal_and_apply(ports: Ports, ledger: Ledger, effect: SetSplit | SetAlias) -> Ledger:
+def journal_and_apply(ports: Ports, ledger: Ledger, effect: Effect) -> Ledger:
     """Journal the intent, then carry the effect out."""
     started = ports.clock.monotonic()
     ledger = ports.append(ledger, EffectIntended(ledger.open, effect))
@@ -199,9 +203,11 @@ def carry_out_effect(ports: Ports, ledger: Ledger, settle: FinishEffect, started
         if isinstance(settle.effect, SetSplit):
             # An intent of this very moment cannot have been applied: look first only at what may be older.
             already, done = _shift(ports, ledger, settle.seq, settle.effect, look=started is None)
+        elif isinstance(settle.effect, SetConfig):
+            already, done = write_config(ports, settle.effect), ports.clock.monotonic()
         else:
             already, done = _point(ports, ledger, settle.effect), ports.clock.monotonic()
-    except (AliasDrift, RouteSuperseded, ArtifactTampered, Rejected, VersionUnavailable) as error:
+    except (AliasDrift, NewerWrite, RouteSuperseded, ArtifactTampered, Rejected, VersionUnavailable) as error:
         return _give_up(ports, ledger, settle, error)
     took = (done - began) * 1000.0
     return ports.append(ledger, EffectDone(ledger.open, settle.seq, already, round(took, 3)))
@@ -218,6 +224,9 @@ def _give_up(ports: Ports, ledger: Ledger, settle: FinishEffect, error: Exceptio
     if isinstance(settle.effect, SetSplit):
         if back or isinstance(error, VersionUnavailable):
             raise error
+    elif isinstance(settle.effect, SetConfig):
+        if back or isinstance(error, NewerWrite) or (rollout and rollout.opened.kind == RolloutKind.ROLLBACK):
+            ledger = ports.append(ledger, config_drift(ledger.open, settle.effect, error))
     elif back or (rollout is not None and rollout.opened.kind == RolloutKind.ROLLBACK):
         ledger = ports.append(ledger, _left_open(ledger.open, settle.effect, error))
     elif isinstance(error, AliasDrift) and settle.effect.alias == "champion":
@@ -227,7 +236,7 @@ def _give_up(ports: Ports, ledger: Ledger, settle: FinishEffect, error: Exceptio
 
 
 def _unfit_versions(
-    ports: Ports, ledger: Ledger, rollout: Rollout, effect: SetSplit | SetAlias, error: Exception
+    ports: Ports, ledger: Ledger, rollout: Rollout, effect: Effect, error: Exception
 ) -> tuple[str, ...]:
     """Digests of versions that traffic cannot go back to, as a refusal shows; none where no other is proven-good."""
     back = rollout.rollback_target
@@ -237,7 +246,7 @@ def _unfit_versions(
         step = effect.candidate is not None and effect.candidate.digest == back.digest
         if (step or effect == SetSplit(back, None, 0.0)) and not serves and not isinstance(error, RouteSuperseded):
             unfit = (back.digest,)
-    elif (effect.alias, effect.number) == ("champion", back.number) and isinstance(error, NotFound):
+    elif effect == SetAlias("champion", back.number, effect.expected) and isinstance(error, NotFound):
         unfit = _deleted_versions(ports, ledger, rollout)
     backwards = rollout.ending is not None or rollout.opened.kind == RolloutKind.ROLLBACK
     return unfit if backwards and unfit and ledger.next_target(rollout, unfit) else ()

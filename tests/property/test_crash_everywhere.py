@@ -11,7 +11,7 @@ from surefoot.core.domain import Stage
 from surefoot.core.record.events import EffectDone, EffectIntended, decode_event
 from surefoot.core.record.state import fold_entries
 from surefoot.rollout import Ports, drive_rollout, end_rollout, open_promotion, open_rollback, settle_tables
-from tests.fakes import MIRRORED, POLICY, STEPPED, WITH_TABLES, Faults, Killed, Scenario
+from tests.fakes import MIRRORED, POLICY, STEPPED, WITH_CONFIG, WITH_TABLES, Faults, Killed, Scenario
 
 
 def promote(scenario: Scenario) -> None:
@@ -111,6 +111,9 @@ STORIES: dict[str, tuple[str, Callable[[Scenario], None]]] = {
     "stepped rollback finished at once": ("good", step_back_then_at_once),
     "promoted with tables": ("good", promote),
     "operator rolls back with tables": ("good", write_and_roll_back),
+    "promoted with configuration": ("good", promote),
+    "rolled back in canary with configuration": ("bad-live", promote),
+    "operator rolls back with configuration": ("good", promote_and_roll_back),
     "operator aborts": ("good", abort_while_ramping),
     "mirrored and promoted": ("good", promote),
     "rejected in the live shadow": ("bad-live_shadow", promote),
@@ -118,6 +121,7 @@ STORIES: dict[str, tuple[str, Callable[[Scenario], None]]] = {
 }
 POLICIES = {story: MIRRORED for story in STORIES if "mirrored" in story or "live shadow" in story}
 POLICIES |= {story: STEPPED for story in STORIES if "stepped" in story}
+POLICIES |= {story: WITH_CONFIG for story in STORIES if "configuration" in story}
 POLICIES |= {story: WITH_TABLES for story in STORIES if "tables" in story}
 ENDS = {
     "promoted": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
@@ -129,6 +133,13 @@ ENDS = {
     "stepped rollback finished at once": (("Promoted", "FastRolledBack"), {"champion": "1"}, ("1", None, 0.0)),
     "promoted with tables": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
     "operator rolls back with tables": (("Promoted", "FastRolledBack"), {"champion": "1"}, ("1", None, 0.0)),
+    "promoted with configuration": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
+    "rolled back in canary with configuration": (
+        ("RolledBack",),
+        {"champion": "1", "candidate": "2"},
+        ("1", None, 0.0),
+    ),
+    "operator rolls back with configuration": (("Promoted", "FastRolledBack"), {"champion": "1"}, ("1", None, 0.0)),
     "operator aborts": (("Aborted",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
     "mirrored and promoted": (("Promoted",), {"champion": "2", "previous": "1"}, ("2", None, 0.0)),
     "rejected in the live shadow": (("Rejected",), {"champion": "1", "candidate": "2"}, ("1", None, 0.0)),
@@ -169,6 +180,22 @@ def laws(scenario: Scenario) -> None:
     assert scenario.traffic.split is not None
     assert scenario.traffic.split.mirror == 0.0
     tables_are_right(scenario)
+    config_is_right(scenario)
+
+
+def config_is_right(scenario: Scenario) -> None:
+    """No request goes to version 2 while the file holds what goes with version 1; in the end it is the champion's."""
+    writes, split = scenario.config_files.writes, scenario.traffic.split
+    if not scenario.policy.get("bundle"):
+        assert not writes
+        return
+    for place, change in enumerate(scenario.traffic.changes):
+        asked = change.champion.number == "2" or (change.candidate and (change.weight or change.mirror))
+        holds = [content for before, content in writes if before <= place]
+        assert not asked or holds[-1] == "sha256:2"
+    assert split is not None
+    assert scenario.config_files.files == {"thresholds.json": f"sha256:{split.champion.number}"}
+    assert not scenario.ports().ledger("m").drifts
 
 
 def tables_are_right(scenario: Scenario) -> None:

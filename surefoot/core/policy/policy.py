@@ -9,6 +9,7 @@ from surefoot.core.domain import FallbackAnswer, LogPolicy, Outcome
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.gates.metrics import OBSERVABILITY_METRICS
 from surefoot.core.policy.gates.union import WrittenGate
+from surefoot.core.policy.recovery.bundle import BundleSection
 from surefoot.core.policy.recovery.data_layer import DataLayerSection
 from surefoot.core.policy.recovery.fallback import WrittenFallback
 from surefoot.core.policy.recovery.rollback import RollbackSection
@@ -99,7 +100,9 @@ class Policy(PolicyModel):
     data_layer: DataLayerSection = Field(
         (), description="Tables that are checkpointed at promotion, and what becomes of them on rollback."
     )
-
+    bundle: BundleSection = Field(
+        (), description="Configuration files that go with a version: written before its first request, and back last."
+    )
     fallback: OptionalKey[WrittenFallback] = Field(
         None, description="What answers a request that no version can answer; it is refused by default."
     )

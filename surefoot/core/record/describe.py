@@ -3,6 +3,7 @@
 from typing import assert_never
 
 from surefoot.core.domain import RolloutKind, Rung, Stage
+from surefoot.core.record.bundled_files import SetConfig
 from surefoot.core.record.events import (
     CandidateRefused,
     ChampionAdopted,
@@ -56,6 +57,9 @@ def describe_effect(change: Effect) -> str:
         if change.candidate is None or not change.weight:
             return f"version {change.champion.number} answers everything"
         return f"version {change.candidate.number} answers {change.weight:g} % of the units"
+    if isinstance(change, SetConfig):
+        holds = f"holds {change.content[:19]}" if change.content else "is removed"
+        return f"configuration {change.name} {holds}: {change.file}"
     if change.number is None:
         return f"alias {change.alias} is removed"
     return f"alias {change.alias} points to version {change.number}"

@@ -7,6 +7,7 @@ from typing import cast, get_args
 from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.record.bundled_files import BundledFile, SetConfig
 from surefoot.core.record.codec import WRITTEN_NAME, JsonCodec
 from surefoot.core.record.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
 from surefoot.core.record.rollback_steps import RollbackSteps
@@ -53,7 +54,7 @@ class SetAlias:
     expected: str | None
 
 
-Effect = SetSplit | SetAlias
+Effect = SetSplit | SetAlias | SetConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class RolloutOpened:
         stepped: Of a rollback: the steps by which traffic goes back; None where it goes at once.
         mode_reason: Of a rollback: why it goes at once or step by step; empty where nothing but that was possible.
         fallback_digest: SHA-256 of the file of the policy's fallback when it was opened; empty where it has none.
+        bundle: Of a promotion: configuration files that go with the candidate.
     """
 
     rollout: str
@@ -100,6 +102,7 @@ class RolloutOpened:
     stepped: RollbackSteps | None = None
     mode_reason: str = ""
     fallback_digest: str = ""
+    bundle: tuple[BundledFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Keep and write the configuration files that go with model versions."""

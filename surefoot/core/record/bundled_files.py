@@ -1,0 +1,42 @@
+"""Define what the journal holds of the configuration files that go with a version."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SetConfig:
+    """Effect: let a configuration file hold what belongs to a version.
+
+    Attributes:
+        name: Name of the file in the policy.
+        file: Where it is.
+        content: SHA-256 of what it is to hold; empty where it is to be removed.
+        expected: SHA-256 of what it must hold before the change; empty where there must be none.
+    """
+
+    name: str
+    file: str
+    content: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class BundledFile:
+    """One configuration file as it was resolved when a rollout opened.
+
+    Attributes:
+        name: Name of the file in the policy.
+        file: Where it is.
+        content: SHA-256 of the candidate's content.
+        before: SHA-256 of what it held when the rollout opened; empty where there was none.
+    """
+
+    name: str
+    file: str
+    content: str
+    before: str
+
+    @property
+    def forward(self) -> SetConfig:
+        """The change that comes before any request goes to the candidate."""
+        return SetConfig(self.name, self.file, self.content, self.before)

@@ -1,0 +1,108 @@
+"""Configuration files on a real disk: whole or not at all, verified, and never over another writer's content."""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from surefoot.adapters.bundle.config_files import MAX_BYTES, ConfigFileStore
+from surefoot.core.domain import Version
+from surefoot.core.errors import ArtifactTampered, ConfigUnavailable, Rejected
+
+TWO = Version("2", "sha256:" + "2" * 64)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ConfigFileStore:
+    """A store of a project in this folder, whose version 2 carries thresholds."""
+    artifact = tmp_path / "artifact"
+    (artifact / "config").mkdir(parents=True)
+    (artifact / "config" / "thresholds.json").write_text('{"late": 0.4}')
+    return ConfigFileStore(tmp_path, tmp_path / "kept", lambda _version, _model: artifact)
+
+
+def digest(content: str) -> str:
+    """Name of a content."""
+    return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
+
+
+def test_a_file_goes_to_the_version_and_back(tmp_path: Path, store: ConfigFileStore) -> None:
+    """Content, mode and link survive: only the bytes change, and the old ones come back exactly."""
+    real, link = tmp_path / "real.json", tmp_path / "thresholds.json"
+    real.write_text('{"late": 0.3}\n')
+    real.chmod(0o640)
+    link.symlink_to(real)
+    before, after = store.keep_current("thresholds.json"), store.keep_bundled("m", TWO, "config/thresholds.json")
+    assert (before, after) == (digest('{"late": 0.3}\n'), digest('{"late": 0.4}'))
+    store.write("thresholds.json", after)
+    assert link.is_symlink()
+    assert real.read_text() == '{"late": 0.4}'
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert store.current_digest("thresholds.json") == after
+    store.write("thresholds.json", before)
+    assert real.read_bytes() == b'{"late": 0.3}\n'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["artifact", "kept", "real.json", "thresholds.json"]
+
+
+def test_no_file_before_is_no_file_after(tmp_path: Path, store: ConfigFileStore) -> None:
+    """A file that was not there has an empty digest, and goes again; to remove it twice is no error."""
+    assert store.keep_current("new.json") == store.current_digest("new.json") == ""
+    store.write("new.json", store.keep_bundled("m", TWO, "config/thresholds.json"))
+    assert (tmp_path / "new.json").exists()
+    for _ in range(2):
+        store.write("new.json", "")
+        assert not (tmp_path / "new.json").exists()
+
+
+@pytest.mark.parametrize("damage", ["gone", "altered", "cut"])
+def test_a_damaged_content_is_never_written(tmp_path: Path, store: ConfigFileStore, damage: str) -> None:
+    """What was kept is verified before it is written: a lost, altered or shortened one leaves the file alone."""
+    (tmp_path / "t.json").write_text("now")
+    wanted = store.keep_bundled("m", TWO, "config/thresholds.json")
+    kept = tmp_path / "kept" / wanted.removeprefix("sha256:")
+    if damage == "gone":
+        kept.unlink()
+    else:
+        kept.write_bytes(b'{"late": 0.9}' if damage == "altered" else kept.read_bytes()[:5])
+    with pytest.raises(ArtifactTampered, match=r"gone|altered"):
+        store.write("t.json", wanted)
+    assert (tmp_path / "t.json").read_text() == "now"
+    assert store.keep_bundled("m", TWO, "config/thresholds.json") == wanted  # kept again, whole
+    store.write("t.json", wanted)
+    assert store.current_digest("t.json") == wanted
+
+
+def test_what_cannot_be_a_configuration_file_is_refused(tmp_path: Path, store: ConfigFileStore) -> None:
+    """A folder, a file in no folder, one that the artifact lacks and one of gigabytes are refused in one line."""
+    with pytest.raises(Rejected, match="no regular file"):
+        store.keep_current("artifact")
+    with pytest.raises(Rejected, match="does not exist"):
+        store.keep_current("nowhere/t.json")
+    with pytest.raises(Rejected, match=r"has no file other\.json"):
+        store.keep_bundled("m", TWO, "other.json")
+    with (tmp_path / "large").open("wb") as large:
+        large.truncate(MAX_BYTES + 1)
+    with pytest.raises(Rejected, match="bytes"):
+        store.keep_current("large")
+
+
+def test_a_disk_that_refuses_leaves_the_old_content(
+    tmp_path: Path, store: ConfigFileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error in the middle of writing leaves the file whole and no rest beside it; it may be tried again."""
+    (tmp_path / "t.json").write_text("now")
+    wanted = store.keep_bundled("m", TWO, "config/thresholds.json")
+    with monkeypatch.context() as shell:
+
+        def full(_handle: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        shell.setattr(os, "fsync", full)
+        with pytest.raises(ConfigUnavailable, match="No space"):
+            store.write("t.json", wanted)
+    assert (tmp_path / "t.json").read_text() == "now"
+    assert not list(tmp_path.glob(".t.json*"))
+    store.write("t.json", wanted)
+    assert store.current_digest("t.json") == wanted
