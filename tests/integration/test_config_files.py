@@ -3,13 +3,21 @@
 import hashlib
 import os
 import stat
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from surefoot.adapters.bundle.config_files import MAX_BYTES, ConfigFileStore
+from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, ConfigUnavailable, Rejected
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
+    import mlflow.sklearn
 
 TWO = Version("2", "sha256:" + "2" * 64)
 
@@ -106,3 +114,23 @@ def test_a_disk_that_refuses_leaves_the_old_content(
     assert not list(tmp_path.glob(".t.json*"))
     store.write("t.json", wanted)
     assert store.current_digest("t.json") == wanted
+
+
+@pytest.mark.filterwarnings("ignore:.*[Tt]ype hint:UserWarning")
+def test_a_model_that_is_logged_with_its_file_carries_it(
+    tmp_path: Path, mlflow_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way that the policy page names works with a real registry: `code_paths` for any flavor."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    Path("thresholds.json").write_text('{"late": 0.4}')
+    with mlflow.start_run():
+        model = LogisticRegression().fit(np.array([[0.0], [1.0]]), [0, 1])
+        info = mlflow.sklearn.log_model(
+            model, name="model", code_paths=["thresholds.json"], registered_model_name="bundled", pip_requirements=[]
+        )
+    cache = ArtifactCache(tmp_path / "cache", mlflow_server)
+    _, digest_of_all = cache.fetch("bundled", str(info.registered_model_version))
+    version = Version(str(info.registered_model_version), digest_of_all)
+    store = ConfigFileStore(tmp_path, tmp_path / "kept", cache.verified)
+    assert store.keep_bundled("bundled", version, "code/thresholds.json") == digest('{"late": 0.4}')
