@@ -5,7 +5,7 @@ candidate never answers with the files of the version before, and only that vers
 """
 
 from surefoot.core.domain import Stage, Version
-from surefoot.core.record.bundled_files import SetConfig
+from surefoot.core.record.bundled_files import SetConfig, config_drift_name
 from surefoot.core.record.state import Ledger, Rollout
 
 _PROMOTED = frozenset({Stage.PROMOTED, Stage.FAST_PROMOTED})
@@ -19,13 +19,18 @@ def forward_config_effects(rollout: Rollout) -> tuple[SetConfig, ...]:
 def backward_config_effects(ledger: Ledger, target: Version) -> tuple[SetConfig, ...]:
     """The changes that give each file what it held while a version served.
 
+    A file that the open rollout found changed by another hand is left to that one.
+
     Args:
         ledger: The model's ledger.
         target: The version that traffic goes back to.
     """
     now, wanted = _read_history(ledger, target)
+    theirs = {what for what, drift in ledger.drifts.items() if drift.rollout == ledger.open}
     return tuple(
-        SetConfig(name, file, wanted[file], holds) for file, (name, holds) in now.items() if holds != wanted[file]
+        SetConfig(name, file, wanted[file], holds)
+        for file, (name, holds) in now.items()
+        if holds != wanted[file] and config_drift_name(name) not in theirs
     )
 
 

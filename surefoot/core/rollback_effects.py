@@ -46,7 +46,7 @@ def undo_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:
             SetAlias("champion", old.number, new.number),
             SetAlias("previous", _older_version(ledger, rollout), None),
         ]
-    return (*effects, *(() if rollout.drifted else backward_config_effects(ledger, old)))
+    return (*effects, *backward_config_effects(ledger, old))
 
 
 def rollback_effects(ledger: Ledger, rollout: Rollout) -> tuple[Effect, ...]:

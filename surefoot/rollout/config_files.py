@@ -3,7 +3,7 @@
 from surefoot.core.domain import Version
 from surefoot.core.errors import NewerWrite, OutcomeUnknown
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.record.bundled_files import BundledFile, SetConfig
+from surefoot.core.record.bundled_files import BundledFile, SetConfig, config_drift_name
 from surefoot.core.record.events import DriftFound
 from surefoot.rollout.ports import Ports
 
@@ -49,7 +49,7 @@ def write_config(ports: Ports, effect: SetConfig) -> bool:
 
 def config_drift(rollout: str, effect: SetConfig, error: Exception) -> DriftFound:
     """What a configuration file that could not be written leaves behind."""
-    return DriftFound(rollout, f"configuration {effect.name}", short_digest(effect.content), str(error))
+    return DriftFound(rollout, config_drift_name(effect.name), short_digest(effect.content), str(error))
 
 
 def short_digest(content: str) -> str:

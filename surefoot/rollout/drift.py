@@ -5,6 +5,7 @@ from dataclasses import replace
 from surefoot.core.bundle_effects import config_files_of
 from surefoot.core.domain import Split
 from surefoot.core.errors import AliasDrift, Rejected
+from surefoot.core.record.bundled_files import config_drift_name
 from surefoot.core.record.events import LIVE_SPLIT_DRIFT, DriftFound, DriftResolved
 from surefoot.core.record.state import Ledger
 from surefoot.rollout.config_files import short_digest
@@ -104,7 +105,7 @@ def journal_config_drift(ports: Ports, ledger: Ledger) -> Ledger:
     if ledger.champion is None or ledger.open or ledger.intent:
         return ledger
     for file, (name, content) in config_files_of(ledger, ledger.champion).items():
-        what = f"configuration {name}"
+        what = config_drift_name(name)
         known, live = ledger.drifts.get(what), ports.bundled.current_digest(file)
         seen = f"{file} holds {short_digest(live)}"
         if live == content and known is not None:

@@ -109,6 +109,18 @@ def test_a_newer_write_is_left_alone_and_told() -> None:
     assert journal_model_drift(env.ports(), "m") == []
 
 
+def test_an_alias_of_another_hand_keeps_no_file_from_going_back() -> None:
+    """A person who moves alias `champion` during the ramp ends the rollout; the file goes back with the traffic."""
+    env = Scenario(policy=dict(WITH_CONFIG))
+    open_promotion(env.ports(), env.request())
+    drive_rollout(env.ports(), "m", until=lambda ledger: bool(ledger.rollout and ledger.rollout.stage is Stage.RAMPING))
+    env.registry.aliases["champion"] = "3"
+    ledger = drive_rollout(env.ports(), "m", until=lambda seen: not seen.open)
+    assert list(ledger.rollouts.values())[-1].stage is Stage.ABORTED
+    assert env.registry.aliases["champion"] == "3"
+    assert env.config_files.files == {FILE: "sha256:1"}
+
+
 def test_a_disk_that_cannot_be_written_holds_up_no_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a file that cannot be written a rollback moves traffic and aliases, and writes the file when it can be."""
     env = Scenario(policy=dict(WITH_CONFIG))

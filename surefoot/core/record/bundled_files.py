@@ -40,3 +40,8 @@ class BundledFile:
     def forward(self) -> SetConfig:
         """The change that comes before any request goes to the candidate."""
         return SetConfig(self.name, self.file, self.content, self.before)
+
+
+def config_drift_name(name: str) -> str:
+    """What a drift of a configuration file is called in the journal."""
+    return f"configuration {name}"
