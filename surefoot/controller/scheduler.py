@@ -1,4 +1,4 @@
-"""Define the scheduler port: how the controller lists flow runs, and skips those with nothing to do."""
+"""Define the port to the flow scheduler: list planned, cancelled and silent runs, skip those with nothing to do."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence

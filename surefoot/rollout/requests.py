@@ -1,4 +1,4 @@
-"""Handle requests to promote, abort or roll back: journal each as one event, or refuse it with a reason."""
+"""Handle commands to promote, abort or roll back a version: journal each as one event, or refuse it with a reason."""
 
 import difflib
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Split the prediction log into sections that share no request: closed, unchanging ones and one that still grows."""
+"""Split the prediction log into closed sections, which are counted once, and an open one, without overlap."""
 
 import hashlib
 from collections.abc import Collection, Sequence

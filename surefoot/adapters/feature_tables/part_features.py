@@ -1,4 +1,4 @@
-"""Read features of selected rows of a compacted prediction table: typed columns, JSON, or a single feature."""
+"""Read the features of chosen rows from one compacted part of the prediction log: typed columns, else JSON."""
 
 import threading
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Define the command `data`, which lists a model's table checkpoints and resolves a refused table restore."""
+"""Define the command `data`: list a model's table checkpoints, and retry or drop a table restore that was refused."""
 
 from typing import Annotated
 

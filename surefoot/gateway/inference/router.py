@@ -1,4 +1,4 @@
-"""Route each request of one model to a loaded version; to the champion when that fails, then to another rung."""
+"""Answer each request of a model by the version it is routed to, else by the champion, else by a stand-in."""
 
 import asyncio
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Check the number and the values of a model's answers, and describe an error in one line."""
+"""Refuse answers of a model whose number or values are wrong; tell its errors from inputs that do not fit it."""
 
 import math
 

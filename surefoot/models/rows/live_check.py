@@ -1,4 +1,4 @@
-"""Check that a serving model answers rows independently: predict sampled rows again alone, compare the answers."""
+"""Check while serving that a row's answer does not depend on its batch: predict sampled rows again alone."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Write the outcome of each model version into its tags and description in MLflow."""
+"""Show the outcome of each version's rollout in MLflow: write it into the version's tags and description."""
 
 import datetime as dt
 import re
