@@ -252,7 +252,7 @@ def _unfit_versions(
     return unfit if backwards and unfit and ledger.next_target(rollout, unfit) else ()
 
 
-def _other_than_deleted(ports: Ports, ledger: Ledger, effect: SetSplit | SetAlias) -> RollbackTargetChanged | None:
+def _other_than_deleted(ports: Ports, ledger: Ledger, effect: Effect) -> RollbackTargetChanged | None:
     """The change to the next proven-good version before any traffic goes to one that the registry has deleted.
 
     Only what the registry says in a moment counts. Where it says nothing, or no other version is proven-good, traffic
