@@ -44,7 +44,7 @@ from surefoot.core.record.events import (
     decode_event,
 )
 from surefoot.core.record.state import Ledger
-from surefoot.core.stepped_rollback import is_stepping
+from surefoot.core.rollback.stepped_rollback import is_stepping
 from surefoot.rollout import Ports
 from surefoot.rollout.steps import journal_and_apply
 from surefoot.settings import Settings

@@ -4,7 +4,7 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from surefoot.core.errors import SurefootError
-from surefoot.core.stepped_rollback import is_held
+from surefoot.core.rollback.stepped_rollback import is_held
 from surefoot.rollout import drive_rollout, open_rollback, retry_on_conflict, settle_tables
 from tasks.finished_flow_runs import tag_flow_run
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow

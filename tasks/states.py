@@ -8,8 +8,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind
+from surefoot.core.rollback.stepped_rollback import is_held
 from surefoot.core.served_versions.version_status import current_outcome, is_unwanted_end
-from surefoot.core.stepped_rollback import is_held
 
 if TYPE_CHECKING:
     from surefoot.core.record.state import Ledger

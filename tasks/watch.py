@@ -9,7 +9,7 @@ from prefect.states import Completed
 from surefoot.core.errors import SurefootError
 from surefoot.core.record.describe import describe_event
 from surefoot.core.record.events import decode_event
-from surefoot.core.stepped_rollback import is_held
+from surefoot.core.rollback.stepped_rollback import is_held
 from surefoot.rollout import Ports, drive_rollout, evaluate_champion, next_watch, retraining
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow
 from tasks.states import MAX_MESSAGE_LENGTH

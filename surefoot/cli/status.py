@@ -20,8 +20,8 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.describe import describe_event, describe_rung
 from surefoot.core.record.events import LIVE_SPLIT_DRIFT
 from surefoot.core.record.state import Ledger
+from surefoot.core.rollback.stepped_rollback import is_held
 from surefoot.core.state_machine import gate_look_interval
-from surefoot.core.stepped_rollback import is_held
 from surefoot.rollout import Ports, lost_entries_message, split_mismatch, table_problems
 from surefoot.settings import Settings, read_settings
 

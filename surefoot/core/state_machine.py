@@ -15,7 +15,6 @@ from surefoot.core.actions import (
     RecordEvent,
     WaitUntil,
 )
-from surefoot.core.bundle_effects import forward_config_effects
 from surefoot.core.domain import EvidenceKind, Outcome, Role, RolloutKind, Stage, Verdict
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.policy.gates.shift_and_golden import ImplicitGate
@@ -39,13 +38,14 @@ from surefoot.core.record.events import (
     StageEntered,
 )
 from surefoot.core.record.state import Ledger, Rollout
-from surefoot.core.rollback_effects import (
+from surefoot.core.rollback.bundle_effects import forward_config_effects
+from surefoot.core.rollback.rollback_effects import (
     alternative_rollback_target,
     rollback_effects,
     rollout_end_effects,
     undo_effects,
 )
-from surefoot.core.stepped_rollback import next_rollback_step, rollback_is_aborted
+from surefoot.core.rollback.stepped_rollback import next_rollback_step, rollback_is_aborted
 from surefoot.core.tables.table_checkpoints import next_checkpoint
 
 PRE_TRAFFIC_ALPHA = 0.05

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from surefoot.core.bundle_effects import config_files_of
 from surefoot.core.domain import Split
 from surefoot.core.errors import AliasDrift, Rejected
 from surefoot.core.record.bundled_files import config_drift_name
 from surefoot.core.record.events import LIVE_SPLIT_DRIFT, DriftFound, DriftResolved
 from surefoot.core.record.state import Ledger
+from surefoot.core.rollback.bundle_effects import config_files_of
 from surefoot.rollout.config_files import short_digest
 from surefoot.rollout.ports import Ports
 

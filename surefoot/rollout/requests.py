@@ -15,8 +15,8 @@ from surefoot.core.record.describe import event_title
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
 from surefoot.core.record.service_events import VersionReleased
 from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.rollback.stepped_rollback import is_stepping
 from surefoot.core.served_versions.quarantine import Quarantine
-from surefoot.core.stepped_rollback import is_stepping
 from surefoot.rollout.config_files import resolve_bundle
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.recovery.rollback_steps import resolve_rollback_steps

@@ -48,8 +48,8 @@ from surefoot.core.record.events import (
 )
 from surefoot.core.record.service_events import RollbackTargetChanged
 from surefoot.core.record.state import Ledger, Rollout, fold_entries, split_of_effect
+from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 from surefoot.core.state_machine import decide_action
-from surefoot.core.stepped_rollback import rollback_is_aborted
 from surefoot.rollout.config_files import config_drift, write_config
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.recovery.data_layer import checkpoint_table

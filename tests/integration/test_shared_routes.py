@@ -115,7 +115,7 @@ def test_a_killed_worker_is_not_waited_for(tmp_path: Path, processes: Any) -> No
 
 
 def test_a_worker_without_its_warm_versions_is_known(tmp_path: Path, processes: Any) -> None:
-    """A worker that answers callers and lacks a warm version is named; one that still starts answers nobody."""
+    """A worker that answers callers and lacks a warm version is named; one that still starts answers no caller."""
     one, two = processes("work", "a"), processes("work", "b")
     places = {worker: worker.hear()["slot"] for worker in (one, two)}
     route_table = SharedRouteTable(tmp_path)

@@ -28,7 +28,7 @@ from surefoot.core.record.events import (
     decode_event,
 )
 from surefoot.core.record.state import Rollout
-from surefoot.core.stepped_rollback import is_stepping
+from surefoot.core.rollback.stepped_rollback import is_stepping
 from surefoot.rollout.steps import journal_and_apply
 from tests.fakes import POLICY
 from tests.integration.emergency import MODEL, Emergency

@@ -65,7 +65,7 @@ def test_a_stopped_worker_cannot_hold_a_rollback_up_or_answer_by_an_old_route(ga
 
 
 def test_going_back_fails_no_request_while_a_new_worker_loads(gateway: SupervisedGateway) -> None:
-    """A worker that has just been started answers nobody before it has the versions that may be gone back to."""
+    """A worker that has just been started answers no caller before it has the versions that may be gone back to."""
     newer, older = gateway.models.version(BETTER), gateway.models.version(GOOD)
     for champion in (older, newer):
         gateway.generation += 1

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters.evidence.block_sums import ScoredBatch
-from surefoot.adapters.evidence.paired_sums import sum_paired_losses
+from surefoot.adapters.evidence.paired.block_sums import ScoredBatch
+from surefoot.adapters.evidence.paired.paired_sums import sum_paired_losses
 from surefoot.core.answers.losses import compute_losses
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock, PairedSums

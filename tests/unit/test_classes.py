@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from surefoot.adapters.evidence.block_sums import ScoredBatch
-from surefoot.adapters.evidence.paired_sums import sum_paired_losses
+from surefoot.adapters.evidence.paired.block_sums import ScoredBatch
+from surefoot.adapters.evidence.paired.paired_sums import sum_paired_losses
 from surefoot.core.answers.disagreement import differing_requests
 from surefoot.core.answers.losses import compute_losses
 from surefoot.core.errors import InvariantBroken

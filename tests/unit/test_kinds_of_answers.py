@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from surefoot.adapters.evidence.block_sums import AnswerColumn, ScoredBatch
-from surefoot.adapters.evidence.paired_sums import sum_paired_losses
+from surefoot.adapters.evidence.paired.block_sums import AnswerColumn, ScoredBatch
+from surefoot.adapters.evidence.paired.paired_sums import sum_paired_losses
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.judge import judge

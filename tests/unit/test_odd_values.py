@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from surefoot.adapters.evidence.block_sums import ScoredBatch
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
 from surefoot.adapters.evidence.left_out_records import count_left_out_records
 from surefoot.adapters.evidence.log_evidence import LogEvidence
-from surefoot.adapters.evidence.paired_sums import sum_paired_losses
+from surefoot.adapters.evidence.paired.block_sums import ScoredBatch
+from surefoot.adapters.evidence.paired.paired_sums import sum_paired_losses
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.adapters.replay.offline_replay import OfflineReplay

@@ -8,7 +8,7 @@ from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.record.events import ChampionAdopted, EndDecided, Event, RolloutEnded
 from surefoot.core.record.state import Ledger, fold_entries
-from surefoot.core.stepped_rollback import is_held
+from surefoot.core.rollback.stepped_rollback import is_held
 from surefoot.rollout import drive_rollout, open_rollback
 from tasks.states import combine_states, rollout_state, task_result
 from tests.fakes import STEPPED

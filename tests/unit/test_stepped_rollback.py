@@ -16,7 +16,7 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
 from surefoot.core.record.events import SetSplit
 from surefoot.core.record.state import Ledger, Rollout
-from surefoot.core.stepped_rollback import is_held
+from surefoot.core.rollback.stepped_rollback import is_held
 from surefoot.rollout import (
     NextStep,
     drive_rollout,

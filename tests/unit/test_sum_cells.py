@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters.evidence.sum_cells import CellRows, SumCells
+from surefoot.adapters.evidence.paired.sum_cells import CellRows, SumCells
 
 _NUMBERS = st.one_of(st.integers(-(10**6), 10**6), st.integers(-(2**62), 2**62), st.integers(-(2**80), 2**80))
 _ROW = st.tuples(

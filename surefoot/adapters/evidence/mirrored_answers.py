@@ -7,10 +7,10 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from surefoot.adapters.evidence.block_sums import ScoredBatch
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
 from surefoot.adapters.evidence.left_out_records import LABEL_METRICS, MAX_EXAMINED_ROWS, count_left_out_labels
-from surefoot.adapters.evidence.paired_sums import sum_paired_losses
+from surefoot.adapters.evidence.paired.block_sums import ScoredBatch
+from surefoot.adapters.evidence.paired.paired_sums import sum_paired_losses
 from surefoot.adapters.evidence.served_traffic import SqlLog, parse_count
 from surefoot.adapters.predictions.mirrored_pairs import MirroredPair
 from surefoot.adapters.predictions.typed_table import answer_frame

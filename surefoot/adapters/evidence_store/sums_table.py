@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
-from surefoot.adapters.evidence.sum_cells import CellRows, IntegerArray
+from surefoot.adapters.evidence.paired.paired_sums import PairedSumsBuilder
+from surefoot.adapters.evidence.paired.sum_cells import CellRows, IntegerArray
 from surefoot.core.answers.class_reading import NumberKinds
 from surefoot.core.policy.policy_types import PairedGate
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from surefoot.adapters.evidence.failure_counts import FailureCounts
 from surefoot.adapters.evidence.left_out_records import MAX_EXAMINED_ROWS, samples_rows, waits_for_labels
-from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
+from surefoot.adapters.evidence.paired.paired_sums import PairedSumsBuilder
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
 from surefoot.adapters.evidence_store.left_out_facts import add_left_out
 from surefoot.adapters.evidence_store.log_sections import LogSection, split_log

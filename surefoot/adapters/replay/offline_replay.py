@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from surefoot.adapters.evidence.block_sums import CategoryCodes, ScoredBatch, present_mask, score_bin_totals
 from surefoot.adapters.evidence.column_distances import (
     column_distances,
     count_texts_among_numbers,
@@ -15,7 +14,8 @@ from surefoot.adapters.evidence.column_distances import (
 )
 from surefoot.adapters.evidence.failure_counts import FailureCounts
 from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS, count_left_out_records, samples_rows
-from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
+from surefoot.adapters.evidence.paired.block_sums import CategoryCodes, ScoredBatch, present_mask, score_bin_totals
+from surefoot.adapters.evidence.paired.paired_sums import PairedSumsBuilder
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_table, missing_answer_mask, paired_answer_arrays
 from surefoot.adapters.replay.labelled_scores import read_scores

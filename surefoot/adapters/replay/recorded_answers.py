@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.block_sums import (
+from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
+from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS, count_left_out_records
+from surefoot.adapters.evidence.paired.block_sums import (
     ScoredBatch,
     present_mask,
     probabilities_or_nan,
     score_bin_totals,
 )
-from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
-from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS, count_left_out_records
-from surefoot.adapters.evidence.paired_sums import sum_paired_losses
+from surefoot.adapters.evidence.paired.paired_sums import sum_paired_losses
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.adapters.replay.offline_replay import MAX_COMPARED_SHAPES, UNREADABLE_REASON

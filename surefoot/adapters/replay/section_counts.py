@@ -8,7 +8,7 @@ import numpy as np
 
 from surefoot.adapters.evidence.failure_counts import FailureCounts
 from surefoot.adapters.evidence.left_out_records import waits_for_labels
-from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
+from surefoot.adapters.evidence.paired.paired_sums import PairedSumsBuilder
 from surefoot.adapters.evidence_store.answer_files import TAIL, environment_digest
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore, StoredCounts, key_name
 from surefoot.adapters.evidence_store.left_out_facts import read_left_out

@@ -7,8 +7,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from surefoot.adapters.evidence.block_sums import AnswerColumn, ScoredBatch
-from surefoot.adapters.evidence.paired_sums import PairedSumsBuilder
+from surefoot.adapters.evidence.paired.block_sums import AnswerColumn, ScoredBatch
+from surefoot.adapters.evidence.paired.paired_sums import PairedSumsBuilder
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_values, paired_answer_arrays, parse_answer_column
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT

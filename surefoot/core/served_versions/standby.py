@@ -6,7 +6,7 @@ from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
 from surefoot.core.record.state import Ledger
-from surefoot.core.stepped_rollback import promotion_policy, why_outside_window
+from surefoot.core.rollback.stepped_rollback import promotion_policy, why_outside_window
 
 
 def standby_version(ledger: Ledger, champion: Version) -> Version | None:

@@ -9,8 +9,8 @@ from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.violations import Violation
 from surefoot.core.record.rollback_steps import RollbackSteps
 from surefoot.core.record.state import Ledger
+from surefoot.core.rollback.stepped_rollback import promotion_policy, rollback_steps, why_outside_window
 from surefoot.core.served_versions.service_record import last_served_at
-from surefoot.core.stepped_rollback import promotion_policy, rollback_steps, why_outside_window
 from surefoot.rollout.ports import Ports
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from surefoot.core.domain import RolloutKind, Split, Version
 from surefoot.core.errors import SurefootError
 from surefoot.core.record.state import Ledger
+from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 from surefoot.core.served_versions.service_record import last_served_at
 from surefoot.core.served_versions.standby import standby_version, why_not_kept
-from surefoot.core.stepped_rollback import rollback_is_aborted
 from surefoot.rollout.ports import Ports
 
 

@@ -1,11 +1,11 @@
 """Decide which traffic and alias changes undo a rollout that ends without success, or a promotion."""
 
-from surefoot.core.bundle_effects import backward_config_effects
 from surefoot.core.domain import RolloutKind, Split
 from surefoot.core.record.events import Effect, SetAlias, SetSplit
 from surefoot.core.record.service_events import RollbackTargetChanged
 from surefoot.core.record.state import Ledger, Rollout
-from surefoot.core.stepped_rollback import rollback_is_aborted
+from surefoot.core.rollback.bundle_effects import backward_config_effects
+from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 
 
 def _older_version(ledger: Ledger, rollout: Rollout) -> str | None:

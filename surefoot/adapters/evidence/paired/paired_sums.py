@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.block_sums import (
+from surefoot.adapters.evidence.paired.block_sums import (
     BlockSums,
     ScoredBatch,
     pick_example_ids,
@@ -16,7 +16,7 @@ from surefoot.adapters.evidence.block_sums import (
     read_both_answers,
     readable_values_text,
 )
-from surefoot.adapters.evidence.sum_cells import CellRows
+from surefoot.adapters.evidence.paired.sum_cells import CellRows
 from surefoot.core.answers.class_reading import NumberKinds, NumberReading, decide_number_readings, is_ambiguous
 from surefoot.core.answers.values import Floats
 from surefoot.core.errors import InvariantBroken

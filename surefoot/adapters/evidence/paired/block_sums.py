@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS
-from surefoot.adapters.evidence.sum_cells import CellRows, IntegerArray, SumCells, group_sums
+from surefoot.adapters.evidence.paired.sum_cells import CellRows, IntegerArray, SumCells, group_sums
 from surefoot.core.answers.class_reading import NumberReading
 from surefoot.core.answers.disagreement import differing_requests
 from surefoot.core.answers.losses import NUMBER_LOSSES, compute_losses, labels_as_numbers, positive_class_scores
