@@ -267,6 +267,13 @@ def end_rollout(ports: Ports, model: str, terminal_stage: Stage, reason: str, ga
         raise TransitionIllegal(
             f"no rollout of {model} is open: nothing to {'abort' if terminal_stage is Stage.ABORTED else 'end'}"
         )
+    return _decide_end(ports, ledger, rollout, terminal_stage, reason, gate)
+
+
+def _decide_end(
+    ports: Ports, ledger: Ledger, rollout: Rollout, terminal_stage: Stage, reason: str, gate: str = ""
+) -> Ledger:
+    """Journal that the open rollout of this ledger ends now; StaleLedger where it has moved on meanwhile."""
     why = clean_reason(reason).text
     if rollout.opened.kind == RolloutKind.ROLLBACK:
         # A rollback that shares traffic can be called off; one that has moved it all goes on to its end.
@@ -297,7 +304,7 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
         return _finish_at_once(ports, ledger, rollout, reason) if mode == "immediate" else ledger
     if rollout and number is None:
         ends_as = Stage.ABORTED if rollout.stage.is_before_traffic else Stage.ROLLED_BACK
-        return end_rollout(ports, model, ends_as, reason)
+        return _decide_end(ports, ledger, rollout, ends_as, reason)
     if rollout:
         raise TransitionIllegal(
             f"rollout {ledger.open} of {model} is open: roll back without naming a version, or abort"

@@ -1,5 +1,7 @@
 """A stepped rollback by the real commands, a real gateway and a journal under load, with MLflow and Prefect down."""
 
+import contextlib
+import http.client
 import itertools
 import json
 import os
@@ -32,7 +34,7 @@ from surefoot.core.rollback.stepped_rollback import is_stepping
 from surefoot.rollout.steps import journal_and_apply
 from tests.fakes import POLICY
 from tests.integration.emergency import MODEL, Emergency
-from tests.integration.gateway_harness import BETTER, GOOD
+from tests.integration.gateway_harness import BETTER, GOOD, ROW
 from tests.integration.waiting import wait_for
 
 WITHOUT_REGISTRY = 4
@@ -180,8 +182,15 @@ def crowd(emergency: Emergency, callers: int = 32) -> Iterator[Counter[int]]:
     over, numbers = threading.Event(), itertools.count()
 
     def ask() -> None:
-        while not over.is_set():
-            found[emergency.gateway.ask(unit=f"N{next(numbers)}").status_code] += 1
+        # A connection of its own for each caller: the shared client's pool is not for threads that end at once.
+        host = emergency.gateway.url.removeprefix("http://")
+        with contextlib.closing(http.client.HTTPConnection(host, timeout=60.0)) as connection:
+            while not over.is_set():
+                body = json.dumps({"dataframe_records": [{**ROW, "unit": f"N{next(numbers)}"}]})
+                connection.request("POST", f"/models/{MODEL}/invocations", body)
+                answer = connection.getresponse()
+                answer.read()
+                found[answer.status] += 1
 
     with ThreadPoolExecutor(callers) as pool:
         asking = [pool.submit(ask) for _ in range(callers)]

@@ -7,8 +7,9 @@ import pytest
 from surefoot.core.domain import Outcome, Split, Stage
 from surefoot.core.errors import Rejected, RolloutInProgress
 from surefoot.core.judging.evidence import MissingEvidence
-from surefoot.rollout import adopt_champion, drive_rollout, open_promotion, open_rollback
-from tests.fakes import Scenario
+from surefoot.core.record.chain import Entry
+from surefoot.rollout import adopt_champion, drive_rollout, open_promotion, open_rollback, retry_on_conflict
+from tests.fakes import FakeJournal, Scenario
 from tests.scripted import events, started
 from tests.scripted import scenario as scripted
 
@@ -44,6 +45,28 @@ def test_the_second_rollback_of_a_first_candidate_says_that_traffic_is_back() ->
     drive_rollout(scenario.ports(), "m", until=lambda ledger: not ledger.open)
     with pytest.raises(Rejected, match=r"traffic is back at version 1 already \(Aborted: first\)"):
         open_rollback(scenario.ports(), "m", "second")
+
+
+def test_a_rollback_that_another_shell_ends_meanwhile_says_that_traffic_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two shells read the same open rollout; the slower one is told what the faster one has done."""
+    scenario = Scenario()
+    open_promotion(scenario.ports(), scenario.request())
+    slower = scenario.ports()
+    read, faster = FakeJournal.read, [True]
+
+    def read_late(journal: FakeJournal, model: str, after: int = 0) -> tuple[Entry, ...]:
+        entries = read(journal, model, after)
+        if faster:  # between this reading and what is done with it
+            faster.clear()
+            open_rollback(scenario.ports(), "m", "first")
+            drive_rollout(scenario.ports(), "m", until=lambda ledger: not ledger.open)
+        return entries
+
+    monkeypatch.setattr(FakeJournal, "read", read_late)
+    with pytest.raises(Rejected, match=r"traffic is back at version 1 already \(Aborted: first\)"):
+        retry_on_conflict(lambda: open_rollback(slower, "m", "second"))
 
 
 def test_unservable_target_ends_the_rollback(monkeypatch: pytest.MonkeyPatch) -> None:
