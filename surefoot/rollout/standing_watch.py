@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import floor
 
 from surefoot.core.domain import EvidenceKind, Outcome, RolloutKind, Stage, Verdict, Version
-from surefoot.core.errors import Rejected
+from surefoot.core.errors import Rejected, StaleLedger
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import JUDGE_EDITION, judge
 from surefoot.core.judging.reverify import pack_evidence
@@ -18,11 +18,13 @@ from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, I
 from surefoot.core.watching.day_counts import DAY_S, LabelValue
 from surefoot.core.watching.signals import SignalReading, read_signals
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.requests import open_rollback
+from surefoot.rollout.requests import open_rollback, retry_on_conflict
 
 _YEAR_S = 365.25 * DAY_S
 _REPEAT_S = 28.0 * DAY_S
 """Time for which the same trouble of the same champion opens no second incident [seconds]."""
+_APPEND_ATTEMPTS = 20
+"""How often a finding is journalled again after another process has written [count]."""
 _LEVEL_SHARE = 0.5
 """Share of the false alarms that is for the comparison with the proven-good version; the rest is for the signals."""
 
@@ -94,16 +96,15 @@ def evaluate_champion(ports: Ports, model: str) -> Ledger:
             evidence = ports.evidence_source.gather(question)
             level = _level(watched)
             verdict = judge(question.gate, evidence, level)
-            ledger = ports.append(
-                ledger,
-                ChampionJudged(
-                    watched.rollout, champion, proven, verdict, level, pack_evidence(evidence), JUDGE_EDITION
-                ),
+            judged = ChampionJudged(
+                watched.rollout, champion, proven, verdict, level, pack_evidence(evidence), JUDGE_EDITION
             )
+            ledger = _append_finding(ports, ledger, judged)
             worse += [verdict] if verdict.outcome is Outcome.FAIL else []
     readings = read_champion_signals(ports, model, watched, champion, now)
     alarms = [one for one in readings if one.outcome is Outcome.FAIL]
-    ledger = ports.append(
+    ledger = _append_finding(
+        ports,
         ledger,
         ChampionWatched(
             rollout=watched.rollout,
@@ -191,7 +192,7 @@ def _react(
         ledger = _open_incident(ports, ledger, watched, f"worse than before by {worse[0].gate}", reason)
         if watched.watch.worse == "rollback":
             try:
-                return open_rollback(ports, model, reason)
+                return retry_on_conflict(lambda: open_rollback(ports, model, reason))
             except Rejected as refused:
                 return _open_incident(ports, ledger, watched, "no rollback", str(refused))
     elif alarms and watched.watch.alarm == "incident":
@@ -199,19 +200,42 @@ def _react(
     return ledger
 
 
+def _append_finding(ports: Ports, ledger: Ledger, event: ChampionJudged | ChampionWatched | IncidentOpened) -> Ledger:
+    """Journal what a look has found, also when another process has journalled something else meanwhile.
+
+    A look takes seconds; a table that is tested or requests that are counted in that time change nothing of it.
+
+    Raises:
+        StaleLedger: Another version is the champion now, a rollout has been opened, or another process keeps writing.
+    """
+    champion = ledger.champion
+    for _ in range(_APPEND_ATTEMPTS):
+        try:
+            return ports.append(ledger, event)
+        except StaleLedger:
+            ledger = ports.ledger(ledger.model)
+            if ledger.open or ledger.champion != champion:
+                raise
+            if isinstance(event, IncidentOpened) and (event.rollout, event.trigger) in _recent(ledger, ports):
+                return ledger
+    return ports.append(ledger, event)
+
+
+def _recent(ledger: Ledger, ports: Ports) -> set[tuple[str, str]]:
+    """Promotions and triggers whose incident is not old."""
+    now = ports.clock.now()
+    return {key for key, at in ledger.watch.incidents.items() if now - at < _REPEAT_S}
+
+
 def _open_incident(ports: Ports, ledger: Ledger, watched: WatchedChampion, trigger: str, reason: str) -> Ledger:
     """Journal an incident, unless the same trouble of the same champion has one that is not old."""
-    now, champion = ports.clock.now(), ledger.champion
-    known = ledger.watch.incidents.get((watched.rollout, trigger))
-    if champion is None or (known is not None and now - known < _REPEAT_S):
+    champion = ledger.champion
+    if champion is None or (watched.rollout, trigger) in _recent(ledger, ports):
         return ledger
     facts = {"model": ledger.model, "rollout": watched.rollout, "trigger": trigger, "seq": ledger.head}
-    return ports.append(
-        ledger,
-        IncidentOpened(
-            canonical_digest(facts)[7:19], watched.rollout, champion, trigger, reason, watched.watch.retrain or ""
-        ),
-    )
+    name = canonical_digest(facts)[7:19]
+    opened = IncidentOpened(name, watched.rollout, champion, trigger, reason, watched.watch.retrain or "")
+    return _append_finding(ports, ledger, opened)
 
 
 def retraining(ledger: Ledger) -> tuple[str, str] | None:

@@ -15,14 +15,16 @@ from surefoot.core.judging.reverify import reverify
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.violations import Violation
+from surefoot.core.record.chain import Entry
 from surefoot.core.record.describe import describe_event
 from surefoot.core.record.events import decode_event
+from surefoot.core.record.service_events import ServiceCounted
 from surefoot.core.record.state import Ledger
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.watching.day_counts import DAY_S, DayCounts
 from surefoot.core.watching.early_history import EarlySignalHistory
 from surefoot.rollout import Ports, drive_rollout, evaluate_champion, next_watch, open_promotion, retraining
-from tests.fakes import POLICY, Killed, Scenario
+from tests.fakes import POLICY, FakeJournal, Killed, Scenario
 
 LOSS = {"metric": "brier", "role": "guardrail", "margin": 0.02, "block": "1d", "labels": {"maturity": "12h"}}
 QUIET = list(years(3, FAULT_DAY + 10))
@@ -148,6 +150,25 @@ def test_an_early_signal_alone_is_no_incident() -> None:
     assert any("seats" in one for one in ledger.watch.found.early)
     assert world.incidents() == []
     assert world.served() == "2"
+
+
+def test_other_entries_during_a_look_do_not_lose_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that journals during each evidence and each append costs no look: the champion goes back."""
+    world = World({}, old=0.2, new=0.3)
+    append, waiting = FakeJournal.append, {"ChampionJudged", "ChampionWatched", "IncidentOpened", "RolloutOpened"}
+
+    def append_late(journal: FakeJournal, *entry: Any) -> Entry:
+        if entry[4] in waiting:  # just before, another process counts requests
+            waiting.remove(entry[4])
+            ports = world.scenario.ports("another process")
+            ports.append(ports.ledger("m"), ServiceCounted(0.0, 0.0, 0.0, 0.0, ()))
+        return append(journal, *entry)
+
+    monkeypatch.setattr(FakeJournal, "append", append_late)
+    world.look()
+    assert world.served() == "1"
+    assert len(world.incidents()) == 1
+    assert not waiting
 
 
 def test_an_early_signal_has_a_history_of_hits_and_false_alarms() -> None:
