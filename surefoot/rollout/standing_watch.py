@@ -192,12 +192,18 @@ def _react(
         ledger = _open_incident(ports, ledger, watched, f"worse than before by {worse[0].gate}", reason)
         if watched.watch.worse == "rollback":
             try:
-                return retry_on_conflict(lambda: open_rollback(ports, model, reason))
+                return retry_on_conflict(lambda: _take_back(ports, model, champion, reason))
             except Rejected as refused:
                 return _open_incident(ports, ledger, watched, "no rollback", str(refused))
     elif alarms and watched.watch.alarm == "incident":
         ledger = _open_incident(ports, ledger, watched, alarms[0].kind.value, alarms[0].sentence)
     return ledger
+
+
+def _take_back(ports: Ports, model: str, champion: Version, reason: str) -> Ledger:
+    """Open the rollback of a champion; a version or a rollout that has come since the look is left alone."""
+    ledger = ports.ledger(model)
+    return ledger if ledger.open or ledger.champion != champion else open_rollback(ports, model, reason)
 
 
 def _append_finding(ports: Ports, ledger: Ledger, event: ChampionJudged | ChampionWatched | IncidentOpened) -> Ledger:

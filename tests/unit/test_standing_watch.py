@@ -171,6 +171,25 @@ def test_other_entries_during_a_look_do_not_lose_it(monkeypatch: pytest.MonkeyPa
     assert not waiting
 
 
+def test_a_rollout_that_is_opened_during_a_look_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who promotes another version while the watch finds the champion worse keeps that rollout."""
+    world = World({}, old=0.2, new=0.3)
+    append = FakeJournal.append
+
+    def append_then_promote(journal: FakeJournal, *entry: Any) -> Entry:
+        made = append(journal, *entry)
+        if entry[4] == "IncidentOpened":
+            open_promotion(world.scenario.ports("a person"), world.scenario.request("3"))
+        return made
+
+    monkeypatch.setattr(FakeJournal, "append", append_then_promote)
+    world.scenario.clock.time += DAY_S
+    ledger = evaluate_champion(world.ports(), "m")
+    assert ledger.rollout is not None
+    assert ledger.rollout.opened.candidate.number == "3"
+    assert ledger.rollout.ending is None
+
+
 def test_an_early_signal_has_a_history_of_hits_and_false_alarms() -> None:
     """An early alarm without harm within the label delay and two weeks was false; one that harm follows is a hit."""
     world = World({"gates": ["loss"], "worse": "tell"}, days=DRIFTED)
