@@ -23,7 +23,7 @@ from rich.table import Table
 
 from bench.evaluating.measured import Cost, measure
 from bench.evaluating.prepared import MODEL, Prepared, prepare, write_rows
-from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
 from surefoot.adapters.replay.incremental_replay import IncrementalReplay
@@ -106,7 +106,7 @@ def open_replay(prepared: Prepared, root: Path, kept: Path) -> IncrementalReplay
 
 def ask_gates(prepared: Prepared, root: Path, replay: IncrementalReplay, until: float) -> dict[str, Verdict]:
     """Ask five gates about the log up to some time [Unix seconds]."""
-    evidence = LogEvidence(PredictionLog(root), replay, lambda *_: no_suite())
+    evidence = PredictionLogEvidence(PredictionLog(root), replay, lambda *_: no_suite())
     made = {}
     for gate in GATES:
         question = EvidenceRequest(

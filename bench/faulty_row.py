@@ -22,7 +22,7 @@ from rich.console import Console
 
 from bench.evaluate import MEMORY_MB, Folders, no_suite, show
 from bench.evaluating.prepared import MODEL, CheapModel, Prepared, prepare, write_rows
-from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.hosted_models import HostedModels
@@ -105,7 +105,7 @@ def count_failures(prepared: Prepared, root: Path, candidate: Version) -> tuple[
             opened=1e11,
         )
         began = time.monotonic()
-        found = LogEvidence(log, replay, lambda *_: no_suite()).gather(question)
+        found = PredictionLogEvidence(log, replay, lambda *_: no_suite()).gather(question)
         took = time.monotonic() - began
         replay.close()
     if not isinstance(found, SplitCounts):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import duckdb
 
-from surefoot.adapters.evidence.event_counts import count_events
-from surefoot.adapters.evidence.measurement_counts import count_speeds
+from surefoot.adapters.evidence.live_counts.bad_event_counts import count_bad_events
+from surefoot.adapters.evidence.live_counts.measurement_histograms import count_measurements
 from surefoot.adapters.predictions.compaction import GROUP, GROUP_BYTES, compact_log
 from surefoot.adapters.predictions.log_files import WHOLE, quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog as Log
@@ -161,8 +161,8 @@ def asked(root: Path, name: str, most: float | None = None) -> list[Row]:
             most,
         ),
         row(f"{name}: the same of the last 1 %", median_ms(lambda: log.rows(MODEL, AGGREGATE, (last, END))), "ms"),
-        row(f"{name}: evidence of an error-rate gate", median_ms(lambda: count_events(log, live), 1), "ms"),
-        row(f"{name}: evidence of a latency gate", median_ms(lambda: count_speeds(log, speed), 1), "ms"),
+        row(f"{name}: evidence of an error-rate gate", median_ms(lambda: count_bad_events(log, live), 1), "ms"),
+        row(f"{name}: evidence of a latency gate", median_ms(lambda: count_measurements(log, speed), 1), "ms"),
     ]
 
 

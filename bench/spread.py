@@ -26,7 +26,7 @@ from bench.evaluating.prepared import MODEL, Prepared, prepare, write_rows
 from bench.evaluating.replaying import ROLLOUT, make_settings, open_replay_stage
 from bench.evaluating.workers import close_versions, count_on_worker, pin_worker, processor_time
 from surefoot import wiring
-from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Verdict
@@ -90,7 +90,7 @@ def look(config: Settings, asked_at: float) -> tuple[dict[str, Evidence], dict[s
     with wiring.open_journal(config) as journal:
         questions = due_replay_requests(fold_entries(MODEL, journal.read(MODEL)), ROLLOUT, asked_at)
     replay = wiring.make_replay(config, wiring.make_hosted_models(config))
-    source = LogEvidence(PredictionLog(config.log), replay, lambda *_: _no_suite())
+    source = PredictionLogEvidence(PredictionLog(config.log), replay, lambda *_: _no_suite())
     found, verdicts = {}, {}
     for question in questions:
         given = source.gather(question)

@@ -15,8 +15,8 @@ from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.policy_file import list_policy_files, read_policy
 from surefoot.adapters.config.policy_view import PolicyView
 from surefoot.adapters.datalayer.data_layer import TableAdapters
-from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
 from surefoot.adapters.flow_state import record_projected_entry
 from surefoot.adapters.journal.sql_journal import SqlJournal
@@ -137,7 +137,7 @@ def open_ports(
     """
     models, log = make_hosted_models(config), PredictionLog(config.log)
     replay, days = make_replay(config, models, report), LoggedDays(log).count_days
-    evidence = LogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
+    evidence = PredictionLogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
     found, tables = make_registry(config, registry_deadline_s), TableAdapters(config.project, config.home / "tables")
     files = ConfigFileStore(config.project, config.home / "bundle", _make_artifact_cache(config).verified)
     with open_journal(config) as journal, open_traffic(config) as traffic:

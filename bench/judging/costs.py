@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from bench.judging.table import Plan, Row
-from surefoot.adapters.evidence.event_counts import count_events
-from surefoot.adapters.evidence.measurement_counts import count_speeds
+from surefoot.adapters.evidence.live_counts.bad_event_counts import count_bad_events
+from surefoot.adapters.evidence.live_counts.measurement_histograms import count_measurements
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, EventStratum, PairedBlock, PairedSums, SplitCounts
@@ -89,8 +89,8 @@ def _counting() -> list[Row]:
             3_600.0,
         )
         try:
-            events = seconds(lambda: count_events(records, question), 5) / REQUESTS * 1e6
-            speeds = seconds(lambda: count_speeds(records, replace(question, gate=slow)), 5) / REQUESTS * 1e6
+            events = seconds(lambda: count_bad_events(records, question), 5) / REQUESTS * 1e6
+            speeds = seconds(lambda: count_measurements(records, replace(question, gate=slow)), 5) / REQUESTS * 1e6
         finally:
             records.close()
     return [

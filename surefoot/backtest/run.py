@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from surefoot.adapters.evidence.log_evidence import LogEvidence, ValidateTable
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence, SuiteRunner
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.backtest.simulation import MemoryJournal, MemoryRegistry, RecordedTraffic, SimulatedClock
@@ -81,7 +81,7 @@ def _label_delay(policy: Policy) -> float:
 def backtest(
     records: RecordFile,
     policy: Mapping[str, object],
-    validate: ValidateTable,
+    validate: SuiteRunner,
     *,
     suite: str = "",
     secret: str = "",
@@ -111,7 +111,7 @@ def backtest(
         journal,
         MemoryRegistry(records.champion, records.candidate),
         RecordedTraffic(records, clock),
-        LogEvidence(records, answers, validate, answers),
+        PredictionLogEvidence(records, answers, validate, answers),
         clock,
         "backtest",
     )

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from surefoot.adapters.config.policy_file import read_policy
-from surefoot.adapters.evidence.log_evidence import ValidateTable
+from surefoot.adapters.evidence.prediction_log_evidence import SuiteRunner
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.backtest import BacktestResult, backtest
 from surefoot.backtest.run import rollout_milestones
@@ -113,7 +113,7 @@ def _digest(suite: Path) -> str:
     return "sha256:" + hashlib.sha256(suite.read_bytes()).hexdigest()
 
 
-def make_suite_runner(suite: Path) -> ValidateTable:
+def make_suite_runner(suite: Path) -> SuiteRunner:
     """Holds a window's requests against a suite file."""
 
     def validate(_digest: str, frame: pd.DataFrame, name: str) -> ValidationResult | MissingEvidence:

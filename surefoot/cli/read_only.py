@@ -12,7 +12,7 @@ from surefoot import wiring
 from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.policy_file import find_line, list_policy_files, read_policy
 from surefoot.adapters.datalayer.policy_check import TableNotes, check_tables
-from surefoot.adapters.evidence_store.key_index import altered_part_message, find_altered_parts
+from surefoot.adapters.evidence_store.request_key_index import altered_file_message, find_altered_files
 from surefoot.adapters.evidence_store.verdict_recount import recount_verdict
 from surefoot.cli.printing import output, plan_output
 from surefoot.cli.printing.output import console
@@ -178,8 +178,8 @@ def _verify(config: Settings, journal: Journal, model: str | None, generations: 
                 raise JournalTampered(f"entry {found.seq} of {name}, gate {found.gate}: {found.problem}")
             judged += 1
             recounts[found.recount] += 1
-        if altered := find_altered_parts(store.indexes, config.log / name):
-            raise JournalTampered(altered_part_message(altered[0]))
+        if altered := find_altered_files(store.indexes, config.log / name):
+            raise JournalTampered(altered_file_message(altered[0]))
         more = [f"{skipped} cannot be judged again"] if skipped else []
         more += (
             [f"counters of {done} were added up again from kept sums"] if (done := recounts[RecountResult.DONE]) else []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.expectations.suite import run_suite
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.typed_table import typed_table
@@ -59,7 +59,7 @@ def verdict(root: Path, kind: str, rows: list[object], *checks: Check) -> Verdic
 
     log = PredictionLog(root)
     replay = OfflineReplay(log, lambda _model, _version: Typed(kind))
-    evidence = LogEvidence(log, replay, validate).gather(
+    evidence = PredictionLogEvidence(log, replay, validate).gather(
         ASKED.__class__(**{**{f: getattr(ASKED, f) for f in ASKED.__slots__}, "gate": DATA_GATE, "until": DAY})
     )
     return judge(DATA_GATE, evidence, DecisionThresholds())

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay import scoring
@@ -93,7 +93,7 @@ def question(root: Path, gate: Gate, champion: str = "1", candidate: str = "2") 
 def test_versions_with_a_module_of_the_same_name_share_no_code(prepared: Path, tmp_path: Path, gate: Gate) -> None:
     """A candidate whose own prep.py multiplies by 1,000 fails, for it is not scored with the champion's prep.py."""
     replay = OfflineReplay(logged(tmp_path, [float(i % 97) for i in range(400)]), hosted(prepared).scores)
-    evidence = LogEvidence(PredictionLog(tmp_path), replay, lambda *_: pytest.fail("no data gate")).gather(
+    evidence = PredictionLogEvidence(PredictionLog(tmp_path), replay, lambda *_: pytest.fail("no data gate")).gather(
         question(prepared, gate)
     )
     assert isinstance(evidence, PairedSums), evidence

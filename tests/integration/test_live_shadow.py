@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Stage
@@ -160,7 +160,7 @@ class LiveEvidence:
 
     def __init__(self, log: PredictionLog) -> None:
         never: Any = None
-        self._source = LogEvidence(log, never, never, MirroredAnswers(log))
+        self._source = PredictionLogEvidence(log, never, never, MirroredAnswers(log))
 
     def gather(self, question: EvidenceRequest) -> Evidence:
         """Measure."""

@@ -13,8 +13,8 @@ import duckdb
 import orjson
 import pytest
 
-from surefoot.adapters.evidence.event_counts import count_events
-from surefoot.adapters.evidence.measurement_counts import count_speeds
+from surefoot.adapters.evidence.live_counts.bad_event_counts import count_bad_events
+from surefoot.adapters.evidence.live_counts.measurement_histograms import count_measurements
 from surefoot.adapters.predictions import compaction, log_files
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
@@ -70,7 +70,7 @@ def test_no_answer_changes(tmp_path: Path) -> None:
                     EvidenceRequest("m", gate, EvidenceKind.LIVE, "", "r1", V1, V2, since, until, since)
                     for gate in gates
                 )
-                asked += [count_events(log, errors), count_speeds(log, speeds)]
+                asked += [count_bad_events(log, errors), count_measurements(log, speeds)]
         columns = ", ".join(f'"{name}", typeof("{name}")' for name in log_files.PREDICTION_FILES.columns)
         return [
             *asked,

@@ -19,7 +19,7 @@ from prefect.testing.utilities import prefect_test_harness
 from bench.evaluating.replaying import ROLLOUT, make_settings, open_replay_stage
 from flows.score import count_parts_before_look
 from surefoot import wiring
-from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
@@ -91,7 +91,7 @@ class Installation:
         models = wiring.make_hosted_models(self.config)
         replay = wiring.make_replay(self.config, models)
         replay._root = self.config.home / kept
-        evidence = LogEvidence(log, replay, lambda *_: pytest.fail("no gate asks for a suite"))
+        evidence = PredictionLogEvidence(log, replay, lambda *_: pytest.fail("no gate asks for a suite"))
         found = {question.gate.name: _plain(evidence.gather(question)) for question in self.questions()}
         asked = replay.rows_scored
         replay.close()

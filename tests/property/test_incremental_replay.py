@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.incremental_replay import IncrementalReplay
@@ -100,7 +100,7 @@ def test_stored_evidence_is_that_of_one_pass(
             for gate in GATES:
                 question = replace(ASKED, gate=gate, since=since, until=until, look_gates=GATES if together else ())
                 whole, parts = (
-                    LogEvidence(log, replay, lambda *_: None).gather(question)  # type: ignore[arg-type]
+                    PredictionLogEvidence(log, replay, lambda *_: None).gather(question)  # type: ignore[arg-type]
                     for replay in (once, kept)
                 )
                 assert plain(parts) == plain(whole), gate.name

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters.evidence.paired.block_sums import ScoredBatch
-from surefoot.adapters.evidence.paired.paired_sums import sum_paired_losses
+from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
+from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch
 from surefoot.core.answers.losses import compute_losses
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock, PairedSums
@@ -41,7 +41,7 @@ def batch(rows: list[tuple[Any, Any, Any]], start: int = 0) -> ScoredBatch:
 
 def summed(gate: PairedGate, *batches: ScoredBatch) -> PairedSums:
     """The evidence of some batches."""
-    return sum_paired_losses(gate, 0.0, 1000.0, batches).evidence()
+    return build_paired_loss_evidence(gate, 0.0, 1000.0, batches).evidence()
 
 
 @given(gate=st.sampled_from(GATES), rows=ROWS, data=st.data())

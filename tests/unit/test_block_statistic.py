@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from surefoot.adapters.evidence.paired.block_sums import score_bin_totals
+from surefoot.adapters.evidence.paired.score_bins import score_bin_totals
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, PairedBlock
 from surefoot.core.policy.policy_types import GAP_METRICS, GROUP_RATE_METRICS, PAIRED_METRICS, Metric

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from surefoot.adapters.evidence.paired.block_sums import ScoredBatch
-from surefoot.adapters.evidence.paired.paired_sums import sum_paired_losses
+from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
+from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch
 from surefoot.core.answers.disagreement import differing_requests
 from surefoot.core.answers.losses import compute_losses
 from surefoot.core.errors import InvariantBroken
@@ -73,8 +73,8 @@ def test_two_classes_are_known_to_metrics_of_yes_and_no(metric: Metric) -> None:
     named = ScoredBatch(champion=["late", "on time"], candidate=["late", "late"], labels=["late", "on time"], **rows)  # type: ignore[arg-type]
     numbered = ScoredBatch(champion=[1.0, 0.0], candidate=[1.0, 1.0], labels=[1, 0], **rows)  # type: ignore[arg-type]
     assert (
-        sum_paired_losses(asked, 0.0, 20.0, [named]).evidence().slices
-        == sum_paired_losses(plain, 0.0, 20.0, [numbered]).evidence().slices
+        build_paired_loss_evidence(asked, 0.0, 20.0, [named]).evidence().slices
+        == build_paired_loss_evidence(plain, 0.0, 20.0, [numbered]).evidence().slices
     )
 
 
@@ -88,7 +88,9 @@ def test_a_candidate_that_is_always_wrong_is_seen_with_integer_labels() -> None:
         late=np.array([False, False]),
     )
     (block,) = (
-        sum_paired_losses(make_gate("g", Metric.ZERO_ONE, classes=("1", "2", "3"), block=10.0), 0.0, 20.0, [wrong])
+        build_paired_loss_evidence(
+            make_gate("g", Metric.ZERO_ONE, classes=("1", "2", "3"), block=10.0), 0.0, 20.0, [wrong]
+        )
         .evidence()
         .slices[""]
     )

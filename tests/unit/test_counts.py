@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from surefoot.adapters.evidence.event_counts import count_events
-from surefoot.adapters.evidence.measurement_counts import count_speeds
-from surefoot.adapters.evidence.value_counts import count_label_values
+from surefoot.adapters.evidence.live_counts.bad_event_counts import count_bad_events
+from surefoot.adapters.evidence.live_counts.bounded_value_counts import count_bounded_values
+from surefoot.adapters.evidence.live_counts.measurement_histograms import count_measurements
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import EvidenceUnavailable
@@ -83,7 +83,7 @@ def write(
 
 def errors(log: PredictionLog, question: EvidenceRequest = LIVE) -> SplitCounts:
     """Counts that must be there."""
-    found = count_events(log, question)
+    found = count_bad_events(log, question)
     assert isinstance(found, SplitCounts)
     return found
 
@@ -127,7 +127,7 @@ def test_rows_of_one_request_are_one_trial(tmp_path: Path) -> None:
     log = write(tmp_path, *bulk, *(record(f"c{i}") for i in range(3)), *history)
     found = errors(log)
     assert (found.strata, found.recent) == ((EventStratum(0.05, 1, 0, 0, 3),), 4)
-    slow = count_speeds(log, replace(LIVE, gate=LATENCY))
+    slow = count_measurements(log, replace(LIVE, gate=LATENCY))
     assert isinstance(slow, SpeedCounts)
     assert [sum(n for _, n in side) for side in (slow.strata[0].candidate, slow.strata[0].champion)] == [1, 3]
     assert slow.recent == 4
@@ -136,7 +136,7 @@ def test_rows_of_one_request_are_one_trial(tmp_path: Path) -> None:
 def test_bulk_request_is_no_history(tmp_path: Path) -> None:
     """Fifty rows of one request are one latency, from which no quantile is frozen."""
     log = write(tmp_path, *(before("bulk", row=row) for row in range(LEAST_HISTORY)))
-    found = count_speeds(log, replace(LIVE, gate=LATENCY))
+    found = count_measurements(log, replace(LIVE, gate=LATENCY))
     assert isinstance(found, SpeedCounts)
     assert sum(n for _, n in found.baseline) == 1
     assert judge(LATENCY, found, DecisionThresholds()).outcome is Outcome.NO_DATA
@@ -208,7 +208,7 @@ def test_baseline_of_a_bake_includes_the_ramp(tmp_path: Path) -> None:
 def test_nothing_served_is_no_data(tmp_path: Path) -> None:
     """A log without this rollout, and no log at all, is NO_DATA."""
     for log in (PredictionLog(tmp_path / "nowhere"), write(tmp_path, before("h"), record("x", rollout="other"))):
-        found = count_events(log, LIVE)
+        found = count_bad_events(log, LIVE)
         assert isinstance(found, MissingEvidence)
         assert found.outcome is Outcome.NO_DATA
 
@@ -279,7 +279,7 @@ def test_latency_histograms(tmp_path: Path) -> None:
         *(record(f"b{i}", latency_ms=ms) for i, ms in enumerate([100.0, 170.0, 190.0, 230.0])),
         record("c", arm="candidate", weight=50.0, latency_ms=999.0),
     )
-    assert count_speeds(log, replace(LIVE, gate=LATENCY)) == SpeedCounts(
+    assert count_measurements(log, replace(LIVE, gate=LATENCY)) == SpeedCounts(
         (
             SpeedStratum(0.05, cells(100.0, 190.0, 230.0), cells(100.0, 170.0, 190.0, 230.0)),
             SpeedStratum(0.5, cells(999.0), ()),
@@ -295,7 +295,7 @@ def test_latency_of_a_bake(tmp_path: Path) -> None:
     log = write(
         tmp_path, *history(), *(record(f"a{i}", at=1600.0, version="2", weight=0.0, latency_ms=500.0) for i in range(4))
     )
-    found = count_speeds(log, replace(BAKE, gate=LATENCY))
+    found = count_measurements(log, replace(BAKE, gate=LATENCY))
     assert isinstance(found, SpeedCounts)
     assert found.strata == (SpeedStratum(1.0, cells(500.0, 500.0, 500.0, 500.0), ()),)
 
@@ -303,7 +303,7 @@ def test_latency_of_a_bake(tmp_path: Path) -> None:
 def test_any_measured_column_is_counted(tmp_path: Path) -> None:
     """A resource is counted like a latency, over the requests that have it."""
     log = write(tmp_path, record("a", arm="candidate", cpu_ms=3.0), record("b", cpu_ms=2.0), record("c"))
-    found = count_speeds(log, replace(LIVE, gate=make_gate("cpu", Metric.RESOURCE, margin=0.2, column="cpu_ms")))
+    found = count_measurements(log, replace(LIVE, gate=make_gate("cpu", Metric.RESOURCE, margin=0.2, column="cpu_ms")))
     assert isinstance(found, SpeedCounts)
     assert found.strata == (SpeedStratum(0.05, cells(3.0), cells(2.0)),)
 
@@ -311,7 +311,7 @@ def test_any_measured_column_is_counted(tmp_path: Path) -> None:
 def test_two_versions_in_one_arm_are_an_error(tmp_path: Path) -> None:
     """Two series under one name are no evidence about either."""
     log = write(tmp_path, record("a", arm="candidate", version="2"), record("b", arm="candidate", version="3"))
-    for found in (count_events(log, LIVE), count_speeds(log, replace(LIVE, gate=LATENCY))):
+    for found in (count_bad_events(log, LIVE), count_measurements(log, replace(LIVE, gate=LATENCY))):
         assert isinstance(found, MissingEvidence)
         assert found.outcome is Outcome.ERROR
         assert "(2, 3)" in found.reason
@@ -330,7 +330,7 @@ def test_missing_labels_are_counted_at_maturity(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     labels = [{"v": 1, "request": r, "row": 0, "label": 1, "at": at} for r, at in (("a0", 1150.0), ("a1", 1800.0))]
     (folder / "labels-1-1.jsonl").write_bytes(b"".join(json.dumps(item).encode() + b"\n" for item in labels))
-    found = count_events(
+    found = count_bad_events(
         log, replace(LIVE, gate=make_gate("labels", Metric.MISSING_LABEL, margin=0.01, maturity=100.0))
     )
     assert isinstance(found, SplitCounts)
@@ -350,7 +350,7 @@ def test_values_are_levels_of_their_cap(tmp_path: Path) -> None:
     labels = [{"v": 1, "request": r, "row": 0, "label": {"paid": paid}, "at": 910.0} for r, paid in known.items()]
     (folder / "labels-1-1.jsonl").write_bytes(b"".join(json.dumps(item).encode() + b"\n" for item in labels))
     gate = make_gate("value", Metric.VALUE, margin=1.0, column="paid", cap=100.0, maturity=50.0)
-    found = count_label_values(log, replace(LIVE, gate=gate))
+    found = count_bounded_values(log, replace(LIVE, gate=gate))
     assert isinstance(found, ValueCounts)
     (stratum,) = found.strata
     assert {level: n for level, n in enumerate(stratum.candidate) if n} == {0: 1, 32: 1, 64: 1}
@@ -377,5 +377,5 @@ def test_segments_may_be_cut_anyhow(tmp_path: Path) -> None:
     for part in range(7):
         second = write(many, *rows[::-1][part::7], name=f"predictions-{9 - part}-1.jsonl")
     for ask in (LIVE, replace(LIVE, gate=LATENCY)):
-        count = count_events if ask.gate is ERRORS else count_speeds
+        count = count_bad_events if ask.gate is ERRORS else count_measurements
         assert count(first, ask) == count(second, ask)

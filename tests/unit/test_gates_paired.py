@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from surefoot.adapters.evidence.paired.block_sums import score_bin_totals
+from surefoot.adapters.evidence.paired.score_bins import score_bin_totals
 from surefoot.core.domain import Outcome, Role
 from surefoot.core.gates.expected_loss import MIN_PAST_REQUESTS, expected_brier, observed_brier
 from surefoot.core.judging.evidence import (

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from surefoot.adapters.evidence.paired.block_sums import AnswerColumn, ScoredBatch
-from surefoot.adapters.evidence.paired.paired_sums import sum_paired_losses
+from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
+from surefoot.adapters.evidence.paired.scored_batch import AnswerColumn, ScoredBatch
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.judge import judge
@@ -25,7 +25,7 @@ def judged(gate: PairedGate, champion: AnswerColumn, candidate: AnswerColumn, la
     at = np.sort(np.random.default_rng(0).uniform(0.0, 30 * 86400.0, N))
     ids = [f"q{index}" for index in range(N)]
     batch = ScoredBatch(at, champion, candidate, labels, np.zeros(N, dtype=bool), columns={"g": GROUPS}, ids=ids)
-    return judge(gate, sum_paired_losses(gate, 0.0, 1e9, [batch]).evidence(), DecisionThresholds(0.005))
+    return judge(gate, build_paired_loss_evidence(gate, 0.0, 1e9, [batch]).evidence(), DecisionThresholds(0.005))
 
 
 @pytest.mark.parametrize("odd", [None, "1", 1, 1.0, "late", "NaN", [1]], ids=str)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters.evidence.value_counts import count_label_values
+from surefoot.adapters.evidence.live_counts.bounded_value_counts import count_bounded_values
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.core.judging.evidence import ValueCounts
@@ -102,7 +102,7 @@ def test_of_two_reports_of_one_time_the_later_counts(tmp_path: Path) -> None:
     assert row.label(1000.0) == 1
     gate = make_gate("money", Metric.VALUE, cap=10.0, column="label", maturity=600.0)
     write(tmp_path, "predictions", [served("q0", at=1100.0, arm="candidate"), served("q1", at=1100.0), before("b")])
-    counts = count_label_values(PredictionLog(tmp_path), replace(LIVE, gate=gate))
+    counts = count_bounded_values(PredictionLog(tmp_path), replace(LIVE, gate=gate))
     assert isinstance(counts, ValueCounts)
     assert sum(level * n for level, n in enumerate(counts.strata[0].candidate)) in {6, 7}
 

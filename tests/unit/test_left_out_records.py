@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import MAX_REFUSED_REQUESTS, OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Role, Verdict, Version
@@ -37,11 +37,11 @@ def strict(row: Mapping[str, object]) -> object:
     return float(str(row["x"]))  # a text is no number for it
 
 
-def measured(root: Path, champion: Model | None = None, candidate: Model | None = None) -> LogEvidence:
+def measured(root: Path, champion: Model | None = None, candidate: Model | None = None) -> PredictionLogEvidence:
     """The evidence port over a log of both kinds of records."""
     models = {V1.digest: champion or Model(strict), V2.digest: candidate or Model(strict)}
     log = PredictionLog(root)
-    return LogEvidence(
+    return PredictionLogEvidence(
         log,
         OfflineReplay(log, lambda _model, version: models[version.digest]),
         lambda suite, frame, _name: ValidationResult(suite, len(frame), 1, ()),
@@ -116,9 +116,9 @@ def test_a_version_that_cannot_be_loaded_refuses_nothing(tmp_path: Path) -> None
         raise NotFound("no such version")
 
     log = PredictionLog(tmp_path)
-    found = LogEvidence(log, OfflineReplay(log, load), lambda suite, _f, _n: ValidationResult(suite, 1, 1, ())).gather(
-        LIVE
-    )
+    found = PredictionLogEvidence(
+        log, OfflineReplay(log, load), lambda suite, _f, _n: ValidationResult(suite, 1, 1, ())
+    ).gather(LIVE)
     assert isinstance(found, SplitCounts)
     assert found.strata == (EventStratum(0.05, 0, 1, 1, 0),)
 

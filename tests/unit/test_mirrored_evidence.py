@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.evidence.log_evidence import LogEvidence
 from surefoot.adapters.evidence.mirrored_answers import SHADOW_ANSWER_TIMEOUT_S, MirroredAnswers
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Outcome, Version
@@ -104,7 +104,7 @@ def gather(root: Path, gate: Gate, **fields: object) -> Evidence:
     """The evidence that the port gives."""
     log = PredictionLog(root)
     never = lambda *_: pytest.fail("no model is asked and nothing is validated")  # noqa: E731 - a stand-in for both
-    evidence = LogEvidence(log, never, never, MirroredAnswers(log))  # type: ignore[arg-type]
+    evidence = PredictionLogEvidence(log, never, never, MirroredAnswers(log))  # type: ignore[arg-type]
     return evidence.gather(replace(QUESTION, gate=gate, **fields))  # type: ignore[arg-type]
 
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
-from surefoot.adapters.evidence.left_out_records import count_left_out_records
-from surefoot.adapters.evidence.log_evidence import LogEvidence
-from surefoot.adapters.evidence.paired.block_sums import ScoredBatch
-from surefoot.adapters.evidence.paired.paired_sums import sum_paired_losses
+from surefoot.adapters.evidence.left_out_counts import count_left_out_records
+from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
+from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.adapters.replay.offline_replay import OfflineReplay
@@ -38,7 +38,7 @@ def shadow(root: Path, strange: int, gate: Gate = QUALITY, value: object = "bela
     models = {V1.digest: Model(lambda _row: 0.4), V2.digest: Model(lambda _row: 0.5)}
     log = PredictionLog(root)
     replay = OfflineReplay(log, lambda _model, version: models[version.digest])
-    measured = LogEvidence(log, replay, lambda suite, _frame, _name: ValidationResult(suite, 1, 1, ()))
+    measured = PredictionLogEvidence(log, replay, lambda suite, _frame, _name: ValidationResult(suite, 1, 1, ()))
     return measured.gather(replace(ASKED, gate=gate, until=11 * DAY))
 
 
@@ -69,7 +69,7 @@ def test_a_label_that_is_no_class_is_odd() -> None:
         late=np.zeros(4, dtype=bool),
         ids=["a", "b", "c", "d"],
     )
-    found = sum_paired_losses(three, 0.0, 100.0, [batch]).evidence()
+    found = build_paired_loss_evidence(three, 0.0, 100.0, [batch]).evidence()
     assert (found.left.odd, set(found.left.requests)) == (2, {"b", "c"})
     (block,) = found.slices[""]
     assert block.n == 2
@@ -85,8 +85,8 @@ def test_the_sums_are_those_without_the_odd_requests() -> None:
         return ScoredBatch(np.arange(n, dtype=np.float64), [1.0] * n, [2.0] * n, labels, np.zeros(n, dtype=bool))
 
     mixed, clean = (
-        sum_paired_losses(gate, 0.0, 100.0, [batch([1, "x", 3, "y", 5])]),
-        sum_paired_losses(gate, 0.0, 100.0, [batch([1])]),
+        build_paired_loss_evidence(gate, 0.0, 100.0, [batch([1, "x", 3, "y", 5])]),
+        build_paired_loss_evidence(gate, 0.0, 100.0, [batch([1])]),
     )
     (block,), (alone,) = mixed.evidence().slices[""], clean.evidence().slices[""]
     assert (block.n, block.champion, block.candidate) == (3, (6 * MILLIONTHS_PER_UNIT,), (5 * MILLIONTHS_PER_UNIT,))
@@ -125,7 +125,7 @@ def test_columns_can_be_left_out_of_a_shift(tmp_path: Path, keys: tuple[str, ...
     log = PredictionLog(tmp_path)
     gate = make_gate("inputs", Metric.INPUT_SHIFT, limit=0.1, ignored=keys)
     question = replace(ASKED, gate=gate, since=1999.0, until=2999.0)
-    found = LogEvidence(
+    found = PredictionLogEvidence(
         log, OfflineReplay(log, lambda _m, _v: Model()), lambda s, _f, _n: ValidationResult(s, 1, 1, ())
     ).gather(question)
     assert isinstance(found, InputShift)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.scoring import CHUNK_ROWS
@@ -334,10 +334,10 @@ def test_failures_of_a_replay(tmp_path: Path) -> None:
     assert replay.failures(ASKED) == SplitCounts((EventStratum(0.5, 4, 96, 1, 99),), 0.01, "request", 100)
 
 
-def measured(root: Path, load: Callable[[str, Version], Model]) -> LogEvidence:
+def measured(root: Path, load: Callable[[str, Version], Model]) -> PredictionLogEvidence:
     """The evidence port over a log."""
     log = PredictionLog(root)
-    return LogEvidence(
+    return PredictionLogEvidence(
         log, OfflineReplay(log, load), lambda suite, frame, _name: ValidationResult(suite, len(frame), 1, ())
     )
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from surefoot.adapters.evidence.column_distances import column_distances, unequal_row_shares
-from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import MAX_COMPARED_INPUTS, UNREADABLE_REASON, OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Role, Version
@@ -75,9 +75,9 @@ def house(root: Path, champion: Model | None = None, candidate: Model | None = N
     return OfflineReplay(PredictionLog(root), lambda _model, version: models[version.digest])
 
 
-def measured(root: Path, champion: Model | None = None, candidate: Model | None = None) -> LogEvidence:
+def measured(root: Path, champion: Model | None = None, candidate: Model | None = None) -> PredictionLogEvidence:
     """The evidence port over a log."""
-    return LogEvidence(
+    return PredictionLogEvidence(
         PredictionLog(root),
         house(root, champion, candidate),
         lambda suite, frame, _: ValidationResult(suite, len(frame), 1, ()),

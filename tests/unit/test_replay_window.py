@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay import replay_window as window_module
 from surefoot.adapters.replay.offline_replay import OfflineReplay
@@ -78,7 +78,7 @@ def test_no_more_rows_than_wanted_are_replayed_and_the_verdict_says_so(tmp_path:
     assert asked[0] == asked[1] > asked[2]
     models = {"sha256:1": Model(lambda _row: [0.4, 0.6]), "sha256:2": Model(lambda _row: 0.3)}
     replay = OfflineReplay(log, lambda _model, version: models[version.digest])
-    evidence = LogEvidence(log, replay, lambda *_: pytest.fail("no gate asks for a suite"))
+    evidence = PredictionLogEvidence(log, replay, lambda *_: pytest.fail("no gate asks for a suite"))
     found = evidence.gather(replace(ASKED, max_rows=100))
     assert isinstance(found, PairedSums)
     assert (found.requests, found.left.sampled) == (99, 81)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.evidence.measurement_counts import count_gauges
+from surefoot.adapters.evidence.live_counts.gauge_comparisons import compare_gauges
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import GaugeCounts
 from surefoot.core.judging.judge import judge
@@ -35,7 +35,7 @@ def test_stretches_are_counted_by_which_is_higher(tmp_path: Path) -> None:
         record("f", 1981.0, rss_mb=1.0),
         record("g", 1982.0, arm="candidate", rss_mb=999.0),
     )
-    found = count_gauges(log, replace(LIVE, gate=MEMORY))
+    found = compare_gauges(log, replace(LIVE, gate=MEMORY))
     assert found == GaugeCounts(1, 1, 130.0, 100.0, 9)
 
 

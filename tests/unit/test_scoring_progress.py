@@ -19,23 +19,23 @@ STEPS = st.lists(st.lists(st.integers(0, 90), max_size=5), max_size=5)
 
 
 @given(STEPS)
-def test_progress_only_grows_and_ends_at_the_whole(sections: list[list[int]]) -> None:
+def test_progress_only_grows_and_ends_at_the_whole(file_groups: list[list[int]]) -> None:
     """Whatever is asked again or was counted wrongly before: what is told grows from 0 to the total, and not beyond."""
     told: list[tuple[int, int]] = []
     progress = ScoringProgress(lambda done, total: told.append((done, total)))
-    progress.begin(50 * len(sections))
-    for batches in sections:
-        progress.begin_section(50)
+    progress.begin(50 * len(file_groups))
+    for batches in file_groups:
+        progress.begin_file_group(50)
         for rows in batches:
             progress.advance(rows)
     progress.end()
     assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert {total for _, total in told} == ({50 * len(sections)} if sections else set())
-    assert not sections or (told[0][0], told[-1][0]) == (0, 50 * len(sections))
+    assert {total for _, total in told} == ({50 * len(file_groups)} if file_groups else set())
+    assert not file_groups or (told[0][0], told[-1][0]) == (0, 50 * len(file_groups))
 
 
 def test_a_look_tells_how_far_it_is(tmp_path: Path) -> None:
-    """A first look counts all requests for both versions, section by section; a second gate and a second look none."""
+    """A first look counts all requests for both versions, one file group at a time; later looks count none."""
     house = House(tmp_path)
     for compacted in (True, True, False):
         house.add(compacted=compacted)

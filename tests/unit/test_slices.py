@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from surefoot.adapters.evidence.event_counts import count_events
-from surefoot.adapters.evidence.measurement_counts import count_speeds
-from surefoot.adapters.evidence.value_counts import count_label_values
+from surefoot.adapters.evidence.live_counts.bad_event_counts import count_bad_events
+from surefoot.adapters.evidence.live_counts.bounded_value_counts import count_bounded_values
+from surefoot.adapters.evidence.live_counts.measurement_histograms import count_measurements
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected
@@ -41,7 +41,7 @@ def at(origin: object, index: int, **fields: Any) -> dict[str, object]:
 
 def counted(log: object, gate: Gate = BY) -> SlicedCounts:
     """Counts that must be there."""
-    found = count_events(log, replace(LIVE, gate=gate))  # type: ignore[arg-type]
+    found = count_bad_events(log, replace(LIVE, gate=gate))  # type: ignore[arg-type]
     assert isinstance(found, SlicedCounts)
     return found
 
@@ -93,11 +93,11 @@ def test_several_columns_and_strange_names(tmp_path: Path) -> None:
 def test_speeds_and_values_by_slice(tmp_path: Path) -> None:
     """Latencies and revenues are told apart in the same way."""
     log = write(tmp_path, *(at(port, i, latency_ms=10.0 + i) for port in ("LGA", "JFK") for i in range(3)))
-    slow = count_speeds(log, replace(LIVE, gate=make_gate("l", Metric.LATENCY, by=("origin",))))
+    slow = count_measurements(log, replace(LIVE, gate=make_gate("l", Metric.LATENCY, by=("origin",))))
     assert isinstance(slow, SlicedCounts)
     assert all(isinstance(part, SpeedCounts) for part in slow.slices.values())
     money = make_gate("v", Metric.VALUE, column="label", by=("origin",), maturity=10.0)
-    rich = count_label_values(log, replace(LIVE, gate=money))
+    rich = count_bounded_values(log, replace(LIVE, gate=money))
     assert isinstance(rich, SlicedCounts)
     assert all(isinstance(part, ValueCounts) for part in rich.slices.values())
     assert set(slow.slices) == set(rich.slices) == {"origin=JFK", "origin=LGA"}
@@ -105,7 +105,7 @@ def test_speeds_and_values_by_slice(tmp_path: Path) -> None:
 
 def test_nothing_served_is_no_data(tmp_path: Path) -> None:
     """A rollout without a request has no slices."""
-    found = count_events(write(tmp_path), replace(LIVE, gate=BY))
+    found = count_bad_events(write(tmp_path), replace(LIVE, gate=BY))
     assert isinstance(found, MissingEvidence)
     assert found.outcome is Outcome.NO_DATA
 

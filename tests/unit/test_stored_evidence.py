@@ -9,9 +9,9 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
-from surefoot.adapters.evidence_store.key_index import find_altered_parts
+from surefoot.adapters.evidence_store.request_key_index import find_altered_files
 from surefoot.adapters.evidence_store.verdict_recount import recount_verdict
 from surefoot.adapters.predictions.compaction import PARTS_PER_TABLE, compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
@@ -63,7 +63,7 @@ class House:
         """Ask in a process of its own, as it were; and how many rows the versions were asked."""
         log = PredictionLog(self.root)
         replay = IncrementalReplay(log, lambda _model, version: self.models[version.digest], self.home / "evidence")
-        found = LogEvidence(log, replay, lambda *_: pytest.fail("no gate asks for a suite")).gather(question)
+        found = PredictionLogEvidence(log, replay, lambda *_: pytest.fail("no gate asks for a suite")).gather(question)
         asked = replay.rows_scored
         replay.close()
         return found, asked
@@ -203,11 +203,11 @@ def test_sums_that_are_not_here_are_said_to_be_gone(house: House) -> None:
 def test_an_altered_part_of_the_log_is_named(house: House) -> None:
     """A closed part whose requests were counted, and that has other bytes now, ends the look with its name."""
     house.sums()
-    assert find_altered_parts(house.store.indexes, house.root / "m") == []
+    assert find_altered_files(house.store.indexes, house.root / "m") == []
     path = house.parts()[0]
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
-    assert find_altered_parts(house.store.indexes, house.root / "m") == [path.name]
+    assert find_altered_files(house.store.indexes, house.root / "m") == [path.name]
     found = house.look()[0]
     assert isinstance(found, MissingEvidence)
     assert path.name in found.reason
@@ -291,6 +291,6 @@ def test_a_look_copies_each_part_out_of_the_log_once(house: House, monkeypatch: 
     gates = (SLICED.gate, ERRORS.gate, make_gate("apart", Metric.DISAGREEMENT, limit=0.01, block=0.0))
     for gate in gates:
         question = replace(SLICED, gate=gate, look_gates=gates)
-        LogEvidence(PredictionLog(house.root), replay, lambda *_: None).gather(question)  # type: ignore[arg-type] # no suite
+        PredictionLogEvidence(PredictionLog(house.root), replay, lambda *_: None).gather(question)  # type: ignore[arg-type] # no suite
     assert len(copied) == 3
     replay.close()

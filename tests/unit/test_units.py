@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from surefoot.adapters.evidence.measurement_counts import count_speeds
+from surefoot.adapters.evidence.live_counts.measurement_histograms import count_measurements
 from surefoot.core.assignment import assign_arm
 from surefoot.core.domain import Outcome, Split
 from surefoot.core.judging.evidence import SpeedCounts
@@ -27,7 +27,7 @@ def test_a_sound_split_of_units_is_not_called_broken(tmp_path: Path) -> None:
             for n in range(20)
         ]
         history = [before(f"h{i}", unit=f"u{i}", latency_ms=9.0 + i % 20) for i in range(LEAST_HISTORY)]
-        found = count_speeds(write(home, *asked, *history), replace(LIVE, gate=LATENCY))
+        found = count_measurements(write(home, *asked, *history), replace(LIVE, gate=LATENCY))
         assert isinstance(found, SpeedCounts)
         assert found.trial == "unit"
         assert sum(n for s in found.strata for side in (s.candidate, s.champion) for _, n in side) == 100

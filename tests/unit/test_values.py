@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.adapters.evidence.log_evidence import LogEvidence
+from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import Outcome
@@ -35,7 +35,9 @@ def measured(root: Path, asked: Gate, champion: object, candidate: object, odd: 
     log = PredictionLog(root)
     question = replace(LIVE, gate=asked, opened=1700.0, until=1800.0)
     never = OfflineReplay(log, lambda _model, _version: None)  # type: ignore[arg-type, return-value]
-    return LogEvidence(log, never, lambda suite, _frame, _name: ValidationResult(suite, 1, 1, ())).gather(question)
+    return PredictionLogEvidence(log, never, lambda suite, _frame, _name: ValidationResult(suite, 1, 1, ())).gather(
+        question
+    )
 
 
 def test_a_candidate_that_loses_money_fails(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""Measure the champion's failure rate and latency quantiles on requests from before the rollout."""
+"""Measure the champion's failure rate and latency quantiles before a rollout, to plan how long gates need."""
 
 import math
 from statistics import NormalDist
 
-from surefoot.adapters.evidence.served_traffic import FIRST_PER_REQUEST_SQL, SqlLog
+from surefoot.adapters.evidence.live_counts.request_arms import FIRST_PER_REQUEST_SQL
+from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.planning.planning_inputs import PlanningInputs
 from surefoot.core.policy.policy_types import Gate, Metric, SpeedGate
 

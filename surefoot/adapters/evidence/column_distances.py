@@ -1,4 +1,4 @@
-"""Measure how far the distributions of two tables differ, column by column."""
+"""Compare two tables column by column: distance of the distributions, and share of rows with unequal values."""
 
 import sys
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS
+from surefoot.adapters.evidence.left_out_counts import MAX_NAMED_REQUESTS
 from surefoot.core.judging.evidence import FeatureShift
 from surefoot.core.judging.left_out_records import LeftOutRecords
 

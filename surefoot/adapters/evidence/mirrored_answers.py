@@ -1,4 +1,4 @@
-"""Compare the logged answers of champion and candidate to mirrored requests, without calling a model again."""
+"""Compare both versions' logged answers to mirrored requests, as evidence for the gates of a live shadow step."""
 
 import math
 from collections.abc import Sequence
@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
-from surefoot.adapters.evidence.left_out_records import LABEL_METRICS, MAX_EXAMINED_ROWS, count_left_out_labels
-from surefoot.adapters.evidence.paired.block_sums import ScoredBatch
-from surefoot.adapters.evidence.paired.paired_sums import sum_paired_losses
-from surefoot.adapters.evidence.served_traffic import SqlLog, parse_count
+from surefoot.adapters.evidence.left_out_counts import LABEL_METRICS, MAX_EXAMINED_ROWS, count_left_out_labels
+from surefoot.adapters.evidence.live_counts.query_counts import parse_count
+from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
+from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
+from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch
 from surefoot.adapters.predictions.mirrored_pairs import MirroredPair
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.answers.shape import describe_shapes
@@ -57,7 +58,7 @@ class MirroredAnswers:
         if not found:
             return MissingEvidence(Outcome.NO_DATA, _NO_PAIRS_REASON)
         gate = narrow(question.gate, PairedGate)
-        return sum_paired_losses(
+        return build_paired_loss_evidence(
             gate, question.since, question.until, [_batch(found, gate.maturity, gate.by)]
         ).evidence()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from surefoot.adapters.evidence_store.evidence_tables import write_table
+from surefoot.adapters.evidence_store.table_files import write_table
 from surefoot.core.domain import Version
 
 ANSWER_COLUMNS = {"number": pa.float64(), "numbers": pa.list_(pa.float64()), "answer": pa.string()}
@@ -20,7 +20,7 @@ ANSWER_SCHEMA = pa.schema(
 """Answers to some requests."""
 _FORMAT = 2
 """Version of the form of the files; files of another form are not read."""
-TAIL = "tail"
+OPEN_GROUP_NAME = "tail"
 """Name of the file of requests that are in no closed part yet."""
 
 
@@ -57,7 +57,7 @@ class AnswerFiles:
 
         Args:
             version: Who has answered.
-            name: Digest of the part, or TAIL.
+            name: Digest of the part, or OPEN_GROUP_NAME.
             tables: Answers in the form of ANSWER_SCHEMA.
             current: Names of all parts that are in the log now.
 
@@ -74,7 +74,9 @@ class AnswerFiles:
         known = {*current, name}
         for path, begin, end in _listed(made.parent):
             whose = path.name.split("_")[0]
-            replaced = whose == name or (whose not in known and whose != TAIL and first <= begin and end <= last)
+            replaced = whose == name or (
+                whose not in known and whose != OPEN_GROUP_NAME and first <= begin and end <= last
+            )
             if path != made and replaced:
                 path.unlink(missing_ok=True)
 

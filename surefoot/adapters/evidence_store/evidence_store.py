@@ -1,4 +1,4 @@
-"""Store the evidence counted in sections of the prediction log, and list which of it each verdict used."""
+"""Store the evidence counted in groups of prediction-log files, and which stored counts each verdict used."""
 
 import tempfile
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from surefoot.adapters.evidence_store.answer_files import AnswerFiles
-from surefoot.adapters.evidence_store.evidence_tables import file_digest, read_table, write_table
+from surefoot.adapters.evidence_store.table_files import file_digest, read_table, write_table
 from surefoot.core.errors import EvidenceUnavailable, NotFound
 from surefoot.core.record.chain import canonical_digest
 
@@ -43,12 +43,12 @@ class EvidenceStore:
         Raises:
             EvidenceUnavailable: It is not as it was written.
         """
-        for path in (self._folder / "sums").glob(f"{key_name(key)}-*.parquet"):
+        for path in (self._folder / "sums").glob(f"{stored_name_prefix(key)}-*.parquet"):
             return self.load_counts_by_name(path.name)
         return None
 
-    def stored_keys(self) -> frozenset[str]:
-        """Names of the keys under which something was counted, as `key_name` gives them; no file is read."""
+    def list_stored_names(self) -> frozenset[str]:
+        """Names of the keys under which something was counted, as `stored_name_prefix` gives them; no file is read."""
         return frozenset(path.name.split("-")[0] for path in (self._folder / "sums").glob("*-*.parquet"))
 
     def load_counts_by_name(self, name: str) -> StoredCounts:
@@ -68,7 +68,7 @@ class EvidenceStore:
         Raises:
             EvidenceUnavailable: The disk is full, or refuses something else.
         """
-        name = self._keep("sums", f"{key_name(key)}-", table, {**facts, "key": key})
+        name = self._keep("sums", f"{stored_name_prefix(key)}-", table, {**facts, "key": key})
         return StoredCounts(name, table, facts)
 
     def save_verdict_sources(self, table: pa.Table, facts: Mapping[str, object]) -> str:
@@ -103,7 +103,7 @@ class EvidenceStore:
         return name
 
 
-def key_name(key: Mapping[str, object]) -> str:
+def stored_name_prefix(key: Mapping[str, object]) -> str:
     """What the names of files begin with that were counted under a key."""
     return canonical_digest(key).removeprefix("sha256:")[:32]
 

@@ -1,12 +1,12 @@
-"""Recompute a journalled verdict's totals from the stored sums, and compare them with the counters in the journal."""
+"""Add up stored counts again, and compare them with a journalled verdict's counters."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-from surefoot.adapters.evidence.failure_counts import FailureCounts
+from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
-from surefoot.adapters.evidence_store.sums_table import decode_sums
+from surefoot.adapters.evidence_store.paired_sums_table import decode_paired_sums
 from surefoot.core.errors import EvidenceUnavailable, NotFound
 from surefoot.core.judging.evidence import Evidence, PairedSums, SplitCounts
 from surefoot.core.judging.left_out_records import NOTHING_LEFT_OUT
@@ -42,11 +42,11 @@ def _add_up(store: EvidenceStore, gate: Gate, evidence: PairedSums | SplitCounts
     table, facts = store.load_verdict_sources(evidence.kept)
     pieces = [store.load_counts_by_name(str(name)) for name in _names(facts)]
     if isinstance(evidence, SplitCounts):
-        return sum((decode_failures(piece.facts) for piece in pieces), decode_failures(facts)).evidence()
+        return sum((decode_replay_failures(piece.facts) for piece in pieces), decode_replay_failures(facts)).evidence()
     paired, window = narrow(gate, PairedGate), (float(str(facts["since"])), float(str(facts["until"])))
-    total = decode_sums(paired, *window, table, facts)
+    total = decode_paired_sums(paired, *window, table, facts)
     for piece in pieces:
-        total.merge(decode_sums(paired, *window, piece.table, piece.facts))
+        total.merge(decode_paired_sums(paired, *window, piece.table, piece.facts))
     return total.evidence(int(str(facts["unknown"])))
 
 
@@ -54,11 +54,11 @@ def _names(facts: Mapping[str, Any]) -> list[str]:
     return list(facts["pieces"])
 
 
-def decode_failures(facts: Mapping[str, Any]) -> FailureCounts:
+def decode_replay_failures(facts: Mapping[str, Any]) -> ReplayFailures:
     """Read counts of failures from the facts of a piece."""
-    return FailureCounts(*(int(facts[one.name]) for one in fields(FailureCounts)))
+    return ReplayFailures(*(int(facts[one.name]) for one in fields(ReplayFailures)))
 
 
-def encode_failures(counts: FailureCounts) -> dict[str, object]:
+def encode_replay_failures(counts: ReplayFailures) -> dict[str, object]:
     """Counts of failures as facts of a piece."""
     return asdict(counts)

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.json
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.paired.block_sums import AnswerColumn, probabilities_or_nan
-from surefoot.adapters.evidence.paired.sum_cells import MAX_EXACT_FLOAT
+from surefoot.adapters.evidence.paired.exact_sums import MAX_EXACT_FLOAT
+from surefoot.adapters.evidence.paired.scored_batch import AnswerColumn, probabilities_or_nan
 from surefoot.adapters.evidence_store.answer_files import ANSWER_COLUMNS
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.core.answers.values import SUM_TOLERANCE, Floats

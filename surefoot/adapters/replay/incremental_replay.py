@@ -1,4 +1,4 @@
-"""Replay the prediction log incrementally: score each closed section once, and add up stored sums in later runs."""
+"""Replay the prediction log incrementally: score each closed file group once, and add up stored sums in later runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -7,20 +7,20 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from surefoot.adapters.evidence.failure_counts import FailureCounts
-from surefoot.adapters.evidence.left_out_records import MAX_EXAMINED_ROWS, samples_rows, waits_for_labels
-from surefoot.adapters.evidence.paired.paired_sums import PairedSumsBuilder
+from surefoot.adapters.evidence.left_out_counts import MAX_EXAMINED_ROWS, gate_samples_rows, gate_waits_for_labels
+from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
+from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
-from surefoot.adapters.evidence_store.left_out_facts import add_left_out
-from surefoot.adapters.evidence_store.log_sections import LogSection, split_log
-from surefoot.adapters.evidence_store.section_log import PartsReplaced
-from surefoot.adapters.evidence_store.sums_table import empty_table, encode_sums
-from surefoot.adapters.evidence_store.verdict_recount import encode_failures
+from surefoot.adapters.evidence_store.file_group_log import LogFilesReplaced
+from surefoot.adapters.evidence_store.log_file_groups import LogFileGroup, group_log_files
+from surefoot.adapters.evidence_store.paired_sums_table import empty_table, encode_paired_sums
+from surefoot.adapters.evidence_store.stored_left_out_counts import add_left_out_counts
+from surefoot.adapters.evidence_store.verdict_recount import encode_replay_failures
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
+from surefoot.adapters.replay.file_group_counts import FileGroupCounts
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.scoring import ScorableModel
 from surefoot.adapters.replay.scoring_progress import ProgressReport, ScoringProgress
-from surefoot.adapters.replay.section_counts import SectionCounts
 from surefoot.adapters.replay.version_scoring import VersionScorer
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.judging.evidence import MissingEvidence, PairedSums, SplitCounts
@@ -30,7 +30,7 @@ from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.policy_types import PairedGate, narrow
 
 _MAX_TRIES = 10
-"""How often a log is cut into sections anew, because a compaction has replaced files [count]."""
+"""How often a log is cut into file groups anew, because a compaction has replaced files [count]."""
 _Found = TypeVar("_Found")
 
 
@@ -58,7 +58,7 @@ class IncrementalReplay(OfflineReplay):
         self._root = root
         self._model_name = ""
         self._kept = self._answer_files
-        self._cut: tuple[tuple[str, float, float], SectionCounts] | None = None
+        self._cut: tuple[tuple[str, float, float], FileGroupCounts] | None = None
         self._asked = 0
 
     @property
@@ -74,43 +74,46 @@ class IncrementalReplay(OfflineReplay):
         return self._store().answers.overlapping(version, since, until)
 
     def close_window(self) -> None:
-        """Forget the window and its sections."""
+        """Forget the window and its file groups."""
         super().close_window()
         if self._cut is not None:
             self._cut[1].close()
             self._asked += self._cut[1].asked
         self._cut = None
 
-    def _sections(self, question: EvidenceRequest) -> SectionCounts:
+    def _sections(self, question: EvidenceRequest) -> FileGroupCounts:
         key = (question.model, question.since, question.until)
         if self._cut is None or self._cut[0] != key:
             self.close_window()
             self._model_name = question.model
             store = self._store()
-            cut = split_log(self._log, *key, store.indexes)
-            self._cut = (key, SectionCounts(cut, store, lambda one: self._open_section(question, one), self._progress))
+            cut = group_log_files(self._log, *key, store.indexes)
+            self._cut = (
+                key,
+                FileGroupCounts(cut, store, lambda one: self._open_file_group(question, one), self._progress),
+            )
         return self._cut[1]
 
-    def _open_section(self, question: EvidenceRequest, section: LogSection) -> OfflineReplay:
-        """A replay of one section, with the models of this one."""
+    def _open_file_group(self, question: EvidenceRequest, file_group: LogFileGroup) -> OfflineReplay:
+        """A replay of one file group, with the models of this one."""
         made = OfflineReplay(
-            section.log,
+            file_group.log,
             lambda _model, version: self._model(question, version),
             self._kept,
-            section=True,
-            part=section.table,
+            file_group=True,
+            part=file_group.table,
         )
         made.on_rows = self._progress.advance
         return made
 
-    def _over_sections(self, question: EvidenceRequest, run: Callable[[SectionCounts], _Found]) -> _Found:
-        """Run something on the sections; again where a compaction has replaced files meanwhile."""
+    def _over_sections(self, question: EvidenceRequest, run: Callable[[FileGroupCounts], _Found]) -> _Found:
+        """Run something on the file groups; again where a compaction has replaced files meanwhile."""
         left = _MAX_TRIES
         while True:
             left -= 1
             try:
                 return run(self._sections(question))
-            except PartsReplaced:
+            except LogFilesReplaced:
                 self.close_window()
                 if not left:
                     raise
@@ -123,14 +126,14 @@ class IncrementalReplay(OfflineReplay):
                 return made
         return super().paired(question)
 
-    def _paired(self, question: EvidenceRequest, counts: SectionCounts) -> PairedSums | MissingEvidence | None:
-        """The sums of all sections; None where a version was given up, whose failures are counted over the whole."""
+    def _paired(self, question: EvidenceRequest, counts: FileGroupCounts) -> PairedSums | MissingEvidence | None:
+        """The sums of all file groups; None where a version was given up, whose failures are counted over the whole."""
         gate = narrow(question.gate, PairedGate)
-        total, tail = (PairedSumsBuilder(gate, question.since, question.until) for _ in range(2))
+        total, tail = (PairedLossEvidence(gate, question.since, question.until) for _ in range(2))
         names, rows = [], 0
         counts.count_waiting(combined_requests(question))
-        for section in counts.cut.sections:
-            made = counts.sums(question, section)
+        for file_group in counts.cut.file_groups:
+            made = counts.sums(question, file_group)
             if made is None:
                 return None
             sums, size, piece = made
@@ -142,7 +145,7 @@ class IncrementalReplay(OfflineReplay):
                 names.append(piece.name)
         if not rows:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
-        table, facts = encode_sums(tail)
+        table, facts = encode_paired_sums(tail)
         kept = self._keep_look(question, names, table, {**facts, "kind": "sums", "unknown": counts.cut.unknown})
         return replace(total.evidence(counts.cut.unknown), kept=kept)
 
@@ -161,11 +164,11 @@ class IncrementalReplay(OfflineReplay):
                 return made
         return super().failures(question)
 
-    def _failures(self, question: EvidenceRequest, counts: SectionCounts) -> SplitCounts | MissingEvidence | None:
-        names, total, tail = [], FailureCounts(), FailureCounts()
+    def _failures(self, question: EvidenceRequest, counts: FileGroupCounts) -> SplitCounts | MissingEvidence | None:
+        names, total, tail = [], ReplayFailures(), ReplayFailures()
         counts.count_waiting(combined_requests(question))
-        for section in counts.cut.sections:
-            made = counts.failures(question, section)
+        for file_group in counts.cut.file_groups:
+            made = counts.failures(question, file_group)
             if made is None:
                 return None
             failed, piece = made
@@ -176,7 +179,7 @@ class IncrementalReplay(OfflineReplay):
                 names.append(piece.name)
         if not total.requests:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
-        kept = self._keep_look(question, names, empty_table(), {**encode_failures(tail), "kind": "failures"})
+        kept = self._keep_look(question, names, empty_table(), {**encode_replay_failures(tail), "kind": "failures"})
         return replace(total.evidence(), kept=kept)
 
     def uncounted_parts(self, questions: Sequence[EvidenceRequest]) -> Mapping[str, str]:
@@ -192,9 +195,9 @@ class IncrementalReplay(OfflineReplay):
         if not asked:
             return {}
 
-        def waiting(counts: SectionCounts) -> dict[str, str]:
-            kept = self._store().stored_keys()
-            named = (section for section in counts.cut.sections if section.name)
+        def waiting(counts: FileGroupCounts) -> dict[str, str]:
+            kept = self._store().list_stored_names()
+            named = (file_group for file_group in counts.cut.file_groups if file_group.name)
             return {one.name: one.title for one in named if any(counts.waits(other, one, kept) for other in asked)}
 
         return self._over_sections(asked[0], waiting)
@@ -213,11 +216,11 @@ class IncrementalReplay(OfflineReplay):
             SurefootError: The log cannot be read, or a version cannot be had.
         """
 
-        def count(counts: SectionCounts) -> bool:
-            section = next((one for one in counts.cut.sections if one.name == name), None)
-            if section is None:
+        def count(counts: FileGroupCounts) -> bool:
+            file_group = next((one for one in counts.cut.file_groups if one.name == name), None)
+            if file_group is None:
                 return False
-            counts.count(questions, section)
+            counts.count(questions, file_group)
             return True
 
         return self._over_sections(questions[0], count) if questions else False
@@ -228,12 +231,12 @@ class IncrementalReplay(OfflineReplay):
             return super().left_out(question)
         return self._over_sections(question, lambda counts: self._left_out(question, counts))
 
-    def _left_out(self, question: EvidenceRequest, counts: SectionCounts) -> LeftOutRecords:
-        labels, total = waits_for_labels(question), LeftOutRecords()
-        for section in counts.cut.sections:
-            total = add_left_out(total, counts.left_out(question, section))
+    def _left_out(self, question: EvidenceRequest, counts: FileGroupCounts) -> LeftOutRecords:
+        labels, total = gate_waits_for_labels(question), LeftOutRecords()
+        for file_group in counts.cut.file_groups:
+            total = add_left_out_counts(total, counts.left_out(question, file_group))
         rows = total.records - total.repeated
-        examined = samples_rows(self._log, question)
+        examined = gate_samples_rows(self._log, question)
         sampled = max(rows - MAX_EXAMINED_ROWS, 0) if examined else 0
         return replace(total, unknown=counts.cut.unknown if labels else 0, sampled=sampled)
 
@@ -243,12 +246,12 @@ class IncrementalReplay(OfflineReplay):
             return super().latest(question, count)
         return self._over_sections(question, lambda counts: self._latest(question, counts, count))
 
-    def _latest(self, question: EvidenceRequest, counts: SectionCounts, count: int) -> list[LoggedRequest]:
+    def _latest(self, question: EvidenceRequest, counts: FileGroupCounts, count: int) -> list[LoggedRequest]:
         found: list[LoggedRequest] = []
-        for section in reversed(counts.cut.sections):
-            if len(found) >= count and section.last_at < found[0].at:
+        for file_group in reversed(counts.cut.file_groups):
+            if len(found) >= count and file_group.last_at < found[0].at:
                 continue
-            found += counts.replay(section).latest(question, count)
+            found += counts.replay(file_group).latest(question, count)
             found = sorted(found, key=lambda served: (served.at, served.key))[-count:]
         return found
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.paired.block_sums import present_mask, probabilities_or_nan
+from surefoot.adapters.evidence.paired.scored_batch import present_mask, probabilities_or_nan
 from surefoot.adapters.replay.answer_columns import answer_scores, missing_answer_mask
 from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.adapters.replay.version_scoring import VersionScorer

@@ -12,10 +12,11 @@ from surefoot.adapters.evidence.column_distances import (
     count_texts_among_numbers,
     unequal_row_shares,
 )
-from surefoot.adapters.evidence.failure_counts import FailureCounts
-from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS, count_left_out_records, samples_rows
-from surefoot.adapters.evidence.paired.block_sums import CategoryCodes, ScoredBatch, present_mask, score_bin_totals
-from surefoot.adapters.evidence.paired.paired_sums import PairedSumsBuilder
+from surefoot.adapters.evidence.left_out_counts import MAX_NAMED_REQUESTS, count_left_out_records, gate_samples_rows
+from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
+from surefoot.adapters.evidence.paired.score_bins import score_bin_totals
+from surefoot.adapters.evidence.paired.scored_batch import CategoryCodes, ScoredBatch, present_mask
+from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_table, missing_answer_mask, paired_answer_arrays
 from surefoot.adapters.replay.labelled_scores import read_scores
@@ -64,7 +65,7 @@ class OfflineReplay:
         load: Callable[[str, Version], ScorableModel],
         kept: Callable[[Version, float, float], Sequence[Path]] = lambda _version, _since, _until: (),
         *,
-        section: bool = False,
+        file_group: bool = False,
         part: Path | None = None,
     ) -> None:
         """Nothing is read or loaded before the first question.
@@ -73,13 +74,13 @@ class OfflineReplay:
             log: The log.
             load: Gives a version by model; it is asked once for each.
             kept: Gives the files of answers that a version has given to requests of a time before.
-            section: Whether the log is a part of a log only.
+            file_group: Whether the log is a part of a log only.
             part: The one table of requests that this log has; None for any others.
         """
         self._log = log
         self._load = load
         self._kept = kept
-        self._section, self._part = section, part
+        self._file_group, self._part = file_group, part
         self.on_rows: Callable[[int], None] = lambda _rows: None
         self._models: dict[str, ScorableModel] = {}
         self._scored: dict[str, VersionScorer] = {}
@@ -95,14 +96,14 @@ class OfflineReplay:
             if self._window is not None:
                 self._window[1].close()
                 self._window = None
-            self._window = (key, ReplayWindow(self._log, *key, section=self._section, part=self._part))
+            self._window = (key, ReplayWindow(self._log, *key, file_group=self._file_group, part=self._part))
         return self._window[1]
 
     def left_out(self, question: EvidenceRequest) -> LeftOutRecords:
         """Count what the evidence for a gate leaves out of the records of the window."""
         key = (question.model, question.since, question.until, question.max_rows)
         if self._window is not None and self._window[0] == key:
-            return self._window[1].left_out(question, examined=samples_rows(self._log, question))
+            return self._window[1].left_out(question, examined=gate_samples_rows(self._log, question))
         return count_left_out_records(self._log, question)
 
     def close_window(self) -> None:
@@ -153,10 +154,10 @@ class OfflineReplay:
             made.unscored = round(made.requests * (1.0 - candidate.answered / max(tally.tried, 1)))
         return made.evidence(self.window(question).unknown_labels())
 
-    def sum_losses(self, *questions: EvidenceRequest) -> list[PairedSumsBuilder]:
+    def sum_losses(self, *questions: EvidenceRequest) -> list[PairedLossEvidence]:
         """Add up what both versions make of the window, for the gates of some questions in one pass."""
         gates = [narrow(question.gate, PairedGate) for question in questions]
-        made = [PairedSumsBuilder(gate, q.since, q.until) for gate, q in zip(gates, questions, strict=True)]
+        made = [PairedLossEvidence(gate, q.since, q.until) for gate, q in zip(gates, questions, strict=True)]
         window = self.window(questions[0])
         champion, candidate = self.score(questions[0], questions[0].champion, questions[0].candidate)
         for (number, at, ids), *sides in zip(window.times(), champion.columns(), candidate.columns(), strict=True):
@@ -316,7 +317,7 @@ class OfflineReplay:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         return self.count_failures(question).evidence()
 
-    def count_failures(self, question: EvidenceRequest) -> FailureCounts:
+    def count_failures(self, question: EvidenceRequest) -> ReplayFailures:
         """Count the requests of the window that each version cannot answer."""
         champion, candidate = self.score(question, question.champion, question.candidate)
         size, tried = self.window(question).size, (champion.tally.tried, candidate.tally.tried)
@@ -324,7 +325,7 @@ class OfflineReplay:
         if tried == (size, size):  # what both refuse is evidence about neither
             pairs = zip(champion.columns(), candidate.columns(), strict=True)
             both = sum(int((missing_answer_mask(old) & missing_answer_mask(new)).sum()) for old, new in pairs)
-        return FailureCounts(size, *tried, champion.answered, candidate.answered, both)
+        return ReplayFailures(size, *tried, champion.answered, candidate.answered, both)
 
 
 def _score_all(

@@ -10,14 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
-from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS, count_left_out_records
-from surefoot.adapters.evidence.paired.block_sums import (
-    ScoredBatch,
-    present_mask,
-    probabilities_or_nan,
-    score_bin_totals,
-)
-from surefoot.adapters.evidence.paired.paired_sums import sum_paired_losses
+from surefoot.adapters.evidence.left_out_counts import MAX_NAMED_REQUESTS, count_left_out_records
+from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
+from surefoot.adapters.evidence.paired.score_bins import score_bin_totals
+from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch, present_mask, probabilities_or_nan
 from surefoot.adapters.predictions.record_file import RecordFile
 from surefoot.adapters.predictions.typed_table import answer_frame
 from surefoot.adapters.replay.offline_replay import MAX_COMPARED_SHAPES, UNREADABLE_REASON
@@ -80,7 +76,9 @@ class RecordedAnswers:
 
     def _sums(self, question: EvidenceRequest) -> PairedSums:
         gate = narrow(question.gate, PairedGate)
-        made = sum_paired_losses(gate, question.since, question.until, self._batches(question, gate.maturity, gate.by))
+        made = build_paired_loss_evidence(
+            gate, question.since, question.until, self._batches(question, gate.maturity, gate.by)
+        )
         unknown = self._records.rows(
             "",
             'SELECT count(*) FROM labels WHERE n IS NULL AND "at" > $1 AND "at" <= $2',

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.left_out_records import MAX_EXAMINED_ROWS, waits_for_labels
+from surefoot.adapters.evidence.left_out_counts import MAX_EXAMINED_ROWS, gate_waits_for_labels
 from surefoot.adapters.evidence_store.answer_files import ANSWER_COLUMNS
 from surefoot.adapters.feature_tables.part_features import PartFeatures, open_typed_part
 from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
@@ -114,7 +114,7 @@ class ReplayWindow:
         until: float,
         max_rows: int | None = None,
         *,
-        section: bool = False,
+        file_group: bool = False,
         part: Path | None = None,
     ) -> None:
         """Copy the window out of the log; the copy goes with this object.
@@ -125,7 +125,7 @@ class ReplayWindow:
             since: Beginning, not included [Unix seconds].
             until: End [Unix seconds].
             max_rows: Most rows, drawn by request id [count]; None for all.
-            section: Whether the log is a part of a log only.
+            file_group: Whether the log is a part of a log only.
             part: The one table of requests that this log has; None for any others.
 
         Raises:
@@ -141,7 +141,7 @@ class ReplayWindow:
             self._part = None if part is None else open_typed_part(part)
             copied = None if self._part is None else part
             self.sampled = log.read(
-                model, lambda db: copy_window(db, place, (since, until), max_rows, section=section, part=copied)
+                model, lambda db: copy_window(db, place, (since, until), max_rows, file_group=file_group, part=copied)
             )
             self._db = duckdb.connect(str(place))
         except BaseException:
@@ -168,7 +168,7 @@ class ReplayWindow:
         )
         sampled = self.sampled + (max(rows - MAX_EXAMINED_ROWS, 0) if examined else 0)
         made = LeftOutRecords(records, refused, repeated=records - rows, unkept=unkept, sampled=sampled)
-        if not waits_for_labels(question):
+        if not gate_waits_for_labels(question):
             return made
         early, future = self._counts(
             f"""

@@ -16,7 +16,7 @@ class ScoringProgress:
     def __init__(self, report: ProgressReport) -> None:
         """Nothing is to do yet."""
         self.report = report
-        self._done, self._total, self._section_end = 0, 0, 0
+        self._done, self._total, self._group_end = 0, 0, 0
 
     def begin(self, total: int) -> None:
         """A pass begins.
@@ -24,21 +24,21 @@ class ScoringProgress:
         Args:
             total: Requests that are to be asked about [count].
         """
-        self._done, self._total, self._section_end = 0, total, 0
+        self._done, self._total, self._group_end = 0, total, 0
         self._tell()
 
-    def begin_section(self, rows: int) -> None:
-        """A section of the pass begins: whatever was counted before, the sections before it are done.
+    def begin_file_group(self, rows: int) -> None:
+        """A file group of the pass begins: whatever was counted before, the file groups before it are done.
 
         Args:
-            rows: Requests of the section, for both versions [count].
+            rows: Requests of the file group, for both versions [count].
         """
-        self._done = self._section_end
-        self._section_end += rows
+        self._done = self._group_end
+        self._group_end += rows
 
     def advance(self, rows: int) -> None:
         """Some more requests were asked about [count]; what is asked again does not count twice."""
-        end = self._section_end or self._total
+        end = self._group_end or self._total
         self._done = min(self._done + rows, end)
         self._tell()
 

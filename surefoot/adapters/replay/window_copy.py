@@ -22,7 +22,7 @@ def copy_window(
     window: tuple[float, float],
     max_rows: int | None,
     *,
-    section: bool = False,
+    file_group: bool = False,
     part: Path | None = None,
 ) -> int:
     """Copy requests and labels of a window; requests that no version could answer, or that were not kept, stay out.
@@ -32,7 +32,7 @@ def copy_window(
         place: Where the copy goes.
         window: Beginning, not included, and end [Unix seconds].
         max_rows: Most rows [count]; None for all.
-        section: Whether the log is a part of a log only, so that labels of other requests are no concern of it.
+        file_group: Whether the log is a part of a log only, so that labels of other requests are no concern of it.
         part: The table of requests, where the log has but one and that has typed columns: then features that are in
             these are not copied, and rows have their numbers in the table.
 
@@ -90,7 +90,7 @@ def copy_window(
         """
     )
     db.execute("DROP TABLE replay.records")
-    _copy_labels(db, window[1], section=section)
+    _copy_labels(db, window[1], file_group=file_group)
     return sampled
 
 
@@ -124,9 +124,9 @@ def _draw_requests(db: duckdb.DuckDBPyConnection, most: int) -> int:
     return int(rows)
 
 
-def _copy_labels(db: duckdb.DuckDBPyConnection, until: float, *, section: bool) -> None:
+def _copy_labels(db: duckdb.DuckDBPyConnection, until: float, *, file_group: bool) -> None:
     """Copy the labels that came by the end of the window, and the keys of all that belong to no request outside it."""
-    join, which = ("JOIN", "") if section else ("LEFT JOIN", 'l.request, l."row",')
+    join, which = ("JOIN", "") if file_group else ("LEFT JOIN", 'l.request, l."row",')
     db.execute(
         f"""
         CREATE TABLE replay.labels AS
@@ -143,7 +143,7 @@ def _copy_labels(db: duckdb.DuckDBPyConnection, until: float, *, section: bool) 
         [until],
     )
     db.execute("ALTER TABLE replay.labels DROP COLUMN label")
-    if section:
+    if file_group:
         return
     (strange,) = db.execute("SELECT count(*) FROM replay.labels WHERE asked IS NULL").fetchall()[0]
     if strange:  # the whole log is read once more, only where some label is of no request of the window

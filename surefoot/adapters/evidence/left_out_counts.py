@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from surefoot.adapters.evidence.served_traffic import SERVED_SQL, SqlLog, parse_count, query_parameters
+from surefoot.adapters.evidence.live_counts.query_counts import parse_count
+from surefoot.adapters.evidence.live_counts.request_arms import SERVED_SQL, request_arms_parameters
+from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.policy_types import PAIRED_METRICS, Metric, ShiftGate
@@ -32,7 +34,7 @@ def count_left_out_records(
     since, until = question.since, question.until
     where, parameters = f'"at" > {since!r} AND "at" <= {until!r}', ()
     if refused is not None:
-        since, where, parameters = question.opened, SERVED_SQL, query_parameters(question)[:4]  # type: ignore[assignment]
+        since, where, parameters = question.opened, SERVED_SQL, request_arms_parameters(question)[:4]  # type: ignore[assignment]
     records, rows, unanswered, unkept = log.rows(
         question.model,
         f"""
@@ -46,7 +48,7 @@ def count_left_out_records(
         """,  # noqa: S608 - constants and numbers of ours
         parameters,
     )[0]
-    examined = refused is None and samples_rows(log, question)
+    examined = refused is None and gate_samples_rows(log, question)
     sampled = log.sampled + (max(parse_count(rows) - MAX_EXAMINED_ROWS, 0) if examined else 0)
     made = LeftOutRecords(
         records=parse_count(records) + log.repeated,
@@ -55,17 +57,17 @@ def count_left_out_records(
         unkept=parse_count(unkept) if refused is None else 0,
         sampled=sampled,
     )
-    if not waits_for_labels(question):
+    if not gate_waits_for_labels(question):
         return made
     return count_left_out_labels(log, question, made, where, parameters, since)
 
 
-def waits_for_labels(question: EvidenceRequest) -> bool:
+def gate_waits_for_labels(question: EvidenceRequest) -> bool:
     """Whether a gate waits for labels."""
     return question.gate.metric in LABEL_METRICS
 
 
-def samples_rows(log: SqlLog, question: EvidenceRequest) -> bool:
+def gate_samples_rows(log: SqlLog, question: EvidenceRequest) -> bool:
     """Whether a gate takes a sample of very many rows; sums are made of all."""
     gate = question.gate
     if isinstance(gate, ShiftGate):  # a replay compares all answers of both versions, and the latest inputs

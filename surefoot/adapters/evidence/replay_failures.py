@@ -1,4 +1,4 @@
-"""Count the requests that the champion, the candidate, or both could not answer."""
+"""Count the replayed requests that the champion, the candidate or both failed to answer, for error-rate gates."""
 
 from dataclasses import dataclass, fields
 
@@ -7,7 +7,7 @@ from surefoot.core.judging.left_out_records import LeftOutRecords
 
 
 @dataclass(frozen=True, slots=True)
-class FailureCounts:
+class ReplayFailures:
     """What two versions made of the same requests.
 
     Attributes:
@@ -26,9 +26,9 @@ class FailureCounts:
     candidate_answered: int = 0
     neither: int = 0
 
-    def __add__(self, other: "FailureCounts") -> "FailureCounts":
+    def __add__(self, other: "ReplayFailures") -> "ReplayFailures":
         """Count the requests of both."""
-        return FailureCounts(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+        return ReplayFailures(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
     def evidence(self) -> SplitCounts:
         """Say it as if both had been given half of the requests; what both refuse is evidence about neither."""

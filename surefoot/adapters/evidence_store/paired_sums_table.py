@@ -1,4 +1,4 @@
-"""Convert sums of paired losses to an Arrow table and back without rounding."""
+"""Convert sums of paired losses to an Arrow table for storage, and back, without rounding."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.paired.paired_sums import PairedSumsBuilder
-from surefoot.adapters.evidence.paired.sum_cells import CellRows, IntegerArray
+from surefoot.adapters.evidence.paired.exact_sums import IntegerArray, SumRows
+from surefoot.adapters.evidence.paired.paired_loss_evidence import PairedLossEvidence
 from surefoot.core.answers.class_reading import NumberKinds
 from surefoot.core.policy.policy_types import PairedGate
 
@@ -20,7 +20,7 @@ _COUNTS = ("requests", "labelled", "unscored", "late", "corrected", "scored")
 _SUM_COUNTS = ("compared", "same", "odd")
 
 
-def encode_sums(made: PairedSumsBuilder) -> tuple[pa.Table, dict[str, object]]:
+def encode_paired_sums(made: PairedLossEvidence) -> tuple[pa.Table, dict[str, object]]:
     """Give the sums as rows, and everything else as facts."""
     parts = [(readings, name, rows) for readings, sums in made.sums.items() for name, rows in sums.cells.by_slice()]
     columns: dict[str, pa.Array] = {}
@@ -45,15 +45,15 @@ def encode_sums(made: PairedSumsBuilder) -> tuple[pa.Table, dict[str, object]]:
     return pa.table(columns), facts
 
 
-def decode_sums(
+def decode_paired_sums(
     gate: PairedGate, since: float, until: float, table: pa.Table, facts: Mapping[str, Any]
-) -> PairedSumsBuilder:
-    """Read what `encode_sums` gave.
+) -> PairedLossEvidence:
+    """Read what `encode_paired_sums` gave.
 
     Raises:
         KeyError: It is not of this gate.
     """
-    made = PairedSumsBuilder(gate, since, until)
+    made = PairedLossEvidence(gate, since, until)
     for name in _COUNTS:
         setattr(made, name, int(facts[name]))
     made.named = list(facts["named"])
@@ -67,7 +67,7 @@ def decode_sums(
         return made
     names, places = _coded(table, "slice")
     blocks, counts = (table.column(name).to_numpy() for name in ("block", "requests"))
-    rows = CellRows(places, blocks, counts, *(_sums(table.column(name).combine_chunks()) for name in _SIDES))
+    rows = SumRows(places, blocks, counts, *(_sums(table.column(name).combine_chunks()) for name in _SIDES))
     readings_of = [_coded(table, column) for column in _READINGS]
     for readings, sums in made.sums.items():
         mine = np.ones(len(rows), dtype=bool)

@@ -1,4 +1,4 @@
-"""Query some files of the prediction log as if they were the whole log."""
+"""Query one group of prediction-log files as if it were the whole log."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +8,11 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.errors import EvidenceUnavailable
 
 
-class PartsReplaced(EvidenceUnavailable):
+class LogFilesReplaced(EvidenceUnavailable):
     """A compaction has put other files in the place of some that were listed; list them again."""
 
 
-class SectionLog(PredictionLog):
+class FileGroupLog(PredictionLog):
     """Requests of some files, and the labels that may belong to them."""
 
     def __init__(
@@ -37,9 +37,9 @@ class SectionLog(PredictionLog):
         """The files of one kind.
 
         Raises:
-            PartsReplaced: One of them is gone.
+            LogFilesReplaced: One of them is gone.
         """
         segments, tables = self._files[kind.name]
         if gone := [path.name for path in (*segments, *tables) if not path.exists()]:
-            raise PartsReplaced(f"{gone[0]} of the log of {model} is in another file by now")
+            raise LogFilesReplaced(f"{gone[0]} of the log of {model} is in another file by now")
         return list(segments), list(tables)

@@ -1,4 +1,4 @@
-"""Read and write evidence tables with metadata, as Parquet or memory-mapped Arrow files; writes are atomic."""
+"""Read and write Arrow tables with metadata as Parquet or memory-mapped files; each write is atomic."""
 
 import contextlib
 import hashlib
@@ -72,7 +72,7 @@ def read_table(path: Path) -> tuple[pa.Table, dict[str, object]]:
         return table, dict(orjson.loads((table.schema.metadata or {})[_META]))
 
 
-def read_table_facts(path: Path) -> dict[str, object]:
+def read_table_metadata(path: Path) -> dict[str, object]:
     """Read the facts about a table, and none of its rows.
 
     Raises:
@@ -124,7 +124,7 @@ def map_table(path: Path) -> Iterator[pa.Table]:
         yield table
 
 
-def read_mapped_facts(path: Path) -> dict[str, object]:
+def read_mapped_metadata(path: Path) -> dict[str, object]:
     """Read the facts about what `write_mapped_table` has written.
 
     Raises:

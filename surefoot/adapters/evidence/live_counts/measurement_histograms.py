@@ -1,60 +1,49 @@
-"""Count speeds, such as latency, in histogram buckets, and compare process gauges, such as memory, in time blocks."""
+"""Count request measurements, such as latency, in a histogram for each arm, for latency and resource gates."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
-from surefoot.adapters.evidence.served_traffic import (
+from surefoot.adapters.evidence.live_counts.query_counts import group_trial_counts, parse_count
+from surefoot.adapters.evidence.live_counts.request_arms import (
     FIRST_PER_REQUEST_SQL,
-    ServedTraffic,
-    SqlLog,
-    count_served_traffic,
+    StepTraffic,
+    count_step_traffic,
     measured_column,
-    parse_count,
-    query_parameters,
+    request_arms_parameters,
+    request_arms_sql,
     slice_columns_sql,
-    timed_arms_sql,
 )
+from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.judging.evidence import (
     BucketCounts,
-    GaugeCounts,
     MissingEvidence,
     SlicedCounts,
     SpeedCounts,
     SpeedStratum,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.policy.policy_types import GaugeGate, SpeedGate, narrow
+from surefoot.core.policy.policy_types import SpeedGate, narrow
 from surefoot.core.stats.histogram import BUCKET_RATIO, LOWEST_BUCKET
 
 _BASELINE_WINDOW_S = 7 * 86400.0
 """How far back the champion's own measurements count when its quantiles are frozen [seconds]."""
 _ONE_PER_TRIAL_SQL = "QUALIFY row_number() OVER (PARTITION BY slice, trial ORDER BY hash(request), request) = 1"
 """One request of each trial, drawn by its id: where a unit sticks to one arm, its requests are one draw of an arm."""
-_TrialCounts = dict[tuple[float, int], dict[str, dict[int, int]]]
-"""(share, epoch) -> side -> level -> trials."""
-
-
-def fold_trial_counts(found: list[tuple[object, ...]]) -> dict[object, _TrialCounts]:
-    """Fold (slice, share, epoch, side, level, trials) rows."""
-    made: dict[object, _TrialCounts] = defaultdict(lambda: defaultdict(lambda: {"candidate": {}, "champion": {}}))
-    for slice_, share, epoch, side, level, n in found:
-        made[slice_][float(str(share)), parse_count(epoch)][str(side)][parse_count(level)] = parse_count(n)
-    return made
 
 
 def _histogram(found: dict[int, int]) -> BucketCounts:
     return tuple(sorted(found.items()))
 
 
-def count_speeds(
+def count_measurements(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
 ) -> SpeedCounts | SlicedCounts | MissingEvidence:
     """Log-bucket histograms of a measurement, and the champion's own as it was when the rollout opened.
 
     A unit that sticks to one arm is one trial, by one of its requests: a draw that does not look at the measurement.
     """
-    facts = count_served_traffic(log, question, refused)
+    facts = count_step_traffic(log, question, refused)
     if isinstance(facts, MissingEvidence):
         return facts
     made: dict[str, SpeedCounts] = {}
@@ -72,7 +61,7 @@ def _unit(column: str) -> str:
 
 
 def _speeds(
-    log: SqlLog, question: EvidenceRequest, facts: ServedTraffic, column: str, value: str, refused: Sequence[str]
+    log: SqlLog, question: EvidenceRequest, facts: StepTraffic, column: str, value: str, refused: Sequence[str]
 ) -> dict[str, SpeedCounts]:
     name = measured_column(question)
     measured = f'"{name}"'
@@ -81,12 +70,12 @@ def _speeds(
     found = log.rows(
         question.model,
         f"""
-        WITH {timed_arms_sql(question)}, drawn AS (
+        WITH {request_arms_sql(question)}, drawn AS (
           SELECT *, {value} AS slice FROM timed WHERE {measured} IS NOT NULL {_ONE_PER_TRIAL_SQL}
         )
         SELECT slice, share, epoch, side, {bucket} AS bucket, count(*) FROM drawn GROUP BY ALL
         """,  # noqa: S608 - constants and names that the policy parser or the log has checked
-        query_parameters(question, refused),
+        request_arms_parameters(question, refused),
     )
     baseline = log.rows(
         question.model,
@@ -101,7 +90,7 @@ def _speeds(
         """,  # noqa: S608 - same
         (question.champion.number, question.opened, question.opened - _BASELINE_WINDOW_S, facts.trial == "unit"),
     )
-    cells = fold_trial_counts(found)
+    cells = group_trial_counts(found)
     past: dict[object, dict[int, int]] = defaultdict(dict)
     for slice_, number, n in baseline:
         past[slice_][parse_count(number)] = parse_count(n)
@@ -118,27 +107,3 @@ def _speeds(
         )
         for slice_ in cells.keys() | past.keys()
     }
-
-
-def count_gauges(log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()) -> GaugeCounts | MissingEvidence:
-    """Blocks of time in which both versions showed a gauge, by which was higher; the one under way is left out."""
-    facts = count_served_traffic(log, question, refused)
-    if isinstance(facts, MissingEvidence):
-        return facts
-    gate = narrow(question.gate, GaugeGate)
-    column, block, limit = f'"{gate.column}"', gate.block, 1.0 + gate.margin
-    above, below, highest, beside = log.rows(
-        question.model,
-        f"""
-        WITH {timed_arms_sql(question)}, blocks AS (
-          SELECT max({column}) FILTER (side = 'candidate') AS mine, max({column}) FILTER (side = 'champion') AS theirs
-          FROM timed WHERE (floor("at" / {block!r}) + 1) * {block!r} <= $2 GROUP BY floor("at" / {block!r})
-        )
-        SELECT count(*) FILTER (mine > theirs * {limit!r}), count(*) FILTER (mine <= theirs * {limit!r}),
-               max(mine) FILTER (theirs IS NOT NULL), max(theirs) FILTER (mine IS NOT NULL)
-        FROM blocks
-        """,  # noqa: S608 - constants, numbers of ours and a name that the policy parser has checked
-        query_parameters(question, refused),
-    )[0]
-    peaks = [0.0 if value is None else float(str(value)) for value in (highest, beside)]
-    return GaugeCounts(parse_count(above), parse_count(below), peaks[0], peaks[1], facts.recent)

@@ -1,19 +1,19 @@
-"""Count bad events, such as errors, by slice, traffic split, arm and epoch of the rollout."""
+"""Count the bad events of each arm in the prediction log, such as failed requests, for error-rate gates."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
-from surefoot.adapters.evidence.served_traffic import (
+from surefoot.adapters.evidence.live_counts.query_counts import parse_count
+from surefoot.adapters.evidence.live_counts.request_arms import (
     FIRST_PER_REQUEST_SQL,
     LABELLED_SQL,
-    ServedTraffic,
-    SqlLog,
-    count_served_traffic,
-    parse_count,
-    query_parameters,
+    StepTraffic,
+    count_step_traffic,
+    request_arms_parameters,
+    request_arms_sql,
     slice_columns_sql,
-    timed_arms_sql,
 )
+from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.judging.evidence import EventStratum, MissingEvidence, SlicedCounts, SplitCounts
@@ -34,7 +34,7 @@ _TRIALS = """
 _NONE = MissingEvidence(Outcome.NO_DATA, "no request has been served under this rollout yet")
 
 
-def count_events(
+def count_bad_events(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
 ) -> SplitCounts | SlicedCounts | MissingEvidence:
     """Bad events of both arms; a unit that sticks to one arm counts once (in each slice that it is seen in).
@@ -42,7 +42,7 @@ def count_events(
     While the candidate serves alone there is no control to share a unit's luck with, so requests are counted. A request
     that every version refuses is no trial of any.
     """
-    facts = count_served_traffic(log, question, refused)
+    facts = count_step_traffic(log, question, refused)
     if isinstance(facts, MissingEvidence):
         return facts
     made: dict[str, SplitCounts] = {}
@@ -54,7 +54,7 @@ def count_events(
 
 
 def _by_slice(
-    log: SqlLog, question: EvidenceRequest, facts: ServedTraffic, column: str, value: str, refused: Sequence[str]
+    log: SqlLog, question: EvidenceRequest, facts: StepTraffic, column: str, value: str, refused: Sequence[str]
 ) -> dict[str, SplitCounts]:
     """Counts of every value of one column that was seen in this rollout or before it."""
     labelled = question.gate.metric is Metric.MISSING_LABEL
@@ -67,11 +67,11 @@ def _by_slice(
     counted = log.rows(
         question.model,
         f"""
-        WITH {timed_arms_sql(question)},
+        WITH {request_arms_sql(question)},
         marked AS (SELECT *, {bad} AS bad, {value} AS slice FROM timed WHERE {mature}), {_TRIALS}
         SELECT slice, share, epoch, side, count(*) FILTER (bad), count(*) FILTER (NOT bad) FROM trials GROUP BY ALL
         """,  # noqa: S608 - constants, a number of ours and a name that the log has quoted
-        query_parameters(question, refused),
+        request_arms_parameters(question, refused),
     )
     # While both serve the guess is frozen at the start; once the champion serves no more, all that it did counts.
     before = bad.replace("timed", "log") if labelled else bad

@@ -1,4 +1,4 @@
-"""Store sums over both versions' answers in NumPy arrays, one cell for each slice and time block."""
+"""Add integers up without overflow or rounding, in arrays with one row for each slice and time block."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _FEW = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class CellRows:
+class SumRows:
     """Sums of some cells, a row each.
 
     Attributes:
@@ -39,9 +39,9 @@ class CellRows:
         """How many cells there are."""
         return len(self.slices)
 
-    def take(self, chosen: Any) -> "CellRows":
+    def take(self, chosen: Any) -> "SumRows":
         """Some of the cells, in the order asked for."""
-        return CellRows(
+        return SumRows(
             self.slices[chosen],
             self.blocks[chosen],
             self.counts[chosen],
@@ -50,7 +50,7 @@ class CellRows:
         )
 
 
-class SumCells:
+class SumsBySliceAndBlock:
     """Sums by slice and block, to which more can be added.
 
     Law: the sums are the same in whatever order and cut rows are added.
@@ -59,11 +59,11 @@ class SumCells:
     def __init__(self) -> None:
         """Start without any cell."""
         self._places: dict[str, int] = {}
-        self._added_up: CellRows | None = None
-        self._more: list[CellRows] = []
+        self._added_up: SumRows | None = None
+        self._more: list[SumRows] = []
         self._waiting = 0
 
-    def add(self, names: Sequence[str], rows: CellRows) -> None:
+    def add(self, names: Sequence[str], rows: SumRows) -> None:
         """Add cells.
 
         Args:
@@ -73,18 +73,18 @@ class SumCells:
         if not len(rows):
             return
         places = np.array([self._places.setdefault(name, len(self._places)) for name in names], dtype=np.int64)
-        self._more.append(CellRows(places[rows.slices], rows.blocks, rows.counts, rows.champion, rows.candidate))
+        self._more.append(SumRows(places[rows.slices], rows.blocks, rows.counts, rows.champion, rows.candidate))
         self._waiting += len(rows)
         if self._waiting > max(_FEW, len(self._added_up or ())):
             self._add_up()
 
-    def merge(self, other: "SumCells") -> None:
+    def merge(self, other: "SumsBySliceAndBlock") -> None:
         """Add the cells of other requests."""
         rows = other._add_up()  # noqa: SLF001 - of the same class
         if rows is not None:
             self.add(list(other._places), rows)  # noqa: SLF001 - of the same class
 
-    def by_slice(self) -> Iterator[tuple[str, CellRows]]:
+    def by_slice(self) -> Iterator[tuple[str, SumRows]]:
         """Each slice's name and cells, in the order of names and blocks."""
         rows = self._add_up()
         if rows is None:
@@ -100,7 +100,7 @@ class SumCells:
         rows = self._add_up()
         return 0 if rows is None else max(_size(rows.champion), _size(rows.candidate))
 
-    def _add_up(self) -> CellRows | None:
+    def _add_up(self) -> SumRows | None:
         """Give each slice and block one row, in the order of places and blocks; None without any cell."""
         if self._more:
             parts = [*([self._added_up] if self._added_up is not None else []), *self._more]
@@ -108,7 +108,7 @@ class SumCells:
         return self._added_up
 
 
-def _one_row_a_cell(parts: Sequence[CellRows]) -> CellRows:
+def _one_row_a_cell(parts: Sequence[SumRows]) -> SumRows:
     """Sum the rows of each slice and block."""
     slices, blocks, counts = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("slices", "blocks", "counts")
@@ -124,7 +124,7 @@ def _one_row_a_cell(parts: Sequence[CellRows]) -> CellRows:
         if rows.dtype != object and float(np.abs(rows.astype(np.float64)).sum(axis=0).max(initial=0)) >= _SURELY_FITS:
             rows = rows.astype(object)
         sides.append(np.add.reduceat(rows[order], first, axis=0))
-    return CellRows(slices[first], blocks[first], np.add.reduceat(counts[order], first), *sides)
+    return SumRows(slices[first], blocks[first], np.add.reduceat(counts[order], first), *sides)
 
 
 def _size(sums: IntegerArray) -> int:

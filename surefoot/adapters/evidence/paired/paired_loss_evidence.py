@@ -1,4 +1,4 @@
-"""Build the evidence of a paired-loss gate: sums of both versions' losses on the same requests, batch by batch."""
+"""Build the evidence of a paired-loss gate: both versions' losses on the same requests, summed batch by batch."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -8,15 +8,9 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence.paired.block_sums import (
-    BlockSums,
-    ScoredBatch,
-    pick_example_ids,
-    present_mask,
-    read_both_answers,
-    readable_values_text,
-)
-from surefoot.adapters.evidence.paired.sum_cells import CellRows
+from surefoot.adapters.evidence.paired.exact_sums import SumRows
+from surefoot.adapters.evidence.paired.loss_sums import LossSums, pick_example_ids, readable_values_text
+from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch, present_mask, read_both_answers
 from surefoot.core.answers.class_reading import NumberKinds, NumberReading, decide_number_readings, is_ambiguous
 from surefoot.core.answers.values import Floats
 from surefoot.core.errors import InvariantBroken
@@ -27,7 +21,7 @@ from surefoot.core.policy.policy_types import Metric, PairedGate, gate_classes
 
 
 @dataclass
-class PairedSumsBuilder:
+class PairedLossEvidence:
     """Sums of a window so far; a block of no length is one for all.
 
     What the numbers of a version are is known at the end only, where they may be names of classes or probabilities:
@@ -47,12 +41,12 @@ class PairedSumsBuilder:
     scored: int = 0
     named: list[str] = field(default_factory=list)
     kinds: tuple[NumberKinds, NumberKinds] = field(default_factory=lambda: (NumberKinds(), NumberKinds()))
-    sums: dict[tuple[NumberReading, NumberReading], BlockSums] = field(init=False)
+    sums: dict[tuple[NumberReading, NumberReading], LossSums] = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the sums of each reading."""
         several = tuple(NumberReading) if is_ambiguous(gate_classes(self.gate)) else (NumberReading.NAMES,)
-        self.sums = {(one, other): BlockSums(self.gate, (one, other)) for one, other in product(several, several)}
+        self.sums = {(one, other): LossSums(self.gate, (one, other)) for one, other in product(several, several)}
 
     def complete(self, at: Floats) -> NDArray[np.bool_]:
         """Requests of blocks that are over, every label of which has had its time."""
@@ -84,7 +78,7 @@ class PairedSumsBuilder:
         for sums in self.sums.values():
             sums.add(batch, chosen)
 
-    def merge(self, other: "PairedSumsBuilder") -> None:
+    def merge(self, other: "PairedLossEvidence") -> None:
         """Count everything that another has counted of other requests under the same gate."""
         for name in ("requests", "labelled", "unscored", "late", "corrected", "scored"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -104,7 +98,7 @@ class PairedSumsBuilder:
                 else (NumberReading.NAMES, NumberReading.NAMES)
             ]
         except InvariantBroken:
-            found = BlockSums(self.gate, odd=self.scored, named=self.named)
+            found = LossSums(self.gate, odd=self.scored, named=self.named)
             problem = (
                 f"answers that may be names of the classes {', '.join(gate_classes(self.gate))} or probabilities of the"
                 " second; let the model answer with the probabilities of both"
@@ -133,7 +127,7 @@ class PairedSumsBuilder:
             ),
         )
 
-    def _blocks(self, rows: CellRows, coarse: int, dates: dict[int, str]) -> tuple[PairedBlock, ...]:
+    def _blocks(self, rows: SumRows, coarse: int, dates: dict[int, str]) -> tuple[PairedBlock, ...]:
         """The blocks of one slice.
 
         Args:
@@ -150,11 +144,11 @@ class PairedSumsBuilder:
         return tuple(made)
 
 
-def sum_paired_losses(
+def build_paired_loss_evidence(
     gate: PairedGate, since: float, until: float, batches: Iterable[ScoredBatch]
-) -> PairedSumsBuilder:
+) -> PairedLossEvidence:
     """Count every batch of a window."""
-    made = PairedSumsBuilder(gate, since, until)
+    made = PairedLossEvidence(gate, since, until)
     for batch in batches:
         made.add(batch)
     return made

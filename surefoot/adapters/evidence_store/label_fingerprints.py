@@ -1,4 +1,4 @@
-"""Track the labels of each section of the prediction log, so that its sums are recomputed only when labels change."""
+"""Compute a fingerprint of the labels of each log file group, so that stored sums are recomputed only if it changes."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence_store.evidence_tables import read_table, read_table_facts, write_table
-from surefoot.adapters.evidence_store.key_index import KeyIndex, hash_ranges, positions_in_range
+from surefoot.adapters.evidence_store.request_key_index import KeyIndex, hash_ranges, key_positions_in_range
+from surefoot.adapters.evidence_store.table_files import read_table, read_table_metadata, write_table
 from surefoot.core.errors import EvidenceUnavailable
 
 _MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class LabelState:
+class LabelFingerprint:
     """All labels of some requests as a number that does not depend on their order or on the files that hold them.
 
     Attributes:
@@ -33,23 +33,23 @@ class LabelState:
     two: int = 0
     last_at: float = -np.inf
 
-    def __add__(self, other: "LabelState") -> "LabelState":
+    def __add__(self, other: "LabelFingerprint") -> "LabelFingerprint":
         """Labels of both."""
         sums = ((self.one + other.one) & _MASK, (self.two + other.two) & _MASK)
-        return LabelState(self.count + other.count, *sums, max(self.last_at, other.last_at))
+        return LabelFingerprint(self.count + other.count, *sums, max(self.last_at, other.last_at))
 
     def key(self) -> str:
         """A text that tells one state from another."""
         return f"{self.count} {self.one:x} {self.two:x}"
 
 
-def _label_state(labels: Mapping[str, Any], places: NDArray[np.intp]) -> LabelState:
+def _label_fingerprint(labels: Mapping[str, Any], places: NDArray[np.intp]) -> LabelFingerprint:
     """State of some labels, given the columns of their index."""
     if not len(places):
-        return LabelState()
+        return LabelFingerprint()
     with np.errstate(over="ignore"):
         one, two = (int(labels[name][places].sum(dtype=np.uint64)) for name in ("one", "two"))
-    return LabelState(len(places), one, two, float(labels["at"][places].max()))
+    return LabelFingerprint(len(places), one, two, float(labels["at"][places].max()))
 
 
 @dataclass
@@ -63,7 +63,7 @@ class _LabelFile:
     """
 
     index: KeyIndex
-    states: dict[str, LabelState]
+    states: dict[str, LabelFingerprint]
     unmatched: int
 
     def forget_gone(self, digests: set[str]) -> None:
@@ -72,7 +72,7 @@ class _LabelFile:
             self.states, self.unmatched = {}, self.index.size
 
 
-class CurrentLabels:
+class LabelFingerprints:
     """The labels of a log as of one moment.
 
     Attributes:
@@ -96,7 +96,7 @@ class CurrentLabels:
         _match(folder, parts, [file for file in self._closed if file.states.keys() != digests])
         with growing.columns() as columns:
             found = {part.digest: np.flatnonzero(part.contains(columns["key"])) for part in parts}
-            self._tail = {digest: _label_state(columns, places) for digest, places in found.items()}
+            self._tail = {digest: _label_fingerprint(columns, places) for digest, places in found.items()}
         self._tail_matched = np.zeros(growing.size, dtype=bool)
         for places in found.values():
             self._tail_matched[places] = True
@@ -104,7 +104,7 @@ class CurrentLabels:
             part.digest: [file.index.name for file in self._closed if file.states[part.digest].count] for part in parts
         }
 
-    def state(self, digest: str) -> LabelState:
+    def state(self, digest: str) -> LabelFingerprint:
         """All labels of a part."""
         return sum((file.states[digest] for file in self._closed), self._tail[digest])
 
@@ -139,16 +139,16 @@ def _match(folder: Path, parts: Sequence[KeyIndex], files: Sequence[_LabelFile])
     wanted = [np.array([part.digest not in file.states for part in fresh], dtype=bool) for file in files]
     matched = [_matched(folder, file) for file in files]
     for file in files:
-        file.states |= {part.digest: LabelState() for part in fresh if part.digest not in file.states}
+        file.states |= {part.digest: LabelFingerprint() for part in fresh if part.digest not in file.states}
     for low, high in hash_ranges(sum(part.size for part in fresh)):
         keys, owners = _keys_in_range(fresh, low, high)
         for file, known, asked in zip(files, matched, wanted, strict=True):
             with file.index.columns() as columns:
-                here = positions_in_range(columns["key"], low, high)
+                here = key_positions_in_range(columns["key"], low, high)
                 some = {name: column[here] for name, column in columns.items()}
                 for owner, places in _owned(keys, owners, some["key"], asked):
                     known[here][places] = True
-                    file.states[fresh[owner].digest] += _label_state(some, places)
+                    file.states[fresh[owner].digest] += _label_fingerprint(some, places)
     for file, known in zip(files, matched, strict=True):
         file.unmatched = int((~known).sum())
         _write(folder, file, known)
@@ -181,7 +181,7 @@ def _keys_in_range(parts: Sequence[KeyIndex], low: int, high: int) -> tuple[NDAr
     keys, owners = [np.zeros(0, np.uint64)], [np.zeros(0, np.int32)]
     for number, part in enumerate(parts):
         with part.columns() as columns:
-            some = columns["key"][positions_in_range(columns["key"], low, high)].copy()
+            some = columns["key"][key_positions_in_range(columns["key"], low, high)].copy()
         keys.append(some)
         owners.append(np.full(len(some), number, dtype=np.int32))
     together = np.concatenate(keys)
@@ -191,14 +191,14 @@ def _keys_in_range(parts: Sequence[KeyIndex], low: int, high: int) -> tuple[NDAr
 
 def _read(folder: Path, index: KeyIndex) -> _LabelFile:
     try:
-        facts = read_table_facts(folder / f"{index.name}.matches")
+        facts = read_table_metadata(folder / f"{index.name}.matches")
     except (FileNotFoundError, EvidenceUnavailable):
         return _LabelFile(index, {}, index.size)
     if facts.get("digest") != index.digest or "unmatched" not in facts:
         return _LabelFile(index, {}, index.size)
     found: Mapping[str, list[float]] = facts["states"]  # type: ignore[assignment] # as it was written
     states = {
-        digest: LabelState(int(count), int(one), int(two), -np.inf if last is None else float(last))
+        digest: LabelFingerprint(int(count), int(one), int(two), -np.inf if last is None else float(last))
         for digest, (count, one, two, last) in found.items()
     }
     return _LabelFile(index, states, int(str(facts["unmatched"])))

@@ -1,4 +1,4 @@
-"""Gather the evidence for a gate from the prediction log, its labels and the models."""
+"""Gather a gate's evidence from the prediction log, its labels and both versions' answers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -7,16 +7,17 @@ from typing import Protocol
 import pandas as pd
 
 from surefoot.adapters.evidence.column_distances import column_distances, count_texts_among_numbers
-from surefoot.adapters.evidence.event_counts import count_events
-from surefoot.adapters.evidence.left_out_records import (
+from surefoot.adapters.evidence.left_out_counts import (
     count_left_out_records,
+    gate_samples_rows,
+    gate_waits_for_labels,
     merge_left_out_counts,
-    samples_rows,
-    waits_for_labels,
 )
-from surefoot.adapters.evidence.measurement_counts import count_gauges, count_speeds
-from surefoot.adapters.evidence.served_traffic import SqlLog
-from surefoot.adapters.evidence.value_counts import count_label_values
+from surefoot.adapters.evidence.live_counts.bad_event_counts import count_bad_events
+from surefoot.adapters.evidence.live_counts.bounded_value_counts import count_bounded_values
+from surefoot.adapters.evidence.live_counts.gauge_comparisons import compare_gauges
+from surefoot.adapters.evidence.live_counts.measurement_histograms import count_measurements
+from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.adapters.predictions.typed_table import typed_table
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.durations import format_duration
@@ -34,7 +35,7 @@ from surefoot.core.policy.policy_types import (
     narrow,
 )
 
-ValidateTable = Callable[[str, pd.DataFrame, str], ValidationResult | MissingEvidence]
+SuiteRunner = Callable[[str, pd.DataFrame, str], ValidationResult | MissingEvidence]
 """(suite digest, requests, name of the report) -> what the suite says."""
 
 
@@ -128,11 +129,11 @@ _SERVED_EVIDENCE_KINDS = frozenset({EvidenceKind.LIVE, EvidenceKind.BAKE})
 """Evidence of what callers got."""
 
 
-class LogEvidence:
+class PredictionLogEvidence:
     """Implements the Evidences port; whatever goes wrong while measuring is an ERROR, with its reason."""
 
     def __init__(
-        self, log: _RequestLog, answers: _AnswerSource, validate: ValidateTable, mirror: _MirrorSource | None = None
+        self, log: _RequestLog, answers: _AnswerSource, validate: SuiteRunner, mirror: _MirrorSource | None = None
     ) -> None:
         """Wire the sources; nothing is read yet.
 
@@ -186,8 +187,8 @@ class LogEvidence:
             question.model,
             question.since,
             question.until,
-            waits_for_labels(question),
-            samples_rows(self._log, question),
+            gate_waits_for_labels(question),
+            gate_samples_rows(self._log, question),
         )
         if key not in self._counts:
             self._counts = {known: found for known, found in self._counts.items() if known[:4] == key[:4]}
@@ -206,13 +207,13 @@ class LogEvidence:
         if metric is Metric.ERROR_RATE and question.kind == EvidenceKind.SHADOW:
             return self._answers.failures(question)
         if metric in EVENT_METRICS:
-            return count_events(self._log, question, refused)
+            return count_bad_events(self._log, question, refused)
         if metric in SPEED_METRICS:
-            return count_speeds(self._log, question, refused)
+            return count_measurements(self._log, question, refused)
         if metric is Metric.GAUGE:
-            return count_gauges(self._log, question, refused)
+            return compare_gauges(self._log, question, refused)
         if metric is Metric.VALUE:
-            return count_label_values(self._log, question, refused)
+            return count_bounded_values(self._log, question, refused)
         if metric in PAIRED_METRICS:
             # On live traffic too, both versions are asked about the same requests: pairs see what arms cannot.
             return answers.paired(question)

@@ -1,37 +1,15 @@
-"""Build the SQL that assigns served and mirrored requests to rollout arms, which all counts of live traffic use."""
+"""Build the SQL that assigns logged requests to the rollout's arms, and count the requests of a step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from surefoot.adapters.evidence.live_counts.query_counts import parse_count
+from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.gates.rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.policy_types import GaugeGate, LatencyGate, SlicedGate, SpeedGate, narrow
-
-
-class SqlLog(Protocol):
-    """Something that answers SQL over the views `log`, `labels` and `shadows`.
-
-    Attributes:
-        repeated: Records that were left out at once, because their request is in an earlier one [count].
-        sampled: Rows that are not there, because only so many are wanted [count].
-        live: Whether nothing in it can be later than the moment of a question.
-    """
-
-    repeated: int
-    sampled: int
-    live: bool
-
-    def rows(self, model: str, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
-        """Run one query."""
-        ...
-
-    def slice_of(self, column: str) -> str:
-        """SQL that reads one feature of a row of `log` as its canonical text; NULL where it is missing."""
-        ...
-
 
 # The rows of one request stand or fall together, and a caller may repeat its request: the first row tells it all.
 FIRST_PER_REQUEST_SQL = 'QUALIFY row_number() OVER (PARTITION BY request ORDER BY "at", "row") = 1'
@@ -85,7 +63,7 @@ def measured_column(question: EvidenceRequest) -> str:
     return gate.column if isinstance(gate, GaugeGate) else narrow(gate, SpeedGate).measured
 
 
-def timed_arms_sql(question: EvidenceRequest) -> str:
+def request_arms_sql(question: EvidenceRequest) -> str:
     """SQL of the table `timed`: each request once for each arm that answers for it, with its epoch and its trial."""
     if question.kind == EvidenceKind.LIVE_SHADOW:
         speeds = isinstance(question.gate, SpeedGate | GaugeGate)
@@ -110,7 +88,7 @@ LABELLED_SQL = 'EXISTS (SELECT 1 FROM labels l WHERE l.request = {of}.request AN
 
 
 @dataclass(frozen=True, slots=True)
-class ServedTraffic:
+class StepTraffic:
     """What there is to count.
 
     Attributes:
@@ -122,27 +100,22 @@ class ServedTraffic:
     trial: str
 
 
-def query_parameters(question: EvidenceRequest, refused: Sequence[str] = ()) -> tuple[object, ...]:
-    """Parameters $1 to $6 of `timed_arms_sql`."""
+def request_arms_parameters(question: EvidenceRequest, refused: Sequence[str] = ()) -> tuple[object, ...]:
+    """Parameters $1 to $6 of `request_arms_sql`."""
     alone = question.kind == EvidenceKind.BAKE
     epoch = max(question.epoch, 1.0)
     return (question.rollout, question.until, question.candidate.number, alone, epoch, list(refused))
 
 
-def parse_count(value: object) -> int:
-    """A count that a query gave."""
-    return int(str(value))
-
-
-def count_served_traffic(
+def count_step_traffic(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
-) -> ServedTraffic | MissingEvidence:
+) -> StepTraffic | MissingEvidence:
     """What this rollout has served so far, or mirrored.
 
     Two versions in one arm of one rollout are two series, and no verdict is about both: then it is an ERROR.
     """
     if question.kind == EvidenceKind.LIVE_SHADOW:
-        return ServedTraffic(_count_answered_by_both(log, question), "request")
+        return StepTraffic(_count_answered_by_both(log, question), "request")
     found = log.rows(
         question.model,
         f"""
@@ -150,7 +123,7 @@ def count_served_traffic(
                min(version), max(version)
         FROM ({_SERVED}) GROUP BY side
         """,  # noqa: S608 - constant
-        (*query_parameters(question)[:4], question.since, list(refused)),
+        (*request_arms_parameters(question)[:4], question.since, list(refused)),
     )
     for side, _, _, first, last in found:
         if first != last:
@@ -158,7 +131,7 @@ def count_served_traffic(
             return MissingEvidence(Outcome.ERROR, reason)
     units = sum(parse_count(row[2]) for row in found)
     trial = "unit" if units and question.kind != EvidenceKind.BAKE else "request"
-    return ServedTraffic(sum(parse_count(row[1]) for row in found), trial)
+    return StepTraffic(sum(parse_count(row[1]) for row in found), trial)
 
 
 def _count_answered_by_both(log: SqlLog, question: EvidenceRequest) -> int:
@@ -167,7 +140,7 @@ def _count_answered_by_both(log: SqlLog, question: EvidenceRequest) -> int:
         WITH shadow AS ({_SHADOW}), champion AS ({_CHAMPION})
         SELECT count(*) FROM champion own JOIN shadow twin USING (request) WHERE {_BOTH_ANSWERED_SQL}
     """  # noqa: S608 - constants
-    return parse_count(log.rows(question.model, sql, query_parameters(question)[:3])[0][0])
+    return parse_count(log.rows(question.model, sql, request_arms_parameters(question)[:3])[0][0])
 
 
 def slice_columns_sql(log: SqlLog, question: EvidenceRequest) -> list[tuple[str, str]]:

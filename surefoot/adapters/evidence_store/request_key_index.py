@@ -1,4 +1,4 @@
-"""Index request keys of log files by 64-bit hash, to find files that share a request and the labels of each file."""
+"""Index the request keys of prediction-log files by hash, to find files that share requests or were altered."""
 
 import contextlib
 import itertools
@@ -13,11 +13,11 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence_store.evidence_tables import (
+from surefoot.adapters.evidence_store.table_files import (
     file_digest,
     file_stamp,
     map_table,
-    read_mapped_facts,
+    read_mapped_metadata,
     write_mapped_table,
 )
 from surefoot.adapters.predictions.log_files import LABEL_FILES, PREDICTION_FILES, FileKind, log_view_sql
@@ -104,13 +104,13 @@ def read_key_index(folder: Path, path: Path, kind: FileKind) -> KeyIndex:
     place = folder / f"{path.name}.index"
     stamp = file_stamp(path)
     try:
-        facts = read_mapped_facts(place)
+        facts = read_mapped_metadata(place)
     except (FileNotFoundError, EvidenceUnavailable):  # of an older release, or cut by a lost host
         facts = {}
     if facts.get("stamp") != stamp or facts.get("format") != _FORMAT:
         digest = file_digest(path)
         if facts.get("digest", digest) != digest:
-            raise EvidenceUnavailable(altered_part_message(path.name))
+            raise EvidenceUnavailable(altered_file_message(path.name))
         made = _index_files([], [path], kind)
         facts = {
             "format": _FORMAT,
@@ -133,7 +133,7 @@ def read_key_index(folder: Path, path: Path, kind: FileKind) -> KeyIndex:
     )
 
 
-def altered_part_message(name: str) -> str:
+def altered_file_message(name: str) -> str:
     """Say that a closed part of the log is not what it was."""
     return f"part {name} of the log has changed since its requests were counted: bring back the file as it was"
 
@@ -143,13 +143,13 @@ def index_growing_files(segments: Sequence[Path], kind: FileKind) -> KeyIndex:
     return _index_files(segments, [], kind)
 
 
-def find_altered_parts(folder: Path, log: Path) -> list[str]:
+def find_altered_files(folder: Path, log: Path) -> list[str]:
     """Names of the indexed files that are in the log and have other bytes than when they were indexed."""
     found = []
     for place in sorted(folder.glob("*.index")) if folder.is_dir() else ():
         path = log / place.name.removesuffix(".index")
         try:
-            if read_mapped_facts(place).get("digest") != file_digest(path):
+            if read_mapped_metadata(place).get("digest") != file_digest(path):
                 found.append(path.name)
         except (FileNotFoundError, EvidenceUnavailable):  # its rows have expired, or are in a larger file now
             continue
@@ -171,13 +171,13 @@ def hash_ranges(keys: int) -> list[tuple[int, int]]:
     return [(low, high - 1) for low, high in itertools.pairwise(bounds)]
 
 
-def positions_in_range(keys: _Hashes, low: int, high: int) -> slice:
+def key_positions_in_range(keys: _Hashes, low: int, high: int) -> slice:
     """Places of the sorted keys in a range, its first and last hash included."""
     first = int(np.searchsorted(keys, np.uint64(low), "left"))
     return slice(first, int(np.searchsorted(keys, np.uint64(high), "right")))
 
 
-def shared_keys(folder: Path, parts: Sequence[KeyIndex]) -> frozenset[tuple[str, str]]:
+def files_that_share_keys(folder: Path, parts: Sequence[KeyIndex]) -> frozenset[tuple[str, str]]:
     """Pairs of closed files that have a key in common, by their names: enough of them to tell who is connected.
 
     Args:
@@ -209,7 +209,7 @@ def _shared_in_range(parts: Sequence[KeyIndex], low: int, high: int) -> set[tupl
     keys = []
     for part in parts:
         with part.columns() as columns:
-            some = columns["key"][positions_in_range(columns["key"], low, high)]
+            some = columns["key"][key_positions_in_range(columns["key"], low, high)]
             keys.append(some[np.append(True, some[1:] != some[:-1])] if len(some) else some.copy())
     together = np.concatenate(keys)
     together.sort(kind="stable")  # it merges what is in order already

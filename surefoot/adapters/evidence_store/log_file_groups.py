@@ -1,4 +1,4 @@
-"""Split the prediction log into closed sections, which are counted once, and an open one, without overlap."""
+"""Group prediction-log files so that no request is in two groups; closed groups are counted only once."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -8,28 +8,28 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.adapters.evidence_store.current_labels import CurrentLabels, LabelState
-from surefoot.adapters.evidence_store.key_index import (
+from surefoot.adapters.evidence_store.file_group_log import FileGroupLog, LogFilesReplaced
+from surefoot.adapters.evidence_store.label_fingerprints import LabelFingerprint, LabelFingerprints
+from surefoot.adapters.evidence_store.request_key_index import (
     KeyIndex,
+    files_that_share_keys,
     index_growing_files,
     read_key_index,
     remove_stale_indexes,
-    shared_keys,
 )
-from surefoot.adapters.evidence_store.section_log import PartsReplaced, SectionLog
 from surefoot.adapters.predictions.log_files import LABEL_FILES, PREDICTION_FILES
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 
 
 @dataclass(frozen=True, slots=True)
-class LogSection:
+class LogFileGroup:
     """Some files of a log whose requests are in no other file.
 
     Attributes:
         parts: Closed files of requests.
         segments: Files of requests that still grow; empty but for the tail.
         labels: State of all labels of the parts.
-        log: The section as a log of its own.
+        log: The file group as a log of its own.
         first_at: Time of the earliest request in the parts [Unix seconds].
         last_at: Time of the latest request in the parts [Unix seconds].
         rows: Its records of requests, those outside the window and repeated ones among them [count].
@@ -37,8 +37,8 @@ class LogSection:
 
     parts: tuple[KeyIndex, ...]
     segments: tuple[Path, ...]
-    labels: LabelState
-    log: SectionLog
+    labels: LabelFingerprint
+    log: FileGroupLog
     first_at: float
     last_at: float
     rows: int = 0
@@ -65,22 +65,22 @@ class LogSection:
 
 
 @dataclass(frozen=True, slots=True)
-class LogSections:
-    """A log in sections.
+class LogFileGroups:
+    """A log in file groups.
 
     Attributes:
-        sections: Those that have requests of the window.
-        names: Names of all closed sections that the log has now, in any window.
+        file_groups: Those that have requests of the window.
+        names: Names of all closed file groups that the log has now, in any window.
         unknown: Labels in the window that belong to no request of the log [count].
     """
 
-    sections: tuple[LogSection, ...]
+    file_groups: tuple[LogFileGroup, ...]
     names: tuple[str, ...]
     unknown: int
 
 
-def split_log(log: PredictionLog, model: str, since: float, until: float, indexes: Path) -> LogSections:
-    """Cut a log into sections for a window.
+def group_log_files(log: PredictionLog, model: str, since: float, until: float, indexes: Path) -> LogFileGroups:
+    """Cut a log into file groups for a window.
 
     Args:
         log: The log.
@@ -91,15 +91,15 @@ def split_log(log: PredictionLog, model: str, since: float, until: float, indexe
 
     Raises:
         EvidenceUnavailable: A closed file has changed, or something cannot be read.
-        PartsReplaced: A compaction has replaced files meanwhile.
+        LogFilesReplaced: A compaction has replaced files meanwhile.
     """
     try:
         return _cut(log, model, since, until, indexes)
     except FileNotFoundError as error:
-        raise PartsReplaced(f"{error.filename} of the log of {model} is in another file by now") from error
+        raise LogFilesReplaced(f"{error.filename} of the log of {model} is in another file by now") from error
 
 
-def _cut(log: PredictionLog, model: str, since: float, until: float, indexes: Path) -> LogSections:
+def _cut(log: PredictionLog, model: str, since: float, until: float, indexes: Path) -> LogFileGroups:
     segments, tables = log.current_files(model, PREDICTION_FILES)
     label_segments, label_tables = log.current_files(model, LABEL_FILES)
     parts = [read_key_index(indexes, path, PREDICTION_FILES) for path in tables]
@@ -108,28 +108,28 @@ def _cut(log: PredictionLog, model: str, since: float, until: float, indexes: Pa
         index_growing_files(some, kind) for some, kind in ((segments, PREDICTION_FILES), (label_segments, LABEL_FILES))
     )
     remove_stale_indexes(indexes, [path.name for path in (*tables, *label_tables)])
-    known = CurrentLabels(indexes, parts, closed, growing)
+    known = LabelFingerprints(indexes, parts, closed, growing)
     paths = {path.name: path for path in (*tables, *label_tables)}
     inside = [part for part in parts if part.last_at > since and part.first_at <= until]
     with tail.columns() as columns:
         keys = columns["key"]
     made = []
-    for group in _groups(inside, shared_keys(indexes, parts), tail, keys):
+    for group in _groups(inside, files_that_share_keys(indexes, parts), tail, keys):
         some = tuple(one for one in group if one.name)
         own = tuple(segments) if len(some) < len(group) else ()
         names = sorted({name for part in some for name in known.files[part.digest]})
         if own:
             names = sorted({*names, *known.closed_files_of(keys)})
-        section = SectionLog(
+        file_group = FileGroupLog(
             log.root, (own, [paths[part.name] for part in some]), (label_segments, [paths[name] for name in names])
         )
-        state = sum((known.state(part.digest) for part in some), LabelState())
+        state = sum((known.state(part.digest) for part in some), LabelFingerprint())
         first, last = min(p.first_at for p in group), max(p.last_at for p in group)
-        made.append(LogSection(some, own, state, section, first, last, sum(p.size for p in group)))
-    made.sort(key=lambda section: section.last_at)
+        made.append(LogFileGroup(some, own, state, file_group, first, last, sum(p.size for p in group)))
+    made.sort(key=lambda file_group: file_group.last_at)
     alone = {hashlib.sha256(part.digest.encode()).hexdigest() for part in parts}
-    current = tuple(sorted(alone | {section.name for section in made}))
-    return LogSections(tuple(made), current, known.count_unknown(since, until, tail))
+    current = tuple(sorted(alone | {file_group.name for file_group in made}))
+    return LogFileGroups(tuple(made), current, known.count_unknown(since, until, tail))
 
 
 def _groups(

@@ -1,19 +1,18 @@
-"""Count numeric outcomes reported with labels, such as revenue, by size bucket, slice, split, arm and epoch."""
+"""Count the values that labels report, such as revenue, in value buckets for each arm, for bounded-value gates."""
 
 from collections.abc import Sequence
 
-from surefoot.adapters.evidence.left_out_records import MAX_NAMED_REQUESTS
-from surefoot.adapters.evidence.measurement_counts import fold_trial_counts
-from surefoot.adapters.evidence.served_traffic import (
+from surefoot.adapters.evidence.left_out_counts import MAX_NAMED_REQUESTS
+from surefoot.adapters.evidence.live_counts.query_counts import group_trial_counts, parse_count
+from surefoot.adapters.evidence.live_counts.request_arms import (
     FIRST_PER_REQUEST_SQL,
-    ServedTraffic,
-    SqlLog,
-    count_served_traffic,
-    parse_count,
-    query_parameters,
+    StepTraffic,
+    count_step_traffic,
+    request_arms_parameters,
+    request_arms_sql,
     slice_columns_sql,
-    timed_arms_sql,
 )
+from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import MissingEvidence, SlicedCounts, ValueCounts, ValueStratum
@@ -26,7 +25,7 @@ _INVALID_LABEL_SQL = "told IS NOT NULL AND (told.v IS NULL OR NOT isfinite(told.
 """Tells a request whose label holds no number."""
 
 
-def count_label_values(
+def count_bounded_values(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
 ) -> ValueCounts | SlicedCounts | MissingEvidence:
     """Levels of a bounded value that comes with the label; a unit's value is the mean over its requests.
@@ -35,7 +34,7 @@ def count_label_values(
     the same trial falls the same way wherever it is counted. Values beyond the bounds count as the nearer one, and are
     counted; below a bound that the policy does not name, nothing is judged.
     """
-    facts = count_served_traffic(log, question, refused)
+    facts = count_step_traffic(log, question, refused)
     if isinstance(facts, MissingEvidence):
         return facts
     gate = narrow(question.gate, ValueGate)
@@ -72,7 +71,7 @@ def _left(
     below, above, odd, named = log.rows(
         question.model,
         f"""
-        WITH {timed_arms_sql(question)}, known AS (
+        WITH {request_arms_sql(question)}, known AS (
           SELECT request, {_told(gate, "timed")} AS told FROM timed WHERE "at" + {gate.maturity!r} <= $2
         )
         SELECT count(*) FILTER (isfinite(told.v) AND told.v < {gate.floor!r}),
@@ -80,7 +79,7 @@ def _left(
                count(*) FILTER ({_INVALID_LABEL_SQL}),
                min(request, {MAX_NAMED_REQUESTS}) FILTER ({_INVALID_LABEL_SQL}) FROM known
         """,  # noqa: S608 - constants, numbers of ours and names that were checked
-        query_parameters(question, refused),
+        request_arms_parameters(question, refused),
     )[0]
     requests = tuple(str(request) for request in named or ())  # type: ignore[attr-defined]
     what = "labels without a number as value" if requests else ""
@@ -93,7 +92,7 @@ def _values(
     log: SqlLog,
     question: EvidenceRequest,
     gate: ValueGate,
-    facts: ServedTraffic,
+    facts: StepTraffic,
     column: str,
     sliced: str,
     refused: Sequence[str],
@@ -103,7 +102,7 @@ def _values(
     found = log.rows(
         question.model,
         f"""
-        WITH {timed_arms_sql(question)}, known AS (
+        WITH {request_arms_sql(question)}, known AS (
           SELECT *, {_told(gate, "timed")} AS told, {sliced} AS slice FROM timed WHERE "at" + {gate.maturity!r} <= $2
         ), trials AS (
           SELECT slice, trial, arg_max(share, "at") AS share, arg_max(side, "at") AS side,
@@ -114,7 +113,7 @@ def _values(
                CAST(least({VALUE_LEVELS - 1}, floor(value * {VALUE_LEVELS - 1} + {draw})) AS INTEGER), count(*)
         FROM trials GROUP BY ALL
         """,  # noqa: S608 - constants, numbers of ours and names that the policy parser or the log has checked
-        query_parameters(question, refused),
+        request_arms_parameters(question, refused),
     )
     centers = log.rows(
         question.model,
@@ -127,7 +126,7 @@ def _values(
         """,  # noqa: S608 - same
         (question.champion.number, question.opened - gate.maturity),
     )
-    cells = fold_trial_counts(found)
+    cells = group_trial_counts(found)
     past = {slice_: round(float(str(mean)), 6) for slice_, mean in centers if mean is not None}
     return {
         slice_name(column, slice_): ValueCounts(

@@ -1,0 +1,25 @@
+"""Define the port SqlLog: SQL queries over a model's prediction log, labels and shadow answers."""
+
+from typing import Protocol
+
+
+class SqlLog(Protocol):
+    """Something that answers SQL over the views `log`, `labels` and `shadows`.
+
+    Attributes:
+        repeated: Records that were left out at once, because their request is in an earlier one [count].
+        sampled: Rows that are not there, because only so many are wanted [count].
+        live: Whether nothing in it can be later than the moment of a question.
+    """
+
+    repeated: int
+    sampled: int
+    live: bool
+
+    def rows(self, model: str, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+        """Run one query."""
+        ...
+
+    def slice_of(self, column: str) -> str:
+        """SQL that reads one feature of a row of `log` as its canonical text; NULL where it is missing."""
+        ...
