@@ -25,9 +25,9 @@ from bench.evaluating.measured import Cost, measure
 from bench.evaluating.prepared import MODEL, Prepared, prepare, write_rows
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.replay.hosted_models import HostedModels
 from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.adapters.replay.replay_window import BATCH_ROWS
+from surefoot.adapters.replay.version_processes import VersionProcesses
 from surefoot.core.domain import EvidenceKind, Outcome, Verdict, Version
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
@@ -100,8 +100,8 @@ class Run:
 
 def open_replay(prepared: Prepared, root: Path, kept: Path) -> IncrementalReplay:
     """A replay of a log, with what it keeps in a folder."""
-    models = HostedModels(Folders(prepared.folder), MEMORY_MB)  # type: ignore[arg-type]
-    return IncrementalReplay(PredictionLog(root), models.scores, kept)
+    models = VersionProcesses(Folders(prepared.folder), MEMORY_MB)  # type: ignore[arg-type]
+    return IncrementalReplay(PredictionLog(root), models.start_scorer, kept)
 
 
 def ask_gates(prepared: Prepared, root: Path, replay: IncrementalReplay, until: float) -> dict[str, Verdict]:

@@ -25,8 +25,8 @@ from bench.evaluating.prepared import MODEL, CheapModel, Prepared, prepare, writ
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.replay.hosted_models import HostedModels
 from surefoot.adapters.replay.incremental_replay import IncrementalReplay
+from surefoot.adapters.replay.version_processes import VersionProcesses
 from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.judging.evidence import SplitCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -89,9 +89,9 @@ def save_candidate(folder: Path, fault: str, requests: pd.DataFrame) -> Version:
 
 def count_failures(prepared: Prepared, root: Path, candidate: Version) -> tuple[SplitCounts, float]:
     """Evaluate one candidate beside the champion; what it could not answer, and how long it took [s]."""
-    log, models = PredictionLog(root), HostedModels(Folders(prepared.folder), min(MEMORY_MB, CANDIDATE_MEMORY_MB))  # type: ignore[arg-type]
+    log, models = PredictionLog(root), VersionProcesses(Folders(prepared.folder), min(MEMORY_MB, CANDIDATE_MEMORY_MB))  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as kept:
-        replay = IncrementalReplay(log, models.scores, Path(kept))
+        replay = IncrementalReplay(log, models.start_scorer, Path(kept))
         question = EvidenceRequest(
             MODEL,
             GATE,

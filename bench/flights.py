@@ -16,7 +16,7 @@ from rich.table import Table
 
 from bench.flights_models import CANDIDATES, GOOD, Candidate, Shop
 from surefoot.adapters.config.policy_file import read_policy
-from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.backtest import BacktestResult, backtest
 from surefoot.cli.backtest import make_suite_runner
 from surefoot.core.domain import Outcome, Verdict
@@ -47,7 +47,7 @@ class Row:
 
 def replay(path: Path, policy: Mapping[str, object]) -> BacktestResult:
     """One back-test."""
-    records = RecordFile(path)
+    records = RecordedRequests(path)
     try:
         return backtest(records, policy, make_suite_runner(SUITE))
     finally:

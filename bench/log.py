@@ -156,11 +156,13 @@ def asked(root: Path, name: str, most: float | None = None) -> list[Row]:
         row(f"{name}: size", size_mb(root / MODEL), "MB"),
         row(
             f"{name}: n, errors, p50, p99 by version",
-            median_ms(lambda: log.rows(MODEL, AGGREGATE, (0.0, END))),
+            median_ms(lambda: log.query_rows(MODEL, AGGREGATE, (0.0, END))),
             "ms",
             most,
         ),
-        row(f"{name}: the same of the last 1 %", median_ms(lambda: log.rows(MODEL, AGGREGATE, (last, END))), "ms"),
+        row(
+            f"{name}: the same of the last 1 %", median_ms(lambda: log.query_rows(MODEL, AGGREGATE, (last, END))), "ms"
+        ),
         row(f"{name}: evidence of an error-rate gate", median_ms(lambda: count_bad_events(log, live), 1), "ms"),
         row(f"{name}: evidence of a latency gate", median_ms(lambda: count_measurements(log, speed), 1), "ms"),
     ]

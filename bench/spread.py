@@ -89,7 +89,7 @@ def look(config: Settings, asked_at: float) -> tuple[dict[str, Evidence], dict[s
     """Ask all gates, as the step does; without what their evidence was made of."""
     with wiring.open_journal(config) as journal:
         questions = due_replay_requests(fold_entries(MODEL, journal.read(MODEL)), ROLLOUT, asked_at)
-    replay = wiring.make_replay(config, wiring.make_hosted_models(config))
+    replay = wiring.make_replay(config, wiring.make_version_processes(config))
     source = PredictionLogEvidence(PredictionLog(config.log), replay, lambda *_: _no_suite())
     found, verdicts = {}, {}
     for question in questions:

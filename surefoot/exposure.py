@@ -9,9 +9,9 @@ from pathlib import Path
 
 from surefoot import wiring
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.served_answers.answer_tables import AnswerTable, write_answer_table
-from surefoot.adapters.served_answers.exposed_requests import ExposureRequest, list_exposed_requests
-from surefoot.adapters.served_answers.good_answers import GoodVersions, ask_good_versions
+from surefoot.adapters.served_answers.answer_comparison import AnswerComparison, write_answer_comparison
+from surefoot.adapters.served_answers.corrected_answers import GoodVersions, compute_corrected_answers
+from surefoot.adapters.served_answers.exposed_requests import ExposureQuery, list_exposed_requests
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import LogPolicy, Version
 from surefoot.core.errors import NotFound, Rejected, SurefootError
@@ -58,7 +58,7 @@ class Exposure:
 
     version: Version
     rollout: str
-    question: ExposureRequest
+    question: ExposureQuery
     good: tuple[Version, ...]
     notes: tuple[str, ...]
 
@@ -109,7 +109,7 @@ def find_exposure(
     policies = tuple(_policies(config, ledger))
     kept = tuple(policy.log_policy for policy in policies)
     periods = exposure_periods(model, entries, version)
-    question = ExposureRequest(
+    question = ExposureQuery(
         model=model,
         number=version.number,
         periods=periods,
@@ -168,7 +168,7 @@ def _unit_spellings(config: Settings, policies: Iterable[Policy], unit: str) -> 
     return tuple(sorted(made))
 
 
-def _notes(question: ExposureRequest, kept: Iterable[LogPolicy]) -> tuple[str, ...]:
+def _notes(question: ExposureQuery, kept: Iterable[LogPolicy]) -> tuple[str, ...]:
     """What the log does not hold by the policies, in words."""
     notes = []
     if question.hashed:
@@ -183,7 +183,7 @@ def _notes(question: ExposureRequest, kept: Iterable[LogPolicy]) -> tuple[str, .
 
 def write_exposure(
     config: Settings, exposure: Exposure, made: Path, *, score: bool
-) -> tuple[AnswerTable, dict[str, str]]:
+) -> tuple[AnswerComparison, dict[str, str]]:
     """Write the list of exposed requests.
 
     Args:
@@ -209,19 +209,19 @@ def _write(
     load: bool,
     strict: bool = False,
     names: dict[str, str] | None = None,
-) -> tuple[AnswerTable, dict[str, str]]:
-    models = wiring.make_hosted_models(config)
+) -> tuple[AnswerComparison, dict[str, str]]:
+    models = wiring.make_version_processes(config)
     store = wiring.open_evidence_store(config, exposure.question.model)
     who = GoodVersions(
         {one.number: one for one in exposure.good},
-        models.scores if load else None,
-        store.answers.overlapping,
+        models.start_scorer if load else None,
+        store.answers.files_overlapping,
         strict,
     )
     with tempfile.TemporaryDirectory(prefix="surefoot-exposure-") as scratch:
         listed = list_exposed_requests(PredictionLog(config.log), exposure.question, Path(scratch))
-        good = ask_good_versions(listed, exposure.question, who, Path(scratch))
-        table = write_answer_table(listed, good, exposure.question.groups, made, names=names)
+        good = compute_corrected_answers(listed, exposure.question, who, Path(scratch))
+        table = write_answer_comparison(listed, good, exposure.question.groups, made, names=names)
     return table, dict(good.problems)
 
 
@@ -230,7 +230,7 @@ def exposure_file(config: Settings, exposure: Exposure) -> Path:
     return config.home / "exposure" / exposure.question.model / f"{exposure.file_name}.parquet"
 
 
-def journal_exposure(config: Settings, ports: Ports, exposure: Exposure, table: AnswerTable) -> bool:
+def journal_exposure(config: Settings, ports: Ports, exposure: Exposure, table: AnswerComparison) -> bool:
     """Journal that a list was written, with its counts; whether the journal did not say so already."""
     event = ExposureListed(
         exposure.rollout,
@@ -291,7 +291,7 @@ class Correction:
 
     version: Version
     by: Version
-    table: AnswerTable
+    table: AnswerComparison
     fresh: bool
     notes: tuple[str, ...]
 

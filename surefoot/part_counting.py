@@ -26,7 +26,7 @@ class PartCounter:
             rollout: Id of its open rollout.
         """
         self._config, self._model, self._rollout = config, model, rollout
-        self._replay = wiring.make_replay(config, wiring.make_hosted_models(config))
+        self._replay = wiring.make_replay(config, wiring.make_version_processes(config))
 
     def _ledger(self) -> Ledger:
         with wiring.open_journal(self._config) as journal:
@@ -48,7 +48,7 @@ class PartCounter:
         Raises:
             SurefootError: The journal or the log cannot be read.
         """
-        return self._replay.uncounted_parts(self._questions(asked_at))
+        return self._replay.uncounted_files(self._questions(asked_at))
 
     def count(self, name: str, asked_at: float) -> bool:
         """Count a part; whether there was something to count.
@@ -60,7 +60,7 @@ class PartCounter:
         Raises:
             SurefootError: The journal or the log cannot be read, or a version cannot be had.
         """
-        return self._replay.count_part(self._questions(asked_at), name)
+        return self._replay.count_file(self._questions(asked_at), name)
 
     def close(self) -> None:
         """End the processes of both versions."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surefoot.adapters.bundle.config_files import ConfigFileStore
+from surefoot.adapters.champion_watch.logged_day_counts import LoggedDayCounts
 from surefoot.adapters.clock import HostClock, open_clock
 from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.policy_file import list_policy_files, read_policy
@@ -26,12 +27,11 @@ from surefoot.adapters.mlflow.registry import MlflowRegistry
 from surefoot.adapters.predictions.closed_segments import closed_segments as closed_log_segments
 from surefoot.adapters.predictions.compaction import CompactionResult, compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.replay.hosted_models import HostedModels
 from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.adapters.replay.scoring_progress import ProgressReport
-from surefoot.adapters.served_answers.fallback_drills import try_fallback
-from surefoot.adapters.served_answers.service_counts import CountedWindow, count_served_answers, primary_loss_gate
-from surefoot.adapters.standing_watch.logged_days import LoggedDays
+from surefoot.adapters.replay.version_processes import VersionProcesses
+from surefoot.adapters.served_answers.fallback_drills import run_fallback_drill
+from surefoot.adapters.served_answers.served_answer_counts import CountWindow, count_served_answers, primary_loss_gate
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Outcome, Rung, Version
 from surefoot.core.errors import NotFound, PolicyInvalid
@@ -102,13 +102,13 @@ def open_traffic(config: Settings) -> Iterator[GatewayTraffic]:
         engine.close()
 
 
-def make_hosted_models(config: Settings) -> HostedModels:
+def make_version_processes(config: Settings) -> VersionProcesses:
     """Versions in processes of their own, for those who do not serve them."""
-    return HostedModels(_make_artifact_cache(config), model_memory_mb(2))
+    return VersionProcesses(_make_artifact_cache(config), model_memory_mb(2))
 
 
 def make_replay(
-    config: Settings, models: HostedModels, report: ProgressReport = lambda _done, _total: None
+    config: Settings, models: VersionProcesses, report: ProgressReport = lambda _done, _total: None
 ) -> IncrementalReplay:
     """What both versions answer to logged requests, and what was kept of it.
 
@@ -117,7 +117,7 @@ def make_replay(
         models: Both versions.
         report: Is told how far they have come; it must not raise.
     """
-    return IncrementalReplay(PredictionLog(config.log), models.scores, _evidence_folder(config), report)
+    return IncrementalReplay(PredictionLog(config.log), models.start_scorer, _evidence_folder(config), report)
 
 
 @contextmanager
@@ -135,8 +135,8 @@ def open_ports(
         registry_deadline_s: How long to ask a registry that is down; people at a terminal wait less long [s].
         report: Is told how far both versions have come with the requests of a replay; it must not raise.
     """
-    models, log = make_hosted_models(config), PredictionLog(config.log)
-    replay, days = make_replay(config, models, report), LoggedDays(log).count_days
+    models, log = make_version_processes(config), PredictionLog(config.log)
+    replay, days = make_replay(config, models, report), LoggedDayCounts(log).count_days
     evidence = PredictionLogEvidence(log, replay, partial(_run_suite, config), MirroredAnswers(log))
     found, tables = make_registry(config, registry_deadline_s), TableAdapters(config.project, config.home / "tables")
     files = ConfigFileStore(config.project, config.home / "bundle", _make_artifact_cache(config).verified)
@@ -145,9 +145,9 @@ def open_ports(
         named = traffic.set_standby
 
         def tried(model: str, champion: str) -> FallbackDrilled | None:
-            return try_fallback(config.project, config.log, model, champion, clock.now())
+            return run_fallback_drill(config.project, config.log, model, champion, clock.now())
 
-        actions = (models.problem, days, named, gone, tried)
+        actions = (models.load_problem, days, named, gone, tried)
         yield Ports(journal, found, traffic, evidence, clock, actor, *actions, tables, files)
 
 
@@ -360,7 +360,7 @@ def journal_counts(config: Settings, ports: Ports, model: str, *, always: bool =
     maturity = gate.maturity if gate else 0.0
 
     def count(since: float, until: float, labels_since: float, labels_until: float) -> tuple[VersionCounts, ...]:
-        window = CountedWindow(since, until, labels_since, labels_until, ports.clock.now())
+        window = CountWindow(since, until, labels_since, labels_until, ports.clock.now())
         return count_served_answers(PredictionLog(config.log), model, window, gate)
 
     return retry_on_conflict(lambda: journal_answer_counts(ports, model, maturity, count, always=always))
@@ -374,7 +374,7 @@ def count_since(config: Settings, ledger: Ledger, now: float) -> tuple[VersionCo
     """
     gate = primary_loss_gate(read_policies(config).get(ledger.model))
     since, labels_since = (ledger.counted.until, ledger.counted.labels_until) if ledger.counted else (0.0, 0.0)
-    window = CountedWindow(since, now, labels_since, now - (gate.maturity if gate else 0.0), now)
+    window = CountWindow(since, now, labels_since, now - (gate.maturity if gate else 0.0), now)
     return count_served_answers(PredictionLog(config.log), ledger.model, window, gate)
 
 

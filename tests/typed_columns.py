@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from surefoot.adapters.feature_tables.typed_features import TypedFeatures
+from surefoot.adapters.feature_tables.typed_column_reader import TypedColumnReader
 from surefoot.models.predictor import TableColumn
 
 
@@ -15,5 +15,5 @@ def read_typed_features(
     parquet: Path, first: int, end: int, columns: Sequence[TableColumn]
 ) -> tuple[pa.Table, NDArray[np.intp]] | None:
     """Open a table for one range of rows."""
-    with TypedFeatures(parquet) as features:
+    with TypedColumnReader(parquet) as features:
         return features.read(first, end, columns)

@@ -14,7 +14,7 @@ import pandas as pd
 from bench.judging.table import Plan, Row
 from surefoot.adapters.evidence.live_counts.bad_event_counts import count_bad_events
 from surefoot.adapters.evidence.live_counts.measurement_histograms import count_measurements
-from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, EventStratum, PairedBlock, PairedSums, SplitCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -47,7 +47,7 @@ def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     return statistics.median(times)
 
 
-def recorded(folder: Path) -> RecordFile:
+def recorded(folder: Path) -> RecordedRequests:
     """A day of requests of two versions, 5 % of them the candidate's."""
     rng = np.random.default_rng(7)
     mine = rng.random(REQUESTS) < 0.05
@@ -65,7 +65,7 @@ def recorded(folder: Path) -> RecordFile:
             "latency_ms": np.exp(rng.normal(3.0, 0.6, REQUESTS)),
         }
     ).to_parquet(path)
-    records = RecordFile(path)
+    records = RecordedRequests(path)
     records.shift(0.0, Split(Version("1", "one"), Version("2", "two"), 5.0, "salt", "rollout"))
     return records
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence, SuiteRunner
-from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.backtest.simulation import MemoryJournal, MemoryRegistry, RecordedTraffic, SimulatedClock
 from surefoot.core.actions import Action
@@ -79,7 +79,7 @@ def _label_delay(policy: Policy) -> float:
 
 
 def backtest(
-    records: RecordFile,
+    records: RecordedRequests,
     policy: Mapping[str, object],
     validate: SuiteRunner,
     *,

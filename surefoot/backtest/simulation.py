@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.core.domain import RegistryView, Split, Version
 from surefoot.core.errors import NotFound, StaleLedger
 from surefoot.core.record.chain import GENESIS_HASH, Entry, seal_entry
@@ -95,7 +95,7 @@ class MemoryRegistry:
 class RecordedTraffic:
     """Splits what was recorded, from the moment at which the split is asked for."""
 
-    def __init__(self, records: RecordFile, clock: SimulatedClock) -> None:
+    def __init__(self, records: RecordedRequests, clock: SimulatedClock) -> None:
         """Nothing is served yet."""
         self._records, self._clock = records, clock
         self._split: Split | None = None

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.evidence.prediction_log_evidence import SuiteRunner
-from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.backtest import BacktestResult, backtest
 from surefoot.backtest.run import rollout_milestones
 from surefoot.cli.printing.output import colour_outcome_words, console, format_utc_time, print_json, print_table
@@ -56,7 +56,7 @@ def run_backtest(
         raise NotFound(f"policy {model} names suite '{read_.suite}', but there is no {suite}")
 
     def one(path: Path) -> BacktestResult:
-        records = RecordFile(path, labels)
+        records = RecordedRequests(path, labels)
         try:
             with Progress(
                 TextColumn(path.name),

@@ -117,7 +117,7 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
         raise Rejected(f"{model} has no champion yet: set the alias 'champion' on the version that serves today")
     if champion == candidate.number:
         raise Rejected(f"version {version} of {model} is the champion: nothing to promote")
-    trial = wiring.make_hosted_models(config).trial(model, candidate)
+    trial = wiring.make_version_processes(config).try_loading(model, candidate)
     if trial.problem:
         raise Rejected(trial.problem)
     output.print_plan(policy, candidate.number, champion)

@@ -41,7 +41,7 @@ def spread(
     champion = registry.resolve(model, number)
     other = registry.resolve(model, against or registry.alias(model, "previous") or number)
     log = PredictionLog(config.log)
-    replay = OfflineReplay(log, wiring.make_hosted_models(config).scores)
+    replay = OfflineReplay(log, wiring.make_version_processes(config).start_scorer)
     until = wiring.make_clock(config).now()
     since = until - days * _DAY_S
     found = measure_gate_expectations(policy, (champion, other), log, replay, (since, until))
@@ -77,7 +77,7 @@ def measure_gate_expectations(
         if not isinstance(gate, PairedGate):
             found.append(measure_champion_history(log, policy.model, champion.number, gate, since, until))
             continue
-        pairs = replay.paired(
+        pairs = replay.paired_loss_evidence(
             EvidenceRequest(
                 model=policy.model,
                 gate=gate,

@@ -112,7 +112,7 @@ def _rollout(scene: DemoScene, entries: Sequence[Entry], log: PredictionLog) -> 
         elif isinstance(event, RolloutEnded):
             terminal_stage, reason = event.terminal_stage.value, event.reason
     failed = """SELECT count(*), min("at") FROM log WHERE rollout = $1 AND arm = 'candidate' AND error IS NOT NULL"""
-    count, first = log.rows(MODEL_NAME, failed, (scene.rollout,))[0]
+    count, first = log.query_rows(MODEL_NAME, failed, (scene.rollout,))[0]
     detect = decided - float(str(first)) if decided is not None and first is not None else None
     told = (scene, tuple(stages), verdicts, terminal_stage, reason, gate, restore, detect, int(str(count)))
     return RolloutSummary(*told)

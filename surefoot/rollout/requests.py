@@ -131,7 +131,7 @@ def open_promotion(ports: Ports, request: PromotionRequest) -> str:
     why = clean_reason(request.reason).text
     if candidate.digest in ledger.quarantined:  # asked for by --force: the record says who has lifted it
         ledger = ports.append(ledger, VersionReleased(candidate, why, forced=True))
-    if (drilled := ports.try_fallback(policy.model, champion.number)) is not None:
+    if (drilled := ports.run_fallback_drill(policy.model, champion.number)) is not None:
         ledger = ports.append(ledger, drilled)
     attempt = len(ledger.attempts(candidate)) + 1
     rollout = _rollout_id(request, candidate, champion, attempt)

@@ -53,7 +53,7 @@ def write(root: Path, lines: Iterable[bytes], kind: str = "predictions", model: 
 
 def requests(root: Path, view: str = "log") -> list[str]:
     """Every record that a reader sees, by its request."""
-    return [str(row[0]) for row in PredictionLog(root).rows("m", f"SELECT request FROM {view} ORDER BY request")]  # noqa: S608 - a test's own
+    return [str(row[0]) for row in PredictionLog(root).query_rows("m", f"SELECT request FROM {view} ORDER BY request")]  # noqa: S608 - a test's own
 
 
 def named(numbers: Iterable[int]) -> list[str]:

@@ -14,7 +14,7 @@ from surefoot import cli, wiring
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.log_files import COMPACTION_FOLDER
-from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.record.events import ChampionAdopted, RolloutOpened, encode_event
 from surefoot.settings import Settings
@@ -122,7 +122,7 @@ def test_the_documented_way_from_the_log_to_a_back_test(tmp_path: Path, monkeypa
     sql = (ROOT / "docs" / "record-schema.md").read_text(encoding="utf-8").split("```sql")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)
     duckdb.execute(sql.replace("MODEL", "m"))
-    found = RecordFile(Path("records.parquet"), Path("labels.parquet"))
+    found = RecordedRequests(Path("records.parquet"), Path("labels.parquet"))
     assert (found.champion, found.candidate, found.requests) == ("7", "8", 50)
     assert sorted(found.features) == ["place", "x"]
     found.close()

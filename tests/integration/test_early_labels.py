@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.judging.evidence import PairedSums
@@ -40,7 +40,7 @@ def june(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return rows
 
 
-def opened(rows: pd.DataFrame, folder: Path) -> RecordFile:
+def opened(rows: pd.DataFrame, folder: Path) -> RecordedRequests:
     """A record file of both versions."""
     shared = rows[["id", "at", "tailnum", "origin", "late", "label_at"]].rename(
         columns={"id": "request", "tailnum": "unit", "late": "label"}
@@ -50,7 +50,7 @@ def opened(rows: pd.DataFrame, folder: Path) -> RecordFile:
         for arm, number, column in (("champion", "1", "old"), ("candidate", "2", "new"))
     ]
     pd.concat(both).to_parquet(folder / "june.parquet")
-    return RecordFile(folder / "june.parquet")
+    return RecordedRequests(folder / "june.parquet")
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_early_labels_move_no_verdict(recorded: RecordedAnswers, without: Record
     """At every hour of 24 June the sums and the verdict are those of a world in which its labels have not come."""
     for hour in (10, 14, 17, 20, 23):
         question = asked(gate, NIGHT + hour * HOUR)
-        found, blind = recorded.paired(question), without.paired(question)
+        found, blind = recorded.paired_loss_evidence(question), without.paired_loss_evidence(question)
         assert isinstance(found, PairedSums)
         assert isinstance(blind, PairedSums)
         assert found.slices == blind.slices
@@ -104,7 +104,7 @@ def test_early_labels_move_no_verdict(recorded: RecordedAnswers, without: Record
 def test_the_same_labels_count_when_they_have_matured(recorded: RecordedAnswers, without: RecordedAnswers) -> None:
     """Two days later the labels of 24 June are in the sums."""
     question = asked(GATES[0], NIGHT + 60 * HOUR)
-    found, blind = recorded.paired(question), without.paired(question)
+    found, blind = recorded.paired_loss_evidence(question), without.paired_loss_evidence(question)
     assert isinstance(found, PairedSums)
     assert isinstance(blind, PairedSums)
     assert found.labelled > blind.labelled

@@ -217,7 +217,7 @@ def test_a_version_that_fails_on_most_requests_is_given_up(
     write(stack.config.log, [line(stack, n, **({"features": odd} if n % 5 == 0 else {})) for n in range(600)])
     _, rows = listed(stack, capfd)
     assert Counter(row["unknown"] for row in rows) == {None: 480, "the good version could not answer": 120}
-    monkeypatch.setattr("surefoot.adapters.served_answers.good_answers._PATIENCE", 1)
+    monkeypatch.setattr("surefoot.adapters.served_answers.corrected_answers._PATIENCE", 1)
     _, rows = listed(stack, capfd)
     why = "the good version was given up: it failed too often"
     assert {row["unknown"] for row in rows if row["good_answer"] is None} == {why}

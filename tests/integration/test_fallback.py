@@ -417,10 +417,10 @@ def test_readers_of_the_log_see_no_answer_of_the_champion(tmp_path: Path, models
     log = PredictionLog(tmp_path / "log")
     columns = 'SELECT unit, answered_by, prediction IS NULL, fallback, fallback_answer FROM log ORDER BY "at"'
     rows = [("good", GOOD, False, None, None), ("bad", None, True, "constant", "[0.82,0.18]")]
-    assert [tuple(row) for row in log.rows("flights", columns, ())] == rows
+    assert [tuple(row) for row in log.query_rows("flights", columns, ())] == rows
     compact_log(tmp_path / "log", "flights")
-    assert [tuple(row) for row in log.rows("flights", columns, ())] == rows
-    assert [request.answered_by for request in log.requests("flights", 0.0, 1e12)] == [GOOD]
+    assert [tuple(row) for row in log.query_rows("flights", columns, ())] == rows
+    assert [request.answered_by for request in log.read_requests("flights", 0.0, 1e12)] == [GOOD]
 
 
 def test_no_fallback_answers_where_the_champion_has_answered(tmp_path: Path, models: Models) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.expectations.suite import run_suite
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.predictions.typed_table import typed_table
+from surefoot.adapters.predictions.validation_table import build_validation_table
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.evidence import MissingEvidence
@@ -118,10 +118,10 @@ def test_a_column_has_the_type_of_its_signature(kind: str, cell: object, at: int
     """Whatever one value is, the column's type and all other values are what they are without it."""
     usual = USUAL[kind][0]
     values = [usual] * 100
-    plain, _ = typed_table(pd.DataFrame({"x": pd.Series(values, dtype=object)}), {"x": kind})
+    plain, _ = build_validation_table(pd.DataFrame({"x": pd.Series(values, dtype=object)}), {"x": kind})
     values.insert(at, cell)
     frame = pd.DataFrame({"x": pd.Series(values, dtype=object, index=[f"q{i}" for i in range(101)])})
-    mixed, left = typed_table(frame, {"x": kind})
+    mixed, left = build_validation_table(frame, {"x": kind})
     assert mixed["x"].dtype == plain["x"].dtype
     assert len(mixed) + left.odd == 101
     others = mixed["x"].drop(f"q{at}", errors="ignore")

@@ -12,9 +12,9 @@ import pytest
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
-from surefoot.adapters.replay import scoring
-from surefoot.adapters.replay.hosted_models import HostedModels, HostedScorer
+from surefoot.adapters.replay import batch_scoring
 from surefoot.adapters.replay.offline_replay import OfflineReplay
+from surefoot.adapters.replay.version_processes import ProcessScorer, VersionProcesses
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import PairedSums, SplitCounts
@@ -42,9 +42,9 @@ class Cache:
         return self.root / version.number
 
 
-def hosted(root: Path) -> HostedModels:
+def hosted(root: Path) -> VersionProcesses:
     """Starts versions of these folders."""
-    return HostedModels(Cache(root), MEMORY_MB)  # type: ignore[arg-type]
+    return VersionProcesses(Cache(root), MEMORY_MB)  # type: ignore[arg-type]
 
 
 def version(root: Path, number: str) -> Version:
@@ -92,7 +92,7 @@ def question(root: Path, gate: Gate, champion: str = "1", candidate: str = "2") 
 )
 def test_versions_with_a_module_of_the_same_name_share_no_code(prepared: Path, tmp_path: Path, gate: Gate) -> None:
     """A candidate whose own prep.py multiplies by 1,000 fails, for it is not scored with the champion's prep.py."""
-    replay = OfflineReplay(logged(tmp_path, [float(i % 97) for i in range(400)]), hosted(prepared).scores)
+    replay = OfflineReplay(logged(tmp_path, [float(i % 97) for i in range(400)]), hosted(prepared).start_scorer)
     evidence = PredictionLogEvidence(PredictionLog(tmp_path), replay, lambda *_: pytest.fail("no data gate")).gather(
         question(prepared, gate)
     )
@@ -105,23 +105,23 @@ def test_a_version_with_typed_inputs_is_asked_for_tables(
 ) -> None:
     """A signature that types every input is asked for whole tables; rows are for the sample that is checked alone."""
     tables, rows = [], []
-    whole, single = HostedScorer.predict_table, HostedScorer.predict
+    whole, single = ProcessScorer.predict_table, ProcessScorer.predict
 
-    def by_table(scorer: HostedScorer, table: bytes, count: int) -> bytes | None:
+    def by_table(scorer: ProcessScorer, table: bytes, count: int) -> bytes | None:
         tables.append(count)
         return whole(scorer, table, count)
 
-    def by_row(scorer: HostedScorer, asked: list[dict[str, object]], params: object = None) -> list[object]:
+    def by_row(scorer: ProcessScorer, asked: list[dict[str, object]], params: object = None) -> list[object]:
         rows.append(len(asked))
         return single(scorer, asked, params)
 
-    monkeypatch.setattr(HostedScorer, "predict_table", by_table)
-    monkeypatch.setattr(HostedScorer, "predict", by_row)
-    replay = OfflineReplay(logged(tmp_path, [float(i % 97) for i in range(400)]), hosted(prepared).scores)
+    monkeypatch.setattr(ProcessScorer, "predict_table", by_table)
+    monkeypatch.setattr(ProcessScorer, "predict", by_row)
+    replay = OfflineReplay(logged(tmp_path, [float(i % 97) for i in range(400)]), hosted(prepared).start_scorer)
     asked = question(prepared, make_gate("apart", Metric.DISAGREEMENT, limit=0.01, block=0.0))
-    (found,) = replay.score(asked, asked.champion)
+    (found,) = replay.score_window(asked, asked.champion)
     replay.close()
-    assert (tables, rows) == ([400], [1] * scoring.RECHECKED_ROWS)
+    assert (tables, rows) == ([400], [1] * batch_scoring.RECHECKED_ROWS)
     assert found.answered == 400
 
 
@@ -151,14 +151,14 @@ def test_a_candidate_that_ends_its_process_fails_the_rows_that_end_it(
     """Rows that end the process are the candidate's failures; all others are scored, and the run goes on."""
     xs = [666.0 if i in {100, 350} else float(i % 50) for i in range(400)]
     log = logged(tmp_path, xs)
-    monkeypatch.setattr(scoring, "SMALL_CHUNK_ROWS", 20)
+    monkeypatch.setattr(batch_scoring, "SMALL_CHUNK_ROWS", 20)
     asked = question(odd, make_gate("errors", Metric.ERROR_RATE), champion="1", candidate="2")
-    replay = OfflineReplay(log, hosted(odd).scores)
-    counts = replay.failures(asked)
+    replay = OfflineReplay(log, hosted(odd).start_scorer)
+    counts = replay.failure_evidence(asked)
     assert isinstance(counts, SplitCounts)
     (stratum,) = counts.strata
     assert (stratum.candidate_bad, stratum.candidate_good) == (2, 398)
-    (found,) = replay.score(asked, asked.candidate)
+    (found,) = replay.score_window(asked, asked.candidate)
     assert found.tally.problem == "ProcessDied: its process ended with code 7"
 
 
@@ -168,9 +168,9 @@ def test_a_candidate_that_hangs_fails_the_row_at_which_it_hangs(
     """A process that gives no answer is ended and started again; the row is the candidate's failure, and says so."""
     hosted_models.save(tmp_path / "1", hosted_models.Hangs())
     monkeypatch.setattr(scores_module, "ANSWER_TIMEOUT_S", 3.0)
-    scores = hosted(tmp_path).scores("m", version(tmp_path, "1"))
+    scores = hosted(tmp_path).start_scorer("m", version(tmp_path, "1"))
     rows = [LoggedRequest((str(i), 0), 0.0, "", "", None, {"x": 666.0 if i == 1 else 1.0, "y": 1.0}) for i in range(3)]
-    found = scoring.score_requests(scores, rows)
+    found = batch_scoring.score_requests(scores, rows)
     assert (sorted(found.answers), found.tried) == ([("0", 0), ("2", 0)], 3)
     assert found.problem == "ProcessDied: it gave no answer within 3 s"
 
@@ -178,7 +178,7 @@ def test_a_candidate_that_hangs_fails_the_row_at_which_it_hangs(
 def test_a_model_that_looks_at_its_batch_is_scored_one_request_at_a_time(odd: Path, tmp_path: Path) -> None:
     """The shadow gives the answers that callers get: each request by itself, whatever is in its chunk."""
     asked = question(odd, make_gate("errors", Metric.ERROR_RATE), champion="1", candidate="2")
-    (found,) = OfflineReplay(logged(tmp_path, [float(i) for i in range(100)]), hosted(odd).scores).score(
+    (found,) = OfflineReplay(logged(tmp_path, [float(i) for i in range(100)]), hosted(odd).start_scorer).score_window(
         asked, asked.champion
     )
     assert set(found.answers.values()) == {1.0}
@@ -198,7 +198,7 @@ def test_a_model_that_looks_at_its_batch_is_scored_one_request_at_a_time(odd: Pa
 )
 def test_what_cannot_be_served_here_is_said_in_one_line(odd: Path, number: str, said: str) -> None:
     """A missing package, module or file, another Python, and a process that ends are named with the version."""
-    problem = hosted(odd).trial("m", version(odd, number)).problem
+    problem = hosted(odd).try_loading("m", version(odd, number)).problem
     assert problem.startswith(f"version {number} of m cannot be served here: ")
     assert said in problem
     assert "\n" not in problem
@@ -206,7 +206,7 @@ def test_what_cannot_be_served_here_is_said_in_one_line(odd: Path, number: str, 
 
 def test_a_version_that_answers_is_not_turned_away(odd: Path) -> None:
     """What its requirements name in vain is told, but a version that answers without it is no problem."""
-    good, late = (hosted(odd).trial("m", version(odd, number)) for number in ("1", "7"))
+    good, late = (hosted(odd).try_loading("m", version(odd, number)) for number in ("1", "7"))
     assert (good.problem, late.problem) == ("", "")
     assert good.independence is not None
     assert good.independence.batching is RowIndependence.BATCH_DEPENDENT
@@ -225,7 +225,7 @@ def children() -> Iterator[None]:
 @pytest.mark.usefixtures("children")
 def test_a_process_ends_with_the_one_that_asks(odd: Path) -> None:
     """When a version's scores are no longer wanted its process is gone."""
-    scores = hosted(odd).scores("m", version(odd, "2"))
+    scores = hosted(odd).start_scorer("m", version(odd, "2"))
     assert scores.predict([{"x": 3.0, "y": 1.0}]) == [1.5]
     assert scores.batchable
     assert scores.raw
@@ -237,5 +237,5 @@ def test_bytes_of_another_digest_are_not_scored(odd: Path) -> None:
     """The process itself checks what it loads."""
     wrong = replace(version(odd, "2"), digest="sha256:" + "0" * 64)
     with pytest.raises(Exception, match="is not of the digest") as caught:
-        hosted(odd).scores("m", wrong).predict([{"x": 1.0, "y": 1.0}])
+        hosted(odd).start_scorer("m", wrong).predict([{"x": 1.0, "y": 1.0}])
     assert not isinstance(caught.value, Rejected)

@@ -57,9 +57,9 @@ def test_no_answer_changes(tmp_path: Path) -> None:
     def answers() -> list[object]:
         asked: list[object] = []
         for since, until in ((-1.0, 1000.0), (100.0, 200.0), (199.0, 201.0), (650.0, 800.0), (900.0, 901.0)):
-            asked += [log.requests("m", since, until), log.requests("m", since, until, limit=20)]
-            asked.append(log.newest("m", until))
-            for table in (log.frame("m", since, until), log.predictions("m", since, until)):
+            asked += [log.read_requests("m", since, until), log.read_requests("m", since, until, limit=20)]
+            asked.append(log.newest_request_time("m", until))
+            for table in (log.read_features("m", since, until), log.read_predictions("m", since, until)):
                 asked.append(table.astype(object).where(table.notna(), None).to_dict())  # NaN equals nothing
             for by in ((), ("place",)):
                 gates = (
@@ -74,8 +74,8 @@ def test_no_answer_changes(tmp_path: Path) -> None:
         columns = ", ".join(f'"{name}", typeof("{name}")' for name in log_files.PREDICTION_FILES.columns)
         return [
             *asked,
-            log.rows("m", f"SELECT {columns} FROM log ORDER BY ALL"),  # noqa: S608 - a test's own
-            log.rows("m", "SELECT * FROM labels ORDER BY ALL"),
+            log.query_rows("m", f"SELECT {columns} FROM log ORDER BY ALL"),  # noqa: S608 - a test's own
+            log.query_rows("m", "SELECT * FROM labels ORDER BY ALL"),
         ]
 
     before = answers()
@@ -112,7 +112,7 @@ def test_every_field_that_the_gateway_writes_is_kept(tmp_path: Path) -> None:
     compact_log(tmp_path, "m")
     for view, written in (("log", lines), ("labels", labels)):
         sql = f"SELECT to_json(w) FROM {view} w ORDER BY w.request, w.row"  # noqa: S608 - a test's own
-        for row, line in zip(PredictionLog(tmp_path).rows("m", sql), written, strict=True):
+        for row, line in zip(PredictionLog(tmp_path).query_rows("m", sql), written, strict=True):
             unwritten = dict.fromkeys(("left_out", "rung", "fallback", "fallback_answer"))
             absent = unwritten if view == "log" else {}  # where nothing is left out and a version has answered
             assert orjson.loads(str(row[0])) == absent | orjson.loads(line)
@@ -205,7 +205,7 @@ def test_rows_too_large_to_sort_are_kept(tmp_path: Path, monkeypatch: pytest.Mon
     write(tmp_path, [record(number, features={"x": f"{number}" * 40_000}) for number in reversed(range(1000))])
     assert compact_log(tmp_path, "m").rows == 1000
     assert requests(tmp_path) == named(range(1000))
-    assert PredictionLog(tmp_path).rows("m", "SELECT request FROM log LIMIT 1") == [("q000999",)]
+    assert PredictionLog(tmp_path).query_rows("m", "SELECT request FROM log LIMIT 1") == [("q000999",)]
 
 
 CRASH = """

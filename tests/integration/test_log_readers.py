@@ -40,7 +40,7 @@ def test_a_compaction_between_two_listings_hides_and_doubles_nothing(
     monkeypatch.setattr(log_files, "list_all_log_files", lists)
     left[0] = strike
     sql = "SELECT request, 'log' AS view FROM log UNION ALL SELECT request, 'labels' FROM labels ORDER BY ALL"
-    found = PredictionLog(tmp_path).rows("m", sql)
+    found = PredictionLog(tmp_path).query_rows("m", sql)
     assert left[0] < 0
     assert found == [(name, view) for name in named(range(3 if becomes == "both" else 2)) for view in ("labels", "log")]
 
@@ -100,7 +100,9 @@ def test_readers_see_every_record_once_while_it_is_written_and_compacted(
             while writer.poll() is None:
                 looking.set()
                 known = acknowledged(tmp_path)
-                ((n, distinct, last),) = log.rows("m", 'SELECT count(*), count(DISTINCT request), max("at") FROM log')
+                ((n, distinct, last),) = log.query_rows(
+                    "m", 'SELECT count(*), count(DISTINCT request), max("at") FROM log'
+                )
                 assert n == distinct
                 assert known <= int(str(n))
                 assert last is None or float(str(last)) == int(str(n)) - 1

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from surefoot.adapters.champion_watch.logged_day_counts import LoggedDayCounts
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.standing_watch.logged_days import LoggedDays
 from surefoot.core.domain import Outcome
 from surefoot.core.watching.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
 from surefoot.core.watching.signals import SignalKind, read_signals
@@ -54,7 +54,7 @@ def usual() -> tuple[list[dict[str, object]], list[dict[str, object]]]:
 def counted(log: PredictionLog, **more: Any) -> dict[int, DayCounts]:
     """Days by their number."""
     asked = {"champion": "2", "maturity": MATURITY, "ignored": (), "until": LAST, **more}
-    return {one.day: one for one in LoggedDays(log).count_days("m", **asked)}
+    return {one.day: one for one in LoggedDayCounts(log).count_days("m", **asked)}
 
 
 @pytest.mark.parametrize("compacted", [False, True], ids=["lines", "tables"])

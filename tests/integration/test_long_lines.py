@@ -20,7 +20,7 @@ POISON = {"x": "\x01" * (6 << 20)}
 
 def lengths(root: Path) -> list[tuple[object, ...]]:
     """Of every record its request, the length of its features, and what it leaves out."""
-    return PredictionLog(root).rows("m", "SELECT request, length(features), left_out FROM log ORDER BY request")
+    return PredictionLog(root).query_rows("m", "SELECT request, length(features), left_out FROM log ORDER BY request")
 
 
 def test_a_line_of_an_older_release_stops_no_reader(tmp_path: Path) -> None:
@@ -29,12 +29,14 @@ def test_a_line_of_an_older_release_stops_no_reader(tmp_path: Path) -> None:
     write(tmp_path, [record(3)])
     write(tmp_path, [label(number, 5.0) for number in range(4)], "labels")
     assert requests(tmp_path) == named(range(4))
-    assert len(PredictionLog(tmp_path).requests("m", -1.0, 10.0)) == 4
+    assert len(PredictionLog(tmp_path).read_requests("m", -1.0, 10.0)) == 4
     done = compact_log(tmp_path, "m")
     assert (done.segments, done.rows, done.torn) == (3, 8, 0)
     assert [row[2] for row in lengths(tmp_path)] == [None, '{"features":"too long"}', None, None]
     assert lengths(tmp_path)[1][1] is None
-    assert PredictionLog(tmp_path).rows("m", "SELECT prediction FROM log WHERE left_out IS NOT NULL") == [("0.25",)]
+    assert PredictionLog(tmp_path).query_rows("m", "SELECT prediction FROM log WHERE left_out IS NOT NULL") == [
+        ("0.25",)
+    ]
     assert not list((tmp_path / "m").glob("*.jsonl"))
     assert sorted(path.name for path in (tmp_path / "m" / log_files.COMPACTION_FOLDER).iterdir()) == ["lock"]
 

@@ -47,7 +47,7 @@ def found(prepared: Path, root: Path, other: str) -> dict[str, PlanningInputs]:
     """What is measured for each gate on a log of eight days."""
     log = logged(root, XS)
     versions = (version(prepared, "1"), version(prepared, other))
-    replay = OfflineReplay(log, hosted(prepared).scores)
+    replay = OfflineReplay(log, hosted(prepared).start_scorer)
     return {
         one.gate: one for one in measure_gate_expectations(parse_policy(POLICY), versions, log, replay, (0.0, 9 * DAY))
     }

@@ -88,7 +88,7 @@ class Installation:
     def look(self, kept: str = "evidence") -> tuple[dict[str, Evidence], int]:
         """What the look's gates get, and how many requests the versions were asked for it."""
         log = PredictionLog(self.config.log)
-        models = wiring.make_hosted_models(self.config)
+        models = wiring.make_version_processes(self.config)
         replay = wiring.make_replay(self.config, models)
         replay._root = self.config.home / kept
         evidence = PredictionLogEvidence(log, replay, lambda *_: pytest.fail("no gate asks for a suite"))

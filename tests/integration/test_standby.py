@@ -114,9 +114,9 @@ def test_each_rung_answers_only_what_all_rungs_above_fail(tmp_path: Path, models
         rungs = {record.get("rung"): record["answered_by"] for record in gateway.records()}
         assert rungs == {None: BETTER, "proven_good": GOOD, "fallback": None}
     log = PredictionLog(tmp_path / "log")
-    rows = sorted(log.rows("flights", "SELECT DISTINCT rung, answered_by FROM log", ()), key=str)
+    rows = sorted(log.query_rows("flights", "SELECT DISTINCT rung, answered_by FROM log", ()), key=str)
     compact_log(tmp_path / "log", "flights")
-    assert sorted(log.rows("flights", "SELECT DISTINCT rung, answered_by FROM log", ()), key=str) == rows
+    assert sorted(log.query_rows("flights", "SELECT DISTINCT rung, answered_by FROM log", ()), key=str) == rows
     assert {tuple(row) for row in rows} == {(None, BETTER), ("proven_good", GOOD), ("fallback", None)}
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from surefoot.adapters.expectations.suite import find_suite_problems, run_suite
-from surefoot.adapters.predictions.typed_table import typed_table
+from surefoot.adapters.predictions.validation_table import build_validation_table
 from surefoot.cli.read_only import lint
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import MissingEvidence
@@ -39,7 +39,7 @@ def test_one_missing_number_changes_no_type(tmp_path: Path, kind: str) -> None:
     """999 whole numbers and a missing one are whole numbers to patterns, lengths and types."""
     rows = [{"n": None if i == 7 else i % 10, "b": None if i == 9 else i % 2 == 0} for i in range(N)]
     frame = pd.DataFrame(rows, dtype=object)
-    table, _ = typed_table(frame, {"n": kind} if kind else {})
+    table, _ = build_validation_table(frame, {"n": kind} if kind else {})
     found = held(
         tmp_path,
         table,
@@ -55,7 +55,7 @@ def test_one_missing_number_changes_no_type(tmp_path: Path, kind: str) -> None:
 
 def test_numbers_that_are_not_whole_are_not_cut() -> None:
     """A fraction among whole numbers, which the model's input refuses, is left out and counted, never cut."""
-    table, left = typed_table(pd.DataFrame({"n": [1.0, 2.5, None]}), {"n": "long"})
+    table, left = build_validation_table(pd.DataFrame({"n": [1.0, 2.5, None]}), {"n": "long"})
     assert left.odd == 1
     assert list(table["n"].dropna()) == [1]
 
@@ -66,7 +66,7 @@ def test_numbers_that_are_not_whole_are_not_cut() -> None:
 @pytest.mark.parametrize("kind", ["column_max_to_be_between", "column_values_to_be_between"])
 def test_dates_are_compared_as_dates(tmp_path: Path, kind: str, latest: str, *, good: bool) -> None:
     """A date of the signature is one, however it is written: 1 Jan 2099 is later than the end of February."""
-    table, _ = typed_table(pd.DataFrame({"when": ["2026-01-01", latest]}), {"when": "datetime"})
+    table, _ = build_validation_table(pd.DataFrame({"when": ["2026-01-01", latest]}), {"when": "datetime"})
     found = held(tmp_path, table, expectation(kind, column="when", max_value="2026-02-28"))
     assert isinstance(found, ValidationResult)
     assert (found.failed == ()) is good

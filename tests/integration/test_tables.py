@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
+from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
 from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
 from surefoot.adapters.replay.answer_columns import answer_values
 from surefoot.models.arrow_stream import decode_table, encode_table
@@ -92,7 +92,7 @@ def test_a_table_is_answered_as_its_rows_are(kind: str, tmp_path: Path) -> None:
     for place, row in enumerate(rows):
         if place % 7 == 0:
             del row["maybe"], row["s"]
-    table, places = read_typed_rows(pa.array([json.dumps(row) for row in rows]), columns)
+    table, places = parse_json_rows(pa.array([json.dumps(row) for row in rows]), columns)
     assert len(places) == len(rows)
     found = scorer.predict_table(encode_table(table))
     if kind in {"a frame", "lists"}:  # forms that have no column: the asker falls back to rows

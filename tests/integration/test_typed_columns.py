@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from surefoot.adapters.feature_tables.typed_features import TypedFeatures
-from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
+from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
+from surefoot.adapters.feature_tables.typed_column_reader import TypedColumnReader
 from surefoot.adapters.predictions import compaction, feature_columns
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.feature_columns import PRESENT_COLUMN, Feature, read_footer
@@ -100,9 +100,9 @@ def test_the_view_has_the_columns_of_the_records_only(tmp_path: Path) -> None:
         write(tmp_path, [record(number, features={"x": value, "X": 1}) for number in range(3)])
         compact_log(tmp_path, "m")
     log = PredictionLog(tmp_path)
-    names = [str(row[0]) for row in log.rows("m", "SELECT column_name FROM (DESCRIBE log)")]
+    names = [str(row[0]) for row in log.query_rows("m", "SELECT column_name FROM (DESCRIBE log)")]
     assert names == list(PREDICTION_FILES.columns)
-    assert len(log.rows("m", "SELECT * FROM log")) == 15
+    assert len(log.query_rows("m", "SELECT * FROM log")) == 15
 
 
 def test_names_are_no_obstacle(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_number_beyond_double_is_read_as_from_json(tmp_path: Path, huge: str, 
     texts = pq.read_table(table, columns=["features"]).column(0).combine_chunks().cast(pa.string())
     for column in (*X, TableColumn("n", "long", False), TableColumn("other", "string", False)):
         read = read_typed_features(table, 0, 20, [column])
-        expected, places = read_typed_rows(texts, [column])
+        expected, places = parse_json_rows(texts, [column])
         assert read is not None
         assert read[1].tolist() == places.tolist()
         assert read[0].equals(expected)
@@ -241,12 +241,12 @@ def test_ranges_across_row_groups_are_those_of_the_json(tmp_path: Path, monkeypa
     table = compacted(tmp_path, *({"x": float(n) if n % 50 else "odd"} for n in range(7000)))
     assert pq.read_metadata(table).num_row_groups > 2
     texts = pq.read_table(table, columns=["features"]).column(0).combine_chunks().cast(pa.string())
-    with TypedFeatures(table) as features:
+    with TypedColumnReader(table) as features:
         for first in range(0, 7000, 900):
             end = min(7000, first + 900)
             read = features.read(first, end, X)
             assert read is not None
-            expected, places = read_typed_rows(texts.slice(first, end - first), X)
+            expected, places = parse_json_rows(texts.slice(first, end - first), X)
             assert read[0].equals(expected)
             assert read[1].tolist() == places.tolist()
         read = features.read(3, 3, X)
@@ -275,7 +275,7 @@ def test_merging_parts_gives_them_one_set_of_columns(
     read = read_typed_features(table, 0, 15, [TableColumn("s", "string", True), *X])
     assert read is not None
     assert read[0].to_pylist() == [{"s": row["s"], "x": float(row["x"] or 0)} for row in given for _ in range(5)]
-    assert [row[0] for row in PredictionLog(tmp_path).rows("m", 'SELECT features FROM log ORDER BY "at"')] == [
+    assert [row[0] for row in PredictionLog(tmp_path).query_rows("m", 'SELECT features FROM log ORDER BY "at"')] == [
         json.dumps(row).replace(" ", "") for row in given for _ in range(5)
     ]
 

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.core.canonical_text import (
     MISSING_SLICE_NAME,
     canonical_slice,
@@ -46,13 +46,13 @@ def live_names(values: list[Any], folder: Path) -> list[str]:
     ]
     (folder / "m" / "predictions-1-1.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     log = PredictionLog(folder)
-    found = log.rows("m", f"SELECT {log.slice_of('c')} FROM log ORDER BY request")  # noqa: S608 - a name of ours
+    found = log.query_rows("m", f"SELECT {log.slice_sql('c')} FROM log ORDER BY request")  # noqa: S608 - a name of ours
     return [slice_name("c", text) for (text,) in found]
 
 
 def shadow_names(values: list[Any], folder: Path) -> list[str]:
     """Slices that the shadow tells apart: by the values of the log, read in Python."""
-    found = PredictionLog(folder).requests("m", 0.0, 2.0)
+    found = PredictionLog(folder).read_requests("m", 0.0, 2.0)
     return [slice_name("c", row.features["c"]) for row in sorted(found, key=lambda row: row.key)]
 
 
@@ -96,12 +96,12 @@ def test_the_back_test_names_the_slices_that_live_counts_name(values: list[Any])
         ]
         path = Path(home) / "records.parquet"
         pd.DataFrame(rows).to_parquet(path, index=False)
-        records = RecordFile(path)
+        records = RecordedRequests(path)
         try:
             records.shift(0.0, SPLIT)
             wanted = [slice_name("c", value) for value in values]
-            sql = f"SELECT {records.slice_of('c')}, unit FROM log ORDER BY request"  # noqa: S608 - a name of ours
-            found = records.rows("m", sql)
+            sql = f"SELECT {records.slice_sql('c')}, unit FROM log ORDER BY request"  # noqa: S608 - a name of ours
+            found = records.query_rows("m", sql)
             assert [slice_name("c", text) for text, _ in found] == wanted
             assert [unit for _, unit in found] == [canonical_text(value) for value in values]
             (chunk,) = records.answers(0.0, 2.0, 0.0, ("c",))

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters.feature_tables import typed_rows
-from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
+from surefoot.adapters.feature_tables import json_row_parsing
+from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
 from surefoot.adapters.predictions import compaction
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.feature_columns import (
@@ -155,7 +155,7 @@ def assert_same(table: Path, columns: Sequence[TableColumn], first: int, end: in
     """Both ways give the same table, to the last bit, of the same rows."""
     found = read_typed_features(table, first, end, columns)
     assert found is not None
-    expected, places = read_typed_rows(texts(table).slice(first, end - first), columns)
+    expected, places = parse_json_rows(texts(table).slice(first, end - first), columns)
     assert found[1].tolist() == places.tolist()
     assert found[0].schema == expected.schema
     assert found[0].equals(expected)
@@ -204,8 +204,8 @@ def test_whether_a_row_fits_depends_on_no_other(rows: list[str], columns: list[T
     written = pa.array(
         [None if row == "null" else row.replace(":-0,", ":0,").replace(":-0}", ":0}") for row in rows], pa.string()
     )
-    _, places = read_typed_rows(written, columns)
+    _, places = parse_json_rows(written, columns)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(typed_rows, "_is_typed", lambda *_: False)
-        alone = [n for n in range(len(rows)) if len(read_typed_rows(written.slice(n, 1), columns)[1])]
+        patch.setattr(json_row_parsing, "_is_typed", lambda *_: False)
+        alone = [n for n in range(len(rows)) if len(parse_json_rows(written.slice(n, 1), columns)[1])]
     assert places.tolist() == alone

@@ -256,7 +256,7 @@ def test_log_that_cannot_be_read_is_unavailable(tmp_path: Path) -> None:
     """A question that the database refuses is our error, by name."""
     log = write(tmp_path, record("a"))
     with pytest.raises(EvidenceUnavailable, match="prediction log of m"):
-        log.rows("m", "SELECT no_such_column FROM log")
+        log.query_rows("m", "SELECT no_such_column FROM log")
 
 
 def history(n: int = 200) -> list[dict[str, object]]:

@@ -7,7 +7,7 @@ import pytest
 
 from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
 from surefoot.adapters.evidence.paired.scored_batch import AnswerColumn, ScoredBatch
-from surefoot.adapters.predictions.typed_table import answer_frame
+from surefoot.adapters.predictions.validation_table import answers_to_frame
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -166,4 +166,4 @@ def test_labels_that_say_nothing_are_odd() -> None:
 
 def test_each_output_is_a_column_of_a_shift() -> None:
     """Answers of two outputs are two columns, so that a shift of either is seen."""
-    assert list(answer_frame([[5, 7], [5000, 7]], ["a", "b"]).columns) == ["prediction.0", "prediction.1"]
+    assert list(answers_to_frame([[5, 7], [5000, 7]], ["a", "b"]).columns) == ["prediction.0", "prediction.1"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from surefoot.adapters.evidence.live_counts.bounded_value_counts import count_bounded_values
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.core.judging.evidence import ValueCounts
 from surefoot.core.policy.policy_types import Metric
 from surefoot.gateway.log.label_rules import MAX_LABEL_AGE_S, MAX_LABEL_AHEAD_S
@@ -98,7 +98,7 @@ def test_of_two_reports_of_one_time_the_later_counts(tmp_path: Path) -> None:
     write(tmp_path, "predictions", [record(0, 1000.0)])
     told = lines({"request": "q0", "label": 9, "at": 1500.0}, {"request": "q0", "label": 1, "at": 1500.0}, now=2000.0)
     write(tmp_path, "labels", told)
-    (row,) = PredictionLog(tmp_path).requests("m", 0.0, 2000.0)
+    (row,) = PredictionLog(tmp_path).read_requests("m", 0.0, 2000.0)
     assert row.label(1000.0) == 1
     gate = make_gate("money", Metric.VALUE, cap=10.0, column="label", maturity=600.0)
     write(tmp_path, "predictions", [served("q0", at=1100.0, arm="candidate"), served("q1", at=1100.0), before("b")])
@@ -114,7 +114,7 @@ def test_in_a_file_the_later_line_counts(tmp_path: Path) -> None:
     pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet", index=False)
     told = [{"request": "a", "row": 0, "label": label, "at": 5.0} for label in (9.0, 1.0)]
     pd.DataFrame(told).to_parquet(tmp_path / "l.parquet", index=False)
-    records = RecordFile(tmp_path / "r.parquet", tmp_path / "l.parquet")
+    records = RecordedRequests(tmp_path / "r.parquet", tmp_path / "l.parquet")
     try:
         (chunk,) = records.answers(0.0, 10.0, 0.0, ())
         assert list(chunk["label"]) == [1.0]

@@ -104,7 +104,7 @@ def test_of_very_many_the_rest_is_taken_as_most(tmp_path: Path) -> None:
         "predictions",
         [served(f"g{i}", features={"x": "oops"}, **NO) for i in range(MAX_REFUSED_REQUESTS + 50)],
     )
-    assert len(measured(tmp_path, candidate=candidate)._answers.refused(LIVE)) == MAX_REFUSED_REQUESTS + 50
+    assert len(measured(tmp_path, candidate=candidate)._answers.refused_requests(LIVE)) == MAX_REFUSED_REQUESTS + 50
     assert len(candidate.sizes) == MAX_REFUSED_REQUESTS
 
 
@@ -185,7 +185,7 @@ def test_bare_arrays_are_evidence_too(tmp_path: Path) -> None:
     assert found.strata == (EventStratum(0.5, 0, 5, 0, 5),)
     assert seen.count([1.0, 2.0]) == 4
     assert found.left.unkept == 1
-    frame = PredictionLog(tmp_path).frame("m", 0.0, 1000.0)
+    frame = PredictionLog(tmp_path).read_features("m", 0.0, 1000.0)
     assert list(frame.columns) == ["0", "1", "i", "origin"]
     assert len(frame) == 5
 

@@ -13,7 +13,7 @@ from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.predictions.typed_table import answer_frame
+from surefoot.adapters.predictions.validation_table import answers_to_frame
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, Evidence, InputShift, PairedSums
@@ -108,10 +108,10 @@ def test_one_text_among_numbers_moves_no_distance(odd: object) -> None:
 
 def test_texts_are_categories_where_they_are_the_rule() -> None:
     """A column of texts is compared by its categories, and so are answers that are classes or several numbers."""
-    old, new = (answer_frame(side, list("abcd")) for side in (["H", "H", "D", "A"], ["H", "D", "D", "A"]))
+    old, new = (answers_to_frame(side, list("abcd")) for side in (["H", "H", "D", "A"], ["H", "D", "D", "A"]))
     (found,) = column_distances(old, new)
     assert found.distance == pytest.approx(0.25)
-    many = answer_frame([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]], ["a", "b"])
+    many = answers_to_frame([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]], ["a", "b"])
     assert list(many.columns) == ["prediction.0", "prediction.1", "prediction.2"]
 
 

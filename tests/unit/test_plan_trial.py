@@ -2,7 +2,7 @@
 
 import pytest
 
-from surefoot.adapters.replay.hosted_models import LoadTrial
+from surefoot.adapters.replay.version_processes import LoadTrial
 from surefoot.cli.printing import plan_output
 from surefoot.models.rows.independence import IndependenceResult, RowIndependence
 

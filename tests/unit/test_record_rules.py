@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.core.errors import Rejected
 from tests.unit.test_records import Row, pair, record, write
 
@@ -22,7 +22,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def refused(records: Path, labels: Path | None = None) -> str:
     """The one line with which a file is refused; nothing of it stays behind."""
     with pytest.raises(Rejected) as caught:
-        RecordFile(records, labels)
+        RecordedRequests(records, labels)
     said = str(caught.value)
     assert len(said.splitlines()) == 1
     assert not list(Path(tempfile.gettempdir()).glob("surefoot-backtest-*"))

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.core.domain import Outcome
@@ -75,7 +75,7 @@ def recorded(root: Path, frame: pd.DataFrame | None = None) -> Iterator[Recorded
     told = pd.DataFrame([{"request": f"q{i}", "label": true, "at": when} for i, true, when in labels()])
     frame.to_parquet(root / "records.parquet")
     told.to_parquet(root / "labels.parquet")
-    records = RecordFile(root / "records.parquet", root / "labels.parquet")
+    records = RecordedRequests(root / "records.parquet", root / "labels.parquet")
     try:
         yield RecordedAnswers(records)
     finally:
@@ -101,9 +101,9 @@ def replayed(root: Path) -> OfflineReplay:
 def test_failures_are_those_of_each_version(tmp_path: Path) -> None:
     """What each could not answer is counted as if both had been given half, without what both refuse."""
     with recorded(tmp_path) as asked:
-        found = asked.failures(ASKED)
+        found = asked.failure_evidence(ASKED)
     assert found == SplitCounts((EventStratum(0.5, 2, 57, 0, 59),), 0.0, "request", 59, 59)
-    replay = replayed(tmp_path).failures(ASKED)
+    replay = replayed(tmp_path).failure_evidence(ASKED)
     assert isinstance(replay, SplitCounts)
     assert (found.strata, found.baseline) == (replay.strata, replay.baseline)
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from surefoot.adapters.predictions import record_file as module
-from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.predictions.recorded import recorded_requests as module
+from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.core.assignment import assign_arm, assignment_bucket
 from surefoot.core.domain import EvidenceKind, Split, Version
@@ -35,7 +35,7 @@ HOUR, DAY = 3600.0, 86400.0
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 BRIER = make_gate("quality", Metric.BRIER, margin=0.01, maturity=12 * HOUR, block=DAY)
 SHADOW = EvidenceRequest("m", BRIER, EvidenceKind.SHADOW, "", "r", V1, V2, since=-1.0, until=10 * DAY, opened=10 * DAY)
-Opens = Callable[..., RecordFile]
+Opens = Callable[..., RecordedRequests]
 
 
 def record(request: str | None, arm: str = "champion", at: object = 1000.0, **fields: object) -> Row:
@@ -59,11 +59,11 @@ def write(path: Path, rows: list[Row]) -> Path:
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Opens]:
     """Opens record files of some rows, and closes them after the test."""
-    files: list[RecordFile] = []
+    files: list[RecordedRequests] = []
 
-    def open_(rows: list[Row], labels: list[Row] | None = None) -> RecordFile:
+    def open_(rows: list[Row], labels: list[Row] | None = None) -> RecordedRequests:
         told = write(tmp_path / "labels.parquet", labels) if labels else None
-        files.append(RecordFile(write(tmp_path / "records.parquet", rows), told))
+        files.append(RecordedRequests(write(tmp_path / "records.parquet", rows), told))
         return files[-1]
 
     yield open_
@@ -92,12 +92,12 @@ def test_times_may_be_seconds_or_timestamps(opened: Opens, at: object, monkeypat
     monkeypatch.setenv("TZ", "America/New_York")
     file = opened(pair("a", at=at), [{"request": "a", "label": 1, "at": at}])
     assert (file.first, file.last) == (NOON, NOON)
-    assert file.rows("", 'SELECT "at" FROM labels') == [(NOON,)]
+    assert file.query_rows("", 'SELECT "at" FROM labels') == [(NOON,)]
 
 
-def scored(file: RecordFile, gate: Gate = BRIER, until: float = 10 * DAY) -> PairedSums:
+def scored(file: RecordedRequests, gate: Gate = BRIER, until: float = 10 * DAY) -> PairedSums:
     """Paired evidence that must be there."""
-    found = RecordedAnswers(file).paired(replace(SHADOW, gate=gate, until=until))
+    found = RecordedAnswers(file).paired_loss_evidence(replace(SHADOW, gate=gate, until=until))
     assert isinstance(found, PairedSums)
     return found
 
@@ -161,7 +161,7 @@ def test_what_is_not_finite_is_no_answer_and_no_label(opened: Opens) -> None:
     file = opened(rows)
     found = scored(file)
     assert (found.requests, found.labelled, found.unscored, found.late) == (2, 1, 1, 0)
-    failures = RecordedAnswers(file).failures(SHADOW)
+    failures = RecordedAnswers(file).failure_evidence(SHADOW)
     assert isinstance(failures, SplitCounts)
     assert failures.strata == (EventStratum(0.5, 0, 3, 0, 3),)
 
@@ -171,9 +171,9 @@ def split(weight: float) -> Split:
     return Split(V1, V2, weight, "salt", "r")
 
 
-def arms(file: RecordFile) -> list[tuple[object, ...]]:
+def arms(file: RecordedRequests) -> list[tuple[object, ...]]:
     """Who was in which arm, in the order of time."""
-    return file.rows("", 'SELECT coalesce(unit, request), arm, version, weight FROM log ORDER BY "at"')
+    return file.query_rows("", 'SELECT coalesce(unit, request), arm, version, weight FROM log ORDER BY "at"')
 
 
 @pytest.mark.parametrize("unit", ["customer", None])
@@ -229,20 +229,20 @@ def test_features_are_all_other_columns(opened: Opens) -> None:
     file = opened(rows)
     file.shift(0.0, split(50.0))
     assert file.features == names
-    assert file.frame("", 0.0, DAY).to_dict("records") == [dict.fromkeys(names, "x")]
+    assert file.read_features("", 0.0, DAY).to_dict("records") == [dict.fromkeys(names, "x")]
     assert {name for name, apart, _ in file.unequal(0.0, DAY) if not apart} == set(names)
     assert scored(file, changed(BRIER, by=("side",))).slices.keys() == {"", "side=x"}
-    assert file.rows("", f"SELECT {file.slice_of('n')} FROM log") == [("x",)]  # noqa: S608 - the file has quoted it
+    assert file.query_rows("", f"SELECT {file.slice_sql('n')} FROM log") == [("x",)]  # noqa: S608 - the file has quoted it
 
 
 def test_column_that_is_not_there_is_named(opened: Opens) -> None:
     """A slice by a column that the file does not have is refused by name, and so is a measurement."""
     file = opened(pair("a"))
-    for ask in (lambda: scored(file, changed(BRIER, by=("region",))), lambda: file.slice_of("region")):
+    for ask in (lambda: scored(file, changed(BRIER, by=("region",))), lambda: file.slice_sql("region")):
         with pytest.raises(Rejected, match="the records have no column 'region' to make slices of"):
             ask()
     with pytest.raises(EvidenceUnavailable, match=r"the records cannot answer: .*tokens"):
-        file.rows("", "SELECT tokens FROM labels")
+        file.query_rows("", "SELECT tokens FROM labels")
 
 
 def month() -> list[Row]:
@@ -256,16 +256,16 @@ def month() -> list[Row]:
     return made
 
 
-def evidence(file: RecordFile) -> tuple[object, ...]:
+def evidence(file: RecordedRequests) -> tuple[object, ...]:
     """Everything that is measured on pairs."""
     asked = replace(SHADOW, until=29.5 * DAY, gate=changed(BRIER, by=("region",)))
     made = RecordedAnswers(file)
     fed = replace(asked, gate=make_gate("fed", Metric.INPUT_SHIFT, against="champion"))
     return (
-        made.paired(asked),
+        made.paired_loss_evidence(asked),
         made.past_scores(asked),
         made.answer_shift(asked),
-        made.failures(asked),
+        made.failure_evidence(asked),
         made.input_differences(fed),
     )
 
@@ -295,11 +295,11 @@ def test_large_windows_are_sampled_evenly(opened: Opens, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "MAX_EXAMINED_REQUESTS", 50)
     file = opened(month())
     file.shift(0.0, Split(V1, None, 0.0, ""))
-    frame = file.frame("", -1.0, 30 * DAY)
+    frame = file.read_features("", -1.0, 30 * DAY)
     assert len(frame) == 50
-    assert len(file.predictions("", -1.0, 30 * DAY)) == 50
+    assert len(file.read_predictions("", -1.0, 30 * DAY)) == 50
     assert [len(side) for side in file.sample(-1.0, 30 * DAY)] == [50, 50]
-    assert frame.equals(file.frame("", -1.0, 30 * DAY))
+    assert frame.equals(file.read_features("", -1.0, 30 * DAY))
 
 
 def test_window_without_pairs_is_no_data(opened: Opens) -> None:
@@ -307,6 +307,6 @@ def test_window_without_pairs_is_no_data(opened: Opens) -> None:
     file = opened([record("a", weight=5.0), record("b", "candidate", weight=5.0)])
     made = RecordedAnswers(file)
     assert scored(file).requests == 0
-    for found in (made.failures(SHADOW), made.answer_shift(SHADOW), made.past_scores(SHADOW)):
+    for found in (made.failure_evidence(SHADOW), made.answer_shift(SHADOW), made.past_scores(SHADOW)):
         assert isinstance(found, MissingEvidence)
         assert "no request of the window was answered by both versions" in found.reason

@@ -11,8 +11,8 @@ import pytest
 
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.predictions.prediction_log import PredictionLog
+from surefoot.adapters.replay.batch_scoring import CHUNK_ROWS
 from surefoot.adapters.replay.offline_replay import OfflineReplay
-from surefoot.adapters.replay.scoring import CHUNK_ROWS
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import ArtifactTampered
 from surefoot.core.judging.evidence import (
@@ -114,7 +114,7 @@ def days(root: Path, n: int, **fields: object) -> None:
 
 def paired(replay: OfflineReplay, question: EvidenceRequest = ASKED) -> PairedSums:
     """Losses that must be there."""
-    found = replay.paired(question)
+    found = replay.paired_loss_evidence(question)
     assert isinstance(found, PairedSums)
     return found
 
@@ -131,7 +131,7 @@ def test_each_request_is_asked_with_its_own_params(tmp_path: Path) -> None:
 
     given = [None, {"a": 1}, None, {"a": 1.0}, {"a": 1}]
     write(tmp_path, "predictions", [record(i, 60.0 * (i + 1), params=params) for i, params in enumerate(given)])
-    house(tmp_path, candidate=Tuned(half)).score(ASKED, V2)
+    house(tmp_path, candidate=Tuned(half)).score_window(ASKED, V2)
     assert asked == [([0, 2], None), ([1, 4], {"a": 1}), ([3], {"a": 1.0})]
     assert [type(params["a"]) for _, params in asked[1:] if isinstance(params, dict)] == [int, float]
 
@@ -155,9 +155,9 @@ def test_last_label_wins(tmp_path: Path) -> None:
     """A label that came again counts as it came last, whatever the order in the file."""
     write(tmp_path, "predictions", [record(0, 1000.0)])
     write(tmp_path, "labels", [label(0, 0, 1300.0), label(0, 1, 1400.0), label(0, 0, 1200.0)])
-    (row,) = PredictionLog(tmp_path).requests("m", 0.0, 5000.0)
+    (row,) = PredictionLog(tmp_path).read_requests("m", 0.0, 5000.0)
     assert row.label(0.0) == 1
-    (row,) = PredictionLog(tmp_path).requests("m", 0.0, 1350.0)
+    (row,) = PredictionLog(tmp_path).read_requests("m", 0.0, 1350.0)
     assert row.label(0.0) == 0
 
 
@@ -201,13 +201,15 @@ def test_label_after_its_maturity_does_not_count(tmp_path: Path) -> None:
 def test_torn_last_line_is_left_out(tmp_path: Path) -> None:
     """A crash in mid-write costs its own line and nothing else."""
     write(tmp_path, "predictions", [record(i, 1000.0 + i) for i in range(3)], tail=b'{"v":1,"request":"q9","ro')
-    assert [row.key for row in PredictionLog(tmp_path).requests("m", 0.0, 5000.0)] == [(f"q{i}", 0) for i in range(3)]
+    assert [row.key for row in PredictionLog(tmp_path).read_requests("m", 0.0, 5000.0)] == [
+        (f"q{i}", 0) for i in range(3)
+    ]
 
 
 def test_repeated_request_is_scored_once(tmp_path: Path) -> None:
     """Of two records with one id the first counts."""
     write(tmp_path, "predictions", [record(0, 1200.0, prediction=0.9), record(0, 1100.0)])
-    (row,) = PredictionLog(tmp_path).requests("m", 0.0, 5000.0)
+    (row,) = PredictionLog(tmp_path).read_requests("m", 0.0, 5000.0)
     assert (row.at, row.prediction) == (1100.0, 0.1)
 
 
@@ -216,20 +218,22 @@ def test_every_kind_of_json_survives_the_log(tmp_path: Path) -> None:
     answers: list[object] = [0.5, 3, "late", [0.1, 0.9], {"p": 0.4}, True, None]
     write(tmp_path, "predictions", [record(i, 1000.0 + i, prediction=value) for i, value in enumerate(answers)])
     write(tmp_path, "labels", [label(i, value, 1100.0) for i, value in enumerate(answers) if value is not None])
-    rows = PredictionLog(tmp_path).requests("m", 0.0, 5000.0)
+    rows = PredictionLog(tmp_path).read_requests("m", 0.0, 5000.0)
     assert [row.prediction for row in rows] == answers
     assert [row.label(0.0) for row in rows] == answers
     write(
         tmp_path, "predictions", [record(0, 1000.0, features=None), record(1, 1001.0, features={"a": {"b": [1, None]}})]
     )
-    assert [row.features for row in PredictionLog(tmp_path).requests("m", 0.0, 5000.0)] == [{"a": {"b": [1, None]}}]
+    assert [row.features for row in PredictionLog(tmp_path).read_requests("m", 0.0, 5000.0)] == [
+        {"a": {"b": [1, None]}}
+    ]
 
 
 def test_too_many_requests_are_sampled_over_the_whole_window(tmp_path: Path) -> None:
     """A limit takes the same requests each time, in order, from early and late alike."""
     write(tmp_path, "predictions", [record(i, 1000.0 + i) for i in range(400)])
     log = PredictionLog(tmp_path)
-    rows, more = (log.requests("m", 0.0, 5000.0, limit=limit) for limit in (100, 200))
+    rows, more = (log.read_requests("m", 0.0, 5000.0, limit=limit) for limit in (100, 200))
     assert len(rows) == 100
     assert rows == [row for row in more if row in rows] == sorted(rows, key=lambda row: row.at)
     assert 25 <= sum(row.at < 1200.0 for row in rows) <= 75
@@ -301,7 +305,7 @@ def test_one_window_is_scored_once(tmp_path: Path) -> None:
     replay = house(tmp_path, champion, candidate)
     paired(replay)
     paired(replay, replace(ASKED, gate=changed(QUALITY, by=("origin",))))
-    replay.failures(ASKED)
+    replay.failure_evidence(ASKED)
     assert (champion.sizes, candidate.sizes) == ([20], [20])
 
 
@@ -322,7 +326,7 @@ def test_slices(tmp_path: Path) -> None:
 
 def test_no_request_is_no_data(tmp_path: Path) -> None:
     """An empty window is NO_DATA for losses and for failures."""
-    for found in (house(tmp_path).paired(ASKED), house(tmp_path).failures(ASKED)):
+    for found in (house(tmp_path).paired_loss_evidence(ASKED), house(tmp_path).failure_evidence(ASKED)):
         assert isinstance(found, MissingEvidence)
         assert found.outcome is Outcome.NO_DATA
 
@@ -331,7 +335,7 @@ def test_failures_of_a_replay(tmp_path: Path) -> None:
     """Each version's unanswered requests are counted, with the champion's share as the baseline."""
     days(tmp_path, 100)
     replay = house(tmp_path, raising(lambda row: row["i"] == 50), raising(lambda row: int(str(row["i"])) < 4))
-    assert replay.failures(ASKED) == SplitCounts((EventStratum(0.5, 4, 96, 1, 99),), 0.01, "request", 100)
+    assert replay.failure_evidence(ASKED) == SplitCounts((EventStratum(0.5, 4, 96, 1, 99),), 0.01, "request", 100)
 
 
 def measured(root: Path, load: Callable[[str, Version], Model]) -> PredictionLogEvidence:

@@ -44,7 +44,7 @@ def test_no_batch_cuts_a_request_apart(size: int, tmp_path: Path, monkeypatch: p
     """Wherever a batch would end, it ends with the last row of a request; no row is lost or doubled."""
     monkeypatch.setattr(window_module, "BATCH_ROWS", size)
     window = ReplayWindow(written(tmp_path), "m", 0.0, ASKED.until)
-    requests = [batch.texts("request").to_pylist() for batch in window.batches()]
+    requests = [batch.column_texts("request").to_pylist() for batch in window.batches()]
     window.close()
     assert sum(map(len, requests)) == 3 * ROWS
     assert not any(set(one) & set(other) for place, one in enumerate(requests) for other in requests[place + 1 :])
@@ -59,9 +59,9 @@ def test_sums_do_not_depend_on_the_batches(gate: object, tmp_path: Path, monkeyp
         monkeypatch.setattr(window_module, "BATCH_ROWS", size)
         models = {"sha256:1": Model(lambda _row: [0.4, 0.6]), "sha256:2": raising(lambda row: row["i"] == 7, 0.3)}
         replay = OfflineReplay(log, lambda _model, version, models=models: models[version.digest])  # type: ignore[misc]
-        sums = replay.paired(replace(ASKED, gate=gate))  # type: ignore[arg-type]
+        sums = replay.paired_loss_evidence(replace(ASKED, gate=gate))  # type: ignore[arg-type]
         assert isinstance(sums, PairedSums)
-        found.append((sums, replay.failures(ASKED)))
+        found.append((sums, replay.failure_evidence(ASKED)))
         replay.close()
     assert found[0] == found[1] == found[2]
     assert found[0][0].unscored == 3
@@ -72,7 +72,7 @@ def test_no_more_rows_than_wanted_are_replayed_and_the_verdict_says_so(tmp_path:
     log, asked = written(tmp_path), []
     for most in (100, 100, 60):
         drawn = ReplayWindow(log, "m", 0.0, ASKED.until, most)
-        asked.append({key for batch in drawn.batches() for key in batch.texts("request").to_pylist()})
+        asked.append({key for batch in drawn.batches() for key in batch.column_texts("request").to_pylist()})
         assert (drawn.size, drawn.sampled) == (most // 3 * 3, 3 * ROWS - most // 3 * 3)
         drawn.close()
     assert asked[0] == asked[1] > asked[2]

@@ -46,13 +46,13 @@ def test_a_look_tells_how_far_it_is(tmp_path: Path) -> None:
         house.home / "evidence",
         lambda done, total: told.append((done, total)),
     )
-    replay.paired(SLICED)
+    replay.paired_loss_evidence(SLICED)
     whole = 2 * 3 * PER_FILE
     assert told == [(0, whole), *((done, whole) for done, _ in told[1:])]
     assert {2 * PER_FILE, 4 * PER_FILE, whole} <= {done for done, _ in told}
     told.clear()
-    replay.paired(SLICED)
-    replay.failures(ERRORS)
+    replay.paired_loss_evidence(SLICED)
+    replay.failure_evidence(ERRORS)
     assert all(total < whole for _, total in told)
     replay.close()
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.predictions.record_file import RecordFile
+from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.core.actions import JudgeGates
@@ -38,7 +38,7 @@ def asked(root: Path, old: object, new: object) -> AnswerShapes:
         return new
 
     models = {V1.digest: Model(lambda _row: old), V2.digest: Model(answer)}
-    found = OfflineReplay(PredictionLog(root), lambda _model, version: models[version.digest]).shapes(QUESTION)
+    found = OfflineReplay(PredictionLog(root), lambda _model, version: models[version.digest]).answer_shapes(QUESTION)
     assert isinstance(found, AnswerShapes)
     return found
 
@@ -84,7 +84,7 @@ def test_lists_of_any_length_have_one_shape() -> None:
 
 def test_without_requests_nothing_is_known(tmp_path: Path) -> None:
     """An empty window has no answers to compare, and nothing passes for it."""
-    found = OfflineReplay(PredictionLog(tmp_path), lambda _m, _v: Model()).shapes(QUESTION)
+    found = OfflineReplay(PredictionLog(tmp_path), lambda _m, _v: Model()).answer_shapes(QUESTION)
     assert isinstance(found, MissingEvidence)
     assert judge(SHAPE_GATE, AnswerShapes((), ("a number",), 0, 0), DecisionThresholds()).outcome is Outcome.NO_DATA
 
@@ -106,10 +106,11 @@ def test_a_back_test_compares_the_recorded_answers(tmp_path: Path) -> None:
         for arm, v, given in (("champion", "1", [0.3, 0.7]), ("candidate", "2", [0.2, 0.3, 0.5]))
     ]
     pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet", index=False)
-    records = RecordFile(tmp_path / "r.parquet")
+    records = RecordedRequests(tmp_path / "r.parquet")
     try:
         assert (
-            judge(SHAPE_GATE, RecordedAnswers(records).shapes(QUESTION), DecisionThresholds()).outcome is Outcome.FAIL
+            judge(SHAPE_GATE, RecordedAnswers(records).answer_shapes(QUESTION), DecisionThresholds()).outcome
+            is Outcome.FAIL
         )
     finally:
         records.close()

@@ -178,16 +178,16 @@ def test_a_policy_may_slice_what_is_served() -> None:
 def test_a_record_file_without_the_column_says_so(tmp_path: Path) -> None:
     """A slice by a column that the records do not have is refused by name."""
     pd = pytest.importorskip("pandas")
-    from surefoot.adapters.predictions.record_file import RecordFile  # noqa: PLC0415 - only this test needs it
+    from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests  # noqa: PLC0415 - only this test needs it
 
     rows = [("a", "champion", "1"), ("a", "candidate", "2")]
     frame = pd.DataFrame(rows, columns=["request", "arm", "version"]).assign(at=1.0, prediction=0.5, origin="LGA")
     frame.to_parquet(tmp_path / "r.parquet")
-    records = RecordFile(tmp_path / "r.parquet")
+    records = RecordedRequests(tmp_path / "r.parquet")
     try:
-        assert "origin" in records.slice_of("origin")
+        assert "origin" in records.slice_sql("origin")
         with pytest.raises(Rejected, match="no column 'carrier'"):
-            records.slice_of("carrier")
+            records.slice_sql("carrier")
     finally:
         records.close()
 

@@ -100,15 +100,15 @@ def test_parts_that_are_counted_before_a_look_are_added_up_by_it(house: House) -
             PredictionLog(house.root), lambda _m, version: models[version.digest], house.home / "evidence"
         )
 
-    waiting = replay().uncounted_parts(questions)
+    waiting = replay().uncounted_files(questions)
     assert sorted(waiting.values()) == [path.name for path in house.parts()]
     for name in reversed(list(waiting)):
         mine = replay()
-        assert mine.count_part(questions, name)
+        assert mine.count_file(questions, name)
         assert mine.rows_scored == 2 * PER_FILE
         mine.close()
-    assert replay().uncounted_parts(questions) == {}
-    assert replay().count_part(questions, "of another log") is False
+    assert replay().uncounted_files(questions) == {}
+    assert replay().count_file(questions, "of another log") is False
     looks = [house.look(question) for question in questions]
     assert [found for found, _ in looks] == whole
     assert [asked for _, asked in looks] == [2 * PER_FILE, 0]
@@ -119,9 +119,9 @@ def test_a_question_that_needs_no_version_waits_for_no_part(house: House) -> Non
     log = PredictionLog(house.root)
     replay = IncrementalReplay(log, lambda _m, version: house.models[version.digest], house.home / "evidence")
     golden = replace(ASKED, gate=make_gate("rows", Metric.GOLDEN))
-    assert replay.uncounted_parts([golden, replace(SLICED, max_rows=5)]) == {}
-    assert len(replay.uncounted_parts([golden, SLICED])) == 2
-    assert replay.count_part([], "any") is False
+    assert replay.uncounted_files([golden, replace(SLICED, max_rows=5)]) == {}
+    assert len(replay.uncounted_files([golden, SLICED])) == 2
+    assert replay.count_file([], "any") is False
 
 
 def test_a_version_is_asked_about_each_request_once(house: House) -> None:

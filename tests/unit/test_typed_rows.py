@@ -5,8 +5,8 @@ import json
 import pyarrow as pa
 import pytest
 
-from surefoot.adapters.feature_tables import typed_rows
-from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
+from surefoot.adapters.feature_tables import json_row_parsing
+from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
 from surefoot.models.predictor import TableColumn
 
 COLUMNS = [
@@ -41,9 +41,9 @@ GOOD: dict[str, object] = {"x": 1.5, "n": 3, "small": 4, "f": 0.5, "yes": True, 
 )
 def test_a_row_with_another_kind_of_value_is_left_out(odd: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value of another type than its column's, out of its range, or missing where it must be, leaves its row out."""
-    monkeypatch.setattr(typed_rows, "MIN_PARSED_ROWS", 1)
+    monkeypatch.setattr(json_row_parsing, "MIN_PARSED_ROWS", 1)
     rows = pa.array([json.dumps(GOOD), None if odd is None else json.dumps(odd), json.dumps(GOOD)])
-    table, places = read_typed_rows(rows, COLUMNS)
+    table, places = parse_json_rows(rows, COLUMNS)
     assert places.tolist() == [0, 2]
     assert table.to_pylist() == [GOOD, GOOD]
 
@@ -56,7 +56,7 @@ def test_what_fits_is_read_as_it_was_written() -> None:
         {key: value for key, value in GOOD.items() if key not in {"f", "s"}},
         {**GOOD, "s": 'é "\n\\', "another": {"deep": [1, {}]}},
     ]
-    table, places = read_typed_rows(pa.array([json.dumps(row) for row in given]), COLUMNS)
+    table, places = parse_json_rows(pa.array([json.dumps(row) for row in given]), COLUMNS)
     assert places.tolist() == [0, 1, 2, 3]
     assert table.column("x").to_pylist() == [1.0, None, 1.5, 1.5]
     assert table.column("f").to_pylist() == [0.5, 0.5, None, 0.5]
@@ -66,7 +66,7 @@ def test_what_fits_is_read_as_it_was_written() -> None:
 def test_many_odd_rows_end_the_search_early() -> None:
     """A part that cannot be read is split only as long as the search pays; no row is lost or doubled."""
     rows = [{**GOOD, "x": "odd" if place % 40 == 0 else float(place)} for place in range(1000)]
-    table, places = read_typed_rows(pa.array([json.dumps(row) for row in rows]), COLUMNS)
+    table, places = parse_json_rows(pa.array([json.dumps(row) for row in rows]), COLUMNS)
     assert len(set(places.tolist())) == table.num_rows
     assert table.column("x").to_pylist() == [float(place) for place in places]
     assert not any(place % 40 == 0 for place in places)

@@ -31,7 +31,7 @@ def measure_champion_history(
             SELECT count(*), count(*) FILTER (error IS NOT NULL)
             FROM (SELECT * FROM log WHERE version = $1 AND "at" > $2 AND "at" <= $3 {FIRST_PER_REQUEST_SQL})
         """  # noqa: S608 - a constant of ours
-        n, bad = (int(str(value)) for value in log.rows(model, sql, scope)[0])
+        n, bad = (int(str(value)) for value in log.query_rows(model, sql, scope)[0])
         if n < _MIN_HISTORY_REQUESTS:
             return PlanningInputs(
                 gate.name,
@@ -45,7 +45,7 @@ def measure_champion_history(
             FROM (SELECT * FROM log WHERE version = $1 AND "at" > $2 AND "at" <= $3 AND {column} > 0
                   {FIRST_PER_REQUEST_SQL})
         """  # noqa: S608 - a constant, a number and a name that the policy parser has checked
-        counted, middle, high = log.rows(model, sql, scope)[0]
+        counted, middle, high = log.query_rows(model, sql, scope)[0]
         n = int(str(counted))
         if n < _MIN_HISTORY_REQUESTS:
             return PlanningInputs(

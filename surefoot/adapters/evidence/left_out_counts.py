@@ -1,4 +1,4 @@
-"""Count, by reason, the logged records that are left out of a gate's evidence."""
+"""Count, by reason, the logged requests and labels that are left out of a gate's evidence."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,7 +35,7 @@ def count_left_out_records(
     where, parameters = f'"at" > {since!r} AND "at" <= {until!r}', ()
     if refused is not None:
         since, where, parameters = question.opened, SERVED_SQL, request_arms_parameters(question)[:4]  # type: ignore[assignment]
-    records, rows, unanswered, unkept = log.rows(
+    records, rows, unanswered, unkept = log.query_rows(
         question.model,
         f"""
         WITH here AS (
@@ -94,7 +94,7 @@ def count_left_out_labels(
         since: Beginning of the window of the labels [Unix seconds].
     """
     until = question.until
-    unknown, early, future = log.rows(
+    unknown, early, future = log.query_rows(
         question.model,
         f"""
         WITH here AS (SELECT request, "row", min("at") AS "at" FROM log WHERE {where} GROUP BY ALL),

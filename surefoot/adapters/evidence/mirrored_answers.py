@@ -14,7 +14,7 @@ from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch
 from surefoot.adapters.predictions.mirrored_pairs import MirroredPair
-from surefoot.adapters.predictions.typed_table import answer_frame
+from surefoot.adapters.predictions.validation_table import answers_to_frame
 from surefoot.core.answers.shape import describe_shapes
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import AnswerShapes, InputShift, MissingEvidence, PairedSums
@@ -32,7 +32,9 @@ _NO_PAIRS_REASON = "no mirrored request has an answer of both versions yet"
 class _MirrorLog(SqlLog, Protocol):
     """A log with the records of a shadow."""
 
-    def mirrored(self, model: str, rollout: str, candidate: str, until: float, limit: int) -> list[MirroredPair]:
+    def mirrored_requests(
+        self, model: str, rollout: str, candidate: str, until: float, limit: int
+    ) -> list[MirroredPair]:
         """Mirrored requests of a rollout that both versions were asked, oldest first."""
         ...
 
@@ -49,10 +51,10 @@ class MirroredAnswers:
         """Every mirrored request of the rollout that the champion answered, and what the candidate made of it."""
         key = (question.model, question.rollout, question.candidate.number, question.until)
         if key not in self._pairs:
-            self._pairs = {key: self._log.mirrored(*key, MAX_EXAMINED_ROWS)}
+            self._pairs = {key: self._log.mirrored_requests(*key, MAX_EXAMINED_ROWS)}
         return self._pairs[key]
 
-    def paired(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
+    def paired_loss_evidence(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
         """Sums of both by block and slice; what the shadow failed is unscored, what it dropped is not there."""
         found = self.pairs(question)
         if not found:
@@ -68,8 +70,8 @@ class MirroredAnswers:
         if not both:
             return MissingEvidence(Outcome.NO_DATA, _NO_PAIRS_REASON)
         ids = [pair.key[0] for pair in both]
-        old = answer_frame([pair.champion for pair in both], ids)
-        new = answer_frame([pair.candidate for pair in both], ids)
+        old = answers_to_frame([pair.champion for pair in both], ids)
+        new = answers_to_frame([pair.candidate for pair in both], ids)
         return InputShift(
             "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
         )
@@ -77,9 +79,9 @@ class MirroredAnswers:
     def predictions(self, question: EvidenceRequest) -> pd.DataFrame:
         """Answers of the candidate, by request id, as columns."""
         both = [pair for pair in self.pairs(question) if pair.candidate is not None]
-        return answer_frame([pair.candidate for pair in both], [pair.key[0] for pair in both])
+        return answers_to_frame([pair.candidate for pair in both], [pair.key[0] for pair in both])
 
-    def shapes(self, question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
+    def answer_shapes(self, question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
         """What both versions' answers to the same requests look like; a failure is no answer of another shape."""
         both = [pair for pair in self.pairs(question) if pair.candidate is not None]
         if not both:
@@ -87,7 +89,7 @@ class MirroredAnswers:
         old, new = [pair.champion for pair in both], [pair.candidate for pair in both]
         return AnswerShapes(describe_shapes(old), describe_shapes(new, old), len(old), len(new))
 
-    def left_out(self, question: EvidenceRequest) -> LeftOutRecords:
+    def count_left_out(self, question: EvidenceRequest) -> LeftOutRecords:
         """Count what is not counted as it came.
 
         What the shadow had no room for is in its log. What is in no log (a worker was killed, the disk was full) shows
@@ -95,7 +97,7 @@ class MirroredAnswers:
         """
         known, repeated, blank, dropped, own = (
             parse_count(value)
-            for value in self._log.rows(
+            for value in self._log.query_rows(
                 question.model,
                 """
                 WITH here AS (

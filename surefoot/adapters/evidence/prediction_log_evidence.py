@@ -18,7 +18,7 @@ from surefoot.adapters.evidence.live_counts.bounded_value_counts import count_bo
 from surefoot.adapters.evidence.live_counts.gauge_comparisons import compare_gauges
 from surefoot.adapters.evidence.live_counts.measurement_histograms import count_measurements
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
-from surefoot.adapters.predictions.typed_table import typed_table
+from surefoot.adapters.predictions.validation_table import build_validation_table
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import InvariantBroken, SurefootError
@@ -42,15 +42,15 @@ SuiteRunner = Callable[[str, pd.DataFrame, str], ValidationResult | MissingEvide
 class _RequestLog(SqlLog, Protocol):
     """What was served and reported."""
 
-    def newest(self, model: str, until: float) -> float | None:
+    def newest_request_time(self, model: str, until: float) -> float | None:
         """When the last request until then was received [Unix seconds]; None without any."""
         ...
 
-    def frame(self, model: str, since: float, until: float) -> pd.DataFrame:
+    def read_features(self, model: str, since: float, until: float) -> pd.DataFrame:
         """Features of the requests of a window."""
         ...
 
-    def predictions(self, model: str, since: float, until: float) -> pd.DataFrame:
+    def read_predictions(self, model: str, since: float, until: float) -> pd.DataFrame:
         """Answers that callers got in a window, as the column "prediction"."""
         ...
 
@@ -58,27 +58,27 @@ class _RequestLog(SqlLog, Protocol):
 class _AnswerSource(Protocol):
     """What each of the two versions answers to the same requests."""
 
-    def paired(self, question: EvidenceRequest) -> Evidence:
+    def paired_loss_evidence(self, question: EvidenceRequest) -> Evidence:
         """Sums of both by block and slice."""
         ...
 
-    def failures(self, question: EvidenceRequest) -> Evidence:
+    def failure_evidence(self, question: EvidenceRequest) -> Evidence:
         """RequestLog that each cannot answer."""
         ...
 
-    def refused(self, question: EvidenceRequest) -> tuple[str, ...]:
+    def refused_requests(self, question: EvidenceRequest) -> tuple[str, ...]:
         """Requests of a rollout, and of the champion's past, that every version refuses."""
         ...
 
-    def left_out(self, question: EvidenceRequest) -> LeftOutRecords:
+    def count_left_out(self, question: EvidenceRequest) -> LeftOutRecords:
         """What the evidence leaves out of the records of the question's window."""
         ...
 
-    def types(self, question: EvidenceRequest) -> Mapping[str, object]:
+    def input_types(self, question: EvidenceRequest) -> Mapping[str, object]:
         """Types of the candidate's inputs by name; none where they are not known."""
         ...
 
-    def shapes(self, question: EvidenceRequest) -> Evidence:
+    def answer_shapes(self, question: EvidenceRequest) -> Evidence:
         """What the answers of both look like."""
         ...
 
@@ -102,11 +102,11 @@ class _AnswerSource(Protocol):
 class _MirrorSource(Protocol):
     """What each of the two versions answered to the requests that were mirrored in a rollout."""
 
-    def paired(self, question: EvidenceRequest) -> Evidence:
+    def paired_loss_evidence(self, question: EvidenceRequest) -> Evidence:
         """Sums of both by block and slice."""
         ...
 
-    def shapes(self, question: EvidenceRequest) -> Evidence:
+    def answer_shapes(self, question: EvidenceRequest) -> Evidence:
         """What the answers of both look like."""
         ...
 
@@ -118,7 +118,7 @@ class _MirrorSource(Protocol):
         """Answers of the candidate, as columns."""
         ...
 
-    def left_out(self, question: EvidenceRequest) -> LeftOutRecords:
+    def count_left_out(self, question: EvidenceRequest) -> LeftOutRecords:
         """What was not counted as it came, dropped requests among it."""
         ...
 
@@ -167,12 +167,12 @@ class PredictionLogEvidence:
             Metric.GAUGE,
             Metric.VALUE,
         }
-        refused = self._answers.refused(question) if live else ()
+        refused = self._answers.refused_requests(question) if live else ()
         found = self._gather(question, refused)
         if isinstance(found, MissingEvidence | GoldenRows):
             return found
         if question.kind == EvidenceKind.LIVE_SHADOW and metric is not Metric.INPUT_SHIFT:
-            return replace(found, left=merge_left_out_counts(self._mirrored().left_out(question), found.left))
+            return replace(found, left=merge_left_out_counts(self._mirrored().count_left_out(question), found.left))
         if isinstance(found, AnswerShapes):
             return found
         return replace(
@@ -192,7 +192,7 @@ class PredictionLogEvidence:
         )
         if key not in self._counts:
             self._counts = {known: found for known, found in self._counts.items() if known[:4] == key[:4]}
-            self._counts[key] = self._answers.left_out(question)
+            self._counts[key] = self._answers.count_left_out(question)
         return self._counts[key]
 
     def _gather(self, question: EvidenceRequest, refused: tuple[str, ...]) -> Evidence:
@@ -201,11 +201,11 @@ class PredictionLogEvidence:
             return self._data(question)
         answers = self._mirrored() if question.kind == EvidenceKind.LIVE_SHADOW else self._answers
         if metric is Metric.ANSWER_SHAPE:
-            return answers.shapes(question)
+            return answers.answer_shapes(question)
         if question.kind in _LIVE_EVIDENCE_KINDS and (stale := self._stale(question)):
             return stale
         if metric is Metric.ERROR_RATE and question.kind == EvidenceKind.SHADOW:
-            return self._answers.failures(question)
+            return self._answers.failure_evidence(question)
         if metric in EVENT_METRICS:
             return count_bad_events(self._log, question, refused)
         if metric in SPEED_METRICS:
@@ -216,7 +216,7 @@ class PredictionLogEvidence:
             return count_bounded_values(self._log, question, refused)
         if metric in PAIRED_METRICS:
             # On live traffic too, both versions are asked about the same requests: pairs see what arms cannot.
-            return answers.paired(question)
+            return answers.paired_loss_evidence(question)
         if metric is Metric.GOLDEN:
             return self._answers.golden_rows(question)
         if metric is Metric.EXPECTED_LOSS:
@@ -237,7 +237,7 @@ class PredictionLogEvidence:
         """Why the log cannot speak of now; None when it can."""
         if not question.stale_after:
             return None
-        newest = self._log.newest(question.model, question.until)
+        newest = self._log.newest_request_time(question.model, question.until)
         if newest is None or question.until - newest <= question.stale_after:
             return None
         age, allowed = format_duration(question.until - newest), format_duration(question.stale_after)
@@ -245,12 +245,12 @@ class PredictionLogEvidence:
         return MissingEvidence(Outcome.STALE, reason)
 
     def _data(self, question: EvidenceRequest) -> Evidence:
-        frame = self._log.frame(question.model, question.since, question.until)
+        frame = self._log.read_features(question.model, question.since, question.until)
         if not len(frame):
             return MissingEvidence(
                 Outcome.ERROR, f"no request of {question.model} was logged in the window: nothing to validate"
             )
-        table, left = typed_table(frame, self._answers.types(question))
+        table, left = build_validation_table(frame, self._answers.input_types(question))
         if not len(table):
             return MissingEvidence(Outcome.ERROR, f"{left.what}: none of {left.odd:,} requests can be validated")
         found = self._validate(question.suite, table, question.rollout)
@@ -269,7 +269,7 @@ class PredictionLogEvidence:
         if gate.against == "champion":
             return self._answers.answer_shift(question) if answers else self._answers.input_differences(question)
         width = question.until - question.since
-        frame = self._log.predictions if answers else self._log.frame
+        frame = self._log.read_predictions if answers else self._log.read_features
         before = frame(question.model, question.since - width, question.since)
         now = (
             self._mirrored().predictions(question)

@@ -44,15 +44,15 @@ class AnswerFiles:
         ).hexdigest()
         return self._folder / digest[:32]
 
-    def overlapping(self, version: Version, first_at: float, last_at: float) -> list[Path]:
+    def files_overlapping(self, version: Version, first_at: float, last_at: float) -> list[Path]:
         """Files that may have answers to requests of a time [Unix seconds]."""
         return [path for path, first, last in _listed(self._of(version)) if first <= last_at and last >= first_at]
 
-    def has(self, version: Version, name: str) -> bool:
+    def exists(self, version: Version, name: str) -> bool:
         """Whether there is a file of that name."""
         return any(path.name.startswith(f"{name}_") for path, *_ in _listed(self._of(version)))
 
-    def keep(self, version: Version, name: str, tables: Iterable[pa.Table], current: Iterable[str]) -> None:
+    def write(self, version: Version, name: str, tables: Iterable[pa.Table], current: Iterable[str]) -> None:
         """Write the answers to the requests of some part, and remove the files that these replace.
 
         Args:

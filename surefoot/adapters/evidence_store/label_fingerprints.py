@@ -104,15 +104,15 @@ class LabelFingerprints:
             part.digest: [file.index.name for file in self._closed if file.states[part.digest].count] for part in parts
         }
 
-    def state(self, digest: str) -> LabelFingerprint:
+    def fingerprint(self, digest: str) -> LabelFingerprint:
         """All labels of a part."""
         return sum((file.states[digest] for file in self._closed), self._tail[digest])
 
-    def closed_files_of(self, keys: NDArray[np.uint64]) -> list[str]:
+    def closed_label_files_of(self, keys: NDArray[np.uint64]) -> list[str]:
         """Names of the closed files that have labels of some requests."""
         return [file.index.name for file in self._closed if file.index.contains(keys).any()]
 
-    def count_unknown(self, since: float, until: float, tail: KeyIndex) -> int:
+    def count_labels_of_no_request(self, since: float, until: float, tail: KeyIndex) -> int:
         """Count the labels of a time that belong to no request.
 
         Args:

@@ -119,17 +119,17 @@ def _cut(log: PredictionLog, model: str, since: float, until: float, indexes: Pa
         own = tuple(segments) if len(some) < len(group) else ()
         names = sorted({name for part in some for name in known.files[part.digest]})
         if own:
-            names = sorted({*names, *known.closed_files_of(keys)})
+            names = sorted({*names, *known.closed_label_files_of(keys)})
         file_group = FileGroupLog(
             log.root, (own, [paths[part.name] for part in some]), (label_segments, [paths[name] for name in names])
         )
-        state = sum((known.state(part.digest) for part in some), LabelFingerprint())
+        state = sum((known.fingerprint(part.digest) for part in some), LabelFingerprint())
         first, last = min(p.first_at for p in group), max(p.last_at for p in group)
         made.append(LogFileGroup(some, own, state, file_group, first, last, sum(p.size for p in group)))
     made.sort(key=lambda file_group: file_group.last_at)
     alone = {hashlib.sha256(part.digest.encode()).hexdigest() for part in parts}
     current = tuple(sorted(alone | {file_group.name for file_group in made}))
-    return LogFileGroups(tuple(made), current, known.count_unknown(since, until, tail))
+    return LogFileGroups(tuple(made), current, known.count_labels_of_no_request(since, until, tail))
 
 
 def _groups(

@@ -1,4 +1,4 @@
-"""Compact closed segment files of the prediction log into Parquet tables, merge tables, and remove expired ones."""
+"""Compact closed log segments into Parquet parts, merge parts into larger tables, and remove expired files."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""Choose the features that a compacted prediction table stores as typed columns, and list them in its footer."""
+"""Choose which features a compacted log file stores as typed columns, and list them in its Parquet footer."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Read the features of sample rows from a prediction log, to choose the typed columns of compacted tables."""
+"""Read the features of sample rows from a prediction log, to choose which become typed columns."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Build the SQL that stores features in typed columns where this loses nothing of their JSON."""
+"""Build the SQL that stores JSON features in typed columns where this loses nothing."""
 
 import itertools
 from collections.abc import Sequence

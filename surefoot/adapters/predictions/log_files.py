@@ -1,4 +1,4 @@
-"""List the current files of a prediction log, and build the SQL that reads them."""
+"""List the current files of a prediction log, and build the SQL views that read them."""
 
 import mmap
 import os

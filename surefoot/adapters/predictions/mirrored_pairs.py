@@ -1,4 +1,4 @@
-"""Define the query for requests mirrored to a shadow version: both versions' answers and the labels of each."""
+"""Define the SQL query for mirrored requests: each with both versions' answers and their labels."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Query the prediction log and its labels with DuckDB (schema: docs/record-schema.md)."""
+"""Query the logged predictions, labels and shadow answers of a model with DuckDB."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import pandas as pd
 
 from surefoot.adapters.predictions.log_files import FILE_KINDS, FileKind, current_log_files, log_view_sql
 from surefoot.adapters.predictions.mirrored_pairs import MIRRORED_PAIRS_SQL, MirroredPair
-from surefoot.adapters.predictions.typed_table import answer_frame, plain_types
+from surefoot.adapters.predictions.validation_table import answers_to_frame, infer_column_types
 from surefoot.core.canonical_text import canonical_text_of_json
 from surefoot.core.errors import EvidenceUnavailable
 
@@ -80,7 +80,7 @@ class PredictionLog:
         """Remember where the segments are; nothing is opened before the first question."""
         self.root = root
 
-    def rows(self, model: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+    def query_rows(self, model: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Run one query over `log` and `labels` of a model.
 
         Args:
@@ -91,9 +91,9 @@ class PredictionLog:
         Raises:
             EvidenceUnavailable: The log cannot be read.
         """
-        return self.read(model, lambda db: db.execute(sql, list(parameters)).fetchall())
+        return self.with_connection(model, lambda db: db.execute(sql, list(parameters)).fetchall())
 
-    def read(self, model: str, run: Callable[[duckdb.DuckDBPyConnection], _Found]) -> _Found:
+    def with_connection(self, model: str, run: Callable[[duckdb.DuckDBPyConnection], _Found]) -> _Found:
         """Run something on a connection that has the views `log`, `labels` and `shadows` of a model.
 
         Args:
@@ -129,18 +129,18 @@ class PredictionLog:
         """
         return current_log_files(self.root / model, kind)
 
-    def slice_of(self, column: str) -> str:
+    def slice_sql(self, column: str) -> str:
         """SQL that reads one feature of a row of `log` as its canonical text; NULL where it is missing."""
         key = column.replace("\\", "\\\\").replace('"', '\\"').replace("'", "''")
         return f"canonical_text(CAST(json_extract(features, '$.\"{key}\"') AS VARCHAR))"
 
-    def requests(self, model: str, since: float, until: float, *, limit: int = 200_000) -> list[LoggedRequest]:
+    def read_requests(self, model: str, since: float, until: float, *, limit: int = 200_000) -> list[LoggedRequest]:
         """Requests of a window with the labels known at its end, oldest first.
 
         Labels of unknown requests match nothing. A window that holds more than `limit` rows is sampled by request id,
         evenly over its time. Rows whose features are not kept, and requests that nobody could answer, are left out.
         """
-        found = self.rows(
+        found = self.query_rows(
             model,
             """
             WITH reported AS (
@@ -169,7 +169,9 @@ class PredictionLog:
                 made.append(LoggedRequest(key, float(str(at)), *answer, row_[0], reported, json_value(params), row_[1]))
         return sorted(made, key=lambda served: (served.at, served.key))
 
-    def mirrored(self, model: str, rollout: str, candidate: str, until: float, limit: int) -> list[MirroredPair]:
+    def mirrored_requests(
+        self, model: str, rollout: str, candidate: str, until: float, limit: int
+    ) -> list[MirroredPair]:
         """Mirrored requests of a rollout that both versions were asked, with the labels known by then, oldest first.
 
         Args:
@@ -180,7 +182,7 @@ class PredictionLog:
             limit: More rows than that are sampled by request id [count].
         """
         made = []
-        for request, row, at, champion, shadow, features, labels in self.rows(
+        for request, row, at, champion, shadow, features, labels in self.query_rows(
             model, MIRRORED_PAIRS_SQL, (rollout, candidate, until, limit)
         ):
             asked = json_value(features)
@@ -190,13 +192,15 @@ class PredictionLog:
             made.append(MirroredPair(key, float(str(at)), json_value(champion), json_value(shadow), kept, reported))
         return sorted(made, key=lambda pair: (pair.at, pair.key))
 
-    def failed(self, model: str, until: float, rollout: str, champion: str) -> list[tuple[str, str, object, object]]:
+    def failed_requests(
+        self, model: str, until: float, rollout: str, champion: str
+    ) -> list[tuple[str, str, object, object]]:
         """Requests that no version could answer, in a rollout or in the champion's own past.
 
         Returns:
             One row a request, in an order that its id decides: (request, version that refused, features, params).
         """
-        found = self.rows(
+        found = self.query_rows(
             model,
             """
             SELECT request, version, features, params FROM log
@@ -208,20 +212,20 @@ class PredictionLog:
         )
         return [(str(r), str(v), json_value(features), json_value(params)) for r, v, features, params in found]
 
-    def frame(self, model: str, since: float, until: float) -> pd.DataFrame:
+    def read_features(self, model: str, since: float, until: float) -> pd.DataFrame:
         """Features of the requests of a window by request id; rows without names have their columns by position."""
-        rows = self.requests(model, since, until)
+        rows = self.read_requests(model, since, until)
         ids = pd.Index([row.key[0] for row in rows], dtype=object)
-        return plain_types(pd.DataFrame([row.columns() for row in rows], index=ids, dtype=object))
+        return infer_column_types(pd.DataFrame([row.columns() for row in rows], index=ids, dtype=object))
 
-    def predictions(self, model: str, since: float, until: float) -> pd.DataFrame:
+    def read_predictions(self, model: str, since: float, until: float) -> pd.DataFrame:
         """Answers that callers got in a window, by request id, as columns."""
-        found = [row for row in self.requests(model, since, until) if row.prediction is not None]
-        return answer_frame([row.prediction for row in found], [row.key[0] for row in found])
+        found = [row for row in self.read_requests(model, since, until) if row.prediction is not None]
+        return answers_to_frame([row.prediction for row in found], [row.key[0] for row in found])
 
-    def newest(self, model: str, until: float) -> float | None:
+    def newest_request_time(self, model: str, until: float) -> float | None:
         """When the last request until then was received [Unix seconds]; None without any."""
-        found = self.rows(model, 'SELECT max("at") FROM log WHERE "at" <= $1', (until,))[0][0]
+        found = self.query_rows(model, 'SELECT max("at") FROM log WHERE "at" <= $1', (until,))[0][0]
         return None if found is None else float(str(found))
 
 

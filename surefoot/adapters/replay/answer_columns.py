@@ -1,4 +1,4 @@
-"""Convert model answers to Arrow columns (numbers, texts, lists of equal length, or else JSON) and back."""
+"""Convert model answers to Arrow columns and back: numbers, texts, lists of equal length, or else JSON."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from surefoot.adapters.evidence.paired.exact_sums import MAX_EXACT_FLOAT
 from surefoot.adapters.evidence.paired.scored_batch import AnswerColumn, probabilities_or_nan
 from surefoot.adapters.evidence_store.answer_files import ANSWER_COLUMNS
-from surefoot.adapters.predictions.typed_table import answer_frame
+from surefoot.adapters.predictions.validation_table import answers_to_frame
 from surefoot.core.answers.values import SUM_TOLERANCE, Floats
 from surefoot.core.policy.policy_types import (
     GROUP_RATE_METRICS,
@@ -213,7 +213,7 @@ def missing_answer_mask(column: pa.Array) -> NDArray[np.bool_]:
 
 
 def answer_table(columns: Sequence[pa.Array], ids: Sequence[Sequence[str]]) -> pd.DataFrame:
-    """Answers as columns of a table, as `answer_frame` makes them; rows without an answer are left out.
+    """Answers as columns of a table, as `answers_to_frame` makes them; rows without an answer are left out.
 
     Args:
         columns: Answers, batch by batch.
@@ -228,7 +228,7 @@ def answer_table(columns: Sequence[pa.Array], ids: Sequence[Sequence[str]]) -> p
     values = [answer for column in columns for answer in answer_values(column)]
     named = [one for some in ids for one in some]
     known = [(value, one) for value, one in zip(values, named, strict=True) if value is not None]
-    return answer_frame([value for value, _ in known], [one for _, one in known])
+    return answers_to_frame([value for value, _ in known], [one for _, one in known])
 
 
 def _cells(column: pa.Array) -> list[pa.Array]:

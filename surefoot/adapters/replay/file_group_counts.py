@@ -115,16 +115,16 @@ class FileGroupCounts:
     def _asks(self, question: EvidenceRequest, file_group: LogFileGroup) -> bool:
         """Whether a version has to be asked about a file group: its answers are neither at hand nor kept."""
         versions = (question.champion, question.candidate)
-        known = id(file_group) in self._replays and self.replay(file_group).scored(versions)
+        known = id(file_group) in self._replays and self.replay(file_group).is_scored(versions)
         return not known and not (
-            file_group.name and all(self._store.answers.has(v, file_group.name) for v in versions)
+            file_group.name and all(self._store.answers.exists(v, file_group.name) for v in versions)
         )
 
     def waits(self, question: EvidenceRequest, file_group: LogFileGroup, kept: frozenset[str]) -> bool:
         """Whether a look would have to ask the versions about a closed file group, or to add it up."""
         if key := self._sums_key(question, file_group):
             return stored_name_prefix(key) not in kept
-        return not all(self._store.answers.has(v, file_group.name) for v in (question.champion, question.candidate))
+        return not all(self._store.answers.exists(v, file_group.name) for v in (question.champion, question.candidate))
 
     def count(self, questions: Sequence[EvidenceRequest], file_group: LogFileGroup, *, keep_open: bool = False) -> None:
         """Count a file group for some questions while it is open.
@@ -141,10 +141,10 @@ class FileGroupCounts:
             self._add_up(waiting, file_group)
         for question in asked:
             if question.gate.metric is Metric.ERROR_RATE:
-                self.failures(question, file_group)
+                self.failure_evidence(question, file_group)
             elif question not in paired:
                 self._keep_answers(question, file_group)
-            self.left_out(question, file_group)
+            self.count_left_out(question, file_group)
         if (
             not keep_open
             and id(file_group) not in self._given_up
@@ -183,7 +183,7 @@ class FileGroupCounts:
             found.append((sums, size, piece))
         return found
 
-    def failures(self, question: EvidenceRequest, file_group: LogFileGroup) -> _Failures | None:
+    def failure_evidence(self, question: EvidenceRequest, file_group: LogFileGroup) -> _Failures | None:
         """The failures in a file group, and where they are kept; None where a version was given up."""
         name = (id(file_group), _gate_name(question))
         if name in self._failures:
@@ -201,7 +201,7 @@ class FileGroupCounts:
         self._failures[name] = (counts, None)
         return self._failures[name]
 
-    def left_out(self, question: EvidenceRequest, file_group: LogFileGroup) -> LeftOutRecords:
+    def count_left_out(self, question: EvidenceRequest, file_group: LogFileGroup) -> LeftOutRecords:
         """What is left out of the records of a file group."""
         labels = gate_waits_for_labels(question)
         name = (id(file_group), labels)
@@ -212,7 +212,7 @@ class FileGroupCounts:
             return read_left_out_counts(piece.facts)
         replay = self.replay(file_group)
         replay.window(question)
-        found = replay.left_out(question)
+        found = replay.count_left_out(question)
         if key:
             self._store.save_counts(key, empty_table(), {**asdict(found), "requests": list(found.requests)})
         self._left[name] = found
@@ -221,9 +221,9 @@ class FileGroupCounts:
     def _ask(self, question: EvidenceRequest, file_group: LogFileGroup) -> None:
         """Ask both versions about a file group."""
         replay, versions = self.replay(file_group), (question.champion, question.candidate)
-        if not replay.window(question).size or replay.scored(versions):
+        if not replay.window(question).size or replay.is_scored(versions):
             return
-        self.asked += sum(scoring.asked for scoring in replay.score(question, *versions))
+        self.asked += sum(scoring.asked for scoring in replay.score_window(question, *versions))
 
     def _keep_answers(self, question: EvidenceRequest, file_group: LogFileGroup) -> tuple[OfflineReplay | None, bool]:
         """Ask both versions about a file group, and keep what they answer.
@@ -235,18 +235,18 @@ class FileGroupCounts:
         replay, versions = self.replay(file_group), (question.champion, question.candidate)
         if not replay.window(question).size:
             return replay, True
-        scorings = replay.score(question, *versions)
+        scorings = replay.score_window(question, *versions)
         if id(file_group) not in self._answers_kept:
             within = file_group.within(question.since, question.until)
             answers, name = self._store.answers, file_group.name or OPEN_GROUP_NAME
             for version, scoring in zip(versions, scorings, strict=True):
-                if scoring.asked or (file_group.name and within and not answers.has(version, name)):
-                    answers.keep(version, name, scoring.tables(), self.cut.names)
+                if scoring.asked or (file_group.name and within and not answers.exists(version, name)):
+                    answers.write(version, name, scoring.answer_tables(), self.cut.names)
             self._answers_kept.add(id(file_group))
         if any(scoring.tally.abandoned for scoring in scorings):
             self._given_up.add(id(file_group))
             return None, False
-        return replay, all(scoring.complete() for scoring in scorings)
+        return replay, all(scoring.is_complete() for scoring in scorings)
 
     def _sums_key(self, question: EvidenceRequest, file_group: LogFileGroup) -> dict[str, object]:
         """What a file group's sums under a question's gate depend on; empty where they are still going to change."""

@@ -17,11 +17,11 @@ from surefoot.adapters.evidence_store.paired_sums_table import empty_table, enco
 from surefoot.adapters.evidence_store.stored_left_out_counts import add_left_out_counts
 from surefoot.adapters.evidence_store.verdict_recount import encode_replay_failures
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
+from surefoot.adapters.replay.batch_scoring import ScorableModel
 from surefoot.adapters.replay.file_group_counts import FileGroupCounts
 from surefoot.adapters.replay.offline_replay import OfflineReplay
-from surefoot.adapters.replay.scoring import ScorableModel
 from surefoot.adapters.replay.scoring_progress import ProgressReport, ScoringProgress
-from surefoot.adapters.replay.version_scoring import VersionScorer
+from surefoot.adapters.replay.window_scoring import WindowScorer
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.judging.evidence import MissingEvidence, PairedSums, SplitCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -71,7 +71,7 @@ class IncrementalReplay(OfflineReplay):
 
     def _answer_files(self, version: Version, since: float, until: float) -> list[Path]:
         """Files of answers that a version has given to requests of a time before."""
-        return self._store().answers.overlapping(version, since, until)
+        return self._store().answers.files_overlapping(version, since, until)
 
     def close_window(self) -> None:
         """Forget the window and its file groups."""
@@ -118,13 +118,13 @@ class IncrementalReplay(OfflineReplay):
                 if not left:
                     raise
 
-    def paired(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
+    def paired_loss_evidence(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
         """What both versions make of every request whose label has matured, by block and slice."""
         if question.max_rows is None:
             made = self._over_sections(question, lambda counts: self._paired(question, counts))
             if made is not None:
                 return made
-        return super().paired(question)
+        return super().paired_loss_evidence(question)
 
     def _paired(self, question: EvidenceRequest, counts: FileGroupCounts) -> PairedSums | MissingEvidence | None:
         """The sums of all file groups; None where a version was given up, whose failures are counted over the whole."""
@@ -156,19 +156,19 @@ class IncrementalReplay(OfflineReplay):
         facts |= {"pieces": names, "since": question.since, "until": question.until}
         return self._store().save_verdict_sources(table, facts)
 
-    def failures(self, question: EvidenceRequest) -> SplitCounts | MissingEvidence:
+    def failure_evidence(self, question: EvidenceRequest) -> SplitCounts | MissingEvidence:
         """Requests that each version cannot answer, as if both had been given half of them."""
         if question.max_rows is None:
             made = self._over_sections(question, lambda counts: self._failures(question, counts))
             if made is not None:
                 return made
-        return super().failures(question)
+        return super().failure_evidence(question)
 
     def _failures(self, question: EvidenceRequest, counts: FileGroupCounts) -> SplitCounts | MissingEvidence | None:
         names, total, tail = [], ReplayFailures(), ReplayFailures()
         counts.count_waiting(combined_requests(question))
         for file_group in counts.cut.file_groups:
-            made = counts.failures(question, file_group)
+            made = counts.failure_evidence(question, file_group)
             if made is None:
                 return None
             failed, piece = made
@@ -182,7 +182,7 @@ class IncrementalReplay(OfflineReplay):
         kept = self._keep_look(question, names, empty_table(), {**encode_replay_failures(tail), "kind": "failures"})
         return replace(total.evidence(), kept=kept)
 
-    def uncounted_parts(self, questions: Sequence[EvidenceRequest]) -> Mapping[str, str]:
+    def uncounted_files(self, questions: Sequence[EvidenceRequest]) -> Mapping[str, str]:
         """Closed parts that a look with some questions would have to count, oldest first.
 
         Returns:
@@ -202,12 +202,12 @@ class IncrementalReplay(OfflineReplay):
 
         return self._over_sections(asked[0], waiting)
 
-    def count_part(self, questions: Sequence[EvidenceRequest], name: str) -> bool:
+    def count_file(self, questions: Sequence[EvidenceRequest], name: str) -> bool:
         """Score a closed part, and keep its answers and its sums, so that a look with some questions adds them up.
 
         Args:
             questions: What the look will ask, all about one window.
-            name: One of `uncounted_parts`.
+            name: One of `uncounted_files`.
 
         Returns:
             Whether the log has such a part: a compaction may have put its records into another one.
@@ -225,25 +225,25 @@ class IncrementalReplay(OfflineReplay):
 
         return self._over_sections(questions[0], count) if questions else False
 
-    def left_out(self, question: EvidenceRequest) -> LeftOutRecords:
+    def count_left_out(self, question: EvidenceRequest) -> LeftOutRecords:
         """Count what the evidence for a gate leaves out of the records of the window."""
         if question.max_rows is not None:
-            return super().left_out(question)
+            return super().count_left_out(question)
         return self._over_sections(question, lambda counts: self._left_out(question, counts))
 
     def _left_out(self, question: EvidenceRequest, counts: FileGroupCounts) -> LeftOutRecords:
         labels, total = gate_waits_for_labels(question), LeftOutRecords()
         for file_group in counts.cut.file_groups:
-            total = add_left_out_counts(total, counts.left_out(question, file_group))
+            total = add_left_out_counts(total, counts.count_left_out(question, file_group))
         rows = total.records - total.repeated
         examined = gate_samples_rows(self._log, question)
         sampled = max(rows - MAX_EXAMINED_ROWS, 0) if examined else 0
         return replace(total, unknown=counts.cut.unknown if labels else 0, sampled=sampled)
 
-    def latest(self, question: EvidenceRequest, count: int) -> list[LoggedRequest]:
+    def latest_requests(self, question: EvidenceRequest, count: int) -> list[LoggedRequest]:
         """Give the latest requests of the window, oldest first, without their labels."""
         if question.max_rows is not None:
-            return super().latest(question, count)
+            return super().latest_requests(question, count)
         return self._over_sections(question, lambda counts: self._latest(question, counts, count))
 
     def _latest(self, question: EvidenceRequest, counts: FileGroupCounts, count: int) -> list[LoggedRequest]:
@@ -251,16 +251,16 @@ class IncrementalReplay(OfflineReplay):
         for file_group in reversed(counts.cut.file_groups):
             if len(found) >= count and file_group.last_at < found[0].at:
                 continue
-            found += counts.replay(file_group).latest(question, count)
+            found += counts.replay(file_group).latest_requests(question, count)
             found = sorted(found, key=lambda served: (served.at, served.key))[-count:]
         return found
 
-    def score(self, question: EvidenceRequest, *versions: Version) -> list[VersionScorer]:
+    def score_window(self, question: EvidenceRequest, *versions: Version) -> list[WindowScorer]:
         """Answers of some versions to the whole window, each asked for what was not kept."""
         self._model_name = question.model
-        fresh = [version for version in versions if not self.scored([version])]
+        fresh = [version for version in versions if not self.is_scored([version])]
         self._progress.begin(len(fresh) * self.window(question).size)
-        made = super().score(question, *versions)
+        made = super().score_window(question, *versions)
         self._progress.end()
         self._asked += sum(one.asked for one, version in zip(made, versions, strict=True) if version in fresh)
         return made

@@ -1,4 +1,4 @@
-"""Read a version's scores of logged requests in time order, with the labels that have matured."""
+"""Read a version's scores of logged requests in time order, with their labels, for the expected-loss gate."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from surefoot.adapters.evidence.paired.scored_batch import present_mask, probabilities_or_nan
 from surefoot.adapters.replay.answer_columns import answer_scores, missing_answer_mask
 from surefoot.adapters.replay.replay_window import ReplayWindow
-from surefoot.adapters.replay.version_scoring import VersionScorer
+from surefoot.adapters.replay.window_scoring import WindowScorer
 from surefoot.core.answers.values import Floats
 from surefoot.core.judging.evidence_request import EvidenceRequest
 
@@ -39,7 +39,7 @@ class LabelledScores:
         return [str(one) for one in self.ids[which]]
 
 
-def read_scores(window: ReplayWindow, question: EvidenceRequest, *scoring: VersionScorer) -> LabelledScores:
+def read_labelled_scores(window: ReplayWindow, question: EvidenceRequest, *scoring: WindowScorer) -> LabelledScores:
     """Read the scores of the answered requests whose labels count, or can still come.
 
     Args:
@@ -51,8 +51,8 @@ def read_scores(window: ReplayWindow, question: EvidenceRequest, *scoring: Versi
     empty = np.zeros(0)
     parts = [(empty, empty, empty.astype(bool), empty.astype(bool), empty.astype(object))]
     for one in scoring:
-        for (number, at, ids), column in zip(window.times(), one.columns(), strict=True):
-            label = window.labels(number, at, maturity)["label"]
+        for (number, at, ids), column in zip(window.times(), one.answer_columns(), strict=True):
+            label = window.matured_labels(number, at, maturity)["label"]
             score, truth = answer_scores(column), probabilities_or_nan(label)
             old = at + maturity <= until
             due = old & present_mask(label)
@@ -62,6 +62,6 @@ def read_scores(window: ReplayWindow, question: EvidenceRequest, *scoring: Versi
             named[odd] = [ids[int(place)] for place in np.flatnonzero(odd)]
             parts.append((score, truth, due, wanted, named))
     score, truth, due, wanted, named = (np.concatenate(some) for some in zip(*parts, strict=True))
-    order = np.argsort(window.ranks())
+    order = np.argsort(window.time_ranks())
     order = order[wanted[order]]
     return LabelledScores(score[order], truth[order], due[order], named[order])

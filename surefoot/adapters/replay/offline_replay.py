@@ -1,4 +1,4 @@
-"""Score logged requests offline with champion and candidate, as evidence that compares both on the same requests."""
+"""Score logged requests with champion and candidate offline, as evidence that compares them on the same requests."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +19,10 @@ from surefoot.adapters.evidence.paired.scored_batch import CategoryCodes, Scored
 from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.adapters.predictions.prediction_log import LoggedRequest, PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_table, missing_answer_mask, paired_answer_arrays
-from surefoot.adapters.replay.labelled_scores import read_scores
+from surefoot.adapters.replay.batch_scoring import ScorableModel, score_requests
+from surefoot.adapters.replay.labelled_scores import read_labelled_scores
 from surefoot.adapters.replay.replay_window import ReplayWindow
-from surefoot.adapters.replay.scoring import ScorableModel, score_requests
-from surefoot.adapters.replay.version_scoring import VersionScorer
+from surefoot.adapters.replay.window_scoring import WindowScorer
 from surefoot.core.answers.shape import describe_shapes
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import SurefootError
@@ -83,7 +83,7 @@ class OfflineReplay:
         self._file_group, self._part = file_group, part
         self.on_rows: Callable[[int], None] = lambda _rows: None
         self._models: dict[str, ScorableModel] = {}
-        self._scored: dict[str, VersionScorer] = {}
+        self._scored: dict[str, WindowScorer] = {}
         self._refused: dict[str, bool] = {}
         self._failed: dict[tuple[str, float, str], list[tuple[str, str, object, object]]] = {}
         self._window: tuple[tuple[str, float, float, int | None], ReplayWindow] | None = None
@@ -99,11 +99,11 @@ class OfflineReplay:
             self._window = (key, ReplayWindow(self._log, *key, file_group=self._file_group, part=self._part))
         return self._window[1]
 
-    def left_out(self, question: EvidenceRequest) -> LeftOutRecords:
+    def count_left_out(self, question: EvidenceRequest) -> LeftOutRecords:
         """Count what the evidence for a gate leaves out of the records of the window."""
         key = (question.model, question.since, question.until, question.max_rows)
         if self._window is not None and self._window[0] == key:
-            return self._window[1].left_out(question, examined=gate_samples_rows(self._log, question))
+            return self._window[1].count_left_out(question, examined=gate_samples_rows(self._log, question))
         return count_left_out_records(self._log, question)
 
     def close_window(self) -> None:
@@ -126,11 +126,11 @@ class OfflineReplay:
             self._models[version.digest] = self._load(question.model, version)
         return self._models[version.digest]
 
-    def scored(self, versions: Sequence[Version]) -> bool:
+    def is_scored(self, versions: Sequence[Version]) -> bool:
         """Whether all of some versions have scored the window."""
         return all(version.digest in self._scored for version in versions)
 
-    def score(self, question: EvidenceRequest, *versions: Version) -> list[VersionScorer]:
+    def score_window(self, question: EvidenceRequest, *versions: Version) -> list[WindowScorer]:
         """Answers of some versions to the window, each scored once; several are asked at the same time."""
         window = self.window(question)
         missing = {v.digest: v for v in versions if v.digest not in self._scored}
@@ -138,30 +138,34 @@ class OfflineReplay:
             models = [(self._model(question, version), version) for version in missing.values()]
             with ThreadPoolExecutor(len(models)) as threads:  # both processes start at the same time as well
                 made = [
-                    VersionScorer(window, *pair, self._kept(pair[1], question.since, question.until)) for pair in models
+                    WindowScorer(window, *pair, self._kept(pair[1], question.since, question.until)) for pair in models
                 ]
                 _score_all(window, made, threads, self.on_rows)
             self._scored |= dict(zip(missing, made, strict=True))
         return [self._scored[v.digest] for v in versions]
 
-    def paired(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
+    def paired_loss_evidence(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
         """What both versions make of every request whose label has matured, by block and slice."""
         if not self.window(question).size:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
-        (made,), candidate = self.sum_losses(question), self.score(question, question.candidate)[0]
+        (made,), candidate = self.sum_losses(question), self.score_window(question, question.candidate)[0]
         tally = candidate.tally
         if tally.tried < tally.total:  # given up early: what was not tried counts at the rate of what was
             made.unscored = round(made.requests * (1.0 - candidate.answered / max(tally.tried, 1)))
-        return made.evidence(self.window(question).unknown_labels())
+        return made.evidence(self.window(question).count_unknown_labels())
 
     def sum_losses(self, *questions: EvidenceRequest) -> list[PairedLossEvidence]:
         """Add up what both versions make of the window, for the gates of some questions in one pass."""
         gates = [narrow(question.gate, PairedGate) for question in questions]
         made = [PairedLossEvidence(gate, q.since, q.until) for gate, q in zip(gates, questions, strict=True)]
         window = self.window(questions[0])
-        champion, candidate = self.score(questions[0], questions[0].champion, questions[0].candidate)
-        for (number, at, ids), *sides in zip(window.times(), champion.columns(), candidate.columns(), strict=True):
-            labels = {maturity: window.labels(number, at, maturity) for maturity in {gate.maturity for gate in gates}}
+        champion, candidate = self.score_window(questions[0], questions[0].champion, questions[0].candidate)
+        for (number, at, ids), *sides in zip(
+            window.times(), champion.answer_columns(), candidate.answer_columns(), strict=True
+        ):
+            labels = {
+                maturity: window.matured_labels(number, at, maturity) for maturity in {gate.maturity for gate in gates}
+            }
             for gate, sums in zip(gates, made, strict=True):
                 found = labels[gate.maturity]
                 answers = paired_answer_arrays(gate, *sides)
@@ -174,14 +178,15 @@ class OfflineReplay:
                         late=~present_mask(found["label"]) & (found["known"] > 0),
                         corrected=int(np.maximum(found["in_time"] - 1, 0).sum()),
                         columns={
-                            column: CategoryCodes.from_arrow_json(window.feature(number, column)) for column in gate.by
+                            column: CategoryCodes.from_arrow_json(window.feature_texts(number, column))
+                            for column in gate.by
                         },
                         ids=ids,
                     )
                 )
         return made
 
-    def types(self, question: EvidenceRequest) -> Mapping[str, object]:
+    def input_types(self, question: EvidenceRequest) -> Mapping[str, object]:
         """Types of the candidate's inputs by name; none where its signature names none, or it cannot be asked."""
         found = self._declared(question, question.candidate).get("inputs")
         return found if isinstance(found, dict) else {}
@@ -193,13 +198,13 @@ class OfflineReplay:
         except (SurefootError, RemoteModelError, PredictorLost):
             return {}
 
-    def latest(self, question: EvidenceRequest, count: int) -> list[LoggedRequest]:
+    def latest_requests(self, question: EvidenceRequest, count: int) -> list[LoggedRequest]:
         """Give the latest requests of the window, oldest first, without their labels."""
-        return self.window(question).latest(count)
+        return self.window(question).latest_requests(count)
 
-    def shapes(self, question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
+    def answer_shapes(self, question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
         """What both versions' answers to the latest requests look like; live answers are taken as they were."""
-        served = self.latest(question, MAX_COMPARED_SHAPES)
+        served = self.latest_requests(question, MAX_COMPARED_SHAPES)
         if not served:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         old, new = (self._known(question, version, served) for version in (question.champion, question.candidate))
@@ -241,7 +246,7 @@ class OfflineReplay:
 
     def input_differences(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
         """Share of the same requests on which the candidate's model is fed other values than the champion's."""
-        served = self.latest(question, MAX_COMPARED_INPUTS)
+        served = self.latest_requests(question, MAX_COMPARED_INPUTS)
         if not served:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         rows = [r.features for r in served]
@@ -257,8 +262,8 @@ class OfflineReplay:
         if not window.size:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
         old, new = (
-            answer_table(list(scoring.columns()), [ids for _, _, ids in window.times()])
-            for scoring in self.score(question, question.champion, question.candidate)
+            answer_table(list(scoring.answer_columns()), [ids for _, _, ids in window.times()])
+            for scoring in self.score_window(question, question.champion, question.candidate)
         )
         return InputShift(
             "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
@@ -267,7 +272,9 @@ class OfflineReplay:
     def past_scores(self, question: EvidenceRequest) -> ScoreBins | MissingEvidence:
         """Scores with labels of the past, split in two by time, and scores that wait for theirs."""
         window = self.window(question)
-        scored = read_scores(window, question, *self.score(question, question.candidate) if window.size else ())
+        scored = read_labelled_scores(
+            window, question, *self.score_window(question, question.candidate) if window.size else ()
+        )
         due, now = scored.select(due=True), scored.select(due=False)
         good, fit = ~np.isnan(due.score + due.label), ~np.isnan(now.score)
         strange = [*due.request_ids(~good), *now.request_ids(~fit)]
@@ -281,7 +288,7 @@ class OfflineReplay:
         # A label before its time counts for nothing.
         return ScoreBins(past, checked, score_bin_totals(waiting, np.zeros(len(waiting))), left)
 
-    def refused(self, question: EvidenceRequest) -> tuple[str, ...]:
+    def refused_requests(self, question: EvidenceRequest) -> tuple[str, ...]:
         """Requests of a rollout, and of the champion's past, that every version refuses.
 
         The gateway has asked one version or two; the one that it has not asked is asked here, so that a request counts
@@ -290,7 +297,7 @@ class OfflineReplay:
         """
         key = (question.model, question.until, question.rollout)
         if key not in self._failed:
-            self._failed = {key: self._log.failed(*key, question.champion.number)}
+            self._failed = {key: self._log.failed_requests(*key, question.champion.number)}
         found = self._failed[key]
         asked = found[:MAX_REFUSED_REQUESTS]
         both = [failed[0] for failed in asked if self._refuses(question, *failed)]
@@ -311,7 +318,7 @@ class OfflineReplay:
                 return False
         return self._refused[request]
 
-    def failures(self, question: EvidenceRequest) -> SplitCounts | MissingEvidence:
+    def failure_evidence(self, question: EvidenceRequest) -> SplitCounts | MissingEvidence:
         """Requests that each version cannot answer, as if both had been given half of them."""
         if not self.window(question).size:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")
@@ -319,18 +326,18 @@ class OfflineReplay:
 
     def count_failures(self, question: EvidenceRequest) -> ReplayFailures:
         """Count the requests of the window that each version cannot answer."""
-        champion, candidate = self.score(question, question.champion, question.candidate)
+        champion, candidate = self.score_window(question, question.champion, question.candidate)
         size, tried = self.window(question).size, (champion.tally.tried, candidate.tally.tried)
         both = 0
         if tried == (size, size):  # what both refuse is evidence about neither
-            pairs = zip(champion.columns(), candidate.columns(), strict=True)
+            pairs = zip(champion.answer_columns(), candidate.answer_columns(), strict=True)
             both = sum(int((missing_answer_mask(old) & missing_answer_mask(new)).sum()) for old, new in pairs)
         return ReplayFailures(size, *tried, champion.answered, candidate.answered, both)
 
 
 def _score_all(
     window: ReplayWindow,
-    versions: Sequence[VersionScorer],
+    versions: Sequence[WindowScorer],
     threads: ThreadPoolExecutor,
     on_rows: Callable[[int], None],
 ) -> None:
@@ -339,15 +346,18 @@ def _score_all(
     rows = 0
     for batch in window.batches():
         for version in versions:
-            version.prepare(batch)
+            version.prepare_batch(batch)
         for done in running:
             done.result()
         on_rows(rows)
-        running, rows = [threads.submit(version.add, batch) for version in versions], len(versions) * len(batch.number)
+        running, rows = (
+            [threads.submit(version.score_batch, batch) for version in versions],
+            len(versions) * len(batch.number),
+        )
     for done in running:
         done.result()
     on_rows(rows)
-    for done in [threads.submit(version.finish) for version in versions]:
+    for done in [threads.submit(version.check_answers) for version in versions]:
         done.result()
 
 

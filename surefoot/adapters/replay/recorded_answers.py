@@ -1,4 +1,4 @@
-"""Build the paired evidence of a back-test from both versions' answers in a record file."""
+"""Build a back-test's evidence from both versions' answers in a file of recorded requests."""
 
 import math
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from surefoot.adapters.evidence.left_out_counts import MAX_NAMED_REQUESTS, count
 from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_loss_evidence
 from surefoot.adapters.evidence.paired.score_bins import score_bin_totals
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch, present_mask, probabilities_or_nan
-from surefoot.adapters.predictions.record_file import RecordFile
-from surefoot.adapters.predictions.typed_table import answer_frame
+from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
+from surefoot.adapters.predictions.validation_table import answers_to_frame
 from surefoot.adapters.replay.offline_replay import MAX_COMPARED_SHAPES, UNREADABLE_REASON
 from surefoot.core.answers.shape import describe_shapes
 from surefoot.core.answers.values import Floats
@@ -40,7 +40,7 @@ from surefoot.core.stats.block_statistic import SCORE_BINS
 class RecordedAnswers:
     """Answers the paired questions from a file, chunk by chunk."""
 
-    def __init__(self, records: RecordFile) -> None:
+    def __init__(self, records: RecordedRequests) -> None:
         """Remember the file."""
         self._records = records
         self._known: dict[tuple[object, ...], PairedSums] = {}
@@ -61,7 +61,7 @@ class RecordedAnswers:
                 ids=found["request"],
             )
 
-    def paired(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
+    def paired_loss_evidence(self, question: EvidenceRequest) -> PairedSums | MissingEvidence:
         """Sums by block and slice over every request that both versions were asked."""
         gate = narrow(question.gate, PairedGate)
         # Nothing counts before its block is complete, so between two blocks the evidence is the same.
@@ -79,16 +79,16 @@ class RecordedAnswers:
         made = build_paired_loss_evidence(
             gate, question.since, question.until, self._batches(question, gate.maturity, gate.by)
         )
-        unknown = self._records.rows(
+        unknown = self._records.query_rows(
             "",
             'SELECT count(*) FROM labels WHERE n IS NULL AND "at" > $1 AND "at" <= $2',
             (question.since, question.until),
         )[0][0]
         return made.evidence(int(str(unknown)))
 
-    def failures(self, question: EvidenceRequest) -> SplitCounts | MissingEvidence:
+    def failure_evidence(self, question: EvidenceRequest) -> SplitCounts | MissingEvidence:
         """Requests that each version could not answer, as if both had been given half of them."""
-        found = self._records.rows(
+        found = self._records.query_rows(
             "",
             """SELECT count(*), count(champion_error), count(candidate_error),
                       count(*) FILTER (champion_error IS NOT NULL AND candidate_error IS NOT NULL) FROM pairs
@@ -103,9 +103,9 @@ class RecordedAnswers:
             return MissingEvidence(Outcome.NO_DATA, "no request of the window was answered by any version")
         return SplitCounts((EventStratum(0.5, new, n - new, old, n - old),), old / n, "request", n, n)
 
-    def refused(self, question: EvidenceRequest) -> tuple[str, ...]:
+    def refused_requests(self, question: EvidenceRequest) -> tuple[str, ...]:
         """Requests that both versions could not answer, as far as the file says."""
-        found = self._records.rows(
+        found = self._records.query_rows(
             "",
             """SELECT DISTINCT request FROM pairs WHERE paired AND "at" <= $1
                AND champion_error IS NOT NULL AND candidate_error IS NOT NULL""",
@@ -113,11 +113,11 @@ class RecordedAnswers:
         )
         return tuple(str(request) for (request,) in found)
 
-    def types(self, _question: EvidenceRequest) -> dict[str, object]:
+    def input_types(self, _question: EvidenceRequest) -> dict[str, object]:
         """The file's own types are all there is."""
         return {}
 
-    def shapes(self, _question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
+    def answer_shapes(self, _question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
         """What both versions' answers look like according to the file, whenever they were given."""
         old, new = self._records.first_answers(MAX_COMPARED_SHAPES)
         return AnswerShapes(describe_shapes(old), describe_shapes(new, old), len(old), len(new))
@@ -147,7 +147,7 @@ class RecordedAnswers:
         """The candidate's answers, as columns."""
         return _frame(self._records.sample(question.since, question.until)[1])
 
-    def left_out(self, question: EvidenceRequest) -> LeftOutRecords:
+    def count_left_out(self, question: EvidenceRequest) -> LeftOutRecords:
         """What was not counted as it came: of a file every pair counts as mirrored, and nothing was dropped."""
         return count_left_out_records(self._records, question)
 
@@ -206,4 +206,4 @@ def _frame(side: Any) -> pd.DataFrame:
     if isinstance(side, np.ndarray):
         return pd.DataFrame({"prediction": side[known]})
     some = [item for item, there in zip(side, known, strict=True) if there]
-    return answer_frame(some, [str(index) for index in range(len(some))])
+    return answers_to_frame(some, [str(index) for index in range(len(some))])

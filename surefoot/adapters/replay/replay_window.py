@@ -1,4 +1,4 @@
-"""Store the requests that a replay scores in a temporary DuckDB database on disk."""
+"""Store the logged requests that a replay scores in a temporary DuckDB database on disk."""
 
 import contextlib
 import itertools
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.left_out_counts import MAX_EXAMINED_ROWS, gate_waits_for_labels
 from surefoot.adapters.evidence_store.answer_files import ANSWER_COLUMNS
-from surefoot.adapters.feature_tables.part_features import PartFeatures, open_typed_part
-from surefoot.adapters.feature_tables.typed_rows import read_typed_rows
+from surefoot.adapters.feature_tables.compacted_features import CompactedFeatures, open_compacted_features
+from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
 from surefoot.adapters.predictions.log_files import sql_path_list
 from surefoot.adapters.predictions.prediction_log import (
     LoggedRequest,
@@ -26,7 +26,7 @@ from surefoot.adapters.predictions.prediction_log import (
     json_value,
     register_sql_functions,
 )
-from surefoot.adapters.predictions.record_columns import labels_in_time
+from surefoot.adapters.predictions.recorded.column_types import labels_in_time
 from surefoot.adapters.replay.window_copy import MEMORY_LIMIT, REQUEST_COLUMNS, copy_window
 from surefoot.core.answers.values import Floats
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -49,30 +49,30 @@ class RequestBatch:
 
     number: NDArray[np.int64]
     table: pa.Table
-    part: PartFeatures | None = None
+    part: CompactedFeatures | None = None
     _typed: dict[tuple[TableColumn, ...], tuple[pa.Table, NDArray[np.intp]]] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def typed_rows(self, columns: Sequence[TableColumn]) -> tuple[pa.Table, NDArray[np.intp]]:
-        """Give the rows that fit some columns, and their places, as `read_typed_rows` does; they are read once."""
+        """Give the rows that fit some columns, and their places, as `parse_json_rows` does; they are read once."""
         with self._lock:
             key = tuple(columns)
             if key not in self._typed:
                 found = None if self.part is None else self.part.typed_rows(self.number, columns)
-                self._typed[key] = read_typed_rows(self.features, columns) if found is None else found
+                self._typed[key] = parse_json_rows(self.features, columns) if found is None else found
             return self._typed[key]
 
     @property
     def features(self) -> pa.Array:
         """Features as JSON."""
-        return self.texts("features") if self.part is None else self.part.json_texts(self.number)
+        return self.column_texts("features") if self.part is None else self.part.json_texts(self.number)
 
     @property
     def at(self) -> Floats:
         """When each was received [Unix seconds], shape (n,)."""
         return np.asarray(self.table.column("at").to_numpy(), dtype=np.float64)
 
-    def texts(self, column: str) -> pa.Array:
+    def column_texts(self, column: str) -> pa.Array:
         """One column in one piece."""
         return self.table.column(column).combine_chunks().cast(pa.string())
 
@@ -138,9 +138,9 @@ class ReplayWindow:
         self.folder = Path(self._home.name)
         place = self.folder / "window.db"
         try:
-            self._part = None if part is None else open_typed_part(part)
+            self._part = None if part is None else open_compacted_features(part)
             copied = None if self._part is None else part
-            self.sampled = log.read(
+            self.sampled = log.with_connection(
                 model, lambda db: copy_window(db, place, (since, until), max_rows, file_group=file_group, part=copied)
             )
             self._db = duckdb.connect(str(place))
@@ -153,7 +153,7 @@ class ReplayWindow:
         self._cuts = [0, *(self._cut(first, end) for first in range(BATCH_ROWS, end, BATCH_ROWS)), end]
         self._close = weakref.finalize(self, _close, self._db, self._home, self._part)
 
-    def left_out(self, question: EvidenceRequest, *, examined: bool) -> LeftOutRecords:
+    def count_left_out(self, question: EvidenceRequest, *, examined: bool) -> LeftOutRecords:
         """Count what the evidence for a gate leaves out of the records of the window.
 
         Args:
@@ -177,9 +177,9 @@ class ReplayWindow:
                                     AND coalesce(received, 0) <= {self._range[1]!r}) FROM labels
             """  # noqa: S608 - our own numbers
         )
-        return replace(made, unknown=self.unknown_labels(), early=early, future=future)
+        return replace(made, unknown=self.count_unknown_labels(), early=early, future=future)
 
-    def unknown_labels(self) -> int:
+    def count_unknown_labels(self) -> int:
         """Count the labels that were reported in the window for requests that were never logged."""
         since, until = self._range
         sql = f'SELECT count(*) FROM labels WHERE asked IS NULL AND "at" > {since!r} AND "at" <= {until!r}'  # noqa: S608 - our own numbers
@@ -238,12 +238,12 @@ class ReplayWindow:
             if found.num_rows:
                 yield found.column("n").to_numpy(), found.column("at").to_numpy(), _Texts(found.column("request"))
 
-    def ranks(self) -> NDArray[np.int64]:
+    def time_ranks(self) -> NDArray[np.int64]:
         """Give the place of each request in the order of time, then of ids, in the order of the log, shape (rows,)."""
         sql = 'SELECT row_number() OVER (ORDER BY "at", request, "row") - 1 AS place, n FROM requests ORDER BY n'
         return np.asarray(self._table(sql).column("place").to_numpy(), dtype=np.int64)
 
-    def feature(self, number: NDArray[np.int64], column: str) -> pa.Array:
+    def feature_texts(self, number: NDArray[np.int64], column: str) -> pa.Array:
         """Give one feature of a batch as JSON texts; null where it is missing."""
         if self._part is not None and (found := self._part.one_feature(number, column)) is not None:
             return found
@@ -258,7 +258,7 @@ class ReplayWindow:
                   WHERE n >= {number[0]} AND n <= {number[-1]} ORDER BY n"""  # noqa: S608 - quoted, and our own numbers
         return self._table(sql).column("value").combine_chunks()
 
-    def labels(self, number: NDArray[np.int64], at: Floats, maturity: float) -> dict[str, Any]:
+    def matured_labels(self, number: NDArray[np.int64], at: Floats, maturity: float) -> dict[str, Any]:
         """Give what came true of a batch, as `labels_in_time` does."""
         sql = f'SELECT n, "at", label FROM counted WHERE n >= {number[0]} AND n <= {number[-1]} ORDER BY place'  # noqa: S608 - our own numbers
         return labels_in_time(self._table(sql), number, at, maturity)
@@ -285,7 +285,7 @@ class ReplayWindow:
         places = np.searchsorted(number, found.column("n").to_numpy())
         return np.asarray(places, dtype=np.intp), found
 
-    def latest(self, count: int) -> list[LoggedRequest]:
+    def latest_requests(self, count: int) -> list[LoggedRequest]:
         """Give the latest requests, oldest first, without their labels."""
         found = self._table(
             f'SELECT n, {REQUEST_COLUMNS} FROM requests ORDER BY "at" DESC, request DESC, "row" DESC LIMIT {count}'  # noqa: S608 - constants
@@ -312,7 +312,9 @@ def _logged_request(cells: Sequence[object]) -> LoggedRequest:
     return LoggedRequest(key, float(str(at)), str(answered_by), str(arm), prediction, named, (), params, bare)
 
 
-def _close(db: duckdb.DuckDBPyConnection, home: "tempfile.TemporaryDirectory[str]", part: PartFeatures | None) -> None:
+def _close(
+    db: duckdb.DuckDBPyConnection, home: "tempfile.TemporaryDirectory[str]", part: CompactedFeatures | None
+) -> None:
     db.close()
     if part is not None:
         part.close()

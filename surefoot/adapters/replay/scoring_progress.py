@@ -1,4 +1,4 @@
-"""Count how many of a replay's requests have been scored, to report progress."""
+"""Count a replay's scored requests, to report its progress."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""List every answer that callers got from one version, with the rollout phase and the slice of each request."""
+"""List the requests that a bad version answered (its exposure), with the rollout phase and slice of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from surefoot.adapters.predictions.log_files import quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.adapters.predictions.record_columns import quote_column
+from surefoot.adapters.predictions.recorded.column_types import quote_column
 from surefoot.core.canonical_text import MISSING_SLICE_NAME, canonical_text_of_json
 from surefoot.core.served_versions.exposure_periods import ExposurePeriod, Phase
 
@@ -17,9 +17,9 @@ MEMORY_LIMIT = "500MB"
 """What sorting and joining may keep in memory; the rest goes through temporary files."""
 GROUP_PREFIX = "group."
 """Begins the names of the columns that hold the groups of a request."""
-NOT_ASKED = "not asked"
+NOT_ASKED_REASON = "not asked"
 """Why a row has no answer of the good version: no version was asked."""
-NO_GOOD_VERSION = "the journal knows no good version for its split"
+NO_GOOD_VERSION_REASON = "the journal knows no good version for its split"
 _PERIOD_SCHEMA = pa.schema(
     [
         ("generation", pa.int64()),
@@ -32,7 +32,7 @@ _PERIOD_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class ExposureRequest:
+class ExposureQuery:
     """Which answers are listed.
 
     Attributes:
@@ -58,7 +58,7 @@ class ExposureRequest:
     good: str = ""
 
 
-def list_exposed_requests(log: PredictionLog, question: ExposureRequest, folder: Path) -> Path:
+def list_exposed_requests(log: PredictionLog, question: ExposureQuery, folder: Path) -> Path:
     """Write every answer that callers got from the version to a table, in the order of time.
 
     Records with the id of another one are answers too and are all listed: `occurrence` counts them from 0.
@@ -76,11 +76,11 @@ def list_exposed_requests(log: PredictionLog, question: ExposureRequest, folder:
         EvidenceUnavailable: The log cannot be read.
     """
     made = folder / "exposed.parquet"
-    log.read(question.model, lambda db: _write(db, question, folder, made))
+    log.with_connection(question.model, lambda db: _write(db, question, folder, made))
     return made
 
 
-def _write(db: duckdb.DuckDBPyConnection, question: ExposureRequest, folder: Path, made: Path) -> None:
+def _write(db: duckdb.DuckDBPyConnection, question: ExposureQuery, folder: Path, made: Path) -> None:
     db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET temp_directory = {quote_sql_string(str(folder / 'spill'))}")
     db.register("periods", _period_table(question.periods))
     wanted = ["answered_by = $number"]
@@ -173,7 +173,7 @@ def _map_values(db: duckdb.DuckDBPyConnection, listed: Path, place: int) -> None
     db.register(f"values_{place}", spelt)
 
 
-def _group_sql(question: ExposureRequest, place: int) -> str:
+def _group_sql(question: ExposureQuery, place: int) -> str:
     """SQL of the group of a row; NULL where the log does not hold it."""
     if question.groups[place] in question.dropped:
         return "NULL::VARCHAR"

@@ -1,4 +1,4 @@
-"""Try the fallback of a model's policy on what the log holds of the last days."""
+"""Run a policy's fallback on recently logged requests, to check what it would answer."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _MAX_ROWS = 500
 """Most rows that a fallback is asked [count]."""
 
 
-def try_fallback(project: Path, log: Path, model: str, champion: str, now: float) -> FallbackDrilled | None:
+def run_fallback_drill(project: Path, log: Path, model: str, champion: str, now: float) -> FallbackDrilled | None:
     """Ask the fallback recent rows; None where the policy has none, or cannot be read.
 
     Args:
@@ -39,7 +39,7 @@ def try_fallback(project: Path, log: Path, model: str, champion: str, now: float
     if fallback is None:
         return None
     try:
-        found = PredictionLog(log).requests(model, now - _WINDOW_S, now, limit=_MAX_ROWS)
+        found = PredictionLog(log).read_requests(model, now - _WINDOW_S, now, limit=_MAX_ROWS)
     except EvidenceUnavailable as error:
         return FallbackDrilled(kind, fallback.digest, 0, f"the log cannot be read: {error}")
     served = [request.prediction for request in found if request.answered_by == champion]

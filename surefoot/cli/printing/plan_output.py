@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from rich.markup import escape
 from rich.table import Table
 
-from surefoot.adapters.replay.hosted_models import LoadTrial
+from surefoot.adapters.replay.version_processes import LoadTrial
 from surefoot.cli.printing.output import console, format_request_count, look_frequency_text, print_table
 from surefoot.core.durations import format_duration, format_estimate, format_frequency
 from surefoot.core.planning import Detectability

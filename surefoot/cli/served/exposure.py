@@ -12,7 +12,7 @@ from rich.table import Table
 
 from surefoot import exposure as exposures
 from surefoot import wiring
-from surefoot.adapters.served_answers.answer_tables import AnswerTable
+from surefoot.adapters.served_answers.answer_comparison import AnswerComparison
 from surefoot.cli.printing import output
 from surefoot.cli.printing.output import console
 from surefoot.cli.read_only import JsonOption, ModelArgument
@@ -56,7 +56,13 @@ def exposure(
 
 
 def _tell(
-    found: exposures.Exposure, table: AnswerTable, problems: Mapping[str, str], *, json_: bool, rows: bool, kept: bool
+    found: exposures.Exposure,
+    table: AnswerComparison,
+    problems: Mapping[str, str],
+    *,
+    json_: bool,
+    rows: bool,
+    kept: bool,
 ) -> None:
     """Print what was listed."""
     listed = pyarrow.parquet.read_table(table.file, columns=list(_ROWS_OF_ONE_UNIT)).to_pylist() if rows else []
@@ -94,7 +100,7 @@ def _print_counts(head: str, counts: Mapping[str, int]) -> None:
         output.print_table(shown)
 
 
-def _counts_json(table: AnswerTable) -> dict[str, object]:
+def _counts_json(table: AnswerComparison) -> dict[str, object]:
     return {
         "file": str(table.file),
         "digest": table.digest,

@@ -30,7 +30,7 @@ def drill(ports: Ports, model: str) -> FallbackDrilled | None:
     ledger = ports.ledger(model)
     if ledger.champion is None:
         return None
-    found = ports.try_fallback(model, ledger.champion.number)
+    found = ports.run_fallback_drill(model, ledger.champion.number)
     if found is not None:
         result = found
         retry_on_conflict(lambda: ports.append(ports.ledger(model), result))

@@ -64,7 +64,7 @@ def _by_slice(
     if labelled:
         bad = f"NOT {LABELLED_SQL.format(of='timed', maturity=maturity)}"
         mature = f'"at" + {maturity!r} <= $2'
-    counted = log.rows(
+    counted = log.query_rows(
         question.model,
         f"""
         WITH {request_arms_sql(question)},
@@ -76,7 +76,7 @@ def _by_slice(
     # While both serve the guess is frozen at the start; once the champion serves no more, all that it did counts.
     before = bad.replace("timed", "log") if labelled else bad
     known = question.until if question.kind == EvidenceKind.BAKE else question.opened
-    history = log.rows(
+    history = log.query_rows(
         question.model,
         f"""
         SELECT {value} AS slice, count(*), count(*) FILTER ({before}) FROM (

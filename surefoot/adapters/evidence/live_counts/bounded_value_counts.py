@@ -68,7 +68,7 @@ def _left(
     log: SqlLog, question: EvidenceRequest, gate: ValueGate, refused: Sequence[str]
 ) -> tuple[int, LeftOutRecords]:
     """Values below the lower bound, and everything that is clipped or cannot be read."""
-    below, above, odd, named = log.rows(
+    below, above, odd, named = log.query_rows(
         question.model,
         f"""
         WITH {request_arms_sql(question)}, known AS (
@@ -99,7 +99,7 @@ def _values(
     left: LeftOutRecords,
 ) -> dict[str, ValueCounts]:
     draw = "md5_number_lower(trial) / 18446744073709551616.0"
-    found = log.rows(
+    found = log.query_rows(
         question.model,
         f"""
         WITH {request_arms_sql(question)}, known AS (
@@ -115,7 +115,7 @@ def _values(
         """,  # noqa: S608 - constants, numbers of ours and names that the policy parser or the log has checked
         request_arms_parameters(question, refused),
     )
-    centers = log.rows(
+    centers = log.query_rows(
         question.model,
         f"""
         SELECT slice, avg({_share(gate)}) FROM (

@@ -26,7 +26,7 @@ def compare_gauges(
         return facts
     gate = narrow(question.gate, GaugeGate)
     column, block, limit = f'"{gate.column}"', gate.block, 1.0 + gate.margin
-    above, below, highest, beside = log.rows(
+    above, below, highest, beside = log.query_rows(
         question.model,
         f"""
         WITH {request_arms_sql(question)}, blocks AS (

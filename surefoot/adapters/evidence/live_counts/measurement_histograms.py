@@ -67,7 +67,7 @@ def _speeds(
     measured = f'"{name}"'
     above = f"CAST(floor(ln({measured}) / ln({BUCKET_RATIO})) AS INTEGER)"
     bucket = f"CASE WHEN {measured} > 0 THEN {above} ELSE {LOWEST_BUCKET} END"
-    found = log.rows(
+    found = log.query_rows(
         question.model,
         f"""
         WITH {request_arms_sql(question)}, drawn AS (
@@ -77,7 +77,7 @@ def _speeds(
         """,  # noqa: S608 - constants and names that the policy parser or the log has checked
         request_arms_parameters(question, refused),
     )
-    baseline = log.rows(
+    baseline = log.query_rows(
         question.model,
         f"""
         WITH past AS (

@@ -116,7 +116,7 @@ def count_step_traffic(
     """
     if question.kind == EvidenceKind.LIVE_SHADOW:
         return StepTraffic(_count_answered_by_both(log, question), "request")
-    found = log.rows(
+    found = log.query_rows(
         question.model,
         f"""
         SELECT side, count(DISTINCT request) FILTER ("at" > $5), count(unit) FILTER (trim(unit) <> ''),
@@ -140,9 +140,9 @@ def _count_answered_by_both(log: SqlLog, question: EvidenceRequest) -> int:
         WITH shadow AS ({_SHADOW}), champion AS ({_CHAMPION})
         SELECT count(*) FROM champion own JOIN shadow twin USING (request) WHERE {_BOTH_ANSWERED_SQL}
     """  # noqa: S608 - constants
-    return parse_count(log.rows(question.model, sql, request_arms_parameters(question)[:3])[0][0])
+    return parse_count(log.query_rows(question.model, sql, request_arms_parameters(question)[:3])[0][0])
 
 
 def slice_columns_sql(log: SqlLog, question: EvidenceRequest) -> list[tuple[str, str]]:
     """What to tell apart: (column, SQL of its value); one pair of nothing where all requests count together."""
-    return [(column, log.slice_of(column)) for column in narrow(question.gate, SlicedGate).by] or [("", "''")]
+    return [(column, log.slice_sql(column)) for column in narrow(question.gate, SlicedGate).by] or [("", "''")]

@@ -16,10 +16,10 @@ class SqlLog(Protocol):
     sampled: int
     live: bool
 
-    def rows(self, model: str, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    def query_rows(self, model: str, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         """Run one query."""
         ...
 
-    def slice_of(self, column: str) -> str:
+    def slice_sql(self, column: str) -> str:
         """SQL that reads one feature of a row of `log` as its canonical text; NULL where it is missing."""
         ...

@@ -1,4 +1,4 @@
-"""Read a Parquet file of recorded requests, both versions' answers and labels, as the log of a simulated rollout."""
+"""Read a Parquet file of recorded requests with both versions' answers, as the log of a simulated rollout."""
 
 import contextlib
 import math
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from surefoot.adapters.predictions.prediction_log import register_sql_functions
-from surefoot.adapters.predictions.record_columns import (
+from surefoot.adapters.predictions.recorded.column_types import (
     INDEX_COLUMN_NAME,
     LABEL_COLUMNS,
     LABEL_RULES,
@@ -30,7 +30,7 @@ from surefoot.adapters.predictions.record_columns import (
     text_literal_sql,
     unreadable_conditions,
 )
-from surefoot.adapters.predictions.recorded_views import mirrored_requests_sql, served_requests_sql
+from surefoot.adapters.predictions.recorded.split_views import mirrored_requests_sql, served_requests_sql
 from surefoot.core.answers.values import Floats
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.domain import Arm, Split
@@ -45,7 +45,7 @@ _NULLABLE = {"TINYINT": "Int64", "SMALLINT": "Int64", "INTEGER": "Int64", "BIGIN
 """Types of columns whose missing values have no place in numpy's own, and pandas' types that have one."""
 
 
-class RecordFile:
+class RecordedRequests:
     """Reads a Parquet file once into a temporary database, and plays traffic splits over it.
 
     A request that both versions answered goes to the arm that the split of its time gives it, exactly as the gateway
@@ -259,7 +259,7 @@ class RecordFile:
         )
         self._placed = True
 
-    def rows(self, _model: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+    def query_rows(self, _model: str, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Run one query over the views log and labels.
 
         Raises:
@@ -270,7 +270,7 @@ class RecordFile:
         except duckdb.Error as error:
             raise EvidenceUnavailable(f"the records cannot answer: {str(error).splitlines()[0]}") from error
 
-    def slice_of(self, column: str) -> str:
+    def slice_sql(self, column: str) -> str:
         """SQL that reads one feature of a row of `log` as its canonical text; NULL where it is missing.
 
         Raises:
@@ -280,18 +280,18 @@ class RecordFile:
             raise Rejected(f"the records have no column {column!r} to make slices of")
         return canonical_text_sql(feature_column_name(column))
 
-    def newest(self, _model: str, until: float) -> float | None:
+    def newest_request_time(self, _model: str, until: float) -> float | None:
         """When the last request until then was received [Unix seconds]; None without any."""
-        found = self.rows("", 'SELECT max("at") FROM pairs WHERE "at" <= $1', (until,))[0][0]
+        found = self.query_rows("", 'SELECT max("at") FROM pairs WHERE "at" <= $1', (until,))[0][0]
         return None if found is None else float(str(found))
 
-    def predictions(self, _model: str, since: float, until: float) -> pd.DataFrame:
+    def read_predictions(self, _model: str, since: float, until: float) -> pd.DataFrame:
         """Answers that callers got in a window, at most LIMIT of them, as the column "prediction"."""
         sql = """SELECT prediction FROM log WHERE "at" > $1 AND "at" <= $2 AND prediction IS NOT NULL
                  ORDER BY hash(request) LIMIT $3"""
         return self._db.execute(sql, [since, until, MAX_EXAMINED_REQUESTS]).df()
 
-    def frame(self, _model: str, since: float, until: float) -> pd.DataFrame:
+    def read_features(self, _model: str, since: float, until: float) -> pd.DataFrame:
         """Features of the requests of a window, at most LIMIT of them, taken evenly."""
         names = ", ".join(f"{feature_column_name(name)} AS {quote_column(name)}" for name in self.features) or "request"
         sql = f'SELECT {names} FROM pairs WHERE "at" > $1 AND "at" <= $2 ORDER BY hash(request) LIMIT $3'  # noqa: S608 - names are quoted

@@ -1,4 +1,4 @@
-"""Score the requests of a replay in batches with one version, and store its answers in files."""
+"""Score a replay's requests with one version: reuse its stored answers, and check that batches changed none."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,16 +20,16 @@ from surefoot.adapters.replay.answer_columns import (
     missing_answer_mask,
     parse_answer_column,
 )
-from surefoot.adapters.replay.replay_window import ReplayWindow, RequestBatch
-from surefoot.adapters.replay.scoring import (
+from surefoot.adapters.replay.batch_scoring import (
     RECHECKED_ROWS,
     RequestKey,
     ScorableModel,
-    ScoringTally,
-    answers_stay_equal,
-    claims_independence,
+    ScoringCounts,
+    answers_equal_when_alone,
+    claims_row_independence,
     score_rows,
 )
+from surefoot.adapters.replay.replay_window import ReplayWindow, RequestBatch
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
 from surefoot.models.arrow_stream import decode_table, encode_table
@@ -47,7 +47,7 @@ _SPLIT_PARTS_AFTER_DEATH = 64
 """The same after the model's process has ended: few restarts find the row [count]."""
 
 
-class VersionScorer:
+class WindowScorer:
     """Answers of one version to the requests of a window; what it has answered before it is not asked again.
 
     Attributes:
@@ -79,7 +79,7 @@ class VersionScorer:
         Args:
             together: Whether rows of several requests may be asked at once; None where the model is to be asked that.
         """
-        self.tally, self.answered, self.asked, self._files = ScoringTally(self._window.size), 0, 0, 0
+        self.tally, self.answered, self.asked, self._files = ScoringCounts(self._window.size), 0, 0, 0
         self._asked_together = together
         self._columns: list[TableColumn] | None = None if isinstance(self._model, RemoteScorer) else []
         self._sample: list[tuple[LoggedRequest, object]] = []
@@ -89,17 +89,19 @@ class VersionScorer:
     def _together(self) -> bool:
         """Whether rows of several requests may be asked at once; the first question starts the model's process."""
         if self._asked_together is None:
-            self._asked_together = claims_independence(self._model) is not False
+            self._asked_together = claims_row_independence(self._model) is not False
         return self._asked_together
 
-    def prepare(self, batch: RequestBatch) -> None:
+    def prepare_batch(self, batch: RequestBatch) -> None:
         """Read the rows of a batch into columns before it is scored, where the version is asked for tables."""
         if self._columns and len(self._known(batch)[2]):
             batch.typed_rows(self._columns)
 
     def _known(self, batch: RequestBatch) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
         """Places of the requests that the version has answered live, those with a kept answer, and the others."""
-        live = pc.and_(pc.equal(batch.texts("answered_by"), self._number), pc.is_valid(batch.texts("prediction")))
+        live = pc.and_(
+            pc.equal(batch.column_texts("answered_by"), self._number), pc.is_valid(batch.column_texts("prediction"))
+        )
         rest = ~pc.fill_null(live, fill_value=False).to_numpy(zero_copy_only=False)
         served = np.flatnonzero(~rest)
         if not self._kept:
@@ -114,7 +116,7 @@ class VersionScorer:
         found, kept = self._window.joined_answers(self._kept, batch.number)
         return decode_stored_answers(kept.filter(pa.array(np.isin(found, places))))
 
-    def add(self, batch: RequestBatch) -> None:
+    def score_batch(self, batch: RequestBatch) -> None:
         """Score one more batch; the batches of a window come in its order.
 
         Raises:
@@ -124,7 +126,7 @@ class VersionScorer:
         served, before, fresh = self._known(batch)
         self.tally.tried += len(served) + len(before)
         self.asked += len(fresh)
-        parts = [(served, parse_answer_column(batch.texts("prediction").take(pa.array(served))))]
+        parts = [(served, parse_answer_column(batch.column_texts("prediction").take(pa.array(served))))]
         if len(before):
             kept = self._kept_column(batch, before)
             self.tally.failed += kept.null_count
@@ -140,7 +142,7 @@ class VersionScorer:
             asked = asked[:: max(len(asked) // RECHECKED_ROWS, 1)][: 1 if self._sample else RECHECKED_ROWS]
             self._sample += zip(_requests(batch, asked), answer_values(column.take(pa.array(asked))), strict=True)
 
-    def finish(self) -> None:
+    def check_answers(self) -> None:
         """Check that tables and chunks have changed no answer; else score everything again, one request at a time.
 
         Raises:
@@ -148,36 +150,36 @@ class VersionScorer:
         """
         if not self.asked:
             return
-        if not claims_independence(self._model) or not self._together:
-            if self._together and claims_independence(self._model) is False:
+        if not claims_row_independence(self._model) or not self._together:
+            if self._together and claims_row_independence(self._model) is False:
                 self._again()
             return
-        if not answers_stay_equal(self._model, self._sample):
+        if not answers_equal_when_alone(self._model, self._sample):
             self._again()
 
     def _again(self) -> None:
         self._start(together=False)
         for batch in self._window.batches():
-            self.add(batch)
+            self.score_batch(batch)
 
-    def columns(self) -> Iterator[pa.Array]:
+    def answer_columns(self) -> Iterator[pa.Array]:
         """Give the answers of each batch; null where there is none."""
         for index in range(self._files):
             with pa.memory_map(str(self._folder / f"{index}.arrow")) as source:
                 yield pa.ipc.open_file(source).get_batch(0).column(0)
 
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the version was asked about every request, and its process never ended or hung meanwhile."""
         return not self.tally.abandoned and not self.tally.lost
 
-    def tables(self) -> Iterator[pa.Table]:
+    def answer_tables(self) -> Iterator[pa.Table]:
         """Give the answers in the form of ANSWER_SCHEMA, but those that stand in the log."""
-        for (_, keys), column, served in zip(self._window.keys(), self.columns(), self._served, strict=True):
+        for (_, keys), column, served in zip(self._window.keys(), self.answer_columns(), self._served, strict=True):
             answers = encode_stored_answers(column)
             made = pa.table([*keys.columns, *answers.values()], names=[*keys.column_names, *answers])
             wanted = np.ones(len(column), dtype=bool)
             wanted[served] = False
-            if not self.complete():  # what did not come may come another time
+            if not self.is_complete():  # what did not come may come another time
                 wanted &= ~missing_answer_mask(column)
             yield (made if wanted.all() else made.filter(pa.array(wanted))).cast(ANSWER_SCHEMA)
 
@@ -185,8 +187,8 @@ class VersionScorer:
     def answers(self) -> dict[RequestKey, object]:
         """All answers by request key; for small windows."""
         made: dict[RequestKey, object] = {}
-        for batch, column in zip(self._window.batches(), self.columns(), strict=True):
-            keys = zip(batch.texts("request").to_pylist(), batch.table.column("row").to_pylist(), strict=True)
+        for batch, column in zip(self._window.batches(), self.answer_columns(), strict=True):
+            keys = zip(batch.column_texts("request").to_pylist(), batch.table.column("row").to_pylist(), strict=True)
             made |= {key: answer for key, answer in zip(keys, answer_values(column), strict=True) if answer is not None}
         return made
 
@@ -206,7 +208,7 @@ class VersionScorer:
         if columns := self._table_columns():
             table, fit = batch.typed_rows(columns)
             asked = np.zeros(len(batch.number), dtype=bool)
-            asked[places] = pc.is_null(batch.texts("params")).to_numpy(zero_copy_only=False)[places]
+            asked[places] = pc.is_null(batch.column_texts("params")).to_numpy(zero_copy_only=False)[places]
             wanted = asked[fit]
             parts = self._ask_tables(table if wanted.all() else table.filter(pa.array(wanted)), fit[wanted])
             done = np.concatenate([place for place, _ in parts]) if parts else places[:0]

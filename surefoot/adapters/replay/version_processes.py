@@ -1,4 +1,4 @@
-"""Start model versions in processes of their own, to score logged requests or to try out loading before a rollout."""
+"""Start model versions in processes of their own, to score logged requests or to try whether a version loads."""
 
 import re
 import sys
@@ -19,7 +19,7 @@ from surefoot.models.rows.independence import IndependenceResult
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class HostedScorer(RemoteScorer):
+class ProcessScorer(RemoteScorer):
     """One version as the evidence asks it."""
 
     def preprocessed(self, rows: list[dict[str, object]]) -> pd.DataFrame:
@@ -51,7 +51,7 @@ class LoadTrial:
     missing: tuple[str, ...] = ()
 
 
-class HostedModels:
+class VersionProcesses:
     """Starts processes of verified versions; this process never loads a model."""
 
     def __init__(self, cache: ArtifactCache, memory_mb: int) -> None:
@@ -64,7 +64,7 @@ class HostedModels:
         self._cache = cache
         self._memory_mb = memory_mb
 
-    def scores(self, model: str, version: Version) -> HostedScorer:
+    def start_scorer(self, model: str, version: Version) -> ProcessScorer:
         """A version for the evidence; its process is started at the first question.
 
         Raises:
@@ -72,13 +72,13 @@ class HostedModels:
             RegistryUnavailable: It is not on this host, and MLflow does not answer.
         """
         path = self._cache.verified(version, model)
-        return HostedScorer(self._start(path, version))
+        return ProcessScorer(self._start(path, version))
 
-    def problem(self, model: str, version: Version) -> str:
+    def load_problem(self, model: str, version: Version) -> str:
         """Why a version cannot be served here, in one line; empty when it can. Raises what `trial` raises."""
-        return self.trial(model, version).problem
+        return self.try_loading(model, version).problem
 
-    def trial(self, model: str, version: Version) -> LoadTrial:
+    def try_loading(self, model: str, version: Version) -> LoadTrial:
         """Load a version, ask it some rows, and let it go.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Count a model's latest days from its prediction log: rates over all requests, and column values of a sample."""
+"""Count a champion's latest days from the prediction log: daily rates, and column values of a sample."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ _SAMPLE_SQL = f"""
 """  # noqa: S608 - constants
 
 
-class LoggedDays:
+class LoggedDayCounts:
     """Counts days of the prediction log."""
 
     def __init__(self, log: PredictionLog) -> None:
@@ -99,7 +99,7 @@ class LoggedDays:
         window = (first * DAY_S, (until + 1) * DAY_S)
         past = (until + 1 - max(RECENT_DAYS)) * DAY_S
         sql = _RATES_SQL.replace("<value>", _value_sql(value))
-        rates = self._log.rows(model, sql, (*window, maturity, champion, past))
+        rates = self._log.query_rows(model, sql, (*window, maturity, champion, past))
         columns = self._columns(model, champion, window, ignored, until - max(RECENT_DAYS))
         names = [field.name for field in fields(DayCounts) if field.name != "columns"]
         made = []
@@ -112,7 +112,7 @@ class LoggedDays:
         self, model: str, champion: str, window: tuple[float, float], ignored: Sequence[str], past: int
     ) -> dict[int, dict[str, tuple[int, ...]]]:
         """Places of the sampled rows by day and column; cuts are those of the days up to `past`."""
-        rows = self._log.rows(model, _SAMPLE_SQL, (*window, champion))
+        rows = self._log.query_rows(model, _SAMPLE_SQL, (*window, champion))
         values: dict[str, list[tuple[int, object]]] = defaultdict(list)
         for day, own, features, prediction in rows:
             number = int(str(day))

@@ -1,4 +1,4 @@
-"""Score logged requests with one version: in large batches if its answers do not depend on other rows, else singly."""
+"""Score requests with one version in large batches, or row by row if its answers depend on other rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class ScoredRequests:
 
 
 @dataclass(slots=True)
-class ScoringTally:
+class ScoringCounts:
     """What became of the requests that one version was asked.
 
     Attributes:
@@ -94,7 +94,7 @@ class ScoringTally:
         self.abandoned = self.abandoned or self.failed > max(_MIN_FAILED_REQUESTS, _MAX_FAILED_SHARE * self.total)
 
 
-def claims_independence(model: ScorableModel) -> bool | None:
+def claims_row_independence(model: ScorableModel) -> bool | None:
     """Whether a model says that each row has an answer of its own; None where it says nothing, and is taken to."""
     claimed = getattr(model, "batchable", None)
     return None if claimed is None else bool(claimed)
@@ -109,17 +109,17 @@ def score_requests(model: ScorableModel, served: Sequence[LoggedRequest]) -> Sco
     Raises:
         SurefootError: The model could not be had, which says nothing of its answers.
     """
-    claimed = claims_independence(model)
+    claimed = claims_row_independence(model)
     found = _scored(model, served, together=claimed is not False)
     if claimed and not (
-        claims_independence(model) and answers_stay_equal(model, _sample_answered(served, found.answers))
+        claims_row_independence(model) and answers_equal_when_alone(model, _sample_answered(served, found.answers))
     ):
         return _scored(model, served, together=False)
     return found
 
 
 def _scored(model: ScorableModel, served: Sequence[LoggedRequest], *, together: bool) -> ScoredRequests:
-    tally = ScoringTally(len(served))
+    tally = ScoringCounts(len(served))
     answers = score_rows(model, served, tally, together=together)
     return ScoredRequests(answers, tally.tried, tally.problem)
 
@@ -133,7 +133,7 @@ def _sample_answered(
     return [(r, answers[r.key]) for r in answered[::step][:RECHECKED_ROWS]]
 
 
-def answers_stay_equal(model: ScorableModel, sample: Sequence[tuple[LoggedRequest, object]]) -> bool:
+def answers_equal_when_alone(model: ScorableModel, sample: Sequence[tuple[LoggedRequest, object]]) -> bool:
     """Whether some requests have the same answer alone as they had in their chunks.
 
     Raises:
@@ -158,7 +158,7 @@ def _ask(model: ScorableModel, chunk: Sequence[LoggedRequest]) -> list[object]:
 
 
 def score_rows(
-    model: ScorableModel, served: Sequence[LoggedRequest], tally: ScoringTally, *, together: bool
+    model: ScorableModel, served: Sequence[LoggedRequest], tally: ScoringCounts, *, together: bool
 ) -> dict[RequestKey, object]:
     """Score requests row by row.
 

@@ -1,4 +1,4 @@
-"""Score the requests that a bad version answered again with good versions, each in a process of its own."""
+"""Score the requests that a bad version answered again with good versions, to get corrected answers."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,23 +11,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from surefoot.adapters.feature_tables.part_features import number_texts
+from surefoot.adapters.feature_tables.compacted_features import number_texts
 from surefoot.adapters.predictions.log_files import PREDICTION_FILES, WHOLE, quote_sql_string
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.answer_columns import answer_values
-from surefoot.adapters.replay.hosted_models import HostedScorer
+from surefoot.adapters.replay.batch_scoring import claims_row_independence
 from surefoot.adapters.replay.replay_window import ReplayWindow
-from surefoot.adapters.replay.scoring import claims_independence
-from surefoot.adapters.replay.version_scoring import VersionScorer
-from surefoot.adapters.served_answers.exposed_requests import MEMORY_LIMIT, NO_GOOD_VERSION, NOT_ASKED, ExposureRequest
+from surefoot.adapters.replay.version_processes import ProcessScorer
+from surefoot.adapters.replay.window_scoring import WindowScorer
+from surefoot.adapters.served_answers.exposed_requests import (
+    MEMORY_LIMIT,
+    NO_GOOD_VERSION_REASON,
+    NOT_ASKED_REASON,
+    ExposureQuery,
+)
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
 
-COULD_NOT_ANSWER = "the good version could not answer"
-GIVEN_UP = "the good version was given up: it failed too often"
-COULD_NOT_LOAD = "the good version could not be loaded"
-HIDDEN_COLUMN = "the log hashes or drops a column that the good version reads"
-INCOMPLETE = "other rows of its request are not in the log, and the good version does not answer each row by itself"
+COULD_NOT_ANSWER_REASON = "the good version could not answer"
+_GIVEN_UP = "the good version was given up: it failed too often"
+_COULD_NOT_LOAD = "the good version could not be loaded"
+_HIDDEN_COLUMN = "the log hashes or drops a column that the good version reads"
+_INCOMPLETE = "other rows of its request are not in the log, and the good version does not answer each row by itself"
 ANSWER_SCHEMA = pa.schema([("ask", pa.string()), ("row", pa.int32()), ("good_answer", pa.string())])
 """Answers of good versions as JSON, by the name that a request has among the exposed ones."""
 _PATIENCE = 10
@@ -35,7 +40,7 @@ _PATIENCE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class GoodAnswers:
+class CorrectedAnswers:
     """What good versions said.
 
     Attributes:
@@ -49,8 +54,8 @@ class GoodAnswers:
     problems: Mapping[str, str]
 
 
-LoadModel = Callable[[str, Version], HostedScorer]
-KeptAnswers = Callable[[Version, float, float], Sequence[Path]]
+LoadModel = Callable[[str, Version], ProcessScorer]
+_KeptAnswers = Callable[[Version, float, float], Sequence[Path]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +71,13 @@ class GoodVersions:
 
     versions: Mapping[str, Version]
     load: LoadModel | None
-    kept: KeptAnswers
+    kept: _KeptAnswers
     strict: bool = False
 
 
-def ask_good_versions(exposed: Path, question: ExposureRequest, who: GoodVersions, folder: Path) -> GoodAnswers:
+def compute_corrected_answers(
+    exposed: Path, question: ExposureQuery, who: GoodVersions, folder: Path
+) -> CorrectedAnswers:
     """Ask the good version of each exposed request what it would have said; what cannot be known gets a reason.
 
     Args:
@@ -89,7 +96,7 @@ def ask_good_versions(exposed: Path, question: ExposureRequest, who: GoodVersion
         rows = f"read_parquet({quote_sql_string(str(exposed))})"
         db.execute("CREATE TABLE reasons (n BIGINT, why VARCHAR)")
         if who.load is None:
-            db.execute(f"INSERT INTO reasons SELECT n, '{NOT_ASKED}' FROM {rows}")  # noqa: S608 - constants and our own file
+            db.execute(f"INSERT INTO reasons SELECT n, '{NOT_ASKED_REASON}' FROM {rows}")  # noqa: S608 - constants and our own file
         else:
             _give_plain_reasons(db, rows)
             for number, version in who.versions.items():
@@ -99,13 +106,13 @@ def ask_good_versions(exposed: Path, question: ExposureRequest, who: GoodVersion
                     if who.strict:
                         raise
                     problems[number] = str(error)
-                    _give_reason(db, rows, number, COULD_NOT_LOAD)
+                    _give_reason(db, rows, number, _COULD_NOT_LOAD)
                     continue
                 answers += [made] if made else []
         reasons = folder / "reasons.parquet"
         each = "SELECT n, min(why) AS why FROM reasons GROUP BY n"
         db.execute(f"COPY ({each}) TO {quote_sql_string(str(reasons))} (FORMAT parquet)")
-    return GoodAnswers(tuple(answers), reasons, problems)
+    return CorrectedAnswers(tuple(answers), reasons, problems)
 
 
 @contextlib.contextmanager
@@ -122,7 +129,7 @@ def _give_plain_reasons(db: duckdb.DuckDBPyConnection, rows: str) -> None:
     db.execute(
         f"""
         INSERT INTO reasons SELECT n, CASE
-            WHEN good_version IS NULL THEN '{NO_GOOD_VERSION}'
+            WHEN good_version IS NULL THEN '{NO_GOOD_VERSION_REASON}'
             ELSE 'features left out: ' || coalesce(json_extract_string(left_out, '$.features'), 'unknown why')
           END
         FROM {rows} WHERE good_version IS NULL OR features IS NULL OR features = 'null'
@@ -142,9 +149,9 @@ def _give_reason(db: duckdb.DuckDBPyConnection, rows: str, number: str, why: str
 def _ask_version(
     db: duckdb.DuckDBPyConnection,
     rows: str,
-    question: ExposureRequest,
+    question: ExposureQuery,
     version: Version,
-    kept: KeptAnswers,
+    kept: _KeptAnswers,
     load: LoadModel,
     folder: Path,
 ) -> Path | None:
@@ -156,27 +163,27 @@ def _ask_version(
     model = load(question.model, version)
     try:
         if hidden := _hidden_sql(question, _read_columns(model)):
-            _give_reason(db, rows, number, HIDDEN_COLUMN, hidden)
-        if claims_independence(model) is False:
-            _give_reason(db, rows, number, INCOMPLETE, _incomplete_sql(rows))
+            _give_reason(db, rows, number, _HIDDEN_COLUMN, hidden)
+        if claims_row_independence(model) is False:
+            _give_reason(db, rows, number, _INCOMPLETE, _incomplete_sql(rows))
         scratch = folder / f"asked-{number}"
         _write_log(db, rows, left, number, scratch / question.model)
         made = folder / f"answers-{number}.parquet"
         if _score(scratch, question.model, version, model, kept, made):
             given = f'SELECT ask, "row" FROM read_parquet({quote_sql_string(str(made))}) WHERE good_answer IS NOT NULL'  # noqa: S608 - our own file
-            _give_reason(db, rows, number, GIVEN_UP, f'(ask, "row") NOT IN ({given})')
+            _give_reason(db, rows, number, _GIVEN_UP, f'(ask, "row") NOT IN ({given})')
         return made
     finally:
         model.close()
 
 
-def _read_columns(model: HostedScorer) -> frozenset[str] | None:
+def _read_columns(model: ProcessScorer) -> frozenset[str] | None:
     """Columns that a model says it reads; None where it does not say."""
     inputs = model.signature_fields().get("inputs")
     return frozenset(map(str, inputs)) if isinstance(inputs, dict) and inputs else None
 
 
-def _hidden_sql(question: ExposureRequest, reads: frozenset[str] | None) -> str:
+def _hidden_sql(question: ExposureQuery, reads: frozenset[str] | None) -> str:
     """SQL of the rows in which the log hides something that a model reads; empty where it hides nothing of that."""
     found = []
     for column in sorted(question.dropped | question.hashed):
@@ -222,29 +229,29 @@ def _write_log(db: duckdb.DuckDBPyConnection, rows: str, left: str, number: str,
     )
 
 
-def _score(root: Path, model: str, version: Version, scorer: HostedScorer, kept: KeptAnswers, made: Path) -> bool:
+def _score(root: Path, model: str, version: Version, scorer: ProcessScorer, kept: _KeptAnswers, made: Path) -> bool:
     """Score a log batch by batch, and write the answers; whether the version was given up before the end."""
     window = ReplayWindow(PredictionLog(root), model, float("-inf"), float("inf"))
     try:
         times = [at for _, at, _ in window.times() if len(at)]
         before = kept(version, float(times[0].min()), float(times[-1].max())) if times else ()
-        scoring = VersionScorer(window, scorer, version, before)
+        scoring = WindowScorer(window, scorer, version, before)
         # A verdict rests on the rate of failures; here each answer is wanted, so a version may fail much more often.
         scoring.tally.total *= _PATIENCE
         for batch in window.batches():
-            scoring.prepare(batch)
-            scoring.add(batch)
-        scoring.finish()
+            scoring.prepare_batch(batch)
+            scoring.score_batch(batch)
+        scoring.check_answers()
         with pyarrow.parquet.ParquetWriter(made, ANSWER_SCHEMA, compression="zstd") as writer:
-            for batch, column in zip(window.batches(), scoring.columns(), strict=True):
+            for batch, column in zip(window.batches(), scoring.answer_columns(), strict=True):
                 keys = batch.table.select(["request", "row"]).rename_columns(["ask", "row"])
-                writer.write_table(keys.append_column("good_answer", answer_texts(column)).cast(ANSWER_SCHEMA))
+                writer.write_table(keys.append_column("good_answer", _answer_texts(column)).cast(ANSWER_SCHEMA))
     finally:
         window.close()
     return scoring.tally.abandoned
 
 
-def answer_texts(column: pa.Array) -> pa.Array:
+def _answer_texts(column: pa.Array) -> pa.Array:
     """Give each answer as JSON text, null where there is none."""
     if pa.types.is_floating(column.type):
         return number_texts(column)

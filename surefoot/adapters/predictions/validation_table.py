@@ -28,7 +28,7 @@ _MAX_NAMED_REQUESTS = 5
 """Requests that are named [count]."""
 
 
-def typed_table(frame: pd.DataFrame, kinds: Mapping[str, object]) -> tuple[pd.DataFrame, LeftOutRecords]:
+def build_validation_table(frame: pd.DataFrame, kinds: Mapping[str, object]) -> tuple[pd.DataFrame, LeftOutRecords]:
     """Cast each column as the model's input is cast; one value of another kind changes the type of no column.
 
     Args:
@@ -67,7 +67,7 @@ def typed_table(frame: pd.DataFrame, kinds: Mapping[str, object]) -> tuple[pd.Da
     return table, LeftOutRecords(odd=int(told.sum()), requests=tuple(ids[:_MAX_NAMED_REQUESTS]), what=what)
 
 
-def plain_types(frame: pd.DataFrame) -> pd.DataFrame:
+def infer_column_types(frame: pd.DataFrame) -> pd.DataFrame:
     """Give each column without a type the one that all its values have."""
     made = {name: _plain(frame[name]) for name in frame.columns}
     return pd.DataFrame(made, index=frame.index)
@@ -193,7 +193,7 @@ def _absent(value: object) -> bool:
     return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and value != value)  # noqa: PLR0124 - only NaN differs from itself
 
 
-def answer_frame(answers: Sequence[object], requests: Sequence[str]) -> pd.DataFrame:
+def answers_to_frame(answers: Sequence[object], requests: Sequence[str]) -> pd.DataFrame:
     """Answers as columns: one number or class each, or a column for each of several outputs."""
     rows = []
     for answer in answers:

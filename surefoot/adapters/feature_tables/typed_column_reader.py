@@ -1,4 +1,4 @@
-"""Read rows of a compacted prediction table into the typed columns that a model's signature declares."""
+"""Read typed columns of a compacted prediction-log file, converted to the types of a model's signature."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from surefoot.adapters.feature_tables.typed_rows import read_typed_rows, rows_in_range, table_schema
+from surefoot.adapters.feature_tables.json_row_parsing import model_input_schema, parse_json_rows, values_in_range
 from surefoot.adapters.predictions.feature_columns import PRESENT_COLUMN, Feature, FeatureKind, read_footer
 from surefoot.adapters.predictions.feature_samples import parquet_errors
 from surefoot.models.predictor import TableColumn
@@ -27,7 +27,7 @@ _TEXTS = frozenset({FeatureKind.TEXT})
 _JSON = "features"
 
 
-class TypedFeatures:
+class TypedColumnReader:
     """An open table of predictions that may have typed columns.
 
     Consecutive ranges read each row group once. Not safe for use by several threads at the same time.
@@ -67,7 +67,7 @@ class TypedFeatures:
         self._held.clear()
 
     def read(self, first: int, end: int, columns: Sequence[TableColumn]) -> tuple[pa.Table, NDArray[np.intp]] | None:
-        """Give what `read_typed_rows` gives for the JSON of some rows.
+        """Give what `parse_json_rows` gives for the JSON of some rows.
 
         Args:
             first: Place of the first row in the table.
@@ -84,10 +84,10 @@ class TypedFeatures:
         if not self.features:
             return None
         if first >= end:
-            return table_schema(columns).empty_table(), np.zeros(0, dtype=np.intp)
+            return model_input_schema(columns).empty_table(), np.zeros(0, dtype=np.intp)
         wanted = [self._source(column) for column in columns]
         if not all(readable for _, readable in wanted):
-            return read_typed_rows(self.texts(first, end), columns)
+            return parse_json_rows(self.texts(first, end), columns)
         stored = [feature.column for feature, _ in wanted if feature is not None and feature.column]
         found = self._rows(first, end, (PRESENT_COLUMN, *stored))
         present = found.column(PRESENT_COLUMN)
@@ -100,7 +100,7 @@ class TypedFeatures:
         if typed.all():
             return table, places
         rest = np.flatnonzero(~typed)
-        others, fitting = read_typed_rows(self.texts(first, end).take(pa.array(rest)), columns)
+        others, fitting = parse_json_rows(self.texts(first, end).take(pa.array(rest)), columns)
         every = np.concatenate([places, rest[fitting]])
         order = np.argsort(every, kind="stable")
         return pa.concat_tables([table, others]).take(pa.array(order)), every[order]
@@ -118,7 +118,7 @@ class TypedFeatures:
         self, rows: pa.Table, columns: Sequence[TableColumn], wanted: Sequence[tuple[Feature | None, bool]]
     ) -> tuple[pa.Table, NDArray[np.bool_]]:
         """Give the columns of rows that are in columns, and which of the rows fit."""
-        schema = table_schema(columns)
+        schema = model_input_schema(columns)
         arrays = []
         for field, (feature, _) in zip(schema, wanted, strict=True):
             if feature is None or feature.column is None:
@@ -126,7 +126,7 @@ class TypedFeatures:
             else:
                 arrays.append(rows.column(feature.column).cast(field.type, safe=False))
         table = pa.table(arrays, schema=schema)
-        fits, unsure = rows_in_range(table, columns)
+        fits, unsure = values_in_range(table, columns)
         if unsure.any():
             required = [self._place.get(column.name) for column in columns if column.required]
             if None in required:

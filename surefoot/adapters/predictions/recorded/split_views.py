@@ -1,8 +1,8 @@
-"""Build SQL that presents recorded requests as the gateway would have logged them under a given traffic split."""
+"""Build SQL views that show recorded requests as the gateway would log them under a given traffic split."""
 
 from collections.abc import Sequence
 
-from surefoot.adapters.predictions.record_columns import (
+from surefoot.adapters.predictions.recorded.column_types import (
     VERSION_COLUMNS,
     double_literal_sql,
     feature_column_name,

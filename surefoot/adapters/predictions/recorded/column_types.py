@@ -1,4 +1,4 @@
-"""Define the columns of a record file of requests (names, types), and the errors of invalid values."""
+"""Define the columns of a file of recorded requests, their types, and the errors of invalid values."""
 
 import json
 import math

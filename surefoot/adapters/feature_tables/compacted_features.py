@@ -1,4 +1,4 @@
-"""Read the features of chosen rows from one compacted part of the prediction log: typed columns, else JSON."""
+"""Read the features of chosen rows from one compacted prediction-log file: from typed columns, else from JSON."""
 
 import threading
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from surefoot.adapters.feature_tables.typed_features import TypedFeatures
+from surefoot.adapters.feature_tables.typed_column_reader import TypedColumnReader
 from surefoot.adapters.predictions.feature_columns import Feature, FeatureKind
 from surefoot.models.predictor import TableColumn
 
 
-class PartFeatures:
+class CompactedFeatures:
     """Features of the rows of one table, by their numbers in it, from any thread."""
 
     def __init__(self, parquet: Path) -> None:
@@ -24,7 +24,7 @@ class PartFeatures:
         Raises:
             OSError: It cannot be read.
         """
-        self._features = TypedFeatures(parquet)
+        self._features = TypedColumnReader(parquet)
         self._lock = threading.Lock()
 
     @property
@@ -67,14 +67,14 @@ class PartFeatures:
         return None if found is None else _json_texts(_some(found, number), feature)
 
 
-def open_typed_part(parquet: Path) -> PartFeatures | None:
+def open_compacted_features(parquet: Path) -> CompactedFeatures | None:
     """Open a table; None where it has no typed columns, or is gone: who reads the log will see that.
 
     Raises:
         OSError: It cannot be read.
     """
     try:
-        made = PartFeatures(parquet)
+        made = CompactedFeatures(parquet)
     except FileNotFoundError:
         return None
     if made.typed:

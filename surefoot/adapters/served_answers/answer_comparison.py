@@ -11,9 +11,9 @@ from pathlib import Path
 import duckdb
 
 from surefoot.adapters.predictions.log_files import quote_sql_string, sql_path_list
-from surefoot.adapters.predictions.record_columns import quote_column
+from surefoot.adapters.predictions.recorded.column_types import quote_column
+from surefoot.adapters.served_answers.corrected_answers import COULD_NOT_ANSWER_REASON, CorrectedAnswers
 from surefoot.adapters.served_answers.exposed_requests import GROUP_PREFIX, MEMORY_LIMIT
-from surefoot.adapters.served_answers.good_answers import COULD_NOT_ANSWER, GoodAnswers
 from surefoot.core.errors import EvidenceUnavailable
 
 _SAME_WITHIN = 1e-6
@@ -37,7 +37,7 @@ _CHANGED_SQL = f"""
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerTable:
+class AnswerComparison:
     """A table that was written.
 
     Attributes:
@@ -65,9 +65,9 @@ class AnswerTable:
     groups: Mapping[str, int]
 
 
-def write_answer_table(
-    exposed: Path, good: GoodAnswers, groups: Sequence[str], made: Path, *, names: Mapping[str, str] | None = None
-) -> AnswerTable:
+def write_answer_comparison(
+    exposed: Path, good: CorrectedAnswers, groups: Sequence[str], made: Path, *, names: Mapping[str, str] | None = None
+) -> AnswerComparison:
     """Join exposed requests with what good versions said, and write the table; equal rows make equal bytes.
 
     Args:
@@ -121,14 +121,14 @@ def _exposure_columns(groups: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _joined_sql(exposed: Path, good: GoodAnswers) -> str:
+def _joined_sql(exposed: Path, good: CorrectedAnswers) -> str:
     """SQL of the exposed requests with the answers of good versions, or why there is none."""
     empty = 'SELECT NULL::VARCHAR AS ask, NULL::INTEGER AS "row", NULL::VARCHAR AS good_answer WHERE false'
     answers = f"SELECT * FROM read_parquet({sql_path_list(good.answers)})" if good.answers else empty  # noqa: S608 - our own files
     return f"""
         SELECT *, {_CHANGED_SQL} AS changed FROM (
           SELECT e.* EXCLUDE (features, params), a.good_answer,
-                 CASE WHEN a.good_answer IS NULL THEN coalesce(k.why, '{COULD_NOT_ANSWER}') END AS unknown
+                 CASE WHEN a.good_answer IS NULL THEN coalesce(k.why, '{COULD_NOT_ANSWER_REASON}') END AS unknown
           FROM read_parquet({quote_sql_string(str(exposed))}) e
           LEFT JOIN ({answers}) a ON e.ask = a.ask AND e."row" = a."row"
           LEFT JOIN read_parquet({quote_sql_string(str(good.reasons))}) k ON e.n = k.n
@@ -143,7 +143,7 @@ def _settled_digest(file: Path) -> str:
         return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _counted(db: duckdb.DuckDBPyConnection, groups: Sequence[str], made: Path, digest: str) -> AnswerTable:
+def _counted(db: duckdb.DuckDBPyConnection, groups: Sequence[str], made: Path, digest: str) -> AnswerComparison:
     """Count the rows of the table that is being written."""
     ((rows, units, known, changed, repeated),) = db.execute(
         "SELECT count(*), count(DISTINCT unit), count(good_answer), count(*) FILTER (changed),"
@@ -152,7 +152,7 @@ def _counted(db: duckdb.DuckDBPyConnection, groups: Sequence[str], made: Path, d
     by_group: dict[str, int] = {}
     for column in groups:
         by_group |= _group_counts(db, column)
-    return AnswerTable(
+    return AnswerComparison(
         made,
         digest,
         rows,

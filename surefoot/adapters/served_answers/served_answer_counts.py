@@ -1,4 +1,4 @@
-"""Count each version's answers and matured labels in the prediction log, and sum the loss of its answers."""
+"""Count each version's served answers and matured labels in the prediction log, and sum their losses."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ _LABELLED_SQL = """
 
 
 @dataclass(frozen=True, slots=True)
-class CountedWindow:
+class CountWindow:
     """Times that are counted.
 
     Attributes:
@@ -65,7 +65,7 @@ def primary_loss_gate(policy: Policy | None) -> PairedGate | None:
 
 
 def count_served_answers(
-    log: PredictionLog, model: str, window: CountedWindow, gate: PairedGate | None
+    log: PredictionLog, model: str, window: CountWindow, gate: PairedGate | None
 ) -> tuple[VersionCounts, ...]:
     """What each version answered in a window, by number.
 
@@ -78,10 +78,10 @@ def count_served_answers(
     Raises:
         EvidenceUnavailable: The log cannot be read.
     """
-    return log.read(model, lambda db: _count(db, window, gate))
+    return log.with_connection(model, lambda db: _count(db, window, gate))
 
 
-def _count(db: duckdb.DuckDBPyConnection, window: CountedWindow, gate: PairedGate | None) -> tuple[VersionCounts, ...]:
+def _count(db: duckdb.DuckDBPyConnection, window: CountWindow, gate: PairedGate | None) -> tuple[VersionCounts, ...]:
     found = db.execute(_ANSWERED_SQL, [window.since, window.until]).fetchall()
     answered = {str(number): int(count) for number, count in found}
     earlier = db.execute(
@@ -97,7 +97,7 @@ def _count(db: duckdb.DuckDBPyConnection, window: CountedWindow, gate: PairedGat
 
 
 def _count_labels(
-    db: duckdb.DuckDBPyConnection, number: str, requests: int, window: CountedWindow, gate: PairedGate | None
+    db: duckdb.DuckDBPyConnection, number: str, requests: int, window: CountWindow, gate: PairedGate | None
 ) -> VersionCounts:
     """Labels of one version's answers, and the mean loss of these answers."""
     whole = None if gate is None else gate.model_copy(update={"by": (), "protected": (), "block": _ONE_BLOCK_S})
@@ -117,7 +117,7 @@ def _count_labels(
 
 
 def _labelled_answers(
-    db: duckdb.DuckDBPyConnection, number: str, window: CountedWindow, maturity: float
+    db: duckdb.DuckDBPyConnection, number: str, window: CountWindow, maturity: float
 ) -> Iterator[tuple[pa.Array, pa.Array]]:
     """Answers of a version with the labels that count, batch by batch, as JSON texts."""
     asked = {

@@ -1,0 +1,1 @@
+"""Count the days of a serving champion from the prediction log."""

@@ -1,0 +1,1 @@
+"""Read files of recorded requests, for back-tests."""

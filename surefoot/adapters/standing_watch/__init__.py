@@ -1,1 +1,0 @@
-"""Count the days of a champion from the prediction log."""
