@@ -19,9 +19,9 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog as Log
 from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.parse import parse_gate
-from surefoot.gateway.inference.request_attempts import new_request
-from surefoot.gateway.log.record import PredictionLogWriter, record_lines
-from surefoot.gateway.log.segment import SegmentWriter
+from surefoot.gateway.inference.request_assignment import new_request
+from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, prediction_lines
+from surefoot.gateway.log.segment_writer import SegmentWriter
 from surefoot.models.predictor import AnswerCost
 
 MODEL = "bench"
@@ -80,7 +80,7 @@ def written(folder: Path, count: int = 20_000) -> Row:
     def many() -> None:
         for _ in range(count):
             job.cost = spent.of_each(1)
-            log.write(record_lines(job, [0.123456789], "1"))
+            log.write(prediction_lines(job, [0.123456789], "1"))
 
     many()
     return row(

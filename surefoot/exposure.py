@@ -162,7 +162,7 @@ def _unit_spellings(config: Settings, policies: Iterable[Policy], unit: str) -> 
     """How a unit may stand in the log: as it is, spelt canonically, or as a digest where it is hidden or long."""
     text = canonical_text(unit) or unit
     columns = {policy.unit for policy in policies if policy.unit}
-    made = {unit, text, *(LogRedactor(LogPolicy(hashed=(c,)), config.token, c).digest(text) for c in columns)}
+    made = {unit, text, *(LogRedactor(LogPolicy(hashed=(c,)), config.token, c).keyed_digest(text) for c in columns)}
     if len(text) > _LONGEST_LOGGED_UNIT:
         made.add(hashlib.blake2b(text.encode(), digest_size=12).hexdigest())
     return tuple(sorted(made))

@@ -20,7 +20,7 @@ from deltalake import CommitProperties, write_deltalake
 
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.gateway.supervision.workers import live_workers
+from surefoot.gateway.supervision.running_processes import live_workers
 from surefoot.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,9 +18,9 @@ from bench.serving.running import Server, free_port, process
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.core.domain import Arm, Split, Version
 from surefoot.gateway.http import asgi, scoring_body
-from surefoot.gateway.inference.request_attempts import Answered
+from surefoot.gateway.inference.attempts.attempt import Answered
 from surefoot.gateway.inference.version_pool import VersionPool
-from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
+from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, SegmentWriter
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.model_process import ModelProcess, spawn_process
 

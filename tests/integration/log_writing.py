@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.gateway.log.segment import SegmentWriter
+from surefoot.gateway.log.segment_writer import SegmentWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = 86_400.0
@@ -69,7 +69,7 @@ def files(root: Path) -> dict[str, bytes]:
 WRITER = """
 import os, sys
 from pathlib import Path
-from surefoot.gateway.log.segment import SegmentWriter
+from surefoot.gateway.log.segment_writer import SegmentWriter
 from tests.integration.log_writing import record
 
 root, size, most = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

@@ -16,7 +16,7 @@ from surefoot.adapters.mlflow import model_host
 from surefoot.adapters.mlflow.pyfunc.scorer import preload_libraries
 from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
-from surefoot.gateway.control import runtime
+from surefoot.gateway.control import worker_runtime
 from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.supervision import supervisor as supervisor_module
@@ -38,7 +38,7 @@ def main() -> None:
         supervisor_module.WORKER_STOP_TIMEOUT_S, supervisor_module._HANDOVER_S = 6.0, 2.0
         supervisor_module._READY_TIMEOUT_S = 6.0
     if (root / "rare").exists():
-        runtime._IDLE_INTERVAL_S = 3600.0
+        worker_runtime._IDLE_INTERVAL_S = 3600.0
 
     def hosted(forkserver: Forkserver) -> LoadModel:
         def load(_model: str, version: Version) -> ModelProcess:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from surefoot.core.domain import Split, Version
-from surefoot.gateway.inference.request_attempts import Answered, new_request
+from surefoot.gateway.inference.attempts.attempt import Answered
+from surefoot.gateway.inference.request_assignment import new_request
 from surefoot.gateway.inference.version_pool import VersionPool
-from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
+from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, SegmentWriter
 from surefoot.models.predictor import NO_OPTIONS, AnswerCost, ColumnNames, RequestOptions, RowChecks
 
 V1 = Version("1", "sha256:1")

@@ -93,7 +93,7 @@ def test_a_cut_that_fails_costs_no_answer(tmp_path: Path, models: Models, monkey
         reasons.append(reason)
         raise OSError("too many open files")
 
-    monkeypatch.setattr(ModelController, "cut", refuse)
+    monkeypatch.setattr(ModelController, "cut_candidate_traffic", refuse)
     with listening(tmp_path, models, trip=TripLimits(failures=3)) as gateway:
         gateway.shift(100, RAISING)
         answers = [gateway.ask(unit=f"u{number}") for number in range(6)]

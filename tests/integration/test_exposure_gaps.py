@@ -155,11 +155,11 @@ def test_hidden_columns_that_the_good_version_reads_are_unknown(
     kept = {"log": {"hash": ["x", "customer"], "drop": ["y"]}}
     stack = stack_of(tmp_path / "home", models.root / "1", models.version("2"), monkeypatch, **kept)
     redactor = LogRedactor(LogPolicy(("x", "customer"), ("y",)), stack.config.token, None)
-    hidden = {"x": redactor.digest(1.0), "customer": redactor.digest("ada"), "place": "LGA"}
+    hidden = {"x": redactor.keyed_digest(1.0), "customer": redactor.keyed_digest("ada"), "place": "LGA"}
     rows = [
         line(stack, 1, features=hidden),
-        line(stack, 2, features={"x": 1.0, "customer": redactor.digest("ada"), "place": "LGA"}),
-        line(stack, 3, features={"x": 1.0, "y": 2.0, "customer": redactor.digest("ada"), "place": "LGA"}),
+        line(stack, 2, features={"x": 1.0, "customer": redactor.keyed_digest("ada"), "place": "LGA"}),
+        line(stack, 3, features={"x": 1.0, "y": 2.0, "customer": redactor.keyed_digest("ada"), "place": "LGA"}),
     ]
     write(stack.config.log, rows)
     if place == "parquet":
@@ -179,7 +179,7 @@ def test_a_hashed_unit_is_found_by_its_name(
     policy = {"unit": "customer", "log": {"hash": ["customer"]}}
     stack = stack_of(tmp_path / "home", models.root / "1", models.version("2"), monkeypatch, **policy)
     redactor = LogRedactor(LogPolicy(("customer",)), stack.config.token, "customer")
-    units = [redactor.unit(name) for name in ("ada", "bob", "7")]
+    units = [redactor.redact_unit(name) for name in ("ada", "bob", "7")]
     write(stack.config.log, [line(stack, number, unit=unit) for number, unit in enumerate(units)])
     for name, request in (("ada", "q000000"), ("7.0", "q000002")):
         capfd.readouterr()

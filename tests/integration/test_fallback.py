@@ -30,8 +30,8 @@ from surefoot.gateway.control.reports.fallback_reports import FallbackReporter
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.inference.failover.fallback_answers import FallbackAnswers, FallbackPeriod
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.gateway.log.record import PredictionLogWriter
-from surefoot.gateway.log.segment import SegmentWriter
+from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter
+from surefoot.gateway.log.segment_writer import SegmentWriter
 from surefoot.models.model_process import ModelProcess
 from surefoot.rollout import Ports, begin_fallback, end_fallback
 from tests import local_http
@@ -231,7 +231,7 @@ def test_several_workers_journal_one_beginning_and_one_end(tmp_path: Path) -> No
         """Let every worker look until each has reported what it knows."""
         for _ in range(3):
             for worker in workers:
-                worker.reports.look()
+                worker.reports.report_when_due()
             others = asyncio.all_tasks() - {asyncio.current_task()}
             await asyncio.gather(*others)
 

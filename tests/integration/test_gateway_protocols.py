@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from surefoot.core.domain import Version
 from surefoot.gateway.http import tensors
 from surefoot.gateway.http.scoring_body import MalformedBody, RequestTable
-from surefoot.gateway.inference.request_attempts import NotATensor, check_tensor
+from surefoot.gateway.inference.attempts.batch_answers import NotATensor, check_tensor
 from surefoot.models.predictor import ColumnNames
 from tests import local_http
 from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening

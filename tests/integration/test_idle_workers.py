@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from surefoot.gateway.control import runtime
+from surefoot.gateway.control import worker_runtime
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.control.wake_sockets import WakeSockets
 from tests.integration.gateway_harness import GOOD, listening
@@ -29,7 +29,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, models: Models) -> Iterator
 def gateway(shared: SupervisedGateway) -> SupervisedGateway:
     """The two workers, after some time without a request."""
     shared.settled(2)
-    time.sleep(2.0 * runtime._BUSY_S)
+    time.sleep(2.0 * worker_runtime._BUSY_S)
     return shared
 
 
@@ -39,7 +39,7 @@ def test_routes_and_the_kill_switch_reach_workers_that_sleep(gateway: Supervised
     for weight in (0.0, 25.0):
         split = gateway.split(weight)
         wait_for(lambda split=split: gateway.traffic.settled("flights", split))  # type: ignore[misc]
-        time.sleep(2.0 * runtime._BUSY_S)
+        time.sleep(2.0 * worker_runtime._BUSY_S)
     gateway.traffic.kill("a test")
     generation = gateway.route_table.generation
     wait_for(lambda: not gateway.route_table.unacknowledged_workers(generation))
@@ -62,7 +62,7 @@ def test_counts_of_workers_that_sleep_are_told(gateway: SupervisedGateway) -> No
     with Callers(gateway.port, fresh=3) as callers:
         callers.go_on()
     assert callers.lost == []
-    time.sleep(2.0 * runtime._BUSY_S)
+    time.sleep(2.0 * worker_runtime._BUSY_S)
     wait_for(lambda: answered() == before + len(callers.seen))
 
 
@@ -79,13 +79,13 @@ def test_a_worker_without_its_socket_looks_often(
     tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When another process has taken the address of a worker's socket, the worker follows changes all the same."""
-    monkeypatch.setattr(runtime, "_IDLE_INTERVAL_S", 3600.0)
+    monkeypatch.setattr(worker_runtime, "_IDLE_INTERVAL_S", 3600.0)
     table = SharedRouteTable(tmp_path)
     taken = table.wake_sockets.open(0)
     assert taken is not None
     with taken, listening(tmp_path, models) as gateway:
         gateway.shift(0, None, champion=GOOD)
-        time.sleep(2.0 * runtime._BUSY_S)
+        time.sleep(2.0 * worker_runtime._BUSY_S)
         with table.lock():
             generation = table.publish(table.read_routes()[1])
         wait_for(lambda: not table.unacknowledged_workers(generation))

@@ -22,9 +22,9 @@ from surefoot.core.domain import EvidenceKind, Rung, Split, Version
 from surefoot.core.errors import Conflict, InvariantBroken, NotFound, Rejected
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.policy_types import Metric
-from surefoot.gateway.inference.request_attempts import new_request
-from surefoot.gateway.log.record import label_lines, record_lines
-from surefoot.gateway.log.segment import SegmentWriter
+from surefoot.gateway.inference.request_assignment import new_request
+from surefoot.gateway.log.prediction_log_writer import label_lines, prediction_lines
+from surefoot.gateway.log.segment_writer import SegmentWriter
 from tests.gates import make_gate
 from tests.integration.log_writing import (
     DAY,
@@ -102,10 +102,10 @@ def test_every_field_that_the_gateway_writes_is_kept(tmp_path: Path) -> None:
         started=0.0,
     )
     job.latency_ms = 3.5
-    lines = record_lines(job, [0.1, {"p": [1, None]}], "1")
-    lines += record_lines(replace(job, request="r", values=[["x" * (1 << 20)], [2]]), [0.1, 0.2], "1")[:1]
+    lines = prediction_lines(job, [0.1, {"p": [1, None]}], "1")
+    lines += prediction_lines(replace(job, request="r", values=[["x" * (1 << 20)], [2]]), [0.1, 0.2], "1")[:1]
     failed = replace(job, request="s", error="down", rung=Rung.FALLBACK)
-    lines += record_lines(failed, None, None, "constant", ["[0.5,1]"] * 2)
+    lines += prediction_lines(failed, None, None, "constant", ["[0.5,1]"] * 2)
     labels = label_lines(b'[{"request": "q", "label": {"cost": 1.5}, "at": 3}]', 0.0)
     write(tmp_path, lines)
     write(tmp_path, labels, "labels")

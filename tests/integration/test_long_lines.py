@@ -10,8 +10,8 @@ from surefoot.adapters.predictions.log_files import MAX_LINE_BYTES, overlong_lin
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Split, Version
 from surefoot.gateway.http.scoring_body import decode_table
-from surefoot.gateway.inference.request_attempts import new_request
-from surefoot.gateway.log.record import record_lines
+from surefoot.gateway.inference.request_assignment import new_request
+from surefoot.gateway.log.prediction_log_writer import prediction_lines
 from tests.integration.log_writing import label, named, record, requests, write
 
 POISON = {"x": "\x01" * (6 << 20)}
@@ -108,7 +108,7 @@ def test_what_a_request_of_today_makes_is_read_and_compacted(tmp_path: Path) -> 
         started=0.0,
         options=table.options,
     )
-    write(tmp_path, [record(0), *record_lines(job, [0.5], "1")])
+    write(tmp_path, [record(0), *prediction_lines(job, [0.5], "1")])
     for _ in range(2):
         assert requests(tmp_path) == named(range(2))
         compact_log(tmp_path, "m")

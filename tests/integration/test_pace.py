@@ -10,10 +10,10 @@ import pytest
 from surefoot.adapters.clock import SystemClock
 from surefoot.core.domain import Split, Version
 from surefoot.gateway.inference import shadow_queue as shadow_module
-from surefoot.gateway.inference.request_attempts import new_request
+from surefoot.gateway.inference.request_assignment import new_request
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.shadow_queue import ShadowQueue
-from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
+from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, SegmentWriter
 from surefoot.models.predictor import AnswerCost, ColumnNames, RequestOptions, RowChecks
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")

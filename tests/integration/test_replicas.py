@@ -9,12 +9,14 @@ import pytest
 from surefoot.core.domain import Split, Version
 from surefoot.core.traffic_split_json import encode_traffic_split
 from surefoot.gateway.control.shared_routes import SharedRouteTable
-from surefoot.gateway.inference.request_attempts import Answered, CallerAnswer, Failed, NotServing, new_request
+from surefoot.gateway.inference.attempts.attempt import Answered, Failed
+from surefoot.gateway.inference.attempts.caller_answer import CallerAnswer, NotServing
+from surefoot.gateway.inference.request_assignment import new_request
 from surefoot.gateway.inference.router import VersionRouter
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.tripwire import TripLimits, TripRecord
 from surefoot.gateway.inference.version_pool import VersionPool
-from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
+from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, SegmentWriter
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.predictor import AnswerCost, ColumnNames, Predictor, PredictorLost, RequestOptions, RowChecks
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from surefoot.adapters.predictions.compaction import compact_log
-from surefoot.gateway.log.segment import SegmentWriter
+from surefoot.gateway.log.segment_writer import SegmentWriter
 from tests.integration.log_writing import acknowledged, named, record, requests, start_writer
 
 

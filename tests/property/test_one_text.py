@@ -22,7 +22,7 @@ from surefoot.core.canonical_text import (
     slice_name,
 )
 from surefoot.core.domain import Split, Version
-from surefoot.gateway.inference.request_attempts import new_request
+from surefoot.gateway.inference.request_assignment import new_request
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 SCALARS = st.one_of(

@@ -8,8 +8,8 @@ import pytest
 
 from surefoot.core.domain import Split, Version
 from surefoot.gateway.http.scoring_body import MalformedBody, RequestTable, decode_table
-from surefoot.gateway.inference.request_attempts import new_request
-from surefoot.gateway.log.record import record_lines
+from surefoot.gateway.inference.request_assignment import new_request
+from surefoot.gateway.log.prediction_log_writer import prediction_lines
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.predictor import NO_OPTIONS, ColumnNames, RequestOptions
 
@@ -156,7 +156,7 @@ def test_columns_without_names_are_texts_in_the_log() -> None:
     assert names == (0, 1)
     made = job(names, values, column="1")
     assert made.unit == "N1"
-    assert [orjson.loads(line)["features"] for line in record_lines(made, [0, 1], "1")] == [
+    assert [orjson.loads(line)["features"] for line in prediction_lines(made, [0, 1], "1")] == [
         {"0": 1.5, "1": "N1"},
         {"0": 2.5, "1": "N2"},
     ]
@@ -170,5 +170,5 @@ def test_the_log_holds_the_params() -> None:
         (NO_OPTIONS, None),
         (RequestOptions(csv=True), None),
     ):
-        lines = record_lines(job(("x",), rows, options=options), [0, 1], "1")
+        lines = prediction_lines(job(("x",), rows, options=options), [0, 1], "1")
         assert [orjson.loads(line)["params"] for line in lines] == [params] * 2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from surefoot.gateway.http import scoring_body, tensors
 from surefoot.gateway.json_body import DuplicateKey, InvalidJson, parse_json_body
-from surefoot.gateway.log.record import label_lines
+from surefoot.gateway.log.prediction_log_writer import label_lines
 
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=6), st.sampled_from(['":', '{"a":1}', '"', "\\"])

@@ -15,8 +15,8 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.core.judging.evidence import ValueCounts
 from surefoot.core.policy.policy_types import Metric
-from surefoot.gateway.log.label_rules import MAX_LABEL_AGE_S, MAX_LABEL_AHEAD_S
-from surefoot.gateway.log.record import label_lines
+from surefoot.gateway.log.label_validation import MAX_LABEL_AGE_S, MAX_LABEL_AHEAD_S
+from surefoot.gateway.log.prediction_log_writer import label_lines
 from tests.gates import make_gate
 from tests.unit.test_counts import LIVE, before
 from tests.unit.test_counts import record as served

@@ -9,17 +9,10 @@ import pytest
 from surefoot.core.domain import LogPolicy, Split, Version
 from surefoot.gateway.http import scoring_body, tensors
 from surefoot.gateway.http.scoring_body import RequestTable
-from surefoot.gateway.inference.request_attempts import (
-    Answered,
-    Attempt,
-    AttemptOutcome,
-    Failed,
-    ProcessDown,
-    Revoked,
-    new_request,
-    shadow_records,
-)
-from surefoot.gateway.log.record import MAX_LINE_BYTES, label_lines, record_lines
+from surefoot.gateway.inference.attempts.attempt import Answered, Attempt, AttemptOutcome, Failed, ProcessDown, Revoked
+from surefoot.gateway.inference.attempts.attempt_records import shadow_records
+from surefoot.gateway.inference.request_assignment import new_request
+from surefoot.gateway.log.prediction_log_writer import MAX_LINE_BYTES, label_lines, prediction_lines
 from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.gateway.log.scoring_request import ScoringRequest
 
@@ -55,7 +48,7 @@ def read(body: str, kind: str = "application/json") -> RequestTable:
 
 def records(made: ScoringRequest, predictions: list[object] | None = None) -> list[dict[str, Any]]:
     """What the lines of a job say; each can be read."""
-    lines = record_lines(made, predictions, None if predictions is None else "1")
+    lines = prediction_lines(made, predictions, None if predictions is None else "1")
     assert all(line.endswith(b"\n") and line.count(b"\n") == 1 and len(line) <= MAX_LINE_BYTES for line in lines)
     return [orjson.loads(line) for line in lines]
 
@@ -115,7 +108,7 @@ def test_what_stands_in_every_row_does_not_multiply(failed: bool) -> None:
     for content, left_out in ((body, {"features"}), (params, {"features", "params"})):
         assert len(content) < 23_000
         made = job(scoring_body.decode_table(content, "application/json"))
-        lines = record_lines(made, None if failed else [1] * len(made.values), None)
+        lines = prediction_lines(made, None if failed else [1] * len(made.values), None)
         assert sum(map(len, lines)) < 60 * len(content)
         assert {frozenset(orjson.loads(line)["left_out"].items()) for line in lines} == {
             frozenset((name, "too long") for name in left_out)
@@ -142,7 +135,7 @@ UNNAMED = {
 @pytest.mark.parametrize("table", UNNAMED.values(), ids=UNNAMED)
 def test_rows_that_do_not_say_what_to_hide_are_not_written(table: RequestTable) -> None:
     """Where a column is to be hidden and a row does not say which one that is, nothing of the row is kept."""
-    lines = record_lines(job(table, HIDING), [1], "1")
+    lines = prediction_lines(job(table, HIDING), [1], "1")
     assert b"secret" not in b"".join(lines)
     assert [orjson.loads(line)["left_out"] for line in lines] == [{"features": "no names"}]
     (record,) = records(job(table, LogRedactor(LogPolicy(share=99.999), "s", None)), [1])
@@ -152,13 +145,13 @@ def test_rows_that_do_not_say_what_to_hide_are_not_written(table: RequestTable) 
 def test_rows_that_name_their_columns_are_written() -> None:
     """Names tell what to hide, numbers too where the policy names columns by number."""
     (record,) = records(job(read('{"instances": [{"who": "N1-secret", "x": 1, "note": "a"}]}'), HIDING), [1])
-    assert record["features"] == {"who": HIDING.digest("N1-secret"), "x": 1}
+    assert record["features"] == {"who": HIDING.keyed_digest("N1-secret"), "x": 1}
     (record,) = records(job(read('{"instances": [{"x": 1}]}'), HIDING), [1])
     assert record["features"] == {"x": 1}
     numbered = LogRedactor(LogPolicy(hashed=("0",), dropped=("2",)), "s", None)
     for body in ('{"data": [["N1", 1, "a"]]}', '{"columns": [0, 1, "2"], "data": [["N1", 1, "a"]]}'):
         (record,) = records(job(read(f'{{"dataframe_split": {body}}}'), numbered), [1])
-        assert list(record["features"].values()) == [numbered.digest("N1"), 1]
+        assert list(record["features"].values()) == [numbered.keyed_digest("N1"), 1]
 
 
 def test_a_share_says_that_it_did_not_keep() -> None:
@@ -177,11 +170,11 @@ def test_every_value_has_a_digest(opening: str, closing: str) -> None:
     for levels in (1, 253, 254, 255, 256, 300, 1000, 1020):
         for inner in ("1", "1.0", '"1"', "[]", "{}", '{"a":1,"b":2}', "[1,2]", "[[1],2]", "null"):
             text = opening * levels + inner + closing * levels
-            found[text] = HIDING.digest(orjson.loads(text))
+            found[text] = HIDING.keyed_digest(orjson.loads(text))
     assert len(set(found.values())) == len(found)
     text = opening * 500 + '{"b":2,"a":1}' + closing * 500
     turned = opening * 500 + '{"a":1,"b":2}' + closing * 500
-    assert HIDING.digest(orjson.loads(text)) == HIDING.digest(orjson.loads(turned))
+    assert HIDING.keyed_digest(orjson.loads(text)) == HIDING.keyed_digest(orjson.loads(turned))
 
 
 def test_a_deep_value_that_is_hashed_is_a_digest_in_the_log() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from surefoot.core.errors import Conflict
-from surefoot.gateway.supervision.workers import current_supervisor, live_workers
+from surefoot.gateway.supervision.running_processes import current_supervisor, live_workers
 
 PART_ENVIRONMENT_VARIABLE = "SUREFOOT_PART"
 """Environment variable of every process that `up` has started, and of their children: the name of the part."""

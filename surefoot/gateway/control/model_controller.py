@@ -14,31 +14,30 @@ from surefoot.core.traffic_split_json import decode_traffic_split, encode_traffi
 from surefoot.gateway.control.acknowledgement import ACKNOWLEDGEMENT_POLL_S, wait_until_acknowledged
 from surefoot.gateway.control.reports.cut_reports import CutReporter
 from surefoot.gateway.control.route_entry import (
-    kept_standby,
+    entry_without_candidate,
     persist_route,
     publish_standby,
-    request_rules,
+    request_policy_fields,
+    standby_field,
     standby_state,
     warm_versions,
-    without_candidate,
 )
 from surefoot.gateway.control.route_errors import KillSwitchSet, LoadFailed, NotPersisted, StaleRoute
 from surefoot.gateway.control.route_files import is_saved
 from surefoot.gateway.control.shared_routes import SharedRouteTable
 from surefoot.gateway.control.version_loader import VersionLoader
-from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY
 from surefoot.gateway.inference.router import VersionRouter
-from surefoot.gateway.inference.routes.active_route import policy_rules
+from surefoot.gateway.inference.routes.active_route import read_request_policy
 from surefoot.gateway.inference.routes.route_snapshot import (
     KILL_SWITCH_KEY,
+    UNBATCHABLE_KEY,
     ConfiguredRoute,
-    serving_versions,
     unbatchable_versions,
-    version_key,
 )
+from surefoot.gateway.inference.routes.version_key import serving_versions, version_key
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.gateway.inference.shadow_queue import ShadowQueue, shadow_version
-from surefoot.gateway.log.record import PredictionLogWriter
+from surefoot.gateway.inference.shadow_queue import ShadowQueue, mirrored_version
+from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter
 from surefoot.models.blocking_calls import run_in_daemon_thread
 
 _log = logging.getLogger(__name__)
@@ -86,7 +85,7 @@ class ModelController:
         self._lock = asyncio.Lock()
         self._warm_failed_at = -math.inf
 
-    def apply(self, route: ConfiguredRoute) -> None:
+    def apply_route(self, route: ConfiguredRoute) -> None:
         """Follow a route that is in force for all workers, with the versions that are loaded."""
         self.requested, self._route = route.split, route
         self.error = ""
@@ -100,13 +99,13 @@ class ModelController:
                 _log.critical("%s: the control plane is silent: the champion answers everything", self.name)
             self.router.set_champion_only(champion_only=champion_only)
 
-    def collect_trip(self) -> None:
+    def collect_tripwire_cut(self) -> None:
         """Cut the candidate for all workers at once, if its tripwire has tripped, and report the cut."""
         record, self.router.tripped = self.router.tripped, None
         if record is None:
             return
         try:
-            if self.cut(record.split, record.reason):
+            if self.cut_candidate_traffic(record.split, record.reason):
                 self.alarms.report_cut(record.split.rollout, record.reason)
                 self.alarms.run_in_background(self._save())
         except OSError:  # no free descriptor for the lock: the tripwire counts anew, and will trip again
@@ -125,7 +124,7 @@ class ModelController:
                 document[self.name] = {**entry, UNBATCHABLE_KEY: {**unbatchable_versions(entry), **found}}
                 self._route_table.publish(document)
 
-    def cut(self, split: Split, reason: str) -> bool:
+    def cut_candidate_traffic(self, split: Split, reason: str) -> bool:
         """Put the route in force with a weight of 0.
 
         Returns:
@@ -141,7 +140,7 @@ class ModelController:
                 or decode_traffic_split(entry["route"]) != split
             ):
                 return False
-            document[self.name] = without_candidate(entry, reason)
+            document[self.name] = entry_without_candidate(entry, reason)
             self._route_table.publish(document)
         _log.critical("%s: the candidate is CUT: %s", self.name, reason)
         return True
@@ -195,7 +194,7 @@ class ModelController:
     async def _load_shadow(self, ahead: Split | None) -> dict[str, str] | None:
         """Load the version that is mirrored to, or unload the last one; why that failed, or None."""
         splits = [split for split in (ahead, self.requested) if split is not None]
-        version = next((shadow_version(split) for split in splits if shadow_version(split) is not None), None)
+        version = next((mirrored_version(split) for split in splits if mirrored_version(split) is not None), None)
         if version is None or (self.router.shadow is not None and self.router.shadow.version != version):
             self.router.set_shadow(None)
         if version is None or self.router.shadow is not None:
@@ -223,7 +222,7 @@ class ModelController:
         """Whether all versions are loaded here that are to be kept warm."""
         return all(map(self.router.is_loaded, self._warm))
 
-    async def shift(self, split: Split) -> None:
+    async def set_route(self, split: Split) -> None:
         """Put a route in force: load what is missing everywhere, switch all workers at once, write the file.
 
         Loading holds no lock, so that a rollback overtakes a route that is still being loaded.
@@ -261,7 +260,7 @@ class ModelController:
             return False
         if self._route_table.workers_without_warm():  # one that was started a moment ago would have no champion
             return False
-        if shadow_version(split) is not None and shadow_version(split) != shadow_version(self.requested):
+        if mirrored_version(split) is not None and mirrored_version(split) != mirrored_version(self.requested):
             return False
         loaded = {version_key(version) for version in (*serving_versions(self.requested), *self._warm)}
         needed = serving_versions(split)
@@ -296,7 +295,7 @@ class ModelController:
                 "route": encode_traffic_split(split),
                 "warm": warm_versions(entry, split),
                 **self._rules_for(entry, split),
-                **kept_standby(entry, split),
+                **standby_field(entry, split),
                 UNBATCHABLE_KEY: unbatchable_versions(entry or {}),
             }  # fmt: skip
             return self._route_table.publish(document)
@@ -325,8 +324,8 @@ class ModelController:
         if split.rollout and entry is not None and "route" in entry:
             before = decode_traffic_split(entry["route"])
             if before.rollout == split.rollout:
-                return request_rules(entry)
-        return policy_rules(self._settings, self.name).encode()
+                return request_policy_fields(entry)
+        return read_request_policy(self._settings, self.name).encode()
 
     def health(self) -> dict[str, object]:
         """Give the state of this model for `/health`."""
@@ -365,7 +364,7 @@ class ModelController:
         if standby is not None and not self.router.is_loaded(standby):
             return time.monotonic() - self._warm_failed_at > _STANDBY_RETRY_S
         return bool(self.router.missing_versions(self.requested)) or (
-            shadow_version(self.requested) is not None and self.router.shadow is None
+            mirrored_version(self.requested) is not None and self.router.shadow is None
         )
 
     @property

@@ -1,10 +1,10 @@
-"""Build a model's entry in the shared route table: its route, request rules, and versions to keep loaded.
+"""Build a model's entry in the shared route table: its route, request policy, and versions to keep loaded.
 
-`route` is as in `request_rules`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy said when
-the rollout began; `standby` is the version that answers requests that the champion fails; `going_back` is true where
-the candidate is what traffic goes back to; `cut` is why the candidate gets nothing more under this route; `alone` is
-why versions are asked one request at a time, as a worker has found by asking a caller's row again. That is not written
-to the file: a gateway that is started again probes each version anew.
+`route` is as in `request_policy_fields`; `warm` are versions that stay loaded; `unit` and `kept` are what the policy
+said when the rollout began; `standby` is the version that answers requests that the champion fails; `going_back` is
+true where the candidate is what traffic goes back to; `cut` is why the candidate gets nothing more under this route;
+`alone` is why versions are asked one request at a time, as a worker has found by asking a caller's row again. That is
+not written to the file: a gateway that is started again probes each version anew.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,19 +21,19 @@ from surefoot.core.traffic_split_json import (
 from surefoot.gateway.control.route_errors import StaleRoute
 from surefoot.gateway.control.route_files import hold_route_file_lock, is_saved, save_route
 from surefoot.gateway.control.shared_routes import SharedRouteTable
-from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY, list_or_empty
+from surefoot.gateway.inference.routes.request_policy import list_or_empty
 from surefoot.gateway.inference.routes.route_snapshot import (
     GOING_BACK_KEY,
     STANDBY_KEY,
+    UNBATCHABLE_KEY,
     ConfiguredRoute,
     read_standby,
-    serving_versions,
     unbatchable_versions,
-    version_key,
 )
+from surefoot.gateway.inference.routes.version_key import serving_versions, version_key
 
 
-def without_candidate(entry: Mapping[str, object], reason: str) -> dict[str, object]:
+def entry_without_candidate(entry: Mapping[str, object], reason: str) -> dict[str, object]:
     """Give the entry of a model whose candidate is cut: it gets nothing more under this route, and stays warm."""
     without = replace(decode_traffic_split(entry["route"]), weight=0.0, mirror=0.0)
     warm = warm_versions(entry, without)
@@ -41,8 +41,8 @@ def without_candidate(entry: Mapping[str, object], reason: str) -> dict[str, obj
         "route": encode_traffic_split(without),
         "warm": warm,
         "cut": reason,
-        **request_rules(entry),
-        **kept_standby(entry, without),
+        **request_policy_fields(entry),
+        **standby_field(entry, without),
         UNBATCHABLE_KEY: unbatchable_versions(entry),
     }
 
@@ -55,7 +55,7 @@ def has_candidate_traffic(entry: Mapping[str, object]) -> bool:
     return split.weight > 0.0 or split.mirror > 0.0
 
 
-def request_rules(entry: Mapping[str, object]) -> dict[str, object]:
+def request_policy_fields(entry: Mapping[str, object]) -> dict[str, object]:
     """Give the part of an entry that stays for as long as its rollout."""
     return {key: entry[key] for key in ("unit", "kept") if key in entry}
 
@@ -80,7 +80,7 @@ def warm_versions(entry: Mapping[str, object] | None, split: Split) -> list[dict
     return [encode_version(version) for version in made]
 
 
-def kept_standby(entry: Mapping[str, object] | None, split: Split) -> dict[str, object]:
+def standby_field(entry: Mapping[str, object] | None, split: Split) -> dict[str, object]:
     """Give the part of an entry that names the standby, for a new route; it stays while the champion does."""
     if entry is None or "route" not in entry:
         return {}
@@ -92,17 +92,17 @@ def kept_standby(entry: Mapping[str, object] | None, split: Split) -> dict[str, 
     return {**named, **(back if split.candidate is not None else {})}
 
 
-def after_kill(entry: Mapping[str, object], reason: str) -> dict[str, object]:
+def entry_under_kill_switch(entry: Mapping[str, object], reason: str) -> dict[str, object]:
     """Give the entry of a model under the kill switch: all traffic to the champion, or to what it goes back to."""
     split = decode_traffic_split(entry["route"])
     if entry.get(GOING_BACK_KEY) is not True or split.candidate is None or not split.weight:
-        return without_candidate(entry, reason)
+        return entry_without_candidate(entry, reason)
     back = replace(split, champion=split.candidate, candidate=None, weight=0.0)
     return {
         "route": encode_traffic_split(back),
         "warm": warm_versions(entry, back),
         "cut": reason,
-        **request_rules(entry),
+        **request_policy_fields(entry),
         UNBATCHABLE_KEY: unbatchable_versions(entry),
     }
 

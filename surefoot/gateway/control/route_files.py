@@ -15,8 +15,9 @@ from surefoot.core.traffic_split_json import (
     encode_traffic_split,
     encode_version,
 )
-from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY, RequestRules, is_model_name, list_or_empty
-from surefoot.gateway.inference.routes.route_snapshot import GOING_BACK_KEY, STANDBY_KEY, read_standby
+from surefoot.gateway.inference.routes.request_policy import RequestPolicy, list_or_empty
+from surefoot.gateway.inference.routes.route_snapshot import GOING_BACK_KEY, STANDBY_KEY, UNBATCHABLE_KEY, read_standby
+from surefoot.gateway.model_names import is_model_name
 
 _log = logging.getLogger(__name__)
 _ENTRY_KEYS = {"warm", "cut", "unit", "kept", STANDBY_KEY, GOING_BACK_KEY}
@@ -92,7 +93,7 @@ def _entry(value: object) -> dict[str, object]:
         raise ValueError("a route is a JSON object")  # noqa: TRY004 - one kind of error for one kind of mistake
     extra = {key: value[key] for key in _ENTRY_KEYS & value.keys()}
     warm = [encode_version(decode_version("warm", one)) for one in list_or_empty(extra.get("warm"))]
-    RequestRules.decode(extra)
+    RequestPolicy.decode(extra)
     read_standby(extra)
     return {
         "route": encode_traffic_split(decode_traffic_split({key: value[key] for key in value.keys() - _ENTRY_KEYS})),

@@ -1,4 +1,4 @@
-"""Load the versions of one model in a thread, without blocking the event loop."""
+"""Load the versions of one model in threads, without blocking the event loop."""
 
 import asyncio
 from concurrent.futures import Executor

@@ -1,4 +1,4 @@
-"""Wake the workers of a gateway through sockets when something in their shared memory has changed.
+"""Wake the workers of a gateway through sockets when the shared routes have changed.
 
 A worker without requests looks seldom by itself, so a process that changes something wakes the others. A message is a
 hint only: what has changed stands in shared memory, and a worker whose socket cannot be opened looks often.
@@ -41,7 +41,7 @@ class WakeSockets:
         return receiver
 
 
-def drain(receiver: socket.socket) -> None:
+def drain_messages(receiver: socket.socket) -> None:
     """Take all messages that have come."""
     with contextlib.suppress(OSError):
         while receiver.recv(16):

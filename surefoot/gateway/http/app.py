@@ -5,8 +5,8 @@ import socket
 from surefoot.core.errors import SurefootError
 from surefoot.core.ports import Clock
 from surefoot.gateway.control.reports.gateway_journal import GatewayJournal, NullJournal
-from surefoot.gateway.control.runtime import WorkerRuntime
 from surefoot.gateway.control.version_loader import ModelLoaders
+from surefoot.gateway.control.worker_runtime import WorkerRuntime
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoint_table import EndpointTable
@@ -44,7 +44,7 @@ class Gateway:
     async def _answer(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Answer one request by the routes that are in force."""
         try:
-            self._runtime.refresh()
+            self._runtime.follow_routes()
             handle, name = self._endpoints.find(scope)
             response = await handle(scope, receive, name)
         except HttpError as refusal:

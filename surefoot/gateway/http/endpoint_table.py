@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
-from surefoot.gateway.http.endpoints.docs import handle_openapi, handle_page, handle_version
+from surefoot.gateway.http.endpoints.docs import handle_docs_page, handle_openapi, handle_version
 from surefoot.gateway.http.endpoints.handler_context import HandlerContext
 from surefoot.gateway.http.endpoints.health import HealthHandler
 from surefoot.gateway.http.endpoints.kill_switch import KillSwitchHandler
@@ -16,7 +16,7 @@ from surefoot.gateway.http.endpoints.route import RouteHandler
 from surefoot.gateway.http.endpoints.scoring import ScoringHandler
 from surefoot.gateway.http.endpoints.standby import StandbyHandler
 from surefoot.gateway.http.endpoints.stats import MetricsHandler, StatsHandler
-from surefoot.gateway.inference.request_rules import is_model_name
+from surefoot.gateway.model_names import is_model_name
 
 _Handler = Callable[[asgi.Scope, asgi.Receive, str], Awaitable[Response]]
 """Answers a request; the last argument is the model's name in the path, empty where the path has none."""
@@ -49,7 +49,7 @@ class EndpointTable:
             "/version": Endpoint(_READ, handle_version),
             "/metrics": Endpoint(_READ, MetricsHandler(context).handle),
             "/openapi.json": Endpoint(_READ, handle_openapi),
-            "/docs": Endpoint(_READ, handle_page),
+            "/docs": Endpoint(_READ, handle_docs_page),
             "/kill": Endpoint(("PUT", "DELETE"), KillSwitchHandler(context).handle),
         }
         self._of_model = {

@@ -1,4 +1,4 @@
-"""Measure whether the host has idle processor time for background work."""
+"""Measure whether the host has idle processor time, so that shadow requests may use it."""
 
 import contextlib
 from collections import deque

@@ -1,4 +1,4 @@
-"""Run one replica of a version: take batches from the shared queue, predict them, and restart a dead process."""
+"""Run one replica of a model version: take batches from the shared queue, predict them, restart a dead process."""
 
 import asyncio
 import logging
@@ -6,7 +6,8 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from surefoot.gateway.inference.request_attempts import Attempt, Failed, fail_waiting, split_answers
+from surefoot.gateway.inference.attempts.attempt import Attempt, Failed, fail_attempts
+from surefoot.gateway.inference.attempts.batch_answers import split_batch_answers
 from surefoot.models.predictor import Predictor, PredictorLost, RowChecks
 from surefoot.models.rows.answer_checks import describe_error
 
@@ -52,7 +53,7 @@ class Replica:
                 await self._restart()
             except Exception as error:  # noqa: BLE001 - last resort: an error of ours must not leave callers waiting for ever
                 _log.exception("version %s: a batch could not be processed", pool.version.number)
-                fail_waiting(batch, error)
+                fail_attempts(batch, error)
             self.busy_since = math.inf
         await pool.remove_replica(self)
 
@@ -111,7 +112,7 @@ class Replica:
         try:
             answers = await predictor.ask(batch[0].job.names, values, batch[0].job.options)
             self._update_permission(predictor)
-            settled = split_answers(batch, answers, pool.version.number)
+            settled = split_batch_answers(batch, answers, pool.version.number)
         except PredictorLost:
             raise
         except Exception as error:  # noqa: BLE001 - last resort: a model may raise anything

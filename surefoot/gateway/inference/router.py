@@ -1,4 +1,4 @@
-"""Answer each request of a model by the version it is routed to, else by the champion, else by a stand-in."""
+"""Route each request of a model to its assigned version, and on failure to champion, standby or fallback."""
 
 import asyncio
 from collections import defaultdict
@@ -7,36 +7,29 @@ from dataclasses import replace
 from typing import cast
 
 from surefoot.core.domain import Arm, Split, Version
+from surefoot.gateway.inference.attempts.attempt import Answered, Failed, ProcessDown
+from surefoot.gateway.inference.attempts.caller_answer import CallerAnswer, NotServing, NoVersionAnswered, Overloaded
 from surefoot.gateway.inference.failover.failover import Failover
 from surefoot.gateway.inference.failover.timed_attempts import (
-    LEAST_HANG_S,
+    MIN_HANG_S,
     TimedAttempts,
     VersionCounts,
-    hang_patience,
+    hang_time_limit,
 )
-from surefoot.gateway.inference.request_attempts import (
-    Answered,
-    CallerAnswer,
-    CallerError,
-    Failed,
-    NotServing,
-    Overloaded,
-    ProcessDown,
+from surefoot.gateway.inference.routes.active_route import (
+    ActiveRoute,
+    RouteWithoutChampion,
+    make_redactor,
+    read_request_policy,
 )
-from surefoot.gateway.inference.routes.active_route import ActiveRoute, UnservedRoute, make_redactor, policy_rules
-from surefoot.gateway.inference.routes.route_snapshot import (
-    EffectiveRoute,
-    LiveRoute,
-    RouteReader,
-    VersionKey,
-    serving_versions,
-    version_key,
-)
+from surefoot.gateway.inference.routes.live_route import EffectiveRoute, LiveRoute
+from surefoot.gateway.inference.routes.route_snapshot import RouteReader
+from surefoot.gateway.inference.routes.version_key import VersionKey, serving_versions, version_key
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.shadow_queue import ShadowQueue
 from surefoot.gateway.inference.tripwire import TripRecord, Tripwire
 from surefoot.gateway.inference.version_pool import VersionPool
-from surefoot.gateway.log.record import PredictionLogWriter
+from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.in_process import InProcessModel
 from surefoot.models.predictor import Model, Predictor
@@ -83,7 +76,7 @@ class VersionRouter:
             self._bind(effective)
         return self._active
 
-    def unserved_route(self) -> UnservedRoute:
+    def route_without_champion(self) -> RouteWithoutChampion:
         """Give the route in force though its champion is not loaded here, for standby and fallback.
 
         Raises:
@@ -93,9 +86,9 @@ class VersionRouter:
         self._find_standby()
         if route is None or (self.failover.standby is None and not self.failover.fallback.refresh()):
             raise NotServing("no champion is loaded")
-        rules = route.rules or policy_rules(self._settings, self._model)
+        rules = route.rules or read_request_policy(self._settings, self._model)
         split = replace(route.split, weight=0.0, mirror=0.0)
-        return UnservedRoute(split, rules, make_redactor(rules, self._settings))
+        return RouteWithoutChampion(split, rules, make_redactor(rules, self._settings))
 
     @property
     def split(self) -> Split | None:
@@ -121,7 +114,7 @@ class VersionRouter:
         for serving in (champion, candidate):
             if serving is not None:
                 serving.ensure_replicas(self._settings.processes)
-        rules = route.rules or policy_rules(self._settings, self._model)
+        rules = route.rules or read_request_policy(self._settings, self._model)
         self._active = ActiveRoute(split, champion, candidate, rules, make_redactor(rules, self._settings))
         self.failover.fallback.refresh()  # while the policy can be read
 
@@ -214,7 +207,7 @@ class VersionRouter:
 
         Returns:
             What is to be awaited for the answer. It raises NotServing without a loaded champion, Overloaded when more
-            requests wait than may, and CallerError when no version could answer.
+            requests wait than may, and NoVersionAnswered when no version could answer.
         """
         self._counts[job.version.number].requests += 1
         if job.arm is Arm.CANDIDATE and route.candidate is not None:
@@ -258,35 +251,37 @@ class VersionRouter:
             if pool.restarting and pool.is_down:  # nothing is waited for that can be answered at once
                 state = "cannot be started" if pool.failed_starts else "has ended and is being started again"
                 down = f"version {version.number} {state}"
-                if (answer := await self.failover.ask_standby(job, version, f"Down: {down}")) is not None:
+                if (answer := await self.failover.answer_with_standby(job, version, f"Down: {down}")) is not None:
                     return answer
                 if pool.failed_starts and self.failover.fallback.refresh():
-                    return self.failover.fall_back(job, version, f"Down: {down}", NotServing(down))
+                    return self.failover.answer_with_fallback(job, version, f"Down: {down}", NotServing(down))
             if pool.queued >= self._settings.max_queue:
                 full = f"{pool.queued} requests wait for version {version.number}"
-                return self.failover.fall_back(job, version, f"Overloaded: {full}", Overloaded(full))
+                return self.failover.answer_with_fallback(job, version, f"Overloaded: {full}", Overloaded(full))
             # Where a standby can answer, no request waits for another process of the champion.
             outcome = await pool.submit(job, last=self.failover.standby is None).settled
             if isinstance(outcome, Answered):
                 if self.failover.periods:
-                    self.failover.record_recovery(version)
+                    self.failover.record_champion_answer(version)
                 return CallerAnswer(outcome.predictions, version.number, job)
             if isinstance(outcome, ProcessDown | Failed):
                 error = f"Down: {outcome.error}" if isinstance(outcome, ProcessDown) else outcome.error
-                if (answer := await self.failover.ask_standby(job, version, error)) is not None:
+                if (answer := await self.failover.answer_with_standby(job, version, error)) is not None:
                     return answer
             if isinstance(outcome, ProcessDown):
-                return self.failover.fall_back(job, version, f"Down: {outcome.error}", NotServing(outcome.error))
+                return self.failover.answer_with_fallback(
+                    job, version, f"Down: {outcome.error}", NotServing(outcome.error)
+                )
             if isinstance(outcome, Failed):
                 self._counts[version.number].caller_errors += 1
                 if outcome.asked:
                     job.error = job.error or outcome.error
-                return self.failover.fall_back(job, version, outcome.error, CallerError(outcome.error))
+                return self.failover.answer_with_fallback(job, version, outcome.error, NoVersionAnswered(outcome.error))
             route = self.current_route()  # it was revoked
         nothing = "no champion is loaded"
-        if (answer := await self.failover.ask_standby(job, job.split.champion, f"Down: {nothing}")) is not None:
+        if (answer := await self.failover.answer_with_standby(job, job.split.champion, f"Down: {nothing}")) is not None:
             return answer
-        return self.failover.fall_back(job, job.split.champion, f"Down: {nothing}", NotServing(nothing))
+        return self.failover.answer_with_fallback(job, job.split.champion, f"Down: {nothing}", NotServing(nothing))
 
     def stats(self) -> dict[str, object]:
         """Give the counts since start, by version."""
@@ -319,14 +314,14 @@ class VersionRouter:
         """Let a pool finish its queue; one that hangs is killed soon after."""
         pool.stop()
         self._retired = [one for one in self._retired if not one.ended] + [pool]
-        asyncio.get_running_loop().call_later(LEAST_HANG_S, pool.kill)
+        asyncio.get_running_loop().call_later(MIN_HANG_S, pool.kill)
 
     def kill_hung(self) -> None:
         """Kill processes that hang, though no further request would notice it."""
         active = self._active
         for pool in self._pools.values():
             champion = active is not None and pool is active.champion
-            pool.kill_hung(self._settings.champion_timeout_s if champion else hang_patience(self._settings))
+            pool.kill_hung(self._settings.champion_timeout_s if champion else hang_time_limit(self._settings))
         if self._shadow is not None:
             self._shadow.kill_hung(self._settings.shadow_timeout_s)
 
@@ -342,7 +337,7 @@ class VersionRouter:
             pool.kill()
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether some pool has not ended."""
         return not all(pool.ended for pool in (*self._pools.values(), *self._retired))
 

@@ -1,4 +1,4 @@
-"""Define the settings of a gateway: paths, time limits, queue sizes, and request rules from policies."""
+"""Define the settings of a gateway: paths, time limits, queue sizes, and request policies by model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

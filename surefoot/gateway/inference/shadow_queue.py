@@ -15,10 +15,10 @@ import orjson
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.domain import Split, Version
 from surefoot.core.ports import Clock
-from surefoot.gateway.inference.request_attempts import Answered, AttemptOutcome, Revoked
+from surefoot.gateway.inference.attempts.attempt import Answered, AttemptOutcome, Revoked
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.version_pool import VersionPool
-from surefoot.gateway.log.record import PredictionLogWriter
+from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.predictor import Predictor
 
@@ -178,6 +178,6 @@ def _is_mirrored(split: Split, request: str) -> bool:
     return assignment_bucket(f"mirror {split.salt}", request) < split.mirror
 
 
-def shadow_version(split: Split) -> Version | None:
+def mirrored_version(split: Split) -> Version | None:
     """Give the version that requests are mirrored to under a split, or None."""
     return split.candidate if split.mirror else None

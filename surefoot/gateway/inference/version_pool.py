@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from functools import partial
 
 from surefoot.core.domain import Version
-from surefoot.gateway.inference.batch_permission import BatchPermission
-from surefoot.gateway.inference.replica import Replica
-from surefoot.gateway.inference.request_attempts import (
+from surefoot.gateway.inference.attempts.attempt import (
     Attempt,
     AttemptOutcome,
     Failed,
     ProcessDown,
     Revoked,
     SettledAttempt,
-    caller_records,
-    shadow_records,
 )
-from surefoot.gateway.inference.routes.route_snapshot import LiveRoute, version_key
-from surefoot.gateway.log.record import PredictionLogWriter
+from surefoot.gateway.inference.attempts.attempt_records import caller_records, shadow_records
+from surefoot.gateway.inference.batch_permission import BatchPermission
+from surefoot.gateway.inference.replica import Replica
+from surefoot.gateway.inference.routes.live_route import LiveRoute
+from surefoot.gateway.inference.routes.version_key import version_key
+from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.blocking_calls import run_in_daemon_thread
 from surefoot.models.predictor import NO_OPTIONS, AnswerCost, ColumnNames, Predictor, RequestOptions

@@ -39,7 +39,7 @@ class LogRedactor:
         """Whether the features of a request are kept: a hash of its id, the same for all its rows and both versions."""
         return self._kept.share >= 100.0 or assignment_bucket("features", request) < self._kept.share  # noqa: PLR2004 - percent
 
-    def omission(self, request: str, names: ColumnNames) -> str:
+    def omission_reason(self, request: str, names: ColumnNames) -> str:
         """Why nothing of a request's features is written; empty when they are."""
         if not self.keeps_features(request):
             return "not kept"
@@ -59,19 +59,19 @@ class LogRedactor:
             return True
         return all(isinstance(name, str) and not name.isdecimal() for name in names)
 
-    def row(self, features: Mapping[Any, object]) -> dict[Any, object]:
+    def redact_row(self, features: Mapping[Any, object]) -> dict[Any, object]:
         """One row without what is dropped, and with digests for what is hashed."""
         return {
-            name: self.digest(value) if name in self._hashed and not _blank(value) else value
+            name: self.keyed_digest(value) if name in self._hashed and not _blank(value) else value
             for name, value in features.items()
             if name not in self._dropped
         }
 
-    def unit(self, value: str | None) -> str | None:
+    def redact_unit(self, value: str | None) -> str | None:
         """The unit as it is written; assignment to an arm never sees the digest."""
-        return self.digest(value) if self._hides_unit and value is not None else value
+        return self.keyed_digest(value) if self._hides_unit and value is not None else value
 
-    def digest(self, value: object) -> str:
+    def keyed_digest(self, value: object) -> str:
         """Keyed digest of a JSON value, 24 hex digits, however deeply it is nested; equal values have one digest."""
         try:
             if not isinstance(value, list | dict):

@@ -1,4 +1,4 @@
-"""Report to the journal that the gateway cut a candidate's traffic, and retry until that is stored."""
+"""Report to the journal that the gateway cut off a candidate's traffic, and retry until it is stored."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Report to the journal when the standby or fallback starts and stops answering in the champion's place.
+"""Report to the journal when the standby or the fallback starts and stops answering in place of the champion.
 
 Each worker has a note on disk while its callers get such answers. The worker whose note is the last one that is not
 over reports the end. A note outlives its worker: the next worker takes it over. The beginning is reported again while
@@ -71,7 +71,7 @@ class FallbackReporter:
             if slot != self._route_table.slot:
                 self._note(slot).unlink(missing_ok=True)
 
-    def look(self) -> None:
+    def report_when_due(self) -> None:
         """Begin a report when one is due; it costs one comparison while the champion answers everything."""
         period = self._answers.period
         if period is None or (self._task is not None and not self._task.done()):

@@ -16,6 +16,6 @@ async def handle_openapi(_scope: asgi.Scope, _receive: asgi.Receive, _name: str)
     return Response.json(openapi.openapi_document())
 
 
-async def handle_page(_scope: asgi.Scope, _receive: asgi.Receive, _name: str) -> Response:
+async def handle_docs_page(_scope: asgi.Scope, _receive: asgi.Receive, _name: str) -> Response:
     """Give the page of the OpenAPI document."""
     return Response(openapi.openapi_page(), kind=b"text/html; charset=utf-8")

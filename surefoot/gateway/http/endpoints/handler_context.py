@@ -4,7 +4,7 @@ import hmac
 
 from surefoot.core.ports import Clock
 from surefoot.gateway.control.model_controller import ModelController
-from surefoot.gateway.control.runtime import WorkerRuntime
+from surefoot.gateway.control.worker_runtime import WorkerRuntime
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError
 from surefoot.gateway.inference.settings import GatewaySettings

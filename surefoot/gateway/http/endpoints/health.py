@@ -1,6 +1,6 @@
 """Handle /health and /ping: report whether every routed model has a loaded champion."""
 
-from surefoot.gateway.control.runtime import WorkerRuntime
+from surefoot.gateway.control.worker_runtime import WorkerRuntime
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import Response
 from surefoot.gateway.http.endpoints.handler_context import HandlerContext

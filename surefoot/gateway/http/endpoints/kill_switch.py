@@ -25,7 +25,7 @@ class KillSwitchHandler:
         self._context.require_token(scope)
         runtime = self._context.runtime
         if scope["method"] == "DELETE":
-            await runtime.lift_kill()
+            await runtime.lift_kill_switch()
             return Response.json({"killed": ""})
         try:
             body = await asgi.read_body(scope, receive, _MAX_BODY_BYTES)
@@ -33,7 +33,7 @@ class KillSwitchHandler:
             body = b"the reason could not be read"
         reason = clean_reason(body.decode("utf-8", "replace")).text
         try:
-            await runtime.kill(reason)
+            await runtime.set_kill_switch(reason)
         except NotPersisted as error:
             _log.critical("%s", error)
             return Response.json({"error": type(error).__name__, "message": str(error)}, 507)

@@ -6,7 +6,7 @@ import logging
 from surefoot.gateway.http import asgi
 from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoints.handler_context import HandlerContext
-from surefoot.gateway.log.record import SegmentWriter, label_lines
+from surefoot.gateway.log.prediction_log_writer import SegmentWriter, label_lines
 
 _log = logging.getLogger(__name__)
 

@@ -91,7 +91,7 @@ class OpenInferenceHandler:
         except SCORING_ERRORS as error:
             raise scoring_error_answer(error, controller, request) from None
         if controller.router.tripped is not None:  # the cut is in force before this answer leaves
-            controller.collect_trip()
+            controller.collect_tripwire_cut()
         after = mirror_after_response(controller, answer)
         body = tensors.tensor_response(answer.predictions, controller.name, answer.answered_by or answer.fallback, own)
         return Response(body, encoded=answer_headers(answer, request), after=after)

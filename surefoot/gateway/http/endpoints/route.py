@@ -41,7 +41,7 @@ class RouteHandler:
         except ValueError as error:  # orjson's error is one too
             raise HttpError(400, "BAD_REQUEST", str(error)) from None
         try:
-            await self._context.runtime.controller(name).shift(split)
+            await self._context.runtime.controller(name).set_route(split)
         except StaleRoute as error:
             return Response.json({"error": "RouteSuperseded", "message": str(error)}, 409)
         except KillSwitchSet as error:

@@ -9,16 +9,11 @@ from surefoot.gateway.control.model_controller import ModelController
 from surefoot.gateway.http import asgi, scoring_body
 from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoints.handler_context import HandlerContext
-from surefoot.gateway.inference.request_attempts import (
-    CallerAnswer,
-    CallerError,
-    NotServing,
-    Overloaded,
-    new_request,
-)
-from surefoot.gateway.log.label_rules import REQUEST_ID
+from surefoot.gateway.inference.attempts.caller_answer import CallerAnswer, NotServing, NoVersionAnswered, Overloaded
+from surefoot.gateway.inference.request_assignment import new_request
+from surefoot.gateway.log.label_validation import REQUEST_ID
 
-SCORING_ERRORS = (scoring_body.MalformedBody, CallerError, NotServing, Overloaded)
+SCORING_ERRORS = (scoring_body.MalformedBody, NoVersionAnswered, NotServing, Overloaded)
 """Why a scoring request gets no answer."""
 
 
@@ -43,7 +38,7 @@ class ScoringHandler:
         except SCORING_ERRORS as error:
             raise scoring_error_answer(error, controller, request) from None
         if controller.router.tripped is not None:  # the cut is in force before this answer leaves
-            controller.collect_trip()
+            controller.collect_tripwire_cut()
         return Response(
             b'{"predictions":' + answer.predictions + b"}",
             200,
@@ -78,7 +73,7 @@ def start_scoring(
     """
     router = controller.router
     route = router.current_route()
-    assigned = router.unserved_route() if route is None else route
+    assigned = router.route_without_champion() if route is None else route
     job = new_request(
         assigned.split,
         model=controller.name,
@@ -99,7 +94,7 @@ def scoring_error_answer(error: Exception, controller: ModelController, request:
     """Give the HTTP error for a scoring request without an answer."""
     if isinstance(error, scoring_body.UnsupportedType):
         return HttpError(415, "BAD_REQUEST", str(error), x_request_id=request)
-    if isinstance(error, scoring_body.MalformedBody | CallerError):
+    if isinstance(error, scoring_body.MalformedBody | NoVersionAnswered):
         return HttpError(400, "BAD_REQUEST", str(error), x_request_id=request)
     message = f"{error}{': ' + controller.error if controller.error else ''}"
     return HttpError(503, "TEMPORARILY_UNAVAILABLE", message, retry_after="1", x_request_id=request)

@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING
 
 from surefoot.core.domain import Rung, Version
+from surefoot.gateway.inference.attempts.attempt import Answered
+from surefoot.gateway.inference.attempts.caller_answer import CallerAnswer, NotServing, NoVersionAnswered, Overloaded
 from surefoot.gateway.inference.failover.fallback_answers import FallbackAnswers, OpenPeriods, RungRecord
 from surefoot.gateway.inference.failover.timed_attempts import TimedAttempts
-from surefoot.gateway.inference.request_attempts import Answered, CallerAnswer, CallerError, NotServing, Overloaded
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.gateway.log.record import PredictionLogWriter, record_lines
+from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, prediction_lines
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.rows.answer_checks import UNFIT_INPUT_PREFIX
 
@@ -35,12 +36,12 @@ class Failover:
         self.fallback = FallbackAnswers(model, settings, log, self.periods)
         self._log, self._attempts = log, attempts
 
-    def record_recovery(self, champion: Version) -> None:
+    def record_champion_answer(self, champion: Version) -> None:
         """Note that the champion has answered."""
         for period in self.periods.values():
             period.recovered = champion
 
-    async def ask_standby(self, job: ScoringRequest, champion: Version, error: str) -> CallerAnswer | None:
+    async def answer_with_standby(self, job: ScoringRequest, champion: Version, error: str) -> CallerAnswer | None:
         """Answer a request that the champion has failed by the last proven-good version; None when that cannot.
 
         Args:
@@ -63,8 +64,8 @@ class Failover:
         (job.error, job.latency_ms), job.rung = before, None
         return None
 
-    def fall_back(
-        self, job: ScoringRequest, champion: Version, error: str, refusal: NotServing | Overloaded | CallerError
+    def answer_with_fallback(
+        self, job: ScoringRequest, champion: Version, error: str, refusal: NotServing | Overloaded | NoVersionAnswered
     ) -> CallerAnswer:
         """Answer a request that champion and standby have failed by the fallback, or record the failure and refuse it.
 
@@ -79,5 +80,5 @@ class Failover:
             return CallerAnswer(answer[0], "", job, answer[1])
         # Without a version that was asked there is nothing to say of one.
         if job.error is not None and not isinstance(refusal, NotServing):
-            self._log.write(record_lines(job, None, None))
+            self._log.write(prediction_lines(job, None, None))
         raise refusal

@@ -1,4 +1,4 @@
-"""Give the policy's fallback answer to requests that no version can answer, and record since when a rung answers.
+"""Answer requests that no version can answer with the policy's fallback, and record since when it answers.
 
 Law: a rung is asked only for a request that all rungs above it have failed, after they have failed it. The rungs are
 the champion, the last proven-good version, and the fallback.
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import orjson
 
 from surefoot.core.domain import FallbackAnswer, Rung, Version
-from surefoot.gateway.inference.request_attempts import NotATensor, check_tensor
+from surefoot.gateway.inference.attempts.batch_answers import NotATensor, check_tensor
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.gateway.log.record import PredictionLogWriter, record_lines
+from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, prediction_lines
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.rows.answer_checks import UNFIT_INPUT_PREFIX
 
@@ -126,5 +126,5 @@ class FallbackAnswers(RungRecord):
         self.record_answer(champion, fallback.kind, error)
         job.error, job.rung = job.error or error, self.rung
         job.record_latency()
-        self._log.write(record_lines(job, None, None, fallback.kind, answers))
+        self._log.write(prediction_lines(job, None, None, fallback.kind, answers))
         return f"[{','.join(answers)}]".encode(), fallback.kind

@@ -1,17 +1,17 @@
-"""Call a version with a time limit, for requests that another version can answer instead."""
+"""Call a version with a time limit, and count its late requests, while another version can still answer."""
 
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
 
-from surefoot.gateway.inference.request_attempts import Attempt, AttemptOutcome, Failed
+from surefoot.gateway.inference.attempts.attempt import Attempt, AttemptOutcome, Failed
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.scoring_request import ScoringRequest
 
 _HANG_FACTOR = 10.0
 """A process is killed when one batch takes so many times the limit."""
-LEAST_HANG_S = 5.0
+MIN_HANG_S = 5.0
 """A process is not killed before it has been at one batch for so long [s]."""
 
 
@@ -25,9 +25,9 @@ class VersionCounts:
     caller_errors: int = 0
 
 
-def hang_patience(settings: GatewaySettings) -> float:
+def hang_time_limit(settings: GatewaySettings) -> float:
     """How long a process may be at one batch before it is killed, where another version can answer [s]."""
-    return max(settings.candidate_timeout_s * _HANG_FACTOR, LEAST_HANG_S)
+    return max(settings.candidate_timeout_s * _HANG_FACTOR, MIN_HANG_S)
 
 
 class TimedAttempts:
@@ -42,7 +42,7 @@ class TimedAttempts:
         timeout = self._settings.candidate_timeout_s
         if pool.is_down:
             return Failed("Down: its process has ended and is being started again", asked=False)
-        pool.kill_hung(hang_patience(self._settings))
+        pool.kill_hung(hang_time_limit(self._settings))
         if pool.busy_seconds() > timeout:  # it hangs: no other request waits for it
             self._counts[pool.version.number].late += 1
             return Failed(f"Late: still busy after {timeout * 1000:.0f} ms with earlier requests")

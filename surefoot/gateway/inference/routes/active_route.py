@@ -1,9 +1,9 @@
-"""Hold a model's current route together with the version pools that answer its requests."""
+"""Hold a model's active route: its traffic split, request policy, and the version pools that answer."""
 
 from dataclasses import dataclass
 
 from surefoot.core.domain import LogPolicy, Split
-from surefoot.gateway.inference.request_rules import RequestRules
+from surefoot.gateway.inference.routes.request_policy import RequestPolicy
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.redaction import LogRedactor
@@ -24,12 +24,12 @@ class ActiveRoute:
     split: Split
     champion: VersionPool
     candidate: VersionPool | None
-    rules: RequestRules
+    rules: RequestPolicy
     redactor: LogRedactor | None
 
 
 @dataclass(frozen=True, slots=True)
-class UnservedRoute:
+class RouteWithoutChampion:
     """The route in force whose champion is not loaded: only a fallback can answer.
 
     Attributes:
@@ -39,16 +39,16 @@ class UnservedRoute:
     """
 
     split: Split
-    rules: RequestRules
+    rules: RequestPolicy
     redactor: LogRedactor | None
 
 
-def policy_rules(settings: GatewaySettings, model: str) -> RequestRules:
+def read_request_policy(settings: GatewaySettings, model: str) -> RequestPolicy:
     """Give what the policy of a model says of requests now."""
     kept = settings.kept.get(model)
-    return RequestRules(settings.units.get(model), LogPolicy() if kept is None else kept)
+    return RequestPolicy(settings.units.get(model), LogPolicy() if kept is None else kept)
 
 
-def make_redactor(rules: RequestRules, settings: GatewaySettings) -> LogRedactor | None:
+def make_redactor(rules: RequestPolicy, settings: GatewaySettings) -> LogRedactor | None:
     """Make what prepares rows for the log; None where all of a row is written."""
     return None if rules.kept == LogPolicy() else LogRedactor(rules.kept, settings.token, rules.unit)

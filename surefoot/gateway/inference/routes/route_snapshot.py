@@ -1,18 +1,18 @@
-"""Read the current routes from shared memory as an immutable snapshot.
+"""Read the routes of all models from shared memory as one immutable snapshot.
 
 Law: shared memory is written before its generation grows, and every read compares the generation first. So a version
 that has lost its route is refused at the next read, however busy this worker is, and no other part has to tell it.
 """
 
 import mmap
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import orjson
 
 from surefoot.core.domain import Split, Version
 from surefoot.core.traffic_split_json import decode_traffic_split, decode_version
-from surefoot.gateway.inference.request_rules import UNBATCHABLE_KEY, RequestRules, list_or_empty
+from surefoot.gateway.inference.routes.request_policy import RequestPolicy, list_or_empty
 
 NUMBERS_AREA_BYTES = 4096
 """Numbers at the beginning of the shared memory [bytes]; documents come after them."""
@@ -23,13 +23,12 @@ GENERATION_INDEX = 0
 KILL_SWITCH_KEY = ""
 """Key of the kill switch in the document of routes; no model has this name."""
 
+UNBATCHABLE_KEY = "alone"
+"""Key of an entry: why versions are asked one request at a time, by digest. It is not written to the route file."""
 STANDBY_KEY = "standby"
 """Key of an entry: the version that answers requests that the champion fails."""
 GOING_BACK_KEY = "going_back"
 """Key of an entry: whether the candidate is what traffic goes back to, as in a stepped rollback."""
-
-VersionKey = tuple[str, str]
-"""What makes two versions the same one to a gateway: number and digest of the bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class ConfiguredRoute:
 
     split: Split
     warm: tuple[Version, ...]
-    rules: RequestRules | None
+    rules: RequestPolicy | None
     unbatchable: Mapping[str, str]
     cut: str
     standby: Version | None
@@ -75,21 +74,6 @@ class RouteSnapshot:
 
 NO_ROUTES = RouteSnapshot(0, {}, {}, "")
 """The snapshot before the first route."""
-
-
-@dataclass(frozen=True, slots=True)
-class EffectiveRoute:
-    """The route of one model as this worker can serve it: without a candidate that is not loaded.
-
-    Attributes:
-        split: The split that requests are assigned by.
-        serving: Keys of the versions that may answer.
-        route: The route that all workers see.
-    """
-
-    split: Split
-    serving: frozenset[VersionKey]
-    route: ConfiguredRoute
 
 
 class RouteReader:
@@ -127,84 +111,6 @@ def read_document(memory: mmap.mmap, place: int) -> bytes:
     return memory[start + 8 : start + 8 + min(length, MAX_DOCUMENT_BYTES)]
 
 
-class LiveRoute:
-    """The route of one model in this worker; all its methods belong to the event loop."""
-
-    def __init__(self, model: str, reader: RouteReader) -> None:
-        """Follow the route of this model; nothing is loaded yet."""
-        self._model, self._reader = model, reader
-        self._generations = reader.generations
-        self._generation = 0
-        self._loaded: frozenset[VersionKey] = frozenset()
-        self._champion_only = False
-        self._route: ConfiguredRoute | None = None
-        self._standby: VersionKey | None = None
-        self._effective: EffectiveRoute | None = None
-
-    def read(self) -> EffectiveRoute | None:
-        """Give the route in force here; None when its champion is not loaded, or there is no route."""
-        if self._generations[0] != self._generation:
-            snapshot = self._reader.read()
-            route = snapshot.models.get(self._model)
-            if route is not self._route:
-                self._route = route
-                self._update()
-            self._generation = snapshot.generation
-        return self._effective
-
-    def configured(self) -> ConfiguredRoute | None:
-        """Give the route that all workers see, whether its champion is loaded here or not; None without a route."""
-        self.read()
-        return self._route
-
-    def serves(self, key: VersionKey) -> bool:
-        """Whether a version may answer right now."""
-        effective = self.read()
-        return effective is not None and key in effective.serving
-
-    def is_standby(self, key: VersionKey) -> bool:
-        """Whether a version may answer requests that the champion fails, right now."""
-        self.read()
-        return key == self._standby
-
-    def set_loaded(self, keys: Iterable[VersionKey]) -> None:
-        """Say which versions this worker has loaded."""
-        self._loaded = frozenset(keys)
-        self._update()
-
-    def set_champion_only(self, *, champion_only: bool) -> None:
-        """Have the champion answer everything from now on, or follow the route again."""
-        self._champion_only = champion_only
-        self._update()
-
-    def _update(self) -> None:
-        route, before = self._route, self._effective
-        self._standby = None if route is None or route.standby is None else version_key(route.standby)
-        if route is None or version_key(route.split.champion) not in self._loaded:
-            self._effective = None
-            return
-        split = replace(route.split, weight=0.0, mirror=0.0) if self._champion_only else route.split
-        if not self._loaded.issuperset(map(version_key, serving_versions(split))):
-            split = replace(split, weight=0.0)
-        if before is None or before.route is not route or before.split != split:
-            self._effective = EffectiveRoute(split, frozenset(map(version_key, serving_versions(split))), route)
-
-
-def version_key(version: Version) -> VersionKey:
-    """Give what makes two versions the same one to a gateway: number and digest."""
-    return version.number, version.digest
-
-
-def serving_versions(split: Split) -> tuple[Version, ...]:
-    """List the versions that answer callers under a split, the champion first.
-
-    At weight 0 the candidate does not answer, so a rollback loads nothing.
-    """
-    if split.candidate is None or split.weight == 0:
-        return (split.champion,)
-    return split.champion, split.candidate
-
-
 def unbatchable_versions(entry: Mapping[str, object]) -> dict[str, str]:
     """Read from an entry why versions are asked one request at a time, by digest."""
     found = entry.get(UNBATCHABLE_KEY)
@@ -230,7 +136,7 @@ def _decode_route(entry: Mapping[str, object]) -> ConfiguredRoute:
     return ConfiguredRoute(
         decode_traffic_split(entry["route"]),
         tuple(decode_version("warm", version) for version in list_or_empty(entry["warm"])),
-        RequestRules.decode(entry) if "unit" in entry else None,
+        RequestPolicy.decode(entry) if "unit" in entry else None,
         unbatchable_versions(entry),
         str(entry.get("cut", "")),
         read_standby(entry),

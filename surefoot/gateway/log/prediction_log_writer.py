@@ -1,4 +1,4 @@
-"""Write predictions and labels to the log as JSON lines (schema: docs/record-schema.md)."""
+"""Write predictions and labels to the prediction log as JSON lines (schema: docs/record-schema.md)."""
 
 import hashlib
 import logging
@@ -9,11 +9,11 @@ import orjson
 
 from surefoot.core.domain import Arm
 from surefoot.gateway import json_body
-from surefoot.gateway.log.label_rules import check_label, check_request_id, check_time
+from surefoot.gateway.log.label_validation import check_label, check_label_time, check_request_id
 from surefoot.gateway.log.scoring_request import ScoringRequest
-from surefoot.gateway.log.segment import SegmentWriter
+from surefoot.gateway.log.segment_writer import SegmentWriter
 
-__all__ = ["PredictionLogWriter", "SegmentWriter", "json_line", "label_lines", "logged_unit", "record_lines"]
+__all__ = ["PredictionLogWriter", "SegmentWriter", "json_line", "label_lines", "logged_unit", "prediction_lines"]
 _log = logging.getLogger(__name__)
 _LABEL_KEYS = {"request", "row", "label", "at"}
 MAX_LINE_BYTES = 1 << 20
@@ -61,7 +61,7 @@ class PredictionLogWriter:
             self._failing = False
 
 
-def record_lines(
+def prediction_lines(
     job: ScoringRequest,
     predictions: list[object] | None,
     answered_by: str | None,
@@ -122,7 +122,7 @@ def record_lines(
             record["features"] = values
         else:
             features = dict(zip(job.names, values))  # noqa: B905 - decode has counted, and strict costs a third of the line
-            record["features"] = features if redactor is None else redactor.row(features)
+            record["features"] = features if redactor is None else redactor.redact_row(features)
         try:
             line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
         except orjson.JSONEncodeError:
@@ -133,7 +133,7 @@ def record_lines(
 
 def logged_unit(job: ScoringRequest) -> str | None:
     """Give the unit as it is written, in every row: a digest of one that is long or hidden."""
-    unit = job.unit if job.redactor is None else job.redactor.unit(job.unit)
+    unit = job.unit if job.redactor is None else job.redactor.redact_unit(job.unit)
     if unit is None or len(unit) <= MAX_TEXT_LENGTH:
         return unit
     return hashlib.blake2b(unit.encode(), digest_size=12).hexdigest()
@@ -141,7 +141,7 @@ def logged_unit(job: ScoringRequest) -> str | None:
 
 def _missing(job: ScoringRequest) -> dict[str, str]:
     """Say what is left out of all rows of a request, and why: by the policy, or because each would repeat too much."""
-    why = "" if job.redactor is None else job.redactor.omission(job.request, job.names)
+    why = "" if job.redactor is None else job.redactor.omission_reason(job.request, job.names)
     made = {"features": why} if why else {}
     rows = len(job.values)
     if rows > 1:
@@ -202,7 +202,7 @@ def label_lines(body: bytes, now: float) -> list[bytes]:
         request, row = check_request_id(index, item.get("request")), item.get("row", 0)
         if not isinstance(row, int) or isinstance(row, bool) or row < 0:
             raise ValueError(f"label {index} has a row that is not a whole number from 0")
-        at = check_time(index, item.get("at", now), now)
+        at = check_label_time(index, item.get("at", now), now)
         # Of two labels of one time the later report counts; so much later each, as far as a float can tell.
         received = now + index * _LABEL_TICK_S
         record = {"v": 1, "request": request, "row": row, "label": item.get("label"), "at": at, "received": received}

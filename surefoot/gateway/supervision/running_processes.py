@@ -1,4 +1,4 @@
-"""Find the running worker processes of a gateway by its state directory."""
+"""Find a running gateway's supervisor and worker processes by its state directory."""
 
 from pathlib import Path
 

@@ -19,17 +19,17 @@ from surefoot.gateway.control.model_controller import ModelController
 from surefoot.gateway.control.reports.cut_reports import CutReporter
 from surefoot.gateway.control.reports.fallback_reports import FallbackReporter
 from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
-from surefoot.gateway.control.route_entry import after_kill, has_candidate_traffic, persist_route
+from surefoot.gateway.control.route_entry import entry_under_kill_switch, has_candidate_traffic, persist_route
 from surefoot.gateway.control.route_errors import NotPersisted
 from surefoot.gateway.control.route_files import read_routes
 from surefoot.gateway.control.shared_routes import SharedRouteTable, WorkerState
 from surefoot.gateway.control.version_loader import ModelLoaders, VersionLoader
-from surefoot.gateway.control.wake_sockets import drain
+from surefoot.gateway.control.wake_sockets import drain_messages
 from surefoot.gateway.inference.idle_monitor import IdleMonitor
 from surefoot.gateway.inference.router import VersionRouter
 from surefoot.gateway.inference.routes.route_snapshot import KILL_SWITCH_KEY, NO_ROUTES
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.gateway.log.record import PredictionLogWriter, SegmentWriter
+from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, SegmentWriter
 from surefoot.models.blocking_calls import run_in_daemon_thread
 
 _log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class WorkerRuntime:
         self._wake_socket = self._route_table.wake_sockets.open(self._route_table.slot)
         if self._wake_socket is not None:  # a change before this line is found by the first look, which is below
             asyncio.get_running_loop().add_reader(self._wake_socket, self._wake, self._wake_socket)
-        self.refresh()
+        self.follow_routes()
         self._tasks.add(asyncio.create_task(self._run_ticks()))  # routes may change while this one waits
         # Loading ends this wait, and so may the end of the other workers: there is no one event to wait for.
         while not self._ready_to_serve():  # noqa: ASYNC110
@@ -164,16 +164,16 @@ class WorkerRuntime:
         """Wait for the models' processes to end, up to a limit."""
         deadline = time.monotonic() + seconds
         # Processes end this wait, and there are many of them: there is no one event to wait for.
-        while any(one.router.busy for one in self.models.values()) and time.monotonic() < deadline:  # noqa: ASYNC110
+        while any(one.router.is_busy for one in self.models.values()) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_INTERVAL_S)
 
-    def refresh(self) -> None:
+    def follow_routes(self) -> None:
         """Follow the routes that are in force, and acknowledge them; without a change this costs a load from memory."""
         if self._generations[0] == self._generation:
             return
         routes = self._route_table.reader.read()
         for name, route in routes.models.items():
-            self.controller(name).apply(route)
+            self.controller(name).apply_route(route)
         self.routes = routes
         self._generation = routes.generation  # last: a change that was taken over by half is taken over again
         self._route_table.acknowledge_routes(routes.generation)
@@ -233,7 +233,7 @@ class WorkerRuntime:
     def _wake(self, receiver: socket.socket | None = None) -> None:
         """End the wait for the next tick."""
         if receiver is not None:
-            drain(receiver)
+            drain_messages(receiver)
         self._woken = True
         if self._sleep is not None and not self._sleep.done():
             self._sleep.set_result(None)
@@ -250,11 +250,11 @@ class WorkerRuntime:
         self._busy_at = time.monotonic()
 
     async def _tick(self) -> None:
-        self.refresh()
+        self.follow_routes()
         for controller in self.models.values():
-            controller.collect_trip()
+            controller.collect_tripwire_cut()
         for reporter in self._fallback_reports:
-            reporter.look()
+            reporter.report_when_due()
         self._tell_state()
         if self._route_table.last_stats_request != self._stats_reported:
             self._report_stats()
@@ -279,8 +279,8 @@ class WorkerRuntime:
             self._loading_needed, self._loaded_at = False, now
             self._loading = asyncio.create_task(self._load_versions())
 
-    async def kill(self, reason: str) -> None:
-        """Set every candidate of every model to 0, for all workers, until `lift_kill`.
+    async def set_kill_switch(self, reason: str) -> None:
+        """Set every candidate of every model to 0, for all workers, until `lift_kill_switch`.
 
         Raises:
             NotPersisted: It is done, but a restart would forget it.
@@ -288,10 +288,12 @@ class WorkerRuntime:
         with self._route_table.lock():
             _, document = self._route_table.read_routes()
             changed = {
-                name: after_kill(entry, reason) for name, entry in document.items() if has_candidate_traffic(entry)
+                name: entry_under_kill_switch(entry, reason)
+                for name, entry in document.items()
+                if has_candidate_traffic(entry)
             }
             generation = self._route_table.publish({**document, **changed, KILL_SWITCH_KEY: {"reason": reason}})
-        self.refresh()
+        self.follow_routes()
         _log.critical("KILL SWITCH: every candidate is cut: %s", reason)
         unwritten = ""
         try:
@@ -304,7 +306,7 @@ class WorkerRuntime:
         if unwritten:
             raise NotPersisted(f"it cannot be written to the gateway's disk, so a restart forgets it: {unwritten}")
 
-    async def lift_kill(self) -> None:
+    async def lift_kill_switch(self) -> None:
         """Let candidates have traffic again, with their next route."""
         with self._route_table.lock():
             _, document = self._route_table.read_routes()

@@ -1,4 +1,4 @@
-"""Append records to the log files of one process, and start a new file when one is large or old enough."""
+"""Append lines to the log segment of one process, and start a new segment when one is large or old enough."""
 
 import fcntl
 import os

@@ -1,26 +1,16 @@
-"""Convert a policy's rules for requests to and from JSON, and validate model names."""
+"""Hold the policy's settings for requests (assignment unit, logged features), and convert them to JSON and back."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from surefoot.core.domain import LogPolicy
 from surefoot.core.traffic_split_json import decode_percent
 
-_MODEL = re.compile(r"[^./:\\\x00-\x1f\x7f][^/:\\\x00-\x1f\x7f]*")
-_LONGEST_NAME = 200  # bytes; a file name holds 255
-UNBATCHABLE_KEY = "alone"
-"""Key of an entry: why versions are asked one request at a time, by digest. It is not written to the route file."""
 _ALL = LogPolicy()
 
 
-def is_model_name(name: str) -> bool:
-    """Whether a registered model of this name can have a file and a directory of its own."""
-    return _MODEL.fullmatch(name) is not None and len(name.encode("utf-8", "replace")) <= _LONGEST_NAME
-
-
 @dataclass(frozen=True, slots=True)
-class RequestRules:
+class RequestPolicy:
     """What a policy says of requests. It stays as it was when a rollout began, for all workers and over restarts.
 
     Attributes:
@@ -32,7 +22,7 @@ class RequestRules:
     kept: LogPolicy = _ALL
 
     @classmethod
-    def decode(cls, entry: Mapping[str, object]) -> "RequestRules":
+    def decode(cls, entry: Mapping[str, object]) -> "RequestPolicy":
         """Read the rules of an entry.
 
         Raises:

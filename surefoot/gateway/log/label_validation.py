@@ -56,7 +56,7 @@ def check_label(index: int, label: object) -> None:
         )
 
 
-def check_time(index: int, at: object, now: float) -> float:
+def check_label_time(index: int, at: object, now: float) -> float:
     """Refuse a time that cannot be meant: in another unit, long ago, or in the future, where it would never count.
 
     Returns:

@@ -1,0 +1,48 @@
+"""Convert the outcome of an attempt to records of the prediction log."""
+
+from surefoot.gateway.inference.attempts.attempt import Answered, Attempt, AttemptOutcome, Failed, ProcessDown, Revoked
+from surefoot.gateway.log.prediction_log_writer import MAX_TEXT_LENGTH, json_line, logged_unit, prediction_lines
+
+
+def caller_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:
+    """Give the records of answers; of a failure none: another version or a fallback is still to be asked."""
+    return prediction_lines(attempt.job, answers, outcome.by) if isinstance(outcome, Answered) else []
+
+
+def shadow_records(attempt: Attempt, outcome: AttemptOutcome, answers: list[object]) -> list[bytes]:
+    """Give the records of one mirrored request: answers, or how the shadow has failed."""
+    job = attempt.job
+    cpu_ms, rss_mb, model_ms, batch = (None, None, None, None) if job.cost is None else job.cost
+    record: dict[str, object] = {
+        "v": 1,
+        "request": job.request,
+        "row": 0,
+        "model": job.model,
+        "at": job.at,
+        "unit": logged_unit(job),
+        "version": job.version.number,
+        "rollout": job.split.rollout,
+        "latency_ms": job.latency_ms,
+        "cpu_ms": cpu_ms,
+        "rss_mb": rss_mb,
+        "error": _shadow_error(outcome),
+        "model_ms": model_ms,
+        "batch": batch,
+    }
+    return [
+        json_line({**record, "row": row, "prediction": answer})
+        for row, answer in enumerate(answers or [None] * len(job.values))
+    ]
+
+
+def _shadow_error(outcome: AttemptOutcome) -> str | None:
+    """Say how a shadow failed; None when it answered."""
+    match outcome:
+        case Answered():
+            return None
+        case Failed(error=error):
+            return error[:MAX_TEXT_LENGTH]
+        case ProcessDown(error=error):
+            return f"Down: {error}"[:MAX_TEXT_LENGTH]
+        case Revoked():
+            return "Revoked: it was let go before it had answered"

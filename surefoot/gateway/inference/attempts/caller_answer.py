@@ -1,0 +1,40 @@
+"""Define what a caller gets: predictions of one version or the fallback, or an error if nothing could answer."""
+
+from dataclasses import dataclass
+
+from surefoot.core.domain import Rung
+from surefoot.gateway.log.scoring_request import ScoringRequest
+
+
+class NotServing(Exception):
+    """The model has no loaded champion."""
+
+
+class Overloaded(Exception):
+    """More requests wait than the queue may hold."""
+
+
+class NoVersionAnswered(Exception):
+    """No version could answer this request."""
+
+
+@dataclass(slots=True)
+class CallerAnswer:
+    """What the caller gets.
+
+    Attributes:
+        predictions: JSON list of predictions.
+        answered_by: Number of the version that gave it; empty for a fallback answer.
+        job: The request.
+        fallback: Kind of the fallback that gave it; empty when a version did.
+    """
+
+    predictions: bytes
+    answered_by: str
+    job: ScoringRequest
+    fallback: str = ""
+
+    @property
+    def rung(self) -> Rung | None:
+        """What answered because the champion failed; None when champion or candidate answered."""
+        return self.job.rung
