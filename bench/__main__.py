@@ -12,7 +12,7 @@ from pathlib import Path
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.core.assignment import assignment_bucket
-from surefoot.core.judging.evidence import EventStratum, SplitCounts
+from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_gate
@@ -50,8 +50,8 @@ def rows() -> list[dict[str, object]]:
         )
         journal.close()
     gate = parse_gate("errors", {"metric": "error_rate", "margin": 0.01})
-    strata = tuple(EventStratum(share, 3, 997, 60, 19_940) for share in (0.05, 0.25, 0.5))
-    verdict = median_ms(lambda: judge(gate, SplitCounts(strata, 0.003), DecisionThresholds()), 20)
+    strata = tuple(BadEventStratum(share, 3, 997, 60, 19_940) for share in (0.05, 0.25, 0.5))
+    verdict = median_ms(lambda: judge(gate, BadEventCounts(strata, 0.003), DecisionThresholds()), 20)
     found.append(("judge: one error-rate verdict with its band", verdict, "ms", 100.0))
     thousand = median_ms(lambda: [assignment_bucket("salt", f"unit-{n}") for n in range(1000)], 20)
     found.append(("gateway: assign a unit to an arm", thousand, "us", 20.0))

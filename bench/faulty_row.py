@@ -28,7 +28,7 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.adapters.replay.version_processes import VersionProcesses
 from surefoot.core.domain import EvidenceKind, Version
-from surefoot.core.judging.evidence import SplitCounts
+from surefoot.core.judging.evidence import BadEventCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.parse import parse_gate
 from surefoot.demo.flights import FEATURES
@@ -87,7 +87,7 @@ def save_candidate(folder: Path, fault: str, requests: pd.DataFrame) -> Version:
     return Version(fault, directory_digest(folder / fault))
 
 
-def count_failures(prepared: Prepared, root: Path, candidate: Version) -> tuple[SplitCounts, float]:
+def count_failures(prepared: Prepared, root: Path, candidate: Version) -> tuple[BadEventCounts, float]:
     """Evaluate one candidate beside the champion; what it could not answer, and how long it took [s]."""
     log, models = PredictionLog(root), VersionProcesses(Folders(prepared.folder), min(MEMORY_MB, CANDIDATE_MEMORY_MB))  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as kept:
@@ -108,7 +108,7 @@ def count_failures(prepared: Prepared, root: Path, candidate: Version) -> tuple[
         found = PredictionLogEvidence(log, replay, lambda *_: no_suite()).gather(question)
         took = time.monotonic() - began
         replay.close()
-    if not isinstance(found, SplitCounts):
+    if not isinstance(found, BadEventCounts):
         raise SystemExit(f"{candidate.number}: {found}")
     return found, took
 

@@ -13,8 +13,8 @@ from rich.progress import track
 
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.domain import Outcome
-from surefoot.core.gates.rate import MAX_EPOCHS
-from surefoot.core.judging.evidence import EventStratum, SplitCounts
+from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
+from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.policy.parse import parse_gate
@@ -84,7 +84,7 @@ def looks(requests: pd.DataFrame, bad: NDArray[np.bool_], keys: NDArray[np.int64
     return made
 
 
-def strata(trials: Trials, ruler: Floats) -> tuple[EventStratum, ...]:
+def strata(trials: Trials, ruler: Floats) -> tuple[BadEventStratum, ...]:
     """Counts of one look under one assignment."""
     mine = ruler[trials.place] < trials.weight
     code = (trials.weight.astype(np.int64) * MAX_EPOCHS + trials.epoch) * 4 + mine * 2 + trials.bad
@@ -93,7 +93,7 @@ def strata(trials: Trials, ruler: Floats) -> tuple[EventStratum, ...]:
     for key in np.flatnonzero(cells.sum(axis=1)):
         old_good, old_bad, new_good, new_bad = (int(n) for n in cells[key])
         made.append(
-            EventStratum(key // MAX_EPOCHS / 100.0, new_bad, new_good, old_bad, old_good, int(key % MAX_EPOCHS))
+            BadEventStratum(key // MAX_EPOCHS / 100.0, new_bad, new_good, old_bad, old_good, int(key % MAX_EPOCHS))
         )
     return tuple(made)
 
@@ -109,7 +109,7 @@ def rolled_back(sequence: list[Trials], ruler: Floats, rate: float, alpha: float
         ):
             continue  # no FAIL without this evidence; the whole judge is slower
         level = DecisionThresholds(alpha, allowance=margin_allowance(RAMP[trials.step][0]))
-        if judge(gate, SplitCounts(counts, rate, "unit", 10**6), level).outcome is Outcome.FAIL:
+        if judge(gate, BadEventCounts(counts, rate, "unit", 10**6), level).outcome is Outcome.FAIL:
             return True
     return False
 

@@ -25,13 +25,13 @@ from rich.table import Column, Table
 from bench.judging.rivals import hodges_lehmann
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.judging.evidence import (
+    BadEventCounts,
+    BadEventStratum,
     BucketCounts,
-    EventStratum,
+    MeasurementCounts,
+    MeasurementStratum,
     PairedBlock,
     PairedSums,
-    SpeedCounts,
-    SpeedStratum,
-    SplitCounts,
     ValueCounts,
     ValueStratum,
 )
@@ -94,10 +94,10 @@ def within(margin: float) -> Gate:
     return parse_gate("events", {"metric": "error_rate", "margin": margin})
 
 
-def events(gate: Gate, *strata: EventStratum) -> Verdict:
+def events(gate: Gate, *strata: BadEventStratum) -> Verdict:
     """Bad events of two arms."""
     bad, n = sum(s.champion_bad for s in strata), sum(s.champion for s in strata)
-    return judge(gate, SplitCounts(strata, bad / n, "unit"), LEVEL)
+    return judge(gate, BadEventCounts(strata, bad / n, "unit"), LEVEL)
 
 
 def values(gate: Gate, candidate: tuple[int, int], champion: tuple[int, int]) -> Verdict:
@@ -109,7 +109,7 @@ def values(gate: Gate, candidate: tuple[int, int], champion: tuple[int, int]) ->
 def speeds(candidate: Sequence[float], champion: Sequence[float], unit: str) -> Verdict:
     """Measurements of two arms; the champion's past is the control itself."""
     new, old = (histogram(arm) for arm in (candidate, champion))
-    return judge(MEDIAN, SpeedCounts((SpeedStratum(0.5, new, old),), old, unit), LEVEL)
+    return judge(MEDIAN, MeasurementCounts((MeasurementStratum(0.5, new, old),), old, unit), LEVEL)
 
 
 def histogram(measured: Sequence[float]) -> BucketCounts:
@@ -156,13 +156,13 @@ def said(verdict: Verdict, wanted: Outcome, note: str = "", *, also: bool = True
 def trial(record: Record, wanted: Outcome) -> Said:
     """Bad events of a trial whose control comes first."""
     (old, new), (beside, mine) = record["data"]["n"], record["data"]["event"]
-    return said(events(EVENTS, EventStratum(0.5, mine, new - mine, beside, old - beside)), wanted)
+    return said(events(EVENTS, BadEventStratum(0.5, mine, new - mine, beside, old - beside)), wanted)
 
 
 def propranolol(record: Record) -> Said:
     """Fewer deaths; the counts are the final ones, those of the sixth look were not published."""
     mine, new, beside, old = record["data"]["events"]
-    stratum = EventStratum(0.5, mine, new - mine, beside, old - beside)
+    stratum = BadEventStratum(0.5, mine, new - mine, beside, old - beside)
     verdict, equal = events(EVENTS, stratum), events(WORSE_AT_ALL, stratum)
     note = f", within 10 %. That it is no worse at all: {equal.outcome}, {sure(nats(equal, 'safety'))}"
     return said(verdict, Outcome.PASS, note, also=(verdict.estimate or 0.0) < 0.0)
@@ -172,7 +172,7 @@ def retention(record: Record, wanted: Outcome) -> Said:
     """Players who return with the gate moved to level 40, against level 30; what else the judge says is shown too."""
     (old, new), (beside, mine) = record["data"]["n"], record["data"]["success"]
     verdict, many = (values(RETURNS, (mine * k, new * k), (beside * k, old * k)) for k in (1, 100))
-    away = events(within(LEAST_RETURNS), EventStratum(0.5, new - mine, mine, old - beside, beside))
+    away = events(within(LEAST_RETURNS), BadEventStratum(0.5, new - mine, mine, old - beside, beside))
     note = (
         f". As the error rate of staying away: {away.outcome}, harm {sure(nats(away, 'harm'))}. With a hundred times"
         f" the players: {many.outcome}, harm {sure(nats(many, 'harm'))}"
@@ -183,7 +183,7 @@ def retention(record: Record, wanted: Outcome) -> Said:
 def split(record: Record) -> Said:
     """A split that a check at 1 % doubts is not called broken at 0.1 %; ten times of it is."""
     share, (old, new) = record["data"]["expected_share"], record["data"]["n"]
-    both = [events(POINT, EventStratum(share, 0, new * times, 0, old * times)) for times in (1, 10)]
+    both = [events(POINT, BadEventStratum(share, 0, new * times, 0, old * times)) for times in (1, 10)]
     broken = ["the split is broken" in verdict.reason for verdict in both]
     doubts = [nats(verdict, "a wrong split") for verdict in both]
     words = ["broken" if yes else "sound" for yes in broken]
@@ -195,7 +195,7 @@ def split(record: Record) -> Said:
 def mammograms(record: Record) -> Said:
     """No difference: safe to a point, and no more than undecided where the limit is narrow."""
     yes, no = (record["data"]["table"][word] for word in ("yes", "no"))
-    stratum = EventStratum(0.5, yes["mammogram"], no["mammogram"], yes["control"], no["control"])
+    stratum = BadEventStratum(0.5, yes["mammogram"], no["mammogram"], yes["control"], no["control"])
     verdict, grown, narrow = (events(gate, stratum) for gate in (POINT, EVENTS, within(0.0015)))
     note = (
         f", within 1 point. Within 10 % of the control's rate: {grown.outcome}, {sure(nats(grown, 'safety'))}. Within"
@@ -212,7 +212,7 @@ def admissions(record: Record) -> Said:
     counts = [[cells[name, *key] for key in order] for name in sorted({dept for dept, _, _ in cells})]
     sums = [sum(column) for column in zip(*counts, strict=True)]
     apart, pooled = (
-        events(EVENTS, *(EventStratum(sum(n[:2]) / sum(n), *n) for n in part)) for part in (counts, [sums])
+        events(EVENTS, *(BadEventStratum(sum(n[:2]) / sum(n), *n) for n in part)) for part in (counts, [sums])
     )
     adjusted = apart.estimate if apart.estimate is not None else math.nan
     return Said(
@@ -230,7 +230,7 @@ def callbacks(record: Record) -> Said:
     (beside, old), (mine, new) = record["data"]["white"], record["data"]["black"]
     verdict = values(FOUR_FIFTHS, (mine, new), (beside, old))
     ratio = figure(verdict, "candidate mean") / figure(verdict, "champion mean")
-    none = events(POINT, EventStratum(0.5, new - mine, mine, old - beside, beside))
+    none = events(POINT, BadEventStratum(0.5, new - mine, mine, old - beside, beside))
     note = f"; ratio {ratio:.3f}. As no callback, within 1 point: {none.outcome}, {sure(nats(none, 'harm'))}"
     also = none.outcome is Outcome.FAIL and ratio < 1.0 - FIFTH
     return said(verdict, Outcome.FAIL, note, also=also, demand="FAIL both ways, ratio below 0.8")

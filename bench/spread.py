@@ -30,10 +30,10 @@ from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvid
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import Verdict
-from surefoot.core.judging.evidence import Evidence, MissingEvidence, PairedSums, SplitCounts
+from surefoot.core.judging.evidence import BadEventCounts, Evidence, MissingEvidence, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.record.state import fold_entries
+from surefoot.core.record.ledger import fold_entries
 from surefoot.part_counting import PartCounter
 from surefoot.rollout import due_replay_requests
 from surefoot.settings import Settings
@@ -94,7 +94,7 @@ def look(config: Settings, asked_at: float) -> tuple[dict[str, Evidence], dict[s
     found, verdicts = {}, {}
     for question in questions:
         given = source.gather(question)
-        found[question.gate.name] = replace(given, kept="") if isinstance(given, PairedSums | SplitCounts) else given
+        found[question.gate.name] = replace(given, kept="") if isinstance(given, PairedSums | BadEventCounts) else given
         verdicts[question.gate.name] = judge(question.gate, given, DecisionThresholds())
     replay.close()
     return found, verdicts

@@ -43,7 +43,7 @@ from surefoot.core.record.events import (
     StageEntered,
     decode_event,
 )
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.core.rollback.stepped_rollback import is_stepping
 from surefoot.rollout import Ports
 from surefoot.rollout.steps import journal_and_apply

@@ -25,9 +25,9 @@ from bench.evaluate import show
 from bench.evaluating.prepared import write_rows
 from bench.flights_models import Shop
 from bench.watch_years import BASKET, FAULT_DAY, Fault, years
+from surefoot.core.champion_watch.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
+from surefoot.core.champion_watch.early_signals import PAST_DAYS, RECENT_DAYS, SignalReading, read_signals
 from surefoot.core.domain import Outcome
-from surefoot.core.watching.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
-from surefoot.core.watching.signals import PAST_DAYS, RECENT_DAYS, SignalReading, read_signals
 from surefoot.demo.flights import FEATURES
 
 PER_YEAR = 0.1

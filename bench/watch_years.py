@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.watching.day_counts import MILLIONTHS, DayCounts, LabelValue
+from surefoot.core.champion_watch.day_counts import MILLIONTHS, DayCounts, LabelValue
 
 PLACES = 10
 COLUMNS = ("prediction", "weather", "price", "origin", "seats", "age", "distance")

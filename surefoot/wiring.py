@@ -35,12 +35,12 @@ from surefoot.adapters.served_answers.served_answer_counts import CountWindow, c
 from surefoot.adapters.traffic.gateway import GatewayTraffic
 from surefoot.core.domain import Outcome, Rung, Version
 from surefoot.core.errors import NotFound, PolicyInvalid
+from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import MissingEvidence
-from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.record.fallback_events import FallbackDrilled
+from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.core.record.service_events import VersionCounts
-from surefoot.core.record.state import Ledger, fold_entries
 from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.forkserver import Forkserver

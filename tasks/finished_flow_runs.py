@@ -23,7 +23,7 @@ from surefoot.adapters import flow_state
 from surefoot.controller.scheduler import ROLLOUT_TAG_PREFIX
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.record.chain import canonical_digest
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.rollout import ended_outcomes
 from surefoot.rollout.reconcile import MAX_LATEST_RUNS
 from surefoot.settings import read_settings

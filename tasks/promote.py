@@ -14,7 +14,7 @@ from surefoot.core.actions import NoRollout, WaitUntil
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.rollout import end_cancelled_rollouts, open_promotion
 from surefoot.rollout.reconcile import bake_action
 from surefoot.settings import read_settings

@@ -15,7 +15,7 @@ from surefoot import wiring
 from surefoot.adapters import flow_state
 from surefoot.controller.scheduler import NOTHING_TO_DO
 from surefoot.core.errors import SurefootError
-from surefoot.core.record.describe import describe_event
+from surefoot.core.record.event_sentences import describe_event
 from surefoot.core.record.events import decode_event
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.exposure import list_due_exposure

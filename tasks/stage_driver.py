@@ -13,9 +13,9 @@ from surefoot import wiring
 from surefoot.adapters.replay.scoring_progress import ProgressReport
 from surefoot.core.domain import Stage
 from surefoot.core.errors import SurefootError
-from surefoot.core.record.describe import describe_event, event_title
+from surefoot.core.record.event_sentences import describe_event, rollout_headline
 from surefoot.core.record.events import GateJudged, decode_event
-from surefoot.core.record.state import fold_entries
+from surefoot.core.record.ledger import fold_entries
 from surefoot.rollout import Ports, drive_rollout
 from surefoot.settings import read_settings
 from tasks.progress import ProgressArtifact, artifact_key
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from prefect.tasks import Task
 
     from surefoot.core.record.chain import Entry
-    from surefoot.core.record.state import Ledger
+    from surefoot.core.record.ledger import Ledger
 
 
 def open_flow_ports(report: ProgressReport = lambda _done, _total: None) -> AbstractContextManager[Ports]:
@@ -72,7 +72,7 @@ def drive_stage(model: str, rollout: str, stage: Stage, step: int = 0, *, wait: 
     for entry in fresh:
         log.info("%s", describe_event(decode_event(entry.kind, entry.data)))
     found = ledger.rollouts[rollout]
-    _artifact(model, rollout, fresh, event_title(found.opened))
+    _artifact(model, rollout, fresh, rollout_headline(found.opened))
     project_journal_to_mlflow(model)
     if found.stage.is_terminal or found.ending:
         return rollout_state(ledger, rollout, rollout)

@@ -14,13 +14,13 @@ from surefoot.core.errors import (
     RouteSuperseded,
     StaleLedger,
 )
-from surefoot.core.judging.evidence import AnswerShapes, EventStratum, Evidence, MissingEvidence, SplitCounts
+from surefoot.core.judging.data_validation import ValidationResult
+from surefoot.core.judging.evidence import AnswerShapes, BadEventCounts, BadEventStratum, Evidence, MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.recovery.data_layer import DataSource
 from surefoot.core.record.chain import GENESIS_HASH, Entry, canonical_bytes, check_chain, seal_entry
-from surefoot.core.tables.data_layer import RestoreResult, TableCheckpoint, TableDigest
+from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 from surefoot.rollout import Ports, PromotionRequest
 
 T = TypeVar("T")
@@ -305,7 +305,7 @@ class FakeEvidences:
             return SAME_SHAPE
         bad = 4000 if self.story == f"bad-{question.kind}" else 0
         share = 0.5
-        return SplitCounts((EventStratum(share, bad, 10_000 - bad, 0, 10_000),), 0.0, recent=20_000)
+        return BadEventCounts((BadEventStratum(share, bad, 10_000 - bad, 0, 10_000),), 0.0, recent=20_000)
 
 
 @dataclass

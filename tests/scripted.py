@@ -4,21 +4,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from surefoot.core.domain import Stage
-from surefoot.core.judging.evidence import EventStratum, Evidence, FeatureShift, InputShift, SplitCounts
+from surefoot.core.judging.data_validation import ValidationResult
+from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum, DistributionShift, Evidence, FeatureShift
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Metric
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.rollout import drive_rollout, open_promotion
 from tests.fakes import MIRRORED, POLICY, SAME_SHAPE, Scenario
 
-PASS = SplitCounts((EventStratum(0.5, 0, 20_000, 0, 20_000),), 0.0, recent=40_000)
-FAIL = SplitCounts((EventStratum(0.5, 8_000, 12_000, 0, 20_000),), 0.0, recent=40_000)
+PASS = BadEventCounts((BadEventStratum(0.5, 0, 20_000, 0, 20_000),), 0.0, recent=40_000)
+FAIL = BadEventCounts((BadEventStratum(0.5, 8_000, 12_000, 0, 20_000),), 0.0, recent=40_000)
 ALONE = {
-    True: SplitCounts((EventStratum(1.0, 8_000, 12_000, 0, 0),), 0.0),
-    False: SplitCounts((EventStratum(1.0, 0, 20_000, 0, 0),), 0.0),
+    True: BadEventCounts((BadEventStratum(1.0, 8_000, 12_000, 0, 0),), 0.0),
+    False: BadEventCounts((BadEventStratum(1.0, 0, 20_000, 0, 0),), 0.0),
 }
-STILL, MOVED = (InputShift("before", (FeatureShift("f", d, 10**6, 10**6),)) for d in (0.0, 0.5))
+STILL, MOVED = (DistributionShift("before", (FeatureShift("f", d, 10**6, 10**6),)) for d in (0.0, 0.5))
 TWO = {
     **POLICY,
     "gates": {

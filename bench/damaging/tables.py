@@ -18,7 +18,7 @@ from surefoot.adapters.datalayer.parquet_files import ParquetFiles
 from surefoot.adapters.datalayer.sql_table import SqlTable, open_table_engine
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.recovery.data_layer import SqlSource, parse_data_source
-from surefoot.core.tables.data_layer import RestoreResult, TableCheckpoint
+from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint
 
 Restore = Callable[[], RestoreResult]
 _TAKEN_BACK = ("2",)

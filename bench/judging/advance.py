@@ -7,8 +7,8 @@ import numpy as np
 
 from bench.judging.ours import BETA, GROWTH, LADDER, POINTS, fails, plain, strata
 from bench.judging.traffic import RAMP, Floats, Scene, baseline, sums, worse
-from surefoot.core.gates.rate import MAX_EPOCHS
-from surefoot.core.judging.evidence import EventStratum
+from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
+from surefoot.core.judging.evidence import BadEventStratum
 from surefoot.core.stats.rate_eprocess import NO_HARM_FACTORS, trial_increments
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def rollout(scene: Scene, rng: np.random.Generator) -> tuple[float, float]:
     return (math.inf, failed) if failed < promoted else (promoted, math.inf)
 
 
-def past_totals(past: list[EventStratum], share: float, guess: float) -> Floats:
+def past_totals(past: list[BadEventStratum], share: float, guess: float) -> Floats:
     """Evidence of safety of the stages before, at the margin that this stage must exclude, by alternative."""
     margin = _margin(share)
     made = np.zeros(len(NO_HARM_FACTORS))

@@ -16,7 +16,7 @@ from surefoot.adapters.evidence.live_counts.bad_event_counts import count_bad_ev
 from surefoot.adapters.evidence.live_counts.measurement_histograms import count_measurements
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.core.domain import EvidenceKind, Split, Version
-from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, EventStratum, PairedBlock, PairedSums, SplitCounts
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, BadEventCounts, BadEventStratum, PairedBlock, PairedSums
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -29,10 +29,10 @@ GATES, SLICES, BLOCKS = 20, 30, 30
 """Gates of one look, slices of each, and blocks (days) of each slice."""
 ROUNDS = 15
 STRATA = [
-    EventStratum(0.01, 12, 588, 1_190, 58_210),
-    EventStratum(0.05, 60, 2_940, 1_140, 55_860),
-    EventStratum(0.25, 300, 14_700, 900, 44_100),
-    EventStratum(0.5, 600, 29_400, 600, 29_400),
+    BadEventStratum(0.01, 12, 588, 1_190, 58_210),
+    BadEventStratum(0.05, 60, 2_940, 1_140, 55_860),
+    BadEventStratum(0.25, 300, 14_700, 900, 44_100),
+    BadEventStratum(0.5, 600, 29_400, 600, 29_400),
 ]
 
 
@@ -144,30 +144,30 @@ def merged(plan: Plan) -> Row:
     """Cut the requests of one rollout over workers in many ways, add up in any order, and compare every verdict."""
     rng = random.Random(plan.seed)  # noqa: S311 - a simulation
     gate, level = parse_gate("errors", {"metric": "error_rate", "margin": 0.01}), DecisionThresholds()
-    whole = judge(gate, SplitCounts(tuple(STRATA), 0.02), level)
+    whole = judge(gate, BadEventCounts(tuple(STRATA), 0.02), level)
     rounds = 50 if plan.quick else 500
     different = 0
     for _ in range(rounds):
-        parts: list[EventStratum] = []
+        parts: list[BadEventStratum] = []
         for s in STRATA:
             cells = (s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good)
             cuts = [sorted(rng.randint(0, n) for _ in range(3)) for n in cells]
             for worker in range(4):
                 ends = [([0, *cut, n][worker], [0, *cut, n][worker + 1]) for cut, n in zip(cuts, cells, strict=True)]
-                parts.append(EventStratum(s.share, *(high - low for low, high in ends)))
+                parts.append(BadEventStratum(s.share, *(high - low for low, high in ends)))
         rng.shuffle(parts)
-        different += judge(gate, SplitCounts(_added(parts), 0.02), level) != whole
+        different += judge(gate, BadEventCounts(_added(parts), 0.02), level) != whole
     name = "verdicts that differ when four workers count, in any order"
     return Row(20, name, "verdicts", different, "= 0", not different, runs=rounds)
 
 
-def _added(parts: list[EventStratum]) -> tuple[EventStratum, ...]:
+def _added(parts: list[BadEventStratum]) -> tuple[BadEventStratum, ...]:
     totals: dict[float, list[int]] = {}
     for s in parts:
         total = totals.setdefault(s.share, [0, 0, 0, 0])
         for index, n in enumerate((s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good)):
             total[index] += n
-    return tuple(EventStratum(share, *total) for share, total in sorted(totals.items()))
+    return tuple(BadEventStratum(share, *total) for share, total in sorted(totals.items()))
 
 
 def rows(plan: Plan) -> list[Row]:

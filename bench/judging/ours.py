@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from bench.judging.traffic import OUTCOMES, Floats, Ints, Scene
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.gates.rate import MAX_EPOCHS, merge_strata
-from surefoot.core.judging.evidence import EventStratum
+from surefoot.core.gates.bad_event_rate import MAX_EPOCHS, merge_strata
+from surefoot.core.judging.evidence import BadEventStratum
 from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT, likely_start, log_mixture
 from surefoot.core.stats.rate_eprocess import (
     HARM_FACTORS,
@@ -19,7 +19,7 @@ from surefoot.core.stats.rate_eprocess import (
     trial_increments,
 )
 from surefoot.core.stats.sample_ratio import ALTERNATIVE_SHARE_FACTORS, sample_ratio_evidence
-from surefoot.core.verdicts.build import SAMPLE_RATIO_ALPHA
+from surefoot.core.verdicts.live_decision import SAMPLE_RATIO_ALPHA
 
 ALPHA, BETA = 0.01, 0.05
 GROWTH, POINTS = 1.10, 0.002
@@ -76,7 +76,7 @@ def plain(totals: Floats) -> Floats:
     return _log_mean_exp(totals)
 
 
-def strata(scene: Scene, outcomes: NDArray[np.intp], until: int, size: int = 0) -> list[EventStratum]:
+def strata(scene: Scene, outcomes: NDArray[np.intp], until: int, size: int = 0) -> list[BadEventStratum]:
     """What the gateway would have counted up to a request, with an epoch every `size` requests."""
     epochs = np.minimum(np.arange(until) // size, MAX_EPOCHS - 1) if size else np.zeros(until, dtype=np.int64)
     cells = outcomes[:until] + OUTCOMES * (scene.stage[:until] + len(scene.stages) * epochs)
@@ -87,11 +87,11 @@ def strata(scene: Scene, outcomes: NDArray[np.intp], until: int, size: int = 0) 
         mine_bad, mine_good, bad, good = counts[at : at + OUTCOMES]
         share, epoch = scene.stages[number % len(scene.stages)][0], number // len(scene.stages)
         if mine_bad or mine_good or bad or good:
-            made.append(EventStratum(share, mine_bad, mine_good, bad, good, epoch))
+            made.append(BadEventStratum(share, mine_bad, mine_good, bad, good, epoch))
     return made
 
 
-def beyond(counted: list[EventStratum], guess: float) -> bool:
+def beyond(counted: list[BadEventStratum], guess: float) -> bool:
     """Whether the estimate since the candidate seems to have broken lies above the limit."""
     start = likely_start(epoch_increments(counted, guess, 1.0, 0.0, HARM_FACTORS), starts=MAX_EPOCHS)
     rates = mantel_haenszel(merge_strata([s for s in counted if s.epoch >= start]))

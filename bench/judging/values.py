@@ -12,7 +12,7 @@ from scipy import stats
 from bench.judging import rivals
 from bench.judging.ours import ALPHA, BETA, _same, mixed, plain
 from bench.judging.traffic import Floats, Ints, Scene
-from surefoot.core.gates.rate import MAX_EPOCHS
+from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import ValueStratum
 from surefoot.core.stats import bounded_mean, mcnemar
 from surefoot.core.stats.change_point import log_mixture

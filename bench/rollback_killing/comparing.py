@@ -8,7 +8,7 @@ from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.policy.recovery.data_layer import parse_data_source
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import decode_event
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.core.tables.data_events import DataCheckpointed, DataRestored
 from surefoot.rollout import Ports
 from surefoot.settings import Settings

@@ -13,7 +13,7 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy, Weight
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import EndDecided, GateJudged, Paused, RolloutEnded, StageEntered, decode_event
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.rollout import Ports, PromotionRequest, drive_rollout, open_promotion
 
 _LONGEST_JUMP_S = 1e12

@@ -22,8 +22,8 @@ from surefoot.backtest.run import rollout_milestones
 from surefoot.cli.printing.output import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, Rejected
+from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import MissingEvidence
-from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.record.events import GateJudged, as_json, decode_event
 
 if TYPE_CHECKING:

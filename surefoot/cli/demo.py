@@ -22,9 +22,9 @@ from surefoot.cli.printing.output import console
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected, SurefootError, Unavailable
 from surefoot.core.record.chain import Entry, check_chain
-from surefoot.core.record.describe import describe_event
+from surefoot.core.record.event_sentences import describe_event
 from surefoot.core.record.events import EffectDone, EffectIntended, GateJudged, decode_event
-from surefoot.core.record.state import Ledger, fold_entries
+from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched
 from surefoot.core.tables.data_events import DataCheckpointRequested, DataProved, DataRestoreRequested
 from surefoot.demo.predictions_table import URL_VARIABLE, PredictionsTable, make_project

@@ -30,7 +30,7 @@ from surefoot.core.operator_reason import Reason as Why
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import DriftFound, EffectDone, EffectIntended, SetSplit, as_json, decode_event
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.core.rollback.stepped_rollback import is_held, is_stepping
 from surefoot.core.served_versions.exposure_periods import last_rolled_back
 from surefoot.rollout import (

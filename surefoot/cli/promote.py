@@ -14,7 +14,7 @@ from surefoot.cli.printing.output import console
 from surefoot.cli.printing.progress_bar import replay_progress_bar
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.domain import Stage
-from surefoot.core.record.state import Ledger, fold_entries
+from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.rollout import Ports, drive_rollout, open_promotion
 from surefoot.settings import Settings, read_settings
 

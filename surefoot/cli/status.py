@@ -17,11 +17,11 @@ from surefoot.core.domain import Outcome, RolloutKind, Split
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, SurefootError, Unavailable
 from surefoot.core.policy.parse import parse_policy
-from surefoot.core.record.describe import describe_event, describe_rung
+from surefoot.core.record.event_sentences import describe_answer_source, describe_event
 from surefoot.core.record.events import LIVE_SPLIT_DRIFT
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.core.rollback.stepped_rollback import is_held
-from surefoot.core.state_machine import gate_look_interval
+from surefoot.core.state_machine import gate_evaluation_interval
 from surefoot.rollout import Ports, lost_entries_message, split_mismatch, table_problems
 from surefoot.settings import Settings, read_settings
 
@@ -198,7 +198,7 @@ def _held(ledger: Ledger) -> list[str]:
 def _fallback(ledger: Ledger) -> list[str]:
     """Whether callers get answers of the proven-good version, or fallback answers."""
     return [
-        f"callers get {describe_rung(began)} since {output.format_utc_time(since)} UTC:"
+        f"callers get {describe_answer_source(began)} since {output.format_utc_time(since)} UTC:"
         f" version {began.champion.number} fails: {began.reason}"
         for began, since in ledger.fallbacks.values()
     ]
@@ -219,7 +219,7 @@ def _overdue(ledger: Ledger, ports: Ports) -> list[str]:
     if rollout is None or rollout.ending or rollout.opened.kind != RolloutKind.PROMOTION:
         return []
     try:
-        every = gate_look_interval(rollout, parse_policy(rollout.opened.policy))
+        every = gate_evaluation_interval(rollout, parse_policy(rollout.opened.policy))
         late = ports.clock.now() - max(rollout.looked_at, rollout.entered_at)
     except (SurefootError, ValueError):
         return []

@@ -17,7 +17,7 @@ from surefoot.core.domain import RegistryView, Stage
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.record.chain import canonical_digest
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.rollout import (
     CandidateRequest,
     NextStep,

@@ -7,7 +7,7 @@ from functools import partial
 from surefoot.controller.tick_state import CachedPorts, JournalHead, TickState
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
-from surefoot.core.served_versions.service_record import last_served_at
+from surefoot.core.served_versions.service_summary import last_served_at
 from surefoot.rollout import goes_back, wanted_standby
 
 

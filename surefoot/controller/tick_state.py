@@ -14,7 +14,7 @@ from surefoot.core.domain import RegistryView, Split, Version
 from surefoot.core.errors import NotFound, PolicyInvalid, SurefootError
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.ports import Traffic
-from surefoot.core.record.state import Ledger, fold_entries
+from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.rollout import Ports
 from surefoot.settings import Settings
 

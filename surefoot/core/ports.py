@@ -7,7 +7,7 @@ from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.recovery.data_layer import DataSource
 from surefoot.core.record.chain import Entry
-from surefoot.core.tables.data_layer import RestoreResult, TableCheckpoint, TableDigest
+from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 
 
 class Journal(Protocol):

@@ -37,7 +37,7 @@ from surefoot.core.record.events import (
     SetSplit,
     StageEntered,
 )
-from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.core.rollback.bundle_effects import forward_config_effects
 from surefoot.core.rollback.rollback_effects import (
     alternative_rollback_target,
@@ -46,7 +46,7 @@ from surefoot.core.rollback.rollback_effects import (
     undo_effects,
 )
 from surefoot.core.rollback.stepped_rollback import next_rollback_step, rollback_is_aborted
-from surefoot.core.tables.table_checkpoints import next_checkpoint
+from surefoot.core.tables.checkpoint_choice import next_checkpoint
 
 PRE_TRAFFIC_ALPHA = 0.05
 """Chance that a good candidate is turned away before any traffic, over all gates of its shadows [probability]."""
@@ -261,7 +261,7 @@ def _deadlines(rollout: Rollout, policy: Policy, needed: Iterable[Verdict], over
     return (math.inf, *(end for end in ends if end > max(rollout.asked_at, rollout.looked_at)))
 
 
-def gate_look_interval(rollout: Rollout, policy: Policy) -> float:
+def gate_evaluation_interval(rollout: Rollout, policy: Policy) -> float:
     """Time between two looks in the stage that a rollout stands in [seconds]; infinity where nothing is judged."""
     match rollout.stage:
         case Stage.VALIDATING:

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Unavailable
 from surefoot.core.record.chain import Entry
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.demo.flights import FEATURES, fill_gaps, midnight
 from surefoot.demo.models import VersionRecipe, move_alias, register_version
 from surefoot.demo.predictions_table import PredictionsTable

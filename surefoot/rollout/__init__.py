@@ -7,6 +7,13 @@ from surefoot.rollout.candidates import (
     end_withdrawn_rollout,
     open_requested_rollout,
 )
+from surefoot.rollout.champion_watch import (
+    evaluate_champion,
+    next_watch,
+    read_champion_signals,
+    retraining,
+    watched_champion,
+)
 from surefoot.rollout.drift import (
     journal_champion_drift,
     pending_alias_changes,
@@ -48,13 +55,6 @@ from surefoot.rollout.requests import (
     open_promotion,
     open_rollback,
     retry_on_conflict,
-)
-from surefoot.rollout.standing_watch import (
-    evaluate_champion,
-    next_watch,
-    read_champion_signals,
-    retraining,
-    watched_champion,
 )
 from surefoot.rollout.steps import advance_rollout, drive_rollout, due_replay_requests
 

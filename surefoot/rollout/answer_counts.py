@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from surefoot.core.record.ledger import Ledger
 from surefoot.core.record.service_events import ServiceCounted, VersionCounts
-from surefoot.core.record.state import Ledger
 from surefoot.rollout.ports import Ports
 
 MAX_LOG_DELAY_S = 60.0

@@ -8,7 +8,7 @@ from surefoot.core.errors import Rejected, RolloutInProgress, SurefootError
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.events import CandidateRefused
-from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.requests import PromotionRequest, end_rollout, open_promotion
 

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from surefoot.core.champion_watch.day_counts import DayCounts, LabelValue
 from surefoot.core.domain import Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.ports import Clock, ConfigFiles, DataLayer, EvidenceSource, Journal, Registry, Traffic
 from surefoot.core.record.events import Event, encode_event
 from surefoot.core.record.fallback_events import FallbackDrilled
-from surefoot.core.record.state import Ledger, fold_entries
-from surefoot.core.watching.day_counts import DayCounts, LabelValue
+from surefoot.core.record.ledger import Ledger, fold_entries
 
 
 def _untried(_model: str, _version: Version) -> str:

@@ -10,7 +10,7 @@ from surefoot.core.domain import RolloutKind, Split, Stage
 from surefoot.core.errors import SurefootError
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.chain import Entry
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.core.served_versions.version_status import current_outcome
 from surefoot.core.state_machine import decide_action
 from surefoot.rollout.drift import (

@@ -11,15 +11,15 @@ from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.record.chain import canonical_digest
-from surefoot.core.record.describe import event_title
+from surefoot.core.record.event_sentences import rollout_headline
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
+from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.core.record.service_events import VersionReleased
-from surefoot.core.record.state import Ledger, Rollout
 from surefoot.core.rollback.stepped_rollback import is_stepping
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.rollout.config_files import resolve_bundle
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.recovery.rollback_steps import resolve_rollback_steps
+from surefoot.rollout.recovery.rollback_schedule import resolve_rollback_schedule
 from surefoot.rollout.steps import carry_out_effect, drive_rollout, journal_and_apply
 
 _CONFLICT_RETRIES = 100
@@ -225,7 +225,7 @@ def _became(held: Quarantine) -> str:
 
 def _make_room(ports: Ports, ledger: Ledger, current: Rollout, policy: Policy, candidate: Version) -> Ledger:
     promotion = current.opened.kind == RolloutKind.PROMOTION
-    what = f" of version {current.opened.candidate.number}" if promotion else f", {event_title(current.opened)},"
+    what = f" of version {current.opened.candidate.number}" if promotion else f", {rollout_headline(current.opened)},"
     busy = f"rollout {ledger.open}{what} is {current.stage}"
     if policy.on_new_candidate == "reject":
         raise Rejected(f"{busy}, and the policy says on_new_candidate: reject")
@@ -333,7 +333,7 @@ def open_rollback(ports: Ports, model: str, reason: str, number: str | None = No
     attempt = sum(item.opened.kind == RolloutKind.ROLLBACK for item in ledger.rollouts.values()) + 1
     facts = {"champion": champion.digest, "model": model, "rollback": attempt, "target": target.digest}
     why = clean_reason(reason).text
-    steps, mode_reason, policy = resolve_rollback_steps(ports, ledger, champion, target, mode)
+    steps, mode_reason, policy = resolve_rollback_schedule(ports, ledger, champion, target, mode)
     opened = RolloutOpened(
         rollout=canonical_digest(facts)[7:19],
         kind=RolloutKind.ROLLBACK,

@@ -27,11 +27,11 @@ from surefoot.core.errors import (
     Unavailable,
     VersionUnavailable,
 )
-from surefoot.core.gates.rate import MAX_EPOCHS
+from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import Evidence, MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.judge import JUDGE_EDITION, judge
-from surefoot.core.judging.reverify import pack_evidence
+from surefoot.core.judging.judge import JUDGE_RULES_VERSION, judge
+from surefoot.core.judging.reverify import encode_evidence
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.violations import Violation
@@ -46,8 +46,8 @@ from surefoot.core.record.events import (
     SetAlias,
     SetSplit,
 )
+from surefoot.core.record.ledger import Ledger, Rollout, fold_entries, split_of_effect
 from surefoot.core.record.service_events import RollbackTargetChanged
-from surefoot.core.record.state import Ledger, Rollout, fold_entries, split_of_effect
 from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 from surefoot.core.state_machine import decide_action
 from surefoot.rollout.config_files import config_drift, write_config
@@ -112,8 +112,8 @@ def _ask(ports: Ports, ledger: Ledger, rollout: Rollout, policy: Policy, look: J
             look=look.look,
             verdict=verdict,
             level=look.level,
-            evidence=pack_evidence(evidence),
-            judge=JUDGE_EDITION,
+            evidence=encode_evidence(evidence),
+            judge=JUDGE_RULES_VERSION,
         )
         ledger = ports.append(ledger, judged)
     return ledger
@@ -143,7 +143,7 @@ def evidence_requests(
     """
     lasts = policy.bake.hold
     if rollout.opened.stepped is not None:
-        lasts = rollout.opened.stepped.lasts
+        lasts = rollout.opened.stepped.total_seconds
     elif look.kind == EvidenceKind.LIVE:
         lasts = sum(step.hold for step in policy.ramp)
     elif look.kind == EvidenceKind.LIVE_SHADOW and policy.live_shadow:

@@ -21,7 +21,7 @@ from surefoot.adapters.datalayer.delta_digest import duckdb_delta_digest
 from surefoot.adapters.datalayer.delta_log import DeltaLog, parse_interval
 from surefoot.adapters.datalayer.delta_table import DeltaLakeTable
 from surefoot.core.errors import DataTampered, NewerWrite, NotFound, Rejected
-from surefoot.core.tables.data_layer import TableCheckpoint
+from surefoot.core.tables.table_checkpoint import TableCheckpoint
 
 Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 

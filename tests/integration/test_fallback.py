@@ -24,7 +24,7 @@ from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import FallbackAnswer, Rung, Version
 from surefoot.core.errors import Rejected, Unavailable
-from surefoot.core.record.describe import describe_event
+from surefoot.core.record.event_sentences import describe_event
 from surefoot.core.record.events import decode_event
 from surefoot.gateway.control.reports.fallback_reports import FallbackReporter
 from surefoot.gateway.control.shared_routes import SharedRouteTable

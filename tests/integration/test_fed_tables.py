@@ -14,10 +14,10 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.validation_table import build_validation_table
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import Outcome, Verdict
+from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.state_machine import DATA_GATE
 from tests.unit.test_replay import ASKED, DAY, record, write
 from tests.unit.test_replay_requests import Model

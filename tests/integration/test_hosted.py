@@ -17,7 +17,7 @@ from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.version_processes import ProcessScorer, VersionProcesses
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import Rejected
-from surefoot.core.judging.evidence import PairedSums, SplitCounts
+from surefoot.core.judging.evidence import BadEventCounts, PairedSums
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -155,7 +155,7 @@ def test_a_candidate_that_ends_its_process_fails_the_rows_that_end_it(
     asked = question(odd, make_gate("errors", Metric.ERROR_RATE), champion="1", candidate="2")
     replay = OfflineReplay(log, hosted(odd).start_scorer)
     counts = replay.failure_evidence(asked)
-    assert isinstance(counts, SplitCounts)
+    assert isinstance(counts, BadEventCounts)
     (stratum,) = counts.strata
     assert (stratum.candidate_bad, stratum.candidate_good) == (2, 398)
     (found,) = replay.score_window(asked, asked.candidate)

@@ -10,9 +10,9 @@ import pytest
 from surefoot.adapters.champion_watch.logged_day_counts import LoggedDayCounts
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
+from surefoot.core.champion_watch.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
+from surefoot.core.champion_watch.early_signals import SignalKind, read_signals
 from surefoot.core.domain import Outcome
-from surefoot.core.watching.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
-from surefoot.core.watching.signals import SignalKind, read_signals
 
 FIRST = 20_000
 """The first day of the log, in days since 1970-01-01."""

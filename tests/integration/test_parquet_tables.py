@@ -17,7 +17,7 @@ from surefoot.adapters.datalayer.row_digest import RowDigest, digest_record_batc
 from surefoot.adapters.datalayer.two_readers import arrow_digest, duckdb_digest
 from surefoot.core.errors import DataTampered, NewerWrite, NotFound, Rejected
 from surefoot.core.policy.recovery.data_layer import ParquetSource, parse_data_source
-from surefoot.core.tables.data_layer import TableCheckpoint
+from surefoot.core.tables.table_checkpoint import TableCheckpoint
 
 
 def write(path: Path, version: int, ids: Sequence[int], *, marked: bool = True, **more: list[object]) -> None:

@@ -29,7 +29,7 @@ from surefoot.core.record.events import (
     StageEntered,
     decode_event,
 )
-from surefoot.core.record.state import Rollout
+from surefoot.core.record.ledger import Rollout
 from surefoot.core.rollback.stepped_rollback import is_stepping
 from surefoot.rollout.steps import journal_and_apply
 from tests.fakes import POLICY

@@ -10,8 +10,8 @@ from surefoot.adapters.expectations.suite import find_suite_problems, run_suite
 from surefoot.adapters.predictions.validation_table import build_validation_table
 from surefoot.cli.read_only import lint
 from surefoot.core.domain import Outcome
+from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import MissingEvidence
-from surefoot.core.judging.validation_evidence import ValidationResult
 
 N = 1000
 

@@ -16,7 +16,7 @@ from surefoot.adapters.datalayer.data_layer import TableAdapters
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.events import RolloutEnded, RolloutOpened, StageEntered
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.rollout import Ports, drive_rollout, open_rollback, settle_tables
 from tests.fakes import POLICY, FakeRegistry, Faults
 from tests.integration.emergency import MODEL, Emergency

@@ -21,7 +21,7 @@ from surefoot.core.record.events import (
     SetSplit,
 )
 from surefoot.core.record.events import StageEntered as Entered
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.rollout.steps import journal_and_apply
 from tests.fakes import POLICY
 from tests.integration.emergency import MODEL, Emergency

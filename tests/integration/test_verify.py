@@ -12,8 +12,8 @@ from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.cli import main
 from surefoot.core.domain import RolloutKind, Stage
-from surefoot.core.judging.judge import JUDGE_EDITION, judge
-from surefoot.core.judging.reverify import pack_evidence
+from surefoot.core.judging.judge import JUDGE_RULES_VERSION, judge
+from surefoot.core.judging.reverify import encode_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.events import Event, GateJudged, RolloutOpened, encode_event
@@ -46,7 +46,9 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
         if gate.name in GATES:
             found, level = house.look(replace(ASKED, gate=gate))[0], DecisionThresholds()
             verdict = judge(gate, found, level)
-            events.append(GateJudged("r", Stage.SHADOWING, 0, 1, verdict, level, pack_evidence(found), JUDGE_EDITION))
+            events.append(
+                GateJudged("r", Stage.SHADOWING, 0, 1, verdict, level, encode_evidence(found), JUDGE_RULES_VERSION)
+            )
     journal = SqlJournal(config.journal_url, SystemClock())
     for number, event in enumerate(events):
         journal.append("m", number, float(number), "test", *encode_event(event))

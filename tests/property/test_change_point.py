@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.core.judging.evidence import EventStratum
+from surefoot.core.judging.evidence import BadEventStratum
 from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT, log_detector, log_mixture
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, epoch_increments, log_mean_exp
 
@@ -62,7 +62,7 @@ def expected(
         chance, strata, reached = 1.0, [], False
         for epoch, (cell, (q0, q1)) in enumerate(zip(path, rates, strict=True)):
             chance *= (share * q1, share * (1.0 - q1), (1.0 - share) * q0, (1.0 - share) * (1.0 - q0))[cell]
-            strata.append(EventStratum(share, *CELLS[cell], epoch))
+            strata.append(BadEventStratum(share, *CELLS[cell], epoch))
             last = statistic(epoch_increments(strata, 0.1, 1.0, 0.0, HARM_FACTORS))
             reached = reached or last >= math.log(20.0)
         mean += chance * math.exp(last)
@@ -98,7 +98,7 @@ def test_simulated_alarms_keep_their_rate() -> None:
         mine = random.binomial(1000, 0.2, epochs)
         failed, old = random.binomial(mine, rates), random.binomial(1000 - mine, rates)
         strata = [
-            EventStratum(0.2, int(f), int(m - f), int(o), int(1000 - m - o), epoch)
+            BadEventStratum(0.2, int(f), int(m - f), int(o), int(1000 - m - o), epoch)
             for epoch, (m, f, o) in enumerate(zip(mine, failed, old, strict=True))
         ]
         found = epoch_increments(strata, 0.02, 1.0, 0.0, HARM_FACTORS)

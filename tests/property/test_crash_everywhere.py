@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from surefoot.core.domain import Stage
 from surefoot.core.record.events import EffectDone, EffectIntended, decode_event
-from surefoot.core.record.state import fold_entries
+from surefoot.core.record.ledger import fold_entries
 from surefoot.rollout import Ports, drive_rollout, end_rollout, open_promotion, open_rollback, settle_tables
 from tests.fakes import MIRRORED, POLICY, STEPPED, WITH_CONFIG, WITH_TABLES, Faults, Killed, Scenario
 

@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from surefoot.core.domain import Outcome, Role, Verdict
 from surefoot.core.judging.evidence import (
     MILLIONTHS_PER_UNIT,
-    EventStratum,
+    BadEventCounts,
+    BadEventStratum,
+    DistributionShift,
     Evidence,
     FeatureShift,
-    GaugeCounts,
-    InputShift,
+    GaugeComparisons,
+    MeasurementCounts,
+    MeasurementStratum,
     PairedBlock,
     PairedSums,
     ScoreBins,
     ServedCounts,
     SlicedCounts,
-    SpeedCounts,
-    SpeedStratum,
-    SplitCounts,
     ValueCounts,
     ValueStratum,
 )
@@ -61,18 +61,18 @@ SLOWER = st.integers(0, 20)
 PAST = tuple((bucket, 50) for bucket in range(0, 200, 10))
 
 
-def stratum(share: float, n: int, rates: tuple[float, float], epoch: int) -> EventStratum:
+def stratum(share: float, n: int, rates: tuple[float, float], epoch: int) -> BadEventStratum:
     """Requests that fail at these rates, and of which the candidate got its share."""
     new = round(n * share)
     mine, theirs = round(new * rates[0]), round((n - new) * rates[1])
-    return EventStratum(share, mine, new - mine, theirs, n - new - theirs, epoch)
+    return BadEventStratum(share, mine, new - mine, theirs, n - new - theirs, epoch)
 
 
-def speed(share: float, n: int, slower: tuple[int, int], epoch: int) -> SpeedStratum:
+def speed(share: float, n: int, slower: tuple[int, int], epoch: int) -> MeasurementStratum:
     """Requests that are distributed as in the past, but for being slower."""
     sizes = (round(n * share) // len(PAST), (n - round(n * share)) // len(PAST))
     mine, theirs = (tuple((key + by, size) for key, _ in PAST if size) for size, by in zip(sizes, slower, strict=True))
-    return SpeedStratum(share, mine, theirs, epoch)
+    return MeasurementStratum(share, mine, theirs, epoch)
 
 
 def value(share: float, n: int, rates: tuple[float, float], epoch: int) -> ValueStratum:
@@ -88,9 +88,11 @@ def value(share: float, n: int, rates: tuple[float, float], epoch: int) -> Value
 
 
 STRATUM = st.builds(stratum, SHARE, N, st.tuples(RATE, RATE), EPOCH)
-SPLITS = st.lists(STRATUM, min_size=1, max_size=4).map(lambda made: SplitCounts(tuple(made), 0.05, "request", 10_000))
+SPLITS = st.lists(STRATUM, min_size=1, max_size=4).map(
+    lambda made: BadEventCounts(tuple(made), 0.05, "request", 10_000)
+)
 SPEEDS = st.lists(st.builds(speed, SHARE, N, st.tuples(SLOWER, SLOWER), EPOCH), min_size=1, max_size=4).map(
-    lambda made: SpeedCounts(tuple(made), PAST, "ms", 10_000)
+    lambda made: MeasurementCounts(tuple(made), PAST, "ms", 10_000)
 )
 VALUES = st.lists(st.builds(value, SHARE, N, st.tuples(RATE, RATE), EPOCH), min_size=1, max_size=4).map(
     lambda made: ValueCounts(tuple(made), 0.05, "request", 10_000)
@@ -158,7 +160,7 @@ def test_order_of_strata_does_not_matter(number: int, data: st.DataObject) -> No
     """What was served under several splits and at several times may be told in any order."""
     gate, evidence = SERVED[number]
     found = data.draw(evidence)
-    assert isinstance(found, SplitCounts | SpeedCounts | ValueCounts)
+    assert isinstance(found, BadEventCounts | MeasurementCounts | ValueCounts)
     strata = data.draw(st.permutations(found.strata))
     near(judge(gate, found, LEVEL), judge(gate, replace(found, strata=tuple(strata)), LEVEL))  # type: ignore[arg-type]
 
@@ -166,19 +168,19 @@ def test_order_of_strata_does_not_matter(number: int, data: st.DataObject) -> No
 @pytest.mark.parametrize("gate", [ERRORS, BOTH, BUDGET], ids=["margin", "both", "limit"])
 @settings(max_examples=25, deadline=None)
 @given(found=SPLITS, data=st.data())
-def test_stratum_may_be_counted_in_two_parts(gate: Gate, found: SplitCounts, data: st.DataObject) -> None:
+def test_stratum_may_be_counted_in_two_parts(gate: Gate, found: BadEventCounts, data: st.DataObject) -> None:
     """Counts of one split and one time that two workers kept add up to those that one would have kept."""
     (first, *rest), part = found.strata, data.draw(st.tuples(*[st.integers(0, 20_000)] * 4))
     whole = (first.candidate_bad, first.candidate_good, first.champion_bad, first.champion_good)
     mine = [min(a, b) for a, b in zip(part, whole, strict=True)]
     halves = (mine, [b - a for a, b in zip(mine, whole, strict=True)])
-    cut = [EventStratum(first.share, a, b, c, d, first.epoch) for a, b, c, d in halves]
+    cut = [BadEventStratum(first.share, a, b, c, d, first.epoch) for a, b, c, d in halves]
     near(judge(gate, found, LEVEL), judge(gate, replace(found, strata=(*cut, *rest)), LEVEL))
 
 
 @settings(max_examples=25, deadline=None)
 @given(found=SPEEDS, part=st.floats(0.0, 1.0))
-def test_histogram_may_be_counted_in_two_parts(found: SpeedCounts, part: float) -> None:
+def test_histogram_may_be_counted_in_two_parts(found: MeasurementCounts, part: float) -> None:
     """Latencies of one split and one time that two workers kept add up, bucket by bucket."""
     first, *rest = found.strata
     mine = tuple(tuple((key, int(n * part)) for key, n in side) for side in (first.candidate, first.champion))
@@ -186,13 +188,13 @@ def test_histogram_may_be_counted_in_two_parts(found: SpeedCounts, part: float) 
         tuple((key, n - int(n * part)) for key, n in side if n > int(n * part))
         for side in (first.candidate, first.champion)
     )
-    cut = [SpeedStratum(first.share, half[0], half[1], first.epoch) for half in (mine, left)]
+    cut = [MeasurementStratum(first.share, half[0], half[1], first.epoch) for half in (mine, left)]
     near(judge(LATENCY, found, LEVEL), judge(LATENCY, replace(found, strata=(*cut, *rest)), LEVEL))
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(SPLITS, min_size=2, max_size=4), st.data())
-def test_order_of_slices_does_not_matter(parts: list[SplitCounts], data: st.DataObject) -> None:
+def test_order_of_slices_does_not_matter(parts: list[BadEventCounts], data: st.DataObject) -> None:
     """Slices may come in any order: the outcome is the same, and so is the row of each of them."""
     named: dict[str, ServedCounts] = {f"o={index}": part for index, part in enumerate(parts)}
     names = data.draw(st.permutations(sorted(named)))
@@ -249,7 +251,7 @@ def test_order_of_features_does_not_matter(cells: list[tuple[float, int]], same:
     """Features may come in any order: the outcome and the interval of each are the same."""
     features = [FeatureShift(f"f{i}", distance, n, n) for i, (distance, n) in enumerate(cells)]
     mixed = data.draw(st.permutations(features))
-    one, other = (judge(MOVED, InputShift("before", tuple(made), same), LEVEL) for made in (features, mixed))
+    one, other = (judge(MOVED, DistributionShift("before", tuple(made), same), LEVEL) for made in (features, mixed))
     assert one.outcome is other.outcome
     assert sorted(map(repr, one.details)) == sorted(map(repr, other.details))
 
@@ -264,7 +266,7 @@ PARTS: list[tuple[Gate, st.SearchStrategy[Evidence]]] = [
     (BUDGET, SPLITS),
     (BY, st.fixed_dictionaries({"o=a": SPLITS, "o=b": SPLITS}).map(lambda slices: SlicedCounts(dict(slices)))),
     (PAID, VALUES),
-    (MEMORY, st.builds(GaugeCounts, COUNT, COUNT, st.floats(0.0, 1e6), st.floats(0.0, 1e6), COUNT)),
+    (MEMORY, st.builds(GaugeComparisons, COUNT, COUNT, st.floats(0.0, 1e6), st.floats(0.0, 1e6), COUNT)),
     (FORESEEN, st.builds(ScoreBins, TRIPLES, TRIPLES, TRIPLES)),
     (GAP, sums(CONFUSION, ("o=a", "o=b"))),
     (RIGHT, ANSWERS),

@@ -9,13 +9,13 @@ import pytest
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import (
     MILLIONTHS_PER_UNIT,
-    EventStratum,
+    BadEventCounts,
+    BadEventStratum,
     Evidence,
-    GaugeCounts,
+    GaugeComparisons,
     PairedBlock,
     PairedSums,
     SlicedCounts,
-    SplitCounts,
     ValueCounts,
     ValueStratum,
 )
@@ -64,7 +64,7 @@ def ever(outcome: Outcome, say: Chances, chance: float, tosses: int) -> float:
 
 def blocks(bad: int, good: int) -> Outcome:
     """A gauge that was above its margin in so many blocks."""
-    return judge(MEMORY, GaugeCounts(bad, good, 120.0, 100.0), LEVEL).outcome
+    return judge(MEMORY, GaugeComparisons(bad, good, 120.0, 100.0), LEVEL).outcome
 
 
 def mistakes(bad: int, good: int) -> Outcome:
@@ -133,10 +133,10 @@ def failing(seed: int, rates: tuple[float, ...]) -> Iterator[tuple[Evidence, Dec
             new = int(random.binomial(400, 0.25))
             bad, old = int(random.binomial(new, rate)), int(random.binomial(400 - new, 0.02))
             cells[index] += np.array([bad, new - bad, old, 400 - new - old])
-        strata = [EventStratum(0.25, *(int(cell) for cell in row)) for row in cells]
+        strata = [BadEventStratum(0.25, *(int(cell) for cell in row)) for row in cells]
         # A start from the beginning has 0.8 of the weight, so no slice fails with less evidence; the judge is slower.
         if max(log_evidence([s], 0.02, 1.0, 0.0, HARM_FACTORS) for s in strata) >= math.log(len(rates) / LEVEL.alpha):
-            yield SlicedCounts({f"origin={i}": SplitCounts((s,), 0.02) for i, s in enumerate(strata)}, 10_000), LEVEL
+            yield SlicedCounts({f"origin={i}": BadEventCounts((s,), 0.02) for i, s in enumerate(strata)}, 10_000), LEVEL
 
 
 def test_equal_slices_are_rarely_failed() -> None:

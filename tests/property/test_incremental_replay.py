@@ -13,7 +13,7 @@ from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.adapters.replay.offline_replay import OfflineReplay
-from surefoot.core.judging.evidence import Evidence, PairedSums, SplitCounts
+from surefoot.core.judging.evidence import BadEventCounts, Evidence, PairedSums
 from surefoot.core.policy.policy_types import Gate, Metric
 from tests.gates import changed, make_gate
 from tests.unit.test_replay import ASKED, DAY, QUALITY, Model, label, record
@@ -75,7 +75,7 @@ def append(
 
 def plain(found: Evidence) -> Evidence:
     """Evidence without what it was made of."""
-    return replace(found, kept="") if isinstance(found, PairedSums | SplitCounts) else found
+    return replace(found, kept="") if isinstance(found, PairedSums | BadEventCounts) else found
 
 
 @settings(max_examples=20, deadline=None)

@@ -12,21 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.core.domain import Outcome, Stage
+from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import (
     MILLIONTHS_PER_UNIT,
-    EventStratum,
+    BadEventCounts,
+    BadEventStratum,
+    DistributionShift,
     Evidence,
     FeatureShift,
-    InputShift,
+    MeasurementCounts,
+    MeasurementStratum,
     PairedBlock,
     PairedSums,
-    SpeedCounts,
-    SpeedStratum,
-    SplitCounts,
 )
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
-from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.core.record.chain import canonical_bytes
 from surefoot.core.record.events import GateJudged, decode_event, encode_event
@@ -42,7 +42,7 @@ SHIFT = make_gate("inputs", Metric.INPUT_SHIFT, limit=0.2)
 DATA = make_gate("data", Metric.VALIDATION)
 
 COUNTS = st.integers(0, 20_000)
-STRATUM = st.builds(EventStratum, st.sampled_from([0.01, 0.05, 0.5, 1.0]), COUNTS, COUNTS, COUNTS, COUNTS)
+STRATUM = st.builds(BadEventStratum, st.sampled_from([0.01, 0.05, 0.5, 1.0]), COUNTS, COUNTS, COUNTS, COUNTS)
 STRATA = st.lists(STRATUM, min_size=1, max_size=3).map(tuple)
 MS = st.floats(0.1, 1000.0)
 SUMS = st.integers(0, 10**9).map(lambda value: (value,))
@@ -53,17 +53,17 @@ BUCKETS = st.dictionaries(st.integers(-50, 400), st.integers(1, 5_000), min_size
     lambda cells: tuple(sorted(cells.items()))
 )
 SPEEDS = st.lists(
-    st.builds(SpeedStratum, st.sampled_from([0.01, 0.5, 1.0]), BUCKETS, BUCKETS), min_size=1, max_size=3
+    st.builds(MeasurementStratum, st.sampled_from([0.01, 0.5, 1.0]), BUCKETS, BUCKETS), min_size=1, max_size=3
 ).map(tuple)
 JUDGED: list[tuple[Gate, st.SearchStrategy[Evidence]]] = [
-    (ERRORS, st.builds(SplitCounts, STRATA, st.floats(0.0, 1.0), st.just("unit"), COUNTS)),
-    (LATENCY, st.builds(SpeedCounts, SPEEDS, BUCKETS, st.just("ms"), COUNTS)),
+    (ERRORS, st.builds(BadEventCounts, STRATA, st.floats(0.0, 1.0), st.just("unit"), COUNTS)),
+    (LATENCY, st.builds(MeasurementCounts, SPEEDS, BUCKETS, st.just("ms"), COUNTS)),
     (QUALITY, st.builds(PairedSums, st.fixed_dictionaries({"": BLOCKS}), st.just(4000), COUNTS, COUNTS, COUNTS)),
     (SLICES, st.builds(PairedSums, st.fixed_dictionaries({"o=A": BLOCKS, "o=B": BLOCKS}), st.just(4000), COUNTS)),
     (
         SHIFT,
         st.lists(st.builds(FeatureShift, st.just("f"), st.floats(0, 1), COUNTS, COUNTS), min_size=1, max_size=3).map(
-            lambda features: InputShift("before", tuple(features))
+            lambda features: DistributionShift("before", tuple(features))
         ),
     ),
     (DATA, st.builds(ValidationResult, st.just("m"), COUNTS, COUNTS, st.just(()))),
@@ -122,7 +122,7 @@ def test_no_broken_number_decides(case: tuple[Gate, Evidence], wide: float, data
     gate, evidence = case
     put = data.draw(st.sampled_from(list(numbers(evidence))))
     broken = data.draw(st.sampled_from([math.nan, math.inf, -math.inf, 1e308, -1e308, 10**400, 2**60, -1]))
-    if not (broken == -1 and isinstance(evidence, PairedSums | SpeedCounts)):  # a sum or a bucket may be negative
+    if not (broken == -1 and isinstance(evidence, PairedSums | MeasurementCounts)):  # a sum or a bucket may be negative
         assert judged(gate, put(broken), DecisionThresholds(allowance=wide)) is Outcome.ERROR  # type: ignore[arg-type]
 
 
@@ -151,7 +151,9 @@ def test_more_failures_never_help(cells: tuple[int, int, int, int], share: float
     bad, good, champion_bad, champion_good = cells
     better, worse = (
         judged(
-            ERRORS, SplitCounts((EventStratum(share, b, g, champion_bad, champion_good),), 0.02), DecisionThresholds()
+            ERRORS,
+            BadEventCounts((BadEventStratum(share, b, g, champion_bad, champion_good),), 0.02),
+            DecisionThresholds(),
         )
         for b, g in ((bad, good + 1), (bad + 1, good))
     )
@@ -160,9 +162,9 @@ def test_more_failures_never_help(cells: tuple[int, int, int, int], share: float
 
 @settings(deadline=None, max_examples=50)
 @given(STRATA.filter(lambda strata: all(s.share < 1.0 for s in strata)), st.floats(0.0, 1.0), st.floats(1e-4, 0.4))
-def test_no_failure_without_evidence_of_harm(strata: tuple[EventStratum, ...], guess: float, alpha: float) -> None:
+def test_no_failure_without_evidence_of_harm(strata: tuple[BadEventStratum, ...], guess: float, alpha: float) -> None:
     """Beside a champion, a FAIL always has evidence of harm of at least 1 / alpha."""
-    if judged(ERRORS, SplitCounts(strata, guess), DecisionThresholds(alpha)) is Outcome.FAIL:
+    if judged(ERRORS, BadEventCounts(strata, guess), DecisionThresholds(alpha)) is Outcome.FAIL:
         assert log_evidence(strata, guess, 1.0, 0.0, HARM_FACTORS) >= -math.log(alpha)
 
 
@@ -174,7 +176,7 @@ def ramps(runs: int, rate: Callable[[float], float], effect: float, seed: int) -
     random = np.random.default_rng(seed)
     failed = 0
     for _ in range(runs):
-        done: list[EventStratum] = []
+        done: list[BadEventStratum] = []
         for weight, requests in RAMP:
             cells = np.zeros(4, dtype=int)
             stop = False
@@ -184,11 +186,11 @@ def ramps(runs: int, rate: Callable[[float], float], effect: float, seed: int) -
                 old = requests // 15 - new
                 bad, champion_bad = int(random.binomial(new, q * effect)), int(random.binomial(old, q))
                 cells += np.array([bad, new - bad, champion_bad, old - champion_bad])
-                strata = (*done, EventStratum(weight / 100.0, *(int(cell) for cell in cells)))
+                strata = (*done, BadEventStratum(weight / 100.0, *(int(cell) for cell in cells)))
                 if log_evidence(strata, 0.05, 1.0, 0.0, HARM_FACTORS) < math.log(99.0):
                     continue  # far from any FAIL, as the law below says; the whole judge is slower
                 verdict = judge(
-                    ERRORS, SplitCounts(strata, 0.05), DecisionThresholds(allowance=margin_allowance(weight))
+                    ERRORS, BadEventCounts(strata, 0.05), DecisionThresholds(allowance=margin_allowance(weight))
                 )
                 if stop := verdict.outcome is Outcome.FAIL:
                     break
@@ -216,13 +218,13 @@ def histogram(values: np.ndarray) -> tuple[tuple[int, int], ...]:
     return tuple((int(key), int(n)) for key, n in zip(*cells, strict=True))
 
 
-def slow(random: np.random.Generator, effect: float, looks: int) -> Iterator[SpeedCounts]:
+def slow(random: np.random.Generator, effect: float, looks: int) -> Iterator[MeasurementCounts]:
     """Looks at growing latencies of two arms, both drawn from one heavy-tailed distribution."""
     before = histogram(random.lognormal(0.0, 0.8, 2_000))
     everything = random.lognormal(0.0, 0.8, (2, looks * 50)) * np.array([[1.0], [effect]])
     for n in range(50, looks * 50 + 1, 50):
         old, new = (histogram(arm[:n]) for arm in everything)
-        yield SpeedCounts((SpeedStratum(0.5, new, old),), before, "ms", 2 * n)
+        yield MeasurementCounts((MeasurementStratum(0.5, new, old),), before, "ms", 2 * n)
 
 
 def test_equal_latency_is_rarely_rolled_back() -> None:
@@ -284,5 +286,7 @@ def test_equal_inputs_are_rarely_called_moved() -> None:
             else:
                 distance = float(np.abs(shares[0] - shares[1]).sum() / 2.0)
                 made.append(FeatureShift("c", distance, 500, 500, 200))
-        failed += judge(strict, InputShift("before", tuple(made)), DecisionThresholds(0.05)).outcome is Outcome.FAIL
+        failed += (
+            judge(strict, DistributionShift("before", tuple(made)), DecisionThresholds(0.05)).outcome is Outcome.FAIL
+        )
     assert failed / runs <= 0.05

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.core.judging.evidence import EventStratum
+from surefoot.core.judging.evidence import BadEventStratum
 from surefoot.core.stats.merge_evidence import merge_log_evidence
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, log_evidence
 
@@ -52,6 +52,6 @@ def test_mean_is_one_under_any_dependence(share: float, rate: float, together: f
     for arm, chance in ((1, share), (0, 1.0 - share)):
         for (a, b), likely in events.items():
             rows = [(bad * arm, (1 - bad) * arm, bad * (1 - arm), (1 - bad) * (1 - arm)) for bad in (a, b)]
-            logs = [log_evidence([EventStratum(share, *row)], rate, 1.0, 0.0, HARM_FACTORS) for row in rows]
+            logs = [log_evidence([BadEventStratum(share, *row)], rate, 1.0, 0.0, HARM_FACTORS) for row in rows]
             mean += chance * likely * math.exp(merge_log_evidence(logs, [0.3, 0.7]))
     assert mean == pytest.approx(1.0, abs=1e-9)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from surefoot.core.judging.evidence import EventStratum
+from surefoot.core.judging.evidence import BadEventStratum
 from surefoot.core.stats import quantiles
 from surefoot.core.stats.mcnemar import log_evidence_of_harm
 from surefoot.core.stats.power import detection_chance_by_events
@@ -169,14 +169,14 @@ def test_one_alternative_at_half_each_is_mcnemars_sprt(grid: tuple[float, ...]) 
     p = grid[0] / (1.0 + grid[0])
     for bad, old in itertools.product((0, 3, 40), repeat=2):
         wald = bad * math.log(2.0 * p) + old * math.log(2.0 * (1.0 - p))
-        found = log_evidence([EventStratum(0.5, bad, 0, old, 0)], MIN_PROBABILITY, 1.0, 0.0, grid)
+        found = log_evidence([BadEventStratum(0.5, bad, 0, old, 0)], MIN_PROBABILITY, 1.0, 0.0, grid)
         assert found == pytest.approx(wald, abs=1e-3)
 
 
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_discordant_pairs_are_rare_events_at_half_each(worse: int, better: int) -> None:
     """The sequential McNemar test is the conditional test of the split at half each."""
-    found = log_evidence([EventStratum(0.5, worse, 0, better, 0)], MIN_PROBABILITY, 1.0, 0.0, HARM_FACTORS)
+    found = log_evidence([BadEventStratum(0.5, worse, 0, better, 0)], MIN_PROBABILITY, 1.0, 0.0, HARM_FACTORS)
     assert log_evidence_of_harm(worse, better) == pytest.approx(found, abs=2e-3)
 
 
@@ -190,6 +190,6 @@ def test_matched_drift_and_ramps_stay_worth_one(share: float, guess: float) -> N
         chance, strata = 1.0, []
         for cell, (split, q) in zip(path, hours, strict=True):
             chance *= (split * q, split * (1.0 - q), (1.0 - split) * q, (1.0 - split) * (1.0 - q))[cell]
-            strata.append(EventStratum(split, *CELLS[cell]))
+            strata.append(BadEventStratum(split, *CELLS[cell]))
         mean += chance * math.exp(log_evidence(strata, guess, 1.0, 0.0, HARM_FACTORS))
     assert mean == pytest.approx(1.0, abs=1e-9)

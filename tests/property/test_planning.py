@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from surefoot.core.domain import Outcome
-from surefoot.core.gates.rate import MAX_EPOCHS
-from surefoot.core.judging.evidence import EventStratum, SplitCounts
+from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
+from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.planning import plan_policy
@@ -41,15 +41,15 @@ def ends(value: dict[str, object], times: float, seed: int) -> tuple[float, floa
     n = round(policy.requests_per_minute * policy.ramp[0].hold / 60.0 / LOOKS)
     failed = passed = 0
     for _ in range(RUNS):
-        strata: list[EventStratum] = []
+        strata: list[BadEventStratum] = []
         for look, (step, _at) in enumerate(itertools.product(policy.ramp, range(LOOKS))):
             share = step.weight / 100.0
             mine = int(random.binomial(n, share))
             bad, old = int(random.binomial(mine, 0.02 * times)), int(random.binomial(n - mine, 0.02))
             epoch = look * MAX_EPOCHS // (2 * LOOKS)
-            strata.append(EventStratum(share, bad, mine - bad, old, n - mine - old, epoch))
+            strata.append(BadEventStratum(share, bad, mine - bad, old, n - mine - old, epoch))
             level = DecisionThresholds(alpha, allowance=margin_allowance(step.weight))
-            verdict = judge(gate, SplitCounts(tuple(strata), 0.02, "unit", 10**6), level)
+            verdict = judge(gate, BadEventCounts(tuple(strata), 0.02, "unit", 10**6), level)
             if verdict.outcome is Outcome.FAIL:
                 failed += 1
                 break

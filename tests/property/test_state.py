@@ -24,7 +24,7 @@ from surefoot.core.record.events import (
     StageEntered,
     encode_event,
 )
-from surefoot.core.record.state import Ledger, fold_entries
+from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.core.state_machine import decide_action
 from tests.fakes import POLICY
 

@@ -9,9 +9,9 @@ from surefoot.core.domain import Stage
 from surefoot.core.errors import ConfigUnavailable, Rejected
 from surefoot.core.policy.parse import examine_policy
 from surefoot.core.record.bundled_files import SetConfig
-from surefoot.core.record.describe import describe_effect
+from surefoot.core.record.event_sentences import describe_effect
 from surefoot.core.record.events import EffectDone, EffectIntended, decode_event
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.rollout import drive_rollout, journal_model_drift, open_promotion, open_rollback
 from tests.fakes import POLICY, WITH_CONFIG, Scenario
 

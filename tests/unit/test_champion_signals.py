@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.watch_years import FAULT_DAY, Fault, years
-from surefoot.core.domain import Outcome
-from surefoot.core.watching.day_counts import MILLIONTHS, DayCounts, LabelValue
-from surefoot.core.watching.signals import (
+from surefoot.core.champion_watch.day_counts import MILLIONTHS, DayCounts, LabelValue
+from surefoot.core.champion_watch.early_signals import (
     MIN_PAST_DAYS,
     PAST_DAYS,
     RECENT_DAYS,
@@ -19,6 +18,7 @@ from surefoot.core.watching.signals import (
     comparison_level,
     read_signals,
 )
+from surefoot.core.domain import Outcome
 
 PER_YEAR = 0.1
 BEFORE = PAST_DAYS + max(RECENT_DAYS)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import EventStratum
+from surefoot.core.judging.evidence import BadEventStratum
 from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT, LOG_ZERO, log_detector, log_mixture
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, epoch_increments, log_evidence
 
@@ -38,9 +38,9 @@ def test_an_epoch_without_traffic_changes_nothing() -> None:
     assert log_mixture(named) == pytest.approx(log_mixture(left_out))
 
 
-def served(epoch: int, ratio: float) -> EventStratum:
+def served(epoch: int, ratio: float) -> BadEventStratum:
     """Counts of an epoch of 4,000 requests at half each, the champion at 2 % errors."""
-    return EventStratum(0.5, round(40 * ratio), 2000 - round(40 * ratio), 40, 1960, epoch)
+    return BadEventStratum(0.5, round(40 * ratio), 2000 - round(40 * ratio), 40, 1960, epoch)
 
 
 def test_a_late_break_is_found_where_the_whole_past_hides_it() -> None:

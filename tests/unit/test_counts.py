@@ -14,13 +14,13 @@ from surefoot.adapters.evidence.live_counts.measurement_histograms import count_
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import EvidenceUnavailable
-from surefoot.core.gates.latency import MIN_EXCEEDANCES
+from surefoot.core.gates.measurement_quantiles import MIN_EXCEEDANCES
 from surefoot.core.judging.evidence import (
-    EventStratum,
+    BadEventCounts,
+    BadEventStratum,
+    MeasurementCounts,
+    MeasurementStratum,
     MissingEvidence,
-    SpeedCounts,
-    SpeedStratum,
-    SplitCounts,
     ValueCounts,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -81,10 +81,10 @@ def write(
     return PredictionLog(root)
 
 
-def errors(log: PredictionLog, question: EvidenceRequest = LIVE) -> SplitCounts:
+def errors(log: PredictionLog, question: EvidenceRequest = LIVE) -> BadEventCounts:
     """Counts that must be there."""
     found = count_bad_events(log, question)
-    assert isinstance(found, SplitCounts)
+    assert isinstance(found, BadEventCounts)
     return found
 
 
@@ -101,7 +101,7 @@ def test_requests_by_weight_and_arm(tmp_path: Path) -> None:
         record("f", error="ValueError: no", answered_by=None, prediction=None),
     )
     found = errors(log)
-    assert found.strata == (EventStratum(0.05, 1, 0, 1, 7), EventStratum(0.5, 2, 3, 0, 4))
+    assert found.strata == (BadEventStratum(0.05, 1, 0, 1, 7), BadEventStratum(0.5, 2, 3, 0, 4))
     assert (found.trial, found.recent, found.baseline) == ("request", 18, None)
 
 
@@ -116,7 +116,7 @@ def test_unit_counts_once_per_rollout(tmp_path: Path) -> None:
         *(record(f"e{i}", at=1200.0, unit="bob", arm="candidate", weight=50.0) for i in range(9)),
     )
     found = errors(log)
-    assert found.strata == (EventStratum(0.05, 1, 0, 0, 1), EventStratum(0.5, 0, 1, 0, 0))
+    assert found.strata == (BadEventStratum(0.05, 1, 0, 0, 1), BadEventStratum(0.5, 0, 1, 0, 0))
     assert (found.trial, found.recent) == ("unit", 45)
 
 
@@ -126,9 +126,9 @@ def test_rows_of_one_request_are_one_trial(tmp_path: Path) -> None:
     history = [before(f"h{i}", latency_ms=float(i)) for i in range(LEAST_HISTORY)]
     log = write(tmp_path, *bulk, *(record(f"c{i}") for i in range(3)), *history)
     found = errors(log)
-    assert (found.strata, found.recent) == ((EventStratum(0.05, 1, 0, 0, 3),), 4)
+    assert (found.strata, found.recent) == ((BadEventStratum(0.05, 1, 0, 0, 3),), 4)
     slow = count_measurements(log, replace(LIVE, gate=LATENCY))
-    assert isinstance(slow, SpeedCounts)
+    assert isinstance(slow, MeasurementCounts)
     assert [sum(n for _, n in side) for side in (slow.strata[0].candidate, slow.strata[0].champion)] == [1, 3]
     assert slow.recent == 4
 
@@ -137,7 +137,7 @@ def test_bulk_request_is_no_history(tmp_path: Path) -> None:
     """Fifty rows of one request are one latency, from which no quantile is frozen."""
     log = write(tmp_path, *(before("bulk", row=row) for row in range(LEAST_HISTORY)))
     found = count_measurements(log, replace(LIVE, gate=LATENCY))
-    assert isinstance(found, SpeedCounts)
+    assert isinstance(found, MeasurementCounts)
     assert sum(n for _, n in found.baseline) == 1
     assert judge(LATENCY, found, DecisionThresholds()).outcome is Outcome.NO_DATA
 
@@ -147,7 +147,7 @@ def test_quantile_is_frozen_from_enough_beyond_it(quantile: float, least: int) -
     """A quantile takes five measurements beyond it: ten for a median, fifty for p90, five hundred for p99."""
     gate = changed(LATENCY, quantiles=(0.5, quantile))
     for total, outcome in ((least - 1, Outcome.NO_DATA), (least, Outcome.INCONCLUSIVE)):
-        found = SpeedCounts((SpeedStratum(0.5, cells(1.0), cells(1.0)),), ((bucket_of(1.0), total),))
+        found = MeasurementCounts((MeasurementStratum(0.5, cells(1.0), cells(1.0)),), ((bucket_of(1.0), total),))
         verdict = judge(gate, found, DecisionThresholds())
         assert verdict.outcome is outcome, verdict.reason
         assert (f"{total} measurements from before the rollout; p{quantile * 100:g} takes" in verdict.reason) == (
@@ -163,7 +163,7 @@ def test_repeated_request_id_counts_the_first(tmp_path: Path) -> None:
         record("a", at=1100.0, arm="candidate"),
         record("b", arm="candidate"),
     )
-    assert errors(log).strata == (EventStratum(0.05, 0, 2, 0, 0),)
+    assert errors(log).strata == (BadEventStratum(0.05, 0, 2, 0, 0),)
 
 
 def test_bake_counts_requests_of_the_candidate_alone(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_bake_counts_requests_of_the_candidate_alone(tmp_path: Path) -> None:
         *(record(f"c{i}", at=1600.0, version="1", weight=0.0) for i in range(9)),
     )
     found = errors(log, BAKE)
-    assert found.strata == (EventStratum(1.0, 2, 3, 0, 0),)
+    assert found.strata == (BadEventStratum(1.0, 2, 3, 0, 0),)
     assert (found.trial, found.recent) == ("request", 5)
 
 
@@ -216,7 +216,7 @@ def test_nothing_served_is_no_data(tmp_path: Path) -> None:
 def test_future_and_other_rollouts_are_left_out(tmp_path: Path) -> None:
     """Counts end at the question's time and at the rollout's door."""
     log = write(tmp_path, record("a"), record("b", at=2000.1), record("c", rollout="other"), record("d", at=2000.0))
-    assert errors(log).strata == (EventStratum(0.05, 0, 0, 0, 2),)
+    assert errors(log).strata == (BadEventStratum(0.05, 0, 0, 0, 2),)
 
 
 def test_recent_counts_since_the_step_began(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_torn_lines_are_left_out(tmp_path: Path, tail: bytes) -> None:
     """What a crash or a full disk leaves behind is skipped, and everything else is counted."""
     log = write(tmp_path, record("a"), record("b", arm="candidate"), tail=tail)
     write(tmp_path, record("c"), name="predictions-2-2.jsonl")
-    assert errors(log).strata == (EventStratum(0.05, 0, 1, 0, 2),)
+    assert errors(log).strata == (BadEventStratum(0.05, 0, 1, 0, 2),)
 
 
 def test_empty_and_foreign_files_are_left_out(tmp_path: Path) -> None:
@@ -279,10 +279,10 @@ def test_latency_histograms(tmp_path: Path) -> None:
         *(record(f"b{i}", latency_ms=ms) for i, ms in enumerate([100.0, 170.0, 190.0, 230.0])),
         record("c", arm="candidate", weight=50.0, latency_ms=999.0),
     )
-    assert count_measurements(log, replace(LIVE, gate=LATENCY)) == SpeedCounts(
+    assert count_measurements(log, replace(LIVE, gate=LATENCY)) == MeasurementCounts(
         (
-            SpeedStratum(0.05, cells(100.0, 190.0, 230.0), cells(100.0, 170.0, 190.0, 230.0)),
-            SpeedStratum(0.5, cells(999.0), ()),
+            MeasurementStratum(0.05, cells(100.0, 190.0, 230.0), cells(100.0, 170.0, 190.0, 230.0)),
+            MeasurementStratum(0.5, cells(999.0), ()),
         ),
         cells(*range(1, 201)),
         "ms",
@@ -296,16 +296,16 @@ def test_latency_of_a_bake(tmp_path: Path) -> None:
         tmp_path, *history(), *(record(f"a{i}", at=1600.0, version="2", weight=0.0, latency_ms=500.0) for i in range(4))
     )
     found = count_measurements(log, replace(BAKE, gate=LATENCY))
-    assert isinstance(found, SpeedCounts)
-    assert found.strata == (SpeedStratum(1.0, cells(500.0, 500.0, 500.0, 500.0), ()),)
+    assert isinstance(found, MeasurementCounts)
+    assert found.strata == (MeasurementStratum(1.0, cells(500.0, 500.0, 500.0, 500.0), ()),)
 
 
 def test_any_measured_column_is_counted(tmp_path: Path) -> None:
     """A resource is counted like a latency, over the requests that have it."""
     log = write(tmp_path, record("a", arm="candidate", cpu_ms=3.0), record("b", cpu_ms=2.0), record("c"))
     found = count_measurements(log, replace(LIVE, gate=make_gate("cpu", Metric.RESOURCE, margin=0.2, column="cpu_ms")))
-    assert isinstance(found, SpeedCounts)
-    assert found.strata == (SpeedStratum(0.05, cells(3.0), cells(2.0)),)
+    assert isinstance(found, MeasurementCounts)
+    assert found.strata == (MeasurementStratum(0.05, cells(3.0), cells(2.0)),)
 
 
 def test_two_versions_in_one_arm_are_an_error(tmp_path: Path) -> None:
@@ -333,8 +333,8 @@ def test_missing_labels_are_counted_at_maturity(tmp_path: Path) -> None:
     found = count_bad_events(
         log, replace(LIVE, gate=make_gate("labels", Metric.MISSING_LABEL, margin=0.01, maturity=100.0))
     )
-    assert isinstance(found, SplitCounts)
-    assert found.strata == (EventStratum(0.05, 0, 0, 2, 1),)
+    assert isinstance(found, BadEventCounts)
+    assert found.strata == (BadEventStratum(0.05, 0, 0, 2, 1),)
 
 
 def test_values_are_levels_of_their_cap(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from surefoot.core.errors import (
 )
 from surefoot.core.policy.parse import examine_policy, parse_policy
 from surefoot.core.policy.recovery.data_layer import OnRollback, data_source_json, parse_data_source
-from surefoot.core.record.describe import describe_event
+from surefoot.core.record.event_sentences import describe_event
 from surefoot.core.record.events import decode_event
-from surefoot.core.record.state import Ledger, fold_entries
-from surefoot.core.tables.due_tables import checkpoints_in_use
+from surefoot.core.record.ledger import Ledger, fold_entries
+from surefoot.core.tables.tables_to_restore import checkpoints_in_use
 from surefoot.rollout import (
     drive_rollout,
     due_proofs,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.core.watching.early_history import FOLLOW_UP_S, EarlySignalHistory, count_early_alarms
+from surefoot.core.champion_watch.early_signal_history import FOLLOW_UP_S, EarlySignalHistory, count_early_alarms
 
 DELAY = 3.0 * 86_400.0
 _LOOK = st.tuples(st.floats(0.5, 30.0), st.booleans(), st.booleans())

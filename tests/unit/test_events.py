@@ -24,9 +24,9 @@ from surefoot.core.record.events import (
     decode_event,
     encode_event,
 )
-from surefoot.core.record.rollback_steps import RollbackSteps
+from surefoot.core.record.rollback_schedule import RollbackSchedule
 from surefoot.core.record.service_events import VersionCounts
-from surefoot.core.tables.data_layer import TableCheckpoint, TableDigest
+from surefoot.core.tables.table_checkpoint import TableCheckpoint, TableDigest
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -61,7 +61,9 @@ ALIASES = st.builds(SetAlias, TEXT, st.none() | TEXT, st.none() | TEXT)
 LEVEL = st.builds(
     DecisionThresholds, FLOATS, FLOATS, FLOATS, WHOLE, WHOLE, WHOLE, FLOAT, FLOATS, FLOATS, WHOLE, st.booleans()
 )
-STEPS = st.builds(RollbackSteps, st.lists(FLOATS, max_size=3).map(tuple), FLOATS, st.lists(TEXT, max_size=2).map(tuple))
+STEPS = st.builds(
+    RollbackSchedule, st.lists(FLOATS, max_size=3).map(tuple), FLOATS, st.lists(TEXT, max_size=2).map(tuple)
+)
 COUNTS = st.builds(VersionCounts, TEXT, WHOLE, WHOLE, WHOLE, FLOAT, TEXT)
 BUILT: Mapping[type, st.SearchStrategy[object]] = {
     Version: VERSION,
@@ -76,8 +78,8 @@ BUILT: Mapping[type, st.SearchStrategy[object]] = {
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
     tuple[VersionCounts, ...]: st.lists(COUNTS, max_size=3).map(tuple),
     Effect: SPLITS | ALIASES,  # type: ignore[dict-item]
-    RollbackSteps: STEPS,
-    RollbackSteps | None: st.none() | STEPS,  # type: ignore[dict-item]
+    RollbackSchedule: STEPS,
+    RollbackSchedule | None: st.none() | STEPS,  # type: ignore[dict-item]
     TableCheckpoint: st.builds(TableCheckpoint, TEXT, st.builds(TableDigest, WHOLE, TEXT, TEXT), TEXT),
 }
 

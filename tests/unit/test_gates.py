@@ -8,13 +8,13 @@ import pytest
 
 from surefoot.core.domain import FigureKind, Outcome, Role, Stage, Verdict
 from surefoot.core.judging.evidence import (
-    EventStratum,
+    BadEventCounts,
+    BadEventStratum,
     Evidence,
-    GaugeCounts,
+    GaugeComparisons,
+    MeasurementCounts,
+    MeasurementStratum,
     SlicedCounts,
-    SpeedCounts,
-    SpeedStratum,
-    SplitCounts,
     ValueCounts,
     ValueStratum,
 )
@@ -56,11 +56,11 @@ def figure(verdict: Verdict, name: str) -> float:
     return next(item.value for item in verdict.figures if item.name == name)
 
 
-def arms(n: int, bad: float, champion_bad: float, baseline: float | None = 0.02, got: float = 0.5) -> SplitCounts:
+def arms(n: int, bad: float, champion_bad: float, baseline: float | None = 0.02, got: float = 0.5) -> BadEventCounts:
     """Trials at half each that fail at these rates; the candidate may have got another share of them."""
     new = round(n * got)
     mine, theirs = round(new * bad), round((n - new) * champion_bad)
-    return SplitCounts((EventStratum(0.5, mine, new - mine, theirs, n - new - theirs),), baseline, recent=n)
+    return BadEventCounts((BadEventStratum(0.5, mine, new - mine, theirs, n - new - theirs),), baseline, recent=n)
 
 
 def values(n: int, mean: float, champion_mean: float, center: float | None = 0.5, got: float = 0.5) -> ValueCounts:
@@ -74,13 +74,13 @@ def values(n: int, mean: float, champion_mean: float, center: float | None = 0.5
     return ValueCounts((ValueStratum(0.5, mine, theirs),), center, recent=n)
 
 
-def speeds(n: int, slower: float, *, tail: float = 1.0, got: float = 0.5, unit: str = "ms") -> SpeedCounts:
+def speeds(n: int, slower: float, *, tail: float = 1.0, got: float = 0.5, unit: str = "ms") -> MeasurementCounts:
     """Requests at half each; the candidate takes so many times as long, and its slowest 4 % longer still."""
     new = round(n * got)
     plain, slow = spread(round(new * 0.96), slower), spread(new - round(new * 0.96), slower * tail)
     mine = {key: dict(plain).get(key, 0) + dict(slow).get(key, 0) for key in dict(plain) | dict(slow)}
-    return SpeedCounts(
-        (SpeedStratum(0.5, tuple(sorted(mine.items())), spread(n - new, 1.0)),), spread(5_000, 1.0), unit
+    return MeasurementCounts(
+        (MeasurementStratum(0.5, tuple(sorted(mine.items())), spread(n - new, 1.0)),), spread(5_000, 1.0), unit
     )
 
 
@@ -120,9 +120,9 @@ def test_error_budget_does_not_look_at_the_champion() -> None:
 
 def test_good_past_does_not_hide_that_the_budget_burns() -> None:
     """What happened since the candidate broke is held against the limit, and the sentence says since when."""
-    good = [EventStratum(0.5, 0, 2000, 0, 2000, epoch) for epoch in range(10)]
-    bad = [EventStratum(0.5, 200, 1800, 0, 2000, epoch) for epoch in (10, 11)]
-    verdict = judged(BUDGET, SplitCounts((*good, *bad), 0.0))
+    good = [BadEventStratum(0.5, 0, 2000, 0, 2000, epoch) for epoch in range(10)]
+    bad = [BadEventStratum(0.5, 200, 1800, 0, 2000, epoch) for epoch in (10, 11)]
+    verdict = judged(BUDGET, BadEventCounts((*good, *bad), 0.0))
     assert verdict.outcome is Outcome.FAIL
     assert verdict.estimate is not None
     assert verdict.estimate < 0.02
@@ -339,7 +339,7 @@ def test_resource_is_said_in_its_unit() -> None:
         (changed(ERRORS, by=("origin",)), SlicedCounts({"origin=LGA": arms(2_000, 0.3, 0.02)}, 10), "origin=LGA"),
         (
             make_gate("memory", Metric.GAUGE, margin=0.2, column="rss_mb"),
-            GaugeCounts(20, 0, 150.0, 100.0, 10),
+            GaugeComparisons(20, 0, 150.0, 100.0, 10),
             "",
         ),
     ],
@@ -352,9 +352,9 @@ def test_proven_harm_does_not_wait_for_the_steps_requests(gate: Gate, evidence: 
 
 def test_a_short_past_calls_no_baseline_unhealthy() -> None:
     """Three requests without a failure before the rollout say nothing about a champion that fails on one in twenty."""
-    both = (EventStratum(0.5, 50, 950, 50, 950),)
+    both = (BadEventStratum(0.5, 50, 950, 50, 950),)
     outcomes = [
-        judge(ERRORS, SplitCounts(both, 0.0, "request", 10_000, history), DecisionThresholds()).outcome
+        judge(ERRORS, BadEventCounts(both, 0.0, "request", 10_000, history), DecisionThresholds()).outcome
         for history in (3, 100_000)
     ]
     assert outcomes == [Outcome.INCONCLUSIVE, Outcome.BASELINE_UNHEALTHY]

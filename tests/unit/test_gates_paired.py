@@ -13,9 +13,9 @@ from surefoot.core.domain import Outcome, Role
 from surefoot.core.gates.expected_loss import MIN_PAST_REQUESTS, expected_brier, observed_brier
 from surefoot.core.judging.evidence import (
     MILLIONTHS_PER_UNIT,
+    DistributionShift,
     FeatureShift,
     GoldenRows,
-    InputShift,
     PairedBlock,
     PairedSums,
     ScoreBins,
@@ -174,7 +174,7 @@ def test_disagreement_is_held_against_its_limit(share: float, outcome: Outcome) 
 )
 def test_share_of_other_inputs_has_an_exact_interval(differ: int, n: int, outcome: Outcome) -> None:
     """What two versions are fed on the same requests is compared row by row, with the interval of a share."""
-    evidence = InputShift(
+    evidence = DistributionShift(
         "the champion", (FeatureShift("x", differ / n, n, n), FeatureShift("y", 0.0, n, n)), same=True
     )
     verdict = judged(FED, evidence)
@@ -194,7 +194,7 @@ def test_share_of_other_inputs_has_an_exact_interval(differ: int, n: int, outcom
 )
 def test_answers_that_moved_are_said(distance: float, n: int, outcome: Outcome) -> None:
     """The distribution of the answers is judged as that of a feature is."""
-    evidence = InputShift("the champion's answers", (FeatureShift("prediction", distance, n, n),))
+    evidence = DistributionShift("the champion's answers", (FeatureShift("prediction", distance, n, n),))
     verdict = judged(MOVED, evidence)
     assert verdict.outcome is outcome
     assert verdict.reason.startswith(f"prediction has moved by {distance:.3f} against the champion's answers")

@@ -17,9 +17,9 @@ from surefoot.core.domain import Outcome, Stage
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.chain import Entry, canonical_bytes, check_chain
-from surefoot.core.record.describe import describe_event
+from surefoot.core.record.event_sentences import describe_event
 from surefoot.core.record.events import GateJudged, RolloutOpened, decode_event
-from surefoot.core.record.state import fold_entries
+from surefoot.core.record.ledger import fold_entries
 from surefoot.core.served_versions.version_status import version_statuses
 
 GOLDEN = Path(__file__).parents[1] / "golden"

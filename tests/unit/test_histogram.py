@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import EventStratum
+from surefoot.core.judging.evidence import BadEventStratum
 from surefoot.core.stats.histogram import (
     BUCKET_RATIO,
     LOWEST_BUCKET,
@@ -59,7 +59,7 @@ def test_exceedances_are_counted_exactly() -> None:
     line = bucket_of(120.0)
     found = count_exceedances(candidate, champion, 0.25, 7, line + 5, line)
     above, below = int((slow >= bucket_edge(line + 5)).sum()), int((fast >= bucket_edge(line)).sum())
-    assert found == EventStratum(0.25, above, 1000 - above, below, 3000 - below, 7)
+    assert found == BadEventStratum(0.25, above, 1000 - above, below, 3000 - below, 7)
     assert 0 < above < 1000
     assert 0 < below < 3000
 

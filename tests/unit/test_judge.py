@@ -7,22 +7,22 @@ from dataclasses import replace
 import pytest
 
 from surefoot.core.domain import Outcome, Role, Stage, Verdict
+from surefoot.core.judging.data_validation import FailedExpectation, ValidationResult
 from surefoot.core.judging.evidence import (
     MILLIONTHS_PER_UNIT,
-    EventStratum,
+    BadEventCounts,
+    BadEventStratum,
+    DistributionShift,
     Evidence,
     FeatureShift,
-    InputShift,
+    MeasurementCounts,
+    MeasurementStratum,
     MissingEvidence,
     PairedBlock,
     PairedSums,
-    SpeedCounts,
-    SpeedStratum,
-    SplitCounts,
 )
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
-from surefoot.core.judging.validation_evidence import FailedExpectation, ValidationResult
 from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.core.record.chain import canonical_bytes
 from surefoot.core.record.events import GateJudged, encode_event
@@ -38,11 +38,11 @@ SHIFT = make_gate("inputs", Metric.INPUT_SHIFT, limit=0.2)
 DATA = make_gate("data", Metric.VALIDATION)
 
 
-def counts(share: float, n: int, bad: float, champion_bad: float, **fields: object) -> SplitCounts:
+def counts(share: float, n: int, bad: float, champion_bad: float, **fields: object) -> BadEventCounts:
     """Arms that served n requests and failed at these rates."""
     new, old = round(n * share), n - round(n * share)
     mine, theirs = round(new * bad), round(old * champion_bad)
-    return SplitCounts((EventStratum(share, mine, new - mine, theirs, old - theirs),), champion_bad, **fields)  # type: ignore[arg-type]
+    return BadEventCounts((BadEventStratum(share, mine, new - mine, theirs, old - theirs),), champion_bad, **fields)  # type: ignore[arg-type]
 
 
 def spread(n: int, scale: float) -> tuple[tuple[int, int], ...]:
@@ -54,10 +54,12 @@ def spread(n: int, scale: float) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(cells.items()))
 
 
-def slow(share: float, n: int, ratio: float) -> SpeedCounts:
+def slow(share: float, n: int, ratio: float) -> MeasurementCounts:
     """Arms of n requests of which the candidate takes so many times as long."""
     new = round(n * share)
-    return SpeedCounts((SpeedStratum(share, spread(new, ratio), spread(n - new, 1.0)),), spread(5_000, 1.0), recent=n)
+    return MeasurementCounts(
+        (MeasurementStratum(share, spread(new, ratio), spread(n - new, 1.0)),), spread(5_000, 1.0), recent=n
+    )
 
 
 def paired(gap: float, *, days: int = 20, each: int = 500, noise: float = 0.002, slices: object = None) -> PairedSums:
@@ -75,9 +77,9 @@ def paired(gap: float, *, days: int = 20, each: int = 500, noise: float = 0.002,
     return PairedSums({"": made, **(slices or {})}, n, n)  # type: ignore[dict-item]
 
 
-def shift(*distances: float, n: int = 20_000, **fields: int) -> InputShift:
+def shift(*distances: float, n: int = 20_000, **fields: int) -> DistributionShift:
     """Features that moved by so much."""
-    return InputShift(
+    return DistributionShift(
         "the window before", tuple(FeatureShift(f"f{i}", d, n, n, **fields) for i, d in enumerate(distances))
     )
 
@@ -87,7 +89,11 @@ CASES: dict[tuple[str, Outcome], tuple[Gate, Evidence, DecisionThresholds]] = {
     ("errors", Outcome.PASS): (ERRORS, counts(0.5, 20_000, 0.02, 0.02), DecisionThresholds()),
     ("errors", Outcome.FAIL): (ERRORS, counts(0.5, 2_000, 0.1, 0.02), DecisionThresholds()),
     ("errors", Outcome.INCONCLUSIVE): (ERRORS, counts(0.5, 2_000, 0.02, 0.02), DecisionThresholds()),
-    ("errors", Outcome.NO_DATA): (ERRORS, SplitCounts((EventStratum(0.5, 0, 0, 3, 97),), 0.02), DecisionThresholds()),
+    ("errors", Outcome.NO_DATA): (
+        ERRORS,
+        BadEventCounts((BadEventStratum(0.5, 0, 0, 3, 97),), 0.02),
+        DecisionThresholds(),
+    ),
     ("errors", Outcome.STALE): (ERRORS, MissingEvidence(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
     ("errors", Outcome.ERROR): (ERRORS, counts(0.5, 2_000, 0.02, 0.02, recent=-1), DecisionThresholds()),
     ("ratio", Outcome.PASS): (RATIO, counts(0.5, 100_000, 0.02, 0.02), DecisionThresholds()),
@@ -96,7 +102,7 @@ CASES: dict[tuple[str, Outcome], tuple[Gate, Evidence, DecisionThresholds]] = {
     ("latency", Outcome.PASS): (LATENCY, slow(0.5, 20_000, 1.0), DecisionThresholds()),
     ("latency", Outcome.FAIL): (LATENCY, slow(0.5, 5_000, 1.5), DecisionThresholds()),
     ("latency", Outcome.INCONCLUSIVE): (LATENCY, slow(0.5, 40, 1.0), DecisionThresholds()),
-    ("latency", Outcome.NO_DATA): (LATENCY, SpeedCounts((), ((232, 1000),)), DecisionThresholds()),
+    ("latency", Outcome.NO_DATA): (LATENCY, MeasurementCounts((), ((232, 1000),)), DecisionThresholds()),
     ("latency", Outcome.STALE): (LATENCY, MissingEvidence(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
     ("latency", Outcome.ERROR): (LATENCY, replace(slow(0.5, 200, 1.0), recent=-1), DecisionThresholds()),
     ("quality", Outcome.PASS): (QUALITY, paired(0.0), DecisionThresholds()),
@@ -108,7 +114,7 @@ CASES: dict[tuple[str, Outcome], tuple[Gate, Evidence, DecisionThresholds]] = {
     ("inputs", Outcome.PASS): (SHIFT, shift(0.05, 0.1), DecisionThresholds()),
     ("inputs", Outcome.FAIL): (SHIFT, shift(0.05, 0.4), DecisionThresholds()),
     ("inputs", Outcome.INCONCLUSIVE): (SHIFT, shift(0.05, 0.19), DecisionThresholds()),
-    ("inputs", Outcome.NO_DATA): (SHIFT, InputShift("the window before", ()), DecisionThresholds()),
+    ("inputs", Outcome.NO_DATA): (SHIFT, DistributionShift("the window before", ()), DecisionThresholds()),
     ("inputs", Outcome.STALE): (SHIFT, MissingEvidence(Outcome.STALE, "the log ends 2 h ago"), DecisionThresholds()),
     ("inputs", Outcome.ERROR): (SHIFT, shift(0.05, math.nan), DecisionThresholds()),
     ("data", Outcome.PASS): (DATA, ValidationResult("m", 100, 3, ()), DecisionThresholds()),
@@ -208,7 +214,7 @@ def test_candidate_that_often_fails_is_caught_at_once(share: float, trials: int)
 
 def test_candidate_whose_champion_never_fails_is_caught() -> None:
     """A champion without a single error is not a licence to fail."""
-    evidence = SplitCounts((EventStratum(0.05, 8, 12, 0, 380),), 0.0)
+    evidence = BadEventCounts((BadEventStratum(0.05, 8, 12, 0, 380),), 0.0)
     assert judge(ERRORS, evidence, DecisionThresholds()).outcome is Outcome.FAIL
 
 
@@ -273,14 +279,14 @@ def test_small_weights_prove_less() -> None:
 
 def test_candidate_alone_is_judged_against_the_baseline_and_its_margin() -> None:
     """After promotion a rise within the margin is no harm; one beyond it is."""
-    alone = SplitCounts((EventStratum(1.0, 25, 975, 0, 0),), 0.02)
+    alone = BadEventCounts((BadEventStratum(1.0, 25, 975, 0, 0),), 0.02)
     assert judge(ERRORS, alone, DecisionThresholds()).outcome is Outcome.INCONCLUSIVE
     assert (
-        judge(ERRORS, replace(alone, strata=(EventStratum(1.0, 80, 920, 0, 0),)), DecisionThresholds()).outcome
+        judge(ERRORS, replace(alone, strata=(BadEventStratum(1.0, 80, 920, 0, 0),)), DecisionThresholds()).outcome
         is Outcome.FAIL
     )
     assert (
-        judge(ERRORS, replace(alone, strata=(EventStratum(1.0, 1000, 49_000, 0, 0),)), DecisionThresholds()).outcome
+        judge(ERRORS, replace(alone, strata=(BadEventStratum(1.0, 1000, 49_000, 0, 0),)), DecisionThresholds()).outcome
         is Outcome.PASS
     )
 
@@ -288,7 +294,7 @@ def test_candidate_alone_is_judged_against_the_baseline_and_its_margin() -> None
 def test_candidate_alone_without_a_baseline_is_not_judged() -> None:
     """Nobody knows what to compare with, so it neither passes nor fails."""
     for bad in (0, 500):
-        alone = SplitCounts((EventStratum(1.0, bad, 10_000 - bad, 0, 0),), None)
+        alone = BadEventCounts((BadEventStratum(1.0, bad, 10_000 - bad, 0, 0),), None)
         assert judge(ERRORS, alone, DecisionThresholds()).outcome is Outcome.NO_DATA
 
 
@@ -387,7 +393,7 @@ def test_identical_answers_pass_without_a_margin() -> None:
 
 def test_feature_that_cannot_be_compared_has_not_passed() -> None:
     """One feature without rows keeps the gate from passing, and is named."""
-    evidence = InputShift("before", (FeatureShift("a", 0.0, 20_000, 20_000), FeatureShift("b", 0.0, 0, 20_000)))
+    evidence = DistributionShift("before", (FeatureShift("a", 0.0, 20_000, 20_000), FeatureShift("b", 0.0, 0, 20_000)))
     verdict = judge(SHIFT, evidence, DecisionThresholds())
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "nothing to compare b with" in verdict.reason
@@ -395,7 +401,7 @@ def test_feature_that_cannot_be_compared_has_not_passed() -> None:
 
 def test_feature_with_few_rows_is_not_hidden_by_a_sure_one() -> None:
     """A feature that may have moved keeps the gate undecided behind one that surely has not."""
-    evidence = InputShift("before", (FeatureShift("a", 0.1, 10**6, 10**6), FeatureShift("b", 0.1, 100, 100)))
+    evidence = DistributionShift("before", (FeatureShift("a", 0.1, 10**6, 10**6), FeatureShift("b", 0.1, 100, 100)))
     assert judge(SHIFT, evidence, DecisionThresholds()).outcome is Outcome.INCONCLUSIVE
 
 

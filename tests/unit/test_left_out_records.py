@@ -14,14 +14,14 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import MAX_REFUSED_REQUESTS, OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Role, Verdict, Version
 from surefoot.core.errors import NotFound
-from surefoot.core.judging.evidence import EventStratum, PairedSums, SplitCounts
+from surefoot.core.judging.data_validation import ValidationResult
+from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
+from surefoot.core.judging.reverify import decode_evidence, encode_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Metric
-from surefoot.core.verdicts.left_out_records import LEFT_OUT_REASON_TEXTS, report_left_out_records
+from surefoot.core.verdicts.left_out_report import LEFT_OUT_REASON_TEXTS, report_left_out_records
 from tests.gates import make_gate
 from tests.unit.test_counts import ERRORS, LATENCY, LIVE, V1, V2, before
 from tests.unit.test_counts import record as served
@@ -59,8 +59,8 @@ def test_what_every_version_refuses_is_no_failure_of_any(tmp_path: Path) -> None
     good = [served(f"q{i}", arm=("champion", "candidate")[i % 2]) for i in range(400)]
     write(tmp_path, "predictions", [*good, *garbage(1000), before("b", features={"x": "oops"}, **NO), before("ok")])
     found = measured(tmp_path).gather(LIVE)
-    assert isinstance(found, SplitCounts)
-    assert found.strata == (EventStratum(0.05, 0, 200, 0, 200),)
+    assert isinstance(found, BadEventCounts)
+    assert found.strata == (BadEventStratum(0.05, 0, 200, 0, 200),)
     assert (found.baseline, found.history) == (0.0, 1)
     assert found.left.refused == 1001
     verdict = judge(ERRORS, found, DecisionThresholds())
@@ -80,8 +80,8 @@ def test_a_failure_of_one_version_stays_its_own(tmp_path: Path) -> None:
         ],
     )
     found = measured(tmp_path, candidate=Model(half)).gather(LIVE)
-    assert isinstance(found, SplitCounts)
-    assert found.strata == (EventStratum(0.05, 3, 1, 6, 0),)
+    assert isinstance(found, BadEventCounts)
+    assert found.strata == (BadEventStratum(0.05, 3, 1, 6, 0),)
     assert found.left.refused == 0
 
 
@@ -91,7 +91,7 @@ def test_while_it_bakes_the_old_champion_is_asked(tmp_path: Path) -> None:
     odd = [served(f"g{i}", version="2", weight=0.0, features={"x": "oops"}, **NO) for i in range(5)]
     write(tmp_path, "predictions", [*rows, *odd, served("ok", version="2", weight=0.0), before("old")])
     found = measured(tmp_path, candidate=Model(strict)).gather(replace(LIVE, kind=EvidenceKind.BAKE))
-    assert isinstance(found, SplitCounts)
+    assert isinstance(found, BadEventCounts)
     assert [(s.candidate_bad, s.candidate_good) for s in found.strata] == [(4, 1)]
     assert found.left.refused == 5
 
@@ -119,8 +119,8 @@ def test_a_version_that_cannot_be_loaded_refuses_nothing(tmp_path: Path) -> None
     found = PredictionLogEvidence(
         log, OfflineReplay(log, load), lambda suite, _f, _n: ValidationResult(suite, 1, 1, ())
     ).gather(LIVE)
-    assert isinstance(found, SplitCounts)
-    assert found.strata == (EventStratum(0.05, 0, 1, 1, 0),)
+    assert isinstance(found, BadEventCounts)
+    assert found.strata == (BadEventStratum(0.05, 0, 1, 1, 0),)
 
 
 def test_refused_requests_are_not_validated_and_not_replayed(tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_refused_requests_are_not_validated_and_not_replayed(tmp_path: Path) -> 
     found = measured(tmp_path).gather(replace(ASKED, gate=make_gate("data", Metric.VALIDATION), kind=EvidenceKind.DATA))
     assert found == ValidationResult("sha256:s", 5, 1, (), left=LeftOutRecords(records=6, refused=1))
     shadow = measured(tmp_path).gather(replace(ASKED, gate=ERRORS))
-    assert isinstance(shadow, SplitCounts)
-    assert shadow.strata == (EventStratum(0.5, 0, 5, 0, 5),)
+    assert isinstance(shadow, BadEventCounts)
+    assert shadow.strata == (BadEventStratum(0.5, 0, 5, 0, 5),)
 
 
 @pytest.mark.parametrize(("copies", "outcome"), [(9900, Outcome.ERROR), (3, Outcome.PASS)])
@@ -143,7 +143,7 @@ def test_recycled_ids_are_counted_once_and_told(tmp_path: Path, copies: int, out
     ]
     write(tmp_path, "predictions", [*good, *again])
     found = measured(tmp_path).gather(LIVE)
-    assert isinstance(found, SplitCounts)
+    assert isinstance(found, BadEventCounts)
     assert found.left.repeated == copies
     verdict = judge(ERRORS, found, DecisionThresholds(0.01, 0.05))
     assert verdict.outcome is outcome
@@ -163,7 +163,7 @@ def test_labels_of_nothing_and_labels_before_their_request(tmp_path: Path) -> No
     labels = [label(0, 1, 1050.0), label(1, 1, 1.2e12), label(77, 1, 1500.0), label(78, 1, 1500.0)]
     write(tmp_path, "labels", labels)
     found = measured(tmp_path).gather(replace(LIVE, gate=MISSING))
-    assert isinstance(found, SplitCounts)
+    assert isinstance(found, BadEventCounts)
     assert (found.left.unknown, found.left.early, found.left.future) == (2, 1, 1)
     paired = measured(tmp_path).gather(replace(ASKED, since=0.0, until=2000.0))
     assert isinstance(paired, PairedSums)
@@ -181,8 +181,8 @@ def test_bare_arrays_are_evidence_too(tmp_path: Path) -> None:
         return 0.5
 
     found = measured(tmp_path, Model(half), Model(answer)).gather(replace(ASKED, gate=ERRORS))
-    assert isinstance(found, SplitCounts)
-    assert found.strata == (EventStratum(0.5, 0, 5, 0, 5),)
+    assert isinstance(found, BadEventCounts)
+    assert found.strata == (BadEventStratum(0.5, 0, 5, 0, 5),)
     assert seen.count([1.0, 2.0]) == 4
     assert found.left.unkept == 1
     frame = PredictionLog(tmp_path).read_features("m", 0.0, 1000.0)
@@ -201,4 +201,4 @@ def test_every_count_is_in_the_sentence_and_in_the_details(left: LeftOutRecords)
     assert told == {words: getattr(left, name) for name, words in LEFT_OUT_REASON_TEXTS.items() if getattr(left, name)}
     assert all(words in verdict.reason for words in told)
     assert told or verdict == SOME
-    assert unpack_evidence(pack_evidence(SplitCounts((), left=left))) == SplitCounts((), left=left)
+    assert decode_evidence(encode_evidence(BadEventCounts((), left=left))) == BadEventCounts((), left=left)

@@ -11,7 +11,7 @@ from surefoot.cli.printing import output, plan_output
 from surefoot.core.actions import JudgeGates
 from surefoot.core.domain import Outcome, Split, Stage, Version
 from surefoot.core.errors import Rejected
-from surefoot.core.judging.evidence import AnswerShapes, EventStratum, Evidence, MissingEvidence, SplitCounts
+from surefoot.core.judging.evidence import AnswerShapes, BadEventCounts, BadEventStratum, Evidence, MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out_records import LeftOutRecords
@@ -22,9 +22,9 @@ from surefoot.core.policy.gates.metrics import NOT_MIRRORED_REASONS
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.describe import describe_effect
+from surefoot.core.record.event_sentences import describe_effect
 from surefoot.core.record.events import SetSplit, decode_event
-from surefoot.core.record.state import fold_entries
+from surefoot.core.record.ledger import fold_entries
 from surefoot.core.state_machine import PRE_TRAFFIC_ALPHA, SHAPE_GATE, alpha_per_shadow_gate, decide_action
 from surefoot.rollout import drive_rollout, open_promotion
 from surefoot.rollout.drift import split_mismatch
@@ -235,7 +235,7 @@ def test_a_split_of_an_earlier_release_mirrors_nothing() -> None:
 
 
 ERRORS = make_gate("errors", Metric.ERROR_RATE, margin=0.01)
-COUNTS = SplitCounts((EventStratum(0.5, 0, 20_000, 0, 20_000),), 0.0, recent=20_000)
+COUNTS = BadEventCounts((BadEventStratum(0.5, 0, 20_000, 0, 20_000),), 0.0, recent=20_000)
 
 
 @pytest.mark.parametrize(("dropped", "outcome"), [(0, "PASS"), (1_999, "PASS"), (2_001, "INCONCLUSIVE")])

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import EventStratum
+from surefoot.core.judging.evidence import BadEventStratum
 from surefoot.core.stats.mcnemar import BET_SHARES, log_evidence_of_harm, log_evidence_of_no_harm
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, MIN_PROBABILITY, log_evidence
 
@@ -27,7 +27,7 @@ def test_mean_of_a_better_candidate_is_lower(n: int) -> None:
 
 def test_harm_is_the_split_test_at_half_each() -> None:
     """Disagreements are rare events that fall to either version with a half each."""
-    found = log_evidence([EventStratum(0.5, 60, 0, 30, 0)], MIN_PROBABILITY, 1.0, 0.0, HARM_FACTORS)
+    found = log_evidence([BadEventStratum(0.5, 60, 0, 30, 0)], MIN_PROBABILITY, 1.0, 0.0, HARM_FACTORS)
     assert log_evidence_of_harm(60, 30) == pytest.approx(found, abs=1e-3)
 
 

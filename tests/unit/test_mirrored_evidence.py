@@ -14,15 +14,15 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.judging.evidence import (
     AnswerShapes,
-    EventStratum,
+    BadEventCounts,
+    BadEventStratum,
+    DistributionShift,
     Evidence,
-    GaugeCounts,
-    InputShift,
+    GaugeComparisons,
+    MeasurementCounts,
     MissingEvidence,
     PairedSums,
     SlicedCounts,
-    SpeedCounts,
-    SplitCounts,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
@@ -126,8 +126,8 @@ def test_failures_of_both_versions_are_counted_on_the_same_requests(tmp_path: Pa
         shadows=[shadow(0, **failed), shadow(1), shadow(2, **failed), *(shadow(n) for n in range(3, 10))],
     )
     found = gather(tmp_path, ERRORS)
-    assert isinstance(found, SplitCounts)
-    assert (found.strata, found.recent, found.trial) == ((EventStratum(0.5, 1, 8, 1, 8),), 7, "request")
+    assert isinstance(found, BadEventCounts)
+    assert (found.strata, found.recent, found.trial) == ((BadEventStratum(0.5, 1, 8, 1, 8),), 7, "request")
 
 
 def test_slices_of_mirrored_requests_are_counted_by_themselves(tmp_path: Path) -> None:
@@ -140,8 +140,8 @@ def test_slices_of_mirrored_requests_are_counted_by_themselves(tmp_path: Path) -
     found = gather(tmp_path, changed(ERRORS, by=("place",)))
     assert isinstance(found, SlicedCounts)
     assert {name: one.strata for name, one in found.slices.items()} == {
-        "place=JFK": (EventStratum(0.5, 0, 3, 0, 3),),
-        "place=LGA": (EventStratum(0.5, 1, 2, 0, 3),),
+        "place=JFK": (BadEventStratum(0.5, 0, 3, 0, 3),),
+        "place=LGA": (BadEventStratum(0.5, 1, 2, 0, 3),),
     }
 
 
@@ -150,8 +150,8 @@ def test_another_rollout_another_version_and_later_requests_do_not_count(tmp_pat
     odd = [shadow(1, rollout="other"), shadow(2, version="3"), shadow(3)]
     write(tmp_path, predictions=[champion(n) for n in range(5)], shadows=[shadow(0), *odd])
     found = gather(tmp_path, ERRORS, until=SINCE + 2.5)
-    assert isinstance(found, SplitCounts)
-    assert found.strata == (EventStratum(0.5, 0, 1, 0, 1),)
+    assert isinstance(found, BadEventCounts)
+    assert found.strata == (BadEventStratum(0.5, 0, 1, 0, 1),)
 
 
 def test_what_was_revoked_is_neither_a_failure_nor_an_agreement(tmp_path: Path) -> None:
@@ -159,9 +159,9 @@ def test_what_was_revoked_is_neither_a_failure_nor_an_agreement(tmp_path: Path) 
     revoked = shadow(1, error="Revoked: it was let go before it had answered", prediction=None)
     write(tmp_path, predictions=[champion(0), champion(1)], shadows=[shadow(0), revoked])
     errors, same = gather(tmp_path, ERRORS), gather(tmp_path, SAME)
-    assert isinstance(errors, SplitCounts)
+    assert isinstance(errors, BadEventCounts)
     assert isinstance(same, PairedSums)
-    assert errors.strata == (EventStratum(0.5, 0, 1, 0, 1),)
+    assert errors.strata == (BadEventStratum(0.5, 0, 1, 0, 1),)
     assert (same.requests, same.unscored) == (1, 0)
 
 
@@ -210,7 +210,7 @@ def test_speeds_compare_the_models_own_times_in_batches_of_one_size(tmp_path: Pa
     )
     for gate, unit in ((SPEED, "ms (model alone)"), (CPU, "ms")):
         found = gather(tmp_path, gate)
-        assert isinstance(found, SpeedCounts)
+        assert isinstance(found, MeasurementCounts)
         (stratum,) = found.strata
         assert [sum(n for _, n in side) for side in (stratum.candidate, stratum.champion)] == [7, 7]
         assert (stratum.candidate != stratum.champion) is (gate is SPEED)
@@ -222,7 +222,7 @@ def test_a_gauge_compares_the_processes_block_by_block(tmp_path: Path) -> None:
     """The memory of the candidate's process is held against the champion's in every complete block."""
     equal(tmp_path, rss_mb=150.0, batch=8)
     found = gather(tmp_path, MEMORY)
-    assert isinstance(found, GaugeCounts)
+    assert isinstance(found, GaugeComparisons)
     assert (found.above, found.below, found.recent) == (10, 0, 99)
 
 
@@ -235,12 +235,12 @@ def test_shapes_and_shifts_are_read_from_the_answers(tmp_path: Path) -> None:
     equal(tmp_path, prediction=0.8)
     moved = make_gate("moved", Metric.PREDICTION_SHIFT, limit=0.1, against="champion")
     shift = gather(tmp_path, moved)
-    assert isinstance(shift, InputShift)
+    assert isinstance(shift, DistributionShift)
     assert shift.features[0].distance == 1.0
     before = [champion(n, request=f"p{n}", at=SINCE - 995.0 + n, rollout="", prediction=0.8) for n in NUMBERS]
     write(tmp_path, predictions=[*before, *(champion(n) for n in NUMBERS)])
     past = gather(tmp_path, changed(moved, against="before"))
-    assert isinstance(past, InputShift)
+    assert isinstance(past, DistributionShift)
     assert past.features[0].distance < 0.05
 
 
@@ -263,10 +263,10 @@ def test_requests_whose_records_are_lost_are_missing_too(tmp_path: Path) -> None
     write(tmp_path, predictions=[champion(n) for n in NUMBERS], shadows=[shadow(n) for n in NUMBERS[:40]])
     old = sum(SINCE + n <= UNTIL - SHADOW_ANSWER_TIMEOUT_S and SINCE + n > SINCE for n in NUMBERS)
     found = gather(tmp_path, ERRORS)
-    assert isinstance(found, SplitCounts)
+    assert isinstance(found, BadEventCounts)
     assert found.left.dropped == old - 40
     few = gather(tmp_path, ERRORS, mirrored=40.0)
-    assert isinstance(few, SplitCounts)
+    assert isinstance(few, BadEventCounts)
     assert few.left.dropped == 0
 
 

@@ -16,10 +16,10 @@ from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.predictions.validation_table import answers_to_frame
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, Evidence, InputShift, PairedSums
+from surefoot.core.judging.data_validation import ValidationResult
+from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, DistributionShift, Evidence, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Gate, Metric
 from tests.gates import make_gate
 from tests.unit.test_replay import ASKED, QUALITY, V1, V2, label, record, write
@@ -128,7 +128,7 @@ def test_columns_can_be_left_out_of_a_shift(tmp_path: Path, keys: tuple[str, ...
     found = PredictionLogEvidence(
         log, OfflineReplay(log, lambda _m, _v: Model()), lambda s, _f, _n: ValidationResult(s, 1, 1, ())
     ).gather(question)
-    assert isinstance(found, InputShift)
+    assert isinstance(found, DistributionShift)
     assert {feature.name for feature in found.features} == {"y"} | ({"x"} - set(keys))
     verdict = judge(gate, found, DecisionThresholds())
     assert ("not compared: x" in verdict.reason) is bool(keys)
@@ -141,7 +141,7 @@ def test_what_a_gate_cannot_see_is_said() -> None:
     frame = pd.DataFrame({"x": [1.0] * 900})
     shifts = column_distances(frame, frame)
     for blind in (False, True):
-        verdict = judge(gate, InputShift("the champion", shifts, same=True, blind=blind), DecisionThresholds())
+        verdict = judge(gate, DistributionShift("the champion", shifts, same=True, blind=blind), DecisionThresholds())
         assert ("is not seen" in verdict.reason) is blind
 
 

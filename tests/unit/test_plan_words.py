@@ -41,7 +41,7 @@ def test_a_plan_says_durations_and_looks_as_people_do(capsys: pytest.CaptureFixt
 )
 def test_looks_are_those_that_are_made(lasts: float, every: float, said: str) -> None:
     """A stage looks at its beginning and then at each interval until it is over, once at least."""
-    assert output.look_frequency_text(lasts, every).endswith(f": {said}")
+    assert output.evaluation_frequency_text(lasts, every).endswith(f": {said}")
 
 
 def test_a_plan_says_which_tables_follow() -> None:

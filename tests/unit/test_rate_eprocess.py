@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import EventStratum
+from surefoot.core.judging.evidence import BadEventStratum
 from surefoot.core.stats.rate_eprocess import (
     HARM_FACTORS,
     MIN_PROBABILITY,
@@ -28,7 +28,7 @@ GRIDS = st.sampled_from([HARM_FACTORS, NO_HARM_FACTORS])
 SHARES = st.sampled_from([0.001, 0.01, 0.05, 0.25, 0.5, 0.9, 0.99, 1.0])
 RATES = st.floats(MIN_PROBABILITY, 1.0 - MIN_PROBABILITY)
 NULLS = st.floats(1e-3, 1.0 - 1e-3)  # rates that the floor of 1e-6 does not touch under any line below
-STRATUM = st.builds(EventStratum, SHARES, *[st.integers(0, 5000)] * 4)
+STRATUM = st.builds(BadEventStratum, SHARES, *[st.integers(0, 5000)] * 4)
 STRATA = st.lists(STRATUM, max_size=4)
 LINES = st.tuples(st.floats(0.0, 2.0), st.floats(0.0, 0.5)) | st.just((0.0, 0.01)) | st.just((0.2, 0.0))
 
@@ -47,7 +47,7 @@ def test_golden_log_evidence(
     rows: list[tuple[float, int, int, int, int]], guess: float, s: float, grid: tuple[float, ...], golden: float
 ) -> None:
     """The published counters give the published evidence."""
-    strata = [EventStratum(*row) for row in rows]
+    strata = [BadEventStratum(*row) for row in rows]
     assert log_evidence(strata, guess, 1.0 + s * (TM - 1.0), s * DM, grid) == pytest.approx(golden, abs=1e-7)
 
 
@@ -55,7 +55,7 @@ def step(share: float, q0: float, q1: float, guess: float, line: tuple[float, fl
     """Expectation of the e-value of one request when the arms fail with q0 and q1."""
     cells = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
     chances = (share * q1, share * (1.0 - q1), (1.0 - share) * q0, (1.0 - share) * (1.0 - q0))
-    found = (math.exp(log_evidence([EventStratum(share, *cell)], guess, *line, grid)) for cell in cells)
+    found = (math.exp(log_evidence([BadEventStratum(share, *cell)], guess, *line, grid)) for cell in cells)
     return sum(chance * e for chance, e in zip(chances, found, strict=True))
 
 
@@ -178,7 +178,7 @@ def test_rare_events_need_no_denominators(share: float, bad: int, champion_bad: 
     logs = [bad * math.log(r) - n * math.log(share * r + 1.0 - share) for r in HARM_FACTORS]
     top = max(logs)
     expected = top + math.log(sum(math.exp(x - top) for x in logs) / len(logs))
-    found = log_evidence([EventStratum(share, bad, 0, champion_bad, 0)], MIN_PROBABILITY, 1.0, 0.0, HARM_FACTORS)
+    found = log_evidence([BadEventStratum(share, bad, 0, champion_bad, 0)], MIN_PROBABILITY, 1.0, 0.0, HARM_FACTORS)
     assert found == pytest.approx(expected, abs=1e-3)
 
 
@@ -187,18 +187,18 @@ def test_half_and_half_with_one_alternative_is_mcnemars_ratio(bad: int, champion
     """At equal shares one alternative is the likelihood ratio of two binomials, which scipy knows."""
     n = bad + champion_bad
     ratio = stats.binom.logpmf(bad, n, 5.0 / 6.0) - stats.binom.logpmf(bad, n, 0.5)
-    found = log_evidence([EventStratum(0.5, bad, 0, champion_bad, 0)], MIN_PROBABILITY, 1.0, 0.0, (5.0,))
+    found = log_evidence([BadEventStratum(0.5, bad, 0, champion_bad, 0)], MIN_PROBABILITY, 1.0, 0.0, (5.0,))
     assert found == pytest.approx(ratio, abs=1e-3)
 
 
 @given(STRATUM, st.integers(2, 5), LINES, GRIDS, st.floats(1e-6, 0.5))
 def test_counters_may_be_split_over_workers(
-    stratum: EventStratum, workers: int, line: tuple[float, float], grid: tuple[float, ...], guess: float
+    stratum: BadEventStratum, workers: int, line: tuple[float, float], grid: tuple[float, ...], guess: float
 ) -> None:
     """Counters of several workers under one split, in any order, are worth as much as their sum."""
     counts = (stratum.candidate_bad, stratum.candidate_good, stratum.champion_bad, stratum.champion_good)
     parts = [
-        EventStratum(stratum.share, *(count // workers + (index < count % workers) for count in counts))
+        BadEventStratum(stratum.share, *(count // workers + (index < count % workers) for count in counts))
         for index in range(workers)
     ]
     whole = log_evidence([stratum], guess, *line, grid)
@@ -209,10 +209,10 @@ def test_counters_may_be_split_over_workers(
 @given(SHARES.filter(lambda share: share < 1.0), st.integers(0, 300), st.integers(0, 300))
 def test_swapping_the_arms_inverts_the_odds(share: float, bad: int, champion_bad: int) -> None:
     """Exchanging the arms, their shares and the sense of the odds leaves the evidence as it is."""
-    here = log_evidence([EventStratum(share, bad, 0, champion_bad, 0)], MIN_PROBABILITY, 1.0, 0.0, (3.0,))
+    here = log_evidence([BadEventStratum(share, bad, 0, champion_bad, 0)], MIN_PROBABILITY, 1.0, 0.0, (3.0,))
     # Three times the odds of the candidate at 1e-6 is a third of the odds of the champion at 3e-6.
     there = log_evidence(
-        [EventStratum(1.0 - share, champion_bad, 0, bad, 0)], 3.0 * MIN_PROBABILITY, 1.0, 0.0, (1.0 / 3.0,)
+        [BadEventStratum(1.0 - share, champion_bad, 0, bad, 0)], 3.0 * MIN_PROBABILITY, 1.0, 0.0, (1.0 / 3.0,)
     )
     assert here == pytest.approx(there, abs=1e-3)
 
@@ -221,14 +221,14 @@ def test_swapping_the_arms_inverts_the_odds(share: float, bad: int, champion_bad
 def test_nothing_is_worth_nothing(line: tuple[float, float], grid: tuple[float, ...], guess: float) -> None:
     """Without data the evidence is exactly one."""
     assert log_evidence([], guess, *line, grid) == 0.0
-    assert log_evidence([EventStratum(0.5, 0, 0, 0, 0)], guess, *line, grid) == 0.0
+    assert log_evidence([BadEventStratum(0.5, 0, 0, 0, 0)], guess, *line, grid) == 0.0
 
 
-def served(share: float, n: int, rates: tuple[float, float]) -> EventStratum:
+def served(share: float, n: int, rates: tuple[float, float]) -> BadEventStratum:
     """Counts of n requests that came as often as the split and the two rates say."""
     new = round(n * share)
     bad, champion_bad = round(new * rates[1]), round((n - new) * rates[0])
-    return EventStratum(share, bad, new - bad, champion_bad, n - new - champion_bad)
+    return BadEventStratum(share, bad, new - bad, champion_bad, n - new - champion_bad)
 
 
 @settings(deadline=None, max_examples=60)
@@ -256,7 +256,7 @@ def test_proofs_are_monotone_in_the_margin(
 
 @settings(deadline=None, max_examples=30)
 @given(STRATA, st.floats(0.0, 0.9), st.sampled_from([(0.0, 0.005), (0.0, 0.05), (0.0, 0.5), (0.2, 0.0), (5.0, 0.0)]))
-def test_band_is_an_interval(strata: list[EventStratum], guess: float, margin: tuple[float, float]) -> None:
+def test_band_is_an_interval(strata: list[BadEventStratum], guess: float, margin: tuple[float, float]) -> None:
     """Whatever the counts and the margin, the band has a lower and a higher end inside its scale."""
     low, high = degradation_interval(strata, guess, *margin, 0.01, 0.05)
     assert -5.0 <= low <= high <= 50.0
@@ -276,7 +276,7 @@ def test_band_contains_the_estimate_and_tightens(share: float, rates: tuple[floa
 
 def test_band_tightens_as_the_levels_rise() -> None:
     """Being less sure excludes more."""
-    strata = [EventStratum(0.5, 200, 9800, 200, 9800)]
+    strata = [BadEventStratum(0.5, 200, 9800, 200, 9800)]
     wide, tight = (degradation_interval(strata, 0.02, 0.0, 0.01, level, level) for level in (0.001, 0.2))
     assert wide[0] < tight[0] < tight[1] < wide[1]
 
@@ -288,7 +288,7 @@ def test_candidate_alone_is_held_against_the_baseline() -> None:
         bad * math.log(multiply_odds(line, k) / line) + good * math.log((1.0 - multiply_odds(line, k)) / (1.0 - line))
         for k in HARM_FACTORS
     ]
-    found = log_evidence([EventStratum(1.0, bad, good, 0, 0)], 0.02, 1.0, 0.005, HARM_FACTORS)
+    found = log_evidence([BadEventStratum(1.0, bad, good, 0, 0)], 0.02, 1.0, 0.005, HARM_FACTORS)
     assert found == pytest.approx(math.log(sum(map(math.exp, expected)) / len(expected)))
 
 
@@ -299,7 +299,7 @@ def test_candidate_alone_keeps_its_level(p: float, n: int) -> None:
     n = min(n, 200)
     mean = sum(
         stats.binom.pmf(k, n, p)
-        * math.exp(log_evidence([EventStratum(1.0, k, n - k, 0, 0)], p, 1.0, 0.0, HARM_FACTORS))
+        * math.exp(log_evidence([BadEventStratum(1.0, k, n - k, 0, 0)], p, 1.0, 0.0, HARM_FACTORS))
         for k in bad
     )
     assert mean == pytest.approx(1.0, rel=1e-6)
@@ -311,7 +311,7 @@ def test_candidate_alone_keeps_its_level(p: float, n: int) -> None:
 @pytest.mark.parametrize("grid", [HARM_FACTORS, NO_HARM_FACTORS])
 def test_line_outside_the_square_is_finite(line: tuple[float, float], grid: tuple[float, ...]) -> None:
     """A margin so wide that the line leaves the probabilities still gives a finite answer."""
-    assert math.isfinite(log_evidence([EventStratum(0.01, 5, 95, 100, 9900)], 0.02, *line, grid))
+    assert math.isfinite(log_evidence([BadEventStratum(0.01, 5, 95, 100, 9900)], 0.02, *line, grid))
 
 
 @given(
@@ -337,12 +337,12 @@ def test_projection_is_the_closest_point(share: float, p0: float, factor: float,
 def test_what_is_no_probability_is_refused(share: float, guess: float) -> None:
     """A share or a guess outside the probabilities is a bug, not a number."""
     with pytest.raises(InvariantBroken):
-        log_evidence([EventStratum(share, 1, 1, 1, 1)], guess, 1.0, 0.0, HARM_FACTORS)
+        log_evidence([BadEventStratum(share, 1, 1, 1, 1)], guess, 1.0, 0.0, HARM_FACTORS)
 
 
 def test_rates_do_not_mix_splits() -> None:
     """Simpson's paradox: pooled rates would blame a candidate that is better under either split."""
-    early, late = EventStratum(0.01, 1, 99, 198, 9702), EventStratum(0.5, 480, 4520, 500, 4500)
+    early, late = BadEventStratum(0.01, 1, 99, 198, 9702), BadEventStratum(0.5, 480, 4520, 500, 4500)
     champion, candidate = mantel_haenszel([early, late]) or (0.0, 0.0)
     pooled = ((198 + 500) / 14_900, (1 + 480) / 5_100)
     assert candidate < champion
@@ -351,7 +351,7 @@ def test_rates_do_not_mix_splits() -> None:
 
 def test_rates_need_both_arms() -> None:
     """Without a stratum in which both arms served there are no rates to compare."""
-    assert mantel_haenszel([EventStratum(1.0, 1, 9, 0, 0), EventStratum(0.5, 0, 0, 1, 9)]) is None
+    assert mantel_haenszel([BadEventStratum(1.0, 1, 9, 0, 0), BadEventStratum(0.5, 0, 0, 1, 9)]) is None
 
 
 @given(st.sampled_from([0.001, 0.05, 0.5, 0.99]), NULLS, LINES, GRIDS)
@@ -368,10 +368,12 @@ def test_each_alternative_is_an_e_value_by_itself(
 
 
 @given(
-    st.lists(st.builds(EventStratum, SHARES, *[st.integers(0, 5000)] * 4, st.integers(0, 5)), max_size=8), LINES, GRIDS
+    st.lists(st.builds(BadEventStratum, SHARES, *[st.integers(0, 5000)] * 4, st.integers(0, 5)), max_size=8),
+    LINES,
+    GRIDS,
 )
 def test_increments_add_up_to_the_evidence(
-    strata: list[EventStratum], line: tuple[float, float], grid: tuple[float, ...]
+    strata: list[BadEventStratum], line: tuple[float, float], grid: tuple[float, ...]
 ) -> None:
     """Evidence by epoch, added up, is the evidence as if time did not matter."""
     found = epoch_increments(strata, 0.02, *line, grid)

@@ -14,12 +14,12 @@ from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import (
-    EventStratum,
+    BadEventCounts,
+    BadEventStratum,
+    DistributionShift,
     FeatureShift,
-    InputShift,
     MissingEvidence,
     ScoreBins,
-    SplitCounts,
 )
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
@@ -102,9 +102,9 @@ def test_failures_are_those_of_each_version(tmp_path: Path) -> None:
     """What each could not answer is counted as if both had been given half, without what both refuse."""
     with recorded(tmp_path) as asked:
         found = asked.failure_evidence(ASKED)
-    assert found == SplitCounts((EventStratum(0.5, 2, 57, 0, 59),), 0.0, "request", 59, 59)
+    assert found == BadEventCounts((BadEventStratum(0.5, 2, 57, 0, 59),), 0.0, "request", 59, 59)
     replay = replayed(tmp_path).failure_evidence(ASKED)
-    assert isinstance(replay, SplitCounts)
+    assert isinstance(replay, BadEventCounts)
     assert (found.strata, found.baseline) == (replay.strata, replay.baseline)
 
 
@@ -112,7 +112,7 @@ def test_answers_lie_as_far_apart_as_in_a_replay(tmp_path: Path) -> None:
     """The distributions of both versions' answers differ by as much as those of the models that gave them."""
     with recorded(tmp_path) as asked:
         found = asked.answer_shift(GIVEN)
-    assert isinstance(found, InputShift)
+    assert isinstance(found, DistributionShift)
     (feature,) = found.features
     assert (feature.name, feature.reference, feature.current) == ("prediction", 59, 57)
     assert found == replayed(tmp_path).answer_shift(GIVEN)
@@ -122,7 +122,7 @@ def test_inputs_differ_on_as_many_requests_as_in_a_replay(tmp_path: Path) -> Non
     """Features that a version wrote down for itself are compared request by request."""
     with recorded(tmp_path) as asked:
         found = asked.input_differences(FED)
-    assert found == InputShift(
+    assert found == DistributionShift(
         "the champion", (FeatureShift("i", 0.25, 60, 60), FeatureShift("origin", 0.0, 60, 60)), same=True
     )
     assert found == replayed(tmp_path).input_differences(FED)
@@ -165,5 +165,5 @@ def test_features_that_only_the_champion_wrote_down_are_not_compared(tmp_path: P
     ]
     with recorded(tmp_path, pd.DataFrame(rows)) as asked:
         found = asked.input_differences(FED)
-    assert isinstance(found, InputShift)
+    assert isinstance(found, DistributionShift)
     assert judge(FED.gate, found, DecisionThresholds()).outcome is Outcome.NO_DATA

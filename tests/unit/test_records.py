@@ -19,12 +19,12 @@ from surefoot.core.assignment import assign_arm, assignment_bucket
 from surefoot.core.domain import EvidenceKind, Split, Version
 from surefoot.core.errors import EvidenceUnavailable, Rejected
 from surefoot.core.judging.evidence import (
-    EventStratum,
-    InputShift,
+    BadEventCounts,
+    BadEventStratum,
+    DistributionShift,
     MissingEvidence,
     PairedSums,
     ScoreBins,
-    SplitCounts,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.policy_types import Gate, Metric
@@ -162,8 +162,8 @@ def test_what_is_not_finite_is_no_answer_and_no_label(opened: Opens) -> None:
     found = scored(file)
     assert (found.requests, found.labelled, found.unscored, found.late) == (2, 1, 1, 0)
     failures = RecordedAnswers(file).failure_evidence(SHADOW)
-    assert isinstance(failures, SplitCounts)
-    assert failures.strata == (EventStratum(0.5, 0, 3, 0, 3),)
+    assert isinstance(failures, BadEventCounts)
+    assert failures.strata == (BadEventStratum(0.5, 0, 3, 0, 3),)
 
 
 def split(weight: float) -> Split:
@@ -279,7 +279,7 @@ def test_order_and_cut_of_a_file_change_nothing(opened: Opens, monkeypatch: pyte
     sums, bins, shift, *_ = whole
     assert isinstance(sums, PairedSums)
     assert isinstance(bins, ScoreBins)
-    assert isinstance(shift, InputShift)
+    assert isinstance(shift, DistributionShift)
     past, later, now = (sum(n for n, *_ in part) for part in (bins.past, bins.checked, bins.now))
     assert later - past in {0, 1}
     assert (past + later, now) == (_ripe(rows), sum(29.0 * DAY < float(str(r["at"])) <= 29.5 * DAY for r in rows) // 2)

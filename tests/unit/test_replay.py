@@ -15,20 +15,20 @@ from surefoot.adapters.replay.batch_scoring import CHUNK_ROWS
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Version
 from surefoot.core.errors import ArtifactTampered
+from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import (
-    EventStratum,
+    BadEventCounts,
+    BadEventStratum,
+    DistributionShift,
     FeatureShift,
-    InputShift,
     MissingEvidence,
     PairedBlock,
     PairedSums,
-    SplitCounts,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Metric
 from tests.gates import changed, make_gate
 
@@ -335,7 +335,7 @@ def test_failures_of_a_replay(tmp_path: Path) -> None:
     """Each version's unanswered requests are counted, with the champion's share as the baseline."""
     days(tmp_path, 100)
     replay = house(tmp_path, raising(lambda row: row["i"] == 50), raising(lambda row: int(str(row["i"])) < 4))
-    assert replay.failure_evidence(ASKED) == SplitCounts((EventStratum(0.5, 4, 96, 1, 99),), 0.01, "request", 100)
+    assert replay.failure_evidence(ASKED) == BadEventCounts((BadEventStratum(0.5, 4, 96, 1, 99),), 0.01, "request", 100)
 
 
 def measured(root: Path, load: Callable[[str, Version], Model]) -> PredictionLogEvidence:
@@ -401,7 +401,7 @@ def shifted(root: Path, old: list[Mapping[str, object]], new: list[Mapping[str, 
         until=2000.0,
     )
     found = measured(root, lambda _model, _version: Model(half)).gather(ask)
-    assert isinstance(found, InputShift)
+    assert isinstance(found, DistributionShift)
     return {feature.name: feature for feature in found.features}
 
 

@@ -18,11 +18,18 @@ from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvid
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import MAX_COMPARED_INPUTS, UNREADABLE_REASON, OfflineReplay
 from surefoot.core.domain import EvidenceKind, Outcome, Role, Version
-from surefoot.core.judging.evidence import Evidence, FeatureShift, GoldenRows, InputShift, MissingEvidence, ScoreBins
+from surefoot.core.judging.data_validation import ValidationResult
+from surefoot.core.judging.evidence import (
+    DistributionShift,
+    Evidence,
+    FeatureShift,
+    GoldenRows,
+    MissingEvidence,
+    ScoreBins,
+)
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Gate, Metric
 from tests.gates import make_gate
 from tests.unit.test_replay import ASKED, V1, V2, days, half, label, record, write
@@ -155,7 +162,7 @@ def test_share_of_rows_on_which_another_value_is_seen(tmp_path: Path) -> None:
         return {"i": float(str(row["i"])) + (int(str(row["i"])) % 4 == 0), "origin": "JFK", "own": 1}
 
     found = house(tmp_path, Model(), Model(fed=other)).input_differences(FED)
-    assert found == InputShift(
+    assert found == DistributionShift(
         "the champion", (FeatureShift("i", 0.25, 40, 40), FeatureShift("origin", 0.0, 40, 40)), same=True
     )
 
@@ -164,7 +171,7 @@ def test_only_the_latest_inputs_are_compared(tmp_path: Path) -> None:
     """Of a long window the last five thousand requests are looked at: what both see now is what counts."""
     write(tmp_path, "predictions", [record(i, 1000.0 + i, features={"i": i}) for i in range(MAX_COMPARED_INPUTS + 10)])
     found = house(tmp_path, Model(), Model(fed=lambda row: {"i": max(int(str(row["i"])), 10)})).input_differences(FED)
-    assert found == InputShift(
+    assert found == DistributionShift(
         "the champion", (FeatureShift("i", 0.0, MAX_COMPARED_INPUTS, MAX_COMPARED_INPUTS),), same=True
     )
 
@@ -179,7 +186,7 @@ def test_answers_are_compared_as_distributions(tmp_path: Path) -> None:
         return int(str(row["i"])) / 100.0 + 0.2
 
     found = house(tmp_path, Model(lambda row: int(str(row["i"])) / 100.0), Model(function)).answer_shift(GIVEN)
-    assert isinstance(found, InputShift)
+    assert isinstance(found, DistributionShift)
     old = np.arange(50) / 100.0
     expected = stats.ks_2samp(old, np.delete(old, 7) + 0.2).statistic
     assert found.features == (FeatureShift("prediction", near(expected), 50, 49),)
@@ -246,7 +253,7 @@ def test_few_numbers_among_many_missing_ones_prove_nothing() -> None:
             pd.DataFrame({"x": np.where(random.random(20_000) < 0.001, random.random(20_000), np.nan)})
             for _ in range(2)
         )
-        verdict = judge(SINCE.gate, InputShift("before", column_distances(old, new)), DecisionThresholds())
+        verdict = judge(SINCE.gate, DistributionShift("before", column_distances(old, new)), DecisionThresholds())
         assert verdict.outcome is Outcome.PASS
 
 
@@ -275,7 +282,7 @@ def test_model_that_raises_is_an_error_with_its_reason(tmp_path: Path) -> None:
     text = measured(tmp_path, candidate=Model(lambda _row: "late"))
     assert text.gather(FORESEEN) == MissingEvidence(Outcome.ERROR, f"{UNREADABLE_REASON}: none of 3 can be read")
     moved = text.gather(GIVEN)
-    assert isinstance(moved, InputShift)
+    assert isinstance(moved, DistributionShift)
     assert moved.features[0].distance == 1.0
     odd = measured(tmp_path, candidate=Model(lambda _row: 1.5)).gather(FORESEEN)
     assert isinstance(odd, MissingEvidence)
@@ -341,7 +348,7 @@ def test_answers_are_compared_with_the_window_before(tmp_path: Path) -> None:
     write(tmp_path, "predictions", [*rows, record(9, 2500.0, prediction=None, error="E: x")])
     found = measured(tmp_path).gather(SINCE)
     shift = FeatureShift("prediction", near(2 / 3), 2, 3)
-    assert found == InputShift("the window before", (shift,), left=LeftOutRecords(records=4))
+    assert found == DistributionShift("the window before", (shift,), left=LeftOutRecords(records=4))
 
 
 def test_versions_are_asked_by_their_bytes(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from surefoot.adapters.evidence.live_counts.gauge_comparisons import compare_gauges
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import GaugeCounts
+from surefoot.core.judging.evidence import GaugeComparisons
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
+from surefoot.core.judging.reverify import decode_evidence, encode_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.planning import plan_policy
 from surefoot.core.policy.parse import parse_policy
@@ -36,23 +36,23 @@ def test_stretches_are_counted_by_which_is_higher(tmp_path: Path) -> None:
         record("g", 1982.0, arm="candidate", rss_mb=999.0),
     )
     found = compare_gauges(log, replace(LIVE, gate=MEMORY))
-    assert found == GaugeCounts(1, 1, 130.0, 100.0, 9)
+    assert found == GaugeComparisons(1, 1, 130.0, 100.0, 9)
 
 
 def test_a_leak_fails_and_a_sound_process_passes() -> None:
     """Twenty minutes above the margin fail, twenty below pass, half and half decide nothing, none is no data."""
     outcomes = [
-        judge(MEMORY, GaugeCounts(above, below, 130.0, 100.0, 999), LEVEL).outcome
+        judge(MEMORY, GaugeComparisons(above, below, 130.0, 100.0, 999), LEVEL).outcome
         for above, below in ((20, 0), (0, 20), (10, 10), (0, 0))
     ]
     assert outcomes == [Outcome.FAIL, Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.NO_DATA]
-    assert judge(MEMORY, GaugeCounts(0, 20), replace(LEVEL, min_requests=5)).outcome is Outcome.INCONCLUSIVE
+    assert judge(MEMORY, GaugeComparisons(0, 20), replace(LEVEL, min_requests=5)).outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_gauge_comes_back_from_the_journal() -> None:
     """Packed and unpacked it gives the same verdict."""
-    found = GaugeCounts(20, 1, 130.5, 100.25, 7)
-    assert unpack_evidence(pack_evidence(found)) == found
+    found = GaugeComparisons(20, 1, 130.5, 100.25, 7)
+    assert decode_evidence(encode_evidence(found)) == found
 
 
 def gauged(hold: str = "1h", **changes: object) -> dict[str, object]:

@@ -6,30 +6,30 @@ import pytest
 
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.errors import InvariantBroken
+from surefoot.core.judging.data_validation import FailedExpectation, ValidationResult
 from surefoot.core.judging.evidence import (
     MILLIONTHS_PER_UNIT,
     AnswerShapes,
-    EventStratum,
+    BadEventCounts,
+    BadEventStratum,
+    DistributionShift,
     Evidence,
     FeatureShift,
-    GaugeCounts,
+    GaugeComparisons,
     GoldenRows,
-    InputShift,
+    MeasurementCounts,
+    MeasurementStratum,
     MissingEvidence,
     PairedBlock,
     PairedSums,
     ScoreBins,
     SlicedCounts,
-    SpeedCounts,
-    SpeedStratum,
-    SplitCounts,
     ValueCounts,
     ValueStratum,
 )
-from surefoot.core.judging.judge import JUDGE_EDITION, judge
-from surefoot.core.judging.reverify import EVIDENCE_TYPES, pack_evidence, reverify, unpack_evidence
+from surefoot.core.judging.judge import JUDGE_RULES_VERSION, judge
+from surefoot.core.judging.reverify import EVIDENCE_TYPES, decode_evidence, encode_evidence, reverify
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.judging.validation_evidence import FailedExpectation, ValidationResult
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.codec import journal_name
@@ -37,19 +37,19 @@ from surefoot.core.record.events import GateJudged, encode_event
 from tests.gates import changed, gate_of
 from tests.scripted import TWO, scenario, started
 
-STRATUM = EventStratum(0.5, 1, 2, 3, 4, 5)
+STRATUM = BadEventStratum(0.5, 1, 2, 3, 4, 5)
 SOME: tuple[Evidence, ...] = (
-    SplitCounts((STRATUM,), 0.25, "unit", 7, 9),
-    SplitCounts((), None),
-    SpeedCounts((SpeedStratum(0.05, ((-3, 2), (7, 1)), (), 2),), ((1, 5),), "ms", 4),
+    BadEventCounts((STRATUM,), 0.25, "unit", 7, 9),
+    BadEventCounts((), None),
+    MeasurementCounts((MeasurementStratum(0.05, ((-3, 2), (7, 1)), (), 2),), ((1, 5),), "ms", 4),
     ValueCounts((ValueStratum(0.5, (1,) * 65, (0,) * 65),), 0.5, "request", 3),
-    SlicedCounts({"origin=LGA": SplitCounts((STRATUM,), None), "origin=JFK": SplitCounts((), 0.1)}, 12),
-    GaugeCounts(3, 4, 120.5, 100.0, 9),
+    SlicedCounts({"origin=LGA": BadEventCounts((STRATUM,), None), "origin=JFK": BadEventCounts((), 0.1)}, 12),
+    GaugeComparisons(3, 4, 120.5, 100.0, 9),
     PairedSums(
         {"": (PairedBlock("2013-06-24", 9, (MILLIONTHS_PER_UNIT, -3), (0, 2**50)),)}, 9, 8, 1, 2, 3, 4, 5, 6, 10
     ),
     ScoreBins(((1, 0, 3),), ((2, 1, 5),), ((4, 0, 7),)),
-    InputShift("the champion", (FeatureShift("hour", 0.5, 10, 11, 3),), same=True),
+    DistributionShift("the champion", (FeatureShift("hour", 0.5, 10, 11, 3),), same=True),
     AnswerShapes(("a number",), ("a text",), 200, 190, ("x", "y")),
     GoldenRows(5, 1, 0.25, ({"row": {"x": 1}, "expected": 0.5},)),
     ValidationResult("m", 100, 3, (FailedExpectation("e", "c", "why", (1, None, "x")),), (), "report.html"),
@@ -60,8 +60,16 @@ SOME: tuple[Evidence, ...] = (
 def test_evidence_keeps_its_names_in_the_journal() -> None:
     """A class of evidence may be renamed; entries name it as release 0.1.0 did, so that both read each other's."""
     assert set(EVIDENCE_TYPES) == {
-        *("SplitCounts", "SpeedCounts", "ValueCounts", "Sliced", "GaugeCounts", "PairedSums", "ScoreBins"),
-        *("AnswerShapes", "GoldenRows", "InputShift", "Validation", "Missing"),
+        *(
+            "BadEventCounts",
+            "MeasurementCounts",
+            "ValueCounts",
+            "Sliced",
+            "GaugeComparisons",
+            "PairedSums",
+            "ScoreBins",
+        ),
+        *("AnswerShapes", "GoldenRows", "DistributionShift", "Validation", "Missing"),
     }
 
 
@@ -73,19 +81,19 @@ def test_every_kind_of_evidence_is_among_the_examples() -> None:
 @pytest.mark.parametrize("evidence", SOME, ids=lambda evidence: type(evidence).__name__)
 def test_counters_come_back_as_they_were(evidence: Evidence) -> None:
     """What is packed into an entry is unpacked equal."""
-    assert unpack_evidence(pack_evidence(evidence)) == evidence
+    assert decode_evidence(encode_evidence(evidence)) == evidence
 
 
 def test_numbers_that_are_none_are_not_kept() -> None:
     """Evidence with NaN has no JSON: its entry holds no counters, and its verdict is an ERROR already."""
-    assert pack_evidence(SplitCounts((replace(STRATUM, share=float("nan")),))) == ""
+    assert encode_evidence(BadEventCounts((replace(STRATUM, share=float("nan")),))) == ""
 
 
 @pytest.mark.parametrize("text", ["", "not base85 \x00", "VPRomVE&"])
 def test_counters_that_cannot_be_read_are_said_so(text: str) -> None:
     """A text that `pack` never made is named, not guessed at."""
     with pytest.raises(InvariantBroken, match="cannot be read"):
-        unpack_evidence(text)
+        decode_evidence(text)
 
 
 def told() -> list[Entry]:
@@ -162,19 +170,19 @@ def test_verdicts_of_the_edition_before_are_judged_again() -> None:
 def test_protected_slices_of_an_old_journal_are_compared_as_they_were_written() -> None:
     """A slice that an old policy spelled "night=True" is the one that its counters have under that name."""
     written = {"metric": "error_rate", "margin": "1pp", "by": "night", "protected": ["night=True"], "min_per_slice": 1}
-    half = SplitCounts((EventStratum(0.5, 0, 5000, 0, 5000),), 0.0, recent=20_000)
+    half = BadEventCounts((BadEventStratum(0.5, 0, 5000, 0, 5000),), 0.0, recent=20_000)
     opened = next(e for e in told() if e.kind == "RolloutOpened")
     policy = {**opened.data["policy"], "gates": {"errors": written, "drift": opened.data["policy"]["gates"]["drift"]}}  # type: ignore[dict-item, index]
     opened = replace(opened, data={**opened.data, "policy": policy})
     level = DecisionThresholds(0.01)
     gate = gate_of(parse_policy(policy), "errors")
     assert gate.protected == ("night=true",)
-    for edition, name in ((1, "night=True"), (JUDGE_EDITION, "night=true")):
+    for edition, name in ((1, "night=True"), (JUDGE_RULES_VERSION, "night=true")):
         evidence = SlicedCounts({name: half}, 20_000)
         verdict = judge(changed(gate, protected=(name,)), evidence, level)
         assert verdict.outcome is Outcome.PASS
         event = GateJudged(
-            str(opened.data["rollout"]), Stage.RAMPING, 0, 1, verdict, level, pack_evidence(evidence), edition
+            str(opened.data["rollout"]), Stage.RAMPING, 0, 1, verdict, level, encode_evidence(evidence), edition
         )
         kind, data = encode_event(event)
         entry = replace(opened, seq=opened.seq + 1, kind=kind, data=data)

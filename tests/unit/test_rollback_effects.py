@@ -10,7 +10,7 @@ from surefoot.core.errors import NotFound, RegistryUnavailable, Rejected, Surefo
 from surefoot.core.judging.evidence import Evidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.record.events import EffectIntended, SetAlias, SetSplit, decode_event
-from surefoot.core.record.state import Ledger, fold_entries
+from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.rollout import (
     adopt_champion,
     drive_rollout,

@@ -5,23 +5,23 @@ import math
 import numpy as np
 import pytest
 
-from surefoot.core.judging.evidence import EventStratum
+from surefoot.core.judging.evidence import BadEventStratum
 from surefoot.core.stats.sample_ratio import ALTERNATIVE_SHARE_FACTORS, sample_ratio_evidence
 
 ALARM = math.log(1000.0)
 SHARES = [0.01, 0.1, 0.5, 0.95]
 
 
-def split(share: float, n: int, actual: float) -> EventStratum:
+def split(share: float, n: int, actual: float) -> BadEventStratum:
     """So many trials, of which the candidate got an actual share."""
-    return EventStratum(share, 0, round(n * actual), 0, n - round(n * actual))
+    return BadEventStratum(share, 0, round(n * actual), 0, n - round(n * actual))
 
 
 @pytest.mark.parametrize("share", SHARES)
 def test_one_trial_is_worth_one(share: float) -> None:
     """Under the share that was asked for, a trial's mean evidence is exactly one."""
     mine, theirs = (
-        math.exp(sample_ratio_evidence([EventStratum(share, *cells)])) for cells in ((0, 1, 0, 0), (0, 0, 1, 0))
+        math.exp(sample_ratio_evidence([BadEventStratum(share, *cells)])) for cells in ((0, 1, 0, 0), (0, 0, 1, 0))
     )
     assert share * mine + (1.0 - share) * theirs == pytest.approx(1.0, abs=1e-12)
 
@@ -51,22 +51,24 @@ def test_a_tenth_off_is_noticed(factor: float) -> None:
 
 def test_rates_do_not_matter() -> None:
     """Which trials failed says nothing about the split."""
-    assert sample_ratio_evidence([EventStratum(0.5, 40, 60, 0, 100)]) == sample_ratio_evidence(
-        [EventStratum(0.5, 0, 100, 90, 10)]
+    assert sample_ratio_evidence([BadEventStratum(0.5, 40, 60, 0, 100)]) == sample_ratio_evidence(
+        [BadEventStratum(0.5, 0, 100, 90, 10)]
     )
 
 
 def test_schedule_does_not_matter() -> None:
     """Epochs under one share are worth what they are worth together."""
-    parts = [EventStratum(0.1, 1, 99, 5, 895, 0), EventStratum(0.1, 3, 127, 5, 865, 1)]
-    assert sample_ratio_evidence(parts) == pytest.approx(sample_ratio_evidence([EventStratum(0.1, 4, 226, 10, 1760)]))
+    parts = [BadEventStratum(0.1, 1, 99, 5, 895, 0), BadEventStratum(0.1, 3, 127, 5, 865, 1)]
+    assert sample_ratio_evidence(parts) == pytest.approx(
+        sample_ratio_evidence([BadEventStratum(0.1, 4, 226, 10, 1760)])
+    )
 
 
 def test_where_there_is_no_split_there_is_no_doubt() -> None:
     """A candidate that serves alone, and no data at all, are worth one."""
     assert sample_ratio_evidence([]) == 0.0
-    assert sample_ratio_evidence([EventStratum(1.0, 5, 1000, 0, 0)]) == 0.0
-    assert sample_ratio_evidence([EventStratum(1.0, 5, 1000, 0, 50)]) == 0.0
+    assert sample_ratio_evidence([BadEventStratum(1.0, 5, 1000, 0, 0)]) == 0.0
+    assert sample_ratio_evidence([BadEventStratum(1.0, 5, 1000, 0, 50)]) == 0.0
 
 
 @pytest.mark.parametrize("share", SHARES)
@@ -79,7 +81,7 @@ def test_exact_chance_of_a_false_alarm(share: float) -> None:
     logs = np.arange(n + 1)[:, None] * np.log(ALTERNATIVE_SHARE_FACTORS)
     for k in (0, n // 3, n):
         exact = math.log(np.exp(logs[k] - n * scales).mean())
-        assert sample_ratio_evidence([EventStratum(share, 0, k, 0, n - k)]) == pytest.approx(exact, abs=1e-9)
+        assert sample_ratio_evidence([BadEventStratum(share, 0, k, 0, n - k)]) == pytest.approx(exact, abs=1e-9)
     for m in range(1, n + 1):
         alive[1:] = alive[1:] * (1.0 - share) + alive[:-1] * share
         alive[0] *= 1.0 - share

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from surefoot.core.domain import Outcome
 from surefoot.core.record.service_events import ServiceCounted, VersionCounts
-from surefoot.core.served_versions.service_record import Standing, service_records
+from surefoot.core.served_versions.service_summary import Standing, service_summaries
 from surefoot.rollout import (
     Ports,
     drive_rollout,
@@ -47,7 +47,7 @@ def test_hours_verdicts_and_standing_come_from_the_journal() -> None:
     """A promoted version has the hours since its promotion, its verdicts, and is the champion; the old is proven."""
     env = promoted()
     now = env.clock.now() + 3600.0
-    records = {r.version.number: r for r in service_records(env.ports().ledger("m"), env.journal.entries, now)}
+    records = {r.version.number: r for r in service_summaries(env.ports().ledger("m"), env.journal.entries, now)}
     whole = next(e.at for e in env.journal.entries if e.kind == "StageEntered" and e.data["stage"] == "Promoting")
     assert records["2"].alone_s == pytest.approx(now - whole)
     assert records["1"].shared_s == records["2"].shared_s > 0.0
@@ -60,7 +60,7 @@ def test_hours_verdicts_and_standing_come_from_the_journal() -> None:
 def test_a_rejected_version_has_not_served() -> None:
     """A version that was turned away before its first weight is in no record."""
     env = promoted("bad-shadow")
-    records = service_records(env.ports().ledger("m"), env.journal.entries, env.clock.now())
+    records = service_summaries(env.ports().ledger("m"), env.journal.entries, env.clock.now())
     assert [record.version.number for record in records] == ["1"]
 
 
@@ -72,7 +72,7 @@ def test_counts_of_different_times_add_up(parts: list[VersionCounts]) -> None:
         append(env.ports(), part)
     (found,) = (
         record
-        for record in service_records(env.ports().ledger("m"), env.journal.entries, env.clock.now())
+        for record in service_summaries(env.ports().ledger("m"), env.journal.entries, env.clock.now())
         if record.version.number == "2"
     )
     assert found.counts is not None
@@ -91,7 +91,7 @@ def test_a_root_mean_square_is_taken_of_the_whole() -> None:
     env = promoted()
     append(env.ports(), VersionCounts("2", 1, 1, 1, 4.0, "rmse"))
     append(env.ports(), VersionCounts("2", 1, 1, 1, 16.0, "rmse"))
-    records = service_records(env.ports().ledger("m"), env.journal.entries, env.clock.now())
+    records = service_summaries(env.ports().ledger("m"), env.journal.entries, env.clock.now())
     assert next(r.score for r in records if r.version.number == "2") == pytest.approx(10.0**0.5)
 
 

@@ -11,14 +11,14 @@ from surefoot.adapters.predictions.recorded.recorded_requests import RecordedReq
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.recorded_answers import RecordedAnswers
 from surefoot.core.actions import JudgeGates
-from surefoot.core.answers.shape import describe_shapes
+from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import EvidenceKind, Outcome, Stage
 from surefoot.core.judging.evidence import AnswerShapes, MissingEvidence
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.state import fold_entries
+from surefoot.core.record.ledger import fold_entries
 from surefoot.core.state_machine import SHAPE_GATE, decide_action
 from surefoot.rollout import drive_rollout, open_promotion
 from tests.fakes import POLICY, Scenario
@@ -67,7 +67,7 @@ def test_a_change_of_shape_fails(tmp_path: Path, old: object, new: object, outco
     verdict = judge(SHAPE_GATE, asked(tmp_path, old, new), DecisionThresholds())
     assert verdict.outcome is outcome
     if outcome is Outcome.FAIL and new is not None:
-        (before,), (after,) = describe_shapes([old]), describe_shapes([new])
+        (before,), (after,) = describe_answer_shapes([old]), describe_answer_shapes([new])
         assert before in verdict.reason
         assert after in verdict.reason
         assert "answers: any" in verdict.reason
@@ -76,10 +76,10 @@ def test_a_change_of_shape_fails(tmp_path: Path, old: object, new: object, outco
 def test_lists_of_any_length_have_one_shape() -> None:
     """Where the champion's own lists vary in length, the candidate's may too."""
     old = [["a"], ["a", "b"]]
-    assert describe_shapes(old) == describe_shapes([["x", "y", "z"]], old) == ("a list of texts",)
-    assert describe_shapes([[1.0, 2.0]]) == ("a list of 2 numbers",)
-    assert describe_shapes([[]], old) == ("a list of nothing",)
-    assert describe_shapes([None, 1.0]) == ("a number",)
+    assert describe_answer_shapes(old) == describe_answer_shapes([["x", "y", "z"]], old) == ("a list of texts",)
+    assert describe_answer_shapes([[1.0, 2.0]]) == ("a list of 2 numbers",)
+    assert describe_answer_shapes([[]], old) == ("a list of nothing",)
+    assert describe_answer_shapes([None, 1.0]) == ("a number",)
 
 
 def test_without_requests_nothing_is_known(tmp_path: Path) -> None:

@@ -13,15 +13,15 @@ from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import (
-    EventStratum,
+    BadEventCounts,
+    BadEventStratum,
+    MeasurementCounts,
     MissingEvidence,
     SlicedCounts,
-    SpeedCounts,
-    SplitCounts,
     ValueCounts,
 )
 from surefoot.core.judging.judge import judge
-from surefoot.core.judging.reverify import pack_evidence, unpack_evidence
+from surefoot.core.judging.reverify import decode_evidence, encode_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Gate, Metric
@@ -57,14 +57,14 @@ def test_each_value_of_a_column_is_counted_for_itself(tmp_path: Path) -> None:
         before("old", features={"origin": "EWR"}, error="E: x"),
     )
     found = counted(log)
-    assert {name: part.strata for name, part in found.slices.items() if isinstance(part, SplitCounts)} == {
-        "origin=(missing)": (EventStratum(0.05, 0, 0, 0, 1),),
+    assert {name: part.strata for name, part in found.slices.items() if isinstance(part, BadEventCounts)} == {
+        "origin=(missing)": (BadEventStratum(0.05, 0, 0, 0, 1),),
         "origin=EWR": (),
-        "origin=JFK": (EventStratum(0.05, 0, 4, 0, 0),),
-        "origin=LGA": (EventStratum(0.05, 3, 0, 0, 2),),
+        "origin=JFK": (BadEventStratum(0.05, 0, 4, 0, 0),),
+        "origin=LGA": (BadEventStratum(0.05, 3, 0, 0, 2),),
     }
     ewr = found.slices["origin=EWR"]
-    assert isinstance(ewr, SplitCounts)
+    assert isinstance(ewr, BadEventCounts)
     assert (ewr.baseline, ewr.history) == (1.0, 1)
     assert found.recent == 10
 
@@ -78,8 +78,8 @@ def test_a_unit_counts_once_in_each_slice_that_it_is_seen_in(tmp_path: Path) -> 
     )
     found = counted(log)
     assert [found.slices[name].strata for name in ("origin=JFK", "origin=LGA")] == [
-        (EventStratum(0.05, 0, 1, 0, 0),),
-        (EventStratum(0.05, 1, 0, 0, 0),),
+        (BadEventStratum(0.05, 0, 1, 0, 0),),
+        (BadEventStratum(0.05, 1, 0, 0, 0),),
     ]
 
 
@@ -95,7 +95,7 @@ def test_speeds_and_values_by_slice(tmp_path: Path) -> None:
     log = write(tmp_path, *(at(port, i, latency_ms=10.0 + i) for port in ("LGA", "JFK") for i in range(3)))
     slow = count_measurements(log, replace(LIVE, gate=make_gate("l", Metric.LATENCY, by=("origin",))))
     assert isinstance(slow, SlicedCounts)
-    assert all(isinstance(part, SpeedCounts) for part in slow.slices.values())
+    assert all(isinstance(part, MeasurementCounts) for part in slow.slices.values())
     money = make_gate("v", Metric.VALUE, column="label", by=("origin",), maturity=10.0)
     rich = count_bounded_values(log, replace(LIVE, gate=money))
     assert isinstance(rich, SlicedCounts)
@@ -110,9 +110,9 @@ def test_nothing_served_is_no_data(tmp_path: Path) -> None:
     assert found.outcome is Outcome.NO_DATA
 
 
-def split(bad: int, good: int, old_bad: int = 20, old_good: int = 980) -> SplitCounts:
+def split(bad: int, good: int, old_bad: int = 20, old_good: int = 980) -> BadEventCounts:
     """Counts of one slice at half each."""
-    return SplitCounts((EventStratum(0.5, bad, good, old_bad, old_good),), 0.02, "request", 10_000)
+    return BadEventCounts((BadEventStratum(0.5, bad, good, old_bad, old_good),), 0.02, "request", 10_000)
 
 
 def test_the_slice_that_breaks_is_named_though_the_rest_hides_it() -> None:
@@ -120,7 +120,7 @@ def test_the_slice_that_breaks_is_named_though_the_rest_hides_it() -> None:
     found = SlicedCounts(
         {"origin=LGA": split(90, 910), **{f"origin=X{i}": split(20, 9980, 200, 9800) for i in range(4)}}, 9999
     )
-    whole = SplitCounts((EventStratum(0.5, 170, 40_830, 820, 40_180),), 0.02, "request", 10_000)
+    whole = BadEventCounts((BadEventStratum(0.5, 170, 40_830, 820, 40_180),), 0.02, "request", 10_000)
     assert judge(changed(BY, by=()), whole, LEVEL).outcome is Outcome.PASS
     verdict = judge(BY, found, LEVEL)
     assert (verdict.outcome, verdict.culprit) == (Outcome.FAIL, "origin=LGA")
@@ -161,8 +161,8 @@ def test_a_step_still_demands_its_requests() -> None:
 def test_slices_come_back_from_the_journal() -> None:
     """What is packed into the journal is judged again to the same verdict."""
     found = SlicedCounts({"origin=LGA": split(90, 910), "origin=JFK": split(20, 980)}, 9999)
-    assert unpack_evidence(pack_evidence(found)) == found
-    assert judge(BY, unpack_evidence(pack_evidence(found)), LEVEL) == judge(BY, found, LEVEL)
+    assert decode_evidence(encode_evidence(found)) == found
+    assert judge(BY, decode_evidence(encode_evidence(found)), LEVEL) == judge(BY, found, LEVEL)
 
 
 def test_a_policy_may_slice_what_is_served() -> None:

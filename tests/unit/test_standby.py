@@ -13,7 +13,7 @@ from surefoot.core.domain import RolloutKind, Rung, Stage, Version
 from surefoot.core.errors import Rejected
 from surefoot.core.record.events import RolloutOpened, decode_event
 from surefoot.core.record.fallback_events import FallbackBegan, FallbackEnded
-from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.served_versions.standby import standby_version
 from surefoot.rollout import Ports, drive_rollout, open_promotion, open_rollback, wanted_standby

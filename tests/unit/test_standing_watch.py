@@ -7,6 +7,8 @@ from typing import Any, cast
 import pytest
 
 from bench.watch_years import FAULT_DAY, Fault, years
+from surefoot.core.champion_watch.day_counts import DAY_S, DayCounts
+from surefoot.core.champion_watch.early_signal_history import EarlySignalHistory
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.errors import Rejected
 from surefoot.core.judging.evidence import Evidence, MissingEvidence, PairedBlock, PairedSums
@@ -16,13 +18,11 @@ from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.policy.violations import Violation
 from surefoot.core.record.chain import Entry
-from surefoot.core.record.describe import describe_event
+from surefoot.core.record.event_sentences import describe_event
 from surefoot.core.record.events import decode_event
+from surefoot.core.record.ledger import Ledger
 from surefoot.core.record.service_events import ServiceCounted
-from surefoot.core.record.state import Ledger
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
-from surefoot.core.watching.day_counts import DAY_S, DayCounts
-from surefoot.core.watching.early_history import EarlySignalHistory
 from surefoot.rollout import Ports, drive_rollout, evaluate_champion, next_watch, open_promotion, retraining
 from tests.fakes import POLICY, FakeJournal, Killed, Scenario
 

@@ -25,7 +25,7 @@ from surefoot.core.record.events import (
     StageEntered,
     encode_event,
 )
-from surefoot.core.record.state import Ledger, fold_entries, split_of_effect
+from surefoot.core.record.ledger import Ledger, fold_entries, split_of_effect
 
 V1, V2, V3 = (Version(n, f"sha256:{n * 64}") for n in "123")
 VERDICT = Verdict("errors", "error_rate", Outcome.PASS, Role.GUARDRAIL, "fine")

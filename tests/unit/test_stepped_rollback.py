@@ -15,7 +15,7 @@ from surefoot.core.planning.policy_notes import list_policy_notes
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
 from surefoot.core.record.events import SetSplit
-from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.core.rollback.stepped_rollback import is_held
 from surefoot.rollout import (
     NextStep,
@@ -329,4 +329,8 @@ def test_a_cohort_goes_back_before_all_others() -> None:
     assert splits(env, before) == [(1.0, "1"), *WEIGHTS]
     steps = last(ledger).opened.stepped
     assert steps is not None
-    assert (steps.hold_of(0), steps.hold_of(1), steps.lasts) == (600.0, steps.hold, 600.0 + 2 * steps.hold)
+    assert (steps.hold_seconds(0), steps.hold_seconds(1), steps.total_seconds) == (
+        600.0,
+        steps.hold,
+        600.0 + 2 * steps.hold,
+    )

@@ -19,7 +19,7 @@ from surefoot.adapters.replay import replay_window
 from surefoot.adapters.replay.incremental_replay import IncrementalReplay
 from surefoot.adapters.replay.window_copy import copy_window
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import Evidence, MissingEvidence, PairedSums, SplitCounts
+from surefoot.core.judging.evidence import BadEventCounts, Evidence, MissingEvidence, PairedSums
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.reverify import RecountResult
 from surefoot.core.policy.policy_types import Metric
@@ -169,7 +169,7 @@ def test_the_kept_sums_add_up_to_the_counters_when_the_rows_are_gone(house: Hous
     found = [house.look(question)[0] for question in (SLICED, ERRORS)]
     shutil.rmtree(house.root)
     for question, evidence in zip((SLICED, ERRORS), found, strict=True):
-        assert isinstance(evidence, PairedSums | SplitCounts)
+        assert isinstance(evidence, PairedSums | BadEventCounts)
         assert evidence.kept
         assert recount_verdict(house.store, question.gate, evidence) == (RecountResult.DONE, "")
     sums = found[0]
@@ -247,7 +247,7 @@ def test_what_a_version_cannot_answer_is_kept_like_an_answer(tmp_path: Path) -> 
     found, asked = house.sums()
     assert (found.unscored, asked) == (1, 0)
     errors, asked = house.look(ERRORS)
-    assert isinstance(errors, SplitCounts)
+    assert isinstance(errors, BadEventCounts)
     assert (errors.strata[0].candidate_bad, asked) == (1, 0)
 
 

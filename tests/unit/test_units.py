@@ -6,7 +6,7 @@ from pathlib import Path
 from surefoot.adapters.evidence.live_counts.measurement_histograms import count_measurements
 from surefoot.core.assignment import assign_arm
 from surefoot.core.domain import Outcome, Split
-from surefoot.core.judging.evidence import SpeedCounts
+from surefoot.core.judging.evidence import MeasurementCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from tests.unit.test_counts import LATENCY, LEAST_HISTORY, LIVE, V1, V2, before, record, write
@@ -28,7 +28,7 @@ def test_a_sound_split_of_units_is_not_called_broken(tmp_path: Path) -> None:
         ]
         history = [before(f"h{i}", unit=f"u{i}", latency_ms=9.0 + i % 20) for i in range(LEAST_HISTORY)]
         found = count_measurements(write(home, *asked, *history), replace(LIVE, gate=LATENCY))
-        assert isinstance(found, SpeedCounts)
+        assert isinstance(found, MeasurementCounts)
         assert found.trial == "unit"
         assert sum(n for s in found.strata for side in (s.candidate, s.champion) for _, n in side) == 100
         verdict = judge(LATENCY, found, DecisionThresholds(0.01))

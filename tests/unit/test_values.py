@@ -9,10 +9,10 @@ from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvid
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.core.domain import Outcome
+from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import Evidence, MissingEvidence, ValueCounts
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.parse import parse_gate
 from surefoot.core.policy.policy_types import Gate, Metric
 from surefoot.core.policy.violations import Violation

@@ -3,9 +3,9 @@
 import pytest
 
 from surefoot.core.domain import TERMINAL_STAGES, RolloutKind, Stage, Version
-from surefoot.core.record.describe import describe_event, event_title
+from surefoot.core.record.event_sentences import describe_event, rollout_headline
 from surefoot.core.record.events import CandidateRefused, ChampionAdopted, Event, RolloutEnded, StageEntered
-from surefoot.core.record.state import fold_entries
+from surefoot.core.record.ledger import fold_entries
 from surefoot.core.served_versions.version_status import (
     REFUSED_OUTCOME,
     VersionStatus,
@@ -89,9 +89,9 @@ def test_a_refusal_hides_no_verdict(terminal_stage: Stage, outcome: str, reason:
 def test_titles_say_what_was_taken_back() -> None:
     """A rollback from 4 to 1 names both in that order, in titles and in the sentence of its opening."""
     back = opened("b", V1, V4, kind=RolloutKind.ROLLBACK)
-    assert event_title(back) == "rollback of version 4 to version 1"
-    assert event_title(back, short=True) == "rollback of 4 to 1"
-    assert event_title(opened("a", V4, V1), short=True) == "promotion of version 4"
+    assert rollout_headline(back) == "rollback of version 4 to version 1"
+    assert rollout_headline(back, short=True) == "rollback of 4 to 1"
+    assert rollout_headline(opened("a", V4, V1), short=True) == "promotion of version 4"
     assert describe_event(back) == "rollback of version 4 to version 1 opened: why"
 
 

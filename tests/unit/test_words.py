@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import Evidence, FeatureShift, InputShift, PairedSums, SplitCounts
+from surefoot.core.judging.evidence import BadEventCounts, DistributionShift, Evidence, FeatureShift, PairedSums
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate, Metric
-from surefoot.core.verdicts.wording import as_percent, forecast_clause, format_value, percentage_points
+from surefoot.core.verdicts.sentence_parts import as_percent, forecast_clause, format_value, percentage_points
 from tests.gates import changed, make_gate
 from tests.unit.test_gates import BOTH, BUDGET, ERRORS, LATENCY, PAID, TAIL, WAIT, arms, speeds, values
 from tests.unit.test_judge import CASES
@@ -50,7 +50,7 @@ def test_no_sentence_counts_in_shares_of_a_margin() -> None:
 def test_no_interval_of_rates_leaves_what_rates_can_be() -> None:
     """An interval in points lies between -100 and +100, has its ends in order, and holds the difference itself."""
     for gate, evidence, level in SAID:
-        if not isinstance(evidence, SplitCounts):
+        if not isinstance(evidence, BadEventCounts):
             continue
         reason = judge(gate, evidence, level).reason
         found = re.search(r"([+-][\d.]+) points \(between ([+-][\d.]+) and ([+-][\d.]+) points\)", reason)
@@ -173,7 +173,7 @@ def test_a_margin_of_nothing_says_what_passes() -> None:
 def test_a_shift_says_its_scale_and_interval() -> None:
     """A distance is said with its scale, its interval and its limit."""
     gate = make_gate("inputs", Metric.INPUT_SHIFT, limit=0.2)
-    found = InputShift("the window before", (FeatureShift("x", 0.1, 5_000, 5_000),))
+    found = DistributionShift("the window before", (FeatureShift("x", 0.1, 5_000, 5_000),))
     reason = judge(gate, found, DecisionThresholds()).reason
     assert re.search(
         r"on a scale from 0 \(alike\) to 1 \(between 0\.0\d+ and 0\.1\d+; at most 0\.2 is accepted\)", reason

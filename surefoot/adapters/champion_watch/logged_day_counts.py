@@ -10,8 +10,8 @@ import orjson
 import pandas as pd
 
 from surefoot.adapters.predictions.prediction_log import PredictionLog
-from surefoot.core.watching.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
-from surefoot.core.watching.signals import PAST_DAYS, RECENT_DAYS
+from surefoot.core.champion_watch.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
+from surefoot.core.champion_watch.early_signals import PAST_DAYS, RECENT_DAYS
 
 _DAYS = PAST_DAYS + max(RECENT_DAYS)
 _SAMPLED_ROWS = 1_000

@@ -10,7 +10,7 @@ from typing import Protocol
 from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles
 from surefoot.core.errors import NotEquippedHere
 from surefoot.core.policy.recovery.data_layer import DataSource, DeltaSource, SqlSource
-from surefoot.core.tables.data_layer import RestoreResult, TableCheckpoint, TableDigest
+from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 
 
 class _Table(Protocol):

@@ -11,7 +11,7 @@ import pyarrow as pa
 from surefoot.adapters.datalayer.delta_log import LoggedVersion
 from surefoot.adapters.datalayer.row_digest import digest_record_batches
 from surefoot.core.errors import DataTampered, Rejected
-from surefoot.core.tables.data_layer import TableDigest
+from surefoot.core.tables.table_checkpoint import TableDigest
 
 _BATCH_ROWS = 50_000
 _TYPES = {

@@ -17,7 +17,7 @@ from surefoot.adapters.datalayer.delta_log import Commit, DeltaLog, LoggedVersio
 from surefoot.adapters.datalayer.row_digest import digest_record_batches
 from surefoot.adapters.datalayer.two_readers import check_restored_copy
 from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotEquippedHere, Rejected
-from surefoot.core.tables.data_layer import RestoreResult, TableCheckpoint, TableDigest
+from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

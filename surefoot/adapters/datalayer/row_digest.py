@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from surefoot.core.tables.data_layer import TableDigest
+from surefoot.core.tables.table_checkpoint import TableDigest
 
 _MODULUS = 1 << 256
 _UNIT_NS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}

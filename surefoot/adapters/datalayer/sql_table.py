@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from surefoot.adapters.datalayer.row_digest import RowDigest, canonical_value
 from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotEquippedHere, NotFound, Rejected
 from surefoot.core.policy.recovery.data_layer import SqlSource
-from surefoot.core.tables.data_layer import RestoreResult, TableCheckpoint, TableDigest
+from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 
 _LOCK_TIMEOUT_S = 10
 """How long a lock on the table is waited for [s]."""

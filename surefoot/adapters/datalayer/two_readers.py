@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from surefoot.adapters.datalayer.row_digest import digest_record_batches
 from surefoot.core.errors import DataTampered
-from surefoot.core.tables.data_layer import TableDigest
+from surefoot.core.tables.table_checkpoint import TableDigest
 
 _BATCH_ROWS = 50_000
 

@@ -6,7 +6,7 @@ from statistics import NormalDist
 from surefoot.adapters.evidence.live_counts.request_arms import FIRST_PER_REQUEST_SQL
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.planning.planning_inputs import PlanningInputs
-from surefoot.core.policy.policy_types import Gate, Metric, SpeedGate
+from surefoot.core.policy.policy_types import Gate, MeasurementGate, Metric
 
 _MIN_HISTORY_REQUESTS = 100
 """Requests without which nothing is told [count]."""
@@ -38,7 +38,7 @@ def measure_champion_history(
                 note=f"only {n:,} requests of version {version} are logged; {_MIN_HISTORY_REQUESTS} are needed",
             )
         return PlanningInputs(gate.name, "rate", (bad + 0.5) / (n + 1.0), f"{bad:,} of {n:,} requests failed")
-    if isinstance(gate, SpeedGate):
+    if isinstance(gate, MeasurementGate):
         column, highest = f'"{gate.measured}"', max(0.75, *gate.quantiles)
         sql = f"""
             SELECT count(*), quantile_cont(ln({column}), 0.5), quantile_cont(ln({column}), {highest!r})

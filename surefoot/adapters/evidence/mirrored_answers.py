@@ -15,9 +15,9 @@ from surefoot.adapters.evidence.paired.paired_loss_evidence import build_paired_
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch
 from surefoot.adapters.predictions.mirrored_pairs import MirroredPair
 from surefoot.adapters.predictions.validation_table import answers_to_frame
-from surefoot.core.answers.shape import describe_shapes
+from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import Outcome
-from surefoot.core.judging.evidence import AnswerShapes, InputShift, MissingEvidence, PairedSums
+from surefoot.core.judging.evidence import AnswerShapes, DistributionShift, MissingEvidence, PairedSums
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.policy_types import PairedGate, narrow
@@ -64,7 +64,7 @@ class MirroredAnswers:
             gate, question.since, question.until, [_batch(found, gate.maturity, gate.by)]
         ).evidence()
 
-    def answer_shift(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
+    def answer_shift(self, question: EvidenceRequest) -> DistributionShift | MissingEvidence:
         """How far the candidate's answers lie from the champion's to the same requests, as distributions."""
         both = [pair for pair in self.pairs(question) if pair.candidate is not None]
         if not both:
@@ -72,7 +72,7 @@ class MirroredAnswers:
         ids = [pair.key[0] for pair in both]
         old = answers_to_frame([pair.champion for pair in both], ids)
         new = answers_to_frame([pair.candidate for pair in both], ids)
-        return InputShift(
+        return DistributionShift(
             "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
         )
 
@@ -87,7 +87,7 @@ class MirroredAnswers:
         if not both:
             return MissingEvidence(Outcome.NO_DATA, _NO_PAIRS_REASON)
         old, new = [pair.champion for pair in both], [pair.candidate for pair in both]
-        return AnswerShapes(describe_shapes(old), describe_shapes(new, old), len(old), len(new))
+        return AnswerShapes(describe_answer_shapes(old), describe_answer_shapes(new, old), len(old), len(new))
 
     def count_left_out(self, question: EvidenceRequest) -> LeftOutRecords:
         """Count what is not counted as it came.

@@ -22,14 +22,14 @@ from surefoot.adapters.predictions.validation_table import build_validation_tabl
 from surefoot.core.domain import EvidenceKind, Outcome
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import InvariantBroken, SurefootError
-from surefoot.core.judging.evidence import AnswerShapes, Evidence, GoldenRows, InputShift, MissingEvidence
+from surefoot.core.judging.data_validation import ValidationResult
+from surefoot.core.judging.evidence import AnswerShapes, DistributionShift, Evidence, GoldenRows, MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import (
-    EVENT_METRICS,
+    BAD_EVENT_METRICS,
+    MEASUREMENT_METRICS,
     PAIRED_METRICS,
-    SPEED_METRICS,
     Metric,
     ShiftGate,
     narrow,
@@ -163,7 +163,7 @@ class PredictionLogEvidence:
     def _counted(self, question: EvidenceRequest) -> Evidence:
         """The evidence, with what was left out of it."""
         metric = question.gate.metric
-        live = question.kind in _SERVED_EVIDENCE_KINDS and metric in EVENT_METRICS | SPEED_METRICS | {
+        live = question.kind in _SERVED_EVIDENCE_KINDS and metric in BAD_EVENT_METRICS | MEASUREMENT_METRICS | {
             Metric.GAUGE,
             Metric.VALUE,
         }
@@ -206,9 +206,9 @@ class PredictionLogEvidence:
             return stale
         if metric is Metric.ERROR_RATE and question.kind == EvidenceKind.SHADOW:
             return self._answers.failure_evidence(question)
-        if metric in EVENT_METRICS:
+        if metric in BAD_EVENT_METRICS:
             return count_bad_events(self._log, question, refused)
-        if metric in SPEED_METRICS:
+        if metric in MEASUREMENT_METRICS:
             return count_measurements(self._log, question, refused)
         if metric is Metric.GAUGE:
             return compare_gauges(self._log, question, refused)
@@ -278,6 +278,6 @@ class PredictionLogEvidence:
         )
         if not answers:
             before, now = (side.drop(columns=[c for c in gate.ignored if c in side]) for side in (before, now))
-        return InputShift(
+        return DistributionShift(
             "the window before", column_distances(before, now), left=count_texts_among_numbers(before, now)
         )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from surefoot.core.judging.evidence import EventStratum, SplitCounts
+from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
 from surefoot.core.judging.left_out_records import LeftOutRecords
 
 
@@ -30,11 +30,11 @@ class ReplayFailures:
         """Count the requests of both."""
         return ReplayFailures(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
-    def evidence(self) -> SplitCounts:
+    def evidence(self) -> BadEventCounts:
         """Say it as if both had been given half of the requests; what both refuse is evidence about neither."""
         both = self.neither
         champion_bad = self.champion_tried - self.champion_answered - both
         candidate_bad = self.candidate_tried - self.candidate_answered - both
         rate = champion_bad / max(self.champion_tried - both, 1)
-        counts = (EventStratum(0.5, candidate_bad, self.candidate_answered, champion_bad, self.champion_answered),)
-        return SplitCounts(counts, rate, "request", self.requests - both, left=LeftOutRecords(refused=both))
+        counts = (BadEventStratum(0.5, candidate_bad, self.candidate_answered, champion_bad, self.champion_answered),)
+        return BadEventCounts(counts, rate, "request", self.requests - both, left=LeftOutRecords(refused=both))

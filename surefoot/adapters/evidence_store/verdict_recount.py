@@ -8,7 +8,7 @@ from surefoot.adapters.evidence.replay_failures import ReplayFailures
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
 from surefoot.adapters.evidence_store.paired_sums_table import decode_paired_sums
 from surefoot.core.errors import EvidenceUnavailable, NotFound
-from surefoot.core.judging.evidence import Evidence, PairedSums, SplitCounts
+from surefoot.core.judging.evidence import BadEventCounts, Evidence, PairedSums
 from surefoot.core.judging.left_out_records import NOTHING_LEFT_OUT
 from surefoot.core.judging.reverify import RecountResult
 from surefoot.core.policy.policy_types import Gate, PairedGate, narrow
@@ -25,7 +25,7 @@ def recount_verdict(store: EvidenceStore, gate: Gate, evidence: Evidence) -> tup
     Returns:
         Whether it was done; where the sums are not the journal's, or a file is not as it was written, what is wrong.
     """
-    if not isinstance(evidence, PairedSums | SplitCounts) or not evidence.kept:
+    if not isinstance(evidence, PairedSums | BadEventCounts) or not evidence.kept:
         return RecountResult.NONE, ""
     try:
         again = _add_up(store, gate, evidence)
@@ -38,10 +38,10 @@ def recount_verdict(store: EvidenceStore, gate: Gate, evidence: Evidence) -> tup
     return RecountResult.DONE, ""
 
 
-def _add_up(store: EvidenceStore, gate: Gate, evidence: PairedSums | SplitCounts) -> PairedSums | SplitCounts:
+def _add_up(store: EvidenceStore, gate: Gate, evidence: PairedSums | BadEventCounts) -> PairedSums | BadEventCounts:
     table, facts = store.load_verdict_sources(evidence.kept)
     pieces = [store.load_counts_by_name(str(name)) for name in _names(facts)]
-    if isinstance(evidence, SplitCounts):
+    if isinstance(evidence, BadEventCounts):
         return sum((decode_replay_failures(piece.facts) for piece in pieces), decode_replay_failures(facts)).evidence()
     paired, window = narrow(gate, PairedGate), (float(str(facts["since"])), float(str(facts["until"])))
     total = decode_paired_sums(paired, *window, table, facts)

@@ -22,8 +22,8 @@ from surefoot.adapters.expectations.engine import (
 )
 from surefoot.adapters.expectations.unbreakable_expectations import find_unbreakable_expectations
 from surefoot.core.domain import Outcome
+from surefoot.core.judging.data_validation import FailedExpectation, ValidationResult
 from surefoot.core.judging.evidence import MissingEvidence
-from surefoot.core.judging.validation_evidence import FailedExpectation, ValidationResult
 from surefoot.core.judging.validation_report import ValidationReport, ValidationRow
 
 if TYPE_CHECKING:

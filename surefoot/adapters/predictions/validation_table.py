@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from surefoot.adapters.mlflow.pyfunc.columns import cast_column
-from surefoot.core.answers.values import answer_number, unwrap_single_value
+from surefoot.core.answers.answer_values import answer_number, unwrap_single_value
 from surefoot.core.judging.left_out_records import LeftOutRecords
 
 _INTEGER_TYPE_BITS = {"long": 64, "integer": 32}

@@ -14,7 +14,7 @@ from surefoot.adapters.evidence.paired.exact_sums import MAX_EXACT_FLOAT
 from surefoot.adapters.evidence.paired.scored_batch import AnswerColumn, probabilities_or_nan
 from surefoot.adapters.evidence_store.answer_files import ANSWER_COLUMNS
 from surefoot.adapters.predictions.validation_table import answers_to_frame
-from surefoot.core.answers.values import SUM_TOLERANCE, Floats
+from surefoot.core.answers.answer_values import PROBABILITY_SUM_TOLERANCE, Floats
 from surefoot.core.policy.policy_types import (
     GROUP_RATE_METRICS,
     SCORE_BIN_METRICS,
@@ -173,7 +173,9 @@ def _answer_probabilities(column: pa.Array) -> Floats | None:
         return None
     no, yes = (np.asarray(cells.to_numpy(zero_copy_only=False), dtype=np.float64) for cells in _cells(column))
     there = ~np.isnan(yes)
-    fine = (no >= 0.0) & (no <= 1.0) & (yes >= 0.0) & (yes <= 1.0) & (np.abs(no + yes - 1.0) <= SUM_TOLERANCE)
+    fine = (
+        (no >= 0.0) & (no <= 1.0) & (yes >= 0.0) & (yes <= 1.0) & (np.abs(no + yes - 1.0) <= PROBABILITY_SUM_TOLERANCE)
+    )
     return yes if bool((fine | ~there).all()) else None
 
 

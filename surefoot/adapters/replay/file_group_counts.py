@@ -18,7 +18,7 @@ from surefoot.adapters.evidence_store.verdict_recount import decode_replay_failu
 from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.scoring_progress import ScoringProgress
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.full_replay_requests import needs_every_request
+from surefoot.core.judging.full_replay import needs_full_replay
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.policy_types import PAIRED_METRICS, Metric, PairedGate, narrow
 
@@ -134,7 +134,7 @@ class FileGroupCounts:
             file_group: The file_group.
             keep_open: Whether it is going to be asked more.
         """
-        asked = [question for question in questions if needs_every_request(question)]
+        asked = [question for question in questions if needs_full_replay(question)]
         kept = self._store.list_stored_names()
         paired = [question for question in asked if question.gate.metric in PAIRED_METRICS]
         if waiting := [question for question in paired if self._uncounted(question, file_group, kept)]:

@@ -23,9 +23,9 @@ from surefoot.adapters.replay.offline_replay import OfflineReplay
 from surefoot.adapters.replay.scoring_progress import ProgressReport, ScoringProgress
 from surefoot.adapters.replay.window_scoring import WindowScorer
 from surefoot.core.domain import Outcome, Version
-from surefoot.core.judging.evidence import MissingEvidence, PairedSums, SplitCounts
+from surefoot.core.judging.evidence import BadEventCounts, MissingEvidence, PairedSums
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.full_replay_requests import combined_requests, needs_every_request
+from surefoot.core.judging.full_replay import full_replay_requests, needs_full_replay
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.policy_types import PairedGate, narrow
 
@@ -131,7 +131,7 @@ class IncrementalReplay(OfflineReplay):
         gate = narrow(question.gate, PairedGate)
         total, tail = (PairedLossEvidence(gate, question.since, question.until) for _ in range(2))
         names, rows = [], 0
-        counts.count_waiting(combined_requests(question))
+        counts.count_waiting(full_replay_requests(question))
         for file_group in counts.cut.file_groups:
             made = counts.sums(question, file_group)
             if made is None:
@@ -156,7 +156,7 @@ class IncrementalReplay(OfflineReplay):
         facts |= {"pieces": names, "since": question.since, "until": question.until}
         return self._store().save_verdict_sources(table, facts)
 
-    def failure_evidence(self, question: EvidenceRequest) -> SplitCounts | MissingEvidence:
+    def failure_evidence(self, question: EvidenceRequest) -> BadEventCounts | MissingEvidence:
         """Requests that each version cannot answer, as if both had been given half of them."""
         if question.max_rows is None:
             made = self._over_sections(question, lambda counts: self._failures(question, counts))
@@ -164,9 +164,9 @@ class IncrementalReplay(OfflineReplay):
                 return made
         return super().failure_evidence(question)
 
-    def _failures(self, question: EvidenceRequest, counts: FileGroupCounts) -> SplitCounts | MissingEvidence | None:
+    def _failures(self, question: EvidenceRequest, counts: FileGroupCounts) -> BadEventCounts | MissingEvidence | None:
         names, total, tail = [], ReplayFailures(), ReplayFailures()
-        counts.count_waiting(combined_requests(question))
+        counts.count_waiting(full_replay_requests(question))
         for file_group in counts.cut.file_groups:
             made = counts.failure_evidence(question, file_group)
             if made is None:
@@ -191,7 +191,7 @@ class IncrementalReplay(OfflineReplay):
         Raises:
             EvidenceUnavailable: The log, or what was kept of it, cannot be read.
         """
-        asked = [question for question in questions if needs_every_request(question)]
+        asked = [question for question in questions if needs_full_replay(question)]
         if not asked:
             return {}
 

@@ -9,7 +9,7 @@ from surefoot.adapters.evidence.paired.scored_batch import present_mask, probabi
 from surefoot.adapters.replay.answer_columns import answer_scores, missing_answer_mask
 from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.adapters.replay.window_scoring import WindowScorer
-from surefoot.core.answers.values import Floats
+from surefoot.core.answers.answer_values import Floats
 from surefoot.core.judging.evidence_request import EvidenceRequest
 
 

@@ -23,17 +23,17 @@ from surefoot.adapters.replay.batch_scoring import ScorableModel, score_requests
 from surefoot.adapters.replay.labelled_scores import read_labelled_scores
 from surefoot.adapters.replay.replay_window import ReplayWindow
 from surefoot.adapters.replay.window_scoring import WindowScorer
-from surefoot.core.answers.shape import describe_shapes
+from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import Outcome, Version
 from surefoot.core.errors import SurefootError
 from surefoot.core.judging.evidence import (
     AnswerShapes,
+    BadEventCounts,
+    DistributionShift,
     GoldenRows,
-    InputShift,
     MissingEvidence,
     PairedSums,
     ScoreBins,
-    SplitCounts,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
@@ -215,7 +215,7 @@ class OfflineReplay:
         reference = list(old.values())
         mine = [new[r.key] for r in asked if r.key in new]
         return AnswerShapes(
-            describe_shapes(reference), describe_shapes(mine, reference), len(asked), len(mine), declared
+            describe_answer_shapes(reference), describe_answer_shapes(mine, reference), len(asked), len(mine), declared
         )
 
     def _known(
@@ -244,7 +244,7 @@ class OfflineReplay:
                 wrong.append({"row": rows[index], "expected": expected, "answered": given})
         return GoldenRows(len(rows), len(wrong), worst, tuple(wrong[:5]))
 
-    def input_differences(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
+    def input_differences(self, question: EvidenceRequest) -> DistributionShift | MissingEvidence:
         """Share of the same requests on which the candidate's model is fed other values than the champion's."""
         served = self.latest_requests(question, MAX_COMPARED_INPUTS)
         if not served:
@@ -254,9 +254,9 @@ class OfflineReplay:
         ignored = narrow(question.gate, ShiftGate).ignored
         shifts = tuple(f for f in unequal_row_shares(*frames) if f.name not in ignored)
         raw = all(getattr(self._model(question, v), "raw", False) for v in (question.champion, question.candidate))
-        return InputShift("the champion", shifts, same=True, blind=raw)
+        return DistributionShift("the champion", shifts, same=True, blind=raw)
 
-    def answer_shift(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
+    def answer_shift(self, question: EvidenceRequest) -> DistributionShift | MissingEvidence:
         """How far the candidate's answers lie from the champion's as a distribution."""
         window = self.window(question)
         if not window.size:
@@ -265,7 +265,7 @@ class OfflineReplay:
             answer_table(list(scoring.answer_columns()), [ids for _, _, ids in window.times()])
             for scoring in self.score_window(question, question.champion, question.candidate)
         )
-        return InputShift(
+        return DistributionShift(
             "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
         )
 
@@ -318,7 +318,7 @@ class OfflineReplay:
                 return False
         return self._refused[request]
 
-    def failure_evidence(self, question: EvidenceRequest) -> SplitCounts | MissingEvidence:
+    def failure_evidence(self, question: EvidenceRequest) -> BadEventCounts | MissingEvidence:
         """Requests that each version cannot answer, as if both had been given half of them."""
         if not self.window(question).size:
             return MissingEvidence(Outcome.NO_DATA, f"no request of {question.model} was logged in the window")

@@ -17,19 +17,19 @@ from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch, present_
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.adapters.predictions.validation_table import answers_to_frame
 from surefoot.adapters.replay.offline_replay import MAX_COMPARED_SHAPES, UNREADABLE_REASON
-from surefoot.core.answers.shape import describe_shapes
-from surefoot.core.answers.values import Floats
+from surefoot.core.answers.answer_shapes import describe_answer_shapes
+from surefoot.core.answers.answer_values import Floats
 from surefoot.core.domain import Outcome
 from surefoot.core.judging.evidence import (
     AnswerShapes,
-    EventStratum,
+    BadEventCounts,
+    BadEventStratum,
+    DistributionShift,
     FeatureShift,
     GoldenRows,
-    InputShift,
     MissingEvidence,
     PairedSums,
     ScoreBins,
-    SplitCounts,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
@@ -86,7 +86,7 @@ class RecordedAnswers:
         )[0][0]
         return made.evidence(int(str(unknown)))
 
-    def failure_evidence(self, question: EvidenceRequest) -> SplitCounts | MissingEvidence:
+    def failure_evidence(self, question: EvidenceRequest) -> BadEventCounts | MissingEvidence:
         """Requests that each version could not answer, as if both had been given half of them."""
         found = self._records.query_rows(
             "",
@@ -101,7 +101,7 @@ class RecordedAnswers:
         n, old, new = n - both, old - both, new - both  # what both refuse is evidence about neither
         if not n:
             return MissingEvidence(Outcome.NO_DATA, "no request of the window was answered by any version")
-        return SplitCounts((EventStratum(0.5, new, n - new, old, n - old),), old / n, "request", n, n)
+        return BadEventCounts((BadEventStratum(0.5, new, n - new, old, n - old),), old / n, "request", n, n)
 
     def refused_requests(self, question: EvidenceRequest) -> tuple[str, ...]:
         """Requests that both versions could not answer, as far as the file says."""
@@ -120,26 +120,26 @@ class RecordedAnswers:
     def answer_shapes(self, _question: EvidenceRequest) -> AnswerShapes | MissingEvidence:
         """What both versions' answers look like according to the file, whenever they were given."""
         old, new = self._records.first_answers(MAX_COMPARED_SHAPES)
-        return AnswerShapes(describe_shapes(old), describe_shapes(new, old), len(old), len(new))
+        return AnswerShapes(describe_answer_shapes(old), describe_answer_shapes(new, old), len(old), len(new))
 
     def golden_rows(self, _question: EvidenceRequest) -> GoldenRows | MissingEvidence:
         """A file of records holds no model to ask."""
         return MissingEvidence(Outcome.NO_DATA, "records hold no model that golden rows could be asked of")
 
-    def input_differences(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
+    def input_differences(self, question: EvidenceRequest) -> DistributionShift | MissingEvidence:
         """Share of the requests on which the candidate's features differ from the champion's."""
         found = self._records.unequal(question.since, question.until)
         ignored = narrow(question.gate, ShiftGate).ignored
         features = tuple(FeatureShift(name, apart, n, n) for name, apart, n in found if name not in ignored)
-        return InputShift("the champion", features, same=True)
+        return DistributionShift("the champion", features, same=True)
 
-    def answer_shift(self, question: EvidenceRequest) -> InputShift | MissingEvidence:
+    def answer_shift(self, question: EvidenceRequest) -> DistributionShift | MissingEvidence:
         """How far the candidate's answers lie from the champion's as a distribution."""
         sides = self._records.sample(question.since, question.until)
         if not len(sides[0]):
             return MissingEvidence(Outcome.NO_DATA, "no request of the window was answered by both versions")
         old, new = (_frame(side) for side in sides)
-        return InputShift(
+        return DistributionShift(
             "the champion's answers", column_distances(old, new), left=count_texts_among_numbers(old, new)
         )
 

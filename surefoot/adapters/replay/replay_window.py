@@ -28,7 +28,7 @@ from surefoot.adapters.predictions.prediction_log import (
 )
 from surefoot.adapters.predictions.recorded.column_types import labels_in_time
 from surefoot.adapters.replay.window_copy import MEMORY_LIMIT, REQUEST_COLUMNS, copy_window
-from surefoot.core.answers.values import Floats
+from surefoot.core.answers.answer_values import Floats
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.models.predictor import TableColumn

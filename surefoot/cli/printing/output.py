@@ -17,9 +17,9 @@ from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.policy_types import LiveShadow, Policy, Shadow
 from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback
 from surefoot.core.record.chain import Entry
-from surefoot.core.record.describe import describe_event
+from surefoot.core.record.event_sentences import describe_event
 from surefoot.core.record.events import EffectIntended, as_json, decode_event
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.core.served_versions.version_status import rollout_title
 
 console = Console(highlight=False, soft_wrap=True)
@@ -165,13 +165,13 @@ def print_plan(policy: Policy, number: str, champion: str) -> None:
     """Print what a promotion would do, step by step."""
     console.print(f"[bold]{policy.model}[/bold]: version {number} against champion {champion}")
     window = f"the requests of the last {format_duration(policy.suite_window)}"
-    lines = [f"validate {window} with suite {policy.suite}; {look_frequency_text(0.0, policy.suite_every)}"]
+    lines = [f"validate {window} with suite {policy.suite}; {evaluation_frequency_text(0.0, policy.suite_every)}"]
     for step in policy.steps:
         gates = ", ".join(step.gates)
         if isinstance(step, Shadow):
             lines.append(
                 f"replay the requests of the last {format_duration(step.window)}: {gates} must pass;"
-                f" {look_frequency_text(0.0, step.every)}"
+                f" {evaluation_frequency_text(0.0, step.every)}"
             )
         elif isinstance(step, LiveShadow):
             most = f" and {step.min_requests:,} requests that both answer" if step.min_requests else ""
@@ -180,7 +180,7 @@ def print_plan(policy: Policy, number: str, champion: str) -> None:
                 f"mirror {step.share:g} % of the requests to version {number} for {format_duration(step.hold)}{most}:"
                 f" {gates} must pass (about {format_request_count(expected)} requests; callers get the"
                 f" champion's answers, and version {number} waits while the host is busy);"
-                f" {look_frequency_text(step.hold, step.every)}"
+                f" {evaluation_frequency_text(step.hold, step.every)}"
             )
         else:
             most = f" and {step.min_requests:,} requests" if step.min_requests else ""
@@ -188,10 +188,10 @@ def print_plan(policy: Policy, number: str, champion: str) -> None:
             lines.append(
                 f"{step.weight:g} % of the units for {format_duration(step.hold)}{most}: {gates} must pass"
                 f" (about {format_request_count(expected)} requests to the candidate);"
-                f" {look_frequency_text(step.hold, step.every)}"
+                f" {evaluation_frequency_text(step.hold, step.every)}"
             )
     bake = policy.bake
-    looks = look_frequency_text(bake.hold, bake.every)
+    looks = evaluation_frequency_text(bake.hold, bake.every)
     lines += [_table_line(source) for source in policy.data_layer]
     lines += [
         f"alias previous -> {champion}, alias champion -> {number}, all traffic to {number}",
@@ -213,7 +213,7 @@ def format_request_count(n: float) -> str:
     return f"{n:,.0f}" if n >= 10.0 or n == 0.0 else f"{n:.2g}"  # noqa: PLR2004 - two digits
 
 
-def look_frequency_text(lasts: float, every: float) -> str:
+def evaluation_frequency_text(lasts: float, every: float) -> str:
     """How often a stage looks, and how many looks that makes; a replay looks until it is decided."""
     if not lasts:
         return f"looks at once, then every {format_duration(every)} until it is decided"

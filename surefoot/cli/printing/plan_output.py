@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot.adapters.replay.version_processes import LoadTrial
-from surefoot.cli.printing.output import console, format_request_count, look_frequency_text, print_table
+from surefoot.cli.printing.output import console, evaluation_frequency_text, format_request_count, print_table
 from surefoot.core.durations import format_duration, format_estimate, format_frequency
 from surefoot.core.planning import Detectability
 from surefoot.core.policy.policy_types import LiveShadow, Policy, Shadow
@@ -43,22 +43,32 @@ def print_stages(policy: Policy) -> None:
         (
             "data",
             f"requests of the last {format_duration(policy.suite_window)}",
-            look_frequency_text(0.0, policy.suite_every),
+            evaluation_frequency_text(0.0, policy.suite_every),
         )
     ]
     for step in policy.steps:
         if isinstance(step, Shadow):
             rows.append(
-                ("shadow", f"requests of the last {format_duration(step.window)}", look_frequency_text(0.0, step.every))
+                (
+                    "shadow",
+                    f"requests of the last {format_duration(step.window)}",
+                    evaluation_frequency_text(0.0, step.every),
+                )
             )
         elif isinstance(step, LiveShadow):
             lasts = f"{step.share:g} % of the requests for {format_duration(step.hold)}"
-            rows.append(("live shadow", lasts, look_frequency_text(step.hold, step.every)))
+            rows.append(("live shadow", lasts, evaluation_frequency_text(step.hold, step.every)))
         else:
             rows.append(
-                (f"weight {step.weight:g} %", format_duration(step.hold), look_frequency_text(step.hold, step.every))
+                (
+                    f"weight {step.weight:g} %",
+                    format_duration(step.hold),
+                    evaluation_frequency_text(step.hold, step.every),
+                )
             )
-    rows.append(("bake", format_duration(policy.bake.hold), look_frequency_text(policy.bake.hold, policy.bake.every)))
+    rows.append(
+        ("bake", format_duration(policy.bake.hold), evaluation_frequency_text(policy.bake.hold, policy.bake.every))
+    )
     for stage, lasts, often_ in rows:
         console.print(f"  {stage}: {lasts}, {often_}")
 

@@ -12,9 +12,9 @@ from surefoot.cli.printing.output import console, format_utc_time
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.errors import DataUnavailable, NewerWrite, NotFound, Rejected, SurefootError
 from surefoot.core.record.events import as_json
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.core.tables.data_state import JournalledCheckpoint
-from surefoot.core.tables.due_tables import checkpoints_in_use
+from surefoot.core.tables.tables_to_restore import checkpoints_in_use
 from surefoot.rollout import (
     Ports,
     leave_table,

@@ -11,7 +11,7 @@ from surefoot.cli.printing import output
 from surefoot.cli.printing.output import console
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.errors import Rejected
-from surefoot.core.record.describe import describe_event
+from surefoot.core.record.event_sentences import describe_event
 from surefoot.core.record.events import as_json
 from surefoot.rollout import drill
 from surefoot.settings import read_settings

@@ -13,13 +13,13 @@ from surefoot.cli.printing.output import console
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import EvidenceUnavailable, NotFound
-from surefoot.core.record.state import Ledger, fold_entries
+from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.core.served_versions.quarantine import Quarantine
-from surefoot.core.served_versions.service_record import (
-    ServiceRecord,
+from surefoot.core.served_versions.service_summary import (
+    ServiceSummary,
     quarantine_reason,
-    quarantined_unserved,
-    service_records,
+    quarantined_before_serving,
+    service_summaries,
 )
 from surefoot.rollout import release_version, retry_on_conflict
 from surefoot.settings import read_settings
@@ -45,8 +45,8 @@ def versions(model: ModelArgument, json_: JsonOption = False) -> None:
     except EvidenceUnavailable as error:
         latest = ()
         trouble = f"only what was journalled is counted: {error}"
-    records = service_records(ledger, entries, now, latest)
-    unserved = tuple(quarantined_unserved(ledger, records).values())
+    records = service_summaries(ledger, entries, now, latest)
+    unserved = tuple(quarantined_before_serving(ledger, records).values())
     if json_:
         output.print_json(_versions_json(ledger, records, unserved, trouble))
         return
@@ -56,7 +56,7 @@ def versions(model: ModelArgument, json_: JsonOption = False) -> None:
 
 
 def _versions_json(
-    ledger: Ledger, records: Sequence[ServiceRecord], unserved: Sequence[Quarantine], trouble: str
+    ledger: Ledger, records: Sequence[ServiceSummary], unserved: Sequence[Quarantine], trouble: str
 ) -> dict[str, object]:
     """How each version has served, for a program."""
     target = ledger.target()
@@ -77,7 +77,7 @@ def _versions_json(
     }
 
 
-def _record_json(record: ServiceRecord) -> dict[str, object]:
+def _record_json(record: ServiceSummary) -> dict[str, object]:
     counts = record.counts
     return {
         "digest": record.version.digest,
@@ -98,7 +98,7 @@ def _record_json(record: ServiceRecord) -> dict[str, object]:
     }
 
 
-def _versions_table(records: Sequence[ServiceRecord], unserved: Sequence[Quarantine]) -> Table:
+def _versions_table(records: Sequence[ServiceSummary], unserved: Sequence[Quarantine]) -> Table:
     """How each version has served, for a person."""
     heads = ("version", "standing", "at 100 %", "requests", "labels", "score", "verdicts", "last drill", "why")
     table = Table(*heads, box=None, padding=(0, 2))

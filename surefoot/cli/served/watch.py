@@ -11,10 +11,10 @@ from surefoot.cli.printing import output
 from surefoot.cli.printing.output import console
 from surefoot.cli.printing.progress_bar import replay_progress_bar
 from surefoot.cli.read_only import JsonOption, ModelArgument
+from surefoot.core.champion_watch.early_signals import MIN_PAST_DAYS, SignalReading
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected
 from surefoot.core.record.events import as_json
-from surefoot.core.watching.signals import MIN_PAST_DAYS, SignalReading
 from surefoot.rollout import drive_rollout, evaluate_champion, read_champion_signals, watched_champion
 from surefoot.settings import read_settings
 

@@ -1,4 +1,4 @@
-"""Find the requests on which two versions decide differently."""
+"""Find the requests on which the answers of two versions disagree."""
 
 import math
 from collections.abc import Sequence
@@ -6,9 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.answers.class_names import class_label_text
-from surefoot.core.answers.losses import decided_classes
-from surefoot.core.answers.values import (
+from surefoot.core.answers.answer_values import (
     Floats,
     answer_number,
     answer_numbers,
@@ -16,6 +14,8 @@ from surefoot.core.answers.values import (
     check_class_probabilities,
     unwrap_single_value,
 )
+from surefoot.core.answers.class_names import class_label_text
+from surefoot.core.answers.losses import predicted_classes
 from surefoot.core.errors import InvariantBroken
 
 _EQUAL_TOLERANCE = 1e-3
@@ -24,7 +24,7 @@ _ABSOLUTE_TOLERANCE = 1e-8
 """Difference of two numbers near zero that are one decision."""
 
 
-def differing_requests(
+def disagreeing_requests(
     first: Sequence[object] | Floats, second: Sequence[object] | Floats, threshold: float
 ) -> NDArray[np.bool_]:
     """On which requests two versions decide differently, shape (n,).
@@ -35,7 +35,7 @@ def differing_requests(
         InvariantBroken: An answer holds neither a number nor a class.
     """
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
-        one, other = (decided_classes(answer_numbers(side), threshold) for side in (first, second))
+        one, other = (predicted_classes(answer_numbers(side), threshold) for side in (first, second))
         allowed = np.maximum(_EQUAL_TOLERANCE * np.maximum(np.abs(one), np.abs(other)), _ABSOLUTE_TOLERANCE)
         return np.asarray(np.abs(one - other) > allowed)
     return np.array([_apart(one, other, threshold) for one, other in zip(first, second, strict=True)], dtype=bool)

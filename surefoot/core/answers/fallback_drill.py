@@ -1,9 +1,9 @@
-"""Compare what a fallback answers to logged requests with the shape of the champion's answers."""
+"""Compare a fallback's answers to logged requests with the shape of the champion's answers."""
 
 import json
 from collections.abc import Iterable, Sequence
 
-from surefoot.core.answers.shape import describe_shapes
+from surefoot.core.answers.answer_shapes import describe_answer_shapes
 from surefoot.core.domain import FallbackAnswer
 from surefoot.core.record.fallback_events import FallbackDrilled
 
@@ -23,8 +23,8 @@ def drill_fallback(
     ]
     missing = [column for column in fallback.columns if rows and not any(column in row for row in rows)]
     served = list(champion)
-    expected = describe_shapes(served)
-    odd = [shape for shape in describe_shapes(answers, like=served) if expected and shape not in expected]
+    expected = describe_answer_shapes(served)
+    odd = [shape for shape in describe_answer_shapes(answers, like=served) if expected and shape not in expected]
     problem = ""
     if missing:
         problem = f"no logged request has its key column '{missing[0]}': every row would get the default"

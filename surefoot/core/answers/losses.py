@@ -1,21 +1,11 @@
-"""Compute the loss of each answer against its label; an answer that has no loss raises an error."""
+"""Compute the loss of each answer against its label, such as the Brier loss or the absolute error."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.answers.class_names import class_label_text, is_numeric_class_name
-from surefoot.core.answers.class_reading import (
-    NumberKinds,
-    NumberReading,
-    class_probabilities,
-    decide_number_readings,
-    is_ambiguous,
-    label_indices,
-    named_class_index,
-)
-from surefoot.core.answers.values import (
+from surefoot.core.answers.answer_values import (
     Floats,
     answer_numbers,
     answer_probabilities,
@@ -23,6 +13,16 @@ from surefoot.core.answers.values import (
     pair_outputs_with_labels,
     unwrap_single_value,
 )
+from surefoot.core.answers.class_mapping import (
+    NumberMeaning,
+    NumberMeaningCounts,
+    class_indices,
+    class_probabilities,
+    decide_number_meanings,
+    is_ambiguous_number,
+    named_class_index,
+)
+from surefoot.core.answers.class_names import class_label_text, is_numeric_class_name
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.policy.policy_types import (
     CostGate,
@@ -45,7 +45,7 @@ def compute_losses(
     gate: Gate,
     answers: Sequence[object] | Floats,
     labels: Sequence[object] | Floats,
-    reading: NumberReading | None = None,
+    reading: NumberMeaning | None = None,
 ) -> Floats:
     """Loss of each answer.
 
@@ -74,7 +74,7 @@ def compute_losses(
         return _of_numbers(gate, metric, answers, labels)
     if classes and metric in {Metric.BRIER, Metric.LOG_LOSS}:
         rows = np.array([class_probabilities(item, classes, reading) for item in answers], dtype=np.float64)
-        return _classes(metric, rows, label_indices(labels, classes))
+        return _classes(metric, rows, class_indices(labels, classes))
     given, true = positive_class_scores(gate, answers, reading), labels_as_numbers(gate, labels)
     match metric:
         case Metric.BRIER:
@@ -90,13 +90,13 @@ def compute_losses(
             raise InvariantBroken(f"{metric} is not a loss")
 
 
-def decided_classes(given: Floats, threshold: float = _DEFAULT_THRESHOLD) -> Floats:
+def predicted_classes(given: Floats, threshold: float = _DEFAULT_THRESHOLD) -> Floats:
     """Class of each answer: probabilities at a threshold, everything else as it is."""
     return np.where((given > 0.0) & (given < 1.0), (given >= threshold).astype(np.float64), given)
 
 
 def positive_class_scores(
-    gate: Gate, answers: Sequence[object] | Floats, reading: NumberReading | None = None
+    gate: Gate, answers: Sequence[object] | Floats, reading: NumberMeaning | None = None
 ) -> Floats:
     """The probability of yes in every answer, shape (n,); of named classes the last one is yes.
 
@@ -108,7 +108,7 @@ def positive_class_scores(
     if not classes:
         return answer_probabilities(answers)
     if isinstance(answers, np.ndarray):
-        numbered = is_ambiguous(classes) and reading is NumberReading.NAMES
+        numbered = is_ambiguous_number(classes) and reading is NumberMeaning.NAMES
         if not numbered and bool(((answers >= 0.0) & (answers <= 1.0)).all()):
             return answers
         some, where = np.unique(answers, return_inverse=True)
@@ -128,21 +128,21 @@ def labels_as_numbers(gate: Gate, labels: Sequence[object] | Floats) -> Floats:
         InvariantBroken: One of them is none, or names no class.
     """
     if classes := gate_classes(gate):
-        return label_indices(labels, classes).astype(np.float64)
+        return class_indices(labels, classes).astype(np.float64)
     made = answer_numbers(labels)
     if ((made < 0.0) | (made > 1.0)).any():
         raise InvariantBroken(f"{gate.metric} needs labels of 0 or 1, or 'classes' in the policy")
     return made
 
 
-def _reading(gate: Gate, answers: Sequence[object] | Floats) -> NumberReading:
+def _reading(gate: Gate, answers: Sequence[object] | Floats) -> NumberMeaning:
     """What the numbers among all answers are."""
     classes = gate_classes(gate)
-    if not is_ambiguous(classes):
-        return NumberReading.NAMES
-    kinds = NumberKinds()
+    if not is_ambiguous_number(classes):
+        return NumberMeaning.NAMES
+    kinds = NumberMeaningCounts()
     kinds.add(classes, answers)
-    return decide_number_readings(kinds, kinds)[0]
+    return decide_number_meanings(kinds, kinds)[0]
 
 
 def _of_numbers(
@@ -174,19 +174,19 @@ def _apart(gate: Gate, metric: Metric, given: Floats, true: Floats) -> Floats:
 
 
 def _wrong(
-    gate: Gate, answers: Sequence[object] | Floats, labels: Sequence[object] | Floats, reading: NumberReading
+    gate: Gate, answers: Sequence[object] | Floats, labels: Sequence[object] | Floats, reading: NumberMeaning
 ) -> Floats:
     """One where the class that an answer stands for is not the one that came true."""
     classes, threshold = gate_classes(gate), gate_threshold(gate)
     if classes:
         chosen = _chosen(answers, classes, threshold, reading)
-        return np.not_equal(chosen, label_indices(labels, classes)).astype(np.float64)
+        return np.not_equal(chosen, class_indices(labels, classes)).astype(np.float64)
     if isinstance(answers, np.ndarray) and isinstance(labels, np.ndarray):
         given, true = answer_numbers(answers), answer_numbers(labels)
         unsure, unclear = (given > 0.0) & (given < 1.0), (true > 0.0) & (true < 1.0)
         if (unclear | (unsure & (true != 0.0) & (true != 1.0))).any():
             raise InvariantBroken("a probability can only be held against a label of 0 or 1")
-        return np.not_equal(decided_classes(given, threshold), true).astype(np.float64)
+        return np.not_equal(predicted_classes(given, threshold), true).astype(np.float64)
     pairs = zip(answers, labels, strict=True)
     return np.array([_is_wrong(given, true, threshold) for given, true in pairs], dtype=np.float64)
 
@@ -220,7 +220,7 @@ def _is_word(value: object, text: str) -> bool:
 
 
 def _chosen(
-    answers: Sequence[object] | Floats, classes: tuple[str, ...], threshold: float, reading: NumberReading
+    answers: Sequence[object] | Floats, classes: tuple[str, ...], threshold: float, reading: NumberMeaning
 ) -> NDArray[np.int64]:
     """Position of the class that every answer names, or finds the most probable; of two by the threshold."""
     made = []

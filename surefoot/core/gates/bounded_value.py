@@ -3,16 +3,17 @@
 import math
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
-from surefoot.core.gates.rate import MAX_EPOCHS, harm_evidence
-from surefoot.core.judging.evidence import EventStratum, ValueCounts, ValueStratum
+from surefoot.core.gates.bad_event_rate import MAX_EPOCHS, harm_evidence
+from surefoot.core.judging.evidence import BadEventStratum, ValueCounts, ValueStratum
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import ValueGate
 from surefoot.core.stats.bounded_mean import VALUE_LEVELS, arm_means, mean_increments
 from surefoot.core.stats.change_point import likely_start
 from surefoot.core.stats.rate_eprocess import log_mean_exp
 from surefoot.core.stats.sample_ratio import sample_ratio_evidence
-from surefoot.core.verdicts.build import LiveMetric, decide_live_metric, make_verdict
-from surefoot.core.verdicts.wording import forecast_clause, interval_text, since_clause, weight_clause
+from surefoot.core.verdicts.live_decision import LiveEvidence, decide_live_gate
+from surefoot.core.verdicts.sentence_parts import forecast_clause, interval_text, since_clause, weight_clause
+from surefoot.core.verdicts.verdict_builders import make_verdict
 
 _BISECTION_STEPS = 14
 """Halvings of an interval until its end is known to a ten-thousandth of the width [count]."""
@@ -20,9 +21,9 @@ _MIN_SLOPE = 0.01
 """Least share of the champion's mean that a pass can be held against, however wide the margin of a small step is."""
 
 
-def _counted(strata: list[ValueStratum]) -> list[EventStratum]:
+def _counted(strata: list[ValueStratum]) -> list[BadEventStratum]:
     """How many trials each arm has, as events of which none is bad."""
-    return [EventStratum(s.share, 0, sum(s.candidate), 0, sum(s.champion), s.epoch) for s in strata]
+    return [BadEventStratum(s.share, 0, sum(s.candidate), 0, sum(s.champion), s.epoch) for s in strata]
 
 
 def _needed(strata: list[ValueStratum], room: float, level: DecisionThresholds, trial: str) -> str:
@@ -90,7 +91,7 @@ def judge_bounded_value(gate: ValueGate, found: ValueCounts, level: DecisionThre
     passes = weight_clause(level, f"{wide_room:.3g} {'less' if gate.higher_is_better else 'more'}")
     told = f"{shown} ({interval_text(low, high)}); {passes}"
     counted = _counted(strata)
-    seen = LiveMetric(
+    seen = LiveEvidence(
         harm=harm,
         safe=safe,
         split=sample_ratio_evidence(counted),
@@ -114,7 +115,7 @@ def judge_bounded_value(gate: ValueGate, found: ValueCounts, level: DecisionThre
             ),
         },
     )
-    return decide_live_metric(gate, seen, level)
+    return decide_live_gate(gate, seen, level)
 
 
 def _ends(

@@ -1,11 +1,11 @@
 """Judge the gates that need no statistics: expectation suites, answer shapes, and golden rows."""
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
+from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import AnswerShapes, GoldenRows
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import Gate
-from surefoot.core.verdicts.build import journalable_sample, make_verdict, requests_demanded
+from surefoot.core.verdicts.verdict_builders import journalable_sample, make_verdict, requests_demanded
 
 
 def judge_expectation_suite(gate: Gate, found: ValidationResult, _level: DecisionThresholds) -> Verdict:

@@ -6,7 +6,7 @@ from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT, ScoreBins
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import ExpectedLossGate
-from surefoot.core.verdicts.build import make_verdict
+from surefoot.core.verdicts.verdict_builders import make_verdict
 
 MIN_PAST_REQUESTS = 500
 """Labelled requests without which the past says nothing [count]."""

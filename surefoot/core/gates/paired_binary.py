@@ -3,13 +3,13 @@
 import math
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
-from surefoot.core.gates.paired_loss import verdict_without_values
+from surefoot.core.gates.paired_loss import verdict_on_missing_values
 from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import PairedGate
 from surefoot.core.stats.mcnemar import BET_SHARES, log_evidence_of_harm, log_evidence_of_no_harm
-from surefoot.core.verdicts.build import make_verdict
-from surefoot.core.verdicts.wording import as_percent, forecast_clause, percentage_points
+from surefoot.core.verdicts.sentence_parts import as_percent, forecast_clause, percentage_points
+from surefoot.core.verdicts.verdict_builders import make_verdict
 
 _MIN_LOSS_DISTANCE = 1e-6
 """How close a loss of accuracy may come to all of it [probability]."""
@@ -56,7 +56,7 @@ def judge_paired_binary(gate: PairedGate, found: PairedSums, level: DecisionThre
 
     Law: valid at every look, for each request speaks once and for itself; outcomes that move together need blocks.
     """
-    if refused := verdict_without_values(gate, found, level):
+    if refused := verdict_on_missing_values(gate, found, level):
         return refused
     blocks = {name: rows[0] for name, rows in found.slices.items() if bool(name) is bool(gate.by) and rows}
     large = {name: block for name, block in blocks.items() if block.n >= (gate.min_per_slice if gate.by else 1)}

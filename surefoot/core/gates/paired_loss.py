@@ -10,8 +10,8 @@ from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import GAP_METRICS, Metric, PairedGate, gate_loss
 from surefoot.core.stats.block_statistic import group_metric_values, statistic_for_metric
 from surefoot.core.stats.paired_difference import MIN_BLOCKS, Difference, block_difference, jackknife_difference
-from surefoot.core.verdicts.build import make_verdict
-from surefoot.core.verdicts.wording import format_value
+from surefoot.core.verdicts.sentence_parts import format_value
+from surefoot.core.verdicts.verdict_builders import make_verdict
 
 _UNSCORED_LIMIT = 0.01
 """Share of replayed requests that a candidate may leave unanswered before its shadow fails."""
@@ -88,7 +88,7 @@ class _Row:
         return above if self.margin is None else max(grown, above)
 
 
-def verdict_without_values(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict | None:
+def verdict_on_missing_values(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict | None:
     """What can be said before any value is compared; None when there is something to compare."""
     if not found.requests:
         return make_verdict(gate, Outcome.NO_DATA, "no complete block of requests is old enough to have its labels")
@@ -108,14 +108,14 @@ def verdict_without_values(gate: PairedGate, found: PairedSums, level: DecisionT
     return None
 
 
-def slice_differences(gate: PairedGate, found: PairedSums) -> dict[str, Difference]:
+def loss_differences_by_slice(gate: PairedGate, found: PairedSums) -> dict[str, Difference]:
     """Difference of the two versions in every slice that is large enough, or of a gap between groups, by name."""
     return (_gap(gate, found) if gate.metric in GAP_METRICS else _slices(gate, found))[0]
 
 
 def judge_paired_loss(gate: PairedGate, found: PairedSums, level: DecisionThresholds) -> Verdict:
     """Judge every slice that is large enough; none that is not counts as passed."""
-    if refused := verdict_without_values(gate, found, level):
+    if refused := verdict_on_missing_values(gate, found, level):
         return refused
     coverage = found.labelled / found.requests
     measured, small = _gap(gate, found) if gate.metric in GAP_METRICS else _slices(gate, found)

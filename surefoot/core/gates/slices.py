@@ -1,13 +1,13 @@
-"""Judge served traffic separately in each slice, and combine the outcomes of the slices into one verdict."""
+"""Judge a gate on served traffic in each slice, and combine the outcomes into one verdict."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict
-from surefoot.core.judging.evidence import ServedCounts, SlicedCounts, SpeedCounts, SplitCounts
+from surefoot.core.judging.evidence import BadEventCounts, MeasurementCounts, ServedCounts, SlicedCounts
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate, SlicedGate
-from surefoot.core.verdicts.build import make_verdict, requests_demanded
+from surefoot.core.verdicts.verdict_builders import make_verdict, requests_demanded
 
 _DECIDING_OUTCOMES = (
     Outcome.FAIL,
@@ -23,9 +23,9 @@ _DECIDING_OUTCOMES = (
 
 def _trials_in_slice(counts: ServedCounts) -> int:
     """Trials of both arms in a slice [count]."""
-    if isinstance(counts, SplitCounts):
+    if isinstance(counts, BadEventCounts):
         return sum(s.candidate + s.champion for s in counts.strata)
-    if isinstance(counts, SpeedCounts):
+    if isinstance(counts, MeasurementCounts):
         return sum(n for s in counts.strata for side in (s.candidate, s.champion) for _, n in side)
     return sum(sum(s.candidate) + sum(s.champion) for s in counts.strata)
 

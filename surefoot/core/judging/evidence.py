@@ -1,15 +1,15 @@
-"""Define the types of evidence: the measurements that gates are judged on."""
+"""Define the types of evidence: one class for each kind of measurement that a gate is judged on."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from surefoot.core.domain import Outcome
+from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.left_out_records import NOTHING_LEFT_OUT, LeftOutRecords
-from surefoot.core.judging.validation_evidence import ValidationResult
 
 
 @dataclass(frozen=True, slots=True)
-class EventStratum:
+class BadEventStratum:
     """Event counts of both arms under one split.
 
     Attributes:
@@ -40,7 +40,7 @@ class EventStratum:
 
 
 @dataclass(frozen=True, slots=True)
-class SplitCounts:
+class BadEventCounts:
     """Bad events of both arms over every stratum of a rollout.
 
     Attributes:
@@ -53,7 +53,9 @@ class SplitCounts:
         kept: Digest of the file that says which kept counts these were added up from; empty without one.
     """
 
-    strata: tuple[EventStratum, ...]
+    JOURNAL_NAME: ClassVar[str] = "SplitCounts"
+
+    strata: tuple[BadEventStratum, ...]
     baseline: float | None = None
     trial: str = "request"
     recent: int = 0
@@ -67,7 +69,7 @@ BucketCounts = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class SpeedStratum:
+class MeasurementStratum:
     """A positive measurement of both arms under one split.
 
     Attributes:
@@ -84,7 +86,7 @@ class SpeedStratum:
 
 
 @dataclass(frozen=True, slots=True)
-class SpeedCounts:
+class MeasurementCounts:
     """A positive measurement of every request, such as its latency, as log-bucket histograms.
 
     Attributes:
@@ -96,7 +98,9 @@ class SpeedCounts:
         left: What was not counted as it came.
     """
 
-    strata: tuple[SpeedStratum, ...]
+    JOURNAL_NAME: ClassVar[str] = "SpeedCounts"
+
+    strata: tuple[MeasurementStratum, ...]
     baseline: BucketCounts
     unit: str = "ms"
     recent: int = 0
@@ -141,7 +145,7 @@ class ValueCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class GaugeCounts:
+class GaugeComparisons:
     """Blocks of time in which both versions showed a gauge, such as the memory of their processes.
 
     Attributes:
@@ -153,6 +157,8 @@ class GaugeCounts:
         left: What was not counted as it came.
     """
 
+    JOURNAL_NAME: ClassVar[str] = "GaugeCounts"
+
     above: int
     below: int
     highest: float = 0.0
@@ -161,7 +167,7 @@ class GaugeCounts:
     left: LeftOutRecords = NOTHING_LEFT_OUT
 
 
-ServedCounts = SplitCounts | SpeedCounts | ValueCounts
+ServedCounts = BadEventCounts | MeasurementCounts | ValueCounts
 """What is counted on served traffic."""
 
 
@@ -315,7 +321,7 @@ class FeatureShift:
 
 
 @dataclass(frozen=True, slots=True)
-class InputShift:
+class DistributionShift:
     """Shift of every feature against a reference.
 
     Attributes:
@@ -325,6 +331,8 @@ class InputShift:
         blind: Whether both versions are fed the row as it came, so that what they make of it inside is not seen.
         left: What was not counted as it came.
     """
+
+    JOURNAL_NAME: ClassVar[str] = "InputShift"
 
     against: str
     features: tuple[FeatureShift, ...]
@@ -349,14 +357,14 @@ class MissingEvidence:
 
 
 Evidence = (
-    SplitCounts
-    | SpeedCounts
+    BadEventCounts
+    | MeasurementCounts
     | ValueCounts
     | SlicedCounts
-    | GaugeCounts
+    | GaugeComparisons
     | PairedSums
     | ScoreBins
-    | InputShift
+    | DistributionShift
     | GoldenRows
     | AnswerShapes
     | ValidationResult

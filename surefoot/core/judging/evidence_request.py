@@ -1,4 +1,4 @@
-"""Define an evidence request: the model, gate, versions and time window to measure."""
+"""Define the request for evidence: the model, gate, versions and time window to measure."""
 
 from dataclasses import dataclass
 

@@ -4,16 +4,16 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 
+from surefoot.core.judging.data_validation import FailedExpectation
 from surefoot.core.judging.evidence import (
     Evidence,
     FeatureShift,
     GoldenRows,
+    MeasurementCounts,
+    MeasurementStratum,
     PairedBlock,
     PairedSums,
-    SpeedCounts,
-    SpeedStratum,
 )
-from surefoot.core.judging.validation_evidence import FailedExpectation
 
 MAX_COUNT = 2**53 - 1
 """Largest count that the journal can carry."""
@@ -27,7 +27,7 @@ def _signed(name: str, values: Iterable[int]) -> Iterator[str]:
         yield f"{name} is not a whole number that can be added up"
 
 
-def _counted(value: PairedBlock | SpeedStratum | SpeedCounts) -> Iterator[str]:
+def _counted(value: PairedBlock | MeasurementStratum | MeasurementCounts) -> Iterator[str]:
     """What is wrong with sums by block and with histograms."""
     if isinstance(value, PairedBlock):
         if _whole(value):
@@ -54,7 +54,7 @@ def _whole(block: PairedBlock) -> bool:
 
 
 def _flaws(name: str, value: object) -> Iterator[str]:
-    if isinstance(value, PairedBlock | SpeedStratum | SpeedCounts):
+    if isinstance(value, PairedBlock | MeasurementStratum | MeasurementCounts):
         yield from _counted(value)
     elif isinstance(value, GoldenRows):  # but for its samples: rows as they came, with NaN and all
         yield from _flaws("a count of golden rows", (value.rows, value.wrong))

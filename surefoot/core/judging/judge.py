@@ -5,52 +5,52 @@ import math
 from surefoot.core.domain import Outcome, Verdict
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.gates import (
+    bad_event_rate,
     bounded_value,
     deterministic_checks,
+    distribution_shift,
     expected_loss,
-    latency,
+    gauge,
+    measurement_quantiles,
     paired_binary,
     paired_loss,
-    rate,
-    resource,
-    shift,
     slices,
 )
+from surefoot.core.judging.data_validation import ValidationResult
 from surefoot.core.judging.evidence import (
     AnswerShapes,
+    BadEventCounts,
+    DistributionShift,
     Evidence,
-    GaugeCounts,
+    GaugeComparisons,
     GoldenRows,
-    InputShift,
+    MeasurementCounts,
     MissingEvidence,
     PairedSums,
     ScoreBins,
     ServedCounts,
     SlicedCounts,
-    SpeedCounts,
-    SplitCounts,
     ValueCounts,
 )
 from surefoot.core.judging.evidence_validation import validate_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.judging.validation_evidence import ValidationResult
 from surefoot.core.policy.policy_types import (
-    EventGate,
+    BadEventGate,
     ExpectedLossGate,
     Gate,
     GaugeGate,
+    MeasurementGate,
     PairedGate,
     ShiftGate,
     SlicedGate,
-    SpeedGate,
     ValueGate,
     narrow,
 )
-from surefoot.core.verdicts import build, left_out_records
+from surefoot.core.verdicts import left_out_report, verdict_builders
 
-JUDGE_EDITION = 2
+JUDGE_RULES_VERSION = 2
 """Raised whenever a change could lead to another verdict on the same counters; each is judged again by its own."""
-COMPATIBLE_EDITIONS = (1,)
+COMPATIBLE_RULES_VERSIONS = (1,)
 """Earlier editions whose counters lead to the same verdicts today: what is new since then they did not count."""
 
 
@@ -61,37 +61,37 @@ def judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
     not finite never passes and never fails.
     """
     if problem := validate_evidence(evidence):
-        return build.make_verdict(gate, Outcome.ERROR, f"the evidence cannot be judged: {problem}")
+        return verdict_builders.make_verdict(gate, Outcome.ERROR, f"the evidence cannot be judged: {problem}")
     try:
         verdict = _judge(gate, evidence, level)
     except (ArithmeticError, LookupError, ValueError, InvariantBroken) as error:
-        return build.make_verdict(gate, Outcome.ERROR, f"the evidence cannot be judged: {error}")
+        return verdict_builders.make_verdict(gate, Outcome.ERROR, f"the evidence cannot be judged: {error}")
     numbers = (verdict.estimate, verdict.lower, verdict.upper, verdict.margin, *(f.value for f in verdict.figures))
     if any(value is not None and not math.isfinite(value) for value in numbers):
-        return build.make_verdict(gate, Outcome.ERROR, "the evidence leads to a value that is not a number")
+        return verdict_builders.make_verdict(gate, Outcome.ERROR, "the evidence leads to a value that is not a number")
     return (
         verdict
         if isinstance(evidence, MissingEvidence | GoldenRows)
-        else left_out_records.report_left_out_records(verdict, evidence.left)
+        else left_out_report.report_left_out_records(verdict, evidence.left)
     )
 
 
 def _judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict:
     match evidence:
         case MissingEvidence():
-            return build.missing_verdict(gate, evidence, level)
+            return verdict_builders.missing_verdict(gate, evidence, level)
         case ValidationResult():
             return deterministic_checks.judge_expectation_suite(gate, evidence, level)
         case AnswerShapes():
             return deterministic_checks.judge_answer_shapes(gate, evidence, level)
         case GoldenRows():
             return deterministic_checks.judge_golden_rows(gate, evidence, level)
-        case SplitCounts() | SpeedCounts() | ValueCounts():
+        case BadEventCounts() | MeasurementCounts() | ValueCounts():
             return _served(gate, evidence, level)
         case SlicedCounts():
             return slices.judge_slices(narrow(gate, SlicedGate), evidence, level, _served)
-        case GaugeCounts():
-            return resource.judge_resource(narrow(gate, GaugeGate), evidence, level)
+        case GaugeComparisons():
+            return gauge.judge_gauge(narrow(gate, GaugeGate), evidence, level)
         case PairedSums():
             pairs = narrow(gate, PairedGate)
             return (
@@ -101,16 +101,16 @@ def _judge(gate: Gate, evidence: Evidence, level: DecisionThresholds) -> Verdict
             )
         case ScoreBins():
             return expected_loss.judge_expected_loss(narrow(gate, ExpectedLossGate), evidence, level)
-        case InputShift():
-            return shift.judge_shift(narrow(gate, ShiftGate), evidence, level)
+        case DistributionShift():
+            return distribution_shift.judge_distribution_shift(narrow(gate, ShiftGate), evidence, level)
 
 
 def _served(gate: Gate, counts: ServedCounts, level: DecisionThresholds) -> Verdict:
     """Counts of served traffic, all together or of one slice."""
     match counts:
-        case SplitCounts():
-            return rate.judge_rate(narrow(gate, EventGate), counts, level)
-        case SpeedCounts():
-            return latency.judge_latency(narrow(gate, SpeedGate), counts, level)
+        case BadEventCounts():
+            return bad_event_rate.judge_bad_event_rate(narrow(gate, BadEventGate), counts, level)
+        case MeasurementCounts():
+            return measurement_quantiles.judge_measurement(narrow(gate, MeasurementGate), counts, level)
         case ValueCounts():
             return bounded_value.judge_bounded_value(narrow(gate, ValueGate), counts, level)

@@ -1,4 +1,4 @@
-"""Define the counts of records that were left out of the evidence; every verdict states them."""
+"""Define the counts of logged records that were left out of a gate's evidence."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Verify journalled verdicts by judging their journalled evidence again."""
+"""Verify journalled verdicts: judge their journalled evidence again, and compare the outcomes."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ import rfc8785
 from surefoot.core.domain import Verdict
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import Evidence, ServedCounts
-from surefoot.core.judging.judge import COMPATIBLE_EDITIONS, JUDGE_EDITION, judge
+from surefoot.core.judging.judge import COMPATIBLE_RULES_VERSIONS, JUDGE_RULES_VERSION, judge
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import GAP_METRICS, Gate, SlicedGate
 from surefoot.core.record.chain import Entry, canonical_bytes
@@ -29,7 +29,7 @@ _LOG_TOLERANCE = 1e-9
 """Relative difference that two machines' logarithms may make."""
 
 
-def pack_evidence(evidence: Evidence) -> str:
+def encode_evidence(evidence: Evidence) -> str:
     """Counters as one text for the journal; empty when they hold what is no number, and was judged an ERROR."""
     try:
         body = canonical_bytes(_EVIDENCE_CODEC.encode(evidence))
@@ -38,7 +38,7 @@ def pack_evidence(evidence: Evidence) -> str:
     return base64.b85encode(zlib.compress(body, 9)).decode()
 
 
-def unpack_evidence(text: str) -> Evidence:
+def decode_evidence(text: str) -> Evidence:
     """Counters from the journal.
 
     Raises:
@@ -103,16 +103,16 @@ def reverify(
         elif isinstance(event, GateJudged | ChampionJudged) and event.level:
             gates, written = policies.get(event.rollout, ({}, {}))
             gate = IMPLICIT_GATES.get(event.verdict.gate) or gates.get(event.verdict.gate)
-            if isinstance(gate, SlicedGate) and event.judge != JUDGE_EDITION:
+            if isinstance(gate, SlicedGate) and event.judge != JUDGE_RULES_VERSION:
                 gate = gate.model_copy(update={"protected": written.get(gate.name, ())})
             if gate is None:
                 yield ReverifyResult(entry.seq, event.verdict.gate, "its policy has no such gate")
                 continue
-            evidence = unpack_evidence(event.evidence)
+            evidence = decode_evidence(event.evidence)
             done, wrong = recount(gate, evidence)
             again = judge(gate, evidence, event.level)
             if (
-                gate.metric in GAP_METRICS and event.judge != JUDGE_EDITION
+                gate.metric in GAP_METRICS and event.judge != JUDGE_RULES_VERSION
             ):  # it named the group whose rate had moved most
                 again = replace(again, culprit=event.verdict.culprit)
             problem = wrong if done is RecountResult.DONE and wrong else _apart(event.verdict, again)
@@ -130,7 +130,11 @@ def _not_again(event: GateJudged | ChampionJudged) -> str:
     """Why a verdict cannot be judged again; empty when it can."""
     if not event.evidence or event.level is None:
         return "its counters were not kept"
-    return "" if event.judge in (JUDGE_EDITION, *COMPATIBLE_EDITIONS) else "another edition of the judge gave it"
+    return (
+        ""
+        if event.judge in (JUDGE_RULES_VERSION, *COMPATIBLE_RULES_VERSIONS)
+        else "another edition of the judge gave it"
+    )
 
 
 def _apart(stored: Verdict, again: Verdict) -> str:

@@ -1,8 +1,8 @@
-"""Define decision thresholds: the error probabilities and the number of requests that a verdict must satisfy."""
+"""Define decision thresholds: the error probabilities and the number of requests that a verdict needs."""
 
 from dataclasses import dataclass
 
-from surefoot.core.stats.paired_difference import spent_level
+from surefoot.core.stats.paired_difference import spent_alpha
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class DecisionThresholds:
         look = self.look if self.elapsed is None else 1 + int(self.elapsed // block)
         late = self.late if self.elapsed is None else 1 + int(self.overdue // block)
         if self.forever and self.lasts > 0.0:
-            return self.alpha * min(block / self.lasts, 1.0), self.beta * spent_level(late)
-        return self.alpha / self.stages * spent_level(look), self.beta * spent_level(late)
+            return self.alpha * min(block / self.lasts, 1.0), self.beta * spent_alpha(late)
+        return self.alpha / self.stages * spent_alpha(look), self.beta * spent_alpha(late)
 
 
 def margin_allowance(weight: float) -> float:

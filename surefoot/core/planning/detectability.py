@@ -1,4 +1,4 @@
-"""Compute the smallest effect that a gate can detect in one step."""
+"""Define what a gate can detect in one step, and compute the smallest detectable effect."""
 
 import math
 from collections.abc import Callable

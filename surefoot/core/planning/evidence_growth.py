@@ -1,11 +1,11 @@
-"""Compute how fast the evidence of a gate on served traffic grows, for each kind of metric."""
+"""Compute how fast evidence grows with each request of served traffic, for each kind of gate."""
 
 import math
 from statistics import NormalDist
 from typing import Protocol
 
-from surefoot.core.gates.rate import ASSUMED_CHAMPION_RATE
-from surefoot.core.policy.policy_types import EventGate, Gate, SpeedGate, ValueGate, narrow
+from surefoot.core.gates.bad_event_rate import ASSUMED_CHAMPION_RATE
+from surefoot.core.policy.policy_types import BadEventGate, Gate, MeasurementGate, ValueGate, narrow
 from surefoot.core.stats import power
 from surefoot.core.stats.rate_eprocess import MIN_PROBABILITY
 
@@ -44,10 +44,10 @@ class EvidenceGrowth(Protocol):
         ...
 
 
-class EventGrowth:
+class _BadEventGrowth:
     """A rate of bad events."""
 
-    def __init__(self, gate: EventGate) -> None:
+    def __init__(self, gate: BadEventGate) -> None:
         """Take the rate from the policy, or guess."""
         rate = gate.expected if gate.expected is not None else ASSUMED_CHAMPION_RATE
         self._rate = min(max(rate, MIN_PROBABILITY), 1.0 - MIN_PROBABILITY)
@@ -81,13 +81,13 @@ class EventGrowth:
         return f"{min(times * self._rate, 1.0):.2%} instead of {self._rate:.2%}"
 
 
-class SpeedGrowth:
+class _MeasurementGrowth:
     """Quantiles of a positive measurement, as if its logarithm were normal.
 
     Law: exact where the measurement is lognormal; elsewhere the spread stands for how steep its tail is.
     """
 
-    def __init__(self, gate: SpeedGate) -> None:
+    def __init__(self, gate: MeasurementGate) -> None:
         """Take the spread from the policy, or guess."""
         self._gate = gate
         self._spread = gate.spread or _LOG_LATENCY_DEVIATION
@@ -125,7 +125,7 @@ class SpeedGrowth:
         return f"{times:.2f} times the champion's p{max(self._gate.quantiles) * 100:g}"
 
 
-class ValueGrowth:
+class _ValueGrowth:
     """A mean of a bounded value; its variance is the largest that its mean allows."""
 
     def __init__(self, gate: ValueGate) -> None:
@@ -172,6 +172,6 @@ class ValueGrowth:
 
 def evidence_growth_for_gate(gate: Gate) -> EvidenceGrowth:
     """The law of a gate on events, speeds or values."""
-    if isinstance(gate, EventGate):
-        return EventGrowth(gate)
-    return ValueGrowth(gate) if isinstance(gate, ValueGate) else SpeedGrowth(narrow(gate, SpeedGate))
+    if isinstance(gate, BadEventGate):
+        return _BadEventGrowth(gate)
+    return _ValueGrowth(gate) if isinstance(gate, ValueGate) else _MeasurementGrowth(narrow(gate, MeasurementGate))

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from surefoot.core.gates.rate import MAX_EPOCHS
+from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
 from surefoot.core.planning.detectability import PLAN_POWER, Detectability, smallest_detectable
 from surefoot.core.planning.evidence_growth import evidence_growth_for_gate
-from surefoot.core.policy.policy_types import Gate, SpeedGate
+from surefoot.core.policy.policy_types import Gate, MeasurementGate
 from surefoot.core.stats import power
 from surefoot.core.stats.change_point import BROKEN_FROM_START_WEIGHT
 
@@ -68,7 +68,7 @@ class StepDemand:
 def plan_live_gates(gate: Gate, asked: StepDemand) -> Detectability:
     """What a gate on served traffic sees by the end of a step."""
     law = evidence_growth_for_gate(gate)
-    alpha = asked.level / (len(gate.quantiles) if isinstance(gate, SpeedGate) else 1)
+    alpha = asked.level / (len(gate.quantiles) if isinstance(gate, MeasurementGate) else 1)
 
     def found(times: float) -> float:
         nats = sum(s.n * law.harm(s.share, times) for s in asked.periods)

@@ -144,9 +144,7 @@ def plan_paired_binary(
     )
 
 
-def plan_resource(
-    gate: GaugeGate, step: str, lasts: float, patience: float, level: DecisionThresholds
-) -> Detectability:
+def plan_gauge(gate: GaugeGate, step: str, lasts: float, patience: float, level: DecisionThresholds) -> Detectability:
     """What a gauge shows in a step: how many blocks there are, and how many it takes when all of them agree."""
     n = math.floor(lasts / gate.block)
     each = math.log(2.0 * max(HARM_FACTORS) / (1.0 + max(HARM_FACTORS)))

@@ -1,4 +1,4 @@
-"""Plan every gate in every step of a policy, given the planned traffic."""
+"""Plan every gate in every step of a policy: what it can detect with the planned traffic."""
 
 from dataclasses import replace
 
@@ -6,16 +6,16 @@ from surefoot.core.domain import Outcome
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
 from surefoot.core.planning.detectability import Detectability, distinct_units
 from surefoot.core.planning.live_gates import StepDemand, TrafficSplitPeriod, plan_live_gates
-from surefoot.core.planning.paired_gates import plan_paired, plan_paired_binary, plan_resource, plan_shift
+from surefoot.core.planning.paired_gates import plan_gauge, plan_paired, plan_paired_binary, plan_shift
 from surefoot.core.policy.policy_types import (
+    BadEventGate,
     ErrorRateGate,
-    EventGate,
     Gate,
     GaugeGate,
+    MeasurementGate,
     PairedGate,
     Policy,
     ShiftGate,
-    SpeedGate,
     ValueGate,
 )
 from surefoot.core.state_machine import alpha_per_guardrail, alpha_per_shadow_gate
@@ -51,7 +51,7 @@ def _replayed(
         return plan_paired(gate, step, window, patience, level, wanted, a_second)
     if isinstance(gate, ShiftGate):
         return plan_shift(gate, step, window, level, a_second * window)
-    if isinstance(gate, ErrorRateGate | SpeedGate):
+    if isinstance(gate, ErrorRateGate | MeasurementGate):
         both = (TrafficSplitPeriod(0.5, 2.0 * a_second * window),)
         return plan_live_gates(gate, StepDemand(step, both, 2.0 * a_second, window, "answers", level.alpha))
     return None
@@ -79,7 +79,7 @@ def _live_shadow(policy: Policy) -> list[Detectability]:
     made = []
     for gate in (policy.gates[key] for key in step.gates):
         if isinstance(gate, GaugeGate):
-            made.append(plan_resource(gate, name, step.hold, patience, level))
+            made.append(plan_gauge(gate, name, step.hold, patience, level))
         elif sight := _replayed(policy, gate, name, step.hold, level, step.min_requests, patience, share):
             made.append(sight)
     in_time = policy.requests_per_minute / 60.0 * share * (step.hold + patience)
@@ -106,13 +106,13 @@ def _ramp(policy: Policy) -> list[Detectability]:
         name = f"weight {step.weight:g} %"
         for gate in (policy.gates[name_] for name_ in step.gates):
             if isinstance(gate, GaugeGate):
-                made.append(plan_resource(gate, name, passed, patience, DecisionThresholds(alpha)))
+                made.append(plan_gauge(gate, name, passed, patience, DecisionThresholds(alpha)))
             elif isinstance(gate, PairedGate | ShiftGate):
                 # What both are asked about begins anew with each step, so its length is all there is to see.
                 level = DecisionThresholds(alpha, stages=len(policy.ramp))
                 sight = _replayed(policy, gate, name, step.hold, level, step.min_requests, patience)
                 made += [] if sight is None else [sight]
-            elif isinstance(gate, EventGate | SpeedGate | ValueGate):
+            elif isinstance(gate, BadEventGate | MeasurementGate | ValueGate):
                 sticks = policy.unit is not None
                 # A unit that comes back moves to the split of the moment: what the later steps see it has first.
                 whole = distinct_units(a_second * passed, policy.units if sticks else 0.0)
@@ -149,7 +149,7 @@ def _bake(policy: Policy) -> list[Detectability]:
     level = DecisionThresholds(alpha / 2.0, elapsed=0.0, forever=True, lasts=hold)
     made = []
     for gate in (policy.gates[name] for name in policy.bake.gates):
-        if isinstance(gate, EventGate | SpeedGate):
+        if isinstance(gate, BadEventGate | MeasurementGate):
             periods = (TrafficSplitPeriod(1.0, a_second * hold),)
             made.append(
                 plan_live_gates(gate, StepDemand("bake", periods, a_second, hold, "requests", alpha, forever=True))

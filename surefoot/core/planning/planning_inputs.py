@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from surefoot.core.durations import format_duration
-from surefoot.core.gates.paired_loss import slice_differences
+from surefoot.core.gates.paired_loss import loss_differences_by_slice
 from surefoot.core.judging.evidence import PairedSums
 from surefoot.core.policy.policy_types import PairedGate
 
@@ -39,7 +39,7 @@ def measure_planning_inputs(gate: PairedGate, found: PairedSums, *, alone: bool)
     """
     if not gate.block:
         return _disagreement(gate, found, alone=alone)
-    measured = slice_differences(gate, found)
+    measured = loss_differences_by_slice(gate, found)
     if not measured:
         return PlanningInputs(gate.name, note="too few blocks of labelled requests")
     rows = {name: (d.own if alone else d.error) * math.sqrt(d.blocks) for name, d in measured.items()}

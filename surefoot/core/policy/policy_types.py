@@ -2,17 +2,17 @@
 
 from surefoot.core.policy.gates.base import Gate, LimitedGate, SlicedGate, narrow
 from surefoot.core.policy.gates.metrics import (
+    BAD_EVENT_METRICS,
     BINARY_METRICS,
     CLASS_LOSS_METRICS,
-    EVENT_METRICS,
     GAP_METRICS,
     GROUP_RATE_METRICS,
     LIVE_ONLY_METRICS,
     LOSS_METRICS,
+    MEASUREMENT_METRICS,
     PAIRED_METRICS,
     SCORE_BIN_METRICS,
     SHIFT_METRICS,
-    SPEED_METRICS,
     Metric,
 )
 from surefoot.core.policy.gates.paired import (
@@ -25,7 +25,14 @@ from surefoot.core.policy.gates.paired import (
     gate_loss,
     gate_threshold,
 )
-from surefoot.core.policy.gates.served import ErrorRateGate, EventGate, GaugeGate, LatencyGate, SpeedGate, ValueGate
+from surefoot.core.policy.gates.served import (
+    BadEventGate,
+    ErrorRateGate,
+    GaugeGate,
+    LatencyGate,
+    MeasurementGate,
+    ValueGate,
+)
 from surefoot.core.policy.gates.shift_and_golden import (
     ExpectedLossGate,
     GoldenGate,
@@ -42,30 +49,30 @@ from surefoot.core.policy.steps import (
     Shadow,
     Step,
     Weight,
-    default_look_interval,
+    default_evaluation_interval,
 )
 
 __all__ = [
+    "BAD_EVENT_METRICS",
     "BINARY_METRICS",
     "CLASS_LOSS_METRICS",
     "DATA_GATE_NAME",
-    "EVENT_METRICS",
     "GAP_METRICS",
     "GROUP_RATE_METRICS",
     "LIVE_ONLY_METRICS",
     "LOSS_METRICS",
+    "MEASUREMENT_METRICS",
     "PAIRED_METRICS",
     "REPLAY_INTERVAL_S",
     "SCORE_BIN_METRICS",
     "SHAPE_GATE_NAME",
     "SHIFT_METRICS",
-    "SPEED_METRICS",
+    "BadEventGate",
     "Bake",
     "ClassGate",
     "CostGate",
     "Costs",
     "ErrorRateGate",
-    "EventGate",
     "ExpectedLossGate",
     "FailureAction",
     "Gate",
@@ -76,6 +83,7 @@ __all__ = [
     "LatencyGate",
     "LimitedGate",
     "LiveShadow",
+    "MeasurementGate",
     "Metric",
     "PairedGate",
     "PinballGate",
@@ -85,11 +93,10 @@ __all__ = [
     "Shadow",
     "ShiftGate",
     "SlicedGate",
-    "SpeedGate",
     "Step",
     "ValueGate",
     "Weight",
-    "default_look_interval",
+    "default_evaluation_interval",
     "gate_classes",
     "gate_loss",
     "gate_threshold",

@@ -29,7 +29,7 @@ _SOURCES = ("replay", "live")
 APPROVE_NOT_SUPPORTED = "approve steps need signed approvals, which this version does not have yet"
 
 
-def default_look_interval(hold: float) -> float:
+def default_evaluation_interval(hold: float) -> float:
     """Time between two looks at live traffic, unless the policy says otherwise: twelve a hold [seconds]."""
     return min(max(hold / 12.0, MIN_INTERVAL_S), _MAX_INTERVAL_S)
 
@@ -85,7 +85,7 @@ class Watched(PolicyModel):
     @property
     def every(self) -> float:
         """Time between two looks [seconds]."""
-        return default_look_interval(self.seconds) if self.interval is None else self.interval
+        return default_evaluation_interval(self.seconds) if self.interval is None else self.interval
 
 
 class Bake(Watched):

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from surefoot.core.answers.class_names import class_label_text, is_missing_value
 from surefoot.core.policy.gates.base import Gate, LimitedGate
 from surefoot.core.policy.gates.metrics import (
+    BAD_EVENT_METRICS,
     BINARY_METRICS,
-    EVENT_METRICS,
     GROUP_RATE_METRICS,
     SCORE_BIN_METRICS,
     SHIFT_METRICS,
@@ -21,7 +21,7 @@ from surefoot.core.policy.violations import Violation
 
 _LARGEST_VALUES = dict.fromkeys(
     {
-        *EVENT_METRICS,
+        *BAD_EVENT_METRICS,
         *SCORE_BIN_METRICS,
         *GROUP_RATE_METRICS,
         *SHIFT_METRICS,

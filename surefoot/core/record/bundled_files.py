@@ -1,4 +1,4 @@
-"""Define what the journal holds of the configuration files that go with a version."""
+"""Define what the journal holds of configuration files that are deployed together with a version."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class BundledFile:
     before: str
 
     @property
-    def forward(self) -> SetConfig:
+    def forward_effect(self) -> SetConfig:
         """The change that comes before any request goes to the candidate."""
         return SetConfig(self.name, self.file, self.content, self.before)
 

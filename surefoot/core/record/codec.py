@@ -9,14 +9,14 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 
 @runtime_checkable
-class Upgradable(Protocol):
+class ReadsOlderFormat(Protocol):
     """A dataclass that reads what an earlier release wrote in other fields."""
 
     def from_older_format(self, data: Mapping[str, object], /) -> Mapping[str, object]:
         """Fields as this release writes them."""
 
 
-WRITTEN_NAME = "written"
+JOURNAL_NAME_KEY = "written"
 """Key in the metadata of a dataclass field: its name in the journal, where an earlier release named it otherwise."""
 
 _UNCAST_TYPES = (object, str, int, bool)
@@ -69,7 +69,7 @@ class JsonCodec:
 
     def _reader(self, kind: type) -> Callable[[Any, Any], object]:
         read: Callable[[Any, Any], object] = make_dict_structure_fn(kind, self._converter, **_renamed_fields(kind))
-        if not isinstance(kind, Upgradable):
+        if not isinstance(kind, ReadsOlderFormat):
             return read
         return lambda value, _: read(kind.from_older_format(value), kind)
 
@@ -88,7 +88,7 @@ def _is_dataclass(kind: object) -> bool:
 def _renamed_fields(kind: Any) -> dict[str, Any]:
     """Fields that have another name in the journal."""
     return {
-        field.name: override(rename=str(field.metadata[WRITTEN_NAME]))
+        field.name: override(rename=str(field.metadata[JOURNAL_NAME_KEY]))
         for field in fields(kind)
-        if WRITTEN_NAME in field.metadata
+        if JOURNAL_NAME_KEY in field.metadata
     }

@@ -8,9 +8,9 @@ from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.record.bundled_files import BundledFile, SetConfig
-from surefoot.core.record.codec import WRITTEN_NAME, JsonCodec
+from surefoot.core.record.codec import JOURNAL_NAME_KEY, JsonCodec
 from surefoot.core.record.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
-from surefoot.core.record.rollback_steps import RollbackSteps
+from surefoot.core.record.rollback_schedule import RollbackSchedule
 from surefoot.core.record.service_events import (
     CorrectionsWritten,
     ExposureListed,
@@ -99,7 +99,7 @@ class RolloutOpened:
     reason: str
     source: str = ""
     passed_over: tuple[str, ...] = ()
-    stepped: RollbackSteps | None = None
+    stepped: RollbackSchedule | None = None
     mode_reason: str = ""
     fallback_digest: str = ""
     bundle: tuple[BundledFile, ...] = ()
@@ -197,7 +197,7 @@ class EndDecided:
     """The rollout will end; traffic and aliases go back first."""
 
     rollout: str
-    terminal_stage: Stage = field(metadata={WRITTEN_NAME: "sink"})
+    terminal_stage: Stage = field(metadata={JOURNAL_NAME_KEY: "sink"})
     gate: str
     reason: str
 
@@ -207,7 +207,7 @@ class RolloutEnded:
     """The rollout reached a terminal stage."""
 
     rollout: str
-    terminal_stage: Stage = field(metadata={WRITTEN_NAME: "sink"})
+    terminal_stage: Stage = field(metadata={JOURNAL_NAME_KEY: "sink"})
     reason: str
 
 

@@ -1,4 +1,4 @@
-"""Define the journal events of when the standby or fallback starts and stops answering in the champion's place."""
+"""Define the journal events of the standby or fallback answering in place of a failing champion."""
 
 from dataclasses import dataclass
 

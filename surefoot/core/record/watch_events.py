@@ -1,4 +1,4 @@
-"""Define the journal events of incidents, and of judging a champion after its bake."""
+"""Define the journal events of judging a champion after its bake, and of incidents."""
 
 from dataclasses import dataclass
 

@@ -1,11 +1,11 @@
-"""Fold the journal events of a champion after its bake into state: evaluations, incidents and early signals."""
+"""Fold the journal events of judging a champion after its bake into state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from surefoot.core.champion_watch.early_signal_history import EarlySignalHistory, count_early_alarms
 from surefoot.core.domain import Outcome
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
-from surefoot.core.watching.early_history import EarlySignalHistory, count_early_alarms
 
 WatchEvent = ChampionJudged | ChampionWatched | IncidentOpened
 

@@ -6,14 +6,14 @@ candidate never answers with the files of the version before, and only that vers
 
 from surefoot.core.domain import Stage, Version
 from surefoot.core.record.bundled_files import SetConfig, config_drift_name
-from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.record.ledger import Ledger, Rollout
 
 _PROMOTED = frozenset({Stage.PROMOTED, Stage.FAST_PROMOTED})
 
 
 def forward_config_effects(rollout: Rollout) -> tuple[SetConfig, ...]:
     """The changes of files that a promotion begins with, before any request goes to its candidate."""
-    return tuple(one.forward for one in rollout.opened.bundle)
+    return tuple(one.forward_effect for one in rollout.opened.bundle)
 
 
 def backward_config_effects(ledger: Ledger, target: Version) -> tuple[SetConfig, ...]:

@@ -2,8 +2,8 @@
 
 from surefoot.core.domain import RolloutKind, Split
 from surefoot.core.record.events import Effect, SetAlias, SetSplit
+from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.core.record.service_events import RollbackTargetChanged
-from surefoot.core.record.state import Ledger, Rollout
 from surefoot.core.rollback.bundle_effects import backward_config_effects
 from surefoot.core.rollback.stepped_rollback import rollback_is_aborted
 

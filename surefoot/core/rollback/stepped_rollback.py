@@ -9,8 +9,8 @@ from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowanc
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.record.events import Paused, SetSplit, StageEntered
-from surefoot.core.record.rollback_steps import RollbackSteps
-from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.record.ledger import Ledger, Rollout
+from surefoot.core.record.rollback_schedule import RollbackSchedule
 
 _LOOKS_PER_STEP = 4
 """Looks at the gates in the time of a step [count]."""
@@ -43,7 +43,7 @@ def is_held(rollout: Rollout | None) -> bool:
 
 def rollback_steps(
     section: RollbackSection, gates: tuple[str, ...], mode: str | None, outside: str
-) -> tuple[RollbackSteps | None, str]:
+) -> tuple[RollbackSchedule | None, str]:
     """The steps of a rollback, or None where it goes at once; and why.
 
     Args:
@@ -53,9 +53,9 @@ def rollback_steps(
         outside: Why the target is outside of the window; empty when it is inside.
     """
     cohort = section.cohort
-    steps = RollbackSteps(section.weights, section.hold, gates)
+    steps = RollbackSchedule(section.weights, section.hold, gates)
     if cohort is not None:
-        steps = RollbackSteps((cohort.share, *section.weights), section.hold, gates, cohort.hold)
+        steps = RollbackSchedule((cohort.share, *section.weights), section.hold, gates, cohort.hold)
     if mode is not None:
         return (steps, "asked for step by step") if mode == "stepped" else (None, "asked for at once")
     if section.mode != "stepped":
@@ -118,7 +118,7 @@ def next_rollback_step(rollout: Rollout, policy: Policy | None, now: float) -> A
     if wanted not in rollout.done:
         return ApplyEffect(wanted)
     gates = tuple(policy.gates[name] for name in plan.gates if name in policy.gates) if policy else ()
-    hold = plan.hold_of(rollout.step)
+    hold = plan.hold_seconds(rollout.step)
     over = rollout.entered_at + hold
     interval = max(hold / _LOOKS_PER_STEP, _HELD_INTERVAL_S if rollout.paused else _SHORTEST_INTERVAL_S)
     judged_late = rollout.look > 0 and rollout.asked_at >= over - _TIME_TOLERANCE_S
@@ -157,10 +157,10 @@ def _moved_all(rollout: Rollout) -> bool:
     return any(isinstance(effect, SetSplit) and effect.candidate is None for effect in rollout.done)
 
 
-def _enter(rollout: Rollout, plan: RollbackSteps, step: int, reason: str) -> Action | None:
+def _enter(rollout: Rollout, plan: RollbackSchedule, step: int, reason: str) -> Action | None:
     if step >= len(plan.weights):
         return None
-    weight, hold = plan.weights[step], format_duration(plan.hold_of(step))
+    weight, hold = plan.weights[step], format_duration(plan.hold_seconds(step))
     said = f"version {rollout.rollback_target.number} answers {weight:g} % of the units for {hold}: {reason}"
     return RecordEvent(StageEntered(rollout.opened.rollout, Stage.RAMPING, step, said))
 

@@ -1,4 +1,4 @@
-"""Find the periods in which a version answered callers, with its role and the version to answer in its place."""
+"""Find the periods in which a version answered callers (its exposure), and the version to answer instead."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from enum import StrEnum
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import EffectIntended, RolloutEnded, RolloutOpened, SetSplit, decode_event
-from surefoot.core.record.state import Ledger, fold_entries
+from surefoot.core.record.ledger import Ledger, fold_entries
 
 
 class Phase(StrEnum):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from surefoot.core.domain import RolloutKind, Version
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.core.rollback.stepped_rollback import promotion_policy, why_outside_window
 
 
@@ -28,7 +28,7 @@ def standby_version(ledger: Ledger, champion: Version) -> Version | None:
     return next((version for version in reversed(ledger.proven) if version.digest not in barred), None)
 
 
-def why_not_kept(
+def why_no_standby(
     ledger: Ledger, champion: Version, standby: Version, last_served: Callable[[Version], float | None], now: float
 ) -> str:
     """Why a standby is not kept loaded: it is outside of `rollback.window`. Empty when it is kept.

@@ -1,11 +1,11 @@
-"""Summarise the outcome of each version of a model in words, for its MLflow page."""
+"""Summarise the outcome of each version's rollout in words, for its MLflow page."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from surefoot.core.domain import RolloutKind, Stage, Version
 from surefoot.core.record.chain import Entry
-from surefoot.core.record.describe import event_title
+from surefoot.core.record.event_sentences import rollout_headline
 from surefoot.core.record.events import (
     CandidateRefused,
     ChampionAdopted,
@@ -14,8 +14,8 @@ from surefoot.core.record.events import (
     StageEntered,
     decode_event,
 )
+from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.core.record.service_events import RollbackTargetChanged, VersionReleased
-from surefoot.core.record.state import Ledger, Rollout
 
 REFUSED_OUTCOME = "Refused"
 """Outcome of a version that was refused without a rollout."""
@@ -75,7 +75,7 @@ def version_statuses(entries: Iterable[Entry]) -> dict[str, VersionStatus]:
                 if began.kind == RolloutKind.PROMOTION:
                     _put(found, entry, began.candidate.number, event.terminal_stage, event.reason, event.rollout)
                 elif event.terminal_stage is Stage.FAST_ROLLED_BACK:
-                    reason = f"{event_title(began)}: {event.reason}"
+                    reason = f"{rollout_headline(began)}: {event.reason}"
                     _put(found, entry, began.champion.number, event.terminal_stage, reason, event.rollout)
             case RollbackTargetChanged() if event.rollout in opened:
                 opened[event.rollout] = _redirected(opened[event.rollout], event.target)
@@ -97,7 +97,7 @@ def _redirected(opened: RolloutOpened, target: Version) -> RolloutOpened:
 
 def rollout_title(rollout: Rollout) -> str:
     """What a rollout does; a rollback whose target was unfit names the version that it went back to instead."""
-    return event_title(_redirected(rollout.opened, rollout.rollback_target))
+    return rollout_headline(_redirected(rollout.opened, rollout.rollback_target))
 
 
 def _put(found: dict[str, VersionStatus], entry: Entry, number: str, outcome: str, reason: str, rollout: str) -> None:

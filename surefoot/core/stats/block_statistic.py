@@ -1,4 +1,4 @@
-"""Compute metrics from sums over blocks of requests, vectorised; lower values are better."""
+"""Compute metrics from sums over blocks of requests, vectorised."""
 
 from collections.abc import Callable
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import EventStratum
+from surefoot.core.judging.evidence import BadEventStratum
 
 BUCKET_RATIO = 1.02
 """Upper edge of a bucket over its lower edge."""
@@ -89,7 +89,7 @@ class Histogram:
 
 def count_exceedances(
     candidate: Histogram, champion: Histogram, share: float, epoch: int, mine: int, theirs: int
-) -> EventStratum:
+) -> BadEventStratum:
     """Values at or above an edge as bad events, exactly counted.
 
     Args:
@@ -101,4 +101,4 @@ def count_exceedances(
         theirs: Bucket whose lower edge is the champion's threshold.
     """
     slow, beside = candidate.above(mine), champion.above(theirs)
-    return EventStratum(share, slow, candidate.total - slow, beside, champion.total - beside, epoch)
+    return BadEventStratum(share, slow, candidate.total - slow, beside, champion.total - beside, epoch)

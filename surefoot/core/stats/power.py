@@ -1,4 +1,4 @@
-"""Compute how much traffic a verdict needs, and which effect a step can detect."""
+"""Compute how many requests a verdict needs, and which effect a step can detect."""
 
 import math
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import EventStratum
+from surefoot.core.judging.evidence import BadEventStratum
 
 HARM_FACTORS = (1.1, 1.3, 1.7, 2.5, 5.0, 12.0)
 """Odds multipliers of the alternatives "the candidate is worse than the line"."""
@@ -130,7 +130,7 @@ def trial_increments(
 
 
 def epoch_increments(
-    strata: Sequence[EventStratum], guess: float, slope: float, offset: float, grid: tuple[float, ...]
+    strata: Sequence[BadEventStratum], guess: float, slope: float, offset: float, grid: tuple[float, ...]
 ) -> dict[int, tuple[float, ...]]:
     """Log-increments of every epoch, one an alternative; arguments as in `log_evidence`.
 
@@ -159,7 +159,7 @@ def log_mean_exp(logs: Sequence[float]) -> float:
 
 
 def log_evidence(
-    strata: Sequence[EventStratum], guess: float, slope: float, offset: float, grid: tuple[float, ...]
+    strata: Sequence[BadEventStratum], guess: float, slope: float, offset: float, grid: tuple[float, ...]
 ) -> float:
     """Logarithm of the e-value against "the candidate lies on (or on the good side of) the line".
 
@@ -185,7 +185,7 @@ def log_evidence(
 
 
 def degradation_interval(
-    strata: Sequence[EventStratum], guess: float, growth: float, points: float, alpha: float, beta: float
+    strata: Sequence[BadEventStratum], guess: float, growth: float, points: float, alpha: float, beta: float
 ) -> tuple[float, float]:
     """Interval of the share s of the allowed degradation that the counts do not exclude.
 
@@ -226,7 +226,7 @@ def open_ended_interval(low: float, high: float) -> tuple[float | None, float | 
     )
 
 
-def mantel_haenszel(strata: Sequence[EventStratum]) -> tuple[float, float] | None:
+def mantel_haenszel(strata: Sequence[BadEventStratum]) -> tuple[float, float] | None:
     """Rates of both arms as if every stratum had the same split.
 
     Returns:

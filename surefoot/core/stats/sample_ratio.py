@@ -3,14 +3,14 @@
 import math
 from collections.abc import Sequence
 
-from surefoot.core.judging.evidence import EventStratum
+from surefoot.core.judging.evidence import BadEventStratum
 from surefoot.core.stats.rate_eprocess import log_mean_exp
 
 ALTERNATIVE_SHARE_FACTORS = (0.8, 0.9, 0.95, 0.98, 1.02, 1.05, 1.1, 1.25)
 """Odds multipliers of the alternatives: the candidate gets less, or more, than it should."""
 
 
-def sample_ratio_evidence(strata: Sequence[EventStratum]) -> float:
+def sample_ratio_evidence(strata: Sequence[BadEventStratum]) -> float:
     """Log evidence that the split is not the one that was asked for [nats]; 0.0 without data.
 
     Every trial is an event: was it the candidate's? Where the candidate gets everything there is no split to doubt.

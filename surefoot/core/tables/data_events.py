@@ -1,9 +1,9 @@
-"""Define the journal events about table checkpoints, restores, and tests of restoring."""
+"""Define the journal events about checkpoints of tables, their restores, and tests of restoring."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from surefoot.core.tables.data_layer import TableCheckpoint
+from surefoot.core.tables.table_checkpoint import TableCheckpoint
 
 
 @dataclass(frozen=True, slots=True)

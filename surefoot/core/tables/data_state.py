@@ -1,4 +1,4 @@
-"""Fold data-layer events into state: known table checkpoints, and tables that a rollback must still restore."""
+"""Fold the journal events about tables into state: their checkpoints, and the tables still to be restored."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace

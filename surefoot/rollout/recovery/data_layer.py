@@ -16,7 +16,7 @@ from surefoot.core.errors import (
 )
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback, data_source_json, parse_data_source
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.core.tables.data_events import (
     DataCheckpointed,
     DataCheckpointRefused,
@@ -30,7 +30,7 @@ from surefoot.core.tables.data_events import (
     DataRestoreRetried,
 )
 from surefoot.core.tables.data_state import DueRestore, JournalledCheckpoint
-from surefoot.core.tables.due_tables import checkpoints_in_use
+from surefoot.core.tables.tables_to_restore import checkpoints_in_use
 from surefoot.rollout.ports import Ports
 
 PROOF_INTERVAL_S = 86400.0

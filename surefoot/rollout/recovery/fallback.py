@@ -3,7 +3,7 @@
 from surefoot.core.domain import Rung, Version
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.record.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.requests import retry_on_conflict
 

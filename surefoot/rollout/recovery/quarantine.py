@@ -2,8 +2,8 @@
 
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.operator_reason import clean_reason
+from surefoot.core.record.ledger import Ledger
 from surefoot.core.record.service_events import VersionReleased
-from surefoot.core.record.state import Ledger
 from surefoot.rollout.ports import Ports
 
 

@@ -16,7 +16,7 @@ from surefoot.adapters.evidence.live_counts.request_arms import (
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.domain import EvidenceKind, Outcome
-from surefoot.core.judging.evidence import EventStratum, MissingEvidence, SlicedCounts, SplitCounts
+from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum, MissingEvidence, SlicedCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.policy_types import Metric, SlicedGate, narrow
 
@@ -36,7 +36,7 @@ _NONE = MissingEvidence(Outcome.NO_DATA, "no request has been served under this 
 
 def count_bad_events(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
-) -> SplitCounts | SlicedCounts | MissingEvidence:
+) -> BadEventCounts | SlicedCounts | MissingEvidence:
     """Bad events of both arms; a unit that sticks to one arm counts once (in each slice that it is seen in).
 
     While the candidate serves alone there is no control to share a unit's luck with, so requests are counted. A request
@@ -45,7 +45,7 @@ def count_bad_events(
     facts = count_step_traffic(log, question, refused)
     if isinstance(facts, MissingEvidence):
         return facts
-    made: dict[str, SplitCounts] = {}
+    made: dict[str, BadEventCounts] = {}
     for column, value in slice_columns_sql(log, question):
         made |= _by_slice(log, question, facts, column, value, refused)
     if narrow(question.gate, SlicedGate).by:
@@ -55,7 +55,7 @@ def count_bad_events(
 
 def _by_slice(
     log: SqlLog, question: EvidenceRequest, facts: StepTraffic, column: str, value: str, refused: Sequence[str]
-) -> dict[str, SplitCounts]:
+) -> dict[str, BadEventCounts]:
     """Counts of every value of one column that was seen in this rollout or before it."""
     labelled = question.gate.metric is Metric.MISSING_LABEL
     maturity = question.gate.maturity
@@ -91,7 +91,7 @@ def _by_slice(
         cells[slice_].append(tuple(row))
     past = {slice_: (parse_count(asked), parse_count(failed)) for slice_, asked, failed in history}
     return {
-        slice_name(column, slice_): SplitCounts(
+        slice_name(column, slice_): BadEventCounts(
             _strata(cells.get(slice_, [])),
             past[slice_][1] / past[slice_][0] if slice_ in past else None,
             facts.trial,
@@ -102,13 +102,13 @@ def _by_slice(
     }
 
 
-def _strata(found: list[tuple[object, ...]]) -> tuple[EventStratum, ...]:
+def _strata(found: list[tuple[object, ...]]) -> tuple[BadEventStratum, ...]:
     """Fold (share, epoch, side, bad, good) rows into strata."""
     cells: dict[tuple[float, int], dict[str, tuple[int, int]]] = defaultdict(dict)
     for share, epoch, side, bad, good in found:
         cells[float(str(share)), parse_count(epoch)][str(side)] = (parse_count(bad), parse_count(good))
     zero = (0, 0)
     return tuple(
-        EventStratum(share, *arms.get("candidate", zero), *arms.get("champion", zero), epoch)
+        BadEventStratum(share, *arms.get("candidate", zero), *arms.get("champion", zero), epoch)
         for (share, epoch), arms in sorted(cells.items())
     )

@@ -10,7 +10,7 @@ from surefoot.adapters.evidence.live_counts.request_arms import (
 )
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.judging.evidence import (
-    GaugeCounts,
+    GaugeComparisons,
     MissingEvidence,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
@@ -19,7 +19,7 @@ from surefoot.core.policy.policy_types import GaugeGate, narrow
 
 def compare_gauges(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
-) -> GaugeCounts | MissingEvidence:
+) -> GaugeComparisons | MissingEvidence:
     """Blocks of time in which both versions showed a gauge, by which was higher; the one under way is left out."""
     facts = count_step_traffic(log, question, refused)
     if isinstance(facts, MissingEvidence):
@@ -40,4 +40,4 @@ def compare_gauges(
         request_arms_parameters(question, refused),
     )[0]
     peaks = [0.0 if value is None else float(str(value)) for value in (highest, beside)]
-    return GaugeCounts(parse_count(above), parse_count(below), peaks[0], peaks[1], facts.recent)
+    return GaugeComparisons(parse_count(above), parse_count(below), peaks[0], peaks[1], facts.recent)

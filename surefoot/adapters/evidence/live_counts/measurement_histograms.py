@@ -17,13 +17,13 @@ from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.judging.evidence import (
     BucketCounts,
+    MeasurementCounts,
+    MeasurementStratum,
     MissingEvidence,
     SlicedCounts,
-    SpeedCounts,
-    SpeedStratum,
 )
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.policy.policy_types import SpeedGate, narrow
+from surefoot.core.policy.policy_types import MeasurementGate, narrow
 from surefoot.core.stats.histogram import BUCKET_RATIO, LOWEST_BUCKET
 
 _BASELINE_WINDOW_S = 7 * 86400.0
@@ -38,7 +38,7 @@ def _histogram(found: dict[int, int]) -> BucketCounts:
 
 def count_measurements(
     log: SqlLog, question: EvidenceRequest, refused: Sequence[str] = ()
-) -> SpeedCounts | SlicedCounts | MissingEvidence:
+) -> MeasurementCounts | SlicedCounts | MissingEvidence:
     """Log-bucket histograms of a measurement, and the champion's own as it was when the rollout opened.
 
     A unit that sticks to one arm is one trial, by one of its requests: a draw that does not look at the measurement.
@@ -46,12 +46,12 @@ def count_measurements(
     facts = count_step_traffic(log, question, refused)
     if isinstance(facts, MissingEvidence):
         return facts
-    made: dict[str, SpeedCounts] = {}
+    made: dict[str, MeasurementCounts] = {}
     for column, value in slice_columns_sql(log, question):
         made |= _speeds(log, question, facts, column, value, refused)
-    if narrow(question.gate, SpeedGate).by:
+    if narrow(question.gate, MeasurementGate).by:
         return SlicedCounts(dict(sorted(made.items())), facts.recent)
-    return made.get("", SpeedCounts((), (), _unit(measured_column(question)), facts.recent, facts.trial))
+    return made.get("", MeasurementCounts((), (), _unit(measured_column(question)), facts.recent, facts.trial))
 
 
 def _unit(column: str) -> str:
@@ -62,7 +62,7 @@ def _unit(column: str) -> str:
 
 def _speeds(
     log: SqlLog, question: EvidenceRequest, facts: StepTraffic, column: str, value: str, refused: Sequence[str]
-) -> dict[str, SpeedCounts]:
+) -> dict[str, MeasurementCounts]:
     name = measured_column(question)
     measured = f'"{name}"'
     above = f"CAST(floor(ln({measured}) / ln({BUCKET_RATIO})) AS INTEGER)"
@@ -95,9 +95,9 @@ def _speeds(
     for slice_, number, n in baseline:
         past[slice_][parse_count(number)] = parse_count(n)
     return {
-        slice_name(column, slice_): SpeedCounts(
+        slice_name(column, slice_): MeasurementCounts(
             tuple(
-                SpeedStratum(share, _histogram(arms["candidate"]), _histogram(arms["champion"]), epoch)
+                MeasurementStratum(share, _histogram(arms["candidate"]), _histogram(arms["champion"]), epoch)
                 for (share, epoch), arms in sorted(cells.get(slice_, {}).items())
             ),
             _histogram(past.get(slice_, {})),

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from surefoot.adapters.evidence.live_counts.query_counts import parse_count
 from surefoot.adapters.evidence.live_counts.sql_log import SqlLog
 from surefoot.core.domain import EvidenceKind, Outcome
-from surefoot.core.gates.rate import MAX_EPOCHS
+from surefoot.core.gates.bad_event_rate import MAX_EPOCHS
 from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.policy.policy_types import GaugeGate, LatencyGate, SlicedGate, SpeedGate, narrow
+from surefoot.core.policy.policy_types import GaugeGate, LatencyGate, MeasurementGate, SlicedGate, narrow
 
 # The rows of one request stand or fall together, and a caller may repeat its request: the first row tells it all.
 FIRST_PER_REQUEST_SQL = 'QUALIFY row_number() OVER (PARTITION BY request ORDER BY "at", "row") = 1'
@@ -60,13 +60,13 @@ def measured_column(question: EvidenceRequest) -> str:
     gate = question.gate
     if question.kind == EvidenceKind.LIVE_SHADOW and isinstance(gate, LatencyGate):
         return "model_ms"
-    return gate.column if isinstance(gate, GaugeGate) else narrow(gate, SpeedGate).measured
+    return gate.column if isinstance(gate, GaugeGate) else narrow(gate, MeasurementGate).measured
 
 
 def request_arms_sql(question: EvidenceRequest) -> str:
     """SQL of the table `timed`: each request once for each arm that answers for it, with its epoch and its trial."""
     if question.kind == EvidenceKind.LIVE_SHADOW:
-        speeds = isinstance(question.gate, SpeedGate | GaugeGate)
+        speeds = isinstance(question.gate, MeasurementGate | GaugeGate)
         which = _COMPARABLE.format(column=f'"{measured_column(question)}"') if speeds else _ONE_ANSWERED
         if isinstance(question.gate, GaugeGate):
             which = which.partition(" AND own.batch")[0]  # a process has one memory, whatever it is asked at once

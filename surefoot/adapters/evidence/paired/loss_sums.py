@@ -11,8 +11,8 @@ from surefoot.adapters.evidence.left_out_counts import MAX_NAMED_REQUESTS
 from surefoot.adapters.evidence.paired.exact_sums import IntegerArray, SumRows, SumsBySliceAndBlock, group_sums
 from surefoot.adapters.evidence.paired.score_bins import score_bin_places, score_bin_sums
 from surefoot.adapters.evidence.paired.scored_batch import AnswerColumn, CategoryCodes, ScoredBatch, read_both_answers
-from surefoot.core.answers.class_reading import NumberReading
-from surefoot.core.answers.disagreement import differing_requests
+from surefoot.core.answers.class_mapping import NumberMeaning
+from surefoot.core.answers.disagreement import disagreeing_requests
 from surefoot.core.answers.losses import NUMBER_LOSSES, compute_losses, labels_as_numbers, positive_class_scores
 from surefoot.core.canonical_text import slice_name
 from surefoot.core.errors import InvariantBroken
@@ -38,7 +38,7 @@ class LossSums:
     """
 
     gate: PairedGate
-    readings: tuple[NumberReading, NumberReading] = (NumberReading.NAMES, NumberReading.NAMES)
+    readings: tuple[NumberMeaning, NumberMeaning] = (NumberMeaning.NAMES, NumberMeaning.NAMES)
     cells: SumsBySliceAndBlock = field(default_factory=SumsBySliceAndBlock)
     compared: int = 0
     same: int = 0
@@ -109,14 +109,14 @@ class LossSums:
         if gate_classes(self.gate):
             return
         try:
-            apart = differing_requests(pair[0], pair[1], gate_threshold(self.gate))
+            apart = disagreeing_requests(pair[0], pair[1], gate_threshold(self.gate))
         except InvariantBroken:  # no metric of the gate: what cannot be compared is not counted
             return
         self.compared += len(apart)
         self.same += int((~apart).sum())
 
     def _sums(
-        self, answers: AnswerColumn, champion: AnswerColumn, truth: AnswerColumn, reading: NumberReading
+        self, answers: AnswerColumn, champion: AnswerColumn, truth: AnswerColumn, reading: NumberMeaning
     ) -> IntegerArray:
         """What one version's answers add up to, a row each."""
         gate = self.gate
@@ -127,7 +127,7 @@ class LossSums:
             true = labels_as_numbers(gate, truth) > 0.5  # noqa: PLR2004 - a label is 0 or 1
             return np.stack([alert & true, alert & ~true, ~alert & true, ~alert & ~true], axis=1).astype(np.int64)
         if gate.metric is Metric.DISAGREEMENT:
-            apart = differing_requests(answers, champion, gate_threshold(gate))
+            apart = disagreeing_requests(answers, champion, gate_threshold(gate))
             return (apart.astype(np.int64) * MILLIONTHS_PER_UNIT)[:, None]
         found = compute_losses(gate, answers, truth, reading)
         if float(np.abs(found).max()) * MILLIONTHS_PER_UNIT * len(found) < float(MAX_COUNT):

@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 from surefoot.adapters.evidence.paired.exact_sums import SumRows
 from surefoot.adapters.evidence.paired.loss_sums import LossSums, pick_example_ids, readable_values_text
 from surefoot.adapters.evidence.paired.scored_batch import ScoredBatch, present_mask, read_both_answers
-from surefoot.core.answers.class_reading import NumberKinds, NumberReading, decide_number_readings, is_ambiguous
-from surefoot.core.answers.values import Floats
+from surefoot.core.answers.answer_values import Floats
+from surefoot.core.answers.class_mapping import (
+    NumberMeaning,
+    NumberMeaningCounts,
+    decide_number_meanings,
+    is_ambiguous_number,
+)
 from surefoot.core.errors import InvariantBroken
 from surefoot.core.judging.evidence import PairedBlock, PairedSums
 from surefoot.core.judging.evidence_validation import MAX_COUNT
@@ -40,12 +45,14 @@ class PairedLossEvidence:
     corrected: int = 0
     scored: int = 0
     named: list[str] = field(default_factory=list)
-    kinds: tuple[NumberKinds, NumberKinds] = field(default_factory=lambda: (NumberKinds(), NumberKinds()))
-    sums: dict[tuple[NumberReading, NumberReading], LossSums] = field(init=False)
+    kinds: tuple[NumberMeaningCounts, NumberMeaningCounts] = field(
+        default_factory=lambda: (NumberMeaningCounts(), NumberMeaningCounts())
+    )
+    sums: dict[tuple[NumberMeaning, NumberMeaning], LossSums] = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the sums of each reading."""
-        several = tuple(NumberReading) if is_ambiguous(gate_classes(self.gate)) else (NumberReading.NAMES,)
+        several = tuple(NumberMeaning) if is_ambiguous_number(gate_classes(self.gate)) else (NumberMeaning.NAMES,)
         self.sums = {(one, other): LossSums(self.gate, (one, other)) for one, other in product(several, several)}
 
     def complete(self, at: Floats) -> NDArray[np.bool_]:
@@ -93,9 +100,9 @@ class PairedLossEvidence:
         problem = f"answers or labels that {self.gate.metric} cannot read; {readable_values_text(self.gate)}"
         try:
             found = self.sums[
-                decide_number_readings(*self.kinds)
+                decide_number_meanings(*self.kinds)
                 if len(self.sums) > 1
-                else (NumberReading.NAMES, NumberReading.NAMES)
+                else (NumberMeaning.NAMES, NumberMeaning.NAMES)
             ]
         except InvariantBroken:
             found = LossSums(self.gate, odd=self.scored, named=self.named)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.adapters.evidence.paired.exact_sums import IntegerArray
-from surefoot.core.answers.values import Floats
+from surefoot.core.answers.answer_values import Floats
 from surefoot.core.judging.evidence import MILLIONTHS_PER_UNIT
 from surefoot.core.stats.block_statistic import SCORE_BINS
 

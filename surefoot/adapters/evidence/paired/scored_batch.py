@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.answers.values import Floats, answer_probability
+from surefoot.core.answers.answer_values import Floats, answer_probability
 from surefoot.core.canonical_text import canonical_text, canonical_text_of_json
 from surefoot.core.errors import InvariantBroken
 

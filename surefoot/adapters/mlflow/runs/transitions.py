@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from surefoot.core.domain import RolloutKind, Stage, Verdict
 from surefoot.core.record.chain import Entry
-from surefoot.core.record.describe import event_title
+from surefoot.core.record.event_sentences import rollout_headline
 from surefoot.core.record.events import (
     EffectDone,
     EffectIntended,
@@ -192,7 +192,7 @@ def _rollout(rollout: _OpenRollout) -> RunView:
     return RunView(
         key=rollout.key,
         parent=None,
-        name=f"{event_title(event, short=True)} ({event.rollout.removeprefix('sha256:')[:8]})",
+        name=f"{rollout_headline(event, short=True)} ({event.rollout.removeprefix('sha256:')[:8]})",
         started=_ms(entry),
         ended=_ms(rollout.last) if over and rollout.last else None,
         status=rollout.status,

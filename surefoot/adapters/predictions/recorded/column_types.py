@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.core.answers.values import Floats
+from surefoot.core.answers.answer_values import Floats
 
 REQUIRED_COLUMNS = {"request": "VARCHAR", "at": "DOUBLE", "arm": "VARCHAR", "version": "VARCHAR", "prediction": ""}
 """Columns that every record must have, and their types; a prediction may be a number, a list or a structure."""

@@ -31,7 +31,7 @@ from surefoot.adapters.predictions.recorded.column_types import (
     unreadable_conditions,
 )
 from surefoot.adapters.predictions.recorded.split_views import mirrored_requests_sql, served_requests_sql
-from surefoot.core.answers.values import Floats
+from surefoot.core.answers.answer_values import Floats
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.domain import Arm, Split
 from surefoot.core.errors import EvidenceUnavailable, Rejected

@@ -55,13 +55,13 @@ SCORE_BIN_METRICS = frozenset({Metric.ECE, Metric.AUC})
 """Metrics of a whole distribution of scores, kept as counts by bin."""
 PAIRED_METRICS = LOSS_METRICS | GAP_METRICS | SCORE_BIN_METRICS | {Metric.DISAGREEMENT}
 """Judged on the same requests, by block."""
-SPEED_METRICS = frozenset({Metric.LATENCY, Metric.RESOURCE})
+MEASUREMENT_METRICS = frozenset({Metric.LATENCY, Metric.RESOURCE})
 """Judged on quantiles of a positive measurement of each request."""
-EVENT_METRICS = frozenset({Metric.ERROR_RATE, Metric.MISSING_LABEL})
+BAD_EVENT_METRICS = frozenset({Metric.ERROR_RATE, Metric.MISSING_LABEL})
 """Judged on a bad event that each trial has or has not."""
 OBSERVABILITY_METRICS = frozenset({Metric.ERROR_RATE, Metric.LATENCY})
 """What live traffic shows at once, without labels."""
-LIVE_ONLY_METRICS = SPEED_METRICS | {Metric.MISSING_LABEL, Metric.VALUE, Metric.GAUGE}
+LIVE_ONLY_METRICS = MEASUREMENT_METRICS | {Metric.MISSING_LABEL, Metric.VALUE, Metric.GAUGE}
 """What a replay cannot show: only who really served a request has it."""
 SHIFT_METRICS = frozenset({Metric.INPUT_SHIFT, Metric.PREDICTION_SHIFT})
 _BY_LABEL_OF_CALLER = "callers get the champion's answers alone, so what became of them says nothing of the candidate"

@@ -35,7 +35,7 @@ _BOUND = 1e12
 """Largest bound of a value [unit of the value]."""
 
 
-class EventGate(LimitedGate, SlicedGate):
+class BadEventGate(LimitedGate, SlicedGate):
     """A bad event that each trial has or has not: a margin, a limit, or both."""
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["margin"]}, {"required": ["max"]}]})
@@ -63,13 +63,13 @@ class EventGate(LimitedGate, SlicedGate):
         return self.expect.rate if self.expect else None
 
 
-class ErrorRateGate(EventGate):
+class ErrorRateGate(BadEventGate):
     """Requests, or units, that fail."""
 
     metric: Literal[Metric.ERROR_RATE]
 
 
-class MissingLabelGate(EventGate):
+class MissingLabelGate(BadEventGate):
     """Requests without a label when it is due."""
 
     metric: Literal[Metric.MISSING_LABEL]
@@ -81,7 +81,7 @@ class MissingLabelGate(EventGate):
         return self.labels.maturity
 
 
-class SpeedGate(SlicedGate, SpreadGate):
+class MeasurementGate(SlicedGate, SpreadGate):
     """Quantiles of a positive measurement of each request."""
 
     metric: Literal[Metric.LATENCY, Metric.RESOURCE]
@@ -101,14 +101,14 @@ class SpeedGate(SlicedGate, SpreadGate):
         return "latency_ms"
 
 
-class LatencyGate(SpeedGate):
+class LatencyGate(MeasurementGate):
     """Quantiles of the latency [ms]."""
 
     metric: Literal[Metric.LATENCY]
     allowed: RelativeLatency = Field(alias="margin", description=_MARGIN)
 
 
-class ResourceGate(SpeedGate):
+class ResourceGate(MeasurementGate):
     """Quantiles of a cost of each request."""
 
     metric: Literal[Metric.RESOURCE]

@@ -1,4 +1,4 @@
-"""Decide the steps of a rollback from the policy under which its champion was promoted."""
+"""Resolve a rollback's schedule from the policy under which its champion was promoted."""
 
 import contextlib
 from collections.abc import Mapping
@@ -7,16 +7,16 @@ from surefoot.core.domain import Version
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.recovery.rollback import RollbackSection
 from surefoot.core.policy.violations import Violation
-from surefoot.core.record.rollback_steps import RollbackSteps
-from surefoot.core.record.state import Ledger
+from surefoot.core.record.ledger import Ledger
+from surefoot.core.record.rollback_schedule import RollbackSchedule
 from surefoot.core.rollback.stepped_rollback import promotion_policy, rollback_steps, why_outside_window
-from surefoot.core.served_versions.service_record import last_served_at
+from surefoot.core.served_versions.service_summary import last_served_at
 from surefoot.rollout.ports import Ports
 
 
-def resolve_rollback_steps(
+def resolve_rollback_schedule(
     ports: Ports, ledger: Ledger, champion: Version, target: Version, mode: str | None
-) -> tuple[RollbackSteps | None, str, Mapping[str, object]]:
+) -> tuple[RollbackSchedule | None, str, Mapping[str, object]]:
     """The steps of a rollback (None: at once), why, and the policy whose gates judge them.
 
     What a policy says that cannot be read is no reason to wait: the rollback goes at once, or by steps without gates.

@@ -1,17 +1,17 @@
-"""Judge a resource measure of each version's process, such as memory, in time blocks."""
+"""Judge a gauge of both model processes, such as memory, by the time blocks in which the candidate is higher."""
 
 import math
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
 from surefoot.core.durations import format_duration
-from surefoot.core.judging.evidence import GaugeCounts
+from surefoot.core.judging.evidence import GaugeComparisons
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import GaugeGate
 from surefoot.core.stats.mcnemar import log_evidence_of_harm
-from surefoot.core.verdicts.build import make_verdict, requests_demanded
+from surefoot.core.verdicts.verdict_builders import make_verdict, requests_demanded
 
 
-def judge_resource(gate: GaugeGate, found: GaugeCounts, level: DecisionThresholds) -> Verdict:
+def judge_gauge(gate: GaugeGate, found: GaugeComparisons, level: DecisionThresholds) -> Verdict:
     """FAIL when the candidate is above its margin in surely more than half of the blocks, PASS when in surely less.
 
     A process has one memory for all its callers: requests are no trials of it, blocks are. They must be long enough

@@ -1,4 +1,4 @@
-"""Add the counts of left-out records to a verdict; too large a share turns it into an error."""
+"""Report in a verdict how many records were left out; too large a share turns the verdict into an error."""
 
 from dataclasses import replace
 

@@ -3,20 +3,20 @@
 from dataclasses import dataclass
 from math import floor
 
+from surefoot.core.champion_watch.day_counts import DAY_S, LabelValue
+from surefoot.core.champion_watch.early_signals import SignalReading, read_signals
 from surefoot.core.domain import EvidenceKind, Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import Rejected, StaleLedger
 from surefoot.core.judging.evidence_request import EvidenceRequest
-from surefoot.core.judging.judge import JUDGE_EDITION, judge
-from surefoot.core.judging.reverify import pack_evidence
+from surefoot.core.judging.judge import JUDGE_RULES_VERSION, judge
+from surefoot.core.judging.reverify import encode_evidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy, ValueGate
 from surefoot.core.policy.steps import Watch
 from surefoot.core.record.chain import canonical_digest
-from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
-from surefoot.core.watching.day_counts import DAY_S, LabelValue
-from surefoot.core.watching.signals import SignalReading, read_signals
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.requests import open_rollback, retry_on_conflict
 
@@ -97,7 +97,7 @@ def evaluate_champion(ports: Ports, model: str) -> Ledger:
             level = _level(watched)
             verdict = judge(question.gate, evidence, level)
             judged = ChampionJudged(
-                watched.rollout, champion, proven, verdict, level, pack_evidence(evidence), JUDGE_EDITION
+                watched.rollout, champion, proven, verdict, level, encode_evidence(evidence), JUDGE_RULES_VERSION
             )
             ledger = _append_finding(ports, ledger, judged)
             worse += [verdict] if verdict.outcome is Outcome.FAIL else []

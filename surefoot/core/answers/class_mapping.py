@@ -1,4 +1,4 @@
-"""Map a classifier's answers and labels to the class labels in the policy, or to their probabilities."""
+"""Map a classifier's answers and labels to the policy's classes, or to the probabilities of these classes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.core.answers.answer_values import Floats, answer_number, check_class_probabilities, unwrap_single_value
 from surefoot.core.answers.class_names import class_label_text, is_missing_value, is_numeric_class_name
-from surefoot.core.answers.values import Floats, answer_number, check_class_probabilities, unwrap_single_value
 from surefoot.core.errors import InvariantBroken
 
 _MAX_ODD_SHARE = 0.01
 """Up to this share of a version's numbers may be of the other kind: they are odd, and tell nothing of the others."""
 
 
-class NumberReading(StrEnum):
+class NumberMeaning(StrEnum):
     """What the numbers among a version's answers are."""
 
     NAMES = "names of classes"
@@ -30,7 +30,7 @@ def _class_positions(classes: tuple[str, ...]) -> Mapping[str, int]:
 
 
 @lru_cache(256)
-def is_ambiguous(classes: tuple[str, ...]) -> bool:
+def is_ambiguous_number(classes: tuple[str, ...]) -> bool:
     """Whether a number may be the name of a class or the probability of another: with "1" and "2" the 1 may be both."""
     known = _class_positions(classes)
     if len(known) != 2 or known == {"0": 0, "1": 1}:  # noqa: PLR2004 - only of two is one number a distribution
@@ -52,7 +52,7 @@ def _class_index(classes: tuple[str, ...], value: object) -> int | None:
     return int(text) if int(text) < len(known) else None
 
 
-def label_indices(labels: Sequence[object] | Floats, classes: tuple[str, ...]) -> NDArray[np.int64]:
+def class_indices(labels: Sequence[object] | Floats, classes: tuple[str, ...]) -> NDArray[np.int64]:
     """Position of every label among the classes; a label may be the name of a class or its number.
 
     Raises:
@@ -60,7 +60,7 @@ def label_indices(labels: Sequence[object] | Floats, classes: tuple[str, ...]) -
     """
     if isinstance(labels, np.ndarray):
         some, where = np.unique(labels, return_inverse=True)
-        return label_indices(some.tolist(), classes)[where]
+        return class_indices(some.tolist(), classes)[where]
     made = []
     for label in labels:
         index = _class_index(classes, unwrap_single_value(label))
@@ -82,7 +82,7 @@ def _inside(value: object, classes: tuple[str, ...]) -> object:
     return inside if inside is value else _inside(inside, classes)
 
 
-def class_probabilities(value: object, classes: tuple[str, ...], reading: NumberReading) -> list[float]:
+def class_probabilities(value: object, classes: tuple[str, ...], reading: NumberMeaning) -> list[float]:
     """Probabilities in one answer, in the order of the classes; one number is that of the second of two.
 
     Raises:
@@ -99,14 +99,14 @@ def class_probabilities(value: object, classes: tuple[str, ...], reading: Number
         if len(value) != len(classes):
             raise InvariantBroken(f"expected {len(classes)} class probabilities, found {len(value)}")
         return check_class_probabilities(value)
-    named_only = is_ambiguous(classes) and reading is NumberReading.NAMES
+    named_only = is_ambiguous_number(classes) and reading is NumberMeaning.NAMES
     if isinstance(value, str) or len(classes) != 2 or named_only:  # noqa: PLR2004 - two classes are one number
         raise InvariantBroken(f"expected {len(classes)} class probabilities, found {value!r:.80}")
     found = answer_number(value)
     return check_class_probabilities([1.0 - found, found])
 
 
-def named_class_index(value: object, classes: tuple[str, ...], reading: NumberReading) -> int | None:
+def named_class_index(value: object, classes: tuple[str, ...], reading: NumberMeaning) -> int | None:
     """Position of the class that an answer names; None where it holds probabilities.
 
     Raises:
@@ -115,8 +115,8 @@ def named_class_index(value: object, classes: tuple[str, ...], reading: NumberRe
     value = _inside(value, classes)
     if isinstance(value, list | dict):
         return None
-    ambiguous = is_ambiguous(classes)
-    if ambiguous and reading is NumberReading.PROBABILITIES and not isinstance(value, str):
+    ambiguous = is_ambiguous_number(classes)
+    if ambiguous and reading is NumberMeaning.PROBABILITIES and not isinstance(value, str):
         return None
     index = _class_index(classes, value)
     if index is None and (ambiguous or isinstance(value, str) or len(classes) != 2):  # noqa: PLR2004 - as above
@@ -125,7 +125,7 @@ def named_class_index(value: object, classes: tuple[str, ...], reading: NumberRe
 
 
 @dataclass
-class NumberKinds:
+class NumberMeaningCounts:
     """What a version's numbers can be, where one may be a name or a probability.
 
     Law: the counts do not depend on how the answers are cut, so neither does the reading.
@@ -151,13 +151,13 @@ class NumberKinds:
             self.names += named and not possible
             self.probabilities += possible and not named
 
-    def merge(self, other: "NumberKinds") -> None:
+    def merge(self, other: "NumberMeaningCounts") -> None:
         """Count what another has counted of other answers."""
         self.names += other.names
         self.probabilities += other.probabilities
         self.either += other.either
 
-    def reading(self) -> NumberReading | None:
+    def meaning(self) -> NumberMeaning | None:
         """What these numbers are; None where nothing tells.
 
         Raises:
@@ -168,14 +168,14 @@ class NumberKinds:
         total = self.names + self.probabilities + self.either
         if not self.names and self.probabilities <= _MAX_ODD_SHARE * total:
             raise InvariantBroken("numbers may be names of classes or probabilities")
-        return NumberReading.PROBABILITIES if self.probabilities > self.names else NumberReading.NAMES
+        return NumberMeaning.PROBABILITIES if self.probabilities > self.names else NumberMeaning.NAMES
 
 
-def decide_number_readings(one: NumberKinds, other: NumberKinds) -> tuple[NumberReading, NumberReading]:
+def decide_number_meanings(one: NumberMeaningCounts, other: NumberMeaningCounts) -> tuple[NumberMeaning, NumberMeaning]:
     """What the numbers of two versions are: each by its own answers, else by the other's; names where nothing tells.
 
     Raises:
         InvariantBroken: It cannot be told.
     """
-    first, second = one.reading(), other.reading()
-    return first or second or NumberReading.NAMES, second or first or NumberReading.NAMES
+    first, second = one.meaning(), other.meaning()
+    return first or second or NumberMeaning.NAMES, second or first or NumberMeaning.NAMES

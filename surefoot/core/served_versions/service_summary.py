@@ -10,8 +10,8 @@ from surefoot.core.domain import PROMOTED_STAGES, Outcome, RolloutKind, Version
 from surefoot.core.policy.policy_types import Metric
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import EffectDone, EffectIntended, GateJudged, RolloutOpened, SetSplit, decode_event
+from surefoot.core.record.ledger import Ledger
 from surefoot.core.record.service_events import ServiceCounted, VersionCounts
-from surefoot.core.record.state import Ledger
 from surefoot.core.served_versions.quarantine import Quarantine
 
 
@@ -26,7 +26,7 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceRecord:
+class ServiceSummary:
     """How one version has served.
 
     Attributes:
@@ -63,7 +63,7 @@ class ServiceRecord:
 class _Times:
     """Times of every version so far, and the split that is in force."""
 
-    records: dict[str, ServiceRecord] = field(default_factory=dict)
+    records: dict[str, ServiceSummary] = field(default_factory=dict)
     split: SetSplit | None = None
     since: float = 0.0
 
@@ -78,15 +78,15 @@ class _Times:
         self.since = at
 
     def _add(self, version: Version, alone: float, shared: float) -> None:
-        known = self.records.get(version.digest) or ServiceRecord(version, first_at=self.since)
+        known = self.records.get(version.digest) or ServiceSummary(version, first_at=self.since)
         self.records[version.digest] = replace(
             known, version=version, alone_s=known.alone_s + alone, shared_s=known.shared_s + shared
         )
 
 
-def service_records(
+def service_summaries(
     ledger: Ledger, entries: Iterable[Entry], now: float, latest: Iterable[VersionCounts] = ()
-) -> tuple[ServiceRecord, ...]:
+) -> tuple[ServiceSummary, ...]:
     """How every version that callers had answers of has served, in the order in which they came.
 
     Args:
@@ -200,7 +200,7 @@ def quarantine_reason(held: Quarantine) -> str:
     return f"{held.stage}: {held.reason}"
 
 
-def quarantined_unserved(ledger: Ledger, records: Iterable[ServiceRecord]) -> Mapping[str, Quarantine]:
+def quarantined_before_serving(ledger: Ledger, records: Iterable[ServiceSummary]) -> Mapping[str, Quarantine]:
     """Quarantined versions that callers never had answers of, by digest."""
     served = {record.version.digest for record in records}
     return {digest: held for digest, held in ledger.quarantined.items() if digest not in served}

@@ -1,4 +1,4 @@
-"""Define the values that describe a table: its digest, a table checkpoint, and the result of a restore."""
+"""Define a table's digest, its checkpoint, and the result of restoring it."""
 
 from dataclasses import dataclass
 

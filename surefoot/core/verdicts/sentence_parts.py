@@ -1,4 +1,4 @@
-"""Format rates, differences and intervals for the sentences of verdicts, in the metric's own unit."""
+"""Format the numbers and clauses of verdict sentences: rates, differences, intervals and forecasts."""
 
 import math
 from dataclasses import dataclass

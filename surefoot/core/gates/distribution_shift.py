@@ -3,14 +3,14 @@
 import math
 
 from surefoot.core.domain import Outcome, Verdict
-from surefoot.core.judging.evidence import FeatureShift, InputShift
+from surefoot.core.judging.evidence import DistributionShift, FeatureShift
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import ShiftGate
 from surefoot.core.stats.quantiles import beta_quantile
-from surefoot.core.verdicts.build import make_verdict
+from surefoot.core.verdicts.verdict_builders import make_verdict
 
 
-def judge_shift(gate: ShiftGate, found: InputShift, level: DecisionThresholds) -> Verdict:
+def judge_distribution_shift(gate: ShiftGate, found: DistributionShift, level: DecisionThresholds) -> Verdict:
     """FAIL when some feature has surely moved further than the limit, PASS when none can have."""
     if not found.features:
         return make_verdict(gate, Outcome.NO_DATA, f"there is nothing to compare ({found.against})")
@@ -47,7 +47,7 @@ def judge_shift(gate: ShiftGate, found: InputShift, level: DecisionThresholds) -
     )
 
 
-def _unseen(gate: ShiftGate, found: InputShift) -> str:
+def _unseen(gate: ShiftGate, found: DistributionShift) -> str:
     """What the gate did not look at, in words."""
     said = f"; not compared: {', '.join(gate.ignored)}" if gate.ignored else ""
     if found.blind:
@@ -81,7 +81,7 @@ def _share(feature: FeatureShift, alpha: float) -> tuple[float, float]:
 
 
 def _sentence(
-    found: InputShift, row: tuple[FeatureShift, float, float], limit: float, moved: list[str], unknown: list[str]
+    found: DistributionShift, row: tuple[FeatureShift, float, float], limit: float, moved: list[str], unknown: list[str]
 ) -> str:
     worst, low, high = row[0], max(row[1], 0.0), min(row[2], 1.0)
     if found.same:

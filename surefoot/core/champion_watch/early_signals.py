@@ -1,4 +1,4 @@
-"""Compare a champion's latest days with its past: daily rates, and distributions of columns.
+"""Compute a champion's early signals: compare its latest days with its past by daily rates and distributions.
 
 A day is one observation: its requests share weather, campaigns and customers. The null is not "nothing changes": a
 signal alarms only where the change is larger than a margin that seasons stay within, by more than the days' own spread,
@@ -13,9 +13,9 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.core.champion_watch.day_counts import MILLIONTHS, DayCounts, LabelValue
 from surefoot.core.domain import Outcome
 from surefoot.core.stats.quantiles import student_upper_quantile
-from surefoot.core.watching.day_counts import MILLIONTHS, DayCounts, LabelValue
 
 RECENT_DAYS = (7, 14)
 """Lengths of the latest windows that are compared: whole weeks, so that each weekday counts the same [days]."""
@@ -56,7 +56,7 @@ class SignalKind(StrEnum):
 
 _EARLY = frozenset({SignalKind.PREDICTION, SignalKind.INPUT})
 """Signals that need no labels: they may come before harm is measured, and before it is known to be harm."""
-MARGINS = {
+_MARGINS = {
     SignalKind.BASE_RATE: 0.6,
     SignalKind.CALIBRATION: 0.5,
     SignalKind.ERRORS: 1.0,
@@ -225,7 +225,7 @@ def _read_rate(
         spread, inflation = _spread(past)
         error = _MIDDLE_SPREAD[length] * spread * math.sqrt(inflation * (1.0 / len(recent) + 1.0 / len(past)))
         scale = usual if kind is SignalKind.CALIBRATION else max(usual * (1.0 - usual), _SMALLEST_SHARE)
-        limit = MARGINS[kind] * scale + student_upper_quantile(level / 2.0, len(past) - 1.0) * error
+        limit = _MARGINS[kind] * scale + student_upper_quantile(level / 2.0, len(past) - 1.0) * error
         outcome = Outcome.FAIL if _harm(now - usual, worse) > limit else Outcome.PASS
         found.append(SignalReading(kind.value, kind, outcome, length, now, usual, now - usual, limit))
     if not found:
@@ -288,7 +288,7 @@ def _read_column(known: dict[int, DayCounts], name: str, kind: SignalKind, last:
     usual = np.array([_distance(chunk, past - chunk) for chunk in filled])
     mean, spread = float(usual.mean()), float(usual.std(ddof=1))
     reach = student_upper_quantile(level, len(filled) - 1.0) * spread * math.sqrt(1.0 + 1.0 / len(filled))
-    limit = min(mean + max(MARGINS[kind], reach), _DISJOINT)
+    limit = min(mean + max(_MARGINS[kind], reach), _DISJOINT)
     apart = _distance(recent, past)
     outcome = Outcome.FAIL if apart > limit else Outcome.PASS
     return SignalReading(label, kind, outcome, _WEEK, apart, mean, apart, limit, early=True)

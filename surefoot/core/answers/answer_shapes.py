@@ -1,4 +1,4 @@
-"""Describe the shape of a model's answer: its JSON type, and the types of its elements."""
+"""Describe the shape of a model's answers: their JSON type, and the types of their elements."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ _MAX_SHAPES = 12
 """Shapes that are told apart [count]."""
 
 
-def describe_shapes(answers: Iterable[object], like: Iterable[object] = ()) -> tuple[str, ...]:
+def describe_answer_shapes(answers: Iterable[object], like: Iterable[object] = ()) -> tuple[str, ...]:
     """Different shapes of some answers, in words; lists are of any length where those that they are held against vary.
 
     Args:

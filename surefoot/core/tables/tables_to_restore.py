@@ -9,7 +9,7 @@ from surefoot.core.tables.data_state import DataState, JournalledCheckpoint, add
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from surefoot.core.record.state import Ledger, Rollout
+    from surefoot.core.record.ledger import Ledger, Rollout
 
 
 def table_state_after_end(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Rung, Split, Stage, Verdict, Version
+from surefoot.core.record.answering_versions import may_have_answered
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import (
     LIVE_SPLIT_DRIFT,
@@ -28,13 +29,12 @@ from surefoot.core.record.events import (
 )
 from surefoot.core.record.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded, FallbackEvent
 from surefoot.core.record.service_events import ExposureListed, RollbackTargetChanged, ServiceCounted, VersionReleased
-from surefoot.core.record.traffic_effects import may_have_answered
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.core.record.watch_state import WatchState
 from surefoot.core.served_versions.quarantine import Quarantine
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.core.tables.data_state import DataState, fold_data_event
-from surefoot.core.tables.due_tables import table_state_after_end
+from surefoot.core.tables.tables_to_restore import table_state_after_end
 
 _TURNED_AWAY = frozenset({Stage.REJECTED, Stage.ABORTED, Stage.ROLLED_BACK})
 """Ends of a promotion that quarantine the candidate."""

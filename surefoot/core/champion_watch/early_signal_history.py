@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from surefoot.core.watching.day_counts import DAY_S
+from surefoot.core.champion_watch.day_counts import DAY_S
 
 FOLLOW_UP_S = 14.0 * DAY_S
 """Time after the labels' delay within which harm has to be measured for an early alarm to be a hit [seconds]."""

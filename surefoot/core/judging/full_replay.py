@@ -1,4 +1,4 @@
-"""Select the evidence requests for which both versions must score every request of the replay's time window."""
+"""Decide for which gates both versions must answer every logged request of the time window again."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.policy_types import PAIRED_METRICS, Metric, ShiftGate
 
 
-def needs_every_request(question: EvidenceRequest) -> bool:
+def needs_full_replay(question: EvidenceRequest) -> bool:
     """Whether a look with this question asks both versions about all requests of the window, part by part."""
     gate = question.gate
     shifts = isinstance(gate, ShiftGate) and gate.metric is Metric.PREDICTION_SHIFT and gate.against == "champion"
@@ -15,7 +15,7 @@ def needs_every_request(question: EvidenceRequest) -> bool:
     return question.max_rows is None and (shifts or fails or gate.metric in PAIRED_METRICS)
 
 
-def combined_requests(question: EvidenceRequest) -> tuple[EvidenceRequest, ...]:
+def full_replay_requests(question: EvidenceRequest) -> tuple[EvidenceRequest, ...]:
     """The questions about every request that a question's look asks; at least the question itself."""
     others = (replace(question, gate=gate) for gate in question.look_gates if gate != question.gate)
-    return (question, *(other for other in others if needs_every_request(other)))
+    return (question, *(other for other in others if needs_full_replay(other)))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from surefoot.core.errors import InvariantBroken
 
 Floats = NDArray[np.float64]
-SUM_TOLERANCE = 1e-3
+PROBABILITY_SUM_TOLERANCE = 1e-3
 """How far class probabilities may be from adding up to one."""
 _WHOLE = re.compile(r"-?(0|[1-9]\d*)(\.0)?")
 
@@ -56,7 +56,12 @@ def check_class_probabilities(cells: Sequence[object]) -> list[float]:
         InvariantBroken: They are none.
     """
     made = [answer_number(cell) for cell in cells if isinstance(cell, int | float)]
-    if len(made) < max(len(cells), 2) or min(made) < 0.0 or max(made) > 1.0 or abs(sum(made) - 1.0) > SUM_TOLERANCE:
+    if (
+        len(made) < max(len(cells), 2)
+        or min(made) < 0.0
+        or max(made) > 1.0
+        or abs(sum(made) - 1.0) > PROBABILITY_SUM_TOLERANCE
+    ):
         raise InvariantBroken("class probabilities must be between 0 and 1 and add up to one")
     return made
 

@@ -65,7 +65,7 @@ def describe_effect(change: Effect) -> str:
     return f"alias {change.alias} points to version {change.number}"
 
 
-def event_title(opened: RolloutOpened, *, short: bool = False) -> str:
+def rollout_headline(opened: RolloutOpened, *, short: bool = False) -> str:
     """What a rollout does: the version that it promotes, or the version that it takes back and the one it goes back to.
 
     Args:
@@ -115,7 +115,7 @@ def describe_event(event: Event) -> str:
         case RolloutOpened():
             against = "" if event.kind == RolloutKind.ROLLBACK else f" against champion {event.champion.number}"
             over = "".join(f"; version {number} is passed over: it is quarantined" for number in event.passed_over)
-            return f"{event_title(event)} opened{against}: {event.reason}{over}"
+            return f"{rollout_headline(event)} opened{against}: {event.reason}{over}"
         case StageEntered():
             step = f" step {event.step + 1}" if event.stage is Stage.RAMPING else ""
             return f"entered {event.stage}{step}: {event.reason}"
@@ -150,13 +150,13 @@ def _describe_fallback(event: FallbackEvent) -> str:
         return f"fallback {event.kind} was asked {event.rows:,} logged rows: {event.problem or 'each answer will do'}"
     number = event.champion.number
     if isinstance(event, FallbackBegan):
-        return f"callers get {describe_rung(event)}: version {number} fails ({event.reason})"
+        return f"callers get {describe_answer_source(event)}: version {number} fails ({event.reason})"
     if event.rung is Rung.PROVEN_GOOD:
         return f"version {number} answers again: no other version answers for it any more"
     return f"version {number} answers again: callers get no fallback answers any more"
 
 
-def describe_rung(event: FallbackBegan) -> str:
+def describe_answer_source(event: FallbackBegan) -> str:
     """What callers get instead of the champion's answers."""
     if event.standby is not None:
         return f"answers of proven-good version {event.standby.number}"

@@ -1,4 +1,4 @@
-"""Judge the rate of bad events, such as errors: against the champion's rate and against an absolute limit."""
+"""Judge the rate of bad events, such as errors, against the champion's rate and an absolute limit."""
 
 import math
 from collections import defaultdict
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
-from surefoot.core.judging.evidence import EventStratum, SplitCounts
+from surefoot.core.judging.evidence import BadEventCounts, BadEventStratum
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.policy_types import EventGate, Metric
+from surefoot.core.policy.policy_types import BadEventGate, Metric
 from surefoot.core.stats import power
 from surefoot.core.stats.absolute_rate import evidence_against_rate_limit
 from surefoot.core.stats.change_point import likely_start, log_detector, log_mixture
@@ -23,14 +23,15 @@ from surefoot.core.stats.rate_eprocess import (
     open_ended_interval,
 )
 from surefoot.core.stats.sample_ratio import sample_ratio_evidence
-from surefoot.core.verdicts.build import LiveMetric, decide_live_metric, make_verdict
-from surefoot.core.verdicts.wording import (
+from surefoot.core.verdicts.live_decision import LiveEvidence, decide_live_gate
+from surefoot.core.verdicts.sentence_parts import (
     RateDifference,
     as_percent,
     forecast_clause,
     since_clause,
     weight_clause,
 )
+from surefoot.core.verdicts.verdict_builders import make_verdict
 
 MAX_EPOCHS = 24
 """Epochs in which a candidate may begin to break, over a ramp or a bake [count]."""
@@ -42,18 +43,18 @@ _PLAN_POWER = 0.8
 """How sure a plan is to see what it looks for [probability]."""
 
 
-def candidate_serves_all(strata: Sequence[EventStratum]) -> bool:
+def candidate_serves_all(strata: Sequence[BadEventStratum]) -> bool:
     """Whether the candidate answers everything, so that only a frozen baseline is left to compare with."""
     return all(s.share >= 1.0 for s in strata)
 
 
-def merge_strata(strata: Sequence[EventStratum]) -> list[EventStratum]:
+def merge_strata(strata: Sequence[BadEventStratum]) -> list[BadEventStratum]:
     """Strata of the same split in one, whenever they were."""
     sums: dict[float, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for s in strata:
         for index, n in enumerate((s.candidate_bad, s.candidate_good, s.champion_bad, s.champion_good)):
             sums[s.share][index] += n
-    return [EventStratum(share, *cells) for share, cells in sorted(sums.items())]
+    return [BadEventStratum(share, *cells) for share, cells in sorted(sums.items())]
 
 
 def harm_evidence(found: dict[int, tuple[float, ...]], level: DecisionThresholds) -> tuple[float, float]:
@@ -67,7 +68,7 @@ def harm_evidence(found: dict[int, tuple[float, ...]], level: DecisionThresholds
     return log_mixture(found, starts=MAX_EPOCHS), -math.log(level.alpha)
 
 
-def judge_rate(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
+def judge_bad_event_rate(gate: BadEventGate, found: BadEventCounts, level: DecisionThresholds) -> Verdict:
     """Judge growth against the champion, the absolute limit, or both with half of the level each."""
     n = sum(s.candidate + s.champion for s in found.strata)
     candidate = sum(s.candidate for s in found.strata)
@@ -84,7 +85,7 @@ def judge_rate(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -
     )
 
 
-def _growth(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
+def _growth(gate: BadEventGate, found: BadEventCounts, level: DecisionThresholds) -> Verdict:
     strata = [s for s in found.strata if s.candidate + s.champion]
     merged = merge_strata(strata)
     candidate = sum(s.candidate for s in strata)
@@ -126,7 +127,7 @@ def _growth(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> V
         f" {apart.accepted()} is accepted"
     )
     accepted = now[0] * (1.0 + growth) + points
-    seen = LiveMetric(
+    seen = LiveEvidence(
         harm=harm,
         safe=safe,
         split=sample_ratio_evidence(merged),
@@ -152,14 +153,14 @@ def _growth(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> V
             ),
         },
     )
-    verdict = decide_live_metric(gate, seen, level)
-    if verdict.outcome is Outcome.FAIL or seen.broken:
+    verdict = decide_live_gate(gate, seen, level)
+    if verdict.outcome is Outcome.FAIL or seen.has_sample_ratio_mismatch:
         return verdict
     reason = _unhealthy(gate, found, strata, level)
     return replace(verdict, outcome=Outcome.BASELINE_UNHEALTHY, reason=reason) if reason else verdict
 
 
-def _failure_text(gate: EventGate) -> str:
+def _failure_text(gate: BadEventGate) -> str:
     """What a bad trial does, in words."""
     return "have no label in time" if gate.metric is Metric.MISSING_LABEL else "fail"
 
@@ -169,15 +170,15 @@ def _and(difference: str, interval: str) -> str:
     return f"{difference} ({interval})" if interval else difference
 
 
-def _observed_rates(strata: Sequence[EventStratum], guess: float) -> tuple[float, float]:
+def _observed_rates(strata: Sequence[BadEventStratum], guess: float) -> tuple[float, float]:
     """Rates of (champion, candidate) [probability]; the champion's is a guess where the candidate serves alone."""
     candidate = sum(s.candidate for s in strata)
     return mantel_haenszel(strata) or (guess, sum(s.candidate_bad for s in strata) / max(candidate, 1))
 
 
 def _late(
-    strata: Sequence[EventStratum], found: dict[int, tuple[float, ...]], level: DecisionThresholds
-) -> tuple[list[EventStratum], str]:
+    strata: Sequence[BadEventStratum], found: dict[int, tuple[float, ...]], level: DecisionThresholds
+) -> tuple[list[BadEventStratum], str]:
     """What happened since the candidate seems to have broken, and words for when that was.
 
     Only this is held against the limit: a good past must not hide a bad present.
@@ -191,7 +192,7 @@ def trials_needed(
     rates: tuple[float, float],
     slope: float,
     offset: float,
-    strata: Sequence[EventStratum],
+    strata: Sequence[BadEventStratum],
     n: int,
     trial: str,
     level: DecisionThresholds,
@@ -201,7 +202,7 @@ def trials_needed(
     return forecast_clause(nats, level.beta, n, trial, level)
 
 
-def _shares(strata: Sequence[EventStratum], trial: str) -> str:
+def _shares(strata: Sequence[BadEventStratum], trial: str) -> str:
     """What each split was, and what became of it."""
     return ", ".join(
         f"{s.candidate / (s.candidate + s.champion):.1%} of {s.candidate + s.champion:,} {trial}s instead of"
@@ -218,7 +219,9 @@ def _by_epoch(cells: Sequence[tuple[int, int, int]]) -> dict[int, tuple[int, int
     return sums
 
 
-def _unhealthy(gate: EventGate, found: SplitCounts, strata: Sequence[EventStratum], level: DecisionThresholds) -> str:
+def _unhealthy(
+    gate: BadEventGate, found: BadEventCounts, strata: Sequence[BadEventStratum], level: DecisionThresholds
+) -> str:
     """Why neither arm can be judged: the champion itself has left its own past far behind; empty when it has not."""
     # Units are bad once any request of theirs is, and the past is counted in requests: the two are no comparison.
     if found.baseline is None or found.trial == "unit" or candidate_serves_all(strata):
@@ -242,7 +245,7 @@ def _unhealthy(gate: EventGate, found: SplitCounts, strata: Sequence[EventStratu
     )
 
 
-def _absolute(gate: EventGate, found: SplitCounts, level: DecisionThresholds) -> Verdict:
+def _absolute(gate: BadEventGate, found: BadEventCounts, level: DecisionThresholds) -> Verdict:
     """The candidate alone against an absolute limit, such as a service level objective."""
     strata = [s for s in found.strata if s.candidate + s.champion]
     limit = min(max(gate.limit or 0.0, 1e-6), 1.0 - 1e-6)
@@ -256,7 +259,7 @@ def _absolute(gate: EventGate, found: SplitCounts, level: DecisionThresholds) ->
     now = sum(s.candidate_bad for s in late) / max(sum(s.candidate for s in late), 1)
     what = f"{as_percent(rate)} of the candidate's {bad + good:,} {found.trial}s {_failure_text(gate)}"
     shown = f"{what}; at most {as_percent(limit)} is accepted"
-    seen = LiveMetric(
+    seen = LiveEvidence(
         harm=harm,
         safe=safe,
         split=sample_ratio_evidence(merge_strata(strata)),
@@ -279,4 +282,4 @@ def _absolute(gate: EventGate, found: SplitCounts, level: DecisionThresholds) ->
             ),
         },
     )
-    return decide_live_metric(gate, seen, level)
+    return decide_live_gate(gate, seen, level)

@@ -3,7 +3,7 @@
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback
 from surefoot.core.record.events import SetAlias
-from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.record.ledger import Ledger, Rollout
 
 
 def next_checkpoint(ledger: Ledger, rollout: Rollout, policy: Policy) -> DataSource | str | None:

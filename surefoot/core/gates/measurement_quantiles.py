@@ -1,34 +1,41 @@
-"""Judge latency and similar measurements by how often they exceed quantiles of the champion from before the rollout."""
+"""Judge request measurements, such as latency, by how often they exceed quantiles of the champion's past."""
 
 import math
 from collections.abc import Sequence
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
-from surefoot.core.gates.rate import MAX_EPOCHS, candidate_serves_all, harm_evidence, merge_strata, trials_needed
-from surefoot.core.judging.evidence import EventStratum, SpeedCounts, SpeedStratum
+from surefoot.core.gates.bad_event_rate import (
+    MAX_EPOCHS,
+    candidate_serves_all,
+    harm_evidence,
+    merge_strata,
+    trials_needed,
+)
+from surefoot.core.judging.evidence import BadEventStratum, MeasurementCounts, MeasurementStratum
 from surefoot.core.judging.thresholds import DecisionThresholds
-from surefoot.core.policy.policy_types import SpeedGate
+from surefoot.core.policy.policy_types import MeasurementGate
 from surefoot.core.stats.change_point import likely_start
 from surefoot.core.stats.histogram import BUCKET_RATIO, Histogram, bucket_edge, bucket_of, count_exceedances
 from surefoot.core.stats.merge_evidence import merge_log_evidence
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, NO_HARM_FACTORS, epoch_increments, log_evidence
 from surefoot.core.stats.sample_ratio import sample_ratio_evidence
-from surefoot.core.verdicts.build import LiveMetric, decide_live_metric, make_verdict
-from surefoot.core.verdicts.wording import interval_text, since_clause, weight_clause
+from surefoot.core.verdicts.live_decision import LiveEvidence, decide_live_gate
+from surefoot.core.verdicts.sentence_parts import interval_text, since_clause, weight_clause
+from surefoot.core.verdicts.verdict_builders import make_verdict
 
 MIN_EXCEEDANCES = 5
 """Measurements that the champion must have beyond a quantile before it is frozen [count]: 10 in all for the median,
 50 for p90, 500 for p99; below that its place is a matter of luck."""
 
 
-def _summed(strata: list[SpeedStratum], side: str) -> Histogram:
+def _summed(strata: list[MeasurementStratum], side: str) -> Histogram:
     total = Histogram({})
     for stratum in strata:
         total = total + Histogram(dict(getattr(stratum, side)))
     return total
 
 
-def _strata(strata: list[SpeedStratum], mine: int, theirs: int) -> list[EventStratum]:
+def _strata(strata: list[MeasurementStratum], mine: int, theirs: int) -> list[BadEventStratum]:
     """Exceedances of each arm's own edge."""
     return [
         count_exceedances(Histogram(dict(s.candidate)), Histogram(dict(s.champion)), s.share, s.epoch, mine, theirs)
@@ -36,7 +43,7 @@ def _strata(strata: list[SpeedStratum], mine: int, theirs: int) -> list[EventStr
     ]
 
 
-def judge_latency(gate: SpeedGate, found: SpeedCounts, level: DecisionThresholds) -> Verdict:
+def judge_measurement(gate: MeasurementGate, found: MeasurementCounts, level: DecisionThresholds) -> Verdict:
     """FAIL when some quantile is beyond its margin and the arms are proved to differ; PASS when every one is within.
 
     Law: counts at bucket edges are exact, so the verdict does not depend on who added what first.
@@ -101,7 +108,7 @@ def judge_latency(gate: SpeedGate, found: SpeedCounts, level: DecisionThresholds
 
     told = {row: spoken(row) for row in {worst, least}}
     counted = merge_strata(_strata(strata, 10**6, 10**6))
-    seen = LiveMetric(
+    seen = LiveEvidence(
         harm=harm,
         safe=safe,
         split=sample_ratio_evidence(counted),
@@ -130,7 +137,7 @@ def judge_latency(gate: SpeedGate, found: SpeedCounts, level: DecisionThresholds
             ),
         },
     )
-    return decide_live_metric(gate, seen, level)
+    return decide_live_gate(gate, seen, level)
 
 
 def _told(quantile: float, mine: float, beside: float, unit: str) -> str:
@@ -146,7 +153,7 @@ def _shown(value: float, near: float, sign: str = "") -> str:
 
 
 def _now(
-    strata: list[SpeedStratum],
+    strata: list[MeasurementStratum],
     start: int,
     rows: Sequence[tuple[float, float, float, float, float, float]],
     level: DecisionThresholds,
@@ -176,7 +183,7 @@ _MAX_BUCKETS_BEYOND = 256
 
 
 def _ends(
-    strata: list[SpeedStratum], line: int, guess: float, threshold: float, level: DecisionThresholds
+    strata: list[MeasurementStratum], line: int, guess: float, threshold: float, level: DecisionThresholds
 ) -> tuple[float | None, float | None]:
     """Factors between the two versions' quantiles that the counts do not exclude; None for an end they do not reach.
 

@@ -1,10 +1,10 @@
-"""Define the resolved steps by which a rollback moves traffic back to an earlier version."""
+"""Define the schedule of a rollback: each step's traffic weight, and how long it is held."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class RollbackSteps:
+class RollbackSchedule:
     """How traffic goes back step by step, as it was resolved when the rollback was opened.
 
     Attributes:
@@ -19,11 +19,11 @@ class RollbackSteps:
     gates: tuple[str, ...] = ()
     first_hold: float | None = None
 
-    def hold_of(self, step: int) -> float:
+    def hold_seconds(self, step: int) -> float:
         """Time at the weight of a step [seconds]."""
         return self.hold if self.first_hold is None or step else self.first_hold
 
     @property
-    def lasts(self) -> float:
+    def total_seconds(self) -> float:
         """Time of all steps [seconds]."""
-        return sum(map(self.hold_of, range(len(self.weights))))
+        return sum(map(self.hold_seconds, range(len(self.weights))))

@@ -1,4 +1,4 @@
-"""Build verdicts: shared constructors, and the decision on a live metric from its evidence of harm and safety."""
+"""Decide a gate on live traffic from its evidence of harm and of safety, unless the traffic split is broken."""
 
 import math
 from collections.abc import Mapping
@@ -6,39 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from surefoot.core.domain import FigureKind, Outcome, Verdict, VerdictFigure
-from surefoot.core.errors import InvariantBroken
-from surefoot.core.judging.evidence import MissingEvidence
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate
-from surefoot.core.record.chain import canonical_bytes
-
-
-def make_verdict(gate: Gate, outcome: Outcome, reason: str, **fields: Any) -> Verdict:
-    """A verdict of this gate."""
-    return Verdict(gate.name, gate.metric.value, outcome, gate.role, reason, **fields)
-
-
-def missing_verdict(gate: Gate, found: MissingEvidence, _level: DecisionThresholds) -> Verdict:
-    """What could not be had, as it was said."""
-    return make_verdict(gate, found.outcome, found.reason)
-
-
-def journalable_sample(sample: object) -> object:
-    """A sample as it can be journalled; the rows that fail are those that hold NaN and the like."""
-    try:
-        canonical_bytes(sample)
-    except InvariantBroken:
-        return ascii(sample)
-    return sample
-
-
-def requests_demanded(recent: int, level: DecisionThresholds) -> str:
-    """How many of the requests that a step demands have come."""
-    return f"only {recent:,} of the {level.min_requests:,} requests that this step demands have come so far"
+from surefoot.core.verdicts.verdict_builders import make_verdict, requests_demanded
 
 
 @dataclass(frozen=True, slots=True)
-class LiveMetric:
+class LiveEvidence:
     """What the live metrics have in common once their numbers are on the table.
 
     Attributes:
@@ -68,7 +42,7 @@ class LiveMetric:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def broken(self) -> bool:
+    def has_sample_ratio_mismatch(self) -> bool:
         """Whether the split is surely not the one that was asked for."""
         return self.split >= -math.log(SAMPLE_RATIO_ALPHA)
 
@@ -77,7 +51,7 @@ SAMPLE_RATIO_ALPHA = 0.001
 """Chance that a sound split is taken for a broken one over a whole rollout [probability]."""
 
 
-def decide_live_metric(gate: Gate, seen: LiveMetric, level: DecisionThresholds) -> Verdict:
+def decide_live_gate(gate: Gate, seen: LiveEvidence, level: DecisionThresholds) -> Verdict:
     """FAIL on proof of harm beyond the margin, PASS on proof of none, otherwise wait.
 
     Law: a split that is not what was asked for proves nothing, neither harm nor safety.
@@ -91,7 +65,7 @@ def decide_live_metric(gate: Gate, seen: LiveMetric, level: DecisionThresholds) 
         VerdictFigure(FigureKind.WRONG_SPLIT, seen.split, "nats"),
     )
     fields = {**seen.fields, "figures": figures, "n": seen.n}
-    if seen.broken:
+    if seen.has_sample_ratio_mismatch:
         reason = (
             f"the candidate does not get the share that it was given ({seen.fields['trials']}): the split is broken,"
             " and nothing can be concluded from it"

@@ -1,0 +1,34 @@
+"""Build verdicts: with figures, or without evidence."""
+
+from typing import Any
+
+from surefoot.core.domain import Outcome, Verdict
+from surefoot.core.errors import InvariantBroken
+from surefoot.core.judging.evidence import MissingEvidence
+from surefoot.core.judging.thresholds import DecisionThresholds
+from surefoot.core.policy.policy_types import Gate
+from surefoot.core.record.chain import canonical_bytes
+
+
+def make_verdict(gate: Gate, outcome: Outcome, reason: str, **fields: Any) -> Verdict:
+    """A verdict of this gate."""
+    return Verdict(gate.name, gate.metric.value, outcome, gate.role, reason, **fields)
+
+
+def missing_verdict(gate: Gate, found: MissingEvidence, _level: DecisionThresholds) -> Verdict:
+    """What could not be had, as it was said."""
+    return make_verdict(gate, found.outcome, found.reason)
+
+
+def journalable_sample(sample: object) -> object:
+    """A sample as it can be journalled; the rows that fail are those that hold NaN and the like."""
+    try:
+        canonical_bytes(sample)
+    except InvariantBroken:
+        return ascii(sample)
+    return sample
+
+
+def requests_demanded(recent: int, level: DecisionThresholds) -> str:
+    """How many of the requests that a step demands have come."""
+    return f"only {recent:,} of the {level.min_requests:,} requests that this step demands have come so far"
