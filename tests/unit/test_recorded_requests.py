@@ -147,10 +147,12 @@ def test_records_hold_no_golden_rows(tmp_path: Path) -> None:
     assert found == MissingEvidence(Outcome.NO_DATA, "records hold no model that golden rows could be asked of")
 
 
-@pytest.mark.parametrize("name", ["failures", "answer_shift", "past_scores", "input_differences"])
+@pytest.mark.parametrize("name", ["failure_evidence", "answer_shift", "past_scores", "input_differences"])
 def test_window_without_a_pair_is_no_data(tmp_path: Path, name: str) -> None:
     """A window that nothing was recorded in leaves each of the gates without data, and none of them passes."""
-    question = {"failures": ASKED, "answer_shift": GIVEN, "past_scores": FORESEEN, "input_differences": FED}[name]
+    question = {"failure_evidence": ASKED, "answer_shift": GIVEN, "past_scores": FORESEEN, "input_differences": FED}[
+        name
+    ]
     with recorded(tmp_path) as asked:
         found = getattr(asked, name)(replace(question, since=0.0, until=999.0))
     assert judge(question.gate, found, DecisionThresholds()).outcome is Outcome.NO_DATA

