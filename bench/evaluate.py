@@ -33,7 +33,7 @@ from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.parse import parse_gate
-from surefoot.demo.flights import FEATURES
+from surefoot.demo.flight_requests import FEATURES
 
 HERE = Path(__file__).parent
 LABELS = {"maturity": "12h", "coverage": 0.5}

@@ -31,7 +31,7 @@ from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.judging.evidence import BadEventCounts
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.policy.parse import parse_gate
-from surefoot.demo.flights import FEATURES
+from surefoot.demo.flight_requests import FEATURES
 
 MARK = 1_234_567.0
 """Distance of the one row at which the candidates fail [miles]."""

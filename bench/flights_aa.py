@@ -20,7 +20,7 @@ from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowanc
 from surefoot.core.policy.parse import parse_gate
 from surefoot.core.stats.change_point import log_mixture
 from surefoot.core.stats.rate_eprocess import HARM_FACTORS, epoch_increments, log_evidence
-from surefoot.demo.flights import FEATURES_WITH_GAPS, build_requests, midnight
+from surefoot.demo.flight_requests import FEATURES_WITH_GAPS, build_requests, midnight
 
 DAY = 86400.0
 RAMP = ((5.0, 3.0), (25.0, 5.0), (50.0, 7.0))

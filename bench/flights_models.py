@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
-from surefoot.demo.flights import FEATURES, NUMBER_FEATURES, TEXT_FEATURES, build_requests, midnight
+from surefoot.demo.flight_requests import FEATURES, NUMBER_FEATURES, TEXT_FEATURES, build_requests, midnight
 
 DAY = 86400.0
 Frame = pd.DataFrame

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from surefoot.adapters.mlflow import model_host
-from surefoot.adapters.mlflow.pyfunc.scorer import preload_libraries
+from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import import_libraries_early
 from surefoot.core.domain import Version
 from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
@@ -15,7 +15,7 @@ from surefoot.gateway.inference.tripwire import TripLimits
 from surefoot.gateway.supervision.supervisor import Supervisor
 from surefoot.models.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
-from surefoot.models.predictor import SHADOW_NICENESS
+from surefoot.models.model_protocols import SHADOW_NICENESS
 
 
 class HostClock:
@@ -38,7 +38,7 @@ def main() -> None:
     """Serve until a signal."""
     state, models, port, workers = sys.argv[1:]
     warnings.simplefilter("ignore")
-    preload_libraries()
+    import_libraries_early()
 
     def make(forkserver: Forkserver) -> Gateway:
         def hosted(nice: int, _model: str, version: Version) -> ModelProcess:

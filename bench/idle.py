@@ -23,13 +23,13 @@ from rich.table import Table
 from surefoot import wiring
 from surefoot.adapters.clock import SystemClock
 from surefoot.cli.local import stack
+from surefoot.cli.local.prefect_server import SCHEDULED_FLOWS, _request_prefect
 from surefoot.cli.local.processes import PART_ENVIRONMENT_VARIABLE, end_processes, stack_processes
-from surefoot.cli.local.scheduler import SCHEDULED_FLOWS, _request_prefect
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.events import ChampionAdopted, RolloutOpened, SetSplit, StageEntered
 from surefoot.rollout import Ports, advance_rollout
-from surefoot.rollout.steps import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply
 from surefoot.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

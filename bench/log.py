@@ -22,7 +22,7 @@ from surefoot.core.policy.parse import parse_gate
 from surefoot.gateway.inference.request_assignment import new_request
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, prediction_lines
 from surefoot.gateway.log.segment_writer import SegmentWriter
-from surefoot.models.predictor import AnswerCost
+from surefoot.models.model_protocols import AnswerCost
 
 MODEL = "bench"
 FEATURES = 20

@@ -34,7 +34,7 @@ from surefoot.core.judging.evidence import BadEventCounts, Evidence, MissingEvid
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.record.ledger import fold_entries
-from surefoot.part_counting import PartCounter
+from surefoot.log_file_counting import LogFileCounter
 from surefoot.rollout import due_replay_requests
 from surefoot.settings import Settings
 
@@ -119,8 +119,8 @@ def measure(client: distributed.Client, config: Settings, work: Callable[[], obj
 
 def spread(client: distributed.Client, config: Settings, asked_at: float) -> None:
     """Count all parts that wait on the workers, one at a time on each."""
-    with contextlib.closing(PartCounter(config, MODEL, ROLLOUT)) as counter:
-        waiting = list(counter.waiting(asked_at))
+    with contextlib.closing(LogFileCounter(config, MODEL, ROLLOUT)) as counter:
+        waiting = list(counter.waiting_files(asked_at))
     client.gather(
         [
             client.submit(count_on_worker, str(config.home), MODEL, ROLLOUT, part, asked_at, pure=False)

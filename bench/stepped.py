@@ -46,7 +46,7 @@ from surefoot.core.record.events import (
 from surefoot.core.record.ledger import Ledger
 from surefoot.core.rollback.stepped_rollback import is_stepping
 from surefoot.rollout import Ports
-from surefoot.rollout.steps import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply
 from surefoot.settings import Settings
 
 MODEL = "u"

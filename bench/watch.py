@@ -28,7 +28,7 @@ from bench.watch_years import BASKET, FAULT_DAY, Fault, years
 from surefoot.core.champion_watch.day_counts import DAY_S, MILLIONTHS, DayCounts, LabelValue
 from surefoot.core.champion_watch.early_signals import PAST_DAYS, RECENT_DAYS, SignalReading, read_signals
 from surefoot.core.domain import Outcome
-from surefoot.demo.flights import FEATURES
+from surefoot.demo.flight_requests import FEATURES
 
 PER_YEAR = 0.1
 """False alarms that are accepted [count a year]."""

@@ -1,18 +1,18 @@
-"""Reconcile the journal with registry, gateway and Prefect: adopt changes, resume rollouts, report drift."""
+"""Reconcile the journal with the registry, the gateway and Prefect: adopt changes, resume rollouts, report drift."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.finished_flow_runs import update_ended_runs
+from tasks.promote_flow_runs import update_ended_runs
 from tasks.reconcile import (
     abort_cancelled_rollouts,
     apply_registry_changes,
     compact_all_logs,
     count_ended_rollouts,
     drill_fallbacks,
-    heads,
+    final_reconcile_state,
+    journal_heads,
     mark_dead_runs_crashed,
-    reconciled,
     report_drift,
     resume_rollouts,
     serve_champions,
@@ -24,7 +24,7 @@ from tasks.reconcile import (
 @flow(name="reconcile")
 def reconcile() -> State[dict[str, list[str]]]:
     """Run when there is something to do; each part finds what it needs by itself and is safe to repeat."""
-    before = heads()
+    before = journal_heads()
     reaped = mark_dead_runs_crashed()
     aborted = abort_cancelled_rollouts()
     serve_champions()
@@ -36,6 +36,6 @@ def reconcile() -> State[dict[str, list[str]]]:
     shown = show()
     done = {"reaped": reaped, "aborted": aborted, **changes, "started": started, "tables": tables, "counted": counted}
     done |= {"drilled": drilled, "shown": shown}
-    return reconciled(
+    return final_reconcile_state(
         {**done, "drift": report_drift(), "told": update_ended_runs(), "compacted": compact_all_logs()}, before
     )

@@ -1,4 +1,4 @@
-"""List what a rolled-back version answered, compute corrected answers with a good version, and journal both."""
+"""List the requests that a rolled-back version answered (its exposure), and compute corrected answers."""
 
 import hashlib
 import tempfile

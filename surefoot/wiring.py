@@ -1,4 +1,4 @@
-"""Connect the ports of use cases to their adapters, and close what was opened."""
+"""Wire use cases to the adapters of one installation: open their ports, and close what was opened."""
 
 import hashlib
 import os
@@ -15,12 +15,12 @@ from surefoot.adapters.clock import HostClock, open_clock
 from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.policy_file import list_policy_files, read_policy
 from surefoot.adapters.config.policy_view import PolicyView
-from surefoot.adapters.datalayer.data_layer import TableAdapters
+from surefoot.adapters.datalayer.table_adapters import TableAdapters
 from surefoot.adapters.evidence.mirrored_answers import MirroredAnswers
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.evidence_store.evidence_store import EvidenceStore
-from surefoot.adapters.flow_state import record_projected_entry
 from surefoot.adapters.journal.sql_journal import SqlJournal
+from surefoot.adapters.last_flow_runs import record_projected_entry
 from surefoot.adapters.mlflow.artifacts import ArtifactCache
 from surefoot.adapters.mlflow.deleted_versions import is_version_deleted
 from surefoot.adapters.mlflow.registry import MlflowRegistry
@@ -45,7 +45,7 @@ from surefoot.gateway.http.app import Gateway, build_app
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.models.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
-from surefoot.models.predictor import SHADOW_NICENESS
+from surefoot.models.model_protocols import SHADOW_NICENESS
 from surefoot.rollout import (
     CandidateRequest,
     Ports,
@@ -290,7 +290,7 @@ def project_journal(config: Settings, model: str, flow_run: str = "", upto: int 
     from surefoot.adapters.mlflow.runs.projection import MlflowProjection  # noqa: PLC0415 - MLflow costs 2.6 CPU seconds
     from surefoot.adapters.mlflow.runs.run_writer import RunPlots  # noqa: PLC0415 - same
     from surefoot.reports.evidence_over_time import evidence_over_time_png  # noqa: PLC0415 - so does Matplotlib
-    from surefoot.reports.plots import slice_losses_png, verdicts_png  # noqa: PLC0415 - same
+    from surefoot.reports.verdict_plots import slice_losses_png, verdicts_png  # noqa: PLC0415 - same
 
     with open_journal(config) as journal:
         entries = tuple(entry for entry in journal.read(model) if upto is None or entry.seq <= upto)

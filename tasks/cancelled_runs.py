@@ -1,4 +1,4 @@
-"""Find promote runs that a person has cancelled, whatever state they have come to since."""
+"""Find the Prefect runs of the promote flow that a person has cancelled."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING

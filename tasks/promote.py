@@ -1,4 +1,4 @@
-"""Define the Prefect tasks that open, promote and bake a rollout, and the final state of the flow."""
+"""Define the Prefect tasks that open, promote and bake a rollout, and the final state of their flow."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from surefoot import wiring
-from surefoot.adapters import flow_state
+from surefoot.adapters import last_flow_runs
 from surefoot.controller.scheduler import NOTHING_TO_DO
 from surefoot.core.actions import NoRollout, WaitUntil
 from surefoot.core.domain import RolloutKind, Stage
@@ -19,7 +19,7 @@ from surefoot.rollout import end_cancelled_rollouts, open_promotion
 from surefoot.rollout.reconcile import bake_action
 from surefoot.settings import read_settings
 from tasks.cancelled_runs import this_cancelled_run
-from tasks.finished_flow_runs import name_run, tag_flow_run, update_ended_runs
+from tasks.promote_flow_runs import name_flow_run, tag_flow_run, update_ended_runs
 from tasks.stage_driver import drive_stage, is_retryable_failure, open_flow_ports, project_journal_to_mlflow
 from tasks.states import combine_states, rollout_state
 
@@ -84,7 +84,7 @@ def due_bakes() -> dict[str, str]:
 
     A rollout whose policy cannot be read is among them: its own task fails of that, and no other.
     """
-    flow_state.record_heartbeat(read_settings().home, "watch")
+    last_flow_runs.record_heartbeat(read_settings().home, "watch")
     with open_flow_ports() as ports:
         ledgers = {model: ports.ledger(model) for model in ports.journal.models()}
         now = ports.clock.now()
@@ -126,5 +126,5 @@ def final_watch_state(states: Mapping[str, State[Any]]) -> State[Any] | list[Sta
         update_ended_runs()
     if not states:
         return Completed(name=NOTHING_TO_DO, message="no look is due")
-    name_run(f"watch: looked at {', '.join(states)}")
+    name_flow_run(f"watch: looked at {', '.join(states)}")
     return combine_states(list(states.values()))

@@ -1,4 +1,4 @@
-"""Define the Prefect tasks of the reconcile flow: registry changes, interrupted rollouts, drift and compaction."""
+"""Define the Prefect tasks of the reconcile flow, such as serving champions and resuming rollouts."""
 
 import datetime as dt
 from functools import partial
@@ -12,7 +12,7 @@ from prefect.states import Completed, Crashed
 from prefect.types._datetime import now
 
 from surefoot import wiring
-from surefoot.adapters import flow_state
+from surefoot.adapters import last_flow_runs
 from surefoot.controller.scheduler import NOTHING_TO_DO
 from surefoot.core.errors import SurefootError
 from surefoot.core.record.event_sentences import describe_event
@@ -23,6 +23,7 @@ from surefoot.rollout import (
     NextStep,
     Ports,
     adopt_champions,
+    check_due_checkpoints,
     drill,
     end_cancelled_rollouts,
     end_withdrawn_rollout,
@@ -32,20 +33,19 @@ from surefoot.rollout import (
     journal_model_drift,
     next_step,
     open_requested_rollout,
-    prove_checkpoints,
-    settle_tables,
+    restore_due_tables,
 )
 from surefoot.rollout.reconcile import MAX_RUNS_WITHOUT_PROGRESS, SILENCE_S
 from surefoot.settings import read_settings
 from tasks.cancelled_runs import cancelled_runs, latest_promote_runs
-from tasks.finished_flow_runs import name_run
+from tasks.promote_flow_runs import name_flow_run
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow
 from tasks.states import MAX_MESSAGE_LENGTH
 
 _UNFINISHED_STATES = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
 
 
-def heads() -> dict[str, int]:
+def journal_heads() -> dict[str, int]:
     """Sequence of the last entry of each journal."""
     with wiring.open_journal(read_settings()) as journal:
         return {model: seq for model, (seq, _) in journal.heads().items()}
@@ -54,7 +54,7 @@ def heads() -> dict[str, int]:
 @task(name="adopt champions", retries=2, retry_delay_seconds=5, retry_condition_fn=is_retryable_failure)
 def serve_champions() -> dict[str, str]:
     """Serve the champion of every model with a policy."""
-    flow_state.record_heartbeat(read_settings().home, "reconcile")
+    last_flow_runs.record_heartbeat(read_settings().home, "reconcile")
     with open_flow_ports() as ports:
         said = adopt_champions(ports, wiring.read_policies(read_settings()))
     for model, line in said.items():
@@ -264,8 +264,8 @@ def settle_all_tables() -> list[str]:
         for model in ports.journal.models():
             head = ports.ledger(model).head
             try:
-                settle_tables(ports, model)
-                prove_checkpoints(ports, model)
+                restore_due_tables(ports, model)
+                check_due_checkpoints(ports, model)
             except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
                 get_run_logger().error("tables of %s: %s", model, error)
             events = (decode_event(entry.kind, entry.data) for entry in ports.journal.read(model, after=head))
@@ -316,7 +316,7 @@ def compact_all_logs() -> list[str]:
     return done
 
 
-def reconciled(done: dict[str, list[str]], before: dict[str, int]) -> State[dict[str, list[str]]]:
+def final_reconcile_state(done: dict[str, list[str]], before: dict[str, int]) -> State[dict[str, list[str]]]:
     """The last state of the flow, whose run is named for what it did.
 
     Args:
@@ -325,8 +325,12 @@ def reconciled(done: dict[str, list[str]], before: dict[str, int]) -> State[dict
     """
     said = [f"{what} {', '.join(lines)}" for what, lines in done.items() if lines]
     named = " ".join(line for lines in done.values() for line in lines)
-    said += [f"journalled {model}" for model, seq in heads().items() if seq != before.get(model) and model not in named]
+    said += [
+        f"journalled {model}"
+        for model, seq in journal_heads().items()
+        if seq != before.get(model) and model not in named
+    ]
     if not said:
         return Completed(name=NOTHING_TO_DO, message="journal, registry, gateway and Prefect agree", data=done)
-    name_run(f"reconcile: {'; '.join(said)}")
+    name_flow_run(f"reconcile: {'; '.join(said)}")
     return Completed(message="; ".join(said)[:MAX_MESSAGE_LENGTH], data=done)

@@ -18,7 +18,7 @@ from surefoot.core.record.events import GateJudged, decode_event
 from surefoot.core.record.ledger import fold_entries
 from surefoot.rollout import Ports, drive_rollout
 from surefoot.settings import read_settings
-from tasks.progress import ProgressArtifact, artifact_key
+from tasks.progress_artifact import ProgressArtifact, artifact_key
 from tasks.states import MAX_MESSAGE_LENGTH, SKIPPED_STATE_NAME, rollout_state
 
 if TYPE_CHECKING:

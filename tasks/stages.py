@@ -1,4 +1,4 @@
-"""Define a Prefect task for each stage of the promote flow: validate, shadow, live shadow, canary step."""
+"""Define a Prefect task for each stage of the promote flow: validate, shadow, live shadow and canary."""
 
 from prefect import task
 from prefect.client.schemas.objects import State

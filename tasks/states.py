@@ -1,4 +1,4 @@
-"""Map the outcome of a rollout to Prefect states; a version that was rejected never shows as Completed."""
+"""Map the outcome of a rollout to Prefect states: a rejected version never shows as Completed."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ MAX_MESSAGE_LENGTH = 2000
 _TERMINAL_STATE_NAMES = frozenset(str(terminal_stage) for terminal_stage in TERMINAL_STAGES)
 
 
-class TurnedAwayState(State[Any]):
+class RejectedState(State[Any]):
     """A FAILED state that is an answer and no error: what the task or flow returned can be read.
 
     Of any other FAILED state that a flow returns Prefect logs a traceback, and the process of the run exits with 1.
@@ -49,9 +49,9 @@ def rollout_state(ledger: "Ledger", rollout: str, data: object = None, kind: Rol
     stage, reason = current_outcome(ledger, found)
     said = reason[:MAX_MESSAGE_LENGTH]
     if is_held(found):
-        return Failed(cls=TurnedAwayState, name="Held", message=said, data=data)
+        return Failed(cls=RejectedState, name="Held", message=said, data=data)
     if is_unwanted_end(found.opened.kind, stage) and kind in {None, found.opened.kind}:
-        return Failed(cls=TurnedAwayState, name=stage.value, message=said, data=data)
+        return Failed(cls=RejectedState, name=stage.value, message=said, data=data)
     return Completed(name=stage.value, message=said, data=data)
 
 
@@ -78,7 +78,7 @@ def combine_states(states: Sequence[State[Any]]) -> State[Any] | list[State[Any]
     ended = [state for state in states if state.is_failed()]
     if ended and all(state.name in _TERMINAL_STATE_NAMES for state in ended):
         return Failed(
-            cls=TurnedAwayState,
+            cls=RejectedState,
             name=ended[0].name,
             message="; ".join(state.message or "" for state in ended)[:MAX_MESSAGE_LENGTH],
         )

@@ -1,4 +1,4 @@
-"""Define the Prefect tasks that judge champions after the bake, and start the deployment that retrains them."""
+"""Define the Prefect tasks that judge champions after the bake, and start their retraining."""
 
 from prefect import task
 from prefect.client.schemas.objects import State
@@ -10,7 +10,7 @@ from surefoot.core.errors import SurefootError
 from surefoot.core.record.event_sentences import describe_event
 from surefoot.core.record.events import decode_event
 from surefoot.core.rollback.stepped_rollback import is_held
-from surefoot.rollout import Ports, drive_rollout, evaluate_champion, next_watch, retraining
+from surefoot.rollout import Ports, drive_rollout, evaluate_champion, next_evaluation_time, retraining_to_start
 from tasks.stage_driver import is_retryable_failure, open_flow_ports, project_journal_to_mlflow
 from tasks.states import MAX_MESSAGE_LENGTH
 
@@ -23,7 +23,7 @@ def due_champions() -> list[str]:
 
 def _is_due(ports: Ports, model: str) -> bool:
     try:
-        due = next_watch(ports.ledger(model))
+        due = next_evaluation_time(ports.ledger(model))
     except SurefootError:
         return True
     return due is not None and due <= ports.clock.now()
@@ -46,7 +46,7 @@ def watch_champion_once(model: str) -> State[str]:
         if ledger.open:
             drive_rollout(ports, model, until=lambda seen: not seen.open or is_held(seen.rollout))
         fresh = [decode_event(entry.kind, entry.data) for entry in ports.journal.read(model, after=head)]
-        wanted = retraining(ports.ledger(model))
+        wanted = retraining_to_start(ports.ledger(model))
     for event in fresh:
         log.info("%s", describe_event(event))
     if wanted:

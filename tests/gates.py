@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from surefoot.core.domain import Role
+from surefoot.core.policy.gates.any_gate import GATE_CLASSES
 from surefoot.core.policy.gates.base import ExpectedRate, ExpectedSpread, Labels, PolicyModel
+from surefoot.core.policy.gates.implicit import ImplicitGate
 from surefoot.core.policy.gates.paired import ExpectedErrors
 from surefoot.core.policy.gates.served import ExpectedMean
-from surefoot.core.policy.gates.shift_and_golden import ImplicitGate
-from surefoot.core.policy.gates.union import GATE_CLASSES
 from surefoot.core.policy.policy_types import (
     Costs,
     Gate,

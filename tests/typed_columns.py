@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from surefoot.adapters.feature_tables.typed_column_reader import TypedColumnReader
-from surefoot.models.predictor import TableColumn
+from surefoot.models.model_protocols import TableColumn
 
 
 def read_typed_features(

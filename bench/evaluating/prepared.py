@@ -18,7 +18,7 @@ from bench.flights_models import Shop
 from surefoot.adapters.mlflow.artifacts import directory_digest
 from surefoot.adapters.predictions.compaction import compact_log
 from surefoot.core.domain import Version
-from surefoot.demo.flights import FEATURES, UNIT_COLUMN
+from surefoot.demo.flight_requests import FEATURES, UNIT_COLUMN
 
 MODEL = "flights-late"
 YEAR_S = 365.0 * 86_400.0

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from surefoot import wiring
-from surefoot.adapters import flow_state
+from surefoot.adapters import last_flow_runs
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.policy.recovery.data_layer import parse_data_source
 from surefoot.core.record.chain import Entry
@@ -48,7 +48,7 @@ def view_differences(config: Settings, model: str, since: int) -> list[str]:
     """
     with wiring.open_journal(config) as journal:
         end = next((e.seq for e in journal.read(model, after=since) if e.kind == "RolloutEnded"), 0)
-    if not end or flow_state.last_projected_entry(config.home, model) < end:
+    if not end or last_flow_runs.last_projected_entry(config.home, model) < end:
         return ["MLflow was not made to show the end of the rollback"]
     drawn = wiring.project_journal(config, model, upto=end)
     return [f"{drawn} MLflow runs or pages did not show what the journal says"] if drawn else []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from surefoot.demo.flights import NUMBER_FEATURES, TEXT_FEATURES
+from surefoot.demo.flight_requests import NUMBER_FEATURES, TEXT_FEATURES
 
 COLUMNS = tuple(f"x{number}" for number in range(20))
 FLIGHTS = "flights"

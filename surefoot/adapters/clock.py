@@ -1,4 +1,4 @@
-"""Provide clocks: the host's own, and one whose time a replay sets."""
+"""Provide clocks: the clock of the host, and a replay clock whose time is set."""
 
 import math
 import os

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from surefoot.cli import backtest, compact, demo, operate, promote, read_only, serve, spread, status
+from surefoot.cli import backtest, compact, demo, emergency, promote, read_only, servers, spread, status
 from surefoot.cli.printing.lossy_stream import LossyStream
 from surefoot.cli.served import data, exposure, fallback, versions, watch
 from surefoot.core.errors import InvariantBroken, SurefootError
@@ -23,11 +23,11 @@ app = typer.Typer(
     help="Promotes MLflow model versions one provable step at a time, and takes them back the moment they slip.",
 )
 for module in (
-    serve,
+    servers,
     status,
     read_only,
     promote,
-    operate,
+    emergency,
     data,
     versions,
     exposure,
@@ -42,7 +42,7 @@ for module in (
 
 
 _STATE_CHANGING_COMMANDS = (
-    *operate.EMERGENCY_COMMANDS,
+    *emergency.EMERGENCY_COMMANDS,
     "repair",
     "release",
     "data",
@@ -81,8 +81,8 @@ def main() -> None:
     """Run a command; every error is one line that says what to do."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
-    if sys.argv[1] in operate.EMERGENCY_COMMANDS:
-        sys.argv[2:] = operate.ignore_malformed_options(sys.argv[2:])
+    if sys.argv[1] in emergency.EMERGENCY_COMMANDS:
+        sys.argv[2:] = emergency.ignore_malformed_options(sys.argv[2:])
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a connection that breaks must not stop an emergency half-way
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -18,8 +18,8 @@ from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.evidence.prediction_log_evidence import SuiteRunner
 from surefoot.adapters.predictions.recorded.recorded_requests import RecordedRequests
 from surefoot.backtest import BacktestResult, backtest
-from surefoot.backtest.run import rollout_milestones
-from surefoot.cli.printing.output import colour_outcome_words, console, format_utc_time, print_json, print_table
+from surefoot.backtest.run_backtest import rollout_milestones
+from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time, print_json, print_table
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import NotFound, Rejected
 from surefoot.core.judging.data_validation import ValidationResult
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _DAY_S = 86400.0
 
 
-def run_backtest(
+def backtest_command(
     model: Annotated[str, typer.Argument(help="Registered model.")],
     log: Annotated[Path | None, typer.Option(help="Parquet file of records (docs/record-schema.md).")] = None,
     labels: Annotated[Path | None, typer.Option(help="Parquet file of labels that came separately.")] = None,
@@ -231,4 +231,4 @@ def _truth(file: Path) -> dict[str, object]:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(name="backtest")(run_backtest)
+    app.command(name="backtest")(backtest_command)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from surefoot import wiring
-from surefoot.cli.printing.output import console, print_json
+from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.read_only import JsonOption
 from surefoot.core.errors import NotFound
 from surefoot.settings import read_settings

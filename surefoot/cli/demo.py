@@ -17,8 +17,7 @@ from rich.table import Table
 from surefoot import wiring
 from surefoot.cli.local import stack
 from surefoot.cli.local.signals import exit_on_stop_signals
-from surefoot.cli.printing import output
-from surefoot.cli.printing.output import console
+from surefoot.cli.printing.console import colour_outcome_words, console, format_utc_time
 from surefoot.core.domain import Outcome
 from surefoot.core.errors import Rejected, SurefootError, Unavailable
 from surefoot.core.record.chain import Entry, check_chain
@@ -34,7 +33,7 @@ from surefoot.settings import Settings
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-    from surefoot.demo.report import RolloutSummary
+    from surefoot.demo.demo_report import RolloutSummary
     from surefoot.demo.story import DemoStory
 
 _TrainedVersions = list[tuple[int, "Pipeline", str]]
@@ -90,8 +89,8 @@ class _DemoEnvironment:
             self._told.add(key)
         if isinstance(event, ChampionJudged | ChampionWatched) and not self._news(event):
             return
-        sentence = output.colour_outcome_words(" ".join(describe_event(event).split()))
-        console.print(f"    {output.format_utc_time(entry.at)}  {sentence}")
+        sentence = colour_outcome_words(" ".join(describe_event(event).split()))
+        console.print(f"    {format_utc_time(entry.at)}  {sentence}")
 
     def _news(self, event: ChampionJudged | ChampionWatched) -> bool:
         """Whether a look at the champion has found something that was not told yet."""
@@ -205,8 +204,8 @@ def _train(cache: Path, sender: Connection) -> None:
     """Main function of the training process: send the trained versions, or the error as text."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent ends this process
     try:
-        from surefoot.demo.flights import build_requests  # noqa: PLC0415 - pandas and scikit-learn take seconds
-        from surefoot.demo.models import VERSION_RECIPES, train_versions  # noqa: PLC0415 - same
+        from surefoot.demo.flight_requests import build_requests  # noqa: PLC0415 - pandas and scikit-learn take seconds
+        from surefoot.demo.model_versions import VERSION_RECIPES, train_versions  # noqa: PLC0415 - same
 
         made = train_versions(build_requests(cache))
         sender.send([(VERSION_RECIPES.index(recipe), pipeline, digest) for recipe, pipeline, digest in made])
@@ -218,9 +217,9 @@ def _theatre(config: Settings, trained: _TrainedVersions) -> "tuple[_DemoEnviron
     """The story with its callers, every version registered."""
     from surefoot.adapters.clock import ReplayClock  # noqa: PLC0415 - beside its use
     from surefoot.demo import story  # noqa: PLC0415 - same
-    from surefoot.demo.flights import build_requests  # noqa: PLC0415 - same
-    from surefoot.demo.models import VERSION_RECIPES  # noqa: PLC0415 - same
-    from surefoot.demo.traffic import TrafficReplay  # noqa: PLC0415 - same
+    from surefoot.demo.flight_requests import build_requests  # noqa: PLC0415 - same
+    from surefoot.demo.model_versions import VERSION_RECIPES  # noqa: PLC0415 - same
+    from surefoot.demo.traffic_replay import TrafficReplay  # noqa: PLC0415 - same
 
     flights = build_requests(config.home.parent / "flights.parquet")
     live = flights[flights["at"] >= story.REPLAY_START].iloc[:: story.EVERY_NTH_FLIGHT]
@@ -251,7 +250,7 @@ def _first_answer(config: Settings, trained: _TrainedVersions) -> int:
 
 def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path | None, *, keep: bool) -> int:
     from surefoot.adapters.predictions.prediction_log import PredictionLog  # noqa: PLC0415 - beside its use
-    from surefoot.demo import report  # noqa: PLC0415 - same
+    from surefoot.demo import demo_report  # noqa: PLC0415 - same
 
     theatre, play = _theatre(config, trained)
     replay = play.replay
@@ -264,7 +263,7 @@ def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path
     finally:
         replay.close()
     entries = theatre.entries(0)
-    found = report.summarize_rollouts(play, entries, PredictionLog(config.log))
+    found = demo_report.summarize_rollouts(play, entries, PredictionLog(config.log))
     wiring.project_journal(config, "flights-late")
     seconds = time.monotonic() - began
     extra: dict[str, object] = {
@@ -272,7 +271,7 @@ def _play(config: Settings, trained: _TrainedVersions, began: float, json_: Path
         "aliases agree with the journal": _aliases(config, theatre.ledger()),
         "the story came to its end": not trouble,
     }
-    rows = report.claim_rows(play, found, entries, extra)
+    rows = demo_report.claim_rows(play, found, entries, extra)
     _timeline(found)
     _claims(rows)
     seen = replay.seen
@@ -307,9 +306,9 @@ def _timeline(found: "list[RolloutSummary]") -> None:
     for item in found:
         version = f"version {item.scene.number}, " if item.scene.number else ""
         console.print(
-            f"  ({item.scene.story}) {version}{item.scene.title}: {output.colour_outcome_words(item.terminal_stage)}"
+            f"  ({item.scene.story}) {version}{item.scene.title}: {colour_outcome_words(item.terminal_stage)}"
         )
-        console.print(f"      {output.colour_outcome_words(' '.join(item.reason.split()))}")
+        console.print(f"      {colour_outcome_words(' '.join(item.reason.split()))}")
         if item.stages:
             console.print(f"      [dim]{' > '.join(item.stages)}[/dim]")
         times = []

@@ -9,10 +9,12 @@ import typer
 from rich.console import Console
 
 from surefoot import wiring
-from surefoot.cli.printing import output
-from surefoot.cli.printing.output import console
+from surefoot.cli.actor import current_actor
+from surefoot.cli.printing.console import console, print_json
+from surefoot.cli.printing.journal_output import print_history
 from surefoot.cli.printing.progress_bar import replay_progress_bar
 from surefoot.cli.read_only import JsonOption, ModelArgument
+from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.domain import Stage
 from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.rollout import Ports, drive_rollout, open_promotion
@@ -37,7 +39,7 @@ def promote(
     config = read_settings()
     with (
         replay_progress_bar(quiet=json_) as report,
-        wiring.open_ports(config, output.current_actor(), output.REGISTRY_TIMEOUT_S, report) as ports,
+        wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S, report) as ports,
     ):
         head = len(ports.journal.read(model))
         rollout = open_promotion(ports, wiring.promotion_request(config, model, version, reason, force=force))
@@ -59,7 +61,7 @@ def promote(
             return 130
         stage = ledger.rollouts[rollout].stage
         if json_:
-            output.print_json(
+            print_json(
                 {"rollout": rollout, "stage": stage.value, "reason": ledger.rollouts[rollout].reason, "flow_run": run}
             )
         return 0 if stage in {Stage.BAKING, Stage.PROMOTED} else 1
@@ -103,7 +105,7 @@ def _drive(ports: Ports, model: str, head: int, *, quiet: bool) -> Ledger:
     def show_new(ledger: Ledger, _action: object) -> None:
         nonlocal shown
         if not quiet and ledger.head > shown:
-            output.print_history(ports.journal.read(model, after=shown), everything=False)
+            print_history(ports.journal.read(model, after=shown), everything=False)
         shown = max(shown, ledger.head)
 
     show_new(ports.ledger(model), None)  # a rollout that ended when it was opened takes no step any more
@@ -116,14 +118,14 @@ def _follow(ports: Ports, model: str, rollout: str, head: int, *, quiet: bool) -
     """Print what the flow run journals until the rollout bakes or ends."""
     ledger = fold_entries(model, ports.journal.read(model))
     if not quiet:
-        output.print_history(ports.journal.read(model, after=head), everything=False)
+        print_history(ports.journal.read(model, after=head), everything=False)
     while ledger.open == rollout and not _over(ledger):
         fresh = ports.journal.read(model, after=ledger.head)
         if not fresh:
             time.sleep(0.3)
             continue
         if not quiet:
-            output.print_history(fresh, everything=False)
+            print_history(fresh, everything=False)
         ledger = fold_entries(model, fresh, ledger)
     return ledger
 

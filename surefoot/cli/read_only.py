@@ -1,4 +1,4 @@
-"""Define the read-only commands `lint`, `plan`, `schema`, `history` and `verify`."""
+"""Define the commands that change nothing: `lint`, `plan`, `schema`, `history` and `verify`."""
 
 from collections import Counter
 from functools import partial
@@ -11,11 +11,13 @@ from rich.markup import escape
 from surefoot import wiring
 from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.policy_file import find_line, list_policy_files, read_policy
-from surefoot.adapters.datalayer.policy_check import TableNotes, check_tables
+from surefoot.adapters.datalayer.table_policy_check import TableNotes, check_tables
 from surefoot.adapters.evidence_store.request_key_index import altered_file_message, find_altered_files
 from surefoot.adapters.evidence_store.verdict_recount import recount_verdict
-from surefoot.cli.printing import output, plan_output
-from surefoot.cli.printing.output import console
+from surefoot.cli.printing import plan_output
+from surefoot.cli.printing.console import console, print_json
+from surefoot.cli.printing.journal_output import entry_json, print_history
+from surefoot.cli.printing.plan_output import print_plan
 from surefoot.core import planning
 from surefoot.core.errors import FallbackInvalid, JournalTampered, NotFound, PolicyInvalid, Rejected, SurefootError
 from surefoot.core.judging.reverify import RecountResult, reverify
@@ -24,7 +26,7 @@ from surefoot.core.policy.schema import policy_schema
 from surefoot.core.ports import Journal
 from surefoot.core.record.chain import check_chain
 from surefoot.core.record.events import as_json
-from surefoot.rollout import lost_entries_message
+from surefoot.rollout import journal_behind_gateway_message
 from surefoot.settings import Settings, read_settings
 
 ModelArgument = Annotated[str, typer.Argument(help="Registered model.")]
@@ -75,7 +77,7 @@ def lint(
         for note in (*planning.list_policy_notes(policy), *plan_output.missing_engine_notes(policy), *tables.notes):
             console.print(f"note: {escape(note)}")
     if json_:
-        output.print_json({"policies": found})
+        print_json({"policies": found})
     return 2 if wrong or (strict and blind) else 0
 
 
@@ -120,7 +122,7 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
     trial = wiring.make_version_processes(config).try_loading(model, candidate)
     if trial.problem:
         raise Rejected(trial.problem)
-    output.print_plan(policy, candidate.number, champion)
+    print_plan(policy, candidate.number, champion)
     plan_output.print_load_trial(candidate.number, trial)
     plan_output.print_detectability(policy, planning.plan_policy(policy), planning.false_alarms_a_year(policy))
     for note in plan_output.missing_engine_notes(policy):
@@ -129,7 +131,7 @@ def plan(model: ModelArgument, version: Annotated[str, typer.Argument(help="Vers
 
 def schema() -> None:
     """Print the JSON Schema of a policy file, for editors."""
-    output.print_json(policy_schema())
+    print_json(policy_schema())
 
 
 def history(
@@ -143,9 +145,9 @@ def history(
     if not entries:
         raise NotFound(f"the journal holds nothing of {model}")
     if json_:
-        output.print_json([output.entry_json(entry) for entry in entries])
+        print_json([entry_json(entry) for entry in entries])
     else:
-        output.print_history(entries, everything=everything)
+        print_history(entries, everything=everything)
 
 
 def verify(model: Annotated[str | None, typer.Argument(help="Registered model; all without a name.")] = None) -> None:
@@ -163,7 +165,7 @@ def _verify(config: Settings, journal: Journal, model: str | None, generations: 
     for name, generation in generations.items():
         head = len(journal.read(name)) if name in known else 0
         if generation > head and model in (None, name):
-            raise JournalTampered(lost_entries_message(name, head, generation))
+            raise JournalTampered(journal_behind_gateway_message(name, head, generation))
     for name in [model] if model else known:
         entries = journal.read(name)
         if not entries:

@@ -1,4 +1,4 @@
-"""Define the command `spread`, which measures on logged requests the rates and deviations that plans assume."""
+"""Define the command `spread`, which measures the rates and deviations that plans assume, on logged requests."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -11,7 +11,7 @@ from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.evidence.champion_history import measure_champion_history
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.adapters.replay.offline_replay import OfflineReplay
-from surefoot.cli.printing.output import console, format_utc_time, print_json
+from surefoot.cli.printing.console import console, format_utc_time, print_json
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.domain import EvidenceKind, Version
 from surefoot.core.errors import Rejected

@@ -8,10 +8,11 @@ import typer
 from rich.markup import escape
 
 from surefoot import wiring
-from surefoot.adapters import flow_state
-from surefoot.cli.local import scheduler, stack
-from surefoot.cli.printing import output
-from surefoot.cli.printing.output import console
+from surefoot.adapters import last_flow_runs
+from surefoot.cli.actor import current_actor
+from surefoot.cli.local import prefect_server, stack
+from surefoot.cli.printing.console import console, format_utc_time, print_json
+from surefoot.cli.printing.status_output import print_status, status_json
 from surefoot.cli.read_only import JsonOption
 from surefoot.core.domain import Outcome, RolloutKind, Split
 from surefoot.core.durations import format_duration
@@ -22,7 +23,7 @@ from surefoot.core.record.events import LIVE_SPLIT_DRIFT
 from surefoot.core.record.ledger import Ledger
 from surefoot.core.rollback.stepped_rollback import is_held
 from surefoot.core.state_machine import gate_evaluation_interval
-from surefoot.rollout import Ports, lost_entries_message, split_mismatch, table_problems
+from surefoot.rollout import Ports, journal_behind_gateway_message, split_mismatch, table_problems
 from surefoot.settings import Settings, read_settings
 
 _MAX_MISSED_TICKS = 2.0
@@ -40,7 +41,7 @@ def status(
     """Say what is served, since when, why, what is under way, and what is wrong; exits with 1 when something is."""
     config = read_settings()
     running = stack.running_parts(config)
-    with wiring.open_ports(config, output.current_actor(), _REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(config, current_actor(), _REGISTRY_TIMEOUT_S) as ports:
         general = [*_parts(running), *_schedules(config, running), *_ticks(config, running), *_policies(config)]
         found: list[dict[str, object]] = []
         wrong = bool(general)
@@ -58,11 +59,11 @@ def status(
             ledger, live, trouble, notes, aliases = _look(config, ports, name, running)
             wrong = wrong or bool(trouble)
             if json_:
-                found.append({**output.status_json(ledger, live, aliases), "trouble": trouble, "notes": notes})
+                found.append({**status_json(ledger, live, aliases), "trouble": trouble, "notes": notes})
             else:
-                output.print_status(ledger, live, [*trouble, *notes])
+                print_status(ledger, live, [*trouble, *notes])
         if json_:
-            output.print_json({"models": found, "processes": running, "trouble": general, "ok": not wrong})
+            print_json({"models": found, "processes": running, "trouble": general, "ok": not wrong})
         elif not known:
             console.print(f"no model yet: write a policy into {config.configs} and set alias champion in MLflow")
         return 1 if wrong else 0
@@ -97,7 +98,7 @@ def _look(
         if live is None and not trouble:
             trouble.append("the gateway does not serve this model yet: 'reconcile' sees to it once it has a champion")
         if live and live.generation > ledger.head:
-            trouble.append(lost_entries_message(name, ledger.head, live.generation))
+            trouble.append(journal_behind_gateway_message(name, ledger.head, live.generation))
         elif live and (mismatch := split_mismatch(ledger, live)):
             trouble.append(f"{mismatch}: 'surefoot history {name}' shows why")
     except SurefootError as error:
@@ -136,7 +137,7 @@ def _schedules(config: Settings, running: dict[str, bool]) -> list[str]:
     if not running.get("prefect", False):
         return []
     try:
-        return scheduler.describe_paused_flows(config, _PREFECT_TIMEOUT_S)
+        return prefect_server.describe_paused_flows(config, _PREFECT_TIMEOUT_S)
     except Unavailable as error:
         return [str(error)]
 
@@ -145,11 +146,11 @@ def _ticks(config: Settings, running: dict[str, bool]) -> list[str]:
     """Scheduled flows that have not come for more than two ticks."""
     found = []
     started = max((born for _, born in config.processes.values()), default=0.0)
-    for name, purpose in scheduler.PAUSED_FLOW_EFFECTS.items():
-        last = flow_state.last_heartbeat(config.home, name)
+    for name, purpose in prefect_server.PAUSED_FLOW_EFFECTS.items():
+        last = last_flow_runs.last_heartbeat(config.home, name)
         silent = time.time() - max(last or 0.0, started)
-        if running and silent > _MAX_MISSED_TICKS * config.tick + scheduler.FLOW_START_TIMEOUT_S:
-            when = f"since {output.format_utc_time(last)} UTC" if last else "since the stack was started"
+        if running and silent > _MAX_MISSED_TICKS * config.tick + prefect_server.FLOW_START_TIMEOUT_S:
+            when = f"since {format_utc_time(last)} UTC" if last else "since the stack was started"
             found.append(f"no tick of '{name}' {when} (one every {config.tick} s is due): {purpose}")
     return found
 
@@ -198,7 +199,7 @@ def _held(ledger: Ledger) -> list[str]:
 def _fallback(ledger: Ledger) -> list[str]:
     """Whether callers get answers of the proven-good version, or fallback answers."""
     return [
-        f"callers get {describe_answer_source(began)} since {output.format_utc_time(since)} UTC:"
+        f"callers get {describe_answer_source(began)} since {format_utc_time(since)} UTC:"
         f" version {began.champion.number} fails: {began.reason}"
         for began, since in ledger.fallbacks.values()
     ]
@@ -209,7 +210,7 @@ def _drilled(ledger: Ledger) -> tuple[list[str], list[str]]:
     if ledger.drilled is None:
         return [], []
     found, at = ledger.drilled
-    said = f"{describe_event(found)} ({output.format_utc_time(at)} UTC)"
+    said = f"{describe_event(found)} ({format_utc_time(at)} UTC)"
     return ([said], []) if found.problem else ([], [said])
 
 
@@ -223,7 +224,7 @@ def _overdue(ledger: Ledger, ports: Ports) -> list[str]:
         late = ports.clock.now() - max(rollout.looked_at, rollout.entered_at)
     except (SurefootError, ValueError):
         return []
-    if late <= _MAX_MISSED_TICKS * every + scheduler.FLOW_START_TIMEOUT_S:
+    if late <= _MAX_MISSED_TICKS * every + prefect_server.FLOW_START_TIMEOUT_S:
         return []
     due = format_duration(every)
     return [f"the last look was {format_duration(late)} ago, and one is due every {due}: nothing is judged meanwhile"]

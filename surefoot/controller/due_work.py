@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from surefoot import wiring
-from surefoot.adapters import flow_state
-from surefoot.controller.backoff import OneTimeWork
+from surefoot.adapters import last_flow_runs
 from surefoot.controller.scheduler import Scheduler
-from surefoot.controller.standbys import NamedStandbys
+from surefoot.controller.standbys import StandbySender
 from surefoot.controller.tick_state import CachedPorts, TickState
+from surefoot.controller.work_backoff import OneTimeWork
 from surefoot.core.actions import NoRollout, WaitUntil
 from surefoot.core.domain import RegistryView, Stage
 from surefoot.core.errors import SurefootError
@@ -25,7 +25,7 @@ from surefoot.rollout import (
     PromotionRequest,
     adopt_champion,
     candidate_requests,
-    due_proofs,
+    checkpoints_to_check,
     end_cancelled_rollouts,
     end_withdrawn_rollout,
     ended_outcomes,
@@ -33,8 +33,8 @@ from surefoot.rollout import (
     is_drill_due,
     is_exposure_list_due,
     journal_model_drift,
+    next_evaluation_time,
     next_step,
-    next_watch,
     open_requested_rollout,
     pending_tables,
     wanted_change,
@@ -49,7 +49,7 @@ _NEXT_STEP = " of its steps"
 
 _WAITS = " beside an open rollout"
 
-DueRuns = dict[str, object]
+_DueRuns = dict[str, object]
 """What is to be done -> what that rests on: as long as that is the same, a flow that has done nothing does nothing."""
 
 
@@ -68,10 +68,10 @@ class DueWork:
     full_at: float = 0.0
     _idle: dict[str, object] = field(default_factory=dict)
     _looks: dict[str, tuple[object, float]] = field(default_factory=dict)
-    _standbys: NamedStandbys = field(default_factory=NamedStandbys)
+    _standbys: StandbySender = field(default_factory=StandbySender)
     _outcomes: dict[str, tuple[object, dict[str, list[str]]]] = field(default_factory=dict)
 
-    def find(self, flows: Iterable[str]) -> dict[str, DueRuns]:
+    def find(self, flows: Iterable[str]) -> dict[str, _DueRuns]:
         """What each of these flows would do now.
 
         Raises:
@@ -80,16 +80,16 @@ class DueWork:
         with self.snapshot.open() as ports:
             return {flow: self._watch(ports) if flow == "watch" else self._reconcile(ports) for flow in flows}
 
-    def _watch(self, ports: CachedPorts) -> DueRuns:
+    def _watch(self, ports: CachedPorts) -> _DueRuns:
         """Models that bake, or whose champion is watched, and of which something is due."""
-        wanted: DueRuns = {}
+        wanted: _DueRuns = {}
         for model, ledger in ports.ledgers.items():
             head, now = self.snapshot.heads[model], ports.clock.now()
             if model in self._looks and self._looks[model][0] == head and now < self._looks[model][1]:
                 continue
             if ledger.rollout is None or ledger.rollout.stage is not Stage.BAKING:
                 try:
-                    due = next_watch(ledger)
+                    due = next_evaluation_time(ledger)
                 except SurefootError as error:
                     wanted[f"{model}: {error}"] = head
                     continue
@@ -108,15 +108,15 @@ class DueWork:
                 wanted[f"{model}: {type(action).__name__}"] = head
         return wanted
 
-    def _reconcile(self, ports: CachedPorts) -> DueRuns:
+    def _reconcile(self, ports: CachedPorts) -> _DueRuns:
         """Everything that `reconcile` would do."""
-        wanted: DueRuns = {}
+        wanted: _DueRuns = {}
         if time.monotonic() >= self.full_at:
             wanted["everything is compared"] = self.full_at
         policies = self.snapshot.policies()
         models = {*policies, *ports.ledgers}
         looking = self.snapshot.look(ports, models, policies)
-        self._standbys.name_all(ports, self.snapshot)
+        self._standbys.send_all(ports, self.snapshot)
         runs = self.scheduler.promote_runs()
         since = time.time() - SILENCE_S
         started = [run.id for run in runs if run.started is not None and run.started < since]
@@ -172,7 +172,7 @@ class DueWork:
             return f"rollout {ledger.open} needs {step}{_stepping(ledger)}"
         return wanted_change(partial(journal_model_drift, model=model), ports)
 
-    def _to_count(self, ports: CachedPorts) -> DueRuns:
+    def _to_count(self, ports: CachedPorts) -> _DueRuns:
         """Models of which a rollout has ended, so that what versions answered is to be counted or listed."""
         now = ports.clock.now()
         return {
@@ -181,18 +181,18 @@ class DueWork:
             if is_count_due(ledger, now) or is_exposure_list_due(ledger, now)
         }
 
-    def _shown(self, ports: CachedPorts) -> DueRuns:
+    def _shown(self, ports: CachedPorts) -> _DueRuns:
         """What MLflow and the ended flow runs do not show yet; an open rollout is shown by the run that drives it."""
         home = self.snapshot.config.home
-        wanted: DueRuns = {}
+        wanted: _DueRuns = {}
         outcomes: dict[str, list[str]] = {}
         for model, ledger in ports.ledgers.items():
             head = self.snapshot.heads[model]
-            if not ledger.open and flow_state.last_projected_entry(home, model) != head[0]:
+            if not ledger.open and last_flow_runs.last_projected_entry(home, model) != head[0]:
                 wanted[f"{model}: is to be shown in MLflow"] = head
             outcomes.update(self._ended(model, head, ledger))
         digest = _outcomes_digest(outcomes)
-        if outcomes and digest != flow_state.last_flow_run_outcomes(home):
+        if outcomes and digest != last_flow_runs.last_flow_run_outcomes(home):
             wanted["ended flow runs are told"] = digest
         return wanted
 
@@ -202,8 +202,8 @@ class DueWork:
             known = self._outcomes[model] = head, ended_outcomes(ledger)
         return known[1]
 
-    def _to_compact(self) -> DueRuns:
-        wanted: DueRuns = {}
+    def _to_compact(self) -> _DueRuns:
+        wanted: _DueRuns = {}
         for model in wiring.logged_models(self.snapshot.config):
             if closed := wiring.closed_segments(self.snapshot.config, model):
                 wanted[f"{model}: segments to compact"] = closed
@@ -221,22 +221,22 @@ def _stepping(ledger: Ledger) -> str:
     return _NEXT_STEP if rollout is not None and rollout.opened.stepped is not None and not rollout.ending else ""
 
 
-def _tables(ports: CachedPorts) -> DueRuns:
+def _tables(ports: CachedPorts) -> _DueRuns:
     """Tables that a rollback has left to be restored, and checkpoints that are to be proved."""
-    wanted: DueRuns = {}
+    wanted: _DueRuns = {}
     now = ports.clock.now()
     for model, ledger in ports.ledgers.items():
         for due in pending_tables(ledger):
             wanted[f"{model}: table {due.name} is to be restored"] = due.rollout
-        for kept in due_proofs(ledger, now):
+        for kept in checkpoints_to_check(ledger, now):
             wanted[f"{model}: the checkpoint of table {kept.event.name} is to be proved"] = kept.tried_at
     return wanted
 
 
-def _drills(ports: CachedPorts, policies: Mapping[str, Policy]) -> DueRuns:
+def _drills(ports: CachedPorts, policies: Mapping[str, Policy]) -> _DueRuns:
     """Fallbacks that were not tried for a day."""
     now = ports.clock.now()
-    wanted: DueRuns = {}
+    wanted: _DueRuns = {}
     for model, policy in policies.items():
         ledger = ports.ledger(model)
         if policy.fallback is not None and not policy.fallback.refuse and is_drill_due(ledger, now):

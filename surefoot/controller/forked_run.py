@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-SOCKET = "flows.sock"
+SOCKET_NAME = "flows.sock"
 """Socket of the forkserver, in the home."""
 _REPLY_S = 10.0
 """How long the forkserver may take to fork [s]: it does nothing else."""
-KILLED = 128 + signal.SIGKILL
+KILLED_EXIT_CODE = 128 + signal.SIGKILL
 """Exit code of a run whose process went without a word."""
 
 
@@ -28,7 +28,7 @@ def socket_address(home: Path) -> Iterator[str]:
     """Address of the forkserver's socket: through a descriptor, for the path of a socket must be short."""
     folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{folder}/{SOCKET}"
+        yield f"/proc/self/fd/{folder}/{SOCKET_NAME}"
     finally:
         os.close(folder)
 
@@ -87,7 +87,7 @@ def _wait(connection: socket.socket, pid: int) -> int:
     if said.strip().isdigit():
         return int(said)
     print(f"the process of this run ({pid}) ended without a word", file=sys.stderr)  # noqa: T201 - the worker logs it
-    return KILLED
+    return KILLED_EXIT_CODE
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Serve as a forkserver: import the modules named on the command line once, and fork a process for each flow run.
+"""Serve as a forkserver: import the modules named on the command line once, then fork one process for each run.
 
 The caller names the modules, for this package knows neither flows nor their scheduler. The server starts no thread,
 opens no connection but its socket, and runs no flow itself. It ends when its standard input does.
@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from surefoot.controller.forked_run import SOCKET, socket_address
+from surefoot.controller.forked_run import SOCKET_NAME, socket_address
 
 _ANSWERED_S = 5.0
 """How long a client may take to send its request [s]."""
@@ -46,10 +46,10 @@ def main() -> None:
     gc.freeze()  # what is shared with the processes of runs stays shared
     signal.signal(signal.SIGCHLD, _reap)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    (home / SOCKET).unlink(missing_ok=True)
+    (home / SOCKET_NAME).unlink(missing_ok=True)
     with socket_address(home) as address:
         listening.bind(address)
-    (home / SOCKET).chmod(0o600)
+    (home / SOCKET_NAME).chmod(0o600)
     listening.listen(64)
     while True:
         ready, _, _ = select.select([listening, sys.stdin], [], [])

@@ -1,4 +1,4 @@
-"""Send the gateway, whenever it may have changed, the version that must stay loaded as each model's standby."""
+"""Send the gateway each model's standby version, whenever it may have changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,17 +8,17 @@ from surefoot.controller.tick_state import CachedPorts, JournalHead, TickState
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
 from surefoot.core.served_versions.service_summary import last_served_at
-from surefoot.rollout import goes_back, wanted_standby
+from surefoot.rollout import is_rollback_target, wanted_standby
 
 
 @dataclass
-class NamedStandbys:
+class StandbySender:
     """What was named, by model."""
 
     _named: dict[str, object] = field(default_factory=dict)
     _served: dict[tuple[str, str], tuple[JournalHead, float | None]] = field(default_factory=dict)
 
-    def name_all(self, ports: CachedPorts, snapshot: TickState) -> None:
+    def send_all(self, ports: CachedPorts, snapshot: TickState) -> None:
         """Name the standby of each model whose split, standby or gateway state has changed since the last tick."""
         for model, ledger in ports.ledgers.items():
             if ledger.split is None or ledger.intent:
@@ -26,7 +26,7 @@ class NamedStandbys:
             served = partial(self._last_served, ports, snapshot.heads, model)
             try:
                 standby = wanted_standby(ledger, ledger.split.champion, ports.clock.now(), served)
-                back = goes_back(ledger, ledger.split)
+                back = is_rollback_target(ledger, ledger.split)
                 mark = (ledger.split.generation, standby, back, snapshot.marks.get(model, (None, None))[1])
                 if self._named.get(model) == mark:
                     continue

@@ -19,9 +19,9 @@ from surefoot.rollout import Ports
 from surefoot.settings import Settings
 
 log = logging.getLogger(__name__)
-REGISTRY_CACHE_S = 5.0
+_REGISTRY_CACHE_S = 5.0
 """How long MLflow may take to answer a tick [s]: the next one asks again."""
-REREAD_INTERVAL_S = 600.0
+_REREAD_INTERVAL_S = 600.0
 """How long what the registry says of a model is taken as read while its fingerprint stays the same [s]."""
 
 JournalHead = tuple[int, str]
@@ -67,7 +67,7 @@ class TickState:
             SurefootError: The journal cannot be read.
         """
         with (
-            wiring.open_ports(self.config, "controller", REGISTRY_CACHE_S) as ports,
+            wiring.open_ports(self.config, "controller", _REGISTRY_CACHE_S) as ports,
             wiring.open_journal(self.config) as journal,
         ):
             self.heads = journal.heads()
@@ -107,7 +107,7 @@ class TickState:
 
     def look(self, ports: CachedPorts, models: set[str], policies: Mapping[str, Policy]) -> CachedPorts:
         """The same ports with a registry and a gateway that answer from one look at each; one that is down says so."""
-        registry = wiring.make_registry(self.config, REGISTRY_CACHE_S)
+        registry = wiring.make_registry(self.config, _REGISTRY_CACHE_S)
         found: Mapping[str, RegistryFingerprint] = {}
         states: Mapping[str, str] = {}
         registry_trouble = traffic_trouble = None
@@ -169,7 +169,7 @@ class _KnownRegistry:
         if (mark := self.found.get(model)) is None:
             return RegistryView(exists=False)
         known = self.views.get(model)
-        if known is None or known[0] != mark or time.monotonic() - known[1] > REREAD_INTERVAL_S:
+        if known is None or known[0] != mark or time.monotonic() - known[1] > _REREAD_INTERVAL_S:
             known = self.views[model] = mark, time.monotonic(), self.registry.view(model)
         return known[2]
 

@@ -1,4 +1,4 @@
-"""Assign a unit, such as a customer, to a rollout arm by a hash of salt and key."""
+"""Assign a unit, such as a customer, to champion or candidate by a hash of salt and key."""
 
 import math
 

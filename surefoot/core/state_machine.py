@@ -17,7 +17,7 @@ from surefoot.core.actions import (
 )
 from surefoot.core.domain import EvidenceKind, Outcome, Role, RolloutKind, Stage, Verdict
 from surefoot.core.judging.thresholds import DecisionThresholds, margin_allowance
-from surefoot.core.policy.gates.shift_and_golden import ImplicitGate
+from surefoot.core.policy.gates.implicit import ImplicitGate
 from surefoot.core.policy.policy_types import (
     DATA_GATE_NAME,
     REPLAY_INTERVAL_S,

@@ -1,4 +1,4 @@
-"""Keep a table of predictions, as the nightly job of an airport would, and the policy section that names it."""
+"""Keep the table of predictions that the demo restores, and write the policy section that names it."""
 
 import contextlib
 import sqlite3

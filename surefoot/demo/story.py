@@ -12,10 +12,10 @@ from surefoot.core.domain import Outcome
 from surefoot.core.errors import Unavailable
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.ledger import Ledger
-from surefoot.demo.flights import FEATURES, fill_gaps, midnight
-from surefoot.demo.models import VersionRecipe, move_alias, register_version
+from surefoot.demo.flight_requests import FEATURES, fill_gaps, midnight
+from surefoot.demo.model_versions import VersionRecipe, move_alias, register_version
 from surefoot.demo.predictions_table import PredictionsTable
-from surefoot.demo.traffic import CallerCounts, TrafficReplay
+from surefoot.demo.traffic_replay import CallerCounts, TrafficReplay
 
 REPLAY_START, JULY_START = midnight("2013-06-01"), midnight("2013-07-01")
 FEED_CHANGES_AT = midnight("2013-07-06")

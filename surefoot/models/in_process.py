@@ -4,9 +4,9 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from surefoot.models.predictor import AnswerCost, ColumnNames, Model, RequestOptions, RowChecks
+from surefoot.models.model_protocols import AnswerCost, ColumnNames, Model, RequestOptions, RowChecks
 from surefoot.models.rows.independence import IndependenceResult
-from surefoot.models.rows.live_check import RowWatch
+from surefoot.models.rows.live_recheck import LiveRecheck
 
 
 class InProcessModel:
@@ -17,7 +17,7 @@ class InProcessModel:
 
     def __init__(self, model: Model, independence: IndependenceResult | None = None) -> None:
         """Run this model; without a result its own claim about its rows is believed."""
-        self._watch = RowWatch(model, independence)
+        self._watch = LiveRecheck(model, independence)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self.cost: AnswerCost | None = None
 

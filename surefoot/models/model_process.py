@@ -20,7 +20,7 @@ from surefoot.models import process_messages
 from surefoot.models.blocking_calls import run_in_daemon_thread
 from surefoot.models.forkserver import Forkserver, ForkserverGone
 from surefoot.models.model_connection import ModelConnection
-from surefoot.models.predictor import (
+from surefoot.models.model_protocols import (
     NO_OPTIONS,
     AnswerCost,
     ColumnNames,

@@ -1,4 +1,4 @@
-"""Serve one model inside its own process: load it, test whether it answers rows independently, and answer batches."""
+"""Serve one model in its own process: load it, test whether it answers rows independently, and answer batches."""
 
 import contextlib
 import gc
@@ -12,12 +12,12 @@ from typing import Any, cast
 import orjson
 
 from surefoot.models import process_messages
-from surefoot.models.predictor import ColumnNames, Model
+from surefoot.models.model_protocols import ColumnNames, Model
 from surefoot.models.process_meter import ProcessMeter
 from surefoot.models.process_priority import lower_priority
 from surefoot.models.rows.answer_checks import describe_error
 from surefoot.models.rows.independence import IndependenceResult, RowIndependence
-from surefoot.models.rows.live_check import RowWatch, probe_model
+from surefoot.models.rows.live_recheck import LiveRecheck, probe_model
 
 _NOT_PROBED_REASON = "its process ended or hung when rows were asked together to probe it"
 _REMOTE_METHODS = frozenset({"predict", "golden_rows", "model_inputs", "is_raw", "signature_fields", "table_columns"})
@@ -71,10 +71,10 @@ def serve_model(end: socket.socket, load: Callable[[], Model]) -> None:
             independence = IndependenceResult(RowIndependence.UNPROVEN, _NOT_PROBED_REASON)
         gc.collect()
         gc.freeze()  # what is loaded now stays: no collection in between answers walks over it
-        _serve(end, RowWatch(model, independence, probing=bool(probing)))
+        _serve(end, LiveRecheck(model, independence, probing=bool(probing)))
 
 
-def _serve(end: socket.socket, watch: RowWatch) -> None:
+def _serve(end: socket.socket, watch: LiveRecheck) -> None:
     """Greet and answer; raises PeerClosed when the other side has closed."""
     process_messages.send_message(end, {"ready": True, **_proof_message(watch)})
     meter = ProcessMeter.open()
@@ -97,7 +97,7 @@ def _serve(end: socket.socket, watch: RowWatch) -> None:
             changed = watch.check_batch(_names(names), values, tuple(options), answers)
 
 
-def _proof_message(watch: RowWatch) -> dict[str, object]:
+def _proof_message(watch: LiveRecheck) -> dict[str, object]:
     """Give what is known of the model's rows, as a part of a message."""
     independence = watch.independence
     message = {
@@ -114,7 +114,7 @@ def _names(names: Any) -> ColumnNames:
 
 
 def _answer(
-    watch: RowWatch, batch: Any, meter: ProcessMeter, more: dict[str, object]
+    watch: LiveRecheck, batch: Any, meter: ProcessMeter, more: dict[str, object]
 ) -> tuple[list[object] | None, bytes]:
     """Give the answers, if there are any, and the message; answers that are no JSON are the model's failure too."""
     began, cpu = meter.model_time(), time.process_time()

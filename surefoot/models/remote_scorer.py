@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from surefoot.models.model_process import ModelProcess, RemoteModelError, StartProcess
+from surefoot.models.model_protocols import TableColumn
 from surefoot.models.model_server import PREDICT_TABLE
-from surefoot.models.predictor import TableColumn
 from surefoot.models.rows.answer_checks import check_answers
 
 Value = TypeVar("Value")

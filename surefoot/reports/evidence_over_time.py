@@ -1,4 +1,4 @@
-"""Plot the evidence of a rollout over time: each gate's interval against its limit, and its e-value."""
+"""Plot a rollout's evidence over time: each gate's interval against its limit, and its e-value."""
 
 import datetime as dt
 import itertools

@@ -1,5 +1,6 @@
 """Carry out use cases through ports: open, advance, roll back and reconcile rollouts."""
 
+from surefoot.rollout.advance_rollout import advance_rollout, drive_rollout, due_replay_requests
 from surefoot.rollout.answer_counts import is_count_due, is_exposure_list_due, journal_answer_counts
 from surefoot.rollout.candidates import (
     CandidateRequest,
@@ -9,9 +10,9 @@ from surefoot.rollout.candidates import (
 )
 from surefoot.rollout.champion_watch import (
     evaluate_champion,
-    next_watch,
+    next_evaluation_time,
     read_champion_signals,
-    retraining,
+    retraining_to_start,
     watched_champion,
 )
 from surefoot.rollout.drift import (
@@ -34,29 +35,28 @@ from surefoot.rollout.reconcile import (
     journal_model_drift,
     next_step,
 )
-from surefoot.rollout.recovery.data_layer import (
-    due_proofs,
-    leave_table,
-    pending_tables,
-    prove_checkpoints,
-    retry_table,
-    settle_tables,
-    table_problems,
-)
 from surefoot.rollout.recovery.fallback import begin_fallback, drill, end_fallback, is_drill_due
 from surefoot.rollout.recovery.quarantine import release_version
-from surefoot.rollout.recovery.standby import goes_back, wanted_standby
-from surefoot.rollout.requests import (
+from surefoot.rollout.recovery.standby import is_rollback_target, wanted_standby
+from surefoot.rollout.recovery.table_restores import (
+    check_due_checkpoints,
+    checkpoints_to_check,
+    leave_table,
+    pending_tables,
+    restore_due_tables,
+    retry_table,
+    table_problems,
+)
+from surefoot.rollout.rollout_commands import (
     PromotionRequest,
     adopt_champion,
     end_cut_rollout,
     end_rollout,
-    lost_entries_message,
+    journal_behind_gateway_message,
     open_promotion,
     open_rollback,
     retry_on_conflict,
 )
-from surefoot.rollout.steps import advance_rollout, drive_rollout, due_replay_requests
 
 __all__ = [
     "CancelledRun",
@@ -70,9 +70,10 @@ __all__ = [
     "begin_fallback",
     "cancelled_by_person_at",
     "candidate_requests",
+    "check_due_checkpoints",
+    "checkpoints_to_check",
     "drill",
     "drive_rollout",
-    "due_proofs",
     "due_replay_requests",
     "end_cancelled_rollouts",
     "end_cut_rollout",
@@ -82,31 +83,30 @@ __all__ = [
     "ended_outcomes",
     "evaluate_champion",
     "finish_decided_ending",
-    "goes_back",
     "is_count_due",
     "is_drill_due",
     "is_exposure_list_due",
+    "is_rollback_target",
     "journal_answer_counts",
+    "journal_behind_gateway_message",
     "journal_champion_drift",
     "journal_model_drift",
     "leave_table",
-    "lost_entries_message",
+    "next_evaluation_time",
     "next_step",
-    "next_watch",
     "open_promotion",
     "open_requested_rollout",
     "open_rollback",
     "pending_alias_changes",
     "pending_tables",
-    "prove_checkpoints",
     "read_champion_signals",
     "release_version",
     "repair_champion_alias",
     "repeat_alias_changes",
-    "retraining",
+    "restore_due_tables",
+    "retraining_to_start",
     "retry_on_conflict",
     "retry_table",
-    "settle_tables",
     "split_mismatch",
     "table_problems",
     "wanted_change",

@@ -6,7 +6,7 @@ from surefoot.core.record.ledger import Ledger
 from surefoot.core.record.service_events import ServiceCounted, VersionCounts
 from surefoot.rollout.ports import Ports
 
-MAX_LOG_DELAY_S = 60.0
+_MAX_LOG_DELAY_S = 60.0
 """Age at which every answer to a request is in the log: none takes longer [seconds]."""
 CountServedAnswers = Callable[[float, float, float, float], tuple[VersionCounts, ...]]
 """Counts what versions answered: requests of (since, until], and labels of requests of (labels since, labels until]."""
@@ -14,12 +14,12 @@ CountServedAnswers = Callable[[float, float, float, float], tuple[VersionCounts,
 
 def is_count_due(ledger: Ledger, now: float) -> bool:
     """Whether a rollout has ended since the last count, and all that was answered before its end is in the log."""
-    return bool(ledger.uncounted) and not ledger.open and now >= ledger.ended_at + 2.0 * MAX_LOG_DELAY_S
+    return bool(ledger.uncounted) and not ledger.open and now >= ledger.ended_at + 2.0 * _MAX_LOG_DELAY_S
 
 
 def is_exposure_list_due(ledger: Ledger, now: float) -> bool:
     """Whether a version was taken back whose answers are not listed, and all of them are in the log."""
-    return bool(ledger.unlisted) and not ledger.open and now >= ledger.ended_at + 2.0 * MAX_LOG_DELAY_S
+    return bool(ledger.unlisted) and not ledger.open and now >= ledger.ended_at + 2.0 * _MAX_LOG_DELAY_S
 
 
 def journal_answer_counts(
@@ -43,7 +43,7 @@ def journal_answer_counts(
         return ledger
     last = ledger.counted
     since, labels_since = (last.until, last.labels_until) if last else (0.0, 0.0)
-    until = max(now - MAX_LOG_DELAY_S, since)
+    until = max(now - _MAX_LOG_DELAY_S, since)
     labels_until = max(until - maturity, labels_since)
     versions = count(since, until, labels_since, labels_until)
     return ports.append(ledger, ServiceCounted(since, until, labels_since, labels_until, versions))

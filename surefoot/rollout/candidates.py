@@ -10,7 +10,7 @@ from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.events import CandidateRefused
 from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.requests import PromotionRequest, end_rollout, open_promotion
+from surefoot.rollout.rollout_commands import PromotionRequest, end_rollout, open_promotion
 
 _CANDIDATE_ALIAS = "candidate"
 _STAGING_STAGE = "Staging"

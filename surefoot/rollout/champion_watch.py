@@ -18,7 +18,7 @@ from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.ledger import Ledger, Rollout
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.requests import open_rollback, retry_on_conflict
+from surefoot.rollout.rollout_commands import open_rollback, retry_on_conflict
 
 _YEAR_S = 365.25 * DAY_S
 _REPEAT_S = 28.0 * DAY_S
@@ -64,7 +64,7 @@ def watched_champion(ledger: Ledger) -> WatchedChampion | None:
     return None
 
 
-def next_watch(ledger: Ledger) -> float | None:
+def next_evaluation_time(ledger: Ledger) -> float | None:
     """When the champion is to be looked at next [Unix seconds]; None where it is not watched.
 
     Raises:
@@ -125,13 +125,13 @@ def read_champion_signals(
     """Compare the champion with its own past, as of a moment [Unix seconds]."""
     maturity = _label_delay(watched)
     until, matured = floor(now / DAY_S) - 1, floor((now - maturity) / DAY_S) - 1
-    value = label_value(watched.policy)
+    value = watched_label_value(watched.policy)
     days = ports.count_days(model, champion.number, maturity, watched.watch.ignored, until, value)
     per_year = watched.watch.false_alarms * (1.0 - _LEVEL_SHARE if watched.watch.gates else 1.0)
     return read_signals(days, until, matured, per_year, value)
 
 
-def label_value(policy: Policy) -> LabelValue | None:
+def watched_label_value(policy: Policy) -> LabelValue | None:
     """The value that the first gate on a value follows; None where a policy has none."""
     for gate in policy.gates.values():
         if isinstance(gate, ValueGate):
@@ -244,7 +244,7 @@ def _open_incident(ports: Ports, ledger: Ledger, watched: WatchedChampion, trigg
     return _append_finding(ports, ledger, opened)
 
 
-def retraining(ledger: Ledger) -> tuple[str, str] | None:
+def retraining_to_start(ledger: Ledger) -> tuple[str, str] | None:
     """The deployment that an incident of the champion's promotion wants started, and a key by which it starts once.
 
     The key is the same for a month, so that trouble that goes on does not train one version after the other.

@@ -1,4 +1,4 @@
-"""Write the configuration files that go with a version, and say what could not be written."""
+"""Keep, write and compare the configuration files that are deployed together with a version."""
 
 from surefoot.core.domain import Version
 from surefoot.core.errors import NewerWrite, OutcomeUnknown

@@ -1,4 +1,4 @@
-"""Bundle the ports that one use case works with, and the actor on whose behalf it acts."""
+"""Bundle the ports that one use case works with, and the actor in whose name it journals."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

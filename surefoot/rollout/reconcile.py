@@ -13,6 +13,7 @@ from surefoot.core.record.chain import Entry
 from surefoot.core.record.ledger import Ledger
 from surefoot.core.served_versions.version_status import current_outcome
 from surefoot.core.state_machine import decide_action
+from surefoot.rollout.advance_rollout import advance_rollout
 from surefoot.rollout.drift import (
     journal_champion_drift,
     journal_config_drift,
@@ -21,8 +22,7 @@ from surefoot.rollout.drift import (
     split_mismatch,
 )
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.requests import adopt_champion, end_rollout, retry_on_conflict
-from surefoot.rollout.steps import advance_rollout
+from surefoot.rollout.rollout_commands import adopt_champion, end_rollout, retry_on_conflict
 
 MAX_LATEST_RUNS = 5
 """Promotions of each model whose runs are looked at [count]: only the last ones can still change their outcome."""

@@ -20,7 +20,7 @@ import psutil
 
 from surefoot.adapters.clock import ReplayClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.controller.forked_run import SOCKET
+from surefoot.controller.forked_run import SOCKET_NAME
 from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.settings import Settings, read_settings
 from tests import local_http
@@ -204,7 +204,7 @@ class Scenario(Home):
         folder.mkdir(parents=True, exist_ok=True)
         plain = json.loads((self.folder / "stack.json").read_text())
         (folder / "stack.json").write_text(json.dumps(plain | changes))
-        (folder / SOCKET).symlink_to(self.folder / SOCKET)
+        (folder / SOCKET_NAME).symlink_to(self.folder / SOCKET_NAME)
         return Home(folder)
 
     def mlflow(self, method: str, path: str, **body: Any) -> Any:

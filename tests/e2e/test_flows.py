@@ -14,7 +14,7 @@ import pytest
 from surefoot.adapters.config.policy_file import read_policy
 from surefoot.adapters.journal.sql_journal import SqlJournal
 from surefoot.adapters.traffic.gateway import GatewayTraffic
-from surefoot.cli.local.scheduled_runs import PrefectRuns
+from surefoot.cli.local.prefect_runs import PrefectRuns
 from surefoot.cli.local.stack import SERVER_ENVIRONMENT
 from surefoot.core.domain import RolloutKind, Split, Stage, Version
 from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, encode_event

@@ -87,7 +87,7 @@ def test_a_run_that_lost_its_outcome_is_told_again(stack: Scenario, turned_away:
     run = turned_away.rolled_back["id"]
     baking = {"type": "COMPLETED", "name": "Baking"}
     stack.prefect("POST", f"/flow_runs/{run}/set_state", {"state": baking, "force": True})
-    told = "import json\nfrom prefect import flow\nfrom tasks.finished_flow_runs import update_ended_runs\n"
+    told = "import json\nfrom prefect import flow\nfrom tasks.promote_flow_runs import update_ended_runs\n"
     told += "@flow\ndef asked():\n    print(json.dumps([update_ended_runs(), update_ended_runs()]))\nasked()\n"
     first, second = stack.python(told)
     assert first == [f"promote {TAKEN_BACK} 2: RolledBack: promotion of version 2: the agents complain"]

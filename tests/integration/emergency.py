@@ -10,7 +10,7 @@ from surefoot.cli import main
 from surefoot.core.domain import RolloutKind, Split, Stage
 from surefoot.core.record.events import ChampionAdopted, Event, RolloutOpened, SetSplit, StageEntered
 from surefoot.rollout import Ports
-from surefoot.rollout.steps import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply
 from surefoot.settings import Settings
 from tests.conftest import free_port
 from tests.fakes import MIRRORED, POLICY

@@ -24,7 +24,7 @@ from surefoot.core.ports import Clock
 from surefoot.gateway.control.reports.gateway_journal import GatewayJournal
 from surefoot.gateway.http.app import build_app
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.models.predictor import LoadModel
+from surefoot.models.model_protocols import LoadModel
 from tests import local_http
 from tests.conftest import free_port
 from tests.integration.gateway_process import TOKEN, Models

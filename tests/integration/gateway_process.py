@@ -6,13 +6,13 @@ from pathlib import Path
 
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.mlflow.artifacts import directory_digest, load_model_directory
-from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
+from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import PyfuncScorer
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered
 from surefoot.gateway.http.app import build_app
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.gateway.supervision.server import serve
-from surefoot.models.predictor import Predictor
+from surefoot.gateway.supervision.server import DrainingServer
+from surefoot.models.model_protocols import Predictor
 
 TOKEN = "test-token"  # noqa: S105 - of the gateways that tests start
 
@@ -53,4 +53,4 @@ class Models:
 if __name__ == "__main__":
     root, models, port = sys.argv[1:]
     settings = GatewaySettings(root=Path(root), token=TOKEN, units={"flights": "unit"})
-    serve(build_app(settings, SystemClock(), Models(Path(models))), "127.0.0.1", int(port))
+    DrainingServer(build_app(settings, SystemClock(), Models(Path(models))), "127.0.0.1", int(port)).run()

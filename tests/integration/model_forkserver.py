@@ -96,12 +96,12 @@ class ForkedModels(Models):
 
 def main() -> None:
     """Import what models need, and fork."""
-    from surefoot.adapters.mlflow.pyfunc.scorer import preload_libraries  # noqa: PLC0415 - only the program needs it
+    from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import import_libraries_early  # noqa: PLC0415 - only the program needs it
 
     descriptor, worker = int(sys.argv[1]), int(sys.argv[2])
     warnings.simplefilter("ignore")
     with socket.socket(fileno=descriptor) as end:
-        preload_libraries()
+        import_libraries_early()
         end.send(b"1")
         forkserver._serve(end, run_model_host, worker)
 

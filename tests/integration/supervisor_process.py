@@ -13,7 +13,7 @@ from pathlib import Path
 
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.mlflow import model_host
-from surefoot.adapters.mlflow.pyfunc.scorer import preload_libraries
+from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import import_libraries_early
 from surefoot.core.domain import Version
 from surefoot.core.errors import Rejected
 from surefoot.gateway.control import worker_runtime
@@ -23,7 +23,7 @@ from surefoot.gateway.supervision import supervisor as supervisor_module
 from surefoot.gateway.supervision.supervisor import Supervisor
 from surefoot.models.forkserver import Forkserver
 from surefoot.models.model_process import ModelProcess, fork_process, spawn_process
-from surefoot.models.predictor import LoadModel, Model, Predictor
+from surefoot.models.model_protocols import LoadModel, Model, Predictor
 from tests.integration.gateway_process import TOKEN, Models
 
 
@@ -33,7 +33,7 @@ def main() -> None:
         kind(value) for kind, value in zip((Path, Path, int, int), sys.argv[1:], strict=True)
     )
     warnings.simplefilter("ignore")
-    preload_libraries()
+    import_libraries_early()
     if (root / "hasty").exists():
         supervisor_module.WORKER_STOP_TIMEOUT_S, supervisor_module._HANDOVER_S = 6.0, 2.0
         supervisor_module._READY_TIMEOUT_S = 6.0

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from surefoot.adapters.mlflow.artifacts import ArtifactCache, directory_digest, load_model_directory
-from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
+from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import PyfuncScorer
 from surefoot.core.domain import Version
 from surefoot.core.errors import ArtifactTampered, NotFound, RegistryUnavailable, Rejected
 

@@ -10,7 +10,7 @@ from surefoot.gateway.inference.attempts.attempt import Answered
 from surefoot.gateway.inference.request_assignment import new_request
 from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, SegmentWriter
-from surefoot.models.predictor import NO_OPTIONS, AnswerCost, ColumnNames, RequestOptions, RowChecks
+from surefoot.models.model_protocols import NO_OPTIONS, AnswerCost, ColumnNames, RequestOptions, RowChecks
 
 V1 = Version("1", "sha256:1")
 XY, YX = ("x", "y"), ("y", "x")

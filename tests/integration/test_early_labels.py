@@ -15,7 +15,7 @@ from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.judge import judge
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.policy.policy_types import Gate, Metric
-from surefoot.demo.flights import build_requests, midnight
+from surefoot.demo.flight_requests import build_requests, midnight
 from tests.gates import make_gate
 
 DAY, HOUR = 86400.0, 3600.0

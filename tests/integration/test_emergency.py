@@ -95,7 +95,7 @@ def test_a_connection_that_breaks_stops_no_command(emergency: Emergency) -> None
     script = (
         f"import os, signal, sys; sys.argv = ['surefoot', 'rollback', {MODEL!r}]; from surefoot import cli, rollout"
     )
-    script += "; real = cli.operate.drive_rollout; import surefoot.cli.operate as o"
+    script += "; real = cli.emergency.drive_rollout; import surefoot.cli.emergency as o"
     script += "; o.drive_rollout = lambda *a, **k: (os.kill(os.getpid(), signal.SIGHUP), real(*a, **k))[1]; cli.main()"
     done = subprocess.run([sys.executable, "-c", script], env=plain, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from surefoot import exposure as exposures
 from surefoot.core.domain import Stage
 from surefoot.core.record.events import RolloutEnded, SetSplit, StageEntered
 from surefoot.rollout import drive_rollout, open_rollback
-from surefoot.rollout.steps import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply
 from tests.fakes import POLICY, FakeRegistry, Faults
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import BETTER, GOOD

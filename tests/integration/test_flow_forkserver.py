@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from surefoot.controller.flow_forkserver import FlowForkserver
-from surefoot.controller.forked_run import KILLED, SOCKET
+from surefoot.controller.forked_run import KILLED_EXIT_CODE, SOCKET_NAME
 from tests.integration.waiting import ended, wait_for
 
 IMPORTED = """\
@@ -107,7 +107,7 @@ def server(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator["subpr
     found = processes._server
     assert found is not None
     assert found.stdin is not None
-    wait_for((project.folder / SOCKET).exists)
+    wait_for((project.folder / SOCKET_NAME).exists)
     try:
         yield found
     finally:
@@ -118,7 +118,7 @@ def server(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator["subpr
 def test_without_a_forkserver_a_run_is_an_interpreter_of_its_own(project: Project) -> None:
     """Where no forkserver answers, the same command runs the module all the same."""
     assert project.run("code", "3") == (3, "told first \n", "")
-    (project.folder / SOCKET).touch()  # what a server that was killed leaves behind is no server
+    (project.folder / SOCKET_NAME).touch()  # what a server that was killed leaves behind is no server
     assert project.run("code", "4") == (4, "told first \n", "")
     assert project.imports() == 2
 
@@ -175,7 +175,7 @@ def test_a_run_that_is_killed_is_said(project: Project, server: "subprocess.Pope
     """A run that goes without a word gives its client an exit code that no run gives."""
     with project.started("wait") as client:
         os.kill(project.pid(), signal.SIGKILL)
-        assert client.wait(60) == KILLED
+        assert client.wait(60) == KILLED_EXIT_CODE
         assert client.stderr is not None
         assert "ended without a word" in client.stderr.read()
 
@@ -203,7 +203,7 @@ def test_a_forkserver_ends_with_its_controller(project: Project) -> None:
     with subprocess.Popen(command, cwd=project.folder, env=project.environment, stdout=subprocess.PIPE) as controller:
         assert controller.stdout is not None
         pid = int(controller.stdout.readline())
-        wait_for((project.folder / SOCKET).exists)
+        wait_for((project.folder / SOCKET_NAME).exists)
         controller.kill()
     wait_for(lambda: ended(pid))
 

@@ -8,7 +8,7 @@ import pytest
 from surefoot.core.assignment import assign_arm
 from surefoot.core.domain import Arm
 from surefoot.gateway.http.scoring_body import RequestTable, decode_table
-from surefoot.models.predictor import RequestOptions
+from surefoot.models.model_protocols import RequestOptions
 from tests import local_http
 from tests.integration.gateway_harness import (
     BETTER,

@@ -13,7 +13,7 @@ from surefoot.core.domain import Version
 from surefoot.gateway.http import tensors
 from surefoot.gateway.http.scoring_body import MalformedBody, RequestTable
 from surefoot.gateway.inference.attempts.batch_answers import NotATensor, check_tensor
-from surefoot.models.predictor import ColumnNames
+from surefoot.models.model_protocols import ColumnNames
 from tests import local_http
 from tests.integration.gateway_harness import BETTER, GOOD, RAISING, Gateway, listening
 from tests.integration.gateway_process import Models

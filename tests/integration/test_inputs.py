@@ -11,9 +11,9 @@ import pydantic
 import pytest
 
 from surefoot.adapters.mlflow.artifacts import load_model_directory
-from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
+from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import PyfuncScorer
 from surefoot.gateway.http.scoring_body import MalformedBody, RequestTable, UnsupportedType, decode_table
-from surefoot.models.predictor import ColumnNames
+from surefoot.models.model_protocols import ColumnNames
 from tests.integration import semantics_formats, semantics_http, semantics_tensors, semantics_types
 
 with warnings.catch_warnings():

@@ -8,7 +8,7 @@ import pytest
 from mlflow.types import TensorSpec
 
 from surefoot.adapters.mlflow.artifacts import load_model_directory
-from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
+from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import PyfuncScorer
 from surefoot.gateway.http import scoring_body, tensors
 
 with warnings.catch_warnings():

@@ -14,7 +14,7 @@ from surefoot.gateway.inference.request_assignment import new_request
 from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.shadow_queue import ShadowQueue
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, SegmentWriter
-from surefoot.models.predictor import AnswerCost, ColumnNames, RequestOptions, RowChecks
+from surefoot.models.model_protocols import AnswerCost, ColumnNames, RequestOptions, RowChecks
 
 V1, V2 = Version("1", "sha256:1"), Version("2", "sha256:2")
 SPLIT = Split(V1, V2, 0.0, "salt", "r", 1, 100.0)

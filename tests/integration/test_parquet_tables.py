@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles
-from surefoot.adapters.datalayer.data_layer import TableAdapters
+from surefoot.adapters.datalayer.parquet_digest import arrow_digest, duckdb_digest
 from surefoot.adapters.datalayer.parquet_files import ParquetFiles
 from surefoot.adapters.datalayer.row_digest import RowDigest, digest_record_batches
-from surefoot.adapters.datalayer.two_readers import arrow_digest, duckdb_digest
+from surefoot.adapters.datalayer.table_adapters import TableAdapters
 from surefoot.core.errors import DataTampered, NewerWrite, NotFound, Rejected
 from surefoot.core.policy.recovery.data_layer import ParquetSource, parse_data_source
 from surefoot.core.tables.table_checkpoint import TableCheckpoint

@@ -12,7 +12,7 @@ from mlflow.models import ModelSignature, infer_signature
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import ColSpec, Schema
 
-from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
+from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import PyfuncScorer
 from surefoot.models.rows.independence import RowIndependence
 
 CARRIED = pd.DataFrame({"carrier": ["AA"], "dist": [500.0], "qty": [3], "late": [True]})

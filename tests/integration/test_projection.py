@@ -31,7 +31,7 @@ from surefoot.core.record.events import (
     encode_event,
 )
 from surefoot.reports.evidence_over_time import evidence_over_time_png
-from surefoot.reports.plots import slice_losses_png, verdicts_png
+from surefoot.reports.verdict_plots import slice_losses_png, verdicts_png
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -238,7 +238,7 @@ def test_an_open_rollout_is_followed_as_it_goes_on(view: MlflowProjection, clien
     ("kind", "terminal_stage", "status"),
     [
         (RolloutKind.PROMOTION, Stage.PROMOTED, "FINISHED"),
-        (RolloutKind.PROMOTION, Stage.SUPERSEDED, "KILLED"),
+        (RolloutKind.PROMOTION, Stage.SUPERSEDED, "KILLED_EXIT_CODE"),
         (RolloutKind.PROMOTION, Stage.REJECTED, "FAILED"),
         ("rollback", Stage.FAST_ROLLED_BACK, "FINISHED"),
     ],

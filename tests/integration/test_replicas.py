@@ -18,7 +18,7 @@ from surefoot.gateway.inference.tripwire import TripLimits, TripRecord
 from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter, SegmentWriter
 from surefoot.gateway.log.scoring_request import ScoringRequest
-from surefoot.models.predictor import AnswerCost, ColumnNames, Predictor, PredictorLost, RequestOptions, RowChecks
+from surefoot.models.model_protocols import AnswerCost, ColumnNames, Predictor, PredictorLost, RequestOptions, RowChecks
 
 V1, V2 = Version("1", f"sha256:{1:064}"), Version("2", f"sha256:{2:064}")
 

@@ -17,7 +17,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.testing.utilities import prefect_test_harness
 
 from bench.evaluating.replaying import ROLLOUT, make_settings, open_replay_stage
-from flows.score import count_parts_before_look
+from flows.count_log_files import count_log_files_before_evaluation
 from surefoot import wiring
 from surefoot.adapters.evidence.prediction_log_evidence import PredictionLogEvidence
 from surefoot.adapters.mlflow.artifacts import directory_digest
@@ -29,7 +29,7 @@ from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.record.ledger import fold_entries
 from surefoot.rollout import due_replay_requests
 from surefoot.settings import Settings
-from tasks.progress import ProgressArtifact
+from tasks.progress_artifact import ProgressArtifact
 from tests.integration import hosted_models
 from tests.integration.log_writing import DAY, label, record, write
 
@@ -137,7 +137,7 @@ def _open(installation: Installation, versions: tuple[Path, tuple[Version, Versi
 @flow(name="outer")
 def outer() -> None:
     """Spread out as the promote flow does before its shadow task."""
-    count_parts_before_look("m", ROLLOUT)
+    count_log_files_before_evaluation("m", ROLLOUT)
 
 
 def _counted() -> dict[str, str]:
@@ -265,7 +265,7 @@ def test_a_long_evaluation_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) 
         updates.append(progress)
         return update(artifact, progress=progress, description=description)
 
-    monkeypatch.setattr("tasks.progress.update_progress_artifact", counted)
+    monkeypatch.setattr("tasks.progress_artifact.update_progress_artifact", counted)
     waiting("short", (0.0, 1.0, 4.9))
     assert _artifacts("short") == []
     waiting("long", (0.0, 4.0, 6.0, 7.0, 8.0, 9.5, 10.0))
@@ -282,6 +282,6 @@ def test_what_prefect_cannot_show_stops_no_evaluation(monkeypatch: pytest.Monkey
         asked.append(told["progress"])
         raise httpx.ConnectError("no server")
 
-    monkeypatch.setattr("tasks.progress.create_progress_artifact", refuse)
+    monkeypatch.setattr("tasks.progress_artifact.create_progress_artifact", refuse)
     waiting("refused", (0.0, 6.0, 10.0, 20.0))
     assert (len(asked), _artifacts("refused")) == (1, [])

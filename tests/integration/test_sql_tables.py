@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from surefoot.adapters.datalayer.data_layer import TableAdapters
 from surefoot.adapters.datalayer.sql_table import SqlTable, open_table_engine
+from surefoot.adapters.datalayer.table_adapters import TableAdapters
 from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotFound, Rejected
 from surefoot.core.policy.recovery.data_layer import SqlSource, parse_data_source
 

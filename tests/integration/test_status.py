@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from surefoot.adapters import flow_state
+from surefoot.adapters import last_flow_runs
 from surefoot.adapters.clock import SystemClock
 from surefoot.adapters.journal.sql_journal import SqlJournal
-from surefoot.cli.local import scheduler
+from surefoot.cli.local import prefect_server
 from surefoot.core.record.events import DriftFound
 from tests.integration.emergency import MODEL, Emergency
 
@@ -86,7 +86,7 @@ def _down(emergency: Emergency) -> None:
 
 
 def _silent(emergency: Emergency) -> None:
-    flow_state.record_heartbeat(emergency.home, "watch")
+    last_flow_runs.record_heartbeat(emergency.home, "watch")
     long_ago = time.time() - 3600.0
     os.utime(emergency.home / "ticks" / "watch", (long_ago, long_ago))
     emergency.processes({"gateway": (os.getpid(), long_ago - 3600.0)})
@@ -96,7 +96,7 @@ def _silent(emergency: Emergency) -> None:
     ("spoil", "says"),
     [
         (_down, "prefect is not running: 'surefoot up' starts it"),
-        (_silent, f"is due): {scheduler.PAUSED_FLOW_EFFECTS['watch']}"),
+        (_silent, f"is due): {prefect_server.PAUSED_FLOW_EFFECTS['watch']}"),
     ],
 )
 def test_parts_and_ticks_that_do_not_come_are_said(

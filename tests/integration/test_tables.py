@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
-from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
+from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import PyfuncScorer
 from surefoot.adapters.replay.answer_columns import answer_values
 from surefoot.models.arrow_stream import decode_table, encode_table
-from surefoot.models.predictor import TableColumn
+from surefoot.models.model_protocols import TableColumn
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported

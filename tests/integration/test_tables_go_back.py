@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from deltalake import CommitProperties, write_deltalake
 
 from surefoot.adapters.clock import SystemClock
-from surefoot.adapters.datalayer.data_layer import TableAdapters
+from surefoot.adapters.datalayer.table_adapters import TableAdapters
 from surefoot.core.domain import RolloutKind, Stage
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.record.events import RolloutEnded, RolloutOpened, StageEntered
 from surefoot.core.record.ledger import Ledger
-from surefoot.rollout import Ports, drive_rollout, open_rollback, settle_tables
+from surefoot.rollout import Ports, drive_rollout, open_rollback, restore_due_tables
 from tests.fakes import POLICY, FakeRegistry, Faults
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import BETTER, GOOD
@@ -135,7 +135,7 @@ def warehouse(
 ) -> Iterator[Warehouse]:
     """Predictions of version 1 in a Delta table, a PostgreSQL table and a folder of Parquet files."""
     monkeypatch.setenv("PREDICTIONS_URL", postgres_server)
-    monkeypatch.setattr("surefoot.cli.operate._REGISTRY_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("surefoot.cli.emergency._REGISTRY_TIMEOUT_S", 1.0)
     made = Warehouse(emergency, postgres_server)
     try:
         made.ask(40)
@@ -160,7 +160,7 @@ def test_a_model_goes_back_with_its_predictions(warehouse: Warehouse, capfd: pyt
     assert not warehouse.kinds("DataRestoreRequested")
     drive_rollout(warehouse.ports, MODEL, until=lambda one: not one.open)
     for _ in range(3):
-        settle_tables(warehouse.ports, MODEL)
+        restore_due_tables(warehouse.ports, MODEL)
     assert warehouse.registry.aliases["champion"] == GOOD
     assert warehouse.digests() == before
     for kind in ("DataRestoreRequested", "DataRestored"):
@@ -186,7 +186,7 @@ def test_a_newer_write_is_refused_in_every_table(warehouse: Warehouse, capfd: py
     warehouse.ask(5)
     found = warehouse.digests()
     drive_rollout(warehouse.ports, MODEL, until=lambda one: not one.open)
-    settle_tables(warehouse.ports, MODEL)
+    restore_due_tables(warehouse.ports, MODEL)
     assert warehouse.digests() == found
     assert warehouse.kinds("DataRestoreRefused") == ["lake", "rows", "files"]
     capfd.readouterr()

@@ -22,7 +22,7 @@ from surefoot.core.record.events import (
 )
 from surefoot.core.record.events import StageEntered as Entered
 from surefoot.core.record.ledger import Ledger
-from surefoot.rollout.steps import journal_and_apply
+from surefoot.rollout.advance_rollout import journal_and_apply
 from tests.fakes import POLICY
 from tests.integration.emergency import MODEL, Emergency
 from tests.integration.gateway_harness import BETTER, GOOD

@@ -18,7 +18,7 @@ from surefoot.adapters.predictions.feature_sql import typed_columns_sql
 from surefoot.adapters.predictions.log_files import PREDICTION_FILES
 from surefoot.adapters.predictions.prediction_log import PredictionLog
 from surefoot.core.errors import EvidenceUnavailable
-from surefoot.models.predictor import TableColumn
+from surefoot.models.model_protocols import TableColumn
 from tests.integration.log_writing import record, write
 from tests.typed_columns import read_typed_features
 

@@ -23,7 +23,7 @@ from surefoot.core.record.events import (
     encode_event,
 )
 from surefoot.reports.evidence_over_time import evidence_over_time_png
-from surefoot.reports.plots import slice_losses_png, verdicts_png
+from surefoot.reports.verdict_plots import slice_losses_png, verdicts_png
 from tests.conftest import free_port
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from surefoot.core.domain import Stage
 from surefoot.core.record.events import EffectDone, EffectIntended, decode_event
 from surefoot.core.record.ledger import fold_entries
-from surefoot.rollout import Ports, drive_rollout, end_rollout, open_promotion, open_rollback, settle_tables
+from surefoot.rollout import Ports, drive_rollout, end_rollout, open_promotion, open_rollback, restore_due_tables
 from tests.fakes import MIRRORED, POLICY, STEPPED, WITH_CONFIG, WITH_TABLES, Faults, Killed, Scenario
 
 
@@ -37,7 +37,7 @@ def write_and_roll_back(scenario: Scenario) -> None:
             rows.extend(["2"] * (rows[-1] == "1"))
     if len(ended) == 1:
         drive_to_end(scenario, lambda ports: open_rollback(ports, "m", "operator"))
-    settle_tables(scenario.ports(), "m")
+    restore_due_tables(scenario.ports(), "m")
 
 
 def abort_while_ramping(scenario: Scenario) -> None:

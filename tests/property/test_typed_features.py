@@ -24,7 +24,7 @@ from surefoot.adapters.predictions.feature_columns import (
     choose_features,
     is_listable,
 )
-from surefoot.models.predictor import TableColumn
+from surefoot.models.model_protocols import TableColumn
 from tests.typed_columns import read_typed_features
 
 NAMES = [

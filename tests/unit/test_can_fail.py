@@ -5,7 +5,7 @@ import pytest
 from surefoot.core.domain import Outcome
 from surefoot.core.policy.parse import parse_policy
 from surefoot.core.policy.policy_types import Policy
-from surefoot.core.policy.vacuous import vacuous_settings
+from surefoot.core.policy.vacuous_settings import vacuous_settings
 from surefoot.core.policy.violations import Violation
 from tests.fakes import POLICY
 from tests.gates import gate_of

@@ -18,7 +18,7 @@ from surefoot.rollout import (
     open_rollback,
 )
 from surefoot.rollout.candidates import ALIAS_SOURCE, STAGE_SOURCE, OpenedCandidate, candidate_requests
-from surefoot.rollout.requests import PromotionRequest
+from surefoot.rollout.rollout_commands import PromotionRequest
 from tests.fakes import POLICY, Scenario
 from tests.scripted import POINTS, events, scenario, started
 

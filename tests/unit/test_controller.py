@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.adapters import flow_state
-from surefoot.controller.backoff import MAX_WAIT_TICKS, Backoff, OneTimeWork
-from surefoot.controller.due_work import DueRuns, DueWork
-from surefoot.controller.loop import (
+from surefoot.adapters import last_flow_runs
+from surefoot.controller.controller import (
     LEAD_TIME_S,
     MAX_PENDING_S,
     MAX_SLEEP_S,
@@ -20,7 +18,9 @@ from surefoot.controller.loop import (
     Controller,
     single_controller_lock,
 )
+from surefoot.controller.due_work import DueWork, _DueRuns
 from surefoot.controller.scheduler import PromoteRun, ScheduledRun
+from surefoot.controller.work_backoff import MAX_WAIT_TICKS, Backoff, OneTimeWork
 from surefoot.core.errors import Conflict, Unavailable
 from surefoot.rollout import CancelledRun
 from surefoot.rollout.reconcile import SILENCE_S
@@ -68,11 +68,11 @@ class FakeScheduler:
 class FakeWork:
     """Work by the name of the flow."""
 
-    wanted: dict[str, DueRuns] = field(default_factory=dict)
+    wanted: dict[str, _DueRuns] = field(default_factory=dict)
     full_at: float = 0.0
     asked: list[set[str]] = field(default_factory=list)
 
-    def find(self, flows: Collection[str]) -> dict[str, DueRuns]:
+    def find(self, flows: Collection[str]) -> dict[str, _DueRuns]:
         self.asked.append(set(flows))
         return {flow: self.wanted.get(flow, {}) for flow in flows}
 
@@ -84,7 +84,7 @@ def _tick(
 
 
 def _controller(
-    home: Path, runs: Sequence[ScheduledRun], **wanted: DueRuns
+    home: Path, runs: Sequence[ScheduledRun], **wanted: _DueRuns
 ) -> tuple[Controller, FakeScheduler, FakeWork]:
     scheduler, work = FakeScheduler(list(runs)), FakeWork(dict(wanted))
     return Controller(cast("DueWork", work), scheduler, home), scheduler, work
@@ -96,8 +96,8 @@ def test_a_tick_without_work_is_dropped_and_one_with_work_stays(tmp_path: Path) 
     controller, scheduler, _ = _controller(tmp_path, runs, watch={"m: a look": 1})
     controller.tick(NOW)
     assert scheduler.dropped == ["b"]
-    assert flow_state.last_heartbeat(tmp_path, "reconcile") is not None
-    assert flow_state.last_heartbeat(tmp_path, "watch") is None
+    assert last_flow_runs.last_heartbeat(tmp_path, "reconcile") is not None
+    assert last_flow_runs.last_heartbeat(tmp_path, "watch") is None
 
 
 def test_runs_of_people_and_later_ticks_are_left_alone(tmp_path: Path) -> None:
@@ -181,12 +181,12 @@ def test_a_scheduler_that_is_down_is_asked_again(tmp_path: Path) -> None:
 
     def sleep(seconds: float) -> None:
         naps.append(seconds)
-        assert flow_state.last_heartbeat(tmp_path, "watch") is None or not scheduler.down
+        assert last_flow_runs.last_heartbeat(tmp_path, "watch") is None or not scheduler.down
         scheduler.down = len(naps) < 3
 
     controller.run(sleep, until=lambda: bool(scheduler.dropped))
     assert naps[:3] == [RETRY_DELAY_S] * 3
-    assert flow_state.last_heartbeat(tmp_path, "watch") is not None
+    assert last_flow_runs.last_heartbeat(tmp_path, "watch") is not None
 
 
 def test_there_is_one_controller_a_home(tmp_path: Path) -> None:

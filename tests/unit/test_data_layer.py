@@ -22,18 +22,18 @@ from surefoot.core.record.events import decode_event
 from surefoot.core.record.ledger import Ledger, fold_entries
 from surefoot.core.tables.tables_to_restore import checkpoints_in_use
 from surefoot.rollout import (
+    check_due_checkpoints,
+    checkpoints_to_check,
     drive_rollout,
-    due_proofs,
     leave_table,
     open_promotion,
     open_rollback,
     pending_tables,
-    prove_checkpoints,
+    restore_due_tables,
     retry_table,
-    settle_tables,
     table_problems,
 )
-from surefoot.rollout.recovery.data_layer import PROOF_INTERVAL_S
+from surefoot.rollout.recovery.table_restores import CHECKPOINT_CHECK_INTERVAL_S
 from tests.fakes import POLICY, WITH_TABLES, Faults, Scenario
 from tests.scripted import FAIL, at, events, scenario, started
 
@@ -117,7 +117,7 @@ def test_tables_follow_a_rollback(how: str) -> None:
     assert {due.name: due.versions for due in pending_tables(ledger)} == dict.fromkeys(
         ("predictions", "stream", "scratch"), ("2",)
     )
-    ledger = settle_tables(env.ports(), "m")
+    ledger = restore_due_tables(env.ports(), "m")
     assert env.data_layer.tables == {"predictions": ["1"], "stream": ["1", "2"], "scratch": ["1", "2"]}
     assert kinds(env, "predictions")[-2:] == ["DataRestoreRequested", "DataRestored"]
     assert [(one["name"], one["on_rollback"]) for one in events(env, "DataLeft")] == [
@@ -125,7 +125,7 @@ def test_tables_follow_a_rollback(how: str) -> None:
         ("scratch", "leave"),
     ]
     head = ledger.head
-    assert settle_tables(env.ports(), "m").head == head
+    assert restore_due_tables(env.ports(), "m").head == head
     (done,) = events(env, "DataRestored")
     assert (done["before"], done["after"], done["already"]) == ("rows 1,2", "rows 1", False)
     assert all(describe_event(decode_event(entry.kind, entry.data)) for entry in env.journal.entries)
@@ -145,10 +145,10 @@ def test_tables_that_do_not_answer_hold_no_rollback_up() -> None:
     assert env.registry.aliases == {"champion": "1"}
     for _ in range(3):
         with pytest.raises(SurefootError, match="planned"):
-            settle_tables(env.ports(), "m")
+            restore_due_tables(env.ports(), "m")
     assert "still to be restored" in table_problems(env.ports().ledger("m"))[0]
     env.data_layer.faults = calm
-    ledger = settle_tables(env.ports(), "m")
+    ledger = restore_due_tables(env.ports(), "m")
     assert not table_problems(ledger)
     assert [name for name, _ in env.data_layer.restores] == ["predictions"]
     assert len(events(env, "DataRestored")) == len(events(env, "DataRestoreRequested")) == 1
@@ -166,9 +166,9 @@ def test_a_process_that_lacks_something_leaves_the_table_to_another(monkeypatch:
         shell.setattr(env.data_layer, "restore", unequipped)
         shell.setattr(env.data_layer, "verify_restorable", unequipped)
         with pytest.raises(NotEquippedHere):
-            settle_tables(env.ports(), "m")
+            restore_due_tables(env.ports(), "m")
     assert pending_tables(env.ports().ledger("m"))
-    assert not table_problems(settle_tables(env.ports(), "m"))
+    assert not table_problems(restore_due_tables(env.ports(), "m"))
     assert env.data_layer.tables["predictions"] == ["1"]
 
 
@@ -177,20 +177,20 @@ def test_a_newer_write_is_refused_and_a_person_decides() -> None:
     env = promoted()
     env.data_layer.tables["predictions"].append("1")
     rolled_back(env)
-    ledger = settle_tables(env.ports(), "m")
+    ledger = restore_due_tables(env.ports(), "m")
     assert env.data_layer.tables["predictions"] == ["1", "2", "1"]
     (problem,) = table_problems(ledger)
     assert "version 1 has written since" in problem
     assert not pending_tables(ledger)
-    assert settle_tables(env.ports(), "m").head == ledger.head
+    assert restore_due_tables(env.ports(), "m").head == ledger.head
     retry_table(env.ports(), "m", "predictions", "looked at it")
-    ledger = settle_tables(env.ports(), "m")
+    ledger = restore_due_tables(env.ports(), "m")
     assert len(events(env, "DataRestoreRefused")) == 2
     env.data_layer.tables["predictions"].pop()
     retry_table(env.ports(), "m", "predictions", "row moved away")
     with pytest.raises(TransitionIllegal, match="was not refused"):
         retry_table(env.ports(), "m", "predictions", "twice")
-    assert not table_problems(settle_tables(env.ports(), "m"))
+    assert not table_problems(restore_due_tables(env.ports(), "m"))
     with pytest.raises(NotFound, match="waiting: none"):
         leave_table(env.ports(), "m", "predictions", "too late")
 
@@ -200,7 +200,7 @@ def test_a_person_leaves_a_table() -> None:
     env = promoted()
     env.data_layer.tables["predictions"].append("1")
     rolled_back(env)
-    settle_tables(env.ports(), "m")
+    restore_due_tables(env.ports(), "m")
     ledger = leave_table(env.ports(), "m", "predictions", "corrected by hand")
     assert not table_problems(ledger)
     assert events(env, "DataLeft")[-1]["reason"] == "corrected by hand"
@@ -230,7 +230,7 @@ def test_going_further_back_undoes_every_version_since() -> None:
     open_rollback(env.ports(), "m", "operator", "1")
     ledger = drive_rollout(env.ports(), "m", until=lambda ledger: not ledger.open)
     assert ledger.data.due["predictions"].versions == ("2", "3")
-    settle_tables(env.ports(), "m")
+    restore_due_tables(env.ports(), "m")
     assert env.data_layer.tables["predictions"] == ["1"]
 
 
@@ -254,7 +254,7 @@ def test_tables_go_where_traffic_goes(point: str, monkeypatch: pytest.MonkeyPatc
     assert env.traffic.split is not None
     assert env.traffic.split.champion.number == "1"
     assert ledger.data.due["predictions"].versions == ("2", "3")
-    settle_tables(env.ports(), "m")
+    restore_due_tables(env.ports(), "m")
     assert env.data_layer.tables["predictions"] == ["1"]
 
 
@@ -262,19 +262,21 @@ def test_a_checkpoint_is_proved_once_a_day() -> None:
     """What a rollback would restore is tried each day; a failure is told until a later try works."""
     env = promoted()
     ledger = env.ports().ledger("m")
-    assert not due_proofs(ledger, env.clock.now())
+    assert not checkpoints_to_check(ledger, env.clock.now())
     for damaged, said in ((set(), 0), ({"predictions"}, 1), (set(), 0)):
-        env.clock.time += PROOF_INTERVAL_S
+        env.clock.time += CHECKPOINT_CHECK_INTERVAL_S
         env.data_layer.damaged = damaged
-        assert [one.event.name for one in due_proofs(env.ports().ledger("m"), env.clock.now())] == ["predictions"]
-        ledger = prove_checkpoints(env.ports(), "m")
+        assert [one.event.name for one in checkpoints_to_check(env.ports().ledger("m"), env.clock.now())] == [
+            "predictions"
+        ]
+        ledger = check_due_checkpoints(env.ports(), "m")
         assert len(table_problems(ledger)) == said
-        assert prove_checkpoints(env.ports(), "m").head == ledger.head
+        assert check_due_checkpoints(env.ports(), "m").head == ledger.head
     assert len(events(env, "DataProved")) == 3
     rolled_back(env)
-    settle_tables(env.ports(), "m")
-    env.clock.time += PROOF_INTERVAL_S
-    assert not due_proofs(env.ports().ledger("m"), env.clock.now())  # nothing would go back to it any more
+    restore_due_tables(env.ports(), "m")
+    env.clock.time += CHECKPOINT_CHECK_INTERVAL_S
+    assert not checkpoints_to_check(env.ports().ledger("m"), env.clock.now())  # nothing would go back to it any more
 
 
 def test_a_bake_can_be_undone_with_its_tables() -> None:
@@ -282,7 +284,9 @@ def test_a_bake_can_be_undone_with_its_tables() -> None:
     env = scenario(WITH_TABLES)
     ledger = started(env, at(Stage.BAKING))
     assert [one.event.name for one in checkpoints_in_use(ledger)] == ["predictions", "stream", "scratch"]
-    assert [one.event.name for one in due_proofs(ledger, env.clock.now() + PROOF_INTERVAL_S)] == ["predictions"]
+    assert [one.event.name for one in checkpoints_to_check(ledger, env.clock.now() + CHECKPOINT_CHECK_INTERVAL_S)] == [
+        "predictions"
+    ]
 
 
 def test_ports_without_tables_say_so() -> None:
@@ -302,11 +306,11 @@ def test_another_writer_of_the_journal_does_not_repeat_a_restore(monkeypatch: py
     def restore(*said: Any) -> object:
         depth[0] += 1
         if depth[0] == 1:
-            settle_tables(env.ports("other"), "m")
+            restore_due_tables(env.ports("other"), "m")
         return whole(*said)
 
     monkeypatch.setattr(env.data_layer, "restore", restore)
-    settle_tables(env.ports(), "m")
+    restore_due_tables(env.ports(), "m")
     assert len(events(env, "DataRestored")) == len(events(env, "DataRestoreRequested")) == 1
     assert len(env.data_layer.restores) == 1
 

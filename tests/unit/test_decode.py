@@ -11,7 +11,7 @@ from surefoot.gateway.http.scoring_body import MalformedBody, RequestTable, deco
 from surefoot.gateway.inference.request_assignment import new_request
 from surefoot.gateway.log.prediction_log_writer import prediction_lines
 from surefoot.gateway.log.scoring_request import ScoringRequest
-from surefoot.models.predictor import NO_OPTIONS, ColumnNames, RequestOptions
+from surefoot.models.model_protocols import NO_OPTIONS, ColumnNames, RequestOptions
 
 ROW = {"x": 1.5, "w": "a"}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from surefoot.adapters.config.policy_file import read_policy
-from surefoot.adapters.datalayer.data_layer import TableAdapters
+from surefoot.adapters.datalayer.table_adapters import TableAdapters
 from surefoot.demo.predictions_table import URL_VARIABLE, PredictionsTable, make_project
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from surefoot.adapters.journal.sql_journal import ENTRIES_TABLE, SqlJournal, parse_canonical_json
-from surefoot.adapters.mlflow.runs.transitions import run_views
+from surefoot.adapters.mlflow.runs.run_views import make_run_views
 from surefoot.core.domain import Outcome, Stage
 from surefoot.core.judging.reverify import reverify
 from surefoot.core.policy.parse import parse_policy
@@ -47,7 +47,7 @@ def test_a_journal_of_an_earlier_release_is_read(name: str) -> None:
         assert describe_event(event)
         if isinstance(event, RolloutOpened):
             assert not event.policy or parse_policy(event.policy)
-    views = run_views(entries)
+    views = make_run_views(entries)
     assert sum(view.parent is None for view in views) == sum(entry.kind == "RolloutOpened" for entry in entries)
     assert version_statuses(entries)
 

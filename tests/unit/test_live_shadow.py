@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from surefoot.adapters.mlflow.runs.transitions import run_views
-from surefoot.cli.printing import output, plan_output
+from surefoot.adapters.mlflow.runs.run_views import make_run_views
+from surefoot.cli.printing import plan_output
+from surefoot.cli.printing.plan_output import print_plan
+from surefoot.cli.printing.status_output import print_status
 from surefoot.core.actions import JudgeGates
 from surefoot.core.domain import Outcome, Split, Stage, Version
 from surefoot.core.errors import Rejected
@@ -300,11 +302,11 @@ def test_a_run_that_was_interrupted_while_mirroring_goes_on() -> None:
 def test_plan_and_status_say_what_is_mirrored(capsys: pytest.CaptureFixture[str]) -> None:
     """`plan` says share, length, requests and looks of the step; `status` says what is mirrored to which version."""
     read = parse_policy(policy({"shadow": STEP}, RAMP))
-    output.print_plan(read, "2", "1")
+    print_plan(read, "2", "1")
     plan_output.print_stages(read)
     env = scenario(MIRRORED)
     ledger = started(env, at(Stage.LIVE_SHADOWING, 0, 1))
-    output.print_status(ledger, env.traffic.split, [])
+    print_status(ledger, env.traffic.split, [])
     said = capsys.readouterr().out
     step = (
         "2. mirror 20 % of the requests to version 2 for 2 h and 500 requests that both answer: errors must pass"
@@ -323,6 +325,6 @@ def test_a_mirrored_run_has_its_share_in_its_name() -> None:
     """The MLflow run of the transition into the live shadow is named for the stage and the share of the requests."""
     env = scenario(MIRRORED)
     started(env)
-    names = [run.name for run in run_views(env.journal.entries)]
+    names = [run.name for run in make_run_views(env.journal.entries)]
     assert "03 LiveShadowing 20 %" in names
     assert "04 Ramping 5 %" in names

@@ -61,7 +61,7 @@ VERBS = frozenset(
         "Parse Plan Plot Print Probe Project Promote Provide "
         "Query Queue Read Recompute Reconcile Record Redact Refuse Release Render Replay Report Roll Route Run "
         "Resolve Score Select Send Serve Share Show Simulate Speak Split Start Stop Store Sum Summarise Supervise Take "
-        "Tell Test Track Train Try Update Use Validate Verify Wait Wake Wrap Write ",
+        "Tell Test Track Train Try Update Use Validate Verify Wait Wake Wire Wrap Write ",
     )
 )
 """How the first line of a module begins."""

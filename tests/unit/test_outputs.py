@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import coo_array, csr_matrix
 
-from surefoot.adapters.mlflow.pyfunc.outputs import is_multi_output, plain_json_value, split_rows
+from surefoot.adapters.mlflow.pyfunc.model_outputs import is_multi_output, plain_json_value, split_rows
 from surefoot.models.rows.answer_checks import check_answers
 
 MOMENT = pd.Timestamp("2013-07-01 08:30:00")

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from surefoot.cli.printing import output
+from surefoot.cli.printing.console import console
+from surefoot.cli.printing.plan_output import evaluation_frequency_text, print_plan
 from surefoot.core.policy.parse import parse_policy
 from tests.fakes import POLICY, WITH_TABLES
 
@@ -22,7 +23,7 @@ def test_a_plan_says_durations_and_looks_as_people_do(capsys: pytest.CaptureFixt
         "steps": steps,
         "bake": {"for": "8m", "gates": ["errors"]},
     }
-    output.print_plan(parse_policy(value), "2", "1")
+    print_plan(parse_policy(value), "2", "1")
     said = capsys.readouterr().out
     for words in (
         "1. validate the requests of the last 8 min with suite m; looks at once, then every 1 h until it is decided",
@@ -41,13 +42,13 @@ def test_a_plan_says_durations_and_looks_as_people_do(capsys: pytest.CaptureFixt
 )
 def test_looks_are_those_that_are_made(lasts: float, every: float, said: str) -> None:
     """A stage looks at its beginning and then at each interval until it is over, once at least."""
-    assert output.evaluation_frequency_text(lasts, every).endswith(f": {said}")
+    assert evaluation_frequency_text(lasts, every).endswith(f": {said}")
 
 
 def test_a_plan_says_which_tables_follow() -> None:
     """A plan names each table before the promotion, and what a rollback does with it."""
-    with output.console.capture() as said:
-        output.print_plan(parse_policy(WITH_TABLES), "2", "1")
+    with console.capture() as said:
+        print_plan(parse_policy(WITH_TABLES), "2", "1")
     lines = said.get().splitlines()
     moved = next(place for place, line in enumerate(lines) if "alias champion -> 2" in line)
     assert (

@@ -6,7 +6,7 @@ import pytest
 
 from surefoot.core.domain import Outcome, Role, Verdict
 from surefoot.reports.plot_style import OUTCOME_COLOURS
-from surefoot.reports.plots import MAX_SLICES, slice_losses_png, verdicts_png
+from surefoot.reports.verdict_plots import MAX_SLICES, slice_losses_png, verdicts_png
 
 WIDTH = 1800
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.controller.standbys import NamedStandbys
+from surefoot.controller.standbys import StandbySender
 from surefoot.controller.tick_state import CachedPorts
 from surefoot.core.domain import RolloutKind, Rung, Stage, Version
 from surefoot.core.errors import Rejected
@@ -135,16 +135,16 @@ def test_a_tick_names_the_standby_again_when_something_has_changed() -> None:
         set_standby=set_standby, ledgers={"m": ledger},
     )  # fmt: skip
     snapshot: Any = SimpleNamespace(heads={"m": (ledger.head, "hash")}, marks={"m": (None, "loaded")})
-    standbys = NamedStandbys()
+    standbys = StandbySender()
     told.clear()
-    standbys.name_all(cached, snapshot)
+    standbys.send_all(cached, snapshot)
     assert told == []
     down[0] = False
     for state in ("loaded", "loaded", "started anew", "started anew"):
         snapshot.marks = {"m": (None, state)}
-        standbys.name_all(cached, snapshot)
+        standbys.send_all(cached, snapshot)
     assert told == [("2", "1")] * 2
     env.clock.time += 3 * DAY_S
     for _ in range(3):
-        standbys.name_all(cached, snapshot)
+        standbys.send_all(cached, snapshot)
     assert told[2:] == [("2", None)]

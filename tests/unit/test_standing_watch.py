@@ -23,7 +23,14 @@ from surefoot.core.record.events import decode_event
 from surefoot.core.record.ledger import Ledger
 from surefoot.core.record.service_events import ServiceCounted
 from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched, IncidentOpened
-from surefoot.rollout import Ports, drive_rollout, evaluate_champion, next_watch, open_promotion, retraining
+from surefoot.rollout import (
+    Ports,
+    drive_rollout,
+    evaluate_champion,
+    next_evaluation_time,
+    open_promotion,
+    retraining_to_start,
+)
 from tests.fakes import POLICY, FakeJournal, Killed, Scenario
 
 LOSS = {"metric": "brier", "role": "guardrail", "margin": 0.02, "block": "1d", "labels": {"maturity": "12h"}}
@@ -222,13 +229,13 @@ def test_a_look_is_due_each_day_while_nothing_else_is_open() -> None:
     """The first look is due a day after the bake, the next one a day later; none while a rollout is open."""
     world = World({})
     ledger = world.ports().ledger("m")
-    first = next_watch(ledger)
+    first = next_evaluation_time(ledger)
     assert first is not None
     assert first == pytest.approx(ledger.now + DAY_S, abs=DAY_S)
     seen = world.look()
-    assert next_watch(seen) == pytest.approx(world.scenario.clock.time + DAY_S, abs=1.0)
+    assert next_evaluation_time(seen) == pytest.approx(world.scenario.clock.time + DAY_S, abs=1.0)
     open_promotion(world.scenario.ports(), world.scenario.request("3"))
-    assert next_watch(world.ports().ledger("m")) is None
+    assert next_evaluation_time(world.ports().ledger("m")) is None
     with pytest.raises(Rejected, match="a rollout is open"):
         evaluate_champion(world.ports(), "m")
 
@@ -238,18 +245,18 @@ def test_without_a_watch_nothing_is_looked_at() -> None:
     scenario = Scenario()
     open_promotion(scenario.ports(), scenario.request())
     ledger = drive_rollout(scenario.ports(), "m", until=lambda seen: not seen.open)
-    assert next_watch(ledger) is None
-    assert retraining(ledger) is None
+    assert next_evaluation_time(ledger) is None
+    assert retraining_to_start(ledger) is None
 
 
 def test_an_incident_asks_for_training_once_a_month() -> None:
     """The key by which the deployment starts is the same for each look of a month, and another one afterwards."""
     world = World({"retrain": "train/late", "worse": "incident"}, old=0.2, new=0.3)
-    keys = {retraining(world.look()) for _ in range(3)}
+    keys = {retraining_to_start(world.look()) for _ in range(3)}
     assert len(keys) == 1
     ((deployment, _),) = keys  # type: ignore[misc] # there is one
     assert deployment == "train/late"
-    assert retraining(world.look(days=60.0)) not in keys
+    assert retraining_to_start(world.look(days=60.0)) not in keys
 
 
 def test_evidence_that_cannot_be_had_takes_nobody_back() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from surefoot.adapters.mlflow.runs.transitions import run_views
+from surefoot.adapters.mlflow.runs.run_views import make_run_views
 from surefoot.core.domain import Outcome, RolloutKind, Stage
 from surefoot.core.errors import OutcomeUnknown, VersionUnavailable
 from surefoot.core.judging.evidence import Evidence
@@ -252,7 +252,7 @@ def test_runs_of_the_steps_are_named_by_their_weight() -> None:
     """MLflow shows each step of a rollback under its own weight, not under one of the promotion's."""
     env = promoted()
     rollback(env)
-    names = [view.name for view in run_views(env.journal.entries) if "Ramping" in view.name]
+    names = [view.name for view in make_run_views(env.journal.entries) if "Ramping" in view.name]
     assert names[-2:] == ["01 Ramping 10 %", "02 Ramping 50 %"]
 
 

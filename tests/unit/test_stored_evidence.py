@@ -23,7 +23,7 @@ from surefoot.core.judging.evidence import BadEventCounts, Evidence, MissingEvid
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.reverify import RecountResult
 from surefoot.core.policy.policy_types import Metric
-from surefoot.models.predictor import PredictorLost
+from surefoot.models.model_protocols import PredictorLost
 from tests.gates import changed, make_gate
 from tests.unit.test_replay import ASKED, DAY, QUALITY, V1, V2, Model, half, label, record
 

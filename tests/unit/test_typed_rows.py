@@ -7,7 +7,7 @@ import pytest
 
 from surefoot.adapters.feature_tables import json_row_parsing
 from surefoot.adapters.feature_tables.json_row_parsing import parse_json_rows
-from surefoot.models.predictor import TableColumn
+from surefoot.models.model_protocols import TableColumn
 
 COLUMNS = [
     TableColumn("x", "double", True),

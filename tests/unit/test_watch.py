@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.models.predictor import ColumnNames
-from surefoot.models.rows import live_check
+from surefoot.models.model_protocols import ColumnNames
+from surefoot.models.rows import live_recheck
 from surefoot.models.rows.independence import (
     IndependenceResult,
     RowIndependence,
     answers_equal,
     probe_independence,
 )
-from surefoot.models.rows.live_check import MIN_PROVING_ROWS, RowWatch
+from surefoot.models.rows.live_recheck import MIN_PROVING_ROWS, LiveRecheck
 
 ROWS: list[list[object]] = [[float(7 * i % 24), i % 3] for i in range(24)]
 Function = Callable[[list[list[object]]], list[object]]
@@ -90,7 +90,7 @@ def test_what_depends_on_neighbours_or_memory_is_told_apart(function: Function, 
 def test_what_made_up_rows_do_not_show_the_rows_of_callers_show() -> None:
     """A model that made-up rows tell nothing of is asked alone until enough callers' rows have shown it."""
     model = Model(lambda rows: ["late" if value > 900.0 else "on time" for value in x(rows)])
-    watched = RowWatch(model, probe_independence(model.function, ROWS))
+    watched = LiveRecheck(model, probe_independence(model.function, ROWS))
     assert watched.independence.batching is RowIndependence.UNPROVEN
     for number in range(MIN_PROVING_ROWS):
         assert not watched.independence.row_wise
@@ -103,7 +103,7 @@ def test_what_made_up_rows_do_not_show_the_rows_of_callers_show() -> None:
 def test_rows_of_one_answer_prove_little() -> None:
     """While all callers' rows have the same answer many more are waited for: of equal answers none is out of place."""
     model = Model(lambda rows: [*sorted("late" if value > 900.0 else "on time" for value in x(rows))])
-    watched = RowWatch(model, probe_independence(model.function, ROWS))
+    watched = LiveRecheck(model, probe_independence(model.function, ROWS))
     for number in range(3 * MIN_PROVING_ROWS):
         row: list[object] = [2000.0 - 50.0 * (number == 2 * MIN_PROVING_ROWS) * 30 + number, 0]
         watched.check_batch(("x", "g"), [row], (), watched.answer(("x", "g"), [row]))
@@ -113,9 +113,9 @@ def test_rows_of_one_answer_prove_little() -> None:
 
 def test_a_difference_on_a_callers_row_ends_batches_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that passed at load, and answers a caller's row otherwise in a batch than alone, is found out."""
-    monkeypatch.setattr(live_check, "RECHECK_ONE_ROW_IN", 1)
+    monkeypatch.setattr(live_recheck, "RECHECK_ONE_ROW_IN", 1)
     model = Model(lambda rows: [value + (100.0 if len(rows) > 1 and value > 50.0 else 0.0) for value in x(rows)])
-    watched = RowWatch(model, probe_independence(model.function, ROWS))
+    watched = LiveRecheck(model, probe_independence(model.function, ROWS))
     assert watched.independence.row_wise
     rows: list[list[object]] = [[60.0, 0], [70.0, 1]]
     while not watched.checked:
@@ -126,7 +126,7 @@ def test_a_difference_on_a_callers_row_ends_batches_for_good(monkeypatch: pytest
 
 def test_looking_takes_a_hundredth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a row was asked again, no other is before a hundred times as long has passed."""
-    monkeypatch.setattr(live_check, "RECHECK_ONE_ROW_IN", 1)
+    monkeypatch.setattr(live_recheck, "RECHECK_ONE_ROW_IN", 1)
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
@@ -134,7 +134,7 @@ def test_looking_takes_a_hundredth_of_the_time_at_most(monkeypatch: pytest.Monke
         now[0] += 1.0
         return list(x(rows))
 
-    watched = RowWatch(Model(slow), IndependenceResult(RowIndependence.ROW_WISE, answered=9))
+    watched = LiveRecheck(Model(slow), IndependenceResult(RowIndependence.ROW_WISE, answered=9))
     for _ in range(500):
         watched.check_batch(("x", "g"), ROWS, (), watched.answer(("x", "g"), ROWS))
     assert 1 <= watched.checked <= 6

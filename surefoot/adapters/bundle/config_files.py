@@ -13,14 +13,14 @@ from surefoot.core.errors import ArtifactTampered, ConfigUnavailable, Rejected
 
 MAX_BYTES = 16 << 20
 """Largest configuration file [bytes]."""
-VerifiedArtifact = Callable[[Version, str], Path]
+_VerifiedArtifact = Callable[[Version, str], Path]
 """Folder with the verified files of a version: (version, model)."""
 
 
 class ConfigFileStore:
     """Configuration files on this host."""
 
-    def __init__(self, project: Path, kept: Path, artifact: VerifiedArtifact) -> None:
+    def __init__(self, project: Path, kept: Path, artifact: _VerifiedArtifact) -> None:
         """Remember where everything is; nothing is read yet.
 
         Args:

@@ -21,7 +21,7 @@ _TEXTS = 9
 _CUTS = 9
 _LARGEST_SHARE = 0.05
 """Share of values that are no numbers up to which a column is one of numbers."""
-CALENDAR_COLUMNS = frozenset(
+_CALENDAR_COLUMNS = frozenset(
     {
         *("year", "month", "day", "hour", "minute", "second", "week", "weekday", "quarter", "season", "date", "time"),
         *("timestamp", "datetime", "dayofweek", "dayofyear", "dayofmonth", "dow", "doy", "weekofyear", "is_weekend"),
@@ -141,7 +141,7 @@ def _value_sql(value: LabelValue | None) -> str:
 
 
 def _follows_calendar(name: str) -> bool:
-    return name.lower().replace("-", "_") in CALENDAR_COLUMNS
+    return name.lower().replace("-", "_") in _CALENDAR_COLUMNS
 
 
 def _parsed(text: object) -> object:

@@ -12,7 +12,7 @@ from surefoot.core.errors import NotFound, PolicyInvalid
 from surefoot.core.policy.parse import examine_policy
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.policy.scalars import MAX_NUMBER
-from surefoot.core.policy.vacuous import vacuous_settings
+from surefoot.core.policy.vacuous_settings import vacuous_settings
 from surefoot.core.policy.violations import KeyPath as Place
 from surefoot.core.policy.violations import MistakeKind, Violation
 

@@ -1,4 +1,4 @@
-"""Read a Delta Lake table's transaction log without the deltalake library: active data files and commits."""
+"""Read a Delta Lake table's transaction log: its commits and active data files."""
 
 import json
 import re

@@ -14,8 +14,8 @@ import pyarrow as pa
 from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles, file_digest
 from surefoot.adapters.datalayer.delta_digest import duckdb_delta_digest
 from surefoot.adapters.datalayer.delta_log import Commit, DeltaLog, LoggedVersion
+from surefoot.adapters.datalayer.parquet_digest import check_restored_copy
 from surefoot.adapters.datalayer.row_digest import digest_record_batches
-from surefoot.adapters.datalayer.two_readers import check_restored_copy
 from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotEquippedHere, Rejected
 from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surefoot.adapters.datalayer.checkpoint_files import CheckpointFiles, copy_durably, file_digest
-from surefoot.adapters.datalayer.two_readers import arrow_digest, check_restored_copy, duckdb_digest
+from surefoot.adapters.datalayer.parquet_digest import arrow_digest, check_restored_copy, duckdb_digest
 from surefoot.core.errors import DataTampered, DataUnavailable, NewerWrite, NotFound, Rejected
 from surefoot.core.tables.table_checkpoint import RestoreResult, TableCheckpoint, TableDigest
 

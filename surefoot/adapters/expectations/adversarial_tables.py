@@ -69,7 +69,7 @@ def _values(value: object) -> Iterator[object]:
 
 def _is_text(text: str) -> bool:
     """Whether UTF-8 can hold it; suites may have lone surrogates."""
-    return words.replace_unencodable(text) == text
+    return words.replace_unencodable_text(text) == text
 
 
 def _filled(some: Sequence[Any]) -> list[Any]:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from surefoot.adapters.expectations import suite_rules as rules
 from surefoot.adapters.expectations import wording as words
-from surefoot.adapters.expectations.engine import (
+from surefoot.adapters.expectations.great_expectations import (
     CannotJudgeError,
     build_expectation,
     expectation_phrase,
@@ -57,7 +57,7 @@ def run_suite(
         name, declared = _read(suite_path)
         rows = _evaluate(name, declared, frame)
     except CannotJudgeError as problem:
-        return MissingEvidence(Outcome.ERROR, words.replace_unencodable(str(problem)))
+        return MissingEvidence(Outcome.ERROR, words.replace_unencodable_text(str(problem)))
     report = ValidationReport(name, len(frame), checked_at, tuple(rows))
     broken = [(row, FailedExpectation(row.kind, row.column, row.reason, row.samples)) for row in rows if not row.held]
     return ValidationResult(
@@ -76,13 +76,13 @@ def find_suite_problems(suite_path: Path) -> tuple[int, tuple[str, ...]]:
     try:
         _, items = _read(suite_path)
     except CannotJudgeError as problem:
-        return 0, (words.replace_unencodable(str(problem)),)
+        return 0, (words.replace_unencodable_text(str(problem)),)
     gx = import_great_expectations()
     for at, item in enumerate(items):
         try:
             build_expectation(gx, at, item)
         except CannotJudgeError as problem:
-            found.append(words.replace_unencodable(str(problem)))
+            found.append(words.replace_unencodable_text(str(problem)))
     if not found:
         found += find_unbreakable_expectations(json.dumps(items))
     return len(items), tuple(found)
@@ -201,13 +201,13 @@ def _samples(kwargs: Mapping[str, Any], found: Mapping[str, Any], table: "pd.Dat
         return tuple(
             {
                 "row": int(row),
-                **{words.replace_unencodable(name): words.to_journal_value(table[name].iloc[row]) for name in named},
+                **{words.replace_unencodable_text(name): words.journal_value(table[name].iloc[row]) for name in named},
             }
             for row in at
         )
     label = words.describe_columns(kwargs) or "value"
     return tuple(
-        {label: words.to_journal_value(value)}
+        {label: words.journal_value(value)}
         for value in list(found.get("partial_unexpected_list") or ())[:_MAX_SAMPLES_PER_EXPECTATION]
     )
 

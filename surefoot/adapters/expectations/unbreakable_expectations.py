@@ -8,7 +8,7 @@ from typing import Any
 from surefoot.adapters.expectations import suite_rules as rules
 from surefoot.adapters.expectations import wording as words
 from surefoot.adapters.expectations.adversarial_tables import adversarial_tables
-from surefoot.adapters.expectations.engine import (
+from surefoot.adapters.expectations.great_expectations import (
     build_expectation,
     expectation_phrase,
     first_error_line,
@@ -49,7 +49,7 @@ def find_unbreakable_expectations(declared: str) -> tuple[str, ...]:
             at = result.expectation_config.meta["position"]
             seen[at].add(problem or ("holds" if result.success else "fails"))
     found = (_problem(item, some) for item, some in zip(items, seen, strict=True))
-    return tuple(words.replace_unencodable(problem) for problem in found if problem)
+    return tuple(words.replace_unencodable_text(problem) for problem in found if problem)
 
 
 def _problem(item: dict[str, Any], seen: set[str]) -> str:

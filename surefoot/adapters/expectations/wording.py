@@ -40,7 +40,7 @@ _NOT_DEMANDS = frozenset({"column", "batch_id", "mostly", "row_condition", "cond
 
 def describe_columns(kwargs: _ExpectationKwargs) -> str:
     """The column or columns that an expectation speaks of; empty for the whole table."""
-    return replace_unencodable(", ".join(column_names(kwargs)))
+    return replace_unencodable_text(", ".join(column_names(kwargs)))
 
 
 def column_names(kwargs: _ExpectationKwargs) -> list[str]:
@@ -60,12 +60,12 @@ def describe_expectation(kwargs: _ExpectationKwargs) -> str:
     mostly = kwargs.get("mostly")
     if isinstance(mostly, float | int) and mostly < 1:
         said.append(f"{_share(1.0 - mostly)} exceptions are accepted")
-    return replace_unencodable("; ".join(said)) or "no exceptions"
+    return replace_unencodable_text("; ".join(said)) or "no exceptions"
 
 
 def describe_failure(kind: str, kwargs: _ExpectationKwargs, result: _ExpectationResult) -> str:
     """Why an expectation does not hold, built from what was counted."""
-    return replace_unencodable(_blame(kind, kwargs, result))
+    return replace_unencodable_text(_blame(kind, kwargs, result))
 
 
 def _blame(kind: str, kwargs: _ExpectationKwargs, result: _ExpectationResult) -> str:
@@ -88,7 +88,7 @@ def _blame(kind: str, kwargs: _ExpectationKwargs, result: _ExpectationResult) ->
     return f"found {seen_text}; demanded: {describe_expectation(kwargs)}"
 
 
-def to_journal_value(value: object) -> object:
+def journal_value(value: object) -> object:
     """A value as JSON that can be journalled: finite, short, and of no library's own type."""
     if value is None or isinstance(value, bool):
         return value
@@ -98,7 +98,7 @@ def to_journal_value(value: object) -> object:
         return float(value) if math.isfinite(value) else None if math.isnan(value) else str(float(value))
     if isinstance(value, dt.date):  # a pandas Timestamp is one as well
         return None if value != value else value.isoformat()  # noqa: PLR0124 - pandas' NaT is unlike itself
-    text = replace_unencodable(str(value))
+    text = replace_unencodable_text(str(value))
     return (
         None
         if text in {"<NA>", "NaT"}
@@ -108,7 +108,7 @@ def to_journal_value(value: object) -> object:
     )
 
 
-def replace_unencodable(text: str) -> str:
+def replace_unencodable_text(text: str) -> str:
     """Text that UTF-8 can hold; data and suites may have lone surrogates."""
     return text.encode("utf-8", "replace").decode()
 
@@ -125,7 +125,7 @@ def _human(key: str) -> str:
 
 
 def _show(value: object) -> str:
-    made = to_journal_value(value)
+    made = journal_value(value)
     if isinstance(made, float):
         return f"{made:.6g}"
     return f"{made:,}" if isinstance(made, int) and not isinstance(made, bool) else str(made)

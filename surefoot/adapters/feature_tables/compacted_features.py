@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from surefoot.adapters.feature_tables.typed_column_reader import TypedColumnReader
 from surefoot.adapters.predictions.feature_columns import Feature, FeatureKind
-from surefoot.models.predictor import TableColumn
+from surefoot.models.model_protocols import TableColumn
 
 
 class CompactedFeatures:

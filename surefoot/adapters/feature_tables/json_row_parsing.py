@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 from numpy.typing import NDArray
 
-from surefoot.models.predictor import TableColumn
+from surefoot.models.model_protocols import TableColumn
 
 MIN_PARSED_ROWS = 64
 """A part with a row that cannot be parsed is split until it is as small; then its rows are looked at alone [count]."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from surefoot.adapters.feature_tables.json_row_parsing import model_input_schema, parse_json_rows, values_in_range
 from surefoot.adapters.predictions.feature_columns import PRESENT_COLUMN, Feature, FeatureKind, read_footer
 from surefoot.adapters.predictions.feature_samples import parquet_errors
-from surefoot.models.predictor import TableColumn
+from surefoot.models.model_protocols import TableColumn
 
 _NUMBERS = frozenset({FeatureKind.NUMBER, FeatureKind.INTEGER})
 _READABLE = {

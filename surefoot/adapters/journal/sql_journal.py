@@ -1,4 +1,4 @@
-"""Store the journal in one SQL table, whose unique key (model, number) rejects the second of two concurrent appends."""
+"""Store the journal in one SQL table, whose key (model, number) rejects the second of two concurrent appends."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
-from surefoot.adapters.journal.engine import create_tables, open_engine, open_transaction, url_without_password
+from surefoot.adapters.journal.database import create_tables, open_engine, open_transaction, url_without_password
 from surefoot.core.errors import (
     InvariantBroken,
     JournalTampered,

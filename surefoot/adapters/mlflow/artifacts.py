@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surefoot.adapters.mlflow.load_errors import load_failure_reason
-from surefoot.adapters.mlflow.pyfunc.scorer import PyfuncScorer
+from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import PyfuncScorer
 from surefoot.core.domain import Version
 from surefoot.core.errors import (
     ArtifactTampered,

@@ -1,4 +1,4 @@
-"""Compute the digest of a whole data set; MLflow's own digest covers only its first 10,000 rows."""
+"""Compute the digest of a whole data set, beyond the first 10,000 rows that MLflow digests."""
 
 import datetime as dt
 import decimal

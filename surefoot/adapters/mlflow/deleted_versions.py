@@ -1,4 +1,4 @@
-"""Ask MLflow within a moment whether a version was deleted; MLflow's own client takes seconds to be imported."""
+"""Check within a moment whether a version was deleted in MLflow, without importing the MLflow client."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Host one MLflow model in a separate process that the gateway starts.
+"""Run a process that hosts one MLflow model for the gateway or a replay.
 
 Usage: `python -m surefoot.adapters.mlflow.model_host PATH DIGEST MEMORY_MB NICE FD`
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from surefoot.adapters.mlflow.artifacts import directory_digest, load_model_directory
 from surefoot.core.errors import ArtifactTampered
+from surefoot.models.model_protocols import Model
 from surefoot.models.model_server import limit_process, serve_model
-from surefoot.models.predictor import Model
 
 _PR_SET_PDEATHSIG = 1
 

@@ -18,7 +18,7 @@ FOOTER_KEY = "surefoot_features"
 """Key of the Parquet footer that holds the features of a table."""
 MAX_FEATURES = 500
 """A table whose rows have more different features gets no typed columns [count]."""
-MAX_MEAN_LENGTH = 64
+_MAX_MEAN_LENGTH = 64
 """Texts that are longer on average are not written twice [characters]."""
 _ODD_SHARE = 0.1
 """A feature has the type of a column where no larger share of its values has another type."""
@@ -87,7 +87,7 @@ def choose_features(rows: Iterable[object]) -> tuple[Feature, ...]:
     found: list[Feature] = []
     for number, (name, kinds) in enumerate(common.items()):
         kind = _common_kind(kinds)
-        long = kind is FeatureKind.TEXT and lengths[name] > MAX_MEAN_LENGTH * kinds[kind]
+        long = kind is FeatureKind.TEXT and lengths[name] > _MAX_MEAN_LENGTH * kinds[kind]
         if long or (twins[name.casefold()] > 1 and kind is not FeatureKind.NULL):
             kind = FeatureKind.ANY
         column = None

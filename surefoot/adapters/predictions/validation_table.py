@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from surefoot.adapters.mlflow.pyfunc.columns import cast_column
+from surefoot.adapters.mlflow.pyfunc.column_casting import cast_column
 from surefoot.core.answers.answer_values import answer_number, unwrap_single_value
 from surefoot.core.judging.left_out_records import LeftOutRecords
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from surefoot.adapters.predictions.prediction_log import LoggedRequest
 from surefoot.core.errors import SurefootError
-from surefoot.models.predictor import PredictorLost
+from surefoot.models.model_protocols import PredictorLost
 from surefoot.models.remote_scorer import ScoringAbandoned
 from surefoot.models.rows.answer_checks import describe_error
 from surefoot.models.rows.independence import answers_equal

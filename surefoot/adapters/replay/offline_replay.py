@@ -39,7 +39,7 @@ from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
 from surefoot.core.policy.policy_types import GoldenGate, PairedGate, ShiftGate, narrow
 from surefoot.models.model_process import RemoteModelError
-from surefoot.models.predictor import PredictorLost
+from surefoot.models.model_protocols import PredictorLost
 from surefoot.models.remote_scorer import RemoteScorer
 
 MAX_COMPARED_INPUTS = 5_000

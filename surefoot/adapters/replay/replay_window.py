@@ -31,7 +31,7 @@ from surefoot.adapters.replay.window_copy import MEMORY_LIMIT, REQUEST_COLUMNS, 
 from surefoot.core.answers.answer_values import Floats
 from surefoot.core.judging.evidence_request import EvidenceRequest
 from surefoot.core.judging.left_out_records import LeftOutRecords
-from surefoot.models.predictor import TableColumn
+from surefoot.models.model_protocols import TableColumn
 
 BATCH_ROWS = 50_000
 """Rows that are read and scored at once [count]: models answer large tables faster than small ones."""

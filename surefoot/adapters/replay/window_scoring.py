@@ -33,7 +33,7 @@ from surefoot.adapters.replay.replay_window import ReplayWindow, RequestBatch
 from surefoot.core.domain import Version
 from surefoot.core.errors import SurefootError
 from surefoot.models.arrow_stream import decode_table, encode_table
-from surefoot.models.predictor import PredictorLost, TableColumn
+from surefoot.models.model_protocols import PredictorLost, TableColumn
 from surefoot.models.remote_scorer import RemoteScorer, ScoringAbandoned
 from surefoot.models.rows.answer_checks import describe_error
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
-from surefoot.cli.local import processes, scheduler
+from surefoot.cli.local import prefect_server, processes
 from surefoot.cli.local.signals import defer_stop_signals, reset_signal_handlers
 from surefoot.core.errors import Rejected, Unavailable
 from surefoot.settings import Settings, read_settings
@@ -290,29 +290,29 @@ def _bring_up(config: Settings, wanted: Collection[str], pending: set[str], repo
     if "worker" in wanted:
         # A flow that outlived its worker would act beside the one that is started for the same rollout.
         processes.end_processes([], processes.stack_processes(config.home, ("worker",)), 0.0)
-        for name in scheduler.mark_leftover_runs_crashed(config):
+        for name in prefect_server.mark_leftover_runs_crashed(config):
             report(f"flow run '{name}' was cut off when the stack was stopped: marked as crashed")
-        before = scheduler.read_paused_schedules(config)
+        before = prefect_server.read_paused_schedules(config)
         begin(
             "worker",
             "prefect",
             "worker",
             "start",
             "--pool",
-            scheduler.WORK_POOL_NAME,
+            prefect_server.WORK_POOL_NAME,
             "--type",
             "process",
             "--name",
             "surefoot",
         )
-        scheduler.wait_for_pool(config)
+        prefect_server.wait_for_pool(config)
         deploy = [*python, "prefect", "--no-prompt", "deploy", "--all"]
         done = subprocess.run(deploy, cwd=config.project, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - ours
         (config.home / "logs" / "deploy.log").write_text(done.stdout + done.stderr, encoding="utf-8")
         if done.returncode:
             raise Unavailable(f"the flows could not be deployed: see {config.home}/logs/deploy.log")
-        scheduler.set_schedule_intervals(config, before)
-        for line in scheduler.describe_paused_flows(config, scheduler.PREFECT_TIMEOUT_S):
+        prefect_server.set_schedule_intervals(config, before)
+        for line in prefect_server.describe_paused_flows(config, prefect_server.PREFECT_TIMEOUT_S):
             report(line)
         pending.remove("worker")
     if "controller" in wanted:

@@ -1,5 +1,6 @@
-"""Print the plan of a policy: stage durations, how a version loads, and the smallest change that each gate detects."""
+"""Print the plan of a policy: its stages, how a version loads, and what each gate can detect."""
 
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -7,10 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot.adapters.replay.version_processes import LoadTrial
-from surefoot.cli.printing.output import console, evaluation_frequency_text, format_request_count, print_table
+from surefoot.cli.printing.console import console, print_table
 from surefoot.core.durations import format_duration, format_estimate, format_frequency
 from surefoot.core.planning import Detectability
 from surefoot.core.policy.policy_types import LiveShadow, Policy, Shadow
+from surefoot.core.policy.recovery.data_layer import DataSource, OnRollback
 
 _ENGINE_MODULES = {"dask": "prefect_dask"}
 """Module that each engine of a policy's `scoring` needs beside Surefoot, and that an extra of that name installs."""
@@ -114,3 +116,64 @@ def print_detectability(policy: Policy, found: Sequence[Detectability], a_year: 
             if sight.needs is not None and sight.needs > sight.lasts:
                 longer = f"; {format_estimate(sight.needs)} would do"
             console.print(f"  [yellow]warning[/yellow] {escape(where)}: {escape(sight.warning)}{longer}")
+
+
+def print_plan(policy: Policy, number: str, champion: str) -> None:
+    """Print what a promotion would do, step by step."""
+    console.print(f"[bold]{policy.model}[/bold]: version {number} against champion {champion}")
+    window = f"the requests of the last {format_duration(policy.suite_window)}"
+    lines = [f"validate {window} with suite {policy.suite}; {evaluation_frequency_text(0.0, policy.suite_every)}"]
+    for step in policy.steps:
+        gates = ", ".join(step.gates)
+        if isinstance(step, Shadow):
+            lines.append(
+                f"replay the requests of the last {format_duration(step.window)}: {gates} must pass;"
+                f" {evaluation_frequency_text(0.0, step.every)}"
+            )
+        elif isinstance(step, LiveShadow):
+            most = f" and {step.min_requests:,} requests that both answer" if step.min_requests else ""
+            expected = policy.requests_per_minute * step.share / 100.0 * step.hold / 60.0
+            lines.append(
+                f"mirror {step.share:g} % of the requests to version {number} for {format_duration(step.hold)}{most}:"
+                f" {gates} must pass (about {format_request_count(expected)} requests; callers get the"
+                f" champion's answers, and version {number} waits while the host is busy);"
+                f" {evaluation_frequency_text(step.hold, step.every)}"
+            )
+        else:
+            most = f" and {step.min_requests:,} requests" if step.min_requests else ""
+            expected = policy.requests_per_minute * step.weight / 100.0 * step.hold / 60.0
+            lines.append(
+                f"{step.weight:g} % of the units for {format_duration(step.hold)}{most}: {gates} must pass"
+                f" (about {format_request_count(expected)} requests to the candidate);"
+                f" {evaluation_frequency_text(step.hold, step.every)}"
+            )
+    bake = policy.bake
+    looks = evaluation_frequency_text(bake.hold, bake.every)
+    lines += [_table_line(source) for source in policy.data_layer]
+    lines += [
+        f"alias previous -> {champion}, alias champion -> {number}, all traffic to {number}",
+        f"bake for {format_duration(bake.hold)}: {', '.join(bake.gates)} roll back; {looks}",
+    ]
+    for index, line_ in enumerate(lines, start=1):
+        console.print(f"  {index}. {line_}")
+
+
+def _table_line(source: DataSource) -> str:
+    """What becomes of a table."""
+    if source.on_rollback is OnRollback.RESTORE:
+        return f"checkpoint table {source.name}, and restore it into a scratch copy: a rollback restores it"
+    return f"checkpoint table {source.name}: a rollback leaves it as it is ({source.on_rollback})"
+
+
+def format_request_count(n: float) -> str:
+    """A number of requests; below ten with the digits that count."""
+    return f"{n:,.0f}" if n >= 10.0 or n == 0.0 else f"{n:.2g}"  # noqa: PLR2004 - two digits
+
+
+def evaluation_frequency_text(lasts: float, every: float) -> str:
+    """How often a stage looks, and how many looks that makes; a replay looks until it is decided."""
+    if not lasts:
+        return f"looks at once, then every {format_duration(every)} until it is decided"
+    # A look that is due when the stage is over is not needed: it ends on what was seen until then.
+    n = max(math.ceil(lasts / every - 1e-9), 1)
+    return f"looks every {format_duration(every)}: {n:,} look{'' if n == 1 else 's'}"

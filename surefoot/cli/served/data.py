@@ -1,4 +1,4 @@
-"""Define the command `data`: list a model's table checkpoints, and retry or drop a table restore that was refused."""
+"""Define the command `data`, which lists a model's table checkpoints and retries or drops refused restores."""
 
 from typing import Annotated
 
@@ -7,9 +7,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
-from surefoot.cli.printing import output
-from surefoot.cli.printing.output import console, format_utc_time
+from surefoot.cli.actor import current_actor
+from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption, ModelArgument
+from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.errors import DataUnavailable, NewerWrite, NotFound, Rejected, SurefootError
 from surefoot.core.record.events import as_json
 from surefoot.core.record.ledger import Ledger
@@ -19,9 +20,9 @@ from surefoot.rollout import (
     Ports,
     leave_table,
     pending_tables,
+    restore_due_tables,
     retry_on_conflict,
     retry_table,
-    settle_tables,
     table_problems,
 )
 from surefoot.settings import read_settings
@@ -39,7 +40,7 @@ def data(
     """List the checkpoints of a model's tables and what waits to be restored; exits with 1 when something is wrong."""
     if restore and leave:
         raise Rejected("--restore and --leave contradict each other: nothing was done")
-    with wiring.open_ports(read_settings(), output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(read_settings(), current_actor(), REGISTRY_TIMEOUT_S) as ports:
         if leave:
             retry_on_conflict(lambda: leave_table(ports, model, leave, reason))
         if restore:
@@ -49,7 +50,7 @@ def data(
             raise NotFound(f"the journal holds nothing of {model}")
     problems = table_problems(ledger)
     if json_:
-        output.print_json(
+        print_json(
             {
                 "model": model,
                 "checkpoints": [_checkpoint_json(ledger, one) for one in ledger.data.checkpoints],
@@ -72,7 +73,7 @@ def _try_again(ports: Ports, model: str, name: str, reason: str) -> None:
     due = ports.ledger(model).data.due.get(name)
     if due is None or due.refused:
         retry_on_conflict(lambda: retry_table(ports, model, name, reason))
-    again = settle_tables(ports, model).data.due.get(name)
+    again = restore_due_tables(ports, model).data.due.get(name)
     if again is not None:
         raise NewerWrite(f"table {name} was not restored: {again.refused}")
 
@@ -131,7 +132,7 @@ def _print(ledger: Ledger, problems: tuple[str, ...]) -> None:
                 kept.event.on_rollback,
                 _state(ledger, kept),
             )
-        output.print_table(table)
+        print_table(table)
     for line in problems:
         console.print(f"[magenta]{escape(line)}[/magenta]")
 
@@ -143,7 +144,7 @@ def restore_tables(ports: Ports, model: str) -> SurefootError | None:
     """
     try:
         if pending_tables(ports.ledger(model)):
-            settle_tables(ports, model)
+            restore_due_tables(ports, model)
         due = ports.ledger(model).data.due.values()
     except Exception as error:  # noqa: BLE001 - traffic is back: no trouble of a table may hide that
         return DataUnavailable(f"traffic is back, but a table waits to be restored, which 'reconcile' does: {error}")

@@ -1,4 +1,4 @@
-"""Define the commands `exposure`, which lists a bad version's answers, and `correct`, which computes better ones."""
+"""Define the commands `exposure`, which lists a bad version's answers, and `correct`, which corrects them."""
 
 import tempfile
 from collections.abc import Mapping
@@ -13,9 +13,10 @@ from rich.table import Table
 from surefoot import exposure as exposures
 from surefoot import wiring
 from surefoot.adapters.served_answers.answer_comparison import AnswerComparison
-from surefoot.cli.printing import output
-from surefoot.cli.printing.output import console
+from surefoot.cli.actor import current_actor
+from surefoot.cli.printing.console import console, format_utc_time, print_json, print_table
 from surefoot.cli.read_only import JsonOption, ModelArgument
+from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.errors import Rejected
 from surefoot.settings import read_settings
 
@@ -37,7 +38,7 @@ def exposure(
     if version and rollout:
         raise Rejected("say --version or --rollout, not both")
     config = read_settings()
-    with wiring.open_ports(config, output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         entries = ports.journal.read(model)
         found = exposures.find_exposure(config, model, entries, number=version, rollout=rollout, unit=unit)
         if unit:
@@ -69,7 +70,7 @@ def _tell(
     if json_:
         said = {"model": found.question.model, "version": found.version.number, "rollout": found.rollout}
         counts = _counts_json(table) | {"problems": dict(problems), "notes": list(found.notes)}
-        output.print_json(said | counts | ({"answers": listed} if rows else {}) | ({} if kept else {"file": None}))
+        print_json(said | counts | ({"answers": listed} if rows else {}) | ({} if kept else {"file": None}))
         return
     changed = "" if table.changed is None else f", {table.changed:,} of {table.known:,} otherwise than the good version"
     units = "" if table.units is None else f" to {table.units:,} unit{'' if table.units == 1 else 's'}"
@@ -82,9 +83,9 @@ def _tell(
     if rows:
         shown = Table(*_ROWS_OF_ONE_UNIT, box=None, padding=(0, 2))
         for row in listed[:_SHOWN_ROWS]:
-            cells = [output.format_utc_time(row["at"]), *(row[name] for name in _ROWS_OF_ONE_UNIT[1:])]
+            cells = [format_utc_time(row["at"]), *(row[name] for name in _ROWS_OF_ONE_UNIT[1:])]
             shown.add_row(*(escape("" if cell is None else str(cell)) for cell in cells))
-        output.print_table(shown)
+        print_table(shown)
     notes = [f"version {number} was not asked: {why}" for number, why in problems.items()]
     if table.repeated:
         notes.append(f"{table.repeated:,} answers repeat the request id of an earlier one")
@@ -97,7 +98,7 @@ def _print_counts(head: str, counts: Mapping[str, int]) -> None:
         shown = Table(head, "answers", box=None, padding=(0, 2))
         for name, count in counts.items():
             shown.add_row(escape(name), f"{count:,}")
-        output.print_table(shown)
+        print_table(shown)
 
 
 def _counts_json(table: AnswerComparison) -> dict[str, object]:
@@ -122,13 +123,13 @@ def correct(
 ) -> None:
     """Ask the proven-good version again about everything that a bad one answered, into a table for consumers."""
     config = read_settings()
-    with wiring.open_ports(config, output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         done = exposures.correct_answers(config, ports, model, version)
     table = done.table
     if json_:
         counts = {name: value for name, value in _counts_json(table).items() if name not in {"groups", "phases"}}
         said = {"model": model, "version": done.version.number, "by": done.by.number, "already_written": not done.fresh}
-        output.print_json(said | counts | {"notes": list(done.notes)})
+        print_json(said | counts | {"notes": list(done.notes)})
         return
     console.print(
         f"version {done.by.number} corrects {table.known:,} of {table.rows:,} answers of version {done.version.number}"

@@ -1,4 +1,4 @@
-"""Define the command fallback: say what answers when no version can, and try it on recent requests."""
+"""Define the command `fallback`, which shows what answers when no version can, and tries it on recent requests."""
 
 from typing import Annotated
 
@@ -7,9 +7,10 @@ import typer
 from surefoot import wiring
 from surefoot.adapters.config.fallback_table import read_fallback
 from surefoot.adapters.config.policy_file import read_policy
-from surefoot.cli.printing import output
-from surefoot.cli.printing.output import console
+from surefoot.cli.actor import current_actor
+from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.read_only import JsonOption, ModelArgument
+from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.errors import Rejected
 from surefoot.core.record.event_sentences import describe_event
 from surefoot.core.record.events import as_json
@@ -30,14 +31,14 @@ def fallback(
     found = read_fallback(config.project, policy)
     if found is None:
         raise Rejected(f"the policy of {model} has no fallback: a request that no version can answer is refused")
-    with wiring.open_ports(config, output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(config, current_actor(), REGISTRY_TIMEOUT_S) as ports:
         tried = drill(ports, model) if drill_ else None
         if drill_ and tried is None:
             raise Rejected(f"{model} has no champion yet: there are no answers to compare with")
         last = tried or (ledger.drilled[0] if (ledger := ports.ledger(model)).drilled else None)
     if json_:
         shown = {"kind": found.kind, "keys": list(found.columns), "rows": len(found.answers), "digest": found.digest}
-        output.print_json({**shown, "default": found.json, "drill": as_json(last) if last else None})
+        print_json({**shown, "default": found.json, "drill": as_json(last) if last else None})
     else:
         keys = f", {len(found.answers):,} rows by {', '.join(found.columns)}" if found.columns else ""
         console.print(f"{found.kind}{keys}; else {found.json}", markup=False)

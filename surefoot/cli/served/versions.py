@@ -8,9 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
-from surefoot.cli.printing import output
-from surefoot.cli.printing.output import console
+from surefoot.cli.actor import current_actor
+from surefoot.cli.printing.console import console, print_json, print_table
+from surefoot.cli.printing.journal_output import print_history
 from surefoot.cli.read_only import JsonOption, ModelArgument
+from surefoot.cli.timeouts import REGISTRY_TIMEOUT_S
 from surefoot.core.durations import format_duration
 from surefoot.core.errors import EvidenceUnavailable, NotFound
 from surefoot.core.record.ledger import Ledger, fold_entries
@@ -48,9 +50,9 @@ def versions(model: ModelArgument, json_: JsonOption = False) -> None:
     records = service_summaries(ledger, entries, now, latest)
     unserved = tuple(quarantined_before_serving(ledger, records).values())
     if json_:
-        output.print_json(_versions_json(ledger, records, unserved, trouble))
+        print_json(_versions_json(ledger, records, unserved, trouble))
         return
-    output.print_table(_versions_table(records, unserved))
+    print_table(_versions_table(records, unserved))
     if trouble:
         console.print(trouble, markup=False)
 
@@ -128,9 +130,9 @@ def release(
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why it may be tried again, for the record.")],
 ) -> None:
     """Lift the quarantine of a version that was turned away or taken back; it is not promoted by this."""
-    with wiring.open_ports(read_settings(), output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
+    with wiring.open_ports(read_settings(), current_actor(), REGISTRY_TIMEOUT_S) as ports:
         ledger = retry_on_conflict(lambda: release_version(ports, model, version, reason))
-        output.print_history(ports.journal.read(model, after=ledger.head - 1), everything=False)
+        print_history(ports.journal.read(model, after=ledger.head - 1), everything=False)
     console.print(f"version {version} of {model} may be promoted again", markup=False)
 
 

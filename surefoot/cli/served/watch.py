@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from surefoot import wiring
-from surefoot.cli.printing import output
-from surefoot.cli.printing.output import console
+from surefoot.cli.actor import current_actor
+from surefoot.cli.printing.console import console, print_json
 from surefoot.cli.printing.progress_bar import replay_progress_bar
 from surefoot.cli.read_only import JsonOption, ModelArgument
 from surefoot.core.champion_watch.early_signals import MIN_PAST_DAYS, SignalReading
@@ -27,7 +27,7 @@ def watch(
     """Say how a champion does beside its own past, what would be an alarm, and what its last look found."""
     with (
         replay_progress_bar(quiet=json_) as report,
-        wiring.open_ports(read_settings(), output.current_actor(), report=report) as ports,
+        wiring.open_ports(read_settings(), current_actor(), report=report) as ports,
     ):
         ledger = ports.ledger(model)
         watched = watched_champion(ledger)
@@ -42,7 +42,7 @@ def watch(
         readings = read_champion_signals(ports, model, watched, champion, ports.clock.now())
     worse = [one for one in ledger.watch.judged.values() if one.rollout == watched.rollout]
     if json_:
-        output.print_json(
+        print_json(
             {
                 "model": model,
                 "version": champion.number,

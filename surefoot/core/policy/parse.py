@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from surefoot.core.policy.gates.any_gate import GATE_ADAPTER
 from surefoot.core.policy.gates.base import Gate
-from surefoot.core.policy.gates.union import GATE_ADAPTER
 from surefoot.core.policy.policy import Policy
 from surefoot.core.policy.pydantic_errors import unknown_keys, violations_from_error
 from surefoot.core.policy.rules import JudgingPhase, NamedGates, PolicyOutline, broken_rules, never_judged_gates

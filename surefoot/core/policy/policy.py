@@ -1,4 +1,4 @@
-"""Define the policy of a model: how its owner wants versions promoted and rolled back."""
+"""Define the policy of a model: how its versions are promoted and rolled back."""
 
 from functools import cached_property
 from typing import Annotated, Literal, Self
@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from surefoot.core.domain import FallbackAnswer, LogPolicy, Outcome
+from surefoot.core.policy.gates.any_gate import PolicyGate
 from surefoot.core.policy.gates.base import PolicyModel
 from surefoot.core.policy.gates.metrics import OBSERVABILITY_METRICS
-from surefoot.core.policy.gates.union import WrittenGate
 from surefoot.core.policy.recovery.bundle import BundleSection
 from surefoot.core.policy.recovery.data_layer import DataLayerSection
 from surefoot.core.policy.recovery.fallback import WrittenFallback
@@ -61,7 +61,7 @@ class Policy(PolicyModel):
     )
     traffic: Traffic = Field(description="What traffic is planned.")
     data: Data = Field(description="The requests that the expectation suite validates.")
-    gates: dict[Annotated[Name, AfterValidator(_not_reserved)], WrittenGate] = Field(
+    gates: dict[Annotated[Name, AfterValidator(_not_reserved)], PolicyGate] = Field(
         description="Every gate by name; each must be named in a step or in bake.",
         json_schema_extra={"additionalProperties": False},
     )

@@ -1,6 +1,10 @@
 """Export all types of a policy, so that other packages import them from one module."""
 
 from surefoot.core.policy.gates.base import Gate, LimitedGate, SlicedGate, narrow
+from surefoot.core.policy.gates.distribution_shift import InputShiftGate, ShiftGate
+from surefoot.core.policy.gates.expected_loss import ExpectedLossGate
+from surefoot.core.policy.gates.golden_rows import GoldenGate
+from surefoot.core.policy.gates.implicit import ImplicitGate
 from surefoot.core.policy.gates.metrics import (
     BAD_EVENT_METRICS,
     BINARY_METRICS,
@@ -32,13 +36,6 @@ from surefoot.core.policy.gates.served import (
     LatencyGate,
     MeasurementGate,
     ValueGate,
-)
-from surefoot.core.policy.gates.shift_and_golden import (
-    ExpectedLossGate,
-    GoldenGate,
-    ImplicitGate,
-    InputShiftGate,
-    ShiftGate,
 )
 from surefoot.core.policy.policy import DATA_GATE_NAME, SHAPE_GATE_NAME, Policy
 from surefoot.core.policy.sections import FailureAction, Reaction, Scoring

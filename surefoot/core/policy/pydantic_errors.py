@@ -7,8 +7,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from surefoot.core.policy.gates.any_gate import GATE_CLASSES
 from surefoot.core.policy.gates.metrics import Metric
-from surefoot.core.policy.gates.union import GATE_CLASSES
 from surefoot.core.policy.policy import Policy
 from surefoot.core.policy.recovery.data_layer import SOURCE_CLASSES
 from surefoot.core.policy.scalars import MAX_NUMBER, NOT_A_NUMBER_MESSAGE

@@ -1,4 +1,4 @@
-"""Define the scalar types of a policy, such as durations and margins, and how they are written in YAML."""
+"""Define the scalar types of a policy, such as durations and margins, and how YAML writes them."""
 
 import re
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from surefoot.core.domain import Version
 from surefoot.gateway.control.route_errors import LoadFailed
 from surefoot.gateway.inference.router import as_predictor
-from surefoot.models.predictor import LoadModel, Predictor
+from surefoot.models.model_protocols import LoadModel, Predictor
 
 
 @dataclass(frozen=True, slots=True)

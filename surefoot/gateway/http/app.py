@@ -12,7 +12,7 @@ from surefoot.gateway.http.asgi import HttpError, Response
 from surefoot.gateway.http.endpoint_table import EndpointTable
 from surefoot.gateway.http.endpoints.handler_context import HandlerContext
 from surefoot.gateway.inference.settings import GatewaySettings
-from surefoot.models.predictor import LoadModel
+from surefoot.models.model_protocols import LoadModel
 
 
 class Gateway:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from surefoot.gateway import json_body
-from surefoot.models.predictor import NO_OPTIONS, ColumnNames, RequestOptions
+from surefoot.models.model_protocols import NO_OPTIONS, ColumnNames, RequestOptions
 
 
 class RequestTable(NamedTuple):

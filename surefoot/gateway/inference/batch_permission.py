@@ -2,7 +2,7 @@
 
 import logging
 
-from surefoot.models.predictor import Predictor, RowChecks
+from surefoot.models.model_protocols import Predictor, RowChecks
 from surefoot.models.rows.independence import IndependenceResult, RowIndependence
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from surefoot.gateway.inference.attempts.attempt import Attempt, Failed, fail_attempts
 from surefoot.gateway.inference.attempts.batch_answers import split_batch_answers
-from surefoot.models.predictor import Predictor, PredictorLost, RowChecks
+from surefoot.models.model_protocols import Predictor, PredictorLost, RowChecks
 from surefoot.models.rows.answer_checks import describe_error
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import Arm, Split
 from surefoot.gateway.log.redaction import LogRedactor
 from surefoot.gateway.log.scoring_request import ScoringRequest
-from surefoot.models.predictor import NO_OPTIONS, ColumnNames, RequestOptions
+from surefoot.models.model_protocols import NO_OPTIONS, ColumnNames, RequestOptions
 
 
 def new_request(

@@ -32,8 +32,8 @@ from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.in_process import InProcessModel
-from surefoot.models.predictor import Model, Predictor
-from surefoot.models.rows.live_check import probe_model
+from surefoot.models.model_protocols import Model, Predictor
+from surefoot.models.rows.live_recheck import probe_model
 
 
 class VersionRouter:

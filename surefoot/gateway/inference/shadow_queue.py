@@ -20,7 +20,7 @@ from surefoot.gateway.inference.settings import GatewaySettings
 from surefoot.gateway.inference.version_pool import VersionPool
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter
 from surefoot.gateway.log.scoring_request import ScoringRequest
-from surefoot.models.predictor import Predictor
+from surefoot.models.model_protocols import Predictor
 
 if TYPE_CHECKING:
     import asyncio

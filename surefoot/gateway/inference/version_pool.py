@@ -27,7 +27,7 @@ from surefoot.gateway.inference.routes.version_key import version_key
 from surefoot.gateway.log.prediction_log_writer import PredictionLogWriter
 from surefoot.gateway.log.scoring_request import ScoringRequest
 from surefoot.models.blocking_calls import run_in_daemon_thread
-from surefoot.models.predictor import NO_OPTIONS, AnswerCost, ColumnNames, Predictor, RequestOptions
+from surefoot.models.model_protocols import NO_OPTIONS, AnswerCost, ColumnNames, Predictor, RequestOptions
 from surefoot.models.rows.answer_checks import describe_error
 
 _log = logging.getLogger(__name__)

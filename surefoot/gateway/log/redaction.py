@@ -9,7 +9,7 @@ import orjson
 from surefoot.core.assignment import assignment_bucket
 from surefoot.core.canonical_text import canonical_text
 from surefoot.core.domain import LogPolicy
-from surefoot.models.predictor import ColumnNames
+from surefoot.models.model_protocols import ColumnNames
 
 _DIGEST_BYTES = 12
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from surefoot.core.domain import Arm, Rung, Split, Version
 from surefoot.gateway.log.redaction import LogRedactor
-from surefoot.models.predictor import NO_OPTIONS, AnswerCost, ColumnNames, RequestOptions
+from surefoot.models.model_protocols import NO_OPTIONS, AnswerCost, ColumnNames, RequestOptions
 
 
 @dataclass(slots=True, eq=False)

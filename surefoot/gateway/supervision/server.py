@@ -104,11 +104,6 @@ class DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(app: Gateway, host: str, port: int) -> None:
-    """Serve in this process until a signal ends it, finishing the requests that are under way."""
-    DrainingServer(app, host, port).run()
-
-
 def serve_socket(app: Gateway, listening: socket.socket, supervisor: int) -> None:
     """Serve on a socket that listens already, which other workers of the supervisor share."""
     app.set_listening_socket(listening.dup(), supervisor)

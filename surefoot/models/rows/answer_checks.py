@@ -1,4 +1,4 @@
-"""Refuse answers of a model whose number or values are wrong; tell its errors from inputs that do not fit it."""
+"""Check the number and values of a model's answers, and tell model errors from unfit inputs."""
 
 import math
 

@@ -1,11 +1,11 @@
-"""Journal when callers start and stop getting answers of another rung, because the champion fails."""
+"""Journal when the standby or the fallback starts and stops answering in the champion's place."""
 
 from surefoot.core.domain import Rung, Version
 from surefoot.core.operator_reason import clean_reason
 from surefoot.core.record.fallback_events import FallbackBegan, FallbackDrilled, FallbackEnded
 from surefoot.core.record.ledger import Ledger
 from surefoot.rollout.ports import Ports
-from surefoot.rollout.requests import retry_on_conflict
+from surefoot.rollout.rollout_commands import retry_on_conflict
 
 DRILL_INTERVAL_S = 86400.0
 """Time between two drills of a fallback [seconds]."""

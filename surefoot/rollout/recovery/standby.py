@@ -29,14 +29,14 @@ def wanted_standby(
     return standby
 
 
-def goes_back(ledger: Ledger, split: Split) -> bool:
+def is_rollback_target(ledger: Ledger, split: Split) -> bool:
     """Whether the candidate of a split is what traffic goes back to, as in a stepped rollback."""
     rollout = ledger.rollout
     back = rollout is not None and rollout.opened.kind == RolloutKind.ROLLBACK and not rollback_is_aborted(rollout)
     return back and rollout is not None and split.candidate == rollout.rollback_target
 
 
-def name_standby(ports: Ports, ledger: Ledger, split: Split) -> None:
+def send_standby(ports: Ports, ledger: Ledger, split: Split) -> None:
     """Name the standby of a split that has just been put in force.
 
     Nothing depends on it that moves traffic: what goes wrong here is left to the controller, which looks at each tick.
@@ -47,4 +47,4 @@ def name_standby(ports: Ports, ledger: Ledger, split: Split) -> None:
 
     with contextlib.suppress(SurefootError):
         standby = wanted_standby(ledger, split.champion, ports.clock.now(), served)
-        ports.set_standby(ledger.model, split.generation, standby, going_back=goes_back(ledger, split))
+        ports.set_standby(ledger.model, split.generation, standby, going_back=is_rollback_target(ledger, split))

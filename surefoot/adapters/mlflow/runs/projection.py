@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from surefoot.adapters.mlflow.client import RetryingClient
+from surefoot.adapters.mlflow.runs.run_views import RUNNING, EntryKey, RunView, make_run_views
 from surefoot.adapters.mlflow.runs.run_writer import HASH, HEAD, PARENT, SEQ, WARNING, RunPlots, RunWriter
-from surefoot.adapters.mlflow.runs.transitions import RUNNING, EntryKey, RunView, run_views
 from surefoot.adapters.mlflow.runs.version_pages import ROLLOUT, VersionPages
 from surefoot.core.errors import Conflict, RegistryUnavailable, Rejected, SurefootError
 from surefoot.core.record.chain import Entry
@@ -79,7 +79,7 @@ class MlflowProjection:
             Rejected: MLflow refuses what is asked of it.
         """
         entries = tuple(entries)
-        done = self._draw(model, {run.key: run for run in run_views(entries)}, flow_run, reports)
+        done = self._draw(model, {run.key: run for run in make_run_views(entries)}, flow_run, reports)
         return done + self._pages.show(model, version_statuses(entries), self._links)
 
     def _draw(self, model: str, wanted: Mapping[EntryKey, RunView], flow_run: str, reports: Mapping[int, Path]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surefoot.adapters.mlflow.client import RetryingClient
-from surefoot.adapters.mlflow.runs.transitions import RUNNING, JudgedGate, RunView
+from surefoot.adapters.mlflow.runs.run_views import RUNNING, JudgedGate, RunView
 from surefoot.core.domain import Verdict
 from surefoot.core.record.events import GateJudged
 

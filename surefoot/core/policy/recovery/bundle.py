@@ -1,4 +1,4 @@
-"""Define the policy section `bundle`: configuration files that go with a version, and back with it."""
+"""Define the policy section `bundle`: configuration files that are deployed and rolled back with a version."""
 
 from collections.abc import Iterator
 from typing import Annotated

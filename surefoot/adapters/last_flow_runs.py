@@ -1,0 +1,85 @@
+"""Store when each scheduled flow last ran, and what it last showed in MLflow and Prefect."""
+
+import contextlib
+from pathlib import Path
+from urllib.parse import quote
+
+
+def record_heartbeat(home: Path, name: str) -> None:
+    """Remember that a scheduled flow has come just now.
+
+    Args:
+        home: Folder of all state.
+        name: Name of the flow.
+    """
+    path = home / "ticks" / name
+    with contextlib.suppress(OSError):  # a full disk must not stop a look
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def last_heartbeat(home: Path, name: str) -> float | None:
+    """When a scheduled flow came last, by the host's clock [Unix seconds]; None before the first.
+
+    Args:
+        home: Folder of all state.
+        name: Name of the flow.
+    """
+    try:
+        return (home / "ticks" / name).stat().st_mtime
+    except OSError:
+        return None
+
+
+def record_projected_entry(home: Path, model: str, head: int) -> None:
+    """Remember that MLflow shows the journal of a model up to an entry.
+
+    Args:
+        home: Folder of all state.
+        model: Registered model.
+        head: Sequence of the entry.
+    """
+    _write(home / "shown" / quote(model, safe=""), str(head))
+
+
+def last_projected_entry(home: Path, model: str) -> int:
+    """Sequence of the last entry that MLflow was made to show; 0 when that is not known.
+
+    Args:
+        home: Folder of all state.
+        model: Registered model.
+    """
+    said = _read(home / "shown" / quote(model, safe=""))
+    return int(said) if said.isdecimal() else 0
+
+
+def record_flow_run_outcomes(home: Path, outcomes: str) -> None:
+    """Remember which outcomes the ended flow runs tell.
+
+    Args:
+        home: Folder of all state.
+        outcomes: Digest of the outcomes.
+    """
+    _write(home / "ticks" / "told", outcomes)
+
+
+def last_flow_run_outcomes(home: Path) -> str:
+    """Digest of the outcomes that the ended flow runs tell; empty when that is not known.
+
+    Args:
+        home: Folder of all state.
+    """
+    return _read(home / "ticks" / "told")
+
+
+def _write(path: Path, text: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk must not stop a flow: it is shown once more
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""

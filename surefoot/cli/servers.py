@@ -1,0 +1,98 @@
+"""Define the commands that start and stop servers: `up` and `down`, and their parts `gateway` and `controller`."""
+
+import logging
+import os
+import time
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from surefoot import wiring
+from surefoot.adapters.mlflow.pyfunc.pyfunc_scorer import import_libraries_early
+from surefoot.cli.local import stack
+from surefoot.cli.local.signals import exit_on_stop_signals
+from surefoot.cli.printing.console import console
+from surefoot.settings import home_folder, read_settings
+
+_PRELOADED = (
+    "flows.promote",
+    "flows.rollback",
+    "flows.watch",
+    "flows.reconcile",
+    "mlflow.client",
+    "surefoot.adapters.mlflow.runs.projection",
+    "surefoot.reports.verdict_plots",
+    "surefoot.reports.evidence_over_time",
+    "matplotlib.backends.backend_agg",
+)
+"""What flow runs import, but for Great Expectations: it costs 5 CPU seconds, and few runs need it."""
+
+
+def up(
+    project: Annotated[Path, typer.Option(help="Folder with prefect.yaml, configs/ and expectations/.")] = Path(),
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow; 0 takes any free one.")] = 0,
+    prefect_port: Annotated[int, typer.Option(help="Port of Prefect; 0 takes any free one.")] = 0,
+    gateway_port: Annotated[int, typer.Option(help="Port of the gateway; 0 takes any free one.")] = 0,
+    clock: Annotated[str, typer.Option(help="'system', or 'replay:FILE' for replayed traffic.")] = "system",
+    tick: Annotated[int, typer.Option(help="Seconds between two ticks of the scheduled flows.", min=5)] = 60,
+) -> None:
+    """Start MLflow, Prefect (server and worker), the gateway and the controller, and wait until each answers."""
+    options = stack.StackOptions(mlflow_port, prefect_port, gateway_port, clock, tick)
+    began = time.monotonic()
+    with exit_on_stop_signals(), console.status("starting MLflow, Prefect and the gateway"):
+        config = stack.start_stack(home_folder(), project.absolute(), options, console.print)
+    console.print(f"up in {time.monotonic() - began:.0f} s; state in {config.home}; 'surefoot down' stops it")
+
+
+def down() -> None:
+    """Stop what `up` has started; all state stays."""
+    stack.stop_stack_of_home(home_folder(), console.print)
+
+
+def gateway(
+    workers: Annotated[int, typer.Option(help="Front workers; 0 takes one a processor, at most four.", min=0)] = 0,
+    model_memory: Annotated[
+        int, typer.Option(help="Address space of a model's process in MB; 0 shares half of the host's.", min=0)
+    ] = 0,
+) -> None:
+    """Serve models here, at the address that the stack was given; `up` starts this for you."""
+    from surefoot.adapters.mlflow import model_host  # noqa: PLC0415 - the other commands need no server
+    from surefoot.gateway.supervision.supervisor import Supervisor  # noqa: PLC0415 - same
+
+    config = read_settings()
+    address = urlsplit(config.gateway)
+    # A model's library that is imported while requests are served breaks them: everything comes first, and every
+    # worker and every model's process is forked from here.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import_libraries_early()
+    count = workers or min(4, len(os.sched_getaffinity(0)))
+    memory = model_memory or wiring.model_memory_mb(count)
+    listen = (address.hostname or "127.0.0.1", address.port or 80)
+    make = partial(wiring.build_gateway, config, memory)
+    Supervisor(config.home / "gateway", listen, count, make, model_host.run_model_host).run()
+
+
+def controller() -> None:
+    """Look before each tick of the scheduled flows whether there is work for them; `up` starts this for you."""
+    from surefoot.cli.local.prefect_runs import PrefectRuns  # noqa: PLC0415 - the other commands need no scheduler
+    from surefoot.controller.controller import Controller, single_controller_lock  # noqa: PLC0415 - same
+    from surefoot.controller.due_work import DueWork  # noqa: PLC0415 - same
+    from surefoot.controller.flow_forkserver import FlowForkserver  # noqa: PLC0415 - same
+    from surefoot.controller.tick_state import TickState  # noqa: PLC0415 - same
+
+    config = read_settings()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    runs = PrefectRuns(config)
+    with single_controller_lock(config.home):
+        processes = FlowForkserver(config.project, _PRELOADED)
+        Controller(DueWork(TickState(config), runs), runs, config.home, processes).run()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (up, down, gateway, controller):
+        app.command()(command)

@@ -1,0 +1,4 @@
+"""Define how long commands wait for servers that do not answer."""
+
+REGISTRY_TIMEOUT_S = 5.0
+"""How long a person waits for one answer of a registry that is down [seconds]."""

@@ -1,0 +1,12 @@
+"""Define the implicit gates, which every rollout has without naming them in its policy."""
+
+from typing import Literal
+
+from surefoot.core.policy.gates.base import Gate
+from surefoot.core.policy.gates.metrics import Metric
+
+
+class ImplicitGate(Gate):
+    """A gate that every rollout begins with; no policy names it."""
+
+    metric: Literal[Metric.VALIDATION, Metric.ANSWER_SHAPE]

@@ -1,0 +1,210 @@
+"""Report the demo's results: one row for each claim, and the rollouts with their evidence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from surefoot.adapters.predictions.prediction_log import PredictionLog
+from surefoot.core.domain import Outcome, Verdict
+from surefoot.core.record.chain import Entry
+from surefoot.core.record.events import (
+    EffectDone,
+    EffectIntended,
+    EndDecided,
+    GateJudged,
+    RolloutEnded,
+    SetSplit,
+    StageEntered,
+    as_json,
+    decode_event,
+)
+from surefoot.core.record.watch_events import ChampionJudged, ChampionWatched
+from surefoot.core.tables.data_events import DataCheckpointed, DataRestored
+from surefoot.demo.model_versions import MODEL_NAME
+from surefoot.demo.story import DemoScene, DemoStory
+
+_MAX_RESTORE_MS = 1000.0
+"""A rollback takes less than this [ms]."""
+_JUNE_REQUESTS = 9000
+"""Requests that June alone holds [count]."""
+_EXPECTED_STAGES = ("Validating", "Shadowing", "Ramping", "Promoting", "Baking")
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSummary:
+    """One rollout as the journal tells it.
+
+    Attributes:
+        scene: The candidate.
+        stages: Stages in order, steps included.
+        verdicts: The last verdict of each gate in each stage.
+        terminal_stage: How it ended; empty while it has not.
+        reason: Why.
+        gate: The gate that ended it; empty for a promotion.
+        restore_ms: From intent to acknowledgement of the way back, or None.
+        detect: From the first request that the candidate failed to the decision [seconds of the replay], or None.
+        candidate_errors: Requests that the candidate failed [count].
+    """
+
+    scene: DemoScene
+    stages: tuple[str, ...]
+    verdicts: Mapping[str, Verdict]
+    terminal_stage: str
+    reason: str
+    gate: str
+    restore_ms: float | None
+    detect: float | None
+    candidate_errors: int
+
+    def plain(self) -> dict[str, object]:
+        """JSON values."""
+        return {
+            "story": self.scene.story,
+            "title": self.scene.title,
+            "version": self.scene.number,
+            "rollout": self.scene.rollout,
+            "stages": list(self.stages),
+            "verdicts": {name: as_json(verdict) for name, verdict in self.verdicts.items()},
+            "sink": self.terminal_stage,
+            "reason": self.reason,
+            "gate": self.gate,
+            "restore_ms": self.restore_ms,
+            "detect_s": self.detect,
+            "candidate_errors": self.candidate_errors,
+        }
+
+
+def summarize_rollouts(story: DemoStory, entries: Sequence[Entry], log: PredictionLog) -> list[RolloutSummary]:
+    """Read every scene's rollout, and the one that took the promoted version back, from the journal."""
+    taken_back = [e for e in entries if e.kind == "RolloutOpened" and e.data["kind"] == "rollback"]
+    scenes = list(story.scenes)
+    scenes += [
+        DemoScene("d", "the promoted version decays, and the watch takes it back", "", str(e.data["rollout"]))
+        for e in taken_back
+    ]
+    return sorted((_rollout(scene, entries, log) for scene in scenes), key=lambda item: item.scene.story)
+
+
+def _rollout(scene: DemoScene, entries: Sequence[Entry], log: PredictionLog) -> RolloutSummary:
+    own = [
+        (entry, decode_event(entry.kind, entry.data)) for entry in entries if entry.data.get("rollout") == scene.rollout
+    ]
+    stages: list[str] = []
+    verdicts: dict[str, Verdict] = {}
+    splits: dict[int, SetSplit] = {}
+    terminal_stage = reason = gate = ""
+    restore: float | None = None
+    decided: float | None = None
+    for entry, event in own:
+        if isinstance(event, StageEntered):
+            stages.append(
+                f"{event.stage.value} {event.step + 1}" if event.stage.value == "Ramping" else event.stage.value
+            )
+        elif isinstance(event, GateJudged):
+            verdicts[f"{stages[-1]}/{event.verdict.gate}"] = event.verdict
+        elif isinstance(event, EffectIntended) and isinstance(event.effect, SetSplit):
+            splits[entry.seq] = event.effect
+        elif isinstance(event, EffectDone) and event.intent in splits:
+            if splits[event.intent].candidate is None and (terminal_stage or scene.story == "d"):
+                restore = event.took_ms
+        elif isinstance(event, EndDecided):
+            terminal_stage, reason, gate = event.terminal_stage.value, event.reason, event.gate
+            decided = entry.at
+        elif isinstance(event, RolloutEnded):
+            terminal_stage, reason = event.terminal_stage.value, event.reason
+    failed = """SELECT count(*), min("at") FROM log WHERE rollout = $1 AND arm = 'candidate' AND error IS NOT NULL"""
+    count, first = log.query_rows(MODEL_NAME, failed, (scene.rollout,))[0]
+    detect = decided - float(str(first)) if decided is not None and first is not None else None
+    told = (scene, tuple(stages), verdicts, terminal_stage, reason, gate, restore, detect, int(str(count)))
+    return RolloutSummary(*told)
+
+
+def claim_rows(
+    story: DemoStory, found: Sequence[RolloutSummary], entries: Sequence[Entry], extra: Mapping[str, object]
+) -> list[dict[str, object]]:
+    """One row a claim of the story."""
+    events = [decode_event(entry.kind, entry.data) for entry in entries]
+    worse = [e.verdict.gate for e in events if isinstance(e, ChampionJudged) and e.verdict.outcome is Outcome.FAIL]
+    early = [one for e in events if isinstance(e, ChampionWatched) for one in e.early if "pressure" in one]
+    kept = [e.checkpoint.content.digest for e in events if isinstance(e, DataCheckpointed)]
+    restored = [e.after for e in events if isinstance(e, DataRestored) and not e.already]
+    promoted = next((scene.number for scene in story.scenes if scene.story == "a"), "")
+    left = story.table.rows_by_version().get(promoted, 0)
+    by = {item.scene.story: item for item in found}
+    a, b, c, d = (by.get(letter) for letter in "abcd")
+    seen = story.replay.seen
+    ladder = [stage for stage in _EXPECTED_STAGES if a and any(item.startswith(stage) for item in a.stages)]
+    average = b.verdicts.get("Shadowing/quality") if b else None
+    slice_ = b.verdicts.get("Shadowing/origins") if b else None
+
+    def row(name: str, value: object, unit: str, demand: str, ok: object) -> dict[str, object]:
+        return {"name": name, "value": value, "unit": unit, "demand": demand, "ok": bool(ok)}
+
+    mean = average.estimate if average else None
+    return [
+        row(
+            "a: the good retrain ends as",
+            a and a.terminal_stage,
+            "stage",
+            "Promoted",
+            a and a.terminal_stage == "Promoted",
+        ),
+        row("a: stages it went through", len(ladder), "stages", "5", len(ladder) == len(_EXPECTED_STAGES)),
+        row(
+            "b: the frozen feed ends as",
+            b and b.terminal_stage,
+            "stage",
+            "Rejected",
+            b and b.terminal_stage == "Rejected",
+        ),
+        row("b: its average loss changes by", mean, "Brier", "< 0", mean is not None and mean < 0),
+        row(
+            "b: the slice that stops it",
+            slice_ and slice_.culprit,
+            "slice",
+            "origin=LGA",
+            slice_ and slice_.culprit == "origin=LGA" and b and b.gate == "origins",
+        ),
+        row(
+            "c: the one without imputer ends as",
+            c and c.terminal_stage,
+            "stage",
+            "RolledBack",
+            c and c.terminal_stage == "RolledBack",
+        ),
+        row("c: it passed its shadow", bool(c and "Ramping 1" in c.stages), "", "true", c and "Ramping 1" in c.stages),
+        row("c: requests that it failed", c and c.candidate_errors, "requests", "> 0", c and c.candidate_errors > 0),
+        row(
+            "c: traffic was back after",
+            c and c.restore_ms,
+            "ms",
+            "< 1000",
+            c and c.restore_ms is not None and c.restore_ms < _MAX_RESTORE_MS,
+        ),
+        row(
+            "d: the rollback of the decayed champion ends as",
+            d and d.terminal_stage,
+            "stage",
+            "FastRolledBack",
+            d and d.terminal_stage == "FastRolledBack",
+        ),
+        row("d: the version before does better by gate", worse[0] if worse else "", "", "quality", "quality" in worse),
+        row("d: looks that saw the feed change before", len(early), "looks", "> 0", early),
+        row(
+            "d: traffic was back after",
+            d and d.restore_ms,
+            "ms",
+            "< 1000",
+            d and d.restore_ms is not None and d.restore_ms < _MAX_RESTORE_MS,
+        ),
+        row(
+            "d: its predictions table is what was checkpointed",
+            len(restored),
+            "restores",
+            "1",
+            restored == kept[-1:] != [],
+        ),
+        row("d: rows that it has left in the table", left, "rows", "0", left == 0),
+        row("requests of callers", seen.sent, "requests", ">= 9000", seen.sent >= _JUNE_REQUESTS),
+        row("requests that callers saw fail", seen.failed, "requests", "0", seen.failed == 0),
+        *(row(name, value, "", "true", value) for name, value in extra.items()),
+    ]

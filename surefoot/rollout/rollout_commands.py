@@ -1,0 +1,386 @@
+"""Handle commands to promote, abort or roll back a version: journal each as one event, or refuse it."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from surefoot.core.actions import FinishEffect
+from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Stage, Version
+from surefoot.core.errors import JournalTampered, NotFound, Rejected, RolloutInProgress, StaleLedger, TransitionIllegal
+from surefoot.core.operator_reason import clean_reason
+from surefoot.core.policy.parse import parse_policy
+from surefoot.core.policy.policy_types import Policy
+from surefoot.core.record.chain import canonical_digest
+from surefoot.core.record.event_sentences import rollout_headline
+from surefoot.core.record.events import ChampionAdopted, EndDecided, RolloutOpened, SetSplit
+from surefoot.core.record.ledger import Ledger, Rollout
+from surefoot.core.record.service_events import VersionReleased
+from surefoot.core.rollback.stepped_rollback import is_stepping
+from surefoot.core.served_versions.quarantine import Quarantine
+from surefoot.rollout.advance_rollout import carry_out_effect, drive_rollout, journal_and_apply
+from surefoot.rollout.config_files import resolve_bundle
+from surefoot.rollout.ports import Ports
+from surefoot.rollout.recovery.rollback_schedule import resolve_rollback_schedule
+
+_CONFLICT_RETRIES = 100
+"""How often a request is made again when another process was faster [count]."""
+_GONE_BACK = {Stage.ROLLED_BACK, Stage.FAST_ROLLED_BACK, Stage.ABORTED, Stage.WITHDRAWN, Stage.SUPERSEDED}
+"""After these the champion of before serves already."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionRequest:
+    """What a promotion is asked to do.
+
+    Attributes:
+        policy: The policy as a mapping of JSON values; it is journalled whole.
+        suite_digest: SHA-256 of the expectation suite.
+        number: Version to promote.
+        reason: Why, for the record.
+        force: Try again a version that has already been turned away.
+        secret: Secret of the installation; the salt is derived from it, so that an outsider cannot guess an arm.
+        source: What asked: "alias", "stage" or "hand".
+        fallback_digest: SHA-256 of the file of the policy's fallback; empty where it has none.
+    """
+
+    policy: Mapping[str, object]
+    suite_digest: str
+    number: str
+    reason: str
+    force: bool = False
+    secret: str = ""
+    source: str = "hand"
+    fallback_digest: str = ""
+
+
+def adopt_champion(ports: Ports, model: str) -> Ledger:
+    """Make sure that the model has a champion that the journal knows and the gateway serves.
+
+    Raises:
+        Rejected: The registry has no alias `champion` on this model.
+        JournalTampered: The gateway serves what an entry asked for that the journal does not have.
+    """
+    ledger = ports.ledger(model)
+    if ledger.champion is None:
+        live = ports.traffic.live(model)
+        if live is not None and live.generation > ledger.head:
+            raise JournalTampered(journal_behind_gateway_message(model, ledger.head, live.generation))
+        number = ports.registry.alias(model, "champion")
+        if number is None:
+            miss = ports.registry.view(model).similar_alias("champion")
+            why = f" ({miss})" if miss else ""
+            raise Rejected(
+                f"{model} has no champion yet: set the alias 'champion' on the version that serves today{why}"
+            )
+        ledger = ports.append(ledger, ChampionAdopted(ports.registry.resolve(model, number)))
+    if ledger.intent and not ledger.open:
+        ledger = carry_out_effect(ports, ledger, FinishEffect(*ledger.intent))
+    if not ledger.open and ledger.champion and (ledger.split is None or ports.traffic.live(model) is None):
+        ledger = journal_and_apply(ports, ledger, SetSplit(ledger.champion, None, 0.0))
+    return ledger
+
+
+def journal_behind_gateway_message(model: str, head: int, generation: int) -> str:
+    """What it means that the gateway's generation, which is an entry's number, is above the journal's head."""
+    return (
+        f"the journal of {model} has {head} entries, but the gateway serves what entry {generation} asked for: entries"
+        " were lost, or another journal is in use; restore the journal, or name the right one"
+    )
+
+
+def _rollout_id(request: PromotionRequest, candidate: Version, champion: Version, attempt: int) -> str:
+    """Id of a rollout: the same facts join the same rollout."""
+    return canonical_digest(
+        {
+            "artifact": candidate.digest,
+            "attempt": attempt,
+            "champion": champion.digest,
+            "model": request.policy["model"],
+            "policy": canonical_digest(request.policy),
+            "suite": request.suite_digest,
+            "version": candidate.number,
+        }
+    )[7:19]
+
+
+def open_promotion(ports: Ports, request: PromotionRequest) -> str:
+    """Open a rollout, or join the one that is open for the same facts.
+
+    Returns:
+        Id of the rollout.
+
+    Raises:
+        Rejected: Nothing to do, or not without `force`; the message says what to do instead.
+        RolloutInProgress: Another rollout is open and the policy does not replace it.
+    """
+    policy = parse_policy(request.policy)
+    candidate = ports.registry.resolve(policy.model, request.number)
+    ledger = adopt_champion(ports, policy.model)
+    current = ledger.rollout
+    if current and current.opened.candidate == candidate and current.opened.kind == RolloutKind.PROMOTION:
+        _try(ports, ledger)
+        return ledger.open
+    _refuse(ledger, request, candidate)
+    if not current:
+        _agree(ports, ledger)
+    if current:
+        ledger = _make_room(ports, ledger, current, policy, candidate)
+    champion = ledger.champion
+    if champion is None:
+        raise Rejected(f"{policy.model} has no champion yet")
+    why = clean_reason(request.reason).text
+    if candidate.digest in ledger.quarantined:  # asked for by --force: the record says who has lifted it
+        ledger = ports.append(ledger, VersionReleased(candidate, why, forced=True))
+    if (drilled := ports.run_fallback_drill(policy.model, champion.number)) is not None:
+        ledger = ports.append(ledger, drilled)
+    attempt = len(ledger.attempts(candidate)) + 1
+    rollout = _rollout_id(request, candidate, champion, attempt)
+    ledger = ports.append(
+        ledger,
+        RolloutOpened(
+            rollout=rollout,
+            kind=RolloutKind.PROMOTION,
+            candidate=candidate,
+            champion=champion,
+            policy=request.policy,
+            policy_digest=canonical_digest(request.policy),
+            suite_digest=request.suite_digest,
+            # The same salt for every attempt: a retry must not expose another set of users.
+            salt=canonical_digest({"model": policy.model, "secret": request.secret})[7:23],
+            attempt=attempt,
+            reason=why,
+            source=request.source,
+            fallback_digest=request.fallback_digest,
+            bundle=resolve_bundle(ports, policy, candidate),
+        ),
+    )
+    _try(ports, ledger)
+    return rollout
+
+
+def _try(ports: Ports, ledger: Ledger) -> None:
+    """Reject a rollout that has just been opened, if its candidate cannot be loaded here: no later run could help."""
+    rollout, opened = ledger.rollout, ledger.open
+    if rollout is None or rollout.stage is not Stage.SUBMITTED or rollout.ending:
+        return
+    if not (problem := ports.trial(ledger.model, rollout.opened.candidate)):
+        return
+    while (now := ports.ledger(ledger.model)).open == opened and now.rollout and not now.rollout.ending:
+        try:
+            ports.append(now, EndDecided(opened, Stage.REJECTED, "", problem))
+        except StaleLedger:  # another process drives it already: only the latest reader may write
+            continue
+    drive_rollout(ports, ledger.model, until=lambda seen: seen.open != opened)
+
+
+def _agree(ports: Ports, ledger: Ledger) -> None:
+    """Refuse to begin while alias `champion` is not what is served: the promotion could not move it in the end."""
+    champion = ledger.champion
+    live = ports.registry.alias(ledger.model, "champion")
+    if champion is not None and live != champion.number:
+        says = f"points to version {live}" if live else "is not set"
+        raise Rejected(
+            f"alias champion of {ledger.model} {says}, but version {champion.number} is served: 'surefoot repair"
+            f" {ledger.model}' sets it to {champion.number}; to serve another version, promote it after that"
+        )
+
+
+def _refuse(ledger: Ledger, request: PromotionRequest, candidate: Version) -> None:
+    champion = ledger.champion
+    if champion and candidate.digest == champion.digest:
+        same = (
+            "is the champion"
+            if candidate.number == champion.number
+            else f"has the same bytes as champion {champion.number}"
+        )
+        raise Rejected(f"version {candidate.number} of {ledger.model} {same}: nothing to promote")
+    current = ledger.rollout
+    if current and current.opened.kind == RolloutKind.PROMOTION and candidate.digest == current.opened.champion.digest:
+        raise Rejected(
+            f"version {candidate.number} of {ledger.model} is what the rollout of version"
+            f" {current.opened.candidate.number} goes back to: roll back instead"
+        )
+    held = ledger.quarantined.get(candidate.digest)
+    if held and not request.force:
+        # The way out comes first: long reasons are shortened where they are shown.
+        same = "" if held.version.number == candidate.number else f"has the bytes of version {held.version.number} and "
+        raise Rejected(
+            f"version {candidate.number} of {ledger.model} {same}is quarantined: 'surefoot release {ledger.model}"
+            f" {held.version.number} --reason ...' lifts that, and --force tries it again; {_became(held)}"
+        )
+    judged = [item for item in ledger.attempts(candidate) if item.stage in PROMOTED_STAGES]
+    proven = any(version.digest == candidate.digest for version in ledger.proven)
+    if judged and proven and not request.force:
+        raise Rejected(
+            f"version {candidate.number} of {ledger.model} was promoted before and is proven-good, and --force promotes"
+            f" it again; it is {judged[-1].stage}: {judged[-1].reason}"
+        )
+
+
+def _became(held: Quarantine) -> str:
+    """What became of a quarantined version, as a clause."""
+    became = "was promoted, then taken back" if held.stage is Stage.FAST_ROLLED_BACK else f"is {held.stage}"
+    return f"it {became}: {held.reason}"
+
+
+def _make_room(ports: Ports, ledger: Ledger, current: Rollout, policy: Policy, candidate: Version) -> Ledger:
+    promotion = current.opened.kind == RolloutKind.PROMOTION
+    what = f" of version {current.opened.candidate.number}" if promotion else f", {rollout_headline(current.opened)},"
+    busy = f"rollout {ledger.open}{what} is {current.stage}"
+    if policy.on_new_candidate == "reject":
+        raise Rejected(f"{busy}, and the policy says on_new_candidate: reject")
+    settled = current.stage in {Stage.PROMOTING, Stage.BAKING}  # a champion that bakes is not taken back for a newcomer
+    if policy.on_new_candidate == "queue" or current.opened.kind == RolloutKind.ROLLBACK or settled:
+        raise RolloutInProgress(f"{busy}; version {candidate.number} waits for its end")
+    if not current.ending:
+        reason = f"version {candidate.number} came"
+        ledger = ports.append(ledger, EndDecided(ledger.open, Stage.SUPERSEDED, "", reason))
+    return drive_rollout(ports, ledger.model, until=lambda seen: not seen.open)
+
+
+def _unknown(ports: Ports, model: str) -> NotFound:
+    """The error for a model of which the journal holds nothing; it names the one that was perhaps meant."""
+    known = ports.journal.models()
+    close = difflib.get_close_matches(model.lower(), [one.lower() for one in known], n=1, cutoff=0.8)
+    meant = next((f"; did you mean {one}?" for one in known if close and one.lower() == close[0]), "")
+    return NotFound(f"the journal holds nothing of {model}{meant}; known: {', '.join(known) or 'none'}")
+
+
+def end_rollout(ports: Ports, model: str, terminal_stage: Stage, reason: str, gate: str = "") -> Ledger:
+    """Decide that the open rollout ends now; beats every other pending request.
+
+    Args:
+        ports: The outside world.
+        model: Registered model.
+        terminal_stage: Where it ends.
+        reason: Why.
+        gate: What decided, when it was no person.
+
+    Raises:
+        TransitionIllegal: No rollout is open.
+    """
+    ledger = ports.ledger(model)
+    rollout = ledger.rollout
+    if not ledger.head:
+        raise _unknown(ports, model)
+    if rollout is None:
+        raise TransitionIllegal(
+            f"no rollout of {model} is open: nothing to {'abort' if terminal_stage is Stage.ABORTED else 'end'}"
+        )
+    return _decide_end(ports, ledger, rollout, terminal_stage, reason, gate)
+
+
+def _decide_end(
+    ports: Ports, ledger: Ledger, rollout: Rollout, terminal_stage: Stage, reason: str, gate: str = ""
+) -> Ledger:
+    """Journal that the open rollout of this ledger ends now; StaleLedger where it has moved on meanwhile."""
+    why = clean_reason(reason).text
+    if rollout.opened.kind == RolloutKind.ROLLBACK:
+        # A rollback that shares traffic can be called off; one that has moved it all goes on to its end.
+        stepping = not rollout.ending and is_stepping(ledger, rollout)
+        return ports.append(ledger, EndDecided(ledger.open, Stage.ABORTED, gate, why)) if stepping else ledger
+    return ledger if rollout.ending else ports.append(ledger, EndDecided(ledger.open, terminal_stage, gate, why))
+
+
+def open_rollback(ports: Ports, model: str, reason: str, number: str | None = None, mode: str | None = None) -> Ledger:
+    """Decide a rollback: of the open rollout, or of the promoted champion to the last proven-good version.
+
+    Needs the journal and nothing else. An open promotion always goes back at once.
+
+    Args:
+        ports: The outside world.
+        model: Registered model.
+        reason: Why.
+        number: Version to go back to; the last proven-good one without it.
+        mode: "immediate" or "stepped"; what the policy of the champion's promotion says without it. A stepped rollback
+            that is open already is finished at once by "immediate".
+
+    Raises:
+        Rejected: There is no proven-good version to go back to, or the named one is not proven.
+    """
+    ledger = ports.ledger(model)
+    rollout = ledger.rollout
+    if rollout and rollout.opened.kind == RolloutKind.ROLLBACK and number in {None, rollout.rollback_target.number}:
+        return _finish_at_once(ports, ledger, rollout, reason) if mode == "immediate" else ledger
+    if rollout and number is None:
+        ends_as = Stage.ABORTED if rollout.stage.is_before_traffic else Stage.ROLLED_BACK
+        return _decide_end(ports, ledger, rollout, ends_as, reason)
+    if rollout:
+        raise TransitionIllegal(
+            f"rollout {ledger.open} of {model} is open: roll back without naming a version, or abort"
+        )
+    if not ledger.head:
+        raise _unknown(ports, model)
+    champion = ledger.champion
+    target = ledger.target() if number is None else next((v for v in ledger.proven if v.number == number), None)
+    held = ledger.quarantined.get(target.digest) if target else None
+    if held is not None:
+        raise Rejected(
+            f"version {number} of {model} is quarantined: 'surefoot release {model} {number} --reason ...' lifts that;"
+            f" {_became(held)}"
+        )
+    last = next(reversed(tuple(ledger.rollouts.values())), None)
+    stayed = last is not None and last.opened.kind == RolloutKind.ROLLBACK and last.stage is Stage.ABORTED
+    if number is None and champion and last and last.stage in _GONE_BACK and not stayed:
+        # Asked twice, or a gate was faster: taking the good champion back as well would be the accident.
+        raise Rejected(
+            f"traffic is back at version {champion.number} already ({last.stage}: {last.reason});"
+            " name a proven-good version with --to to go further back"
+        )
+    if champion is None or target is None or target.digest == champion.digest:
+        proven = ", ".join(v.number for v in ledger.proven if v.digest not in ledger.quarantined) or "none"
+        raise Rejected(f"{model} has no other proven-good version to go back to (proven-good: {proven})")
+    attempt = sum(item.opened.kind == RolloutKind.ROLLBACK for item in ledger.rollouts.values()) + 1
+    facts = {"champion": champion.digest, "model": model, "rollback": attempt, "target": target.digest}
+    why = clean_reason(reason).text
+    steps, mode_reason, policy = resolve_rollback_schedule(ports, ledger, champion, target, mode)
+    opened = RolloutOpened(
+        rollout=canonical_digest(facts)[7:19],
+        kind=RolloutKind.ROLLBACK,
+        candidate=target,
+        champion=champion,
+        policy=policy,
+        policy_digest=canonical_digest(policy) if policy else "",
+        suite_digest="",
+        salt=canonical_digest({"model": model, "rollback": attempt})[7:23] if steps else "",
+        attempt=attempt,
+        reason=why,
+        passed_over=ledger.skipped_targets(target) if number is None else (),
+        stepped=steps,
+        mode_reason=mode_reason,
+    )
+    return ports.append(ledger, opened)
+
+
+def _finish_at_once(ports: Ports, ledger: Ledger, rollout: Rollout, reason: str) -> Ledger:
+    """Move all traffic of a stepped rollback back now, also one that is being aborted."""
+    finished = rollout.ending is not None and rollout.ending.terminal_stage is Stage.FAST_ROLLED_BACK
+    if finished or not is_stepping(ledger, rollout):
+        return ledger
+    return ports.append(ledger, EndDecided(ledger.open, Stage.FAST_ROLLED_BACK, "", clean_reason(reason).text))
+
+
+def retry_on_conflict(request: Callable[[], Ledger]) -> Ledger:
+    """Repeat a request until no other process has appended to the journal while it was made.
+
+    The run that drives a rollout appends several times a second; an abort must not lose against that.
+
+    Raises:
+        StaleLedger: It lost every time.
+    """
+    for _ in range(_CONFLICT_RETRIES):
+        try:
+            return request()
+        except StaleLedger:
+            continue
+    return request()
+
+
+def end_cut_rollout(ports: Ports, model: str, rollout: str, reason: str) -> None:
+    """Journal that the gateway has cut the candidate of a rollout; the run that drives it brings it to its end.
+
+    Raises:
+        SurefootError: The journal cannot be written now.
+    """
+    if rollout and ports.ledger(model).open == rollout:
+        retry_on_conflict(lambda: end_rollout(ports, model, Stage.ROLLED_BACK, reason, "tripwire"))
