@@ -14,6 +14,7 @@ from tasks.reconcile import (
     journal_heads,
     mark_dead_runs_crashed,
     report_drift,
+    report_incidents,
     resume_rollouts,
     serve_champions,
     settle_all_tables,
@@ -33,9 +34,10 @@ def reconcile() -> State[dict[str, list[str]]]:
     tables = settle_all_tables()
     counted = count_ended_rollouts()
     drilled = drill_fallbacks()
+    incidents = report_incidents()
     shown = show()
     done = {"reaped": reaped, "aborted": aborted, **changes, "started": started, "tables": tables, "counted": counted}
-    done |= {"drilled": drilled, "shown": shown}
+    done |= {"drilled": drilled, "incidents": incidents, "shown": shown}
     return final_reconcile_state(
         {**done, "drift": report_drift(), "told": update_ended_runs(), "compacted": compact_all_logs()}, before
     )

@@ -327,7 +327,8 @@ def compact_model_log(
 ) -> CompactionResult:
     """Turn what is closed of a model's log into Parquet, and remove what is older than is kept.
 
-    While a rollout is open nothing is removed: its gates compare with a past that must stay as it was.
+    While a rollout is open nothing is removed: its gates compare with a past that must stay as it was. What an incident
+    rests on is kept until a person lifts that hold.
 
     Args:
         config: Where everything is.
@@ -340,7 +341,7 @@ def compact_model_log(
     """
     with open_journal(config) as journal:
         ledger = fold_entries(model, journal.read(model))
-    before = None if ledger.open else make_clock(config).now() - keep * 86400.0
+    before = None if ledger.open else min(make_clock(config).now() - keep * 86400.0, ledger.incidents.held_since)
     if before is not None and ledger.champion and before > (ledger.counted.until if ledger.counted else 0.0):
         with open_ports(config, "compaction") as ports:
             journal_counts(config, ports, model, always=True)  # what is removed can never be counted again

@@ -19,6 +19,7 @@ from surefoot.core.record.event_sentences import describe_event
 from surefoot.core.record.events import decode_event
 from surefoot.core.tables.data_events import DataEvent
 from surefoot.exposure import list_due_exposure
+from surefoot.incidents import settle_incidents
 from surefoot.rollout import (
     NextStep,
     Ports,
@@ -223,6 +224,25 @@ def count_ended_rollouts() -> list[str]:
             if listed:
                 get_run_logger().info("%s: listed %s", model, listed)
             done += [f"{model}: {listed}"] if listed else [model] if ledger.head != before else []
+    return done
+
+
+@task(name="open and report incidents")
+def report_incidents() -> list[str]:
+    """Open an incident for each version that is taken back, hold its evidence, and write reports that are out of date.
+
+    Returns:
+        What was done, one line each.
+    """
+    done, config = [], read_settings()
+    with open_flow_ports() as ports:
+        for model in ports.journal.models():
+            try:
+                done += [f"{model}: {line}" for line in settle_incidents(config, ports, model)]
+            except SurefootError as error:  # one model's trouble must not keep the others waiting; next tick again
+                get_run_logger().error("incidents of %s: %s", model, error)
+    for line in done:
+        get_run_logger().warning("%s", line)
     return done
 
 

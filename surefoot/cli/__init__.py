@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from surefoot.cli import backtest, compact, demo, emergency, promote, read_only, servers, spread, status
+from surefoot.cli import backtest, compact, demo, emergency, incident, promote, read_only, servers, spread, status
 from surefoot.cli.printing.lossy_stream import LossyStream
 from surefoot.cli.served import data, exposure, fallback, versions, watch
 from surefoot.core.errors import InvariantBroken, SurefootError
@@ -36,6 +36,7 @@ for module in (
     spread,
     watch,
     compact,
+    incident,
     demo,
 ):
     module.register(app)
@@ -50,6 +51,7 @@ _STATE_CHANGING_COMMANDS = (
     "up",
     "down",
     "compact",
+    "incident",
     "demo",
 )
 """Commands that change something: they go on when their output cannot be written."""

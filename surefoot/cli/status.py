@@ -122,10 +122,20 @@ def _look(
     wrong, tried = _drilled(ledger)
     trouble += wrong
     notes += tried
+    notes += _incidents(ledger)
     alarms, early = _watched(ledger)
     trouble += alarms
     notes += early
     return ledger, live, trouble, notes, aliases
+
+
+def _incidents(ledger: Ledger) -> list[str]:
+    """Incidents that no person has closed."""
+    return [
+        f"incident {one.name} of version {one.version.number} is open: 'surefoot incident show {one.name}'"
+        for one in ledger.incidents.known.values()
+        if one.closed is None
+    ]
 
 
 def _parts(running: dict[str, bool]) -> list[str]:

@@ -18,6 +18,7 @@ from surefoot.core.errors import SurefootError
 from surefoot.core.policy.policy_types import Policy
 from surefoot.core.record.chain import canonical_digest
 from surefoot.core.record.ledger import Ledger
+from surefoot.incidents import incident_work
 from surefoot.rollout import (
     CandidateRequest,
     NextStep,
@@ -146,6 +147,7 @@ class DueWork:
             **wanted,
             **_tables(ports),
             **_drills(ports, policies),
+            **self._incidents(ports),
             **self._to_count(ports),
             **self._shown(ports),
             **self._to_compact(),
@@ -180,6 +182,11 @@ class DueWork:
             for model, ledger in ports.ledgers.items()
             if is_count_due(ledger, now) or is_exposure_list_due(ledger, now)
         }
+
+    def _incidents(self, ports: CachedPorts) -> _DueRuns:
+        """Models of which an incident is to be opened or reported."""
+        works = ((model, incident_work(ledger)) for model, ledger in ports.ledgers.items())
+        return {f"{model}: {work}": self.snapshot.heads[model] for model, work in works if work}
 
     def _shown(self, ports: CachedPorts) -> _DueRuns:
         """What MLflow and the ended flow runs do not show yet; an open rollout is shown by the run that drives it."""

@@ -1,11 +1,7 @@
 """Render the report on one data validation as a self-contained HTML page."""
 
-from functools import cache
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-
 from surefoot.core.judging.validation_report import ValidationReport, ValidationRow
+from surefoot.reports.page_templates import page_template
 
 
 def render_validation_page(report: ValidationReport) -> str:
@@ -14,7 +10,7 @@ def render_validation_page(report: ValidationReport) -> str:
     Law: every text of the report is escaped; the page names no address outside itself.
     """
     rows = report.expectations
-    return _template().render(
+    return page_template("validation.html").render(
         report=report,
         blocking=[row for row in rows if not row.held and row.severity == "critical"],
         warned=[row for row in rows if not row.held and row.severity != "critical"],
@@ -22,15 +18,6 @@ def render_validation_page(report: ValidationReport) -> str:
         title=_human,
         headings=_headings,
     )
-
-
-@cache
-def _template() -> Template:
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("validation.html")
 
 
 def _human(kind: str) -> str:

@@ -23,6 +23,7 @@ from surefoot.rollout.drift import (
     split_mismatch,
 )
 from surefoot.rollout.dry_run import wanted_change
+from surefoot.rollout.incidents import add_note, close_incident, find_incident, lift_hold, open_due_incidents
 from surefoot.rollout.ports import Ports
 from surefoot.rollout.reconcile import (
     CancelledRun,
@@ -64,6 +65,7 @@ __all__ = [
     "NextStep",
     "Ports",
     "PromotionRequest",
+    "add_note",
     "adopt_champion",
     "adopt_champions",
     "advance_rollout",
@@ -72,6 +74,7 @@ __all__ = [
     "candidate_requests",
     "check_due_checkpoints",
     "checkpoints_to_check",
+    "close_incident",
     "drill",
     "drive_rollout",
     "due_replay_requests",
@@ -82,6 +85,7 @@ __all__ = [
     "end_withdrawn_rollout",
     "ended_outcomes",
     "evaluate_champion",
+    "find_incident",
     "finish_decided_ending",
     "is_count_due",
     "is_drill_due",
@@ -94,6 +98,11 @@ __all__ = [
     "leave_table",
     "next_evaluation_time",
     "next_step",
+    "lift_hold",
+    "lost_entries_message",
+    "next_step",
+    "next_watch",
+    "open_due_incidents",
     "open_promotion",
     "open_requested_rollout",
     "open_rollback",

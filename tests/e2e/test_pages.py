@@ -1,31 +1,13 @@
 """What people see: the promotion in the pages of Prefect and of MLflow, in a real browser."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from tests.e2e.promotion_fixtures import MODEL, TAKEN_BACK, Promotion, TurnedAway
 from tests.e2e.stack_scenario import Scenario
 
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 PATIENCE_MS = 60_000
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    """A page of the machine's own Chromium."""
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.fail("there is no Chromium on PATH: install the package 'chromium'")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(PATIENCE_MS)
-        yield page
-        browser.close()
 
 
 def test_prefect_shows_the_stages_of_a_promotion(

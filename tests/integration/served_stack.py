@@ -69,14 +69,19 @@ class Stack:
         self.append(at, EffectDone(rollout, seq, False, 1.0))
         return seq
 
-    def history(self) -> None:
-        """Version 1 serves for ten hours, version 2 has 20 % for two (generation `canary`), and is rolled back."""
+    def history(self, *judged: Event) -> None:
+        """Version 1 serves for ten hours, version 2 has 20 % for two (generation `canary`), and is rolled back.
+
+        Args:
+            judged: What gates answer, a minute before the end of the two hours.
+        """
         one, two = self.one, self.two
         self.append(0.0, ChampionAdopted(one))
         self.split(0.0, SetSplit(one, None, 0.0))
         opened = RolloutOpened("r1", RolloutKind.PROMOTION, two, one, self.policy, "", "", "salt", 1, "try")
         self.append(10 * HOUR, opened, StageEntered("r1", Stage.RAMPING, 0, "go"))
         self.canary = self.split(10 * HOUR, SetSplit(one, two, 20.0), "r1")
+        self.append(12 * HOUR - 60.0, *judged)
         self.append(12 * HOUR, EndDecided("r1", Stage.ROLLED_BACK, "errors", "errors is FAIL"))
         self.split(12 * HOUR, SetSplit(one, None, 0.0), "r1")
         self.append(12 * HOUR, RolloutEnded("r1", Stage.ROLLED_BACK, "errors is FAIL"))

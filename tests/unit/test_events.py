@@ -74,7 +74,10 @@ BUILT: Mapping[type, st.SearchStrategy[object]] = {
     int: WHOLE,
     Mapping[str, object]: OBJECT,
     Mapping[str, int]: st.dictionaries(TEXT, WHOLE, max_size=3),
+    Mapping[str, str]: st.dictionaries(TEXT, TEXT, max_size=3),
     int | None: st.none() | WHOLE,  # type: ignore[dict-item]
+    float | None: FLOAT,  # type: ignore[dict-item]
+    Version | None: st.none() | VERSION,  # type: ignore[dict-item]
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
     tuple[VersionCounts, ...]: st.lists(COUNTS, max_size=3).map(tuple),
     Effect: SPLITS | ALIASES,  # type: ignore[dict-item]
@@ -113,7 +116,7 @@ def test_effects_are_told_apart(effect: Effect) -> None:
 def test_all_kinds_are_known() -> None:
     """The union of events and the table of names are one list."""
     assert set(EVENT_TYPES.values()) == set(get_args(Event))
-    assert len(EVENT_TYPES) == 33
+    assert len(EVENT_TYPES) == 38
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from typing import assert_never
 
 from surefoot.core.domain import RolloutKind, Rung, Stage
+from surefoot.core.incidents.describe_incidents import describe_incident_event
+from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.record.bundled_files import SetConfig
 from surefoot.core.record.events import (
     CandidateRefused,
@@ -163,8 +165,10 @@ def describe_answer_source(event: FallbackBegan) -> str:
     return f"the policy's {event.kind}"
 
 
-def _describe_other(event: DataEvent | _WatchEvent | _ServiceEvent | FallbackEvent) -> str:
+def _describe_other(event: DataEvent | _WatchEvent | _ServiceEvent | FallbackEvent | IncidentEvent) -> str:
     """What happened beside the rollouts, as one line for a person."""
+    if isinstance(event, IncidentEvent):
+        return describe_incident_event(event)
     if isinstance(event, FallbackEvent):
         return _describe_fallback(event)
     if isinstance(event, DataEvent):

@@ -6,6 +6,7 @@ from typing import cast, get_args
 
 from surefoot.core.domain import Outcome, RolloutKind, Stage, Verdict, Version
 from surefoot.core.errors import InvariantBroken
+from surefoot.core.incidents.incident_events import IncidentEvent
 from surefoot.core.judging.thresholds import DecisionThresholds
 from surefoot.core.record.bundled_files import BundledFile, SetConfig
 from surefoot.core.record.codec import JOURNAL_NAME_KEY, JsonCodec
@@ -289,6 +290,7 @@ Event = (
     | ChampionJudged
     | ChampionWatched
     | IncidentOpened
+    | IncidentEvent
     | VersionReleased
     | RollbackTargetChanged
     | ServiceCounted

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from surefoot.core.domain import PROMOTED_STAGES, RolloutKind, Rung, Split, Stage, Verdict, Version
+from surefoot.core.incidents.incident_fold import fold_incidents
+from surefoot.core.incidents.incident_state import IncidentState
 from surefoot.core.record.answering_versions import may_have_answered
 from surefoot.core.record.chain import Entry
 from surefoot.core.record.events import (
@@ -115,6 +117,7 @@ class Ledger:
         unlisted: Rollouts that have taken a version back whose answers have not been listed yet.
         data: Checkpoints of the model's tables, and what a rollback has still to do with them.
         drilled: The latest drill of the fallback, and when it was [Unix seconds]; None before the first.
+        incidents: Incidents, and rollouts that need one.
         fallbacks: Why callers get answers of another rung, and when the first was journalled [Unix seconds], by rung.
     """
 
@@ -138,6 +141,7 @@ class Ledger:
     data: DataState = field(default_factory=DataState)
     fallbacks: Mapping[Rung, tuple[FallbackBegan, float]] = field(default_factory=dict)
     drilled: tuple[FallbackDrilled, float] | None = None
+    incidents: IncidentState = field(default_factory=IncidentState)
 
     @property
     def rollout(self) -> Rollout | None:
@@ -215,7 +219,10 @@ def split_of_effect(ledger: Ledger, seq: int, effect: SetSplit) -> Split:
 def _apply_entry(ledger: Ledger, entry: Entry) -> Ledger:
     """The ledger after one more entry."""
     event = decode_event(entry.kind, entry.data)
-    ledger = replace(ledger, head=entry.seq, now=entry.at)
+    rollout, applied = ledger.rollout, () if ledger.intent is None else (ledger.intent[1],)
+    effects = (*rollout.done, *rollout.refused, *applied) if rollout else applied
+    incidents = fold_incidents(ledger.incidents, event, entry, rollout.opened if rollout else None, effects)
+    ledger = replace(ledger, head=entry.seq, now=entry.at, incidents=incidents)
     match event:
         case ChampionAdopted():
             return replace(ledger, champion=event.champion, proven=_prove(ledger.proven, event.champion))

@@ -63,6 +63,8 @@ class IncidentOpened:
         trigger: What has found it, the same for the same trouble.
         reason: What is wrong.
         retrain: Prefect deployment that is started because of it; empty for none.
+        subject: The version that the incident is about, where that is not the champion.
+        rollback: Rollout that takes the version back; empty where none did when the incident was opened.
     """
 
     incident: str
@@ -71,3 +73,5 @@ class IncidentOpened:
     trigger: str
     reason: str
     retrain: str = ""
+    subject: Version | None = None
+    rollback: str = ""

@@ -1,0 +1,265 @@
+"""Define the commands `incident list`, `show`, `note`, `feedback`, `close` and `release`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from surefoot import incidents as reports
+from surefoot import wiring
+from surefoot.cli.printing import output
+from surefoot.cli.printing.output import console
+from surefoot.cli.read_only import JsonOption
+from surefoot.core.durations import format_duration
+from surefoot.core.errors import NotFound
+from surefoot.core.incidents.incident_events import IncidentClosed, IncidentNoted, NoteKind
+from surefoot.core.incidents.incident_report import IncidentReport
+from surefoot.core.incidents.incident_state import Incident
+from surefoot.core.ports import Journal
+from surefoot.core.record.events import as_json
+from surefoot.core.record.state import fold_entries
+from surefoot.reports.incident_page import incident_headline, render_incident_markdown
+from surefoot.rollout import add_note, close_incident, lift_hold
+from surefoot.settings import Settings, read_settings
+
+IncidentArgument = Annotated[str, typer.Argument(help="Id of the incident, or how it begins.")]
+LatestArgument = Annotated[str, typer.Argument(help="Id of the incident, or how it begins; the latest without it.")]
+ReasonArgument = Annotated[str, typer.Argument(help="Why.")]
+app = typer.Typer(no_args_is_help=True, help="List, show, note and close incidents: each rollback has one.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An incident and the model that it is of."""
+
+    model: str
+    incident: Incident
+
+
+def _all_incidents(journal: Journal) -> Iterator[_Found]:
+    """Every incident of every model, oldest first."""
+    found = [
+        _Found(model, incident)
+        for model in journal.models()
+        for incident in fold_entries(model, journal.read(model)).incidents.known.values()
+    ]
+    yield from sorted(found, key=lambda one: one.incident.at)
+
+
+def _find(journal: Journal, begins: str) -> _Found:
+    """The incident whose id begins so, of any model; the latest one without it.
+
+    Raises:
+        NotFound: There is none, or more than one.
+    """
+    known = list(_all_incidents(journal))
+    found = [one for one in known if one.incident.name.startswith(begins)]
+    if not found or (begins and len(found) > 1):
+        names = ", ".join(one.incident.name for one in (found or known)) or "none"
+        said = "there is no incident" if not begins else f"{begins} names {len(found) or 'no'} incident"
+        raise NotFound(f"{said}{'s' if len(found) > 1 else ''}; known: {names}")
+    return found[-1]
+
+
+@app.command("list")
+def list_incidents(
+    model: Annotated[str, typer.Option(help="Only of this registered model.")] = "",
+    still_open: Annotated[bool, typer.Option("--open", help="Only those that no person has closed.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """List incidents: what they are about, how long it took to detect and to restore, and whether they are closed."""
+    with wiring.open_journal(read_settings()) as journal:
+        found = [
+            one
+            for one in _all_incidents(journal)
+            if (not model or one.model == model) and not (still_open and one.incident.closed)
+        ]
+    if json_:
+        output.print_json({"incidents": [_incident_json(one) for one in found]})
+        return
+    if not found:
+        console.print("no incident" + (f" of {escape(model)}" if model else ""))
+        return
+    table = Table(
+        "incident", "model", "version", "opened (UTC)", "state", "to detect", "to restore", "requests", "why",
+        box=None, padding=(0, 2),
+    )  # fmt: skip
+    for one in found:
+        told = one.incident.reported
+        table.add_row(
+            one.incident.name,
+            escape(one.model),
+            one.incident.version.number,
+            output.format_utc_time(one.incident.at),
+            _state(one.incident),
+            _duration(told.time_to_detect if told else None),
+            _duration(told.time_to_restore if told else None),
+            "not listed yet" if told is None or told.requests is None else f"{told.requests:,}",
+            escape(one.incident.opened.reason),
+        )
+    output.print_table(table)
+
+
+@app.command()
+def show(
+    incident: LatestArgument = "",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the whole report as Markdown.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Show an incident as it stands now: what happened when, who was affected, and what is still to be done."""
+    config = read_settings()
+    with wiring.open_journal(config) as journal:
+        found = _find(journal, incident)
+        report = reports.build_report(config, journal.read(found.model), found.model, found.incident.name)
+    page, _ = reports.report_files(config, found.model, found.incident.name)
+    if json_:
+        told = {
+            "timeline": [as_json(row) for row in report.timeline.rows],
+            "time_to_detect_s": report.timeline.time_to_detect,
+            "time_to_restore_s": report.timeline.time_to_restore,
+            "impact": as_json(report.impact) if report.impact else None,
+            "verdicts": [as_json(verdict) for verdict in report.verdicts],
+            "actions": [as_json(action) for action in report.actions],
+            "pending": list(report.pending),
+            "page": str(page) if page.is_file() else None,
+        }
+        output.print_json(_incident_json(found) | told)
+    elif markdown:
+        print(render_incident_markdown(report), end="")  # noqa: T201 - standard output is the interface
+    else:
+        _print_report(config, found, report)
+
+
+def _print_report(config: Settings, found: _Found, report: IncidentReport) -> None:
+    """Print the short form of a report."""
+    console.print(
+        f"[bold]{escape(incident_headline(report))}[/bold]  incident {found.incident.name}, {_state(found.incident)}"
+    )
+    console.print(f"  {output.colour_outcome_words(' '.join(found.incident.opened.reason.split()))}")
+    table = Table("when (UTC)", "moment", "what", "by", box=None, padding=(0, 2))
+    for row in report.timeline.rows:
+        who = escape(row.actor or "prediction log")
+        table.add_row(output.format_utc_time(row.at), str(row.moment), output.colour_outcome_words(row.text), who)
+    output.print_table(table)
+    line = report.timeline
+    console.print(
+        f"detected after {_duration(line.time_to_detect)}, restored {_duration(line.time_to_restore)} after that"
+    )
+    if (impact := report.impact) is not None:
+        units = "" if impact.units is None else f" of {impact.units:,} unit{'' if impact.units == 1 else 's'}"
+        console.print(
+            f"version {found.incident.version.number} answered {impact.requests:,} requests{units} since the onset,"
+            f" and failed {impact.failed:,} that another version answered"
+        )
+    for note in found.incident.notes:
+        source = f" ({note.event.source})" if note.event.source else ""
+        console.print(f"{note.event.kind} by {note.actor}{source}: {note.event.text}", markup=False)
+    for one in report.pending:
+        console.print(f"open: {one}", markup=False)
+    page, _ = reports.report_files(config, found.model, found.incident.name)
+    if page.is_file():
+        console.print(f"report: {page}", markup=False)
+
+
+@app.command()
+def note(incident: IncidentArgument, text: Annotated[str, typer.Argument(help="What was observed or done.")]) -> None:
+    """Add a note to an incident: an observation, or something that was done about it."""
+    _add(incident, NoteKind.NOTE, text, "")
+
+
+@app.command()
+def feedback(
+    incident: IncidentArgument,
+    text: Annotated[str, typer.Argument(help="What a user says of the rollback.")],
+    source: Annotated[str, typer.Option("--from", help="Who says it.")] = "",
+) -> None:
+    """Add what a user says of a rollback to its incident, so that it stands in the report."""
+    _add(incident, NoteKind.FEEDBACK, text, source)
+
+
+@app.command()
+def told(
+    incident: IncidentArgument,
+    text: Annotated[str, typer.Argument(help="What they were told.")],
+    whom: Annotated[str, typer.Option("--whom", help="Who was told.")] = "",
+) -> None:
+    """Record that somebody was told about an incident, so that it stands in the report."""
+    _add(incident, NoteKind.MESSAGE, text, whom)
+
+
+def _add(incident: str, kind: NoteKind, text: str, source: str) -> None:
+    """Journal a note and write the report again."""
+    config = read_settings()
+    with wiring.open_ports(config, output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
+        found = _find(ports.journal, incident)
+        add_note(ports, found.model, IncidentNoted(found.incident.name, kind, text.strip(), source.strip()))
+        reports.write_report(config, ports, found.model, found.incident.name)
+    console.print(f"added to incident {found.incident.name} of {found.model}", markup=False)
+
+
+@app.command()
+def close(
+    incident: IncidentArgument,
+    reason: Annotated[str, typer.Argument(help="Why it is over.")],
+    cause: Annotated[str, typer.Option(help="What caused it, as far as you know.")] = "",
+    false_alarm: Annotated[bool, typer.Option("--false-alarm", help="Nothing was wrong with the version.")] = False,
+) -> None:
+    """Close an incident with its cause; its evidence is kept until the hold on it is lifted."""
+    config = read_settings()
+    with wiring.open_ports(config, output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
+        found = _find(ports.journal, incident)
+        event = IncidentClosed(found.incident.name, cause.strip(), reason.strip(), false_alarm)
+        close_incident(ports, found.model, event)
+        reports.write_report(config, ports, found.model, found.incident.name)
+    console.print(f"incident {found.incident.name} of {found.model} is closed", markup=False)
+    if found.incident.held is not None:
+        console.print(f"its evidence is kept until 'surefoot incident release {found.incident.name}'")
+
+
+@app.command()
+def release(incident: IncidentArgument, reason: ReasonArgument) -> None:
+    """Lift the hold on an incident's evidence, so that it expires as everything else does."""
+    config = read_settings()
+    with wiring.open_ports(config, output.current_actor(), output.REGISTRY_TIMEOUT_S) as ports:
+        found = _find(ports.journal, incident)
+        lift_hold(ports, found.model, found.incident.name, reason.strip())
+        reports.write_report(config, ports, found.model, found.incident.name)
+    console.print(f"the evidence of incident {found.incident.name} of {found.model} may expire now", markup=False)
+
+
+def _state(incident: Incident) -> str:
+    if incident.closed is None:
+        return "open"
+    return "false alarm" if incident.closed.false_alarm else "closed"
+
+
+def _duration(seconds: float | None) -> str:
+    """A time in words."""
+    return "not known" if seconds is None else format_duration(seconds)
+
+
+def _incident_json(found: _Found) -> dict[str, object]:
+    """An incident for a program."""
+    one, told = found.incident, found.incident.reported
+    return {
+        "incident": one.name,
+        "model": found.model,
+        "version": one.version.number,
+        "opened": one.at,
+        "state": _state(one),
+        "trigger": one.opened.trigger,
+        "reason": one.opened.reason,
+        "rollback": one.rollback or None,
+        "closed": {"at": one.closed_at, "by": one.closed_by, **as_json(one.closed)} if one.closed else None,
+        "notes": [{"at": note.at, "by": note.actor, **as_json(note.event)} for note in one.notes],
+        "held": as_json(one.held) if one.held else None,
+        "report": as_json(told) if told else None,
+    }
+
+
+def register(commands: typer.Typer) -> None:
+    """Add the group of commands."""
+    commands.add_typer(app, name="incident")

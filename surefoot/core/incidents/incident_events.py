@@ -1,0 +1,108 @@
+"""Define the journal events of an open incident: notes, reports, held evidence, and its end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class NoteKind(StrEnum):
+    """What a note of an incident is: an observation, feedback of a user, a step that was done, or a message sent."""
+
+    NOTE = "note"
+    FEEDBACK = "feedback"
+    STEP = "step"
+    MESSAGE = "message"
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentNoted:
+    """A person added something to an incident.
+
+    Attributes:
+        incident: Id of the incident.
+        kind: What it is.
+        text: What was observed, done or said.
+        source: Who said it, where that is another person than the one who typed it; empty otherwise.
+    """
+
+    incident: str
+    kind: NoteKind
+    text: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentReported:
+    """The report of an incident was written to files.
+
+    Attributes:
+        incident: Id of the incident.
+        upto: Sequence of the last journal entry that the report tells of.
+        file: Name of the HTML file in the state folder.
+        digest: SHA-256 of its bytes.
+        requests: Answers that callers got from the version [count]; None while they are not listed.
+        units: Different units among them [count]; None where no unit is known.
+        time_to_detect: From the onset to the detection [seconds]; None where the onset is not known.
+        time_to_restore: From the detection until traffic was back [seconds]; None while it is not.
+    """
+
+    incident: str
+    upto: int
+    file: str
+    digest: str
+    requests: int | None = None
+    units: int | None = None
+    time_to_detect: float | None = None
+    time_to_restore: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceHeld:
+    """Everything that an incident rests on is kept, whatever its age, until a person lifts the hold.
+
+    Attributes:
+        incident: Id of the incident.
+        since: Beginning of the window of the prediction log that is kept [Unix seconds].
+        until: Its end [Unix seconds].
+        digests: SHA-256 of what was frozen, by what it is: artifacts, policy, routes, log files.
+        missing: What could not be frozen, and why, by what it is.
+    """
+
+    incident: str
+    since: float
+    until: float
+    digests: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceHoldLifted:
+    """A person allowed that the evidence of an incident expires as everything else does.
+
+    Attributes:
+        incident: Id of the incident.
+        reason: Why.
+    """
+
+    incident: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentClosed:
+    """A person closed an incident.
+
+    Attributes:
+        incident: Id of the incident.
+        cause: What caused it, as that person judges; empty where nobody knows.
+        reason: Why it is over.
+        false_alarm: Whether nothing was wrong with the version, so that its rollback was a false one.
+    """
+
+    incident: str
+    cause: str
+    reason: str
+    false_alarm: bool = False
+
+
+IncidentEvent = IncidentNoted | IncidentReported | EvidenceHeld | EvidenceHoldLifted | IncidentClosed

@@ -1,0 +1,38 @@
+"""Compute when a report about a serious incident would be due to an authority; whether one is due, a person decides."""
+
+from dataclasses import dataclass
+
+DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReportClock:
+    """A period within which a report about a serious incident is due, if the law applies.
+
+    Attributes:
+        days: Days from when the provider became aware of it.
+        case: What kind of incident the period is for.
+        due: When it is over [Unix seconds].
+    """
+
+    days: int
+    case: str
+    due: float
+
+
+_PERIODS = (
+    (2, "a widespread infringement, or a disruption of critical infrastructure"),
+    (10, "the death of a person"),
+    (15, "any other serious incident"),
+)
+
+
+def report_clocks(aware: float) -> tuple[ReportClock, ...]:
+    """The periods of the law, from when the provider became aware of an incident.
+
+    Args:
+        aware: When the provider became aware [Unix seconds].
+
+    Source: Regulation (EU) 2024/1689 (AI Act), article 73, paragraphs 2 to 4.
+    """
+    return tuple(ReportClock(days, case, aware + days * DAY_S) for days, case in _PERIODS)

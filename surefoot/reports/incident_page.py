@@ -1,0 +1,121 @@
+"""Render an incident report as one self-contained HTML page and as Markdown."""
+
+import base64
+import datetime as dt
+import html
+
+from surefoot.core.durations import format_duration
+from surefoot.core.incidents.incident_events import NoteKind
+from surefoot.core.incidents.incident_report import IncidentReport
+from surefoot.core.incidents.report_clocks import report_clocks
+from surefoot.core.incidents.timeline import Moment
+from surefoot.reports.incident_plots import draw_incident_plots
+from surefoot.reports.page_templates import page_template
+
+_SPANS = (
+    (Moment.ONSET, Moment.DETECTED),
+    (Moment.DETECTED, Moment.DECIDED),
+    (Moment.DECIDED, Moment.TRAFFIC_BACK),
+    (Moment.TRAFFIC_BACK, Moment.LAST_ANSWER),
+    (Moment.TRAFFIC_BACK, Moment.REGISTRY_RESTORED),
+    (Moment.TRAFFIC_BACK, Moment.DATA_RESTORED),
+)
+"""Parts of the time to detect and to restore."""
+
+
+def incident_headline(report: IncidentReport) -> str:
+    """What the incident is, in one line."""
+    bad, good = report.incident.version.number, report.good.number if report.good else ""
+    if not report.incident.rollback:
+        return f"Version {bad} of {report.model} is in trouble"
+    if report.timeline.at(Moment.TRAFFIC_BACK) is None:
+        return f"Version {bad} of {report.model} is being taken back"
+    return f"Version {bad} of {report.model} was taken back" + (f", version {good} serves" if good else "")
+
+
+def render_incident_html(report: IncidentReport) -> str:
+    """One self-contained HTML page about an incident.
+
+    Law: every text of the report is escaped; the page names no address outside itself.
+    """
+    plots = draw_incident_plots(report)
+    return page_template("incident.html").render(**_values(report), plots=plots, data=_data_address)
+
+
+def render_incident_markdown(report: IncidentReport) -> str:
+    """The same report as Markdown, without plots; no text of the report can end a cell of its table."""
+    return page_template("incident.md").render(**_values(report), line=_line, cell=_cell)
+
+
+def _values(report: IncidentReport) -> dict[str, object]:
+    """What both templates use."""
+    line = report.timeline
+    told = ((first, last, line.at(first), line.at(last)) for first, last in _SPANS)
+    spans = [
+        (first, last, ended - began)
+        for first, last, began, ended in told
+        if began is not None and ended is not None and ended >= began
+    ]
+    aware = line.at(Moment.DETECTED) or report.incident.at
+    return {
+        "report": report,
+        "incident": report.incident,
+        "headline": incident_headline(report),
+        "state": _state(report),
+        "spans": spans,
+        "clocks": report_clocks(aware),
+        "facts": _facts(report, aware),
+        "time": _time,
+        "duration": _duration,
+        "count": "{:,}".format,
+    }
+
+
+def _state(report: IncidentReport) -> str:
+    """Whether the incident is closed, by whom and why."""
+    one = report.incident
+    if one.closed is None:
+        return "open"
+    what = "a false alarm" if one.closed.false_alarm else "closed"
+    return f"{what}, {_time(one.closed_at)} UTC by {one.closed_by}: {one.closed.reason}"
+
+
+def _facts(report: IncidentReport, aware: float) -> list[tuple[str, str]]:
+    """What a report to an authority would say, as far as the record knows it."""
+    impact, closed = report.impact, report.incident.closed
+    units = "not known" if impact is None or impact.units is None else f"{impact.units:,} units"
+    told = [note.event for note in report.incident.notes if note.event.kind is NoteKind.MESSAGE]
+    back = report.timeline.at(Moment.TRAFFIC_BACK)
+    corrected = "not yet" if back is None else f"traffic was back at {_time(back)} UTC"
+    return [
+        ("Provider became aware", f"{_time(aware)} UTC"),
+        ("Kind of harm", "for a person to judge"),
+        ("Persons affected", units),
+        ("Suspected cause", closed.cause if closed and closed.cause else report.incident.opened.reason),
+        ("Corrective action", corrected),
+        ("Persons told", "; ".join(f"{one.source or 'somebody'}: {one.text}" for one in told) or "nobody yet"),
+    ]
+
+
+def _time(at: float) -> str:
+    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _duration(seconds: float | None) -> str:
+    """A time in words."""
+    return "not known" if seconds is None else format_duration(seconds)
+
+
+def _data_address(picture: bytes) -> str:
+    """A picture as an address that holds all of it."""
+    return "data:image/svg+xml;base64," + base64.b64encode(picture).decode("ascii")
+
+
+def _line(text: str) -> str:
+    """A text as one line of Markdown, in which it is no HTML."""
+    return html.escape(" ".join(str(text).split()), quote=False)
+
+
+def _cell(text: str) -> str:
+    """A text as one cell of a Markdown table."""
+    return _line(text).replace("|", "\\|")

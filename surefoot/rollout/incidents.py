@@ -1,0 +1,123 @@
+"""Open an incident for each version that is taken back from callers, add notes to it, and close it."""
+
+from surefoot.core.domain import RolloutKind, Version
+from surefoot.core.errors import NotFound, Rejected
+from surefoot.core.incidents.incident_events import EvidenceHoldLifted, IncidentClosed, IncidentNoted
+from surefoot.core.incidents.incident_state import Incident
+from surefoot.core.record.chain import canonical_digest
+from surefoot.core.record.state import Ledger, Rollout
+from surefoot.core.record.watch_events import IncidentOpened
+from surefoot.rollout.ports import Ports
+from surefoot.rollout.requests import retry_on_conflict
+
+
+def open_due_incidents(ports: Ports, model: str) -> tuple[str, ...]:
+    """Open an incident for each rollout that takes a version back from callers and has none.
+
+    Returns:
+        Ids of the incidents that were opened.
+    """
+    opened: list[str] = []
+
+    def open_next() -> Ledger:
+        ledger = ports.ledger(model)
+        for rollout, version in ledger.incidents.due.items():
+            event = _incident_of(ledger, ledger.rollouts[rollout], version)
+            ledger = ports.append(ledger, event)
+            opened.append(event.incident)
+        return ledger
+
+    retry_on_conflict(open_next)
+    return tuple(opened)
+
+
+def _incident_of(ledger: Ledger, rollout: Rollout, version: Version) -> IncidentOpened:
+    """The incident of a rollout that takes a version back."""
+    name, ending = rollout.opened.rollout, rollout.ending
+    if rollout.opened.kind == RolloutKind.ROLLBACK:
+        promoted = [one.opened.rollout for one in ledger.attempts(version)]
+        promotion, trigger, reason = (promoted or [""])[-1], "rollback", rollout.opened.reason
+    else:
+        promotion, trigger = name, f"gate {ending.gate}" if ending and ending.gate else "end of the rollout"
+        reason = ending.reason if ending else rollout.reason
+    facts = {"model": ledger.model, "rollback": name, "version": version.digest}
+    return IncidentOpened(
+        canonical_digest(facts)[7:19],
+        promotion,
+        rollout.opened.champion,
+        trigger,
+        reason,
+        subject=version,
+        rollback=name,
+    )
+
+
+def find_incident(ledger: Ledger, begins: str = "") -> Incident:
+    """The incident whose id begins so; the latest one without it.
+
+    Raises:
+        NotFound: There is none, or more than one.
+    """
+    found = [one for name, one in ledger.incidents.known.items() if name.startswith(begins)]
+    if not found or (begins and len(found) > 1):
+        known = ", ".join(ledger.incidents.known) or "none"
+        said = (
+            f"{begins} names {len(found) or 'no'} incident{'s' if found else ''}" if begins else "there is no incident"
+        )
+        raise NotFound(f"{said} of {ledger.model}; known: {known}")
+    return found[-1]
+
+
+def add_note(ports: Ports, model: str, event: IncidentNoted) -> Ledger:
+    """Journal a note of an incident, also of one that is closed.
+
+    Raises:
+        NotFound: The journal knows no such incident.
+        Rejected: The note is empty.
+    """
+    if not event.text.strip():
+        raise Rejected("a note needs a text")
+    find_incident(ports.ledger(model), event.incident)
+    return retry_on_conflict(lambda: ports.append(ports.ledger(model), event))
+
+
+def close_incident(ports: Ports, model: str, event: IncidentClosed) -> Ledger:
+    """Journal that a person closed an incident; what it rests on is kept until that hold is lifted.
+
+    Raises:
+        NotFound: The journal knows no such incident.
+        Rejected: It is closed already, its rollback is under way, or there is no reason.
+    """
+
+    def close() -> Ledger:
+        ledger = ports.ledger(model)
+        incident = find_incident(ledger, event.incident)
+        if incident.closed is not None:
+            raise Rejected(f"incident {incident.name} was closed before: {incident.closed.reason}")
+        if incident.rollback and incident.rollback == ledger.open:
+            raise Rejected(f"incident {incident.name} cannot be closed: its rollback is under way ('surefoot status')")
+        if not event.reason.strip():
+            raise Rejected("closing an incident needs a reason")
+        return ports.append(ledger, event)
+
+    return retry_on_conflict(close)
+
+
+def lift_hold(ports: Ports, model: str, name: str, reason: str) -> Ledger:
+    """Journal that the evidence of an incident may expire as everything else does.
+
+    Raises:
+        NotFound: The journal knows no such incident.
+        Rejected: Its evidence is not held, or there is no reason.
+    """
+
+    def lift() -> Ledger:
+        ledger = ports.ledger(model)
+        incident = find_incident(ledger, name)
+        if incident.held is None:
+            raise Rejected(f"the evidence of incident {incident.name} is not held: {incident.lifted or 'it never was'}")
+        if not reason.strip():
+            raise Rejected("lifting a hold needs a reason")
+        return ports.append(ledger, EvidenceHoldLifted(incident.name, reason))
+
+    return retry_on_conflict(lift)

@@ -1,0 +1,164 @@
+"""`surefoot incident` and the reports of incidents, on a journal and a prediction log, held against both by hand."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from surefoot import exposure, incidents, wiring
+from surefoot.adapters.predictions.prediction_log import PredictionLog
+from surefoot.core.domain import Outcome, Role, Stage, Verdict
+from surefoot.core.record.events import GateJudged
+from tests.integration.log_writing import record, write
+from tests.integration.served_stack import HOUR, Clock, Stack
+
+REQUESTS = range(1, 700)
+BAD = [number for number in REQUESTS if number % 5 == 0]
+
+
+def lines() -> list[bytes]:
+    """One request every ten seconds from hour 10; each fifth goes to version 2, which fails some."""
+    made = []
+    for number in REQUESTS:
+        bad = number % 5 == 0
+        failed = bad and number % 35 == 0
+        answered = "1" if failed or not bad else "2"
+        at = 10 * HOUR + number * 10.0
+        made.append(
+            record(number, at, answered_by=answered, error="ValueError: no" if failed else None, unit=f"u{number % 30}")
+        )
+    return made
+
+
+def judged(reason: str, outcome: Outcome, look: int) -> GateJudged:
+    """What the gate of errors answers."""
+    verdict = Verdict("errors", "error_rate", outcome, Role.GUARDRAIL, reason, 50, 0.2, 0.1, 0.3, 0.01, "share")
+    return GateJudged("r1", Stage.RAMPING, 0, look, verdict)
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    """A stack with a version that was rolled back, and its prediction log, at a fixed time."""
+    made = Stack(tmp_path / "home")
+    made.history(
+        judged("too few requests", Outcome.INCONCLUSIVE, 1),
+        judged("20 % of 50 requests <fail> | too many", Outcome.FAIL, 2),
+    )
+    write(made.config.log, lines())
+    monkeypatch.setattr(wiring, "make_clock", lambda _config: Clock())
+    return made
+
+
+def settle(stack: Stack) -> list[str]:
+    """What `reconcile` does about the answers of the version and its incident."""
+    exposure.list_due_exposure(stack.config, stack.ports, "m")
+    return incidents.settle_incidents(stack.config, stack.ports, "m")
+
+
+def kinds(stack: Stack) -> list[str]:
+    """Kinds of the entries about incidents, in order."""
+    return [one.kind for one in stack.journal.read("m") if "Incident" in one.kind or "Evidence" in one.kind]
+
+
+def shown(stack: Stack, capfd: pytest.CaptureFixture[str]) -> dict[str, object]:
+    """What `incident show --json` says."""
+    capfd.readouterr()
+    assert stack.command("incident", "show", "--json") == 0
+    found: dict[str, object] = json.loads(capfd.readouterr().out)
+    return found
+
+
+def test_a_rollback_opens_one_incident_holds_its_evidence_and_reports_it(stack: Stack) -> None:
+    """One tick opens, holds and reports; the next one finds nothing to do."""
+    done = settle(stack)
+    assert len(done) == 3
+    assert kinds(stack) == ["IncidentOpened", "EvidenceHeld", "IncidentReported"]
+    (incident,) = stack.ports.ledger("m").incidents.known.values()
+    assert (incident.version.number, incident.rollback, incident.opened.trigger) == ("2", "r1", "gate errors")
+    assert settle(stack) == []
+    assert incidents.incident_work(stack.ports.ledger("m")) == ""
+    assert incident.held is not None
+    assert incident.held.digests["version 2"] == stack.two.digest
+    assert incident.held.digests["version 1"] == stack.one.digest
+
+
+def test_the_numbers_are_those_of_journal_and_log(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:
+    """Requests, units, failures, time to detect and to restore equal what is counted by hand from journal and log."""
+    settle(stack)
+    found = shown(stack, capfd)
+    answered = [number for number in BAD if number % 35]
+    times = [10 * HOUR + number * 10.0 for number in answered]
+    impact = found["impact"]
+    assert isinstance(impact, dict)
+    assert (impact["requests"], impact["answers"]) == (len(answered), len(answered))
+    assert impact["units"] == len({number % 30 for number in answered})
+    assert impact["failed"] == len([number for number in BAD if number % 35 == 0 and number <= answered[-1]])
+    assert (impact["first"], impact["last"]) == (times[0], times[-1])
+    entries = stack.journal.read("m")
+    failing = next(one.at for one in entries if one.kind == "GateJudged" and one.data["look"] == 2)
+    back = [one.at for one in entries if one.kind == "EffectDone"][-1]
+    assert found["time_to_detect_s"] == failing - times[0]
+    assert found["time_to_restore_s"] == back - failing
+    reported = stack.ports.ledger("m").incidents.known[str(found["incident"])].reported
+    assert reported is not None
+    assert (reported.requests, reported.units) == (len(answered), impact["units"])
+    assert (reported.time_to_detect, reported.time_to_restore) == (failing - times[0], back - failing)
+
+
+def test_the_page_stands_alone_and_escapes_every_text(stack: Stack) -> None:
+    """The HTML file names no address outside itself, holds its plots, and shows texts of the journal as text."""
+    settle(stack)
+    (incident,) = stack.ports.ledger("m").incidents.known.values()
+    assert incident.reported is not None
+    page = stack.home / incident.reported.file
+    assert incident.reported.digest == "sha256:" + hashlib.sha256(page.read_bytes()).hexdigest()
+    html = page.read_text(encoding="utf-8")
+    assert "http" not in html.replace("http-equiv", "")
+    assert html.count("data:image/svg+xml;base64,") >= 6
+    assert "&lt;fail&gt;" in html
+    assert "<fail>" not in html
+    text = page.with_suffix(".md").read_text(encoding="utf-8")
+    assert "&lt;fail&gt;" in text
+    assert all(row.startswith("|") and row.endswith("|") for row in text.splitlines() if row.startswith("|"))
+
+
+def test_people_note_close_and_release_it_and_the_report_says_so(
+    stack: Stack, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Notes, feedback, who was told and the cause stand in the report; closing twice or without a reason is refused."""
+    settle(stack)
+    name = next(iter(stack.ports.ledger("m").incidents.known))
+    assert stack.command("incident", "note", name[:6], "the feed has changed") == 0
+    assert stack.command("incident", "feedback", name, "my order was refused", "--from", "a customer") == 0
+    assert stack.command("incident", "told", name, "answers of today may be wrong", "--whom", "support") == 0
+    assert stack.command("incident", "close", name, " ") == 2
+    assert stack.command("incident", "close", name, "the feed is mended", "--cause", "renamed column") == 0
+    assert stack.command("incident", "close", name, "again") == 2
+    text = (stack.home / "incidents" / "m" / f"{name}.md").read_text(encoding="utf-8")
+    for said in ("the feed has changed", "my order was refused", "a customer", "renamed column", "support: answers of"):
+        assert said in text
+    capfd.readouterr()
+    assert stack.command("incident", "list", "--open", "--json") == 0
+    assert json.loads(capfd.readouterr().out) == {"incidents": []}
+    assert stack.command("incident", "release", name, "no claim was made") == 0
+    assert stack.command("incident", "release", name, "again") == 2
+    assert stack.command("incident", "show", "nothing") == 2
+
+
+def test_what_an_incident_rests_on_does_not_expire(stack: Stack) -> None:
+    """Compaction removes nothing that is held, however old, and everything that is old once the hold is lifted."""
+    settle(stack)
+    name = next(iter(stack.ports.ledger("m").incidents.known))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wiring, "make_clock", lambda _config: Clock(400 * 24 * HOUR))
+        held = wiring.compact_model_log(stack.config, "m")
+        assert (held.removed, len(rows(stack))) == (0, len(REQUESTS))
+        assert stack.command("incident", "release", name, "no claim was made") == 0
+        assert wiring.compact_model_log(stack.config, "m").removed > 0
+    assert rows(stack) == []
+
+
+def rows(stack: Stack) -> list[tuple[object, ...]]:
+    """Records that readers of the log see."""
+    return PredictionLog(stack.config.log).rows("m", "SELECT request FROM log")
